@@ -1,0 +1,17 @@
+"""Video file -> streams on disk. The public names load on first use."""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Clip": "features.clip",
+    "Extractor": "features.extractor",
+    "FeatureStore": "features.store",
+}
+__all__ = ["Clip", "Extractor", "FeatureStore"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The demo: a small world of rendered videos, and the whole way through it."""

@@ -8,7 +8,7 @@ _HOME = {
     "Extractor": "features.extractor",
     "FeatureStore": "features.store",
 }
-__all__ = ["Clip", "Extractor", "FeatureStore"]  # noqa: PLE0604
+__all__ = ["Clip", "Extractor", "FeatureStore"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,145 @@
+"""A checkpoint: a directory in the hub's convention, enough to rebuild the model without its training data.
+
+    config.json         format version and ModelConfig
+    model.safetensors   weights and buffers
+    tokenizer.json      the text vocabulary, in the tokenizers library's format
+    training.json       how it was trained: settings, data, validation scores (mee train writes it)
+
+Loading is strict: a setting, a weight or a shape too many or too few is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from huggingface_hub import ModelHubMixin, snapshot_download
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mee.config import ModelConfig
+from mee.errors import InputError
+from mee.tokenizer import CaptionTokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+CONFIG, WEIGHTS, TOKENIZER, TRAINING = "config.json", "model.safetensors", "tokenizer.json", "training.json"
+
+
+class Checkpointed(
+    ModelHubMixin,
+    library_name="mee",
+    license="apache-2.0",
+    paper_url="https://arxiv.org/abs/1804.02516",
+    tags=["text-to-video-retrieval"],
+):
+    """Saving and loading for the model: what `ModelHubMixin` offers, with strict reading."""
+
+    config: ModelConfig
+    tokenizer: CaptionTokenizer
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        settings = {"format": FORMAT, "model_type": "mee", **asdict(self.config)}
+        (save_directory / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+        (save_directory / TOKENIZER).write_text(self.tokenizer.to_json())
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}  # type: ignore[attr-defined]
+        save_file(weights, save_directory / WEIGHTS, metadata={"format": "pt"})
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **_: Any,
+    ) -> Self:
+        directory = Path(model_id)
+        if not directory.is_dir():
+            directory = Path(
+                snapshot_download(
+                    model_id,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                    allow_patterns=[CONFIG, WEIGHTS, TOKENIZER, TRAINING],
+                )
+            )
+        return cls._from_directory(directory)
+
+    @classmethod
+    def _from_directory(cls, directory: Path) -> Self:
+        config = read_config(directory)
+        tokenizer = CaptionTokenizer.from_json((directory / TOKENIZER).read_text(), config.text.max_tokens)
+        model = cls(config, tokenizer)  # type: ignore[call-arg]
+        try:
+            weights: dict[str, Tensor] = load_file(directory / WEIGHTS)
+            model.load_state_dict(weights, strict=True)  # type: ignore[attr-defined]
+        except (SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{directory / WEIGHTS}: the weights do not fit {CONFIG}: {reason}") from error
+        return model.eval()  # type: ignore[attr-defined, no-any-return]
+
+
+def check_directory(directory: Path) -> None:
+    """Say clearly what is missing of a local checkpoint.
+
+    Raises:
+        InputError: it is no directory, or one of its files is not there.
+    """
+    if not directory.is_dir():
+        raise InputError(f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {directory}")
+    absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not (directory / name).is_file()]
+    if absent:
+        raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(absent)}")
+
+
+def read_config(directory: Path) -> ModelConfig:
+    """The model's settings, of a checkpoint directory.
+
+    Raises:
+        InputError: the file is of another format, or a setting is unknown, missing or senseless.
+    """
+    path = directory / CONFIG
+    try:
+        settings = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(settings, dict) or settings.pop("model_type", None) != "mee":
+        raise InputError(f"{path} does not describe a MEE model")
+    if (version := settings.pop("format", None)) != FORMAT:
+        raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
+    try:
+        return TypeAdapter(ModelConfig).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {where}: {first['msg']}") from error
+
+
+def read_training(directory: Path) -> dict[str, Any]:
+    """What training.json says; empty for a model saved without it."""
+    path = directory / TRAINING
+    record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return record
+
+
+def fingerprint(directory: Path) -> str:
+    """Twelve hexadecimal digits that stand for config, weights and vocabulary of a checkpoint directory."""
+    check_directory(directory)
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS, TOKENIZER):
+        with (directory / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]

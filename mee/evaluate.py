@@ -1,0 +1,150 @@
+"""Retrieval evaluation: a model, a gallery and captions -> a report that says how it was measured.
+
+Text to video: every caption is a query of its own. Video to text: every clip is a query, and its rank is that of its
+closest own caption among all captions. Ties give the expected rank (mee.metrics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mee.gallery import Gallery
+from mee.metrics import RankCounter, retrieval_metrics
+from mee.model import MEE, TextEmbedding, VideoEmbedding
+from mee.pairs import Pairs
+from mee.schemes import MIXTURE, score_by
+
+BLOCK = 1024  # clips scored at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalReport:
+    """Figures of one scoring scheme, with what is needed to compare them."""
+
+    scheme: str
+    t2v: dict[str, float]
+    v2t: dict[str, float]
+    queries: int
+    gallery: int
+    streams: dict[str, int]  # how many clips of the gallery have each stream
+    without_stream: tuple[str, ...]  # clips of the split that have none, and are not in the gallery
+    protocol: str = "folder"
+    tie_rule: str = "expected rank"
+    v2t_convention: str = "closest own caption among all captions"
+    normalisation: str = "none"
+    context: dict[str, Any] = field(default_factory=dict)  # split, checkpoint, seed, what was left out
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain containers, for JSON."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def encode_captions(model: MEE, captions: Sequence[str], batch_size: int = 256) -> TextEmbedding:
+    """Embed captions in eval mode, batch by batch."""
+    was_training = model.training
+    model.eval()
+    parts = [model.encode_text(captions[at : at + batch_size]) for at in range(0, len(captions), batch_size)]
+    model.train(was_training)
+    return TextEmbedding(torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts]))
+
+
+def rank_both_ways(
+    model: MEE, text: TextEmbedding, gallery: Gallery, pairs: Pairs, scheme: str = MIXTURE
+) -> tuple[Tensor, Tensor]:
+    """Expected ranks, the gallery scored block by block.
+
+    Args:
+        model: for its layout.
+        text: of the Q captions of `pairs`.
+        gallery: G clips; captions none of whose clips is among them take no part.
+        pairs: which captions belong to which clips.
+        scheme: how to score, see mee.schemes.
+
+    Returns:
+        Ranks of the captions among the clips (at most Q), and of the captioned clips among the captions (at most G).
+    """
+    caption, clip = _positives(pairs, gallery)
+    asked = torch.zeros(len(pairs), dtype=torch.bool)
+    asked[caption] = True
+    numbers = asked.cumsum(0) - 1  # of a caption among those that are asked
+    text = TextEmbedding(text.packed[asked], text.logits[asked])
+    caption = numbers[caption]
+
+    def blocks() -> Iterator[tuple[slice, Tensor, Tensor]]:
+        for start in range(0, len(gallery.clip_ids), BLOCK):
+            rows = slice(start, min(start + BLOCK, len(gallery.clip_ids)))
+            video = VideoEmbedding(gallery.video.packed[rows], gallery.video.available[rows])
+            scores = score_by(scheme, text, video, model.layout)
+            positive = torch.zeros(scores.shape, dtype=torch.bool)
+            inside = (clip >= rows.start) & (clip < rows.stop)
+            positive[caption[inside], clip[inside] - rows.start] = True
+            yield rows, scores, positive.to(scores.device)
+
+    t2v = RankCounter(len(text.packed))
+    v2t_ranks = []
+    for _, scores, positive in blocks():
+        t2v.see(scores, positive)
+    for _, scores, positive in blocks():
+        t2v.count(scores, positive)
+        captioned = positive.any(0)
+        v2t = RankCounter(int(captioned.sum()))
+        v2t.see(scores.T[captioned], positive.T[captioned])
+        v2t.count(scores.T[captioned], positive.T[captioned])
+        v2t_ranks.append(v2t.ranks)
+    return t2v.ranks, torch.cat(v2t_ranks)
+
+
+def _positives(pairs: Pairs, gallery: Gallery) -> tuple[Tensor, Tensor]:
+    """Matching (caption number, clip row) pairs, as two int64 vectors."""
+    row_of = {clip_id: row for row, clip_id in enumerate(gallery.clip_ids)}
+    found = [
+        (number, row_of[clip_id])
+        for number, clip_ids in enumerate(pairs.clip_ids)
+        for clip_id in clip_ids
+        if clip_id in row_of
+    ]
+    caption, clip = torch.tensor(found, dtype=torch.int64).reshape(-1, 2).unbind(1)
+    return caption, clip
+
+
+def evaluate(
+    model: MEE,
+    gallery: Gallery,
+    pairs: Pairs,
+    *,
+    scheme: str = MIXTURE,
+    text: TextEmbedding | None = None,
+    context: dict[str, Any] | None = None,
+) -> RetrievalReport:
+    """Rank both ways and report.
+
+    Args:
+        model: trained; put into eval mode for the captions.
+        gallery: what is ranked, see `mee.gallery.encode_gallery`.
+        pairs: captions and their clips.
+        scheme: how to score, see mee.schemes.
+        text: embeddings of the captions, where they are at hand already.
+        context: goes into the report as it is.
+
+    Raises:
+        ValueError: no caption has a clip in the gallery.
+    """
+    text = encode_captions(model, pairs.captions) if text is None else text
+    t2v, v2t = rank_both_ways(model, text, gallery, pairs, scheme)
+    present = gallery.video.available.sum(0).tolist()
+    return RetrievalReport(
+        scheme=scheme,
+        t2v=retrieval_metrics(t2v),
+        v2t=retrieval_metrics(v2t),
+        queries=len(t2v),
+        gallery=len(gallery.clip_ids),
+        streams=dict(zip(model.modalities, present)),
+        without_stream=gallery.without_stream,
+        context=context or {},
+    )

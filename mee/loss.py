@@ -1,0 +1,75 @@
+"""What training minimises, on the scores S of B captions against the clips they belong to.
+
+    max-margin:  1/n * sum over i != j of  [m + S_ij - S_ii]+  +  [m + S_ji - S_ii]+
+    InfoNCE:     -1/2B * sum over i of  log softmax_j(S_ij / T)[i] + log softmax_j(S_ji / T)[i]
+
+Max-margin: Miech, Laptev, Sivic (arXiv 1804.02516), section 3, as the mean over the n terms that count. InfoNCE:
+van den Oord et al. (arXiv 1807.03748), equation 4, both directions, T learned. Pairs (i, j) that truly match,
+because they share a video or a sentence, are no negatives of each other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mee.config import TrainConfig
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1.0
+
+
+class MaxMarginLoss(nn.Module):
+    """Bidirectional ranking loss over all negatives of a batch."""
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, scores: Tensor, negative: Tensor) -> Tensor:
+        """(B, B) scores, pairs on the diagonal; (B, B) bool, True where (i, j) is a negative. -> scalar."""
+        right = scores.diagonal()
+        t2v = (self.margin + scores - right[:, None]).relu()[negative]
+        v2t = (self.margin + scores - right[None, :]).relu()[negative]
+        return (t2v.sum() + v2t.sum()) / max(1, len(t2v) + len(v2t))
+
+
+class InfoNCELoss(nn.Module):
+    """Symmetric cross-entropy of the right partner among the negatives, with a learned temperature."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+    @property
+    def temperature(self) -> Tensor:
+        """T, clamped to [0.01, 1]."""
+        return self.log_temperature.exp().clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
+
+    def forward(self, scores: Tensor, negative: Tensor) -> Tensor:
+        """(B, B) scores, pairs on the diagonal; (B, B) bool, True where (i, j) is a negative. -> scalar."""
+        pair = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        logits = (scores / self.temperature).masked_fill(~(negative | pair), -torch.inf)
+        t2v, v2t = logits.log_softmax(1).diagonal(), logits.log_softmax(0).diagonal()
+        return -(t2v.mean() + v2t.mean()) / 2
+
+
+def make_loss(config: TrainConfig) -> MaxMarginLoss | InfoNCELoss:
+    """The loss that the settings name."""
+    if config.loss == "max-margin":
+        return MaxMarginLoss(config.margin)
+    return InfoNCELoss(config.temperature)
+
+
+def negatives(video: Tensor, sentence: Tensor) -> Tensor:
+    """Which pairs of a batch are negatives.
+
+    Args:
+        video: (B,) int, one number a video.
+        sentence: (B,) int, one number a distinct sentence.
+
+    Returns:
+        (B, B) bool, False where caption i and clip j share the video or the sentence, so never on the diagonal.
+    """
+    return (video[:, None] != video) & (sentence[:, None] != sentence)

@@ -1,0 +1,89 @@
+"""Which caption belongs to which clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from mee.data import FeatureSource
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Captions and the clips they are true of."""
+
+    captions: tuple[str, ...]
+    videos: tuple[str, ...]  # the store's name of each caption's video
+    clip_ids: tuple[tuple[str, ...], ...]  # for each caption: every clip of its video, or the one clip it names
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def of_videos(self, videos: set[str]) -> Pairs:
+        """The captions of some videos only."""
+        kept = [number for number, video in enumerate(self.videos) if video in videos]
+        return Pairs(
+            tuple(self.captions[number] for number in kept),
+            tuple(self.videos[number] for number in kept),
+            tuple(self.clip_ids[number] for number in kept),
+        )
+
+    @property
+    def gallery(self) -> list[str]:
+        """Every clip that some caption belongs to, once, in order of first mention."""
+        return list(dict.fromkeys(clip_id for clip_ids in self.clip_ids for clip_id in clip_ids))
+
+
+def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> tuple[Pairs, list[str]]:
+    """Find the clips of every caption.
+
+    Args:
+        table: columns video_id and caption.
+        source: where the clips are.
+        partial: leave out captions whose video is not there, instead of refusing.
+
+    Returns:
+        The pairs, and the video ids that were left out.
+
+    Raises:
+        InputError: a video id is unknown or ambiguous, its video failed, or nothing is left.
+    """
+    by_name = _names(source)
+    pairs: list[tuple[str, str, tuple[str, ...]]] = []
+    left_out: dict[str, str] = {}
+    for video_id, caption in zip(table["video_id"], table["caption"]):
+        if found := by_name.get(video_id):
+            pairs.append((caption, *found))
+        else:
+            left_out[video_id] = source.failed.get(video_id, "not in the store")
+    if left_out and not (partial and pairs):
+        shown = "; ".join(f"{video_id} ({reason})" for video_id, reason in list(left_out.items())[:3])
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        raise InputError(
+            f"{len(left_out)} of {table['video_id'].nunique()} captioned videos are not usable in {source.name}: "
+            f"{shown}{more}. Extract them with mee precompute, or go on without them with --partial"
+        )
+    captions, videos, clip_ids = zip(*pairs)
+    return Pairs(captions, videos, clip_ids), list(left_out)
+
+
+def _names(source: FeatureSource) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What a caption may call a video -> the video and its clips.
+
+    The video's ending may be left off where no two videos differ in it alone.
+    """
+    full: dict[str, tuple[str, tuple[str, ...]]] = {}
+    single: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
+        full[video] = (video, (*full.get(video, (video, ()))[1], clip_id))
+        single[clip_id] = (video, (clip_id,))
+    stems: dict[str, list[str]] = {}
+    for video in (*full, *source.failed):
+        stems.setdefault(str(PurePosixPath(video).with_suffix("")), []).append(video)
+    short = {stem: full[videos[0]] for stem, videos in stems.items() if len(videos) == 1 and videos[0] in full}
+    return {**short, **single, **full}

@@ -35,12 +35,13 @@ class FrameNeed:
         count = max(1, math.ceil((end_s - start_s) * self.fps - 1e-6))
         return start_s + np.arange(count) / self.fps
 
-    def windows(self, count: int) -> NDArray[np.int64]:
+    def windows(self, count: int) -> NDArray[np.intp]:
         """(W, window) positions among ``count`` frames; a clip too short for one repeats its last frame."""
         if count == 0:
-            return np.empty((0, self.window), dtype=np.int64)
+            return np.empty((0, self.window), dtype=np.intp)
         starts = np.arange(0, max(1, count - self.window + 1), self.stride)
-        return np.minimum(starts[:, None] + np.arange(self.window), count - 1)
+        windows: NDArray[np.intp] = np.minimum(starts[:, None] + np.arange(self.window), count - 1)
+        return windows
 
 
 @dataclass(frozen=True, kw_only=True)

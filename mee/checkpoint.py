@@ -20,6 +20,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from mee.config import ModelConfig
 from mee.errors import InputError
@@ -33,6 +34,7 @@ CONFIG, WEIGHTS, TOKENIZER, TRAINING = "config.json", "model.safetensors", "toke
 
 
 class Checkpointed(
+    nn.Module,
     ModelHubMixin,
     library_name="mee",
     license="apache-2.0",
@@ -48,7 +50,7 @@ class Checkpointed(
         settings = {"format": FORMAT, "model_type": "mee", **asdict(self.config)}
         (save_directory / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
         (save_directory / TOKENIZER).write_text(self.tokenizer.to_json())
-        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}  # type: ignore[attr-defined]
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, save_directory / WEIGHTS, metadata={"format": "pt"})
 
     @classmethod
@@ -82,14 +84,14 @@ class Checkpointed(
     def _from_directory(cls, directory: Path) -> Self:
         config = read_config(directory)
         tokenizer = CaptionTokenizer.from_json((directory / TOKENIZER).read_text(), config.text.max_tokens)
-        model = cls(config, tokenizer)  # type: ignore[call-arg]
+        model = cls(config, tokenizer)
         try:
             weights: dict[str, Tensor] = load_file(directory / WEIGHTS)
-            model.load_state_dict(weights, strict=True)  # type: ignore[attr-defined]
+            model.load_state_dict(weights, strict=True)
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{directory / WEIGHTS}: the weights do not fit {CONFIG}: {reason}") from error
-        return model.eval()  # type: ignore[attr-defined, no-any-return]
+        return model.eval()
 
 
 def check_directory(directory: Path) -> None:

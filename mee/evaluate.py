@@ -1,7 +1,7 @@
 """Retrieval evaluation: a model, a gallery and captions -> a report that says how it was measured.
 
-Text to video: every caption is a query of its own. Video to text: every clip is a query, and its rank is that of its
-closest own caption among all captions. Ties give the expected rank (mee.metrics).
+Text to video: every caption is a query of its own. Video to text: every clip is a query, and its rank is that of
+its closest own caption among all captions. Ties give the expected rank (mee.metrics).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def rank_both_ways(
         scheme: how to score, see mee.schemes.
 
     Returns:
-        Ranks of the captions among the clips (at most Q), and of the captioned clips among the captions (at most G).
+        Ranks of the captions among the clips (at most Q), and of the captioned clips among the captions.
     """
     caption, clip = _positives(pairs, gallery)
     asked = torch.zeros(len(pairs), dtype=torch.bool)

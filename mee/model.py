@@ -8,7 +8,7 @@ Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, x and availab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -56,21 +56,17 @@ class VideoExpert(nn.Module):
     def forward(self, streams: Streams) -> Tensor:
         """B streams -> (B, embed_dim); a missing stream never meets the unit and stays zero."""
         present = streams.available
-        pooled = self.standardise(self._pooled(streams))
+        pooled = self.standardise(self.pooled(streams))
         embedded: Tensor = self.unit(F.dropout(pooled, self.dropout, self.training))
         return embedded.new_zeros(len(present), self.embed_dim).index_put((present,), embedded)
 
-    def fit_standardisation(self, streams: Streams) -> None:
-        """Take mean and deviation from the streams that are there."""
-        self.standardise.fit(self._pooled(streams))
-
-    def _pooled(self, streams: Streams) -> Tensor:
+    def pooled(self, streams: Streams) -> Tensor:
         """Pooled rows of the present streams only."""
         present = streams.available
         return pool(streams.padded[present], streams.lengths[present], self.pooling)
 
 
-class MEE(nn.Module, Checkpointed):
+class MEE(Checkpointed):
     """The whole model; `save_pretrained`, `from_pretrained` and `push_to_hub` come from `mee.checkpoint`."""
 
     def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer) -> None:
@@ -121,7 +117,12 @@ class MEE(nn.Module, Checkpointed):
         return mee_scores(text.packed, video.packed, text.logits, video.available, self.layout)
 
     @torch.no_grad()
-    def fit_standardisation(self, clips: Clips) -> None:
+    def fit_standardisation(self, batches: Iterable[Clips]) -> None:
         """Set mean and deviation of every expert's pooled streams from the training clips that have them."""
-        for modality, expert in zip(self.modalities, self.video_experts):
-            cast(VideoExpert, expert).fit_standardisation(clips[modality].to(self.device))
+        experts = [cast(VideoExpert, expert) for expert in self.video_experts]
+        pooled: list[list[Tensor]] = [[] for _ in experts]
+        for clips in batches:
+            for m, modality in enumerate(self.modalities):
+                pooled[m].append(experts[m].pooled(clips[modality].to(self.device)))
+        for m, expert in enumerate(experts):
+            expert.standardise.fit(torch.cat(pooled[m]))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -24,14 +28,23 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.captions)
 
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that stand for all captions and their clips."""
+        text = json.dumps([self.captions, self.clip_ids])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def where(self, kept: Sequence[bool]) -> Pairs:
+        """Some of the captions only."""
+        return Pairs(
+            tuple(compress(self.captions, kept)),
+            tuple(compress(self.videos, kept)),
+            tuple(compress(self.clip_ids, kept)),
+        )
+
     def of_videos(self, videos: set[str]) -> Pairs:
         """The captions of some videos only."""
-        kept = [number for number, video in enumerate(self.videos) if video in videos]
-        return Pairs(
-            tuple(self.captions[number] for number in kept),
-            tuple(self.videos[number] for number in kept),
-            tuple(self.clip_ids[number] for number in kept),
-        )
+        return self.where([video in videos for video in self.videos])
 
     @property
     def gallery(self) -> list[str]:

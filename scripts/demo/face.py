@@ -160,7 +160,7 @@ def _mouth(canvas: _Canvas, *, smiling: bool) -> None:
 
 
 def _facial_hair(canvas: _Canvas, kind: str, hair: Field) -> None:
-    strands = 0.75 + 0.35 * np.sin(canvas.x * 46 + 5 * np.sin(canvas.y * 9)) * np.sin(canvas.y * 30)
+    strands = 0.95 + 0.25 * np.sin(canvas.x * 46 + 5 * np.sin(canvas.y * 9)) * np.sin(canvas.y * 30)
     shade = (hair[None, None] * strands[..., None]).astype(np.float32)
     if kind == "beard":
         whole = canvas.ellipse(0, 0.62, 0.78, 0.66, 0.08) * canvas.below(0.44 - 0.55 * np.abs(canvas.x) ** 2)
@@ -181,7 +181,7 @@ def _hat(canvas: _Canvas, colour: Field) -> None:
     dome = canvas.ellipse(0, -0.62, 0.98, 0.86) * (1 - canvas.below(-0.8))
     shade = 1.05 - 0.25 * canvas.x**2 + 0.12 * np.sin(canvas.x * 30)
     canvas.paint(dome, (colour * shade[..., None]).astype(np.float32))
-    band = canvas.ellipse(0, -0.84, 1.06, 0.17)
+    band = canvas.ellipse(0, -0.86, 1.0, 0.13)
     canvas.paint(band, colour * 1.5)
     canvas.light(canvas.glow(0, -0.64, 0.8, 0.06), 0.85)
 

@@ -1,0 +1,66 @@
+"""Which decoded frame is on display at each wanted time.
+
+On display at t is the last frame whose time is at most t (the first frame, for t before it). Frames are
+picked by time, never by number: their rate may vary, and frames may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+EPSILON_S = 1e-4  # a frame due at t counts as on display at t in spite of rounding; 1 ms stamps stay apart
+
+Picture = TypeVar("Picture")
+
+
+def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(T,) positions among (N,) ascending frame times, N at least 1, of what is on display at (T,) times."""
+    return np.maximum(np.searchsorted(times, wanted + EPSILON_S, side="right") - 1, 0)
+
+
+def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterator[tuple[float, Picture]]:
+    """Frames in display order with times that never fall.
+
+    A frame without a time, or one that steps back behind its forerunners, follows the frame before by
+    ``step`` seconds; a lone frame that jumps ahead of its follower is put halfway between its neighbours.
+    """
+    before: float | None = None
+    held: tuple[float, Picture] | None = None
+    for stamp, picture in timed:
+        if held is None:
+            held = (0.0 if stamp is None else stamp, picture)
+            continue
+        time = held[0] + step if stamp is None else stamp
+        if time < held[0]:
+            if before is not None and time > before:
+                held = ((before + time) / 2, held[1])
+            else:
+                time = held[0] + step
+        yield held
+        before, held = held[0], (time, picture)
+    if held is not None:
+        yield held
+
+
+class FramePicker(Generic[Picture]):
+    """Walks forward once over frames and answers for wanted times that never fall."""
+
+    def __init__(self, frames: Iterator[tuple[float, Picture]]) -> None:
+        self._frames = frames
+        self._shown: tuple[float, Picture] | None = next(frames, None)
+        self._following = next(frames, None)
+
+    def at(self, time: float) -> Picture | None:
+        """The frame on display; None where there is no frame at all."""
+        while self._following is not None and self._following[0] <= time + EPSILON_S:
+            self._shown, self._following = self._following, next(self._frames, None)
+        return None if self._shown is None else self._shown[1]
+
+    @property
+    def last_time(self) -> float | None:
+        """Time of the very last frame, seconds, once it is on display; None before."""
+        return None if self._shown is None or self._following is not None else self._shown[0]

@@ -1,0 +1,80 @@
+"""ImageReader: a still image as one clip without length. Only needs for single frames are met.
+
+The EXIF orientation is applied. Transparent parts are laid on white (such an image is taken as stored:
+its orientation tag, hardly ever there, is not applied).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from features.clip import Clip, FrameNeed, Frames, Need, Span
+from features.cutting import Cutting
+from features.errors import MediaError
+from features.frame_size import upright_size
+from features.image_size import image_size
+from features.media_file import MAX_PIXELS
+from features.reader import Reader
+
+
+class ImageReader(Reader):
+    """Reads jpg, png and webp with OpenCV."""
+
+    name: ClassVar[str] = "image"
+
+    def read(self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting) -> Iterator[Clip]:
+        """The one clip; a need for windows of frames, or for sound, has no entry in it."""
+        image = decode_image(path)
+        wanted = dict.fromkeys(need for need in needs if isinstance(need, FrameNeed) and need.window == 1)
+        by_size = {size: _scaled(image, size) for size in {need.size for need in wanted}}
+        frames = {need: Frames(pixels=by_size[need.size][None], times=np.zeros(1)) for need in wanted}
+        span = Span(clip_id=video, video=video, start_s=0.0, end_s=0.0)
+        yield Clip(span=span, reader=self.name, frames=frames)
+
+
+def decode_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, upright.
+
+    Raises:
+        MediaError: no such file, no image, damaged, or larger than 100 megapixels.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MediaError("it cannot be read: " + (error.strerror or "unknown error").lower()) from error
+    if not data:
+        raise MediaError("the file is empty (0 bytes)")
+    width, height = image_size(data)
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"the image is too large: {width} x {height} pixels")
+    stored = np.frombuffer(data, np.uint8)
+    try:
+        image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED)
+        if image is not None and image.ndim == 3 and image.shape[2] == 4:
+            return _on_white(image)
+        image = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise MediaError("damaged: the image cannot be decoded") from error
+    if image is None:
+        raise MediaError("damaged: the image cannot be decoded")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _on_white(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """(H, W, 4) BGRA of 8 or 16 bits -> (H, W, 3) RGB."""
+    unit = image.astype(np.float32) / (255 if image.dtype == np.uint8 else 65535)
+    colour, alpha = unit[..., 2::-1], unit[..., 3:]
+    return np.rint(255 * (colour * alpha + 1 - alpha)).astype(np.uint8)
+
+
+def _scaled(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    height, width = upright_size(image.shape[1], image.shape[0], 1.0, 0, size)
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)

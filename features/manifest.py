@@ -1,0 +1,138 @@
+"""store.json: what a feature store is made of, and the refusal to mix what does not belong together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from features.errors import InputError
+from features.extractor import Fingerprint
+from features.whole import write_whole
+
+FORMAT = 1
+NAME = "store.json"
+
+
+@dataclass(frozen=True)
+class StreamEntry:
+    """One stream: who made it, and how often it was begun anew."""
+
+    fingerprint: Mapping[str, Any]  # features.extractor.Fingerprint, as JSON
+    digest: str
+    generation: int = 1
+
+    @property
+    def key(self) -> str:
+        """What a part says of the stream to show that it belongs to this entry."""
+        return f"{self.digest}-{self.generation}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of store.json."""
+
+    clip_seconds: float | None  # how videos are cut; None: the default rule of features.cutting
+    streams: Mapping[str, StreamEntry]
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """Read the manifest of an existing store.
+
+        Raises:
+            InputError: there is no store, or it is of another format.
+        """
+        path = directory / NAME
+        if not path.is_file():
+            raise InputError(
+                f"no feature store at '{directory}'; make one with: mee precompute VIDEOS {directory}"
+            )
+        try:
+            content = json.loads(path.read_text())
+            version = content["format"]
+            if version != FORMAT:
+                raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
+            streams = {name: StreamEntry(**entry) for name, entry in content["streams"].items()}
+            return cls(content["clip_seconds"], streams)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is damaged: {error}") from error
+
+    def write(self, directory: Path) -> None:
+        """Put the manifest in place, whole."""
+        write_whole(directory / NAME, self._text().encode())
+
+    def create(self, directory: Path) -> bool:
+        """Put the manifest in place unless there is one; False if there is."""
+        aside = directory / f".{NAME}.{os.getpid()}"
+        aside.write_text(self._text())
+        try:
+            os.link(aside, directory / NAME)
+        except FileExistsError:
+            return False
+        finally:
+            aside.unlink()
+        return True
+
+    def _text(self) -> str:
+        streams = {name: asdict(entry) for name, entry in self.streams.items()}
+        return (
+            json.dumps({"format": FORMAT, "clip_seconds": self.clip_seconds, "streams": streams}, indent=2) + "\n"
+        )
+
+
+def declare(
+    directory: Path, fingerprints: Mapping[str, Fingerprint], clip_seconds: float | None, *, overwrite: bool
+) -> Manifest:
+    """Make or extend a store's manifest for the streams that a job is going to write.
+
+    Args:
+        directory: of the store; made if it is not there.
+        fingerprints: of the extractors, stream by stream.
+        clip_seconds: how videos are cut.
+        overwrite: begin these streams anew, so that what is there of them no longer counts.
+
+    Raises:
+        InputError: the path is taken by something else, the store's videos are cut in another way, or a stream was
+            made by another extractor and `overwrite` is False.
+    """
+    if (
+        directory.exists()
+        and not (directory / NAME).is_file()
+        and (not directory.is_dir() or any(directory.iterdir()))
+    ):
+        raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
+    directory.mkdir(parents=True, exist_ok=True)
+    wanted = {
+        stream: StreamEntry(json.loads(json.dumps(asdict(made_by))), made_by.digest)
+        for stream, made_by in fingerprints.items()
+    }
+    if Manifest(clip_seconds, wanted).create(directory):
+        return Manifest(clip_seconds, wanted)
+    there = Manifest.read(directory)
+    streams = dict(there.streams)
+    for stream, entry in wanted.items():
+        old = streams.get(stream)
+        if old is not None and overwrite:
+            streams[stream] = replace(entry, generation=old.generation + 1)
+        elif old is None:
+            streams[stream] = entry
+        elif old.digest != entry.digest:
+            raise InputError(
+                f"{directory}: its '{stream}' was made by another extractor (fingerprint {old.digest}, now "
+                f"{entry.digest}), and a store never mixes two. Write to another store, or begin the stream anew "
+                "with --overwrite"
+            )
+    if there.clip_seconds != clip_seconds:
+        raise InputError(
+            f"{directory}: its videos are cut by --clip-seconds {there.clip_seconds or 'default'}, this job asks "
+            f"for {clip_seconds or 'default'}. Use the same, or write to another store"
+        )
+    merged = Manifest(clip_seconds, streams)
+    if merged != there:
+        merged.write(directory)
+    return merged

@@ -1,0 +1,1 @@
+"""Command lines, thin: parse, call a package, print."""

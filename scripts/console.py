@@ -1,0 +1,115 @@
+"""What all commands share: parsing, tables, bars, devices, and errors as one sentence.
+
+Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 could not, 2 wrong usage, 3 done with
+failures listed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from features.errors import InputError as FeaturesInputError
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3
+INTERRUPTED = 130  # what shells expect after Ctrl-C
+Device = Literal["auto", "cpu", "cuda"]
+Arguments = TypeVar("Arguments")
+
+
+def parse(arguments: type[Arguments], command: str, argv: Sequence[str] | None, about: str) -> Arguments:
+    """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
+    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    return tyro.cli(arguments, prog=f"mee {command}", description=about, args=argv, config=options)
+
+
+class Command(Protocol):
+    """A script's main: takes argv, returns the exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def errors_as_sentences(command: Command) -> Command:
+    """Print what is wrong with input as one sentence, instead of a traceback, and return the exit code."""
+
+    @functools.wraps(command)
+    def run(argv: Sequence[str] | None = None) -> int:
+        try:
+            return command(argv)
+        except (InputError, FeaturesInputError) as error:
+            say(f"error: {error}")
+        except BrokenPipeError:  # the reader of our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            where = f": '{error.filename}'" if error.filename else ""
+            say(f"error: {error.strerror or error}{where}")
+        except KeyboardInterrupt:
+            say("stopped; what is done is kept, the same command goes on from there")
+            return INTERRUPTED
+        return COULD_NOT
+
+    return run
+
+
+def say(message: str) -> None:
+    """A line for the person who waits, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def results() -> Console:
+    """Where results go: stdout, never narrower than a table needs where no terminal sets the width."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+def progress_console() -> Console:
+    """Where progress goes: stderr."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; columns after the first are numbers and stand to the right."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    results().print(table)
+
+
+def bar(share: float, width: int = 12) -> str:
+    """A bar for a share in [0, 1], in eighths of a character."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03.4, without leading zeros."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def pick_device(name: Device) -> torch.device:
+    """The device to run on; auto takes a GPU where there is one.
+
+    Raises:
+        InputError: cuda is asked for, and there is none.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise InputError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")

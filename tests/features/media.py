@@ -1,0 +1,113 @@
+"""Writes small media files: grey frames that tell their number, and tones that tell their time."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+CLOCK = Fraction(1, 1000)
+RATE = 16000
+
+
+def grey(number: int) -> int:
+    """The RGB level of frame ``number``: far enough apart to survive encoding."""
+    return 20 + 12 * number % 216
+
+
+def number_of(pixels: np.ndarray) -> list[int]:
+    """(T, H, W, 3) -> the number of each frame, 0 to 17."""
+    return [round((float(frame.mean()) - 20) / 12) for frame in pixels]
+
+
+def plain(number: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+    """(H, W, 3) a frame of one grey."""
+    return np.full((size[1], size[0], 3), grey(number), np.uint8)
+
+
+def quadrants(size: tuple[int, int] = (96, 64)) -> np.ndarray:
+    """(H, W, 3) red top left, green top right, blue bottom left, white bottom right."""
+    width, height = size
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[: height // 2, : width // 2] = (255, 0, 0)
+    frame[: height // 2, width // 2 :] = (0, 255, 0)
+    frame[height // 2 :, : width // 2] = (0, 0, 255)
+    frame[height // 2 :, width // 2 :] = (255, 255, 255)
+    return frame
+
+
+def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
+    """(N,) a sine at half loudness."""
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def write(
+    path: Path,
+    frames: list[np.ndarray] = (),
+    times: list[float] | None = None,
+    *,
+    codec: str = "libx264",
+    sounds: list[tuple[float, np.ndarray]] = (),
+    sound_codec: str = "aac",
+    rotation: float = 0,
+    aspect: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    container: dict[str, str] | None = None,
+) -> Path:
+    """Write frames at ``times`` seconds (default: 10 a second) and pieces of sound, each from its second on."""
+    with av.open(str(path), "w", options=container or {}) as output:
+        tracks = []
+        if len(frames):
+            tracks.append(_video(output, frames, times, codec, rotation, aspect, options or {}))
+        if len(sounds):
+            tracks.append(_audio(output, sounds, sound_codec))
+        encoded = [packet for make in tracks for packet in make()]
+        for packet in sorted(encoded, key=lambda p: float(p.dts * p.time_base)):
+            output.mux(packet)
+    return path
+
+
+def _video(output, frames, times, codec, rotation, aspect, options):
+    height, width = frames[0].shape[:2]
+    quiet = {"preset": "ultrafast", "crf": "12"} if codec.startswith("libx26") else {}
+    quiet |= {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    stream = output.add_stream(codec, rate=10, options=quiet | options)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.codec_context.time_base = CLOCK if codec != "mpeg4" else Fraction(1, 10)
+    stream.codec_context.thread_count = 1
+    if codec == "mpeg4":
+        stream.codec_context.qmax = 3
+    if aspect is not None:
+        stream.codec_context.sample_aspect_ratio = aspect
+    if rotation:
+        stream.set_display_rotation(rotation)
+
+    def packets():
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
+            time = number / 10 if times is None else times[number]
+            base = stream.codec_context.time_base
+            frame.pts, frame.time_base = round(time / base), base
+            yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+    return packets
+
+
+def _audio(output, sounds, codec):
+    rate = 48000 if codec == "libopus" else RATE
+    stream = output.add_stream(codec, rate=rate, layout="mono")
+
+    def packets():
+        for start, samples in sounds:
+            wave = np.repeat(samples, rate // RATE)
+            whole = len(wave) - len(wave) % 1024
+            for place in range(0, whole, 1024):
+                form = "fltp" if codec in ("aac", "libvorbis") else "flt"
+                frame = av.AudioFrame.from_ndarray(wave[None, place : place + 1024], form, "mono")
+                frame.sample_rate = rate
+                frame.pts, frame.time_base = round(start * rate) + place, Fraction(1, rate)
+                yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+    return packets

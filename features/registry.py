@@ -37,7 +37,5 @@ def make_extractor(name: str) -> Extractor:
     module, _, attribute = table[name].partition(":")
     extractor = getattr(import_module(module), attribute)()
     if not isinstance(extractor, Extractor):
-        raise InputError(
-            f"'{name}' ({table[name]}) is not an Extractor; its entry point must name a subclass"
-        )
+        raise InputError(f"'{name}' ({table[name]}) is not an Extractor; its entry point must name a subclass")
     return extractor

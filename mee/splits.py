@@ -75,8 +75,8 @@ def pairs_by_split(
         both = set(by_split[first].videos) & set(by_split[second].videos)
         if both:
             raise InputError(
-                f"{len(both)} videos are in split '{first}' and in split '{second}' too, '{min(both)}' among them; "
-                "give each video one split"
+                f"{len(both)} videos are in split '{first}' and in split '{second}' too, '{min(both)}' among "
+                "them; give each video one split"
             )
     return by_split, left_out
 

@@ -140,7 +140,7 @@ class Trainer:
         progress = self.progress
         progress.epoch += 1
         score = report.t2v["MRR"]
-        if score > progress.best_score:
+        if score >= progress.best_score:  # of equals the later one: it has learnt more
             progress.best_epoch, progress.best_score = progress.epoch, score
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         figures = {name: report.t2v[name] for name in ("MRR", "R@1", "R@5", "R@10", "MedR")}

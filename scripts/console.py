@@ -30,7 +30,7 @@ Arguments = TypeVar("Arguments")
 
 def parse(arguments: type[Arguments], command: str, argv: Sequence[str] | None, about: str) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
-    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    options = (tyro.conf.FlagCreatePairsOff,)
     return tyro.cli(arguments, prog=f"mee {command}", description=about, args=argv, config=options)
 
 

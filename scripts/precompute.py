@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from features.config import PrecomputeConfig
 from scripts.console import (
@@ -40,7 +40,7 @@ class PrecomputeArgs:
 
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, made if it is not there
-    job: PrecomputeConfig = field(default_factory=PrecomputeConfig)
+    job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
 
 @errors_as_sentences
@@ -107,13 +107,13 @@ def _print_failures(report: JobReport) -> None:
 
 
 def _print_coverage(store: FeatureStore) -> None:
-    coverage, clips = store.coverage(), store.clips
+    clips = store.clips
     rows = [
-        [stream, str(row["present"]), str(row["missing"]), f"{100 * row['share']:.0f} %"]
-        for stream, row in coverage.iterrows()
+        [stream, str(present), str(len(clips) - present), f"{100 * present / max(1, len(clips)):.0f} %"]
+        for stream, present in store.coverage().items()
     ]
     title = f"{len(clips)} clips of {clips['video'].nunique()} videos in {store.name}"
-    print_table(title, ["stream", "present", "missing", "share"], [[str(cell) for cell in row] for row in rows])
+    print_table(title, ["stream", "present", "missing", "share"], rows)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from mee.config import ModelConfig, Pooling, TextConfig, TrainConfig
 from mee.errors import InputError
@@ -43,7 +43,7 @@ class TrainArgs:
     pooling: tuple[Pooling, ...] = ("mean", "max")  # how a stream becomes one vector
     dropout: float = ModelConfig.dropout  # on pooled streams and on text vectors
     text: TextConfig = field(default_factory=TextConfig)
-    training: TrainConfig = field(default_factory=TrainConfig)
+    training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     partial: bool = False  # go on without captions whose video is not in the store
     overwrite: bool = False  # replace a model that is there, and forget an unfinished run
     device: Device = "auto"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float32]  # (H, W, 3) red, green, blue in [0, 1]
+Picture = NDArray[np.floating[Any]]  # (H, W, 3) red, green, blue in [0, 1]
 
 
 def draw_background(kind: str, height: int, width: int, generator: np.random.Generator) -> Picture:

@@ -6,13 +6,15 @@ to 1.95 downward, and the eyes lie at y = -0.2. No photograph is involved.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.demo.facts import Face
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 SKIN = ((246, 212, 186), (236, 190, 158), (222, 168, 130), (198, 146, 110))
 HAIR = ((38, 30, 28), (84, 54, 34), (196, 150, 82), (142, 66, 36), (132, 130, 132))

@@ -172,7 +172,7 @@ def _set_object(frame: Picture, sprite: Picture, pose: Pose, upright: float, rad
         return
     scale = radius * pose.size / (SPRITE / 2.5)
     matrix = cv2.getRotationMatrix2D((SPRITE / 2, SPRITE / 2), -pose.turn - upright, scale)
-    matrix[:, 2] += (pose.x - left - SPRITE / 2, pose.y - top - SPRITE / 2)
+    matrix[:, 2] += np.array([pose.x - left - SPRITE / 2, pose.y - top - SPRITE / 2])
     patch = cv2.warpAffine(sprite, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
     region = frame[top:bottom, left:right]
     region *= 1 - patch[..., 3:]

@@ -133,7 +133,7 @@ _SILENCES = ("without any sound", "in silence", "without a sound")
 def say(claims: Claims, generator: np.random.Generator) -> str:
     """Make one of the many sentences that claim just this."""
     words = _Words(generator)
-    silent = claims.get("sound") == {NONE}
+    silent = claims.get("sound") == frozenset({NONE})
     parts: dict[str, str] = {}
     if claims.keys() & {"shape", "colour", "texture", "background"}:
         parts["O"] = words.thing(claims)
@@ -177,14 +177,14 @@ class _Words:
 
     def person(self, claims: Claims) -> str:
         """A noun phrase such as "a smiling person with a hat and without glasses"."""
-        shaven = "clean-shaven" if claims.get("beard") == {"shaven"} else ""
+        shaven = "clean-shaven" if claims.get("beard") == frozenset({"shaven"}) else ""
         mood = self._of(claims, "mouth", _MOUTHS)
         noun = self.pick(("person", "face"))
         phrase = _with_article(" ".join(each for each in (mood, shaven, noun) if each))
         names = {"glasses": self.pick(("glasses", "spectacles")), "hat": self.pick(("a hat", "a cap"))}
-        worn = [names[fact] for fact in names if claims.get(fact) == {"yes"}]
-        bare = [names[fact] for fact in names if claims.get(fact) == {"no"}]
-        worn += [f"a {hair}" for hair in ("beard", "moustache") if claims.get("beard") == {hair}]
+        worn = [names[fact] for fact in names if claims.get(fact) == frozenset({"yes"})]
+        bare = [names[fact] for fact in names if claims.get(fact) == frozenset({"no"})]
+        worn += [f"a {hair}" for hair in ("beard", "moustache") if claims.get("beard") == frozenset({hair})]
         if worn:
             phrase += f" with {_listed(worn)}"
         if bare:

@@ -120,17 +120,17 @@ def _scarce(
         sounds = _shuffled([*_deck(SOUNDS, heard, generator), *[None] * (videos - heard)], generator)
         faces = _shuffled([*_deck(_FACES, seen, generator), *[None] * (count - seen)], generator)
         return motions, sounds, faces
-    lone_motions, motions = _once(MOTIONS[:-1], ONLY_ONCE, generator)
-    lone_sounds, sounds = _once(SOUNDS, ONLY_ONCE, generator)
-    lone_faces, faces = _once(_FACES, FACES_ONLY_ONCE, generator)
+    lone_motions, often_motions = _once(MOTIONS[:-1], ONLY_ONCE, generator)
+    lone_sounds, often_sounds = _once(SOUNDS, ONLY_ONCE, generator)
+    lone_faces, often_faces = _once(_FACES, FACES_ONLY_ONCE, generator)
     rest = videos - 2 * ONLY_ONCE
-    common_motions = _deck((*motions, MOTIONS[-1]), ONLY_ONCE + rest, generator)
+    common_motions = _deck((*often_motions, MOTIONS[-1]), ONLY_ONCE + rest, generator)
     common_sounds = _shuffled(
-        [*_deck(sounds, heard - ONLY_ONCE, generator), *[None] * (ONLY_ONCE + rest - (heard - ONLY_ONCE))],
+        [*_deck(often_sounds, heard - ONLY_ONCE, generator), *[None] * (ONLY_ONCE + rest - (heard - ONLY_ONCE))],
         generator,
     )
     common_faces = _shuffled(
-        [*_deck(faces, seen - FACES_ONLY_ONCE, generator), *[None] * (count - seen)], generator
+        [*_deck(often_faces, seen - FACES_ONLY_ONCE, generator), *[None] * (count - seen)], generator
     )
     return (  # clips with a lone motion, clips with a lone sound, clips with a lone face, the others
         [*lone_motions, *common_motions],
@@ -177,7 +177,7 @@ def _kept_apart(rows: list[Facts], taken: set[_Group], generator: np.random.Gene
         if rows[j].motion is None or lone[0] != lone[1]:  # a lone sound stays off the clips of lone motions
             continue
         one, other = replace(rows[i], sound=rows[j].sound), replace(rows[j], sound=rows[i].sound)
-        if not sound_taken(one) and not sound_taken(other):
+        if sound_taken(one) + sound_taken(other) <= 1 + sound_taken(rows[j]):  # wander until all fit
             rows[i], rows[j] = one, other
     for i, facts in enumerate(rows):
         while not facts.visible or not taken.isdisjoint(groups(facts)):

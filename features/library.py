@@ -17,7 +17,7 @@ class Library:
 
     root: Path
     videos: tuple[str, ...]  # paths below root with forward slashes, sorted
-    ignored: Counter[str]  # suffixes of files that are no media, with how many of each
+    ignored: Counter[str]  # suffixes (or what is wrong) of files left out, with how many of each
 
 
 def find_media(path: Path) -> Library:
@@ -40,7 +40,9 @@ def find_media(path: Path) -> Library:
             file = Path(folder, name)
             if name.startswith("."):
                 continue
-            if is_media(file):
+            if not _is_unicode(name) or not _is_unicode(folder):
+                ignored["name that is not Unicode"] += 1
+            elif is_media(file):
                 videos.append(file.relative_to(path).as_posix())
             else:
                 ignored[file.suffix.lower() or "no ending"] += 1
@@ -48,6 +50,11 @@ def find_media(path: Path) -> Library:
         found = f"only {_listed(ignored)}" if ignored else "it is empty"
         raise InputError(f"no videos or still images in '{path}': {found}")
     return Library(path, tuple(sorted(videos)), ignored)
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether a store and a terminal can hold the name; Linux lets any bytes be one."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _listed(ignored: Counter[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,18 +67,6 @@ class Manifest:
         """Put the manifest in place, whole."""
         write_whole(directory / NAME, self._text().encode())
 
-    def create(self, directory: Path) -> bool:
-        """Put the manifest in place unless there is one; False if there is."""
-        aside = directory / f".{NAME}.{os.getpid()}"
-        aside.write_text(self._text())
-        try:
-            os.link(aside, directory / NAME)
-        except FileExistsError:
-            return False
-        finally:
-            aside.unlink()
-        return True
-
     def _text(self) -> str:
         streams = {name: asdict(entry) for name, entry in self.streams.items()}
         return (
@@ -100,22 +89,47 @@ def declare(
         InputError: the path is taken by something else, the store's videos are cut in another way, or a stream was
             made by another extractor and `overwrite` is False.
     """
-    if (
-        directory.exists()
-        and not (directory / NAME).is_file()
-        and (not directory.is_dir() or any(directory.iterdir()))
-    ):
+    if directory.exists() and _is_foreign(directory):
         raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
     directory.mkdir(parents=True, exist_ok=True)
     wanted = {
         stream: StreamEntry(json.loads(json.dumps(asdict(made_by))), made_by.digest)
         for stream, made_by in fingerprints.items()
     }
-    if Manifest(clip_seconds, wanted).create(directory):
-        return Manifest(clip_seconds, wanted)
-    there = Manifest.read(directory)
+    with _alone(directory):
+        there = Manifest.read(directory) if (directory / NAME).exists() else None
+        manifest = _merged(directory, there, Manifest(clip_seconds, wanted), overwrite=overwrite)
+        if manifest != there:
+            manifest.write(directory)
+    return manifest
+
+
+def _is_foreign(directory: Path) -> bool:
+    """Whether something else than a store, or than what a job killed at its very start left, is at this path."""
+    if not directory.is_dir():
+        return True
+    others = [path for path in directory.iterdir() if not path.name.startswith(f".{NAME}.")]
+    return bool(others) and not (directory / NAME).is_file()  # looked for last: another job may just be making it
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One job at a time changes store.json, so that none loses another's streams."""
+    place = directory / f".{NAME}.lock"
+    with place.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for aside in directory.glob(f".{NAME}.*"):  # of jobs that were killed
+            if aside != place:
+                aside.unlink()
+        yield
+
+
+def _merged(directory: Path, there: Manifest | None, wanted: Manifest, *, overwrite: bool) -> Manifest:
+    """The manifest that is there with the streams that are wanted."""
+    if there is None:
+        return wanted
     streams = dict(there.streams)
-    for stream, entry in wanted.items():
+    for stream, entry in wanted.streams.items():
         old = streams.get(stream)
         if old is not None and overwrite:
             streams[stream] = replace(entry, generation=old.generation + 1)
@@ -127,12 +141,9 @@ def declare(
                 f"{entry.digest}), and a store never mixes two. Write to another store, or begin the stream anew "
                 "with --overwrite"
             )
-    if there.clip_seconds != clip_seconds:
+    if there.clip_seconds != wanted.clip_seconds:
         raise InputError(
             f"{directory}: its videos are cut by --clip-seconds {there.clip_seconds or 'default'}, this job asks "
-            f"for {clip_seconds or 'default'}. Use the same, or write to another store"
+            f"for {wanted.clip_seconds or 'default'}. Use the same, or write to another store"
         )
-    merged = Manifest(clip_seconds, streams)
-    if merged != there:
-        merged.write(directory)
-    return merged
+    return Manifest(there.clip_seconds, streams)

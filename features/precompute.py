@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
 from features.clip import DEGRADED, FAILED, TIMED_OUT
 from features.config import PrecomputeConfig
-from features.errors import MediaError
+from features.errors import InputError, MediaError
 from features.library import Library
 from features.manifest import declare
 from features.record import ClipRecord
@@ -103,11 +106,12 @@ class Job:
 
         Args:
             on_file: called after each file with the report so far.
+
+        Raises:
+            InputError: worker processes end although no file is to blame.
         """
-        if not self.tasks:
-            return self.report
-        with StoreWriter(self.directory, self.manifest) as writer:
-            for task, future in self._extracted():
+        with StoreWriter(self.directory, self.manifest) as writer:  # it also clears what a killed job left
+            for task, future in self._extracted() if self.tasks else ():
                 records = _records_of(task, future, self.config)
                 writer.add(records)
                 self.report.outcomes.append(_outcome(task, records))
@@ -124,6 +128,7 @@ class Job:
             context=multiprocessing.get_context("spawn"),
         )
         try:
+            _start(pool)
             under_way: dict[Future[list[ClipRecord]], FileTask] = {}
             waiting = iter(self.tasks)
             while True:
@@ -132,10 +137,31 @@ class Job:
                 if not under_way:
                     break
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    if isinstance(broken := future.exception(), BrokenProcessPool):
+                        raise broken
                     yield under_way.pop(future), future
+        except RuntimeError as error:  # of the pool: it takes no more tasks, or lost a worker that had none
+            raise InputError(
+                "the worker processes end before they read a file; give them more memory (--memory), or try fewer "
+                "(--workers)"
+            ) from error
         finally:
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
+
+
+def _start(pool: ProcessPool) -> None:
+    """Start the workers with SIGINT blocked, so that Ctrl-C in a terminal reaches this process alone.
+
+    They inherit the mask, and so do the pool's threads, which start those that take the place of dead ones.
+    """
+    resource_tracker.ensure_running()  # started later, it would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        if not pool.active:
+            raise RuntimeError("the pool did not start")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _left_to_do(library: Library, store: FeatureStore, config: PrecomputeConfig) -> Iterator[FileTask]:
@@ -170,7 +196,7 @@ def _records_of(task: FileTask, future: Future[list[ClipRecord]], config: Precom
         return [_failure(task, FAILED, str(error))]
     except Exception as error:
         log.exception("an extractor failed on %s", task.path)
-        return [_failure(task, FAILED, f"{type(error).__name__}: {error}")]
+        return [_failure(task, FAILED, " ".join(f"{type(error).__name__}: {error}".split()))]
 
 
 def _failure(task: FileTask, verdict: str, reason: str) -> ClipRecord:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from features.errors import InputError
 
 PRESENT, MISSING = "present", "missing"  # what a row says of a stream; nothing: not extracted yet
 Float16Stream = NDArray[np.float16]  # (T, D)
@@ -44,3 +50,44 @@ SCHEMA = pa.schema(
         ("written_at", pa.float64()),  # seconds since 1970
     ]
 )
+
+
+def made_by(part: Path) -> dict[str, str]:
+    """For each stream that the rows of a part tell of, the key of the manifest's entry it belongs to.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return _made_by(part, _read(part, pq.read_schema))
+
+
+def read_part(part: Path) -> tuple[pa.Table, dict[str, str]]:
+    """The rows of a part, and its `made_by`.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    table = _read(part, pq.read_table)
+    return table, _made_by(part, table.schema)
+
+
+def _read(part: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(part)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(part, str(error)) from error
+
+
+def _made_by(part: Path, schema: pa.Schema) -> dict[str, str]:
+    try:
+        keys: dict[str, str] = json.loads(schema.metadata[b"streams"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise _damaged(part, "it does not say which extractors made it") from error
+    return keys
+
+
+def _damaged(part: Path, reason: str) -> InputError:
+    return InputError(
+        f"{part} is damaged ({' '.join(reason.split())}). Delete it and run mee precompute again: the videos it "
+        "told of are extracted anew"
+    )

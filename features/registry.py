@@ -22,7 +22,7 @@ EXTRACTORS = {
 def known_extractors() -> dict[str, str]:
     """The table with the rows of installed third parties; ours cannot be replaced."""
     foreign = {entry.name: entry.value for entry in entry_points(group="mee.extractors")}
-    return foreign | EXTRACTORS
+    return EXTRACTORS | foreign | EXTRACTORS  # ours are listed first, and win
 
 
 def make_extractor(name: str) -> Extractor:
@@ -35,7 +35,11 @@ def make_extractor(name: str) -> Extractor:
     if name not in table:
         raise InputError(f"no extractor is called '{name}'; there are {', '.join(table)}")
     module, _, attribute = table[name].partition(":")
-    extractor = getattr(import_module(module), attribute)()
+    try:
+        make = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the extractor '{name}' ({table[name]}) cannot be loaded: {error}") from error
+    extractor = make()
     if not isinstance(extractor, Extractor):
         raise InputError(f"'{name}' ({table[name]}) is not an Extractor; its entry point must name a subclass")
     return extractor

@@ -7,12 +7,12 @@
 
 A shard's streams are written aside, synced and renamed, its part last: what has a part is whole, what has none
 does not exist. Reading is memory-mapped. pandas and safetensors open all of it without us. A clip that several
-shards tell of is the union of their streams; a later success takes the place of an earlier failure.
+shards tell of is the union of their streams; a later success takes the place of an earlier failure. What was
+extracted from a file before it changed (its size tells) does not count once it is extracted again.
 """
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from features.clip import FAILED, TIMED_OUT
 from features.errors import InputError
 from features.manifest import Manifest
-from features.record import PRESENT, ROW, Float16Stream
+from features.record import PRESENT, ROW, Float16Stream, read_part
 
 OPEN_SHARDS = 64  # memory maps kept open at a time
 
@@ -103,7 +102,7 @@ class FeatureStore:
             raise KeyError(f"{self.directory} has no '{modality}' of clip '{unknown[0]}'")
         shards = self._shards[modality]
         return [
-            self._shard(modality, shards[clip_id]).get_tensor(clip_id) if state == PRESENT else None
+            self._tensor(modality, shards[clip_id], clip_id) if state == PRESENT else None
             for clip_id, state in zip(clip_ids, states)
         ]
 
@@ -111,16 +110,20 @@ class FeatureStore:
         """How many of the usable clips have each stream."""
         return {stream: int((self.clips[stream] == PRESENT).sum()) for stream in self.manifest.streams}
 
-    def _shard(self, stream: str, shard: str) -> Any:
+    def _tensor(self, stream: str, shard: str, clip_id: str) -> Float16Stream:
         path = self.directory / stream / f"{shard}.safetensors"
+        try:
+            rows: Float16Stream = self._shard(path).get_tensor(clip_id)
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{path} is damaged ({' '.join(str(error).split())}). Extract the stream again: "
+                f"mee precompute VIDEOS {self.directory} --streams {stream} --overwrite"
+            ) from error
+        return rows
+
+    def _shard(self, path: Path) -> Any:
         if path not in self._open:
-            try:
-                self._open[path] = safe_open(path, framework="numpy")
-            except (SafetensorError, OSError) as error:
-                raise InputError(
-                    f"{path} is damaged ({error}). Extract the stream again: "
-                    f"mee precompute VIDEOS {self.directory} --streams {stream} --overwrite"
-                ) from error
+            self._open[path] = safe_open(path, framework="numpy")
             if len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
         self._open.move_to_end(path)
@@ -136,8 +139,7 @@ def _read_parts(directory: Path, manifest: Manifest) -> tuple[pd.DataFrame, dict
     streams = list(manifest.streams)
     parts = []
     for path in sorted((directory / "parts").glob("*.parquet")):
-        table = pq.read_table(path)
-        made_by = json.loads(table.schema.metadata[b"streams"])
+        table, made_by = read_part(path)
         part = table.to_pandas().assign(shard=path.stem)
         for stream in streams:
             if made_by.get(stream) != manifest.streams[stream].key:  # overwritten since, or not extracted here
@@ -147,7 +149,7 @@ def _read_parts(directory: Path, manifest: Manifest) -> tuple[pd.DataFrame, dict
         empty = pd.DataFrame(columns=[*ROW[1:], *streams], index=pd.Index([], name="clip_id"))
         return empty, {stream: {} for stream in streams}
     rows = pd.concat(parts, ignore_index=True).sort_values(["written_at", "shard"], kind="stable")
-    rows = _without_old_failures(rows, streams)
+    rows = _that_count(rows, streams)
     shards: dict[str, dict[str, str]] = {}
     for stream in streams:
         there = rows[rows[stream] == PRESENT]
@@ -156,8 +158,8 @@ def _read_parts(directory: Path, manifest: Manifest) -> tuple[pd.DataFrame, dict
     return union, shards
 
 
-def _without_old_failures(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
-    """A failure counts until its video succeeds; rows that tell of no stream any more do not count.
+def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
+    """A failure counts until its video succeeds, a success until its file changes; a row without streams never.
 
     The rows come in order of time.
     """
@@ -166,4 +168,5 @@ def _without_old_failures(rows: pd.DataFrame, streams: list[str]) -> pd.DataFram
     order = pd.Series(range(len(rows)), index=rows.index)
     last_success = order[succeeded].groupby(rows["video"][succeeded]).max()
     since = order > rows["video"].map(last_success).fillna(-1)
-    return rows[succeeded | (failed & since)]
+    size = rows["video"].map(rows[succeeded].groupby("video")["file_bytes"].last())
+    return rows[(succeeded & (rows["file_bytes"] == size)) | (failed & since)]

@@ -18,12 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save
 
 from features.manifest import Manifest
-from features.record import MISSING, PRESENT, SCHEMA, ClipRecord
+from features.record import MISSING, PRESENT, SCHEMA, ClipRecord, made_by
 from features.whole import write_whole
 
 SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 10.0  # a shard is written when it reaches any of these
@@ -67,7 +68,8 @@ class StoreWriter:
         shard = f"{self.name}-{self._shards:06d}"
         streams = sorted({stream for record in self._waiting for stream in record.streams})
         for stream in streams:
-            rows = {r.clip_id: s for r in self._waiting if (s := r.streams.get(stream)) is not None}
+            there = {r.clip_id: s for r in self._waiting if (s := r.streams.get(stream)) is not None}
+            rows = {clip_id: np.ascontiguousarray(s) for clip_id, s in there.items()}  # save scrambles others
             if rows:
                 write_whole(self.directory / stream / f"{shard}.safetensors", save(rows))
         write_whole(self.directory / "parts" / f"{shard}.parquet", self._part(streams))
@@ -90,40 +92,42 @@ class StoreWriter:
     def _take_lock(self) -> IO[bytes]:
         path = self.directory / "writers" / f"{self.name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("wb")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return lock
+        while True:
+            lock = path.open("wb")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock.fileno()).st_nlink:
+                return lock
+            lock.close()  # another job took us for dead before we held it
 
     def _clear_dead_writers(self) -> None:
         """Remove what writers that no longer live left without a part."""
         for path in (self.directory / "writers").glob("*.lock"):
             if path.stem == self.name:
                 continue
-            with path.open("rb") as lock:
-                try:
+            try:
+                with path.open("r+b") as lock:  # network file systems lock only what is open for writing
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                self._clear_writer(path.stem)
-                path.unlink(missing_ok=True)
+                    self._clear_writer(path.stem)
+                    path.unlink(missing_ok=True)
+            except (BlockingIOError, FileNotFoundError):  # it lives, or ended just now
+                continue
 
     def _clear_writer(self, writer: str) -> None:
         whole = {path.stem for path in (self.directory / "parts").glob(f"{writer}-*.parquet")}
         for stream in self.manifest.streams:
             for path in (self.directory / stream).glob(f"{writer}-*.safetensors"):
                 if path.stem not in whole:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
         for aside in self.directory.glob(f"*/.{writer}-*"):
-            aside.unlink()
+            aside.unlink(missing_ok=True)
 
 
 def clear_overwritten(directory: Path, manifest: Manifest) -> None:
-    """Remove stream files that no part of the present generation vouches for, after --overwrite."""
-    vouched: set[tuple[str, str]] = set()
-    for path in (directory / "parts").glob("*.parquet"):
-        made_by = json.loads(pq.read_schema(path).metadata[b"streams"])
-        vouched |= {(s, path.stem) for s, key in made_by.items() if manifest.streams[s].key == key}
-    for stream in manifest.streams:
-        for path in (directory / stream).glob("*.safetensors"):
-            if (stream, path.stem) not in vouched:
-                path.unlink()
+    """Remove the stream files of earlier generations, after --overwrite.
+
+    Files without a part are left alone: a job that lives may be about to write it.
+    """
+    for part in (directory / "parts").glob("*.parquet"):
+        for stream, key in made_by(part).items():
+            if stream in manifest.streams and manifest.streams[stream].key != key:
+                (directory / stream / f"{part.stem}.safetensors").unlink(missing_ok=True)

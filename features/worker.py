@@ -41,14 +41,11 @@ class FileTask:
 
 
 def start_worker(reader: str, memory_gb: float, parent: int) -> None:
-    """Set a fresh worker process up: limits, one thread, no reaction to Ctrl-C, an end with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Set a fresh worker process up: limits, one thread, an end with its parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        limit = int(memory_gb * 2**30)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     if reader == "decord":
         from features.decord_reader import import_decord
 
@@ -56,6 +53,10 @@ def start_worker(reader: str, memory_gb: float, parent: int) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    if sys.platform == "linux":  # last: a worker that cannot even start would end the job
+        limit, hard = int(memory_gb * 2**30), resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def extract_file(task: FileTask) -> list[ClipRecord]:

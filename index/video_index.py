@@ -135,7 +135,12 @@ class VideoIndex:
     def _rank_partition(self, pattern: Pattern, text: TextEmbedding, k: int) -> tuple[Floats, Rows]:
         partition = self.partitions[pattern]
         query = weighted_query(text.packed, text.logits, pattern, self.layout).cpu().float().numpy()
-        scores, rows = partition.flat.search(np.ascontiguousarray(query), min(k, partition.flat.ntotal))
+        query, count = np.ascontiguousarray(query), partition.flat.ntotal
+        wanted = min(k + 1, count)
+        scores, rows = partition.flat.search(query, wanted)
+        while wanted < count and (scores[:, k - 1] == scores[:, -1]).any():  # others may tie for it
+            wanted = min(2 * wanted, count)
+            scores, rows = partition.flat.search(query, wanted)
         return scores, partition.clips[rows]
 
     def _id_order(self) -> Rows:
@@ -160,7 +165,7 @@ class VideoIndex:
     def save(self, directory: Path) -> None:
         """Write the index whole; what was there of an earlier generation goes once the new one counts."""
         directory.mkdir(parents=True, exist_ok=True)
-        generation = self.generation + 1
+        generation = 1 + max([self.generation, *map(_generation, _files(directory))])
         table = f"clips-{generation:06d}.parquet"
         self.clips.to_parquet(directory / table, index=False)
         files = {_code(pattern): f"{_code(pattern)}-{generation:06d}.faiss" for pattern in self.partitions}
@@ -182,7 +187,7 @@ class VideoIndex:
                 os.fsync(file.fileno())
         os.replace(aside, directory / NAME)
         self.generation = generation
-        for path in [*directory.glob("*.faiss"), *directory.glob("clips-*.parquet")]:
+        for path in _files(directory):
             if path.name not in counted:
                 path.unlink()
 
@@ -210,12 +215,12 @@ class VideoIndex:
             index = cls(layout, Origin(**content["origin"]), mapped=mapped)
             table = pd.read_parquet(directory / content["clips"])
             index._fill(directory, table, content["partitions"])
+            index.generation = int(content["generation"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{directory} is damaged ({reason}); make it again with mee index") from error
-        index.generation = content["generation"]
         return index
 
     def _fill(self, directory: Path, table: pd.DataFrame, files: Mapping[str, str]) -> None:
@@ -228,7 +233,21 @@ class VideoIndex:
             width = sum(compress(self.layout.sizes, pattern))
             if len(pattern) != len(self.layout.names) or (flat.ntotal, flat.d) != (len(here), width):
                 raise ValueError(f"{file} does not belong to {NAME}")
+            if not isinstance(flat, faiss.IndexFlat) or flat.metric_type != faiss.METRIC_INNER_PRODUCT:
+                raise ValueError(f"{file} is no flat index of inner products")
             self.partitions[pattern] = Partition(flat, here.index.to_numpy(dtype=np.int64))
+        if len(table) != sum(len(partition.clips) for partition in self.partitions.values()):
+            raise ValueError(f"some clips are in no partition of {NAME}")
+
+
+def _files(directory: Path) -> list[Path]:
+    """Tables and sub-indexes of every generation."""
+    number = "-" + "[0-9]" * 6
+    return [*directory.glob(f"clips{number}.parquet"), *directory.glob(f"[01]*{number}.faiss")]
+
+
+def _generation(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
 
 
 def _code(pattern: Pattern) -> str:

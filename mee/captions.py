@@ -64,11 +64,14 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         match path.suffix.lower():
             case ".csv":
-                return pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
+                table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
+                if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row names
+                    raise InputError(f"{path}: rows have more fields than the header; quote captions with commas")
+                return table
             case ".parquet":
                 return pd.read_parquet(path)
             case ".jsonl" | ".ndjson":
-                return pd.read_json(path, lines=True, dtype=False)
+                return pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
             case suffix:
                 raise InputError(f"{path}: captions are read from .csv, .parquet or .jsonl, not '{suffix}'")
     except InputError:

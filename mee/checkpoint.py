@@ -82,8 +82,12 @@ class Checkpointed(
 
     @classmethod
     def _from_directory(cls, directory: Path) -> Self:
+        check_directory(directory)
         config = read_config(directory)
-        tokenizer = CaptionTokenizer.from_json((directory / TOKENIZER).read_text(), config.text.max_tokens)
+        try:
+            tokenizer = CaptionTokenizer.from_json((directory / TOKENIZER).read_text(), config.text.max_tokens)
+        except ValueError as error:  # an InputError, or bytes that are no text
+            raise InputError(f"{directory / TOKENIZER} cannot be read: {error}") from error
         model = cls(config, tokenizer)
         try:
             weights: dict[str, Tensor] = load_file(directory / WEIGHTS)
@@ -95,16 +99,17 @@ class Checkpointed(
 
 
 def check_directory(directory: Path) -> None:
-    """Say clearly what is missing of a local checkpoint.
+    """Say clearly what is wrong with a local checkpoint, its weights apart.
 
     Raises:
-        InputError: it is no directory, or one of its files is not there.
+        InputError: it is no directory, one of its files is not there, or its settings cannot be used.
     """
     if not directory.is_dir():
         raise InputError(f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {directory}")
     absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not (directory / name).is_file()]
     if absent:
         raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(absent)}")
+    read_config(directory)
 
 
 def read_config(directory: Path) -> ModelConfig:
@@ -123,17 +128,29 @@ def read_config(directory: Path) -> ModelConfig:
     if (version := settings.pop("format", None)) != FORMAT:
         raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
     try:
-        return TypeAdapter(ModelConfig).validate_python(settings)
+        config = TypeAdapter(ModelConfig).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {where}: {first['msg']}") from error
+    if json.loads(json.dumps(asdict(config))) != settings:  # what is left out would silently be a default
+        raise InputError(f"{path} lacks some of the model's settings")
+    return config
 
 
 def read_training(directory: Path) -> dict[str, Any]:
-    """What training.json says; empty for a model saved without it."""
+    """What training.json says; empty for a model saved without it.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     path = directory / TRAINING
-    record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
     return record
 
 

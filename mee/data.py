@@ -65,7 +65,8 @@ def check_source(config: ModelConfig, source: FeatureSource) -> None:
                 f"{source.name} has no '{expert.name}' stream, which this model needs. Extract it: "
                 f"mee precompute VIDEOS {source.name} --streams {expert.name}"
             )
-        if expert.fingerprint != source.fingerprints[expert.name]:
+        there = (source.dims[expert.name], source.fingerprints[expert.name])
+        if there != (expert.input_dim, expert.fingerprint):
             raise InputError(
                 f"{source.name}: '{expert.name}' was made by another extractor (size {source.dims[expert.name]}, "
                 f"fingerprint {source.fingerprints[expert.name]}) than this model was trained on (size "

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mee.errors import InputError
 from mee.gallery import Gallery
 from mee.metrics import RankCounter, retrieval_metrics
 from mee.model import MEE, TextEmbedding, VideoEmbedding
@@ -46,12 +47,16 @@ class RetrievalReport:
 
 @torch.no_grad()
 def encode_captions(model: MEE, captions: Sequence[str], batch_size: int = 256) -> TextEmbedding:
-    """Embed captions in eval mode, batch by batch."""
+    """Embed captions in eval mode, batch by batch; each sentence once, so that the same words always tie."""
     was_training = model.training
     model.eval()
-    parts = [model.encode_text(captions[at : at + batch_size]) for at in range(0, len(captions), batch_size)]
+    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+    once = list(row_of)
+    parts = [model.encode_text(once[at : at + batch_size]) for at in range(0, len(once), batch_size)]
     model.train(was_training)
-    return TextEmbedding(torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts]))
+    rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
+    packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])
+    return TextEmbedding(packed[rows], logits[rows])
 
 
 def rank_both_ways(
@@ -68,19 +73,24 @@ def rank_both_ways(
 
     Returns:
         Ranks of the captions among the clips (at most Q), and of the captioned clips among the captions.
+
+    Raises:
+        InputError: no caption has a clip in the gallery.
     """
     caption, clip = _positives(pairs, gallery)
+    if not len(caption):
+        raise InputError("none of the captions to rank belongs to a clip that has a stream")
     asked = torch.zeros(len(pairs), dtype=torch.bool)
     asked[caption] = True
     numbers = asked.cumsum(0) - 1  # of a caption among those that are asked
-    text = TextEmbedding(text.packed[asked], text.logits[asked])
+    text = TextEmbedding(text.packed[asked].double(), text.logits[asked].double())
     caption = numbers[caption]
 
     def blocks() -> Iterator[tuple[slice, Tensor, Tensor]]:
         for start in range(0, len(gallery.clip_ids), BLOCK):
             rows = slice(start, min(start + BLOCK, len(gallery.clip_ids)))
-            video = VideoEmbedding(gallery.video.packed[rows], gallery.video.available[rows])
-            scores = score_by(scheme, text, video, model.layout)
+            video = VideoEmbedding(gallery.video.packed[rows].double(), gallery.video.available[rows])
+            scores = score_by(scheme, text, video, model.layout).float()  # equal pairs tie, whatever their block
             positive = torch.zeros(scores.shape, dtype=torch.bool)
             inside = (clip >= rows.start) & (clip < rows.stop)
             positive[caption[inside], clip[inside] - rows.start] = True
@@ -133,7 +143,7 @@ def evaluate(
         context: goes into the report as it is.
 
     Raises:
-        ValueError: no caption has a clip in the gallery.
+        InputError: no caption has a clip in the gallery.
     """
     text = encode_captions(model, pairs.captions) if text is None else text
     t2v, v2t = rank_both_ways(model, text, gallery, pairs, scheme)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import PurePosixPath
@@ -68,14 +68,14 @@ def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool)
     """
     by_name = _names(source)
     pairs: list[tuple[str, str, tuple[str, ...]]] = []
-    left_out: dict[str, str] = {}
+    left_out: dict[str, None] = {}
     for video_id, caption in zip(table["video_id"], table["caption"]):
         if found := by_name.get(video_id):
             pairs.append((caption, *found))
         else:
-            left_out[video_id] = source.failed.get(video_id, "not in the store")
+            left_out[video_id] = None
     if left_out and not (partial and pairs):
-        shown = "; ".join(f"{video_id} ({reason})" for video_id, reason in list(left_out.items())[:3])
+        shown = "; ".join(f"{video_id} ({_reason(video_id, source)})" for video_id in list(left_out)[:3])
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         raise InputError(
             f"{len(left_out)} of {table['video_id'].nunique()} captioned videos are not usable in {source.name}: "
@@ -95,8 +95,26 @@ def _names(source: FeatureSource) -> dict[str, tuple[str, tuple[str, ...]]]:
     for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
         full[video] = (video, (*full.get(video, (video, ()))[1], clip_id))
         single[clip_id] = (video, (clip_id,))
-    stems: dict[str, list[str]] = {}
-    for video in (*full, *source.failed):
-        stems.setdefault(str(PurePosixPath(video).with_suffix("")), []).append(video)
-    short = {stem: full[videos[0]] for stem, videos in stems.items() if len(videos) == 1 and videos[0] in full}
+    short: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for stem, videos in _stems((*full, *source.failed)).items():
+        if len(videos) == 1 and videos[0] in full:
+            short[stem] = full[videos[0]]
     return {**short, **single, **full}
+
+
+def _reason(video_id: str, source: FeatureSource) -> str:
+    """Why a caption's video id leads to no clip."""
+    if video_id in source.failed:
+        return source.failed[video_id]
+    videos = _stems((*source.clips["video"].astype(str), *source.failed)).get(video_id, [])
+    if len(videos) > 1:
+        return f"may be {' or '.join(videos)}"
+    return source.failed[videos[0]] if videos else "not in the store"
+
+
+def _stems(videos: Iterable[str]) -> dict[str, list[str]]:
+    """Name without its ending -> the videos, each once, that have it."""
+    stems: dict[str, list[str]] = {}
+    for video in dict.fromkeys(videos):
+        stems.setdefault(str(PurePosixPath(video).with_suffix("")), []).append(video)
+    return stems

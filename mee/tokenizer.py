@@ -44,8 +44,18 @@ class CaptionTokenizer:
 
     @classmethod
     def from_json(cls, text: str, max_tokens: int) -> CaptionTokenizer:
-        """Read what `to_json` wrote."""
-        return cls(Tokenizer.from_str(text), max_tokens)
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: it is something else.
+        """
+        try:
+            tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(f"the vocabulary cannot be read: {error}") from error
+        if tokenizer.token_to_id(PADDING) is None:
+            raise InputError(f"the vocabulary has no {PADDING}, so it is not of a MEE model")
+        return cls(tokenizer, max_tokens)
 
     def to_json(self) -> str:
         """The whole vocabulary as text."""
@@ -63,13 +73,16 @@ class CaptionTokenizer:
             (B, L) int64 tokens and (B,) int64 lengths.
 
         Raises:
-            InputError: a sentence has no words in it.
+            InputError: a sentence has no words in it, or is not text.
         """
         empty = [number for number, sentence in enumerate(sentences) if not sentence.strip()]
         if empty:
             raise InputError(
                 f"the sentence is empty (number {empty[0] + 1} of {len(sentences)}); write some words"
             )
+        for sentence in sentences:
+            if any("\ud800" <= character <= "\udfff" for character in sentence):  # bytes that were no UTF-8
+                raise InputError(f"the sentence {sentence!a} is not UTF-8 text")
         encodings = self._tokenizer.encode_batch([sentence.strip() for sentence in sentences])
         tokens = torch.tensor([encoding.ids for encoding in encodings], dtype=torch.int64)
         lengths = torch.tensor([sum(encoding.attention_mask) for encoding in encodings], dtype=torch.int64)

@@ -52,10 +52,12 @@ def load_state(path: Path, trainer: Trainer, signature: dict[str, Any]) -> None:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}); start again with --overwrite") from error
+    if not {"signature", "progress"} <= set(metadata):
+        raise InputError(f"{path} is not the state of a run; start again with --overwrite")
     was, now = json.loads(metadata["signature"]), json.loads(json.dumps(signature))
     other = [name for name in now if was.get(name) != now[name]]
     if other:

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = FeatureStore(args.store)
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
-    if args.index.exists() and not (args.index / NAME).is_file() and any(args.index.iterdir()):
+    if args.index.exists() and not (args.index / NAME).is_file() and _has_other_files(args.index):
         raise InputError(f"'{args.index}' is there already and is not an index; name another place")
     video_index = _open(args, model)
     new = store.clips[~store.clips.index.isin(video_index.clips["clip_id"])]
@@ -58,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     video_index.save(args.index)
     _report(video_index, len(gallery.clip_ids), gallery.without_stream, dict(store.failed))
     return DONE
+
+
+def _has_other_files(directory: Path) -> bool:
+    """Whether something else is here than what a first save, stopped half-way, leaves."""
+    return any(
+        path.suffix not in (".faiss", ".parquet") and path.name != ".index.json" for path in directory.iterdir()
+    )
 
 
 def _open(args: IndexArgs, model: MEE) -> VideoIndex:

@@ -69,8 +69,8 @@ def say(message: str) -> None:
 
 def results() -> Console:
     """Where results go: stdout, never narrower than a table needs where no terminal sets the width."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)
+    console = Console(highlight=False, markup=False, emoji=False)  # a file may be called "[red] :car:.mp4"
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=120)
 
 
 def progress_console() -> Console:
@@ -80,12 +80,15 @@ def progress_console() -> Console:
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout; columns after the first are numbers and stand to the right."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    console = results()
+    if title:
+        console.print(title, style="italic", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    results().print(table)
+    console.print(table)
 
 
 def bar(share: float, width: int = 12) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +73,7 @@ def _batches(sentence: str | None) -> Iterable[list[str]]:
     size = 1 if sys.stdin.isatty() else BATCH
     batch: list[str] = []
     count = 0
-    for line in sys.stdin:
+    for line in _lines():
         if line.strip():
             batch.append(line.strip())
             count += 1
@@ -84,6 +84,14 @@ def _batches(sentence: str | None) -> Iterable[list[str]]:
         yield batch
     if not count:
         raise InputError("no sentence: name one, or write one a line to stdin")
+
+
+def _lines() -> Iterator[str]:
+    """The lines of stdin."""
+    try:
+        yield from sys.stdin
+    except UnicodeDecodeError as error:
+        raise InputError(f"stdin is not {error.encoding} text: {error.reason}") from error
 
 
 def print_hits(sentence: str, hits: Sequence[Hit], modalities: Sequence[str]) -> None:

@@ -53,18 +53,21 @@ class TrainArgs:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(TrainArgs, "train", argv, __doc__ or "")
-    work = args.model.with_name(f"{args.model.name}.training")
-    if args.overwrite:
-        shutil.rmtree(work, ignore_errors=True)
-    elif args.model.exists():
-        raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
+    work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
     from features.store import FeatureStore
     from mee.captions import read_captions
+    from mee.checkpoint import CONFIG
     from mee.record import finish, training_record
     from mee.splits import split_pairs
     from mee.train import Trainer
 
+    if args.model.exists() and not (args.model / CONFIG).is_file():
+        raise InputError(f"'{args.model}' is there already and is not a model; name another place")
+    if args.overwrite:
+        shutil.rmtree(work, ignore_errors=True)
+    elif args.model.exists():
+        raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
     begun = time.monotonic()
     store = FeatureStore(args.store)
     split = split_pairs(read_captions(args.captions), store, args.training, partial=args.partial)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.floating[Any]]  # (H, W, 3) red, green, blue in [0, 1]
+Picture = NDArray[np.float32]  # (H, W, 3) red, green, blue in [0, 1]
 
 
 def draw_background(kind: str, height: int, width: int, generator: np.random.Generator) -> Picture:
@@ -31,17 +29,22 @@ def draw_background(kind: str, height: int, width: int, generator: np.random.Gen
         case _:
             raise ValueError(f"no background is called '{kind}'")
     vignette = 1.03 - 0.13 * ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 2
-    return np.clip(colour * vignette[..., None] * generator.uniform(0.95, 1.03), 0, 1).astype(np.float32)
+    bright = colour * vignette[..., None] * generator.uniform(0.95, 1.03)
+    return np.asarray(np.clip(bright, 0, 1), np.float32)
 
 
 def _tint(red: float, green: float, blue: float) -> Picture:
     return np.array([red, green, blue], np.float32)
 
 
+def _size(picture: Picture) -> tuple[int, int]:
+    return picture.shape[0], picture.shape[1]
+
+
 def _noise(height: int, width: int, tall: int, wide: int, generator: np.random.Generator) -> Picture:
     """Smooth noise of deviation 1 whose grains are about ``tall`` by ``wide`` pixels."""
     grains = generator.standard_normal((height // tall + 2, width // wide + 2)).astype(np.float32)
-    return cv2.resize(grains, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(grains, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _night(height: int, width: int, generator: np.random.Generator) -> Picture:
@@ -61,13 +64,14 @@ def _bricks(x: Picture, y: Picture, generator: np.random.Generator) -> Picture:
     colour = _tint(0.56, 0.37, 0.3) * shades[row, column][..., None]
     joint = (y % tall < 2.5) | (shifted % wide < 2.5)
     colour[joint] = _tint(0.66, 0.63, 0.58)
-    return colour * (1 + 0.03 * _noise(*x.shape, 3, 3, generator))[..., None]
+    grain = _noise(*_size(x), 3, 3, generator)
+    return np.asarray(colour * (1 + 0.03 * grain)[..., None])
 
 
 def _boards(x: Picture, y: Picture, generator: np.random.Generator) -> Picture:
     tall = 45
     board = np.floor(y / tall).astype(int)
     shades = generator.uniform(0.88, 1.1, board.max() + 1).astype(np.float32)
-    grain = np.sin(y * 0.9 + 5 * _noise(*x.shape, 40, 120, generator) + 9 * board)
+    grain = np.sin(y * 0.9 + 5 * _noise(*_size(x), 40, 120, generator) + 9 * board)
     colour = _tint(0.62, 0.44, 0.27) * (shades[board] * (1 + 0.07 * grain))[..., None]
-    return colour * np.where(y % tall < 1.8, np.float32(0.6), np.float32(1))[..., None]
+    return np.asarray(colour * np.where(y % tall < 1.8, np.float32(0.6), np.float32(1))[..., None])

@@ -21,6 +21,8 @@ CAPTIONS_OF = {"train": 6, "val": 3, "test": 1}
 SINGLE_FACE, SINGLE_OBJECT = 6, 6  # test captions about the face alone, about the object alone
 SAYS_SILENT = 0.12  # share of the captions of a clip without sound that say so, in training
 TRIES = 4000
+NOTICED = {"colour": 4, "background": 3, "shape": 2}  # how readily it is told, against 1 for other looks
+PHRASES = {"motion": ("motion", MOTION_PHRASES), "audio": ("sound", SOUND_PHRASES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,23 +87,18 @@ def _claims(
     values = facts.values()
     claims: dict[str, frozenset[str]] = {}
     for modality in modalities:
-        match modality:
-            case "motion" | "audio":
-                fact, phrases = ("motion", MOTION_PHRASES) if modality == "motion" else ("sound", SOUND_PHRASES)
-                fitting = sorted(
-                    (said for said in phrases if values[fact] in said), key=lambda said: (len(said), sorted(said))
-                )
-                at = (
-                    int(generator.integers(1, len(fitting)))
-                    if len(fitting) > 1 and generator.random() < rough
-                    else 0
-                )
-                claims[fact] = fitting[at]
-            case _:
-                named = [fact for fact in ASPECTS[modality] if fact in values]
-                count = int(generator.integers(1, len(named) + 1))
-                for i in generator.permutation(len(named))[:count]:
-                    claims[named[i]] = frozenset({values[named[i]]})
+        if modality in PHRASES:
+            fact, phrases = PHRASES[modality]
+            fitting = (said for said in phrases if values[fact] in said)
+            exact, *vague = sorted(fitting, key=lambda said: (len(said), sorted(said)))
+            use_vague = bool(vague) and generator.random() < rough
+            claims[fact] = vague[int(generator.integers(len(vague)))] if use_vague else exact
+        else:
+            named = [fact for fact in ASPECTS[modality] if fact in values]
+            weights = np.array([NOTICED.get(fact, 1) for fact in named], float)
+            count = int(generator.integers(1, len(named) + 1))
+            for i in generator.choice(len(named), count, replace=False, p=weights / weights.sum()):
+                claims[named[i]] = frozenset({values[named[i]]})
     return claims
 
 

@@ -6,7 +6,7 @@ to 1.95 downward, and the eyes lie at y = -0.2. No photograph is involved.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import cv2
 import numpy as np
@@ -49,13 +49,15 @@ def draw_face(face: Face, height: int, generator: np.random.Generator) -> Field:
         _fringe(canvas, hair)
     if face.glasses:
         _glasses(canvas)
-    return cv2.resize(canvas.pixels, (round(height * WIDTH / HEIGHT), height), interpolation=cv2.INTER_AREA)
+    size = round(height * WIDTH / HEIGHT), height
+    return np.asarray(cv2.resize(canvas.pixels, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _pick(colours: tuple[tuple[int, int, int], ...], generator: np.random.Generator) -> tuple[int, int, int]:
     return colours[int(generator.integers(len(colours)))]
 
 
+@final
 class _Canvas:
     """Face coordinates, and the pixels painted so far."""
 
@@ -66,15 +68,15 @@ class _Canvas:
     def ellipse(self, cx: float, cy: float, rx: float, ry: float, soft: float = 0.03) -> Field:
         """1 inside, 0 outside, with an edge about ``soft`` wide."""
         distance = np.hypot((self.x - cx) / rx, (self.y - cy) / ry)
-        return np.clip((1 - distance) * min(rx, ry) / soft + 0.5, 0, 1).astype(np.float32)
+        return np.asarray(np.clip((1 - distance) * min(rx, ry) / soft + 0.5, 0, 1), np.float32)
 
     def glow(self, cx: float, cy: float, rx: float, ry: float) -> Field:
         """A bell of light or shadow, 1 at its middle."""
-        return np.exp(-(((self.x - cx) / rx) ** 2) - ((self.y - cy) / ry) ** 2).astype(np.float32)
+        return np.asarray(np.exp(-(((self.x - cx) / rx) ** 2) - ((self.y - cy) / ry) ** 2), np.float32)
 
     def below(self, edge: Field | float, soft: float = 0.03) -> Field:
         """1 below the line ``y = edge``, 0 above it."""
-        return np.clip((self.y - edge) / soft + 0.5, 0, 1).astype(np.float32)
+        return np.asarray(np.clip((self.y - edge) / soft + 0.5, 0, 1), np.float32)
 
     def curve(self, cx: float, cy: float, half: float, bend: float, thick: float) -> Field:
         """A brush stroke ``half`` wide either side of its middle, its ends ``bend`` higher, tapering."""
@@ -82,7 +84,7 @@ class _Canvas:
         middle = cy - bend * across**2
         width = thick * np.sqrt(np.maximum(1 - across**2, 0)) + 1e-3
         inside = np.clip((width - np.abs(self.y - middle)) / 0.02 + 0.5, 0, 1)
-        return (inside * (np.abs(self.x - cx) < half)).astype(np.float32)
+        return np.asarray(inside * (np.abs(self.x - cx) < half), np.float32)
 
     def paint(self, mask: Field, colour: Field | tuple[float, float, float]) -> None:
         """Lay a colour over what is there."""

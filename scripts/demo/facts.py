@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "moon")
-COLOURS = ("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "pink")
-TEXTURES = ("plain", "striped", "dotted", "checked")
+SHAPES = ("diamond", "square", "triangle", "star", "heart", "ring")
+COLOURS = ("red", "yellow", "green", "turquoise", "blue", "purple", "pink")
+TEXTURES = ("plain", "striped", "checked")
 BACKGROUNDS = ("white", "grey", "black", "grass", "brick", "wood")
 MOTIONS = (
     *(f"{way} {speed}" for way in ("left", "right", "up", "down") for speed in ("slow", "fast")),
@@ -36,9 +36,7 @@ ASPECTS = {
     "face": ("face", "glasses", "beard", "hat", "mouth"),
 }
 
-_HARD_TO_SEE = frozenset(
-    {("green", "grass"), ("red", "brick"), ("orange", "brick"), ("orange", "wood"), ("yellow", "wood")}
-)
+_HARD_TO_SEE = frozenset({("green", "grass"), ("red", "brick"), ("yellow", "wood")})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,7 @@ class Facts:
     @property
     def visible(self) -> bool:
         """Whether the object stands out from its background, and its turning can be seen."""
-        turns_alike = self.shape in ("circle", "ring") and self.texture == "plain"
+        turns_alike = self.shape == "ring" and self.texture == "plain"
         spins = self.motion is not None and self.motion.startswith("spin")
         return (self.colour, self.background) not in _HARD_TO_SEE and not (turns_alike and spins)
 

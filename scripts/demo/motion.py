@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SLOW, FAST = 45.0, 135.0  # pixels a second
+SLOW, FAST = 42.0, 120.0  # pixels a second
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
@@ -44,12 +44,12 @@ def path(motion: str, room: Room, seconds: float, generator: np.random.Generator
     word = motion.split()
     if word[0] in WAYS:
         return _straight(word[0], (SLOW if word[1] == "slow" else FAST) * vigour, room, seconds, generator)
-    reach = {"circle": (0.0, 0.0), "bounce": (0.0, 48.0), "swing": (52.0, 0.0)}.get(word[0], (0.0, 0.0))
+    reach = {"bounce": (0.0, 48.0), "swing": (52.0, 0.0)}.get(word[0], (0.0, 0.0))
     x, y = _start(room, reach, generator)
     side = -1 if word[-1] == "anticlockwise" else 1
     match word[0]:
         case "spin":
-            return lambda t: Pose(x=x, y=y, turn=side * 115 * vigour * t)
+            return lambda t: Pose(x=x, y=y, turn=side * 90 * vigour * t)
         case "circle":
             cx, cy, radius = _ring(room)
             return lambda t: _on_ring(cx, cy, radius, phase + side * 2 * math.pi * 0.5 * vigour * t)
@@ -71,7 +71,7 @@ def path(motion: str, room: Room, seconds: float, generator: np.random.Generator
 def _straight(
     way: str, speed: float, room: Room, seconds: float, generator: np.random.Generator
 ) -> Callable[[float], Pose]:
-    """A straight line whose middle, in time, lies in the middle half of the room, if it is short enough."""
+    """A straight line that stays inside the room where it is short enough, and is centred in it otherwise."""
     dx, dy = WAYS[way]
     length = speed * seconds
     x, y = _start(room, (abs(dx) * length / 2, abs(dy) * length / 2), generator)

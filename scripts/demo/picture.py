@@ -26,7 +26,6 @@ PERSON_HEIGHT, PERSON_WIDTH = 165, 118
 SPRITE = 256  # side of the drawn object, which fills 0.8 of it
 HUES = {
     "red": (0.99, 0.85, 0.86),  # hue, saturation, value
-    "orange": (0.075, 0.92, 0.98),
     "yellow": (0.145, 0.85, 0.98),
     "green": (0.34, 0.8, 0.68),
     "turquoise": (0.48, 0.75, 0.82),
@@ -42,7 +41,7 @@ def draw_frames(clip: DemoClip) -> Iterator[NDArray[np.uint8]]:
     generator = np.random.default_rng([clip.seed, 2])
     backdrop = draw_background(facts.background, HEIGHT, WIDTH, generator)
     sprite = draw_object(facts.shape, facts.colour, facts.texture, generator)
-    radius = float(generator.uniform(46, 54))
+    radius = float(generator.uniform(56, 62))
     left, right = 0, WIDTH
     person: Picture | None = None
     corner = (HEIGHT - PERSON_HEIGHT, 0)
@@ -86,26 +85,22 @@ def _pattern(texture: str, x: Picture, y: Picture) -> Picture:
     match texture:
         case "striped":
             wave = np.sin((x + y) * 9)
-        case "dotted":
-            wave = np.cos(x * 10) * np.cos(y * 10) * 1.6 - 0.7
         case "checked":
             wave = np.sin(x * 8) * np.sin(y * 8) * 2
         case _:
             return np.zeros_like(x)
-    return np.clip(wave * 3 + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(wave * 3 + 0.5, 0, 1), np.float32)
 
 
 def _outlines(shape: str) -> list[NDArray[np.float64]]:
     """Closed outlines about the origin, of radius 1; the second, if any, cuts a hole."""
     match shape:
-        case "circle":
-            return [_round(1)]
+        case "diamond":
+            return [np.array([[0, -1.12], [0.68, 0], [0, 1.12], [-0.68, 0]])]
         case "ring":
             return [_round(1), _round(0.56)]
-        case "moon":
-            return [_moon()]
         case "square":
-            return [_corners([0.88] * 4, 45)]
+            return [_corners([1.2] * 4, 45)]
         case "triangle":
             return [_corners([1.08] * 3, -90) + np.array([0, 0.2])]
         case "star":
@@ -114,46 +109,26 @@ def _outlines(shape: str) -> list[NDArray[np.float64]]:
             t = np.linspace(0, 2 * math.pi, 120)
             tops = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
             return [np.stack([16 * np.sin(t) ** 3, -tops - 2.5], axis=1) / 16]
-        case "cross":
-            arm, end = 0.34, 1.0
-            quarter = np.array([[arm, -end], [arm, -arm], [end, -arm]])
-            turn = np.array([[0, 1], [-1, 0]])
-            return [np.concatenate([quarter @ np.linalg.matrix_power(turn, i) for i in range(4)])]
     raise ValueError(f"no shape is called '{shape}'")
 
 
 def _round(radius: float) -> NDArray[np.float64]:
     t = np.linspace(0, 2 * math.pi, 100)
-    return np.stack([np.cos(t), np.sin(t)], axis=1) * radius
+    return np.asarray(np.stack([np.cos(t), np.sin(t)], axis=1) * radius)
 
 
 def _corners(radii: list[float], first: float) -> NDArray[np.float64]:
     angles = np.radians(first + np.arange(len(radii)) * 360 / len(radii))
-    stretch = math.sqrt(2) if len(radii) == 4 else 1
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(radii)[:, None] * stretch / 1.05
-
-
-def _moon() -> NDArray[np.float64]:
-    outer = np.radians(np.linspace(50, 310, 80))
-    tip = math.cos(math.radians(50)), math.sin(math.radians(50))
-    centre = tip[0] + 0.15
-    inner_radius = math.hypot(tip[0] - centre, tip[1])
-    low = math.atan2(-tip[1], tip[0] - centre)
-    inner = np.linspace(low, low - 2 * (math.pi + low), 60)
-    crescent = np.concatenate(
-        [
-            np.stack([np.cos(outer), np.sin(outer)], axis=1),
-            np.stack([centre + inner_radius * np.cos(inner), inner_radius * np.sin(inner)], axis=1),
-        ]
-    )
-    return crescent + np.array([0.15, 0])
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return np.asarray(circle * np.array(radii)[:, None] / 1.05)
 
 
 def _mask(outlines: list[NDArray[np.float64]]) -> Picture:
     big = np.zeros((SPRITE * 2, SPRITE * 2), np.uint8)
     points = [np.round((outline / 2.5 + 0.5) * SPRITE * 2).astype(np.int32) for outline in outlines]
     cv2.fillPoly(big, points, 255)
-    return cv2.resize(big, (SPRITE, SPRITE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    small = cv2.resize(big, (SPRITE, SPRITE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small / 255, np.float32)
 
 
 def _copies(pose: Pose) -> Iterator[Pose]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -79,18 +80,18 @@ def _write_image(clip: DemoClip, path: Path) -> None:
 def _write_video(clip: DemoClip, path: Path) -> None:
     codec, options = VIDEO_CODECS[clip.form]
     with av.open(str(path), "w", format=clip.form) as container:
-        picture = container.add_stream(codec, rate=FPS, options=options)
+        picture = cast(av.VideoStream, container.add_stream(codec, rate=FPS, options=options))
         picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         if clip.facts.sound:
-            sound_codec, layout = SOUND_CODECS[clip.form]
-            sound = container.add_stream(sound_codec, rate=RATE, layout="mono")
+            sound_codec, sample_format = SOUND_CODECS[clip.form]
+            sound = cast(av.AudioStream, container.add_stream(sound_codec, rate=RATE, layout="mono"))
         for pixels in draw_frames(clip):
             container.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(picture.encode())
         if clip.facts.sound:
             generator = np.random.default_rng([clip.seed, 4])
             wave = synthesise(clip.facts.sound, FRAMES / FPS, generator)
-            samples = av.AudioFrame.from_ndarray(wave[None], format=layout, layout="mono")
+            samples = av.AudioFrame.from_ndarray(wave[None], format=sample_format, layout="mono")
             samples.sample_rate, samples.pts, samples.time_base = RATE, 0, Fraction(1, RATE)
             container.mux(sound.encode(samples))
             container.mux(sound.encode())

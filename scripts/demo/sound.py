@@ -42,7 +42,7 @@ def synthesise(sound: str, seconds: float, generator: np.random.Generator) -> Wa
             raise ValueError(f"no sound is called '{sound}'")
     wave = wave + 0.002 * generator.standard_normal(len(t))
     loudness = generator.uniform(0.5, 0.75) / np.abs(wave).max()
-    return (wave * loudness).astype(np.float32)
+    return np.asarray(wave * loudness, np.float32)
 
 
 def _tone(t: NDArray[np.float64], pitch: float) -> NDArray[np.float64]:
@@ -57,7 +57,7 @@ def _since_stroke(t: NDArray[np.float64], rate: float, generator: np.random.Gene
 
 def _gate(phase: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     """1 in the first ``share`` of each period, with soft edges that do not click."""
-    return np.clip(np.minimum(phase, share - phase) * 40, 0, 1)
+    return np.asarray(np.clip(np.minimum(phase, share - phase) * 40, 0, 1))
 
 
 def _glide(t: NDArray[np.float64], pitch: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,4 +96,4 @@ def _drum(since: NDArray[np.float64], tune: float) -> NDArray[np.float64]:
 def _clicks(since: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     """Very short, bright strokes."""
     crack = generator.standard_normal(len(since)) + 2 * np.sin(2 * np.pi * 4200 * since)
-    return crack * np.exp(-260 * since)
+    return np.asarray(crack * np.exp(-260 * since))

@@ -7,6 +7,7 @@ A claim names a fact and the values that would make the sentence true, such as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import final
 
 import numpy as np
 
@@ -21,83 +22,93 @@ _WAYS = {
     "down": ("down", "downwards"),
 }
 _SPEEDS = {"slow": ("slowly", "gently"), "fast": ("quickly", "fast")}
-_TURNS = ("clockwise", "anticlockwise")
 _BEATS = {"drum": ("drum beats", "drumming"), "clicks": ("clicks", "clicking")}
 _PITCHES = {"low": ("low", "deep"), "high": ("high", "shrill")}
 _RATES = {"slow": ("slow", "unhurried"), "fast": ("fast", "quick")}
 
-MOTION_PHRASES: dict[frozenset[str], tuple[str, ...]] = {
-    frozenset({"spin clockwise", "spin anticlockwise"}): ("spins on the spot", "rotates on the spot"),
-    frozenset({"circle clockwise", "circle anticlockwise"}): ("goes round in a circle", "travels in a circle"),
-    frozenset({"grow"}): ("grows", "gets bigger", "comes closer"),
-    frozenset({"shrink"}): ("shrinks", "gets smaller", "goes away from us"),
-    frozenset({"bounce"}): ("bounces", "hops", "jumps up and down"),
-    frozenset({"shake"}): ("shakes", "trembles", "shivers"),
-    frozenset({"swing"}): ("swings from side to side", "sways", "swings to and fro"),
-    frozenset({"still"}): ("stands still", "does not move", "stays where it is"),
-}
-SOUND_PHRASES: dict[frozenset[str], tuple[str, ...]] = {
-    frozenset({"tone low"}): ("a low tone", "a deep tone", "a deep hum"),
-    frozenset({"tone high"}): ("a high tone", "a shrill tone", "a high note"),
-    frozenset({"whistle rising"}): ("a rising whistle", "a whistle that gets higher", "a rising sound"),
-    frozenset({"whistle falling"}): ("a falling whistle", "a whistle that gets lower", "a falling sound"),
-    frozenset({"siren"}): ("a siren", "a wailing siren", "an alarm"),
-    frozenset({"bell"}): ("a bell", "a ringing bell", "a bell that rings"),
-    frozenset({"hiss"}): ("a hiss", "a hissing noise", "white noise"),
-    frozenset({"rumble"}): ("a rumble", "a rumbling noise", "thunder"),
-}
-for _way, _says in _WAYS.items():
-    MOTION_PHRASES[frozenset({f"{_way} slow", f"{_way} fast"})] = tuple(
-        f"{verb} {say}" for verb in ("moves", "goes", "travels") for say in _says
-    )
-    for _speed, _adverbs in _SPEEDS.items():
-        MOTION_PHRASES[frozenset({f"{_way} {_speed}"})] = tuple(
-            phrase
-            for verb in ("moves", "goes", *(("drifts",) if _speed == "slow" else ("races",)))
-            for say in _says
-            for adverb in _adverbs
-            for phrase in (f"{verb} {adverb} {say}", f"{verb} {say} {adverb}")
+
+def _motion_phrases() -> dict[frozenset[str], tuple[str, ...]]:
+    """Set of motions -> verb phrases that are true of each of them."""
+    phrases: dict[frozenset[str], tuple[str, ...]] = {
+        frozenset({"spin clockwise", "spin anticlockwise"}): ("spins on the spot", "rotates on the spot"),
+        frozenset({"circle clockwise", "circle anticlockwise"}): (
+            "goes round in a circle",
+            "travels in a circle",
+        ),
+        frozenset({"grow"}): ("grows", "gets bigger", "comes closer"),
+        frozenset({"shrink"}): ("shrinks", "gets smaller", "goes away from us"),
+        frozenset({"bounce"}): ("bounces", "hops", "jumps up and down"),
+        frozenset({"shake"}): ("shakes", "trembles", "shivers"),
+        frozenset({"swing"}): ("swings from side to side", "sways", "swings to and fro"),
+        frozenset({"still"}): ("stands still", "does not move", "stays where it is"),
+    }
+    for way, says in _WAYS.items():
+        phrases[frozenset({f"{way} slow", f"{way} fast"})] = tuple(
+            f"{verb} {say}" for verb in ("moves", "goes", "travels") for say in says
         )
-for _turn in _TURNS:
-    MOTION_PHRASES[frozenset({f"spin {_turn}"})] = (f"spins {_turn}", f"rotates {_turn}", f"turns {_turn}")
-    MOTION_PHRASES[frozenset({f"circle {_turn}"})] = (
-        f"goes round in a {_turn} circle",
-        f"circles {_turn}",
-        f"travels {_turn} in a circle",
-    )
-for _rate, _says in _RATES.items():
-    for _kind, _names in _BEATS.items():
-        SOUND_PHRASES[frozenset({f"{_kind} {_rate}"})] = tuple(f"{s} {name}" for s in _says for name in _names)
-    SOUND_PHRASES[frozenset({f"beeps low {_rate}", f"beeps high {_rate}"})] = tuple(f"{s} beeps" for s in _says)
-    for _pitch, _tones in _PITCHES.items():
-        SOUND_PHRASES[frozenset({f"beeps {_pitch} {_rate}"})] = tuple(
-            phrase
-            for s in _says
-            for tone in _tones
-            for phrase in (f"{s} {tone} beeps", f"{tone} beeps that are {s}")
+        for speed, adverbs in _SPEEDS.items():
+            phrases[frozenset({f"{way} {speed}"})] = tuple(
+                phrase
+                for verb in ("moves", "goes", "drifts" if speed == "slow" else "races")
+                for say in says
+                for adverb in adverbs
+                for phrase in (f"{verb} {adverb} {say}", f"{verb} {say} {adverb}")
+            )
+    for turn in ("clockwise", "anticlockwise"):
+        phrases[frozenset({f"spin {turn}"})] = (f"spins {turn}", f"rotates {turn}", f"turns {turn}")
+        phrases[frozenset({f"circle {turn}"})] = (
+            f"goes round in a {turn} circle",
+            f"circles {turn}",
+            f"travels {turn} in a circle",
         )
-for _kind, _names in _BEATS.items():
-    SOUND_PHRASES[frozenset({f"{_kind} slow", f"{_kind} fast"})] = _names
-for _pitch, _tones in _PITCHES.items():
-    SOUND_PHRASES[frozenset({f"beeps {_pitch} slow", f"beeps {_pitch} fast"})] = tuple(
-        f"{t} beeps" for t in _tones
-    )
+    return phrases
+
+
+def _sound_phrases() -> dict[frozenset[str], tuple[str, ...]]:
+    """Set of sounds -> noun phrases that are true of each of them."""
+    phrases: dict[frozenset[str], tuple[str, ...]] = {
+        frozenset({"tone low"}): ("a low tone", "a deep tone", "a deep hum"),
+        frozenset({"tone high"}): ("a high tone", "a shrill tone", "a high note"),
+        frozenset({"whistle rising"}): ("a rising whistle", "a whistle that gets higher", "a rising sound"),
+        frozenset({"whistle falling"}): ("a falling whistle", "a whistle that gets lower", "a falling sound"),
+        frozenset({"siren"}): ("a siren", "a wailing siren", "an alarm"),
+        frozenset({"bell"}): ("a bell", "a ringing bell", "a bell that rings"),
+        frozenset({"hiss"}): ("a hiss", "a hissing noise", "white noise"),
+        frozenset({"rumble"}): ("a rumble", "a rumbling noise", "thunder"),
+    }
+    for kind, names in _BEATS.items():
+        phrases[frozenset({f"{kind} slow", f"{kind} fast"})] = names
+    for pitch, tones in _PITCHES.items():
+        phrases[frozenset({f"beeps {pitch} slow", f"beeps {pitch} fast"})] = tuple(f"{t} beeps" for t in tones)
+    for rate, says in _RATES.items():
+        phrases[frozenset({f"beeps low {rate}", f"beeps high {rate}"})] = tuple(f"{say} beeps" for say in says)
+        for kind, names in _BEATS.items():
+            phrases[frozenset({f"{kind} {rate}"})] = tuple(f"{say} {name}" for say in says for name in names)
+        for pitch, tones in _PITCHES.items():
+            phrases[frozenset({f"beeps {pitch} {rate}"})] = tuple(
+                phrase
+                for say in says
+                for tone in tones
+                for phrase in (f"{say} {tone} beeps", f"{tone} beeps that are {say}")
+            )
+    return phrases
+
+
+MOTION_PHRASES = _motion_phrases()
+SOUND_PHRASES = _sound_phrases()
 
 _SHAPES = {
-    "circle": ("circle", "disc"),
+    "diamond": ("diamond", "rhombus"),
     "square": ("square", "box"),
     "triangle": ("triangle",),
     "star": ("star",),
     "heart": ("heart",),
-    "cross": ("cross", "plus"),
     "ring": ("ring", "hoop"),
-    "moon": ("moon", "crescent"),
 }
 _COLOURS = {"purple": ("purple", "violet"), "turquoise": ("turquoise", "cyan"), "pink": ("pink",)}
 _TEXTURES = {
     "plain": ("plain",),
     "striped": ("striped", "stripy"),
-    "dotted": ("dotted", "spotted"),
     "checked": ("checked", "checkered"),
 }
 _BACKGROUNDS = {
@@ -147,6 +158,7 @@ def say(claims: Claims, generator: np.random.Generator) -> str:
     return f"{sentence} {words.pick(_SILENCES)}" if silent else sentence
 
 
+@final
 class _Words:
     """Noun phrases for the object and for the person."""
 

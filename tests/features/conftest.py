@@ -1,8 +1,9 @@
-"""Fixtures for the readers: media files that the tests write themselves."""
+"""Fixtures for the readers: media files that the tests write themselves; and stores filled by hand."""
 
 import importlib.util
+import shutil
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -14,3 +15,55 @@ def media() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def store_job(tmp_path: Path) -> SimpleNamespace:
+    """Fills stores without decoding anything: `declare` streams, make a `record`, `write` records as one job."""
+    from features.extractor import Fingerprint
+    from features.manifest import declare
+    from features.record import ClipRecord
+    from features.store_writer import StoreWriter
+
+    def begin(directory=tmp_path / "store", *, version=1, clip_seconds=None, overwrite=False, **dims):
+        made_by = {name: Fingerprint(extractor=name, version=version, dim=dim) for name, dim in dims.items()}
+        return declare(directory, made_by, clip_seconds, overwrite=overwrite)
+
+    def record(clip_id, video=None, *, verdict="ok", note="", of=1, file_bytes=100, **streams):
+        return ClipRecord(
+            clip_id=clip_id,
+            video=video or clip_id,
+            start_s=0.0,
+            end_s=1.0,
+            verdict=verdict,
+            note=note,
+            reader="pyav",
+            clips_of_video=of,
+            file_bytes=file_bytes,
+            streams=streams,
+        )
+
+    def write(*records, directory=tmp_path / "store", **settings):
+        manifest = begin(directory, **settings)
+        with StoreWriter(directory, manifest) as writer:
+            for each in records:
+                writer.add([each])
+        return directory
+
+    return SimpleNamespace(directory=tmp_path / "store", declare=begin, record=record, write=write)
+
+
+@pytest.fixture
+def odd_extractors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A third party's package, installed for one test: the stream `odd` of odd_extractor.py."""
+    place = tmp_path_factory.mktemp("site")
+    shutil.copy(Path(__file__).with_name("odd_extractor.py"), place)
+    info = place / "odd-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[mee.extractors]\nodd = odd_extractor:Odd\nappearance = odd_extractor:Odd\n"
+        "not_there = odd_extractor:NotThere\nno_extractor = pathlib:Path\n"
+    )
+    monkeypatch.syspath_prepend(place)
+    return place

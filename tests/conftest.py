@@ -1,0 +1,131 @@
+"""Shared fixtures: a tiny model, a tiny source of streams in memory, golden numbers. Nothing is downloaded."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import settings
+from safetensors.torch import load_file
+
+from mee.config import ExpertConfig, ModelConfig, TextConfig
+from mee.model import MEE
+from mee.tokenizer import CaptionTokenizer
+
+settings.register_profile("mee", deadline=None, max_examples=25)  # the first torch call is slow
+settings.load_profile("mee")
+torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
+
+GOLDEN = Path(__file__).with_name("golden")
+DIMS = {"appearance": 5, "motion": 4, "audio": 3}
+SENTENCES = (
+    "a red circle moves left",
+    "a blue square stands still",
+    "someone plays the drums",
+    "a dog barks twice",
+    "a green star turns",
+    "rain falls on a tin roof",
+)
+
+
+@dataclass
+class MemorySource:
+    """A `FeatureSource` made of dicts: streams[modality][clip_id] is (T, D), or absent."""
+
+    streams: dict
+    clips: pd.DataFrame
+    dims: dict = field(default_factory=lambda: dict(DIMS))
+    fingerprints: dict = field(default_factory=lambda: {name: f"made-{name}" for name in DIMS})
+    failed: dict = field(default_factory=dict)
+    name: str = "store"
+
+    def read(self, modality, clip_ids):
+        assert set(clip_ids) <= set(self.clips.index)
+        return [self.streams[modality].get(clip_id) for clip_id in clip_ids]
+
+
+def clip_table(videos, clips_of_video=1):
+    """Rows of `FeatureSource.clips`; the clips of a longer video are named as media fragments."""
+    rows = []
+    for video in videos:
+        for number in range(clips_of_video):
+            start, end = 10.0 * number, 10.0 * number + 10
+            clip_id = video if clips_of_video == 1 else f"{video}#t={start:g},{end:g}"
+            rows.append((clip_id, video, start, end))
+    return pd.DataFrame(rows, columns=["clip_id", "video", "start_s", "end_s"]).set_index("clip_id")
+
+
+@pytest.fixture(scope="session")
+def make_source():
+    """make_source(videos, clips_of_video, seed): random streams of 1 to 4 rows; every clip has some."""
+
+    def make(videos, clips_of_video=1, seed=0, missing=0.3, **fields):
+        rng = np.random.default_rng(seed)
+        clips = clip_table(videos, clips_of_video)
+        streams = {name: {} for name in DIMS}
+        for clip_id in clips.index:
+            present = rng.random(len(DIMS)) >= missing
+            present[rng.integers(len(DIMS))] = True
+            for name, there in zip(DIMS, present):
+                if there:
+                    rows = rng.normal(size=(rng.integers(1, 5), DIMS[name]))
+                    streams[name][clip_id] = rows.astype(np.float16)
+        return MemorySource(streams, clips, **fields)
+
+    return make
+
+
+@pytest.fixture
+def source(make_source):
+    """Twelve short videos."""
+    return make_source([f"v{number:02d}.mp4" for number in range(12)])
+
+
+@pytest.fixture(scope="session")
+def model_config():
+    """Three experts of different sizes."""
+    sizes = {"appearance": 6, "motion": 4, "audio": 8}
+    experts = tuple(
+        ExpertConfig(name=name, input_dim=DIMS[name], embed_dim=sizes[name], fingerprint=f"made-{name}")
+        for name in DIMS
+    )
+    return ModelConfig(
+        experts=experts, text=TextConfig(width=16, layers=2, heads=2, max_tokens=12, vocabulary=300)
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Learnt from SENTENCES."""
+    return CaptionTokenizer.learn(SENTENCES, 300, 12)
+
+
+@pytest.fixture
+def model(model_config, tokenizer):
+    """A model in eval mode whose buffers are not what they start as."""
+    torch.manual_seed(1)
+    model = MEE(model_config, tokenizer)
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and "positions" not in name:
+            buffer.add_(torch.rand_like(buffer))
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def sentences():
+    """What the tiny tokenizer has learnt from."""
+    return list(SENTENCES)
+
+
+@pytest.fixture(scope="session")
+def load_golden():
+    """load_golden("name.json") or load_golden("name.safetensors")."""
+
+    def load(name):
+        path = GOLDEN / name
+        return json.loads(path.read_text()) if path.suffix == ".json" else load_file(path)
+
+    return load

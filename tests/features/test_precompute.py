@@ -1,0 +1,194 @@
+"""The job: videos x extractors -> store. Workers are real processes here."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from features.config import PrecomputeConfig
+from features.errors import InputError
+from features.library import find_media
+from features.precompute import Job
+from features.store import FeatureStore
+
+ODD = ("odd",)
+
+
+@pytest.fixture
+def clip(media, tmp_path_factory):
+    return media.write(tmp_path_factory.mktemp("clip") / "c.mp4", [media.plain(number) for number in range(10)])
+
+
+@pytest.fixture
+def job(tmp_path, clip, odd_extractors):
+    """Runs a job over copies of one clip, or over what is in the folder already."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+
+    def run(*names, streams=ODD, **settings):
+        for name in names:
+            shutil.copy(clip, videos / name)
+        config = PrecomputeConfig(**{"streams": streams, "workers": 2, **settings})
+        seen = []
+        report = Job(find_media(videos), tmp_path / "store", config).run(lambda r: seen.append(len(r.outcomes)))
+        assert seen == list(range(1, len(report.outcomes) + 1))
+        return report
+
+    run.videos, run.directory = videos, tmp_path / "store"
+    run.store = lambda: FeatureStore(tmp_path / "store")
+    run.parts = lambda: len(list((tmp_path / "store" / "parts").glob("*.parquet")))
+    return run
+
+
+def test_built_in_streams_of_every_kind_of_file(job, media):
+    moving = [media.plain(number) for number in range(8)]
+    media.write(job.videos / "both.mp4", moving, sounds=[(0.0, media.tone(0.8))])
+    media.write(job.videos / "silent.mp4", moving)
+    media.write(job.videos / "heard.mp4", sounds=[(0.0, media.tone(0.8))])
+    import cv2
+
+    cv2.imwrite(str(job.videos / "still.png"), media.quadrants())
+    (job.videos / "text.mp4").write_text("this is no video")
+    (job.videos / "zero.mp4").touch()
+    (job.videos / "cut.mp4").write_bytes((job.videos / "both.mp4").read_bytes()[:600])
+    (job.videos / "zero.png").touch()
+    (job.videos / "notes.txt").write_text("no media")
+    report = job(streams=("appearance", "motion", "audio", "face"))
+    store = job.store()
+    table = store.rows[["appearance", "motion", "audio"]] == "present"
+    assert {name: tuple(row) for name, row in zip(table.index, table.to_numpy().tolist()) if any(row)} == {
+        "both.mp4": (True, True, True),
+        "silent.mp4": (True, True, False),
+        "heard.mp4": (False, False, True),
+        "still.png": (True, False, False),
+    }
+    assert {outcome.video for outcome in report.failures} == {"text.mp4", "zero.mp4", "cut.mp4", "zero.png"}
+    assert set(store.failed) == {"text.mp4", "zero.mp4", "cut.mp4", "zero.png"}
+    assert store.failed["zero.mp4"] == "the file is empty (0 bytes)"
+    assert "not a video" in store.failed["text.mp4"]
+    assert "moov" in store.failed["cut.mp4"]
+    assert store.clips.loc["heard.mp4", "verdict"] == "no picture"
+    assert store.clips.loc["both.mp4", "verdict"] == "ok"
+    assert store.clips.loc["still.png", "end_s"] == 0
+    for stream, dim in store.dims.items():
+        rows = [r for r in store.read(stream, store.clips.index) if r is not None]
+        assert all(r.dtype == np.float16 and r.shape[1] == dim and len(r) for r in rows)
+
+
+def test_whatever_a_file_does_costs_that_file_only(job):
+    names = ["exit-.mp4", "segfault-.mp4", "raise-.mp4", "hog-.mp4", "nan-.mp4"]
+    report = job(*names, "a.mp4", "b.mp4", "c.mp4", memory=3.0)
+    store = job.store()
+    assert sorted(store.clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert sorted(store.failed) == sorted(names)
+    assert {o.verdict for o in report.failures} == {"failed"}
+    assert "crashed (exit code 7)" in store.failed["exit-.mp4"]
+    assert "crashed (exit code -11)" in store.failed["segfault-.mp4"]
+    assert "needs more than 3 GB of memory (--memory)" in store.failed["hog-.mp4"]
+    assert store.failed["raise-.mp4"] == "RuntimeError: two lines"
+
+
+def test_a_file_that_hangs_is_given_up(job):
+    report = job("hang-.mp4", "a.mp4", timeout=2.0)
+    assert [(o.video, o.verdict) for o in report.failures] == [("hang-.mp4", "timed out")]
+    assert job.store().failed == {"hang-.mp4": "gave no result within 2 s (--timeout)"}
+    assert list(job.store().clips.index) == ["a.mp4"]
+
+
+def test_twice_writes_once(job):
+    job("a.mp4", "b.mp4")
+    before = {path: path.stat().st_mtime_ns for path in job.directory.rglob("*") if path.is_file()}
+    report = job()
+    assert (report.files, report.already, report.outcomes) == (2, 2, [])
+    after = {path: path.stat().st_mtime_ns for path in job.directory.rglob("*") if path.is_file()}
+    assert {p: t for p, t in after.items() if p.suffix != ".lock"} == {
+        p: t for p, t in before.items() if p.suffix != ".lock"
+    }
+
+
+def test_only_what_is_new_is_extracted(job):
+    job("a.mp4")
+    assert [o.video for o in job("b.mp4").outcomes] == ["b.mp4"]
+    assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
+    assert [o.video for o in job(streams=("odd", "audio")).outcomes] in (["a.mp4", "b.mp4"], ["b.mp4", "a.mp4"])
+    table = job.store().rows
+    assert table["odd"].eq("present").all()
+    assert table["audio"].eq("missing").all()
+    assert len(list((job.directory / "odd").iterdir())) == 2  # the third job did not extract it again
+
+
+def test_a_failure_is_tried_again(job, clip):
+    (job.videos / "late.mp4").touch()
+    assert [o.video for o in job("a.mp4").failures] == ["late.mp4"]
+    shutil.copy(clip, job.videos / "late.mp4")  # the download has finished
+    report = job()
+    assert ([o.video for o in report.outcomes], report.failures) == (["late.mp4"], [])
+    assert job.store().failed == {}
+
+
+def test_a_changed_file_is_noticed_and_taken_in_by_overwrite(job, media):
+    job("a.mp4", "b.mp4")
+    old = job.store().read("odd", ["a.mp4"])[0]
+    media.write(job.videos / "a.mp4", [media.plain(9)] * 20)
+    report = job()
+    assert (report.changed, report.outcomes) == (["a.mp4"], [])
+    job(overwrite=True)
+    assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
+    assert job.store().read("odd", ["a.mp4"])[0].shape != old.shape
+    assert len(list((job.directory / "odd").iterdir())) == 1
+
+
+def test_a_killed_jobs_leftovers_go_even_when_nothing_is_left_to_do(job):
+    job("a.mp4")
+    dead = job.directory / "writers" / "elsewhere-1-0.lock"
+    dead.touch()
+    job()
+    assert not dead.exists()
+
+
+def test_stopping_keeps_what_is_done(job, tmp_path, clip):
+    for name in ("a.mp4", "b.mp4", "hang-.mp4"):
+        shutil.copy(clip, job.videos / name)
+
+    def stop(report):
+        if len(report.outcomes) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Job(find_media(job.videos), job.directory, PrecomputeConfig(streams=ODD, workers=2)).run(stop)
+    assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
+
+
+def test_the_store_does_not_depend_on_how_many_work(job, tmp_path):
+    job("a.mp4", "b.mp4", workers=1)
+    config = PrecomputeConfig(streams=ODD, workers=3)
+    Job(find_media(job.videos), tmp_path / "other", config).run(lambda _: None)
+    one, three = job.store(), FeatureStore(tmp_path / "other")
+    assert one.rows.equals(three.rows)
+    for left, right in zip(one.read("odd", one.clips.index), three.read("odd", one.clips.index)):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_workers_that_cannot_live_end_the_job_with_a_sentence(job, monkeypatch):
+    monkeypatch.setattr("features.precompute.start_worker", os._exit)
+    with pytest.raises(InputError, match="the worker processes end before they read a file"):
+        job("a.mp4")
+    assert job.store().failed == {}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"streams": ()},
+        {"streams": ("audio", "audio")},
+        {"clip_seconds": 0.01},
+        {"clip_seconds": float("nan")},
+        {"workers": 0},
+        {"timeout": 0},
+        {"memory": -1},
+    ],
+)
+def test_senseless_settings_are_refused(settings):
+    with pytest.raises(ValueError, match="must be"):
+        PrecomputeConfig(**settings)

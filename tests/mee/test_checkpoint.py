@@ -1,0 +1,152 @@
+"""Checkpoints: what is loaded is what was saved, and nothing else is taken for it."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mee.checkpoint import check_directory, fingerprint, read_config, read_training
+from mee.data import load_clips
+from mee.errors import InputError
+from mee.model import MEE
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit_config(directory, change):
+    path = directory / "config.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def edit_weights(directory, change):
+    path = directory / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
+
+
+def test_a_loaded_model_gives_the_same_scores_to_the_last_bit(model, saved, source, sentences):
+    loaded = MEE.from_pretrained(saved)
+    assert not loaded.training
+    assert loaded.config == model.config
+    clips = load_clips(source, model.modalities, list(source.clips.index))
+    queries = [*sentences, "an unseen zebra"]
+    assert loaded(queries, clips).equal(model(queries, clips))
+
+
+def test_files_are_those_of_the_hubs_convention(saved):
+    names = {path.name for path in saved.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+    assert json.loads((saved / "config.json").read_text())["model_type"] == "mee"
+
+
+def test_every_parameter_and_buffer_is_kept(model, saved):
+    weights = load_file(saved / "model.safetensors")
+    state = model.state_dict()
+    assert set(weights) == set(state)
+    assert all(weights[name].equal(tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights: weights.pop("mixture.bias"),
+        lambda weights: weights.pop("video_experts.1.standardise.mean"),
+        lambda weights: weights.update({"mixture.extra": torch.zeros(1)}),
+        lambda weights: weights.update({"mixture.weight": torch.zeros(4, 16)}),
+        lambda weights: weights.update({"text_encoder.embedding.weight": torch.zeros(3, 16)}),
+    ],
+    ids=["missing weight", "missing buffer", "unknown weight", "wrong shape", "other vocabulary"],
+)
+def test_weights_that_do_not_fit_are_refused(saved, change):
+    edit_weights(saved, change)
+    with pytest.raises(InputError, match="the weights do not fit"):
+        MEE.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.update(beam=3),
+        lambda config: config["text"].update(beam=3),
+        lambda config: config["experts"][0].update(beam=3),
+        lambda config: config.pop("dropout"),
+        lambda config: config.pop("experts"),
+        lambda config: config["text"].pop("layers"),
+        lambda config: config["experts"][1].pop("pooling"),
+        lambda config: config.update(dropout=2),
+        lambda config: config.update(dropout="much"),
+        lambda config: config["experts"][0].update(pooling=["median"]),
+        lambda config: config.update(format=2),
+        lambda config: config.pop("format"),
+        lambda config: config.update(model_type="bert"),
+    ],
+)
+def test_settings_that_are_unknown_missing_or_senseless_are_refused(saved, change):
+    edit_config(saved, change)
+    for read in (read_config, check_directory, MEE.from_pretrained):
+        with pytest.raises(InputError, match=r"config\.json"):
+            read(saved)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3"])
+def test_a_damaged_config_is_refused(saved, content):
+    (saved / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json"):
+        check_directory(saved)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_damaged_files_are_refused(saved, name):
+    path = saved / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError):
+        MEE.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_missing_file_is_named(saved, name):
+    (saved / name).unlink()
+    for read in (check_directory, MEE.from_pretrained, fingerprint):
+        with pytest.raises(InputError, match=name):
+            read(saved)
+
+
+def test_a_directory_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="no model at"):
+        check_directory(tmp_path / "nowhere")
+
+
+def test_the_fingerprint_stands_for_config_weights_and_vocabulary(saved, model, tmp_path):
+    model.save_pretrained(tmp_path / "again")
+    before = fingerprint(saved)
+    assert fingerprint(tmp_path / "again") == before
+    (saved / "training.json").write_text("{}")
+    assert fingerprint(saved) == before
+    edit_weights(saved, lambda weights: weights["mixture.bias"].add_(1e-6))
+    assert fingerprint(saved) != before
+    edit_config(tmp_path / "again", lambda config: config.update(dropout=0.2))
+    assert fingerprint(tmp_path / "again") != before
+
+
+def test_the_training_record_is_read_back_or_empty(saved):
+    assert read_training(saved) == {}
+    (saved / "training.json").write_text('{"training": {"seed": 3}}')
+    assert read_training(saved) == {"training": {"seed": 3}}
+    (saved / "training.json").write_text("{")
+    with pytest.raises(InputError, match=r"training\.json"):
+        read_training(saved)
+
+
+def test_saving_over_an_older_model_replaces_it(model, saved):
+    with torch.no_grad():
+        model.mixture.bias.add_(1)
+    model.save_pretrained(saved)
+    assert MEE.from_pretrained(saved).mixture.bias.equal(model.mixture.bias)

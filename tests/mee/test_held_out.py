@@ -1,0 +1,65 @@
+"""What an evaluation may rank."""
+
+import pandas as pd
+import pytest
+
+from mee.errors import InputError
+from mee.held_out import held_out_pairs
+
+
+def table(source, splits=None):
+    frame = pd.DataFrame({"video_id": source.clips["video"], "caption": "words"}).reset_index(drop=True)
+    return frame if splits is None else frame.assign(split=splits)
+
+
+def record(source, train, val):
+    videos = list(source.clips["video"])
+    return {"videos": {"train": videos[:train], "val": videos[train : train + val]}}
+
+
+SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+
+
+def test_the_test_split_is_the_default(source):
+    held_out = held_out_pairs(table(source, SPLITS), source, record(source, 6, 3), split=None, partial=False)
+    assert held_out.split == "test"
+    assert list(held_out.pairs.videos) == list(source.clips["video"][9:])
+    assert held_out.notes == ()
+
+
+def test_figures_on_the_validation_split_say_what_they_are(source):
+    held_out = held_out_pairs(table(source, SPLITS), source, record(source, 6, 3), split="val", partial=False)
+    assert len(held_out.pairs) == 3
+    assert "selected on these videos" in held_out.notes[0]
+
+
+def test_without_named_splits_the_videos_that_training_held_out_are_ranked(source):
+    held_out = held_out_pairs(table(source), source, record(source, 9, 3), split=None, partial=False)
+    assert held_out.split == "val"
+    assert list(held_out.pairs.videos) == list(source.clips["video"][9:])
+
+
+def test_videos_that_the_model_was_trained_on_are_refused(source):
+    with pytest.raises(InputError, match=r"trained on 1 videos of split 'test', 'v09\.mp4'"):
+        held_out_pairs(table(source, SPLITS), source, record(source, 10, 0), split="test", partial=False)
+
+
+def test_a_video_learnt_under_its_full_name_is_known_under_its_short_one(source):
+    frame = table(source, SPLITS).assign(video_id=[name[:-4] for name in source.clips["video"]])
+    with pytest.raises(InputError, match="trained on 3 videos"):
+        held_out_pairs(frame, source, record(source, 12, 0), split="test", partial=False)
+
+
+def test_a_split_that_is_not_named_or_has_no_captions_is_refused(source):
+    with pytest.raises(InputError, match="no column 'split'"):
+        held_out_pairs(table(source), source, record(source, 9, 3), split="test", partial=False)
+    with pytest.raises(InputError, match="no caption is in split 'val'"):
+        held_out_pairs(table(source), source, {}, split=None, partial=False)
+
+
+def test_what_is_left_out_makes_the_result_partial(source):
+    frame = table(source, SPLITS)
+    frame.loc[len(frame)] = ["gone.mp4", "words", "test"]
+    held_out = held_out_pairs(frame, source, record(source, 6, 3), split=None, partial=True)
+    assert held_out.left_out == ("gone.mp4",)
+    assert "partial: left out 1" in held_out.notes[0]

@@ -1,0 +1,269 @@
+"""Bad input: one clear sentence, the right exit code, no traceback, nothing half-written left."""
+
+import io
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from features.extractor import Fingerprint
+from features.manifest import declare
+from scripts.build_index import main as build_index
+from scripts.evaluate import main as evaluate
+from scripts.precompute import main as precompute
+from scripts.search import main as search
+from scripts.train import main as train
+
+
+def spoil(path, how):
+    content = path.read_bytes()
+    path.write_bytes(
+        {"cut": content[: len(content) // 2], "empty": b"", "other": b"\xff\x00 no such format" * 50}[how]
+    )
+
+
+# ---- precompute
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: None, "there is nothing at"),
+        (lambda p: p.mkdir(), "it is empty"),
+        (lambda p: (p.mkdir(), (p / "a.txt").touch()), "only 1 x .txt"),
+        (lambda p: p.write_text("x"), "neither a video nor a still image"),
+    ],
+)
+def test_nothing_to_read(fails, tmp_path, make, says):
+    make(tmp_path / "given")
+    assert says in fails(precompute, tmp_path / "given", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_files_that_are_no_videos_are_failures_listed(tmp_path, world, capsys):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "text.mp4").write_text("this is no video\n" * 100)
+    (videos / "zero.mp4").touch()
+    (videos / "cut.mp4").write_bytes((world.videos / "clip1.mp4").read_bytes()[:700])
+    (videos / "text.png").write_text("this is no image")
+    assert precompute([str(videos), str(tmp_path / "store"), "--streams", "audio", "--workers", "2"]) == 3
+    out, err = capsys.readouterr()
+    for name, why in {
+        "text.mp4": "not a video: its content is of no known media format",
+        "zero.mp4": "the file is empty (0 bytes)",
+        "cut.mp4": "cut short or damaged: the index (moov) is missing",
+        "text.png": "",
+    }.items():
+        (line,) = (line for line in out.splitlines() if line.startswith(name))
+        assert " failed " in line
+        assert why in line
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("name", ["appearence", "", "../audio"])
+def test_an_unknown_stream(fails, world, tmp_path, name):
+    error = fails(precompute, world.videos, tmp_path / "store", "--streams", name)
+    assert f"no extractor is called '{name}'; there are " in error
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_that_is_no_store(fails, world, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    assert "is not a feature store; name another place" in fails(precompute, world.videos, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_another_length_of_clips(fails, world, own):
+    before = (own.store / "store.json").read_text()
+    assert "another store" in fails(precompute, world.videos, own.store, "--clip-seconds", "2")
+    assert (own.store / "store.json").read_text() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_cannot_be_written(fails, world, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "Permission denied" in fails(precompute, world.videos, tmp_path / "store")
+
+
+def test_a_place_below_a_file(fails, world, tmp_path):
+    (tmp_path / "file").touch()
+    for command in (
+        (precompute, world.videos, tmp_path / "file" / "store"),
+        (train, world.store, world.captions, tmp_path / "file" / "model", *world.tiny),
+        (build_index, world.store, world.model, tmp_path / "file" / "index"),
+    ):
+        assert str(tmp_path / "file") in fails(*command, alone=False)
+
+
+# ---- the store, for those who read it
+
+
+READERS = pytest.mark.parametrize("name", ["train", "index", "evaluate"])
+
+
+@READERS
+def test_no_store(fails, own, readers, name):
+    shutil.rmtree(own.store)
+    assert "no feature store at" in fails(*readers[name])
+    assert not (own.place / "new").exists()
+
+
+@READERS
+@pytest.mark.parametrize("which", ["store.json", "parts", "appearance"])
+@pytest.mark.parametrize("how", ["cut", "empty", "other"])
+def test_a_damaged_store(fails, own, readers, name, which, how):
+    path = own.store / which
+    spoil(path if path.is_file() else next(path.iterdir()), how)
+    assert " is damaged" in fails(*readers[name], alone=False)
+    assert not (own.place / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["index", "evaluate"])
+def test_a_store_of_another_extractor(fails, own, readers, name):
+    made_by = Fingerprint(extractor="other", version=2, dim=512)
+    declare(own.store, {"appearance": made_by}, None, overwrite=True)
+    error = fails(*readers[name])
+    if name == "index":
+        assert "'appearance' was made by another extractor" in error
+        assert "--streams appearance --overwrite" in error
+    else:  # the clips have no rows of the new extractor yet
+        assert "not all of its streams are extracted yet" in error
+    assert not (own.place / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["index", "evaluate"])
+def test_a_store_that_lacks_a_stream(fails, own, readers, name):
+    content = json.loads((own.store / "store.json").read_text())
+    del content["streams"]["audio"]
+    (own.store / "store.json").write_text(json.dumps(content))
+    assert "has no 'audio' stream, which this model needs" in fails(*readers[name])
+
+
+def test_training_on_an_unknown_stream(fails, own):
+    error = fails(train, own.store, own.captions, own.place / "new", "--streams", "smell", alone=False)
+    assert "has no stream 'smell'; it has appearance, motion, audio, face" in error
+
+
+# ---- the model
+
+
+@pytest.mark.parametrize("name", ["index", "evaluate"])
+def test_no_model(fails, own, readers, name):
+    shutil.rmtree(own.model)
+    assert "no model at" in fails(*readers[name])
+
+
+@pytest.mark.parametrize("name", ["index", "evaluate"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
+def test_a_damaged_model(fails, own, readers, name, file, how):
+    if how == "gone":
+        (own.model / file).unlink()
+    else:
+        spoil(own.model / file, how)
+    assert str(own.model) in fails(*readers[name])
+    assert not (own.place / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["index", "evaluate"])
+def test_a_model_of_another_kind(fails, own, readers, name):
+    (own.model / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
+    assert "does not describe a MEE model" in fails(*readers[name])
+
+
+def test_a_damaged_record_of_training(fails, own):
+    spoil(own.model / "training.json", "cut")
+    assert "training.json" in fails(evaluate, own.store, own.captions, own.model)
+
+
+# ---- the index and what is searched
+
+
+def test_no_index(fails, tmp_path):
+    assert "no index at" in fails(search, tmp_path / "nowhere", "a thing")
+    assert "no index at" in fails(search, tmp_path, "a thing")
+
+
+@pytest.mark.parametrize("file", ["index.json", "clips-*.parquet", "*.faiss"])
+@pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
+def test_a_damaged_index(fails, own, file, how):
+    path = next(own.index.glob(file))
+    if how == "gone":
+        path.unlink()
+    else:
+        spoil(path, how)
+    assert str(own.index) in fails(search, own.index, "a thing")
+
+
+def test_an_index_whose_model_is_gone(fails, own, tmp_path):
+    assert build_index([str(own.store), str(own.model), str(tmp_path / "new")]) == 0
+    shutil.rmtree(own.model)
+    error = fails(search, tmp_path / "new", "a thing")
+    assert "is not at" in error
+    assert "--model" in error
+
+
+def test_an_index_with_the_wrong_model(fails, own, world):
+    assert train([str(own.store), str(own.captions), str(own.place / "new"), *own.tiny, "--seed", "9"]) == 0
+    error = fails(search, own.index, "a thing", "--model", own.place / "new")
+    assert "is not the model that index" in error
+    assert "--overwrite" in error
+
+
+@pytest.mark.parametrize("sentence", ["", "   ", "\t\n"])
+def test_an_empty_query(fails, world, sentence):
+    assert "the sentence is empty" in fails(search, world.index, sentence)
+
+
+@pytest.mark.parametrize("stdin", ["", "\n\n  \n"])
+def test_an_empty_stdin(fails, world, monkeypatch, stdin):
+    monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+    assert fails(search, world.index) == "no sentence: name one, or write one a line to stdin"
+
+
+def test_a_stdin_that_is_no_text(fails, world, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    assert fails(search, world.index).startswith("stdin is not utf-8 text")
+
+
+# ---- usage
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "says"),
+    [
+        (search, ["i", "x", "--top", "0"], "top must be at least 1, got 0"),
+        (search, ["i", "x", "--top", "many"], "'many'"),
+        (search, ["i", "x", "--nonsense"], "--nonsense"),
+        (search, [], "INDEX"),
+        (precompute, ["videos"], "STORE"),
+        (precompute, ["v", "s", "--clip-seconds", "0.01"], "clip-seconds must be at least 0.1"),
+        (precompute, ["v", "s", "--reader", "magic"], "'magic'"),
+        (precompute, ["v", "s", "--workers", "0"], "workers must be at least 1"),
+        (precompute, ["v", "s", "--streams", "audio", "audio"], "streams must be named, each once"),
+        (train, ["s", "c", "m", "--epochs", "0"], "epochs and patience must be positive"),
+        (train, ["s", "c", "m", "--text.width", "10"], "width 10 must divide"),
+        (evaluate, ["s", "c", "m", "--split", "train"], "'train'"),
+    ],
+)
+def test_wrong_usage_exits_with_2(capsys, main, arguments, says):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    assert says in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_no_traceback_reaches_a_user(mee, tmp_path):
+    """The same through a process: what leaves it is one line."""
+    ran = mee("precompute", tmp_path / "nowhere", tmp_path / "store")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == (
+        f"error: there is nothing at '{tmp_path / 'nowhere'}'; name a folder of videos, or one video\n"
+    )
+    assert np.unique(list(tmp_path.iterdir())).size == 0

@@ -1,0 +1,108 @@
+"""What all commands share."""
+
+import pytest
+
+from features.errors import InputError as FeaturesInputError
+from mee.errors import InputError
+from scripts.console import bar, clock, errors_as_sentences, pick_device, print_table
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("it is wrong"), "error: it is wrong"),
+        (FeaturesInputError("it is wrong"), "error: it is wrong"),
+        (FileNotFoundError(2, "No such file or directory", "a b"), "error: No such file or directory: 'a b'"),
+        (OSError(28, "No space left on device"), "error: No space left on device"),
+        (OSError("odd"), "error: odd"),
+    ],
+)
+def test_what_is_wrong_with_input_is_one_line_on_stderr(capsys, error, line):
+    @errors_as_sentences
+    def command(argv=None):
+        raise error
+
+    assert command([]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", line + "\n")
+
+
+def test_a_fault_of_ours_is_not_hidden():
+    @errors_as_sentences
+    def command(argv=None):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        command([])
+
+
+def test_ctrl_c_is_no_error(capsys):
+    @errors_as_sentences
+    def command(argv=None):
+        raise KeyboardInterrupt
+
+    assert command([]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+
+
+NAMES = ["[red]a[/red].mp4", "[/b].mp4", ":car:.mp4", "a[1].mp4", "漢字.mp4", "\\[x]"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_prints_names_as_they_are(capsys, name):
+    print_table(f"title {name}", ["file", name], [[name, "1"]])
+    title, header, row = capsys.readouterr().out.splitlines()
+    assert title.rstrip() == f"title {name}"
+    assert header.split() == ["file", name]
+    assert row.split() == [name, "1"]
+
+
+def test_a_table_loses_nothing_of_long_names(capsys):
+    print_table("t" * 300, ["file", "n"], [["x" * 300, "1"]])
+    out = capsys.readouterr().out
+    assert out.count("t" * 300) == 1
+    assert out.count("x") == 300
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.5, 0.999, 1, 1.5, -1, 1 / 3])
+def test_a_bar_is_as_long_as_its_share(share):
+    drawn = bar(share, 10)
+    assert len(drawn) <= 10
+    eighths = drawn.count("█") * 8 + (" ▏▎▍▌▋▊▉".index(drawn[-1]) if drawn and drawn[-1] != "█" else 0)
+    assert eighths == round(80 * min(1, max(0, share)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (0, "0:00.0"),
+        (9.96, "0:10.0"),
+        (59.97, "1:00.0"),
+        (61.5, "1:01.5"),
+        (3599.99, "1:00:00.0"),
+        (7325, "2:02:05.0"),
+    ],
+)
+def test_clock(seconds, says):
+    assert clock(seconds) == says
+
+
+def test_a_device_that_is_not_there_is_said(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == pick_device("cpu").type == "cpu"
+    with pytest.raises(InputError, match="use --device cpu"):
+        pick_device("cuda")
+
+
+def test_a_reader_that_has_seen_enough_is_no_traceback(mee):
+    code = (
+        "import sys\nfrom scripts.console import errors_as_sentences, print_table\n"
+        "@errors_as_sentences\ndef main(argv=None):\n"
+        "    import os\n    reader, writer = os.pipe()\n    os.close(reader)\n    os.dup2(writer, 1)\n"
+        "    print_table('t', ['a'], [['b' * 100]] * 1000)\n    sys.stdout.flush()\n    return 0\n"
+        "sys.exit(main([]))"
+    )
+    ran = mee(code=code)
+    assert (ran.returncode, ran.stderr) == (1, "")

@@ -1,0 +1,255 @@
+"""`mee precompute`: what it prints, and that no way of ending it does harm."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.store import FeatureStore
+from scripts.precompute import main
+
+SMALL_SHARDS = (
+    "import sys, features.store_writer as w; w.SHARD_CLIPS = 2; "
+    "from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture
+def clips(tmp_path, media):
+    """A folder to fill with copies of one short clip under names that say what the extractor `odd` does."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+
+    def fill(*names):
+        for name in names:
+            if not (folder / name).exists():
+                media.write(folder / name, [media.plain(number) for number in range(6)])
+        return folder
+
+    return fill
+
+
+@pytest.fixture
+def start(odd_site, pytestconfig):
+    """Start `mee precompute` in a session of its own, with shards of two clips."""
+    started = []
+
+    def run(*arguments):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(odd_site)}
+        command = [sys.executable, "-c", SMALL_SHARDS, "precompute", *map(str, arguments), "--workers", "2"]
+        process = subprocess.Popen(
+            command,
+            cwd=pytestconfig.rootpath,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def in_session(leader):
+    """Ids of the processes of a session that live."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(session) == leader and state != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def until(holds, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def parts(store):
+    return sorted((store / "parts").glob("*.parquet"))
+
+
+def contents(directory):
+    """Rows and arrays of a store, without what differs from job to job."""
+    store = FeatureStore(directory)
+    clip_ids = store.clips.index
+    arrays = {name: store.read(name, clip_ids) for name in store.dims}
+    return store.rows, {name: [None if a is None else a.tobytes() for a in rows] for name, rows in arrays.items()}
+
+
+def leftovers(store):
+    """Files that no part vouches for."""
+    shards = {path.stem for path in parts(store)}
+    known = {store / "store.json", store / ".store.json.lock", *parts(store)}
+    files = [path for path in store.rglob("*") if path.is_file() and path not in known]
+    return [path for path in files if path.suffix != ".safetensors" or path.stem not in shards]
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(mee, clips, tmp_path, odd_site):
+    folder = clips("a b.mp4", "raise-[x].mp4")
+    (folder / "notes.txt").write_text("no media")
+    arguments = ("precompute", folder, tmp_path / "store", "--streams", "odd", "audio", "--workers", "1")
+    ran = mee(*arguments, env={"PYTHONPATH": str(odd_site)})
+    assert ran.returncode == 3
+    assert "raise-[x].mp4" in ran.stdout
+    assert "RuntimeError: two lines" in ran.stdout
+    assert "1 clips of 1 videos" in ran.stdout
+    assert [line.split() for line in ran.stdout.splitlines()[-2:]] == [
+        ["odd", "1", "0", "100", "%"],
+        ["audio", "0", "1", "0", "%"],
+    ]
+    assert "1 x .txt" in ran.stderr
+    assert "1 clips of 1 files in" in ran.stderr
+    assert "1 files failed" in ran.stderr
+    assert "\x1b" not in ran.stdout + ran.stderr
+
+
+def test_the_same_command_again_has_nothing_to_do(world, capsys):
+    before = {path: path.stat().st_mtime_ns for path in world.store.rglob("*.*") if path.is_file()}
+    assert main([str(world.videos), str(world.store)]) == 0
+    assert "10 of 10 files are in the store already" in capsys.readouterr().err
+    after = {path: path.stat().st_mtime_ns for path in world.store.rglob("*.*") if path.is_file()}
+    assert {p: t for p, t in after.items() if p.suffix != ".lock"} == {
+        p: t for p, t in before.items() if p.suffix != ".lock"
+    }
+
+
+def test_failures_are_listed_again_at_each_try(clips, tmp_path, capsys):
+    folder = clips("a.mp4")
+    (folder / "zero.mp4").touch()
+    for _ in range(2):
+        assert main([str(folder), str(tmp_path / "store"), "--streams", "audio", "--workers", "1"]) == 3
+        assert "the file is empty" in capsys.readouterr().out
+    (folder / "zero.mp4").unlink()
+    assert main([str(folder), str(tmp_path / "store"), "--streams", "audio"]) == 0
+
+
+def test_one_file_is_a_library_too(clips, tmp_path, capsys):
+    folder = clips("a.mp4", "b.mp4")
+    assert main([str(folder / "a.mp4"), str(tmp_path / "store"), "--streams", "audio", "--workers", "1"]) == 0
+    assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4"]
+
+
+def test_clips_of_a_length(clips, tmp_path):
+    folder = clips("a.mp4")
+    arguments = [str(folder), str(tmp_path / "store"), "--streams", "audio", "--clip-seconds", "0.2"]
+    assert main([*arguments, "--workers", "1"]) == 0
+    assert list(FeatureStore(tmp_path / "store").clips.index) == [
+        f"a.mp4#t={s}" for s in ("0,0.2", "0.2,0.4", "0.4,0.6")
+    ]
+
+
+@linux
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_ctrl_c_keeps_finished_clips_and_leaves_no_process(start, clips, tmp_path, whole_group):
+    folder = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4")
+    job = start(folder, tmp_path / "store", "--streams", "odd")
+    assert until(lambda: parts(tmp_path / "store"))
+    time.sleep(0.3)
+    (os.killpg if whole_group else os.kill)(job.pid, signal.SIGINT)
+    _, err = job.communicate(timeout=20)
+    assert job.returncode == 130
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1] == "stopped; what is done is kept, the same command goes on from there"
+    assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert leftovers(tmp_path / "store") == []
+    assert until(lambda: not in_session(job.pid))
+
+
+@linux
+def test_ctrl_c_at_the_very_start_is_quiet(start, clips, tmp_path):
+    job = start(clips("a.mp4"), tmp_path / "store", "--streams", "odd")
+    assert until(lambda: (tmp_path / "store" / "writers").exists())  # workers are being started
+    time.sleep(0.15)
+    os.killpg(job.pid, signal.SIGINT)
+    _, err = job.communicate(timeout=20)
+    assert "Traceback" not in err
+    assert until(lambda: not in_session(job.pid))
+
+
+@linux
+def test_killed_while_a_file_hangs(start, clips, tmp_path):
+    folder = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4")
+    job = start(folder, tmp_path / "store", "--streams", "odd")
+    assert until(lambda: parts(tmp_path / "store"))
+    done = set(FeatureStore(tmp_path / "store").clips.index)
+    workers = in_session(job.pid) - {job.pid}
+    assert len(workers) >= 2
+    job.kill()
+    job.wait()
+    assert until(lambda: not in_session(job.pid)), "a worker outlives its job"
+    assert leftovers(tmp_path / "store") != []  # its lock
+    for name in ("hang-1.mp4", "hang-2.mp4"):
+        (folder / name).unlink()
+    before = parts(tmp_path / "store")
+    again = start(folder, tmp_path / "store", "--streams", "odd")
+    again.communicate(timeout=30)
+    assert again.returncode == 0
+    assert leftovers(tmp_path / "store") == []
+    new = {c for path in set(parts(tmp_path / "store")) - set(before) for c in pd.read_parquet(path)["clip_id"]}
+    assert new == {"a.mp4", "b.mp4", "c.mp4"} - done
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_unbroken_job(start, world, tmp_path, seed):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(3):
+        for path in world.videos.iterdir():
+            shutil.copy(path, videos / f"{number} {path.name}")
+    (videos / "text.mp4").write_text("this is no video")
+    begun = time.monotonic()
+    unbroken = start(videos, tmp_path / "unbroken")
+    unbroken.communicate(timeout=120)
+    took = time.monotonic() - begun
+    assert unbroken.returncode == 3
+
+    store, draw = tmp_path / "store", random.Random(seed)
+    whole: list[Path] = []
+    for _ in range(3):
+        job = start(videos, store)
+        time.sleep(draw.uniform(0.2, 0.95) * took)
+        job.kill()
+        job.wait()
+        assert until(lambda pid=job.pid: not in_session(pid)), "a worker outlives its job"
+        now = parts(store) if store.exists() else []
+        assert set(whole) <= set(now)
+        whole = now
+        if (store / "store.json").exists():
+            FeatureStore(store)  # readable at any moment
+    last = start(videos, store)
+    last.communicate(timeout=120)
+    assert last.returncode == 3
+    rows, arrays = contents(store)
+    wanted_rows, wanted_arrays = contents(tmp_path / "unbroken")
+    pd.testing.assert_frame_equal(rows, wanted_rows)
+    assert arrays == wanted_arrays
+    assert leftovers(store) == []
+    written = Counter(clip for path in parts(store) for clip in pd.read_parquet(path)["clip_id"])
+    assert {clip: count for clip, count in written.items() if count > 1 and clip != "text.mp4"} == {}
+    assert len(np.unique(rows["video"])) == 31

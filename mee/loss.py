@@ -5,7 +5,7 @@
 
 Max-margin: Miech, Laptev, Sivic (arXiv 1804.02516), section 3, as the mean over the n terms that count. InfoNCE:
 van den Oord et al. (arXiv 1807.03748), equation 4, both directions, T learned. Pairs (i, j) that truly match,
-because they share a video or a sentence, are no negatives of each other.
+as far as any caption says, are no negatives of each other (mee.training_data).
 """
 
 from __future__ import annotations
@@ -60,16 +60,3 @@ def make_loss(config: TrainConfig) -> MaxMarginLoss | InfoNCELoss:
     if config.loss == "max-margin":
         return MaxMarginLoss(config.margin)
     return InfoNCELoss(config.temperature)
-
-
-def negatives(video: Tensor, sentence: Tensor) -> Tensor:
-    """Which pairs of a batch are negatives.
-
-    Args:
-        video: (B,) int, one number a video.
-        sentence: (B,) int, one number a distinct sentence.
-
-    Returns:
-        (B, B) bool, False where caption i and clip j share the video or the sentence, so never on the diagonal.
-    """
-    return (video[:, None] != video) & (sentence[:, None] != sentence)

@@ -24,7 +24,7 @@ from mee.data import FeatureSource, check_source
 from mee.errors import InputError
 from mee.evaluate import evaluate
 from mee.gallery import encode_gallery
-from mee.loss import make_loss, negatives
+from mee.loss import make_loss
 from mee.model import MEE
 from mee.pairs import Pairs
 from mee.tokenizer import CaptionTokenizer
@@ -125,8 +125,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> float:
         scores = self.model(batch.captions, batch.clips)
-        negative = negatives(batch.video, batch.sentence).to(scores.device)
-        loss = self.loss(scores, negative)
+        loss = self.loss(scores, batch.negative.to(scores.device))
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

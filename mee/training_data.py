@@ -23,8 +23,7 @@ class Batch:
 
     captions: list[str]
     clips: Clips
-    video: Tensor  # (B,) int64, one number a video
-    sentence: Tensor  # (B,) int64, one number a distinct sentence
+    negative: Tensor  # (B, B) bool: caption i is not true of clip j, as far as any caption says
 
 
 class TrainingData:
@@ -45,7 +44,11 @@ class TrainingData:
         self.rows = [usable[number] for number in kept]
         self.captions = [pairs.captions[number] for number in kept]
         self.video = _numbers([pairs.videos[number] for number in kept])
-        self.sentence = _numbers([" ".join(caption.lower().split()) for caption in self.captions])
+        self._sentence = _numbers([" ".join(caption.lower().split()) for caption in self.captions])
+        owners: list[set[int]] = [set() for _ in range(int(self._sentence.max()) + 1 if kept else 0)]
+        for sentence, video in zip(self._sentence.tolist(), self.video.tolist()):
+            owners[sentence].add(video)
+        self._owners = [torch.tensor(sorted(videos)) for videos in owners]
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -67,7 +70,21 @@ class TrainingData:
             rows = [self.rows[number][int(u * len(self.rows[number]))] for number, u in zip(numbers, draw)]
             clips = hide_streams(self._clips(rows), stream_dropout, generator)
             captions = [self.captions[number] for number in numbers]
-            yield Batch(captions, clips, self.video[chosen], self.sentence[chosen])
+            yield Batch(captions, clips, self.negatives(chosen))
+
+    def negatives(self, chosen: Tensor) -> Tensor:
+        """Which pairs of these captions and their clips are negatives.
+
+        Args:
+            chosen: (B,) int64 numbers of captions.
+
+        Returns:
+            (B, B) bool. Caption i and clip j are no negatives of each other if the video of clip j has the sentence
+            of caption i among its captions: the same video always, another one if somebody said the same of it.
+        """
+        video = self.video[chosen]
+        owners = [self._owners[number] for number in self._sentence[chosen].tolist()]
+        return ~torch.stack([torch.isin(video, owner) for owner in owners])
 
     def _clips(self, rows: Sequence[int]) -> Clips:
         return {

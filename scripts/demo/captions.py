@@ -17,7 +17,7 @@ import numpy as np
 from scripts.demo.facts import ASPECTS, NONE, DemoClip, Facts
 from scripts.demo.words import MOTION_PHRASES, SOUND_PHRASES, Claims, say
 
-CAPTIONS_OF = {"train": 6, "val": 3, "test": 1}
+CAPTIONS_OF = {"train": 24, "val": 4, "test": 1}
 SINGLE_FACE, SINGLE_OBJECT = 6, 6  # test captions about the face alone, about the object alone
 SAYS_SILENT = 0.12  # share of the captions of a clip without sound that say so, in training
 TRIES = 4000
@@ -66,7 +66,7 @@ def _told(clip: DemoClip, generator: np.random.Generator) -> Iterator[Caption]:
     modalities = clip.facts.modalities
     singles = [(name,) for name in modalities]
     while len(seen) < CAPTIONS_OF[clip.split]:
-        size = int(generator.choice([1, 2, 3, 4], p=[0.5, 0.28, 0.14, 0.08]))
+        size = int(generator.choice([1, 2, 3, 4], p=[0.3, 0.3, 0.25, 0.15]))
         if len(seen) < len(singles):  # each modality is spoken of alone at least once
             chosen: tuple[str, ...] = singles[len(seen)]
         else:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.demo.facts import Face
+from scripts.demo.facts import BEARDS, Face
 
 Field = NDArray[np.floating[Any]]
 
@@ -24,8 +24,8 @@ WIDTH, HEIGHT = 2.5, 3.5  # of the canvas, in face coordinates
 SHARPNESS = 4  # each pixel is averaged from this many, squared
 
 
-def draw_face(face: Face, height: int, generator: np.random.Generator) -> Field:
-    """Draw one person.
+def draw_face(face: Face, height: int) -> Field:
+    """Draw one person; who looks alike in all that captions tell is the same person, in the same clothes.
 
     Returns:
         (height, height * 5 / 7, 4) red, green, blue and opacity in [0, 1].
@@ -34,6 +34,8 @@ def draw_face(face: Face, height: int, generator: np.random.Generator) -> Field:
     columns = round(rows * WIDTH / HEIGHT)
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
     canvas = _Canvas((x + 0.5) / columns * WIDTH - WIDTH / 2, (y + 0.5) / rows * HEIGHT - 1.55)
+    look = [face.glasses, BEARDS.index(face.beard), face.hat]
+    generator = np.random.default_rng([5, *map(int, look)])
     skin, hair, clothes, hat = (
         np.array(_pick(colours, generator), np.float32) / 255 for colours in (SKIN, HAIR, CLOTHES, HAT)
     )
@@ -42,7 +44,7 @@ def draw_face(face: Face, height: int, generator: np.random.Generator) -> Field:
     _eyes(canvas, hair, generator.uniform(0, 1))
     _nose(canvas, skin)
     _facial_hair(canvas, face.beard, hair)
-    _mouth(canvas, smiling=face.smiling)
+    _mouth(canvas)
     if face.hat:
         _hat(canvas, hat)
     else:
@@ -146,21 +148,11 @@ def _nose(canvas: _Canvas, skin: Field) -> None:
         canvas.paint(canvas.ellipse(side * 0.085, 0.36, 0.05, 0.026, 0.03) * 0.8, skin * 0.3)
 
 
-def _mouth(canvas: _Canvas, *, smiling: bool) -> None:
-    if smiling:
-        edge = 0.6 - 0.1 * (canvas.x / 0.36) ** 2
-        inside = canvas.ellipse(0, 0.56, 0.37, 0.25, 0.03) * canvas.below(edge)
-        canvas.paint(inside, (0.72, 0.32, 0.31))
-        teeth = canvas.ellipse(0, 0.55, 0.32, 0.2, 0.03) * canvas.below(edge + 0.02)
-        canvas.paint(teeth, (0.97, 0.96, 0.93))
-        canvas.paint(canvas.curve(0, 0.595, 0.39, 0.1, 0.022), (0.35, 0.12, 0.12))
-        for side in (-1, 1):
-            canvas.light(canvas.glow(side * 0.46, 0.5, 0.05, 0.16), 0.75)
-    else:
-        canvas.paint(canvas.curve(0, 0.61, 0.28, -0.015, 0.05) * 0.8, (0.66, 0.33, 0.31))
-        canvas.paint(canvas.curve(0, 0.69, 0.22, 0.02, 0.06) * 0.8, (0.76, 0.42, 0.4))
-        canvas.paint(canvas.curve(0, 0.645, 0.31, -0.03, 0.02), (0.3, 0.11, 0.1))
-        canvas.light(canvas.glow(0, 0.8, 0.2, 0.045), 0.8)
+def _mouth(canvas: _Canvas) -> None:
+    canvas.paint(canvas.curve(0, 0.61, 0.28, -0.015, 0.05) * 0.8, (0.66, 0.33, 0.31))
+    canvas.paint(canvas.curve(0, 0.69, 0.22, 0.02, 0.06) * 0.8, (0.76, 0.42, 0.4))
+    canvas.paint(canvas.curve(0, 0.645, 0.31, -0.03, 0.02), (0.3, 0.11, 0.1))
+    canvas.light(canvas.glow(0, 0.8, 0.2, 0.045), 0.8)
 
 
 def _facial_hair(canvas: _Canvas, kind: str, hair: Field) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SHAPES = ("diamond", "square", "triangle", "star", "heart", "ring")
+SHAPES = ("square", "triangle", "star", "heart", "ring")
 COLOURS = ("red", "yellow", "green", "turquoise", "blue", "purple", "pink")
 TEXTURES = ("plain", "striped", "checked")
 BACKGROUNDS = ("white", "grey", "black", "grass", "brick", "wood")
@@ -33,7 +33,7 @@ ASPECTS = {
     "appearance": ("shape", "colour", "texture", "background"),
     "motion": ("motion",),
     "audio": ("sound",),
-    "face": ("face", "glasses", "beard", "hat", "mouth"),
+    "face": ("face", "glasses", "beard", "hat"),
 }
 
 _HARD_TO_SEE = frozenset({("green", "grass"), ("red", "brick"), ("yellow", "wood")})
@@ -41,12 +41,11 @@ _HARD_TO_SEE = frozenset({("green", "grass"), ("red", "brick"), ("yellow", "wood
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """What a person in a clip looks like. Skin, hair and clothes vary too, but no caption tells them."""
+    """What a person in a clip looks like. Skin, hair and clothes go with it, but no caption tells them."""
 
     glasses: bool
     beard: str
     hat: bool
-    smiling: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,6 @@ class Facts:
                 "glasses": "yes" if self.face.glasses else "no",
                 "beard": self.face.beard,
                 "hat": "yes" if self.face.hat else "no",
-                "mouth": "smiling" if self.face.smiling else "serious",
             }
         return values
 

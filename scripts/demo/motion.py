@@ -39,7 +39,7 @@ class Room:
 
 def path(motion: str, room: Room, seconds: float, generator: np.random.Generator) -> Callable[[float], Pose]:
     """Draw one path of this motion."""
-    vigour = generator.uniform(0.9, 1.12)
+    vigour = generator.uniform(0.95, 1.06)
     phase = generator.uniform(0, 2 * math.pi)
     word = motion.split()
     if word[0] in WAYS:
@@ -87,7 +87,9 @@ def _start(room: Room, reach: tuple[float, float], generator: np.random.Generato
 
 
 def _between(low: float, high: float, generator: np.random.Generator) -> float:
-    return float(generator.uniform(low, high)) if low < high else (low + high) / 2
+    if low >= high:
+        return (low + high) / 2
+    return (low + high) / 2 + float(generator.uniform(-0.2, 0.2)) * (high - low)
 
 
 def _ring(room: Room) -> tuple[float, float, float]:

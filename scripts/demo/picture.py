@@ -41,12 +41,12 @@ def draw_frames(clip: DemoClip) -> Iterator[NDArray[np.uint8]]:
     generator = np.random.default_rng([clip.seed, 2])
     backdrop = draw_background(facts.background, HEIGHT, WIDTH, generator)
     sprite = draw_object(facts.shape, facts.colour, facts.texture, generator)
-    radius = float(generator.uniform(56, 62))
+    radius = float(generator.uniform(58, 62))
     left, right = 0, WIDTH
     person: Picture | None = None
     corner = (HEIGHT - PERSON_HEIGHT, 0)
     if facts.face:
-        person = draw_face(facts.face, PERSON_HEIGHT, generator)
+        person = draw_face(facts.face, PERSON_HEIGHT)
         if generator.random() < 0.5:
             left = PERSON_WIDTH
         else:
@@ -54,7 +54,7 @@ def draw_frames(clip: DemoClip) -> Iterator[NDArray[np.uint8]]:
             corner = (corner[0], right)
     room = Room(left=left, right=right, top=0, bottom=HEIGHT, radius=radius)
     pose_at = path(facts.motion or "still", room, FRAMES / FPS, generator)
-    upright = generator.uniform(-8, 8)
+    upright = generator.uniform(-4, 4)
     for i in range(FRAMES if facts.motion else 1):
         frame = backdrop.copy()
         for pose in _copies(pose_at(i / FPS)):
@@ -70,7 +70,7 @@ def draw_object(shape: str, colour: str, texture: str, generator: np.random.Gene
     mask = _mask(_outlines(shape))
     rim = mask - cv2.erode(mask, np.ones((9, 9), np.uint8))
     hue, saturation, value = HUES[colour]
-    hue += generator.uniform(-0.012, 0.012)
+    hue += generator.uniform(-0.008, 0.008)
     body = np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
     pattern = _pattern(texture, x, y) * 0.85
     pixels = body + pattern[..., None] * (body * 0.25 + 0.75 - body)  # the pattern is a pale tint of the body
@@ -95,8 +95,6 @@ def _pattern(texture: str, x: Picture, y: Picture) -> Picture:
 def _outlines(shape: str) -> list[NDArray[np.float64]]:
     """Closed outlines about the origin, of radius 1; the second, if any, cuts a hole."""
     match shape:
-        case "diamond":
-            return [np.array([[0, -1.12], [0.68, 0], [0, 1.12], [-0.68, 0]])]
         case "ring":
             return [_round(1), _round(0.56)]
         case "square":

@@ -98,7 +98,6 @@ MOTION_PHRASES = _motion_phrases()
 SOUND_PHRASES = _sound_phrases()
 
 _SHAPES = {
-    "diamond": ("diamond", "rhombus"),
     "square": ("square", "box"),
     "triangle": ("triangle",),
     "star": ("star",),
@@ -119,7 +118,6 @@ _BACKGROUNDS = {
     "brick": ("in front of a brick wall", "on bricks"),
     "wood": ("on a wooden table", "on wood"),
 }
-_MOUTHS = {"smiling": ("smiling", "happy", "laughing"), "serious": ("serious", "earnest")}
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "O": ("{O}", "there is {O}", "we see {O}", "this is {O}"),
@@ -152,7 +150,7 @@ def say(claims: Claims, generator: np.random.Generator) -> str:
         parts["M"] = words.pick(MOTION_PHRASES[claims["motion"]])
     if "sound" in claims and not silent:
         parts["S"] = words.pick(SOUND_PHRASES[claims["sound"]])
-    if claims.keys() & {"face", "glasses", "beard", "hat", "mouth"}:
+    if claims.keys() & {"face", "glasses", "beard", "hat"}:
         parts["F"] = words.person(claims)
     sentence = words.pick(_TEMPLATES["".join(parts)]).format(**parts)
     return f"{sentence} {words.pick(_SILENCES)}" if silent else sentence
@@ -188,11 +186,9 @@ class _Words:
         return f"{phrase} {self._of(claims, 'background', _BACKGROUNDS)}".strip()
 
     def person(self, claims: Claims) -> str:
-        """A noun phrase such as "a smiling person with a hat and without glasses"."""
+        """A noun phrase such as "a clean-shaven person with a hat and without glasses"."""
         shaven = "clean-shaven" if claims.get("beard") == frozenset({"shaven"}) else ""
-        mood = self._of(claims, "mouth", _MOUTHS)
-        noun = self.pick(("person", "face"))
-        phrase = _with_article(" ".join(each for each in (mood, shaven, noun) if each))
+        phrase = _with_article(f"{shaven} {self.pick(('person', 'face'))}".strip())
         names = {"glasses": self.pick(("glasses", "spectacles")), "hat": self.pick(("a hat", "a cap"))}
         worn = [names[fact] for fact in names if claims.get(fact) == frozenset({"yes"})]
         bare = [names[fact] for fact in names if claims.get(fact) == frozenset({"no"})]

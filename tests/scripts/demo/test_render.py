@@ -15,7 +15,7 @@ from scripts.demo.facts import DemoClip, Face, Facts
 from scripts.demo.picture import FPS, FRAMES, HEIGHT, WIDTH
 from scripts.demo.world import make_clips
 
-FACE = Face(glasses=True, beard="moustache", hat=False, smiling=True)
+FACE = Face(glasses=True, beard="moustache", hat=False)
 
 
 def clip(form: str, sound: str | None = None, face: Face | None = None, seed: int = 7, **looks: str) -> DemoClip:

@@ -64,7 +64,7 @@ class ModelConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     experts: tuple[ExpertConfig, ...]  # their order is the M axis, everywhere
     text: TextConfig = field(default_factory=TextConfig)
-    dropout: float = 0.1  # on pooled streams and on text vectors, before the gated units
+    dropout: float = 0.3  # on pooled streams and on text vectors, before the gated units
 
     def __post_init__(self) -> None:
         names = [expert.name for expert in self.experts]
@@ -83,8 +83,8 @@ class TrainConfig:
     temperature: float = 0.07  # where the learned temperature of InfoNCE starts
     epochs: int = 60  # at most; training stops early
     patience: int = 15  # epochs without a better validation score before it stops
-    batch_size: int = 128  # captions a step
-    learning_rate: float = 5e-4
+    batch_size: int = 64  # captions a step
+    learning_rate: float = 1e-3
     warmup: float = 0.05  # share of all steps over which the learning rate rises
     weight_decay: float = 0.01
     stream_dropout: float = 0.1  # chance to hide a stream from a step; one always stays

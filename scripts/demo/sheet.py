@@ -25,6 +25,7 @@ from scripts.demo.facts import Facts
 ANSWERS = 4
 COLOURS = {"appearance": "#3b75af", "motion": "#e08a2b", "audio": "#4f9a53", "face": "#b0559b"}
 TRUE, UNTRUE = "#3f9142", "#b9b9b9"
+LEGEND = "Green frame: the sentence is true of the clip. Bars: what each expert gave to the score (–: stream missing)"
 MARKS = {"appearance": "looks", "motion": "motion", "audio": "sound", "face": "face"}
 
 
@@ -40,12 +41,13 @@ def draw_sheet(folder: Path, asked: Sequence[Caption], facts: Mapping[str, Facts
     searcher = Searcher.load(folder / "index", device=torch.device("cpu"))
     answers = searcher.search([caption.text for caption in asked], ANSWERS)
     matplotlib.use("Agg")
-    figure = Figure(figsize=(10.4, 2.05 * len(asked)), dpi=100, facecolor="white")
-    rows = np.atleast_1d(np.asarray(figure.subfigures(len(asked), 1)))
+    figure = Figure(figsize=(10.4, 0.3 + 1.95 * len(asked)), dpi=100, facecolor="white")
+    legend, *rows = np.asarray(figure.subfigures(1 + len(asked), 1, height_ratios=[0.3, *[1.95] * len(asked)]))
+    legend.text(0.008, 0.4, LEGEND, fontsize=8, color="#555555", va="center")
     for row, caption, hits in zip(rows, asked, answers):
         row.text(0.008, 0.90, f"“{caption.text}”", fontsize=11, weight="bold", va="center")
-        axes = row.subplots(1, 2 * ANSWERS, width_ratios=[1.55, 0.8] * ANSWERS)
-        row.subplots_adjust(left=0.008, right=0.985, top=0.79, bottom=0.06, wspace=0.08)
+        axes = row.subplots(1, 2 * ANSWERS, width_ratios=[1.45, 0.9] * ANSWERS)
+        row.subplots_adjust(left=0.008, right=0.985, top=0.79, bottom=0.06, wspace=0.05)
         for number, hit in enumerate(hits):
             picture, bars = axes[2 * number], axes[2 * number + 1]
             _draw_clip(picture, folder / "videos" / hit.video, true=is_true(caption.claims, facts[hit.video]))
@@ -68,9 +70,11 @@ def _draw_shares(axes: Axes, hit: Hit, modalities: Sequence[str]) -> None:
         if share:
             axes.barh(place, share.contribution, color=COLOURS.get(modality, "#777777"), height=0.62)
         label = MARKS.get(modality, modality) + ("" if share else " –")
-        axes.text(0.02, place, label, fontsize=7, va="center", color="#222222" if share else "#999999")
+        axes.text(
+            -0.05, place, label, fontsize=7, va="center", ha="right", color="#222222" if share else "#999999"
+        )
     axes.axvline(0, color="#777777", linewidth=0.6)
-    axes.set_xlim(-0.12, 0.62)
+    axes.set_xlim(-0.62, 0.75)
     axes.set_ylim(-0.6, len(modalities) - 0.4)
     axes.set_title(f"{hit.score:.2f}", fontsize=8, pad=2)
     axes.set_axis_off()

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 
 from features.errors import InputError
 from features.extractor import Extractor
+from features.record import ROW
 
 EXTRACTORS = {
     "appearance": "features.appearance:AppearanceExtractor",
@@ -17,6 +18,9 @@ EXTRACTORS = {
     "audio": "features.audio:AudioExtractor",
     "face": "features.face:FaceExtractor",
 }
+
+
+RESERVED = frozenset(("parts", "writers", "written_at", "shard", *ROW))  # names that the store uses itself
 
 
 def known_extractors() -> dict[str, str]:
@@ -34,6 +38,8 @@ def make_extractor(name: str) -> Extractor:
     table = known_extractors()
     if name not in table:
         raise InputError(f"no extractor is called '{name}'; there are {', '.join(table)}")
+    if name in RESERVED:
+        raise InputError(f"no stream may be called '{name}': the store uses this name itself")
     module, _, attribute = table[name].partition(":")
     try:
         make = getattr(import_module(module), attribute)

@@ -22,6 +22,7 @@ from features.clip import Clip
 from features.cutting import Cutting
 from features.errors import MediaError
 from features.extractor import Extractor
+from features.one_thread import use_one_thread
 from features.reader import open_reader
 from features.record import ClipRecord, Float16Stream
 from features.registry import make_extractor
@@ -50,9 +51,7 @@ def start_worker(reader: str, memory_gb: float, parent: int) -> None:
         from features.decord_reader import import_decord
 
         import_decord()  # before OpenCV
-    import cv2
-
-    cv2.setNumThreads(1)
+    use_one_thread()
     if sys.platform == "linux":  # last: a worker that cannot even start would end the job
         limit, hard = int(memory_gb * 2**30), resource.getrlimit(resource.RLIMIT_AS)[1]
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)

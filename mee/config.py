@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 Pooling = Literal["mean", "max"]
+SCHEMES = ("mixture", "uniform", "ignore-missing")  # ways to score, see mee.schemes; no expert bears these names
 _STRICT = {"extra": "forbid"}  # read back from a checkpoint, an unknown setting is refused
 
 
@@ -71,6 +72,7 @@ class ModelConfig:
         _require(
             len(names) > 0 and len(set(names)) == len(names), f"experts must be named, each once, got {names}"
         )
+        _require(not set(names) & set(SCHEMES), f"no expert may be called {', '.join(SCHEMES)}")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
 
 

@@ -18,7 +18,7 @@ from mee.gallery import Gallery
 from mee.metrics import RankCounter, retrieval_metrics
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.pairs import Pairs
-from mee.schemes import MIXTURE, score_by
+from mee.schemes import MIXTURE, UNSCORABLE, score_by
 
 BLOCK = 1024  # clips scored at a time
 
@@ -33,7 +33,7 @@ class RetrievalReport:
     queries: int
     gallery: int
     streams: dict[str, int]  # how many clips of the gallery have each stream
-    without_stream: tuple[str, ...]  # clips of the split that have none, and are not in the gallery
+    without_stream: tuple[str, ...]  # clips of the gallery that have none at all, and share the last place
     protocol: str = "folder"
     tie_rule: str = "expected rank"
     v2t_convention: str = "closest own caption among all captions"
@@ -67,7 +67,8 @@ def rank_both_ways(
     Args:
         model: for its layout.
         text: of the Q captions of `pairs`.
-        gallery: G clips; captions none of whose clips is among them take no part.
+        gallery: G clips. Those without any stream share the last place; captions of clips that are not in the
+            gallery at all take no part.
         pairs: which captions belong to which clips.
         scheme: how to score, see mee.schemes.
 
@@ -79,28 +80,36 @@ def rank_both_ways(
     """
     caption, clip = _positives(pairs, gallery)
     if not len(caption):
-        raise InputError("none of the captions to rank belongs to a clip that has a stream")
+        raise InputError("none of the captions to rank belongs to a clip of the gallery")
     asked = torch.zeros(len(pairs), dtype=torch.bool)
     asked[caption] = True
     numbers = asked.cumsum(0) - 1  # of a caption among those that are asked
     text = TextEmbedding(text.packed[asked].double(), text.logits[asked].double())
     caption = numbers[caption]
 
-    def blocks() -> Iterator[tuple[slice, Tensor, Tensor]]:
-        for start in range(0, len(gallery.clip_ids), BLOCK):
-            rows = slice(start, min(start + BLOCK, len(gallery.clip_ids)))
+    def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+        count = len(gallery.clip_ids)
+        for start in range(0, count, BLOCK):
+            rows = slice(start, min(start + BLOCK, count))
             video = VideoEmbedding(gallery.video.packed[rows].double(), gallery.video.available[rows])
             scores = score_by(scheme, text, video, model.layout).float()  # equal pairs tie, whatever their block
-            positive = torch.zeros(scores.shape, dtype=torch.bool)
-            inside = (clip >= rows.start) & (clip < rows.stop)
-            positive[caption[inside], clip[inside] - rows.start] = True
-            yield rows, scores, positive.to(scores.device)
+            yield scores, positives(rows).to(scores.device)
+        if gallery.without_stream:  # nothing can find them, and they count all the same
+            rows = slice(count, count + len(gallery.without_stream))
+            positive = positives(rows).to(text.packed.device)
+            yield torch.full(positive.shape, UNSCORABLE, device=positive.device), positive
+
+    def positives(rows: slice) -> Tensor:
+        positive = torch.zeros(len(text.packed), rows.stop - rows.start, dtype=torch.bool)
+        inside = (clip >= rows.start) & (clip < rows.stop)
+        positive[caption[inside], clip[inside] - rows.start] = True
+        return positive
 
     t2v = RankCounter(len(text.packed))
     v2t_ranks = []
-    for _, scores, positive in blocks():
+    for scores, positive in blocks():
         t2v.see(scores, positive)
-    for _, scores, positive in blocks():
+    for scores, positive in blocks():
         t2v.count(scores, positive)
         captioned = positive.any(0)
         v2t = RankCounter(int(captioned.sum()))
@@ -112,7 +121,7 @@ def rank_both_ways(
 
 def _positives(pairs: Pairs, gallery: Gallery) -> tuple[Tensor, Tensor]:
     """Matching (caption number, clip row) pairs, as two int64 vectors."""
-    row_of = {clip_id: row for row, clip_id in enumerate(gallery.clip_ids)}
+    row_of = {clip_id: row for row, clip_id in enumerate(gallery.clip_ids + gallery.without_stream)}
     found = [
         (number, row_of[clip_id])
         for number, clip_ids in enumerate(pairs.clip_ids)
@@ -153,7 +162,7 @@ def evaluate(
         t2v=retrieval_metrics(t2v),
         v2t=retrieval_metrics(v2t),
         queries=len(t2v),
-        gallery=len(gallery.clip_ids),
+        gallery=len(gallery.clip_ids) + len(gallery.without_stream),
         streams=dict(zip(model.modalities, present)),
         without_stream=gallery.without_stream,
         context=context or {},

@@ -52,6 +52,8 @@ def held_out_pairs(
     if named:
         by_split, left_out = pairs_by_split(table, source, partial=partial)
         pairs = by_split[split]
+        if split == "val" and not len(pairs):  # training held some of its own videos out
+            pairs = by_split["train"].of_videos(set(videos["val"]))
     elif split == "val":
         matched, left_out = match_captions(table, source, partial=partial)
         pairs = matched.of_videos(set(videos["val"]))

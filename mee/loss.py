@@ -41,14 +41,21 @@ class InfoNCELoss(nn.Module):
     def __init__(self, temperature: float) -> None:
         super().__init__()
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+        self._clamp()
 
     @property
     def temperature(self) -> Tensor:
-        """T, clamped to [0.01, 1]."""
-        return self.log_temperature.exp().clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
+        """T, in [0.01, 1]."""
+        return self.log_temperature.exp()
+
+    @torch.no_grad()
+    def _clamp(self) -> None:
+        """Keep the parameter itself in bounds, so that its gradient never vanishes there."""
+        self.log_temperature.clamp_(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
 
     def forward(self, scores: Tensor, negative: Tensor) -> Tensor:
         """(B, B) scores, pairs on the diagonal; (B, B) bool, True where (i, j) is a negative. -> scalar."""
+        self._clamp()
         pair = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
         logits = (scores / self.temperature).masked_fill(~(negative | pair), -torch.inf)
         t2v, v2t = logits.log_softmax(1).diagonal(), logits.log_softmax(0).diagonal()

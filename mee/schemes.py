@@ -11,11 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mee.config import SCHEMES
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.scoring import mee_scores
 
-MIXTURE, UNIFORM, IGNORE_MISSING = "mixture", "uniform", "ignore-missing"
+MIXTURE, UNIFORM, IGNORE_MISSING = SCHEMES
 UNSCORABLE = -2.0  # below every score
 
 

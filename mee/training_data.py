@@ -79,8 +79,8 @@ class TrainingData:
             chosen: (B,) int64 numbers of captions.
 
         Returns:
-            (B, B) bool. Caption i and clip j are no negatives of each other if the video of clip j has the sentence
-            of caption i among its captions: the same video always, another one if somebody said the same of it.
+            (B, B) bool. Caption i and clip j are no negatives of each other if the video of clip j has the
+            sentence of caption i among its captions: the same video always, another one if it was said of it too.
         """
         video = self.video[chosen]
         owners = [self._owners[number] for number in self._sentence[chosen].tolist()]

@@ -22,6 +22,7 @@ import av
 import cv2
 import numpy as np
 
+from features.one_thread import use_one_thread
 from scripts.demo.captions import Caption, make_captions
 from scripts.demo.facts import IMAGE_FORMS, DemoClip
 from scripts.demo.picture import FPS, FRAMES, HEIGHT, WIDTH, draw_frames
@@ -52,7 +53,7 @@ def render_world(folder: Path, seed: int, workers: int, on_file: Callable[[str],
     if not missing:
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit the caller's threads, half alive
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context, initializer=use_one_thread) as pool:
         for done in as_completed([pool.submit(write_clip, clip, videos) for clip in missing]):
             name = done.result()
             if on_file:
@@ -61,7 +62,6 @@ def render_world(folder: Path, seed: int, workers: int, on_file: Callable[[str],
 
 def write_clip(clip: DemoClip, videos: Path) -> str:
     """Render one clip aside, then give it its name; returns the name."""
-    cv2.setNumThreads(1)  # the processes are the parallelism
     aside = videos.parent / f"{clip.name}.part"
     if clip.form in IMAGE_FORMS:
         _write_image(clip, aside)

@@ -25,7 +25,9 @@ from scripts.demo.facts import Facts
 ANSWERS = 4
 COLOURS = {"appearance": "#3b75af", "motion": "#e08a2b", "audio": "#4f9a53", "face": "#b0559b"}
 TRUE, UNTRUE = "#3f9142", "#b9b9b9"
-LEGEND = "Green frame: the sentence is true of the clip. Bars: what each expert gave to the score (–: stream missing)"
+LEGEND = (
+    "Green frame: the sentence is true of the clip. Bars: what each expert gave to the score. –: no such stream"
+)
 MARKS = {"appearance": "looks", "motion": "motion", "audio": "sound", "face": "face"}
 
 

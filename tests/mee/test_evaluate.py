@@ -109,11 +109,13 @@ def test_the_report_says_how_it_was_measured(model, source):
     pairs, _ = match_captions(table, source, partial=False)
     gallery = encode_gallery(model, source, pairs.gallery)
     report = evaluate(model, gallery, pairs, context={"seed": 3})
-    assert (report.queries, report.gallery, report.without_stream) == (11, 11, ("v03.mp4",))
+    assert (report.queries, report.gallery, report.without_stream) == (12, 12, ("v03.mp4",))
     assert report.streams == {name: len(source.streams[name]) for name in model.modalities}
     assert report.context == {"seed": 3}
     assert json.loads(json.dumps(report.to_dict()))["tie_rule"] == "expected rank"
-    assert report.v2t["MeanR"] == 6  # one sentence for all: every caption ties with every other
+    assert report.v2t["MeanR"] == 6.5  # one sentence for all: every caption ties with every other
+    last = rank_both_ways(model, encode_captions(model, pairs.captions), gallery, pairs)[0][3]
+    assert last == 12  # a clip without any stream is not found, and its caption still counts
 
 
 def test_nothing_to_rank_is_refused(model, source, pairs):

@@ -123,7 +123,7 @@ def test_a_run_with_other_settings_or_data_is_refused(make_trainer, world, tmp_p
             source, train.where([True] * 31), val, make_trainer().model.config, CONFIG, torch.device("cpu")
         )
     else:
-        trainer = make_trainer(replace(CONFIG, seed=5)) if change == "training" else make_trainer(dropout=0.3)
+        trainer = make_trainer(replace(CONFIG, seed=5)) if change == "training" else make_trainer(dropout=0.25)
     before = (tmp_path / "state").read_bytes()
     with pytest.raises(InputError, match=rf"unfinished run with other settings or data \({change}\)"):
         run(trainer, tmp_path / "state")

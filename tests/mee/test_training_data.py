@@ -64,8 +64,8 @@ def test_a_batch_holds_each_caption_once_with_a_clip_of_its_video(make_source):
                 assert mark // 10 == "abc".index(ids[number][0])
                 assert number != 5 or mark == 21
                 seen.add(mark)
-            expected = [["a", "b", "c"].index(ids[int(caption.split()[1])][0]) for caption in batch.captions]
-            assert batch.video.tolist() == expected
+            letters = [ids[int(caption.split()[1])][0] for caption in batch.captions]
+            assert batch.negative.tolist() == [[one != other for other in letters] for one in letters]
         assert sorted(captions) == data.captions
     assert len(seen) == 9
 
@@ -79,8 +79,18 @@ def test_sentences_are_the_same_whatever_their_case_and_spacing(make_source):
     data = training_data(
         make_source(["a.mp4", "b.mp4", "c.mp4"]), ["a", "b", "c"], ["A  dog", "a dog", "another dog"]
     )
-    assert data.sentence.tolist() == [0, 0, 1]
-    assert data.video.tolist() == [0, 1, 2]
+    negative = data.negatives(torch.arange(3))
+    assert negative.tolist() == [[False, False, True], [False, False, True], [True, True, False]]
+
+
+def test_a_pair_is_no_negative_where_any_caption_of_the_clip_says_the_same(make_source):
+    source = make_source(["a.mp4", "b.mp4", "c.mp4"])
+    data = training_data(source, ["a", "a", "b", "c"], ["a dog", "a cat", "a cat", "a horse"])
+    dog, cat, other_cat, horse = range(4)
+    negative = data.negatives(torch.tensor([dog, other_cat, horse]))
+    assert not negative[1, 0]  # "a cat" was said of a.mp4 too, though by a caption that is not in this batch
+    assert negative[0, 1]  # nobody said "a dog" of b.mp4
+    assert data.negatives(torch.tensor([cat, horse])).tolist() == [[False, True], [True, False]]
 
 
 def test_clips_without_the_models_streams_are_never_drawn(make_source):

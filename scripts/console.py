@@ -78,14 +78,14 @@ def progress_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; columns after the first are numbers and stand to the right."""
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> None:
+    """A table on stdout; the first columns hold `words`, the others numbers, which stand to the right."""
     console = results()
     if title:
         console.print(title, style="italic", soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if number < words else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)

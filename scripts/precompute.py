@@ -97,7 +97,7 @@ def _run(job: Job) -> JobReport:
 def _print_failures(report: JobReport) -> None:
     rows = [[o.video, o.verdict, o.note] for o in (*report.failures, *report.degraded)]
     if rows:
-        print_table("could not be read, or not whole", ["file", "verdict", "why"], rows)
+        print_table("could not be read, or not whole", ["file", "verdict", "why"], rows, words=3)
         print()
     if report.changed:
         say(

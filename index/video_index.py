@@ -66,6 +66,7 @@ class VideoIndex:
         self.clips = pd.DataFrame(columns=list(COLUMNS))
         self.partitions: dict[Pattern, Partition] = {}
         self.generation = 0
+        self._order: Rows | None = None  # see _id_order
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -99,6 +100,7 @@ class VideoIndex:
             partition.flat.add(np.ascontiguousarray(vectors))
             partition.clips = np.concatenate([partition.clips, first + numbers])
         self.clips = pd.concat([self.clips, new], ignore_index=True) if first else new
+        self._order = None
 
     def search(self, text: TextEmbedding, k: int) -> list[list[Hit]]:
         """The best clips for each query, exactly.
@@ -109,6 +111,9 @@ class VideoIndex:
 
         Returns:
             For each query its hits, the best first.
+
+        Raises:
+            ValueError: k is less than 1.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
@@ -145,9 +150,11 @@ class VideoIndex:
 
     def _id_order(self) -> Rows:
         """For each row of `clips`, the place of its id among all ids in alphabetical order."""
-        order = np.empty(len(self.clips), dtype=np.int64)
-        order[np.argsort(self.clips["clip_id"].to_numpy(dtype=object), kind="stable")] = np.arange(len(self.clips))
-        return order
+        if self._order is None:
+            ids = self.clips["clip_id"].to_numpy(dtype=object)
+            self._order = np.empty(len(ids), dtype=np.int64)
+            self._order[np.argsort(ids, kind="stable")] = np.arange(len(ids))
+        return self._order
 
     def _hit(self, text: TextEmbedding, query: int, rank: int, score: float, clip: int) -> Hit:
         """Take one clip's vector apart again, to say what each expert gave."""

@@ -21,6 +21,7 @@ class HeldOut:
 
     pairs: Pairs
     split: str
+    selected: bool  # whether the model's epoch was chosen on these captions
     left_out: tuple[str, ...]  # video ids that are not in the store
     notes: tuple[str, ...]  # what a person should know of it
 
@@ -70,10 +71,11 @@ def held_out_pairs(
             "figures would mean nothing; train it with this split held out"
         )
     notes = []
-    if set(pairs.videos) & set(videos["val"]):
+    selected = bool(set(pairs.videos) & set(videos["val"])) and bool(record.get("selects", True))
+    if selected:
         notes.append(
             "note: the model's epoch was selected on these videos; figures on a test split would be lower"
         )
     if left_out:
         notes.append(f"partial: left out {len(left_out)} captioned videos that are not in {source.name}")
-    return HeldOut(pairs, split, tuple(left_out), tuple(notes))
+    return HeldOut(pairs, split, selected, tuple(left_out), tuple(notes))

@@ -34,7 +34,7 @@ def training_record(trainer: Trainer, split: Split, store: str, captions: str) -
         "videos": {"train": sorted(set(split.train.videos)), "val": sorted(set(split.val.videos))},
         "left_out": list(split.left_out),
         "training": asdict(trainer.config),
-        "selected_on": "validation MRR, text to video",
+        "selects": trainer.selects,  # by validation MRR, text to video; else the last epoch counts
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
         "history": progress.history,

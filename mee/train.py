@@ -3,7 +3,8 @@
     rate(step) = learning_rate * min(step / warm-up steps, (1 + cos(pi * share of the rest done)) / 2)
 
 The validation score is the mean reciprocal rank, text to video: of the usual figures the one that changes with
-every rank, so the least noisy on few clips. Test captions never enter here. A run that was stopped goes on from
+every rank, so the least noisy on few clips. Fewer than 10 captions can choose nothing: then the last epoch counts
+and none is skipped. Test captions never enter here. A run that was stopped goes on from
 its last whole epoch, with the same numbers as an unbroken one.
 """
 
@@ -32,6 +33,8 @@ from mee.training_data import Batch, TrainingData
 from mee.training_state import load_state, save_state
 
 log = logging.getLogger(__name__)
+
+ENOUGH = 10  # validation captions that can choose an epoch
 
 
 @dataclass
@@ -102,6 +105,11 @@ class Trainer:
         self.model.load_state_dict(self.best)
         return self.model.eval()
 
+    @property
+    def selects(self) -> bool:
+        """Whether there are validation captions enough to choose an epoch by."""
+        return len(self.validation) >= ENOUGH
+
     def signature(self) -> dict[str, Any]:
         """What must be the same for a stopped run to be gone on with."""
         return {
@@ -139,7 +147,7 @@ class Trainer:
         progress = self.progress
         progress.epoch += 1
         score = report.t2v["MRR"]
-        if score >= progress.best_score:  # of equals the later one: it has learnt more
+        if score >= progress.best_score or not self.selects:  # of equals the later one: it has learnt more
             progress.best_epoch, progress.best_score = progress.epoch, score
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         figures = {name: report.t2v[name] for name in ("MRR", "R@1", "R@5", "R@10", "MedR")}

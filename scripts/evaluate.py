@@ -5,7 +5,7 @@ example:
   mee evaluate store/ captions.csv model/ --ablation --json > figures.jsonl
 
 The captions with split test are ranked among their own clips; where the file names no split, those of the videos
-that training held out, and the result says that the epoch was selected on them.
+that training held out, and the result says if the epoch was selected on them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     held_out = held_out_pairs(table, store, record, split=args.split, partial=args.partial)
     context = {
         "split": held_out.split,
-        "selected_on_this_split": held_out.split == "val",
+        "selected_on_this_split": held_out.selected,
         "partial": bool(held_out.left_out),
         "left_out": list(held_out.left_out),
         "checkpoint": fingerprint(args.model),

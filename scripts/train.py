@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"selecting on {len(split.val)} captions of {len(set(split.val.videos))}"
     )
     trainer = Trainer(store, split.train, split.val, config, args.training, pick_device(args.device))
+    if not trainer.selects:
+        say("too few validation captions to choose an epoch by: the last one will count")
     work.mkdir(parents=True, exist_ok=True)
     model = _run(trainer, work / "state.safetensors")
     record = training_record(trainer, split, str(args.store.resolve()), str(args.captions.resolve()))

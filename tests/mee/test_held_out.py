@@ -63,3 +63,10 @@ def test_what_is_left_out_makes_the_result_partial(source):
     held_out = held_out_pairs(frame, source, record(source, 6, 3), split=None, partial=True)
     assert held_out.left_out == ("gone.mp4",)
     assert "partial: left out 1" in held_out.notes[0]
+
+
+def test_no_selection_is_told_where_none_was_made(source):
+    chosen = {**record(source, 6, 3), "selects": False}
+    held_out = held_out_pairs(table(source, SPLITS), source, chosen, split="val", partial=False)
+    assert not held_out.selected
+    assert held_out.notes == ()

@@ -16,7 +16,7 @@ from mee.gallery import encode_gallery
 from mee.pairs import match_captions
 from mee.record import finish, training_record
 from mee.splits import Split
-from mee.train import Trainer, schedule
+from mee.train import ENOUGH, Trainer, schedule
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
 COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
@@ -197,3 +197,12 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, world, tmp_path):
     assert written["training"]["seed"] == 0
     assert len(written["history"]) == written["best_epoch"] == 1
     assert not set(written["videos"]["train"]) & set(written["videos"]["val"])
+
+
+def test_too_few_validation_captions_choose_nothing(world, model_config, tmp_path):
+    source, train, val = world
+    few = val.where([number < ENOUGH - 1 for number in range(len(val))])
+    trainer = Trainer(source, train, few, model_config, replace(CONFIG, patience=1), torch.device("cpu"))
+    run(trainer, tmp_path / "state")
+    assert not trainer.selects
+    assert trainer.progress.epoch == trainer.progress.best_epoch == CONFIG.epochs

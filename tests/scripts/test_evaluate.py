@@ -36,10 +36,11 @@ def test_json_is_one_object_a_scheme(evaluate):
     assert reports[0]["t2v"] == report["t2v"]
 
 
-def test_the_validation_split_says_what_it_is(evaluate):
+def test_the_validation_split_says_what_it_is(evaluate, world):
     out, err = evaluate("--split", "val", "--json")
-    assert json.loads(out)["context"]["selected_on_this_split"] is True
-    assert "selected on these videos" in err
+    selects = json.loads((world.model / "training.json").read_text())["selects"]
+    assert json.loads(out)["context"]["selected_on_this_split"] is selects
+    assert ("selected on these videos" in err) is selects
 
 
 def test_partial_is_written_into_the_figures(evaluate, world, tmp_path, fails):

@@ -1,6 +1,6 @@
 """One thread a worker process: the processes are the parallelism.
 
-Several BLAS pools on few cores wait for each other in busy loops, and can starve one another for minutes.
+Several pools of threads on few cores mostly wait for each other in busy loops.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Writes small media files: grey frames that tell their number, and tones that tell their time."""
 
+import os
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def write(
     container: dict[str, str] | None = None,
 ) -> Path:
     """Write frames at ``times`` seconds (default: 10 a second) and pieces of sound, each from its second on."""
-    with av.open(str(path), "w", options=container or {}) as output:
+    with _same_scheduling(), av.open(str(path), "w", options=container or {}) as output:
         tracks = []
         if len(frames):
             tracks.append(_video(output, frames, times, codec, rotation, aspect, options or {}))
@@ -65,6 +67,16 @@ def write(
         for packet in sorted(encoded, key=lambda p: float(p.dts * p.time_base)):
             output.mux(packet)
     return path
+
+
+@contextmanager
+def _same_scheduling():
+    """SVT-AV1 makes the whole process a real-time one where it may, and its children would be so too."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def _video(output, frames, times, codec, rotation, aspect, options):

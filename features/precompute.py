@@ -22,8 +22,8 @@ from pebble import ProcessExpired, ProcessPool
 from features.clip import DEGRADED, FAILED, TIMED_OUT
 from features.config import PrecomputeConfig
 from features.errors import InputError, MediaError
-from features.library import Library
 from features.manifest import declare
+from features.media_library import Library
 from features.record import ClipRecord
 from features.registry import make_extractor
 from features.store import FeatureStore

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(PrecomputeArgs, "precompute", argv, __doc__ or "")
 
-    from features.library import find_media
+    from features.media_library import find_media
     from features.precompute import Job
     from features.store import FeatureStore
 

@@ -8,7 +8,7 @@ import pytest
 
 from features.config import PrecomputeConfig
 from features.errors import InputError
-from features.library import find_media
+from features.media_library import find_media
 from features.precompute import Job
 from features.store import FeatureStore
 

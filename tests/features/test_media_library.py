@@ -5,7 +5,7 @@ import os
 import pytest
 
 from features.errors import InputError
-from features.library import find_media
+from features.media_library import find_media
 
 
 def put(folder, *names):

@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _command(f"train {_in(folder, 'store', 'captions.csv', 'model')} {TRAINING} --seed {args.seed}")
     _command(f"index {_in(folder, 'store', 'model', 'index')}")
     _command(f"evaluate {_in(folder, 'store', 'captions.csv', 'model')} --ablation")
-    asked = _questions(args.seed)
-    _print_weights(folder, args.seed)
+    captions = _test_captions(args.seed)
+    asked = [next(caption for caption in captions if caption.speaks_of == kind) for kind in ASKED]
+    _print_weights(folder, captions)
     for caption in asked:
         _command(f"search {_in(folder, 'index')} {shlex.quote(caption.text)} --top 3")
     _draw_answers(folder, asked, args.seed)
@@ -120,21 +121,15 @@ def _test_captions(seed: int) -> list[Caption]:
     return [caption for caption in make_captions(make_clips(seed), seed) if caption.split == "test"]
 
 
-def _questions(seed: int) -> list[Caption]:
-    """The first test caption of each kind in ASKED."""
-    captions = _test_captions(seed)
-    return [next(caption for caption in captions if caption.speaks_of == kind) for kind in ASKED]
-
-
-def _print_weights(folder: Path, seed: int) -> None:
-    """The mean mixture weights of test captions that speak of one modality only."""
+def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
+    """The mean mixture weights of the captions that speak of one modality only."""
     from mee.evaluate import encode_captions
     from mee.model import MEE
 
     model = MEE.from_pretrained(folder / "model")
     rows = []
     for kind in model.modalities:
-        sentences = [caption.text for caption in _test_captions(seed) if caption.speaks_of == (kind,)]
+        sentences = [caption.text for caption in captions if caption.speaks_of == (kind,)]
         weights = encode_captions(model, sentences).logits.softmax(-1).mean(0).tolist()
         rows.append([f"{kind} ({len(sentences)} captions)", *(f"{100 * weight:.0f} %" for weight in weights)])
     print()

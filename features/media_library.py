@@ -17,7 +17,7 @@ class Library:
 
     root: Path
     videos: tuple[str, ...]  # paths below root with forward slashes, sorted
-    ignored: Counter[str]  # suffixes (or what is wrong) of files left out, with how many of each
+    ignored: Counter[str]  # what was left alone: endings that are no media, folders not entered
 
 
 def find_media(path: Path) -> Library:
@@ -34,8 +34,14 @@ def find_media(path: Path) -> Library:
         raise InputError(f"there is nothing at '{path}'; name a folder of videos, or one video")
     videos: list[str] = []
     ignored: Counter[str] = Counter()
-    for folder, below, names in os.walk(path):
+
+    def unreadable(_: OSError) -> None:
+        ignored["unreadable folder"] += 1
+
+    for folder, below, names in os.walk(path, onerror=unreadable):
         below[:] = sorted(name for name in below if not name.startswith("."))
+        if links := sum(Path(folder, name).is_symlink() for name in below):  # not entered: might lead in a circle
+            ignored["linked folder"] += links
         for name in names:
             file = Path(folder, name)
             if name.startswith("."):

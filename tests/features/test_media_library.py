@@ -70,3 +70,12 @@ def test_a_name_that_is_not_unicode_is_left_out(tmp_path):
     library = find_media(tmp_path)
     assert library.videos == ("a.mp4",)
     assert sum(library.ignored.values()) == 1
+
+
+def test_folders_that_are_not_entered_are_counted(tmp_path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "a.mp4").touch()
+    (tmp_path / "inside" / "circle").symlink_to(tmp_path)
+    library = find_media(tmp_path)
+    assert library.videos == ("inside/a.mp4",)
+    assert dict(library.ignored) == {"linked folder": 1}

@@ -75,7 +75,7 @@ class FeatureStore:
         """Videos that cannot be used, each with the reason."""
         rows = self._rows.drop(index=self.clips.index)
         failed = _failed(rows)
-        unfinished = "not all of its streams are extracted yet: run mee precompute again"
+        unfinished = "not all of its streams are there yet: run mee precompute again, or mee import what is missing"
         return {
             **dict.fromkeys(rows.loc[~failed, "video"], unfinished),
             **dict(zip(rows.loc[failed, "video"], rows.loc[failed, "note"])),
@@ -169,4 +169,5 @@ def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
     last_success = order[succeeded].groupby(rows["video"][succeeded]).max()
     since = order > rows["video"].map(last_success).fillna(-1)
     size = rows["video"].map(rows[succeeded].groupby("video")["file_bytes"].last())
-    return rows[(succeeded & (rows["file_bytes"] == size)) | (failed & since)]
+    unchanged = (rows["file_bytes"] == size) | (rows["file_bytes"] == 0)  # an import knows of no file
+    return rows[(succeeded & unchanged) | (failed & since)]

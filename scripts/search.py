@@ -103,7 +103,7 @@ def print_hits(sentence: str, hits: Sequence[Hit], modalities: Sequence[str]) ->
         for modality in modalities:
             share = hit.experts.get(modality)
             cells.append(f"{bar(share.contribution / longest, 6):6} {share.contribution:5.2f}" if share else "-")
-        moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "still"
+        moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
         rows.append([f"{hit.rank}", hit.video, moment, f"{hit.score:.3f}", *cells])
     print_table(f'"{sentence}"', ["#", "video", "moment", "score", *modalities], rows, words=2)
     print(flush=True)

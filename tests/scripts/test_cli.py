@@ -7,7 +7,7 @@ import pytest
 from scripts.cli import COMMANDS, main
 
 THERE = [name for name, (module, _) in COMMANDS.items() if importlib.util.find_spec(module)]
-HEAVY = ("torch", "pandas", "cv2", "av", "faiss", "numpy", "pyarrow", "skimage", "matplotlib")
+HEAVY = ("torch", "pandas", "cv2", "av", "faiss", "numpy", "pyarrow", "skimage", "matplotlib", "h5py", "transformers")
 ASK = f"""
 import sys
 from scripts.cli import main

@@ -1,0 +1,167 @@
+"""`mee import`: streams made elsewhere, all the way to figures; what it says; and that no end of it does harm."""
+
+import pickle
+import signal
+
+import h5py
+import numpy as np
+import pytest
+
+from features.store import FeatureStore
+from scripts.evaluate import main as evaluate
+from scripts.import_features import main
+from scripts.train import main as train
+
+IDS = [f"video{number}" for number in range(12)]
+SMALL_SHARDS = """
+import os, signal, sys
+import features.import_job, features.manifest, features.store_writer as store_writer
+from features.whole import write_whole
+store_writer.SHARD_CLIPS = 3
+left = [int(sys.argv.pop(1))]
+def write_or_die(path, content):
+    left[0] -= 1
+    if left[0] == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.{os.getpid()}").write_bytes(content[:10])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_whole(path, content)
+for module in (features.import_job, features.manifest, store_writer):
+    module.write_whole = write_or_die
+from scripts.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Four files of twelve clips: stacked, of HDF5, ragged with missing ones, and a pickle; ids, and captions."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "resnet.npy", rng.normal(size=(12, 6)))
+    with h5py.File(tmp_path / "i3d.h5", "w") as file:
+        for clip_id in IDS:
+            file[clip_id] = rng.normal(size=(3, 4))
+    lengths = [0 if number % 3 else 2 for number in range(12)]
+    np.savez(tmp_path / "vggish.npz", rows=rng.normal(size=(sum(lengths), 5)), offsets=np.cumsum([0, *lengths]))
+    faces = {clip_id: rng.normal(size=(1, 3)).astype("f4") for clip_id in IDS[::2]}
+    (tmp_path / "faces.pickle").write_bytes(pickle.dumps(faces))
+    (tmp_path / "ids.txt").write_text("\n".join(IDS))
+    rows = [f"{clip_id},clip {n} is number {n},{'train' if n < 8 else 'test'}" for n, clip_id in enumerate(IDS)]
+    (tmp_path / "captions.csv").write_text("\n".join(["video_id,caption,split", *rows]))
+    return tmp_path
+
+
+def sources(place):
+    files = {"appearance": "resnet.npy", "motion": "i3d.h5", "audio": "vggish.npz", "face": "faces.pickle"}
+    return [f"{stream}={place / file}" for stream, file in files.items()]
+
+
+def test_from_files_to_figures(made, capsys, world):
+    ids = ["--ids", str(made / "ids.txt")]
+    names = ["--name", "appearance=resnet", "motion=i3d", "audio=vggish", "face=facenet"]
+    store, captions, model = (str(made / name) for name in ("store", "captions.csv", "model"))
+    assert main([store, *sources(made), *ids, *names]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("12 clips of 12 videos in ")
+    assert [line.split() for line in table[1:]] == [
+        ["stream", "present", "missing", "share", "size"],
+        ["appearance", "12", "0", "100", "%", "6"],
+        ["motion", "12", "0", "100", "%", "4"],
+        ["audio", "4", "8", "33", "%", "5"],
+        ["face", "6", "6", "50", "%", "3"],
+    ]
+    assert train([store, captions, model, *world.tiny]) == 0
+    assert evaluate([store, captions, model]) == 0
+    assert (
+        "split test: 4 captions, 4 clips (with appearance 4, motion 4, audio 1, face 2)" in capsys.readouterr().out
+    )
+    for other, code in ((names, 0), (names[:-1], 1)):
+        again = str(made / f"store{code}")
+        assert main([again, *sources(made), *ids, *other]) == 0
+        assert evaluate([again, captions, model]) == code
+    assert "'face' was made by another extractor" in capsys.readouterr().err
+
+
+def test_what_a_person_should_know_is_said(made, capsys):
+    store = str(made / "store")
+    np.savez(made / "x.npz", video0=np.zeros(3), video1=np.ones(3), more=np.ones(3))
+    assert main([store, f"face={made / 'x.npz'}", "--ids", str(made / "ids.txt")]) == 0
+    said = capsys.readouterr().err
+    assert "face: 1 clips of its file are not in" in said
+    assert "left out: more" in said
+    assert "face: 1 clips are all zeros and count as present (video0); if zeros stand for missing" in said
+    assert "--zero-is-missing --overwrite" in said
+    assert "face: without --name, a model trained on this accepts streams of this very file only" in said
+    np.savez(made / "y.npz", video0=np.ones(2), new=np.ones(2))
+    assert main([store, f"audio={made / 'y.npz'}", "--name", "vggish"]) == 0
+    said = capsys.readouterr().err
+    assert "audio: 11 clips of the store are not in its file; they miss this stream now" in said
+    assert "1 more clips wait for 'face': import or extract it (new)" in said
+    assert "without --name" not in said
+    assert main([store, f"audio={made / 'y.npz'}", "--name", "vggish"]) == 0
+    assert "13 of 13 clips are in the store already" in capsys.readouterr().err
+
+
+def test_a_harmful_pickle_ends_in_one_sentence(made, capsys):
+    (made / "x.pickle").write_bytes(b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.")
+    assert main([str(made / "store"), f"face={made / 'x.pickle'}"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert "asks for 'posix.system', which could run code" in err
+    assert err.count("\n") == 1
+    assert not (made / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["store"], "name what to import"),
+        (["store", "resnet.npy"], "should be STREAM=FILE"),
+        (["store", "a=1.npy", "a=2.npy"], "is given twice"),
+        (["store", "a=1.npy", "b=2.npy", "--name", "resnet"], "should be STREAM=NAME"),
+    ],
+)
+def test_wrong_usage(capsys, arguments, says):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_help_loads_no_reader_of_arrays(mee):
+    heavy = ("numpy", "h5py", "torch", "pandas", "safetensors", "pyarrow")
+    code = (
+        "import sys\nfrom scripts.import_features import main\n"
+        f"try: main(['--help'])\nexcept SystemExit: print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert mee(code=code).stdout.endswith("[]\n")
+
+
+def check_killed(mee, made, at):
+    """Kill it at its `at`-th file; then nothing that is there may be wrong, and the same command finishes it."""
+    arguments = [made / f"store{at}", *sources(made), "--ids", made / "ids.txt"]
+    killed = mee(at, "import", *arguments, code=SMALL_SHARDS)
+    assert killed.returncode == -signal.SIGKILL
+    if (made / f"store{at}" / "store.json").exists():
+        assert set(FeatureStore(made / f"store{at}").clips.index) <= set(IDS)
+    assert main([str(argument) for argument in arguments]) == 0
+    store = FeatureStore(made / f"store{at}")
+    assert sorted(store.clips.index) == sorted(IDS)
+    assert store.coverage() == {"appearance": 12, "motion": 12, "audio": 4, "face": 6}
+    np.testing.assert_array_equal(
+        np.concatenate(store.read("appearance", IDS)), np.load(made / "resnet.npy").astype(np.float16)
+    )
+    assert [path for path in store.directory.rglob(".*") if path.name != ".store.json.lock"] == []
+    parts = {path.stem for path in (store.directory / "parts").iterdir()}
+    assert {path.stem for path in store.directory.glob("*/*.safetensors")} <= parts
+
+
+def test_killed_while_it_writes(mee, made):
+    check_killed(mee, made, 9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", range(1, 19))
+def test_killed_at_any_file(mee, made, at):
+    check_killed(mee, made, at)

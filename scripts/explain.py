@@ -1,0 +1,165 @@
+"""Say what a model listens to: the mixture weights of a sentence, and where its text encoder looks.
+
+example:
+  mee explain model/ "a dog barks in the snow"
+  mee explain model/ --sentences queries.txt --out pictures/
+  mee explain model/ "a dog barks in the snow" --available appearance audio
+
+One sentence: its weights, and a picture of the attention in explain-attention.png. A file of sentences, one a
+line: all their weights, also as a picture in explain-weights.png. A picture that this command drew before is
+replaced; any other file is left alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from mee.errors import InputError
+from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
+
+if TYPE_CHECKING:
+    from mee.model import MEE
+
+ATTENTION, WEIGHTS = "explain-attention.png", "explain-weights.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainArgs:
+    """Arguments of mee explain."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
+    sentence: Annotated[Positional[str | None], arg(metavar="SENTENCE")] = None  # in quotes
+    sentences: Path | None = None  # a UTF-8 text file, one sentence a line
+    available: tuple[str, ...] = ()  # the weights of a clip that has only these experts' streams; default: all
+    out: Path = Path(".")  # directory of the pictures
+    json: bool = False  # print one JSON object a sentence
+    device: Device = "auto"
+
+
+@errors_as_sentences
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse(ExplainArgs, "explain", argv, __doc__ or "")
+    sentences = _sentences(args)
+
+    from mee.checkpoint import check_directory, read_config
+    from mee.evaluate import encode_captions
+    from mee.model import MEE
+    from mee.scoring import mixture_weights
+
+    check_directory(args.model)
+    experts = [expert.name for expert in read_config(args.model).experts]
+    pattern = _pattern(args.available, experts)
+    model = MEE.from_pretrained(args.model).to(pick_device(args.device))
+    logits = encode_captions(model, sentences).logits.cpu().double()
+    heard = [name for name, there in zip(experts, pattern) if there]
+    weights = mixture_weights(logits, pattern)[:, list(pattern)].tolist()
+    for sentence, shares in zip(sentences, weights):
+        if not all(map(math.isfinite, shares)):
+            raise InputError(f"'{args.model}' gives no finite weights for '{sentence}'; train it again")
+    if args.sentence is None:
+        pictures = _picture_weights(args.out, sentences, heard, weights)
+    else:
+        pictures = [_picture_attention(args.out, model, sentences[0])]
+    if args.json:
+        for sentence, shares, picture in zip(sentences, weights, pictures):
+            answer = {"sentence": sentence, "weights": dict(zip(heard, shares))}
+            print(json.dumps({**answer, "pictures": [str(picture)] if picture else []}))
+    elif args.sentence is None:
+        rows = [
+            [f"{number}", sentence, *(f"{share:.3f}" for share in shares)]
+            for number, (sentence, shares) in enumerate(zip(sentences, weights), start=1)
+        ]
+        print_table("", ["#", "sentence", *heard], rows, words=2)
+    else:
+        rows = [[name, f"{share:.3f}", bar(share, 24)] for name, share in zip(heard, weights[0])]
+        print_table(f'"{sentences[0]}"', ["expert", "weight", ""], rows, words=3)
+    return DONE
+
+
+def _sentences(args: ExplainArgs) -> list[str]:
+    """The one sentence, or those of the file; blank lines are none."""
+    if args.sentence is not None and args.sentences is not None:
+        raise InputError("give one sentence, or a file of them with --sentences, not both")
+    if args.sentence is not None:
+        if not args.sentence.strip():
+            raise InputError("the sentence is empty; write some words")
+        return [args.sentence.strip()]
+    path = args.sentences
+    if path is None:
+        raise InputError("no sentence: name one, or a file with one a line by --sentences")
+    if path.is_dir() or not path.exists():
+        raise InputError(f"no file '{path}'; --sentences names a text file with one sentence a line")
+    content = path.read_bytes()
+    try:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: this is not UTF-8; save the file as UTF-8 text") from error
+    if not (sentences := [line.strip() for line in lines if line.strip()]):
+        raise InputError(f"{path} has no sentence in it; write one a line")
+    return sentences
+
+
+def _pattern(available: Sequence[str], experts: Sequence[str]) -> tuple[bool, ...]:
+    """Which experts count; no name stands for all."""
+    for name in available:
+        if name not in experts:
+            near = difflib.get_close_matches(name, experts, n=1)
+            guess = f"did you mean '{near[0]}'? It" if near else "it"
+            raise InputError(f"--available: this model has no expert '{name}'; {guess} has {', '.join(experts)}")
+    return tuple(not available or name in available for name in experts)
+
+
+def _picture_attention(out: Path, model: MEE, sentence: str) -> Path | None:
+    """Draw where the text encoder looks; None where it has no attention."""
+    from scripts.heat_maps import draw_attention
+
+    attention = model.text_encoder.attention(sentence)
+    if attention is None:
+        say(f"no picture: the text encoder '{model.config.text.encoder}' has no attention to draw")
+        return None
+    return _write(out / ATTENTION, draw_attention(attention, sentence))
+
+
+def _picture_weights(
+    out: Path, sentences: Sequence[str], heard: Sequence[str], weights: Sequence[Sequence[float]]
+) -> list[Path | None]:
+    """Draw the weights; for each sentence the picture that shows it, if one does."""
+    import numpy as np
+
+    from scripts.heat_maps import SHOWN_SENTENCES, draw_weights
+
+    path = _write(out / WEIGHTS, draw_weights(sentences, heard, np.asarray(weights)))
+    if (beyond := len(sentences) - SHOWN_SENTENCES) > 0:
+        say(f"it shows the first {SHOWN_SENTENCES} of {len(sentences)} sentences; the weights of all are printed")
+        return [path] * SHOWN_SENTENCES + [None] * beyond
+    return [path] * len(sentences)
+
+
+def _write(path: Path, picture: bytes) -> Path:
+    """Write a picture whole or not at all, and over nothing but one of ours."""
+    from features.whole import write_whole
+    from scripts.heat_maps import is_ours
+
+    try:
+        if path.exists() and not is_ours(path):
+            raise InputError(f"{path} is there, and mee explain did not draw it; name another place with --out")
+        write_whole(path, picture)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); name a directory with --out") from error
+    say(f"drawn: {path}")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

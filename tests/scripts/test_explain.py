@@ -1,0 +1,244 @@
+"""`mee explain`: the weights are the model's, the pictures are where it says, and bad input is one sentence."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+
+from mee.text import TransformerEncoder
+from scripts.explain import ATTENTION, WEIGHTS, main
+from scripts.heat_maps import SHOWN_SENTENCES, is_ours
+
+LOGITS = {"appearance": 0.5, "motion": -1.25, "audio": 2.0}
+DOG = "a dog barks in the snow"
+
+
+def softmax(logits):
+    total = sum(math.exp(logit) for logit in logits.values())
+    return {name: math.exp(logit) / total for name, logit in logits.items()}
+
+
+@pytest.fixture
+def toy(model, tmp_path):
+    """A model that gives every sentence LOGITS."""
+    torch.nn.init.zeros_(model.mixture.weight)
+    with torch.no_grad():
+        model.mixture.bias.copy_(torch.tensor(list(LOGITS.values())))
+    model.save_pretrained(tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def explain(tmp_path, capsys):
+    """Run it with --out pictures; returns stdout and stderr."""
+
+    def run(*arguments, out=tmp_path / "pictures"):
+        capsys.readouterr()
+        assert main([*map(str, arguments), "--out", str(out)]) == 0
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def queries(tmp_path):
+    def write(content):
+        path = tmp_path / "queries.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+# ---- weights
+
+
+def test_weights_are_the_softmax_of_the_logits(explain, toy):
+    (answer,) = map(json.loads, explain(toy, DOG, "--json").out.splitlines())
+    assert answer["sentence"] == DOG
+    assert answer["weights"] == pytest.approx(softmax(LOGITS), rel=1e-15)
+    assert list(answer["weights"]) == list(LOGITS)
+
+
+@pytest.mark.parametrize("names", [("appearance", "audio"), ("audio", "appearance"), ("motion",)])
+def test_weights_of_a_clip_that_lacks_streams(explain, toy, names):
+    (answer,) = map(json.loads, explain(toy, DOG, "--json", "--available", *names).out.splitlines())
+    there = {name: logit for name, logit in LOGITS.items() if name in names}
+    assert answer["weights"] == pytest.approx(softmax(there), rel=1e-15)
+
+
+def test_weights_follow_the_sentence(explain, model, tmp_path, queries, sentences):
+    model.save_pretrained(tmp_path / "model")
+    file = queries("\n".join(sentences))
+    answers = [
+        json.loads(line) for line in explain(tmp_path / "model", "--sentences", file, "--json").out.splitlines()
+    ]
+    assert [answer["sentence"] for answer in answers] == sentences
+    with torch.no_grad():
+        for answer in answers:
+            h = model.text_encoder.encode([answer["sentence"]], torch.device("cpu"))[0].tolist()
+            rows = zip(model.mixture.weight.tolist(), model.mixture.bias.tolist())
+            logits = [sum(w * x for w, x in zip(row, h)) + bias for row, bias in rows]
+            assert answer["weights"] == pytest.approx(softmax(dict(zip(LOGITS, logits))), rel=1e-5)
+    assert len({answer["weights"]["audio"] for answer in answers}) == len(sentences)
+
+
+def test_a_trained_model(explain, world, tmp_path):
+    out, err = explain(world.model, "number 3 moves up", "--json")
+    answer = json.loads(out)
+    assert list(answer["weights"]) == ["appearance", "motion", "audio", "face"]
+    assert sum(answer["weights"].values()) == pytest.approx(1, abs=1e-12)
+    assert answer["pictures"] == [str(tmp_path / "pictures" / ATTENTION)]
+    assert is_ours(tmp_path / "pictures" / ATTENTION)
+    assert err == f"drawn: {tmp_path / 'pictures' / ATTENTION}\n"
+
+
+def test_the_table_of_one_sentence(explain, toy):
+    title, header, *rows = [line.split() for line in explain(toy, f"  {DOG} ").out.splitlines()]
+    assert title == f'"{DOG}"'.split()
+    assert header == ["expert", "weight"]
+    assert [row[:2] for row in rows] == [[name, f"{weight:.3f}"] for name, weight in softmax(LOGITS).items()]
+    bars = [len(row[2]) for row in rows]
+    assert bars[2] > bars[0] > bars[1]
+
+
+def test_the_table_of_a_file(explain, toy, queries):
+    out, err = explain(toy, "--sentences", queries("\ufeffone dog\r\n\n  two  cats \n雪"))
+    header, *rows = [line.split() for line in out.splitlines()]
+    assert header == ["#", "sentence", *LOGITS]
+    numbers = [f"{weight:.3f}" for weight in softmax(LOGITS).values()]
+    assert rows == [["1", "one", "dog", *numbers], ["2", "two", "cats", *numbers], ["3", "雪", *numbers]]
+    assert re.fullmatch(rf"drawn: .*{WEIGHTS}\n", err)
+
+
+# ---- pictures
+
+
+def test_one_picture_for_each_way_to_ask(explain, toy, queries, tmp_path):
+    explain(toy, DOG)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [ATTENTION]
+    explain(toy, "--sentences", queries("only one\n"))
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [ATTENTION, WEIGHTS]
+
+
+def test_the_picture_goes_into_the_current_directory(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(toy), DOG, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == [ATTENTION]
+    assert (tmp_path / ATTENTION).is_file()
+
+
+def test_a_picture_of_ours_is_replaced(explain, toy, tmp_path):
+    explain(toy, DOG)
+    first = (tmp_path / "pictures" / ATTENTION).read_bytes()
+    explain(toy, "rain falls")
+    assert (tmp_path / "pictures" / ATTENTION).read_bytes() != first
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [ATTENTION]
+
+
+def test_a_picture_of_somebody_else_is_not(fails, toy, tmp_path):
+    (tmp_path / ATTENTION).write_text("mine")
+    error = fails(main, toy, DOG, "--out", tmp_path)
+    assert error == (
+        f"{tmp_path / ATTENTION} is there, and mee explain did not draw it; name another place with --out"
+    )
+    assert (tmp_path / ATTENTION).read_text() == "mine"
+
+
+def test_an_encoder_without_attention_still_has_weights(explain, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(TransformerEncoder, "attention", lambda self, sentence: None)
+    out, err = explain(toy, DOG, "--json")
+    assert err == "no picture: the text encoder 'transformer' has no attention to draw\n"
+    assert json.loads(out)["pictures"] == []
+    assert json.loads(out)["weights"] == pytest.approx(softmax(LOGITS))
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_more_sentences_than_a_picture_shows(explain, toy, queries, tmp_path):
+    file = queries("\n".join(f"sentence {number}" for number in range(SHOWN_SENTENCES + 3)))
+    out, err = explain(toy, "--sentences", file, "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert len(answers) == SHOWN_SENTENCES + 3
+    assert [len(answer["pictures"]) for answer in answers] == [1] * SHOWN_SENTENCES + [0] * 3
+    assert "the first 200 of 203 sentences" in err
+
+
+@pytest.mark.parametrize("sentence", ["[/b] [red]", "漢字 übung $x_", "?!", "a" * 3000, "🐶 :car:", "\x1b[31m"])
+def test_any_sentence_is_explained(explain, toy, sentence, queries, recwarn):
+    assert json.loads(explain(toy, sentence, "--json").out)["sentence"] == sentence
+    assert json.loads(explain(toy, "--sentences", queries(sentence), "--json").out)["sentence"] == sentence
+    assert [str(warning.message) for warning in recwarn if "lyph" in str(warning.message)] == []
+
+
+def test_it_leaves_pyplot_alone(mee, toy, tmp_path):
+    code = (
+        "import sys; from scripts.explain import main; code = main(sys.argv[1:]); "
+        "print('loaded:', [name for name in ('matplotlib.pyplot', 'pandas') if name in sys.modules], code)"
+    )
+    ran = mee(toy, DOG, "--out", tmp_path, code=code)
+    assert ran.stdout.splitlines()[-1] == "loaded: [] 0", ran.stderr
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((" ",), "the sentence is empty; write some words"),
+        ((), "no sentence: name one, or a file with one a line by --sentences"),
+        ((DOG, "--sentences", "x.txt"), "give one sentence, or a file of them with --sentences, not both"),
+        (("--sentences", "x.txt"), "no file 'x.txt'; --sentences names a text file with one sentence a line"),
+        (("--sentences", "/"), "no file '/'; --sentences names a text file with one sentence a line"),
+        (
+            (DOG, "--available", "apearance"),
+            "--available: this model has no expert 'apearance'; did you mean 'appearance'? It has appearance, "
+            "motion, audio",
+        ),
+        (
+            (DOG, "--available", "audio", "xyz"),
+            "--available: this model has no expert 'xyz'; it has appearance, motion, audio",
+        ),
+        (("\udcff",), r"the sentence '\udcff' is not UTF-8 text"),
+    ],
+)
+def test_arguments_that_make_no_sense(fails, toy, arguments, says):
+    assert fails(main, toy, *arguments) == says
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "{} has no sentence in it; write one a line"),
+        (b"\n \r\n\n", "{} has no sentence in it; write one a line"),
+        (b"good\nb\xe4d\n", "{}, line 2: this is not UTF-8; save the file as UTF-8 text"),
+        ("utf-16\n".encode("utf-16"), "{}, line 1: this is not UTF-8; save the file as UTF-8 text"),
+    ],
+)
+def test_files_that_hold_no_sentences(fails, toy, queries, content, says):
+    path = queries(content)
+    assert fails(main, toy, "--sentences", path) == says.format(path)
+
+
+def test_no_model(fails, tmp_path):
+    assert fails(main, tmp_path / "none", DOG).startswith(f"no model at '{tmp_path / 'none'}'; make one with: ")
+
+
+def test_a_model_whose_weights_are_not_finite(fails, toy, model, tmp_path):
+    torch.nn.init.constant_(model.mixture.bias, torch.nan)
+    model.save_pretrained(toy)
+    error = fails(main, toy, DOG, "--out", tmp_path / "pictures")
+    assert error == f"'{toy}' gives no finite weights for '{DOG}'; train it again"
+    assert not (tmp_path / "pictures").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_place_that_cannot_be_written(fails, toy, tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    path = tmp_path / place / ATTENTION
+    error = fails(main, toy, DOG, "--out", tmp_path / place)
+    assert re.fullmatch(
+        re.escape(f"{path} cannot be written (") + r"[A-Z][a-z ]+\); name a directory with --out", error
+    )

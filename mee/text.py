@@ -2,7 +2,7 @@
 
     h0 = embedding(token) * sqrt(d) + PE(position)
     h <- h + Attention(LN(h));  h <- h + MLP(LN(h))       for each layer
-    text = mean over the real tokens of LN(h)
+    text = mean over the real tokens of LN(h)             or another pooling
 
 A pre-norm transformer (Vaswani et al., arXiv 1706.03762; layer norm before each part), trained from scratch.
 """
@@ -10,75 +10,76 @@ A pre-norm transformer (Vaswani et al., arXiv 1706.03762; layer norm before each
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.config import TextConfig
-from mee.pooling import pool
+from mee.pooling import Pool
 from mee.positions import sinusoidal_positions
+from mee.text_config import TextConfig
+from mee.text_encoder import Attention, TextEncoder
+from mee.tokenizer import CaptionTokenizer
+from mee.transformer_layer import TransformerLayer
 
 
-class TransformerLayer(nn.Module):
-    """Multi-head self-attention and a two-layer MLP, each behind a layer norm and a residual."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.attention_out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, h: Tensor, real: Tensor) -> Tensor:
-        """(B, L, width) -> the same; `real` (B, L) is True at tokens, False at padding."""
-        h = h + self._dropout(self._attend(self.attention_norm(h), real))
-        return h + self._dropout(self.mlp(self.mlp_norm(h)))
-
-    def _attend(self, h: Tensor, real: Tensor) -> Tensor:
-        batch, length, width = h.shape
-        parts = self.query_key_value(h).view(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, L, width / heads)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None, :])
-        attended: Tensor = self.attention_out(mixed.transpose(1, 2).reshape(batch, length, width))
-        return attended
-
-    def _dropout(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training)
-
-
-class TextEncoder(nn.Module):
-    """(B, L) token ids -> (B, width) text vectors."""
+class TransformerEncoder(TextEncoder):
+    """Our own transformer over word pieces learnt from the captions."""
 
     positions: Tensor
 
-    def __init__(self, config: TextConfig, vocabulary: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, config.width)
+    def __init__(self, config: TextConfig, tokenizer: CaptionTokenizer) -> None:
+        pool = Pool(config.pooling, config.width)
+        super().__init__(pool.dim, torch.empty(0, dtype=torch.int64))
+        self.tokenizer, self.dropout = tokenizer, config.dropout
+        self.embedding = nn.Embedding(tokenizer.size, config.width)
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
         self.layers = nn.ModuleList(
             TransformerLayer(config.width, config.heads, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.dropout = config.dropout
+        self.pool = pool
         positions = sinusoidal_positions(config.max_tokens, config.width)
         self.register_buffer("positions", positions, persistent=False)
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Encode padded sentences.
+    @classmethod
+    def learn(cls, config: TextConfig, captions: Sequence[str]) -> TransformerEncoder:
+        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
 
-        Args:
-            tokens: (B, L) int; any valid id beyond a sentence's length.
-            lengths: (B,) int, at least 1 each.
+    @classmethod
+    def load(cls, config: TextConfig, directory: Path) -> TransformerEncoder:
+        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
 
-        Returns:
-            (B, width) text vectors; padding has no influence.
-        """
+    def save(self, directory: Path) -> None:
+        self.tokenizer.save(directory)
+
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        return self.tokenizer.read(sentences)
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        h, real = self._embed(rows, lengths)
+        for layer in self.layers:
+            h = layer(h, real)
+        pooled: Tensor = self.pool(self.norm(h), lengths)
+        return pooled
+
+    @torch.no_grad()
+    def attention(self, sentence: str) -> Attention:
+        streams = self.pad([sentence]).to(self.embedding.weight.device)
+        h, real = self._embed(streams.padded, streams.lengths)
+        maps = []
+        for module in self.layers:
+            layer = cast(TransformerLayer, module)
+            maps.append(layer.attention(h)[0])
+            h = layer(h, real)
+        return Attention(self.tokenizer.pieces(sentence), torch.stack(maps).cpu())
+
+    def _embed(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, width) start of the residual stream, and (B, L) True at tokens."""
         length, width = tokens.shape[1], self.embedding.embedding_dim
         real = torch.arange(length, device=tokens.device) < lengths[:, None]
         h = self.embedding(tokens) * math.sqrt(width) + self.positions[:length]
-        h = F.dropout(h, self.dropout, self.training)
-        for layer in self.layers:
-            h = layer(h, real)
-        return pool(self.norm(h), lengths, ["mean"])
+        return F.dropout(h, self.dropout, self.training), real

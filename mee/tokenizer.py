@@ -7,23 +7,26 @@ no sentence is out of its vocabulary, and no training caption needs to be kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from mee.errors import InputError
+from mee.text_encoder import check_sentences
 
 PADDING = "[PAD]"
+FILE = "tokenizer.json"
 
 
 class CaptionTokenizer:
-    """A learnt vocabulary; `to_json` and `from_json` keep it in the tokenizers library's own format."""
+    """A learnt vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.enable_truncation(max_tokens)
-        self._tokenizer.enable_padding(pad_id=tokenizer.token_to_id(PADDING), pad_token=PADDING)
+        self._tokenizer.no_padding()
 
     @classmethod
     def learn(cls, captions: Iterable[str], vocabulary: int, max_tokens: int) -> CaptionTokenizer:
@@ -43,47 +46,42 @@ class CaptionTokenizer:
         return cls(tokenizer, max_tokens)
 
     @classmethod
-    def from_json(cls, text: str, max_tokens: int) -> CaptionTokenizer:
-        """Read what `to_json` wrote.
+    def load(cls, directory: Path, max_tokens: int) -> CaptionTokenizer:
+        """Read what `save` wrote.
 
         Raises:
-            InputError: it is something else.
+            InputError: it is not there, or is something else.
         """
+        path = directory / FILE
+        if not path.is_file():
+            raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary")
         try:
-            tokenizer = Tokenizer.from_str(text)
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except Exception as error:  # the library raises nothing narrower
-            raise InputError(f"the vocabulary cannot be read: {error}") from error
+            raise InputError(f"{path}: the vocabulary cannot be read: {error}") from error
         if tokenizer.token_to_id(PADDING) is None:
-            raise InputError(f"the vocabulary has no {PADDING}, so it is not of a MEE model")
+            raise InputError(f"{path}: the vocabulary has no {PADDING}, so it is not of a MEE model")
         return cls(tokenizer, max_tokens)
 
-    def to_json(self) -> str:
-        """The whole vocabulary as text."""
-        return str(self._tokenizer.to_str(pretty=False))
+    def save(self, directory: Path) -> None:
+        """Write the whole vocabulary into a directory, in the tokenizers library's own format."""
+        (directory / FILE).write_text(str(self._tokenizer.to_str(pretty=False)), encoding="utf-8")
 
     @property
     def size(self) -> int:
         """Number of token ids."""
         return int(self._tokenizer.get_vocab_size())
 
-    def encode(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Sentences to padded token ids.
-
-        Returns:
-            (B, L) int64 tokens and (B,) int64 lengths.
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        """One (L,) int64 tensor of token ids a sentence, L at least 1.
 
         Raises:
             InputError: a sentence has no words in it, or is not text.
         """
-        empty = [number for number, sentence in enumerate(sentences) if not sentence.strip()]
-        if empty:
-            raise InputError(
-                f"the sentence is empty (number {empty[0] + 1} of {len(sentences)}); write some words"
-            )
-        for sentence in sentences:
-            if any("\ud800" <= character <= "\udfff" for character in sentence):  # bytes that were no UTF-8
-                raise InputError(f"the sentence {sentence!a} is not UTF-8 text")
+        check_sentences(sentences)
         encodings = self._tokenizer.encode_batch([sentence.strip() for sentence in sentences])
-        tokens = torch.tensor([encoding.ids for encoding in encodings], dtype=torch.int64)
-        lengths = torch.tensor([sum(encoding.attention_mask) for encoding in encodings], dtype=torch.int64)
-        return tokens, lengths
+        return [torch.tensor(encoding.ids, dtype=torch.int64) for encoding in encodings]
+
+    def pieces(self, sentence: str) -> tuple[str, ...]:
+        """The tokens of a sentence as a person reads them."""
+        return tuple(self._tokenizer.decode([token]).strip() or "·" for token in self.read([sentence])[0].tolist())

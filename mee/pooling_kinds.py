@@ -1,0 +1,59 @@
+"""Names of the poolings over time, and the size of what they make of a (T, D) stream.
+
+mean, max, first, last   D
+netvlad-K                K * D     K clusters
+transformer[-N]          256       N layers (1 if not said) of a small transformer encoder
+
+Several kinds lie side by side. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+PLAIN = ("mean", "max", "first", "last")  # they have nothing to learn
+LEARNT = ("netvlad", "transformer")
+TRANSFORMER_WIDTH = 256
+
+
+def parse_pooling(kind: str) -> tuple[str, int]:
+    """Name and number of one kind: "netvlad-16" -> ("netvlad", 16), "mean" -> ("mean", 0).
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind in PLAIN:
+        return kind, 0
+    if kind == "transformer":
+        return kind, 1
+    name, _, number = kind.partition("-")
+    if name in LEARNT and number.isascii() and number.isdecimal() and number[0] != "0":
+        return name, int(number)
+    raise ValueError(
+        f"pooling must be one of {', '.join(PLAIN)}, netvlad-K, transformer or transformer-N, got '{kind}'"
+    )
+
+
+def pooled_size(kinds: Sequence[str], dim: int) -> int:
+    """How long the pooled vector of a (T, dim) stream is."""
+    size = 0
+    for name, number in map(parse_pooling, kinds):
+        size += {"netvlad": number * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim)
+    return size
+
+
+def check_pooling(whose: str, kinds: Sequence[str]) -> None:
+    """Refuse none at all, an unknown kind, and the same kind twice.
+
+    Raises:
+        ValueError: says which.
+    """
+    if not kinds:
+        raise ValueError(f"{whose}: at least one pooling is needed")
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"{whose}: every pooling counts once, got {', '.join(kinds)}")
+    for kind in kinds:
+        try:
+            parse_pooling(kind)
+        except ValueError as error:
+            raise ValueError(f"{whose}: {error}") from error

@@ -6,10 +6,11 @@ from typing import Any
 _HOME = {
     "MEE": "mee.model",
     "ModelConfig": "mee.config",
-    "TrainConfig": "mee.config",
+    "TrainConfig": "mee.train_config",
+    "load_reference": "mee.reference_weights",
     "mee_scores": "mee.scoring",
 }
-__all__ = ["MEE", "ModelConfig", "TrainConfig", "mee_scores"]
+__all__ = ["MEE", "ModelConfig", "TrainConfig", "load_reference", "mee_scores"]
 
 
 def __getattr__(name: str) -> Any:

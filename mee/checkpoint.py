@@ -2,7 +2,8 @@
 
     config.json         format version and ModelConfig
     model.safetensors   weights and buffers
-    tokenizer.json      the text vocabulary, in the tokenizers library's format
+    text/               what the text encoder needs besides: its vocabulary, a pretrained one's own config
+    towers/<expert>/    the same of an expert's own text tower
     training.json       how it was trained: settings, data, validation scores (mee train writes it)
 
 Loading is strict: a setting, a weight or a shape too many or too few is refused.
@@ -12,25 +13,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, cast
 
+import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from mee.config import ModelConfig
+from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError
-from mee.tokenizer import CaptionTokenizer
+from mee.text_encoder import TextEncoder
+from mee.text_encoders import encoder_class, tower_class
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FORMAT = 1
-CONFIG, WEIGHTS, TOKENIZER, TRAINING = "config.json", "model.safetensors", "tokenizer.json", "training.json"
+FORMAT = 2
+CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"
+TEXT, TOWERS = "text", "towers"
 
 
 class Checkpointed(
@@ -44,14 +46,17 @@ class Checkpointed(
     """Saving and loading for the model: what `ModelHubMixin` offers, with strict reading."""
 
     config: ModelConfig
-    tokenizer: CaptionTokenizer
+    text_encoder: TextEncoder
+    towers: nn.ModuleDict
 
     def _save_pretrained(self, save_directory: Path) -> None:
         settings = {"format": FORMAT, "model_type": "mee", **asdict(self.config)}
         (save_directory / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
-        (save_directory / TOKENIZER).write_text(self.tokenizer.to_json())
-        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, save_directory / WEIGHTS, metadata={"format": "pt"})
+        parts = {TEXT: self.text_encoder, **{f"{TOWERS}/{name}": tower for name, tower in self.towers.items()}}
+        for place, encoder in parts.items():
+            (save_directory / place).mkdir(parents=True, exist_ok=True)
+            cast(TextEncoder, encoder).save(save_directory / place)
+        save_file(unshared(self.state_dict()), save_directory / WEIGHTS, metadata={"format": "pt"})
 
     @classmethod
     def _from_pretrained(
@@ -75,7 +80,7 @@ class Checkpointed(
                     force_download=force_download,
                     local_files_only=local_files_only,
                     token=token,
-                    allow_patterns=[CONFIG, WEIGHTS, TOKENIZER, TRAINING],
+                    allow_patterns=[CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"],
                 )
             )
         return cls._from_directory(directory)
@@ -84,11 +89,13 @@ class Checkpointed(
     def _from_directory(cls, directory: Path) -> Self:
         check_directory(directory)
         config = read_config(directory)
-        try:
-            tokenizer = CaptionTokenizer.from_json((directory / TOKENIZER).read_text(), config.text.max_tokens)
-        except ValueError as error:  # an InputError, or bytes that are no text
-            raise InputError(f"{directory / TOKENIZER} cannot be read: {error}") from error
-        model = cls(config, tokenizer)
+        text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
+        towers = {
+            expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
+            for expert in config.experts
+            if expert.text
+        }
+        model = cls(config, text_encoder, towers)
         try:
             weights: dict[str, Tensor] = load_file(directory / WEIGHTS)
             model.load_state_dict(weights, strict=True)
@@ -96,6 +103,17 @@ class Checkpointed(
             reason = " ".join(str(error).split())
             raise InputError(f"{directory / WEIGHTS}: the weights do not fit {CONFIG}: {reason}") from error
         return model.eval()
+
+
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, contiguous and each with memory of its own, as safetensors wants them: some models tie weights."""
+    seen: set[int] = set()
+    own = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone(memory_format=torch.contiguous_format) if memory in seen else tensor.contiguous()
+        seen.add(memory)
+    return own
 
 
 def check_directory(directory: Path) -> None:
@@ -106,7 +124,7 @@ def check_directory(directory: Path) -> None:
     """
     if not directory.is_dir():
         raise InputError(f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {directory}")
-    absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not (directory / name).is_file()]
+    absent = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
     if absent:
         raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(absent)}")
     read_config(directory)
@@ -155,10 +173,12 @@ def read_training(directory: Path) -> dict[str, Any]:
 
 
 def fingerprint(directory: Path) -> str:
-    """Twelve hexadecimal digits that stand for config, weights and vocabulary of a checkpoint directory."""
+    """Twelve hexadecimal digits that stand for config, weights and vocabularies of a checkpoint directory."""
     check_directory(directory)
+    besides = sorted(path for part in (TEXT, TOWERS) for path in (directory / part).rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
-        with (directory / name).open("rb") as file:
+    for path in (directory / CONFIG, directory / WEIGHTS, *besides):
+        digest.update(path.relative_to(directory).as_posix().encode())
+        with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]

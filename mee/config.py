@@ -1,6 +1,6 @@
-"""All settings of the model and of its training, as frozen dataclasses that refuse nonsense.
+"""All settings of the model, as frozen dataclasses that refuse nonsense.
 
-Nothing here imports torch: command lines are made from these fields.
+Nothing here imports torch: command lines are made from these fields. Training has its own in mee.train_config.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-Pooling = Literal["mean", "max"]
+from mee.pooling_kinds import check_pooling, pooled_size
+from mee.text_config import TextConfig
+
 SCHEMES = ("mixture", "uniform", "ignore-missing")  # ways to score, see mee.schemes; no expert bears these names
 _STRICT = {"extra": "forbid"}  # read back from a checkpoint, an unknown setting is refused
 
@@ -26,41 +28,39 @@ class ExpertConfig:
     name: str  # the modality
     input_dim: int  # D of its stream
     embed_dim: int = 512  # E_m
-    pooling: tuple[Pooling, ...] = ("mean", "max")
+    pooling: tuple[str, ...] = ("mean", "max")  # see mee.pooling_kinds
+    standardise: bool = True  # bring every column to mean 0 and deviation 1 first
+    text: str = ""  # hub id or directory of its own, frozen text tower; else it hears the model's text encoder
+    start: Literal["random", "identity"] = "random"  # what its two gated units compute before any training
     fingerprint: str = ""  # digest of the extractor that its streams must come from
 
     def __post_init__(self) -> None:
+        _require(bool(self.name), "every expert needs a name")
         _require(self.input_dim > 0 and self.embed_dim > 0, f"'{self.name}': sizes must be positive")
-        _require(len(self.pooling) > 0, f"'{self.name}': at least one pooling is needed")
+        check_pooling(f"'{self.name}'", self.pooling)
+        if self.start == "identity":
+            _require(
+                self.pooled_dim == self.embed_dim,
+                f"'{self.name}': to start as identity, its {self.pooled_dim} pooled columns must be as many as "
+                f"its embed-dim {self.embed_dim}",
+            )
+            _require(not self.standardise, f"'{self.name}': standardise would undo the start as identity")
+            _require(bool(self.text), f"'{self.name}': a start as identity needs the text tower it is aligned to")
 
     @property
     def pooled_dim(self) -> int:
         """Size of the pooled stream."""
-        return self.input_dim * len(self.pooling)
+        return pooled_size(self.pooling, self.input_dim)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextConfig:
-    """The text encoder: a transformer trained from scratch on the captions."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
-    width: int = 256  # D of a text vector
-    layers: int = 2
-    heads: int = 4
-    max_tokens: int = 64  # longer sentences are cut
-    vocabulary: int = 8000  # at most so many word pieces are learnt from the captions
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        sizes = (self.width, self.layers, self.heads, self.max_tokens, self.vocabulary)
-        _require(min(sizes) > 0, "sizes of the text encoder must be positive")
-        _require(self.width % (2 * self.heads) == 0, f"width {self.width} must divide by 2 x heads ({self.heads})")
-        _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
+def tower_settings(tower: str) -> TextConfig:
+    """Settings of an expert's own text tower: a hub id or a directory."""
+    return TextConfig(encoder=tower)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """All that is needed to rebuild the model, apart from its weights and its tokenizer."""
+    """All that is needed to rebuild the model, apart from its weights and its text encoders' vocabularies."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     experts: tuple[ExpertConfig, ...]  # their order is the M axis, everywhere
@@ -74,30 +74,3 @@ class ModelConfig:
         )
         _require(not set(names) & set(SCHEMES), f"no expert may be called {', '.join(SCHEMES)}")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How the model is trained."""
-
-    loss: Literal["infonce", "max-margin"] = "infonce"
-    margin: float = 0.2  # of the max-margin loss
-    temperature: float = 0.07  # where the learned temperature of InfoNCE starts
-    epochs: int = 60  # at most; training stops early
-    patience: int = 15  # epochs without a better validation score before it stops
-    batch_size: int = 64  # captions a step
-    learning_rate: float = 1e-3
-    warmup: float = 0.05  # share of all steps over which the learning rate rises
-    weight_decay: float = 0.01
-    stream_dropout: float = 0.1  # chance to hide a stream from a step; one always stays
-    validation: float = 0.1  # share of the videos held out, where the captions name no split
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _require(self.epochs > 0 and self.patience > 0, "epochs and patience must be positive")
-        _require(self.batch_size > 1, "batch-size must be at least 2: the others of a batch are the negatives")
-        _require(self.learning_rate > 0 and self.temperature > 0, "learning-rate and temperature must be positive")
-        _require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
-        for name in ("stream_dropout", "warmup", "validation"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")

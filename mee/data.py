@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import torch
+
 from mee.batch import Clips, Rows, Streams
 from mee.config import ModelConfig
 from mee.errors import InputError
+from mee.ragged import Ragged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +50,17 @@ class FeatureSource(Protocol):
         ...
 
 
+def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> dict[str, Ragged]:
+    """Read all streams of some clips, each modality into one block."""
+    blocks = {}
+    for modality in modalities:
+        rows = source.read(modality, clip_ids)
+        kind = next((stream.dtype for stream in rows if stream is not None), np.dtype(np.float32))
+        like = torch.from_numpy(np.empty((0, source.dims[modality]), kind))
+        blocks[modality] = Ragged.of([None if stream is None else torch.tensor(stream) for stream in rows], like)
+    return blocks
+
+
 def load_clips(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> Clips:
     """Read all streams of some clips, padded."""
     return {
@@ -63,7 +78,7 @@ def check_source(config: ModelConfig, source: FeatureSource) -> None:
         if expert.name not in source.dims:
             raise InputError(
                 f"{source.name} has no '{expert.name}' stream, which this model needs. Extract it: "
-                f"mee precompute VIDEOS {source.name} --streams {expert.name}"
+                f"mee precompute VIDEOS {source.name} --streams {expert.name}, or mee import it"
             )
         there = (source.dims[expert.name], source.fingerprints[expert.name])
         if there != (expert.input_dim, expert.fingerprint):
@@ -71,5 +86,5 @@ def check_source(config: ModelConfig, source: FeatureSource) -> None:
                 f"{source.name}: '{expert.name}' was made by another extractor (size {source.dims[expert.name]}, "
                 f"fingerprint {source.fingerprints[expert.name]}) than this model was trained on (size "
                 f"{expert.input_dim}, fingerprint {expert.fingerprint}). Extract it again: "
-                f"mee precompute VIDEOS {source.name} --streams {expert.name} --overwrite"
+                f"mee precompute VIDEOS {source.name} --streams {expert.name} --overwrite (or mee import it)"
             )

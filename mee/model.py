@@ -1,6 +1,6 @@
 """MEE, the Mixture of Embedding Experts: a text encoder, and two gated units for each modality.
 
-    text:  h = encoder(sentence);  t_m = GEU_m(h);  l = U h + c
+    text:  h = encoder(sentence);  t_m = GEU_m(h, or h of the expert's own text tower);  l = U h + c
     video: x_m = GEU'_m(standardise(pool(stream_m)))
 
 Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, x and availability into scores.
@@ -8,7 +8,7 @@ Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, x and availab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,16 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.batch import Clips, Streams, availability
+from mee.batch import Clips, Sentences, availability
 from mee.checkpoint import Checkpointed
-from mee.config import ExpertConfig, ModelConfig
+from mee.config import ModelConfig, tower_settings
+from mee.errors import InputError
 from mee.gated import GatedEmbeddingUnit
 from mee.layout import Layout
-from mee.pooling import pool
+from mee.ragged import Ragged
 from mee.scoring import mee_scores
-from mee.standardise import Standardise
-from mee.text import TextEncoder
-from mee.tokenizer import CaptionTokenizer
+from mee.text_encoder import TextEncoder
+from mee.text_encoders import encoder_class, tower_class
+from mee.video_expert import VideoExpert
+
+MAIN = ""  # the text encoder's name among the towers; the others bear their experts' names
 
 
 @dataclass(frozen=True)
@@ -44,44 +47,50 @@ class VideoEmbedding:
     available: Tensor  # (G, M) bool
 
 
-class VideoExpert(nn.Module):
-    """Stream -> the expert's part of the joint space."""
-
-    def __init__(self, config: ExpertConfig, dropout: float) -> None:
-        super().__init__()
-        self.pooling, self.embed_dim, self.dropout = config.pooling, config.embed_dim, dropout
-        self.standardise = Standardise(config.pooled_dim)
-        self.unit = GatedEmbeddingUnit(config.pooled_dim, config.embed_dim)
-
-    def forward(self, streams: Streams) -> Tensor:
-        """B streams -> (B, embed_dim); a missing stream never meets the unit and stays zero."""
-        present = streams.available
-        pooled = self.standardise(self.pooled(streams))
-        embedded: Tensor = self.unit(F.dropout(pooled, self.dropout, self.training))
-        return embedded.new_zeros(len(present), self.embed_dim).index_put((present,), embedded)
-
-    def pooled(self, streams: Streams) -> Tensor:
-        """Pooled rows of the present streams only."""
-        present = streams.available
-        return pool(streams.padded[present], streams.lengths[present], self.pooling)
-
-
 class MEE(Checkpointed):
     """The whole model; `save_pretrained`, `from_pretrained` and `push_to_hub` come from `mee.checkpoint`."""
 
-    def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer) -> None:
+    def __init__(
+        self, config: ModelConfig, text_encoder: TextEncoder, towers: Mapping[str, TextEncoder] | None = None
+    ) -> None:
+        """Put a model together, with random weights.
+
+        Args:
+            config: its settings.
+            text_encoder: what the mixture listens to, and every expert without a tower of its own.
+            towers: the experts' own text towers, by expert; those that the settings name, and no others.
+        """
         super().__init__()
-        self.config, self.tokenizer = config, tokenizer
+        self.config = config
         self.layout = Layout(
             tuple(expert.name for expert in config.experts),
             tuple(expert.embed_dim for expert in config.experts),
         )
-        self.text_encoder = TextEncoder(config.text, tokenizer.size)
+        self.text_encoder = text_encoder
+        self.towers = nn.ModuleDict(towers or {})
+        own = {expert.name for expert in config.experts if expert.text}
+        if own != set(self.towers):
+            raise ValueError(f"the settings name text towers for {sorted(own)}, given are {sorted(self.towers)}")
         self.text_experts = nn.ModuleList(
-            GatedEmbeddingUnit(config.text.width, expert.embed_dim) for expert in config.experts
+            GatedEmbeddingUnit(self.tower_of(expert.name).dim, expert.embed_dim) for expert in config.experts
         )
         self.video_experts = nn.ModuleList(VideoExpert(expert, config.dropout) for expert in config.experts)
-        self.mixture = nn.Linear(config.text.width, len(config.experts))
+        self.mixture = nn.Linear(text_encoder.dim, len(config.experts))
+        self._start()
+
+    @classmethod
+    def learn(cls, config: ModelConfig, captions: Sequence[str]) -> MEE:
+        """A new model whose text encoder knows the training captions' vocabulary, or is a pretrained one.
+
+        Raises:
+            InputError: a pretrained text model is not there, or cannot be used.
+        """
+        towers = {
+            expert.name: tower_class().learn(tower_settings(expert.text), captions)
+            for expert in config.experts
+            if expert.text
+        }
+        return cls(config, encoder_class(config.text).learn(config.text, captions), towers)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -93,17 +102,40 @@ class MEE(Checkpointed):
         """Where the weights are."""
         return self.mixture.weight.device
 
+    @property
+    def all_towers(self) -> dict[str, TextEncoder]:
+        """Every text encoder: MAIN, and the experts' own."""
+        return {MAIN: self.text_encoder, **{name: self.tower_of(name) for name in self.towers}}
+
+    def tower_of(self, expert: str) -> TextEncoder:
+        """What an expert listens to."""
+        return cast(TextEncoder, self.towers[expert]) if expert in self.towers else self.text_encoder
+
+    def read_text(self, sentences: Sequence[str]) -> dict[str, Ragged]:
+        """What every tower reads of some sentences: it never changes in training, so it can be kept.
+
+        Raises:
+            InputError: a sentence is empty.
+        """
+        return {name: Ragged.of(tower.read(sentences), tower.like) for name, tower in self.all_towers.items()}
+
+    def embed_text(self, sentences: Sentences) -> TextEmbedding:
+        """Embed Q sentences that `read_text` has read."""
+        h = {}
+        for name, tower in self.all_towers.items():
+            streams = sentences[name].to(self.device)
+            h[name] = F.dropout(tower(streams.padded, streams.lengths), self.config.dropout, self.training)
+        heard = (h[name if name in h else MAIN] for name in self.modalities)
+        packed = torch.cat([unit(vectors) for unit, vectors in zip(self.text_experts, heard)], dim=1)
+        return TextEmbedding(packed, self.mixture(h[MAIN]))
+
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
         """Embed Q sentences.
 
         Raises:
             InputError: a sentence is empty.
         """
-        tokens, lengths = self.tokenizer.encode(sentences)
-        h = self.text_encoder(tokens.to(self.device), lengths.to(self.device))
-        h = F.dropout(h, self.config.dropout, self.training)
-        packed = torch.cat([unit(h) for unit in self.text_experts], dim=1)
-        return TextEmbedding(packed, self.mixture(h))
+        return self.embed_text({name: ragged.all() for name, ragged in self.read_text(sentences).items()})
 
     def encode_video(self, clips: Clips) -> VideoEmbedding:
         """Embed G clips; the order of the mapping does not matter, streams of other modalities are not read."""
@@ -116,13 +148,25 @@ class MEE(Checkpointed):
         text, video = self.encode_text(sentences), self.encode_video(clips)
         return mee_scores(text.packed, video.packed, text.logits, video.available, self.layout)
 
-    @torch.no_grad()
-    def fit_standardisation(self, batches: Iterable[Clips]) -> None:
-        """Set mean and deviation of every expert's pooled streams from the training clips that have them."""
-        experts = [cast(VideoExpert, expert) for expert in self.video_experts]
-        pooled: list[list[Tensor]] = [[] for _ in experts]
-        for clips in batches:
-            for m, modality in enumerate(self.modalities):
-                pooled[m].append(experts[m].pooled(clips[modality].to(self.device)))
-        for m, expert in enumerate(experts):
-            expert.standardise.fit(torch.cat(pooled[m]))
+    def expert(self, modality: str) -> VideoExpert:
+        """The video side of one expert."""
+        return cast(VideoExpert, self.video_experts[self.modalities.index(modality)])
+
+    def text_unit(self, modality: str) -> GatedEmbeddingUnit:
+        """The text side of one expert."""
+        return cast(GatedEmbeddingUnit, self.text_experts[self.modalities.index(modality)])
+
+    def _start(self) -> None:
+        """What the settings say of the start; aligned experts begin with equal weights."""
+        aligned = [expert for expert in self.config.experts if expert.start == "identity"]
+        for expert in aligned:
+            if self.tower_of(expert.name).dim != expert.embed_dim:
+                raise InputError(
+                    f"'{expert.name}' cannot start as identity: its text tower '{expert.text}' gives "
+                    f"{self.tower_of(expert.name).dim} columns, its stream {expert.embed_dim}"
+                )
+            self.text_unit(expert.name).start_as_identity()
+            self.expert(expert.name).unit.start_as_identity()
+        if aligned:
+            nn.init.zeros_(self.mixture.weight)
+            nn.init.zeros_(self.mixture.bias)

@@ -11,8 +11,10 @@ import torch
 from hypothesis import settings
 from safetensors.torch import load_file
 
-from mee.config import ExpertConfig, ModelConfig, TextConfig
+from mee.config import ExpertConfig, ModelConfig
+from mee.text_config import TextConfig
 from mee.model import MEE
+from mee.text import TransformerEncoder
 from mee.tokenizer import CaptionTokenizer
 
 settings.register_profile("mee", deadline=None, max_examples=25)  # the first torch call is slow
@@ -107,7 +109,7 @@ def tokenizer():
 def model(model_config, tokenizer):
     """A model in eval mode whose buffers are not what they start as."""
     torch.manual_seed(1)
-    model = MEE(model_config, tokenizer)
+    model = MEE(model_config, TransformerEncoder(model_config.text, tokenizer))
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and "positions" not in name:
             buffer.add_(torch.rand_like(buffer))

@@ -1,15 +1,17 @@
 """Checkpoints: what is loaded is what was saved, and nothing else is taken for it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mee.checkpoint import check_directory, fingerprint, read_config, read_training
+from mee.checkpoint import check_directory, fingerprint, read_config, read_training, unshared
 from mee.data import load_clips
 from mee.errors import InputError
 from mee.model import MEE
+from mee.text import TransformerEncoder
 
 
 @pytest.fixture
@@ -43,7 +45,8 @@ def test_a_loaded_model_gives_the_same_scores_to_the_last_bit(model, saved, sour
 
 def test_files_are_those_of_the_hubs_convention(saved):
     names = {path.name for path in saved.iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+    assert names == {"config.json", "model.safetensors", "text", "README.md"}
+    assert [path.name for path in (saved / "text").iterdir()] == ["tokenizer.json"]
     assert json.loads((saved / "config.json").read_text())["model_type"] == "mee"
 
 
@@ -52,6 +55,20 @@ def test_every_parameter_and_buffer_is_kept(model, saved):
     state = model.state_dict()
     assert set(weights) == set(state)
     assert all(weights[name].equal(tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("pooling", [("netvlad-3",), ("first", "transformer"), ("max", "last", "netvlad-2")])
+def test_poolings_that_learn_are_kept(model_config, tokenizer, source, sentences, tmp_path, pooling):
+    torch.manual_seed(0)
+    experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
+    config = replace(model_config, experts=experts, text=replace(model_config.text, pooling=pooling))
+    model = MEE(config, TransformerEncoder(config.text, tokenizer))
+    clips = load_clips(source, model.modalities, list(source.clips.index))
+    model.train()(sentences, clips)  # the batch norms move
+    model.eval().save_pretrained(tmp_path)
+    loaded = MEE.from_pretrained(tmp_path)
+    assert loaded.config == config
+    assert loaded(sentences, clips).equal(model(sentences, clips))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +101,7 @@ def test_weights_that_do_not_fit_are_refused(saved, change):
         lambda config: config.update(dropout=2),
         lambda config: config.update(dropout="much"),
         lambda config: config["experts"][0].update(pooling=["median"]),
-        lambda config: config.update(format=2),
+        lambda config: config.update(format=1),
         lambda config: config.pop("format"),
         lambda config: config.update(model_type="bert"),
     ],
@@ -103,7 +120,7 @@ def test_a_damaged_config_is_refused(saved, content):
         check_directory(saved)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "text/tokenizer.json"])
 def test_damaged_files_are_refused(saved, name):
     path = saved / name
     path.write_bytes(path.read_bytes()[:50])
@@ -111,12 +128,24 @@ def test_damaged_files_are_refused(saved, name):
         MEE.from_pretrained(saved)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_missing_file_is_named(saved, name):
-    (saved / name).unlink()
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "text"])
+def test_a_missing_part_is_named(saved, name):
+    (saved / name).rename(saved / "elsewhere")
     for read in (check_directory, MEE.from_pretrained, fingerprint):
         with pytest.raises(InputError, match=name):
             read(saved)
+
+
+def test_a_missing_vocabulary_is_named(saved):
+    (saved / "text/tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"text' has no tokenizer\.json"):
+        MEE.from_pretrained(saved)
+
+
+def test_a_model_of_an_older_format_is_told_apart(saved):
+    edit_config(saved, lambda config: config.update(format=1))
+    with pytest.raises(InputError, match="is of format 1, this version of mee reads format 2"):
+        MEE.from_pretrained(saved)
 
 
 def test_a_directory_that_is_not_there_is_told(tmp_path):
@@ -134,6 +163,26 @@ def test_the_fingerprint_stands_for_config_weights_and_vocabulary(saved, model, 
     assert fingerprint(saved) != before
     edit_config(tmp_path / "again", lambda config: config.update(dropout=0.2))
     assert fingerprint(tmp_path / "again") != before
+
+
+def test_the_fingerprint_stands_for_the_vocabularies_too(saved):
+    before = fingerprint(saved)
+    path = saved / "text/tokenizer.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    assert fingerprint(saved) != before
+    path.write_bytes(path.read_bytes()[:-1])
+    assert fingerprint(saved) == before
+    path.rename(saved / "text/other.json")
+    assert fingerprint(saved) != before
+
+
+def test_tied_weights_are_kept_twice(tmp_path):
+    tied = torch.arange(6.0)
+    shared = {"one": tied, "other": tied, "turned": tied.view(2, 3).T, "half": tied[3:]}
+    save_file(unshared(shared), tmp_path / "tied.safetensors")
+    kept = load_file(tmp_path / "tied.safetensors")
+    assert kept.keys() == shared.keys()
+    assert all(kept[name].equal(tensor) for name, tensor in shared.items())
 
 
 def test_the_training_record_is_read_back_or_empty(saved):

@@ -1,66 +1,9 @@
-"""The gated embedding unit: golden values, gradients and running statistics."""
+"""The gated embedding unit: its laws. Its numbers: tests/golden/test_gated_embedding_unit.py."""
 
 import pytest
 import torch
 
 from mee.gated import GatedEmbeddingUnit
-
-NAMES = {"fc": "linear", "cg.fc": "gate", "cg.batch_norm": "norm"}  # theirs -> ours
-EXACT = {"atol": 1e-10, "rtol": 1e-9}
-
-
-def ours(tensors, prefix):
-    """Tensors under a prefix, by our parameter names."""
-    found = {}
-    for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            part, _, leaf = name.removeprefix(prefix).rpartition(".")
-            found[f"{NAMES[part]}.{leaf}"] = tensor
-    return found
-
-
-@pytest.fixture
-def golden(load_golden):
-    return load_golden("gated_embedding_unit.safetensors")
-
-
-def golden_unit(golden, case):
-    state = ours(golden, f"{case}.state.")
-    unit = GatedEmbeddingUnit(*reversed(state["linear.weight"].shape)).double()
-    unit.load_state_dict(state)
-    return unit
-
-
-@pytest.mark.parametrize("case", ["gated", "batch1"])
-def test_eval_output_matches_golden(golden, case):
-    unit = golden_unit(golden, case).eval()
-    torch.testing.assert_close(unit(golden[f"{case}.in"]), golden[f"{case}.eval.out"], **EXACT)
-
-
-def test_training_step_matches_golden(golden):
-    unit = golden_unit(golden, "gated").train()
-    inputs = golden["gated.in"].requires_grad_()
-    out = unit(inputs)
-    (out * golden["gated.upstream_grad"]).sum().backward()
-    torch.testing.assert_close(out, golden["gated.train.out"], **EXACT)
-    torch.testing.assert_close(inputs.grad, golden["gated.train.grad_input"], **EXACT)
-    gradients = ours(golden, "gated.train.grad.")
-    assert set(gradients) == {name for name, _ in unit.named_parameters()}
-    for name, parameter in unit.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], **EXACT)
-    buffers = dict(unit.named_buffers())
-    for name, expected in ours(golden, "gated.train.buffer_after.").items():
-        torch.testing.assert_close(buffers[name], expected, **EXACT)
-
-
-def test_a_lone_row_in_training_is_normed_by_the_running_statistics_and_leaves_them_alone(golden):
-    unit = golden_unit(golden, "batch1").train()
-    before = {name: buffer.clone() for name, buffer in unit.named_buffers()}
-    out = unit(golden["batch1.in"].requires_grad_())
-    torch.testing.assert_close(out, golden["batch1.eval.out"], **EXACT)
-    (out * golden["batch1.upstream_grad"]).sum().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in unit.parameters())
-    assert all(buffer.equal(before[name]) for name, buffer in unit.named_buffers())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -85,3 +28,32 @@ def test_eval_rows_do_not_depend_on_their_batch():
     torch.manual_seed(0)
     unit, rows = GatedEmbeddingUnit(6, 9).eval(), torch.randn(8, 6)
     torch.testing.assert_close(unit(rows)[3:4], unit(rows[3:4]))
+
+
+def test_a_lone_row_in_training_leaves_the_running_statistics_alone():
+    torch.manual_seed(0)
+    unit, row = GatedEmbeddingUnit(5, 4), torch.randn(1, 5)
+    expected = unit.eval()(row)
+    before = {name: buffer.clone() for name, buffer in unit.named_buffers()}
+    assert unit.train()(row).equal(expected)
+    assert all(buffer.equal(before[name]) for name, buffer in unit.named_buffers())
+
+
+def test_it_starts_as_the_identity_and_learns_from_there():
+    torch.manual_seed(0)
+    unit, rows = GatedEmbeddingUnit(5, 5), torch.randn(7, 5)
+    unit.start_as_identity()
+    for mode in (True, False):
+        torch.testing.assert_close(unit.train(mode)(rows), torch.nn.functional.normalize(rows, dim=1))
+    (unit.train()(rows) * torch.randn(7, 5)).sum().backward()
+    assert unit.linear.weight.grad.abs().max() > 0
+    assert unit.norm.weight.grad.abs().max() > 0  # the gate opens by the scale of its norm
+
+
+def test_two_rows_are_enough_for_batch_statistics():
+    torch.manual_seed(0)
+    unit, rows = GatedEmbeddingUnit(5, 4).train(), torch.randn(2, 5)
+    gates = unit.gate(unit.linear(rows)).detach()
+    unit(rows)
+    torch.testing.assert_close(unit.norm.running_mean, 0.1 * gates.mean(0))
+    torch.testing.assert_close(unit.norm.running_var, 0.9 + 0.1 * gates.var(0))

@@ -1,21 +1,68 @@
-"""The whole model: what it must not read, and what must not matter."""
+"""The whole model: what it must not read, and what must not matter, whatever the pooling."""
 
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from mee.batch import Streams
+from mee.config import ExpertConfig, ModelConfig
 from mee.data import load_clips
+from mee.errors import InputError
 from mee.loss import MaxMarginLoss
-from mee.model import MEE
+from mee.model import MAIN, MEE
+from mee.ragged import Ragged
+from mee.scoring import mee_scores
+from mee.text import TransformerEncoder
+from mee.text_config import TextConfig
+
+POOLINGS = [("mean", "max"), ("first", "last"), ("netvlad-2",), ("transformer",), ("max", "netvlad-3")]
+SIZES = {"appearance": (5, 6), "motion": (4, 4), "audio": (3, 8)}  # of the stream, of the embedding
+SEEDS = st.integers(0, 2**31)
+CLOSE = {"atol": 1e-5, "rtol": 1e-4}
+by_pooling = pytest.mark.parametrize("pooling", POOLINGS, ids=", ".join)
 
 
-@pytest.fixture
-def clips(source, model):
-    return load_clips(source, model.modalities, list(source.clips.index))
+def every_law(test):
+    """For every pooling, on random clips and weights."""
+    return by_pooling(hypothesis_settings(max_examples=8)(given(seed=SEEDS)(test)))
+
+
+def made(tokenizer, pooling, seed=0, names=tuple(SIZES)):
+    """In eval mode, with buffers that are not what they start as."""
+    torch.manual_seed(seed)
+    experts = tuple(
+        ExpertConfig(name=name, input_dim=SIZES[name][0], embed_dim=SIZES[name][1], pooling=pooling)
+        for name in names
+    )
+    text = TextConfig(width=16, layers=1, heads=2, max_tokens=12)
+    model = MEE(ModelConfig(experts=experts, text=text), TransformerEncoder(text, tokenizer))
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and "positions" not in name:
+            buffer.add_(torch.rand_like(buffer))
+    return model.eval()
+
+
+def random_streams(seed, clips=7):
+    """Streams of 0 to 5 rows by modality; every clip has one."""
+    generator = torch.Generator().manual_seed(seed)
+    present = torch.rand(clips, 3, generator=generator) > 0.4
+    present[torch.arange(clips), torch.randint(3, (clips,), generator=generator)] = True
+    streams = {}
+    for number, (name, (dim, _)) in enumerate(SIZES.items()):
+        lengths = torch.randint(1, 6, (clips,), generator=generator).tolist()
+        rows = [torch.randn(length, dim, generator=generator) for length in lengths]
+        rows = [stream if there else None for stream, there in zip(rows, present[:, number].tolist())]
+        streams[name] = Ragged.of(rows, torch.empty(0, dim))
+    return streams
+
+
+def taken(streams, rows):
+    return {name: ragged.take(torch.as_tensor(rows)) for name, ragged in streams.items()}
 
 
 def spoil(clips, junk):
@@ -27,25 +74,108 @@ def spoil(clips, junk):
     return spoiled
 
 
-@pytest.mark.parametrize("junk", [math.nan, math.inf, -1e30])
-def test_missing_streams_and_padding_are_never_read(model, clips, sentences, junk):
-    assert model(sentences, spoil(clips, junk)).equal(model(sentences, clips))
+@pytest.fixture
+def clips(source, model):
+    return load_clips(source, model.modalities, list(source.clips.index))
 
 
-def test_training_gradients_and_statistics_are_the_same_with_junk_in_missing_slots(
-    model_config, tokenizer, clips, sentences
-):
+@every_law
+@torch.no_grad()
+def test_missing_streams_and_padding_are_never_read(tokenizer, sentences, pooling, seed):
+    model, clips = made(tokenizer, pooling, seed), taken(random_streams(seed), range(7))
+    expected = model(sentences, spoil(clips, 0.0))
+    for junk in (math.nan, math.inf, -1e30, 1.0):
+        assert model(sentences, spoil(clips, junk)).equal(expected)
+
+
+@every_law
+@torch.no_grad()
+def test_more_padding_and_other_company_change_nothing(tokenizer, sentences, pooling, seed):
+    model, streams = made(tokenizer, pooling, seed), random_streams(seed)
+    together = model(sentences, taken(streams, range(7)))
+    for row in range(7):
+        torch.testing.assert_close(
+            model(sentences[2:3], taken(streams, [row])), together[2:3, row : row + 1], **CLOSE
+        )
+    shuffled = [4, 0, 6, 6, 1]
+    torch.testing.assert_close(model(sentences, taken(streams, shuffled)), together[:, shuffled], **CLOSE)
+    longer = {
+        name: Streams(torch.cat([s.padded, torch.full_like(s.padded, torch.nan)], dim=1), s.lengths)
+        for name, s in taken(streams, range(7)).items()
+    }
+    torch.testing.assert_close(model(sentences, longer), together, **CLOSE)
+
+
+@every_law
+@torch.no_grad()
+def test_the_order_of_experts_changes_no_score(tokenizer, sentences, pooling, seed):
+    model, clips = made(tokenizer, pooling, seed), taken(random_streams(seed), range(7))
+    turned = made(tokenizer, pooling, seed + 1, names=tuple(SIZES)[::-1])
+    state = {}
+    for name, tensor in model.state_dict().items():
+        head, _, rest = name.partition(".")
+        if head in ("text_experts", "video_experts"):
+            number, _, rest = rest.partition(".")
+            name = f"{head}.{2 - int(number)}.{rest}"
+        state[name] = tensor.flip(0) if head == "mixture" else tensor
+    turned.load_state_dict(state)
+    assert turned.modalities == ("audio", "motion", "appearance")
+    assert turned.layout.sizes == (8, 4, 6)
+    torch.testing.assert_close(turned(sentences, clips), model(sentences, clips), **CLOSE)
+
+
+@every_law
+@torch.no_grad()
+def test_a_lone_stream_scores_its_own_similarity(tokenizer, sentences, pooling, seed):
+    model, streams = made(tokenizer, pooling, seed), random_streams(seed)
+    text = model.encode_text(sentences)
+    for m, (modality, columns) in enumerate(zip(model.modalities, model.layout.slices)):
+        rows = streams[modality].present.nonzero().flatten()
+        clips = taken(streams, rows)
+        nowhere = torch.zeros(len(rows), dtype=torch.bool)
+        clips = {name: s if name == modality else s.where(nowhere) for name, s in clips.items()}
+        video = model.encode_video(clips)
+        assert video.available.tolist() == [[n == m for n in range(3)]] * len(rows)
+        expected = text.packed[:, columns] @ video.packed[:, columns].T
+        torch.testing.assert_close(model(sentences, clips), expected, **CLOSE)
+
+
+@every_law
+@torch.no_grad()
+def test_pooling_once_beforehand_changes_no_embedding(tokenizer, pooling, seed):
+    model, streams = made(tokenizer, pooling, seed), random_streams(seed)
+    read = {name: model.expert(name).read(ragged) for name, ragged in streams.items()}
+    rows = [3, 0, 5, 1]
+    before, after = model.encode_video(taken(streams, rows)), model.encode_video(taken(read, rows))
+    assert after.available.equal(before.available)
+    torch.testing.assert_close(after.packed, before.packed, atol=1e-6, rtol=1e-5)
+
+
+@by_pooling
+def test_a_training_step_is_the_same_with_junk_in_missing_slots(tokenizer, sentences, pooling):
+    clips = taken(random_streams(3, clips=6), range(6))
     results = []
-    for given in (clips, spoil(clips, math.nan)):
-        torch.manual_seed(0)
-        model = MEE(model_config, tokenizer).train()
-        scores = model(sentences, {name: Streams(s.padded[:6], s.lengths[:6]) for name, s in given.items()})
-        MaxMarginLoss(0.2)(scores, ~torch.eye(6, dtype=torch.bool)).backward()
+    for given_clips in (spoil(clips, 0.0), spoil(clips, math.nan)):
+        model = made(tokenizer, pooling).train()
+        torch.manual_seed(0)  # of the dropout
+        MaxMarginLoss(0.2)(model(sentences, given_clips), ~torch.eye(6, dtype=torch.bool)).backward()
         gradients = {name: p.grad for name, p in model.named_parameters()}
         assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
         results.append({**gradients, **dict(model.named_buffers())})
     one, other = results
     assert all(tensor.equal(other[name]) for name, tensor in one.items())
+
+
+@by_pooling
+def test_a_modality_that_a_whole_batch_misses_is_no_obstacle_in_training(tokenizer, sentences, pooling):
+    model, clips = made(tokenizer, pooling).train(), taken(random_streams(0), range(7))
+    clips = {name: s if name == "motion" else replace(s, lengths=0 * s.lengths) for name, s in clips.items()}
+    there = clips["motion"].available
+    clips = {name: Streams(s.padded[there], s.lengths[there]) for name, s in clips.items()}
+    scores = model(sentences[:2], clips)
+    scores.sum().backward()
+    assert scores.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_embeddings_have_unit_length_where_present_and_are_zero_where_missing(model, clips, sentences):
@@ -64,13 +194,6 @@ def test_the_order_of_the_mapping_and_other_modalities_do_not_matter(model, clip
     assert model(sentences, shuffled).equal(model(sentences, clips))
 
 
-def test_in_eval_mode_neither_query_nor_clip_depends_on_its_batch(model, source, clips, sentences):
-    together = model(sentences, clips)
-    for row, clip_id in enumerate(source.clips.index):
-        alone = model(sentences[2:3], load_clips(source, model.modalities, [clip_id]))
-        torch.testing.assert_close(alone, together[2:3, row : row + 1], atol=1e-6, rtol=1e-5)
-
-
 def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
     ids = [clip_id for clip_id in source.clips.index if clip_id in source.streams["motion"]]
     ids = [clip_id for clip_id in ids if any(clip_id in source.streams[name] for name in ("appearance", "audio"))]
@@ -81,8 +204,6 @@ def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
         del source.streams["motion"][clip_id]
     dropped = model.encode_video(load_clips(source, model.modalities, ids))
     assert dropped.available.equal(masked)
-    from mee.scoring import mee_scores
-
     text = model.encode_text(sentences)
     torch.testing.assert_close(
         mee_scores(text.packed, video.packed, text.logits, masked, model.layout),
@@ -90,41 +211,51 @@ def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
     )
 
 
-def test_a_modality_that_a_whole_batch_misses_is_no_obstacle_in_training(model, source, sentences):
-    source.streams["audio"] = {}
-    ids = [i for i in source.clips.index if i in source.streams["motion"] or i in source.streams["appearance"]]
-    model.train()
-    scores = model(sentences[:2], load_clips(source, model.modalities, ids[:2]))
-    scores.sum().backward()
-    assert scores.isfinite().all()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+def test_text_that_was_read_before_gives_the_same_embeddings(model, sentences):
+    read = model.read_text(sentences)
+    assert list(read) == [MAIN]
+    rows = torch.tensor([4, 1, 1])
+    again = model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
+    whole = model.encode_text(sentences)
+    torch.testing.assert_close(again.packed, whole.packed[rows], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(again.logits, whole.logits[rows], atol=1e-6, rtol=1e-5)
 
 
-def test_absent_rows_take_no_part_in_the_batch_statistics(model, source):
-    rng = np.random.default_rng(0)
-    expert = model.video_experts[2].train()
-    expert.dropout = 0.0
-    state = {name: tensor.clone() for name, tensor in expert.state_dict().items()}
-    rows = [rng.normal(size=(2, 3)) for _ in range(4)]
-    expert(Streams.pad(rows, 3))
-    without = {name: tensor.clone() for name, tensor in expert.state_dict().items()}
-    expert.load_state_dict(state)
-    expert(Streams.pad([None, rows[0], rows[1], None, rows[2], rows[3], None], 3))
-    for name, tensor in expert.state_dict().items():
-        torch.testing.assert_close(tensor, without[name])
+def test_a_model_learns_its_vocabulary_from_the_captions(model_config, sentences, clips):
+    learnt = MEE.learn(model_config, sentences).eval()
+    assert learnt(sentences, clips).isfinite().all()
+    with pytest.raises(InputError, match="number 2 of 2"):
+        learnt.encode_text(["a dog", ""])
 
 
-def test_standardisation_is_fitted_on_the_present_streams_only(model, source):
-    batches = [load_clips(source, model.modalities, list(part)) for part in np.split(source.clips.index, 3)]
-    model.fit_standardisation(batches)
-    for expert, modality in zip(model.video_experts, model.modalities):
-        streams = [rows.astype(np.float64) for rows in source.streams[modality].values()]
-        pooled = np.array([np.concatenate([rows.mean(0), rows.max(0)]) for rows in streams])
-        np.testing.assert_allclose(expert.standardise.mean, pooled.mean(0), atol=1e-5)
-        np.testing.assert_allclose(expert.standardise.deviation, pooled.std(0), atol=1e-5)
+def test_towers_are_those_that_the_settings_name(model_config, tokenizer):
+    encoder = TransformerEncoder(model_config.text, tokenizer)
+    aligned = replace(model_config.experts[0], text="some/clip")
+    named = replace(model_config, experts=(aligned, *model_config.experts[1:]))
+    with pytest.raises(ValueError, match=r"text towers for \['appearance'\], given are \[\]"):
+        MEE(named, encoder)
+    with pytest.raises(ValueError, match=r"for \[\], given are \['motion'\]"):
+        MEE(model_config, encoder, {"motion": encoder})
 
 
-def test_an_order_of_experts_is_an_order_of_columns(model_config, tokenizer):
-    turned = MEE(replace(model_config, experts=model_config.experts[::-1]), tokenizer)
-    assert turned.modalities == ("audio", "motion", "appearance")
-    assert turned.layout.sizes == (8, 4, 6)
+def test_an_expert_with_a_tower_of_its_own_hears_that_one_alone(model_config, tokenizer, sentences):
+    torch.manual_seed(0)
+    wide = replace(model_config.text, width=20)
+    aligned = replace(
+        model_config.experts[1],
+        text="some/clip",
+        start="identity",
+        standardise=False,
+        pooling=("mean",),
+        embed_dim=4,
+    )
+    config = replace(model_config, experts=(model_config.experts[0], aligned, model_config.experts[2]))
+    encoder = TransformerEncoder(model_config.text, tokenizer)
+    with pytest.raises(InputError, match="'motion' cannot start as identity: its text tower 'some/clip' gives 20"):
+        MEE(config, encoder, {"motion": TransformerEncoder(wide, tokenizer)})
+    tower = TransformerEncoder(replace(model_config.text, width=4, heads=1), tokenizer)
+    model = MEE(config, encoder, {"motion": tower}).eval()
+    text = model.encode_text(sentences)
+    heard = torch.nn.functional.normalize(tower.encode(sentences, torch.device("cpu")), dim=1)
+    torch.testing.assert_close(text.packed[:, model.layout.slices[1]], heard)  # it starts as the identity
+    assert (text.logits == 0).all()

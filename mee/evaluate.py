@@ -6,7 +6,7 @@ its closest own caption among all captions. Ties give the expected rank (mee.met
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from mee.gallery import Gallery
 from mee.metrics import RankCounter, retrieval_metrics
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.pairs import Pairs
+from mee.ragged import Ragged
 from mee.schemes import MIXTURE, UNSCORABLE, score_by
 
 BLOCK = 1024  # clips scored at a time
@@ -45,14 +46,27 @@ class RetrievalReport:
         return asdict(self)
 
 
+def encode_captions(model: MEE, captions: Sequence[str]) -> TextEmbedding:
+    """Embed captions in eval mode, batch by batch; each sentence once, so that the same words always tie.
+
+    Raises:
+        InputError: a caption is empty.
+    """
+    return embed_captions(model, captions, model.read_text(list(dict.fromkeys(captions))))
+
+
 @torch.no_grad()
-def encode_captions(model: MEE, captions: Sequence[str], batch_size: int = 256) -> TextEmbedding:
-    """Embed captions in eval mode, batch by batch; each sentence once, so that the same words always tie."""
+def embed_captions(
+    model: MEE, captions: Sequence[str], read: Mapping[str, Ragged], batch_size: int = 256
+) -> TextEmbedding:
+    """The same of captions that the text encoder has read: each sentence once, in order of first mention."""
     was_training = model.training
     model.eval()
     row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-    once = list(row_of)
-    parts = [model.encode_text(once[at : at + batch_size]) for at in range(0, len(once), batch_size)]
+    parts = [
+        model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
+        for rows in torch.arange(len(row_of)).split(batch_size)
+    ]
     model.train(was_training)
     rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
     packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 
-from mee.data import FeatureSource, check_source, load_clips
+from mee.data import FeatureSource, check_source, load_ragged
 from mee.model import MEE, VideoEmbedding
+from mee.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -20,26 +22,55 @@ class Gallery:
     without_stream: tuple[str, ...]  # clips that have no stream at all: nothing can find them
 
 
+def load_prepared(model: MEE, source: FeatureSource, clip_ids: Sequence[str]) -> dict[str, Ragged]:
+    """Read clips, and pool them where the model's pooling has nothing to learn."""
+    loaded = load_ragged(source, model.modalities, clip_ids)
+    return {modality: model.expert(modality).read(streams) for modality, streams in loaded.items()}
+
+
 @torch.no_grad()
-def encode_gallery(model: MEE, source: FeatureSource, clip_ids: Sequence[str], batch_size: int = 256) -> Gallery:
+def embed_clips(
+    model: MEE, streams: Mapping[str, Ragged], clip_ids: Sequence[str], batch_size: int = 256
+) -> Gallery:
     """Embed clips in eval mode, batch by batch.
+
+    Args:
+        model: any.
+        streams: of every modality of the model, in the order of `clip_ids`.
+        clip_ids: names of the clips.
+        batch_size: clips embedded together.
+    """
+    was_training = model.training
+    model.eval()
+    parts = [
+        model.encode_video({modality: ragged.take(rows) for modality, ragged in streams.items()})
+        for rows in torch.arange(len(clip_ids)).split(batch_size)
+        if len(rows)
+    ]
+    model.train(was_training)
+    packed = torch.cat([model.mixture.weight.new_empty(0, model.layout.total), *(part.packed for part in parts)])
+    available = torch.cat([packed.new_empty(0, len(model.modalities)).bool(), *(part.available for part in parts)])
+    some = available.any(1)
+    kept = tuple(compress(clip_ids, some.tolist()))
+    without = tuple(sorted(compress(clip_ids, (~some).tolist())))
+    return Gallery(kept, VideoEmbedding(packed[some], available[some]), without)
+
+
+def encode_gallery(model: MEE, source: FeatureSource, clip_ids: Sequence[str], batch_size: int = 256) -> Gallery:
+    """Read and embed clips, so many at a time.
 
     Raises:
         InputError: the source's streams are not the model's.
     """
     check_source(model.config, source)
-    was_training = model.training
-    model.eval()
-    kept: list[str] = []
-    parts: list[VideoEmbedding] = []
-    for start in range(0, len(clip_ids), batch_size):
-        batch = list(clip_ids[start : start + batch_size])
-        video = model.encode_video(load_clips(source, model.modalities, batch))
-        some = video.available.any(1)
-        parts.append(VideoEmbedding(video.packed[some], video.available[some]))
-        kept += [clip_id for clip_id, has_stream in zip(batch, some.tolist()) if has_stream]
-    model.train(was_training)
-    packed = [part.packed for part in parts] or [torch.empty(0, model.layout.total)]
-    available = [part.available for part in parts] or [torch.empty(0, len(model.modalities), dtype=torch.bool)]
-    without = tuple(sorted(set(clip_ids) - set(kept)))
-    return Gallery(tuple(kept), VideoEmbedding(torch.cat(packed), torch.cat(available)), without)
+    parts = []
+    for start in range(0, max(1, len(clip_ids)), batch_size):
+        some = list(clip_ids[start : start + batch_size])
+        parts.append(embed_clips(model, load_prepared(model, source, some), some))
+    return Gallery(
+        tuple(clip_id for part in parts for clip_id in part.clip_ids),
+        VideoEmbedding(
+            torch.cat([part.video.packed for part in parts]), torch.cat([part.video.available for part in parts])
+        ),
+        tuple(sorted(clip_id for part in parts for clip_id in part.without_stream)),
+    )

@@ -9,8 +9,12 @@ Miech, Laptev, Sivic (arXiv 1804.02516), equations 1-3. The middle line is conte
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mee.batch_norm import JointBatchNorm
+from mee.linear import Linear
 
 
 class GatedEmbeddingUnit(nn.Module):
@@ -21,18 +25,27 @@ class GatedEmbeddingUnit(nn.Module):
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(input_dim, output_dim)
-        self.gate = nn.Linear(output_dim, output_dim)
-        self.norm = nn.BatchNorm1d(output_dim)
+        self.linear = Linear(input_dim, output_dim)
+        self.gate = Linear(output_dim, output_dim)
+        self.norm = JointBatchNorm(output_dim)
 
     def forward(self, z: Tensor) -> Tensor:
         z = self.linear(z)
-        return F.normalize(z * self._normed(self.gate(z)).sigmoid(), dim=-1)
+        return F.normalize(z * self.norm(self.gate(z)).sigmoid(), dim=-1)
 
-    def _normed(self, gate: Tensor) -> Tensor:
-        """Batch norm; a lone row has no variance, so it is normed by the running statistics instead."""
-        if self.training and gate.shape[0] < 2:
-            norm = self.norm
-            return F.batch_norm(gate, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        normed: Tensor = self.norm(gate)
-        return normed
+    @torch.no_grad()
+    def open_gate(self) -> None:
+        """Let every gate start at one half, whatever its input: the unit is then its linear map with unit length.
+
+        The scale of the norm starts at 0 and learns from there; were W2 = 0 instead, its first small step would be
+        blown up to unit variance.
+        """
+        self.norm.weight.zero_()
+        self.norm.bias.zero_()
+
+    @torch.no_grad()
+    def start_as_identity(self) -> None:
+        """Compute z0 / |z0| until training changes it; input and output must be of one size."""
+        nn.init.eye_(self.linear.weight)
+        self.linear.bias.zero_()
+        self.open_gate()

@@ -3,9 +3,14 @@
     max-margin:  1/n * sum over i != j of  [m + S_ij - S_ii]+  +  [m + S_ji - S_ii]+
     InfoNCE:     -1/2B * sum over i of  log softmax_j(S_ij / T)[i] + log softmax_j(S_ji / T)[i]
 
-Max-margin: Miech, Laptev, Sivic (arXiv 1804.02516), section 3, as the mean over the n terms that count. InfoNCE:
-van den Oord et al. (arXiv 1807.03748), equation 4, both directions, T learned. Pairs (i, j) that truly match,
-as far as any caption says, are no negatives of each other (mee.training_data).
+Max-margin: Miech, Laptev, Sivic (arXiv 1804.02516), section 3, as the mean over the n terms of negatives; their
+own code takes the mean over all 2 B^2 terms, of which the 2 B on the diagonal are the margin itself:
+
+    m / B + (B - 1) / B * (mean over the terms off the diagonal)
+
+`over_all` asks for that: its value and its gradients are the published ones. InfoNCE: van den Oord et al. (arXiv
+1807.03748), equation 4, both directions, T learned within [0.01, 1]. Pairs (i, j) that truly match, as far as any
+caption says, are no negatives of each other (mee.negatives).
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mee.config import TrainConfig
+from mee.train_config import TrainConfig
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1.0
 
@@ -23,16 +28,23 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1.0
 class MaxMarginLoss(nn.Module):
     """Bidirectional ranking loss over all negatives of a batch."""
 
-    def __init__(self, margin: float) -> None:
+    def __init__(self, margin: float, *, over_all: bool = False) -> None:
         super().__init__()
-        self.margin = margin
+        self.margin, self.over_all = margin, over_all
+
+    def figures(self) -> dict[str, float]:
+        """What it has learnt: nothing."""
+        return {}
 
     def forward(self, scores: Tensor, negative: Tensor) -> Tensor:
         """(B, B) scores, pairs on the diagonal; (B, B) bool, True where (i, j) is a negative. -> scalar."""
         right = scores.diagonal()
-        t2v = (self.margin + scores - right[:, None]).relu()[negative]
-        v2t = (self.margin + scores - right[None, :]).relu()[negative]
-        return (t2v.sum() + v2t.sum()) / max(1, len(t2v) + len(v2t))
+        t2v = (self.margin + scores - right[:, None]).relu()
+        v2t = (self.margin + scores - right[None, :]).relu()
+        total = (t2v + v2t).masked_fill(~negative, 0).sum()
+        if self.over_all:
+            return (total + 2 * len(scores) * self.margin) / (2 * len(scores) ** 2)
+        return total / (2 * negative.sum()).clamp(min=1)
 
 
 class InfoNCELoss(nn.Module):
@@ -47,6 +59,11 @@ class InfoNCELoss(nn.Module):
     def temperature(self) -> Tensor:
         """T, in [0.01, 1]."""
         return self.log_temperature.exp()
+
+    def figures(self) -> dict[str, float]:
+        """What it has learnt: the temperature."""
+        self._clamp()  # a step may have left the bounds
+        return {"temperature": float(self.temperature.detach())}
 
     @torch.no_grad()
     def _clamp(self) -> None:
@@ -65,5 +82,5 @@ class InfoNCELoss(nn.Module):
 def make_loss(config: TrainConfig) -> MaxMarginLoss | InfoNCELoss:
     """The loss that the settings name."""
     if config.loss == "max-margin":
-        return MaxMarginLoss(config.margin)
+        return MaxMarginLoss(config.margin, over_all=config.margin_mean == "all")
     return InfoNCELoss(config.temperature)

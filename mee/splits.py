@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from mee.captions import SPLITS
-from mee.config import TrainConfig
 from mee.data import FeatureSource
 from mee.errors import InputError
 from mee.pairs import Pairs, match_captions
+from mee.train_config import TrainConfig
 
 if TYPE_CHECKING:
     import pandas as pd

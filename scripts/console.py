@@ -28,10 +28,17 @@ Device = Literal["auto", "cpu", "cuda"]
 Arguments = TypeVar("Arguments")
 
 
-def parse(arguments: type[Arguments], command: str, argv: Sequence[str] | None, about: str) -> Arguments:
+def parse(
+    arguments: type[Arguments],
+    command: str,
+    argv: Sequence[str] | None,
+    about: str,
+    default: Arguments | None = None,
+) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
     options = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(arguments, prog=f"mee {command}", description=about, args=argv, config=options)
+    start = tyro.MISSING_NONPROP if default is None else default
+    return tyro.cli(arguments, prog=f"mee {command}", description=about, args=argv, config=options, default=start)
 
 
 class Command(Protocol):
@@ -48,12 +55,12 @@ def errors_as_sentences(command: Command) -> Command:
         try:
             return command(argv)
         except (InputError, FeaturesInputError) as error:
-            say(f"error: {error}")
+            complain(f"error: {error}")
         except BrokenPipeError:  # the reader of our output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             where = f": '{error.filename}'" if error.filename else ""
-            say(f"error: {error.strerror or error}{where}")
+            complain(f"error: {error.strerror or error}{where}")
         except KeyboardInterrupt:
             say("stopped; what is done is kept, the same command goes on from there")
             return INTERRUPTED
@@ -63,7 +70,13 @@ def errors_as_sentences(command: Command) -> Command:
 
 
 def say(message: str) -> None:
-    """A line for the person who waits, on stderr."""
+    """A line for the person who waits, on stderr; of several processes the first speaks for all."""
+    if os.environ.get("RANK", "0") == "0":
+        complain(message)
+
+
+def complain(message: str) -> None:
+    """A line on stderr, whichever process this is."""
     print(message, file=sys.stderr, flush=True)
 
 

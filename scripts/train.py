@@ -3,6 +3,9 @@
 example:
   mee train store/ captions.csv model/
   mee train store/ captions.parquet model/ --streams appearance audio --epochs 100 --seed 1
+  mee train store/ captions.csv model/ --text.encoder sentence-transformers/all-MiniLM-L6-v2
+  mee train store/ captions.csv model/ --preset paper --text.vectors word2vec.bin
+  accelerate launch --cpu --num_processes 2 -m scripts.train store/ captions.csv model/
 
 Captions: a table (.csv, .parquet, .jsonl) with video_id, caption and, if you like, split (train, val, test).
 Without it, --validation holds a share of the videos out. A run that was stopped goes on when it is called again.
@@ -15,18 +18,26 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from mee.config import ModelConfig, Pooling, TextConfig, TrainConfig
+from mee.config import ModelConfig
 from mee.errors import InputError
+from mee.presets import PRESETS, PresetName
+from mee.text_config import TextConfig
+from mee.train_config import TrainConfig
 from scripts.console import DONE, Device, errors_as_sentences, parse, pick_device, progress_console, say
+from scripts.experts import expert_configs
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
     from mee.model import MEE
+    from mee.pairs import Pairs
+    from mee.splits import Split
     from mee.train import Progress as RunProgress
     from mee.train import Trainer
 
@@ -35,24 +46,29 @@ if TYPE_CHECKING:
 class TrainArgs:
     """Arguments of mee train."""
 
-    store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute
+    store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute or mee import
     captions: Annotated[Positional[Path], arg(metavar="CAPTIONS")]  # table of video_id, caption[, split]
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # directory to make
+    preset: PresetName = "default"  # where the other settings start; paper: the published network and training
     streams: tuple[str, ...] = ()  # experts, in this order; default: all streams of the store
-    embed_dim: int = 512  # size of each expert's part of the joint space
-    pooling: tuple[Pooling, ...] = ("mean", "max")  # how a stream becomes one vector
+    embed_dim: int | None = None  # size of each expert's part of the joint space; default: the preset's, 512
+    pooling: tuple[str, ...] = ()  # how streams become vectors: mean, max, first, last, netvlad-K, transformer[-N]
+    expert: tuple[str, ...] = ()  # settings of one: NAME:POOLING[+POOLING][:EMBED_DIM], as audio:netvlad-16:128
+    aligned: tuple[str, ...] = ()  # experts with a text tower in their own space: NAME=HUB_ID_OR_DIRECTORY
     dropout: float = ModelConfig.dropout  # on pooled streams and on text vectors
     text: TextConfig = field(default_factory=TextConfig)
     training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    images: tuple[Path, Path] | None = None  # store and captions of still images: clips that only have a look
     partial: bool = False  # go on without captions whose video is not in the store
     overwrite: bool = False  # replace a model that is there, and forget an unfinished run
+    tensorboard: Path | None = None  # directory for TensorBoard's scalars
     device: Device = "auto"
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = parse(TrainArgs, "train", argv, __doc__ or "")
+    args = parse(TrainArgs, "train", argv, __doc__ or "", default=_preset_arguments(argv))
     work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
     from features.store import FeatureStore
@@ -64,50 +80,89 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if args.model.exists() and not (args.model / CONFIG).is_file():
         raise InputError(f"'{args.model}' is there already and is not a model; name another place")
-    if args.overwrite:
-        shutil.rmtree(work, ignore_errors=True)
-    elif args.model.exists():
+    if args.model.exists() and not args.overwrite:
         raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
     begun = time.monotonic()
     store = FeatureStore(args.store)
     split = split_pairs(read_captions(args.captions), store, args.training, partial=args.partial)
     for note in split.notes:
         say(note)
-    config = _model_config(args, store)
+    experts = expert_configs(PRESETS[args.preset], store, args)
+    config = ModelConfig(experts=experts, text=args.text, dropout=args.dropout)
     say(
         f"training on {len(split.train)} captions of {len(set(split.train.videos))} videos, "
         f"selecting on {len(split.val)} captions of {len(set(split.val.videos))}"
     )
-    trainer = Trainer(store, split.train, split.val, config, args.training, pick_device(args.device))
+    images = _images(args, split)
+    trainer = Trainer(
+        store, split.train, split.val, config, args.training, pick_device(args.device), images, args.tensorboard
+    )
     if not trainer.selects:
         say("too few validation captions to choose an epoch by: the last one will count")
+    if args.overwrite and trainer.leads:
+        shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
+    trainer.accelerator.wait_for_everyone()
     model = _run(trainer, work / "state.safetensors")
-    record = training_record(trainer, split, str(args.store.resolve()), str(args.captions.resolve()))
-    finish(model, record, args.model, work)
-    progress = trainer.progress
-    took = time.monotonic() - begun
-    say(f"best epoch {progress.best_epoch} of {progress.epoch}, {took:.1f} s; model in {args.model}")
+    if trainer.leads:
+        record = training_record(trainer, split, str(args.store.resolve()), str(args.captions.resolve()))
+        if images:
+            record |= _images_record(args, images[1], record["videos"])
+        finish(model, record, args.model, work)
+        progress = trainer.progress
+        took = time.monotonic() - begun
+        say(f"best epoch {progress.best_epoch} of {progress.epoch}, {took:.1f} s; model in {args.model}")
+    trainer.accelerator.end_training()
     return DONE
 
 
-def _model_config(args: TrainArgs, store: FeatureStore) -> ModelConfig:
-    from mee.config import ExpertConfig
+def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
+    """The preset's settings as the defaults of all flags."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    named = [value for flag, value in pairwise(arguments) if flag == "--preset"]
+    named += [argument.partition("=")[2] for argument in arguments if argument.startswith("--preset=")]
+    preset = next((known for name, known in PRESETS.items() if named and name == named[-1]), PRESETS["default"])
+    return TrainArgs(
+        store=tyro.MISSING,
+        captions=tyro.MISSING,
+        model=tyro.MISSING,
+        preset=preset.name,
+        dropout=preset.dropout,
+        text=preset.text,
+        training=preset.training,
+    )
 
-    experts = []
-    for name in args.streams or tuple(store.dims):
-        if name not in store.dims:
-            raise InputError(f"{store.name} has no stream '{name}'; it has {', '.join(store.dims)}")
-        experts.append(
-            ExpertConfig(
-                name=name,
-                input_dim=store.dims[name],
-                embed_dim=args.embed_dim,
-                pooling=args.pooling,
-                fingerprint=store.fingerprints[name],
-            )
-        )
-    return ModelConfig(experts=tuple(experts), text=args.text, dropout=args.dropout)
+
+def _images(args: TrainArgs, split: Split) -> tuple[FeatureStore, Pairs] | None:
+    """Image captions and their store."""
+    if args.images is None:
+        return None
+    from features.store import FeatureStore
+    from mee.captions import read_captions
+    from mee.images import image_pairs
+
+    store = FeatureStore(args.images[0])
+    pairs = image_pairs(read_captions(args.images[1]), store, partial=args.partial)
+    both = set(pairs.videos) & set(split.val.videos) if _same(args.images[0], args.store) else set()
+    if both:
+        raise InputError(f"{args.images[1]}: {len(both)} of the images are validated on, '{min(both)}' among them")
+    say(f"{len(pairs)} captions of {len(set(pairs.videos))} images join, as clips that only have their appearance")
+    return store, pairs
+
+
+def _images_record(args: TrainArgs, pairs: Pairs, videos: dict[str, list[str]]) -> dict[str, Any]:
+    """What training.json says of image captions; images of the same store count among the videos trained on."""
+    assert args.images
+    store, captions = args.images
+    learnt = set(pairs.videos) if _same(store, args.store) else set()
+    return {
+        "images": {"store": str(store.resolve()), "captions": str(captions.resolve()), "count": len(pairs)},
+        "videos": {**videos, "train": sorted(learnt | set(videos["train"]))},
+    }
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _run(trainer: Trainer, state: Path) -> MEE:
@@ -121,7 +176,7 @@ def _run(trainer: Trainer, state: Path) -> MEE:
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=progress_console()) as bars:
+    with Progress(*columns, console=progress_console(), disable=not trainer.leads) as bars:
         row = bars.add_task("epochs", total=trainer.config.epochs, figures="")
 
         def show(progress: RunProgress) -> None:

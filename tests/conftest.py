@@ -12,9 +12,9 @@ from hypothesis import settings
 from safetensors.torch import load_file
 
 from mee.config import ExpertConfig, ModelConfig
-from mee.text_config import TextConfig
 from mee.model import MEE
 from mee.text import TransformerEncoder
+from mee.text_config import TextConfig
 from mee.tokenizer import CaptionTokenizer
 
 settings.register_profile("mee", deadline=None, max_examples=25)  # the first torch call is slow

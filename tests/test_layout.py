@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "scripts": {"scripts", "features", "mee", "index"},
 }
 OURS = {*MAY_IMPORT, "tests"}
-HEAVY = ("torch", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow", "matplotlib")
+HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
+HEAVY += ("matplotlib", "h5py")
 SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 ALL = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
 

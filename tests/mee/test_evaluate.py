@@ -8,7 +8,7 @@ import torch
 
 import mee.evaluate
 from mee.errors import InputError
-from mee.evaluate import encode_captions, evaluate, rank_both_ways
+from mee.evaluate import embed_captions, encode_captions, evaluate, rank_both_ways
 from mee.gallery import encode_gallery
 from mee.metrics import expected_ranks, retrieval_metrics
 from mee.model import TextEmbedding, VideoEmbedding
@@ -46,7 +46,7 @@ def whole_matrix_ranks(model, gallery, pairs, scheme):
 def test_ranks_block_by_block_equal_those_of_the_whole_matrix(model, long_source, pairs, block, monkeypatch):
     monkeypatch.setattr(mee.evaluate, "BLOCK", block)
     gallery = encode_gallery(model, long_source, list(long_source.clips.index))
-    text = encode_captions(model, pairs.captions, batch_size=4)
+    text = encode_captions(model, pairs.captions)
     for scheme in schemes(model.layout):
         ranks = rank_both_ways(model, text, gallery, pairs, scheme)
         for ours, expected in zip(ranks, whole_matrix_ranks(model, gallery, pairs, scheme)):
@@ -124,10 +124,36 @@ def test_nothing_to_rank_is_refused(model, source, pairs):
             evaluate(model, encode_gallery(model, source, ids), pairs)
 
 
-def test_captions_are_encoded_in_eval_mode_and_the_mode_is_left_as_it_was(model, sentences):
+def test_captions_are_embedded_in_eval_mode_and_the_mode_is_left_as_it_was(model, sentences):
     expected = encode_captions(model, sentences)
     model.train()
-    again = encode_captions(model, sentences, batch_size=2)
+    again = embed_captions(model, sentences, model.read_text(sentences), batch_size=2)
     assert model.training
+    assert not again.packed.requires_grad
     torch.testing.assert_close(again.packed, expected.packed, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(again.logits, expected.logits, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 256])
+def test_each_sentence_is_embedded_once_so_that_the_same_words_always_tie(model, sentences, batch_size):
+    captions = [sentences[2], *sentences, sentences[0], sentences[2]]
+    read = model.read_text(list(dict.fromkeys(captions)))
+    text = embed_captions(model, captions, read, batch_size)
+    assert text.packed[[0, 0, 1]].equal(text.packed[[3, 8, 7]])
+    assert text.logits[[0, 0, 1]].equal(text.logits[[3, 8, 7]])
+    whole = model.encode_text(captions)
+    torch.testing.assert_close(text.packed, whole.packed, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(text.logits, whole.logits, atol=1e-6, rtol=1e-5)
+
+
+def test_captions_that_were_embedded_before_give_the_same_report(model, source):
+    table = pd.DataFrame({"video_id": source.clips["video"], "caption": "a dog in " + source.clips["video"]})
+    pairs, _ = match_captions(table, source, partial=False)
+    gallery = encode_gallery(model, source, pairs.gallery)
+    text = encode_captions(model, pairs.captions)
+    assert evaluate(model, gallery, pairs, text=text) == evaluate(model, gallery, pairs)
+
+
+def test_an_empty_caption_is_refused(model):
+    with pytest.raises(InputError, match="number 2 of 2"):
+        encode_captions(model, ["a dog", " "])

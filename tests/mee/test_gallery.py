@@ -1,11 +1,15 @@
 """Galleries: clips as the model sees them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mee.data import load_clips
 from mee.errors import InputError
-from mee.gallery import encode_gallery
+from mee.gallery import embed_clips, encode_gallery, load_prepared
+from mee.model import MEE
+from mee.text import TransformerEncoder
 
 
 def test_embeddings_are_the_models_in_the_order_asked_for(model, source):
@@ -47,3 +51,26 @@ def test_streams_of_another_extractor_are_refused(model, source):
     source.fingerprints["motion"] = "other"
     with pytest.raises(InputError, match="'motion' was made by another extractor"):
         encode_gallery(model, source, list(source.clips.index))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 256])
+@pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-3",), ("last", "transformer")], ids=", ".join)
+def test_streams_that_were_prepared_give_the_same_gallery(model_config, tokenizer, source, pooling, batch_size):
+    torch.manual_seed(0)
+    experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
+    model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()
+    ids = list(source.clips.index)
+    gallery = embed_clips(model, load_prepared(model, source, ids), ids, batch_size)
+    video = model.encode_video(load_clips(source, model.modalities, ids))
+    assert gallery.clip_ids == tuple(ids)
+    assert gallery.video.available.equal(video.available)
+    torch.testing.assert_close(gallery.video.packed, video.packed, atol=1e-6, rtol=1e-5)
+
+
+def test_a_gallery_of_clips_without_any_stream_is_empty(model, source):
+    for streams in source.streams.values():
+        streams.clear()
+    gallery = encode_gallery(model, source, list(source.clips.index), batch_size=5)
+    assert gallery.clip_ids == ()
+    assert gallery.without_stream == tuple(sorted(source.clips.index))
+    assert gallery.video.packed.shape == (0, model.layout.total)

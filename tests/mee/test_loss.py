@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.config import TrainConfig
 from mee.loss import InfoNCELoss, MaxMarginLoss, make_loss
+from mee.train_config import TrainConfig
 
 SEEDS = st.integers(0, 2**31)
 
@@ -32,6 +32,33 @@ def test_max_margin_equals_a_loop(seed, margin):
                 terms.append(max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
     expected = sum(terms) / len(terms) if terms else 0.0
     assert MaxMarginLoss(margin)(scores, negative).item() == pytest.approx(expected, abs=1e-12)
+
+
+@given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
+def test_max_margin_over_all_is_the_published_mean(seed, margin):
+    scores, negative = random_batch(seed)
+    scores.requires_grad_()
+    terms = []  # every caption against every clip and the reverse, its own among them; true matches cost nothing
+    for i in range(6):
+        for j in range(6):
+            counts = 1.0 if i == j or negative[i, j] else 0.0
+            terms.append(counts * max(0.0, margin + scores[i, j].item() - scores[i, i].item()))
+            counts = 1.0 if i == j or negative[j, i] else 0.0
+            terms.append(counts * max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
+    assert len(terms) == 2 * 6**2
+    loss = MaxMarginLoss(margin, over_all=True)(scores, negative)
+    assert loss.item() == pytest.approx(sum(terms) / len(terms), abs=1e-12)
+
+
+def test_both_means_have_gradients_of_one_direction():
+    scores, _ = random_batch(0)
+    negative = ~torch.eye(6, dtype=torch.bool)
+    gradients = []
+    for over_all in (False, True):
+        leaf = scores.clone().requires_grad_()
+        MaxMarginLoss(0.5, over_all=over_all)(leaf, negative).backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(gradients[1], gradients[0] * 5 / 6)
 
 
 @given(SEEDS, st.sampled_from([0.02, 0.07, 1.0]))
@@ -95,6 +122,14 @@ def test_temperature_is_clamped(start, used):
     assert InfoNCELoss(start).temperature.item() == pytest.approx(used)
 
 
+def test_the_temperature_that_is_told_is_within_its_bounds():
+    loss = InfoNCELoss(0.07)
+    with torch.no_grad():
+        loss.log_temperature.fill_(math.log(1e-5))  # where a step may lead
+    assert loss.figures() == {"temperature": pytest.approx(0.01)}
+    assert MaxMarginLoss(0.2).figures() == {}
+
+
 def test_temperature_is_learnt():
     loss = InfoNCELoss(0.07)
     loss(random_batch(0)[0].float(), ~torch.eye(6, dtype=torch.bool)).backward()
@@ -103,4 +138,7 @@ def test_temperature_is_learnt():
 
 def test_settings_name_the_loss():
     assert make_loss(TrainConfig(loss="max-margin", margin=0.3)).margin == 0.3
+    assert not make_loss(TrainConfig(loss="max-margin")).over_all
+    assert make_loss(TrainConfig(loss="max-margin", margin_mean="all")).over_all
+    assert isinstance(make_loss(TrainConfig()), InfoNCELoss)
     assert make_loss(TrainConfig(temperature=0.5)).temperature.item() == pytest.approx(0.5)

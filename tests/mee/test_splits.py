@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from mee.config import TrainConfig
 from mee.errors import InputError
 from mee.splits import pairs_by_split, split_pairs
+from mee.train_config import TrainConfig
 
 
 def table(source, splits=None):

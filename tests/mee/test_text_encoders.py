@@ -213,7 +213,7 @@ def test_a_toy_problem_is_learnt(world, make_config, model_config, name, tmp_pat
     model = trainer.run(tmp_path / "state", lambda progress: None)
     report = evaluate(model, encode_gallery(model, world[0], world[2].gallery), world[2])
     assert report.t2v["R@5"] > 70
-    losses = [epoch["loss"] for epoch in trainer.progress.history]
+    losses = [epoch["loss"] for epoch in trainer.progress.history if epoch["epoch"]]
     assert losses[-1] < 0.7 * losses[0]
 
 

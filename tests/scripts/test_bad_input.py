@@ -157,7 +157,7 @@ def test_no_model(fails, own, readers, name):
 
 
 @pytest.mark.parametrize("name", ["index", "evaluate"])
-@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "text/tokenizer.json"])
 @pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
 def test_a_damaged_model(fails, own, readers, name, file, how):
     if how == "gone":

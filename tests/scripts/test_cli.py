@@ -7,7 +7,19 @@ import pytest
 from scripts.cli import COMMANDS, main
 
 THERE = [name for name, (module, _) in COMMANDS.items() if importlib.util.find_spec(module)]
-HEAVY = ("torch", "pandas", "cv2", "av", "faiss", "numpy", "pyarrow", "skimage", "matplotlib", "h5py", "transformers")
+HEAVY = (
+    "torch",
+    "transformers",
+    "pandas",
+    "cv2",
+    "av",
+    "faiss",
+    "numpy",
+    "pyarrow",
+    "skimage",
+    "matplotlib",
+    "h5py",
+)
 ASK = f"""
 import sys
 from scripts.cli import main

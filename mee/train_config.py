@@ -1,0 +1,57 @@
+"""How the model is trained. Nothing here imports torch: command lines are made from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the model is trained."""
+
+    loss: Literal["infonce", "max-margin"] = "infonce"
+    margin: float = 0.2  # of the max-margin loss
+    margin_mean: Literal["negatives", "all"] = "negatives"  # over their terms, or over all 2 n^2 as published
+    temperature: float = 0.07  # where the learned temperature of InfoNCE starts
+    epochs: int = 60  # at most; training stops early
+    patience: int = 15  # epochs without a better validation score before it stops
+    batch_size: int = 64  # captions a step, over all processes together
+    accumulate: int = 1  # batches whose gradients are added up before a step; negatives are those of each batch
+    captions_per_video: int = 0  # captions of each video an epoch, drawn at random; 0: every caption
+    image_rate: float = 0.5  # images an epoch, one caption each, for each video: at most so many, drawn at random
+    learning_rate: float = 1e-3
+    text_learning_rate: float = 2e-5  # of the tuned layers of a pretrained text encoder
+    schedule: Literal["cosine", "exponential"] = "cosine"  # down to 0, or times `decay` after each epoch
+    decay: float = 0.95  # of the exponential schedule
+    warmup: float = 0.05  # share of all steps over which the learning rate rises
+    weight_decay: float = 0.01
+    clip_gradient: float = 1.0  # largest norm of a step's gradient; 0: any
+    stream_dropout: float = 0.1  # chance to hide a stream from a step; one always stays
+    start: Literal["auto", "random", "closed-form"] = "auto"  # auto: closed-form if the text encoder is frozen
+    shrinkage: float = 3.0  # of the closed-form start, in units of the mean variance
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    validation: float = 0.1  # share of the videos held out, where the captions name no split
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        def require(holds: bool, message: str) -> None:
+            if not holds:
+                raise ValueError(message)
+
+        require(self.epochs > 0 and self.patience > 0, "epochs and patience must be positive")
+        require(self.batch_size > 1, "batch-size must be at least 2: the others of a batch are the negatives")
+        require(self.accumulate > 0, f"accumulate must be at least 1, got {self.accumulate}")
+        require(
+            self.captions_per_video >= 0, f"captions-per-video cannot be negative, got {self.captions_per_video}"
+        )
+        require(self.image_rate >= 0, f"image-rate cannot be negative, got {self.image_rate}")
+        require(self.learning_rate > 0 and self.temperature > 0, "learning-rate and temperature must be positive")
+        require(self.text_learning_rate > 0, f"text-learning-rate must be positive, got {self.text_learning_rate}")
+        require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
+        require(self.clip_gradient >= 0, f"clip-gradient cannot be negative, got {self.clip_gradient}")
+        require(self.shrinkage > 0, f"shrinkage must be positive, got {self.shrinkage}")
+        require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
+        for name in ("stream_dropout", "warmup", "validation"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")

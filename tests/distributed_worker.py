@@ -1,0 +1,188 @@
+"""What tests/test_distributed.py starts in one, two and three processes: each leaves its figures in files.
+
+usage: python -m torch.distributed.run --standalone --nproc_per_node N distributed_worker.py OUT [STATE]
+
+OUT/steps.<process>.safetensors    loss, every gradient and every running statistic of several joint batches
+OUT/<name>.<process>.safetensors   weights at the end of a whole run
+OUT/report.<process>.json          progress, and what each process has written
+STATE                              the state of a run of another number of processes, which must be refused
+"""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+import mee.training_state
+from mee.accelerator import make_accelerator
+from mee.config import ExpertConfig, ModelConfig
+from mee.errors import InputError
+from mee.joint import process_number, processes
+from mee.loss import make_loss
+from mee.pairs import match_captions
+from mee.text_config import TextConfig
+from mee.train import Trainer
+from mee.train_config import TrainConfig
+from mee.training_data import TrainingData
+from mee.training_step import TrainingStep
+
+DIMS = {"appearance": 5, "motion": 4, "audio": 3}
+WORDS = ("red", "green", "blue", "circle", "square", "star", "drums", "rain", "dog", "moves", "stands", "turns")
+CPU = torch.device("cpu")
+RUN = TrainConfig(
+    epochs=3, batch_size=7, accumulate=2, captions_per_video=2, stream_dropout=0.2, learning_rate=3e-3, patience=9
+)
+
+
+class Source:
+    """Forty videos; the first half can be heard, some cannot be seen, and a few have nothing but motion."""
+
+    name = "made"
+    dims = DIMS
+    fingerprints = dict.fromkeys(DIMS, "made")
+
+    def __init__(self):
+        self.failed = {}
+        rng = np.random.default_rng(0)
+        names = [f"v{number:02d}.mp4" for number in range(40)]
+        self.clips = pd.DataFrame({"video": names, "start_s": 0.0, "end_s": 9.0}, index=names)
+        self.streams = {modality: {} for modality in DIMS}
+        for number, name in enumerate(names):
+            heard, seen = number < 20 and number % 7 != 3, number % 5 != 2
+            for modality, there in (("audio", heard), ("appearance", seen), ("motion", not seen or number % 2)):
+                if there:
+                    rows = rng.normal(size=(rng.integers(1, 5), DIMS[modality]))
+                    self.streams[modality][name] = rows.astype("f2")
+        rng = np.random.default_rng(1)
+        captions = [(name, " ".join(rng.choice(WORDS, 4))) for name in names for _ in range(3)]
+        self.captions = pd.DataFrame(captions, columns=["video_id", "caption"])
+
+    def read(self, modality, clip_ids):
+        return [self.streams[modality].get(clip_id) for clip_id in clip_ids]
+
+
+def model_config(dropout=0.0):
+    poolings = {"appearance": ("mean", "max"), "motion": ("netvlad-3",), "audio": ("netvlad-2", "max")}
+    experts = tuple(
+        ExpertConfig(name=name, input_dim=DIMS[name], embed_dim=6, pooling=poolings[name], fingerprint="made")
+        for name in DIMS
+    )
+    text = TextConfig(width=16, layers=1, heads=2, max_tokens=12, vocabulary=100, dropout=dropout)
+    return ModelConfig(experts=experts, text=text, dropout=dropout)
+
+
+def pairs_of(source):
+    pairs, _ = match_captions(source.captions, source, partial=False)
+    videos = sorted(set(pairs.videos))
+    return pairs.of_videos(set(videos[::5])), pairs.of_videos(set(videos) - set(videos[::5]))
+
+
+def doubled(streams):
+    """In 64 bits, so that only real differences are seen."""
+    return {
+        name: replace(s, padded=s.padded.double()) if s.padded.is_floating_point() else s
+        for name, s in streams.items()
+    }
+
+
+def steps():
+    """Joint batches of several sizes; in the first ones the first half is heard and the last one is not."""
+    source, found = Source(), {}
+    _, train = pairs_of(source)
+    losses = {
+        "infonce": TrainConfig(),
+        "margin": TrainConfig(loss="max-margin", margin=0.5),
+        "published": TrainConfig(loss="max-margin", margin=0.5, margin_mean="all"),
+    }
+    for name, config in losses.items():
+        for rows in (3, 8, 13):
+            torch.manual_seed(0)
+            data = TrainingData(source, train, list(DIMS))
+            model = mee.model.MEE.learn(model_config(), data.captions)
+            data.prepare(model)
+            accelerator = make_accelerator(CPU, config)
+            step = TrainingStep(model, make_loss(config)).double().train()
+            wrapped = accelerator.prepare(step)
+            chosen = torch.linspace(0, len(data) - 1, rows).long()
+            batch = data._batch(chosen, 0.3, torch.Generator().manual_seed(rows))
+            for turn in range(2):  # gradients of two batches are added up
+                with accelerator.no_sync(wrapped) if turn == 0 else torch.enable_grad():
+                    loss = wrapped(doubled(batch.sentences), doubled(batch.clips), batch.negative)
+                    accelerator.backward(loss)
+            place = f"{name}/{rows}"
+            found[f"{place}/loss"] = loss.detach()
+            found |= {f"{place}/gradient/{n}": p.grad for n, p in step.named_parameters()}
+            found |= {
+                f"{place}/buffer/{n}": b for n, b in step.named_buffers() if "running" in n or "batches" in n
+            }
+            found[f"{place}/clips"] = torch.stack([s.available.sum() for s in batch.clips.values()])
+    return found
+
+
+class Stopped(Exception):
+    """Raised in the middle of a run."""
+
+
+def train(state, config, dropout, stop_after=None, scalars=None):
+    source = Source()
+    validation, training = pairs_of(source)
+    trainer = Trainer(source, training, validation, model_config(dropout), config, CPU, scalars=scalars)
+
+    def on_epoch(progress):
+        if progress.epoch == stop_after:
+            raise Stopped
+
+    try:
+        trainer.run(state, on_epoch)
+    except Stopped:
+        return None
+    return trainer
+
+
+def main(out, foreign=None):
+    written = []
+    real = mee.training_state.save_file
+
+    def counted(tensors, path, metadata=None):
+        written.append(str(path))
+        real(tensors, path, metadata=metadata)
+
+    mee.training_state.save_file = counted
+    found = steps()
+    me = process_number()
+    save_file({name: tensor.contiguous() for name, tensor in found.items()}, out / f"steps.{me}.safetensors")
+    plain = train(out / "plain.state", RUN, 0.0, scalars=out / "scalars")
+    noisy = replace(RUN, mixed_precision="bf16", seed=3)
+    unbroken = train(out / "unbroken.state", noisy, 0.3)
+    train(out / "stopped.state", noisy, 0.3, stop_after=1)
+    torch.manual_seed(me)  # what happens in between has no influence
+    resumed = train(out / "stopped.state", noisy, 0.3)
+    for name, trainer in (("plain", plain), ("unbroken", unbroken), ("resumed", resumed)):
+        tensors = {key: tensor.contiguous() for key, tensor in trainer.model.state_dict().items()}
+        save_file(tensors, out / f"{name}.{me}.safetensors")
+    refused = ""
+    if foreign:
+        try:
+            train(foreign, RUN, 0.0)
+        except InputError as error:
+            refused = str(error)
+    report = {
+        "processes": processes(),
+        "leads": plain.leads,
+        "written": written,
+        "plain": asdict(plain.progress),
+        "unbroken": asdict(unbroken.progress),
+        "resumed": asdict(resumed.progress),
+        "refused": refused,
+    }
+    (out / f"report.{me}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,88 @@
+"""A toy problem to train on, and what runs and compares trainers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mee.pairs import match_captions
+from mee.train import Trainer
+from mee.train_config import TrainConfig
+
+CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
+COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
+
+
+class Stopped(Exception):
+    """Raised by a test in the middle of a run."""
+
+
+@pytest.fixture
+def world(make_source):
+    """Colours are seen, sounds are heard, and captions tell of both, or of one."""
+    videos = [f"v{number:02d}.mp4" for number in range(48)]
+    source = make_source(videos, missing=0.0)
+    rng, captions = np.random.default_rng(0), []
+    for number, video in enumerate(videos):
+        colour, sound = number % 4, number // 4 % 4
+        seen = rng.normal(size=(2, 5)) * 0.1 + 2 * np.eye(4, 5)[colour]
+        heard = rng.normal(size=(3, 3)) * 0.1 + 2 * np.eye(4, 3)[sound]
+        source.streams["appearance"][video], source.streams["audio"][video] = seen.astype("f2"), heard.astype("f2")
+        if number % 6 == 5:
+            del source.streams["audio"][video]
+        captions.append(f"something {COLOURS[colour]} with {SOUNDS[sound]}")
+    pairs, _ = match_captions(pd.DataFrame({"video_id": videos, "caption": captions}), source, partial=False)
+    return source, pairs.of_videos(set(videos[:32])), pairs.of_videos(set(videos[32:]))
+
+
+@pytest.fixture
+def stills(make_source):
+    """Ten images with two captions each, one of them a sentence of the videos."""
+    names = [f"i{number}.png" for number in range(10)]
+    source = make_source(names, missing=0.0, seed=7)
+    table = pd.DataFrame(
+        [(name, text) for name in names for text in (f"a picture of {name}", "something red with rain")],
+        columns=["video_id", "caption"],
+    )
+    return source, match_captions(table, source, partial=False)[0]
+
+
+@pytest.fixture
+def make_trainer(world, model_config):
+    """make_trainer(config, images=..., scalars=..., **changes of the model's settings)."""
+
+    def make(config=CONFIG, images=None, scalars=None, **changes):
+        settings = replace(model_config, **changes)
+        return Trainer(*world, settings, config, torch.device("cpu"), images, scalars)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run():
+    """run(trainer, state, stop_after): the model of a finished run; None if it was stopped after an epoch."""
+
+    def go(trainer, state, stop_after=None):
+        def on_epoch(progress):
+            if progress.epoch == stop_after:
+                raise Stopped
+
+        try:
+            return trainer.run(state, on_epoch)
+        except Stopped:
+            return None
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def same():
+    """same(one, other): whether two modules hold the same bits."""
+
+    def compare(one, other):
+        one, other = one.state_dict(), other.state_dict()
+        return set(one) == set(other) and all(tensor.equal(other[name]) for name, tensor in one.items())
+
+    return compare

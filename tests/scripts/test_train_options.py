@@ -1,0 +1,128 @@
+"""`mee train`: presets, experts, image captions, scalars, and what each refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mee.model import MEE
+from scripts.train import main
+
+
+@pytest.fixture
+def train(world, tmp_path):
+    def run(*extra, tiny=True, model=tmp_path / "model"):
+        settings = world.tiny if tiny else ()
+        return main([str(world.store), str(world.captions), str(model), *settings, *map(str, extra)])
+
+    run.model = tmp_path / "model"
+    return run
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """Word vectors in word2vec's text format, of some of the captions' words."""
+    rng = np.random.default_rng(0)
+    words = ["number", "moves", "up", "on", "the", "dog"]
+    lines = [f"{word} {' '.join(f'{x:.4f}' for x in rng.normal(size=7))}" for word in words]
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join([f"{len(words)} 7", *lines]) + "\n")
+    return path
+
+
+def test_the_papers_preset_trains_the_papers_network(train, vectors):
+    assert train("--preset", "paper", "--text.vectors", vectors, "--epochs", 2, "--batch-size", 4, tiny=False) == 0
+    config = MEE.from_pretrained(train.model).config
+    assert config.text.pooling == ("netvlad-32",)
+    sizes = {expert.name: (expert.pooling, expert.embed_dim) for expert in config.experts}
+    assert sizes["audio"] == (("netvlad-16",), 128)
+    assert sizes["face"] == (("mean",), 128)
+    assert sizes["appearance"][0] == ("max",)
+    record = json.loads((train.model / "training.json").read_text())["training"]
+    assert (record["loss"], record["margin_mean"], record["learning_rate"]) == ("max-margin", "all", 4e-4)
+
+
+def test_a_flag_overrides_its_preset(train):
+    code = train(
+        "--preset=paper", "--text.encoder", "recurrent", "--text.pooling", "mean", "--learning-rate", "0.01"
+    )
+    assert code == 0
+    record = json.loads((train.model / "training.json").read_text())["training"]
+    assert (record["loss"], record["learning_rate"]) == ("max-margin", 0.01)
+    assert MEE.from_pretrained(train.model).config.text.encoder == "recurrent"
+
+
+def test_the_papers_preset_asks_for_word_vectors(train, world, fails):
+    sentence = fails(main, world.store, world.captions, train.model, "--preset", "paper", alone=False)
+    assert "--text.vectors" in sentence
+
+
+def test_one_expert_is_set_by_name(train):
+    assert train("--streams", "appearance", "audio", "--expert", "audio:netvlad-3+mean:5") == 0
+    appearance, audio = MEE.from_pretrained(train.model).config.experts
+    assert (audio.pooling, audio.embed_dim) == (("netvlad-3", "mean"), 5)
+    assert (appearance.pooling, appearance.embed_dim) == (("mean", "max"), 8)
+
+
+def test_image_captions_join_training(train, world, tmp_path, capsys):
+    captions = tmp_path / "images.csv"
+    captions.write_text("video_id,caption,split\nclip9.png,four coloured fields,train\n")
+    assert train("--images", world.store, captions, "--image-rate", 1) == 0
+    record = json.loads((train.model / "training.json").read_text())
+    assert record["images"] == {"store": str(world.store), "captions": str(captions), "count": 1}
+    assert "1 captions of 1 images join" in capsys.readouterr().err
+
+
+def test_an_image_that_is_validated_or_tested_on_is_refused(train, world, tmp_path, fails):
+    captions = tmp_path / "images.csv"
+    captions.write_text("video_id,caption\nclip7.mp4,four coloured fields\n")
+    sentence = fails(
+        main, world.store, world.captions, train.model, *world.tiny, "--images", world.store, captions, alone=False
+    )
+    assert "clip7.mp4" in sentence
+
+
+def test_scalars_are_written_for_tensorboard(train, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert train("--tensorboard", tmp_path / "scalars") == 0
+    events = EventAccumulator(str(tmp_path / "scalars"))
+    events.Reload()
+    assert {"train/loss", "train/learning_rate", "validation/R@1"} <= set(events.Tags()["scalars"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        (["--expert", "smell:max"], "no expert 'smell'"),
+        (["--aligned", "appearance=/nowhere/clip"], "/nowhere/clip"),
+        (["--text.encoder", "/nowhere/bert"], "/nowhere/bert"),
+        (["--text.encoder", "word-vectors", "--text.vectors", "/nowhere/words.txt"], "/nowhere/words.txt"),
+    ],
+)
+def test_what_is_not_there_is_named(train, world, fails, extra, sentence):
+    said = fails(main, world.store, world.captions, train.model, *world.tiny, *extra, alone=False)
+    assert sentence in said
+    assert not train.model.exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_say_everything_once(world, tmp_path, pytestconfig):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    command += ["scripts.train", str(world.store), str(world.captions), str(tmp_path / "model"), *world.tiny]
+    done = subprocess.run(
+        [*command, "--device", "cpu"],
+        cwd=pytestconfig.rootpath,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("training on 12 captions") == 1
+    assert done.stderr.count("best epoch") == 1
+    assert MEE.from_pretrained(tmp_path / "model").modalities == ("appearance", "motion", "audio", "face")
+    assert not (tmp_path / "model.training").exists()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mee.batch_norm import JointBatchNorm
 
@@ -35,4 +34,7 @@ class NetVLAD(nn.Module):
         assignment = assigned.new_zeros(*real.shape, assigned.shape[1]).index_put((real,), assigned)
         clean = streams.masked_fill(~real[..., None], 0)
         residual = torch.einsum("btd,btk->bdk", clean, assignment) - assignment.sum(1)[:, None] * self.centres
-        return F.normalize(F.normalize(residual, dim=1).flatten(1), dim=1)
+        size = residual.norm(dim=1)  # (B, clusters); both normalisations are one scaling of the residuals
+        inner = size.clamp(min=1e-12)
+        whole = (size / inner).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return (residual / (inner * whole)[:, None]).flatten(1)

@@ -206,7 +206,10 @@ class Trainer:
         if scaler:
             scaler.unscale_(self.optimizer)
         learnt = [p for p in self.step.parameters() if p.requires_grad]
-        norm = float(nn.utils.clip_grad_norm_(learnt, self.config.clip_gradient or math.inf))
+        if self.config.clip_gradient:
+            norm = float(nn.utils.clip_grad_norm_(learnt, self.config.clip_gradient))
+        else:
+            norm = float(nn.utils.get_total_norm([p.grad for p in learnt if p.grad is not None]))
         if not scaler:  # which else leaves such a step out, and lowers its scale
             self._require_finite(norm, "gradient")
         self.prepared_optimizer.step()

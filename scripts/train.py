@@ -13,6 +13,7 @@ Without it, --validation holds a share of the videos out. A run that was stopped
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -69,6 +70,7 @@ class TrainArgs:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(TrainArgs, "train", argv, __doc__ or "", default=_preset_arguments(argv))
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
     work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
     from features.store import FeatureStore

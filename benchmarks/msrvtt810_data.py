@@ -32,12 +32,9 @@ class Streams810:
 
     name: str
     streams: Mapping[str, Sequence[Rows | None]]
+    dims: Mapping[str, int]
     clips: pd.DataFrame
     failed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def dims(self) -> dict[str, int]:
-        return {m: next(s.shape[1] for s in rows if s is not None) for m, rows in self.streams.items()}
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -82,9 +79,10 @@ def load(folder: Path) -> Clips810:
         with np.load(folder / f"{modality}.npz", allow_pickle=False) as file:
             parts = np.split(file["rows"], file["offsets"][1:-1])
         streams[modality] = [part if len(part) else None for part in parts]
+    dims = {m: next(s.shape[1] for s in rows if s is not None) for m, rows in streams.items()}
     table = pd.DataFrame({"video": ids, "start_s": 0.0, "end_s": 0.0}, index=pd.Index(ids, name="clip_id"))
     return Clips810(
-        Streams810(str(folder), streams, table),
+        Streams810(str(folder), streams, dims, table),
         torch.tensor([line["fold"] for line in lines]),
         tuple(line["sentence"] for line in lines),
         tuple(tuple(line["captions"]) for line in lines),

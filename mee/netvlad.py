@@ -37,4 +37,5 @@ class NetVLAD(nn.Module):
         size = residual.norm(dim=1)  # (B, clusters); both normalisations are one scaling of the residuals
         inner = size.clamp(min=1e-12)
         whole = (size / inner).norm(dim=1, keepdim=True).clamp(min=1e-12)
-        return (residual / (inner * whole)[:, None]).flatten(1)
+        scaled: Tensor = residual / (inner * whole)[:, None]
+        return scaled.flatten(1)

@@ -101,7 +101,7 @@ class Trainer:
         if config.batch_size < processes():
             raise InputError(f"batch-size {config.batch_size} is too small: {processes()} processes share a batch")
         torch.manual_seed(config.seed)
-        self.config, self.source = config, source
+        self.source = source
         self.train, self.validation, self.images = train, validation, images
         self.data = TrainingData(source, train, [expert.name for expert in model_config.experts], images)
         if not self.data.steps(config):
@@ -110,6 +110,7 @@ class Trainer:
         self.data.prepare(self.model)
         knows = informative(self.model.text_encoder)
         self.starts_closed_form = config.start == "closed-form" or (config.start == "auto" and knows)
+        self.config = config = config.settled(closed_form=self.starts_closed_form)
         if self.starts_closed_form:
             start_closed_form(self.model, self.data, config)
         self.loss = make_loss(config)

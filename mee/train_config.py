@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -14,13 +14,13 @@ class TrainConfig:
     margin: float = 0.2  # of the max-margin loss
     margin_mean: Literal["negatives", "all"] = "negatives"  # over their terms, or over all 2 n^2 as published
     temperature: float = 0.07  # where the learned temperature of InfoNCE starts
-    epochs: int = 60  # at most; training stops early
+    epochs: int = 0  # at most; training stops early; 0: 60, or 5 from a closed-form start
     patience: int = 15  # epochs without a better validation score before it stops
     batch_size: int = 64  # captions a step, over all processes together
     accumulate: int = 1  # batches whose gradients are added up before a step; negatives are those of each batch
     captions_per_video: int = 0  # captions of each video an epoch, drawn at random; 0: every caption
     image_rate: float = 0.5  # images an epoch, one caption each, for each video: at most so many, drawn at random
-    learning_rate: float = 1e-3
+    learning_rate: float = 0.0  # 0: 1e-3, or 3e-5 from a closed-form start
     text_learning_rate: float = 2e-5  # of the tuned layers of a pretrained text encoder
     schedule: Literal["cosine", "exponential"] = "cosine"  # down to 0, or times `decay` after each epoch
     decay: float = 0.95  # of the exponential schedule
@@ -39,14 +39,16 @@ class TrainConfig:
             if not holds:
                 raise ValueError(message)
 
-        require(self.epochs > 0 and self.patience > 0, "epochs and patience must be positive")
+        require(self.epochs >= 0, f"epochs cannot be negative, got {self.epochs}")
+        require(self.patience > 0, f"patience must be positive, got {self.patience}")
         require(self.batch_size > 1, "batch-size must be at least 2: the others of a batch are the negatives")
         require(self.accumulate > 0, f"accumulate must be at least 1, got {self.accumulate}")
         require(
             self.captions_per_video >= 0, f"captions-per-video cannot be negative, got {self.captions_per_video}"
         )
         require(self.image_rate >= 0, f"image-rate cannot be negative, got {self.image_rate}")
-        require(self.learning_rate > 0 and self.temperature > 0, "learning-rate and temperature must be positive")
+        require(self.learning_rate >= 0, f"learning-rate cannot be negative, got {self.learning_rate}")
+        require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
         require(self.text_learning_rate > 0, f"text-learning-rate must be positive, got {self.text_learning_rate}")
         require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
         require(self.clip_gradient >= 0, f"clip-gradient cannot be negative, got {self.clip_gradient}")
@@ -55,3 +57,8 @@ class TrainConfig:
         for name in ("stream_dropout", "warmup", "validation"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")
+
+    def settled(self, *, closed_form: bool) -> TrainConfig:
+        """With what was left open said: a closed-form start needs few small steps, a random one many large ones."""
+        epochs, rate = (5, 3e-5) if closed_form else (60, 1e-3)
+        return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)

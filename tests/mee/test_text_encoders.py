@@ -145,7 +145,9 @@ def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model
 def test_one_step_changes_exactly_what_learns(make_model, name):
     model = make_model(name).train()
     before = {key: tensor.clone() for key, tensor in model.text_encoder.state_dict().items()}
-    optimizer = make_optimiser(model, torch.nn.Module(), TrainConfig(weight_decay=0.0, text_learning_rate=1e-3))
+    optimizer = make_optimiser(
+        model, torch.nn.Module(), TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3)
+    )
     text = model.encode_text(SENTENCES)
     (text.packed * torch.randn_like(text.packed)).sum().add(text.logits.square().sum()).backward()
     optimizer.step()

@@ -78,7 +78,14 @@ def test_half_precision_needs_a_gpu():
 @pytest.mark.parametrize("loss", ["infonce", "max-margin"])
 def test_accumulated_batches_give_their_mean_gradient(make_trainer, loss):
     config = TrainConfig(
-        loss=loss, batch_size=8, accumulate=3, clip_gradient=0.0, epochs=5, warmup=0, weight_decay=0.1
+        loss=loss,
+        learning_rate=1e-3,
+        batch_size=8,
+        accumulate=3,
+        clip_gradient=0.0,
+        epochs=5,
+        warmup=0,
+        weight_decay=0.1,
     )
     trainer = make_trainer(config, dropout=0.0)
     trainer.model.text_encoder.dropout = 0.0

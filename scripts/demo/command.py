@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scripts.demo.captions import Caption
 
 # A small world and little text: small spaces, a high rate, few epochs.
-TRAINING = "--embed-dim 128 --text.width 128 --loss max-margin --epochs 8 --batch-size 32 --learning-rate 2e-3"
+TRAINING = "--embed-dim 128 --text.width 128 --loss max-margin --epochs 12 --batch-size 32 --learning-rate 2e-3"
 ASKED = (("audio",), ("motion",), ("appearance",), ("face",), ("appearance", "motion"))  # what the five speak of
 MADE = ("store", "model", "model.training", "index", "answers.png")
 

@@ -49,7 +49,8 @@ class Manifest:
         path = directory / NAME
         if not path.is_file():
             raise InputError(
-                f"no feature store at '{directory}'; make one with: mee precompute VIDEOS {directory}, or mee import"
+                f"no feature store at '{directory}'; make one with: mee precompute VIDEOS {directory} "
+                f"(or mee import {directory} STREAM=FILE)"
             )
         try:
             content = json.loads(path.read_text())

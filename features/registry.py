@@ -20,7 +20,7 @@ EXTRACTORS = {
 }
 
 
-RESERVED = frozenset(("parts", "writers", "imports", "written_at", "shard", *ROW))  # names that the store uses itself
+RESERVED = frozenset(("parts", "writers", "imports", "written_at", "shard", *ROW))  # names the store itself uses
 
 
 def known_extractors() -> dict[str, str]:

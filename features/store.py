@@ -75,7 +75,7 @@ class FeatureStore:
         """Videos that cannot be used, each with the reason."""
         rows = self._rows.drop(index=self.clips.index)
         failed = _failed(rows)
-        unfinished = "not all of its streams are there yet: run mee precompute again, or mee import what is missing"
+        unfinished = "not all of its streams are there: run mee precompute again, or mee import what is missing"
         return {
             **dict.fromkeys(rows.loc[~failed, "video"], unfinished),
             **dict(zip(rows.loc[failed, "video"], rows.loc[failed, "note"])),

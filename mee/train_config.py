@@ -59,6 +59,6 @@ class TrainConfig:
             require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")
 
     def settled(self, *, closed_form: bool) -> TrainConfig:
-        """With what was left open said: a closed-form start needs few small steps, a random one many large ones."""
+        """What was left open, said: a closed-form start needs few small steps, a random one many large ones."""
         epochs, rate = (5, 3e-5) if closed_form else (60, 1e-3)
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)

@@ -130,7 +130,7 @@ def test_a_store_of_another_extractor(fails, own, readers, name):
         assert "'appearance' was made by another extractor" in error
         assert "--streams appearance --overwrite" in error
     else:  # the clips have no rows of the new extractor yet
-        assert "not all of its streams are extracted yet" in error
+        assert "not all of its streams are there" in error
     assert not (own.place / "new").exists()
 
 
@@ -244,7 +244,7 @@ def test_a_stdin_that_is_no_text(fails, world, monkeypatch):
         (precompute, ["v", "s", "--reader", "magic"], "'magic'"),
         (precompute, ["v", "s", "--workers", "0"], "workers must be at least 1"),
         (precompute, ["v", "s", "--streams", "audio", "audio"], "streams must be named, each once"),
-        (train, ["s", "c", "m", "--epochs", "0"], "epochs and patience must be positive"),
+        (train, ["s", "c", "m", "--epochs", "-1"], "epochs cannot be negative"),
         (train, ["s", "c", "m", "--text.width", "10"], "width 10 must divide"),
         (evaluate, ["s", "c", "m", "--split", "train"], "'train'"),
     ],

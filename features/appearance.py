@@ -128,4 +128,4 @@ class AppearanceExtractor(Extractor):
         frames = clip.frames.get(self.need)
         if frames is None or len(frames.pixels) == 0:
             return None
-        return np.stack([describe_frame(image) for image in frames.pixels])
+        return Stream(np.stack([describe_frame(image) for image in frames.pixels]), frames.times)

@@ -98,4 +98,9 @@ class AudioExtractor(Extractor):
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row each half second; None only where the clip has no sound track."""
-        return [describe_sound(clip.sound[self.need]) if self.need in clip.sound else None for clip in clips]
+        return [self._stream(clip) if self.need in clip.sound else None for clip in clips]
+
+    def _stream(self, clip: Clip) -> Stream:
+        rows = describe_sound(clip.sound[self.need])
+        middles = clip.span.start_s + 0.5 + np.arange(len(rows)) * _STEP / FRAMES_A_SECOND
+        return Stream(rows, middles)

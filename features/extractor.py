@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from features.clip import Clip, Need
 
-Stream = NDArray[np.float32]  # (T, D); a clip that does not have the modality has None instead
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One modality of one clip over time; a clip that does not have the modality has None instead."""
+
+    rows: NDArray[np.float32]  # (T, D), T at least 1
+    times: NDArray[np.float64]  # (T,) seconds, the middle of what each row tells of; several rows may share one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +46,7 @@ class Extractor(ABC):
 
     modality: ClassVar[str]
     version: ClassVar[int]
+    shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
 
     @property
     @abstractmethod
@@ -53,7 +60,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
-        """One (T, D) stream a clip, T at least 1; None where the clip does not have the modality."""
+        """One stream a clip; None where the clip does not have the modality."""
 
     @property
     def parameters(self) -> Mapping[str, Any]:

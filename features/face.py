@@ -121,4 +121,5 @@ class FaceExtractor(Extractor):
             return None
         found = confirmed([faces_of(image) for image in frames.pixels])
         rows = [describe_face(image, face) for image, faces in zip(frames.pixels, found) for face in faces]
-        return np.stack(rows) if rows else None
+        times = np.repeat(frames.times, [len(faces) for faces in found])
+        return Stream(np.stack(rows), times) if rows else None

@@ -151,8 +151,6 @@ class MotionExtractor(Extractor):
         if frames is None or len(frames.pixels) < 2:
             return None
         grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in frames.pixels]
-        rows = [
-            describe_pair(grey[first], grey[second], float(frames.times[second] - frames.times[first]))
-            for first, second in self.need.windows(len(grey))
-        ]
-        return np.stack(rows)
+        times, pairs = frames.times, self.need.windows(len(grey))
+        rows = [describe_pair(grey[a], grey[b], float(times[b] - times[a])) for a, b in pairs]
+        return Stream(np.stack(rows), times[pairs].mean(axis=1))

@@ -100,11 +100,11 @@ def _record(clip: Clip, streams: Sequence[str], extractors: Sequence[Extractor],
 
 def _stream(stream: str, extractor: Extractor, clip: Clip) -> Float16Stream | None:
     """One stream as it is stored, checked against what its extractor promises."""
-    (rows,) = extractor.extract([clip])
-    if rows is None:
+    (made,) = extractor.extract([clip])
+    if made is None:
         return None
     with np.errstate(over="ignore"):
-        stored = rows.astype(np.float16)
+        stored = made.rows.astype(np.float16)
     if stored.ndim != 2 or stored.shape[1] != extractor.dim or len(stored) == 0 or not np.isfinite(stored).all():
         raise MediaError(
             f"its {stream} extractor gave no (T, {extractor.dim}) finite numbers at {clip.span.clip_id}"

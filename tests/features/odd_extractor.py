@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from features.clip import FrameNeed
-from features.extractor import Extractor
+from features.extractor import Extractor, Stream
 
 
 class Odd(Extractor):
@@ -19,7 +19,11 @@ class Odd(Extractor):
     needs = (FrameNeed(fps=2, size=16),)
 
     def extract(self, clips):
-        return [self._extract(clip) for clip in clips]
+        return [self._stream(clip) for clip in clips]
+
+    def _stream(self, clip):
+        rows = self._extract(clip)
+        return None if rows is None else Stream(rows, clip.frames[self.needs[0]].times[: len(rows)])
 
     def _extract(self, clip):
         match clip.span.video.split("-")[0]:

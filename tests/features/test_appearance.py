@@ -75,4 +75,4 @@ def test_a_still_image_has_one_row():
         frames={extractor.need: frames},
     )
     (stream,) = extractor.extract([clip])
-    assert stream.shape == (1, extractor.dim)
+    assert stream.rows.shape == (1, extractor.dim)

@@ -61,8 +61,8 @@ def test_noise_is_flat_and_higher_is_higher():
 )
 def test_windows_cover_every_sample_and_silence_is_present(samples, rows):
     (stream,) = AudioExtractor().extract([clip_of(np.zeros(samples, np.float32))])
-    assert stream.shape == (rows, 212)
-    np.testing.assert_array_equal(stream, 0)
+    assert stream.rows.shape == (rows, 212)
+    np.testing.assert_array_equal(stream.rows, 0)
 
 
 def test_no_track_is_missing():

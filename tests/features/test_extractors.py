@@ -38,13 +38,17 @@ def test_streams_keep_the_contract(name):
     assert streams[1] is None
     again = [make_extractor(name).extract([clip])[0] for clip in (first, second)]
     for stream, alone in zip(streams[::2], again):
-        np.testing.assert_array_equal(stream, alone)  # batch = one by one, and the same every time
-        assert stream.dtype == np.float32
-        assert stream.ndim == 2
-        assert stream.shape[1] == extractor.dim
-        assert np.isfinite(stream).all()
-        assert 0.1 < np.abs(stream).max() < 8
-        np.testing.assert_allclose(stream.astype(np.float16), stream, atol=4e-3)
+        rows = stream.rows
+        np.testing.assert_array_equal(rows, alone.rows)  # batch = one by one, and the same every time
+        assert rows.dtype == np.float32
+        assert rows.ndim == 2
+        assert rows.shape[1] == extractor.dim
+        assert np.isfinite(rows).all()
+        assert 0.1 < np.abs(rows).max() < 8
+        np.testing.assert_allclose(rows.astype(np.float16), rows, atol=4e-3)
+        assert stream.times.shape == (len(rows),)
+        assert (np.diff(stream.times) >= 0).all()
+        assert 0 <= stream.times[0] <= stream.times[-1] <= 2
     assert extractor.extract([]) == []
     assert extractor.fingerprint.dim == extractor.dim
     assert len(extractor.fingerprint.digest) == 12

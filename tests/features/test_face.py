@@ -31,8 +31,9 @@ def test_one_row_a_face(portrait):
     still, found_once, none = FaceExtractor().extract(
         [clip_of(portrait), clip_of(plain, portrait), clip_of(plain)]
     )
-    assert still.shape == (1, 1267)
-    np.testing.assert_array_equal(found_once, still)  # beyond doubt, so one frame of two is enough
+    assert still.rows.shape == (1, 1267)
+    np.testing.assert_array_equal(found_once.rows, still.rows)  # beyond doubt, so one frame of two is enough
+    assert (still.times, found_once.times) == ([0.0], [1.0])
     assert none is None
 
 

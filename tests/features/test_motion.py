@@ -99,11 +99,12 @@ def clip_of(frames: np.ndarray) -> Clip:
 def test_one_frame_has_no_motion_and_a_still_video_has():
     one, still = MotionExtractor().extract([clip_of(seen()[None]), clip_of(np.stack([seen()] * 3))])
     assert one is None
-    assert still.shape == (2, 240)
-    cells = still[:, CELLS].reshape(2, 9, 25)
+    assert still.rows.shape == (2, 240)
+    assert still.times == pytest.approx([1 / 12, 3 / 12])
+    cells = still.rows[:, CELLS].reshape(2, 9, 25)
     np.testing.assert_array_equal(cells[..., 8], 1)
     np.testing.assert_array_equal(cells[..., :8], 0)
-    np.testing.assert_array_equal(still[:, 225:], 0)
+    np.testing.assert_array_equal(still.rows[:, 225:], 0)
 
 
 def test_flow_does_not_depend_on_the_number_of_threads():

@@ -1,0 +1,1 @@
+"""Streams made by pretrained models, through transformers and OpenCV."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from features.source_facts import SourceFacts
+
 OK, DEGRADED, NO_PICTURE, NO_SOUND = "ok", "degraded", "no picture", "no sound"
 FAILED, TIMED_OUT = "failed", "timed out"
 
@@ -36,10 +38,16 @@ class FrameNeed:
         return start_s + np.arange(count) / self.fps
 
     def windows(self, count: int) -> NDArray[np.intp]:
-        """(W, window) positions among ``count`` frames; a clip too short for one repeats its last frame."""
+        """(W, window) positions among ``count`` frames; a clip too short for one repeats its last frame.
+
+        Where windows that are ``stride`` apart leave the last frames out, one more ends with the clip.
+        """
         if count == 0:
             return np.empty((0, self.window), dtype=np.intp)
-        starts = np.arange(0, max(1, count - self.window + 1), self.stride)
+        last = max(0, count - self.window)
+        starts = np.arange(0, last + 1, self.stride)
+        if starts[-1] + self.window < count:
+            starts = np.append(starts, last)
         windows: NDArray[np.intp] = np.minimum(starts[:, None] + np.arange(self.window), count - 1)
         return windows
 
@@ -86,3 +94,4 @@ class Clip:
     sound: Mapping[SoundNeed, NDArray[np.float32]] = field(default_factory=dict)  # (N,) in [-1, 1]
     verdict: str = OK
     note: str = ""  # what the verdict rests on: "3 bad packets", "9.2 of 60.0 s could be decoded"
+    source: SourceFacts | None = None  # the whole file

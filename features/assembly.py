@@ -42,11 +42,13 @@ def assemble(
         sound: None where no sound is asked for, or the file has none.
         reader: name of the reader, for files of which no pictures are read.
     """
+    source = facts.source
     for span in spans:
         frames = pictures.read(span) if pictures is not None else {}
         waves = sound.read(span) if sound is not None else {}
         if _is_gone(facts, span, pictures, frames):
             continue
+        served = [pictures.note] if pictures is not None and pictures.note else []
         notes = [*_bad_packets(pictures, sound), *_faults(facts, span, pictures, sound, spans[-1])]
         yield Clip(
             span=span,
@@ -54,7 +56,8 @@ def assemble(
             frames=frames,
             sound=waves,
             verdict=DEGRADED if notes else _track_verdict(facts, span, waves, sound is not None),
-            note="; ".join(notes),
+            note="; ".join([*notes, *served]),
+            source=source,
         )
 
 

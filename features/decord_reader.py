@@ -2,7 +2,7 @@
 
 decord is fast when every frame is wanted, but returns wrong frames in silence, or never returns, outside
 what ``objection`` lets through; damage that its decoder conceals it does not tell, where PyAV counts it.
-Sound always comes through PyAV. decord has to be imported before cv2.
+Sound always comes through PyAV.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,24 +22,25 @@ from features.clip import Clip, FrameNeed, Frames, Need, Span
 from features.cutting import Cutting
 from features.errors import InputError
 from features.frame_picker import on_display
-from features.frame_size import upright_size
+from features.limits import DEFAULT_LIMITS, Limits
+from features.orientation import Orientation
 from features.pictures import Pictures, wanted_times
 from features.probe import MediaFacts, PictureFacts, probe
-from features.pyav_reader import PyavPictures, PyavReader
+from features.pyav_reader import PyavPictures, PyavReader, shape_of
 from features.reader import Reader
 from features.sound_track import SoundTrack
 
 log = logging.getLogger(__name__)
 
 CONTAINERS = frozenset(("mov", "mp4", "matroska", "webm", "avi"))
-CODECS = frozenset(("h264", "mpeg4", "vp8", "libvpx", "vp9", "libvpx-vp9"))
+CODECS = frozenset(("h264", "mpeg4", "vp8", "vp9"))
 SQUARE = 0.01  # a pixel this close to square counts as square
 SAME_S = 2e-3  # decord keeps times in single precision
 BATCH = 32  # frames decoded at once, so that full-length batches do not lie in memory twice
 
 
 def import_decord() -> Any:
-    """The decord package, quiet.
+    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png.
 
     Raises:
         InputError: it is not installed.
@@ -60,8 +62,9 @@ def objection(facts: MediaFacts) -> str:
         f"container {facts.container}": CONTAINERS.isdisjoint(facts.container.split(",")),
         f"codec {picture.codec}": picture.codec not in CODECS,
         f"pixels {picture.pixel_format}": picture.pixel_format != "yuv420p",
-        "rotation": picture.rotation != 0,
+        "a picture stored turned or mirrored": picture.orientation != Orientation(),
         "pixels that are not square": abs(picture.aspect - 1) > SQUARE,
+        "open groups of pictures": picture.leading > 0,
         "an edit list that trims": picture.trimmed,
         "damaged packets": picture.corrupt > 0 or _falls_short(facts),
         "pictures before the first that can be decoded": bool((np.diff(picture.times) <= 0).any()),
@@ -76,26 +79,27 @@ def _falls_short(facts: MediaFacts) -> bool:
 class DecordPictures(Pictures):
     """A video track decoded by decord, and by PyAV from where decord gives up."""
 
-    def __init__(self, path: Path, facts: PictureFacts, needs: Sequence[FrameNeed], origin_s: float) -> None:
-        """``origin_s``: time 0 on the file's own clock.
-
-        Raises:
-            ValueError: decord cannot open the file, or sees other frames than its packets tell.
-        """
-        self._path, self._facts, self._needs, self._origin = path, facts, tuple(needs), origin_s
+    def __init__(self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> None:
+        """``picture``: of these facts. Raises ValueError, with the reason, where decord is not to be trusted."""
+        self._path, self._file, self._facts, self._needs = path, facts, picture, tuple(needs)
         self._instead: PyavPictures | None = None
         decord = import_decord()
-        self._error: type[Exception] = decord.DECORDError
+        self._errors: tuple[type[Exception], ...] = (
+            decord.DECORDError,
+            decord.DECORDLimitReachedError,
+            RuntimeError,
+        )
         height, width = self._shape(max(need.size for need in needs))
         try:
             self._video = decord.VideoReader(str(path), decord.cpu(0), width, height, 1, 1)
             stamps = self._video.get_frame_timestamp(range(len(self._video)))[:, 0]
-        except (self._error, RuntimeError, AssertionError) as error:
+        except (*self._errors, AssertionError) as error:
             raise ValueError("decord cannot open it") from error
-        if len(stamps) != len(facts.times):
-            raise ValueError(f"decord sees {len(stamps)} frames, there are {len(facts.times)}")
-        apart = np.abs(np.sort(stamps) - stamps.min() - facts.times)
-        if (apart > SAME_S + 1e-6 * facts.times).any():
+        times = picture.times
+        if len(stamps) != len(times):
+            raise ValueError(f"decord sees {len(stamps)} frames, there are {len(times)}")
+        apart = np.abs(np.sort(stamps) - stamps.min() - times)
+        if (apart > SAME_S + 1e-6 * times).any():
             raise ValueError("decord sees frames at other times than the packets tell")
 
     @property
@@ -108,6 +112,11 @@ class DecordPictures(Pictures):
         """Until when pictures are on display, seconds."""
         return self._facts.end_s if self._instead is None else self._instead.end_s
 
+    @property
+    def note(self) -> str:
+        """Why PyAV reads from here on; empty while decord does."""
+        return "" if self._instead is None else self._instead.note
+
     def take_bad_packets(self) -> int:
         """How many packets could not be decoded since the last call."""
         return 0 if self._instead is None else self._instead.take_bad_packets()
@@ -117,9 +126,10 @@ class DecordPictures(Pictures):
         if self._instead is None:
             try:
                 return self._read(span)
-            except (self._error, RuntimeError) as error:
+            except self._errors as error:
                 log.info("decord gives up on %s at %.1f s: %s", self._path, span.start_s, error)
-                self._instead = PyavPictures(self._path, self._facts, self._needs, self._origin)
+                note = f"decord gave up at {span.start_s:.1f} s"
+                self._instead = PyavPictures(self._path, self._file, self._facts, self._needs, note=note)
         return self._instead.read(span)
 
     def _read(self, span: Span) -> Mapping[FrameNeed, Frames]:
@@ -154,15 +164,12 @@ class DecordPictures(Pictures):
                 pixels[need][low:high] = by_size[need.size]
 
     def _shape(self, size: int) -> tuple[int, int]:
-        facts = self._facts
-        return upright_size(facts.width, facts.height, facts.aspect, facts.rotation, size)
+        return shape_of(self._facts, size)
 
 
 def _shrunk(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     if frame.shape[:2] == (height, width):
         return frame
-    import cv2  # here, after decord
-
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -175,16 +182,18 @@ class DecordReader(Reader):
         """Raises InputError where decord is not installed."""
         import_decord()
 
-    def read(self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting) -> Iterator[Clip]:
+    def read(
+        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
+    ) -> Iterator[Clip]:
         """Clips one at a time, as soon as they are decoded; raises MediaError before the first."""
-        facts = probe(path)
+        facts = probe(path, limits)
         frame_needs, sound_needs = split(needs)
         pictures: Pictures | None = None
         sound = None
         if facts.picture is not None and frame_needs:
             pictures = _pictures(path, facts, facts.picture, frame_needs)
         if facts.sound is not None and sound_needs:
-            sound = SoundTrack(path, sound_needs, facts.origin_s)
+            sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
         yield from assemble(facts, cutting.spans(video, facts.held), pictures, sound, PyavReader.name)
 
 
@@ -192,8 +201,7 @@ def _pictures(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Seque
     reason = objection(facts)
     if not reason:
         try:
-            return DecordPictures(path, picture, needs, facts.origin_s)
+            return DecordPictures(path, facts, picture, needs)
         except ValueError as error:
             reason = str(error)
-    log.info("%s is read by PyAV, not by decord: %s", path, reason)
-    return PyavPictures(path, picture, needs, facts.origin_s)
+    return PyavPictures(path, facts, picture, needs, note=f"not read by decord: {reason}")

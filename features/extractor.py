@@ -58,6 +58,13 @@ class Extractor(ABC):
     def needs(self) -> tuple[Need, ...]:
         """What a reader has to decode for this extractor."""
 
+    def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
+        """Get ready now what `extract` would load at its first call, so that faults show before any file is read.
+
+        Raises:
+            InputError: what the extractor needs is not there, or cannot be used.
+        """
+
     @abstractmethod
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One stream a clip; None where the clip does not have the modality."""

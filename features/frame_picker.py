@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EPSILON_S = 1e-4  # a frame due at t counts as on display at t in spite of rounding; 1 ms stamps stay apart
+ANEW_S = 1.0  # a clock that falls back further has started anew
 
 Picture = TypeVar("Picture")
 
@@ -25,8 +26,9 @@ def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArr
 def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterator[tuple[float, Picture]]:
     """Frames in display order with times that never fall.
 
-    A frame without a time, or one that steps back behind its forerunners, follows the frame before by
-    ``step`` seconds; a lone frame that jumps ahead of its follower is put halfway between its neighbours.
+    A frame without a time, or from where the clock has started anew, follows the frame before by ``step``
+    seconds; one that steps back a little, by half of that, so that those after it fall into place again. A lone
+    frame that jumps ahead of its follower is put halfway between its neighbours.
     """
     before: float | None = None
     held: tuple[float, Picture] | None = None
@@ -39,7 +41,7 @@ def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterat
             if before is not None and time > before:
                 held = ((before + time) / 2, held[1])
             else:
-                time = held[0] + step
+                time = held[0] + (step if held[0] - time > ANEW_S else step / 2)
         yield held
         before, held = held[0], (time, picture)
     if held is not None:

@@ -18,9 +18,11 @@ from features.clip import Clip, FrameNeed, Frames, Need, Span
 from features.cutting import Cutting
 from features.errors import MediaError
 from features.frame_size import upright_size
-from features.image_size import image_size
-from features.media_file import MAX_PIXELS
+from features.image_size import image_kind, image_size
+from features.limits import DEFAULT_LIMITS, Limits
+from features.media_file import check_file
 from features.reader import Reader
+from features.source_facts import SourceFacts
 
 
 class ImageReader(Reader):
@@ -28,31 +30,37 @@ class ImageReader(Reader):
 
     name: ClassVar[str] = "image"
 
-    def read(self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting) -> Iterator[Clip]:
+    def read(
+        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
+    ) -> Iterator[Clip]:
         """The one clip; a need for windows of frames, or for sound, has no entry in it."""
-        image = decode_image(path)
+        data = _content(path)
+        image = decode_image(data, limits)
         wanted = dict.fromkeys(need for need in needs if isinstance(need, FrameNeed) and need.window == 1)
         by_size = {size: _scaled(image, size) for size in {need.size for need in wanted}}
         frames = {need: Frames(pixels=by_size[need.size][None], times=np.zeros(1)) for need in wanted}
         span = Span(clip_id=video, video=video, start_s=0.0, end_s=0.0)
-        yield Clip(span=span, reader=self.name, frames=frames)
+        height, width = image.shape[:2]
+        source = SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=image_kind(data))
+        yield Clip(span=span, reader=self.name, frames=frames, source=source)
 
 
-def decode_image(path: Path) -> NDArray[np.uint8]:
+def _content(path: Path) -> bytes:
+    """The file's bytes; raises MediaError."""
+    check_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MediaError("it cannot be read: " + (error.strerror or "unknown error").lower()) from error
+
+
+def decode_image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
     """(H, W, 3) RGB, upright.
 
     Raises:
-        MediaError: no such file, no image, damaged, or larger than 100 megapixels.
+        MediaError: no image, damaged, or larger than the limits allow.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise MediaError("it cannot be read: " + (error.strerror or "unknown error").lower()) from error
-    if not data:
-        raise MediaError("the file is empty (0 bytes)")
-    width, height = image_size(data)
-    if width * height > MAX_PIXELS:
-        raise MediaError(f"the image is too large: {width} x {height} pixels")
+    limits.check_pixels(*image_size(data))
     stored = np.frombuffer(data, np.uint8)
     try:
         image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED)
@@ -60,6 +68,8 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
             return _on_white(image)
         image = cv2.imdecode(stored, cv2.IMREAD_COLOR)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
         raise MediaError("damaged: the image cannot be decoded") from error
     if image is None:
         raise MediaError("damaged: the image cannot be decoded")
@@ -74,7 +84,7 @@ def _on_white(image: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _scaled(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    height, width = upright_size(image.shape[1], image.shape[0], 1.0, 0, size)
+    height, width = upright_size(image.shape[1], image.shape[0], 1.0, False, size)
     shrinks = height * width < image.shape[0] * image.shape[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)

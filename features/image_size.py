@@ -17,17 +17,22 @@ def image_size(data: bytes) -> tuple[int, int]:
         MediaError: it is none of these, or its header is damaged.
     """
     try:
-        if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            width, height = struct.unpack_from(">II", data, 16)
-        elif data.startswith(b"\xff\xd8"):
-            width, height = _jpeg(data)
-        elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            width, height = _webp(data)
-        else:
+        kind = image_kind(data)
+        if not kind:
             raise MediaError("not a jpg, png or webp image")
+        width, height = {"png": _png, "jpeg": _jpeg, "webp": _webp}[kind](data)
     except (struct.error, IndexError) as error:
         raise MediaError("cut short or damaged: the image has no size") from error
     return width, height
+
+
+def image_kind(data: bytes) -> str:
+    """ "jpeg", "png" or "webp"; empty for anything else."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8"):
+        return "jpeg"
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
@@ -43,6 +48,11 @@ def _jpeg(data: bytes) -> tuple[int, int]:
             place += 2
         else:
             place += 2 + int(struct.unpack_from(">H", data, place + 2)[0])
+
+
+def _png(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
 
 
 def _webp(data: bytes) -> tuple[int, int]:

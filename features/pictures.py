@@ -21,6 +21,11 @@ class Pictures(ABC):
     def served_by(self) -> str:
         """Name of the reader that decodes."""
 
+    @property
+    @abstractmethod
+    def note(self) -> str:
+        """Why not the reader that was asked for decodes; empty where it does. It is no fault of the file."""
+
     @abstractmethod
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         """Frames of one span; spans come in order of time. No entry where no frame is on display."""

@@ -1,4 +1,4 @@
-"""What a file holds: container, tracks, rotation, and when each packet is shown or heard.
+"""What a file holds: container, tracks, orientation, and when each packet is shown or heard.
 
 The packets are walked once without decoding them, so that clips can be cut before the first frame is
 decoded, and cut alike whichever reader and streams are asked for; durations in headers are not believed.
@@ -7,7 +7,9 @@ Only the first picture is decoded (without one, the first sound): its time is ti
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +23,24 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.media_file import MAX_PIXELS, not_media, only, open_media, packet_time, packets, start_decoder, track
+from features.frame_size import square_size
+from features.limits import DEFAULT_LIMITS, Limits
+from features.media_file import (
+    frame_time,
+    in_seconds,
+    in_stored_order,
+    not_media,
+    only,
+    open_media,
+    packet_time,
+    packets,
+    start_decoder,
+    track,
+    tracks,
+)
+from features.orientation import Orientation, orientation
+from features.source_facts import SourceFacts
+from features.timeline import Timeline
 
 LONGEST_HOLD_S = 30.0  # a picture is believed to stay on display this long, whatever the file says
 UNSAID_S = 0.5  # a packet of sound that does not say how long it lasts goes on to the next, up to this
@@ -34,14 +53,17 @@ class PictureFacts:
 
     codec: str
     pixel_format: str
-    width: int  # stored pixels, before rotation
+    width: int  # stored pixels, before the picture is turned upright
     height: int
     aspect: float  # width over height of one pixel
-    rotation: int  # degrees counterclockwise that make the picture upright: 0, 90, 180, 270
+    orientation: Orientation
+    rate: float | None  # pictures a second, in the mean
     step: float  # usual seconds from one picture to the next
     times: NDArray[np.float64]  # (N,) seconds, ascending, of all packets that are shown
     end_s: float
     trimmed: bool  # an edit list hides some packets
+    spaced: bool  # every picture says when it is shown, each at a time of its own
+    leading: int  # pictures stored after a key picture, but shown before it: groups are open
     corrupt: int  # packets that the container itself calls damaged or incomplete
 
 
@@ -68,7 +90,32 @@ class MediaFacts:
     sound: SoundFacts | None
     declared_s: float | None  # duration by the header
     extent_s: float  # duration by the packets that are really there
+    timeline: Timeline
+    limits: Limits
     fault: str = ""  # a track that is there but cannot be decoded
+
+    @property
+    def source(self) -> SourceFacts:
+        """What the store records of the file."""
+        picture, sound, size = self.picture, self.sound, None
+        if picture is not None:
+            size = square_size(picture.width, picture.height, picture.aspect, picture.orientation.transposed)
+        return SourceFacts(
+            file_seconds=round(float(self.held[:, 1].max()), 3),
+            width=None if size is None else round(size[1]),
+            height=None if size is None else round(size[0]),
+            fps=None if picture is None else picture.rate,
+            video_codec=None if picture is None else picture.codec,
+            audio_codec=None if sound is None else sound.codec,
+            audio_rate=None if sound is None else sound.rate,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """How long anything is shown or heard, gaps left out."""
+        held = self.held[np.argsort(self.held[:, 0])]
+        before = np.append(0.0, np.maximum.accumulate(held[:-1, 1]))
+        return float(np.maximum(held[:, 1] - np.maximum(held[:, 0], before), 0.0).sum())
 
     @property
     def held(self) -> NDArray[np.float64]:
@@ -89,98 +136,126 @@ class MediaFacts:
 class _Walk:
     """Packet times of the tracks, and the first picture (or first sound) on the way."""
 
-    def __init__(self, container: InputContainer, video: Stream | None, audio: Stream | None) -> None:
+    def __init__(
+        self, container: InputContainer, video: Stream | None, audio: Stream | None, limits: Limits
+    ) -> None:
+        self.timeline = Timeline(container)
+        self.numbered = in_stored_order(container)
         self.stamps: dict[int, list[tuple[float, float]]] = {}
         self.first: dict[int, Any] = {}
-        self.discarded = self.corrupt = 0
+        self.discarded = self.corrupt = self.untimed = self.leading = 0
+        self._key_time = -math.inf
         streams = [stream for stream in (video, audio) if stream is not None]
         for stream in streams:
             self.stamps[stream.index] = []
+        seconds = dict.fromkeys(self.stamps, 0.0)
+        bases = {stream.index: stream.time_base or Fraction(1) for stream in streams}
+        shown = video.index if video is not None else -1
         for packet in packets(container, *streams):
+            self.timeline.learn(packet)
             self._decode_first(packet)
             if packet.size:
-                self._note(packet, packet.stream is video)
+                base = bases[packet.stream_index]
+                lasts = in_seconds(packet.duration or 0, base)
+                self._note(packet, base, packet.stream_index == shown, lasts)
+                seconds[packet.stream_index] += min(lasts, LONGEST_HOLD_S)
+                limits.check_seconds(seconds[packet.stream_index])  # at once: the walk itself may take long
 
     def _decode_first(self, packet: av.Packet[Any]) -> None:
-        if packet.stream_index in self.first:
+        """Of each track, but of the sound only as long as there is no picture: then nobody asks for it."""
+        if packet.stream_index in self.first or (self.first and packet.stream.type == "audio"):
             return
         try:
             decoded = packet.decode()
+        except MemoryError:
+            raise
         except (av.FFmpegError, ValueError):
             return
         if decoded:
             self.first[packet.stream_index] = decoded[0]
 
-    def _note(self, packet: av.Packet[Any], is_picture: bool) -> None:
+    def _note(self, packet: av.Packet[Any], base: Fraction, is_picture: bool, lasts: float) -> None:
         if is_picture:
             self.corrupt += packet.is_corrupt
             self.discarded += packet.is_discard
-        time = packet_time(packet)
+            self.untimed += packet.pts is None
+        time = packet_time(packet, base, self.numbered and is_picture)
+        if time is not None and is_picture:
+            if packet.is_keyframe:
+                self._key_time = time
+            self.leading += time < self._key_time
         if time is not None and not packet.is_discard:
-            self.stamps[packet.stream_index].append((time, float((packet.duration or 0) * packet.time_base)))
+            self.stamps[packet.stream_index].append((time, lasts))
 
 
-def probe(path: Path) -> MediaFacts:
+def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
     """Find out what a file holds.
 
     Raises:
         MediaError: it cannot be opened, holds neither pictures nor sound that can be decoded, or
-            its pictures are larger than 100 megapixels.
+            exceeds the limits.
     """
     with open_media(path) as container:
         video, audio = track(container, "video"), track(container, "audio")
         if video is None and audio is None:
+            if tracks(container, "video") or tracks(container, "audio"):
+                raise MediaError("there is no decoder for the pictures and the sound in it")
             raise not_media(path, "it holds neither pictures nor sound")
-        if isinstance(video, VideoStream) and video.width * video.height > MAX_PIXELS:
-            raise MediaError(f"its pictures are too large: {video.width} x {video.height} pixels")
+        if isinstance(video, VideoStream):
+            limits.check_pixels(video.width, video.height)
         only(container, *(stream for stream in (video, audio) if stream is not None))
         for stream in (video, audio):
             if isinstance(stream, VideoStream | AudioStream):
-                start_decoder(stream)
-        walk = _Walk(container, video, audio)
+                start_decoder(stream, limits)
+        walk = _Walk(container, video, audio, limits)
         shown = video is not None and video.index in walk.first
         if not shown and (audio is None or audio.index not in walk.first):
             raise MediaError("damaged: neither pictures nor sound in it can be decoded")
         main = video if shown else audio
         assert main is not None
-        origin = _time_of(walk.first[main.index], main)
+        origin = frame_time(walk.first[main.index], container)
         if origin is None:
             origin = min((time for time, _ in walk.stamps[main.index]), default=0.0)
         stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
         picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
-        return MediaFacts(
+        facts = MediaFacts(
             container=container.format.name,
             origin_s=origin,
             picture=picture,
             sound=_sound_facts(cast("AudioStream", audio), walk, origin) if audio is not None else None,
             declared_s=container.duration / av.time_base if container.duration else None,
             extent_s=max((t + d for t, d in stamps), default=0.0) - min((t for t, _ in stamps), default=0.0),
-            fault="the picture track cannot be decoded" if video is not None and not shown else "",
+            timeline=walk.timeline,
+            limits=limits,
+            fault="the picture track cannot be decoded" if tracks(container, "video") and not shown else "",
         )
-
-
-def _time_of(frame: Any, stream: Stream) -> float | None:
-    stamp = frame.pts if frame.pts is not None else frame.dts
-    return None if stamp is None or stream.time_base is None else float(stamp * stream.time_base)
+    limits.check_seconds(facts.seconds)
+    return facts
 
 
 def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFacts:
     frame: VideoFrame = walk.first[stream.index]
     rate = stream.average_rate or stream.guessed_rate
-    step = float(1 / rate) if rate and 0.1 <= rate <= 1000 else 0.04
-    stamps = sorted(walk.stamps[stream.index]) or [(origin, 0.0)]
+    per_second = float(rate) if rate and 0.1 <= rate <= 1000 else None
+    step = 1 / per_second if per_second else 0.04
+    stamps = sorted(walk.stamps[stream.index]) or [(origin + n * step, step) for n in range(max(walk.untimed, 1))]
+    if walk.numbered:
+        origin = stamps[0][0]  # the first picture comes out some packets after its own
     times = np.maximum(np.array([time for time, _ in stamps]) - origin, 0.0)
     aspect = float(stream.sample_aspect_ratio or 1)
     return PictureFacts(
-        codec=stream.codec_context.name,
+        codec=stream.codec_context.codec.canonical_name,
         pixel_format=frame.format.name,
         width=frame.width,
         height=frame.height,
         aspect=aspect if 0.05 < aspect < 20 else 1.0,
-        rotation=round(frame.rotation / 90) * 90 % 360,
+        orientation=orientation(frame),
+        rate=per_second,
         step=step,
         times=times,
         end_s=float(times[-1]) + min(stamps[-1][1] or step, LONGEST_HOLD_S),
+        spaced=not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all()),
+        leading=walk.leading,
         trimmed=walk.discarded > 0,
         corrupt=walk.corrupt,
     )
@@ -195,4 +270,4 @@ def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts 
     held = np.maximum(np.stack([starts, ends], axis=1), 0.0)[ends > 0]
     if len(held) == 0:
         return None
-    return SoundFacts(codec=stream.codec_context.name, rate=stream.rate, held=held)
+    return SoundFacts(codec=stream.codec_context.codec.canonical_name, rate=stream.rate, held=held)

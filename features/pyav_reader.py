@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from features.assembly import assemble, split
 from features.clip import Clip, FrameNeed, Frames, Need, Span
 from features.cutting import Cutting
-from features.frame_picker import FramePicker, steady
+from features.frame_picker import FramePicker, on_display, steady
 from features.frame_size import upright_size
+from features.limits import DEFAULT_LIMITS, Limits
 from features.media_file import Decoder
+from features.orientation import orientation
 from features.pictures import Pictures, wanted_times
-from features.probe import PictureFacts, probe
+from features.probe import MediaFacts, PictureFacts, probe
 from features.reader import Reader
 from features.sound_track import SoundTrack
 
@@ -30,12 +33,18 @@ BROKE_OFF_S = 0.5  # pictures that end this much before their packets do were no
 class PyavPictures(Pictures):
     """A video track decoded by PyAV; a frame asked for twice at one size is converted once."""
 
-    def __init__(self, path: Path, facts: PictureFacts, needs: Sequence[FrameNeed], origin_s: float) -> None:
-        """``origin_s``: time 0 on the file's own clock. Raises MediaError as Decoder does."""
-        self._facts, self._needs = facts, tuple(needs)
-        self._decoder: Decoder[VideoFrame] = Decoder(path, "video")
-        timed = ((None if t is None else t - origin_s, frame) for t, frame in self._decoder.frames())
-        self._picker = FramePicker(steady(timed, facts.step))
+    def __init__(
+        self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed], note: str = ""
+    ) -> None:
+        """``picture``: of these facts; ``note``: why no other reader serves. Raises MediaError as Decoder does."""
+        self._origin, self._planned_until = facts.origin_s, -math.inf
+        self._scalers: dict[int, VideoReformatter] = {}
+        self._displayed: set[float] = set()
+        self._facts, self._needs, self._note = picture, tuple(needs), note
+        self._decoder: Decoder[VideoFrame] = Decoder(path, "video", facts.timeline, facts.limits)
+        decoded = self._decoder.frames(self._needless)
+        timed = ((None if t is None else t - facts.origin_s, frame) for t, frame in decoded)
+        self._picker = FramePicker(steady(timed, picture.step))
         self._converted: tuple[VideoFrame | None, dict[int, NDArray[np.uint8]]] = (None, {})
         self._taken = 0
 
@@ -43,6 +52,11 @@ class PyavPictures(Pictures):
     def served_by(self) -> str:
         """Always "pyav"."""
         return PyavReader.name
+
+    @property
+    def note(self) -> str:
+        """Why this reader serves instead of another; empty where it was asked for."""
+        return self._note
 
     @property
     def end_s(self) -> float:
@@ -60,6 +74,7 @@ class PyavPictures(Pictures):
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         """Frames of one span, decoded on the way."""
         wanted = wanted_times(self._needs, span, self.end_s)
+        self._plan(span, wanted)
         pixels = {need: self._room(need, len(times)) for need, times in wanted.items()}
         filled = dict.fromkeys(wanted, 0)
         order = sorted((time, place) for place, need in enumerate(wanted) for time in wanted[need].tolist())
@@ -78,32 +93,49 @@ class PyavPictures(Pictures):
             if count
         }
 
+    def _plan(self, span: Span, wanted: Mapping[FrameNeed, NDArray[np.float64]]) -> None:
+        """Note at which times the pictures stand that are displayed at wanted times, so that others can be spared.
+
+        Where the file does not tell the times for certain, none is spared.
+        """
+        if not self._facts.spaced or self._facts.corrupt:
+            return
+        times = self._facts.times
+        picked = [times[on_display(times, want)] for want in wanted.values()]
+        self._displayed = {float(times[-1])}.union(*(part.tolist() for part in picked))
+        self._planned_until = span.end_s
+
+    def _needless(self, time: float | None) -> bool:
+        if time is None or self._decoder.bad_packets:  # on display is then what is left of the picture before
+            return False
+        return time - self._origin < self._planned_until and time - self._origin not in self._displayed
+
     def _room(self, need: FrameNeed, count: int) -> NDArray[np.uint8]:
-        facts = self._facts
-        height, width = upright_size(facts.width, facts.height, facts.aspect, facts.rotation, need.size)
-        return np.empty((count, height, width, 3), dtype=np.uint8)
+        return np.empty((count, *shape_of(self._facts, need.size), 3), dtype=np.uint8)
 
     def _convert(self, picture: VideoFrame, size: int) -> NDArray[np.uint8]:
         if self._converted[0] is not picture:
             self._converted = (picture, {})
         done = self._converted[1]
         if size not in done:
-            done[size] = upright(picture, self._facts, size)
+            scaler = self._scalers.setdefault(size, VideoReformatter())
+            done[size] = upright(picture, self._facts, size, scaler)
         return done[size]
 
 
-def upright(picture: VideoFrame, facts: PictureFacts, size: int) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of one frame, scaled by swscale and then turned upright."""
-    turns = round(picture.rotation / 90) % 4
-    height, width = upright_size(facts.width, facts.height, facts.aspect, facts.rotation, size)
-    small = picture.reformat(
-        width=height if turns % 2 else width,
-        height=width if turns % 2 else height,
-        format="rgb24",
-        interpolation=_SCALING,
-        threads=1,
-    )
-    return np.rot90(small.to_ndarray(), turns).astype(np.uint8, copy=False)
+def shape_of(facts: PictureFacts, size: int) -> tuple[int, int]:
+    """Height and width of a track's pictures, upright and scaled to a short side of ``size``."""
+    return upright_size(facts.width, facts.height, facts.aspect, facts.orientation.transposed, size)
+
+
+def upright(picture: VideoFrame, facts: PictureFacts, size: int, scaler: VideoReformatter) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB of one frame, scaled by swscale and then turned upright; a scaler serves one size."""
+    height, width = shape_of(facts, size)
+    stored = orientation(picture)
+    if stored.transposed:
+        height, width = width, height
+    small = scaler.reformat(picture, width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1)
+    return stored.upright(small.to_ndarray().astype(np.uint8, copy=False))
 
 
 class PyavReader(Reader):
@@ -111,13 +143,15 @@ class PyavReader(Reader):
 
     name: ClassVar[str] = "pyav"
 
-    def read(self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting) -> Iterator[Clip]:
+    def read(
+        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
+    ) -> Iterator[Clip]:
         """Clips one at a time, as soon as they are decoded; raises MediaError before the first."""
-        facts = probe(path)
+        facts = probe(path, limits)
         frame_needs, sound_needs = split(needs)
         pictures = sound = None
         if facts.picture is not None and frame_needs:
-            pictures = PyavPictures(path, facts.picture, frame_needs, facts.origin_s)
+            pictures = PyavPictures(path, facts, facts.picture, frame_needs)
         if facts.sound is not None and sound_needs:
-            sound = SoundTrack(path, sound_needs, facts.origin_s)
+            sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
         yield from assemble(facts, cutting.spans(video, facts.held), pictures, sound, self.name)

@@ -11,6 +11,7 @@ from typing import ClassVar
 from features.clip import Clip, Need
 from features.cutting import Cutting
 from features.errors import InputError
+from features.limits import DEFAULT_LIMITS, Limits
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
 _VIDEO = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "wmv", "flv", "3gp", "ogv")
@@ -25,7 +26,9 @@ class Reader(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def read(self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting) -> Iterator[Clip]:
+    def read(
+        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
+    ) -> Iterator[Clip]:
         """Clips in order of time; memory holds one clip, however long the file.
 
         Args:
@@ -33,9 +36,10 @@ class Reader(ABC):
             video: its path below the library's folder, with forward slashes; clip ids start with it.
             needs: what the extractors want; equal needs are met once.
             cutting: how long clips are.
+            limits: how long and how large the file may be.
 
         Raises:
-            MediaError: before the first clip, where the file cannot be read at all.
+            MediaError: before the first clip, where the file cannot be read at all or exceeds the limits.
         """
 
 

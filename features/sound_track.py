@@ -6,6 +6,7 @@ dropped: sound never shifts against the pictures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from features.clip import SoundNeed, Span
 from features.media_file import Decoder
+from features.timeline import Timeline
 
 JITTER_S = 0.015  # stamps this far off still continue the sound before; one lost AAC packet is 21 ms
+FILTER = 512  # samples of the file, more than the resampler takes into one of its own
 AHEAD_S = 0.25  # decoded beyond a span's end, for what the resampler holds back
 
 Wave = NDArray[np.float32]
@@ -30,13 +33,23 @@ class _Line:
         self.rate = rate
         self._resampler: AudioResampler | None = None
         self._position = 0
+        self._audible = 0  # the position at which the sound that was begun last is first heard
         self._pieces: list[tuple[int, Wave]] = []
 
-    def begin(self, time: float) -> None:
-        """End the sound so far and go on at ``time`` seconds."""
+    def begin(self, time: float, first: AudioFrame) -> None:
+        """End the sound so far and go on at ``time`` seconds with a frame like ``first``.
+
+        The resampler is given silence beforehand, so that its first sample falls on one of this rate's.
+        """
         self.end()
         self._resampler = AudioResampler(format="flt", layout="mono", rate=self.rate)
-        self._position = round(time * self.rate)
+        start, stored = round(time * first.sample_rate), first.sample_rate
+        unit = stored // math.gcd(stored, self.rate)  # in which samples of both rates coincide
+        silence = start % unit + unit * math.ceil(FILTER / unit) if start else 0
+        self._position = (start - silence) * self.rate // stored
+        self._audible = start * self.rate // stored
+        if silence:
+            self.add(_silence(silence, first))
 
     def add(self, frame: AudioFrame | None) -> None:
         """Resample one frame; None flushes what the resampler holds back."""
@@ -44,7 +57,9 @@ class _Line:
             return
         for piece in self._resampler.resample(frame):
             samples = piece.to_ndarray().reshape(-1).astype(np.float32)
-            self._pieces.append((self._position, samples))
+            early = min(max(self._audible - self._position, 0), len(samples))
+            if early < len(samples):
+                self._pieces.append((self._position + early, samples[early:]))
             self._position += len(samples)
 
     def end(self) -> None:
@@ -69,12 +84,22 @@ class _Line:
         return np.clip(wave, -1.0, 1.0, out=wave) if heard else None
 
 
+def _silence(count: int, like: AudioFrame) -> AudioFrame:
+    frame = AudioFrame(format=like.format.name, layout=like.layout.name, samples=count)
+    for plane in frame.planes:
+        plane.update((b"\x80" if like.format.bits == 8 else b"\0") * plane.buffer_size)
+    frame.sample_rate, frame.time_base = like.sample_rate, like.time_base
+    return frame
+
+
 class SoundTrack:
     """Decodes a file's sound once, forward, for several rates."""
 
-    def __init__(self, path: Path, needs: Sequence[SoundNeed], origin_s: float) -> None:
-        """``origin_s``: time 0 on the file's own clock. Raises MediaError as Decoder does."""
-        self._decoder: Decoder[AudioFrame] = Decoder(path, "audio")
+    def __init__(
+        self, path: Path, needs: Sequence[SoundNeed], origin_s: float, timeline: Timeline | None = None
+    ) -> None:
+        """``origin_s``: time 0 on the file's own clock, or on ``timeline``. Raises MediaError as Decoder does."""
+        self._decoder: Decoder[AudioFrame] = Decoder(path, "audio", timeline)
         self._frames: Iterator[tuple[float | None, AudioFrame]] = self._decoder.frames()
         self._lines = {need: _Line(need.rate) for need in needs}
         self._origin = origin_s
@@ -116,7 +141,7 @@ class SoundTrack:
             time = due  # small jitter must not pile up unseen: the next stamp is compared with this clock
         for line in self._lines.values():
             if anew:
-                line.begin(time)
+                line.begin(time, frame)
             line.add(frame)
         self._format = kind
         self._until = time + frame.samples / frame.sample_rate

@@ -6,9 +6,9 @@
     xclip        num_frames, 8       2          projected (by default): its MIT over the frames' projections;
                                                 pooled: mean of all frames' patch tokens' last states
 
-Windows follow one another without overlap (stride= says otherwise), and the last ends with the clip; a clip shorter
-than a window repeats its last frame; a still image or a single frame has no motion. A VideoMAE that was fine-tuned to classify has a norm over
-the mean, which is applied.
+Windows follow one another without overlap (stride= says otherwise), and the last ends with the clip; a clip
+shorter than a window repeats its last frame; a still image or a single frame has no motion. A VideoMAE that was
+fine-tuned to classify has a norm over the mean, which is applied.
 
 VideoMAE: Tong et al., arXiv 2203.12602. V-JEPA 2: Assran et al., arXiv 2506.09985. X-CLIP: Ni et al., arXiv
 2208.02816.

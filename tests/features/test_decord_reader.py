@@ -1,12 +1,14 @@
 """decord: the same frames as PyAV inside its guard, PyAV outside."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 
-from features.clip import FrameNeed, SoundNeed
+from features.clip import NO_SOUND, FrameNeed, SoundNeed
 from features.cutting import Cutting
 from features.errors import InputError
 from features.reader import open_reader
@@ -124,3 +126,93 @@ def test_not_installed(tmp_path, monkeypatch):
         open_reader("decord", tmp_path / "a.mp4")
     with pytest.raises(InputError, match="no reader is called 'fast'; there are pyav, decord"):
         open_reader("fast", tmp_path / "a.mp4")
+
+
+def test_a_fallback_says_why(tmp_path, media):
+    """It is no fault of the file: the verdict stays."""
+    path = media.write(tmp_path / "a.mp4", [media.plain(n) for n in range(6)], codec="libx265")
+    ours, theirs = both(path)
+    assert (ours[0].note, theirs[0].note) == ("", "not read by decord: codec hevc")
+    assert theirs[0].verdict == ours[0].verdict == NO_SOUND
+
+
+H264 = "-c:v libx264 -preset medium -x264-params keyint=12:bframes=3:open-gop=1:log-level=0"
+CLOSED = H264.replace("open-gop=1", "open-gop=0")
+VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
+JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
+HEVC = "-c:v libx265 -preset fast -x265-params log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1"
+WITHIN = {
+    "a.mp4": (CLOSED, {}),
+    "a.mkv": (CLOSED, {}),
+    "late.mp4": (CLOSED + " -output_ts_offset 3.3", {}),
+    "jumpy.mkv": (CLOSED + JUMPY, {}),
+    "ntsc.mp4": (CLOSED, {"rate": "30000/1001"}),
+    "fast.mkv": (CLOSED, {"rate": "120"}),
+    "interlaced.mp4": (CLOSED + ":tff=1 -flags +ildct+ilme", {}),
+    "a.webm": (VP9, {}),
+    "vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {}),
+    "a.avi": ("-c:v mpeg4 -q:v 3", {}),
+    "a_mpeg4.mp4": ("-c:v mpeg4 -q:v 3", {}),
+}
+OUTSIDE = {
+    "a.ts": (H264, {}, "container mpegts"),
+    "a.flv": (H264, {}, "container flv"),
+    "hevc.mkv": (HEVC, {}, "codec hevc"),
+    "av1.mkv": ("-c:v libsvtav1 -preset 10 -svtav1-params lp=1", {}, "codec av1"),
+    "mpeg2.mkv": ("-c:v mpeg2video", {}, "codec mpeg2video"),
+    "deep.mp4": (H264, {"pixels": "yuv420p10le"}, "pixels yuv420p10le"),
+    "wide.mp4": (H264 + " -vf setsar=4/3", {}, "pixels that are not square"),
+    "open.mp4": (H264, {}, "open groups of pictures"),
+    "open.mkv": (H264, {}, "open groups of pictures"),
+    "bframes.mp4": ("-c:v mpeg4 -q:v 3 -bf 2", {}, "open groups of pictures"),
+}
+
+
+def shown(ffmpeg, path, name):
+    need = FrameNeed(fps=17.3, size=96)
+    (clip,) = open_reader(name, path).read(path, "v", (need,), Cutting(clip_seconds=100))
+    return clip, clip.frames[need].times, ffmpeg.numbers(clip.frames[need].pixels)
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_frame_for_frame_within_the_guard(tmp_path, ffmpeg, name):
+    how, settings = WITHIN[name]
+    path = ffmpeg.make(tmp_path / name, how, **settings)
+    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
+    assert (theirs[0].reader, theirs[0].note) == ("decord", "")
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    assert ours[2] == theirs[2]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_is_outside_the_guard_falls_back(tmp_path, ffmpeg, name):
+    how, settings, reason = OUTSIDE[name]
+    path = ffmpeg.make(tmp_path / name, how, **settings)
+    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
+    assert (theirs[0].reader, theirs[0].note) == ("pyav", f"not read by decord: {reason}")
+    assert ours[2] == theirs[2]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("turn", ["-ss 0.7", "-display_rotation 90", "-display_hflip"])
+def test_what_is_cut_or_turned_falls_back(tmp_path, ffmpeg, turn, suffix):
+    path = ffmpeg.copy(ffmpeg.make(tmp_path / "whole.mp4", H264), tmp_path / f"a.{suffix}", turn)
+    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
+    assert ours[2] == theirs[2]
+    if (suffix, turn) != ("mkv", "-display_hflip"):  # matroska keeps rotations only
+        assert theirs[0].reader == "pyav"
+        assert theirs[0].note.startswith("not read by decord: ")
+
+
+def test_png_images_beside_decord(tmp_path, ffmpeg):
+    """In a fresh process: decord brings a zlib of its own, which OpenCV must not meet."""
+    path = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
+    code = (
+        "import pathlib; from features.decord_reader import import_decord; import_decord();"
+        "from features.reader import open_reader; from features.clip import FrameNeed;"
+        "from features.cutting import Cutting;"
+        f"p = pathlib.Path({str(path)!r});"
+        "print(len(list(open_reader('decord', p).read(p, 'v', (FrameNeed(fps=1, size=32),), Cutting()))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr

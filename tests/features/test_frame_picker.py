@@ -35,7 +35,9 @@ def test_missing_times_follow_the_frame_before():
 
 
 def test_times_never_fall():
-    restarted = steady(iter([(0.0, 0), (0.1, 1), (0.2, 2), (0.0, 3), (0.1, 4)]), 0.1)
-    assert [round(time, 6) for time, _ in restarted] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    restarted = steady(iter([(5.0, 0), (5.1, 1), (5.2, 2), (0.0, 3), (0.1, 4)]), 0.1)
+    assert [round(time, 6) for time, _ in restarted] == [5.0, 5.1, 5.2, 5.3, 5.4]
+    stepped = steady(iter([(0.0, 0), (0.1, 1), (0.2, 2), (0.08, 3), (0.18, 4), (0.28, 5), (0.38, 6)]), 0.1)
+    assert [round(time, 6) for time, _ in stepped] == [0.0, 0.1, 0.2, 0.25, 0.265, 0.28, 0.38]
     lone_jump = steady(iter([(0.0, 0), (900.0, 1), (0.2, 2), (0.3, 3)]), 0.1)
     assert [round(time, 6) for time, _ in lone_jump] == [0.0, 0.1, 0.2, 0.3]

@@ -87,7 +87,7 @@ def test_what_is_no_image_says_so(tmp_path):
         "empty.jpg": "the file is empty \\(0 bytes\\)",
         "text.jpg": "not a jpg, png or webp",
         "cut.png": "cut short or damaged",
-        "giant.png": "too large: 50000 x 50000",
+        "giant.png": "too large: 50000 x 50000 pixels, more than 100 megapixels",
         "missing.png": "no such file",
     }.items():
         with pytest.raises(MediaError, match=words):

@@ -3,6 +3,7 @@
 import pytest
 
 from features.errors import MediaError
+from features.limits import Limits
 from features.media_file import Decoder
 from features.probe import probe
 
@@ -51,10 +52,12 @@ def test_nothing_in_it_can_be_decoded(tmp_path, media):
     assert reason(path) == "damaged: neither pictures nor sound in it can be decoded"
 
 
-def test_giant_pictures_are_refused(tmp_path, media, monkeypatch):
+def test_giant_pictures_are_refused(tmp_path, media):
     path = media.write(tmp_path / "a.mp4", [media.plain(0)])
-    monkeypatch.setattr("features.probe.MAX_PIXELS", 64 * 48 - 1)
-    assert reason(path) == "its pictures are too large: 64 x 48 pixels"
+    with pytest.raises(
+        MediaError, match=r"too large: 64 x 48 pixels, more than 0.003 megapixels \(--max-megapixels\)"
+    ):
+        probe(path, Limits(max_megapixels=0.003))
 
 
 def test_missing_track(tmp_path, media):

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from features.orientation import Orientation
 from features.probe import probe
 
 
@@ -12,7 +13,8 @@ def test_tracks_and_durations(tmp_path, media):
     frames = [media.plain(n) for n in range(15)]
     facts = probe(media.write(tmp_path / "a.mp4", frames, sounds=[(0.0, media.tone(2))], rotation=90))
     assert (facts.picture.codec, facts.picture.width, facts.picture.height) == ("h264", 64, 48)
-    assert (facts.picture.rotation, facts.picture.aspect, facts.picture.trimmed) == (90, 1.0, False)
+    assert (facts.picture.aspect, facts.picture.trimmed) == (1.0, False)
+    assert facts.picture.orientation == Orientation(transposed=True, bottom_up=True)
     np.testing.assert_allclose(facts.picture.times, np.arange(15) / 10, atol=1e-6)
     assert facts.picture.end_s == pytest.approx(1.5, abs=0.01)
     assert facts.held[:, 1].max() == facts.picture.end_s  # half a second more of sound counts for nothing

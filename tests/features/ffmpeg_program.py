@@ -1,0 +1,103 @@
+"""The ffmpeg program as the reference: it writes files of every kind, and tells what they show and sound like.
+
+Frame n shows n in binary, eight columns of light or dark in its upper third, over a texture that moves.
+"""
+
+import hashlib
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+
+SIZE = (160, 96)
+EXACT = "area+accurate_rnd+full_chroma_int+bitexact"  # the way our reader scales
+
+
+def run(*words, given: bytes | None = None) -> bytes:
+    """What the program writes to stdout."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y", *map(str, words)]
+    done = subprocess.run(command, input=given, stdin=None if given else subprocess.DEVNULL, capture_output=True)
+    run.said = done.stderr.decode(errors="replace")
+    return done.stdout
+
+
+def there(path: Path) -> Path:
+    """The file that was just written; what the program said, where it was not."""
+    assert path.exists(), run.said
+    assert path.stat().st_size, run.said
+    return path
+
+
+def numbered(count: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """(N, H, W) grey."""
+    width, height = size
+    texture = np.random.default_rng(0).integers(60, 200, (height // 8 + 2, width // 8 + 40)).astype(np.uint8)
+    texture = np.kron(texture, np.ones((8, 8), np.uint8))
+    frames = np.stack([texture[:height, 2 * (n % 100) : 2 * (n % 100) + width] for n in range(count)])
+    for number, frame in enumerate(frames):
+        for bit in range(8):
+            frame[: height // 3, bit * width // 8 : (bit + 1) * width // 8] = 225 if number >> bit & 1 else 30
+    return frames
+
+
+def numbers(pixels: np.ndarray) -> list[int]:
+    """(T, H, W, 3) upright -> the number that each frame shows."""
+    grey = pixels.astype(float).mean(-1)
+    height, width = grey.shape[1:]
+    places = [slice(bit * width // 8 + width // 32, (bit + 1) * width // 8 - width // 32) for bit in range(8)]
+    shown = [[frame[height // 12 : height // 4, place].mean() > 127 for place in places] for frame in grey]
+    return [sum(int(light) << bit for bit, light in enumerate(row)) for row in shown]
+
+
+def make(path: Path, how: str, count: int = 50, size: tuple[int, int] = SIZE, rate: str = "25", pixels="yuv420p"):
+    """Write `count` numbered frames; `how` holds the program's own words."""
+    raw = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{size[0]}x{size[1]}", "-r", rate, "-i", "-"]
+    run(*raw, "-threads", "1", "-pix_fmt", pixels, *how.split(), path, given=numbered(count, size).tobytes())
+    return there(path)
+
+
+def copy(source: Path, target: Path, before: str = "", after: str = "") -> Path:
+    """The same packets in another file; words before and after the input."""
+    run(*before.split(), "-i", source, "-c", "copy", *after.split(), target)
+    return there(target)
+
+
+def decoded(path: Path) -> list[tuple[float, str]]:
+    """Time in the file's own seconds, and the digest of the planes, of every picture that the program decodes."""
+    # one thread: with more, the program's theora decoder now and then gives other pictures
+    words = ["-map", "0:v:0", "-fps_mode", "passthrough", "-copyts", "-enc_time_base", "demux", "-c:v", "rawvideo"]
+    lines = (
+        run("-threads", "1", "-noautorotate", "-i", path, *words, "-f", "framehash", "-hash", "md5", "-")
+        .decode()
+        .splitlines()
+    )
+    base = next((Fraction(line[7:]) for line in lines if line.startswith("#tb 0: ")), None)
+    rows = [line.split(",") for line in lines if line and line[0] != "#"]
+    return [(float(int(row[2]) * base), row[5].strip()) for row in rows]
+
+
+def digest(frame) -> str:
+    """The same digest, of a frame that PyAV decoded."""
+    whole = hashlib.md5()
+    for number, plane in enumerate(frame.planes):
+        parts = [part for part in frame.format.components if part.plane == number]
+        row = plane.width * len(parts) * ((parts[0].bits + 7) // 8)
+        stored = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        whole.update(np.ascontiguousarray(stored[:, :row]))
+    return whole.hexdigest()
+
+
+def upright(path: Path, height: int, width: int) -> np.ndarray:
+    """(N, H, W, 3) RGB of all pictures, turned upright and scaled by the program."""
+    scaled = f"scale={width}:{height}:flags={EXACT}:in_h_chr_pos=0:in_v_chr_pos=128,format=rgb24"
+    words = ["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", scaled, "-f", "rawvideo", "-"]
+    return np.frombuffer(run("-threads", "1", "-i", path, *words), np.uint8).reshape(-1, height, width, 3)
+
+
+def sound(path: Path, rate: int, padded: bool = False) -> np.ndarray:
+    """(N,) the first sound track as the program mixes and resamples it, in [-1, 1]; ``padded``: from time 0 on."""
+    pad = ["-af", "aresample=async=1:first_pts=0"] if padded else []
+    raw = run("-i", path, "-map", "0:a:0", *pad, "-ac", "1", "-ar", rate, "-f", "f32le", "-")
+    return np.clip(np.frombuffer(raw, np.float32), -1, 1)

@@ -3,35 +3,41 @@
 example:
   mee precompute videos/ store/
   mee precompute film.mkv store/ --streams appearance audio --clip-seconds 5
+  mee precompute videos/ store/ --streams face appearance=facebook/dinov2-base sound=laion/clap-htsat-unfused
+  srun mee precompute videos/ store/ --shard env
 
-Run it again to go on after a stop, to add new videos, and to retry what failed. Exit code 3: failures are listed.
+to know:
+  Run it again to go on after a stop, to add new videos, and to retry what failed.
+  Jobs with different shards may write one store at the same time; a file keeps its shard while a library grows.
+  Ctrl-C (exit code 130) and SIGTERM (143) stop it in good order. Exit code 3: failures are listed.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Never
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from features.config import PrecomputeConfig
-from scripts.console import (
-    DONE,
-    FAILURES_LISTED,
-    errors_as_sentences,
-    parse,
-    print_table,
-    progress_console,
-    say,
-)
+from features.presets import PRESETS
+from features.sharding import ENVIRONMENT, Shard, parse_shard
+from scripts.console import DONE, FAILURES_LISTED, errors_as_sentences, parse, print_table, say
 
 if TYPE_CHECKING:
-    from features.precompute import Job, JobReport
+    from features.job_report import JobReport
+    from features.media_library import Library
+    from features.precompute import Job
     from features.store import FeatureStore
+
+TERMINATED = 143  # what shells expect of a process that SIGTERM ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,57 +46,100 @@ class PrecomputeArgs:
 
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, made if it is not there
+    shard: str | None = None  # a share of the files: i/n with i from 0; or env: what torchrun or Slurm say
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
+
+    def __post_init__(self) -> None:
+        if self.shard is not None and self.job.overwrite:
+            raise ValueError("overwrite and shard exclude each other: each job would undo what the others write")
+        if self.shard not in (None, ENVIRONMENT):
+            parse_shard(str(self.shard), {})
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: stop as on Ctrl-C."""
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = parse(PrecomputeArgs, "precompute", argv, __doc__ or "")
+    args = parse(PrecomputeArgs, "precompute", argv, _about())
+    try:
+        with _sigterm_stops():
+            return _precompute(args)
+    except Terminated:
+        say("stopped by SIGTERM; what is done is kept, the same command goes on from there")
+        return TERMINATED
 
+
+def _about() -> str:
+    rows = []
+    for name, preset in PRESETS.items():
+        download = f"; downloads {preset.megabytes / 1000:.1f} GB once" if preset.megabytes else ""
+        rows.append(f"  {name:<8} {preset.purpose}{download}")
+    return "\n".join([(__doc__ or "").strip(), "", "presets:", *rows])
+
+
+def _precompute(args: PrecomputeArgs) -> int:
     from features.media_library import find_media
     from features.precompute import Job
     from features.store import FeatureStore
 
+    shard = Shard() if args.shard is None else parse_shard(args.shard, os.environ)
     library = find_media(args.videos)
     if library.ignored:
         others = ", ".join(f"{count} x {suffix}" for suffix, count in library.ignored.most_common(5))
         say(f"not videos or still images, left alone: {others}")
-    job = Job(library, args.store, args.job)
-    report = _run(job)
+    if args.shard is not None:
+        library = _share(library, shard)
+    report = _run(Job(library, args.store, args.job))
     _print_failures(report)
     _print_coverage(FeatureStore(args.store))
     return FAILURES_LISTED if report.failures else DONE
 
 
+@contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """Let SIGTERM, which Slurm and torchrun send before they kill, end a job as Ctrl-C does."""
+
+    def stop(*_: object) -> Never:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is done is being written
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _share(library: Library, shard: Shard) -> Library:
+    videos = tuple(video for video in library.videos if shard.holds(video))
+    say(f"shard {shard.index}/{shard.count}: {len(videos)} of {len(library.videos)} files")
+    return replace(library, videos=videos)
+
+
 def _run(job: Job) -> JobReport:
-    """Run the job behind a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Run the job behind a line of progress."""
+    from scripts.job_progress import JobProgress
 
-    files = len(job.tasks)
-    if job.report.already:
-        say(f"{job.report.already} of {job.report.files} files are in the store already")
-    columns = (
-        TextColumn("precompute"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    begun = time.monotonic()
-    with Progress(*columns, console=progress_console(), disable=not files) as progress:
-        row = progress.add_task("files", total=files, rate="starting workers")
-
-        def show(report: JobReport) -> None:
-            took = time.monotonic() - begun
-            rate = f"{report.clips / took:.1f} clips/s, {report.seconds / took:.1f} x real time"
-            progress.update(row, advance=1, rate=f"{rate}, {len(report.failures)} failed")
-
-        report = job.run(show)
+    files, report = len(job.tasks), job.report
+    if report.already:
+        say(f"{report.already} of {report.files} files are in the store already")
+    if report.skipped:
+        say(f"{report.skipped} files failed before, and are left alone (--skip-failed)")
+    with JobProgress(files) as progress:
+        report = job.run(progress.show, progress.show)
     if files:
-        took = time.monotonic() - begun
         good = files - len(report.failures)
-        say(f"{report.clips} clips of {good} files in {took:.1f} s, {len(report.failures)} files failed")
+        again = f", {report.retried} tried once more" if report.retried else ""
+        say(
+            f"{report.clips} clips of {good} files in {progress.took:.1f} s, {len(report.failures)} files failed"
+            f"{again}"
+        )
     return report
 
 

@@ -8,13 +8,30 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 
-@pytest.fixture(scope="session")
-def media() -> ModuleType:
-    """The module media.py beside this file (tests/ is no package)."""
-    spec = importlib.util.spec_from_file_location("mee_test_media", Path(__file__).with_name("media.py"))
+def _module_beside(name: str) -> ModuleType:
+    """A module beside this file (tests/ is no package)."""
+    spec = importlib.util.spec_from_file_location(f"mee_test_{name}", Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def media() -> ModuleType:
+    """The module media.py."""
+    return _module_beside("media")
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> ModuleType:
+    """The module ffmpeg_program.py."""
+    return _module_beside("ffmpeg_program")
+
+
+@pytest.fixture(scope="session")
+def random_stores() -> ModuleType:
+    """The module random_stores.py."""
+    return _module_beside("random_stores")
 
 
 @pytest.fixture
@@ -30,6 +47,7 @@ def store_job(tmp_path: Path) -> SimpleNamespace:
         return declare(directory, made_by, clip_seconds, overwrite=overwrite)
 
     def record(clip_id, video=None, *, verdict="ok", note="", of=1, file_bytes=100, **streams):
+        told = {name: streams.pop(name) for name in ("times", "source", "file_sha256") if name in streams}
         return ClipRecord(
             clip_id=clip_id,
             video=video or clip_id,
@@ -41,6 +59,7 @@ def store_job(tmp_path: Path) -> SimpleNamespace:
             clips_of_video=of,
             file_bytes=file_bytes,
             streams=streams,
+            **told,
         )
 
     def write(*records, directory=tmp_path / "store", **settings):
@@ -67,3 +86,22 @@ def odd_extractors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     )
     monkeypatch.syspath_prepend(place)
     return place
+
+
+@pytest.fixture
+def shared_extractor(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> type:
+    """Another third party's package: the streams `shared` and `forgetful`, made in the main process. The class."""
+    place = tmp_path_factory.mktemp("site")
+    shutil.copy(Path(__file__).with_name("shared_extractor.py"), place)
+    info = place / "shared-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shared\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[mee.extractors]\nshared = shared_extractor:Shared\nforgetful = shared_extractor:Forgetful\n"
+    )
+    monkeypatch.syspath_prepend(place)
+    from shared_extractor import Shared
+
+    for name, value in {"calls": [], "seen": [], "delay": 0.0, "before": None}.items():
+        monkeypatch.setattr(Shared, name, value)
+    return Shared

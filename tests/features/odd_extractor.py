@@ -1,13 +1,18 @@
 """A third party's extractor that does to each file what the file's name says."""
 
+import errno
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 from features.clip import FrameNeed
 from features.extractor import Extractor, Stream
+
+LARGE = 1 << 34  # bytes
 
 
 class Odd(Extractor):
@@ -23,7 +28,11 @@ class Odd(Extractor):
 
     def _stream(self, clip):
         rows = self._extract(clip)
-        return None if rows is None else Stream(rows, clip.frames[self.needs[0]].times[: len(rows)])
+        if rows is None:
+            return None
+        if clip.span.video.startswith("untimed-"):
+            return Stream(rows, np.zeros(0))
+        return Stream(rows, clip.frames[self.needs[0]].times[: len(rows)])
 
     def _extract(self, clip):
         match clip.span.video.split("-")[0]:
@@ -34,7 +43,24 @@ class Odd(Extractor):
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hog":
-                np.ones(1 << 34, np.uint8)
+                np.ones(LARGE, np.uint8)
+            case "enomem":
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            case "cv2memory":
+                raise _OpenCVError
+            case "once":  # crashes, but not again
+                mark = Path(os.environ["ODD_MARKS"], clip.span.video)
+                if not mark.exists():
+                    mark.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+            case "late":  # crashes at its last clip
+                if clip.span.start_s >= 2:
+                    os._exit(7)
+            case "mark":  # leaves a file for each clip that is extracted
+                Path(os.environ["ODD_MARKS"], f"{clip.span.video} {clip.span.start_s:g}").touch()
+            case "modules":
+                heavy = {"torch", "transformers", "pandas"}
+                assert not heavy & set(sys.modules), heavy & set(sys.modules)
             case "raise":
                 raise RuntimeError("two\nlines")
             case "nan":
@@ -46,3 +72,9 @@ class Odd(Extractor):
             case "none":
                 return None
         return np.float32(clip.frames[self.needs[0]].pixels.mean(axis=(1, 2)))
+
+
+class _OpenCVError(Exception):
+    """As cv2.error tells that memory is used up."""
+
+    code = -4

@@ -1,7 +1,9 @@
 """The job: videos x extractors -> store. Workers are real processes here."""
 
+import hashlib
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,6 +39,7 @@ def job(tmp_path, clip, odd_extractors):
 
     run.videos, run.directory = videos, tmp_path / "store"
     run.store = lambda: FeatureStore(tmp_path / "store")
+    run.shards = lambda: [p for p in (tmp_path / "store" / "odd").iterdir() if ".times." not in p.name]
     run.parts = lambda: len(list((tmp_path / "store" / "parts").glob("*.parquet")))
     return run
 
@@ -84,13 +87,13 @@ def test_whatever_a_file_does_costs_that_file_only(job):
     assert sorted(store.failed) == sorted(names)
     assert {o.verdict for o in report.failures} == {"failed"}
     assert "crashed (exit code 7)" in store.failed["exit-.mp4"]
-    assert "crashed (exit code -11)" in store.failed["segfault-.mp4"]
+    assert "crashed (exit code -11, SIGSEGV)" in store.failed["segfault-.mp4"]
     assert "needs more than 3 GB of memory (--memory)" in store.failed["hog-.mp4"]
     assert store.failed["raise-.mp4"] == "RuntimeError: two lines"
 
 
 def test_a_file_that_hangs_is_given_up(job):
-    report = job("hang-.mp4", "a.mp4", timeout=2.0)
+    report = job("hang-.mp4", "a.mp4", timeout=2.0, retries=0)
     assert [(o.video, o.verdict) for o in report.failures] == [("hang-.mp4", "timed out")]
     assert job.store().failed == {"hang-.mp4": "gave no result within 2 s (--timeout)"}
     assert list(job.store().clips.index) == ["a.mp4"]
@@ -115,7 +118,7 @@ def test_only_what_is_new_is_extracted(job):
     table = job.store().rows
     assert table["odd"].eq("present").all()
     assert table["audio"].eq("missing").all()
-    assert len(list((job.directory / "odd").iterdir())) == 2  # the third job did not extract it again
+    assert len(job.shards()) == 2  # the third job did not extract it again
 
 
 def test_a_failure_is_tried_again(job, clip):
@@ -136,7 +139,7 @@ def test_a_changed_file_is_noticed_and_taken_in_by_overwrite(job, media):
     job(overwrite=True)
     assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
     assert job.store().read("odd", ["a.mp4"])[0].shape != old.shape
-    assert len(list((job.directory / "odd").iterdir())) == 1
+    assert len(job.shards()) == 1
 
 
 def test_a_killed_jobs_leftovers_go_even_when_nothing_is_left_to_do(job):
@@ -145,6 +148,62 @@ def test_a_killed_jobs_leftovers_go_even_when_nothing_is_left_to_do(job):
     dead.touch()
     job()
     assert not dead.exists()
+
+
+def test_a_lost_file_is_tried_once_more_and_a_bad_one_is_not(job, tmp_path, monkeypatch):
+    monkeypatch.setenv("ODD_MARKS", str(tmp_path))
+    report = job("once-1.mp4", "exit-.mp4", "raise-.mp4", "a.mp4", workers=1)
+    assert [o.video for o in report.outcomes] == [
+        "a.mp4",
+        "raise-.mp4",
+        "exit-.mp4",
+        "once-1.mp4",
+    ]  # the last two at the end
+    assert {o.video for o in report.failures} == {"exit-.mp4", "raise-.mp4"}
+    assert report.retried == 2
+    assert "once-1.mp4" in job.store().clips.index
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_how_often_it_is_tried_can_be_said(job, retries):
+    report = job("exit-.mp4", retries=retries)
+    assert (len(report.failures), report.retried) == (1, retries)
+
+
+def test_failures_can_be_left_alone(job):
+    assert len(job("a.mp4", "raise-.mp4").failures) == 1
+    report = job("b.mp4", skip_failed=True)
+    assert ([o.video for o in report.outcomes], report.skipped, report.already) == (["b.mp4"], 1, 1)
+    assert [o.video for o in job().failures] == ["raise-.mp4"]
+
+
+def test_a_file_that_crashes_at_its_last_clip_gives_none(job, media):
+    media.write(job.videos / "late-.mp4", [media.plain(number) for number in range(30)])
+    report = job("a.mp4", clip_seconds=1.0)
+    assert [(o.video, o.clips) for o in report.failures] == [("late-.mp4", 0)]
+    assert set(job.store().clips["video"]) == {"a.mp4"}
+
+
+def test_files_that_are_too_long_or_too_large(job, media):
+    media.write(job.videos / "long.mp4", [media.plain(0)] * 30)
+    media.write(job.videos / "large.mp4", [media.plain(0, (320, 240))] * 5)
+    report = job("a.mp4", max_seconds=2.0, max_megapixels=0.05)
+    assert sorted(o.video for o in report.failures) == ["large.mp4", "long.mp4"]
+    assert "--max-seconds" in job.store().failed["long.mp4"]
+    assert "--max-megapixels" in job.store().failed["large.mp4"]
+
+
+def test_workers_import_nothing_heavy(job):
+    assert job("modules-.mp4", streams=("odd", "appearance", "motion", "audio", "face")).failures == []
+
+
+def test_the_digest_and_the_facts_of_each_file_are_kept(job, clip):
+    job("a.mp4")
+    row = job.store().rows.loc["a.mp4"]
+    assert row["file_sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert (row["width"], row["height"], row["video_codec"]) == (64, 48, "h264")
+    (times,) = job.store().times("odd", ["a.mp4"])
+    np.testing.assert_array_equal(times, np.float32([0.0, 0.5]))
 
 
 def test_stopping_keeps_what_is_done(job, tmp_path, clip):
@@ -171,10 +230,25 @@ def test_the_store_does_not_depend_on_how_many_work(job, tmp_path):
 
 
 def test_workers_that_cannot_live_end_the_job_with_a_sentence(job, monkeypatch):
-    monkeypatch.setattr("features.precompute.start_worker", os._exit)
-    with pytest.raises(InputError, match="the worker processes end before they read a file"):
+    monkeypatch.setattr(Job, "_setup", lambda _: partial(os._exit, 5))
+    with pytest.raises(InputError, match=r"the worker processes end before they read a file \(exit code 5\)"):
         job("a.mp4")
     assert job.store().failed == {}
+
+
+def test_a_memory_limit_that_is_too_small_for_any_file_ends_the_job_with_a_sentence(job):
+    with pytest.raises(InputError, match=r"takes [\d.]+ GB before it opens a file; give it at least --memory"):
+        job("a.mp4", memory=0.05)
+    assert job.store().failed == {}
+
+
+def test_which_extractors_a_job_runs():
+    builtin = ("appearance", "motion", "audio", "face")
+    assert PrecomputeConfig().words == PrecomputeConfig(preset="builtin").words == builtin
+    assert PrecomputeConfig(streams=("audio", "dino=a/b:fps=2")).words == ("audio", "dino=a/b:fps=2")
+    mixed = PrecomputeConfig(preset="builtin", streams=("audio=a/b", "dino=c/d"))
+    assert mixed.words == ("appearance", "motion", "audio=a/b", "face", "dino=c/d")  # a named one takes its place
+    assert [word.partition("=")[0] for word in PrecomputeConfig(preset="clip").words] == list(builtin)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +261,11 @@ def test_workers_that_cannot_live_end_the_job_with_a_sentence(job, monkeypatch):
         {"workers": 0},
         {"timeout": 0},
         {"memory": -1},
+        {"timeout": float("inf")},
+        {"max_seconds": 0.0},
+        {"max_megapixels": -1.0},
+        {"retries": -1},
+        {"streams": ("clip=a/b", "clip=c/d")},
     ],
 )
 def test_senseless_settings_are_refused(settings):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from features.store import FeatureStore
+from features.store_files import shard_of
 from scripts.precompute import main
 
 SMALL_SHARDS = (
@@ -105,7 +106,7 @@ def leftovers(store):
     shards = {path.stem for path in parts(store)}
     known = {store / "store.json", store / ".store.json.lock", *parts(store)}
     files = [path for path in store.rglob("*") if path.is_file() and path not in known]
-    return [path for path in files if path.suffix != ".safetensors" or path.stem not in shards]
+    return [path for path in files if path.suffix != ".safetensors" or shard_of(path) not in shards]
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(mee, clips, tmp_path, odd_site):
@@ -175,6 +176,26 @@ def test_ctrl_c_keeps_finished_clips_and_leaves_no_process(start, clips, tmp_pat
     assert "Traceback" not in err
     assert err.strip().splitlines()[-1] == "stopped; what is done is kept, the same command goes on from there"
     assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert leftovers(tmp_path / "store") == []
+    assert until(lambda: not in_session(job.pid))
+
+
+@linux
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_sigterm_stops_in_the_same_way(start, clips, tmp_path, whole_group):
+    """Slurm and torchrun send it before they kill, to the job's processes or to all of its group."""
+    folder = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4")
+    job = start(folder, tmp_path / "store", "--streams", "odd", "--retries", "0")
+    assert until(lambda: parts(tmp_path / "store"))
+    time.sleep(0.3)
+    (os.killpg if whole_group else os.kill)(job.pid, signal.SIGTERM)
+    _, err = job.communicate(timeout=20)
+    assert job.returncode == 143
+    last = "stopped by SIGTERM; what is done is kept, the same command goes on from there"
+    assert err.strip().splitlines()[-1] == last
+    assert "Traceback" not in err
+    assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert FeatureStore(tmp_path / "store").failed == {}  # no worker took the signal for itself
     assert leftovers(tmp_path / "store") == []
     assert until(lambda: not in_session(job.pid))
 

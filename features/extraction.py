@@ -1,0 +1,156 @@
+"""Files -> records of all their clips: workers decode, models run here, and a file comes out when it is whole.
+
+One thread: it hears a clip from each worker that has one, runs the models over what it has heard once the batch is
+full or nobody has anything to say, and meanwhile the workers decode. What they do not get rid of makes them wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import final
+
+from features.clip import FAILED, TIMED_OUT
+from features.config import PrecomputeConfig
+from features.extractor import Extractor
+from features.files_under_way import FilesUnderWay
+from features.job_report import JobReport
+from features.model_batches import ModelBatches, WaitingClip
+from features.record import ClipRecord
+from features.worker import ClipPart, FileEnd, FileFailure, FileTask, WorkerSetup
+from features.worker_pool import Idle, Lost, Told, WorkerPool
+
+log = logging.getLogger(__name__)
+
+Records = list[ClipRecord]
+
+
+@final
+class Extraction:
+    """One run over some files."""
+
+    def __init__(
+        self,
+        extractors: Mapping[str, Extractor],
+        setup: WorkerSetup,
+        config: PrecomputeConfig,
+        workers: int,
+        report: JobReport,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            extractors: by stream; the shared ones among them run here.
+            setup: what workers are told; they make the others.
+            config: limits and retries.
+            workers: processes that decode.
+            report: whose counts of clips so far, and of retries, are kept up to date.
+        """
+        self._shared = {stream: extractor for stream, extractor in extractors.items() if extractor.shared}
+        self._pool: WorkerPool[FileTask] = WorkerPool(setup, workers, config.timeout)
+        self._models = ModelBatches(self._shared, config.run.batch_size)
+        self._files = FilesUnderWay()
+        self._given_up: set[FileTask] = set()  # failed here, while a worker still sends their clips
+        self._config, self._report = config, report
+
+    def records(self, tasks: Iterable[FileTask]) -> Iterator[Records]:
+        """All records of one file together, as files finish; a failed file has one, that says why.
+
+        Now and then, at least every second while no model runs, nothing: an empty list.
+
+        Raises:
+            InputError: worker processes end although no file is to blame, or a model cannot be used.
+        """
+        with self._pool as pool:
+            for task in tasks:
+                pool.submit(task)
+            for event in pool.events():
+                yield from self._after(event)
+            yield from self._run_models()
+
+    def _after(self, event: Told[FileTask] | Lost[FileTask] | Idle) -> Iterator[Records]:
+        match event:
+            case Idle():
+                yield from self._run_models()
+                yield []
+            case Told(task, ClipPart() as part) if task not in self._given_up:
+                yield from self._take(task, part)
+            case Told(task, FileEnd() as end) if task not in self._given_up:
+                yield from self._files.end(task, end)
+            case Told(task, FileFailure() as failure) if task not in self._given_up:
+                if failure.trace:
+                    log.error("an extractor failed on %s\n%s", task.path, failure.trace)
+                yield self._fail(task, FAILED, failure.reason)
+            case Lost(task) if task not in self._given_up:
+                yield from self._lose(task, event)
+        if isinstance(event, Lost) or (isinstance(event, Told) and not isinstance(event.message, ClipPart)):
+            self._given_up.discard(event.task)  # its worker has told all
+
+    def _take(self, task: FileTask, part: ClipPart) -> Iterator[Records]:
+        self._files.expect(task, part.record.clip_id)
+        if part.clip is None:
+            yield from self._complete(task, part.record)
+            return
+        lacking = tuple(stream for stream in task.streams if stream in self._shared)
+        self._models.add(WaitingClip(task, part.record, part.clip, lacking))
+        if self._models.full:
+            yield from self._run_models()
+
+    def _run_models(self) -> Iterator[Records]:
+        for task, result in self._models.run():
+            if task not in self._files:  # given up for an earlier clip of this batch
+                continue
+            if isinstance(result, ClipRecord):
+                yield from self._complete(task, result)
+            else:
+                if not self._files.ended(task):
+                    self._given_up.add(task)
+                yield self._fail(task, FAILED, result)
+
+    def _complete(self, task: FileTask, record: ClipRecord) -> Iterator[Records]:
+        self._report.clips_so_far += 1
+        self._report.seconds_so_far += record.end_s - record.start_s
+        yield from self._files.add(task, record)
+
+    def _lose(self, task: FileTask, lost: Lost[FileTask]) -> Iterator[Records]:
+        reason = _reason(lost, self._config)
+        if task.attempt <= self._config.retries:
+            log.info("%s %s; it is tried again when the others are done", task.path, reason)
+            self._forget(task)
+            self._report.retried += 1
+            self._pool.submit(replace(task, attempt=task.attempt + 1))
+        else:
+            yield self._fail(task, TIMED_OUT if lost.how == "timed out" else FAILED, reason)
+
+    def _fail(self, task: FileTask, verdict: str, reason: str) -> Records:
+        """The one record of a failed file."""
+        self._forget(task)
+        return [
+            ClipRecord(
+                clip_id=task.video,
+                video=task.video,
+                start_s=0.0,
+                end_s=0.0,
+                verdict=verdict,
+                note=reason,
+                reader="",
+                clips_of_video=0,
+                file_bytes=task.path.stat().st_size if task.path.exists() else 0,
+            )
+        ]
+
+    def _forget(self, task: FileTask) -> None:
+        self._files.give_up(task)
+        self._models.drop(task)
+
+
+def _reason(lost: Lost[FileTask], config: PrecomputeConfig) -> str:
+    if lost.how == "timed out":
+        return f"gave no result within {config.timeout:g} s (--timeout)"
+    if lost.how == "out of memory":
+        return f"needs more than {config.memory:g} GB of memory (--memory)"
+    code = lost.exit_code
+    name = f", {signal.Signals(-code).name}" if -code in set(signal.Signals) else ""
+    return f"its worker process crashed (exit code {code}{name})"

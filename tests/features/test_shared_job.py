@@ -1,0 +1,170 @@
+"""The job with a shared extractor: workers decode, the model runs here. Workers are real processes."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from features.config import PrecomputeConfig
+from features.errors import InputError
+from features.media_library import find_media
+from features.precompute import Job
+from features.run_config import RunConfig
+from features.store import FeatureStore
+
+BOTH = ("odd", "shared")
+
+
+@pytest.fixture
+def job(tmp_path, media, odd_extractors, shared_extractor, monkeypatch):
+    """Runs a job over films of three clips each, under names that say what becomes of them."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setenv("ODD_MARKS", str(tmp_path / "marks"))
+
+    def run(*names, streams=BOTH, batch_size=32, frames=30, **settings):
+        for name in names:
+            media.write(videos / name, [media.plain(number) for number in range(frames)])
+        settings = {"workers": 2, "clip_seconds": 1.0, **settings}
+        config = PrecomputeConfig(streams=streams, run=RunConfig(device="cpu", batch_size=batch_size), **settings)
+        return Job(find_media(videos), tmp_path / "store", config).run(lambda _: None)
+
+    run.videos, run.marks = videos, tmp_path / "marks"
+    run.store = lambda: FeatureStore(tmp_path / "store")
+    return run
+
+
+def spans(name):
+    return [f"{name}#t={second},{second + 1}" for second in range(3)]
+
+
+def test_the_model_runs_here_on_clips_of_several_files(job, shared_extractor):
+    shared_extractor.delay = 0.2  # meanwhile the workers decode
+    report = job("a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    assert (report.failures, report.clips) == ([], 12)
+    assert {process for process, _ in shared_extractor.calls} == {os.getpid()}
+    batches = [{clip_id.partition("#")[0] for clip_id in clip_ids} for _, clip_ids in shared_extractor.calls]
+    assert max(len(files) for files in batches) >= 2
+    assert all(needs == set(shared_extractor.needs) for needs in shared_extractor.seen)  # not those of odd
+    given = [clip_id for _, clip_ids in shared_extractor.calls for clip_id in clip_ids]
+    assert sorted(given) == sorted(span for name in "abcd" for span in spans(f"{name}.mp4"))
+
+
+def test_streams_of_both_kinds_meet_in_one_row_with_their_times(job):
+    job("a.mp4")
+    store = job.store()
+    assert (store.clips[["odd", "shared"]] == "present").all(axis=None)
+    assert list(store.clips.index) == spans("a.mp4")
+    assert set(store.clips["clips_of_video"]) == {3}
+    for start, odd, shared in zip(
+        range(3), store.times("odd", store.clips.index), store.times("shared", store.clips.index)
+    ):
+        np.testing.assert_allclose(odd, [start, start + 0.5])
+        np.testing.assert_allclose(shared, start + np.arange(4) / 4)
+    rows = store.read("shared", store.clips.index)
+    assert [len(each) for each in rows] == [4, 4, 4]
+    assert rows[0][0, 0] < rows[1][0, 0]  # frames get lighter, until their numbers start again
+
+
+def test_only_the_stream_that_lacks_is_extracted(job, shared_extractor):
+    job("a.mp4", streams=("shared",))
+    shared_extractor.calls.clear()
+    job("b.mp4")
+    assert {clip_id for _, clip_ids in shared_extractor.calls for clip_id in clip_ids} == set(spans("b.mp4"))
+    assert (job.store().clips[["odd", "shared"]] == "present").all(axis=None)
+    assert len(job.store().clips) == 6
+
+
+def test_only_the_file_to_blame_fails(job):
+    report = job("a.mp4", "bug-.mp4", "sick-.mp4", "nowhere-.mp4", "raise-.mp4", "b.mp4")
+    assert job.store().failed == {
+        "bug-.mp4": "RuntimeError: two lines",
+        "sick-.mp4": "the model cannot work on it",
+        "nowhere-.mp4": "its shared extractor gave no (T, 3) finite numbers at nowhere-.mp4#t=0,1",
+        "raise-.mp4": "RuntimeError: two lines",
+    }
+    assert list(job.store().clips.index) == [*spans("a.mp4"), *spans("b.mp4")]
+    assert len(report.outcomes) == 6
+    assert report.retried == 0
+
+
+def test_a_model_that_cannot_be_used_ends_the_job_and_blames_no_file(job):
+    with pytest.raises(InputError, match="the weights are not there"):
+        job("a.mp4", "weightless-.mp4", workers=1)
+    assert job.store().failed == {}
+
+
+def test_a_worker_lost_while_its_clips_wait_for_the_model(job, shared_extractor):
+    report = job("late-.mp4", "once-.mp4", "a.mp4")
+    assert [(o.video, o.note) for o in report.failures] == [
+        ("late-.mp4", "its worker process crashed (exit code 7)")
+    ]
+    assert report.retried == 2
+    assert list(job.store().clips.index) == [*spans("a.mp4"), *spans("once-.mp4")]
+
+
+def test_memory_holds_a_batch_and_a_clip_a_worker(job, shared_extractor):
+    in_flight, consumed = [], []
+
+    def count(clips):
+        in_flight.append(len(list(job.marks.iterdir())) - len(consumed))
+        consumed.extend(clip.span.clip_id for clip in clips)
+
+    shared_extractor.before, shared_extractor.delay = staticmethod(count), 0.12
+    report = job("mark-1.mp4", "mark-2.mp4", frames=100, batch_size=2)
+    assert (report.failures, len(consumed)) == ([], 20)
+    assert all(len(clip_ids) <= 2 for _, clip_ids in shared_extractor.calls)
+    assert max(in_flight) <= 2 + 2  # of 20; a clip is larger than what a pipe holds
+
+
+@pytest.mark.slow
+def test_the_time_limit_does_not_count_what_a_worker_waits_for_the_model(job, shared_extractor):
+    shared_extractor.delay = 0.8
+    report = job("a.mp4", frames=50, batch_size=1, workers=1, timeout=2.5)  # five clips: four seconds
+    assert report.failures == []
+
+
+def test_a_file_that_ends_with_the_model_still_to_run_is_not_forgotten(job, shared_extractor):
+    job("a.mp4", clip_seconds=None, frames=5)
+    assert list(job.store().clips.index) == ["a.mp4"]
+
+
+def test_a_still_image_and_a_file_without_pictures_miss_the_stream_or_have_it(job, media):
+    import cv2
+
+    cv2.imwrite(str(job.videos / "still.png"), media.quadrants())
+    media.write(job.videos / "heard.mp4", sounds=[(0.0, media.tone(0.8))])
+    job(streams=("audio", "shared"))
+    states = job.store().clips["shared"]
+    assert dict(states) == {"still.png": "present", "heard.mp4": "missing"}
+
+
+def test_stopping_while_the_model_runs_keeps_whole_files_only(job, shared_extractor):
+    def stop(clips):
+        if any(clip.span.video == "b.mp4" and clip.span.start_s == 2 for clip in clips):
+            raise KeyboardInterrupt
+
+    shared_extractor.before = staticmethod(stop)
+    with pytest.raises(KeyboardInterrupt):
+        job("a.mp4", "b.mp4", workers=1)
+    assert list(job.store().clips.index) == spans("a.mp4")
+    assert list((job.videos.parent / "store" / "writers").iterdir()) == []
+    shared_extractor.before = None
+    assert [o.video for o in job().outcomes] == ["b.mp4"]
+
+
+def test_cores_are_left_to_a_model_on_the_cpu(job, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12), raising=False)
+    for number in range(20):
+        shutil.copy(__file__, job.videos / f"{number}.mp4")
+
+    def workers(streams, **settings):
+        config = PrecomputeConfig(streams=streams, run=RunConfig(device="cpu"), **settings)
+        return Job(find_media(job.videos), job.videos.parent / "store", config)._workers()
+
+    assert workers(("odd",)) == 12
+    assert workers(BOTH) == 3
+    assert workers(BOTH, workers=7) == 7
+    assert workers(BOTH, workers=50) == 20  # no more than files

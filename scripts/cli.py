@@ -11,11 +11,13 @@ COMMANDS = {
     "demo": ("scripts.demo.command", "render a small world of videos, and walk the whole way through it"),
     "precompute": ("scripts.precompute", "videos -> feature store"),
     "import": ("scripts.import_features", "features made elsewhere -> feature store"),
+    "store": ("scripts.store", "look at a feature store, check it, merge several, export one"),
     "train": ("scripts.train", "feature store + captions -> model"),
     "index": ("scripts.build_index", "feature store + model -> index"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),
     "evaluate": ("scripts.evaluate", "feature store + captions + model -> retrieval figures"),
     "explain": ("scripts.explain", "model + sentence -> what it listens to, as numbers and pictures"),
+    "tokens": ("scripts.tokens", "picture + pretrained model -> which patches token merging makes one"),
 }
 
 

@@ -1,0 +1,151 @@
+"""Show which patches of a picture become one token in a pretrained model.
+
+example:
+  mee tokens dog.jpg --merge 8
+  mee tokens dog.jpg --merge 13:falling --model facebook/dinov2-base --out dog-tokens.png
+  mee tokens dog.jpg --merge 0.1 --json
+
+The picture is the one that the model sees, resized and cropped as its checkpoint says. A picture that this command
+drew before is replaced; any other file is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from features.errors import InputError, MediaError
+from features.merge_schedule import MergeSchedule
+from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from features.pretrained.picture_extractor import PictureExtractor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensArgs:
+    """Arguments of mee tokens."""
+
+    image: Annotated[Positional[Path], arg(metavar="IMAGE")]  # jpg, png or webp
+    merge: str = "8"  # tokens a layer: "8", "0.1" (a share of them), "13:falling" (from twice as many to none)
+    model: str = "google/siglip2-base-patch16-224"  # a vision transformer: name on the hub, or directory
+    out: Path = Path("tokens.png")  # the picture
+    json: bool = False  # print one JSON object
+    device: Device = "auto"
+
+
+@errors_as_sentences
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse(TokensArgs, "tokens", argv, __doc__ or "")
+    try:
+        schedule = MergeSchedule.parse(args.merge)
+    except ValueError as error:
+        raise InputError(f"--merge: {error}") from error
+    if not schedule.merges:
+        raise InputError(f"--merge {args.merge} merges nothing; say how many tokens a layer, such as 8")
+    _check_out(args.out)
+    extractor = _extractor(args.model)
+    picture, groups, tokens = _merged(args, extractor, schedule)
+
+    from scripts.token_pictures import draw_tokens
+
+    title = f"{args.image.name}: tokens of {extractor.checkpoint.model}, merge {schedule}"
+    _write(args.out, draw_tokens(picture, groups, title))
+    if args.json:
+        answer = {"image": str(args.image), "model": extractor.checkpoint.model, "merge": schedule.text}
+        print(json.dumps({**answer, "tokens": tokens, "picture": str(args.out)}))
+        return DONE
+    rows = [
+        [str(layer), str(count), str(before - count), bar(count / tokens[0], 24).ljust(24)]
+        for layer, (before, count) in enumerate(zip([tokens[0], *tokens], tokens))
+    ]
+    print_table(title, ["layer", "tokens", "merged", ""], rows, words=0)
+    return DONE
+
+
+def _extractor(model: str) -> PictureExtractor:
+    """What makes a stream of pictures with the model; refuses models of other things."""
+    from features.pretrained.vision import FrameExtractor
+    from features.registry import make_extractor
+
+    extractor = make_extractor(f"tokens={model}")
+    if not isinstance(extractor, FrameExtractor):
+        raise InputError(f"'{model}' does not read single pictures; name a vision transformer with --model")
+    if not extractor.merges:
+        kind = extractor.config["model_type"]
+        raise InputError(f"tokens of '{model}', of type {kind}, cannot be merged; name another model with --model")
+    return extractor
+
+
+def _merged(
+    args: TokensArgs, extractor: PictureExtractor, schedule: MergeSchedule
+) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]], list[int]]:
+    """The picture; after 0, 1, … layers, which token holds each patch of its grid, and the number of tokens."""
+    import torch
+
+    from features.merged_transformers import merge_tokens
+    from features.pretrained.weights import load_weights
+
+    levels = extractor.prepare([_picture(args.image, extractor)])["levels"]  # (1, 3, h, w) uint8
+    device = pick_device(args.device)
+    model: Any = load_weights(extractor.architecture, extractor.checkpoint.path, args.model).to(device)
+    merging = merge_tokens(model, schedule)
+    with torch.inference_mode():
+        model(pixel_values=extractor.pixels(model, {"levels": levels.to(device)}))
+    side, (height, width) = int(model.config.patch_size), levels.shape[2:]
+    grid = (height // side, width // side)
+    merged = merging.merged
+    groups = [merging.groups_after(layer)[0, merging.protected :] for layer in range(len(merged) + 1)]
+    tokens = [len(groups[0]) + merging.protected - sum(merged[:layer]) for layer in range(len(merged) + 1)]
+    seen = levels[0, :, : grid[0] * side, : grid[1] * side].permute(1, 2, 0).numpy()
+    return seen, [held.reshape(grid).cpu().numpy() for held in groups], tokens
+
+
+def _picture(path: Path, extractor: PictureExtractor) -> NDArray[np.uint8]:
+    """(H, W, 3), as `mee precompute` hands it to the extractor."""
+    from features.cutting import Cutting
+    from features.image_reader import ImageReader
+
+    try:
+        (clip,) = ImageReader().read(path, path.name, extractor.needs, Cutting())
+    except MediaError as error:
+        raise InputError(f"'{path}' cannot be read as a picture: {error}") from error
+    rows = extractor.rows(clip)
+    assert rows is not None  # a still image is one frame
+    picture: NDArray[np.uint8] = rows.items[0]
+    return picture
+
+
+def _check_out(path: Path) -> None:
+    """Raises InputError where something else stands."""
+    from scripts.token_pictures import is_ours
+
+    if path.is_dir():
+        raise InputError(f"--out {path} is a directory; name a file, such as tokens.png")
+    if path.exists() and not is_ours(path):
+        raise InputError(f"{path} is there, and mee tokens did not draw it; name another file with --out")
+
+
+def _write(path: Path, picture: bytes) -> None:
+    """Whole or not at all."""
+    from features.whole import write_whole
+
+    try:
+        write_whole(path, picture)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); name another file with --out") from error
+    say(f"drawn: {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

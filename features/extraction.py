@@ -17,6 +17,7 @@ from features.config import PrecomputeConfig
 from features.extractor import Extractor
 from features.files_under_way import FilesUnderWay
 from features.job_report import JobReport
+from features.media_library import size_of
 from features.model_batches import ModelBatches, WaitingClip
 from features.record import ClipRecord
 from features.worker import ClipPart, FileEnd, FileFailure, FileTask, WorkerSetup
@@ -137,7 +138,7 @@ class Extraction:
                 note=reason,
                 reader="",
                 clips_of_video=0,
-                file_bytes=task.path.stat().st_size if task.path.exists() else 0,
+                file_bytes=size_of(task.path) or 0,
             )
         ]
 

@@ -58,6 +58,14 @@ def find_media(path: Path) -> Library:
     return Library(path, tuple(sorted(videos)), ignored)
 
 
+def size_of(path: Path) -> int | None:
+    """Bytes of a file; None where there is none, or nobody may ask."""
+    try:
+        return path.stat().st_size
+    except OSError:  # Path.exists passes some of them on: no permission, a disk that fails
+        return None
+
+
 def _is_unicode(name: str) -> bool:
     """Whether a store and a terminal can hold the name; Linux lets any bytes be one."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -20,7 +20,7 @@ from features.extraction import Extraction
 from features.extractor_spec import ExtractorSpec
 from features.job_report import FAILURES, JobReport, Outcome
 from features.manifest import declare
-from features.media_library import Library
+from features.media_library import Library, size_of
 from features.registry import known_extractors, make_extractor, resolve
 from features.run_config import RunConfig
 from features.store import FeatureStore
@@ -145,5 +145,5 @@ def _changed(library: Library, store: FeatureStore, to_do: set[str]) -> list[str
     return [
         video
         for video in library.videos
-        if video not in to_do and (library.root / video).stat().st_size != then[video]
+        if video not in to_do and size_of(library.root / video) not in (None, then[video])
     ]

@@ -23,6 +23,7 @@ from features.errors import MediaError
 from features.extractor import Extractor
 from features.extractor_spec import ExtractorSpec
 from features.limits import Limits
+from features.media_library import size_of
 from features.memory_limit import came_near, is_memory_error, limit_memory
 from features.one_thread import use_one_thread
 from features.reader import open_reader
@@ -131,8 +132,10 @@ class FileWorker:
         except Exception as error:
             if is_memory_error(error) or (isinstance(error, MediaError) and came_near()):
                 raise MemoryError from error
-            if isinstance(error, MediaError | OSError):
+            if isinstance(error, MediaError):
                 yield FileFailure(str(error))
+            elif isinstance(error, OSError):
+                yield FileFailure(f"it cannot be read: {error.strerror or error}")
             else:
                 yield FileFailure(in_a_line(error), "".join(traceback.format_exception(error)))
         if came_near():
@@ -147,7 +150,7 @@ class FileWorker:
         setup, extractors = self._setup, {stream: self._extractors[stream] for stream in task.streams}
         needs = tuple(dict.fromkeys(need for extractor in extractors.values() for need in extractor.needs))
         elsewhere = {need for extractor in extractors.values() if extractor.shared for need in extractor.needs}
-        size = task.path.stat().st_size if task.path.exists() else 0  # before: a file that grows is to be noticed
+        size = size_of(task.path) or 0  # before: a file that grows is to be noticed
         clips = open_reader(setup.reader, task.path).read(
             task.path, task.video, needs, Cutting(clip_seconds=setup.clip_seconds), setup.limits
         )

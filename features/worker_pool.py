@@ -17,6 +17,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ TICK_S = 1.0  # IDLE comes at least this often while nothing is heard
 START_S = 300.0  # a worker that is not ready by then never will be
 STARTS = 3  # failures to start, one after the other, that end the job
 TASKS_A_WORKER = 200  # then a fresh one takes its place: what decoders leak does not add up
+MESSAGE_S = 60.0  # that a message may take once it has begun
 END_S = 5.0  # that a worker has to end by itself once its pipe is closed
 STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked in workers: the main process ends them, and nobody else
 
@@ -238,10 +240,14 @@ class _Worker(Generic[Task]):
 
     def hear(self) -> Any:
         """The next message; None where the process has died, in the middle of one perhaps."""
+        watch = threading.Timer(MESSAGE_S, self.process.kill)  # stopped or frozen in the middle, it would block us
+        watch.start()
         try:
             heard = self.connection.recv() if self.connection.poll() else None
         except (EOFError, OSError):
             return None
+        finally:
+            watch.cancel()
         self._since = time.monotonic()
         if isinstance(heard, Sent):
             self._spent = heard.spent

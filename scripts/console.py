@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -100,8 +101,16 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number < words else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     console.print(table)
+
+
+def visible(text: str) -> str:
+    """Text of one line that does nothing to a terminal: control characters, in a file's name say, as escapes."""
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) == "Cc" else letter
+        for letter in text
+    )
 
 
 def bar(share: float, width: int = 12) -> str:

@@ -6,6 +6,9 @@
     clips --rows--> items, a row each, of all clips together
           --prepare, batch_size at a time--> model inputs --forward--> (B, D) vectors --> streams
 
+Which rows share a forward pass can move a row by rounding (1e-7 of its size): a job that was stopped and went on
+may give the last bit of a float16 otherwise than an unbroken one. Built-in extractors do not.
+
 A family (features.pretrained.families) says what its items are, how they become the model's inputs, and what of
 the model's states is the row. Its class is called with (spec, run), the spec resolved.
 """

@@ -206,3 +206,19 @@ def test_whatever_ends_the_job_no_worker_lives_on(run, work):
         run(("hang", 1), ("hang", 2), on_event=stop)
     assert len(pids) == 2
     assert not any(Path("/proc", str(pid)).exists() for pid in pids)
+
+
+@linux
+def test_a_worker_that_freezes_in_the_middle_of_a_message_is_lost(run, monkeypatch):
+    monkeypatch.setattr(features.worker_pool, "MESSAGE_S", 0.5)
+
+    def freeze(event, pool):
+        if isinstance(event, Told) and isinstance(event.message, int):
+            (worker,) = (worker for worker in pool._workers if worker.process.pid == event.message)
+            while not worker.connection.poll():  # the pipe holds the beginning of the message that follows
+                time.sleep(0.01)
+            os.kill(event.message, signal.SIGSTOP)
+
+    told, lost = run(("large-once",), on_event=freeze)
+    assert lost == {("large-once",): ("crashed", -signal.SIGKILL)}
+    assert len(told[("large-once",)]) == 1

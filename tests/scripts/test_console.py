@@ -106,3 +106,8 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(mee):
     )
     ran = mee(code=code)
     assert (ran.returncode, ran.stderr) == (1, "")
+
+
+def test_control_characters_of_a_name_are_shown_not_obeyed(capsys):
+    print_table("", ["file"], [["a\x1b[31m\nb\x07.mp4"]])
+    assert capsys.readouterr().out.split("\n")[1].strip() == "a\\x1b[31m\\nb\\x07.mp4"

@@ -1,0 +1,115 @@
+"""What happens around a job: a disk that is full, files that come and go, folders that nobody may enter."""
+
+import errno
+import os
+import shutil
+import stat
+
+import numpy as np
+import pytest
+
+from features.config import PrecomputeConfig
+from features.errors import InputError
+from features.media_library import find_media, size_of
+from features.precompute import Job
+from features.store import FeatureStore
+from features.store_check import check_store
+from features.whole import write_whole
+
+ROWS = np.ones((2, 3), np.float16)
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """`full(n)`: the disk has room for so many files more."""
+
+    def make(files):
+        left = [files]
+        sync = os.fsync
+
+        def fsync(number):
+            left[0] -= stat.S_ISREG(os.fstat(number).st_mode)
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(number)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    yield make
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("files", range(4))
+def test_a_full_disk(store_job, full, monkeypatch, files):
+    """One sentence; what was written before is whole, and nothing of what was not stays."""
+    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
+    before = {path for path in store_job.directory.rglob("*") if path.is_file()}
+    full(files)
+    sentence = r"^\S+ cannot be written: No space left on device; what was written before is whole, so make room"
+    late = store_job.record("b", sight=ROWS, sound=ROWS, times={"sight": np.ones(2, np.float32)})
+    with pytest.raises(InputError, match=sentence):
+        store_job.write(late, sight=3, sound=3)
+    assert {path for path in store_job.directory.rglob("*") if path.is_file()} == before
+    monkeypatch.undo()
+    store_job.write(late, sight=3, sound=3)
+    assert list(FeatureStore(store_job.directory).clips.index) == ["a", "b"]
+    assert check_store(store_job.directory, lambda done, of: None).findings == []
+
+
+def test_a_full_disk_is_told_of_with_the_file(tmp_path, full):
+    full(0)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_whole(tmp_path / "store.json", b"{}")
+    assert caught.value.filename == str(tmp_path / "store.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def job(tmp_path, media, odd_extractors):
+    """Runs a job over what is in the folder."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        media.write(videos / name, [media.plain(number) for number in range(10)])
+
+    def run():
+        config = PrecomputeConfig(streams=("odd",), workers=1)
+        return Job(find_media(videos), tmp_path / "store", config).run(lambda report: None)
+
+    run.videos, run.directory = videos, tmp_path / "store"
+    return run
+
+
+def test_a_file_that_was_done_and_is_a_link_to_nowhere_now(job):
+    assert job().outcomes
+    (job.videos / "a.mp4").unlink()
+    (job.videos / "a.mp4").symlink_to("nowhere.mp4")
+    report = job()
+    assert (report.outcomes, report.changed) == ([], [])
+    assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_a_folder_that_may_be_listed_but_not_entered(job):
+    (job.videos / "closed").mkdir()
+    shutil.copy(job.videos / "a.mp4", job.videos / "closed")
+    (job.videos / "closed").chmod(0o600)
+    try:
+        (failure,) = job().failures
+    finally:
+        (job.videos / "closed").chmod(0o700)
+    assert (failure.video, failure.note) == ("closed/a.mp4", "it cannot be read: Permission denied")
+    assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_file_that_nobody_may_ask_about_has_no_size(tmp_path, monkeypatch, number):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    assert size_of(path) == 3
+
+    def refuse(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(type(path), "stat", refuse)
+    assert size_of(path) is None

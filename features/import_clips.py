@@ -37,9 +37,9 @@ class StoreClips:
         """
         failed = rows["verdict"].isin([FAILED, TIMED_OUT])
         there = rows[~failed & rows[streams].notna().any(axis=1)]
-        self.facts: dict[str, dict[str, Any]] = {
-            str(name): row for name, row in there[[*ROW[1:]]].T.to_dict().items()
-        }
+        known = there[[*ROW[1:]]].astype(object)
+        by_clip: Any = known.where(known.notna(), None).to_dict("index")
+        self.facts: dict[str, dict[str, Any]] = by_clip
         self.file_bytes = dict(zip(rows["video"], rows["file_bytes"]))
         from_files = there.index[(there["reader"] != READER) & (there.index == there["video"])]
         stems = [(str(PurePosixPath(name).with_suffix("")), name) for name in from_files]
@@ -65,7 +65,7 @@ class StoreClips:
             "file_bytes": self.file_bytes.get(clip.video, 0),
         }
         facts = self.facts.get(clip.clip_id, unknown)
-        return ClipRecord(clip_id=clip.clip_id, streams=streams, **facts)
+        return ClipRecord.of_row(clip.clip_id, facts, streams)
 
 
 def chosen_clips(

@@ -7,7 +7,6 @@ in the store tells which files its streams came from.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -28,13 +27,14 @@ from features.import_config import ImportConfig, extractor_names
 from features.manifest import NAME, Manifest, declare
 from features.record import MISSING, PRESENT, ROW, Float16Stream
 from features.registry import RESERVED
+from features.sealed_json import sealed
 from features.store import FeatureStore
+from features.store_files import IMPORTS
 from features.store_writer import StoreWriter, clear_overwritten
 from features.stream_values import MissingRule, as_stream
 from features.whole import write_whole
 
 OnClip = Callable[[str, int, int], None]
-IMPORTS = "imports"  # folder of the store that tells where streams came from
 
 
 @dataclass
@@ -183,10 +183,8 @@ class ImportJob:
         settings = {"nan_is_missing": self.rule.nan_is_missing, "zero_is_missing": self.rule.zero_is_missing}
         streams = {stream: {**self.sources[stream], "key": manifest.streams[stream].key} for stream in self.arrays}
         content = {"written_at": time.time(), **settings, "streams": streams}
-        place = (
-            self.directory / IMPORTS / f"{writer}-import.json"
-        )  # a killed writer's unfinished one is cleared by name
-        write_whole(place, (json.dumps(content, indent=2) + "\n").encode())
+        name = f"{writer}-import.json"  # a killed writer's unfinished one is cleared by this name
+        write_whole(self.directory / IMPORTS / name, sealed(content))
 
 
 def _store_at(directory: Path) -> tuple[Manifest, pd.DataFrame]:

@@ -1,4 +1,14 @@
-"""store.json: what a feature store is made of, and the refusal to mix what does not belong together."""
+"""store.json: what a feature store is made of, and the refusal to mix what does not belong together.
+
+    format          version of all of this
+    clip_seconds    how videos are cut; null: the default rule
+    streams         {name: fingerprint (extractor, its version, model, revision, size, parameters with what is
+                    sampled), its digest, and how often the stream was begun}
+    code            {name: versions of mee and of the packages below it, when the stream was begun}
+    sha256          of all this, for mee store verify (features/sealed_json.py)
+
+Streams are mixed only under one digest. The versions do not enter it, or no two releases could fill one store.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +16,22 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+from features.code_version import code_versions
 from features.errors import InputError
 from features.extractor import Fingerprint
+from features.sealed_json import sealed
 from features.whole import write_whole
 
 FORMAT = 1
 NAME = "store.json"
+UNSEALED = ("format", "clip_seconds", "streams")  # its entries when it had no sha256 yet
 
 
+@final
 @dataclass(frozen=True)
 class StreamEntry:
     """One stream: who made it, and how often it was begun anew."""
@@ -25,6 +39,12 @@ class StreamEntry:
     fingerprint: Mapping[str, Any]  # features.extractor.Fingerprint, as JSON
     digest: str
     generation: int = 1
+    code: Mapping[str, str] = field(default_factory=dict, compare=False)  # version by package
+
+    @classmethod
+    def of(cls, made_by: Fingerprint) -> StreamEntry:
+        """The first of an extractor, with the code that runs now."""
+        return cls(json.loads(json.dumps(asdict(made_by))), made_by.digest, code=code_versions(made_by))
 
     @property
     def key(self) -> str:
@@ -32,6 +52,7 @@ class StreamEntry:
         return f"{self.digest}-{self.generation}"
 
 
+@final
 @dataclass(frozen=True)
 class Manifest:
     """The content of store.json."""
@@ -57,22 +78,30 @@ class Manifest:
             version = content["format"]
             if version != FORMAT:
                 raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
-            streams = {name: StreamEntry(**entry) for name, entry in content["streams"].items()}
+            code = content.get("code", {})  # stores of before it was told have none
+            streams = {
+                name: StreamEntry(**entry, code=code.get(name, {})) for name, entry in content["streams"].items()
+            }
             return cls(content["clip_seconds"], streams)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path} is damaged: {error}") from error
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """What a part says of each stream whose rows count."""
+        return {stream: entry.key for stream, entry in self.streams.items()}
+
     def write(self, directory: Path) -> None:
         """Put the manifest in place, whole."""
-        write_whole(directory / NAME, self._text().encode())
+        write_whole(directory / NAME, self._encoded())
 
-    def _text(self) -> str:
+    def _encoded(self) -> bytes:
         streams = {name: asdict(entry) for name, entry in self.streams.items()}
-        return (
-            json.dumps({"format": FORMAT, "clip_seconds": self.clip_seconds, "streams": streams}, indent=2) + "\n"
-        )
+        code = {name: entry.pop("code") for name, entry in streams.items()}
+        content = {"format": FORMAT, "clip_seconds": self.clip_seconds, "streams": streams, "code": code}
+        return sealed(content)
 
 
 def declare(
@@ -90,13 +119,17 @@ def declare(
         InputError: the path is taken by something else, the store's videos are cut in another way, or a stream was
             made by another extractor and `overwrite` is False.
     """
+    wanted = {stream: StreamEntry.of(made_by) for stream, made_by in fingerprints.items()}
+    return declare_entries(directory, wanted, clip_seconds, overwrite=overwrite)
+
+
+def declare_entries(
+    directory: Path, wanted: Mapping[str, StreamEntry], clip_seconds: float | None, *, overwrite: bool = False
+) -> Manifest:
+    """As `declare`, for streams that another store has an entry of."""
     if directory.exists() and _is_foreign(directory):
         raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = {
-        stream: StreamEntry(json.loads(json.dumps(asdict(made_by))), made_by.digest)
-        for stream, made_by in fingerprints.items()
-    }
     with _alone(directory):
         there = Manifest.read(directory) if (directory / NAME).exists() else None
         manifest = _merged(directory, there, Manifest(clip_seconds, wanted), overwrite=overwrite)

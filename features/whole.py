@@ -1,22 +1,104 @@
-"""Writing files that are either there whole or not at all."""
+"""Files that are either there whole or not at all.
+
+What is being written is called .<name>.<process> until it is synced, and then takes its name; the folder's entry
+is synced too, so that the file outlives a power cut.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write aside, sync, rename; the folder's entry is synced too, so that the file outlives a power cut."""
+    """Write a file of this content; an error leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    aside = _aside(path)
     try:
-        os.fsync(folder)
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException as error:
+        aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # a full disk does not say which
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; an error leaves nothing; what a killed process left goes the next time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        if left.suffix[1:].isdecimal() and _is_abandoned(left):
+            left.unlink(missing_ok=True)
+    aside = _aside(path)
+    try:
+        with aside.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def link_whole(source: Path, path: Path) -> bool:
+    """Put a file that will never be changed in a second place: the same file, or a copy where that cannot be.
+
+    Returns:
+        Whether it is a copy.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(path)
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+        copied = False
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, one without links, or a file of somebody else
+        with source.open("rb") as content, aside.open("wb") as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        copied = True
+    os.replace(aside, path)
+    aside.unlink(missing_ok=True)  # it stays where both are one file already
+    _sync_folder(path.parent)
+    return copied
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # somebody writes it, or it is gone
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    entry = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(entry)
     finally:
-        os.close(folder)
+        os.close(entry)

@@ -80,6 +80,15 @@ def test_of_two_jobs_that_did_the_same_clip_the_later_counts(store_job):
     assert (store.read("sight", ["a"])[0] == 2).all()
 
 
+def test_what_was_present_and_is_missing_since_is_missing(store_job):
+    store_job.write(store_job.record("a", sight=STREAM), sight=3)
+    store_job.write(store_job.record("a", sight=None), sight=3)
+    store = FeatureStore(store_job.directory)
+    assert store.coverage() == {"sight": 0}
+    assert store.read("sight", ["a"]) == store.times("sight", ["a"]) == [None]
+    assert store.lengths("sight", ["a"]) == [0]
+
+
 @pytest.mark.parametrize("clip_id", ["v", "v#t=0,10"])
 def test_a_success_takes_the_place_of_an_earlier_failure(store_job, clip_id):
     bad = store_job.record("v", verdict="timed out", note="slow", of=0)

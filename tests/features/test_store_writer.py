@@ -111,7 +111,7 @@ def test_whole_shards_of_a_killed_writer_stay(store_job):
     writer = StoreWriter(store_job.directory, store_job.declare(sight=3))
     writer.add([store_job.record("a", sight=ROWS)])
     writer.flush()
-    writer._lock.close()  # as death does
+    writer._lock._file.close()  # as death does
     store_job.write(store_job.record("b", sight=ROWS), sight=3)
     assert list(FeatureStore(store_job.directory).clips.index) == ["a", "b"]
     assert files(store_job.directory, "writers/*") == []

@@ -1,0 +1,77 @@
+"""Stores with a history drawn at random, and what counts in a store. Loaded by the fixture `random_stores`."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from hypothesis import strategies as st
+
+from features.extractor import Fingerprint
+from features.manifest import declare
+from features.record import PRESENT, ClipRecord
+from features.store import FeatureStore
+from features.store_writer import StoreWriter, clear_overwritten
+
+RECORDS = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),  # video
+        st.sampled_from(["ok", "failed"]),
+        st.sampled_from([10, 10, 11]),  # size of its file
+        st.sampled_from(["", "x", "y"]),  # its hash
+        st.sampled_from([None, "missing", "present"]),  # sight
+        st.sampled_from([None, "missing", "present"]),  # sound
+        st.booleans(),  # whether a new shard begins
+        st.booleans(),  # whether --overwrite comes first
+    ),
+    max_size=4,
+)
+NUMBERS = itertools.count()
+
+
+def fill(directory, records):
+    fingerprints = {name: Fingerprint(extractor=name, version=1, dim=1) for name in ("sight", "sound")}
+    declare(directory, fingerprints, None, overwrite=False)
+    for video, verdict, size, digest, sight, hearing, _, again in records:
+        states = {"sight": sight, "sound": hearing} if verdict == "ok" else {}
+        streams = {
+            name: np.full((1, 1), next(NUMBERS) % 2000, np.float16) if state == "present" else None
+            for name, state in states.items()
+            if state
+        }
+        manifest = declare(directory, {"sight": fingerprints["sight"]}, None, overwrite=again)
+        if again:
+            clear_overwritten(directory, manifest)
+        facts = {"start_s": 0.0, "end_s": 1.0, "reader": "pyav", "clips_of_video": 1, "note": ""}
+        with StoreWriter(directory, manifest) as writer:
+            writer.add(
+                [
+                    ClipRecord(
+                        clip_id=video,
+                        video=video,
+                        verdict=verdict,
+                        file_bytes=size,
+                        file_sha256=digest,
+                        streams=streams,
+                        times={name: np.ones(1, np.float32) for name, rows in streams.items() if rows is not None},
+                        **facts,
+                    )
+                ]
+            )
+
+
+def content(directory):
+    """All that a store knows, but for the names of its shards."""
+    store = FeatureStore(directory)
+    streams = {}
+    for stream in sorted(store.manifest.streams):
+        there = list(store.rows.index[store.rows[stream] == PRESENT])
+        for name, rows, times in zip(there, store.read(stream, there), store.times(stream, there)):
+            streams[stream, name] = (rows.tolist(), None if times is None else times.tolist())
+    return store.rows[sorted(store.rows.columns)], streams
+
+
+def same(one, other, but=()):
+    """Whether two stores know the same, but for some columns."""
+    tables = (content(directory)[0].drop(columns=but) for directory in (one, other))
+    pd.testing.assert_frame_equal(*tables)
+    return content(one)[1] == content(other)[1]

@@ -1,0 +1,68 @@
+"""A part tells what its shard must be, and whether it is itself what was written."""
+
+import hashlib
+from contextlib import suppress
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.errors import InputError
+from features.part import FileFacts, Part, is_intact, made_by, read_part
+
+TABLE = pa.table({"clip_id": ["a", "b", "0" * 64], "sight": ["present", None, "missing"]})
+PART = Part(TABLE, {"sight": "abc-1"}, {"sight/x.safetensors": FileFacts.of(b"content")}, "1.2.3")
+
+
+def test_round_trip(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(PART.encode())
+    again = read_part(tmp_path / "x.parquet")
+    assert again == PART
+    assert again.code == "1.2.3"
+    assert made_by(tmp_path / "x.parquet") == {"sight": "abc-1"}
+    assert again.files["sight/x.safetensors"] == (7, hashlib.sha256(b"content").hexdigest())
+
+
+def test_the_seal_is_the_hash_of_the_file_with_zeros_in_its_place(tmp_path):
+    """As the docstring says, so that other programs can check it."""
+    content = PART.encode()
+    digest = pq.read_schema(pa.BufferReader(content)).metadata[b"sha256"]
+    assert content.count(digest) == 1
+    assert hashlib.sha256(content.replace(digest, b"0" * 64)).hexdigest().encode() == digest
+
+
+@given(st.data())
+def test_every_flipped_bit_shows(data):
+    content = bytearray(PART.encode())
+    place = data.draw(st.integers(0, len(content) * 8 - 1))
+    content[place // 8] ^= 1 << place % 8
+    with suppress(pa.ArrowException, OSError):  # it cannot be read at all
+        assert is_intact(bytes(content)) is False
+
+
+def test_a_part_as_it_was_is_intact():
+    assert is_intact(PART.encode()) is True
+
+
+def test_one_of_an_earlier_version_has_no_seal(tmp_path):
+    old = TABLE.replace_schema_metadata({"streams": '{"sight": "abc-1"}'})
+    pq.write_table(old, tmp_path / "x.parquet")
+    assert is_intact((tmp_path / "x.parquet").read_bytes()) is None
+    assert read_part(tmp_path / "x.parquet").files is None
+
+
+def test_pandas_reads_it(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(PART.encode())
+    assert pd.read_parquet(tmp_path / "x.parquet")["clip_id"].tolist()[:2] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"streams": "nonsense"}, {"streams": "[]"}, {"streams": "{}", "files": "[1]"}]
+)
+def test_one_that_makes_no_sense_is_named(tmp_path, told):
+    pq.write_table(TABLE.replace_schema_metadata(told), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"x\.parquet is damaged"):
+        read_part(tmp_path / "x.parquet")

@@ -4,10 +4,10 @@
     left alone   the others
 
 The new shards are there before the old ones go, and say the same of the same clips at the same time, so that a
-kill at any moment changes nothing that a reader sees. Rows of a clip are united where they are of one file: what was
-extracted, and what was imported without a file, stay apart. What does not count is gone for good, even where it
-would have counted again: streams of a file that changes back, a failure of before a success that is overwritten. A
-store that was opened before finds its files gone: compact when nobody reads it.
+kill at any moment changes nothing that a reader sees. Rows of a clip are united where they are of one file: what
+was extracted, and what was imported without a file, stay apart. What does not count is gone for good, even where
+it would have counted again: streams of a file that changes back, a failure of before a success that is
+overwritten. A store that was opened before finds its files gone: compact when nobody reads it.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _records(
         last = told[told[stream].notna()].drop_duplicates("clip_id", keep="last")  # the one that readers go by
         last = last[last["shard"].isin(numbers)]
         states[stream] = dict(zip(last["row"], last[stream]))
-    facts = told.groupby("row").last().assign(written_at=told[here].groupby("row")["written_at"].max())
+    facts = told.groupby("row").last().assign(written_at=told[here[~fails]].groupby("row")["written_at"].max())
     facts = facts.loc[sorted(set().union(*states.values()))].sort_values("shard", kind="stable")  # as they lie
     for first in range(0, len(facts), READ_CLIPS):
         some = facts.iloc[first : first + READ_CLIPS]

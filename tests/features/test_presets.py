@@ -53,6 +53,10 @@ def test_rows_and_sums():
     assert ("clip", "appearance") in {row[:2] for row in rows}
 
 
+def test_the_readme_has_the_table():
+    assert preset_markdown() in (Path(__file__).parents[2] / "README.md").read_text()
+
+
 def test_markdown_is_a_table():
     lines = preset_markdown().splitlines()
     assert len(lines) == len(preset_rows()) + 2

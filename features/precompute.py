@@ -19,7 +19,7 @@ from features.errors import InputError
 from features.extraction import Extraction
 from features.extractor_spec import ExtractorSpec
 from features.job_report import FAILURES, JobReport, Outcome
-from features.manifest import declare
+from features.manifest import NAME, declare
 from features.media_library import Library, size_of
 from features.registry import known_extractors, make_extractor, resolve
 from features.run_config import RunConfig
@@ -39,12 +39,18 @@ class Job:
     def __init__(self, library: Library, directory: Path, config: PrecomputeConfig) -> None:
         """Prepare the store and find out what is left to do.
 
+        Models are loaded first: a store of streams that cannot be made does not come to be.
+
         Raises:
-            InputError: an extractor or reader is unknown, or the store does not take these streams.
+            InputError: an extractor or reader is unknown, a model cannot be used, or the store does not take these
+                streams.
         """
         self.config, self.directory = config, directory
         self.specs = tuple(_resolved(word) for word in config.words)
         self.extractors = {spec.stream: make_extractor(spec, config.run) for spec in self.specs}
+        if config.overwrite or not _all_done(library, directory, tuple(self.extractors)):
+            for extractor in self.extractors.values():
+                extractor.load()
         fingerprints = {stream: extractor.fingerprint for stream, extractor in self.extractors.items()}
         self.manifest = declare(directory, fingerprints, config.clip_seconds, overwrite=config.overwrite)
         if config.overwrite:
@@ -73,8 +79,6 @@ class Job:
         with StoreWriter(self.directory, self.manifest) as writer:  # it also clears what a killed job left
             if not self.tasks:
                 return self.report
-            for extractor in self.extractors.values():
-                extractor.load()
             extraction = Extraction(self.extractors, self._setup(), self.config, self._workers(), self.report)
             for records in extraction.records(self.tasks):
                 writer.add(records)  # nothing, too: what has waited for long is written then
@@ -131,6 +135,14 @@ def _left_to_do(library: Library, store: FeatureStore, streams: tuple[str, ...])
         left = tuple(stream for stream in streams if video not in done[stream])
         if left:
             yield FileTask(library.root, video, left)
+
+
+def _all_done(library: Library, directory: Path, streams: tuple[str, ...]) -> bool:
+    """Whether a store is there that has these streams of every video."""
+    if not (directory / NAME).is_file():
+        return False
+    store = FeatureStore(directory)
+    return set(streams) <= set(store.manifest.streams) and not any(_left_to_do(library, store, streams))
 
 
 def _failed_before(store: FeatureStore) -> set[str]:

@@ -271,3 +271,21 @@ def test_which_extractors_a_job_runs():
 def test_senseless_settings_are_refused(settings):
     with pytest.raises(ValueError, match="must be"):
         PrecomputeConfig(**settings)
+
+
+def test_a_model_that_cannot_be_used_leaves_no_store_and_is_not_asked_where_nothing_is_left(job, monkeypatch):
+    import odd_extractor
+
+    def broken(extractor):
+        raise InputError("its weights are damaged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(odd_extractor.Odd, "load", broken)
+        with pytest.raises(InputError, match="damaged"):
+            job("a.mp4")
+    assert not job.directory.exists()
+    assert job().clips == 1
+    monkeypatch.setattr(odd_extractor.Odd, "load", broken)
+    assert job().already == 1
+    with pytest.raises(InputError, match="damaged"):
+        job("b.mp4")

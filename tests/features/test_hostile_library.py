@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from features.audio import AudioExtractor
 from features.cutting import Cutting
@@ -146,6 +147,7 @@ def test_what_every_file_sounds_like(job):
     assert not wrong
 
 
+@threadpool_limits.wrap(limits=1)  # as in workers: products on several threads may round otherwise
 def test_a_sample_is_bit_by_bit_what_one_process_makes(job, here):
     extractors = {"halves": here.halves, "audio": AudioExtractor()}
     needs = tuple(need for extractor in extractors.values() for need in extractor.needs)

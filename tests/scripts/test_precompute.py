@@ -19,7 +19,8 @@ from features.store_files import shard_of
 from scripts.precompute import main
 
 SMALL_SHARDS = (
-    "import sys, features.store_writer as w; w.SHARD_CLIPS = 2; "
+    "import signal, sys, features.store_writer as w; w.SHARD_CLIPS = 2; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored where the tests run in the background
     "from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

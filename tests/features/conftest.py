@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
 
@@ -70,6 +71,20 @@ def store_job(tmp_path: Path) -> SimpleNamespace:
         return directory
 
     return SimpleNamespace(directory=tmp_path / "store", declare=begin, record=record, write=write)
+
+
+@pytest.fixture
+def store(store_job: SimpleNamespace) -> Path:
+    """Two shards of two clips; `sight` has times, `sound` none and is missing of one clip."""
+    rows = np.arange(6, dtype=np.float16).reshape(2, 3)
+    times = {"sight": np.array([0.25, 0.75], np.float32)}
+    for names in ("ab", "cd"):
+        records = [
+            store_job.record(name, sight=rows, sound=None if name == "d" else rows[:, :2], times=times)
+            for name in names
+        ]
+        store_job.write(*records, sight=3, sound=2)
+    return store_job.directory
 
 
 @pytest.fixture

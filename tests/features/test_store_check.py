@@ -31,18 +31,6 @@ def one(directory, pattern):
     return path
 
 
-@pytest.fixture
-def store(store_job):
-    """Two shards of two clips; `sight` has times, `sound` none and is missing of one clip."""
-    for names in ("ab", "cd"):
-        records = [
-            store_job.record(name, sight=ROWS, sound=None if name == "d" else ROWS[:, :2], times={"sight": TIMES})
-            for name in names
-        ]
-        store_job.write(*records, sight=3, sound=2)
-    return store_job.directory
-
-
 def test_a_store_as_it_was_written(store):
     report = check(store)
     assert (report.findings, report.shards, report.files, report.unsealed) == ([], 2, 8, [])

@@ -1,7 +1,6 @@
 """What lies in a store beside its shards."""
 
 import numpy as np
-import pytest
 
 from features.store import FeatureStore
 from features.store_check import check_store, mend
@@ -22,18 +21,6 @@ def wrong(directory):
 def one(directory, pattern):
     (path,) = directory.glob(pattern)
     return path
-
-
-@pytest.fixture
-def store(store_job):
-    """Two shards of two clips; `sight` has times, `sound` none and is missing of one clip."""
-    for names in ("ab", "cd"):
-        records = [
-            store_job.record(name, sight=ROWS, sound=None if name == "d" else ROWS[:, :2], times={"sight": TIMES})
-            for name in names
-        ]
-        store_job.write(*records, sight=3, sound=2)
-    return store_job.directory
 
 
 def test_what_is_harmless(store, store_job):

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from features.errors import InputError
 
 NO_DIGEST = "0" * 64
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)  # the last: of a column's name
 
 
 class FileFacts(NamedTuple):
@@ -58,9 +59,8 @@ class Part:
             told["files"] = json.dumps(files)
         content = io.BytesIO()
         schema = self.table.schema.remove_metadata()
-        with pq.ParquetWriter(
-            content, schema, store_schema=False
-        ) as writer:  # a stored schema repeats the metadata
+        # a stored schema would repeat the metadata
+        with pq.ParquetWriter(content, schema, store_schema=False) as writer:
             writer.write_table(self.table.replace_schema_metadata())
             writer.add_key_value_metadata({**told, "code": self.code, "sha256": NO_DIGEST})
         return _sealed(content.getvalue())
@@ -93,12 +93,11 @@ def read_part(path: Path) -> Part:
 
 
 def is_intact(content: bytes) -> bool | None:
-    """Whether the file of a part is, bit by bit, what was written; None where it does not say what that was.
-
-    Raises:
-        pa.ArrowException: it cannot be read at all.
-    """
-    told = pq.read_schema(io.BytesIO(content)).metadata or {}
+    """Whether the file of a part is, bit by bit, what was written; None where it does not say what that was."""
+    try:
+        told = pq.read_schema(io.BytesIO(content)).metadata or {}
+    except UNREADABLE:
+        return False
     digest = told.get(b"sha256")
     if digest is None:
         return None if b"files" not in told else False  # it has lost its seal
@@ -133,7 +132,7 @@ def _keys(path: Path, told: Mapping[str, str]) -> dict[str, str]:
 def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
         return read(path)
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, str(error)) from error
 
 

@@ -1,7 +1,7 @@
 """A part tells what its shard must be, and whether it is itself what was written."""
 
 import hashlib
-from contextlib import suppress
+import re
 
 import pandas as pd
 import pyarrow as pa
@@ -39,8 +39,19 @@ def test_every_flipped_bit_shows(data):
     content = bytearray(PART.encode())
     place = data.draw(st.integers(0, len(content) * 8 - 1))
     content[place // 8] ^= 1 << place % 8
-    with suppress(pa.ArrowException, OSError):  # it cannot be read at all
-        assert is_intact(bytes(content)) is False
+    assert is_intact(bytes(content)) is False
+
+
+def test_a_name_that_is_no_text_is_damage(tmp_path):
+    """Of whichever column: Arrow leaves the decoding of names to Python."""
+    content, path = PART.encode(), tmp_path / "x.parquet"
+    for place in (match.start() for match in re.finditer(b"clip_id", content)):
+        path.write_bytes(content[:place] + b"\xe7" + content[place + 1 :])
+        assert is_intact(path.read_bytes()) is False
+    spoilt = content.index(b"clip_id", content.index(b"schema"))
+    path.write_bytes(content[:spoilt] + b"\xe7" + content[spoilt + 1 :])
+    with pytest.raises(InputError, match=r"x\.parquet is damaged"):
+        read_part(path)
 
 
 def test_a_part_as_it_was_is_intact():

@@ -48,14 +48,15 @@ class Job:
         self.config, self.directory = config, directory
         self.specs = tuple(_resolved(word) for word in config.words)
         self.extractors = {spec.stream: make_extractor(spec, config.run) for spec in self.specs}
-        if config.overwrite or not _all_done(library, directory, tuple(self.extractors)):
+        there = FeatureStore(directory) if (directory / NAME).is_file() else None
+        if config.overwrite or there is None or not _all_done(library, there, tuple(self.extractors)):
             for extractor in self.extractors.values():
                 extractor.load()
         fingerprints = {stream: extractor.fingerprint for stream, extractor in self.extractors.items()}
         self.manifest = declare(directory, fingerprints, config.clip_seconds, overwrite=config.overwrite)
         if config.overwrite:
             clear_overwritten(directory, self.manifest)
-        store = FeatureStore(directory)
+        store = there if there is not None and there.manifest == self.manifest else FeatureStore(directory)
         to_do = list(_left_to_do(library, store, tuple(self.extractors)))
         failed = _failed_before(store) if config.skip_failed else set()
         self.tasks = [task for task in to_do if task.video not in failed]
@@ -137,11 +138,8 @@ def _left_to_do(library: Library, store: FeatureStore, streams: tuple[str, ...])
             yield FileTask(library.root, video, left)
 
 
-def _all_done(library: Library, directory: Path, streams: tuple[str, ...]) -> bool:
-    """Whether a store is there that has these streams of every video."""
-    if not (directory / NAME).is_file():
-        return False
-    store = FeatureStore(directory)
+def _all_done(library: Library, store: FeatureStore, streams: tuple[str, ...]) -> bool:
+    """Whether a store has these streams of every video."""
     return set(streams) <= set(store.manifest.streams) and not any(_left_to_do(library, store, streams))
 
 

@@ -113,9 +113,7 @@ class StoreWriter:
         write_whole(part_path(self.directory, shard), part.encode())
 
     def _write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> FileFacts:
-        content = save(
-            {clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()}
-        )  # scrambles others
+        content = save({clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()})  # or scrambled
         write_whole(self.directory / name, content)
         return FileFacts.of(content)
 

@@ -1,6 +1,6 @@
 """Captions of one's own collection: a table with one row a caption.
 
-    video_id, caption[, split]        CSV or Parquet, or JSON lines of the same
+    video_id, caption[, split][, query_id]        CSV or Parquet, or JSON lines of the same
 
 `video_id` (or `video`) is the video's path in the store, with or without its ending, or the id of one clip of it.
 `split` is train, val or test.
@@ -24,7 +24,7 @@ def read_captions(path: Path) -> pd.DataFrame:
     """Read a caption file.
 
     Returns:
-        Columns video_id, caption and, where the file has it, split; text without outer white space.
+        Columns video_id, caption and, where the file has them, split and query_id; no outer white space.
 
     Raises:
         InputError: the file, a column or a value cannot be used.
@@ -36,7 +36,7 @@ def read_captions(path: Path) -> pd.DataFrame:
         if column not in table:
             found = ", ".join(f"'{name}'" for name in table.columns)
             raise InputError(f"{path} has no column '{column}'; it has {found}")
-    columns = [name for name in ("video_id", "caption", "split") if name in table]
+    columns = [name for name in ("video_id", "caption", "split", "query_id") if name in table]
     table = table[columns]
     for column in columns:
         text = table[column].astype("string").str.strip()

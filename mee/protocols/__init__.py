@@ -1,0 +1,1 @@
+"""Named evaluation protocols: which captions are asked, among which clips, and what must hold."""

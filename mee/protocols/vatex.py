@@ -1,0 +1,75 @@
+"""VATEX in English: ten captions a video, each a query of its own; the split of 25,991 / 1,500 / 1,500 videos.
+
+    vatex_data.json                                          {videoID: {enCap}}, or a list of videoID, enCap
+    vatex_training_v1.0.json, vatex_validation_v1.0.json     a list of videoID, enCap
+    train_list.txt, val_list.txt, test_list.txt              a video a line, such as 2lNMA-lgHUM_000122_000132
+
+The lists divide the official validation videos into validation and test; without train_list.txt, the videos of the
+official training file are the training videos. A caption's query id is its video and its number, from 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mee.errors import InputError
+from mee.protocols.annotation_files import AnnotationFiles
+from mee.protocols.annotation_text import entry, identifier, read_ids, read_json
+from mee.protocols.id_names import name_id
+from mee.protocols.protocol import Protocol
+from mee.protocols.reading import Reading, caption_table
+
+
+def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
+    """Captions of the listed videos."""
+    files = AnnotationFiles(path, protocol, ("vatex_data", "VATEX", "vatex"))
+    lists = {
+        "test": files.need("test_list.txt"),
+        "val": files.find("val_list.txt"),
+        "train": files.find("train_list.txt"),
+    }
+    read_files: dict[str, Path] = {}
+    captions: dict[str, list[str]] = {}
+    whole = files.find("vatex_data.json")
+    training = files.find("vatex_training_v1.0.json") if whole is None else None
+    if training is not None:
+        read_files["captions, training"] = training
+        _read_into(captions, training)
+    of_training = tuple(captions)
+    source = whole or files.need("vatex_validation_v1.0.json", "vatex_data.json")
+    read_files["captions"] = source
+    _read_into(captions, source)
+    ids: dict[str, tuple[str, ...]] = {}
+    for split, listed in lists.items():
+        if listed is not None:
+            ids[split] = read_ids(listed)
+            read_files[f"{split} list"] = listed
+    if of_training:
+        ids.setdefault("train", of_training)
+    rows = [
+        (f"{video}#{number}", video, caption, split)
+        for split, videos in ids.items()
+        for video in videos
+        for number, caption in enumerate(captions.get(video, ()))
+    ]
+    return Reading(table=caption_table(rows), ids=ids, files=read_files)
+
+
+def _read_into(captions: dict[str, list[str]], path: Path) -> None:
+    content = read_json(path)
+    if isinstance(content, dict):
+        content = [
+            {"videoID": video} | (record if isinstance(record, dict) else {}) for video, record in content.items()
+        ]
+    if not isinstance(content, list):
+        raise InputError(f"{path} is neither a list nor an object of captioned videos; fetch the file again")
+    for number, record in enumerate(content):
+        video = identifier(record, "videoID", f"{path}: video {number}")
+        spoken = entry(record, "enCap", list, f"{path}: {name_id(video)}")
+        if not all(isinstance(caption, str) for caption in spoken):
+            raise InputError(f"{path}: {name_id(video)} has a caption that is no text; fetch the file again")
+        if video in captions:
+            raise InputError(
+                f"{path} has captions of {name_id(video)}, which has some already; keep each video once"
+            )
+        captions[video] = spoken

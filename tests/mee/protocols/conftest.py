@@ -1,0 +1,56 @@
+"""Annotation files: real ones where they are beside the repository, and made ones at full counts."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from mee.protocols.load import load_benchmark
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "annotations"
+
+
+@pytest.fixture(scope="session")
+def real():
+    """The directory of real annotation files."""
+    if not REAL.is_dir():
+        pytest.skip("no ../shared/data/annotations beside the repository")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def made():
+    """The module made_annotations.py (tests/ is no package)."""
+    path = Path(__file__).with_name("made_annotations.py")
+    spec = importlib.util.spec_from_file_location("mee_test_made_annotations", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def full(made, tmp_path_factory):
+    """full("vatex"): a directory with all files of a protocol, whole. Not to be written to."""
+    folders = {}
+
+    def folder(name):
+        write = made.WRITERS[name]  # protocols of one data set share their files
+        if write not in folders:
+            folders[write] = tmp_path_factory.mktemp(name)
+            write(folders[write])
+        return folders[write]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(full):
+    """loaded("vatex"): the benchmark of these files, read once."""
+    benchmarks = {}
+
+    def load(name):
+        if name not in benchmarks:
+            benchmarks[name] = load_benchmark(name, full(name))
+        return benchmarks[name]
+
+    return load

@@ -1,0 +1,122 @@
+"""LSMDC: fields between tabs, ids that repeat, sentences with quotes; and multiple choice."""
+
+import pytest
+
+from mee.errors import InputError
+from mee.protocols.load import load_benchmark
+
+TEST = "LSMDC16_challenge_1000_publictect.csv"
+CHOICES = "LSMDC16_multiple_choice_test_randomized.csv"
+CLIP = "0001_American_Beauty_00.00.51.926-00.00.54.129"
+
+
+def test_a_videos_id_is_its_film_and_its_clip(made, tmp_path):
+    made.write_tabs(tmp_path / TEST, [[CLIP, *"1234", 'A "quote.'], ["3009_X_1.2-3.4", *"1234", "it's"]])
+    benchmark = load_benchmark("lsmdc", tmp_path, partial=True)
+    assert benchmark.gallery == (f"0001_American_Beauty/{CLIP}", "3009_X/3009_X_1.2-3.4")
+    assert benchmark.table["caption"].tolist() == ['A "quote.', "it's"]
+    assert benchmark.table["query_id"].tolist() == [CLIP, "3009_X_1.2-3.4"]
+
+
+def test_a_clip_that_repeats_in_training_keeps_its_sentences_apart(loaded):
+    table = loaded("lsmdc").table
+    train = table[table["split"] == "train"]
+    assert train["query_id"].is_unique
+    again = train[train["query_id"].str.endswith("#2")]
+    assert len(again) == 10_107
+    assert (again["query_id"].str.removesuffix("#2") == again["video_id"].str.split("/").str[1]).all()
+
+
+def test_the_circulating_test_of_999_is_refused_or_stamped(made, tmp_path):
+    made.write_tabs(tmp_path / TEST, made.lsmdc_test(999))
+    with pytest.raises(
+        InputError, match="short of lsmdc: 999 test videos where it has 1,000; 999 test queries where"
+    ):
+        load_benchmark("lsmdc", tmp_path)
+    assert len(load_benchmark("lsmdc", tmp_path, partial=True).shortfalls) == 2
+
+
+def test_a_training_file_without_its_end(made, tmp_path):
+    made.write_tabs(tmp_path / TEST, made.lsmdc_test())
+    made.write_tabs(tmp_path / "LSMDC16_annos_training.csv", made.lsmdc_rows("0001_Film", 100))
+    with pytest.raises(InputError, match="short of lsmdc: 100 training videos where it has 101,079;"):
+        load_benchmark("lsmdc", tmp_path)
+
+
+def test_a_clip_in_training_and_test(made, tmp_path):
+    made.write_tabs(tmp_path / TEST, made.lsmdc_test())
+    made.write_tabs(tmp_path / "LSMDC16_annos_training.csv", made.lsmdc_test(3)[2:])
+    with pytest.raises(
+        InputError, match="1 of the training videos is among the test videos too: '3001_A_TEST/3001_A_TEST_00"
+    ):
+        load_benchmark("lsmdc", tmp_path, partial=True)
+
+
+def test_multiple_choice_can_train_on_its_own_files(made, tmp_path):
+    made.write_tabs(tmp_path / CHOICES, made.choice_rows())
+    made.write_tabs(
+        tmp_path / "LSMDC16_multiple_choice_train.csv",
+        [[CLIP, *"1234", "right", "wrong", "wrong", "wrong", "wrong"]],
+    )
+    table = load_benchmark("lsmdc-mc", tmp_path, partial=True).table
+    assert table[table["split"] == "train"]["caption"].tolist() == ["right"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "line", "message"),
+    [
+        (
+            "lsmdc",
+            TEST,
+            [CLIP, "1", "x"],
+            "line 2 has 3 fields between tabs where there should be 6: clip_id, four",
+        ),
+        ("lsmdc", TEST, [CLIP, *"1234", "x", "y"], "line 2 has 7 fields between tabs where there should be 6"),
+        (
+            "lsmdc",
+            TEST,
+            ["clip_id", *"1234", "x"],
+            "line 2 begins with 'clip_id', which is no clip id such as 0001_",
+        ),
+        ("lsmdc", TEST, [CLIP, *"1234"], f"1 caption without text: '{CLIP}'"),
+        ("lsmdc", TEST, ["3001_A_TEST_00.00.00.100-00.00.00.900", *"1234", "x"], "more than once: '3001_"),
+        (
+            "lsmdc-mc",
+            CHOICES,
+            [CLIP, *"1234", *"abcde"],
+            "line 2 has 10 fields between tabs where there should be 11",
+        ),
+        (
+            "lsmdc-mc",
+            CHOICES,
+            [CLIP, *"1234", *"abcde", "0"],
+            "line 2 has '0' for the right sentence, which is one of",
+        ),
+        (
+            "lsmdc-mc",
+            CHOICES,
+            [CLIP, *"1234", *"abcde", "6"],
+            "line 2 has '6' for the right sentence, which is one of",
+        ),
+        (
+            "lsmdc-mc",
+            CHOICES,
+            [CLIP, *"1234", *"abcde", ""],
+            "line 2 has '' for the right sentence, which is one of",
+        ),
+    ],
+)
+def test_a_broken_line(made, tmp_path, name, file, line, message):
+    rows = made.lsmdc_test(1) if name == "lsmdc" else made.choice_rows(1)
+    made.write_tabs(tmp_path / file, [*rows, line])
+    with pytest.raises(InputError, match=message):
+        load_benchmark(name, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "file"), [("lsmdc", TEST), ("lsmdc-mc", CHOICES)])
+def test_an_empty_file(tmp_path, name, file):
+    (tmp_path / file).write_text("\n")
+    with pytest.raises(
+        InputError, match=f"names no test video, and {name} cannot do without; fetch its files again"
+    ):
+        load_benchmark(name, tmp_path, partial=True)

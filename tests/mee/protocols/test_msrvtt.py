@@ -1,0 +1,273 @@
+"""MSR-VTT: the real lists, three protocols of one data set, and combinations that must never run."""
+
+import json
+import re
+
+import pytest
+
+from mee.errors import InputError
+from mee.protocols.annotation_files import AnnotationFiles
+from mee.protocols.load import load_benchmark
+from mee.protocols.msrvtt_lists import FULL, find_list
+from mee.protocols.table import PROTOCOLS
+
+
+@pytest.fixture
+def small(made, tmp_path):
+    """small(videos): a directory with the captions of some videos."""
+
+    def write(videos, name="MSRVTT_data.json"):
+        made.write_json(tmp_path / name, made.msrvtt_json(videos))
+        return tmp_path
+
+    return write
+
+
+def test_the_real_1ka_test(real):
+    benchmark = load_benchmark("msrvtt-1ka", real)
+    assert benchmark.shortfalls == ()
+    assert len(benchmark.table) == len(benchmark.gallery) == 1_000
+    assert set(benchmark.gallery) <= set(FULL["test"])
+    assert benchmark.table.iloc[0].tolist() == [
+        "ret0",
+        "video9770",
+        "a person is connecting something to system",
+        "test",
+    ]
+    times = benchmark.table["caption"].value_counts()
+    assert (len(times[times > 1]), times[times > 1].sum()) == (4, 9)
+
+
+def test_the_real_training_lists(real):
+    files = AnnotationFiles(real, PROTOCOLS["msrvtt-1ka"])
+    test = set(load_benchmark("msrvtt-1ka", real).gallery)
+    lists = {name: find_list(files, name, ()) for name in ("9k", "7k")}
+    assert {name: (found.path.name, len(set(found.videos))) for name, found in lists.items()} == {
+        "9k": ("MSRVTT_train.9k.csv", 9_000),
+        "7k": ("MSRVTT_train.7k.csv", 7_010),
+    }
+    assert not test & set(lists["9k"].videos)
+    assert len(set(lists["9k"].videos) & set(FULL["test"])) == 1_990
+
+
+def test_the_real_training_lists_are_what_their_rules_say(real, tmp_path):
+    there, nowhere = (AnnotationFiles(path, PROTOCOLS["msrvtt-1ka"]) for path in (real, tmp_path))
+    test = load_benchmark("msrvtt-1ka", real).gallery
+    for name in ("9k", "7k"):
+        by_rule = find_list(nowhere, name, test)
+        assert by_rule.path is None
+        assert set(by_rule.videos) == set(find_list(there, name, ()).videos)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_the_full_test_with_the_9k_list_is_refused(real, partial):
+    with pytest.raises(InputError) as caught:
+        load_benchmark("msrvtt-full", real, train_list="9k", partial=partial)
+    assert str(caught.value) == (
+        f"{real}: 1,990 of the 9,000 videos of training list '9k' are among the msrvtt-full test videos too: "
+        "'video7010', 'video7011', 'video7012' and 1,987 more; use lists that belong together"
+    )
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize(
+    ("name", "train_list", "overlap"),
+    [
+        ("msrvtt-full", "9k", 1_990),
+        ("msrvtt-full", "1kb", 1_367),
+        ("msrvtt-1kb", "9k", 1_000),
+        ("msrvtt-1ka", "1kb", 505),
+    ],
+)
+def test_a_training_list_of_another_protocol_is_refused(full, name, train_list, overlap, partial):
+    message = rf"{overlap:,} of the [\d,]+ videos of training list '{train_list}' are among the {name} test videos"
+    with pytest.raises(InputError, match=message):
+        load_benchmark(name, full(name), train_list=train_list, partial=partial)
+
+
+def test_a_foreign_list_that_is_nowhere(small):
+    with pytest.raises(InputError, match=r"has no train_list_miech.txt; msrvtt-full is read from "):
+        load_benchmark("msrvtt-full", small(["video0"]), train_list="1kb")
+
+
+def test_the_full_test_goes_by_number_and_not_by_the_files_splits(loaded):
+    benchmark = loaded("msrvtt-full")
+    for split, rows in benchmark.table.groupby("split"):
+        assert tuple(rows["video_id"].unique()) == FULL[split]
+    assert benchmark.table.iloc[0].tolist() == ["0", "video0", "video0 says 0", "train"]
+
+
+def test_1kb_asks_the_first_caption_of_each_video_in_the_files_order(made, tmp_path):
+    content = made.msrvtt_json(["video3", "video1", "video2"])
+    content["sentences"] = content["sentences"][::-1]
+    made.write_json(tmp_path / "MSRVTT_data.json", content)
+    made.write_lines(tmp_path / "test_list_miech.txt", ["video2", "video3"])
+    benchmark = load_benchmark("msrvtt-1kb", tmp_path, partial=True)
+    assert benchmark.gallery == ("video2", "video3")
+    assert benchmark.table.to_records(index=False).tolist() == [
+        ("59", "video2", "video2 says 19", "test"),
+        ("19", "video3", "video3 says 19", "test"),
+    ]
+
+
+def test_1ka_trains_on_every_caption_of_a_video_and_asks_its_fixed_one(loaded):
+    table = loaded("msrvtt-1ka").table
+    assert set(table[table["split"] == "train"].groupby("video_id").size()) == {20}
+    assert table.iloc[0].tolist() == ["ret0", "video7010", "a query, number 0", "test"]
+
+
+@pytest.mark.parametrize("count", [999, 1_001])
+def test_a_1ka_test_of_another_length_is_refused_and_never_trained_around(made, small, count):
+    folder = small([f"video{number}" for number in range(7_000, 9_100)])
+    made.write_1ka_test(folder / "MSRVTT_JSFUSION_test.csv", [f"video{n}" for n in range(7_010, 7_010 + count)])
+    with pytest.raises(
+        InputError, match=f"{count:,} test videos where it has 1,000; {count:,} test queries where"
+    ):
+        load_benchmark("msrvtt-1ka", folder)
+    benchmark = load_benchmark("msrvtt-1ka", folder, partial=True)
+    assert len(benchmark.shortfalls) == 2
+    assert set(benchmark.table["split"]) == {"test"}  # 9k would be what this test leaves over
+    with pytest.raises(InputError, match=r"has no MSRVTT_train\.9k\.csv or "):
+        load_benchmark("msrvtt-1ka", folder, partial=True, train_list="9k")
+
+
+def test_the_7k_list_leaves_the_rest_of_the_full_test_alone(full):
+    table = load_benchmark("msrvtt-1ka", full("msrvtt-1ka"), train_list="7k").table
+    assert set(table["video_id"][table["split"] == "train"]) == {*FULL["train"], *FULL["val"]}
+
+
+def test_a_list_file_counts_more_than_its_rule(made, small):
+    folder = small(["video0", "video1"])
+    made.write_1ka_test(folder / "MSRVTT_JSFUSION_test.csv")
+    made.write_lines(folder / "MSRVTT_train.9k.csv", ["video_id", "video0"])
+    with pytest.raises(InputError, match="falls short of msrvtt-1ka: 1 training video where it has 9,000"):
+        load_benchmark("msrvtt-1ka", folder)
+    made.write_lines(folder / "MSRVTT_train.9k.csv", ["video_id", "video0", "video7010"])
+    with pytest.raises(InputError, match="1 of the training videos is among the test videos too: 'video7010'"):
+        load_benchmark("msrvtt-1ka", folder, partial=True)
+
+
+def test_what_the_full_test_lacks_is_named(small):
+    folder = small([f"video{number}" for number in range(7_011, 10_000)])
+    with pytest.raises(InputError) as caught:
+        load_benchmark("msrvtt-full", folder)
+    assert "2,989 test videos where it has 2,990 (without 'video7010'); 59,780 test queries" in str(caught.value)
+    assert len(load_benchmark("msrvtt-full", folder, partial=True).shortfalls) == 2
+
+
+def test_one_file_or_two_or_the_coco_style_are_the_same(made, loaded, tmp_path):
+    videos = [f"video{number}" for number in range(10_000)]
+    for folder in ("two", "coco"):
+        (tmp_path / folder).mkdir()
+    made.write_json(tmp_path / "two" / "train_val_videodatainfo.json", made.msrvtt_json(videos[:7_010]))
+    made.write_json(tmp_path / "two" / "test_videodatainfo.json", made.msrvtt_json(videos[7_010:], 7_010 * 20))
+    annotations = [
+        {"id": row["sen_id"], "image_id": row["video_id"], "caption": row["caption"]}
+        for row in made.msrvtt_sentences(videos)
+    ]
+    made.write_json(tmp_path / "coco" / "annotation" / "MSR_VTT.json", {"annotations": annotations})
+    for folder in ("two", "coco"):
+        benchmark = load_benchmark("msrvtt-full", tmp_path / folder)
+        assert benchmark.gallery == loaded("msrvtt-full").gallery
+        assert benchmark.table.equals(loaded("msrvtt-full").table)
+
+
+def test_two_files_that_number_their_sentences_alike(made, small):
+    folder = small([f"video{number}" for number in range(10)], "train_val_videodatainfo.json")
+    made.write_json(folder / "test_videodatainfo.json", made.msrvtt_json(["video7010"]))
+    table = load_benchmark("msrvtt-full", folder, partial=True).table
+    assert table["query_id"].is_unique
+    assert table["query_id"].tolist()[-1] == "video7010:19"
+
+
+def test_sentences_without_ids_are_numbered(made, tmp_path):
+    annotations = [{"image_id": "video7010", "caption": text} for text in "ab"]
+    made.write_json(tmp_path / "MSR_VTT.json", {"annotations": annotations})
+    assert load_benchmark("msrvtt-full", tmp_path, partial=True).table["query_id"].tolist() == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda content: content.pop("sentences"),
+            "has neither 'sentences' nor 'annotations', so it is no caption file",
+        ),
+        (lambda content: content["sentences"][3].pop("caption"), r"sentences\[3\] has no text 'caption'; fetch"),
+        (
+            lambda content: content["sentences"][3].update(caption=7),
+            r"sentences\[3\] has no text 'caption'; fetch",
+        ),
+        (lambda content: content["sentences"][3].pop("video_id"), r"sentences\[3\] has no id 'video_id'; fetch"),
+        (lambda content: content["sentences"][3].update(sen_id=None), r"sentences\[3\] has no id 'sen_id'; fetch"),
+        (
+            lambda content: content["sentences"][3].update(sen_id=2),
+            "1 caption under an id that another one has: '2'",
+        ),
+        (lambda content: content["sentences"].append("x"), r"sentences\[20\] has no id 'video_id'; fetch"),
+        (lambda content: content.update(sentences={}), "has no list 'sentences'; fetch"),
+        (
+            lambda content: content["videos"][0].update(video_id="video10000"),
+            "names 'video10000', but the videos of",
+        ),
+        (lambda content: content["sentences"][0].update(video_id="video07"), "names 'video07', but the videos of"),
+        (lambda content: content["sentences"].clear(), "has no caption of any test video of msrvtt-full"),
+        (
+            lambda content: content.update(sentences=[], videos=[]),
+            "names no test video, and msrvtt-full cannot do",
+        ),
+    ],
+)
+def test_a_broken_caption_file(made, tmp_path, spoil, message):
+    content = made.msrvtt_json(["video7010"])
+    spoil(content)
+    made.write_json(tmp_path / "MSRVTT_data.json", content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_benchmark("msrvtt-full", tmp_path, partial=True)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            ["key,vid_key,video_id,text", "r,m,video1,x"],
+            "has no column 'sentence'; it has 'key', 'vid_key', 'video_id', 'text'$",
+        ),
+        (["key,video_id,sentence"], "has a header and no rows; fetch the file again"),
+        (["key,video_id,sentence", "r,video1,"], "row 1 has nothing in column 'sentence'; fetch the file again"),
+        (
+            ["key,video_id,sentence", "r,video1,x, y"],
+            "line 2 has 4 fields and the header 3; quote text with commas",
+        ),
+        (["key,video_id,sentence", 'r,video1,"x'], "is no csv "),
+        (["key,video_id,sentence", "r,v1,x"], "names 'v1', but the videos of MSR-VTT are video0 to video9999"),
+        (["key,video_id,sentence", "r,video1,x", "s,video1,y"], "names 1 test video more than once: 'video1'"),
+        (
+            ["key,video_id,sentence", "r,video1,x", "r,video2,y"],
+            "1 caption under an id that another one has: 'r'",
+        ),
+    ],
+)
+def test_a_broken_test_csv(made, tmp_path, rows, message):
+    made.write_lines(tmp_path / "MSRVTT_JSFUSION_test.csv", rows)
+    with pytest.raises(InputError, match=message):
+        load_benchmark("msrvtt-1ka", tmp_path, partial=True)
+
+
+def test_commas_in_quotes_and_rare_line_separators_are_part_of_a_sentence(made, tmp_path):
+    made.write_lines(
+        tmp_path / "a.csv", ["video_id,key,sentence", 'video1,r,"x, ""y"""', "video2,s,a\u2028b\x85c"]
+    )
+    benchmark = load_benchmark("msrvtt-1ka", tmp_path / "a.csv", partial=True)
+    assert benchmark.table["caption"].tolist() == ['x, "y"', "a\u2028b\x85c"]
+
+
+def test_a_file_that_is_no_json(tmp_path):
+    path = tmp_path / "MSRVTT_data.json"
+    for content in ("{", "[" * 100_000, json.dumps({"a": 1}) + "x"):
+        path.write_text(content)
+        with pytest.raises(
+            InputError, match=rf"^{re.escape(str(path))} is not readable JSON \(.*\); fetch the file"
+        ):
+            load_benchmark("msrvtt-full", tmp_path)

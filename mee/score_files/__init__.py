@@ -1,0 +1,1 @@
+"""Scores of other systems, from their files, and the rank file."""

@@ -5,10 +5,12 @@ example:
   mee train store/ captions.parquet model/ --streams appearance audio --epochs 100 --seed 1
   mee train store/ captions.csv model/ --text.encoder sentence-transformers/all-MiniLM-L6-v2
   mee train store/ captions.csv model/ --preset paper --text.vectors word2vec.bin
+  mee train store/ annotations/ model/ --protocol msrvtt-1ka --train-list 9k
   accelerate launch --cpu --num_processes 2 -m scripts.train store/ captions.csv model/
 
-Captions: a table (.csv, .parquet, .jsonl) with video_id, caption and, if you like, split (train, val, test).
-Without it, --validation holds a share of the videos out. A run that was stopped goes on when it is called again.
+Annotations: a table (.csv, .parquet, .jsonl) with video_id, caption and, if you like, split (train, val, test).
+Without it, --validation holds a share of the videos out. With --protocol: a benchmark's files as published; where
+it has no validation split, 1,000 training videos are held out. A stopped run goes on when it is called again.
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from mee.annotations import FOLDER, Annotations, read_annotations
 from mee.config import ModelConfig
 from mee.errors import InputError
 from mee.presets import PRESETS, PresetName
 from mee.text_config import TextConfig
 from mee.train_config import TrainConfig
-from scripts.console import DONE, Device, errors_as_sentences, parse, pick_device, progress_console, say
+from scripts.console import DONE, Device, parse, pick_device, progress_console, resumable, say
 from scripts.experts import expert_configs
 
 if TYPE_CHECKING:
@@ -48,8 +51,11 @@ class TrainArgs:
     """Arguments of mee train."""
 
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute or mee import
-    captions: Annotated[Positional[Path], arg(metavar="CAPTIONS")]  # table of video_id, caption[, split]
+    captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # directory to make
+    protocol: str = FOLDER  # whose captions: folder, a table of your own, or a benchmark: msrvtt-1ka, lsmdc, …
+    train_list: str | None = None  # which training list of the benchmark: 9k or 7k of msrvtt-1ka
+    select_on_test: bool = False  # choose the epoch on the test captions; stamped into the model and its results
     preset: PresetName = "default"  # where the other settings start; paper: the published network and training
     streams: tuple[str, ...] = ()  # experts, in this order; default: all streams of the store
     embed_dim: int | None = None  # size of each expert's part of the joint space; default: the preset's, 512
@@ -66,7 +72,7 @@ class TrainArgs:
     device: Device = "auto"
 
 
-@errors_as_sentences
+@resumable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(TrainArgs, "train", argv, __doc__ or "", default=_preset_arguments(argv))
@@ -74,10 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
     from features.store import FeatureStore
-    from mee.captions import read_captions
     from mee.checkpoint import CONFIG
     from mee.record import finish, training_record
-    from mee.splits import split_pairs
     from mee.train import Trainer
 
     if args.model.exists() and not (args.model / CONFIG).is_file():
@@ -86,16 +90,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
     begun = time.monotonic()
     store = FeatureStore(args.store)
-    split = split_pairs(read_captions(args.captions), store, args.training, partial=args.partial)
-    for note in split.notes:
-        say(note)
+    annotations = read_annotations(
+        args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
+    )
+    split = _split(args, annotations, store)
     experts = expert_configs(PRESETS[args.preset], store, args)
     config = ModelConfig(experts=experts, text=args.text, dropout=args.dropout)
     say(
         f"training on {len(split.train)} captions of {len(set(split.train.videos))} videos, "
         f"selecting on {len(split.val)} captions of {len(set(split.val.videos))}"
     )
-    images = _images(args, split)
+    images = _images(args, split, annotations, store)
     trainer = Trainer(
         store, split.train, split.val, config, args.training, pick_device(args.device), images, args.tensorboard
     )
@@ -107,9 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     trainer.accelerator.wait_for_everyone()
     model = _run(trainer, work / "state.safetensors")
     if trainer.leads:
-        record = training_record(trainer, split, str(args.store.resolve()), str(args.captions.resolve()))
+        record = training_record(
+            trainer, split, str(args.store.resolve()), str(args.captions.resolve()), annotations
+        )
         if images:
-            record |= _images_record(args, images[1], record["videos"])
+            record |= {"images": _images_record(args, images[1])}
         finish(model, record, args.model, work)
         progress = trainer.progress
         took = time.monotonic() - begun
@@ -135,36 +142,59 @@ def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
     )
 
 
-def _images(args: TrainArgs, split: Split) -> tuple[FeatureStore, Pairs] | None:
+def _split(args: TrainArgs, annotations: Annotations, store: FeatureStore) -> Split:
+    """Captions to train and to select on, and a word on stderr of all that is out of the ordinary."""
+    from mee.annotations import HELD_OUT
+    from mee.splits import split_pairs
+
+    split = split_pairs(
+        annotations.table,
+        store,
+        args.training,
+        partial=args.partial,
+        select_on_test=args.select_on_test,
+        hold_out=HELD_OUT if annotations.is_named else None,
+        need_test=not annotations.is_named,
+    )
+    for sentence in (*annotations.shortfalls, *split.notes, split.unchecked):
+        if sentence:
+            say(sentence)
+    if args.select_on_test:
+        say(
+            f"warning: --select-on-test chooses the epoch on the {len(split.val)} test captions, so figures on "
+            "them flatter the model; training.json says so, and so does every result"
+        )
+    return split
+
+
+def _images(
+    args: TrainArgs, split: Split, annotations: Annotations, videos: FeatureStore
+) -> tuple[FeatureStore, Pairs] | None:
     """Image captions and their store."""
     if args.images is None:
         return None
     from features.store import FeatureStore
     from mee.captions import read_captions
     from mee.images import image_pairs
+    from mee.leaks import check_images_apart
 
     store = FeatureStore(args.images[0])
     pairs = image_pairs(read_captions(args.images[1]), store, partial=args.partial)
-    both = set(pairs.videos) & set(split.val.videos) if _same(args.images[0], args.store) else set()
-    if both:
-        raise InputError(f"{args.images[1]}: {len(both)} of the images are validated on, '{min(both)}' among them")
+    check_images_apart(
+        (store, set(pairs.videos)),
+        (videos, {*split.val.videos, *split.test_videos}),
+        name=str(args.images[1]),
+        ids=annotations.measured_ids,
+    )
     say(f"{len(pairs)} captions of {len(set(pairs.videos))} images join, as clips that only have their appearance")
     return store, pairs
 
 
-def _images_record(args: TrainArgs, pairs: Pairs, videos: dict[str, list[str]]) -> dict[str, Any]:
-    """What training.json says of image captions; images of the same store count among the videos trained on."""
+def _images_record(args: TrainArgs, pairs: Pairs) -> dict[str, Any]:
+    """What training.json says of where image captions are from."""
     assert args.images
     store, captions = args.images
-    learnt = set(pairs.videos) if _same(store, args.store) else set()
-    return {
-        "images": {"store": str(store.resolve()), "captions": str(captions.resolve()), "count": len(pairs)},
-        "videos": {**videos, "train": sorted(learnt | set(videos["train"]))},
-    }
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+    return {"store": str(store.resolve()), "captions": str(captions.resolve()), "count": len(pairs)}
 
 
 def _run(trainer: Trainer, state: Path) -> MEE:

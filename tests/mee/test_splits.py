@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
+from mee.annotations import HELD_OUT
 from mee.errors import InputError
-from mee.splits import pairs_by_split, split_pairs
+from mee.splits import SPLITS, pairs_by_split, split_pairs
 from mee.train_config import TrainConfig
 
 
@@ -90,3 +91,171 @@ def test_what_partial_leaves_out_is_told_and_keeps_splits_aligned(source):
     assert split.left_out == ("gone.mp4",)
     assert "left out 1 captioned videos" in split.notes[0]
     assert sorted(set(split.val.videos)) == list(source.clips.index[8:10])
+
+
+def hashed(source, *contents):
+    """The first videos have these contents; of the others nothing is known."""
+    known = dict(zip(source.clips["video"], contents))
+    source.clips = source.clips.assign(file_sha256=source.clips["video"].map(lambda name: known.get(name)))
+    return source
+
+
+SIX_THREE_THREE = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (
+            0,
+            9,
+            r"1 videos of split 'train' are the same file as one of split 'test', 'v00\.mp4' is 'v09\.mp4'; give",
+        ),
+        (5, 8, r"split 'train' are the same file as one of split 'val', 'v05\.mp4' is 'v08\.mp4'"),
+        (6, 11, r"split 'val' are the same file as one of split 'test', 'v06\.mp4' is 'v11\.mp4'.*--partial"),
+    ],
+)
+def test_one_file_in_two_splits_is_refused_and_left_out_with_partial(source, first, second, says):
+    contents = [str(number).ljust(64, "x") for number in range(12)]
+    contents[second] = contents[first]
+    hashed(source, *contents)
+    frame = table(source, SIX_THREE_THREE)
+    with pytest.raises(InputError, match=says):
+        split_pairs(frame, source, TrainConfig(), partial=False)
+    split = split_pairs(frame, source, TrainConfig(), partial=True)
+    name, measured = source.clips.index[first], source.clips.index[second]
+    assert split.left_out == (name,)
+    assert split.notes == (f"left out 1 videos whose file is in another split too, '{name}'",)
+    assert name not in {*split.train.videos, *split.val.videos, *split.test_videos}
+    assert measured in {*split.val.videos, *split.test_videos}
+
+
+def test_two_files_of_one_content_in_one_split_are_no_leak(source):
+    hashed(source, *["a" * 64] * 6, *["b" * 64] * 3, *["c" * 64] * 3)
+    split = split_pairs(table(source, SIX_THREE_THREE), source, TrainConfig(), partial=False)
+    assert len(set(split.train.videos)) == 6
+    assert split.unchecked == ""
+
+
+def test_what_cannot_be_compared_is_told(source):
+    frame = table(source, SIX_THREE_THREE)
+    assert "not compared" in split_pairs(frame, source, TrainConfig(), partial=False).unchecked
+    hashed(source, *(str(number).ljust(64, "x") for number in range(8)))
+    unchecked = split_pairs(frame, source, TrainConfig(), partial=False).unchecked
+    assert "compared only in part" in unchecked
+    assert "6 of 6 training videos and of 2 of 6 of another split" in unchecked
+
+
+def test_files_that_are_the_same_are_held_out_together(source):
+    plain = split_pairs(table(source), source, TrainConfig(validation=0.25), partial=False)
+    held = set(plain.val.videos)
+    lone, twin = sorted(held)[0], sorted(set(source.clips.index) - held)[0]
+    contents = {name: name * 8 for name in source.clips.index} | {twin: lone * 8}
+    split = split_pairs(
+        table(source), hashed(source, *contents.values()), TrainConfig(validation=0.25), partial=False
+    )
+    assert set(split.val.videos) == held | {twin}
+    assert set(split.train.videos) == set(source.clips.index) - held - {twin}
+
+
+def test_holding_out_leaves_something_to_learn_from(source):
+    with pytest.raises(InputError, match="those held out are the same files as all but one"):
+        split_pairs(table(source), hashed(source, *["a" * 64] * 11), TrainConfig(), partial=False)
+
+
+def test_the_epoch_is_chosen_on_test_only_where_that_is_asked_for(source):
+    frame = table(source, SIX_THREE_THREE)
+    usual = split_pairs(frame, source, TrainConfig(), partial=False)
+    split = split_pairs(frame, source, TrainConfig(), partial=False, select_on_test=True)
+    assert (usual.selected_on_test, split.selected_on_test) == (False, True)
+    assert set(split.val.videos) == set(usual.test_videos) == set(source.clips.index[9:])
+    assert split.train == usual.train
+
+
+def test_selecting_on_test_holds_nothing_out(source):
+    frame = table(source, ["train"] * 9 + ["test"] * 3)
+    split = split_pairs(frame, source, TrainConfig(), partial=False, select_on_test=True)
+    assert set(split.train.videos) == set(source.clips.index[:9])
+    assert split.notes == ()
+
+
+def test_selecting_on_test_does_not_read_the_validation_split(source):
+    contents = [str(number).ljust(64, "x") for number in range(12)]
+    contents[6] = contents[9]
+    split = split_pairs(
+        table(source, SIX_THREE_THREE),
+        hashed(source, *contents),
+        TrainConfig(),
+        partial=False,
+        select_on_test=True,
+        need_test=False,
+    )
+    assert split.left_out == ()
+    assert not set(source.clips.index[6:9]) & {*split.train.videos, *split.val.videos}
+
+
+def test_a_thousand_videos_of_a_whole_benchmark_are_held_out(make_source):
+    source = make_source([f"video{number}.mp4" for number in range(7010)])
+    split = split_pairs(table(source, ["train"] * 7010), source, TrainConfig(), partial=False, hold_out=HELD_OUT)
+    assert len(set(split.val.videos)) == 1000
+    assert len(set(split.train.videos)) == 6010
+
+
+def test_there_must_be_a_test_to_select_on(source):
+    with pytest.raises(InputError, match="no caption has split 'test', so --select-on-test has nothing"):
+        split_pairs(table(source, ["train"] * 12), source, TrainConfig(), partial=False, select_on_test=True)
+    with pytest.raises(InputError, match="no column 'split', so there is no test to choose the epoch by"):
+        split_pairs(table(source), source, TrainConfig(), partial=False, select_on_test=True)
+
+
+def test_a_number_of_videos_is_held_out_at_most_a_fifth(source):
+    frame = table(source, ["train"] * 11 + ["test"])
+    for number, held in ((1, 1), (2, 2), (1000, 2)):
+        split = split_pairs(frame, source, TrainConfig(validation=0.5), partial=False, hold_out=number)
+        assert len(set(split.val.videos)) == held
+        assert not set(split.val.videos) & set(split.test_videos)
+
+
+def test_a_benchmarks_seed_holds_the_same_videos_out_wherever_they_are_stored(make_source):
+    drawn = []
+    for place in (lambda n: f"v{n:02d}.mp4", lambda n: f"{'ab'[n % 2]}/v{n:02d}.webm"):
+        source = make_source([place(number) for number in range(40)])
+        split = split_pairs(table(source), source, TrainConfig(), partial=False, hold_out=8)
+        drawn.append({name[-8:].partition(".")[0].removeprefix("/") for name in split.val.videos})
+    assert len(drawn[0]) == 8
+    assert drawn[0] == {name.removeprefix("/") for name in drawn[1]}
+
+
+def test_splits_that_are_not_needed_may_be_absent(source):
+    frame = table(source, SIX_THREE_THREE)
+    gone = pd.DataFrame([(f"gone{n}", "words", "test") for n in range(2)], columns=frame.columns)
+    frame = pd.concat([gone, frame])
+    with pytest.raises(InputError, match=r"gone0 \(not in the store\)"):
+        split_pairs(frame, source, TrainConfig(), partial=False)
+    split = split_pairs(frame, source, TrainConfig(), partial=False, need_test=False)
+    assert split.left_out == ()
+    assert split.notes == ("2 test videos are not in store, so their files were not looked at",)
+    assert set(split.train.videos) == set(source.clips.index[:6])
+    assert set(split.test_videos) == set(source.clips.index[9:])
+    with pytest.raises(InputError, match=r"gone0 \(not in the store\)"):
+        split_pairs(frame, source, TrainConfig(), partial=False, need_test=False, select_on_test=True)
+
+
+@pytest.mark.parametrize("needed", SPLITS)
+def test_a_split_that_is_needed_must_be_there(source, needed):
+    frame = table(source, SIX_THREE_THREE)
+    gone = pd.DataFrame([("gone", "words", needed)], columns=frame.columns)
+    with pytest.raises(InputError, match=r"1 of \d+ captioned videos .* gone"):
+        pairs_by_split(pd.concat([gone, frame]), source, partial=False, needed=(needed,))
+    by_split, left_out = pairs_by_split(pd.concat([gone, frame]), source, partial=True, needed=(needed,))
+    assert left_out == ["gone"]
+    assert [len(by_split[name]) for name in SPLITS] == [12, 6, 6]
+
+
+def test_a_video_in_two_splits_is_refused_even_where_one_is_not_needed(source):
+    frame = table(source, SIX_THREE_THREE)
+    twice = pd.DataFrame([("v00", "again", "val")], columns=frame.columns)
+    with pytest.raises(
+        InputError, match=r"1 videos are in split 'train' and in split 'val' too, 'v00\.mp4'; give"
+    ):
+        pairs_by_split(pd.concat([frame, twice]), source, partial=False, needed=("test",))

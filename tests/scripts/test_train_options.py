@@ -14,9 +14,9 @@ from scripts.train import main
 
 @pytest.fixture
 def train(world, tmp_path):
-    def run(*extra, tiny=True, model=tmp_path / "model"):
+    def run(*extra, tiny=True, model=tmp_path / "model", captions=world.captions):
         settings = world.tiny if tiny else ()
-        return main([str(world.store), str(world.captions), str(model), *settings, *map(str, extra)])
+        return main([str(world.store), str(captions), str(model), *settings, *map(str, extra)])
 
     run.model = tmp_path / "model"
     return run
@@ -67,22 +67,49 @@ def test_one_expert_is_set_by_name(train):
     assert (appearance.pooling, appearance.embed_dim) == (("mean", "max"), 8)
 
 
-def test_image_captions_join_training(train, world, tmp_path, capsys):
+@pytest.fixture
+def without_the_image(world, tmp_path):
+    """The captions without those of clip9.png, which is a test image there."""
+    path = tmp_path / "videos.csv"
+    path.write_text("".join(line for line in world.captions.open() if not line.startswith("clip9")))
+    return path
+
+
+def test_image_captions_join_training(train, world, without_the_image, tmp_path, capsys):
     captions = tmp_path / "images.csv"
     captions.write_text("video_id,caption,split\nclip9.png,four coloured fields,train\n")
-    assert train("--images", world.store, captions, "--image-rate", 1) == 0
+    assert train("--images", world.store, captions, "--image-rate", 1, captions=without_the_image) == 0
     record = json.loads((train.model / "training.json").read_text())
     assert record["images"] == {"store": str(world.store), "captions": str(captions), "count": 1}
+    assert record["videos"]["images"] == list(record["contents"]["images"]) == ["clip9.png"]
+    assert record["videos"]["train"] == [f"clip{n}.mp4" for n in range(6)]
     assert "1 captions of 1 images join" in capsys.readouterr().err
 
 
-def test_an_image_that_is_validated_or_tested_on_is_refused(train, world, tmp_path, fails):
+def test_images_that_joined_are_no_test(train, world, without_the_image, tmp_path):
+    from features.store import FeatureStore
+    from mee.captions import read_captions
+    from mee.checkpoint import read_training
+    from mee.errors import InputError
+    from mee.held_out import held_out_pairs
+
     captions = tmp_path / "images.csv"
-    captions.write_text("video_id,caption\nclip7.mp4,four coloured fields\n")
+    captions.write_text("video_id,caption,split\nclip9.png,four coloured fields,train\n")
+    assert train("--images", world.store, captions, "--image-rate", 1, captions=without_the_image) == 0
+    record, store = read_training(train.model), FeatureStore(world.store)
+    with pytest.raises(InputError, match=r"trained on 1 videos of split 'test', 'clip9\.png', so"):
+        held_out_pairs(read_captions(world.captions), store, record, split="test", partial=False)
+
+
+@pytest.mark.parametrize("name", ["clip7.mp4", "clip9.png"])
+def test_an_image_that_is_validated_or_tested_on_is_refused(train, world, tmp_path, fails, name):
+    captions = tmp_path / "images.csv"
+    captions.write_text(f"video_id,caption\n{name},four coloured fields\n")
     sentence = fails(
         main, world.store, world.captions, train.model, *world.tiny, "--images", world.store, captions, alone=False
     )
-    assert "clip7.mp4" in sentence
+    assert f"1 of the images are validated or tested on, '{name}'; leave them out" in sentence
+    assert not train.model.exists()
 
 
 def test_scalars_are_written_for_tensorboard(train, tmp_path):

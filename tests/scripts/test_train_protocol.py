@@ -1,0 +1,246 @@
+"""`mee train` on a benchmark's files: its splits, what is held out, what is refused, what the model says of it."""
+
+import hashlib
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from features.store import FeatureStore
+from mee.checkpoint import read_training
+from mee.errors import InputError
+from mee.held_out import held_out_pairs
+from mee.protocols.load import load_benchmark
+from mee.record import selected_on, trained_on
+from scripts.precompute import main as precompute
+from scripts.train import main
+
+TRAIN, VAL, TEST = (0, 1, 2, 3, 4, 5), (6513,), (7010, 7011)
+SPLITS = {"train": TRAIN, "validate": VAL, "test": TEST}
+TWIN = 7011  # in some tests the same file as video0
+
+
+@pytest.fixture(scope="module")
+def bench(world, tmp_path_factory):
+    """A store of nine videos of MSR-VTT, and the annotation files cut down to them; of each 20 captions."""
+    place = tmp_path_factory.mktemp("bench")
+    videos, files = place / "videos", place / "annotations"
+    videos.mkdir()
+    files.mkdir()
+    numbers = [(split, number) for split, numbers in SPLITS.items() for number in numbers]
+    for clip, (_, number) in enumerate(numbers):
+        shutil.copy(world.videos / f"clip{clip}.mp4", videos / f"video{number}.mp4")
+    assert precompute([str(videos), str(place / "store"), "--workers", "1", "--streams", "appearance"]) == 0
+    data = {
+        "info": {},
+        "videos": [{"video_id": f"video{number}", "split": split} for split, number in numbers],
+        "sentences": [
+            {"sen_id": 20 * number + turn, "video_id": f"video{number}", "caption": f"{number} turns {turn} times"}
+            for _, number in numbers
+            for turn in range(20)
+        ],
+    }
+    (files / "MSRVTT_data.json").write_text(json.dumps(data))
+    rows = "".join(f"ret{n},msr{n},video{n},{n} is fixed\n" for n in TEST)
+    (files / "MSRVTT_JSFUSION_test.csv").write_text(f"key,vid_key,video_id,sentence\n{rows}")
+    listed = "".join(f"video{n}\n" for n in (*TRAIN, *VAL))
+    (files / "MSRVTT_train.9k.csv").write_text(f"video_id\n{listed}")
+    (files / "MSRVTT_train.7k.csv").write_text(f"video_id\n{listed}")
+    return SimpleNamespace(place=place, videos=videos, files=files, store=place / "store")
+
+
+@pytest.fixture
+def train(world, bench, tmp_path, capsys):
+    """Train as a user does; returns the record and what was said."""
+    tiny = [*world.tiny, "--epochs=1"]
+
+    def run(*extra, store=bench.store, files=bench.files, partial=True, code=0):
+        arguments = [store, files, tmp_path / "model", *tiny, *extra, *(["--partial"] if partial else [])]
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == code
+        out, err = capsys.readouterr()
+        assert out == ""
+        return read_training(tmp_path / "model"), err
+
+    return run
+
+
+def test_the_protocols_own_validation_split_chooses(train, bench):
+    record, said = train("--protocol", "msrvtt-full")
+    assert record["videos"] == {"train": [f"video{n}.mp4" for n in TRAIN], "val": ["video6513.mp4"]}
+    assert (record["protocol"], record["train_list"]) == ("msrvtt-full", None)
+    digest = hashlib.sha256((bench.files / "MSRVTT_data.json").read_bytes()).hexdigest()
+    assert f"MSRVTT_data.json sha256:{digest}" in record["files"].values()
+    assert record["selected_on"] == "validation"
+    assert "training on 120 captions of 6 videos, selecting on 20 captions of 1" in said
+    assert trained_on(record) == "6 videos of msrvtt-full"
+    known = FeatureStore(bench.store).clips["file_sha256"]
+    assert record["contents"] == {"train": {f"video{n}.mp4": known[f"video{n}.mp4"][:16] for n in TRAIN}}
+
+
+def test_what_falls_short_is_refused_or_said_and_stamped(train):
+    _, said = train("--protocol", "msrvtt-full", partial=False, code=1)
+    assert said.startswith("error: ")
+    assert "--partial" in said
+    assert len(said.strip().splitlines()) == 1
+    record, said = train("--protocol", "msrvtt-full")
+    assert record["shortfalls"]
+    assert all(sentence in said for sentence in record["shortfalls"])
+
+
+@pytest.mark.parametrize("name", ["9k", "7k"])
+def test_without_a_validation_split_training_videos_are_held_out_by_seed(train, name):
+    record, said = train("--protocol", "msrvtt-1ka", "--train-list", name, "--validation", "0.5")
+    assert record["train_list"] == name
+    assert f"train list {name}" in record["files"]
+    assert "1 videos held out by seed 0" in said  # a fifth of seven; of 9,000 it is 1,000
+    parts = record["videos"]
+    assert len(parts["val"]) == 1
+    assert sorted(parts["train"] + parts["val"]) == sorted(f"video{n}.mp4" for n in (*TRAIN, *VAL))
+    assert record["selected_on"] == "validation"
+
+
+def test_selecting_on_test_is_warned_of_and_stamped(train, bench):
+    record, said = train("--protocol", "msrvtt-full", "--select-on-test")
+    assert "warning: --select-on-test chooses the epoch on the 40 test captions" in said
+    assert "selecting on 40 captions of 2" in said
+    assert record["videos"] == {
+        "train": [f"video{n}.mp4" for n in TRAIN],
+        "val": [],
+        "test": ["video7010.mp4", "video7011.mp4"],
+    }
+    assert selected_on(record) == "test"
+    table = load_benchmark("msrvtt-full", bench.files, partial=True).table
+    held_out = held_out_pairs(
+        table, FeatureStore(bench.store), record, split="test", partial=False, protocol="msrvtt-full"
+    )
+    assert held_out.selected
+    assert "selected on this very test" in held_out.notes[0]
+
+
+def test_nothing_is_selected_on_test_unasked(train, bench):
+    record, said = train("--protocol", "msrvtt-full")
+    assert "warning" not in said
+    table = load_benchmark("msrvtt-full", bench.files, partial=True).table
+    held_out = held_out_pairs(table, FeatureStore(bench.store), record, split="test", partial=False)
+    assert not held_out.selected
+    assert held_out.unchecked == ""
+
+
+def test_a_model_of_the_9k_list_is_no_model_for_the_full_test(train, bench):
+    files = bench.place / "crossed"
+    shutil.copytree(bench.files, files)
+    (files / "MSRVTT_JSFUSION_test.csv").write_text(
+        "key,vid_key,video_id,sentence\nret0,msr0,video7010,it is fixed\n"
+    )
+    (files / "MSRVTT_train.9k.csv").write_text("video_id\n" + "".join(f"video{n}\n" for n in (*TRAIN, *VAL, 7011)))
+    record, _ = train("--protocol", "msrvtt-1ka", "--seed", "3", files=files)
+    assert "video7011.mp4" in record["videos"]["train"]
+    table = load_benchmark("msrvtt-full", files, partial=True).table
+    with pytest.raises(InputError, match=r"1 videos .*'video7011.*it was trained on msrvtt-1ka, list 9k"):
+        held_out_pairs(
+            table, FeatureStore(bench.store), record, split="test", partial=False, protocol="msrvtt-full"
+        )
+
+
+@pytest.fixture
+def without_test(bench, tmp_path):
+    """The store without the test videos."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in (*TRAIN, *VAL):
+        shutil.copy(bench.videos / f"video{number}.mp4", videos)
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1", "--streams", "appearance"]) == 0
+    return tmp_path / "store"
+
+
+def test_the_test_videos_need_no_streams(train, without_test):
+    record, said = train("--protocol", "msrvtt-full", store=without_test)
+    assert record["left_out"] == []
+    assert "2 test videos are not in" in said
+
+
+def test_an_image_that_is_a_test_video_is_refused_though_the_store_has_it_not(
+    train, bench, without_test, tmp_path
+):
+    captions = tmp_path / "images.csv"
+    captions.write_text("video_id,caption\nvideo7010.mp4,a still of it\n")
+    _, said = train("--protocol", "msrvtt-full", "--images", bench.store, captions, store=without_test, code=1)
+    assert "1 of the images are validated or tested on, 'video7010'; leave them out" in said
+
+
+@pytest.fixture
+def twins(bench, tmp_path):
+    """The store with a test video that is the same file as a training video."""
+    videos = tmp_path / "videos"
+    shutil.copytree(bench.videos, videos)
+    shutil.copy(videos / "video0.mp4", videos / f"video{TWIN}.mp4")
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1", "--streams", "appearance"]) == 0
+    return tmp_path / "store"
+
+
+def test_a_file_in_train_and_test_is_refused_by_content(train, bench, twins, tmp_path):
+    captions = tmp_path / "captions.csv"
+    rows = [f"video{n},{n} turns,{split}" for split, numbers in SPLITS.items() for n in numbers]
+    captions.write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
+    _, said = train(store=twins, files=captions, partial=False, code=1)
+    assert (
+        "1 videos of split 'train' are the same file as one of split 'test', 'video0.mp4' is 'video7011.mp4'"
+        in said
+    )
+    assert not (tmp_path / "model").exists()
+    record, said = train(store=twins, files=captions)
+    assert record["left_out"] == ["video0.mp4"]
+    assert "video0.mp4" not in record["videos"]["train"]
+    assert "left out 1 videos whose file is in another split too, 'video0.mp4'" in said
+
+
+def test_a_model_that_learnt_a_file_under_another_name_is_refused(train, bench, twins):
+    record, _ = train("--protocol", "msrvtt-full")
+    table = load_benchmark("msrvtt-full", bench.files, partial=True).table
+    with pytest.raises(
+        InputError, match=r"files of 1 videos of split 'test' under .* 'video7011\.mp4' is 'video0\.mp4'"
+    ):
+        held_out_pairs(table, FeatureStore(twins), record, split="test", partial=False, protocol="msrvtt-full")
+
+
+def test_a_stopped_run_does_not_go_on_selecting_otherwise(train, monkeypatch):
+    from mee import train as training
+
+    whole = training.save_state
+
+    def save(path, trainer, signature):
+        whole(path, trainer, signature)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_state", save)
+        train("--protocol", "msrvtt-full", "--epochs", "3", code=130)
+    _, said = train("--protocol", "msrvtt-full", "--epochs", "3", "--select-on-test", code=1)
+    assert "unfinished run with other settings or data (captions)" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--protocol", "msrvtt-1k-a"], "did you mean 'msrvtt-1ka'?"),
+        (["--train-list", "9k"], "--train-list 9k goes with --protocol NAME"),
+        (["--protocol", "msrvtt-full", "--train-list", "9k"], "9k"),
+        (["--protocol", "lsmdc"], "LSMDC16"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_one_sentence(train, arguments, says, tmp_path):
+    _, said = train(*arguments, code=1)
+    assert said.startswith("error: ")
+    assert len(said.strip().splitlines()) == 1
+    assert says in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_test_list_alone_is_nothing_to_train_on(train, bench, tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    shutil.copy(bench.files / "MSRVTT_JSFUSION_test.csv", files)
+    _, said = train("--protocol", "msrvtt-1ka", files=files, code=1)
+    assert "holds no training captions of msrvtt-1ka; training needs all of its files: MSRVTT_JSFUSION" in said

@@ -1,0 +1,202 @@
+"""How well hashes of frames tell copies of a video from other videos: recall and false alarms by threshold.
+
+example:
+  python -m benchmarks.near_duplicates VIDEOS
+  python -m benchmarks.near_duplicates VIDEOS --fps 1 --share 0.8 --json
+
+Of every video in the folder, the first seconds are written anew in the ways of VERSIONS, by the ffmpeg program.
+Every version is then compared with every video, as mee overlap does:
+
+  recall         versions that are at most so many bits apart from the video they were made of
+  false alarms   versions that are so near to another video of the folder, and videos so near to each other
+
+A folder that holds a video twice reports that as a false alarm; the nearest pair is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.errors import InputError
+from features.frame_hashes import HashedVideo, hash_videos
+from features.media_library import find_media
+from features.picture_hash import BITS
+from mee.near_duplicates.near_frames import SHARE, THRESHOLD, FrameHashes, distances, near_frames
+
+THRESHOLDS = (16, 20, 24, 28, 32, 36, 40, 44, 48)
+EVEN = "trunc(iw*{0}/2)*2:trunc(ih*{0}/2)*2"
+PLAIN = "-c:v libx264 -preset ultrafast -crf 28"
+VERSIONS = {
+    "as it is": PLAIN,
+    "low quality": "-c:v libx264 -preset veryfast -crf 38",
+    "MPEG-4": "-c:v mpeg4 -q:v 12",
+    "half the size": f"-vf scale={EVEN.format(0.5)} {PLAIN}",
+    "720 high": f"-vf scale=-2:720 {PLAIN}",
+    "squeezed to a square": f"-vf scale=320:320 {PLAIN}",
+    "cropped by 5 %": f"-vf crop={EVEN.format(0.95)} {PLAIN}",
+    "cropped by 10 %": f"-vf crop={EVEN.format(0.9)} {PLAIN}",
+    "cropped by 10 %, corner": f"-vf crop={EVEN.format(0.9)}:0:0 {PLAIN}",
+    "letterbox": f"-vf pad=iw:trunc(ih*1.33/2)*2:0:trunc(ih*0.33/4)*2 {PLAIN}",
+    "pillarbox": f"-vf pad=trunc(iw*1.4/2)*2:ih:trunc(iw*0.4/4)*2:0 {PLAIN}",
+    "6 s of it, from 1.3 s": f"-ss 1.3 -t 6 {PLAIN}",
+    "8 frames a second": f"-r 8 {PLAIN}",
+    "brighter, more contrast": f"-vf eq=brightness=0.1:contrast=1.2 {PLAIN}",
+    "grey": f"-vf hue=s=0 {PLAIN}",
+    "with a logo": f"-vf drawbox=x=iw*0.78:y=ih*0.05:w=iw*0.17:h=ih*0.1:color=white:t=fill {PLAIN}",
+    "cut, cropped, scaled, boxed": f"-ss 0.7 -vf crop={EVEN.format(0.95)},scale=-2:240,pad=iw:300:0:30 {PLAIN}",
+    "mirrored": f"-vf hflip {PLAIN}",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", type=Path, help="folder of videos, of different things")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each video")
+    parser.add_argument("--fps", type=float, default=2.0, help="frames a second that are hashed")
+    parser.add_argument("--share", type=float, default=SHARE, help="of one's frames that the other has too")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    try:
+        report = measure(args.videos, args.seconds, args.fps, args.share, args.workers)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(report))
+    else:
+        _print(report)
+    return 0
+
+
+def measure(folder: Path, seconds: float, fps: float, share: float, workers: int) -> dict[str, Any]:
+    """Write all versions, hash them, and count.
+
+    Raises:
+        InputError: the folder holds no videos, or fewer than two that can be read.
+    """
+    library = find_media(folder)
+    with tempfile.TemporaryDirectory() as made:
+        names, versions = {}, {}
+        for number, video in enumerate(library.videos):
+            if name := _write(library.root / video, Path(made), f"{number}", "-c copy", seconds):
+                names[video] = name
+                for place, (version, words) in enumerate(VERSIONS.items()):
+                    copy = _write(library.root / video, Path(made), f"{number}-{place}", words, seconds)
+                    versions[version, video] = copy
+        files = [name for name in (*names.values(), *versions.values()) if name]
+        hashed = {each.video: each for each in hash_videos(Path(made), files, fps, workers)}
+    read = {video: hashed[name] for video, name in names.items() if not hashed[name].failure}
+    if len(read) < 2:
+        raise InputError(f"'{folder}' holds {len(read)} videos that can be read; false alarms need two at least")
+    copies = {key: hashed[name] for key, name in versions.items() if name and key[1] in read}
+    return _report(read, copies, fps, share)
+
+
+def _write(source: Path, folder: Path, name: str, words: str, seconds: float) -> str:
+    """Write one version; its name, or nothing where the program could not."""
+    import imageio_ffmpeg
+
+    copied = words == "-c copy"
+    target = folder / f"{name}{source.suffix if copied else '.mp4'}"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-threads", "1", "-t", str(seconds)]
+    command += [
+        "-i",
+        str(source),
+        "-an",
+        *words.split(),
+        *(() if copied else ("-pix_fmt", "yuv420p")),
+        str(target),
+    ]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode or not target.exists():
+        print(
+            f"not written: {source.name} {words}: {done.stderr.decode(errors='replace')[-200:]}", file=sys.stderr
+        )
+        return ""
+    return target.name
+
+
+def _report(
+    originals: dict[str, HashedVideo], copies: dict[tuple[str, str], HashedVideo], fps: float, share: float
+) -> dict[str, Any]:
+    apart = _all_apart(copies, originals, share)
+    between = _all_apart({("", video): each for video, each in originals.items()}, originals, share)
+    rows = {}
+    for version in VERSIONS:
+        own = [apart.get((video, version, video), BITS) for name, video in copies if name == version]
+        rows[version] = {"files": len(own), "found": _counts(own), "median": int(np.median(own)), "most": max(own)}
+    others = {key: bits for key, bits in apart.items() if key[0] != key[2]}
+    pairs = {key: bits for key, bits in between.items() if key[0] < key[2]}
+    both = others | pairs
+    nearest = min(both, key=lambda key: both[key])
+    frames = np.concatenate(
+        [distances(a.hashes, b.hashes).ravel() for a, b in itertools.combinations(originals.values(), 2)]
+    )
+    return {
+        "videos": len(originals), "fps": fps, "share": share, "thresholds": THRESHOLDS, "versions": rows,
+        "false_alarms": {
+            "versions": {"pairs": len(copies) * (len(originals) - 1), "found": _counts(others.values())},
+            "videos": {"pairs": len(originals) * (len(originals) - 1) // 2, "found": _counts(pairs.values())},
+        },
+        "nearest": {"video": nearest[0], "version": nearest[1], "of": nearest[2], "bits": both[nearest]},
+        "frames": {
+            "pairs": len(frames), "mean": float(frames.mean()), "std": float(frames.std()),
+            "least": int(frames.min()),
+        },
+    }  # fmt: skip
+
+
+def _all_apart(
+    copies: dict[tuple[str, str], HashedVideo], originals: dict[str, HashedVideo], share: float
+) -> dict[tuple[str, str, str], int]:
+    """(video, version, video that this is of) -> bits apart, of all pairs that have frames."""
+    train = _frames(list(originals), list(originals.values()))
+    names = {f"{version}\n{video}": (version, video) for version, video in copies}
+    test = _frames(list(names), list(copies.values()))
+    overlap = near_frames(train, test, threshold=BITS - 1, share=share, keep=len(originals))
+    return {(p.train, *names[p.test]): int(p.value) for p in overlap.pairs if p.value is not None}
+
+
+def _frames(names: Sequence[str], hashed: Sequence[HashedVideo]) -> FrameHashes:
+    nothing = ("",) * len(names)  # a copy of a file is not found by its content here
+    return FrameHashes.of(tuple(names), nothing, [each.hashes for each in hashed], [each.times for each in hashed])
+
+
+def _counts(bits: Any) -> dict[str, int]:
+    return {str(threshold): sum(value <= threshold for value in bits) for threshold in THRESHOLDS}
+
+
+def _print(report: dict[str, Any]) -> None:
+    frames, nearest = report["frames"], report["nearest"]
+    print(f"{report['videos']} videos, {report['fps']:g} frames a second, share {report['share']:g}\n")
+    print("| found at most so many bits apart |", " | ".join(map(str, THRESHOLDS)), "| median | most |")
+    print("|---" * (len(THRESHOLDS) + 3) + "|")
+    for version, row in report["versions"].items():
+        found = " | ".join(str(count) for count in row["found"].values())
+        print(f"| {version} ({row['files']}) | {found} | {row['median']} | {row['most']} |")
+    for name, row in report["false_alarms"].items():
+        found = " | ".join(str(count) for count in row["found"].values())
+        print(f"| false alarms: {name} ({row['pairs']:,} pairs) | {found} | | |")
+    what = f"'{nearest['version']}' of {nearest['of']}" if nearest["version"] else nearest["of"]
+    print(f"\nnearest of different videos: {what} and {nearest['video']}, {nearest['bits']} bits")
+    print(
+        f"frames of different videos: {frames['mean']:.1f} +- {frames['std']:.1f} bits apart, {frames['least']} "
+        f"at the least, of {frames['pairs']:,} pairs; default threshold {THRESHOLD} of {BITS}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Test videos that training has seen, or nearly."""

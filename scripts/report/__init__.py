@@ -1,0 +1,1 @@
+"""mee report: result files -> terminal, Markdown, HTML."""

@@ -1,0 +1,112 @@
+"""Make results of mee evaluate readable: a table on the terminal, Markdown, or one page with pictures.
+
+example:
+  mee report result.json
+  mee report result.json --out report.html --videos videos/
+  mee report ours-seed0.json ours-seed1.json theirs.json --markdown report.md
+
+Without --out and --markdown, a table. Several results are compared. Those that answer another question (protocol,
+gallery, partial) stand in tables of their own, and other differences are told in words. Results that differ in
+nothing but the seed become one row, mean ± standard deviation; their names are equal, or end with the seed:
+small-seed0, small-seed1. The page is one file that can be sent as it is, with frames of the clips if --videos.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from mee.errors import InputError
+from mee.whole_file import whole_file
+from scripts.console import DONE, errors_as_sentences, parse, say
+
+if TYPE_CHECKING:
+    from scripts.report.entry import Entry
+    from scripts.report.frames import Moment, Shot
+
+STDOUT = Path("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArgs:
+    """Arguments of mee report."""
+
+    results: Annotated[Positional[tuple[Path, ...]], arg(metavar="RESULT…")]  # made by mee evaluate … --result
+    videos: Path | None = None  # folder of the gallery's videos, for frames of the best and worst queries
+    out: Path | None = None  # write the page: an .html file
+    markdown: Path | None = None  # write Markdown: a file, or - for stdout instead of the table
+
+
+@errors_as_sentences
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse(ReportArgs, "report", argv, __doc__ or "")
+    _check(args)
+
+    from mee.result import read_result
+    from scripts.report.entry import make_entries
+    from scripts.report.figures import count
+    from scripts.report.markdown import markdown
+    from scripts.report.page import page
+    from scripts.report.terminal import print_report
+
+    entries, twice = make_entries([read_result(path) for path in args.results])
+    notes = [f"Given again, and counted once: {count(twice, 'result')}."] if twice else []
+    if args.out is not None:
+        shots = _read_frames(args.videos, entries) if args.videos is not None else None
+        _write(args.out, page(entries, shots, notes))
+        say(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, everything in one file")
+    if args.markdown is not None:
+        text = markdown(entries, notes)
+        if args.markdown == STDOUT:
+            print(text, end="")
+            return DONE
+        _write(args.markdown, text)
+    if args.out is None and args.markdown is None:
+        print_report(entries, notes)
+    return DONE
+
+
+def _check(args: ReportArgs) -> None:
+    """What can be said before anything is read."""
+    if not args.results:
+        raise InputError("no result to report on; name one: mee report result.json")
+    if args.videos is not None and args.out is None:
+        raise InputError("--videos gives the page its pictures; name the page too: --out report.html")
+    for path in (args.out, args.markdown):
+        if path is None or path == STDOUT:
+            continue
+        if path.suffix.lower() == ".json" or path in args.results:
+            raise InputError(f"'{path}' looks like a result, and would be overwritten; choose another name")
+        if path.is_dir() or not path.parent.is_dir():
+            wrong = "is a folder" if path.is_dir() else f"cannot be made: there is no folder '{path.parent}'"
+            raise InputError(f"'{path}' {wrong}; name a file in a folder that is there")
+    if args.out is not None and args.out == args.markdown:
+        raise InputError(f"--out and --markdown both name '{args.out}'; give each a file of its own")
+    if args.out is not None and args.out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out writes a page, and '{args.out}' is no name of one; call it report.html, say")
+
+
+def _read_frames(videos: Path, entries: Sequence[Entry]) -> dict[Moment, Shot]:
+    from scripts.report.frames import read_frames
+    from scripts.report.query_cards import wanted
+
+    def tell(done: int, files: int) -> None:
+        if done % 20 == 0:
+            say(f"frames: {done} of {files} files")
+
+    return read_frames(videos, wanted(entries), tell)
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path, "reports") as aside:
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Frames of clips: (file, share of the clip) -> a small WebP as a data URI, or the reason for a blank.
+
+    time = start + share (end - start)
+
+Each file is opened once and read forward, by the readers that extraction uses. Files are only looked for among the
+media below the folder that the user named, whatever path a result file tells.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mee.result import Answer
+
+SHORT_SIDE, QUALITY = 132, 55
+FRAGMENT = re.compile(r"#t=(?P<start>[\d.]+),(?P<end>[\d.]+)$")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A wanted frame."""
+
+    clip_id: str
+    video: str | None
+    start_s: float | None
+    end_s: float | None
+    share: float
+
+    @staticmethod
+    def of(answer: Answer, share: float) -> Moment:
+        """That of an answer's clip."""
+        return Moment(answer.clip_id, answer.video, answer.start_s, answer.end_s, share)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A frame, or why there is none."""
+
+    uri: str | None = None
+    at_s: float | None = None
+    reason: str = ""
+
+
+class Folder:
+    """The media files that clips may come from."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises InputError where there is no such folder, or no media file in it."""
+        from features.media_library import find_media
+
+        library = find_media(root)
+        self.root = library.root
+        self._videos = set(library.videos)
+        self._by_stem: dict[str, list[str]] = {}
+        for video in library.videos:
+            path = PurePosixPath(video)
+            for stem in {str(path.with_suffix("")), path.stem, path.name}:
+                self._by_stem.setdefault(stem, []).append(video)
+
+    def find(self, moment: Moment) -> str | None:
+        """The file's path below the folder: as told, or the only one of that name."""
+        told = moment.video or FRAGMENT.sub("", moment.clip_id)
+        if told in self._videos:
+            return told
+        path = PurePosixPath(told)
+        for name in (told, path.name, path.stem if moment.video else path.name):
+            if len(same := self._by_stem.get(name, [])) == 1:
+                return same[0]
+        return None
+
+
+def read_frames(
+    folder: Path, moments: Iterable[Moment], tell: Callable[[int, int], None] = lambda done, files: None
+) -> dict[Moment, Shot]:
+    """Read every wanted frame.
+
+    Args:
+        folder: of the videos.
+        moments: wanted; each is read once.
+        tell: is called with how many files are done, and how many there are.
+
+    Raises:
+        InputError: there is no such folder, or no media file in it.
+    """
+    there = Folder(folder)
+    shots: dict[Moment, Shot] = {}
+    by_file: dict[str, list[Moment]] = {}
+    for moment in dict.fromkeys(moments):
+        video = there.find(moment)
+        if video is None:
+            shots[moment] = Shot(reason="not in the folder of videos")
+        else:
+            by_file.setdefault(video, []).append(moment)
+    for done, (video, wanted) in enumerate(by_file.items()):
+        tell(done, len(by_file))
+        shots |= _read_file(there.root / video, wanted)
+    return shots
+
+
+def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
+    from features.reader import IMAGE_SUFFIXES
+
+    read = _read_image if path.suffix.lower() in IMAGE_SUFFIXES else _read_video
+    shots: dict[Moment, Shot] = {}
+    try:
+        read(path, wanted, shots)
+    except Exception:  # whatever a broken file does to a decoder, it costs its own pictures only
+        for moment in wanted:
+            shots.setdefault(moment, Shot(reason="file cannot be read"))
+    return shots
+
+
+def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
+    from features.clip import FrameNeed
+    from features.cutting import Cutting
+    from features.image_reader import ImageReader
+
+    need = FrameNeed(fps=1.0, size=SHORT_SIDE)
+    (clip,) = ImageReader().read(path, path.name, [need], Cutting())
+    uri = data_uri(clip.frames[need].pixels[0])
+    shots.update(dict.fromkeys(wanted, Shot(uri)))
+
+
+def _read_video(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
+    from features.clip import FrameNeed, Span
+    from features.probe import probe
+    from features.pyav_reader import PyavPictures
+
+    facts = probe(path)
+    if facts.picture is None:
+        shots.update(dict.fromkeys(wanted, Shot(reason="no picture track")))
+        return
+    need = FrameNeed(fps=1.0, size=SHORT_SIDE)
+    pictures = PyavPictures(path, facts, facts.picture, [need])
+    times: dict[float, list[Moment]] = {}
+    for moment in wanted:
+        times.setdefault(_time(moment, facts.picture.end_s, facts.picture.step), []).append(moment)
+    for at_s in sorted(times):
+        frames = pictures.read(Span(clip_id=path.name, video=path.name, start_s=at_s, end_s=at_s + 1e-3)).get(need)
+        if frames is None or not len(frames.pixels):
+            shot = Shot(at_s=at_s, reason=f"no picture at {at_s:.1f} s")
+        else:
+            shot = Shot(data_uri(frames.pixels[0]), at_s)
+        shots.update(dict.fromkeys(times[at_s], shot))
+
+
+def _time(moment: Moment, file_end_s: float, step: float) -> float:
+    """Seconds into the file; a clip that ends with its file has its last frame just before."""
+    start, end = moment.start_s, moment.end_s
+    if start is None and end is None and (told := FRAGMENT.search(moment.clip_id)):
+        start, end = (_seconds(told[name]) for name in ("start", "end"))
+    start = max(start or 0.0, 0.0)
+    end = file_end_s if end is None else end
+    at = start + moment.share * max(min(end, file_end_s) - start, 0.0)
+    return at if at >= file_end_s + step else max(0.0, min(at, file_end_s - step))
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def data_uri(pixels: object) -> str:
+    """(H, W, 3) RGB uint8 -> data:image/webp;base64,…"""
+    import cv2
+    import numpy as np
+
+    image = cv2.cvtColor(np.asarray(pixels, np.uint8), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    if not done:
+        raise ValueError("the picture cannot be written as WebP")
+    return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -1,0 +1,254 @@
+"""Plausible results, made from random ranks: what mee evaluate writes, without evaluating."""
+
+import json
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from mee.result import Result, read_result, write_result
+
+MODALITIES = ("appearance", "motion", "audio", "face")
+KS = (1, 5, 10, 50)
+LIST_9K = "9,000 videos, list 9k"
+
+
+def metrics(ranks):
+    found = {f"R@{k}": 100 * float(np.mean(ranks <= k)) for k in KS}
+    gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0)
+    geom = (found["R@1"] * found["R@5"] * found["R@10"]) ** (1 / 3)
+    means = {"MedR": float(np.median(ranks)), "MeanR": float(np.mean(ranks)), "Geom": geom}
+    return {**found, **means, "MRR": 100 * float(np.mean(1 / ranks)), "nDCG@10": 100 * float(np.mean(gain))}
+
+
+def draw_ranks(rng, queries, gallery, skill):
+    """Ranks that fall off like those of a trained model; skill in (0, 1)."""
+    return np.floor(gallery ** rng.beta(1, 1 + 3 * skill, queries))
+
+
+def direction(rng, queries, gallery, skill):
+    ranks = draw_ranks(rng, queries, gallery, skill)
+    ks = sorted({*range(1, min(gallery, 100) + 1), *np.geomspace(1, gallery, 200).astype(int).tolist()})
+    edges = [0, 1, 2, *(2**power for power in range(2, 30) if 2**power < gallery), gallery]
+    bins = []
+    for low, high in pairwise(edges):
+        name = str(high) if high - low == 1 else f"{low + 1}-{high}"
+        bins.append((name, int(((ranks > low) & (ranks <= high)).sum())))
+    found = metrics(ranks)
+    return {
+        "queries": queries,
+        "candidates": gallery,
+        "metrics": found,
+        "intervals": {name: (max(value - 2.5, 0), value + 2.5) for name, value in found.items()},
+        "recall": [(k, 100 * float(np.mean(ranks <= k))) for k in ks],
+        "histogram": bins,
+    }
+
+
+def answer(number, score, videos=None):
+    names = videos or [f"video{7010 + n}" for n in range(60)]
+    name = names[number % len(names)]
+    return {"clip_id": name, "video": name if "." in name else None, "start_s": 0.0, "end_s": 9.5, "score": score}
+
+
+def query(number, rank, videos=None, caption="a man drives his car down the road"):
+    top = [answer(number if at + 1 == rank else number + 1 + at, 0.61 - 0.04 * at, videos) for at in range(5)]
+    right = answer(number, 0.61 if rank == 1 else 0.12, videos)
+    return {"query_id": f"ret{number}", "caption": caption, "rank": rank, "right": right, "top": top}
+
+
+def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, captions=None, worst=812.0):
+    rng = np.random.default_rng(seed)
+    said = captions or ["a man drives his car down the road"]
+    patterns = [("appearance",), ("appearance", "motion"), MODALITIES[:3], MODALITIES]
+    rows = lambda names, loss: [  # noqa: E731
+        {
+            "name": name,
+            "text_to_video": metrics(draw_ranks(rng, queries, gallery, skill - loss * (1 + at))),
+            "video_to_text": metrics(draw_ranks(rng, gallery, queries, skill - loss * (1 + at))),
+        }
+        for at, name in enumerate(names)
+    ]
+    return {
+        "made": {
+            "mee": "0.1.0",
+            "torch": "2.9.0",
+            "python": "3.11.9",
+            "device": "cpu",
+            "command": "mee evaluate store/ msrvtt/ model/ --protocol msrvtt-1ka --result result.json",
+            "at": "2026-11-21T17:00:00Z",
+            "seconds": 12.4,
+        },
+        "system": {
+            "name": "small",
+            "kind": "model",
+            "checkpoint": f"{seed:08x}c0ffee00",
+            "seed": seed,
+            "files": {"weights": f"model.safetensors sha256:{seed:016x}"},
+            "modalities": MODALITIES,
+            "trained_on": LIST_9K,
+            "selected_on": "validation",
+        },
+        "protocol": {
+            "name": "msrvtt-1ka",
+            "title": "MSR-VTT, 1k-A test (JSFusion)",
+            "split": "test",
+            "query_rule": "one fixed caption",
+            "train_list": "9k",
+            "queries": queries,
+            "gallery": gallery,
+            "expected_queries": 1000,
+            "expected_gallery": 1000,
+            "streams": {"appearance": gallery, "motion": gallery, "audio": gallery * 7 // 8, "face": gallery // 2},
+            "files": {"test": "MSRVTT_JSFUSION_test.csv sha256:0123456789abcdef"},
+        },
+        "rules": {"intervals": "95 % bootstrap over queries, 1,000 resamples, seed 0"},
+        "text_to_video": direction(rng, queries, gallery, skill),
+        "video_to_text": direction(rng, gallery, queries, skill),
+        "schemes": rows([*MODALITIES, "uniform", "ignore-missing"], 0.05),
+        "removed": rows(MODALITIES, 0.06),
+        "patterns": [
+            {
+                "streams": streams,
+                "clips": 250,
+                "queries": 250 + 10 * at,
+                "text_to_video": metrics(draw_ranks(rng, 250, gallery, skill)),
+            }
+            for at, streams in enumerate(patterns)
+        ],
+        "weights": {
+            "experts": MODALITIES,
+            "rows": [
+                ("all queries", queries, (61.2, 22.1, 9.3, 7.4)),
+                ("that speak of sound", 84, (31.0, 14.6, 47.9, 6.5)),
+                ("that speak of a person", 402, (52.7, 18.2, 6.1, 23.0)),
+            ],
+        },
+        "best": [query(at, 1.0, videos, said[at % len(said)]) for at in range(4)],
+        "worst": [query(at + 20, worst - 30 * at, videos, said[(at + 20) % len(said)]) for at in range(4)],
+    }
+
+
+def changed(whole, changes):
+    """A deep copy in which "protocol.partial" and the like are replaced."""
+    copy = json.loads(json.dumps(whole))
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        part = copy
+        for name in way:
+            part = part[name]
+        part[last] = value
+    return copy
+
+
+@pytest.fixture(scope="session")
+def make_result():
+    """make_result(seed, skill, …, **{"protocol.partial": True}) -> Result, strictly checked."""
+
+    def make(seed=0, skill=0.6, changes=(), **options):
+        made = changed(result_dict(seed, skill, **options), dict(changes))
+        return Result.model_validate_json(json.dumps(made))
+
+    return make
+
+
+@pytest.fixture
+def write(tmp_path, make_result):
+    """write("a.json", **as make_result) -> its path."""
+
+    def put(name, *args, **options):
+        path = tmp_path / name
+        write_result(make_result(*args, **options), path)
+        assert read_result(path) == make_result(*args, **options)
+        return path
+
+    return put
+
+
+class Node:
+    """An element of a page."""
+
+    def __init__(self, tag, attributes, parent):
+        self.tag, self.attributes, self.parent = tag, attributes, parent
+        self.children, self.own = [], []
+
+    def __iter__(self):
+        """All elements below, in the order of the page."""
+        for child in self.children:
+            yield child
+            yield from child
+
+    def all(self, *tags):
+        return [node for node in self if node.tag in tags]
+
+    @property
+    def text(self):
+        return " ".join("".join(part if isinstance(part, str) else part.text for part in self.own).split())
+
+    @property
+    def within(self):
+        return [] if self.parent is None else [self.parent.tag, *self.parent.within]
+
+
+class Tree(HTMLParser):
+    """A strict reader: every element is closed, in order, and no attribute is there twice."""
+
+    VOID = ("meta", "img", "link", "br", "col", "input", "hr")
+
+    def __init__(self, text):
+        super().__init__()
+        self.root = self.at = Node("", {}, None)
+        self.feed(text)
+        self.close()
+        assert self.at is self.root, f"<{self.at.tag}> is not closed"
+
+    def handle_starttag(self, tag, attrs):
+        assert len(dict(attrs)) == len(attrs), (tag, attrs)
+        node = Node(tag, dict(attrs), self.at)
+        self.at.children.append(node)
+        self.at.own.append(node)
+        if tag not in self.VOID:
+            self.at = node
+
+    def handle_endtag(self, tag):
+        assert self.at.tag == tag, f"</{tag}> closes <{self.at.tag}>"
+        self.at = self.at.parent
+
+    def handle_data(self, data):
+        self.at.own.append(data)
+
+
+@pytest.fixture(scope="session")
+def parse():
+    """parse(page) -> its root, read strictly."""
+    return lambda text: Tree(text).root
+
+
+@pytest.fixture(scope="session")
+def pages(make_result):
+    """Pages of one result, of several that differ in everything, and of one that has hardly anything."""
+    from scripts.report.entry import make_entries
+    from scripts.report.page import page
+
+    seeds = [make_result(seed, changes={"system.name": f"small-seed{seed}"}) for seed in range(3)]
+    theirs = make_result(
+        9,
+        changes={
+            "system.name": "theirs",
+            "system.kind": "scores",
+            "system.seed": None,
+            "system.trained_on": None,
+            "rules.v2t": "max over captions",
+            "rules.normalisation": {"method": "dsl", "uses_test_queries": True},
+            **{key: [] for key in ("schemes", "removed", "patterns", "best", "worst")},
+            "weights": None,
+        },
+    )
+    changes = {"system.name": "bad", "system.selected_on": "test", "protocol.partial": True}
+    bad = make_result(5, changes=changes, queries=988, gallery=988)
+    bare = {"choice": {"questions": 500, "accuracy": 71.3, "interval": (68.0, 74.5)}}
+    bare |= {"text_to_video": None, "video_to_text": None, "weights": None}
+    bare |= {key: [] for key in ("schemes", "removed", "patterns", "best", "worst")}
+    groups = {"one": [make_result()], "several": [*seeds, theirs, bad], "choice": [make_result(changes=bare)]}
+    return {name: page(make_entries(results)[0]) for name, results in groups.items()}

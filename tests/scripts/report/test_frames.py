@@ -1,0 +1,108 @@
+"""Frames: the right moment of the right file, and a labelled blank for whatever cannot be read."""
+
+import base64
+
+import cv2
+import numpy as np
+import pytest
+
+from features.errors import InputError
+from mee.result import Answer
+from scripts.report.frames import SHORT_SIDE, Moment, read_frames
+
+
+@pytest.fixture(scope="module")
+def folder(media, tmp_path_factory):
+    """Videos whose frame n, on display at n / 10 s, has a grey level of its own."""
+    root = tmp_path_factory.mktemp("videos")
+    (root / "sub").mkdir()
+    media.write(root / "long.mp4", [media.plain(number) for number in range(18)])
+    media.write(root / "sub" / "video7.mp4", [media.plain(number) for number in range(4)])
+    media.write(root / "sound.mp4", sounds=[(0.0, media.tone(0.5))])
+    cv2.imwrite(str(root / "image.png"), media.quadrants()[..., ::-1])
+    (root / "broken.mp4").write_bytes(b"no video at all" * 50)
+    return root
+
+
+def moment(clip_id, share=0.5, video=None, start=None, end=None):
+    return Moment.of(Answer(clip_id=clip_id, video=video, start_s=start, end_s=end, score=0.0), share)
+
+
+def pixels(shot):
+    data = shot.uri.removeprefix("data:image/webp;base64,")
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1), cv2.COLOR_BGR2RGB)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [
+        (moment("long.mp4", 0.0), 0),
+        (moment("long.mp4", 0.5), 9),
+        (moment("long.mp4", 1.0), 17),
+        (moment("x", 0.5, "long.mp4", 1.0, 1.3), 11),
+        (moment("long.mp4#t=0.4,0.8", 0.0), 4),
+        (moment("long.mp4#t=0.4,0.8", 0.5), 6),
+        (moment("long.mp4", 0.5, None, 1.0, 99.0), 14),  # the clip ends with its file
+        (moment("long.mp4", 0.5, None, -5.0, 0.2), 1),
+    ],
+)
+def test_the_frame_at_the_moment(folder, media, wanted, number):
+    shot = read_frames(folder, [wanted])[wanted]
+    assert media.number_of(pixels(shot)[None]) == [number]
+    assert abs(shot.at_s - number / 10) < 0.1
+    assert min(pixels(shot).shape[:2]) == SHORT_SIDE
+
+
+def test_many_moments_of_a_file_in_any_order_are_read_at_once(folder, media):
+    shares = (0.9, 0.1, 0.5, 0.1)
+    wanted = [moment("long.mp4", share) for share in shares]
+    told = []
+    shots = read_frames(folder, wanted, lambda done, files: told.append((done, files)))
+    assert [media.number_of(pixels(shots[one])[None])[0] for one in wanted] == [16, 1, 9, 1]
+    assert told == [(0, 1)]
+
+
+def test_a_still_image(folder):
+    wanted = moment("image.png")
+    shot = read_frames(folder, [wanted])[wanted]
+    assert shot.at_s is None
+    assert pixels(shot)[5, 5].argmax() == 0  # red, top left
+
+
+@pytest.mark.parametrize("clip_id", ["video7", "sub/video7", "sub/video7.mp4", "video7.mp4", "video7#t=0,0.2"])
+def test_files_are_found_by_the_names_that_results_give_them(folder, clip_id):
+    wanted = moment(clip_id)
+    assert read_frames(folder, [wanted])[wanted].uri
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (moment("gone.mp4"), "not in the folder of videos"),
+        (moment("x", video="../long.mp4/../../etc/passwd"), "not in the folder of videos"),
+        (moment("x", video="/etc/hostname"), "not in the folder of videos"),
+        (moment("broken.mp4"), "file cannot be read"),
+        (moment("sound.mp4"), "no picture track"),
+        (moment("long.mp4", 0.5, None, 60.0, 70.0), "no picture at 60.0 s"),
+        (moment("long.mp4#t=1.2.3,9"), None),  # no times at all: the whole file
+    ],
+)
+def test_a_clip_that_cannot_be_read_is_a_blank_with_a_reason(folder, wanted, reason):
+    good = moment("long.mp4", 0.25)
+    shots = read_frames(folder, [wanted, good])
+    assert shots[wanted].reason == (reason or "")
+    assert (shots[wanted].uri is None) == bool(reason)
+    assert shots[good].uri  # one broken file costs its own pictures only
+
+
+def test_two_files_of_one_name_are_not_guessed(media, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        media.write(tmp_path / name / "same.mp4", [media.plain(1)])
+    wanted = moment("same")
+    assert read_frames(tmp_path, [wanted])[wanted].reason == "not in the folder of videos"
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(InputError, match="there is nothing at"):
+        read_frames(tmp_path / "gone", [])

@@ -1,0 +1,42 @@
+"""The terminal's form."""
+
+from scripts.report.entry import make_entries
+from scripts.report.terminal import print_report
+
+
+def test_one_result_shows_all_its_tables(make_result, capsys):
+    print_report(make_entries([make_result()])[0], ["a note"])
+    out = capsys.readouterr().out
+    for words in ("text to video", "video to text", "all streams", "without face", "ignore-missing", "a note"):
+        assert words in out
+    figures = make_result().text_to_video
+    row = next(line for line in out.splitlines() if line.startswith("small"))
+    assert row.split()[1] == f"{figures.metrics['R@1']:.1f}"
+    low, high = figures.intervals["R@1"]
+    assert f"{low:.1f}–{high:.1f}" in out
+
+
+def test_no_control_character_reaches_the_terminal(make_result, capsys):
+    changes = {"system.name": "a\x1b[31m[bold]\n:car:", "protocol.title": "t\x07\x1b]0;x"}
+    print_report(make_entries([make_result(changes=changes)])[0])
+    out = capsys.readouterr().out
+    assert not {letter for letter in out if ord(letter) < 32} - {"\n"}
+    assert "[bold]" in out
+    assert ":car:" in out
+
+
+def test_shared_facts_are_told_once(make_result, capsys):
+    results = [make_result(seed, changes={"system.name": f"model {'ab'[seed]}"}) for seed in (0, 1)]
+    print_report(make_entries(results)[0])
+    out = capsys.readouterr().out
+    assert out.count("expected rank") == 1
+    assert "Seed: 0 (model a); 1 (model b)" in out
+
+
+def test_multiple_choice(make_result, capsys):
+    choice = {"questions": 500, "accuracy": 71.3, "interval": [68.0, 74.5]}
+    changes = {"text_to_video": None, "video_to_text": None, "choice": choice}
+    print_report(make_entries([make_result(changes=changes)])[0])
+    out = capsys.readouterr().out
+    assert "71.3" in out
+    assert "68.0–74.5" in out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 
 from mee.errors import InputError
@@ -35,3 +37,13 @@ def make_accelerator(device: torch.device, config: TrainConfig) -> Accelerator:
     if accelerator.num_processes != processes():
         raise ValueError("start several processes with accelerate launch or torch.distributed.run")
     return accelerator
+
+
+def join_processes(device: torch.device) -> None:
+    """Join the group that accelerate launch or torch.distributed.run started this process in; alone, do nothing.
+
+    Args:
+        device: cpu, or the kind of device of which each process gets its own.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        PartialState(cpu=device.type == "cpu")

@@ -45,6 +45,11 @@ class _OneDNNLinear(torch.autograd.Function):
         )
 
 
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """(N, I) and (O, I) -> (N, O): x y^T, without gradients."""
+    return _product(x, y) if _suits_onednn(x, y) and len(y) else x @ y.T
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(N, I) and (O, I) -> (N, O): x W^T + b."""
     mapped: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

@@ -1,9 +1,11 @@
 """Ways to score that an evaluation sets beside the mixture, each showing what one part of it is worth.
 
-mixture         s(q, v) as in mee.scoring
+    s(q, v) = sum over m in A(v) of w_m <t_m, x_m>
+
+mixture         w = softmax over A(v) of l(q), as in mee.scoring
 uniform         the same with l = 0: every expert that the clip has counts alike
-ignore-missing  sum over A(v) of w_m <t_m, x_m> with w = softmax over *all* experts: missing streams count as zeros
-<modality>      <t_m, x_m> of one expert alone; clips without that stream share the last place
+ignore-missing  w = softmax over *all* experts: missing streams count as zeros
+<modality>      w = 1 for one expert alone; clips without that stream share the last place
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from torch import Tensor
 
 from mee.config import SCHEMES
 from mee.layout import Layout
-from mee.model import TextEmbedding, VideoEmbedding
-from mee.scoring import mee_scores
 
 MIXTURE, UNIFORM, IGNORE_MISSING = SCHEMES
 UNSCORABLE = -2.0  # below every score
@@ -25,17 +25,24 @@ def schemes(layout: Layout) -> tuple[str, ...]:
     return (MIXTURE, *layout.names, UNIFORM, IGNORE_MISSING)
 
 
-def score_by(scheme: str, text: TextEmbedding, video: VideoEmbedding, layout: Layout) -> Tensor:
-    """(Q, G) scores by one of `schemes(layout)`."""
-    if scheme == MIXTURE:
-        return mee_scores(text.packed, video.packed, text.logits, video.available, layout)
-    if scheme == UNIFORM:
-        return mee_scores(text.packed, video.packed, torch.zeros_like(text.logits), video.available, layout)
-    if scheme == IGNORE_MISSING:
-        scores = mee_scores(text.packed, video.packed, text.logits, video.available, layout)
-        return scores * (text.logits.softmax(-1) @ video.available.to(scores).T)
-    columns = layout.slices[layout.names.index(scheme)]
-    present = video.available[:, layout.names.index(scheme)]
-    scores = text.packed.new_full((len(text.packed), len(video.packed)), UNSCORABLE)
-    scores[:, present] = text.packed[:, columns] @ video.packed[present, columns].T
-    return scores
+def scheme_weights(scheme: str, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
+    """What each expert counts for.
+
+    Args:
+        scheme: one of `schemes(layout)`.
+        logits: (…, M) mixture logits.
+        available: (…, M) bool, of the clips that they are scored against; the two are broadcast together.
+        layout: names the experts.
+
+    Returns:
+        (…, M) weights, exactly 0 where an expert is absent; zeros where nothing can be scored.
+    """
+    if scheme in (MIXTURE, UNIFORM):
+        chosen = logits if scheme == MIXTURE else torch.zeros_like(logits)
+        weights = torch.where(available, chosen, -torch.inf).softmax(-1)
+    elif scheme == IGNORE_MISSING:
+        weights = logits.softmax(-1)
+    else:
+        weights = torch.zeros_like(logits)
+        weights[..., layout.names.index(scheme)] = 1
+    return torch.where(available, weights, 0)  # not a product: without any stream the softmax is NaN

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.metrics import RankCounter, expected_ranks, retrieval_metrics
+from mee.metrics import expected_ranks, retrieval_metrics
 
 SEEDS = st.integers(0, 2**31)
 DIRECTIONS = ("t2v_rows_are_queries", "v2t_columns_are_queries")
@@ -63,18 +63,6 @@ def test_several_captions_of_a_video_match_golden(load_golden):
 def test_ranks_equal_a_loop_over_the_rule(seed):
     scores, positive = tied_case(seed)
     assert expected_ranks(scores, positive).equal(loop_ranks(scores, positive))
-
-
-@given(SEEDS, st.integers(1, 9))
-def test_counting_block_by_block_equals_the_whole(seed, size):
-    scores, positive = tied_case(seed)
-    counter = RankCounter(len(scores))
-    blocks = list(zip(scores.split(size, dim=1), positive.split(size, dim=1)))
-    for block in blocks:
-        counter.see(*block)
-    for block in reversed(blocks):
-        counter.count(*block)
-    assert counter.ranks.equal(expected_ranks(scores, positive))
 
 
 @given(SEEDS, st.permutations(range(7)), st.permutations(range(9)))

@@ -1,0 +1,1 @@
+"""Scores in blocks -> expected ranks, in bounded memory."""

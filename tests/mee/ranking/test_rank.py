@@ -1,0 +1,182 @@
+"""Ranks from blocks equal plain loops over the whole matrix, by every convention, with ties and blurred blocks."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mee.ranking.parts
+from mee.metrics import expected_ranks
+from mee.ranking.rank import CONVENTIONS, rank
+from tests.mee.whole_scores import WholeScores, positives_of
+
+SEEDS = st.integers(0, 2**31)
+
+
+def problem(seed, margin):
+    """Scores of few values, so that many tie; captions of one video side by side, each video with some."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def number(low, high):
+        return int(torch.randint(low, high, (), generator=generator))
+
+    candidates, videos = number(2, 9), number(1, 7)
+    owner = torch.randperm(candidates, generator=generator)[:videos]
+    rows = [int(video) for video in owner for _ in range(number(1, 4))]
+    positive = torch.zeros(len(rows), candidates, dtype=torch.bool)
+    positive[torch.arange(len(rows)), torch.tensor(rows)] = True
+    if number(0, 2):  # every video is cut in two: its captions have two right answers
+        positive = torch.cat([positive, positive], dim=1)
+    matrix = torch.randint(0, 4, positive.shape, generator=generator) * (3 * margin or 1)
+    return matrix.float(), positive
+
+
+def loop_rank(scores, best, right):
+    wrong = [float(score) for score, own in zip(scores, right) if not own]
+    return 1 + sum(score > best for score in wrong) + sum(score == best for score in wrong) / 2
+
+
+def loop_gain(scores, right):
+    own = sorted((float(score) for score, own in zip(scores, right) if own), reverse=True)
+    ranks = [loop_rank(scores, score, right) + place for place, score in enumerate(own)]
+    ideal = sum(1 / math.log2(2 + place) for place in range(min(len(own), 10)))
+    return sum(1 / math.log2(1 + each) for each in ranks if each <= 10) / ideal
+
+
+def loop_video(matrix, positive, candidate):
+    videos = {tuple(row.nonzero().flatten().tolist()) for row in positive}
+    best = dict.fromkeys(videos, -math.inf)
+    for score, row in zip(matrix[:, candidate].tolist(), positive):
+        video = tuple(row.nonzero().flatten().tolist())
+        best[video] = max(best[video], score)
+    own = max(score for video, score in best.items() if candidate in video)
+    wrong = [score for video, score in best.items() if candidate not in video]
+    return 1 + sum(score > own for score in wrong) + sum(score == own for score in wrong) / 2
+
+
+def loop_each(matrix, positive, candidate):
+    column = matrix[:, candidate].tolist()
+    for query in positive[:, candidate].nonzero().flatten().tolist():
+        others = column[:query] + column[query + 1 :]
+        yield 1 + sum(s > column[query] for s in others) + sum(s == column[query] for s in others) / 2
+
+
+@pytest.fixture(scope="module", params=[(2**22, 128), (8, 1)], ids=["one block", "small blocks"])
+def blocks(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mee.ranking.parts, "BLOCK_SCORES", request.param[0])
+        patch.setattr(mee.ranking.parts, "FEWEST_ROWS", request.param[1])
+        yield
+
+
+@given(seed=SEEDS, margin=st.sampled_from([0.0, 0.125]))
+def test_text_to_video_equals_loops(blocks, seed, margin):
+    matrix, positive = problem(seed, margin)
+    t2v = rank(WholeScores(matrix, margin), positives_of(positive)).t2v
+    assert t2v.query.tolist() == list(range(len(matrix)))
+    best = [max(row[own].tolist()) for row, own in zip(matrix, positive)]
+    assert t2v.rank.tolist() == [loop_rank(*each) for each in zip(matrix, best, positive)]
+    assert t2v.gain.tolist() == pytest.approx([loop_gain(*each) for each in zip(matrix, positive)])
+    assert t2v.rank.equal(expected_ranks(matrix, positive))
+
+
+@given(seed=SEEDS, margin=st.sampled_from([0.0, 0.125]))
+def test_video_to_text_equals_loops_under_all_conventions(blocks, seed, margin):
+    matrix, positive = problem(seed, margin)
+    asked = positive.any(0).nonzero().flatten().tolist()
+    scores, pairs = WholeScores(matrix, margin), positives_of(positive)
+    closest = rank(scores, pairs, v2t="closest").v2t
+    assert closest.query.tolist() == asked
+    assert closest.candidates == len(matrix)
+    assert closest.rank.equal(expected_ranks(matrix.T[asked], positive.T[asked]))
+    video = rank(scores, pairs, v2t="video").v2t
+    assert video.rank.tolist() == [loop_video(matrix, positive, candidate) for candidate in asked]
+    assert video.candidates == len({tuple(row.tolist()) for row in positive})
+    each = rank(scores, pairs, v2t="each").v2t
+    for candidate in asked:
+        mine = each.rank[each.query == candidate].tolist()
+        assert sorted(mine) == sorted(loop_each(matrix, positive, candidate))
+
+
+@given(seed=SEEDS)
+def test_conventions_one_and_two_agree_on_who_is_first(seed):
+    """Where nothing ties: two level captions of one video are one rival under "video", two under "closest"."""
+    matrix, positive = problem(seed, 0.0)
+    matrix = matrix + torch.rand(matrix.shape, generator=torch.Generator().manual_seed(seed))
+    closest, video = (
+        rank(WholeScores(matrix), positives_of(positive), v2t=each).v2t.rank for each in ("closest", "video")
+    )
+    assert closest.eq(1).equal(video.eq(1))
+    assert (video <= closest).all()
+
+
+def test_conventions_differ_beyond_the_first_place():
+    matrix = torch.tensor([[0.5, 0.0], [0.9, 0.2], [0.8, 0.1]])
+    positive = torch.tensor([[True, False], [False, True], [False, True]])
+    ranks = {
+        name: rank(WholeScores(matrix), positives_of(positive), v2t=name).v2t.rank.tolist() for name in CONVENTIONS
+    }
+    assert ranks == {"closest": [3.0, 1.0], "video": [2.0, 1.0], "each": [3.0, 1.0, 2.0]}
+
+
+@given(seed=SEEDS, size=st.integers(2, 30))
+def test_a_constant_matrix_scores_as_chance(seed, size):
+    ranking_ = rank(WholeScores(torch.full((size, size), 0.3), 0.01, seed), positives_of(torch.eye(size).bool()))
+    assert ranking_.t2v.rank.tolist() == ranking_.v2t.rank.tolist() == [(size + 1) / 2] * size
+
+
+@given(seed=SEEDS)
+def test_permuting_queries_and_gallery_changes_nothing(seed):
+    matrix, positive = problem(seed, 0.0)
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = (torch.randperm(count, generator=generator) for count in matrix.shape)
+    before = rank(WholeScores(matrix), positives_of(positive), v2t="each")
+    after = rank(WholeScores(matrix[rows][:, columns]), positives_of(positive[rows][:, columns]), v2t="each")
+    assert after.t2v.rank.equal(before.t2v.rank[rows])
+    assert after.v2t.rank.sort().values.equal(before.v2t.rank.sort().values)
+
+
+@given(seed=SEEDS, count=st.integers(1, 12), margin=st.sampled_from([0.0, 0.125]))
+def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin):
+    matrix, positive = problem(seed, margin)
+    top = rank(WholeScores(matrix, margin), positives_of(positive), top=count).top
+    for row, query in enumerate(top.query.tolist()):
+        order = sorted(range(matrix.shape[1]), key=lambda candidate: (-matrix[query, candidate], candidate))[
+            :count
+        ]
+        assert top.candidate[row].tolist() == order
+        assert top.score[row].equal(matrix[query, order])
+
+
+def test_queries_without_a_right_answer_compete_but_are_not_asked():
+    matrix, positive = torch.tensor([[0.1, 0.9], [0.5, 0.2]]), torch.tensor([[False, False], [True, False]])
+    both = rank(WholeScores(matrix), positives_of(positive), top=1)
+    assert both.t2v.query.tolist() == [1]
+    assert both.t2v.rank.tolist() == [1.0]
+    assert both.v2t.query.tolist() == [0]
+    assert both.v2t.rank.tolist() == [1.0]
+    assert both.top.query.tolist() == [1]
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1)])
+def test_nan_is_an_error_and_not_a_rank(place):
+    matrix = torch.rand(2, 2)
+    matrix[place] = math.nan
+    with pytest.raises(ValueError, match="1 scores are NaN"):
+        rank(WholeScores(matrix), positives_of(torch.eye(2).bool()))
+
+
+def test_nothing_to_rank():
+    with pytest.raises(ValueError, match="no query has a right answer"):
+        rank(WholeScores(torch.rand(2, 2)), positives_of(torch.zeros(2, 2).bool()))
+
+
+def test_captions_of_a_video_must_stand_side_by_side():
+    positive = torch.tensor([[True, False], [False, True], [True, False]])
+    with pytest.raises(ValueError, match="side by side"):
+        rank(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")
+    positive[1, 1] = False
+    with pytest.raises(ValueError, match="belongs to no video"):
+        rank(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")

@@ -1,0 +1,29 @@
+"""Scores of a matrix that is held whole, to check those that are not."""
+
+import torch
+
+from mee.ranking.positives import Positives
+from mee.ranking.scores import Scores
+
+
+class WholeScores(Scores):
+    """A matrix; blocks are off by as much as the margin allows, up or down."""
+
+    def __init__(self, matrix, margin=0.0, seed=0):
+        self.matrix, self.margin = matrix, margin
+        self.queries, self.candidates = matrix.shape
+        self.device = matrix.device
+        noise = torch.rand(matrix.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        self.blurred = self.matrix + 0.9 * margin * noise
+
+    def block(self, rows):
+        return self.blurred[rows].clone()
+
+    def pairs(self, queries, candidates):
+        return self.matrix[queries, candidates]
+
+
+def positives_of(right):
+    """Of a (Q, G) bool matrix."""
+    query, candidate = right.nonzero(as_tuple=True)
+    return Positives(query, candidate, *right.shape)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from mee.errors import InputError
-from scripts.console import DONE, Device, errors_as_sentences, parse, pick_device, print_table, say
+from scripts.console import DONE, Device, parse, pick_device, print_table, resumable, say
 
 if TYPE_CHECKING:
     from index.video_index import VideoIndex
@@ -35,7 +35,7 @@ class IndexArgs:
     device: Device = "auto"
 
 
-@errors_as_sentences
+@resumable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(IndexArgs, "index", argv, __doc__ or "")

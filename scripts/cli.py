@@ -15,7 +15,9 @@ COMMANDS = {
     "train": ("scripts.train", "feature store + captions -> model"),
     "index": ("scripts.build_index", "feature store + model -> index"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),
-    "evaluate": ("scripts.evaluate", "feature store + captions + model -> retrieval figures"),
+    "evaluate": ("scripts.evaluate", "feature store + captions + model, or scores of others -> a result"),
+    "report": ("scripts.report.command", "results -> a table, Markdown, or a page with pictures"),
+    "overlap": ("scripts.overlap", "videos or feature store -> test clips that training has nearly seen"),
     "explain": ("scripts.explain", "model + sentence -> what it listens to, as numbers and pictures"),
     "tokens": ("scripts.tokens", "picture + pretrained model -> which patches token merging makes one"),
 }

@@ -50,7 +50,15 @@ class Command(Protocol):
 
 def errors_as_sentences(command: Command) -> Command:
     """Print what is wrong with input as one sentence, instead of a traceback, and return the exit code."""
+    return _guarded(command, "stopped")
 
+
+def resumable(command: Command) -> Command:
+    """The same of a command that goes on from where it was stopped."""
+    return _guarded(command, "stopped; what is done is kept, the same command goes on from there")
+
+
+def _guarded(command: Command, stopped: str) -> Command:
     @functools.wraps(command)
     def run(argv: Sequence[str] | None = None) -> int:
         try:
@@ -63,7 +71,7 @@ def errors_as_sentences(command: Command) -> Command:
             where = f": '{error.filename}'" if error.filename else ""
             complain(f"error: {error.strerror or error}{where}")
         except KeyboardInterrupt:
-            say("stopped; what is done is kept, the same command goes on from there")
+            say(stopped)
             return INTERRUPTED
         return COULD_NOT
 

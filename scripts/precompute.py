@@ -29,7 +29,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from features.config import PrecomputeConfig
 from features.presets import PRESETS
 from features.sharding import ENVIRONMENT, Shard, parse_shard
-from scripts.console import DONE, FAILURES_LISTED, errors_as_sentences, parse, print_table, say
+from scripts.console import DONE, FAILURES_LISTED, parse, print_table, resumable, say
 
 if TYPE_CHECKING:
     from features.job_report import JobReport
@@ -60,7 +60,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came: stop as on Ctrl-C."""
 
 
-@errors_as_sentences
+@resumable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(PrecomputeArgs, "precompute", argv, _about())

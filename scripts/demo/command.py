@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from mee.errors import InputError
-from scripts.console import DONE, errors_as_sentences, parse, print_table, progress_console, say
+from scripts.console import DONE, parse, print_table, progress_console, resumable, say
 
 if TYPE_CHECKING:
     from scripts.demo.captions import Caption
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # A small world and little text: small spaces, a high rate, few epochs.
 TRAINING = "--embed-dim 128 --text.width 128 --loss max-margin --epochs 12 --batch-size 32 --learning-rate 2e-3"
 ASKED = (("audio",), ("motion",), ("appearance",), ("face",), ("appearance", "motion"))  # what the five speak of
-MADE = ("store", "model", "model.training", "index", "answers.png")
+MADE = ("store", "model", "model.training", "index", "result.json", "report.html", "answers.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class DemoArgs:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
 
-@errors_as_sentences
+@resumable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(DemoArgs, "demo", argv, __doc__ or "")
@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _command(f"train {_in(folder, 'store', 'captions.csv', 'model')} {TRAINING} --seed {args.seed}")
     _command(f"index {_in(folder, 'store', 'model', 'index')}")
-    _command(f"evaluate {_in(folder, 'store', 'captions.csv', 'model')} --ablation")
+    result = _in(folder, "result.json")
+    _command(f"evaluate {_in(folder, 'store', 'captions.csv', 'model')} --ablation --result {result}")
+    _command(f"report {result} --videos {_in(folder, 'videos')} --out {_in(folder, 'report.html')}")
     captions = _test_captions(args.seed)
     asked = [next(caption for caption in captions if caption.speaks_of == kind) for kind in ASKED]
     _print_weights(folder, captions)
@@ -155,6 +157,8 @@ def _print_rest(folder: Path, sentence: str, seconds: float) -> None:
         ("store", "their streams: appearance, motion, audio, face"),
         ("model", "the trained mixture"),
         ("index", "what is searched"),
+        ("result.json", "the figures above, for mee report to compare"),
+        ("report.html", "the same as a page with pictures"),
         ("answers.png", "the five searches as a picture"),
     ):
         print(f"  {folder / name!s:<28} {what}")

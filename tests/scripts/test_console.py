@@ -4,7 +4,7 @@ import pytest
 
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
-from scripts.console import bar, clock, errors_as_sentences, pick_device, print_table
+from scripts.console import bar, clock, errors_as_sentences, pick_device, print_table, resumable
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,12 @@ def test_a_fault_of_ours_is_not_hidden():
 
 
 def test_ctrl_c_is_no_error(capsys):
-    @errors_as_sentences
     def command(argv=None):
         raise KeyboardInterrupt
 
-    assert command([]) == 130
+    assert errors_as_sentences(command)([]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+    assert resumable(command)([]) == 130
     assert "goes on from there" in capsys.readouterr().err
 
 

@@ -1,55 +1,116 @@
-"""`mee evaluate`: figures with what is needed to compare them."""
+"""`mee evaluate STORE ANNOTATIONS MODEL`: figures with what is needed to compare them."""
 
 import json
 
+import pandas as pd
 import pytest
 
+from mee.result import read_result
+from mee.score_files.rank_file import read_ranks
 from scripts.evaluate import main
 
 
 @pytest.fixture
 def evaluate(world, capsys):
     def run(*extra, captions=world.captions):
-        assert main([str(world.store), str(captions), str(world.model), *extra]) == 0
+        assert main([str(world.store), str(captions), str(world.model), *map(str, extra)]) == 0
         return capsys.readouterr()
 
     return run
 
 
-def test_a_table_by_default(evaluate):
+def test_tables_by_default(evaluate):
     out, err = evaluate()
-    assert "split test: 4 captions, 2 clips" in out
+    assert "folder, test): 4 queries (every caption), 2 clips" in out
     assert "text to video" in out
     assert "video to text" in out
-    assert "ties: expected rank" in out
-    assert err == ""
+    assert "Ties: expected rank" in out
+    assert "Normalisation: none" in out
+    assert "warning" not in err
 
 
-def test_json_is_one_object_a_scheme(evaluate):
-    (report,) = map(json.loads, evaluate("--json")[0].splitlines())
-    assert (report["queries"], report["gallery"], report["context"]["split"]) == (4, 2, "test")
-    assert report["t2v"].keys() >= {"R@1", "R@5", "R@10", "R@50", "MedR", "MeanR", "Geom"}
-    assert report["context"].keys() >= {"checkpoint", "seed", "partial", "left_out"}
-    assert report["t2v"]["R@50"] == 100
-    reports = [json.loads(line) for line in evaluate("--json", "--ablation")[0].splitlines()]
-    assert len({r["scheme"] for r in reports}) == len(reports) >= 6
-    assert reports[0]["t2v"] == report["t2v"]
+def test_json_is_the_result_and_so_is_the_file(evaluate, tmp_path):
+    out, _ = evaluate("--json", "--result", tmp_path / "r.json", "--name", "ours")
+    result = json.loads(out)
+    assert read_result(tmp_path / "r.json").model_dump(mode="json") == result
+    assert (result["protocol"]["queries"], result["protocol"]["gallery"]) == (4, 2)
+    assert result["protocol"]["split"] == "test"
+    assert result["protocol"]["streams"].keys() == {"appearance", "motion", "audio", "face"}
+    assert result["system"]["name"] == "ours"
+    assert result["system"]["checkpoint"]
+    assert result["system"]["seed"] == 0
+    assert result["system"]["trained_on"] == "6 videos"
+    assert result["made"]["command"].startswith("mee evaluate ")
+    t2v = result["text_to_video"]
+    assert t2v["metrics"].keys() >= {"R@1", "R@5", "R@10", "R@50", "MedR", "MeanR", "Geom", "MRR", "nDCG@10"}
+    assert t2v["metrics"]["R@50"] == 100
+    assert t2v["intervals"]["R@1"][0] <= t2v["metrics"]["R@1"] <= t2v["intervals"]["R@1"][1]
+    assert sum(count for _, count in t2v["histogram"]) == 4
+    assert {query["caption"] for query in result["best"]} == {query["caption"] for query in result["worst"]}
+    assert all(query["right"]["video"] for query in result["best"])
+    assert result["schemes"] == []
+
+
+def test_ablation_and_no_intervals(evaluate):
+    result = json.loads(evaluate("--json", "--ablation", "--bootstrap", 0)[0])
+    assert {row["name"] for row in result["schemes"]} >= {"appearance", "uniform", "ignore-missing"}
+    assert {row["name"] for row in result["removed"]} == {"appearance", "motion", "audio", "face"}
+    assert sum(row["queries"] for row in result["patterns"]) == 4
+    assert result["text_to_video"]["intervals"] == {}
+    assert sum(result["weights"]["rows"][0][2]) == pytest.approx(100)
+
+
+def test_the_rank_file_is_that_of_the_result(evaluate, tmp_path):
+    result = json.loads(evaluate("--json", "--ranks", tmp_path / "ranks.csv")[0])
+    ranks = read_ranks(tmp_path / "ranks.csv")
+    assert len(ranks.query_ids) == 4
+    assert ranks.ranks.mean() == pytest.approx(result["text_to_video"]["metrics"]["MeanR"])
+    worst = result["worst"][0]
+    row = ranks.query_ids.index(worst["query_id"])
+    assert ranks.ranks[row] == worst["rank"]
+    assert list(ranks.top_ids[row]) == [answer["clip_id"] for answer in worst["top"]]
+
+
+@pytest.mark.parametrize("method", ["qb-norm", "nnn"])
+def test_normalisation_is_stamped_and_leaves_constants(evaluate, tmp_path, method):
+    out, _ = evaluate("--json", "--normalise.method", method, "--constants", tmp_path / "c.parquet")
+    said = json.loads(out)["rules"]["normalisation"]
+    assert (said["method"], said["uses_test_queries"]) == (method, False)
+    assert "training captions" in said["bank"]
+    constants = pd.read_parquet(tmp_path / "c.parquet")
+    assert list(constants.columns) == ["clip_id", "constant", "active"]
+    assert len(constants) == 2
+
+
+def test_a_transductive_method_says_so(evaluate):
+    result = json.loads(evaluate("--json", "--normalise.method", "dsl")[0])
+    assert result["rules"]["normalisation"]["uses_test_queries"] is True
+    assert "uses test queries" in evaluate("--normalise.method", "dsl")[0]
+
+
+@pytest.mark.parametrize("convention", ["closest", "video", "each"])
+def test_the_convention_of_video_to_text_is_stamped(evaluate, convention):
+    result = json.loads(evaluate("--json", "--v2t", convention)[0])
+    assert result["video_to_text"]["queries"] == (4 if convention == "each" else 2)
+    words = {"closest": "closest own caption", "video": "videos ranked", "each": "in turn"}
+    assert words[convention] in result["rules"]["v2t"]
 
 
 def test_the_validation_split_says_what_it_is(evaluate, world):
     out, err = evaluate("--split", "val", "--json")
     selects = json.loads((world.model / "training.json").read_text())["selects"]
-    assert json.loads(out)["context"]["selected_on_this_split"] is selects
+    assert json.loads(out)["protocol"]["split"] == "val"
+    assert json.loads(out)["system"]["selected_on"] == ("validation" if selects else "nothing")
     assert ("selected on these videos" in err) is selects
 
 
-def test_partial_is_written_into_the_figures(evaluate, world, tmp_path, fails):
+def test_partial_is_written_into_the_result(evaluate, world, tmp_path, fails):
     captions = tmp_path / "more.csv"
     captions.write_text(world.captions.read_text() + "elsewhere,a caption,test\n")
     assert "--partial" in fails(main, world.store, captions, world.model)
     out, err = evaluate("--partial", "--json", captions=captions)
-    assert json.loads(out)["context"]["partial"] is True
-    assert json.loads(out)["context"]["left_out"] == ["elsewhere"]
+    assert json.loads(out)["protocol"]["partial"] is True
+    assert json.loads(out)["protocol"]["left_out"] == ["elsewhere"]
     assert "partial: left out 1" in err
 
 
@@ -66,3 +127,26 @@ def test_no_split_named_test(world, tmp_path, fails):
     captions.write_text("video_id,caption\nclip8,a thing\n")
     assert "use --split val" in fails(main, world.store, captions, world.model, "--split", "test")
     assert "held out" in fails(main, world.store, captions, world.model)
+
+
+def test_names_that_cannot_be_written_to_are_refused_before_any_work(world, tmp_path, fails):
+    own = (world.store, world.captions, world.model)
+    assert "written as .json" in fails(main, *own, "--result", tmp_path / "r.txt")
+    assert "there is no folder" in fails(main, *own, "--result", tmp_path / "none" / "r.json")
+    assert ".csv or .parquet" in fails(main, *own, "--ranks", tmp_path / "r.txt")
+    (tmp_path / "r.json").mkdir()
+    assert "is a folder" in fails(main, *own, "--result", tmp_path / "r.json")
+    assert "did you mean 'msrvtt-1ka'" in fails(main, *own, "--protocol", "msrvtt-1k")
+
+
+def test_constants_need_a_method_that_has_some(world, tmp_path):
+    with pytest.raises(SystemExit) as wrong:
+        main([str(world.store), str(world.captions), str(world.model), "--constants", str(tmp_path / "c.parquet")])
+    assert wrong.value.code == 2
+
+
+def test_a_bank_needs_training_captions(world, tmp_path, fails):
+    captions = tmp_path / "test.csv"
+    lines = world.captions.read_text().splitlines()
+    captions.write_text("\n".join(line for line in lines if not line.endswith(",train")) + "\n")
+    assert "needs a bank" in fails(main, world.store, captions, world.model, "--normalise.method", "nnn")

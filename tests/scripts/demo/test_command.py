@@ -4,17 +4,9 @@ import json
 
 import pytest
 
+from mee.result import read_result
 from scripts.demo.command import main
-from scripts.evaluate import main as evaluate
 from scripts.search import main as search
-
-
-def figures(capsys, folder):
-    """scheme -> text-to-video figures on the test captions."""
-    capsys.readouterr()
-    names = ("store", "captions.csv", "model")
-    assert evaluate([*(str(folder / name) for name in names), "--ablation", "--json"]) == 0
-    return {report["scheme"]: report for report in map(json.loads, capsys.readouterr().out.splitlines())}
 
 
 def weights(output):
@@ -30,7 +22,7 @@ def test_the_whole_way(tmp_path, capsys):
     folder = tmp_path / "demo"
     assert main([str(folder)]) == 0
     output = capsys.readouterr().out
-    for command in ("precompute", "train", "index", "evaluate", "search"):
+    for command in ("precompute", "train", "index", "evaluate", "report", "search"):
         assert f"$ mee {command} " in output
     assert output.count("$ mee search") == 5
     assert (folder / "answers.png").read_bytes().startswith(b"\x89PNG")
@@ -38,15 +30,16 @@ def test_the_whole_way(tmp_path, capsys):
     assert own["audio"] > 50
     assert own["motion"] > 50
 
-    reports = figures(capsys, folder)
-    mixture = reports["mixture"]
-    singles = [reports[name]["t2v"]["R@1"] for name in ("appearance", "motion", "audio", "face")]
-    assert mixture["gallery"] >= 60
-    assert mixture["queries"] == mixture["gallery"]
-    assert 100 * 10 / mixture["gallery"] <= 17  # chance R@10
-    assert mixture["t2v"]["R@1"] >= 60
-    assert mixture["t2v"]["R@1"] >= max(singles) + 15
-    assert mixture["t2v"]["R@1"] > reports["uniform"]["t2v"]["R@1"]
+    result = read_result(folder / "result.json")
+    mixture = result.text_to_video.metrics["R@1"]
+    others = {row.name: row.text_to_video["R@1"] for row in result.schemes}
+    assert result.protocol.gallery >= 60
+    assert result.protocol.queries == result.protocol.gallery
+    assert 100 * 10 / result.protocol.gallery <= 17  # chance R@10
+    assert mixture >= 60
+    assert mixture >= max(others[name] for name in ("appearance", "motion", "audio", "face")) + 15
+    assert mixture > others["uniform"]
+    assert (folder / "report.html").read_text(encoding="utf-8").count("data:image/") >= 12
 
     before = (folder / "model" / "model.safetensors").stat().st_mtime_ns
     assert main([str(folder)]) == 0

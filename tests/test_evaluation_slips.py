@@ -1,0 +1,169 @@
+"""Ten slips that moved published figures, each with the test that would have caught it.
+
+Every one of them has more tests beside the code; this file is the list, in the order of the field's complaints.
+"""
+
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from index.video_index import Origin, VideoIndex
+from mee.asked import Asked
+from mee.errors import InputError
+from mee.evaluate import encode_captions, evaluate, text_of
+from mee.gallery import Gallery, encode_gallery
+from mee.layout import Layout
+from mee.metrics import expected_ranks, retrieval_metrics
+from mee.model import MEE, TextEmbedding, VideoEmbedding
+from mee.pairs import match_captions
+from mee.protocols.load import load_benchmark
+from mee.ranking.mixture_scores import MixtureScores
+from mee.ranking.positives import Positives
+from mee.ranking.rank import rank
+
+LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2))
+
+
+def packed(count, generator):
+    parts = [F.normalize(torch.randn(count, size, generator=generator), dim=1) for size in LAYOUT.sizes]
+    return torch.cat(parts, dim=1)
+
+
+@pytest.fixture
+def clips():
+    """Two clips of every availability pattern, junk where a stream is missing."""
+    patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
+    columns = torch.repeat_interleave(torch.arange(4), torch.tensor(LAYOUT.sizes))
+    rows = packed(30, torch.Generator().manual_seed(0)).masked_fill(~patterns[:, columns], torch.nan)
+    return VideoEmbedding(rows, patterns)
+
+
+@pytest.fixture
+def text():
+    generator = torch.Generator().manual_seed(1)
+    return TextEmbedding(packed(6, generator), 3 * torch.randn(6, 4, generator=generator))
+
+
+@pytest.fixture
+def pairs(source):
+    rows = [(video, f"{word} {video}") for video in source.clips["video"] for word in ("a dog", "rain", "drums")]
+    return match_captions(pd.DataFrame(rows, columns=["video_id", "caption"]), source, partial=False)[0]
+
+
+@pytest.mark.parametrize("size", [2, 10, 1000])
+def test_a_a_constant_score_earns_chance_and_never_100(size):
+    ranks = expected_ranks(torch.zeros(size, size), torch.eye(size, dtype=torch.bool))
+    figures = retrieval_metrics(ranks)
+    assert (figures["R@1"], figures["MeanR"]) == (0, (size + 1) / 2)
+
+
+def test_b_the_order_of_gallery_and_queries_changes_nothing(model, source, pairs):
+    ids = list(source.clips.index)
+    backwards = pairs.where([True] * len(pairs))
+    backwards = type(pairs)(
+        *(column[::-1] for column in (pairs.captions, pairs.videos, pairs.clip_ids, pairs.ids))
+    )
+    one = evaluate(model, encode_gallery(model, source, ids), pairs)
+    other = evaluate(model, encode_gallery(model, source, ids[::-1]), backwards)
+    assert other.t2v == pytest.approx(one.t2v)
+    assert other.v2t == pytest.approx(one.v2t)
+
+
+def test_c_counts_are_the_protocols_or_the_result_says_partial(tmp_path):
+    rows = [f"ret{n},msr{7010 + n},video{7010 + n},sentence {n}" for n in range(999)]
+    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_text("key,vid_key,video_id,sentence\n" + "\n".join(rows) + "\n")
+    with pytest.raises(InputError, match=r"999.*1,000"):
+        load_benchmark("msrvtt-1ka", tmp_path)
+    assert "999" in " ".join(load_benchmark("msrvtt-1ka", tmp_path, partial=True).shortfalls)
+
+
+def test_d_what_was_trained_on_is_not_tested_on(tmp_path):
+    (tmp_path / "captions.csv").write_text("video_id,caption,split\na,a dog,train\nb,rain,test\na,drums,test\n")
+    for partial in (False, True):
+        with pytest.raises(InputError, match="'a'"):
+            load_benchmark("folder", tmp_path, partial=partial)
+
+
+def test_e_the_index_finds_what_brute_force_finds_under_every_pattern(clips, text):
+    ids = tuple(f"c{number:02d}" for number in range(30))
+    table = pd.DataFrame({"video": ids, "start_s": 0.0, "end_s": 1.0}, index=pd.Index(ids, name="clip_id"))
+    video_index = VideoIndex(LAYOUT, Origin("model", "checkpoint", "store"))
+    video_index.add(Gallery(ids, clips, ()), table)
+    assert len(video_index.partitions) == 15
+    scores = MixtureScores(text, clips, LAYOUT)
+    query, clip = torch.cartesian_prod(torch.arange(6), torch.arange(30)).T
+    order = np.argsort(-scores.pairs(query, clip).view(6, 30).numpy(), axis=1, kind="stable")
+    found = [[hit.clip_id for hit in hits] for hits in video_index.search(text, 30)]
+    assert found == [[ids[row] for row in rows] for rows in order]
+
+
+@pytest.mark.parametrize("removed", LAYOUT.names)
+def test_f_dropping_a_stream_at_test_is_scoring_with_the_mask(clips, text, removed):
+    masked = clips.available.clone()
+    masked[:, LAYOUT.names.index(removed)] = False
+    some = masked.any(1)
+    dropped = MixtureScores(text, clips, LAYOUT, removed=(removed,)).block(slice(0, 6))
+    rescored = MixtureScores(text, VideoEmbedding(clips.packed[some], masked[some]), LAYOUT).block(slice(0, 6))
+    torch.testing.assert_close(dropped[:, some], rescored)
+
+
+@pytest.mark.slow
+def test_g_two_processes_give_the_ranks_of_one_to_the_last_digit(tmp_path):
+    worker, together = str(Path(__file__).with_name("ranking_worker.py")), ["-m", "torch.distributed.run"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    for count, how in ((1, []), (2, [*together, "--standalone", "--nproc_per_node", "2"])):
+        (tmp_path / str(count)).mkdir()
+        subprocess.run([sys.executable, *how, worker, str(tmp_path / str(count))], env=environment, check=True)
+    alone, first, second = (load_file(tmp_path / name) for name in (f"{p}/ranks.{n}.safetensors" for p, n in ((1, 0), (2, 0), (2, 1))))  # fmt: skip  # noqa: E501
+    assert all(first[name].equal(tensor) and second[name].equal(tensor) for name, tensor in alone.items())
+    assert len(alone["closest/t2v/rank"]) == 61  # 31 and 30: nothing was padded or counted twice
+
+
+def test_h_captions_that_repeat_share_their_ranks_and_add_no_rows(model, source):
+    table = pd.DataFrame({"video_id": ["v00.mp4", "v01.mp4", "v02.mp4"], "caption": ["a dog", "a dog", "rain"]})
+    pairs, _ = match_captions(table, source, partial=False)
+    gallery = encode_gallery(model, source, pairs.gallery)
+    asked = Asked.of(pairs, gallery)
+    scores = MixtureScores(text_of(encode_captions(model, pairs.captions), asked), gallery.video, model.layout)
+    ranking = rank(scores, asked.positives)
+    assert len(ranking.t2v.rank) == 3
+    assert sorted(ranking.t2v.rank[:2].tolist())[0] != ranking.t2v.rank[:2].max()  # one sentence, two right clips
+    assert (ranking.v2t.rank[:2] % 1 == 0.5).all()  # level with the other clip's same words: half a place each
+
+
+def test_i_conventions_one_and_two_agree_at_r1_and_differ_elsewhere():
+    generator = torch.Generator().manual_seed(0)
+    layout = Layout(("appearance",), (8,))
+    video = F.normalize(torch.randn(20, 8, generator=generator), dim=1)
+    owner = torch.arange(20).repeat_interleave(3)
+    text = F.normalize(video[owner] + 0.6 * torch.randn(60, 8, generator=generator), dim=1)
+    everything = torch.ones(20, 1, dtype=torch.bool)
+    scores = MixtureScores(TextEmbedding(text, torch.zeros(60, 1)), VideoEmbedding(video, everything), layout)
+    positives = Positives(torch.arange(60), owner, 60, 20)
+    one, two = (rank(scores, positives, v2t=convention).v2t.rank for convention in ("closest", "video"))
+    figures_one, figures_two = retrieval_metrics(one), retrieval_metrics(two)
+    assert figures_one["R@1"] == figures_two["R@1"]
+    assert 0 < figures_one["R@1"] < 100
+    assert figures_one["MeanR"] > figures_two["MeanR"]
+
+
+@pytest.mark.parametrize("change", ["unknown", "missing"])
+def test_j_a_checkpoint_with_other_keys_does_not_load(model, tmp_path, change):
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    if change == "unknown":
+        weights["mixture.extra"] = torch.zeros(1)
+    else:
+        del weights["mixture.bias"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="the weights do not fit"):
+        MEE.from_pretrained(tmp_path)

@@ -13,6 +13,7 @@ with ids; its flags are listed by mee evaluate --scores FILE --help. Ties give t
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     given = list(sys.argv[1:] if argv is None else argv)
     of_scores = any(word == "--scores" or word.startswith("--scores=") for word in given)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
     about = __doc__ or ""
     args: ModelArgs | ScoresArgs = (
         parse(ScoresArgs, "evaluate", argv, about) if of_scores else parse(ModelArgs, "evaluate", argv, about)

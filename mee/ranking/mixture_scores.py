@@ -69,7 +69,8 @@ class MixtureScores(Scores):
         patterns = [pattern for pattern, _, _ in self._groups]
         self._patterns = torch.tensor(patterns, dtype=torch.bool, device=self.device).view(-1, len(layout.names))
         scored = self.available.any(1) if lone is None else self.available[:, lone]
-        self._unscorable = torch.cat([~scored, scored.new_ones(without_stream)]).nonzero().squeeze(1)
+        self._scored = torch.cat([scored, scored.new_zeros(without_stream)])
+        self._unscorable = (~self._scored).nonzero().squeeze(1)
 
     def block(self, rows: slice) -> Tensor:
         """(q, G) float32, see `Scores`."""
@@ -83,21 +84,18 @@ class MixtureScores(Scores):
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
         """(N,) float32, see `Scores`."""
-        count = max(1, GATHERED // self.layout.total)
-        parts = [self._pairs(q, g) for q, g in zip(queries.split(count), candidates.split(count))]
-        return torch.cat(parts) if parts else torch.empty(0, device=self.device)
+        scores = torch.full((len(queries),), UNSCORABLE, device=self.device)
+        scored = self._scored[candidates].nonzero().squeeze(1)  # of a rare stream alone, few are
+        for some in scored.split(max(1, GATHERED // self.layout.total)):
+            scores[some] = self._pairs(queries[some], candidates[some])
+        return scores
 
-    def _pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
-        real = candidates < self.clips
-        clips = torch.where(real, candidates, 0) if self.clips else candidates
-        if not self.clips:
-            return torch.full((len(queries),), UNSCORABLE, device=self.device)
-        available = self.available[clips] & real[:, None]
-        weights = scheme_weights(self.scheme, self.logits[queries], available, self.layout)
+    def _pairs(self, queries: Tensor, clips: Tensor) -> Tensor:
+        """Of clips that can be scored."""
+        weights = scheme_weights(self.scheme, self.logits[queries], self.available[clips], self.layout)
         products = self.text.packed[queries].double() * self.video.packed[clips].double()
         similarity = torch.stack([products[:, columns].sum(-1) for columns in self.layout.slices], dim=1)
-        scores = torch.where(weights > 0, weights * similarity, 0).sum(-1)
-        return torch.where(weights.any(-1), scores, UNSCORABLE).float()
+        return torch.where(weights > 0, weights * similarity, 0).sum(-1).float()
 
     def _weighted(self, text: Tensor, weights: Tensor, pattern: Pattern) -> Tensor:
         """(q, E_A) float32: the present experts' columns, each scaled by its weight."""

@@ -99,7 +99,9 @@ def test_clips_without_the_stream_share_the_last_place(case):
 def test_no_clip_at_all(case):
     text, video = case
     none = VideoEmbedding(video.packed[:0], video.available[:0])
-    assert MixtureScores(text, none, LAYOUT, without_stream=1).pairs(*torch.zeros(2, 1).long()).tolist() == [-2]
+    scores = MixtureScores(text, none, LAYOUT, without_stream=1)
+    assert scores.pairs(*torch.zeros(2, 1).long()).tolist() == [UNSCORABLE]
+    assert scores.block(slice(0, 2)).tolist() == [[UNSCORABLE], [UNSCORABLE]]
 
 
 @given(seed=st.integers(0, 2**31), size=st.sampled_from([3, 64, 700]), spread=st.sampled_from([0.1, 5.0, 80.0]))

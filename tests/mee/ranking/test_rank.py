@@ -6,9 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 import mee.ranking.parts
+from mee.layout import Layout
 from mee.metrics import expected_ranks
+from mee.model import TextEmbedding, VideoEmbedding
+from mee.ranking.mixture_scores import MixtureScores
+from mee.ranking.positives import Positives
 from mee.ranking.rank import CONVENTIONS, rank
 from tests.mee.whole_scores import WholeScores, positives_of
 
@@ -180,3 +185,28 @@ def test_captions_of_a_video_must_stand_side_by_side():
     positive[1, 1] = False
     with pytest.raises(ValueError, match="belongs to no video"):
         rank(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_gpu_ranks_as_the_cpu_does(convention):
+    found = []
+    for device in ("cpu", "cuda"):
+        generator = torch.Generator().manual_seed(0)
+        owner = torch.arange(300).repeat_interleave(4)
+        video = F.normalize(torch.randn(300, 2, 16, generator=generator), dim=-1)
+        text = F.normalize(video[owner] + torch.randn(1200, 2, 16, generator=generator), dim=-1)
+        text[5] = text[4]
+        available = torch.rand(300, 2, generator=generator) < 0.7
+        logits = torch.randn(1200, 2, generator=generator)
+        scores = MixtureScores(
+            TextEmbedding(text.flatten(1).to(device), logits.to(device)),
+            VideoEmbedding(video.flatten(1).to(device), available.to(device)),
+            Layout(("a", "b"), (16, 16)),
+        )
+        found.append(rank(scores, Positives(torch.arange(1200), owner, 1200, 300), v2t=convention, top=10))
+    cpu, cuda = found
+    for way in ("t2v", "v2t"):
+        assert getattr(cuda, way).rank.cpu().equal(getattr(cpu, way).rank)
+    assert cuda.top.candidate.equal(cpu.top.candidate)

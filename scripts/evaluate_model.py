@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from features.store import FeatureStore
-from mee.accelerator import join_processes
+from mee.accelerator import joined_processes
 from mee.annotations import FOLDER
 from mee.asked import Asked, gallery_of
 from mee.assessment import Assessment
@@ -44,7 +44,11 @@ def evaluate_model(args: ModelArgs) -> Outcome | None:
         InputError: something does not fit, see what is called here.
     """
     device = pick_device(args.device)
-    join_processes(device)
+    with joined_processes(device):
+        return _evaluate(args, device)
+
+
+def _evaluate(args: ModelArgs, device: torch.device) -> Outcome | None:
     store = FeatureStore(args.store)
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(device)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from mee.accelerator import join_processes
+from mee.accelerator import joined_processes
 from mee.joint import process_number
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
@@ -24,7 +24,11 @@ QUERIES, CLIPS, SIZE = 61, 17, 8  # neither divides by two or three
 
 
 def main():
-    join_processes(torch.device("cpu"))
+    with joined_processes(torch.device("cpu")):
+        save_file(ranks(), Path(sys.argv[1]) / f"ranks.{process_number()}.safetensors")
+
+
+def ranks():
     generator = torch.Generator().manual_seed(0)
     owner = torch.arange(QUERIES) * CLIPS // QUERIES
     video = F.normalize(torch.randn(CLIPS, 2, SIZE, generator=generator), dim=-1)
@@ -51,8 +55,7 @@ def main():
                 found[f"{convention}/{way}/{name}"] = getattr(getattr(ranking, way), name)
         for name in ("query", "candidate", "score"):
             found[f"{convention}/top/{name}"] = getattr(ranking.top, name)
-    save_file({name: tensor.contiguous() for name, tensor in found.items()},
-              Path(sys.argv[1]) / f"ranks.{process_number()}.safetensors")  # fmt: skip
+    return {name: tensor.contiguous() for name, tensor in found.items()}
 
 
 if __name__ == "__main__":

@@ -72,9 +72,9 @@ def test_from_files_to_figures(made, capsys, world):
     ]
     assert train([store, captions, model, *world.tiny]) == 0
     assert evaluate([store, captions, model]) == 0
-    assert (
-        "split test: 4 captions, 4 clips (with appearance 4, motion 4, audio 1, face 2)" in capsys.readouterr().out
-    )
+    out = capsys.readouterr().out
+    assert "4 queries (every caption), 4 clips" in out
+    assert "Streams in the gallery: appearance 4 of 4, motion 4 of 4, audio 1 of 4, face 2 of 4" in out
     for other, code in ((names, 0), (names[:-1], 1)):
         again = str(made / f"store{code}")
         assert main([again, *sources(made), *ids, *other]) == 0

@@ -249,7 +249,7 @@ def test_a_matrix_is_read_in_a_fraction_of_its_size(tmp_path):
     matrix[:, 0] = 1
     del matrix
     save_ids(tmp_path, range(rows), range(columns))
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", READ_ALL, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
     )

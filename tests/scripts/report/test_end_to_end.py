@@ -24,4 +24,6 @@ def test_a_real_result_makes_a_page_with_frames(world, result, tmp_path, parse, 
     assert {"Figures", "Recall", "Ranks", "How much each expert counts", "Without one stream"} <= set(links)
     assert root.all("img")
     assert [node.text for node in root if node.attributes.get("class") == "blank"] == []
+    capsys.readouterr()
+    assert report([str(result)]) == 0
     assert "all streams" in capsys.readouterr().out

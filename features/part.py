@@ -99,8 +99,8 @@ def is_intact(content: bytes) -> bool | None:
     except UNREADABLE:
         return False
     digest = told.get(b"sha256")
-    if digest is None:
-        return None if b"files" not in told else False  # it has lost its seal
+    if digest is None:  # one of an earlier version tells of streams and nothing else; others have lost their seal
+        return None if b"streams" in told and b"files" not in told else False
     place = content.rfind(digest)
     blank = content[:place] + NO_DIGEST.encode() + content[place + len(NO_DIGEST) :]
     return len(digest) == len(NO_DIGEST) and hashlib.sha256(blank).hexdigest().encode() == digest

@@ -7,8 +7,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.part import FileFacts, Part, is_intact, made_by, read_part
@@ -34,12 +32,12 @@ def test_the_seal_is_the_hash_of_the_file_with_zeros_in_its_place(tmp_path):
     assert hashlib.sha256(content.replace(digest, b"0" * 64)).hexdigest().encode() == digest
 
 
-@given(st.data())
-def test_every_flipped_bit_shows(data):
+def test_every_flipped_bit_shows():
     content = bytearray(PART.encode())
-    place = data.draw(st.integers(0, len(content) * 8 - 1))
-    content[place // 8] ^= 1 << place % 8
-    assert is_intact(bytes(content)) is False
+    for place in range(len(content) * 8):
+        content[place // 8] ^= 1 << place % 8
+        assert is_intact(bytes(content)) is False, place
+        content[place // 8] ^= 1 << place % 8
 
 
 def test_a_name_that_is_no_text_is_damage(tmp_path):

@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mee.errors import InputError
 from mee.joint import joint_parts, joint_sum, share
 from mee.ranking.counts import Counts
 from mee.ranking.groups import GroupCounts, group_bounds
@@ -62,14 +63,14 @@ def rank(
         shared: every process of the group calls this with the same arguments, and does its share of the queries.
 
     Raises:
-        ValueError: a score is NaN, or there is nothing to rank.
+        InputError: a score is NaN.
+        ValueError: there is nothing to rank.
     """
     if not len(positives):
         raise ValueError("no query has a right answer among the candidates")
     positives = positives.to(scores.device).by_query()
     right = scores.pairs(positives.query, positives.candidate)
-    if right.isnan().any():
-        raise ValueError(f"{int(right.isnan().sum())} scores are NaN, and NaN has no rank")
+    _refuse_nan(right)
     forth, back = Side.of(positives, right), Side.of(positives.flipped, right)
     bounds = group_bounds(positives) if v2t == "video" else None
     rows = Counts(forth.thresholds, scores)
@@ -81,8 +82,8 @@ def rank(
     tops = []
     for part in _parts(scores, bounds, shared=shared):
         block = scores.block(part)
-        if block.amax().isnan():
-            raise ValueError(f"{int(block.isnan().sum())} scores are NaN, and NaN has no rank")
+        if block.amax().isnan():  # much cheaper than isnan
+            _refuse_nan(block)
         if top:
             tops.append(top_of_block(scores, block, part, top))
         mine = slice(
@@ -101,6 +102,11 @@ def rank(
     else:
         other = back.closest(columns.above, columns.level, columns.competitors)
     return Ranking(t2v, other, Top.joined(tops).of(t2v.query.cpu()) if top else None)
+
+
+def _refuse_nan(scores: Tensor) -> None:
+    if count := int(scores.isnan().sum()):
+        raise InputError(f"{count:,} scores are NaN, and NaN has no rank; the model or its streams are spoilt")
 
 
 def _parts(scores: Scores, bounds: Tensor | None, *, shared: bool) -> Iterator[slice]:

@@ -9,10 +9,8 @@ The digits of two different files, of a million, agree by chance once in some 40
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mee.data import FeatureSource
@@ -111,47 +109,6 @@ def check_ids_apart(train_ids: Collection[str], test_ids: Collection[str], name:
             f"{name} names {len(both):,} of the {len(set(test_ids)):,} test videos as trained on, {listed(both)}, "
             "so figures on them would mean nothing; measure that system on a test that it has not met"
         )
-
-
-def read_trained_on(path: Path) -> set[str]:
-    """The ids that another system was trained on.
-
-    Args:
-        path: a csv with a column video_id, or a text file with one id a line.
-
-    Raises:
-        InputError: there is no such file, it is no such list, or it is empty.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"no list of training videos at '{path}'") from None
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"'{path}' is not a list of training videos: it is not text in UTF-8") from error
-    try:
-        rows = [row for row in csv.reader(lines) if any(field.strip() for field in row)]
-    except csv.Error as error:
-        raise InputError(f"'{path}' is not a list of training videos: {error}") from error
-    header = [field.strip() for field in rows[0]] if rows else []
-    if "video_id" in header:
-        place = header.index("video_id")
-        column = [row[place].strip() if len(row) > place else "" for row in rows[1:]]
-        if "" in column:
-            raise InputError(f"'{path}': row {column.index('') + 1} has nothing in column 'video_id'")
-        ids = set(column)
-    elif path.suffix.lower() == ".csv" or len(header) > 1:
-        found = ", ".join(f"'{name}'" for name in header[:8]) or "nothing"
-        raise InputError(
-            f"'{path}' has no column 'video_id', its first line has {found}; name it there, or write one id a "
-            "line into a .txt file"
-        )
-    else:
-        ids = {line.strip() for line in lines if line.strip()}
-    if not ids:
-        raise InputError(f"'{path}' names no training videos")
-    return ids
 
 
 def known_names(videos: Sequence[str], ids: Iterable[str], others: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mee.annotations import file_stamp
 from mee.errors import InputError
-from mee.leaks import check_ids_apart, read_trained_on
+from mee.leaks import check_ids_apart
 from mee.measured import Names, measure
 from mee.protocols.load import load_benchmark
 from mee.protocols.protocol import Benchmark
@@ -17,6 +17,7 @@ from mee.result import System
 from mee.rules import protocol_facts, rules_of
 from mee.score_files.score_file import ScoreFile, read_scores
 from mee.score_files.score_match import match_scores
+from mee.video_list import read_videos
 from scripts.console import pick_device
 from scripts.evaluate_args import ScoresArgs
 from scripts.evaluation_output import Outcome
@@ -36,9 +37,9 @@ def evaluate_scores(args: ScoresArgs) -> Outcome:
     test = table[table["split"] == "test"] if "split" in table else table
     if not len(test):
         raise InputError(f"'{args.captions}' has no caption of split 'test', so there is nothing to ask")
-    trained = None
+    trained: set[str] | None = None
     if args.trained_on is not None:
-        trained = read_trained_on(args.trained_on)
+        trained = set(read_videos(args.trained_on))
         check_ids_apart(trained, set(benchmark.gallery), str(args.trained_on))
     file = read_scores(
         args.scores,

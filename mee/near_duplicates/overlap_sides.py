@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, final
 from mee.annotations import FOLDER
 from mee.captions import read_captions
 from mee.errors import InputError
+from mee.video_list import read_videos
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,39 +85,6 @@ def sides_of_lists(train: Path, test: Path) -> SideIds:
         InputError: a list cannot be read, or is empty.
     """
     return SideIds(read_videos(train), read_videos(test))
-
-
-def read_videos(path: Path) -> tuple[str, ...]:
-    """The videos that a list names, each once.
-
-    Args:
-        path: one video a line; of .csv and .parquet, a table with a column video_id (or video).
-
-    Raises:
-        InputError: there is no such file, it is no such list, or it is empty.
-    """
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(f"no list of videos at '{path}'")
-    try:
-        match path.suffix.lower():
-            case ".csv":
-                names = _column(
-                    path, pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
-                )
-            case ".parquet":
-                names = _column(path, pd.read_parquet(path))
-            case _:
-                names = path.read_text(encoding="utf-8-sig").splitlines()
-    except InputError:
-        raise
-    except (ValueError, OSError) as error:  # what the parsers raise, pyarrow's included
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a readable list of videos: {reason}") from error
-    if videos := _once(name for name in map(str.strip, names) if name):
-        return videos
-    raise InputError(f"{path} names no videos; write one a line, or a column video_id")
 
 
 def find_sides(
@@ -195,14 +163,6 @@ def _both(
         if not videos:
             raise InputError(f"{wrong(side)}; name two lists with --train and --test instead")
     return SideIds(train, test, shortfalls)
-
-
-def _column(path: Path, table: pd.DataFrame) -> list[str]:
-    name = next((name for name in ("video_id", "video") if name in table), None)
-    if name is None:
-        found = ", ".join(f"'{column}'" for column in table.columns)
-        raise InputError(f"{path} has no column 'video_id'; it has {found}")
-    return table[name].astype("string").fillna("").tolist()
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from mee.leaks import (
     check_images_apart,
     known_names,
     listed,
-    read_trained_on,
     same_files,
     video_contents,
 )
@@ -167,54 +166,6 @@ def test_another_systems_training_videos_are_no_test():
         "seen.csv names 5 of the 6 test videos as trained on, 'v0', 'v1', 'v2' and 2 more, so figures on them "
         "would mean nothing; measure that system on a test that it has not met"
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("list.csv", "video_id\nv1\nv2\n"),
-        ("list.csv", '\ufeffkey,video_id\r\n0,v1\r\n1, v2 \r\n\r\n2,"v1"\r\n'),
-        ("list.txt", "v1\n\nv2"),
-        ("list", " v2 \nv1\nv1\n"),
-        ("list.txt", "video_id\nv1\nv2\n"),
-    ],
-)
-def test_lists_of_training_videos(tmp_path, name, content):
-    (tmp_path / name).write_text(content, encoding="utf-8")
-    assert read_trained_on(tmp_path / name) == {"v1", "v2"}
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        (
-            "list.csv",
-            b"id\nv1\n",
-            "has no column 'video_id', its first line has 'id'; name it there, or write one id",
-        ),
-        ("list.csv", b"", "has no column 'video_id', its first line has nothing"),
-        ("list.txt", b"v1,v2\n", "no column 'video_id', its first line has 'v1', 'v2'"),
-        ("list.csv", b"key,video_id\n0,v1\n1\n", "row 2 has nothing in column 'video_id'"),
-        ("list.csv", b"key,video_id\n0, \n", "row 1 has nothing in column 'video_id'"),
-        ("list.csv", b"video_id\n", "names no training videos"),
-        ("list.txt", b" \n\n", "names no training videos"),
-        ("list.txt", b"\xff\xfe\x00", "it is not text in UTF-8"),
-        ("list.txt", b'"' + b"x" * 200_000, "is not a list of training videos: field larger"),
-        ("list.txt", None, "no list of training videos at"),
-        ("folder", "folder", "cannot be read: Is a directory"),
-    ],
-)
-def test_lists_that_cannot_be_used(tmp_path, name, content, says):
-    path = tmp_path / name
-    if content == "folder":
-        path.mkdir()
-    elif content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError) as error:
-        read_trained_on(path)
-    assert says in str(error.value)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_some_names_stand_for_many():

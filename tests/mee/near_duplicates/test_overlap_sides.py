@@ -8,7 +8,6 @@ from mee.near_duplicates.overlap_sides import (
     SideIds,
     VideoNames,
     find_sides,
-    read_videos,
     sides_of_annotations,
     sides_of_lists,
 )
@@ -80,33 +79,10 @@ def test_a_named_protocol_of_which_only_the_test_is_there(tmp_path, monkeypatch)
     )
 
 
-@pytest.mark.parametrize("form", ["txt", "csv", "parquet"])
-def test_lists(tmp_path, form):
-    names = ["a", " b", "", "a", "naïve clip.mp4"]
-    path = tmp_path / f"list.{form}"
-    if form == "txt":
-        path.write_text("\ufeff" + "\n".join(names) + "\n", encoding="utf-8")
-    elif form == "csv":
-        pd.DataFrame({"key": range(5), "video_id": names}).to_csv(path, index=False)
-    else:
-        pd.DataFrame({"video": names}).to_parquet(path)
-    assert read_videos(path) == ("a", "b", "naïve clip.mp4")
-    assert sides_of_lists(path, path) == SideIds(("a", "b", "naïve clip.mp4"), ("a", "b", "naïve clip.mp4"))
-
-
-def test_lists_that_are_none(tmp_path):
-    path = tmp_path / "list.csv"
-    assert said(read_videos, path) == f"no list of videos at '{path}'"
-    path.write_text("clip,caption\na,b\n")
-    assert said(read_videos, path) == f"{path} has no column 'video_id'; it has 'clip', 'caption'"
-    path.write_text("video_id\n")
-    assert said(read_videos, path) == f"{path} names no videos; write one a line, or a column video_id"
-    for name, content in (("list.parquet", b"PAR1"), ("list.txt", b"\xff\xfe\x00"), ("empty.csv", b"")):
-        broken = tmp_path / name
-        broken.write_bytes(content)
-        message = said(read_videos, broken)
-        assert message.startswith(f"{broken} is not a readable list of videos: ")
-        assert "\n" not in message
+def test_lists(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a\nb\na\n")
+    assert sides_of_lists(path, path) == SideIds(("a", "b"), ("a", "b"))
 
 
 FOLDER = VideoNames("'videos'", ["train/a.mp4", "train/b.mp4", "test/c.mp4", "test/a.mkv"])

@@ -10,7 +10,8 @@ import functools
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import tyro
@@ -98,6 +99,18 @@ def results() -> Console:
 def progress_console() -> Console:
     """Where progress goes: stderr."""
     return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def counting_bar(what: str, things: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that goes in the end; gives the function that moves it, of (done, of)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(things), TimeRemainingColumn())
+    console = progress_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        row = progress.add_task(what, total=None)
+        yield lambda done, of: progress.update(row, completed=done, total=of)
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> None:

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from scripts.console import DONE, FAILURES_LISTED, complain, errors_as_sentences, parse, progress_console, say
+from scripts.console import DONE, FAILURES_LISTED, complain, counting_bar, errors_as_sentences, parse, say
 
 if TYPE_CHECKING:
     from features.frame_hashes import HashedVideo
@@ -141,7 +140,7 @@ def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, list[HashedVid
     _say_left_out(train, test)
     videos = list(dict.fromkeys([*train.clip_ids, *test.clip_ids]))
     hashed = _hashed(args, library.root, videos)
-    with _progress("compare", "frame pairs") as on_done:
+    with counting_bar("compare", "frame pairs") as on_done:
         overlap = near_frames(
             _frames(train, hashed),
             _frames(test, hashed),
@@ -157,7 +156,7 @@ def _hashed(args: OverlapArgs, root: Path, videos: Sequence[str]) -> dict[str, H
     from features.frame_hashes import hash_videos
 
     hashed = {}
-    with _progress("read", "videos") as on_done:
+    with counting_bar("read", "videos") as on_done:
         for each in hash_videos(root, videos, args.fps, args.workers or len(os.sched_getaffinity(0))):
             hashed[each.video] = each
             on_done(len(hashed), len(videos))
@@ -203,7 +202,7 @@ def _by_stream(args: OverlapArgs, ids: SideIds) -> Overlap:
     if not all((*train.side.digests, *test.side.digests)):
         say(f"{args.place} does not know the content of every file, so a same file may count as alike only")
     threshold = THRESHOLD if args.threshold is None else args.threshold
-    with _progress("compare", "clips") as on_done:
+    with counting_bar("compare", "clips") as on_done:
         return near_streams(store, args.by, train, test, threshold=threshold, keep=args.nearest, on_done=on_done)
 
 
@@ -211,18 +210,6 @@ def _say_left_out(train: FoundVideos, test: FoundVideos) -> None:
     for found, name in ((train, "training"), (test, "test")):
         if found.left_out:
             say(f"partial: left out {len(found.left_out):,} {name} videos that are not there")
-
-
-@contextmanager
-def _progress(what: str, things: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr; gives the function that moves it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(things), TimeRemainingColumn())
-    console = progress_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        row = progress.add_task(what, total=None)
-        yield lambda done, of: progress.update(row, completed=done, total=of)
 
 
 if __name__ == "__main__":

@@ -16,20 +16,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from scripts.console import DONE, FAILURES_LISTED, errors_as_sentences, parse, print_table, progress_console, say
+from scripts.console import DONE, FAILURES_LISTED, counting_bar, errors_as_sentences, parse, print_table, say
 from scripts.store_tables import print_clips, print_failed, print_streams, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from features.shard_check import Finding
     from features.store_check import StoreCheck
 
@@ -149,7 +146,7 @@ def _list(args: ListArgs) -> int:
 def _verify(args: VerifyArgs) -> int:
     from features.store_check import check_store, mend
 
-    with _progress("verify", "shards") as on_shard:
+    with counting_bar("verify", "shards") as on_shard:
         report = check_store(args.store, on_shard)
     if args.json:
         for finding in report.findings:
@@ -206,7 +203,7 @@ def _say_remedy(path: Path, left: Sequence[Finding], *, mended: bool) -> None:
 def _merge(args: MergeArgs) -> int:
     from features.store_merge import merge
 
-    with _progress("merge", "shards") as on_shard:
+    with counting_bar("merge", "shards") as on_shard:
         report = merge(args.target, args.sources, on_shard)
     if report.differing:
         names = ", ".join(report.differing[:3]) + (", …" if len(report.differing) > 3 else "")
@@ -229,7 +226,7 @@ def _export(args: ExportArgs) -> int:
     from features.store_export import export
 
     store = FeatureStore(args.store)
-    with _progress("export", "clips") as on_clips:
+    with counting_bar("export", "clips") as on_clips:
         written = export(store, args.out, args.streams, on_clips, overwrite=args.overwrite)
     rows = [
         [str(one.path), ", ".join(one.streams), str(one.clips), str(one.rows), size_of(one.path.stat().st_size)]
@@ -242,23 +239,11 @@ def _export(args: ExportArgs) -> int:
 def _compact(args: CompactArgs) -> int:
     from features.store_compact import compact
 
-    with _progress("compact", "clips") as on_clips:
+    with counting_bar("compact", "clips") as on_clips:
         report = compact(args.store, on_clips)
     then, now = size_of(report.bytes_before), size_of(report.bytes_after)
     print(f"{args.store}: {report.before} shards ({then}) are {report.after} ({now}) now")
     return DONE
-
-
-@contextmanager
-def _progress(what: str, things: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr; gives the function that moves it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(things), TimeRemainingColumn())
-    console = progress_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        row = progress.add_task(what, total=None)
-        yield lambda done, of: progress.update(row, completed=done, total=of)
 
 
 if __name__ == "__main__":

@@ -11,24 +11,8 @@ from safetensors.numpy import load_file, save
 
 from features.part import FileFacts, Part, read_part
 from features.store import FeatureStore
-from features.store_check import check_store, mend
-
-ROWS = np.arange(6, dtype=np.float16).reshape(2, 3)
-TIMES = np.array([0.25, 0.75], np.float32)
-
-
-def check(directory):
-    return check_store(directory, lambda done, of: None)
-
-
-def wrong(directory):
-    return {finding.name: finding.what for finding in check(directory).wrong}
-
-
-def one(directory, pattern):
-    (path,) = directory.glob(pattern)
-    return path
-
+from features.store_check import mend
+from tests.features.small_stores import ROWS, TIMES, check, wrong
 
 SIGHT, TIMED = "sight/*[0-9].safetensors", "sight/*.times.safetensors"
 

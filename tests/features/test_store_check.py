@@ -4,31 +4,15 @@ import json
 import os
 import shutil
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.store import FeatureStore
-from features.store_check import check_store, mend
+from features.store_check import mend
 from features.store_writer import StoreWriter
-
-ROWS = np.arange(6, dtype=np.float16).reshape(2, 3)
-TIMES = np.array([0.25, 0.75], np.float32)
-
-
-def check(directory):
-    return check_store(directory, lambda done, of: None)
-
-
-def wrong(directory):
-    return {finding.name: finding.what for finding in check(directory).wrong}
-
-
-def one(directory, pattern):
-    (path,) = directory.glob(pattern)
-    return path
+from tests.features.small_stores import ROWS, TIMES, check, wrong
 
 
 def test_a_store_as_it_was_written(store):

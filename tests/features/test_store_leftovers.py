@@ -1,26 +1,9 @@
 """What lies in a store beside its shards."""
 
-import numpy as np
-
 from features.store import FeatureStore
-from features.store_check import check_store, mend
+from features.store_check import mend
 from features.store_writer import StoreWriter, clear_overwritten
-
-ROWS = np.arange(6, dtype=np.float16).reshape(2, 3)
-TIMES = np.array([0.25, 0.75], np.float32)
-
-
-def check(directory):
-    return check_store(directory, lambda done, of: None)
-
-
-def wrong(directory):
-    return {finding.name: finding.what for finding in check(directory).wrong}
-
-
-def one(directory, pattern):
-    (path,) = directory.glob(pattern)
-    return path
+from tests.features.small_stores import ROWS, TIMES, check, wrong
 
 
 def test_what_is_harmless(store, store_job):

@@ -59,6 +59,7 @@ class System(_Part):
     modalities: tuple[str, ...] = ()
     trained_on: str | None = None  # in words: "9,000 videos, list 9k"; None where nobody said
     selected_on: Literal["validation", "test", "nothing", "unknown"] = "unknown"  # how its epoch was chosen
+    selected_here: bool = False  # on the very captions that are ranked here
 
 
 class ProtocolFacts(_Part):

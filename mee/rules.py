@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from mee.annotations import file_stamp
 from mee.bootstrap import LEVEL
@@ -74,5 +73,5 @@ def protocol_facts(
         left_out=tuple(left_out),
         without_stream=tuple(without_stream),
         streams=dict(streams or {}),
-        files={role: file_stamp(Path(file)) for role, file in benchmark.files.items()},
+        files={role: file_stamp(file) for role, file in benchmark.files.items()},
     )

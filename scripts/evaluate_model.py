@@ -66,6 +66,7 @@ def _evaluate(args: ModelArgs, device: torch.device) -> Outcome | None:
         modalities=model.modalities,
         trained_on=trained_on(record),
         selected_on=selected_on(record),
+        selected_here=held_out.selected,
     )
     if benchmark.choices is not None:
         return _choose(args, benchmark, held_out, store, model, system)
@@ -148,11 +149,11 @@ def _choose(
         )
     videos = gallery_of(benchmark, store, partial=args.partial)
     gallery = encode_gallery(model, store, list(videos.clip_ids), shared=True)
-    row_of = dict(zip(benchmark.gallery, range(len(benchmark.gallery))))
-    found = [video for video in benchmark.gallery if video not in set(videos.left_out)]
+    left_out = set(videos.left_out)
+    found = [video for video in benchmark.gallery if video not in left_out]
     place = {clip_id: row for row, clip_id in enumerate(gallery.clip_ids + gallery.without_stream)}
     clip_of = dict(zip(found, (place[clip_id] for clip_id in videos.clip_ids)))
-    questions = benchmark.choices[benchmark.choices["video_id"].isin(set(found) & set(row_of))]
+    questions = benchmark.choices[benchmark.choices["video_id"].isin(found)]
     sentences = [sentence for row in questions[list(SENTENCES)].itertuples(index=False) for sentence in row]
     text = encode_captions(model, sentences, shared=True)
     scores = MixtureScores(text, gallery.video, model.layout, without_stream=len(gallery.without_stream))

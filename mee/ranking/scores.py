@@ -4,7 +4,7 @@
     pairs(q, g)   S of single pairs, as it is defined: the float64 value, rounded to float32
     margin        |block - pairs| is never more than this; 0 where both give the same numbers
 
-Ranks are defined by `pairs`: equal pairs tie, whatever block, process or device they are computed in. Blocks
+Ranks are defined by `pairs`: equal pairs tie, whatever block or process they are computed in. Blocks
 decide all that is further apart than the margin, and the few others are decided by `pairs`.
 """
 

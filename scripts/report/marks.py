@@ -47,6 +47,13 @@ def _warnings(result: Result) -> list[Mark]:
                 "Its epoch was chosen on the test captions that it is measured on: the figures are too high.",
             )
         )
+    elif result.system.selected_here:
+        found.append(
+            (
+                "selected on these",
+                "Its epoch was chosen on the captions that it is measured on: figures on a test would be lower.",
+            )
+        )
     if result.rules.normalisation.uses_test_queries:
         found.append(
             (

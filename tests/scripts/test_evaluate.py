@@ -40,6 +40,7 @@ def test_json_is_the_result_and_so_is_the_file(evaluate, tmp_path):
     assert result["system"]["checkpoint"]
     assert result["system"]["seed"] == 0
     assert result["system"]["trained_on"] == "6 videos"
+    assert result["system"]["selected_here"] is False
     assert result["made"]["command"].startswith("mee evaluate ")
     t2v = result["text_to_video"]
     assert t2v["metrics"].keys() >= {"R@1", "R@5", "R@10", "R@50", "MedR", "MeanR", "Geom", "MRR", "nDCG@10"}
@@ -101,6 +102,7 @@ def test_the_validation_split_says_what_it_is(evaluate, world):
     selects = json.loads((world.model / "training.json").read_text())["selects"]
     assert json.loads(out)["protocol"]["split"] == "val"
     assert json.loads(out)["system"]["selected_on"] == ("validation" if selects else "nothing")
+    assert json.loads(out)["system"]["selected_here"] is selects
     assert ("selected on these videos" in err) is selects
 
 

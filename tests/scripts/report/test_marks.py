@@ -12,6 +12,7 @@ from scripts.report.terminal import print_report
 WARNINGS = [
     ({"protocol.partial": True, "protocol.left_out": ["v1", "v2"]}, "partial", "2 captioned videos left out"),
     ({"system.selected_on": "test"}, "selected on test", "too high"),
+    ({"protocol.split": "val", "system.selected_here": True}, "selected on these", "lower"),
     ({"rules.normalisation": {"method": "dsl", "uses_test_queries": True}}, "uses test queries", "live search"),
     ({"protocol.gallery": 999}, "counts differ", "1,000 clips, not 999"),
 ]

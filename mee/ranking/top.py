@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mee.ranking.best import Best, first_of
 from mee.ranking.scores import Scores
 
 
@@ -42,13 +43,14 @@ def top_of_block(scores: Scores, block: Tensor, rows: slice, count: int) -> Top:
         count: k; all candidates where there are fewer.
     """
     count = min(count, block.shape[1])
-    least = block.topk(count, dim=1).values[:, -1:]  # what is within twice the margin may belong in front
-    row, candidate = (block >= least - 2 * scores.margin).nonzero(as_tuple=True)
+    margin = torch.full((len(block),), scores.margin, dtype=block.dtype, device=block.device)
+    best = Best(len(block), count, margin)
+    best.update(block, 0)
+    row, candidate, _ = best.candidates()
     exact = scores.pairs(row + rows.start, candidate)
-    order = exact.argsort(descending=True, stable=True)
-    order = order[row[order].argsort(stable=True)]
-    found = torch.bincount(row, minlength=len(block))
-    first = (found.cumsum(0) - found)[:, None] + torch.arange(count, device=block.device)
-    kept = order[first]
+    order = candidate.argsort(stable=True)
+    for key, descending in ((exact, True), (row, False)):
+        order = order[key[order].argsort(descending=descending, stable=True)]
+    kept = order[first_of(row[order], len(block), count)]
     query = torch.arange(rows.start, rows.stop)
     return Top(query, candidate[kept].cpu(), exact[kept].cpu())

@@ -1,0 +1,101 @@
+"""The best k candidates of each query, from blocks of estimated scores: every one that may be among them.
+
+    |estimate - score| <= margin   =>   a candidate of the best k is estimated at least e_k - 2 margin
+
+e_k: the k-th best estimate. What passes is decided by exact scores, which is up to the caller.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SORT_ABOVE = 4  # times k: candidates a query, in the mean, at which those that fell behind are dropped
+
+
+@final
+class Best:
+    """Collects candidates of Q queries, block by block."""
+
+    def __init__(self, queries: int, k: int, margin: Tensor) -> None:
+        """Nothing is seen yet.
+
+        Args:
+            queries: Q.
+            k: at least 1.
+            margin: (Q,) how far an estimate can be from the score; float64 where blocks are, else float32. Its
+                device is where blocks are.
+        """
+        self.k, self.margin = k, margin
+        self.least = torch.full((queries,), -torch.inf, dtype=margin.dtype, device=margin.device)
+        self._query = torch.empty(0, dtype=torch.int64, device=margin.device)
+        self._candidate = self._query.clone()
+        self._estimate = self.least[:0]
+        self._new: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._waiting = 0
+
+    def update(self, block: Tensor, first: int) -> None:
+        """Look at (Q, c) estimates, of the candidates from number `first` on; -inf: cannot be found."""
+        if self.k <= block.shape[1] and not self._waiting and not len(self._query):
+            start = _kth(block, self.k).to(self.least)
+            self.least = torch.maximum(self.least, start - 2 * self.margin)
+        query, candidate = above(block, self.least)
+        if len(query):
+            self._new.append((query, candidate + first, block[query, candidate].to(self.least)))
+            self._waiting += len(query)
+        if len(self._query) + self._waiting > SORT_ABOVE * self.k * len(self.least):
+            self._sort()
+
+    def candidates(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(N,) queries in rising order, (N,) candidates, (N,) their estimates in falling order of each query."""
+        self._sort()
+        return self._query, self._candidate, self._estimate
+
+    def _sort(self) -> None:
+        """Keep, of what was collected, what is no further behind the k-th best than the margin allows."""
+        parts = [(self._query, self._candidate, self._estimate), *self._new]
+        query, candidate, estimate = (torch.cat(columns) for columns in zip(*parts))
+        order = estimate.argsort(descending=True, stable=True)
+        order = order[query[order].argsort(stable=True)]
+        query, candidate, estimate = query[order], candidate[order], estimate[order]
+        count = torch.bincount(query, minlength=len(self.least))
+        full = (count >= self.k).nonzero().squeeze(1)
+        kth = (count.cumsum(0) - count)[full] + self.k - 1
+        self.least[full] = torch.maximum(self.least[full], estimate[kth] - 2 * self.margin[full])
+        kept = (estimate >= self.least[query]) & (estimate > -torch.inf)
+        self._query, self._candidate, self._estimate = query[kept], candidate[kept], estimate[kept]
+        self._new, self._waiting = [], 0
+
+
+def above(block: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Where (Q, c) is finite and at least (Q,), or in bfloat16 at least that rounded down: rows and columns."""
+    if block.device.type != "cpu":
+        row, column = ((block >= least[:, None]) & (block > -torch.inf)).nonzero(as_tuple=True)
+        return row, column
+    if block.dtype == torch.bfloat16 and not (least > 0).all():
+        block = block.float()
+    if block.dtype == torch.bfloat16:  # positive numbers are ordered as their bits are, above all others
+        bits = (least.numpy().view(np.int32) >> 16).astype(np.int16)
+        passes: NDArray[np.bool_] = block.view(torch.int16).numpy() >= bits[:, None]
+    else:
+        passes = block.numpy() >= least.clamp_min(torch.finfo(least.dtype).min).numpy()[:, None]
+    places = torch.from_numpy(np.flatnonzero(passes))  # several times faster than torch's nonzero
+    return places // block.shape[1], places % block.shape[1]
+
+
+def first_of(query: Tensor, queries: int, k: int) -> Tensor:
+    """Of N entries sorted by query, the places of the first k of each: (Q, k); every query has k at least."""
+    count = torch.bincount(query, minlength=queries)
+    return (count.cumsum(0) - count)[:, None] + torch.arange(k, device=query.device)
+
+
+def _kth(block: Tensor, k: int) -> Tensor:
+    """(Q,) the k-th best of each row."""
+    if block.device.type == "cpu":
+        scores = block.float() if block.dtype == torch.bfloat16 else block
+        return torch.from_numpy(-np.partition(-scores.numpy(), k - 1, axis=1)[:, k - 1])
+    return block.topk(k, dim=1).values[:, -1]

@@ -1,0 +1,1 @@
+"""Ways to find the rows of a unit that may score best: all of FAISS is here."""

@@ -1,0 +1,90 @@
+"""Scanner: which rows of a unit may be among the best, found without reading all of its vectors.
+
+    |scan's score - exact score| <= bound(query)        infinite where a kind proves nothing
+
+A unit holds N vectors of one availability pattern, (N, W) float32: the packed experts of the pattern side by side,
+each of norm at most 1, and one more component where clips carry a constant. A query is the vector whose inner
+product with a row is the score. What a scan finds is re-ranked exactly elsewhere (index/exact.py).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.allowed import Allowed
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+Kind = Literal["flat", "certified", "graph", "fastscan"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the vectors of a unit are made up."""
+
+    sizes: tuple[int, ...]  # of the pattern's experts, in their order
+    constant: bool = False  # whether one more component follows, that a query takes with -1 or 0
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return sum(self.sizes) + self.constant
+
+
+class Scanner(ABC):
+    """Made for one unit; knows its vectors, which may be memory-mapped."""
+
+    kind: ClassVar[Kind]
+    vectors: Floats  # (N, W)
+    shape: Shape
+
+    @abstractmethod
+    def scan(
+        self, queries: Floats, count: int, allowed: Allowed | None = None, *, effort: int = 0
+    ) -> tuple[Floats, Rows]:
+        """The best rows by an estimate of their scores.
+
+        Args:
+            queries: (Q, W) float32, contiguous.
+            count: how many rows a query, at least 1.
+            allowed: which rows may be found; None: all.
+            effort: of kinds that have such a setting, how hard to look; 0: their default.
+
+        Returns:
+            (Q, C) estimates in falling order and (Q, C) rows, each row once; C is at most count. Where fewer rows
+            are found than C, -inf and -1 stand. A kind that proves its bound finds count rows if so many are
+            allowed, and no row that it leaves out has a higher estimate.
+        """
+
+    @abstractmethod
+    def bound(self, queries: Floats) -> NDArray[np.float64]:
+        """(Q,) how far an estimate can be from the exact score; inf where nothing is proven."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write what belongs to it besides the vectors; a kind that has nothing writes nothing."""
+
+    @staticmethod
+    @abstractmethod
+    def files(path: Path) -> tuple[Path, ...]:
+        """What `save` writes."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, vectors: Floats, shape: Shape) -> Self:
+        """Make it from (N, W) vectors, N at least 1, in memory that grows with its own codes only."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
+        """What `save` wrote; its file is read when first scanned, memory-mapped where FAISS can.
+
+        Raises (on opening or the first scan):
+            ValueError: the file is damaged, or does not belong to these vectors.
+        """

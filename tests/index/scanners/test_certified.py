@@ -1,0 +1,107 @@
+"""Certified: how tight its bound is, that constants do not spoil it, and what it does if bytes are not exact."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+from index.scanners import certified
+from index.scanners.certified import Certified, bytes_multiply_exactly
+from index.scanners.flat import Flat
+from index.scanners.scanner import Shape
+from tests.index.scanners.units import exact_scores, query_rows, unit_rows, units
+
+
+@given(unit=units())
+def test_every_estimate_is_within_the_bound(unit):
+    """Of all rows, not only of the best."""
+    vectors, shape, queries = unit
+    for scanner in (Certified.build(vectors, shape), Flat(vectors, shape)):
+        estimates, rows = scanner.scan(queries, len(vectors))
+        exact = np.take_along_axis(exact_scores(queries, vectors), rows, axis=1)
+        assert (np.abs(estimates - exact) <= scanner.bound(queries)[:, None]).all()
+
+
+@given(seed=st.integers(0, 2**32), width=st.sampled_from([64, 300]))
+def test_the_bound_is_tight_enough_to_be_of_use(seed, width):
+    shape = Shape((width, width))
+    generator = np.random.default_rng(seed)
+    vectors, queries = unit_rows(generator, 500, shape), query_rows(generator, 5, shape)
+    assert (Certified.build(vectors, shape).bound(queries) < 0.04).all()
+    assert (Flat(vectors, shape).bound(queries) < 1e-4).all()
+
+
+@pytest.mark.parametrize("width", [0.01, 0.1, 1.0, 3.0])
+def test_constants_do_not_spoil_the_bound(width):
+    with_constant, without = Shape((128, 128), constant=True), Shape((128, 128))
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 1000, with_constant), query_rows(generator, 8, with_constant)
+    vectors[:, -1] = 0.4 + width * generator.random(1000)
+    queries[:, -1] = -1
+    plain = Certified.build(np.ascontiguousarray(vectors[:, :-1]), without)
+    bound = Certified.build(vectors, with_constant).bound(queries)
+    assert (bound < 1.1 * plain.bound(np.ascontiguousarray(queries[:, :-1])) + 0.001 * width).all()
+
+
+def test_a_query_without_the_constant_has_the_bound_that_it_has_without_one():
+    with_constant, without = Shape((64,), constant=True), Shape((64,))
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 300, with_constant), query_rows(generator, 8, with_constant)
+    queries[:, -1] = 0
+    plain = Certified.build(np.ascontiguousarray(vectors[:, :-1]), without)
+    np.testing.assert_allclose(
+        Certified.build(vectors, with_constant).bound(queries),
+        plain.bound(np.ascontiguousarray(queries[:, :-1])),
+        rtol=1e-3,
+    )
+
+
+def test_the_longest_parts_are_those_of_the_rows():
+    """By a plain loop in float64."""
+    shape = Shape((9, 20), constant=True)
+    vectors = unit_rows(np.random.default_rng(3), 40, shape)
+    coding = Certified.build(vectors, shape).coding
+    centre, scale = coding.centre.astype(np.float64), coding.scale.astype(np.float64)
+    largest = np.array([127.0] * 29 + [127.0 * coding.spread])
+    for part, (start, end) in enumerate([(0, 9), (9, 29), (29, 30)]):
+        errors, codes = [], []
+        for row in vectors.astype(np.float64):
+            numbers = np.clip(np.rint((row - centre) / scale), -largest, largest)
+            codes.append(np.linalg.norm(numbers[start:end]))
+            errors.append(np.linalg.norm((row - centre - scale * numbers)[start:end]))
+        assert max(codes) <= coding.codes[part] < max(codes) * 1.001
+        assert max(errors) <= coding.error[part] < max(errors) * 1.01 + 1e-5
+
+
+def test_codes_take_a_byte_a_column(tmp_path):
+    shape = Shape((128, 128))
+    vectors = unit_rows(np.random.default_rng(0), 2000, shape)
+    Certified.build(vectors, shape).save(tmp_path / "codes")
+    assert (tmp_path / "codes").stat().st_size < 2000 * 256 + 200
+    assert (tmp_path / "codes.safetensors").stat().st_size < 256 * 8 + 2000
+
+
+def test_memory_maps_and_arrays_make_the_same_codes(tmp_path):
+    shape = Shape((40, 24), constant=True)
+    vectors = unit_rows(np.random.default_rng(0), 500, shape)
+    np.save(tmp_path / "vectors.npy", vectors)
+    for name, made in (("one", vectors), ("other", np.load(tmp_path / "vectors.npy", mmap_mode="c"))):
+        Certified.build(made, shape).save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "other"))
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_bytes_multiply_exactly_here():
+    assert bytes_multiply_exactly()
+
+
+def test_where_bytes_do_not_multiply_exactly_it_scans_the_vectors(monkeypatch):
+    shape = Shape((32,))
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 100, shape), query_rows(generator, 3, shape)
+    scanner = Certified.build(vectors, shape)
+    monkeypatch.setattr(certified, "bytes_multiply_exactly", lambda: False)
+    for one, other in zip(scanner.scan(queries, 9), Flat(vectors, shape).scan(queries, 9)):
+        assert (one == other).all()

@@ -1,0 +1,74 @@
+"""Clips that are made up, for an index: entries of random patterns, and what an index should say of them."""
+
+import numpy as np
+import pyarrow as pa
+
+from index.entries import Entries
+from index.snapshot import Origin
+from mee.layout import Layout
+
+LAYOUT = Layout(("appearance", "motion", "audio"), (6, 3, 4))
+ORIGIN = Origin("/models/m", "0123456789ab", "/stores/s")
+
+
+def made_entries(clip_ids, seed=0, layout=LAYOUT, missing=0.4, constants=False, **columns):
+    """Unit vectors that follow from id and seed; NaN where an expert is missing; some clips have no stream."""
+    rows, available = [], []
+    for clip_id in clip_ids:
+        rng = np.random.default_rng([seed, *clip_id.encode()])
+        there = rng.random(len(layout.names)) >= missing
+        parts = [rng.normal(size=size) for size in layout.sizes]
+        rows.append(np.concatenate([p / np.linalg.norm(p) if t else p * np.nan for p, t in zip(parts, there)]))
+        available.append(there)
+    packed = np.array(rows, dtype=np.float32).reshape(len(clip_ids), layout.total)
+    facts = {
+        "clip_id": pa.array(clip_ids, pa.string()),
+        "video": pa.array([f"{clip_id}.mp4" for clip_id in clip_ids], pa.string()),
+        "start_s": pa.array([float(seed)] * len(clip_ids)),
+        "end_s": pa.array([seed + 1.5] * len(clip_ids)),
+        "seed": pa.array([seed] * len(clip_ids)),
+    }
+    if constants:
+        values = np.random.default_rng(seed).random(len(clip_ids))
+        facts |= {"constant": pa.array(values), "active": pa.array(values > 0.5)}
+    columns = {name: pa.array(values) for name, values in columns.items()}
+    flags = np.array(available, dtype=bool).reshape(len(clip_ids), len(layout.names))
+    return Entries(pa.table({**facts, **columns}), packed, flags)
+
+
+def as_dict(entries, layout=LAYOUT):
+    """Clip id -> what is kept of it: its row of the table, and the bytes of its present experts."""
+    kept = {}
+    for row, facts in enumerate(entries.checked(layout).table.to_pylist()):
+        there = np.repeat(entries.available[row], layout.sizes)
+        kept[facts["clip_id"]] = facts, entries.packed[row, there].tobytes(), entries.available[row].tolist()
+    return kept
+
+
+def contents(snapshot):
+    """The same of an index, read clip by clip; each must be found in one place only."""
+    kept, found = {}, 0
+    names = [name for name in snapshot.columns.names if name != "pattern"]
+    for number, segment in enumerate(snapshot.segments):
+        for row, facts in enumerate(segment.table.arrow.to_pylist()):
+            if not segment.is_live(row):
+                continue
+            clip_id, code = facts["clip_id"], facts.pop("pattern")
+            assert clip_id not in kept, f"{clip_id} is there twice"
+            assert snapshot.find(clip_id) == (number, row)
+            vector, place = b"", segment.place(row)
+            assert (place is None) == ("1" not in code)
+            if place is not None:
+                unit, at = place
+                assert unit.segment == number
+                assert "".join("01"[there] for there in unit.pattern) == code
+                assert unit.allowed is None or unit.allowed.mask[at]
+                width = unit.vectors.shape[1] - (snapshot.constants is not None)
+                vector = unit.vectors[at, :width].tobytes()
+                if snapshot.constants is not None:
+                    assert unit.vectors[at, -1] == np.float32(facts["constant"])
+                assert unit.ids(np.array([at])) == [clip_id]
+                found += 1
+            kept[clip_id] = {name: facts.get(name) for name in names}, vector, [digit == "1" for digit in code]
+    assert len(snapshot) == found == sum(unit.count for unit in snapshot.units)
+    return kept

@@ -4,11 +4,27 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "Entries": "index.entries",
+    "Filter": "index.filters",
     "Hit": "index.hit",
+    "IndexWriter": "index.writer",
+    "Queries": "index.queries",
+    "Request": "index.request",
     "Searcher": "index.search",
+    "VideoHits": "index.grouping",
     "VideoIndex": "index.video_index",
 }
-__all__ = ["Hit", "Searcher", "VideoIndex"]
+__all__ = [
+    "Entries",
+    "Filter",
+    "Hit",
+    "IndexWriter",
+    "Queries",
+    "Request",
+    "Searcher",
+    "VideoHits",
+    "VideoIndex",
+]
 
 
 def __getattr__(name: str) -> Any:

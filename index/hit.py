@@ -1,6 +1,6 @@
 """A hit: which moment of which file, its score, and why.
 
-score = sum over the clip's experts of contribution,    contribution = weight * similarity
+score = sum over the clip's experts of contribution - constant,    contribution = weight * similarity
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 class Share:
     """What one expert has to say about a hit."""
 
-    weight: float  # mixture weight for this query and this clip's streams; they add up to 1
+    weight: float  # mixture weight for this query and this clip's streams; of one sentence they add up to 1
     similarity: float  # inner product in the expert's space, in [-1, 1]
 
     @property
@@ -33,6 +33,7 @@ class Hit:
     end_s: float
     score: float
     experts: dict[str, Share]  # the clip's experts only; missing streams have no entry
+    constant: float = 0.0  # what test-time normalisation takes off
 
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""

@@ -1,265 +1,271 @@
-"""VideoIndex: exact search under missing streams.
+"""VideoIndex: a gallery that can be searched, exactly under missing streams.
 
-Clips with the same availability pattern A lie in one FAISS flat sub-index that holds the packed columns of A only.
-Within it the score of mee.scoring is the inner product with one weighted query vector, so each sub-index gives its
-exact best k, and the best k of all are among them. On disk:
-
-    index.json                          format, layout, where model and store are, and the files that count
-    clips-<generation>.parquet          clip_id, video, start_s, end_s, partition, row: one row a clip
-    <pattern>-<generation>.faiss        one sub-index; 1011 says that the third expert is missing
-
-A save writes files of a new generation and then replaces index.json, so a reader sees the old index or the new.
+Clips lie in units: one for each availability pattern of each segment (index/manifest.py says what lies on disk).
+Within a unit the score of mee.scoring is the inner product with one weighted query vector, so that units are
+scanned one by one, by kinds of index that suit their size (index/scanners/), and what they find is ranked by exact
+scores, ties by clip id. Few queries go through the units' scanners; many go through blocked matrix products
+(index/batch.py), which give the same answers. Kinds that prove nothing are asked for more than k and re-ranked;
+`exact=True` goes past them.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from itertools import compress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
-import faiss
 import numpy as np
-import pandas as pd
+import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
 
+from index.allowed import Allowed
+from index.answer import DEFAULT, PROVEN, Answerer, How
+from index.batch import Precision
+from index.entries import Entries
 from index.hit import Hit, Share
-from mee.errors import InputError
-from mee.gallery import Gallery
+from index.queries import Queries
+from index.ranked import Ranked
+from index.recall import Measured, SearchParameters, tune
+from index.scanners.scanner import Floats
+from index.segment import Segment
+from index.snapshot import Origin, Snapshot, read_snapshot, refreshed
+from index.unit import Unit
 from mee.layout import Layout
 from mee.model import TextEmbedding
-from mee.scoring import Pattern, group_by_pattern, mixture_weights, weighted_query
 
-FORMAT = 1
-NAME = "index.json"
-COLUMNS = ("clip_id", "video", "start_s", "end_s", "partition", "row")
-
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
+Masks = Sequence[NDArray[np.bool_] | None]
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What an index was made from; opening checks that it is still so."""
-
-    model: str  # directory, absolute
-    model_fingerprint: str
-    store: str  # directory, absolute
-
-
-@dataclass
-class Partition:
-    """The clips of one availability pattern."""
-
-    flat: Any  # faiss.IndexFlatIP over the packed columns of the pattern
-    clips: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # (N,) row of `flat` -> of the index
-
-
+@final
 class VideoIndex:
-    """A gallery that can be searched. Ties are broken by clip id."""
+    """An index as it was when it was opened or last refreshed; others may write it meanwhile."""
 
-    def __init__(self, layout: Layout, origin: Origin, *, mapped: bool = False) -> None:
-        self.layout, self.origin, self.mapped = layout, origin, mapped
-        self.clips = pd.DataFrame(columns=list(COLUMNS))
-        self.partitions: dict[Pattern, Partition] = {}
-        self.generation = 0
-        self._order: Rows | None = None  # see _id_order
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def add(self, gallery: Gallery, clips: pd.DataFrame) -> None:
-        """Add clips.
+    def __init__(self, snapshot: Snapshot, *, device: torch.device | None = None) -> None:
+        """Search a snapshot.
 
         Args:
-            gallery: their embeddings, made by the index's model.
-            clips: index clip_id; columns video, start_s, end_s; has a row for every clip of the gallery.
-
-        Raises:
-            ValueError: a clip is in the index already, or the index was opened for reading only.
+            snapshot: what to search.
+            device: where batches are multiplied; on a GPU single queries are, too. Default: the CPU.
         """
-        if self.mapped:
-            raise ValueError(
-                "this index was opened memory-mapped, which is for reading; load it with mapped=False"
-            )
-        known = set(self.clips["clip_id"]) & set(gallery.clip_ids)
-        if known:
-            raise ValueError(f"{len(known)} clips are in the index already, '{min(known)}' among them")
-        first = len(self.clips)
-        new = clips.loc[list(gallery.clip_ids), ["video", "start_s", "end_s"]].rename_axis("clip_id").reset_index()
-        new = new.assign(partition="", row=0)
-        for pattern, rows in group_by_pattern(gallery.video.available):
-            vectors = self.layout.take(gallery.video.packed[rows], pattern).cpu().float().numpy()
-            numbers = rows.cpu().numpy()
-            partition = self.partitions.setdefault(pattern, Partition(faiss.IndexFlatIP(vectors.shape[1])))
-            new.loc[numbers, "partition"] = _code(pattern)
-            new.loc[numbers, "row"] = partition.flat.ntotal + np.arange(len(numbers))
-            partition.flat.add(np.ascontiguousarray(vectors))
-            partition.clips = np.concatenate([partition.clips, first + numbers])
-        self.clips = pd.concat([self.clips, new], ignore_index=True) if first else new
-        self._order = None
-
-    def search(self, text: TextEmbedding, k: int) -> list[list[Hit]]:
-        """The best clips for each query, exactly.
-
-        Args:
-            text: of Q queries, made by the index's model.
-            k: how many hits a query, at least 1; fewer come back where the index holds fewer.
-
-        Returns:
-            For each query its hits, the best first.
-
-        Raises:
-            ValueError: k is less than 1.
-        """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        if not self.partitions:
-            return [[] for _ in range(len(text.packed))]
-        scores, clips = self.rank(text, k)
-        return [
-            [self._hit(text, query, rank, score, clip) for rank, (score, clip) in enumerate(zip(*best), start=1)]
-            for query, best in enumerate(zip(scores.tolist(), clips.tolist()))
-        ]
-
-    def rank(self, text: TextEmbedding, k: int) -> tuple[Floats, Rows]:
-        """The same as bare numbers.
-
-        Returns:
-            (Q, K) scores in falling order, and the rows of `clips` they belong to; K is k, or the index's size.
-        """
-        found = [self._rank_partition(pattern, text, k) for pattern in self.partitions]
-        scores = np.concatenate([scores for scores, _ in found], axis=1)
-        clips = np.concatenate([clips for _, clips in found], axis=1)
-        order = np.lexsort((self._id_order()[clips], -scores), axis=1)[:, :k]
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(clips, order, 1)
-
-    def _rank_partition(self, pattern: Pattern, text: TextEmbedding, k: int) -> tuple[Floats, Rows]:
-        partition = self.partitions[pattern]
-        query = weighted_query(text.packed, text.logits, pattern, self.layout).cpu().float().numpy()
-        query, count = np.ascontiguousarray(query), partition.flat.ntotal
-        wanted = min(k + 1, count)
-        scores, rows = partition.flat.search(query, wanted)
-        while wanted < count and (scores[:, k - 1] == scores[:, -1]).any():  # others may tie for it
-            wanted = min(2 * wanted, count)
-            scores, rows = partition.flat.search(query, wanted)
-        return scores, partition.clips[rows]
-
-    def _id_order(self) -> Rows:
-        """For each row of `clips`, the place of its id among all ids in alphabetical order."""
-        if self._order is None:
-            ids = self.clips["clip_id"].to_numpy(dtype=object)
-            self._order = np.empty(len(ids), dtype=np.int64)
-            self._order[np.argsort(ids, kind="stable")] = np.arange(len(ids))
-        return self._order
-
-    def _hit(self, text: TextEmbedding, query: int, rank: int, score: float, clip: int) -> Hit:
-        """Take one clip's vector apart again, to say what each expert gave."""
-        clip_id, video, start_s, end_s, code, row = self.clips.iloc[clip]
-        pattern = _pattern(code)
-        vector = self.partitions[pattern].flat.reconstruct(int(row))
-        packed = self.layout.take(text.packed[query : query + 1], pattern)[0].cpu().float().numpy()
-        weights = mixture_weights(text.logits[query : query + 1], pattern)[0].tolist()
-        shares, end = {}, 0
-        for name, weight, size in compress(zip(self.layout.names, weights, self.layout.sizes), pattern):
-            start, end = end, end + size
-            shares[name] = Share(weight, float(packed[start:end] @ vector[start:end]))
-        return Hit(rank, str(clip_id), str(video), float(start_s), float(end_s), score, shares)
-
-    def save(self, directory: Path) -> None:
-        """Write the index whole; what was there of an earlier generation goes once the new one counts."""
-        directory.mkdir(parents=True, exist_ok=True)
-        generation = 1 + max([self.generation, *map(_generation, _files(directory))])
-        table = f"clips-{generation:06d}.parquet"
-        self.clips.to_parquet(directory / table, index=False)
-        files = {_code(pattern): f"{_code(pattern)}-{generation:06d}.faiss" for pattern in self.partitions}
-        for pattern, partition in self.partitions.items():
-            faiss.write_index(partition.flat, str(directory / files[_code(pattern)]))
-        content = {
-            "format": FORMAT,
-            "generation": generation,
-            "layout": asdict(self.layout),
-            "origin": asdict(self.origin),
-            "clips": table,
-            "partitions": files,
-        }
-        aside = directory / f".{NAME}"
-        aside.write_text(json.dumps(content, indent=2) + "\n")
-        counted = {table, *files.values()}
-        for path in (aside, *(directory / name for name in counted)):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        os.replace(aside, directory / NAME)
-        self.generation = generation
-        for path in _files(directory):
-            if path.name not in counted:
-                path.unlink()
+        self.snapshot = snapshot
+        self.device = device or torch.device("cpu")
+        self.answerer = Answerer(snapshot.layout, self.device)
 
     @classmethod
-    def load(cls, directory: Path, *, mapped: bool = True) -> VideoIndex:
-        """Open a saved index.
-
-        Args:
-            directory: where `save` put it.
-            mapped: read vectors from disk as they are needed; such an index cannot be added to.
+    def open(cls, directory: Path, *, device: torch.device | None = None) -> VideoIndex:
+        """Open an index, memory-mapped.
 
         Raises:
             InputError: there is no index, or it is damaged or of another format.
         """
-        path = directory / NAME
-        if not path.is_file():
-            raise InputError(f"no index at '{directory}'; make one with: mee index STORE MODEL {directory}")
-        try:
-            content = json.loads(path.read_text())
-            if content["format"] != FORMAT:
-                raise InputError(
-                    f"{path} is of format {content['format']}, this version of mee reads format {FORMAT}"
-                )
-            layout = Layout(tuple(content["layout"]["names"]), tuple(content["layout"]["sizes"]))
-            index = cls(layout, Origin(**content["origin"]), mapped=mapped)
-            table = pd.read_parquet(directory / content["clips"])
-            index._fill(directory, table, content["partitions"])
-            index.generation = int(content["generation"])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{directory} is damaged ({reason}); make it again with mee index") from error
-        return index
+        return cls(read_snapshot(directory), device=device)
 
-    def _fill(self, directory: Path, table: pd.DataFrame, files: Mapping[str, str]) -> None:
-        """Take in what is on disk, and see that the pieces belong together."""
-        self.clips = table[list(COLUMNS)]
-        for code, file in files.items():
-            pattern = _pattern(code)
-            flat = faiss.read_index(str(directory / file), faiss.IO_FLAG_MMAP_IFC if self.mapped else 0)
-            here = table[table["partition"] == code].sort_values("row")
-            width = sum(compress(self.layout.sizes, pattern))
-            if len(pattern) != len(self.layout.names) or (flat.ntotal, flat.d) != (len(here), width):
-                raise ValueError(f"{file} does not belong to {NAME}")
-            if not isinstance(flat, faiss.IndexFlat) or flat.metric_type != faiss.METRIC_INNER_PRODUCT:
-                raise ValueError(f"{file} is no flat index of inner products")
-            self.partitions[pattern] = Partition(flat, here.index.to_numpy(dtype=np.int64))
-        if len(table) != sum(len(partition.clips) for partition in self.partitions.values()):
-            raise ValueError(f"some clips are in no partition of {NAME}")
+    @classmethod
+    def of(
+        cls,
+        entries: Entries,
+        layout: Layout,
+        origin: Origin | None = None,
+        *,
+        constants: Mapping[str, Any] | None = None,
+    ) -> VideoIndex:
+        """An index in memory alone, see `Snapshot.of`."""
+        return cls(Snapshot.of(entries, layout, origin or Origin("", "", ""), constants=constants))
+
+    def __len__(self) -> int:
+        """How many clips can be found."""
+        return len(self.snapshot)
+
+    @property
+    def layout(self) -> Layout:
+        """Of packed vectors."""
+        return self.snapshot.layout
+
+    @property
+    def origin(self) -> Origin:
+        """What it was made from."""
+        return self.snapshot.origin
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """On disk, then what was written since."""
+        return self.snapshot.segments
+
+    @property
+    def constants(self) -> Mapping[str, Any] | None:
+        """What is known of the clips' constants; None: they have none."""
+        return self.snapshot.constants
+
+    @property
+    def measured(self) -> Measured | None:
+        """What recall was measured, and the parameters that reach it."""
+        return None if self.snapshot.recall is None else Measured.from_dict(self.snapshot.recall)
+
+    @property
+    def proven(self) -> bool:
+        """Whether every answer is exact."""
+        return all(unit.scanner.kind in PROVEN for unit in self.snapshot.units)
+
+    def without_stream(self) -> list[str]:
+        """Clips that have no stream at all: nothing can find them."""
+        return self.snapshot.without_stream()
+
+    def refresh(self) -> bool:
+        """Take in what was written since; whether there was anything."""
+        now = refreshed(self.snapshot)
+        changed = now is not self.snapshot
+        if changed:
+            self.snapshot = now
+            self.answerer.blocks.forget({id(unit.vectors) for unit in now.units})
+        return changed
+
+    def embedding(self, clip_id: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """(E,) packed vector of a clip, zeros where a stream is missing, and (M,) which experts it has.
+
+        Raises:
+            KeyError: there is no such clip that can be found.
+        """
+        found = self.snapshot.find(clip_id)
+        place = self.segments[found[0]].place(found[1]) if found else None
+        if place is None:
+            raise KeyError(clip_id)
+        unit, row = place
+        available = np.array(unit.pattern)
+        columns = np.repeat(available, self.layout.sizes)
+        packed = np.zeros(self.layout.total, dtype=np.float32)
+        packed[columns] = unit.vectors[row, : int(columns.sum())]
+        return packed, available
+
+    def search(
+        self,
+        queries: Queries | TextEmbedding,
+        k: int,
+        *,
+        where: Masks | None = None,
+        plain: bool = False,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The best clips for each query.
+
+        Args:
+            queries: Q, made by the index's model.
+            k: how many hits a query, at least 1; fewer come back where fewer can be found.
+            where: of each segment which rows of its table may be found; None: all.
+            plain: do not take off the clips' constants, where the index has them.
+            exact: go past kinds of index that prove nothing.
+
+        Returns:
+            For each query its hits, the best first, equal ones by clip id.
+
+        Raises:
+            ValueError: k is less than 1.
+            InputError: a file turns out to be damaged.
+        """
+        queries = queries if isinstance(queries, Queries) else Queries.of(queries)
+        units = self._units(where)
+        ranked, shift = self._rank(units, queries, k, self._how(exact=exact), plain=plain)
+        return [self._hits(units, queries, query, ranked, bool(shift[query])) for query in range(len(queries))]
+
+    def rank(
+        self,
+        queries: Queries | TextEmbedding,
+        k: int,
+        *,
+        where: Masks | None = None,
+        plain: bool = False,
+        exact: bool = False,
+        parameters: SearchParameters | None = None,
+        precision: Precision = "auto",
+    ) -> tuple[Floats, list[list[str]]]:
+        """The same without reasons.
+
+        Args:
+            queries, k, where, plain, exact: as above.
+            parameters: of kinds that prove nothing; default: those that were measured.
+            precision: of batches; changes no answer.
+
+        Returns:
+            (Q, K) scores, -inf where a query has fewer than K answers, and clip ids.
+        """
+        queries = queries if isinstance(queries, Queries) else Queries.of(queries)
+        units = self._units(where)
+        how = self._how(exact=exact, parameters=parameters, precision=precision)
+        ranked, _ = self._rank(units, queries, k, how, plain=plain)
+        return ranked.score, ranked.ids(units)
+
+    def tune(self, queries: Queries, target: float, source: str) -> Measured:
+        """Choose search parameters that reach a recall, see index.recall.tune."""
+
+        def search(some: Queries, k: int, parameters: SearchParameters) -> tuple[Floats, list[list[str]]]:
+            return self.rank(some, k, parameters=parameters)
+
+        def truth(some: Queries, k: int) -> tuple[Floats, list[list[str]]]:
+            return self.rank(some, k, exact=True)
+
+        return tune(search, truth, queries, target, source, len(self))
+
+    def _how(
+        self, *, exact: bool, parameters: SearchParameters | None = None, precision: Precision = "auto"
+    ) -> How:
+        """With the parameters that were measured, where none are given."""
+        measured = self.measured
+        return How(exact, parameters or (measured.parameters if measured else DEFAULT), precision)
+
+    def _units(self, where: Masks | None) -> list[Unit]:
+        """Those in which something may be found."""
+        units = list(self.snapshot.units)
+        if where is not None:
+            masks = [where[unit.segment] for unit in units]
+            allowed = [None if mask is None else Allowed(mask[unit.rows]) for unit, mask in zip(units, masks)]
+            units = [unit.restricted(its) for unit, its in zip(units, allowed)]
+        return [unit for unit in units if unit.count]
+
+    def _rank(
+        self, units: Sequence[Unit], queries: Queries, k: int, how: How, *, plain: bool
+    ) -> tuple[Ranked, NDArray[np.bool_]]:
+        """Answers, and (Q,) for which of the queries constants were taken off."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        shift = np.zeros(len(queries), dtype=np.bool_)
+        if self.constants is not None and not plain:
+            shift = self._shifted(queries, how)
+        return self.answerer.rank(units, queries, shift, k, how), shift
+
+    def _shifted(self, queries: Queries, how: How) -> NDArray[np.bool_]:
+        """(Q,) which queries constants are meant for: QB-Norm asks whether the best clip is an active one."""
+        units = self._units(None)
+        shift = np.ones(len(queries), dtype=np.bool_)
+        if all(pc.all(segment.table.arrow["active"]).as_py() in (True, None) for segment in self.segments):
+            return shift
+        best, _ = self._rank(units, queries, 1, how, plain=True)
+        for query, (number, row) in enumerate(zip(best.number[:, :1], best.row[:, :1])):
+            if len(number) and number[0] >= 0:
+                unit = units[int(number[0])]
+                shift[query] = self.segments[unit.segment].table.arrow["active"][int(unit.rows[row[0]])].as_py()
+        return shift
+
+    def _hits(self, units: Sequence[Unit], queries: Queries, query: int, ranked: Ranked, shift: bool) -> list[Hit]:
+        """Take each clip's vector apart again, to say what each expert gave."""
+        hits = []
+        for place, (score, number, row) in enumerate(
+            zip(ranked.score[query].tolist(), ranked.number[query].tolist(), ranked.row[query].tolist()), start=1
+        ):
+            if number < 0:
+                break
+            unit = units[number]
+            clip = _clip(self.segments[unit.segment], int(unit.rows[row]))
+            vector = np.asarray(unit.vectors[row], dtype=np.float64)
+            shares = queries.shares(unit.pattern, self.layout, query, vector)
+            constant = float(vector[-1]) if shift else 0.0
+            experts = {name: Share(*share) for name, share in shares.items()}
+            hits.append(Hit(place, *clip, score, experts, constant))
+        return hits
 
 
-def _files(directory: Path) -> list[Path]:
-    """Tables and sub-indexes of every generation."""
-    number = "-" + "[0-9]" * 6
-    return [*directory.glob(f"clips{number}.parquet"), *directory.glob(f"[01]*{number}.faiss")]
-
-
-def _generation(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
-
-
-def _code(pattern: Pattern) -> str:
-    return "".join("1" if present else "0" for present in pattern)
-
-
-def _pattern(code: str) -> Pattern:
-    return tuple(digit == "1" for digit in code)
+def _clip(segment: Segment, row: int) -> tuple[str, str, float, float]:
+    """clip_id, video, start_s and end_s of a row."""
+    clip_id, video, start_s, end_s = (
+        segment.table.arrow[name][row].as_py() for name in ("clip_id", "video", "start_s", "end_s")
+    )
+    return clip_id, video, start_s, end_s

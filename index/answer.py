@@ -1,0 +1,85 @@
+"""Answers: the best clips for queries, by the way that suits their number, the kinds of units, and the device.
+
+    a few queries, kinds that prove their bounds     scanned one by one, and proven (index/proven.py)
+    many queries, or exact answers of other kinds    blocked matrix products (index/batch.py)
+    kinds that prove nothing                         their best candidates, re-ranked (index/approximate.py)
+
+On a GPU a few queries go through FAISS where it was built for GPUs, and through matrix products elsewhere. The
+first two ways, and every device, give the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from index.approximate import approximate
+from index.batch import Blocks, Precision
+from index.proven import prove
+from index.queries import Queries
+from index.ranked import Ranked
+from index.recall import SearchParameters
+from index.scanners import gpu_flat
+from index.unit import Unit
+from index.weighted import FEW, Weighted
+from mee.layout import Layout
+
+TOGETHER = 1024  # queries of a batch
+PROVEN = ("flat", "certified")
+DEFAULT = SearchParameters(rerank=100, effort=64)  # where nothing was measured
+
+
+@dataclass(frozen=True)
+class How:
+    """Ways to answer."""
+
+    exact: bool = False  # go past kinds that prove nothing
+    parameters: SearchParameters = DEFAULT  # of those kinds
+    precision: Precision = "auto"  # of batches; changes no answer
+
+
+@final
+class Answerer:
+    """Ranks the clips of units on a device."""
+
+    def __init__(self, layout: Layout, device: torch.device) -> None:
+        self.layout, self.device = layout, device
+        self.blocks = Blocks(device)
+
+    def rank(self, units: Sequence[Unit], queries: Queries, shift: NDArray[np.bool_], k: int, how: How) -> Ranked:
+        """The best k clips of each query.
+
+        Args:
+            units: in each of which something can be found.
+            queries: Q.
+            shift: (Q,) whether clips' constants are taken off.
+            k: at least 1.
+            how: to answer.
+
+        Raises:
+            InputError: a file turns out to be damaged.
+        """
+        if not units or not len(queries):
+            return Ranked.none(len(queries))
+        k = min(k, sum(unit.count for unit in units))
+        parts = [slice(start, start + TOGETHER) for start in range(0, len(queries), TOGETHER)]
+        return Ranked.joined([self._part(units, queries.part(part), shift[part], k, how) for part in parts])
+
+    def _part(self, units: Sequence[Unit], queries: Queries, shift: NDArray[np.bool_], k: int, how: How) -> Ranked:
+        count = len(queries)
+        weighted = Weighted(queries, shift, self.layout, units)
+        proven = all(unit.scanner.kind in PROVEN for unit in units)
+        if not proven and not how.exact:
+            found = approximate(units, weighted, k, how.parameters)
+        elif count <= FEW and proven and self.device.type == "cpu":
+            found = prove(units, weighted, count, k)
+        elif count <= FEW and self.device.type == "cuda" and gpu_flat.usable():
+            found = prove([self.blocks.on_gpu(unit) for unit in units], weighted, count, k)
+        else:
+            found = self.blocks.found(units, weighted, k, how.precision)
+        return Ranked.of(units, *found, queries=count, k=k)

@@ -1,0 +1,214 @@
+"""Metadata: what a user knows of clips or videos, as further columns of an index that filters can ask for.
+
+    clip_id | video_id | video    whose it is: a clip, or all clips of a video, named as captions name them
+    <column>                      a text, whole numbers, numbers, or true / false; empty: nothing is known
+
+CSV or Parquet. In CSV, a column is of whole numbers, numbers or true / false where every filled cell is one; what
+would not come back as it was written ("007", a number of 20 digits) is text.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from mee.data import FeatureSource
+
+KEYS = ("clip_id", "video_id", "video")  # the first that is there
+OWN = (
+    "clip_id",
+    "video",
+    "start_s",
+    "end_s",
+    "duration",
+    "pattern",
+    "vector",
+    "streams",
+    "constant",
+    "active",
+    "version",
+)  # the index's
+KINDS = {"string": "text", "Int64": "whole numbers", "Float64": "numbers", "boolean": "true / false"}
+WHOLE = r"-?(?:0|[1-9][0-9]{0,17})"  # every one of them is an int64
+LONG = r"-?[0-9]{16,}"  # a float64 would change its last digits
+NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+
+
+@final
+@dataclass(frozen=True)
+class Metadata:
+    """A table of metadata, before it is known which clips it is about."""
+
+    path: Path
+    ids: tuple[str, ...]  # of its rows, each once
+    columns: pd.DataFrame  # of these rows; nullable types only, those of KINDS
+
+    def of_clips(self, source: FeatureSource) -> tuple[pd.DataFrame, list[str]]:
+        """Find whose it is.
+
+        Returns:
+            The columns by clip_id, of the clips that it knows; and the ids that lead to no usable clip.
+
+        Raises:
+            InputError: none of it is about these clips, or two rows are about the same.
+        """
+        from mee.pairs import find_videos
+
+        try:
+            found, unknown = find_videos(self.ids, source, partial=True)
+        except InputError:
+            raise InputError(
+                f"{self.path} is about no usable clip of {source.name}: it says '{self.ids[0]}', and '"
+                f"{next(iter(source.clips.index.astype(str)), '')}' is one there"
+            ) from None
+        row_of: dict[str, int] = {}
+        for row, name in enumerate(self.ids):
+            for clip_id in found[name][1] if name in found else ():
+                if clip_id in row_of:
+                    first = self.ids[row_of[clip_id]]
+                    raise InputError(
+                        f"{self.path}: rows '{first}' and '{name}' are both about '{clip_id}'; "
+                        "leave one of them out"
+                    )
+                row_of[clip_id] = row
+        table = self.columns.iloc[list(row_of.values())]
+        return table.set_axis(list(row_of), axis=0).rename_axis("clip_id"), unknown
+
+
+def read_metadata(path: Path, taken: Collection[str] = ()) -> Metadata:
+    """Read a table of metadata.
+
+    Args:
+        path: the file.
+        taken: names of columns that the index has from elsewhere.
+
+    Raises:
+        InputError: there is no such file, it is no such table, or a column or a row of it cannot be used.
+    """
+    if not path.is_file():
+        raise InputError(f"no file of metadata at '{path}'")
+    try:
+        match path.suffix.lower():
+            case ".csv":
+                table = _of_csv(path)
+            case ".parquet":
+                table = _of_parquet(path)
+            case suffix:
+                raise InputError(f"{path}: metadata is read from .csv or .parquet, not '{suffix}'")
+    except InputError:
+        raise
+    except (ValueError, OSError, csv.Error) as error:  # pyarrow's among them
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a readable {path.suffix} table: {reason}") from error
+    key = next((name for name in KEYS if name in table), None)
+    if key is None:
+        found = ", ".join(f"'{name}'" for name in table.columns[:8]) or "nothing"
+        raise InputError(f"{path} has no column 'clip_id' or 'video_id' that says whose it is; it has {found}")
+    columns = table.drop(columns=[name for name in KEYS if name in table])
+    if not len(table) or not len(columns.columns):
+        raise InputError(f"{path} holds no metadata: it needs a row and, besides '{key}', a column at least")
+    for name in columns:
+        _check_name(path, str(name), taken)
+        if (columns[name].dtype == "Float64") and columns[name].abs().eq(float("inf")).any():
+            raise InputError(f"{path}: column '{name}' holds an infinite number; leave it empty")
+    return Metadata(path, _ids(path, key, table[key]), columns)
+
+
+def _ids(path: Path, key: str, values: pd.Series[str]) -> tuple[str, ...]:
+    ids = values.astype("string").str.strip().fillna("")
+    if (ids == "").any():
+        raise InputError(f"{path}: row {int((ids == '').to_numpy().argmax()) + 1} has nothing in column '{key}'")
+    twice = ids[ids.duplicated()]
+    if len(twice):
+        raise InputError(f"{path}: '{twice.iloc[0]}' has two rows; leave one of them out")
+    return tuple(ids)
+
+
+def _check_name(path: Path, name: str, taken: Collection[str]) -> None:
+    """Refuse a column that cannot be told from the index's own, or cannot be read on a screen."""
+    if name in OWN or name in taken:
+        raise InputError(f"{path}: the index has a column '{name}' of its own; give this one another name")
+    if not name.strip() or not name.isprintable():
+        raise InputError(f"{path}: a column is called {name!r}; give it a name that can be read")
+
+
+def _of_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = [name.strip() for name in next(csv.reader(file), [])]
+    twice = [name for place, name in enumerate(header) if name in header[:place]]
+    if twice:
+        raise InputError(f"{path} has two columns '{twice[0]}'; rename one of them")
+    table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row names
+        raise InputError(f"{path}: rows have more fields than the header; quote values with commas")
+    table.columns = pd.Index(header)  # pandas would give names to what has none
+    for name in table.columns.difference(list(KEYS)):
+        table[name] = _told(table[name])
+    return table
+
+
+def _told(values: pd.Series[str]) -> pd.Series:
+    """A column of texts as what its texts say."""
+    values = values.str.strip().replace("", None)
+    filled = values.dropna()
+    if not len(filled):
+        return values
+    lower = filled.str.lower()
+    if lower.isin(["true", "false"]).all():
+        return (values.str.lower() == "true").astype("boolean")
+    if filled.str.fullmatch(WHOLE).all():
+        return values.astype("Int64")
+    if filled.str.fullmatch(NUMBER).all() and not filled.str.fullmatch(LONG).any():
+        return values.astype("Float64")
+    return values
+
+
+def _of_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(path).read()
+    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if twice:
+        raise InputError(f"{path} has two columns '{twice[0]}'; rename one of them")
+    columns = {name: _plain(path, name, table[name]) for name in table.column_names}
+    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
+
+
+def _plain(path: Path, name: str, values: pa.ChunkedArray) -> pd.Series:
+    """A column in one of the nullable types; no number is changed on the way, NaN apart, which is nothing."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values, kind = values.cast(kind.value_type), kind.value_type
+    known = values.is_valid().to_numpy()
+    if pa.types.is_boolean(kind):
+        return pd.Series(pd.arrays.BooleanArray(pc.fill_null(values, False).to_numpy(), ~known))
+    if pa.types.is_integer(kind):
+        return pd.Series(pd.arrays.IntegerArray(pc.fill_null(values, 0).cast(pa.int64()).to_numpy(), ~known))
+    if pa.types.is_floating(kind):
+        numbers = values.cast(pa.float64()).to_numpy()  # nothing is NaN there
+        return pd.Series(
+            pd.arrays.FloatingArray(np.nan_to_num(numbers, posinf=np.inf, neginf=-np.inf), np.isnan(numbers))
+        )
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return pd.Series(values.to_pylist(), dtype="string")
+    raise InputError(
+        f"{path}: column '{name}' is of type {kind}; filters know text, numbers and true / false, so write it as "
+        "one of these, or leave it out"
+    )

@@ -1,0 +1,110 @@
+"""Ranked: the first k answers to each query, by exact score, equal ones by clip id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.pairs import grouped
+from index.scanners.scanner import Floats, Rows
+from index.unit import Unit
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Answers to Q queries; where a query has fewer than K, -inf and -1 stand."""
+
+    score: Floats  # (Q, K) in falling order
+    number: Rows  # (Q, K) units of the clips
+    row: Rows  # (Q, K) their rows in them
+
+    @classmethod
+    def of(
+        cls, units: Sequence[Unit], query: Rows, score: Floats, number: Rows, row: Rows, *, queries: int, k: int
+    ) -> Ranked:
+        """Order what was found.
+
+        Args:
+            units: where the clips are.
+            query: (N,) whose answer.
+            score: (N,) exact.
+            number: (N,) units.
+            row: (N,) rows in them.
+            queries: Q.
+            k: how many to keep; K is k, or less where no query has so many.
+        """
+        order = np.lexsort((-score, query))
+        query, score, number, row = query[order], score[order], number[order], row[order]
+        count = np.bincount(query, minlength=queries)
+        first = np.cumsum(count) - count
+        order = _ties(units, query, score, number, row, first + np.minimum(k, count) - 1)
+        place = np.arange(len(query)) - first[query]
+        kept = place < k
+        wide = min(k, int(count.max(initial=0)))
+        at = (query[kept], place[kept])
+        ranked = cls(
+            np.full((queries, wide), -np.inf, np.float32),
+            np.full((queries, wide), -1, np.int64),
+            np.full((queries, wide), -1, np.int64),
+        )
+        ranked.score[at], ranked.number[at], ranked.row[at] = (a[order][kept] for a in (score, number, row))
+        return ranked
+
+    @classmethod
+    def none(cls, queries: int) -> Ranked:
+        """No answer to any query."""
+        return cls(np.empty((queries, 0), np.float32), *(np.empty((queries, 0), np.int64) for _ in range(2)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ranked]) -> Ranked:
+        """Answers to queries one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        wide = max((part.score.shape[1] for part in parts), default=0)
+        columns = []
+        for name, nothing in (("score", -np.inf), ("number", -1), ("row", -1)):
+            arrays = [getattr(part, name) for part in parts]
+            columns.append([np.pad(a, ((0, 0), (0, wide - a.shape[1])), constant_values=nothing) for a in arrays])
+        return cls(*(np.concatenate(column) for column in columns)) if parts else cls.none(0)
+
+    def ids(self, units: Sequence[Unit]) -> list[list[str]]:
+        """Clip ids of each query's answers."""
+        query, place = (self.number >= 0).nonzero()
+        names: list[list[str]] = [[] for _ in self.number]
+        for number, name in zip(query.tolist(), ids_of(units, self.number[query, place], self.row[query, place])):
+            names[number].append(name)
+        return names
+
+
+def ids_of(units: Sequence[Unit], number: Rows, row: Rows) -> list[str]:
+    """Clip ids, one lookup a segment."""
+    segment = np.array([unit.segment for unit in units], dtype=np.int64)[number]
+    table_row = np.empty(len(row), dtype=np.int64)
+    for unit, mine in grouped(number):
+        table_row[mine] = units[unit].rows[row[mine]]
+    names: list[str] = [""] * len(row)
+    for _, mine in grouped(segment):
+        found = units[int(number[mine[0]])].names.ids(table_row[mine])
+        for place, name in zip(mine.tolist(), found):
+            names[place] = name
+    return names
+
+
+def _ties(units: Sequence[Unit], query: Rows, score: Floats, number: Rows, row: Rows, last: Rows) -> Rows:
+    """The order of entries that are sorted by query and falling score, once equal ones are sorted by id.
+
+    Args:
+        last: (Q,) the last entry of each query that is kept; ties behind it do not matter.
+    """
+    order = np.arange(len(query))
+    level = (query[1:] == query[:-1]) & (score[1:] == score[:-1]) & (order[:-1] <= last[query[:-1]])
+    starts = np.flatnonzero(level & ~np.concatenate([[False], level])[:-1])
+    for start in starts:
+        stop = start + 1
+        while stop < len(query) and query[stop] == query[start] and score[stop] == score[start]:
+            stop += 1
+        names = ids_of(units, number[start:stop], row[start:stop])
+        order[start:stop] = start + np.array(sorted(range(stop - start), key=names.__getitem__))
+    return order

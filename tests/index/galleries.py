@@ -1,0 +1,101 @@
+"""Random galleries and queries, and their scores by plain loops over the equation in float64."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from index.entries import Entries
+from index.snapshot import Origin
+from mee.gallery import Gallery
+from mee.layout import Layout
+from mee.model import TextEmbedding, VideoEmbedding
+
+LAYOUT = Layout(("appearance", "motion", "audio", "face"), (6, 3, 4, 2))
+ORIGIN = Origin("/models/m", "0123456789ab", "/stores/s")
+
+
+def packed_rows(count, generator, layout=LAYOUT):
+    parts = [torch.randn(count, size, generator=generator) for size in layout.sizes]
+    return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
+
+
+def random_gallery(count, seed=0, missing=0.3, first=0, *, doubled=0.0, layout=LAYOUT):
+    """Ids in an order that is not alphabetical; NaN where a stream is missing.
+
+    `doubled`: share of the clips that are the same as another, but for the name.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    wide = len(layout.sizes)
+    available = torch.rand(count, wide, generator=generator) >= missing
+    if count:
+        available[torch.arange(count), torch.randint(wide, (count,), generator=generator)] = True
+    columns = torch.repeat_interleave(torch.arange(wide), torch.tensor(layout.sizes))
+    packed = packed_rows(count, generator, layout)
+    for copy in range(int(doubled * count)):
+        other = int(torch.randint(count, (), generator=generator))
+        packed[copy], available[copy] = packed[other], available[other]
+    packed = packed.masked_fill(~available[:, columns], torch.nan)
+    order = torch.randperm(count, generator=generator).tolist()
+    return Gallery(tuple(f"c{first + number:05d}" for number in order), VideoEmbedding(packed, available), ())
+
+
+def random_text(queries=4, seed=1, scale=3.0, layout=LAYOUT):
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(queries, len(layout.sizes), generator=generator)
+    return TextEmbedding(packed_rows(queries, generator, layout), logits)
+
+
+def clip_rows(gallery, **columns):
+    """Sorted, so that rows of the table are not rows of the gallery; four clips a video."""
+    ids = sorted([*gallery.clip_ids, *gallery.without_stream])
+    numbers = np.array([int(name[1:]) for name in ids], dtype=float)
+    spans = {"video": [f"v{int(n) // 4}.mp4" for n in numbers], "start_s": numbers, "end_s": numbers + 5}
+    return pd.DataFrame({**spans, **columns}, index=pd.Index(ids, name="clip_id"))
+
+
+def entries_of(gallery, layout=LAYOUT, **columns):
+    return Entries.of(gallery, clip_rows(gallery, **columns), layout)
+
+
+def loop_scores(text, gallery, layout=LAYOUT):
+    """(Q, G) float64, one expert at a time."""
+    t, logits = text.packed.double().numpy(), text.logits.double().numpy()
+    x, available = gallery.video.packed.double().numpy(), gallery.video.available.numpy()
+    masked = np.where(available[None], logits[:, None], -np.inf)
+    weights = np.exp(masked - masked.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    scores = np.zeros(weights.shape[:2])
+    for m, columns in enumerate(layout.slices):
+        there = available[:, m]
+        scores[:, there] += weights[:, there, m] * (t[:, columns] @ x[there][:, columns].T)
+    return scores
+
+
+def assert_best(scores, ids, reference, names, k, allowed=None):
+    """Answers are the best k of float64 reference scores, and equal ones come by id.
+
+    Args:
+        scores: (Q, K) of the index, -inf where there is nothing.
+        ids: of each query's answers.
+        reference: (Q, G) float64; -inf: cannot be found.
+        names: of the G clips.
+        k: how many were asked for.
+        allowed: (G,) which of them can be found.
+    """
+    reference = np.where(True if allowed is None else allowed, reference, -np.inf)
+    row_of = {name: row for row, name in enumerate(names)}
+    for query, found in enumerate(ids):
+        best = np.sort(reference[query])[::-1]
+        best = best[best > -np.inf][:k]
+        assert len(found) == len(set(found)) == len(best)
+        of_found = reference[query, [row_of[name] for name in found]]
+        np.testing.assert_allclose(of_found, best, atol=1e-7, rtol=1e-7)
+        np.testing.assert_allclose(scores[query, : len(found)], best, atol=1e-7, rtol=1e-6)
+        assert np.isneginf(scores[query, len(found) :]).all()
+        pairs = list(zip(scores[query].tolist(), found))
+        assert pairs == sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
+        if found:  # nothing that scores the same, in the reference too, was passed over for a later name
+            level = [names[row] for row in np.flatnonzero(reference[query] == of_found[-1])]
+            taken = sorted(name for name in found if name in level)
+            assert taken == sorted(level)[: len(taken)]

@@ -2,8 +2,12 @@
 
 example:
   mee index store/ model/ index/
+  mee index store/ model/ index/ --recall 0.99 --queries captions.csv
+  mee index store/ model/ index/ --metadata videos.csv --prune
 
-Run it again after mee precompute has added videos: only new clips are embedded.
+Run it again after mee precompute has added videos: only clips that are new, or whose file changed, are embedded.
+Every answer is exact, unless --recall or --kind asks for something faster. Metadata (.csv or .parquet with a
+column clip_id or video_id) is what mee search --where can ask for, beside what the store knows of the files.
 """
 
 from __future__ import annotations
@@ -12,16 +16,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mee.errors import InputError
-from scripts.console import DONE, Device, parse, pick_device, print_table, resumable, say
+from scripts.console import DONE, INTERRUPTED, Device, errors_as_sentences, parse, pick_device, say
 
 if TYPE_CHECKING:
-    from index.video_index import VideoIndex
-    from mee.model import MEE
+    from index.queries import Queries
+    from index.snapshot import Snapshot
+    from scripts.index_sync import Report, Wanted
+
+KindAsked = Literal["auto", "flat", "certified", "graph", "fastscan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,70 +36,146 @@ class IndexArgs:
 
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
-    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # directory to make, or to add to
-    overwrite: bool = False  # make the index anew
+    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # directory to make, or to bring up to the store
+    overwrite: bool = False  # make the index anew; the old one stays until the new one is whole
+    prune: bool = False  # remove clips that are no longer in the store
+    kind: KindAsked | None = None
+    """how clips are scanned. flat and certified are exact; graph and fastscan are faster. auto: certified, or
+    fastscan with --recall. A new index takes auto, another keeps what it has"""
+    recall: float | None = None  # share of the true best 10 to find, 0.99 say, by graph or fastscan
+    queries: Path | None = None  # held-out captions to measure it with: a caption table, or one sentence a line
+    metadata: Path | None = None  # more columns for mee search --where
+    constants: Path | None = None  # clip constants of QB-Norm or NNN, made by mee evaluate --constants
     device: Device = "auto"
 
+    def __post_init__(self) -> None:
+        check_settings(self.kind, self.recall)
 
-@resumable
+
+def check_settings(kind: KindAsked | None, recall: float | None) -> None:
+    """Refuse what no index could be.
+
+    Raises:
+        ValueError: a recall that is none, or of a kind that is exact.
+    """
+    if kind is not None or recall is not None:
+        from index.scanners.kinds import Settings
+
+        Settings(kind or "auto", recall)
+
+
+@errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(IndexArgs, "index", argv, __doc__ or "")
+    before = _manifest(args.index)
+    try:
+        _run(args)
+    except KeyboardInterrupt:
+        if args.overwrite and before is not None and _manifest(args.index) == before:
+            say("stopped; the index is as it was")
+        else:
+            say("stopped; what is done is kept, the same command goes on from there")
+        return INTERRUPTED
+    return DONE
 
+
+def _manifest(directory: Path) -> bytes | None:
+    from index.manifest import NAME
+
+    path = directory / NAME
+    return path.read_bytes() if path.is_file() else None
+
+
+def _run(args: IndexArgs) -> None:
+    from index.snapshot import read_snapshot
+    from scripts.index_recall import held_out, of_before
+    from scripts.index_sync import synchronise
+
+    wanted = _wanted(args)
+    asked = None if args.queries is None else held_out(args.queries, wanted.model)
+    if asked is None and not args.overwrite and _manifest(args.index) is not None:
+        asked = of_before(args.index)
+    report = synchronise(args.index, wanted)
+    _tune(args, report, asked)
+    snapshot = read_snapshot(args.index)
+    _print(args.index, snapshot, report)
+    _say(snapshot, report, wanted)
+
+
+def _wanted(args: IndexArgs) -> Wanted:
+    """Read all that is given."""
     from features.store import FeatureStore
-    from index.video_index import NAME
-    from mee.checkpoint import check_directory
-    from mee.gallery import encode_gallery
+    from index.metadata import read_metadata
+    from index.origin import Origin
+    from mee.checkpoint import check_directory, fingerprint
+    from mee.constants_file import read_constants
+    from mee.data import check_source
     from mee.model import MEE
+    from scripts.index_facts import FILE, facts_of
+    from scripts.index_sync import Wanted
 
     store = FeatureStore(args.store)
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
-    if args.index.exists() and not (args.index / NAME).is_file() and _has_other_files(args.index):
-        raise InputError(f"'{args.index}' is there already and is not an index; name another place")
-    video_index = _open(args, model)
-    new = store.clips[~store.clips.index.isin(video_index.clips["clip_id"])]
-    gallery = encode_gallery(model, store, new.index.tolist())
-    video_index.add(gallery, new)
-    video_index.save(args.index)
-    _report(video_index, len(gallery.clip_ids), gallery.without_stream, dict(store.failed))
-    return DONE
-
-
-def _has_other_files(directory: Path) -> bool:
-    """Whether something else is here than what a first save, stopped half-way, leaves."""
-    return any(
-        path.suffix not in (".faiss", ".parquet") and path.name != ".index.json" for path in directory.iterdir()
+    check_source(model.config, store)
+    metadata = None
+    if args.metadata is not None:
+        metadata, unknown = read_metadata(args.metadata, taken=tuple(FILE)).of_clips(store)
+        if unknown:
+            say(f"{len(unknown)} rows of {args.metadata} are about no usable clip, '{unknown[0]}' among them")
+    return Wanted(
+        store=store,
+        model=model,
+        origin=Origin(str(args.model.resolve()), fingerprint(args.model), str(args.store.resolve())),
+        facts=facts_of(store, model.modalities),
+        metadata=metadata,
+        constants=None if args.constants is None else read_constants(args.constants),
+        kind=args.kind,
+        recall=args.recall,
+        prune=args.prune,
+        overwrite=args.overwrite,
     )
 
 
-def _open(args: IndexArgs, model: MEE) -> VideoIndex:
-    """The index that is there, if it can be added to; else a new one."""
-    from index.video_index import NAME, Origin, VideoIndex
-    from mee.checkpoint import fingerprint
+def _tune(args: IndexArgs, report: Report, asked: tuple[Queries, str] | None) -> None:
+    """Measure recall where it is asked for, or where what was measured no longer tells."""
+    from index.video_index import VideoIndex
+    from scripts.index_recall import is_outdated, tune
 
-    origin = Origin(str(args.model.resolve()), fingerprint(args.model), str(args.store.resolve()))
-    if args.overwrite or not (args.index / NAME).is_file():
-        return VideoIndex(model.layout, origin)
-    there = VideoIndex.load(args.index, mapped=False)
-    if there.origin.model_fingerprint != origin.model_fingerprint or there.origin.store != origin.store:
-        raise InputError(
-            f"'{args.index}' was made with another model or store ('{there.origin.model}', "
-            f"'{there.origin.store}'); make it anew with --overwrite, or name another place"
-        )
-    there.origin = origin
-    return there
+    video_index = VideoIndex.open(args.index)
+    if report.compacted or args.queries is not None or is_outdated(video_index):
+        tune(args.index, asked)
+        if args.queries is not None and video_index.proven:
+            say("every answer of this index is exact, so there is no recall to measure")
 
 
-def _report(video_index: VideoIndex, added: int, without: Sequence[str], failed: dict[str, str]) -> None:
-    names = video_index.layout.names
-    rows = [
-        [", ".join(name for name, present in zip(names, pattern) if present), str(partition.flat.ntotal)]
-        for pattern, partition in sorted(video_index.partitions.items(), reverse=True)
+def _print(directory: Path, snapshot: Snapshot, report: Report) -> None:
+    from scripts.index_tables import print_index
+
+    more = [
+        f"{count} {what}"
+        for count, what in ((report.changed, "embedded again"), (report.removed, "removed"))
+        if count
     ]
-    print_table(f"{len(video_index)} clips in the index, {added} of them new", ["streams", "clips"], rows)
+    title = ", ".join([f"{len(snapshot)} clips in the index", f"{report.new} of them new", *more])
+    print_index(title, directory, snapshot)
+
+
+def _say(snapshot: Snapshot, report: Report, wanted: Wanted) -> None:
+    """What a person should know."""
+    without = snapshot.without_stream()
     if without:
         say(f"{len(without)} clips have no stream at all and cannot be found, '{without[0]}' among them")
+    if report.left:
+        say(
+            f"{len(report.left)} clips of the index are no longer in the store, '{report.left[0]}' among them; "
+            "--prune removes them"
+        )
+    if report.unneeded:
+        first = report.unneeded[0]
+        say(f"{len(report.unneeded)} constants are of clips that are not in the index, '{first}' among them")
+    failed = wanted.store.failed
     if failed:
         say(f"{len(failed)} videos are not in it because extraction failed, '{min(failed)}' among them")
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "store": ("scripts.store", "look at a feature store, check it, merge several, export one"),
     "train": ("scripts.train", "feature store + captions -> model"),
     "index": ("scripts.build_index", "feature store + model -> index"),
+    "gallery": ("scripts.gallery", "look at an index, check it, compact it, take clips out"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),
     "evaluate": ("scripts.evaluate", "feature store + captions + model, or scores of others -> a result"),
     "report": ("scripts.report.command", "results -> a table, Markdown, or a page with pictures"),

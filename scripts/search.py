@@ -2,9 +2,13 @@
 
 example:
   mee search index/ "a dog jumps into the snow"
+  mee search index/ "a dog" --also "0.5*at night" --less "a cat"
+  mee search index/ --like "walk.mp4#t=10,20" --only audio
+  mee search index/ "a dog" --where 'duration < 30 and video.startswith("news/")'
+  mee search index/ "a dog" --by-video --top 3
   mee search index/ --top 3 --json < sentences.txt
 
-Without a sentence, each line of stdin is one. The parts by expert add up to the score.
+Without a sentence and without --like, each line of stdin is one. The parts by expert add up to the score.
 """
 
 from __future__ import annotations
@@ -12,35 +16,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from tyro.conf import Positional, arg
+from typing import TYPE_CHECKING
 
 from mee.errors import InputError
-from scripts.console import DONE, Device, bar, clock, errors_as_sentences, parse, pick_device, print_table, say
+from scripts.console import DONE, errors_as_sentences, parse, pick_device, say
+from scripts.hit_tables import print_hits, print_videos
+from scripts.search_args import SearchArgs
 
 if TYPE_CHECKING:
-    from index.hit import Hit
+    from index.request import Request
+    from index.search import Answer
 
 BATCH = 256  # sentences searched together
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchArgs:
-    """Arguments of mee search."""
-
-    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
-    sentence: Annotated[Positional[str | None], arg(metavar="SENTENCE")] = None  # in quotes
-    top: int = 10  # hits a sentence
-    json: bool = False  # print one JSON object a hit
-    model: Path | None = None  # the model, if it was moved since the index was made
-    device: Device = "auto"
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise ValueError(f"top must be at least 1, got {self.top}")
 
 
 @errors_as_sentences
@@ -49,33 +36,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(SearchArgs, "search", argv, __doc__ or "")
     if args.sentence is not None and not args.sentence.strip():
         raise InputError("the sentence is empty; write what to look for")
+    request = args.request("any" if args.reads_lines else args.sentence)  # refused before anything is loaded
 
     from index.search import Searcher
 
     searcher = Searcher.load(args.index, device=pick_device(args.device), model=args.model)
-    for sentences in _batches(args.sentence):
-        for sentence, hits in zip(sentences, searcher.search(sentences, args.top)):
-            if args.json:
-                for hit in hits:
-                    print(json.dumps({"query": sentence, **hit.to_dict()}), flush=True)
-            else:
-                print_hits(sentence, hits, searcher.modalities)
+    searcher.check(request)
+    for number, requests in enumerate(_batches(args) if args.reads_lines else [[request]]):
+        if number:
+            searcher.refresh()
+        for request, answer in zip(requests, searcher.answer(requests)):
+            _print(request, answer, searcher.modalities, as_json=args.json)
     return DONE
 
 
-def _batches(sentence: str | None) -> Iterable[list[str]]:
-    """The one sentence, or the lines of stdin; a person who types gets an answer to each line."""
-    if sentence is not None:
-        yield [sentence]
-        return
+def _batches(args: SearchArgs) -> Iterable[list[Request]]:
+    """What the lines of stdin ask for; a person who types gets an answer to each line."""
     if sys.stdin.isatty():
         say("one sentence a line; Ctrl-D ends")
     size = 1 if sys.stdin.isatty() else BATCH
-    batch: list[str] = []
+    batch: list[Request] = []
     count = 0
     for line in _lines():
         if line.strip():
-            batch.append(line.strip())
+            batch.append(args.request(line.strip()))
             count += 1
         if len(batch) == size:
             yield batch
@@ -94,19 +78,33 @@ def _lines() -> Iterator[str]:
         raise InputError(f"stdin is not {error.encoding} text: {error.reason}") from error
 
 
-def print_hits(sentence: str, hits: Sequence[Hit], modalities: Sequence[str]) -> None:
-    """A table of hits: each expert's part of the score as a number, and as a bar."""
-    longest = max((abs(share.contribution) for hit in hits for share in hit.experts.values()), default=1.0)
-    rows = []
-    for hit in hits:
-        cells = []
-        for modality in modalities:
-            share = hit.experts.get(modality)
-            cells.append(f"{bar(share.contribution / longest, 6):6} {share.contribution:5.2f}" if share else "-")
-        moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
-        rows.append([f"{hit.rank}", hit.video, moment, f"{hit.score:.3f}", *cells])
-    print_table(f'"{sentence}"', ["#", "video", "moment", "score", *modalities], rows, words=2)
-    print(flush=True)
+def _print(request: Request, answer: Answer, modalities: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        for found in answer:
+            print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)
+        return
+    from index.hit import Hit
+
+    hits = [found for found in answer if isinstance(found, Hit)]
+    videos = [found for found in answer if not isinstance(found, Hit)]
+    if request.by_video:
+        print_videos(_title(request), videos, modalities)
+    else:
+        print_hits(_title(request), hits, modalities)
+    if not answer:
+        say("no clip that may be found is compared with this; see --where, --video, --only")
+
+
+def _title(request: Request) -> str:
+    """What was asked for, as a sum: "a dog" + 0.5 * "at night" - "a cat"."""
+    terms = [] if request.sentence is None else [(1.0, f'"{request.sentence}"')]
+    terms += [(weight, f'"{sentence}"') for weight, sentence in request.also]
+    terms += [] if request.like is None else [(1.0, f"clip {request.like}")]
+    parts: list[str] = []
+    for weight, term in terms:
+        sign = "-" if weight < 0 else "+" if parts else ""
+        parts.append(" ".join(filter(None, [sign, "" if abs(weight) == 1 else f"{abs(weight):g} *", term])))
+    return " ".join(parts)
 
 
 if __name__ == "__main__":

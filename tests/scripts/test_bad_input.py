@@ -187,7 +187,7 @@ def test_no_index(fails, tmp_path):
     assert "no index at" in fails(search, tmp_path, "a thing")
 
 
-@pytest.mark.parametrize("file", ["index.json", "clips-*.parquet", "*.faiss"])
+@pytest.mark.parametrize("file", ["index.json", "segments/*/clips.arrow", "segments/*/vectors-*.npy"])
 @pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
 def test_a_damaged_index(fails, own, file, how):
     path = next(own.index.glob(file))

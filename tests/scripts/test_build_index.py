@@ -1,84 +1,199 @@
-"""`mee index`: running it again adds only what is new."""
+"""`mee index`: made, and brought to what the store holds when it is run again."""
 
 import shutil
 
+import numpy as np
 import pytest
 
-from index.video_index import VideoIndex
+from features.store import FeatureStore
+from index.search import Searcher
+from index.snapshot import read_snapshot
 from scripts.build_index import main as build_index
+from scripts.index_plan import rows_of
 from scripts.precompute import main as precompute
+from scripts.store import main as store_command
+
+ALL = {f"clip{n}.mp4" for n in range(9)} | {"clip9.png"}
 
 
 def files(directory):
-    return {path.name for path in directory.iterdir()}
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def clips(directory):
+    return set(rows_of(read_snapshot(directory)).index)
+
+
+@pytest.fixture
+def grown(world, own):
+    """A store with an index of its own, and its videos."""
+    own.videos = own.place / "videos"
+    shutil.copytree(world.videos, own.videos)
+    own.index = own.place / "grown"
+    own.arguments = [str(own.store), str(own.model), str(own.index)]
+    assert build_index(own.arguments) == 0
+    return own
+
+
+def replace_file(grown, name, by):
+    """As if a file had been replaced, and extracted again."""
+    changed = grown.place / "changed"
+    changed.mkdir()
+    shutil.copy(grown.videos / by, changed / name)
+    assert precompute([str(changed), str(grown.place / "later"), "--workers", "1"]) == 0
+    assert store_command(["merge", str(grown.store), str(grown.place / "later")]) == 0
+
+
+def extract(grown, *arguments, code=0):
+    assert precompute([str(grown.videos), str(grown.store), "--workers", "1", *arguments]) == code
+
+
+# ---- making one
 
 
 def test_what_it_holds_is_printed(world, tmp_path, capsys):
     assert build_index([str(world.store), str(world.model), str(tmp_path / "new")]) == 0
     out, err = capsys.readouterr()
+    lines = [line.split() for line in out.splitlines()]
     assert out.splitlines()[0].rstrip() == "10 clips in the index, 10 of them new"
-    assert "appearance, motion, audio" in out
+    assert lines[1] == ["streams", "kind", "clips", "vectors", "codes"]
+    rows = {" ".join(line[:-5]): line[-5:] for line in lines[2:]}
+    assert sum(int(row[1]) for row in rows.values()) == 10
+    assert rows["appearance, motion, audio"] == ["flat", "4", "384", "B", "-"]
     assert err == ""
-    assert set(VideoIndex.load(tmp_path / "new").clips["clip_id"]) == {f"clip{n}.mp4" for n in range(9)} | {
-        "clip9.png"
-    }
+    assert clips(tmp_path / "new") == ALL
 
 
-def test_again_adds_nothing(world, own, capsys):
-    before = VideoIndex.load(own.index).clips
-    assert build_index([str(world.store), str(world.model), str(own.index)]) == 0
-    assert "10 clips in the index, 0 of them new" in capsys.readouterr().out
-    assert VideoIndex.load(own.index).clips.equals(before)
+def test_every_clip_is_found_with_its_facts(world):
+    import torch
+
+    snapshot = read_snapshot(world.index)
+    table, known = rows_of(snapshot), FeatureStore(world.store).clips
+    for name in ("video", "start_s", "end_s", "width", "height", "fps", "video_codec", "audio_rate"):
+        there, wanted = (
+            values[name].astype("object").where(values[name].notna(), None) for values in (table, known)
+        )
+        assert there.to_dict() == wanted.to_dict()
+    searcher = Searcher.load(world.index, device=torch.device("cpu"))
+    (hits,) = searcher.search(["a thing"], 100)
+    assert {hit.clip_id for hit in hits} == ALL
 
 
-def test_again_after_new_videos_adds_only_them(world, own, tmp_path, capsys):
-    videos = tmp_path / "videos"
-    shutil.copytree(world.videos, videos)
-    arguments = [str(own.store), str(own.model), str(tmp_path / "grown")]
-    assert build_index(arguments) == 0
-    shutil.copy(videos / "clip9.png", videos / "new.png")
-    (videos / "broken.mp4").touch()
-    assert precompute([str(videos), str(own.store), "--workers", "1"]) == 3
+def test_an_index_below_a_place_that_is_not_there_yet(world, tmp_path):
+    assert build_index([str(world.store), str(world.model), str(tmp_path / "a" / "b")]) == 0
+    assert clips(tmp_path / "a" / "b") == ALL
+
+
+def test_batches_make_the_same_index(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.index_sync.CLIPS", 3)
+    assert build_index([str(world.store), str(world.model), str(tmp_path / "new")]) == 0
+    new, old = (rows_of(read_snapshot(place)) for place in (tmp_path / "new", world.index))
+    assert new.equals(old)
+    assert len(read_snapshot(tmp_path / "new").segments) == 1
+
+
+# ---- again
+
+
+def test_again_does_nothing(grown, capsys):
+    before = files(grown.index)
     capsys.readouterr()
-    assert build_index(arguments) == 0
+    assert build_index(grown.arguments) == 0
+    assert "10 clips in the index, 0 of them new\n" in capsys.readouterr().out.replace(" \n", "\n")
+    after = files(grown.index)
+    assert after.pop("lock") is not None
+    before.pop("lock", None)
+    assert after == before
+
+
+def test_again_after_new_videos_adds_only_them(grown, capsys, monkeypatch):
+    shutil.copy(grown.videos / "clip9.png", grown.videos / "new.png")
+    (grown.videos / "broken.mp4").touch()
+    extract(grown, code=3)
+    embedded = watch_embedding(monkeypatch)
+    capsys.readouterr()
+    assert build_index(grown.arguments) == 0
     out, err = capsys.readouterr()
     assert "11 clips in the index, 1 of them new" in out
     assert "1 videos are not in it because extraction failed, 'broken.mp4' among them" in err
+    assert embedded == ["new.png"]
+    assert clips(grown.index) == ALL | {"new.png"}
 
 
-def test_overwrite_makes_it_anew(own, capsys):
-    arguments = [str(own.store), str(own.model), str(own.index), "--overwrite"]
+def watch_embedding(monkeypatch):
+    """The clips that are embedded from now on."""
+    import scripts.index_sync
+
+    embedded, encode = [], scripts.index_sync.encode_gallery
+
+    def watched(model, store, clip_ids):
+        embedded.extend(clip_ids)
+        return encode(model, store, clip_ids)
+
+    monkeypatch.setattr(scripts.index_sync, "encode_gallery", watched)
+    return embedded
+
+
+def vector_of(directory, clip_id):
+    from index.video_index import VideoIndex
+
+    return VideoIndex.open(directory).embedding(clip_id)[0].tolist()
+
+
+def test_again_after_a_file_changed_embeds_it_again(grown, capsys, monkeypatch):
+    old, other = (vector_of(grown.index, clip_id) for clip_id in ("clip0.mp4", "clip1.mp4"))
+    replace_file(grown, "clip0.mp4", "clip1.mp4")
+    embedded = watch_embedding(monkeypatch)
+    capsys.readouterr()
+    assert build_index(grown.arguments) == 0
+    assert "10 clips in the index, 0 of them new, 1 embedded again" in capsys.readouterr().out
+    assert embedded == ["clip0.mp4"]
+    assert vector_of(grown.index, "clip0.mp4") != old
+    assert vector_of(grown.index, "clip1.mp4") == other
+    np.testing.assert_allclose(vector_of(grown.index, "clip0.mp4"), other, atol=1e-5)
+    assert clips(grown.index) == ALL
+    assert build_index(grown.arguments) == 0
+    assert embedded == ["clip0.mp4"]
+
+
+def test_again_after_all_was_extracted_again_embeds_all_again(grown, capsys, monkeypatch):
+    shutil.copy(grown.videos / "clip1.mp4", grown.videos / "clip0.mp4")
+    extract(grown, "--overwrite")
+    capsys.readouterr()
+    assert build_index(grown.arguments) == 0
+    assert "10 clips in the index, 0 of them new, 10 embedded again" in capsys.readouterr().out
+    np.testing.assert_allclose(*(vector_of(grown.index, f"clip{n}.mp4") for n in (0, 1)), atol=1e-5)
+    assert sum(len(segment.table) for segment in read_snapshot(grown.index).segments) == 10  # compacted
+
+
+def test_clips_that_left_are_named_and_pruned(grown, capsys, world):
+    small = grown.place / "small"
+    small.mkdir()
+    for number in range(8):
+        shutil.copy(world.videos / f"clip{number}.mp4", small)
+    shutil.rmtree(grown.store)
+    assert precompute([str(small), str(grown.store), "--workers", "1"]) == 0
+    capsys.readouterr()
+    assert build_index(grown.arguments) == 0
+    out, err = capsys.readouterr()
+    assert "10 clips in the index, 0 of them new" in out
+    assert err == (
+        "2 clips of the index are no longer in the store, 'clip8.mp4' among them; --prune removes them\n"
+    )
+    assert build_index([*grown.arguments, "--prune"]) == 0
+    out, err = capsys.readouterr()
+    assert "8 clips in the index, 0 of them new, 2 removed" in out
+    assert err == ""
+    assert clips(grown.index) == {f"clip{n}.mp4" for n in range(8)}
+
+
+def test_overwrite_makes_it_anew(grown, capsys):
     for _ in range(2):
-        assert build_index(arguments) == 0
+        assert build_index([*grown.arguments, "--overwrite"]) == 0
         assert "10 clips in the index, 10 of them new" in capsys.readouterr().out
-        assert len(VideoIndex.load(own.index)) == 10
-    assert len([name for name in files(own.index) if name.startswith("clips-")]) == 1
-
-
-def test_an_index_of_another_store_is_refused(own, fails):
-    before = files(own.index)
-    error = fails(build_index, own.store, own.model, own.index)  # it was made from the session's store
-    assert "was made with another model or store" in error
-    assert "--overwrite" in error
-    assert files(own.index) == before
-
-
-@pytest.mark.parametrize("stray", ["notes.txt", "config.json"])
-def test_what_is_no_index_is_refused_and_left_alone(own, fails, tmp_path, stray):
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / stray).write_text("dear to me")
-    for overwrite in ([], ["--overwrite"]):
-        assert "is not an index; name another place" in fails(build_index, own.store, own.model, mine, *overwrite)
-    assert files(mine) == {stray}
-
-
-def test_a_first_save_that_was_killed_does_not_spoil_the_folder(own, tmp_path):
-    half = tmp_path / "half"
-    half.mkdir()
-    (half / "clips-000001.parquet").write_text("half")
-    (half / ".index.json").write_text("{")
-    assert build_index([str(own.store), str(own.model), str(half)]) == 0
-    assert len(VideoIndex.load(half)) == 10
-    assert ".index.json" not in files(half)
-    assert len([name for name in files(half) if name.startswith("clips-")]) == 1
+        assert clips(grown.index) == ALL
+    assert len(list((grown.index / "segments").iterdir())) == 1

@@ -34,8 +34,19 @@ def test_json_is_one_object_a_line_and_adds_up(search):
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
     for hit in hits:
         assert hit["query"] == "something moves"
-        assert set(hit) == {"query", "rank", "clip_id", "video", "start_s", "end_s", "score", "experts"}
+        assert set(hit) == {
+            "query",
+            "rank",
+            "clip_id",
+            "video",
+            "start_s",
+            "end_s",
+            "score",
+            "experts",
+            "constant",
+        }
         shares = hit["experts"].values()
+        assert hit["constant"] == 0
         assert sum(share["contribution"] for share in shares) == pytest.approx(hit["score"], abs=1e-5)
         assert sum(share["weight"] for share in shares) == pytest.approx(1, abs=1e-5)
         assert all(s["contribution"] == pytest.approx(s["weight"] * s["similarity"]) for s in shares)

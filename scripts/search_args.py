@@ -1,0 +1,113 @@
+"""Arguments of mee search, and what they ask for.
+
+--also "at night"        counts 1
+--also "0.5*at night"    counts a half
+--less "0.5*a cat"       counts a half against it
+--weights audio=0.7      an expert's weight
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from index.request import Request
+from mee.errors import InputError
+from scripts.console import Device
+
+TERM = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
+Sentences = Annotated[tuple[str, ...], arg(metavar="[WEIGHT*]SENTENCE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchArgs:
+    """Arguments of mee search."""
+
+    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
+    sentence: Annotated[Positional[str | None], arg(metavar="SENTENCE")] = None  # in quotes
+    top: int = 10  # hits a sentence; with --by-video, videos
+    also: UseAppendAction[Sentences] = ()  # a sentence that counts beside the first; give it again for more
+    less: UseAppendAction[Sentences] = ()  # "not this": a sentence that counts against; give it again for more
+    like: Annotated[str | None, arg(metavar="CLIP")] = None  # more like this clip, by its id; it counts 1
+    only: Annotated[tuple[str, ...], arg(metavar="EXPERT [EXPERT ...]")] = ()  # listen to these experts alone
+    weights: Annotated[tuple[str, ...], arg(metavar="EXPERT=NUMBER [EXPERT=NUMBER ...]")] = ()
+    """Weights of experts, in the place of the model's; an expert that is not named counts 0."""
+    where: Annotated[str | None, arg(metavar="FILTER")] = None
+    """Only clips of which this is true: 'duration < 30 and split == "test"'. There are clip_id, video, start_s,
+    end_s, duration (seconds), and the columns of the metadata; comparisons, in (...), and, or, not, is None,
+    .startswith(...), "part" in column."""
+    video: Annotated[str | None, arg(metavar="NAME")] = None  # only clips of this video
+    by_video: bool = False  # find videos: each once, its best moments under it
+    moments: int = 3  # of a video, at most, with --by-video
+    plain: bool = False  # without the constants of qb-norm or nnn, if the index carries them
+    exact: bool = False  # read every vector, where the index is of a kind that may miss a clip
+    json: bool = False  # print one JSON object a hit; with --by-video, a video
+    model: Path | None = None  # the model, if it was moved since the index was made
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"top must be at least 1, got {self.top}")
+        if self.moments < 1:
+            raise ValueError(f"moments must be at least 1, got {self.moments}")
+
+    @property
+    def reads_lines(self) -> bool:
+        """Whether the sentences come from stdin."""
+        return self.sentence is None and self.like is None
+
+    def request(self, sentence: str | None) -> Request:
+        """What is asked for, with a sentence.
+
+        Raises:
+            InputError: something of it makes no sense; the sentence says what.
+        """
+        more = (_term(text, "--also", 1) for text in self.also)
+        less = (_term(text, "--less", -1) for text in self.less)
+        return Request(
+            sentence=sentence,
+            also=(*more, *less),
+            like=self.like,
+            only=self.only,
+            weights=_weights(self.weights),
+            where=self.where,
+            video=self.video,
+            top=self.top,
+            by_video=self.by_video,
+            moments=self.moments,
+            plain=self.plain,
+            exact=self.exact,
+        )
+
+
+def _term(text: str, flag: str, sign: int) -> tuple[float, str]:
+    """How much a sentence counts, and the sentence."""
+    match = TERM.fullmatch(text)
+    weight, sentence = (float(match[1]), match[2].strip()) if match else (1.0, text.strip())
+    if not sentence:
+        raise InputError(f"{flag} {text!r} has no sentence; write it like {flag} '0.5*at night'")
+    if not 0 < weight < math.inf:
+        other = "; what should count against is given with --less" if weight < 0 and sign > 0 else ""
+        raise InputError(f"{flag} {text!r} must count more than 0{other}")
+    return sign * weight, sentence
+
+
+def _weights(given: Sequence[str]) -> dict[str, float]:
+    """Weights by expert."""
+    weights: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            raise InputError(f"--weights {text!r} is not like audio=0.7") from None
+        if name in weights:
+            raise InputError(f"--weights gives expert {name!r} two weights; give it one")
+        weights[name] = weight
+    return weights

@@ -1,0 +1,130 @@
+"""`mee index` of odd stores: nothing in them, clips without streams, streams that come later."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from index.snapshot import read_snapshot
+from scripts.build_index import main as build_index
+from scripts.gallery import main as gallery
+from scripts.import_features import main as import_features
+from scripts.precompute import main as precompute
+from scripts.train import main as train
+
+
+@pytest.fixture
+def odd(tmp_path, world):
+    """A store of imported clips, of which `c7` to `c9` have no sound, and a model that only hears."""
+    generator = np.random.default_rng(0)
+    names = [f"c{number}" for number in range(10)]
+    looks = {name: generator.normal(size=(2, 4)).astype(np.float32) for name in names}
+    np.savez(tmp_path / "looks.npz", **looks)
+    np.savez(tmp_path / "sounds.npz", **{name: looks[name][:, :3] for name in names[:7]})
+    captions = tmp_path / "captions.csv"
+    splits = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
+    rows = [f"{name},number {number} moves,{split}" for number, (name, split) in enumerate(zip(names, splits))]
+    captions.write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
+    store, model = str(tmp_path / "store"), str(tmp_path / "model")
+    files = [f"appearance={tmp_path / 'looks.npz'}", f"audio={tmp_path / 'sounds.npz'}"]
+    assert import_features([store, *files, "--name", "appearance=mine", "audio=mine"]) == 0
+    assert train([store, str(captions), model, *world.tiny, "--streams", "audio"]) == 0
+    return tmp_path, [store, model, str(tmp_path / "index")]
+
+
+def listed(capsys, place, *more):
+    capsys.readouterr()
+    assert gallery(["list", str(place / "index"), *more, "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_clips_without_a_stream_are_listed_and_never_found(odd, capsys):
+    place, arguments = odd
+    capsys.readouterr()
+    assert build_index(arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("7 clips in the index, 7 of them new")
+    assert err == "3 clips have no stream at all and cannot be found, 'c7' among them\n"
+    assert [row["clip_id"] for row in listed(capsys, place, "--without-stream")] == ["c7", "c8", "c9"]
+    assert [row["streams"] for row in listed(capsys, place, "--clips")] == [["audio"]] * 7 + [[]] * 3
+    assert build_index(arguments) == 0
+    assert "0 of them new" in capsys.readouterr().out
+
+
+def test_a_stream_that_comes_later(odd, capsys):
+    place, arguments = odd
+    assert build_index(arguments) == 0
+    sounds = {f"c{number}": np.ones((1, 3), np.float32) for number in range(10)}
+    np.savez(place / "sounds.npz", **sounds)
+    again = [arguments[0], f"audio={place / 'sounds.npz'}", "--name", "mine", "--overwrite"]
+    assert import_features(again) == 0
+    capsys.readouterr()
+    assert build_index(arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("10 clips in the index, 0 of them new, 10 embedded again")
+    assert err == ""
+    assert listed(capsys, place, "--without-stream") == []
+
+
+def test_a_stream_that_the_model_does_not_read_changes_nothing(odd, capsys):
+    place, arguments = odd
+    assert build_index(arguments) == 0
+    again = [arguments[0], f"appearance={place / 'looks.npz'}", "--name", "mine", "--overwrite"]
+    assert import_features(again) == 0
+    np.savez(place / "more.npz", **{f"c{number}": np.ones((1, 2), np.float32) for number in range(10)})
+    assert import_features([arguments[0], f"motion={place / 'more.npz'}", "--name", "mine"]) == 0
+    generation = read_snapshot(place / "index").generation
+    capsys.readouterr()
+    assert build_index(arguments) == 0
+    assert "0 of them new\n" in capsys.readouterr().out.replace(" \n", "\n")
+    assert read_snapshot(place / "index").generation == generation
+
+
+def test_constants_are_not_wanted_of_clips_without_a_stream(odd, capsys):
+    import torch
+
+    from mee.constants_file import write_constants
+    from mee.ranking.normalised import ClipConstants
+    from mee.result import Normalisation
+
+    place, arguments = odd
+    facts = Normalisation(method="nnn", bank="9 training captions", parameters={"alpha": 0.75})
+    names = [f"c{number}" for number in range(10)]
+    constant = torch.tensor([0.5] * 7 + [float("-inf")] * 3)
+    write_constants(place / "all.parquet", names, ClipConstants(constant), facts)
+    write_constants(place / "few.parquet", names[:7], ClipConstants(constant[:7]), facts)
+    for file in ("all", "few"):
+        capsys.readouterr()
+        assert build_index([*arguments, "--constants", str(place / f"{file}.parquet"), "--overwrite"]) == 0
+        assert capsys.readouterr().err == "3 clips have no stream at all and cannot be found, 'c7' among them\n"
+        constants = [row["constant"] for row in listed(capsys, place, "--clips")]
+        assert constants == [0.5] * 7 + [None] * 3
+    assert build_index(arguments) == 0
+
+
+def test_a_store_without_usable_clips(world, tmp_path, capsys):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "broken.mp4").touch()
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
+    capsys.readouterr()
+    arguments = [str(tmp_path / "store"), str(world.model), str(tmp_path / "index")]
+    for _ in range(2):
+        assert build_index(arguments) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("0 clips in the index, 0 of them new")
+        assert "1 videos are not in it because extraction failed, 'broken.mp4' among them" in err
+    shutil.copy(world.videos / "clip0.mp4", videos)
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
+    assert build_index([*arguments, "--recall", "0.5"]) == 0
+    assert "1 clips in the index, 1 of them new" in capsys.readouterr().out
+
+
+def test_a_model_that_moved_is_still_the_same(odd, capsys):
+    place, arguments = odd
+    assert build_index(arguments) == 0
+    shutil.move(place / "model", place / "moved")
+    capsys.readouterr()
+    assert build_index([arguments[0], str(place / "moved"), arguments[2]]) == 0
+    assert "0 of them new" in capsys.readouterr().out

@@ -1,0 +1,146 @@
+"""`mee search`: mixtures, clips, experts, filters and videos, from flags to hits."""
+
+import io
+import json
+
+import pytest
+
+from scripts.search import main
+
+
+@pytest.fixture
+def search(world, capsys, monkeypatch):
+    def run(*arguments, stdin=None, index=world.index):
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin) if stdin is not None else None)  # not to be read
+        assert main([str(index), *map(str, arguments)]) == 0
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def hits(search):
+    def run(*arguments, **given):
+        return [json.loads(line) for line in search(*arguments, "--json", **given)[0].splitlines()]
+
+    return run
+
+
+def by_clip(found):
+    return {hit["clip_id"]: hit["score"] for hit in found}
+
+
+def test_sentences_that_count_beside_the_first_and_against_it(hits, search):
+    one, two, three = (by_clip(hits(sentence, "--top", 99)) for sentence in ("up", "on", "number 3"))
+    flags = ("up", "--also", "0.5*on", "--less", "number 3", "--also", "on")
+    mixed = by_clip(hits(*flags, "--top", 99))
+    assert len(mixed) == 10
+    for clip_id, score in mixed.items():
+        expected = (one[clip_id] + 1.5 * two[clip_id] - three[clip_id]) / 3.5
+        assert score == pytest.approx(expected, abs=1e-5)
+    assert search(*flags)[0].splitlines()[0] == '"up" + 0.5 * "on" + "on" - "number 3"'
+
+
+def test_like_a_clip(hits, search):
+    found = hits("--like", "clip1.mp4", "--top", 99)
+    assert len(found) == 9
+    assert "clip1.mp4" not in by_clip(found)
+    assert {hit["query"] for hit in found} == {None}
+    assert search("--like", "clip1.mp4")[0].splitlines()[0] == "clip clip1.mp4"
+    assert search("up", "--like", "clip1.mp4")[0].splitlines()[0] == '"up" + clip clip1.mp4'
+    heard = hits("--like", "clip1.mp4", "--only", "audio", "--top", 99)
+    assert set(by_clip(heard)) == {"clip3.mp4", "clip5.mp4", "clip7.mp4"}
+
+
+def test_only_and_weights(hits):
+    found = hits("up", "--only", "audio", "--top", 99)
+    assert set(by_clip(found)) == {f"clip{number}.mp4" for number in (1, 3, 5, 7)}
+    for hit in found:
+        assert hit["experts"]["audio"]["weight"] == pytest.approx(1)
+        assert hit["experts"]["motion"]["weight"] == 0
+    for hit in hits("up", "--weights", "audio=3", "motion=1", "--top", 99):
+        weights = {name: share["weight"] for name, share in hit["experts"].items() if share["weight"]}
+        assert weights == pytest.approx({"audio": 0.75, "motion": 0.25} if "audio" in weights else {"motion": 1})
+
+
+def test_where_and_video(hits, search):
+    found = by_clip(hits("up", "--where", 'clip_id in ("clip1.mp4", "clip2.mp4") or video.endswith(".png")'))
+    assert set(found) == {"clip1.mp4", "clip2.mp4", "clip9.png"}
+    assert set(by_clip(hits("up", "--video", "clip2.mp4"))) == {"clip2.mp4"}
+    out, err = search("up", "--where", "duration > 1000")
+    assert out.splitlines()[0] == '"up"'
+    assert err.startswith("no clip that may be found")
+    assert hits("up", "--where", "duration > 1000") == []
+
+
+def test_by_video(hits, search):
+    clips, videos = hits("up", "--top", 4), hits("up", "--top", 4, "--by-video")
+    assert [video["video"] for video in videos] == [clip["video"] for clip in clips]  # each video is one clip here
+    for rank, video in enumerate(videos, start=1):
+        assert set(video) == {"query", "rank", "video", "score", "moments"}
+        assert (video["rank"], video["moments"][0]["rank"]) == (rank, 1)
+        assert video["score"] == video["moments"][0]["score"]
+    assert len(search("up", "--top", 4, "--by-video")[0].strip().splitlines()) == 2 + 4
+
+
+def test_flags_count_for_each_line_of_stdin(hits):
+    flags = ("--where", "clip_id < 'clip5'", "--also", "on", "--top", 3)
+    together = hits(*flags, stdin="up\nnumber 3\n")
+    apart = [hit for sentence in ("up", "number 3") for hit in hits(sentence, *flags)]
+    assert [(hit["query"], hit["clip_id"]) for hit in together] == [
+        (hit["query"], hit["clip_id"]) for hit in apart
+    ]
+    assert len(together) == 6
+
+
+def test_exact_and_plain_change_nothing_where_there_is_nothing_to_change(hits):
+    assert hits("up", "--exact", "--plain") == hits("up")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["up", "--only", "sound"], "there is no expert 'sound'; there are appearance, motion, audio, face"),
+        (["up", "--only", "audoi"], "there is no expert 'audoi' (did you mean 'audio'?)"),
+        (["up", "--weights", "audio"], "--weights 'audio' is not like audio=0.7"),
+        (["up", "--weights", "audio=much"], "--weights 'audio=much' is not like audio=0.7"),
+        (["up", "--weights", "audio=1", "audio=2"], "--weights gives expert 'audio' two weights"),
+        (["up", "--weights", "audio=-1"], "the weight of expert 'audio' must be a number from 0 on, got -1.0"),
+        (["up", "--weights", "audio=nan"], "must be a number from 0 on, got nan"),
+        (["up", "--weights", "audio=0"], "no expert is given a weight above 0"),
+        (["up", "--weights", "sound=1"], "there is no expert 'sound'"),
+        (["up", "--weights", "audio=1", "--only", "face"], "expert 'audio' is given a weight, but is not among"),
+        (["up", "--like", "clip11.mp4"], "there is no clip 'clip11.mp4' in the index (did you mean 'clip1.mp4'"),
+        (["--like", ""], "there is no clip '' in the index"),
+        (["up", "--video", "clip1"], "there is no video 'clip1' in the index (did you mean 'clip1.mp4'"),
+        (["up", "--where", "length < 3"], "names a column that is not there at character 1: 'length'"),
+        (["up", "--where", "duration <"], "the filter 'duration <' ends too early, at character 10"),
+        (["up", "--where", "__import__('os').remove('x')"], "is wrong at character 1: a filter is made of"),
+        (["up", "--where", ""], "the filter '' is empty"),
+        (["up", "--also", "0*on"], "--also '0*on' must count more than 0"),
+        (["up", "--also=-1*on"], "--also '-1*on' must count more than 0; what should count against"),
+        (["up", "--less", "0.5*"], "--less '0.5*' has no sentence; write it like --less '0.5*at night'"),
+        (["up", "--less", " "], "has no sentence"),
+        (["up", "--also", "1e999*on"], "must count more than 0"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence(world, fails, monkeypatch, arguments, message):
+    monkeypatch.setattr("sys.stdin", None)
+    assert message in fails(main, world.index, *arguments)
+
+
+def test_lines_are_not_read_before_the_flags_are_right(world, fails, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert "there is no expert 'a dog'" in fails(main, world.index, "--only", "audio", "a dog")
+    assert "names a column" in fails(main, world.index, "--where", "length < 3")
+
+
+def test_help_imports_nothing_heavy(mee):
+    code = (
+        "import sys\nfrom scripts.search import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print('heavy:', *(n for n in ('torch', 'numpy', 'pyarrow', 'faiss') if n in sys.modules))"
+    )
+    ran = mee(code=code)
+    assert ran.stdout.splitlines()[-1] == "heavy:"
+    assert "--by-video" in ran.stdout

@@ -54,7 +54,7 @@ class FileConstants:
         if absent:
             raise InputError(
                 f"{self.path} has no constant of {len(absent)} of {len(clip_ids)} clips, '{absent[0]}' among "
-                "them; compute them over all clips: mee evaluate … --constants, or mee gallery normalise for an index"
+                "them; compute them over all clips: mee evaluate … --constants; of an index: mee gallery normalise"
             )
         rows = np.array([row_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
         constant = self.constant[rows]

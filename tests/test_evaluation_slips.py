@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from index.video_index import Origin, VideoIndex
+from index.entries import Entries
+from index.video_index import VideoIndex
 from mee.asked import Asked
 from mee.errors import InputError
 from mee.evaluate import encode_captions, evaluate, text_of
@@ -96,9 +97,8 @@ def test_d_what_was_trained_on_is_not_tested_on(tmp_path):
 def test_e_the_index_finds_what_brute_force_finds_under_every_pattern(clips, text):
     ids = tuple(f"c{number:02d}" for number in range(30))
     table = pd.DataFrame({"video": ids, "start_s": 0.0, "end_s": 1.0}, index=pd.Index(ids, name="clip_id"))
-    video_index = VideoIndex(LAYOUT, Origin("model", "checkpoint", "store"))
-    video_index.add(Gallery(ids, clips, ()), table)
-    assert len(video_index.partitions) == 15
+    video_index = VideoIndex.of(Entries.of(Gallery(ids, clips, ()), table, LAYOUT), LAYOUT)
+    assert len(video_index.snapshot.units) == 15
     scores = MixtureScores(text, clips, LAYOUT)
     query, clip = torch.cartesian_prod(torch.arange(6), torch.arange(30)).T
     order = np.argsort(-scores.pairs(query, clip).view(6, 30).numpy(), axis=1, kind="stable")

@@ -12,5 +12,6 @@ def test_a_hit_becomes_plain_containers_with_each_experts_part():
         "start_s": 0.0,
         "end_s": 10.0,
         "score": 0.25,
+        "constant": 0.0,
         "experts": {"audio": {"weight": 0.5, "similarity": 0.5, "contribution": 0.25}},
     }

@@ -1,17 +1,18 @@
 """Many queries at once: blocked matrix products over the units, and what may be among the best k of each query.
 
     |q^ . x^ - q . x| <= margin:   float32   gamma_n ||q|| ||x||
-                                   bfloat16  ((1 + 2^-9)^3 (1 + gamma_n) - 1) ||q|| ||x||
+                                   bfloat16  ((1 + b) ||q^ - q|| + (b + (1 + b)^2 gamma_n) ||q||) ||x||,   b = 2^-8
 
-(norms by expert, added up; gamma_n of index/rounding.py). In bfloat16 both factors and the result are rounded,
-each by 2^-9 of itself at most, and products are added up in float32. Blocks run where the vectors are put, on a
-CPU or a GPU. Neither precision nor device changes an answer: what is within the margins is decided by exact
-scores.
+(norms by expert, added up; gamma_n of index/rounding.py). In bfloat16 both factors are rounded, each number by b
+of itself at most; what queries lose is measured. Products are added up in float32, and the result is rounded by b
+of itself. Blocks run where the vectors are put, on a CPU or a GPU. Neither precision nor device changes an answer:
+what is within the margins is decided by exact scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from typing import Literal, final
@@ -22,13 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from index.pairs import exact_scores
+from index.queries import Doubles
 from index.rounding import BFLOAT16, LARGEST_NORM, ULP, gamma
 from index.scanners.gpu_flat import GpuFlat
 from index.scanners.scanner import Floats, Rows
 from index.unit import Unit
-from index.weighted import Weighted
+from index.weighted import Vectors, Weighted
 from mee.linear import product
 from mee.ranking.best import Best
+from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]
 CHUNK = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
@@ -42,14 +45,14 @@ class Blocks:
         self.device = device
         self._resident: dict[int, tuple[Floats, Tensor]] = {}
         self._scanners: dict[int, GpuFlat] = {}
-        self._held: dict[str, Tensor] = {}
 
     def found(
         self, units: Sequence[Unit], weighted: Weighted, k: int, precision: Precision = "auto"
     ) -> tuple[Rows, Floats, Rows, Rows]:
         """The best k clips of each query and what ties with them: (N,) queries, exact scores, units and rows."""
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
-        query, number, row = self._candidates(units, weighted, k, bfloat16=bfloat16)
+        with _as_the_margins_have_it(self.device):
+            query, number, row = self._candidates(units, weighted, k, bfloat16=bfloat16)
         return query, exact_scores(units, weighted, query, number, row), number, row
 
     def on_gpu(self, unit: Unit) -> Unit:
@@ -79,7 +82,8 @@ class Blocks:
             (N,) queries in rising order, units, and rows in them.
         """
         margin = torch.from_numpy(_margin(units, weighted, bfloat16)).float().to(self.device)
-        best = Best(len(weighted.shift), k, margin)
+        best = Best(len(weighted.shift), k, margin, BFLOAT16 if bfloat16 else 0.0)
+        rooms: dict[str, Tensor] = {}
         first = np.cumsum([0, *(len(unit.vectors) for unit in units)])
         for n, unit in sorted(enumerate(units), key=lambda item: -len(item[1].vectors)):
             vectors = weighted[unit.pattern]
@@ -87,7 +91,7 @@ class Blocks:
             queries = queries.bfloat16() if bfloat16 else queries
             dumb = torch.from_numpy(np.flatnonzero(~vectors.speaks)).to(self.device)
             for start, clips, closed in self._chunks(unit):
-                block = self._product(queries, clips)
+                block = _product(queries, clips, rooms)
                 if len(dumb):
                     block[dumb] = -torch.inf
                 if closed is not None:
@@ -118,35 +122,70 @@ class Blocks:
             self._resident[key] = (vectors, torch.from_numpy(np.asarray(vectors)).to(self.device))
         return self._resident[key][1]
 
-    def _product(self, queries: Tensor, clips: Tensor) -> Tensor:
-        """(Q, c) in the queries' precision."""
-        if queries.dtype == torch.float32:
-            return product(queries, clips)
-        rounded = self._room("clips", clips.shape, torch.bfloat16).copy_(clips)
-        scores = self._room("scores", (len(queries), len(clips)), torch.bfloat16)
-        torch.mm(queries, rounded.T, out=scores)
-        return scores
 
-    def _room(self, name: str, shape: Sequence[int], kind: torch.dtype) -> Tensor:
-        """Memory that is used again block after block: fresh memory costs more than what is written to it."""
-        held = self._held.get(name)
-        if held is None or held.numel() < prod(shape):
-            held = self._held[name] = torch.empty(prod(shape), dtype=kind, device=self.device)
-        return held[: prod(shape)].view(*shape)
+def _product(queries: Tensor, clips: Tensor, rooms: dict[str, Tensor]) -> Tensor:
+    """(Q, c) in the queries' precision; it holds until the next is asked for."""
+    if queries.dtype == torch.float32:
+        return product(queries, clips)
+    rounded = _room(rooms, "clips", clips.shape, queries).copy_(clips)
+    scores = _room(rooms, "scores", (len(queries), len(clips)), queries)
+    torch.mm(queries, rounded.T, out=scores)
+    return scores
+
+
+def _room(rooms: dict[str, Tensor], name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory that is used again block after block: fresh memory costs more than what is written to it."""
+    held = rooms.get(name)
+    if held is None or held.numel() < prod(shape):
+        held = rooms[name] = torch.empty(prod(shape), dtype=like.dtype, device=like.device)
+    return held[: prod(shape)].view(*shape)
+
+
+@contextmanager
+def _as_the_margins_have_it(device: torch.device) -> Iterator[None]:
+    """Products in the precision that they are asked for, whatever else the program lets torch do."""
+    matmul = torch.backends.cuda.matmul
+    precision, reduced = torch.get_float32_matmul_precision(), matmul.allow_bf16_reduced_precision_reduction
+    torch.set_float32_matmul_precision("highest")
+    if device.type == "cuda":
+        matmul.allow_bf16_reduced_precision_reduction = False  # else parts of sums are rounded to bfloat16
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if device.type == "cuda":
+            matmul.allow_bf16_reduced_precision_reduction = reduced
 
 
 def _margin(units: Sequence[Unit], weighted: Weighted, bfloat16: bool) -> NDArray[np.float64]:
-    """(Q,) how far an estimate can be from the score, in any of the units."""
+    """(Q,) how far an estimate, before it is rounded itself, can be from the score, in any of the units."""
     margin = np.zeros(len(weighted.shift))
+    norms: dict[Pattern, tuple[Doubles, Doubles]] = {}
     for unit in units:
-        size = LARGEST_NORM * weighted[unit.pattern].norm
+        vectors = weighted[unit.pattern]
+        if unit.pattern not in norms:
+            norms[unit.pattern] = _norms(vectors, bfloat16)
+        norm, lost = norms[unit.pattern]
+        size = LARGEST_NORM * norm
         if unit.scanner.shape.constant and weighted.shift.any():
             size = size + weighted.shift * np.abs(unit.vectors[:, -1]).max()
         rounding = gamma(unit.vectors.shape[1])
+        here = (rounding + ULP) * size
         if bfloat16:
-            rounding = (1 + BFLOAT16) ** 3 * (1 + rounding) - 1
-        margin = np.maximum(margin, (rounding + ULP) * size)
+            rounding = BFLOAT16 + (1 + BFLOAT16) ** 2 * rounding
+            here = (rounding + ULP) * size + (1 + BFLOAT16) * LARGEST_NORM * lost
+        margin = np.maximum(margin, here)
     return margin
+
+
+def _norms(vectors: Vectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
+    """(Q,) ||q|| and ||q^ - q||, added up over the experts; a constant's -1 or 0 loses nothing."""
+    norm = vectors.added_norms(vectors.rounded)
+    if not bfloat16:
+        return norm, np.zeros_like(norm)
+    queries = torch.from_numpy(vectors.rounded)
+    return norm, vectors.added_norms((queries - queries.bfloat16()).numpy())
 
 
 def bfloat16_pays(device: torch.device) -> bool:

@@ -5,7 +5,7 @@
     start_s   float64   finite
     end_s     float64   finite
     pattern   string    "1011" (index/pattern_codes.py); derived, not given
-    constant  float64   what a normalisation takes from the clip's scores; null: none
+    constant  float64   what a normalisation takes from the clip's scores, finite as float32; null: none
     active    bool      whether the constant counts for queries whose plain best it is; null: none
     version   string    of what the clip was made from; null: unknown
     ...                 metadata: string, float64, int64 or bool, nulls allowed; or nothing but null
@@ -53,6 +53,11 @@ def standard_columns(table: pa.Table) -> pa.Table:
 def with_pattern(table: pa.Table, codes: pa.Array) -> pa.Table:
     """The table with its derived column in its place."""
     return table.add_column(len(NEEDED), "pattern", codes)
+
+
+def finite_constants(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """Which constants are finite as the float32 that vectors carry; null where there is none."""
+    return pc.is_finite(table["constant"].cast(pa.float32(), safe=False))
 
 
 def together(schemas: Iterable[pa.Schema]) -> pa.Schema:

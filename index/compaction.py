@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.columns import joined
+from index.columns import finite_constants, joined
 from index.durable import BLOCK, digest_of, discard, place_folder
 from index.manifest import Part
 from index.pattern_codes import pattern_of
@@ -73,7 +73,7 @@ class Clips:
         Raises:
             ValueError: one has none.
         """
-        fine = pc.fill_null(pc.is_finite(self.table["constant"]), False)
+        fine = pc.fill_null(finite_constants(self.table), False)
         lacking = pc.and_(pc.match_substring(self.table["pattern"], "1"), pc.invert(fine))
         count = pc.sum(lacking).as_py()
         if count:

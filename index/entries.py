@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.columns import standard_columns
+from index.columns import finite_constants, standard_columns
+from index.rounding import LARGEST_NORM
 from mee.layout import Layout
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from mee.gallery import Gallery
 
-NORM = 1.001  # unit norms, with float16 and rounding; what the proofs of index/scanners allow for
+NORM = LARGEST_NORM  # unit norms, with float16 and rounding; what the proofs of index/scanners allow for
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,8 @@ def _check_clips(table: pa.Table) -> None:
         counts = pc.value_counts(ids)
         several = counts.filter(pc.greater(counts.field("counts"), 1))
         raise ValueError(f"clip '{several[0]['values']}' is given twice")
-    finite = {name: pc.is_finite(table[name]) for name in ("start_s", "end_s", "constant")}
+    finite = {name: pc.is_finite(table[name]) for name in ("start_s", "end_s")}
+    finite["constant"] = finite_constants(table)
     good = {"video": pc.not_equal(table["video"], ""), **finite}
     for name, fine in good.items():
         fine = pc.fill_null(fine, name == "constant")

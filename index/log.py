@@ -60,6 +60,7 @@ class Log:
         self.size, self.records = size, records
         self._ragged = False  # whether something may stand behind the last whole record
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self.closed = False
         os.ftruncate(self._file, size)
         os.fsync(self._file)
 
@@ -95,8 +96,10 @@ class Log:
         self.size, self.records = end, self.records + 1
 
     def close(self) -> None:
-        """Let the file go."""
-        os.close(self._file)
+        """Let the file go; once is enough."""
+        if not self.closed:
+            self.closed = True
+            os.close(self._file)
 
 
 def framed(payload: bytes) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 LARGEST_NORM = 1.001  # of a clip's expert; what is put into an index is held to it
 UNIT = 2.0**-24  # of float32
 ULP = 2.0**-22  # more than a score's own rounding to float32, and than that of a threshold made of it
-BFLOAT16 = 2.0**-9  # largest relative error of a number rounded to bfloat16
+BFLOAT16 = 2.0**-8  # largest relative error of a number rounded to bfloat16, which has 8 bits
 
 
 def gamma(terms: int) -> float:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from index.clip_table import ClipTable
 from index.columns import STANDARD
 from index.durable import digest_of
 from index.manifest import SEGMENTS, Part, damaged
+from index.mapped import Value, mapped_array
 from index.pattern_codes import pattern_of
 from index.scanners.kinds import open_scanner
 from index.scanners.scanner import Kind
@@ -24,7 +24,6 @@ from index.unit import Unit
 from mee.layout import Layout
 
 FACTS, TABLE = "segment.json", "clips.arrow"
-Value = TypeVar("Value", np.float32, np.int64)
 
 
 @dataclass(frozen=True)
@@ -162,13 +161,6 @@ def _mapped_table(path: Path, count: int) -> pa.Table:
 
 def _mapped(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
     try:
-        try:
-            array = np.load(path, mmap_mode="c")
-        except OSError:  # more than the system promises to keep, although nobody is going to change it
-            array = np.load(path, mmap_mode="r")
-        if (array.shape, array.dtype) != (shape, np.dtype(dtype)) or not array.flags.c_contiguous:
-            raise ValueError(f"it holds {array.shape} {array.dtype} and not {shape} {np.dtype(dtype)}")
+        return mapped_array(path, shape, dtype)
     except (OSError, ValueError, EOFError) as error:
         raise damaged(path, str(error)) from error
-    mapped: NDArray[Value] = array.view(np.ndarray)  # a memmap is slow to slice
-    return mapped

@@ -180,5 +180,7 @@ class StoredIndex:
         clear(self.directory, self.manifest.files | (self._hidden or set()))
 
     def _check_sure(self) -> None:
+        if self.log.closed:  # its file's number may be another file's by now, and the lock another's
+            raise ValueError("the writer is closed; open the index again")
         if self._unsure:
             raise InputError(f"'{self.directory}' could not be written to; open the index again")

@@ -42,11 +42,6 @@ class Tail:
         """How many rows, those included that no longer count."""
         return len(self._live)
 
-    @property
-    def vector_bytes(self) -> int:
-        """How much its vectors take."""
-        return sum(vectors.rows.nbytes for vectors, _ in self._units.values())
-
     def put(self, entries: Entries) -> None:
         """Add checked clips, or replace those of the same names."""
         first = len(self)

@@ -112,7 +112,7 @@ class VideoIndex:
         return self.snapshot.without_stream()
 
     def refresh(self) -> bool:
-        """Take in what was written since; whether there was anything."""
+        """Take in what was written since; whether there was anything. Not while another thread searches."""
         now = refreshed(self.snapshot)
         changed = now is not self.snapshot
         if changed:

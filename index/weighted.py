@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Doubles, Queries
+from index.rounding import gamma
 from index.scanners.scanner import Floats, Rows
 from index.unit import Unit
 from mee.layout import Layout
 from mee.scoring import Pattern
 
 FEW = 16  # queries whose exact vectors are kept; of more they are made as they are needed
-LONGEST = 1.001  # norm of a text's expert, at most
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class Vectors:
         """W."""
         return int(self.places[-1].here.stop) + (self.shift is not None)
 
-    @cached_property
-    def norm(self) -> Doubles:
-        """(Q,) at least the sum over the experts of ||q_m||."""
-        return np.asarray(np.abs(self.factors).sum((1, 2)) * LONGEST)
+    def added_norms(self, vectors: Floats) -> Doubles:
+        """(Q,) at least the sum over the experts of the norms of their parts of (Q, W) vectors."""
+        parts = (vectors[:, place.here] for place in self.places)
+        norms = sum(np.sqrt(np.einsum("qd,qd->q", part, part).astype(np.float64)) for part in parts)
+        return np.asarray(norms * (1 + gamma(self.width)))
 
     @cached_property
     def rounded(self) -> Floats:

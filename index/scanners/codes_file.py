@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from index.mapped import mapped_bytes
 from index.scanners.scanner import Floats, Kind, Shape
 
 FORMAT: Final = 1
@@ -115,7 +116,7 @@ class CodesFile:
                 f"'{path}' does not belong to the vectors: its {name} is {facts[name]}, theirs is {wanted[name]}"
             )
         try:
-            mapped = np.memmap(path, np.uint8, "r")
+            mapped = mapped_bytes(path)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             raise ValueError(f"'{path}' is missing or empty, and cannot be opened") from error
         if len(mapped) != facts["bytes"]:

@@ -35,5 +35,11 @@ def longest_parts(vectors: Floats, shape: Shape) -> Doubles:
     """(parts,) no row of (N, W) vectors has a longer part; summed in float32, and rounded up for that."""
     starts = part_starts(shape)
     ends = (*starts[1:], shape.width)
-    squares = [np.einsum("nd,nd->n", vectors[:, a:b], vectors[:, a:b]).max() for a, b in zip(starts, ends)]
-    return np.sqrt(np.array(squares, dtype=np.float64)) * (1 + gamma(shape.width)) + TINY
+    longest = [_longest(vectors[:, a:b]) for a, b in zip(starts, ends)]
+    return np.array(longest) * (1 + gamma(shape.width)) + TINY
+
+
+def _longest(part: Floats) -> float:
+    if part.shape[1] == 1:  # a constant may be too large to be squared
+        return float(np.abs(part).max())
+    return float(np.sqrt(np.float64(np.einsum("nd,nd->n", part, part).max())))

@@ -4,7 +4,7 @@
 
 A unit holds N vectors of one availability pattern, (N, W) float32: the packed experts of the pattern side by side,
 each of norm at most 1, and one more component where clips carry a constant. A query is the vector whose inner
-product with a row is the score. What a scan finds is re-ranked exactly elsewhere (index/exact.py).
+product with a row is the score. What a scan finds is re-ranked exactly elsewhere (index/pairs.py).
 """
 
 from __future__ import annotations

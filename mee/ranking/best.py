@@ -1,8 +1,11 @@
 """The best k candidates of each query, from blocks of estimated scores: every one that may be among them.
 
-    |estimate - score| <= margin   =>   a candidate of the best k is estimated at least e_k - 2 margin
+    estimate = f (1 + d),  |f - score| <= margin,  |d| <= rounding
+    =>  a candidate of the best k is estimated at least  t - rounding |t|,
+        t = e_k - rounding / (1 - rounding) |e_k| - 2 margin
 
-e_k: the k-th best estimate. What passes is decided by exact scores, which is up to the caller.
+e_k: the k-th best estimate; without rounding this is e_k - 2 margin. What passes is decided by exact scores, which
+is up to the caller.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ SORT_ABOVE = 4  # times k: candidates a query, in the mean, at which those that 
 class Best:
     """Collects candidates of Q queries, block by block."""
 
-    def __init__(self, queries: int, k: int, margin: Tensor) -> None:
+    def __init__(self, queries: int, k: int, margin: Tensor, rounding: float = 0.0) -> None:
         """Nothing is seen yet.
 
         Args:
@@ -29,8 +32,9 @@ class Best:
             k: at least 1.
             margin: (Q,) how far an estimate can be from the score; float64 where blocks are, else float32. Its
                 device is where blocks are.
+            rounding: how far an estimate can be rounded besides, in terms of itself.
         """
-        self.k, self.margin = k, margin
+        self.k, self.margin, self.rounding = k, margin, rounding
         self.least = torch.full((queries,), -torch.inf, dtype=margin.dtype, device=margin.device)
         self._query = torch.empty(0, dtype=torch.int64, device=margin.device)
         self._candidate = self._query.clone()
@@ -42,7 +46,7 @@ class Best:
         """Look at (Q, c) estimates, of the candidates from number `first` on; -inf: cannot be found."""
         if self.k <= block.shape[1] and not self._waiting and not len(self._query):
             start = _kth(block, self.k).to(self.least)
-            self.least = torch.maximum(self.least, start - 2 * self.margin)
+            self.least = torch.maximum(self.least, self._reach(start, self.margin))
         query, candidate = above(block, self.least)
         if len(query):
             self._new.append((query, candidate + first, block[query, candidate].to(self.least)))
@@ -65,10 +69,17 @@ class Best:
         count = torch.bincount(query, minlength=len(self.least))
         full = (count >= self.k).nonzero().squeeze(1)
         kth = (count.cumsum(0) - count)[full] + self.k - 1
-        self.least[full] = torch.maximum(self.least[full], estimate[kth] - 2 * self.margin[full])
+        self.least[full] = torch.maximum(self.least[full], self._reach(estimate[kth], self.margin[full]))
         kept = (estimate >= self.least[query]) & (estimate > -torch.inf)
         self._query, self._candidate, self._estimate = query[kept], candidate[kept], estimate[kept]
         self._new, self._waiting = [], 0
+
+    def _reach(self, kth: Tensor, margin: Tensor) -> Tensor:
+        """The least estimate of what may be among the best, by their k-th best estimates."""
+        if not self.rounding:  # 0 times infinity is no number
+            return kth - 2 * margin
+        reach = kth - (self.rounding / (1 - self.rounding) * kth.abs() + 2 * margin)
+        return reach - self.rounding * reach.abs()
 
 
 def above(block: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:

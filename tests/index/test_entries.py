@@ -80,6 +80,7 @@ def test_metadata_keeps_its_kind():
         (clips(end_s=[0, math.inf, 2, 3]), "clip 'b' has no finite end_s"),
         (clips(start_s=["0", "x", "2", "3"]), "column 'start_s' holds .* that are not numbers"),
         (clips(constant=[math.inf, 1, 2, 3]), "clip 'a' has no finite constant"),
+        (clips(constant=[0, 1e39, 2, 3]), "clip 'b' has no finite constant"),  # as float32
         (clips(active=["yes", "no", "no", "no"]), "column 'active' holds .* that are not true or false"),
         (clips(pattern=["1"] * 4), "column 'pattern' of the table of clips is made by the index; give yours"),
         (clips(vector=["1"] * 4), "column 'vector' of the table of clips is made by the index"),

@@ -1,4 +1,4 @@
-"""A writer that is killed, or meets a full disk: the index opens, and holds every clip that was acknowledged."""
+"""A writer that is killed, closed, or meets a full disk: the index opens, and holds every acknowledged clip."""
 
 import errno
 import os
@@ -179,3 +179,23 @@ def test_whatever_is_named_is_synced_first(place, monkeypatch):
 def test_modules_are_the_ones_that_are_patched():
     assert log.os is durable.os is os
     assert segment_file.digest_of is durable.digest_of
+
+
+def test_a_writer_that_is_closed_writes_no_more(place, tmp_path):
+    writer = IndexWriter.open(place)
+    writer.put(made_entries(["a"]))
+    writer.close()
+    before = contents(read_snapshot(place))
+    with IndexWriter.open(place), (tmp_path / "other").open("w+b"):  # these may have its files' numbers
+        for change in (
+            lambda: writer.put(made_entries(["b"])),
+            lambda: writer.remove(["a"]),
+            writer.flush,
+            writer.compact,
+            lambda: writer.set_origin(ORIGIN),
+            lambda: writer.set_recall(None, None),
+        ):
+            with pytest.raises(ValueError, match="the writer is closed; open the index again"):
+                change()
+    assert contents(read_snapshot(place)) == before
+    assert not (tmp_path / "other").read_bytes()

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -67,7 +67,7 @@ def one_of_each_kind(place):
 def refused(place):
     """The one sentence."""
     with pytest.raises(InputError) as caught:
-        assert (read_snapshot(place), read_queries(place)) is None  # one of them raises
+        _ = read_snapshot(place), read_queries(place)  # one of them raises
     return str(caught.value)
 
 
@@ -133,6 +133,7 @@ def test_any_flipped_bit_is_found(whole, tmp_path_factory, seed):
 
 @hypothesis_settings(max_examples=12)
 @given(seed=st.integers(0, 2**31))
+@example(seed=470)  # cuts the log
 def test_any_cut_of_any_file_is_found(whole, tmp_path_factory, seed):
     rng = random.Random(seed)
     place = tmp_path_factory.mktemp("cut") / "ix"

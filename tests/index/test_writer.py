@@ -158,8 +158,9 @@ def test_constants_come_and_go(place):
         writer.put(entries)
         writer.set_recall({"reached": 1.0}, None)
         given = {clip_id: (number / 7, number % 2 == 0) for number, clip_id in enumerate(ids)}
-        with pytest.raises(ValueError, match="1 clips have no finite constant, 'c00' among them"):
-            writer.compact(constants={**given, "c00": (np.nan, True)}, facts=FACTS)
+        for constant in (np.nan, 1e39):
+            with pytest.raises(ValueError, match="1 clips have no finite constant, 'c00' among them"):
+                writer.compact(constants={**given, "c00": (constant, True)}, facts=FACTS)
         writer.compact(constants=given, facts=FACTS)
         assert writer.snapshot.constants == FACTS
         assert writer.snapshot.recall is None

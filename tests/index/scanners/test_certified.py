@@ -1,5 +1,6 @@
 """Certified: how tight its bound is, that constants do not spoil it, and what it does if bytes are not exact."""
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from index.scanners import certified
-from index.scanners.certified import Certified, bytes_multiply_exactly
+from index.scanners.certified import ALIGNED, Certified, bytes_multiply_exactly
 from index.scanners.flat import Flat
 from index.scanners.scanner import Shape
 from tests.index.scanners.units import exact_scores, query_rows, unit_rows, units
@@ -42,6 +43,21 @@ def test_constants_do_not_spoil_the_bound(width):
     plain = Certified.build(np.ascontiguousarray(vectors[:, :-1]), without)
     bound = Certified.build(vectors, with_constant).bound(queries)
     assert (bound < 1.1 * plain.bound(np.ascontiguousarray(queries[:, :-1])) + 0.001 * width).all()
+
+
+def test_constants_that_float32_cannot_square_leave_the_bound_a_number():
+    """Not a number, it would let nothing be found but what a first scan happens to score."""
+    shape = Shape((16, 16), constant=True)
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 200, shape), query_rows(generator, 8, shape)
+    vectors[:, -1] = 1e30 * generator.standard_normal(200)
+    queries[:, -1] = [0] * 4 + [-1] * 4
+    scanner = Certified.build(vectors, shape)
+    assert (scanner.bound(queries)[:4] < 0.04).all()
+    assert (scanner.bound(queries)[4:] < 1e30).all()
+    estimates, rows = scanner.scan(queries, 200)
+    exact = np.take_along_axis(exact_scores(queries, vectors), rows, axis=1)
+    assert (np.abs(estimates - exact) <= scanner.bound(queries)[:, None]).all()
 
 
 def test_a_query_without_the_constant_has_the_bound_that_it_has_without_one():
@@ -95,6 +111,21 @@ def test_memory_maps_and_arrays_make_the_same_codes(tmp_path):
 
 def test_bytes_multiply_exactly_here():
     assert bytes_multiply_exactly()
+
+
+def test_what_is_asked_of_bytes_is_asked_in_widths_that_are_scanned(monkeypatch):
+    """FAISS has another kernel for columns that are no whole blocks."""
+    widths = []
+
+    class Quantizer(faiss.IndexScalarQuantizer):
+        def __init__(self, width, *rest):
+            widths.append(width)
+            super().__init__(width, *rest)
+
+    monkeypatch.setattr(faiss, "IndexScalarQuantizer", Quantizer)
+    assert bytes_multiply_exactly.__wrapped__()
+    assert widths
+    assert all(width % ALIGNED == 0 for width in widths)
 
 
 def test_where_bytes_do_not_multiply_exactly_it_scans_the_vectors(monkeypatch):

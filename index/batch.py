@@ -12,7 +12,6 @@ what is within the margins is decided by exact scores.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from typing import Literal, final
@@ -31,6 +30,7 @@ from index.unit import Unit
 from index.weighted import Vectors, Weighted
 from mee.linear import product
 from mee.ranking.best import Best
+from mee.ranking.full_products import full_products
 from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -51,7 +51,7 @@ class Blocks:
     ) -> tuple[Rows, Floats, Rows, Rows]:
         """The best k clips of each query and what ties with them: (N,) queries, exact scores, units and rows."""
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
-        with _as_the_margins_have_it(self.device):
+        with full_products(self.device):
             query, number, row = self._candidates(units, weighted, k, bfloat16=bfloat16)
         return query, exact_scores(units, weighted, query, number, row), number, row
 
@@ -139,23 +139,6 @@ def _room(rooms: dict[str, Tensor], name: str, shape: Sequence[int], like: Tenso
     if held is None or held.numel() < prod(shape):
         held = rooms[name] = torch.empty(prod(shape), dtype=like.dtype, device=like.device)
     return held[: prod(shape)].view(*shape)
-
-
-@contextmanager
-def _as_the_margins_have_it(device: torch.device) -> Iterator[None]:
-    """Products in the precision that they are asked for, whatever else the program lets torch do."""
-    matmul = torch.backends.cuda.matmul
-    precision, reduced = torch.get_float32_matmul_precision(), matmul.allow_bf16_reduced_precision_reduction
-    torch.set_float32_matmul_precision("highest")
-    if device.type == "cuda":
-        matmul.allow_bf16_reduced_precision_reduction = False  # else parts of sums are rounded to bfloat16
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        if device.type == "cuda":
-            matmul.allow_bf16_reduced_precision_reduction = reduced
 
 
 def _margin(units: Sequence[Unit], weighted: Weighted, bfloat16: bool) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from mee.layout import Layout
 from mee.linear import product
 from mee.model import TextEmbedding, VideoEmbedding
+from mee.ranking.full_products import full_products
 from mee.ranking.margin import summation_margin
 from mee.ranking.scores import Scores
 from mee.schemes import MIXTURE, UNSCORABLE, scheme_weights
@@ -78,8 +79,9 @@ class MixtureScores(Scores):
         scores = torch.empty(len(text), self.candidates, device=self.device)
         scores[:, self._unscorable] = UNSCORABLE
         weights = scheme_weights(self.scheme, logits[:, None], self._patterns, self.layout).float()
-        for number, (pattern, columns, clips) in enumerate(self._groups):
-            scores[:, columns] = product(self._weighted(text, weights[:, number], pattern), clips)
+        with full_products(self.device):
+            for number, (pattern, columns, clips) in enumerate(self._groups):
+                scores[:, columns] = product(self._weighted(text, weights[:, number], pattern), clips)
         return scores
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:

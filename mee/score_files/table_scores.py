@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mee.errors import InputError
+from mee.ranking.full_products import full_products
 from mee.ranking.margin import summation_margin
 from mee.score_files.named_scores import NamedScores, run_or_rows
 from mee.score_files.stored_array import StoredArray
@@ -105,9 +106,8 @@ class TableScores(NamedScores):
         """(q, G) float32 products."""
         asked = np.arange(self.queries)[rows]
         text = torch.from_numpy(self._read(0, asked).astype(np.float32)).to(self.device)
-        if torch.get_float32_matmul_precision() == "highest":
+        with full_products(self.device):
             return text @ self._gallery.T
-        return (text.double() @ self._gallery.T.double()).float()  # this program rounds float32 products further
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
         """(N,) float32, as defined above."""

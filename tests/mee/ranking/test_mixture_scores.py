@@ -136,3 +136,17 @@ def test_schemes_agree_where_nothing_is_missing(case):
 
 def test_all_schemes_are_named_the_mixture_first():
     assert schemes(LAYOUT) == ("mixture", "appearance", "motion", "audio", "uniform", "ignore-missing")
+
+
+def test_blocks_do_not_trust_what_the_program_lets_torch_do(case):
+    scores = MixtureScores(*case, LAYOUT)
+    expected = scores.block(slice(0, 4))
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = scores.block(slice(0, 4))
+        assert torch.get_float32_matmul_precision() == "medium"  # left as it was
+    finally:
+        torch.set_float32_matmul_precision(before)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -34,18 +34,26 @@ class Searcher:
         self.video_index, self.model = video_index, model.eval()
 
     @classmethod
-    def load(cls, directory: Path, *, device: torch.device, model: Path | None = None) -> Searcher:
+    def load(
+        cls,
+        directory: Path,
+        *,
+        device: torch.device,
+        model: Path | None = None,
+        index_device: torch.device | None = None,
+    ) -> Searcher:
         """Open an index and its model.
 
         Args:
             directory: the index.
             device: where sentences are encoded.
             model: the model's directory, if it is no longer where it was when the index was made.
+            index_device: where clips are scored; a GPU takes a copy of the vectors first. Default: the CPU.
 
         Raises:
             InputError: the index or its model is not there, or they do not belong together.
         """
-        video_index = VideoIndex.open(directory)
+        video_index = VideoIndex.open(directory, device=index_device)
         origin = video_index.origin
         place = model or Path(origin.model)
         if not place.is_dir():

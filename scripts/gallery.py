@@ -38,6 +38,7 @@ from scripts.console import (
 )
 
 Index = Annotated[Positional[Path], arg(metavar="INDEX", help="made by mee index")]
+Where = Annotated[str | None, arg(metavar="FILTER", constructor=str)]  # tyro reads the word None as nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class ListArgs:
 
     index: Index
     clips: bool = False  # one line a clip
-    where: str | None = None  # the clips for which this holds: 'duration < 30 and split == "test"'
+    where: Where = None  # the clips for which this holds: 'duration < 30 and split == "test"'
     without_stream: bool = False  # the clips that have no stream, so that nothing finds them
     json: bool = False  # one JSON object a line
 
@@ -81,12 +82,12 @@ class RemoveArgs:
 
     index: Index
     clips: tuple[str, ...] = ()  # ids of clips
-    where: str | None = None  # the clips for which this holds
+    where: Where = None  # the clips for which this holds
     dry_run: bool = False  # only say how many there are
 
     def __post_init__(self) -> None:
         if bool(self.clips) == (self.where is not None):
-            raise ValueError("say which clips to remove: with --clips ID [ID ...], or with --where EXPR")
+            raise ValueError("say which clips to remove: with --clips ID [ID ...], or with --where FILTER")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from index.bank import Given, nnn_constants, qb_norm_constants
@@ -51,6 +52,8 @@ def normalise(
         given: Given = nnn_constants(video_index, captions, config.neighbours, config.alpha)
     else:
         given = qb_norm_constants(video_index, captions, config.beta)
+    if not np.isfinite(np.array([constant for constant, _ in given.values()], np.float32)).all():
+        raise InputError("the constants are larger than numbers can be; take a smaller --alpha")
     facts = config.facts(f"{len(sentences):,} captions of {bank.name}", len(sentences))
     _write(directory, given, facts.model_dump(mode="json"))
     return facts

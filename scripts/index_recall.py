@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mee.model import MEE
 
 ENOUGH = 1000  # queries: recall@10 is then known to a third of a percent
+FEW = 20  # fewer say too little
 TABLES = (".csv", ".parquet", ".jsonl", ".ndjson")
 DEFAULT = 0.99  # recall of graph and fastscan where none was asked for
 GROWN = 0.1  # by so much, and what was measured is measured again
@@ -100,6 +101,8 @@ def tune(directory: Path, given: tuple[Queries, str] | None = None) -> Measured 
         return None
     target = video_index.snapshot.settings.recall or DEFAULT
     queries, source = given or own_clips(video_index)
+    if given is not None and len(queries) < FEW:
+        say(f"warning: {source} are few to measure recall by; give --queries some hundreds")
     measured = video_index.tune(queries, target, source)
     with IndexWriter.open(directory) as writer:
         writer.set_recall(measured.to_dict(), None if given is None else queries)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mee.errors import InputError
-from scripts.console import DONE, errors_as_sentences, parse, pick_device, say
+from scripts.console import DONE, errors_as_sentences, parse, pick_device, say, visible
 from scripts.hit_tables import print_hits, print_videos
 from scripts.search_args import SearchArgs
 
@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from index.search import Searcher
 
-    searcher = Searcher.load(args.index, device=pick_device(args.device), model=args.model)
+    device = pick_device(args.device)
+    scored_on = device if args.device == "cuda" else None  # not by default: all vectors are copied there first
+    searcher = Searcher.load(args.index, device=device, model=args.model, index_device=scored_on)
     searcher.check(request)
     for number, requests in enumerate(_batches(args) if args.reads_lines else [[request]]):
         if number:
@@ -92,7 +94,7 @@ def _print(request: Request, answer: Answer, modalities: Sequence[str], *, as_js
     else:
         print_hits(_title(request), hits, modalities)
     if not answer:
-        say("no clip that may be found is compared with this; see --where, --video, --only")
+        say("nothing is found: no clip is allowed by --where and --video and has what is listened to")
 
 
 def _title(request: Request) -> str:
@@ -104,7 +106,7 @@ def _title(request: Request) -> str:
     for weight, term in terms:
         sign = "-" if weight < 0 else "+" if parts else ""
         parts.append(" ".join(filter(None, [sign, "" if abs(weight) == 1 else f"{abs(weight):g} *", term])))
-    return " ".join(parts)
+    return visible(" ".join(parts))
 
 
 if __name__ == "__main__":

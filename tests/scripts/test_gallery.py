@@ -168,7 +168,16 @@ def test_a_damaged_index(fails, told, form):
 @pytest.mark.parametrize("command", ["list", "remove"])
 @pytest.mark.parametrize(
     "where",
-    ["", "split ==", "sp1it == 'x'", "split < 3", "__import__('os')", "(" * 500, "split == 'x' if 1 else 2"],
+    [
+        "",
+        "None",
+        "split ==",
+        "sp1it == 'x'",
+        "split < 3",
+        "__import__('os')",
+        "(" * 500,
+        "split == 'x' if 1 else 2",
+    ],
 )
 def test_filters_that_are_none(fails, told, command, where):
     fails(main, command, told.index, "--where", where)

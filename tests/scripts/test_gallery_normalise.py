@@ -69,6 +69,11 @@ def test_a_bank_or_an_index_that_is_not_there(own, fails, tmp_path, bank):
     assert "no index at" in fails(main, "normalise", tmp_path / "nowhere", "--bank", bank)
 
 
+def test_constants_that_are_no_numbers(own, fails, bank):
+    assert "take a smaller --alpha" in fails(main, "normalise", own.index, "--bank", bank, "--alpha", "1e300")
+    assert read_snapshot(own.index).constants is None
+
+
 def test_settings_that_mean_nothing(own, bank, capsys):
     for setting in (["--beta", "0"], ["--neighbours", "0"], ["--alpha", "-1"]):
         with pytest.raises(SystemExit) as stopped:

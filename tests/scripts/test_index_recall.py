@@ -85,6 +85,8 @@ def test_tuning_is_recorded_with_its_queries(place, monkeypatch, capsys):
         writer.put(entries(60, first=1000))
     assert is_outdated(VideoIndex.open(place))
     assert capsys.readouterr().err == ""
+    tune(place, (queries.part(slice(0, 3)), "3 sentences of q.txt"))
+    assert capsys.readouterr().err.startswith("warning: 3 sentences of q.txt are few to measure recall by")
 
 
 def test_a_target_out_of_reach_is_said(place, monkeypatch, capsys):

@@ -52,6 +52,15 @@ def test_like_a_clip(hits, search):
     assert set(by_clip(heard)) == {"clip3.mp4", "clip5.mp4", "clip7.mp4"}
 
 
+def test_the_word_none_is_a_sentence_and_a_filter(hits, fails, world):
+    assert hits("None", "--top", 1)[0]["query"] == "None"
+    assert "the filter 'None'" in fails(main, world.index, "up", "--where", "None")
+
+
+def test_a_sentence_does_nothing_to_a_terminal(search):
+    assert search("up\x1b[31m\non")[0].splitlines()[0] == r'"up\x1b[31m\non"'
+
+
 def test_only_and_weights(hits):
     found = hits("up", "--only", "audio", "--top", 99)
     assert set(by_clip(found)) == {f"clip{number}.mp4" for number in (1, 3, 5, 7)}
@@ -69,7 +78,7 @@ def test_where_and_video(hits, search):
     assert set(by_clip(hits("up", "--video", "clip2.mp4"))) == {"clip2.mp4"}
     out, err = search("up", "--where", "duration > 1000")
     assert out.splitlines()[0] == '"up"'
-    assert err.startswith("no clip that may be found")
+    assert err.startswith("nothing is found: no clip is allowed by --where and --video")
     assert hits("up", "--where", "duration > 1000") == []
 
 
@@ -121,7 +130,11 @@ def test_exact_and_plain_change_nothing_where_there_is_nothing_to_change(hits):
         (["up", "--also=-1*on"], "--also '-1*on' must count more than 0; what should count against"),
         (["up", "--less", "0.5*"], "--less '0.5*' has no sentence; write it like --less '0.5*at night'"),
         (["up", "--less", " "], "has no sentence"),
-        (["up", "--also", "1e999*on"], "must count more than 0"),
+        (["up", "--also", "1e999*on"], "--also '1e999*on' counts more than a number can say"),
+        (["up", "--also", "1e308*on", "--less", "1e308*off"], "--also and --less count more than can be added up"),
+        (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
+        (["up", "--video", "None"], "there is no video 'None' in the index"),
+        (["--like", "None"], "there is no clip 'None' in the index"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_sentence(world, fails, monkeypatch, arguments, message):

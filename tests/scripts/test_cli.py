@@ -1,6 +1,8 @@
 """`mee`: every command explains itself, at once."""
 
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +79,12 @@ def test_the_exit_code_reaches_the_shell(mee, tmp_path):
     assert mee("nonsense").returncode == 2
     assert mee("precompute", tmp_path / "nowhere", tmp_path / "store").returncode == 1
     assert mee("search", "--top", "3").returncode == 2
+
+
+def test_folders_named_like_packages_hide_nothing(tmp_path):
+    """`mee index store/ model/ index/` makes such a folder, and Python is started beside it."""
+    for name in ("index", "mee", "features"):
+        (tmp_path / name).mkdir()
+    code = "from index import Searcher; from mee.layout import Layout; print(Searcher.__name__, Layout.__name__)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "Searcher Layout\n", ran.stderr

@@ -47,14 +47,23 @@ class How:
 class Answerer:
     """Ranks the clips of units on a device."""
 
-    def __init__(self, layout: Layout, device: torch.device) -> None:
-        self.layout, self.device = layout, device
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.blocks = Blocks(device)
 
-    def rank(self, units: Sequence[Unit], queries: Queries, shift: NDArray[np.bool_], k: int, how: How) -> Ranked:
+    def rank(
+        self,
+        layout: Layout,
+        units: Sequence[Unit],
+        queries: Queries,
+        shift: NDArray[np.bool_],
+        k: int,
+        how: How,
+    ) -> Ranked:
         """The best k clips of each query.
 
         Args:
+            layout: of the units' packed vectors.
             units: in each of which something can be found.
             queries: Q.
             shift: (Q,) whether clips' constants are taken off.
@@ -68,11 +77,11 @@ class Answerer:
             return Ranked.none(len(queries))
         k = min(k, sum(unit.count for unit in units))
         parts = [slice(start, start + TOGETHER) for start in range(0, len(queries), TOGETHER)]
-        return Ranked.joined([self._part(units, queries.part(part), shift[part], k, how) for part in parts])
+        weighed = (Weighted(queries.part(part), shift[part], layout, units) for part in parts)
+        return Ranked.joined([self._part(units, weighted, k, how) for weighted in weighed])
 
-    def _part(self, units: Sequence[Unit], queries: Queries, shift: NDArray[np.bool_], k: int, how: How) -> Ranked:
-        count = len(queries)
-        weighted = Weighted(queries, shift, self.layout, units)
+    def _part(self, units: Sequence[Unit], weighted: Weighted, k: int, how: How) -> Ranked:
+        count = len(weighted.shift)
         proven = all(unit.scanner.kind in PROVEN for unit in units)
         if not proven and not how.exact:
             found = approximate(units, weighted, k, how.parameters)

@@ -89,11 +89,11 @@ class Blocks:
             vectors = weighted[unit.pattern]
             queries = torch.from_numpy(vectors.rounded).to(self.device)
             queries = queries.bfloat16() if bfloat16 else queries
-            dumb = torch.from_numpy(np.flatnonzero(~vectors.speaks)).to(self.device)
+            silent = torch.from_numpy(np.flatnonzero(~vectors.speaks)).to(self.device)
             for start, clips, closed in self._chunks(unit):
                 block = _product(queries, clips, rooms)
-                if len(dumb):
-                    block[dumb] = -torch.inf
+                if len(silent):
+                    block[silent] = -torch.inf
                 if closed is not None:
                     block[:, closed] = -torch.inf
                 best.update(block, int(first[n]) + start)

@@ -50,7 +50,7 @@ class VideoIndex:
         """
         self.snapshot = snapshot
         self.device = device or torch.device("cpu")
-        self.answerer = Answerer(snapshot.layout, self.device)
+        self.answerer = Answerer(self.device)
 
     @classmethod
     def open(cls, directory: Path, *, device: torch.device | None = None) -> VideoIndex:
@@ -230,7 +230,7 @@ class VideoIndex:
         shift = np.zeros(len(queries), dtype=np.bool_)
         if self.constants is not None and not plain:
             shift = self._shifted(queries, how)
-        return self.answerer.rank(units, queries, shift, k, how), shift
+        return self.answerer.rank(self.layout, units, queries, shift, k, how), shift
 
     def _shifted(self, queries: Queries, how: How) -> NDArray[np.bool_]:
         """(Q,) which queries constants are meant for: QB-Norm asks whether the best clip is an active one."""

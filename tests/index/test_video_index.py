@@ -15,6 +15,7 @@ from index.scanners.kinds import Settings
 from index.video_index import VideoIndex
 from index.writer import IndexWriter
 from mee.gallery import Gallery
+from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from tests.index.galleries import (
     LAYOUT,
@@ -254,6 +255,18 @@ def test_a_clips_own_embedding_comes_back():
         np.testing.assert_array_equal(packed, gallery.video.packed[row].nan_to_num().numpy())
     with pytest.raises(KeyError):
         video_index.embedding("nobody")
+
+
+@pytest.mark.parametrize("queries", [2, 30])
+def test_an_index_made_again_with_another_layout_is_searched_as_it_is_now(tmp_path, queries):
+    video_index = built(tmp_path / "index", "flat", random_gallery(50))
+    other = Layout(LAYOUT.names, (3, 5, 2, 7))
+    gallery, text = random_gallery(60, 4, layout=other), random_text(queries, 2, layout=other)
+    with IndexWriter.create(tmp_path / "index", other, ORIGIN, overwrite=True) as writer:
+        writer.put(entries_of(gallery, other))
+    assert video_index.refresh()
+    scores, ids = video_index.rank(text, 8)
+    assert_best(scores, ids, loop_scores(text, gallery, other), gallery.clip_ids, 8)
 
 
 @pytest.mark.gpu

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.msrvtt810_data import Clips810, GivenVectors, Streams810
-from mee.metrics import expected_ranks, retrieval_metrics
-from mee.text_config import TextConfig
+from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.text.config import TextConfig
 
 LAMBDAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.msrvtt810_data import Streams810
-from mee.evaluate import evaluate
-from mee.gallery import encode_gallery
+from mee.data.pairs import Pairs
+from mee.encode import encode_gallery
+from mee.evaluation.evaluate import evaluate
 from mee.model import MEE
-from mee.pairs import Pairs
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
 

@@ -14,7 +14,7 @@ from typing import Any, final
 import torch
 
 from benchmarks.index_timing import Side
-from mee.linear import product
+from mee.layers.linear import product
 
 CLIPS = 4096  # of one product: the queries' block and theirs stay near the processor
 LARGEST = 2**30

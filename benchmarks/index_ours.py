@@ -19,12 +19,12 @@ import pyarrow as pa
 from benchmarks.index_data import Made
 from benchmarks.index_timing import Numbers, Side
 from benchmarks.index_truth import BEST
-from index.entries import Entries
-from index.origin import Origin
 from index.queries import Queries
 from index.scanners.kinds import Settings
+from index.storage.entries import Entries
+from index.storage.manifest import Origin
+from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
-from index.writer import IndexWriter
 
 EXACT = ("flat", "certified")
 PLAIN = Settings(kind="flat")  # until all clips are there: no codes are made twice

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.index_data import Part, Sentences
 from benchmarks.index_timing import Numbers
+from mee.layers.linear import product
 from mee.layout import Layout
-from mee.linear import product
 
 BEST = 10
 CANDIDATES = 32

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.random_clips import WORD_DIM
 from benchmarks.reference_feeding import SIZES
-from mee.linear import Linear
+from mee.layers.linear import Linear
 
 TEXT = 32 * WORD_DIM
 Library = Literal["torch", "onednn", "bf16"]

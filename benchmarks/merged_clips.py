@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.merged_models import random_model
-from features.clip import Clip, FrameNeed, Frames
-from features.cutting import Cutting
-from features.extractor import Extractor
-from features.pretrained.weights import quiet
-from features.reader import is_media, open_reader
-from features.registry import make_extractor
+from features.extractors.base import Extractor
+from features.extractors.pretrained.runner import quiet
+from features.extractors.registry import make_extractor
+from features.media.clip import Clip, FrameNeed, Frames
+from features.media.cutting import Cutting
+from features.media.reader import is_media, open_reader
 
 ROWS = 2
 

@@ -23,7 +23,7 @@ from transformers import (
     ViTModel,
 )
 
-from features.merge_schedule import MergeSchedule
+from features.extractors.token_merging.schedule import MergeSchedule
 
 LAYERS, STATES, INSIDE = 12, 768, 3072  # of all of them
 

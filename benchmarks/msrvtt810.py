@@ -33,12 +33,12 @@ from benchmarks.dropped_streams import dropped
 from benchmarks.msrvtt810_data import Clips810, load
 from benchmarks.reference810 import reference
 from mee.config import ExpertConfig, ModelConfig
-from mee.evaluate import evaluate
-from mee.gallery import encode_gallery
-from mee.pairs import Pairs
-from mee.text_config import TextConfig
-from mee.train import ENOUGH, Trainer
-from mee.train_config import TrainConfig
+from mee.data.pairs import Pairs
+from mee.encode import encode_gallery
+from mee.evaluation.evaluate import evaluate
+from mee.text.config import TextConfig
+from mee.training.config import TrainConfig
+from mee.training.trainer import ENOUGH, Trainer
 
 FIGURES = ("R@1", "R@5", "R@10", "MedR")
 HELD_OUT = 0.1  # of the training videos, for choosing the epoch of a run from a random start

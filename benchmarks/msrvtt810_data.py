@@ -19,16 +19,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mee.batch import Rows
-from mee.pairs import Pairs
-from mee.text_config import TextConfig
-from mee.text_encoder import Attention, TextEncoder
-from mee.text_encoders import ENCODERS
+from mee.data.pairs import Pairs
+from mee.streams import Rows
+from mee.text.base import Attention, TextEncoder
+from mee.text.config import TextConfig
+from mee.text.registry import ENCODERS
 
 
 @dataclass(frozen=True)
 class Streams810:
-    """Fits `mee.data.FeatureSource`."""
+    """Fits `mee.data.source.FeatureSource`."""
 
     name: str
     streams: Mapping[str, Sequence[Rows | None]]

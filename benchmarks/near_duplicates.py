@@ -29,10 +29,9 @@ from typing import Any
 import numpy as np
 
 from features.errors import InputError
-from features.frame_hashes import HashedVideo, hash_videos
-from features.media_library import find_media
-from features.picture_hash import BITS
-from mee.near_duplicates.near_frames import SHARE, THRESHOLD, FrameHashes, distances, near_frames
+from features.hashing import BITS, HashedVideo, hash_videos
+from features.media.library import find_media
+from mee.near_duplicates.frames import SHARE, THRESHOLD, FrameHashes, distances, near_frames
 
 THRESHOLDS = (16, 20, 24, 28, 32, 36, 40, 44, 48)
 EVEN = "trunc(iw*{0}/2)*2:trunc(ih*{0}/2)*2"

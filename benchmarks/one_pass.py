@@ -109,12 +109,12 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 def _timed(streams: Sequence[str], files: Sequence[Path]) -> dict[str, float]:
     """What one pass over all files costs for these streams."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    from features.clip import Need
-    from features.cutting import Cutting
-    from features.extractor import Extractor
-    from features.one_thread import use_one_thread
-    from features.reader import open_reader
-    from features.registry import make_extractor
+    from features.extractors.base import Extractor
+    from features.extractors.registry import make_extractor
+    from features.job.process import use_one_thread
+    from features.media.clip import Need
+    from features.media.cutting import Cutting
+    from features.media.reader import open_reader
 
     use_one_thread()
     extractors: list[Extractor] = [make_extractor(stream) for stream in streams]
@@ -144,9 +144,9 @@ def _timed(streams: Sequence[str], files: Sequence[Path]) -> dict[str, float]:
 
 def _counting() -> dict[str, float]:
     """Count and time, from now on, what readers do."""
-    from features import pyav_reader
-    from features.media_file import Decoder
-    from features.sound_track import SoundTrack
+    from features.media import pyav_reader
+    from features.media.container import Decoder
+    from features.media.sound import SoundTrack
 
     spent = dict.fromkeys(("opened", "decoded", *PARTS), 0.0)
     frames, upright, sound, begin = Decoder.frames, pyav_reader.upright, SoundTrack.read, SoundTrack.__init__

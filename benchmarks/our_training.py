@@ -13,8 +13,8 @@ import torch
 from benchmarks.random_clips import RandomClips
 from mee.config import ModelConfig
 from mee.presets import PRESETS
-from mee.train import Trainer
-from mee.training_data import Batch
+from mee.training.data import Batch
+from mee.training.trainer import Trainer
 
 PAPER = PRESETS["paper"]
 Precision = Literal["no", "bf16"]

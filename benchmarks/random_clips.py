@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mee.batch import Rows
-from mee.pairs import Pairs
+from mee.data.pairs import Pairs
+from mee.streams import Rows
 
 SHAPES = {"appearance": (1, 2048), "motion": (1, 1024), "audio": (30, 128), "face": (1, 128)}
 MISSING = {"audio": 0.1, "face": 0.3}  # share of the clips
@@ -27,7 +27,7 @@ WORD_DIM, MAX_WORDS, MEAN_WORDS, VOCABULARY, CAPTIONS = 300, 30, 9.3, 10_000, 20
 
 @dataclass(frozen=True)
 class RandomClips:
-    """Fits `mee.data.FeatureSource`."""
+    """Fits `mee.data.source.FeatureSource`."""
 
     streams: Mapping[str, Mapping[str, Rows]]  # modality -> clip -> (T, D) float32
     captions: Mapping[str, Sequence[str]]  # clip -> its captions

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.mixture_scores import MixtureScores
+from mee.ranking.mixture import MixtureScores
 from mee.ranking.positives import Positives
 from mee.ranking.rank import rank
 

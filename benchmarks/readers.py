@@ -103,8 +103,8 @@ def _spread(ratios: list[float]) -> dict[str, float]:
 def _timed(side: str, fps: float | None, files: Sequence[Path]) -> tuple[float, int]:
     """Processor seconds, those of child processes too, and how many frames came."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    from features.one_thread import use_one_thread
-    from features.probe import probe
+    from features.job.process import use_one_thread
+    from features.media.probe import probe
 
     reads: dict[str, Callable[[Path, float, tuple[int, int]], int]] = {
         "pyav": _ours("pyav"),
@@ -113,11 +113,11 @@ def _timed(side: str, fps: float | None, files: Sequence[Path]) -> tuple[float, 
         "ffmpeg": _ffmpeg,
     }
     if side in ("decord", "guarded"):
-        from features.decord_reader import import_decord
+        from features.media.decord_reader import import_decord
 
         import_decord()
     use_one_thread()
-    from features.pyav_reader import shape_of
+    from features.media.pyav_reader import shape_of
 
     plans = []
     for file in files:
@@ -136,9 +136,9 @@ def _processor_seconds() -> float:
 
 
 def _ours(name: str) -> Callable[[Path, float, tuple[int, int]], int]:
-    from features.clip import FrameNeed
-    from features.cutting import Cutting
-    from features.reader import open_reader
+    from features.media.clip import FrameNeed
+    from features.media.cutting import Cutting
+    from features.media.reader import open_reader
 
     def read(file: Path, fps: float, shape: tuple[int, int]) -> int:
         need = FrameNeed(fps=fps, size=SIZE)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from benchmarks.msrvtt810_data import Clips810, GivenVectors
 from benchmarks.reference_network import ReferenceLoss, ReferenceMixture
-from mee.metrics import expected_ranks, retrieval_metrics
-from mee.pooling import Pool
-from mee.ragged import Ragged
-from mee.text_config import TextConfig
+from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.layers.pooling import Pool
+from mee.streams import Ragged
+from mee.text.config import TextConfig
 
 NAMES = {"visual": "appearance", "motion": "motion", "face": "face"}
 POOLING = "mean"  # better on inner splits than the maximum that the authors take for appearance and motion

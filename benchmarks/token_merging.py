@@ -28,8 +28,8 @@ from typing import Any
 import torch
 
 from benchmarks.merged_models import BASES, Base, random_model
-from features.merge_schedule import MergeSchedule
-from features.merged_transformers import merge_tokens
+from features.extractors.token_merging.apply import merge_tokens
+from features.extractors.token_merging.schedule import MergeSchedule
 
 PLAIN = "none"
 

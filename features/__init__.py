@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Clip": "features.clip",
-    "Extractor": "features.extractor",
-    "FeatureStore": "features.store",
+    "Clip": "features.media.clip",
+    "Extractor": "features.extractors.base",
+    "FeatureStore": "features.store.feature_store",
 }
 __all__ = ["Clip", "Extractor", "FeatureStore"]
 

@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Entries": "index.entries",
-    "Filter": "index.filters",
+    "Entries": "index.storage.entries",
+    "Filter": "index.request.filters",
     "Hit": "index.hit",
-    "IndexWriter": "index.writer",
+    "IndexWriter": "index.storage.writer",
     "Queries": "index.queries",
-    "Request": "index.request",
-    "Searcher": "index.search",
-    "VideoHits": "index.grouping",
+    "Request": "index.request.request",
+    "Searcher": "index.searcher",
+    "VideoHits": "index.request.grouping",
     "VideoIndex": "index.video_index",
 }
 __all__ = [

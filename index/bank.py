@@ -3,7 +3,7 @@
     QB-Norm   c_j = logsumexp over b of beta S(b, j) / beta, active: clips that are the best of some b
     NNN       c_j = alpha * mean of the k largest S(b, j) over the bank
 
-As in mee.ranking.normalised, which has the sources; here clips are taken from the index's units, chunk by chunk,
+As in mee.ranking.normalise, which has the sources; here clips are taken from the index's units, chunk by chunk,
 so that memory does not grow with their number.
 """
 
@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from index.exact.pattern_queries import Weighted
 from index.queries import Queries
-from index.unit import Unit
+from index.scanners.unit import Unit
 from index.video_index import VideoIndex
-from index.weighted import Weighted
-from mee.linear import product
+from mee.layers.linear import product
 
 BLOCK = 2**24  # scores that are held at a time
 OfClips = Callable[[Tensor], Tensor]  # (B, c) scores of the bank -> (c,) constants

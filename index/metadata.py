@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from mee.data import FeatureSource
+    from mee.data.source import FeatureSource
 
 KEYS = ("clip_id", "video_id", "video")  # the first that is there
 OWN = (
@@ -61,7 +61,7 @@ class Metadata:
         Raises:
             InputError: none of it is about these clips, or two rows are about the same.
         """
-        from mee.pairs import find_videos
+        from mee.data.pairs import find_videos
 
         try:
             found, unknown = find_videos(self.ids, source, partial=True)

@@ -1,11 +1,11 @@
 """VideoIndex: a gallery that can be searched, exactly under missing streams.
 
-Clips lie in units: one for each availability pattern of each segment (index/manifest.py says what lies on disk).
-Within a unit the score of mee.scoring is the inner product with one weighted query vector, so that units are
-scanned one by one, by kinds of index that suit their size (index/scanners/), and what they find is ranked by exact
-scores, ties by clip id. Few queries go through the units' scanners; many go through blocked matrix products
-(index/batch.py), which give the same answers. Kinds that prove nothing are asked for more than k and re-ranked;
-`exact=True` goes past them.
+Clips lie in units: one for each availability pattern of each segment (index/storage/manifest.py says what lies on
+disk). Within a unit the score of mee.scoring is the inner product with one weighted query vector, so that units
+are scanned one by one, by kinds of index that suit their size (index/scanners/), and what they find is ranked by
+exact scores, ties by clip id. Few queries go through the units' scanners; many go through blocked matrix products
+(index/exact/batch.py), which give the same answers. Kinds that prove nothing are asked for more than k and
+re-ranked; `exact=True` goes past them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from index.allowed import Allowed
-from index.answer import DEFAULT, PROVEN, Answerer, How
-from index.batch import Precision
-from index.entries import Entries
+from index.exact.answer import DEFAULT, PROVEN, Answerer, How
+from index.exact.batch import Precision
+from index.exact.ranking import Ranked
+from index.exact.recall import Measured, SearchParameters, tune
 from index.hit import Hit, Share
 from index.queries import Queries
-from index.ranked import Ranked
-from index.recall import Measured, SearchParameters, tune
-from index.scanners.scanner import Floats
-from index.segment import Segment
-from index.snapshot import Origin, Snapshot, read_snapshot, refreshed
-from index.unit import Unit
+from index.scanners.scanner import Allowed, Floats
+from index.scanners.unit import Unit
+from index.storage.entries import Entries
+from index.storage.segment import Segment
+from index.storage.snapshot import Origin, Snapshot, read_snapshot, refreshed
 from mee.layout import Layout
 from mee.model import TextEmbedding
 
@@ -195,7 +194,7 @@ class VideoIndex:
         return ranked.score, ranked.ids(units)
 
     def tune(self, queries: Queries, target: float, source: str) -> Measured:
-        """Choose search parameters that reach a recall, see index.recall.tune."""
+        """Choose search parameters that reach a recall, see index.exact.recall.tune."""
 
         def search(some: Queries, k: int, parameters: SearchParameters) -> tuple[Floats, list[list[str]]]:
             return self.rank(some, k, parameters=parameters)

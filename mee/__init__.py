@@ -6,7 +6,7 @@ from typing import Any
 _HOME = {
     "MEE": "mee.model",
     "ModelConfig": "mee.config",
-    "TrainConfig": "mee.train_config",
+    "TrainConfig": "mee.training.config",
     "load_reference": "mee.reference_weights",
     "mee_scores": "mee.scoring",
 }

@@ -1,6 +1,6 @@
 """All settings of the model, as frozen dataclasses that refuse nonsense.
 
-Nothing here imports torch: command lines are made from these fields. Training has its own in mee.train_config.
+Nothing here imports torch: command lines are made from these fields. Training has its own in mee.training.config.
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from mee.pooling_kinds import check_pooling, pooled_size
-from mee.text_config import TextConfig
+from mee.layers.pooling_kinds import check_pooling, pooled_size
+from mee.text.config import TextConfig
 
-SCHEMES = ("mixture", "uniform", "ignore-missing")  # ways to score, see mee.schemes; no expert bears these names
+SCHEMES = (
+    "mixture",
+    "uniform",
+    "ignore-missing",
+)  # ways to score, see mee.ranking.schemes; no expert bears these names
 _STRICT = {"extra": "forbid"}  # read back from a checkpoint, an unknown setting is refused
 
 
@@ -28,7 +32,7 @@ class ExpertConfig:
     name: str  # the modality
     input_dim: int  # D of its stream
     embed_dim: int = 512  # E_m
-    pooling: tuple[str, ...] = ("mean", "max")  # see mee.pooling_kinds
+    pooling: tuple[str, ...] = ("mean", "max")  # see mee.layers.pooling_kinds
     standardise: bool = True  # bring every column to mean 0 and deviation 1 first
     text: str = ""  # hub id or directory of its own, frozen text tower; else it hears the model's text encoder
     start: Literal["random", "identity"] = "random"  # what its two gated units compute before any training

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from mee.config import ExpertConfig, ModelConfig
 from mee.errors import InputError
+from mee.layers.pooling import Pool
 from mee.model import MEE
-from mee.pooling import Pool
-from mee.text_config import TextConfig
-from mee.text_encoder import TextEncoder
+from mee.text.base import TextEncoder
+from mee.text.config import TextConfig
 
 STREAMS = ("face", "audio", "appearance", "motion")  # their appearance is called visual
 COLUMNS = ("audio", "face", "motion", "appearance")

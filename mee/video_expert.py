@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.batch import Streams
 from mee.config import ExpertConfig
-from mee.gated import GatedEmbeddingUnit
-from mee.pooling import Pool
-from mee.ragged import Ragged
-from mee.standardise import Standardise
+from mee.layers.gated import GatedEmbeddingUnit
+from mee.layers.normalise import Standardise
+from mee.layers.pooling import Pool
+from mee.streams import Ragged, Streams
 
 BLOCK = 256  # streams pooled together
 

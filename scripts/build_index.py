@@ -8,24 +8,89 @@ example:
 Run it again after mee precompute has added videos: only clips that are new, or whose file changed, are embedded.
 Every answer is exact, unless --recall or --kind asks for something faster. Metadata (.csv or .parquet with a
 column clip_id or video_id) is what mee search --where can ask for, beside what the store knows of the files.
+
+What an index holds, as a table: a row for each set of streams that clips have, and how those are searched.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from scripts.console import DONE, INTERRUPTED, Device, errors_as_sentences, parse, pick_device, say
+from scripts.console import DONE, INTERRUPTED, Device, errors_as_sentences, parse, pick_device, print_table, say
+from scripts.store_tables import size_of
 
 if TYPE_CHECKING:
     from index.queries import Queries
-    from index.snapshot import Snapshot
+    from index.storage.snapshot import Snapshot
     from scripts.index_sync import Report, Wanted
+
+
+def pattern_rows(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Of each set of streams: streams, clips, kinds, and bytes on disk of vectors and of what else is scanned."""
+    from index.scanners.kinds import files
+    from index.storage.columns import code_of
+    from index.storage.segment import folder_of, scanner_name
+
+    clips: dict[str, int] = defaultdict(int)
+    kinds: dict[str, list[str]] = defaultdict(list)
+    vectors: dict[str, int] = defaultdict(int)
+    codes: dict[str, int] = defaultdict(int)
+    streams = {}
+    for unit in sorted(snapshot.units, key=lambda unit: unit.pattern, reverse=True):
+        code, kind = code_of(unit.pattern), unit.scanner.kind
+        streams[code] = list(compress(snapshot.layout.names, unit.pattern))
+        clips[code] += unit.count
+        kinds[code] += [kind] if kind not in kinds[code] else []
+        vectors[code] += unit.vectors.nbytes
+        name = snapshot.segments[unit.segment].name
+        if name:
+            path = folder_of(directory, name) / scanner_name(kind, code)
+            codes[code] += sum(file.stat().st_size for file in files(kind, path))
+    return [
+        {"streams": streams[code], "clips": clips[code], "kinds": kinds[code], "vector_bytes": vectors[code],
+         "code_bytes": codes[code]}
+        for code in streams
+    ]  # fmt: skip
+
+
+def print_patterns(title: str, rows: list[dict[str, Any]]) -> None:
+    """The same, for people."""
+    cells = [
+        [
+            ", ".join(row["streams"]),
+            ", ".join(row["kinds"]),
+            f"{row['clips']}",
+            size_of(row["vector_bytes"]),
+            size_of(row["code_bytes"]) if row["code_bytes"] else "-",
+        ]
+        for row in rows
+    ]
+    print_table(title, ["streams", "kind", "clips", "vectors", "codes"], cells, words=2)
+
+
+def print_index(title: str, directory: Path, snapshot: Snapshot) -> None:
+    """What a command that wrote an index says of it."""
+    print_patterns(title, pattern_rows(directory, snapshot))
+    if snapshot.recall is not None:
+        print(recall_in_words(snapshot.recall))
+
+
+def recall_in_words(recall: Mapping[str, Any]) -> str:
+    """What was measured, in a line."""
+    parameters = ", ".join(f"{name} {value}" for name, value in recall["parameters"].items())
+    return (
+        f"recall@{recall['at']} {recall['reached']:.4f} (asked for {recall['target']:g}), measured with "
+        f"{recall['source']} on {recall['clips']} clips: {parameters}"
+    )
+
 
 KindAsked = Literal["auto", "flat", "certified", "graph", "fastscan"]
 
@@ -81,14 +146,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _manifest(directory: Path) -> bytes | None:
-    from index.manifest import NAME
+    from index.storage.manifest import NAME
 
     path = directory / NAME
     return path.read_bytes() if path.is_file() else None
 
 
 def _run(args: IndexArgs) -> None:
-    from index.snapshot import read_snapshot
+    from index.storage.snapshot import read_snapshot
     from scripts.index_recall import held_out, of_before
     from scripts.index_sync import synchronise
 
@@ -105,12 +170,12 @@ def _run(args: IndexArgs) -> None:
 
 def _wanted(args: IndexArgs) -> Wanted:
     """Read all that is given."""
-    from features.store import FeatureStore
+    from features.store.feature_store import FeatureStore
     from index.metadata import read_metadata
-    from index.origin import Origin
+    from index.storage.manifest import Origin
     from mee.checkpoint import check_directory, fingerprint
-    from mee.constants_file import read_constants
-    from mee.data import check_source
+    from mee.data.source import check_source
+    from mee.evaluation.constants_file import read_constants
     from mee.model import MEE
     from scripts.index_facts import FILE, facts_of
     from scripts.index_sync import Wanted
@@ -151,7 +216,6 @@ def _tune(args: IndexArgs, report: Report, asked: tuple[Queries, str] | None) ->
 
 
 def _print(directory: Path, snapshot: Snapshot, report: Report) -> None:
-    from scripts.index_tables import print_index
 
     more = [
         f"{count} {what}"

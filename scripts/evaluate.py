@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 
 from scripts.console import DONE, errors_as_sentences, parse, say
-from scripts.evaluate_args import ModelArgs, ScoresArgs
+from scripts.evaluation.args import ModelArgs, ScoresArgs
 
 
 @errors_as_sentences
@@ -35,17 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
     from mee.protocols.load import find_protocol
-    from scripts.evaluation_output import Outcome, check_output, print_result, write_output
+    from scripts.evaluation.output import Outcome, check_output, print_result, write_output
 
     find_protocol(args.protocol)
     check_output(args)
     outcome: Outcome | None
     if isinstance(args, ScoresArgs):
-        from scripts.evaluate_scores import evaluate_scores
+        from scripts.evaluation.scores import evaluate_scores
 
         outcome = evaluate_scores(args)
     else:
-        from scripts.evaluate_model import evaluate_model
+        from scripts.evaluation.model import evaluate_model
 
         outcome = evaluate_model(args)
     if outcome is None:  # another process speaks

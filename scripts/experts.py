@@ -8,6 +8,7 @@ An aligned expert brings the text tower that its stream was made to go with, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,37 +17,44 @@ from mee.errors import InputError
 from mee.presets import Preset
 
 if TYPE_CHECKING:
-    from features.store import FeatureStore
-    from scripts.train import TrainArgs
+    from features.store.feature_store import FeatureStore
 
 
-def expert_configs(preset: Preset, store: FeatureStore, args: TrainArgs) -> tuple[ExpertConfig, ...]:
+def expert_configs(
+    preset: Preset,
+    store: FeatureStore,
+    streams: Sequence[str],
+    *,
+    special: Sequence[str] = (),
+    aligned: Sequence[str] = (),
+    embed_dim: int | None = None,
+    pooling: tuple[str, ...] = (),
+) -> tuple[ExpertConfig, ...]:
     """One expert a stream.
 
     Raises:
         InputError: a stream is not in the store, or a setting makes no sense.
     """
-    names = args.streams or tuple(store.dims)
+    names = streams or tuple(store.dims)
     for name in names:
         if name not in store.dims:
             raise InputError(f"{store.name} has no stream '{name}'; it has {', '.join(store.dims)}")
-    special = _special(args.expert)
-    aligned = _aligned(args.aligned)
-    for name in (*special, *aligned):
+    settings, towers = _special(special), _aligned(aligned)
+    for name in (*settings, *towers):
         if name not in names:
             raise InputError(f"there is no expert '{name}' to set; there are {', '.join(names)}")
     common: dict[str, Any] = {}
-    if args.embed_dim is not None:
-        common["embed_dim"] = args.embed_dim
-    if args.pooling:
-        common["pooling"] = args.pooling
+    if embed_dim is not None:
+        common["embed_dim"] = embed_dim
+    if pooling:
+        common["pooling"] = pooling
     experts = []
     for name in names:
         expert = preset.expert(name, store.dims[name], store.fingerprints[name])
-        changes = {**common, **special.get(name, {})}
-        if name in aligned:
+        changes = {**common, **settings.get(name, {})}
+        if name in towers:
             changes = {"embed_dim": store.dims[name], "pooling": ("mean",), "standardise": False}
-            changes |= {"text": aligned[name], "start": "identity"}
+            changes |= {"text": towers[name], "start": "identity"}
         try:
             experts.append(replace(expert, **changes))
         except ValueError as error:
@@ -54,7 +62,7 @@ def expert_configs(preset: Preset, store: FeatureStore, args: TrainArgs) -> tupl
     return tuple(experts)
 
 
-def _special(given: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _special(given: Sequence[str]) -> dict[str, dict[str, Any]]:
     settings: dict[str, dict[str, Any]] = {}
     for text in given:
         name, _, rest = text.partition(":")
@@ -67,7 +75,7 @@ def _special(given: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     return settings
 
 
-def _aligned(given: tuple[str, ...]) -> dict[str, str]:
+def _aligned(given: Sequence[str]) -> dict[str, str]:
     towers: dict[str, str] = {}
     for text in given:
         name, _, tower = text.partition("=")

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sentences = _sentences(args)
 
     from mee.checkpoint import check_directory, read_config
-    from mee.evaluate import encode_captions
+    from mee.evaluation.evaluate import encode_captions
     from mee.model import MEE
     from mee.scoring import mixture_weights
 
@@ -148,7 +148,7 @@ def _picture_weights(
 
 def _write(path: Path, picture: bytes) -> Path:
     """Write a picture whole or not at all, and over nothing but one of ours."""
-    from features.whole import write_whole
+    from features.store.atomic_files import write_whole
     from scripts.heat_maps import is_ours
 
     try:

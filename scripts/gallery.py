@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from mee.errors import InputError
-from mee.normalisation import NormaliseConfig
+from mee.evaluation.normalisation import NormaliseConfig
 from scripts.build_index import KindAsked, check_settings
 from scripts.console import (
     COULD_NOT,
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(args: ListArgs) -> int:
-    from index.snapshot import read_snapshot
+    from index.storage.snapshot import read_snapshot
     from scripts.gallery_tables import print_clips, print_facts
 
     snapshot = read_snapshot(args.index)
@@ -183,7 +183,7 @@ def _list(args: ListArgs) -> int:
 
 
 def _verify(args: VerifyArgs) -> int:
-    from index.verify import verify
+    from index.storage.verify import verify
 
     with counting_bar("verify", "bytes") as on_bytes:
         findings = verify(args.index, on_bytes)
@@ -196,11 +196,11 @@ def _verify(args: VerifyArgs) -> int:
 
 
 def _compact(args: CompactArgs) -> int:
-    from index.snapshot import read_snapshot
-    from index.writer import IndexWriter
+    from index.storage.snapshot import read_snapshot
+    from index.storage.writer import IndexWriter
+    from scripts.build_index import print_index
     from scripts.index_recall import of_before, tune
     from scripts.index_sync import settings_asked
-    from scripts.index_tables import print_index
 
     asked = of_before(args.index)
     with IndexWriter.open(args.index) as writer:
@@ -228,7 +228,7 @@ def _normalise(args: NormaliseArgs) -> int:
 
 
 def _remove(args: RemoveArgs) -> int:
-    from index.writer import IndexWriter
+    from index.storage.writer import IndexWriter
     from scripts.gallery_clips import matching, named
 
     with IndexWriter.open(args.index) as writer:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from index.filters import Filter
-from index.near_names import did_you_mean
+from index.request.filters import Filter
+from index.request.near_names import did_you_mean
 from mee.errors import InputError
 
 if TYPE_CHECKING:
-    from index.snapshot import Snapshot
+    from index.storage.snapshot import Snapshot
 
 
 def named(snapshot: Snapshot, clip_ids: Sequence[str]) -> list[str]:

@@ -11,16 +11,16 @@ import torch
 
 from index.bank import Given, nnn_constants, qb_norm_constants
 from index.queries import Queries
-from index.search import Searcher
-from index.writer import IndexWriter
+from index.searcher import Searcher
+from index.storage.writer import IndexWriter
 from mee.errors import InputError
-from mee.evaluate import encode_captions
-from mee.normalisation import NormaliseConfig
+from mee.evaluation.evaluate import encode_captions
+from mee.evaluation.normalisation import NormaliseConfig
 from scripts.console import counting_bar
 from scripts.index_recall import TABLES, of_before, sentences_of, tune
 
 if TYPE_CHECKING:
-    from mee.result import Normalisation
+    from mee.evaluation.result import Normalisation
 
 
 def normalise(
@@ -63,7 +63,7 @@ def _training(path: Path) -> list[str]:
     """Each caption once."""
     if path.suffix.lower() not in TABLES:
         return sentences_of(path)
-    from mee.captions import read_captions
+    from mee.data.captions import read_captions
 
     table = read_captions(path)
     if "split" in table:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.columns import STANDARD, joined
+from index.storage.columns import STANDARD, joined
+from scripts.build_index import pattern_rows, print_patterns, recall_in_words
 from scripts.console import visible
 from scripts.gallery_clips import tables
-from scripts.index_tables import pattern_rows, print_patterns, recall_in_words
 
 if TYPE_CHECKING:
-    from index.snapshot import Snapshot
+    from index.storage.snapshot import Snapshot
 
 BATCH = 20_000  # clips printed at once
 LONGEST = 60  # letters of a cell that others are lined up with

@@ -28,7 +28,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mee.text_encoder import Attention
+    from mee.text.base import Attention
 
 SHOWN_TOKENS, SHOWN_SENTENCES = 40, 200  # more make no picture that a person reads
 MARK = "mee explain"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from features.store import FeatureStore
+    from features.store.feature_store import FeatureStore
 
 PLACE = ("video", "start_s", "end_s")
 FILE = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from index.snapshot import Snapshot
+    from index.storage.snapshot import Snapshot
 
 OWN = (*PLACE, VERSION, *FILE, "pattern", "constant", "active")
 WORDS = {"string": "text", "Int64": "numbers", "Float64": "numbers", "boolean": "true or false"}
@@ -63,7 +63,7 @@ def _rows(tables: Sequence[pa.Table]) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    from index.columns import NEEDED, OPTIONAL, joined
+    from index.storage.columns import NEEDED, OPTIONAL, joined
 
     fields = {**NEEDED, "pattern": pa.string(), **OPTIONAL}
     none = pa.table({name: pa.array([], kind) for name, kind in fields.items()})

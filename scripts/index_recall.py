@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from index.held_out_queries import read_queries
-from index.manifest import read_manifest
 from index.queries import Queries
+from index.storage.held_out_queries import read_queries
+from index.storage.manifest import read_manifest
+from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
-from index.writer import IndexWriter
 from mee.errors import InputError
 from scripts.console import say
 
 if TYPE_CHECKING:
-    from index.recall import Measured
+    from index.exact.recall import Measured
     from mee.model import MEE
 
 ENOUGH = 1000  # queries: recall@10 is then known to a third of a percent
@@ -36,7 +36,7 @@ def sentences_of(path: Path) -> list[str]:
     Raises:
         InputError: there is no such file, it is no such table or text, or it says nothing.
     """
-    from mee.captions import read_captions
+    from mee.data.captions import read_captions
 
     if path.suffix.lower() in TABLES:
         table = read_captions(path)
@@ -59,7 +59,7 @@ def sentences_of(path: Path) -> list[str]:
 
 def held_out(path: Path, model: MEE) -> tuple[Queries, str]:
     """Queries of a file, and what to call them."""
-    from mee.evaluate import encode_captions
+    from mee.evaluation.evaluate import encode_captions
 
     sentences = sentences_of(path)
     chosen = _drawn(len(sentences))

@@ -15,15 +15,14 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from features.record import PRESENT
-from index.constants import Constants
-from index.entries import Entries
-from index.manifest import NAME
-from index.origin import Origin
+from features.store.part import PRESENT
 from index.scanners.kinds import Settings
-from index.writer import IndexWriter
+from index.storage.constants import Constants
+from index.storage.entries import Entries
+from index.storage.manifest import NAME, Origin
+from index.storage.writer import IndexWriter
+from mee.encode import encode_gallery
 from mee.errors import InputError
-from mee.gallery import encode_gallery
 from scripts.console import counting_bar
 from scripts.index_plan import Plan, no_rows, planned, rows_of
 
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from features.store import FeatureStore
-    from index.snapshot import Snapshot
-    from mee.constants_file import FileConstants
+    from features.store.feature_store import FeatureStore
+    from index.storage.snapshot import Snapshot
+    from mee.evaluation.constants_file import FileConstants
     from mee.model import MEE
     from scripts.build_index import KindAsked
 

@@ -10,26 +10,131 @@ By frames, VIDEOS is a folder of video files: their pictures are compared, which
 is a feature store: its clips are compared by what the stream's extractor sees, so that the same scene filmed twice
 is found too. Sides: the column split of a caption table, a named protocol, or two lists. Exit code 3: some files
 could not be read.
+
+What mee overlap found, as a table, as JSON lines, and as a file.
+
+train_video test_video why bits|similarity train_s test_s        .csv or .parquet, one row a pair
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from scripts.console import DONE, FAILURES_LISTED, complain, counting_bar, errors_as_sentences, parse, say
+from features.store.atomic_files import write_whole
+from mee.errors import InputError
+from scripts.console import (
+    DONE,
+    FAILURES_LISTED,
+    clock,
+    complain,
+    counting_bar,
+    errors_as_sentences,
+    parse,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
-    from features.frame_hashes import HashedVideo
-    from mee.near_duplicates.near_frames import FrameHashes
-    from mee.near_duplicates.overlap import Overlap
-    from mee.near_duplicates.overlap_sides import FoundVideos, SideIds
+    from features.hashing import HashedVideo
+    from mee.near_duplicates.frames import FrameHashes
+    from mee.near_duplicates.overlap import FoundVideos, NearPair, Overlap, SideIds
+
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def check_out(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before the work, a file that could not be written after it.
+
+    Raises:
+        InputError: it is neither .csv nor .parquet, or it is there already.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--out {path}: pairs are written to {' or '.join(SUFFIXES)}, not '{path.suffix}'")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise InputError(
+            f"'{path}' is there already; name another file, or put this one in its place with --overwrite"
+        )
+
+
+def print_overlap(overlap: Overlap, by: str, *, as_json: bool) -> None:
+    """Print the pairs, and in a sentence what they come to; of JSON lines, the sentence goes to stderr."""
+    if as_json:
+        for pair in overlap.pairs:
+            print(json.dumps(_row(pair, overlap)))
+        say(summary(overlap, by))
+        return
+    if overlap.pairs:
+        header = [
+            "training video",
+            "test video",
+            "",
+            "bits apart" if overlap.measure == "bits" else overlap.measure,
+        ]
+        print_table("", [*header, "at", "at"], [_cells(pair, overlap) for pair in overlap.pairs], words=3)
+        print()
+    print(summary(overlap, by))
+
+
+def summary(overlap: Overlap, by: str) -> str:
+    """What was found, of how much, and by which rule."""
+    rule = (
+        f"frames at most {overlap.threshold:g} bits apart"
+        if overlap.measure == "bits"
+        else f"'{by}' at least {overlap.threshold:g} similar"
+    )
+    same = sum(pair.why != "alike" for pair in overlap.pairs)
+    of_these = f", {same:,} of those listed the same file or name" if same else ""
+    have = "video has" if len(overlap.blank) == 1 else "videos have"
+    blank = f" {len(overlap.blank):,} {have} nothing to compare but name and content." if overlap.blank else ""
+    return (
+        f"{len(overlap.leaked):,} of {overlap.test:,} test videos have a near-duplicate among {overlap.train:,} "
+        f"training videos: {overlap.found:,} of {overlap.compared:,} pairs ({rule}{of_these}).{blank}"
+    )
+
+
+def write_overlap(overlap: Overlap, path: Path) -> None:
+    """Write the pairs, whole or not at all."""
+    import pandas as pd
+
+    columns = ["train_video", "test_video", "why", overlap.measure, "train_s", "test_s"]
+    kinds: dict[str, Any] = dict.fromkeys(columns[:3], "string") | dict.fromkeys(columns[3:], "Float64")
+    if overlap.measure == "bits":
+        kinds["bits"] = "Int64"
+    table = pd.DataFrame([_row(pair, overlap) for pair in overlap.pairs], columns=columns).astype(kinds)
+    content = io.BytesIO()
+    if path.suffix.lower() == ".csv":
+        table.to_csv(content, index=False)
+    else:
+        table.to_parquet(content, index=False)
+    write_whole(path, content.getvalue())
+
+
+def _row(pair: NearPair, overlap: Overlap) -> dict[str, Any]:
+    value = None if pair.value is None else int(pair.value) if overlap.measure == "bits" else round(pair.value, 6)
+    moments = [None if second is None else round(second, 3) for second in (pair.train_s, pair.test_s)]
+    return {
+        "train_video": pair.train, "test_video": pair.test, "why": pair.why, overlap.measure: value,
+        "train_s": moments[0], "test_s": moments[1],
+    }  # fmt: skip
+
+
+def _cells(pair: NearPair, overlap: Overlap) -> list[str]:
+    value = (
+        "-" if pair.value is None else f"{pair.value:.0f}" if overlap.measure == "bits" else f"{pair.value:.3f}"
+    )
+    moments = ["-" if second is None else clock(second) for second in (pair.train_s, pair.test_s)]
+    return [pair.train, pair.test, pair.why, value, *moments]
+
 
 FRAMES = "frames"
 FAILED_SHOWN = 10
@@ -86,8 +191,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(OverlapArgs, "overlap", argv, __doc__ or "")
 
-    from scripts.overlap_tables import check_out, print_overlap, write_overlap
-
     if args.out is not None:
         check_out(args.out, overwrite=args.overwrite)
     ids = _sides(args)
@@ -107,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sides(args: OverlapArgs) -> SideIds:
-    from mee.near_duplicates.overlap_sides import sides_of_annotations, sides_of_lists
+    from mee.near_duplicates.overlap import sides_of_annotations, sides_of_lists
 
     if args.train is not None and args.test is not None:
         return sides_of_lists(args.train, args.test)
@@ -118,10 +221,10 @@ def _sides(args: OverlapArgs) -> SideIds:
 def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, list[HashedVideo]]:
     """What is found, and the files that could not be read."""
     from features.errors import InputError
-    from features.media_library import find_media
-    from features.picture_hash import BITS
-    from mee.near_duplicates.near_frames import THRESHOLD, check_threshold, near_frames
-    from mee.near_duplicates.overlap_sides import VideoNames, find_sides
+    from features.hashing import BITS
+    from features.media.library import find_media
+    from mee.near_duplicates.frames import THRESHOLD, check_threshold, near_frames
+    from mee.near_duplicates.overlap import VideoNames, find_sides
 
     if (args.place / "store.json").is_file():
         raise InputError(
@@ -153,7 +256,7 @@ def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, list[HashedVid
 
 
 def _hashed(args: OverlapArgs, root: Path, videos: Sequence[str]) -> dict[str, HashedVideo]:
-    from features.frame_hashes import hash_videos
+    from features.hashing import hash_videos
 
     hashed = {}
     with counting_bar("read", "videos") as on_done:
@@ -164,7 +267,7 @@ def _hashed(args: OverlapArgs, root: Path, videos: Sequence[str]) -> dict[str, H
 
 
 def _frames(found: FoundVideos, hashed: dict[str, HashedVideo]) -> FrameHashes:
-    from mee.near_duplicates.near_frames import FrameHashes
+    from mee.near_duplicates.frames import FrameHashes
 
     some = [hashed[video] for video in found.clip_ids]
     return FrameHashes.of(
@@ -176,10 +279,9 @@ def _frames(found: FoundVideos, hashed: dict[str, HashedVideo]) -> FrameHashes:
 
 
 def _by_stream(args: OverlapArgs, ids: SideIds) -> Overlap:
-    from features.store import FeatureStore
-    from mee.near_duplicates.near_streams import FEW, THRESHOLD, ClipsOfVideos, near_streams
-    from mee.near_duplicates.overlap import Side
-    from mee.near_duplicates.overlap_sides import find_sides
+    from features.store.feature_store import FeatureStore
+    from mee.near_duplicates.overlap import Side, find_sides
+    from mee.near_duplicates.streams import FEW, THRESHOLD, ClipsOfVideos, near_streams
 
     store = FeatureStore(args.place)
     found = find_sides(

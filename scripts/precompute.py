@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING, Annotated, Never
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from features.config import PrecomputeConfig
-from features.presets import PRESETS
-from features.sharding import ENVIRONMENT, Shard, parse_shard
+from features.extractors.presets import PRESETS
+from features.job.config import PrecomputeConfig
+from features.job.sharding import ENVIRONMENT, Shard, parse_shard
 from scripts.console import DONE, FAILURES_LISTED, parse, print_table, resumable, say
 
 if TYPE_CHECKING:
-    from features.job_report import JobReport
-    from features.media_library import Library
-    from features.precompute import Job
-    from features.store import FeatureStore
+    from features.job.precompute import Job
+    from features.job.report import JobReport
+    from features.media.library import Library
+    from features.store.feature_store import FeatureStore
 
 TERMINATED = 143  # what shells expect of a process that SIGTERM ended
 
@@ -81,9 +81,9 @@ def _about() -> str:
 
 
 def _precompute(args: PrecomputeArgs) -> int:
-    from features.media_library import find_media
-    from features.precompute import Job
-    from features.store import FeatureStore
+    from features.job.precompute import Job
+    from features.media.library import find_media
+    from features.store.feature_store import FeatureStore
 
     shard = Shard() if args.shard is None else parse_shard(args.shard, os.environ)
     library = find_media(args.videos)
@@ -124,7 +124,7 @@ def _share(library: Library, shard: Shard) -> Library:
 
 def _run(job: Job) -> JobReport:
     """Run the job behind a line of progress."""
-    from scripts.job_progress import JobProgress
+    from scripts.console import JobProgress
 
     files, report = len(job.tasks), job.report
     if report.already:

@@ -9,23 +9,143 @@ example:
   mee search index/ --top 3 --json < sentences.txt
 
 Without a sentence and without --like, each line of stdin is one. The parts by expert add up to the score.
+
+Arguments of mee search, and what they ask for.
+
+--also "at night"        counts 1
+--also "0.5*at night"    counts a half
+--less "0.5*a cat"       counts a half against it
+--weights audio=0.7      an expert's weight
+
+The constructors are there because tyro reads the word None as nothing: it may be a sentence.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+from tyro.conf import Positional, UseAppendAction, arg
+
+from index.request.request import Request
 from mee.errors import InputError
-from scripts.console import DONE, errors_as_sentences, parse, pick_device, say, visible
-from scripts.hit_tables import print_hits, print_videos
-from scripts.search_args import SearchArgs
+from scripts.console import DONE, Device, errors_as_sentences, parse, pick_device, say, visible
+from scripts.hits import print_hits, print_videos
 
 if TYPE_CHECKING:
-    from index.request import Request
-    from index.search import Answer
+    from index.request.request import Request
+    from index.searcher import Answer
+
+
+TERM = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
+Sentences = Annotated[tuple[str, ...], arg(metavar="[WEIGHT*]SENTENCE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchArgs:
+    """Arguments of mee search."""
+
+    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
+    sentence: Annotated[Positional[str | None], arg(metavar="SENTENCE", constructor=str)] = None  # in quotes
+    top: int = 10  # hits a sentence; with --by-video, videos
+    also: UseAppendAction[Sentences] = ()  # a sentence that counts beside the first; give it again for more
+    less: UseAppendAction[Sentences] = ()  # "not this": a sentence that counts against; give it again for more
+    like: Annotated[str | None, arg(metavar="CLIP", constructor=str)] = None  # more like this clip; counts 1
+    only: Annotated[tuple[str, ...], arg(metavar="EXPERT [EXPERT ...]")] = ()  # listen to these experts alone
+    weights: Annotated[tuple[str, ...], arg(metavar="EXPERT=NUMBER [EXPERT=NUMBER ...]")] = ()
+    """Weights of experts, in the place of the model's; an expert that is not named counts 0."""
+    where: Annotated[str | None, arg(metavar="FILTER", constructor=str)] = None
+    """Only clips of which this is true: 'duration < 30 and split == "test"'. There are clip_id, video, start_s,
+    end_s, duration (seconds), and the columns of the metadata; comparisons, in (...), and, or, not, is None,
+    .startswith(...), "part" in column."""
+    video: Annotated[str | None, arg(metavar="NAME", constructor=str)] = None  # only clips of this video
+    by_video: bool = False  # find videos: each once, its best moments under it
+    moments: int = 3  # of a video, at most, with --by-video
+    plain: bool = False  # without the constants of qb-norm or nnn, if the index carries them
+    exact: bool = False  # read every vector, where the index is of a kind that may miss a clip
+    json: bool = False  # print one JSON object a hit; with --by-video, a video
+    model: Path | None = None  # the model, if it was moved since the index was made
+    device: Device = "auto"  # cuda: clips are scored there, too, which copies the index there first
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"top must be at least 1, got {self.top}")
+        if self.moments < 1:
+            raise ValueError(f"moments must be at least 1, got {self.moments}")
+
+    @property
+    def reads_lines(self) -> bool:
+        """Whether the sentences come from stdin."""
+        return self.sentence is None and self.like is None
+
+    def request(self, sentence: str | None) -> Request:
+        """What is asked for, with a sentence.
+
+        Raises:
+            InputError: something of it makes no sense; the sentence says what.
+        """
+        more = (_term(text, "--also", 1) for text in self.also)
+        less = (_term(text, "--less", -1) for text in self.less)
+        also = (*more, *less)
+        if not math.isfinite(sum(abs(weight) for weight, _ in also)):
+            raise InputError("--also and --less count more than can be added up; give smaller numbers")
+        if self.video is not None and not _is_text(self.video):
+            raise InputError(f"--video {self.video!r} is not UTF-8 text")
+        return Request(
+            sentence=sentence,
+            also=also,
+            like=self.like,
+            only=self.only,
+            weights=_weights(self.weights),
+            where=self.where,
+            video=self.video,
+            top=self.top,
+            by_video=self.by_video,
+            moments=self.moments,
+            plain=self.plain,
+            exact=self.exact,
+        )
+
+
+def _term(text: str, flag: str, sign: int) -> tuple[float, str]:
+    """How much a sentence counts, and the sentence."""
+    match = TERM.fullmatch(text)
+    weight, sentence = (float(match[1]), match[2].strip()) if match else (1.0, text.strip())
+    if not sentence:
+        raise InputError(f"{flag} {text!r} has no sentence; write it like {flag} '0.5*at night'")
+    if weight == math.inf:
+        raise InputError(f"{flag} {text!r} counts more than a number can say")
+    if not weight > 0:
+        other = "; what should count against is given with --less" if weight < 0 and sign > 0 else ""
+        raise InputError(f"{flag} {text!r} must count more than 0{other}")
+    return sign * weight, sentence
+
+
+def _is_text(name: str) -> bool:
+    """Whether its bytes on the command line were text."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _weights(given: Sequence[str]) -> dict[str, float]:
+    """Weights by expert."""
+    weights: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            raise InputError(f"--weights {text!r} is not like audio=0.7") from None
+        if name in weights:
+            raise InputError(f"--weights gives expert {name!r} two weights; give it one")
+        weights[name] = weight
+    return weights
+
 
 BATCH = 256  # sentences searched together
 
@@ -38,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("the sentence is empty; write what to look for")
     request = args.request("any" if args.reads_lines else args.sentence)  # refused before anything is loaded
 
-    from index.search import Searcher
+    from index.searcher import Searcher
 
     device = pick_device(args.device)
     scored_on = device if args.device == "cuda" else None  # not by default: all vectors are copied there first

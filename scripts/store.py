@@ -27,8 +27,8 @@ from scripts.console import DONE, FAILURES_LISTED, counting_bar, errors_as_sente
 from scripts.store_tables import print_clips, print_failed, print_streams, size_of
 
 if TYPE_CHECKING:
-    from features.shard_check import Finding
-    from features.store_check import StoreCheck
+    from features.store.shard_check import Finding
+    from features.store.verify import StoreCheck
 
 Store = Annotated[Positional[Path], arg(metavar="STORE")]
 
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(args: ListArgs) -> int:
-    from features.store import FeatureStore
+    from features.store.feature_store import FeatureStore
 
     store = FeatureStore(args.store)
     show = print_clips if args.clips else print_failed if args.failed else print_streams
@@ -144,7 +144,7 @@ def _list(args: ListArgs) -> int:
 
 
 def _verify(args: VerifyArgs) -> int:
-    from features.store_check import check_store, mend
+    from features.store.verify import check_store, mend
 
     with counting_bar("verify", "shards") as on_shard:
         report = check_store(args.store, on_shard)
@@ -201,7 +201,7 @@ def _say_remedy(path: Path, left: Sequence[Finding], *, mended: bool) -> None:
 
 
 def _merge(args: MergeArgs) -> int:
-    from features.store_merge import merge
+    from features.store.merge import merge
 
     with counting_bar("merge", "shards") as on_shard:
         report = merge(args.target, args.sources, on_shard)
@@ -215,15 +215,15 @@ def _merge(args: MergeArgs) -> int:
         f"{report.taken} of {report.shards} shards brought in ({report.linked} files linked, {report.copied} "
         f"copied), {report.shards - report.taken} were there already or tell nothing"
     )
-    from features.store import FeatureStore
+    from features.store.feature_store import FeatureStore
 
     print_streams(FeatureStore(args.target), as_json=False)
     return DONE
 
 
 def _export(args: ExportArgs) -> int:
-    from features.store import FeatureStore
-    from features.store_export import export
+    from features.store.export import export
+    from features.store.feature_store import FeatureStore
 
     store = FeatureStore(args.store)
     with counting_bar("export", "clips") as on_clips:
@@ -237,7 +237,7 @@ def _export(args: ExportArgs) -> int:
 
 
 def _compact(args: CompactArgs) -> int:
-    from features.store_compact import compact
+    from features.store.compact import compact
 
     with counting_bar("compact", "clips") as on_clips:
         report = compact(args.store, on_clips)

@@ -13,7 +13,7 @@ from scripts.console import print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from features.store import FeatureStore
+    from features.store.feature_store import FeatureStore
 
 BATCH = 50_000  # clips printed at once
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -30,8 +30,8 @@ def size_of(count: float) -> str:
 
 def print_streams(store: FeatureStore, *, as_json: bool) -> None:
     """One line a stream, in two tables: how much there is, and what made it."""
-    from features.store_rows import are_failures
-    from features.store_summary import summarise
+    from features.store.rows import are_failures
+    from features.store.summary import summarise
 
     summaries = summarise(store)
     if as_json:

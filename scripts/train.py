@@ -28,22 +28,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from mee.annotations import FOLDER, Annotations, read_annotations
 from mee.config import ModelConfig
 from mee.errors import InputError
 from mee.presets import PRESETS, PresetName
-from mee.text_config import TextConfig
-from mee.train_config import TrainConfig
+from mee.protocols.annotations import FOLDER, Annotations, read_annotations
+from mee.text.config import TextConfig
+from mee.training.config import TrainConfig
 from scripts.console import DONE, Device, parse, pick_device, progress_console, resumable, say
 from scripts.experts import expert_configs
 
 if TYPE_CHECKING:
-    from features.store import FeatureStore
+    from features.store.feature_store import FeatureStore
+    from mee.data.pairs import Pairs
+    from mee.data.splits import Split
     from mee.model import MEE
-    from mee.pairs import Pairs
-    from mee.splits import Split
-    from mee.train import Progress as RunProgress
-    from mee.train import Trainer
+    from mee.training.state import Progress as RunProgress
+    from mee.training.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
     work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
-    from features.store import FeatureStore
+    from features.store.feature_store import FeatureStore
     from mee.checkpoint import CONFIG
-    from mee.record import finish, training_record
-    from mee.train import Trainer
+    from mee.training.record import finish, training_record
+    from mee.training.trainer import Trainer
 
     if args.model.exists() and not (args.model / CONFIG).is_file():
         raise InputError(f"'{args.model}' is there already and is not a model; name another place")
@@ -94,7 +94,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
     )
     split = _split(args, annotations, store)
-    experts = expert_configs(PRESETS[args.preset], store, args)
+    experts = expert_configs(
+        PRESETS[args.preset],
+        store,
+        args.streams,
+        special=args.expert,
+        aligned=args.aligned,
+        embed_dim=args.embed_dim,
+        pooling=args.pooling,
+    )
     config = ModelConfig(experts=experts, text=args.text, dropout=args.dropout)
     say(
         f"training on {len(split.train)} captions of {len(set(split.train.videos))} videos, "
@@ -144,13 +152,14 @@ def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
 
 def _split(args: TrainArgs, annotations: Annotations, store: FeatureStore) -> Split:
     """Captions to train and to select on, and a word on stderr of all that is out of the ordinary."""
-    from mee.annotations import HELD_OUT
-    from mee.splits import split_pairs
+    from mee.data.splits import split_pairs
+    from mee.protocols.annotations import HELD_OUT
 
     split = split_pairs(
         annotations.table,
         store,
-        args.training,
+        validation=args.training.validation,
+        seed=args.training.seed,
         partial=args.partial,
         select_on_test=args.select_on_test,
         hold_out=HELD_OUT if annotations.is_named else None,
@@ -173,10 +182,10 @@ def _images(
     """Image captions and their store."""
     if args.images is None:
         return None
-    from features.store import FeatureStore
-    from mee.captions import read_captions
-    from mee.images import image_pairs
-    from mee.leaks import check_images_apart
+    from features.store.feature_store import FeatureStore
+    from mee.data.captions import read_captions
+    from mee.data.leaks import check_images_apart
+    from mee.training.data import image_pairs
 
     store = FeatureStore(args.images[0])
     pairs = image_pairs(read_captions(args.images[1]), store, partial=args.partial)

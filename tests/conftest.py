@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from mee.config import ExpertConfig, ModelConfig
 from mee.model import MEE
-from mee.text import TransformerEncoder
-from mee.text_config import TextConfig
-from mee.tokenizer import CaptionTokenizer
+from mee.text.config import TextConfig
+from mee.text.tokenizer import CaptionTokenizer
+from mee.text.transformer import TransformerEncoder
 
 settings.register_profile("mee", deadline=None, max_examples=25)  # the first torch call is slow
 settings.load_profile("mee")

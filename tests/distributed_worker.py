@@ -18,18 +18,18 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-import mee.training_state
-from mee.accelerator import make_accelerator
+import mee.training.state
 from mee.config import ExpertConfig, ModelConfig
+from mee.data.pairs import match_captions
+from mee.distributed import process_number, processes
 from mee.errors import InputError
-from mee.joint import process_number, processes
-from mee.loss import make_loss
-from mee.pairs import match_captions
-from mee.text_config import TextConfig
-from mee.train import Trainer
-from mee.train_config import TrainConfig
-from mee.training_data import TrainingData
-from mee.training_step import TrainingStep
+from mee.text.config import TextConfig
+from mee.training.accelerator import make_accelerator
+from mee.training.config import TrainConfig
+from mee.training.data import TrainingData
+from mee.training.losses import make_loss
+from mee.training.step import TrainingStep
+from mee.training.trainer import Trainer
 
 DIMS = {"appearance": 5, "motion": 4, "audio": 3}
 WORDS = ("red", "green", "blue", "circle", "square", "star", "drums", "rain", "dog", "moves", "stands", "turns")
@@ -146,13 +146,13 @@ def train(state, config, dropout, stop_after=None, scalars=None):
 
 def main(out, foreign=None):
     written = []
-    real = mee.training_state.save_file
+    real = mee.training.state.save_file
 
     def counted(tensors, path, metadata=None):
         written.append(str(path))
         real(tensors, path, metadata=metadata)
 
-    mee.training_state.save_file = counted
+    mee.training.state.save_file = counted
     found = steps()
     me = process_number()
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, out / f"steps.{me}.safetensors")

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from mee.accelerator import joined_processes
-from mee.joint import process_number
+from mee.distributed import process_number
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.mixture_scores import MixtureScores
+from mee.ranking.mixture import MixtureScores
 from mee.ranking.positives import Positives
 from mee.ranking.rank import CONVENTIONS, rank
+from mee.training.accelerator import joined_processes
 
 QUERIES, CLIPS, SIZE = 61, 17, 8  # neither divides by two or three
 

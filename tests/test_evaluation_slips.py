@@ -16,18 +16,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from index.entries import Entries
+from index.storage.entries import Entries
 from index.video_index import VideoIndex
-from mee.asked import Asked
+from mee.data.pairs import match_captions
+from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
-from mee.evaluate import encode_captions, evaluate, text_of
-from mee.gallery import Gallery, encode_gallery
+from mee.evaluation.evaluate import encode_captions, evaluate, text_of
+from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.evaluation.question import Asked
 from mee.layout import Layout
-from mee.metrics import expected_ranks, retrieval_metrics
 from mee.model import MEE, TextEmbedding, VideoEmbedding
-from mee.pairs import match_captions
 from mee.protocols.load import load_benchmark
-from mee.ranking.mixture_scores import MixtureScores
+from mee.ranking.mixture import MixtureScores
 from mee.ranking.positives import Positives
 from mee.ranking.rank import rank
 

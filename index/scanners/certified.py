@@ -26,14 +26,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.allowed import Allowed
-from index.rounding import LARGEST_NORM, UNIT, gamma
 from index.scanners import codes_file
+from index.scanners.bounds import LARGEST_NORM, TINY, UNIT, Doubles, gamma, longest_parts, part_norms, part_starts
 from index.scanners.flat import Flat
-from index.scanners.found import among_allowed, cleaned, nothing, searching
-from index.scanners.padding import chunks, limits, multiple
-from index.scanners.parts import TINY, Doubles, longest_parts, part_norms, part_starts
-from index.scanners.scanner import Floats, Rows, Scanner, Shape
+from index.scanners.found import among_allowed, chunks, cleaned, limits, multiple, nothing, searching
+from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
 
 LARGEST: Final = 127  # of a code
 ALIGNED: Final = 32  # columns; FAISS's fast kernels want whole blocks

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from index.mapped import mapped_bytes
+from index.scanners.mapped import mapped_bytes
 from index.scanners.scanner import Floats, Kind, Shape
 
 FORMAT: Final = 1

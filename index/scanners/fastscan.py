@@ -19,13 +19,11 @@ from typing import Any, Final, Self, final
 import faiss
 import numpy as np
 
-from index.allowed import Allowed
 from index.scanners import codes_file
+from index.scanners.bounds import Doubles, part_starts
 from index.scanners.flat import Flat
-from index.scanners.found import among_allowed, cleaned, nothing
-from index.scanners.padding import chunks, multiple, sample
-from index.scanners.parts import Doubles, part_starts
-from index.scanners.scanner import Floats, Rows, Scanner, Shape
+from index.scanners.found import among_allowed, chunks, cleaned, multiple, nothing, sample
+from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
 
 GROUP: Final = 4  # columns
 PARTS: Final = 4  # groups that a constant is spread over

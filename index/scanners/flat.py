@@ -1,6 +1,6 @@
 """Flat: scores every row in float32, from the vectors themselves.
 
-|estimate - exact| <= gamma * (sum over m of |q_m| 1.001  +  |q_c| max |c|)        see index/rounding.py
+|estimate - exact| <= gamma * (sum over m of |q_m| 1.001  +  |q_c| max |c|)        see index/scanners/bounds.py
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from typing import Final, Self, final
 import faiss
 import numpy as np
 
-from index.allowed import Allowed
-from index.rounding import LARGEST_NORM, gamma
+from index.scanners.bounds import LARGEST_NORM, TINY, Doubles, gamma, part_norms
 from index.scanners.found import best, cleaned, nothing, selector
-from index.scanners.parts import TINY, Doubles, part_norms
-from index.scanners.scanner import Floats, Rows, Scanner, Shape
+from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
 
 MANY: Final = 20  # queries, from which on FAISS multiplies matrices; it cannot skip rows then
 BLOCK: Final = 32 * 2**20  # bytes that are copied together at a time

@@ -10,10 +10,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.allowed import Allowed
 from index.scanners.flat import Flat
 from index.scanners.found import among_allowed, cleaned, nothing
-from index.scanners.scanner import Floats, Rows, Scanner, Shape
+from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
 
 BLOCK = 2**16  # rows that are copied there at a time
 MOST = 2048  # rows that FAISS finds on a GPU at a time

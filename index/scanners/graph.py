@@ -16,13 +16,11 @@ from typing import Any, Final, Self, final
 import faiss
 import numpy as np
 
-from index.allowed import Allowed
 from index.scanners import codes_file
+from index.scanners.bounds import Doubles
 from index.scanners.flat import Flat
-from index.scanners.found import cleaned, nothing, selector
-from index.scanners.padding import chunks, limits, multiple, padded
-from index.scanners.parts import Doubles
-from index.scanners.scanner import Floats, Rows, Scanner, Shape
+from index.scanners.found import chunks, cleaned, limits, multiple, nothing, padded, selector
+from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
 
 ALIGNED: Final = 16  # columns; FAISS's fast kernels want whole blocks
 LINKS: Final = 24  # of a row in the graph; twice as many on the ground level

@@ -4,20 +4,58 @@
 
 A unit holds N vectors of one availability pattern, (N, W) float32: the packed experts of the pattern side by side,
 each of norm at most 1, and one more component where clips carry a constant. A query is the vector whose inner
-product with a row is the score. What a scan finds is re-ranked exactly elsewhere (index/pairs.py).
+product with a row is the score. What a scan finds is re-ranked exactly elsewhere (index/exact/ranking.py).
+
+Which rows of a unit may be found: those that are neither removed nor filtered out.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.allowed import Allowed
+
+@final
+class Allowed:
+    """A mask over N rows, in the forms that scanners want."""
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        self.mask = mask  # (N,) bool
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows are allowed."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """(count,) the allowed rows, rising."""
+        return np.flatnonzero(self.mask)
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """The mask as FAISS's bitmaps have it: row i is bit i % 8 of byte i // 8."""
+        return np.packbits(self.mask, bitorder="little")
+
+    def __and__(self, other: Allowed) -> Allowed:
+        return Allowed(self.mask & other.mask)
+
+
+def both(one: Allowed | None, other: Allowed | None) -> Allowed | None:
+    """What both allow; None allows everything."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]

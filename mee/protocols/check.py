@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mee.errors import InputError
-from mee.protocols.id_names import count, name_ids
-from mee.protocols.protocol import Benchmark, Protocol
-from mee.protocols.reading import Reading
+from mee.protocols.files import count, name_ids
+from mee.protocols.protocol import Benchmark, Protocol, Reading
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,11 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mee.errors import InputError
-from mee.protocols.annotation_files import AnnotationFiles
-from mee.protocols.annotation_text import entry, identifier, read_json
-from mee.protocols.id_names import name_id
-from mee.protocols.protocol import Protocol
-from mee.protocols.reading import Reading, caption_table
+from mee.protocols.files import AnnotationFiles, entry, identifier, name_id, read_json
+from mee.protocols.protocol import Protocol, Reading, caption_table
 
 
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:

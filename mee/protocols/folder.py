@@ -1,4 +1,4 @@
-"""Your own collection: the table of mee.captions, a row a caption.
+"""Your own collection: the table of mee.data.captions, a row a caption.
 
     video_id, caption[, split][, query_id]
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mee.captions import SPLITS, read_captions
-from mee.protocols.annotation_files import AnnotationFiles
-from mee.protocols.protocol import Protocol
-from mee.protocols.reading import COLUMNS, Reading
+from mee.data.captions import SPLITS, read_captions
+from mee.protocols.files import AnnotationFiles
+from mee.protocols.protocol import COLUMNS, Protocol, Reading
 
 
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:

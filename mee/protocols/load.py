@@ -14,8 +14,7 @@ from pathlib import Path
 
 from mee.errors import InputError
 from mee.protocols.check import check
-from mee.protocols.protocol import Benchmark, Protocol
-from mee.protocols.reading import Reading
+from mee.protocols.protocol import Benchmark, Protocol, Reading
 from mee.protocols.table import PROTOCOLS
 
 Reader = Callable[[Protocol, Path, str | None], Reading]

@@ -22,11 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mee.errors import InputError
-from mee.protocols.annotation_files import AnnotationFiles
-from mee.protocols.annotation_text import read_tab_rows
-from mee.protocols.id_names import name_id
-from mee.protocols.protocol import Protocol
-from mee.protocols.reading import SENTENCES, Reading, caption_table
+from mee.protocols.files import AnnotationFiles, name_id, read_tab_rows
+from mee.protocols.protocol import SENTENCES, Protocol, Reading, caption_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,11 +16,8 @@ from statistics import fmean
 from typing import Any
 
 from mee.errors import InputError
-from mee.protocols.annotation_files import AnnotationFiles
-from mee.protocols.annotation_text import entry, identifier, read_ids, read_json
-from mee.protocols.id_names import name_id
-from mee.protocols.protocol import Protocol
-from mee.protocols.reading import Reading, caption_table
+from mee.protocols.files import AnnotationFiles, entry, identifier, name_id, read_ids, read_json
+from mee.protocols.protocol import Protocol, Reading, caption_table
 
 _LONGEST = 1e6  # seconds, or chunks; NaN is not below it either
 Span = tuple[float, float]

@@ -22,15 +22,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mee.distributed import joint_parts, joint_sum, share
 from mee.errors import InputError
-from mee.joint import joint_parts, joint_sum, share
-from mee.ranking.counts import Counts
-from mee.ranking.groups import GroupCounts, group_bounds
-from mee.ranking.parts import query_parts
+from mee.ranking.best import Top, top_of_block
+from mee.ranking.counts import Counts, GroupCounts, Ranks, Side, group_bounds
 from mee.ranking.positives import Positives
-from mee.ranking.scores import Scores
-from mee.ranking.sides import Ranks, Side
-from mee.ranking.top import Top, top_of_block
+from mee.ranking.scores import Scores, query_parts
 
 Convention = Literal["closest", "video", "each"]
 CONVENTIONS: dict[Convention, str] = {

@@ -125,7 +125,7 @@ def _test_captions(seed: int) -> list[Caption]:
 
 def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
     """The mean mixture weights of the captions that speak of one modality only."""
-    from mee.evaluate import encode_captions
+    from mee.evaluation.evaluate import encode_captions
     from mee.model import MEE
 
     model = MEE.from_pretrained(folder / "model")

@@ -22,7 +22,7 @@ import av
 import cv2
 import numpy as np
 
-from features.one_thread import use_one_thread
+from features.job.process import use_one_thread
 from scripts.demo.captions import Caption, make_captions
 from scripts.demo.facts import IMAGE_FORMS, DemoClip
 from scripts.demo.picture import FPS, FRAMES, HEIGHT, WIDTH, draw_frames

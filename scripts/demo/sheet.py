@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from index.hit import Hit
-from index.search import Searcher
+from index.searcher import Searcher
 from scripts.demo.captions import Caption, is_true
 from scripts.demo.facts import Facts
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from mee.errors import InputError
-from mee.whole_file import whole_file
+from mee.files import whole_file
 from scripts.console import DONE, errors_as_sentences, parse, say
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(ReportArgs, "report", argv, __doc__ or "")
     _check(args)
 
-    from mee.result import read_result
+    from mee.evaluation.result import read_result
     from scripts.report.entry import make_entries
     from scripts.report.figures import count
     from scripts.report.markdown import markdown

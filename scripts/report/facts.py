@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mee.result import Result
+from mee.evaluation.result import Result
 from scripts.report.entry import NAMES, WAYS, Entry
 from scripts.report.figures import listed
 from scripts.report.marks import normalisation_text

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mee.result import Answer
+from mee.evaluation.result import Answer
 
 SHORT_SIDE, QUALITY = 132, 55
 FRAGMENT = re.compile(r"#t=(?P<start>[\d.]+),(?P<end>[\d.]+)$")
@@ -51,7 +51,7 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         """Raises InputError where there is no such folder, or no media file in it."""
-        from features.media_library import find_media
+        from features.media.library import find_media
 
         library = find_media(root)
         self.root = library.root
@@ -103,7 +103,7 @@ def read_frames(
 
 
 def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
-    from features.reader import IMAGE_SUFFIXES
+    from features.media.reader import IMAGE_SUFFIXES
 
     read = _read_image if path.suffix.lower() in IMAGE_SUFFIXES else _read_video
     shots: dict[Moment, Shot] = {}
@@ -116,9 +116,9 @@ def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
 
 
 def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
-    from features.clip import FrameNeed
-    from features.cutting import Cutting
-    from features.image_reader import ImageReader
+    from features.media.clip import FrameNeed
+    from features.media.cutting import Cutting
+    from features.media.image_reader import ImageReader
 
     need = FrameNeed(fps=1.0, size=SHORT_SIDE)
     (clip,) = ImageReader().read(path, path.name, [need], Cutting())
@@ -127,9 +127,9 @@ def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot])
 
 
 def _read_video(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
-    from features.clip import FrameNeed, Span
-    from features.probe import probe
-    from features.pyav_reader import PyavPictures
+    from features.media.clip import FrameNeed, Span
+    from features.media.probe import probe
+    from features.media.pyav_reader import PyavPictures
 
     facts = probe(path)
     if facts.picture is None:

@@ -5,7 +5,7 @@ A real table, since its numbers are then read aloud cell by cell, and need no se
 
 from __future__ import annotations
 
-from mee.result import Weights
+from mee.evaluation.result import Weights
 from scripts.report.elements import Html, element, joined
 from scripts.report.figures import count, number
 from scripts.report.style import STEPS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mee.result import Query
+from mee.evaluation.result import Query
 from scripts.console import visible
 from scripts.report.comparison import differences, question_title, questions
 from scripts.report.entry import NAMES, WAYS, Entry, Way

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mee.result import Normalisation, Result
+from mee.evaluation.result import Normalisation, Result
 from scripts.report.entry import Entry
 from scripts.report.figures import count, listed
 

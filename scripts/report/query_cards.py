@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mee.result import Answer, Query
+from mee.evaluation.result import Answer, Query
 from scripts.report.elements import Html, element, free, joined
 from scripts.report.entry import Entry
 from scripts.report.figures import rank_text

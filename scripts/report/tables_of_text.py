@@ -8,7 +8,7 @@ from scripts.report.entry import WAYS, Entry, Way
 from scripts.report.figures import Figures
 
 BRIEF = ("R@1", "R@5", "R@10", "MedR")
-MIXTURE = "mixture"  # as mee.schemes has it, which must not be imported here: it loads torch
+MIXTURE = "mixture"  # as mee.ranking.schemes has it, which must not be imported here: it loads torch
 
 
 def variant_rows(entry: Entry, kind: Literal["schemes", "removed"]) -> list[list[str]]:

@@ -38,10 +38,10 @@ def random_stores() -> ModuleType:
 @pytest.fixture
 def store_job(tmp_path: Path) -> SimpleNamespace:
     """Fills stores without decoding anything: `declare` streams, make a `record`, `write` records as one job."""
-    from features.extractor import Fingerprint
-    from features.manifest import declare
-    from features.record import ClipRecord
-    from features.store_writer import StoreWriter
+    from features.extractors.base import Fingerprint
+    from features.store.manifest import declare
+    from features.store.part import ClipRecord
+    from features.store.writer import StoreWriter
 
     def begin(directory=tmp_path / "store", *, version=1, clip_seconds=None, overwrite=False, **dims):
         made_by = {name: Fingerprint(extractor=name, version=version, dim=dim) for name, dim in dims.items()}

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from features.clip import FrameNeed
-from features.extractor import Extractor, Stream
+from features.extractors.base import Extractor, Stream
+from features.media.clip import FrameNeed
 
 
 class Halves(Extractor):

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-SHARD = "import features.store_writer as w; w.SHARD_CLIPS = {}; "  # small: a job of some seconds writes many
+SHARD = "import features.store.writer as w; w.SHARD_CLIPS = {}; "  # small: a job of some seconds writes many
 RUN = "import sys; from scripts.precompute import main; sys.exit(main(sys.argv[1:]))"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.clip import FrameNeed
-from features.extractor import Extractor, Stream
+from features.extractors.base import Extractor, Stream
+from features.media.clip import FrameNeed
 
 LARGE = 1 << 34  # bytes
 

@@ -6,7 +6,7 @@ import threading
 import time
 
 from features.errors import InputError
-from features.worker_process import WornOut
+from features.job.process import WornOut
 
 LARGE = 4 << 20  # bytes, more than a pipe holds
 

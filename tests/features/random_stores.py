@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from features.extractor import Fingerprint
-from features.manifest import declare
-from features.record import PRESENT, ClipRecord
-from features.store import FeatureStore
-from features.store_writer import StoreWriter, clear_overwritten
+from features.extractors.base import Fingerprint
+from features.store.feature_store import FeatureStore
+from features.store.manifest import declare
+from features.store.part import PRESENT, ClipRecord
+from features.store.writer import StoreWriter, clear_overwritten
 
 RECORDS = st.lists(
     st.tuples(

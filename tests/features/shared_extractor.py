@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from features.clip import FrameNeed
 from features.errors import InputError, MediaError
-from features.extractor import Extractor, Stream
+from features.extractors.base import Extractor, Stream
+from features.media.clip import FrameNeed
 
 
 class Shared(Extractor):

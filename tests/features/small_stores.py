@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from features.store_check import check_store
+from features.store.verify import check_store
 
 ROWS = np.arange(6, dtype=np.float16).reshape(2, 3)
 TIMES = np.array([0.25, 0.75], np.float32)

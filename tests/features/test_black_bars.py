@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from features.black_bars import without_bars
+from features.hashing import without_bars
 
 
 def scene(frames=4, height=60, width=90, seed=0):

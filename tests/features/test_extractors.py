@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from features.clip import Clip, FrameNeed, Frames, Span
-from features.registry import EXTRACTORS, make_extractor
+from features.extractors.registry import EXTRACTORS, make_extractor
+from features.media.clip import Clip, FrameNeed, Frames, Span
 
 
 def clip_for(extractor, seed: int) -> Clip:

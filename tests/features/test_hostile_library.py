@@ -14,13 +14,12 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from features.audio import AudioExtractor
-from features.cutting import Cutting
-from features.mel import BANDS, band_corners
-from features.reader import open_reader
-from features.record import PRESENT
-from features.store import FeatureStore
-from features.store_check import check_store
+from features.extractors.builtin.audio import BANDS, AudioExtractor, band_corners
+from features.media.cutting import Cutting
+from features.media.reader import open_reader
+from features.store.feature_store import FeatureStore
+from features.store.part import PRESENT
+from features.store.verify import check_store
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,13 +8,13 @@ import stat
 import numpy as np
 import pytest
 
-from features.config import PrecomputeConfig
 from features.errors import InputError
-from features.media_library import find_media, size_of
-from features.precompute import Job
-from features.store import FeatureStore
-from features.store_check import check_store
-from features.whole import write_whole
+from features.job.config import PrecomputeConfig
+from features.job.precompute import Job
+from features.media.library import find_media, size_of
+from features.store.atomic_files import write_whole
+from features.store.feature_store import FeatureStore
+from features.store.verify import check_store
 
 ROWS = np.ones((2, 3), np.float16)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.picture_hash import BITS, LEAST_CONTRAST, SIDE, WORDS, picture_hashes
+from features.hashing import BITS, LEAST_CONTRAST, SIDE, WORDS, picture_hashes
 
 
 def picture(seed, height=128, width=192, cells=12):

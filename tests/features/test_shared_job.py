@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from features.config import PrecomputeConfig
 from features.errors import InputError
-from features.media_library import find_media
-from features.precompute import Job
-from features.run_config import RunConfig
-from features.store import FeatureStore
+from features.extractors.spec import RunConfig
+from features.job.config import PrecomputeConfig
+from features.job.precompute import Job
+from features.media.library import find_media
+from features.store.feature_store import FeatureStore
 
 BOTH = ("odd", "shared")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from mee.batch import Streams
-from mee.pooling import Pool
+from mee.layers.pooling import Pool
 from mee.reference_weights import load_reference
-from mee.text_config import TextConfig
-from mee.text_encoder import TextEncoder
+from mee.streams import Streams
+from mee.text.base import TextEncoder
+from mee.text.config import TextConfig
 
 THEIRS = {"face": "face", "audio": "audio", "appearance": "visual", "motion": "motion"}  # our stream -> their name
 PREFIX = "state."

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from mee.batch import Streams
-from mee.gallery import embed_clips
-from mee.loss import MaxMarginLoss
-from mee.ragged import Ragged
+from mee.encode import embed_clips
 from mee.reference_weights import STREAMS
 from mee.scoring import mee_scores
+from mee.streams import Ragged, Streams
+from mee.training.losses import MaxMarginLoss
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 NEGATIVE = ~torch.eye(10, dtype=torch.bool)

@@ -9,11 +9,11 @@ its own accord, see test_mee_differences.py.
 import pytest
 import torch
 
-from mee.loss import MaxMarginLoss
-from mee.optimiser import make_optimiser
 from mee.reference_weights import COLUMNS, STREAMS, mixture_order, our_names, translate
 from mee.scoring import mee_scores, mixture_weights
-from mee.train_config import TrainConfig
+from mee.training.config import TrainConfig
+from mee.training.losses import MaxMarginLoss
+from mee.training.optimiser import make_optimiser
 
 CASES = ("full", "missing", "padded", "missing_padded")
 MODES = ("eval", "train")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTModel
 
-from features.merge_schedule import MergeSchedule, limited
-from features.merged_layer import attend
-from features.merged_transformers import merge_tokens
-from features.pretrained.pooling import mean_token
-from features.token_merging import grouped, match, merge_mean, size_bias, take_rows
+from features.extractors.pretrained.runner import mean_token
+from features.extractors.token_merging.apply import merge_tokens
+from features.extractors.token_merging.layer import attend
+from features.extractors.token_merging.matching import grouped, match, merge_mean, size_bias, take_rows
+from features.extractors.token_merging.schedule import MergeSchedule, limited
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 SINGLE = {"atol": 5e-6, "rtol": 0.0}

@@ -5,9 +5,9 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from index.entries import Entries
-from index.snapshot import Origin
-from mee.gallery import Gallery
+from index.storage.entries import Entries
+from index.storage.snapshot import Origin
+from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 

@@ -10,9 +10,9 @@ import random
 import sys
 from pathlib import Path
 
-from index import writer as writer_module
-from index.snapshot import Snapshot
-from index.writer import IndexWriter
+from index.storage import writer as writer_module
+from index.storage.snapshot import Snapshot
+from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, made_entries
 

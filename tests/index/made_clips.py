@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from index.entries import Entries
-from index.snapshot import Origin
+from index.storage.entries import Entries
+from index.storage.snapshot import Origin
 from mee.layout import Layout
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (6, 3, 4))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.snapshot import read_snapshot, refreshed
+from index.storage.snapshot import read_snapshot, refreshed
 
 GROUPS, TOGETHER = 6, 7
 

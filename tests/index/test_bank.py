@@ -8,8 +8,8 @@ from index.bank import nnn_constants, qb_norm_constants
 from index.queries import Queries
 from index.video_index import VideoIndex
 from mee.model import TextEmbedding
-from mee.ranking.mixture_scores import MixtureScores
-from mee.ranking.normalised import nnn, qb_norm
+from mee.ranking.mixture import MixtureScores
+from mee.ranking.normalise import nnn, qb_norm
 from tests.index.galleries import LAYOUT, entries_of, random_gallery, random_text
 
 

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index.exact.recall import SearchParameters
 from index.queries import Queries
-from index.recall import SearchParameters
 from index.scanners import kinds
 from index.scanners.kinds import Settings
+from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
-from index.writer import IndexWriter
-from mee.gallery import Gallery
+from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from tests.index.galleries import (

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from mee.pairs import match_captions
-from mee.train import Trainer
-from mee.train_config import TrainConfig
+from mee.data.pairs import match_captions
+from mee.training.config import TrainConfig
+from mee.training.trainer import Trainer
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
 COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")

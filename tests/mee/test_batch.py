@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.batch import Streams, availability
+from mee.streams import Streams, availability
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 5)), max_size=6))

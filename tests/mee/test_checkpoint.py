@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mee.checkpoint import check_directory, fingerprint, read_config, read_training, unshared
-from mee.data import load_clips
+from mee.data.source import load_clips
 from mee.errors import InputError
 from mee.model import MEE
-from mee.text import TransformerEncoder
+from mee.text.transformer import TransformerEncoder
 
 
 @pytest.fixture

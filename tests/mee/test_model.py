@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mee.batch import Streams
 from mee.config import ExpertConfig, ModelConfig
-from mee.data import load_clips
+from mee.data.source import load_clips
 from mee.errors import InputError
-from mee.loss import MaxMarginLoss
 from mee.model import MAIN, MEE
-from mee.ragged import Ragged
 from mee.scoring import mee_scores
-from mee.text import TransformerEncoder
-from mee.text_config import TextConfig
+from mee.streams import Ragged, Streams
+from mee.text.config import TextConfig
+from mee.text.transformer import TransformerEncoder
+from mee.training.losses import MaxMarginLoss
 
 POOLINGS = [("mean", "max"), ("first", "last"), ("netvlad-2",), ("transformer",), ("max", "netvlad-3")]
 SIZES = {"appearance": (5, 6), "motion": (4, 4), "audio": (3, 8)}  # of the stream, of the embedding

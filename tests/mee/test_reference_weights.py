@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mee.batch import Streams
 from mee.errors import InputError
 from mee.model import MEE
 from mee.reference_weights import COLUMNS, STREAMS, load_reference
-from mee.text_config import TextConfig
-from mee.word_vectors import WordVectorEncoder
+from mee.streams import Streams
+from mee.text.config import TextConfig
+from mee.text.word_vectors import WordVectorEncoder
 
 TEXT = TextConfig(encoder="word-vectors", pooling=("netvlad-5",), max_tokens=30)
 WORDS = ("a", "dog", "barks", "drums")

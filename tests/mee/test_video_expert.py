@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mee.video_expert
-from mee.batch import Streams
 from mee.config import ExpertConfig
-from mee.data import load_ragged
-from mee.ragged import Ragged
+from mee.data.source import load_ragged
+from mee.streams import Ragged, Streams
 from mee.video_expert import VideoExpert
 
 CONFIG = ExpertConfig(name="audio", input_dim=3, embed_dim=4)

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from features.extractor import Fingerprint
-from features.manifest import declare
+from features.extractors.base import Fingerprint
+from features.store.manifest import declare
 from scripts.build_index import main as build_index
 from scripts.evaluate import main as evaluate
 from scripts.precompute import main as precompute

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from features.store import FeatureStore
-from index.search import Searcher
-from index.snapshot import read_snapshot
+from features.store.feature_store import FeatureStore
+from index.searcher import Searcher
+from index.storage.snapshot import read_snapshot
 from scripts.build_index import main as build_index
 from scripts.index_plan import rows_of
 from scripts.precompute import main as precompute

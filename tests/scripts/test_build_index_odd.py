@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from index.snapshot import read_snapshot
+from index.storage.snapshot import read_snapshot
 from scripts.build_index import main as build_index
 from scripts.gallery import main as gallery
 from scripts.import_features import main as import_features
@@ -84,9 +84,9 @@ def test_a_stream_that_the_model_does_not_read_changes_nothing(odd, capsys):
 def test_constants_are_not_wanted_of_clips_without_a_stream(odd, capsys):
     import torch
 
-    from mee.constants_file import write_constants
-    from mee.ranking.normalised import ClipConstants
-    from mee.result import Normalisation
+    from mee.evaluation.constants_file import write_constants
+    from mee.evaluation.result import Normalisation
+    from mee.ranking.normalise import ClipConstants
 
     place, arguments = odd
     facts = Normalisation(method="nnn", bank="9 training captions", parameters={"alpha": 0.75})

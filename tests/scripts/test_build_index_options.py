@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from index.search import Searcher
-from index.snapshot import read_snapshot
-from mee.constants_file import write_constants
-from mee.ranking.normalised import ClipConstants
-from mee.result import Normalisation
+from index.searcher import Searcher
+from index.storage.snapshot import read_snapshot
+from mee.evaluation.constants_file import write_constants
+from mee.evaluation.result import Normalisation
+from mee.ranking.normalise import ClipConstants
 from scripts.build_index import main as build_index
 from scripts.index_plan import rows_of
 from scripts.precompute import main as precompute

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from index.snapshot import read_snapshot
+from index.storage.snapshot import read_snapshot
 from scripts.build_index import main as build_index
 from scripts.index_plan import rows_of
 

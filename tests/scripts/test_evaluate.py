@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from mee.result import read_result
-from mee.score_files.rank_file import read_ranks
+from mee.evaluation.rank_file import read_ranks
+from mee.evaluation.result import read_result
 from scripts.evaluate import main
 
 

@@ -15,8 +15,8 @@ STORE = SimpleNamespace(
 
 
 def experts(preset="default", **given):
-    settings = {"streams": (), "embed_dim": None, "pooling": (), "expert": (), "aligned": (), **given}
-    made = expert_configs(PRESETS[preset], STORE, SimpleNamespace(**settings))
+    given["special"] = given.pop("expert", ())
+    made = expert_configs(PRESETS[preset], STORE, given.pop("streams", ()), **given)
     return {expert.name: expert for expert in made}
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from mee.text import TransformerEncoder
+from mee.text.transformer import TransformerEncoder
 from scripts.explain import ATTENTION, WEIGHTS, main
 from scripts.heat_maps import SHOWN_SENTENCES, is_ours
 

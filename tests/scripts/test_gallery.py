@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from index.snapshot import read_snapshot
-from index.writer import IndexWriter
+from index.storage.snapshot import read_snapshot
+from index.storage.writer import IndexWriter
 from scripts.build_index import main as build_index
 from scripts.gallery import main
 from scripts.index_plan import rows_of
@@ -128,9 +128,9 @@ def test_compact(told, capsys):
 def test_compact_takes_constants_off(told, tmp_path, capsys):
     import torch
 
-    from mee.constants_file import write_constants
-    from mee.ranking.normalised import ClipConstants
-    from mee.result import Normalisation
+    from mee.evaluation.constants_file import write_constants
+    from mee.evaluation.result import Normalisation
+    from mee.ranking.normalise import ClipConstants
 
     facts = Normalisation(method="nnn", bank="9 training captions", parameters={"alpha": 0.75})
     write_constants(tmp_path / "c.parquet", CLIPS, ClipConstants(torch.ones(10)), facts)

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from index.entries import Entries
-from index.snapshot import read_snapshot
-from index.writer import IndexWriter
+from index.storage.entries import Entries
+from index.storage.snapshot import read_snapshot
+from index.storage.writer import IndexWriter
 from scripts.build_index import main as build_index
 from scripts.gallery import main
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from index.snapshot import read_snapshot
+from index.storage.snapshot import read_snapshot
 from scripts.build_index import main as build_index
 from scripts.gallery import main
 from scripts.search import main as search

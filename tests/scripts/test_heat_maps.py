@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 from matplotlib.text import Text
 
-from mee.text_encoder import Attention
+from mee.text.base import Attention
 from scripts.heat_maps import (
     LARGEST,
     MARK,

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from features.store import FeatureStore
+from features.store.feature_store import FeatureStore
 from scripts.evaluate import main as evaluate
 from scripts.import_features import main
 from scripts.train import main as train
@@ -15,8 +15,8 @@ from scripts.train import main as train
 IDS = [f"video{number}" for number in range(12)]
 SMALL_SHARDS = """
 import os, signal, sys
-import features.import_job, features.manifest, features.store_writer as store_writer
-from features.whole import write_whole
+import features.external.job, features.store.manifest, features.store.writer as store_writer
+from features.store.atomic_files import write_whole
 store_writer.SHARD_CLIPS = 3
 left = [int(sys.argv.pop(1))]
 def write_or_die(path, content):
@@ -26,7 +26,7 @@ def write_or_die(path, content):
         path.with_name(f".{path.name}.{os.getpid()}").write_bytes(content[:10])
         os.kill(os.getpid(), signal.SIGKILL)
     write_whole(path, content)
-for module in (features.import_job, features.manifest, store_writer):
+for module in (features.external.job, features.store.manifest, store_writer):
     module.write_whole = write_or_die
 from scripts.cli import main
 sys.exit(main(sys.argv[1:]))

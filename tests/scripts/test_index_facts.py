@@ -6,8 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from features.store import FeatureStore
-from features.store_compact import compact
+from features.store.compact import compact
+from features.store.feature_store import FeatureStore
 from scripts.import_features import main as import_features
 from scripts.index_facts import FILE, facts_of
 from scripts.precompute import main as precompute

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from index.entries import Entries
-from index.origin import Origin
+from index.storage.entries import Entries
+from index.storage.manifest import Origin
+from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
-from index.writer import IndexWriter
 from mee.layout import Layout
 from scripts.index_recall import is_outdated, of_before, own_clips, sentences_of, tune
 

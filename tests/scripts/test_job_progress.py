@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from features.job_report import JobReport, Outcome
-from scripts.job_progress import JobProgress, duration
+from features.job.report import JobReport, Outcome
+from scripts.console import JobProgress, duration
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.store import FeatureStore
-from features.store_files import shard_of
+from features.store.feature_store import FeatureStore
+from features.store.part import shard_of
 from scripts.precompute import main
 
 SMALL_SHARDS = (
-    "import signal, sys, features.store_writer as w; w.SHARD_CLIPS = 2; "
+    "import signal, sys, features.store.writer as w; w.SHARD_CLIPS = 2; "
     "signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored where the tests run in the background
     "from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
 )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from features.store import FeatureStore
+from features.store.feature_store import FeatureStore
 from scripts.precompute import main
 
 

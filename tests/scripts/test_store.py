@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from features.store import FeatureStore
+from features.store.feature_store import FeatureStore
 from scripts.import_features import main as import_features
 from scripts.precompute import main as precompute
 from scripts.store import main

@@ -41,7 +41,7 @@ def test_progress_goes_to_stderr_only(train, capsys):
 @pytest.fixture
 def stopped(train, monkeypatch):
     """Stop a run after its first epoch; returns the list of epochs that later runs do."""
-    from mee import train as training
+    from mee.training import trainer as training
 
     whole, done = training.save_state, []
 

@@ -87,11 +87,11 @@ def test_image_captions_join_training(train, world, without_the_image, tmp_path,
 
 
 def test_images_that_joined_are_no_test(train, world, without_the_image, tmp_path):
-    from features.store import FeatureStore
-    from mee.captions import read_captions
+    from features.store.feature_store import FeatureStore
     from mee.checkpoint import read_training
+    from mee.data.captions import read_captions
     from mee.errors import InputError
-    from mee.held_out import held_out_pairs
+    from mee.evaluation.held_out import held_out_pairs
 
     captions = tmp_path / "images.csv"
     captions.write_text("video_id,caption,split\nclip9.png,four coloured fields,train\n")

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from features.store import FeatureStore
+from features.store.feature_store import FeatureStore
 from mee.checkpoint import read_training
 from mee.errors import InputError
-from mee.held_out import held_out_pairs
+from mee.evaluation.held_out import held_out_pairs
 from mee.protocols.load import load_benchmark
-from mee.record import selected_on, trained_on
+from mee.training.record import selected_on, trained_on
 from scripts.precompute import main as precompute
 from scripts.train import main
 
@@ -206,7 +206,7 @@ def test_a_model_that_learnt_a_file_under_another_name_is_refused(train, bench, 
 
 
 def test_a_stopped_run_does_not_go_on_selecting_otherwise(train, monkeypatch):
-    from mee import train as training
+    from mee.training import trainer as training
 
     whole = training.save_state
 

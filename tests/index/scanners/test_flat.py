@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from index.allowed import Allowed
 from index.scanners import flat
 from index.scanners.flat import Flat
-from index.scanners.scanner import Shape
+from index.scanners.scanner import Allowed, Shape
 from tests.index.scanners.units import exact_scores, query_rows, unit_rows
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from index.allowed import Allowed
 from index.scanners.found import among_allowed, best, cleaned
+from index.scanners.scanner import Allowed
 
 NOTHING = -np.inf
 

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.allowed import Allowed
 from index.scanners import gpu_flat
 from index.scanners.flat import Flat
 from index.scanners.gpu_flat import GpuFlat
-from index.scanners.scanner import Shape
+from index.scanners.scanner import Allowed, Shape
 
 
 @pytest.fixture(scope="module", autouse=True)

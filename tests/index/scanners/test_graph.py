@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from index.allowed import Allowed
 from index.scanners.graph import Graph
-from index.scanners.scanner import Shape
+from index.scanners.scanner import Allowed, Shape
 from tests.index.scanners.units import clustered, exact_scores, near, unit_rows
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from index.scanners.padding import chunks, limits, multiple, padded, sample
+from index.scanners.found import chunks, limits, multiple, padded, sample
 
 VECTORS = np.random.default_rng(0).standard_normal((23, 5)).astype(np.float32)
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.allowed import Allowed
 from index.scanners.kinds import KINDS, build, files, open_scanner
-from index.scanners.scanner import Shape
+from index.scanners.scanner import Allowed, Shape
 from tests.index.scanners.units import clustered, exact_scores, masks, near, query_rows, unit_rows, units
 
 PROVING = ("flat", "certified")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from mee.errors import InputError
-from mee.near_duplicates.overlap_sides import (
+from mee.near_duplicates.overlap import (
     SideIds,
     VideoNames,
     find_sides,

@@ -3,7 +3,7 @@
 import pytest
 
 from mee.errors import InputError
-from mee.protocols.annotation_files import AnnotationFiles
+from mee.protocols.files import AnnotationFiles
 from mee.protocols.table import PROTOCOLS
 
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from mee.errors import InputError
 from mee.protocols.check import check, refuse_overlap
-from mee.protocols.protocol import Protocol
-from mee.protocols.reading import Reading, caption_table
+from mee.protocols.protocol import Protocol, Reading, caption_table
 
 SMALL = Protocol(
     name="small",

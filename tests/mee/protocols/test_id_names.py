@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.protocols.id_names import count, name_id, name_ids
+from mee.protocols.files import count, name_id, name_ids
 
 
 @pytest.mark.parametrize(

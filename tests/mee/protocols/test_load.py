@@ -7,7 +7,7 @@ import pytest
 
 from mee.errors import InputError
 from mee.protocols.load import find_protocol, load_benchmark
-from mee.protocols.reading import COLUMNS, SENTENCES
+from mee.protocols.protocol import COLUMNS, SENTENCES
 from mee.protocols.table import PROTOCOLS
 
 BENCHMARKS = [name for name in PROTOCOLS if name != "folder"]

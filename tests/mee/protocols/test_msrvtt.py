@@ -6,9 +6,9 @@ import re
 import pytest
 
 from mee.errors import InputError
-from mee.protocols.annotation_files import AnnotationFiles
+from mee.protocols.files import AnnotationFiles
 from mee.protocols.load import load_benchmark
-from mee.protocols.msrvtt_lists import FULL, find_list
+from mee.protocols.msrvtt import FULL, find_list
 from mee.protocols.table import PROTOCOLS
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.protocols.plain_pickle import load_plain_pickle
+from mee.protocols.msvd import load_plain_pickle
 
 PLAIN = st.recursive(
     st.none() | st.text(),

@@ -1,11 +1,11 @@
-"""The golden rank figures, through blocks; NaN is refused (tests of mee.metrics have ranks at infinity)."""
+"""The golden rank figures, through blocks; NaN is refused."""
 
 import math
 
 import pytest
 import torch
 
-from mee.metrics import retrieval_metrics
+from mee.evaluation.metrics import retrieval_metrics
 from mee.ranking.rank import rank
 from tests.mee.whole_scores import WholeScores, positives_of
 

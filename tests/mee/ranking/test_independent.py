@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG
 
-from mee.metrics import retrieval_metrics
+from mee.evaluation.metrics import retrieval_metrics
 from mee.ranking.rank import rank
 from tests.mee.whole_scores import WholeScores, positives_of
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from mee.ranking.last_place import LastPlaced
+from mee.ranking.normalise import LastPlaced
 from mee.ranking.rank import rank
 from tests.mee.whole_scores import WholeScores, positives_of
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-import mee.ranking.parts
+import mee.ranking.scores
+from mee.evaluation.metrics import expected_ranks
 from mee.layout import Layout
-from mee.metrics import expected_ranks
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.mixture_scores import MixtureScores
+from mee.ranking.mixture import MixtureScores
 from mee.ranking.positives import Positives
 from mee.ranking.rank import CONVENTIONS, rank
 from tests.mee.whole_scores import WholeScores, positives_of
@@ -71,8 +71,8 @@ def loop_each(matrix, positive, candidate):
 @pytest.fixture(scope="module", params=[(2**22, 128), (8, 1)], ids=["one block", "small blocks"])
 def blocks(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mee.ranking.parts, "BLOCK_SCORES", request.param[0])
-        patch.setattr(mee.ranking.parts, "FEWEST_ROWS", request.param[1])
+        patch.setattr(mee.ranking.scores, "BLOCK_SCORES", request.param[0])
+        patch.setattr(mee.ranking.scores, "FEWEST_ROWS", request.param[1])
         yield
 
 

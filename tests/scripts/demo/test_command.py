@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mee.result import read_result
+from mee.evaluation.result import read_result
 from scripts.demo.command import main
 from scripts.search import main as search
 

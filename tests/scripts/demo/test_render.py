@@ -59,7 +59,7 @@ def test_an_image_is_an_image(videos, form):
 
 
 def faces_in(path) -> int:
-    from features.face_finder import find_faces  # the demo's own code never looks for faces
+    from features.extractors.builtin.face import find_faces  # the demo's own code never looks for faces
 
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0)).to_ndarray(format="rgb24")

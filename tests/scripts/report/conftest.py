@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mee.result import Result, read_result, write_result
+from mee.evaluation.result import Result, read_result, write_result
 
 MODALITIES = ("appearance", "motion", "audio", "face")
 KS = (1, 5, 10, 50)

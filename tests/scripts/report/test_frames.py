@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from features.errors import InputError
-from mee.result import Answer
+from mee.evaluation.result import Answer
 from scripts.report.frames import SHORT_SIDE, Moment, read_frames
 
 

@@ -137,7 +137,7 @@ def test_text_from_files_never_becomes_markup(make_result, parse):
     spoilt["rules"]["normalisation"]["method"] = "nnn"
     spoilt["protocol"]["files"] = {"a" + EVIL: EVIL}
     spoilt["protocol"]["streams"] = {EVIL: 3}
-    from mee.result import Result
+    from mee.evaluation.result import Result
 
     result = Result.model_validate_json(json.dumps(spoilt))
     other = Result.model_validate_json(json.dumps(spoilt | {"removed": []}))

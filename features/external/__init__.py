@@ -1,0 +1,1 @@
+"""Features made elsewhere -> store."""

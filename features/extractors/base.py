@@ -1,0 +1,86 @@
+"""Extractor: clips in, one stream out. A new one is one file here and one line in registry.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.media.clip import Clip, Need
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One modality of one clip over time; a clip that does not have the modality has None instead."""
+
+    rows: NDArray[np.float32]  # (T, D), T at least 1
+    times: NDArray[np.float64]  # (T,) seconds, the middle of what each row tells of; several rows may share one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What made a stream. Streams of different fingerprints never share a place in a store."""
+
+    extractor: str
+    version: int  # of the extractor's code: raised whenever its numbers change
+    dim: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None  # hub id or path, for pretrained extractors
+    revision: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that stand for the whole fingerprint."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Extractor(ABC):
+    """Turns clips into one modality's streams, the same numbers for the same clip every time."""
+
+    modality: ClassVar[str]
+    version: ClassVar[int]
+    shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """D, the size of a row."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> tuple[Need, ...]:
+        """What a reader has to decode for this extractor."""
+
+    def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
+        """Get ready now what `extract` would load at its first call, so that faults show before any file is read.
+
+        Raises:
+            InputError: what the extractor needs is not there, or cannot be used.
+        """
+
+    @abstractmethod
+    def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
+        """One stream a clip; None where the clip does not have the modality."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Settings that change the numbers, beyond the needs; they enter the fingerprint."""
+        return {}
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What this extractor is, for the store's manifest."""
+        needs = [{type(need).__name__: asdict(need)} for need in self.needs]
+        return Fingerprint(
+            extractor=f"{type(self).__module__}:{type(self).__qualname__}",
+            version=self.version,
+            dim=self.dim,
+            parameters={**self.parameters, "needs": needs},
+        )

@@ -1,0 +1,138 @@
+"""Appearance: what a frame looks like, one row a sampled frame.
+
+    row = [ colours of 14 pyramid cells | edge orientations of 14 cells | harmonics | texture of 14 cells ]
+
+The pyramid cuts the frame 1x1, 2x2 and 3x3 (Lazebnik, Schmid, Ponce, *Beyond Bags of Features*, CVPR
+2006). Histograms are square-rooted shares. Edge orientations are gradients weighted by strength (Dalal,
+Triggs, *Histograms of Oriented Gradients for Human Detection*, CVPR 2005). With g(theta) the share of the
+frame's gradients that point to theta, the harmonics
+
+    |sum over theta of g(theta) exp(i n theta)|,   n = 1 .. 12
+
+do not change when a shape turns: a triangle peaks at n = 3, a square at 4, a five-pointed star at 5, a
+circle nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from features.extractors.base import Extractor, Stream
+from features.extractors.builtin.histograms import (
+    COLOURS,
+    angle_histogram,
+    cell_numbers,
+    cell_sums,
+    colour_shares,
+    hellinger,
+    slopes,
+)
+from features.media.clip import Clip, FrameNeed, Need
+
+_FINE = 6  # the grid that 1x1, 2x2 and 3x3 cells are all made of
+_CELLS = 1 + 4 + 9
+_DIRECTIONS = 72  # signed, 5 degrees each
+_WHOLE, _PART = 36, 12  # unsigned orientations of the frame and of a cell
+_HARMONICS = 12
+_BLURS = (0.8, 3.0)  # pixels: the two scales of texture; edges are taken at the first
+_FLAT = 1.0  # mean gradient, grey levels a pixel, below which a cell's orientations fade out
+_BLANK = 0.02  # the same for the harmonics of the frame
+
+
+def pyramid(fine: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Means of (36, B) cells of the fine grid over each level: (1, B), (4, B) and (9, B)."""
+    bins = fine.shape[1]
+    levels = []
+    for side in (1, 2, 3):
+        step = _FINE // side
+        blocks = fine.reshape(side, step, side, step, bins)
+        levels.append(blocks.mean((1, 3)).reshape(side * side, bins))
+    return levels
+
+
+def harmonics(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(12,) strengths of the 1st to 12th harmonic of a (B,) histogram over the full circle, in [0, 1)."""
+    spectrum = np.abs(np.fft.rfft(directions))[1 : _HARMONICS + 1]
+    return np.asarray(spectrum / (directions.sum() + _BLANK), dtype=np.float64)
+
+
+def colour_gradient(image: NDArray[np.uint8], blur: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of the three channels' gradients the strongest at each pixel, so that red on grey has an edge too.
+
+    Args:
+        image: (H, W, 3) RGB.
+        blur: pixels, the deviation of the Gaussian laid over the image first.
+
+    Returns:
+        (H, W) change to the right and (H, W) downward, levels a pixel.
+    """
+    soft = np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur), dtype=np.float32)
+    x, y = slopes(soft)
+    strongest = (x * x + y * y).argmax(2)[..., None]
+    return np.take_along_axis(x, strongest, 2)[..., 0], np.take_along_axis(y, strongest, 2)[..., 0]
+
+
+def _edges(image: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    """Orientations (36 + 4 * 12 + 9 * 12), harmonics (12) and texture (2 * 14) of an RGB frame."""
+    cells = cell_numbers(image.shape[0], image.shape[1], _FINE)
+    pixels = np.bincount(cells.ravel(), minlength=_FINE**2)[:, None]
+    texture = []
+    directions = np.zeros((_FINE**2, _DIRECTIONS))
+    for blur in _BLURS:
+        x, y = colour_gradient(image, blur)
+        if blur == _BLURS[0]:
+            directions = angle_histogram(x, y, cells, _FINE, _DIRECTIONS) / pixels
+        strength = cell_sums(np.hypot(x, y), cells, _FINE)[:, None] / pixels
+        texture += [np.sqrt(level / 16).ravel() for level in pyramid(strength)]
+    unsigned = directions[:, :_WHOLE] + directions[:, _WHOLE:]
+    whole, *parts = pyramid(unsigned)
+    rows = [hellinger(whole, _FLAT / _FINE).ravel()]
+    group = _WHOLE // _PART
+    for part in parts:
+        coarse = np.roll(part, group // 2, axis=1).reshape(len(part), _PART, group).sum(2)
+        rows.append(hellinger(coarse, _FLAT).ravel())
+    return [*rows, harmonics(directions.mean(0)), *texture]
+
+
+def describe_frame(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The module's row for one (H, W, 3) RGB frame: (512,)."""
+    colours = [hellinger(level).ravel() for level in pyramid(colour_shares(image, _FINE))]
+    return np.concatenate([*colours, *_edges(image)]).astype(np.float32)
+
+
+class AppearanceExtractor(Extractor):
+    """Colours, edge orientations and texture of sampled frames."""
+
+    modality = "appearance"
+    version = 1
+    need: Final = FrameNeed(fps=2, size=160)
+
+    @property
+    def dim(self) -> int:
+        """20 colours x 14 cells, 36 + 12 x 13 orientations, 12 harmonics, 2 x 14 texture energies."""
+        return _CELLS * COLOURS + _WHOLE + (_CELLS - 1) * _PART + _HARMONICS + len(_BLURS) * _CELLS
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Two frames a second."""
+        return (self.need,)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Blurs of the two texture scales and the contrast floors."""
+        return {"blurs": _BLURS, "flat": _FLAT, "blank": _BLANK}
+
+    def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
+        """One row a sampled frame; None where the clip has no picture."""
+        return [self._stream(clip) for clip in clips]
+
+    def _stream(self, clip: Clip) -> Stream | None:
+        frames = clip.frames.get(self.need)
+        if frames is None or len(frames.pixels) == 0:
+            return None
+        return Stream(np.stack([describe_frame(image) for image in frames.pixels]), frames.times)

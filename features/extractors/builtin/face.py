@@ -1,0 +1,234 @@
+"""Face: the large frontal faces of a clip, one row a face a sampled frame.
+
+    row = [ LBP histograms of 4x4 parts of the face | colours of 4x4 parts of the head | place ]
+
+LBP compares each pixel of the grey face, cut by its box and scaled to 64 x 64, with its 8 neighbours; the
+58 patterns with at most two changes around the circle have a bin each, the rest share one (Ahonen, Hadid,
+Pietikainen, *Face Description with Local Binary Patterns*, PAMI 2006). The head is twice the face's box:
+hair, hat, beard and collar show in its colours. Histograms are square-rooted shares. Place is the box's
+centre and size in shares of the frame's width, height and short side.
+
+A face counts when a second sampled frame shows one too, of much the same size; where only one frame was
+sampled; or where its own frame leaves no doubt.
+
+Faces in an image: the windows that a cascade accepts, the face's mirror image among them.
+
+    support(box, I) = how many accepted windows of I overlap box with intersection over union >= 1/2
+    face  <=>  min(support(box, I), support(mirrored box, mirrored I)) >= SUPPORT
+
+The cascade is scikit-image's, with the frontal-face file in its wheel: multi-scale block local binary
+patterns (Liao et al., *Learning Multi-scale Block Local Binary Patterns for Face Recognition*, ICB 2007)
+under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004). One accepted window means
+little: texture wins many by chance. A face wins them at many neighbouring places and sizes, and again in
+the mirror, since a frontal face is nearly its own mirror image and the cascade is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.data import lbp_frontal_face_cascade_filename
+from skimage.feature import Cascade, local_binary_pattern
+
+from features.extractors.base import Extractor, Stream
+from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
+from features.media.clip import Clip, FrameNeed, Need
+
+SUPPORT = 8  # windows, on either side of the mirror
+SMALLEST = 1 / 5  # of the image's short side
+_SCALE = 1.05  # ratio of window sizes that follow each other
+_OVERLAP = 0.5
+_WINDOW = 24  # pixels the cascade was trained on; it sees nothing smaller
+_LOOK_AGAIN = 0.75  # of a box's size: how far around it, and down to which size, the mirror is searched
+
+Windows = NDArray[np.float64]  # (N, 3): left, top, size in pixels
+
+
+class Face(NamedTuple):
+    """A square box in pixels of the image, and its support."""
+
+    left: float
+    top: float
+    size: float
+    support: int
+
+
+@cache
+def _cascade() -> Any:
+    file: str = lbp_frontal_face_cascade_filename()  # type: ignore[no-untyped-call]
+    return Cascade(file)
+
+
+def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float) -> Windows:
+    """Every square window that the cascade accepts, sizes in pixels."""
+    low, high = max(_WINDOW, round(smallest)), min(min(grey.shape), round(largest))
+    if low > high:
+        return np.empty((0, 3))
+    found = _cascade().detect_multi_scale(
+        img=grey,
+        scale_factor=_SCALE,
+        step_ratio=1,
+        min_size=(low, low),
+        max_size=(high, high),
+        min_neighbor_number=0,
+        intersection_score_threshold=1.01,  # never reached: windows come back one by one
+    )
+    boxes = sorted((w["c"], w["r"], w["width"]) for w in found)  # built with OpenMP it returns them in any order
+    return np.array(boxes, dtype=np.float64).reshape(-1, 3)
+
+
+def _shared(windows: Windows, box: Windows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intersection of each window with the (3,) box: over their union, and over the smaller of the two."""
+    corner = np.maximum(windows[:, :2], box[:2])
+    end = np.minimum(windows[:, :2] + windows[:, 2:], box[:2] + box[2])
+    common = np.clip(end - corner, 0, None).prod(1)
+    union = windows[:, 2] ** 2 + box[2] ** 2 - common
+    return common / union, common / np.minimum(windows[:, 2], box[2]) ** 2
+
+
+def _clusters(windows: Windows) -> list[tuple[Windows, int]]:
+    """Mean box and support of each group of windows, best supported first, none overlapping a better one."""
+    groups = []
+    while len(windows):
+        near = np.stack([_shared(windows, window)[0] >= _OVERLAP for window in windows])
+        best = near[near.sum(1).argmax()]
+        box = windows[best].mean(0)
+        groups.append((box, int(best.sum())))
+        windows = windows[(_shared(windows, box)[1] < _OVERLAP) & ~best]
+    return groups
+
+
+def _mirror_support(grey: NDArray[np.uint8], box: Windows) -> int:
+    """The box's support in the mirrored image; only its surroundings are searched."""
+    left, top, size = box
+    margin = _LOOK_AGAIN * size
+    x, y = max(0, int(left - margin)), max(0, int(top - margin))
+    part = grey[y : int(top + size + margin), x : int(left + size + margin)]
+    windows = _accepted(np.ascontiguousarray(part[:, ::-1]), _LOOK_AGAIN * size, size / _LOOK_AGAIN)
+    windows[:, 0] = x + part.shape[1] - windows[:, 0] - windows[:, 2]
+    windows[:, 1] += y
+    return int((_shared(windows, box)[0] >= _OVERLAP).sum())
+
+
+def find_faces(image: NDArray[np.uint8]) -> list[Face]:
+    """Large frontal faces, best supported first.
+
+    Args:
+        image: (H, W, 3) RGB. A short side of about 160 is right: thresholds are tuned for it, and time
+            grows with the number of pixels.
+
+    Returns:
+        Boxes of at least a fifth of the short side, each with the smaller of its two supports.
+    """
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    short = min(grey.shape)
+    faces = []
+    for box, support in _clusters(_accepted(grey, SMALLEST * short, short)):
+        if support < SUPPORT:
+            break
+        support = min(support, _mirror_support(grey, box))
+        if support >= SUPPORT:
+            faces.append(Face(float(box[0]), float(box[1]), float(box[2]), support))
+    return sorted(faces, key=lambda face: -face.support)
+
+
+_SIDE = 4  # parts in a row and in a column
+_FACE, _HEAD = 64, 64  # pixels
+_PATTERNS = 59
+_PLACE = 3
+_SEARCHED = 160  # short side of the image that is searched
+_CERTAIN = 20  # support that needs no second frame
+_ALIKE = 1.5  # ratio of sizes up to which two frames may show one face
+
+
+def cut(image: NDArray[np.uint8], face: Face, widen: float, size: int) -> NDArray[np.uint8]:
+    """The face's box widened about its centre and scaled to (size, size, 3); the frame's edge is repeated."""
+    side = face.size * widen
+    scale = size / side
+    left = face.left + (face.size - side) / 2
+    top = face.top + (face.size - side) / 2
+    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def describe_face(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
+    """The module's row for one face of an (H, W, 3) RGB frame: (1267,)."""
+    grey = cv2.cvtColor(cut(image, face, 1.0, _FACE), cv2.COLOR_RGB2GRAY)
+    patterns = np.asarray(local_binary_pattern(grey, P=8, R=1, method="nri_uniform"))  # type: ignore[no-untyped-call]
+    codes = cell_numbers(_FACE, _FACE, _SIDE) * _PATTERNS + patterns.astype(np.int64)
+    counts = np.bincount(codes.ravel(), minlength=_SIDE**2 * _PATTERNS).astype(np.float64)
+    texture = hellinger(counts.reshape(_SIDE**2, _PATTERNS))
+    colours = hellinger(colour_shares(cut(image, face, 2.0, _HEAD), _SIDE))
+    height, width = image.shape[:2]
+    half = face.size / 2
+    place = [(face.left + half) / width, (face.top + half) / height, face.size / min(height, width)]
+    return np.concatenate([texture.ravel(), colours.ravel(), place]).astype(np.float32)
+
+
+def confirmed(faces: Sequence[Sequence[Face]]) -> list[list[Face]]:
+    """Of the faces found in each sampled frame, those that the module's last paragraph lets count."""
+
+    def counts(face: Face, frame: int) -> bool:
+        others = (other for k, found in enumerate(faces) if k != frame for other in found)
+        return face.support >= _CERTAIN or any(1 / _ALIKE <= other.size / face.size <= _ALIKE for other in others)
+
+    if len(faces) == 1:
+        return [list(faces[0])]
+    return [[face for face in found if counts(face, frame)] for frame, found in enumerate(faces)]
+
+
+def faces_of(image: NDArray[np.uint8]) -> list[Face]:
+    """Faces of an (H, W, 3) RGB frame of any size, in its own pixels, best supported first."""
+    ratio = min(image.shape[:2]) / _SEARCHED
+    size = (round(image.shape[1] / ratio), round(image.shape[0] / ratio))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    found = find_faces(small)
+    return [Face(face.left * ratio, face.top * ratio, face.size * ratio, face.support) for face in found]
+
+
+class FaceExtractor(Extractor):
+    """Local texture, colours and place of each large frontal face."""
+
+    modality = "face"
+    version = 1
+    need: Final = FrameNeed(fps=1, size=240)
+
+    @property
+    def dim(self) -> int:
+        """59 patterns and 20 colours for each of 16 parts, 3 numbers of place."""
+        return _SIDE**2 * (_PATTERNS + COLOURS) + _PLACE
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """One frame a second."""
+        return (self.need,)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What it takes to be a face."""
+        return {
+            "searched": _SEARCHED,
+            "support": SUPPORT,
+            "smallest": SMALLEST,
+            "certain": _CERTAIN,
+            "alike": _ALIKE,
+        }
+
+    def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
+        """One row a face, in the order of the frames; None where there is no face, or no picture."""
+        return [self._stream(clip) for clip in clips]
+
+    def _stream(self, clip: Clip) -> Stream | None:
+        frames = clip.frames.get(self.need)
+        if frames is None or len(frames.pixels) == 0:
+            return None
+        found = confirmed([faces_of(image) for image in frames.pixels])
+        rows = [describe_face(image, face) for image, faces in zip(frames.pixels, found) for face in faces]
+        times = np.repeat(frames.times, [len(faces) for faces in found])
+        return Stream(np.stack(rows), times) if rows else None

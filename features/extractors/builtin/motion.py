@@ -1,0 +1,156 @@
+"""Motion: how things move between neighbouring frames, one row a pair.
+
+    row = [ 3x3 cells x (8 flow directions, still share, 8 + 8 boundary directions) | 9 speeds | 6 rigid ]
+
+Flow is DIS (Kroeger et al., *Fast Optical Flow using Dense Inverse Search*, ECCV 2016), in short sides of
+the frame a second. Boundary directions are those of the spatial gradients of the horizontal and of the
+vertical flow (Dalal, Triggs, Schmid, *Human Detection Using Oriented Histograms of Flow and Appearance*,
+ECCV 2006): they see an object's outline and not a steady pan. Histograms are square-rooted shares.
+
+The rigid part fits all moving pixels, at r from their centroid, by least squares:
+
+    v(r) = t + omega J r + s r,   J r = (-r_y, r_x)
+    omega = sum(r_x v_y - r_y v_x) / sum |r|^2,   s = sum(r . v) / sum |r|^2
+
+t is travel (right and down positive), omega spin (half the curl, clockwise on screen positive, radians a
+second), s growth (half the divergence, 1/s); with them the mean speed and the moving share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from features.extractors.base import Extractor, Stream
+from features.extractors.builtin.histograms import angle_histogram, cell_numbers, cell_sums, hellinger, slopes
+from features.media.clip import Clip, FrameNeed, Frames, Need
+
+_SIDE, _DIRECTIONS = 3, 8
+_CELL_NUMBERS = _DIRECTIONS + 1 + 2 * _DIRECTIONS
+_RIGID = 6
+_STILL = 0.4  # pixels a frame pair: slower is noise of the flow
+_UNCHANGED = 1.5  # grey levels: where the picture changed less, flow was only spread there from elsewhere
+_FAINT = 0.02  # mean flow gradient of a cell below which its boundary directions fade out
+
+
+def optical_flow(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W, 2) displacement in pixels, right and down, from one (H, W) grey frame to the next."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # DIS cuts the frame into one stripe a thread, and the numbers follow the cut
+    try:
+        solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        return np.asarray(solver.calc(before, after, np.zeros((*before.shape, 2), np.float32)), dtype=np.float32)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def rigid_motion(
+    flow: NDArray[np.float32], moving: NDArray[np.bool_]
+) -> tuple[float, float, float, float, float, float]:
+    """Fit the module's v(r) to the moving pixels.
+
+    Args:
+        flow: (H, W, 2) short sides a second.
+        moving: (H, W) the pixels to fit.
+
+    Returns:
+        t_x, t_y, omega, s, mean speed of the moving pixels, moving share; zeros where nothing moves.
+    """
+    if not moving.any():
+        return (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    y, x = np.nonzero(moving)
+    velocity = flow[moving].astype(np.float64)
+    short = min(moving.shape)
+    r_x, r_y = (x - x.mean()) / short, (y - y.mean()) / short
+    t_x, t_y = velocity.mean(0)
+    v_x, v_y = velocity[:, 0] - t_x, velocity[:, 1] - t_y
+    spread = float((r_x**2 + r_y**2).sum()) + 1e-2
+    omega = float((r_x * v_y - r_y * v_x).sum()) / spread
+    growth = float((r_x * v_x + r_y * v_y).sum()) / spread
+    speed = float(np.hypot(velocity[:, 0], velocity[:, 1]).mean())
+    return float(t_x), float(t_y), omega, growth, speed, float(moving.mean())
+
+
+def moving_pixels(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], flow: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """(H, W) where the flow is fast enough and the picture itself has changed."""
+    change = cv2.blur(cv2.absdiff(before, after).astype(np.float32), (9, 9))
+    fast = np.hypot(flow[..., 0], flow[..., 1]) > _STILL
+    return np.asarray(fast & (np.asarray(change) > _UNCHANGED))
+
+
+def describe_pair(before: NDArray[np.uint8], after: NDArray[np.uint8], seconds: float) -> NDArray[np.float32]:
+    """The module's row for two (H, W) grey frames ``seconds`` apart: (240,)."""
+    flow = optical_flow(before, after)
+    moving = moving_pixels(before, after, flow)[::2, ::2]
+    half = np.asarray(flow[::2, ::2] / 2, dtype=np.float32)  # DIS solves at a quarter: nothing is lost
+    return describe_flow(half, moving, seconds)
+
+
+def describe_flow(pixels: NDArray[np.float32], moving: NDArray[np.bool_], seconds: float) -> NDArray[np.float32]:
+    """The module's row for a flow field.
+
+    Args:
+        pixels: (H, W, 2) displacement, pixels right and down.
+        moving: (H, W) which pixels move; the flow of the others is not read, save for boundaries.
+        seconds: between the two frames.
+
+    Returns:
+        (240,)
+    """
+    height, width = moving.shape
+    cells = cell_numbers(height, width, _SIDE)
+    area = np.bincount(cells.ravel(), minlength=_SIDE**2)[:, None]
+    x, y = np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1])
+    x_moving, y_moving = x * moving, y * moving
+    still = 1 - cell_sums(moving, cells, _SIDE)[:, None] / area
+    directions = angle_histogram(x_moving, y_moving, cells, _SIDE, _DIRECTIONS)
+    parts = [hellinger(directions) * np.sqrt(1 - still), np.sqrt(still)]
+    for component in (x, y):
+        boundary = angle_histogram(*slopes(component), cells, _SIDE, _DIRECTIONS) / area
+        parts.append(hellinger(boundary, _FAINT))
+    rate = 1 / (min(height, width) * seconds)  # pixels a pair -> short sides a second
+    speeds = np.sqrt(cell_sums(np.hypot(x_moving, y_moving), cells, _SIDE) / area[:, 0] * rate)
+    rigid = np.array(rigid_motion(pixels * np.float32(rate), moving))
+    row = [np.concatenate(parts, 1).ravel(), speeds, np.sign(rigid) * np.sqrt(np.abs(rigid))]
+    return np.concatenate(row).astype(np.float32)
+
+
+class MotionExtractor(Extractor):
+    """Directions, boundaries and rigid motion of dense optical flow."""
+
+    modality = "motion"
+    version = 1
+    need: Final = FrameNeed(fps=6, size=224, window=2, stride=1)
+
+    @property
+    def dim(self) -> int:
+        """25 numbers for each of 9 cells, a speed for each, 6 of the rigid fit."""
+        return _SIDE**2 * (_CELL_NUMBERS + 1) + _RIGID
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Pairs of neighbouring frames."""
+        return (self.need,)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What counts as still, and as no boundary."""
+        return {"still": _STILL, "unchanged": _UNCHANGED, "faint": _FAINT}
+
+    def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
+        """One row a pair of frames; None where the clip has fewer than two."""
+        return [self._stream(clip.frames.get(self.need)) for clip in clips]
+
+    def _stream(self, frames: Frames | None) -> Stream | None:
+        if frames is None or len(frames.pixels) < 2:
+            return None
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in frames.pixels]
+        times, pairs = frames.times, self.need.windows(len(grey))
+        rows = [describe_pair(grey[a], grey[b], float(times[b] - times[a])) for a, b in pairs]
+        return Stream(np.stack(rows), times[pairs].mean(axis=1))

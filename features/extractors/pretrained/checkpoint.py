@@ -1,0 +1,210 @@
+"""The JSON files of a checkpoint in the hub's format; nothing here imports torch.
+
+config.json                        what the model is: model_type, sizes
+preprocessor_config.json           how its input is made: pictures, or sound
+video_preprocessor_config.json     the same for videos
+processor_config.json              newer: both, under "image_processor", "video_processor", "feature_extractor"
+
+Which class of transformers a family loads, and how; nothing here imports torch.
+
+Where a pretrained model's files are, and what their revision is.
+
+    source                  files                                   revision
+    owner/name on the hub   the hub's client keeps them (HF_HOME)   the commit
+    directory               its own                                 sha256: of config, preprocessor and weights
+    file (.onnx)            itself                                  sha256: of it
+
+Weights are only ever read from safetensors (or ONNX): other formats may be pickles. Only the process that starts a
+job calls this; workers get the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+
+from features.errors import InputError
+from features.extractors.spec import Checkpoint
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json.
+
+    Raises:
+        InputError: it is not there, damaged, or names no model_type.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"'{folder}' is no transformers checkpoint: it has no config.json")
+    config = read_json(path)
+    if not isinstance(config.get("model_type"), str):
+        raise InputError(f"{path} names no model_type, so it is unknown what to do with the model")
+    return config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a file.
+
+    Raises:
+        InputError: it is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it holds no object")
+    return content
+
+
+def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
+    """How the model's input is made, or None where no file says it.
+
+    Args:
+        folder: of the checkpoint.
+        kinds: "image_processor", "video_processor" or "feature_extractor"; the first that is described counts.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    whole = folder / "processor_config.json"
+    parts = read_json(whole) if whole.is_file() else {}
+    for kind in kinds:
+        alone = folder / (
+            "video_preprocessor_config.json" if kind == "video_processor" else "preprocessor_config.json"
+        )
+        if alone.is_file():
+            return read_json(alone)
+        part = parts.get(kind)
+        if isinstance(part, dict):
+            return part
+    return None
+
+
+def whole_number(config: Mapping[str, Any], key: str, default: int) -> int:
+    """A size in config.json; files leave out what is the default of the model's kind.
+
+    Raises:
+        InputError: it is no whole number above 0.
+    """
+    value = config.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise InputError(f"config.json: {key} must be a whole number above 0, got {value!r}")
+    return value
+
+
+def part_of(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The part of config.json that tells of one half of the model; empty where all is as usual.
+
+    Raises:
+        InputError: it is no object.
+    """
+    part = config.get(key)
+    if part is not None and not isinstance(part, dict):
+        raise InputError(f"config.json: {key} must be an object, got {part!r}")
+    return part or {}
+
+
+@final
+@dataclass(frozen=True)
+class Architecture:
+    """Given to features.extractors.pretrained.checkpoint."""
+
+    name: str  # of the class, such as "ViTModel"
+    settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of its from_pretrained
+    unused: tuple[str, ...] = ()  # modules that forward never runs: their weights may lack, and they are dropped
+
+
+TRANSFORMERS = ("*.json", "model*.safetensors")  # of a repository's top folder
+ONNX = ("*.onnx",)
+_MATTERS = ("config.json", "*processor_config.json", "model*.safetensors", "*.onnx")  # what makes the numbers
+_OFFLINE = "it is not in the hub's cache, and HF_HUB_OFFLINE forbids to download it: unset it, or give a directory"
+
+
+def find_checkpoint(source: str, revision: str | None = None, files: Sequence[str] = TRANSFORMERS) -> Checkpoint:
+    """Find a model's files on this machine, or have the hub's client download them.
+
+    Args:
+        source: name on the hub, directory or file.
+        revision: commit, branch or tag on the hub; None: the newest of the main branch.
+        files: patterns of the file names wanted.
+
+    Raises:
+        InputError: there is no such model, or the hub cannot be reached.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        return _download(source, revision, files)
+    if revision is not None:
+        raise InputError(f"'{source}' is on this machine, which has no revisions: leave out '@{revision}'")
+    return Checkpoint(path.resolve().name, path.absolute(), _digest(path))
+
+
+def _download(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if source.startswith((".", "/", "~")) or source.endswith(".onnx") or source.count("/") > 1:
+        raise InputError(f"no pretrained model at '{source}': there is no such directory or file")
+    try:
+        folder = snapshot_download(
+            source, revision=revision, allow_patterns=list(files), ignore_patterns=["*/*", "*int8*"]
+        )
+    except HFValidationError as error:
+        raise InputError(f"no pretrained model '{source}': it is no directory, and no name on the hub") from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"the model '{source}' has no revision '{revision}' on the hub") from error
+    except RepositoryNotFoundError as error:  # a private or gated one too
+        raise InputError(
+            f"no pretrained model '{source}': it is no directory, and not on the hub, or not for you; log in "
+            "with: hf auth login"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, EntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(f"the model '{source}' cannot be had: {_why()}") from error
+    return Checkpoint(source, Path(folder), Path(folder).name)
+
+
+def _why() -> str:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return _OFFLINE
+    return (
+        "it is no directory, not in the hub's cache, and the hub cannot be reached; download it where it can be, "
+        "with: hf download, and give its directory"
+    )
+
+
+def _digest(path: Path) -> str:
+    """A few digits that stand for the content of one file, or of a directory's files that make the numbers."""
+    if path.is_file():
+        return f"sha256:{_file_digest(*_state(path))[:16]}"
+    files = {file for pattern in _MATTERS for file in path.glob(pattern)}
+    lines = [f"{_file_digest(*_state(file))} {file.name}\n" for file in sorted(files)]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()[:16]}"
+
+
+def _state(path: Path) -> tuple[Path, int, int]:
+    status = path.stat()
+    return path.resolve(), status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file, read anew only when its size or time of change has changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

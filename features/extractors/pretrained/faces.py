@@ -1,0 +1,295 @@
+"""Faces by two pretrained networks: one row a face a sampled frame.
+
+    row = s / |s|,   s = SFace(the face, moved and turned until eyes, nose and mouth lie where SFace has them)
+
+YuNet gives every face's box, five landmarks and score; a face counts from ``score`` on, and of two that overlap by
+more than ``overlap`` (intersection over union) the better counts. The similarity transform that brings the
+landmarks to their places in a 112 x 112 picture is ``alignCrop`` of OpenCV. Inner products of rows are cosines:
+SFace's authors call two faces one person from 0.363 on.
+
+The word on the command line is ``face=DETECTOR+EMBEDDER``, each a name on the hub, a folder or an .onnx file:
+``face=opencv/face_detection_yunet+opencv/face_recognition_sface:score=0.7,size=720``.
+
+The two ONNX files that find and describe faces, and what shows that they are the right ones.
+
+    role      network  inputs               outputs                          file in OpenCV's hub repository
+    detector  YuNet    (1, 3, H, W) BGR     cls, obj, bbox, kps at strides   face_detection_yunet_*.onnx
+                                            8, 16 and 32: twelve
+    embedder  SFace    (1, 3, 112, 112)     one, (1, 128)                    face_recognition_sface_*.onnx
+
+YuNet: Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*, Machine Intelligence Research 2023. SFace:
+Zhong et al., *SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition*, TIP 2021. In a folder that
+holds several versions the newest by name counts, and quantised ones (int8) only when asked for by their own path.
+OpenCV 4.12 to 5.0 run fixed-size and any-size exports of YuNet alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from features.extractors.base import Extractor, Fingerprint, Stream
+from features.extractors.pretrained.base import check_options, positive_count, positive_number
+from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
+from features.media.clip import Clip, FrameNeed, Need
+
+DETECTOR, EMBEDDER = "detector", "embedder"
+FACE_SIDE = 112  # pixels of an aligned face
+FACE_DIM = 128
+_OUTPUTS = frozenset(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32))
+_NETWORKS = {
+    DETECTOR: "YuNet (opencv/face_detection_yunet on the hub)",
+    EMBEDDER: "SFace (opencv/face_recognition_sface on the hub)",
+}
+_MOST_FACES = 5000  # candidates that enter the suppression of overlapping boxes
+_LFS = b"version https://git-lfs"
+
+
+@final
+@dataclass(frozen=True)
+class FaceModel:
+    """One ONNX file, read."""
+
+    model: str  # name on the hub, or of the local folder or file
+    path: Path
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """What stands for the weights in a fingerprint, wherever they came from."""
+        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+
+
+def read_face_model(checkpoint: Checkpoint, role: str) -> FaceModel:
+    """Read the ONNX file of one role, "detector" or "embedder", from a file or a folder.
+
+    Raises:
+        InputError: there is no such file, or it is a Git LFS pointer.
+    """
+    path = _choose(checkpoint, role) if checkpoint.path.is_dir() else checkpoint.path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the face {role} cannot be read: {error.strerror}") from error
+    if content.startswith(_LFS):
+        raise InputError(f"{path} is a Git LFS pointer, not the face {role} itself: run `git lfs pull` there")
+    return FaceModel(checkpoint.model, path, content)
+
+
+def _choose(checkpoint: Checkpoint, role: str) -> Path:
+    found = sorted(path for path in checkpoint.path.glob("*.onnx") if "int8" not in path.name)
+    if not found:
+        raise InputError(
+            f"{checkpoint.path} holds no .onnx file without int8 in its name; as face {role} give "
+            f"{_NETWORKS[role]}, its folder, or its .onnx file"
+        )
+    return found[-1]
+
+
+def open_detector(model: FaceModel, score: float, overlap: float) -> Any:
+    """The detector as a cv2.FaceDetectorYN.
+
+    Args:
+        model: a YuNet.
+        score: faces below this score are dropped, in [0, 1].
+        overlap: of two boxes with a larger intersection over union, the one of lower score is dropped.
+
+    Raises:
+        InputError: the file is no ONNX model, or not YuNet.
+    """
+    blank = np.zeros((64, 96, 3), np.uint8)
+    with _quiet():
+        names = _output_names(model, DETECTOR)
+        if not names >= _OUTPUTS:
+            raise InputError(_wrong(model, DETECTOR, names))
+        try:
+            buffer = np.frombuffer(model.content, np.uint8)
+            opened = cv2.FaceDetectorYN.create(
+                "onnx", buffer, np.empty(0, np.uint8), (96, 64), score, overlap, _MOST_FACES
+            )
+            opened.detect(blank)
+        except cv2.error as error:
+            raise InputError(f"{model.path}: OpenCV {cv2.__version__} cannot run it: {_reason(error)}") from error
+    return opened
+
+
+def open_embedder(model: FaceModel) -> Any:
+    """The embedder as a cv2.FaceRecognizerSF.
+
+    Raises:
+        InputError: the file is no ONNX model, or not SFace.
+    """
+    blank = np.zeros((FACE_SIDE, FACE_SIDE, 3), np.uint8)
+    with _quiet():
+        names = _output_names(model, EMBEDDER)
+        if len(names) != 1:
+            raise InputError(_wrong(model, EMBEDDER, names))
+        try:
+            opened = cv2.FaceRecognizerSF.create(
+                "onnx", np.frombuffer(model.content, np.uint8), np.empty(0, np.uint8)
+            )
+            shape = opened.feature(blank).shape
+        except cv2.error as error:
+            raise InputError(f"{model.path}: OpenCV {cv2.__version__} cannot run it: {_reason(error)}") from error
+    if shape != (1, FACE_DIM):
+        raise InputError(
+            f"{model.path} gives {shape} numbers for an aligned face, SFace gives (1, {FACE_DIM}); "
+            f"as face embedder give {_NETWORKS[EMBEDDER]}"
+        )
+    return opened
+
+
+def _output_names(model: FaceModel, role: str) -> frozenset[str]:
+    buffer: NDArray[np.uint8] = np.frombuffer(model.content, np.uint8)
+    try:
+        return frozenset(cv2.dnn.readNetFromONNX(buffer).getUnconnectedOutLayersNames())
+    except cv2.error as error:
+        raise InputError(
+            f"{model.path} is not an ONNX model that OpenCV {cv2.__version__} can read, or not all of one; "
+            f"as face {role} give {_NETWORKS[role]}"
+        ) from error
+
+
+def _wrong(model: FaceModel, role: str, names: frozenset[str]) -> str:
+    """The sentence for a network with the wrong outputs."""
+    if role == EMBEDDER and names >= _OUTPUTS:
+        return f"{model.path} finds faces and does not describe them; the detector comes first: DETECTOR+EMBEDDER"
+    if role == DETECTOR and len(names) == 1:
+        hint = "it may be the embedder: the detector comes first, DETECTOR+EMBEDDER"
+    elif role == DETECTOR and names >= {"loc", "conf", "iou"}:
+        hint = (
+            "it is a YuNet from before 2023, which OpenCV no longer runs: take face_detection_yunet_2023mar.onnx"
+        )
+    else:
+        hint = f"as face {role} give {_NETWORKS[role]}"
+    return f"{model.path} is not the network of a face {role} (outputs {', '.join(sorted(names))}); {hint}"
+
+
+def _reason(error: cv2.error) -> str:
+    """What OpenCV says, without its file and line."""
+    return str(error).strip().splitlines()[0].rpartition("error: ")[2]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCV writes to stderr while it opens networks; what goes wrong is raised, and said once."""
+    logs: Any = getattr(cv2.utils, "logging", cv2)  # cv2.setLogLevel up to 4.12
+    before = logs.getLogLevel()
+    logs.setLogLevel(0)
+    try:
+        yield
+    finally:
+        logs.setLogLevel(before)
+
+
+FPS, SIZE, SCORE, OVERLAP = 1.0, 480, 0.8, 0.3
+SIZES = range(64, 2161)  # pixels of the short side: below, no face is left; above, memory goes
+
+
+@final
+class PretrainedFaceExtractor(Extractor):
+    """All faces of the sampled frames, described by SFace; it runs where the frames are decoded."""
+
+    modality = "face"
+    version = 1
+    options = ("fps", "size", "score", "overlap")
+
+    def __init__(self, spec: ExtractorSpec, run: RunConfig) -> None:
+        """Open both networks.
+
+        Args:
+            spec: resolved: its two checkpoints are the detector and the embedder.
+            run: of no account here: the networks are small and run on the CPU, in 32 bits.
+
+        Raises:
+            InputError: a file is not the network it should be, or an option makes no sense.
+        """
+        check_options(spec, self.options)
+        score, overlap = (_share(spec, key, default) for key, default in (("score", SCORE), ("overlap", OVERLAP)))
+        size = positive_count(spec, "size", SIZE)
+        if size not in SIZES:
+            raise InputError(f"'{spec}': size must be from {SIZES[0]} to {SIZES[-1]} pixels, got {size}")
+        if len(spec.checkpoints) != 2:
+            raise InputError(f"'{spec}': faces take two models, DETECTOR+EMBEDDER, got {len(spec.checkpoints)}")
+        detector, embedder = (
+            read_face_model(checkpoint, role) for checkpoint, role in zip(spec.checkpoints, (DETECTOR, EMBEDDER))
+        )
+        self._need = FrameNeed(fps=positive_number(spec, "fps", FPS), size=size)
+        self._settings = {"score": score, "overlap": overlap}
+        self._model = f"{detector.model}+{embedder.model}"
+        self._revision = f"{detector.digest}+{embedder.digest}"
+        self._detector = open_detector(detector, score, overlap)
+        self._embedder = open_embedder(embedder)
+
+    @property
+    def dim(self) -> int:
+        """What SFace gives: 128."""
+        return FACE_DIM
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """One frame a second, large enough for faces of 15 pixels in a 480-pixel frame."""
+        return (self._need,)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What it takes to be a face."""
+        return self._settings
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The digests of both files stand for their weights, wherever they came from."""
+        plain = super().fingerprint
+        return Fingerprint(
+            extractor=plain.extractor,
+            version=plain.version,
+            dim=plain.dim,
+            parameters=plain.parameters,
+            model=self._model,
+            revision=self._revision,
+        )
+
+    def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
+        """One row a face, by frame and within it by score; None where there is no face, or no picture."""
+        return [self._stream(clip) for clip in clips]
+
+    def _stream(self, clip: Clip) -> Stream | None:
+        frames = clip.frames.get(self._need)
+        if frames is None or len(frames.pixels) == 0:
+            return None
+        found = [self._describe(picture) for picture in frames.pixels]
+        times = np.repeat(frames.times, [len(rows) for rows in found])
+        return Stream(np.concatenate(found), times) if len(times) else None
+
+    def _describe(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) RGB -> (faces, 128) of unit norm."""
+        bgr = np.ascontiguousarray(picture[..., ::-1])
+        self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
+        faces = self._detector.detect(bgr)[1]
+        rows = [self._embedder.feature(self._embedder.alignCrop(bgr, face)).copy() for face in _within(faces)]
+        described = np.array(rows, np.float32).reshape(-1, FACE_DIM)
+        norms = np.linalg.norm(described, axis=1, keepdims=True)
+        return np.asarray(described / np.maximum(norms, 1e-12), np.float32)
+
+
+def _within(faces: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """(F, 15) boxes, landmarks and scores, without any that are not numbers."""
+    if faces is None:
+        return np.empty((0, 15), np.float32)
+    return faces[np.isfinite(faces).all(1)]
+
+
+def _share(spec: ExtractorSpec, key: str, default: float) -> float:
+    value = positive_number(spec, key, default)
+    if value >= 1:
+        raise InputError(f"'{spec}': {key} must lie between 0 and 1, got {value:g}")
+    return value

@@ -1,0 +1,244 @@
+"""Perceptual hashes of the frames of many videos, made in worker processes that may fail without ending it all.
+
+    HashTask  ->  FileDigest, HashedVideo        in the worker
+    hash_videos  ->  HashedVideo, HashedVideo    one a file, in the order in which they are done
+
+Frames are taken by time, `fps` a second (features/media/frames.py), and hashed piece by piece, so that memory does
+not grow with the length of a video. The digest goes out first: a file that nobody can decode can still be the same
+file.
+
+A perceptual hash of a picture: 128 bits, few of which change when it is re-encoded, scaled or slightly cropped.
+
+    S = the picture's luma without black bars, shrunk to 32 x 32        (area means, whatever its shape was)
+    C = DCT-II of S
+    bit b = 1 where C[u_b, v_b] > 0,   (u_b, v_b): the 128 lowest frequencies by u^2 + v^2, without (0, 0)
+
+Two pictures are as far apart as bits differ (Hamming distance): copies 0 to about 30, unrelated pictures 64 +- 6
+(benchmarks/near_duplicates.py measures both). The idea is that of pHash's DCT hash (Zauner, Implementation and
+Benchmarking of Perceptual Image Hash Functions, 2010); signs take the place of its comparison with the median, and
+128 bits that of 64, which told small crops from other pictures less well when both were measured. It is written
+here on OpenCV's DCT: OpenCV's own img_hash is in its contrib build only, and a library for a dozen lines that take
+arrays, bars and black frames into account would save none of them.
+
+What it does not see: a copy that is mirrored, cropped by a tenth at one side, or covered by a large logo. And
+pages of text in one layout, such as the slides of a lecture, are as near as copies.
+
+A picture of hardly any contrast (a fade, a black frame) has a hash that is mere noise: it is not `telling`.
+
+Black bars around a picture: letterbox and pillarbox, found in all frames of a clip together.
+
+    dark line   a row (or column) whose pixels stay at most DARK in every frame, but for SPECKS of them
+    bars        as many dark lines as lie at both opposite edges: min(top, bottom), min(left, right)
+
+Bars lie on both sides alike, which a dark corner of a scene hardly ever does, so that a part of a clip is cut as
+the whole of it is. Bars that hold subtitles or a logo are not found, nor are coloured or blurred ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import MediaError
+from features.job.pool import Lost, Told, WorkerPool
+from features.job.process import WornOut, came_near, in_a_line, is_memory_error, limit_memory, use_one_thread
+from features.media.clip import Clip, FrameNeed
+from features.media.cutting import Cutting
+from features.media.reader import open_reader
+
+DARK = 24  # of 255: black after lossy coding, with its ringing at the picture's edge
+SPECKS = 0.02
+WIDEST = 0.3  # of the picture, at each side; what is darker than that is a dark scene
+
+
+def without_bars(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(T, H, W) luma of a clip, T at least 1 -> a view of it, (T, H', W'), without black bars."""
+    brightest = luma.max(axis=0)
+    rows, columns = (_bar(np.quantile(brightest, 1 - SPECKS, axis=axis)) for axis in (1, 0))
+    height, width = brightest.shape
+    return luma[:, rows : height - rows, columns : width - columns]
+
+
+def _bar(lines: NDArray[np.float64]) -> int:
+    """How many of these lines are a bar at each end; 0 where hardly anything else is there."""
+    lit = np.flatnonzero(lines > DARK)
+    if not len(lit):
+        return 0
+    bar = min(int(lit[0]), len(lines) - 1 - int(lit[-1]))
+    return bar if bar <= WIDEST * len(lines) else 0
+
+
+BITS = 128
+WORDS = BITS // 64
+SIDE = 32  # of the shrunken picture
+LEAST_CONTRAST = 8.0  # standard deviation of the shrunken picture's luma, of 255
+
+Hashes = NDArray[np.uint64]  # (T, WORDS)
+
+
+def _lowest() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """u and v of the frequencies that count, (BITS,) each."""
+    u, v = (axis.ravel() for axis in np.indices((SIDE, SIDE)))
+    order = np.lexsort((v, u, u**2 + v**2))[1 : BITS + 1]
+    return u[order], v[order]
+
+
+_U, _V = _lowest()
+
+
+def picture_hashes(frames: NDArray[np.uint8]) -> tuple[Hashes, NDArray[np.bool_]]:
+    """Hash the frames of one clip; its black bars are found in all of them together.
+
+    Args:
+        frames: (T, H, W, 3) RGB, upright, T at least 1.
+
+    Returns:
+        (T, WORDS) uint64 hashes, and (T,) whether each frame has contrast enough for its hash to tell anything.
+    """
+    luma = without_bars(np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]))
+    small = np.stack([_shrunk(picture) for picture in luma])
+    signs = np.stack([cv2.dct(picture)[_U, _V] > 0 for picture in small])
+    telling = small.std(axis=(1, 2)) >= LEAST_CONTRAST
+    return np.packbits(signs, axis=1).view(np.uint64), telling
+
+
+def _shrunk(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+    picture = cv2.resize(np.ascontiguousarray(luma), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(picture, np.float32)
+
+
+PIECE_S = 30.0  # of a video that is decoded at a time; its black bars are found in this much
+SHORT_SIDE = 128  # pixels, of the frames that are hashed
+TIMEOUT_S = 1800.0  # that a worker may work on one file
+MEMORY_GB = 3.0  # of address space that a worker may take
+
+
+@final
+@dataclass(frozen=True)
+class HashTask:
+    """One file."""
+
+    root: Path  # the library's folder
+    video: str  # path below it, with forward slashes
+    fps: float
+
+
+@final
+@dataclass(frozen=True)
+class FileDigest:
+    """What a file's content is."""
+
+    sha256: str
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HashedVideo:
+    """The telling frames of one file: F of them, none where it shows nothing or cannot be read."""
+
+    video: str
+    sha256: str = ""  # of its content, hexadecimal; empty where it cannot be read at all
+    times: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # (F,) seconds, ascending
+    hashes: Hashes = field(default_factory=lambda: np.zeros((0, WORDS), np.uint64))  # (F, WORDS)
+    failure: str = ""  # why it cannot be read; empty where it can
+
+
+def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> Iterator[HashedVideo]:
+    """Hash files of a library; one that cannot be read is told of with the reason, and ends nothing.
+
+    Args:
+        root: the library's folder.
+        videos: paths below it, with forward slashes; each once.
+        fps: frames a second that are hashed; the first of each PIECE_S seconds always is.
+        workers: processes.
+
+    Raises:
+        InputError: worker processes cannot be started.
+    """
+    digests: dict[str, str] = {}
+    with WorkerPool(HashSetup(), workers, TIMEOUT_S) as pool:
+        for video in videos:
+            pool.submit(HashTask(root, video, fps))
+        for event in pool.events():
+            if isinstance(event, Told) and isinstance(event.message, FileDigest):
+                digests[event.task.video] = event.message.sha256
+            elif isinstance(event, Told):
+                yield replace(event.message, sha256=digests.pop(event.task.video, ""))
+            elif isinstance(event, Lost):
+                video = event.task.video
+                how = {"crashed": "the decoder crashed", "timed out": f"not done after {TIMEOUT_S:g} s"}
+                reason = how.get(event.how, f"it needs more than {MEMORY_GB:g} GB of memory")
+                yield HashedVideo(video, digests.pop(video, ""), failure=reason)
+
+
+@final
+@dataclass(frozen=True)
+class HashSetup:
+    """Called in a worker process: sets it up, and gives what is done with each file."""
+
+    def __call__(self) -> Any:
+        """Everything loaded, one thread, and then the limit of memory."""
+        use_one_thread()
+        for path in (Path("a.mp4"), Path("a.png")):
+            open_reader("pyav", path)
+        limit_memory(MEMORY_GB)
+        return hash_task
+
+
+def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:
+    """The messages about one file; what goes wrong is the last of them.
+
+    Raises:
+        MemoryError: the file needs more memory than this process may have.
+        WornOut: the file is done, and another could not be told from one that needs more memory.
+    """
+    path = task.root / task.video
+    try:
+        yield FileDigest(_sha256(path))
+        yield hash_video(path, task.video, task.fps)
+    except Exception as error:
+        if is_memory_error(error) or came_near():
+            raise MemoryError from error
+        if isinstance(error, OSError):
+            yield HashedVideo(task.video, failure=f"it cannot be read: {error.strerror or error}")
+        else:
+            yield HashedVideo(
+                task.video, failure=str(error) if isinstance(error, MediaError) else in_a_line(error)
+            )
+    if came_near():
+        raise WornOut
+
+
+def hash_video(path: Path, video: str, fps: float) -> HashedVideo:
+    """Decode one file once, and hash its telling frames.
+
+    Raises:
+        MediaError: the file cannot be read, or has no pictures.
+    """
+    need = FrameNeed(fps=fps, size=SHORT_SIDE)
+    times, hashes, pictures = [np.zeros(0, np.float32)], [np.zeros((0, WORDS), np.uint64)], False
+    for clip in open_reader("pyav", path).read(path, video, (need,), Cutting(clip_seconds=PIECE_S)):
+        if need in clip.frames:
+            pictures = True
+            some, telling = _hashed(clip, need)
+            times.append(clip.frames[need].times[telling].astype(np.float32))
+            hashes.append(some[telling])
+    if not pictures:
+        raise MediaError("it has no pictures that can be decoded")
+    return HashedVideo(video, times=np.concatenate(times), hashes=np.concatenate(hashes))
+
+
+def _hashed(clip: Clip, need: FrameNeed) -> tuple[Hashes, NDArray[np.bool_]]:
+    return picture_hashes(clip.frames[need].pixels)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Videos x extractors -> store: isolated workers, limits, retries, resumable."""

@@ -1,0 +1,65 @@
+"""Settings of a precompute job. Nothing here imports a decoder: command lines are made from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from features.extractors.presets import PRESETS
+from features.extractors.spec import RunConfig
+from features.media.limits import Limits
+
+BUILT_IN = "builtin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecomputeConfig:
+    """How videos are turned into streams."""
+
+    preset: Literal["builtin", "clip", "strong"] | None = None  # a set of extractors; without --streams: builtin
+    streams: tuple[str, ...] | None = None  # one word each: NAME, or NAME=MODEL[@REVISION][:key=value,...]
+    clip_seconds: float | None = None  # length of a clip; default: whole up to 30 s, longer videos in 10 s clips
+    reader: Literal["pyav", "decord"] = "pyav"  # decord is faster where every frame is wanted; guarded, see README
+    # processes that decode; default: one a core, or one for every four cores where a model runs on the CPU, which
+    # takes longer than decoding and has the other cores to itself
+    workers: int | None = None
+    timeout: float = 1800.0  # seconds that a worker may work on one file before it is given up
+    memory: float = 3.0  # GB of address space that one worker may take; films of 8K need most of it
+    max_seconds: float | None = None  # a longer file is refused; default: none is too long
+    max_megapixels: float = 100.0  # a file of larger pictures is refused
+    retries: int = 1  # further tries, at the end, of a file whose worker crashed, or ran out of memory or time
+    skip_failed: bool = False  # leave files alone that failed in an earlier run
+    overwrite: bool = False  # begin these streams anew, though the store has them
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.streams is not None:
+            names = [word.partition("=")[0] for word in self.streams]
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"streams must be named, each once, got {' '.join(self.streams) or 'none'}")
+        if self.clip_seconds is not None and not 0.1 <= self.clip_seconds < float("inf"):
+            raise ValueError(f"clip-seconds must be at least 0.1, got {self.clip_seconds}")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if not (0 < self.timeout < float("inf") and 0 < self.memory < float("inf")):
+            raise ValueError(f"timeout and memory must be positive, got {self.timeout} and {self.memory}")
+        if self.retries < 0:
+            raise ValueError(f"retries must be at least 0, got {self.retries}")
+        assert self.limits  # refuses nonsense
+
+    @property
+    def limits(self) -> Limits:
+        """What files are refused."""
+        return Limits(max_seconds=self.max_seconds, max_megapixels=self.max_megapixels)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """A word for each stream: those of the preset, and those named, which replace the preset's of their name.
+
+        Where streams are named and no preset is, they are all.
+        """
+        named = {word.partition("=")[0]: word for word in self.streams or ()}
+        if self.preset is None and self.streams is not None:
+            return tuple(named.values())
+        preset = {part.stream: part.word for part in PRESETS[self.preset or BUILT_IN].streams}
+        return tuple((preset | named).values())

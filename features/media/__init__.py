@@ -1,0 +1,1 @@
+"""Open, probe, decode by time, cut into clips."""

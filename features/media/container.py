@@ -1,0 +1,203 @@
+"""A media file opened for reading: its tracks, its packets, and one sentence when it cannot be opened.
+
+ffmpeg's own log is silent under PyAV unless somebody turns it on, so nothing is done here to silence it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, cast
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Discard, Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from features.errors import MediaError
+from features.media.limits import DEFAULT_LIMITS, Limits
+from features.media.timeline import Timeline
+
+SLACK = 2  # the decoder counts a picture larger than it is: with what it pads rows and columns to
+_COVER = Disposition.attached_pic | Disposition.timed_thumbnails
+
+Kind = Literal["video", "audio"]
+AnyFrame = TypeVar("AnyFrame", VideoFrame, AudioFrame)
+
+
+def open_media(path: Path) -> InputContainer:
+    """Open a file to read it; only local bytes are followed, never an address inside the file.
+
+    Raises:
+        MediaError: there is no such file, it is empty, damaged, or no media file.
+    """
+    check_file(path)
+    try:
+        return av.open(str(path), "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except PermissionError as error:
+        raise MediaError("no permission to read it") from error
+    except MemoryError:  # one of ffmpeg's errors, too, but the file is not to blame
+        raise
+    except (av.FFmpegError, OSError) as error:
+        raise not_media(path, "its content is of no known media format") from error
+
+
+def check_file(path: Path) -> None:
+    """Raises MediaError unless there is a file with something in it: a pipe or device may never end."""
+    if not path.is_file():
+        raise MediaError("there is no such file" if not path.exists() else "not a file")
+    if path.stat().st_size == 0:
+        raise MediaError("the file is empty (0 bytes)")
+
+
+def not_media(path: Path, reason: str) -> MediaError:
+    """The error for a file that holds nothing for us; an mp4 without its index is no mystery."""
+    if _lacks_index(path):
+        return MediaError("cut short or damaged: the index (moov) is missing")
+    return MediaError(f"not a video: {reason}")
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether this is an mp4 or mov file, by its first box, that has no moov box."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        position, first = 0, True
+        while position + 8 <= size:
+            file.seek(position)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if first and kind not in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
+                return False
+            if kind == b"moov":
+                return bool(position + length > size)  # begun, but cut off
+            if length == 1:
+                length = int.from_bytes(file.read(8), "big")
+            if length < 8:  # 0: up to the end of the file
+                return not first or length == 0
+            position, first = position + length, False
+    return not first
+
+
+def tracks(container: InputContainer, kind: Kind) -> list[Stream]:
+    """All tracks of a kind; a cover picture is no video track."""
+    return [s for s in container.streams if s.type == kind and not s.disposition & _COVER]
+
+
+def track(container: InputContainer, kind: Kind) -> Stream | None:
+    """The track of a kind that a player would choose; a cover picture is no video track.
+
+    Of tracks that nobody here can decode, none is chosen.
+    """
+    streams = [s for s in tracks(container, kind) if s.codec_context is not None]
+    best = container.streams.best(kind)
+    return best if best in streams else next(iter(streams), None)
+
+
+def only(container: InputContainer, *wanted: Stream) -> None:
+    """Spare the demuxer the work on every other track."""
+    for stream in container.streams:
+        if stream not in wanted:
+            stream.discard = Discard.all
+
+
+def packets(container: InputContainer, *streams: Stream) -> Iterator[av.Packet[Any]]:
+    """Packets in file order, up to where the file can be read; the empty ones that flush come last."""
+    try:
+        yield from container.demux(*streams)
+    except MemoryError:
+        raise
+    except (av.FFmpegError, OSError):
+        return
+
+
+def in_stored_order(container: InputContainer) -> bool:
+    """Whether the file numbers its pictures as they are stored, and does not say when each is shown: avi."""
+    return container.format.name == "avi"
+
+
+def frame_time(frame: VideoFrame | AudioFrame, container: InputContainer) -> float | None:
+    """When a decoded frame is on display or heard, in the file's own seconds; None where nothing is said."""
+    stamp = frame.pts if frame.pts is not None else frame.dts
+    if isinstance(frame, VideoFrame) and in_stored_order(container):
+        stamp = frame.dts  # of the packet after which it came out; its pts is a guess
+    return None if stamp is None or frame.time_base is None else in_seconds(stamp, frame.time_base)
+
+
+def packet_time(packet: av.Packet[Any], base: Fraction, stored: bool = False) -> float | None:
+    """When a packet is shown or heard (``stored``: decoded), in the file's own seconds; None: not said."""
+    stamp = packet.dts if stored or packet.pts is None else packet.pts
+    return None if stamp is None else in_seconds(stamp, base)
+
+
+def in_seconds(ticks: int, base: Fraction) -> float:
+    """The nearest number; equal stamps of packets and frames give equal seconds."""
+    return ticks * base.numerator / base.denominator
+
+
+class Decoder(Generic[AnyFrame]):
+    """One forward pass over one track with one thread. Bad packets are skipped and counted."""
+
+    def __init__(
+        self, path: Path, kind: Kind, timeline: Timeline | None = None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """Raises MediaError as open_media does, and where the file has no track of this kind.
+
+        ``timeline``: as learnt by a walk over the file; without it the file's own clock is believed.
+        """
+        self._container = open_media(path)
+        self._timeline = timeline or Timeline(self._container)
+        stream = track(self._container, kind)
+        if stream is None:
+            raise MediaError(f"it has no {kind} track")
+        only(self._container, stream)
+        self.stream = cast("VideoStream | AudioStream", stream)
+        self.bad_packets = 0
+        self._sparing = False
+        start_decoder(self.stream, limits)
+
+    def frames(
+        self, needless: Callable[[float | None], bool] | None = None
+    ) -> Iterator[tuple[float | None, AnyFrame]]:
+        """Frames in display order with their time in the file's own seconds (None: not said).
+
+        A frame at a time that is ``needless`` is left out, undecoded, if no other frame is built on it.
+        """
+        flushed, base = False, self.stream.time_base or Fraction(1)
+        for packet in packets(self._container, self.stream):
+            flushed = packet.size == 0
+            self._timeline.apply(packet)
+            if needless is not None:
+                self._spare(needless(packet_time(packet, base)))
+            yield from self._decode(packet)
+        if not flushed:  # reading broke off
+            yield from self._decode(None)
+        self._container.close()
+
+    def _spare(self, needless: bool) -> None:
+        if needless is not self._sparing:
+            self.stream.codec_context.skip_frame = "NONREF" if needless else "DEFAULT"
+            self._sparing = needless
+
+    def _decode(self, packet: av.Packet[Any] | None) -> Iterator[tuple[float | None, AnyFrame]]:
+        try:
+            decoded = self.stream.decode(packet)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError):
+            self.bad_packets += 1
+            return
+        if (packet is not None and packet.is_corrupt) or any(frame.is_corrupt for frame in decoded):
+            self.bad_packets += 1
+        for frame in decoded:
+            yield frame_time(frame, self._container), cast("AnyFrame", frame)
+
+
+def start_decoder(stream: VideoStream | AudioStream, limits: Limits) -> None:
+    """Set the decoder to one thread (workers run one a core) and to refuse giant pictures."""
+    stream.codec_context.thread_count = 1
+    if isinstance(stream, VideoStream):
+        stream.codec_context.options = {"max_pixels": str(SLACK * limits.max_pixels)}

@@ -1,0 +1,206 @@
+"""DecordReader: decord for the files it reads rightly, PyAV for all others.
+
+decord is fast when every frame is wanted, but returns wrong frames in silence, or never returns, outside
+what ``objection`` lets through; damage that its decoder conceals it does not tell, where PyAV counts it.
+Sound always comes through PyAV.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from features.media.assemble import assemble, split
+from features.media.clip import Clip, FrameNeed, Frames, Need, Span
+from features.media.cutting import Cutting
+from features.media.frames import Pictures, on_display, wanted_times
+from features.media.limits import DEFAULT_LIMITS, Limits
+from features.media.orientation import Orientation
+from features.media.probe import MediaFacts, PictureFacts, probe
+from features.media.pyav_reader import PyavPictures, PyavReader, shape_of
+from features.media.reader import Reader
+from features.media.sound import SoundTrack
+
+log = logging.getLogger(__name__)
+
+CONTAINERS = frozenset(("mov", "mp4", "matroska", "webm", "avi"))
+CODECS = frozenset(("h264", "mpeg4", "vp8", "vp9"))
+SQUARE = 0.01  # a pixel this close to square counts as square
+SAME_S = 2e-3  # decord keeps times in single precision
+BATCH = 32  # frames decoded at once, so that full-length batches do not lie in memory twice
+
+
+def import_decord() -> Any:
+    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        decord = import_module("decord")
+    except (ImportError, OSError) as error:
+        raise InputError("decord is not installed here: pip install decord, or use --reader pyav") from error
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+def objection(facts: MediaFacts) -> str:
+    """Why decord must not read this file; empty where it may."""
+    picture = facts.picture
+    if picture is None:
+        return "no pictures"
+    checks = {
+        f"container {facts.container}": CONTAINERS.isdisjoint(facts.container.split(",")),
+        f"codec {picture.codec}": picture.codec not in CODECS,
+        f"pixels {picture.pixel_format}": picture.pixel_format != "yuv420p",
+        "a picture stored turned or mirrored": picture.orientation != Orientation(),
+        "pixels that are not square": abs(picture.aspect - 1) > SQUARE,
+        "open groups of pictures": picture.leading > 0,
+        "an edit list that trims": picture.trimmed,
+        "damaged packets": picture.corrupt > 0 or _falls_short(facts),
+        "pictures before the first that can be decoded": bool((np.diff(picture.times) <= 0).any()),
+    }
+    return next((reason for reason, holds in checks.items() if holds), "")
+
+
+def _falls_short(facts: MediaFacts) -> bool:
+    return facts.declared_s is not None and facts.declared_s - facts.extent_s > 1.0
+
+
+class DecordPictures(Pictures):
+    """A video track decoded by decord, and by PyAV from where decord gives up."""
+
+    def __init__(self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> None:
+        """``picture``: of these facts. Raises ValueError, with the reason, where decord is not to be trusted."""
+        self._path, self._file, self._facts, self._needs = path, facts, picture, tuple(needs)
+        self._instead: PyavPictures | None = None
+        decord = import_decord()
+        self._errors: tuple[type[Exception], ...] = (
+            decord.DECORDError,
+            decord.DECORDLimitReachedError,
+            RuntimeError,
+        )
+        height, width = self._shape(max(need.size for need in needs))
+        try:
+            self._video = decord.VideoReader(str(path), decord.cpu(0), width, height, 1, 1)
+            stamps = self._video.get_frame_timestamp(range(len(self._video)))[:, 0]
+        except (*self._errors, AssertionError) as error:
+            raise ValueError("decord cannot open it") from error
+        times = picture.times
+        if len(stamps) != len(times):
+            raise ValueError(f"decord sees {len(stamps)} frames, there are {len(times)}")
+        apart = np.abs(np.sort(stamps) - stamps.min() - times)
+        if (apart > SAME_S + 1e-6 * times).any():
+            raise ValueError("decord sees frames at other times than the packets tell")
+
+    @property
+    def served_by(self) -> str:
+        """ "decord", or "pyav" once decord has given up."""
+        return DecordReader.name if self._instead is None else self._instead.served_by
+
+    @property
+    def end_s(self) -> float:
+        """Until when pictures are on display, seconds."""
+        return self._facts.end_s if self._instead is None else self._instead.end_s
+
+    @property
+    def note(self) -> str:
+        """Why PyAV reads from here on; empty while decord does."""
+        return "" if self._instead is None else self._instead.note
+
+    def take_bad_packets(self) -> int:
+        """How many packets could not be decoded since the last call."""
+        return 0 if self._instead is None else self._instead.take_bad_packets()
+
+    def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
+        """Frames of one span, each decoded once."""
+        if self._instead is None:
+            try:
+                return self._read(span)
+            except self._errors as error:
+                log.info("decord gives up on %s at %.1f s: %s", self._path, span.start_s, error)
+                note = f"decord gave up at {span.start_s:.1f} s"
+                self._instead = PyavPictures(self._path, self._file, self._facts, self._needs, note=note)
+        return self._instead.read(span)
+
+    def _read(self, span: Span) -> Mapping[FrameNeed, Frames]:
+        wanted = wanted_times(self._needs, span, self.end_s)
+        if not wanted:
+            return {}
+        picked = {need: on_display(self._facts.times, times) for need, times in wanted.items()}
+        pixels = {
+            need: np.empty((len(which), *self._shape(need.size), 3), np.uint8) for need, which in picked.items()
+        }
+        union = np.unique(np.concatenate(list(picked.values())))
+        for start in range(0, len(union), BATCH):
+            numbers = union[start : start + BATCH]
+            for number, frame in zip(numbers, self._video.get_batch(numbers.tolist()).asnumpy()):
+                self._place(frame, int(number), picked, pixels)
+        return {need: Frames(pixels=pixels[need], times=wanted[need]) for need in wanted}
+
+    def _place(
+        self,
+        frame: NDArray[np.uint8],
+        number: int,
+        picked: Mapping[FrameNeed, NDArray[np.int64]],
+        pixels: Mapping[FrameNeed, NDArray[np.uint8]],
+    ) -> None:
+        """Put one decoded frame wherever it is wanted."""
+        by_size: dict[int, NDArray[np.uint8]] = {}
+        for need, which in picked.items():
+            low, high = np.searchsorted(which, [number, number + 1])
+            if low < high:
+                if need.size not in by_size:
+                    by_size[need.size] = _shrunk(frame, *self._shape(need.size))
+                pixels[need][low:high] = by_size[need.size]
+
+    def _shape(self, size: int) -> tuple[int, int]:
+        return shape_of(self._facts, size)
+
+
+def _shrunk(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    if frame.shape[:2] == (height, width):
+        return frame
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+class DecordReader(Reader):
+    """Reads with decord where that is right; every clip says which reader served it."""
+
+    name: ClassVar[str] = "decord"
+
+    def __init__(self) -> None:
+        """Raises InputError where decord is not installed."""
+        import_decord()
+
+    def read(
+        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
+    ) -> Iterator[Clip]:
+        """Clips one at a time, as soon as they are decoded; raises MediaError before the first."""
+        facts = probe(path, limits)
+        frame_needs, sound_needs = split(needs)
+        pictures: Pictures | None = None
+        sound = None
+        if facts.picture is not None and frame_needs:
+            pictures = _pictures(path, facts, facts.picture, frame_needs)
+        if facts.sound is not None and sound_needs:
+            sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
+        yield from assemble(facts, cutting.spans(video, facts.held), pictures, sound, PyavReader.name)
+
+
+def _pictures(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> Pictures:
+    reason = objection(facts)
+    if not reason:
+        try:
+            return DecordPictures(path, facts, picture, needs)
+        except ValueError as error:
+            reason = str(error)
+    return PyavPictures(path, facts, picture, needs, note=f"not read by decord: {reason}")

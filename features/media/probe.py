@@ -1,0 +1,272 @@
+"""What a file holds: container, tracks, orientation, and when each packet is shown or heard.
+
+The packets are walked once without decoding them, so that clips can be cut before the first frame is
+decoded, and cut alike whichever reader and streams are asked for; durations in headers are not believed.
+Only the first picture is decoded (without one, the first sound): its time is time 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from features.errors import MediaError
+from features.media.clip import SourceFacts
+from features.media.container import (
+    frame_time,
+    in_seconds,
+    in_stored_order,
+    not_media,
+    only,
+    open_media,
+    packet_time,
+    packets,
+    start_decoder,
+    track,
+    tracks,
+)
+from features.media.limits import DEFAULT_LIMITS, Limits
+from features.media.orientation import Orientation, orientation, square_size
+from features.media.timeline import Timeline
+
+LONGEST_HOLD_S = 30.0  # a picture is believed to stay on display this long, whatever the file says
+UNSAID_S = 0.5  # a packet of sound that does not say how long it lasts goes on to the next, up to this
+TAIL_S = 1.0  # sound that outlasts the pictures by less makes the file no longer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFacts:
+    """A video track that can be decoded."""
+
+    codec: str
+    pixel_format: str
+    width: int  # stored pixels, before the picture is turned upright
+    height: int
+    aspect: float  # width over height of one pixel
+    orientation: Orientation
+    rate: float | None  # pictures a second, in the mean
+    step: float  # usual seconds from one picture to the next
+    times: NDArray[np.float64]  # (N,) seconds, ascending, of all packets that are shown
+    end_s: float
+    trimmed: bool  # an edit list hides some packets
+    spaced: bool  # every picture says when it is shown, each at a time of its own
+    leading: int  # pictures stored after a key picture, but shown before it: groups are open
+    corrupt: int  # packets that the container itself calls damaged or incomplete
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundFacts:
+    """A sound track; whether it can be decoded shows when it is."""
+
+    codec: str
+    rate: int
+    held: NDArray[np.float64]  # (N, 2) seconds from and to which each packet lasts, from time 0 on
+
+    def within(self, start_s: float, end_s: float) -> bool:
+        """Whether any packet is heard in this span of seconds."""
+        return bool(((self.held[:, 0] < end_s) & (self.held[:, 1] > start_s)).any())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaFacts:
+    """All that a reader has to know before it decodes."""
+
+    container: str
+    origin_s: float  # time 0 on the file's own clock
+    picture: PictureFacts | None
+    sound: SoundFacts | None
+    declared_s: float | None  # duration by the header
+    extent_s: float  # duration by the packets that are really there
+    timeline: Timeline
+    limits: Limits
+    fault: str = ""  # a track that is there but cannot be decoded
+
+    @property
+    def source(self) -> SourceFacts:
+        """What the store records of the file."""
+        picture, sound, size = self.picture, self.sound, None
+        if picture is not None:
+            size = square_size(picture.width, picture.height, picture.aspect, picture.orientation.transposed)
+        return SourceFacts(
+            file_seconds=round(float(self.held[:, 1].max()), 3),
+            width=None if size is None else round(size[1]),
+            height=None if size is None else round(size[0]),
+            fps=None if picture is None else picture.rate,
+            video_codec=None if picture is None else picture.codec,
+            audio_codec=None if sound is None else sound.codec,
+            audio_rate=None if sound is None else sound.rate,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """How long anything is shown or heard, gaps left out."""
+        held = self.held[np.argsort(self.held[:, 0])]
+        before = np.append(0.0, np.maximum.accumulate(held[:-1, 1]))
+        return float(np.maximum(held[:, 1] - np.maximum(held[:, 0], before), 0.0).sum())
+
+    @property
+    def held(self) -> NDArray[np.float64]:
+        """(N, 2) seconds from and to which each picture and each piece of sound lasts."""
+        rows: list[NDArray[np.float64]] = []
+        if self.picture is not None:
+            times = self.picture.times
+            ends = np.minimum(np.append(times[1:], self.picture.end_s), times + LONGEST_HOLD_S)
+            rows.append(np.stack([times, ends], axis=1))
+        if self.sound is not None:
+            sound = self.sound.held
+            if self.picture is not None and sound[:, 1].max(initial=0) < self.picture.end_s + TAIL_S:
+                sound = np.minimum(sound, self.picture.end_s)
+            rows.append(sound)
+        return np.concatenate(rows)
+
+
+class _Walk:
+    """Packet times of the tracks, and the first picture (or first sound) on the way."""
+
+    def __init__(
+        self, container: InputContainer, video: Stream | None, audio: Stream | None, limits: Limits
+    ) -> None:
+        self.timeline = Timeline(container)
+        self.numbered = in_stored_order(container)
+        self.stamps: dict[int, list[tuple[float, float]]] = {}
+        self.first: dict[int, Any] = {}
+        self.discarded = self.corrupt = self.untimed = self.leading = 0
+        self._key_time = -math.inf
+        streams = [stream for stream in (video, audio) if stream is not None]
+        for stream in streams:
+            self.stamps[stream.index] = []
+        seconds = dict.fromkeys(self.stamps, 0.0)
+        bases = {stream.index: stream.time_base or Fraction(1) for stream in streams}
+        shown = video.index if video is not None else -1
+        for packet in packets(container, *streams):
+            self.timeline.learn(packet)
+            self._decode_first(packet)
+            if packet.size:
+                base = bases[packet.stream_index]
+                lasts = in_seconds(packet.duration or 0, base)
+                self._note(packet, base, packet.stream_index == shown, lasts)
+                seconds[packet.stream_index] += min(lasts, LONGEST_HOLD_S)
+                limits.check_seconds(seconds[packet.stream_index])  # at once: the walk itself may take long
+
+    def _decode_first(self, packet: av.Packet[Any]) -> None:
+        """Of each track, but of the sound only as long as there is no picture: then nobody asks for it."""
+        if packet.stream_index in self.first or (self.first and packet.stream.type == "audio"):
+            return
+        try:
+            decoded = packet.decode()
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError):
+            return
+        if decoded:
+            self.first[packet.stream_index] = decoded[0]
+
+    def _note(self, packet: av.Packet[Any], base: Fraction, is_picture: bool, lasts: float) -> None:
+        if is_picture:
+            self.corrupt += packet.is_corrupt
+            self.discarded += packet.is_discard
+            self.untimed += packet.pts is None
+        time = packet_time(packet, base, self.numbered and is_picture)
+        if time is not None and is_picture:
+            if packet.is_keyframe:
+                self._key_time = time
+            self.leading += time < self._key_time
+        if time is not None and not packet.is_discard:
+            self.stamps[packet.stream_index].append((time, lasts))
+
+
+def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
+    """Find out what a file holds.
+
+    Raises:
+        MediaError: it cannot be opened, holds neither pictures nor sound that can be decoded, or
+            exceeds the limits.
+    """
+    with open_media(path) as container:
+        video, audio = track(container, "video"), track(container, "audio")
+        if video is None and audio is None:
+            if tracks(container, "video") or tracks(container, "audio"):
+                raise MediaError("there is no decoder for the pictures and the sound in it")
+            raise not_media(path, "it holds neither pictures nor sound")
+        if isinstance(video, VideoStream):
+            limits.check_pixels(video.width, video.height)
+        only(container, *(stream for stream in (video, audio) if stream is not None))
+        for stream in (video, audio):
+            if isinstance(stream, VideoStream | AudioStream):
+                start_decoder(stream, limits)
+        walk = _Walk(container, video, audio, limits)
+        shown = video is not None and video.index in walk.first
+        if not shown and (audio is None or audio.index not in walk.first):
+            raise MediaError("damaged: neither pictures nor sound in it can be decoded")
+        main = video if shown else audio
+        assert main is not None
+        origin = frame_time(walk.first[main.index], container)
+        if origin is None:
+            origin = min((time for time, _ in walk.stamps[main.index]), default=0.0)
+        stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
+        picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
+        facts = MediaFacts(
+            container=container.format.name,
+            origin_s=origin,
+            picture=picture,
+            sound=_sound_facts(cast("AudioStream", audio), walk, origin) if audio is not None else None,
+            declared_s=container.duration / av.time_base if container.duration else None,
+            extent_s=max((t + d for t, d in stamps), default=0.0) - min((t for t, _ in stamps), default=0.0),
+            timeline=walk.timeline,
+            limits=limits,
+            fault="the picture track cannot be decoded" if tracks(container, "video") and not shown else "",
+        )
+    limits.check_seconds(facts.seconds)
+    return facts
+
+
+def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFacts:
+    frame: VideoFrame = walk.first[stream.index]
+    rate = stream.average_rate or stream.guessed_rate
+    per_second = float(rate) if rate and 0.1 <= rate <= 1000 else None
+    step = 1 / per_second if per_second else 0.04
+    stamps = sorted(walk.stamps[stream.index]) or [(origin + n * step, step) for n in range(max(walk.untimed, 1))]
+    if walk.numbered:
+        origin = stamps[0][0]  # the first picture comes out some packets after its own
+    times = np.maximum(np.array([time for time, _ in stamps]) - origin, 0.0)
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return PictureFacts(
+        codec=stream.codec_context.codec.canonical_name,
+        pixel_format=frame.format.name,
+        width=frame.width,
+        height=frame.height,
+        aspect=aspect if 0.05 < aspect < 20 else 1.0,
+        orientation=orientation(frame),
+        rate=per_second,
+        step=step,
+        times=times,
+        end_s=float(times[-1]) + min(stamps[-1][1] or step, LONGEST_HOLD_S),
+        spaced=not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all()),
+        leading=walk.leading,
+        trimmed=walk.discarded > 0,
+        corrupt=walk.corrupt,
+    )
+
+
+def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts | None:
+    stamps = np.array(sorted(walk.stamps[stream.index]) or [(origin, 0.0)])
+    starts = stamps[:, 0] - origin
+    until_next = np.append(np.diff(starts), 0.0)
+    lasts = np.where(stamps[:, 1] > 0, stamps[:, 1], np.minimum(until_next, UNSAID_S))
+    ends = starts + np.clip(lasts, 0.001, LONGEST_HOLD_S)
+    held = np.maximum(np.stack([starts, ends], axis=1), 0.0)[ends > 0]
+    if len(held) == 0:
+        return None
+    return SoundFacts(codec=stream.codec_context.codec.canonical_name, rate=stream.rate, held=held)

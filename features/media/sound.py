@@ -1,0 +1,147 @@
+"""The sound of a file as one channel at the asked rates, each sample at its place in time.
+
+A track that starts late is preceded by silence, a gap in it stays a gap, and what comes before time 0 is
+dropped: sound never shifts against the pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from numpy.typing import NDArray
+
+from features.media.clip import SoundNeed, Span
+from features.media.container import Decoder
+from features.media.timeline import Timeline
+
+JITTER_S = 0.015  # stamps this far off still continue the sound before; one lost AAC packet is 21 ms
+FILTER = 512  # samples of the file, more than the resampler takes into one of its own
+AHEAD_S = 0.25  # decoded beyond a span's end, for what the resampler holds back
+
+Wave = NDArray[np.float32]
+
+
+class _Line:
+    """One rate: resampled pieces, each at its sample position counted from time 0."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._resampler: AudioResampler | None = None
+        self._position = 0
+        self._audible = 0  # the position at which the sound that was begun last is first heard
+        self._pieces: list[tuple[int, Wave]] = []
+
+    def begin(self, time: float, first: AudioFrame) -> None:
+        """End the sound so far and go on at ``time`` seconds with a frame like ``first``.
+
+        The resampler is given silence beforehand, so that its first sample falls on one of this rate's.
+        """
+        self.end()
+        self._resampler = AudioResampler(format="flt", layout="mono", rate=self.rate)
+        start, stored = round(time * first.sample_rate), first.sample_rate
+        unit = stored // math.gcd(stored, self.rate)  # in which samples of both rates coincide
+        silence = start % unit + unit * math.ceil(FILTER / unit) if start else 0
+        self._position = (start - silence) * self.rate // stored
+        self._audible = start * self.rate // stored
+        if silence:
+            self.add(_silence(silence, first))
+
+    def add(self, frame: AudioFrame | None) -> None:
+        """Resample one frame; None flushes what the resampler holds back."""
+        if self._resampler is None:
+            return
+        for piece in self._resampler.resample(frame):
+            samples = piece.to_ndarray().reshape(-1).astype(np.float32)
+            early = min(max(self._audible - self._position, 0), len(samples))
+            if early < len(samples):
+                self._pieces.append((self._position + early, samples[early:]))
+            self._position += len(samples)
+
+    def end(self) -> None:
+        """Flush; the next frame begins anew."""
+        self.add(None)
+        self._resampler = None
+
+    def cut(self, span: Span) -> Wave | None:
+        """(N,) samples of a span, silence where there is none; None where nothing is heard in all of it.
+
+        What ends before the span is forgotten.
+        """
+        start = round(span.start_s * self.rate)
+        wave = np.zeros(round((span.end_s - span.start_s) * self.rate), dtype=np.float32)
+        self._pieces = [(at, samples) for at, samples in self._pieces if at + len(samples) > start]
+        heard = False
+        for at, samples in self._pieces:
+            low, high = max(at, start), min(at + len(samples), start + len(wave))
+            if low < high:
+                wave[low - start : high - start] = samples[low - at : high - at]
+                heard = True
+        return np.clip(wave, -1.0, 1.0, out=wave) if heard else None
+
+
+def _silence(count: int, like: AudioFrame) -> AudioFrame:
+    frame = AudioFrame(format=like.format.name, layout=like.layout.name, samples=count)
+    for plane in frame.planes:
+        plane.update((b"\x80" if like.format.bits == 8 else b"\0") * plane.buffer_size)
+    frame.sample_rate, frame.time_base = like.sample_rate, like.time_base
+    return frame
+
+
+class SoundTrack:
+    """Decodes a file's sound once, forward, for several rates."""
+
+    def __init__(
+        self, path: Path, needs: Sequence[SoundNeed], origin_s: float, timeline: Timeline | None = None
+    ) -> None:
+        """``origin_s``: time 0 on the file's own clock, or on ``timeline``. Raises MediaError as Decoder does."""
+        self._decoder: Decoder[AudioFrame] = Decoder(path, "audio", timeline)
+        self._frames: Iterator[tuple[float | None, AudioFrame]] = self._decoder.frames()
+        self._lines = {need: _Line(need.rate) for need in needs}
+        self._origin = origin_s
+        self._format: tuple[str, str, int] | None = None
+        self._until: float | None = None  # end of the last frame, seconds
+        self._taken = 0
+        self.exhausted = False
+
+    def read(self, span: Span) -> Mapping[SoundNeed, Wave]:
+        """(N,) samples in [-1, 1] by need; no entry where nothing is heard. Spans come in order of time."""
+        while not self.exhausted and (self._until is None or self._until < span.end_s + AHEAD_S):
+            self._advance()
+        cuts = {need: line.cut(span) for need, line in self._lines.items()}
+        return {need: wave for need, wave in cuts.items() if wave is not None}
+
+    @property
+    def mute(self) -> bool:
+        """Whether not one frame of the whole track could be decoded."""
+        return self.exhausted and self._until is None
+
+    def take_bad_packets(self) -> int:
+        """How many packets could not be decoded since the last call."""
+        count, self._taken = self._decoder.bad_packets - self._taken, self._decoder.bad_packets
+        return count
+
+    def _advance(self) -> None:
+        stamped = next(self._frames, None)
+        if stamped is None:
+            self.exhausted = True
+            for line in self._lines.values():
+                line.end()
+            return
+        stamp, frame = stamped
+        due = 0.0 if self._until is None else self._until
+        time = due if stamp is None else stamp - self._origin
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        anew = self._format != kind or abs(time - due) > JITTER_S
+        if not anew:
+            time = due  # small jitter must not pile up unseen: the next stamp is compared with this clock
+        for line in self._lines.values():
+            if anew:
+                line.begin(time, frame)
+            line.add(frame)
+        self._format = kind
+        self._until = time + frame.samples / frame.sample_rate

@@ -1,1 +1,0 @@
-"""Streams made by pretrained models, through transformers and OpenCV."""

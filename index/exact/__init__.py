@@ -1,0 +1,1 @@
+"""Exact scores, and proofs that nothing better was missed."""

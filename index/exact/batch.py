@@ -1,0 +1,179 @@
+"""Many queries at once: blocked matrix products over the units, and what may be among the best k of each query.
+
+    |q^ . x^ - q . x| <= margin:   float32   gamma_n ||q|| ||x||
+                                   bfloat16  ((1 + b) ||q^ - q|| + (b + (1 + b)^2 gamma_n) ||q||) ||x||,   b = 2^-8
+
+(norms by expert, added up; gamma_n of index/scanners/bounds.py). In bfloat16 both factors are rounded, each number
+by b of itself at most; what queries lose is measured. Products are added up in float32, and the result is rounded
+by b of itself. Blocks run where the vectors are put, on a CPU or a GPU. Neither precision nor device changes an
+answer: what is within the margins is decided by exact scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from index.exact.pattern_queries import Vectors, Weighted
+from index.exact.ranking import exact_scores
+from index.queries import Doubles
+from index.scanners.bounds import BFLOAT16, LARGEST_NORM, ULP, gamma
+from index.scanners.gpu_flat import GpuFlat
+from index.scanners.scanner import Floats, Rows
+from index.scanners.unit import Unit
+from mee.layers.linear import product
+from mee.ranking.best import Best
+from mee.ranking.scores import full_products
+from mee.scoring import Pattern
+
+Precision = Literal["auto", "float32", "bfloat16"]
+CHUNK = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
+
+
+@final
+class Blocks:
+    """Where and how products are computed; keeps a GPU's copy of the vectors."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._resident: dict[int, tuple[Floats, Tensor]] = {}
+        self._scanners: dict[int, GpuFlat] = {}
+
+    def found(
+        self, units: Sequence[Unit], weighted: Weighted, k: int, precision: Precision = "auto"
+    ) -> tuple[Rows, Floats, Rows, Rows]:
+        """The best k clips of each query and what ties with them: (N,) queries, exact scores, units and rows."""
+        bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
+        with full_products(self.device):
+            query, number, row = self._candidates(units, weighted, k, bfloat16=bfloat16)
+        return query, exact_scores(units, weighted, query, number, row), number, row
+
+    def on_gpu(self, unit: Unit) -> Unit:
+        """The same unit, scanned by FAISS on the GPU."""
+        key = id(unit.vectors)
+        if key not in self._scanners:
+            self._scanners[key] = GpuFlat(unit.vectors, unit.scanner.shape)
+        return replace(unit, scanner=self._scanners[key])
+
+    def forget(self, kept: Container[int]) -> None:
+        """Give back a GPU's copies of all vectors but those with these ids."""
+        self._resident = {key: held for key, held in self._resident.items() if key in kept}
+        self._scanners = {key: held for key, held in self._scanners.items() if key in kept}
+
+    def _candidates(
+        self, units: Sequence[Unit], weighted: Weighted, k: int, *, bfloat16: bool
+    ) -> tuple[Rows, Rows, Rows]:
+        """Every clip that may be among the best k of a query.
+
+        Args:
+            units: of any kind.
+            weighted: Q queries, for the units' patterns.
+            k: at least 1.
+            bfloat16: whether to multiply in it.
+
+        Returns:
+            (N,) queries in rising order, units, and rows in them.
+        """
+        margin = torch.from_numpy(_margin(units, weighted, bfloat16)).float().to(self.device)
+        best = Best(len(weighted.shift), k, margin, BFLOAT16 if bfloat16 else 0.0)
+        rooms: dict[str, Tensor] = {}
+        first = np.cumsum([0, *(len(unit.vectors) for unit in units)])
+        for n, unit in sorted(enumerate(units), key=lambda item: -len(item[1].vectors)):
+            vectors = weighted[unit.pattern]
+            queries = torch.from_numpy(vectors.rounded).to(self.device)
+            queries = queries.bfloat16() if bfloat16 else queries
+            silent = torch.from_numpy(np.flatnonzero(~vectors.speaks)).to(self.device)
+            for start, clips, closed in self._chunks(unit):
+                block = _product(queries, clips, rooms)
+                if len(silent):
+                    block[silent] = -torch.inf
+                if closed is not None:
+                    block[:, closed] = -torch.inf
+                best.update(block, int(first[n]) + start)
+        query, candidate, _ = (each.cpu().numpy() for each in best.candidates())
+        number = np.asarray(np.searchsorted(first, candidate, side="right") - 1, dtype=np.int64)
+        return query, number, candidate - first[number]
+
+    def _chunks(self, unit: Unit) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        """Where a chunk starts, its vectors, and which of them cannot be found."""
+        resident = self._on_device(unit.vectors)
+        for start in range(0, len(unit.vectors), CHUNK):
+            stop = min(start + CHUNK, len(unit.vectors))
+            closed = None
+            if unit.allowed is not None:
+                mask = unit.allowed.mask[start:stop]
+                if not mask.any():
+                    continue
+                closed = torch.from_numpy(np.flatnonzero(~mask)).to(self.device)
+            yield start, resident[start:stop], closed
+
+    def _on_device(self, vectors: Floats) -> Tensor:
+        if self.device.type == "cpu":
+            return torch.from_numpy(np.asarray(vectors))
+        key = id(vectors)
+        if key not in self._resident:
+            self._resident[key] = (vectors, torch.from_numpy(np.asarray(vectors)).to(self.device))
+        return self._resident[key][1]
+
+
+def _product(queries: Tensor, clips: Tensor, rooms: dict[str, Tensor]) -> Tensor:
+    """(Q, c) in the queries' precision; it holds until the next is asked for."""
+    if queries.dtype == torch.float32:
+        return product(queries, clips)
+    rounded = _room(rooms, "clips", clips.shape, queries).copy_(clips)
+    scores = _room(rooms, "scores", (len(queries), len(clips)), queries)
+    torch.mm(queries, rounded.T, out=scores)
+    return scores
+
+
+def _room(rooms: dict[str, Tensor], name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory that is used again block after block: fresh memory costs more than what is written to it."""
+    held = rooms.get(name)
+    if held is None or held.numel() < prod(shape):
+        held = rooms[name] = torch.empty(prod(shape), dtype=like.dtype, device=like.device)
+    return held[: prod(shape)].view(*shape)
+
+
+def _margin(units: Sequence[Unit], weighted: Weighted, bfloat16: bool) -> NDArray[np.float64]:
+    """(Q,) how far an estimate, before it is rounded itself, can be from the score, in any of the units."""
+    margin = np.zeros(len(weighted.shift))
+    norms: dict[Pattern, tuple[Doubles, Doubles]] = {}
+    for unit in units:
+        vectors = weighted[unit.pattern]
+        if unit.pattern not in norms:
+            norms[unit.pattern] = _norms(vectors, bfloat16)
+        norm, lost = norms[unit.pattern]
+        size = LARGEST_NORM * norm
+        if unit.scanner.shape.constant and weighted.shift.any():
+            size = size + weighted.shift * np.abs(unit.vectors[:, -1]).max()
+        rounding = gamma(unit.vectors.shape[1])
+        here = (rounding + ULP) * size
+        if bfloat16:
+            rounding = BFLOAT16 + (1 + BFLOAT16) ** 2 * rounding
+            here = (rounding + ULP) * size + (1 + BFLOAT16) * LARGEST_NORM * lost
+        margin = np.maximum(margin, here)
+    return margin
+
+
+def _norms(vectors: Vectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
+    """(Q,) ||q|| and ||q^ - q||, added up over the experts; a constant's -1 or 0 loses nothing."""
+    norm = vectors.added_norms(vectors.rounded)
+    if not bfloat16:
+        return norm, np.zeros_like(norm)
+    queries = torch.from_numpy(vectors.rounded)
+    return norm, vectors.added_norms((queries - queries.bfloat16()).numpy())
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if device.type != "cpu":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -1,0 +1,1 @@
+"""What is asked: sentences, filters, grouping."""

@@ -1,0 +1,76 @@
+"""Which clips of an index a search may find: for each segment a mask over the rows of its table, or None: all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.request.near_names import did_you_mean
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    from index.video_index import VideoIndex
+
+Mask = NDArray[np.bool_]
+Selection = Sequence[Mask | None]
+
+
+def both(one: Selection | None, other: Selection | None) -> Selection | None:
+    """What both let through; None lets everything through."""
+    if one is None or other is None:
+        return other if one is None else one
+    return [b if a is None else a if b is None else a & b for a, b in zip(one, other)]
+
+
+def of_videos(video_index: VideoIndex, videos: Collection[str], *, outside: bool = False) -> list[Mask]:
+    """The clips of some videos, or of all others."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = pa.array(sorted(videos), pa.string())
+    masks = [pc.is_in(segment.table.arrow.column("video"), value_set=names) for segment in video_index.segments]
+    return [np.asarray(mask.to_numpy(), dtype=bool) != outside for mask in masks]
+
+
+def of_video(video_index: VideoIndex, video: str) -> Selection:
+    """The clips of one video.
+
+    Raises:
+        InputError: the index has none of it.
+    """
+    masks = of_videos(video_index, [video])
+    live = (segment.live for segment in video_index.segments)
+    if not any((mask if alive is None else mask & alive).any() for mask, alive in zip(masks, live)):
+        hint = did_you_mean(video, list(dict.fromkeys(_column(video_index, "video"))))
+        raise InputError(f"there is no video {video!r} in the index{hint}")
+    return masks
+
+
+def without_clip(video_index: VideoIndex, clip_id: str) -> Selection:
+    """All clips but one.
+
+    Raises:
+        InputError: the index does not have it.
+    """
+    masks: list[Mask | None] = [None for _ in video_index.segments]
+    for number, segment in enumerate(video_index.segments):
+        row = segment.table.find(clip_id)
+        if row is not None and (segment.live is None or segment.live[row]):
+            mask = np.ones(len(segment.table.arrow), dtype=bool)
+            mask[row] = False
+            masks[number] = mask
+            return masks
+    hint = did_you_mean(clip_id, _column(video_index, "clip_id"))
+    raise InputError(f"there is no clip {clip_id!r} in the index{hint}")
+
+
+def _column(video_index: VideoIndex, name: str) -> list[str]:
+    """Of the clips that can be found."""
+    names: list[str] = []
+    for segment in video_index.segments:
+        column = segment.table.arrow.column(name)
+        names += (column if segment.live is None else column.filter(segment.live)).to_pylist()
+    return names

@@ -1,0 +1,293 @@
+"""Segment: clips that came into an index together, as a table and one unit for each availability pattern.
+
+A segment's folder: writing down what it holds, and opening it without reading it.
+
+The segments that a manifest names, open: what is open already stays, the rest is checked and mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from index.scanners.kinds import open_scanner
+from index.scanners.mapped import Value, mapped_array
+from index.scanners.scanner import Allowed, Kind, Shape
+from index.scanners.unit import Unit
+from index.storage.clip_table import ClipTable
+from index.storage.columns import STANDARD, pattern_of
+from index.storage.manifest import SEGMENTS, Manifest, Part, damaged, digest_of, read_removed, replace_file
+from mee.layout import Layout
+from mee.scoring import Pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """N clips, of which some may no longer count."""
+
+    name: str  # of its folder; "" where it lies in memory
+    table: ClipTable
+    units: tuple[Unit, ...]  # with all of their rows; which of them count stands in `allowed`
+    live: NDArray[np.bool_] | None = None  # (N,) which rows count; None: all
+    digest: str = ""  # SHA-256 of its segment.json
+
+    def __len__(self) -> int:
+        """How many clips count, those without streams included."""
+        return len(self.table) if self.live is None else int(np.count_nonzero(self.live))
+
+    def with_live(self, live: NDArray[np.bool_] | None) -> Segment:
+        """The same clips, of which these count."""
+        if live is not None and live.all():
+            live = None
+        units = (replace(unit, allowed=None if live is None else _allowed(live[unit.rows])) for unit in self.units)
+        return replace(self, units=tuple(units), live=live)
+
+    def without(self, rows: NDArray[np.int64]) -> Segment:
+        """The same, less some rows."""
+        if not len(rows):
+            return self
+        live = np.ones(len(self.table), dtype=np.bool_) if self.live is None else self.live.copy()
+        live[rows] = False
+        return self.with_live(live)
+
+    def is_live(self, row: int) -> bool:
+        """Whether a row counts."""
+        return self.live is None or bool(self.live[row])
+
+    def find(self, clip_id: str) -> int | None:
+        """The row of a clip that counts."""
+        row = self.table.find(clip_id)
+        return row if row is not None and self.is_live(row) else None
+
+    def live_rows(self, clip_ids: list[str]) -> NDArray[np.int64]:
+        """Rows that count of those clips that have one."""
+        rows = self.table.rows_of(clip_ids)
+        rows = rows[rows >= 0]
+        return rows if self.live is None else rows[self.live[rows]]
+
+    def place(self, row: int) -> tuple[Unit, int] | None:
+        """The unit that holds a row's vector, and where in it; None: the clip has no stream."""
+        for unit in self.units:
+            place = int(np.searchsorted(unit.rows, row))
+            if place < len(unit.rows) and unit.rows[place] == row:
+                return unit, place
+        return None
+
+    def numbered(self, number: int) -> Segment:
+        """The same at another place in a snapshot."""
+        if all(unit.segment == number for unit in self.units):
+            return self
+        return replace(self, units=tuple(replace(unit, segment=number) for unit in self.units))
+
+
+def shape_of(pattern: Pattern, layout: Layout, constant: bool) -> Shape:
+    """How vectors of a pattern are made up."""
+    return Shape(tuple(compress(layout.sizes, pattern)), constant)
+
+
+def _allowed(mask: NDArray[np.bool_]) -> Allowed | None:
+    return None if mask.all() else Allowed(mask)
+
+
+FACTS, TABLE = "segment.json", "clips.arrow"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file must be."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SegmentFacts:
+    """What segment.json says."""
+
+    clips: int
+    units: Mapping[str, int]  # code -> rows
+    kinds: Mapping[str, Kind]  # code -> kind
+    files: Mapping[str, FileFacts]
+
+    def to_json(self) -> bytes:
+        """As a file."""
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+
+
+def vectors_name(code: str) -> str:
+    """The file of a unit's vectors."""
+    return f"vectors-{code}.npy"
+
+
+def rows_name(code: str) -> str:
+    """The file of a unit's rows."""
+    return f"rows-{code}.npy"
+
+
+def scanner_name(kind: Kind, code: str) -> str:
+    """What the files of a unit's scanner begin with."""
+    return f"{kind}-{code}"
+
+
+def folder_of(directory: Path, name: str) -> Path:
+    """Where a segment of an index lies."""
+    return directory / SEGMENTS / name
+
+
+def read_facts(folder: Path, sha256: str) -> SegmentFacts:
+    """What a segment holds; its files are there, and as long as they must be.
+
+    Raises:
+        InputError: they are not.
+    """
+    path = folder / FACTS
+    try:
+        content = json.loads(path.read_bytes())
+        if digest_of(path) != sha256:
+            raise ValueError("it is not the one that index.json means")
+        content["files"] = {name: FileFacts(**file) for name, file in content["files"].items()}
+        facts = SegmentFacts(**content)
+    except FileNotFoundError as error:
+        raise damaged(path, "it is not there") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(path, str(error)) from error
+    if not {TABLE, *map(vectors_name, facts.units), *map(rows_name, facts.units)} <= facts.files.keys():
+        raise damaged(path, "it does not name all files")
+    for name in sorted(facts.files):
+        try:
+            size = (folder / name).stat().st_size
+        except OSError as error:
+            raise damaged(folder / name, "it is not there") from error
+        if size != facts.files[name].bytes:
+            raise damaged(folder / name, f"it has {size:,} bytes of {facts.files[name].bytes:,}")
+    return facts
+
+
+def check_content(path: Path, file: FileFacts) -> None:
+    """Read a file, and compare it with its SHA-256.
+
+    Raises:
+        InputError: it is not what was written.
+    """
+    try:
+        same = digest_of(path) == file.sha256
+    except OSError as error:
+        raise damaged(path, error.strerror or str(error)) from error
+    if not same:
+        raise damaged(path, "it is not what was written")
+
+
+def open_segment(directory: Path, part: Part, facts: SegmentFacts, layout: Layout, *, constants: bool) -> Segment:
+    """Map a segment's files.
+
+    Args:
+        directory: of the index.
+        part: the segment.
+        facts: what it holds.
+        layout: of the index.
+        constants: whether vectors carry one.
+
+    Raises:
+        InputError: they do not belong together.
+    """
+    folder = folder_of(directory, part.name)
+    table = ClipTable(_mapped_table(folder / TABLE, facts.clips))
+    units = []
+    for code, count in facts.units.items():
+        try:
+            pattern = pattern_of(code)
+            if len(pattern) != len(layout.names) or not any(pattern) or not 0 < count <= facts.clips:
+                raise ValueError(f"it has {count} clips of pattern {code}")
+        except ValueError as error:
+            raise damaged(folder / FACTS, str(error)) from error
+        shape = shape_of(pattern, layout, constants)
+        vectors = _mapped(folder / vectors_name(code), (count, shape.width), np.float32)
+        rows = _mapped(folder / rows_name(code), (count,), np.int64)
+        path = folder / scanner_name(facts.kinds[code], code)
+        try:
+            scanner = open_scanner(facts.kinds[code], path, vectors, shape)
+        except (ValueError, OSError, RuntimeError, KeyError) as error:
+            raise damaged(path, str(error)) from error
+        units.append(Unit(pattern, vectors, rows, scanner, table, 0))
+    return Segment(part.name, table, tuple(units), digest=part.sha256)
+
+
+def _mapped_table(path: Path, count: int) -> pa.Table:
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        lacking = set(STANDARD) - set(table.column_names)
+        if lacking:
+            raise ValueError(f"it has no column '{min(lacking)}'")
+        if len(table) != count:
+            raise ValueError(f"it has {len(table):,} clips of {count:,}")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    return table
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
+    try:
+        return mapped_array(path, shape, dtype)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, str(error)) from error
+
+
+CHECKED = 256 << 20  # bytes of new files that are compared with their SHA-256, if they are no more in all
+SKIMMED = 32 << 20  # bytes of the smallest of them, if they are more; verify compares them all
+
+
+def open_segments(directory: Path, manifest: Manifest, known: Sequence[Segment] = ()) -> list[Segment]:
+    """The segments, less what was removed of them when the manifest was written.
+
+    Args:
+        directory: of the index.
+        manifest: of the index.
+        known: segments that may be among them.
+
+    Raises:
+        InputError: a file is not there, or damaged.
+    """
+    removed = read_removed(directory, manifest.removed)
+    there = {(segment.name, segment.digest): segment for segment in known}
+    facts = {
+        part: read_facts(folder_of(directory, part.name), part.sha256)
+        for part in manifest.segments
+        if (part.name, part.sha256) not in there
+    }
+    files = [
+        (folder_of(directory, part.name) / name, file)
+        for part in facts
+        for name, file in facts[part].files.items()
+    ]
+    left = CHECKED if sum(file.bytes for _, file in files) <= CHECKED else SKIMMED
+    for path, file in sorted(files, key=lambda item: item[1].bytes):
+        left -= file.bytes
+        if left >= 0:
+            check_content(path, file)
+    constants, opened = manifest.constants is not None, []
+    for part in manifest.segments:
+        segment = there.get((part.name, part.sha256))
+        if segment is None:
+            segment = open_segment(directory, part, facts[part], manifest.layout, constants=constants)
+        segment = segment.with_live(None)
+        opened.append(segment.without(removed[part.name]) if part.name in removed else segment)
+    return opened
+
+
+def write_removed(path: Path, segments: Sequence[Segment]) -> Part | None:
+    """Write down what of some segments does not count; None, and no file, where all of it does."""
+    gone = {segment.name: np.flatnonzero(~segment.live) for segment in segments if segment.live is not None}
+    if not gone:
+        return None
+    content = save(gone)
+    replace_file(path, content)
+    return Part(path.name, hashlib.sha256(content).hexdigest())

@@ -1,0 +1,269 @@
+"""IndexWriter: the one who changes an index, while others read it.
+
+    put, remove       a record of the log, synced before they return; large batches become a segment at once
+    flush             the log becomes a segment, with smaller ones where there are many
+    (index/storage/compaction.py) compact           one segment of everything, its codes made anew
+
+index/storage/stored_index.py says why readers always find it whole, and what a kill leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+import numpy as np
+
+from index.queries import Queries
+from index.scanners.kinds import Settings
+from index.storage.columns import together
+from index.storage.compaction import Given, Progress, to_merge
+from index.storage.entries import Entries
+from index.storage.held_out_queries import write_queries
+from index.storage.leftovers import clear, is_foreign, last_number, parts_in
+from index.storage.log import Log, Removal, put_payload, removal_payload
+from index.storage.manifest import NAME, SEGMENTS, Lock, Manifest, Origin, read_manifest
+from index.storage.snapshot import Snapshot
+from index.storage.stored_index import StoredIndex
+from index.storage.tail import Tail
+from mee.errors import InputError
+from mee.layout import Layout
+
+DIRECT = 8 << 20  # bytes of vectors that become a segment without going through the log
+LOG_BYTES, LOG_RECORDS = 64 << 20, 2048  # a log that has more becomes a segment
+
+
+@final
+class IndexWriter:
+    """A context manager; made by `create` or `open`. Not for several threads at once."""
+
+    def __init__(self, lock: Lock, stored: StoredIndex) -> None:
+        """Take over what is locked."""
+        self._lock, self._stored, self._closed = lock, stored, False
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path,
+        layout: Layout,
+        origin: Origin,
+        *,
+        settings: Settings | None = None,
+        constants: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Self:
+        """Begin an index without clips.
+
+        Args:
+            directory: where; it is made if it is not there.
+            layout: of the clips' vectors.
+            origin: where they are going to be from.
+            settings: of the index.
+            constants: what the clips' constants are, if they carry any.
+            overwrite: let it take the place of the index that is there, which stays what readers see until
+                `publish`, or until the writer is closed without an error.
+
+        Raises:
+            InputError: there is something already, or another writer.
+        """
+        _check_place(directory, overwrite=overwrite)
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = Lock(directory)
+        try:
+            _check_place(directory, overwrite=overwrite)  # nobody can come in between any more
+            there, parts = (directory / NAME).exists(), parts_in(directory)
+            if not there:
+                clear(directory, ())
+            (directory / SEGMENTS).mkdir(exist_ok=True)
+            number = 1 + last_number(directory)
+            manifest = Manifest(
+                identity=uuid.uuid4().hex,
+                generation=number,
+                layout=layout,
+                origin=origin,
+                settings=settings or Settings(),
+                constants=constants,
+                log=f"log-{number:06d}",
+            )
+            Log.begin(directory / manifest.log, manifest.identity).close()
+            stored = StoredIndex(directory, manifest, parts if there else set())
+            if not there:
+                stored.publish()
+            return cls(lock, stored)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Go on writing an index, from what was last acknowledged.
+
+        Raises:
+            InputError: there is no index, it is damaged, or another writer has it.
+        """
+        read_manifest(directory)
+        lock = Lock(directory)
+        try:
+            manifest, _ = read_manifest(directory)
+            clear(directory, manifest.files)
+            return cls(lock, StoredIndex(directory, manifest))
+        except BaseException:
+            lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        elif not self._closed:
+            self._stored.withdraw()
+            self._release()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the index holds now."""
+        return self._stored.snapshot
+
+    def put(self, entries: Entries) -> None:
+        """Add clips, and replace those of the same names: all of them or, if an error is raised, none.
+
+        Raises:
+            ValueError: they are not as this index can keep them.
+            OSError: they could not be written.
+        """
+        layout = self._stored.manifest.layout
+        entries = entries.checked(layout, constants=self._stored.constants)
+        together([self.snapshot.columns, entries.table.schema])
+        if not len(entries):
+            return
+        if 4 * (entries.available @ np.array(layout.sizes)).sum() >= DIRECT:
+            self._fold(entries)
+        else:
+            self._append(put_payload(entries, layout), entries)
+
+    def remove(self, clip_ids: Sequence[str]) -> int:
+        """Take clips out; returns how many.
+
+        Raises:
+            ValueError: one is not in the index; nothing is removed.
+            OSError: it could not be written.
+        """
+        gone = list(dict.fromkeys(clip_ids))
+        known = {
+            clip_id for segment in self.snapshot.segments for clip_id in segment.table.ids(segment.live_rows(gone))
+        }
+        unknown = [clip_id for clip_id in gone if clip_id not in known]
+        if unknown:
+            raise ValueError(f"{len(unknown)} clips are not in the index, '{unknown[0]}' among them")
+        if gone:
+            self._append(removal_payload(gone), Removal(gone))
+        return len(gone)
+
+    def flush(self) -> None:
+        """Write what the log holds as a segment; the log starts anew."""
+        if self._stored.log.records:
+            self._fold(None)
+
+    def compact(
+        self,
+        *,
+        settings: Settings | None = None,
+        constants: Given | None = None,
+        facts: Mapping[str, Any] | None = None,
+        drop_constants: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write all that counts as one segment, its codes made anew.
+
+        Args:
+            settings: of the index from now on; None: as before.
+            constants: of every clip that has a stream, by clip_id; None: as before.
+            facts: what these constants are.
+            drop_constants: carry none from now on.
+            progress: told how many clips are done.
+
+        Raises:
+            ValueError: a clip has no constant, or constants come without facts.
+        """
+        if (constants is None) != (facts is None) or (drop_constants and facts is not None):
+            raise ValueError("constants come with facts that say what they are, and are not dropped at once")
+        before = self._stored.manifest
+        carried = None if drop_constants else before.constants if facts is None else facts
+        manifest = replace(before, settings=settings or before.settings, constants=carried)
+        if (manifest.settings, manifest.constants) != (before.settings, before.constants):
+            manifest = replace(manifest, recall=None, queries=None)  # measured of something else
+        self._stored.merge(manifest, self.snapshot.segments, [], given=constants, progress=progress)
+
+    def set_recall(self, measured: Mapping[str, Any] | None, queries: Queries | None) -> None:
+        """Note what recall was measured, and the queries that it was measured with."""
+        number = self._stored.number()
+        part = None
+        if queries is not None:
+            part = write_queries(self._stored.directory / f"queries-{number:06d}.safetensors", queries)
+        manifest = replace(self._stored.manifest, generation=number, recall=measured, queries=part)
+        self._stored.note(manifest)
+
+    def set_origin(self, origin: Origin) -> None:
+        """Note where the model and the store are now."""
+        self._stored.note(replace(self._stored.manifest, generation=self._stored.number(), origin=origin))
+
+    def publish(self) -> None:
+        """Let an index that was created over another take its place; else nothing."""
+        self._stored.publish()
+
+    def close(self) -> None:
+        """Publish, and let others write. What was acknowledged is on the disk already."""
+        if not self._closed:
+            try:
+                self.publish()
+            except BaseException:
+                self._stored.withdraw()
+                raise
+            finally:
+                self._release()
+
+    def _release(self) -> None:
+        self._closed = True
+        self._stored.log.close()
+        self._lock.release()
+
+    def _append(self, payload: bytes, record: Entries | Removal) -> None:
+        log = self._stored.log
+        if log.size > LOG_BYTES or log.records >= LOG_RECORDS:
+            self.flush()  # before, so that an error in it is not one of what is acknowledged
+        self._stored.append(payload, record)
+
+    def _fold(self, entries: Entries | None) -> None:
+        """Write the tail and what comes as one segment, with such as should go along."""
+        stored, coming = self._stored, None
+        segments, tail = stored.segments, stored.tail.segment()
+        if entries is not None:
+            ids = entries.table["clip_id"].to_pylist()
+            segments = [segment.without(segment.live_rows(ids)) for segment in segments]
+            tail = None if tail is None else tail.without(tail.live_rows(ids))
+            made = Tail(stored.manifest.layout, constants=stored.constants)
+            made.put(entries)
+            coming = made.segment()
+        fresh = [segment for segment in (tail, coming) if segment is not None]
+        merged = to_merge(segments, sum(map(len, fresh)))
+        names = {segment.name for segment in merged}
+        kept = [segment for segment in segments if segment.name not in names]
+        stored.merge(stored.manifest, [*merged, *fresh], kept)
+
+
+def _check_place(directory: Path, *, overwrite: bool) -> None:
+    if not os.path.lexists(directory):
+        return
+    if not directory.is_dir() or is_foreign(directory):
+        raise InputError(f"'{directory}' is there already and is not an index; choose another place")
+    if (directory / NAME).exists() and not overwrite:
+        raise InputError(f"there is an index at '{directory}' already; say --overwrite to make it anew")

@@ -1,0 +1,1 @@
+"""Captions, pairs, splits and leaks; the protocol of a source of streams."""

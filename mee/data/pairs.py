@@ -1,0 +1,152 @@
+"""Which caption belongs to which clips."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from mee.data.source import FeatureSource
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Captions and the clips they are true of."""
+
+    captions: tuple[str, ...]
+    videos: tuple[str, ...]  # the store's name of each caption's video
+    clip_ids: tuple[tuple[str, ...], ...]  # for each caption: every clip of its video, or the one clip it names
+    ids: tuple[str, ...] = ()  # what to call each caption in results; none: its number, from 1
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(str(number + 1) for number in range(len(self.captions))))
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that stand for all captions and their clips."""
+        text = json.dumps([self.captions, self.clip_ids])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def where(self, kept: Sequence[bool]) -> Pairs:
+        """Some of the captions only."""
+        return Pairs(
+            tuple(compress(self.captions, kept)),
+            tuple(compress(self.videos, kept)),
+            tuple(compress(self.clip_ids, kept)),
+            tuple(compress(self.ids, kept)),
+        )
+
+    def of_videos(self, videos: set[str]) -> Pairs:
+        """The captions of some videos only."""
+        return self.where([video in videos for video in self.videos])
+
+    @property
+    def gallery(self) -> list[str]:
+        """Every clip that some caption belongs to, once, in order of first mention."""
+        return list(dict.fromkeys(clip_id for clip_ids in self.clip_ids for clip_id in clip_ids))
+
+
+def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> tuple[Pairs, list[str]]:
+    """Find the clips of every caption.
+
+    Args:
+        table: columns video_id and caption.
+        source: where the clips are.
+        partial: leave out captions whose video is not there, instead of refusing.
+
+    Returns:
+        The pairs, and the video ids that were left out.
+
+    Raises:
+        InputError: a video id is unknown or ambiguous, its video failed, or nothing is left.
+    """
+    asked = table["video_id"].tolist()
+    found, left_out = find_videos(asked, source, partial=partial)
+    videos, clip_ids = zip(*(found[video_id] for video_id in asked if video_id in found))
+    captions = table["caption"].tolist()
+    ids = table["query_id"].tolist() if "query_id" in table else range(1, len(table) + 1)
+    kept = [video_id in found for video_id in asked]
+    return Pairs(tuple(compress(captions, kept)), videos, clip_ids, tuple(map(str, compress(ids, kept)))), left_out
+
+
+def find_videos(
+    video_ids: Iterable[str], source: FeatureSource, *, partial: bool
+) -> tuple[dict[str, tuple[str, tuple[str, ...]]], list[str]]:
+    """Find videos by their ids, as captions name them.
+
+    Returns:
+        Video id -> the store's name of the video, and its clips; and the ids that were left out.
+
+    Raises:
+        InputError: a video id is unknown or ambiguous, its video failed, or nothing is left.
+    """
+    by_name, asked = _names(source), list(dict.fromkeys(video_ids))
+    found = {video_id: by_name[video_id] for video_id in asked if video_id in by_name}
+    left_out = [video_id for video_id in asked if video_id not in found]
+    if left_out and not (partial and found):
+        tails = _tails((*source.clips["video"].astype(str), *source.failed))
+        shown = "; ".join(f"{video_id} ({_reason(video_id, tails, source)})" for video_id in left_out[:3])
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        raise InputError(
+            f"{len(left_out)} of {len(asked)} captioned videos are not usable in {source.name}: "
+            f"{shown}{more}. Extract them with mee precompute, or go on without them with --partial"
+        )
+    return found, left_out
+
+
+def _names(source: FeatureSource) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What a caption may call a video -> the video and its clips.
+
+    Its path in the store, or the end of it from some folder on, with or without the file's ending; where several
+    videos could be meant, none is, but a whole path always means that video.
+    """
+    full: dict[str, tuple[str, tuple[str, ...]]] = {}
+    single: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
+        full[video] = (video, (*full.get(video, (video, ()))[1], clip_id))
+        single[clip_id] = (video, (clip_id,))
+    short = {
+        tail: full[videos[0]]
+        for tail, videos in _tails((*full, *source.failed)).items()
+        if len(videos) == 1 and videos[0] in full
+    }
+    return {**short, **single, **full}
+
+
+def _reason(video_id: str, tails: dict[str, list[str]], source: FeatureSource) -> str:
+    """Why a caption's video id leads to no clip."""
+    if video_id in source.failed:
+        return source.failed[video_id]
+    videos = tails.get(video_id, [])
+    if len(videos) > 1:
+        return f"may be {' or '.join(videos[:3])}"
+    return source.failed[videos[0]] if videos else "not in the store"
+
+
+def _tails(videos: Iterable[str]) -> dict[str, list[str]]:
+    """End of a path, from some folder on, with or without the file's ending -> the videos that it may mean.
+
+    A whole path without its ending comes before the ends of longer ones.
+    """
+    tails: dict[str, list[str]] = {}
+    whole: dict[str, list[str]] = {}
+    for video in dict.fromkeys(videos):
+        path = PurePosixPath(video)
+        whole.setdefault(str(path.with_suffix("")), []).append(video)
+        for start in range(len(path.parts)):
+            tail = PurePosixPath(*path.parts[start:])
+            for name in {str(tail), str(tail.with_suffix(""))}:
+                tails.setdefault(name, []).append(video)
+    return {**tails, **whole}

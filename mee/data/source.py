@@ -1,0 +1,89 @@
+"""Where streams come from: `FeatureSource` is all that this package asks of a feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from mee.config import ModelConfig
+from mee.errors import InputError
+from mee.streams import Clips, Ragged, Rows, Streams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class FeatureSource(Protocol):
+    """Streams by clip. A feature store fits it; so does anything else that answers these."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages: its path."""
+        ...
+
+    @property
+    def dims(self) -> Mapping[str, int]:
+        """D of every modality that it holds."""
+        ...
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Digest of the extractor of every modality."""
+        ...
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """Usable clips: index clip_id; columns video, start_s, end_s."""
+        ...
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Videos that could not be extracted, each with the reason."""
+        ...
+
+    def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
+        """One (T, D) stream a clip; None where it is missing."""
+        ...
+
+
+def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> dict[str, Ragged]:
+    """Read all streams of some clips, each modality into one block."""
+    blocks = {}
+    for modality in modalities:
+        rows = source.read(modality, clip_ids)
+        kind = next((stream.dtype for stream in rows if stream is not None), np.dtype(np.float32))
+        like = torch.from_numpy(np.empty((0, source.dims[modality]), kind))
+        blocks[modality] = Ragged.of([None if stream is None else torch.tensor(stream) for stream in rows], like)
+    return blocks
+
+
+def load_clips(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> Clips:
+    """Read all streams of some clips, padded."""
+    return {
+        modality: Streams.pad(source.read(modality, clip_ids), source.dims[modality]) for modality in modalities
+    }
+
+
+def check_source(config: ModelConfig, source: FeatureSource) -> None:
+    """Refuse streams that the model was not made for.
+
+    Raises:
+        InputError: a stream is not in the source, or comes from another extractor.
+    """
+    for expert in config.experts:
+        if expert.name not in source.dims:
+            raise InputError(
+                f"{source.name} has no '{expert.name}' stream, which this model needs. Extract it: "
+                f"mee precompute VIDEOS {source.name} --streams {expert.name}, or mee import it"
+            )
+        there = (source.dims[expert.name], source.fingerprints[expert.name])
+        if there != (expert.input_dim, expert.fingerprint):
+            raise InputError(
+                f"{source.name}: '{expert.name}' was made by another extractor (size {source.dims[expert.name]}, "
+                f"fingerprint {source.fingerprints[expert.name]}) than this model was trained on (size "
+                f"{expert.input_dim}, fingerprint {expert.fingerprint}). Extract it again: "
+                f"mee precompute VIDEOS {source.name} --streams {expert.name} --overwrite (or mee import it)"
+            )

@@ -1,0 +1,102 @@
+"""A gallery: clips with their packed embeddings, as the model sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+import torch
+
+from mee.data.source import FeatureSource, check_source, load_ragged
+from mee.distributed import joint_parts, share
+from mee.model import MEE, VideoEmbedding
+from mee.scoring import group_by_pattern
+from mee.streams import Ragged
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """G clips that have at least one stream."""
+
+    clip_ids: tuple[str, ...]
+    video: VideoEmbedding  # of these clips, in this order
+    without_stream: tuple[str, ...]  # clips that have no stream at all: nothing can find them
+
+    def by_pattern(self) -> Gallery:
+        """The same clips, those of one availability pattern side by side: cheaper to score."""
+        rows = torch.cat([rows for _, rows in group_by_pattern(self.video.available)]) if self.clip_ids else None
+        if rows is None:
+            return self
+        video = VideoEmbedding(self.video.packed[rows], self.video.available[rows])
+        return Gallery(tuple(self.clip_ids[row] for row in rows.tolist()), video, self.without_stream)
+
+
+def load_prepared(model: MEE, source: FeatureSource, clip_ids: Sequence[str]) -> dict[str, Ragged]:
+    """Read clips, and pool them where the model's pooling has nothing to learn."""
+    loaded = load_ragged(source, model.modalities, clip_ids)
+    return {modality: model.expert(modality).read(streams) for modality, streams in loaded.items()}
+
+
+@torch.no_grad()
+def embed_clips(
+    model: MEE, streams: Mapping[str, Ragged], clip_ids: Sequence[str], batch_size: int = 256
+) -> Gallery:
+    """Embed clips in eval mode, batch by batch.
+
+    Args:
+        model: any.
+        streams: of every modality of the model, in the order of `clip_ids`.
+        clip_ids: names of the clips.
+        batch_size: clips embedded together.
+    """
+    was_training = model.training
+    model.eval()
+    parts = [
+        model.encode_video({modality: ragged.take(rows) for modality, ragged in streams.items()})
+        for rows in torch.arange(len(clip_ids)).split(batch_size)
+        if len(rows)
+    ]
+    model.train(was_training)
+    packed = torch.cat([model.mixture.weight.new_empty(0, model.layout.total), *(part.packed for part in parts)])
+    available = torch.cat([packed.new_empty(0, len(model.modalities)).bool(), *(part.available for part in parts)])
+    some = available.any(1)
+    kept = tuple(compress(clip_ids, some.tolist()))
+    without = tuple(sorted(compress(clip_ids, (~some).tolist())))
+    return Gallery(kept, VideoEmbedding(packed[some], available[some]), without)
+
+
+def encode_gallery(
+    model: MEE, source: FeatureSource, clip_ids: Sequence[str], batch_size: int = 256, *, shared: bool = False
+) -> Gallery:
+    """Read and embed clips, so many at a time.
+
+    Args:
+        model: any.
+        source: where their streams are.
+        clip_ids: names of the clips.
+        batch_size: clips embedded together.
+        shared: every process of the group calls this with the same clips, and embeds its share of the batches.
+
+    Raises:
+        InputError: the source's streams are not the model's.
+    """
+    check_source(model.config, source)
+    batches = [list(clip_ids[start : start + batch_size]) for start in range(0, max(1, len(clip_ids)), batch_size)]
+    mine = batches[share(len(batches))] if shared else batches
+    parts = [embed_clips(model, load_prepared(model, source, some), some) for some in mine]
+    if shared:
+        brought = [replace(part, video=_moved(part.video, torch.device("cpu"))) for part in parts]
+        parts = [part for its in joint_parts(brought) for part in its]
+    video = VideoEmbedding(
+        torch.cat([part.video.packed for part in parts]), torch.cat([part.video.available for part in parts])
+    )
+    return Gallery(
+        tuple(clip_id for part in parts for clip_id in part.clip_ids),
+        _moved(video, model.device),
+        tuple(sorted(clip_id for part in parts for clip_id in part.without_stream)),
+    )
+
+
+def _moved(video: VideoEmbedding, device: torch.device) -> VideoEmbedding:
+    return VideoEmbedding(video.packed.to(device), video.available.to(device))

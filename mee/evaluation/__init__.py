@@ -1,0 +1,1 @@
+"""Ranks -> figures and results."""

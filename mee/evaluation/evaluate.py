@@ -1,0 +1,127 @@
+"""Retrieval evaluation: a model, a gallery and captions -> ranks both ways, and figures.
+
+Text to video: every caption is a query of its own. Video to text: every clip is a query, under one of three
+conventions. Ties give the expected rank (mee.ranking).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mee.data.pairs import Pairs
+from mee.distributed import joint_parts, share
+from mee.encode import Gallery
+from mee.evaluation.metrics import retrieval_metrics
+from mee.evaluation.question import Asked
+from mee.model import MEE, TextEmbedding
+from mee.ranking.mixture import MixtureScores
+from mee.ranking.rank import rank
+from mee.ranking.schemes import MIXTURE
+from mee.streams import Ragged
+
+CHUNK = 2048  # sentences that are held as tokens at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalReport:
+    """Figures of one scoring scheme; `mee.evaluation.result` has what is needed to compare them with others."""
+
+    scheme: str
+    t2v: dict[str, float]
+    v2t: dict[str, float]
+    queries: int
+    gallery: int
+
+
+def encode_captions(model: MEE, captions: Sequence[str], *, shared: bool = False) -> TextEmbedding:
+    """Embed captions in eval mode, chunk by chunk; each sentence once, so that the same words always tie.
+
+    Args:
+        model: any.
+        captions: Q sentences.
+        shared: every process of the group calls this with the same captions, and embeds its share of the chunks.
+
+    Raises:
+        InputError: a caption is empty.
+    """
+    sentences = list(dict.fromkeys(captions))
+    chunks = [sentences[start : start + CHUNK] for start in range(0, len(sentences), CHUNK)]
+    mine = chunks[share(len(chunks))] if shared else chunks
+    parts = [embed_captions(model, chunk, model.read_text(chunk)) for chunk in mine]
+    if shared:
+        brought = [TextEmbedding(part.packed.cpu(), part.logits.cpu()) for part in parts]
+        parts = [part for its in joint_parts(brought) for part in its]
+    packed, logits = (torch.cat([getattr(part, name) for part in parts]) for name in ("packed", "logits"))
+    row_of = {sentence: row for row, sentence in enumerate(sentences)}
+    rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
+    return TextEmbedding(packed.to(model.device)[rows], logits.to(model.device)[rows])
+
+
+@torch.no_grad()
+def embed_captions(
+    model: MEE,
+    captions: Sequence[str],
+    read: Mapping[str, Ragged],
+    batch_size: int = 256,
+) -> TextEmbedding:
+    """The same of captions that the text encoder has read: each sentence once, in order of first mention."""
+    was_training = model.training
+    model.eval()
+    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+    parts = [
+        model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
+        for rows in torch.arange(len(row_of)).split(batch_size)
+    ]
+    model.train(was_training)
+    rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
+    packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])
+    return TextEmbedding(packed[rows], logits[rows])
+
+
+def text_of(text: TextEmbedding, asked: Asked) -> TextEmbedding:
+    """The embeddings of the captions that are asked, in their order."""
+    rows = asked.numbers.to(text.packed.device)
+    return TextEmbedding(text.packed[rows], text.logits[rows])
+
+
+def evaluate(
+    model: MEE,
+    gallery: Gallery,
+    pairs: Pairs,
+    *,
+    scheme: str = MIXTURE,
+    text: TextEmbedding | None = None,
+) -> RetrievalReport:
+    """Rank both ways and report.
+
+    Args:
+        model: trained; put into eval mode for the captions.
+        gallery: what is ranked, see `mee.encode.encode_gallery`.
+        pairs: captions and their clips; captions of clips that are not in the gallery take no part.
+        scheme: how to score, see mee.ranking.schemes.
+        text: embeddings of the captions, where they are at hand already.
+
+    Raises:
+        InputError: no caption has a clip in the gallery.
+    """
+    text = encode_captions(model, pairs.captions) if text is None else text
+    gallery = gallery.by_pattern()
+    asked = Asked.of(pairs, gallery)
+    scores = MixtureScores(
+        text_of(text, asked),
+        gallery.video,
+        model.layout,
+        scheme=scheme,
+        without_stream=len(gallery.without_stream),
+    )
+    ranking = rank(scores, asked.positives)
+    return RetrievalReport(
+        scheme=scheme,
+        t2v=retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain),
+        v2t=retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain),
+        queries=len(ranking.t2v.rank),
+        gallery=ranking.t2v.candidates,
+    )

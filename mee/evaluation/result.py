@@ -1,0 +1,220 @@
+"""A result: one evaluation as a JSON file, with everything that is needed to compare it.
+
+    {"format": "mee-result", "version": 1, "made": ..., "system": ..., "protocol": ..., "rules": ...,
+     "text_to_video": ..., "video_to_text": ..., "choice": ..., "schemes": ..., "removed": ..., "patterns": ...,
+     "weights": ..., "best": ..., "worst": ...}
+
+Read strictly: an unknown or a missing key, a value of another kind, another version is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
+
+from mee.errors import InputError
+from mee.files import whole_file
+
+FORMAT: Final = "mee-result"
+VERSION: Final = 1
+WHOLE: Final = "every key must be there"  # said to the validators when a file is read
+Metrics = dict[str, float]  # by their names in papers: "R@1", "MedR", …; shares in percent
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _refuse_missing_keys(self, info: ValidationInfo) -> Self:
+        lacking = [name for name in type(self).model_fields if name not in self.model_fields_set]
+        if info.context == WHOLE and lacking:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        return self
+
+
+class Made(_Part):
+    """How and when."""
+
+    mee: str  # version
+    torch: str
+    python: str
+    device: str
+    command: str
+    at: str  # UTC, ISO 8601
+    seconds: float
+
+
+class System(_Part):
+    """What was measured."""
+
+    name: str
+    kind: Literal["model", "scores"]
+    checkpoint: str | None = None  # fingerprint of the weights
+    seed: int | None = None
+    files: dict[str, str] = {}  # role -> name and SHA-256: "scores.npy sha256:…"
+    rule: str | None = None  # of scores: what they are, and as what they are compared
+    modalities: tuple[str, ...] = ()
+    trained_on: str | None = None  # in words: "9,000 videos, list 9k"; None where nobody said
+    selected_on: Literal["validation", "test", "nothing", "unknown"] = "unknown"  # how its epoch was chosen
+    selected_here: bool = False  # on the very captions that are ranked here
+
+
+class ProtocolFacts(_Part):
+    """What was asked."""
+
+    name: str
+    title: str
+    split: str
+    query_rule: str
+    train_list: str | None = None
+    queries: int
+    gallery: int
+    expected_queries: int | None = None  # the protocol's
+    expected_gallery: int | None = None
+    partial: bool = False
+    missing: tuple[str, ...] = ()  # how it falls short, a sentence each
+    left_out: tuple[str, ...] = ()  # captioned videos that were not to be had
+    without_stream: tuple[str, ...] = ()  # clips that have no stream at all, and share the last place
+    streams: dict[str, int] = {}  # modality -> how many clips of the gallery have it
+    files: dict[str, str] = {}  # annotation file -> its name and SHA-256
+
+
+class Normalisation(_Part):
+    """Test-time normalisation."""
+
+    method: Literal["none", "qb-norm", "nnn", "dsl"] = "none"
+    bank: str | None = None  # in words: "9,000 training captions"
+    parameters: dict[str, float] = {}
+    uses_test_queries: bool = False  # of more than the one that is asked: figures of a live search would be lower
+
+
+class Rules(_Part):
+    """How it was measured."""
+
+    ties: str = "expected rank"
+    v2t: str = "closest own caption among all captions"
+    normalisation: Normalisation = Normalisation()
+    intervals: str = ""  # in words: "95 % bootstrap over queries, 1,000 resamples, seed 0"
+
+
+class Direction(_Part):
+    """Ranks of one direction."""
+
+    queries: int
+    candidates: int
+    metrics: Metrics
+    intervals: dict[str, tuple[float, float]] = {}
+    recall: tuple[tuple[int, float], ...] = ()  # (K, R@K), K rising
+    histogram: tuple[tuple[str, int], ...] = ()  # (bin of ranks: "1", "2", "3-4", …, queries)
+
+
+class Row(_Part):
+    """Another way to score the same."""
+
+    name: str  # a scheme, or the stream that was removed
+    text_to_video: Metrics
+    video_to_text: Metrics
+
+
+class Pattern(_Part):
+    """The queries whose right clip has exactly these streams."""
+
+    streams: tuple[str, ...]
+    clips: int
+    queries: int
+    text_to_video: Metrics
+
+
+class Weights(_Part):
+    """Mean mixture weights of queries, in percent."""
+
+    experts: tuple[str, ...]
+    rows: tuple[tuple[str, int, tuple[float, ...]], ...]  # (which queries, how many, a mean weight an expert)
+
+
+class Answer(_Part):
+    """A clip among the answers to a query."""
+
+    clip_id: str
+    video: str | None = None  # file, below the folder of videos
+    start_s: float | None = None
+    end_s: float | None = None
+    score: float
+
+
+class Query(_Part):
+    """One query with its first answers."""
+
+    query_id: str
+    caption: str | None = None
+    rank: float  # expected
+    right: Answer  # the right clip, the best-scored one if there are several
+    top: tuple[Answer, ...]
+
+
+class Choice(_Part):
+    """Multiple choice: of five sentences a clip, is its own the best-scored one?"""
+
+    questions: int
+    accuracy: float  # percent; ties give the expected value
+    interval: tuple[float, float] | None = None
+
+
+class Result(_Part):
+    """One evaluation."""
+
+    format: Literal["mee-result"] = FORMAT
+    version: Literal[1] = VERSION
+    made: Made
+    system: System
+    protocol: ProtocolFacts
+    rules: Rules
+    text_to_video: Direction | None = None
+    video_to_text: Direction | None = None
+    choice: Choice | None = None
+    schemes: tuple[Row, ...] = ()
+    removed: tuple[Row, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    weights: Weights | None = None
+    best: tuple[Query, ...] = ()
+    worst: tuple[Query, ...] = ()
+
+
+def write_result(result: Result, path: Path) -> None:
+    """Write it whole, or not at all.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    with whole_file(path, "results") as aside:
+        content = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+        aside.write_text(content + "\n", encoding="utf-8")
+
+
+def read_result(path: Path) -> Result:
+    """Read one.
+
+    Raises:
+        InputError: there is none, or it is not what this version writes.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"no result file at '{path}'; make one: mee evaluate … --result {path.name}") from None
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
+    try:
+        return Result.model_validate_json(content, strict=True, context=WHOLE)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["loc"] == ("version",):
+            where, reason = "version", f"it is {first['input']!r}"
+        raise InputError(
+            f"'{path}' is not a result of mee evaluate, version {VERSION}: {where}: {reason}; make it again: "
+            "mee evaluate … --result FILE"
+        ) from error

@@ -1,0 +1,148 @@
+"""Scores of another system <-> the queries and the gallery of a protocol, by id.
+
+    missing    the protocol has it, the file has not        surplus    the file has it, the protocol has not
+
+Either is refused; with partial, what is missing is left out of the evaluation, and what is surplus is passed over.
+Order may differ: rows and columns are picked by number, and no score is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from mee.errors import InputError
+from mee.external_scores.id_file import Side
+from mee.external_scores.named_scores import NamedScores
+from mee.external_scores.read import ScoreFile
+from mee.ranking.positives import Positives
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What takes no part: ids of the protocol without scores, and ids of the file that are not asked for."""
+
+    queries: tuple[str, ...] = ()  # without scores, or none of whose right clips has any
+    clips: tuple[str, ...] = ()
+    surplus_queries: tuple[str, ...] = ()
+    surplus_clips: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What a result must say of it."""
+        said = (
+            (self.queries, "queries of the protocol were not scored"),
+            (self.clips, "clips of the gallery were not scored"),
+            (self.surplus_queries, "queries of the score file are not the protocol's"),
+            (self.surplus_clips, "clips of the score file are not in the gallery"),
+        )
+        return tuple(f"{len(ids):,} {what}, {ids[0]!r} among them" for ids, what in said if ids)
+
+
+class Matched(NamedTuple):
+    """Scores of what both have."""
+
+    scores: NamedScores  # of the kept queries and clips, in the protocol's order; `clip_ids` is the kept gallery
+    positives: Positives
+    queries: tuple[int, ...]  # which of the protocol's queries were kept
+    left_out: LeftOut
+
+
+def match_scores(
+    file: ScoreFile, queries: Sequence[tuple[str, Collection[str]]], gallery: Sequence[str], *, partial: bool
+) -> Matched:
+    """Find the scores of a protocol's queries and gallery.
+
+    Args:
+        file: scores with ids.
+        queries: id of each query and the ids of its right clips. The file may call a query by its right clip where
+            every query has one of its own, as in MSR-VTT 1k-A.
+        gallery: every clip that is searched.
+        partial: go on with what both have.
+
+    Raises:
+        InputError: ids are missing or surplus, or nothing is left.
+        ValueError: a right clip is not in the gallery, or the protocol's ids are not unique.
+    """
+    names = _names(queries, file)
+    rows, surplus_queries = _places(file.name, "query", names, file.query_ids, partial=partial)
+    columns, surplus_clips = _places(file.name, "clip", gallery, file.clip_ids, partial=partial)
+    clips = [clip for clip in gallery if clip in columns]
+    number_of = {clip: number for number, clip in enumerate(clips)}
+    known = set(gallery)
+    kept: list[int] = []
+    pairs: list[tuple[int, int]] = []
+    for place, (query_id, right) in enumerate(queries):
+        if not known.issuperset(right):
+            raise ValueError(f"the right clips of query {query_id!r} are not all in the gallery")
+        found = sorted({number_of[clip] for clip in right if clip in number_of})
+        if names[place] in rows and found:
+            pairs.extend((len(kept), number) for number in found)
+            kept.append(place)
+    if not kept:
+        raise InputError(f"{file.name} scores no query together with its right clip, so there is nothing to rank")
+    scores = file.scores.take(
+        np.array([rows[names[place]] for place in kept], np.int64),
+        np.array([columns[clip] for clip in clips], np.int64),
+    )
+    query, candidate = torch.tensor(pairs, dtype=torch.int64).unbind(1)
+    asked = set(kept)
+    left_out = LeftOut(
+        queries=tuple(query_id for place, (query_id, _) in enumerate(queries) if place not in asked),
+        clips=tuple(clip for clip in gallery if clip not in columns),
+        surplus_queries=surplus_queries,
+        surplus_clips=surplus_clips,
+    )
+    return Matched(scores, Positives(query, candidate, len(kept), len(clips)), tuple(kept), left_out)
+
+
+def _names(queries: Sequence[tuple[str, Collection[str]]], file: ScoreFile) -> list[str]:
+    """What the file calls each query: its id, or its right clip if that is its alone and the file knows no id."""
+    ids = [query_id for query_id, _ in queries]
+    there = set(file.query_ids)
+    if there.isdisjoint(ids) and all(len(right) == 1 for _, right in queries):
+        clips = [next(iter(right)) for _, right in queries]
+        if len(set(clips)) == len(clips) and not there.isdisjoint(clips):
+            return clips
+    return ids
+
+
+def _places(
+    name: str, side: Side, wanted: Sequence[str], there: Sequence[str], *, partial: bool
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Where the file has each id that is wanted, and which others it has."""
+    ids = set(wanted)
+    if len(ids) < len(wanted):
+        raise ValueError(f"the protocol names a {side} twice")
+    places = {each: place for place, each in enumerate(there) if each in ids}
+    surplus = tuple(each for each in there if each not in ids)
+    missing = [each for each in wanted if each not in places]
+    if not places:
+        raise InputError(
+            f"{name}: none of its {len(there):,} {side} ids is one of the protocol's {len(wanted):,}: it has "
+            f"{there[0]!r}, and the protocol {wanted[0]!r}; name them as the protocol does"
+        )
+    if partial or not (missing or surplus):
+        return places, surplus
+    all_of = "queries" if side == "query" else "clips of the gallery"
+    lacks = f"has no scores for {len(missing):,} of the protocol's {len(wanted):,} {all_of}"
+    holds = f"has {len(surplus):,} {side} ids that are not the protocol's"
+    if missing and surplus:
+        raise InputError(
+            f"{name} {lacks}, {missing[0]!r} among them, and {holds}, {surplus[0]!r} among them; name them as the "
+            "protocol does, or go on with what both have with --partial"
+        )
+    if missing:
+        raise InputError(
+            f"{name} {lacks}, {missing[0]!r} among them; score them too, or go on without them with --partial"
+        )
+    raise InputError(
+        f"{name} {holds}, {surplus[0]!r} among them; leave them out of the file, or pass over them with --partial"
+    )

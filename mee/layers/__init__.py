@@ -1,0 +1,1 @@
+"""Layers shared by the text side and the video side."""

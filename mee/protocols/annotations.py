@@ -1,0 +1,98 @@
+"""Captions to train on, and where they come from.
+
+    folder             a table of one's own: video_id, caption[, split]  (mee.data.captions)
+    a named protocol   its annotation files, as published                (mee.protocols)
+
+A protocol without a validation split has videos held out of its training list, by seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mee.data.captions import read_captions
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER = "folder"  # the protocol of one's own collection
+HELD_OUT = 1000  # training videos held out for validation where a named protocol has no such split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """Captions, and what to say of them in training.json."""
+
+    table: pd.DataFrame  # video_id, caption and perhaps split; a row a caption
+    protocol: str = FOLDER
+    train_list: str | None = None  # which of the protocol's training lists
+    files: Mapping[str, str] = field(default_factory=dict)  # what was read: role -> name and SHA-256
+    gallery: tuple[str, ...] = ()  # a benchmark's test videos, captioned or not
+    shortfalls: tuple[str, ...] = ()  # how they fall short of the protocol, a sentence each
+
+    @property
+    def is_named(self) -> bool:
+        """Whether they are of a public benchmark, whose splits are what they are."""
+        return self.protocol != FOLDER
+
+    @property
+    def measured_ids(self) -> set[str]:
+        """A benchmark's own ids of its validation and test videos, which mean the same in every store."""
+        if not self.is_named:
+            return set()
+        return {*self.table.loc[self.table["split"] != "train", "video_id"], *self.gallery}
+
+
+def read_annotations(
+    path: Path, *, protocol: str = FOLDER, train_list: str | None = None, partial: bool = False
+) -> Annotations:
+    """Read captions to train on.
+
+    Args:
+        path: a caption table; of a named protocol, the directory with its files, or the one that suffices.
+        protocol: its name.
+        train_list: one of the protocol's training lists; None takes its usual one.
+        partial: go on where the files fall short of the protocol.
+
+    Raises:
+        InputError: the files cannot be used, are not the protocol's, or hold nothing to train on.
+    """
+    if protocol == FOLDER:
+        if train_list is not None:
+            raise InputError(
+                f"--train-list {train_list} goes with --protocol NAME: your own table says in its column 'split' "
+                "what is trained on"
+            )
+        if path.is_dir():
+            raise InputError(
+                f"'{path}' is a directory; name the caption table in it, or with --protocol the benchmark whose "
+                "files it holds"
+            )
+        return Annotations(table=read_captions(path), files={"captions": file_stamp(path)})
+    from mee.protocols.load import load_benchmark
+
+    benchmark = load_benchmark(protocol, path, train_list=train_list, partial=partial)
+    if not (benchmark.table["split"] == "train").any():
+        raise InputError(
+            f"'{path}' holds no training captions of {benchmark.protocol.name}; training needs all of its files: "
+            f"{benchmark.protocol.files}"
+        )
+    return Annotations(
+        table=benchmark.table,
+        protocol=benchmark.protocol.name,
+        train_list=benchmark.train_list,
+        files={role: file_stamp(file) for role, file in benchmark.files.items()},
+        gallery=benchmark.gallery,
+        shortfalls=benchmark.shortfalls,
+    )
+
+
+def file_stamp(path: Path) -> str:
+    """A file's name and the SHA-256 of its content: "captions.csv sha256:…"."""
+    with path.open("rb") as file:
+        return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -1,0 +1,112 @@
+"""Scores of a model's embeddings, by any scheme of mee.ranking.schemes.
+
+    s(q, v) = sum over m of w_m(q, A(v)) <t_m(q), x_m(v)>
+
+Clips are held by availability pattern, each with the columns of the experts that it has; a block is one matrix
+product a pattern (mee.scoring says why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import compress
+from typing import final
+
+import torch
+from torch import Tensor
+
+from mee.layers.linear import product
+from mee.layout import Layout
+from mee.model import TextEmbedding, VideoEmbedding
+from mee.ranking.schemes import MIXTURE, UNSCORABLE, scheme_weights
+from mee.ranking.scores import Scores, full_products, summation_margin
+from mee.scoring import Pattern, group_by_pattern
+
+GATHERED = (
+    2**17
+)  # numbers of clips, and of sentences, that pairs are computed from at a time: they stay in the cache
+
+
+@final
+class MixtureScores(Scores):
+    """Of Q sentences and G clips, those without a stream last."""
+
+    def __init__(
+        self,
+        text: TextEmbedding,
+        video: VideoEmbedding,
+        layout: Layout,
+        *,
+        scheme: str = MIXTURE,
+        removed: Collection[str] = (),
+        without_stream: int = 0,
+    ) -> None:
+        """Group the clips.
+
+        Args:
+            text: of Q sentences.
+            video: of clips; what stands in a missing slot is never read.
+            layout: of the packed vectors.
+            scheme: how experts are weighed, see mee.ranking.schemes.
+            removed: experts to score without, as if no clip had them.
+            without_stream: how many more clips there are, that nothing can find.
+        """
+        kept = torch.tensor([name not in removed for name in layout.names], device=video.available.device)
+        self.text, self.video, self.layout, self.scheme = text, video, layout, scheme
+        self.available = video.available & kept
+        self.queries, self.clips = len(text.packed), len(video.packed)
+        self.candidates = self.clips + without_stream
+        self.device = text.packed.device
+        self.margin = summation_margin(layout.total, 1.0)
+        self.logits = text.logits.double()
+        lone = layout.names.index(scheme) if scheme in layout.names else None
+        self._groups = [
+            (pattern, self._columns_of(rows), layout.take(video.packed[rows], pattern).float())
+            for pattern, rows in group_by_pattern(self.available)
+            if (any(pattern) if lone is None else pattern[lone])
+        ]
+        patterns = [pattern for pattern, _, _ in self._groups]
+        self._patterns = torch.tensor(patterns, dtype=torch.bool, device=self.device).view(-1, len(layout.names))
+        scored = self.available.any(1) if lone is None else self.available[:, lone]
+        self._scored = torch.cat([scored, scored.new_zeros(without_stream)])
+        self._unscorable = (~self._scored).nonzero().squeeze(1)
+
+    def block(self, rows: slice) -> Tensor:
+        """(q, G) float32, see `Scores`."""
+        text, logits = self.text.packed[rows], self.logits[rows]
+        scores = torch.empty(len(text), self.candidates, device=self.device)
+        scores[:, self._unscorable] = UNSCORABLE
+        weights = scheme_weights(self.scheme, logits[:, None], self._patterns, self.layout).float()
+        with full_products(self.device):
+            for number, (pattern, columns, clips) in enumerate(self._groups):
+                scores[:, columns] = product(self._weighted(text, weights[:, number], pattern), clips)
+        return scores
+
+    def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
+        """(N,) float32, see `Scores`."""
+        scores = torch.full((len(queries),), UNSCORABLE, device=self.device)
+        scored = self._scored[candidates].nonzero().squeeze(1)  # of a rare stream alone, few are
+        for some in scored.split(max(1, GATHERED // self.layout.total)):
+            scores[some] = self._pairs(queries[some], candidates[some])
+        return scores
+
+    def _pairs(self, queries: Tensor, clips: Tensor) -> Tensor:
+        """Of clips that can be scored."""
+        weights = scheme_weights(self.scheme, self.logits[queries], self.available[clips], self.layout)
+        products = self.text.packed[queries].double() * self.video.packed[clips].double()
+        similarity = torch.stack([products[:, columns].sum(-1) for columns in self.layout.slices], dim=1)
+        return torch.where(weights > 0, weights * similarity, 0).sum(-1).float()
+
+    def _weighted(self, text: Tensor, weights: Tensor, pattern: Pattern) -> Tensor:
+        """(q, E_A) float32: the present experts' columns, each scaled by its weight."""
+        weighted = text.new_empty(len(text), sum(compress(self.layout.sizes, pattern)))
+        parts = weighted.split(list(compress(self.layout.sizes, pattern)), dim=1)
+        for part, (m, columns) in zip(parts, compress(enumerate(self.layout.slices), pattern)):
+            torch.mul(text[:, columns], weights[:, m, None], out=part)
+        return weighted
+
+    @staticmethod
+    def _columns_of(rows: Tensor) -> slice | Tensor:
+        """A slice where rows follow each other, as they do in a gallery sorted by pattern: cheaper to write to."""
+        first, last = int(rows[0]), int(rows[-1])
+        return slice(first, last + 1) if last - first + 1 == len(rows) else rows

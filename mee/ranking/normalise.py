@@ -1,0 +1,147 @@
+"""Test-time normalisation of scores against hubs: clips that are near to everything.
+
+    QB-Norm   S'(q, j) = S(q, j) - L_j / beta for queries whose best clip by S is in A, else S(q, j)
+              L_j = logsumexp over b of beta S(b, j),   A = {best clip of b}, over a bank of training captions b
+    NNN       S'(q, j) = S(q, j) - alpha * mean of the k largest S(b, j) over the bank
+    DSL       S'(q, j) = S(q, j) * exp(beta S(q, j)) / sum over all test queries q' of exp(beta S(q', j))
+
+QB-Norm: Bogolin et al. (arXiv 2112.12777), the dynamic inverted softmax in its logarithm, which ranks alike. NNN:
+Chowdhury et al. (arXiv 2410.24114). DSL: Cheng et al. (arXiv 2109.04290); it looks at all test queries together,
+so it is for evaluation only. QB-Norm and NNN are one constant a clip.
+
+Clips that nothing can find share the last place, whatever a normalisation takes from their scores.
+
+    S''(q, j) = lowest, where j has no stream that is scored, else S'(q, j)
+
+Without it a clip that has the lowest score for every caption of the bank would be given that much more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from mee.ranking.best import top_of_block
+from mee.ranking.scores import ROUNDING, Scores, query_parts
+
+
+@dataclass(frozen=True)
+class ClipConstants:
+    """What is taken from the scores of each of G clips."""
+
+    constant: Tensor  # (G,) float32
+    active: Tensor | None = (
+        None  # (G,) bool: only queries whose best clip is one of these change; None: all change
+    )
+
+
+def qb_norm(bank: Scores, beta: float) -> ClipConstants:
+    """Constants of QB-Norm from the scores of a bank of training captions."""
+    total = torch.full((bank.candidates,), -torch.inf, dtype=torch.float64, device=bank.device)
+    active = torch.zeros(bank.candidates, dtype=torch.bool, device=bank.device)
+    for rows, block in _blocks(bank):
+        total = torch.logaddexp(total, (beta * block.double()).logsumexp(0))
+        active[top_of_block(bank, block, rows, 1).candidate[:, 0].to(bank.device)] = True
+    return ClipConstants((total / beta).float(), active)
+
+
+def nnn(bank: Scores, neighbours: int, alpha: float) -> ClipConstants:
+    """Constants of NNN from the scores of a bank of training captions.
+
+    Args:
+        bank: scores of B captions.
+        neighbours: k; all of the bank where it holds fewer.
+        alpha: weight of their mean.
+    """
+    largest = torch.empty(0, bank.candidates, device=bank.device)
+    for _, block in _blocks(bank):
+        both = torch.cat([largest, block])
+        largest = both.topk(min(neighbours, len(both)), dim=0).values
+    return ClipConstants((alpha * largest.double().mean(0)).float())
+
+
+@final
+class ShiftedScores(Scores):
+    """S(q, j) - c_j, for the queries that the constants are meant for."""
+
+    def __init__(self, scores: Scores, constants: ClipConstants) -> None:
+        self.scores, self.constant = scores, constants.constant
+        self.queries, self.candidates, self.device = scores.queries, scores.candidates, scores.device
+        largest = float(self.constant.abs().max()) if len(self.constant) else 0.0
+        self.margin = scores.margin + 4 * ROUNDING * (1 + largest) if scores.margin else 0.0
+        self._changes = torch.ones(self.queries, dtype=torch.bool, device=self.device)
+        if constants.active is not None:
+            for rows, block in _blocks(scores):
+                best = top_of_block(scores, block, rows, 1).candidate[:, 0].to(self.device)
+                self._changes[rows] = constants.active[best]
+
+    def block(self, rows: slice) -> Tensor:
+        """(q, G) float32, see `Scores`."""
+        return self.scores.block(rows) - self._changes[rows, None] * self.constant
+
+    def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
+        """(N,) float32, see `Scores`."""
+        return self.scores.pairs(queries, candidates) - self._changes[queries] * self.constant[candidates]
+
+
+@final
+class DualSoftmaxScores(Scores):
+    """S(q, j) times the softmax of beta S(., j) over all test queries."""
+
+    def __init__(self, scores: Scores, beta: float) -> None:
+        self.scores, self.beta = scores, beta
+        self.queries, self.candidates, self.device = scores.queries, scores.candidates, scores.device
+        total = torch.full((self.candidates,), -torch.inf, dtype=torch.float64, device=self.device)
+        largest = 0.0
+        for _, block in _blocks(scores):
+            total = torch.logaddexp(total, (beta * block.double()).logsumexp(0))
+            largest = max(largest, float(block.abs().max()))
+        self._total = total
+        # the softmax is at most 1, and S' has the slope p (1 + beta S)
+        self.margin = scores.margin * (1 + beta * largest) + 4 * ROUNDING * largest if scores.margin else 0.0
+
+    def block(self, rows: slice) -> Tensor:
+        """(q, G) float32, see `Scores`."""
+        return self._weighed(self.scores.block(rows), self._total)
+
+    def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
+        """(N,) float32, see `Scores`."""
+        return self._weighed(self.scores.pairs(queries, candidates), self._total[candidates])
+
+    def _weighed(self, scores: Tensor, total: Tensor) -> Tensor:
+        scores = scores.double()
+        return (scores * (self.beta * scores - total).exp()).float()
+
+
+def _blocks(scores: Scores) -> Iterator[tuple[slice, Tensor]]:
+    """All blocks, the same in every process: what is made of them does not depend on how many there are."""
+    return ((rows, scores.block(rows)) for rows in query_parts(scores.queries, scores.candidates))
+
+
+@final
+class LastPlaced(Scores):
+    """Scores of which some clips are held below all others."""
+
+    def __init__(self, scores: Scores, lost: Tensor, lowest: float) -> None:
+        """Hold them there.
+
+        Args:
+            scores: of Q queries and G clips.
+            lost: (G,) bool: the clips that nothing can find.
+            lowest: below every score of the others.
+        """
+        self.scores, self.lost, self.lowest = scores, lost.to(scores.device), lowest
+        self.queries, self.candidates = scores.queries, scores.candidates
+        self.margin, self.device = scores.margin, scores.device
+
+    def block(self, rows: slice) -> Tensor:
+        """(q, G), see `Scores`."""
+        return self.scores.block(rows).masked_fill(self.lost, self.lowest)
+
+    def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
+        """(N,), see `Scores`."""
+        return self.scores.pairs(queries, candidates).masked_fill(self.lost[candidates], self.lowest)

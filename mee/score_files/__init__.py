@@ -1,1 +1,0 @@
-"""Scores of other systems, from their files, and the rank file."""

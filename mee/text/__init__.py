@@ -1,0 +1,1 @@
+"""Text encoders and the towers of aligned experts."""

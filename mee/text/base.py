@@ -1,0 +1,115 @@
+"""A text encoder: sentences -> text vectors, in two steps.
+
+    rows = read(sentence)      (L,) token ids or (L, D) token vectors: the part that never changes in training
+    text = forward(rows)       (B, dim): the part that learns
+
+What `read` gives depends on the sentence alone, so training reads every caption once and keeps the rows: a frozen
+language model never runs again. A sentence is then a stream like any other, and is pooled by the same code.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from mee.errors import InputError
+from mee.streams import Ragged, Streams
+from mee.text.config import TextConfig
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where a text encoder looks in one sentence."""
+
+    tokens: tuple[str, ...]  # L tokens, as a person reads them
+    weights: Tensor  # (layers, heads, R, L): a row sums to 1; R = L tokens that look, or 1: the sentence
+
+
+class TextEncoder(nn.Module, ABC):
+    """Any text encoder of the model."""
+
+    dim: int  # D of a text vector
+    like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `read` gives
+
+    def __init__(self, dim: int, like: Tensor) -> None:
+        super().__init__()
+        self.dim, self.like = dim, like
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
+        """A new encoder, with what it must know of the training captions.
+
+        Raises:
+            InputError: what the settings name is not there, or cannot be used.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, config: TextConfig, directory: Path) -> Self:
+        """The encoder that `save` left its files for; its weights are loaded with the model's.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write what is needed besides the weights into a directory that is there."""
+
+    @abstractmethod
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        """One (L,) int64 or (L, D) float tensor a sentence, L at least 1, on the CPU; no gradients.
+
+        Raises:
+            InputError: a sentence is empty, or is not text.
+        """
+
+    @abstractmethod
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Encode padded rows.
+
+        Args:
+            rows: (B, L) or (B, L, D), anything valid beyond a sentence's length.
+            lengths: (B,) int, at least 1 each.
+
+        Returns:
+            (B, dim) text vectors; padding has no influence.
+        """
+
+    @abstractmethod
+    def attention(self, sentence: str) -> Attention | None:
+        """Where it looks, in eval mode; None if it has no attention."""
+
+    def tuned_parameters(self) -> list[nn.Parameter]:
+        """Those of a pretrained model that learn on; they get a learning rate of their own."""
+        return []
+
+    def pad(self, sentences: Sequence[str]) -> Streams:
+        """What `read` gives, as one batch."""
+        return Ragged.of(self.read(sentences), self.like).all()
+
+    def encode(self, sentences: Sequence[str], device: torch.device) -> Tensor:
+        """(B, dim) text vectors of sentences."""
+        streams = self.pad(sentences).to(device)
+        encoded: Tensor = self(streams.padded, streams.lengths)
+        return encoded
+
+
+def check_sentences(sentences: Sequence[str]) -> None:
+    """Refuse what has no words in it.
+
+    Raises:
+        InputError: says which sentence.
+    """
+    for number, sentence in enumerate(sentences, start=1):
+        if not sentence.strip():
+            raise InputError(f"the sentence is empty (number {number} of {len(sentences)}); write some words")
+        if any("\ud800" <= character <= "\udfff" for character in sentence):  # bytes that were no UTF-8
+            raise InputError(f"the sentence {sentence!a} is not UTF-8 text")

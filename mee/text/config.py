@@ -1,0 +1,58 @@
+"""Settings of the text encoder. Nothing here imports torch: command lines are made from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mee.layers.pooling_kinds import check_pooling
+
+OWN_ENCODERS = ("transformer", "recurrent", "word-vectors")  # any other name is that of a transformers model
+ALL_LAYERS = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """The text encoder: one that learns from the captions alone, or a pretrained one."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    encoder: str = "transformer"  # transformer, recurrent, word-vectors, or a hub id or directory of transformers
+    pooling: tuple[str, ...] = ("mean",)  # of tokens: mean, max, first, last, netvlad-K; recurrent has its own
+    max_tokens: int = 64  # longer sentences are cut
+    width: int = 256  # D of a token; transformer and recurrent
+    layers: int = 2  # transformer and recurrent
+    heads: int = 4  # transformer
+    vocabulary: int = 8000  # at most so many word pieces learnt from the captions, or words of the vectors
+    dropout: float = 0.1  # inside the transformer and the recurrent encoder
+    vectors: str = ""  # file of the word vectors, in word2vec's text or binary format
+    revision: str = ""  # of the pretrained model on the hub
+    tuned_layers: int = 0  # last layers of the pretrained model that learn too; 0: it stays frozen, -1: all of it
+
+    def __post_init__(self) -> None:
+        sizes = (self.width, self.layers, self.heads, self.max_tokens, self.vocabulary)
+        if min(sizes) < 1:
+            raise ValueError("sizes of the text encoder must be positive")
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must divide by 2 x heads ({self.heads})")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if not self.encoder.strip():
+            raise ValueError(f"the text encoder must be {', '.join(OWN_ENCODERS)}, or a transformers model")
+        if self.tuned_layers < ALL_LAYERS:
+            raise ValueError(
+                f"tuned-layers must be -1 (all), 0 (frozen) or a number of layers, got {self.tuned_layers}"
+            )
+        if self.tuned_layers and not self.pretrained:
+            raise ValueError(f"tuned-layers is for pretrained models; the encoder '{self.encoder}' always learns")
+        if self.vectors and self.encoder != "word-vectors":
+            raise ValueError(f"vectors are for the encoder 'word-vectors', not for '{self.encoder}'")
+        if self.revision and not self.pretrained:
+            raise ValueError(f"a revision is one of a pretrained model; '{self.encoder}' has none")
+        check_pooling("the text encoder", self.pooling)
+        if self.encoder == "recurrent" and self.pooling != ("mean",):
+            raise ValueError("the recurrent encoder pools by its attention; leave pooling as it is")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it is a transformers model."""
+        return self.encoder not in OWN_ENCODERS

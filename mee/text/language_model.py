@@ -1,0 +1,244 @@
+"""A transformers model that reads text, from the hub or from a directory in the hub's format.
+
+    config.json                                        what model it is: only types that transformers itself knows
+    model.safetensors, or shards and their index       its weights; other formats may be pickles: never read
+    tokenizer.json, tokenizer_config.json, …           see mee.text.tokens
+
+A model on the hub is named "owner/name", with "@revision" after it if it is not the newest that is meant.
+
+Which part of a pretrained language model learns.
+
+0   nothing        n   its last n layers, and the norm after them        -1   all of it
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
+from transformers.utils import logging as transformers_logging
+
+from mee.errors import InputError
+from mee.text.config import ALL_LAYERS
+
+FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # of the top directory; no code, no pickles
+
+
+def fetch(name: str, revision: str = "") -> Path:
+    """The directory of a model: the given one, or where the hub's client keeps it.
+
+    Raises:
+        InputError: there is no such model or revision, or the hub cannot be reached.
+    """
+    if Path(name).is_dir():
+        if revision:
+            raise InputError(f"'{name}' is a directory, which has no revisions: leave out '{revision}'")
+        return Path(name)
+    repository, _, tagged = name.partition("@")
+    revision = revision or tagged
+    try:
+        return Path(
+            snapshot_download(
+                repository, revision=revision or None, allow_patterns=list(FILES), ignore_patterns=["*/*"]
+            )
+        )
+    except HFValidationError as error:
+        raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"the text model '{repository}' has no revision '{revision}' on the hub") from error
+    except RepositoryNotFoundError as error:  # a private or gated one too
+        raise InputError(
+            f"no text model '{repository}': it is no directory, and not on the hub, or not for you; log in with: "
+            "hf auth login"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"the text model '{name}' is no directory, and the hub cannot be reached; download it where it can, "
+            "with: hf download, and give its directory"
+        ) from error
+
+
+def read_settings(directory: Path) -> PretrainedConfig:
+    """What config.json says.
+
+    Raises:
+        InputError: it is not there, or describes no model that transformers knows.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise InputError(f"'{directory}' is no transformers model: it has no config.json")
+    try:
+        with quiet():
+            settings: PretrainedConfig = AutoConfig.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # whatever a type's own checks raise
+        raise InputError(f"{path} describes no model of transformers: {_said(error)}") from error
+    return settings
+
+
+def text_class(settings: PretrainedConfig, directory: Path) -> type[PreTrainedModel]:
+    """The class of a language model without what follows its hidden states.
+
+    Raises:
+        InputError: it reads something else, or more than text.
+    """
+    table: Any = MODEL_FOR_TEXT_ENCODING_MAPPING
+    if type(settings) not in table:
+        table = MODEL_MAPPING
+    found = table.get(type(settings), None)
+    found = found[0] if isinstance(found, tuple | list) else found
+    more = any(hasattr(settings, f"{what}_config") for what in ("vision", "audio"))
+    if found is None or found.main_input_name != "input_ids" or more:
+        raise InputError(f"'{directory}' is of type {settings.model_type}, which is no language model")
+    return cast(type[PreTrainedModel], found)
+
+
+def build(kind: type[PreTrainedModel], settings: PretrainedConfig) -> PreTrainedModel:
+    """A model with random weights: those of a checkpoint will replace them."""
+    make: Any = kind
+    with quiet():
+        model: PreTrainedModel = make(deepcopy(settings), **_no_head(kind)).float()
+    return model
+
+
+def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, directory: Path) -> PreTrainedModel:
+    """A model with its weights in float32, on the CPU.
+
+    Raises:
+        InputError: they are not there, not all there, damaged, or in a format that may be a pickle.
+    """
+    if not list(directory.glob("*.safetensors")):
+        raise InputError(
+            f"'{directory}' has no weights in the safetensors format (others may be pickles, and are never read); "
+            "if the hub has converted them, name that revision: OWNER/NAME@refs/pr/NUMBER"
+        )
+    load: Any = kind.from_pretrained
+    try:
+        with quiet():
+            model, report = load(
+                directory,
+                config=deepcopy(settings),  # T5 writes into what it is given
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **_no_head(kind),
+            )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise InputError(f"the weights in '{directory}' cannot be loaded: {_said(error)}") from error
+    absent = sorted(report["missing_keys"])
+    if absent:
+        raise InputError(f"the weights in '{directory}' are not whole: {len(absent)} lack, such as {absent[0]}")
+    return cast(PreTrainedModel, model)
+
+
+def hidden_states(model: nn.Module, ids: Tensor, real: Tensor | None = None) -> Tensor:
+    """(B, L) token ids, and (B, L) True at tokens, or None for all -> (B, L, D)."""
+    mask = None if real is None else real.long()
+    states: Tensor = model(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state
+    return states
+
+
+@torch.no_grad()
+def attention_maps(model: PreTrainedModel, ids: Tensor) -> Tensor | None:
+    """(L,) ids -> (layers, heads, L, L) attention; None of a model that has none.
+
+    Only the plain implementation tells its weights, so the model takes it for this once.
+    """
+    was = model.config._attn_implementation
+    with quiet():
+        model.set_attn_implementation("eager")
+        try:
+            maps = model(input_ids=ids[None], output_attentions=True, return_dict=True).get("attentions")
+        finally:
+            model.set_attn_implementation(was)
+    if not maps or any(layer is None or layer.shape[-2:] != (len(ids), len(ids)) for layer in maps):
+        return None
+    return torch.cat(tuple(maps)).cpu()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' bars and remarks (of unused heads, say) off the screen: what matters is checked here."""
+    screen: Any = transformers_logging
+    level, bars = screen.get_verbosity(), screen.is_progress_bar_enabled()
+    screen.set_verbosity_error()
+    screen.disable_progress_bar()
+    try:
+        yield
+    finally:
+        screen.set_verbosity(level)
+        if bars:
+            screen.enable_progress_bar()
+
+
+def _no_head(kind: type[PreTrainedModel]) -> dict[str, Any]:
+    """BERT's like have a pooler, unused here, and often without weights."""
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
+
+
+def tuned_part(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
+    """The modules that learn; everything else gets no gradient.
+
+    Raises:
+        InputError: it has fewer layers, or none that can be told apart.
+    """
+    model.requires_grad_(False)
+    part: tuple[nn.Module, ...] = ()
+    if layers == ALL_LAYERS:
+        part = (model,)
+    elif layers:
+        part = _last(model, layers)
+    for module in part:
+        module.requires_grad_(True)
+    return part
+
+
+def _last(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
+    """The last layers, and the norms that follow them."""
+    count = getattr(model.config, "num_hidden_layers", None)
+    for parent in model.modules():
+        for name, stack in parent.named_children():
+            if isinstance(stack, nn.ModuleList) and len(stack) == count:
+                if layers > len(stack):
+                    raise InputError(f"tuned-layers is {layers}, but the text model has {len(stack)} layers")
+                return *list(stack)[-layers:], *_final_norms(parent, name)
+    raise InputError(
+        f"the layers of a text model of type {model.config.model_type} cannot be told apart; tuned-layers must be "
+        "0 (none) or -1 (all)"
+    )
+
+
+def _final_norms(parent: nn.Module, stack: str) -> list[nn.Module]:
+    """Norms registered after the layers, or named as final."""
+    children = list(parent.named_children())
+    after = [name for name, _ in children].index(stack)
+    return [
+        module
+        for place, (name, module) in enumerate(children)
+        if "norm" in type(module).__name__.lower()
+        and (place > after or name.startswith("final"))
+        and "embedding" not in name  # BART's is before the layers, whatever its place
+    ]

@@ -1,0 +1,87 @@
+"""Sentences -> token ids, by word pieces learnt from the training captions.
+
+Byte-pair encoding over bytes (Sennrich et al., arXiv 1508.07909, algorithm 1), after Unicode NFKC and lower case:
+no sentence is out of its vocabulary, and no training caption needs to be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+
+from mee.errors import InputError
+from mee.text.base import check_sentences
+
+PADDING = "[PAD]"
+FILE = "tokenizer.json"
+
+
+class CaptionTokenizer:
+    """A learnt vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_padding()
+
+    @classmethod
+    def learn(cls, captions: Iterable[str], vocabulary: int, max_tokens: int) -> CaptionTokenizer:
+        """Learn at most `vocabulary` word pieces (never fewer than the 256 bytes) from captions."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            min_frequency=2,
+            show_progress=False,
+            special_tokens=[PADDING],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        )
+        tokenizer.train_from_iterator(captions, trainer)
+        return cls(tokenizer, max_tokens)
+
+    @classmethod
+    def load(cls, directory: Path, max_tokens: int) -> CaptionTokenizer:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: it is not there, or is something else.
+        """
+        path = directory / FILE
+        if not path.is_file():
+            raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary")
+        try:
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(f"{path}: the vocabulary cannot be read: {error}") from error
+        if tokenizer.token_to_id(PADDING) is None:
+            raise InputError(f"{path}: the vocabulary has no {PADDING}, so it is not of a MEE model")
+        return cls(tokenizer, max_tokens)
+
+    def save(self, directory: Path) -> None:
+        """Write the whole vocabulary into a directory, in the tokenizers library's own format."""
+        (directory / FILE).write_text(str(self._tokenizer.to_str(pretty=False)), encoding="utf-8")
+
+    @property
+    def size(self) -> int:
+        """Number of token ids."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        """One (L,) int64 tensor of token ids a sentence, L at least 1.
+
+        Raises:
+            InputError: a sentence has no words in it, or is not text.
+        """
+        check_sentences(sentences)
+        encodings = self._tokenizer.encode_batch([sentence.strip() for sentence in sentences])
+        return [torch.tensor(encoding.ids, dtype=torch.int64) for encoding in encodings]
+
+    def pieces(self, sentence: str) -> tuple[str, ...]:
+        """The tokens of a sentence as a person reads them."""
+        return tuple(self._tokenizer.decode([token]).strip() or "·" for token in self.read([sentence])[0].tolist())

@@ -1,0 +1,84 @@
+"""The text encoder: word pieces -> one vector a sentence.
+
+    h0 = embedding(token) * sqrt(d) + PE(position)
+    h <- h + Attention(LN(h));  h <- h + MLP(LN(h))       for each layer
+    text = mean over the real tokens of LN(h)             or another pooling
+
+A pre-norm transformer (Vaswani et al., arXiv 1706.03762; layer norm before each part), trained from scratch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mee.layers.pooling import Pool
+from mee.layers.transformer import TransformerLayer, sinusoidal_positions
+from mee.text.base import Attention, TextEncoder
+from mee.text.config import TextConfig
+from mee.text.tokenizer import CaptionTokenizer
+
+
+class TransformerEncoder(TextEncoder):
+    """Our own transformer over word pieces learnt from the captions."""
+
+    positions: Tensor
+
+    def __init__(self, config: TextConfig, tokenizer: CaptionTokenizer) -> None:
+        pool = Pool(config.pooling, config.width)
+        super().__init__(pool.dim, torch.empty(0, dtype=torch.int64))
+        self.tokenizer, self.dropout = tokenizer, config.dropout
+        self.embedding = nn.Embedding(tokenizer.size, config.width)
+        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        self.layers = nn.ModuleList(
+            TransformerLayer(config.width, config.heads, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.pool = pool
+        positions = sinusoidal_positions(config.max_tokens, config.width)
+        self.register_buffer("positions", positions, persistent=False)
+
+    @classmethod
+    def learn(cls, config: TextConfig, captions: Sequence[str]) -> TransformerEncoder:
+        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
+
+    @classmethod
+    def load(cls, config: TextConfig, directory: Path) -> TransformerEncoder:
+        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
+
+    def save(self, directory: Path) -> None:
+        self.tokenizer.save(directory)
+
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        return self.tokenizer.read(sentences)
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        h, real = self._embed(rows, lengths)
+        for layer in self.layers:
+            h = layer(h, real)
+        pooled: Tensor = self.pool(self.norm(h), lengths)
+        return pooled
+
+    @torch.no_grad()
+    def attention(self, sentence: str) -> Attention:
+        streams = self.pad([sentence]).to(self.embedding.weight.device)
+        h, real = self._embed(streams.padded, streams.lengths)
+        maps = []
+        for module in self.layers:
+            layer = cast(TransformerLayer, module)
+            maps.append(layer.attention(h)[0])
+            h = layer(h, real)
+        return Attention(self.tokenizer.pieces(sentence), torch.stack(maps).cpu())
+
+    def _embed(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, width) start of the residual stream, and (B, L) True at tokens."""
+        length, width = tokens.shape[1], self.embedding.embedding_dim
+        real = torch.arange(length, device=tokens.device) < lengths[:, None]
+        h = self.embedding(tokens) * math.sqrt(width) + self.positions[:length]
+        return F.dropout(h, self.dropout, self.training), real

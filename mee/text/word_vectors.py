@@ -1,0 +1,190 @@
+"""Frozen word vectors as a text encoder: a sentence is the bag of its words' vectors, pooled.
+
+    text = pool of vector(word) over the words that are known
+
+Words are read without their case. The vectors come from a file (mee.text.word_vectors); kept are its most frequent
+words and every word of the training captions. Row 0 is a vector of zeros: it stands for a sentence without a known
+word. With netvlad-32 this is the text encoder of Miech, Laptev, Sivic (arXiv 1804.02516, section 4.1).
+
+    words.json   {"columns": D, "words": [...]}   the rows after row 0
+
+Files of word vectors, the most frequent word first.
+
+    word2vec, binary   "V D\n", then V times: the word, a space, D float32
+    word2vec, text     "V D\n", then V lines: the word and D numbers
+    GloVe              lines only
+
+Each may be gzipped. gensim reads them (the extra `mee[words]`); its own formats, which are pickles, are refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import unicodedata
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mee.errors import InputError
+from mee.layers.pooling import Pool
+from mee.text.base import TextEncoder, check_sentences
+from mee.text.config import TextConfig
+
+PICKLES = (".kv", ".model", ".pkl", ".pickle", ".pt", ".npy")
+LONGEST_LINE = 1 << 20  # bytes; of more columns than anybody has
+FORMATS = "word2vec's text or binary format, or GloVe's"
+
+
+def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, ...], Tensor]:
+    """Read the words that matter.
+
+    Args:
+        path: the file.
+        most: how many of the most frequent words to take.
+        besides: words in lower case to take too, if they are there.
+
+    Returns:
+        V words in lower case, the most frequent first, and their (V, D) float32 vectors. Of words that differ in
+        case alone, the one that is in lower case counts, or else the most frequent.
+
+    Raises:
+        InputError: the file is not there, is of another format, or is damaged; or gensim is not installed.
+    """
+    keyed = _load(path, **_format(path))
+    row_of: dict[str, int] = {}
+    for row, key in enumerate(keyed.index_to_key):
+        lower = key.lower()
+        if lower not in row_of or key == lower:
+            row_of[lower] = row
+    ordered = sorted(row_of, key=row_of.__getitem__)
+    words = tuple(word for place, word in enumerate(ordered) if place < most or word in besides)
+    vectors = torch.from_numpy(np.asarray(keyed.vectors)[[row_of[word] for word in words]])
+    if not words or not vectors.shape[1]:
+        raise InputError(f"{path} holds no word vectors")
+    if not vectors.isfinite().all():
+        raise InputError(f"{path} is damaged: some of its numbers are not finite")
+    return words, vectors.float()
+
+
+def _load(path: Path, **how: bool) -> Any:
+    """gensim's table of the whole file."""
+    try:
+        from gensim.models import KeyedVectors
+    except ImportError as error:
+        raise InputError(
+            "word vectors are read by gensim, which is not installed: pip install 'mee[words]'"
+        ) from error
+    try:
+        return KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace", **how)
+    except (EOFError, OSError, ValueError, AssertionError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is damaged, or not in {FORMATS}: {reason}") from error
+
+
+def _format(path: Path) -> dict[str, bool]:
+    """What gensim must be told of a file: whether it is binary, and whether it has no header."""
+    if not path.is_file():
+        raise InputError(f"no file of word vectors at '{path}'")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            first, second = file.readline(LONGEST_LINE), file.readline(LONGEST_LINE)
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if path.suffix in PICKLES or first.startswith(b"\x80"):
+        raise InputError(
+            f"{path} is in a library's own format, which may be a pickle and is never read; write it in {FORMATS} "
+            "(gensim: save_word2vec_format)"
+        )
+    header = first.split()
+    if len(header) == 2 and all(number.isdigit() for number in header):
+        return {"binary": not _is_line(second, int(header[1])), "no_header": False}
+    if len(header) > 2 and _is_line(first, len(header) - 1):
+        return {"binary": False, "no_header": True}
+    raise InputError(f"{path} is not in {FORMATS}")
+
+
+def _is_line(line: bytes, columns: int) -> bool:
+    """Whether it is a word and so many numbers."""
+    try:
+        numbers = [float(part) for part in line.split()[1:]]
+    except ValueError:
+        return False
+    return len(numbers) == columns > 0
+
+
+FILE = "words.json"
+WORD = re.compile(r"\w+(?:'\w+)*")
+
+
+class WordVectorEncoder(TextEncoder):
+    """Vectors that do not learn; what learns is their pooling, if anything."""
+
+    def __init__(self, config: TextConfig, words: Sequence[str], vectors: Tensor) -> None:
+        """Take the vectors.
+
+        Args:
+            config: its pooling, and how many words of a sentence count.
+            words: V different words in lower case.
+            vectors: (1 + V, D); the first row is zeros.
+        """
+        pool = Pool(config.pooling, vectors.shape[1])
+        super().__init__(pool.dim, torch.empty(0, dtype=torch.int64))
+        self.words, self.max_words = tuple(words), config.max_tokens
+        self.row_of = {word: row for row, word in enumerate(words, start=1)}
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=True)  # a parameter: it is no state of a run
+        self.pool = pool
+
+    @classmethod
+    def learn(cls, config: TextConfig, captions: Sequence[str]) -> WordVectorEncoder:
+        if not config.vectors:
+            raise InputError("the text encoder 'word-vectors' needs a file of vectors: --text.vectors FILE")
+        spoken = {part for caption in captions for word in split(caption) for part in (word, *word.split("'"))}
+        words, vectors = read_vectors(Path(config.vectors), config.vocabulary, spoken)
+        return cls(config, words, torch.cat([torch.zeros(1, vectors.shape[1]), vectors]))
+
+    @classmethod
+    def load(cls, config: TextConfig, directory: Path) -> WordVectorEncoder:
+        path = directory / FILE
+        try:
+            content = json.loads(path.read_text())
+            words, columns = content["words"], content["columns"]
+            sound = len(set(words)) == len(words) and all(isinstance(word, str) for word in words) and columns > 0
+        except FileNotFoundError as error:
+            raise InputError(f"'{directory}' has no {FILE}, which holds the words") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: the words cannot be read: {error}") from error
+        if not sound:
+            raise InputError(f"{path}: the words are not different words, so it is not of a MEE model")
+        return cls(config, words, torch.zeros(1 + len(words), columns))
+
+    def save(self, directory: Path) -> None:
+        content = {"columns": self.embedding.embedding_dim, "words": self.words}
+        (directory / FILE).write_text(json.dumps(content))
+
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        check_sentences(sentences)
+        rows = [[row for word in split(sentence) for row in self._rows(word)] for sentence in sentences]
+        return [torch.tensor(some[: self.max_words] or [0], dtype=torch.int64) for some in rows]
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        pooled: Tensor = self.pool(self.embedding(rows), lengths)
+        return pooled
+
+    def attention(self, sentence: str) -> None:
+        return None
+
+    def _rows(self, word: str) -> list[int]:
+        """Rows of a word; of its parts if only they are known: man's is man and s."""
+        parts = [word] if word in self.row_of else word.split("'")
+        return [self.row_of[part] for part in parts if part in self.row_of]
+
+
+def split(sentence: str) -> list[str]:
+    """The words of a sentence in lower case, without punctuation."""
+    return WORD.findall(unicodedata.normalize("NFKC", sentence).lower().replace("’", "'"))

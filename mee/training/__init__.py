@@ -1,0 +1,1 @@
+"""Captions and streams -> a trained model."""

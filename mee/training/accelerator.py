@@ -1,0 +1,61 @@
+"""What accelerate does for a run: device, mixed precision, several processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.state import AcceleratorState
+
+from mee.distributed import processes
+from mee.errors import InputError
+from mee.training.config import TrainConfig
+
+
+def make_accelerator(device: torch.device, config: TrainConfig) -> Accelerator:
+    """What accelerate does for this run. Its state is the whole program's; a run forgets that of runs before it,
+    whose device and precision may have been others, but not the group that its process belongs to.
+
+    Args:
+        device: cpu, or the kind of device of which each process gets its own.
+        config: its mixed_precision.
+
+    Raises:
+        InputError: the device has not the precision.
+    """
+    if config.mixed_precision == "fp16" and device.type == "cpu":
+        raise InputError("mixed precision fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    # Told of unused parameters, torch does not rearrange its buckets after the first step: sums over processes
+    # then have one order, in a run that goes on too. Pretrained encoders have such parameters besides.
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=config.mixed_precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+    )
+    if accelerator.num_processes != processes():
+        raise ValueError("start several processes with accelerate launch or torch.distributed.run")
+    return accelerator
+
+
+@contextmanager
+def joined_processes(device: torch.device) -> Iterator[None]:
+    """In the group that accelerate launch or torch.distributed.run started this process in; alone, nothing.
+
+    They leave it together in the end: a group that is left open aborts, now and then, the process that ends.
+
+    Args:
+        device: cpu, or the kind of device of which each process gets its own.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    group = PartialState(cpu=device.type == "cpu")
+    try:
+        yield
+        group.wait_for_everyone()
+    finally:
+        group.destroy_process_group()

@@ -1,0 +1,296 @@
+"""The training set in memory, and its shuffled batches.
+
+A batch is B captions, each with one clip of its video. What never changes in training is done once, before it:
+streams are pooled where pooling has nothing to learn, and the text encoder reads the captions (mee.text.base).
+Image captions join as clips that only have their appearance. Stream dropout hides streams from a batch, so that
+every availability pattern is met in training; it always leaves a clip one stream.
+
+Still images with captions: clips that only have their appearance.
+
+Which captions and clips are no match, as far as any caption says.
+
+Caption i and clip j are no negatives of each other if the video of clip j has the sentence of caption i among its
+captions: the same video always, another one if it was said of it too.
+
+Which captions an epoch shows, in which order.
+
+Every caption of every video once, or `captions_per_video` of each, drawn at random; and with image captions beside
+them min(images, image_rate * videos) fresh random images, one caption each, shuffled in (Miech, Laptev, Sivic,
+arXiv 1804.02516, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mee.data.pairs import Pairs, match_captions
+from mee.data.source import FeatureSource, load_ragged
+from mee.distributed import processes, share
+from mee.errors import InputError
+from mee.model import MEE
+from mee.streams import Clips, Ragged, Sentences
+from mee.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Draw one epoch.
+
+    Args:
+        video: (N,) int64, which video or image each caption belongs to.
+        image: (N,) bool, True at captions of images.
+        config: its captions_per_video and image_rate count.
+        generator: of the draw.
+
+    Returns:
+        (n,) int64 numbers of captions, shuffled; n is `drawn(video, image, config)`.
+    """
+    numbers = torch.randperm(len(video), generator=generator)
+    of_image = image[numbers]
+    moving, still = numbers[~of_image], numbers[of_image]
+    if config.captions_per_video:
+        moving = moving[_place(video[moving]) < config.captions_per_video]
+    if not len(still):
+        return moving
+    still = still[_place(video[still]) < 1]  # one random caption of each image
+    some = torch.randperm(len(still), generator=generator)  # those with more captions came earlier
+    still = still[some[: _images(video, image, config)]]
+    both = torch.cat([moving, still])
+    return both[torch.randperm(len(both), generator=generator)]
+
+
+def drawn(video: Tensor, image: Tensor, config: TrainConfig) -> int:
+    """How many captions an epoch shows."""
+    of_video = video[~image].unique(return_counts=True)[1]
+    if config.captions_per_video:
+        of_video = of_video.clamp(max=config.captions_per_video)
+    return int(of_video.sum()) + min(len(video[image].unique()), _images(video, image, config))
+
+
+def _images(video: Tensor, image: Tensor, config: TrainConfig) -> int:
+    """How many images an epoch shows at most."""
+    return int(config.image_rate * len(video[~image].unique()) + 0.5)
+
+
+def _place(owner: Tensor) -> Tensor:
+    """(n,) -> (n,): how many of the same owner stand before each."""
+    order = owner.argsort(stable=True)
+    _, counts = owner[order].unique_consecutive(return_counts=True)
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return torch.empty_like(owner).scatter_(0, order, torch.arange(len(owner)) - first)
+
+
+class Negatives:
+    """Answers for any batch of captions, each with its own clip."""
+
+    def __init__(self, captions: Sequence[str], video: Tensor) -> None:
+        """Take all captions of the training set.
+
+        Args:
+            captions: N sentences; case and white space make no difference.
+            video: (N,) int64, the video of each.
+        """
+        plain = [" ".join(caption.lower().split()) for caption in captions]
+        number_of = {sentence: number for number, sentence in enumerate(dict.fromkeys(plain))}
+        self._sentence = torch.tensor([number_of[sentence] for sentence in plain], dtype=torch.int64)
+        self._video, self._videos = video, int(video.max()) + 1 if len(video) else 1
+        self._said = (self._sentence * self._videos + video).unique()  # sorted (sentence, video) pairs
+
+    def __call__(self, chosen: Tensor) -> Tensor:
+        """(B,) int64 numbers of captions -> (B, B) bool, True where caption i is not true of the clip of j."""
+        asked = self._sentence[chosen][:, None] * self._videos + self._video[chosen]
+        place = torch.searchsorted(self._said, asked).clamp(max=len(self._said) - 1)
+        negative: Tensor = self._said[place] != asked
+        return negative
+
+
+IMAGE_MODALITY = "appearance"
+BLOCK = 65536  # rows looked at together
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B captions and their clips; with several processes, this one's share of them."""
+
+    numbers: Tensor  # (B,) int64: which captions of the training set, of all processes
+    sentences: Sentences  # this process's share
+    clips: Clips  # the same
+    negative: Tensor  # (B, B) bool: caption i is not true of clip j, as far as any caption says
+
+
+class TrainingData:
+    """Captions and the clips they are true of; captions whose clips have no stream at all are left out."""
+
+    def __init__(
+        self,
+        source: FeatureSource,
+        pairs: Pairs,
+        modalities: Sequence[str],
+        images: tuple[FeatureSource, Pairs] | None = None,
+    ) -> None:
+        """Read all streams of the captioned clips.
+
+        Args:
+            source: where the streams are.
+            pairs: the training captions.
+            modalities: of the model.
+            images: image captions, and where their appearance is; drawn anew each epoch.
+
+        Raises:
+            InputError: a stream has a number that is not finite, or the captions that are left tell of fewer than
+                two videos.
+        """
+        self.modalities = tuple(modalities)
+        parts = [(source, pairs, self.modalities)]
+        if images:
+            parts.append((*images, (IMAGE_MODALITY,)))
+        loaded = [load_ragged(where, of, some.gallery) for where, some, of in parts]
+        for (_, some, _), streams in zip(parts, loaded):
+            check_finite(streams, some.gallery)
+        counts = [len(some.gallery) for _, some, _ in parts]
+        self.streams = {m: Ragged.join([part.get(m) for part in loaded], counts) for m in self.modalities}
+        has_stream = torch.stack([ragged.present for ragged in self.streams.values()]).any(0).tolist()
+        self.captions: list[str] = []
+        self.rows: list[list[int]] = []  # of each caption, the clips it is true of
+        videos: list[tuple[int, str]] = []
+        before = 0
+        for number, (_, some, _) in enumerate(parts):
+            row_of = {clip_id: before + row for row, clip_id in enumerate(some.gallery)}
+            before += len(row_of)
+            for caption, video, clip_ids in zip(some.captions, some.videos, some.clip_ids):
+                if usable := [row_of[clip_id] for clip_id in clip_ids if has_stream[row_of[clip_id]]]:
+                    self.captions.append(caption)
+                    self.rows.append(usable)
+                    videos.append((number, video))
+        self.image = torch.tensor([number > 0 for number, _ in videos], dtype=torch.bool)  # a caption of an image
+        number_of = {video: number for number, video in enumerate(dict.fromkeys(videos))}
+        self.video = torch.tensor([number_of[video] for video in videos], dtype=torch.int64)
+        if (count := len(self.video[~self.image].unique())) < 2:
+            raise InputError(
+                "training needs captions of at least two videos, the others are the negatives: of the "
+                f"{len(pairs)} captions here, those of {count} have a clip with {' or '.join(self.modalities)}"
+            )
+        self.negatives = Negatives(self.captions, self.video)
+        self._clip_count = torch.tensor([len(rows) for rows in self.rows])
+        self._first_clip = self._clip_count.cumsum(0) - self._clip_count
+        self._clip = torch.tensor([row for rows in self.rows for row in rows], dtype=torch.int64)
+        self.text: dict[str, Ragged] = {}
+        self._sentence = torch.empty(0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def prepare(self, model: MEE) -> None:
+        """Do once what training never changes: pool streams, fit their standardisation, read captions.
+
+        Raises:
+            InputError: a caption is empty.
+        """
+        for modality in self.modalities:
+            expert = model.expert(modality)
+            self.streams[modality] = expert.read(self.streams[modality])
+            expert.fit(self.streams[modality].only(self._clip.unique()))
+        once = list(dict.fromkeys(self.captions))
+        row_of = {caption: row for row, caption in enumerate(once)}
+        self.text = model.read_text(once)
+        self._sentence = torch.tensor([row_of[caption] for caption in self.captions], dtype=torch.int64)
+
+    def matches(self) -> tuple[Tensor, Tensor]:
+        """Every pair of a caption and a clip that it is true of: two (n,) int64, captions ascending."""
+        return torch.arange(len(self)).repeat_interleave(self._clip_count), self._clip
+
+    def batches(self, config: TrainConfig, generator: torch.Generator) -> Iterator[Batch]:
+        """One epoch, shuffled; what is left at the end is left out if it is a lone caption, without negatives, or
+        too little to go round all processes."""
+        order = draw_captions(self.video, self.image, config, generator)
+        for chosen in torch.split(order, config.batch_size):
+            if len(chosen) >= fewest():
+                yield self._batch(chosen, config.stream_dropout, generator)
+
+    def steps(self, config: TrainConfig) -> int:
+        """How many batches an epoch has."""
+        whole, rest = divmod(drawn(self.video, self.image, config), config.batch_size)
+        return whole + (rest >= fewest())
+
+    def clips(self, rows: Tensor) -> Clips:
+        """Streams of some clips, (B,) row numbers."""
+        return {modality: streams.take(rows) for modality, streams in self.streams.items()}
+
+    def sentences(self, numbers: Tensor) -> Sentences:
+        """What the text encoder reads of some captions."""
+        return {tower: ragged.take(self._sentence[numbers]) for tower, ragged in self.text.items()}
+
+    def _batch(self, chosen: Tensor, stream_dropout: float, generator: torch.Generator) -> Batch:
+        draw = torch.rand(len(chosen), generator=generator)
+        rows = self._clip[self._first_clip[chosen] + (draw * self._clip_count[chosen]).long()]
+        available = torch.stack([streams.present[rows] for streams in self.streams.values()], dim=1)
+        kept = keep_streams(available, stream_dropout, generator)
+        mine = share(len(chosen))
+        clips = self.clips(rows[mine])
+        hidden = {m: streams.where(kept[mine, n]) for n, (m, streams) in enumerate(clips.items())}
+        return Batch(chosen, self.sentences(chosen[mine]), hidden, self.negatives(chosen))
+
+
+def fewest() -> int:
+    """Captions that a batch must have at least."""
+    return max(2, processes())
+
+
+def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -> Tensor:
+    """Hide each stream with a chance; where a clip would lose all, it loses none.
+
+    Args:
+        available: (B, M) bool.
+        chance: in [0, 1).
+        generator: of the draw.
+
+    Returns:
+        (B, M) bool, never more than `available`.
+    """
+    kept = available & (torch.rand(available.shape, generator=generator) >= chance)
+    return torch.where(kept.any(1, keepdim=True), kept, available)
+
+
+def check_finite(streams: Mapping[str, Ragged], clip_ids: Sequence[str]) -> None:
+    """Refuse NaN and infinity, which training would spread to every weight.
+
+    Args:
+        streams: by modality, in the order of `clip_ids`.
+        clip_ids: names of the clips.
+
+    Raises:
+        InputError: says which stream of which clip.
+    """
+    for modality, ragged in streams.items():
+        for first, block in enumerate(ragged.values.split(BLOCK)):
+            if not block.isfinite().all():
+                row = first * BLOCK + int((~block.isfinite()).flatten(1).any(1).nonzero()[0])
+                clip = int(torch.searchsorted(ragged.offsets, row, right=True)) - 1
+                raise InputError(
+                    f"the '{modality}' stream of {clip_ids[clip]} has NaN or infinity in it; extract it again"
+                )
+
+
+def image_pairs(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> Pairs:
+    """Training captions of images: those of split train, where the table names splits.
+
+    Args:
+        table: columns video_id and caption, and perhaps split; video_id is the image.
+        source: where the images' appearance is.
+        partial: leave out captions whose image is not in the source.
+
+    Raises:
+        InputError: captions do not match the source, or none is for training.
+    """
+    if "split" in table:
+        table = table[table["split"] == "train"]
+    if not len(table):
+        raise InputError("no caption of the images has split 'train'")
+    return match_captions(table, source, partial=partial)[0]

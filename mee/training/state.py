@@ -1,0 +1,157 @@
+"""The state of an unfinished run: one safetensors file, rewritten whole after each epoch.
+
+model.*, best.*, loss.*       weights now, weights of the best epoch, the loss's own parameters
+optimizer.<number>.<name>     moments and step counts, a parameter each
+random.torch, random.cuda     (processes, n) generators of dropout, one a process
+random.order                  generator of order and stream dropout, the same in every process
+scaler                        of float16, in the metadata
+metadata                      Progress and the run's signature, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mee.checkpoint import unshared
+from mee.distributed import joint_rows, process_number, processes
+from mee.errors import InputError
+from mee.model import MEE
+from mee.training.config import TrainConfig
+from mee.training.optimiser import learnt_state, load_learnt_state
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the part of its state that is not tensors."""
+
+    epoch: int = 0  # epochs done
+    step: int = 0  # optimiser steps done
+    best_epoch: int = 0
+    best_score: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)  # one entry an epoch
+
+    def done(self, config: TrainConfig) -> bool:
+        """All epochs done, or no better score for too long."""
+        return self.epoch >= config.epochs or self.epoch - self.best_epoch >= config.patience
+
+
+class Run(Protocol):
+    """What of a trainer is saved and put back."""
+
+    @property
+    def model(self) -> MEE: ...
+    @property
+    def loss(self) -> nn.Module: ...
+    @property
+    def optimizer(self) -> Any: ...
+    @property
+    def accelerator(self) -> Any: ...
+    @property
+    def generator(self) -> torch.Generator: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    best: dict[str, Tensor]
+    progress: Progress
+
+
+def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
+    """Write the run's state aside, then put it in place; every process calls it, one writes."""
+    optimizer = trainer.optimizer.state_dict()["state"]
+    tensors: dict[str, Tensor] = {
+        **{f"model.{name}": tensor for name, tensor in learnt_state(trainer.model).items()},
+        **{f"best.{name}": tensor for name, tensor in trainer.best.items()},
+        **{f"loss.{name}": tensor for name, tensor in trainer.loss.state_dict().items()},
+        **{f"optimizer.{number}.{name}": t for number, state in optimizer.items() for name, t in state.items()},
+        "random.torch": joint_rows(torch.get_rng_state()[None].to(trainer.device), processes()),
+        "random.order": trainer.generator.get_state(),
+    }
+    if trainer.device.type == "cuda":
+        state = torch.cuda.get_rng_state(trainer.device)
+        tensors["random.cuda"] = joint_rows(state[None].to(trainer.device), processes())
+    scaler = trainer.accelerator.scaler
+    metadata = {
+        "progress": json.dumps(asdict(trainer.progress)),
+        "signature": json.dumps(signature),
+        "scaler": json.dumps(scaler.state_dict() if scaler else {}),
+    }
+    if trainer.accelerator.is_main_process:
+        aside = path.with_suffix(".aside")
+        save_file(unshared(tensors), aside, metadata=metadata)
+        os.replace(aside, path)
+    trainer.accelerator.wait_for_everyone()
+
+
+def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
+    """Put a run back to where its state file says.
+
+    Raises:
+        InputError: the file is damaged, or belongs to a run with other settings, other data or another number of
+            processes.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is damaged ({error}); start again with --overwrite") from error
+    try:
+        was, progress, scaler = (json.loads(metadata[name]) for name in ("signature", "progress", "scaler"))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} is not the state of a run; start again with --overwrite") from error
+    _check_signature(path, was, json.loads(json.dumps(signature)))
+    try:
+        _put_back(trainer, tensors, progress, scaler)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is damaged ({reason}); start again with --overwrite") from error
+
+
+def _check_signature(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with another run."""
+    other = [name for name in now if was.get(name) != now[name]]
+    if other == ["processes"]:
+        raise InputError(
+            f"{path.parent} holds an unfinished run of {was.get('processes')} processes, which {now['processes']} "
+            "cannot go on with; start as many as it had, or start again with --overwrite"
+        )
+    if other:
+        raise InputError(
+            f"{path.parent} holds an unfinished run with other settings or data ({', '.join(other)}). Run it with "
+            "its own settings to finish it, or start again with --overwrite"
+        )
+
+
+def _put_back(trainer: Run, tensors: dict[str, Tensor], progress: dict[str, Any], scaler: dict[str, Any]) -> None:
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+    load_learnt_state(trainer.model, under("model."))
+    trainer.best = under("best.")
+    if set(trainer.best) != set(learnt_state(trainer.model)):
+        raise ValueError("the weights of the best epoch are not those of the model")
+    trainer.loss.load_state_dict(under("loss."))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in under("optimizer.").items():
+        number, _, name = key.partition(".")
+        moments.setdefault(int(number), {})[name] = tensor
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    mine = process_number()
+    torch.set_rng_state(tensors["random.torch"][mine].clone())  # torch reads from the start of the memory
+    if trainer.device.type == "cuda" and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"][mine].clone(), trainer.device)
+    if trainer.accelerator.scaler:
+        trainer.accelerator.scaler.load_state_dict(scaler)
+    trainer.generator.set_state(tensors["random.order"])
+    for name, value in progress.items():
+        setattr(trainer.progress, name, value)

@@ -1,0 +1,1 @@
+"""What mee evaluate does."""

@@ -1,0 +1,78 @@
+"""Edges, shapes and the pyramid, on drawings whose answers are known."""
+
+import cv2
+import numpy as np
+import pytest
+
+from features.extractors.builtin.appearance import AppearanceExtractor, describe_frame, pyramid
+from features.extractors.builtin.histograms import COLOURS, HUES
+from features.media.clip import Clip, Frames, Span
+
+ORIENTATIONS = slice(14 * COLOURS, 14 * COLOURS + 36)  # of the whole frame, 5 degrees each
+HARMONICS = slice(14 * COLOURS + 36 + 13 * 12, 14 * COLOURS + 36 + 13 * 12 + 12)
+
+
+def polygon(corners: int, turn: float = 0.2, inner: float = 1.0) -> np.ndarray:
+    """A filled polygon on grey; a star when every second corner lies nearer (inner < 1)."""
+    count = corners if inner == 1 else 2 * corners
+    radius = np.where(np.arange(count) % 2, 50 * inner, 50)
+    angle = turn + np.arange(count) * 2 * np.pi / count
+    points = np.stack([106 + radius * np.cos(angle), 80 + radius * np.sin(angle)], 1)
+    image = np.full((160, 213, 3), 90, np.uint8)
+    cv2.fillPoly(image, [np.round(points * 16).astype(np.int32)], (230, 200, 20), cv2.LINE_AA, 4)
+    return image
+
+
+def test_horizontal_stripes_point_down_in_the_whole_frame():
+    stripes = np.zeros((160, 213, 3), np.uint8)
+    stripes[(np.arange(160) // 10) % 2 == 1] = 255
+    orientations = describe_frame(stripes)[ORIENTATIONS]
+    assert orientations.argmax() == 18  # 90 degrees
+    assert orientations[18] > 0.9
+    assert describe_frame(np.ascontiguousarray(stripes.transpose(1, 0, 2)))[ORIENTATIONS].argmax() == 0
+
+
+@pytest.mark.parametrize(("corners", "inner", "order"), [(3, 1.0, 3), (4, 1.0, 4), (5, 0.4, 5), (6, 1.0, 6)])
+def test_a_shape_shows_its_harmonic_first_however_it_is_turned(corners, inner, order):
+    for turn in (0.0, 0.5, 1.1):
+        strengths = describe_frame(polygon(corners, turn, inner))[HARMONICS]
+        assert np.flatnonzero(strengths > 0.5)[0] == order - 1  # its multiples are strong too
+
+
+def test_a_shape_as_bright_as_its_background_has_edges():
+    image = np.full((160, 213, 3), 90, np.uint8)
+    cv2.rectangle(image, (60, 40), (150, 120), (223, 30, 30), -1)
+    brightness = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    assert np.ptp(brightness.astype(int)) <= 3
+    assert np.flatnonzero(describe_frame(image)[HARMONICS] > 0.5)[0] == 3
+
+
+def test_a_circle_has_no_harmonic():
+    assert describe_frame(polygon(90))[HARMONICS].max() < 0.1
+
+
+def test_a_plain_frame_has_colour_and_nothing_else():
+    row = describe_frame(np.full((160, 213, 3), (255, 0, 0), np.uint8))
+    np.testing.assert_allclose(row[: 14 * COLOURS].reshape(14, COLOURS)[:, HUES], 1, atol=0.05)
+    np.testing.assert_allclose(row[14 * COLOURS :], 0, atol=1e-3)
+
+
+def test_pyramid_levels_are_means_of_the_fine_grid():
+    fine = np.zeros((36, 1))
+    fine[0] = 36.0  # the top left corner
+    whole, halves, thirds = pyramid(fine)
+    assert whole.ravel().tolist() == [1]
+    assert halves.ravel().tolist() == [4, 0, 0, 0]
+    assert thirds.ravel().tolist() == [9, 0, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_still_image_has_one_row():
+    extractor = AppearanceExtractor()
+    frames = Frames(pixels=polygon(3)[None], times=np.zeros(1))
+    clip = Clip(
+        span=Span(clip_id="i", video="i.png", start_s=0, end_s=0),
+        reader="image",
+        frames={extractor.need: frames},
+    )
+    (stream,) = extractor.extract([clip])
+    assert stream.rows.shape == (1, extractor.dim)

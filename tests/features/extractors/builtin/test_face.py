@@ -1,0 +1,69 @@
+"""Which faces count, and what is said about them."""
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from features.extractors.builtin.face import Face, FaceExtractor, confirmed, cut, describe_face, faces_of
+from features.media.clip import Clip, Frames, Span
+
+COLOURS = slice(16 * 59, 16 * 79)
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    return cv2.resize(skimage.data.astronaut(), (240, 240), interpolation=cv2.INTER_AREA)
+
+
+def clip_of(*images: np.ndarray) -> Clip:
+    frames = Frames(pixels=np.stack(images), times=np.arange(len(images), dtype=np.float64))
+    return Clip(
+        span=Span(clip_id="f", video="f.mp4", start_s=0, end_s=len(images)),
+        reader="pyav",
+        frames={FaceExtractor.need: frames},
+    )
+
+
+def test_one_row_a_face(portrait):
+    plain = np.full_like(portrait, 90)
+    still, found_once, none = FaceExtractor().extract(
+        [clip_of(portrait), clip_of(plain, portrait), clip_of(plain)]
+    )
+    assert still.rows.shape == (1, 1267)
+    np.testing.assert_array_equal(found_once.rows, still.rows)  # beyond doubt, so one frame of two is enough
+    assert (still.times, found_once.times) == ([0.0], [1.0])
+    assert none is None
+
+
+def test_place_is_in_shares_of_the_frame(portrait):
+    (face,) = faces_of(portrait)
+    place = describe_face(portrait, face)[-3:]
+    assert place == pytest.approx([0.44, 0.23, 0.23], abs=0.03)
+
+
+def test_texture_parts_have_unit_norm_and_follow_the_light(portrait):
+    (face,) = faces_of(portrait)
+    row = describe_face(portrait, face)
+    np.testing.assert_allclose(np.linalg.norm(row[: 16 * 59].reshape(16, 59), axis=1), 1, atol=1e-6)
+    tinted = describe_face(np.ascontiguousarray(portrait[..., ::-1]), face)
+    assert np.abs(tinted[COLOURS] - row[COLOURS]).max() > 0.5
+
+
+def test_cut_repeats_the_frame_at_its_edge():
+    image = np.zeros((20, 20, 3), np.uint8)
+    image[:, :10] = 200
+    patch = cut(image, Face(0, 0, 10, 9), widen=2.0, size=40)
+    assert patch.shape == (40, 40, 3)
+    assert (patch[:, :25] == 200).all()
+
+
+def test_a_doubtful_face_needs_a_second_frame():
+    weak, alike, larger = Face(10, 10, 40, 9), Face(60, 20, 50, 8), Face(10, 10, 80, 9)
+    sure = Face(10, 10, 40, 30)
+    assert confirmed([[weak]]) == [[weak]]
+    assert confirmed([[weak], []]) == [[], []]
+    assert confirmed([[weak, alike], []]) == [[], []]
+    assert confirmed([[weak], [alike]]) == [[weak], [alike]]
+    assert confirmed([[weak], [larger]]) == [[], []]
+    assert confirmed([[sure], []]) == [[sure], []]

@@ -1,0 +1,267 @@
+"""Which faces are found, when, and how they are described; by networks made here, in YuNet's and SFace's shape.
+
+The detector knows one face: a bright square of 48 pixels whose landmarks lie where SFace has them. The embedder
+gives the mean red and the mean green of 8 x 8 parts of the aligned face.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from features.errors import InputError
+from features.extractors.pretrained.faces import PretrainedFaceExtractor
+from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
+from features.media.clip import Clip, Frames, Span
+
+FACE = 48
+LANDMARKS = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+
+
+def save_network(path: Path, nodes, inits, inputs, outputs) -> Path:
+    values = [
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in part] for part in (inputs, outputs)
+    ]
+    graph = helper.make_graph(nodes, "net", *values, [numpy_helper.from_array(v, n) for n, v in inits.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)])
+    model.ir_version = 6
+    onnx.save(model, path)
+    return path
+
+
+def save_detector(path: Path, *, bright: float = 220.0) -> Path:
+    """YuNet's inputs and outputs; a cell of stride 16 is a face if the 48 pixels around it are bright."""
+    nodes, inits, outputs = [], {f"shape_{n}": np.array([1, -1, n]) for n in (1, 4, 10)}, []
+    corners = ((LANDMARKS / 112 - 0.5) * FACE).ravel()
+    for kind, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+        for stride in (8, 16, 32):
+            name, side, scored = f"{kind}_{stride}", 3 * stride, width == 1
+            flat = f"{name}_flat" if scored else name
+            weight = np.zeros((width, 3, side, side), np.float32)
+            if scored:
+                weight += (stride == 16) / (3 * side * side)
+                bias = np.full(1, -bright)
+            else:
+                bias = (
+                    np.array([0.5, 0.5, *[np.log(FACE / stride)] * 2])
+                    if kind == "bbox"
+                    else corners / stride + 0.5
+                )
+            inits |= {f"{name}_w": weight, f"{name}_b": bias.astype(np.float32)}
+            nodes += [
+                helper.make_node(
+                    "Conv",
+                    ["input", f"{name}_w", f"{name}_b"],
+                    [f"{name}_map"],
+                    kernel_shape=[side] * 2,
+                    strides=[stride] * 2,
+                    pads=[stride] * 4,
+                ),
+                helper.make_node("Transpose", [f"{name}_map"], [f"{name}_last"], perm=[0, 2, 3, 1]),
+                helper.make_node(
+                    "Reshape", [f"{name}_last", f"shape_{width}"], [f"{name}_flat" if scored else name]
+                ),
+            ]
+            nodes += [helper.make_node("Sigmoid", [flat], [name])] if scored else []
+            outputs.append((name, [1, (640 // stride) ** 2, width]))
+    return save_network(path, nodes, inits, [("input", [1, 3, 640, 640])], outputs)
+
+
+def save_embedder(path: Path, *, dim: int = 128) -> Path:
+    means = np.zeros((2, 3, 14, 14), np.float32)
+    means[0, 0] = means[1, 1] = 1 / 14**2
+    nodes = [
+        helper.make_node("Conv", ["data", "means"], ["map"], kernel_shape=[14, 14], strides=[14, 14]),
+        helper.make_node("Flatten", ["map"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "rows"], ["fc1"]),
+    ]
+    inits = {"means": means, "rows": np.eye(128, dtype=np.float32)[:, :dim]}
+    return save_network(path, nodes, inits, [("data", [1, 3, 112, 112])], [("fc1", [1, dim])])
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("networks")
+    return save_detector(folder / "yunet.onnx"), save_embedder(folder / "sface.onnx")
+
+
+def extractor_of(*paths: Path, **options: str) -> PretrainedFaceExtractor:
+    places = tuple(Checkpoint(path.name, path, "sha256:0") for path in paths)
+    source = "+".join(str(path) for path in paths)
+    return PretrainedFaceExtractor(ExtractorSpec("face", source, None, options, places), RunConfig())
+
+
+def scene(*places: tuple[int, int], colour=(255, 255, 255), size=(480, 640)) -> np.ndarray:
+    """A dark frame with faces, each given by the row and column of its top left corner."""
+    frame = np.full((*size, 3), 20, np.uint8)
+    for top, left in places:
+        frame[top : top + FACE, left : left + FACE] = colour
+    return frame
+
+
+def clip_of(extractor: PretrainedFaceExtractor, *frames: np.ndarray, start: float = 0.0) -> Clip:
+    (need,) = extractor.needs
+    return Clip(
+        span=Span(clip_id="f", video="f.mp4", start_s=start, end_s=start + len(frames)),
+        reader="pyav",
+        frames={need: Frames(pixels=np.stack(frames), times=start + np.arange(len(frames), dtype=np.float64))},
+    )
+
+
+def test_all_faces_with_their_times(networks):
+    extractor = extractor_of(*networks)
+    clip = clip_of(extractor, scene((96, 160)), scene(), scene((96, 160), (288, 400)), start=10.0)
+    (stream,) = extractor.extract([clip])
+    assert stream.times.tolist() == [10.0, 12.0, 12.0]
+    assert stream.rows.shape == (3, 128)
+    assert stream.rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(stream.rows, axis=1), 1, atol=1e-6)
+
+
+def test_no_face_and_no_picture_are_missing(networks):
+    extractor = extractor_of(*networks)
+    no_picture = Clip(span=Span(clip_id="s", video="s.mp3", start_s=0, end_s=1), reader="pyav")
+    assert extractor.extract([clip_of(extractor, scene()), no_picture]) == [None, None]
+    assert extractor.extract([]) == []
+
+
+@pytest.mark.parametrize("size", [(480, 854), (854, 480), (481, 641)])
+def test_frames_of_any_shape(networks, size):
+    extractor = extractor_of(*networks)
+    (stream,) = extractor.extract([clip_of(extractor, scene((96, 160), size=size))])
+    assert len(stream.rows) == 1
+
+
+def test_a_row_is_the_aligned_face_in_the_order_red_green(networks):
+    extractor = extractor_of(*networks)
+    frame = scene((96, 160))
+    frame[96 : 96 + FACE // 2, 160 : 160 + FACE] = (255, 200, 255)  # the upper half has less green
+    (stream,) = extractor.extract([clip_of(extractor, frame)])
+    red, green = stream.rows[0].reshape(2, 8, 8)[:, :7, :7]  # the last parts reach over the edge
+    np.testing.assert_allclose(red, red[0, 0], rtol=0.01)
+    np.testing.assert_allclose(green[:3] / red[:3], 200 / 255, rtol=0.02)
+    np.testing.assert_allclose(green[5:] / red[5:], 1, rtol=0.02)
+
+
+def test_faces_of_one_frame_do_not_share_a_row(networks):
+    extractor = extractor_of(*networks)
+    frame = scene((96, 160), (288, 400))
+    frame[288 : 288 + FACE, 400 : 400 + FACE, 1] = 200
+    (both,) = extractor.extract([clip_of(extractor, frame)])
+    (alone,) = extractor.extract([clip_of(extractor, scene((96, 160)))])
+    assert np.abs(both.rows - alone.rows[0]).max(axis=1).min() < 1e-6
+    assert np.abs(both.rows - alone.rows[0]).max() > 0.01
+
+
+def test_a_higher_score_keeps_fewer(networks):
+    weak = scene((96, 160), colour=(221, 221, 221))  # sigmoid(221 - 220) = 0.73
+    for score, found in (("0.6", 1), ("0.8", 0)):
+        extractor = extractor_of(*networks, score=score)
+        (stream,) = extractor.extract([clip_of(extractor, weak)])
+        assert (0 if stream is None else len(stream.rows)) == found
+
+
+def test_overlapping_boxes_are_one_face_up_to_the_overlap_allowed(networks):
+    wide = scene((96, 160))
+    wide[96 : 96 + FACE, 160 : 160 + FACE + 16] = 255  # two neighbouring cells see a face
+    for overlap, found in (("0.3", 1), ("0.7", 2)):
+        extractor = extractor_of(*networks, overlap=overlap)
+        (stream,) = extractor.extract([clip_of(extractor, wide)])
+        assert len(stream.rows) == found
+
+
+def test_fingerprint_follows_the_files_and_the_options_not_the_place(networks, tmp_path):
+    plain = extractor_of(*networks).fingerprint
+    moved = [tmp_path / path.name for path in networks]
+    for old, new in zip(networks, moved):
+        new.write_bytes(old.read_bytes())
+    assert extractor_of(*moved).fingerprint.digest == plain.digest
+    options = {"score": "0.7", "overlap": "0.4", "fps": "2", "size": "360"}
+    others = [extractor_of(*networks, **{key: value}) for key, value in options.items()]
+    others.append(extractor_of(save_detector(tmp_path / "yunet.onnx", bright=230.0), networks[1]))
+    assert len({plain.digest, *(other.fingerprint.digest for other in others)}) == 6
+    assert (plain.model, plain.dim) == ("yunet.onnx+sface.onnx", 128)
+
+
+def test_a_folder_gives_its_newest_file_that_is_not_quantised(networks, tmp_path):
+    for name, bright in (("yunet_2022", 100.0), ("yunet_2023", 220.0), ("yunet_2023_int8", 100.0)):
+        save_detector(tmp_path / f"{name}.onnx", bright=bright)
+    chosen = extractor_of(tmp_path, networks[1])
+    assert chosen.fingerprint.revision == extractor_of(*networks).fingerprint.revision
+
+
+def test_wrong_files_are_named(networks, tmp_path):
+    detector, embedder = networks
+    (tmp_path / "text.onnx").write_text("not a network " * 9)
+    (tmp_path / "pointer.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n")
+    (tmp_path / "empty").mkdir()
+    small = save_embedder(tmp_path / "small.onnx", dim=64)
+    cases = [
+        ((embedder, detector), "sface.onnx is not the network of a face detector.*may be the embedder"),
+        ((detector, detector), "yunet.onnx finds faces and does not describe them; the detector comes first"),
+        ((tmp_path / "text.onnx", embedder), "text.onnx is not an ONNX model that OpenCV"),
+        ((detector, tmp_path / "text.onnx"), "as face embedder give SFace"),
+        ((tmp_path / "pointer.onnx", embedder), "Git LFS pointer"),
+        ((tmp_path / "empty", embedder), "empty holds no .onnx file without int8"),
+        ((tmp_path / "gone.onnx", embedder), "gone.onnx: the face detector cannot be read: No such file"),
+        ((detector, small), r"small.onnx gives \(1, 64\) numbers for an aligned face, SFace gives \(1, 128\)"),
+        ((detector,), "faces take two models, DETECTOR.EMBEDDER, got 1"),
+    ]
+    for paths, message in cases:
+        with pytest.raises(InputError, match=message):
+            extractor_of(*paths)
+
+
+def old_detector(path: Path) -> Path:
+    names = ("loc", "conf", "iou")
+    nodes = [helper.make_node("Relu", ["input"], [name]) for name in names]
+    return save_network(path, nodes, {}, [("input", [1, 3, 8, 8])], [(name, [1, 3, 8, 8]) for name in names])
+
+
+def test_old_and_foreign_networks_are_named(networks, tmp_path):
+    with pytest.raises(InputError, match="a YuNet from before 2023"):
+        extractor_of(old_detector(tmp_path / "old.onnx"), networks[1])
+    with pytest.raises(InputError, match=r"not the network of a face embedder \(outputs conf, iou, loc\)"):
+        extractor_of(networks[0], tmp_path / "old.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"score": "1.5"}, "score must lie between 0 and 1, got 1.5"),
+        ({"overlap": "much"}, "overlap must be a number above 0, got 'much'"),
+        ({"size": "9000"}, "size must be from 64 to 2160 pixels, got 9000"),
+        ({"merge": "8"}, "no option 'merge' here"),
+    ],
+)
+def test_options_that_make_no_sense(networks, options, message):
+    with pytest.raises(InputError, match=message):
+        extractor_of(*networks, **options)
+
+
+def test_opening_networks_writes_nothing(networks, tmp_path):
+    """OpenCV 5 warns on stderr of what does not matter; a wrong file would add pages."""
+    (tmp_path / "text.onnx").write_text("not a network " * 9)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from features.errors import InputError\n"
+        "from features.extractors.spec import Checkpoint\n"
+        "from features.extractors.pretrained.faces import open_detector, open_embedder, read_face_model\n"
+        "models = [read_face_model(Checkpoint(p, Path(p), ''), 'detector') for p in sys.argv[1:]]\n"
+        "open_detector(models[0], 0.8, 0.3); open_embedder(models[1])\n"
+        "try: open_detector(models[2], 0.8, 0.3)\n"
+        "except InputError: pass\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *map(str, networks), str(tmp_path / "text.onnx")],
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[4],
+    )
+    assert ran.stderr + ran.stdout == b""

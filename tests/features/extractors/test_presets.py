@@ -1,0 +1,74 @@
+"""Presets name what exists, and say what it costs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from features.extractors.presets import COLUMNS, PRESETS, Preset, preset_markdown, preset_rows
+from features.extractors.registry import EXTRACTORS
+from features.extractors.spec import parse_spec
+
+MODALITIES = ("appearance", "motion", "audio", "face")
+
+
+def test_every_preset_has_the_four_streams_in_order():
+    assert list(PRESETS) == ["builtin", "clip", "strong"]
+    for preset in PRESETS.values():
+        assert tuple(part.stream for part in preset.streams) == MODALITIES
+        assert preset.words == tuple(part.word for part in preset.streams)
+
+
+def test_builtin_is_the_registry_and_downloads_nothing():
+    assert PRESETS["builtin"].words == tuple(EXTRACTORS)
+    assert PRESETS["builtin"].megabytes == 0
+
+
+@pytest.mark.parametrize(
+    "part", {part.word: part for p in PRESETS.values() for part in p.streams}.values(), ids=str
+)
+def test_words_are_specs_and_what_is_downloaded_has_a_size(part):
+    spec = parse_spec(part.word)
+    assert str(spec) == part.word
+    assert part.licence
+    if spec.source is None:
+        assert (spec.stream in EXTRACTORS, part.megabytes, part.parameters) == (True, 0, 0)
+    else:
+        assert all(model.count("/") == 1 for model in spec.source.split("+"))
+        assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
+
+
+def test_licences_allow_use():
+    for preset in PRESETS.values():
+        assert not any("nc" in part.licence.lower() for part in preset.streams)
+
+
+def test_rows_and_sums():
+    rows = preset_rows()
+    assert {len(row) for row in rows} == {len(COLUMNS)}
+    assert len(rows) == sum(len(preset.streams) + 1 for preset in PRESETS.values())
+    (total,) = (row for row in rows if row[:2] == ("strong", "all"))
+    assert total[-1] == f"{sum(part.megabytes for part in PRESETS['strong'].streams):,.0f}"
+    assert ("clip", "appearance") in {row[:2] for row in rows}
+
+
+def test_the_readme_has_the_table():
+    assert preset_markdown() in (Path(__file__).parents[3] / "README.md").read_text()
+
+
+def test_markdown_is_a_table():
+    lines = preset_markdown().splitlines()
+    assert len(lines) == len(preset_rows()) + 2
+    assert {line.count("|") for line in lines} == {len(COLUMNS) + 1}
+    assert any("google/siglip2-base-patch16-224" in line and "Apache-2.0" in line for line in lines)
+
+
+def test_an_empty_preset_costs_nothing():
+    assert Preset("none", ()).megabytes == 0
+
+
+def test_nothing_heavy_is_imported():
+    heavy = "{'torch', 'transformers', 'cv2', 'numpy'}"
+    program = f"import sys, features.extractors.presets; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])

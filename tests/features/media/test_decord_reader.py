@@ -1,0 +1,218 @@
+"""decord: the same frames as PyAV inside its guard, PyAV outside."""
+
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from features.errors import InputError
+from features.media.clip import NO_SOUND, FrameNeed, SoundNeed
+from features.media.cutting import Cutting
+from features.media.reader import open_reader
+
+decord = pytest.importorskip("decord")
+NEEDS = (FrameNeed(fps=10, size=32), FrameNeed(fps=4, size=24, window=4), SoundNeed(rate=16000))
+
+
+def both(path, clip_seconds=None):
+    cutting = Cutting(clip_seconds=clip_seconds)
+    return [list(open_reader(name, path).read(path, "v", NEEDS, cutting)) for name in ("pyav", "decord")]
+
+
+def pattern(media, number):
+    frame = media.plain(number, (128, 96))
+    frame[:48, :64] = (media.grey(number), 40, 90)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        ("mp4", "libx264", {}),
+        ("mp4", "libx264", {"preset": "fast", "bf": "2"}),
+        ("mkv", "libx264", {}),
+        ("webm", "libvpx-vp9", {}),
+        ("mp4", "mpeg4", {}),
+    ],
+)
+def test_agrees_with_pyav(tmp_path, media, suffix, codec, options):
+    frames = [pattern(media, n % 18) for n in range(40)]
+    path = media.write(
+        tmp_path / f"a.{suffix}",
+        frames,
+        codec=codec,
+        options=options,
+        sounds=[(0.0, media.tone(4))] if suffix != "webm" else [],
+    )
+    for ours, theirs in zip(*both(path, 2.0), strict=True):
+        assert (ours.reader, theirs.reader) == ("pyav", "decord")
+        assert (ours.span, ours.verdict, ours.note) == (theirs.span, theirs.verdict, theirs.note)
+        for need, frames in ours.frames.items():
+            np.testing.assert_array_equal(frames.times, theirs.frames[need].times)
+            apart = np.abs(frames.pixels.astype(int) - theirs.frames[need].pixels).mean(axis=(1, 2, 3))
+            assert apart.max() < 4
+        for need, wave in ours.sound.items():
+            np.testing.assert_array_equal(wave, theirs.sound[need])
+
+
+def test_variable_rate(tmp_path, media):
+    times = [0.0, 0.1, 0.5, 0.55, 1.3, 2.0]
+    path = media.write(tmp_path / "a.mp4", [media.plain(n) for n in range(6)], times)
+    ours, theirs = (clips[0].frames[NEEDS[0]].pixels for clips in both(path))
+    assert media.number_of(ours) == media.number_of(theirs)
+
+
+def trimmed(path, media):
+    """An mp4 whose edit list starts in the middle: packets before time 0."""
+    whole = media.write(path.with_name("whole.mp4"), [media.plain(n % 18) for n in range(40)], options={"g": "20"})
+    with av.open(str(whole)) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                shift = round(0.95 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                output.mux(packet)
+    return path
+
+
+def test_a_trimmed_mp4_goes_to_pyav(tmp_path, media):
+    ours, theirs = both(trimmed(tmp_path / "a.mp4", media))
+    assert theirs[0].reader == "pyav"
+    numbers = media.number_of(ours[0].frames[NEEDS[0]].pixels)
+    assert numbers[:3] == [10, 11, 12]
+    assert media.number_of(theirs[0].frames[NEEDS[0]].pixels) == numbers
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"),
+    [
+        ("mp4", {"codec": "libx265"}),
+        ("mp4", {"rotation": 90}),
+        ("mp4", {"aspect": Fraction(4, 3)}),
+        ("ts", {}),
+        ("mp4", {"codec": "libsvtav1"}),
+    ],
+)
+def test_what_decord_reads_wrongly_goes_to_pyav(tmp_path, media, suffix, how):
+    path = media.write(tmp_path / f"a.{suffix}", [pattern(media, n) for n in range(6)], **how)
+    ours, theirs = both(path)
+    assert theirs[0].reader == "pyav"
+    np.testing.assert_array_equal(ours[0].frames[NEEDS[0]].pixels, theirs[0].frames[NEEDS[0]].pixels)
+
+
+def test_pyav_goes_on_where_decord_gives_up(tmp_path, media, monkeypatch):
+    path = media.write(tmp_path / "a.mp4", [media.plain(n % 18) for n in range(40)])
+    clips = open_reader("decord", path).read(path, "v", NEEDS, Cutting(clip_seconds=2))
+    assert next(clips).reader == "decord"
+
+    def fail(*_):
+        raise decord.DECORDError("no more")
+
+    monkeypatch.setattr(decord.VideoReader, "get_batch", fail)
+    (last,) = clips
+    assert last.reader == "pyav"
+    assert media.number_of(last.frames[NEEDS[0]].pixels) == [n % 18 for n in range(20, 40)]
+
+
+def test_not_installed(tmp_path, monkeypatch):
+    def fail(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr("features.media.decord_reader.import_module", fail)
+    with pytest.raises(InputError, match="decord is not installed"):
+        open_reader("decord", tmp_path / "a.mp4")
+    with pytest.raises(InputError, match="no reader is called 'fast'; there are pyav, decord"):
+        open_reader("fast", tmp_path / "a.mp4")
+
+
+def test_a_fallback_says_why(tmp_path, media):
+    """It is no fault of the file: the verdict stays."""
+    path = media.write(tmp_path / "a.mp4", [media.plain(n) for n in range(6)], codec="libx265")
+    ours, theirs = both(path)
+    assert (ours[0].note, theirs[0].note) == ("", "not read by decord: codec hevc")
+    assert theirs[0].verdict == ours[0].verdict == NO_SOUND
+
+
+H264 = "-c:v libx264 -preset medium -x264-params keyint=12:bframes=3:open-gop=1:log-level=0"
+CLOSED = H264.replace("open-gop=1", "open-gop=0")
+VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
+JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
+HEVC = "-c:v libx265 -preset fast -x265-params log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1"
+WITHIN = {
+    "a.mp4": (CLOSED, {}),
+    "a.mkv": (CLOSED, {}),
+    "late.mp4": (CLOSED + " -output_ts_offset 3.3", {}),
+    "jumpy.mkv": (CLOSED + JUMPY, {}),
+    "ntsc.mp4": (CLOSED, {"rate": "30000/1001"}),
+    "fast.mkv": (CLOSED, {"rate": "120"}),
+    "interlaced.mp4": (CLOSED + ":tff=1 -flags +ildct+ilme", {}),
+    "a.webm": (VP9, {}),
+    "vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {}),
+    "a.avi": ("-c:v mpeg4 -q:v 3", {}),
+    "a_mpeg4.mp4": ("-c:v mpeg4 -q:v 3", {}),
+}
+OUTSIDE = {
+    "a.ts": (H264, {}, "container mpegts"),
+    "a.flv": (H264, {}, "container flv"),
+    "hevc.mkv": (HEVC, {}, "codec hevc"),
+    "av1.mkv": ("-c:v libsvtav1 -preset 10 -svtav1-params lp=1", {}, "codec av1"),
+    "mpeg2.mkv": ("-c:v mpeg2video", {}, "codec mpeg2video"),
+    "deep.mp4": (H264, {"pixels": "yuv420p10le"}, "pixels yuv420p10le"),
+    "wide.mp4": (H264 + " -vf setsar=4/3", {}, "pixels that are not square"),
+    "open.mp4": (H264, {}, "open groups of pictures"),
+    "open.mkv": (H264, {}, "open groups of pictures"),
+    "bframes.mp4": ("-c:v mpeg4 -q:v 3 -bf 2", {}, "open groups of pictures"),
+}
+
+
+def shown(ffmpeg, path, name):
+    need = FrameNeed(fps=17.3, size=96)
+    (clip,) = open_reader(name, path).read(path, "v", (need,), Cutting(clip_seconds=100))
+    return clip, clip.frames[need].times, ffmpeg.numbers(clip.frames[need].pixels)
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_frame_for_frame_within_the_guard(tmp_path, ffmpeg, name):
+    how, settings = WITHIN[name]
+    path = ffmpeg.make(tmp_path / name, how, **settings)
+    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
+    assert (theirs[0].reader, theirs[0].note) == ("decord", "")
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    assert ours[2] == theirs[2]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_is_outside_the_guard_falls_back(tmp_path, ffmpeg, name):
+    how, settings, reason = OUTSIDE[name]
+    path = ffmpeg.make(tmp_path / name, how, **settings)
+    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
+    assert (theirs[0].reader, theirs[0].note) == ("pyav", f"not read by decord: {reason}")
+    assert ours[2] == theirs[2]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("turn", ["-ss 0.7", "-display_rotation 90", "-display_hflip"])
+def test_what_is_cut_or_turned_falls_back(tmp_path, ffmpeg, turn, suffix):
+    path = ffmpeg.copy(ffmpeg.make(tmp_path / "whole.mp4", H264), tmp_path / f"a.{suffix}", turn)
+    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
+    assert ours[2] == theirs[2]
+    if (suffix, turn) != ("mkv", "-display_hflip"):  # matroska keeps rotations only
+        assert theirs[0].reader == "pyav"
+        assert theirs[0].note.startswith("not read by decord: ")
+
+
+def test_png_images_beside_decord(tmp_path, ffmpeg):
+    """In a fresh process: decord brings a zlib of its own, which OpenCV must not meet."""
+    path = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
+    code = (
+        "import pathlib; from features.media.decord_reader import import_decord; import_decord();"
+        "from features.media.reader import open_reader; from features.media.clip import FrameNeed;"
+        "from features.media.cutting import Cutting;"
+        f"p = pathlib.Path({str(path)!r});"
+        "print(len(list(open_reader('decord', p).read(p, 'v', (FrameNeed(fps=1, size=32),), Cutting()))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr

@@ -1,0 +1,146 @@
+"""Files that are not what they seem, and limits: a result or one sentence, at once and in little memory."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from features.errors import MediaError
+from features.media.clip import DEGRADED, NO_PICTURE, NO_SOUND, FrameNeed, SoundNeed
+from features.media.cutting import Cutting
+from features.media.limits import Limits
+from features.media.reader import open_reader
+
+NEED, SOUND = FrameNeed(fps=2, size=32), SoundNeed(rate=16000)
+H264 = "-c:v libx264 -preset ultrafast -x264-params log-level=0"
+
+
+def read(path, limits=Limits(), reader="pyav"):  # noqa: B008
+    return list(open_reader(reader, path).read(path, "v", (NEED, SOUND), Cutting(), limits))
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory, ffmpeg):
+    return ffmpeg.make(tmp_path_factory.mktemp("movie") / "a.mp4", H264)
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.ts", "a.wmv"])
+def test_a_suffix_of_another_video_format(tmp_path, movie, name):
+    (clip,) = read(shutil.copy(movie, tmp_path / name))
+    assert (clip.verdict, len(clip.frames[NEED].times)) == (NO_SOUND, 4)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_an_image_called_a_video(tmp_path, ffmpeg, suffix):
+    pixels = "rgb24" if suffix == "png" else "yuvj420p"
+    image = ffmpeg.make(tmp_path / f"a.{suffix}", "-frames:v 1", count=1, pixels=pixels)
+    (clip,) = read(image.rename(tmp_path / "a.mp4"))
+    assert ffmpeg.numbers(clip.frames[NEED].pixels) == [0]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_video_called_an_image(tmp_path, movie, suffix):
+    with pytest.raises(MediaError, match="not a jpg, png or webp image"):
+        read(shutil.copy(movie, tmp_path / f"a.{suffix}"))
+
+
+def test_moving_images_show_their_first_picture(tmp_path, ffmpeg):
+    webp = ffmpeg.make(tmp_path / "a.webp", "-c:v libwebp_anim -lossless 1", count=5)
+    png = ffmpeg.make(tmp_path / "a.apng", "-c:v apng", count=5, pixels="rgb24").rename(tmp_path / "a.png")
+    for path in (webp, png):
+        (clip,) = read(path)
+        assert ffmpeg.numbers(clip.frames[FrameNeed(fps=2, size=32)].pixels) == [0]
+        assert clip.span.end_s == 0
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.mp4"])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"endless_{name}").symlink_to("/dev/zero")
+    for path in (tmp_path / name, tmp_path / f"endless_{name}"):
+        with pytest.raises(MediaError, match="not a file"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"ffconcat version 1.0\nfile a.mp4\n",
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/etc/passwd\n",
+        b"P6 60000 60000 255\n" + bytes(1000),
+        b"YUV4MPEG2 W30000 H30000 F25:1\nFRAME\n" + bytes(1000),
+        np.random.default_rng(0).bytes(300_000),
+        bytes(300_000),
+    ],
+    ids=["list", "playlist", "pnm", "y4m", "garbage", "zeros"],
+)
+def test_what_is_no_video_says_so(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match=r"not a video|too large|can be decoded"):
+        read(path)
+
+
+def test_sound_alone(tmp_path, ffmpeg):
+    path = tmp_path / "a.mp4"
+    ffmpeg.run("-f", "lavfi", "-i", "sine=duration=3", path)
+    (clip,) = read(path)
+    assert (clip.verdict, clip.frames, clip.sound[SOUND].shape) == (NO_PICTURE, {}, (48000,))
+    assert clip.source.video_codec is None
+
+
+def test_a_clock_that_leaps_by_ten_hours(tmp_path, ffmpeg):
+    """Only where something is shown are there clips, and only that counts for the limit."""
+    leap = " -fps_mode vfr -vf setpts=if(eq(N\\,24)\\,36000/TB\\,PTS)"
+    path = ffmpeg.make(tmp_path / "a.mp4", H264 + leap, count=25)
+    clips = read(path, Limits(max_seconds=60))
+    assert [clip.span.start_s for clip in clips] == [0.0, 10.0, 20.0, 30.0, 35990.0]
+
+
+def test_too_long(tmp_path, ffmpeg):
+    path = ffmpeg.make(tmp_path / "a.mkv", H264, rate="1")
+    assert len(read(path, Limits(max_seconds=50.5))) == 5
+    with pytest.raises(MediaError, match=r"^it is too long: more than 49 s \(--max-seconds\)$"):
+        read(path, Limits(max_seconds=49))
+    tone = tmp_path / "a.mp4"
+    ffmpeg.run("-f", "lavfi", "-i", "sine=duration=3", tone)
+    with pytest.raises(MediaError, match=r"too long: more than 2.5 s"):
+        read(tone, Limits(max_seconds=2.5))
+
+
+def test_too_large(tmp_path, ffmpeg):
+    words = r"too large: 160 x 96 pixels, more than 0.015 megapixels \(--max-megapixels\)"
+    image = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
+    for path in (ffmpeg.make(tmp_path / "a.mp4", H264), image):
+        assert read(path, Limits(max_megapixels=0.0154))
+        with pytest.raises(MediaError, match=words):
+            read(path, Limits(max_megapixels=0.015))
+
+
+def test_pictures_that_grow_on_the_way(tmp_path, ffmpeg):
+    """The header's size is within the limit; the second part's is not, and is not decoded."""
+    small, large = (ffmpeg.make(tmp_path / f"{n}.ts", H264, size=(160 * n, 96 * n)) for n in (1, 2))
+    path = tmp_path / "a.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    (clip,) = read(path)
+    assert len(clip.frames[NEED].times) == 8
+    (clip,) = read(path, Limits(max_megapixels=0.02))
+    assert (clip.verdict, clip.span.end_s) == (DEGRADED, 4.0)
+    assert "bad packets" in clip.note
+
+
+@pytest.mark.slow
+def test_one_picture_of_8k(tmp_path, ffmpeg):
+    path = tmp_path / "a.mp4"
+    ffmpeg.run("-f", "lavfi", "-i", "color=gray:size=7680x4320:rate=25:duration=0.04", *H264.split(), path)
+    (clip,) = read(path)
+    assert clip.frames[NEED].pixels.shape == (1, 32, 57, 3)
+    with pytest.raises(MediaError, match="too large: 7680 x 4320"):
+        read(path, Limits(max_megapixels=30))
+
+
+@pytest.mark.parametrize("settings", [{"max_seconds": 0}, {"max_megapixels": 0}, {"max_seconds": float("nan")}])
+def test_limits_refuse_nonsense(settings):
+    with pytest.raises(ValueError, match=r"max-(seconds|megapixels) must be positive, got"):
+        Limits(**settings)

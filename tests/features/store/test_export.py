@@ -1,0 +1,228 @@
+"""A store handed to other programs, and read back: the same numbers, bit by bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.errors import InputError
+from features.external.config import ImportConfig
+from features.external.job import ImportJob
+from features.store import export as store_export
+from features.store.export import export
+from features.store.feature_store import FeatureStore
+
+NAMES = ["a b.mp4", "übung 漢字.mp4", "c#1.mp4", "d#t=0,10", "-e/%20[x].mp4", "f'\".mp4"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_syncing():
+    """Nobody cuts the power here; it would be most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+def quietly(store, path, *streams, **options):
+    return export(FeatureStore(store), path, streams, lambda done, of: None, **options)
+
+
+def bring_back(store, **files):
+    ImportJob(store, files, ImportConfig(name=tuple(f"{s}=x" for s in files)), lambda *_: None).run()
+    return FeatureStore(store)
+
+
+@pytest.fixture
+def store(store_job):
+    """Clips of 1 to 6 rows, every third without sound; all numbers that float16 has trouble with."""
+    rng = np.random.default_rng(0)
+    odd = np.array([65504, -65504, 6e-8, 1e-5, -0.0, 1 / 3], np.float16)
+    records = []
+    for length, name in enumerate(NAMES, 1):
+        sight = rng.choice(odd, (length, 3))
+        sound = None if length % 3 == 0 else np.float16(rng.normal(size=(2, 5)))
+        times = {"sight": np.arange(length, dtype=np.float32) / 3}
+        records.append(store_job.record(name, sight=sight, sound=sound, times=times))
+    failure = store_job.record("bad", verdict="failed", note="why")
+    return store_job.write(*records[:3], failure, *records[3:], sight=3, sound=5)
+
+
+def test_an_npz_is_taken_back_by_import(store, tmp_path):
+    for stream in ("sight", "sound"):
+        quietly(store, tmp_path / f"{stream}.npz", stream)
+    files = {stream: tmp_path / f"{stream}.npz" for stream in ("sight", "sound")}
+    there, back = FeatureStore(store), bring_back(tmp_path / "back", **files)
+    assert list(back.clips.index) == sorted(NAMES)
+    for stream in files:
+        assert back.rows[stream].equals(there.clips[stream])
+        for one, other in zip(there.read(stream, NAMES), back.read(stream, NAMES)):
+            assert (one is None) == (other is None)
+            assert one is None or one.tobytes() == other.tobytes()
+
+
+@given(
+    lengths=st.lists(st.integers(0, 5), min_size=1, max_size=9).filter(any),
+    chunk=st.integers(1, 4),
+    seed=st.integers(0, 999),
+)
+def test_whatever_the_chunks(tmp_path_factory, lengths, chunk, seed):
+    from features.extractors.base import Fingerprint
+    from features.store.manifest import declare
+    from features.store.part import ClipRecord
+    from features.store.writer import StoreWriter
+
+    place = tmp_path_factory.mktemp("export")
+    rng = np.random.default_rng(seed)
+    facts = {"start_s": 0.0, "end_s": 1.0, "verdict": "ok", "note": "", "reader": "", "clips_of_video": 1}
+    manifest = declare(place / "store", {"s": Fingerprint(extractor="s", version=1, dim=2)}, None, overwrite=False)
+    streams = {f"{n}": np.float16(rng.normal(size=(length, 2))) for n, length in enumerate(lengths)}
+    with StoreWriter(place / "store", manifest) as writer:
+        for name, rows in streams.items():
+            kept = {"s": rows if len(rows) else None}
+            times = {"s": np.arange(len(rows), dtype=np.float32)} if seed % 2 and len(rows) else {}
+            writer.add([ClipRecord(clip_id=name, video=name, file_bytes=9, streams=kept, times=times, **facts)])
+    sizes = store_export.CHUNK_CLIPS, store_export.READ_CLIPS
+    store_export.CHUNK_CLIPS, store_export.READ_CLIPS = chunk, 1 + seed % 3
+    try:
+        (npz,) = quietly(place / "store", place / "x.npz")
+        (parquet,) = quietly(place / "store", place / "x.parquet")
+    finally:
+        store_export.CHUNK_CLIPS, store_export.READ_CLIPS = sizes
+    streams = dict(sorted(streams.items(), key=lambda item: len(item[1]) == 0))  # those that miss it last
+    lengths = [len(rows) for rows in streams.values()]
+    wanted = np.concatenate(list(streams.values()))
+    assert (npz.clips, npz.rows) == (parquet.clips, parquet.rows) == (len(lengths), sum(lengths))
+    with np.load(place / "x.npz") as arrays:
+        np.testing.assert_array_equal(arrays["rows"], wanted)
+        assert arrays["offsets"].tolist() == np.cumsum([0, *lengths]).tolist()
+        assert arrays["ids"].tolist() == list(streams)
+    table = pd.read_parquet(place / "x.parquet")
+    np.testing.assert_array_equal(np.stack(table["vector"]).astype(np.float16), wanted)
+    assert table["clip_id"].tolist() == [name for name, rows in streams.items() for _ in rows]
+    if seed % 2:
+        assert table["time"].tolist() == [float(t) for rows in streams.values() for t in range(len(rows))]
+    else:
+        assert table["time"].isna().all()
+
+
+def test_what_a_parquet_holds(store, tmp_path):
+    (written,) = quietly(store, tmp_path / "x.parquet", "sight")
+    assert (written.clips, written.rows) == (6, 21)
+    schema = pq.read_schema(tmp_path / "x.parquet")
+    assert str(schema.field("vector").type) == "fixed_size_list<element: float>[3]"
+    assert json.loads(schema.metadata[b"streams"])["sight"]["dim"] == 3
+    table = pd.read_parquet(tmp_path / "x.parquet")
+    assert set(table["stream"]) == {"sight"}
+    first = table[table["clip_id"] == "c#1.mp4"]
+    np.testing.assert_allclose(first["time"], [0, 1 / 3, 2 / 3], rtol=1e-6)
+    (there,) = FeatureStore(store).read("sight", ["c#1.mp4"])
+    np.testing.assert_array_equal(np.stack(first["vector"]), there.astype(np.float32))
+
+
+def test_streams_of_one_size_share_a_parquet(store_job, tmp_path):
+    rows = np.ones((2, 3), np.float16)
+    store = store_job.write(
+        store_job.record("a", sight=rows, sound=rows * 2, smell=None), sight=3, sound=3, smell=3
+    )
+    (written,) = quietly(store, tmp_path / "x.parquet")
+    assert written.streams == ("sight", "sound", "smell")
+    table = pd.read_parquet(tmp_path / "x.parquet")
+    assert table["stream"].tolist() == ["sight", "sight", "sound", "sound"]
+    assert [vector[0] for vector in table["vector"]] == [1, 1, 2, 2]
+
+
+def test_a_file_a_stream(store, tmp_path):
+    written = quietly(store, tmp_path / "my {stream}.npz")
+    assert [one.path.name for one in written] == ["my sight.npz", "my sound.npz"]
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["my sight.npz", "my sound.npz"]
+
+
+def test_the_same_store_gives_the_same_file(store, tmp_path):
+    for name in ("1.npz", "2.npz", "1.parquet", "2.parquet"):
+        quietly(store, tmp_path / name, "sight")
+    for kind in ("npz", "parquet"):
+        assert (tmp_path / f"1.{kind}").read_bytes() == (tmp_path / f"2.{kind}").read_bytes()
+
+
+def test_clips_of_which_a_stream_is_not_known_stay_out(store_job, tmp_path):
+    rows = np.ones((1, 3), np.float16)
+    store_job.write(store_job.record("a", sight=rows), sight=3)
+    store_job.write(store_job.record("b", sight=rows, sound=rows), sound=3, sight=3)
+    for streams, ids in ((["sight"], ["a", "b"]), (["sound"], ["b"])):
+        quietly(store_job.directory, tmp_path / "x.npz", *streams, overwrite=True)
+        assert sorted(np.load(tmp_path / "x.npz")["ids"].tolist()) == ids
+    quietly(store_job.directory, tmp_path / "x.parquet")
+    assert set(pd.read_parquet(tmp_path / "x.parquet")["clip_id"]) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "streams", "says"),
+    [
+        ("x.csv", (), r"is exported to \.npz or \.parquet, not to '\.csv'"),
+        ("x.npz", ("smell",), "has no stream 'smell'; it has sight, sound"),
+        ("x.npz", (), r"an \.npz holds one stream, not sight, sound; .*/x-{stream}\.npz"),
+        ("x.parquet", (), r"must be of one size, and these are not \(sight 3, sound 5\); choose one"),
+        ("there.npz", ("sight",), r"there\.npz' is there already; name another file, or say --overwrite"),
+    ],
+)
+def test_what_is_refused(store, tmp_path, name, streams, says):
+    (tmp_path / "there.npz").touch()
+    with pytest.raises(InputError, match=says):
+        quietly(store, tmp_path / name, *streams)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "there.npz"]
+
+
+def test_a_store_without_clips(store_job, tmp_path):
+    store_job.declare(sight=3)
+    with pytest.raises(InputError, match="has no clip with sight yet"):
+        quietly(store_job.directory, tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_an_error_leaves_nothing(store, tmp_path, kind):
+    (tmp_path / f"x.{kind}").write_text("before")
+
+    def stop(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(FeatureStore(store), tmp_path / f"x.{kind}", ["sight"], stop, overwrite=True)
+    assert (tmp_path / f"x.{kind}").read_text() == "before"
+    shard = next(path for path in (store / "sight").iterdir() if "times" not in path.name)
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(InputError, match="is damaged"):
+        quietly(store, tmp_path / f"y.{kind}", "sight")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", f"x.{kind}"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from features.store.feature_store import FeatureStore
+from features.store.export import export
+def die(done, of):
+    os.kill(os.getpid(), signal.SIGKILL)
+export(FeatureStore(Path(sys.argv[1])), Path(sys.argv[2]), ["sight"], die)
+"""
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_killed_it_leaves_nothing_that_is_taken_for_a_file(store, tmp_path, pytestconfig, kind):
+    command = [sys.executable, "-c", KILLED, str(store), str(tmp_path / f"x.{kind}")]
+    killed = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (left,) = [path.name for path in tmp_path.iterdir() if path.name != "store"]
+    assert left.startswith(f".x.{kind}.")
+    mine = tmp_path / f".x.{kind}.notes"
+    mine.touch()
+    quietly(store, tmp_path / f"x.{kind}", "sight")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [mine.name, "store", f"x.{kind}"]
+    assert not os.path.exists(tmp_path / left)

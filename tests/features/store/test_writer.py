@@ -1,0 +1,167 @@
+"""Shards are there whole or not at all, whoever else writes."""
+
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+
+from features.store import writer as store_writer
+from features.store.atomic_files import write_whole
+from features.store.feature_store import FeatureStore
+from features.store.writer import StoreWriter, clear_overwritten
+
+ROWS = np.ones((2, 3), np.float16)
+
+
+def files(directory, pattern="*/*"):
+    return sorted(str(path.relative_to(directory)) for path in directory.glob(pattern))
+
+
+@pytest.mark.parametrize(("limit", "shards"), [("SHARD_CLIPS", 5), ("SHARD_BYTES", 5), ("SHARD_SECONDS", 5)])
+def test_a_shard_is_written_at_each_limit(store_job, monkeypatch, limit, shards):
+    monkeypatch.setattr(store_writer, limit, 0)
+    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(shards)), sight=3)
+    assert len(files(store_job.directory, "parts/*.parquet")) == shards
+    assert len(FeatureStore(store_job.directory).clips) == shards
+
+
+def test_below_the_limits_it_is_one(store_job):
+    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(9)), sight=3)
+    assert len(files(store_job.directory, "parts/*")) == len(files(store_job.directory, "sight/*")) == 1
+
+
+def test_the_clips_of_a_video_stay_together(store_job, monkeypatch):
+    monkeypatch.setattr(store_writer, "SHARD_CLIPS", 2)
+    with StoreWriter(store_job.directory, store_job.declare(sight=3)) as writer:
+        writer.add([store_job.record(f"v#t={n},{n + 1}", "v", of=5, sight=ROWS) for n in range(5)])
+    assert len(files(store_job.directory, "parts/*")) == 1
+
+
+def test_nothing_to_write_writes_nothing(store_job):
+    store_job.write(sight=3)
+    assert files(store_job.directory) == []
+
+
+def test_an_error_keeps_what_was_added(store_job):
+    def job():
+        with StoreWriter(store_job.directory, store_job.declare(sight=3)) as writer:
+            writer.add([store_job.record("a", sight=ROWS)])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job()
+    assert list(FeatureStore(store_job.directory).clips.index) == ["a"]
+    assert files(store_job.directory, "writers/*") == []
+
+
+def _killed_before_its_part(directory, manifest, record, ready, go_on):
+    """A job that has written a stream's file, and not the part yet."""
+    writer = StoreWriter(directory, manifest)
+    writer.add([record])
+    writer.flush()
+    next((directory / "parts").glob(f"{writer.name}-*")).unlink()
+    (directory / "sight" / f".{writer.name}-000001.safetensors.1").write_text("half")
+    ready.set()
+    go_on.wait()
+    os._exit(9)
+
+
+@pytest.fixture
+def unfinished(store_job):
+    """(a process that is in the middle of a shard, a function that kills it)."""
+    context = multiprocessing.get_context("fork")
+    ready, go_on = context.Event(), context.Event()
+    record = store_job.record("orphan", sight=ROWS)
+    arguments = (store_job.directory, store_job.declare(sight=3), record, ready, go_on)
+    process = context.Process(target=_killed_before_its_part, args=arguments)
+    process.start()
+    assert ready.wait(20)
+
+    def kill():
+        process.kill()
+        process.join()
+
+    yield kill
+    kill()
+
+
+def test_what_a_killed_writer_left_does_not_exist_and_goes(store_job, unfinished):
+    unfinished()
+    assert len(files(store_job.directory, "sight/*")) == 2
+    assert len(FeatureStore(store_job.directory).rows) == 0
+    store_job.write(store_job.record("a", sight=ROWS), sight=3)
+    assert list(FeatureStore(store_job.directory).rows.index) == ["a"]
+    assert len(files(store_job.directory, "sight/*")) == 1
+    assert files(store_job.directory, "writers/*") == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_living_writer_has_not_finished_is_left_alone(store_job, unfinished, overwrite):
+    before = files(store_job.directory)
+    manifest = store_job.declare(overwrite=overwrite, sight=3)
+    if overwrite:
+        clear_overwritten(store_job.directory, manifest)
+    with StoreWriter(store_job.directory, manifest):
+        pass
+    assert files(store_job.directory) == before
+
+
+def test_whole_shards_of_a_killed_writer_stay(store_job):
+    writer = StoreWriter(store_job.directory, store_job.declare(sight=3))
+    writer.add([store_job.record("a", sight=ROWS)])
+    writer.flush()
+    writer._lock._file.close()  # as death does
+    store_job.write(store_job.record("b", sight=ROWS), sight=3)
+    assert list(FeatureStore(store_job.directory).clips.index) == ["a", "b"]
+    assert files(store_job.directory, "writers/*") == []
+
+
+def test_overwriting_takes_the_old_files_away(store_job):
+    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
+    sound = files(store_job.directory, "sound/*")
+    clear_overwritten(store_job.directory, store_job.declare(overwrite=True, sight=3))
+    assert files(store_job.directory, "sight/*") == []
+    assert files(store_job.directory, "sound/*") == sound
+
+
+def _write_many(directory, job, records):
+    from features.store import writer as store_writer
+    from features.store.manifest import Manifest
+
+    store_writer.SHARD_CLIPS = 1
+    for round_ in range(4):  # begins often, so that jobs meet each other's beginnings and ends
+        with StoreWriter(directory, Manifest.read(directory)) as writer:
+            writer.add([records[round_]])
+
+
+def test_several_writers_at_once(store_job):
+    store_job.declare(sight=3)
+    context = multiprocessing.get_context("fork")
+    jobs = []
+    for job in range(4):
+        records = [store_job.record(f"v{job}{n}", sight=ROWS * (10 * job + n)) for n in range(4)]
+        jobs.append(context.Process(target=_write_many, args=(store_job.directory, job, records)))
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0] * 4
+    store = FeatureStore(store_job.directory)
+    assert len(store.clips) == 16
+    for clip_id, rows in zip(store.clips.index, store.read("sight", store.clips.index)):
+        assert (rows == int(clip_id[1:])).all()
+    assert files(store_job.directory, "writers/*") == []
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a" / "b"
+    write_whole(path, b"first")
+
+    def full(_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_whole(path, b"second")
+    assert path.read_bytes() == b"first"

@@ -1,0 +1,82 @@
+"""Constants of QB-Norm and NNN in an index give what an evaluation with them gives."""
+
+import numpy as np
+import pytest
+import torch
+
+from index.queries import Queries
+from index.storage.writer import IndexWriter
+from index.video_index import VideoIndex
+from mee.ranking.best import top_of_block
+from mee.ranking.mixture import MixtureScores
+from mee.ranking.normalise import ClipConstants, ShiftedScores, nnn, qb_norm
+from tests.index.galleries import LAYOUT, ORIGIN, assert_best, entries_of, loop_scores, random_gallery, random_text
+
+FACTS = {"method": "qb-norm"}
+METHODS = {"qb-norm": lambda bank: qb_norm(bank, 20.0), "nnn": lambda bank: nnn(bank, 16, 0.75)}
+
+
+def columns_of(constants, gallery):
+    active = torch.ones(len(gallery.clip_ids)) if constants.active is None else constants.active
+    order = np.argsort(gallery.clip_ids)  # `clip_rows` sorts by id
+    return {"constant": constants.constant.numpy()[order], "active": active.bool().numpy()[order]}
+
+
+def evaluated(text, gallery, constants, k):
+    """(Q, k) scores and ids as an evaluation has them."""
+    scores = ShiftedScores(MixtureScores(text, gallery.video, LAYOUT), constants)
+    rows = slice(0, scores.queries)
+    top = top_of_block(scores, scores.block(rows), rows, k)
+    return top.score.numpy(), [[gallery.clip_ids[row] for row in found] for found in top.candidate.tolist()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("queries", [3, 40])
+def test_search_ranks_as_the_evaluation_does(method, queries):
+    gallery, text = random_gallery(300, 2), random_text(queries, 9)
+    constants = METHODS[method](MixtureScores(random_text(60, 4), gallery.video, LAYOUT))
+    video_index = VideoIndex.of(entries_of(gallery, **columns_of(constants, gallery)), LAYOUT, constants=FACTS)
+    expected_scores, expected_ids = evaluated(text, gallery, constants, 10)
+    for precision in ("float32", "bfloat16"):
+        scores, ids = video_index.rank(text, 10, precision=precision)
+        assert ids == expected_ids
+        np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
+    assert ids != video_index.rank(text, 10, plain=True)[1]
+    scores, ids = video_index.rank(text, 10, plain=True)
+    assert_best(scores, ids, loop_scores(text, gallery), gallery.clip_ids, 10)
+
+
+def test_parts_and_constant_add_up_to_the_score():
+    gallery, text = random_gallery(60, 2), random_text(8, 9)
+    constants = qb_norm(MixtureScores(random_text(5, 4), gallery.video, LAYOUT), 20.0)
+    video_index = VideoIndex.of(entries_of(gallery, **columns_of(constants, gallery)), LAYOUT, constants=FACTS)
+    of_clip = dict(zip(gallery.clip_ids, constants.constant.tolist()))
+    shifted = []
+    for hits in video_index.search(text, 60):
+        shifted.append(any(hit.constant for hit in hits))
+        for hit in hits:
+            assert hit.constant in (0.0, pytest.approx(of_clip[hit.clip_id]))
+            parts = sum(share.contribution for share in hit.experts.values())
+            assert parts - hit.constant == pytest.approx(hit.score, abs=1e-6)
+    assert set(shifted) == {True, False}  # QB-Norm leaves queries alone whose best clip is not an active one
+    assert not any(hit.constant for hits in video_index.search(text, 5, plain=True) for hit in hits)
+
+
+def test_certified_with_constants_is_exact_on_disk_and_after_more_was_put(tmp_path):
+    first, second, text = random_gallery(1500, 1), random_gallery(40, 2, first=2000), random_text(5, 3)
+    names = [*first.clip_ids, *second.clip_ids]
+    constant = torch.rand(len(names), generator=torch.Generator().manual_seed(1))
+    parts = (ClipConstants(constant[:1500]), ClipConstants(constant[1500:]))
+    with IndexWriter.create(tmp_path / "index", LAYOUT, ORIGIN, constants=FACTS) as writer:
+        writer.put(entries_of(first, **columns_of(parts[0], first)))
+        writer.compact()
+        writer.put(entries_of(second, **columns_of(parts[1], second)))
+    video_index = VideoIndex.open(tmp_path / "index")
+    reference = np.concatenate([loop_scores(text, first), loop_scores(text, second)], axis=1)
+    for queries in (text, Queries.of(random_text(30, 3))):
+        scores, ids = video_index.rank(queries, 20)
+        if queries is text:
+            assert_best(scores, ids, reference - constant.double().numpy(), names, 20)
+        else:
+            alone = video_index.rank(queries.part(slice(4, 5)), 20)
+            assert ids[4] == alone[1][0]

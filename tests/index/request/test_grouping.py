@@ -1,0 +1,107 @@
+"""Videos by their best moment are what grouping a full list gives, however few clips are looked at."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from index.hit import Hit
+from index.request.grouping import VideoHits, best_videos, first_count
+
+
+class Gallery:
+    """Clips with scores, searched as an index is; counts how many clips it hands out."""
+
+    def __init__(self, clips):
+        self.clips = sorted(clips, key=lambda clip: (-clip[2], clip[0]))
+        self.given = 0
+
+    def __call__(self, count, *, inside=None, outside=()):
+        kept = [clip for clip in self.clips if clip[1] not in outside and (inside is None or clip[1] in inside)][
+            :count
+        ]
+        self.given += len(kept)
+        return [
+            Hit(rank, name, video, 0.0, 1.0, score, {}) for rank, (name, video, score) in enumerate(kept, start=1)
+        ]
+
+    def videos(self, top, moments):
+        """Grouping of all there is."""
+        order = list(dict.fromkeys(video for _, video, _ in self.clips))[:top]
+        return [(video, [clip[0] for clip in self.clips if clip[1] == video][:moments]) for video in order]
+
+
+def answered(gallery, top, moments):
+    return best_videos(gallery(first_count(top)), gallery, top=top, moments=moments)
+
+
+@given(
+    clips=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 5)), max_size=150),
+    top=st.integers(1, 10),
+    moments=st.integers(1, 4),
+)
+def test_it_is_as_if_all_were_looked_at(clips, top, moments):
+    gallery = Gallery([(f"{number:03d}", video, score / 5) for number, (video, score) in enumerate(clips)])
+    found = answered(gallery, top, moments)
+    assert [(one.video, [hit.clip_id for hit in one.hits]) for one in found] == gallery.videos(top, moments)
+    assert [one.rank for one in found] == list(range(1, len(found) + 1))
+    assert all([hit.rank for hit in one.hits] == list(range(1, len(one.hits) + 1)) for one in found)
+
+
+def test_a_long_video_that_is_best_throughout_hides_no_other_and_is_not_read_whole():
+    long = [(f"long{number:05d}", "long", 0.9 - number * 1e-6) for number in range(20_000)]
+    short = [(f"short{number}", f"short{number}", 0.1 - number * 0.01) for number in range(5)]
+    gallery = Gallery(long + short)
+    found = answered(gallery, 4, 3)
+    assert [one.video for one in found] == ["long", "short0", "short1", "short2"]
+    assert [hit.clip_id for hit in found[0].hits] == ["long00000", "long00001", "long00002"]
+    assert gallery.given < 200
+
+
+def test_moments_that_lie_far_down_are_found():
+    clips = [("a0", "a", 1.0), ("a1", "a", 0.0), *((f"b{n:03d}", "b", 0.5) for n in range(500))]
+    found = answered(Gallery(clips), 2, 2)
+    assert [[hit.clip_id for hit in one.hits] for one in found] == [["a0", "a1"], ["b000", "b001"]]
+
+
+def test_a_search_that_misses_clips_gives_each_video_and_each_moment_once():
+    names = [(f"{video}{number}", video) for video in "abcdef" for number in range(9)]
+    clips = [(name, video, (57 * place) % 97 / 97) for place, (name, video) in enumerate(names)]
+    whole = Gallery(clips)
+
+    def careless(count, *, inside=None, outside=()):
+        hits = whole(count, inside=inside, outside=outside)
+        return [hit for hit in hits if (ord(hit.clip_id[0]) + int(hit.clip_id[1]) + count) % 3]
+
+    found = best_videos(careless(first_count(3)), careless, top=3, moments=4)
+    names = [hit.clip_id for one in found for hit in one.hits]
+    assert len(set(names)) == len(names)
+    assert len({one.video for one in found}) == len(found)
+    assert all(hit.video == one.video for one in found for hit in one.hits)
+    scores = [one.score for one in found]
+    assert scores == sorted(scores, reverse=True)
+    assert all(
+        [hit.score for hit in one.hits] == sorted((hit.score for hit in one.hits), reverse=True) for one in found
+    )
+
+
+def test_a_better_video_that_is_found_late_stands_first():
+    gallery = Gallery([("z", "z", 1.0), *((f"a{n:02d}", "a", 0.5) for n in range(40))])
+
+    def late(count, *, inside=None, outside=()):
+        return gallery(count, inside=inside, outside=outside if outside or inside else ("z",))
+
+    assert [one.video for one in best_videos(late(first_count(2)), late, top=2, moments=1)] == ["z", "a"]
+
+
+def test_nothing_is_found_where_nothing_is():
+    assert answered(Gallery([]), 3, 3) == []
+
+
+def test_plain_containers():
+    hit = Hit(1, "a#t=0,1", "a", 0.0, 1.0, 0.25, {})
+    assert VideoHits(2, "a", (hit,)).to_dict() == {
+        "rank": 2, "video": "a", "score": 0.25, "moments": [hit.to_dict()]
+    }  # fmt: skip
+
+
+def test_the_first_list_is_longer_than_what_is_wanted():
+    assert all(first_count(top) > top for top in (1, 10, 1000))

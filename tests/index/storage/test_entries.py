@@ -1,0 +1,144 @@
+"""Entries take what an index can keep, and say in one sentence what they cannot."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from index.storage.entries import Entries
+from mee.encode import Gallery
+from mee.model import VideoEmbedding
+from tests.index.made_clips import LAYOUT, as_dict, made_entries
+
+
+def gallery(ids=("b", "a"), without=("c",)):
+    entries = made_entries(list(ids), missing=0)
+    video = VideoEmbedding(torch.from_numpy(entries.packed), torch.from_numpy(entries.available))
+    return Gallery(tuple(ids), video, tuple(without))
+
+
+def clips(**columns):
+    table = {"video": ["v", "v", "w", "x"], "start_s": [0, 1, 2, 3], "end_s": [1.5, 2, 3, 4], **columns}
+    return pd.DataFrame(table, index=pd.Index(["a", "b", "c", "not in the gallery"], name="clip_id"))
+
+
+def test_a_gallery_and_its_table():
+    entries = Entries.of(gallery(), clips(), LAYOUT)
+    assert entries.table.to_pydict() == {
+        "clip_id": ["b", "a", "c"],
+        "video": ["v", "v", "w"],
+        "start_s": [1.0, 0.0, 2.0],
+        "end_s": [2.0, 1.5, 3.0],
+        "constant": [None] * 3,
+        "active": [None] * 3,
+        "version": [None] * 3,
+    }
+    assert entries.available.tolist() == [[True] * 3, [True] * 3, [False] * 3]
+    assert (entries.packed[:2] == gallery().video.packed.numpy()).all()
+    assert as_dict(entries)["c"][1] == b""
+
+
+def test_metadata_keeps_its_kind():
+    made = clips(
+        text=["x", None, "z", ""],
+        number=[1, 2, 3, 4],
+        fraction=[0.5, math.nan, 1, 2],
+        flag=[True, False, True, True],
+        maybe=pd.array([1, None, 3, 4], dtype="Int64"),
+        choice=pd.Categorical(["p", "q", "p", "q"]),
+        nothing=[None] * 4,
+        half=np.array([1, 2, 3, 4], dtype=np.float16),
+        version=["1", "2", None, "4"],
+    )
+    table = Entries.of(gallery(), made, LAYOUT).table
+    kept = {name: str(table[name].type) for name in table.column_names[7:]}
+    assert kept == {
+        **dict.fromkeys(("text", "choice"), "string"),
+        **dict.fromkeys(("number", "maybe"), "int64"),
+        **dict.fromkeys(("fraction", "half"), "double"),
+        "flag": "bool",
+        "nothing": "null",
+    }
+    assert table["fraction"].to_pylist() == [None, 0.5, 1.0]  # NaN is no number
+    assert table["maybe"].to_pylist() == [None, 1, 3]
+    assert table["version"].to_pylist() == ["2", "1", None]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (clips().drop(index="c"), "1 clips have no row in the table of clips, 'c' among them"),
+        (pd.concat([clips(), clips().loc[["a"]]]), "clip 'a' has two rows in the table of clips"),
+        (clips().drop(columns="video"), "column 'video' of the table of clips is missing"),
+        (clips(video=["v", None, "w", "x"]), "clip 'b' has no video"),
+        (clips(start_s=[0, math.nan, 2, 3]), "clip 'b' has no finite start_s"),
+        (clips(end_s=[0, math.inf, 2, 3]), "clip 'b' has no finite end_s"),
+        (clips(start_s=["0", "x", "2", "3"]), "column 'start_s' holds .* that are not numbers"),
+        (clips(constant=[math.inf, 1, 2, 3]), "clip 'a' has no finite constant"),
+        (clips(constant=[0, 1e39, 2, 3]), "clip 'b' has no finite constant"),  # as float32
+        (clips(active=["yes", "no", "no", "no"]), "column 'active' holds .* that are not true or false"),
+        (clips(pattern=["1"] * 4), "column 'pattern' of the table of clips is made by the index; give yours"),
+        (clips(vector=["1"] * 4), "column 'vector' of the table of clips is made by the index"),
+        (clips(day=pd.to_datetime(["2020-01-01"] * 4)), "column 'day' holds .*; an index keeps text, numbers"),
+        (clips(tags=[["x"], ["y"], [], []]), "column 'tags' holds .*; an index keeps text, numbers"),
+        (clips(mixed=["x", 1, 2.5, None]), "column 'mixed' of the table of clips holds values of several types"),
+        (clips(big=np.array([2**64 - 1] * 4, dtype=np.uint64)), "column 'big' holds uint64 that are not numbers"),
+    ],
+)
+def test_what_a_table_cannot_be(table, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        Entries.of(gallery(), table, LAYOUT)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_are_text():
+    entries = made_entries(["a", "b"])
+    for ids, sentence in ((["a", "a"], "clip 'a' is given twice"), (["a", ""], "a clip has no clip_id")):
+        table = entries.table.set_column(0, "clip_id", [ids])
+        with pytest.raises(ValueError, match=sentence):
+            Entries(table, entries.packed, entries.available).checked(LAYOUT)
+    names = [*entries.table.column_names, "video"]
+    twice = pa.Table.from_arrays([*entries.table.columns, entries.table["video"]], names)
+    with pytest.raises(ValueError, match="two columns 'video'"):
+        Entries(twice, entries.packed, entries.available).checked(LAYOUT)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.5, 3e38])
+@pytest.mark.parametrize("expert", range(3))
+def test_vectors_are_finite_and_no_longer_than_one(value, expert):
+    entries = made_entries(["a", "b", "c"], missing=0)
+    entries.packed[1, LAYOUT.slices[expert].start] = value
+    with pytest.raises(ValueError, match=f"the embedding of clip 'b' by expert '{LAYOUT.names[expert]}' has"):
+        entries.checked(LAYOUT)
+    entries.available[1, expert] = False  # what is missing may be anything
+    entries.checked(LAYOUT)
+
+
+def test_shapes_are_those_of_the_layout():
+    entries = made_entries(["a", "b"])
+    for packed, available in (
+        (entries.packed[:1], entries.available),
+        (entries.packed[:, 1:], entries.available),
+        (entries.packed, entries.available[:, 1:]),
+        (entries.packed, entries.available.astype(np.int64)),
+    ):
+        with pytest.raises(ValueError, match=r"2 clips come with .* this index wants \(2, 13\) and \(2, 3\) bool"):
+            Entries(entries.table, packed, available).checked(LAYOUT)
+
+
+@given(st.lists(st.text(min_size=1), unique=True, max_size=6))
+def test_any_text_is_a_name(ids):
+    if any("\ud800" <= letter <= "\udfff" for name in ids for letter in name):
+        return
+    assert set(as_dict(made_entries(ids))) == set(ids)
+
+
+def test_some_of_them():
+    entries = made_entries(["a", "b", "c"])
+    kept = as_dict(entries)
+    assert as_dict(entries.part(np.array([2, 0]))) == {"c": kept["c"], "a": kept["a"]}

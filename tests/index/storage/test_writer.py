@@ -1,0 +1,296 @@
+"""Whatever is put, replaced and removed: the index holds what a dict holds, for its writer and for readers."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from index.queries import Queries
+from index.scanners.kinds import Settings
+from index.storage import writer as writer_module
+from index.storage.held_out_queries import read_queries
+from index.storage.snapshot import read_snapshot, refreshed
+from index.storage.verify import verify
+from index.storage.writer import IndexWriter
+from mee.errors import InputError
+from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
+
+IDS = [f"c{number:02d}" for number in range(24)] + ["é", "日本", "a b/c#t=1,2"]
+SOME = st.lists(st.sampled_from(IDS), min_size=1, max_size=12, unique=True)
+FACTS = {"method": "qb", "bank": 3}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "ix"
+
+
+def known(expected):
+    """What is kept, without nulls: a column that a clip does not have is null."""
+    return {
+        clip_id: ({name: value for name, value in facts.items() if value is not None}, vector, there)
+        for clip_id, (facts, vector, there) in expected.items()
+    }
+
+
+class Machine(RuleBasedStateMachine):
+    """A writer, a reader that refreshes, and a dict."""
+
+    constants = False
+
+    @initialize(direct=st.sampled_from([1, 300, 10**6]), records=st.integers(1, 5))
+    def begin(self, direct, records):
+        self.folder = Path(tempfile.mkdtemp())
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(writer_module, "DIRECT", direct)
+        self.patch.setattr(writer_module, "LOG_RECORDS", records)
+        facts = FACTS if self.constants else None
+        self.writer = IndexWriter.create(self.folder / "ix", LAYOUT, ORIGIN, constants=facts)
+        self.reader = read_snapshot(self.folder / "ix")
+        self.old = self.reader, contents(self.reader)
+        self.expected, self.seed = {}, 0
+
+    @rule(ids=SOME, split=st.sampled_from([None, "test", 1.5]))
+    def put(self, ids, split):
+        self.seed += 1
+        columns = {} if split is None else {f"split{type(split).__name__}": [split] * len(ids)}
+        entries = made_entries(ids, seed=self.seed, constants=self.constants, **columns)
+        self.writer.put(entries)
+        self.expected |= as_dict(entries)
+
+    @rule(data=st.data())
+    def remove(self, data):
+        if self.expected:
+            gone = data.draw(st.lists(st.sampled_from(sorted(self.expected)), unique=True))
+            assert self.writer.remove(gone) == len(gone)
+            for clip_id in gone:
+                del self.expected[clip_id]
+
+    @rule()
+    def remove_what_is_not_there(self):
+        with pytest.raises(ValueError, match="1 clips are not in the index, 'nobody' among them"):
+            self.writer.remove([*self.expected, "nobody"])
+
+    @rule()
+    def flush(self):
+        self.writer.flush()
+
+    @rule(kind=st.sampled_from(["auto", "flat", "graph"]))
+    def compact(self, kind):
+        self.writer.compact(settings=Settings(kind=kind))
+        assert len(self.writer.snapshot.segments) <= 1
+        assert self.writer.snapshot.settings == Settings(kind=kind)
+
+    @rule()
+    def reopen(self):
+        self.writer.close()
+        assert verify(self.folder / "ix") == []
+        self.writer = IndexWriter.open(self.folder / "ix")
+
+    @rule()
+    def refresh(self):
+        self.reader = refreshed(self.reader)
+        assert known(contents(self.reader)) == known(self.expected)
+        assert refreshed(self.reader) is self.reader
+
+    @rule()
+    def look_at_what_was(self):
+        snapshot, kept = self.old
+        assert contents(snapshot) == kept
+        self.old = self.reader, contents(self.reader)
+
+    @invariant()
+    def holds_the_same(self):
+        if hasattr(self, "writer"):
+            assert known(contents(self.writer.snapshot)) == known(self.expected)
+            bare = sorted(clip_id for clip_id, (_, _, there) in self.expected.items() if not any(there))
+            assert self.writer.snapshot.without_stream() == bare
+            assert len(self.writer.snapshot) == len(self.expected) - len(bare)
+
+    def teardown(self):
+        if hasattr(self, "writer"):
+            self.writer.close()
+            assert known(contents(read_snapshot(self.folder / "ix"))) == known(self.expected)
+            self.patch.undo()
+            shutil.rmtree(self.folder)
+
+
+class MachineWithConstants(Machine):
+    """The same of an index that carries constants."""
+
+    constants = True
+
+
+TestMachine = Machine.TestCase
+TestMachineWithConstants = MachineWithConstants.TestCase
+TestMachine.settings = hypothesis_settings(max_examples=6, stateful_step_count=20)
+TestMachineWithConstants.settings = hypothesis_settings(max_examples=5, stateful_step_count=15)
+
+
+def test_a_put_is_all_or_nothing(place):
+    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+        writer.put(made_entries(["a", "b"]))
+        before = contents(writer.snapshot)
+        bad = made_entries(["a", "c"], seed=5, missing=0)
+        bad.packed[1, 0] = np.nan
+        with pytest.raises(ValueError, match="clip 'c' by expert 'appearance' has values that are not finite"):
+            writer.put(bad)
+        with pytest.raises(ValueError, match="column 'seed' holds text here and numbers in the index"):
+            writer.put(_with_text(made_entries(["d"])))
+        assert contents(writer.snapshot) == before
+    assert contents(read_snapshot(place)) == before
+
+
+def _with_text(entries):
+    table = entries.table.set_column(4, "seed", [["x"] * len(entries)])
+    return type(entries)(table, entries.packed, entries.available)
+
+
+def test_constants_come_and_go(place):
+    ids = IDS[:20]
+    entries = made_entries(ids)
+    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+        writer.put(entries)
+        writer.set_recall({"reached": 1.0}, None)
+        given = {clip_id: (number / 7, number % 2 == 0) for number, clip_id in enumerate(ids)}
+        for constant in (np.nan, 1e39):
+            with pytest.raises(ValueError, match="1 clips have no finite constant, 'c00' among them"):
+                writer.compact(constants={**given, "c00": (constant, True)}, facts=FACTS)
+        writer.compact(constants=given, facts=FACTS)
+        assert writer.snapshot.constants == FACTS
+        assert writer.snapshot.recall is None
+        kept = contents(read_snapshot(place))
+        assert {c: (facts["constant"], facts["active"]) for c, (facts, *_) in kept.items()} == given
+        with pytest.raises(ValueError, match="this index carries constants, and 1 clips have none, 'x'"):
+            writer.put(made_entries(["x"], missing=0))
+        writer.compact(settings=Settings(kind="flat"))
+        assert writer.snapshot.constants == FACTS
+        assert contents(writer.snapshot) == kept
+        writer.compact(drop_constants=True)
+        assert read_snapshot(place).constants is None
+        assert contents(read_snapshot(place)) == kept  # the table keeps them, the vectors do not
+        with pytest.raises(ValueError, match="constants come with facts"):
+            writer.compact(constants=given)
+
+
+def test_what_recall_was_measured_is_kept_with_its_queries(place):
+    rng = np.random.default_rng(0)
+    packed = rng.normal(size=(3, 1, LAYOUT.total)).astype(np.float32)
+    queries = Queries(packed, rng.normal(size=(3, 1, 3)), np.ones((3, 1)))
+    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+        writer.put(made_entries(IDS))
+        writer.set_recall({"reached": 0.99}, queries)
+        writer.set_recall({"reached": 0.98}, queries)
+        writer.put(made_entries(["new"]))
+        writer.flush()
+        assert read_snapshot(place).recall == {"reached": 0.98}
+        kept = read_queries(place)
+        assert all((getattr(kept, n) == getattr(queries, n)).all() for n in ("packed", "logits", "share"))
+        assert len(list(place.glob("queries-*"))) == 1
+        writer.compact()
+        assert read_snapshot(place).recall == {"reached": 0.98}
+        writer.compact(settings=Settings(kind="flat"))
+        assert read_queries(place) is None
+        assert list(place.glob("queries-*")) == []
+
+
+def test_segments_stay_few(place, monkeypatch):
+    monkeypatch.setattr(writer_module, "DIRECT", 1)
+    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+        for number in range(20):
+            writer.put(made_entries([f"n{number:03d}-{other}" for other in range(5)]))
+            assert len(writer.snapshot.segments) <= 3
+        writer.remove([f"n{number:03d}-{other}" for number in range(20) for other in range(5)])
+        writer.flush()
+        assert writer.snapshot.segments == ()
+        assert list((place / "segments").iterdir()) == []
+
+
+class TestOverwriting:
+    """An index that takes another's place is seen whole, or not at all."""
+
+    def test_the_old_one_stays_until_the_new_one_is_published(self, place):
+        with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+            writer.put(made_entries(IDS[:5]))
+            writer.flush()
+        old = contents(read_snapshot(place))
+        with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+            writer.put(made_entries(IDS, seed=1))
+            assert contents(read_snapshot(place)) == old
+            writer.compact()
+            writer.put(made_entries(["more"]))
+            assert contents(read_snapshot(place)) == old
+            writer.publish()
+            assert contents(read_snapshot(place)) == contents(writer.snapshot)
+            writer.put(made_entries(["and more"]))
+        assert len(contents(read_snapshot(place))) == len(IDS) + 2
+        assert len(list(place.glob("log-*"))) == len(list((place / "segments").iterdir())) == 1
+
+    def test_an_error_leaves_the_old_one(self, place):
+        with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+            writer.put(made_entries(IDS[:5]))
+        before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file() and path.name != "lock"}
+
+        def stopped():
+            with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+                writer.put(made_entries(IDS, seed=1))
+                writer.compact()
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stopped()
+        assert before == {p: p.read_bytes() for p in place.rglob("*") if p.is_file() and p.name != "lock"}
+
+    def test_a_damaged_one_can_be_overwritten(self, place):
+        IndexWriter.create(place, LAYOUT, ORIGIN).close()
+        (place / "index.json").write_text("{")
+        with pytest.raises(InputError, match="say --overwrite"):
+            IndexWriter.create(place, LAYOUT, ORIGIN)
+        IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True).close()
+        assert contents(read_snapshot(place)) == {}
+
+    def test_one_of_format_1_goes(self, place):
+        place.mkdir()
+        content = '{"format": 1, "layout": {}, "origin": {}, "clips": "clips-000002.parquet", '
+        (place / "index.json").write_text(content + '"partitions": {"101": "101-000002.faiss", "x": "../x"}}')
+        for name in ("clips-000002.parquet", "101-000002.faiss", "notes.txt"):
+            (place / name).write_text("old")
+        (place.parent / "x").write_text("mine")
+        IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True).close()
+        assert sorted(path.name for path in place.iterdir()) == [
+            *("index.json", "lock", "log-000001", "notes.txt", "segments")
+        ]
+        assert (place.parent / "x").exists()
+
+    @pytest.mark.parametrize("name", ["notes.txt", "index.json", "segments/000001x"])
+    def test_what_is_no_index_is_left_alone(self, place, name):
+        (place / name).parent.mkdir(parents=True)
+        (place / name).write_text("[1, 2]")
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match="is there already and is not an index; choose another place"):
+                IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=overwrite)
+        assert [path for path in place.rglob("*") if path.is_file()] == [place / name]
+
+    def test_a_file_is_no_place(self, place):
+        place.write_text("mine")
+        with pytest.raises(InputError, match="is not an index"):
+            IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True)
+
+
+def test_nothing_to_open(place):
+    with pytest.raises(InputError, match=r"no index at '.*ix'; make one with: mee index STORE MODEL"):
+        IndexWriter.open(place)
+    assert not place.exists()
+
+
+def test_a_writer_that_is_closed_twice(place):
+    writer = IndexWriter.create(place, LAYOUT, ORIGIN)
+    writer.close()
+    writer.close()
+    with IndexWriter.open(place) as again:
+        again.close()

@@ -1,0 +1,174 @@
+"""What a model was trained on is found among what it is asked for: by name, and by the content of files."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mee.data.leaks import (
+    DIGITS,
+    base_name,
+    check_apart,
+    check_ids_apart,
+    check_images_apart,
+    known_names,
+    listed,
+    same_files,
+    video_contents,
+)
+from mee.errors import InputError
+
+NAMES = st.sets(st.text("abc", min_size=1, max_size=2))
+
+
+def digest(letter):
+    return letter * 64
+
+
+def hashed(source, **letters):
+    """Give files of a source a content: v00="a" says that of v00.mp4."""
+    known = {f"{name}.mp4": digest(letter) for name, letter in letters.items()}
+    source.clips = source.clips.assign(file_sha256=source.clips["video"].map(known))
+    return source
+
+
+def record(train, contents=None, **more):
+    return {"videos": {"train": train, "val": []}, "contents": {"train": contents or {}}, **more}
+
+
+def apart(record, source, videos, **more):
+    return check_apart(record, videos, source, what="split 'test'", **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("video7010", "video7010"),
+        ("TrainVal/video7010.mp4", "video7010"),
+        ("a/b/video7010.WEBM", "video7010"),
+        ("old.3gp", "old"),
+        ("M_00.00.51.926-00.00.54.129", "M_00.00.51.926-00.00.54.129"),
+        ("M/M_00.00.51.926-00.00.54.129.avi", "M_00.00.51.926-00.00.54.129"),
+        ("54322086@N00_2408598493_8c73ed65c6.mov", "54322086@N00_2408598493_8c73ed65c6"),
+        ("-4wsuPCjDBc_5_15", "-4wsuPCjDBc_5_15"),
+        (".mp4", ""),
+        ("", ""),
+    ],
+)
+def test_base_names(name, base):
+    assert base_name(name) == base
+
+
+@given(videos=NAMES, others=NAMES)
+def test_names_are_known_exactly_where_they_are_the_same(videos, others):
+    assert known_names(sorted(videos), (), others) == sorted(videos & others)
+
+
+@given(ids=NAMES, others=NAMES)
+def test_ids_are_known_in_whatever_folder_and_format(ids, others):
+    assert known_names([], ids, [f"folder/{name}.mp4" for name in others]) == sorted(ids & others)
+
+
+@given(
+    one=st.dictionaries(st.text("abc"), st.sampled_from("xyz")),
+    other=st.dictionaries(st.text("abc"), st.sampled_from("xyz")),
+)
+def test_same_files_are_found_whatever_their_names(one, other):
+    found = same_files(one, other)
+    assert [name for name, _ in found] == sorted(name for name in one if one[name] in other.values())
+    assert all(one[name] == other[twin] for name, twin in found)
+
+
+def test_a_trained_video_is_refused_by_its_name(source):
+    videos = list(source.clips["video"])
+    with pytest.raises(InputError) as error:
+        apart(record(videos[:5]), source, videos[1:])
+    assert str(error.value) == (
+        "the model was trained on 4 videos of split 'test', 'v01.mp4', 'v02.mp4', 'v03.mp4' and 1 more, so its "
+        "figures would mean nothing; train it with this split held out"
+    )
+
+
+def test_a_benchmarks_id_is_refused_in_another_folder_and_format(source):
+    trained = record(["Train/v03.webm"], protocol="msrvtt-1ka", train_list="9k")
+    with pytest.raises(
+        InputError, match=r"1 videos .* 'v03', .* held out \(it was trained on msrvtt-1ka, list 9k\)"
+    ):
+        apart(trained, source, ["v03.mp4", "v04.mp4"], ids=["v03", "v04"])
+    apart(trained, source, ["v03.mp4", "v04.mp4"])  # one's own folders may well have names in common
+
+
+def test_a_file_under_two_names_is_refused_with_both(source):
+    hashed(source, v00="a", v01="b", v02="c")
+    with pytest.raises(
+        InputError, match=r"files of 1 videos of split 'test' under other names, 'v01\.mp4' is 'x/y\.mp4'"
+    ):
+        apart(record(["x/y.mp4"], {"x/y.mp4": digest("b")[:DIGITS]}), source, ["v00.mp4", "v01.mp4"])
+    assert apart(record(["x/y.mp4"], {"x/y.mp4": digest("d")[:DIGITS]}), source, ["v00.mp4", "v01.mp4"]) == ""
+
+
+def test_images_count_as_trained_on_by_name_and_by_content(source):
+    hashed(source, v00="a", v01="b")
+    by_name = {"videos": {"train": ["x.mp4"], "images": ["v00.mp4"]}}
+    with pytest.raises(InputError, match=r"trained on 1 videos of split 'test', 'v00\.mp4'"):
+        apart(by_name, source, ["v00.mp4"])
+    by_content = {
+        "videos": {"train": ["x.mp4"], "images": ["i.png"]},
+        "contents": {"train": {}, "images": {"i.png": digest("b")[:DIGITS]}},
+    }
+    with pytest.raises(InputError, match=r"'v01\.mp4' is 'i\.png'"):
+        apart(by_content, source, ["v01.mp4"])
+
+
+def test_what_was_not_compared_is_told(source):
+    trained = record(["x.mp4", "y.mp4"], {"x.mp4": digest("x")[:DIGITS]})
+    assert "not compared" in apart(trained, source, ["v00.mp4"])  # no column
+    hashed(source, v00="a")
+    assert apart(record(["x.mp4"], {"x.mp4": digest("x")[:DIGITS]}), source, ["v00.mp4"]) == ""
+    note = apart(trained, source, ["v00.mp4", "v01.mp4"])
+    assert "compared only in part" in note
+    assert "of 1 of 2 training videos and of 1 of 2 of split 'test'" in note
+    assert "not compared" in apart(
+        {"videos": {"train": ["x.mp4"], "val": []}}, source, ["v00.mp4"]
+    )  # an old record
+    assert "has no record of its training videos" in apart({}, source, ["v00.mp4"])
+
+
+def test_contents_are_of_videos_once_and_only_where_known(make_source):
+    source = make_source(["a.mp4", "b.mp4", "c.mp4"], clips_of_video=2)
+    assert video_contents(source, ["a.mp4"]) == {}
+    content = {"a.mp4": digest("a"), "b.mp4": None, "c.mp4": ""}
+    source.clips = source.clips.assign(file_sha256=source.clips["video"].map(content))
+    assert video_contents(source, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]) == {"a.mp4": "a" * DIGITS}
+    assert video_contents(source, ["b.mp4"]) == {}
+
+
+def test_images_that_are_measured_on_are_refused(make_source):
+    images = hashed(make_source(["v00.mp4", "v09.mp4"]), v09="b")
+    videos = hashed(make_source(["v00.mp4", "v01.mp4"]), v01="b")
+    check_images_apart((images, {"v09.mp4"}), (videos, {"v00.mp4"}), name="i.csv")
+    with pytest.raises(
+        InputError, match=r"^i\.csv: 1 of the images are validated or tested on, 'v00\.mp4'; leave"
+    ):
+        check_images_apart((images, {"v00.mp4"}), (videos, {"v00.mp4"}), name="i.csv")
+    with pytest.raises(
+        InputError, match=r"^i\.csv: 1 of the images are the files of .* 'v09\.mp4' is 'v01\.mp4'; leave"
+    ):
+        check_images_apart((images, {"v09.mp4"}), (videos, {"v01.mp4"}), name="i.csv")
+    with pytest.raises(InputError, match=r"tested on, 'v09'; leave"):  # of a benchmark, not in the store
+        check_images_apart((images, {"v09.mp4"}), (videos, {"v00.mp4"}), name="i.csv", ids={"v09"})
+
+
+def test_another_systems_training_videos_are_no_test():
+    check_ids_apart({"a.mp4", "b"}, ["c", "d"], "seen.csv")
+    with pytest.raises(InputError) as error:
+        check_ids_apart({f"train/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv")
+    assert str(error.value) == (
+        "seen.csv names 5 of the 6 test videos as trained on, 'v0', 'v1', 'v2' and 2 more, so figures on them "
+        "would mean nothing; measure that system on a test that it has not met"
+    )
+
+
+def test_some_names_stand_for_many():
+    assert listed(["a"]) == "'a'"
+    assert listed(["a", "b", "c"]) == "'a', 'b', 'c'"
+    assert listed([str(n) for n in range(2000)]) == "'0', '1', '2' and 1,997 more"

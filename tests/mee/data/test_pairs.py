@@ -1,0 +1,88 @@
+"""Which caption belongs to which clips."""
+
+import pandas as pd
+import pytest
+
+from mee.data.pairs import match_captions
+from mee.errors import InputError
+
+
+def table(*video_ids):
+    rows = [(video_id, f"caption {number}") for number, video_id in enumerate(video_ids)]
+    return pd.DataFrame(rows, columns=["video_id", "caption"])
+
+
+def match(source, *video_ids, partial=False):
+    return match_captions(table(*video_ids), source, partial=partial)
+
+
+def test_a_video_is_named_in_full_or_without_its_ending(make_source):
+    pairs, left_out = match(make_source(["a/v1.mp4", "v.2.mkv"]), "a/v1.mp4", "a/v1", "v.2")
+    assert pairs.videos == ("a/v1.mp4", "a/v1.mp4", "v.2.mkv")
+    assert pairs.clip_ids == (("a/v1.mp4",), ("a/v1.mp4",), ("v.2.mkv",))
+    assert pairs.captions == ("caption 0", "caption 1", "caption 2")
+    assert left_out == []
+
+
+def test_a_video_stands_for_all_its_clips_and_a_clip_for_itself(make_source):
+    source = make_source(["long.mp4"], clips_of_video=3)
+    pairs, _ = match(source, "long", "long.mp4#t=10,20")
+    assert pairs.clip_ids == (tuple(source.clips.index), ("long.mp4#t=10,20",))
+    assert set(pairs.videos) == {"long.mp4"}
+    assert pairs.gallery == list(source.clips.index)
+
+
+def test_a_name_that_two_videos_share_is_refused_and_told(make_source):
+    source = make_source(["v.mp4", "v.webm"])
+    with pytest.raises(InputError, match=r"v \(may be v\.mp4 or v\.webm\)"):
+        match(source, "v")
+    assert match(source, "v.webm")[0].videos == ("v.webm",)
+
+
+def test_a_failed_twin_makes_a_name_ambiguous_too(make_source):
+    source = make_source(["v.mp4"], failed={"v.webm": "no picture"})
+    with pytest.raises(InputError, match=r"may be v\.mp4 or v\.webm"):
+        match(source, "v")
+
+
+def test_a_video_some_of_whose_clips_failed_keeps_its_short_name(make_source):
+    source = make_source(["v.mp4"], clips_of_video=2, failed={"v.mp4": "timed out"})
+    assert match(source, "v")[0].clip_ids == (tuple(source.clips.index),)
+
+
+@pytest.mark.parametrize("video_id", ["bad.mp4", "bad"])
+def test_a_failed_video_is_refused_with_its_reason(make_source, video_id):
+    source = make_source(["v.mp4"], failed={"bad.mp4": "no picture"})
+    with pytest.raises(InputError, match=rf"1 of 2 captioned videos .* {video_id} \(no picture\)"):
+        match(source, "v", video_id)
+
+
+def test_unknown_videos_are_refused_and_counted(make_source):
+    with pytest.raises(InputError, match=r"5 of 6 .* u0 \(not in the store\); .* and 2 more\. .*--partial"):
+        match(make_source(["v.mp4"]), "v", *(f"u{number}" for number in range(5)), "u0")
+
+
+def test_partial_leaves_unknown_videos_out_once_each(make_source):
+    pairs, left_out = match(make_source(["v.mp4"]), "u", "v", "u", partial=True)
+    assert left_out == ["u"]
+    assert pairs.captions == ("caption 1",)
+
+
+def test_partial_does_not_go_on_with_nothing(make_source):
+    with pytest.raises(InputError, match="1 of 1"):
+        match(make_source(["v.mp4"]), "u", partial=True)
+
+
+def test_the_digest_tells_captions_clips_and_order_apart(make_source):
+    source = make_source(["a.mp4", "b.mp4"])
+    digests = {match(source, *ids)[0].digest for ids in (("a", "b"), ("b", "a"), ("a",), ("a", "a"))}
+    assert len(digests) == 4
+    assert match(source, "a", "b")[0].digest == match(source, "a.mp4", "b.mp4")[0].digest
+
+
+def test_some_captions_only(make_source):
+    pairs, _ = match(make_source(["a.mp4", "b.mp4"]), "a", "b", "a")
+    assert pairs.where([True, False, False]).captions == ("caption 0",)
+    assert pairs.of_videos({"a.mp4"}).captions == ("caption 0", "caption 2")
+    assert len(pairs.of_videos(set())) == 0
+    assert pairs.of_videos(set()).gallery == []

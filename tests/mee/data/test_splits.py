@@ -1,0 +1,259 @@
+"""Training and validation captions never share a video."""
+
+import pandas as pd
+import pytest
+
+from mee.data import splits as mee_splits
+from mee.data.splits import SPLITS, pairs_by_split
+from mee.errors import InputError
+from mee.protocols.annotations import HELD_OUT
+
+
+def split_pairs(table, source, validation=0.1, seed=0, **options):
+    return mee_splits.split_pairs(table, source, validation=validation, seed=seed, **options)
+
+
+def table(source, splits=None):
+    """Two captions for each video of a source; splits names one split a video."""
+    rows = [
+        (video, f"caption {number} of {video}", splits[place] if splits else "")
+        for place, video in enumerate(source.clips["video"])
+        for number in range(2)
+    ]
+    frame = pd.DataFrame(rows, columns=["video_id", "caption", "split"])
+    return frame if splits else frame.drop(columns="split")
+
+
+def test_the_files_own_splits_are_kept(source):
+    splits = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
+    split = split_pairs(table(source, splits), source, partial=False)
+    assert sorted(set(split.train.videos)) == list(source.clips.index[:8])
+    assert sorted(set(split.val.videos)) == list(source.clips.index[8:10])
+    assert split.notes == ()
+
+
+def test_a_video_in_two_splits_is_refused_whatever_it_is_called(source):
+    frame = table(source, ["train"] * 6 + ["test"] * 6)
+    twice = pd.DataFrame([("v00", "again", "test")], columns=frame.columns)
+    with pytest.raises(InputError, match=r"split 'train' and in split 'test' too, 'v00\.mp4'"):
+        pairs_by_split(pd.concat([frame, twice]), source, partial=False)
+
+
+def test_two_clips_of_one_video_in_two_splits_are_refused(make_source):
+    source = make_source(["long.mp4"], clips_of_video=2)
+    first, second = source.clips.index
+    frame = pd.DataFrame({"video_id": [first, second], "caption": ["x", "y"], "split": ["train", "val"]})
+    with pytest.raises(InputError, match="give each video one split"):
+        pairs_by_split(frame, source, partial=False)
+
+
+def test_whole_videos_are_held_out_by_seed(source):
+    frame = table(source)
+    drawn = set()
+    for seed in range(6):
+        split, again = (split_pairs(frame, source, validation=0.25, seed=seed, partial=False) for _ in range(2))
+        assert split == again
+        assert len(set(split.val.videos)) == 3
+        assert not set(split.val.videos) & set(split.train.videos)
+        assert len(split.train) + len(split.val) == len(frame)
+        assert f"3 videos held out by seed {seed}" in split.notes[0]
+        drawn.add(tuple(sorted(set(split.val.videos))))
+    assert len(drawn) > 1
+
+
+def test_the_order_of_captions_does_not_change_what_is_held_out(source):
+    frame = table(source)
+    one, other = (split_pairs(rows, source, partial=False) for rows in (frame, frame.iloc[::-1].reset_index()))
+    assert set(one.val.videos) == set(other.val.videos)
+
+
+def test_without_validation_videos_they_are_held_out_of_training_and_never_of_test(source):
+    frame = table(source, ["train"] * 6 + ["test"] * 6)
+    split = split_pairs(frame, source, validation=0.3, partial=False)
+    assert set(split.val.videos) | set(split.train.videos) == set(source.clips.index[:6])
+    assert len(set(split.val.videos)) == 2
+
+
+def test_nothing_to_train_on_is_refused(source):
+    with pytest.raises(InputError, match="no caption has split 'train'"):
+        split_pairs(table(source, ["test"] * 12), source, partial=False)
+
+
+def test_too_few_videos_to_hold_one_out_are_refused(make_source):
+    source = make_source(["a.mp4", "b.mp4"])
+    with pytest.raises(InputError, match="at least three"):
+        split_pairs(table(source), source, partial=False)
+
+
+def test_what_partial_leaves_out_is_told_and_keeps_splits_aligned(source):
+    frame = table(source, ["train"] * 8 + ["val"] * 2 + ["test"] * 2)
+    unknown = pd.DataFrame([("gone.mp4", "nobody knows", "val")], columns=frame.columns)
+    split = split_pairs(pd.concat([unknown, frame]), source, partial=True)
+    assert split.left_out == ("gone.mp4",)
+    assert "left out 1 captioned videos" in split.notes[0]
+    assert sorted(set(split.val.videos)) == list(source.clips.index[8:10])
+
+
+def hashed(source, *contents):
+    """The first videos have these contents; of the others nothing is known."""
+    known = dict(zip(source.clips["video"], contents))
+    source.clips = source.clips.assign(file_sha256=source.clips["video"].map(lambda name: known.get(name)))
+    return source
+
+
+SIX_THREE_THREE = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (
+            0,
+            9,
+            r"1 videos of split 'train' are the same file as one of split 'test', 'v00\.mp4' is 'v09\.mp4'; give",
+        ),
+        (5, 8, r"split 'train' are the same file as one of split 'val', 'v05\.mp4' is 'v08\.mp4'"),
+        (6, 11, r"split 'val' are the same file as one of split 'test', 'v06\.mp4' is 'v11\.mp4'.*--partial"),
+    ],
+)
+def test_one_file_in_two_splits_is_refused_and_left_out_with_partial(source, first, second, says):
+    contents = [str(number).ljust(64, "x") for number in range(12)]
+    contents[second] = contents[first]
+    hashed(source, *contents)
+    frame = table(source, SIX_THREE_THREE)
+    with pytest.raises(InputError, match=says):
+        split_pairs(frame, source, partial=False)
+    split = split_pairs(frame, source, partial=True)
+    name, measured = source.clips.index[first], source.clips.index[second]
+    assert split.left_out == (name,)
+    assert split.notes == (f"left out 1 videos whose file is in another split too, '{name}'",)
+    assert name not in {*split.train.videos, *split.val.videos, *split.test_videos}
+    assert measured in {*split.val.videos, *split.test_videos}
+
+
+def test_two_files_of_one_content_in_one_split_are_no_leak(source):
+    hashed(source, *["a" * 64] * 6, *["b" * 64] * 3, *["c" * 64] * 3)
+    split = split_pairs(table(source, SIX_THREE_THREE), source, partial=False)
+    assert len(set(split.train.videos)) == 6
+    assert split.unchecked == ""
+
+
+def test_what_cannot_be_compared_is_told(source):
+    frame = table(source, SIX_THREE_THREE)
+    assert "not compared" in split_pairs(frame, source, partial=False).unchecked
+    hashed(source, *(str(number).ljust(64, "x") for number in range(8)))
+    unchecked = split_pairs(frame, source, partial=False).unchecked
+    assert "compared only in part" in unchecked
+    assert "6 of 6 training videos and of 2 of 6 of another split" in unchecked
+
+
+def test_files_that_are_the_same_are_held_out_together(source):
+    plain = split_pairs(table(source), source, validation=0.25, partial=False)
+    held = set(plain.val.videos)
+    lone, twin = sorted(held)[0], sorted(set(source.clips.index) - held)[0]
+    contents = {name: name * 8 for name in source.clips.index} | {twin: lone * 8}
+    split = split_pairs(table(source), hashed(source, *contents.values()), validation=0.25, partial=False)
+    assert set(split.val.videos) == held | {twin}
+    assert set(split.train.videos) == set(source.clips.index) - held - {twin}
+
+
+def test_holding_out_leaves_something_to_learn_from(source):
+    with pytest.raises(InputError, match="those held out are the same files as all but one"):
+        split_pairs(table(source), hashed(source, *["a" * 64] * 11), partial=False)
+
+
+def test_the_epoch_is_chosen_on_test_only_where_that_is_asked_for(source):
+    frame = table(source, SIX_THREE_THREE)
+    usual = split_pairs(frame, source, partial=False)
+    split = split_pairs(frame, source, partial=False, select_on_test=True)
+    assert (usual.selected_on_test, split.selected_on_test) == (False, True)
+    assert set(split.val.videos) == set(usual.test_videos) == set(source.clips.index[9:])
+    assert split.train == usual.train
+
+
+def test_selecting_on_test_holds_nothing_out(source):
+    frame = table(source, ["train"] * 9 + ["test"] * 3)
+    split = split_pairs(frame, source, partial=False, select_on_test=True)
+    assert set(split.train.videos) == set(source.clips.index[:9])
+    assert split.notes == ()
+
+
+def test_selecting_on_test_does_not_read_the_validation_split(source):
+    contents = [str(number).ljust(64, "x") for number in range(12)]
+    contents[6] = contents[9]
+    split = split_pairs(
+        table(source, SIX_THREE_THREE),
+        hashed(source, *contents),
+        partial=False,
+        select_on_test=True,
+        need_test=False,
+    )
+    assert split.left_out == ()
+    assert not set(source.clips.index[6:9]) & {*split.train.videos, *split.val.videos}
+
+
+def test_a_thousand_videos_of_a_whole_benchmark_are_held_out(make_source):
+    source = make_source([f"video{number}.mp4" for number in range(7010)])
+    split = split_pairs(table(source, ["train"] * 7010), source, partial=False, hold_out=HELD_OUT)
+    assert len(set(split.val.videos)) == 1000
+    assert len(set(split.train.videos)) == 6010
+
+
+def test_there_must_be_a_test_to_select_on(source):
+    with pytest.raises(InputError, match="no caption has split 'test', so --select-on-test has nothing"):
+        split_pairs(table(source, ["train"] * 12), source, partial=False, select_on_test=True)
+    with pytest.raises(InputError, match="no column 'split', so there is no test to choose the epoch by"):
+        split_pairs(table(source), source, partial=False, select_on_test=True)
+
+
+def test_a_number_of_videos_is_held_out_at_most_a_fifth(source):
+    frame = table(source, ["train"] * 11 + ["test"])
+    for number, held in ((1, 1), (2, 2), (1000, 2)):
+        split = split_pairs(frame, source, validation=0.5, partial=False, hold_out=number)
+        assert len(set(split.val.videos)) == held
+        assert not set(split.val.videos) & set(split.test_videos)
+
+
+def test_a_benchmarks_seed_holds_the_same_videos_out_wherever_they_are_stored(make_source):
+    drawn = []
+    for place in (lambda n: f"v{n:02d}.mp4", lambda n: f"{'ab'[n % 2]}/v{n:02d}.webm"):
+        source = make_source([place(number) for number in range(40)])
+        split = split_pairs(table(source), source, partial=False, hold_out=8)
+        drawn.append({name[-8:].partition(".")[0].removeprefix("/") for name in split.val.videos})
+    assert len(drawn[0]) == 8
+    assert drawn[0] == {name.removeprefix("/") for name in drawn[1]}
+
+
+def test_splits_that_are_not_needed_may_be_absent(source):
+    frame = table(source, SIX_THREE_THREE)
+    gone = pd.DataFrame([(f"gone{n}", "words", "test") for n in range(2)], columns=frame.columns)
+    frame = pd.concat([gone, frame])
+    with pytest.raises(InputError, match=r"gone0 \(not in the store\)"):
+        split_pairs(frame, source, partial=False)
+    split = split_pairs(frame, source, partial=False, need_test=False)
+    assert split.left_out == ()
+    assert split.notes == ("2 test videos are not in store, so their files were not looked at",)
+    assert set(split.train.videos) == set(source.clips.index[:6])
+    assert set(split.test_videos) == set(source.clips.index[9:])
+    with pytest.raises(InputError, match=r"gone0 \(not in the store\)"):
+        split_pairs(frame, source, partial=False, need_test=False, select_on_test=True)
+
+
+@pytest.mark.parametrize("needed", SPLITS)
+def test_a_split_that_is_needed_must_be_there(source, needed):
+    frame = table(source, SIX_THREE_THREE)
+    gone = pd.DataFrame([("gone", "words", needed)], columns=frame.columns)
+    with pytest.raises(InputError, match=r"1 of \d+ captioned videos .* gone"):
+        pairs_by_split(pd.concat([gone, frame]), source, partial=False, needed=(needed,))
+    by_split, left_out = pairs_by_split(pd.concat([gone, frame]), source, partial=True, needed=(needed,))
+    assert left_out == ["gone"]
+    assert [len(by_split[name]) for name in SPLITS] == [12, 6, 6]
+
+
+def test_a_video_in_two_splits_is_refused_even_where_one_is_not_needed(source):
+    frame = table(source, SIX_THREE_THREE)
+    twice = pd.DataFrame([("v00", "again", "val")], columns=frame.columns)
+    with pytest.raises(
+        InputError, match=r"1 videos are in split 'train' and in split 'val' too, 'v00\.mp4'; give"
+    ):
+        pairs_by_split(pd.concat([frame, twice]), source, partial=False, needed=("test",))

@@ -1,0 +1,103 @@
+"""Which normalisation is used, on what, and what a result says of it."""
+
+from math import inf, nan
+
+import pytest
+import torch
+
+from mee.errors import InputError
+from mee.evaluation.normalisation import NormaliseConfig
+from mee.evaluation.result import Normalisation
+from mee.ranking.normalise import nnn, qb_norm
+from tests.mee.whole_scores import WholeScores
+
+PAIRS = torch.cartesian_prod(torch.arange(3), torch.arange(4)).T
+
+
+@pytest.fixture
+def scores():
+    return WholeScores(torch.rand(3, 4, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture
+def bank():
+    return WholeScores(torch.rand(9, 4, generator=torch.Generator().manual_seed(1)))
+
+
+def normalised(config, scores, bank):
+    return config.apply(scores, config.constants(bank)).pairs(*PAIRS).view(3, 4)
+
+
+def test_none_changes_nothing_and_asks_for_nothing(scores):
+    config = NormaliseConfig()
+    assert config.constants(None) is None
+    assert config.apply(scores, None) is scores
+    assert not config.needs_bank
+    assert config.facts("9 training captions", 9) == Normalisation()
+
+
+def test_qb_norm_uses_its_temperature_and_says_so(scores, bank):
+    config = NormaliseConfig(method="qb-norm", beta=3.0)
+    found, expected = config.constants(bank), qb_norm(bank, 3.0)
+    assert found.constant.equal(expected.constant)
+    assert found.active.equal(expected.active)
+    changes = expected.active[scores.matrix.argmax(1)]
+    assert normalised(config, scores, bank).equal(scores.matrix - changes[:, None] * expected.constant)
+    assert config.needs_bank
+    assert config.facts("9 training captions", 9) == Normalisation(
+        method="qb-norm", bank="9 training captions", parameters={"beta": 3}, uses_test_queries=False
+    )
+
+
+@pytest.mark.parametrize(("neighbours", "used"), [(2, 2), (128, 9)])
+def test_nnn_uses_its_neighbours_and_says_how_many_there_were(scores, bank, neighbours, used):
+    config = NormaliseConfig(method="nnn", neighbours=neighbours, alpha=0.5)
+    constant = 0.5 * bank.matrix.sort(0, descending=True).values[:used].mean(0)
+    torch.testing.assert_close(config.constants(bank).constant, constant)
+    assert config.constants(bank).constant.equal(nnn(bank, used, 0.5).constant)
+    torch.testing.assert_close(normalised(config, scores, bank), scores.matrix - constant)
+    assert config.facts("9 training captions", 9) == Normalisation(
+        method="nnn", bank="9 training captions", parameters={"neighbours": used, "alpha": 0.5}
+    )
+
+
+def test_dsl_looks_at_all_test_queries_and_says_so(scores):
+    config = NormaliseConfig(method="dsl", beta=4.0)
+    assert not config.needs_bank
+    expected = scores.matrix * (4 * scores.matrix).softmax(0)
+    torch.testing.assert_close(normalised(config, scores, None), expected)
+    assert config.facts("9 training captions", 9) == Normalisation(
+        method="dsl", parameters={"beta": 4}, uses_test_queries=True
+    )
+
+
+def test_parameters_are_plain_numbers():
+    facts = NormaliseConfig(method="nnn", neighbours=3).facts("a bank", 9)
+    assert {type(value) for value in facts.parameters.values()} == {float}
+
+
+@pytest.mark.parametrize("method", ["qb-norm", "nnn"])
+@pytest.mark.parametrize("bank", [None, WholeScores(torch.empty(0, 4))])
+def test_a_bank_that_is_not_there_is_asked_for(method, bank):
+    with pytest.raises(
+        InputError, match=f"^{method} needs a bank of training captions.*'train'.*--bank.*go without"
+    ):
+        NormaliseConfig(method=method).constants(bank)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "qbnorm"}, "method must be one of none, qb-norm, nnn, dsl, got 'qbnorm'"),
+        ({"beta": 0.0}, "beta must be positive and finite, got 0.0"),
+        ({"beta": inf}, "beta must be positive and finite, got inf"),
+        ({"beta": nan}, "beta must be positive and finite, got nan"),
+        ({"neighbours": 0}, "neighbours must be at least 1, got 0"),
+        ({"alpha": -0.1}, "alpha must be finite and at least 0, got -0.1"),
+        ({"alpha": inf}, "alpha must be finite and at least 0, got inf"),
+        ({"alpha": nan}, "alpha must be finite and at least 0, got nan"),
+    ],
+)
+def test_nonsense_is_refused(settings, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        NormaliseConfig(**settings)

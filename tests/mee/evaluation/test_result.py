@@ -1,0 +1,246 @@
+"""Results as files: what is written is read, and nothing else is."""
+
+import json
+from math import inf, nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mee.errors import InputError
+from mee.evaluation.result import (
+    Answer,
+    Choice,
+    Direction,
+    Made,
+    Normalisation,
+    Pattern,
+    ProtocolFacts,
+    Query,
+    Result,
+    Row,
+    Rules,
+    System,
+    Weights,
+    read_result,
+    write_result,
+)
+
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+FIGURES = st.dictionaries(st.text(), NUMBER, max_size=4)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+
+
+def whole_result(number=1.0, text="a", figures=None):
+    """Every part of a result, with something in every field."""
+    figures = {"R@1": number} if figures is None else figures
+    direction = Direction(
+        queries=2,
+        candidates=3,
+        metrics=figures,
+        intervals={"R@1": (number, number)},
+        recall=((1, number), (3, 100)),
+        histogram=(("1", 1), ("2", 0), ("3", 1)),
+    )
+    answer = Answer(clip_id=text, video=text, start_s=0, end_s=number, score=number)
+    query = Query(query_id="1", caption=text, rank=1.5, right=answer, top=(answer, answer))
+    row = Row(name=text, text_to_video=figures, video_to_text=figures)
+    made = {"mee": "0.1", "torch": "2", "python": "3", "device": "cpu", "command": text, "at": "now"}
+    return Result(
+        made=Made(**made, seconds=number),
+        system=System(
+            name=text, kind="model", checkpoint="ab", seed=3, files={"scores": text}, modalities=(text,)
+        ),
+        protocol=ProtocolFacts(
+            name="folder",
+            title=text,
+            split="test",
+            query_rule="every caption",
+            queries=2,
+            gallery=3,
+            partial=True,
+            missing=(text,),
+            left_out=(text,),
+            without_stream=(text,),
+            streams={text: 3},
+            files={text: text},
+        ),
+        rules=Rules(normalisation=Normalisation(method="nnn", bank=text, parameters={"alpha": number})),
+        text_to_video=direction,
+        video_to_text=direction,
+        choice=Choice(questions=2, accuracy=number, interval=(number, number)),
+        schemes=(row,),
+        removed=(row, row),
+        patterns=(Pattern(streams=(text,), clips=3, queries=2, text_to_video=figures),),
+        weights=Weights(experts=(text,), rows=((text, 2, (number,)),)),
+        best=(query,),
+        worst=(query,),
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "result.json"
+
+
+@pytest.fixture
+def refused(path):
+    """refused(change): what is said of a result that was changed so."""
+
+    def say(change):
+        content = json.loads(whole_result().model_dump_json())
+        change(content)
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError) as caught:
+            read_result(path)
+        begins = f"'{path}' is not a result of mee evaluate, version 1: "
+        ends = "; make it again: mee evaluate … --result FILE"
+        said = str(caught.value)
+        assert said.startswith(begins)
+        assert said.endswith(ends)
+        assert "\n" not in said
+        return said.removeprefix(begins).removesuffix(ends)
+
+    return say
+
+
+@given(number=NUMBER, text=TEXT, figures=FIGURES)
+def test_what_is_written_is_read_to_the_last_digit(tmp_path_factory, number, text, figures):
+    path = tmp_path_factory.mktemp("results") / "result.json"
+    result = whole_result(number, text, figures)
+    write_result(result, path)
+    assert read_result(path) == result
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_result_with_nothing_but_what_it_must_have_is_read(path):
+    whole = whole_result()
+    least = Result(made=whole.made, system=whole.system, protocol=whole.protocol, rules=Rules())
+    write_result(least, path)
+    assert read_result(path) == least
+
+
+def test_the_file_is_json_that_names_its_format_and_says_every_key(path):
+    write_result(whole_result(text="été"), path)
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text)
+    assert (content["format"], content["version"]) == ("mee-result", 1)
+    assert list(content) == list(Result.model_fields)
+    assert text.endswith("\n")
+    assert "été" in text
+
+
+def test_the_docstring_names_every_key():
+    import mee.evaluation.result
+
+    assert all(f'"{name}"' in mee.evaluation.result.__doc__ for name in Result.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(version=2), "version: it is 2"),
+        (lambda c: c.update(version=2, new=3, made=4), "version: it is 2"),
+        (lambda c: c.update(format="other"), "format: Input should be 'mee-result'"),
+        (lambda c: c.update(new=3), "new: Extra inputs are not permitted"),
+        (lambda c: c["best"][0]["top"][1].update(new=3), "best.0.top.1.new: Extra inputs are not permitted"),
+        (lambda c: c.pop("made"), "made: Field required"),
+        (lambda c: c.pop("version"), "the file: it lacks version"),
+        (lambda c: [c.pop("schemes"), c.pop("weights")], "the file: it lacks schemes, weights"),
+        (lambda c: c["protocol"].pop("partial"), "protocol: it lacks partial"),
+        (lambda c: c["best"][0]["right"].pop("score"), "best.0.right.score: Field required"),
+        (lambda c: c["protocol"].update(queries="2"), "protocol.queries: Input should be a valid integer"),
+        (lambda c: c["protocol"].update(queries=2.0), "protocol.queries: Input should be a valid integer"),
+        (lambda c: c["protocol"].update(queries=True), "protocol.queries: Input should be a valid integer"),
+        (lambda c: c["protocol"].update(partial="no"), "protocol.partial: Input should be a valid boolean"),
+        (lambda c: c["system"].update(name=3), "system.name: Input should be a valid string"),
+        (lambda c: c["system"].update(kind="both"), "system.kind: Input should be 'model' or 'scores'"),
+        (lambda c: c["choice"].update(accuracy="50"), "choice.accuracy: Input should be a valid number"),
+        (lambda c: c["made"].update(seconds=nan), "made.seconds: Input should be a finite number"),
+        (
+            lambda c: c["text_to_video"]["metrics"].update({"R@1": nan}),
+            "text_to_video.metrics.R@1: Input should be a finite number",
+        ),
+        (
+            lambda c: c["text_to_video"]["intervals"].update({"R@1": [0, inf]}),
+            "text_to_video.intervals.R@1.1: Input should be a finite number",
+        ),
+        (
+            lambda c: c["text_to_video"].update(recall=[[1, -inf]]),
+            "text_to_video.recall.0.1: Input should be a finite number",
+        ),
+        (lambda c: c["weights"]["rows"][0][2].append(nan), "weights.rows.0.2.1: Input should be a finite number"),
+    ],
+)
+def test_another_file_is_refused_with_the_place(refused, change, said):
+    assert refused(change) == said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file: Invalid JSON"),
+        (b"[]", "the file: Input should be an object"),
+        (b"null", "the file: Input should be an object"),
+        (b"\xff\xfe", "the file: Invalid JSON"),
+        (b"query_id,rank\n1,1\n", "the file: Invalid JSON"),
+    ],
+)
+def test_what_is_no_result_at_all_is_refused(path, content, said):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"is not a result of mee evaluate, version 1: {said}"):
+        read_result(path)
+
+
+def test_a_file_that_was_cut_off_is_refused(path):
+    write_result(whole_result(), path)
+    content = path.read_bytes()
+    for share in (0.1, 0.5, 0.9):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match="Invalid JSON: EOF"):
+            read_result(path)
+
+
+def test_a_number_that_is_none_is_never_written():
+    for bad in (nan, inf, -inf):
+        for make in (
+            lambda bad: whole_result(number=bad),
+            lambda bad: whole_result(figures={"R@1": bad}),
+            lambda bad: Direction(queries=1, candidates=1, metrics={}, recall=((1, bad),)),
+            lambda bad: Weights(experts=("a",), rows=(("all queries", 1, (bad,)),)),
+        ):
+            with pytest.raises(ValidationError, match="finite number"):
+                make(bad)
+
+
+def test_a_result_cannot_be_changed_and_takes_no_other_key():
+    result = whole_result()
+    with pytest.raises(ValidationError, match="frozen"):
+        result.choice = None
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        System(name="a", kind="model", nmae="b")
+
+
+def test_a_file_that_was_there_is_replaced_or_left_as_it_was(path):
+    write_result(whole_result(1.0), path)
+    write_result(whole_result(2.0), path)
+    assert read_result(path) == whole_result(2.0)
+    with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):
+        write_result(whole_result(text="a\udcff.mp4"), path)
+    assert read_result(path) == whole_result(2.0)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_one_sentence(path):
+    with pytest.raises(InputError, match=r"^results cannot be written to '.*/no/result.json': No such file"):
+        write_result(whole_result(), path.parent / "no" / "result.json")
+
+
+def test_what_cannot_be_read_is_one_sentence(path, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^no result file at '.*'; make one: mee evaluate … --result result.json$"
+    ):
+        read_result(path)
+    with pytest.raises(InputError, match=f"^'{tmp_path}' cannot be read: Is a directory$"):
+        read_result(tmp_path)

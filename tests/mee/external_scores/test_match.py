@@ -1,0 +1,159 @@
+"""Scores by id <-> a protocol's queries and gallery."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mee.errors import InputError
+from mee.external_scores.match import match_scores
+from mee.external_scores.matrix_scores import MatrixScores
+from mee.external_scores.read import ScoreFile
+from mee.external_scores.stored_array import StoredArray
+
+ASKED = [("q0", ("a",)), ("q1", ("b", "c")), ("q2", ("a",))]
+GALLERY = ["a", "b", "c", "d"]
+
+
+def score_file(query_ids, clip_ids, matrix=None):
+    matrix = np.arange(len(query_ids) * len(clip_ids), dtype=np.float32) if matrix is None else matrix
+    stored = StoredArray(Path("s.npy"), "", matrix.reshape(len(query_ids), len(clip_ids)))
+    scores = MatrixScores(stored, query_ids, clip_ids)
+    return ScoreFile("s.npy", scores, tuple(query_ids), tuple(clip_ids), "", {}, False)
+
+
+def cells(matched):
+    """(query id, clip id) -> score, and the right pairs by id."""
+    scores = matched.scores
+    block = scores.block(slice(0, scores.queries))
+    found = {
+        (q, c): block[i, j].item() for i, q in enumerate(scores.query_ids) for j, c in enumerate(scores.clip_ids)
+    }
+    right = {
+        (scores.query_ids[q], scores.clip_ids[c])
+        for q, c in zip(matched.positives.query.tolist(), matched.positives.candidate.tolist())
+    }
+    return found, right
+
+
+def test_all_are_there_in_another_order():
+    matched = match_scores(score_file(["q2", "q0", "q1"], ["d", "c", "b", "a"]), ASKED, GALLERY, partial=False)
+    found, right = cells(matched)
+    assert matched.scores.clip_ids == tuple(GALLERY)
+    assert matched.scores.query_ids == ("q0", "q1", "q2")
+    assert found["q2", "d"] == 0
+    assert found["q0", "a"] == 7
+    assert found["q1", "c"] == 9
+    assert right == {("q0", "a"), ("q1", "b"), ("q1", "c"), ("q2", "a")}
+    assert matched.queries == (0, 1, 2)
+    assert not matched.left_out
+    assert matched.left_out.sentences == ()
+
+
+@given(seed=st.integers(0, 2**31))
+def test_with_partial_what_both_have_keeps_its_scores(seed):
+    rng = np.random.default_rng(seed)
+    protocol, gallery = [f"q{n}" for n in range(6)], [f"v{n}" for n in range(6)]
+    asked = [(name, tuple(rng.choice(gallery, rng.integers(1, 3), replace=False))) for name in protocol]
+    query_ids, clip_ids = (
+        [str(each) for each in rng.permutation([*ids, "other"])[: rng.integers(1, 8)]]
+        for ids in (protocol, gallery)
+    )
+    file = score_file(query_ids, clip_ids)
+    given_scores = {
+        (query, clip): float(row * len(clip_ids) + column)
+        for row, query in enumerate(query_ids)
+        for column, clip in enumerate(clip_ids)
+    }
+    kept = [n for n, (query, right) in enumerate(asked) if query in query_ids and set(right) & set(clip_ids)]
+    if not kept:
+        with pytest.raises(InputError, match=r"s\.npy"):
+            match_scores(file, asked, gallery, partial=True)
+        return
+    matched = match_scores(file, asked, gallery, partial=True)
+    found, right = cells(matched)
+    assert matched.queries == tuple(kept)
+    assert matched.scores.clip_ids == tuple(clip for clip in gallery if clip in clip_ids)
+    assert found.items() <= given_scores.items()
+    assert right == {(asked[n][0], clip) for n in kept for clip in asked[n][1] if clip in clip_ids}
+    assert set(matched.left_out.clips) == set(gallery) - set(clip_ids)
+    assert matched.left_out.queries == tuple(query for n, (query, _) in enumerate(asked) if n not in kept)
+    assert matched.left_out.surplus_queries == tuple(each for each in query_ids if each == "other")
+    assert matched.left_out.surplus_clips == tuple(each for each in clip_ids if each == "other")
+    assert len(matched.left_out.sentences) == sum(map(bool, vars(matched.left_out).values()))
+
+
+def test_queries_called_by_their_video():
+    asked = [("ret0", ("video1",)), ("ret1", ("video2",))]
+    file = score_file(["video2", "video1"], ["video1", "video2"])
+    matched = match_scores(file, asked, ["video1", "video2"], partial=False)
+    assert matched.scores.block(slice(0, 2)).tolist() == [[2, 3], [0, 1]]
+    assert matched.left_out.queries == ()
+    part = match_scores(score_file(["video2"], ["video1", "video2"]), asked, ["video1", "video2"], partial=True)
+    assert part.queries == (1,)
+    assert part.left_out.queries == ("ret0",)
+    several = [*asked, ("ret2", ("video2",))]  # now a video says nothing of the query
+    with pytest.raises(InputError, match="none of its 2 query ids is one of the protocol's 3: it has 'video2'"):
+        match_scores(file, several, ["video1", "video2"], partial=False)
+
+
+def test_an_id_of_the_protocol_wins_over_a_video():
+    asked = [("a", ("b",)), ("b", ("a",))]
+    matched = match_scores(score_file(["a", "b"], ["a", "b"]), asked, ["a", "b"], partial=False)
+    assert matched.scores.query_ids == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("query_ids", "clip_ids", "said"),
+    [
+        (
+            ["q0", "q1"],
+            GALLERY,
+            "s.npy has no scores for 1 of the protocol's 3 queries, 'q2' among them; score them too, or go on "
+            "without them with --partial",
+        ),
+        (
+            ["q0", "q1", "q2", "q3", "q4"],
+            GALLERY,
+            "s.npy has 2 query ids that are not the protocol's, 'q3' among them; leave them out of the file, or "
+            "pass over them with --partial",
+        ),
+        (
+            ["q0", "q1", "q2"],
+            ["b", "a"],
+            "s.npy has no scores for 2 of the protocol's 4 clips of the gallery, 'c' among them; score them too, "
+            "or go on without them with --partial",
+        ),
+        (["q0", "q1", "q2"], [*GALLERY, "e"], "s.npy has 1 clip ids that are not the protocol's, 'e' among them"),
+        (
+            ["q0", "q1", "q2"],
+            ["a", "b", "c", "d.mp4"],
+            "s.npy has no scores for 1 of the protocol's 4 clips of the gallery, 'd' among them, and has 1 clip "
+            "ids that are not the protocol's, 'd.mp4' among them; name them as the protocol does, or go on",
+        ),
+        (
+            ["q0", "q1", "q2"],
+            ["a.mp4", "b.mp4"],
+            "s.npy: none of its 2 clip ids is one of the protocol's 4: it has 'a.mp4', and the protocol 'a'; name",
+        ),
+    ],
+)
+def test_ids_that_do_not_match_are_one_sentence(query_ids, clip_ids, said):
+    with pytest.raises(InputError) as caught:
+        match_scores(score_file(query_ids, clip_ids), ASKED, GALLERY, partial=False)
+    assert str(caught.value).startswith(said)
+
+
+def test_nothing_to_rank():
+    with pytest.raises(InputError, match="scores no query together with its right clip"):
+        match_scores(score_file(["q0"], ["b", "d"]), ASKED, GALLERY, partial=True)
+
+
+def test_a_protocol_that_contradicts_itself():
+    file = score_file(["q0"], ["a"])
+    with pytest.raises(ValueError, match="query 'q0' are not all in the gallery"):
+        match_scores(file, [("q0", ("z",))], ["a"], partial=True)
+    with pytest.raises(ValueError, match="names a clip twice"):
+        match_scores(file, [("q0", ("a",))], ["a", "a"], partial=True)

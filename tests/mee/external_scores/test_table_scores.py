@@ -1,0 +1,185 @@
+"""Inner products of two tables: one definition, whatever the block, and a margin that holds."""
+
+from math import fsum
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mee.errors import InputError
+from mee.external_scores.stored_array import StoredArray
+from mee.external_scores.table_scores import TableScores
+from mee.ranking.positives import Positives
+from mee.ranking.rank import rank
+
+
+def table(name, array):
+    return StoredArray(Path("s.npz"), name, np.asarray(array))
+
+
+def tables(text, video, **settings):
+    query_ids, clip_ids = (
+        [f"{letter}{n}" for n in range(len(side))] for letter, side in (("q", text), ("v", video))
+    )
+    return TableScores(table("text", text), table("video", video), query_ids, clip_ids, **settings)
+
+
+def all_pairs(scores):
+    query, clip = torch.cartesian_prod(torch.arange(scores.queries), torch.arange(scores.candidates)).unbind(1)
+    return scores.pairs(query, clip).reshape(scores.queries, scores.candidates)
+
+
+def random_tables(seed, size, kind=np.float32):
+    rng = np.random.default_rng(seed)
+    lengths = 10.0 ** rng.uniform(-3, 3, (7, 1))
+    return (lengths[:3] * rng.normal(size=(3, size))).astype(kind), rng.normal(size=(7, size)).astype(kind) * 5
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    size=st.integers(1, 700),
+    kind=st.sampled_from([np.float16, np.float32, np.float64]),
+    unit_norm=st.booleans(),
+)
+def test_blocks_are_within_the_margin_and_pairs_are_the_sum(seed, size, kind, unit_norm):
+    text, video = random_tables(seed, size, kind)
+    scores = tables(text, video, unit_norm=unit_norm)
+    pairs = all_pairs(scores)
+    assert pairs.dtype == scores.block(slice(0, 3)).dtype == torch.float32
+    assert (scores.block(slice(0, 3)).double() - pairs.double()).abs().max() <= scores.margin
+    wide = [text.astype(np.float64), video.astype(np.float64)]
+    if unit_norm:
+        wide = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in wide]
+    exact = [[fsum(t * v) for v in wide[1]] for t in wide[0]]
+    bound = 1e-12 * scores.margin * 2**24 + np.abs(exact) * 2**-24
+    assert (np.abs(pairs.double().numpy() - exact) <= bound).all()
+
+
+@given(seed=st.integers(0, 2**31), size=st.integers(1, 300))
+def test_pairs_are_the_same_numbers_in_any_company(seed, size):
+    scores = tables(*random_tables(seed, size), unit_norm=bool(seed % 2))
+    together = all_pairs(scores)
+    alone = [scores.pairs(torch.tensor([q]), torch.tensor([g])) for q in range(3) for g in range(7)]
+    assert together.equal(torch.cat(alone).reshape(3, 7))
+    picked = scores.take(np.array([2, 0]), np.array([6, 1, 3]))
+    assert all_pairs(picked).equal(together[[2, 0]][:, [6, 1, 3]])
+    assert picked.query_ids == ("q2", "q0")
+    assert picked.clip_ids == ("v6", "v1", "v3")
+    assert picked.margin <= scores.margin
+
+
+@given(seed=st.integers(0, 2**31))
+def test_equal_embeddings_tie_exactly(seed):
+    """The right clip is there ten times: its expected rank is 5.5, however products are rounded."""
+    rng = np.random.default_rng(seed)
+    text = rng.normal(size=(40, 96)).astype(np.float32)
+    video = np.concatenate([np.repeat(text[:1], 10, 0), rng.normal(size=(23, 96)).astype(np.float32) * 1e-3])
+    scores = tables(text, video)
+    ranking = rank(scores, Positives(torch.tensor([0]), torch.tensor([4]), 40, 33))
+    assert ranking.t2v.rank.tolist() == [5.5]
+
+
+@given(seed=st.integers(0, 2**31))
+def test_unit_norm_forgets_lengths(seed):
+    rng = np.random.default_rng(seed)
+    text, video = rng.normal(size=(3, 8)), rng.normal(size=(5, 8))
+    one = tables(text, video, unit_norm=True)
+    stretched = 2.0 ** rng.integers(-20, 20, (5, 1)) * video  # powers of two are exact
+    assert all_pairs(one).equal(all_pairs(tables(text, stretched, unit_norm=True)))
+    assert all_pairs(one).abs().max() <= 1
+    assert one.rule != tables(text, video).rule
+
+
+def test_products_stay_apart_where_float32_underflows():
+    """Products near 1e-44 have a few bits in float32; the margin must know."""
+    rng = np.random.default_rng(0)
+    scores = tables(rng.normal(size=(20, 64)) * 1e-22, rng.normal(size=(30, 64)) * 1e-22)
+    assert (scores.block(slice(0, 20)).double() - all_pairs(scores).double()).abs().max() <= scores.margin
+
+
+def test_a_program_that_wants_rough_products_gets_full_ones():
+    text, video = random_tables(0, 512)
+    scores = tables(text, video)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            block = scores.block(slice(0, 3))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert block.dtype == torch.float32
+    assert block.equal(scores.block(slice(0, 3)))
+
+
+def by_halves(terms):
+    """The definition, in plain floats."""
+    while len(terms) > 1:
+        half = len(terms) // 2
+        terms = [one + other for one, other in zip(terms[:half], terms[half : 2 * half])] + terms[2 * half :]
+    return terms[0]
+
+
+@given(seed=st.integers(0, 2**31), size=st.integers(1, 60))
+def test_the_order_of_addition_is_the_stated_one(seed, size):
+    """Terms cancel so far that every other order gives other numbers."""
+    rng = np.random.default_rng(seed)
+    text, video = (
+        10.0 ** rng.uniform(-8, 8, (count, size)) * rng.choice([-1, 1], (count, size)) for count in (3, 7)
+    )
+    half = size // 2
+    text[:, half : 2 * half] = text[:, :half]
+    video[:, half : 2 * half] = -video[:, :half] * (1 + 1e-10 * rng.uniform(size=half))
+    expected = [[by_halves((t * v).tolist()) for v in video] for t in text]
+    assert (all_pairs(tables(text, video)).numpy() == np.float32(expected)).all()
+
+
+def test_a_block_may_be_written_to():
+    scores = tables(*random_tables(0, 4))
+    before = scores.block(slice(1, 3)).clone()
+    scores.block(slice(1, 3))[:] = -torch.inf
+    assert scores.block(slice(1, 3)).equal(before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_embedding_that_is_no_number(value):
+    text, video = random_tables(0, 4)
+    video[5, 2] = value
+    with pytest.raises(
+        InputError, match=r"s.npz: 'video': the embedding of clip 'v5' has NaN or infinite numbers"
+    ):
+        tables(text, video)
+
+
+def test_an_embedding_without_direction():
+    text, video = random_tables(0, 4)
+    text[1] = 0
+    assert all_pairs(tables(text, video))[1].abs().max() == 0
+    with pytest.raises(InputError, match="'text': the embedding of query 'q1' is zero, so it has no direction"):
+        tables(text, video, unit_norm=True)
+
+
+def test_tables_of_two_sizes_and_scores_beyond_float32():
+    text, video = random_tables(0, 4)
+    with pytest.raises(
+        InputError, match=r"'text' has 4 numbers a row and s.npz: 'video' 3; embeddings whose inner"
+    ):
+        tables(text, video[:, :3])
+    with pytest.raises(InputError, match=r"give scores up to .*, more than float32 holds; scale them down"):
+        tables(text.astype(np.float64) * 1e20, video.astype(np.float64) * 1e20)
+    tables(text.astype(np.float64) * 1e200, video.astype(np.float64) * 1e-150, unit_norm=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("unit_norm", [False, True])
+def test_a_gpu_gives_the_same_pairs_and_keeps_the_margin(unit_norm):
+    rng = np.random.default_rng(0)
+    text, video = (rng.normal(size=(count, 768)).astype(np.float32) for count in (300, 2000))
+    cpu = tables(text, video, unit_norm=unit_norm)
+    gpu = tables(text, video, unit_norm=unit_norm, device=torch.device("cuda"))
+    pairs = all_pairs(cpu)
+    assert all_pairs(gpu).cpu().equal(pairs)
+    assert (gpu.block(slice(0, 300)).cpu().double() - pairs.double()).abs().max() <= gpu.margin

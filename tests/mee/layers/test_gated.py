@@ -1,0 +1,59 @@
+"""The gated embedding unit: its laws. Its numbers: tests/golden/test_gated_embedding_unit.py."""
+
+import pytest
+import torch
+
+from mee.layers.gated import GatedEmbeddingUnit
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_row_at_all_works_and_has_no_effect(training):
+    unit = GatedEmbeddingUnit(5, 4).train(training)
+    before = {name: buffer.clone() for name, buffer in unit.named_buffers()}
+    out = unit(torch.empty(0, 5))
+    out.sum().backward()
+    assert out.shape == (0, 4)
+    assert all(buffer.equal(before[name]) for name, buffer in unit.named_buffers())
+    assert all(p.grad is None or (p.grad == 0).all() for p in unit.parameters())
+
+
+def test_every_row_has_unit_length_whatever_the_scale():
+    torch.manual_seed(0)
+    unit = GatedEmbeddingUnit(6, 9).eval()
+    for scale in (1e-3, 1.0, 1e4):
+        torch.testing.assert_close(unit(scale * torch.randn(8, 6)).norm(dim=1), torch.ones(8))
+
+
+def test_eval_rows_do_not_depend_on_their_batch():
+    torch.manual_seed(0)
+    unit, rows = GatedEmbeddingUnit(6, 9).eval(), torch.randn(8, 6)
+    torch.testing.assert_close(unit(rows)[3:4], unit(rows[3:4]))
+
+
+def test_a_lone_row_in_training_leaves_the_running_statistics_alone():
+    torch.manual_seed(0)
+    unit, row = GatedEmbeddingUnit(5, 4), torch.randn(1, 5)
+    expected = unit.eval()(row)
+    before = {name: buffer.clone() for name, buffer in unit.named_buffers()}
+    assert unit.train()(row).equal(expected)
+    assert all(buffer.equal(before[name]) for name, buffer in unit.named_buffers())
+
+
+def test_it_starts_as_the_identity_and_learns_from_there():
+    torch.manual_seed(0)
+    unit, rows = GatedEmbeddingUnit(5, 5), torch.randn(7, 5)
+    unit.start_as_identity()
+    for mode in (True, False):
+        torch.testing.assert_close(unit.train(mode)(rows), torch.nn.functional.normalize(rows, dim=1))
+    (unit.train()(rows) * torch.randn(7, 5)).sum().backward()
+    assert unit.linear.weight.grad.abs().max() > 0
+    assert unit.norm.weight.grad.abs().max() > 0  # the gate opens by the scale of its norm
+
+
+def test_two_rows_are_enough_for_batch_statistics():
+    torch.manual_seed(0)
+    unit, rows = GatedEmbeddingUnit(5, 4).train(), torch.randn(2, 5)
+    gates = unit.gate(unit.linear(rows)).detach()
+    unit(rows)
+    torch.testing.assert_close(unit.norm.running_mean, 0.1 * gates.mean(0))
+    torch.testing.assert_close(unit.norm.running_var, 0.9 + 0.1 * gates.var(0))

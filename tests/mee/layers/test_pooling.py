@@ -1,0 +1,168 @@
+"""Pooling over time: against plain loops; padding is never read, missing streams are zeros."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mee.layers.pooling import Pool, pool_rows
+from mee.layers.pooling_kinds import PLAIN
+
+EVERY = (*PLAIN, "netvlad-3", "transformer", "transformer-2")
+LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=5)
+JUNK = st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e30])
+SEEDS = st.integers(0, 2**31)
+LOOPS = {
+    "mean": lambda rows: rows.mean(0),
+    "max": lambda rows: rows.max(0),
+    "first": lambda rows: rows[0],
+    "last": lambda rows: rows[-1],
+}
+
+
+def padded(rows, junk=0.0, extra=0):
+    """Streams as a batch, junk beyond their lengths."""
+    lengths = [len(stream) for stream in rows]
+    streams = np.full((len(rows), max(1, *lengths) + extra, rows[0].shape[1]), junk)
+    for number, stream in enumerate(rows):
+        streams[number, : len(stream)] = stream
+    return torch.from_numpy(streams), torch.tensor(lengths)
+
+
+def made_pool(kinds, dim=3, seed=0):
+    """In eval mode, in float64, with a batch norm that has seen something."""
+    torch.manual_seed(seed)
+    pool = Pool(kinds, dim).double()
+    for name, buffer in pool.named_buffers():
+        if "running" in name:
+            buffer.add_(torch.rand_like(buffer))
+    return pool.eval()
+
+
+def random_streams(lengths, seed, dim=3):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(length, dim)) - 2 for length in lengths]  # mostly negative: zeros would win a maximum
+
+
+@given(lengths=LENGTHS, extra=st.integers(0, 3), junk=JUNK, seed=SEEDS)
+def test_pooling_equals_a_loop_and_never_reads_padding(lengths, extra, junk, seed):
+    rows = random_streams(lengths, seed)
+    streams, sizes = padded(rows, junk, extra)
+    for kind, loop in LOOPS.items():
+        expected = np.stack([loop(stream) if len(stream) else np.zeros(3) for stream in rows])
+        np.testing.assert_allclose(Pool([kind], 3)(streams, sizes), expected, atol=1e-12)
+        alone = torch.from_numpy(np.concatenate(rows))
+        np.testing.assert_allclose(pool_rows(alone, sizes, kind), expected, atol=1e-12)
+
+
+@given(lengths=LENGTHS, junk=JUNK, seed=SEEDS, kind=st.sampled_from(EVERY))
+def test_neither_padding_nor_the_rest_of_the_batch_changes_a_stream(lengths, junk, seed, kind):
+    rows, pool = random_streams(lengths, seed), made_pool([kind], seed=seed)
+    together = pool(*padded(rows, junk, extra=2))
+    for number, stream in enumerate(rows):
+        alone = pool(*padded([stream]))
+        torch.testing.assert_close(together[number : number + 1], alone, atol=1e-10, rtol=1e-9)
+        assert len(stream) or (alone == 0).all()
+
+
+@given(lengths=LENGTHS, seed=SEEDS, kind=st.sampled_from(EVERY), training=st.booleans())
+def test_junk_in_the_padding_reaches_no_gradient(lengths, seed, kind, training):
+    rows = random_streams(lengths, seed)
+    pool = made_pool([kind], seed=seed).train(training)
+    state = {name: tensor.clone() for name, tensor in pool.state_dict().items()}
+    results = []
+    for junk in (0.0, math.nan):
+        pool.load_state_dict(state)
+        pool.zero_grad()
+        streams, sizes = padded(rows, junk, extra=1)
+        streams.requires_grad_()
+        torch.manual_seed(seed)  # of the dropout
+        out = pool(streams, sizes)
+        if out.requires_grad:
+            (out * torch.linspace(-1, 1, out.shape[1])).sum().backward()
+        beyond = torch.arange(streams.shape[1]) >= sizes[:, None]
+        gradient = torch.zeros_like(streams) if streams.grad is None else streams.grad
+        assert gradient.isfinite().all()
+        assert (gradient[beyond] == 0).all()
+        learnt = {name: p.grad for name, p in pool.named_parameters() if p.grad is not None}
+        assert all(value.isfinite().all() for value in learnt.values())
+        results.append({"out": out, "streams": gradient, **learnt, **pool.state_dict()})
+    one, other = results
+    assert one.keys() == other.keys()
+    assert all(tensor.equal(other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_gradients_agree_with_finite_differences(kind):
+    streams, sizes = padded(random_streams([3, 0, 1, 4], 5))
+    pool = made_pool([kind])
+    assert torch.autograd.gradcheck(lambda x: pool(x, sizes), streams.requires_grad_())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize(("clips", "longest"), [(0, 4), (3, 4), (3, 0), (0, 0)])
+def test_no_clips_and_no_rows_at_all(kind, clips, longest, training):
+    pool = Pool([kind], 3).train(training)
+    before = {name: tensor.clone() for name, tensor in pool.state_dict().items()}
+    out = pool(torch.full((clips, longest, 3), torch.nan), torch.zeros(clips, dtype=torch.int64))
+    assert out.equal(torch.zeros(clips, pool.dim))
+    if out.requires_grad:
+        out.sum().backward()
+        assert all(p.grad is None or (p.grad == 0).all() for p in pool.parameters())
+    assert all(tensor.equal(before[name]) for name, tensor in pool.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", EVERY)
+def test_the_same_streams_give_the_same_bits_in_their_own_dtype(kind, dtype):
+    torch.manual_seed(0)
+    pool, streams = Pool([kind], 3).to(dtype).eval(), torch.randn(5, 7, 3, dtype=dtype)
+    sizes = torch.tensor([7, 0, 2, 5, 1])
+    assert pool(streams, sizes).dtype == dtype
+    assert pool(streams, sizes).equal(pool(streams, sizes))
+
+
+def test_the_order_of_kinds_is_the_order_of_columns():
+    streams, sizes = padded(random_streams([3, 2], 0))
+    kinds = ["max", "netvlad-3", "mean", "transformer", "last"]
+    pool = made_pool(kinds)
+    parts = []
+    for kind in kinds:
+        single = made_pool([kind])
+        if kind in pool.learnt:
+            single.learnt[kind].load_state_dict(pool.learnt[kind].state_dict())
+        parts.append(single(streams, sizes))
+    assert pool(streams, sizes).equal(torch.cat(parts, dim=1))
+    assert pool.dim == 3 + 9 + 3 + 256 + 3
+
+
+def test_a_pool_knows_whether_it_learns():
+    assert not Pool(PLAIN, 3).learns
+    assert Pool(["mean", "netvlad-2"], 3).learns
+    assert Pool(["transformer"], 3).learns
+
+
+def test_a_maximum_in_two_rows_shares_its_gradient():
+    rows = torch.tensor([[2.0], [1.0], [2.0]], requires_grad=True)
+    pool_rows(rows, torch.tensor([3]), "max").sum().backward()
+    assert rows.grad.flatten().tolist() == [0.5, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_long_mean_of_half_precision_loses_nothing(dtype):
+    """Added up in bfloat16, ones stop at 256."""
+    mean = pool_rows(torch.ones(5000, 2, dtype=dtype), torch.tensor([4000, 0, 1000]), "mean")
+    assert mean.dtype == dtype
+    assert mean.tolist() == [[1, 1], [0, 0], [1, 1]]
+
+
+def test_an_unknown_kind_is_refused():
+    for kind in ("median", "netvlad-3"):
+        with pytest.raises(ValueError, match=f"one of mean, max, first, last, got '{kind}'"):
+            pool_rows(torch.zeros(1, 1), torch.ones(1, dtype=torch.int64), kind)
+    with pytest.raises(ValueError, match="'median'"):
+        Pool(["median"], 3)

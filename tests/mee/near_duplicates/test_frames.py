@@ -1,0 +1,168 @@
+"""Near-duplicates by frames: the definition in plain loops, and what it is for."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mee.errors import InputError
+from mee.near_duplicates import frames as module
+from mee.near_duplicates.frames import FrameHashes, distances, near_frames
+
+
+def random_frames(rng, count):
+    return rng.integers(0, 2**64, (count, 2), dtype=np.uint64)
+
+
+def changed(frames, bits, rng):
+    """Each frame with so many of its 128 bits turned over."""
+    rows = np.unpackbits(frames.view(np.uint8), axis=1)
+    for row in rows:
+        row[rng.permutation(128)[:bits]] ^= 1
+    return np.packbits(rows, axis=1).view(np.uint64)
+
+
+def frame_hashes(prefix, videos, digests=None):
+    """A side of these videos, (F, 2) hashes each, at two frames a second."""
+    names = tuple(f"{prefix}{number}" for number in range(len(videos)))
+    times = [np.arange(len(video), dtype=np.float32) / 2 for video in videos]
+    return FrameHashes.of(names, tuple(digests or [""] * len(videos)), list(videos), times)
+
+
+def plain_apart(one, other, share):
+    """The docstring's equation, frame by frame and bit by bit."""
+
+    def met(a, b):
+        least = sorted(
+            min(bin(int(x[0] ^ y[0])).count("1") + bin(int(x[1] ^ y[1])).count("1") for y in b) for x in a
+        )
+        return next(n for n in range(129) if sum(value <= n for value in least) >= share * len(a) - 1e-9)
+
+    return min(met(one, other), met(other, one)) if len(one) and len(other) else math.nan
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    share=st.sampled_from([0.1, 0.3, 0.5, 0.75, 1.0]),
+    cells=st.sampled_from([1, 7, 1 << 19]),
+    chunk=st.sampled_from([(1, 512), (5, 2), (8192, 512)]),
+)
+def test_values_are_those_of_plain_loops_however_it_is_cut(seed, share, cells, chunk):
+    rng = np.random.default_rng(seed)
+    pool = random_frames(rng, 6)
+    train, test = (
+        [
+            changed(pool[rng.integers(0, 6, rng.integers(0, 6))], int(rng.integers(0, 40)), rng)
+            for _ in range(count)
+        ]
+        for count in rng.integers(1, 6, 2)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CELLS", cells)
+        patch.setattr(module, "CHUNK_FRAMES", chunk[0])
+        patch.setattr(module, "CHUNK_VIDEOS", chunk[1])
+        overlap = near_frames(
+            frame_hashes("a", train), frame_hashes("b", test), threshold=60, share=share, keep=len(train)
+        )
+    expected = {
+        (f"a{i}", f"b{j}"): plain_apart(a, b, share) for i, a in enumerate(train) for j, b in enumerate(test)
+    }
+    found = {(pair.train, pair.test): pair.value for pair in overlap.pairs}
+    assert found == {pair: value for pair, value in expected.items() if value <= 60}
+    assert overlap.found == len(found)
+    assert set(overlap.blank) == {
+        f"{name}{n}" for name, videos in (("a", train), ("b", test)) for n, v in enumerate(videos) if not len(v)
+    }
+
+
+def test_distances_count_bits():
+    one = np.array([[0, 0], [2**64 - 1, 2**64 - 1]], np.uint64)
+    other = np.array([[0, 0], [1, 0], [0, 2**63 + 1], [2**64 - 1, 2**64 - 1]], np.uint64)
+    assert distances(one, other).tolist() == [[0, 1, 2, 128], [128, 127, 126, 0]]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def test_a_part_of_a_longer_video_is_found_with_its_moment(rng):
+    film = random_frames(rng, 200)
+    others = [random_frames(rng, 30) for _ in range(3)]
+    part = changed(film[120:130], 12, rng)
+    part[4] = film[124]  # the frame that is nearest
+    overlap = near_frames(frame_hashes("a", [*others, film]), frame_hashes("b", [part]))
+    (pair,) = overlap.pairs
+    assert (pair.train, pair.test, pair.why, pair.value) == ("a3", "b0", "alike", 12)
+    assert (pair.train_s, pair.test_s) == (62.0, 2.0)
+    (other_way,) = near_frames(frame_hashes("a", [part]), frame_hashes("b", [film])).pairs
+    assert (other_way.train_s, other_way.test_s) == (2.0, 62.0)
+
+
+def test_a_title_picture_in_common_makes_no_pair(rng):
+    title = random_frames(rng, 3)
+    one, other = (np.concatenate([title, random_frames(rng, 7)]) for _ in range(2))
+    assert near_frames(frame_hashes("a", [one]), frame_hashes("b", [other])).pairs == ()
+    (pair,) = near_frames(frame_hashes("a", [one]), frame_hashes("b", [other]), share=0.3).pairs
+    assert pair.value == 0
+
+
+def test_a_share_is_not_rounded_up(rng):
+    title = random_frames(rng, 7)  # 0.07 * 100 is a little more than 7 in floating point
+    one, other = (np.concatenate([title, random_frames(rng, 93)]) for _ in range(2))
+    assert near_frames(frame_hashes("a", [one]), frame_hashes("b", [other]), share=0.07).found == 1
+    assert near_frames(frame_hashes("a", [one]), frame_hashes("b", [other]), share=0.08).found == 0
+
+
+def test_the_threshold_itself_is_near(rng):
+    video = random_frames(rng, 5)
+    train, test = frame_hashes("a", [video]), frame_hashes("b", [changed(video, 32, rng)])
+    assert near_frames(train, test, threshold=32).found == 1
+    assert near_frames(train, test, threshold=31).found == 0
+
+
+def test_the_same_file_is_found_without_any_frame(rng):
+    nothing = np.zeros((0, 2), np.uint64)
+    train = frame_hashes("a", [random_frames(rng, 3), nothing], ["1", "2"])
+    overlap = near_frames(train, frame_hashes("b", [nothing], ["2"]))
+    (pair,) = overlap.pairs
+    assert (pair.train, pair.why, pair.value, pair.train_s) == ("a1", "same file", None, None)
+
+
+def test_where_all_are_alike_the_list_is_bounded_and_the_count_is_not(rng):
+    video = random_frames(rng, 2)
+    overlap = near_frames(frame_hashes("a", [video] * 40), frame_hashes("b", [video] * 3), keep=4)
+    assert len(overlap.pairs) == 12
+    assert overlap.found == overlap.compared == 120
+    assert overlap.leaked == ("b0", "b1", "b2")
+
+
+def test_progress_ends_where_all_is_done(rng):
+    told = []
+    videos = [random_frames(rng, 3) for _ in range(4)]
+    near_frames(frame_hashes("a", videos), frame_hashes("b", videos[:2]), on_done=lambda *done: told.append(done))
+    assert told[-1] == (12 * 6, 12 * 6)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threshold": 128}, "--threshold: frames are 0 to 128 bits apart, so 128 tells nothing; try 32"),
+        ({"threshold": -1}, "--threshold: frames are 0 to 128 bits apart, so -1 tells nothing; try 32"),
+        ({"share": 0.0}, "--share must be above 0 and at most 1, got 0"),
+        ({"share": 1.5}, "--share must be above 0 and at most 1, got 1.5"),
+    ],
+)
+def test_settings_that_tell_nothing(rng, settings, message):
+    video = frame_hashes("a", [random_frames(rng, 2)])
+    with pytest.raises(InputError) as error:
+        near_frames(video, video, **settings)
+    assert str(error.value) == message
+
+
+def test_no_videos():
+    with pytest.raises(InputError, match=r"^there are no videos to compare$"):
+        FrameHashes.of((), (), [], [])

@@ -1,0 +1,217 @@
+"""An expert's own text tower: before any training, the mixture scores as the two-tower models themselves do."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoTokenizer, ClapModel, CLIPModel, SiglipModel
+
+from mee.checkpoint import fingerprint
+from mee.config import ExpertConfig, ModelConfig
+from mee.data.pairs import match_captions
+from mee.data.source import load_clips
+from mee.errors import InputError
+from mee.model import MEE
+from mee.text.aligned import AlignedTower
+from mee.text.config import TextConfig
+from mee.training.config import TrainConfig
+from mee.training.optimiser import learnt_state
+from mee.training.trainer import Trainer
+from tests.mee import tiny_models
+
+CPU = torch.device("cpu")
+SENTENCES = ("a red circle moves left", "rain falls on the roof", "a dog barks", "singing")
+VIDEOS = [f"v{number}.mp4" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Directory of CLIP: both halves, as downloaded."""
+    return tiny_models.save_clip(tmp_path_factory.mktemp("pretrained") / "clip")
+
+
+@pytest.fixture(scope="module")
+def clap(tmp_path_factory):
+    """Directory of CLAP."""
+    return tiny_models.save_clap(tmp_path_factory.mktemp("pretrained") / "clap", seed=1)
+
+
+@pytest.fixture(scope="module")
+def config(clip, clap):
+    """An appearance expert that hears CLIP's text half, and an audio expert that hears CLAP's."""
+
+    def expert(name, size, text):
+        how = {"pooling": ("mean",), "standardise": False, "start": "identity"}
+        return ExpertConfig(
+            name=name, input_dim=size, embed_dim=size, text=str(text), fingerprint=f"made-{name}", **how
+        )
+
+    experts = (expert("appearance", 12, clip), expert("audio", 10, clap))
+    text = TextConfig(width=16, layers=1, heads=2, max_tokens=24, vocabulary=300)
+    return ModelConfig(experts=experts, text=text, dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def streams(clip, clap):
+    """Features of random pictures and sounds, by the other halves; half of the videos lack one of the two."""
+    torch.manual_seed(3)
+    see, hear = CLIPModel.from_pretrained(clip).eval(), ClapModel.from_pretrained(clap).eval()
+    made = {"appearance": {}, "audio": {}}
+    with torch.no_grad():
+        for number, video in enumerate(VIDEOS):
+            if number % 4 != 1:
+                rows = see.get_image_features(pixel_values=torch.randn(1 + number % 3, 3, 16, 16)).pooler_output
+                made["appearance"][video] = rows.numpy()
+            if number % 4 != 3:
+                rows = hear.get_audio_features(
+                    input_features=torch.randn(2, 1, 100, 8), is_longer=torch.zeros(2, 1, dtype=torch.bool)
+                )
+                made["audio"][video] = rows.pooler_output.numpy()
+    return made
+
+
+@pytest.fixture
+def source(make_source, streams):
+    made = make_source(VIDEOS)
+    made.streams, made.dims = dict(streams), {"appearance": 12, "audio": 10}
+    return made
+
+
+def text_features(kind, directory, sentences):
+    """What the whole model makes of each sentence alone, without our code."""
+    model, tokenizer = kind.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
+    with torch.no_grad():
+        return torch.cat(
+            [model.get_text_features(**tokenizer(s, return_tensors="pt")).pooler_output for s in sentences]
+        )
+
+
+def zero_shot(directory, kind, streams, sentences):
+    """(Q, G) cosines of sentences and mean rows; NaN where the stream is missing."""
+    text = F.normalize(text_features(kind, directory, sentences), dim=1)
+    nothing = np.full((1, text.shape[1]), np.nan, np.float32)
+    rows = torch.stack([torch.from_numpy(streams.get(video, nothing)).mean(0) for video in VIDEOS])
+    return text @ F.normalize(rows, dim=1).T
+
+
+def scores(model, source):
+    with torch.no_grad():
+        return model(SENTENCES, load_clips(source, model.modalities, VIDEOS))
+
+
+def test_an_untrained_mixture_scores_as_the_models_do_zero_shot(config, source, streams, clip, clap):
+    model = MEE.learn(config, SENTENCES).eval()
+    seen = zero_shot(clip, CLIPModel, streams["appearance"], SENTENCES)
+    heard = zero_shot(clap, ClapModel, streams["audio"], SENTENCES)
+    expected = torch.stack([seen, heard]).nanmean(0)  # of both, or of the one that is there
+    assert seen.isnan().any()
+    assert heard.isnan().any()
+    assert expected.std() > 0.05
+    torch.testing.assert_close(scores(model, source), expected, atol=1e-5, rtol=0)
+
+
+def test_it_trains_is_saved_and_loaded_and_has_another_fingerprint(config, source, tmp_path, clip):
+    untrained = MEE.learn(config, SENTENCES)
+    untrained.save_pretrained(tmp_path / "untrained")
+    captions = pd.DataFrame({"video_id": VIDEOS, "caption": [tiny_models.WORDS[n] for n in range(len(VIDEOS))]})
+    pairs, _ = match_captions(captions, source, partial=False)
+    settings = TrainConfig(epochs=12, batch_size=12, learning_rate=3e-3, stream_dropout=0.0)
+    trainer = Trainer(source, pairs, pairs, config, settings, CPU)
+    towers = {name: tower.model for name, tower in trainer.model.towers.items()}
+    runs, before = [], {}
+    for name, tower in towers.items():
+        tower.register_forward_pre_hook(lambda module, args: runs.append(module))
+        before[name] = {key: tensor.clone() for key, tensor in tower.state_dict().items()}
+    model = trainer.run(tmp_path / "state", lambda progress: None)
+    losses = [epoch["loss"] for epoch in trainer.progress.history]
+    assert losses[-1] < 0.8 * losses[0]
+    assert runs == []  # captions were read once, before
+    for name, tower in towers.items():
+        assert all(tensor.equal(before[name][key]) for key, tensor in tower.state_dict().items())
+    frozen = {key for key, _ in model.named_parameters() if key.startswith("towers.")}
+    assert not frozen & set(learnt_state(model))
+
+    model.save_pretrained(tmp_path / "trained")
+    assert fingerprint(tmp_path / "trained") != fingerprint(tmp_path / "untrained")
+    aside = clip.rename(clip.with_name("aside"))
+    try:
+        loaded = MEE.from_pretrained(tmp_path / "trained")
+    finally:
+        aside.rename(clip)
+    torch.testing.assert_close(scores(loaded, source), scores(model, source), atol=1e-6, rtol=0)
+    started = MEE.from_pretrained(tmp_path / "untrained")
+    assert (scores(loaded, source) - scores(started, source)).abs().max() > 1e-2
+    text = tmp_path / "trained" / "towers" / "audio" / "tokenizer_config.json"
+    was = fingerprint(tmp_path / "trained")
+    text.write_text(text.read_text() + " ")
+    assert fingerprint(tmp_path / "trained") != was
+
+
+def test_a_tower_of_another_size_cannot_start_as_identity(config, tmp_path):
+    other = tiny_models.save_clip(tmp_path / "clip", width=14)
+    experts = (replace(config.experts[0], text=str(other)), config.experts[1])
+    with pytest.raises(InputError, match=r"gives 14 columns, its stream 12"):
+        MEE.learn(replace(config, experts=experts), SENTENCES)
+
+
+@pytest.mark.parametrize("sentences", [SENTENCES, ("a " * 50 + "dog",)])
+def test_clip_and_clap_give_their_own_text_features(clip, clap, sentences):
+    for kind, directory in ((CLIPModel, clip), (ClapModel, clap)):
+        tower = AlignedTower.learn(TextConfig(encoder=str(directory)), [])
+        model, tokenizer = kind.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
+        for sentence, got in zip(sentences, tower.encode(sentences, CPU)):
+            ids = tokenizer(sentence, truncation=True, max_length=20, return_tensors="pt")
+            expected = model.get_text_features(**ids).pooler_output[0]
+            if kind is ClapModel:  # it brings them to unit length, as the gated unit will
+                got = F.normalize(got, dim=0)
+            torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_siglip_reads_sentences_padded_to_their_full_length(tmp_path, side):
+    directory = tiny_models.save_siglip(tmp_path / "siglip")
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": side}))
+    tower = AlignedTower.learn(TextConfig(encoder=str(directory)), [])
+    model, tokenizer = SiglipModel.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
+    assert tokenizer.padding_side == side
+    ids = tokenizer(list(SENTENCES), padding="max_length", truncation=True, max_length=12, return_tensors="pt")
+    expected = model.get_text_features(input_ids=ids["input_ids"]).pooler_output
+    torch.testing.assert_close(tower.encode(SENTENCES, CPU), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_rest_of_the_batch_has_no_influence_and_dropout_never_acts(clap):
+    tower = AlignedTower.learn(TextConfig(encoder=str(clap)), []).train()
+    assert not any(module.training for module in tower.model.modules())
+    rows = tower.read(SENTENCES)
+    assert {tuple(row.shape) for row in rows} == {(1, 10)}
+    for sentence, row in zip(SENTENCES, rows):
+        torch.testing.assert_close(tower.read([sentence])[0], row, atol=1e-6, rtol=1e-5)
+    assert tower.tuned_parameters() == []
+    assert tower.read([]) == []
+
+
+def test_attention_is_shares_over_the_tokens(clip):
+    seen = AlignedTower.learn(TextConfig(encoder=str(clip)), []).attention("a red dog")
+    assert seen.tokens == ("<s>", "a", "red", "dog", "<end>")
+    assert seen.weights.shape == (2, 2, 5, 5)
+    torch.testing.assert_close(seen.weights.sum(-1), torch.ones(2, 2, 5))
+
+
+def test_what_is_no_text_tower_is_refused(tmp_path, clip):
+    bert = tiny_models.save_bert(tmp_path / "bert")
+    with pytest.raises(InputError, match=r"is of type bert; the text tower of an expert must be of type clip, "):
+        AlignedTower.learn(TextConfig(encoder=str(bert)), [])
+    with pytest.raises(InputError, match=r"empty \(number 1 of 1\)"):
+        AlignedTower.learn(TextConfig(encoder=str(clip)), []).read([" "])
+    tower = AlignedTower.learn(TextConfig(encoder=str(clip)), [])
+    (tmp_path / "saved").mkdir()
+    tower.save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["model_type"] == "clip"
+    (tmp_path / "saved" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="has no tokenizer"):
+        AlignedTower.load(TextConfig(encoder="gone"), tmp_path / "saved")

@@ -1,0 +1,272 @@
+"""Pretrained text models: the numbers are transformers' own; what cannot be used is refused in one sentence."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from huggingface_hub import errors as hub_errors
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer, T5EncoderModel
+
+from mee.errors import InputError
+from mee.text.config import TextConfig
+from mee.text.pretrained import PretrainedEncoder
+from tests.mee import tiny_models
+
+CPU = torch.device("cpu")
+SENTENCES = ("a red circle moves left", "rain", "the dog barks twice")
+
+
+def learn(directory, **settings):
+    config = TextConfig(encoder=str(directory), **settings)
+    return PretrainedEncoder.learn(config, []).eval()
+
+
+@pytest.fixture
+def bert(tmp_path):
+    return tiny_models.save_bert(tmp_path / "bert")
+
+
+def reference(directory, sentence, kind=AutoModel):
+    """(L, D) hidden states of one sentence, as transformers itself computes them."""
+    model = kind.from_pretrained(directory).eval()
+    ids = AutoTokenizer.from_pretrained(directory)(sentence, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        return model(input_ids=ids).last_hidden_state[0]
+
+
+@pytest.mark.parametrize("tuned", [0, 1, -1])
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlnet", "gpt2", "llama", "t5"])
+def test_states_are_those_of_transformers(tmp_path, family, tuned):
+    directory = getattr(tiny_models, f"save_{family}")(tmp_path / family)
+    encoder = learn(directory, tuned_layers=tuned, pooling=("mean", "first", "last", "max"))
+    with torch.no_grad():
+        encoded = encoder.encode(SENTENCES, CPU)
+    for sentence, got in zip(SENTENCES, encoded):
+        states = reference(directory, sentence, T5EncoderModel if family == "t5" else AutoModel)
+        expected = torch.cat([states.mean(0), states[0], states[-1], states.amax(0)])
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_last_token_of_a_decoder_is_the_last_real_one(tmp_path):
+    encoder = learn(tiny_models.save_gpt2(tmp_path / "gpt2"), tuned_layers=-1, pooling=("last",))
+    short, long = encoder.read(["a dog barks", "a dog barks twice on the roof"])
+    batch = torch.stack([torch.cat([short, long[3:]]), long])  # junk after the short one: the long one's own words
+    ends = encoder(batch, torch.tensor([3, 7]))
+    torch.testing.assert_close(ends[0], encoder(short[None], torch.tensor([3]))[0], atol=1e-6, rtol=1e-5)
+    assert (ends[0] - ends[1]).abs().max() > 1e-2
+
+
+def test_what_is_read_of_a_frozen_model_is_pooled_where_that_learns_nothing(bert):
+    rows = learn(bert, pooling=("mean", "max")).read(SENTENCES)
+    assert {tuple(row.shape) for row in rows} == {(1, 32)}
+    assert [tuple(row.shape) for row in learn(bert, pooling=("netvlad-2",)).read(SENTENCES)] == [
+        (7, 16),
+        (3, 16),
+        (6, 16),
+    ]
+    assert not any(row.requires_grad for row in rows)
+
+
+def test_long_sentences_are_cut_at_what_the_model_reads(tmp_path, bert):
+    endless = "a red dog " * 50
+    for directory, most in (
+        (bert, 20),
+        (tiny_models.save_roberta(tmp_path / "r"), 16),
+        (tiny_models.save_t5(tmp_path / "t"), 64),
+    ):
+        encoder = learn(directory, tuned_layers=-1)
+        [ids] = encoder.read([endless])
+        assert len(ids) == most
+        assert ids[-1] == tiny_models.END
+        assert encoder.encode([endless], CPU).isfinite().all()
+    assert len(learn(bert, tuned_layers=-1, max_tokens=5).read([endless])[0]) == 5
+
+
+def test_a_sentence_of_unknown_words_alone_has_a_token(tmp_path):
+    directory = tiny_models.save_gpt2(tmp_path / "gpt2")
+    path = directory / "tokenizer.json"
+    content = json.loads(path.read_text())
+    vocabulary = {**{word: number for number, word in enumerate(tiny_models.SPECIAL)}, "a": 4}
+    content["model"] = {"type": "BPE", "vocab": vocabulary, "merges": []}  # it drops the letters it does not know
+    path.write_text(json.dumps(content))
+    rows = learn(directory, tuned_layers=-1).read(["a a", "«»"])
+    assert [row.tolist() for row in rows] == [[4, 4], [tiny_models.SPECIAL.index("<unk>")]]
+
+
+def test_attention_leaves_the_model_as_it_was(bert):
+    encoder = learn(bert)
+    before = encoder.encode(SENTENCES, CPU)
+    was = encoder.model.config._attn_implementation
+    encoder.attention(SENTENCES[0])
+    assert encoder.model.config._attn_implementation == was
+    assert encoder.encode(SENTENCES, CPU).equal(before)
+
+
+def test_nothing_is_written_on_the_screen(bert, capfd):
+    learn(bert).encode(SENTENCES, CPU)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_a_pooler_is_not_there(tmp_path):
+    encoder = learn(tiny_models.save_roberta(tmp_path / "r"), tuned_layers=-1)
+    assert not [name for name in encoder.state_dict() if "pooler" in name]
+    assert encoder.model.dtype == torch.float32
+
+
+def test_half_precision_weights_become_float32(bert):
+    weights = load_file(bert / "model.safetensors")
+    save_file({k: t.half() for k, t in weights.items()}, bert / "model.safetensors", metadata={"format": "pt"})
+    encoder = learn(bert)
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+
+
+def spoil(directory, what):
+    """Make one thing wrong, and tell what is said of it."""
+    weights, settings = directory / "model.safetensors", directory / "config.json"
+    if what == "pickle":
+        torch.save(load_file(weights), directory / "pytorch_model.bin")
+        weights.unlink()
+        return "no weights in the safetensors format"
+    if what == "cut":
+        weights.write_bytes(weights.read_bytes()[:2000])
+        return "cannot be loaded"
+    if what == "lacking":
+        kept = {name: tensor for name, tensor in load_file(weights).items() if "layer.1.output" not in name}
+        save_file(kept, weights, metadata={"format": "pt"})
+        return "not whole: 4 lack, such as encoder.layer.1.output"
+    if what == "shapes":
+        changed = json.loads(settings.read_text()) | {"intermediate_size": 28}
+        settings.write_text(json.dumps(changed))
+        return "cannot be loaded"
+    if what == "no-tokenizer":
+        for path in directory.glob("tokenizer*"):
+            path.unlink()
+        return "has no tokenizer"
+    if what == "bad-tokenizer":
+        (directory / "tokenizer.json").write_text("{}")
+        return "tokenizer in .* cannot be used"
+    if what == "other-tokenizer":
+        content = json.loads((directory / "tokenizer.json").read_text())
+        content["model"]["vocab"]["surplus"] = 999
+        (directory / "tokenizer.json").write_text(json.dumps(content))
+        return "has ids that its model does not know"
+    if what == "no-config":
+        settings.unlink()
+        return "no transformers model: it has no config.json"
+    if what == "bad-config":
+        settings.write_text("{")
+        return "describes no model of transformers"
+    if what == "unknown-type":
+        settings.write_text(json.dumps({"model_type": "unheard-of"}))
+        return "describes no model of transformers"
+    if what == "own-code":
+        content = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.OwnModel"}}
+        settings.write_text(json.dumps(content))
+        (directory / "own.py").write_text("raise SystemExit('own code was run')")
+        return "describes no model of transformers"
+    if what in ("vit", "clip"):
+        shutil.rmtree(directory)
+        getattr(tiny_models, f"save_{what}")(directory)
+        return f"is of type {what}, which is no language model"
+    raise AssertionError(what)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "pickle",
+        "cut",
+        "lacking",
+        "shapes",
+        "no-tokenizer",
+        "bad-tokenizer",
+        "other-tokenizer",
+        "no-config",
+        "bad-config",
+        "unknown-type",
+        "own-code",
+        "vit",
+        "clip",
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_sentence(bert, what):
+    said = spoil(bert, what)
+    with pytest.raises(InputError, match=said) as caught:
+        learn(bert)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("what", ["no-config", "no-tokenizer", "bad-tokenizer"])
+def test_a_damaged_checkpoint_is_refused(bert, tmp_path, what):
+    encoder = learn(bert)
+    encoder.save(tmp_path)
+    said = spoil(tmp_path, what)
+    with pytest.raises(InputError, match=said):
+        PretrainedEncoder.load(TextConfig(encoder="gone"), tmp_path)
+
+
+def test_settings_that_do_not_fit_the_model_are_refused(bert, tmp_path):
+    albert = tiny_models.save_albert(tmp_path / "albert")
+    with pytest.raises(InputError, match="of type albert cannot be told apart; tuned-layers must be 0"):
+        learn(albert, tuned_layers=1)
+    assert learn(albert, tuned_layers=-1).tuned_parameters()
+    with pytest.raises(InputError, match="tuned-layers is 4, but the text model has 3 layers"):
+        learn(bert, tuned_layers=4)
+    with pytest.raises(InputError, match="max-tokens 2 leaves no room for words: the tokenizer adds 2"):
+        learn(bert, max_tokens=2)
+    with pytest.raises(InputError, match="is a directory, which has no revisions: leave out 'v1'"):
+        learn(bert, revision="v1")
+
+
+class Answer:
+    """What an HTTP client would have got."""
+
+    status_code, headers, request, text = 404, {}, None, ""
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("./gone/away/far", None, "no directory, and no name on the hub"),
+        (
+            "me/secret",
+            hub_errors.RepositoryNotFoundError("x", response=Answer()),
+            "not on the hub, or not for you",
+        ),
+        (
+            "me/model@v9",
+            hub_errors.RevisionNotFoundError("x", response=Answer()),
+            "has no revision 'v9'",
+        ),
+        ("me/model", hub_errors.LocalEntryNotFoundError("x"), "the hub cannot be reached"),
+        ("me/model", hub_errors.OfflineModeIsEnabled("x"), "the hub cannot be reached"),
+        ("me/model", ConnectionError("x"), "the hub cannot be reached"),
+    ],
+)
+def test_what_the_hub_cannot_give_is_said(monkeypatch, name, error, said):
+    def refuse(*args, **options):
+        raise error
+
+    if error is not None:
+        monkeypatch.setattr("mee.text.language_model.snapshot_download", refuse)
+    with pytest.raises(InputError, match=said):
+        learn(name)
+
+
+def test_a_name_on_the_hub_is_fetched_without_code_and_pickles(monkeypatch, bert):
+    asked = {}
+
+    def give(repository, **options):
+        asked.update(options, repository=repository)
+        return str(bert)
+
+    monkeypatch.setattr("mee.text.language_model.snapshot_download", give)
+    assert learn("me/model", revision="v2").dim == 16
+    assert (asked["repository"], asked["revision"]) == ("me/model", "v2")
+    assert not {".bin", ".py", ".pt"} & {pattern[pattern.rindex(".") :] for pattern in asked["allow_patterns"]}
+    learn("me/model@refs/pr/3")
+    assert (asked["repository"], asked["revision"]) == ("me/model", "refs/pr/3")

@@ -1,0 +1,264 @@
+"""Laws that every text encoder keeps, the families of pretrained ones included."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mee.data.pairs import match_captions
+from mee.encode import encode_gallery
+from mee.errors import InputError
+from mee.evaluation.evaluate import evaluate
+from mee.model import MEE
+from mee.text.config import TextConfig
+from mee.text.registry import encoder_class
+from mee.training.config import TrainConfig
+from mee.training.optimiser import learnt_state, make_optimiser
+from mee.training.trainer import Trainer
+from tests.mee import tiny_models
+
+CPU = torch.device("cpu")
+SENTENCES = (
+    "a red circle moves left",
+    "rain",
+    "the dog barks twice with a cat and something unheard of",
+    "a blue square",
+    "someone plays the drums",
+    "A Green STAR turns right",
+)
+OWN = {
+    "transformer": {"encoder": "transformer"},
+    "recurrent": {"encoder": "recurrent"},
+    "word-vectors": {"encoder": "word-vectors"},
+    "word-vectors-netvlad": {"encoder": "word-vectors", "pooling": ("netvlad-3", "max")},
+}
+PRETRAINED = {
+    "bert-frozen": {"family": "bert"},
+    "bert-first-max": {"family": "bert", "pooling": ("first", "max")},
+    "bert-frozen-netvlad": {"family": "bert", "pooling": ("netvlad-3",)},
+    "bert-last-layer": {"family": "bert", "tuned_layers": 1},
+    "bert-tuned": {"family": "bert", "tuned_layers": -1, "pooling": ("first",)},
+    "roberta-tuned": {"family": "roberta", "tuned_layers": -1},
+    "gpt2-frozen": {"family": "gpt2", "pooling": ("last",)},
+    "gpt2-last-layers": {"family": "gpt2", "tuned_layers": 2, "pooling": ("last",)},
+    "llama-tuned": {"family": "llama", "tuned_layers": -1, "pooling": ("last", "mean")},
+    "t5-frozen": {"family": "t5"},
+    "t5-last-layer": {"family": "t5", "tuned_layers": 1},
+    "bart-tuned": {"family": "bart", "tuned_layers": -1, "pooling": ("netvlad-2",)},
+}
+ALL = {**OWN, **PRETRAINED}
+LEARNING = {  # prefixes of what learns, besides the pooling; all of it where there are none
+    "transformer": [""],
+    "recurrent": [""],
+    "bert-last-layer": ["model.encoder.layer.2."],
+    "bert-tuned": ["model."],
+    "roberta-tuned": ["model."],
+    "gpt2-last-layers": ["model.h.1.", "model.h.2.", "model.ln_f."],
+    "llama-tuned": ["model."],
+    "t5-last-layer": ["model.block.2.", "model.final_layer_norm."],
+    "bart-tuned": ["model."],
+}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Directory with a tiny checkpoint of each family, and a file of word vectors."""
+    directory = tmp_path_factory.mktemp("tiny")
+    for family in {case["family"] for case in PRETRAINED.values()}:
+        getattr(tiny_models, f"save_{family}")(directory / family)
+    tiny_models.save_vectors(directory / "vectors.txt")
+    return directory
+
+
+@pytest.fixture
+def make_config(tiny):
+    def make(name):
+        case = {"max_tokens": 64, "width": 16, "heads": 2, "vocabulary": 300, **ALL[name]}
+        if "family" in case:
+            case["encoder"] = str(tiny / case.pop("family"))
+        if case["encoder"] == "word-vectors":
+            case["vectors"] = str(tiny / "vectors.txt")
+        return TextConfig(**case)
+
+    return make
+
+
+@pytest.fixture
+def make_encoder(make_config):
+    def make(name):
+        torch.manual_seed(0)
+        config = make_config(name)
+        return encoder_class(config).learn(config, SENTENCES).eval()
+
+    return make
+
+
+@pytest.fixture
+def make_model(make_config, model_config):
+    def make(name):
+        torch.manual_seed(0)
+        return MEE.learn(replace(model_config, text=make_config(name)), SENTENCES).eval()
+
+    return make
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_padding_and_the_rest_of_the_batch_have_no_influence(make_encoder, name):
+    encoder = make_encoder(name)
+    rows = encoder.read(SENTENCES)
+    together = encoder.encode(SENTENCES, CPU)
+    assert together.shape == (len(SENTENCES), encoder.dim)
+    assert together.std(0).max() > 1e-2  # sentences differ
+    for sentence, row, expected in zip(SENTENCES, rows, together):
+        assert row.dtype == encoder.like.dtype
+        assert row.shape[1:] == encoder.like.shape[1:]
+        [alone] = encoder.read([sentence])
+        torch.testing.assert_close(alone, row, atol=1e-5, rtol=1e-5)
+        junk = torch.full_like(row[:1], 5).expand(3, *row.shape[1:]) * (1 if row.dtype == torch.int64 else 1e6)
+        for padded in (row, torch.cat([row, junk])):
+            encoded = encoder(padded[None], torch.tensor([len(row)]))[0]
+            torch.testing.assert_close(encoded, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model, name, tmp_path, tiny):
+    model = make_model(name)
+    expected = model.encode_text(SENTENCES)
+    model.save_pretrained(tmp_path / "model")
+    hidden = tiny.rename(tmp_path / "elsewhere")
+    try:
+        loaded = MEE.from_pretrained(tmp_path / "model")
+    finally:
+        hidden.rename(tiny)
+    assert set(loaded.state_dict()) == set(model.state_dict())
+    assert all(tensor.equal(loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
+    got = loaded.encode_text(SENTENCES)
+    torch.testing.assert_close(got.packed, expected.packed, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(got.logits, expected.logits, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_step_changes_exactly_what_learns(make_model, name):
+    model = make_model(name).train()
+    before = {key: tensor.clone() for key, tensor in model.text_encoder.state_dict().items()}
+    optimizer = make_optimiser(
+        model, torch.nn.Module(), TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3)
+    )
+    text = model.encode_text(SENTENCES)
+    (text.packed * torch.randn_like(text.packed)).sum().add(text.logits.square().sum()).backward()
+    optimizer.step()
+    after = model.text_encoder.state_dict()
+    changed = {key for key, tensor in after.items() if not tensor.equal(before[key])}
+    prefixes = (*LEARNING.get(name, []), "pool.")
+    learning = {key for key, _ in model.text_encoder.named_parameters() if key.startswith(prefixes)}
+    buffers = {key for key, _ in model.text_encoder.named_buffers()}
+    assert changed - buffers == learning
+    assert {k for k, p in model.text_encoder.named_parameters() if p.grad is not None} == learning
+    kept = learnt_state(model.text_encoder)
+    assert learning <= set(kept) <= learning | buffers
+    tuned = {id(parameter) for parameter in model.text_encoder.tuned_parameters()}
+    pretrained = name in PRETRAINED
+    own = {id(p) for k, p in model.text_encoder.named_parameters() if k in learning and k.startswith("model.")}
+    assert tuned == (own if pretrained else set())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_attention_is_shares_over_the_tokens(make_encoder, name):
+    encoder = make_encoder(name)
+    seen = encoder.attention(SENTENCES[0])
+    if name.startswith("word-vectors"):
+        assert seen is None
+        return
+    length = len(seen.tokens)
+    rows = 1 if name == "recurrent" else length
+    assert seen.weights.shape[2:] == (rows, length)
+    torch.testing.assert_close(seen.weights.sum(-1), torch.ones(seen.weights.shape[:3]))
+    assert "red" in seen.tokens or "".join(seen.tokens).replace(" ", "").startswith("aredcircle")
+    if name.startswith(("gpt2", "llama")):
+        assert seen.weights.triu(1).eq(0).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_has_no_words_is_refused(make_encoder, name):
+    with pytest.raises(InputError, match=r"empty \(number 2 of 2\)"):
+        make_encoder(name).read(["a dog", " \n"])
+    assert make_encoder(name).read([]) == []
+
+
+@pytest.fixture
+def world(make_source):
+    """Colours are seen, sounds are heard."""
+    colours, sounds = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
+    videos = [f"v{number:02d}.mp4" for number in range(48)]
+    source = make_source(videos, missing=0.0)
+    rng, captions = np.random.default_rng(0), []
+    for number, video in enumerate(videos):
+        colour, sound = number % 4, number // 4 % 4
+        seen, heard = 2 * np.eye(4, 5)[colour], 2 * np.eye(4, 3)[sound]
+        source.streams["appearance"][video] = (rng.normal(size=(2, 5)) * 0.1 + seen).astype("f2")
+        source.streams["audio"][video] = (rng.normal(size=(3, 3)) * 0.1 + heard).astype("f2")
+        captions.append(f"something {colours[colour]} with {sounds[sound]}")
+    pairs, _ = match_captions(pd.DataFrame({"video_id": videos, "caption": captions}), source, partial=False)
+    return source, pairs.of_videos(set(videos[:32])), pairs.of_videos(set(videos[32:]))
+
+
+@pytest.mark.parametrize(
+    "name", ["recurrent", "word-vectors", "word-vectors-netvlad", "bert-frozen", "gpt2-last-layers", "t5-frozen"]
+)
+def test_a_toy_problem_is_learnt(world, make_config, model_config, name, tmp_path):
+    config = TrainConfig(epochs=40, batch_size=16, learning_rate=5e-3, text_learning_rate=1e-3)
+    trainer = Trainer(*world, replace(model_config, text=make_config(name), dropout=0.0), config, CPU)
+    model = trainer.run(tmp_path / "state", lambda progress: None)
+    report = evaluate(model, encode_gallery(model, world[0], world[2].gallery), world[2])
+    assert report.t2v["R@5"] > 70
+    losses = [epoch["loss"] for epoch in trainer.progress.history if epoch["epoch"]]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["bert-frozen", "bert-frozen-netvlad", "t5-frozen", "bert-last-layer"])
+def test_a_frozen_model_is_not_run_again_in_training(world, make_config, model_config, name, tmp_path):
+    config = TrainConfig(epochs=2, batch_size=16)
+    trainer = Trainer(*world, replace(model_config, text=make_config(name)), config, CPU)
+    model, runs = trainer.model.text_encoder.model, []
+    model.register_forward_pre_hook(lambda module, args: runs.append(module.training))
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    trainer.run(tmp_path / "state", lambda progress: None)
+    if name == "bert-last-layer":
+        assert runs == [False] * len(runs)  # the frozen part is in eval mode
+        assert len(runs) >= 4
+    else:
+        assert runs == []
+        assert all(tensor.equal(before[key]) for key, tensor in model.state_dict().items())
+    assert (tmp_path / "state").stat().st_size < 5e6
+
+
+def test_only_frozen_parts_stay_in_eval_mode(make_encoder):
+    frozen, last = make_encoder("bert-frozen-netvlad").train(), make_encoder("bert-last-layer").train()
+    assert frozen.pool.training
+    assert not any(module.training for module in frozen.model.modules())
+    layers = last.model.encoder.layer
+    assert [layer.training for layer in layers] == [False, False, True]
+    assert not last.eval().model.encoder.layer[2].training
+
+
+def test_the_table_imports_no_transformers():
+    code = "import sys, mee.text.registry, mee.text.config; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": "recurrent", "pooling": ("max",)}, "recurrent encoder pools by its attention"),
+        ({"vectors": "v.txt"}, "vectors are for the encoder 'word-vectors', not for 'transformer'"),
+        ({"revision": "main"}, "'transformer' has none"),
+        ({"tuned_layers": 2}, "tuned-layers is for pretrained models"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TextConfig(**settings)

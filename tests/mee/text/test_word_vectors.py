@@ -1,0 +1,152 @@
+"""Word vectors: every format gives the same, words are counted once, and nothing is unpickled."""
+
+import gzip
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mee.errors import InputError
+from mee.text.config import TextConfig
+from mee.text.word_vectors import WordVectorEncoder, read_vectors, split
+from tests.mee.tiny_models import WORDS, save_vectors
+
+
+def config(path, **changes):
+    return TextConfig(encoder="word-vectors", vectors=str(path), **changes)
+
+
+@pytest.mark.parametrize("form", ["text", "binary", "glove"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_format_gives_the_vectors_written(tmp_path, form, packed):
+    path = tmp_path / "vectors.bin"
+    expected = save_vectors(path, form)
+    if packed:
+        (tmp_path / "vectors.bin.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path = tmp_path / "vectors.bin.gz"
+    words, vectors = read_vectors(path, 1000, set())
+    assert words == tuple(WORDS)
+    assert vectors.dtype == torch.float32
+    np.testing.assert_array_equal(vectors.numpy(), np.stack(list(expected.values())))
+
+
+def test_the_most_frequent_words_and_those_of_the_captions_are_kept(tmp_path):
+    expected = save_vectors(tmp_path / "v.txt")
+    encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt", vocabulary=3), ["Singing on a ROOF, unheard-of"])
+    assert encoder.words == ("a", "red", "blue", "singing", "on", "roof")
+    [rows] = encoder.read(["the singing, RED dog"])  # the and dog are known to the file alone
+    assert rows.tolist() == [4, 2]
+    np.testing.assert_array_equal(encoder.embedding(rows).numpy(), [expected["singing"], expected["red"]])
+    assert not encoder.embedding.weight.requires_grad
+
+
+def test_of_words_that_differ_in_case_the_lower_case_one_counts_or_else_the_first(tmp_path):
+    expected = save_vectors(tmp_path / "v.txt", words=["Paris", "New", "PARIS", "new", "x"])
+    words, vectors = read_vectors(tmp_path / "v.txt", 10, set())
+    assert words == ("paris", "new", "x")
+    np.testing.assert_array_equal(vectors.numpy(), [expected[word] for word in ("Paris", "new", "x")])
+
+
+def test_the_text_vector_is_the_pooled_vectors_of_the_known_words(tmp_path):
+    expected = save_vectors(tmp_path / "v.txt")
+    encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt", pooling=("mean", "max"), max_tokens=3), [])
+    sentence = "A dog's frobnicated red-roof, and rain!"  # three words count: a, dog, red
+    both = np.stack([expected[word] for word in ("a", "dog", "red")])
+    got = encoder.encode([sentence], torch.device("cpu"))[0].numpy()
+    np.testing.assert_allclose(got, [*both.mean(0), *both.max(0)], rtol=1e-5, atol=1e-6)
+
+
+def test_a_sentence_without_a_known_word_is_one_vector_of_zeros(tmp_path):
+    save_vectors(tmp_path / "v.txt")
+    encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt"), [])
+    rows = encoder.read(["xyzzy plugh", "!?", "a dog"])
+    assert [row.tolist() for row in rows[:2]] == [[0], [0]]
+    assert encoder.encode(["xyzzy"], torch.device("cpu")).eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("A man's  DOG,\tisn’t red-hot.", ["a", "man's", "dog", "isn't", "red", "hot"]),
+        ("Ünïcode ２ 'quoted'", ["ünïcode", "2", "quoted"]),
+        ("...", []),
+    ],
+)
+def test_sentences_are_split_into_words(sentence, words):
+    assert split(sentence) == words
+
+
+def damage(directory, what):
+    """A file with something wrong, and what is said of it."""
+    path = directory / "v.txt"
+    if what == "absent":
+        return path, "no file of word vectors"
+    if what == "pickle":
+        path.write_bytes(pickle.dumps({"a": 1}))
+        return path, "library's own format"
+    if what == "suffix":
+        save_vectors(directory / "v.kv")
+        return directory / "v.kv", "library's own format"
+    if what in ("empty", "text"):
+        path.write_text("" if what == "empty" else "once upon a time\nthere was no vector\n")
+        return path, "is not in word2vec's"
+    if what == "no-words":
+        path.write_text("0 6\n")
+        return path, "holds no word vectors"
+    if what == "infinite":
+        path.write_text("1 2\na 1 nan\n")
+        return path, "not finite"
+    if what == "no-gzip":
+        path = directory / "v.gz"
+        save_vectors(path)
+        return path, "cannot be read"
+    form = what.removeprefix("cut-")
+    save_vectors(path, form)
+    path.write_bytes(path.read_bytes()[:-30])
+    return path, "is damaged"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("absent", "pickle", "suffix", "empty", "text", "no-words", "infinite", "no-gzip"),
+        *("cut-text", "cut-binary", "cut-glove"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, what, monkeypatch):
+    monkeypatch.setattr(pickle, "loads", None)
+    path, said = damage(tmp_path, what)
+    with pytest.raises(InputError, match=said) as caught:
+        WordVectorEncoder.learn(config(path), [])
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_no_gensim_are_said(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"needs a file of vectors: --text.vectors FILE"):
+        WordVectorEncoder.learn(TextConfig(encoder="word-vectors"), [])
+    save_vectors(tmp_path / "v.txt")
+    monkeypatch.setitem(sys.modules, "gensim.models", None)
+    with pytest.raises(InputError, match=r"pip install 'mee\[words\]'"):
+        WordVectorEncoder.learn(config(tmp_path / "v.txt"), [])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "has no words.json"),
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        (json.dumps({"columns": 3, "words": ["a", "a"]}), "not different words"),
+        (json.dumps({"columns": 3, "words": [1]}), "not different words"),
+        (json.dumps({"columns": 0, "words": ["a"]}), "not different words"),
+    ],
+)
+def test_damaged_words_of_a_checkpoint_are_refused(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "words.json").write_text(content)
+    with pytest.raises(InputError, match=said):
+        WordVectorEncoder.load(config("gone.txt"), tmp_path)

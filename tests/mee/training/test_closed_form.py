@@ -1,0 +1,243 @@
+"""The closed-form start: it ranks as the regression that its formula says, and harms nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from mee.config import ExpertConfig, ModelConfig
+from mee.data.pairs import match_captions
+from mee.encode import encode_gallery
+from mee.evaluation.evaluate import evaluate
+from mee.model import MEE
+from mee.text.base import TextEncoder
+from mee.text.config import TextConfig
+from mee.text.registry import ENCODERS
+from mee.training.closed_form import Side, informative, mixture_bias, start_closed_form
+from mee.training.config import TrainConfig
+from mee.training.data import TrainingData
+from mee.training.trainer import Trainer
+
+CONFIG = TrainConfig(start="closed-form", shrinkage=0.5)
+COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
+WORDS = (*COLOURS, *SOUNDS, "something", "with")
+
+
+class BagOfWords(TextEncoder):
+    """Counts of known words: nothing to learn, and informative before any training."""
+
+    def __init__(self):
+        super().__init__(len(WORDS), torch.empty(0, len(WORDS)))
+
+    @classmethod
+    def learn(cls, config, captions):
+        return cls()
+
+    load = learn
+
+    def save(self, directory):
+        pass
+
+    def read(self, sentences):
+        return [torch.tensor([[float(s.split().count(word)) for word in WORDS]]) for s in sentences]
+
+    def forward(self, rows, lengths):
+        return rows[:, 0]
+
+    def attention(self, sentence):
+        return None
+
+
+@pytest.fixture(autouse=True)
+def _bag_of_words(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "bag", f"{__name__}:BagOfWords")
+
+
+@pytest.fixture
+def world(make_source):
+    """Colours are seen, sounds are heard; motion is noise; every fifth clip is silent."""
+    videos = [f"v{number:02d}.mp4" for number in range(60)]
+    source = make_source(videos, missing=0.0)
+    rng, captions = np.random.default_rng(0), []
+    for number, video in enumerate(videos):
+        colour, sound = number % 4, number // 4 % 4
+        look = rng.normal(size=(2, 5)) * 0.2 + 2 * np.eye(4, 5)[colour]
+        noise = rng.normal(size=(3, 3)) * 0.2 + 2 * np.vstack([np.eye(3), np.full(3, -0.5)])[sound]
+        source.streams["appearance"][video], source.streams["audio"][video] = look.astype("f2"), noise.astype("f2")
+        if number % 5 == 4:
+            del source.streams["audio"][video]
+        captions.append(f"something {COLOURS[colour]} with {SOUNDS[sound]}")
+    pairs, _ = match_captions(pd.DataFrame({"video_id": videos, "caption": captions}), source, partial=False)
+    return source, pairs
+
+
+def started(world, model_config, embed_dim=12, config=CONFIG, **changes):
+    """A model with the start, and its training data."""
+    source, pairs = world
+    experts = tuple(replace(expert, embed_dim=embed_dim, **changes) for expert in model_config.experts)
+    torch.manual_seed(0)
+    model = MEE(ModelConfig(experts=experts, text=TextConfig(encoder="bag")), BagOfWords())
+    data = TrainingData(source, pairs, model.modalities)
+    data.prepare(model)
+    start_closed_form(model, data, config)
+    return model.eval(), data
+
+
+def test_one_expert_ranks_as_the_regression_written_out(world, model_config):
+    """The formula of the module, in plain numpy and double precision."""
+    model, _ = started(world, model_config)
+    source, pairs = world
+    clips = [clip_id for clip_id in source.clips.index if clip_id in source.streams["audio"]]
+    pooled = np.array([[*s.mean(0), *s.max(0)] for s in (source.streams["audio"][c].astype("f8") for c in clips)])
+    z = (pooled - pooled.mean(0)) / pooled.std(0)
+    t = np.array([[caption.split().count(word) for word in WORDS] for caption in pairs.captions], dtype="f8")
+    t = t - t.mean(0)
+
+    def whitening(rows):
+        spread, directions = np.linalg.eigh(rows.T @ rows / len(rows))
+        kept = spread > 1e-6 * spread.max()
+        return directions[:, kept] / np.sqrt(spread[kept] + 0.5 * spread[kept].mean())
+
+    p, w = whitening(t), whitening(z)
+    told = np.array([t[pairs.videos.index(clip)] @ p for clip in clips])
+    image = z @ w @ (told.T @ (z @ w) / len(clips)).T
+    cosine = (t @ p) @ image.T / np.linalg.norm(t @ p, axis=1)[:, None] / np.linalg.norm(image, axis=1)
+    text = model.encode_text(list(pairs.captions))
+    gallery = encode_gallery(model, source, clips)
+    columns = model.layout.slices[2]
+    ours = text.packed[:, columns] @ gallery.video.packed[:, columns].T
+    np.testing.assert_allclose(ours.detach().numpy(), cosine, atol=0.03)  # the spare columns are a tenth as large
+    assert np.corrcoef(ours.detach().numpy().ravel(), cosine.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("embed_dim", [2, 9, 40])
+def test_it_finds_clips_that_it_has_not_seen(world, model_config, embed_dim):
+    source, pairs = world
+    seen, unseen = set(source.clips.index[:40]), set(source.clips.index[40:])
+    model, _ = started((source, pairs.of_videos(seen)), model_config, embed_dim)
+    rest = pairs.of_videos(unseen)
+    report = evaluate(model, encode_gallery(model, source, rest.gallery), rest)
+    assert report.t2v["R@5"] > (40 if embed_dim == 2 else 85)
+
+
+def test_the_mixtures_bias_trusts_what_can_be_trusted(world, model_config):
+    model, _ = started(world, model_config)
+    appearance, motion, audio = model.mixture.bias.tolist()
+    assert max(appearance, audio) == 0
+    assert motion < -1  # noise
+    assert model.mixture.weight.abs().max() == 0
+
+
+def test_gates_start_open_and_have_something_to_learn(world, model_config):
+    model, data = started(world, model_config)
+    for unit in (*model.text_experts, *(expert.unit for expert in model.video_experts)):
+        rows = torch.randn(5, unit.linear.in_features)
+        torch.testing.assert_close(unit(rows), F.normalize(unit.linear(rows), dim=1))
+    model.train()
+    batch = next(data.batches(CONFIG, torch.Generator().manual_seed(0)))
+    text, video = model.embed_text(batch.sentences), model.encode_video(batch.clips)
+    (text.packed * video.packed).square().sum().backward()
+    for unit in model.text_experts:
+        assert unit.norm.weight.grad.abs().max() > 0
+
+
+def test_the_columns_that_the_regression_fills_do_not_depend_on_what_the_model_was_before(world, model_config):
+    one, _ = started(world, model_config, embed_dim=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(99)
+        other, _ = started(world, model_config, embed_dim=4)
+    for name, tensor in one.state_dict().items():
+        if "linear" in name or "mixture" in name:
+            torch.testing.assert_close(tensor, other.state_dict()[name], msg=name)
+
+
+@pytest.mark.parametrize("change", ["constant", "gone", "once"])
+def test_streams_that_say_nothing_leave_everything_finite(world, model_config, change):
+    source, pairs = world
+    for clip_id in list(source.streams["motion"]):
+        source.streams["motion"][clip_id] = np.ones((2, 4), np.float16)
+    if change != "constant":
+        kept = {"v03.mp4"} if change == "once" else set()
+        source.streams["motion"] = {c: s for c, s in source.streams["motion"].items() if c in kept}
+    model, _ = started((source, pairs), model_config)
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    report = evaluate(model, encode_gallery(model, source, pairs.gallery), pairs)
+    assert report.t2v["R@10"] > 60
+
+
+def test_an_aligned_expert_is_left_as_it_is(world):
+    source, pairs = world
+    aligned = ExpertConfig(
+        name="appearance",
+        input_dim=5,
+        embed_dim=5,
+        pooling=("mean",),
+        standardise=False,
+        text="x",
+        start="identity",
+    )
+    free = ExpertConfig(name="audio", input_dim=3, embed_dim=4)
+
+    class Tower(BagOfWords):
+        def __init__(self):
+            TextEncoder.__init__(self, 5, torch.empty(0, 5))
+
+        def read(self, sentences):
+            return [row[:, :5] for row in super().read(sentences)]
+
+    config = ModelConfig(experts=(aligned, free), text=TextConfig(encoder="bag"))
+    model = MEE(config, BagOfWords(), {"appearance": Tower()})
+    before = {name: tensor.clone() for name, tensor in model.text_experts[0].state_dict().items()}
+    data = TrainingData(source, pairs, model.modalities)
+    data.prepare(model)
+    start_closed_form(model, data, CONFIG)
+    assert all(tensor.equal(before[name]) for name, tensor in model.text_experts[0].state_dict().items())
+    assert model.expert("appearance").unit.linear.weight.equal(torch.eye(5))
+    assert not model.text_experts[1].linear.weight.equal(torch.zeros(4, 10))
+
+
+def test_auto_starts_in_closed_form_only_where_text_vectors_say_something(world, model_config):
+    source, pairs = world
+    frozen = replace(model_config, text=TextConfig(encoder="bag"))
+    for config, start, expected in (
+        (frozen, "auto", True),
+        (frozen, "random", False),
+        (model_config, "auto", False),
+        (model_config, "closed-form", True),
+    ):
+        trainer = Trainer(source, pairs, pairs, config, TrainConfig(start=start), torch.device("cpu"))
+        assert bool((trainer.model.text_experts[0].norm.weight == 0).all()) is expected
+    assert informative(BagOfWords())
+    assert not informative(
+        Trainer(source, pairs, pairs, model_config, CONFIG, torch.device("cpu")).model.text_encoder
+    )
+
+
+@given(st.integers(0, 2**31), st.integers(2, 30), st.integers(1, 12), st.floats(0.1, 10))
+def test_a_whitened_side_never_exceeds_unit_variance_and_keeps_the_order_of_directions(seed, rows, dim, shrinkage):
+    x = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    side = Side.of(x * torch.logspace(0, -3, dim, dtype=torch.float64), 8, shrinkage)
+    white = side(x * torch.logspace(0, -3, dim, dtype=torch.float64))
+    spread = white.square().mean(0)
+    assert white.shape[1] <= min(8, dim)
+    assert (spread < 1).all()
+    assert (spread.diff() <= 1e-9).all()
+    covariance = white.T @ white / rows
+    torch.testing.assert_close(covariance, torch.diag(spread), atol=1e-8, rtol=0)
+
+
+def test_the_bias_of_one_right_and_one_random_expert():
+    generator = torch.Generator().manual_seed(0)
+    right = torch.eye(20) + 0.1 * torch.randn(20, 20, generator=generator)
+    noise = torch.randn(20, 20, generator=generator)
+    similarity = torch.stack([noise, right], dim=2)
+    part = (similarity, torch.ones(20, 2, dtype=torch.bool), torch.arange(20))
+    bias = mixture_bias([part, part])
+    assert bias[1] == 0
+    assert bias[0] < -2
+    assert mixture_bias([(similarity.flip(2), *part[1:])])[0] == 0

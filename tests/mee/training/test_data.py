@@ -1,0 +1,286 @@
+"""The training set: every caption once, one clip each, always at least one stream."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mee.training.data
+from mee.data.pairs import match_captions
+from mee.errors import InputError
+from mee.model import MEE
+from mee.streams import Streams, availability
+from mee.training.config import TrainConfig
+from mee.training.data import TrainingData, keep_streams
+
+MODALITIES = ["audio", "appearance"]
+
+
+def training_data(source, video_ids, captions=None, images=None):
+    captions = captions or [f"caption {number}" for number in range(len(video_ids))]
+    table = pd.DataFrame({"video_id": video_ids, "caption": captions})
+    return TrainingData(source, match_captions(table, source, partial=False)[0], MODALITIES, images)
+
+
+def settings(batch_size, stream_dropout=0.0, **more):
+    return TrainConfig(batch_size=batch_size, stream_dropout=stream_dropout, **more)
+
+
+def captions_of(data, batch):
+    return [data.captions[number] for number in batch.numbers.tolist()]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@given(st.integers(0, 2**31), st.floats(0, 0.99))
+def test_hiding_streams_leaves_each_clip_one_and_brings_none_back(seed, chance):
+    available = torch.rand(20, 3, generator=generator(seed)) < 0.6
+    available[:, 0] |= ~available.any(1)
+    kept = keep_streams(available, chance, generator(seed))
+    assert not (kept & ~available).any()
+    assert kept.any(1).all()
+
+
+def test_no_chance_hides_nothing_and_a_high_chance_hides_most():
+    available = torch.ones(400, 3, dtype=torch.bool)
+    assert keep_streams(available, 0, generator()).all()
+    kept = keep_streams(available, 0.5, generator())
+    patterns = torch.unique(kept, dim=0)
+    assert len(patterns) == 7
+    assert 0.5 < kept.float().mean() < 0.65  # (1 + 4 / 7 of the rest) a clip: a half, and those that lost all
+
+
+def test_a_batch_holds_each_caption_once_with_a_clip_of_its_video(make_source):
+    source = make_source(["a.mp4", "b.mp4", "c.mp4"], clips_of_video=3, missing=0)
+    for clip_id in source.clips.index:  # every clip says who it is
+        video, number = "abc".index(clip_id[0]), int(float(clip_id.partition("=")[2].partition(",")[0]) / 10)
+        source.streams["audio"][clip_id] = source.streams["audio"][clip_id][:1] * 0 + 10 * video + number
+    ids = ["a", "b", "c", "a", "b", "c.mp4#t=10,20"]
+    data = training_data(source, ids)
+    seen = set()
+    for epoch in range(12):
+        captions = []
+        for batch in data.batches(settings(4), generator(epoch)):
+            shown = captions_of(data, batch)
+            captions += shown
+            for row, caption in enumerate(shown):
+                number = int(caption.split()[1])
+                mark = int(batch.clips["audio"].padded[row, 0, 0])
+                assert mark // 10 == "abc".index(ids[number][0])
+                assert number != 5 or mark == 21
+                seen.add(mark)
+            letters = [ids[int(caption.split()[1])][0] for caption in shown]
+            assert batch.negative.tolist() == [[one != other for other in letters] for one in letters]
+        assert sorted(captions) == data.captions
+    assert len(seen) == 9
+
+
+def test_a_lone_last_caption_is_left_out(make_source):
+    data = training_data(make_source(["a.mp4", "b.mp4"]), ["a", "b", "a"])
+    assert [len(batch.numbers) for batch in data.batches(settings(2), generator())] == [2]
+
+
+def test_sentences_are_the_same_whatever_their_case_and_spacing(make_source):
+    data = training_data(
+        make_source(["a.mp4", "b.mp4", "c.mp4"]), ["a", "b", "c"], ["A  dog", "a dog", "another dog"]
+    )
+    negative = data.negatives(torch.arange(3))
+    assert negative.tolist() == [[False, False, True], [False, False, True], [True, True, False]]
+
+
+def test_a_pair_is_no_negative_where_any_caption_of_the_clip_says_the_same(make_source):
+    source = make_source(["a.mp4", "b.mp4", "c.mp4"])
+    data = training_data(source, ["a", "a", "b", "c"], ["a dog", "a cat", "a cat", "a horse"])
+    dog, cat, other_cat, horse = range(4)
+    negative = data.negatives(torch.tensor([dog, other_cat, horse]))
+    assert not negative[1, 0]  # "a cat" was said of a.mp4 too, though by a caption that is not in this batch
+    assert negative[0, 1]  # nobody said "a dog" of b.mp4
+    assert data.negatives(torch.tensor([cat, horse])).tolist() == [[False, True], [True, False]]
+
+
+def test_clips_without_the_models_streams_are_never_drawn(make_source):
+    source = make_source(["a.mp4", "b.mp4", "c.mp4"], clips_of_video=2, missing=0)
+    for name in MODALITIES:
+        del source.streams[name]["a.mp4#t=0,10"]
+        for clip_id in ("c.mp4#t=0,10", "c.mp4#t=10,20"):
+            del source.streams[name][clip_id]  # only motion is left, which is not asked for
+    data = training_data(source, ["a", "b", "c"])
+    assert data.captions == ["caption 0", "caption 1"]
+    for epoch in range(5):
+        for batch in data.batches(settings(4, 0.5), generator(epoch)):
+            assert availability(batch.clips, MODALITIES).any(1).all()
+    assert sorted({row for rows in data.rows for row in rows}) == [1, 2, 3]  # of a.mp4 the second clip alone
+
+
+def test_the_seed_decides_everything(source):
+    data = training_data(source, list(source.clips.index))
+    one, same, other = (
+        [
+            (captions_of(data, batch), availability(batch.clips, MODALITIES).tolist())
+            for batch in data.batches(settings(5, 0.3), g)
+        ]
+        for g in (generator(1), generator(1), generator(2))
+    )
+    assert one == same
+    assert one != other
+
+
+def test_streams_of_different_lengths_are_padded(make_source):
+    source = make_source(["a.mp4", "b.mp4"], missing=0)
+    rows = source.read("audio", ["a.mp4", "b.mp4"])
+    streams = Streams.pad([rows[0], None, rows[1]], 3)
+    assert streams.lengths.tolist() == [len(rows[0]), 0, len(rows[1])]
+    assert streams.padded.dtype == torch.float32
+    assert streams.padded[2, : len(rows[1])].equal(torch.from_numpy(rows[1]).float())
+    assert Streams.pad([None], 3).padded.shape == (1, 1, 3)
+
+
+def test_a_stream_of_another_size_is_refused(make_source):
+    with pytest.raises(ValueError, match="broadcast"):
+        Streams.pad([make_source(["a.mp4"], missing=0).streams["audio"]["a.mp4"]], 4)
+
+
+def image_pairs(source, count, captions=2):
+    ids = [f"i{number:02d}.png" for number in range(count) for _ in range(captions)]
+    table = pd.DataFrame({"video_id": ids, "caption": [f"image {n}" for n in range(len(ids))]})
+    return match_captions(table, source, partial=False)[0]
+
+
+@pytest.fixture
+def pictures(make_source):
+    """A source of stills, of which audio and motion must never be read."""
+
+    def make(count):
+        source = make_source([f"i{number:02d}.png" for number in range(count)], missing=0, seed=9)
+        whole = source.read
+
+        def read(modality, clip_ids):
+            assert modality == "appearance"
+            return whole(modality, clip_ids)
+
+        source.read = read
+        return source
+
+    return make
+
+
+def test_images_are_clips_that_only_have_their_appearance(source, pictures):
+    stills = pictures(5)
+    data = training_data(source, list(source.clips.index), images=(stills, image_pairs(stills, 5)))
+    assert data.image.tolist() == [False] * 12 + [True] * 10
+    config, mixed = settings(6, 0.5, image_rate=0.25), 0
+    seen = []
+    for epoch in range(8):
+        shown = torch.cat([batch.numbers for batch in data.batches(config, generator(epoch))])
+        assert int(data.image[shown].sum()) == 3  # a quarter of 12 videos
+        seen.append(tuple(sorted(data.video[shown[data.image[shown]]].tolist())))
+        assert len(set(seen[-1])) == 3  # of three images, one caption each
+        for batch in data.batches(config, generator(epoch)):
+            still = data.image[batch.numbers]
+            assert not batch.clips["audio"].available[still].any()
+            assert batch.clips["appearance"].available[still].all()
+            mixed += int(0 < int(still.sum()) < len(still))
+            assert (batch.negative[still][:, ~still]).all()
+    assert mixed
+    assert len(set(seen)) > 3  # fresh ones each epoch
+
+
+def test_an_image_may_bear_a_videos_name_and_a_sentence_of_it(make_source):
+    videos, stills = make_source(["a.mp4", "b.mp4"], missing=0), make_source(["a.mp4"], missing=0, seed=5)
+    pairs, _ = match_captions(pd.DataFrame({"video_id": ["a"], "caption": ["A dog"]}), stills, partial=False)
+    data = training_data(videos, ["a", "b"], ["a cat", "a dog"], images=(stills, pairs))
+    assert len(data.video.unique()) == 3
+    assert data.negatives(torch.arange(3)).tolist() == [
+        [False, True, True],
+        [True, False, False],  # a dog: b.mp4, and the image too
+        [True, False, False],
+    ]
+    rows = data.clips(torch.tensor([data.rows[0][0], data.rows[2][0]]))["appearance"]
+    assert not rows.padded[0, 0].equal(rows.padded[1, 0])
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=2, max_size=14).filter(lambda owners: len(set(owners)) > 1),
+    st.integers(0, 4),
+    st.integers(2, 7),
+    st.integers(0, 3),
+    st.sampled_from([0.0, 0.4, 3.0]),
+    st.sampled_from([1, 2, 3]),
+)
+def test_steps_is_the_number_of_batches(make_source, owners, images, batch_size, k, rate, processes):
+    source = make_source([f"v{number}.mp4" for number in range(4)], missing=0)
+    stills = make_source([f"i{number:02d}.png" for number in range(4)], missing=0)
+    pictures = (stills, image_pairs(stills, images)) if images else None
+    data = training_data(source, [f"v{owner}" for owner in owners], images=pictures)
+    config = settings(max(batch_size, processes), captions_per_video=k, image_rate=rate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mee.training.data, "processes", lambda: processes)
+        batches = list(data.batches(config, generator()))
+        assert data.steps(config) == len(batches)
+        assert all(max(2, processes) <= len(batch.numbers) <= config.batch_size for batch in batches)
+
+
+def test_every_process_draws_the_same_and_takes_its_share(source, model_config):
+    data = training_data(source, list(source.clips.index))
+    data.prepare(MEE.learn(replace(model_config, experts=model_config.experts[::2]), data.captions))
+    whole = list(data.batches(settings(5, 0.6), generator()))
+    parts = []
+    for number in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mee.distributed.processes", lambda: 2)
+            patch.setattr("mee.distributed.process_number", lambda number=number: number)
+            parts.append(list(data.batches(settings(5, 0.6), generator())))
+    for batch, *both in zip(whole, *parts, strict=True):
+        for part in both:
+            assert part.numbers.equal(batch.numbers)
+            assert part.negative.equal(batch.negative)
+        for name, streams in batch.clips.items():
+            assert torch.cat([part.clips[name].lengths for part in both]).equal(streams.lengths)
+            rows = torch.cat([part.clips[name].padded[:, 0] for part in both])
+            assert rows[streams.available].equal(streams.padded[:, 0][streams.available])
+        for tower, read in batch.sentences.items():
+            assert torch.cat([part.sentences[tower].lengths for part in both]).equal(read.lengths)
+
+
+def test_a_batch_holds_what_the_encoder_reads_of_its_captions(source, model_config):
+    captions = [f"a dog number {number % 5}" for number in range(12)]
+    data = training_data(source, list(source.clips.index), captions)
+    model = MEE.learn(replace(model_config, experts=model_config.experts[::2]), data.captions)
+    data.prepare(model)
+    for batch in data.batches(settings(5), generator()):
+        expected = model.text_encoder.pad(captions_of(data, batch))
+        assert batch.sentences[""].lengths.equal(expected.lengths)
+        for row, length in enumerate(expected.lengths.tolist()):
+            assert batch.sentences[""].padded[row, :length].equal(expected.padded[row, :length])
+
+
+def test_captions_of_fewer_than_two_videos_with_streams_are_refused(make_source):
+    source = make_source(["a.mp4", "b.mp4"], missing=0)
+    with pytest.raises(
+        InputError, match="of the 2 captions here, those of 1 have a clip with audio or appearance"
+    ):
+        training_data(source, ["a", "a"])
+    for name in MODALITIES:
+        source.streams[name].clear()
+    with pytest.raises(InputError, match=r"at least two videos.*those of 0 have a clip"):
+        training_data(source, ["a", "b"])
+
+
+def test_images_do_not_make_up_for_videos(make_source, pictures):
+    stills = pictures(3)
+    with pytest.raises(InputError, match="at least two videos"):
+        training_data(make_source(["a.mp4"], missing=0), ["a"], images=(stills, image_pairs(stills, 3)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_by_name(make_source, value):
+    source = make_source(["a.mp4", "b.mp4", "c.mp4"], missing=0)
+    source.streams["audio"]["b.mp4"][-1, 1] = value
+    with pytest.raises(InputError, match=r"'audio' stream of b\.mp4 has NaN or infinity"):
+        training_data(source, ["a", "b", "c"])

@@ -1,0 +1,144 @@
+"""Losses: against plain loops over their formulas, with the pairs that truly match left out."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mee.training.config import TrainConfig
+from mee.training.losses import InfoNCELoss, MaxMarginLoss, make_loss
+
+SEEDS = st.integers(0, 2**31)
+
+
+def random_batch(seed, size=6):
+    generator = torch.Generator().manual_seed(seed)
+    scores = 2 * torch.rand(size, size, generator=generator, dtype=torch.float64) - 1
+    negative = torch.rand(size, size, generator=generator) < 0.7
+    return scores, negative & ~torch.eye(size, dtype=torch.bool)
+
+
+@given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
+def test_max_margin_equals_a_loop(seed, margin):
+    scores, negative = random_batch(seed)
+    terms = []
+    for i in range(6):
+        for j in range(6):
+            if negative[i, j]:
+                terms.append(max(0.0, margin + scores[i, j].item() - scores[i, i].item()))
+            if negative[j, i]:
+                terms.append(max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
+    expected = sum(terms) / len(terms) if terms else 0.0
+    assert MaxMarginLoss(margin)(scores, negative).item() == pytest.approx(expected, abs=1e-12)
+
+
+@given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
+def test_max_margin_over_all_is_the_published_mean(seed, margin):
+    scores, negative = random_batch(seed)
+    scores.requires_grad_()
+    terms = []  # every caption against every clip and the reverse, its own among them; true matches cost nothing
+    for i in range(6):
+        for j in range(6):
+            counts = 1.0 if i == j or negative[i, j] else 0.0
+            terms.append(counts * max(0.0, margin + scores[i, j].item() - scores[i, i].item()))
+            counts = 1.0 if i == j or negative[j, i] else 0.0
+            terms.append(counts * max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
+    assert len(terms) == 2 * 6**2
+    loss = MaxMarginLoss(margin, over_all=True)(scores, negative)
+    assert loss.item() == pytest.approx(sum(terms) / len(terms), abs=1e-12)
+
+
+def test_both_means_have_gradients_of_one_direction():
+    scores, _ = random_batch(0)
+    negative = ~torch.eye(6, dtype=torch.bool)
+    gradients = []
+    for over_all in (False, True):
+        leaf = scores.clone().requires_grad_()
+        MaxMarginLoss(0.5, over_all=over_all)(leaf, negative).backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(gradients[1], gradients[0] * 5 / 6)
+
+
+@given(SEEDS, st.sampled_from([0.02, 0.07, 1.0]))
+def test_infonce_equals_a_loop(seed, temperature):
+    scores, negative = random_batch(seed)
+    total = 0.0
+    for i in range(6):
+        for line, others in ((scores[i], negative[i]), (scores[:, i], negative[:, i])):
+            rest = [line[j].item() for j in range(6) if others[j]]
+            own = line[i].item()
+            total += math.log(sum(math.exp((s - own) / temperature) for s in [own, *rest]))
+    loss = InfoNCELoss(temperature)(scores, negative)
+    assert loss.item() == pytest.approx(total / 12, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+def test_scores_of_true_matches_have_no_influence(loss):
+    scores, _ = random_batch(0, 4)
+    negative = ~torch.eye(4, dtype=torch.bool)
+    spoiled = scores.clone()
+    for i, j in ((0, 1), (1, 0), (2, 3), (3, 2)):
+        spoiled[i, j], negative[i, j] = 1e6, False
+    assert loss(spoiled, negative).equal(loss(scores, negative))
+
+
+@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+def test_a_batch_without_negatives_has_loss_zero_and_finite_gradients(loss):
+    scores = torch.randn(3, 3, requires_grad=True)
+    value = loss(scores, torch.zeros(3, 3, dtype=torch.bool))
+    value.backward()
+    assert value.item() == 0
+    assert scores.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+def test_both_directions_count_alike(loss):
+    scores, negative = random_batch(1)
+    torch.testing.assert_close(loss(scores, negative), loss(scores.T, negative.T))
+
+
+def test_perfect_scores_cost_nothing_and_extreme_scores_stay_finite():
+    negative = ~torch.eye(4, dtype=torch.bool)
+    assert MaxMarginLoss(0.2)(torch.eye(4), negative).item() == 0
+    loss = InfoNCELoss(0.01)
+    assert loss(2 * torch.eye(4) - 1, negative).item() == pytest.approx(0, abs=1e-6)
+    assert loss(1 - 2 * torch.eye(4), negative).item() == pytest.approx(200 + math.log(3), rel=1e-5)
+
+
+def test_a_temperature_at_its_limit_can_come_back():
+    loss = InfoNCELoss(0.07)
+    with torch.no_grad():
+        loss.log_temperature.fill_(math.log(5.0))
+    scores, negative = random_batch(2)
+    loss(scores, negative).backward()
+    assert loss.temperature.item() == pytest.approx(1.0)
+    assert loss.log_temperature.grad.item() != 0
+
+
+@pytest.mark.parametrize(("start", "used"), [(1e-6, 0.01), (0.07, 0.07), (50.0, 1.0)])
+def test_temperature_is_clamped(start, used):
+    assert InfoNCELoss(start).temperature.item() == pytest.approx(used)
+
+
+def test_the_temperature_that_is_told_is_within_its_bounds():
+    loss = InfoNCELoss(0.07)
+    with torch.no_grad():
+        loss.log_temperature.fill_(math.log(1e-5))  # where a step may lead
+    assert loss.figures() == {"temperature": pytest.approx(0.01)}
+    assert MaxMarginLoss(0.2).figures() == {}
+
+
+def test_temperature_is_learnt():
+    loss = InfoNCELoss(0.07)
+    loss(random_batch(0)[0].float(), ~torch.eye(6, dtype=torch.bool)).backward()
+    assert loss.log_temperature.grad.abs() > 0
+
+
+def test_settings_name_the_loss():
+    assert make_loss(TrainConfig(loss="max-margin", margin=0.3)).margin == 0.3
+    assert not make_loss(TrainConfig(loss="max-margin")).over_all
+    assert make_loss(TrainConfig(loss="max-margin", margin_mean="all")).over_all
+    assert isinstance(make_loss(TrainConfig()), InfoNCELoss)
+    assert make_loss(TrainConfig(temperature=0.5)).temperature.item() == pytest.approx(0.5)

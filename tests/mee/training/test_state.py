@@ -1,0 +1,152 @@
+"""A stopped run goes on to the same bits as an unbroken one, whatever its settings; another's state is refused."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mee.errors import InputError
+from mee.training.config import TrainConfig
+from mee.training.trainer import Trainer
+
+CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
+CASES = {
+    "plain": {},
+    "accumulate": {"accumulate": 3},
+    "captions per video": {"captions_per_video": 1},
+    "exponential": {"schedule": "exponential", "decay": 0.7},
+    "bf16": {"mixed_precision": "bf16"},
+    "max-margin": {"loss": "max-margin", "margin_mean": "all"},
+    "no clipping": {"clip_gradient": 0.0, "weight_decay": 0.0},
+    "images": {"image_rate": 0.2, "accumulate": 2, "captions_per_video": 1},
+}
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_a_stopped_run_goes_on_to_the_same_bits(make_trainer, run, same, stills, tmp_path, case, stop_after):
+    config, images = replace(CONFIG, **CASES[case]), stills if case == "images" else None
+    unbroken = make_trainer(config, images)
+    expected = run(unbroken, tmp_path / "unbroken")
+    assert run(make_trainer(config, images), tmp_path / "state", stop_after) is None
+    torch.manual_seed(99)  # what happens in between has no influence
+    resumed = make_trainer(config, images)
+    model = run(resumed, tmp_path / "state")
+    assert same(model, expected)
+    assert same(resumed.loss, unbroken.loss)
+    assert resumed.progress == unbroken.progress
+    states = [load_file(tmp_path / name) for name in ("state", "unbroken")]  # optimiser and generators too
+    assert set(states[0]) == set(states[1])
+    assert all(tensor.equal(states[1][name]) for name, tensor in states[0].items())
+
+
+def test_a_run_that_is_stopped_after_every_epoch_goes_on_all_the_same(make_trainer, run, same, tmp_path):
+    expected = run(make_trainer(), tmp_path / "unbroken")
+    for epoch in range(1, CONFIG.epochs):
+        assert run(make_trainer(), tmp_path / "state", epoch) is None
+    assert same(run(make_trainer(), tmp_path / "state"), expected)
+
+
+def test_a_run_stopped_within_an_epoch_counts_its_steps_once(make_trainer, run, tmp_path):
+    expected = make_trainer(scalars=tmp_path / "expected")
+    run(expected, tmp_path / "unbroken")
+    trainer, batches = make_trainer(scalars=tmp_path / "scalars"), 0
+    whole = trainer._batch
+
+    def stopping(*arguments):
+        nonlocal batches
+        batches += 1
+        if batches == 7:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    trainer._batch = stopping
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer, tmp_path / "state")
+    time.sleep(1.1)  # TensorBoard reads files in the order of the second they were begun in
+    run(make_trainer(scalars=tmp_path / "scalars"), tmp_path / "state")
+    one, other = (EventAccumulator(str(tmp_path / name)).Reload() for name in ("expected", "scalars"))
+    assert one.Tags()["scalars"] == other.Tags()["scalars"]
+    for tag in one.Tags()["scalars"]:
+        both = ([(event.step, event.value) for event in events.Scalars(tag)] for events in (one, other))
+        assert next(both) == next(both)
+
+
+@pytest.mark.parametrize("change", ["training", "model", "captions", "images"])
+def test_a_run_with_other_settings_or_data_is_refused(make_trainer, run, stills, world, tmp_path, change):
+    run(make_trainer(), tmp_path / "state", 1)
+    if change == "captions":
+        source, train, val = world
+        settings = make_trainer().model.config
+        trainer = Trainer(source, train.where([True] * 31), val, settings, CONFIG, torch.device("cpu"))
+    elif change == "images":
+        trainer = make_trainer(images=stills)
+    else:
+        trainer = make_trainer(replace(CONFIG, seed=5)) if change == "training" else make_trainer(dropout=0.25)
+    before = (tmp_path / "state").read_bytes()
+    named = "captions" if change == "images" else change
+    with pytest.raises(InputError, match=rf"unfinished run with other settings or data \({named}\)"):
+        run(trainer, tmp_path / "state")
+    assert (tmp_path / "state").read_bytes() == before
+
+
+def test_another_number_of_processes_is_refused(make_trainer, run, tmp_path, monkeypatch):
+    run(make_trainer(), tmp_path / "state", 1)
+    trainer = make_trainer()
+    monkeypatch.setattr("mee.training.trainer.processes", lambda: 4)
+    with pytest.raises(InputError, match="unfinished run of 1 processes, which 4 cannot go on with"):
+        run(trainer, tmp_path / "state")
+
+
+def test_a_damaged_or_foreign_state_is_refused(make_trainer, run, tmp_path):
+    (tmp_path / "damaged").write_bytes(b"no state")
+    with pytest.raises(InputError, match="damaged"):
+        run(make_trainer(), tmp_path / "damaged")
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign")
+    with pytest.raises(InputError, match="not the state of a run"):
+        run(make_trainer(), tmp_path / "foreign")
+
+
+@pytest.mark.parametrize("damage", ["cut", "progress", "random.order", "model.mixture.bias", "best.", "shape"])
+def test_a_state_that_lacks_something_is_refused(make_trainer, run, tmp_path, damage):
+    state = tmp_path / "state"
+    run(make_trainer(), state, 1)
+    with safe_open(state, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(state)
+    if damage == "cut":
+        state.write_bytes(state.read_bytes()[:-100])
+    elif damage == "progress":
+        save_file(tensors, state, metadata={**metadata, "progress": "{half"})
+    elif damage == "shape":
+        save_file({**tensors, "model.mixture.bias": torch.zeros(9)}, state, metadata=metadata)
+    else:
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(damage)}
+        assert len(kept) < len(tensors)
+        save_file(kept, state, metadata=metadata)
+    with pytest.raises(InputError, match=r"state is (damaged \(|not the state of a run); start again|is damaged"):
+        run(make_trainer(), state)
+
+
+def test_what_is_frozen_is_not_in_the_state(make_trainer, run, tmp_path):
+    trainer = make_trainer()
+    layer = trainer.model.text_encoder.layers[0].requires_grad_(False)
+    run(trainer, tmp_path / "state", 1)
+    names = set(load_file(tmp_path / "state"))
+    assert "model.text_encoder.layers.1.mlp.0.weight" in names
+    assert not [name for name in names if "text_encoder.layers.0." in name]
+    assert len(list(layer.parameters())) > 0
+
+
+def test_nothing_is_left_aside_and_the_state_says_what_it_is(make_trainer, run, tmp_path):
+    run(make_trainer(), tmp_path / "state", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    with safe_open(tmp_path / "state", framework="pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["progress"])["epoch"] == 2
+    assert json.loads(metadata["signature"])["processes"] == 1

@@ -1,0 +1,266 @@
+"""Training: it learns, a seed decides everything, it stops where it should. Going on: test_training_state.py."""
+
+import json
+import math
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mee.data.splits import Split
+from mee.encode import encode_gallery
+from mee.errors import InputError
+from mee.evaluation.evaluate import evaluate
+from mee.text.transformer import TransformerEncoder
+from mee.training.accelerator import make_accelerator
+from mee.training.config import TrainConfig
+from mee.training.optimiser import rate_factor
+from mee.training.record import finish, training_record
+from mee.training.trainer import ENOUGH, Trainer
+
+CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss": "max-margin"},
+        {"loss": "max-margin", "margin_mean": "all", "learning_rate": 1e-2},
+        {"mixed_precision": "bf16"},
+        {"accumulate": 2, "learning_rate": 1e-2, "batch_size": 8},
+    ],
+    ids=["infonce", "max-margin", "published", "bf16", "accumulate"],
+)
+def test_a_toy_problem_is_learnt(make_trainer, run, world, tmp_path, changes):
+    trainer = make_trainer(TrainConfig(**{"epochs": 40, "batch_size": 16, "learning_rate": 5e-3, **changes}))
+    before = evaluate(trainer.model.eval(), encode_gallery(trainer.model, world[0], world[2].gallery), world[2])
+    model = run(trainer, tmp_path / "state")
+    assert not model.training
+    after = evaluate(model, encode_gallery(model, world[0], world[2].gallery), world[2])
+    assert before.t2v["R@1"] < 30
+    assert after.t2v["R@5"] > 70
+    assert after.t2v["MedR"] <= 2
+    losses = [epoch["loss"] for epoch in trainer.progress.history]
+    floor = 0.2 / 16 if changes.get("margin_mean") == "all" else 0  # the margin itself, on the diagonal
+    assert losses[-1] - floor < (losses[0] - floor) / 2
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(make_trainer, run, same, tmp_path):
+    first, again, other = (
+        run(make_trainer(replace(CONFIG, seed=seed)), tmp_path / name)
+        for seed, name in ((1, "a"), (1, "b"), (2, "c"))
+    )
+    assert same(first, again)
+    assert not first.mixture.weight.equal(other.mixture.weight)
+
+
+def test_trainers_of_one_program_do_not_disturb_each_other(make_trainer, run, same, tmp_path):
+    configs = {name: replace(CONFIG, mixed_precision=name, epochs=2) for name in ("no", "bf16")}
+    alone = {name: run(make_trainer(config), tmp_path / f"{name} alone") for name, config in configs.items()}
+    assert not alone["no"].mixture.weight.equal(alone["bf16"].mixture.weight)
+    for names in (("no", "bf16"), ("bf16", "no")):
+        both = {name: make_trainer(configs[name]) for name in names}  # all there are before the first one runs
+        for name, trainer in both.items():
+            torch.manual_seed(CONFIG.seed)
+            assert same(run(trainer, tmp_path / f"{name} of {names}"), alone[name])
+
+
+def test_half_precision_needs_a_gpu():
+    with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no"):
+        make_accelerator(CPU, TrainConfig(mixed_precision="fp16"))
+
+
+@pytest.mark.parametrize("loss", ["infonce", "max-margin"])
+def test_accumulated_batches_give_their_mean_gradient(make_trainer, loss):
+    config = TrainConfig(
+        loss=loss,
+        learning_rate=1e-3,
+        batch_size=8,
+        accumulate=3,
+        clip_gradient=0.0,
+        epochs=5,
+        warmup=0,
+        weight_decay=0.1,
+    )
+    trainer = make_trainer(config, dropout=0.0)
+    trainer.model.text_encoder.dropout = 0.0
+    for layer in trainer.model.text_encoder.layers:
+        layer.dropout = 0.0
+    step = deepcopy(trainer.step).train()
+    batches = list(trainer.data.batches(config, torch.Generator().manual_seed(config.seed)))
+    assert len(batches) == 4  # a group of three, and one of one
+    expected = []
+    for group in (batches[:3], batches[3:]):
+        step.zero_grad()
+        losses = [step(batch.sentences, batch.clips, batch.negative) for batch in group]
+        torch.stack(losses).mean().backward()
+        expected.append([p.grad.clone() for p in step.parameters()])
+    given, rates = [], []
+
+    def record():  # instead of a step, so that all gradients are those of the first weights
+        given.append([p.grad.clone() for p in trainer.step.parameters()])
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+
+    trainer.prepared_optimizer.step = record
+    trainer._train_epoch()
+    assert trainer.progress.step == len(given) == 2
+    assert rates == [config.learning_rate * rate_factor(config, 0, share) for share in (0.25, 0.75)]
+    for ours, theirs in zip(given, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_validation_reads_neither_captions_nor_streams_again(make_trainer, run, world, tmp_path, monkeypatch):
+    captions, streams = [], []
+    real_text, real_streams = TransformerEncoder.read, world[0].read
+    monkeypatch.setattr(
+        TransformerEncoder, "read", lambda self, some: captions.append(len(some)) or real_text(self, some)
+    )
+    world[0].read = lambda modality, ids: streams.append(modality) or real_streams(modality, ids)
+    trainer = make_trainer()
+    assert sorted(captions) == sorted([len(set(world[1].captions)), len(set(world[2].captions))])
+    assert len(streams) == 2 * len(trainer.data.modalities)
+    captions.clear()
+    streams.clear()
+    run(trainer, tmp_path / "state")
+    assert (captions, streams) == ([], [])
+
+
+def test_a_finished_run_is_not_trained_again(make_trainer, run, same, tmp_path):
+    expected = run(make_trainer(), tmp_path / "state")
+    trainer = make_trainer()
+    trainer._train_epoch = None  # would fail if called
+    assert same(run(trainer, tmp_path / "state"), expected)
+
+
+def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, run, tmp_path, monkeypatch):
+    scores = iter([10.0, 30.0, 20.0, 30.0, 5.0, 4.0, 3.0])
+    kept = {}
+
+    def scripted(model, *rest, **more):
+        report = evaluate(model, *rest, **more)
+        report.t2v["MRR"] = next(scores)
+        kept[len(kept) + 1] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return report
+
+    monkeypatch.setattr("mee.training.trainer.evaluate", scripted)
+    trainer = make_trainer(replace(CONFIG, epochs=20, patience=2))
+    model = run(trainer, tmp_path / "state")
+    assert trainer.progress.epoch == 6
+    assert (trainer.progress.best_epoch, trainer.progress.best_score) == (4, 30.0)
+    assert all(tensor.equal(kept[4][name]) for name, tensor in model.state_dict().items())
+
+
+def test_what_each_epoch_says_is_what_evaluation_says(make_trainer, world):
+    trainer = make_trainer()
+    trainer._train_epoch()
+    said = trainer._validate()
+    gallery = encode_gallery(trainer.model, world[0], world[2].gallery)
+    report = evaluate(trainer.model.eval(), gallery, world[2])
+    assert said == pytest.approx({name: report.t2v[name] for name in said}, rel=1e-6)
+
+
+def test_one_video_is_too_few(world, model_config):
+    source, train, val = world
+    with pytest.raises(InputError, match="at least two videos"):
+        Trainer(source, train.of_videos({"v01.mp4"}), val, model_config, CONFIG, CPU)
+
+
+def test_captions_without_clips_are_left_out_and_validation_needs_one(world, model_config):
+    source, train, val = world
+    bare = replace(train, clip_ids=((),) * 3 + train.clip_ids[3:])
+    assert len(Trainer(source, bare, val, model_config, CONFIG, CPU).data) == len(train) - 3
+    with pytest.raises(InputError, match="at least one validation caption"):
+        Trainer(source, train, replace(val, clip_ids=((),) * len(val)), model_config, CONFIG, CPU)
+
+
+def test_numbers_that_are_not_finite_are_refused_before_training(world, model_config):
+    source, train, val = world
+    source.streams["audio"]["v40.mp4"][0, 0] = np.nan
+    with pytest.raises(InputError, match=r"'audio' stream of v40\.mp4 has NaN"):
+        Trainer(source, train, val, model_config, CONFIG, CPU)
+
+
+def test_training_that_comes_to_nothing_says_where_and_keeps_the_last_state(make_trainer, run, tmp_path):
+    state = tmp_path / "state"
+    run(make_trainer(), state, 1)
+    before = state.read_bytes()
+    trainer = make_trainer()
+    trainer.model.mixture.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(InputError, match=r"the gradient is nan in epoch 2, step 5;.* lower --learning-rate"):
+        run(trainer, state)
+    assert state.read_bytes() == before
+    with pytest.raises(InputError, match=r"is (nan|inf) in epoch \d+, step \d+"):
+        run(make_trainer(replace(CONFIG, learning_rate=1e38)), tmp_path / "wild")
+
+
+def test_weight_decay_spares_biases_norms_and_the_word_embedding(make_trainer):
+    trainer = make_trainer()
+    decayed, spared = ({id(p) for p in group["params"]} for group in trainer.optimizer.param_groups)
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    assert not decayed & spared
+    assert decayed | spared == {*names, id(trainer.loss.log_temperature)}
+    assert all(names[p].endswith("weight") and "norm" not in names[p] for p in decayed)
+    assert "text_encoder.embedding.weight" in {names.get(p) for p in spared}
+
+
+def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, tmp_path):
+    trainer = make_trainer(replace(CONFIG, epochs=1))
+    work, directory = tmp_path / "model.training", tmp_path / "model"
+    work.mkdir()
+    directory.mkdir()
+    (directory / "old").touch()
+    model = run(trainer, work / "state")
+    record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
+    finish(model, record, directory, work)
+    assert not work.exists()
+    assert not (directory / "old").exists()
+    assert same(type(model).from_pretrained(directory), model)
+    written = json.loads((directory / "training.json").read_text())
+    assert written["training"]["seed"] == 0
+    assert len(written["history"]) == written["best_epoch"] == 1
+    assert not set(written["videos"]["train"]) & set(written["videos"]["val"])
+
+
+def test_too_few_validation_captions_choose_nothing(world, model_config, run, tmp_path):
+    source, train, val = world
+    few = val.where([number < ENOUGH - 1 for number in range(len(val))])
+    trainer = Trainer(source, train, few, model_config, replace(CONFIG, patience=1), CPU)
+    run(trainer, tmp_path / "state")
+    assert not trainer.selects
+    assert trainer.progress.epoch == trainer.progress.best_epoch == CONFIG.epochs
+
+
+def test_images_join_training(make_trainer, run, stills, tmp_path):
+    trainer = make_trainer(replace(CONFIG, image_rate=0.25), images=stills)
+    assert trainer.data.steps(trainer.config) == 5  # 32 captions of videos and 8 images
+    run(trainer, tmp_path / "state")
+    assert trainer.progress.step == 5 * CONFIG.epochs
+
+
+def test_images_must_look_as_the_videos_do(make_trainer, stills, model_config):
+    with pytest.raises(InputError, match="need the expert 'appearance', and this model has motion, audio"):
+        make_trainer(images=stills, experts=model_config.experts[1:])
+    stills[0].fingerprints = {**stills[0].fingerprints, "appearance": "another"}
+    with pytest.raises(InputError, match="'appearance' was made by another extractor"):
+        make_trainer(images=stills)
+
+
+@pytest.mark.parametrize("loss", ["infonce", "max-margin"])
+def test_scalars_are_there_for_every_step_and_epoch(make_trainer, run, tmp_path, loss):
+    trainer = make_trainer(replace(CONFIG, loss=loss, accumulate=3), scalars=tmp_path / "scalars")
+    run(trainer, tmp_path / "state")
+    events = EventAccumulator(str(tmp_path / "scalars")).Reload()
+    steps = {f"train/{name}" for name in ("loss", "learning_rate", "gradient_norm")}
+    steps |= {"train/temperature"} if loss == "infonce" else set()
+    epochs = {f"validation/{name}" for name in ("MRR", "R@1", "R@5", "R@10", "MedR")}
+    assert set(events.Tags()["scalars"]) == steps | epochs
+    assert all([event.step for event in events.Scalars(tag)] == [*range(1, 9)] for tag in steps)
+    assert all([event.step for event in events.Scalars(tag)] == [2, 4, 6, 8] for tag in epochs)
+    assert all(math.isfinite(event.value) for tag in steps for event in events.Scalars(tag))
+    history = [epoch["MRR"] for epoch in trainer.progress.history]
+    assert [event.value for event in events.Scalars("validation/MRR")] == pytest.approx(history)

@@ -44,7 +44,9 @@ def joint_sum(x: Tensor) -> Tensor:
     """Sum over all processes, of a tensor that has the same shape in each; gradients flow back."""
     if processes() == 1:
         return x
-    summed: Tensor = _JointSum.apply(x)  # type: ignore[no-untyped-call]
+    from torch.distributed.nn.functional import all_reduce
+
+    summed: Tensor = all_reduce(x)
     return summed
 
 
@@ -85,24 +87,8 @@ def joint_parts(part: Part) -> list[Part]:
     return parts
 
 
-class _JointSum(Function):
-    """The sum's gradient is the sum of what reaches it in every process."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        summed = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
-        return summed
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        summed = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
-        return summed
-
-
 class _JointRows(Function):
-    """What reaches the rows is the same in every process, so its sum over the processes needs no message."""
+    """By hand, since torch's differentiable gather sends gradients round and wants shares of one size: what reaches the rows is the same in every process, so its sum over the processes needs no message."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: int) -> Tensor:

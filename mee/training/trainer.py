@@ -6,10 +6,10 @@ and none is skipped. Test captions never enter here. A run that was stopped goes
 its last whole epoch, with the same numbers as an unbroken one. Device, mixed precision and several processes come
 from accelerate; every process draws the same batches, takes its share of each, and the loss is that of the whole.
 
-Scalars of a run for TensorBoard.
+Scalars for TensorBoard, by accelerate's tracker; steps that a resumed run repeats replace those recorded before:
 
-train/loss, learning_rate, gradient_norm, temperature (of InfoNCE)    one a step
-validation/MRR, R@1, R@5, R@10, MedR                                  one an epoch, at its last step
+    train/loss, learning_rate, gradient_norm, temperature (of InfoNCE)    one a step
+    validation/MRR, R@1, R@5, R@10, MedR                                  one an epoch, at its last step
 """
 
 from __future__ import annotations
@@ -42,51 +42,6 @@ from mee.training.losses import make_loss
 from mee.training.optimiser import learnt_state, load_learnt_state, make_optimiser, rate_factor, set_rate
 from mee.training.state import Progress, load_state, save_state
 from mee.training.step import TrainingStep
-
-
-class Scalars:
-    """Writes event files into a directory; with None, and before `begin`, it writes nothing."""
-
-    def __init__(self, directory: Path | None) -> None:
-        """Nothing is written yet.
-
-        Raises:
-            InputError: TensorBoard is not installed.
-        """
-        self.directory = directory
-        self._writer: Any = None
-        self._make = _writer_class() if directory is not None else None
-
-    def begin(self, step: int) -> None:
-        """Start after a number of steps done; what is there already of later steps no longer counts: it comes from
-        a run that was stopped before its state was saved, or from one that is started again."""
-        if self._make is not None:
-            self._writer = self._make(str(self.directory), purge_step=step + 1)
-
-    def add(self, group: str, figures: Mapping[str, float], step: int) -> None:
-        """Take figures of one step."""
-        if self._writer is not None:
-            for name, value in figures.items():
-                self._writer.add_scalar(f"{group}/{name}", value, step)
-
-    def flush(self) -> None:
-        """Write what waits, so that a run that is killed later does not lose it."""
-        if self._writer is not None:
-            self._writer.flush()
-
-    def close(self) -> None:
-        """Write what waits, and no more after it."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-
-def _writer_class() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError("--tensorboard needs TensorBoard: pip install 'mee[tensorboard]'") from error
-    return SummaryWriter
 
 
 log = logging.getLogger(__name__)
@@ -123,15 +78,14 @@ class Trainer:
 
         Raises:
             InputError: the streams are not those of the model config or not finite, there are too few captions, or
-                the device has not the precision asked for.
+                the device has not the precision asked for, or TensorBoard is wanted and not installed.
         """
         check_source(model_config, source)
         if images:
             check_images(model_config, images[0])
         if not validation.gallery:
             raise InputError("training needs at least one validation caption with a clip")
-        self.scalars = Scalars(scalars)
-        self.accelerator = make_accelerator(device, config)
+        self.accelerator = make_accelerator(device, config, scalars)
         self.device: torch.device = self.accelerator.device
         if config.batch_size < processes():
             raise InputError(f"batch-size {config.batch_size} is too small: {processes()} processes share a batch")
@@ -176,8 +130,8 @@ class Trainer:
         if state.exists():
             load_state(state, self, signature)
             log.info("going on after epoch %d", self.progress.epoch)
-        if self.leads:
-            self.scalars.begin(self.progress.step)
+        purge = {"purge_step": self.progress.step + 1}  # what was recorded of later steps belongs to a stopped run
+        self.accelerator.init_trackers("", init_kwargs={"tensorboard": purge})
         try:
             if self.starts_closed_form and not self.progress.history:
                 self._note_start()
@@ -187,7 +141,8 @@ class Trainer:
                 save_state(state, self, signature)
                 on_epoch(self.progress)
         finally:
-            self.scalars.close()
+            for tracker in self.accelerator.trackers:  # not end_training: that ends the process group too
+                tracker.finish()
         load_learnt_state(self.model, self.best)
         return self.model.eval()
 
@@ -253,7 +208,7 @@ class Trainer:
         self.progress.step += 1
         rate = self.optimizer.param_groups[0]["lr"]
         figures = {"loss": sum(losses) / len(losses), "learning_rate": rate, "gradient_norm": norm}
-        self.scalars.add("train", {**figures, **self.loss.figures()}, self.progress.step)
+        self._record("train", {**figures, **self.loss.figures()})
 
     def _require_finite(self, value: float, name: str) -> None:
         if not math.isfinite(value):
@@ -278,8 +233,10 @@ class Trainer:
             progress.best_epoch, progress.best_score = progress.epoch, figures["MRR"]
             self.best = copied(learnt_state(self.model))
         progress.history.append({"epoch": progress.epoch, "loss": loss, **figures})
-        self.scalars.add("validation", figures, progress.step)
-        self.scalars.flush()
+        self._record("validation", figures)
+
+    def _record(self, group: str, figures: Mapping[str, float]) -> None:
+        self.accelerator.log({f"{group}/{name}": value for name, value in figures.items()}, self.progress.step)
 
     def _validate(self) -> dict[str, float]:
         """Figures on the validation captions, measured by one process for all: they must not disagree."""

@@ -264,3 +264,9 @@ def test_scalars_are_there_for_every_step_and_epoch(make_trainer, run, tmp_path,
     assert all(math.isfinite(event.value) for tag in steps for event in events.Scalars(tag))
     history = [epoch["MRR"] for epoch in trainer.progress.history]
     assert [event.value for event in events.Scalars("validation/MRR")] == pytest.approx(history)
+
+
+def test_tensorboard_must_be_installed(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr("mee.training.accelerator.is_tensorboard_available", lambda: False)
+    with pytest.raises(InputError, match=r"mee\[tensorboard\]"):
+        make_trainer(scalars=tmp_path / "scalars")

@@ -88,7 +88,10 @@ def joint_parts(part: Part) -> list[Part]:
 
 
 class _JointRows(Function):
-    """By hand, since torch's differentiable gather sends gradients round and wants shares of one size: what reaches the rows is the same in every process, so its sum over the processes needs no message."""
+    """What reaches the rows is the same in every process, so its sum over the processes needs no message.
+
+    Not torch's differentiable all_gather: that sends every gradient round, and wants shares of one size.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: int) -> Tensor:

@@ -43,7 +43,6 @@ from mee.training.optimiser import learnt_state, load_learnt_state, make_optimis
 from mee.training.state import Progress, load_state, save_state
 from mee.training.step import TrainingStep
 
-
 log = logging.getLogger(__name__)
 
 ENOUGH = 10  # validation captions that can choose an epoch

@@ -1,9 +1,8 @@
-"""Streams of different lengths in one block of memory, from which batches are cut without a loop.
+"""Streams of several clips in memory: padded for the model or end to end in one block; and which are there.
 
-values  (N, ...)   the rows of all streams, one stream after the other
-offsets (R + 1,)   stream r owns values[offsets[r] : offsets[r + 1]]; a missing stream owns none
-
-What the model reads: padded streams of several clips, and which of them are there.
+    Streams   padded (B, T, D), lengths (B,)                              what the model reads
+    Ragged    values (N, ...), offsets (R + 1,): stream r owns            what batches are cut from without a loop
+              values[offsets[r] : offsets[r + 1]], a missing one nothing
 
 Sentences travel in the same form: a sentence is a stream of token ids (L,), or of token vectors (L, D).
 """

@@ -1,16 +1,12 @@
-"""Bringing a pooled stream to mean 0 and deviation 1, column by column.
+"""Standardisation of pooled streams, and batch norm whose batch is that of all processes together.
 
-    x' = (x - mean) / deviation
+    x' = (x - mean) / deviation                                    by column, from the training clips with the
+    stream y  = (x - mean) / sqrt(variance + eps) * weight + bias         by batch in training, running statistics
+    otherwise
 
-The numbers come from the training clips that have the stream, and travel with the checkpoint.
-
-Batch norm whose batch is that of all processes together.
-
-    y = (x - mean) / sqrt(variance + eps) * weight + bias
-
-Ioffe and Szegedy (arXiv 1502.03167), algorithm 1, with mean and variance over the rows of every process in
-training (mee.distributed), and the running ones otherwise. Only rows that exist are passed in, so absent ones take
-no part in the statistics.
+The first travels with the checkpoint. The second is Ioffe and Szegedy (arXiv 1502.03167), algorithm 1, over the
+rows of every process (mee.distributed). Only rows that exist are passed in, so absent ones take no part in the
+statistics.
 """
 
 from __future__ import annotations

@@ -1,21 +1,11 @@
-"""One layer of a pre-norm transformer.
+"""Pre-norm transformer layers, their positions, and a pooling made of them.
 
-    h <- h + Attention(LN(h));  h <- h + MLP(LN(h))        Attention = softmax(Q K^T / sqrt(d_k)) V for each head
+    h <- h + Attention(LN(h));  h <- h + MLP(LN(h))          Attention = softmax(Q K^T / sqrt(d_k)) V for each head
+    PE(p, 2i) = sin(p / 10000^(2i/d));  PE(p, 2i+1) = cos(p / 10000^(2i/d))
+    pooled stream: h0 = W x_t + PE(t);  h <- layers;  mean over the real rows of LN(h); zeros where it is missing
 
-Vaswani et al. (arXiv 1706.03762), equation 1; layer norm before each part.
-
-Sinusoidal positions.
-
-    PE(p, 2i) = sin(p / 10000^(2i/d))      PE(p, 2i+1) = cos(p / 10000^(2i/d))
-
-Vaswani et al., Attention Is All You Need (arXiv 1706.03762), section 3.5. The inner product of two positions
-depends on their distance only, and every |PE(p)|^2 is d/2.
-
-Pooling by a small transformer, which sees the order of a stream's rows.
-
-    h0 = W x_t + PE(t);   h <- pre-norm transformer layers;   mean over the real rows of LN(h)
-
-Vaswani et al. (arXiv 1706.03762), as in mee.text.transformer; missing streams give zeros.
+Vaswani et al. (arXiv 1706.03762), equation 1 and section 3.5; layer norm before each part. The inner product of
+two positions depends on their distance only, and every |PE(p)|^2 is d/2.
 """
 
 from __future__ import annotations

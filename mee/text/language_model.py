@@ -4,11 +4,8 @@
     model.safetensors, or shards and their index       its weights; other formats may be pickles: never read
     tokenizer.json, tokenizer_config.json, …           see mee.text.tokens
 
-A model on the hub is named "owner/name", with "@revision" after it if it is not the newest that is meant.
-
-Which part of a pretrained language model learns.
-
-0   nothing        n   its last n layers, and the norm after them        -1   all of it
+A model on the hub is named "owner/name", with "@revision" after it if it is not the newest that is meant. Of its
+layers learn: none (0), the last n and the norm after them (n), or all of it (-1).
 """
 
 from __future__ import annotations

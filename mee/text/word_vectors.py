@@ -2,19 +2,17 @@
 
     text = pool of vector(word) over the words that are known
 
-Words are read without their case. The vectors come from a file (mee.text.word_vectors); kept are its most frequent
-words and every word of the training captions. Row 0 is a vector of zeros: it stands for a sentence without a known
-word. With netvlad-32 this is the text encoder of Miech, Laptev, Sivic (arXiv 1804.02516, section 4.1).
+Words are read without their case. Kept are a file's most frequent words and every word of the training captions;
+row 0 is a vector of zeros: it stands for a sentence without a known word. With netvlad-32 this is the text encoder
+of Miech, Laptev, Sivic (arXiv 1804.02516, section 4.1).
 
-    words.json   {"columns": D, "words": [...]}   the rows after row 0
+    words.json           {"columns": D, "words": [...]}   the rows after row 0
+    word2vec, binary     "V D\\n", then V times: the word, a space, D float32
+    word2vec, text       "V D\\n", then V lines: the word and D numbers
+    GloVe                lines only
 
-Files of word vectors, the most frequent word first.
-
-    word2vec, binary   "V D\n", then V times: the word, a space, D float32
-    word2vec, text     "V D\n", then V lines: the word and D numbers
-    GloVe              lines only
-
-Each may be gzipped. gensim reads them (the extra `mee[words]`); its own formats, which are pickles, are refused.
+Files of vectors have the most frequent word first and may be gzipped. gensim reads them (the extra `mee[words]`);
+its own formats, which are pickles, are refused.
 """
 
 from __future__ import annotations

@@ -1,22 +1,16 @@
-"""The training set in memory, and its shuffled batches.
+"""The training set in memory, its negatives, and its shuffled batches.
 
 A batch is B captions, each with one clip of its video. What never changes in training is done once, before it:
 streams are pooled where pooling has nothing to learn, and the text encoder reads the captions (mee.text.base).
-Image captions join as clips that only have their appearance. Stream dropout hides streams from a batch, so that
-every availability pattern is met in training; it always leaves a clip one stream.
+Stream dropout hides streams from a batch, so that every availability pattern is met in training; it always leaves
+a clip one stream.
 
-Still images with captions: clips that only have their appearance.
-
-Which captions and clips are no match, as far as any caption says.
+An epoch shows every caption of every video once, or `captions_per_video` of each, drawn at random. Image captions
+join as clips that only have their appearance: min(images, image_rate * videos) fresh random images an epoch, one
+caption each, shuffled in (Miech, Laptev, Sivic, arXiv 1804.02516, section 4).
 
 Caption i and clip j are no negatives of each other if the video of clip j has the sentence of caption i among its
 captions: the same video always, another one if it was said of it too.
-
-Which captions an epoch shows, in which order.
-
-Every caption of every video once, or `captions_per_video` of each, drawn at random; and with image captions beside
-them min(images, image_rate * videos) fresh random images, one caption each, shuffled in (Miech, Laptev, Sivic,
-arXiv 1804.02516, section 4).
 """
 
 from __future__ import annotations

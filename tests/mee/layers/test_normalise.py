@@ -1,10 +1,13 @@
-"""Standardising pooled streams."""
+"""Standardising pooled streams; batch norm in one process is torch's own (several: tests/test_distributed.py)."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from mee.layers.normalise import Standardise
+import mee.layers.normalise
+from mee.layers.normalise import JointBatchNorm, Standardise
 
 
 @given(
@@ -50,3 +53,60 @@ def test_the_numbers_travel_in_the_state():
     fitted.fit(x)
     fresh.load_state_dict(fitted.state_dict())
     assert fresh(x).equal(fitted(x))
+
+
+def norms(width=4):
+    torch.manual_seed(0)
+    ours, theirs = JointBatchNorm(width).double(), nn.BatchNorm1d(width).double()
+    nn.init.normal_(ours.weight)
+    nn.init.normal_(ours.bias)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("training", [True, False])
+def test_it_is_torchs_batch_norm(monkeypatch, joint, training):
+    if joint:  # the formulas of several processes, with one that has all rows
+        monkeypatch.setattr(mee.layers.normalise, "processes", lambda: 2)
+    ours, theirs = (norm.train(training) for norm in norms())
+    for rows in (2, 7, 30):
+        x = (3 + 5 * torch.randn(rows, 4, dtype=torch.float64)).requires_grad_()
+        y = x.detach().clone().requires_grad_()
+        weight = torch.randn(rows, 4, dtype=torch.float64)
+        torch.testing.assert_close(ours(x), theirs(y))
+        (ours(x) * weight).sum().backward()
+        (theirs(y) * weight).sum().backward()
+        torch.testing.assert_close(x.grad, y.grad)
+    for (name, one), other in zip(ours.state_dict().items(), theirs.state_dict().values()):
+        torch.testing.assert_close(one, other, msg=name)
+    for one, other in zip(ours.parameters(), theirs.parameters()):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_too_few_rows_are_normed_by_the_running_statistics_and_leave_them(monkeypatch, joint, rows):
+    if joint:
+        monkeypatch.setattr(mee.layers.normalise, "processes", lambda: 2)
+    norm, _ = norms()
+    norm.running_mean.fill_(2.0)
+    norm.running_var.fill_(9.0)
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    x = torch.randn(rows, 4, dtype=torch.float64, requires_grad=True)
+    y = norm.train()(x)
+    expected = (x - 2) / (9 + norm.eps) ** 0.5 * norm.weight + norm.bias
+    torch.testing.assert_close(y, expected)
+    y.sum().backward()
+    assert x.grad.shape == (rows, 4)
+    assert all(tensor.equal(before[name]) for name, tensor in norm.state_dict().items())
+
+
+def test_half_precision_rows_are_summed_in_single(monkeypatch):
+    monkeypatch.setattr(mee.layers.normalise, "processes", lambda: 2)
+    norm = JointBatchNorm(2)
+    rows = (100 + torch.randn(2000, 2)).bfloat16()
+    out = norm.train()(rows)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(norm.running_mean, 0.1 * rows.float().mean(0), rtol=1e-4, atol=0)
+    assert out.float().std(0).sub(1).abs().max() < 0.05

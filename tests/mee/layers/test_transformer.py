@@ -1,11 +1,79 @@
-"""One transformer layer: the equation by a loop over heads, and where it may look."""
+"""Transformer layers, positions and pooling: the equations by loops, and what the module states of them."""
 
 import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
-from mee.layers.transformer import TransformerLayer
+from mee.layers.transformer import HEADS, SequencePooling, TransformerLayer, sinusoidal_positions
+
+
+@pytest.fixture
+def pooling():
+    torch.manual_seed(0)
+    return SequencePooling(5, 16, layers=2).double().eval()
+
+
+def torch_layer(layer, width):
+    """torch's own pre-norm layer with the same weights."""
+    theirs = nn.TransformerEncoderLayer(
+        width, HEADS, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    names = {
+        "self_attn.in_proj_weight": "query_key_value.weight",
+        "self_attn.in_proj_bias": "query_key_value.bias",
+        "self_attn.out_proj": "attention_out",
+        "linear1": "mlp.0",
+        "linear2": "mlp.2",
+        "norm1": "attention_norm",
+        "norm2": "mlp_norm",
+    }
+    ours = layer.state_dict()
+    state = {}
+    for name in theirs.state_dict():
+        part = name if name in names else name.rpartition(".")[0]
+        state[name] = ours[names[part] + name.removeprefix(part)]
+    theirs.load_state_dict(state)
+    return theirs.double()
+
+
+@torch.no_grad()
+def test_it_is_torchs_own_encoder_one_stream_at_a_time(pooling):
+    lengths = torch.tensor([6, 1, 3])
+    streams = torch.randn(3, 6, 5, dtype=torch.float64)
+    pooled = pooling(streams, lengths)
+    layers = [
+        torch_layer(layer, 16).train() for layer in pooling.layers
+    ]  # in eval mode they are another algorithm
+    for number, length in enumerate(lengths.tolist()):
+        h = pooling.enter(streams[number : number + 1, :length]) + sinusoidal_positions(length, 16)
+        for layer in layers:
+            h = layer(h)
+        torch.testing.assert_close(pooled[number], pooling.norm(h[0]).mean(0), atol=1e-10, rtol=1e-9)
+
+
+def test_the_order_of_rows_matters(pooling):
+    streams, lengths = torch.randn(1, 4, 5, dtype=torch.float64), torch.tensor([4])
+    assert (pooling(streams, lengths) - pooling(streams.flip(1), lengths)).abs().max() > 1e-3
+
+
+def test_pooling_drops_in_training_only(pooling):
+    streams, lengths = torch.randn(2, 4, 5, dtype=torch.float64), torch.tensor([4, 3])
+    assert pooling(streams, lengths).equal(pooling(streams, lengths))
+    pooling.train()
+    assert not pooling(streams, lengths).equal(pooling(streams, lengths))
+
+
+def test_a_missing_stream_among_others_is_zeros_and_learns_nothing(pooling):
+    streams = torch.full((2, 3, 5), torch.nan, dtype=torch.float64)
+    streams[0] = 1
+    pooled = pooling(streams, torch.tensor([3, 0]))
+    assert (pooled[1] == 0).all()
+    pooled[1].sum().backward()
+    assert all(p.grad is None or (p.grad == 0).all() for p in pooling.parameters())
 
 
 @pytest.fixture
@@ -67,3 +135,38 @@ def test_it_differs_from_its_input_token_by_token_in_any_order(layer):
     """Attention alone does not see the order: what stands where comes from the positions added before it."""
     h, order = torch.randn(1, 6, 16, dtype=torch.float64), torch.tensor([3, 1, 5, 0, 2, 4])
     torch.testing.assert_close(layer(h[:, order], every_token(h)), layer(h, every_token(h))[:, order])
+
+
+EVEN = st.integers(1, 40).map(lambda half: 2 * half)
+
+
+@given(st.integers(1, 30), EVEN)
+def test_positions_equal_the_formula(length, dim):
+    expected = [
+        [
+            (math.cos if column % 2 else math.sin)(p / 10000 ** ((column - column % 2) / dim))
+            for column in range(dim)
+        ]
+        for p in range(length)
+    ]
+    torch.testing.assert_close(sinusoidal_positions(length, dim), torch.tensor(expected), atol=1e-6, rtol=0)
+
+
+@given(st.integers(2, 200), EVEN)
+def test_squared_norm_is_half_the_size_and_products_depend_on_distance_only(length, dim):
+    positions = sinusoidal_positions(length, dim).double()
+    products = positions @ positions.T
+    torch.testing.assert_close(products.diagonal(), torch.full((length,), dim / 2).double(), atol=1e-4, rtol=0)
+    for distance in {1, length // 2, length - 1}:
+        diagonal = products.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[0].expand_as(diagonal), atol=1e-4, rtol=0)
+
+
+def test_far_positions_are_as_exact_as_near_ones():
+    row = sinusoidal_positions(100_001, 2)[100_000]
+    assert row.tolist() == pytest.approx([math.sin(100_000), math.cos(100_000)], abs=1e-6)
+
+
+def test_odd_sizes_are_refused():
+    with pytest.raises(ValueError, match="even"):
+        sinusoidal_positions(4, 5)

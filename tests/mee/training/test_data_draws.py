@@ -1,14 +1,16 @@
-"""Sampling: which captions an epoch shows."""
+"""Which captions an epoch shows, which pairs are negatives, which image captions are for training."""
 
 from collections import Counter
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mee.errors import InputError
 from mee.training.config import TrainConfig
-from mee.training.data import draw_captions, drawn
+from mee.training.data import Negatives, draw_captions, drawn, image_pairs
 
 OWNERS = st.lists(st.integers(0, 5), max_size=20)
 
@@ -80,3 +82,51 @@ def test_epochs_differ():
     generator = seeded()
     one, other = (draw_captions(owner, image, TrainConfig(captions_per_video=2), generator) for _ in range(2))
     assert one.tolist() != other.tolist()
+
+
+SAID = st.lists(
+    st.tuples(st.sampled_from(["a dog", "A  dog", "a cat", " a CAT ", "a horse", "rain"]), st.integers(0, 4)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(SAID, st.data())
+def test_a_pair_is_a_negative_unless_some_caption_of_the_clips_video_says_the_same(said, data):
+    captions, videos = zip(*said)
+    chosen = data.draw(st.lists(st.integers(0, len(said) - 1), max_size=8))
+    negative = Negatives(captions, torch.tensor(videos))(torch.tensor(chosen, dtype=torch.int64))
+    assert negative.shape == (len(chosen), len(chosen))
+    for row, i in enumerate(chosen):
+        for column, j in enumerate(chosen):
+            true_of_it = {caption.lower().split()[-1] for caption, video in said if video == videos[j]}
+            assert negative[row, column] == (captions[i].lower().split()[-1] not in true_of_it)
+
+
+def test_a_video_number_may_be_any():
+    negative = Negatives(["one", "two", "one"], torch.tensor([7, 0, 3]))(torch.arange(3))
+    assert negative.tolist() == [[False, True, False], [True, False, True], [False, True, False]]
+
+
+def test_only_training_captions_are_taken(source):
+    table = pd.DataFrame(
+        {
+            "video_id": ["v00", "v01", "v01"],
+            "caption": ["one", "two", "three"],
+            "split": ["train", "test", "train"],
+        }
+    )
+    pairs = image_pairs(table, source, partial=False)
+    assert pairs.captions == ("one", "three")
+    assert pairs.videos == ("v00.mp4", "v01.mp4")
+    assert image_pairs(table.drop(columns="split"), source, partial=False).captions == ("one", "two", "three")
+
+
+def test_none_for_training_and_unknown_images_are_refused(source):
+    table = pd.DataFrame({"video_id": ["v00"], "caption": ["one"], "split": ["test"]})
+    with pytest.raises(InputError, match="split 'train'"):
+        image_pairs(table, source, partial=False)
+    table = pd.DataFrame({"video_id": ["v00", "elsewhere"], "caption": ["one", "two"]})
+    with pytest.raises(InputError, match="elsewhere"):
+        image_pairs(table, source, partial=False)
+    assert image_pairs(table, source, partial=True).captions == ("one",)

@@ -6,8 +6,7 @@ example:
   mee explain model/ "a dog barks in the snow" --available appearance audio
 
 One sentence: its weights, and a picture of the attention in explain-attention.png. A file of sentences, one a
-line: all their weights, also as a picture in explain-weights.png. A picture that this command drew before is
-replaced; any other file is left alone.
+line: all their weights, also as a picture in explain-weights.png. Pictures of these names are overwritten.
 """
 
 from __future__ import annotations
@@ -61,27 +60,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     pattern = _pattern(args.available, experts)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     logits = encode_captions(model, sentences).logits.cpu().double()
-    heard = [name for name, there in zip(experts, pattern) if there]
+    shown = [name for name, there in zip(experts, pattern) if there]
     weights = mixture_weights(logits, pattern)[:, list(pattern)].tolist()
     for sentence, shares in zip(sentences, weights):
         if not all(map(math.isfinite, shares)):
             raise InputError(f"'{args.model}' gives no finite weights for '{sentence}'; train it again")
     if args.sentence is None:
-        pictures = _picture_weights(args.out, sentences, heard, weights)
+        pictures = _draw_weights(args.out, sentences, shown, weights)
     else:
-        pictures = [_picture_attention(args.out, model, sentences[0])]
+        pictures = [_draw_attention(args.out, model, sentences[0])]
     if args.json:
         for sentence, shares, picture in zip(sentences, weights, pictures):
-            answer = {"sentence": sentence, "weights": dict(zip(heard, shares))}
+            answer = {"sentence": sentence, "weights": dict(zip(shown, shares))}
             print(json.dumps({**answer, "pictures": [str(picture)] if picture else []}))
     elif args.sentence is None:
         rows = [
             [f"{number}", sentence, *(f"{share:.3f}" for share in shares)]
             for number, (sentence, shares) in enumerate(zip(sentences, weights), start=1)
         ]
-        print_table("", ["#", "sentence", *heard], rows, words=2)
+        print_table("", ["#", "sentence", *shown], rows, words=2)
     else:
-        rows = [[name, f"{share:.3f}", bar(share, 24)] for name, share in zip(heard, weights[0])]
+        rows = [[name, f"{share:.3f}", bar(share, 24)] for name, share in zip(shown, weights[0])]
         print_table(f'"{sentences[0]}"', ["expert", "weight", ""], rows, words=3)
     return DONE
 
@@ -120,45 +119,29 @@ def _pattern(available: Sequence[str], experts: Sequence[str]) -> tuple[bool, ..
     return tuple(not available or name in available for name in experts)
 
 
-def _picture_attention(out: Path, model: MEE, sentence: str) -> Path | None:
+def _draw_attention(out: Path, model: MEE, sentence: str) -> Path | None:
     """Draw where the text encoder looks; None where it has no attention."""
-    from scripts.heat_maps import draw_attention
+    from scripts.pictures import draw_attention, write_picture
 
     attention = model.text_encoder.attention(sentence)
     if attention is None:
         say(f"no picture: the text encoder '{model.config.text.encoder}' has no attention to draw")
         return None
-    return _write(out / ATTENTION, draw_attention(attention, sentence))
+    return write_picture(out / ATTENTION, draw_attention(attention, sentence))
 
 
-def _picture_weights(
-    out: Path, sentences: Sequence[str], heard: Sequence[str], weights: Sequence[Sequence[float]]
+def _draw_weights(
+    out: Path, sentences: Sequence[str], experts: Sequence[str], weights: Sequence[Sequence[float]]
 ) -> list[Path | None]:
     """Draw the weights; for each sentence the picture that shows it, if one does."""
     import numpy as np
 
-    from scripts.heat_maps import SHOWN_SENTENCES, draw_weights
+    from scripts.pictures import SHOWN_SENTENCES, draw_weights, write_picture
 
-    path = _write(out / WEIGHTS, draw_weights(sentences, heard, np.asarray(weights)))
-    if (beyond := len(sentences) - SHOWN_SENTENCES) > 0:
+    path = write_picture(out / WEIGHTS, draw_weights(sentences, experts, np.asarray(weights)))
+    if len(sentences) > SHOWN_SENTENCES:
         say(f"it shows the first {SHOWN_SENTENCES} of {len(sentences)} sentences; the weights of all are printed")
-        return [path] * SHOWN_SENTENCES + [None] * beyond
-    return [path] * len(sentences)
-
-
-def _write(path: Path, picture: bytes) -> Path:
-    """Write a picture whole or not at all, and over nothing but one of ours."""
-    from features.store.atomic_files import write_whole
-    from scripts.heat_maps import is_ours
-
-    try:
-        if path.exists() and not is_ours(path):
-            raise InputError(f"{path} is there, and mee explain did not draw it; name another place with --out")
-        write_whole(path, picture)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); name a directory with --out") from error
-    say(f"drawn: {path}")
-    return path
+    return [path if number < SHOWN_SENTENCES else None for number in range(len(sentences))]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ example:
   mee tokens dog.jpg --merge 13:falling --model facebook/dinov2-base --out dog-tokens.png
   mee tokens dog.jpg --merge 0.1 --json
 
-The picture is the one that the model sees, resized and cropped as its checkpoint says. A picture that this command
-drew before is replaced; any other file is left alone.
+The picture is the one that the model sees, resized and cropped as its checkpoint says. A file of the name given to
+--out is overwritten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tyro.conf import Positional, arg
 
 from features.errors import InputError, MediaError
 from features.extractors.token_merging.schedule import MergeSchedule
-from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
+from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--merge: {error}") from error
     if not schedule.merges:
         raise InputError(f"--merge {args.merge} merges nothing; say how many tokens a layer, such as 8")
-    _check_out(args.out)
+    _check_out(args.out, args.image)
     extractor = _extractor(args.model)
     picture, groups, tokens = _merged(args, extractor, schedule)
 
-    from scripts.token_pictures import draw_tokens
+    from scripts.pictures import draw_tokens, write_picture
 
     title = f"{args.image.name}: tokens of {extractor.checkpoint.model}, merge {schedule}"
-    _write(args.out, draw_tokens(picture, groups, title))
+    write_picture(args.out, draw_tokens(picture, groups, title))
     if args.json:
         answer = {"image": str(args.image), "model": extractor.checkpoint.model, "merge": schedule.text}
         print(json.dumps({**answer, "tokens": tokens, "picture": str(args.out)}))
@@ -126,25 +126,11 @@ def _picture(path: Path, extractor: PictureExtractor) -> NDArray[np.uint8]:
     return picture
 
 
-def _check_out(path: Path) -> None:
-    """Raises InputError where something else stands."""
-    from scripts.token_pictures import is_ours
-
-    if path.is_dir():
-        raise InputError(f"--out {path} is a directory; name a file, such as tokens.png")
-    if path.exists() and not is_ours(path):
-        raise InputError(f"{path} is there, and mee tokens did not draw it; name another file with --out")
-
-
-def _write(path: Path, picture: bytes) -> None:
-    """Whole or not at all."""
-    from features.store.atomic_files import write_whole
-
-    try:
-        write_whole(path, picture)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); name another file with --out") from error
-    say(f"drawn: {path}")
+def _check_out(path: Path, image: Path) -> None:
+    if path.is_dir() or path.suffix.lower() != ".png":
+        raise InputError(f"--out {path} is no name of a picture; name a file such as tokens.png")
+    if path.exists() and image.exists() and path.samefile(image):
+        raise InputError(f"--out {path} is the picture itself; name another file with --out")
 
 
 if __name__ == "__main__":

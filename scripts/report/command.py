@@ -17,17 +17,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from mee.errors import InputError
 from mee.files import whole_file
 from scripts.console import DONE, errors_as_sentences, parse, say
-
-if TYPE_CHECKING:
-    from scripts.report.entry import Entry
-    from scripts.report.frames import Moment, Shot
 
 STDOUT = Path("-")
 
@@ -52,13 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from scripts.report.entry import make_entries
     from scripts.report.figures import count
     from scripts.report.markdown import markdown
-    from scripts.report.page import page
     from scripts.report.terminal import print_report
 
     entries, twice = make_entries([read_result(path) for path in args.results])
     notes = [f"Given again, and counted once: {count(twice, 'result')}."] if twice else []
     if args.out is not None:
-        shots = _read_frames(args.videos, entries) if args.videos is not None else None
+        from scripts.report.frames import read_frames
+        from scripts.report.page import page, wanted
+
+        shots = read_frames(args.videos, wanted(entries)) if args.videos is not None else None
         _write(args.out, page(entries, shots, notes))
         say(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, everything in one file")
     if args.markdown is not None:
@@ -90,17 +88,6 @@ def _check(args: ReportArgs) -> None:
         raise InputError(f"--out and --markdown both name '{args.out}'; give each a file of its own")
     if args.out is not None and args.out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out writes a page, and '{args.out}' is no name of one; call it report.html, say")
-
-
-def _read_frames(videos: Path, entries: Sequence[Entry]) -> dict[Moment, Shot]:
-    from scripts.report.frames import read_frames
-    from scripts.report.query_cards import wanted
-
-    def tell(done: int, files: int) -> None:
-        if done % 20 == 0:
-            say(f"frames: {done} of {files} files")
-
-    return read_frames(videos, wanted(entries), tell)
 
 
 def _write(path: Path, text: str) -> None:

@@ -14,12 +14,14 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Literal, TypeVar
 
-from mee.evaluation.result import Choice, Direction, Result, Row, Weights
+from mee.evaluation.result import Choice, Direction, Result, Weights
 from scripts.report.figures import Figure, Figures, mean_and_std, mean_figures
 
 Way = Literal["text_to_video", "video_to_text"]
+Kind = Literal["schemes", "removed"]
 WAYS: tuple[Way, ...] = ("text_to_video", "video_to_text")
 NAMES: dict[Way, str] = {"text_to_video": "text to video", "video_to_text": "video to text"}
+MIXTURE = "mixture"  # as mee.ranking.schemes has it, which must not be imported here: it loads torch
 Part = TypeVar("Part")
 
 
@@ -35,18 +37,10 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A scheme, or the mixture without one stream."""
-
-    name: str
-    figures: dict[Way, Figures]
-
-
-@dataclass(frozen=True)
 class PatternRow:
     """The queries whose right clip has exactly these streams."""
 
-    streams: tuple[str, ...]
+    streams: str
     clips: int
     queries: int
     figures: Figures
@@ -90,25 +84,27 @@ class Entry:
         mean, std = mean_and_std([part.accuracy for part in parts])
         return parts[0].questions, Figure(mean, std, parts[0].interval if len(parts) == 1 else None)
 
-    def variants(self, kind: Literal["schemes", "removed"]) -> list[Variant]:
-        """Rows that every seed has."""
-        tables: list[dict[str, Row]] = [{row.name: row for row in getattr(r, kind)} for r in self.results]
-        return [
-            Variant(
-                name,
-                {way: mean_figures([getattr(table[name], way) for table in tables]) for way in WAYS},
-            )
+    def variants(self, kind: Kind) -> dict[str, dict[Way, Figures]]:
+        """Schemes, or streams removed, that every seed has, after what they are compared with; {} without any."""
+        tables = [{row.name: row for row in getattr(result, kind)} for result in self.results]
+        found: dict[str, dict[Way, Figures]] = {
+            name: {way: mean_figures([getattr(table[name], way) for table in tables]) for way in WAYS}
             for name in tables[0]
             if all(name in table for table in tables)
-        ]
+        }
+        whole: dict[Way, Figures] = {way: o.figures if (o := self.outcome(way)) else {} for way in WAYS}
+        if kind == "removed" and found:
+            return {"all streams": whole} | {f"without {name}": figures for name, figures in found.items()}
+        return {MIXTURE: whole} | found if found else {}
 
     @cached_property
     def patterns(self) -> list[PatternRow]:
         """Availability patterns, the most frequent first."""
         tables = [{pattern.streams: pattern for pattern in result.patterns} for result in self.results]
+        order = {name: at for at, name in enumerate(self.first.system.modalities)}
         rows = [
             PatternRow(
-                streams,
+                " + ".join(sorted(streams, key=lambda name: order.get(name, len(order)))) or "no stream",
                 pattern.clips,
                 pattern.queries,
                 mean_figures([table[streams].text_to_video for table in tables]),
@@ -122,23 +118,19 @@ class Entry:
     def weights(self) -> Weights | None:
         """Mean mixture weights, percent."""
         parts: list[Weights] = self._parts(lambda result: result.weights)
-        if not parts or any(_heads(part) != _heads(parts[0]) for part in parts):
+        heads = {(part.experts, *((name, many) for name, many, _ in part.rows)) for part in parts}
+        if len(heads) != 1:
             return None
         rows = [
-            (name, many, tuple(mean_and_std(list(values))[0] for values in zip(*(p.rows[at][2] for p in parts))))
+            (name, many, tuple(mean_and_std(values)[0] for values in zip(*(part.rows[at][2] for part in parts))))
             for at, (name, many, _) in enumerate(parts[0].rows)
         ]
         return Weights(experts=parts[0].experts, rows=tuple(rows))
 
     def _parts(self, pick: Callable[[Result], Part | None]) -> list[Part]:
         """That part of every result; nothing where one lacks it."""
-        found = [pick(result) for result in self.results]
-        there = [part for part in found if part is not None]
-        return there if len(there) == len(found) else []
-
-
-def _heads(weights: Weights) -> tuple[Hashable, ...]:
-    return (weights.experts, *((name, many) for name, many, _ in weights.rows))
+        there = [part for result in self.results if (part := pick(result)) is not None]
+        return there if len(there) == len(self.results) else []
 
 
 def _mean_outcome(parts: Sequence[Direction]) -> Outcome:
@@ -166,12 +158,10 @@ def make_entries(results: Sequence[Result]) -> tuple[list[Entry], int]:
     ("small-seed1", "small_1") counts without it. The same seed twice stays two rows.
     """
     groups: dict[Hashable, list[Result]] = {}
-    seen: set[str] = set()
+    distinct: dict[str, Result] = {}
     for result in results:
-        facts = result.model_dump_json(exclude={"made"})
-        if facts in seen:
-            continue
-        seen.add(facts)
+        distinct.setdefault(result.model_dump_json(exclude={"made"}), result)
+    for result in distinct.values():
         key = _settings(result)
         for again in count():
             group = groups.setdefault((key, again), [])
@@ -179,7 +169,7 @@ def make_entries(results: Sequence[Result]) -> tuple[list[Entry], int]:
                 group.append(result)
                 break
     names = [_plain_name(group[0]) if len(group) > 1 else group[0].system.name for group in groups.values()]
-    return _labelled(names, [tuple(group) for group in groups.values()]), len(results) - len(seen)
+    return _labelled(names, [tuple(group) for group in groups.values()]), len(results) - len(distinct)
 
 
 def _another_seed(result: Result, group: Sequence[Result]) -> bool:

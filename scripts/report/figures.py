@@ -2,12 +2,12 @@
 
 24.1            one result
 24.1 ± 0.4      mean ± standard deviation over n seeds, divided by n - 1
-21.5-26.8       an interval, where the result has one
+21.5–26.8       an interval, where the result has one
 """
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ LEGEND = (
     "R@K: percent of queries whose right answer is among the first K. MedR, MeanR: median and mean rank of the "
     "right answer, 1 is best. Geom: geometric mean of R@1, R@5 and R@10. MRR: mean of 1 / rank, in percent."
 )
+LONGEST = 160  # letters of a caption that stands as a heading
 NDCG = " nDCG@10: gain discounted by rank among the first ten, in percent."
 
 
@@ -35,7 +36,7 @@ class Figure:
     @property
     def spread(self) -> str:
         """The interval; empty where there is none."""
-        return "" if self.interval is None else between(self.interval)
+        return f"{number(self.interval[0])}–{number(self.interval[1])}" if self.interval else ""
 
 
 Figures = dict[str, Figure]
@@ -44,12 +45,7 @@ Figures = dict[str, Figure]
 def mean_figures(
     metrics: Sequence[Mapping[str, float]], intervals: Mapping[str, tuple[float, float]] | None = None
 ) -> Figures:
-    """Metrics of one result or of several seeds; a metric that one of them lacks is left out.
-
-    Args:
-        metrics: one mapping a result.
-        intervals: of the single result; those of several are not the mean's, and are not used.
-    """
+    """Metrics of one result, with its intervals, or of several seeds; one that a seed lacks is left out."""
     shared = [name for name in ordered(metrics[0]) if all(name in other for other in metrics)]
     if len(metrics) == 1:
         known = intervals or {}
@@ -59,10 +55,7 @@ def mean_figures(
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean, and the sample's standard deviation; None for a single value."""
-    mean = math.fsum(values) / len(values)
-    if len(values) == 1:
-        return mean, None
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -71,7 +64,7 @@ def ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (known.get(name, len(known)), name))
 
 
-def shared_names(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def shared_names(rows: Iterable[Mapping[str, object]]) -> list[str]:
     """Every metric that some row has, in order."""
     return ordered({name for row in rows for name in row})
 
@@ -93,9 +86,9 @@ def signed(value: float) -> str:
     return text if text == "0.0" else f"{'−' if value < 0 else '+'}{text}"
 
 
-def between(interval: tuple[float, float]) -> str:
-    """An interval: 21.5–26.8."""
-    return f"{number(interval[0])}–{number(interval[1])}"
+def short(value: float) -> str:
+    """A number without needless decimals: 1, 2.5, 1,204."""
+    return f"{value:,.0f}" if value == int(value) else number(value)
 
 
 def count(many: int, thing: str, plural: str | None = None) -> str:
@@ -103,11 +96,11 @@ def count(many: int, thing: str, plural: str | None = None) -> str:
     return f"{many:,} {thing if many == 1 else plural or thing + 's'}"
 
 
-def rank_text(rank: float) -> str:
-    """A rank without needless decimals: 1, 2.5, 1,204."""
-    return f"{rank:,.0f}" if rank == int(rank) else f"{rank:,.1f}"
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
+def listed(words: Sequence[str]) -> str:
     """a; a and b; a, b and c."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else ""
+
+
+def cut(text: str) -> str:
+    """A caption as a heading: a paragraph ends after LONGEST letters, at a word."""
+    return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"

@@ -9,16 +9,16 @@ media below the folder that the user named, whatever path a result file tells.
 from __future__ import annotations
 
 import base64
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mee.evaluation.result import Answer
+from scripts.console import say
 
 SHORT_SIDE, QUALITY = 132, 55
-FRAGMENT = re.compile(r"#t=(?P<start>[\d.]+),(?P<end>[\d.]+)$")
+FRAGMENT = re.compile(r"#t=(?P<start>\d+(\.\d+)?),(?P<end>\d+(\.\d+)?)$")
 
 
 @dataclass(frozen=True)
@@ -46,60 +46,43 @@ class Shot:
     reason: str = ""
 
 
-class Folder:
-    """The media files that clips may come from."""
-
-    def __init__(self, root: Path) -> None:
-        """Raises InputError where there is no such folder, or no media file in it."""
-        from features.media.library import find_media
-
-        library = find_media(root)
-        self.root = library.root
-        self._videos = set(library.videos)
-        self._by_stem: dict[str, list[str]] = {}
-        for video in library.videos:
-            path = PurePosixPath(video)
-            for stem in {str(path.with_suffix("")), path.stem, path.name}:
-                self._by_stem.setdefault(stem, []).append(video)
-
-    def find(self, moment: Moment) -> str | None:
-        """The file's path below the folder: as told, or the only one of that name."""
-        told = moment.video or FRAGMENT.sub("", moment.clip_id)
-        if told in self._videos:
-            return told
-        path = PurePosixPath(told)
-        for name in (told, path.name, path.stem if moment.video else path.name):
-            if len(same := self._by_stem.get(name, [])) == 1:
-                return same[0]
-        return None
-
-
-def read_frames(
-    folder: Path, moments: Iterable[Moment], tell: Callable[[int, int], None] = lambda done, files: None
-) -> dict[Moment, Shot]:
-    """Read every wanted frame.
-
-    Args:
-        folder: of the videos.
-        moments: wanted; each is read once.
-        tell: is called with how many files are done, and how many there are.
+def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
+    """Read every wanted frame from the videos of a folder, and say on stderr how far it is.
 
     Raises:
         InputError: there is no such folder, or no media file in it.
     """
-    there = Folder(folder)
+    from features.media.library import find_media
+
+    library = find_media(folder)
+    names: dict[str, set[str]] = {}
+    for video in library.videos:
+        path = PurePosixPath(video)
+        for name in (str(path.with_suffix("")), path.stem, path.name):
+            names.setdefault(name, set()).add(video)
+    names |= {video: {video} for video in library.videos}
     shots: dict[Moment, Shot] = {}
     by_file: dict[str, list[Moment]] = {}
     for moment in dict.fromkeys(moments):
-        video = there.find(moment)
-        if video is None:
-            shots[moment] = Shot(reason="not in the folder of videos")
+        if found := _find(moment, names):
+            by_file.setdefault(found, []).append(moment)
         else:
-            by_file.setdefault(video, []).append(moment)
+            shots[moment] = Shot(reason="not in the folder of videos")
     for done, (video, wanted) in enumerate(by_file.items()):
-        tell(done, len(by_file))
-        shots |= _read_file(there.root / video, wanted)
+        if done % 20 == 0:
+            say(f"frames: {done} of {len(by_file)} files")
+        shots |= _read_file(library.root / video, wanted)
     return shots
+
+
+def _find(moment: Moment, names: Mapping[str, set[str]]) -> str | None:
+    """The file's path below the folder: as recorded, or the only one of that name."""
+    recorded = moment.video or FRAGMENT.sub("", moment.clip_id)
+    path = PurePosixPath(recorded)
+    for name in (recorded, path.name, path.stem if moment.video else path.name):
+        if len(same := names.get(name, ())) == 1:
+            return next(iter(same))
+    return None
 
 
 def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
@@ -152,20 +135,12 @@ def _read_video(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot])
 def _time(moment: Moment, file_end_s: float, step: float) -> float:
     """Seconds into the file; a clip that ends with its file has its last frame just before."""
     start, end = moment.start_s, moment.end_s
-    if start is None and end is None and (told := FRAGMENT.search(moment.clip_id)):
-        start, end = (_seconds(told[name]) for name in ("start", "end"))
+    if start is None and end is None and (recorded := FRAGMENT.search(moment.clip_id)):
+        start, end = (float(recorded[name]) for name in ("start", "end"))
     start = max(start or 0.0, 0.0)
     end = file_end_s if end is None else end
     at = start + moment.share * max(min(end, file_end_s) - start, 0.0)
     return at if at >= file_end_s + step else max(0.0, min(at, file_end_s - step))
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def data_uri(pixels: object) -> str:

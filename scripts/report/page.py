@@ -1,49 +1,29 @@
 """The page: one HTML file with everything in it; no script, no request, readable without colours or a mouse.
 
-header (title, marks, what it says in words), nav, main (a section a picture), footer
+page.html.j2 says what stands where, page.css how it looks. Every value is escaped, whatever file it comes from;
+only what macros and plots made is markup already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count as counting
+from typing import Any
 
-from scripts.report import sections
-from scripts.report.elements import Html, element
-from scripts.report.entry import Entry
+from markupsafe import Markup
+
+from mee.evaluation.result import Answer
+from scripts.console import visible
+from scripts.report import plots
+from scripts.report.entry import NAMES, Entry
+from scripts.report.figures import Figures, mean_figures
 from scripts.report.frames import Moment, Shot
-from scripts.report.marks import marks
-from scripts.report.style import css
-from scripts.report.summary import sentences, title
+from scripts.report.templates import rendered
 
-INTROS = {
-    "figures": ("Figures", ""),
-    "recall": (
-        "Recall",
-        "How many queries are answered if one looks at the first K answers. A steep start is what a search needs.",
-    ),
-    "ranks": (
-        "Ranks",
-        "Where the right answer lands. A long tail at the bottom is what raises the mean rank.",
-    ),
-    "weights": (
-        "How much each expert counts",
-        "Which experts the mixture listens to, by kind of query.",
-    ),
-    "drops": (
-        "Without one stream",
-        "What is lost when a stream is removed from every clip; above zero the stream helps, below it harms.",
-    ),
-    "schemes": ("Other ways to score", "The same embeddings without the mixture, and each expert alone."),
-    "patterns": (
-        "By available streams",
-        "Clips lack streams: no sound track, no face. Queries whose right clip has exactly these streams:",
-    ),
-    "queries": (
-        "Best and worst queries",
-        "What was asked, the clip that was right, and the first answers with their scores.",
-    ),
-    "measured": ("How it was measured", ""),
-}
+RIGHT_SHARES = (1 / 6, 1 / 2, 5 / 6)  # of the right clip three frames, of an answer the middle one
+ANSWER_SHARES = (1 / 2,)
+SHOWN_QUERIES, SHOWN_ANSWERS = 12, 4
 
 
 def page(entries: Sequence[Entry], shots: Mapping[Moment, Shot] | None = None, notes: Sequence[str] = ()) -> str:
@@ -51,86 +31,57 @@ def page(entries: Sequence[Entry], shots: Mapping[Moment, Shot] | None = None, n
 
     Args:
         entries: one or several.
-        shots: frames of clips; None where no folder of videos was named.
+        shots: frames of clips, all that are `wanted`; None where no folder of videos was named.
         notes: sentences about the report itself.
     """
-    made = {
-        "figures": sections.figures(entries),
-        "recall": sections.recall(entries),
-        "ranks": sections.histograms(entries),
-        "weights": sections.weights(entries),
-        "drops": sections.drops(entries),
-        "schemes": sections.schemes(entries),
-        "patterns": sections.patterns(entries),
-        "queries": sections.queries(entries, shots),
-        "measured": sections.measured(entries),
-    }
-    there = {name: content for name, content in made.items() if content}
-    name = title(entries)
-    body = element(
-        "body",
-        element("a", "Skip to the figures", href="#main", class_="skip"),
-        _header(name, entries, notes),
-        element("nav", element("ul", *(_link(key) for key in there)), aria_label="Sections"),
-        element("main", *(_section(key, content) for key, content in there.items()), id="main"),
-        element("footer", element("p", f"Made by mee report, mee {entries[0].first.made.mee}. {_clips(shots)}")),
+    ids = counting()
+    helpers = (plots.drop_plots, plots.rank_plots, plots.recall_plots, each_seed, frames_of, spread)
+    text = rendered(
+        "page.html.j2",
+        _on_one_line,
+        entries,
+        notes,
+        **{helper.__name__: helper for helper in helpers},
+        shots=shots,
+        ways=NAMES,
+        shown_queries=SHOWN_QUERIES,
+        shown_answers=SHOWN_ANSWERS,
+        fresh=lambda: f"t{next(ids)}",
     )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{name}: retrieval report"),
-        element("style", Html(css())),
-    )
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+    return re.sub(r"\n\s*\n", "\n", text).strip() + "\n"
 
 
-def _header(name: str, entries: Sequence[Entry], notes: Sequence[str]) -> Html:
-    single = entries[0] if len(entries) == 1 else None
-    if single is not None:
-        said = [element("p", sentence, class_="lead") for sentence in sentences(single)]
-        shown: list[Html | None] = [sections.mark_list(marks(single)), *said]
-    else:
-        shown = [sections.warning_list(entries), *(_entry_marks(entry) for entry in entries)]
-    return element(
-        "header",
-        element("p", "Retrieval report", class_="kicker"),
-        element("h1", name),
-        *shown,
-        *(element("p", note, class_="muted") for note in notes),
-    )
+def _on_one_line(value: Any) -> Any:
+    """Text on one line, its control characters shown as escapes."""
+    return visible(" ".join(value.split())) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _entry_marks(entry: Entry) -> Html:
-    """In a comparison: an entry in words, its marks folded with their sentences."""
-    found = sections.mark_list(marks(entry))
-    return element(
-        "details",
-        element("summary", element("strong", entry.label), " ", sections.badges(entry)),
-        *(element("p", sentence) for sentence in sentences(entry)),
-        found,
-    )
+def wanted(entries: Sequence[Entry]) -> Iterator[Moment]:
+    """Every frame that the page shows."""
+    for entry in entries:
+        for query in (*entry.first.best[:SHOWN_QUERIES], *entry.first.worst[:SHOWN_QUERIES]):
+            yield from (Moment.of(query.right, share) for share in RIGHT_SHARES)
+            yield from (Moment.of(clip, share) for clip in query.top[:SHOWN_ANSWERS] for share in ANSWER_SHARES)
 
 
-def _link(key: str) -> Html:
-    return element("li", element("a", INTROS[key][0], href=f"#{key}"))
+def frames_of(shots: Mapping[Moment, Shot], clip: Answer, *, whole: bool) -> list[Shot]:
+    """Frames of the right clip as a whole, or of an answer."""
+    return [shots[Moment.of(clip, share)] for share in (RIGHT_SHARES if whole else ANSWER_SHARES)]
 
 
-def _section(key: str, content: Html) -> Html:
-    heading, intro = INTROS[key]
-    return element(
-        "section",
-        element("h2", heading, id=f"{key}-heading"),
-        element("p", intro, class_="intro") if intro else None,
-        content,
-        id=key,
-        aria_labelledby=f"{key}-heading",
-    )
+def spread(rows: Sequence[tuple[Entry, Figures]]) -> str:
+    """What stands beside the numbers of a table."""
+    seeds = ["± is the standard deviation over seeds (n − 1)."] if any(len(e.results) > 1 for e, _ in rows) else []
+    rules = {entry.first.rules.intervals for entry, _ in rows if len(entry.results) == 1}
+    return " ".join([*seeds, *(f"Small: {rule}." for rule in sorted(rules) if rule)])
 
 
-def _clips(shots: Mapping[Moment, Shot] | None) -> str:
-    if shots is None:
-        return "No folder of videos was named, so no frames are shown."
-    blank = sum(shot.uri is None for shot in shots.values())
-    return f"Frames shown: {len(shots) - blank:,}; not to be had: {blank:,}."
+def each_seed(
+    rows: Sequence[tuple[Entry, Figures]], what: str
+) -> Iterator[tuple[Entry, list[tuple[str, Figures]]]]:
+    """What the means of a table are made of."""
+    for way in (way for way, name in NAMES.items() if name == what):
+        for entry, _ in rows:
+            if len(entry.results) > 1:
+                found = [(str(r.system.seed), getattr(r, way)) for r in entry.results]
+                yield entry, [(seed, mean_figures([part.metrics], part.intervals)) for seed, part in found]

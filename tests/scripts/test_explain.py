@@ -9,7 +9,7 @@ import torch
 
 from mee.text.transformer import TransformerEncoder
 from scripts.explain import ATTENTION, WEIGHTS, main
-from scripts.heat_maps import SHOWN_SENTENCES, is_ours
+from scripts.pictures import SHOWN_SENTENCES
 
 LOGITS = {"appearance": 0.5, "motion": -1.25, "audio": 2.0}
 DOG = "a dog barks in the snow"
@@ -91,7 +91,7 @@ def test_a_trained_model(explain, world, tmp_path):
     assert list(answer["weights"]) == ["appearance", "motion", "audio", "face"]
     assert sum(answer["weights"].values()) == pytest.approx(1, abs=1e-12)
     assert answer["pictures"] == [str(tmp_path / "pictures" / ATTENTION)]
-    assert is_ours(tmp_path / "pictures" / ATTENTION)
+    assert (tmp_path / "pictures" / ATTENTION).read_bytes().startswith(b"\x89PNG")
     assert err == f"drawn: {tmp_path / 'pictures' / ATTENTION}\n"
 
 
@@ -130,21 +130,12 @@ def test_the_picture_goes_into_the_current_directory(toy, tmp_path, monkeypatch,
     assert (tmp_path / ATTENTION).is_file()
 
 
-def test_a_picture_of_ours_is_replaced(explain, toy, tmp_path):
+def test_a_picture_is_overwritten(explain, toy, tmp_path):
     explain(toy, DOG)
     first = (tmp_path / "pictures" / ATTENTION).read_bytes()
     explain(toy, "rain falls")
     assert (tmp_path / "pictures" / ATTENTION).read_bytes() != first
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == [ATTENTION]
-
-
-def test_a_picture_of_somebody_else_is_not(fails, toy, tmp_path):
-    (tmp_path / ATTENTION).write_text("mine")
-    error = fails(main, toy, DOG, "--out", tmp_path)
-    assert error == (
-        f"{tmp_path / ATTENTION} is there, and mee explain did not draw it; name another place with --out"
-    )
-    assert (tmp_path / ATTENTION).read_text() == "mine"
 
 
 def test_an_encoder_without_attention_still_has_weights(explain, toy, tmp_path, monkeypatch):
@@ -187,39 +178,32 @@ def test_it_leaves_pyplot_alone(mee, toy, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((" ",), "the sentence is empty; write some words"),
-        ((), "no sentence: name one, or a file with one a line by --sentences"),
-        ((DOG, "--sentences", "x.txt"), "give one sentence, or a file of them with --sentences, not both"),
-        (("--sentences", "x.txt"), "no file 'x.txt'; --sentences names a text file with one sentence a line"),
-        (("--sentences", "/"), "no file '/'; --sentences names a text file with one sentence a line"),
-        (
-            (DOG, "--available", "apearance"),
-            "--available: this model has no expert 'apearance'; did you mean 'appearance'? It has appearance, "
-            "motion, audio",
-        ),
-        (
-            (DOG, "--available", "audio", "xyz"),
-            "--available: this model has no expert 'xyz'; it has appearance, motion, audio",
-        ),
+        ((" ",), "the sentence is empty"),
+        ((), "no sentence: name one"),
+        ((DOG, "--sentences", "x.txt"), "not both"),
+        (("--sentences", "x.txt"), "no file 'x.txt'"),
+        (("--sentences", "/"), "no file '/'"),
+        ((DOG, "--available", "apearance"), "'apearance'; did you mean 'appearance'?"),
+        ((DOG, "--available", "audio", "xyz"), "no expert 'xyz'; it has appearance, motion, audio"),
         (("\udcff",), r"the sentence '\udcff' is not UTF-8 text"),
     ],
 )
 def test_arguments_that_make_no_sense(fails, toy, arguments, says):
-    assert fails(main, toy, *arguments) == says
+    assert says in fails(main, toy, *arguments)
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "{} has no sentence in it; write one a line"),
-        (b"\n \r\n\n", "{} has no sentence in it; write one a line"),
-        (b"good\nb\xe4d\n", "{}, line 2: this is not UTF-8; save the file as UTF-8 text"),
-        ("utf-16\n".encode("utf-16"), "{}, line 1: this is not UTF-8; save the file as UTF-8 text"),
+        (b"", "{} has no sentence in it"),
+        (b"\n \r\n\n", "{} has no sentence in it"),
+        (b"good\nb\xe4d\n", "{}, line 2: this is not UTF-8"),
+        ("utf-16\n".encode("utf-16"), "{}, line 1: this is not UTF-8"),
     ],
 )
 def test_files_that_hold_no_sentences(fails, toy, queries, content, says):
     path = queries(content)
-    assert fails(main, toy, "--sentences", path) == says.format(path)
+    assert says.format(path) in fails(main, toy, "--sentences", path)
 
 
 def test_no_model(fails, tmp_path):
@@ -240,5 +224,5 @@ def test_a_place_that_cannot_be_written(fails, toy, tmp_path, place):
     path = tmp_path / place / ATTENTION
     error = fails(main, toy, DOG, "--out", tmp_path / place)
     assert re.fullmatch(
-        re.escape(f"{path} cannot be written (") + r"[A-Z][a-z ]+\); name a directory with --out", error
+        re.escape(f"{path} cannot be written (") + r"[A-Z][a-z ]+\); name another place with --out", error
     )

@@ -8,7 +8,6 @@ import pytest
 import torch
 import transformers as hub
 
-from scripts.token_pictures import EDGE, chosen_layers, draw_tokens, is_ours, merged_picture
 from scripts.tokens import main
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
@@ -68,7 +67,6 @@ def test_counts_are_the_schedules(tokens, models, tmp_path, model, merge, counts
     answer = json.loads(out)
     assert answer["tokens"] == counts
     assert (answer["model"], answer["merge"], answer["picture"]) == (model, merge, str(tmp_path / "out.png"))
-    assert is_ours(tmp_path / "out.png")
     assert cv2.imread(str(tmp_path / "out.png")).shape[1] > 1000
     assert f"drawn: {tmp_path / 'out.png'}" in err
 
@@ -82,19 +80,20 @@ def test_the_table_has_a_row_a_layer(tokens):
     assert [row[:3] for row in rows] == [["0", "65", "0"], ["1", "55", "10"], ["2", "45", "10"], ["3", "35", "10"]]
 
 
-def test_ours_is_drawn_anew_and_others_files_are_left_alone(tokens, tmp_path, picture):
+def test_a_picture_is_overwritten_and_the_image_itself_is_not(tokens, tmp_path, picture):
     assert tokens("--merge", "10")[0] == tokens("--merge", "5")[0] == 0
     before = picture.read_bytes()
     code, _, err = tokens(out=picture)
     assert (code, picture.read_bytes()) == (1, before)
-    assert f"{picture} is there, and mee tokens did not draw it; name another file with --out" in err
-    assert "is a directory; name a file, such as tokens.png" in tokens(out=tmp_path)[2]
+    assert "half.png is the picture itself" in err
 
 
 def test_bad_input_is_one_sentence(tokens, models, tmp_path):
     (tmp_path / "song.mp3").write_bytes(b"no picture at all")
     (tmp_path / "empty.png").touch()
     cases = {
+        f"--out {tmp_path} is no name of a picture": {"out": tmp_path},
+        "out.mp4 is no name of a picture": {"out": tmp_path / "out.mp4"},
         "cannot be read as a picture: there is no such file": {"image": tmp_path / "nothing.png"},
         "cannot be read as a picture: not": {"image": tmp_path / "song.mp3"},
         "cannot be read as a picture: the file is empty": {"image": tmp_path / "empty.png"},
@@ -122,42 +121,3 @@ def test_a_malformed_schedule_is_one_sentence(tokens, merge, sentence):
     code, out, err = tokens("--merge", merge)
     assert (code, out) == (1, "")
     assert sentence in err
-
-
-def test_a_token_has_the_mean_colour_of_its_patches_and_a_lone_patch_the_picture():
-    picture = np.random.default_rng(1).integers(0, 255, (4, 6, 3)).astype(np.uint8)
-    groups = np.array([[7, 2, 7], [3, 3, 5]])  # patches of 2 x 2; those of token 7 do not touch
-    drawn = merged_picture(picture, groups)
-    times = drawn.shape[0] // 4
-    assert drawn.shape == (4 * times, 6 * times, 3)
-    centre = drawn[times // 2 :: times, times // 2 :: times]  # a pixel of each of the picture's
-    pair = np.rint(np.concatenate([picture[:2, :2], picture[:2, 4:]], 1).reshape(-1, 3).mean(0))
-    assert (centre[:2, :2] == pair).all()
-    assert (centre[:2, 4:] == pair).all()
-    assert (centre[2:, :4] == np.rint(picture[2:, :4].reshape(-1, 3).mean(0))).all()
-    assert (centre[:2, 2:4] == picture[:2, 2:4]).all()
-    assert (centre[2:, 4:] == picture[2:, 4:]).all()
-
-
-def test_edges_stand_only_between_tokens():
-    drawn = merged_picture(np.zeros((4, 6, 3), np.uint8), np.array([[7, 2, 7], [3, 3, 5]]))
-    times = drawn.shape[0] // 4
-    edge = (drawn == EDGE).all(-1)
-    middle = times  # of a patch, which is 2 wide
-    assert edge[2 * times, middle]
-    assert edge[middle, 2 * times]
-    assert not edge[3 * times, 2 * times]  # between two patches of token 3
-    assert edge[3 * times, 4 * times]
-    assert not edge[0].all()
-    assert not merged_picture(np.zeros((4, 6, 3), np.uint8), np.zeros((2, 3), int)).any()
-
-
-@pytest.mark.parametrize(("layers", "shown"), [(1, []), (2, [1]), (3, [1, 2]), (12, [2, 4, 6, 8, 10])])
-def test_the_strip_spreads_over_the_layers(layers, shown):
-    assert chosen_layers(layers) == shown
-
-
-def test_a_model_of_one_layer_and_a_title_of_any_letters_are_drawn():
-    groups = [np.arange(4).reshape(2, 2), np.zeros((2, 2), int)]
-    png = draw_tokens(np.zeros((8, 8, 3), np.uint8), groups, "a $ b_{ 雪 " * 40)
-    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) is not None

@@ -1,7 +1,6 @@
-"""The page in a browser: axe-core finds nothing, and nothing scrolls sideways but tables.
+"""The page in a browser: axe-core finds nothing, in light and dark, and nothing scrolls sideways but tables.
 
-Skipped where no Chromium or no axe-core (pip: axe-core-python) is installed; what test_page.py and test_style.py
-read from the source is tested everywhere.
+Skipped without Chromium or axe-core (pip: axe-core-python); test_page.py reads the source everywhere.
 """
 
 import html
@@ -15,7 +14,6 @@ from pathlib import Path
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PACKAGES = ("axe_playwright_python", "axe_core_python")  # each ships axe.min.js; the newer one first
 FRAME = """<!doctype html><html lang="en"><head><title>wait</title></head><body style="margin:0">
 <iframe id="f" style="border:0;width:{width}px;height:2000px"></iframe><script>
 const frame = document.getElementById("f");
@@ -38,10 +36,10 @@ def browse(tmp_path_factory):
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         pytest.skip("no Chromium is installed (apt-get install chromium)")
-    specs = [spec for name in PACKAGES if (spec := importlib.util.find_spec(name))]
-    if not specs:
+    package = importlib.util.find_spec("axe_core_python")
+    if package is None:
         pytest.skip("no axe-core is installed (pip install axe-core-python)")
-    axe = Path(specs[0].origin).with_name("axe.min.js").read_text("utf-8")
+    axe = Path(package.origin).with_name("axe.min.js").read_text("utf-8")
 
     def run(page, width, dark=False):
         place = tmp_path_factory.mktemp("browser")
@@ -67,8 +65,9 @@ def check(found, dark):
     assert found["dark"] == dark
 
 
-def test_several_results_on_a_phone(browse, pages):
-    check(browse(pages["several"], 400), dark=False)
+@pytest.mark.parametrize("dark", [False, True])
+def test_several_results_on_a_phone(browse, pages, dark):
+    check(browse(pages["several"], 400, dark), dark)
 
 
 @pytest.mark.slow

@@ -1,9 +1,8 @@
 """mee report as a user calls it."""
 
-import sys
-
 import pytest
 
+from scripts.evaluate import main as evaluate
 from scripts.report.command import main
 
 
@@ -60,24 +59,25 @@ def test_the_same_result_twice_is_told(report, write):
 
 
 def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):
-    good = write("a.json")
+    good, page = write("a.json"), tmp_path / "page.html"
     bad = tmp_path / "bad.json"
     bad.write_text('{"format": "mee-result", "version": 2}')
-    page = tmp_path / "page.html"
-    assert fails(main, tmp_path / "gone.json").startswith("no result file at")
-    assert "is not a result of mee evaluate" in fails(main, bad)
-    assert fails(main) == "no result to report on; name one: mee report result.json"
-    assert fails(main, good, "--videos", tmp_path) == (
-        "--videos gives the page its pictures; name the page too: --out report.html"
-    )
-    assert "there is nothing at" in fails(main, good, "--videos", tmp_path / "no", "--out", page)
-    assert "would be overwritten" in fails(main, good, "--out", good)
-    assert "would be overwritten" in fails(main, good, "--markdown", tmp_path / "b.json")
-    assert "is a folder" in fails(main, good, "--out", tmp_path)
-    assert "there is no folder" in fails(main, good, "--out", tmp_path / "no" / "x.html")
-    assert "give each a file of its own" in fails(main, good, "--out", page, "--markdown", page)
-    for name in ("-", tmp_path / "movie.mp4"):
-        assert fails(main, good, "--out", name).startswith("--out writes a page, and ")
+    cases = {
+        "no result file": (tmp_path / "gone.json",),
+        "is not a result of mee evaluate": (bad,),
+        "no result to report on": (),
+        "--out report.html": (good, "--videos", tmp_path),
+        "there is nothing at": (good, "--videos", tmp_path / "no", "--out", page),
+        "a.json' looks like a result": (good, "--out", good),
+        "b.json' looks like a result": (good, "--markdown", tmp_path / "b.json"),
+        "is a folder": (good, "--out", tmp_path),
+        "there is no folder": (good, "--out", tmp_path / "no" / "x.html"),
+        "both name": (good, "--out", page, "--markdown", page),
+        "'-' is no name": (good, "--out", "-"),
+        "movie.mp4": (good, "--out", tmp_path / "movie.mp4"),
+    }
+    for words, arguments in cases.items():
+        assert words in fails(main, *arguments)
     assert not page.exists()
 
 
@@ -94,9 +94,23 @@ def test_help_is_light(mee):
     assert ran.stderr == ""
 
 
-def test_a_report_without_frames_loads_no_torch(mee, write):
+def test_a_report_without_a_page_loads_no_torch(mee, write):
     code = (
         f"import sys\nfrom scripts.report.command import main\nprint(main([{str(write('a.json'))!r}]))\n"
-        "print([name for name in ('torch', 'pandas', 'cv2', 'av') if name in sys.modules])"
+        "print([name for name in ('torch', 'pandas', 'cv2', 'av', 'matplotlib') if name in sys.modules])"
     )
-    assert mee(code=code).stdout.endswith("0\n[]\n"), sys.executable
+    assert mee(code=code).stdout.endswith("0\n[]\n")
+
+
+def test_from_a_store_and_a_model_to_a_page(report, world, tmp_path, parse):
+    """What mee evaluate writes is what mee report reads."""
+    result, page = tmp_path / "result.json", tmp_path / "page.html"
+    arguments = (world.store, world.captions, world.model, "--result", result, "--ablation")
+    assert evaluate([str(argument) for argument in arguments]) == 0
+    report(result, "--videos", world.videos, "--out", page)
+    root = parse(page.read_text("utf-8"))
+    links = [node.text for node in root.all("nav")[0].all("a")]
+    assert {"Figures", "Recall", "Ranks", "How much each expert counts", "Without one stream"} <= set(links)
+    assert root.all("img")
+    assert "no frame" not in root.text
+    assert "all streams" in report(result).out

@@ -5,12 +5,14 @@ from scripts.report.terminal import print_report
 
 
 def test_one_result_shows_all_its_tables(make_result, capsys):
-    print_report(make_entries([make_result()])[0], ["a note"])
+    choice = {"questions": 500, "accuracy": 71.3, "interval": [68.0, 74.5]}
+    print_report(make_entries([make_result(changes={"choice": choice})])[0], ["a note"])
     out = capsys.readouterr().out
-    for words in ("text to video", "video to text", "all streams", "without face", "ignore-missing", "a note"):
+    wanted = ("text to video", "video to text", "all streams", "without face", "ignore-missing", "a note")
+    for words in (*wanted, "71.3", "68.0–74.5", "By available streams"):
         assert words in out
     figures = make_result().text_to_video
-    row = next(line for line in out.splitlines() if line.startswith("small"))
+    row = next(line for line in out.splitlines() if line.startswith("small"))  # of the first table
     assert row.split()[1] == f"{figures.metrics['R@1']:.1f}"
     low, high = figures.intervals["R@1"]
     assert f"{low:.1f}–{high:.1f}" in out
@@ -31,12 +33,3 @@ def test_shared_facts_are_told_once(make_result, capsys):
     out = capsys.readouterr().out
     assert out.count("expected rank") == 1
     assert "Seed: 0 (model a); 1 (model b)" in out
-
-
-def test_multiple_choice(make_result, capsys):
-    choice = {"questions": 500, "accuracy": 71.3, "interval": [68.0, 74.5]}
-    changes = {"text_to_video": None, "video_to_text": None, "choice": choice}
-    print_report(make_entries([make_result(changes=changes)])[0])
-    out = capsys.readouterr().out
-    assert "71.3" in out
-    assert "68.0–74.5" in out

@@ -1,10 +1,11 @@
-"""Heat maps: what is drawn, that it can be read, and that no text breaks it."""
+"""Pictures: what is drawn, that it can be read, and that no text breaks it."""
 
 import io
 import itertools
 import struct
 import warnings
 
+import cv2
 import matplotlib
 import numpy as np
 import pytest
@@ -12,18 +13,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from matplotlib.image import imread, imsave
+from matplotlib.image import imread
 from matplotlib.text import Text
 
 from mee.text.base import Attention
-from scripts.heat_maps import (
+from scripts.pictures import (
+    EDGE,
     LARGEST,
-    MARK,
     SHOWN_SENTENCES,
     SHOWN_TOKENS,
+    chosen_layers,
     draw_attention,
+    draw_tokens,
     draw_weights,
-    is_ours,
+    merged_picture,
     one_line,
 )
 
@@ -56,46 +59,29 @@ def pixels(png):
     return np.round(255 * imread(io.BytesIO(png))[:, :, :3]).astype(int)
 
 
-def size(png):
-    """Width and height, as the file says."""
-    return struct.unpack(">II", png[16:24])
-
-
 def said(figure):
     """All text in a figure."""
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def where(image, colour):
-    """Rows and columns of the pixels of one colour."""
-    return (image == colour).all(-1).nonzero()
+    return [" ".join(text.get_text().split()) for text in figure.findobj(Text) if text.get_text()]
 
 
 def test_columns_are_what_is_looked_at():
     looks = torch.tensor([[0.0, 1.0], [0.0, 1.0]])[None, None]  # both look at the second
     image = pixels(draw_attention(Attention(("a", "b"), looks), "a b"))
-    dark, light = where(image, DARK), where(image, LIGHT)
+    dark, light = ((image == colour).all(-1).nonzero() for colour in (DARK, LIGHT))
     assert len(dark[0]) == pytest.approx(len(light[0]), rel=0.02)
     assert dark[0].mean() == pytest.approx(light[0].mean(), abs=3)
     assert np.percentile(light[1], 99) < np.percentile(dark[1], 1)
 
 
-def test_one_scale_for_all_maps(figures):
-    weights = torch.tensor([[0.5, 0.5], [0.3, 0.7]]).expand(2, 3, 2, 2)
+def test_a_grid_of_layers_and_heads_on_one_scale(figures):
+    weights = torch.tensor([[0.5, 0.5], [0.3, 0.7]]).bfloat16().expand(2, 3, 2, 2).requires_grad_()
     draw_attention(Attention(("a", "b"), weights), "a b")
     images = [image for axes in figures[0].axes for image in axes.images]
-    assert len(images) == 6
     assert {image.get_clim() for image in images} == {(0.0, 0.7)}
+    assert len(images) == 6
     for image in images:
-        np.testing.assert_allclose(image.get_array(), [[0.5, 0.5], [0.3, 0.7]], rtol=1e-6)
-
-
-def test_the_grid_is_layers_by_heads(figures):
-    draw_attention(attention(2, 3, 5), "the quick brown fox jumps")
-    titles = said(figures[0])
-    assert {"layer 1", "layer 2", "head 1", "head 2", "head 3"} <= set(titles)
-    assert not {"layer 3", "head 4"} & set(titles)
-    assert "“the quick brown fox jumps”" in titles
+        np.testing.assert_allclose(image.get_array(), [[0.5, 0.5], [0.3, 0.7]], rtol=1e-2)
+    assert {"layer 1", "layer 2", "head 1", "head 2", "head 3", "“a b”"} <= set(said(figures[0]))
 
 
 @pytest.mark.parametrize(("heads", "length"), [(1, 1), (4, 8), (4, 30), (6, 30), (2, 40)])
@@ -110,22 +96,11 @@ def test_labels_of_tokens_do_not_overlap(figures, heads, length):
     assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
 
 
-@pytest.mark.parametrize(("layers", "heads", "length"), [(1, 1, 1), (2, 4, 12), (1, 8, 20), (3, 1, 30)])
-def test_nothing_is_cut_at_the_edges(layers, heads, length):
-    image = pixels(draw_attention(attention(layers, heads, length), " ".join(WORDS * 3)))
-    for edge in (image[:8], image[-8:], image[:, :8], image[:, -8:]):
-        assert (edge == 255).all()
-
-
 def test_long_sentences_show_their_first_tokens(figures):
     draw_attention(attention(1, 2, SHOWN_TOKENS + 24), " ".join(WORDS * 5))
     (note,) = (text for text in said(figures[0]) if "adds up" in text)
-    assert note.replace("\n", " ").endswith("adds up to 1 over all tokens; here are the first 40 of 64.")
+    assert note.endswith("adds up to 1 over all tokens; here are the first 40 of 64.")
     assert figures[0].axes[0].images[0].get_array().shape == (SHOWN_TOKENS, SHOWN_TOKENS)
-
-
-def test_many_maps_keep_the_picture_within_bounds():
-    assert 0.9 * LARGEST < max(size(draw_attention(attention(14, 1, 40), "x"))) < 1.02 * LARGEST
 
 
 def test_one_row_where_the_sentence_looks(figures):
@@ -135,13 +110,8 @@ def test_one_row_where_the_sentence_looks(figures):
     axes = figures[0].axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), weights[0, 0])
     assert [label.get_text() for label in axes.get_xticklabels()] == list(WORDS[:12])
-    assert axes.get_yticklabels() == []
-    assert any("the sentence looks at" in text for text in said(figures[0]))
-
-
-def test_attention_in_half_precision_with_gradients(figures):
-    weights = attention(1, 1, 3).weights.bfloat16().requires_grad_()
-    assert draw_attention(Attention(("a", "b", "c"), weights), "a b c")
+    assert [label.get_text() for label in axes.get_yticklabels()] == [""]
+    assert any("Row: the sentence." in text for text in said(figures[0]))
 
 
 def test_weights_stand_in_their_cells(figures):
@@ -152,16 +122,16 @@ def test_weights_stand_in_their_cells(figures):
     assert numbers == {(r, c): f"{weights[r, c]:.2f}" for r in range(3) for c in range(2)}
     assert [label.get_text() for label in axes.get_xticklabels()] == ["looks", "sound"]
     np.testing.assert_array_equal(axes.images[0].get_array(), weights)
-    assert {"first", "second", "third", "1", "2", "3"} <= set(said(figures[0]))
+    assert {"first 1", "second 2", "third 3"} <= set(said(figures[0]))
 
 
 def test_many_sentences_show_the_first(figures):
     count = SHOWN_SENTENCES + 7
     png = draw_weights([f"sentence {n}" for n in range(count)], ["a", "b"], np.full((count, 2), 0.5))
-    assert 0.9 * LARGEST < max(size(png)) < 1.02 * LARGEST
+    assert 0.8 * LARGEST < max(struct.unpack(">II", png[16:24])) < 1.02 * LARGEST
     assert any("the first 200 of 207 sentences" in text for text in said(figures[0]))
-    assert "sentence 199" in said(figures[0])
-    assert "sentence 200" not in said(figures[0])
+    assert "sentence 199 200" in said(figures[0])
+    assert "sentence 200 201" not in said(figures[0])
 
 
 ODD = (
@@ -177,24 +147,22 @@ ODD = (
 )
 
 
-@pytest.mark.parametrize("text", ODD)
-def test_any_text_is_drawn_without_a_warning(figures, text):
+def draw(text):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        draw_weights([text, "plain"], [text[:20], "audio"], np.full((2, 2), 0.5))
-        draw_attention(Attention((text, "b"), torch.full((1, 1, 2, 2), 0.5)), text)
-    lacks = text.startswith(("雪", "a\t", "🐶"))
-    for figure in figures:
-        assert any("· stands for a" in note for note in said(figure)) == lacks
+        assert draw_weights([text, "plain"], [text[:20], "audio"], np.full((2, 2), 0.5))
+        assert draw_attention(Attention((text, "b"), torch.full((1, 1, 2, 2), 0.5)), text)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_any_text_is_drawn_without_a_warning(text):
+    draw(text)
 
 
 @given(text=st.text(max_size=90))
 @settings(max_examples=8)
 def test_no_text_breaks_a_picture(text):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        assert draw_weights([text], ["audio"], np.ones((1, 1)))
-        assert draw_attention(Attention((text,), torch.ones(1, 1, 1, 1)), text)
+    draw(text)
 
 
 @given(text=st.text(max_size=60), most=st.integers(1, 30))
@@ -205,14 +173,6 @@ def test_one_line_is_one_line(text, most):
     assert one_line(line, most) == line.strip()
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [(" two \n words ", "two words"), ("unquestionably", "unquesti…"), ("雪 x", "· x"), ("\ufffd", "·")],
-)
-def test_what_one_line_makes(text, line):
-    assert one_line(text, 9) == line
-
-
 def test_settings_of_the_user_change_nothing():
     plain = draw_weights(["a"], ["audio"], np.ones((1, 1)))
     theirs = {"text.usetex": True, "font.family": ["monospace"], "text.parse_math": True}
@@ -221,15 +181,43 @@ def test_settings_of_the_user_change_nothing():
         assert matplotlib.rcParams["text.usetex"]
 
 
-def test_our_pictures_are_told_from_others(tmp_path):
-    png = draw_attention(attention(1, 1, 2), "雪 in the title")
-    files = {
-        "ours.png": png,
-        "notes.txt": b"tEXtSoftware\0" + MARK.encode(),
-        "empty.png": b"",
-        "cut.png": png[:20],
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    imsave(tmp_path / "theirs.png", np.zeros((4, 4)))
-    assert {path.name for path in tmp_path.iterdir() if is_ours(path)} == {"ours.png"}
+# ---- tokens
+
+
+def test_a_token_has_the_mean_colour_of_its_patches_and_a_lone_patch_the_picture():
+    picture = np.random.default_rng(1).integers(0, 255, (4, 6, 3)).astype(np.uint8)
+    groups = np.array([[7, 2, 7], [3, 3, 5]])  # patches of 2 x 2; those of token 7 do not touch
+    drawn = merged_picture(picture, groups)
+    times = drawn.shape[0] // 4
+    assert drawn.shape == (4 * times, 6 * times, 3)
+    centre = drawn[times // 2 :: times, times // 2 :: times]  # a pixel of each of the picture's
+    pair = np.rint(np.concatenate([picture[:2, :2], picture[:2, 4:]], 1).reshape(-1, 3).mean(0))
+    assert (centre[:2, :2] == pair).all()
+    assert (centre[:2, 4:] == pair).all()
+    assert (centre[2:, :4] == np.rint(picture[2:, :4].reshape(-1, 3).mean(0))).all()
+    assert (centre[:2, 2:4] == picture[:2, 2:4]).all()
+    assert (centre[2:, 4:] == picture[2:, 4:]).all()
+
+
+def test_edges_stand_only_between_tokens():
+    drawn = merged_picture(np.zeros((4, 6, 3), np.uint8), np.array([[7, 2, 7], [3, 3, 5]]))
+    times = drawn.shape[0] // 4
+    edge = (drawn == EDGE).all(-1)
+    middle = times  # of a patch, which is 2 wide
+    assert edge[2 * times, middle]
+    assert edge[middle, 2 * times]
+    assert not edge[3 * times, 2 * times]  # between two patches of token 3
+    assert edge[3 * times, 4 * times]
+    assert not edge[0].all()
+    assert not merged_picture(np.zeros((4, 6, 3), np.uint8), np.zeros((2, 3), int)).any()
+
+
+@pytest.mark.parametrize(("layers", "shown"), [(1, []), (2, [1]), (3, [1, 2]), (12, [2, 4, 6, 8, 10])])
+def test_the_strip_spreads_over_the_layers(layers, shown):
+    assert chosen_layers(layers) == shown
+
+
+def test_a_model_of_one_layer_and_a_title_of_any_letters_are_drawn():
+    groups = [np.arange(4).reshape(2, 2), np.zeros((2, 2), int)]
+    png = draw_tokens(np.zeros((8, 8, 3), np.uint8), groups, "a $ b_{ 雪 " * 40)
+    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) is not None

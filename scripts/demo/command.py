@@ -28,12 +28,22 @@ from mee.errors import InputError
 from scripts.console import DONE, parse, print_table, progress_console, resumable, say
 
 if TYPE_CHECKING:
-    from scripts.demo.captions import Caption
+    from scripts.demo.words import Caption
+    from scripts.demo.world import DemoClip
 
 # A small world and little text: small spaces, a high rate, few epochs.
 TRAINING = "--embed-dim 128 --text.width 128 --loss max-margin --epochs 12 --batch-size 32 --learning-rate 2e-3"
 ASKED = (("audio",), ("motion",), ("appearance",), ("face",), ("appearance", "motion"))  # what the five speak of
-MADE = ("store", "model", "model.training", "index", "result.json", "report.html", "answers.png")
+MADE = {
+    "videos": "the rendered files",
+    "captions.csv": "video_id, caption, split",
+    "store": "their streams: appearance, motion, audio, face",
+    "model": "the trained mixture",
+    "index": "what is searched",
+    "result.json": "the figures above, for mee report to compare",
+    "report.html": "the same as a page with pictures",
+    "answers.png": "the five searches as a picture",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +62,14 @@ class DemoArgs:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(DemoArgs, "demo", argv, __doc__ or "")
+    from scripts.demo.words import make_captions
+    from scripts.demo.world import make_clips
+
     begun = time.monotonic()
     folder: Path = args.folder
-    _render(folder, args.seed)
+    clips = make_clips(args.seed)
+    captions = make_captions(clips, args.seed)
+    _render(folder, args.seed, clips, captions)
     _command(f"precompute {_in(folder, 'videos', 'store')}")
     if (folder / "model").exists():
         say(f"there is a trained model in {folder / 'model'} already")
@@ -64,13 +79,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = _in(folder, "result.json")
     _command(f"evaluate {_in(folder, 'store', 'captions.csv', 'model')} --ablation --result {result}")
     _command(f"report {result} --videos {_in(folder, 'videos')} --out {_in(folder, 'report.html')}")
-    captions = _test_captions(args.seed)
-    asked = [next(caption for caption in captions if caption.speaks_of == kind) for kind in ASKED]
-    _print_weights(folder, captions)
+    tests = [caption for caption in captions if caption.split == "test"]
+    _print_weights(folder, tests)
+    first = {caption.speaks_of: caption for caption in reversed(tests)}
+    asked = [first[kind] for kind in ASKED if kind in first]
     for caption in asked:
         _command(f"search {_in(folder, 'index')} {shlex.quote(caption.text)} --top 3")
-    _draw_answers(folder, asked, args.seed)
-    _print_rest(folder, asked[0].text, time.monotonic() - begun)
+    from scripts.demo.sheet import draw_sheet
+
+    draw_sheet(folder, asked, {clip.name: clip.facts for clip in clips}, folder / "answers.png")
+    print(f"\nDone in {time.monotonic() - begun:.0f} s. In {folder} there are now:")
+    for name, what in MADE.items():
+        print(f"  {folder / name!s:<28} {what}")
+    print(f'\nAsk it something else:\n  mee search {_in(folder, "index")} "{asked[0].text}"')
+    print("\nDo the same with your own videos and captions:")
+    print("  mee precompute VIDEOS STORE && mee train STORE CAPTIONS MODEL && mee index STORE MODEL INDEX")
     return DONE
 
 
@@ -79,11 +102,7 @@ def _in(folder: Path, *names: str) -> str:
 
 
 def _command(line: str) -> None:
-    """Run one of the public commands as a person would, and show it.
-
-    Raises:
-        InputError: it did not end well.
-    """
+    """Run one of the public commands as a person would, and show it; the demo ends where one fails."""
     from scripts.cli import main as mee
 
     print(f"\n$ mee {line}", flush=True)
@@ -92,12 +111,11 @@ def _command(line: str) -> None:
         raise InputError(f"the demo ends here: mee {line.split()[0]} ended with exit code {code}")
 
 
-def _render(folder: Path, seed: int) -> None:
-    """Render what is missing; what was made from another world goes first."""
+def _render(folder: Path, seed: int, clips: Sequence[DemoClip], captions: Sequence[Caption]) -> None:
+    """Render what is missing; what was made from another world is removed first."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from scripts.demo.render import VERSION, render_world
-    from scripts.demo.world import make_clips
 
     world = {"seed": seed, "version": VERSION}
     stamp = folder / "demo.json"
@@ -105,26 +123,18 @@ def _render(folder: Path, seed: int) -> None:
         raise InputError(f"'{folder}' is there already and is not a demo; name another place")
     folder.mkdir(parents=True, exist_ok=True)
     if stamp.is_file() and json.loads(stamp.read_text()) != world:
-        for name in MADE:
-            path = folder / name
+        for path in (folder / name for name in (*MADE, "model.training")):
             path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
     stamp.write_text(json.dumps(world) + "\n")
     columns = (TextColumn("render"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     print(f"Rendering short videos and stills with known facts into {folder / 'videos'}", flush=True)
     with Progress(*columns, console=progress_console()) as progress:
-        row = progress.add_task("files", total=len(make_clips(seed)))
-        render_world(folder, seed, os.cpu_count() or 1, lambda name: progress.update(row, advance=1))
-
-
-def _test_captions(seed: int) -> list[Caption]:
-    from scripts.demo.captions import make_captions
-    from scripts.demo.world import make_clips
-
-    return [caption for caption in make_captions(make_clips(seed), seed) if caption.split == "test"]
+        row = progress.add_task("files", total=len(clips))
+        render_world(folder, clips, captions, os.cpu_count() or 1, lambda: progress.advance(row))
 
 
 def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
-    """The mean mixture weights of the captions that speak of one modality only."""
+    """The mean mixture weights of the captions that speak of one stream only."""
     from mee.evaluation.evaluate import encode_captions
     from mee.model import MEE
 
@@ -132,39 +142,15 @@ def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
     rows = []
     for kind in model.modalities:
         sentences = [caption.text for caption in captions if caption.speaks_of == (kind,)]
-        weights = encode_captions(model, sentences).logits.softmax(-1).mean(0).tolist()
-        rows.append([f"{kind} ({len(sentences)} captions)", *(f"{100 * weight:.0f} %" for weight in weights)])
+        if sentences:
+            weights = encode_captions(model, sentences).logits.softmax(-1).mean(0).tolist()
+            rows.append([f"{kind} ({len(sentences)} captions)", *(f"{100 * weight:.0f} %" for weight in weights)])
     print()
     print_table(
         "Where the mixture looks: mean weight of each expert, for test captions that speak of one thing only",
         ["captions about", *model.modalities],
         rows,
     )
-
-
-def _draw_answers(folder: Path, asked: Sequence[Caption], seed: int) -> None:
-    from scripts.demo.sheet import draw_sheet
-    from scripts.demo.world import make_clips
-
-    draw_sheet(folder, asked, {clip.name: clip.facts for clip in make_clips(seed)}, folder / "answers.png")
-
-
-def _print_rest(folder: Path, sentence: str, seconds: float) -> None:
-    print(f"\nDone in {seconds:.0f} s. In {folder} there are now:")
-    for name, what in (
-        ("videos", "the rendered files"),
-        ("captions.csv", "video_id, caption, split"),
-        ("store", "their streams: appearance, motion, audio, face"),
-        ("model", "the trained mixture"),
-        ("index", "what is searched"),
-        ("result.json", "the figures above, for mee report to compare"),
-        ("report.html", "the same as a page with pictures"),
-        ("answers.png", "the five searches as a picture"),
-    ):
-        print(f"  {folder / name!s:<28} {what}")
-    print(f'\nAsk it something else:\n  mee search {_in(folder, "index")} "{sentence}"')
-    print("\nDo the same with your own videos and captions:")
-    print("  mee precompute VIDEOS STORE && mee train STORE CAPTIONS MODEL && mee index STORE MODEL INDEX")
 
 
 if __name__ == "__main__":

@@ -1,208 +1,218 @@
-"""How facts are said in English: say(claims, generator) -> one sentence.
+"""Captions of the demo's clips: what each one claims, and how it is said in English.
 
-A claim names a fact and the values that would make the sentence true, such as
-``{"colour": {"red"}, "motion": {"left slow", "left fast"}}``: "something red moves to the left".
+    a claim names a fact and some words of its value: {"colour": "red", "motion": "left"} is true of a
+    red object that goes to the left, slowly or fast
+
+Captions are uneven on purpose: many speak of one stream only. A test caption is true of exactly one clip of the
+test gallery; if it speaks of several streams, none of them alone identifies the clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import final
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.demo.facts import NONE
+from scripts.demo.world import SHOWN_BY, DemoClip, Facts
 
-Claims = Mapping[str, frozenset[str]]
+Claims = Mapping[str, str]
 
-_WAYS = {
-    "left": ("to the left", "leftwards"),
-    "right": ("to the right", "rightwards"),
-    "up": ("up", "upwards"),
-    "down": ("down", "downwards"),
+CAPTIONS_OF = {"train": 24, "val": 4, "test": 2}
+SINGLE = {
+    "motion": 24,
+    "audio": 24,
+    "face": 12,
+    "appearance": 12,
+}  # about so many test captions are about it alone
+SEVERAL = "several"  # streams
+TRIES = 1000
+NOTICED = {"colour": 4, "background": 3, "shape": 2}  # how often it is mentioned, against 1 for other details
+
+# What is said of a value, or of a part of it. (a|b): one of the two.
+_WAYS = {"left": "(to the left|leftwards)", "right": "(to the right|rightwards)"}
+_WAYS |= {"up": "(up|upwards)", "down": "(down|downwards)"}
+_SPEEDS = {"slow": "(goes|drifts) (slowly|gently)", "fast": "(goes|races) (quickly|fast)"}
+_PITCHES = {"low": "(low|deep)", "high": "(high|shrill)"}
+_RATES = {"slow": "(slow|unhurried)", "fast": "(fast|quick)"}
+_BEATS = {"drum": "(drum beats|drumming)", "clicks": "(clicks|clicking)"}
+PHRASES = {
+    **{way: f"(moves|goes|travels) {where}" for way, where in _WAYS.items()},
+    **{f"{way} {speed}": f"{goes} {_WAYS[way]}" for way in _WAYS for speed, goes in _SPEEDS.items()},
+    **{f"spin {turn}": f"(spins|rotates|turns) {turn}" for turn in ("clockwise", "anticlockwise")},
+    **{f"circle {turn}": f"(circles|travels in a circle) {turn}" for turn in ("clockwise", "anticlockwise")},
+    "spin": "(spins|rotates) on the spot",
+    "circle": "(goes round|travels) in a circle",
+    "grow": "(grows|gets bigger|comes closer)",
+    "shrink": "(shrinks|gets smaller|goes away from us)",
+    "bounce": "(bounces|hops|jumps up and down)",
+    "shake": "(shakes|trembles|shivers)",
+    "swing": "(sways|swings from side to side|swings to and fro)",
+    **{f"beeps {pitch}": f"{tone} beeps" for pitch, tone in _PITCHES.items()},
+    **{f"beeps {rate}": f"{say} beeps" for rate, say in _RATES.items()},
+    **{f"beeps {p} {r}": f"{_RATES[r]} {_PITCHES[p]} beeps" for p in _PITCHES for r in _RATES},
+    **_BEATS,
+    **{f"{kind} {rate}": f"{say} {_BEATS[kind]}" for kind in _BEATS for rate, say in _RATES.items()},
+    "tone low": "a ((low|deep) tone|deep hum)",
+    "tone high": "a ((high|shrill) tone|high note)",
+    "whistle rising": "(a rising (whistle|sound)|a whistle that gets higher)",
+    "whistle falling": "(a falling (whistle|sound)|a whistle that gets lower)",
+    "siren": "(a (|wailing )siren|an alarm)",
+    "bell": "a (bell|ringing bell|bell that rings)",
+    "hiss": "(a hiss|a hissing noise|white noise)",
+    "rumble": "(a rumble|a rumbling noise|thunder)",
+    "square": "(square|box)",
+    "ring": "(ring|hoop)",
+    "turquoise": "(turquoise|cyan)",
+    "purple": "(purple|violet)",
+    "striped": "(striped|stripy)",
+    "checked": "(checked|checkered)",
+    "white": "on (a white background|white)",
+    "grey": "on (a grey background|grey)",
+    "black": "(on a black background|in the dark)",
+    "grass": "on (grass|a lawn)",
+    "brick": "(in front of a brick wall|on bricks)",
+    "wood": "on (a wooden table|wood)",
 }
-_SPEEDS = {"slow": ("slowly", "gently"), "fast": ("quickly", "fast")}
-_BEATS = {"drum": ("drum beats", "drumming"), "clicks": ("clicks", "clicking")}
-_PITCHES = {"low": ("low", "deep"), "high": ("high", "shrill")}
-_RATES = {"slow": ("slow", "unhurried"), "fast": ("fast", "quick")}
+_VAGUER = {value: [said for said in PHRASES if set(said.split()) < set(value.split())] for value in PHRASES}
+_WORN = {"glasses": "(glasses|spectacles)", "hat": "a (hat|cap)"}
 
 
-def _motion_phrases() -> dict[frozenset[str], tuple[str, ...]]:
-    """Set of motions -> verb phrases that are true of each of them."""
-    phrases: dict[frozenset[str], tuple[str, ...]] = {
-        frozenset({"spin clockwise", "spin anticlockwise"}): ("spins on the spot", "rotates on the spot"),
-        frozenset({"circle clockwise", "circle anticlockwise"}): (
-            "goes round in a circle",
-            "travels in a circle",
-        ),
-        frozenset({"grow"}): ("grows", "gets bigger", "comes closer"),
-        frozenset({"shrink"}): ("shrinks", "gets smaller", "goes away from us"),
-        frozenset({"bounce"}): ("bounces", "hops", "jumps up and down"),
-        frozenset({"shake"}): ("shakes", "trembles", "shivers"),
-        frozenset({"swing"}): ("swings from side to side", "sways", "swings to and fro"),
-        frozenset({"still"}): ("stands still", "does not move", "stays where it is"),
-    }
-    for way, says in _WAYS.items():
-        phrases[frozenset({f"{way} slow", f"{way} fast"})] = tuple(
-            f"{verb} {say}" for verb in ("moves", "goes", "travels") for say in says
-        )
-        for speed, adverbs in _SPEEDS.items():
-            phrases[frozenset({f"{way} {speed}"})] = tuple(
-                phrase
-                for verb in ("moves", "goes", "drifts" if speed == "slow" else "races")
-                for say in says
-                for adverb in adverbs
-                for phrase in (f"{verb} {adverb} {say}", f"{verb} {say} {adverb}")
-            )
-    for turn in ("clockwise", "anticlockwise"):
-        phrases[frozenset({f"spin {turn}"})] = (f"spins {turn}", f"rotates {turn}", f"turns {turn}")
-        phrases[frozenset({f"circle {turn}"})] = (
-            f"goes round in a {turn} circle",
-            f"circles {turn}",
-            f"travels {turn} in a circle",
-        )
-    return phrases
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """One sentence about one clip."""
+
+    video_id: str
+    split: str
+    text: str
+    claims: Claims
+
+    @property
+    def speaks_of(self) -> tuple[str, ...]:
+        """The streams that this caption says something about."""
+        return tuple(name for name, facts in SHOWN_BY.items() if self.claims.keys() & set(facts))
 
 
-def _sound_phrases() -> dict[frozenset[str], tuple[str, ...]]:
-    """Set of sounds -> noun phrases that are true of each of them."""
-    phrases: dict[frozenset[str], tuple[str, ...]] = {
-        frozenset({"tone low"}): ("a low tone", "a deep tone", "a deep hum"),
-        frozenset({"tone high"}): ("a high tone", "a shrill tone", "a high note"),
-        frozenset({"whistle rising"}): ("a rising whistle", "a whistle that gets higher", "a rising sound"),
-        frozenset({"whistle falling"}): ("a falling whistle", "a whistle that gets lower", "a falling sound"),
-        frozenset({"siren"}): ("a siren", "a wailing siren", "an alarm"),
-        frozenset({"bell"}): ("a bell", "a ringing bell", "a bell that rings"),
-        frozenset({"hiss"}): ("a hiss", "a hissing noise", "white noise"),
-        frozenset({"rumble"}): ("a rumble", "a rumbling noise", "thunder"),
-    }
-    for kind, names in _BEATS.items():
-        phrases[frozenset({f"{kind} slow", f"{kind} fast"})] = names
-    for pitch, tones in _PITCHES.items():
-        phrases[frozenset({f"beeps {pitch} slow", f"beeps {pitch} fast"})] = tuple(f"{t} beeps" for t in tones)
-    for rate, says in _RATES.items():
-        phrases[frozenset({f"beeps low {rate}", f"beeps high {rate}"})] = tuple(f"{say} beeps" for say in says)
-        for kind, names in _BEATS.items():
-            phrases[frozenset({f"{kind} {rate}"})] = tuple(f"{say} {name}" for say in says for name in names)
-        for pitch, tones in _PITCHES.items():
-            phrases[frozenset({f"beeps {pitch} {rate}"})] = tuple(
-                phrase
-                for say in says
-                for tone in tones
-                for phrase in (f"{say} {tone} beeps", f"{tone} beeps that are {say}")
-            )
-    return phrases
+def is_true(claims: Claims, facts: Facts) -> bool:
+    """Whether every claim holds of a clip."""
+    return all(fact in facts and set(claim.split()) <= set(facts[fact].split()) for fact, claim in claims.items())
 
 
-MOTION_PHRASES = _motion_phrases()
-SOUND_PHRASES = _sound_phrases()
+def make_captions(clips: Sequence[DemoClip], seed: int) -> list[Caption]:
+    """Caption all clips; the same for the same clips and seed."""
+    generator = np.random.default_rng([seed, 3])
+    gallery = [clip for clip in clips if clip.split == "test"]
+    telling = _telling_claims(gallery, generator)
+    captions = []
+    for clip in clips:
+        texts: dict[str, Claims] = {}
+        for claims in next(telling) if clip.split == "test" else _any_claims(clip, generator):
+            texts.setdefault(say(claims, generator), claims)
+            if len(texts) == CAPTIONS_OF[clip.split]:
+                break
+        for text, claims in texts.items():
+            captions.append(Caption(video_id=clip.name, split=clip.split, text=text, claims=claims))
+    return captions
 
-_SHAPES = {
-    "square": ("square", "box"),
-    "triangle": ("triangle",),
-    "star": ("star",),
-    "heart": ("heart",),
-    "ring": ("ring", "hoop"),
-}
-_COLOURS = {"purple": ("purple", "violet"), "turquoise": ("turquoise", "cyan"), "pink": ("pink",)}
-_TEXTURES = {
-    "plain": ("plain",),
-    "striped": ("striped", "stripy"),
-    "checked": ("checked", "checkered"),
-}
-_BACKGROUNDS = {
-    "white": ("on a white background", "on white"),
-    "grey": ("on a grey background", "on grey"),
-    "black": ("on a black background", "in the dark"),
-    "grass": ("on grass", "on a lawn"),
-    "brick": ("in front of a brick wall", "on bricks"),
-    "wood": ("on a wooden table", "on wood"),
-}
 
-_TEMPLATES: dict[str, tuple[str, ...]] = {
-    "O": ("{O}", "there is {O}", "we see {O}", "this is {O}"),
-    "M": ("something {M}", "an object {M}", "it {M}", "the object {M}", "we see something that {M}"),
-    "S": ("{S}", "we hear {S}", "you hear {S}", "the sound of {S}", "{S} can be heard", "listen to {S}"),
-    "F": ("{F}", "we see {F}", "there is {F}", "{F} looks at us", "this is {F}"),
-    "OM": ("{O} {M}", "we see {O} that {M}", "{O} that {M}"),
-    "OS": ("{O} and {S}", "{O} with {S}", "we see {O} and hear {S}", "{S} and {O}"),
-    "OF": ("{O} next to {F}", "{F} beside {O}", "{F} and {O}", "we see {O} and {F}"),
-    "MS": ("something {M} while we hear {S}", "an object {M} to {S}", "{S} while something {M}"),
-    "MF": ("something {M} next to {F}", "{F} and something that {M}", "{F} while an object {M}"),
-    "SF": ("{F} and {S}", "{F} while you hear {S}", "we see {F} and hear {S}", "{S} and {F}"),
-    "OMS": ("{O} {M} while we hear {S}", "{O} {M} to {S}", "{S} can be heard while {O} {M}"),
-    "OMF": ("{O} {M} next to {F}", "{F} while {O} {M}", "{F} beside {O} that {M}"),
-    "OSF": ("{O} next to {F} while you hear {S}", "{F} and {O} with {S}", "{S} while we see {F} and {O}"),
-    "MSF": ("something {M} next to {F} while we hear {S}", "{F} and {S} while something {M}"),
-    "OMSF": ("{O} {M} next to {F} while we hear {S}", "{F} beside {O} that {M} to {S}"),
-}
-_SILENCES = ("without any sound", "in silence", "without a sound")
+def _any_claims(clip: DemoClip, generator: np.random.Generator) -> Iterator[Claims]:
+    """Claims of a training or validation clip without end: first about each stream alone, then about several."""
+    for name in clip.streams:
+        yield _claims(clip.facts, (name,), 0.2, generator)
+    while True:
+        size = int(generator.choice([1, 2, 3, 4], p=[0.3, 0.3, 0.25, 0.15]))
+        yield _claims(clip.facts, generator.permutation(clip.streams)[:size].tolist(), 0.2, generator)
+
+
+def _claims(facts: Facts, streams: Sequence[str], vague: float, generator: np.random.Generator) -> dict[str, str]:
+    """True claims about each of these streams; ``vague`` is how often speed, pitch or turn is left out."""
+    claims: dict[str, str] = {}
+    for stream in streams:
+        named = [fact for fact in SHOWN_BY[stream] if fact in facts]
+        if len(named) == 1:
+            exact = facts[named[0]]
+            choices = (_VAGUER[exact] if generator.random() < vague else []) or [exact]
+            claims[named[0]] = choices[int(generator.integers(len(choices)))]
+        else:
+            weights = np.array([NOTICED.get(fact, 1) for fact in named], float)
+            count = int(generator.integers(1, len(named) + 1))
+            chosen = generator.choice(named, count, replace=False, p=weights / weights.sum())
+            claims |= {str(fact): facts[fact] for fact in chosen}
+    return claims
+
+
+def _telling_claims(gallery: Sequence[DemoClip], generator: np.random.Generator) -> Iterator[Iterator[Claims]]:
+    """For each test clip claims without end that identify it: about one stream where one suffices, or several."""
+    left = Counter(SINGLE)
+
+    def claims_of(clip: DemoClip) -> Iterator[Claims]:
+        while True:
+            singles = sorted((name for name in clip.streams if left[name] > 0), key=lambda name: -left[name])
+            stream, claims = _first([*singles, SEVERAL, "appearance"], clip, gallery, generator)
+            left[stream] -= 1
+            yield claims
+
+    return map(claims_of, gallery)
+
+
+def _first(
+    wanted: Sequence[str], clip: DemoClip, gallery: Sequence[DemoClip], generator: np.random.Generator
+) -> tuple[str, Claims]:
+    """The first wanted stream about which claims identify the clip; of SEVERAL, none must do so alone."""
+
+    def identifies(claims: Claims, streams: Sequence[str]) -> bool:
+        told = {fact: claim for name in streams for fact in SHOWN_BY[name] if (claim := claims.get(fact))}
+        return sum(is_true(told, other.facts) for other in gallery) == 1
+
+    for stream in wanted:
+        for _ in range(TRIES if stream == SEVERAL or identifies(clip.facts, [stream]) else 0):
+            size = int(generator.integers(2, max(len(clip.streams), 2) + 1))
+            streams = generator.permutation(clip.streams)[:size].tolist() if stream == SEVERAL else [stream]
+            claims = _claims(clip.facts, streams, 0.3 if stream == SEVERAL else 0.0, generator)
+            parts = streams if len(streams) > 1 else ()
+            if identifies(claims, streams) and not any(identifies(claims, [part]) for part in parts):
+                return stream, claims
+    raise RuntimeError(f"no caption tells this clip from the others: {clip.facts}")
 
 
 def say(claims: Claims, generator: np.random.Generator) -> str:
     """Make one of the many sentences that claim just this."""
-    words = _Words(generator)
-    silent = claims.get("sound") == frozenset({NONE})
-    parts: dict[str, str] = {}
-    if claims.keys() & {"shape", "colour", "texture", "background"}:
-        parts["O"] = words.thing(claims)
-    if "motion" in claims:
-        parts["M"] = words.pick(MOTION_PHRASES[claims["motion"]])
-    if "sound" in claims and not silent:
-        parts["S"] = words.pick(SOUND_PHRASES[claims["sound"]])
-    if claims.keys() & {"face", "glasses", "beard", "hat"}:
-        parts["F"] = words.person(claims)
-    sentence = words.pick(_TEMPLATES["".join(parts)]).format(**parts)
-    return f"{sentence} {words.pick(_SILENCES)}" if silent else sentence
+    said = {fact: PHRASES.get(claim, claim) for fact, claim in claims.items()}
+    moves, sound = said.get("motion", ""), said.get("sound", "")
+    scene = ""
+    if claims.keys() & set(SHOWN_BY["appearance"]):
+        noun = said.get("shape", "(object|shape)")
+        scene = " ".join(["a", *(said[fact] for fact in ("texture", "colour") if fact in said), noun])
+        scene += f" {said['background']}" if "background" in said else ""
+    if moves:
+        scene = f"{scene or '(something|an object)'} {moves}"
+    if claims.keys() & set(SHOWN_BY["face"]):
+        person, meanwhile = _person(claims), "while" if moves else "and"
+        scene = f"({scene} (next to|beside) {person}|{person} {meanwhile} {scene})" if scene else person
+    if not sound:
+        pattern = scene if moves else f"(|we see |there is |this is ){scene}"
+    elif not scene:
+        pattern = f"(|we hear |listen to |the sound of ){sound}"
+    else:
+        pattern = f"({scene} (while we hear|to the sound of|with) {sound}|{sound} and {scene})"
+
+    def one_of(match: re.Match[str]) -> str:
+        choices = match[1].split("|")
+        return choices[int(generator.integers(len(choices)))]
+
+    while "(" in pattern:  # innermost first
+        pattern = re.sub(r"\(([^()]*)\)", one_of, pattern)
+    return re.sub(r"\ba(?= [aeiou])", "an", pattern)
 
 
-@final
-class _Words:
-    """Noun phrases for the object and for the person."""
-
-    def __init__(self, generator: np.random.Generator) -> None:
-        self._generator = generator
-
-    def pick(self, choices: Sequence[str]) -> str:
-        return choices[int(self._generator.integers(len(choices)))]
-
-    def _of(self, claims: Claims, fact: str, table: Mapping[str, Sequence[str]]) -> str:
-        """A word for the one value claimed, or nothing."""
-        if fact not in claims:
-            return ""
-        (value,) = claims[fact]
-        return self.pick(table.get(value, (value,)))
-
-    def thing(self, claims: Claims) -> str:
-        """A noun phrase such as "a striped red star on grass"."""
-        looks = [self._of(claims, "texture", _TEXTURES), self._of(claims, "colour", _COLOURS)]
-        shape = self._of(claims, "shape", _SHAPES)
-        if not shape and any(looks) and self._generator.random() < 0.5:
-            phrase = "something " + _listed([each for each in looks if each])
-        else:
-            phrase = _with_article(
-                " ".join(each for each in (*looks, shape or self.pick(("object", "shape"))) if each)
-            )
-        return f"{phrase} {self._of(claims, 'background', _BACKGROUNDS)}".strip()
-
-    def person(self, claims: Claims) -> str:
-        """A noun phrase such as "a clean-shaven person with a hat and without glasses"."""
-        shaven = "clean-shaven" if claims.get("beard") == frozenset({"shaven"}) else ""
-        phrase = _with_article(f"{shaven} {self.pick(('person', 'face'))}".strip())
-        names = {"glasses": self.pick(("glasses", "spectacles")), "hat": self.pick(("a hat", "a cap"))}
-        worn = [names[fact] for fact in names if claims.get(fact) == frozenset({"yes"})]
-        bare = [names[fact] for fact in names if claims.get(fact) == frozenset({"no"})]
-        worn += [f"a {hair}" for hair in ("beard", "moustache") if claims.get("beard") == frozenset({hair})]
-        if worn:
-            phrase += f" with {_listed(worn)}"
-        if bare:
-            phrase += f"{' and' if worn else ''} without {' or '.join(bare)}"
-        return phrase
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+def _person(claims: Claims) -> str:
+    """Such as "a clean-shaven person with a hat and without glasses"."""
+    beard = claims.get("beard")
+    worn = [phrase for fact, phrase in _WORN.items() if claims.get(fact) == "yes"]
+    worn += [f"a {beard}"] if beard in ("beard", "moustache") else []
+    bare = [phrase for fact, phrase in _WORN.items() if claims.get(fact) == "no"]
+    parts = [f"with {' and '.join(worn)}"] if worn else []
+    parts += [f"without {' or '.join(bare)}"] if bare else []
+    return f"a {'clean-shaven ' if beard == 'shaven' else ''}(person|face) {' and '.join(parts)}".strip()

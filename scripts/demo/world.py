@@ -1,196 +1,164 @@
-"""Which clips the demo's world holds: make_clips(seed).
+"""What the demo's clips show: make_clips(seed).
 
-A held-out (val or test) clip shares with no training clip its motion and sound together, nor its shape
-and colour together with its motion, its sound or its background (HELD_OUT). Every single value is met
-often in training. In the test gallery some motions, sounds and faces occur on one clip only, so that a
-caption about nothing else can mean it; the others are shared by several clips.
+    clip = object (shape x colour x texture, on a background) x motion x sound x face
+
+Each fact is drawn independently of the others, so no expert can guess what another one sees. A held-out (val or
+test) clip shares none of the combinations HELD_OUT with a training clip, while every single value is frequent in
+training. In the test gallery some motions, sounds and faces occur only once, and can identify a clip alone.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from scripts.demo.facts import (
-    BACKGROUNDS,
-    BEARDS,
-    COLOURS,
-    MOTIONS,
-    SHAPES,
-    SOUNDS,
-    TEXTURES,
-    DemoClip,
-    Face,
-    Facts,
-)
-
+VALUES = {
+    "shape": ("square", "triangle", "star", "heart", "ring"),
+    "colour": ("red", "yellow", "green", "turquoise", "blue", "purple", "pink"),
+    "texture": ("plain", "striped", "checked"),
+    "background": ("white", "grey", "black", "grass", "brick", "wood"),
+    "motion": (
+        *(f"{way} {speed}" for way in ("left", "right", "up", "down") for speed in ("slow", "fast")),
+        *(f"{kind} {turn}" for kind in ("spin", "circle") for turn in ("clockwise", "anticlockwise")),
+        *("grow", "shrink", "bounce", "shake", "swing"),
+    ),
+    "sound": (
+        *(f"beeps {pitch} {rate}" for pitch in ("low", "high") for rate in ("slow", "fast")),
+        *(f"{kind} {rate}" for kind in ("drum", "clicks") for rate in ("slow", "fast")),
+        *("tone low", "tone high", "whistle rising", "whistle falling", "siren", "bell", "hiss", "rumble"),
+    ),
+    "face": ("yes",),
+    "glasses": ("no", "yes"),
+    "beard": ("shaven", "moustache", "beard"),
+    "hat": ("no", "yes"),
+}
+# Which stream shows which facts; "face" is the fact that there is a person.
+SHOWN_BY = {
+    "appearance": ("shape", "colour", "texture", "background"),
+    "motion": ("motion",),
+    "audio": ("sound",),
+    "face": ("face", "glasses", "beard", "hat"),
+}
+STILL_FORMS = ("png", "jpg", "webp")
+SPLITS = {"train": (162, 12), "val": (16, 2), "test": (55, 7)}  # videos and still images
+ONCE = {"motion": 11, "sound": 11, "face": 6}  # how many values one test clip alone has
 HELD_OUT = (
     ("motion", "sound"),
     ("shape", "colour", "motion"),
     ("shape", "colour", "sound"),
     ("shape", "colour", "background"),
 )
-ONLY_ONCE = 11  # motions, and sounds, that one test clip alone has
-FACES_ONLY_ONCE = 6
+LOOK = HELD_OUT[-1]
+_HARD_TO_SEE = ({"green", "grass"}, {"red", "brick"}, {"yellow", "wood"})
 
-# split -> files of each form, then how many of its videos have sound, and how many files a face
-FORMS_OF = {
-    "train": {"mp4": 136, "webm": 26, "png": 4, "jpg": 4, "webp": 4},
-    "val": {"mp4": 13, "webm": 3, "png": 1, "jpg": 1, "webp": 0},
-    "test": {"mp4": 45, "webm": 10, "png": 3, "jpg": 2, "webp": 2},
-}
-WITH_SOUND = {"train": 108, "val": 11, "test": 36}
-WITH_FACE = {"train": 84, "val": 9, "test": 30}
-
-_FACES = tuple(
-    Face(glasses=glasses, beard=beard, hat=hat)
-    for glasses, beard, hat in itertools.product((False, True), BEARDS, (False, True))
-)
+Facts = Mapping[str, str]  # fact -> value; what the file does not show is not in it
+Combination = tuple[tuple[str, str], ...]
 _Value = TypeVar("_Value")
-_Group = tuple[tuple[str, ...], tuple[object, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoClip:
+    """One file of the world."""
+
+    name: str  # of the file, which is its video id
+    split: str  # train, val or test
+    facts: Facts
+    seed: int  # of what no caption tells: exact hue, place, pitch ...
+
+    @property
+    def form(self) -> str:
+        """The file's extension."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that the file has."""
+        return tuple(name for name, shown in SHOWN_BY.items() if shown[0] in self.facts)
 
 
 def make_clips(seed: int) -> list[DemoClip]:
     """All clips, training first; the same for the same seed."""
     generator = np.random.default_rng([seed, 1])
-    facts = {split: _draw(split, generator) for split in FORMS_OF}
-    taken = {group for each in facts["train"] for group in groups(each)}
-    for split in ("val", "test"):
-        facts[split] = _kept_apart(facts[split], taken, generator)
-    forms = [(split, form) for split in FORMS_OF for form in _forms(split)]
-    rows = zip(forms, itertools.chain(*facts.values()), strict=True)
+    clips: list[DemoClip] = []
+    trained: set[Combination] = set()
+    for split, (videos, stills) in SPLITS.items():
+        rows = _draw(videos, stills, ONCE if split == "test" else {}, generator)
+        _settle(rows, set(trained), generator)
+        if split == "train":
+            trained = {combination for row in rows for combination in combinations(row)}
+        for i, facts in enumerate(rows):
+            form = STILL_FORMS[i % 3] if i >= videos else "webm" if i % 6 == 5 else "mp4"
+            name, own = f"clip_{len(clips) + 1:04d}.{form}", seed * 10_000 + len(clips) + 1
+            clips.append(DemoClip(name=name, split=split, facts=facts, seed=own))
+    return clips
+
+
+def combinations(facts: Facts) -> list[Combination]:
+    """The combinations HELD_OUT of a clip; it has none with what it does not show."""
     return [
-        DemoClip(name=f"clip_{number:04d}.{form}", split=split, form=form, facts=each, seed=seed * 10_000 + number)
-        for number, ((split, form), each) in enumerate(rows, start=1)
+        tuple((name, facts[name]) for name in names) for names in HELD_OUT if all(name in facts for name in names)
     ]
 
 
-def groups(facts: Facts) -> list[_Group]:
-    """The combinations that tell held-out clips from training clips; what a clip does not have is in none."""
-    values = [(names, tuple(getattr(facts, name) for name in names)) for names in HELD_OUT]
-    return [(names, combination) for names, combination in values if None not in combination]
+def is_visible(facts: Facts) -> bool:
+    """Whether the object stands out from its background, and its turning can be seen."""
+    alike = facts["shape"] == "ring" and facts["texture"] == "plain" and facts.get("motion", "").startswith("spin")
+    return not alike and {facts["colour"], facts["background"]} not in _HARD_TO_SEE
 
 
-def _look(facts: Facts) -> _Group:
-    return groups(facts)[-1]
+def _draw(
+    videos: int, stills: int, once: Mapping[str, int], generator: np.random.Generator
+) -> list[dict[str, str]]:
+    """Facts of one split's clips, videos first: two videos in three have sound, half of the files a face."""
+    count = videos + stills
+    rows: list[dict[str, str]] = [{} for _ in range(count)]
 
+    def deal(some: Sequence[dict[str, str]], names: Sequence[str]) -> None:
+        values = list(itertools.product(*(VALUES[name] for name in names)))
+        for row, value in zip(some, _deck(values, len(some), once.get(names[0], 0), generator)):
+            row |= dict(zip(names, value))
 
-def _forms(split: str) -> list[str]:
-    """Videos first, as _draw expects."""
-    return [form for form, count in FORMS_OF[split].items() for _ in range(count)]
-
-
-def _draw(split: str, generator: np.random.Generator) -> list[Facts]:
-    """Facts of one split's clips: videos first, then images, every value about equally often."""
-    count = len(_forms(split))
-    videos = FORMS_OF[split]["mp4"] + FORMS_OF[split]["webm"]
-    motions, sounds, faces = _scarce(split, videos, generator)
-    looks = zip(*(_deck(values, count, generator) for values in (SHAPES, COLOURS, TEXTURES, BACKGROUNDS)))
-    images = [None] * (count - videos)
-    rows = zip(looks, [*motions, *images], [*sounds, *images], faces, strict=True)
-    return [
-        _made_visible(
-            Facts(
-                shape=shape,
-                colour=colour,
-                texture=texture,
-                background=background,
-                motion=motion,
-                sound=sound,
-                face=face,
-            ),
-            generator,
-        )
-        for (shape, colour, texture, background), motion, sound, face in rows
-    ]
-
-
-def _scarce(
-    split: str, videos: int, generator: np.random.Generator
-) -> tuple[list[str], list[str | None], list[Face | None]]:
-    """Motions and sounds of a split's videos, and faces of all its clips."""
-    count, heard, seen = len(_forms(split)), WITH_SOUND[split], WITH_FACE[split]
-    if split != "test":
-        motions = _deck(MOTIONS, videos, generator)
-        sounds = _shuffled([*_deck(SOUNDS, heard, generator), *[None] * (videos - heard)], generator)
-        faces = _shuffled([*_deck(_FACES, seen, generator), *[None] * (count - seen)], generator)
-        return motions, sounds, faces
-    lone_motions, often_motions = _once(MOTIONS[:-1], ONLY_ONCE, generator)
-    lone_sounds, often_sounds = _once(SOUNDS, ONLY_ONCE, generator)
-    lone_faces, often_faces = _once(_FACES, FACES_ONLY_ONCE, generator)
-    rest = videos - 2 * ONLY_ONCE
-    common_motions = _deck((*often_motions, MOTIONS[-1]), ONLY_ONCE + rest, generator)
-    common_sounds = _shuffled(
-        [*_deck(often_sounds, heard - ONLY_ONCE, generator), *[None] * (ONLY_ONCE + rest - (heard - ONLY_ONCE))],
-        generator,
-    )
-    common_faces = _shuffled(
-        [*_deck(often_faces, seen - FACES_ONLY_ONCE, generator), *[None] * (count - seen)], generator
-    )
-    return (  # clips with a lone motion, clips with a lone sound, clips with a lone face, the others
-        [*lone_motions, *common_motions],
-        [*common_sounds[:ONLY_ONCE], *lone_sounds, *common_sounds[ONLY_ONCE:]],
-        [*common_faces[: 2 * ONLY_ONCE], *lone_faces, *common_faces[2 * ONLY_ONCE :]],
-    )
-
-
-def _once(
-    values: Sequence[_Value], count: int, generator: np.random.Generator
-) -> tuple[list[_Value], list[_Value]]:
-    mixed = _shuffled(values, generator)
-    return mixed[:count], mixed[count:]
-
-
-def _deck(values: Sequence[_Value], count: int, generator: np.random.Generator) -> list[_Value]:
-    """``count`` values, each as often as the others, shuffled."""
-    mixed = _shuffled(values, generator)
-    return _shuffled([mixed[i % len(mixed)] for i in range(count)], generator)
-
-
-def _shuffled(values: Iterable[_Value], generator: np.random.Generator) -> list[_Value]:
-    listed = list(values)
-    return [listed[i] for i in generator.permutation(len(listed))]
-
-
-def _made_visible(facts: Facts, generator: np.random.Generator) -> Facts:
-    while not facts.visible:
-        facts = replace(facts, texture=_pick(TEXTURES, generator), background=_pick(BACKGROUNDS, generator))
-    return facts
-
-
-def _kept_apart(rows: list[Facts], taken: set[_Group], generator: np.random.Generator) -> list[Facts]:
-    """Exchange sounds between clips, and draw objects again, until no group is a training clip's."""
-
-    def sound_taken(facts: Facts) -> bool:
-        return (HELD_OUT[0], (facts.motion, facts.sound)) in taken
-
-    rows = list(rows)
-    often = Counter(facts.sound for facts in rows)
-    while wrong := [i for i, facts in enumerate(rows) if sound_taken(facts)]:
-        i, j = wrong[0], int(generator.integers(len(rows)))
-        lone = [often[rows[k].sound] == 1 for k in (i, j)]
-        if rows[j].motion is None or lone[0] != lone[1]:  # a lone sound stays off the clips of lone motions
-            continue
-        one, other = replace(rows[i], sound=rows[j].sound), replace(rows[j], sound=rows[i].sound)
-        if sound_taken(one) + sound_taken(other) <= 1 + sound_taken(rows[j]):  # wander until all fit
-            rows[i], rows[j] = one, other
-    for i, facts in enumerate(rows):
-        while not facts.visible or not taken.isdisjoint(groups(facts)):
-            facts = replace(
-                facts,
-                shape=_pick(SHAPES, generator),
-                colour=_pick(COLOURS, generator),
-                background=_pick(BACKGROUNDS, generator),
-            )
-        rows[i] = facts
-        taken = taken | {_look(facts)}  # an image must not look like another clip of its gallery
+    for name in SHOWN_BY["appearance"]:
+        deal(rows, [name])
+    deal(rows[:videos], ["motion"])
+    deal(_mixed(rows[:videos], generator)[: round(videos * 2 / 3)], ["sound"])
+    deal(_mixed(rows, generator)[: count // 2], SHOWN_BY["face"])
     return rows
+
+
+def _deck(values: Sequence[_Value], count: int, once: int, generator: np.random.Generator) -> list[_Value]:
+    """``count`` values, ``once`` of them a single time and the others equally often, shuffled."""
+    mixed = _mixed(values, generator)
+    rest = itertools.cycle(mixed[once:])
+    return _mixed([*mixed[:once], *itertools.islice(rest, max(count - once, 0))][:count], generator)
 
 
 def _pick(values: Sequence[_Value], generator: np.random.Generator) -> _Value:
     return values[int(generator.integers(len(values)))]
+
+
+def _mixed(values: Sequence[_Value], generator: np.random.Generator) -> list[_Value]:
+    return [values[i] for i in generator.permutation(len(values))]
+
+
+def _settle(rows: list[dict[str, str]], taken: set[Combination], generator: np.random.Generator) -> None:
+    """Exchange sounds, then redraw objects, until each is visible and no clip has a combination that is taken."""
+    heard = [row for row in rows if "sound" in row]
+
+    def wrong() -> list[dict[str, str]]:
+        return [row for row in heard if combinations(row)[0] in taken]
+
+    while bad := wrong():
+        one, other = _pick(bad, generator), _pick(heard, generator)
+        one["sound"], other["sound"] = other["sound"], one["sound"]
+        if len(wrong()) > len(bad):
+            one["sound"], other["sound"] = other["sound"], one["sound"]
+    for row in rows:
+        while not (is_visible(row) and taken.isdisjoint(combinations(row))):
+            row |= {name: _pick(VALUES[name], generator) for name in LOOK}
+        if taken:  # held out: a still image must not look like another clip of its gallery
+            taken.add(combinations(row)[-1])

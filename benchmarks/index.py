@@ -4,107 +4,271 @@ examples:
   python -m benchmarks.index --clips 100000                            # 4 x 512, 30 % missing, one thread
   python -m benchmarks.index --clips 10000 --sizes 256 256 256 256 --missing 0 0.3 --json
   python -m benchmarks.index --clips 1000000 --rivals mapped --work /large/disk
-  python -m benchmarks.index --grid                                    # 10k, 100k, 1M x two sizes x 0, 30 %
   python -m benchmarks.index --quick                                   # 10,000 clips, two rounds: does it run
 
-Ours (flat, certified, graph, fastscan; many queries in float32 and bfloat16) and rivals (index_baselines.py,
-index_shortcuts.py) on the same made clips (index_data.py), each beside the reference: raw FAISS flat, one index an
-availability pattern. Sides take turns. A ratio is how many times less CPU time a side takes than the reference in
-its block of the same round (above 1: faster). Recall is that of the true ten best, which index_truth.py finds by
-itself. Floors: see index_floors.py. Ours weights its queries within the time; the reference has had them weighted
-before.
+Ours (flat, certified, fastscan; many queries in float32 and bfloat16) and rivals on the same made clips
+(index_data.py), each beside the reference: raw FAISS flat, one index an availability pattern (index_sides.py). A
+ratio is how many times less CPU time a side takes than the reference in its block of the same round. Recall is of
+the true ten best. A floor is the time to read a side's bytes once, for one query, or that of the matrix
+products alone, for many; both are measured in the same run.
+
+Groups of sides are made, timed beside the reference and dropped again, so that one rival at a time is in memory. A
+side whose copies would push the mapped vectors out of memory is left out, and named.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, Literal, get_args
 
-KINDS = ("flat", "certified", "graph", "fastscan")
-RIVALS = ("mapped", "numpy", "torch", "naive", "one", "one-reranked", "fusion", "fusion-reranked")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+import faiss
+import numpy as np
+import threadpoolctl
+import torch
+
+from benchmarks import index_sides
+from benchmarks.index_data import Case, Data, Made, Numbers, recall
+from benchmarks.index_sides import CLIPS, EVERY, Precision, Side
+from benchmarks.timing import Table, Times, apart, arguments, in_turns, machine, print_json, ratios, say
+from index import Queries
+
+Kind = Literal["flat", "certified", "fastscan"]
+Rival = Literal["mapped", "numpy", "torch", "naive", "one", "one-reranked", "fusion", "fusion-reranked"]
+RIVALS: dict[Rival, tuple[float, Callable[[Case], Side]]] = {  # copies of the dense vectors that it makes
+    "mapped": (0, index_sides.by_faiss_mapped),
+    "numpy": (0, index_sides.by_numpy),
+    "torch": (0, index_sides.by_torch),
+    "naive": (1, index_sides.naive),
+    "one": (2, partial(index_sides.one_flat, reranked=False)),
+    "one-reranked": (2, partial(index_sides.one_flat, reranked=True)),
+    "fusion": (1.25, partial(index_sides.late_fusion, reranked=False)),
+    "fusion-reranked": (1.25, partial(index_sides.late_fusion, reranked=True)),
+}
+IN_TURN = ("naive", "torch", "numpy")  # rivals that many queries of ours are timed beside
+APPROXIMATE = ("fastscan",)  # kinds that answer many queries as they answer one; certified ones as flat
+RECALL_SECONDS = 10  # for counting hits of single queries
+MEMORY = 0.85  # of what is available
+WARM_UP = 5  # single queries that do not count
+RATIO = {head: f"{{ratio[{head}]:.2f}}" for head in ("min", "median", "max")}
+TABLES = {
+    "build": {
+        "put s": "{put_s:.1f}", "compact s": "{compact_s:.1f}", "bytes a clip": "{bytes_a_clip:.0f}",
+        "open ms": "{open_ms:.1f}", "first answer ms": "{first_answer_ms:.1f}", "own MB": "{memory_mb:.0f}",
+        "mapped MB": "{mapped_mb:.0f}",
+    },
+    "one": {
+        "p50 ms": "{p50_ms:.2f}", "   p99": "{p99_ms:.2f}", "   CPU": "{processor_ms:.2f}", **RATIO,
+        "recall": "{recall:.4f}", "held B/clip": "{held_a_clip:.0f}", "read bytes": "{bytes:.2e}",
+        "floor ms": "{floor_ms:.2f}", "x floor": "{times_floor:.2f}", "bytes/s": "{bandwidth:.2e}",
+    },
+    "many": {
+        "wall s": "{p50_s:.3f}", "CPU s": "{processor_s:.3f}", "queries/s": "{queries_a_second:.0f}", **RATIO,
+        "recall": "{recall:.4f}", "floor s": "{floor_s:.3f}", "x floor": "{times_floor:.2f}",
+        "FLOP/s": "{operations_a_second:.2e}",
+    },
+}  # fmt: skip
+Row = dict[str, Any]
+Rows = Iterator[Row]
+Group = Callable[[], list[Side]]
+Calls = Callable[[Side, int], list[Callable[[], Any]]]  # what a side does in a round; round 0 warms up
+Facts = Callable[[Side, dict[str, Times]], Row]  # what else there is to say, from the times of all in its group
+
+
+@dataclass(frozen=True)
+class Args:
+    clips: tuple[int, ...] = (100_000,)
+    sizes: tuple[int, ...] = (512,) * 4  # of the experts
+    missing: tuple[float, ...] = (0.3,)  # share of the streams
+    data: Data = "latent"
+    queries: int = 1000  # how many there are, and together in a batch
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    rivals: tuple[Rival, ...] = get_args(Rival)
+    rounds: int = 10  # of single queries
+    calls: int = 20  # single queries a side and round
+    batch_rounds: int = 3  # of all queries together
+    threads: int = 1  # of every side
+    build_threads: int = len(os.sched_getaffinity(0))
+    work: Path | None = None  # where the files go meanwhile; five times the vectors
+    seed: int = 0
+    quick: bool = False  # few clips, few rounds
+    json: bool = False  # one object a line instead of tables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark."""
-    args = _arguments(argv)
-    for name in THREADS:  # read when the libraries are loaded
-        os.environ[name] = str(args.threads)
-    from benchmarks.index_data import Made
-    from benchmarks.index_report import Report
-    from benchmarks.index_run import run
-
-    report = Report(args.json)
-    report.machine(_machine(args))
-    sizes = [(256,) * 4, (512,) * 4] if args.grid else [tuple(args.sizes)]
-    for clips, its, missing in product(args.clips, sizes, args.missing):
-        made = Made(clips, its, missing, args.data, args.seed)
-        report.case(made)
+    args = arguments(Args, __doc__, argv)
+    if args.quick:
+        args = replace(args, clips=(10_000,), queries=200, rounds=2, calls=10, batch_rounds=1)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of the processes that open an index
+    facts = {**machine(), "faiss": faiss.__version__, "threads": args.threads, "seed": args.seed}
+    print_json(facts) if args.json else print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n")
+    for clips, missing in product(args.clips, args.missing):
+        made = Made(clips, args.sizes, missing, args.data, args.seed)
         with tempfile.TemporaryDirectory(dir=args.work, prefix="mee-index-") as work:
-            for row in run(made, args, Path(work)):
-                report.row(row)
+            _print(made, _run(made, args, Path(work)), args.json)
     return 0
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="index", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--clips", type=int, nargs="+", default=[100_000])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512] * 4, help="of the experts")
-    parser.add_argument("--missing", type=float, nargs="+", default=[0.3], help="share of the streams")
-    parser.add_argument("--data", choices=("latent", "uniform"), default="latent")
-    parser.add_argument("--queries", type=int, default=1000, help="how many there are, and together in a batch")
-    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
-    parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=RIVALS)
-    parser.add_argument("--recall-fastscan", type=float, default=0.995, help="to tune for")
-    parser.add_argument("--recall-graph", type=float, default=0.985, help="to tune for")
-    parser.add_argument("--rounds", type=int, default=10, help="of single queries")
-    parser.add_argument("--calls", type=int, default=20, help="single queries a side and round")
-    parser.add_argument("--batch-rounds", type=int, default=3, help="of all queries together")
-    parser.add_argument("--threads", type=int, default=1, help="of every side")
-    parser.add_argument("--build-threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--work", type=Path, help="where the files go meanwhile; five times the vectors")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--grid", action="store_true", help="all sizes, instead of one case")
-    parser.add_argument("--quick", action="store_true", help="few clips, few rounds")
-    parser.add_argument("--json", action="store_true", help="one object a line instead of tables")
-    args = parser.parse_args(argv)
-    if args.grid:
-        args.clips, args.missing = [10_000, 100_000, 1_000_000], [0.0, 0.3]
-    if args.quick:
-        args.clips, args.queries, args.rounds, args.calls, args.batch_rounds = [10_000], 200, 2, 10, 1
-    if min(args.clips) < 1 or min(args.sizes) < 1 or not all(0 <= share < 1 for share in args.missing):
-        parser.error("clips and sizes are at least 1, and of the streams a share from 0 to below 1 is missing")
-    if min(args.queries, args.rounds, args.calls, args.batch_rounds, args.threads, args.build_threads) < 1:
-        parser.error("queries, rounds, calls and threads are at least 1")
-    return args
+def _print(made: Made, rows: Iterable[Row], as_json: bool) -> None:
+    case = {"clips": made.clips, "sizes": made.sizes, "missing": made.missing, "data": made.data}
+    shown: dict[str, Table] = {}
+    if not as_json:
+        print(f"\n{made.clips:,} clips, sizes {made.sizes}, {made.missing:.0%} missing, {made.data}")
+    for row in rows:
+        if as_json:
+            print_json(case | row)
+            continue
+        if row["table"] not in shown:
+            print()
+            shown[row["table"]] = Table({row["table"]: "{side}", **TABLES[row["table"]]}, 36)
+        shown[row["table"]].row(row | {f"{key[:-1]}ms": 1000 * row[key] for key in row if key.endswith("_s")})
 
 
-def _machine(args: argparse.Namespace) -> dict[str, Any]:
-    import faiss
-    import torch
+def _run(made: Made, args: Args, work: Path) -> Rows:
+    """Measure a case, and give a row a side."""
+    _use_threads(args.build_threads)
+    built = {}
+    for kind in args.kinds:
+        say(f"building {kind}")
+        built[kind] = index_sides.build(made, kind, work / kind)
+    say("vectors by pattern, and the true best")
+    case = Case(made.parts(work / "parts"), made.queries(args.queries), made.layout, made.clips)
+    true = case.truth()
+    _use_threads(args.threads)
+    query = Queries.of(case.queries).part(slice(0, 1))
+    for kind, facts in built.items():
+        yield {"table": "build", "side": f"ours, {kind}", **facts, **apart(index_sides.opened, work / kind, query)}
+    yield from _singles(case, true, args, work)
+    yield from _batches(case, true, args, work)
 
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "threads": args.threads,
-        "torch": torch.__version__,
-        "faiss": faiss.__version__,
-        "commit": commit.stdout.strip(),
-        "seed": args.seed,
-        "queries": args.queries,
-        "load": os.getloadavg()[0],
-    }
+
+def _use_threads(count: int) -> None:
+    """So many for everything that follows."""
+    torch.set_num_threads(count)
+    faiss.omp_set_num_threads(count)
+    threadpoolctl.threadpool_limits(count)
+
+
+def _singles(case: Case, true: Numbers, args: Args, work: Path) -> Rows:
+    shared = [_reference(case), index_sides.reading(case.size)]
+    groups: list[Group] = [lambda: [index_sides.ours(case, kind, work / kind) for kind in args.kinds]]
+    groups += [partial(_rivals, case, [name]) for name in args.rivals]
+
+    def calls(side: Side, turn: int) -> list[Callable[[], Any]]:
+        count = args.calls if turn else WARM_UP
+        numbers = [(turn * args.calls + number) % args.queries for number in range(count)]
+        return [partial(side.find, slice(number, number + 1)) for number in numbers]
+
+    def facts(side: Side, times: dict[str, Times]) -> Row:
+        bandwidth = shared[1].scanned / times[shared[1].name].quantile(0.5, "processor")
+        row = {"table": "one", "bytes": side.scanned}
+        if side is shared[1]:
+            return row | {"bandwidth": bandwidth}
+        return row | {"floor_s": side.scanned / bandwidth} | _recall_of_singles(side, true)
+
+    return _timed(case, shared, groups, args.rounds, calls, facts)
+
+
+def _batches(case: Case, true: Numbers, args: Args, work: Path) -> Rows:
+    width, kinds = case.layout.total, (torch.float32, torch.bfloat16)
+    floors = [index_sides.products(args.queries, width, kind) for kind in kinds]
+    share = case.size / (4 * CLIPS * width)  # how many times a floor's products a search has to do
+    exact = [kind for kind in args.kinds if kind not in APPROXIMATE][:1]
+    own: list[tuple[Kind, Precision]] = [(kind, p) for kind in exact for p in ("float32", "bfloat16")]
+    own += [(kind, "auto") for kind in args.kinds if kind in APPROXIMATE]
+    beside = [name for name in IN_TURN if name in args.rivals]
+    groups: list[Group] = [
+        lambda: _rivals(case, beside) + [index_sides.ours(case, kind, work / kind, p) for kind, p in own]
+    ]
+    groups += [partial(_rivals, case, [name]) for name in args.rivals if name not in IN_TURN]
+
+    def facts(side: Side, times: dict[str, Times]) -> Row:
+        taken = [times[floor.name].quantile(0.5, "processor") for floor in floors]
+        row: Row = {"table": "many", "queries": args.queries}
+        if side in floors:
+            return row | {"operations_a_second": 2 * args.queries * CLIPS * width / taken[floors.index(side)]}
+        row["queries_a_second"] = args.queries / times[side.name].quantile(0.5)
+        row["recall"] = recall(side.numbers(EVERY), true)
+        if not side.name.endswith(APPROXIMATE):  # these do not multiply everything
+            row["floor_s"] = share * taken[side.name.endswith("bfloat16")]
+        return row
+
+    shared = [_reference(case), *floors]
+    return _timed(case, shared, groups, args.batch_rounds, lambda side, turn: [partial(side.find, EVERY)], facts)
+
+
+def _timed(
+    case: Case, shared: list[Side], groups: Iterable[Group], rounds: int, calls: Calls, facts: Facts
+) -> Rows:
+    """A row a side; those of `shared` are timed beside every group, the first of them is the reference."""
+    shown = False
+    for group in groups:
+        rows = list(_timed_group(case, shared, group(), rounds, calls, facts))  # which ends the life of its sides
+        yield from rows[len(shared) :] if shown else rows
+        shown = shown or bool(rows)
+
+
+def _timed_group(
+    case: Case, shared: list[Side], group: list[Side], rounds: int, calls: Calls, facts: Facts
+) -> Rows:
+    sides = [*shared, *(side for side in group if side.name != shared[0].name)]
+    if len(sides) == len(shared):
+        return
+    say("; ".join(side.name for side in sides))
+    times = {side.name: Times() for side in sides}
+    for turn, side in in_turns(sides, rounds + 1):
+        (times[side.name] if turn else Times()).time(calls(side, turn))
+    for side in sides:
+        own = times[side.name]
+        row: Row = {"side": side.name, "reference": shared[0].name, "held_a_clip": side.held / case.clips}
+        row |= {
+            "p50_s": own.quantile(0.5),
+            "p99_s": own.quantile(0.99),
+            "processor_s": own.quantile(0.5, "processor"),
+        }
+        row |= {"ratio": ratios(times[shared[0].name].processor, own.processor), **facts(side, times)}
+        if "floor_s" in row:
+            row["times_floor"] = row["processor_s"] / row["floor_s"]
+        yield row
+
+
+def _recall_of_singles(side: Side, true: Numbers) -> Row:
+    found: list[Numbers] = []
+    begun = perf_counter()
+    while len(found) < len(true) and perf_counter() - begun < RECALL_SECONDS:
+        found.append(side.numbers(slice(len(found), len(found) + 1)))
+    return {"recall": recall(np.concatenate(found), true[: len(found)]), "recall_queries": len(found)}
+
+
+def _reference(case: Case) -> Side:
+    return index_sides.by_faiss(case) if _fits(case, case.size) else index_sides.by_faiss_mapped(case)
+
+
+def _rivals(case: Case, names: Iterable[Rival]) -> list[Side]:
+    made = []
+    for name in names:
+        copies, maker = RIVALS[name]
+        if name == "naive" and len(set(case.layout.sizes)) > 1:
+            say("left out, as it stacks experts of one size: naive")
+        elif _fits(case, int(copies * 4 * case.clips * case.layout.total)):
+            made.append(maker(case))
+        else:
+            say(f"left out, for want of memory: {name}")
+    return made
+
+
+def _fits(case: Case, size: int) -> bool:
+    """Whether so much more leaves room for the vectors that we and a rival have mapped."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    return size + 2 * case.size < MEMORY * available
 
 
 if __name__ == "__main__":

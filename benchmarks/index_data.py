@@ -1,4 +1,4 @@
-"""Made clips and queries, piece by piece, so that a million clips never have to be in memory.
+"""Made clips and queries, piece by piece, so that a million never have to be in memory, and the true answers.
 
     clip    z = centre_c + 0.8 e,              x_m = unit(A_m^T z + 0.5 e_m)       latent clusters
     query   z' = z of some clip + 0.7 e',      t_m = unit(A_m^T z' + 0.5 e'_m),    logits 1.5 e''
@@ -8,11 +8,13 @@ missing on its own with the same chance. So the experts agree about a clip, up t
 out: what makes approximate search possible. It is not a model's output: real embeddings have clusters of unlike
 sizes, experts of unlike worth, and streams that go missing together. `uniform` is the hard case: every expert of
 every clip and query a direction of its own, nothing near anything.
+
+The true best of every query are found without the code that is measured: float64 products with all clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -27,12 +29,15 @@ from mee.layout import Layout
 from mee.model import TextEmbedding
 from mee.scoring import Pattern, weighted_query
 
+BEST = 10
 CHUNK = 25_000  # clips that are made, and put, at a time
+BLOCK = 16_384  # clips that are scored at a time for the truth
 LATENT, CLUSTERS = 64, 200
 NAMES = ("appearance", "motion", "audio", "face")
 MAPS, CLIPS, STREAMS, QUERIES = range(4)  # what a generator is seeded for
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 Data = Literal["latent", "uniform"]
 
 
@@ -42,33 +47,7 @@ class Part:
 
     pattern: Pattern
     vectors: Floats  # (N, W), memory-mapped
-    rows: NDArray[np.int64]  # (N,) numbers of the clips
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Clips with numbers from `start` on."""
-
-    start: int
-    packed: Floats  # (N, E), zeros where a stream is missing
-    available: NDArray[np.bool_]  # (N, M)
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """Q made queries."""
-
-    packed: Floats  # (Q, E)
-    logits: Floats  # (Q, M)
-
-    def text(self) -> TextEmbedding:
-        """As a model would give them."""
-        return TextEmbedding(torch.from_numpy(self.packed), torch.from_numpy(self.logits))
-
-    def vectors(self, pattern: Pattern, layout: Layout) -> NDArray[np.float64]:
-        """(Q, W): what clips of a pattern are multiplied with."""
-        text = self.text()
-        return weighted_query(text.packed.double(), text.logits.double(), pattern, layout).numpy()
+    rows: Numbers  # (N,) numbers of the clips
 
 
 @dataclass(frozen=True)
@@ -87,8 +66,8 @@ class Made:
         names = NAMES + tuple(f"expert{number}" for number in range(len(NAMES), len(self.sizes)))
         return Layout(names[: len(self.sizes)], self.sizes)
 
-    def chunks(self) -> Iterator[Chunk]:
-        """All clips, in order."""
+    def chunks(self) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
+        """All clips, in order: (N, E), zeros where a stream is missing, and (N, M) which are there."""
         for number, start in enumerate(range(0, self.clips, CHUNK)):
             count = min(CHUNK, self.clips - start)
             generator = self._generator(CLIPS, number)
@@ -96,11 +75,11 @@ class Made:
             available = self._available(number, count)
             for m, columns in enumerate(self.layout.slices):
                 packed[~available[:, m], columns] = 0
-            yield Chunk(start, packed, available)
+            yield packed, available
 
-    def sentences(self, count: int, number: int = 0) -> Sentences:
-        """Queries; another number gives others."""
-        generator = self._generator(QUERIES, number)
+    def queries(self, count: int) -> TextEmbedding:
+        """As a model would give them."""
+        generator = self._generator(QUERIES, 0)
         near = generator.integers(self.clips, size=count)
         latent = np.empty((count, LATENT), np.float32)
         for chunk in np.unique(near // CHUNK):
@@ -108,8 +87,9 @@ class Made:
             there = self._latent(self._generator(CLIPS, int(chunk)), min(CHUNK, self.clips - int(chunk) * CHUNK))
             latent[its] = there[near[its] % CHUNK]
         latent += 0.7 * generator.standard_normal(latent.shape, np.float32)
-        packed = self._embedded(latent, generator, count)
-        return Sentences(packed, 1.5 * generator.standard_normal((count, len(self.sizes)), np.float32))
+        packed = torch.from_numpy(self._embedded(latent, generator, count))
+        logits = 1.5 * generator.standard_normal((count, len(self.sizes)), np.float32)
+        return TextEmbedding(packed, torch.from_numpy(logits))
 
     def parts(self, folder: Path) -> list[Part]:
         """Write the clips by pattern to a new folder and map them; those without a stream stay out."""
@@ -124,11 +104,11 @@ class Made:
                 path = folder / f"{''.join(str(int(flag)) for flag in pattern)}.npy"
                 files[pattern] = (path, np.lib.format.open_memmap(path, "w+", np.float32, shape), rows)
         filled = dict.fromkeys(files, 0)
-        for chunk in self.chunks():
+        for packed, available in self.chunks():
             for pattern, (_, vectors, _) in files.items():
-                its = (chunk.available == pattern).all(1)
+                its = (available == pattern).all(1)
                 columns = np.repeat(pattern, self.sizes)
-                vectors[filled[pattern] : filled[pattern] + its.sum()] = chunk.packed[its][:, columns]
+                vectors[filled[pattern] : filled[pattern] + its.sum()] = packed[its][:, columns]
                 filled[pattern] += int(its.sum())
         for _, vectors, _ in files.values():
             vectors.flush()
@@ -162,3 +142,96 @@ class Made:
     @cached_property
     def _centres(self) -> Floats:
         return self._generator(MAPS, 1).standard_normal((CLUSTERS, LATENT), np.float32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every side is given."""
+
+    parts: list[Part]
+    queries: TextEmbedding
+    layout: Layout
+    clips: int
+
+    @cached_property
+    def prepared(self) -> list[Floats]:
+        """(Q, W) weighted query vectors of every part."""
+        return [self.weighted(part.pattern).astype(np.float32) for part in self.parts]
+
+    def weighted(self, pattern: Pattern) -> NDArray[np.float64]:
+        """(Q, W): what clips of a pattern are multiplied with."""
+        text = self.queries
+        return weighted_query(text.packed.double(), text.logits.double(), pattern, self.layout).numpy()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the clips' vectors."""
+        return sum(part.vectors.nbytes for part in self.parts)
+
+    @cached_property
+    def available(self) -> NDArray[np.bool_]:
+        """(G, M)."""
+        flags = np.zeros((self.clips, len(self.layout.names)), bool)
+        for part in self.parts:
+            flags[part.rows] = part.pattern
+        return flags
+
+    @cached_property
+    def place(self) -> Numbers:
+        """(G,) where a clip lies in its part."""
+        place = np.zeros(self.clips, np.int64)
+        for part in self.parts:
+            place[part.rows] = np.arange(len(part.rows))
+        return place
+
+    def dense(self) -> Floats:
+        """(G, E), zeros where a stream is missing."""
+        packed = np.zeros((self.clips, self.layout.total), np.float32)
+        for part in self.parts:
+            packed[np.ix_(part.rows, np.flatnonzero(np.repeat(part.pattern, self.layout.sizes)))] = part.vectors
+        return packed
+
+    def merged(self, search: Callable[[int], tuple[Floats, Numbers]]) -> Numbers:
+        """(Q, 10) of what `search` finds in every part."""
+        found = [search(number) for number in range(len(self.parts))]
+        scores = np.concatenate([scores for scores, _ in found], 1)
+        rows = np.concatenate([np.where(at < 0, -1, part.rows[at]) for part, (_, at) in zip(self.parts, found)], 1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :BEST]
+        return np.take_along_axis(rows, order, 1)
+
+    def rerank(self, query: int, clips: Numbers) -> Numbers:
+        """The best of these clips by their score."""
+        scores = np.full(len(clips), -np.inf, np.float32)
+        flags = self.available[clips]
+        for part, vectors in zip(self.parts, self.prepared):
+            its = np.flatnonzero((flags == part.pattern).all(1))
+            scores[its] = part.vectors[self.place[clips[its]]] @ vectors[query]
+        return clips[best(scores)]
+
+    def truth(self) -> Numbers:
+        """(Q, 10) numbers of the true best clips, ties by number; -1 where there are no more."""
+        scores, rows = [], []
+        for part in self.parts:
+            queries = torch.from_numpy(self.weighted(part.pattern))
+            for start in range(0, len(part.rows), BLOCK):
+                block = torch.from_numpy(part.vectors[start : start + BLOCK].astype(np.float64))
+                found = (queries @ block.T).topk(min(BEST, len(block)))
+                scores.append(found.values.numpy())
+                rows.append(part.rows[start + found.indices.numpy()])
+        numbers = np.concatenate(rows, 1)
+        order = np.lexsort((numbers, -np.concatenate(scores, 1)))[:, :BEST]
+        missing = ((0, 0), (0, BEST - order.shape[1]))
+        return np.pad(np.take_along_axis(numbers, order, 1), missing, constant_values=-1)
+
+
+def best(scores: Floats) -> Numbers:
+    """Where the ten highest scores stand, best first."""
+    count = min(BEST, len(scores))
+    top = np.argpartition(scores, len(scores) - count)[len(scores) - count :]
+    return top[np.argsort(-scores[top], kind="stable")]
+
+
+def recall(found: Numbers, true: Numbers) -> float:
+    """The share of the true best that is among the first ten found."""
+    hits = sum(len(set(some[:BEST]) & (set(wanted) - {-1})) for some, wanted in zip(found.tolist(), true.tolist()))
+    return float(hits / (true >= 0).sum())

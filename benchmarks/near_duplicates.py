@@ -15,19 +15,20 @@ A folder that holds a video twice reports that as a false alarm; the nearest pai
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tyro.conf import Positional
 
+from benchmarks.timing import Table, arguments, print_json, say
 from features.errors import InputError
 from features.hashing import BITS, HashedVideo, hash_videos
 from features.media.library import find_media
@@ -58,72 +59,59 @@ VERSIONS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", type=Path, help="folder of videos, of different things")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each video")
-    parser.add_argument("--fps", type=float, default=2.0, help="frames a second that are hashed")
-    parser.add_argument("--share", type=float, default=SHARE, help="of one's frames that the other has too")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args(argv)
+@dataclass(frozen=True)
+class Args:
+    videos: Positional[Path]  # folder of videos, of different things
+    seconds: float = 20.0  # of each video
+    fps: float = 2.0  # frames a second that are hashed
+    share: float = SHARE  # of one's frames that the other has too
+    workers: int = len(os.sched_getaffinity(0))
+    json: bool = False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(Args, __doc__, argv)
     try:
-        report = measure(args.videos, args.seconds, args.fps, args.share, args.workers)
+        report = measure(args)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
-    if args.json:
-        print(json.dumps(report))
-    else:
-        _print(report)
+    print_json(report) if args.json else _print(report)
     return 0
 
 
-def measure(folder: Path, seconds: float, fps: float, share: float, workers: int) -> dict[str, Any]:
-    """Write all versions, hash them, and count.
-
-    Raises:
-        InputError: the folder holds no videos, or fewer than two that can be read.
-    """
-    library = find_media(folder)
+def measure(args: Args) -> dict[str, Any]:
+    """Write all versions, hash them, and count."""
+    library = find_media(args.videos)
     with tempfile.TemporaryDirectory() as made:
         names, versions = {}, {}
         for number, video in enumerate(library.videos):
-            if name := _write(library.root / video, Path(made), f"{number}", "-c copy", seconds):
+            if name := _write(library.root / video, Path(made), f"{number}", "-c copy", args.seconds):
                 names[video] = name
                 for place, (version, words) in enumerate(VERSIONS.items()):
-                    copy = _write(library.root / video, Path(made), f"{number}-{place}", words, seconds)
+                    copy = _write(library.root / video, Path(made), f"{number}-{place}", words, args.seconds)
                     versions[version, video] = copy
         files = [name for name in (*names.values(), *versions.values()) if name]
-        hashed = {each.video: each for each in hash_videos(Path(made), files, fps, workers)}
+        hashed = {each.video: each for each in hash_videos(Path(made), files, args.fps, args.workers)}
     read = {video: hashed[name] for video, name in names.items() if not hashed[name].failure}
     if len(read) < 2:
-        raise InputError(f"'{folder}' holds {len(read)} videos that can be read; false alarms need two at least")
+        raise InputError(f"'{args.videos}' holds {len(read)} videos that can be read; two at least are needed")
     copies = {key: hashed[name] for key, name in versions.items() if name and key[1] in read}
-    return _report(read, copies, fps, share)
+    return _report(read, copies, args.fps, args.share)
 
 
 def _write(source: Path, folder: Path, name: str, words: str, seconds: float) -> str:
     """Write one version; its name, or nothing where the program could not."""
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # type: ignore[import-untyped]
 
     copied = words == "-c copy"
     target = folder / f"{name}{source.suffix if copied else '.mp4'}"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-threads", "1", "-t", str(seconds)]
-    command += [
-        "-i",
-        str(source),
-        "-an",
-        *words.split(),
-        *(() if copied else ("-pix_fmt", "yuv420p")),
-        str(target),
-    ]
+    words += "" if copied else " -pix_fmt yuv420p"
+    command += ["-i", str(source), "-an", *words.split(), str(target)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode or not target.exists():
-        print(
-            f"not written: {source.name} {words}: {done.stderr.decode(errors='replace')[-200:]}", file=sys.stderr
-        )
+        say(f"not written: {source.name} {words}: {done.stderr.decode(errors='replace')[-200:]}")
         return ""
     return target.name
 
@@ -139,8 +127,7 @@ def _report(
         rows[version] = {"files": len(own), "found": _counts(own), "median": int(np.median(own)), "most": max(own)}
     others = {key: bits for key, bits in apart.items() if key[0] != key[2]}
     pairs = {key: bits for key, bits in between.items() if key[0] < key[2]}
-    both = others | pairs
-    nearest = min(both, key=lambda key: both[key])
+    nearest, bits = min((others | pairs).items(), key=lambda item: item[1])
     frames = np.concatenate(
         [distances(a.hashes, b.hashes).ravel() for a, b in itertools.combinations(originals.values(), 2)]
     )
@@ -150,11 +137,8 @@ def _report(
             "versions": {"pairs": len(copies) * (len(originals) - 1), "found": _counts(others.values())},
             "videos": {"pairs": len(originals) * (len(originals) - 1) // 2, "found": _counts(pairs.values())},
         },
-        "nearest": {"video": nearest[0], "version": nearest[1], "of": nearest[2], "bits": both[nearest]},
-        "frames": {
-            "pairs": len(frames), "mean": float(frames.mean()), "std": float(frames.std()),
-            "least": int(frames.min()),
-        },
+        "nearest": {"video": nearest[0], "version": nearest[1], "of": nearest[2], "bits": bits},
+        "frames": {"pairs": len(frames), "mean": frames.mean(), "std": frames.std(), "least": int(frames.min())},
     }  # fmt: skip
 
 
@@ -181,14 +165,12 @@ def _counts(bits: Any) -> dict[str, int]:
 def _print(report: dict[str, Any]) -> None:
     frames, nearest = report["frames"], report["nearest"]
     print(f"{report['videos']} videos, {report['fps']:g} frames a second, share {report['share']:g}\n")
-    print("| found at most so many bits apart |", " | ".join(map(str, THRESHOLDS)), "| median | most |")
-    print("|---" * (len(THRESHOLDS) + 3) + "|")
-    for version, row in report["versions"].items():
-        found = " | ".join(str(count) for count in row["found"].values())
-        print(f"| {version} ({row['files']}) | {found} | {row['median']} | {row['most']} |")
-    for name, row in report["false_alarms"].items():
-        found = " | ".join(str(count) for count in row["found"].values())
-        print(f"| false alarms: {name} ({row['pairs']:,} pairs) | {found} | | |")
+    columns = {"found at most so many bits apart": "{what}"} | {str(t): f"{{at_{t}}}" for t in THRESHOLDS}
+    table = Table({**columns, "median": "{median}", "most": "{most}"}, 46)
+    rows = {f"{version} ({row['files']})": row for version, row in report["versions"].items()}
+    rows |= {f"false alarms: {name} ({row['pairs']:,} pairs)": row for name, row in report["false_alarms"].items()}
+    for what, row in rows.items():
+        table.row({"what": what, **row, **{f"at_{bits}": count for bits, count in row["found"].items()}})
     what = f"'{nearest['version']}' of {nearest['of']}" if nearest["version"] else nearest["of"]
     print(f"\nnearest of different videos: {what} and {nearest['video']}, {nearest['bits']} bits")
     print(

@@ -2,7 +2,7 @@
 
 example:
   python -m benchmarks.one_pass CLIPS
-  python -m benchmarks.one_pass CLIPS --streams appearance motion audio face --rounds 9 --json
+  python -m benchmarks.one_pass CLIPS --streams appearance motion audio face --rounds 9
 
 For each stream alone, and for all in one pass, what is spent on
 
@@ -18,97 +18,68 @@ stream's own. Pictures decoded are counted as they leave the decoder.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+from tyro.conf import Positional
+
+from benchmarks.timing import Table, apart_in_turns, arguments, spread
 
 ALL = "all"
 PARTS = ("pictures", "sound", "scaling", "extracting")
-RATIOS = {
-    "pictures for all / for the most demanding stream": "pictures",
-    "one pass / (pictures for the most demanding stream + all streams' own)": "whole",
-    "one by one / one pass": "saved",
-}
+COLUMNS = {"streams": "{side}", "tracks opened": "{opened:.0f}", "pictures decoded": "{decoded:.0f}"}
+COLUMNS |= {part: f"{{{part}:.3f}}" for part in (*PARTS, "total")}
+RATIOS = (
+    "pictures for all / for the most demanding stream",
+    "one pass / (pictures for the most demanding stream + all streams' own)",
+    "one by one / one pass",
+)
+Run = dict[str, float]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="files to read")
-    parser.add_argument("--streams", nargs="+", default=["appearance", "motion", "audio", "face"])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # the streams of one round, for the parent
-    args = parser.parse_args(argv)
+@dataclass(frozen=True)
+class Args:
+    folder: Positional[Path]  # files to read
+    streams: tuple[str, ...] = ("appearance", "motion", "audio", "face")
+    rounds: int = 7
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(Args, __doc__, argv)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of each side's process
     files = [file for file in sorted(args.folder.iterdir()) if file.suffix in (".mp4", ".mkv", ".webm", ".avi")]
-    if args.one:
-        print(json.dumps(_timed(args.one.split(), files)))
-        return 0
-    report = _report(args.folder, args.streams, args.rounds)
-    if args.json:
-        print(json.dumps({"files": len(files), "load": os.getloadavg()[0], **report}))
-        return 0
+    sides = {**{stream: (stream,) for stream in args.streams}, ALL: args.streams}
+    runs = apart_in_turns(_timed, {side: (streams, files) for side, streams in sides.items()}, args.rounds)
+    rows = {side: {key: median(run[key] for run in own) for key in own[0]} for side, own in runs.items()}
+    rows["one by one"] = {key: sum(rows[stream][key] for stream in args.streams) for key in rows[ALL]}
     print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}; CPU s, medians\n")
-    print(f"{'':12}{'tracks opened':>14}{'pictures decoded':>18}", *(f"{part:>11}" for part in (*PARTS, "total")))
-    for name, row in report["rows"].items():
-        spent = [*(row[part] for part in PARTS), _total(row)]
-        print(f"{name:12}{row['opened']:14.0f}{row['decoded']:18.0f}", *(f"{seconds:11.3f}" for seconds in spent))
-    for name, key in RATIOS.items():
-        low, middle, high = report[key]
+    table = Table(COLUMNS, 10)
+    for side, row in rows.items():
+        table.row({"side": side, **row})
+    print()
+    for name, values in zip(RATIOS, zip(*(_ratios(*of_round) for of_round in zip(*runs.values())))):
+        low, middle, high = spread(values).values()
         print(f"{name}: {low:.2f}, {middle:.2f}, {high:.2f} (min, median, max)")
     return 0
 
 
-def _report(folder: Path, streams: Sequence[str], rounds: int) -> dict[str, Any]:
-    sides = {**{stream: stream for stream in streams}, ALL: " ".join(streams)}
-    runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    for number in range(rounds):
-        order = list(sides)
-        for side in order[number % len(order) :] + order[: number % len(order)]:
-            command = [sys.executable, "-m", "benchmarks.one_pass", str(folder), "--one", sides[side]]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            runs[side].append(json.loads(done.stdout.splitlines()[-1]))
-    rows = {
-        side: {key: statistics.median(run[key] for run in of_side) for key in of_side[0]}
-        for side, of_side in runs.items()
-    }
-    one_by_one = {key: sum(rows[stream][key] for stream in streams) for key in rows[ALL]}
-    rounds_of = [{side: of_side[number] for side, of_side in runs.items()} for number in range(rounds)]
-    return {
-        "rows": {**rows, "one by one": one_by_one},
-        **{key: _spread([ratios(each, streams)[key] for each in rounds_of]) for key in RATIOS.values()},
-    }
+def _ratios(*of_round: Run) -> tuple[float, float, float]:
+    """RATIOS of what each stream costs alone, and, the last, all in one pass."""
+    *alone, whole = of_round
+    dearest = max(run["pictures"] for run in alone)
+    own = sum(run["total"] - run["pictures"] for run in alone)
+    one_by_one = sum(run["total"] for run in alone)
+    return whole["pictures"] / dearest, whole["total"] / (dearest + own), one_by_one / whole["total"]
 
 
-def ratios(round_: dict[str, dict[str, float]], streams: Sequence[str]) -> dict[str, float]:
-    """Of one round: cost by part of each stream, and of all in one pass."""
-    dearest = max(round_[stream]["pictures"] for stream in streams)
-    own = sum(_total(round_[stream]) - round_[stream]["pictures"] for stream in streams)
-    return {
-        "pictures": round_[ALL]["pictures"] / dearest,
-        "whole": _total(round_[ALL]) / (dearest + own),
-        "saved": sum(_total(round_[stream]) for stream in streams) / _total(round_[ALL]),
-    }
-
-
-def _total(run: dict[str, float]) -> float:
-    return sum(run[part] for part in PARTS)
-
-
-def _spread(values: list[float]) -> tuple[float, float, float]:
-    return min(values), statistics.median(values), max(values)
-
-
-def _timed(streams: Sequence[str], files: Sequence[Path]) -> dict[str, float]:
+def _timed(streams: Sequence[str], files: Sequence[Path]) -> Run:
     """What one pass over all files costs for these streams."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     from features.extractors.base import Extractor
     from features.extractors.registry import make_extractor
     from features.job.process import use_one_thread
@@ -119,7 +90,6 @@ def _timed(streams: Sequence[str], files: Sequence[Path]) -> dict[str, float]:
     use_one_thread()
     extractors: list[Extractor] = [make_extractor(stream) for stream in streams]
     needs: tuple[Need, ...] = tuple(dict.fromkeys(need for extractor in extractors for need in extractor.needs))
-
     spent = _counting()
 
     def read_all(which: Sequence[Path]) -> None:
@@ -139,10 +109,10 @@ def _timed(streams: Sequence[str], files: Sequence[Path]) -> dict[str, float]:
     read_all(files[:1])
     spent.update(dict.fromkeys(spent, 0.0))
     read_all(files)
-    return spent
+    return spent | {"total": sum(spent[part] for part in PARTS)}
 
 
-def _counting() -> dict[str, float]:
+def _counting() -> Run:
     """Count and time, from now on, what readers do."""
     from features.media import pyav_reader
     from features.media.container import Decoder

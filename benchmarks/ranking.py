@@ -1,6 +1,8 @@
 """What it costs to rank both ways: ours, in blocks by pattern, against materialising (queries, gallery, experts).
 
-usage: python -m benchmarks.ranking [--queries N] [--gallery N] [--embed-dim N ...] [--rounds N] [--huge]
+examples:
+  python -m benchmarks.ranking --threads 2
+  python -m benchmarks.ranking --threads 2 --huge          # slices of 1,000,000 x 100,000
 
 59,800 queries x 2,990 clips x 4 experts, 30 % of the streams missing (MSR-VTT's full test), random embeddings. The
 baseline scores with the textbook's (queries, gallery, experts) weights in blocks of queries, keeps the scores, and
@@ -10,15 +12,20 @@ own (for its peak memory) with as many threads; medians over the rounds.
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
+import os
 import resource
+import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.timing import Table, apart, apart_in_turns, arguments
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
@@ -27,128 +34,134 @@ from mee.ranking.rank import rank
 
 EXPERTS = ("appearance", "motion", "audio", "face")
 BLOCK = 128  # queries of the baseline's blocks
+COLUMNS = {
+    "size of an expert": "{size}", "counting s": "{counting:.1f}", "sorting s": "{sorting:.1f}",
+    "ours s": "{ours:.1f}", "ratio: counting": "{by_counting:.1f}", "sorting": "{by_sorting:.1f}",
+    "peak MB": "{peak:.0f}", "before it": "{before:.0f}", " MeanR": "{mean_rank:.2f}",
+}  # fmt: skip
 
 
-def problem(queries, gallery, size, device="cpu"):
+@dataclass(frozen=True)
+class Args:
+    queries: int = 59_800
+    gallery: int = 2_990
+    embed_dim: tuple[int, ...] = (64, 128, 256, 512)
+    rounds: int = 3
+    threads: int = len(os.sched_getaffinity(0))
+    huge: bool = False  # slices of 1,000,000 x 100,000
+
+
+class Problem(NamedTuple):
     """Captions that are near to their clip, several a clip, side by side."""
-    generator = torch.Generator().manual_seed(0)
-    video = F.normalize(torch.randn(gallery, len(EXPERTS), size, generator=generator), dim=-1)
-    owner = torch.arange(queries) * gallery // queries
-    text = torch.randn(queries, len(EXPERTS), size, generator=generator).mul_(3 / size**0.5)
-    for start in range(0, queries, 4096):
-        rows = slice(start, start + 4096)
-        text[rows] = F.normalize(text[rows] + video[owner[rows]], dim=-1)
-    available = torch.rand(gallery, len(EXPERTS), generator=generator) >= 0.3
-    available[~available.any(1), 0] = True
-    patterns = (available.long() * torch.tensor([8, 4, 2, 1])).sum(1)
-    available = available[patterns.argsort()]  # as Gallery.by_pattern has them
-    logits = torch.randn(queries, len(EXPERTS), generator=generator)
-    return text.to(device), video.to(device), logits.to(device), available.to(device), owner
+
+    text: Tensor  # (Q, M, E)
+    video: Tensor  # (G, M, E)
+    logits: Tensor
+    available: Tensor  # (G, M)
+    owner: Tensor  # (Q,)
+
+    @classmethod
+    def make(cls, queries: int, gallery: int, size: int) -> Problem:
+        generator = torch.Generator().manual_seed(0)
+        video = F.normalize(torch.randn(gallery, len(EXPERTS), size, generator=generator), dim=-1)
+        owner = torch.arange(queries) * gallery // queries
+        text = torch.randn(queries, len(EXPERTS), size, generator=generator).mul_(3 / size**0.5)
+        for start in range(0, queries, 4096):
+            rows = slice(start, start + 4096)
+            text[rows] = F.normalize(text[rows] + video[owner[rows]], dim=-1)
+        available = torch.rand(gallery, len(EXPERTS), generator=generator) >= 0.3
+        available[~available.any(1), 0] = True
+        patterns = (available.long() * torch.tensor([8, 4, 2, 1])).sum(1)
+        available = available[patterns.argsort()]  # as Gallery.by_pattern has them
+        return cls(text, video, torch.randn(queries, len(EXPERTS), generator=generator), available, owner)
+
+    def materialised(self) -> Tensor:
+        """The score as it is written down: (Q, G), its weights and similarities block by block."""
+        present = self.video.masked_fill(~self.available[..., None], 0)
+        scores = torch.empty(len(self.text), len(self.video))
+        for start in range(0, len(self.text), BLOCK):
+            rows = slice(start, start + BLOCK)
+            similarity = torch.einsum("qme,gme->qgm", self.text[rows], present)
+            weights = self.logits[rows, None].masked_fill(~self.available, -torch.inf).softmax(-1)
+            scores[rows] = (weights * similarity).sum(-1)
+        return scores
+
+    def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """(Q, 1) score of each query's clip, (G,) and of each clip's best query."""
+        best = scores.gather(1, self.owner[:, None])
+        return best, torch.full((len(self.video),), -torch.inf).scatter_reduce(0, self.owner, best[:, 0], "amax")
 
 
-def materialised(text, video, logits, available, owner):
-    """The score as it is written down: (queries, gallery), its weights and similarities block by block."""
-    present = video.masked_fill(~available[..., None], 0)
-    scores = torch.empty(len(text), len(video))
-    for start in range(0, len(text), BLOCK):
-        rows = slice(start, start + BLOCK)
-        similarity = torch.einsum("qme,gme->qgm", text[rows], present)
-        weights = logits[rows, None].masked_fill(~available, -torch.inf).softmax(-1)
-        scores[rows] = (weights * similarity).sum(-1)
-    return scores
-
-
-def counting(text, video, logits, available, owner):
-    scores = materialised(text, video, logits, available, owner)
-    best = scores.gather(1, owner[:, None])
-    ranks = [1 + (part > own).sum(1) for part, own in zip(scores.split(BLOCK), best.split(BLOCK))]
-    closest = torch.full((len(video),), -torch.inf).scatter_reduce(0, owner, best[:, 0], "amax")
+def counting(given: Problem) -> Tensor:
+    """Ranks of the queries; those of the clips are found too."""
+    scores = given.materialised()
+    best, closest = given.best(scores)
     _ = sum((part > closest).sum(0) for part in scores.split(BLOCK)) + 1
-    return torch.cat(ranks)
+    return torch.cat([1 + (part > own).sum(1) for part, own in zip(scores.split(BLOCK), best.split(BLOCK))])
 
 
-def sorting(text, video, logits, available, owner):
-    scores = materialised(text, video, logits, available, owner)
-    best = scores.gather(1, owner[:, None])
-    ranks = [_place(part, own) for part, own in zip(scores.split(BLOCK), best.split(BLOCK))]
-    closest = torch.full((len(video),), -torch.inf).scatter_reduce(0, owner, best[:, 0], "amax")
-    _ = [_place(part, own) for part, own in zip(scores.T.split(BLOCK), closest[:, None].split(BLOCK))]
-    return torch.cat(ranks)
+def sorting(given: Problem) -> Tensor:
+    def place(scores: Tensor, best: Tensor) -> Tensor:
+        return 1 + (scores.sort(dim=1, descending=True).values == best).int().argmax(1)
+
+    scores = given.materialised()
+    best, closest = given.best(scores)
+    _ = [place(part, own) for part, own in zip(scores.T.split(BLOCK), closest[:, None].split(BLOCK))]
+    return torch.cat([place(part, own) for part, own in zip(scores.split(BLOCK), best.split(BLOCK))])
 
 
-def _place(scores, best):
-    return 1 + (scores.sort(dim=1, descending=True).values == best).int().argmax(1)
+def ours(given: Problem) -> Tensor:
+    """The same by `mee.ranking`."""
+    queries, gallery = len(given.text), len(given.video)
+    text = TextEmbedding(given.text.flatten(1), given.logits)
+    video = VideoEmbedding(given.video.flatten(1), given.available)
+    scores = MixtureScores(text, video, Layout(EXPERTS, (given.text.shape[-1],) * len(EXPERTS)))
+    return rank(scores, Positives(torch.arange(queries), given.owner, queries, gallery)).t2v.rank
 
 
-def ours(text, video, logits, available, owner):
-    layout = Layout(EXPERTS, (text.shape[-1],) * len(EXPERTS))
-    scores = MixtureScores(
-        TextEmbedding(text.flatten(1), logits), VideoEmbedding(video.flatten(1), available), layout
-    )
-    return rank(scores, Positives(torch.arange(len(text)), owner, len(text), len(video))).t2v.rank
+SIDES: dict[str, Callable[[Problem], Tensor]] = {"counting": counting, "sorting": sorting, "ours": ours}
 
 
-SIDES = {"ours": ours, "counting": counting, "sorting": sorting}
-
-
-def measure(side, settings, threads, answer):
-    """In a process of its own: seconds, peak memory, memory before, mean rank."""
+def measure(side: str, shape: tuple[int, int, int], threads: int) -> dict[str, float]:
+    """Rank once, in a process of its own."""
     torch.set_num_threads(threads)
-    given = problem(*settings)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    given = Problem.make(*shape)
+    before = _memory()
     begun = time.perf_counter()
-    ranks = SIDES[side](*given)
-    took = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    answer.send((took, peak, before, ranks.double().mean().item()))
+    ranks = SIDES[side](given)
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "peak": _memory(), "before": before, "mean_rank": ranks.double().mean().item()}
 
 
-def apart(side, settings, threads):
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=measure, args=(side, settings, threads, there))
-    process.start()
-    found = here.recv()
-    process.join()
-    return found
+def _memory() -> float:
+    """MB at the most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=59_800)
-    parser.add_argument("--gallery", type=int, default=2_990)
-    parser.add_argument("--embed-dim", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--huge", action="store_true", help="slices of 1,000,000 x 100,000")
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(Args, __doc__, argv)
     if args.huge:
-        return huge(args.threads)
-    print(f"{args.queries:,} queries x {args.gallery:,} clips x 4 experts, 30 % missing, {args.threads} threads")
-    print("embed-dim   counting    sorting       ours   ratios            peak MB (before it)   MeanR")
+        _huge(args.threads)
+        return 0
+    print(f"{args.queries:,} queries x {args.gallery:,} clips x 4 experts, 30 % missing, {args.threads} threads\n")
+    table = Table(COLUMNS)
     for size in args.embed_dim:
-        settings = (args.queries, args.gallery, size)
-        taken = {side: [] for side in SIDES}
-        for _ in range(args.rounds):
-            for side in SIDES:
-                taken[side].append(apart(side, settings, args.threads))
-        seconds = {side: median(each[0] for each in found) for side, found in taken.items()}
-        peak, before, mean = taken["ours"][0][1:]
-        ratios = "".join(f"{seconds[side] / seconds['ours']:7.1f}x" for side in ("counting", "sorting"))
-        shown = "".join(f"{seconds[side]:9.1f} s" for side in ("counting", "sorting", "ours"))
-        print(f"{size:9}{shown}{ratios} {peak:10.0f} ({before:.0f}) {mean:10.2f}", flush=True)
-    return None
+        shape = (args.queries, args.gallery, size)
+        costs = apart_in_turns(measure, {side: (side, shape, args.threads) for side in SIDES}, args.rounds)
+        seconds = {side: median(cost["seconds"] for cost in of_side) for side, of_side in costs.items()}
+        times = {f"by_{side}": seconds[side] / seconds["ours"] for side in ("counting", "sorting")}
+        table.row({"size": size, **seconds, **times, **costs["ours"][0]})
+    return 0
 
 
-def huge(threads):
+def _huge(threads: int) -> None:
     """A slice of 1,000,000 queries against 100,000 clips: its seconds and memory, and what follows for all."""
-    gallery, size = 100_000, 64
     for queries in (2_000, 4_000, 8_000):
-        took, peak, before, _ = apart("ours", (queries, gallery, size), threads)
-        hours = took / queries * 1_000_000 / 3600
-        print(f"{queries:,} x {gallery:,}, 4 x {size}: {took:.1f} s, so 1,000,000 queries take {hours:.1f} h")
-        print(f"  peak memory {peak:.0f} MB, {before:.0f} of it before ranking", flush=True)
+        cost = apart(measure, "ours", (queries, 100_000, 64), threads)
+        hours = cost["seconds"] / queries * 1_000_000 / 3600
+        print(f"{queries:,} x 100,000, 4 x 64: {cost['seconds']:.1f} s, so 1,000,000 queries take {hours:.1f} h")
+        print(f"  peak memory {cost['peak']:.0f} MB, {cost['before']:.0f} of it before ranking", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

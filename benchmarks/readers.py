@@ -2,7 +2,7 @@
 
 example:
   python -m benchmarks.readers
-  python -m benchmarks.readers --folder CLIPS --rounds 9 --json
+  python -m benchmarks.readers --folder CLIPS --rounds 9
 
 Two tasks: frames at 2 a second, and every frame, both with a short side of 224. Sides, each in a process of its
 own for each round, taking turns, one thread each; imports and one file to warm up are not counted:
@@ -18,100 +18,80 @@ closed groups of up to 250, of moving test pictures with noise.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
+
+from benchmarks.timing import Table, apart_in_turns, arguments, ratios
 
 SIDES = ("pyav", "decord", "guarded", "ffmpeg")
 TASKS = {"2 a second": 2.0, "every frame": None}
 SIZE, BATCH = 224, 32
+Read = Callable[[Path, float, tuple[int, int]], int]
+COLUMNS = {
+    "side": "{side}", "frames": "{frames}", " CPU s": "{seconds:.3f}", "ratio: min": "{min:.2f}",
+    "median": "{median:.2f}", " max": "{max:.2f}",
+}  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="files to read; default: made ones")
-    parser.add_argument("--files", type=int, default=4, help="how many to make")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)  # side, task, files: one round, for the parent
-    args = parser.parse_args(argv)
-    if args.one:
-        side, task, *files = args.one
-        seconds, frames = _timed(side, TASKS[task], [Path(file) for file in files])
-        print(json.dumps([seconds, frames]))
-        return 0
+@dataclass(frozen=True)
+class Args:
+    folder: Path | None = None  # files to read; default: made ones
+    files: int = 4  # how many to make
+    rounds: int = 7
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(Args, __doc__, argv)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of each side's process
     with tempfile.TemporaryDirectory() as scratch:
         files = sorted(args.folder.glob("*.m[pko][4kv]")) if args.folder else _make(Path(scratch), args.files)
-        report = {task: _rounds(task, files, args.rounds) for task in TASKS}
-    if args.json:
-        print(json.dumps({"files": len(files), "load": os.getloadavg()[0], "tasks": report}))
-        return 0
-    print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}")
-    for task, sides in report.items():
-        print(f"\n{task:12}{'frames':>8}{'CPU s':>9}   ratio to decord: min, median, max")
-        for side, row in sides.items():
-            low, middle, high = (row[key] for key in ("min", "median", "max"))
-            print(f"{side:12}{row['frames']:8}{row['seconds']:9.3f}   {low:.2f}  {middle:.2f}  {high:.2f}")
+        print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}")
+        for task, fps in TASKS.items():
+            print(f"\n{task}\n")
+            table = Table(COLUMNS, 8)
+            for row in _rounds(fps, files, args.rounds):
+                table.row(row)
     return 0
 
 
 def _make(folder: Path, count: int) -> list[Path]:
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # type: ignore[import-untyped]
 
     for number in range(count):
         pictures = f"testsrc2=size=640x360:rate=30:duration={8 + 4 * number}"
-        tone = f"sine=duration={8 + 4 * number}"
-        words = ["-vf", f"noise=alls=6:allf=t:all_seed={number}", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi", "-i", pictures]
-        subprocess.run(
-            [*command, "-f", "lavfi", "-i", tone, *words, "-threads", "1", folder / f"{number}.mp4"], check=True
-        )
+        words = f"-f lavfi -i {pictures} -f lavfi -i sine=duration={8 + 4 * number} -c:v libx264 -pix_fmt yuv420p"
+        words += f" -vf noise=alls=6:allf=t:all_seed={number} -threads 1"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *words.split(), folder / f"{number}.mp4"]
+        subprocess.run(command, check=True)
     return sorted(folder.iterdir())
 
 
-def _rounds(task: str, files: Sequence[Path], rounds: int) -> dict[str, dict[str, float]]:
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-    frames = {}
-    for number in range(rounds):
-        for side in SIDES[number % len(SIDES) :] + SIDES[: number % len(SIDES)]:
-            command = [sys.executable, "-m", "benchmarks.readers", "--one", side, task, *map(str, files)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            spent, frames[side] = json.loads(done.stdout.splitlines()[-1])
-            seconds[side].append(spent)
-    return {
-        side: {"frames": frames[side], "seconds": statistics.median(seconds[side])}
-        | _spread([ours / theirs for ours, theirs in zip(seconds[side], seconds["decord"])])
-        for side in SIDES
-    }
-
-
-def _spread(ratios: list[float]) -> dict[str, float]:
-    return {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)}
+def _rounds(fps: float | None, files: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
+    found = apart_in_turns(_timed, {side: (side, fps, files) for side in SIDES}, rounds)
+    seconds = {side: [spent for spent, _ in own] for side, own in found.items()}
+    return [
+        {"side": side, "frames": found[side][0][1], "seconds": median(own), **ratios(own, seconds["decord"])}
+        for side, own in seconds.items()
+    ]
 
 
 def _timed(side: str, fps: float | None, files: Sequence[Path]) -> tuple[float, int]:
     """Processor seconds, those of child processes too, and how many frames came."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     from features.job.process import use_one_thread
     from features.media.probe import probe
 
-    reads: dict[str, Callable[[Path, float, tuple[int, int]], int]] = {
-        "pyav": _ours("pyav"),
-        "decord": _decord,
-        "guarded": _ours("decord"),
-        "ffmpeg": _ffmpeg,
-    }
+    reads = {"pyav": _ours("pyav"), "decord": _decord, "guarded": _ours("decord"), "ffmpeg": _ffmpeg}
     if side in ("decord", "guarded"):
         from features.media.decord_reader import import_decord
 
@@ -135,7 +115,7 @@ def _processor_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def _ours(name: str) -> Callable[[Path, float, tuple[int, int]], int]:
+def _ours(name: str) -> Read:
     from features.media.clip import FrameNeed
     from features.media.cutting import Cutting
     from features.media.reader import open_reader

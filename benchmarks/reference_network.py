@@ -89,14 +89,7 @@ class ReferenceNetwork(nn.Module):
     def __init__(
         self, sizes: Mapping[str, tuple[int, int]], word_dim: int, text_clusters: int, audio_clusters: int
     ) -> None:
-        """Random weights.
-
-        Args:
-            sizes: input and embedding size by modality; the input of audio is that of a row times its clusters.
-            word_dim: size of a word vector.
-            text_clusters: of the words' NetVLAD.
-            audio_clusters: of the audio's NetVLAD.
-        """
+        """`sizes`: input and embedding size by modality; the input of audio is a row's times its clusters."""
         super().__init__()
         self.text_pooling = ReferenceNetVLAD(word_dim, text_clusters)
         self.audio_pooling = ReferenceNetVLAD(sizes["audio"][0] // audio_clusters, audio_clusters)

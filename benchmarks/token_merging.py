@@ -7,97 +7,163 @@ examples:
   python -m benchmarks.token_merging --device cuda --batch 256
 
 Random weights, float32 on one thread of a CPU, or bfloat16 on a GPU. In each round the plain model and every
-schedule run one forward pass in turn. Columns: model, merge, seconds, speed-up (lowest to highest), best,
-operations, kept. A speed-up is a quotient of times of one round: the process's own seconds on a CPU, CUDA events
-on a GPU; "best" is that of the two fastest passes. "operations" is the quotient that the token counts give,
-"kept" the share of it that is reached. With --clips, also the cosine between the mean vectors of a clip with and
-without merging, mean and lowest over the files of a folder, then the same after taking away the mean over clips:
-as mee precompute makes them, with the checkpoint's weights where one is named.
+schedule run one forward pass in turn. A speed-up is a quotient of times of one round: the process's own seconds on
+a CPU, CUDA events on a GPU; "best" is that of the two fastest passes. "operations" is the quotient that the token
+counts give, "kept" the share of it that is reached:
+
+  layer of N tokens, N' after merging:   2 (4 N C^2 + 2 N^2 C + 2 N' C I)     C: states, I: inside of the MLP
+  patches:                               2 N C P                              P: numbers in a patch
+
+With --clips, also what merging changes in the mean x of a clip's rows, mean and lowest over the files of a folder:
+cosine(x, y), y with merging, and the same centred, cosine(x - m, y - m), m the mean of x over clips. Extractors
+are those of mee precompute, with the checkpoint's weights where one is named; of each file the first clip's first
+ROWS rows count.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import statistics
 import sys
+import tempfile
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import (
+    ASTConfig,
+    ASTModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    VideoMAEConfig,
+    VideoMAEModel,
+    ViTConfig,
+    ViTModel,
+)
 
-from benchmarks.merged_models import BASES, Base, random_model
+from benchmarks.timing import Table, arguments, in_turns, print_json, ratios, say
+from features.extractors.base import Extractor
+from features.extractors.pretrained.runner import quiet
+from features.extractors.registry import make_extractor
 from features.extractors.token_merging.apply import merge_tokens
 from features.extractors.token_merging.schedule import MergeSchedule
+from features.media.clip import Clip
+from features.media.cutting import Cutting
+from features.media.reader import is_media, open_reader
 
 PLAIN = "none"
+ROWS = 2
+LAYERS, STATES, INSIDE = 12, 768, 3072  # of all models
+SHORT = ("0", "8", "13", "16", "13:falling")
+LONG = ("0", "16", "0.066", "0.067", "0.066:falling")
+COLUMNS = {
+    "model": "{model}", "       merge": "{merge}", "     s": "{seconds:.2f}", "speed-up": "{speed_up:.2f}",
+    "lowest": "{lowest:.2f}", "highest": "{highest:.2f}", "best": "{best:.2f}", "operations": "{operations:.2f}",
+    "kept": "{kept:.0%}", "cosine": "{cosine:.4f}", "lowest cosine": "{lowest_cosine:.4f}",
+    "centred": "{centred:.4f}", "lowest centred": "{lowest_centred:.4f}",
+}  # fmt: skip
+Row = dict[str, Any]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark."""
-    args = _arguments(argv)
+@dataclass(frozen=True)
+class Base:
+    """One architecture."""
+
+    make: Callable[[], nn.Module]  # random weights
+    shape: tuple[int, ...]  # of one input
+    patch: int  # numbers in one patch
+    tokens: int
+    protected: int
+    schedules: Sequence[str]
+
+    def model(self, seed: int) -> Any:
+        """In evaluation mode, float32."""
+        torch.manual_seed(seed)
+        return self.make().eval().requires_grad_(False)
+
+    def inputs(self, batch: int, seed: int) -> dict[str, Tensor]:
+        """Noise, as the model takes it."""
+        noise = torch.randn(batch, *self.shape, generator=torch.Generator().manual_seed(seed))
+        return {"input_values" if len(self.shape) == 2 else "pixel_values": noise}
+
+    def operations(self, schedule: str) -> float:
+        """Floating point operations for one input."""
+        merged = [0] * LAYERS
+        if schedule != PLAIN:
+            merged = MergeSchedule.parse(schedule).per_layer(LAYERS, self.tokens, self.protected)
+        total, tokens = 2 * self.tokens * STATES * self.patch, self.tokens
+        for r in merged:
+            total += 2 * (4 * tokens * STATES**2 + 2 * tokens**2 * STATES + 2 * (tokens - r) * STATES * INSIDE)
+            tokens -= r
+        return float(total)
+
+
+CLIP = CLIPVisionConfig(hidden_size=STATES, intermediate_size=INSIDE, num_attention_heads=12, patch_size=16)
+BASES = {
+    "vit": Base(lambda: ViTModel(ViTConfig(), add_pooling_layer=False), (3, 224, 224), 768, 197, 1, SHORT),
+    "clip": Base(lambda: CLIPVisionModelWithProjection(CLIP), (3, 224, 224), 768, 197, 1, SHORT),
+    "ast": Base(lambda: ASTModel(ASTConfig()), (1024, 128), 256, 1214, 2, LONG),
+    "videomae": Base(lambda: VideoMAEModel(VideoMAEConfig()), (16, 3, 224, 224), 1536, 1568, 0, LONG),
+}
+
+
+@dataclass(frozen=True)
+class Args:
+    models: tuple[Literal["vit", "clip", "ast", "videomae"], ...] = ("vit", "clip", "ast", "videomae")
+    rounds: int = 5  # 0: no timing
+    batch: int = 8  # inputs a forward pass
+    device: Literal["cpu", "cuda"] = "cpu"
+    clips: Path | None = None  # folder of videos
+    checkpoint: tuple[str, ...] = ()  # MODEL=HUB_ID_OR_DIRECTORY, for the clips
+    seed: int = 0
+    json: bool = False  # one object a line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(Args, __doc__, argv)
     if args.device == "cpu":
         torch.set_num_threads(1)
+    show = print_json if args.json else Table(COLUMNS, 8).row
     checkpoints = dict(pair.split("=", 1) for pair in args.checkpoint)
     for name in args.models:
-        rows = [] if args.rounds == 0 else _time(name, BASES[name], args)
+        rows = _speed(name, args) if args.rounds else {}
         if args.clips is not None:
-            from benchmarks.merged_clips import compare
-
-            cosines = compare(name, BASES[name].schedules[1:], args.clips, checkpoints.get(name), args.seed)
-            rows = [{**row, **cosines.get(row["merge"], {})} for row in rows] if rows else _bare(name, cosines)
-        for row in rows:
-            print(json.dumps(row, default=float) if args.json else _line(row), flush=True)
+            for merge, row in _change(name, args.clips, checkpoints.get(name), args.seed).items():
+                rows[merge] = rows.get(merge, {}) | row
+        for merge, row in rows.items():
+            show({"model": name, "merge": merge, **row})
     return 0
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="token_merging", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--models", nargs="+", choices=list(BASES), default=list(BASES))
-    parser.add_argument("--rounds", type=int, default=5, help="0: no timing")
-    parser.add_argument(
-        "--batch", type=int, default=0, help="inputs a forward pass; 0: as the table of models says"
-    )
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--clips", default=None, help="folder of videos")
-    parser.add_argument("--checkpoint", nargs="*", default=[], help="MODEL=HUB_ID_OR_DIRECTORY, for the clips")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one object a line")
-    return parser.parse_args(argv)
-
-
-def _time(name: str, base: Base, args: argparse.Namespace) -> list[dict[str, Any]]:
+def _speed(name: str, args: Args) -> dict[str, Row]:
     """A row a schedule."""
-    device = torch.device(args.device)
-    batch, kind = args.batch or base.batch, torch.bfloat16 if args.device == "cuda" else torch.float32
-    model = random_model(name, args.seed).to(device, kind)
-    inputs = {key: value.to(device, kind) for key, value in base.inputs(batch, args.seed).items()}
-    sides = [PLAIN, *base.schedules]
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    for number in range(args.rounds + 1):  # the first warms up
-        for side in sides:
-            merging = None if side == PLAIN else merge_tokens(model, MergeSchedule.parse(side))
-            used = _seconds(model, inputs, device)
-            if merging is not None:
-                merging.remove()
-            if number:
-                seconds[side].append(used)
-        print(f"{name}: round {number} of {args.rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    plain, rows = seconds[PLAIN], []
-    for side in sides:
-        ratios = [before / after for before, after in zip(plain, seconds[side], strict=True)]
-        saved = base.operations(None) / base.operations(None if side == PLAIN else MergeSchedule.parse(side))
-        rows.append(
-            {
-                "model": name, "merge": side, "batch": batch, "device": args.device,
-                "seconds": statistics.median(seconds[side]), "speed_up": statistics.median(ratios),
-                "lowest": min(ratios), "highest": max(ratios), "best": min(plain) / min(seconds[side]),
-                "operations": saved, "kept": statistics.median(ratios) / saved,
-            }
-        )  # fmt: skip
+    base, device = BASES[name], torch.device(args.device)
+    kind = torch.bfloat16 if args.device == "cuda" else torch.float32
+    model = base.model(args.seed).to(device, kind)
+    inputs = {key: value.to(device, kind) for key, value in base.inputs(args.batch, args.seed).items()}
+    seconds: dict[str, list[float]] = {side: [] for side in (PLAIN, *base.schedules)}
+    for number, side in in_turns(seconds, args.rounds + 1):  # the first round warms up
+        merging = None if side == PLAIN else merge_tokens(model, MergeSchedule.parse(side))
+        used = _seconds(model, inputs, device)
+        if merging is not None:
+            merging.remove()
+        if number:
+            seconds[side].append(used)
+            say(f"{name}, {side}: round {number} of {args.rounds}")
+    rows = {}
+    for side, own in seconds.items():
+        speed_up, saved = ratios(seconds[PLAIN], own), base.operations(PLAIN) / base.operations(side)
+        rows[side] = {
+            "batch": args.batch, "device": args.device, "seconds": median(own), "speed_up": speed_up["median"],
+            "lowest": speed_up["min"], "highest": speed_up["max"], "best": min(seconds[PLAIN]) / min(own),
+            "operations": saved, "kept": speed_up["median"] / saved,
+        }  # fmt: skip
     return rows
 
 
@@ -115,20 +181,54 @@ def _seconds(model: Any, inputs: dict[str, Any], device: torch.device) -> float:
     return time.process_time() - begun
 
 
-def _bare(name: str, cosines: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"model": name, "merge": merge, **row} for merge, row in cosines.items()]
+def _change(name: str, folder: Path, checkpoint: str | None, seed: int) -> dict[str, Row]:
+    """Mean and lowest cosine of each schedule, plain and centred; without a checkpoint, of random weights."""
+    with tempfile.TemporaryDirectory() as made:
+        source = checkpoint or _save_random(name, Path(made), seed)
+        plain = make_extractor(f"x={source}")
+        clips = [clip for path in sorted(folder.iterdir()) if is_media(path) for clip in _first(path, plain)]
+        expected = _vectors(plain, clips)
+        rows = {}
+        for schedule in BASES[name].schedules[1:]:
+            got = _vectors(make_extractor(f"x={source}:merge={schedule}"), clips)
+            pairs = [(x, y) for x, y in zip(expected, got, strict=True) if x is not None and y is not None]
+            x, y = (np.stack(side) for side in zip(*pairs))
+            cosines, centred = _cosines(x, y), _cosines(x - x.mean(0), y - x.mean(0))
+            rows[schedule] = {
+                "clips": len(cosines), "cosine": cosines.mean(), "lowest_cosine": cosines.min(),
+                "centred": centred.mean(), "lowest_centred": centred.min(),
+            }  # fmt: skip
+        return rows
 
 
-def _line(row: dict[str, Any]) -> str:
-    """A row of a table in Markdown."""
-    cells = [str(row["model"]), str(row["merge"])]
-    if "seconds" in row:
-        span = f"{row['lowest']:.2f} to {row['highest']:.2f}"
-        cells += [f"{row['seconds']:.2f} s", f"{row['speed_up']:.2f} ({span})", f"{row['best']:.2f}"]
-        cells += [f"{row['operations']:.2f}", f"{row['kept']:.0%}"]
-    if "cosine" in row:
-        cells += [f"{row[key]:.4f}" for key in ("cosine", "lowest_cosine", "centred", "lowest_centred")]
-    return f"| {' | '.join(cells)} |"
+def _save_random(name: str, folder: Path, seed: int) -> str:
+    """A checkpoint in the hub's format."""
+    with quiet():
+        BASES[name].model(seed).save_pretrained(folder)
+    if name == "ast":
+        settings = {"feature_extractor_type": "ASTFeatureExtractor", "mean": -4.2677393, "std": 4.5689974}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+def _first(path: Path, extractor: Extractor) -> list[Clip]:
+    """The first clip of a file, cut to the first rows; none where the file lacks the modality."""
+    clip = next(iter(open_reader("pyav", path).read(path, path.name, extractor.needs, Cutting())))
+    frames = {}
+    for need, seen in clip.frames.items():
+        count = need.window + (ROWS - 1) * need.stride
+        frames[need] = replace(seen, pixels=seen.pixels[:count], times=seen.times[:count])
+    return [replace(clip, frames=frames)] if frames or clip.sound else []
+
+
+def _vectors(extractor: Extractor, clips: Sequence[Clip]) -> list[NDArray[np.float64] | None]:
+    streams = extractor.extract(clips)
+    return [None if stream is None else stream.rows.mean(0, dtype=np.float64) for stream in streams]
+
+
+def _cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray((one * other).sum(1) / lengths)
 
 
 if __name__ == "__main__":

@@ -8,245 +8,300 @@ Random features in the paper's shapes, batch 128, both sides in the same run on 
 process of its own, and they take turns, block by block, so that what else the machine does meets all. A ratio is
 that of two blocks of one round. Sides:
 
-  reference         torch's DataLoader, its best of 0 workers and one a core; torch's Adam; stock settings
+  reference         a dataset gives one clip at a time as a dict of numpy arrays: streams and a flag each, zeros
+                    where one is missing; audio padded or cut to 30 rows; a random caption of the clip, its words
+                    looked up one by one in a dict of vectors and padded with zeros to 30. torch's DataLoader, its
+                    best of 0 workers and one a core, collates them; torch's Adam as it comes; stock settings.
   reference, pages  the same with large memory pages (THP_MEM_ALLOC_ENABLE=1), in which ours runs too
-  ours              the Trainer, float32
-  ours, bf16        the Trainer with --mixed-precision bf16
-  products, ...     the matrix products of a step alone: the floor
+  ours              the Trainer itself with the paper preset, float32
+  ours, bf16        the same with --mixed-precision bf16
+  products, ...     the floor, the matrix products of a step alone, once forward and twice backward:
+                    3 * 2 * B * (sum over linear maps of inputs * outputs) operations, less the first maps' dL/dx
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
 import os
-import platform
-import statistics
-import subprocess
+import random
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple, final
 
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.reference_network import ReferenceLoss, ReferenceNetwork
+from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say
+from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
+from mee.config import ModelConfig
+from mee.layers.linear import Linear
+from mee.presets import PRESETS
+from mee.training.data import Batch
+from mee.training.trainer import Trainer
+
+Block = dict[str, float]  # of some steps: seconds of the clock and of the process a step, share of a GPU's time
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch's own switch; read before its first large tensor
 WARM_UP = 3  # steps
+PAPER = PRESETS["paper"]
+MODALITY = {"visual": "appearance", "motion": "motion", "audio": "audio", "face": "face"}  # theirs -> ours
+SIZES = {"face": (128, 128), "audio": (128 * 16, 128), "visual": (2048, 2048), "motion": (1024, 1024)}
+TEXT = 32 * WORD_DIM
+COLUMNS = {
+    "side": "{side}", "steps/s": "{steps_per_second:.2f}", "    ms": "{milliseconds:.0f}",
+    "ratio: min": "{ratio[min]:.2f}", "median": "{ratio[median]:.2f}", " max": "{ratio[max]:.2f}",
+    "CPU ms": "{processor_milliseconds:.0f}", "ratio": "{processor_ratio[median]:.2f}",
+    "GPU busy": "{device_busy:.0%}",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Side:
+class Args:
+    clips: int = 9000
+    batch: int = 128
+    steps: int = 20  # steps a block
+    blocks: int = 5  # blocks of each side
+    threads: int = len(os.sched_getaffinity(0))  # of torch, for each side; default: all cores
+    device: str = "cpu"  # cpu or cuda
+    seed: int = 0
+    json: bool = False  # one object instead of the table
+
+
+class Side(NamedTuple):
     """One thing that is timed."""
 
-    name: str
     what: str  # reference, ours, products
-    variant: str = ""  # workers of the reference, precision of ours, library of the products
+    variant: str  # workers of the reference, precision of ours, library of the products
     large_pages: bool = True
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some steps of a side."""
-
-    seconds: float  # per step, of the clock
-    processor_seconds: float  # per step, of this process's threads
-    busy: float  # share of the time in which a GPU computes, over a few more steps; 0 on a CPU
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark."""
-    args = _arguments(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(Args, __doc__, argv)
     cores = len(os.sched_getaffinity(0))
-    threads = args.threads or cores
-    stock = [Side(f"reference, {n} workers", "reference", str(n), False) for n in (0, cores)]
-    rival = _best_of(stock, args, threads)
-    sides = [
-        Side("reference", "reference", rival.variant, False),
-        Side("ours", "ours", "no"),
-        Side("reference, pages", "reference", rival.variant),
-        Side("ours, bf16", "ours", "bf16"),
-        Side("products, torch", "products", "torch"),
-        Side("products, ours", "products", "onednn"),
-        Side("products, bf16", "products", "bf16"),
-    ]
-    blocks = _take_turns(sides, args, threads, args.blocks)
-    report = _report(blocks, args, threads, rival)
+    stock = {str(workers): Side("reference", str(workers), large_pages=False) for workers in (0, cores)}
+    tried = _take_turns(stock, args, 3)
+    workers = min(stock, key=lambda number: median(block["seconds"] for block in tried[number]))
+    sides = {
+        "reference": stock[workers],
+        "ours": Side("ours", "no"),
+        "reference, pages": Side("reference", workers),
+        "ours, bf16": Side("ours", "bf16"),
+        "products, torch": Side("products", "torch"),
+        "products, ours": Side("products", "onednn"),
+        "products, bf16": Side("products", "bf16"),
+    }
+    blocks = _take_turns(sides, args, args.blocks)
+    facts = {**machine(), **asdict(args), "reference_workers": int(workers)}
+    facts["gigaflop_a_step"] = operations(args.batch) / 1e9
+    rows = [_row(name, blocks["reference"], own) for name, own in blocks.items()]
     if args.json:
-        print(json.dumps(report))
-    else:
-        _print(report)
+        print_json({**facts, "sides": rows})
+        return 0
+    print(*(f"{key}: {value}" for key, value in facts.items()), "", sep="\n")
+    table = Table(COLUMNS)
+    for row in rows:
+        table.row(row)
     return 0
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="training_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--clips", type=int, default=9000)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=20, help="steps a block")
-    parser.add_argument("--blocks", type=int, default=5, help="blocks of each side")
-    parser.add_argument("--threads", type=int, default=0, help="of torch, for each side; 0: all cores")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one object instead of the table")
-    return parser.parse_args(argv)
-
-
-def _best_of(sides: list[Side], args: argparse.Namespace, threads: int) -> Side:
-    """The side that is fastest in its median block of three."""
-    blocks = _take_turns(sides, args, threads, 3)
-    return min(sides, key=lambda side: statistics.median(block.seconds for block in blocks[side.name]))
-
-
-def _take_turns(sides: list[Side], args: argparse.Namespace, threads: int, rounds: int) -> dict[str, list[Block]]:
+def _take_turns(sides: dict[str, Side], args: Args, rounds: int) -> dict[str, list[Block]]:
     """Start a process for each side, and let them run a block in turn."""
-    context = multiprocessing.get_context("spawn")
-    blocks: dict[str, list[Block]] = {side.name: [] for side in sides}
-    ends, processes = {}, []
-    try:
-        for side in sides:
-            ends[side.name], theirs = context.Pipe()
-            os.environ[LARGE_PAGES] = str(int(side.large_pages))
-            process = context.Process(target=_serve, args=(theirs, side, args, threads))
-            process.start()
-            processes.append(process)
-            theirs.close()
-            ends[side.name].recv()  # ready
-        for number in range(rounds):
-            for side in sides:
-                ends[side.name].send(args.steps)
-                blocks[side.name].append(ends[side.name].recv())
-                print(f"round {number + 1} of {rounds}: {side.name}", file=sys.stderr)
-    finally:
-        for end in ends.values():
-            end.close()  # which ends its process
-        for process in processes:
-            process.join()
+    blocks: dict[str, list[Block]] = {name: [] for name in sides}
+    with ExitStack() as stack:
+        processes = {}
+        for name, side in sides.items():
+            os.environ[LARGE_PAGES] = str(int(side.large_pages))  # for the process, which starts now
+            processes[name] = stack.enter_context(own_process())
+            processes[name].submit(_prepare, side, args).result()
+        for number, name in in_turns(sides, rounds):
+            blocks[name].append(processes[name].submit(_block, args).result())
+            say(f"round {number + 1} of {rounds}: {name}")
     return blocks
 
 
-def _serve(end: Connection, side: Side, args: argparse.Namespace, threads: int) -> None:
-    """A side's process: build, say so, then time blocks until the other end is closed."""
-    import torch
+_prepared: list[Ours | Reference | Products] = []  # of a side's process: what it runs
 
-    torch.set_num_threads(threads)
+
+def _prepare(side: Side, args: Args) -> None:
+    torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    with tempfile.TemporaryDirectory() as work:
-        training = _build(side, args, device, Path(work))
-        training.run(WARM_UP)
-        end.send("ready")
-        while True:
-            try:
-                steps = end.recv()
-            except EOFError:
-                return
-            _synchronise(device)
-            clock, processor = time.perf_counter(), time.process_time()
-            training.run(steps)
-            _synchronise(device)
-            seconds, used = time.perf_counter() - clock, time.process_time() - processor
-            end.send(Block(seconds / steps, used / steps, _busy(training, device)))
+    training: Ours | Reference | Products
+    if side.what == "products":
+        training = Products(args.batch, side.variant, device)
+    elif side.what == "reference":
+        training = Reference(RandomClips.make(args.clips, args.seed), args, int(side.variant), device)
+    else:
+        training = Ours(RandomClips.make(args.clips, args.seed), args, side.variant, device)
+    training.run(WARM_UP)
+    _prepared.append(training)
 
 
-def _busy(training: Any, device: Any) -> float:
+def _block(args: Args) -> Block:
+    _synchronise(args)
+    clock, processor = time.perf_counter(), time.process_time()
+    _prepared[0].run(args.steps)
+    _synchronise(args)
+    seconds, used = time.perf_counter() - clock, time.process_time() - processor
+    return {"seconds": seconds / args.steps, "processor_seconds": used / args.steps, "busy": _busy(args)}
+
+
+def _busy(args: Args) -> float:
     """Time that kernels and copies take on the device, by the clock's; the profiler makes it a little too low."""
-    from torch.profiler import ProfilerActivity, profile
-
-    if device.type != "cuda":
+    if args.device == "cpu":
         return 0.0
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         clock = time.perf_counter()
-        training.run(WARM_UP)
-        _synchronise(device)
+        _prepared[0].run(WARM_UP)
+        _synchronise(args)
         seconds = time.perf_counter() - clock
     return float(sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / seconds)
 
 
-def _build(side: Side, args: argparse.Namespace, device: Any, work: Path) -> Any:
-    from benchmarks.matrix_products import MatrixProducts
-    from benchmarks.our_training import OurTraining
-    from benchmarks.random_clips import RandomClips
-    from benchmarks.reference_feeding import ReferenceTraining
-
-    if side.what == "products":
-        return MatrixProducts(args.batch, side.variant, device)  # type: ignore[arg-type]
-    clips = RandomClips.make(args.clips, args.seed)
-    if side.what == "reference":
-        return ReferenceTraining(clips, args.batch, int(side.variant), device, args.seed)
-    return OurTraining(clips, args.batch, side.variant, device, args.seed, work)  # type: ignore[arg-type]
-
-
-def _synchronise(device: Any) -> None:
-    import torch
-
-    if device.type == "cuda":
+def _synchronise(args: Args) -> None:
+    if args.device != "cpu":
         torch.cuda.synchronize()
 
 
-def _report(blocks: dict[str, list[Block]], args: argparse.Namespace, threads: int, rival: Side) -> dict[str, Any]:
-    import torch
-
-    from benchmarks.matrix_products import operations
-
-    reference = blocks["reference"]
-    rows = []
-    for name, own in blocks.items():
-        ratios = [theirs.seconds / ours.seconds for theirs, ours in zip(reference, own)]
-        busy = [theirs.processor_seconds / ours.processor_seconds for theirs, ours in zip(reference, own)]
-        rows.append(
-            {
-                "side": name,
-                "steps_per_second": statistics.median(1 / block.seconds for block in own),
-                "milliseconds": statistics.median(1000 * block.seconds for block in own),
-                "ratio": _spread(ratios),
-                "processor_milliseconds": statistics.median(1000 * block.processor_seconds for block in own),
-                "processor_ratio": _spread(busy),
-                "device_busy": statistics.median(block.busy for block in own),
-                "blocks": [asdict(block) for block in own],
-            }
-        )
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
+def _row(name: str, reference: list[Block], own: list[Block]) -> dict[str, Any]:
+    (theirs, their_use), (clock, use) = (
+        [[block[key] for block in side] for key in ("seconds", "processor_seconds")] for side in (reference, own)
+    )
     return {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {args.device}",
-        "threads": threads,
-        "torch": torch.__version__,
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "commit": commit,
-        "seed": args.seed,
-        "clips": args.clips,
-        "batch": args.batch,
-        "steps_a_block": args.steps,
-        "reference_workers": int(rival.variant),
-        "load": os.getloadavg()[0],
-        "gigaflop_a_step": operations(args.batch) / 1e9,
-        "sides": rows,
+        "side": name,
+        "steps_per_second": 1 / median(clock),
+        "milliseconds": 1000 * median(clock),
+        "ratio": ratios(theirs, clock),
+        "processor_milliseconds": 1000 * median(use),
+        "processor_ratio": ratios(their_use, use),
+        "device_busy": median(block["busy"] for block in own),
+        "blocks": own,
     }
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+@final
+class Ours:
+    """A run is an epoch of n steps, as `Trainer.run` does them."""
+
+    def __init__(self, clips: RandomClips, args: Args, precision: str, device: torch.device) -> None:
+        changes: dict[str, Any] = {"batch_size": args.batch, "mixed_precision": precision, "seed": args.seed}
+        experts = tuple(PAPER.expert(m, dim, clips.source.fingerprints[m]) for m, dim in clips.source.dims.items())
+        with tempfile.TemporaryDirectory() as work:
+            text = replace(PAPER.text, vectors=str(clips.write_vectors(Path(work) / "vectors.txt")))
+            model = ModelConfig(experts=experts, text=text, dropout=PAPER.dropout)
+            config = replace(PAPER.training, **changes)
+            pairs = clips.pairs(len(clips.captions))
+            self.trainer = Trainer(clips.source, pairs, clips.pairs(1), model, config, device)
+        self.whole = self.trainer.data.batches
+        self.endless = self._endless()
+
+    def run(self, steps: int) -> None:
+        data = self.trainer.data
+        data.batches = lambda config, generator: islice(self.endless, steps)  # type: ignore[method-assign]
+        data.steps = lambda config: steps  # type: ignore[method-assign]
+        self.trainer._train_epoch()
+
+    def _endless(self) -> Iterator[Batch]:
+        while True:
+            yield from self.whole(self.trainer.config, self.trainer.generator)
 
 
-def _print(report: dict[str, Any]) -> None:
-    for key, value in report.items():
-        if key != "sides":
-            print(f"{key}: {value:.1f}" if isinstance(value, float) else f"{key}: {value}")
-    print(
-        f"\n{'side':18}{'steps/s':>9}{'ms':>8}{'ratio: min':>12}{'median':>8}{'max':>7}"
-        f"{'CPU ms':>9}{'ratio':>7}{'GPU busy':>10}"
-    )
-    for row in report["sides"]:
-        ratio = row["ratio"]
-        print(
-            f"{row['side']:18}{row['steps_per_second']:9.2f}{row['milliseconds']:8.0f}{ratio['min']:12.2f}"
-            f"{ratio['median']:8.2f}{ratio['max']:7.2f}{row['processor_milliseconds']:9.0f}"
-            f"{row['processor_ratio']['median']:7.2f}{row['device_busy']:10.0%}"
-        )
+@final
+class Reference:
+    """The baseline."""
+
+    def __init__(self, clips: RandomClips, args: Args, workers: int, device: torch.device) -> None:
+        torch.manual_seed(args.seed)
+        random.seed(args.seed)
+        self.device = device
+        self.network = ReferenceNetwork(SIZES, WORD_DIM, 32, 16).to(device).train()
+        self.loss = ReferenceLoss()
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=4e-4)
+        self.loader = DataLoader(ClipDataset(clips), batch_size=args.batch, shuffle=True, num_workers=workers)
+        self.batches = self._endless()
+
+    def run(self, steps: int) -> None:
+        for batch in islice(self.batches, steps):
+            text = batch["text"].to(self.device)
+            video = {name: stream.to(self.device) for name, stream in batch["video"].items()}
+            available = {name: flag.to(self.device) for name, flag in batch["available"].items()}
+            self.optimizer.zero_grad()
+            loss = self.loss(self.network(text, video, available))
+            loss.backward()
+            self.optimizer.step()
+            loss.item()  # as its repository does
+
+    def _endless(self) -> Iterator[dict[str, Any]]:
+        while True:
+            yield from self.loader
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """One random caption a clip."""
+
+    def __init__(self, clips: RandomClips) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips.captions)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        caption = random.choice(self.clips.captions[number])
+        words = [self.clips.vectors[word] for word in caption.split() if word in self.clips.vectors]
+        text = np.zeros((MAX_WORDS, WORD_DIM), dtype=np.float32)
+        for place, vector in enumerate(words[:MAX_WORDS]):
+            text[place] = vector
+        video, available = {}, {}
+        for theirs, ours in MODALITY.items():
+            length, dim = SHAPES[ours]
+            stream = self.clips.source.streams[ours][number]
+            available[theirs] = np.float32(stream is not None)
+            padded = np.zeros((length, dim), dtype=np.float32)
+            if stream is not None:
+                kept = min(length, len(stream))
+                padded[:kept] = stream[:kept]
+            video[theirs] = padded if length > 1 else padded[0]
+        return {"text": text, "video": video, "available": available}
+
+
+@final
+class Products:
+    """Matrix products, and nothing else."""
+
+    def __init__(self, batch: int, library: str, device: torch.device) -> None:
+        kind = torch.bfloat16 if library == "bf16" else torch.float32
+        maker = Linear if library == "onednn" else torch.nn.Linear
+        self.parts = []
+        for inputs, outputs, passes_on in linear_maps():
+            x = torch.randn(batch, inputs, device=device, dtype=kind, requires_grad=passes_on)
+            upstream = torch.randn(batch, outputs, device=device, dtype=kind)
+            self.parts.append((maker(inputs, outputs, bias=False, device=device, dtype=kind), x, upstream))
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            for layer, x, upstream in self.parts:
+                layer(x).backward(upstream)
+                layer.weight.grad = x.grad = None
+
+
+def linear_maps() -> list[tuple[int, int, bool]]:
+    """Inputs, outputs and whether the inputs get a gradient, of every large linear map of the network."""
+    maps = []
+    for name, (size, embedded) in SIZES.items():
+        maps += [(size, embedded, name == "audio"), (TEXT, embedded, True), *[(embedded, embedded, True)] * 2]
+    return maps
+
+
+def operations(batch: int) -> int:
+    """Floating point operations of one step's products."""
+    return sum((3 if passes_on else 2) * 2 * batch * i * o for i, o, passes_on in linear_maps())
 
 
 if __name__ == "__main__":

@@ -40,13 +40,11 @@ def test_it_finds_copies_and_nothing_else(folder, capsys):
     }
     assert report["false_alarms"]["versions"]["found"]["32"] == 0
     assert main([str(folder), "--workers=1"]) == 0
-    assert "| letterbox (3) |" in capsys.readouterr().out
+    assert "| letterbox (3) " in capsys.readouterr().out
 
 
 def test_one_video_is_too_few(folder, capsys):
     for name in ("v1.mp4", "v2.mp4"):
         (folder / name).unlink()
     assert main([str(folder), "--workers=1", "--seconds=0.5"]) == 1
-    assert capsys.readouterr().err == (
-        f"error: '{folder}' holds 1 videos that can be read; false alarms need two at least\n"
-    )
+    assert f"error: '{folder}' holds 1 videos" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from features.store.feature_store import FeatureStore
-from features.store.part import shard_of
+from features.store.layout import shard_of
 from scripts.precompute import main
 
 SMALL_SHARDS = (

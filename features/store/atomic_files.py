@@ -32,22 +32,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def link_whole(source: Path, path: Path) -> bool:
-    """Put a file that will never be changed in a second place: a hard link, or a copy where none can be made.
-
-    Returns:
-        Whether it is a copy.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
+    """Put a file that will never be changed in a second place: a hard link, or (True) a copy where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(path)
     aside.unlink(missing_ok=True)
     try:
         os.link(source, aside)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, one without links, or a file of somebody else
+    except OSError:  # another file system, one without links, a file of somebody else; what is gone raises again
         write_whole(path, source.read_bytes())
         return True
     os.replace(aside, path)

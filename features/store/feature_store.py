@@ -30,7 +30,11 @@ OPEN_SHARDS = 64  # memory maps kept open at a time
 
 @final
 class FeatureStore:
-    """A store as it is at the moment of opening; it fits `mee.data.source.FeatureSource`."""
+    """A store as it is at the moment of opening; it fits `mee.data.source.FeatureSource`.
+
+    The methods that take clips raise a KeyError where one of them, or the stream, is not in the store, and an
+    InputError where a shard's file is damaged.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Open for reading.
@@ -87,12 +91,7 @@ class FeatureStore:
         return set(counts.index[counts["size"] >= counts["max"]])
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Float16Stream | None]:
-        """One (T, D) float16 stream a clip, memory-mapped; None where it is missing.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-            InputError: a shard's file is damaged.
-        """
+        """One (T, D) float16 stream a clip, memory-mapped; None where it is missing."""
         return [
             None if shard is None else self._tensor(modality, rows_name(modality, shard), clip_id)
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
@@ -102,10 +101,6 @@ class FeatureStore:
         """(T,) float32 seconds of the rows of each clip's stream, on the time line of its video.
 
         None where the stream is missing, and where it has no times: it was imported.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-            InputError: a shard's file is damaged.
         """
         timed = {self._content.shards[number] for number in self._content.timed.get(modality, ())}
         return [
@@ -116,23 +111,14 @@ class FeatureStore:
         ]
 
     def lengths(self, modality: str, clip_ids: Sequence[str]) -> list[int]:
-        """T of each clip's stream, 0 where it is missing; no rows are read.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-            InputError: a shard's file is damaged.
-        """
+        """T of each clip's stream, 0 where it is missing; no rows are read."""
         return [
             0 if shard is None else self._length(modality, rows_name(modality, shard), clip_id)
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
         ]
 
     def shards_of(self, modality: str, clip_ids: Sequence[str]) -> list[str | None]:
-        """The shard that holds a stream of each clip; None where it is missing.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-        """
+        """The shard that holds a stream of each clip; None where it is missing."""
         if modality not in self.manifest.streams:
             raise KeyError(f"{self.directory} has no stream '{modality}'")
         rows = self.rows.index.get_indexer(pd.Index(list(clip_ids), dtype=self.rows.index.dtype))

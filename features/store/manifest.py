@@ -102,7 +102,7 @@ class Manifest:
                     f"{path} is of format {found}, this version of mee reads format {FORMAT}; make it again: "
                     "mee precompute VIDEOS NEW_STORE (or mee import NEW_STORE STREAM=FILE)"
                 )
-            streams = {}
+            streams: dict[str, StreamEntry] = {}
             for name, entry in content["streams"].items():
                 known = {key: tuple(entry[key]) for key in ("versions", "overwritten")}
                 streams[name] = StreamEntry(**{**entry, **known})
@@ -183,15 +183,7 @@ def declare(
 
 
 def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Manifest:
-    """Replace a store's manifest, or make the first one; one job at a time, so that none loses another's streams.
-
-    Args:
-        directory: of the store; made if it is not there.
-        make: the new manifest from the one that is there.
-
-    Raises:
-        InputError: the path is taken by something else.
-    """
+    """Replace a store's manifest by what ``make`` says; one job at a time, so that no stream is lost."""
     if directory.exists() and _is_foreign(directory):
         raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
     directory.mkdir(parents=True, exist_ok=True)
@@ -220,10 +212,8 @@ def _is_foreign(directory: Path) -> bool:
 
 def _code_versions(made_by: Fingerprint) -> dict[str, str]:
     """Versions by package: for the record; the fingerprint is what must be equal."""
-    if made_by.extractor.partition(":")[0] == "imported":
-        packages = READING[:1]
-    else:
-        packages = (*READING, *(MODELS if made_by.model is not None else ()))
+    imported = made_by.extractor.partition(":")[0] == "imported"
+    packages = READING[:1] if imported else (*READING, *(MODELS if made_by.model is not None else ()))
     found = {}
     for package in packages:
         try:

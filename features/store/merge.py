@@ -18,7 +18,7 @@ import pandas as pd
 from features.errors import InputError
 from features.store.atomic_files import link_whole
 from features.store.layout import IMPORTS, part_name, rows_name, shard_names, sums_path, times_name
-from features.store.manifest import NAME, Manifest, StreamEntry, change
+from features.store.manifest import NAME, Manifest, StreamEntry, change, store_lock
 from features.store.rows import read_rows
 from features.store.shard import read_sums, stream_versions, write_sums
 from features.store.writer import WriterLock
@@ -129,9 +129,12 @@ def _bring(source: Path, shard: str, target: Path, manifest: Manifest, report: M
     if any(there.get(name, digest) != digest for name, digest in sums.items()):
         raise InputError(f"the shard {shard} of {source} and of {target} is not the same; one of them is damaged")
     lacking = sorted(sums.keys() - there.keys(), key=lambda name: name == part_name(shard))
-    if lacking:
-        for name in lacking:
-            copied = link_whole(source / name, target / name)
-            report.copied, report.linked = report.copied + copied, report.linked + (not copied)
+    if not lacking:
+        return
+    for name in lacking:
+        copied = link_whole(source / name, target / name)
+        report.copied, report.linked = report.copied + copied, report.linked + (not copied)
+    with store_lock(target):  # another job may be changing the list
+        there = read_sums(target, shard) if sums_path(target, shard).exists() else {}
         write_sums(target, shard, {**there, **sums})
-        report.taken += 1
+    report.taken += 1

@@ -41,11 +41,7 @@ class StoreRows:
 
 
 def read_rows(directory: Path, manifest: Manifest) -> StoreRows:
-    """Read all parts, and unite the rows of each clip.
-
-    Raises:
-        InputError: a part, or a list of checksums, is damaged.
-    """
+    """Read all parts, and unite the rows of each clip."""
     streams = list(manifest.streams)
     columns = {name: SCHEMA.field(name).type for name in SCHEMA.names} | dict.fromkeys(streams, pa.string())
     shards = shard_names(directory)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from features.errors import InputError
 from features.store.atomic_files import write_whole
 from features.store.layout import part_name, rows_name, shard_of, sums_path, times_name
+from features.store.manifest import store_lock
 
 Sums = dict[str, str]  # SHA-256 in hexadecimal by file, as seen from the store
 NEEDED = ("clip_id", "video", "verdict", "written_at")  # without which no row can be read
@@ -41,22 +42,14 @@ class Part:
 
 
 def read_part(directory: Path, shard: str) -> Part:
-    """The rows of a shard.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """The rows of a shard; an InputError where they are damaged."""
     with _part(directory, shard) as path:
         table = pq.ParquetFile(path).read()
         return Part(table.replace_schema_metadata(), _versions(table.schema))
 
 
 def stream_versions(directory: Path, shard: str) -> Mapping[str, str]:
-    """The versions of a part, without its rows.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """The versions of a part, without its rows."""
     with _part(directory, shard) as path:
         return _versions(pq.read_schema(path))
 
@@ -80,11 +73,7 @@ def _part(directory: Path, shard: str) -> Iterator[Path]:
 
 
 def read_sums(directory: Path, shard: str) -> Sums:
-    """The checksums of a shard.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """The checksums of a shard; an InputError where they are damaged."""
     path = sums_path(directory, shard)
     try:
         text = path.read_text()
@@ -114,9 +103,10 @@ def write_summed(directory: Path, name: str, content: bytes) -> str:
 def drop_streams(directory: Path, shard: str, streams: Collection[str]) -> None:
     """Take streams out of a shard: first it no longer lists their files, then these go."""
     gone = {name(stream, shard) for stream in streams for name in (rows_name, times_name)}
-    sums = read_sums(directory, shard)
-    if left := gone & sums.keys():
-        write_sums(directory, shard, {name: digest for name, digest in sums.items() if name not in left})
+    with store_lock(directory):  # a merge may be adding to the list
+        sums = read_sums(directory, shard)
+        if gone & sums.keys():
+            write_sums(directory, shard, {name: digest for name, digest in sums.items() if name not in gone})
     for name in gone:
         (directory / name).unlink(missing_ok=True)
 

@@ -85,9 +85,6 @@ def check_store(directory: Path, on_shard: Callable[[int, int], None]) -> StoreC
     Args:
         directory: of the store.
         on_shard: called after each shard with how many are done, and of how many.
-
-    Raises:
-        InputError: there is no store at this path, or its store.json cannot be read.
     """
     manifest = Manifest.read(directory)
     check = StoreCheck()
@@ -198,9 +195,6 @@ def repair(directory: Path, findings: list[Finding]) -> list[Finding]:
 
     Returns:
         What is still wrong, because it cannot be taken out.
-
-    Raises:
-        InputError: there is no store at this path.
     """
     streams = Manifest.read(directory).streams
     lock = WriterLock(directory, streams)

@@ -48,7 +48,7 @@ class WriterLock:
     """A job that writes a store; held from its making to its release."""
 
     def __init__(self, directory: Path, streams: Collection[str]) -> None:
-        """``streams``: of the manifest; what killed jobs left in their folders goes if nobody else writes."""
+        """What killed jobs left in the folders of the streams goes, if nobody else writes."""
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.directory = directory
         self.file = FileLock(directory / WRITERS / f"{self.name}.lock")

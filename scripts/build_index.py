@@ -22,10 +22,10 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from rich.filesize import decimal as size_of
 from tyro.conf import Positional, arg
 
 from scripts.console import DONE, INTERRUPTED, Device, errors_as_sentences, parse, pick_device, print_table, say
-from scripts.store_tables import size_of
 
 if TYPE_CHECKING:
     from index.queries import Queries

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from features.store.part import PRESENT
+from features.store.layout import PRESENT
 from index.scanners.kinds import Settings
 from index.storage.constants import Constants
 from index.storage.entries import Entries

@@ -7,7 +7,6 @@ example:
   mee store merge all/ part1/ part2/ part3/
   mee store export store/ appearance.npz --streams appearance
   mee store export store/ 'all-{stream}.parquet'
-  mee store compact store/
 
 Each form explains itself: mee store verify --help
 """
@@ -15,20 +14,29 @@ Each form explains itself: mee store verify --help
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from rich.filesize import decimal
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from scripts.console import DONE, FAILURES_LISTED, counting_bar, errors_as_sentences, parse, print_table, say
-from scripts.store_tables import print_clips, print_failed, print_streams, size_of
+from scripts.console import (
+    DONE,
+    FAILURES_LISTED,
+    counting_bar,
+    errors_as_sentences,
+    parse,
+    print_table,
+    say,
+    visible,
+)
 
 if TYPE_CHECKING:
-    from features.store.shard_check import Finding
-    from features.store.verify import StoreCheck
+    from features.store.feature_store import FeatureStore
 
 Store = Annotated[Positional[Path], arg(metavar="STORE")]
 
@@ -80,13 +88,6 @@ class ExportArgs:
     overwrite: bool = False  # put it in the place of what is there
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompactArgs:
-    """Arguments of mee store compact."""
-
-    store: Store
-
-
 Form = (
     Annotated[ListArgs, subcommand("list", description="What a store holds, stream by stream or clip by clip.")]
     | Annotated[
@@ -101,14 +102,7 @@ Form = (
             "merge", description="Bring all that some stores hold into one, linking files where that can be."
         ),
     ]
-    | Annotated[ExportArgs, subcommand("export", description="Write streams to one .npz or .parquet.")]
-    | Annotated[
-        CompactArgs,
-        subcommand(
-            "compact",
-            description="Make few shards of many small ones, without what no longer counts. Not while it is read.",
-        ),
-    ]
+    | Annotated[ExportArgs, subcommand("export", description="Write streams to .npz or .parquet, a file each.")]
 )
 
 
@@ -123,84 +117,123 @@ class StoreArgs:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     form = parse(StoreArgs, "store", argv, __doc__ or "").form
-    if isinstance(form, ListArgs):
-        return _list(form)
-    if isinstance(form, VerifyArgs):
-        return _verify(form)
-    if isinstance(form, MergeArgs):
-        return _merge(form)
-    if isinstance(form, CompactArgs):
-        return _compact(form)
-    return _export(form)
+    match form:
+        case ListArgs():
+            return _list(form)
+        case VerifyArgs():
+            return _verify(form)
+        case MergeArgs():
+            return _merge(form)
+        case ExportArgs():
+            return _export(form)
 
 
 def _list(args: ListArgs) -> int:
     from features.store.feature_store import FeatureStore
 
     store = FeatureStore(args.store)
-    show = print_clips if args.clips else print_failed if args.failed else print_streams
+    show = _print_clips if args.clips else _print_failed if args.failed else _print_streams
     show(store, as_json=args.json)
     return DONE
 
 
+def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
+    """One line a stream, in two tables: how much there is, and what made it."""
+    from features.store.feature_store import summarise
+    from features.store.rows import are_failures
+
+    summaries = summarise(store)
+    if as_json:
+        for each in summaries:
+            print(json.dumps(each))
+        return
+    cut = "the default rule" if store.manifest.clip_seconds is None else f"{store.manifest.clip_seconds:g} s"
+    clips, failures = store.clips, int(are_failures(store.rows).sum())
+    title = f"{len(clips)} usable clips of {clips['video'].nunique()} videos, {failures} failed; cut by {cut}"
+    held, made = [], []
+    for each in summaries:
+        share = f"{100 * each['present'] / max(1, each['present'] + each['missing']):.0f} %"
+        counts = [each["size"], each["present"], each["missing"], each["unknown"], share, each["rows"]]
+        timed, size = "yes" if each["timed"] else "no", decimal(each["bytes"])
+        held.append([each["stream"], *map(str, counts), timed, size])
+        by, revision = (
+            each["model"] or re.sub(r"^features\.[\w.]*\.", "", each["extractor"]),
+            each["revision"] or "-",
+        )
+        reads, version = ", ".join(each["sampling"]) or "-", f"{each['fingerprint']} v{each['version']}"
+        made.append([each["stream"], by, revision[:12], reads, version, each["code"].get("mee", "-")])
+    header = ["stream", "size", "present", "missing", "unknown", "share", "rows", "times", "on disk"]
+    print_table(f"{store.name}: {title}", header, held)
+    print()
+    print_table("", ["stream", "made by", "revision", "reads", "fingerprint", "mee"], made, words=6)
+
+
+def _print_failed(store: FeatureStore, *, as_json: bool) -> None:
+    """One line a video that cannot be used."""
+    if as_json:
+        for video, why in store.failed.items():
+            print(json.dumps({"video": video, "why": why}))
+        return
+    title = f"{len(store.failed)} videos of {store.name} cannot be used"
+    print_table(title, ["video", "why"], list(store.failed.items()), words=2)
+
+
+def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
+    """One line a clip or failure."""
+    rows = store.rows.reset_index()
+    if as_json:
+        print(rows.to_json(orient="records", lines=True, force_ascii=False), end="")
+        return
+    names = {"clip_id": "clip", "start_s": "start", "end_s": "end", "file_seconds": "of file"}
+    table = rows.rename(columns=names).round(2).astype("string")
+    table["picture"] = table["width"] + "x" + table["height"]
+    table["sound"] = table["audio_codec"] + " " + table["audio_rate"]
+    table["sha256"] = table["file_sha256"].str[:12]
+    streams = list(store.manifest.streams)
+    table[streams] = table[streams].fillna("unknown")
+    facts = ["picture", "fps", "video_codec", "sound", "file_bytes", "sha256", "reader"]
+    shown = table[[*names.values(), *facts, *streams, "verdict", "note"]].fillna("-").replace("", "-").map(visible)
+    widths = [max(cells.str.len(), default=0) for _, cells in shown.items()]
+    print(shown.to_string(index=False, justify="left", formatters=[f"{{:<{width}}}".format for width in widths]))
+
+
 def _verify(args: VerifyArgs) -> int:
-    from features.store.verify import check_store, mend
+    from features.store.verify import check_store, repair
 
     with counting_bar("verify", "shards") as on_shard:
         report = check_store(args.store, on_shard)
+    left = wrong = report.wrong
     if args.json:
         for finding in report.findings:
             print(json.dumps({"file": finding.name, "what": finding.what, "wrong": finding.wrong}))
     else:
-        _print_findings(args.store, report)
-    if report.unsealed:
-        say(
-            f"{len(report.unsealed)} of {report.shards} shards are of an earlier version of mee and hold no "
-            "checksums; of these only shapes and values were looked at"
-        )
-    left = report.wrong
+        harmless = [finding for finding in report.findings if not finding.wrong]
+        if rows := [[f.name, "wrong" if f.wrong else "harmless", f.what] for f in (*wrong, *harmless)]:
+            print_table("", ["file", "", "what"], rows, words=3)
+            print()
+        state = f"{len(wrong)} wrong" if wrong else "all are what was written"
+        more = f"; {len(harmless)} others lie there, harmless" if harmless else ""
+        size = decimal(report.bytes)
+        print(f"{report.files} files of {report.shards} shards in {args.store}, {size}: {state}{more}")
     if args.mend:
-        left = mend(args.store, report.findings)
-        taken = len(report.wrong) - len(left)
-        if taken:
+        left = repair(args.store, report.findings)
+        if taken := len(wrong) - len(left):
             say(f"{taken} files taken out; run the mee precompute or mee import again that filled {args.store}")
-    _say_remedy(args.store, left, mended=args.mend)
-    return FAILURES_LISTED if left else DONE
-
-
-def _print_findings(path: Path, report: StoreCheck) -> None:
-    rows = [[finding.name, "wrong" if finding.wrong else "harmless", finding.what] for finding in report.findings]
-    if rows:
-        rows.sort(key=lambda row: row[1], reverse=True)
-        print_table("", ["file", "", "what"], rows, words=3)
-        print()
-    wrong, harmless = len(report.wrong), len(report.findings) - len(report.wrong)
-    state = f"{wrong} wrong" if wrong else "all are what was written"
-    more = f"; {harmless} others lie there, harmless" if harmless else ""
-    print(f"{report.files} files of {report.shards} shards in {path}, {size_of(report.bytes)}: {state}{more}")
-    if report.superseded:
-        print(f"{report.superseded} streams of shards were begun anew since, and no longer count")
-
-
-def _say_remedy(path: Path, left: Sequence[Finding], *, mended: bool) -> None:
-    if any(finding.shard or finding.deletable for finding in left) and not mended:
+    if any(finding.can_be_repaired for finding in left):
         say(
-            f"to mend it: mee store verify {path} --mend takes out what is wrong, and the mee precompute or mee "
-            "import that filled the store then makes it again"
+            f"to repair it: mee store verify {args.store} --mend takes out what is wrong, and the mee precompute "
+            "or mee import that filled the store then makes it again"
         )
     if any(finding.name == "store.json" for finding in left):
         say(
-            f"store.json: compare it with a copy; where it reads right, mee store merge NEW {path} makes a store "
-            "of the same files with a fresh one"
+            f"store.json: compare it with a copy; where it reads right, mee store merge NEW {args.store} makes a "
+            "store of the same files with a fresh one"
         )
-    if any(not finding.shard and finding.name.startswith("parts/") for finding in left):
-        say(
-            "store.json is older than some parts: put a newer copy of it in place, or run the job again that made "
-            "them"
-        )
+    return FAILURES_LISTED if left else DONE
 
 
 def _merge(args: MergeArgs) -> int:
+    from features.store.feature_store import FeatureStore
     from features.store.merge import merge
 
     with counting_bar("merge", "shards") as on_shard:
@@ -213,11 +246,9 @@ def _merge(args: MergeArgs) -> int:
         )
     say(
         f"{report.taken} of {report.shards} shards brought in ({report.linked} files linked, {report.copied} "
-        f"copied), {report.shards - report.taken} were there already or tell nothing"
+        f"copied), {report.shards - report.taken} were there already"
     )
-    from features.store.feature_store import FeatureStore
-
-    print_streams(FeatureStore(args.target), as_json=False)
+    _print_streams(FeatureStore(args.target), as_json=False)
     return DONE
 
 
@@ -228,21 +259,8 @@ def _export(args: ExportArgs) -> int:
     store = FeatureStore(args.store)
     with counting_bar("export", "clips") as on_clips:
         written = export(store, args.out, args.streams, on_clips, overwrite=args.overwrite)
-    rows = [
-        [str(one.path), ", ".join(one.streams), str(one.clips), str(one.rows), size_of(one.path.stat().st_size)]
-        for one in written
-    ]
-    print_table("", ["file", "streams", "clips", "rows", "size"], rows, words=2)
-    return DONE
-
-
-def _compact(args: CompactArgs) -> int:
-    from features.store.compact import compact
-
-    with counting_bar("compact", "clips") as on_clips:
-        report = compact(args.store, on_clips)
-    then, now = size_of(report.bytes_before), size_of(report.bytes_after)
-    print(f"{args.store}: {report.before} shards ({then}) are {report.after} ({now}) now")
+    rows = [[str(f.path), f.stream, str(f.clips), str(f.rows), decimal(f.path.stat().st_size)] for f in written]
+    print_table("", ["file", "stream", "clips", "rows", "size"], rows, words=2)
     return DONE
 
 

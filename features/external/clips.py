@@ -19,7 +19,7 @@ from features.errors import InputError
 from features.external.clip_arrays import ClipArrays
 from features.external.ids import ListedClip
 from features.media.clip import FAILED, OK, TIMED_OUT
-from features.store.part import ROW, ClipRecord, Float16Stream
+from features.store.layout import ROW, ClipRecord, Float16Stream
 
 READER = "import"  # what a row says of the reader of an imported clip
 

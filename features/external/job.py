@@ -26,9 +26,8 @@ from features.external.ids import ListedClip, read_ids
 from features.extractors.base import Fingerprint
 from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
-from features.store.manifest import NAME, Manifest, declare
-from features.store.part import IMPORTS, MISSING, PRESENT, RESERVED, ROW, Float16Stream
-from features.store.sealed_json import sealed
+from features.store.layout import IMPORTS, MISSING, PRESENT, RESERVED, ROW, Float16Stream
+from features.store.manifest import NAME, Manifest, checksummed, declare
 from features.store.values import MissingRule, as_stream
 from features.store.writer import StoreWriter, clear_overwritten
 
@@ -179,10 +178,13 @@ class ImportJob:
 
     def _tell_sources(self, writer: str, manifest: Manifest) -> None:
         settings = {"nan_is_missing": self.rule.nan_is_missing, "zero_is_missing": self.rule.zero_is_missing}
-        streams = {stream: {**self.sources[stream], "key": manifest.streams[stream].key} for stream in self.arrays}
+        streams = {
+            stream: {**self.sources[stream], "version": manifest.streams[stream].versions[0]}
+            for stream in self.arrays
+        }
         content = {"written_at": time.time(), **settings, "streams": streams}
         name = f"{writer}-import.json"  # a killed writer's unfinished one is cleared by this name
-        write_whole(self.directory / IMPORTS / name, sealed(content))
+        write_whole(self.directory / IMPORTS / name, checksummed(content))
 
 
 def _store_at(directory: Path) -> tuple[Manifest, pd.DataFrame]:

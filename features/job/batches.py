@@ -18,7 +18,7 @@ from features.extractors.base import Extractor, Stream
 from features.job.process import in_a_line
 from features.job.worker import FileTask
 from features.media.clip import Clip
-from features.store.part import ClipRecord
+from features.store.layout import ClipRecord
 from features.store.values import CheckedStream, checked
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from features.media.clip import DEGRADED, FAILED, TIMED_OUT
-from features.store.part import ClipRecord
+from features.store.layout import ClipRecord
 
 FAILURES = (FAILED, TIMED_OUT)
 

@@ -22,7 +22,7 @@ from features.job.report import JobReport
 from features.job.worker import ClipPart, FileEnd, FileFailure, FileTask, WorkerSetup
 from features.media.clip import FAILED, TIMED_OUT
 from features.media.library import size_of
-from features.store.part import ClipRecord
+from features.store.layout import ClipRecord
 
 
 @final

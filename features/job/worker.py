@@ -26,7 +26,7 @@ from features.media.cutting import Cutting
 from features.media.library import size_of
 from features.media.limits import Limits
 from features.media.reader import open_reader
-from features.store.part import ClipRecord
+from features.store.layout import ClipRecord
 from features.store.values import checked
 
 

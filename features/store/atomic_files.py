@@ -1,14 +1,13 @@
-"""Files that are either there whole or not at all.
+"""Atomic writes: a file is there with all of its content, or not at all.
 
-What is being written is called .<name>.<process> until it is synced, and then takes its name; the folder's entry
-is synced too, so that the file outlives a power cut.
+A file being written is called .<name>.<process> until it is synced, and is then renamed; the folder's entry is
+synced too, so that the file outlives a power cut.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,70 +16,53 @@ from typing import BinaryIO
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file of this content; an error leaves nothing."""
+    with _renamed(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; an error leaves nothing; what a killed process left goes the next time."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        if left.suffix[1:].isdecimal() and _is_abandoned(left):
+            left.unlink(missing_ok=True)
+    with _renamed(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def link_whole(source: Path, path: Path) -> bool:
+    """Put a file that will never be changed in a second place: a hard link, or (True) a copy where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(path)
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+    except OSError:  # another file system, one without links, a file of somebody else; what is gone raises again
+        write_whole(path, source.read_bytes())
+        return True
+    os.replace(aside, path)
+    aside.unlink(missing_ok=True)  # it stays where both are one file already
+    _sync_folder(path.parent)
+    return False
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(path)
     try:
         with aside.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+            os.replace(aside, path)
     except BaseException as error:
         aside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = str(path)  # a full disk does not say which
         raise
     _sync_folder(path.parent)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write piece by piece; an error leaves nothing; what a killed process left goes the next time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*"):
-        if left.suffix[1:].isdecimal() and _is_abandoned(left):
-            left.unlink(missing_ok=True)
-    aside = _aside(path)
-    try:
-        with aside.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def link_whole(source: Path, path: Path) -> bool:
-    """Put a file that will never be changed in a second place: the same file, or a copy where that cannot be.
-
-    Returns:
-        Whether it is a copy.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = _aside(path)
-    aside.unlink(missing_ok=True)
-    try:
-        os.link(source, aside)
-        copied = False
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, one without links, or a file of somebody else
-        with source.open("rb") as content, aside.open("wb") as file:
-            shutil.copyfileobj(content, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-        copied = True
-    os.replace(aside, path)
-    aside.unlink(missing_ok=True)  # it stays where both are one file already
-    _sync_folder(path.parent)
-    return copied
 
 
 def _aside(path: Path) -> Path:

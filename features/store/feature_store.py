@@ -1,22 +1,13 @@
-"""The feature store: a directory of streams that many workers can write without talking to each other.
+"""Reading a feature store. What lies on disk is described in features/store/layout.py.
 
-    store.json                            format version, how videos are cut, what made each stream
-    parts/<shard>.parquet                 the rows of one shard: clips, their files and verdicts, their streams
-    <stream>/<shard>.safetensors          {clip_id: (T, D) float16} of that shard; a missing stream has no entry
-    <stream>/<shard>.times.safetensors    {clip_id: (T,) float32} seconds, the middle of what each row tells of
-    writers/<writer>.lock                 held while its job lives
-    imports/<writer>-import.json          which files imported streams came from; these have no times
-
-A shard's streams are written aside, synced and renamed, its part last: what has a part is whole, what has none
-does not exist. A part also holds the checksums of its shard's files (features/store/part.py), which `mee store
-verify` looks at; reading is memory-mapped and does not. pandas and safetensors open all of it without us. A clip
-that several shards tell of is the union of their streams; a later success takes the place of an earlier failure.
-What was extracted from a file before it changed (its size or its hash tells) does not count once it is extracted
-again.
+A clip that several shards tell of is the union of their streams; a later success takes the place of an earlier
+failure. What was extracted from a file before it changed (its size or its hash tells) does not count once it is
+extracted again.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +21,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from features.errors import InputError
+from features.store.layout import MISSING, PRESENT, ROWS, TIMES, Float16Stream, Times, rows_name, times_name
 from features.store.manifest import Manifest
-from features.store.part import PRESENT, Float16Stream, Times, rows_name, times_name
 from features.store.rows import are_failures, read_rows
 
 OPEN_SHARDS = 64  # memory maps kept open at a time
@@ -39,7 +30,11 @@ OPEN_SHARDS = 64  # memory maps kept open at a time
 
 @final
 class FeatureStore:
-    """A store as it is at the moment of opening; it fits `mee.data.source.FeatureSource`."""
+    """A store as it is at the moment of opening; it fits `mee.data.source.FeatureSource`.
+
+    The methods that take clips raise a KeyError where one of them, or the stream, is not in the store, and an
+    InputError where a shard's file is damaged.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Open for reading.
@@ -96,12 +91,7 @@ class FeatureStore:
         return set(counts.index[counts["size"] >= counts["max"]])
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Float16Stream | None]:
-        """One (T, D) float16 stream a clip, memory-mapped; None where it is missing.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-            InputError: a shard's file is damaged.
-        """
+        """One (T, D) float16 stream a clip, memory-mapped; None where it is missing."""
         return [
             None if shard is None else self._tensor(modality, rows_name(modality, shard), clip_id)
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
@@ -110,12 +100,7 @@ class FeatureStore:
     def times(self, modality: str, clip_ids: Sequence[str]) -> list[Times | None]:
         """(T,) float32 seconds of the rows of each clip's stream, on the time line of its video.
 
-        None where the stream is missing, and where it has no times: it was imported, or extracted before stores
-        held times.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-            InputError: a shard's file is damaged.
+        None where the stream is missing, and where it has no times: it was imported.
         """
         timed = {self._content.shards[number] for number in self._content.timed.get(modality, ())}
         return [
@@ -126,23 +111,14 @@ class FeatureStore:
         ]
 
     def lengths(self, modality: str, clip_ids: Sequence[str]) -> list[int]:
-        """T of each clip's stream, 0 where it is missing; no rows are read.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-            InputError: a shard's file is damaged.
-        """
+        """T of each clip's stream, 0 where it is missing; no rows are read."""
         return [
             0 if shard is None else self._length(modality, rows_name(modality, shard), clip_id)
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
         ]
 
     def shards_of(self, modality: str, clip_ids: Sequence[str]) -> list[str | None]:
-        """The shard that holds a stream of each clip; None where it is missing.
-
-        Raises:
-            KeyError: a clip or a stream is not in the store.
-        """
+        """The shard that holds a stream of each clip; None where it is missing."""
         if modality not in self.manifest.streams:
             raise KeyError(f"{self.directory} has no stream '{modality}'")
         rows = self.rows.index.get_indexer(pd.Index(list(clip_ids), dtype=self.rows.index.dtype))
@@ -185,3 +161,57 @@ class FeatureStore:
                 self._open.popitem(last=False)
         self._open.move_to_end(path)
         return self._open[path]
+
+
+def summarise(store: FeatureStore) -> list[dict[str, Any]]:
+    """What a store holds, one entry a stream, for JSON; of each file of rows, the header is read."""
+    usable = store.rows[~are_failures(store.rows)]
+    summaries = []
+    for stream, entry in store.manifest.streams.items():
+        made_by = dict(entry.fingerprint)
+        parameters = dict(made_by.get("parameters") or {})
+        needs = parameters.pop("needs", ())
+        summaries.append(
+            {
+                "stream": stream,
+                "extractor": made_by["extractor"],
+                "version": made_by["version"],  # of the extractor's code
+                "model": made_by.get("model"),
+                "revision": made_by.get("revision"),
+                "size": made_by["dim"],
+                "sampling": [_in_words(kind, need) for each in needs for kind, need in each.items()],
+                "parameters": parameters,  # beyond the sampling
+                "fingerprint": entry.digest,
+                "overwritten": len(entry.overwritten),  # how often
+                "code": dict(entry.code),  # versions by package, when it was declared
+                "present": int((usable[stream] == PRESENT).sum()),  # clips
+                "missing": int((usable[stream] == MISSING).sum()),
+                "unknown": int(usable[stream].isna().sum()),  # not extracted yet
+                **_on_disk(store.directory, stream, made_by["dim"]),
+            }
+        )
+    return summaries
+
+
+def _in_words(kind: str, need: Mapping[str, Any]) -> str:
+    """One need of an extractor."""
+    if kind == "FrameNeed":
+        window = f", windows of {need['window']} every {need['stride']}" if need["window"] > 1 else ""
+        return f"frames {need['fps']:g}/s {need['size']} px{window}"
+    if kind == "SoundNeed":
+        return f"sound {need['rate']} Hz"
+    return f"{kind} " + " ".join(f"{key}={value}" for key, value in need.items())
+
+
+def _on_disk(directory: Path, stream: str, dim: int) -> dict[str, Any]:
+    """Rows, bytes and files of a stream, all shards, and whether all have times."""
+    sizes = {path.name: path.stat().st_size for path in (directory / stream).glob("[!.]*" + ROWS)}
+    held = {name.removesuffix(ROWS) for name in sizes if not name.endswith(TIMES)}
+    rows = 0
+    for shard in held:
+        with (directory / stream / (shard + ROWS)).open("rb") as file:
+            head = file.read(8)
+        if len(head) == 8:  # else damaged: verify tells
+            rows += max(0, sizes[shard + ROWS] - 8 - struct.unpack("<Q", head)[0]) // (2 * dim)
+    timed = bool(held) and all(shard + TIMES in sizes for shard in held)
+    return {"rows": rows, "bytes": sum(sizes.values()), "files": len(sizes), "timed": timed}

@@ -1,85 +1,77 @@
 """store.json: what a feature store is made of, and the refusal to mix what does not belong together.
 
-    format          version of all of this
+    format          version of the store's format
     clip_seconds    how videos are cut; null: the default rule
-    streams         {name: fingerprint (extractor, its version, model, revision, size, parameters with what is
-                    sampled), its digest, and how often the stream was begun}
-    code            {name: versions of mee and of the packages below it, when the stream was begun}
-    sha256          of all this, for mee store verify (features/store/sealed_json.py)
+    streams         by name:
+        fingerprint     extractor, its version, model, revision, size, parameters with what is sampled
+        digest          of the fingerprint
+        versions        that count
+        overwritten     versions that no longer count
+        code            versions of mee and of the packages below it when the stream was declared
+    sha256          of the other entries as json.dumps gives them, keys sorted
 
-Streams are mixed only under one digest. The versions do not enter it, or no two releases could fill one store.
+Streams are mixed only under one digest. The packages do not enter it, or no two releases could fill one store.
 
-The versions of the code that makes streams, for a store's record of where they come from.
+A version of a stream is an identifier drawn at random when the stream is declared or overwritten; every part names
+those that its rows belong to. So a merge need not rewrite anything: what counts in the union is what any store
+declared and none has overwritten.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Self, final
+
+from filelock import FileLock
 
 from features.errors import InputError
 from features.extractors.base import Fingerprint
 from features.store.atomic_files import write_whole
-from features.store.part import RESERVED
-from features.store.sealed_json import sealed
+from features.store.layout import RESERVED
 
-OWN = "mee"
-READING = ("av", "numpy", "opencv-python-headless")  # what every extractor's numbers go through
-MODELS = ("torch", "transformers")
-
-
-def code_versions(made_by: Fingerprint) -> dict[str, str]:
-    """Versions by package. They are told, not held against anybody: the fingerprint is what must be equal."""
-    if made_by.extractor.partition(":")[0] == "imported":
-        return _versions([OWN])
-    return _versions([OWN, *READING, *(MODELS if made_by.model is not None else ())])
-
-
-def own_version() -> str:
-    """Of mee; empty where it runs without being installed."""
-    return _versions([OWN]).get(OWN, "")
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # another build of it, under another name
-            continue
-    return found
-
-
-FORMAT = 1
+FORMAT = 2
 NAME = "store.json"
-UNSEALED = ("format", "clip_seconds", "streams")  # its entries when it had no sha256 yet
+READING = ("mee", "av", "numpy", "opencv-python-headless")  # what every extractor's numbers go through
+MODELS = ("torch", "transformers")
 
 
 @final
 @dataclass(frozen=True)
 class StreamEntry:
-    """One stream: who made it, and how often it was begun anew."""
+    """One stream: what made it, and which of its versions count."""
 
     fingerprint: Mapping[str, Any]  # features.extractors.base.Fingerprint, as JSON
     digest: str
-    generation: int = 1
+    versions: tuple[str, ...]  # several after a merge; sorted
+    overwritten: tuple[str, ...] = ()  # sorted
     code: Mapping[str, str] = field(default_factory=dict, compare=False)  # version by package
 
     @classmethod
     def of(cls, made_by: Fingerprint) -> StreamEntry:
-        """The first of an extractor, with the code that runs now."""
-        return cls(json.loads(json.dumps(asdict(made_by))), made_by.digest, code=code_versions(made_by))
+        """A new version by an extractor, with the code that runs now."""
+        fingerprint = json.loads(json.dumps(asdict(made_by)))
+        return cls(fingerprint, made_by.digest, (uuid.uuid4().hex[:12],), code=_code_versions(made_by))
 
     @property
     def key(self) -> str:
-        """What a part says of the stream to show that it belongs to this entry."""
-        return f"{self.digest}-{self.generation}"
+        """Changes when the stream is overwritten, not when stores are merged."""
+        return " ".join((self.digest, *self.overwritten))
+
+    def overwritten_by(self, new: StreamEntry) -> StreamEntry:
+        """Only the new version counts."""
+        return replace(new, overwritten=tuple(sorted({*self.overwritten, *self.versions})))
+
+    def united(self, other: StreamEntry) -> StreamEntry:
+        """All versions that one of both knows, without those that one of both has overwritten."""
+        overwritten = {*self.overwritten, *other.overwritten}
+        versions = {*self.versions, *other.versions} - overwritten
+        return replace(self, versions=tuple(sorted(versions)), overwritten=tuple(sorted(overwritten)))
 
 
 @final
@@ -91,7 +83,7 @@ class Manifest:
     streams: Mapping[str, StreamEntry]
 
     @classmethod
-    def read(cls, directory: Path) -> Manifest:
+    def read(cls, directory: Path) -> Self:
         """Read the manifest of an existing store.
 
         Raises:
@@ -105,13 +97,15 @@ class Manifest:
             )
         try:
             content = json.loads(path.read_text())
-            version = content["format"]
-            if version != FORMAT:
-                raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
-            code = content.get("code", {})  # stores of before it was told have none
-            streams = {
-                name: StreamEntry(**entry, code=code.get(name, {})) for name, entry in content["streams"].items()
-            }
+            if (found := content["format"]) != FORMAT:
+                raise InputError(
+                    f"{path} is of format {found}, this version of mee reads format {FORMAT}; make it again: "
+                    "mee precompute VIDEOS NEW_STORE (or mee import NEW_STORE STREAM=FILE)"
+                )
+            streams: dict[str, StreamEntry] = {}
+            for name, entry in content["streams"].items():
+                known = {key: tuple(entry[key]) for key in ("versions", "overwritten")}
+                streams[name] = StreamEntry(**{**entry, **known})
             return cls(content["clip_seconds"], streams)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, InputError):
@@ -120,18 +114,31 @@ class Manifest:
 
     @property
     def keys(self) -> dict[str, str]:
-        """What a part says of each stream whose rows count."""
+        """By stream, what changes when it is overwritten."""
         return {stream: entry.key for stream, entry in self.streams.items()}
 
-    def write(self, directory: Path) -> None:
-        """Put the manifest in place, whole."""
-        write_whole(directory / NAME, self._encoded())
-
-    def _encoded(self) -> bytes:
+    def encode(self) -> bytes:
+        """The file."""
         streams = {name: asdict(entry) for name, entry in self.streams.items()}
-        code = {name: entry.pop("code") for name, entry in streams.items()}
-        content = {"format": FORMAT, "clip_seconds": self.clip_seconds, "streams": streams, "code": code}
-        return sealed(content)
+        return checksummed({"format": FORMAT, "clip_seconds": self.clip_seconds, "streams": streams})
+
+
+def checksummed(content: Mapping[str, Any]) -> bytes:
+    """JSON of these entries and a checksum over them."""
+    return (json.dumps({**content, "sha256": _checksum(content)}, indent=2) + "\n").encode()
+
+
+def is_valid(path: Path) -> bool:
+    """Whether a file of checksummed JSON is what was written."""
+    try:
+        content = json.loads(path.read_bytes())
+        return bool(content.pop("sha256") == _checksum(content))
+    except (ValueError, LookupError, AttributeError, TypeError, OSError):
+        return False
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def declare(
@@ -141,34 +148,58 @@ def declare(
 
     Args:
         directory: of the store; made if it is not there.
-        fingerprints: of the extractors, stream by stream.
+        fingerprints: what makes each stream.
         clip_seconds: how videos are cut.
-        overwrite: begin these streams anew, so that what is there of them no longer counts.
+        overwrite: begin a new version of these streams, so that what is there of them no longer counts.
 
     Raises:
         InputError: the path is taken by something else, the store's videos are cut in another way, or a stream was
             made by another extractor and `overwrite` is False.
     """
-    wanted = {stream: StreamEntry.of(made_by) for stream, made_by in fingerprints.items()}
-    return declare_entries(directory, wanted, clip_seconds, overwrite=overwrite)
-
-
-def declare_entries(
-    directory: Path, wanted: Mapping[str, StreamEntry], clip_seconds: float | None, *, overwrite: bool = False
-) -> Manifest:
-    """As `declare`, for streams that another store has an entry of."""
-    for stream in wanted:
+    for stream in fingerprints:
         if stream in RESERVED:
             raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
+
+    def extended(there: Manifest | None) -> Manifest:
+        streams = {} if there is None else dict(there.streams)
+        for stream, made_by in fingerprints.items():
+            old, new = streams.get(stream), StreamEntry.of(made_by)
+            if old is not None and not overwrite and old.digest != new.digest:
+                raise InputError(
+                    f"{directory}: its '{stream}' was made by another extractor (fingerprint {old.digest}, now "
+                    f"{new.digest}), and a store never mixes two. Write to another store, or begin the stream "
+                    "anew with --overwrite"
+                )
+            if old is None or overwrite:
+                streams[stream] = new if old is None else old.overwritten_by(new)
+        if there is not None and there.clip_seconds != clip_seconds:
+            raise InputError(
+                f"{directory}: its videos are cut by --clip-seconds {there.clip_seconds or 'default'}, this job "
+                f"asks for {clip_seconds or 'default'}. Use the same, or write to another store"
+            )
+        return Manifest(clip_seconds, streams)
+
+    return change(directory, extended)
+
+
+def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Manifest:
+    """Replace a store's manifest by what ``make`` says; one job at a time, so that no stream is lost."""
     if directory.exists() and _is_foreign(directory):
         raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
     directory.mkdir(parents=True, exist_ok=True)
-    with _alone(directory):
+    with store_lock(directory):
+        for aside in directory.glob(f".{NAME}.[0-9]*"):  # of jobs that were killed
+            aside.unlink()
         there = Manifest.read(directory) if (directory / NAME).exists() else None
-        manifest = _merged(directory, there, Manifest(clip_seconds, wanted), overwrite=overwrite)
+        manifest = make(there)
         if manifest != there:
-            manifest.write(directory)
+            write_whole(directory / NAME, manifest.encode())
     return manifest
+
+
+def store_lock(directory: Path) -> FileLock:
+    """Held for moments: while store.json is replaced, and while a writer comes or goes."""
+    return FileLock(directory / f".{NAME}.lock")
 
 
 def _is_foreign(directory: Path) -> bool:
@@ -179,38 +210,14 @@ def _is_foreign(directory: Path) -> bool:
     return bool(others) and not (directory / NAME).is_file()  # looked for last: another job may just be making it
 
 
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One job at a time changes store.json, so that none loses another's streams."""
-    place = directory / f".{NAME}.lock"
-    with place.open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for aside in directory.glob(f".{NAME}.*"):  # of jobs that were killed
-            if aside != place:
-                aside.unlink()
-        yield
-
-
-def _merged(directory: Path, there: Manifest | None, wanted: Manifest, *, overwrite: bool) -> Manifest:
-    """The manifest that is there with the streams that are wanted."""
-    if there is None:
-        return wanted
-    streams = dict(there.streams)
-    for stream, entry in wanted.streams.items():
-        old = streams.get(stream)
-        if old is not None and overwrite:
-            streams[stream] = replace(entry, generation=old.generation + 1)
-        elif old is None:
-            streams[stream] = entry
-        elif old.digest != entry.digest:
-            raise InputError(
-                f"{directory}: its '{stream}' was made by another extractor (fingerprint {old.digest}, now "
-                f"{entry.digest}), and a store never mixes two. Write to another store, or begin the stream anew "
-                "with --overwrite"
-            )
-    if there.clip_seconds != wanted.clip_seconds:
-        raise InputError(
-            f"{directory}: its videos are cut by --clip-seconds {there.clip_seconds or 'default'}, this job asks "
-            f"for {wanted.clip_seconds or 'default'}. Use the same, or write to another store"
-        )
-    return Manifest(there.clip_seconds, streams)
+def _code_versions(made_by: Fingerprint) -> dict[str, str]:
+    """Versions by package: for the record; the fingerprint is what must be equal."""
+    imported = made_by.extractor.partition(":")[0] == "imported"
+    packages = READING[:1] if imported else (*READING, *(MODELS if made_by.model is not None else ()))
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # another build of it, under another name
+            continue
+    return found

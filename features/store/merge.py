@@ -1,32 +1,27 @@
-"""Stores of equal fingerprints, cut alike -> one.
+"""Stores of equal fingerprints, cut alike -> one: their files are linked, and nothing is rewritten.
 
-    files of streams    linked (copied where links cannot be made), under the names that they have
-    parts               linked too, where target and source call the generations of their streams alike; else
-                        written anew, without the streams that the source has begun anew since
-
-Shards have names that no two jobs give, so that what is there already is known by its name: merging again does
-nothing, and the order of the sources makes no difference. Which of two rows of a clip counts, reading decides. The
-sources are only read.
+Shards have names that no two jobs give, and their files never change, so that what is there already is known by
+its name: merging again does nothing, and the order of the sources makes no difference. What one store has
+overwritten no longer counts in the union; else reading decides which of two rows of a clip counts. The sources are
+only read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.errors import InputError
-from features.media.clip import FAILED, TIMED_OUT
-from features.store.atomic_files import link_whole, write_whole
-from features.store.lock import WriterLock, clear_dead_writers
-from features.store.manifest import NAME, Manifest, StreamEntry, declare_entries
-from features.store.part import IMPORTS, Part, part_path, part_paths, read_part, rows_name, times_name
+from features.store.atomic_files import link_whole
+from features.store.layout import IMPORTS, part_name, rows_name, shard_names, sums_path, times_name
+from features.store.manifest import NAME, Manifest, StreamEntry, change, store_lock
 from features.store.rows import read_rows
+from features.store.shard import read_sums, stream_versions, write_sums
+from features.store.writer import WriterLock
 
 
 @final
@@ -60,16 +55,15 @@ def merge(target: Path, sources: Sequence[Path], on_shard: Callable[[int, int], 
             raise InputError(f"'{source}' is both the target and a source; name the target once, first")
     manifests = {source: Manifest.read(source) for source in sources}
     there = {target: Manifest.read(target)} if (target / NAME).is_file() else {}
-    wanted, clip_seconds = _common({**there, **manifests})
+    _united({**there, **manifests})  # what cannot be merged leaves nothing behind
     report = MergeReport(differing=_differing({**there, **manifests}))
-    manifest = declare_entries(target, wanted, clip_seconds)
-    lock = WriterLock(target)
-    clear_dead_writers(target, manifest.streams, lock.name)
-    work = [(source, path) for source in sources for path in part_paths(source)]
+    manifest = change(target, lambda now: _united({**({} if now is None else {target: now}), **manifests}))
+    lock = WriterLock(target, manifest.streams)
+    work = [(source, shard) for source in sources for shard in shard_names(source)]
     report.shards = len(work)
-    for number, (source, path) in enumerate(work, 1):
+    for number, (source, shard) in enumerate(work, 1):
         try:
-            _Shard(source, path, manifests[source], target, manifest).bring(lock, report)
+            _bring(source, shard, target, manifest, report)
         except FileNotFoundError as error:
             raise InputError(
                 f"'{error.filename}' is gone; look at its store with: mee store verify {source} (if a job is just "
@@ -84,18 +78,17 @@ def merge(target: Path, sources: Sequence[Path], on_shard: Callable[[int, int], 
     return report
 
 
-def _common(manifests: Mapping[Path, Manifest]) -> tuple[dict[str, StreamEntry], float | None]:
-    """The streams of all, and how all are cut."""
+def _united(manifests: Mapping[Path, Manifest]) -> Manifest:
+    """The streams of all stores, and how all are cut."""
     streams: dict[str, StreamEntry] = {}
     owner: dict[str, Path] = {}
-    (first, cut), *others = ((path, manifest.clip_seconds) for path, manifest in manifests.items())
-    for path, clip_seconds in others:
-        if clip_seconds != cut:
-            raise InputError(
-                f"{path}: its videos are cut by --clip-seconds {clip_seconds or 'default'}, those of {first} by "
-                f"{cut or 'default'}; only stores that are cut alike can be merged"
-            )
+    first, cut = next((path, manifest.clip_seconds) for path, manifest in manifests.items())
     for path, manifest in manifests.items():
+        if manifest.clip_seconds != cut:
+            raise InputError(
+                f"{path}: its videos are cut by --clip-seconds {manifest.clip_seconds or 'default'}, those of "
+                f"{first} by {cut or 'default'}; only stores that are cut alike can be merged"
+            )
         for stream, entry in manifest.streams.items():
             known = streams.setdefault(stream, entry)
             if known.digest != entry.digest:
@@ -105,9 +98,8 @@ def _common(manifests: Mapping[Path, Manifest]) -> tuple[dict[str, StreamEntry],
                     f"mee precompute VIDEOS {path} --streams {stream} --overwrite (or mee import … --overwrite)"
                 )
             owner.setdefault(stream, path)
-            generation = max(known.generation, entry.generation)  # that most parts can stay as they are
-            streams[stream] = replace(known, generation=generation)
-    return streams, cut
+            streams[stream] = known.united(entry)
+    return Manifest(cut, streams)
 
 
 def _maker(entry: StreamEntry) -> str:
@@ -126,62 +118,23 @@ def _differing(manifests: Mapping[Path, Manifest]) -> list[str]:
     return [str(video) for video in kinds.index[(kinds > 1).any(axis=1)]]
 
 
-@final
-class _Shard:
-    """One shard of a source, and what the target has of it."""
-
-    def __init__(self, source: Path, path: Path, theirs: Manifest, target: Path, ours: Manifest) -> None:
-        self.source, self.path, self.target, self.name = source, path, target, path.stem
-        self.part = read_part(path)
-        self.keys = {  # of the streams that count in the source, as the target calls them
-            stream: ours.streams[stream].key
-            for stream, key in self.part.keys.items()
-            if stream in theirs.streams and theirs.streams[stream].key == key
-        }
-        self.place = part_path(target, self.name)
-        self.there = read_part(self.place) if self.place.exists() else None
-        had = {} if self.there is None else self.there.keys
-        self.missing = [stream for stream, key in self.keys.items() if had.get(stream) != key]
-
-    def bring(self, lock: WriterLock, report: MergeReport) -> None:
-        """Put in place what the target lacks: files of streams first, the part that makes them count last."""
-        if not (self.missing or (self.there is None and self._tells_of_failures())):
-            return
-        lock.claim(self.name)
-        for name in self._files():
-            copied = link_whole(self.source / name, self.target / name)
-            report.copied, report.linked = report.copied + copied, report.linked + (not copied)
-        if self.there is None and self.keys == self.part.keys:
-            link_whole(self.path, self.place)
-        else:
-            write_whole(self.place, self._united().encode())
-        report.taken += 1
-
-    def _tells_of_failures(self) -> bool:
-        return bool(pc.any(pc.is_in(self.part.table["verdict"], pa.array([FAILED, TIMED_OUT]))).as_py())
-
-    def _files(self) -> list[str]:
-        names = [name(stream, self.name) for stream in self.missing for name in (rows_name, times_name)]
-        if self.part.files is not None:
-            return [name for name in names if name in self.part.files]
-        return [name for name in names if (self.source / name).exists()]
-
-    def _united(self) -> Part:
-        """What the target has of the shard, and what it lacks."""
-        if self.there is None:
-            base = replace(self.part, keys={}, files=None if self.part.files is None else {})
-            base = replace(base, table=self.part.table.drop_columns(list(self.part.keys)))
-        else:
-            base = self.there
-            if not base.table["clip_id"].equals(self.part.table["clip_id"]):
-                raise InputError(
-                    f"{self.place} and {self.path} are of one name, and tell of other clips; one is damaged"
-                )
-        table = base.table.drop_columns([stream for stream in self.missing if stream in base.table.schema.names])
-        for stream in self.missing:
-            table = table.append_column(stream, self.part.table[stream].combine_chunks())
-        files = None
-        if base.files is not None and self.part.files is not None:
-            files = {**base.files, **{name: self.part.files[name] for name in self._files()}}
-        keys = {**base.keys, **{stream: self.keys[stream] for stream in self.missing}}
-        return replace(self.part, table=table, keys=keys, files=files)
+def _bring(source: Path, shard: str, target: Path, manifest: Manifest, report: MergeReport) -> None:
+    """Link what the target lacks of a shard, and list it then."""
+    versions, sums = stream_versions(source, shard), read_sums(source, shard)
+    for stream, version in versions.items():
+        if stream not in manifest.streams or version not in manifest.streams[stream].versions:
+            for name in (rows_name(stream, shard), times_name(stream, shard)):
+                sums.pop(name, None)
+    there = read_sums(target, shard) if sums_path(target, shard).exists() else {}
+    if any(there.get(name, digest) != digest for name, digest in sums.items()):
+        raise InputError(f"the shard {shard} of {source} and of {target} is not the same; one of them is damaged")
+    lacking = sorted(sums.keys() - there.keys(), key=lambda name: name == part_name(shard))
+    if not lacking:
+        return
+    for name in lacking:
+        copied = link_whole(source / name, target / name)
+        report.copied, report.linked = report.copied + copied, report.linked + (not copied)
+    with store_lock(target):  # another job may be changing the list
+        there = read_sums(target, shard) if sums_path(target, shard).exists() else {}
+        write_sums(target, shard, {**there, **sums})
+    report.taken += 1

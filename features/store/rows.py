@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.media.clip import FAILED, TIMED_OUT
+from features.store.layout import PRESENT, ROW, SCHEMA, part_name, rows_name, shard_names, times_name
 from features.store.manifest import Manifest
-from features.store.part import PRESENT, ROW, SCHEMA, Part, part_paths, read_part, times_name
+from features.store.shard import Sums, read_part, read_sums
 
 WHOLE_NUMBERS = ("width", "height", "audio_rate")  # that may be unknown
 
@@ -39,54 +40,25 @@ class StoreRows:
     timed: Mapping[str, frozenset[int]]  # by stream: the shards that hold times
 
 
-@final
-@dataclass(frozen=True)
-class CountedRows:
-    """The rows of all parts that count, in order of time."""
-
-    rows: pd.DataFrame  # ROW, written_at, what is known of each stream, and shard: the place in `shards`
-    shards: Sequence[str]
-    timed: Mapping[str, frozenset[int]]  # as of StoreRows
-    held: NDArray[np.int64]  # (shards,) streams that each holds of any rows, whether they count or not
-
-
 def read_rows(directory: Path, manifest: Manifest) -> StoreRows:
-    """Read all parts, and unite the rows of each clip.
-
-    Raises:
-        InputError: a part is damaged.
-    """
+    """Read all parts, and unite the rows of each clip."""
     streams = list(manifest.streams)
-    counted = count_rows(directory, manifest)
-    united = unite(counted.rows)
-    places = _places(counted.rows, streams, united)
-    united = united[[*ROW[1:], *streams]].astype(dict.fromkeys(WHOLE_NUMBERS, "Int32"))
-    return StoreRows(united, counted.shards, places, counted.timed)
-
-
-def count_rows(directory: Path, manifest: Manifest) -> CountedRows:
-    """Read all parts.
-
-    Raises:
-        InputError: a part is damaged.
-    """
-    streams = manifest.keys
     columns = {name: SCHEMA.field(name).type for name in SCHEMA.names} | dict.fromkeys(streams, pa.string())
-    paths = part_paths(directory)
+    shards = shard_names(directory)
     timed: dict[str, set[int]] = {stream: set() for stream in streams}
     tables = [pa.schema(columns.items()).empty_table().append_column("shard", pa.array([], pa.int32()))]
-    held = np.zeros(len(paths), np.int64)
-    for number, path in enumerate(paths):
-        part = read_part(path)
-        table = _columns(path, part, columns, streams, number)
-        tables.append(table)
-        held[number] = sum(pc.sum(pc.equal(table[stream], PRESENT)).as_py() or 0 for stream in streams)
+    for number, shard in enumerate(shards):
+        sums = read_sums(directory, shard)
+        table = _columns(directory, shard, sums, columns, manifest)
+        tables.append(table.append_column("shard", pa.array(np.full(table.num_rows, number, np.int32))))
         for stream in streams:
-            if part.files is not None and times_name(stream, path.stem) in part.files:
+            if times_name(stream, shard) in sums:
                 timed[stream].add(number)
-    rows = _that_count(_in_order_of_time(pa.concat_tables(tables)), list(streams))
-    frozen = {stream: frozenset(numbers) for stream, numbers in timed.items()}
-    return CountedRows(rows, [path.stem for path in paths], frozen, held)
+    rows = _that_count(_in_order_of_time(pa.concat_tables(tables)), streams)
+    united = _united(rows)
+    places = _places(rows, streams, united)
+    united = united[[*ROW[1:], *streams]].astype(dict.fromkeys(WHOLE_NUMBERS, "Int32"))
+    return StoreRows(united, shards, places, {stream: frozenset(numbers) for stream, numbers in timed.items()})
 
 
 def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -95,19 +67,24 @@ def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _columns(
-    path: Path, part: Part, columns: Mapping[str, pa.DataType], streams: Mapping[str, str], number: int
+    directory: Path, shard: str, sums: Sums, columns: Mapping[str, pa.DataType], manifest: Manifest
 ) -> pa.Table:
-    """A part in the columns of the store: what it does not know, or what was begun anew since, is nothing."""
+    """A part in the columns of the store; what it does not know, or what no longer counts, is null."""
+    part = read_part(directory, shard)
     table, count = part.table, part.table.num_rows
     arrays = []
     for name, kind in columns.items():
-        known = name in table.schema.names and (name not in streams or part.keys.get(name) == streams[name])
+        entry = manifest.streams.get(name)
+        known = name in table.schema.names and (entry is None or part.versions.get(name) in entry.versions)
         try:
-            arrays.append(table[name].cast(kind) if known else pa.chunked_array([pa.nulls(count, kind)]))
+            array = table[name].cast(kind) if known else pa.chunked_array([pa.nulls(count, kind)])
         except pa.ArrowException as error:
+            path = directory / part_name(shard)
             raise InputError(f"{path} is damaged (its column '{name}' is of type {table[name].type})") from error
-    shard = pa.array(np.full(count, number, np.int32))
-    return pa.table([*arrays, shard], names=[*columns, "shard"])
+        if known and entry is not None and rows_name(name, shard) not in sums:  # all are missing, or taken out
+            array = pc.if_else(pc.equal(array, PRESENT), pa.scalar(None, kind), array)
+        arrays.append(array)
+    return pa.table(arrays, names=list(columns))
 
 
 def _in_order_of_time(table: pa.Table) -> pd.DataFrame:
@@ -136,7 +113,7 @@ def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
     return rows[(succeeded & same_size & same_content) | (fails & since)]
 
 
-def unite(rows: pd.DataFrame) -> pd.DataFrame:
+def _united(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows in order of time -> one a clip, in order of their ids; index clip_id."""
     twice = rows["clip_id"].duplicated(keep=False)
     once = rows[~twice].set_index("clip_id")

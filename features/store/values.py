@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError, MediaError
 from features.extractors.base import Extractor, Stream
-from features.store.part import Float16Stream
+from features.store.layout import Float16Stream
 
 LARGEST = float(np.finfo(np.float16).max)
 

@@ -39,8 +39,8 @@ def random_stores() -> ModuleType:
 def store_job(tmp_path: Path) -> SimpleNamespace:
     """Fills stores without decoding anything: `declare` streams, make a `record`, `write` records as one job."""
     from features.extractors.base import Fingerprint
+    from features.store.layout import ClipRecord
     from features.store.manifest import declare
-    from features.store.part import ClipRecord
     from features.store.writer import StoreWriter
 
     def begin(directory=tmp_path / "store", *, version=1, clip_seconds=None, overwrite=False, **dims):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from features.extractors.base import Fingerprint
 from features.store.feature_store import FeatureStore
+from features.store.layout import PRESENT, ClipRecord
 from features.store.manifest import declare
-from features.store.part import PRESENT, ClipRecord
 from features.store.writer import StoreWriter, clear_overwritten
 
 RECORDS = st.lists(

@@ -16,6 +16,6 @@ def wrong(directory):
     return {finding.name: finding.what for finding in check(directory).wrong}
 
 
-def one(directory, pattern):
-    (path,) = directory.glob(pattern)
-    return path
+def die(writer):
+    """What a kill does to a job's lock."""
+    writer.lock.file.release()

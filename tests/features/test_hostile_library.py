@@ -18,7 +18,7 @@ from features.extractors.builtin.audio import BANDS, AudioExtractor, band_corner
 from features.media.cutting import Cutting
 from features.media.reader import open_reader
 from features.store.feature_store import FeatureStore
-from features.store.part import PRESENT
+from features.store.layout import PRESENT
 from features.store.verify import check_store
 
 pytestmark = [

@@ -63,7 +63,7 @@ def test_what_it_holds_is_printed(world, tmp_path, capsys):
     assert lines[1] == ["streams", "kind", "clips", "vectors", "codes"]
     rows = {" ".join(line[:-5]): line[-5:] for line in lines[2:]}
     assert sum(int(row[1]) for row in rows.values()) == 10
-    assert rows["appearance, motion, audio"] == ["flat", "4", "384", "B", "-"]
+    assert rows["appearance, motion, audio"] == ["flat", "4", "384", "bytes", "-"]
     assert err == ""
     assert clips(tmp_path / "new") == ALL
 

@@ -15,7 +15,7 @@ from scripts.train import main as train
 IDS = [f"video{number}" for number in range(12)]
 SMALL_SHARDS = """
 import os, signal, sys
-import features.external.job, features.store.manifest, features.store.writer as store_writer
+import features.external.job, features.store.manifest, features.store.shard, features.store.writer as store_writer
 from features.store.atomic_files import write_whole
 store_writer.SHARD_CLIPS = 3
 left = [int(sys.argv.pop(1))]
@@ -26,7 +26,7 @@ def write_or_die(path, content):
         path.with_name(f".{path.name}.{os.getpid()}").write_bytes(content[:10])
         os.kill(os.getpid(), signal.SIGKILL)
     write_whole(path, content)
-for module in (features.external.job, features.store.manifest, store_writer):
+for module in (features.external.job, features.store.manifest, features.store.shard):
     module.write_whole = write_or_die
 from scripts.cli import main
 sys.exit(main(sys.argv[1:]))

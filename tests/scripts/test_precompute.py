@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 
 from features.store.feature_store import FeatureStore
-from features.store.part import shard_of
 from scripts.precompute import main
 
 SMALL_SHARDS = (
@@ -91,7 +90,8 @@ def until(holds, seconds=20.0):
 
 
 def parts(store):
-    return sorted((store / "parts").glob("*.parquet"))
+    """Of the shards that exist."""
+    return sorted(store / "parts" / f"{path.stem}.parquet" for path in (store / "checksums").glob("*.sha256"))
 
 
 def contents(directory):
@@ -103,11 +103,12 @@ def contents(directory):
 
 
 def leftovers(store):
-    """Files that no part vouches for."""
-    shards = {path.stem for path in parts(store)}
-    known = {store / "store.json", store / ".store.json.lock", *parts(store)}
-    files = [path for path in store.rglob("*") if path.is_file() and path not in known]
-    return [path for path in files if path.suffix != ".safetensors" or shard_of(path) not in shards]
+    """Files that no list of checksums vouches for."""
+    known = {".store.json.lock", "store.json"}
+    for path in (store / "checksums").iterdir():
+        known |= {f"checksums/{path.name}", *(line.split("  ", 1)[1] for line in path.read_text().splitlines())}
+    files = {path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()}
+    return sorted(files - known)
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(mee, clips, tmp_path, odd_site):

@@ -13,8 +13,8 @@ from features.external.digest import sha256_of
 from features.external.ids import ListedClip
 from features.external.job import ImportJob
 from features.store.feature_store import FeatureStore
+from features.store.layout import MISSING, PRESENT
 from features.store.manifest import Manifest
-from features.store.part import MISSING, PRESENT
 
 ROWS = np.arange(12, dtype=np.float16).reshape(2, 2, 3) + 1
 
@@ -255,7 +255,7 @@ def test_the_store_tells_where_its_streams_came_from(run, tmp_path):
         "file": str(source),
         "sha256": sha256_of(source),
         "layout": "keyed, the first (2, 3) float16",
-        "key": f"{store.fingerprints['sight']}-1",
+        "version": store.manifest.streams["sight"].versions[0],
     }
     assert told["nan_is_missing"] is False
 

@@ -7,7 +7,7 @@ from features.errors import InputError
 from features.job.batches import ModelBatches, WaitingClip
 from features.job.worker import FileTask
 from features.media.clip import Clip, Frames, Span
-from features.store.part import ClipRecord
+from features.store.layout import ClipRecord
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from safetensors.numpy import load_file
 
 from features.errors import InputError
 from features.store.feature_store import FeatureStore
-from features.store.part import MISSING, PRESENT
+from features.store.layout import MISSING, PRESENT
 from mee.data.source import FeatureSource, load_clips
 
 STREAM = np.arange(6, dtype=np.float16).reshape(2, 3)
+TIMES = np.array([0.25, 0.75], np.float32)
 NAMES = ["a b.mp4", "übung 漢字.mp4", "c#1.mp4", "d#t=0,10", "-e/%20[x].mp4", "f'\".mp4"]
 
 
@@ -160,39 +161,80 @@ def test_pandas_and_safetensors_open_it_without_us(store_job):
     assert not (directory / "sound").exists()
 
 
-def damage(directory, which):
-    paths = {"sight": next((directory / "sight").iterdir()), "part": next((directory / "parts").iterdir())}
-    return paths.get(which, directory / which)
+def read_all(directory):
+    store = FeatureStore(directory)
+    return store.times("sight", ["a"]), store.read("sight", ["a"])
 
 
-@pytest.mark.parametrize("which", ["sight", "part", "store.json"])
+FILES = {
+    "rows": "sight/*[0-9].safetensors",
+    "times": "sight/*.times.safetensors",
+    "part": "parts/*",
+    "checksums": "checksums/*",
+    "manifest": "store.json",
+}
+
+
+@pytest.mark.parametrize("which", FILES)
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\xff" * len(b), None])
 def test_a_damaged_file_is_an_input_error_that_names_it(store_job, which, spoil):
-    directory = store_job.write(store_job.record("a", sight=STREAM), sight=3)
-    path = damage(directory, which)
+    directory = store_job.write(store_job.record("a", sight=STREAM, times={"sight": TIMES}), sight=3)
+    (path,) = directory.glob(FILES[which])
     if spoil is None:
-        if which == "part":
-            pytest.skip("a part that is gone is a clip that is not extracted yet")
         path.unlink()
     else:
         path.write_bytes(spoil(path.read_bytes()))
-    with pytest.raises(InputError, match=r"store\.json|damaged|no feature store") as caught:
-        FeatureStore(directory).read("sight", ["a"])
+    if spoil is None and which == "checksums":  # then the shard does not exist
+        assert FeatureStore(directory).done("sight") == set()
+        return
+    with pytest.raises(InputError, match=path.name if path.exists() else "damaged|no feature store") as caught:
+        read_all(directory)
     assert "\n" not in str(caught.value)
     assert str(directory) in str(caught.value)
 
 
-def test_a_parquet_file_of_somebody_else_is_refused(store_job):
-    directory = store_job.write(store_job.record("a", sight=STREAM), sight=3)
-    pd.DataFrame({"clip_id": ["b"]}).to_parquet(directory / "parts" / "mine.parquet")
-    with pytest.raises(InputError, match=r"mine\.parquet is damaged"):
-        FeatureStore(directory)
-
-
 @pytest.mark.parametrize(
-    "content", ["{}", "[]", '{"format": 99}', '{"format": 1, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
+    "content",
+    [
+        "{}",
+        "[]",
+        '{"format": 1}',
+        '{"format": 99}',
+        '{"format": 2, "streams": {"a": {"b": 1}}, "clip_seconds": 1}',
+    ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(tmp_path, content):
     (tmp_path / "store.json").write_text(content)
-    with pytest.raises(InputError, match=r"store\.json is (damaged|of format 99)"):
+    with pytest.raises(
+        InputError, match=r"store\.json is (damaged|of format (1|99),.*make it again: mee precompute)"
+    ):
         FeatureStore(tmp_path)
+
+
+def test_times_are_read(store_job):
+    """Imports have none; alone in a shard, and beside others."""
+    records = [
+        store_job.record("a", sight=STREAM, times={"sight": TIMES}),
+        store_job.record("b", sight=STREAM[:1], times={"sight": TIMES[:1] + 60}),
+        store_job.record("c", sight=None, times={"sight": TIMES}),
+        store_job.record("d", sight=STREAM),
+    ]
+    store_job.write(store_job.record("e", sight=STREAM), sight=3)
+    store = FeatureStore(store_job.write(*records, sight=3))
+    late, early, *none = store.times("sight", ["b", "a", "c", "d", "e"])
+    assert late.dtype == early.dtype == np.float32
+    np.testing.assert_array_equal(early, TIMES)
+    np.testing.assert_array_equal(late, [60.25])
+    assert none == [None] * 3
+    assert store.lengths("sight", ["b", "a", "c"]) == [1, 2, 0]
+    assert len(list(store.directory.glob("sight/*.times.safetensors"))) == 1
+    with pytest.raises(KeyError, match="no 'sight' of clip 'z'"):
+        store.times("sight", ["z"])
+    with pytest.raises(KeyError, match="no stream 'smell'"):
+        store.times("smell", ["a"])
+
+
+def test_how_times_lie_in_memory_does_not_matter(store_job):
+    times = np.arange(8, dtype=np.float32)[::4]
+    store = FeatureStore(store_job.write(store_job.record("a", sight=STREAM, times={"sight": times}), sight=3))
+    np.testing.assert_array_equal(store.times("sight", ["a"])[0], [0, 4])

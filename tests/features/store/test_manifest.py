@@ -84,7 +84,7 @@ def test_overwrite_begins_a_stream_anew(store_job, version):
 def test_the_manifest_is_plain_json(store_job):
     store_job.declare(clip_seconds=5.0, sight=3)
     content = json.loads((store_job.directory / "store.json").read_text())
-    assert content["format"] == 1
+    assert content["format"] == 2
     assert content["clip_seconds"] == 5.0
     assert content["streams"]["sight"]["fingerprint"]["dim"] == 3
 

@@ -1,6 +1,10 @@
 """Merging is a union: of any number of stores, in any order, any number of times, killed at any moment."""
 
+import itertools
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,14 +13,10 @@ from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.store.feature_store import FeatureStore
-from features.store.manifest import Manifest
+from features.store.layout import MISSING, PRESENT
 from features.store.merge import merge
-from features.store.part import MISSING, PRESENT, read_part
-from features.store.verify import check_store
-from features.store.writer import clear_overwritten
-
-ROWS = np.arange(6, dtype=np.float16).reshape(2, 3)
-TIMES = np.array([0.25, 0.75], np.float32)
+from features.store.verify import repair
+from tests.features.small_stores import ROWS, TIMES, check, wrong
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +38,7 @@ def files(directory):
 
 
 def sound(directory):
-    return check_store(directory, lambda done, of: None).findings == []
+    return check(directory).findings == []
 
 
 def test_two_stores(store_job, tmp_path):
@@ -102,7 +102,7 @@ def check_union(tmp_path_factory, random_stores, data):
     quietly(stores[0], *stores[1:])  # into one of them
     assert same(together, stores[0])
     for store in (together, reverse, one_by_one, stores[0]):
-        assert check_store(store, lambda done, of: None).wrong == []
+        assert wrong(store) == {}
 
 
 def test_what_its_source_has_begun_anew_stays_away(store_job, tmp_path, random_stores):
@@ -117,32 +117,25 @@ def test_what_its_source_has_begun_anew_stays_away(store_job, tmp_path, random_s
     assert sound(tmp_path / "all")
 
 
-def test_generations_that_differ_are_brought_together(store_job, tmp_path, random_stores):
-    r, one, two = store_job.record, tmp_path / "1", tmp_path / "2"
-    store_job.write(r("a", sight=ROWS), directory=one, sight=3)
-    store_job.declare(two, overwrite=True, sight=3)
-    store_job.write(r("b", sight=ROWS + 1), directory=two, sight=3, overwrite=True)
-    assert Manifest.read(two).streams["sight"].generation == 2
-    for number, sources in enumerate(([one, two], [two, one])):
-        quietly(tmp_path / f"all{number}", *sources)
-    assert random_stores.same(tmp_path / "all0", tmp_path / "all1")
-    quietly(one, two)
-    assert random_stores.same(one, tmp_path / "all0")
-    assert FeatureStore(one).done("sight") == {"a", "b"}
-
-
-def test_what_the_target_has_begun_anew_can_come_back(store_job, tmp_path):
-    """The union of what both hold now."""
+def test_what_one_store_has_overwritten_stays_away_from_the_union(store_job, tmp_path):
     r = store_job.record
     store_job.write(r("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
     quietly(tmp_path / "all", store_job.directory)
-    manifest = store_job.declare(tmp_path / "all", overwrite=True, sight=3)
-    clear_overwritten(tmp_path / "all", manifest)
-    assert FeatureStore(tmp_path / "all").done("sight") == set()
+    store_job.declare(tmp_path / "all", overwrite=True, sight=3)
+    quietly(tmp_path / "new", store_job.directory, tmp_path / "all")
+    quietly(tmp_path / "all", store_job.directory)
+    for store in map(FeatureStore, (tmp_path / "new", tmp_path / "all")):
+        assert (store.done("sight"), store.done("sound")) == (set(), {"a"})
+    assert sound(tmp_path / "new")
+
+
+def test_what_was_taken_out_comes_back(store_job, tmp_path, random_stores):
+    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times={"sight": TIMES}), sight=3, sound=3)
+    quietly(tmp_path / "all", store_job.directory)
+    next((tmp_path / "all" / "sight").iterdir()).unlink()
+    repair(tmp_path / "all", check(tmp_path / "all").findings)
     assert quietly(tmp_path / "all", store_job.directory).taken == 1
-    assert FeatureStore(tmp_path / "all").done("sight") == {"a"}
-    assert len(list((tmp_path / "all" / "parts").iterdir())) == 1
-    assert quietly(tmp_path / "all", store_job.directory).taken == 0
+    assert random_stores.same(tmp_path / "all", store_job.directory)
     assert sound(tmp_path / "all")
 
 
@@ -174,7 +167,7 @@ def test_where_files_cannot_be_linked_they_are_copied(store_job, tmp_path, monke
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert quietly(tmp_path / "all", store_job.directory).copied == 2
+    assert quietly(tmp_path / "all", store_job.directory).copied == 3
     assert random_stores.same(tmp_path / "all", store_job.directory)
     assert sound(tmp_path / "all")
     assert next((tmp_path / "all" / "sight").iterdir()).stat().st_nlink == 1
@@ -223,18 +216,65 @@ def test_a_source_with_a_file_gone(store_job, tmp_path):
         quietly(tmp_path / "all", store_job.directory)
 
 
-def test_parts_of_an_earlier_version_come_along(store_job, tmp_path, random_stores):
-    import json
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import features.store.merge, features.store.manifest, features.store.atomic_files
+left = [int(sys.argv[1])]
+def or_die(real):
+    def change(*paths):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(*paths)
+    return change
+os.replace, os.link = or_die(os.replace), or_die(os.link)
+features.store.merge.merge(Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]], lambda done, of: None)
+"""
 
-    import pyarrow.parquet as pq
 
-    r = store_job.record
-    store_job.write(r("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
-    (path,) = (store_job.directory / "parts").iterdir()
-    part = read_part(path)
-    columns = [*part.table.schema.names[:9], "written_at", *part.keys]
-    pq.write_table(part.table.select(columns).replace_schema_metadata({"streams": json.dumps(part.keys)}), path)
-    store_job.declare(overwrite=True, sound=3)
-    quietly(tmp_path / "all", store_job.directory)
-    assert random_stores.same(tmp_path / "all", store_job.directory)
+def check_killed(store_job, random_stores, tmp_path, pytestconfig, at):
+    r, stores = store_job.record, [tmp_path / "1", tmp_path / "2"]
+    for number, store in enumerate(stores):
+        for clip in range(2):
+            record = r(f"{number}{clip}", sight=ROWS + clip, sound=None, times={"sight": TIMES})
+            store_job.write(record, directory=store, sight=3, sound=2)
+    command = [sys.executable, "-c", KILLED, str(at), str(tmp_path / "all"), *map(str, stores)]
+    killed = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, check=False)
+    if killed.returncode == 0:
+        return False
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    target = tmp_path / "all"
+    if (target / "store.json").exists():
+        store = FeatureStore(target)
+        for clip_id in store.clips.index:
+            assert (store.read("sight", [clip_id])[0] == ROWS + int(clip_id[1])).all()
+        assert wrong(target) == {}
+    quietly(target, *stores)
+    quietly(tmp_path / "unbroken", *stores)
+    assert random_stores.same(target, tmp_path / "unbroken")
+    assert sound(target)
+    return True
+
+
+def test_killed_at_its_third_file(store_job, random_stores, tmp_path, pytestconfig):
+    assert check_killed(store_job, random_stores, tmp_path, pytestconfig, 3)
+
+
+@pytest.mark.slow
+def test_killed_at_each_of_its_files(store_job, random_stores, tmp_path, pytestconfig):
+    for at in itertools.count(1):
+        if not check_killed(store_job, random_stores, tmp_path / f"{at}", pytestconfig, at):
+            break
+    assert at == 2 + 4 * (3 * 2 + 1)  # store.json; of four shards three files to link and rename, and checksums
+
+
+def test_what_a_killed_merge_left_goes_with_the_next_job(store_job, tmp_path, pytestconfig):
+    one = store_job.write(store_job.record("a", sight=ROWS, times={"sight": TIMES}), sight=3)
+    command = [sys.executable, "-c", KILLED, "5", str(tmp_path / "all"), str(one)]
+    subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, check=False)
+    left = list((tmp_path / "all" / "sight").iterdir())
+    assert len(left) == 2  # one in place, one aside
+    store_job.write(directory=tmp_path / "all", sight=3)
+    assert list((tmp_path / "all" / "sight").iterdir()) == []
     assert sound(tmp_path / "all")

@@ -10,6 +10,7 @@ from features.store import writer as store_writer
 from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
 from features.store.writer import StoreWriter, clear_overwritten
+from tests.features.small_stores import die
 
 ROWS = np.ones((2, 3), np.float16)
 
@@ -55,12 +56,12 @@ def test_an_error_keeps_what_was_added(store_job):
     assert files(store_job.directory, "writers/*") == []
 
 
-def _killed_before_its_part(directory, manifest, record, ready, go_on):
-    """A job that has written a stream's file, and not the part yet."""
+def _killed_before_its_commit(directory, manifest, record, ready, go_on):
+    """A job that has written a stream's file and the part, and not the checksums yet."""
     writer = StoreWriter(directory, manifest)
     writer.add([record])
     writer.flush()
-    next((directory / "parts").glob(f"{writer.name}-*")).unlink()
+    next((directory / "checksums").glob(f"{writer.name}-*")).unlink()
     (directory / "sight" / f".{writer.name}-000001.safetensors.1").write_text("half")
     ready.set()
     go_on.wait()
@@ -74,7 +75,7 @@ def unfinished(store_job):
     ready, go_on = context.Event(), context.Event()
     record = store_job.record("orphan", sight=ROWS)
     arguments = (store_job.directory, store_job.declare(sight=3), record, ready, go_on)
-    process = context.Process(target=_killed_before_its_part, args=arguments)
+    process = context.Process(target=_killed_before_its_commit, args=arguments)
     process.start()
     assert ready.wait(20)
 
@@ -107,18 +108,22 @@ def test_what_a_living_writer_has_not_finished_is_left_alone(store_job, unfinish
     assert files(store_job.directory) == before
 
 
-def test_whole_shards_of_a_killed_writer_stay(store_job):
+def test_whole_shards_of_a_killed_writer_stay_and_others_go(store_job):
     writer = StoreWriter(store_job.directory, store_job.declare(sight=3))
-    writer.add([store_job.record("a", sight=ROWS)])
-    writer.flush()
-    writer._lock._file.close()  # as death does
+    for name in "az":
+        writer.add([store_job.record(name, sight=ROWS, times={"sight": np.ones(2, np.float32)})])
+        writer.flush()
+    (store_job.directory / "checksums" / f"{writer.name}-000001.sha256").unlink()
+    die(writer)
     store_job.write(store_job.record("b", sight=ROWS), sight=3)
     assert list(FeatureStore(store_job.directory).clips.index) == ["a", "b"]
+    assert len(files(store_job.directory, "sight/*")) == 3
     assert files(store_job.directory, "writers/*") == []
 
 
 def test_overwriting_takes_the_old_files_away(store_job):
-    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
+    times = {"sight": np.ones(2, np.float32)}
+    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times=times), sight=3, sound=3)
     sound = files(store_job.directory, "sound/*")
     clear_overwritten(store_job.directory, store_job.declare(overwrite=True, sight=3))
     assert files(store_job.directory, "sight/*") == []

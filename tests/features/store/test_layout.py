@@ -7,8 +7,8 @@ from features.errors import InputError
 from features.extractors.base import Fingerprint
 from features.media.clip import SourceFacts
 from features.store.feature_store import FeatureStore
+from features.store.layout import ROW, ClipRecord
 from features.store.manifest import declare
-from features.store.part import ROW, ClipRecord
 
 FACTS = SourceFacts(
     file_seconds=61.5, width=640, height=360, fps=29.97, video_codec="h264", audio_codec="aac", audio_rate=44100
@@ -33,7 +33,7 @@ def test_what_is_not_known_is_nothing(store_job):
     assert rows.loc["v", ["file_seconds", "width", "fps", "video_codec", "audio_rate", "file_sha256"]].isna().all()
 
 
-@pytest.mark.parametrize("name", ["parts", "writers", "imports", "clip_id", "written_at", "verdict"])
+@pytest.mark.parametrize("name", ["parts", "checksums", "writers", "imports", "clip_id", "written_at", "verdict"])
 def test_a_stream_cannot_have_the_name_of_a_column_or_folder(tmp_path, name):
     with pytest.raises(InputError, match=f"'{name}'"):
         declare(tmp_path / "store", {name: Fingerprint(extractor="x", version=1, dim=3)}, None, overwrite=False)

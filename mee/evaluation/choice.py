@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mee.evaluation.bootstrap import mean_interval
+from mee.evaluation.metrics import mean_interval
 from mee.evaluation.result import Choice
 
 

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 import torch
 
 from mee.data.pairs import Pairs
-from mee.distributed import joint_parts, share
 from mee.encode import Gallery
 from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.model import MEE, TextEmbedding
-from mee.ranking.mixture import MixtureScores
+from mee.ranking.mixture import MIXTURE, MixtureScores
 from mee.ranking.rank import rank
-from mee.ranking.schemes import MIXTURE
 from mee.streams import Ragged
 
 CHUNK = 2048  # sentences that are held as tokens at a time
@@ -36,28 +34,19 @@ class RetrievalReport:
     gallery: int
 
 
-def encode_captions(model: MEE, captions: Sequence[str], *, shared: bool = False) -> TextEmbedding:
+def encode_captions(model: MEE, captions: Sequence[str]) -> TextEmbedding:
     """Embed captions in eval mode, chunk by chunk; each sentence once, so that the same words always tie.
-
-    Args:
-        model: any.
-        captions: Q sentences.
-        shared: every process of the group calls this with the same captions, and embeds its share of the chunks.
 
     Raises:
         InputError: a caption is empty.
     """
     sentences = list(dict.fromkeys(captions))
     chunks = [sentences[start : start + CHUNK] for start in range(0, len(sentences), CHUNK)]
-    mine = chunks[share(len(chunks))] if shared else chunks
-    parts = [embed_captions(model, chunk, model.read_text(chunk)) for chunk in mine]
-    if shared:
-        brought = [TextEmbedding(part.packed.cpu(), part.logits.cpu()) for part in parts]
-        parts = [part for its in joint_parts(brought) for part in its]
+    parts = [embed_captions(model, chunk, model.read_text(chunk)) for chunk in chunks]
     packed, logits = (torch.cat([getattr(part, name) for part in parts]) for name in ("packed", "logits"))
     row_of = {sentence: row for row, sentence in enumerate(sentences)}
     rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
-    return TextEmbedding(packed.to(model.device)[rows], logits.to(model.device)[rows])
+    return TextEmbedding(packed[rows], logits[rows])
 
 
 @torch.no_grad()

@@ -20,17 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mee.evaluation.bootstrap import LEVEL, bootstrap_intervals
-from mee.evaluation.metrics import retrieval_metrics
-from mee.evaluation.rank_file import ANSWERS
+from mee.evaluation.metrics import LEVEL, bootstrap_intervals, retrieval_metrics
 from mee.evaluation.result import Answer, Direction, Normalisation, ProtocolFacts, Query, Rules
 from mee.protocols.annotations import file_stamp
 from mee.protocols.protocol import Benchmark
 from mee.ranking.best import Top
 from mee.ranking.counts import Ranks
-from mee.ranking.positives import Positives
 from mee.ranking.rank import CONVENTIONS, Convention, Ranking, rank
-from mee.ranking.scores import Scores
+from mee.ranking.scores import Positives, Scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +75,7 @@ def _bin(number: int, candidates: int) -> str:
 
 
 EXAMPLES = 6  # best queries, and worst
+ANSWERS = 10  # that are kept of each query
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,6 @@ def measure(
     v2t: Convention = "closest",
     resamples: int = 1000,
     seed: int = 0,
-    shared: bool = False,
 ) -> Measured:
     """Rank both ways, and sum up.
 
@@ -160,9 +157,8 @@ def measure(
         v2t: see mee.ranking.rank.
         resamples: of the bootstrap; 0: no intervals.
         seed: of the bootstrap.
-        shared: see mee.ranking.rank.
     """
-    ranking = rank(scores, positives, v2t=v2t, top=ANSWERS, shared=shared)
+    ranking = rank(scores, positives, v2t=v2t, top=ANSWERS)
     assert ranking.top
     right, right_scores = _best_right(scores, positives)
     return Measured(

@@ -13,7 +13,7 @@ from mee.data.pairs import Pairs, find_videos
 from mee.data.source import FeatureSource
 from mee.encode import Gallery
 from mee.errors import InputError
-from mee.ranking.positives import Positives
+from mee.ranking.scores import Positives
 
 if TYPE_CHECKING:
     from mee.protocols.protocol import Benchmark

@@ -5,9 +5,7 @@
         t = e_k - rounding / (1 - rounding) |e_k| - 2 margin
 
 e_k: the k-th best estimate; without rounding this is e_k - 2 margin. What passes is decided by exact scores, which
-is up to the caller.
-
-The first answers to each query: by score, equal ones in the candidates' order.
+is up to the caller: `top_of_block` does so, by score and equal ones in the candidates' order.
 """
 
 from __future__ import annotations

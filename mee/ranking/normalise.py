@@ -9,11 +9,9 @@ QB-Norm: Bogolin et al. (arXiv 2112.12777), the dynamic inverted softmax in its 
 Chowdhury et al. (arXiv 2410.24114). DSL: Cheng et al. (arXiv 2109.04290); it looks at all test queries together,
 so it is for evaluation only. QB-Norm and NNN are one constant a clip.
 
-Clips that nothing can find share the last place, whatever a normalisation takes from their scores.
-
     S''(q, j) = lowest, where j has no stream that is scored, else S'(q, j)
 
-Without it a clip that has the lowest score for every caption of the bank would be given that much more.
+Clips that nothing can find share the last place: their score, lowest for every caption of the bank, must not rise.
 """
 
 from __future__ import annotations
@@ -34,9 +32,7 @@ class ClipConstants:
     """What is taken from the scores of each of G clips."""
 
     constant: Tensor  # (G,) float32
-    active: Tensor | None = (
-        None  # (G,) bool: only queries whose best clip is one of these change; None: all change
-    )
+    active: Tensor | None = None  # (G,) bool: only queries whose best clip is one of these change; None: all do
 
 
 def qb_norm(bank: Scores, beta: float) -> ClipConstants:
@@ -118,7 +114,6 @@ class DualSoftmaxScores(Scores):
 
 
 def _blocks(scores: Scores) -> Iterator[tuple[slice, Tensor]]:
-    """All blocks, the same in every process: what is made of them does not depend on how many there are."""
     return ((rows, scores.block(rows)) for rows in query_parts(scores.queries, scores.candidates))
 
 
@@ -127,13 +122,7 @@ class LastPlaced(Scores):
     """Scores of which some clips are held below all others."""
 
     def __init__(self, scores: Scores, lost: Tensor, lowest: float) -> None:
-        """Hold them there.
-
-        Args:
-            scores: of Q queries and G clips.
-            lost: (G,) bool: the clips that nothing can find.
-            lowest: below every score of the others.
-        """
+        """`lost`: (G,) bool, the clips that nothing can find; `lowest`: below every score of the others."""
         self.scores, self.lost, self.lowest = scores, lost.to(scores.device), lowest
         self.queries, self.candidates = scores.queries, scores.candidates
         self.margin, self.device = scores.margin, scores.device

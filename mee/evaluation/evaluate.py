@@ -1,7 +1,6 @@
-"""Retrieval evaluation: a model, a gallery and captions -> ranks both ways, and figures.
+"""A model, a gallery and captions -> figures both ways, by one scoring scheme; captions as embeddings.
 
-Text to video: every caption is a query of its own. Video to text: every clip is a query, under one of three
-conventions. Ties give the expected rank (mee.ranking).
+Training asks this after every epoch; `mee evaluate` measures more (mee.evaluation.measure).
 """
 
 from __future__ import annotations
@@ -42,11 +41,7 @@ def encode_captions(model: MEE, captions: Sequence[str]) -> TextEmbedding:
     """
     sentences = list(dict.fromkeys(captions))
     chunks = [sentences[start : start + CHUNK] for start in range(0, len(sentences), CHUNK)]
-    parts = [embed_captions(model, chunk, model.read_text(chunk)) for chunk in chunks]
-    packed, logits = (torch.cat([getattr(part, name) for part in parts]) for name in ("packed", "logits"))
-    row_of = {sentence: row for row, sentence in enumerate(sentences)}
-    rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
-    return TextEmbedding(packed[rows], logits[rows])
+    return _joined([embed_captions(model, chunk, model.read_text(chunk)) for chunk in chunks], captions)
 
 
 @torch.no_grad()
@@ -59,14 +54,19 @@ def embed_captions(
     """The same of captions that the text encoder has read: each sentence once, in order of first mention."""
     was_training = model.training
     model.eval()
-    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
     parts = [
         model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
-        for rows in torch.arange(len(row_of)).split(batch_size)
+        for rows in torch.arange(len(set(captions))).split(batch_size)
     ]
     model.train(was_training)
-    rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
+    return _joined(parts, captions)
+
+
+def _joined(parts: Sequence[TextEmbedding], captions: Sequence[str]) -> TextEmbedding:
+    """A row a caption, of parts with a row a sentence in order of first mention."""
+    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
     packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])
+    rows = torch.tensor([row_of[caption] for caption in captions], device=packed.device)
     return TextEmbedding(packed[rows], logits[rows])
 
 

@@ -28,11 +28,7 @@ class Asked:
 
     @classmethod
     def of(cls, pairs: Pairs, gallery: Gallery) -> Asked:
-        """Find the right clips.
-
-        Raises:
-            InputError: no caption has a clip in the gallery.
-        """
+        """Find the right clips."""
         names = gallery.clip_ids + gallery.without_stream
         row_of = {clip_id: row for row, clip_id in enumerate(names)}
         rows = [

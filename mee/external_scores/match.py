@@ -29,9 +29,6 @@ class LeftOut:
     surplus_queries: tuple[str, ...] = ()
     surplus_clips: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.sentences)
-
     @property
     def sentences(self) -> tuple[str, ...]:
         """What a result must say of it."""
@@ -64,10 +61,6 @@ def match_scores(
             every query has one of its own, as in MSR-VTT 1k-A.
         gallery: every clip that is searched.
         partial: go on with what both have.
-
-    Raises:
-        InputError: ids are missing or surplus, or nothing is left.
-        ValueError: a right clip is not in the gallery, or the protocol's ids are not unique.
     """
     names = _names(queries, file)
     rows, surplus_queries = _places(file.name, "query", names, file.scores.query_ids, partial=partial)

@@ -44,12 +44,7 @@ class Counts:
         return self.scores.queries
 
     def by_row(self, block: Tensor, rows: slice) -> None:
-        """Count in the rows of a block.
-
-        Args:
-            block: (q, G) scores, -inf where an answer is right.
-            rows: which queries these are.
-        """
+        """Count in the rows of a block of queries: (q, G) scores, -inf where an answer is right."""
         for k in range(self.thresholds.shape[1]):
             threshold = self.thresholds[rows, k, None]
             above, near = self._compare(block, threshold)
@@ -58,7 +53,7 @@ class Counts:
             self._settle(row + rows.start, k, row + rows.start, column)
 
     def by_column(self, block: Tensor, rows: slice) -> None:
-        """Count in the columns of a block: thresholds belong to candidates. Arguments as for `by_row`."""
+        """Count in the columns of such a block: thresholds belong to candidates."""
         for k in range(self.thresholds.shape[1]):
             above, near = self._compare(block, self.thresholds[:, k])
             self.above[:, k] += torch.count_nonzero(above, dim=0)
@@ -108,12 +103,7 @@ class GroupCounts:
         return len(self.bounds) - 1
 
     def by_column(self, block: Tensor, rows: slice) -> None:
-        """Count the groups of a block, of which none is divided.
-
-        Args:
-            block: (q, G) scores, -inf where an answer is right.
-            rows: which queries these are.
-        """
+        """Count the groups of such a block, of which none is divided."""
         starts = self.bounds[(self.bounds >= rows.start) & (self.bounds <= rows.stop)].to(block.device)
         lengths = starts.diff()
         best = torch.segment_reduce(block, "max", lengths=lengths, axis=0)  # (groups, G)

@@ -46,13 +46,7 @@ def qb_norm(bank: Scores, beta: float) -> ClipConstants:
 
 
 def nnn(bank: Scores, neighbours: int, alpha: float) -> ClipConstants:
-    """Constants of NNN from the scores of a bank of training captions.
-
-    Args:
-        bank: scores of B captions.
-        neighbours: k; all of the bank where it holds fewer.
-        alpha: weight of their mean.
-    """
+    """Constants of NNN from the scores of a bank of training captions, all of it where it has fewer than k."""
     largest = torch.empty(0, bank.candidates, device=bank.device)
     for _, block in _blocks(bank):
         both = torch.cat([largest, block])

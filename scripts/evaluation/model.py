@@ -13,7 +13,7 @@ from mee.data.leaks import check_apart
 from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
 from mee.evaluation.ablation import Assessment
-from mee.evaluation.choice import choice_accuracy, choice_scores
+from mee.evaluation.choice import choice_accuracy
 from mee.evaluation.evaluate import encode_captions, text_of
 from mee.evaluation.held_out import HeldOut, held_out_pairs
 from mee.evaluation.measure import Names, measure, protocol_facts, rules_of
@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(args: ModelArgs) -> Outcome:
-    """Measure a model.
-
-    Raises:
-        InputError: something does not fit, see what is called here.
-    """
+    """Measure a model."""
     device = pick_device(args.device)
     store = FeatureStore(args.store)
     check_directory(args.model)
@@ -100,20 +96,16 @@ def evaluate_model(args: ModelArgs) -> Outcome:
             gallery=measured.t2v.candidates,
             left_out=left_out,
             without_stream=gallery.without_stream,
-            streams=_streams(model, gallery),
+            streams=(streams := _streams(model, gallery)),
             train_list=train_list,
         ),
         "rules": rules_of(args.v2t, facts, args.bootstrap),
-        "text_to_video": measured.t2v,
-        "video_to_text": measured.v2t,
         "schemes": schemes,
         "removed": removed,
         "patterns": assessment.patterns(measured.ranking),
         "weights": assessment.weights(),
-        "best": measured.best,
-        "worst": measured.worst,
     }
-    return Outcome(parts, measured, str(device), _notes(held_out, benchmark, _streams(model, gallery)))
+    return Outcome(parts, measured, str(device), _notes(held_out, benchmark, streams))
 
 
 def _bank(args: ModelArgs, benchmark: Benchmark, model: MEE) -> TextEmbedding | None:
@@ -148,7 +140,7 @@ def _choose(
     clips = torch.tensor([clip_of[video] for video in questions["video_id"]]).repeat_interleave(len(SENTENCES))
     pairs = scores.pairs(torch.arange(len(sentences), device=scores.device), clips.to(scores.device)).cpu()
     answers = torch.tensor(questions["answer"].tolist())
-    choice = choice_accuracy(choice_scores(pairs, len(SENTENCES)), answers, resamples=args.bootstrap)
+    choice = choice_accuracy(pairs.view(len(questions), len(SENTENCES)), answers, resamples=args.bootstrap)
     parts = {
         "system": system,
         "protocol": protocol_facts(
@@ -158,13 +150,13 @@ def _choose(
             gallery=len(place),
             left_out=videos.left_out,
             without_stream=gallery.without_stream,
-            streams=_streams(model, gallery),
+            streams=(streams := _streams(model, gallery)),
             train_list=benchmark.train_list,
         ),
         "rules": rules_of(args.v2t, args.normalise.facts(None, 0), args.bootstrap),
         "choice": choice,
     }
-    return Outcome(parts, None, str(scores.device), _notes(held_out, benchmark, _streams(model, gallery)))
+    return Outcome(parts, None, str(scores.device), _notes(held_out, benchmark, streams))
 
 
 def _streams(model: MEE, gallery: Gallery) -> dict[str, int]:

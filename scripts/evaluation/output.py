@@ -22,18 +22,14 @@ if TYPE_CHECKING:
 class Outcome:
     """An evaluation, before it is written."""
 
-    parts: dict[str, Any]  # of a Result, all but `made`
+    parts: dict[str, Any]  # of a Result, all but `made` and what was measured
     measured: Measured | None  # None for multiple choice
     device: str
     notes: Sequence[str] = ()
 
 
 def check_output(args: CommonArgs) -> None:
-    """Refuse names that could not be written to, before hours of work.
-
-    Raises:
-        InputError: an ending is wrong, or a folder is not there.
-    """
+    """Refuse names that could not be written to, before hours of work."""
     named = (("--result", args.result, (".json",)), ("--ranks", args.ranks, (".csv", ".parquet")))
     for flag, path, endings in named:
         if path is None:
@@ -63,11 +59,15 @@ def write_output(args: CommonArgs, outcome: Outcome, argv: Sequence[str], second
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
     )
-    result = Result(made=made, **outcome.parts)
-    if args.ranks is not None and outcome.measured is not None:
+    measured, parts = outcome.measured, dict(outcome.parts)
+    if measured is not None:
+        parts |= {"text_to_video": measured.t2v, "video_to_text": measured.v2t}
+        parts |= {"best": measured.best, "worst": measured.worst}
+    result = Result(made=made, **parts)
+    if args.ranks is not None and measured is not None:
         from mee.evaluation.rank_file import write_ranks
 
-        write_ranks(args.ranks, outcome.measured)
+        write_ranks(args.ranks, measured)
     if args.result is not None:
         write_result(result, args.result)
     return result

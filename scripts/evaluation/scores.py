@@ -21,11 +21,7 @@ from scripts.evaluation.output import Outcome
 
 
 def evaluate_scores(args: ScoresArgs) -> Outcome:
-    """Measure another system.
-
-    Raises:
-        InputError: something does not fit, see what is called here.
-    """
+    """Measure another system."""
     device = pick_device(args.device)
     benchmark = load_benchmark(args.protocol, args.captions, partial=args.partial)
     if benchmark.choices is not None:
@@ -73,20 +69,12 @@ def evaluate_scores(args: ScoresArgs) -> Outcome:
         "rules": rules_of(
             args.v2t, args.normalise.facts(f"{size:,} captions of {args.bank}", size), args.bootstrap
         ),
-        "text_to_video": measured.t2v,
-        "video_to_text": measured.v2t,
-        "best": measured.best,
-        "worst": measured.worst,
     }
     return Outcome(parts, measured, str(device), _notes(args, benchmark, matched.left_out.sentences))
 
 
 def _bank(args: ScoresArgs, clip_ids: Sequence[str]) -> Scores | None:
-    """Scores of training captions against the same clips.
-
-    Raises:
-        InputError: the bank lacks a clip.
-    """
+    """Scores of training captions against the same clips."""
     if args.bank is None or not args.normalise.needs_bank:
         return None
     file = read_scores(args.bank, unit_norm=args.unit_norm, device=pick_device(args.device))

@@ -90,7 +90,7 @@ def evaluate(
         model: trained; put into eval mode for the captions.
         gallery: what is ranked, see `mee.encode.encode_gallery`.
         pairs: captions and their clips; captions of clips that are not in the gallery take no part.
-        scheme: how to score, see mee.ranking.schemes.
+        scheme: how to score, see mee.ranking.mixture.
         text: embeddings of the captions, where they are at hand already.
 
     Raises:

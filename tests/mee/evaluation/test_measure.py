@@ -231,6 +231,14 @@ def test_a_rank_between_two_counts_as_the_later_one():
     assert dict(summed_up([1, 1.5, 2, 2.5, 4.5], 6).histogram) == {"1": 1, "2": 2, "3-4": 1, "5-6": 1}
 
 
+@given(st.integers(1, 40))
+def test_powers_of_two_close_their_bin(power):
+    histogram = dict(summed_up([2**power, 2**power + 1], 2 ** (power + 2)).histogram)
+    last = 2 ** (power - 1) + 1
+    assert histogram[str(last) if power == 1 else f"{last}-{2**power}"] == 1
+    assert histogram[f"{2**power + 1}-{2 ** (power + 1)}"] == 1
+
+
 def test_figures_and_curve_match_golden(load_golden):
     for name, case in load_golden("retrieval_metrics.json")["cases"].items():
         for way in ("t2v_rows_are_queries", "v2t_columns_are_queries"):

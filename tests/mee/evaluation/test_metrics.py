@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mee.evaluation.metrics
-from mee.evaluation.metrics import KS, bootstrap_intervals, expected_ranks, mean_interval, retrieval_metrics
+from mee.evaluation.metrics import KS, bootstrap_intervals, expected_ranks, retrieval_metrics
 
 SEEDS = st.integers(0, 2**31)
 RANKS = st.lists(st.integers(2, 240).map(lambda twice: twice / 2), min_size=1, max_size=30)
@@ -88,6 +88,19 @@ def test_a_constant_matrix_never_earns_a_perfect_score(size):
     ranks = expected_ranks(torch.full((size, size), 0.3), torch.eye(size, dtype=torch.bool))
     assert ranks.unique().tolist() == [(size + 1) / 2]
     assert retrieval_metrics(ranks)["R@1"] == 0
+
+
+def test_ties_decided_at_random_earn_the_expected_rank():
+    scores, positive = tied_case(2)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [
+        expected_ranks(scores.double() + 1e-6 * torch.rand(scores.shape, generator=generator), positive)
+        for _ in range(400)
+    ]
+    one = positive.sum(1) == 1  # with several right answers the best of the tied ones wins more often
+    torch.testing.assert_close(
+        torch.stack(drawn).mean(0)[one], expected_ranks(scores, positive)[one], atol=0.3, rtol=0
+    )
 
 
 def test_duplicated_wrong_answers_share_their_places_with_the_right_one():
@@ -168,6 +181,13 @@ def test_intervals_equal_those_of_plain_resampling(queries, distinct):
             assert least - 1e-9 <= end <= most + 1e-9, (name, share)
 
 
+def test_the_interval_of_a_share_is_that_of_the_binomial_law():
+    ranks = torch.cat([torch.ones(4000), torch.full((6000,), 20.0)])
+    low, high = bootstrap_intervals(ranks, gains_of(ranks), resamples=20_000)["R@1"]
+    half = 1.96 * 100 * (0.4 * 0.6 / 10_000) ** 0.5
+    assert (low, high) == pytest.approx((40 - half, 40 + half), abs=0.06)
+
+
 @given(RANKS)
 def test_intervals_hold_the_estimate(ranks):
     ranks = torch.tensor(ranks)
@@ -212,12 +232,3 @@ def test_the_median_of_an_even_number_is_the_mean_of_the_middle_two():
 
 def test_without_resamples_there_are_no_intervals():
     assert bootstrap_intervals(torch.ones(3), torch.ones(3), resamples=0) == {}
-
-
-def test_the_interval_of_a_mean_equals_that_of_plain_resampling():
-    values = np.random.default_rng(0).normal(size=90)
-    low, high = mean_interval(values, resamples=MANY, seed=5)
-    means = values[np.random.default_rng(1).integers(90, size=(MANY, 90))].mean(1)
-    for end, share in ((low, 0.025), (high, 0.975)):
-        least, most = np.quantile(means, (share - SLACK, share + SLACK))
-        assert least <= end <= most

@@ -29,8 +29,8 @@ from benchmarks.timing import Table, apart, apart_in_turns, arguments
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.positives import Positives
 from mee.ranking.rank import rank
+from mee.ranking.scores import Positives
 
 EXPERTS = ("appearance", "motion", "audio", "face")
 BLOCK = 128  # queries of the baseline's blocks

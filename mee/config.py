@@ -15,7 +15,7 @@ SCHEMES = (
     "mixture",
     "uniform",
     "ignore-missing",
-)  # ways to score, see mee.ranking.schemes; no expert bears these names
+)  # ways to score, see mee.ranking.mixture; no expert bears these names
 _STRICT = {"extra": "forbid"}  # read back from a checkpoint, an unknown setting is refused
 
 

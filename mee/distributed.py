@@ -10,14 +10,12 @@ takes of every parameter's gradient, is the gradient of one process with the who
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
-
-Part = TypeVar("Part")
 
 
 def processes() -> int:
@@ -76,15 +74,6 @@ def joint_numbers(numbers: list[float], device: torch.device) -> list[float]:
     dist.broadcast(told, src=0)
     told_numbers: list[float] = told.tolist()
     return told_numbers
-
-
-def joint_parts(part: Part) -> list[Part]:
-    """What each process brings, in the order of the processes, in every process; plain objects and CPU tensors."""
-    if processes() == 1:
-        return [part]
-    parts: list[Any] = [None] * processes()
-    dist.all_gather_object(parts, part)
-    return parts
 
 
 class _JointRows(Function):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 
 import torch
 
 from mee.data.source import FeatureSource, check_source, load_ragged
-from mee.distributed import joint_parts, share
 from mee.model import MEE, VideoEmbedding
 from mee.scoring import group_by_pattern
 from mee.streams import Ragged
@@ -66,9 +65,7 @@ def embed_clips(
     return Gallery(kept, VideoEmbedding(packed[some], available[some]), without)
 
 
-def encode_gallery(
-    model: MEE, source: FeatureSource, clip_ids: Sequence[str], batch_size: int = 256, *, shared: bool = False
-) -> Gallery:
+def encode_gallery(model: MEE, source: FeatureSource, clip_ids: Sequence[str], batch_size: int = 256) -> Gallery:
     """Read and embed clips, so many at a time.
 
     Args:
@@ -76,27 +73,18 @@ def encode_gallery(
         source: where their streams are.
         clip_ids: names of the clips.
         batch_size: clips embedded together.
-        shared: every process of the group calls this with the same clips, and embeds its share of the batches.
 
     Raises:
         InputError: the source's streams are not the model's.
     """
     check_source(model.config, source)
     batches = [list(clip_ids[start : start + batch_size]) for start in range(0, max(1, len(clip_ids)), batch_size)]
-    mine = batches[share(len(batches))] if shared else batches
-    parts = [embed_clips(model, load_prepared(model, source, some), some) for some in mine]
-    if shared:
-        brought = [replace(part, video=_moved(part.video, torch.device("cpu"))) for part in parts]
-        parts = [part for its in joint_parts(brought) for part in its]
+    parts = [embed_clips(model, load_prepared(model, source, some), some) for some in batches]
     video = VideoEmbedding(
         torch.cat([part.video.packed for part in parts]), torch.cat([part.video.available for part in parts])
     )
     return Gallery(
         tuple(clip_id for part in parts for clip_id in part.clip_ids),
-        _moved(video, model.device),
+        video,
         tuple(sorted(clip_id for part in parts for clip_id in part.without_stream)),
     )
-
-
-def _moved(video: VideoEmbedding, device: torch.device) -> VideoEmbedding:
-    return VideoEmbedding(video.packed.to(device), video.available.to(device))

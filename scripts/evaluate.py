@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from scripts.console import DONE, errors_as_sentences, parse, say
+from scripts.console import DONE, complain, errors_as_sentences, parse, say
 from scripts.evaluation.args import ModelArgs, ScoresArgs
 
 
@@ -34,12 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parse(ScoresArgs, "evaluate", argv, about) if of_scores else parse(ModelArgs, "evaluate", argv, about)
     )
 
+    if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
+        complain("note: mee evaluate works in one process, the first of a launch; this one has nothing to do")
+        return DONE
+
     from mee.protocols.load import find_protocol
     from scripts.evaluation.output import Outcome, check_output, print_result, write_output
 
     find_protocol(args.protocol)
     check_output(args)
-    outcome: Outcome | None
+    outcome: Outcome
     if isinstance(args, ScoresArgs):
         from scripts.evaluation.scores import evaluate_scores
 
@@ -48,8 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         from scripts.evaluation.model import evaluate_model
 
         outcome = evaluate_model(args)
-    if outcome is None:  # another process speaks
-        return DONE
     result = write_output(args, outcome, given, time.monotonic() - begun)
     print_result(result, json=args.json)
     for note in outcome.notes:

@@ -3,11 +3,7 @@
 Every one of them has more tests beside the code; this file is the list, in the order of the field's complaints.
 """
 
-import os
-import subprocess
-import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,8 +24,9 @@ from mee.layout import Layout
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.protocols.load import load_benchmark
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.positives import Positives
 from mee.ranking.rank import rank
+from mee.ranking.scores import Positives
+from scripts.evaluate import main
 
 LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2))
 
@@ -116,16 +113,14 @@ def test_f_dropping_a_stream_at_test_is_scoring_with_the_mask(clips, text, remov
     torch.testing.assert_close(dropped[:, some], rescored)
 
 
-@pytest.mark.slow
-def test_g_two_processes_give_the_ranks_of_one_to_the_last_digit(tmp_path):
-    worker, together = str(Path(__file__).with_name("ranking_worker.py")), ["-m", "torch.distributed.run"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    for count, how in ((1, []), (2, [*together, "--standalone", "--nproc_per_node", "2"])):
-        (tmp_path / str(count)).mkdir()
-        subprocess.run([sys.executable, *how, worker, str(tmp_path / str(count))], env=environment, check=True)
-    alone, first, second = (load_file(tmp_path / name) for name in (f"{p}/ranks.{n}.safetensors" for p, n in ((1, 0), (2, 0), (2, 1))))  # fmt: skip  # noqa: E501
-    assert all(first[name].equal(tensor) and second[name].equal(tensor) for name, tensor in alone.items())
-    assert len(alone["closest/t2v/rank"]) == 61  # 31 and 30: nothing was padded or counted twice
+def test_g_a_second_process_of_a_launch_adds_no_rows_and_no_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = tmp_path / "result.json"
+    assert main(["store", "captions.csv", "model", "--json", "--result", str(result)]) == 0
+    out, err = capsys.readouterr()
+    assert (out, result.exists()) == ("", False)
+    assert "one process" in err
 
 
 def test_h_captions_that_repeat_share_their_ranks_and_add_no_rows(model, source):

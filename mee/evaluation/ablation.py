@@ -20,12 +20,10 @@ from mee.evaluation.normalisation import NormaliseConfig
 from mee.evaluation.result import Pattern, Row, Weights
 from mee.layout import Layout
 from mee.model import TextEmbedding
-from mee.ranking.mixture import MixtureScores
-from mee.ranking.normalise import ClipConstants, LastPlaced
-from mee.ranking.positives import Positives
+from mee.ranking.mixture import MIXTURE, UNSCORABLE, MixtureScores, schemes
+from mee.ranking.normalise import LastPlaced
 from mee.ranking.rank import Convention, Ranking, rank
-from mee.ranking.schemes import MIXTURE, UNSCORABLE, schemes
-from mee.ranking.scores import Scores
+from mee.ranking.scores import Positives, Scores
 from mee.scoring import group_by_pattern
 
 
@@ -40,10 +38,9 @@ class Assessment:
     v2t: Convention = "closest"
     normalise: NormaliseConfig = field(default_factory=NormaliseConfig)
     bank: TextEmbedding | None = None  # of training captions, for a normalisation that needs them
-    shared: bool = False  # every process of the group does its share
 
-    def scores(self, scheme: str = MIXTURE, removed: Sequence[str] = ()) -> tuple[Scores, ClipConstants | None]:
-        """Scores by a scheme, normalised, and the constants of the normalisation."""
+    def scores(self, scheme: str = MIXTURE, removed: Sequence[str] = ()) -> Scores:
+        """Scores by a scheme, normalised."""
 
         def of(text: TextEmbedding) -> Scores:
             video, without = self.gallery.video, len(self.gallery.without_stream)
@@ -54,7 +51,7 @@ class Assessment:
         if self.normalise.method != "none":
             most = 0.0 if constants is None else float(constants.constant.abs().max())
             scores = LastPlaced(scores, self._lost(scheme, removed), UNSCORABLE - most)
-        return scores, constants
+        return scores
 
     @property
     def _available(self) -> Tensor:
@@ -79,8 +76,7 @@ class Assessment:
         return tuple(self._row(name, removed=(name,)) for name in names)
 
     def _row(self, name: str, *, scheme: str = MIXTURE, removed: Sequence[str] = ()) -> Row:
-        scores, _ = self.scores(scheme, removed)
-        ranking = rank(scores, self.positives, v2t=self.v2t, shared=self.shared)
+        ranking = rank(self.scores(scheme, removed), self.positives, v2t=self.v2t)
         return Row(
             name=name,
             text_to_video=retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain),

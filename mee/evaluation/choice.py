@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mee.evaluation.bootstrap import mean_interval
+from mee.evaluation.metrics import mean_interval
 from mee.evaluation.result import Choice
 
 
@@ -21,9 +21,6 @@ def choice_accuracy(scores: Tensor, answer: Tensor, *, resamples: int = 1000, se
         answer: (N,) int64 number of the right one, from 0.
         resamples: of the bootstrap over questions; 0: no interval.
         seed: of the bootstrap.
-
-    Raises:
-        ValueError: there is no question, a score is NaN, or an answer is none of the sentences.
     """
     if not len(scores):
         raise ValueError("there is no question to answer")
@@ -36,8 +33,3 @@ def choice_accuracy(scores: Tensor, answer: Tensor, *, resamples: int = 1000, se
     credit = right.double().cpu() / best.sum(1).cpu()
     interval = mean_interval(100 * credit.numpy(), resamples=resamples, seed=seed) if resamples else None
     return Choice(questions=len(credit), accuracy=100 * float(credit.mean()), interval=interval)
-
-
-def choice_scores(pairs: Tensor, choices: int) -> Tensor:
-    """(N, C) from the scores of N * C pairs, question by question."""
-    return pairs.reshape(-1, choices)

@@ -1,7 +1,6 @@
-"""Retrieval evaluation: a model, a gallery and captions -> ranks both ways, and figures.
+"""A model, a gallery and captions -> figures both ways, by one scoring scheme; captions as embeddings.
 
-Text to video: every caption is a query of its own. Video to text: every clip is a query, under one of three
-conventions. Ties give the expected rank (mee.ranking).
+Training asks this after every epoch; `mee evaluate` measures more (mee.evaluation.measure).
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from dataclasses import dataclass
 import torch
 
 from mee.data.pairs import Pairs
-from mee.distributed import joint_parts, share
 from mee.encode import Gallery
 from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.model import MEE, TextEmbedding
-from mee.ranking.mixture import MixtureScores
+from mee.ranking.mixture import MIXTURE, MixtureScores
 from mee.ranking.rank import rank
-from mee.ranking.schemes import MIXTURE
 from mee.streams import Ragged
 
 CHUNK = 2048  # sentences that are held as tokens at a time
@@ -36,28 +33,15 @@ class RetrievalReport:
     gallery: int
 
 
-def encode_captions(model: MEE, captions: Sequence[str], *, shared: bool = False) -> TextEmbedding:
+def encode_captions(model: MEE, captions: Sequence[str]) -> TextEmbedding:
     """Embed captions in eval mode, chunk by chunk; each sentence once, so that the same words always tie.
-
-    Args:
-        model: any.
-        captions: Q sentences.
-        shared: every process of the group calls this with the same captions, and embeds its share of the chunks.
 
     Raises:
         InputError: a caption is empty.
     """
     sentences = list(dict.fromkeys(captions))
     chunks = [sentences[start : start + CHUNK] for start in range(0, len(sentences), CHUNK)]
-    mine = chunks[share(len(chunks))] if shared else chunks
-    parts = [embed_captions(model, chunk, model.read_text(chunk)) for chunk in mine]
-    if shared:
-        brought = [TextEmbedding(part.packed.cpu(), part.logits.cpu()) for part in parts]
-        parts = [part for its in joint_parts(brought) for part in its]
-    packed, logits = (torch.cat([getattr(part, name) for part in parts]) for name in ("packed", "logits"))
-    row_of = {sentence: row for row, sentence in enumerate(sentences)}
-    rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
-    return TextEmbedding(packed.to(model.device)[rows], logits.to(model.device)[rows])
+    return _joined([embed_captions(model, chunk, model.read_text(chunk)) for chunk in chunks], captions)
 
 
 @torch.no_grad()
@@ -70,14 +54,19 @@ def embed_captions(
     """The same of captions that the text encoder has read: each sentence once, in order of first mention."""
     was_training = model.training
     model.eval()
-    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
     parts = [
         model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
-        for rows in torch.arange(len(row_of)).split(batch_size)
+        for rows in torch.arange(len(set(captions))).split(batch_size)
     ]
     model.train(was_training)
-    rows = torch.tensor([row_of[caption] for caption in captions], device=model.device)
+    return _joined(parts, captions)
+
+
+def _joined(parts: Sequence[TextEmbedding], captions: Sequence[str]) -> TextEmbedding:
+    """A row a caption, of parts with a row a sentence in order of first mention."""
+    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
     packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])
+    rows = torch.tensor([row_of[caption] for caption in captions], device=packed.device)
     return TextEmbedding(packed[rows], logits[rows])
 
 
@@ -101,7 +90,7 @@ def evaluate(
         model: trained; put into eval mode for the captions.
         gallery: what is ranked, see `mee.encode.encode_gallery`.
         pairs: captions and their clips; captions of clips that are not in the gallery take no part.
-        scheme: how to score, see mee.ranking.schemes.
+        scheme: how to score, see mee.ranking.mixture.
         text: embeddings of the captions, where they are at hand already.
 
     Raises:

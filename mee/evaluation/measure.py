@@ -1,13 +1,9 @@
 """Scores and right answers -> what a result says of both directions, and what a rank file says of each query.
 
-One direction of a result, made of ranks: figures, intervals, the recall curve and the histogram of ranks.
-
     recall      (K, R@K) at K = 1, 2, 3, 5, 7, 10, 20, 30, 50, 70, 100, … up to all candidates
     histogram   queries by rank: 1, 2, 3-4, 5-8, 9-16, … up to all candidates
 
 An expected rank between two whole ones counts as the later one.
-
-What a result says of its rules and of its question, the same for models and for scores of others.
 """
 
 from __future__ import annotations
@@ -20,17 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mee.evaluation.bootstrap import LEVEL, bootstrap_intervals
-from mee.evaluation.metrics import retrieval_metrics
-from mee.evaluation.rank_file import ANSWERS
+from mee.evaluation.metrics import LEVEL, bootstrap_intervals, retrieval_metrics
 from mee.evaluation.result import Answer, Direction, Normalisation, ProtocolFacts, Query, Rules
 from mee.protocols.annotations import file_stamp
 from mee.protocols.protocol import Benchmark
 from mee.ranking.best import Top
 from mee.ranking.counts import Ranks
-from mee.ranking.positives import Positives
 from mee.ranking.rank import CONVENTIONS, Convention, Ranking, rank
-from mee.ranking.scores import Scores
+from mee.ranking.scores import Positives, Scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,19 +32,13 @@ if TYPE_CHECKING:
 STEPS = (1, 2, 3, 5, 7)  # of the recall curve, times 1, 10, 100, …
 
 
-def direction_of(ranks: Ranks, *, resamples: int, seed: int) -> Direction:
-    """Sum up the ranks of one direction.
-
-    Args:
-        ranks: of at least one query.
-        resamples: of the bootstrap; 0: no intervals.
-        seed: of the bootstrap.
-    """
+def direction_of(ranks: Ranks, *, resamples: int) -> Direction:
+    """Sum up the ranks of one direction; `resamples` of the bootstrap, 0: no intervals."""
     return Direction(
         queries=len(ranks.rank),
         candidates=ranks.candidates,
         metrics=retrieval_metrics(ranks.rank, ranks.gain),
-        intervals=bootstrap_intervals(ranks.rank, ranks.gain, resamples=resamples, seed=seed),
+        intervals=bootstrap_intervals(ranks.rank, ranks.gain, resamples=resamples),
         recall=_recall(ranks),
         histogram=_histogram(ranks),
     )
@@ -78,6 +65,7 @@ def _bin(number: int, candidates: int) -> str:
 
 
 EXAMPLES = 6  # best queries, and worst
+ANSWERS = 10  # that are kept of each query
 
 
 @dataclass(frozen=True)
@@ -148,21 +136,9 @@ def measure(
     *,
     v2t: Convention = "closest",
     resamples: int = 1000,
-    seed: int = 0,
-    shared: bool = False,
 ) -> Measured:
-    """Rank both ways, and sum up.
-
-    Args:
-        scores: of Q queries and G candidates.
-        positives: their right pairs.
-        names: of both.
-        v2t: see mee.ranking.rank.
-        resamples: of the bootstrap; 0: no intervals.
-        seed: of the bootstrap.
-        shared: see mee.ranking.rank.
-    """
-    ranking = rank(scores, positives, v2t=v2t, top=ANSWERS, shared=shared)
+    """Rank both ways, and sum up; arguments as those of `rank` and `direction_of`."""
+    ranking = rank(scores, positives, v2t=v2t, top=ANSWERS)
     assert ranking.top
     right, right_scores = _best_right(scores, positives)
     return Measured(
@@ -171,8 +147,8 @@ def measure(
         ranking.top,
         right,
         right_scores,
-        direction_of(ranking.t2v, resamples=resamples, seed=seed),
-        direction_of(ranking.v2t, resamples=resamples, seed=seed),
+        direction_of(ranking.t2v, resamples=resamples),
+        direction_of(ranking.v2t, resamples=resamples),
     )
 
 
@@ -187,16 +163,9 @@ def _best_right(scores: Scores, positives: Positives) -> tuple[Tensor, Tensor]:
     return candidate[order][first].cpu(), values[order][first].cpu()
 
 
-def rules_of(v2t: Convention, normalisation: Normalisation, resamples: int, *, seed: int = 0) -> Rules:
-    """How it was measured.
-
-    Args:
-        v2t: see mee.ranking.rank.
-        normalisation: of the scores.
-        resamples: of the bootstrap; 0: no intervals.
-        seed: of the bootstrap.
-    """
-    how = f"{100 * LEVEL:g} % bootstrap over queries, {resamples:,} resamples, seed {seed}"
+def rules_of(v2t: Convention, normalisation: Normalisation, resamples: int) -> Rules:
+    """How it was measured."""
+    how = f"{100 * LEVEL:g} % bootstrap over queries, {resamples:,} resamples, seed 0"
     return Rules(v2t=CONVENTIONS[v2t], normalisation=normalisation, intervals=how if resamples else "")
 
 
@@ -208,22 +177,11 @@ def protocol_facts(
     gallery: int,
     missing: Sequence[str] = (),
     left_out: Sequence[str] = (),
-    without_stream: Sequence[str] = (),
-    streams: Mapping[str, int] | None = None,
-    train_list: str | None = None,
+    **others: Any,
 ) -> ProtocolFacts:
     """What was asked; partial where anything falls short of the protocol, counts that nobody explained included.
 
-    Args:
-        benchmark: the protocol with its files.
-        split: whose captions.
-        queries: that were ranked.
-        gallery: clips that competed.
-        missing: how it falls short besides the files, a sentence each.
-        left_out: captioned videos that were not to be had.
-        without_stream: clips that share the last place.
-        streams: modality -> clips that have it.
-        train_list: what the system was trained on, where that is one of the protocol's lists.
+    Arguments are as ProtocolFacts has them; `missing` and the benchmark's shortfalls become one.
     """
     protocol, test = benchmark.protocol, split == "test"
     short = (*(benchmark.shortfalls if test else ()), *missing)
@@ -239,7 +197,6 @@ def protocol_facts(
         title=protocol.title,
         split=split,
         query_rule=protocol.query_rule,
-        train_list=train_list,
         queries=queries,
         gallery=gallery,
         expected_queries=protocol.queries if test else None,
@@ -247,7 +204,6 @@ def protocol_facts(
         partial=bool(short or left_out),
         missing=short,
         left_out=tuple(left_out),
-        without_stream=tuple(without_stream),
-        streams=dict(streams or {}),
         files={role: file_stamp(file) for role, file in benchmark.files.items()},
+        **others,
     )

@@ -42,12 +42,7 @@ class NormaliseConfig:
         return self.method in ("qb-norm", "nnn")
 
     def facts(self, bank: str | None, size: int) -> Normalisation:
-        """What a result says.
-
-        Args:
-            bank: in words.
-            size: captions in it.
-        """
+        """What a result says; `bank` in words, `size` captions in it."""
         used = {"qb-norm": ("beta",), "nnn": ("neighbours", "alpha"), "dsl": ("beta",)}.get(self.method, ())
         parameters = {name: float(getattr(self, name)) for name in used}
         if "neighbours" in parameters:
@@ -60,11 +55,7 @@ class NormaliseConfig:
         )
 
     def constants(self, bank: Scores | None) -> ClipConstants | None:
-        """What is taken from each clip; None where the method has no such constants.
-
-        Raises:
-            InputError: there is no bank.
-        """
+        """What is taken from each clip; None where the method has no such constants."""
         from mee.ranking.normalise import nnn, qb_norm
 
         if not self.needs_bank:

@@ -13,7 +13,7 @@ from mee.data.pairs import Pairs, find_videos
 from mee.data.source import FeatureSource
 from mee.encode import Gallery
 from mee.errors import InputError
-from mee.ranking.positives import Positives
+from mee.ranking.scores import Positives
 
 if TYPE_CHECKING:
     from mee.protocols.protocol import Benchmark
@@ -28,11 +28,7 @@ class Asked:
 
     @classmethod
     def of(cls, pairs: Pairs, gallery: Gallery) -> Asked:
-        """Find the right clips.
-
-        Raises:
-            InputError: no caption has a clip in the gallery.
-        """
+        """Find the right clips."""
         names = gallery.clip_ids + gallery.without_stream
         row_of = {clip_id: row for row, clip_id in enumerate(names)}
         rows = [

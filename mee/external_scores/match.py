@@ -12,14 +12,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from mee.errors import InputError
-from mee.external_scores.id_file import Side
-from mee.external_scores.named_scores import NamedScores
-from mee.external_scores.read import ScoreFile
-from mee.ranking.positives import Positives
+from mee.external_scores.read import ScoreFile, Side
+from mee.external_scores.scores import NamedScores
+from mee.ranking.scores import Positives
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,6 @@ class LeftOut:
     clips: tuple[str, ...] = ()
     surplus_queries: tuple[str, ...] = ()
     surplus_clips: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.sentences)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -66,14 +61,10 @@ def match_scores(
             every query has one of its own, as in MSR-VTT 1k-A.
         gallery: every clip that is searched.
         partial: go on with what both have.
-
-    Raises:
-        InputError: ids are missing or surplus, or nothing is left.
-        ValueError: a right clip is not in the gallery, or the protocol's ids are not unique.
     """
     names = _names(queries, file)
-    rows, surplus_queries = _places(file.name, "query", names, file.query_ids, partial=partial)
-    columns, surplus_clips = _places(file.name, "clip", gallery, file.clip_ids, partial=partial)
+    rows, surplus_queries = _places(file.name, "query", names, file.scores.query_ids, partial=partial)
+    columns, surplus_clips = _places(file.name, "clip", gallery, file.scores.clip_ids, partial=partial)
     clips = [clip for clip in gallery if clip in columns]
     number_of = {clip: number for number, clip in enumerate(clips)}
     known = set(gallery)
@@ -88,10 +79,7 @@ def match_scores(
             kept.append(place)
     if not kept:
         raise InputError(f"{file.name} scores no query together with its right clip, so there is nothing to rank")
-    scores = file.scores.take(
-        np.array([rows[names[place]] for place in kept], np.int64),
-        np.array([columns[clip] for clip in clips], np.int64),
-    )
+    scores = file.scores.take([rows[names[place]] for place in kept], [columns[clip] for clip in clips])
     query, candidate = torch.tensor(pairs, dtype=torch.int64).unbind(1)
     asked = set(kept)
     left_out = LeftOut(
@@ -106,7 +94,7 @@ def match_scores(
 def _names(queries: Sequence[tuple[str, Collection[str]]], file: ScoreFile) -> list[str]:
     """What the file calls each query: its id, or its right clip if that is its alone and the file knows no id."""
     ids = [query_id for query_id, _ in queries]
-    there = set(file.query_ids)
+    there = set(file.scores.query_ids)
     if there.isdisjoint(ids) and all(len(right) == 1 for _, right in queries):
         clips = [next(iter(right)) for _, right in queries]
         if len(set(clips)) == len(clips) and not there.isdisjoint(clips):
@@ -131,18 +119,15 @@ def _places(
         )
     if partial or not (missing or surplus):
         return places, surplus
-    all_of = "queries" if side == "query" else "clips of the gallery"
-    lacks = f"has no scores for {len(missing):,} of the protocol's {len(wanted):,} {all_of}"
-    holds = f"has {len(surplus):,} {side} ids that are not the protocol's"
-    if missing and surplus:
-        raise InputError(
-            f"{name} {lacks}, {missing[0]!r} among them, and {holds}, {surplus[0]!r} among them; name them as the "
-            "protocol does, or go on with what both have with --partial"
-        )
+    faults = []
     if missing:
-        raise InputError(
-            f"{name} {lacks}, {missing[0]!r} among them; score them too, or go on without them with --partial"
+        all_of = "queries" if side == "query" else "clips of the gallery"
+        faults.append(
+            f"has no scores for {len(missing):,} of the protocol's {len(wanted):,} {all_of}, {missing[0]!r}"
         )
+    if surplus:
+        faults.append(f"has {len(surplus):,} {side} ids that are not the protocol's, {surplus[0]!r}")
     raise InputError(
-        f"{name} {holds}, {surplus[0]!r} among them; leave them out of the file, or pass over them with --partial"
+        f"{name} {' among them, and '.join(faults)} among them; name and score what the protocol does, or go on "
+        "with what both have with --partial"
     )

@@ -1,32 +1,43 @@
 """Scores of any other system, from its file.
 
-    a matrix        (Q, G), the higher the better           -> mee.external_scores.matrix_scores
-    two tables      (Q, E) and (G, E), inner products       -> mee.external_scores.table_scores
+    .npy            one table of floats, memory-mapped; ids are in files of their own
+    .npz            arrays `scores`, or `text` and `video`; `query_ids`, `clip_ids`
+    .safetensors    tensors of the same names; ids are JSON lists in the metadata
 
-Formats: mee.external_scores.formats. Ids come with the file, or in files of their own:
-mee.external_scores.id_file.
+    scores (Q, G): the higher the better      text (Q, E), video (G, E): their inner product is the score
+
+Ids in a file of their own stand in the order of the rows, or columns:
+
+    .csv .tsv .parquet    a table with a column query_id, or clip_id; where there is none, video_id
+    .json                 ["id", ...]
+    any other ending      one id a line
+
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import json
+import tokenize
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 
 from mee.errors import InputError
-from mee.external_scores.formats import SIDES, FoundScores, errors_of, open_scores
-from mee.external_scores.id_file import Side, read_ids
-from mee.external_scores.matrix_scores import MatrixScores
-from mee.external_scores.named_scores import NamedScores
-from mee.external_scores.stored_array import StoredArray
-from mee.external_scores.table_scores import TableScores
+from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
+from mee.protocols.annotations import file_stamp
 
-_FLAGS: Final[dict[Side, str]] = {"query": "--query-ids", "clip": "--clip-ids"}
-_AXES: Final[dict[Side, tuple[str, str]]] = {"query": ("rows", "text table"), "clip": ("columns", "video table")}
+Side = Literal["query", "clip"]
+SIDES: Final[tuple[Side, Side]] = ("query", "clip")
+ENDINGS: Final = (".npy", ".npz", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,7 @@ class ScoreFile:
 
     name: str  # for messages: its path
     scores: NamedScores
-    query_ids: tuple[str, ...]
-    clip_ids: tuple[str, ...]
-    sha256: str  # of the file of scores, or of text embeddings
     files: Mapping[str, str]  # all that was read: role -> "name sha256:digits"
-    unit_norm: bool  # embeddings were divided by their norms
 
 
 def read_scores(
@@ -51,7 +58,7 @@ def read_scores(
     unit_norm: bool = False,
     device: torch.device | None = None,
 ) -> ScoreFile:
-    """Open scores; the numbers stay in the file until they are asked for.
+    """Open scores.
 
     Args:
         path: a score matrix or two tables; or the (Q, E) text table, where `video` is given.
@@ -63,80 +70,195 @@ def read_scores(
 
     Raises:
         InputError: a file cannot be used; ids are missing, named twice, or not as many as rows or columns; or
-            embeddings cannot be used, see table_scores. A NaN among scores is found when it is read.
+            embeddings cannot be used. A NaN among scores is found when it is read.
     """
-    found = open_scores(path)
+    tables, own_ids = _open(path)
     if video is not None:
-        found = _joined(path, found, video)
-    tables = found.tables
+        others, _ = _open(video)
+        if set(tables) != {""} or set(others) != {""}:
+            raise InputError(
+                f"{video if set(tables) == {''} else path}: a table in a file of its own is read from .npy; .npz "
+                "and .safetensors hold both, 'text' and 'video'"
+            )
+        tables = {"text": tables[""], "video": others[""]}
     matrix = tables.get("scores", tables.get(""))
     if matrix is not None and unit_norm:
         raise InputError(f"{path} is a score matrix, which has no norms; leave out --unit-norm")
-    if matrix is not None:
-        counts = dict(zip(SIDES, matrix.shape))
-    else:
-        counts = {"query": tables["text"].shape[0], "clip": tables["video"].shape[0]}
-    named: dict[Side, Path | None] = {"query": query_ids, "clip": clip_ids}
-    ids = {side: _ids(path, found, side, named[side]) for side in SIDES}
-    _check_counts(path, counts, ids, matrix)
-    scores: NamedScores
-    if matrix is not None:
-        scores = MatrixScores(matrix, ids["query"], ids["clip"], device=device)
-    else:
-        scores = TableScores(
+    ids: dict[Side, tuple[str, ...]] = {}
+    for side, given in zip(SIDES, (query_ids, clip_ids)):
+        if given is None and side not in own_ids:
+            raise InputError(f"{path} names no {side} ids; give them in a file, one a line: --{side}-ids FILE")
+        if given is not None and side in own_ids:
+            raise InputError(f"{path} names its {side} ids itself; leave out --{side}-ids {given}")
+        ids[side] = own_ids[side] if given is None else read_ids(given, side)
+    shape = tuple(matrix.values.shape) if matrix else tuple(len(table.values) for table in tables.values())
+    named = (len(ids["query"]), len(ids["clip"]))
+    if shape != named:
+        what = "rows and columns" if matrix else "text and video embeddings"
+        advice = (
+            "its rows must be queries, so turn it" if matrix and shape == named[::-1] else "name each one once"
+        )
+        raise InputError(
+            f"{path} has {shape[0]} x {shape[1]} {what}, but {named[0]} x {named[1]} query and clip ids; {advice}"
+        )
+    scores: NamedScores = (
+        MatrixScores(matrix, ids["query"], ids["clip"], device=device)
+        if matrix
+        else TableScores(
             tables["text"], tables["video"], ids["query"], ids["clip"], device=device, unit_norm=unit_norm
         )
-    sha256 = _sha256(path)
-    files = {"scores" if video is None else "text": f"{path.name} sha256:{sha256}"}
-    for role, file in (("video", video), ("query ids", query_ids), ("clip ids", clip_ids)):
-        if file is not None:
-            files[role] = f"{file.name} sha256:{_sha256(file)}"
-    return ScoreFile(str(path), scores, ids["query"], ids["clip"], sha256, files, unit_norm)
-
-
-def _joined(path: Path, text: FoundScores, video: Path) -> FoundScores:
-    """Two tables that lie in a .npy each."""
-    other = open_scores(video)
-    for file, found in ((path, text), (video, other)):
-        if set(found.tables) != {""}:
-            raise InputError(
-                f"{file}: a table in a file of its own is read from .npy; .npz and .safetensors hold both, "
-                "'text' and 'video'"
-            )
-    return FoundScores({"text": text.tables[""], "video": other.tables[""]})
-
-
-def _ids(path: Path, found: FoundScores, side: Side, given: Path | None) -> tuple[str, ...]:
-    own = found.ids.get(side)
-    if own is not None and given is not None:
-        raise InputError(f"{path} names its {side} ids itself; leave out {_FLAGS[side]} {given}")
-    if own is not None:
-        return own
-    if given is None:
-        axis = _AXES[side]["text" in found.tables]
-        raise InputError(
-            f"{path} names no {side} ids; give them in a file, one a line in the order of the {axis}: "
-            f"{_FLAGS[side]} FILE"
-        )
-    return read_ids(given, side)
-
-
-def _check_counts(
-    path: Path, counts: Mapping[Side, int], ids: Mapping[Side, tuple[str, ...]], matrix: StoredArray | None
-) -> None:
-    if all(counts[side] == len(ids[side]) for side in SIDES):
-        return
-    numbers = [len(ids[side]) for side in SIDES]
-    turned = matrix is not None and numbers == [counts["clip"], counts["query"]]
-    advice = "its rows must be queries, so turn it" if turned else "name every row and column once, in order"
-    what = (
-        f"{counts['query']} rows and {counts['clip']} columns"
-        if matrix is not None
-        else (f"{counts['query']} text and {counts['clip']} video embeddings")
     )
-    raise InputError(f"{path} has {what}, but {numbers[0]} query ids and {numbers[1]} clip ids; {advice}")
+    roles = {
+        "scores" if video is None else "text": path,
+        "video": video,
+        "query ids": query_ids,
+        "clip ids": clip_ids,
+    }
+    return ScoreFile(
+        str(path), scores, {role: file_stamp(file) for role, file in roles.items() if file is not None}
+    )
 
 
-def _sha256(path: Path) -> str:
-    with errors_of(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def read_ids(path: Path, side: Side) -> tuple[str, ...]:
+    """Read a file of ids, each of them once."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"no file of {side} ids at '{path}'")
+    found: Iterable[Any]
+    with errors_of(path):
+        match path.suffix.lower():
+            case ".csv" | ".tsv" as ending:  # without a header: pandas would take surplus fields for row names
+                separator = "," if ending == ".csv" else "\t"
+                rows = pd.read_csv(
+                    path, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+                )
+                names = [str(name).strip() for name in rows.iloc[0]]
+                found = rows.iloc[1:, names.index(_column(path, side, names))]
+            case ".parquet":
+                table = pd.read_parquet(path)
+                found = table[_column(path, side, list(table.columns))].tolist()
+            case ".json":
+                found = json.loads(path.read_text(encoding="utf-8-sig"))
+                if not isinstance(found, list):
+                    raise InputError(f'{path} is no JSON list of {side} ids: ["…", "…"]')
+            case ending if ending in ENDINGS:
+                raise InputError(f"{path}: {side} ids are read from .txt, .csv, .tsv, .parquet or .json")
+            case _:
+                text = path.read_text(encoding="utf-8-sig").rstrip()
+                found = text.split("\n") if text else []
+    return _checked_ids(found, side, str(path))
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn what numpy, zip, safetensors, pandas and JSON raise into one sentence."""
+    from safetensors import SafetensorError
+
+    of_python = (ValueError, TypeError, OSError, EOFError, LookupError, RuntimeError, MemoryError, ArithmeticError)
+    of_formats = (zipfile.BadZipFile, zlib.error, SafetensorError, SyntaxError, tokenize.TokenError)
+    try:
+        yield
+    except InputError:
+        raise
+    except (*of_python, *of_formats) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be read, it may be damaged or of another format ({reason})") from error
+
+
+_Found = tuple[dict[str, Table], dict[Side, tuple[str, ...]]]
+
+
+def _open(path: Path) -> _Found:
+    """Tables "scores"; "text" and "video"; or "" of a .npy; and the ids that the file names itself."""
+    if not path.is_file():
+        raise InputError(f"no file of scores at '{path}'")
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(f"{path}: scores are read from {', '.join(ENDINGS)}, not '{path.suffix}'")
+    with errors_of(path):
+        return _safetensors(path) if path.suffix.lower() == ".safetensors" else _numpy(path)
+
+
+def _numpy(path: Path) -> _Found:
+    loaded = np.load(path, mmap_mode="c", allow_pickle=False)  # "r" would make torch warn; it is never written to
+    if isinstance(loaded, np.ndarray):
+        return {"": Table(str(path), _tensor(loaded))}, {}
+    with loaded:
+        names = _wanted(path, loaded.files)
+        tables = {name: Table(f"{path}: {name!r}", _tensor(_member(loaded.zip, name))) for name in names}
+        ids = {
+            side: _checked_ids(np.atleast_1d(_member(loaded.zip, name)).tolist(), side, f"{path}: {name!r}")
+            for side, name in zip(SIDES, ("query_ids", "clip_ids"))
+            if name in loaded.files
+        }
+        return tables, ids
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
+    """An array of a .npz, read to its end: only there does zipfile compare the checksum."""
+    with archive.open(f"{name}.npy") as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):
+            raise ValueError(f"{name!r} is longer than its shape {array.shape} says")
+    return array
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array, array.dtype.newbyteorder("=")))  # copies foreign byte order alone
+
+
+def _safetensors(path: Path) -> _Found:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as opened:
+        metadata: dict[str, str] = opened.metadata() or {}
+        names = _wanted(path, list(opened.keys()))
+        tables = {name: Table(f"{path}: {name!r}", opened.get_tensor(name)) for name in names}
+    ids: dict[Side, tuple[str, ...]] = {}
+    for side in SIDES:
+        if f"{side}_ids" in metadata:
+            where, found = f"{path}: '{side}_ids' in its metadata", json.loads(metadata[f"{side}_ids"])
+            if not isinstance(found, list):
+                raise InputError(f'{where} is no JSON list; write json.dumps(["…", "…"])')
+            ids[side] = _checked_ids(found, side, where)
+    return tables, ids
+
+
+def _wanted(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Which arrays to take: the score matrix, or the two tables."""
+    found = tuple(name for name in ("scores", "text", "video") if name in names)
+    if found in (("scores",), ("text", "video")):
+        return found
+    there = ", ".join(f"{name!r}" for name in names[:8]) or "nothing"
+    raise InputError(f"{path} must hold either an array 'scores' or two, 'text' and 'video'; it holds {there}")
+
+
+def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...]:
+    """Ids as text, each of them once."""
+    ids = []
+    for row, value in enumerate(found, 1):
+        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise InputError(f"{where}: {side} id {row} is {value!r}, which is no text; write ids as text")
+        ids.append(str(value).strip())
+    if not ids or not all(ids):
+        raise InputError(
+            f"{where}: {side} id {ids.index('') + 1} is empty" if ids else f"{where} holds no {side} ids"
+        )
+    if len(set(ids)) < len(ids):
+        often = Counter(ids)
+        twice = [name for name, count in often.items() if count > 1]
+        raise InputError(
+            f"{where} has {len(twice)} {side} ids more than once, {twice[0]!r} {often[twice[0]]} times"
+        )
+    return tuple(ids)
+
+
+def _column(path: Path, side: Side, names: Sequence[str]) -> str:
+    """Which column holds the ids."""
+    wanted = (f"{side}_id", "video_id")
+    for name in wanted:
+        if name in names:
+            return name
+    shown = ", ".join(f"{name!r}" for name in names[:8]) or "none"
+    raise InputError(f"{path} has no column {' or '.join(map(repr, wanted))}; it has {shown}")

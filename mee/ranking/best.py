@@ -5,9 +5,7 @@
         t = e_k - rounding / (1 - rounding) |e_k| - 2 margin
 
 e_k: the k-th best estimate; without rounding this is e_k - 2 margin. What passes is decided by exact scores, which
-is up to the caller.
-
-The first answers to each query: by score, equal ones in the candidates' order.
+is up to the caller: `top_of_block` does so, by score and equal ones in the candidates' order.
 """
 
 from __future__ import annotations
@@ -140,14 +138,7 @@ class Top:
 
 
 def top_of_block(scores: Scores, block: Tensor, rows: slice, count: int) -> Top:
-    """The first answers to the queries of a block.
-
-    Args:
-        scores: whose block it is.
-        block: (q, G), as `scores.block` made it.
-        rows: which queries these are.
-        count: k; all candidates where there are fewer.
-    """
+    """The first `count` answers, or all there are, to the queries of `rows`; `block` is `scores.block(rows)`."""
     count = min(count, block.shape[1])
     margin = torch.full((len(block),), scores.margin, dtype=block.dtype, device=block.device)
     best = Best(len(block), count, margin)

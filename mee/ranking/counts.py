@@ -1,23 +1,19 @@
-"""How many wrong answers stand above and level with a threshold, counted block by block.
+"""How many wrong answers stand above and level with a right one, counted block by block, and ranks made of counts.
 
     above[i, k] = #{wrong j: S_ij > t_ik}      level[i, k] = #{wrong j: S_ij = t_ik}
 
-for rows (each query has thresholds) or for columns (each candidate has). Whatever a block cannot tell apart from
-the threshold, within its margin, is asked of `Scores.pairs`. Counts are whole numbers, so they may be added up in
-any order: over blocks, and over processes.
+for rows (each query has thresholds t, the scores of its right answers) or for columns (each candidate has). What a
+block cannot tell apart from the threshold, within its margin, is decided by `Scores.pairs`.
 
-Captions of one video as one: they compete by their maximum.
+Captions of one video may compete as one, by their maximum; they stand side by side:
 
     above[v] = #{other videos u: max over captions c of u of S_cv > t_v}, level[v] likewise
 
-A group is the captions that have the same right answers; they stand side by side.
-
-One direction of a ranking: the right answers of each query as thresholds, and ranks made of counts.
+Ranks are expected under ties with wrong answers, and stand behind the better right ones:
 
     nDCG@10(q) = sum of 1 / log2(1 + rank) over right answers with rank <= 10, by the same with all in front
 
-the rank of the k-th best right answer being expected under ties with wrong ones, and behind the k - 1 better right
-ones (Järvelin and Kekäläinen, 2002, with relevance 0 or 1).
+(Järvelin and Kekäläinen, 2002, with relevance 0 or 1).
 """
 
 from __future__ import annotations
@@ -28,8 +24,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mee.ranking.positives import Positives
-from mee.ranking.scores import Scores
+from mee.ranking.scores import Positives, Scores
+
+GAIN_DEPTH = 10
 
 
 @final
@@ -47,12 +44,7 @@ class Counts:
         return self.scores.queries
 
     def by_row(self, block: Tensor, rows: slice) -> None:
-        """Count in the rows of a block.
-
-        Args:
-            block: (q, G) scores, -inf where an answer is right.
-            rows: which queries these are.
-        """
+        """Count in the rows of a block of queries: (q, G) scores, -inf where an answer is right."""
         for k in range(self.thresholds.shape[1]):
             threshold = self.thresholds[rows, k, None]
             above, near = self._compare(block, threshold)
@@ -61,7 +53,7 @@ class Counts:
             self._settle(row + rows.start, k, row + rows.start, column)
 
     def by_column(self, block: Tensor, rows: slice) -> None:
-        """Count in the columns of a block: thresholds belong to candidates. Arguments as for `by_row`."""
+        """Count in the columns of such a block: thresholds belong to candidates."""
         for k in range(self.thresholds.shape[1]):
             above, near = self._compare(block, self.thresholds[:, k])
             self.above[:, k] += torch.count_nonzero(above, dim=0)
@@ -83,11 +75,7 @@ class Counts:
 
 
 def group_bounds(positives: Positives) -> Tensor:
-    """(N + 1,) int64, on the CPU: where each of N groups of queries begins, and the end.
-
-    Raises:
-        ValueError: queries with the same right answers do not stand side by side, or one has none.
-    """
+    """(N + 1,) int64, on the CPU: where each of N groups of queries begins, and the end."""
     right: list[list[int]] = [[] for _ in range(positives.queries)]
     for query, candidate in zip(positives.query.tolist(), positives.candidate.tolist()):
         right[query].append(candidate)
@@ -115,12 +103,7 @@ class GroupCounts:
         return len(self.bounds) - 1
 
     def by_column(self, block: Tensor, rows: slice) -> None:
-        """Count the groups of a block, of which none is divided.
-
-        Args:
-            block: (q, G) scores, -inf where an answer is right.
-            rows: which queries these are.
-        """
+        """Count the groups of such a block, of which none is divided."""
         starts = self.bounds[(self.bounds >= rows.start) & (self.bounds <= rows.stop)].to(block.device)
         lengths = starts.diff()
         best = torch.segment_reduce(block, "max", lengths=lengths, axis=0)  # (groups, G)
@@ -139,9 +122,6 @@ class GroupCounts:
         place = torch.arange(len(owner), device=starts.device) - (lengths.cumsum(0) - lengths)[owner]
         exact = self.scores.pairs(starts[owner] + place, columns[owner])
         return torch.segment_reduce(exact, "max", lengths=lengths)
-
-
-GAIN_DEPTH = 10
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,11 @@
-"""Scores of a model's embeddings, by any scheme of mee.ranking.schemes.
+"""Scores of a model's embeddings: of its mixture, and of ways to score that show what one part of it is worth.
 
-    s(q, v) = sum over m of w_m(q, A(v)) <t_m(q), x_m(v)>
+    s(q, v) = sum over m in A(v) of w_m(q, A(v)) <t_m(q), x_m(v)>
+
+mixture         w = softmax over A(v) of l(q), as in mee.scoring
+uniform         the same with l = 0: every expert that the clip has counts alike
+ignore-missing  w = softmax over *all* experts: missing streams count as zeros
+<modality>      w = 1 for one expert alone; clips without that stream share the last place
 
 Clips are held by availability pattern, each with the columns of the experts that it has; a block is one matrix
 product a pattern (mee.scoring says why).
@@ -15,16 +20,44 @@ from typing import final
 import torch
 from torch import Tensor
 
+from mee.config import SCHEMES
 from mee.layers.linear import product
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.schemes import MIXTURE, UNSCORABLE, scheme_weights
 from mee.ranking.scores import Scores, full_products, summation_margin
 from mee.scoring import Pattern, group_by_pattern
 
-GATHERED = (
-    2**17
-)  # numbers of clips, and of sentences, that pairs are computed from at a time: they stay in the cache
+MIXTURE, UNIFORM, IGNORE_MISSING = SCHEMES
+UNSCORABLE = -2.0  # below every score
+GATHERED = 2**17  # numbers a side that pairs are computed from at a time: they stay in the cache
+
+
+def schemes(layout: Layout) -> tuple[str, ...]:
+    """Every scheme of a model, the mixture first."""
+    return (MIXTURE, *layout.names, UNIFORM, IGNORE_MISSING)
+
+
+def scheme_weights(scheme: str, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
+    """What each expert counts for.
+
+    Args:
+        scheme: one of `schemes(layout)`.
+        logits: (…, M) mixture logits.
+        available: (…, M) bool, of the clips that they are scored against; the two are broadcast together.
+        layout: names the experts.
+
+    Returns:
+        (…, M) weights, exactly 0 where an expert is absent; zeros where nothing can be scored.
+    """
+    if scheme in (MIXTURE, UNIFORM):
+        chosen = logits if scheme == MIXTURE else torch.zeros_like(logits)
+        weights = torch.where(available, chosen, -torch.inf).softmax(-1)
+    elif scheme == IGNORE_MISSING:
+        weights = logits.softmax(-1)
+    else:
+        weights = torch.zeros_like(logits)
+        weights[..., layout.names.index(scheme)] = 1
+    return torch.where(available, weights, 0)  # not a product: without any stream the softmax is NaN
 
 
 @final
@@ -47,7 +80,7 @@ class MixtureScores(Scores):
             text: of Q sentences.
             video: of clips; what stands in a missing slot is never read.
             layout: of the packed vectors.
-            scheme: how experts are weighed, see mee.ranking.schemes.
+            scheme: how experts are weighed, see above.
             removed: experts to score without, as if no clip had them.
             without_stream: how many more clips there are, that nothing can find.
         """

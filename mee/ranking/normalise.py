@@ -9,11 +9,9 @@ QB-Norm: Bogolin et al. (arXiv 2112.12777), the dynamic inverted softmax in its 
 Chowdhury et al. (arXiv 2410.24114). DSL: Cheng et al. (arXiv 2109.04290); it looks at all test queries together,
 so it is for evaluation only. QB-Norm and NNN are one constant a clip.
 
-Clips that nothing can find share the last place, whatever a normalisation takes from their scores.
-
     S''(q, j) = lowest, where j has no stream that is scored, else S'(q, j)
 
-Without it a clip that has the lowest score for every caption of the bank would be given that much more.
+Clips that nothing can find share the last place: their score, lowest for every caption of the bank, must not rise.
 """
 
 from __future__ import annotations
@@ -34,9 +32,7 @@ class ClipConstants:
     """What is taken from the scores of each of G clips."""
 
     constant: Tensor  # (G,) float32
-    active: Tensor | None = (
-        None  # (G,) bool: only queries whose best clip is one of these change; None: all change
-    )
+    active: Tensor | None = None  # (G,) bool: only queries whose best clip is one of these change; None: all do
 
 
 def qb_norm(bank: Scores, beta: float) -> ClipConstants:
@@ -50,13 +46,7 @@ def qb_norm(bank: Scores, beta: float) -> ClipConstants:
 
 
 def nnn(bank: Scores, neighbours: int, alpha: float) -> ClipConstants:
-    """Constants of NNN from the scores of a bank of training captions.
-
-    Args:
-        bank: scores of B captions.
-        neighbours: k; all of the bank where it holds fewer.
-        alpha: weight of their mean.
-    """
+    """Constants of NNN from the scores of a bank of training captions, all of it where it has fewer than k."""
     largest = torch.empty(0, bank.candidates, device=bank.device)
     for _, block in _blocks(bank):
         both = torch.cat([largest, block])
@@ -118,7 +108,6 @@ class DualSoftmaxScores(Scores):
 
 
 def _blocks(scores: Scores) -> Iterator[tuple[slice, Tensor]]:
-    """All blocks, the same in every process: what is made of them does not depend on how many there are."""
     return ((rows, scores.block(rows)) for rows in query_parts(scores.queries, scores.candidates))
 
 
@@ -127,13 +116,7 @@ class LastPlaced(Scores):
     """Scores of which some clips are held below all others."""
 
     def __init__(self, scores: Scores, lost: Tensor, lowest: float) -> None:
-        """Hold them there.
-
-        Args:
-            scores: of Q queries and G clips.
-            lost: (G,) bool: the clips that nothing can find.
-            lowest: below every score of the others.
-        """
+        """`lost`: (G,) bool, the clips that nothing can find; `lowest`: below every score of the others."""
         self.scores, self.lost, self.lowest = scores, lost.to(scores.device), lowest
         self.queries, self.candidates = scores.queries, scores.candidates
         self.margin, self.device = scores.margin, scores.device

@@ -22,12 +22,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mee.distributed import joint_parts, joint_sum, share
 from mee.errors import InputError
 from mee.ranking.best import Top, top_of_block
 from mee.ranking.counts import Counts, GroupCounts, Ranks, Side, group_bounds
-from mee.ranking.positives import Positives
-from mee.ranking.scores import Scores, query_parts
+from mee.ranking.scores import Positives, Scores, query_parts
 
 Convention = Literal["closest", "video", "each"]
 CONVENTIONS: dict[Convention, str] = {
@@ -47,9 +45,7 @@ class Ranking:
 
 
 @torch.no_grad()
-def rank(
-    scores: Scores, positives: Positives, *, v2t: Convention = "closest", top: int = 0, shared: bool = False
-) -> Ranking:
+def rank(scores: Scores, positives: Positives, *, v2t: Convention = "closest", top: int = 0) -> Ranking:
     """Rank every query that has a right answer.
 
     Args:
@@ -57,7 +53,6 @@ def rank(
         positives: at least one; queries without any are wrong answers of the other direction all the same.
         v2t: the convention of the other direction. "video" wants captions of the same video side by side.
         top: how many answers to keep of each query.
-        shared: every process of the group calls this with the same arguments, and does its share of the queries.
 
     Raises:
         InputError: a score is NaN.
@@ -77,7 +72,7 @@ def rank(
     else:
         columns = Counts(back.thresholds if v2t == "each" else back.thresholds[:, :1], scores)
     tops = []
-    for part in _parts(scores, bounds, shared=shared):
+    for part in _parts(scores, bounds):
         block = scores.block(part)
         if block.amax().isnan():  # much cheaper than isnan
             _refuse_nan(block)
@@ -89,10 +84,6 @@ def rank(
         block[positives.query[mine] - part.start, positives.candidate[mine]] = -torch.inf
         rows.by_row(block, part)
         columns.by_column(block, part)
-    if shared:
-        for counts in (rows, columns):
-            counts.above, counts.level = joint_sum(counts.above), joint_sum(counts.level)
-        tops = [each for its in joint_parts(tops) for each in its]
     t2v = forth.best(rows.above, rows.level)
     if v2t == "each":
         other = back.each(columns.above, columns.level)
@@ -106,11 +97,10 @@ def _refuse_nan(scores: Tensor) -> None:
         raise InputError(f"{count:,} scores are NaN, and NaN has no rank; the model or its streams are spoilt")
 
 
-def _parts(scores: Scores, bounds: Tensor | None, *, shared: bool) -> Iterator[slice]:
-    """The queries of this process, a block's worth at a time; with bounds, no group of them is divided."""
-    mine = share(scores.queries) if shared else slice(0, scores.queries)
-    parts = query_parts(mine.stop - mine.start, scores.candidates)
-    cuts = torch.tensor([mine.start, *(mine.start + part.stop for part in parts)])
-    if bounds is not None:
-        cuts = bounds[torch.searchsorted(bounds, cuts)].unique()
-    yield from (slice(start, stop) for start, stop in pairwise(cuts.tolist()))
+def _parts(scores: Scores, bounds: Tensor | None) -> Iterator[slice]:
+    """The queries, a block's worth at a time; with bounds, no group of them is divided."""
+    parts = query_parts(scores.queries, scores.candidates)
+    if bounds is None:
+        return parts
+    cuts = bounds[torch.searchsorted(bounds, torch.tensor([0, *(part.stop for part in parts)]))].unique()
+    return (slice(start, stop) for start, stop in pairwise(cuts.tolist()))

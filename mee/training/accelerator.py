@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import is_tensorboard_available
 
@@ -46,23 +43,3 @@ def make_accelerator(device: torch.device, config: TrainConfig, scalars: Path | 
     if accelerator.num_processes != processes():
         raise ValueError("start several processes with accelerate launch or torch.distributed.run")
     return accelerator
-
-
-@contextmanager
-def joined_processes(device: torch.device) -> Iterator[None]:
-    """In the group that accelerate launch or torch.distributed.run started this process in; alone, nothing.
-
-    They leave it together in the end: a group that is left open aborts, now and then, the process that ends.
-
-    Args:
-        device: cpu, or the kind of device of which each process gets its own.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
-        return
-    group = PartialState(cpu=device.type == "cpu")
-    try:
-        yield
-        group.wait_for_everyone()
-    finally:
-        group.destroy_process_group()

@@ -24,7 +24,6 @@ class CommonArgs:
     bootstrap: int = 1000  # resamples of the 95 % intervals; 0: none
     result: Path | None = None  # write the result: a .json file, for mee report
     ranks: Path | None = None  # write what every query got: a .csv or .parquet file
-    constants: Path | None = None  # write the clips' constants of qb-norm or nnn, for an index: a .parquet file
     name: str | None = None  # of the system, in tables; default: the model's directory, or the score file
     json: bool = False  # print the result as JSON
     device: Device = "auto"
@@ -32,8 +31,6 @@ class CommonArgs:
     def __post_init__(self) -> None:
         if self.bootstrap < 0:
             raise ValueError(f"bootstrap cannot be negative, got {self.bootstrap}")
-        if self.constants and not self.normalise.needs_bank:
-            raise ValueError("--constants are those of a normalisation; name --normalise.method qb-norm or nnn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +49,7 @@ class ScoresArgs(CommonArgs):
     """Arguments of mee evaluate ANNOTATIONS --scores FILE."""
 
     captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
-    scores: Path  # score matrix, or two embedding tables: .npy, .npz, .safetensors, .parquet
+    scores: Path  # score matrix, or two embedding tables: .npy, .npz, .safetensors
     video: Path | None = None  # the clips' table, where --scores is the queries' alone
     query_ids: Path | None = None  # ids of rows, one a line, where the score file has none
     clip_ids: Path | None = None  # ids of columns, one a line

@@ -10,11 +10,10 @@ import torch
 from features.store.feature_store import FeatureStore
 from mee.checkpoint import check_directory, fingerprint, read_training
 from mee.data.leaks import check_apart
-from mee.distributed import process_number
 from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
 from mee.evaluation.ablation import Assessment
-from mee.evaluation.choice import choice_accuracy, choice_scores
+from mee.evaluation.choice import choice_accuracy
 from mee.evaluation.evaluate import encode_captions, text_of
 from mee.evaluation.held_out import HeldOut, held_out_pairs
 from mee.evaluation.measure import Names, measure, protocol_facts, rules_of
@@ -25,7 +24,6 @@ from mee.protocols.annotations import FOLDER
 from mee.protocols.load import load_benchmark
 from mee.protocols.protocol import SENTENCES, Benchmark
 from mee.ranking.mixture import MixtureScores
-from mee.training.accelerator import joined_processes
 from mee.training.record import selected_on, trained_on
 from scripts.console import pick_device
 from scripts.evaluation.args import ModelArgs
@@ -35,18 +33,9 @@ if TYPE_CHECKING:
     from mee.model import TextEmbedding
 
 
-def evaluate_model(args: ModelArgs) -> Outcome | None:
-    """Measure a model; None in every process but the first.
-
-    Raises:
-        InputError: something does not fit, see what is called here.
-    """
+def evaluate_model(args: ModelArgs) -> Outcome:
+    """Measure a model."""
     device = pick_device(args.device)
-    with joined_processes(device):
-        return _evaluate(args, device)
-
-
-def _evaluate(args: ModelArgs, device: torch.device) -> Outcome | None:
     store = FeatureStore(args.store)
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(device)
@@ -74,8 +63,8 @@ def _evaluate(args: ModelArgs, device: torch.device) -> Outcome | None:
         clip_ids, left_out = list(videos.clip_ids), videos.left_out
         named = set(store.clips.loc[clip_ids, "video"])  # some may have no caption
         check_apart(record, named, store, what="the gallery", ids=benchmark.gallery)
-    text = encode_captions(model, held_out.pairs.captions, shared=True)
-    gallery = encode_gallery(model, store, clip_ids, shared=True).by_pattern()
+    text = encode_captions(model, held_out.pairs.captions)
+    gallery = encode_gallery(model, store, clip_ids).by_pattern()
     asked = Asked.of(held_out.pairs, gallery)
     bank = _bank(args, benchmark, model)
     assessment = Assessment(
@@ -86,19 +75,16 @@ def _evaluate(args: ModelArgs, device: torch.device) -> Outcome | None:
         v2t=args.v2t,
         normalise=args.normalise,
         bank=bank,
-        shared=True,
     )
-    scores, constants = assessment.scores()
+    scores = assessment.scores()
     names = Names(
         query_ids=[held_out.pairs.ids[number] for number in asked.numbers.tolist()],
         captions=[held_out.pairs.captions[number] for number in asked.numbers.tolist()],
         clip_ids=gallery.clip_ids + gallery.without_stream,
         clips=store.clips,
     )
-    measured = measure(scores, asked.positives, names, v2t=args.v2t, resamples=args.bootstrap, shared=True)
+    measured = measure(scores, asked.positives, names, v2t=args.v2t, resamples=args.bootstrap)
     schemes, removed = (assessment.schemes(), assessment.removed()) if args.ablation else ((), ())
-    if process_number() != 0:
-        return None
     size = 0 if bank is None else len(bank.packed)
     facts = args.normalise.facts(f"{size:,} training captions", size)
     parts = {
@@ -110,20 +96,16 @@ def _evaluate(args: ModelArgs, device: torch.device) -> Outcome | None:
             gallery=measured.t2v.candidates,
             left_out=left_out,
             without_stream=gallery.without_stream,
-            streams=_streams(model, gallery),
+            streams=(streams := _streams(model, gallery)),
             train_list=train_list,
         ),
         "rules": rules_of(args.v2t, facts, args.bootstrap),
-        "text_to_video": measured.t2v,
-        "video_to_text": measured.v2t,
         "schemes": schemes,
         "removed": removed,
         "patterns": assessment.patterns(measured.ranking),
         "weights": assessment.weights(),
-        "best": measured.best,
-        "worst": measured.worst,
     }
-    return Outcome(parts, measured, constants, str(device), _notes(held_out, benchmark, _streams(model, gallery)))
+    return Outcome(parts, measured, str(device), _notes(held_out, benchmark, streams))
 
 
 def _bank(args: ModelArgs, benchmark: Benchmark, model: MEE) -> TextEmbedding | None:
@@ -132,12 +114,12 @@ def _bank(args: ModelArgs, benchmark: Benchmark, model: MEE) -> TextEmbedding | 
     if not args.normalise.needs_bank or "split" not in table:
         return None
     captions = list(dict.fromkeys(table.loc[table["split"] == "train", "caption"]))
-    return encode_captions(model, captions, shared=True) if captions else None
+    return encode_captions(model, captions) if captions else None
 
 
 def _choose(
     args: ModelArgs, benchmark: Benchmark, held_out: HeldOut, store: FeatureStore, model: MEE, system: System
-) -> Outcome | None:
+) -> Outcome:
     """Multiple choice: every question's five sentences against its own clip."""
     assert benchmark.choices is not None
     if args.normalise.method != "none" or args.ranks or args.ablation:
@@ -146,21 +128,19 @@ def _choose(
             "--ablation"
         )
     videos = gallery_of(benchmark, store, partial=args.partial)
-    gallery = encode_gallery(model, store, list(videos.clip_ids), shared=True)
+    gallery = encode_gallery(model, store, list(videos.clip_ids))
     left_out = set(videos.left_out)
     found = [video for video in benchmark.gallery if video not in left_out]
     place = {clip_id: row for row, clip_id in enumerate(gallery.clip_ids + gallery.without_stream)}
     clip_of = dict(zip(found, (place[clip_id] for clip_id in videos.clip_ids)))
     questions = benchmark.choices[benchmark.choices["video_id"].isin(found)]
     sentences = [sentence for row in questions[list(SENTENCES)].itertuples(index=False) for sentence in row]
-    text = encode_captions(model, sentences, shared=True)
+    text = encode_captions(model, sentences)
     scores = MixtureScores(text, gallery.video, model.layout, without_stream=len(gallery.without_stream))
     clips = torch.tensor([clip_of[video] for video in questions["video_id"]]).repeat_interleave(len(SENTENCES))
     pairs = scores.pairs(torch.arange(len(sentences), device=scores.device), clips.to(scores.device)).cpu()
     answers = torch.tensor(questions["answer"].tolist())
-    choice = choice_accuracy(choice_scores(pairs, len(SENTENCES)), answers, resamples=args.bootstrap)
-    if process_number() != 0:
-        return None
+    choice = choice_accuracy(pairs.view(len(questions), len(SENTENCES)), answers, resamples=args.bootstrap)
     parts = {
         "system": system,
         "protocol": protocol_facts(
@@ -170,13 +150,13 @@ def _choose(
             gallery=len(place),
             left_out=videos.left_out,
             without_stream=gallery.without_stream,
-            streams=_streams(model, gallery),
+            streams=(streams := _streams(model, gallery)),
             train_list=benchmark.train_list,
         ),
         "rules": rules_of(args.v2t, args.normalise.facts(None, 0), args.bootstrap),
         "choice": choice,
     }
-    return Outcome(parts, None, None, str(scores.device), _notes(held_out, benchmark, _streams(model, gallery)))
+    return Outcome(parts, None, str(scores.device), _notes(held_out, benchmark, streams))
 
 
 def _streams(model: MEE, gallery: Gallery) -> dict[str, int]:

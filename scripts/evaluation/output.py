@@ -16,40 +16,28 @@ from scripts.evaluation.args import CommonArgs
 
 if TYPE_CHECKING:
     from mee.evaluation.measure import Measured
-    from mee.ranking.normalise import ClipConstants
 
 
 @dataclass(frozen=True)
 class Outcome:
     """An evaluation, before it is written."""
 
-    parts: dict[str, Any]  # of a Result, all but `made`
+    parts: dict[str, Any]  # of a Result, all but `made` and what was measured
     measured: Measured | None  # None for multiple choice
-    constants: ClipConstants | None
     device: str
     notes: Sequence[str] = ()
 
 
 def check_output(args: CommonArgs) -> None:
-    """Refuse names that could not be written to, before hours of work.
-
-    Raises:
-        InputError: an ending is wrong, a folder is not there, or one file is named twice.
-    """
-    from mee.evaluation.constants_file import check_constants_path
-    from mee.evaluation.rank_file import check_rank_path
-
-    named = {"--result": args.result, "--ranks": args.ranks, "--constants": args.constants}
-    paths = {flag: path for flag, path in named.items() if path is not None}
-    if args.result is not None and args.result.suffix.lower() != ".json":
-        raise InputError(
-            f"a result is written as .json, so --result '{args.result}' cannot be; give it that ending"
-        )
-    if args.ranks is not None:
-        check_rank_path(args.ranks)
-    if args.constants is not None:
-        check_constants_path(args.constants)
-    for flag, path in paths.items():
+    """Refuse names that could not be written to, before hours of work."""
+    named = (("--result", args.result, (".json",)), ("--ranks", args.ranks, (".csv", ".parquet")))
+    for flag, path, endings in named:
+        if path is None:
+            continue
+        if path.suffix.lower() not in endings:
+            raise InputError(
+                f"{flag} is written as {' or '.join(endings)}, so '{path}' cannot be; give it such an ending"
+            )
         if path.is_dir():
             raise InputError(f"{flag} '{path}' is a folder; name a file")
         if not path.parent.is_dir():
@@ -71,32 +59,18 @@ def write_output(args: CommonArgs, outcome: Outcome, argv: Sequence[str], second
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
     )
-    result = Result(made=made, **outcome.parts)
-    if args.ranks is not None and outcome.measured is not None:
-        _write_ranks(args, outcome.measured)
-    if args.constants is not None and outcome.constants is not None and outcome.measured is not None:
-        from mee.evaluation.constants_file import write_constants
+    measured, parts = outcome.measured, dict(outcome.parts)
+    if measured is not None:
+        parts |= {"text_to_video": measured.t2v, "video_to_text": measured.v2t}
+        parts |= {"best": measured.best, "worst": measured.worst}
+    result = Result(made=made, **parts)
+    if args.ranks is not None and measured is not None:
+        from mee.evaluation.rank_file import write_ranks
 
-        names = outcome.measured.names.clip_ids
-        write_constants(args.constants, names, outcome.constants, result.rules.normalisation)
+        write_ranks(args.ranks, measured)
     if args.result is not None:
         write_result(result, args.result)
     return result
-
-
-def _write_ranks(args: CommonArgs, measured: Measured) -> None:
-    from mee.evaluation.rank_file import write_ranks
-
-    assert args.ranks is not None
-    clip_ids, top = measured.names.clip_ids, measured.top
-    write_ranks(
-        args.ranks,
-        query_ids=measured.query_ids,
-        ranks=measured.ranking.t2v.rank.cpu().numpy(),
-        right_clip_ids=[clip_ids[clip] for clip in measured.right.tolist()],
-        top_ids=[[clip_ids[clip] for clip in row] for row in top.candidate.tolist()],
-        top_scores=top.score.numpy(),
-    )
 
 
 def print_result(result: Result, *, json: bool) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from mee.data.captions import read_videos
 from mee.data.leaks import check_ids_apart
 from mee.errors import InputError
@@ -23,11 +21,7 @@ from scripts.evaluation.output import Outcome
 
 
 def evaluate_scores(args: ScoresArgs) -> Outcome:
-    """Measure another system.
-
-    Raises:
-        InputError: something does not fit, see what is called here.
-    """
+    """Measure another system."""
     device = pick_device(args.device)
     benchmark = load_benchmark(args.protocol, args.captions, partial=args.partial)
     if benchmark.choices is not None:
@@ -75,32 +69,23 @@ def evaluate_scores(args: ScoresArgs) -> Outcome:
         "rules": rules_of(
             args.v2t, args.normalise.facts(f"{size:,} captions of {args.bank}", size), args.bootstrap
         ),
-        "text_to_video": measured.t2v,
-        "video_to_text": measured.v2t,
-        "best": measured.best,
-        "worst": measured.worst,
     }
-    return Outcome(parts, measured, constants, str(device), _notes(args, benchmark, matched.left_out.sentences))
+    return Outcome(parts, measured, str(device), _notes(args, benchmark, matched.left_out.sentences))
 
 
 def _bank(args: ScoresArgs, clip_ids: Sequence[str]) -> Scores | None:
-    """Scores of training captions against the same clips.
-
-    Raises:
-        InputError: the bank lacks a clip.
-    """
+    """Scores of training captions against the same clips."""
     if args.bank is None or not args.normalise.needs_bank:
         return None
     file = read_scores(args.bank, unit_norm=args.unit_norm, device=pick_device(args.device))
-    column = {clip_id: number for number, clip_id in enumerate(file.clip_ids)}
+    column = {clip_id: number for number, clip_id in enumerate(file.scores.clip_ids)}
     lacking = [clip_id for clip_id in clip_ids if clip_id not in column]
     if lacking:
         raise InputError(
             f"{args.bank} has no scores of {len(lacking):,} clips of the gallery, '{lacking[0]}' among them; a "
             "bank scores the same clips"
         )
-    rows = np.arange(len(file.query_ids), dtype=np.int64)
-    return file.scores.take(rows, np.array([column[clip_id] for clip_id in clip_ids], dtype=np.int64))
+    return file.scores.take(range(file.scores.queries), [column[clip_id] for clip_id in clip_ids])
 
 
 def _system(args: ScoresArgs, file: ScoreFile, trained: set[str] | None) -> System:

@@ -21,7 +21,7 @@ Way = Literal["text_to_video", "video_to_text"]
 Kind = Literal["schemes", "removed"]
 WAYS: tuple[Way, ...] = ("text_to_video", "video_to_text")
 NAMES: dict[Way, str] = {"text_to_video": "text to video", "video_to_text": "video to text"}
-MIXTURE = "mixture"  # as mee.ranking.schemes has it, which must not be imported here: it loads torch
+MIXTURE = "mixture"  # as mee.ranking.mixture has it, which must not be imported here: it loads torch
 Part = TypeVar("Part")
 
 

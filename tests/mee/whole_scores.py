@@ -2,8 +2,7 @@
 
 import torch
 
-from mee.ranking.positives import Positives
-from mee.ranking.scores import Scores
+from mee.ranking.scores import Positives, Scores
 
 
 class WholeScores(Scores):

@@ -5,7 +5,6 @@ import json
 import pandas as pd
 import pytest
 
-from mee.evaluation.rank_file import read_ranks
 from mee.evaluation.result import read_result
 from scripts.evaluate import main
 
@@ -63,24 +62,21 @@ def test_ablation_and_no_intervals(evaluate):
 
 def test_the_rank_file_is_that_of_the_result(evaluate, tmp_path):
     result = json.loads(evaluate("--json", "--ranks", tmp_path / "ranks.csv")[0])
-    ranks = read_ranks(tmp_path / "ranks.csv")
-    assert len(ranks.query_ids) == 4
-    assert ranks.ranks.mean() == pytest.approx(result["text_to_video"]["metrics"]["MeanR"])
+    ranks = pd.read_csv(tmp_path / "ranks.csv", dtype={"query_id": str}).set_index("query_id")
+    assert len(ranks) == 4
+    assert ranks["rank"].mean() == pytest.approx(result["text_to_video"]["metrics"]["MeanR"])
     worst = result["worst"][0]
-    row = ranks.query_ids.index(worst["query_id"])
-    assert ranks.ranks[row] == worst["rank"]
-    assert list(ranks.top_ids[row]) == [answer["clip_id"] for answer in worst["top"]]
+    row = ranks.loc[worst["query_id"]]
+    assert row["rank"] == worst["rank"]
+    assert row[["top_1", "top_2"]].tolist() == [answer["clip_id"] for answer in worst["top"]]
 
 
 @pytest.mark.parametrize("method", ["qb-norm", "nnn"])
-def test_normalisation_is_stamped_and_leaves_constants(evaluate, tmp_path, method):
-    out, _ = evaluate("--json", "--normalise.method", method, "--constants", tmp_path / "c.parquet")
+def test_normalisation_is_stamped(evaluate, method):
+    out, _ = evaluate("--json", "--normalise.method", method)
     said = json.loads(out)["rules"]["normalisation"]
     assert (said["method"], said["uses_test_queries"]) == (method, False)
     assert "training captions" in said["bank"]
-    constants = pd.read_parquet(tmp_path / "c.parquet")
-    assert list(constants.columns) == ["clip_id", "constant", "active"]
-    assert len(constants) == 2
 
 
 def test_a_transductive_method_says_so(evaluate):
@@ -139,12 +135,6 @@ def test_names_that_cannot_be_written_to_are_refused_before_any_work(world, tmp_
     (tmp_path / "r.json").mkdir()
     assert "is a folder" in fails(main, *own, "--result", tmp_path / "r.json")
     assert "did you mean 'msrvtt-1ka'" in fails(main, *own, "--protocol", "msrvtt-1k")
-
-
-def test_constants_need_a_method_that_has_some(world, tmp_path):
-    with pytest.raises(SystemExit) as wrong:
-        main([str(world.store), str(world.captions), str(world.model), "--constants", str(tmp_path / "c.parquet")])
-    assert wrong.value.code == 2
 
 
 def test_a_bank_needs_training_captions(world, tmp_path, fails):

@@ -17,8 +17,8 @@ from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.normalise import nnn, qb_norm
-from mee.ranking.positives import Positives
 from mee.ranking.rank import CONVENTIONS, rank
+from mee.ranking.scores import Positives
 
 SEEDS = st.integers(0, 2**31)
 LAYOUT = Layout(("appearance", "motion", "audio"), (3, 2, 4))
@@ -157,17 +157,15 @@ def test_a_lone_expert_is_not_removed():
 @pytest.mark.parametrize("v2t", CONVENTIONS)
 def test_the_convention_holds_for_every_row(v2t):
     assessment = problem(11, v2t=v2t)
-    scores, constants = assessment.scores("uniform")
-    ranking = rank(scores, assessment.positives, v2t=v2t)
+    ranking = rank(assessment.scores("uniform"), assessment.positives, v2t=v2t)
     row = next(row for row in assessment.schemes() if row.name == "uniform")
     assert row.video_to_text == retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain)
-    assert constants is None
 
 
 @given(SEEDS)
 def test_patterns_divide_the_queries_among_them(seed):
     assessment = problem(seed)
-    ranking = rank(assessment.scores()[0], assessment.positives)
+    ranking = rank(assessment.scores(), assessment.positives)
     patterns = assessment.patterns(ranking)
     available = assessment.gallery.video.available.tolist()
     streams_of = [tuple(name for name, has in zip(LAYOUT.names, row) if has) for row in available]
@@ -192,7 +190,7 @@ def test_a_pattern_that_nobody_asks_for_is_left_out_and_the_first_right_clip_cou
     positives = Positives(torch.tensor([2, 0, 2]), torch.tensor([1, 0, 0]), 3, 3)  # query 1 has none
     text = sentences(torch.Generator().manual_seed(1), 3, LAYOUT)
     assessment = replace(assessment, gallery=gallery, text=text, positives=positives)
-    patterns = assessment.patterns(rank(assessment.scores()[0], positives))
+    patterns = assessment.patterns(rank(assessment.scores(), positives))
     assert [(pattern.streams, pattern.queries) for pattern in patterns] == [
         (("appearance",), 1),
         (("appearance", "motion", "audio"), 1),
@@ -222,7 +220,7 @@ def test_weights_are_mean_softmaxes_in_percent(seed):
 @given(seed=SEEDS, method=st.sampled_from(METHODS), scheme=st.sampled_from(["mixture", "motion"]))
 def test_what_nothing_can_find_stays_last_whatever_is_normalised(seed, method, scheme):
     assessment = problem(seed, normalise=NormaliseConfig(method=method, neighbours=3))
-    matrix = whole_matrix(assessment.scores(scheme, removed=("audio",))[0])
+    matrix = whole_matrix(assessment.scores(scheme, removed=("audio",)))
     available = assessment.gallery.video.available[:, 1 if scheme == "motion" else slice(0, 2)]
     found = available if scheme == "motion" else available.any(1)
     lost = torch.cat([~found, torch.ones(len(assessment.gallery.without_stream), dtype=torch.bool)])
@@ -249,8 +247,7 @@ def test_the_bank_is_scored_as_the_queries_are(seed, scheme, removed):
             without_stream=len(assessment.gallery.without_stream),
         )
         expected = make(plain(assessment.bank))
-        scores, constants = assessment.scores(scheme, removed)
-        assert constants.constant.equal(expected.constant)
+        scores = assessment.scores(scheme, removed)
         raw = whole_matrix(plain(assessment.text))
         changes = torch.ones(len(raw)) if expected.active is None else expected.active[raw.argmax(1)].float()
         found = raw.amax(0) > -2
@@ -260,16 +257,9 @@ def test_the_bank_is_scored_as_the_queries_are(seed, scheme, removed):
 
 def test_normalised_blocks_stay_within_the_margin():
     for method in METHODS:
-        scores, _ = problem(5, normalise=NormaliseConfig(method=method)).scores()
+        scores = problem(5, normalise=NormaliseConfig(method=method)).scores()
         off = scores.block(slice(0, scores.queries)) - whole_matrix(scores)
         assert off.abs().max() <= scores.margin
-
-
-def test_without_normalisation_scores_are_the_models():
-    assessment = problem(5)
-    scores, constants = assessment.scores()
-    assert isinstance(scores, MixtureScores)
-    assert constants is None
 
 
 def test_one_clip_and_one_caption():
@@ -283,6 +273,6 @@ def test_one_clip_and_one_caption():
     )
     rows = (*assessment.schemes(), *assessment.removed())
     assert {row.text_to_video["R@1"] for row in rows} == {row.video_to_text["R@1"] for row in rows} == {100}
-    patterns = assessment.patterns(rank(assessment.scores()[0], assessment.positives))
+    patterns = assessment.patterns(rank(assessment.scores(), assessment.positives))
     assert [(pattern.streams, pattern.clips, pattern.queries) for pattern in patterns] == [(("appearance",), 1, 1)]
     assert len(assessment.weights().rows) == 2

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.evaluation.choice import choice_accuracy, choice_scores
+from mee.evaluation.choice import choice_accuracy
 
 SEEDS = st.integers(0, 2**31)
 
@@ -84,16 +84,9 @@ def test_the_seed_decides_the_interval_and_no_resamples_make_none():
     assert choice_accuracy(scores, answer, resamples=0).interval is None
 
 
-def test_scores_are_cut_question_by_question():
-    assert choice_scores(torch.arange(6.0), 3).tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert choice_scores(torch.empty(0), 5).shape == (0, 5)
-    with pytest.raises(RuntimeError):
-        choice_scores(torch.arange(7.0), 3)
-
-
 def test_what_cannot_be_answered_is_refused():
     with pytest.raises(ValueError, match="there is no question to answer"):
-        choice_accuracy(choice_scores(torch.empty(0), 5), torch.empty(0, dtype=torch.int64))
+        choice_accuracy(torch.empty(0, 5), torch.empty(0, dtype=torch.int64))
     with pytest.raises(ValueError, match="2 scores are NaN, and NaN is no answer"):
         choice_accuracy(torch.tensor([[math.nan, 0.1], [0.2, math.nan]]), torch.tensor([1, 0]))
     for answer in (-1, 2):

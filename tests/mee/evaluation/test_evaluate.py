@@ -10,9 +10,8 @@ from mee.errors import InputError
 from mee.evaluation.evaluate import embed_captions, encode_captions, evaluate, text_of
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
-from mee.ranking.mixture import MixtureScores
+from mee.ranking.mixture import MixtureScores, schemes
 from mee.ranking.rank import rank
-from mee.ranking.schemes import schemes
 
 
 @pytest.fixture

@@ -1,13 +1,20 @@
-"""One ranking and what is made of it: directions, right answers, the best and the worst queries."""
+"""One ranking and what is made of it: figures, curve, histogram, right answers, best and worst queries, rules."""
 
+import hashlib
+
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure
-from mee.evaluation.metrics import expected_ranks
+from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure, protocol_facts, rules_of
+from mee.evaluation.metrics import bootstrap_intervals, expected_ranks, retrieval_metrics
+from mee.evaluation.result import Normalisation
+from mee.protocols.protocol import Benchmark
+from mee.protocols.table import PROTOCOLS
+from mee.ranking.counts import Ranks
 from mee.ranking.rank import CONVENTIONS, rank
 from tests.mee.whole_scores import WholeScores, positives_of
 
@@ -76,10 +83,10 @@ def test_best_and_worst_are_those_by_rank(seed):
 def test_directions_are_those_of_the_ranking(v2t):
     matrix = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
     right = torch.eye(3).bool().repeat_interleave(2, dim=0)
-    measured = measured_of(matrix, right, v2t=v2t, resamples=20, seed=5)
+    measured = measured_of(matrix, right, v2t=v2t, resamples=20)
     ranking = rank(WholeScores(matrix), positives_of(right), v2t=v2t)
-    assert measured.t2v == direction_of(ranking.t2v, resamples=20, seed=5)
-    assert measured.v2t == direction_of(ranking.v2t, resamples=20, seed=5)
+    assert measured.t2v == direction_of(ranking.t2v, resamples=20)
+    assert measured.v2t == direction_of(ranking.v2t, resamples=20)
     assert measured.v2t.candidates == {"closest": 6, "video": 3, "each": 6}[v2t]
     assert measured.v2t.queries == {"closest": 3, "video": 3, "each": 6}[v2t]
     assert measured.t2v.intervals.keys() == measured.t2v.metrics.keys()
@@ -107,12 +114,6 @@ def test_ties_everywhere_are_chance_both_ways(size):
     assert measured.best == measured.worst
 
 
-def test_ten_answers_are_kept_for_each_query():
-    measured = measured_of(torch.rand(2, 13), torch.eye(2, 13).bool())
-    assert measured.top.candidate.shape == (2, 10)
-    assert len(measured.best[0].top) == 10
-
-
 def test_answers_say_where_to_look_as_far_as_that_is_known():
     clips = pd.DataFrame(
         {"video": ["film.mkv", "other.mkv"], "start_s": [10, 0], "end_s": [20.5, 3]}, index=["c1", "elsewhere"]
@@ -126,11 +127,202 @@ def test_answers_say_where_to_look_as_far_as_that_is_known():
     assert (query.top[1].video, query.top[1].start_s, query.top[1].end_s) == (None, None, None)
 
 
-def test_captions_may_be_unknown():
-    names = Names(query_ids=["q"], captions=None, clip_ids=["c"])
-    assert measured_of(torch.ones(1, 1), torch.tensor([[True]]), names).best[0].caption is None
-
-
 def test_no_right_answer_at_all_is_refused():
     with pytest.raises(ValueError, match="no query has a right answer among the candidates"):
         measured_of(torch.ones(2, 2), torch.zeros(2, 2).bool())
+
+
+@st.composite
+def rank_lists(draw):
+    """Expected ranks, whole or half, and the number of candidates."""
+    candidates = draw(st.integers(1, 40) | st.integers(1, 3000))
+    twice = draw(st.lists(st.integers(2, 2 * candidates), min_size=1, max_size=30))
+    return [each / 2 for each in twice], candidates
+
+
+def ranks_of(ranks, candidates):
+    rank = torch.tensor(ranks, dtype=torch.float64)
+    return Ranks(torch.arange(len(rank)), rank, 1 / rank.sqrt(), candidates)
+
+
+def summed_up(ranks, candidates, **options):
+    return direction_of(ranks_of(ranks, candidates), **{"resamples": 0, **options})
+
+
+def span_of(name):
+    low, _, high = name.partition("-")
+    return int(low), int(high or low)
+
+
+@given(rank_lists())
+def test_figures_are_those_of_the_ranks(case):
+    ranks = ranks_of(*case)
+    direction = direction_of(ranks, resamples=7)
+    assert (direction.queries, direction.candidates) == (len(ranks.rank), ranks.candidates)
+    assert direction.metrics == retrieval_metrics(ranks.rank, ranks.gain)
+    assert direction.metrics["MedR"] == np.median(case[0])
+    assert direction.intervals == bootstrap_intervals(ranks.rank, ranks.gain, resamples=7)
+
+
+@given(rank_lists())
+def test_the_recall_curve_rises_to_100_and_agrees_with_the_figures(case):
+    ranks, candidates = case
+    direction = summed_up(*case)
+    depths, recall = zip(*direction.recall)
+    assert list(depths) == sorted(set(depths))
+    assert depths[0] == 1
+    assert direction.recall[-1] == (candidates, 100)
+    assert list(recall) == sorted(recall)
+    for depth, value in direction.recall:
+        assert value == 100 * np.mean(np.asarray(ranks) <= depth)
+    known = dict(direction.recall)
+    for depth in (1, 5, 10, 50):
+        assert known.get(depth, 100) == direction.metrics[f"R@{depth}"]
+        assert (depth in known) == (depth <= candidates)
+    assert {type(depth) for depth in depths} == {int}
+    assert {type(value) for value in recall} == {float}
+
+
+def test_the_recall_curve_is_as_exact_as_the_figures():
+    """A third in float32 would differ from R@1 in the eighth digit."""
+    direction = summed_up([1, 2, 3], 10)
+    assert direction.recall[:3] == ((1, 100 * (1 / 3)), (2, 100 * (2 / 3)), (3, 100))
+
+
+@given(rank_lists())
+def test_the_histogram_counts_every_query_once_and_covers_all_ranks(case):
+    ranks, candidates = case
+    histogram = summed_up(*case).histogram
+    spans = [span_of(name) for name, _ in histogram]
+    assert spans[0][0] == 1
+    assert spans[-1][1] == candidates
+    assert [low for low, _ in spans[1:]] == [high + 1 for _, high in spans[:-1]]
+    assert sum(count for _, count in histogram) == len(ranks)
+    for (low, high), (_, count) in zip(spans, histogram):
+        assert count == sum(low <= np.ceil(rank) <= high for rank in ranks)
+    assert {type(count) for _, count in histogram} == {int}
+
+
+def test_a_curve_is_read_at_round_numbers_and_bins_double():
+    thousand = summed_up([1], 1000)
+    assert [depth for depth, _ in thousand.recall] == [
+        1,
+        2,
+        3,
+        5,
+        7,
+        10,
+        20,
+        30,
+        50,
+        70,
+        100,
+        200,
+        300,
+        500,
+        700,
+        1000,
+    ]
+    names = ["1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "129-256", "257-512", "513-1000"]
+    assert [name for name, _ in thousand.histogram] == names
+
+
+def test_a_rank_between_two_counts_as_the_later_one():
+    assert dict(summed_up([1, 1.5, 2, 2.5, 4.5], 6).histogram) == {"1": 1, "2": 2, "3-4": 1, "5-6": 1}
+
+
+@given(st.integers(1, 40))
+def test_powers_of_two_close_their_bin(power):
+    histogram = dict(summed_up([2**power, 2**power + 1], 2 ** (power + 2)).histogram)
+    last = 2 ** (power - 1) + 1
+    assert histogram[str(last) if power == 1 else f"{last}-{2**power}"] == 1
+    assert histogram[f"{2**power + 1}-{2 ** (power + 1)}"] == 1
+
+
+def test_figures_and_curve_match_golden(load_golden):
+    for name, case in load_golden("retrieval_metrics.json")["cases"].items():
+        for way in ("t2v_rows_are_queries", "v2t_columns_are_queries"):
+            if case[way]["correct"] is None:  # NaN has no rank
+                continue
+            golden = case[way]["correct"]["mean"]
+            direction = summed_up(golden["ranks"], case["n"])
+            for depth, theirs in ((1, "R1"), (5, "R5"), (10, "R10")):
+                assert direction.metrics[f"R@{depth}"] == pytest.approx(100 * golden[theirs]), name
+                assert dict(direction.recall).get(depth, 100) == pytest.approx(100 * golden[theirs]), name
+            assert direction.metrics["MedR"] == golden["MedR"]
+            assert direction.metrics["MeanR"] == pytest.approx(golden["MeanR"])
+
+
+LSMDC = PROTOCOLS["lsmdc"]
+
+
+def benchmark(name="lsmdc", **fields):
+    table = pd.DataFrame(columns=["query_id", "video_id", "caption", "split"])
+    return Benchmark(protocol=PROTOCOLS[name], table=table, gallery=(), **{"train_list": None, **fields})
+
+
+@pytest.mark.parametrize("v2t", CONVENTIONS)
+def test_rules_are_said_in_words(v2t):
+    rules = rules_of(v2t, Normalisation(method="dsl"), 1000)
+    assert rules.ties == "expected rank"
+    assert rules.v2t == CONVENTIONS[v2t]
+    assert rules.normalisation.method == "dsl"
+    assert rules.intervals == "95 % bootstrap over queries, 1,000 resamples, seed 0"
+    assert rules_of(v2t, Normalisation(), 0).intervals == ""
+
+
+def test_a_whole_protocol_is_stated_with_its_counts(tmp_path):
+    file = tmp_path / "test.csv"
+    file.write_text("captions")
+    facts = protocol_facts(
+        benchmark(files={"test": file}),
+        split="test",
+        queries=1000,
+        gallery=1000,
+        without_stream=("v3",),
+        streams={"audio": 990},
+        train_list="9k",
+    )
+    assert (facts.name, facts.title, facts.query_rule) == ("lsmdc", LSMDC.title, "every caption")
+    assert (facts.split, facts.train_list) == ("test", "9k")
+    assert (facts.queries, facts.expected_queries) == (1000, 1000)
+    assert (facts.gallery, facts.expected_gallery) == (1000, 1000)
+    assert (facts.partial, facts.missing, facts.left_out) == (False, (), ())
+    assert facts.without_stream == ("v3",)
+    assert facts.streams == {"audio": 990}
+    assert facts.files == {"test": f"test.csv sha256:{hashlib.sha256(b'captions').hexdigest()}"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"shortfalls": ("a list is short",)}, {}),
+        ({}, {"missing": ("3 queries have no scores",)}),
+        ({}, {"left_out": ["v1"]}),
+    ],
+)
+def test_whatever_is_missing_makes_a_result_partial(fields, said):
+    facts = protocol_facts(benchmark(**fields), split="test", queries=997, gallery=1000, **said)
+    assert facts.partial
+    assert facts.missing == (*fields.get("shortfalls", ()), *said.get("missing", ()))
+    assert facts.left_out == tuple(said.get("left_out", ()))
+
+
+def test_counts_that_nobody_explained_make_it_partial_too():
+    facts = protocol_facts(benchmark(), split="test", queries=997, gallery=1001)
+    assert facts.partial
+    assert facts.missing == ("997 queries, and lsmdc has 1,000", "1,001 clips, and lsmdc has 1,000")
+
+
+def test_a_protocol_without_counts_takes_any():
+    facts = protocol_facts(benchmark("folder"), split="test", queries=3, gallery=2)
+    assert not facts.partial
+    assert (facts.expected_queries, facts.expected_gallery, facts.streams, facts.files) == (None, None, {}, {})
+
+
+def test_another_split_is_not_measured_by_the_counts_of_the_test():
+    short = benchmark(shortfalls=("the test list is short",))
+    facts = protocol_facts(short, split="val", queries=7408, gallery=7408)
+    assert (facts.partial, facts.missing) == (False, ())
+    assert (facts.expected_queries, facts.expected_gallery) == (None, None)
+    assert protocol_facts(short, split="val", queries=1, gallery=1, left_out=["v1"]).partial

@@ -62,17 +62,6 @@ def test_captions_of_a_clip_keep_their_order():
     assert asked.positives.candidate.tolist() == [0, 0, 1, 1]
 
 
-def test_the_clips_of_a_caption_stand_in_the_gallerys_order():
-    asked = Asked.of(pairs(("c", "a", "b")), gallery(["a", "b"], ["c"]))
-    assert asked.positives.query.tolist() == [0, 0, 0]
-    assert asked.positives.candidate.tolist() == [0, 1, 2]
-
-
-def test_one_caption_and_one_clip():
-    asked = Asked.of(pairs(("a",)), gallery([], ["a"]))
-    assert asked.numbers.tolist() == asked.positives.query.tolist() == asked.positives.candidate.tolist() == [0]
-
-
 def test_the_gallery_is_the_protocols_in_its_order(make_source):
     source = make_source(["clips/b.mp4", "a.webm", "deep/er/c.avi", "not asked.mp4"])
     found = gallery_of(benchmark("c", "a", "b"), source, partial=False)

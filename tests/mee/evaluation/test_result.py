@@ -141,23 +141,16 @@ def test_the_docstring_names_every_key():
     ("change", "said"),
     [
         (lambda c: c.update(version=2), "version: it is 2"),
-        (lambda c: c.update(version=2, new=3, made=4), "version: it is 2"),
         (lambda c: c.update(format="other"), "format: Input should be 'mee-result'"),
         (lambda c: c.update(new=3), "new: Extra inputs are not permitted"),
-        (lambda c: c["best"][0]["top"][1].update(new=3), "best.0.top.1.new: Extra inputs are not permitted"),
-        (lambda c: c.pop("made"), "made: Field required"),
         (lambda c: c.pop("version"), "the file: it lacks version"),
         (lambda c: [c.pop("schemes"), c.pop("weights")], "the file: it lacks schemes, weights"),
         (lambda c: c["protocol"].pop("partial"), "protocol: it lacks partial"),
         (lambda c: c["best"][0]["right"].pop("score"), "best.0.right.score: Field required"),
         (lambda c: c["protocol"].update(queries="2"), "protocol.queries: Input should be a valid integer"),
         (lambda c: c["protocol"].update(queries=2.0), "protocol.queries: Input should be a valid integer"),
-        (lambda c: c["protocol"].update(queries=True), "protocol.queries: Input should be a valid integer"),
         (lambda c: c["protocol"].update(partial="no"), "protocol.partial: Input should be a valid boolean"),
-        (lambda c: c["system"].update(name=3), "system.name: Input should be a valid string"),
         (lambda c: c["system"].update(kind="both"), "system.kind: Input should be 'model' or 'scores'"),
-        (lambda c: c["choice"].update(accuracy="50"), "choice.accuracy: Input should be a valid number"),
-        (lambda c: c["made"].update(seconds=nan), "made.seconds: Input should be a finite number"),
         (
             lambda c: c["text_to_video"]["metrics"].update({"R@1": nan}),
             "text_to_video.metrics.R@1: Input should be a finite number",
@@ -165,10 +158,6 @@ def test_the_docstring_names_every_key():
         (
             lambda c: c["text_to_video"]["intervals"].update({"R@1": [0, inf]}),
             "text_to_video.intervals.R@1.1: Input should be a finite number",
-        ),
-        (
-            lambda c: c["text_to_video"].update(recall=[[1, -inf]]),
-            "text_to_video.recall.0.1: Input should be a finite number",
         ),
         (lambda c: c["weights"]["rows"][0][2].append(nan), "weights.rows.0.2.1: Input should be a finite number"),
     ],
@@ -212,14 +201,6 @@ def test_a_number_that_is_none_is_never_written():
         ):
             with pytest.raises(ValidationError, match="finite number"):
                 make(bad)
-
-
-def test_a_result_cannot_be_changed_and_takes_no_other_key():
-    result = whole_result()
-    with pytest.raises(ValidationError, match="frozen"):
-        result.choice = None
-    with pytest.raises(ValidationError, match="Extra inputs"):
-        System(name="a", kind="model", nmae="b")
 
 
 def test_a_file_that_was_there_is_replaced_or_left_as_it_was(path):

@@ -1,13 +1,12 @@
-"""Writes scores the way other systems might: every format that mee.external_scores.formats names."""
+"""Writes scores the way other systems might: every format that mee.external_scores.read names."""
 
 import json
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-MATRIX_FORMATS = ("npy", "npy-fortran", "npz", "npz-deflated", "safetensors", "wide", "wide-index", "long")
+MATRIX_FORMATS = ("npy", "npy-fortran", "npz", "npz-deflated", "safetensors")
 TABLE_FORMATS = ("npy", "npz", "npz-deflated", "safetensors")
 
 
@@ -30,33 +29,13 @@ def save_arrays(path, arrays, query_ids, clip_ids, deflated=False):
     return path
 
 
-def save_matrix(folder, how, matrix, query_ids, clip_ids, shuffle=None):
+def save_matrix(folder, how, matrix, query_ids, clip_ids):
     """A score matrix; returns the path and what else read_scores must be told."""
-    match how:
-        case "npy" | "npy-fortran":
-            np.save(folder / "s.npy", matrix if how == "npy" else np.asfortranarray(matrix))
-            return folder / "s.npy", save_ids(folder, query_ids, clip_ids)
-        case "npz" | "npz-deflated" | "safetensors":
-            path = folder / f"s.{how.partition('-')[0]}"
-            return save_arrays(path, {"scores": matrix}, query_ids, clip_ids, how.endswith("deflated")), {}
-        case "wide":
-            table = pd.DataFrame(matrix, columns=list(clip_ids))
-            table.insert(len(clip_ids) // 2, "query_id", list(query_ids))
-        case "wide-index":
-            table = pd.DataFrame(matrix, columns=list(clip_ids), index=list(query_ids))
-        case "long":
-            rows, columns = np.indices(matrix.shape)
-            table = pd.DataFrame(
-                {
-                    "query_id": np.array(query_ids, dtype=object)[rows.ravel()],
-                    "clip_id": np.array(clip_ids, dtype=object)[columns.ravel()],
-                    "score": matrix.ravel(),
-                }
-            )
-            if shuffle is not None:
-                table = table.iloc[shuffle.permutation(len(table))]
-    table.to_parquet(folder / "s.parquet")
-    return folder / "s.parquet", {}
+    if how.startswith("npy"):
+        np.save(folder / "s.npy", matrix if how == "npy" else np.asfortranarray(matrix))
+        return folder / "s.npy", save_ids(folder, query_ids, clip_ids)
+    path = folder / f"s.{how.partition('-')[0]}"
+    return save_arrays(path, {"scores": matrix}, query_ids, clip_ids, how.endswith("deflated")), {}
 
 
 def save_tables(folder, how, text, video, query_ids, clip_ids):

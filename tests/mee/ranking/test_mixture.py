@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.mixture import MixtureScores
-from mee.ranking.schemes import UNSCORABLE, schemes
+from mee.ranking.mixture import UNSCORABLE, MixtureScores, schemes
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (4, 2, 3))
 

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.ranking.normalise import ClipConstants, DualSoftmaxScores, ShiftedScores, nnn, qb_norm
-from tests.mee.whole_scores import WholeScores
+from mee.ranking.normalise import ClipConstants, DualSoftmaxScores, LastPlaced, ShiftedScores, nnn, qb_norm
+from mee.ranking.rank import rank
+from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)
 MARGINS = st.sampled_from([0.0, 1e-5])
@@ -79,3 +80,11 @@ def test_the_constant_rides_along_as_one_more_component():
     shifted = whole_matrix(ShiftedScores(WholeScores(text @ video.T), ClipConstants(constants)))
     longer = torch.cat([video, constants[:, None]], 1), torch.cat([text, -torch.ones(5, 1)], 1)
     torch.testing.assert_close(longer[1] @ longer[0].T, shifted)
+
+
+def test_clips_that_nothing_can_find_tie_in_both_directions():
+    matrix = torch.tensor([[0.1, 0.9, 0.8], [0.2, 0.5, 0.6], [0.3, 0.7, 0.9]])
+    scores = LastPlaced(WholeScores(matrix), torch.tensor([False, True, True]), -2.0)
+    ranking = rank(scores, positives_of(torch.eye(3).bool()))
+    assert ranking.t2v.rank.tolist() == [1, 2.5, 2.5]
+    assert ranking.v2t.rank.tolist() == [3, 2, 2]

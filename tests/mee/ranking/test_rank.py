@@ -13,8 +13,8 @@ from mee.evaluation.metrics import expected_ranks
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.positives import Positives
 from mee.ranking.rank import CONVENTIONS, rank
+from mee.ranking.scores import Positives
 from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)

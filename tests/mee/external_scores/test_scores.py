@@ -1,7 +1,6 @@
-"""Inner products of two tables: one definition, whatever the block, and a margin that holds."""
+"""A matrix as it is; inner products of two tables: one definition, whatever the block, and a margin that holds."""
 
 from math import fsum
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +9,63 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.external_scores.stored_array import StoredArray
-from mee.external_scores.table_scores import TableScores
-from mee.ranking.positives import Positives
+from mee.evaluation.metrics import expected_ranks
+from mee.external_scores.scores import MatrixScores, Table, TableScores
 from mee.ranking.rank import rank
+from mee.ranking.scores import Positives
 
 
 def table(name, array):
-    return StoredArray(Path("s.npz"), name, np.asarray(array))
+    return Table(f"s.npz: {name!r}", torch.from_numpy(np.asarray(array)))
+
+
+def matrix_scores(array):
+    query_ids, clip_ids = ([f"{letter}{n}" for n in range(count)] for letter, count in zip("qv", array.shape))
+    return MatrixScores(table("scores", array), query_ids, clip_ids)
+
+
+@given(seed=st.integers(0, 2**31))
+def test_some_of_some(seed):
+    rng = np.random.default_rng(seed)
+    array = rng.normal(size=rng.integers(1, 12, 2)).astype(rng.choice([np.float16, np.float32, np.float64]))
+    scores, expected = matrix_scores(array), array
+    for _ in range(2):  # what was picked can be picked from
+        rows, columns = (
+            rng.choice(count, rng.integers(1, count + 1), replace=False)
+            for count in (scores.queries, scores.candidates)
+        )
+        names = [scores.query_ids[row] for row in rows], [scores.clip_ids[column] for column in columns]
+        scores, expected = scores.take(rows.tolist(), columns.tolist()), expected[rows][:, columns]
+        assert (list(scores.query_ids), list(scores.clip_ids)) == names
+    assert (scores.queries, scores.candidates) == expected.shape
+    start = int(rng.integers(scores.queries))
+    assert (scores.block(slice(start, scores.queries)).numpy() == expected[start:]).all()
+    query, clip = (torch.tensor(rng.integers(count, size=9)) for count in expected.shape)
+    assert (scores.pairs(query, clip).numpy() == expected[query, clip]).all()
+
+
+def test_a_block_of_a_matrix_may_be_written_to():
+    scores = matrix_scores(np.ones((3, 4), np.float32))
+    scores.block(slice(0, 3))[:] = -torch.inf
+    assert (scores.block(slice(0, 3)) == 1).all()
+
+
+@given(seed=st.integers(0, 2**31), kind=st.sampled_from([np.float16, np.float32, np.float64]))
+def test_ranks_are_those_of_the_whole_matrix(seed, kind):
+    rng = np.random.default_rng(seed)
+    array = rng.integers(0, 5, (6, 9)).astype(kind)
+    positive = rng.random(array.shape) < 0.2
+    positive[np.arange(6), rng.integers(9, size=6)] = True
+    query, clip = map(torch.from_numpy, np.nonzero(positive))
+    ranking = rank(matrix_scores(array), Positives(query, clip, 6, 9))
+    assert ranking.t2v.rank.equal(expected_ranks(torch.tensor(array), torch.tensor(positive)))
+
+
+def test_a_constant_matrix_earns_nothing():
+    ranking = rank(
+        matrix_scores(np.ones((20, 20), np.float16)), Positives(torch.arange(20), torch.arange(20), 20, 20)
+    )
+    assert ranking.t2v.rank.tolist() == [10.5] * 20
 
 
 def tables(text, video, **settings):
@@ -64,10 +112,11 @@ def test_pairs_are_the_same_numbers_in_any_company(seed, size):
     together = all_pairs(scores)
     alone = [scores.pairs(torch.tensor([q]), torch.tensor([g])) for q in range(3) for g in range(7)]
     assert together.equal(torch.cat(alone).reshape(3, 7))
-    picked = scores.take(np.array([2, 0]), np.array([6, 1, 3]))
+    picked = scores.take([2, 0], [6, 1, 3])
     assert all_pairs(picked).equal(together[[2, 0]][:, [6, 1, 3]])
     assert picked.query_ids == ("q2", "q0")
     assert picked.clip_ids == ("v6", "v1", "v3")
+    assert (picked.block(slice(0, 2)) - all_pairs(picked)).abs().max() <= scores.margin
     assert picked.margin <= scores.margin
 
 
@@ -136,7 +185,7 @@ def test_the_order_of_addition_is_the_stated_one(seed, size):
     assert (all_pairs(tables(text, video)).numpy() == np.float32(expected)).all()
 
 
-def test_a_block_may_be_written_to():
+def test_a_block_of_products_may_be_written_to():
     scores = tables(*random_tables(0, 4))
     before = scores.block(slice(1, 3)).clone()
     scores.block(slice(1, 3))[:] = -torch.inf

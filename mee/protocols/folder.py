@@ -1,4 +1,4 @@
-"""Your own collection: the table of mee.data.captions, a row a caption.
+"""Your own collection: the table of mee.data.tables, a row a caption.
 
     video_id, caption[, split][, query_id]
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mee.data.captions import SPLITS, read_captions
+from mee.data.tables import SPLITS, read_captions
 from mee.protocols.files import AnnotationFiles
 from mee.protocols.protocol import COLUMNS, Protocol, Reading
 

@@ -200,7 +200,7 @@ def test_a_thousand_videos_of_a_whole_benchmark_are_held_out(make_source):
 
 
 def test_there_must_be_a_test_to_select_on(source):
-    with pytest.raises(InputError, match="no caption has split 'test', so --select-on-test has nothing"):
+    with pytest.raises(InputError, match="no caption has split 'test', so --select-on-test"):
         split_pairs(table(source, ["train"] * 12), source, partial=False, select_on_test=True)
     with pytest.raises(InputError, match="no column 'split', so there is no test to choose the epoch by"):
         split_pairs(table(source), source, partial=False, select_on_test=True)

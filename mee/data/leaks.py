@@ -70,16 +70,13 @@ def check_images_apart(
     name: str,
     ids: Iterable[str] = (),
 ) -> None:
-    """Refuse to learn from images that are validated or tested on.
+    """Refuse to learn from images that are validated or tested on, by name or by content.
 
     Args:
         images: where they are, and their names.
         videos: where those of validation and test are, and their names.
         name: of the file of image captions.
         ids: a named protocol's own ids of validation and test, of videos that are not in the store too.
-
-    Raises:
-        InputError: some are in both, by name or by content.
     """
     if both := known_names(videos[1], ids, images[1]):
         raise InputError(
@@ -93,16 +90,7 @@ def check_images_apart(
 
 
 def check_ids_apart(train_ids: Collection[str], test_ids: Collection[str], name: str) -> None:
-    """Refuse a system that was trained on test videos, by its own word.
-
-    Args:
-        train_ids: what it was trained on; endings and folders of file names do not count.
-        test_ids: a protocol's ids.
-        name: of the file that says so.
-
-    Raises:
-        InputError: some are in both.
-    """
+    """Refuse a system that was trained on test videos, by the word of this file; by base name."""
     if both := known_names((), test_ids, train_ids):
         raise InputError(
             f"{name} names {len(both):,} of the {len(set(test_ids)):,} test videos as trained on, {name_ids(both)}"
@@ -111,16 +99,7 @@ def check_ids_apart(train_ids: Collection[str], test_ids: Collection[str], name:
 
 
 def known_names(videos: Iterable[str], ids: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Which videos are among others: by the store's name, or a protocol's id by base name.
-
-    Args:
-        videos: the store's names.
-        ids: a protocol's ids of the same videos; may be none.
-        others: names of any store.
-
-    Returns:
-        The names, or where those tell of none, the ids; in order.
-    """
+    """Which videos are among others, of any store: by name or, where that finds more, ids by base name."""
     others = set(others)
     by_name = sorted(set(videos) & others)
     bases = {base_name(name) for name in others}
@@ -154,15 +133,7 @@ def name_twins(twins: Sequence[tuple[str, str]]) -> str:
 
 
 def not_compared(known: int, trained: int, known_asked: int, asked: int, what: str) -> str:
-    """A note on files whose content nobody knows; empty where all are known.
-
-    Args:
-        known: videos trained on, of known content.
-        trained: videos trained on.
-        known_asked: videos asked for, of known content.
-        asked: videos asked for.
-        what: to call the latter.
-    """
+    """A note on files of unknown content among those trained on and those asked for (what); or nothing."""
     if (known, known_asked) == (trained, asked):
         return ""
     how = "not compared" if not known or not known_asked else "compared only in part"

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mee.errors import InputError
-from mee.protocols.files import AnnotationFiles, entry, identifier, name_id, read_json
-from mee.protocols.protocol import Protocol, Reading, caption_table
+from mee.errors import InputError, name_id
+from mee.protocols.files import AnnotationFiles, entry, identifier, read_json
+from mee.protocols.protocol import Protocol, Reading, Row, caption_table
 
 
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
@@ -22,7 +22,7 @@ def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
     test_file = files.need("captions_val2017.json", "captions_val2017.*.json", alone=True)
     train_file = files.find("captions_train2017.json", "captions_train2017.*.json")
     read_files = {"test": test_file} | ({"train": train_file} if train_file else {})
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[Row] = []
     ids = {}
     for split, file in read_files.items():
         images, captions = _captions(file)

@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mee.errors import InputError
-from mee.protocols.files import AnnotationFiles, entry, identifier, name_id, read_ids, read_json
+from mee.errors import InputError, name_id
+from mee.protocols.files import AnnotationFiles, entry, identifier, read_ids, read_json
 from mee.protocols.protocol import Protocol, Reading, caption_table
 
 _LONGEST = 1e6  # seconds, or chunks; NaN is not below it either
@@ -30,14 +30,8 @@ def read_didemo(protocol: Protocol, path: Path, _: str | None) -> Reading:
     test_file = files.need("test_data.json", alone=True)
     found = {"train": files.find("train_data.json"), "val": files.find("val_data.json"), "test": test_file}
     read = {split: file for split, file in found.items() if file is not None}
-    paragraphs = {split: _didemo(file) for split, file in read.items()}
-    ids = {split: tuple(videos) for split, videos in paragraphs.items()}
-    for split in list(read):
-        listed = files.find(f"{split}_list.txt")
-        if listed is not None:
-            ids[split] = read_ids(listed)
-            read[f"{split} list"] = listed
-    return _reading(paragraphs, ids, read)
+    lists = {split: path for split, path in files.find_lists("{}_list.txt").items() if split in read}
+    return _reading({split: _didemo(file) for split, file in read.items()}, read, lists)
 
 
 def read_activitynet(protocol: Protocol, path: Path, _: str | None) -> Reading:
@@ -46,18 +40,20 @@ def read_activitynet(protocol: Protocol, path: Path, _: str | None) -> Reading:
     test_file = files.need("val_1.json", alone=True)
     train_file = files.find("train.json")
     read = ({"train": train_file} if train_file else {}) | {"test": test_file}
-    paragraphs = {split: _activitynet(file) for split, file in read.items()}
-    return _reading(paragraphs, {split: tuple(videos) for split, videos in paragraphs.items()}, read)
+    return _reading({split: _activitynet(file) for split, file in read.items()}, read, {})
 
 
-def _reading(paragraphs: dict[str, Paragraphs], ids: dict[str, tuple[str, ...]], read: dict[str, Path]) -> Reading:
+def _reading(paragraphs: dict[str, Paragraphs], read: dict[str, Path], lists: dict[str, Path]) -> Reading:
+    """The paragraphs of all videos, or of those that a list names."""
+    ids = {split: tuple(videos) for split, videos in paragraphs.items()}
+    ids |= {split: read_ids(path) for split, path in lists.items()}
     rows = []
     for split, videos in ids.items():
         for video in videos:
-            if video in paragraphs[split]:
-                in_time = sorted(paragraphs[split][video], key=lambda sentence: sentence[0])
-                text = " ".join(sentence.strip() for _, sentence in in_time if sentence.strip())
-                rows += [(video, video, text, split)] if text else []
+            in_time = sorted(paragraphs[split].get(video, ()), key=lambda sentence: sentence[0])
+            text = " ".join(sentence.strip() for _, sentence in in_time if sentence.strip())
+            rows += [(video, video, text, split)] if text else []
+    read |= {f"{split} list": path for split, path in lists.items()}
     return Reading(table=caption_table(rows), ids=ids, files=read)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -83,27 +83,48 @@ def identifier(record: Any, key: str, place: str) -> str:
 @final
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """The files of one protocol."""
+    """The files of one protocol, and which of them were read."""
 
     path: Path
     protocol: Protocol
     folders: tuple[str, ...] = ()  # sub-folders of this family of data sets
+    read: dict[str, Path] = field(default_factory=dict)  # role -> file
 
     def __post_init__(self) -> None:
         if not self.path.exists():
             raise InputError(f"there is no '{self.path}'; {self._wanted}")
 
-    def find(self, *names: str, alone: bool = False) -> Path | None:
+    def find(self, *names: str, role: str = "", alone: bool = False) -> Path | None:
         """A file under one of its usual names; a directory may not have several.
 
         Args:
             names: what it may be called, the likeliest first; `*` stands for anything.
+            role: under which it is noted as read; empty for one that is only looked at.
             alone: it suffices by itself, so a path to one file means this one.
         """
+        path = self._find(names, alone)
+        if path is not None and role:
+            self.read[role] = path
+        return path
+
+    def need(self, *names: str, role: str = "", alone: bool = False) -> Path:
+        """The same, of a file that there must be."""
+        if found := self.find(*names, role=role, alone=alone):
+            return found
+        if self.path.is_file():
+            raise InputError(f"'{self.path}' alone is not enough: {self._wanted}")
+        raise InputError(f"{self.path} has no {' or '.join(names)}; {self._wanted}")
+
+    def read_lists(self, *names: str) -> dict[str, tuple[str, ...]]:
+        """Split -> the ids that a list of it names, where there is one; in names, {} stands for the split."""
+        found = {s: self.find(*(name.format(s) for name in names), role=f"{s} list") for s in SPLITS}
+        return {split: read_ids(path) for split, path in found.items() if path is not None}
+
+    def _find(self, names: tuple[str, ...], alone: bool) -> Path | None:
         if self.path.is_file():
             fits = alone and self.path.suffix.lower() in {Path(name).suffix for name in names}
             return self.path if fits else None
-        for folder in (_FOLDERS + self.folders) if self.path.is_dir() else ():
+        for folder in _FOLDERS + self.folders:
             for name in names:
                 found = sorted(file for file in (self.path / folder).glob(name) if file.is_file())
                 if len(found) > 1:
@@ -114,19 +135,6 @@ class AnnotationFiles:
                 if found:
                     return found[0]
         return None
-
-    def need(self, *names: str, alone: bool = False) -> Path:
-        """The same, of a file that there must be."""
-        if found := self.find(*names, alone=alone):
-            return found
-        if self.path.is_file():
-            raise InputError(f"'{self.path}' alone is not enough: {self._wanted}")
-        raise InputError(f"{self.path} has no {' or '.join(names)}; {self._wanted}")
-
-    def find_lists(self, *names: str) -> dict[str, Path]:
-        """Split -> the list of its videos, where there is one; in names, {} stands for the split."""
-        found = {split: self.find(*(name.format(split) for name in names)) for split in SPLITS}
-        return {split: path for split, path in found.items() if path is not None}
 
     @property
     def _wanted(self) -> str:

@@ -43,40 +43,34 @@ _LEARNT = {
 def read_retrieval(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """1,000 sentences among 1,000 clips."""
     files = AnnotationFiles(path, protocol, _FOLDERS)
-    test_file = files.need("LSMDC16_challenge_1000_publictect.csv", alone=True)
-    rows = _rows(test_file, "test")
-    return _reading(files, test_file, rows, tuple(row[1] for row in rows))
+    rows = _rows(files.need("LSMDC16_challenge_1000_publictect.csv", role="test", alone=True), "test")
+    return _reading(files, rows, tuple(row[1] for row in rows))
 
 
 def read_choices(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """10,053 clips with five sentences each; the caption of a row is the right one."""
     files = AnnotationFiles(path, protocol, _FOLDERS)
-    test_file = files.need("LSMDC16_multiple_choice_test_randomized.csv", alone=True)
-    choices = _choices(test_file)
+    choices = _choices(files.need("LSMDC16_multiple_choice_test_randomized.csv", role="test", alone=True))
     rows = [
         (str(query), str(video), str(sentences[answer]), "test")
         for query, video, *sentences, answer in choices.itertuples(index=False)
     ]
-    return _reading(files, test_file, rows, tuple(dict.fromkeys(row[1] for row in rows)), choices)
+    return _reading(files, rows, tuple(dict.fromkeys(row[1] for row in rows)), choices)
 
 
 def _reading(
-    files: AnnotationFiles,
-    test_file: Path,
-    rows: list[Row],
-    test: tuple[str, ...],
-    choices: pd.DataFrame | None = None,
+    files: AnnotationFiles, rows: list[Row], test: tuple[str, ...], choices: pd.DataFrame | None = None
 ) -> Reading:
     """With training and validation, where their files are there."""
-    read, ids, counted = {"test": test_file}, {"test": test}, {}
+    ids, counted = {"test": test}, {}
     for split, names in _LEARNT.items():
-        if found := files.find(*names):
+        if found := files.find(*names, role=split):
             of_split = _rows(found, split)
             captioned = [row for row in of_split if row[2]]
             rows = [*rows, *captioned]
             ids[split] = tuple(dict.fromkeys(row[1] for row in captioned))
-            read[split], counted[split] = found, len(of_split)
-    return Reading(table=caption_table(rows), ids=ids, files=read, counted=counted, choices=choices)
+            counted[split] = len(of_split)
+    return Reading(table=caption_table(rows), ids=ids, files=files.read, counted=counted, choices=choices)
 
 
 def _rows(path: Path, split: str) -> list[Row]:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,81 +46,75 @@ FILES = {
     "1kb": ("train_list_miech.txt",),
 }
 _ID = re.compile(r"video(0|[1-9]\d{0,3})")
+Sentence = tuple[str, str, str]  # query_id, video_id, caption
 
 
 def read_full(protocol: Protocol, path: Path, train_list: str | None) -> Reading:
     """The full test."""
     files = AnnotationFiles(path, protocol, FOLDERS)
     _refuse_foreign_list(files, train_list, FULL["test"])
-    captions = _captions(files, alone=True)
-    ids = {split: tuple(filter(set(names).__contains__, captions.videos)) for split, names in FULL.items()}
-    ids = {split: videos for split, videos in ids.items() if videos or split == "test"}  # a file may be of it only
-    rows = [row for split, names in ids.items() for row in captions.of(names, split)]
-    return Reading(table=caption_table(rows), ids=ids, files=captions.files, expected=FULL)
+    sentences, videos = _captions(files, alone=True)
+    ids = {split: tuple(filter(set(names).__contains__, videos)) for split, names in FULL.items()}
+    ids = {split: names for split, names in ids.items() if names or split == "test"}  # a file may be of it only
+    rows = [row for split, names in ids.items() for row in _of(sentences, names, split)]
+    return Reading(table=caption_table(rows), ids=ids, files=files.read, expected=FULL)
 
 
 def read_1ka(protocol: Protocol, path: Path, train_list: str | None) -> Reading:
     """The test of 1,000 fixed captions; training videos, and their captions where a file has them."""
     files = AnnotationFiles(path, protocol, FOLDERS)
-    test_file = files.need(TEST_1KA, alone=True)
+    test_file = files.need(TEST_1KA, role="test", alone=True)
     queries = read_table(test_file, ("key", "video_id", "sentence"))
     ids = {"test": _checked(queries["video_id"], test_file)}
     _refuse_foreign_list(files, train_list, ids["test"])
-    captions = _captions(files, needed=False)
-    read = {"test": test_file, **captions.files}
+    sentences, _ = _captions(files, needed=False)
     name = train_list if train_list in FILES and train_list is not None else next(iter(protocol.train))
-    train = find_list(files, name, ids["test"])
+    train = find_list(files, name, ids["test"], role=f"train list {name}")
     if train is None and name == train_list:
         files.need(*FILES[name])
     if train is not None:
-        ids["train"] = train.videos
-        if train.path is not None:
-            read[f"train list {name}"] = train.path
+        ids["train"] = train
     rows = [(key, video, sentence, "test") for key, video, sentence in queries.itertuples(index=False)]
-    rows += captions.of(ids.get("train", ()), "train")
-    return Reading(table=caption_table(rows), ids=ids, files=read)
+    rows += _of(sentences, ids.get("train", ()), "train")
+    return Reading(table=caption_table(rows), ids=ids, files=files.read)
 
 
 def read_1kb(protocol: Protocol, path: Path, train_list: str | None) -> Reading:
     """The test of 1,000 first captions."""
     files = AnnotationFiles(path, protocol, FOLDERS)
-    test_file = files.need("test_list_miech.txt")
+    test_file = files.need("test_list_miech.txt", role="test list")
     ids = {"test": _checked(read_ids(test_file), test_file)}
     _refuse_foreign_list(files, train_list, ids["test"])
-    captions = _captions(files)
-    read = {"test list": test_file, **captions.files}
-    train = find_list(files, "1kb", ())
-    if train is not None and train.path is not None:
-        ids["train"] = train.videos
-        read["train list"] = train.path
-    rows = captions.first_of(ids["test"], "test") + captions.of(ids.get("train", ()), "train")
-    return Reading(table=caption_table(rows), ids=ids, files=read)
+    sentences, _ = _captions(files)
+    if train := find_list(files, "1kb", (), role="train list"):
+        ids["train"] = train
+    first: dict[str, Sentence] = {}
+    for sentence in sentences:
+        first.setdefault(sentence[1], sentence)
+    rows = [(*first[video], "test") for video in ids["test"] if video in first]
+    rows += _of(sentences, ids.get("train", ()), "train")
+    return Reading(table=caption_table(rows), ids=ids, files=files.read)
 
 
-@dataclass(frozen=True)
-class VideoList:
-    """The videos of a list, and the file that they were read from, if it was one."""
-
-    videos: tuple[str, ...]
-    path: Path | None = None
-
-
-def find_list(files: AnnotationFiles, name: str, test_1ka: Sequence[str]) -> VideoList | None:
-    """A training list, from its file or by its rule; None where neither is to be had.
+def find_list(
+    files: AnnotationFiles, name: str, test_1ka: Sequence[str], role: str = ""
+) -> tuple[str, ...] | None:
+    """The videos of a training list, from its file or by its rule; None where neither is to be had.
 
     Args:
         files: where its file may be.
         name: a key of FILES.
         test_1ka: the videos of the 1k-A test, as far as they are known.
+        role: under which the file is noted as read.
     """
-    path = files.find(*FILES[name])
+    path = files.find(*FILES[name], role=role)
     if path is not None:
-        return VideoList(_checked(read_ids(path), path), path)
+        return _checked(read_ids(path), path)
     if name == "7k":
-        return VideoList(FULL["train"] + FULL["val"])
+        return FULL["train"] + FULL["val"]
     test = set(test_1ka)
     if name == "9k" and len(test) == 1_000:  # what an incomplete test leaves over must not be trained on
-        return VideoList(tuple(video for part in FULL.values() for video in part if video not in test))
+        return tuple(video for part in FULL.values() for video in part if video not in test)
     return None
 
 
@@ -133,10 +126,10 @@ def _refuse_foreign_list(files: AnnotationFiles, name: str | None, test: Sequenc
     test_1ka = read_table(test_file, ("video_id",))["video_id"].tolist() if test_file else []
     found = find_list(files, name, test_1ka)
     if found is None:
-        files.need(*FILES[name])
+        files.need(*FILES[name])  # refuses
         return
-    called = f"the {len(found.videos):,} videos of training list '{name}'"
-    refuse_overlap(called, found.videos, f"{files.protocol.name} test", test, files.path)
+    called = f"the {len(found):,} videos of training list '{name}'"
+    refuse_overlap(called, found, f"{files.protocol.name} test", test, files.path)
 
 
 def _checked(ids: Iterable[str], path: Path) -> tuple[str, ...]:
@@ -151,60 +144,45 @@ def _checked(ids: Iterable[str], path: Path) -> tuple[str, ...]:
     return ids
 
 
-@dataclass
-class _Captions:
-    """Every caption that was found, and every video, in the files' order."""
-
-    sentences: list[tuple[str, str, str]] = field(default_factory=list)  # query_id, video_id, caption
-    videos: dict[str, None] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
-
-    def of(self, videos: Iterable[str], split: str) -> list[Row]:
-        """The captions of some videos, as rows of a split, in the files' order."""
-        wanted = set(videos)
-        return [(*sentence, split) for sentence in self.sentences if sentence[1] in wanted]
-
-    def first_of(self, videos: Iterable[str], split: str) -> list[Row]:
-        """The first caption of each of some videos, in the order of the videos."""
-        first: dict[str, tuple[str, str, str]] = {}
-        for sentence in self.sentences:
-            first.setdefault(sentence[1], sentence)
-        return [(*first[video], split) for video in videos if video in first]
+def _of(sentences: Sequence[Sentence], videos: Iterable[str], split: str) -> list[Row]:
+    """The captions of some videos, as rows of a split, in the files' order."""
+    wanted = set(videos)
+    return [(*sentence, split) for sentence in sentences if sentence[1] in wanted]
 
 
-def _captions(files: AnnotationFiles, *, alone: bool = False, needed: bool = True) -> _Captions:
-    """From whichever files there are; ``alone``: whether one suffices for the protocol."""
-    found = _Captions()
-    if whole := files.find("MSRVTT_data.json", "MSR_VTT.json", alone=alone):
-        found.files["captions"] = whole
-    else:
-        for role, name in (("train", "train_val_videodatainfo.json"), ("test", "test_videodatainfo.json")):
-            if part := files.find(name):
-                found.files[f"captions, {role}"] = part
-    if needed and not found.files:
-        files.need("MSRVTT_data.json", "MSR_VTT.json", "test_videodatainfo.json")
-    for path in found.files.values():
+def _captions(
+    files: AnnotationFiles, *, alone: bool = False, needed: bool = True
+) -> tuple[list[Sentence], list[str]]:
+    """Every sentence and every video of whichever files there are; ``alone``: one suffices for the protocol."""
+    paths = [files.find("MSRVTT_data.json", "MSR_VTT.json", role="captions", alone=alone)]
+    if paths == [None]:
+        parts = {"train": "train_val_videodatainfo.json", "test": "test_videodatainfo.json"}
+        paths = [files.find(name, role=f"captions, {part}") for part, name in parts.items()]
+    if needed and not any(paths):
+        files.need("MSRVTT_data.json", "MSR_VTT.json", "test_videodatainfo.json")  # refuses
+    sentences: list[Sentence] = []
+    videos: dict[str, None] = {}
+    for path in filter(None, paths):
         content = read_json(path)
         keys = set(content) if isinstance(content, dict) else set()
         if "sentences" in keys:
-            sentences = _sentences(content, path, "sentences", "sen_id", "video_id")
+            found = _sentences(content, path, "sentences", "sen_id", "video_id")
         elif "annotations" in keys:
-            sentences = _sentences(content, path, "annotations", "id", "image_id")
+            found = _sentences(content, path, "annotations", "id", "image_id")
         else:
             raise InputError(
                 f"{path} has neither 'sentences' nor 'annotations', so it is no caption file of MSR-VTT"
             )
         listed = entry(content, "videos", list, str(path)) if "videos" in keys else []
-        videos = [identifier(video, "video_id", f"{path}: videos[{place}]") for place, video in enumerate(listed)]
-        videos += [video for _, video, _ in sentences]
-        found.videos.update(dict.fromkeys(_checked(videos, path)))
-        found.sentences += sentences
-    if len(found.files) > 1 and len({key for key, _, _ in found.sentences}) < len(found.sentences):
-        found.sentences = [(f"{video}:{key}", video, caption) for key, video, caption in found.sentences]
-    return found
+        named = [identifier(video, "video_id", f"{path}: videos[{place}]") for place, video in enumerate(listed)]
+        videos |= dict.fromkeys(_checked(named + [video for _, video, _ in found], path))
+        sentences += found
+    if all(paths) and len(paths) > 1 and len({key for key, _, _ in sentences}) < len(sentences):
+        sentences = [(f"{video}:{key}", video, caption) for key, video, caption in sentences]
+    return sentences, list(videos)
 
 
-def _sentences(content: Any, path: Path, key: str, own_id: str, video_id: str) -> list[tuple[str, str, str]]:
+def _sentences(content: Any, path: Path, key: str, own_id: str, video_id: str) -> list[Sentence]:
     rows = []
     for number, record in enumerate(entry(content, key, list, str(path))):
         place = f"{path}: {key}[{number}]"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from mee.errors import InputError, name_id
-from mee.protocols.files import AnnotationFiles, read_ids, read_json
+from mee.protocols.files import AnnotationFiles, read_json
 from mee.protocols.protocol import Protocol, Reading, caption_table, numbered
 
 _CAPTIONS = ("raw-captions.pkl", "raw-captions.json", "msvd_captions.json", "msvd_captions.*.json")
@@ -38,14 +38,12 @@ _KNOWN: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # what Python does at
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """Captions of the listed videos."""
     files = AnnotationFiles(path, protocol, ("msvd_data", "MSVD", "high-quality/structured-symlinks"))
-    captions_file = files.need(*_CAPTIONS)
+    captions_file = files.need(*_CAPTIONS, role="captions")
     names = ("{}_list.txt", "msvd_{}_list.txt")
     files.need(*(name.format("test") for name in names))
-    lists = files.find_lists(*names)
-    ids = {split: read_ids(listed) for split, listed in lists.items()}
-    table = caption_table(numbered(ids, _captions(captions_file)))
-    read_files = {"captions": captions_file} | {f"{split} list": listed for split, listed in lists.items()}
-    return Reading(table=table, ids=ids, files=read_files)
+    ids = files.read_lists(*names)
+    rows = numbered(ids, _captions(captions_file))
+    return Reading(table=caption_table(rows), ids=ids, files=files.read)
 
 
 def _captions(path: Path) -> dict[str, list[str]]:

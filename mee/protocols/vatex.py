@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mee.errors import InputError, name_id
-from mee.protocols.files import AnnotationFiles, entry, identifier, read_ids, read_json
+from mee.protocols.files import AnnotationFiles, entry, identifier, read_json
 from mee.protocols.protocol import Protocol, Reading, caption_table, numbered
 
 
@@ -21,19 +21,16 @@ def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """Captions of the listed videos."""
     files = AnnotationFiles(path, protocol, ("vatex_data", "VATEX", "vatex"))
     files.need("test_list.txt")
-    lists = files.find_lists("{}_list.txt")
-    read_files = {f"{split} list": listed for split, listed in lists.items()}
     captions: dict[str, list[str]] = {}
-    whole = files.find("vatex_data.json")
-    training = files.find("vatex_training_v1.0.json") if whole is None else None
-    if training is not None:
-        read_files["captions, training"] = training
-        _read_into(captions, training)
-    of_training = {"train": tuple(captions)} if captions else {}
-    read_files["captions"] = whole or files.need("vatex_validation_v1.0.json", "vatex_data.json")
-    _read_into(captions, read_files["captions"])
-    ids = of_training | {split: read_ids(listed) for split, listed in lists.items()}
-    return Reading(table=caption_table(numbered(ids, captions)), ids=ids, files=read_files)
+    source = files.find("vatex_data.json", role="captions")
+    if source is None:
+        if training := files.find("vatex_training_v1.0.json", role="captions, training"):
+            _read_into(captions, training)
+        source = files.need("vatex_validation_v1.0.json", "vatex_data.json", role="captions")
+    ids = {"train": tuple(captions)} if captions else {}
+    _read_into(captions, source)
+    ids |= files.read_lists("{}_list.txt")
+    return Reading(table=caption_table(numbered(ids, captions)), ids=ids, files=files.read)
 
 
 def _read_into(captions: dict[str, list[str]], path: Path) -> None:

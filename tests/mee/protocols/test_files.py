@@ -43,8 +43,9 @@ def test_two_that_fit_one_name(files, file):
 
 
 def test_lists_by_split(files, file):
-    test, train = file(name="test_list.txt"), file(name="own_train_list.txt")
-    assert files.find_lists("{}_list.txt", "own_{}_list.txt") == {"train": train, "test": test}
+    test, train = file("a\nb\n", "test_list.txt"), file("c", "own_train_list.txt")
+    assert files.read_lists("{}_list.txt", "own_{}_list.txt") == {"train": ("c",), "test": ("a", "b")}
+    assert files.read == {"train list": train, "test list": test}
 
 
 def test_one_file_stands_for_what_suffices_alone(file):

@@ -35,25 +35,19 @@ def test_the_real_1ka_test(real):
     assert (len(times[times > 1]), times[times > 1].sum()) == (4, 9)
 
 
-def test_the_real_training_lists(real):
-    files = AnnotationFiles(real, PROTOCOLS["msrvtt-1ka"])
-    test = set(load_benchmark("msrvtt-1ka", real).gallery)
-    lists = {name: find_list(files, name, ()) for name in ("9k", "7k")}
-    assert {name: (found.path.name, len(set(found.videos))) for name, found in lists.items()} == {
-        "9k": ("MSRVTT_train.9k.csv", 9_000),
-        "7k": ("MSRVTT_train.7k.csv", 7_010),
-    }
-    assert not test & set(lists["9k"].videos)
-    assert len(set(lists["9k"].videos) & set(FULL["test"])) == 1_990
-
-
 def test_the_real_training_lists_are_what_their_rules_say(real, tmp_path):
     there, nowhere = (AnnotationFiles(path, PROTOCOLS["msrvtt-1ka"]) for path in (real, tmp_path))
     test = load_benchmark("msrvtt-1ka", real).gallery
-    for name in ("9k", "7k"):
-        by_rule = find_list(nowhere, name, test)
-        assert by_rule.path is None
-        assert set(by_rule.videos) == set(find_list(there, name, ()).videos)
+    lists = {name: set(find_list(there, name, (), role=name)) for name in ("9k", "7k")}
+    assert {name: path.name for name, path in there.read.items()} == {
+        "9k": "MSRVTT_train.9k.csv",
+        "7k": "MSRVTT_train.7k.csv",
+    }
+    assert {name: len(videos) for name, videos in lists.items()} == {"9k": 9_000, "7k": 7_010}
+    assert lists == {name: set(find_list(nowhere, name, test, role=name)) for name in ("9k", "7k")}
+    assert nowhere.read == {}
+    assert not lists["9k"] & set(test)
+    assert len(lists["9k"] & set(FULL["test"])) == 1_990
 
 
 @pytest.mark.parametrize("partial", [False, True])

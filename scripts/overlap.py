@@ -18,7 +18,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,8 +41,9 @@ from scripts.console import (
 
 if TYPE_CHECKING:
     from features.hashing import HashedVideo
+    from mee.data.source import ClipNames
     from mee.near_duplicates.overlap import NearPair, Overlap, Side
-    from mee.near_duplicates.sides import SideIds
+    from mee.near_duplicates.sides import ClipsOfVideos, Sides
 
 FRAMES = "frames"
 FAILED_SHOWN = 10
@@ -101,28 +102,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out is not None:
         _check_out(args.out, overwrite=args.overwrite)
 
-    from mee.near_duplicates.sides import sides_of_annotations, sides_of_lists
+    from mee.data.tables import read_videos
+    from mee.near_duplicates.sides import sides_of_annotations
 
     if args.train is not None and args.test is not None:
-        ids = sides_of_lists(args.train, args.test)
+        ids = (read_videos(args.train), read_videos(args.test))
     else:
         assert args.annotations is not None
-        ids = sides_of_annotations(args.annotations, args.protocol, args.train_list, partial=args.partial)
-    overlap, notes, failed = _by_frames(args, ids) if args.by == FRAMES else _by_stream(args, ids)
-    for note in notes:
-        say(f"partial: {note}")
-    summary = _summary(overlap, args.by)
+        path, name = args.annotations, args.protocol
+        ids, shortfalls = sides_of_annotations(path, name, args.train_list, partial=args.partial)
+        for note in shortfalls:
+            say(f"partial: {note}")
+    overlap, failed = _by_frames(args, ids) if args.by == FRAMES else (_by_stream(args, ids), [])
     rows = [_row(pair, overlap) for pair in overlap.pairs]
     if args.json:
-        print(*map(json.dumps, rows), sep="\n", end="\n" if rows else "")
-        say(summary)
-    else:
-        if rows:
-            header = ["training video", "test video", ""]
-            header += ["bits apart" if overlap.measure == "bits" else overlap.measure, "at", "at"]
-            print_table("", header, [_cells(pair, overlap) for pair in overlap.pairs], words=3)
-            print()
-        print(summary)
+        for row in rows:
+            print(json.dumps(row))
+    elif rows:
+        value = "bits apart" if overlap.measure == "bits" else overlap.measure
+        header = ["training video", "test video", "", value, "at", "at"]
+        print_table("", header, [_cells(row, overlap.measure) for row in rows], words=3)
+        print()
+    (say if args.json else print)(_summary(overlap, args.by))
     if args.out is not None:
         _write(rows, overlap.measure, args.out)
     if len(rows) < overlap.found:
@@ -134,12 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return FAILURES_LISTED if failed else DONE
 
 
-def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, Sequence[str], list[HashedVideo]]:
-    """What is found, how the sides fall short, and the files that could not be read."""
+def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo]]:
+    """What is found, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
     from features.media.library import find_media
     from mee.near_duplicates.frames import THRESHOLD, check_threshold, near_frames
-    from mee.near_duplicates.sides import FolderNames, find_sides
+    from mee.near_duplicates.sides import FolderNames
 
     if (args.place / "store.json").is_file():
         raise InputError(
@@ -150,7 +151,7 @@ def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, Sequence[str],
     check_threshold(threshold, BITS)  # before the work
     library = find_media(args.place)
     names = FolderNames(f"'{args.place}'", library.videos)
-    train, test, notes = find_sides(ids, names, partial=args.partial, remedy="Name the folder that holds them")
+    train, test = _found(args, ids, names, "Name the folder that holds them")
     videos = list(dict.fromkeys([*train, *test]))
     hashed = {}
     with counting_bar("read", "videos") as on_read:
@@ -160,7 +161,7 @@ def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, Sequence[str],
     with counting_bar("compare", "frame pairs") as on_done:
         sides = (_frames([hashed[video] for video in side]) for side in (train, test))
         overlap = near_frames(*sides, threshold=threshold, share=args.share, keep=args.nearest, on_done=on_done)
-    return overlap, notes, [hashed[video] for video in videos if hashed[video].failure]
+    return overlap, [hashed[video] for video in videos if hashed[video].failure]
 
 
 def _frames(hashed: Sequence[HashedVideo]) -> Side:
@@ -170,16 +171,14 @@ def _frames(hashed: Sequence[HashedVideo]) -> Side:
     return Side.of(names, digests, [each.hashes for each in hashed], [each.times for each in hashed])
 
 
-def _by_stream(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, Sequence[str], list[HashedVideo]]:
-    """The same of a store's stream, where no file is read."""
+def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
     from features.store.feature_store import FeatureStore
     from mee.data.leaks import video_contents
-    from mee.near_duplicates.sides import find_sides
     from mee.near_duplicates.streams import FEW, THRESHOLD, near_streams
 
     store = FeatureStore(args.place)
     remedy = f"See mee store list {args.place} --failed, or extract them with mee precompute"
-    train, test, notes = find_sides(ids, store, partial=args.partial, remedy=remedy)
+    train, test = _found(args, ids, store, remedy)
     clips = sum(len(clip_ids) for side in (train, test) for clip_ids in side.values())
     if clips < FEW:
         say(f"only {clips} clips are compared: what they all share is not well known, so similarities are rough")
@@ -187,8 +186,18 @@ def _by_stream(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, Sequence[str],
         say(f"{args.place} does not know the content of every file, so a same file may count as alike only")
     threshold = THRESHOLD if args.threshold is None else args.threshold
     with counting_bar("compare", "clips") as on_done:
-        settings: dict[str, Any] = {"threshold": threshold, "keep": args.nearest, "on_done": on_done}
-        return near_streams(store, args.by, train, test, **settings), notes, []
+        return near_streams(store, args.by, train, test, threshold=threshold, keep=args.nearest, on_done=on_done)
+
+
+def _found(args: OverlapArgs, ids: Sides, source: ClipNames, remedy: str) -> Iterator[ClipsOfVideos]:
+    """The videos of each side that are there."""
+    from mee.near_duplicates.sides import find_side
+
+    for side, name in zip(ids, ("training", "test")):
+        found, left_out = find_side(side, name, source, partial=args.partial, remedy=remedy)
+        if left_out:
+            say(f"partial: left out {len(left_out):,} {name} videos that are not there")
+        yield found
 
 
 def _summary(overlap: Overlap, by: str) -> str:
@@ -217,11 +226,10 @@ def _row(pair: NearPair, overlap: Overlap) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cells(pair: NearPair, overlap: Overlap) -> list[str]:
-    digits = 0 if overlap.measure == "bits" else 3
-    value = "-" if pair.value is None else f"{pair.value:.{digits}f}"
-    moments = ["-" if second is None else clock(second) for second in (pair.train_s, pair.test_s)]
-    return [pair.train, pair.test, pair.why, value, *moments]
+def _cells(row: dict[str, Any], measure: str) -> list[str]:
+    words, (value, *moments) = list(row.values())[:3], list(row.values())[3:]
+    shown = "-" if value is None else f"{value:.{0 if measure == 'bits' else 3}f}"
+    return [*words, shown, *("-" if second is None else clock(second) for second in moments)]
 
 
 def _check_out(path: Path, *, overwrite: bool) -> None:

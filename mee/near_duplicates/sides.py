@@ -2,7 +2,7 @@
 
 caption table     its column split: train and test
 named protocol    its training list, and its test gallery
-two lists         one video a line, or a table with a column video_id
+two lists         one video a line, or a table with a column video_id  (mee.data.tables.read_videos)
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from mee.data.pairs import find_videos
-from mee.data.tables import read_videos
 from mee.errors import InputError, name_ids
 from mee.protocols.annotations import FOLDER, read_annotations
 
@@ -21,17 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mee.data.source import ClipNames
-    from mee.near_duplicates.streams import ClipsOfVideos
 
-
-@final
-@dataclass(frozen=True)
-class SideIds:
-    """The videos of both sides by the names that annotations call them, each once a side."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    shortfalls: tuple[str, ...] = ()  # how the annotations fall short of their protocol, a sentence each
+Sides = tuple[tuple[str, ...], tuple[str, ...]]  # ids of training and of test videos
+ClipsOfVideos = Mapping[str, tuple[str, ...]]  # a source's name of a video -> its clips that are compared
 
 
 @final
@@ -51,7 +42,9 @@ class FolderNames:
         return pd.DataFrame({"video": self.videos}, index=pd.Index(self.videos, name="clip_id"))
 
 
-def sides_of_annotations(path: Path, protocol: str, train_list: str | None, *, partial: bool) -> SideIds:
+def sides_of_annotations(
+    path: Path, protocol: str, train_list: str | None, *, partial: bool
+) -> tuple[Sides, tuple[str, ...]]:
     """The sides that annotations name.
 
     Args:
@@ -59,6 +52,9 @@ def sides_of_annotations(path: Path, protocol: str, train_list: str | None, *, p
         protocol: its name.
         train_list: one of the protocol's training lists; None takes its usual one.
         partial: go on where the files fall short of the protocol.
+
+    Returns:
+        The ids of training and of test videos, and how the files fall short, a sentence each.
 
     Raises:
         InputError: the files cannot be used, or name no training or no test videos.
@@ -75,44 +71,27 @@ def sides_of_annotations(path: Path, protocol: str, train_list: str | None, *, p
     for videos, side in ((train, "training"), (test, "test")):
         if not videos:
             raise InputError(f"{path} names no {side} videos; name two lists with --train and --test instead")
-    return SideIds(train, test, annotations.shortfalls)
+    return (train, test), annotations.shortfalls
 
 
-def sides_of_lists(train: Path, test: Path) -> SideIds:
-    """The sides that two lists name.
-
-    Raises:
-        InputError: a list cannot be read, or is empty.
-    """
-    return SideIds(read_videos(train), read_videos(test))
-
-
-def find_sides(
-    ids: SideIds, source: ClipNames, *, partial: bool, remedy: str
-) -> tuple[ClipsOfVideos, ClipsOfVideos, tuple[str, ...]]:
-    """Find the videos of both sides in a store, or among the names of a folder.
+def find_side(
+    ids: Sequence[str], side: str, source: ClipNames, *, partial: bool, remedy: str
+) -> tuple[ClipsOfVideos, list[str]]:
+    """Find the videos of a side in a store, or among the names of a folder.
 
     Args:
-        ids: of both sides.
+        ids: of the videos.
+        side: what to call it: training or test.
         source: where they should be.
         partial: leave out those that are not there, instead of refusing.
         remedy: what to do about those that are not there, for the message: "Name the folder that holds them".
 
     Returns:
-        Of training and of test: the source's name of a video -> the clips of it that are meant; and how what is
-        there falls short, a sentence each.
+        The source's name of each video and the clips of it that are meant; and the ids that were left out.
 
     Raises:
-        InputError: a video is not there, or nothing of a side is left.
+        InputError: a video is not there, or nothing of the side is left.
     """
-    train, of_train = _find(ids.train, "training", source, partial, remedy)
-    test, of_test = _find(ids.test, "test", source, partial, remedy)
-    return train, test, (*of_train, *of_test, *ids.shortfalls)
-
-
-def _find(
-    ids: tuple[str, ...], side: str, source: ClipNames, partial: bool, remedy: str
-) -> tuple[ClipsOfVideos, list[str]]:
     try:
         found, left_out = find_videos(ids, source, partial=True)
     except InputError:  # none is there: said below, where it is known which side this is
@@ -125,5 +104,4 @@ def _find(
     clips: dict[str, dict[str, None]] = {}
     for video, clip_ids in (found[name] for name in ids if name in found):
         clips.setdefault(video, {}).update(dict.fromkeys(clip_ids))
-    notes = [f"left out {len(left_out):,} {side} videos that are not there"] if left_out else []
-    return {video: tuple(some) for video, some in clips.items()}, notes
+    return {video: tuple(some) for video, some in clips.items()}, left_out

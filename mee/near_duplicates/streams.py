@@ -11,7 +11,7 @@ and one value a pair of videos. Products are float32: similarities are exact to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,14 +23,13 @@ from mee.near_duplicates.overlap import KEEP, Overlap, Side, find_pairs
 
 if TYPE_CHECKING:
     from mee.data.source import FeatureSource
+    from mee.near_duplicates.sides import ClipsOfVideos
 
 THRESHOLD = 0.85
 RUN = 1024  # clips of either side at a time
 READ = 64  # streams in memory at a time
 ROUNDING = 2e-6  # by which a similarity may fall short of the threshold
 FEW = 50  # clips whose mean is a poor guess of what all clips share
-
-ClipsOfVideos = Mapping[str, tuple[str, ...]]  # the store's name of a video -> its clips that are compared
 
 
 def near_streams(

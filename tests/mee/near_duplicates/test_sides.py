@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mee.errors import InputError
-from mee.near_duplicates.sides import FolderNames, SideIds, find_sides, sides_of_annotations, sides_of_lists
+from mee.near_duplicates.sides import FolderNames, find_side, sides_of_annotations
 
 PLACE = FolderNames("'videos'", ["train/a.mp4", "train/b.mp4", "test/c.mp4", "test/a.mkv"])
 
@@ -24,15 +24,13 @@ def table(tmp_path):
     return write
 
 
-def find(train, test, source=PLACE, partial=False):
-    return find_sides(SideIds(train, test), source, partial=partial, remedy="Look elsewhere")
+def find(*ids, source=PLACE, partial=False):
+    return find_side(ids, "training", source, partial=partial, remedy="Look elsewhere")
 
 
-def test_a_caption_table_or_lists(table, tmp_path):
+def test_a_caption_table(table):
     path = table("train", "train", "train", "val", "test")
-    assert sides_of_annotations(path, "folder", None, partial=False) == SideIds(("a", "b"), ("d",))
-    (tmp_path / "list.txt").write_text("a\nb\na\n")
-    assert sides_of_lists(tmp_path / "list.txt", tmp_path / "list.txt") == SideIds(("a", "b"), ("a", "b"))
+    assert sides_of_annotations(path, "folder", None, partial=False) == ((("a", "b"), ("d",)), ())
 
 
 @pytest.mark.parametrize(
@@ -56,9 +54,7 @@ def test_a_named_protocol(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mee.protocols.load.load_benchmark", load)
     sides = sides_of_annotations(tmp_path, "msrvtt-1ka", "9k", partial=True)
-    assert sides == SideIds(
-        ("a", "b"), ("d", "e"), ("one short",)
-    )  # e is in the gallery, though nobody asks for it
+    assert sides == ((("a", "b"), ("d", "e")), ("one short",))  # nobody asks for e of the gallery
     assert asked == {"name": "msrvtt-1ka", "path": tmp_path, "train_list": "9k", "partial": True}
     splits = splits[4:]
     with pytest.raises(InputError, match="no training captions of msrvtt-1ka"):
@@ -66,33 +62,27 @@ def test_a_named_protocol(tmp_path, monkeypatch):
 
 
 def test_videos_are_found_by_path_and_by_name_without_ending_and_are_there_once():
-    train, test, notes = find(("train/a", "train/b.mp4", "train/b"), ("test/c", "test/a.mkv"))
-    assert list(train.items()) == [("train/a.mp4", ("train/a.mp4",)), ("train/b.mp4", ("train/b.mp4",))]
-    assert list(test) == ["test/c.mp4", "test/a.mkv"]
-    assert notes == ()
+    found, left_out = find("train/a", "train/b.mp4", "train/b", "test/a.mkv")
+    assert list(found) == ["train/a.mp4", "train/b.mp4", "test/a.mkv"]
+    assert found["train/b.mp4"] == ("train/b.mp4",)
+    assert left_out == []
 
 
 def test_clips_of_a_store_are_those_that_are_meant(make_source):
     source = make_source(["v1", "v2"], clips_of_video=3)
-    train, test, _ = find(("v1#t=20,30", "v1#t=0,10"), ("v2",), source)
-    assert train == {"v1": ("v1#t=20,30", "v1#t=0,10")}
-    assert test == {"v2": ("v2#t=0,10", "v2#t=10,20", "v2#t=20,30")}
+    found, _ = find("v1#t=20,30", "v1#t=0,10", "v2", source=source)
+    assert found == {"v1": ("v1#t=20,30", "v1#t=0,10"), "v2": ("v2#t=0,10", "v2#t=10,20", "v2#t=20,30")}
 
 
 def test_videos_that_are_not_there():
-    sides = ("train/a", "w", "x", "y", "z"), ("test/c",)
     with pytest.raises(InputError) as error:
-        find(*sides)
+        find("train/a", "w", "x", "y", "z")
     assert str(error.value) == (
         "4 of 5 training videos are not usable in 'videos': 'w', 'x', 'y' and 1 more. Look elsewhere, or go on "
         "without them with --partial"
     )
-    train, _, notes = find(*sides, partial=True)
-    assert list(train) == ["train/a.mp4"]
-    assert notes == ("left out 4 training videos that are not there",)
-
-
-@pytest.mark.parametrize("partial", [False, True])
-def test_a_side_of_which_nothing_is_there(partial):
-    with pytest.raises(InputError, match=r"1 of 1 test videos are not usable in 'videos': 'x'\. Look elsewhere$"):
-        find(("train/a",), ("x",), partial=partial)
+    found, left_out = find("train/a", "w", "x", "y", "z", partial=True)
+    assert list(found) == ["train/a.mp4"]
+    assert left_out == ["w", "x", "y", "z"]
+    with pytest.raises(InputError, match=r"1 of 1 training videos .*: 'x'\. Look elsewhere$"):
+        find("x", partial=True)

@@ -42,12 +42,8 @@ class Pairs:
 
     def where(self, kept: Sequence[bool]) -> Pairs:
         """Some of the captions only."""
-        return Pairs(
-            tuple(compress(self.captions, kept)),
-            tuple(compress(self.videos, kept)),
-            tuple(compress(self.clip_ids, kept)),
-            tuple(compress(self.ids, kept)),
-        )
+        captions, videos, ids = (tuple(compress(texts, kept)) for texts in (self.captions, self.videos, self.ids))
+        return Pairs(captions, videos, tuple(compress(self.clip_ids, kept)), ids)
 
     def of_videos(self, videos: set[str]) -> Pairs:
         """The captions of some videos only."""
@@ -60,12 +56,7 @@ class Pairs:
 
 
 def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> tuple[Pairs, list[str]]:
-    """Find the clips of every caption.
-
-    Args:
-        table: columns video_id and caption.
-        source: where the clips are.
-        partial: leave out captions whose video is not there, instead of refusing.
+    """Find the clips of every caption; with partial, leave out captions whose video is not there.
 
     Returns:
         The pairs, and the video ids that were left out.
@@ -85,7 +76,7 @@ def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool)
 def find_videos(
     video_ids: Iterable[str], source: ClipNames, *, partial: bool
 ) -> tuple[dict[str, tuple[str, tuple[str, ...]]], list[str]]:
-    """Find videos by their ids, as captions name them.
+    """Find videos by their ids, as captions name them; with partial, leave out those that are not there.
 
     Returns:
         Video id -> the source's name of the video, and its clips; and the ids that were left out.
@@ -113,16 +104,14 @@ def _names(source: ClipNames) -> dict[str, tuple[str, tuple[str, ...]]]:
     Its path in the store, or the end of it from some folder on, with or without the file's ending; where several
     videos could be meant, none is, but a whole path always means that video.
     """
-    full: dict[str, tuple[str, tuple[str, ...]]] = {}
+    clips: dict[str, list[str]] = {}
     single: dict[str, tuple[str, tuple[str, ...]]] = {}
     for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
-        full[video] = (video, (*full.get(video, (video, ()))[1], clip_id))
+        clips.setdefault(video, []).append(clip_id)
         single[clip_id] = (video, (clip_id,))
-    short = {
-        tail: full[videos[0]]
-        for tail, videos in _tails((*full, *source.failed)).items()
-        if len(videos) == 1 and videos[0] in full
-    }
+    full = {video: (video, tuple(some)) for video, some in clips.items()}
+    tails = _tails((*full, *source.failed))
+    short = {tail: full[videos[0]] for tail, videos in tails.items() if len(videos) == 1 and videos[0] in full}
     return {**short, **single, **full}
 
 

@@ -122,11 +122,7 @@ def pairs_by_split(
 ) -> tuple[dict[str, Pairs], list[str]]:
     """Match the captions of each split; a split without captions has no pairs.
 
-    Args:
-        table: columns video_id, caption and split.
-        source: where the clips are.
-        partial: leave out captions whose video is not in the source.
-        needed: the splits whose videos must be there; of the others those are matched that are.
+    The videos of the needed splits must be there, but for partial; of the others those are matched that are.
 
     Returns:
         The pairs of train, val and test, and the video ids of the needed ones that were left out.

@@ -121,13 +121,7 @@ def read_text(path: Path, what: str = "file") -> str:
 def read_table(
     path: Path, needed: Sequence[str], wanted: Sequence[str] = (), *, what: str = "table"
 ) -> pd.DataFrame:
-    """Some columns of a table as text without outer white space.
-
-    Args:
-        path: .parquet, .jsonl (.ndjson), or else csv.
-        needed: columns that it must have.
-        wanted: columns that are read where it has them.
-        what: to call it in messages.
+    """Needed columns, and wanted ones where it has them, of a table; text without outer white space.
 
     Raises:
         InputError: it cannot be read, a column is missing, a value is empty, or there are no rows.
@@ -154,10 +148,7 @@ def read_table(
     for column in needed:
         if column not in table:
             found = ", ".join(name_id(str(name)) for name in table.columns[:_FOUND]) or "nothing"
-            raise InputError(
-                f"{path} has no column '{column}'; it has {found}. Name it in the first line (text with a comma "
-                "goes in quotes)"
-            )
+            raise InputError(f"{path} has no column '{column}'; it has {found}. Name it (a comma goes in quotes)")
     if not len(table):
         raise InputError(f"{path} has a header and no rows")
     columns = [*needed, *(name for name in wanted if name in table)]

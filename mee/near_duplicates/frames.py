@@ -64,16 +64,7 @@ def near_frames(
             done += len(ours) * len(frames)
             if on_done is not None:
                 on_done(done, total)
-    return find_pairs(
-        train,
-        test,
-        values,
-        values <= threshold,
-        measure="bits",
-        threshold=threshold,
-        keep=keep,
-        apart=distances,
-    )
+    return find_pairs(train, test, values, values <= threshold, "bits", threshold, keep, distances)
 
 
 def check_threshold(threshold: int, bits: int) -> None:

@@ -11,7 +11,7 @@ nearest few of each test video are kept: where everything looks alike there are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import numpy as np
@@ -54,10 +54,6 @@ class Side:
         starts = np.cumsum([0, *map(len, items)])
         return cls(tuple(videos), tuple(digests), starts, np.concatenate(items), np.concatenate(times))
 
-    def __post_init__(self) -> None:
-        if len(self.videos) != len(self.digests) or len(set(self.videos)) != len(self.videos):
-            raise ValueError("a side names each video once, with one digest")
-
     def __len__(self) -> int:
         return len(self.videos)
 
@@ -70,8 +66,8 @@ class Side:
         first = 0
         while first < len(self):
             fitting = int(np.searchsorted(self.starts, self.starts[first] + items, side="right")) - 1
-            last = min(max(fitting, first + 1), first + items)
-            yield first, min(last, len(self))
+            last = max(fitting, first + 1)
+            yield first, last
             first = last
 
     def seen(self, first: int, last: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -88,7 +84,7 @@ class NearPair:
     train: str
     test: str
     why: Why
-    value: float | None  # bits apart, or similarity; None where one of them has nothing to compare
+    value: float | None = None  # bits apart, or similarity; None where one of them has nothing to compare
     train_s: float | None = None  # the moment of each at which they are most alike, seconds
     test_s: float | None = None
 
@@ -118,7 +114,6 @@ def find_pairs(
     test: Side,
     values: NDArray[np.float32],
     near: NDArray[np.bool_],
-    *,
     measure: Measure,
     threshold: float,
     keep: int,
@@ -132,9 +127,9 @@ def find_pairs(
         values: (test, train) bits apart or similarities; NaN where there is nothing to compare.
         near: (test, train) whether they are as near as the threshold asks.
         measure: what the values are.
-        threshold: what made them near.
+        threshold: that made them near.
         keep: pairs a test video that are kept.
-        apart: how far items are from each other, for the moments.
+        apart: how far items are from each other; the moments are where they are nearest.
     """
     by_name = {name: place for place, name in enumerate(train.videos)}
     by_digest: dict[str, list[int]] = {}
@@ -154,11 +149,13 @@ def find_pairs(
         leaked.append(name)
         distance = values[row, places] if measure == "bits" else -values[row, places]
         for place in places[np.lexsort((places, distance, why[places]))][:keep]:  # NaN is sorted last
-            ours, theirs = train.rows(place, place + 1), test.rows(row, row + 1)
-            value = float(values[row, place])
-            moment = _moment(train, ours, test, theirs, apart) if not np.isnan(value) else (None, None)
-            told = None if np.isnan(value) else value
-            pairs.append(NearPair(train.videos[place], name, WHY[why[place]], told, *moment))
+            pair = NearPair(train.videos[place], name, WHY[why[place]])
+            if not np.isnan(values[row, place]):
+                train_s, test_s = _moment(
+                    train, train.rows(place, place + 1), test, test.rows(row, row + 1), apart
+                )
+                pair = replace(pair, value=float(values[row, place]), train_s=train_s, test_s=test_s)
+            pairs.append(pair)
     blank = [name for side in (train, test) for name, count in zip(side.videos, np.diff(side.starts)) if not count]
     return Overlap(
         measure=measure,

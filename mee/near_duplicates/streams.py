@@ -85,16 +85,8 @@ def near_streams(
                 largest = np.maximum.reduceat(np.maximum.reduceat(products, starts, axis=1), row_starts, axis=0)
                 values[np.ix_(start + rows, first + columns)] = largest
     values = np.clip(values, -1, 1)
-    return find_pairs(
-        ours,
-        theirs,
-        values,
-        values >= threshold - ROUNDING,  # no NaN is
-        measure="similarity",
-        threshold=threshold,
-        keep=keep,
-        apart=lambda one, other: -(one @ other.T),
-    )
+    near = values >= threshold - ROUNDING  # no NaN is
+    return find_pairs(ours, theirs, values, near, "similarity", threshold, keep, lambda a, b: -(a @ b.T))
 
 
 def _read(source: FeatureSource, stream: str, clips: ClipsOfVideos, tell: Callable[[int], None]) -> Side:

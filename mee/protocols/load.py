@@ -45,7 +45,7 @@ def load_benchmark(name: str, path: Path, *, train_list: str | None = None, part
         partial: go on where the files fall short of the protocol, and say how in `Benchmark.shortfalls`.
 
     Raises:
-        InputError: no protocol has this name, a file is missing or broken, or what it holds is not the protocol's.
+        InputError: a name is unknown, a file is missing or broken, or what it holds is not the protocol's.
     """
     protocol = find_protocol(name)
     module, _, function = protocol.reader.partition(":")

@@ -25,9 +25,9 @@ def name_ids(names: Collection[str]) -> str:
     return some(map(name_id, names), len(names))
 
 
-def some(shown: Iterable[str], total: int) -> str:
+def some(shown: Iterable[str], total: int, between: str = ", ") -> str:
     """The first few of so many things, and how many more there are."""
-    return ", ".join(islice(shown, SHOWN)) + (f" and {total - SHOWN:,} more" if total > SHOWN else "")
+    return between.join(islice(shown, SHOWN)) + (f" and {total - SHOWN:,} more" if total > SHOWN else "")
 
 
 def count(number: int, noun: str) -> str:

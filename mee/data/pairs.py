@@ -92,7 +92,7 @@ def find_videos(
         reasons = (f"{video_id} ({_reason(video_id, tails, source)})" for video_id in left_out)
         raise InputError(
             f"{len(left_out)} of {len(asked)} captioned videos are not usable in {source.name}: "
-            f"{some(reasons, len(left_out))}. Extract them with mee precompute, or go on without them with "
+            f"{some(reasons, len(left_out), '; ')}. Extract them with mee precompute, or go on without them with "
             "--partial"
         )
     return found, left_out

@@ -58,7 +58,7 @@ def test_a_failed_video_is_refused_with_its_reason(make_source, video_id):
 
 
 def test_unknown_videos_are_refused_and_counted(make_source):
-    with pytest.raises(InputError, match=r"5 of 6 .* u0 \(not in the store\), .* and 2 more\. .*--partial"):
+    with pytest.raises(InputError, match=r"5 of 6 .* u0 \(not in the store\); .* and 2 more\. .*--partial"):
         match(make_source(["v.mp4"]), "v", *(f"u{number}" for number in range(5)), "u0")
 
 

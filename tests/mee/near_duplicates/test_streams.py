@@ -83,16 +83,6 @@ def test_a_copied_clip_is_found_with_its_moment(copied):
     assert overlap.compared == 300
 
 
-def test_the_whole_similarity_of_copies_reaches_the_threshold_one(copied):
-    copied.streams["appearance"]["v30#t=10,20"] = copied.streams["appearance"]["v02#t=20,30"]
-    names = list(dict.fromkeys(copied.clips["video"]))
-    overlap = near_streams(
-        copied, "appearance", side_of(copied, names[:30]), side_of(copied, names[30:]), threshold=1.0
-    )
-    assert [(pair.train, pair.test) for pair in overlap.pairs] == [("v02", "v30")]
-    assert overlap.pairs[0].value <= 1
-
-
 def test_no_copy_falls_short_of_one_by_rounding(make_source):
     names = [f"v{number:03d}" for number in range(200)]
     source = make_source(names, missing=0.0)
@@ -143,29 +133,20 @@ def test_progress_ends_where_all_is_done(copied):
     assert told[-1] == (9, 9)
 
 
-def test_bad_input(copied):
-    sides = side_of(copied, ["v01", "v02"]), side_of(copied, ["v03"])
-    for settings, message in (
-        ({"stream": "face"}, "store has no stream 'face'; it has appearance, motion, audio"),
-        ({"threshold": 1.2}, "--threshold: similarities go from -1 to 1, so 1.2 tells nothing; try 0.85"),
-        ({"threshold": float("nan")}, "--threshold: similarities go from -1 to 1, so nan tells nothing; try 0.85"),
-    ):
-        with pytest.raises(InputError) as error:
-            near_streams(copied, settings.pop("stream", "motion"), *sides, **settings)
-        assert str(error.value) == message
-
-
-def test_no_clip_has_the_stream(copied):
-    copied.streams["audio"] = {}
-    with pytest.raises(InputError, match=r"^store: no clip that is compared has the stream 'audio'$"):
-        near_streams(copied, "audio", side_of(copied, ["v01"]), side_of(copied, ["v03"]))
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_stream_that_is_no_number(copied, bad):
-    copied.streams["audio"]["v03#t=10,20"][0, 1] = bad
-    with pytest.raises(InputError) as error:
-        near_streams(copied, "audio", side_of(copied, ["v01"]), side_of(copied, ["v03"]))
-    assert str(error.value) == (
-        "store: 'audio' of clip 'v03#t=10,20' holds NaN or infinite values; extract or import it again"
-    )
+@pytest.mark.parametrize(
+    ("settings", "spoil", "says"),
+    [
+        ({"stream": "face"}, None, "store has no stream 'face'; it has appearance, motion, audio"),
+        ({"threshold": 1.2}, None, "1.2 tells nothing; try 0.85"),
+        ({"threshold": float("nan")}, None, "nan tells nothing"),
+        ({}, dict.clear, "store: no clip that is compared has the stream 'audio'"),
+        ({}, lambda rows: rows["v03#t=10,20"].fill(np.nan), "'audio' of clip 'v03#t=10,20'"),
+        ({}, lambda rows: rows["v03#t=10,20"].fill(np.inf), "'audio' of clip 'v03#t=10,20'"),
+    ],
+)
+def test_bad_input(copied, settings, spoil, says):
+    if spoil is not None:
+        spoil(copied.streams["audio"])
+    sides = {"train": side_of(copied, ["v01", "v02"]), "test": side_of(copied, ["v03"])}
+    with pytest.raises(InputError, match=says):
+        near_streams(copied, **{"stream": "audio", **sides, **settings})

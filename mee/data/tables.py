@@ -148,7 +148,10 @@ def read_table(
     for column in needed:
         if column not in table:
             found = ", ".join(name_id(str(name)) for name in table.columns[:_FOUND]) or "nothing"
-            raise InputError(f"{path} has no column '{column}'; it has {found}. Name it (a comma goes in quotes)")
+            raise InputError(
+                f"{path} has no column '{column}'; it has {found}. Name it in the first line, and put text with a "
+                "comma in quotes"
+            )
     if not len(table):
         raise InputError(f"{path} has a header and no rows")
     columns = [*needed, *(name for name in wanted if name in table)]

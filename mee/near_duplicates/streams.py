@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mee.data.leaks import video_contents
 from mee.errors import InputError
@@ -84,7 +85,7 @@ def near_streams(
                 products = theirs.items[theirs.rows(start, end)] @ ours.items[ours.rows(first, last)].T
                 largest = np.maximum.reduceat(np.maximum.reduceat(products, starts, axis=1), row_starts, axis=0)
                 values[np.ix_(start + rows, first + columns)] = largest
-    values = np.clip(values, -1, 1)
+    np.clip(values, -1, 1, out=values)
     near = values >= threshold - ROUNDING  # no NaN is
     return find_pairs(ours, theirs, values, near, "similarity", threshold, keep, lambda a, b: -(a @ b.T))
 
@@ -117,7 +118,7 @@ def _read(source: FeatureSource, stream: str, clips: ClipsOfVideos, tell: Callab
     )
 
 
-def _centred(side: Side, centre: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Side:
+def _centred(side: Side, centre: NDArray[np.float64]) -> Side:
     """With unit vectors from the centre; zero where a clip is the centre."""
     vectors = side.items - centre
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

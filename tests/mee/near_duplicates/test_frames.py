@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mee.errors import InputError
 from mee.near_duplicates import frames as module
-from mee.near_duplicates.frames import distances, near_frames
+from mee.near_duplicates.frames import near_frames
 from mee.near_duplicates.overlap import Side
 
 
@@ -77,12 +77,6 @@ def test_values_are_those_of_plain_loops_however_it_is_cut(seed, share, cells, r
     }
 
 
-def test_distances_count_bits():
-    one = np.array([[0, 0], [2**64 - 1, 2**64 - 1]], np.uint64)
-    other = np.array([[0, 0], [1, 0], [0, 2**63 + 1], [2**64 - 1, 2**64 - 1]], np.uint64)
-    assert distances(one, other).tolist() == [[0, 1, 2, 128], [128, 127, 126, 0]]
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(5)
@@ -129,14 +123,6 @@ def test_the_same_file_is_found_without_any_frame(rng):
     overlap = near_frames(train, frame_hashes("b", [nothing], ["2"]))
     (pair,) = overlap.pairs
     assert (pair.train, pair.why, pair.value, pair.train_s) == ("a1", "same file", None, None)
-
-
-def test_where_all_are_alike_the_list_is_bounded_and_the_count_is_not(rng):
-    video = random_frames(rng, 2)
-    overlap = near_frames(frame_hashes("a", [video] * 40), frame_hashes("b", [video] * 3), keep=4)
-    assert len(overlap.pairs) == 12
-    assert overlap.found == overlap.compared == 120
-    assert overlap.leaked == ("b0", "b1", "b2")
 
 
 def test_progress_ends_where_all_is_done(rng):

@@ -63,7 +63,7 @@ def _training(path: Path) -> list[str]:
     """Each caption once."""
     if path.suffix.lower() not in TABLES:
         return sentences_of(path)
-    from mee.data.captions import read_captions
+    from mee.data.tables import read_captions
 
     table = read_captions(path)
     if "split" in table:

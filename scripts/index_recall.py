@@ -36,7 +36,7 @@ def sentences_of(path: Path) -> list[str]:
     Raises:
         InputError: there is no such file, it is no such table or text, or it says nothing.
     """
-    from mee.data.captions import read_captions
+    from mee.data.tables import read_captions
 
     if path.suffix.lower() in TABLES:
         table = read_captions(path)

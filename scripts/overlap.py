@@ -10,10 +10,6 @@ By frames, VIDEOS is a folder of video files: their pictures are compared, which
 is a feature store: its clips are compared by what the stream's extractor sees, so that the same scene filmed twice
 is found too. Sides: the column split of a caption table, a named protocol, or two lists. Exit code 3: some files
 could not be read.
-
-What mee overlap found, as a table, as JSON lines, and as a file.
-
-train_video test_video why bits|similarity train_s test_s        .csv or .parquet, one row a pair
 """
 
 from __future__ import annotations
@@ -22,7 +18,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,99 +41,13 @@ from scripts.console import (
 
 if TYPE_CHECKING:
     from features.hashing import HashedVideo
-    from mee.near_duplicates.frames import FrameHashes
-    from mee.near_duplicates.overlap import FoundVideos, NearPair, Overlap, SideIds
-
-
-SUFFIXES = (".csv", ".parquet")
-
-
-def check_out(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before the work, a file that could not be written after it.
-
-    Raises:
-        InputError: it is neither .csv nor .parquet, or it is there already.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"--out {path}: pairs are written to {' or '.join(SUFFIXES)}, not '{path.suffix}'")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise InputError(
-            f"'{path}' is there already; name another file, or put this one in its place with --overwrite"
-        )
-
-
-def print_overlap(overlap: Overlap, by: str, *, as_json: bool) -> None:
-    """Print the pairs, and in a sentence what they come to; of JSON lines, the sentence goes to stderr."""
-    if as_json:
-        for pair in overlap.pairs:
-            print(json.dumps(_row(pair, overlap)))
-        say(summary(overlap, by))
-        return
-    if overlap.pairs:
-        header = [
-            "training video",
-            "test video",
-            "",
-            "bits apart" if overlap.measure == "bits" else overlap.measure,
-        ]
-        print_table("", [*header, "at", "at"], [_cells(pair, overlap) for pair in overlap.pairs], words=3)
-        print()
-    print(summary(overlap, by))
-
-
-def summary(overlap: Overlap, by: str) -> str:
-    """What was found, of how much, and by which rule."""
-    rule = (
-        f"frames at most {overlap.threshold:g} bits apart"
-        if overlap.measure == "bits"
-        else f"'{by}' at least {overlap.threshold:g} similar"
-    )
-    same = sum(pair.why != "alike" for pair in overlap.pairs)
-    of_these = f", {same:,} of those listed the same file or name" if same else ""
-    have = "video has" if len(overlap.blank) == 1 else "videos have"
-    blank = f" {len(overlap.blank):,} {have} nothing to compare but name and content." if overlap.blank else ""
-    return (
-        f"{len(overlap.leaked):,} of {overlap.test:,} test videos have a near-duplicate among {overlap.train:,} "
-        f"training videos: {overlap.found:,} of {overlap.compared:,} pairs ({rule}{of_these}).{blank}"
-    )
-
-
-def write_overlap(overlap: Overlap, path: Path) -> None:
-    """Write the pairs, whole or not at all."""
-    import pandas as pd
-
-    columns = ["train_video", "test_video", "why", overlap.measure, "train_s", "test_s"]
-    kinds: dict[str, Any] = dict.fromkeys(columns[:3], "string") | dict.fromkeys(columns[3:], "Float64")
-    if overlap.measure == "bits":
-        kinds["bits"] = "Int64"
-    table = pd.DataFrame([_row(pair, overlap) for pair in overlap.pairs], columns=columns).astype(kinds)
-    content = io.BytesIO()
-    if path.suffix.lower() == ".csv":
-        table.to_csv(content, index=False)
-    else:
-        table.to_parquet(content, index=False)
-    write_whole(path, content.getvalue())
-
-
-def _row(pair: NearPair, overlap: Overlap) -> dict[str, Any]:
-    value = None if pair.value is None else int(pair.value) if overlap.measure == "bits" else round(pair.value, 6)
-    moments = [None if second is None else round(second, 3) for second in (pair.train_s, pair.test_s)]
-    return {
-        "train_video": pair.train, "test_video": pair.test, "why": pair.why, overlap.measure: value,
-        "train_s": moments[0], "test_s": moments[1],
-    }  # fmt: skip
-
-
-def _cells(pair: NearPair, overlap: Overlap) -> list[str]:
-    value = (
-        "-" if pair.value is None else f"{pair.value:.0f}" if overlap.measure == "bits" else f"{pair.value:.3f}"
-    )
-    moments = ["-" if second is None else clock(second) for second in (pair.train_s, pair.test_s)]
-    return [pair.train, pair.test, pair.why, value, *moments]
-
+    from mee.data.source import ClipNames
+    from mee.near_duplicates.overlap import NearPair, Overlap, Side
+    from mee.near_duplicates.sides import ClipsOfVideos, Sides
 
 FRAMES = "frames"
 FAILED_SHOWN = 10
+SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +88,9 @@ class OverlapArgs:
             raise ValueError(f"fps must be above 0 and at most 1000, got {self.fps}")
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
-        if self.nearest < 1:
-            raise ValueError(f"nearest must be at least 1, got {self.nearest}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        for name in ("nearest", "workers"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
         if self.by == FRAMES and self.threshold is not None and not self.threshold.is_integer():
             raise ValueError(f"by frames, threshold counts whole bits, got {self.threshold}")
 
@@ -190,18 +99,35 @@ class OverlapArgs:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(OverlapArgs, "overlap", argv, __doc__ or "")
+    if args.out is not None:
+        _check_out(args.out, overwrite=args.overwrite)
 
-    if args.out is not None:
-        check_out(args.out, overwrite=args.overwrite)
-    ids = _sides(args)
+    from mee.data.tables import read_videos
+    from mee.near_duplicates.sides import sides_of_annotations
+
+    if args.train is not None and args.test is not None:
+        ids = (read_videos(args.train), read_videos(args.test))
+    else:
+        assert args.annotations is not None
+        path, name = args.annotations, args.protocol
+        ids, shortfalls = sides_of_annotations(path, name, args.train_list, partial=args.partial)
+        for note in shortfalls:
+            say(f"partial: {note}")
     overlap, failed = _by_frames(args, ids) if args.by == FRAMES else (_by_stream(args, ids), [])
-    for note in ids.shortfalls:
-        say(f"partial: {note}")
-    print_overlap(overlap, args.by, as_json=args.json)
+    rows = [_row(pair, overlap) for pair in overlap.pairs]
+    if args.json:
+        for row in rows:
+            print(json.dumps(row))
+    elif rows:
+        value = "bits apart" if overlap.measure == "bits" else overlap.measure
+        header = ["training video", "test video", "", value, "at", "at"]
+        print_table("", header, [_cells(row, overlap.measure) for row in rows], words=3)
+        print()
+    (say if args.json else print)(_summary(overlap, args.by))
     if args.out is not None:
-        write_overlap(overlap, args.out)
-    if len(overlap.pairs) < overlap.found:
-        say(f"{overlap.found - len(overlap.pairs):,} further pairs are not listed: see --nearest")
+        _write(rows, overlap.measure, args.out)
+    if len(rows) < overlap.found:
+        say(f"{overlap.found - len(rows):,} further pairs are not listed: see --nearest")
     for each in failed[:FAILED_SHOWN]:
         complain(f"not compared: {each.video}: {each.failure}")
     if len(failed) > FAILED_SHOWN:
@@ -209,22 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return FAILURES_LISTED if failed else DONE
 
 
-def _sides(args: OverlapArgs) -> SideIds:
-    from mee.near_duplicates.overlap import sides_of_annotations, sides_of_lists
-
-    if args.train is not None and args.test is not None:
-        return sides_of_lists(args.train, args.test)
-    assert args.annotations is not None
-    return sides_of_annotations(args.annotations, args.protocol, args.train_list, partial=args.partial)
-
-
-def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, list[HashedVideo]]:
+def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo]]:
     """What is found, and the files that could not be read."""
-    from features.errors import InputError
-    from features.hashing import BITS
+    from features.hashing import BITS, hash_videos
     from features.media.library import find_media
     from mee.near_duplicates.frames import THRESHOLD, check_threshold, near_frames
-    from mee.near_duplicates.overlap import VideoNames, find_sides
+    from mee.near_duplicates.sides import FolderNames
 
     if (args.place / "store.json").is_file():
         raise InputError(
@@ -234,84 +150,111 @@ def _by_frames(args: OverlapArgs, ids: SideIds) -> tuple[Overlap, list[HashedVid
     threshold = THRESHOLD if args.threshold is None else int(args.threshold)
     check_threshold(threshold, BITS)  # before the work
     library = find_media(args.place)
-    train, test = find_sides(
-        ids,
-        VideoNames(f"'{args.place}'", library.videos),
-        partial=args.partial,
-        remedy="Name the folder that holds them",
-    )
-    _say_left_out(train, test)
-    videos = list(dict.fromkeys([*train.clip_ids, *test.clip_ids]))
-    hashed = _hashed(args, library.root, videos)
+    names = FolderNames(f"'{args.place}'", library.videos)
+    train, test = _found(args, ids, names, "Name the folder that holds them")
+    videos = list(dict.fromkeys([*train, *test]))
+    hashed = {}
+    with counting_bar("read", "videos") as on_read:
+        for each in hash_videos(library.root, videos, args.fps, args.workers or len(os.sched_getaffinity(0))):
+            hashed[each.video] = each
+            on_read(len(hashed), len(videos))
     with counting_bar("compare", "frame pairs") as on_done:
-        overlap = near_frames(
-            _frames(train, hashed),
-            _frames(test, hashed),
-            threshold=threshold,
-            share=args.share,
-            keep=args.nearest,
-            on_done=on_done,
-        )
+        sides = (_frames([hashed[video] for video in side]) for side in (train, test))
+        overlap = near_frames(*sides, threshold=threshold, share=args.share, keep=args.nearest, on_done=on_done)
     return overlap, [hashed[video] for video in videos if hashed[video].failure]
 
 
-def _hashed(args: OverlapArgs, root: Path, videos: Sequence[str]) -> dict[str, HashedVideo]:
-    from features.hashing import hash_videos
+def _frames(hashed: Sequence[HashedVideo]) -> Side:
+    from mee.near_duplicates.overlap import Side
 
-    hashed = {}
-    with counting_bar("read", "videos") as on_done:
-        for each in hash_videos(root, videos, args.fps, args.workers or len(os.sched_getaffinity(0))):
-            hashed[each.video] = each
-            on_done(len(hashed), len(videos))
-    return hashed
+    names, digests = [each.video for each in hashed], [each.sha256 for each in hashed]
+    return Side.of(names, digests, [each.hashes for each in hashed], [each.times for each in hashed])
 
 
-def _frames(found: FoundVideos, hashed: dict[str, HashedVideo]) -> FrameHashes:
-    from mee.near_duplicates.frames import FrameHashes
-
-    some = [hashed[video] for video in found.clip_ids]
-    return FrameHashes.of(
-        tuple(found.clip_ids),
-        tuple(each.sha256 for each in some),
-        [each.hashes for each in some],
-        [each.times for each in some],
-    )
-
-
-def _by_stream(args: OverlapArgs, ids: SideIds) -> Overlap:
+def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
     from features.store.feature_store import FeatureStore
-    from mee.near_duplicates.overlap import Side, find_sides
-    from mee.near_duplicates.streams import FEW, THRESHOLD, ClipsOfVideos, near_streams
+    from mee.data.leaks import video_contents
+    from mee.near_duplicates.streams import FEW, THRESHOLD, near_streams
 
     store = FeatureStore(args.place)
-    found = find_sides(
-        ids,
-        store,
-        partial=args.partial,
-        remedy=f"See mee store list {args.place} --failed, or extract them with mee precompute",
-    )
-    _say_left_out(*found)
-    known = store.clips["file_sha256"].fillna("").groupby(store.clips["video"]).first()
-    train, test = (
-        ClipsOfVideos(
-            Side(tuple(side.clip_ids), tuple(known.reindex(list(side.clip_ids)))), tuple(side.clip_ids.values())
-        )
-        for side in found
-    )
-    clips = sum(len(clip_ids) for side in (train, test) for clip_ids in side.clip_ids)
+    remedy = f"See mee store list {args.place} --failed, or extract them with mee precompute"
+    train, test = _found(args, ids, store, remedy)
+    clips = sum(len(clip_ids) for side in (train, test) for clip_ids in side.values())
     if clips < FEW:
         say(f"only {clips} clips are compared: what they all share is not well known, so similarities are rough")
-    if not all((*train.side.digests, *test.side.digests)):
+    if len(video_contents(store, [*train, *test])) < len({*train, *test}):
         say(f"{args.place} does not know the content of every file, so a same file may count as alike only")
     threshold = THRESHOLD if args.threshold is None else args.threshold
     with counting_bar("compare", "clips") as on_done:
         return near_streams(store, args.by, train, test, threshold=threshold, keep=args.nearest, on_done=on_done)
 
 
-def _say_left_out(train: FoundVideos, test: FoundVideos) -> None:
-    for found, name in ((train, "training"), (test, "test")):
-        if found.left_out:
-            say(f"partial: left out {len(found.left_out):,} {name} videos that are not there")
+def _found(args: OverlapArgs, ids: Sides, source: ClipNames, remedy: str) -> Iterator[ClipsOfVideos]:
+    """The videos of each side that are there."""
+    from mee.near_duplicates.sides import find_side
+
+    for side, name in zip(ids, ("training", "test")):
+        found, left_out = find_side(side, name, source, partial=args.partial, remedy=remedy)
+        if left_out:
+            say(f"partial: left out {len(left_out):,} {name} videos that are not there")
+        yield found
+
+
+def _summary(overlap: Overlap, by: str) -> str:
+    """What was found, of how much, and by which rule."""
+    rule = (
+        f"frames at most {overlap.threshold:g} bits apart"
+        if overlap.measure == "bits"
+        else f"'{by}' at least {overlap.threshold:g} similar"
+    )
+    same = sum(pair.why != "alike" for pair in overlap.pairs)
+    of_these = f", {same:,} of those listed the same file or name" if same else ""
+    have = "video has" if len(overlap.blank) == 1 else "videos have"
+    blank = f" {len(overlap.blank):,} {have} nothing to compare but name and content." if overlap.blank else ""
+    return (
+        f"{len(overlap.leaked):,} of {overlap.test:,} test videos have a near-duplicate among {overlap.train:,} "
+        f"training videos: {overlap.found:,} of {overlap.compared:,} pairs ({rule}{of_these}).{blank}"
+    )
+
+
+def _row(pair: NearPair, overlap: Overlap) -> dict[str, Any]:
+    value = None if pair.value is None else int(pair.value) if overlap.measure == "bits" else round(pair.value, 6)
+    moments = [None if second is None else round(second, 3) for second in (pair.train_s, pair.test_s)]
+    return {
+        "train_video": pair.train, "test_video": pair.test, "why": pair.why, overlap.measure: value,
+        "train_s": moments[0], "test_s": moments[1],
+    }  # fmt: skip
+
+
+def _cells(row: dict[str, Any], measure: str) -> list[str]:
+    words, (value, *moments) = list(row.values())[:3], list(row.values())[3:]
+    shown = "-" if value is None else f"{value:.{0 if measure == 'bits' else 3}f}"
+    return [*words, shown, *("-" if second is None else clock(second) for second in moments)]
+
+
+def _check_out(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before the work, a file that could not be written after it."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--out {path}: pairs are written to {' or '.join(SUFFIXES)}, not '{path.suffix}'")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise InputError(
+            f"'{path}' is there already; name another file, or put this one in its place with --overwrite"
+        )
+
+
+def _write(rows: Iterable[dict[str, Any]], measure: str, path: Path) -> None:
+    """Write the pairs, whole or not at all."""
+    import pandas as pd
+
+    kinds: dict[str, Any] = dict.fromkeys(("train_video", "test_video", "why"), "string")
+    kinds |= {measure: "Int64" if measure == "bits" else "Float64", "train_s": "Float64", "test_s": "Float64"}
+    table = pd.DataFrame(list(rows), columns=list(kinds)).astype(kinds)
+    content = io.BytesIO()
+    if path.suffix.lower() == ".csv":
+        table.to_csv(content, index=False)
+    else:
+        table.to_parquet(content, index=False)
+    write_whole(path, content.getvalue())
 
 
 if __name__ == "__main__":

@@ -183,8 +183,8 @@ def _images(
     if args.images is None:
         return None
     from features.store.feature_store import FeatureStore
-    from mee.data.captions import read_captions
     from mee.data.leaks import check_images_apart
+    from mee.data.tables import read_captions
     from mee.training.data import image_pairs
 
     store = FeatureStore(args.images[0])

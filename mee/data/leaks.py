@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mee.data.source import FeatureSource
-from mee.errors import InputError
+from mee.errors import InputError, name_id, name_ids, some
+
+if TYPE_CHECKING:
+    from mee.data.source import ClipNames
 
 DIGITS = 16  # of a file's SHA-256 that are kept and compared
 DIGEST = "file_sha256"  # column of a store's clips
 LEARNT = ("train", "images")  # parts of a record's videos that the model has learnt from
-SHOWN = 3  # names in a sentence
 _ENDING = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z\d]{2,4}$")  # .mp4, .3gp; not .129, as clips of LSMDC end in
 
 
 def check_apart(
-    record: Mapping[str, Any], videos: Iterable[str], source: FeatureSource, *, what: str, ids: Iterable[str] = ()
+    record: Mapping[str, Any], videos: Iterable[str], source: ClipNames, *, what: str, ids: Iterable[str] = ()
 ) -> str:
     """Refuse videos that a model was trained on.
 
@@ -48,8 +49,8 @@ def check_apart(
         return f"note: the model has no record of its training videos, so {what} may be among them"
     if both := known_names(asked, ids, learnt):
         raise InputError(
-            f"the model was trained on {len(both):,} videos of {what}, {listed(both)}, so its figures would mean "
-            f"nothing; train it with this split held out{_origin(record)}"
+            f"the model was trained on {len(both):,} videos of {what}, {name_ids(both)}, so its figures would "
+            f"mean nothing; train it with this split held out{_origin(record)}"
         )
     known = record.get("contents", {})
     trained = [known.get(part, {}) for part in LEARNT]
@@ -57,71 +58,48 @@ def check_apart(
     if twins := [twin for part in trained for twin in same_files(contents, part)]:
         raise InputError(
             f"the model was trained on the files of {len(twins):,} videos of {what} under other names, "
-            f"{listed_twins(twins)}, so its figures would mean nothing; train it without them{_origin(record)}"
+            f"{name_twins(twins)}, so its figures would mean nothing; train it without them{_origin(record)}"
         )
     return not_compared(sum(map(len, trained)), len(learnt), len(contents), len(asked), what)
 
 
 def check_images_apart(
-    images: tuple[FeatureSource, Collection[str]],
-    videos: tuple[FeatureSource, Collection[str]],
+    images: tuple[ClipNames, Collection[str]],
+    videos: tuple[ClipNames, Collection[str]],
     *,
     name: str,
     ids: Iterable[str] = (),
 ) -> None:
-    """Refuse to learn from images that are validated or tested on.
+    """Refuse to learn from images that are validated or tested on, by name or by content.
 
     Args:
         images: where they are, and their names.
         videos: where those of validation and test are, and their names.
         name: of the file of image captions.
         ids: a named protocol's own ids of validation and test, of videos that are not in the store too.
-
-    Raises:
-        InputError: some are in both, by name or by content.
     """
-    measured = sorted(set(videos[1]))
-    if both := known_names(measured, ids, images[1]):
+    if both := known_names(videos[1], ids, images[1]):
         raise InputError(
-            f"{name}: {len(both):,} of the images are validated or tested on, {listed(both)}; leave them out"
+            f"{name}: {len(both):,} of the images are validated or tested on, {name_ids(both)}; leave them out"
         )
     if twins := same_files(video_contents(*images), video_contents(*videos)):
         raise InputError(
             f"{name}: {len(twins):,} of the images are the files of videos that are validated or tested on, "
-            f"{listed_twins(twins)}; leave them out"
+            f"{name_twins(twins)}; leave them out"
         )
 
 
 def check_ids_apart(train_ids: Collection[str], test_ids: Collection[str], name: str) -> None:
-    """Refuse a system that was trained on test videos, by its own word.
-
-    Args:
-        train_ids: what it was trained on; endings and folders of file names do not count.
-        test_ids: a protocol's ids.
-        name: of the file that says so.
-
-    Raises:
-        InputError: some are in both.
-    """
-    trained = {base_name(name) for name in train_ids}
-    if both := sorted(video for video in set(test_ids) if base_name(video) in trained):
+    """Refuse a system that was trained on test videos, by the word of this file; by base name."""
+    if both := known_names((), test_ids, train_ids):
         raise InputError(
-            f"{name} names {len(both):,} of the {len(set(test_ids)):,} test videos as trained on, {listed(both)}, "
-            "so figures on them would mean nothing; measure that system on a test that it has not met"
+            f"{name} names {len(both):,} of the {len(set(test_ids)):,} test videos as trained on, {name_ids(both)}"
+            ", so figures on them would mean nothing; measure that system on a test that it has not met"
         )
 
 
-def known_names(videos: Sequence[str], ids: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Which videos are among others: by the store's name, or a protocol's id by base name.
-
-    Args:
-        videos: the store's names.
-        ids: a protocol's ids of the same videos; may be none.
-        others: names of any store.
-
-    Returns:
-        The names, or where those tell of none, the ids; in order.
-    """
+def known_names(videos: Iterable[str], ids: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Which videos are among others, of any store: by name or, where that finds more, ids by base name."""
     others = set(others)
     by_name = sorted(set(videos) & others)
     bases = {base_name(name) for name in others}
@@ -134,7 +112,7 @@ def base_name(name: str) -> str:
     return _ENDING.sub("", name.rpartition("/")[2])
 
 
-def video_contents(source: FeatureSource, videos: Iterable[str]) -> dict[str, str]:
+def video_contents(source: ClipNames, videos: Iterable[str]) -> dict[str, str]:
     """The first digits of the SHA-256 of videos' files, of those that the source knows."""
     clips = source.clips
     if DIGEST not in clips:
@@ -144,39 +122,18 @@ def video_contents(source: FeatureSource, videos: Iterable[str]) -> dict[str, st
 
 
 def same_files(one: Mapping[str, str], other: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Videos whose content is that of another one.
-
-    Args:
-        one: name -> digits of the content.
-        other: the same.
-
-    Returns:
-        (name in one, a name in other), in order of the first.
-    """
+    """(name in one, a name in other) of videos of the same content, in order; both are name -> digits."""
     name_of = {digest: name for name, digest in sorted(other.items(), reverse=True)}
     return [(name, name_of[digest]) for name, digest in sorted(one.items()) if digest in name_of]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Some names for a sentence: 'a', 'b', 'c' and 7 more."""
-    return _shown([f"'{name}'" for name in names])
-
-
-def listed_twins(twins: Sequence[tuple[str, str]]) -> str:
-    """Some files for a sentence: 'a' is 'b', 'c' is 'd'."""
-    return _shown([f"'{name}' is '{other}'" for name, other in twins])
+def name_twins(twins: Sequence[tuple[str, str]]) -> str:
+    """'a' is 'b', 'c' is 'd', 'e' is 'f' and 7 more."""
+    return some((f"{name_id(name)} is {name_id(other)}" for name, other in twins), len(twins))
 
 
 def not_compared(known: int, trained: int, known_asked: int, asked: int, what: str) -> str:
-    """A note on files whose content nobody knows; empty where all are known.
-
-    Args:
-        known: videos trained on, of known content.
-        trained: videos trained on.
-        known_asked: videos asked for, of known content.
-        asked: videos asked for.
-        what: to call the latter.
-    """
+    """A note on files of unknown content among those trained on and those asked for (what); or nothing."""
     if (known, known_asked) == (trained, asked):
         return ""
     how = "not compared" if not known or not known_asked else "compared only in part"
@@ -185,11 +142,6 @@ def not_compared(known: int, trained: int, known_asked: int, asked: int, what: s
         f"known of {known:,} of {trained:,} training videos and of {known_asked:,} of {asked:,} of {what} "
         "(mee precompute notes it, mee import cannot)"
     )
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _origin(record: Mapping[str, Any]) -> str:

@@ -10,11 +10,12 @@ from itertools import compress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from mee.data.source import FeatureSource
-from mee.errors import InputError
+from mee.errors import InputError, some
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mee.data.source import ClipNames, FeatureSource
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,8 @@ class Pairs:
 
     def where(self, kept: Sequence[bool]) -> Pairs:
         """Some of the captions only."""
-        return Pairs(
-            tuple(compress(self.captions, kept)),
-            tuple(compress(self.videos, kept)),
-            tuple(compress(self.clip_ids, kept)),
-            tuple(compress(self.ids, kept)),
-        )
+        captions, videos, ids = (tuple(compress(texts, kept)) for texts in (self.captions, self.videos, self.ids))
+        return Pairs(captions, videos, tuple(compress(self.clip_ids, kept)), ids)
 
     def of_videos(self, videos: set[str]) -> Pairs:
         """The captions of some videos only."""
@@ -59,12 +56,7 @@ class Pairs:
 
 
 def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> tuple[Pairs, list[str]]:
-    """Find the clips of every caption.
-
-    Args:
-        table: columns video_id and caption.
-        source: where the clips are.
-        partial: leave out captions whose video is not there, instead of refusing.
+    """Find the clips of every caption; with partial, leave out captions whose video is not there.
 
     Returns:
         The pairs, and the video ids that were left out.
@@ -75,19 +67,19 @@ def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool)
     asked = table["video_id"].tolist()
     found, left_out = find_videos(asked, source, partial=partial)
     videos, clip_ids = zip(*(found[video_id] for video_id in asked if video_id in found))
-    captions = table["caption"].tolist()
     ids = table["query_id"].tolist() if "query_id" in table else range(1, len(table) + 1)
     kept = [video_id in found for video_id in asked]
-    return Pairs(tuple(compress(captions, kept)), videos, clip_ids, tuple(map(str, compress(ids, kept)))), left_out
+    captions = tuple(compress(table["caption"].tolist(), kept))
+    return Pairs(captions, videos, clip_ids, tuple(map(str, compress(ids, kept)))), left_out
 
 
 def find_videos(
-    video_ids: Iterable[str], source: FeatureSource, *, partial: bool
+    video_ids: Iterable[str], source: ClipNames, *, partial: bool
 ) -> tuple[dict[str, tuple[str, tuple[str, ...]]], list[str]]:
-    """Find videos by their ids, as captions name them.
+    """Find videos by their ids, as captions name them; with partial, leave out those that are not there.
 
     Returns:
-        Video id -> the store's name of the video, and its clips; and the ids that were left out.
+        Video id -> the source's name of the video, and its clips; and the ids that were left out.
 
     Raises:
         InputError: a video id is unknown or ambiguous, its video failed, or nothing is left.
@@ -97,35 +89,33 @@ def find_videos(
     left_out = [video_id for video_id in asked if video_id not in found]
     if left_out and not (partial and found):
         tails = _tails((*source.clips["video"].astype(str), *source.failed))
-        shown = "; ".join(f"{video_id} ({_reason(video_id, tails, source)})" for video_id in left_out[:3])
-        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        reasons = (f"{video_id} ({_reason(video_id, tails, source)})" for video_id in left_out)
         raise InputError(
             f"{len(left_out)} of {len(asked)} captioned videos are not usable in {source.name}: "
-            f"{shown}{more}. Extract them with mee precompute, or go on without them with --partial"
+            f"{some(reasons, len(left_out), '; ')}. Extract them with mee precompute, or go on without them with "
+            "--partial"
         )
     return found, left_out
 
 
-def _names(source: FeatureSource) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _names(source: ClipNames) -> dict[str, tuple[str, tuple[str, ...]]]:
     """What a caption may call a video -> the video and its clips.
 
     Its path in the store, or the end of it from some folder on, with or without the file's ending; where several
     videos could be meant, none is, but a whole path always means that video.
     """
-    full: dict[str, tuple[str, tuple[str, ...]]] = {}
+    clips: dict[str, list[str]] = {}
     single: dict[str, tuple[str, tuple[str, ...]]] = {}
     for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
-        full[video] = (video, (*full.get(video, (video, ()))[1], clip_id))
+        clips.setdefault(video, []).append(clip_id)
         single[clip_id] = (video, (clip_id,))
-    short = {
-        tail: full[videos[0]]
-        for tail, videos in _tails((*full, *source.failed)).items()
-        if len(videos) == 1 and videos[0] in full
-    }
+    full = {video: (video, tuple(some)) for video, some in clips.items()}
+    tails = _tails((*full, *source.failed))
+    short = {tail: full[videos[0]] for tail, videos in tails.items() if len(videos) == 1 and videos[0] in full}
     return {**short, **single, **full}
 
 
-def _reason(video_id: str, tails: dict[str, list[str]], source: FeatureSource) -> str:
+def _reason(video_id: str, tails: dict[str, list[str]], source: ClipNames) -> str:
     """Why a caption's video id leads to no clip."""
     if video_id in source.failed:
         return source.failed[video_id]

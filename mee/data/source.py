@@ -16,22 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class FeatureSource(Protocol):
-    """Streams by clip. A feature store fits it; so does anything else that answers these."""
+class ClipNames(Protocol):
+    """Clips by name, with or without streams."""
 
     @property
     def name(self) -> str:
-        """What to call it in messages: its path."""
-        ...
-
-    @property
-    def dims(self) -> Mapping[str, int]:
-        """D of every modality that it holds."""
-        ...
-
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """Digest of the extractor of every modality."""
+        """What to call the place in messages: its path."""
         ...
 
     @property
@@ -42,6 +32,20 @@ class FeatureSource(Protocol):
     @property
     def failed(self) -> Mapping[str, str]:
         """Videos that could not be extracted, each with the reason."""
+        ...
+
+
+class FeatureSource(ClipNames, Protocol):
+    """Streams by clip. A feature store fits it; so does anything else that answers these."""
+
+    @property
+    def dims(self) -> Mapping[str, int]:
+        """D of every modality that it holds."""
+        ...
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Digest of the extractor of every modality."""
         ...
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mee.data.captions import SPLITS
-from mee.data.leaks import base_name, listed, listed_twins, not_compared, same_files, video_contents
+from mee.data.leaks import base_name, name_twins, not_compared, same_files, video_contents
 from mee.data.pairs import Pairs, match_captions
 from mee.data.source import FeatureSource
-from mee.errors import InputError
+from mee.data.tables import SPLITS
+from mee.errors import InputError, name_ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +74,13 @@ def split_pairs(
         chooses = "test" if select_on_test else "val"
         needed = SPLITS if need_test else ("train", chooses)
         by_split, left_out = pairs_by_split(table, source, partial=partial, needed=needed)
-        _require_captions(by_split, select_on_test)
+        if not len(by_split["train"]):
+            raise InputError("no caption has split 'train'")
         if select_on_test:
+            if not len(by_split["test"]):
+                raise InputError(
+                    "no caption has split 'test', so --select-on-test has nothing to choose the epoch by"
+                )
             by_split["val"] = by_split["val"].of_videos(set())
         by_split, twins = _without_twins(by_split, source, partial=partial)
         train, val = by_split["train"], by_split[chooses]
@@ -94,11 +99,13 @@ def split_pairs(
     if left_out:
         notes.append(f"left out {len(left_out)} captioned videos that are not in {source.name}")
     if twins:
-        notes.append(f"left out {len(twins)} videos whose file is in another split too, {listed(twins)}")
+        notes.append(f"left out {len(twins)} videos whose file is in another split too, {name_ids(twins)}")
     if not len(val):
         train, val = _hold_out(train, source, validation, seed, hold_out)
         held = len(set(val.videos))
         notes.append(f"no validation split named: {held} videos held out by seed {seed}")
+    asked = [set(train.videos), test_videos | set(val.videos)]
+    known = [len(video_contents(source, videos)) for videos in asked]
     return Split(
         train,
         val,
@@ -106,7 +113,7 @@ def split_pairs(
         tuple(notes),
         select_on_test,
         tuple(sorted(test_videos)),
-        _unchecked(set(train.videos), test_videos | set(val.videos), source),
+        unchecked=not_compared(known[0], len(asked[0]), known[1], len(asked[1]), "another split"),
     )
 
 
@@ -115,11 +122,7 @@ def pairs_by_split(
 ) -> tuple[dict[str, Pairs], list[str]]:
     """Match the captions of each split; a split without captions has no pairs.
 
-    Args:
-        table: columns video_id, caption and split.
-        source: where the clips are.
-        partial: leave out captions whose video is not in the source.
-        needed: the splits whose videos must be there; of the others those are matched that are.
+    The videos of the needed splits must be there, but for partial; of the others those are matched that are.
 
     Returns:
         The pairs of train, val and test, and the video ids of the needed ones that were left out.
@@ -127,39 +130,27 @@ def pairs_by_split(
     Raises:
         InputError: a video is in two splits, or captions do not match the source.
     """
-    matters = table["split"].isin(list(needed))
+    of_needed = table[table["split"].isin(list(needed))]
     matched, absent = match_captions(table, source, partial=True)
-    asked = set(table.loc[matters, "video_id"])
+    asked = set(of_needed["video_id"])
     left_out = [video_id for video_id in absent if video_id in asked]
     if left_out:
-        match_captions(table[matters], source, partial=partial)  # refuses, and says which
+        match_captions(of_needed, source, partial=partial)  # refuses, and says which
     kept = table[~table["video_id"].isin(absent)]["split"].tolist()
     by_split = {name: matched.where([split == name for split in kept]) for name in SPLITS}
     for first, second in APART:
-        both = sorted(set(by_split[first].videos) & set(by_split[second].videos))
-        if both:
+        if both := sorted(set(by_split[first].videos) & set(by_split[second].videos)):
             raise InputError(
-                f"{len(both)} videos are in split '{first}' and in split '{second}' too, {listed(both)}; give "
+                f"{len(both)} videos are in split '{first}' and in split '{second}' too, {name_ids(both)}; give "
                 "each video one split"
             )
     return by_split, left_out
 
 
-def _require_captions(by_split: dict[str, Pairs], select_on_test: bool) -> None:
-    if not len(by_split["train"]):
-        raise InputError("no caption has split 'train'")
-    if select_on_test and not len(by_split["test"]):
-        raise InputError("no caption has split 'test', so --select-on-test has nothing to choose the epoch by")
-
-
 def _without_twins(
     by_split: dict[str, Pairs], source: FeatureSource, *, partial: bool
 ) -> tuple[dict[str, Pairs], list[str]]:
-    """Refuse one file in two splits, or leave it in the one that is measured on.
-
-    Returns:
-        The pairs, and the videos left out.
-    """
+    """Refuse one file in two splits; or with partial keep it in the one that is measured on, and say what went."""
     contents = {name: video_contents(source, pairs.videos) for name, pairs in by_split.items()}
     twins: set[str] = set()
     for first, second in APART:
@@ -167,17 +158,11 @@ def _without_twins(
         if found and not partial:
             raise InputError(
                 f"{len(found)} videos of split '{first}' are the same file as one of split '{second}', "
-                f"{listed_twins(found)}; give both one split, or leave those of '{first}' out with --partial"
+                f"{name_twins(found)}; give both one split, or leave those of '{first}' out with --partial"
             )
         twins |= {video for video, _ in found}
     kept = {name: pairs.of_videos(set(pairs.videos) - twins) for name, pairs in by_split.items()}
     return kept, sorted(twins)
-
-
-def _unchecked(train: set[str], measured: set[str], source: FeatureSource) -> str:
-    """A note on what could not be compared by content."""
-    known = [len(video_contents(source, videos)) for videos in (train, measured)]
-    return not_compared(known[0], len(train), known[1], len(measured), "another split")
 
 
 def _hold_out(

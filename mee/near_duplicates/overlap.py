@@ -2,59 +2,78 @@
 
     same name   the video is on both sides
     same file   the files' content is equal, byte by byte (SHA-256, where it is known)
-    alike       as near as the threshold asks, by frames (near_frames.py) or by a stream (near_streams.py)
+    alike       as near as the threshold asks, by frames (frames.py) or by a stream (streams.py)
 
-All pairs are counted, but only the nearest few of each test video are kept: where everything looks alike there are
-(training videos) x (test videos) of them, and memory must not grow with that.
-
-Which videos are the training side and which the test side, and where they are.
-
-caption table       its column split: train and test
-named protocol      its training list, and its test gallery
-two lists           one video a line, or a table (.csv, .parquet) with a column video_id
+Both ways fill a matrix with one value a pair of videos; here it becomes pairs. All pairs are counted, but only the
+nearest few of each test video are kept: where everything looks alike there are (training videos) x (test videos).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mee.data.captions import read_captions, read_videos
 from mee.errors import InputError
-from mee.protocols.annotations import FOLDER
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mee.data.source import FeatureSource
-    from mee.streams import Rows
-
 
 Why = Literal["same name", "same file", "alike"]
-Measure = Literal["bits", "similarity"]
 WHY: tuple[Why, ...] = ("same name", "same file", "alike")  # the first that is true is told
+Measure = Literal["bits", "similarity"]
 KEEP = 10  # training videos a test video
+CELLS = 1 << 19  # pairs of items at a time: their distances stay in the cache
+
+Items = NDArray[Any]  # (N, D), what is compared: hashes of frames, or unit vectors of clips
+Apart = Callable[[Items, Items], NDArray[Any]]  # (A, D), (B, D) -> (A, B), the less the nearer
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Side:
-    """The videos of one side."""
+    """The videos of one side, and what of them is compared: rows `starts[v]` to `starts[v + 1]` are of video v."""
 
     videos: tuple[str, ...]  # names, each once
     digests: tuple[str, ...]  # SHA-256 of each one's file, hexadecimal; empty where it is not known
+    starts: NDArray[np.int64]  # (V + 1,)
+    items: Items  # (N, D)
+    times: NDArray[np.floating]  # (N,) seconds
 
-    def __post_init__(self) -> None:
-        if len(self.videos) != len(self.digests) or len(set(self.videos)) != len(self.videos):
-            raise ValueError("a side names each video once, with one digest")
+    @classmethod
+    def of(
+        cls, videos: Sequence[str], digests: Sequence[str], items: Sequence[Items], times: Sequence[NDArray[Any]]
+    ) -> Side:
+        """From one array of items, and one of their times, a video; they may be empty.
+
+        Raises:
+            InputError: there are no videos.
+        """
+        if not videos:
+            raise InputError("there are no videos to compare")
+        starts = np.cumsum([0, *map(len, items)])
+        return cls(tuple(videos), tuple(digests), starts, np.concatenate(items), np.concatenate(times))
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    def rows(self, first: int, last: int) -> slice:
+        """The items of some videos that follow each other."""
+        return slice(int(self.starts[first]), int(self.starts[last]))
+
+    def runs(self, items: int) -> Iterator[tuple[int, int]]:
+        """Runs of videos of at most so many items, or of one longer video: first, and after the last."""
+        first = 0
+        while first < len(self):
+            fitting = int(np.searchsorted(self.starts, self.starts[first] + items, side="right")) - 1
+            last = max(fitting, first + 1)
+            yield first, last
+            first = last
+
+    def seen(self, first: int, last: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Which of a run of videos have items, and where in the run's items each of those starts."""
+        places = np.flatnonzero(np.diff(self.starts[first : last + 1]))
+        return places, self.starts[first:last][places] - self.starts[first]
 
 
 @final
@@ -65,7 +84,7 @@ class NearPair:
     train: str
     test: str
     why: Why
-    value: float | None  # bits apart, or similarity; None where one of them has nothing to compare
+    value: float | None = None  # bits apart, or similarity; None where one of them has nothing to compare
     train_s: float | None = None  # the moment of each at which they are most alike, seconds
     test_s: float | None = None
 
@@ -90,233 +109,73 @@ class Overlap:
         return self.train * self.test
 
 
-@final
-@dataclass
-class NearestTrain:
-    """Takes the values of blocks of pairs, and keeps the nearest training videos of each test video."""
-
-    train: Side
-    test: Side
-    measure: Measure
-    keep: int = KEEP
-    found: int = 0
-    _kept: dict[int, list[tuple[int, float, int]]] = field(default_factory=dict)  # test -> (why, distance, train)
-    _by_name: dict[str, int] = field(init=False)
-    _by_digest: dict[str, NDArray[np.int64]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise ValueError(f"at least one pair a video must be kept, got {self.keep}")
-        self._by_name = {name: place for place, name in enumerate(self.train.videos)}
-        places: dict[str, list[int]] = {}
-        for place, digest in enumerate(self.train.digests):
-            if digest:
-                places.setdefault(digest, []).append(place)
-        self._by_digest = {digest: np.array(some) for digest, some in places.items()}
-
-    def has_same(self, test: int) -> bool:
-        """Whether a test video is on the training side too, by name or by content."""
-        return self.test.videos[test] in self._by_name or self.test.digests[test] in self._by_digest
-
-    def add(self, test: int, first: int, values: NDArray[np.float64], near: NDArray[np.bool_]) -> None:
-        """Take the pairs of one test video and V training videos that follow each other.
-
-        Args:
-            test: place of the test video.
-            first: place of the first training video.
-            values: (V,) bits apart or similarities; NaN where there is nothing to compare.
-            near: (V,) whether they are as near as the threshold asks.
-        """
-        why = np.where(near, WHY.index("alike"), len(WHY))
-        same = self._by_digest.get(self.test.digests[test], np.zeros(0, np.int64)) - first
-        why[same[(same >= 0) & (same < len(why))]] = WHY.index("same file")
-        own = self._by_name.get(self.test.videos[test], -1) - first
-        if 0 <= own < len(why):
-            why[own] = WHY.index("same name")
-        places = np.flatnonzero(why < len(WHY))
-        if not len(places):
-            return
-        self.found += len(places)
-        distance = values if self.measure == "bits" else -values
-        places = places[np.lexsort((places, distance[places], why[places]))][: self.keep]  # NaN is sorted last
-        some = [(int(why[place]), float(distance[place]), first + int(place)) for place in places]
-        self._kept[test] = sorted([*self._kept.get(test, []), *some], key=_nearness)[: self.keep]
-
-    def result(self, threshold: float, blank: Sequence[str]) -> Overlap:
-        """All that was added; moments are still to be told."""
-        pairs = []
-        for test in sorted(self._kept):
-            for why, distance, train in self._kept[test]:
-                value = None if np.isnan(distance) else distance if self.measure == "bits" else -distance
-                pairs.append(NearPair(self.train.videos[train], self.test.videos[test], WHY[why], value))
-        return Overlap(
-            measure=self.measure,
-            threshold=threshold,
-            pairs=tuple(pairs),
-            found=self.found,
-            leaked=tuple(self.test.videos[test] for test in sorted(self._kept)),
-            train=len(self.train),
-            test=len(self.test),
-            blank=tuple(blank),
-        )
-
-
-def at_moments(overlap: Overlap, moments: Sequence[tuple[float, float] | None]) -> Overlap:
-    """With the seconds (train, test) at which the videos of each pair are most alike; None: not known."""
-    told = [
-        pair if moment is None else replace(pair, train_s=moment[0], test_s=moment[1])
-        for pair, moment in zip(overlap.pairs, moments, strict=True)
-    ]
-    return replace(overlap, pairs=tuple(told))
-
-
-def _nearness(kept: tuple[int, float, int]) -> tuple[int, float, int]:
-    """What pairs are sorted by; what cannot be compared comes after what can."""
-    why, distance, train = kept
-    return why, float("inf") if np.isnan(distance) else distance, train
-
-
-SHOWN = 3  # names in a sentence
-
-
-@final
-@dataclass(frozen=True)
-class SideIds:
-    """The videos of both sides by the names that annotations call them, each once a side."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    shortfalls: tuple[str, ...] = ()  # how the annotations fall short of their protocol, a sentence each
-
-
-@final
-@dataclass(frozen=True)
-class FoundVideos:
-    """Videos of one side that are there: the place's own name -> the clips of it that are meant."""
-
-    clip_ids: Mapping[str, tuple[str, ...]]
-    left_out: tuple[str, ...]  # ids that lead to none
-
-
-def sides_of_annotations(path: Path, protocol: str, train_list: str | None, *, partial: bool) -> SideIds:
-    """The sides that annotations name.
+def find_pairs(
+    train: Side,
+    test: Side,
+    values: NDArray[np.float32],
+    near: NDArray[np.bool_],
+    measure: Measure,
+    threshold: float,
+    keep: int,
+    apart: Apart,
+) -> Overlap:
+    """The pairs of two sides.
 
     Args:
-        path: a caption table; of a named protocol, the directory with its files.
-        protocol: its name.
-        train_list: one of the protocol's training lists; None takes its usual one.
-        partial: go on where the files fall short of the protocol.
-
-    Raises:
-        InputError: the files cannot be used, or name no training or no test videos.
+        train: the training side.
+        test: the test side.
+        values: (test, train) bits apart or similarities; NaN where there is nothing to compare.
+        near: (test, train) whether they are as near as the threshold asks.
+        measure: what the values are.
+        threshold: that made them near.
+        keep: pairs a test video that are kept.
+        apart: how far items are from each other; the moments are where they are nearest.
     """
-    if protocol == FOLDER:
-        table = read_captions(path)
-        if "split" not in table:
-            raise InputError(
-                f"{path} has no column 'split', so nobody can say which videos are for training; add it, or name "
-                "two lists with --train and --test"
-            )
-        train, test = (_once(table["video_id"][table["split"] == split]) for split in ("train", "test"))
-        return _both(train, test, lambda side: f"{path} names no {side} videos")
-    from mee.protocols.load import load_benchmark
-
-    benchmark = load_benchmark(protocol, path, train_list=train_list, partial=partial)
-    train = _once(benchmark.table["video_id"][benchmark.table["split"] == "train"])
-    return _both(
-        train,
-        _once(benchmark.gallery),
-        lambda side: f"{path} holds no captions of {protocol}'s {side} videos, which would say what they are",
-        benchmark.shortfalls,
+    by_name = {name: place for place, name in enumerate(train.videos)}
+    by_digest: dict[str, list[int]] = {}
+    for place, digest in enumerate(train.digests):
+        if digest:
+            by_digest.setdefault(digest, []).append(place)
+    pairs, leaked, found = [], [], 0
+    for row, (name, digest) in enumerate(zip(test.videos, test.digests)):
+        why = np.where(near[row], WHY.index("alike"), len(WHY))
+        why[by_digest.get(digest, [])] = WHY.index("same file")
+        if name in by_name:
+            why[by_name[name]] = WHY.index("same name")
+        places = np.flatnonzero(why < len(WHY))
+        if not len(places):
+            continue
+        found += len(places)
+        leaked.append(name)
+        distance = values[row, places] if measure == "bits" else -values[row, places]
+        for place in places[np.lexsort((places, distance, why[places]))][:keep]:  # NaN is sorted last
+            pair = NearPair(train.videos[place], name, WHY[why[place]])
+            if not np.isnan(values[row, place]):
+                train_s, test_s = _moment(
+                    train, train.rows(place, place + 1), test, test.rows(row, row + 1), apart
+                )
+                pair = replace(pair, value=float(values[row, place]), train_s=train_s, test_s=test_s)
+            pairs.append(pair)
+    blank = [name for side in (train, test) for name, count in zip(side.videos, np.diff(side.starts)) if not count]
+    return Overlap(
+        measure=measure,
+        threshold=threshold,
+        pairs=tuple(pairs),
+        found=found,
+        leaked=tuple(leaked),
+        train=len(train),
+        test=len(test),
+        blank=tuple(dict.fromkeys(blank)),
     )
 
 
-def sides_of_lists(train: Path, test: Path) -> SideIds:
-    """The sides that two lists name.
-
-    Raises:
-        InputError: a list cannot be read, or is empty.
-    """
-    return SideIds(read_videos(train), read_videos(test))
-
-
-def find_sides(
-    ids: SideIds, source: FeatureSource, *, partial: bool, remedy: str
-) -> tuple[FoundVideos, FoundVideos]:
-    """Find the videos of both sides in a store, or among the names of a folder (`VideoNames`).
-
-    Args:
-        ids: of both sides.
-        source: where they should be.
-        partial: leave out those that are not there, instead of refusing.
-        remedy: what to do about those that are not there, for the message: "Name the folder that holds them".
-
-    Returns:
-        Those of training and those of test.
-
-    Raises:
-        InputError: a video is not there, or nothing of a side is left.
-    """
-    train, test = (_find(side, source) for side in (ids.train, ids.test))
-    for found, side, name in ((train, ids.train, "training"), (test, ids.test, "test")):
-        if found.left_out and not (partial and found.clip_ids):
-            shown = ", ".join(f"'{video}'" for video in found.left_out[:SHOWN])
-            more = f" and {len(found.left_out) - SHOWN:,} more" if len(found.left_out) > SHOWN else ""
-            way = f"{remedy}, or go on without them with --partial" if found.clip_ids else remedy
-            raise InputError(
-                f"{len(found.left_out):,} of {len(side):,} {name} videos are not usable in {source.name}: "
-                f"{shown}{more}. {way}"
-            )
-    return train, test
-
-
-@final
-class VideoNames:
-    """The videos of a folder as a `FeatureSource` without streams: names alone, each video one clip."""
-
-    dims: Mapping[str, int]
-    fingerprints: Mapping[str, str]
-    failed: Mapping[str, str]
-
-    def __init__(self, name: str, videos: Sequence[str]) -> None:
-        """``name``: what to call it in messages; ``videos``: paths below the folder."""
-        self.name, self._videos = name, list(videos)
-        self.dims, self.fingerprints, self.failed = {}, {}, {}
-
-    @property
-    def clips(self) -> pd.DataFrame:
-        """Index clip_id; column video: the same."""
-        import pandas as pd
-
-        return pd.DataFrame({"video": self._videos}, index=pd.Index(self._videos, name="clip_id"))
-
-    def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
-        """Raises KeyError: there are no streams."""
-        raise KeyError(f"{self.name} has no stream '{modality}'")
-
-
-def _find(ids: tuple[str, ...], source: FeatureSource) -> FoundVideos:
-    from mee.data.pairs import find_videos
-
-    try:
-        found, left_out = find_videos(ids, source, partial=True)
-    except InputError:  # none is there: said by the caller, who knows which side this is
-        return FoundVideos({}, ids)
-    clips: dict[str, dict[str, None]] = {}
-    for video, clip_ids in (found[name] for name in ids if name in found):
-        clips.setdefault(video, {}).update(dict.fromkeys(clip_ids))
-    return FoundVideos({video: tuple(some) for video, some in clips.items()}, tuple(left_out))
-
-
-def _both(
-    train: tuple[str, ...], test: tuple[str, ...], wrong: Callable[[str], str], shortfalls: tuple[str, ...] = ()
-) -> SideIds:
-    """Both sides, neither of them empty; ``wrong``: what to say of an empty one."""
-    for videos, side in ((train, "training"), (test, "test")):
-        if not videos:
-            raise InputError(f"{wrong(side)}; name two lists with --train and --test instead")
-    return SideIds(train, test, shortfalls)
-
-
-def _once(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
+def _moment(train: Side, ours: slice, test: Side, theirs: slice, apart: Apart) -> tuple[float, float]:
+    """The seconds of the two items that are nearest; of several, the earliest of the test video."""
+    items = train.items[ours]
+    nearest = (np.inf, 0, 0)
+    rows = max(1, CELLS // len(items))
+    for row in range(theirs.start, theirs.stop, rows):
+        block = apart(test.items[row : min(row + rows, theirs.stop)], items)
+        place, item = divmod(int(block.argmin()), len(items))
+        nearest = min(nearest, (float(block[place, item]), row + place, ours.start + item))
+    return float(train.times[nearest[2]]), float(test.times[nearest[1]])

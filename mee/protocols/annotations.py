@@ -1,6 +1,6 @@
 """Captions to train on, and where they come from.
 
-    folder             a table of one's own: video_id, caption[, split]  (mee.data.captions)
+    folder             a table of one's own: video_id, caption[, split]  (mee.data.tables)
     a named protocol   its annotation files, as published                (mee.protocols)
 
 A protocol without a validation split has videos held out of its training list, by seed.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mee.data.captions import read_captions
+from mee.data.tables import read_captions
 from mee.errors import InputError
 
 if TYPE_CHECKING:

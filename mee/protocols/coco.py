@@ -11,24 +11,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mee.errors import InputError
-from mee.protocols.files import AnnotationFiles, entry, identifier, name_id, read_json
-from mee.protocols.protocol import Protocol, Reading, caption_table
+from mee.errors import InputError, name_id
+from mee.protocols.files import AnnotationFiles, entry, identifier, read_json
+from mee.protocols.protocol import Protocol, Reading, Row, caption_table
 
 
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """Captions of validation images, as a test, and of training images."""
     files = AnnotationFiles(path, protocol, ("coco", "COCO"))
-    test_file = files.need("captions_val2017.json", "captions_val2017.*.json", alone=True)
-    train_file = files.find("captions_train2017.json", "captions_train2017.*.json")
-    read_files = {"test": test_file} | ({"train": train_file} if train_file else {})
-    rows: list[tuple[str, str, str, str]] = []
+    files.need("captions_val2017.json", "captions_val2017.*.json", role="test", alone=True)
+    files.find("captions_train2017.json", "captions_train2017.*.json", role="train")
+    rows: list[Row] = []
     ids = {}
-    for split, file in read_files.items():
-        images, captions = _captions(file)
-        ids[split] = images
+    for split, file in files.read.items():
+        ids[split], captions = _captions(file)
         rows += [(*caption, split) for caption in captions]
-    return Reading(table=caption_table(rows), ids=ids, files=read_files)
+    return Reading(table=caption_table(rows), ids=ids, files=files.read)
 
 
 def _captions(path: Path) -> tuple[tuple[str, ...], list[tuple[str, str, str]]]:

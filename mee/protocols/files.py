@@ -1,147 +1,69 @@
-"""What annotation files hold, whatever the data set: JSON, lists of ids, tables. All of it is UTF-8.
+"""What annotation files hold, whatever the data set, and where they lie.
 
-list of ids   one a line, or a csv with a column video_id
-csv           a header, commas, quotes as spreadsheets write them
-tab rows      no header, fields between tabs, quotes are letters like others
+JSON        no key twice in an object, since ids are keys in some files
+tab rows    no header, fields between tabs, quotes are letters like others
+ids, csv    as people write them too: mee.data.tables
 
-AnnotationFiles: where the files of a protocol lie.
-
-A directory is searched under the usual names, in itself and in the sub-folders that data sets are shipped with;
-or the path is one file that suffices by itself.
-
-How a message names ids that come from files, on one line and no more than three; and how it counts.
+A directory is searched under the usual names, in itself and in the sub-folders that data sets are shipped with; or
+the path is one file that suffices by itself.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from mee.errors import InputError
+from mee.data.tables import SPLITS, read_names, read_text
+from mee.errors import InputError, name_id
 from mee.protocols.protocol import Protocol
-
-_SHOWN, _LENGTH = 3, 80
-
-
-def name_id(name: str) -> str:
-    """'a': cut where it is long, without line breaks or what else no terminal should see."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name[:_LENGTH])
-    return f"'{text}{'…' if len(name) > _LENGTH else ''}'"
-
-
-def count(number: int, noun: str) -> str:
-    """1 video, 2 videos."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def name_ids(ids: Sequence[str]) -> str:
-    """'a', 'b', 'c' and 1,987 more."""
-    shown = ", ".join(map(name_id, ids[:_SHOWN]))
-    return f"{shown} and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else shown
-
 
 Kind = TypeVar("Kind", str, list[Any], dict[str, Any])
 _CALLED: dict[type, str] = {str: "text", list: "list", dict: "object"}
+_FOLDERS = ("", "annotation", "annotations", "captions", "metadata", "raw_data", "data")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """The content of a JSON file."""
 
-    Raises:
-        InputError: it cannot be read, is no JSON, or an object has a key twice (ids are keys in some files).
-    """
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
+        return content
+
     try:
-        return json.loads(_read_text(path), object_pairs_hook=lambda pairs: _unique(path, pairs))
+        return json.loads(read_text(path), object_pairs_hook=unique)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable JSON ({_one_line(error)}); fetch the file again") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not readable JSON ({reason}); fetch the file again") from error
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
-    """The ids of a list, in its order.
-
-    Raises:
-        InputError: it cannot be read, is empty, has no column video_id (csv), or names an id twice.
-    """
-    if path.suffix.lower() == ".csv":
-        ids = [row["video_id"] for row in read_csv(path, ("video_id",))]
-    else:
-        ids = [line.strip() for line in _read_text(path).split("\n")]
-        ids = [line for line in ids if line]
-    if not ids:
-        raise InputError(f"{path} names no video; it should list one id a line")
-    twice = [name for name, times in Counter(ids).items() if times > 1]
-    if twice:
+    """The ids of a list, in its order, each of which it may name once."""
+    ids = read_names(path)
+    if twice := [name for name, times in Counter(ids).items() if times > 1]:
         raise InputError(
             f"{path} names {len(twice):,} ids more than once, {name_id(twice[0])} among them; keep each once"
         )
     return tuple(ids)
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a csv, values without outer white space.
-
-    Raises:
-        InputError: it cannot be read, lacks one of the columns, has no rows, or a row of another length.
-    """
-    lines = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
-    rows = []
-    try:
-        header = [name.strip() for name in next(lines, [])]
-        for column in columns:
-            if column not in header:
-                found = ", ".join(map(name_id, header)) or "nothing"
-                raise InputError(f"{path} has no column '{column}'; it has {found}")
-        for values in lines:
-            if not values:
-                continue
-            if len(values) != len(header):
-                raise InputError(
-                    f"{path}: line {lines.line_num} has {len(values)} fields and the header {len(header)}; quote "
-                    "text with commas"
-                )
-            rows.append({name: value.strip() for name, value in zip(header, values)})
-    except csv.Error as error:
-        raise InputError(f"{path}: line {lines.line_num} is no csv ({error}); fetch the file again") from error
-    if not rows:
-        raise InputError(f"{path} has a header and no rows; fetch the file again")
-    for number, row in enumerate(rows, 1):
-        for column in columns:
-            if not row[column]:
-                raise InputError(f"{path}: row {number} has nothing in column '{column}'; fetch the file again")
-    return rows
-
-
 def read_tab_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number and the fields of each line that is not blank.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
+    """The number and the fields of each line that is not blank."""
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             yield number, line.rstrip("\r").split("\t")
 
 
 def entry(record: Any, key: str, kind: type[Kind], place: str) -> Kind:
-    """A value of a JSON object.
-
-    Args:
-        record: what should be the object.
-        key: of the value.
-        kind: what the value must be.
-        place: where it stands, for the message.
-
-    Raises:
-        InputError: there is no such value, or one of another kind.
-    """
+    """The value of a JSON object under a key, which must be of this kind; ``place``: where, for the message."""
     value = record.get(key) if isinstance(record, dict) else None
     if isinstance(value, kind):
         return value
@@ -149,73 +71,60 @@ def entry(record: Any, key: str, kind: type[Kind], place: str) -> Kind:
 
 
 def identifier(record: Any, key: str, place: str) -> str:
-    """An id of a JSON object, which may be text or a whole number.
-
-    Raises:
-        InputError: there is none.
-    """
+    """An id of a JSON object, which may be text or a whole number."""
     value = record.get(key) if isinstance(record, dict) else None
-    if isinstance(value, str) and value.strip():
-        return value.strip()
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
     raise InputError(f"{place} has no id '{key}'; fetch the file again")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({_one_line(error)}); save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
-    return content
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-_FOLDERS = ("", "annotation", "annotations", "captions", "metadata", "raw_data", "data")
 
 
 @final
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """The files of one protocol."""
+    """The files of one protocol, and which of them were read."""
 
     path: Path
     protocol: Protocol
     folders: tuple[str, ...] = ()  # sub-folders of this family of data sets
+    read: dict[str, Path] = field(default_factory=dict)  # role -> file
 
     def __post_init__(self) -> None:
         if not self.path.exists():
-            raise InputError(
-                f"there is no '{self.path}'; {self.protocol.name} is read from a directory with "
-                f"{self.protocol.files}"
-            )
+            raise InputError(f"there is no '{self.path}'; {self._wanted}")
 
-    def find(self, *names: str, alone: bool = False) -> Path | None:
-        """A file under one of its usual names.
+    def find(self, *names: str, role: str = "", alone: bool = False) -> Path | None:
+        """A file under one of its usual names; a directory may not have several.
 
         Args:
             names: what it may be called, the likeliest first; `*` stands for anything.
+            role: under which it is noted as read; empty for one that is only looked at.
             alone: it suffices by itself, so a path to one file means this one.
-
-        Raises:
-            InputError: a directory has several of them.
         """
+        path = self._find(names, alone)
+        if path is not None and role:
+            self.read[role] = path
+        return path
+
+    def need(self, *names: str, role: str = "", alone: bool = False) -> Path:
+        """The same, of a file that there must be."""
+        if found := self.find(*names, role=role, alone=alone):
+            return found
+        if self.path.is_file():
+            raise InputError(f"'{self.path}' alone is not enough: {self._wanted}")
+        raise InputError(f"{self.path} has no {' or '.join(names)}; {self._wanted}")
+
+    def read_lists(self, *names: str) -> dict[str, tuple[str, ...]]:
+        """Split -> the ids that a list of it names, where there is one; in names, {} stands for the split."""
+        found = {s: self.find(*(name.format(s) for name in names), role=f"{s} list") for s in SPLITS}
+        return {split: read_ids(path) for split, path in found.items() if path is not None}
+
+    def _find(self, names: tuple[str, ...], alone: bool) -> Path | None:
         if self.path.is_file():
             fits = alone and self.path.suffix.lower() in {Path(name).suffix for name in names}
             return self.path if fits else None
-        for folder in (_FOLDERS + self.folders) if self.path.is_dir() else ():
+        for folder in _FOLDERS + self.folders:
             for name in names:
                 found = sorted(file for file in (self.path / folder).glob(name) if file.is_file())
                 if len(found) > 1:
@@ -227,21 +136,6 @@ class AnnotationFiles:
                     return found[0]
         return None
 
-    def need(self, *names: str, alone: bool = False) -> Path:
-        """The same, of a file that there must be.
-
-        Raises:
-            InputError: there is none, or there are several.
-        """
-        found = self.find(*names, alone=alone)
-        if found is not None:
-            return found
-        if self.path.is_file():
-            raise InputError(
-                f"'{self.path}' alone is not enough for {self.protocol.name}; name a directory with "
-                f"{self.protocol.files}"
-            )
-        raise InputError(
-            f"{self.path} has no {' or '.join(names)}; {self.protocol.name} is read from a directory with "
-            f"{self.protocol.files}"
-        )
+    @property
+    def _wanted(self) -> str:
+        return f"{self.protocol.name} is read from a directory with {self.protocol.files}"

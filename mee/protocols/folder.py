@@ -1,4 +1,4 @@
-"""Your own collection: the table of mee.data.captions, a row a caption.
+"""Your own collection: the table of mee.data.tables, a row a caption.
 
     video_id, caption[, split][, query_id]
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mee.data.captions import SPLITS, read_captions
+from mee.data.tables import SPLITS, read_captions
 from mee.protocols.files import AnnotationFiles
 from mee.protocols.protocol import COLUMNS, Protocol, Reading
 
@@ -24,8 +24,8 @@ def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
         table = table.assign(query_id=[str(number) for number in range(1, len(table) + 1)])
     table = table.astype({"query_id": "string"})[[column for column in COLUMNS if column in table]]
     if "split" in table:
-        ids = {split: tuple(table["video_id"][table["split"] == split].unique()) for split in SPLITS}
-        ids = {split: videos for split, videos in ids.items() if videos}
+        of_split = {split: tuple(table["video_id"][table["split"] == split].unique()) for split in SPLITS}
+        ids = {split: videos for split, videos in of_split.items() if videos}
     else:
         ids = {"test": tuple(table["video_id"].unique())}
     return Reading(table=table, ids=ids, files={"captions": path})

@@ -8,11 +8,10 @@ benchmark.gallery    the test videos
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import SequenceMatcher
 from importlib import import_module
 from pathlib import Path
 
-from mee.errors import InputError
+from mee.errors import InputError, did_you_mean
 from mee.protocols.check import check
 from mee.protocols.protocol import Benchmark, Protocol, Reading
 from mee.protocols.table import PROTOCOLS
@@ -28,12 +27,9 @@ def find_protocol(name: str) -> Protocol:
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    asked = name.strip().lower().replace("_", "-")
-    likeness = {known: SequenceMatcher(None, asked, known).ratio() for known in PROTOCOLS}
-    best = max(likeness.values())
-    nearest = " or ".join(f"'{known}'" for known, ratio in likeness.items() if ratio == best)
-    hint = f" (did you mean {nearest}?)" if best >= 0.5 else ""
-    raise InputError(f"no protocol is called '{name}'{hint}; there are {', '.join(PROTOCOLS)}")
+    raise InputError(
+        f"no protocol is called '{name}'{did_you_mean(name, PROTOCOLS)}; there are {', '.join(PROTOCOLS)}"
+    )
 
 
 def load_benchmark(name: str, path: Path, *, train_list: str | None = None, partial: bool = False) -> Benchmark:
@@ -49,7 +45,7 @@ def load_benchmark(name: str, path: Path, *, train_list: str | None = None, part
         partial: go on where the files fall short of the protocol, and say how in `Benchmark.shortfalls`.
 
     Raises:
-        InputError: no protocol has this name, a file is missing or broken, or what it holds is not the protocol's.
+        InputError: a name is unknown, a file is missing or broken, or what it holds is not the protocol's.
     """
     protocol = find_protocol(name)
     module, _, function = protocol.reader.partition(":")

@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mee.errors import InputError
-from mee.protocols.files import AnnotationFiles, entry, identifier, name_id, read_ids, read_json
-from mee.protocols.protocol import Protocol, Reading, caption_table
+from mee.errors import InputError, name_id
+from mee.protocols.files import AnnotationFiles, entry, identifier, read_json
+from mee.protocols.protocol import Ids, Protocol, Reading, caption_table
 
 _LONGEST = 1e6  # seconds, or chunks; NaN is not below it either
 Span = tuple[float, float]
@@ -27,38 +27,31 @@ Paragraphs = dict[str, list[tuple[Span, str]]]  # video -> its sentences and the
 def read_didemo(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """DiDeMo."""
     files = AnnotationFiles(path, protocol, ("didemo_data", "DiDeMo"))
-    test_file = files.need("test_data.json", alone=True)
-    found = {"train": files.find("train_data.json"), "val": files.find("val_data.json"), "test": test_file}
-    read = {split: file for split, file in found.items() if file is not None}
-    paragraphs = {split: _didemo(file) for split, file in read.items()}
-    ids = {split: tuple(videos) for split, videos in paragraphs.items()}
-    for split in list(read):
-        listed = files.find(f"{split}_list.txt")
-        if listed is not None:
-            ids[split] = read_ids(listed)
-            read[f"{split} list"] = listed
-    return _reading(paragraphs, ids, read)
+    files.need("test_data.json", role="test", alone=True)
+    for split in ("train", "val"):
+        files.find(f"{split}_data.json", role=split)
+    paragraphs = {split: _didemo(file) for split, file in files.read.items()}
+    return _reading(files, paragraphs, files.read_lists("{}_list.txt"))
 
 
 def read_activitynet(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """ActivityNet Captions."""
     files = AnnotationFiles(path, protocol, ("activitynet", "ActivityNet", "activity-net"))
-    test_file = files.need("val_1.json", alone=True)
-    train_file = files.find("train.json")
-    read = ({"train": train_file} if train_file else {}) | {"test": test_file}
-    paragraphs = {split: _activitynet(file) for split, file in read.items()}
-    return _reading(paragraphs, {split: tuple(videos) for split, videos in paragraphs.items()}, read)
+    files.need("val_1.json", role="test", alone=True)
+    files.find("train.json", role="train")
+    return _reading(files, {split: _activitynet(file) for split, file in files.read.items()}, {})
 
 
-def _reading(paragraphs: dict[str, Paragraphs], ids: dict[str, tuple[str, ...]], read: dict[str, Path]) -> Reading:
+def _reading(files: AnnotationFiles, paragraphs: dict[str, Paragraphs], lists: Ids) -> Reading:
+    """The paragraphs of all videos of a split, or of those that a list names."""
+    ids = {split: lists.get(split, tuple(videos)) for split, videos in paragraphs.items()}
     rows = []
     for split, videos in ids.items():
         for video in videos:
-            if video in paragraphs[split]:
-                in_time = sorted(paragraphs[split][video], key=lambda sentence: sentence[0])
-                text = " ".join(sentence.strip() for _, sentence in in_time if sentence.strip())
-                rows += [(video, video, text, split)] if text else []
-    return Reading(table=caption_table(rows), ids=ids, files=read)
+            in_time = sorted(paragraphs[split].get(video, ()), key=lambda sentence: sentence[0])
+            text = " ".join(sentence.strip() for _, sentence in in_time if sentence.strip())
+            rows += [(video, video, text, split)] if text else []
+    return Reading(table=caption_table(rows), ids=ids, files=files.read)
 
 
 def _didemo(path: Path) -> Paragraphs:

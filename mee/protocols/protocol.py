@@ -1,17 +1,16 @@
-"""Protocol: what a benchmark asks, as data; Benchmark: one that was read, with every caption that it needs.
+"""What a benchmark asks, what a reader found in its files, and what remains once both are held against each other.
 
-protocol   name, the files it is read from, how many videos and queries each split must have
-benchmark  a table query_id, video_id, caption, split, and the videos of the test gallery
+Protocol    name, the files it is read from, how many videos and queries each split must have
+Reading     captions and ids as the files have them; a caption is "" where the file has none
+Benchmark   a protocol's captions, read and checked
 
-Reading: what a reader found in a protocol's files, before it is held against the protocol.
-
-table     query_id, video_id, caption, split     a row a caption; caption "" where the file has none
-choices   query_id, video_id, sentence_0 … sentence_4, answer     multiple choice only
+Their tables have a row a caption: query_id, video_id, caption, split; those of multiple choice query_id, video_id,
+sentence_0 … sentence_4, answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,32 +18,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-
 COLUMNS = ("query_id", "video_id", "caption", "split")
 SENTENCES = tuple(f"sentence_{number}" for number in range(5))  # `answer` is the number of the right one
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """Captions and ids, as the files have them."""
-
-    table: pd.DataFrame  # COLUMNS; without split where a table of one's own names none
-    ids: Mapping[str, tuple[str, ...]]  # split -> the videos that the files name for it, captioned or not
-    files: Mapping[str, Path]  # what was read: role -> file
-    expected: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # split -> videos, where a rule names them
-    counted: Mapping[str, int] = field(default_factory=dict)  # split -> count, where it is not that of `ids`
-    choices: pd.DataFrame | None = None
-
-
-def caption_table(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
-    """Rows of query_id, video_id, caption and split as a table; captions without outer white space."""
-    import pandas as pd
-
-    table = pd.DataFrame(list(rows), columns=list(COLUMNS), dtype="string")
-    return table.assign(caption=table["caption"].str.strip())
-
+Row = tuple[str, str, str, str]  # of COLUMNS
+Ids = Mapping[str, tuple[str, ...]]  # split -> videos
 
 QueryRule = Literal[
     "every caption",  # each caption of a test video is a query of its own
@@ -73,15 +50,41 @@ class Protocol:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Captions and ids, as the files have them."""
+
+    table: pd.DataFrame  # COLUMNS; without split where a table of one's own names none
+    ids: Ids  # the videos that the files name for each split, captioned or not
+    files: Mapping[str, Path]  # what was read: role -> file
+    expected: Ids = field(default_factory=dict)  # where a rule names the videos
+    counted: Mapping[str, int] = field(default_factory=dict)  # split -> count, where it is not that of `ids`
+    choices: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """A protocol's captions, read and checked."""
 
     protocol: Protocol
     train_list: str | None  # which of the protocol's training lists; None where it has none
-    table: (
-        pd.DataFrame
-    )  # query_id (unique within a split), video_id, caption, split (not in `folder` without one); a row a query
+    table: pd.DataFrame  # a row a query, its id unique within a split; no column split in `folder` without one
     gallery: tuple[str, ...]  # every test video, in the file's order, asked for or not
     shortfalls: tuple[str, ...] = ()  # how it falls short of the protocol, a sentence each; only with partial
     files: Mapping[str, Path] = field(default_factory=dict)  # what was read: role -> file
-    choices: pd.DataFrame | None = None  # five choices: query_id, video_id, five sentences, answer (0 to 4)
+    choices: pd.DataFrame | None = None
+
+
+def caption_table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a table; captions without outer white space."""
+    import pandas as pd
+
+    table = pd.DataFrame(list(rows), columns=list(COLUMNS), dtype="string")
+    return table.assign(caption=table["caption"].str.strip())
+
+
+def numbered(ids: Ids, captions: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """Every caption of the videos of each split; its query id is the video and its number, from 0."""
+    for split, videos in ids.items():
+        for video in videos:
+            for number, caption in enumerate(captions.get(video, ())):
+                yield f"{video}#{number}", video, caption, split

@@ -12,44 +12,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mee.errors import InputError
-from mee.protocols.files import AnnotationFiles, entry, identifier, name_id, read_ids, read_json
-from mee.protocols.protocol import Protocol, Reading, caption_table
+from mee.errors import InputError, name_id
+from mee.protocols.files import AnnotationFiles, entry, identifier, read_json
+from mee.protocols.protocol import Protocol, Reading, caption_table, numbered
 
 
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """Captions of the listed videos."""
     files = AnnotationFiles(path, protocol, ("vatex_data", "VATEX", "vatex"))
-    lists = {
-        "test": files.need("test_list.txt"),
-        "val": files.find("val_list.txt"),
-        "train": files.find("train_list.txt"),
-    }
-    read_files: dict[str, Path] = {}
+    files.need("test_list.txt")
     captions: dict[str, list[str]] = {}
-    whole = files.find("vatex_data.json")
-    training = files.find("vatex_training_v1.0.json") if whole is None else None
-    if training is not None:
-        read_files["captions, training"] = training
-        _read_into(captions, training)
-    of_training = tuple(captions)
-    source = whole or files.need("vatex_validation_v1.0.json", "vatex_data.json")
-    read_files["captions"] = source
+    source = files.find("vatex_data.json", role="captions")
+    if source is None:
+        if training := files.find("vatex_training_v1.0.json", role="captions, training"):
+            _read_into(captions, training)
+        source = files.need("vatex_validation_v1.0.json", "vatex_data.json", role="captions")
+    ids = {"train": tuple(captions)} if captions else {}
     _read_into(captions, source)
-    ids: dict[str, tuple[str, ...]] = {}
-    for split, listed in lists.items():
-        if listed is not None:
-            ids[split] = read_ids(listed)
-            read_files[f"{split} list"] = listed
-    if of_training:
-        ids.setdefault("train", of_training)
-    rows = [
-        (f"{video}#{number}", video, caption, split)
-        for split, videos in ids.items()
-        for video in videos
-        for number, caption in enumerate(captions.get(video, ()))
-    ]
-    return Reading(table=caption_table(rows), ids=ids, files=read_files)
+    ids |= files.read_lists("{}_list.txt")
+    return Reading(table=caption_table(numbered(ids, captions)), ids=ids, files=files.read)
 
 
 def _read_into(captions: dict[str, list[str]], path: Path) -> None:

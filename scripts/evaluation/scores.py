@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mee.data.captions import read_videos
 from mee.data.leaks import check_ids_apart
+from mee.data.tables import read_videos
 from mee.errors import InputError
 from mee.evaluation.measure import Names, measure, protocol_facts, rules_of
 from mee.evaluation.result import System

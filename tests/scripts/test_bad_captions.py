@@ -12,14 +12,14 @@ from scripts.train import main as train
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "is not a readable .csv table"),
-        ("video_id,caption\n", "holds no captions"),
+        ("", "has no column 'video_id'; it has nothing"),
+        ("video_id,caption\n", "no rows"),
         ("video_id,text\nclip0,a thing\n", "has no column 'caption'; it has 'video_id', 'text'"),
         ("name,caption\nclip0,a thing\n", "has no column 'video_id'"),
         ("video_id,caption\nnobody,a thing\n", "nobody (not in the store)"),
-        ("video_id,caption\nclip0,\n", "caption 1 of 1 has nothing in column 'caption'"),
+        ("video_id,caption\nclip0,\n", "row 1 of 1 has nothing in column 'caption'"),
         ("video_id,caption,split\nclip0,a thing,dev2\n", "split must be one of train, val, test, got 'dev2'"),
-        ('video_id,caption\nclip0,"a\n', ""),
+        ('video_id,caption\nclip0,"a\n', "line 2"),
     ],
 )
 def test_captions_that_cannot_be_used(fails, own, readers, command, content, says):
@@ -47,7 +47,7 @@ def test_a_caption_of_a_video_that_failed(fails, own, tmp_path, world, capsys):
         ("captions.txt", b"x", "are read from .csv, .parquet or .jsonl, not '.txt'"),
         ("captions.parquet", b"no parquet", "is not a readable .parquet table"),
         ("captions.jsonl", b"{no json", "is not a readable .jsonl table"),
-        ("captions.csv", "video_id,caption\nclip0,café\n".encode("latin-1"), "is not a readable .csv table"),
+        ("captions.csv", "video_id,caption\nclip0,café\n".encode("latin-1"), "line 2 is not UTF-8"),
     ],
 )
 def test_caption_files_that_cannot_be_read(fails, own, name, content, says):

@@ -31,6 +31,18 @@ def said(capsys, *words, code=1):
     return " ".join(err.replace("│", " ").split())
 
 
+@pytest.fixture
+def lists(tmp_path):
+    """lists(train, test): the flags that name two lists of these videos."""
+
+    def write(train, test):
+        for name, videos in (("train", train), ("test", test)):
+            (tmp_path / f"{name}.txt").write_text("\n".join(videos))
+        return ["--train", str(tmp_path / "train.txt"), "--test", str(tmp_path / "test.txt")]
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def videos(media, tmp_path_factory):
     """Six training videos of three shots; for test a small, boxed part of one, a copy of one, and two others."""
@@ -82,13 +94,10 @@ def test_json_lines_and_files(videos, capsys, tmp_path):
         assert table.to_dict("records") == rows
 
 
-def test_nothing_is_found(videos, capsys, tmp_path):
-    (tmp_path / "train.txt").write_text("train/v0\ntrain/v1\n")
-    (tmp_path / "test.txt").write_text("test/own7\n")
-    lists = ["--train", str(tmp_path / "train.txt"), "--test", str(tmp_path / "test.txt")]
-    assert main([str(videos / "videos"), *lists, "--workers=1", "--out", str(tmp_path / "none.csv")]) == 0
-    out = capsys.readouterr().out
-    assert out == (
+def test_nothing_is_found(videos, lists, capsys, tmp_path):
+    words = [str(videos / "videos"), *lists(["train/v0", "train/v1"], ["test/own7"]), "--workers=1"]
+    assert main([*words, "--out", str(tmp_path / "none.csv")]) == 0
+    assert capsys.readouterr().out == (
         "0 of 1 test videos have a near-duplicate among 2 training videos: 0 of 2 pairs (frames at most 32 bits "
         "apart).\n"
     )
@@ -106,25 +115,23 @@ def test_files_that_cannot_be_read_are_listed(videos, capsys, tmp_path):
     assert "1 video has nothing to compare but name and content" in err
 
 
-def test_a_video_on_both_sides(videos, capsys, tmp_path):
-    (tmp_path / "train.txt").write_text("train/v0\ntest/own7\n")
-    (tmp_path / "test.txt").write_text("test/own7\n")
-    lists = ["--train", str(tmp_path / "train.txt"), "--test", str(tmp_path / "test.txt")]
-    assert main([str(videos / "videos"), *lists, "--workers=1", "--json"]) == 0
+def test_a_video_on_both_sides(videos, lists, capsys):
+    words = [str(videos / "videos"), *lists(["train/v0", "test/own7"], ["test/own7"])]
+    assert main([*words, "--workers=1", "--json"]) == 0
     (row,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (row["why"], row["bits"]) == ("same name", 0)
 
 
-def test_videos_that_are_not_there(videos, capsys, tmp_path):
-    (tmp_path / "train.txt").write_text("train/v0\nv99\n")
-    (tmp_path / "test.txt").write_text("test/own7\n")
-    words = [videos / "videos", "--train", tmp_path / "train.txt", "--test", tmp_path / "test.txt", "--workers=1"]
+def test_videos_that_are_not_there(videos, store, lists, capsys):
+    words = [str(videos / "videos"), *lists(["train/v0", "v99"], ["test/own7"]), "--workers=1"]
     assert said(capsys, *words) == (
         f"error: 1 of 2 training videos are not usable in '{videos / 'videos'}': 'v99'. Name the folder that "
         "holds them, or go on without them with --partial"
     )
-    assert main([*map(str, words), "--partial"]) == 0
+    assert main([*words, "--partial"]) == 0
     assert "partial: left out 1 training videos that are not there" in capsys.readouterr().err
+    message = said(capsys, store / "store", *lists(["v0", "nobody"], ["w0"]), "--by", "sight")
+    assert f"1 of 2 training videos are not usable in {store / 'store'}: 'nobody'. See mee store list" in message
 
 
 @pytest.fixture(scope="session")
@@ -178,68 +185,43 @@ def test_files_of_equal_content_in_a_store(videos, tmp_path, capsys):
 
 def test_stores_and_folders_are_not_taken_for_each_other(store, videos, capsys):
     captions = store / "captions.csv"
-    assert said(capsys, store / "store", captions) == (
-        f"error: '{store / 'store'}' is a feature store, which holds no frames; name the folder of videos, or "
-        "compare one of its streams with --by STREAM"
-    )
+    assert "is a feature store, which holds no frames" in said(capsys, store / "store", captions)
     assert said(capsys, videos / "videos", captions, "--by", "sight").startswith("error: no feature store at ")
-    assert said(capsys, store / "store", captions, "--by", "sound").endswith(
-        f"error: {store / 'store'} has no stream 'sound'; it has sight"
-    )
-
-
-def test_a_store_without_some_videos_says_where_to_look(store, capsys, tmp_path):
-    (tmp_path / "train.txt").write_text("v0\nnobody\n")
-    (tmp_path / "test.txt").write_text("w0\n")
-    lists = ("--train", tmp_path / "train.txt", "--test", tmp_path / "test.txt")
-    assert said(capsys, store / "store", *lists, "--by", "sight") == (
-        f"error: 1 of 2 training videos are not usable in {store / 'store'}: 'nobody'. See mee store list "
-        f"{store / 'store'} --failed, or extract them with mee precompute, or go on without them with --partial"
-    )
+    assert "has no stream 'sound'; it has sight" in said(capsys, store / "store", captions, "--by", "sound")
 
 
 def test_an_out_file_is_refused_before_the_work(videos, capsys, tmp_path):
     words = (videos / "videos", videos / "captions.csv", "--out")
-    assert said(capsys, *words, "pairs.xlsx") == (
-        "error: --out pairs.xlsx: pairs are written to .csv or .parquet, not '.xlsx'"
-    )
+    assert "--out pairs.xlsx" in said(capsys, *words, "pairs.xlsx")
     there = tmp_path / "there.csv"
     there.write_text("mine")
-    assert said(capsys, *words, there) == (
-        f"error: '{there}' is there already; name another file, or put this one in its place with --overwrite"
-    )
+    assert f"'{there}' is there already" in said(capsys, *words, there)
     assert there.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a"], "name ANNOTATIONS, or both --train and --test"),
-        (["a", "--train", "x"], "name ANNOTATIONS, or both --train and --test"),
-        (["a", "b", "--train", "x"], "name ANNOTATIONS, or both --train and --test"),
-        (["a", "b", "--train", "x", "--test", "y"], "name ANNOTATIONS, or both --train and --test"),
-        (
-            ["a", "--train", "x", "--test", "y", "--protocol", "msvd"],
-            "--protocol and --train-list go with ANNOTATIONS",
-        ),
-        (["a", "b", "--train-list", "9k"], "--train-list goes with --protocol NAME"),
-        (["a", "b", "--fps", "0"], "fps must be above 0"),
-        (["a", "b", "--share", "0"], "share must be above 0"),
-        (["a", "b", "--nearest", "0"], "nearest must be at least 1"),
-        (["a", "b", "--workers", "0"], "workers must be at least 1"),
-        (["a", "b", "--threshold", "2.5"], "threshold counts whole bits"),
-        (["a", "b", "--threshold", "inf"], "threshold counts whole bits"),
+        *((words, "name ANNOTATIONS, or both") for words in ("a", "a --train x", "a b --train x --test y")),
+        ("a --train x --test y --protocol msvd", "--protocol and --train-list go with ANNOTATIONS"),
+        ("a b --train-list 9k", "--train-list goes with --protocol NAME"),
+        ("a b --fps 0", "fps must be above 0"),
+        ("a b --share 0", "share must be above 0"),
+        ("a b --nearest 0", "nearest must be at least 1"),
+        ("a b --workers 0", "workers must be at least 1"),
+        ("a b --threshold 2.5", "threshold counts whole bits"),
+        ("a b --threshold inf", "threshold counts whole bits"),
     ],
 )
 def test_wrong_usage(capsys, words, message):
-    assert message in said(capsys, *words, code=2)
+    assert message in said(capsys, *words.split(), code=2)
 
 
 def test_a_threshold_out_of_range(videos, store, capsys):
-    message = said(capsys, videos / "videos", videos / "captions.csv", "--threshold=200", "--workers=1")
-    assert message == "error: --threshold: frames are 0 to 128 bits apart, so 200 tells nothing; try 32"
+    words = (videos / "videos", videos / "captions.csv", "--threshold=200")
+    assert "so 200 tells nothing; try 32" in said(capsys, *words)
     words = (store / "store", store / "captions.csv", "--by=sight", "--threshold=32")
-    assert said(capsys, *words).endswith("similarities go from -1 to 1, so 32 tells nothing; try 0.85")
+    assert "so 32 tells nothing; try 0.85" in said(capsys, *words)
 
 
 def test_help_imports_nothing_heavy(pytestconfig):
@@ -247,8 +229,7 @@ def test_help_imports_nothing_heavy(pytestconfig):
         "import sys\nfrom scripts.overlap import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
         "print(*({'torch', 'pandas', 'cv2', 'av', 'numpy'} & sys.modules.keys()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True
-    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True)
     assert "VIDEOS|STORE" in done.stdout
     assert done.stdout.splitlines()[-1] == ""

@@ -89,7 +89,7 @@ def test_image_captions_join_training(train, world, without_the_image, tmp_path,
 def test_images_that_joined_are_no_test(train, world, without_the_image, tmp_path):
     from features.store.feature_store import FeatureStore
     from mee.checkpoint import read_training
-    from mee.data.captions import read_captions
+    from mee.data.tables import read_captions
     from mee.errors import InputError
     from mee.evaluation.held_out import held_out_pairs
 

@@ -1,7 +1,6 @@
 """Captions to train on: a table of one's own, or a named protocol's files."""
 
 import hashlib
-import json
 
 import pandas as pd
 import pytest
@@ -83,22 +82,3 @@ def test_files_of_the_test_alone_are_nothing_to_train_on(toy, tmp_path):
         InputError, match=r"no training captions of toy; .* all of its files: a\.csv and, to train, b"
     ):
         read_annotations(tmp_path, protocol="toy")
-
-
-def test_a_typo_is_answered_with_the_nearest_name(tmp_path):
-    with pytest.raises(InputError, match="msrvtt-1ka"):
-        read_annotations(tmp_path, protocol="msrvtt-1k-a")
-
-
-def test_a_training_list_of_another_test_is_refused(tmp_path):
-    """The 9k list holds 1,990 videos of the full test."""
-    splits = {"train": range(6513), "validate": range(6513, 7010), "test": range(7010, 10_000)}
-    videos = [{"video_id": f"video{n}", "split": name} for name, numbers in splits.items() for n in numbers]
-    sentences = [{"sen_id": n, "video_id": f"video{n // 20}", "caption": f"caption {n}"} for n in range(200_000)]
-    (tmp_path / "MSRVTT_data.json").write_text(json.dumps({"info": {}, "videos": videos, "sentences": sentences}))
-    test = set(range(7010, 8010))
-    ids = "".join(f"video{n}\n" for n in range(10_000) if n not in test)
-    (tmp_path / "MSRVTT_train.9k.csv").write_text(f"video_id\n{ids}")
-    for partial in (False, True):
-        with pytest.raises(InputError, match=r"1,?990 .*video8010"):
-            read_annotations(tmp_path, protocol="msrvtt-full", train_list="9k", partial=partial)

@@ -1,32 +1,72 @@
-"""Lists, tables and JSON, whatever the data set; one sentence for each thing that can be wrong."""
+"""Where files are looked for, and what they hold; one sentence for each thing that can be wrong."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.protocols.files import entry, identifier, read_csv, read_ids, read_json, read_tab_rows
+from mee.protocols.files import AnnotationFiles, entry, identifier, read_ids, read_json, read_tab_rows
+from mee.protocols.table import PROTOCOLS
 
 WORDS = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1)
 
 
 @pytest.fixture
+def files(tmp_path):
+    return AnnotationFiles(tmp_path, PROTOCOLS["vatex"], ("own",))
+
+
+@pytest.fixture
 def file(tmp_path):
-    def write(content, name="a.txt"):
+    def write(content="", name="a.txt"):
         path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
     return write
 
 
-@pytest.mark.parametrize("content", ["a\nb\n", "a\nb", "a\r\nb\r\n", " a \n\nb\n\n", "\ufeffa\nb\n"])
-def test_a_list_of_ids_however_its_lines_end(file, content):
-    assert read_ids(file(content)) == ("a", "b")
+def test_the_directory_itself_comes_first_and_then_the_likeliest_name(files, file):
+    far, near, second = (file(name=name) for name in ("own/a.json", "annotations/b.json", "b.json"))
+    for found in (second, near, far):
+        assert files.find("a.json", "b.json") == found
+        found.unlink()
+    (files.path / "a.json").mkdir()  # no file
+    assert files.find("a.json", "b.json") is None
 
 
-def test_a_list_of_ids_as_csv(file):
-    assert read_ids(file("n,video_id\n1,b\n\n2,a\n", "a.csv")) == ("b", "a")
+def test_two_that_fit_one_name(files, file):
+    file(name="c.1.json"), file(name="c.2.json")
+    with pytest.raises(InputError, match=r"has both c.1.json and c.2.json, and vatex wants one of them"):
+        files.find("c.*.json")
+
+
+def test_lists_by_split(files, file):
+    test, train = file("a\nb\n", "test_list.txt"), file("c", "own_train_list.txt")
+    assert files.read_lists("{}_list.txt", "own_{}_list.txt") == {"train": ("c",), "test": ("a", "b")}
+    assert files.read == {"train list": train, "test list": test}
+
+
+def test_one_file_stands_for_what_suffices_alone(file):
+    path = file(name="mine.json")
+    files = AnnotationFiles(path, PROTOCOLS["vatex"])
+    assert files.find("a.json", alone=True) == path
+    assert files.find("a.json") is None
+    assert files.find("a.csv", alone=True) is None
+    with pytest.raises(InputError, match=r"mine.json' alone is not enough: vatex is read from .* test_list"):
+        files.need("a.csv", alone=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("a.txt", text) for text in ("a\nb\n", "a\nb", "a\r\nb\r\n", " a \n\nb\n\n", "\ufeffa\nb\n")),
+        ("a.csv", "n,video_id\n1,a\n\n2,b\n"),
+    ],
+)
+def test_a_list_of_ids(file, name, content):
+    assert read_ids(file(content, name)) == ("a", "b")
 
 
 def test_the_real_lists(real):
@@ -36,40 +76,24 @@ def test_the_real_lists(real):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("read", "name", "content", "says"),
     [
-        ("", "a.txt names no video; it should list one id a line$"),
-        (" \n\n", "a.txt names no video; it should list one id a line$"),
-        ("a\nb\na\nc\nc\n", "a.txt names 2 ids more than once, 'a' among them; keep each once$"),
-        (b"\xff\xfe", r"a.txt is not UTF-8 text \(.*\); save it as UTF-8$"),
+        (read_ids, "a.txt", "", "write one a line"),
+        (read_ids, "a.txt", "a\nb\na\nc\nc\n", "names 2 ids more than once, 'a' among them; keep each once"),
+        (read_ids, "a.txt", b"\xff\xfe", "not UTF-8"),
+        (read_ids, "a.csv", "clip\na\n", "no column 'video_id'; it has 'clip'"),
+        (read_json, "a.json", b"\xff", "not UTF-8"),
+        (read_json, "a.json", "{", "not readable JSON"),
+        (read_json, "a.json", "[" * 100_000, "not readable JSON"),
+        (read_json, "a.json", '{"v_1": [], "v_2": [], "v_1": []}', "the key 'v_1' more than once"),
     ],
 )
-def test_a_list_that_cannot_be_used(file, content, message):
-    with pytest.raises(InputError, match=message):
-        read_ids(file(content))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("video\na\n", "has no column 'video_id'; it has 'video'$"),
-        ("", "has no column 'video_id'; it has nothing$"),
-        ("video_id\n", "has a header and no rows; fetch the file again$"),
-    ],
-)
-def test_a_csv_that_cannot_be_used(file, content, message):
-    with pytest.raises(InputError, match=message):
-        read_csv(file(content, "a.csv"), ("video_id",))
-
-
-def test_what_cannot_be_read_at_all(tmp_path):
-    with pytest.raises(InputError, match=r"cannot be read: Is a directory$"):
-        read_ids(tmp_path)
-
-
-def test_a_key_twice_is_an_id_twice(file):
-    with pytest.raises(InputError, match=r"has the key 'v_1' more than once in one object; keep each once$"):
-        read_json(file('{"v_1": [], "v_2": [], "v_1": []}'))
+def test_a_file_that_cannot_be_used(file, read, name, content, says):
+    path = file(content, name)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 @given(rows=st.lists(st.lists(WORDS.map(lambda word: word.replace("\t", " ")), min_size=1), min_size=1))

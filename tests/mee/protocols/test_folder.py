@@ -1,10 +1,8 @@
 """One's own collection, read as a benchmark."""
 
-import pandas as pd
 import pytest
 
 from mee.errors import InputError
-from mee.protocols import folder
 from mee.protocols.load import load_benchmark
 
 
@@ -37,25 +35,15 @@ def test_a_table_to_train_on_need_not_have_a_test(tmp_path):
     assert benchmark.table["split"].tolist() == ["train", "val"]
 
 
-def test_ids_of_ones_own_are_kept(tmp_path, monkeypatch):
-    table = pd.DataFrame({"video_id": ["a", "b"], "caption": ["x", "y"], "query_id": ["q7", "q9"]}, dtype="string")
-    monkeypatch.setattr(folder, "read_captions", lambda path: table)
-    assert load_benchmark("folder", tmp_path / "c.csv").table["query_id"].tolist() == ["q7", "q9"]
-    table.loc[1, "query_id"] = "q7"
-    with pytest.raises(
-        InputError, match="has 1 caption under an id that another one has: 'q7'; give each its own"
-    ):
-        load_benchmark("folder", tmp_path / "c.csv")
+def test_ids_of_ones_own_are_kept(tmp_path):
+    path = write(tmp_path / "c.csv", "video_id,caption,query_id", "a,x,q7", "b,y,q9")
+    assert load_benchmark("folder", path).table["query_id"].tolist() == ["q7", "q9"]
+    write(path, "video_id,caption,query_id", "a,x,q7", "b,y,q7")
+    with pytest.raises(InputError, match="an id that another one has: 'q7'"):
+        load_benchmark("folder", path)
 
 
 def test_a_video_in_two_splits(tmp_path):
     path = write(tmp_path / "c.csv", "video_id,caption,split", "a,x,train", "b,y,test", "a,y,test")
-    with pytest.raises(
-        InputError, match="1 of the training videos is among the test videos too: 'a'; use lists that belong"
-    ):
+    with pytest.raises(InputError, match="1 of the training videos is among the test videos too: 'a'"):
         load_benchmark("folder", path, partial=True)
-
-
-def test_the_table_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="no caption file at "):
-        load_benchmark("folder", tmp_path / "c.csv")

@@ -40,19 +40,14 @@ def test_whole_files_have_the_protocols_counts(loaded, name):
     assert not table.duplicated(["query_id", "split"]).any()
     assert not table.isna().any(axis=None)
     videos = {split: set(rows["video_id"]) for split, rows in table.groupby("split")}
-    assert videos["test"] == set(benchmark.gallery)
+    assert sorted(videos["test"]) == sorted(benchmark.gallery)  # each once
     assert not videos["test"] & (videos.get("train", set()) | videos.get("val", set()))
     assert not videos.get("train", set()) & videos.get("val", set())
     assert all(path.is_file() for path in benchmark.files.values())
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_the_gallery_names_each_video_once(loaded, name):
-    gallery = loaded(name).gallery
-    assert len(set(gallery)) == len(gallery)
-
-
 def test_five_choices_come_with_the_right_one(loaded):
+    assert loaded("lsmdc").choices is None
     benchmark = loaded("lsmdc-mc")
     choices = benchmark.choices
     assert list(choices.columns) == ["query_id", "video_id", *SENTENCES, "answer"]
@@ -62,37 +57,15 @@ def test_five_choices_come_with_the_right_one(loaded):
     assert choices["answer"].tolist()[:6] == [0, 1, 2, 3, 4, 0]
 
 
-def test_other_benchmarks_have_no_choices(loaded):
-    assert loaded("lsmdc").choices is None
-
-
 def test_the_training_list_of_a_benchmark(full, loaded):
     assert loaded("msrvtt-1ka").train_list == "9k"
     assert load_benchmark("msrvtt-1ka", full("msrvtt-1ka"), train_list="7k").train_list == "7k"
     assert loaded("vatex").train_list is None
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("msrvtt-1k", "'msrvtt-1ka' or 'msrvtt-1kb'"),
-        ("MSRVTT_1kA", "'msrvtt-1ka'"),
-        ("mvsd", "'msvd'"),
-        ("activity-net", "'activitynet'"),
-        ("lsmdc_mc", "'lsmdc-mc'"),
-        ("folders", "'folder'"),
-    ],
-)
-def test_a_typo_suggests_the_nearest_name(typed, meant):
-    with pytest.raises(
-        InputError, match=f"^no protocol is called '{typed}' \\(did you mean {meant}\\?\\); there are "
-    ):
-        find_protocol(typed)
-
-
-def test_what_is_near_no_name_gets_the_list_of_them():
-    with pytest.raises(InputError, match=f"^no protocol is called 'zzz'; there are {', '.join(PROTOCOLS)}$"):
-        find_protocol("zzz")
+def test_a_typo_suggests_the_nearest_name():
+    with pytest.raises(InputError, match=r"'mvsd' \(did you mean 'msvd'\?\); there are msrvtt-full, .*, folder$"):
+        find_protocol("mvsd")
 
 
 def test_there_is_no_such_path(tmp_path):
@@ -109,23 +82,15 @@ def test_an_empty_directory_is_told_what_it_should_hold(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "train_list", "message"),
+    ("name", "train_list", "says"),
     [
-        ("vatex", "9k", "'9k' is no training list of vatex, which has one only; leave --train-list out"),
-        (
-            "msrvtt-1ka",
-            "8k",
-            "'8k' is no training list of msrvtt-1ka, which has '9k' and '7k'; name one of its own",
-        ),
-        (
-            "msrvtt-full",
-            "7k",
-            "'7k' is no training list of msrvtt-full, which has one only; leave --train-list out",
-        ),
+        ("vatex", "9k", "vatex, which has one only; leave --train-list out"),
+        ("msrvtt-1ka", "8k", "msrvtt-1ka, which has '9k' and '7k'; name one of its own"),
+        ("msrvtt-full", "7k", "msrvtt-full, which has one only; leave --train-list out"),
     ],
 )
-def test_a_training_list_that_is_not_the_protocols(full, name, train_list, message):
-    with pytest.raises(InputError, match=f"^{message}$"):
+def test_a_training_list_that_is_not_the_protocols(full, name, train_list, says):
+    with pytest.raises(InputError, match=f"^'{train_list}' is no training list of {says}$"):
         load_benchmark(name, full(name), train_list=train_list)
 
 
@@ -151,7 +116,7 @@ def test_one_file_that_suffices(full, loaded, name, file):
 
 @pytest.mark.parametrize(("name", "file"), [("msvd", "raw-captions.pkl"), ("msrvtt-1kb", "MSRVTT_data.json")])
 def test_one_file_that_does_not_suffice(full, name, file):
-    with pytest.raises(InputError, match=rf"{file}' alone is not enough for {name}; name a directory with "):
+    with pytest.raises(InputError, match=rf"{file}' alone is not enough: {name} is read from "):
         load_benchmark(name, full(name) / file)
 
 

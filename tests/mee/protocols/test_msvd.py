@@ -1,6 +1,10 @@
-"""MSVD: captions in a pickle or in JSON, and three lists."""
+"""MSVD: captions in JSON or in a pickle that nobody trusts, and three lists."""
 
+import collections
+import os
 import pickle
+import struct
+import tracemalloc
 
 import pytest
 
@@ -14,6 +18,17 @@ def listed(made, tmp_path):
     for split, videos in (("train", "tu"), ("val", "v"), ("test", "ab")):
         made.write_lines(tmp_path / f"{split}_list.txt", videos)
     return tmp_path
+
+
+@pytest.fixture
+def load(listed):
+    """load(bytes): the captions of a pickle."""
+
+    def run(content):
+        (listed / "raw-captions.pkl").write_bytes(content)
+        return load_benchmark("msvd", listed, partial=True).table["caption"].tolist()
+
+    return run
 
 
 def test_the_real_lists_and_thirty_videos(real):
@@ -37,54 +52,99 @@ def test_every_caption_is_its_own_query_and_none_is_joined(made, loaded):
     assert one["caption"].tolist() == [f"test6_1_2 does {number}" for number in range(7)]
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_any_pickle_of_captions_is_read(listed, protocol):
-    captions = {"a": [["two", "words"], ("três",)], "b": ["whole sentence"], "elsewhere": []}
-    (listed / "raw-captions.pkl").write_bytes(pickle.dumps(captions, protocol))
-    assert load_benchmark("msvd", listed, partial=True).table["caption"].tolist() == [
-        "two words",
-        "três",
-        "whole sentence",
-    ]
-
-
 @pytest.mark.parametrize(
-    ("captions", "message"),
+    ("captions", "says"),
     [
         (["a"], "does not hold captions by video"),
-        ({"a": "x"}, "'a' has no list of captions; fetch the file again"),
-        ({"a": [["x", 1]]}, "caption 0 of 'a' is neither text nor a list of words; fetch the file again"),
-        ({"a": [None]}, "caption 0 of 'a' is neither text nor a list of words; fetch the file again"),
+        ({"a": "x"}, "'a' has no list of captions"),
+        ({"a": [["x", 1]]}, "caption 0 of 'a' is neither text nor a list of words"),
+        ({"a": [None]}, "caption 0 of 'a' is neither text nor a list of words"),
         ({"a": ["x"], "b": [" "]}, "1 caption without text: 'b#0'"),
-        ({"t": ["x"]}, "has no caption of any test video of msvd; fetch its captions"),
+        ({"t": ["x"]}, "has no caption of any test video of msvd"),
+        ({"a": ["x \ud800"], "b": ["y"]}, "half a character"),
     ],
 )
-def test_captions_that_are_none(made, listed, captions, message):
+def test_captions_that_are_none(made, listed, captions, says):
     made.write_json(listed / "raw-captions.json", captions)
-    partial = not message.startswith("1 ")
-    with pytest.raises(InputError, match=message):
-        load_benchmark("msvd", listed, partial=partial)
-
-
-def test_a_small_pickle_that_unfolds_to_a_huge_text_is_refused(listed):
-    words = ["word" * 1000] * 1000  # each list is held once, each word too
-    (listed / "raw-captions.pkl").write_bytes(pickle.dumps({"a": [words] * 100_000, "b": [words]}))
-    with pytest.raises(InputError, match=r"holds the same text again and again, as no file of captions does$"):
-        load_benchmark("msvd", listed, partial=True)
-
-
-def test_half_a_character_is_refused(made, listed):
-    made.write_json(listed / "raw-captions.json", {"a": ["x \ud800"], "b": ["y"]})
-    with pytest.raises(
-        InputError, match=r": an id or a caption of msvd holds half a character \(a lone surrogate\); fe"
-    ):
-        load_benchmark("msvd", listed, partial=True)
+    with pytest.raises(InputError, match=says):
+        load_benchmark("msvd", listed, partial=not says.startswith("1 "))
 
 
 def test_lists_that_overlap(made, listed):
     made.write_json(listed / "raw-captions.json", {"a": ["x"], "b": ["x"]})
     made.write_lines(listed / "train_list.txt", ["b", "t"])
-    with pytest.raises(
-        InputError, match="1 of the training videos is among the test videos too: 'b'; use lists that belong"
-    ):
+    with pytest.raises(InputError, match="1 of the training videos is among the test videos too: 'b'"):
         load_benchmark("msvd", listed, partial=True)
+
+
+class Calls:
+    """Unpickled by others, it calls a function."""
+
+    def __init__(self, function, *arguments):
+        self.made = (function, arguments)
+
+    def __reduce__(self):
+        return self.made
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_any_pickle_of_captions_is_read(load, protocol):
+    word = "twice"
+    captions = {"a": [["two", "words"], ("três",), ()[:0]], "b": ["whole sentence", (word,) * 4], "elsewhere": []}
+    captions["a"].pop()
+    assert load(pickle.dumps(captions, protocol)) == [
+        "two words",
+        "três",
+        "whole sentence",
+        "twice twice twice twice",
+    ]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(collections.OrderedDict(a=["b"]), [Calls(len, "x")], collections.Counter("a"), {"a": print}),
+        *({"a": [1.5]}, {"a": [b"x"]}, {("a",): ["x"]}, {"a": {"b"}}, {None: ["x"]}, {"a": [{"b": "c"}]}),
+    ],
+    ids=str,
+)
+def test_what_is_more_than_lists_dicts_and_text_is_refused(load, content, protocol):
+    with pytest.raises(InputError, match=r"raw-captions\.pkl"):
+        load(pickle.dumps(content, protocol))
+
+
+def test_nothing_is_ever_run(load, tmp_path):
+    mark = tmp_path / "ran"
+    for content in (pickle.dumps(Calls(os.mkdir, str(mark))), f"(S'{mark}'\nios\nmkdir\n.".encode()):
+        with pytest.raises(InputError, match="could run code"):
+            load(content)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage",
+        pickle.dumps({"a": ["b"]})[:-3],
+        b"\x80\x04" + pickle.TUPLE2 + b".",
+        b"]" * 1_000_000 + b"a" * 999_999 + b".",  # deep
+        b")" + b"0)2\x86" * 60 + b"K\x01s.",
+        b"\x80\x04" + pickle.BYTEARRAY8 + struct.pack("<Q", 1 << 33) + b".",
+        b"\x80\x04" + pickle.BINUNICODE8 + struct.pack("<Q", 1 << 40) + b"x.",
+        b"\x80\x04" + pickle.FRAME + struct.pack("<Q", 1 << 40) + b"].",
+        b"\x80\x04]" + pickle.LONG_BINPUT + struct.pack("<I", (1 << 32) - 1) + b".",
+        pickle.dumps({"a": [["word" * 1000] * 1000] * 100_000}),  # each list is held once, each word too
+    ],
+    ids=range(11),
+)
+def test_a_damaged_or_forged_pickle_is_one_sentence_and_takes_no_memory(load, content):
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"raw-captions\.pkl"):
+            load(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000_000

@@ -59,54 +59,51 @@ def test_a_video_without_words_is_no_query(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "says"),
     [
-        ({"sentences": ["one"]}, r"'v_val0' has 1 sentences and 2 times; fetch the file again"),
-        ({"sentences": ["one", 2]}, r"'v_val0' has a sentence that is no text; fetch the file again"),
-        ({"timestamps": [[0, 1], [2]]}, r"'v_val0' has a time that is no start and end; fetch the file again"),
-        (
-            {"timestamps": [[0, 1], ["2", 3]]},
-            r"'v_val0' has a time that is no start and end; fetch the file again",
+        ({"sentences": ["one"]}, "'v_val0' has 1 sentences and 2 times"),
+        ({"sentences": ["one", 2]}, "'v_val0' has a sentence that is no text"),
+        *(
+            ({"timestamps": [[0, 1], span]}, "'v_val0' has a time that is no start and end")
+            for span in ([2], ["2", 3], [float("nan"), 3], [10**400, 3])
         ),
-        ({"timestamps": [[0, 1], [float("nan"), 3]]}, r"'v_val0' has a time that is no start and end; fetch the"),
-        ({"timestamps": [[0, 1], [10**400, 3]]}, r"'v_val0' has a time that is no start and end; fetch the file"),
-        ({"timestamps": None}, r"'v_val0' has no list 'timestamps'; fetch the file again"),
+        ({"timestamps": None}, "'v_val0' has no list 'timestamps'"),
     ],
 )
-def test_a_broken_video_of_activitynet(made, tmp_path, change, message):
+def test_a_broken_video_of_activitynet(made, tmp_path, change, says):
     content = made.activitynet("val", 1)
     content["v_val0"] |= change
     made.write_json(tmp_path / "val_1.json", content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=says):
         load_benchmark("activitynet", tmp_path, partial=True)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "says"),
     [
-        ({"times": []}, "description 0 has no times; fetch the file again"),
-        ({"times": [[1]]}, "description 0 has a time that is no start and end; fetch the file again"),
-        ({"description": None}, "description 0 has no text 'description'; fetch the file again"),
-        ({"video": ""}, "description 0 has no id 'video'; fetch the file again"),
+        ({"times": []}, "description 0 has no times"),
+        ({"times": [[1]]}, "description 0 has a time that is no start and end"),
+        ({"description": None}, "description 0 has no text 'description'"),
+        ({"video": ""}, "description 0 has no id 'video'"),
     ],
 )
-def test_a_broken_description_of_didemo(made, tmp_path, change, message):
+def test_a_broken_description_of_didemo(made, tmp_path, change, says):
     content = made.didemo("test", 1)
     content[0] |= change
     made.write_json(tmp_path / "test_data.json", content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=says):
         load_benchmark("didemo", tmp_path, partial=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "content", "message"),
+    ("name", "file", "content", "says"),
     [
-        ("didemo", "test_data.json", {}, "is not a list of descriptions; fetch the file again"),
-        ("activitynet", "val_1.json", [], "does not hold paragraphs by video, {v_<id>: …}; fetch the file again"),
-        ("activitynet", "val_1.json", {}, "names no test video, and activitynet cannot do without"),
+        ("didemo", "test_data.json", {}, "is not a list of descriptions"),
+        ("activitynet", "val_1.json", [], "does not hold paragraphs by video"),
+        ("activitynet", "val_1.json", {}, "names no test video"),
     ],
 )
-def test_files_of_another_shape(made, tmp_path, name, file, content, message):
+def test_files_of_another_shape(made, tmp_path, name, file, content, says):
     made.write_json(tmp_path / file, content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=says):
         load_benchmark(name, tmp_path, partial=True)

@@ -1,10 +1,10 @@
-"""Ids in messages."""
+"""How messages name things."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.protocols.files import count, name_id, name_ids
+from mee.errors import count, did_you_mean, name_id, name_ids
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,17 @@ def test_an_id_from_anywhere_is_shown_on_one_short_line(name):
     assert len(shown) <= 83
     if name.isprintable() and len(name) <= 80:
         assert shown == f"'{name}'"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("msrvtt-1k", " (did you mean 'msrvtt-1ka' or 'msrvtt-1kb'?)"),
+        (" MSRVTT_1kA", " (did you mean 'msrvtt-1ka'?)"),
+        ("mvsd", " (did you mean 'msvd'?)"),
+        ("zzz", ""),
+    ],
+)
+def test_a_typo_suggests_the_nearest_names(typed, meant):
+    assert did_you_mean(typed, ["msrvtt-1ka", "msrvtt-1kb", "msvd"]) == meant
+    assert did_you_mean(typed, []) == ""

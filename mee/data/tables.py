@@ -1,0 +1,188 @@
+"""Tables and lists that people write: captions, videos, sentences.
+
+captions    video_id, caption[, split][, query_id]   .csv, .parquet or .jsonl, a row a caption
+videos      one a line; or a column video_id of such a table, or of a text whose first line names it
+sentences   one a line; or the captions of such a table
+
+`video_id` (or `video`) is a video's path in the store, with or without its ending, or the id of one clip of it.
+`split` is train, val or test. All values are text, so "007" stays what it is, and all text is UTF-8. The csv
+reader is the standard library's in its strict mode: it tells the line of a stray quote, after which pandas would
+take several rows for one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mee.errors import InputError, name_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "val", "test")
+SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
+_SYNONYMS = {"validate": "val", "validation": "val", "dev": "val"}
+_FOUND = 8  # columns that a message names
+
+
+def read_captions(path: Path) -> pd.DataFrame:
+    """Read a table of captions.
+
+    Returns:
+        Columns video_id, caption and, where the file has them, split and query_id; no outer white space.
+
+    Raises:
+        InputError: the file, a column or a value cannot be used.
+    """
+    if path.suffix.lower() not in SUFFIXES and path.is_file():
+        raise InputError(f"{path}: captions are read from .csv, .parquet or .jsonl, not '{path.suffix}'")
+    table = read_table(path, ("video_id", "caption"), ("split", "query_id"), what="caption file")
+    if "split" in table:
+        table["split"] = table["split"].str.lower().replace(_SYNONYMS)
+        if unknown := sorted(set(table["split"]) - set(SPLITS)):
+            raise InputError(f"{path}: split must be one of {', '.join(SPLITS)}, got {name_id(unknown[0])}")
+    return table
+
+
+def read_videos(path: Path) -> tuple[str, ...]:
+    """The videos that a list names, each once, in its order.
+
+    Raises:
+        InputError: there is no such file, it is no such list, a row has no name, or it is empty.
+    """
+    return tuple(dict.fromkeys(read_names(path)))
+
+
+def read_names(path: Path) -> list[str]:
+    """The same, with those that a list names again."""
+    what = "list of videos"
+    if path.suffix.lower() not in SUFFIXES:
+        lines = read_lines(path, what)
+        header = [field.strip(' "') for field in lines[0].split(",")]
+        if "video_id" not in header and len(header) == 1:  # a table under another name would match nothing
+            return lines
+    names: list[str] = read_table(path, ("video_id",), what=what)["video_id"].tolist()
+    return names
+
+
+def read_sentences(path: Path, splits: Collection[str] = ("val", "test")) -> list[str]:
+    """Sentences to ask, or to learn from, each once.
+
+    Args:
+        path: a text with one a line, or a table of captions.
+        splits: of a table that has a column split, the splits whose captions count.
+
+    Raises:
+        InputError: the file cannot be used, or there are none.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        return list(dict.fromkeys(read_lines(path, "file of sentences")))
+    table = read_captions(path)
+    if "split" in table:
+        table = table[table["split"].isin(list(splits))]
+        if not len(table):
+            raise InputError(f"{path} has no captions of split {' or '.join(map(repr, splits))}; add some")
+    return list(dict.fromkeys(table["caption"]))
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a text that are not blank, without outer white space.
+
+    Raises:
+        InputError: there is no such text, or nothing in it.
+    """
+    lines = [line.strip() for line in read_text(path, what).split("\n")]
+    if lines := [line for line in lines if line]:
+        return lines
+    raise InputError(f"{path} is an empty {what}; write one a line")
+
+
+def read_text(path: Path, what: str = "file") -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it is not UTF-8.
+    """
+    if not path.is_file():
+        raise InputError(f"no {what} at '{path}'")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_table(
+    path: Path, needed: Sequence[str], wanted: Sequence[str] = (), *, what: str = "table"
+) -> pd.DataFrame:
+    """Needed columns, and wanted ones where it has them, of a table; text without outer white space.
+
+    Raises:
+        InputError: it cannot be read, a column is missing, a value is empty, or there are no rows.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"no {what} at '{path}'")
+    try:
+        match path.suffix.lower():
+            case ".parquet":
+                table = pd.read_parquet(path)
+            case ".jsonl" | ".ndjson":
+                table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
+            case _:
+                table = _read_csv(path, what)
+    except InputError:
+        raise
+    except (ValueError, OSError, csv.Error) as error:  # what the parsers raise, pyarrow's included
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is not a readable {path.suffix} table: {reason}; save it again") from error
+    if "video_id" not in table and "video" in table:
+        table = table.rename(columns={"video": "video_id"})
+    for column in needed:
+        if column not in table:
+            found = ", ".join(name_id(str(name)) for name in table.columns[:_FOUND]) or "nothing"
+            raise InputError(
+                f"{path} has no column '{column}'; it has {found}. Name it in the first line, and put text with a "
+                "comma in quotes"
+            )
+    if not len(table):
+        raise InputError(f"{path} has a header and no rows")
+    columns = [*needed, *(name for name in wanted if name in table)]
+    table = table[columns].reset_index(drop=True)
+    for column in columns:
+        table[column] = table[column].astype("string").str.strip()
+        empty = table[column].isna() | (table[column] == "")
+        if empty.any():
+            row = int(empty.to_numpy().argmax()) + 1
+            raise InputError(f"{path}: row {row} of {len(table)} has nothing in column '{column}'")
+    return table
+
+
+def _read_csv(path: Path, what: str) -> pd.DataFrame:
+    import pandas as pd
+
+    lines = csv.reader(io.StringIO(read_text(path, what), newline=""), strict=True)
+    header: list[str] = []
+    rows: list[list[str]] = []
+    try:
+        for fields in lines:
+            if not header:
+                header = [name.strip() for name in fields]
+            elif len(fields) > len(header):
+                raise InputError(
+                    f"{path}: line {lines.line_num} has more fields than the header, {len(fields)} for "
+                    f"{len(header)}; quote text with commas"
+                )
+            elif any(map(str.strip, fields)):
+                rows.append(fields + [""] * (len(header) - len(fields)))
+    except csv.Error as error:
+        raise csv.Error(f"line {lines.line_num}: {error}") from error
+    table = pd.DataFrame(rows, columns=header, dtype="string")
+    return table.loc[:, ~table.columns.duplicated()]

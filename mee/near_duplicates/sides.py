@@ -1,0 +1,107 @@
+"""Which videos are the training side and which the test side, and where they are.
+
+caption table     its column split: train and test
+named protocol    its training list, and its test gallery
+two lists         one video a line, or a table with a column video_id  (mee.data.tables.read_videos)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from mee.data.pairs import find_videos
+from mee.errors import InputError, name_ids
+from mee.protocols.annotations import FOLDER, read_annotations
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mee.data.source import ClipNames
+
+Sides = tuple[tuple[str, ...], tuple[str, ...]]  # ids of training and of test videos
+ClipsOfVideos = Mapping[str, tuple[str, ...]]  # a source's name of a video -> its clips that are compared
+
+
+@final
+@dataclass(frozen=True)
+class FolderNames:
+    """The videos of a folder by their paths in it, without streams; it fits `ClipNames`."""
+
+    name: str
+    videos: Sequence[str]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """Each video is one clip."""
+        import pandas as pd
+
+        return pd.DataFrame({"video": self.videos}, index=pd.Index(self.videos, name="clip_id"))
+
+
+def sides_of_annotations(
+    path: Path, protocol: str, train_list: str | None, *, partial: bool
+) -> tuple[Sides, tuple[str, ...]]:
+    """The sides that annotations name.
+
+    Args:
+        path: a caption table; of a named protocol, the directory with its files.
+        protocol: its name.
+        train_list: one of the protocol's training lists; None takes its usual one.
+        partial: go on where the files fall short of the protocol.
+
+    Returns:
+        The ids of training and of test videos, and how the files fall short, a sentence each.
+
+    Raises:
+        InputError: the files cannot be used, or name no training or no test videos.
+    """
+    annotations = read_annotations(path, protocol=protocol, train_list=train_list, partial=partial)
+    table = annotations.table
+    if "split" not in table:
+        raise InputError(
+            f"{path} has no column 'split', so nobody can say which videos are for training; add it, or name two "
+            "lists with --train and --test"
+        )
+    train, test = (tuple(table["video_id"][table["split"] == split].unique()) for split in ("train", "test"))
+    test = test if protocol == FOLDER else annotations.gallery
+    for videos, side in ((train, "training"), (test, "test")):
+        if not videos:
+            raise InputError(f"{path} names no {side} videos; name two lists with --train and --test instead")
+    return (train, test), annotations.shortfalls
+
+
+def find_side(
+    ids: Sequence[str], side: str, source: ClipNames, *, partial: bool, remedy: str
+) -> tuple[ClipsOfVideos, list[str]]:
+    """Find the videos of a side in a store, or among the names of a folder.
+
+    Args:
+        ids: of the videos.
+        side: what to call it: training or test.
+        source: where they should be.
+        partial: leave out those that are not there, instead of refusing.
+        remedy: what to do about those that are not there, for the message: "Name the folder that holds them".
+
+    Returns:
+        The source's name of each video and the clips of it that are meant; and the ids that were left out.
+
+    Raises:
+        InputError: a video is not there, or nothing of the side is left.
+    """
+    try:
+        found, left_out = find_videos(ids, source, partial=True)
+    except InputError:  # none is there: said below, where it is known which side this is
+        found, left_out = {}, list(ids)
+    if left_out and not (partial and found):
+        raise InputError(
+            f"{len(left_out):,} of {len(ids):,} {side} videos are not usable in {source.name}: "
+            f"{name_ids(left_out)}. {remedy}{', or go on without them with --partial' if found else ''}"
+        )
+    clips: dict[str, dict[str, None]] = {}
+    for video, clip_ids in (found[name] for name in ids if name in found):
+        clips.setdefault(video, {}).update(dict.fromkeys(clip_ids))
+    return {video: tuple(some) for video, some in clips.items()}, left_out

@@ -1,0 +1,88 @@
+"""Which videos are on which side, by every way of saying so; and where they are."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from mee.errors import InputError
+from mee.near_duplicates.sides import FolderNames, find_side, sides_of_annotations
+
+PLACE = FolderNames("'videos'", ["train/a.mp4", "train/b.mp4", "test/c.mp4", "test/a.mkv"])
+
+
+@pytest.fixture
+def table(tmp_path):
+    """table(*splits): a caption of each of the videos a, b, … in these splits."""
+
+    def write(*splits):
+        rows = (f"{video},x{',' * bool(split)}{split}\n" for video, split in zip("aabcd", splits))
+        header = "video_id,caption,split\n" if splits[0] else "video_id,caption\n"
+        (tmp_path / "captions.csv").write_text(header + "".join(rows))
+        return tmp_path / "captions.csv"
+
+    return write
+
+
+def find(*ids, source=PLACE, partial=False):
+    return find_side(ids, "training", source, partial=partial, remedy="Look elsewhere")
+
+
+def test_a_caption_table(table):
+    path = table("train", "train", "train", "val", "test")
+    assert sides_of_annotations(path, "folder", None, partial=False) == ((("a", "b"), ("d",)), ())
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [("train", "no test videos"), ("test", "no training"), ("val", "no training"), ("", "no column 'split'")],
+)
+def test_a_side_without_videos(table, split, says):
+    with pytest.raises(InputError, match=rf"captions\.csv .*{says}.*--train and --test"):
+        sides_of_annotations(table(split), "folder", None, partial=False)
+
+
+def test_a_named_protocol(tmp_path, monkeypatch):
+    asked = {}
+    splits = pd.DataFrame({"video_id": ["a", "a", "b", "c", "d"], "split": ["train"] * 3 + ["val", "test"]})
+
+    def load(name, path, **settings):
+        asked.update(settings, name=name, path=path)
+        protocol = SimpleNamespace(name=name, files="files")
+        fields = {"train_list": "9k", "files": {}, "shortfalls": ("one short",), "protocol": protocol}
+        return SimpleNamespace(table=splits, gallery=("d", "e"), **fields)
+
+    monkeypatch.setattr("mee.protocols.load.load_benchmark", load)
+    sides = sides_of_annotations(tmp_path, "msrvtt-1ka", "9k", partial=True)
+    assert sides == ((("a", "b"), ("d", "e")), ("one short",))  # nobody asks for e of the gallery
+    assert asked == {"name": "msrvtt-1ka", "path": tmp_path, "train_list": "9k", "partial": True}
+    splits = splits[4:]
+    with pytest.raises(InputError, match="no training captions of msrvtt-1ka"):
+        sides_of_annotations(tmp_path, "msrvtt-1ka", None, partial=False)
+
+
+def test_videos_are_found_by_path_and_by_name_without_ending_and_are_there_once():
+    found, left_out = find("train/a", "train/b.mp4", "train/b", "test/a.mkv")
+    assert list(found) == ["train/a.mp4", "train/b.mp4", "test/a.mkv"]
+    assert found["train/b.mp4"] == ("train/b.mp4",)
+    assert left_out == []
+
+
+def test_clips_of_a_store_are_those_that_are_meant(make_source):
+    source = make_source(["v1", "v2"], clips_of_video=3)
+    found, _ = find("v1#t=20,30", "v1#t=0,10", "v2", source=source)
+    assert found == {"v1": ("v1#t=20,30", "v1#t=0,10"), "v2": ("v2#t=0,10", "v2#t=10,20", "v2#t=20,30")}
+
+
+def test_videos_that_are_not_there():
+    with pytest.raises(InputError) as error:
+        find("train/a", "w", "x", "y", "z")
+    assert str(error.value) == (
+        "4 of 5 training videos are not usable in 'videos': 'w', 'x', 'y' and 1 more. Look elsewhere, or go on "
+        "without them with --partial"
+    )
+    found, left_out = find("train/a", "w", "x", "y", "z", partial=True)
+    assert list(found) == ["train/a.mp4"]
+    assert left_out == ["w", "x", "y", "z"]
+    with pytest.raises(InputError, match=r"1 of 1 training videos .*: 'x'\. Look elsewhere$"):
+        find("x", partial=True)

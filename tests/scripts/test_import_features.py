@@ -35,14 +35,13 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def made(tmp_path):
-    """Four files of twelve clips: stacked, of HDF5, ragged with missing ones, and a pickle; ids, and captions."""
+    """Four files of twelve clips: stacked, of HDF5, and with missing ones an .npz and a pickle; ids, captions."""
     rng = np.random.default_rng(0)
     np.save(tmp_path / "resnet.npy", rng.normal(size=(12, 6)))
     with h5py.File(tmp_path / "i3d.h5", "w") as file:
         for clip_id in IDS:
             file[clip_id] = rng.normal(size=(3, 4))
-    lengths = [0 if number % 3 else 2 for number in range(12)]
-    np.savez(tmp_path / "vggish.npz", rows=rng.normal(size=(sum(lengths), 5)), offsets=np.cumsum([0, *lengths]))
+    np.savez(tmp_path / "vggish.npz", **{clip_id: rng.normal(size=(2, 5)) for clip_id in IDS[::3]})
     faces = {clip_id: rng.normal(size=(1, 3)).astype("f4") for clip_id in IDS[::2]}
     (tmp_path / "faces.pickle").write_bytes(pickle.dumps(faces))
     (tmp_path / "ids.txt").write_text("\n".join(IDS))

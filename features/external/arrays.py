@@ -58,9 +58,6 @@ def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
     Args:
         file: of one stream.
         listed: ids given beside the file, in the order of what is stacked in it.
-
-    Raises:
-        InputError: ids are needed and not there, or do not fit.
     """
     names = list(file.names)
     if not file.of_clips and len(names) > 1 and IDS in names:

@@ -69,11 +69,7 @@ def errors_of(path: Path, name: str = "") -> Iterator[None]:
 
 
 def open_arrays(path: Path) -> ArrayFile:
-    """Open a file or a folder of arrays.
-
-    Raises:
-        InputError: it is not there, is empty, is of an unknown format, or is damaged.
-    """
+    """Open a file or a folder of arrays."""
     if path.is_dir():
         files = clip_files(path)
         return ArrayFile(path, tuple(files), lambda name: _one_array(files[name]), of_clips=True)
@@ -105,9 +101,10 @@ def _open_safetensors(path: Path) -> ArrayFile:
     from safetensors import safe_open
 
     tensors: Any = safe_open(path, framework="numpy")
-    if any(_is_of_torch(tensors.get_slice(name).get_dtype()) for name in tensors.keys()):
+    names = tuple(tensors.keys())
+    if any(_is_of_torch(tensors.get_slice(name).get_dtype()) for name in names):
         tensors = safe_open(path, framework="pt")
-    return ArrayFile(path, tuple(tensors.keys()), lambda name: _Tensor(tensors.get_slice(name)))
+    return ArrayFile(path, names, lambda name: _Tensor(tensors.get_slice(name)))
 
 
 @final

@@ -38,11 +38,7 @@ class ListedClip:
 
 
 def read_ids(path: Path) -> dict[str, ListedClip]:
-    """Read a list of clips, in its order.
-
-    Raises:
-        InputError: the file cannot be read, or an id is empty, damaged or listed twice.
-    """
+    """Read a list of clips, in its order."""
     if not path.is_file():
         raise InputError(f"no list of ids at '{path}'")
     try:

@@ -23,11 +23,7 @@ KINDS = "fiuSU"  # of numpy's types: numbers, and text of fixed size
 
 
 def load_pickle(path: Path) -> Any:
-    """What a pickle holds; arrays in it are `PickledArray`, which `numpy.asarray` takes.
-
-    Raises:
-        InputError: it asks for something that could run code, or is no whole pickle.
-    """
+    """What a pickle holds; arrays in it are `PickledArray`, which `numpy.asarray` takes."""
     if zipfile.is_zipfile(path):
         raise InputError(f"{path} is an archive, as torch.save makes them; save its arrays with numpy.savez")
     try:

@@ -118,11 +118,7 @@ def _on_cpu(run: RunConfig) -> bool:
 
 
 def _resolved(word: str) -> ExtractorSpec:
-    """A word as workers can use it, its model's files found.
-
-    Raises:
-        InputError: it names no extractor, or its files cannot be had.
-    """
+    """A word as workers can use it, its model's files found."""
     if "=" not in word and word not in known_extractors():
         known = ", ".join(known_extractors())
         raise InputError(f"no extractor is called '{word}'; there are {known}, or name a model: NAME=OWNER/MODEL")

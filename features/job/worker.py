@@ -86,11 +86,7 @@ class WorkerSetup:
     memory_gb: float
 
     def __call__(self) -> FileWorker:
-        """Set this process up: one thread, everything loaded, and then the limit of memory.
-
-        Raises:
-            InputError: the reader or an extractor cannot be loaded, or the limit leaves no room for a file.
-        """
+        """Set this process up: one thread, everything loaded, and then the limit of memory."""
         if self.reader == "decord":
             from features.media.decord_reader import import_decord
 
@@ -112,12 +108,7 @@ class FileWorker:
         self._extractors = {spec.stream: make_extractor(spec, setup.run) for spec in setup.specs}
 
     def __call__(self, task: FileTask) -> Iterator[ClipPart | FileEnd | FileFailure]:
-        """As `messages`, with what goes wrong as the last of them.
-
-        Raises:
-            MemoryError: the file needs more memory than this process may have.
-            WornOut: the file is done, and another could not be told from one that needs more memory.
-        """
+        """As `messages`, with what goes wrong as the last of them."""
         damaged = False
         try:
             for message in self.messages(task):
@@ -139,11 +130,7 @@ class FileWorker:
             raise WornOut
 
     def messages(self, task: FileTask) -> Iterator[ClipPart | FileEnd]:
-        """Decode one file once, and run every extractor that lives here over its clips.
-
-        Raises:
-            MediaError: the file cannot be read, or an extractor cannot work on it.
-        """
+        """Decode one file once, and run every extractor that lives here over its clips."""
         setup, extractors = self._setup, {stream: self._extractors[stream] for stream in task.streams}
         needs = tuple(dict.fromkeys(need for extractor in extractors.values() for need in extractor.needs))
         elsewhere = {need for extractor in extractors.values() if extractor.shared for need in extractor.needs}

@@ -31,11 +31,7 @@ AnyFrame = TypeVar("AnyFrame", VideoFrame, AudioFrame)
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a file to read it; only local bytes are followed, never an address inside the file.
-
-    Raises:
-        MediaError: there is no such file, it is empty, damaged, or no media file.
-    """
+    """Open a file to read it; only local bytes are followed, never an address inside the file."""
     check_file(path)
     try:
         return av.open(str(path), "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")

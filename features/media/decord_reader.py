@@ -39,11 +39,7 @@ BATCH = 32  # frames decoded at once, so that full-length batches do not lie in 
 
 
 def import_decord() -> Any:
-    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png.
-
-    Raises:
-        InputError: it is not installed.
-    """
+    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png."""
     try:
         decord = import_module("decord")
     except (ImportError, OSError) as error:

@@ -43,7 +43,7 @@ def test_a_shard_by_environment(clips, tmp_path, capsys, monkeypatch):
     for name in ("RANK", "SLURM_PROCID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)
     assert main(arguments) == 1
-    assert capsys.readouterr().err.startswith("error: --shard env: none of RANK (torchrun)")
+    assert capsys.readouterr().err.startswith("error: --shard env: neither RANK (torchrun)")
     assert not (tmp_path / "store").exists()
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS", "1")

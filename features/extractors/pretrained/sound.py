@@ -63,11 +63,7 @@ class FrontEnd:
     place: str  # the file it was read from, for the sentences
 
     def number(self, key: str, default: int) -> int:
-        """A setting that is a size.
-
-        Raises:
-            InputError: it is no whole number above 0.
-        """
+        """A setting that is a size."""
         return _whole_number(self.settings, key, default, self.place)
 
     def build(self) -> Any:
@@ -82,11 +78,7 @@ class FrontEnd:
 
 
 def read_front_end(folder: Path, kind: str) -> FrontEnd:
-    """Read a checkpoint's front end from its preprocessor_config.json or processor_config.json.
-
-    Raises:
-        InputError: neither is there, or what it says makes no sense.
-    """
+    """Read a checkpoint's front end from its preprocessor_config.json or processor_config.json."""
     settings = read_preprocessor(folder, "feature_extractor")
     if settings is None:
         raise InputError(
@@ -144,11 +136,7 @@ class SoundExtractor(ModelExtractor):
     overlap: ClassVar[int] = 0  # samples that a full window shares with the next
 
     def __init__(self, spec: ExtractorSpec, run: RunConfig) -> None:
-        """Read config.json and preprocessor_config.json.
-
-        Raises:
-            InputError: they or the options are not what this family takes.
-        """
+        """Read config.json and preprocessor_config.json."""
         super().__init__(spec, run)
         self._front_end = read_front_end(self.checkpoint.path, self.front_end_kind)
         self._check_front_end()

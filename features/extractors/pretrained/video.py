@@ -24,7 +24,7 @@ from features.errors import InputError
 from features.extractors.pretrained.base import Rows, positive_count, positive_number
 from features.extractors.pretrained.checkpoint import Architecture, part_of, whole_number
 from features.extractors.pretrained.images import BILINEAR, IMAGENET_MEAN, IMAGENET_STD, ImageRecipe
-from features.extractors.pretrained.picture_extractor import PictureExtractor
+from features.extractors.pretrained.vision import PictureExtractor
 from features.media.clip import Clip, FrameNeed
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from features.extractors.pretrained.aligned_vision import grid_of
 from features.extractors.pretrained.image_preprocessing import cut_pictures, normalise, resized_shape
 from features.extractors.pretrained.images import (
     BICUBIC,
@@ -30,7 +31,6 @@ from features.extractors.pretrained.images import (
     ImageRecipe,
     read_recipe,
 )
-from features.extractors.pretrained.naflex_vision import grid_of
 
 VIT = ImageRecipe(resize=(224, 224), crop=None, resample=BILINEAR, mean=HALVES, std=HALVES)
 CLIP = ImageRecipe(resize=224, crop=(224, 224), resample=BICUBIC, mean=CLIP_MEAN, std=CLIP_STD)

@@ -149,7 +149,6 @@ class AudioExtractor(Extractor):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Mono sound at 16 kHz."""
         return (self.need,)
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:

@@ -205,12 +205,10 @@ class FaceExtractor(Extractor):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """One frame a second."""
         return (self.need,)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What it takes to be a face."""
         return {
             "searched": _SEARCHED,
             "support": SUPPORT,

@@ -70,17 +70,14 @@ class ClipExtractor(AlignedExtractor):
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """The middle square of the whole height or width."""
         side = self.image_size
         return ImageRecipe(resize=min(side), crop=side, resample=BICUBIC, mean=CLIP_MEAN, std=CLIP_STD)
 
     @property
     def dim(self) -> int:
-        """Size of the common space, or of the states."""
         return whole_number(self.config, "projection_dim", 512) if self.output == "projected" else self.width
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `output` names."""
         from features.extractors.pretrained.runner import mean_token
 
         seen = model(pixel_values=self.pixels(model, inputs))
@@ -103,16 +100,13 @@ class SiglipExtractor(AlignedExtractor):
 
     @property
     def architecture(self) -> Architecture:
-        """The vision half."""
         return Architecture("SiglipVisionModel")
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """Squeezed into a square, to -1 … 1."""
         return ImageRecipe(resize=self.image_size, crop=None, resample=BICUBIC, mean=HALVES, std=HALVES)
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `output` names."""
         from features.extractors.pretrained.runner import mean_token
 
         seen = model(pixel_values=self.pixels(model, inputs))
@@ -160,7 +154,6 @@ class NaflexExtractor(AlignedExtractor):
 
     @property
     def architecture(self) -> Architecture:
-        """The vision half."""
         return Architecture("Siglip2VisionModel")
 
     @property
@@ -176,7 +169,6 @@ class NaflexExtractor(AlignedExtractor):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """With the number of patches."""
         return {**super().parameters, "patches": self.most}
 
     def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
@@ -195,7 +187,6 @@ class NaflexExtractor(AlignedExtractor):
         return {"levels": levels, "grid": torch.tensor(grid)}
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `output` names."""
         import torch
 
         grid = inputs["grid"]

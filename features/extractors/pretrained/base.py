@@ -141,7 +141,6 @@ class ModelExtractor(Extractor):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """With the model's name and the revision of its files."""
         return replace(super().fingerprint, model=self.checkpoint.model, revision=self.checkpoint.revision)
 
     def load(self) -> None:

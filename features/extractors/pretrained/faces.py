@@ -216,7 +216,6 @@ class PretrainedFaceExtractor(Extractor):
 
     @property
     def dim(self) -> int:
-        """What SFace gives: 128."""
         return FACE_DIM
 
     @property
@@ -226,7 +225,6 @@ class PretrainedFaceExtractor(Extractor):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What it takes to be a face."""
         return self._settings
 
     @property

@@ -158,7 +158,6 @@ class SoundExtractor(ModelExtractor):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """With the window, in samples."""
         return {**super().parameters, "window": self._window, "step": self._step}
 
     def rows(self, clip: Clip) -> Rows | None:
@@ -207,7 +206,6 @@ class AstExtractor(SoundExtractor):
 
     @property
     def dim(self) -> int:
-        """Size of a token."""
         return whole_number(self.config, "hidden_size", 768)
 
     def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
@@ -217,7 +215,6 @@ class AstExtractor(SoundExtractor):
         return {"input_values": torch.cat([self._heard(item)["input_values"] for item in items])}
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(B, D)."""
         states = model(input_values=inputs["input_values"])
         made: Tensor = states.last_hidden_state[:, 0] if self.output == "class" else states.pooler_output
         return made
@@ -287,7 +284,6 @@ class WhisperExtractor(SoundExtractor):
 
     @property
     def dim(self) -> int:
-        """Size of an encoder state."""
         return whole_number(self.config, "d_model", 384)
 
     @property

@@ -96,17 +96,14 @@ class PictureExtractor(ModelExtractor):
 
     @property
     def dim(self) -> int:
-        """Size of the states; families with a projection say otherwise."""
         return self.width
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """One need: frames, or windows of frames."""
         return (self.need,)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """With how pictures are made."""
         return {**super().parameters, "pictures": self.recipe.as_parameters()}
 
     def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
@@ -157,7 +154,6 @@ class TokenExtractor(FrameExtractor):
         return 1
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The class token, or the mean of the patches."""
         from features.extractors.pretrained.runner import mean_token
 
         states: Tensor = model(pixel_values=self.pixels(model, inputs)).last_hidden_state
@@ -178,7 +174,6 @@ class ViTExtractor(TokenExtractor):
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """Squeezed into a square, to -1 … 1."""
         return ImageRecipe(resize=self.image_size, crop=None, resample=BILINEAR, mean=HALVES, std=HALVES)
 
 
@@ -191,13 +186,11 @@ class DinoExtractor(TokenExtractor):
 
     @property
     def architecture(self) -> Architecture:
-        """By model_type."""
         registers = self.config["model_type"] == "dinov2_with_registers"
         return Architecture("Dinov2WithRegistersModel" if registers else "Dinov2Model")
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """The middle 224 of 256."""
         return ImageRecipe(resize=256, crop=(224, 224), resample=BICUBIC, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @property
@@ -222,7 +215,6 @@ class Dino3Extractor(TokenExtractor):
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """Squeezed into a square of 224."""
         return ImageRecipe(resize=(224, 224), crop=None, resample=BILINEAR, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @property

@@ -106,7 +106,7 @@ class WorkerPool(Generic[Task]):
         self._tasks.append(task)
 
     def events(self) -> Iterator[Told[Task] | Lost[Task] | Idle]:
-        """What happens, until no task is left. Whoever takes his time over an event lets the workers wait."""
+        """What happens, until no task is left. A slow consumer blocks the workers."""
         while self._tasks or any(worker.task is not None for worker in self._workers):
             self._staff()
             self._hand_out()

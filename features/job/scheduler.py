@@ -93,7 +93,6 @@ class Extraction:
         self,
         extractors: Mapping[str, Extractor],
         setup: WorkerSetup,
-        config: PrecomputeConfig,
         workers: int,
         report: JobReport,
     ) -> None:
@@ -102,16 +101,15 @@ class Extraction:
         Args:
             extractors: by stream; the shared ones among them run here.
             setup: what workers are told; they make the others.
-            config: limits and retries.
             workers: processes that decode.
             report: whose counts of clips so far, and of retries, are kept up to date.
         """
         self._shared = {stream: extractor for stream, extractor in extractors.items() if extractor.shared}
-        self._pool: WorkerPool[FileTask] = WorkerPool(setup, workers, config.timeout)
-        self._models = ModelBatches(self._shared, config.run.batch_size)
+        self._pool: WorkerPool[FileTask] = WorkerPool(setup, workers, setup.config.timeout)
+        self._models = ModelBatches(self._shared, setup.config.run.batch_size)
         self._files = PendingFiles()
         self._given_up: set[FileTask] = set()  # failed here, while a worker still sends their clips
-        self._config, self._report = config, report
+        self._config, self._report = setup.config, report
 
     def records(self, tasks: Iterable[FileTask]) -> Iterator[Records]:
         """All records of one file together, as files finish; a failed file has one, that says why.

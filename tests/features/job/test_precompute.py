@@ -230,7 +230,12 @@ def test_the_store_does_not_depend_on_how_many_work(job, tmp_path):
 
 
 def test_workers_that_cannot_live_end_the_job_with_a_sentence(job, monkeypatch):
-    monkeypatch.setattr(Job, "_setup", lambda _: partial(os._exit, 5))
+    def dies(specs, config):
+        setup = partial(os._exit, 5)
+        setup.config = config
+        return setup
+
+    monkeypatch.setattr("features.job.precompute.WorkerSetup", dies)
     with pytest.raises(InputError, match=r"the worker processes end before they read a file \(exit code 5\)"):
         job("a.mp4")
     assert job.store().failed == {}

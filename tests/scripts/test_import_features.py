@@ -115,15 +115,22 @@ def test_a_harmful_pickle_ends_in_one_sentence(made, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["store"], "name what to import"),
-        (["store", "resnet.npy"], "should be STREAM=FILE"),
-        (["store", "a=1.npy", "a=2.npy"], "is given twice"),
-        (["store", "a=1.npy", "b=2.npy", "--name", "resnet"], "should be STREAM=NAME"),
+        ([], "name what to import"),
+        (["resnet.npy"], "'resnet.npy' should be STREAM=FILE"),
+        (["a="], "'a=' should be"),
+        (["=a.npy"], "should be STREAM=FILE"),
+        (["../x=a.npy"], "should be STREAM=FILE"),
+        (["a.b=a.npy"], "should be STREAM=FILE"),
+        (["a=1.npy", "a=2.npy"], "'a' is given twice"),
+        (["a=1.npy", "b=2.npy", "--name", "resnet"], "should be STREAM=NAME, each of a, b at most once"),
+        (["a=1.npy", "b=2.npy", "--name", "c=resnet"], "should be STREAM=NAME"),
+        (["a=1.npy", "--name", "a="], "should be STREAM=NAME"),
+        (["a=1.npy", "--name", "a=x", "a=y"], "should be STREAM=NAME"),
     ],
 )
 def test_wrong_usage(capsys, arguments, says):
     with pytest.raises(SystemExit) as end:
-        main(arguments)
+        main(["store", *arguments])
     assert end.value.code == 2
     assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
 

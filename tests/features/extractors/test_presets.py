@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from features.extractors.presets import COLUMNS, PRESETS, Preset, preset_markdown, preset_rows
+from features.extractors.presets import COLUMNS, PRESETS, preset_markdown, preset_rows
 from features.extractors.registry import EXTRACTORS
 from features.extractors.spec import parse_spec
 
@@ -55,17 +55,6 @@ def test_rows_and_sums():
 
 def test_the_readme_has_the_table():
     assert preset_markdown() in (Path(__file__).parents[3] / "README.md").read_text()
-
-
-def test_markdown_is_a_table():
-    lines = preset_markdown().splitlines()
-    assert len(lines) == len(preset_rows()) + 2
-    assert {line.count("|") for line in lines} == {len(COLUMNS) + 1}
-    assert any("google/siglip2-base-patch16-224" in line and "Apache-2.0" in line for line in lines)
-
-
-def test_an_empty_preset_costs_nothing():
-    assert Preset("none", ()).megabytes == 0
 
 
 def test_nothing_heavy_is_imported():

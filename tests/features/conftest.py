@@ -90,7 +90,7 @@ def store(store_job: SimpleNamespace) -> Path:
 
 @pytest.fixture(scope="session")
 def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`third_party(name, entry, ...)`: a folder in which a package is installed, of the module NAME_extractor.py."""
+    """`third_party(name, entry, ...)`: a folder with a package installed, of NAME_extractor.py."""
 
     def install(name: str, *entries: str) -> Path:
         place = tmp_path_factory.mktemp("site")

@@ -72,13 +72,13 @@ def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
     return None
 
 
-def whole_number(config: Mapping[str, Any], key: str, default: int) -> int:
-    """A size in config.json; files leave out what is the default of the model's kind."""
+def whole_number(config: Mapping[str, Any], key: str, default: int, place: str = "config.json") -> int:
+    """A size in a file; files leave out what is the default of the model's kind."""
     value = config.get(key)
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise InputError(f"config.json: {key} must be a whole number above 0, got {value!r}")
+        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r}")
     return value
 
 

@@ -10,7 +10,7 @@ in time: ``audio=MIT/ast-finetuned-audioset-10-10-0.4593:window=2``. Silence is 
 checkpoint trained with fusion of long sounds is given windows it need not fuse (``is_longer`` false for each): its
 front end would draw one of a batch at random to be fused.
 
-How sound becomes a model's input: the front ends of transformers, as preprocessor_config.json sets them.
+Sound becomes a model's input by the front ends of transformers, as preprocessor_config.json sets them:
 
     class                     usual rate   longest piece       what it gives
     ASTFeatureExtractor       16 kHz       max_length frames   (max_length, bins) log-mel, zeros appended
@@ -64,16 +64,14 @@ class FrontEnd:
 
     def number(self, key: str, default: int) -> int:
         """A setting that is a size."""
-        return _whole_number(self.settings, key, default, self.place)
+        return whole_number(self.settings, key, default, self.place)
 
     def build(self) -> Any:
         """The front end itself."""
         import transformers
 
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # AST's lowest filters are empty, as they were in training
+        with warnings.catch_warnings():  # AST's lowest filters are empty, as they were in training
+            warnings.simplefilter("ignore", UserWarning)
             return getattr(transformers, self.kind).from_dict(dict(self.settings))
 
 
@@ -88,22 +86,15 @@ def read_front_end(folder: Path, kind: str) -> FrontEnd:
     place = str(folder / FILE)
     if settings.get("feature_extractor_type", kind) != kind:
         raise InputError(f"{place} is for {settings['feature_extractor_type']}, and this model takes {kind}")
-    rate = _whole_number(settings, "sampling_rate", {"ClapFeatureExtractor": 48_000}.get(kind, 16_000), place)
+    rate = whole_number(settings, "sampling_rate", {"ClapFeatureExtractor": 48_000}.get(kind, 16_000), place)
     if rate not in RATES:
         raise InputError(f"{place}: sampling_rate must be {RATES[0]} to {RATES[-1]} samples a second, got {rate}")
     if kind == "ASTFeatureExtractor":
-        longest = (_whole_number(settings, "max_length", 1024, place) - 1) * AST_HOP + AST_FRAME
+        longest = (whole_number(settings, "max_length", 1024, place) - 1) * AST_HOP + AST_FRAME
     else:
         key, seconds = {"ClapFeatureExtractor": ("max_length_s", 10)}.get(kind, ("chunk_length", 30))
-        longest = _whole_number(settings, key, seconds, place) * rate
+        longest = whole_number(settings, key, seconds, place) * rate
     return FrontEnd(kind, settings, rate, longest, place)
-
-
-def _whole_number(settings: Mapping[str, Any], key: str, default: int, place: str) -> int:
-    value = settings.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r}")
-    return value
 
 
 def cut_pieces(samples: int, window: int, step: int) -> list[tuple[int, int]]:

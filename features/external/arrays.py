@@ -2,14 +2,16 @@
 
     keyed      one array a clip, named after it           (D,) or (T, D) each
     stacked    one array, place i is the i-th clip's      (N, D) or (N, T, D)
+    ragged     `rows` and `offsets`, as mee store export writes them: clip i owns rows[offsets[i]:offsets[i + 1]]
 
-Stacked arrays need ids: an array `ids` beside them in the file, or a list in the same order.
+All but the first need ids: an array `ids` in the file, or a list in the same order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
@@ -20,7 +22,7 @@ from features.errors import InputError
 from features.external.formats import ArrayFile, errors_of
 from features.external.ids import checked_ids
 
-IDS = "ids"
+IDS, RAGGED = "ids", {"rows", "offsets"}
 
 
 @final
@@ -60,33 +62,50 @@ def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
         listed: ids given beside the file, in the order of what is stacked in it.
     """
     names = list(file.names)
-    if not file.of_clips and len(names) > 1 and IDS in names:
-        names.remove(IDS)
-        if len(names) > 1:
+    if not file.of_clips:
+        ids, where = listed, "--ids"
+        if len(names) > 1 and IDS in names:
+            names.remove(IDS)
+            ids, where = _ids_in(file), f"'{IDS}'"
+        if set(names) == RAGGED:
+            return _ragged(file, ids, where)
+        if len(names) == 1 and (where != "--ids" or names[0] not in (listed or ())):
+            return _stacked(file, names[0], ids, where)
+        if where != "--ids":
             raise InputError(f"{file.path} holds more than {IDS} and one array: {', '.join(names[:5])}")
-        return _stacked(file, names[0], _ids_in(file), f"'{IDS}'")
-    if not file.of_clips and len(names) == 1 and names[0] not in (listed or ()):
-        return _stacked(file, names[0], listed, "--ids")
     ids = checked_ids(names, str(file.path))
     first = file.read(names[0])
     kind = "" if first is None else f", the first {tuple(first.shape)} {first.dtype}"
     return ClipArrays(file.path, dict(zip(ids, names)), file.get, f"keyed{kind}")
 
 
-def _stacked(file: ArrayFile, name: str, ids: Sequence[str] | None, of: str) -> ClipArrays:
+def _stacked(file: ArrayFile, name: str, ids: Sequence[str] | None, where: str) -> ClipArrays:
     array = file.read(name)
     shape = () if array is None else tuple(array.shape)
     if len(shape) not in (2, 3):
         raise InputError(f"{file.path} has an array of shape {shape}; clips are stacked as (N, D) or (N, T, D)")
-    if ids is None:
-        raise InputError(
-            f"{file.path} holds one array for {shape[0]} clips and no ids; give a list of them in the same order, "
-            "with --ids"
-        )
-    if len(ids) != shape[0]:
-        raise InputError(f"{file.path} holds {shape[0]} clips, and {of} {len(ids)} ids; they must be as many")
-    places = {clip_id: n for n, clip_id in enumerate(ids)}
+    places = _placed(file.path, range(shape[0]), ids, where)
     return ClipArrays(file.path, places, lambda n: array[n], f"stacked {shape} {array.dtype}")
+
+
+def _ragged(file: ArrayFile, ids: Sequence[str] | None, where: str) -> ClipArrays:
+    rows, ends = file.read("rows")[...], np.asarray(file.read("offsets")[...])
+    whole = ends.ndim == 1 and ends.dtype.kind in "iu" and len(ends) > 0
+    if not whole or ends[0] != 0 or ends[-1] != rows.shape[0] or (ends[1:] < ends[:-1]).any():
+        raise InputError(
+            f"{file.path}: offsets should be whole numbers that rise from 0 to the {rows.shape[0]} rows"
+        )
+    places = _placed(file.path, [slice(*span) for span in pairwise(ends.tolist())], ids, where)
+    return ClipArrays(file.path, places, lambda span: rows[span], f"ragged {tuple(rows.shape)} {rows.dtype}")
+
+
+def _placed(path: Path, places: Sequence[Any], ids: Sequence[str] | None, where: str) -> dict[str, Any]:
+    """Places by clip id."""
+    if ids is None:
+        raise InputError(f"{path} holds {len(places)} clips and no ids; list them in the same order, with --ids")
+    if len(ids) != len(places):
+        raise InputError(f"{path} holds {len(places)} clips, and {where} {len(ids)} ids; they must be as many")
+    return dict(zip(ids, places))
 
 
 def _ids_in(file: ArrayFile) -> list[str]:

@@ -42,11 +42,6 @@ class Preset:
     streams: tuple[PresetStream, ...]
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What `--streams` would be given to the same end."""
-        return tuple(stream.word for stream in self.streams)
-
-    @property
     def megabytes(self) -> float:
         """Downloaded for all streams."""
         return sum(stream.megabytes for stream in self.streams)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.external.arrays import arrange
@@ -36,6 +38,16 @@ def test_all_clips_in_one_array(shape, name):
         assert found.layout == f"stacked {shape} float64"
 
 
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8))
+def test_ragged_rows_are_what_was_put_together(lengths):
+    streams = [np.full((length, 2), number) for number, length in enumerate(lengths)]
+    ids = [f"v{number}" for number in range(len(lengths))]
+    arrays = {"rows": np.concatenate(streams), "offsets": np.cumsum([0, *lengths]), "ids": np.array(ids)}
+    found = arrange(file_of(**arrays), None)
+    for clip_id, stream in zip(ids, streams):
+        np.testing.assert_array_equal(found.read(clip_id), stream)
+
+
 def test_a_lone_array_may_be_that_of_one_clip(tmp_path):
     assert list(arrange(file_of(b=STACK), IDS).places) == ["b"]
     np.save(tmp_path / "ids.npy", STACK)
@@ -62,6 +74,14 @@ def test_ids_in_the_file(ids):
         ({"x": np.ones((3, 1, 1, 2))}, IDS, r"\(3, 1, 1, 2\)"),
         ({"x": np.ones(3)}, IDS, r"\(3,\)"),
         ({"x": None}, IDS, r"\(\)"),
+        ({"rows": STACK, "offsets": np.arange(4)}, None, "3 clips and no ids"),
+        ({"rows": STACK, "offsets": np.arange(4)}, ["a"], "3 clips, and --ids 1 ids"),
+        ({"rows": STACK, "offsets": np.arange(4), "t": STACK, "ids": np.array(IDS)}, None, "rows, offsets, t"),
+        ({"rows": STACK, "offsets": np.ones(4)}, IDS, "offsets"),
+        ({"rows": STACK, "offsets": np.ones(0, int)}, IDS, "offsets"),
+        ({"rows": STACK, "offsets": np.array([0, 1, 2])}, IDS, "offsets"),
+        ({"rows": STACK, "offsets": np.array([1, 3])}, IDS, "offsets"),
+        ({"rows": STACK, "offsets": np.array([0, 2, 1, 3], "u8")}, IDS, "offsets"),
         ({"a": np.ones(2), " a": np.ones(2)}, None, "more than once, 'a'"),
         ({"a": np.ones(2), " ": np.ones(2)}, None, "id 2 is empty"),
     ],

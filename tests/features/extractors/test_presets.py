@@ -17,11 +17,10 @@ def test_every_preset_has_the_four_streams_in_order():
     assert list(PRESETS) == ["builtin", "clip", "strong"]
     for preset in PRESETS.values():
         assert tuple(part.stream for part in preset.streams) == MODALITIES
-        assert preset.words == tuple(part.word for part in preset.streams)
 
 
 def test_builtin_is_the_registry_and_downloads_nothing():
-    assert PRESETS["builtin"].words == tuple(EXTRACTORS)
+    assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
     assert PRESETS["builtin"].megabytes == 0
 
 

@@ -18,7 +18,7 @@ class ImportConfig:
     name: tuple[str, ...] = ()  # extractor that made a stream: STREAM=NAME each, or NAME where there is one stream
     nan_is_missing: bool = False  # rows of NaN stand for what is missing
     zero_is_missing: bool = False  # a stream of zeros stands for a missing one
-    overwrite: bool = False  # begin these streams anew, though the store has them
+    overwrite: bool = False  # overwrite these streams where the store has them
 
 
 def named_files(sources: Sequence[str]) -> dict[str, Path]:

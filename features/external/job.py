@@ -262,6 +262,6 @@ def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Finger
             what = f"was imported as '{name}'" if name else "came, without --name, from a file of other content"
             raise InputError(
                 f"{directory}: its '{stream}' {what} (size {old.fingerprint['dim']}, now {fingerprint.dim}), and "
-                "a store never mixes two. Write to another store, or begin it anew with --overwrite; files "
+                "a store never mixes two. Write to another store, or replace it with --overwrite; files "
                 f"of one extractor go together where each is imported with --name {stream}={name or 'NAME'}"
             )

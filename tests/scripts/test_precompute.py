@@ -327,4 +327,4 @@ def test_failures_left_alone_are_counted(clips, tmp_path, capsys):
     arguments = [str(folder), str(tmp_path / "store"), "--streams", "audio", "--workers", "1"]
     assert main(arguments) == 3
     assert main([*arguments, "--skip-failed"]) == 0
-    assert "1 files failed before, and are left alone (--skip-failed)" in capsys.readouterr().err
+    assert "1 files failed before and are skipped (--skip-failed)" in capsys.readouterr().err

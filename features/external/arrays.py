@@ -89,12 +89,10 @@ def _stacked(file: ArrayFile, name: str, ids: Sequence[str] | None, where: str) 
 
 
 def _ragged(file: ArrayFile, ids: Sequence[str] | None, where: str) -> ClipArrays:
-    rows, ends = file.read("rows")[...], np.asarray(file.read("offsets")[...])
+    rows, ends = file.whole("rows"), file.whole("offsets")
     whole = ends.ndim == 1 and ends.dtype.kind in "iu" and len(ends) > 0
-    if not whole or ends[0] != 0 or ends[-1] != rows.shape[0] or (ends[1:] < ends[:-1]).any():
-        raise InputError(
-            f"{file.path}: offsets should be whole numbers that rise from 0 to the {rows.shape[0]} rows"
-        )
+    if not whole or rows.ndim != 2 or ends[0] != 0 or ends[-1] != len(rows) or (ends[1:] < ends[:-1]).any():
+        raise InputError(f"{file.path}: offsets should be whole numbers that rise from 0 to the number of rows")
     places = _placed(file.path, [slice(*span) for span in pairwise(ends.tolist())], ids, where)
     return ClipArrays(file.path, places, lambda span: rows[span], f"ragged {tuple(rows.shape)} {rows.dtype}")
 
@@ -109,7 +107,7 @@ def _placed(path: Path, places: Sequence[Any], ids: Sequence[str] | None, where:
 
 
 def _ids_in(file: ArrayFile) -> list[str]:
-    values = np.asarray(file.read(IDS)[...])
+    values = file.whole(IDS)
     if values.ndim != 1 or values.dtype.kind not in "SUOiu":
         raise InputError(f"{file.path}: '{IDS}' is {values.shape} {values.dtype}, no list of clip ids")
     return checked_ids(values.tolist(), f"{file.path}: '{IDS}'")

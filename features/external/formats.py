@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.errors import InputError
 
@@ -45,6 +46,14 @@ class ArrayFile:
         """The array of this name: an ndarray, or what reads parts of it, by [n]; None: there is nothing."""
         with errors_of(self.path, name):
             return self.get(name)
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """All of the array of this name."""
+        with errors_of(self.path, name):
+            array = self.get(name)
+            if array is None:
+                raise InputError(f"{self.path}: {name!r} holds nothing")
+            return np.asarray(array[...])
 
 
 @contextmanager

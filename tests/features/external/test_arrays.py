@@ -77,6 +77,8 @@ def test_ids_in_the_file(ids):
         ({"rows": STACK, "offsets": np.arange(4)}, None, "3 clips and no ids"),
         ({"rows": STACK, "offsets": np.arange(4)}, ["a"], "3 clips, and --ids 1 ids"),
         ({"rows": STACK, "offsets": np.arange(4), "t": STACK, "ids": np.array(IDS)}, None, "rows, offsets, t"),
+        ({"x": STACK, "ids": None}, None, "'ids' holds nothing"),
+        ({"rows": np.ones(3), "offsets": np.arange(4)}, IDS, "offsets"),
         ({"rows": STACK, "offsets": np.ones(4)}, IDS, "offsets"),
         ({"rows": STACK, "offsets": np.ones(0, int)}, IDS, "offsets"),
         ({"rows": STACK, "offsets": np.array([0, 1, 2])}, IDS, "offsets"),

@@ -3,11 +3,9 @@
     HashTask  ->  FileDigest, HashedVideo        in the worker
     hash_videos  ->  HashedVideo, HashedVideo    one a file, in the order in which they are done
 
-Frames are taken by time, `fps` a second (features/media/frames.py), and hashed piece by piece, so that memory does
-not grow with the length of a video. The digest goes out first: a file that nobody can decode can still be the same
-file.
-
-A perceptual hash of a picture: 128 bits, few of which change when it is re-encoded, scaled or slightly cropped.
+Frames are taken by time, `fps` a second, and hashed piece by piece, so that memory does not grow with the length
+of a video. The digest goes out first: a file that nobody can decode can still be the same file. A hash has 128
+bits, few of which change when a picture is re-encoded, scaled or slightly cropped:
 
     S = the picture's luma without black bars, shrunk to 32 x 32        (area means, whatever its shape was)
     C = DCT-II of S
@@ -16,22 +14,18 @@ A perceptual hash of a picture: 128 bits, few of which change when it is re-enco
 Two pictures are as far apart as bits differ (Hamming distance): copies 0 to about 30, unrelated pictures 64 +- 6
 (benchmarks/near_duplicates.py measures both). The idea is that of pHash's DCT hash (Zauner, Implementation and
 Benchmarking of Perceptual Image Hash Functions, 2010); signs take the place of its comparison with the median, and
-128 bits that of 64, which told small crops from other pictures less well when both were measured. It is written
-here on OpenCV's DCT: OpenCV's own img_hash is in its contrib build only, and a library for a dozen lines that take
-arrays, bars and black frames into account would save none of them.
+128 bits that of 64, which told small crops from other pictures less well. OpenCV's img_hash is in its contrib
+build only. What a hash does not see: a copy that is mirrored, cropped by a tenth at one side, or covered by a
+large logo; and pages of text in one layout are as near as copies. A picture of hardly any contrast is not
+`telling`.
 
-What it does not see: a copy that is mirrored, cropped by a tenth at one side, or covered by a large logo. And
-pages of text in one layout, such as the slides of a lecture, are as near as copies.
-
-A picture of hardly any contrast (a fade, a black frame) has a hash that is mere noise: it is not `telling`.
-
-Black bars around a picture: letterbox and pillarbox, found in all frames of a clip together.
+Black bars, letterbox and pillarbox, are found in all frames of a clip together:
 
     dark line   a row (or column) whose pixels stay at most DARK in every frame, but for SPECKS of them
     bars        as many dark lines as lie at both opposite edges: min(top, bottom), min(left, right)
 
-Bars lie on both sides alike, which a dark corner of a scene hardly ever does, so that a part of a clip is cut as
-the whole of it is. Bars that hold subtitles or a logo are not found, nor are coloured or blurred ones.
+A dark corner of a scene hardly ever lies on both sides alike, so a part of a clip is cut as the whole of it is.
+Bars that hold subtitles or a logo are not found, nor are coloured or blurred ones.
 """
 
 from __future__ import annotations
@@ -49,7 +43,7 @@ from numpy.typing import NDArray
 from features.errors import MediaError
 from features.job.pool import Lost, Told, WorkerPool
 from features.job.process import WornOut, came_near, in_a_line, is_memory_error, limit_memory, use_one_thread
-from features.media.clip import Clip, FrameNeed
+from features.media.clip import FrameNeed
 from features.media.cutting import Cutting
 from features.media.reader import open_reader
 
@@ -193,15 +187,11 @@ class HashSetup:
 
 
 def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:
-    """The messages about one file; what goes wrong is the last of them.
-
-    Raises:
-        MemoryError: the file needs more memory than this process may have.
-        WornOut: the file is done, and another could not be told from one that needs more memory.
-    """
+    """The messages about one file; what goes wrong is the last of them."""
     path = task.root / task.video
     try:
-        yield FileDigest(_sha256(path))
+        with path.open("rb") as file:
+            yield FileDigest(hashlib.file_digest(file, "sha256").hexdigest())
         yield hash_video(path, task.video, task.fps)
     except Exception as error:
         if is_memory_error(error) or came_near():
@@ -217,28 +207,15 @@ def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:
 
 
 def hash_video(path: Path, video: str, fps: float) -> HashedVideo:
-    """Decode one file once, and hash its telling frames.
-
-    Raises:
-        MediaError: the file cannot be read, or has no pictures.
-    """
+    """Decode one file once, and hash its telling frames."""
     need = FrameNeed(fps=fps, size=SHORT_SIDE)
     times, hashes, pictures = [np.zeros(0, np.float32)], [np.zeros((0, WORDS), np.uint64)], False
     for clip in open_reader("pyav", path).read(path, video, (need,), Cutting(clip_seconds=PIECE_S)):
         if need in clip.frames:
             pictures = True
-            some, telling = _hashed(clip, need)
+            some, telling = picture_hashes(clip.frames[need].pixels)
             times.append(clip.frames[need].times[telling].astype(np.float32))
             hashes.append(some[telling])
     if not pictures:
         raise MediaError("it has no pictures that can be decoded")
     return HashedVideo(video, times=np.concatenate(times), hashes=np.concatenate(hashes))
-
-
-def _hashed(clip: Clip, need: FrameNeed) -> tuple[Hashes, NDArray[np.bool_]]:
-    return picture_hashes(clip.frames[need].pixels)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

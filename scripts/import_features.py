@@ -6,9 +6,9 @@ example:
   mee import store/ appearance=clips/ --name appearance=clip-vit-b32
 
 Files: .npy .npz .safetensors .h5 .pickle, or a folder of one .npy a clip. One array a clip, (D,) or (T, D), named
-after it; or all clips stacked, (N, D) or (N, T, D), or `rows` and `offsets`, with their ids in --ids or in an
-array `ids`. What a file has no entry for is missing. Pickles are read with care: nothing in them is run. With
---name, other files of the same extractor fit this store and its models later; without, only this file does.
+after it; or all clips stacked, (N, D) or (N, T, D), with their ids in --ids or in an array `ids`; or what
+mee store export wrote. What a file has no entry for is missing. Nothing in a pickle is run. With --name, other
+files of the same extractor fit this store and its models later; without, only this file does.
 """
 
 from __future__ import annotations

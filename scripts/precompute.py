@@ -89,7 +89,7 @@ def _precompute(args: PrecomputeArgs) -> int:
     library = find_media(args.videos)
     if library.ignored:
         others = ", ".join(f"{count} x {suffix}" for suffix, count in library.ignored.most_common(5))
-        say(f"not videos or still images, left alone: {others}")
+        say(f"not videos or still images, ignored: {others}")
     if args.shard is not None:
         library = _share(library, shard)
     report = _run(Job(library, args.store, args.job))
@@ -130,7 +130,7 @@ def _run(job: Job) -> JobReport:
     if report.already:
         say(f"{report.already} of {report.files} files are in the store already")
     if report.skipped:
-        say(f"{report.skipped} files failed before, and are left alone (--skip-failed)")
+        say(f"{report.skipped} files failed before and are skipped (--skip-failed)")
     with JobProgress(files) as progress:
         report = job.run(progress.show, progress.show)
     if files:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from features.extractors.pretrained.picture_extractor import PictureExtractor
+    from features.extractors.pretrained.vision import PictureExtractor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,15 +18,11 @@ class ImportConfig:
     name: tuple[str, ...] = ()  # extractor that made a stream: STREAM=NAME each, or NAME where there is one stream
     nan_is_missing: bool = False  # rows of NaN stand for what is missing
     zero_is_missing: bool = False  # a stream of zeros stands for a missing one
-    overwrite: bool = False  # begin these streams anew, though the store has them
+    overwrite: bool = False  # overwrite these streams where the store has them
 
 
 def named_files(sources: Sequence[str]) -> dict[str, Path]:
-    """STREAM=FILE, each -> files by stream.
-
-    Raises:
-        ValueError: one is not of this form, or a stream comes twice.
-    """
+    """STREAM=FILE, each -> files by stream."""
     if not sources:
         raise ValueError("name what to import, before the options: mee import STORE appearance=resnet.npy")
     files: dict[str, Path] = {}
@@ -41,11 +37,7 @@ def named_files(sources: Sequence[str]) -> dict[str, Path]:
 
 
 def extractor_names(names: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
-    """NAME or STREAM=NAME, each -> names by stream; streams that are not named have no entry.
-
-    Raises:
-        ValueError: it is not clear which stream a name is meant for.
-    """
+    """NAME or STREAM=NAME, each -> names by stream; streams that are not named have no entry."""
     found: dict[str, str] = {}
     for text in names:
         stream, equals, name = text.rpartition("=")

@@ -12,17 +12,19 @@ is where it comes first.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 COLUMNS = ("clip_id", "id", "video_id", "video")  # where the id stands, the first that is there
-CAPTIONS = ("caption", "captions", "sentence")
+CAPTIONS = {"caption", "captions", "sentence"}
 
 
 @dataclass(frozen=True)
@@ -36,30 +38,32 @@ class ListedClip:
 
 
 def read_ids(path: Path) -> dict[str, ListedClip]:
-    """Read a list of clips, in its order.
-
-    Raises:
-        InputError: the file cannot be read, or an id is empty, damaged or listed twice.
-    """
+    """Read a list of clips, in its order."""
     if not path.is_file():
         raise InputError(f"no list of ids at '{path}'")
     try:
-        rows = list(_rows(path))
+        table = _table(path)
     except InputError:
         raise
-    except (
-        ValueError,
-        OSError,
-        RecursionError,
-    ) as error:  # of all the parsers
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a readable list of ids: {reason}") from error
-    if not rows:
+    except (ValueError, OSError, RecursionError) as error:  # of all the parsers
+        raise InputError(f"{path} is not a readable list of ids: {str(error).partition(chr(10))[0]}") from error
+    if not len(table):
         raise InputError(f"{path} lists no ids")
-    first = rows[0]
-    if not isinstance(first, Mapping):
-        return {clip_id: ListedClip(clip_id, clip_id) for clip_id in checked_ids(rows, str(path))}
-    return _clips(path, rows)
+    column = next((name for name in COLUMNS if name in table), None)
+    if column is None:
+        raise InputError(f"{path} has no column {' or '.join(COLUMNS)}; it has {', '.join(map(str, table))}")
+    ids = checked_ids(table[column], str(path), repeated=not CAPTIONS.isdisjoint(table))
+    whole = next((name for name in ("video", "video_id") if name in table and column == "clip_id"), None)
+    videos = ids if whole is None else checked_ids(table[whole], f"{path}: '{whole}'", repeated=True)
+    starts, ends = (_seconds(path, table, name) for name in ("start_s", "end_s"))
+    clips: dict[str, ListedClip] = {}
+    for clip in map(ListedClip, ids, videos, starts, ends):
+        if clip.end_s < clip.start_s:
+            raise InputError(
+                f"{path}: '{clip.clip_id}' ends at {clip.end_s:g} s, before it begins ({clip.start_s:g} s)"
+            )
+        clips.setdefault(clip.clip_id, clip)
+    return clips
 
 
 def checked_ids(ids: Iterable[Any], where: str, *, repeated: bool = False) -> list[str]:
@@ -69,9 +73,6 @@ def checked_ids(ids: Iterable[Any], where: str, *, repeated: bool = False) -> li
         ids: text, bytes in UTF-8, or whole numbers.
         where: named in messages.
         repeated: an id may come again.
-
-    Raises:
-        InputError: one is empty, no text, cannot be stored, or comes twice.
     """
     checked = [_text(value, where, number) for number, value in enumerate(ids, 1)]
     twice = [clip_id for clip_id, count in Counter(checked).items() if count > 1]
@@ -93,64 +94,32 @@ def _text(value: Any, where: str, number: int) -> str:
     return text
 
 
-def _rows(path: Path) -> Iterable[Any]:
-    match path.suffix.lower():
-        case ".csv" | ".parquet":
-            return _table(path)
-        case ".jsonl" | ".ndjson":
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-            return [json.loads(line) for line in lines if line.strip()]
-        case ".json":
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-            if not isinstance(content, list):
-                raise InputError(f"{path} should hold a list of ids")
-            return content
-        case ".txt" | "" | ".lst" | ".list":
-            return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-        case suffix:
-            raise InputError(f"{path}: ids are read from .txt, .csv, .parquet, .json or .jsonl, not '{suffix}'")
-
-
-def _table(path: Path) -> list[dict[str, Any]]:
+def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    if path.suffix.lower() == ".parquet":
-        table = pd.read_parquet(path)
-    else:
-        table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
-    if not isinstance(table.index, pd.RangeIndex):
-        table = table.reset_index()
-    table = table.astype(object).where(table.notna(), None)
-    return [dict(zip(table.columns.astype(str), row)) for row in table.itertuples(index=False)]
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    if suffix == ".parquet":
+        return pd.read_parquet(path).reset_index()
+    if suffix not in ("", ".txt", ".json", ".jsonl"):
+        raise InputError(f"{path}: ids are read from .txt, .csv, .parquet, .json or .jsonl, not '{suffix}'")
+    text = path.read_text(encoding="utf-8-sig")
+    lines = [line for line in text.split("\n") if line.strip()]
+    rows = json.loads(text) if suffix == ".json" else list(map(json.loads, lines)) if suffix == ".jsonl" else lines
+    if not isinstance(rows, list):
+        raise InputError(f"{path} should hold a list of ids")
+    return pd.DataFrame([row if isinstance(row, dict) else {"clip_id": row} for row in rows], dtype=object)
 
 
-def _clips(path: Path, rows: list[Any]) -> dict[str, ListedClip]:
-    keys = list(rows[0])
-    column = next((name for name in COLUMNS if name in keys), None)
-    if column is None:
-        raise InputError(f"{path} has no column {' or '.join(COLUMNS)}; it has {', '.join(keys)}")
-    if not all(isinstance(row, Mapping) and column in row for row in rows):
-        raise InputError(f"{path}: not every line has '{column}'")
-    repeated = any(name in keys for name in CAPTIONS)
-    ids = checked_ids([row[column] for row in rows], str(path), repeated=repeated)
-    of_video = next((name for name in ("video", "video_id") if name in keys and column == "clip_id"), None)
-    clips: dict[str, ListedClip] = {}
-    for number, (clip_id, row) in enumerate(zip(ids, rows), 1):
-        video = clip_id if of_video is None else _text(row.get(of_video), f"{path}: '{of_video}'", number)
-        start, end = (_seconds(row.get(name), f"{path}: '{name}' of '{clip_id}'") for name in ("start_s", "end_s"))
-        if end < start:
-            raise InputError(f"{path}: '{clip_id}' ends at {end:g} s, before it begins ({start:g} s)")
-        clips.setdefault(clip_id, ListedClip(clip_id, video, start, end))
-    return clips
+def _seconds(path: Path, table: pd.DataFrame, name: str) -> list[float]:
+    import pandas as pd
 
-
-def _seconds(value: Any, where: str) -> float:
-    if value is None or value == "":
-        return 0.0
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise InputError(f"{where} should be seconds, and is {value!r}")
-    return seconds
+    if name not in table:
+        return [0.0] * len(table)
+    given = table[name].replace("", 0).fillna(0)
+    seconds = pd.to_numeric(given, errors="coerce")
+    wrong = given[~seconds.between(0, float("inf"), inclusive="left")]
+    if len(wrong):
+        raise InputError(f"{path}: '{name}' should be seconds, and is {wrong.iloc[0]!r}")
+    return [float(second) for second in seconds]

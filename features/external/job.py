@@ -1,8 +1,12 @@
 """The import job: streams made elsewhere -> a feature store, as if they had been extracted into it.
 
+    a list was given     its clips, no others
+    no list              the clips of any of the files, and those that the store has already
+
 All files are read twice: once to check every clip, before anything is written, and once to write. What the store
-has of a clip already is left alone; a stream that was missing and is there now is added. `imports/<writer>.json`
-in the store tells which files its streams came from.
+has of a clip already is kept; a stream that was missing and is there now is added. A clip that mee precompute
+made from `video7.mp4` may be called `video7` where no other file is called so. `imports/<writer>.json` in the
+store tells which files its streams came from.
 """
 
 from __future__ import annotations
@@ -11,25 +15,26 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, final
 
 import pandas as pd
 
 from features.errors import InputError
-from features.external.clip_arrays import ClipArrays, arrange
-from features.external.clips import StoreClips, chosen_clips
+from features.external.arrays import ClipArrays, arrange
 from features.external.config import ImportConfig, extractor_names
-from features.external.digest import sha256_of
-from features.external.formats import open_arrays
+from features.external.formats import open_arrays, sha256_of
 from features.external.ids import ListedClip, read_ids
 from features.extractors.base import Fingerprint
+from features.media.clip import FAILED, OK, TIMED_OUT
 from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
-from features.store.layout import IMPORTS, MISSING, PRESENT, RESERVED, ROW, Float16Stream
+from features.store.layout import IMPORTS, MISSING, PRESENT, RESERVED, ROW, ClipRecord, Float16Stream
 from features.store.manifest import NAME, Manifest, checksummed, declare
 from features.store.values import MissingRule, as_stream
 from features.store.writer import StoreWriter, clear_overwritten
+
+READER = "import"  # what a row says of the reader of an imported clip
 
 OnClip = Callable[[str, int, int], None]
 
@@ -47,16 +52,58 @@ class ImportReport:
 
 
 @final
+class StoreClips:
+    """The clips that a store has already."""
+
+    def __init__(self, rows: pd.DataFrame, streams: list[str]) -> None:
+        """Keep the clips of which one of these streams, which the import leaves as they are, is known."""
+        failed = rows["verdict"].isin([FAILED, TIMED_OUT])
+        there = rows[~failed & rows[streams].notna().any(axis=1)]
+        known = there[[*ROW[1:]]].astype(object)
+        facts: Any = known.where(known.notna(), None).to_dict("index")
+        self.facts: dict[str, dict[str, Any]] = facts
+        self.file_bytes = dict(zip(rows["video"], rows["file_bytes"]))
+        from_files = there.index[(there["reader"] != READER) & (there.index == there["video"])]
+        stems = [(str(PurePosixPath(name).with_suffix("")), name) for name in from_files]
+        counts = Counter(stem for stem, _ in stems)
+        self._by_stem = {stem: name for stem, name in stems if counts[stem] == 1}
+
+    def name_of(self, clip_id: str) -> str:
+        """What the store calls this clip; the id itself where it does not have it."""
+        return clip_id if clip_id in self.facts else self._by_stem.get(clip_id, clip_id)
+
+    def renamed(self, listed: Mapping[str, ListedClip]) -> dict[str, ListedClip]:
+        """A list under the store's names."""
+        clips = {}
+        for clip in listed.values():
+            name = self.name_of(clip.clip_id)
+            if name in clips:
+                raise InputError(f"the ids '{clip.clip_id}' and '{name}' are one clip of the store; list it once")
+            clips[name] = replace(clip, clip_id=name)
+        return clips
+
+    def record(
+        self, clip: ListedClip, clips_of_video: int, streams: Mapping[str, Float16Stream | None]
+    ) -> ClipRecord:
+        """A row for some streams of a clip, the same as the store's in all else where the store has the clip."""
+        unknown = {
+            "video": clip.video,
+            "start_s": clip.start_s,
+            "end_s": clip.end_s,
+            "verdict": OK,
+            "note": "",
+            "reader": READER,
+            "clips_of_video": clips_of_video,
+            "file_bytes": self.file_bytes.get(clip.video, 0),
+        }
+        return ClipRecord.of_row(clip.clip_id, self.facts.get(clip.clip_id, unknown), streams)
+
+
+@final
 class ImportJob:
     """Files, a store and settings, checked and ready to be written."""
 
-    def __init__(
-        self,
-        directory: Path,
-        files: Mapping[str, Path],
-        config: ImportConfig,
-        on_clip: OnClip,
-    ) -> None:
+    def __init__(self, directory: Path, files: Mapping[str, Path], config: ImportConfig, on_clip: OnClip) -> None:
         """Read and check everything; nothing is written.
 
         Args:
@@ -71,21 +118,26 @@ class ImportJob:
         self.directory, self.config, self.on_clip = directory, config, on_clip
         self.rule = MissingRule(nan_is_missing=config.nan_is_missing, zero_is_missing=config.zero_is_missing)
         self.report = ImportReport()
-        _check_names(files)
+        for stream in files:
+            if stream in RESERVED:
+                raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
         manifest, rows = _store_at(directory)
         kept = [name for name in manifest.streams if not (config.overwrite and name in files)]
         self.known = StoreClips(rows, kept)
-        listed = read_ids(config.ids) if config.ids is not None else None
-        order = None if listed is None else list(listed)
+        listed = None if config.ids is None else read_ids(config.ids)
         self.arrays = {
-            stream: arrange(open_arrays(path), order).renamed(self.known.name_of) for stream, path in files.items()
+            stream: arrange(open_arrays(path), None if listed is None else list(listed)).renamed(
+                self.known.name_of
+            )
+            for stream, path in files.items()
         }
-        if listed is not None:
-            listed = _renamed(listed, self.known)
-        self.clips = chosen_clips(self.arrays, listed, config.ids, self.known, set(files) - set(kept))
-        self._count()
+        self.clips = self._chosen(None if listed is None else self.known.renamed(listed), kept)
+        self.report.clips = len(self.clips)
         self.dims = self._check(manifest)
-        self.sources = {stream: _source(self.arrays[stream], path) for stream, path in files.items()}
+        self.sources = {
+            stream: {"file": str(path), "sha256": sha256_of(path), "layout": self.arrays[stream].layout}
+            for stream, path in files.items()
+        }
         self.fingerprints = self._fingerprints()
         if not config.overwrite:
             _check_same(directory, manifest, self.fingerprints)
@@ -97,7 +149,7 @@ class ImportJob:
         if self.config.overwrite:
             clear_overwritten(self.directory, manifest)
         rows = FeatureStore(self.directory).rows
-        states = {stream: _states(rows[stream]) for stream in self.arrays}
+        states = {stream: rows[stream].dropna().to_dict() for stream in self.arrays}
         clips_of = Counter(clip.video for clip in self.clips.values())
         with StoreWriter(self.directory, manifest) as writer:
             self._tell_sources(writer.name, manifest)
@@ -109,40 +161,48 @@ class ImportJob:
                 self.on_clip("write", number, len(self.clips))
         return self.report
 
-    def _to_write(self, clip_id: str, states: Mapping[str, Mapping[str, str]]) -> dict[str, Float16Stream | None]:
+    def _chosen(self, listed: Mapping[str, ListedClip] | None, kept: list[str]) -> dict[str, ListedClip]:
+        """The clips that this is about, by the store's name; each file must have one in common with the others."""
+        for stream, entries in self.arrays.items():
+            if listed is not None:
+                others, where = set(listed), f"the list {self.config.ids}"
+            else:
+                others = {name for other in self.arrays.values() if other is not entries for name in other.places}
+                others |= self.known.facts.keys() if stream not in kept else set()
+                where = "the other files or the store"
+            if others and others.isdisjoint(entries.places):
+                raise InputError(
+                    f"{entries.path} ({stream}) has no clip in common with {where}: it says "
+                    f"'{next(iter(entries.places))}', they say '{min(others)}'; give them the same ids"
+                )
+            if unlisted := [name for name in entries.places if listed is not None and name not in listed]:
+                self.report.unlisted[stream] = unlisted
+        if listed is not None:
+            return dict(listed)
+        in_files = (name for entries in self.arrays.values() for name in entries.places)
+        return {name: ListedClip(name, name) for name in (*in_files, *self.known.facts)}
+
+    def _to_write(self, clip_id: str, states: Mapping[str, Mapping[Any, str]]) -> dict[str, Float16Stream | None]:
         """The streams of a clip that the store does not know yet; None: missing."""
-        streams = {}
-        for stream in self.arrays:
+        streams: dict[str, Float16Stream | None] = {}
+        known = self.config.ids is None and clip_id in self.known.facts
+        for stream, entries in self.arrays.items():
             state = states[stream].get(clip_id)
-            if state == PRESENT:
-                continue
-            found = self._stream(stream, clip_id)
-            if found is not None or state != MISSING:
+            found = None if state == PRESENT else self._stream(entries, clip_id)
+            if found is not None or state not in (PRESENT, MISSING):
                 streams[stream] = found
-                if (
-                    self.config.ids is None
-                    and clip_id in self.known.facts
-                    and clip_id not in self.arrays[stream].places
-                ):
-                    self.report.not_in_file[stream] += 1
+                self.report.not_in_file[stream] += known and clip_id not in entries.places
         return streams
 
-    def _stream(self, stream: str, clip_id: str) -> Float16Stream | None:
-        entries = self.arrays[stream]
+    def _stream(self, entries: ClipArrays, clip_id: str) -> Float16Stream | None:
         return as_stream(entries.read(clip_id), self.rule, f"{entries.path}: '{clip_id}'")
-
-    def _count(self) -> None:
-        self.report.clips = len(self.clips)
-        for stream, entries in self.arrays.items():
-            if unlisted := [clip_id for clip_id in entries.places if clip_id not in self.clips]:
-                self.report.unlisted[stream] = unlisted
 
     def _check(self, manifest: Manifest) -> dict[str, int]:
         """Look at every stream of every clip; D of each stream."""
         first: dict[str, tuple[str, int]] = {}
         for number, clip_id in enumerate(self.clips, 1):
             for stream, entries in self.arrays.items():
-                found = self._stream(stream, clip_id)
+                found = self._stream(entries, clip_id)
                 if found is None:
                     continue
                 example, dim = first.setdefault(stream, (clip_id, found.shape[1]))
@@ -195,46 +255,15 @@ def _store_at(directory: Path) -> tuple[Manifest, pd.DataFrame]:
     return Manifest(None, {}), pd.DataFrame(columns=list(ROW[1:]), index=pd.Index([], name="clip_id"))
 
 
-def _states(column: pd.Series[Any]) -> dict[str, str]:
-    """What the store knows of a stream: present or missing, by clip."""
-    return {str(clip_id): str(state) for clip_id, state in column.dropna().items()}
-
-
-def _check_names(files: Mapping[str, Path]) -> None:
-    for stream in files:
-        if stream in RESERVED:
-            raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
-
-
-def _renamed(listed: Mapping[str, ListedClip], known: StoreClips) -> dict[str, ListedClip]:
-    clips = {}
-    for clip in listed.values():
-        name = known.name_of(clip.clip_id)
-        if name in clips:
-            raise InputError(f"the ids '{clip.clip_id}' and '{name}' are one clip of the store; list it once")
-        clips[name] = replace(clip, clip_id=name)
-    return clips
-
-
-def _source(entries: ClipArrays, path: Path) -> dict[str, str]:
-    return {"file": str(path), "sha256": sha256_of(path), "layout": entries.layout}
-
-
 def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Fingerprint]) -> None:
-    """Refuse what another extractor made, in the words of an import; what was extracted is left to `declare`."""
+    """Refuse another import in the words of an import; what was extracted is left to `declare`."""
     for stream, fingerprint in wanted.items():
         old = manifest.streams.get(stream)
-        if old is None or old.digest == fingerprint.digest:
-            continue
-        made_by, _, name = str(old.fingerprint["extractor"]).partition(":")
-        if made_by != "imported":
-            continue
-        what = f"was imported as '{name}'" if name else "came, without --name, from a file of other content"
-        way = "begin the stream anew with --overwrite"
-        if old.fingerprint["dim"] == fingerprint.dim:
-            again = f"{way} and --name {stream}=NAME, and import its other files after it"
-            way = f"if the same extractor made both, {f'say --name {stream}={name}' if name else again}"
-        raise InputError(
-            f"{directory}: its '{stream}' {what} (size {old.fingerprint['dim']}, now {fingerprint.dim}), and a "
-            f"store never mixes two. Write to another store, or {way}"
-        )
+        made_by, _, name = str(old.fingerprint["extractor"] if old else "").partition(":")
+        if old and old.digest != fingerprint.digest and made_by == "imported":
+            what = f"was imported as '{name}'" if name else "came, without --name, from a file of other content"
+            raise InputError(
+                f"{directory}: its '{stream}' {what} (size {old.fingerprint['dim']}, now {fingerprint.dim}), and "
+                "a store never mixes two. Write to another store, or replace it with --overwrite; files "
+                f"of one extractor go together where each is imported with --name {stream}={name or 'NAME'}"
+            )

@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-COLUMNS = ("preset", "stream", "made by", "licence", "parameters (M)", "download (MB)")
-
 
 @final
 @dataclass(frozen=True)
@@ -42,11 +40,6 @@ class Preset:
 
     purpose: str
     streams: tuple[PresetStream, ...]
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """What `--streams` would be given to the same end."""
-        return tuple(stream.word for stream in self.streams)
 
     @property
     def megabytes(self) -> float:
@@ -96,26 +89,3 @@ PRESETS: Mapping[str, Preset] = {
         ),
     ),
 }
-
-
-def preset_rows() -> list[tuple[str, ...]]:
-    """A row a stream under COLUMNS, and one with each preset's sum, for a table."""
-    rows: list[tuple[str, ...]] = []
-    for name, preset in PRESETS.items():
-        for part in preset.streams:
-            made_by = f"{part.made_by}: {part.word.partition('=')[2]}" if "=" in part.word else part.made_by
-            size = f"{part.parameters:.1f}" if part.parameters else "-"
-            rows.append((name, part.stream, made_by, part.licence, size, _volume(part.megabytes)))
-        total = sum(part.parameters for part in preset.streams)
-        rows.append((name, "all", preset.purpose, "", f"{total:.1f}" if total else "-", _volume(preset.megabytes)))
-    return rows
-
-
-def preset_markdown() -> str:
-    """The same as a table in Markdown, for the README."""
-    lines = [COLUMNS, ("---",) * 4 + ("---:",) * 2, *preset_rows()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _volume(megabytes: float) -> str:
-    return f"{megabytes:,.0f}" if megabytes else "-"

@@ -53,11 +53,7 @@ class ExtractorSpec:
 
 
 def parse_spec(word: str) -> ExtractorSpec:
-    """Take a word apart, as the module says.
-
-    Raises:
-        InputError: the word is not of this form.
-    """
+    """Take a word apart, as the module says."""
     stream, equals, rest = word.partition("=")
     if not _NAME.fullmatch(stream):
         raise InputError(

@@ -71,11 +71,7 @@ class ModelBatches:
         self._waiting = [each for each in self._waiting if each.task != task]
 
     def run(self) -> Iterator[tuple[FileTask, ClipRecord | str]]:
-        """Run every model over the clips that wait; for each its complete record, or why it failed.
-
-        Raises:
-            InputError: a model cannot be used at all.
-        """
+        """Run every model over the clips that wait; for each its complete record, or why it failed."""
         batch, self._waiting = self._waiting, []
         results: list[dict[str, Result]] = [{} for _ in batch]
         for stream, extractor in self._extractors.items():

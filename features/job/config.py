@@ -28,8 +28,8 @@ class PrecomputeConfig:
     max_seconds: float | None = None  # a longer file is refused; default: none is too long
     max_megapixels: float = 100.0  # a file of larger pictures is refused
     retries: int = 1  # further tries, at the end, of a file whose worker crashed, or ran out of memory or time
-    skip_failed: bool = False  # leave files alone that failed in an earlier run
-    overwrite: bool = False  # begin these streams anew, though the store has them
+    skip_failed: bool = False  # skip files that failed in an earlier run
+    overwrite: bool = False  # overwrite these streams where the store has them
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:

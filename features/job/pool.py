@@ -106,11 +106,7 @@ class WorkerPool(Generic[Task]):
         self._tasks.append(task)
 
     def events(self) -> Iterator[Told[Task] | Lost[Task] | Idle]:
-        """What happens, until no task is left. Whoever takes his time over an event lets the workers wait.
-
-        Raises:
-            InputError: workers cannot be started, or end before they have done anything.
-        """
+        """What happens, until no task is left. A slow consumer blocks the workers."""
         while self._tasks or any(worker.task is not None for worker in self._workers):
             self._staff()
             self._hand_out()

@@ -79,7 +79,9 @@ class Job:
         with StoreWriter(self.directory, self.manifest) as writer:  # it also clears what a killed job left
             if not self.tasks:
                 return self.report
-            extraction = Extraction(self.extractors, self._setup(), self.config, self._workers(), self.report)
+            extraction = Extraction(
+                self.extractors, WorkerSetup(self.specs, self.config), self._workers(), self.report
+            )
             for records in extraction.records(self.tasks):
                 writer.add(records)  # nothing, too: what has waited for long is written then
                 if records:
@@ -88,17 +90,6 @@ class Job:
                 else:
                     on_tick(self.report)
         return self.report
-
-    def _setup(self) -> WorkerSetup:
-        config = self.config
-        return WorkerSetup(
-            specs=self.specs,
-            run=config.run,
-            reader=config.reader,
-            clip_seconds=config.clip_seconds,
-            limits=config.limits,
-            memory_gb=config.memory,
-        )
 
     def _workers(self) -> int:
         """How many processes decode."""
@@ -118,11 +109,7 @@ def _on_cpu(run: RunConfig) -> bool:
 
 
 def _resolved(word: str) -> ExtractorSpec:
-    """A word as workers can use it, its model's files found.
-
-    Raises:
-        InputError: it names no extractor, or its files cannot be had.
-    """
+    """A word as workers can use it, its model's files found."""
     if "=" not in word and word not in known_extractors():
         known = ", ".join(known_extractors())
         raise InputError(f"no extractor is called '{word}'; there are {known}, or name a model: NAME=OWNER/MODEL")

@@ -3,19 +3,13 @@
     setup() -> work          Ready, or StartFailed
     work(task) -> messages   Sent, Sent, ..., Done; OutOfMemory, and this process is no more
 
-`Sent.spent` is the time that the worker has worked on the task; what it waited for the main process to take a
-message is not in it.
+One thread a process: the processes are the parallelism, and several pools of threads on few cores mostly wait for
+each other in busy loops.
 
-A process's limit of address space, and the signs that a file has run into it.
-
-Libraries say in many ways that memory is used up, and decoders often do not say it at all: the picture that they
-had no room for counts as damaged. So a file with damage during which the process came NEAR its limit is taken for
-one that needs more memory, not for a damaged one. The system tells how near a process ever came, not when: one
-that came near must not do another file.
-
-One thread a worker process: the processes are the parallelism.
-
-Several pools of threads on few cores mostly wait for each other in busy loops.
+The address space is limited. Libraries say in many ways that memory is used up, and decoders often do not say it
+at all: the picture that they had no room for counts as damaged. So a file with damage during which the process
+came NEAR its limit is taken for one that needs more memory, not for a damaged one. The system tells how near a
+process ever came, not when: one that came near must not do another file.
 """
 
 from __future__ import annotations
@@ -37,6 +31,10 @@ from typing import Any, TypeVar, final
 
 from features.errors import InputError
 
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+LEAST_GB = 0.5  # that a worker must have left when it opens its first file; more than NEAR
+NEAR = 320 << 20  # bytes; a decoder asks for one picture at a time: 100 megapixels of three bytes
+CV2_NO_MEMORY = -4  # OpenCV's Error::StsNoMem
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: signal this process when its parent dies
 
 Task = TypeVar("Task")
@@ -64,7 +62,7 @@ class Sent:
     """One message of the task."""
 
     message: Any
-    spent: float  # seconds of work on the task so far
+    spent: float  # seconds of work on the task so far; not those it waited for the main process to take a message
 
 
 @final
@@ -142,17 +140,8 @@ def _end_with(parent: int) -> None:
             os._exit(1)
 
 
-LEAST_GB = 0.5  # that a worker must have left when it opens its first file; more than NEAR
-NEAR = 320 << 20  # bytes; a decoder asks for one picture at a time: 100 megapixels of three bytes
-CV2_NO_MEMORY = -4  # OpenCV's Error::StsNoMem
-
-
 def limit_memory(memory_gb: float) -> None:
-    """Bound this process's address space; what is loaded by now counts.
-
-    Raises:
-        InputError: no room would be left for a file.
-    """
+    """Bound this process's address space; what is loaded by now counts."""
     if sys.platform != "linux":
         return
     taken = _address_space("VmSize") / 2**30
@@ -182,9 +171,6 @@ def is_memory_error(error: Exception) -> bool:
 def _address_space(name: str) -> int:
     match = re.search(rf"^{name}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(match[1]) << 10 if match else 0
-
-
-VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def use_one_thread() -> None:

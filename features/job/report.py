@@ -43,14 +43,14 @@ class JobReport:
 
     files: int  # in the library, or in this job's share of it
     already: int  # of these, done before the job began
-    skipped: int = 0  # of these, failed before, and left alone
+    skipped: int = 0  # of these, failed before
     outcomes: list[Outcome] = field(default_factory=list)  # in order of finishing
     failures: list[Outcome] = field(default_factory=list)  # of files that gave no clips
     degraded: list[Outcome] = field(default_factory=list)  # of files that could be read in part
     changed: list[str] = field(default_factory=list)  # done before, but the file has another size now
     clips: int = 0  # that were extracted
     seconds: float = 0.0  # of video, in these
-    clips_so_far: int = 0  # those of files under way, and of files that failed later, too
+    clips_so_far: int = 0  # those of pending files, and of files that failed later, too
     seconds_so_far: float = 0.0
     retried: int = 0  # times that a file was put back, to be tried once more
 

@@ -1,9 +1,7 @@
 """Files -> records of all their clips: workers decode, models run here, and a file comes out when it is whole.
 
 One thread: it hears a clip from each worker that has one, runs the models over what it has heard once the batch is
-full or nobody has anything to say, and meanwhile the workers decode. What they do not get rid of makes them wait.
-
-Files of which some clips are done: the clips of each gather until all of them are there.
+full or nobody has anything to say, and meanwhile the workers decode. A slow consumer blocks the workers.
 """
 
 from __future__ import annotations
@@ -24,6 +22,10 @@ from features.media.clip import FAILED, TIMED_OUT
 from features.media.library import size_of
 from features.store.layout import ClipRecord
 
+log = logging.getLogger(__name__)
+
+Records = list[ClipRecord]
+
 
 @final
 @dataclass
@@ -36,8 +38,8 @@ class _File:
 
 
 @final
-class FilesUnderWay:
-    """A file leaves when it is whole, or when it is given up."""
+class PendingFiles:
+    """Files of which some clips are done; a file leaves when all are, or when it is given up."""
 
     def __init__(self) -> None:
         self._files: dict[FileTask, _File] = {}
@@ -54,14 +56,14 @@ class FilesUnderWay:
         """A clip of the file exists; its record will follow."""
         self._files.setdefault(task, _File()).records[clip_id] = None
 
-    def add(self, task: FileTask, record: ClipRecord) -> Iterator[list[ClipRecord]]:
+    def add(self, task: FileTask, record: ClipRecord) -> Iterator[Records]:
         """A clip that was expected is complete; gives the file's records where that makes it whole."""
         file = self._files[task]
         file.records[record.clip_id] = record
         file.done += 1
         yield from self._whole(task, file)
 
-    def end(self, task: FileTask, end: FileEnd) -> Iterator[list[ClipRecord]]:
+    def end(self, task: FileTask, end: FileEnd) -> Iterator[Records]:
         """No more clips are to be expected; gives the file's records where it is whole."""
         file = self._files[task]
         file.end = end
@@ -71,7 +73,7 @@ class FilesUnderWay:
         """Forget a file."""
         self._files.pop(task, None)
 
-    def _whole(self, task: FileTask, file: _File) -> Iterator[list[ClipRecord]]:
+    def _whole(self, task: FileTask, file: _File) -> Iterator[Records]:
         """All records of a file in order of time, once they are complete; it leaves."""
         if file.end is not None and file.done == file.end.clips:
             del self._files[task]
@@ -83,11 +85,6 @@ class FilesUnderWay:
             ]
 
 
-log = logging.getLogger(__name__)
-
-Records = list[ClipRecord]
-
-
 @final
 class Extraction:
     """One run over some files."""
@@ -96,7 +93,6 @@ class Extraction:
         self,
         extractors: Mapping[str, Extractor],
         setup: WorkerSetup,
-        config: PrecomputeConfig,
         workers: int,
         report: JobReport,
     ) -> None:
@@ -105,24 +101,20 @@ class Extraction:
         Args:
             extractors: by stream; the shared ones among them run here.
             setup: what workers are told; they make the others.
-            config: limits and retries.
             workers: processes that decode.
             report: whose counts of clips so far, and of retries, are kept up to date.
         """
         self._shared = {stream: extractor for stream, extractor in extractors.items() if extractor.shared}
-        self._pool: WorkerPool[FileTask] = WorkerPool(setup, workers, config.timeout)
-        self._models = ModelBatches(self._shared, config.run.batch_size)
-        self._files = FilesUnderWay()
+        self._pool: WorkerPool[FileTask] = WorkerPool(setup, workers, setup.config.timeout)
+        self._models = ModelBatches(self._shared, setup.config.run.batch_size)
+        self._files = PendingFiles()
         self._given_up: set[FileTask] = set()  # failed here, while a worker still sends their clips
-        self._config, self._report = config, report
+        self._config, self._report = setup.config, report
 
     def records(self, tasks: Iterable[FileTask]) -> Iterator[Records]:
         """All records of one file together, as files finish; a failed file has one, that says why.
 
         Now and then, at least every second while no model runs, nothing: an empty list.
-
-        Raises:
-            InputError: worker processes end although no file is to blame, or a model cannot be used.
         """
         with self._pool as pool:
             for task in tasks:

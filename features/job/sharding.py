@@ -3,14 +3,8 @@
     file  ->  first 8 bytes of SHA-256 of its path below the library's folder, mod n  ->  shard 0 .. n - 1
 
 A path keeps its shard while the library grows, so jobs stay disjoint and together complete. `--shard env` asks the
-environment that a launcher sets, the first of these rows that is there:
-
-    torchrun                RANK, WORLD_SIZE
-    Slurm, srun             SLURM_PROCID, SLURM_NTASKS
-    Slurm, job arrays       SLURM_ARRAY_TASK_ID, _MIN, _COUNT, _STEP
-
-Where tasks of srun run inside an array (a batch script sees one task, number 0, too), a shard is one task of one
-element: `element * tasks + task` of `elements * tasks`.
+environment that a launcher sets: RANK and WORLD_SIZE (torchrun), else SLURM_PROCID and SLURM_NTASKS (srun).
+Elements of a job array all see the same of these, and name their share themselves.
 """
 
 from __future__ import annotations
@@ -61,46 +55,16 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
 
 
 def _of_environment(environment: Mapping[str, str]) -> Shard:
-    if "RANK" in environment:
-        return _shard(environment, "RANK", "WORLD_SIZE")
-    tasks = _shard(environment, "SLURM_PROCID", "SLURM_NTASKS") if "SLURM_PROCID" in environment else None
-    if "SLURM_ARRAY_TASK_ID" in environment:
-        elements, tasks = _array(environment), tasks or Shard()
-        return Shard(elements.index * tasks.count + tasks.index, elements.count * tasks.count)
-    if tasks is None:
-        raise InputError(
-            "--shard env: none of RANK (torchrun), SLURM_PROCID (srun) and SLURM_ARRAY_TASK_ID (a job array) is "
-            "set here; name the share, such as --shard 0/4"
-        )
-    return tasks
+    names = ("RANK", "WORLD_SIZE") if "RANK" in environment else ("SLURM_PROCID", "SLURM_NTASKS")
+    index, count = (environment.get(name, "") for name in names)
+    if "SLURM_ARRAY_TASK_ID" in environment and "RANK" not in environment:
+        raise _no_share("elements of a job array", "$SLURM_ARRAY_TASK_ID/4 with --array=0-3")
+    if names[0] not in environment:
+        raise _no_share("neither RANK (torchrun) nor SLURM_PROCID (srun) is set here", "0/4")
+    if not all(re.fullmatch(r"[0-9]{1,9}", value) for value in (index, count)) or int(index) >= int(count):
+        raise _no_share(f"{names[0]} is '{index}' and {names[1]} '{count}', not i below n", "0/4")
+    return Shard(int(index), int(count))
 
 
-def _array(environment: Mapping[str, str]) -> Shard:
-    """The element of a job array; its numbers may start anywhere and keep a step, but must have no gaps."""
-    number, first = (_number(environment, f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "MIN"))
-    step = _number(environment, "SLURM_ARRAY_TASK_STEP", "1")
-    place, rest = divmod(number - first, max(1, step))
-    if rest:
-        raise InputError(_nonsense(f"SLURM_ARRAY_TASK_ID={number} is no step of {step} after {first}"))
-    return _within(place, _number(environment, "SLURM_ARRAY_TASK_COUNT"), "SLURM_ARRAY_TASK_ID - _MIN", "_COUNT")
-
-
-def _shard(environment: Mapping[str, str], index: str, count: str) -> Shard:
-    return _within(_number(environment, index), _number(environment, count), index, count)
-
-
-def _within(place: int, of: int, index: str, count: str) -> Shard:
-    if not 0 <= place < of:
-        raise InputError(_nonsense(f"{index} = {place} is not below {count} = {of}"))
-    return Shard(place, of)
-
-
-def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
-    value = environment.get(name, default)
-    if not re.fullmatch(r"[0-9]{1,9}", value):
-        raise InputError(_nonsense(f"{name} is '{value}', not a number" if value else f"{name} is not set"))
-    return int(value)
-
-
-def _nonsense(what: str) -> str:
-    return f"--shard env: {what}; name the share, such as --shard 0/4"
+def _no_share(what: str, instead: str) -> InputError:
+    return InputError(f"--shard env: {what}; name the share, such as --shard {instead}")

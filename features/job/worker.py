@@ -19,12 +19,12 @@ from typing import final
 from features.errors import MediaError
 from features.extractors.base import Extractor
 from features.extractors.registry import make_extractor
-from features.extractors.spec import ExtractorSpec, RunConfig
+from features.extractors.spec import ExtractorSpec
+from features.job.config import PrecomputeConfig
 from features.job.process import WornOut, came_near, in_a_line, is_memory_error, limit_memory, use_one_thread
 from features.media.clip import DEGRADED, Clip, Need
 from features.media.cutting import Cutting
 from features.media.library import size_of
-from features.media.limits import Limits
 from features.media.reader import open_reader
 from features.store.layout import ClipRecord
 from features.store.values import checked
@@ -74,32 +74,24 @@ class FileFailure:
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class WorkerSetup:
     """All that a worker process is told of its job; called there, it makes what is done with each file."""
 
     specs: tuple[ExtractorSpec, ...]
-    run: RunConfig
-    reader: str
-    clip_seconds: float | None
-    limits: Limits
-    memory_gb: float
+    config: PrecomputeConfig
 
     def __call__(self) -> FileWorker:
-        """Set this process up: one thread, everything loaded, and then the limit of memory.
-
-        Raises:
-            InputError: the reader or an extractor cannot be loaded, or the limit leaves no room for a file.
-        """
-        if self.reader == "decord":
+        """Set this process up: one thread, everything loaded, and then the limit of memory."""
+        if self.config.reader == "decord":
             from features.media.decord_reader import import_decord
 
             import_decord()
         use_one_thread()
         worker = FileWorker(self)
         for path in (Path("a.mp4"), Path("a.png")):
-            open_reader(self.reader, path)
-        limit_memory(self.memory_gb)
+            open_reader(self.config.reader, path)
+        limit_memory(self.config.memory)
         return worker
 
 
@@ -108,16 +100,11 @@ class FileWorker:
     """Holds the extractors of a job; called with a file, it makes the messages about it."""
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self._setup = setup
-        self._extractors = {spec.stream: make_extractor(spec, setup.run) for spec in setup.specs}
+        self._config = setup.config
+        self._extractors = {spec.stream: make_extractor(spec, setup.config.run) for spec in setup.specs}
 
     def __call__(self, task: FileTask) -> Iterator[ClipPart | FileEnd | FileFailure]:
-        """As `messages`, with what goes wrong as the last of them.
-
-        Raises:
-            MemoryError: the file needs more memory than this process may have.
-            WornOut: the file is done, and another could not be told from one that needs more memory.
-        """
+        """As `messages`, with what goes wrong as the last of them."""
         damaged = False
         try:
             for message in self.messages(task):
@@ -139,17 +126,13 @@ class FileWorker:
             raise WornOut
 
     def messages(self, task: FileTask) -> Iterator[ClipPart | FileEnd]:
-        """Decode one file once, and run every extractor that lives here over its clips.
-
-        Raises:
-            MediaError: the file cannot be read, or an extractor cannot work on it.
-        """
-        setup, extractors = self._setup, {stream: self._extractors[stream] for stream in task.streams}
+        """Decode one file once, and run every extractor that lives here over its clips."""
+        config, extractors = self._config, {stream: self._extractors[stream] for stream in task.streams}
         needs = tuple(dict.fromkeys(need for extractor in extractors.values() for need in extractor.needs))
         elsewhere = {need for extractor in extractors.values() if extractor.shared for need in extractor.needs}
         size = size_of(task.path) or 0  # before: a file that grows is to be noticed
-        clips = open_reader(setup.reader, task.path).read(
-            task.path, task.video, needs, Cutting(clip_seconds=setup.clip_seconds), setup.limits
+        clips = open_reader(config.reader, task.path).read(
+            task.path, task.video, needs, Cutting(clip_seconds=config.clip_seconds), config.limits
         )
         count = 0
         for clip in clips:

@@ -2,8 +2,6 @@
 
 An extractor declares needs; a reader decodes their union once and hands over clips. Every time is in
 seconds since the file's first picture (since its first sound, where it has no picture).
-
-SourceFacts: what the file of a clip was, for the store's record of where streams come from.
 """
 
 from __future__ import annotations
@@ -15,10 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+OK, DEGRADED, NO_PICTURE, NO_SOUND = "ok", "degraded", "no picture", "no sound"
+FAILED, TIMED_OUT = "failed", "timed out"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFacts:
-    """The whole file, not one clip of it. None where it has no such track, or does not say."""
+    """The whole file, for the store's record of where streams come from; None: no such track, or not said."""
 
     file_seconds: float  # from the first picture on, by the packets, not by the header; 0 for a still image
     width: int | None = None  # upright, with square pixels
@@ -27,10 +28,6 @@ class SourceFacts:
     video_codec: str | None = None  # ffmpeg's name: "h264", "vp9"; for a still image "jpeg", "png" or "webp"
     audio_codec: str | None = None
     audio_rate: int | None = None  # samples a second, as stored
-
-
-OK, DEGRADED, NO_PICTURE, NO_SOUND = "ok", "degraded", "no picture", "no sound"
-FAILED, TIMED_OUT = "failed", "timed out"
 
 
 @dataclass(frozen=True, kw_only=True)

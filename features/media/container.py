@@ -31,11 +31,7 @@ AnyFrame = TypeVar("AnyFrame", VideoFrame, AudioFrame)
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a file to read it; only local bytes are followed, never an address inside the file.
-
-    Raises:
-        MediaError: there is no such file, it is empty, damaged, or no media file.
-    """
+    """Open a file to read it; only local bytes are followed, never an address inside the file."""
     check_file(path)
     try:
         return av.open(str(path), "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
@@ -155,7 +151,7 @@ class Decoder(Generic[AnyFrame]):
             raise MediaError(f"it has no {kind} track")
         only(self._container, stream)
         self.stream = cast("VideoStream | AudioStream", stream)
-        self.bad_packets = 0
+        self.bad_packets = self._taken = 0
         self._sparing = False
         start_decoder(self.stream, limits)
 
@@ -176,6 +172,11 @@ class Decoder(Generic[AnyFrame]):
         if not flushed:  # reading broke off
             yield from self._decode(None)
         self._container.close()
+
+    def take_bad_packets(self) -> int:
+        """How many packets could not be decoded since the last call."""
+        count, self._taken = self.bad_packets - self._taken, self.bad_packets
+        return count
 
     def _spare(self, needless: bool) -> None:
         if needless is not self._sparing:

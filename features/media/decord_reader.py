@@ -18,16 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.media.assemble import assemble, split
 from features.media.clip import Clip, FrameNeed, Frames, Need, Span
 from features.media.cutting import Cutting
 from features.media.frames import Pictures, on_display, wanted_times
 from features.media.limits import DEFAULT_LIMITS, Limits
 from features.media.orientation import Orientation
-from features.media.probe import MediaFacts, PictureFacts, probe
-from features.media.pyav_reader import PyavPictures, PyavReader, shape_of
+from features.media.probe import MediaFacts, PictureFacts
+from features.media.pyav_reader import PyavPictures, clips_of, shape_of
 from features.media.reader import Reader
-from features.media.sound import SoundTrack
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +37,7 @@ BATCH = 32  # frames decoded at once, so that full-length batches do not lie in 
 
 
 def import_decord() -> Any:
-    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png.
-
-    Raises:
-        InputError: it is not installed.
-    """
+    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png."""
     try:
         decord = import_module("decord")
     except (ImportError, OSError) as error:
@@ -108,7 +102,6 @@ class DecordPictures(Pictures):
 
     @property
     def end_s(self) -> float:
-        """Until when pictures are on display, seconds."""
         return self._facts.end_s if self._instead is None else self._instead.end_s
 
     @property
@@ -117,11 +110,9 @@ class DecordPictures(Pictures):
         return "" if self._instead is None else self._instead.note
 
     def take_bad_packets(self) -> int:
-        """How many packets could not be decoded since the last call."""
         return 0 if self._instead is None else self._instead.take_bad_packets()
 
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
-        """Frames of one span, each decoded once."""
         if self._instead is None:
             try:
                 return self._read(span)
@@ -184,16 +175,7 @@ class DecordReader(Reader):
     def read(
         self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
     ) -> Iterator[Clip]:
-        """Clips one at a time, as soon as they are decoded; raises MediaError before the first."""
-        facts = probe(path, limits)
-        frame_needs, sound_needs = split(needs)
-        pictures: Pictures | None = None
-        sound = None
-        if facts.picture is not None and frame_needs:
-            pictures = _pictures(path, facts, facts.picture, frame_needs)
-        if facts.sound is not None and sound_needs:
-            sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
-        yield from assemble(facts, cutting.spans(video, facts.held), pictures, sound, PyavReader.name)
+        yield from clips_of(path, video, needs, cutting, limits, _pictures)
 
 
 def _pictures(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> Pictures:

@@ -1,9 +1,7 @@
-"""Which decoded frame is on display at each wanted time.
+"""Where a reader gets a clip's frames from, and which decoded frame is on display at each wanted time.
 
 On display at t is the last frame whose time is at most t (the first frame, for t before it). Frames are
 picked by time, never by number: their rate may vary, and frames may be missing.
-
-Pictures: where a reader gets a clip's frames from, one clip after the other, forward only.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from features.media.clip import FrameNeed, Frames, Span
 
 EPSILON_S = 1e-4  # a frame due at t counts as on display at t in spite of rounding; 1 ms stamps stay apart
+CLOSE_S = 1e-4  # nearer than this to the end, nothing is on display any more
 ANEW_S = 1.0  # a clock that falls back further has started anew
 
 Picture = TypeVar("Picture")
@@ -73,11 +72,8 @@ class FramePicker(Generic[Picture]):
         return None if self._shown is None or self._following is not None else self._shown[0]
 
 
-CLOSE_S = 1e-4
-
-
 class Pictures(ABC):
-    """The video track of one file, opened for a fixed set of needs."""
+    """The video track of one file, opened for a fixed set of needs; read forward only, clip by clip."""
 
     @property
     @abstractmethod

@@ -1,14 +1,13 @@
 """ImageReader: a still image as one clip without length. Only needs for single frames are met.
 
-The EXIF orientation is applied. Transparent parts are laid on white (such an image is taken as stored:
-its orientation tag, hardly ever there, is not applied).
-
-Width and height of a still image, read from its header so that a giant is refused before decoding.
+The header is read first, by Pillow, so that a giant is refused before OpenCV decodes it. The EXIF orientation is
+applied. Transparent parts are laid on white (such an image is taken as stored: its orientation tag, hardly ever
+there, is not applied).
 """
 
 from __future__ import annotations
 
-import struct
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +15,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from features.errors import MediaError
 from features.media.clip import Clip, FrameNeed, Frames, Need, SourceFacts, Span
@@ -25,64 +25,19 @@ from features.media.limits import DEFAULT_LIMITS, Limits
 from features.media.orientation import upright_size
 from features.media.reader import Reader
 
-_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
-_JPEG_BARE = frozenset(range(0xD0, 0xDA)) | {0x01, 0xFF}  # markers without a length
+KINDS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # by Pillow's name; MPO: some phones' jpg
+Image.MAX_IMAGE_PIXELS = None  # Limits says what is too large
 
 
-def image_size(data: bytes) -> tuple[int, int]:
-    """Width and height in stored pixels of a jpg, png or webp file.
-
-    Raises:
-        MediaError: it is none of these, or its header is damaged.
-    """
+def image_kind(data: bytes, limits: Limits) -> str:
+    """ "jpeg", "png" or "webp", by the header; raises MediaError where it is none, or of too many pixels."""
     try:
-        kind = image_kind(data)
-        if not kind:
-            raise MediaError("not a jpg, png or webp image")
-        width, height = {"png": _png, "jpeg": _jpeg, "webp": _webp}[kind](data)
-    except (struct.error, IndexError) as error:
-        raise MediaError("cut short or damaged: the image has no size") from error
-    return width, height
-
-
-def image_kind(data: bytes) -> str:
-    """ "jpeg", "png" or "webp"; empty for anything else."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if data.startswith(b"\xff\xd8"):
-        return "jpeg"
-    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
-
-
-def _jpeg(data: bytes) -> tuple[int, int]:
-    place = 2
-    while True:
-        marker = data[place + 1]
-        if data[place] != 0xFF or marker == 0xFF:
-            place += 1
-        elif marker in _JPEG_SIZES:
-            height, width = struct.unpack_from(">HH", data, place + 5)
-            return width, height
-        elif marker in _JPEG_BARE:
-            place += 2
-        else:
-            place += 2 + int(struct.unpack_from(">H", data, place + 2)[0])
-
-
-def _png(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, 16)
-    return width, height
-
-
-def _webp(data: bytes) -> tuple[int, int]:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L":
-        bits = int(struct.unpack_from("<I", data, 21)[0])
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack_from("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+            (width, height), kind = image.size, KINDS[str(image.format)]
+    except (OSError, ValueError, SyntaxError) as error:
+        raise MediaError("not a jpg, png or webp image, or cut short or damaged at its beginning") from error
+    limits.check_pixels(width, height)
+    return kind
 
 
 class ImageReader(Reader):
@@ -95,13 +50,14 @@ class ImageReader(Reader):
     ) -> Iterator[Clip]:
         """The one clip; a need for windows of frames, or for sound, has no entry in it."""
         data = _content(path)
-        image = decode_image(data, limits)
+        kind = image_kind(data, limits)
+        image = _decoded(data)
         wanted = dict.fromkeys(need for need in needs if isinstance(need, FrameNeed) and need.window == 1)
         by_size = {size: _scaled(image, size) for size in {need.size for need in wanted}}
         frames = {need: Frames(pixels=by_size[need.size][None], times=np.zeros(1)) for need in wanted}
         span = Span(clip_id=video, video=video, start_s=0.0, end_s=0.0)
         height, width = image.shape[:2]
-        source = SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=image_kind(data))
+        source = SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=kind)
         yield Clip(span=span, reader=self.name, frames=frames, source=source)
 
 
@@ -114,13 +70,8 @@ def _content(path: Path) -> bytes:
         raise MediaError("it cannot be read: " + (error.strerror or "unknown error").lower()) from error
 
 
-def decode_image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, upright.
-
-    Raises:
-        MediaError: no image, damaged, or larger than the limits allow.
-    """
-    limits.check_pixels(*image_size(data))
+def _decoded(data: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, upright; raises MediaError."""
     stored = np.frombuffer(data, np.uint8)
     try:
         image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED)

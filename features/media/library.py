@@ -17,7 +17,7 @@ class Library:
 
     root: Path
     videos: tuple[str, ...]  # paths below root with forward slashes, sorted
-    ignored: Counter[str]  # what was left alone: endings that are no media, folders not entered
+    ignored: Counter[str]  # endings that are no media, folders not entered
 
 
 def find_media(path: Path) -> Library:

@@ -1,11 +1,10 @@
-"""How a stored picture is turned and mirrored so that it is upright, from its display matrix.
+"""How a stored picture is turned and mirrored so that it is upright, and how large it becomes.
 
     [x']   [a c] [x]     (x, y): a stored pixel, y downwards; (x', y'): where it is shown. Quarter turns and
     [y'] = [b d] [y]     mirror images are followed; any other turn counts as the nearest of these.
 
-Stored by containers and codecs as nine numbers, a b u c d v x y w (ISO/IEC 14496-12, 8.3.2).
-
-How large an upright frame becomes: its short side as asked, its long side in proportion, up to a cap.
+Containers and codecs store this display matrix as nine numbers, a b u c d v x y w (ISO/IEC 14496-12, 8.3.2). The
+short side of an upright frame is as asked, its long side in proportion, up to a cap.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from typing import Any, cast
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
+
+LONGEST = 4  # times the short side; a longer picture is squeezed, so that memory stays bounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,6 @@ def orientation(picture: VideoFrame) -> Orientation:
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(transposed=True, bottom_up=b < 0, right_to_left=c < 0)
     return Orientation(bottom_up=d < 0, right_to_left=a < 0)
-
-
-LONGEST = 4  # times the short side; a longer picture is squeezed, so that memory stays bounded
 
 
 def square_size(width: int, height: int, aspect: float, transposed: bool) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,33 +44,26 @@ class PyavPictures(Pictures):
         timed = ((None if t is None else t - facts.origin_s, frame) for t, frame in decoded)
         self._picker = FramePicker(steady(timed, picture.step))
         self._converted: tuple[VideoFrame | None, dict[int, NDArray[np.uint8]]] = (None, {})
-        self._taken = 0
 
     @property
     def served_by(self) -> str:
-        """Always "pyav"."""
         return PyavReader.name
 
     @property
     def note(self) -> str:
-        """Why this reader serves instead of another; empty where it was asked for."""
         return self._note
 
     @property
     def end_s(self) -> float:
-        """Until when pictures are on display, as far as is known by now."""
         last = self._picker.last_time
         if last is not None and last < self._facts.times[-1] - BROKE_OFF_S:
             return last + self._facts.step
         return self._facts.end_s
 
     def take_bad_packets(self) -> int:
-        """How many packets could not be decoded since the last call."""
-        count, self._taken = self._decoder.bad_packets - self._taken, self._decoder.bad_packets
-        return count
+        return self._decoder.take_bad_packets()
 
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
-        """Frames of one span, decoded on the way."""
         wanted = wanted_times(self._needs, span, self.end_s)
         self._plan(span, wanted)
         pixels = {need: self._room(need, len(times)) for need, times in wanted.items()}
@@ -136,6 +129,23 @@ def upright(picture: VideoFrame, facts: PictureFacts, size: int, scaler: VideoRe
     return stored.upright(small.to_ndarray().astype(np.uint8, copy=False))
 
 
+OpenPictures = Callable[[Path, MediaFacts, PictureFacts, Sequence[FrameNeed]], Pictures]
+
+
+def clips_of(
+    path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits, open_pictures: OpenPictures
+) -> Iterator[Clip]:
+    """As `Reader.read`, with pictures from anywhere; the sound always comes through PyAV."""
+    facts = probe(path, limits)
+    frame_needs, sound_needs = split(needs)
+    pictures = sound = None
+    if facts.picture is not None and frame_needs:
+        pictures = open_pictures(path, facts, facts.picture, frame_needs)
+    if facts.sound is not None and sound_needs:
+        sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
+    yield from assemble(facts, cutting.spans(video, facts.held), pictures, sound, PyavReader.name)
+
+
 class PyavReader(Reader):
     """Reads every file ffmpeg reads."""
 
@@ -144,12 +154,4 @@ class PyavReader(Reader):
     def read(
         self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
     ) -> Iterator[Clip]:
-        """Clips one at a time, as soon as they are decoded; raises MediaError before the first."""
-        facts = probe(path, limits)
-        frame_needs, sound_needs = split(needs)
-        pictures = sound = None
-        if facts.picture is not None and frame_needs:
-            pictures = PyavPictures(path, facts, facts.picture, frame_needs)
-        if facts.sound is not None and sound_needs:
-            sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
-        yield from assemble(facts, cutting.spans(video, facts.held), pictures, sound, self.name)
+        yield from clips_of(path, video, needs, cutting, limits, PyavPictures)

@@ -105,7 +105,6 @@ class SoundTrack:
         self._origin = origin_s
         self._format: tuple[str, str, int] | None = None
         self._until: float | None = None  # end of the last frame, seconds
-        self._taken = 0
         self.exhausted = False
 
     def read(self, span: Span) -> Mapping[SoundNeed, Wave]:
@@ -122,8 +121,7 @@ class SoundTrack:
 
     def take_bad_packets(self) -> int:
         """How many packets could not be decoded since the last call."""
-        count, self._taken = self._decoder.bad_packets - self._taken, self._decoder.bad_packets
-        return count
+        return self._decoder.take_bad_packets()
 
     def _advance(self) -> None:
         stamped = next(self._frames, None)

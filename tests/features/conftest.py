@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -87,34 +88,36 @@ def store(store_job: SimpleNamespace) -> Path:
     return store_job.directory
 
 
+@pytest.fixture(scope="session")
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`third_party(name, entry, ...)`: a folder with a package installed, of NAME_extractor.py."""
+
+    def install(name: str, *entries: str) -> Path:
+        place = tmp_path_factory.mktemp("site")
+        shutil.copy(Path(__file__).with_name(f"{name}_extractor.py"), place)
+        info = place / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("\n".join(["[mee.extractors]", *entries, ""]))
+        return place
+
+    return install
+
+
 @pytest.fixture
-def odd_extractors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A third party's package, installed for one test: the stream `odd` of odd_extractor.py."""
-    place = tmp_path_factory.mktemp("site")
-    shutil.copy(Path(__file__).with_name("odd_extractor.py"), place)
-    info = place / "odd-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[mee.extractors]\nodd = odd_extractor:Odd\nappearance = odd_extractor:Odd\n"
-        "not_there = odd_extractor:NotThere\nno_extractor = pathlib:Path\n"
-    )
+def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The stream `odd` of odd_extractor.py, installed for one test, and others that cannot be made."""
+    ours = ("odd = odd_extractor:Odd", "appearance = odd_extractor:Odd", "not_there = odd_extractor:NotThere")
+    place = third_party("odd", *ours, "no_extractor = pathlib:Path")
     monkeypatch.syspath_prepend(place)
     return place
 
 
 @pytest.fixture
-def shared_extractor(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> type:
-    """Another third party's package: the streams `shared` and `forgetful`, made in the main process. The class."""
-    place = tmp_path_factory.mktemp("site")
-    shutil.copy(Path(__file__).with_name("shared_extractor.py"), place)
-    info = place / "shared-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shared\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[mee.extractors]\nshared = shared_extractor:Shared\nforgetful = shared_extractor:Forgetful\n"
-    )
-    monkeypatch.syspath_prepend(place)
+def shared_extractor(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> type:
+    """The streams `shared` and `forgetful`, made in the main process, installed for one test. The class."""
+    entries = ("shared = shared_extractor:Shared", "forgetful = shared_extractor:Forgetful")
+    monkeypatch.syspath_prepend(third_party("shared", *entries))
     from shared_extractor import Shared
 
     for name, value in {"calls": [], "seen": [], "delay": 0.0, "before": None}.items():

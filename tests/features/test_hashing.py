@@ -1,13 +1,27 @@
-"""Hashes of the frames of files: which moments, of what size in memory, and files that nobody can read."""
+"""Hashes of videos: pictures, black bars, files, and workers that fail."""
 
 import hashlib
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.errors import MediaError
-from features.hashing import WORDS, FileDigest, HashTask, hash_task, hash_video, hash_videos
+from features.hashing import (
+    BITS,
+    LEAST_CONTRAST,
+    SIDE,
+    WORDS,
+    FileDigest,
+    HashTask,
+    hash_task,
+    hash_video,
+    hash_videos,
+    picture_hashes,
+    without_bars,
+)
 
 
 def shot(seed, size=(96, 64)):
@@ -144,3 +158,117 @@ def test_a_worker_that_crashes_loses_its_file_only(folder, monkeypatch):
     assert large.failure == "it needs more than 3 GB of memory"
     assert crashed.sha256 == "ab" * 32
     assert (well.failure, well.sha256) == ("", "cd" * 32)
+
+
+def picture(seed, height=128, width=192, cells=12):
+    """(H, W, 3): smooth blotches, with the spectrum of a photograph more or less."""
+    rng = np.random.default_rng(seed)
+    coarse, fine = rng.uniform(0, 255, (cells, cells, 3)), rng.uniform(-20, 20, (4 * cells, 4 * cells, 3))
+    scaled = [cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC) for part in (coarse, fine)]
+    return np.clip(sum(scaled), 30, 255).astype(np.uint8)
+
+
+def bits(frames):
+    """(T, BITS) of bool."""
+    hashes, telling = picture_hashes(frames)
+    assert hashes.shape == (len(frames), WORDS)
+    assert hashes.dtype == np.uint64
+    assert telling.all()
+    return np.unpackbits(hashes.view(np.uint8), axis=1).astype(bool)
+
+
+def apart(one, other):
+    return int((bits(one[None]) != bits(other[None])).sum())
+
+
+def test_it_is_the_signs_of_the_lowest_frequencies():
+    """Written out as the sums that a DCT-II is, on a picture that need not be shrunk."""
+    grey = np.random.default_rng(3).integers(40, 255, (SIDE, SIDE)).astype(np.uint8)
+    waves = np.array([[np.cos(np.pi * (2 * x + 1) * u / (2 * SIDE)) for x in range(SIDE)] for u in range(SIDE)])
+    coefficients = waves @ grey.astype(float) @ waves.T
+    frequencies = sorted((u * u + v * v, u, v) for u in range(SIDE) for v in range(SIDE))[1 : BITS + 1]
+    expected = [coefficients[u, v] > 0 for _, u, v in frequencies]
+    assert bits(np.repeat(grey[None, :, :, None], 3, axis=3))[0].tolist() == expected
+
+
+@given(seed=st.integers(0, 2**31))
+def test_scaling_and_light_change_few_bits(seed):
+    shown = picture(seed)
+    half = cv2.resize(shown, (96, 64), interpolation=cv2.INTER_AREA)
+    squeezed = cv2.resize(shown, (128, 128), interpolation=cv2.INTER_AREA)
+    darker = (0.8 * shown).astype(np.uint8)
+    assert max(apart(shown, other) for other in (half, squeezed, darker)) <= 8
+
+
+@given(seed=st.integers(0, 2**31))
+def test_a_small_crop_and_bars_change_some(seed):
+    shown = picture(seed)
+    assert apart(shown, shown[3:-3, 4:-4]) <= 32
+    assert apart(shown, np.pad(shown, ((20, 20), (0, 0), (0, 0)))) <= 8
+
+
+def test_other_pictures_differ_in_half_of_the_bits():
+    some = bits(np.stack([picture(seed) for seed in range(24)]))
+    differ = (some[:, None] != some[None]).sum(-1)[np.triu_indices(24, 1)]
+    assert 58 < differ.mean() < 70
+    assert differ.min() > 36
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_picture_of_no_contrast_tells_nothing(level):
+    flat = np.full((1, 64, 64, 3), level, np.uint8)
+    assert not picture_hashes(flat)[1].any()
+
+
+def test_contrast_is_that_of_the_shrunken_picture():
+    board = np.zeros((1, 64, 64, 3), np.uint8)
+    board[:, ::2, 1::2] = board[:, 1::2, ::2] = 255  # a chess board whose cells are half a pixel of the 32
+    assert not picture_hashes(board)[1].any()
+    halves = np.full((1, 64, 64, 3), 100, np.uint8)
+    for step, telling in ((LEAST_CONTRAST - 1, False), (LEAST_CONTRAST + 1, True)):
+        halves[:, 32:] = 100 + 2 * step  # standard deviation: the step
+        assert picture_hashes(halves)[1].tolist() == [telling]
+
+
+def scene(frames=4, height=60, width=90, seed=0):
+    return np.random.default_rng(seed).integers(60, 220, (frames, height, width)).astype(np.uint8)
+
+
+def boxed(luma, rows, columns, seed=1):
+    """Bars of coded black: noise of a few levels."""
+    padded = np.pad(luma, ((0, 0), (rows, rows), (columns, columns)))
+    noise = np.random.default_rng(seed).integers(0, 12, padded.shape)
+    return np.where(padded == 0, noise, padded).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (10, 0), (0, 15), (7, 9)])
+def test_bars_are_cut_and_nothing_else(rows, columns):
+    luma = scene()
+    np.testing.assert_array_equal(without_bars(boxed(luma, rows, columns)), luma)
+
+
+@pytest.mark.parametrize("edge", [np.s_[:, :12], np.s_[:, -12:], np.s_[:, :, :12], np.s_[:, :, -12:]])
+def test_a_dark_edge_on_one_side_is_part_of_the_scene(edge):
+    luma = scene()
+    luma[edge] = 0
+    assert without_bars(luma).shape == luma.shape
+
+
+def test_bars_hold_for_all_frames_together():
+    luma = boxed(scene(), 10, 0)
+    luma[2, 4] = 200  # one frame lights a row of the bar: what is left are the four rows above it, and below
+    assert without_bars(luma).shape == (4, 80 - 2 * 4, 90)
+
+
+def test_specks_do_not_hide_a_bar():
+    luma = boxed(scene(width=200), 10, 0)
+    luma[:, 5, 7:9] = 255  # 1 % of the row
+    assert without_bars(luma).shape == (4, 60, 200)
+
+
+@pytest.mark.parametrize("level", [0, 20])
+def test_a_dark_scene_stays_whole(level):
+    assert without_bars(np.full((3, 40, 50), level, np.uint8)).shape == (3, 40, 50)
+    luma = np.full((3, 40, 50), level, np.uint8)
+    luma[:, 18:22] = 200  # bars of 18 rows a side would be most of the picture
+    assert without_bars(luma).shape == (3, 40, 50)

@@ -2,7 +2,6 @@
 
 import random
 import re
-import shutil
 import signal
 import sys
 import time
@@ -48,15 +47,9 @@ def here():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(third_party):
     """A third party's package: the stream `halves`."""
-    place = tmp_path_factory.mktemp("site")
-    shutil.copy(Path(__file__).with_name("halves_extractor.py"), place)
-    info = place / "halves-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halves\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[mee.extractors]\nhalves = halves_extractor:Halves\n")
-    return place
+    return third_party("halves", "halves = halves_extractor:Halves")
 
 
 @pytest.fixture(scope="module")

@@ -35,14 +35,13 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def made(tmp_path):
-    """Four files of twelve clips: stacked, of HDF5, ragged with missing ones, and a pickle; ids, and captions."""
+    """Four files of twelve clips: stacked, of HDF5, and with missing ones an .npz and a pickle; ids, captions."""
     rng = np.random.default_rng(0)
     np.save(tmp_path / "resnet.npy", rng.normal(size=(12, 6)))
     with h5py.File(tmp_path / "i3d.h5", "w") as file:
         for clip_id in IDS:
             file[clip_id] = rng.normal(size=(3, 4))
-    lengths = [0 if number % 3 else 2 for number in range(12)]
-    np.savez(tmp_path / "vggish.npz", rows=rng.normal(size=(sum(lengths), 5)), offsets=np.cumsum([0, *lengths]))
+    np.savez(tmp_path / "vggish.npz", **{clip_id: rng.normal(size=(2, 5)) for clip_id in IDS[::3]})
     faces = {clip_id: rng.normal(size=(1, 3)).astype("f4") for clip_id in IDS[::2]}
     (tmp_path / "faces.pickle").write_bytes(pickle.dumps(faces))
     (tmp_path / "ids.txt").write_text("\n".join(IDS))
@@ -116,15 +115,22 @@ def test_a_harmful_pickle_ends_in_one_sentence(made, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["store"], "name what to import"),
-        (["store", "resnet.npy"], "should be STREAM=FILE"),
-        (["store", "a=1.npy", "a=2.npy"], "is given twice"),
-        (["store", "a=1.npy", "b=2.npy", "--name", "resnet"], "should be STREAM=NAME"),
+        ([], "name what to import"),
+        (["resnet.npy"], "'resnet.npy' should be STREAM=FILE"),
+        (["a="], "'a=' should be"),
+        (["=a.npy"], "should be STREAM=FILE"),
+        (["../x=a.npy"], "should be STREAM=FILE"),
+        (["a.b=a.npy"], "should be STREAM=FILE"),
+        (["a=1.npy", "a=2.npy"], "'a' is given twice"),
+        (["a=1.npy", "b=2.npy", "--name", "resnet"], "should be STREAM=NAME, each of a, b at most once"),
+        (["a=1.npy", "b=2.npy", "--name", "c=resnet"], "should be STREAM=NAME"),
+        (["a=1.npy", "--name", "a="], "should be STREAM=NAME"),
+        (["a=1.npy", "--name", "a=x", "a=y"], "should be STREAM=NAME"),
     ],
 )
 def test_wrong_usage(capsys, arguments, says):
     with pytest.raises(SystemExit) as end:
-        main(arguments)
+        main(["store", *arguments])
     assert end.value.code == 2
     assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
 

@@ -1,7 +1,8 @@
-"""`mee precompute`: what it prints, and that no way of ending it does harm."""
+"""`mee precompute`: what it prints, its shares and flags, and that no way of ending it does harm."""
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -167,34 +168,21 @@ def test_clips_of_a_length(clips, tmp_path):
 
 @linux
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_ctrl_c_keeps_finished_clips_and_leaves_no_process(start, clips, tmp_path, whole_group):
-    folder = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4")
-    job = start(folder, tmp_path / "store", "--streams", "odd")
-    assert until(lambda: parts(tmp_path / "store"))
-    time.sleep(0.3)
-    (os.killpg if whole_group else os.kill)(job.pid, signal.SIGINT)
-    _, err = job.communicate(timeout=20)
-    assert job.returncode == 130
-    assert "Traceback" not in err
-    assert err.strip().splitlines()[-1] == "stopped; what is done is kept, the same command goes on from there"
-    assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
-    assert leftovers(tmp_path / "store") == []
-    assert until(lambda: not in_session(job.pid))
-
-
-@linux
-@pytest.mark.parametrize("whole_group", [False, True])
-def test_sigterm_stops_in_the_same_way(start, clips, tmp_path, whole_group):
-    """Slurm and torchrun send it before they kill, to the job's processes or to all of its group."""
+@pytest.mark.parametrize(
+    ("sent", "code", "said"), [(signal.SIGINT, 130, "stopped; "), (signal.SIGTERM, 143, "stopped by SIGTERM; ")]
+)
+def test_stopped_it_keeps_finished_clips_and_leaves_no_process(
+    start, clips, tmp_path, sent, code, said, whole_group
+):
+    """Slurm and torchrun send SIGTERM before they kill, to the job's processes or to all of its group."""
     folder = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4")
     job = start(folder, tmp_path / "store", "--streams", "odd", "--retries", "0")
     assert until(lambda: parts(tmp_path / "store"))
     time.sleep(0.3)
-    (os.killpg if whole_group else os.kill)(job.pid, signal.SIGTERM)
+    (os.killpg if whole_group else os.kill)(job.pid, sent)
     _, err = job.communicate(timeout=20)
-    assert job.returncode == 143
-    last = "stopped by SIGTERM; what is done is kept, the same command goes on from there"
-    assert err.strip().splitlines()[-1] == last
+    assert job.returncode == code
+    assert err.strip().splitlines()[-1] == f"{said}what is done is kept, the same command goes on from there"
     assert "Traceback" not in err
     assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
     assert FeatureStore(tmp_path / "store").failed == {}  # no worker took the signal for itself
@@ -276,3 +264,68 @@ def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_unbroken_job(s
     written = Counter(clip for path in parts(store) for clip in pd.read_parquet(path)["clip_id"])
     assert {clip: count for clip, count in written.items() if count > 1 and clip != "text.mp4"} == {}
     assert len(np.unique(rows["video"])) == 31
+
+
+def test_shards_together_are_the_library(clips, tmp_path, capsys):
+    folder = clips(*(f"{number}.mp4" for number in range(6)))
+    arguments = [str(folder), str(tmp_path / "store"), "--streams", "audio", "--workers", "1"]
+    of_each = []
+    for index in range(2):
+        assert main([*arguments, "--shard", f"{index}/2"]) == 0
+        said = capsys.readouterr()
+        of_each.append(int(re.search(rf"shard {index}/2: (\d) of 6 files", said.err)[1]))
+        assert f"{sum(of_each)} clips of {sum(of_each)} videos" in said.out
+    assert sum(of_each) == 6
+    assert sorted(FeatureStore(tmp_path / "store").clips.index) == [f"{number}.mp4" for number in range(6)]
+    assert main(arguments) == 0
+    assert "6 of 6 files are in the store already" in capsys.readouterr().err
+
+
+def test_a_shard_by_environment(clips, tmp_path, capsys, monkeypatch):
+    folder = clips("a.mp4", "b.mp4")
+    arguments = [str(folder), str(tmp_path / "store"), "--streams", "audio", "--workers", "1", "--shard", "env"]
+    for name in ("RANK", "SLURM_PROCID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.startswith("error: --shard env: neither RANK (torchrun)")
+    assert not (tmp_path / "store").exists()
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert main(arguments) == 0
+    assert "shard 0/1: 2 of 2 files" in capsys.readouterr().err
+
+
+def test_a_shard_without_files_has_nothing_to_do(clips, tmp_path, capsys):
+    folder = clips("a.mp4")
+    arguments = [str(folder), str(tmp_path / "store"), "--streams", "audio", "--workers", "1"]
+    for index in range(2):
+        assert main([*arguments, "--shard", f"{index}/2"]) == 0
+    assert "0 of 1 files" in capsys.readouterr().err
+    assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--shard", "4/4"], "i from 0 to n - 1"),
+        (["--shard", "half"], "shard must be i/n, such as 0/4, or env; got 'half'"),
+        (["--shard", "0/2", "--overwrite"], "overwrite and shard exclude each other"),
+        (["--retries", "-1"], "retries must be at least 0, got -1"),
+        (["--max-seconds", "0"], "max-seconds must be positive"),
+        (["--batch-size", "0"], "batch-size must be at least 1"),
+    ],
+)
+def test_flags_that_make_no_sense(capsys, flags, says):
+    with pytest.raises(SystemExit) as ended:
+        main(["videos", "store", *flags])
+    assert ended.value.code == 2
+    assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_failures_left_alone_are_counted(clips, tmp_path, capsys):
+    folder = clips("a.mp4")
+    (folder / "zero.mp4").touch()
+    arguments = [str(folder), str(tmp_path / "store"), "--streams", "audio", "--workers", "1"]
+    assert main(arguments) == 3
+    assert main([*arguments, "--skip-failed"]) == 0
+    assert "1 files failed before and are skipped (--skip-failed)" in capsys.readouterr().err

@@ -119,12 +119,10 @@ class AppearanceExtractor(Extractor):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Two frames a second."""
         return (self.need,)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Blurs of the two texture scales and the contrast floors."""
         return {"blurs": _BLURS, "flat": _FLAT, "blank": _BLANK}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:

@@ -2,23 +2,22 @@
 
     row = [ mean_t L | deviation_t L | mean_t |L[t+1] - L[t]| | rhythm | centroid, glide, flatness, loudness ]
 
-L is the log-mel spectrogram of ``features.extractors.builtin.audio``, t runs over the window. Rhythm is the
-modulation spectrum of the whole clip, the same in every row, since a second is too short to hear a slow beat in:
-with e(t) the logarithm of the sound's power less its mean,
-
-    E(f) = |sum over t of w(t) e(t) exp(-2 pi i f t)| / sum over t of w(t) |e(t)|,   w a Hann window
-    rhythm_k = max over f of E(f) max(0, 1 - |log(f / f_k)| / log(f_2 / f_1))
-
-at 16 rates f_k evenly spaced in log f, 0.5 to 12 Hz (after Greenberg and Kingsbury, *The modulation
-spectrogram*, ICASSP 1997). Glide is the straight-line slope of the centroid: positive for a rising sweep.
-
-Log-mel spectrogram: how loud each band of pitch is, a hundred times a second.
+L is the log-mel spectrogram, how loud each band of pitch is, a hundred times a second; t runs over the window:
 
     mel(f) = 2595 log10(1 + f / 700)                       (O'Shaughnessy 1987; HTK's form)
     L[t, b] = log10(1 + 10^6 sum over f of W[b, f] |X[t, f]|^2) / 3
 
 X: Fourier transform of 25 ms of sound under a Hann window, a full-scale tone having |X| = 1; W: triangles
 whose corners are evenly spaced in mel. Silence is exactly 0, a full-scale tone close to 2.
+
+Rhythm is the modulation spectrum of the whole clip, the same in every row, since a second is too short to hear
+a slow beat in: with e(t) the logarithm of the sound's power less its mean,
+
+    E(f) = |sum over t of w(t) e(t) exp(-2 pi i f t)| / sum over t of w(t) |e(t)|,   w a Hann window
+    rhythm_k = max over f of E(f) max(0, 1 - |log(f / f_k)| / log(f_2 / f_1))
+
+at 16 rates f_k evenly spaced in log f, 0.5 to 12 Hz (after Greenberg and Kingsbury, *The modulation
+spectrogram*, ICASSP 1997). Glide is the straight-line slope of the centroid: positive for a rising sweep.
 """
 
 from __future__ import annotations
@@ -150,7 +149,6 @@ class AudioExtractor(Extractor):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Mono sound at 16 kHz."""
         return (self.need,)
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:

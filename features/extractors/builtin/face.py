@@ -8,10 +8,7 @@ Pietikainen, *Face Description with Local Binary Patterns*, PAMI 2006). The head
 hair, hat, beard and collar show in its colours. Histograms are square-rooted shares. Place is the box's
 centre and size in shares of the frame's width, height and short side.
 
-A face counts when a second sampled frame shows one too, of much the same size; where only one frame was
-sampled; or where its own frame leaves no doubt.
-
-Faces in an image: the windows that a cascade accepts, the face's mirror image among them.
+Faces are found by the windows that a cascade accepts, in the image and in its mirror image:
 
     support(box, I) = how many accepted windows of I overlap box with intersection over union >= 1/2
     face  <=>  min(support(box, I), support(mirrored box, mirrored I)) >= SUPPORT
@@ -20,7 +17,9 @@ The cascade is scikit-image's, with the frontal-face file in its wheel: multi-sc
 patterns (Liao et al., *Learning Multi-scale Block Local Binary Patterns for Face Recognition*, ICB 2007)
 under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004). One accepted window means
 little: texture wins many by chance. A face wins them at many neighbouring places and sizes, and again in
-the mirror, since a frontal face is nearly its own mirror image and the cascade is not.
+the mirror, since a frontal face is nearly its own mirror image and the cascade is not. A face counts when a
+second sampled frame shows one too, of much the same size; where only one frame was sampled; or where its own
+frame leaves no doubt.
 """
 
 from __future__ import annotations
@@ -206,12 +205,10 @@ class FaceExtractor(Extractor):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """One frame a second."""
         return (self.need,)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What it takes to be a face."""
         return {
             "searched": _SEARCHED,
             "support": SUPPORT,

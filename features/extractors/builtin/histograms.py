@@ -1,11 +1,11 @@
-"""Histograms of angles on a grid of image cells, each pixel shared between the two nearest bins.
+"""Histograms of angles and of colours on a grid of image cells, each pixel shared between the two nearest bins.
 
     h[c, b] = sum over pixels p in cell c of weight_p * max(0, 1 - |angle_p - centre_b| / step),
     centre_b = b * step,  step = 2 pi / bins,  differences taken on the circle
 
 Angles are radians in image coordinates: 0 points right, pi / 2 points down.
 
-Soft colour names: how much of each of 20 colours an image cell shows.
+Colours: how much of each of 20 an image cell shows.
 
     a(p) = chroma(S) * hue(H) x light(V)  +  (1 - chroma(S)) * grey(V),   sum over the 20 bins = 1
 

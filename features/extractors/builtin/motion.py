@@ -135,12 +135,10 @@ class MotionExtractor(Extractor):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Pairs of neighbouring frames."""
         return (self.need,)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What counts as still, and as no boundary."""
         return {"still": _STILL, "unchanged": _UNCHANGED, "faint": _FAINT}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:

@@ -10,9 +10,8 @@ Which rows share a forward pass can move a row by rounding (1e-7 of its size): a
 may give the last bit of a float16 otherwise than an unbroken one. Built-in extractors do not.
 
 A family (features.extractors.pretrained.families) says what its items are, how they become the model's inputs, and
-what of the model's states is the row. Its class is called with (spec, run), the spec resolved.
-
-Options of an extractor's word, ``:key=value,key=value``, read and checked.
+what of the model's states is the row. Its class is called with (spec, run), the spec resolved; the options of its
+word, ``:key=value,key=value``, are read and checked here.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import logging
 import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -39,24 +38,18 @@ if TYPE_CHECKING:
 
     from features.extractors.pretrained.runner import ModelRunner
 
+log = logging.getLogger(__name__)
+
 
 def check_options(spec: ExtractorSpec, known: Collection[str]) -> None:
-    """Refuse keys that the extractor does not have.
-
-    Raises:
-        InputError: there is one.
-    """
+    """Refuse keys that the extractor does not have."""
     for key in spec.options:
         if key not in known:
             raise InputError(f"'{spec}': there is no option '{key}' here; there are {', '.join(sorted(known))}")
 
 
 def positive_number(spec: ExtractorSpec, key: str, default: float) -> float:
-    """The value of an option that is a number above 0.
-
-    Raises:
-        InputError: it is not.
-    """
+    """The value of an option that is a number above 0."""
     text = spec.options.get(key)
     if text is None:
         return default
@@ -70,20 +63,13 @@ def positive_number(spec: ExtractorSpec, key: str, default: float) -> float:
 
 
 def positive_count(spec: ExtractorSpec, key: str, default: int) -> int:
-    """The value of an option that is a whole number above 0.
-
-    Raises:
-        InputError: it is not.
-    """
+    """The value of an option that is a whole number above 0."""
     text = spec.options.get(key)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise InputError(f"'{spec}': {key} must be a whole number above 0, got '{text}'")
     return int(text)
-
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +94,6 @@ class ModelExtractor(Extractor):
         Args:
             spec: resolved: its one checkpoint says where the files are.
             run: where and how the model runs.
-
-        Raises:
-            InputError: the files or the options are not what this family takes.
         """
         (self.checkpoint,) = spec.checkpoints
         self.spec, self.run = spec, run
@@ -158,23 +141,10 @@ class ModelExtractor(Extractor):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """With the model's name and the revision of its files."""
-        plain = super().fingerprint
-        return Fingerprint(
-            extractor=plain.extractor,
-            version=plain.version,
-            dim=plain.dim,
-            parameters=plain.parameters,
-            model=self.checkpoint.model,
-            revision=self.checkpoint.revision,
-        )
+        return replace(super().fingerprint, model=self.checkpoint.model, revision=self.checkpoint.revision)
 
     def load(self) -> None:
-        """Load the weights now, so that what is wrong with them shows before any file is read.
-
-        Raises:
-            InputError: they lack, are damaged, or do not fit config.json; or the device cannot run them.
-        """
+        """Load the weights now, so that what is wrong with them shows before any file is read."""
         if self._runner is None:
             from features.extractors.pretrained.runner import ModelRunner
 

@@ -1,21 +1,17 @@
-"""The JSON files of a checkpoint in the hub's format; nothing here imports torch.
-
-config.json                        what the model is: model_type, sizes
-preprocessor_config.json           how its input is made: pictures, or sound
-video_preprocessor_config.json     the same for videos
-processor_config.json              newer: both, under "image_processor", "video_processor", "feature_extractor"
-
-Which class of transformers a family loads, and how; nothing here imports torch.
-
-Where a pretrained model's files are, and what their revision is.
+"""A pretrained model's files: where they are, what their revision is, and what their JSON says. No torch here.
 
     source                  files                                   revision
     owner/name on the hub   the hub's client keeps them (HF_HOME)   the commit
     directory               its own                                 sha256: of config, preprocessor and weights
     file (.onnx)            itself                                  sha256: of it
 
+    config.json                        what the model is: model_type, sizes
+    preprocessor_config.json           how its input is made: pictures, or sound
+    video_preprocessor_config.json     the same for videos
+    processor_config.json              newer: both, under "image_processor", "video_processor", "feature_extractor"
+
 Weights are only ever read from safetensors (or ONNX): other formats may be pickles. Only the process that starts a
-job calls this; workers get the answer.
+job finds checkpoints; workers get the answer.
 """
 
 from __future__ import annotations
@@ -34,11 +30,7 @@ from features.extractors.spec import Checkpoint
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json.
-
-    Raises:
-        InputError: it is not there, damaged, or names no model_type.
-    """
+    """config.json."""
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"'{folder}' is no transformers checkpoint: it has no config.json")
@@ -49,11 +41,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object in a file.
-
-    Raises:
-        InputError: it is not one.
-    """
+    """An object in a file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -69,9 +57,6 @@ def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
     Args:
         folder: of the checkpoint.
         kinds: "image_processor", "video_processor" or "feature_extractor"; the first that is described counts.
-
-    Raises:
-        InputError: a file is damaged.
     """
     whole = folder / "processor_config.json"
     parts = read_json(whole) if whole.is_file() else {}
@@ -87,26 +72,18 @@ def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
     return None
 
 
-def whole_number(config: Mapping[str, Any], key: str, default: int) -> int:
-    """A size in config.json; files leave out what is the default of the model's kind.
-
-    Raises:
-        InputError: it is no whole number above 0.
-    """
+def whole_number(config: Mapping[str, Any], key: str, default: int, place: str = "config.json") -> int:
+    """A size in a file; files leave out what is the default of the model's kind."""
     value = config.get(key)
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise InputError(f"config.json: {key} must be a whole number above 0, got {value!r}")
+        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r}")
     return value
 
 
 def part_of(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The part of config.json that tells of one half of the model; empty where all is as usual.
-
-    Raises:
-        InputError: it is no object.
-    """
+    """The part of config.json that tells of one half of the model; empty where all is as usual."""
     part = config.get(key)
     if part is not None and not isinstance(part, dict):
         raise InputError(f"config.json: {key} must be an object, got {part!r}")
@@ -116,7 +93,7 @@ def part_of(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 @final
 @dataclass(frozen=True)
 class Architecture:
-    """Given to features.extractors.pretrained.checkpoint."""
+    """Which class of transformers a family loads, and how."""
 
     name: str  # of the class, such as "ViTModel"
     settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of its from_pretrained
@@ -136,9 +113,6 @@ def find_checkpoint(source: str, revision: str | None = None, files: Sequence[st
         source: name on the hub, directory or file.
         revision: commit, branch or tag on the hub; None: the newest of the main branch.
         files: patterns of the file names wanted.
-
-    Raises:
-        InputError: there is no such model, or the hub cannot be reached.
     """
     path = Path(source).expanduser()
     if not path.exists():

@@ -2,25 +2,23 @@
 
     row = s / |s|,   s = SFace(the face, moved and turned until eyes, nose and mouth lie where SFace has them)
 
+    role      network  inputs               outputs                          file in OpenCV's hub repository
+    detector  YuNet    (1, 3, H, W) BGR     cls, obj, bbox, kps at strides   face_detection_yunet_*.onnx
+                                            8, 16 and 32: twelve
+    embedder  SFace    (1, 3, 112, 112)     one, (1, 128)                    face_recognition_sface_*.onnx
+
 YuNet gives every face's box, five landmarks and score; a face counts from ``score`` on, and of two that overlap by
 more than ``overlap`` (intersection over union) the better counts. The similarity transform that brings the
 landmarks to their places in a 112 x 112 picture is ``alignCrop`` of OpenCV. Inner products of rows are cosines:
 SFace's authors call two faces one person from 0.363 on.
 
 The word on the command line is ``face=DETECTOR+EMBEDDER``, each a name on the hub, a folder or an .onnx file:
-``face=opencv/face_detection_yunet+opencv/face_recognition_sface:score=0.7,size=720``.
-
-The two ONNX files that find and describe faces, and what shows that they are the right ones.
-
-    role      network  inputs               outputs                          file in OpenCV's hub repository
-    detector  YuNet    (1, 3, H, W) BGR     cls, obj, bbox, kps at strides   face_detection_yunet_*.onnx
-                                            8, 16 and 32: twelve
-    embedder  SFace    (1, 3, 112, 112)     one, (1, 128)                    face_recognition_sface_*.onnx
+``face=opencv/face_detection_yunet+opencv/face_recognition_sface:score=0.7,size=720``. In a folder that holds
+several versions the newest by name counts, and quantised ones (int8) only when asked for by their own path. OpenCV
+4.12 to 5.0 run fixed-size and any-size exports of YuNet alike.
 
 YuNet: Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*, Machine Intelligence Research 2023. SFace:
-Zhong et al., *SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition*, TIP 2021. In a folder that
-holds several versions the newest by name counts, and quantised ones (int8) only when asked for by their own path.
-OpenCV 4.12 to 5.0 run fixed-size and any-size exports of YuNet alike.
+Zhong et al., *SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition*, TIP 2021.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -70,11 +68,7 @@ class FaceModel:
 
 
 def read_face_model(checkpoint: Checkpoint, role: str) -> FaceModel:
-    """Read the ONNX file of one role, "detector" or "embedder", from a file or a folder.
-
-    Raises:
-        InputError: there is no such file, or it is a Git LFS pointer.
-    """
+    """Read the ONNX file of one role, "detector" or "embedder", from a file or a folder."""
     path = _choose(checkpoint, role) if checkpoint.path.is_dir() else checkpoint.path
     try:
         content = path.read_bytes()
@@ -102,9 +96,6 @@ def open_detector(model: FaceModel, score: float, overlap: float) -> Any:
         model: a YuNet.
         score: faces below this score are dropped, in [0, 1].
         overlap: of two boxes with a larger intersection over union, the one of lower score is dropped.
-
-    Raises:
-        InputError: the file is no ONNX model, or not YuNet.
     """
     blank = np.zeros((64, 96, 3), np.uint8)
     with _quiet():
@@ -123,11 +114,7 @@ def open_detector(model: FaceModel, score: float, overlap: float) -> Any:
 
 
 def open_embedder(model: FaceModel) -> Any:
-    """The embedder as a cv2.FaceRecognizerSF.
-
-    Raises:
-        InputError: the file is no ONNX model, or not SFace.
-    """
+    """The embedder as a cv2.FaceRecognizerSF."""
     blank = np.zeros((FACE_SIDE, FACE_SIDE, 3), np.uint8)
     with _quiet():
         names = _output_names(model, EMBEDDER)
@@ -209,9 +196,6 @@ class PretrainedFaceExtractor(Extractor):
         Args:
             spec: resolved: its two checkpoints are the detector and the embedder.
             run: of no account here: the networks are small and run on the CPU, in 32 bits.
-
-        Raises:
-            InputError: a file is not the network it should be, or an option makes no sense.
         """
         check_options(spec, self.options)
         score, overlap = (_share(spec, key, default) for key, default in (("score", SCORE), ("overlap", OVERLAP)))
@@ -232,7 +216,6 @@ class PretrainedFaceExtractor(Extractor):
 
     @property
     def dim(self) -> int:
-        """What SFace gives: 128."""
         return FACE_DIM
 
     @property
@@ -242,21 +225,12 @@ class PretrainedFaceExtractor(Extractor):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What it takes to be a face."""
         return self._settings
 
     @property
     def fingerprint(self) -> Fingerprint:
         """The digests of both files stand for their weights, wherever they came from."""
-        plain = super().fingerprint
-        return Fingerprint(
-            extractor=plain.extractor,
-            version=plain.version,
-            dim=plain.dim,
-            parameters=plain.parameters,
-            model=self._model,
-            revision=self._revision,
-        )
+        return replace(super().fingerprint, model=self._model, revision=self._revision)
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a face, by frame and within it by score; None where there is no face, or no picture."""

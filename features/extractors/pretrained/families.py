@@ -34,8 +34,8 @@ FAMILIES = {
     "metaclip_2_vision_model": "features.extractors.pretrained.aligned_vision:ClipExtractor",
     "siglip": "features.extractors.pretrained.aligned_vision:SiglipExtractor",
     "siglip_vision_model": "features.extractors.pretrained.aligned_vision:SiglipExtractor",
-    "siglip2": "features.extractors.pretrained.naflex_vision:NaflexExtractor",
-    "siglip2_vision_model": "features.extractors.pretrained.naflex_vision:NaflexExtractor",
+    "siglip2": "features.extractors.pretrained.aligned_vision:NaflexExtractor",
+    "siglip2_vision_model": "features.extractors.pretrained.aligned_vision:NaflexExtractor",
     "videomae": "features.extractors.pretrained.video:VideoMAEExtractor",
     "vjepa2": "features.extractors.pretrained.video:VJepa2Extractor",
     "xclip": "features.extractors.pretrained.video:XClipExtractor",
@@ -48,11 +48,7 @@ FACES = "features.extractors.pretrained.faces:PretrainedFaceExtractor"  # of a d
 
 
 def family_of(config: Mapping[str, Any], source: str) -> str:
-    """Where the class for a checkpoint is: "module:Class".
-
-    Raises:
-        InputError: its model_type is none of the table.
-    """
+    """Where the class for a checkpoint is: "module:Class"."""
     kind = config["model_type"]
     if kind not in FAMILIES:
         raise InputError(

@@ -91,9 +91,6 @@ def read_recipe(
         image_size: height and width that the model is made for: what a crop without a size cuts out.
         videos: whether a file for videos goes before one for pictures.
         square: whether a plain number as size means height and width.
-
-    Raises:
-        InputError: a file is damaged, or asks for what cannot be done.
     """
     kinds = ("video_processor", "image_processor") if videos else ("image_processor",)
     file = read_preprocessor(folder, *kinds)
@@ -134,11 +131,7 @@ def _size(value: Any, square: bool) -> int | tuple[int, int]:
 
 
 def height_and_width(value: Any) -> tuple[int, int]:
-    """Of {"height": h, "width": w}, [h, w] or n.
-
-    Raises:
-        ValueError: it is none of these.
-    """
+    """Of {"height": h, "width": w}, [h, w] or n."""
     if isinstance(value, Mapping):
         value = [value.get("height", value.get("shortest_edge")), value.get("width", value.get("shortest_edge"))]
     if not isinstance(value, list | tuple):

@@ -1,18 +1,13 @@
-"""Items of many clips -> vectors, a batch at a time, on one device.
+"""A checkpoint's weights -> a model of transformers, strictly; items of many clips -> vectors, a batch at a time.
 
-A batch that does not fit into a GPU's memory is halved, and so are those after it.
+    missing      a parameter of the model without weights      an error, save for modules that forward never runs
+    unexpected   weights inside a module of the model, unused  an error: config.json tells of another model
+                 weights of other modules: heads, text towers  ignored
 
-The mean of tokens, each counting for as many patches as it stands for.
+A batch that does not fit into a GPU's memory is halved, and so are those after it. The mean of tokens counts each
+for as many patches as it stands for (Bolya et al., *Token Merging*, section 3):
 
     mean = sum over n of s_n x_n / sum over n of s_n,   s_n = 1 where nothing is merged
-
-Bolya et al., *Token Merging*, section 3.
-
-A checkpoint's weights -> a model of transformers, strictly.
-
-missing      a parameter of the model without weights         an error, save for modules that forward never runs
-unexpected   weights inside a module of the model, unused     an error: config.json tells of another model
-             weights of other modules: heads, text towers     left alone
 """
 
 from __future__ import annotations
@@ -35,6 +30,8 @@ from features.errors import InputError
 from features.extractors.pretrained.checkpoint import Architecture
 from features.extractors.spec import ExtractorSpec, RunConfig
 from features.extractors.token_merging.schedule import MergeSchedule
+
+log = logging.getLogger(__name__)
 
 _BUFFERS = ("position_ids", "inv_freq")  # old files hold them; models compute them
 
@@ -127,8 +124,6 @@ def _said(error: Exception) -> str:
     return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
 
 
-log = logging.getLogger(__name__)
-
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Items = Sequence[NDArray[Any]]
@@ -137,11 +132,7 @@ Forward = Callable[[Any, Mapping[str, Tensor]], Tensor]
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda" stands for; of several GPUs the one that LOCAL_RANK says.
-
-    Raises:
-        InputError: there is no GPU, and one was asked for.
-    """
+    """The device that "auto", "cpu" or "cuda" stands for; of several GPUs the one that LOCAL_RANK says."""
     there = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not there):
         return torch.device("cpu")
@@ -164,9 +155,6 @@ class ModelRunner:
             architecture: which class of transformers.
             run: device, precision and batch size.
             merge: token merging, or None.
-
-        Raises:
-            InputError: the weights cannot be loaded, or the device does not have this precision.
         """
         self.device, self.type = pick_device(run.device), TYPES[run.precision]
         if self.device.type == "cpu" and self.type is torch.float16:
@@ -181,11 +169,7 @@ class ModelRunner:
             self.merging = merge_tokens(self.model, MergeSchedule.parse(merge))
 
     def vectors(self, items: Items, prepare: Prepare, forward: Forward) -> NDArray[np.float32]:
-        """(N, D) rows of N items, N at least 1.
-
-        Raises:
-            InputError: not even one item fits into the GPU's memory.
-        """
+        """(N, D) rows of N items, N at least 1."""
         done: list[NDArray[np.float32]] = []
         at = 0
         while at < len(items):

@@ -10,7 +10,7 @@ in time: ``audio=MIT/ast-finetuned-audioset-10-10-0.4593:window=2``. Silence is 
 checkpoint trained with fusion of long sounds is given windows it need not fuse (``is_longer`` false for each): its
 front end would draw one of a batch at random to be fused.
 
-How sound becomes a model's input: the front ends of transformers, as preprocessor_config.json sets them.
+Sound becomes a model's input by the front ends of transformers, as preprocessor_config.json sets them:
 
     class                     usual rate   longest piece       what it gives
     ASTFeatureExtractor       16 kHz       max_length frames   (max_length, bins) log-mel, zeros appended
@@ -63,30 +63,20 @@ class FrontEnd:
     place: str  # the file it was read from, for the sentences
 
     def number(self, key: str, default: int) -> int:
-        """A setting that is a size.
-
-        Raises:
-            InputError: it is no whole number above 0.
-        """
-        return _whole_number(self.settings, key, default, self.place)
+        """A setting that is a size."""
+        return whole_number(self.settings, key, default, self.place)
 
     def build(self) -> Any:
         """The front end itself."""
         import transformers
 
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # AST's lowest filters are empty, as they were in training
+        with warnings.catch_warnings():  # AST's lowest filters are empty, as they were in training
+            warnings.simplefilter("ignore", UserWarning)
             return getattr(transformers, self.kind).from_dict(dict(self.settings))
 
 
 def read_front_end(folder: Path, kind: str) -> FrontEnd:
-    """Read a checkpoint's front end from its preprocessor_config.json or processor_config.json.
-
-    Raises:
-        InputError: neither is there, or what it says makes no sense.
-    """
+    """Read a checkpoint's front end from its preprocessor_config.json or processor_config.json."""
     settings = read_preprocessor(folder, "feature_extractor")
     if settings is None:
         raise InputError(
@@ -96,22 +86,15 @@ def read_front_end(folder: Path, kind: str) -> FrontEnd:
     place = str(folder / FILE)
     if settings.get("feature_extractor_type", kind) != kind:
         raise InputError(f"{place} is for {settings['feature_extractor_type']}, and this model takes {kind}")
-    rate = _whole_number(settings, "sampling_rate", {"ClapFeatureExtractor": 48_000}.get(kind, 16_000), place)
+    rate = whole_number(settings, "sampling_rate", {"ClapFeatureExtractor": 48_000}.get(kind, 16_000), place)
     if rate not in RATES:
         raise InputError(f"{place}: sampling_rate must be {RATES[0]} to {RATES[-1]} samples a second, got {rate}")
     if kind == "ASTFeatureExtractor":
-        longest = (_whole_number(settings, "max_length", 1024, place) - 1) * AST_HOP + AST_FRAME
+        longest = (whole_number(settings, "max_length", 1024, place) - 1) * AST_HOP + AST_FRAME
     else:
         key, seconds = {"ClapFeatureExtractor": ("max_length_s", 10)}.get(kind, ("chunk_length", 30))
-        longest = _whole_number(settings, key, seconds, place) * rate
+        longest = whole_number(settings, key, seconds, place) * rate
     return FrontEnd(kind, settings, rate, longest, place)
-
-
-def _whole_number(settings: Mapping[str, Any], key: str, default: int, place: str) -> int:
-    value = settings.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r}")
-    return value
 
 
 def cut_pieces(samples: int, window: int, step: int) -> list[tuple[int, int]]:
@@ -144,11 +127,7 @@ class SoundExtractor(ModelExtractor):
     overlap: ClassVar[int] = 0  # samples that a full window shares with the next
 
     def __init__(self, spec: ExtractorSpec, run: RunConfig) -> None:
-        """Read config.json and preprocessor_config.json.
-
-        Raises:
-            InputError: they or the options are not what this family takes.
-        """
+        """Read config.json and preprocessor_config.json."""
         super().__init__(spec, run)
         self._front_end = read_front_end(self.checkpoint.path, self.front_end_kind)
         self._check_front_end()
@@ -170,7 +149,6 @@ class SoundExtractor(ModelExtractor):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """With the window, in samples."""
         return {**super().parameters, "window": self._window, "step": self._step}
 
     def rows(self, clip: Clip) -> Rows | None:
@@ -219,7 +197,6 @@ class AstExtractor(SoundExtractor):
 
     @property
     def dim(self) -> int:
-        """Size of a token."""
         return whole_number(self.config, "hidden_size", 768)
 
     def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
@@ -229,7 +206,6 @@ class AstExtractor(SoundExtractor):
         return {"input_values": torch.cat([self._heard(item)["input_values"] for item in items])}
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(B, D)."""
         states = model(input_values=inputs["input_values"])
         made: Tensor = states.last_hidden_state[:, 0] if self.output == "class" else states.pooler_output
         return made
@@ -299,7 +275,6 @@ class WhisperExtractor(SoundExtractor):
 
     @property
     def dim(self) -> int:
-        """Size of an encoder state."""
         return whole_number(self.config, "d_model", 384)
 
     @property

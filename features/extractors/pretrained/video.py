@@ -24,7 +24,7 @@ from features.errors import InputError
 from features.extractors.pretrained.base import Rows, positive_count, positive_number
 from features.extractors.pretrained.checkpoint import Architecture, part_of, whole_number
 from features.extractors.pretrained.images import BILINEAR, IMAGENET_MEAN, IMAGENET_STD, ImageRecipe
-from features.extractors.pretrained.picture_extractor import PictureExtractor
+from features.extractors.pretrained.vision import PictureExtractor
 from features.media.clip import Clip, FrameNeed
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class VideoMAEExtractor(WindowExtractor):
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """The middle square of the whole height or width."""
         side = self.image_size
         return ImageRecipe(resize=min(side), crop=side, resample=BILINEAR, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -92,7 +91,6 @@ class VideoMAEExtractor(WindowExtractor):
         return whole_number(self.config, "num_frames", 16)
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The mean, and its norm."""
         from features.extractors.pretrained.runner import mean_token
 
         encoder = model.videomae if self.classifies else model
@@ -114,12 +112,10 @@ class VJepa2Extractor(WindowExtractor):
 
     @property
     def architecture(self) -> Architecture:
-        """The encoder."""
         return Architecture("VJEPA2Model", unused=("predictor",))
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """The middle 256 of 292."""
         side = self.image_size
         short = int(min(side) * 256 / 224)
         return ImageRecipe(resize=short, crop=side, resample=BILINEAR, mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -134,7 +130,6 @@ class VJepa2Extractor(WindowExtractor):
         return frames
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The encoder's mean."""
         from features.extractors.pretrained.runner import mean_token
 
         seen = model(pixel_values_videos=self.pixels(model, inputs), skip_predictor=True)
@@ -151,7 +146,6 @@ class XClipExtractor(WindowExtractor):
 
     @property
     def tower(self) -> Mapping[str, Any]:
-        """The vision half."""
         return part_of(self.config, "vision_config")
 
     @property
@@ -161,7 +155,6 @@ class XClipExtractor(WindowExtractor):
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """The middle square of the whole height or width."""
         side = self.image_size
         return ImageRecipe(resize=min(side), crop=side, resample=BILINEAR, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -172,11 +165,9 @@ class XClipExtractor(WindowExtractor):
 
     @property
     def dim(self) -> int:
-        """Size of the common space, or of the states."""
         return whole_number(self.config, "projection_dim", 512) if self.output == "projected" else self.width
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `output` names."""
         from features.extractors.pretrained.runner import mean_token
 
         seen = model.get_video_features(pixel_values=self.pixels(model, inputs))

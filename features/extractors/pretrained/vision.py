@@ -1,4 +1,9 @@
-"""Appearance by a vision transformer: one row a sampled frame.
+"""Models that look at pictures, and of these the vision transformers: one row a sampled frame.
+
+    items ([F,] H, W, 3) uint8 --prepare--> levels (B, [F,] 3, h, w) uint8 --pixels--> the same, normalised
+
+How, is read from the checkpoint: features.extractors.pretrained.images. Windows of frames:
+features.extractors.pretrained.video; towers with a text half: features.extractors.pretrained.aligned_vision.
 
     model_type               class (by default)                        pooled
     vit                      the class token's state, after the norm   mean of the patch tokens' states
@@ -7,17 +12,20 @@
     dinov3_vit               the same                                  the same, register tokens left out
 
 ViT: Dosovitskiy et al., arXiv 2010.11929. DINOv2: Oquab et al., arXiv 2304.07193; registers: Darcet et al., arXiv
-2309.16588. DINOv3: Siméoni et al., arXiv 2508.10104. Towers with a text half:
-features.extractors.pretrained.aligned_vision.
+2309.16588. DINOv3: Siméoni et al., arXiv 2508.10104.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, final
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-from features.extractors.pretrained.base import Rows, positive_number
-from features.extractors.pretrained.checkpoint import Architecture
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from features.extractors.pretrained.base import ModelExtractor, Rows, positive_number
+from features.extractors.pretrained.checkpoint import Architecture, whole_number
 from features.extractors.pretrained.images import (
     BICUBIC,
     BILINEAR,
@@ -25,14 +33,97 @@ from features.extractors.pretrained.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ImageRecipe,
+    height_and_width,
+    read_recipe,
 )
-from features.extractors.pretrained.picture_extractor import PictureExtractor
-from features.media.clip import Clip, FrameNeed
+from features.extractors.spec import ExtractorSpec, RunConfig
+from features.media.clip import Clip, FrameNeed, Need
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FPS = 2.0  # frames a second, by default
+
+
+class PictureExtractor(ModelExtractor):
+    """Abstract: a family says what it needs of a clip, and what of the model's states is the row."""
+
+    usual_width: ClassVar[int] = 768  # of the states, where config.json is silent
+    usual_side: ClassVar[int] = 224  # pixels, the same
+    square: ClassVar[bool] = False  # whether a plain number as size means height and width
+    side_key: ClassVar[str] = "image_size"  # of config.json
+    any_size: ClassVar[bool] = False  # whether the model reads pictures of other sizes than its own
+
+    def __init__(self, spec: ExtractorSpec, run: RunConfig) -> None:
+        """Read how pictures are made."""
+        super().__init__(spec, run)
+        try:
+            self.image_size = height_and_width(self.tower.get(self.side_key, self.usual_side))
+        except ValueError as error:
+            raise InputError(f"'{spec.source}': config.json: {self.side_key}: {error}") from error
+        self.recipe = read_recipe(
+            self.checkpoint.path,
+            self.usual_recipe,
+            self.image_size,
+            videos=self.modality == "motion",
+            square=self.square,
+        )
+        if self.recipe.shape != self.image_size and not self.any_size:
+            raise InputError(
+                f"'{spec.source}': its preprocessor file makes pictures of {_by(self.recipe.shape)} pixels, its "
+                f"config.json says that the model reads {_by(self.image_size)}"
+            )
+        self.need = self.choose_need()
+
+    @property
+    def tower(self) -> Mapping[str, Any]:
+        """The part of config.json that tells of the vision model."""
+        return self.config
+
+    @property
+    def width(self) -> int:
+        """Size of the vision model's states."""
+        return whole_number(self.tower, "hidden_size", self.usual_width)
+
+    @property
+    @abstractmethod
+    def usual_recipe(self) -> ImageRecipe:
+        """How pictures are made where the checkpoint's files are silent."""
+
+    @abstractmethod
+    def choose_need(self) -> FrameNeed:
+        """Which frames, at the recipe's short side."""
+
+    @property
+    def dim(self) -> int:
+        return self.width
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (self.need,)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        return {**super().parameters, "pictures": self.recipe.as_parameters()}
+
+    def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
+        """{"levels": (B, 3, h, w) or (B, F, 3, h, w) uint8}."""
+        from features.extractors.pretrained.image_preprocessing import cut_pictures
+
+        if items[0].ndim == 3:
+            return {"levels": cut_pictures(items, self.recipe)}
+        levels = cut_pictures([picture for window in items for picture in window], self.recipe)
+        return {"levels": levels.unflatten(0, (len(items), -1))}
+
+    def pixels(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(B, [F,] 3, h, w) normalised pictures in the model's float type: where `forward` begins."""
+        from features.extractors.pretrained.image_preprocessing import normalise
+
+        return normalise(inputs["levels"], self.recipe).to(model.dtype)
+
+
+def _by(shape: tuple[int, int]) -> str:
+    return f"{shape[0]}x{shape[1]}"
 
 
 class FrameExtractor(PictureExtractor):
@@ -63,7 +154,6 @@ class TokenExtractor(FrameExtractor):
         return 1
 
     def forward(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The class token, or the mean of the patches."""
         from features.extractors.pretrained.runner import mean_token
 
         states: Tensor = model(pixel_values=self.pixels(model, inputs)).last_hidden_state
@@ -84,7 +174,6 @@ class ViTExtractor(TokenExtractor):
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """Squeezed into a square, to -1 … 1."""
         return ImageRecipe(resize=self.image_size, crop=None, resample=BILINEAR, mean=HALVES, std=HALVES)
 
 
@@ -97,13 +186,11 @@ class DinoExtractor(TokenExtractor):
 
     @property
     def architecture(self) -> Architecture:
-        """By model_type."""
         registers = self.config["model_type"] == "dinov2_with_registers"
         return Architecture("Dinov2WithRegistersModel" if registers else "Dinov2Model")
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """The middle 224 of 256."""
         return ImageRecipe(resize=256, crop=(224, 224), resample=BICUBIC, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @property
@@ -128,7 +215,6 @@ class Dino3Extractor(TokenExtractor):
 
     @property
     def usual_recipe(self) -> ImageRecipe:
-        """Squeezed into a square of 224."""
         return ImageRecipe(resize=(224, 224), crop=None, resample=BILINEAR, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @property

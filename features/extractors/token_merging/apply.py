@@ -14,9 +14,9 @@ Left out: rotary positions follow each token's place (DINOv3, V-JEPA 2); windows
 (CLAP, TimeSformer); padding must not merge with what is there (Whisper, the SigLIP 2 of pictures of any shape).
 
     merging = merge_tokens(model, MergeSchedule.parse("8"))
-    states = model(pixel_values=pictures).last_hidden_state         (B, N', C)
-    features.extractors.pretrained.runner.mean_token(states, merging.sizes)   a mean over tokens must know their
-    sizes merging.remove()
+    states = model(pixel_values=pictures).last_hidden_state     (B, N', C)
+    mean_token(states, merging.sizes)                           a mean over tokens must know their sizes
+    merging.remove()
 """
 
 from __future__ import annotations
@@ -43,15 +43,8 @@ _VIDEOMAE = LayerForm(
     "layernorm_before", "attention", "attention.attention", (), "layernorm_after",
     ("intermediate", "output.dense", "output.dropout"),
 )  # fmt: skip
-_XCLIP = LayerForm(
-    "layer_norm1",
-    "self_attn",
-    "self_attn",
-    (),
-    "layer_norm2",
-    ("mlp",),
-    ("message_fc", "message_ln", "message_attn", "drop_path"),
-)
+_MESSAGE = ("message_fc", "message_ln", "message_attn", "drop_path")
+_XCLIP = LayerForm("layer_norm1", "self_attn", "self_attn", (), "layer_norm2", ("mlp",), _MESSAGE)
 
 
 @final
@@ -148,11 +141,7 @@ class Merging:
         return self.groups_after(len(self._layers))
 
     def groups_after(self, layers: int) -> Tensor:
-        """(B, N) int64: the same after fewer layers.
-
-        Args:
-            layers: how many.
-        """
+        """(B, N) int64: the same after so many layers."""
         size, tokens = self._pass.sizes.shape
         tokens += sum(self._pass.counts)
         times = sum(r > 0 for r in self._pass.counts[:layers])

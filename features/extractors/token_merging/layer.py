@@ -1,8 +1,8 @@
 """One layer of a transformer, with tokens merging in the middle of it.
 
     h = h + attention(norm(h))      as the model has it; the keys are kept, log sizes are added to its logits
-    h, sizes = merge(h, sizes)      features.extractors.token_merging.matching; left out where this layer merges
-    none h = h + mlp(norm(h))            as the model has it
+    h, sizes = merge(h, sizes)      of matching.py; left out where this layer merges none
+    h = h + mlp(norm(h))            as the model has it
 
 The model's modules do all the work; only the order of these lines is ours, so a form says where a family keeps
 them. With nothing to merge, the numbers are bit for bit the model's own.
@@ -37,9 +37,7 @@ class LayerForm:
     after_attention: tuple[str, ...]
     norm_after: str
     mlp: tuple[str, ...]
-    message: tuple[str, str, str, str] | None = (
-        None  # X-CLIP: linear map, norm, attention among the frames, dropout
-    )
+    message: tuple[str, str, str, str] | None = None  # X-CLIP: linear map, norm, attention among frames, dropout
 
 
 @final

@@ -31,23 +31,13 @@ class MergeSchedule:
     falling: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            self.amount < 0
-            or (not self.share and self.amount.denominator != 1)
-            or (self.share and self.amount >= 1)
-        ):
+        fits = self.amount < 1 if self.share else self.amount.denominator == 1
+        if self.amount < 0 or not fits:
             raise ValueError(f"merge must be a whole number, or a share of the tokens below 1, got {self.text}")
 
     @classmethod
     def parse(cls, text: str) -> MergeSchedule:
-        """What is written on a command line or in a fingerprint.
-
-        Args:
-            text: one of the module's forms; "8", "0.066", either with ":falling".
-
-        Raises:
-            ValueError: it is none of them.
-        """
+        """From one of the module's forms: "8", "0.066", either with ":falling"; raises ValueError."""
         number = text.strip().removesuffix(_FALLING)
         found = _NUMBER.fullmatch(number)
         if found is None:
@@ -72,36 +62,19 @@ class MergeSchedule:
         return self.amount > 0
 
     def wanted(self, layers: int, tokens: int) -> list[int]:
-        """Tokens to merge in each layer, before the limit of half of them.
-
-        Args:
-            layers: of the model.
-            tokens: that its first layer sees, first tokens included.
-        """
+        """Tokens to merge in each layer, before the limit of half of the ``tokens`` that the first one sees."""
         amount = int(self.amount * tokens) if self.share else int(self.amount)
         if not self.falling or layers == 1:  # one layer: the mean of 2r and 0
             return [amount] * layers
         return [2 * amount * (layers - 1 - layer) // (layers - 1) for layer in range(layers)]
 
     def per_layer(self, layers: int, tokens: int, protected: int) -> list[int]:
-        """Tokens that each layer really merges away.
-
-        Args:
-            layers: of the model.
-            tokens: that its first layer sees.
-            protected: how many of them, the first ones, never merge.
-        """
+        """Tokens that each layer really merges away; the first ``protected`` never merge."""
         return limited(self.wanted(layers, tokens), tokens, protected)
 
 
 def limited(wanted: list[int], tokens: int, protected: int) -> list[int]:
-    """At most half of the tokens there that are not protected, layer after layer.
-
-    Args:
-        wanted: tokens to merge in each layer.
-        tokens: before the first layer.
-        protected: how many of them, the first ones, never merge.
-    """
+    """At most half of the tokens that are there and not protected, layer after layer."""
     merged = []
     for count in wanted:
         merged.append(max(0, min(count, (tokens - protected) // 2)))

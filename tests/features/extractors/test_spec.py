@@ -1,4 +1,4 @@
-"""One word of a command line: which extractor makes a stream."""
+"""One word of a command line: which extractor makes a stream, and how pretrained ones run."""
 
 import copy
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import InputError
-from features.extractors.spec import ExtractorSpec, parse_spec
+from features.extractors.spec import ExtractorSpec, RunConfig, parse_spec
 
 HUB = st.from_regex(r"[a-z0-9]{1,8}/[a-z0-9._-]{1,12}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
@@ -74,3 +74,17 @@ def test_a_directory_with_an_at_or_a_plus_in_its_name_is_taken_whole(tmp_path):
 def test_words_that_are_none_are_refused_in_a_sentence(word, message):
     with pytest.raises(InputError, match=message):
         parse_spec(word)
+
+
+def test_merging_may_be_a_count_a_share_or_falling():
+    for merge in (None, "0", "8", "0.1", "13:falling"):
+        assert RunConfig(merge=merge).merge == merge
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"batch_size": 0}, "batch-size must be at least 1, got 0"), ({"merge": "lots"}, "merge 'lots' is neither")],
+)
+def test_nonsense_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig(**settings)

@@ -1,9 +1,7 @@
 """The job: videos x extractors -> store. Workers are real processes here."""
 
 import hashlib
-import os
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -227,13 +225,6 @@ def test_the_store_does_not_depend_on_how_many_work(job, tmp_path):
     assert one.rows.equals(three.rows)
     for left, right in zip(one.read("odd", one.clips.index), three.read("odd", one.clips.index)):
         np.testing.assert_array_equal(left, right)
-
-
-def test_workers_that_cannot_live_end_the_job_with_a_sentence(job, monkeypatch):
-    monkeypatch.setattr(Job, "_setup", lambda _: partial(os._exit, 5))
-    with pytest.raises(InputError, match=r"the worker processes end before they read a file \(exit code 5\)"):
-        job("a.mp4")
-    assert job.store().failed == {}
 
 
 def test_a_memory_limit_that_is_too_small_for_any_file_ends_the_job_with_a_sentence(job):

@@ -9,23 +9,15 @@ import pytest
 
 import features.job.worker
 from features.errors import InputError, MediaError
-from features.extractors.spec import ExtractorSpec, RunConfig
+from features.extractors.spec import ExtractorSpec
+from features.job.config import PrecomputeConfig
 from features.job.process import WornOut
 from features.job.worker import ClipPart, FileEnd, FileFailure, FileTask, FileWorker, WorkerSetup
-from features.media.limits import DEFAULT_LIMITS, Limits
 
 
-def setup(*streams, clip_seconds=None, **settings):
+def setup(*streams, **settings):
     return WorkerSetup(
-        **{
-            "specs": tuple(ExtractorSpec(stream) for stream in streams),
-            "run": RunConfig(),
-            "reader": "pyav",
-            "clip_seconds": clip_seconds,
-            "limits": Limits(),
-            "memory_gb": 4.0,
-            **settings,
-        }
+        specs=tuple(ExtractorSpec(stream) for stream in streams), config=PrecomputeConfig(**settings)
     )
 
 
@@ -33,10 +25,10 @@ def setup(*streams, clip_seconds=None, **settings):
 def messages(odd_extractors, shared_extractor, media, tmp_path):
     """messages(name, streams, ...) -> what the worker sends about a file that is written first."""
 
-    def run(name, *streams, frames=10, clip_seconds=None, limits=DEFAULT_LIMITS, **media_settings):
+    def run(name, *streams, frames=10, config=None, **media_settings):
         media.write(tmp_path / name, [media.plain(number) for number in range(frames)], **media_settings)
         streams = streams or ("odd",)
-        worker = FileWorker(setup(*streams, clip_seconds=clip_seconds, limits=limits))
+        worker = FileWorker(setup(*streams, **(config or {})))
         return worker.messages(FileTask(tmp_path, name, streams))
 
     return run
@@ -73,12 +65,12 @@ def test_times_and_facts_of_the_file_go_along(records, media):
 
 
 def test_a_long_file_is_cut(records):
-    made = records("a.mp4", frames=30, clip_seconds=1.0)
+    made = records("a.mp4", frames=30, config={"clip_seconds": 1.0})
     assert [record.clip_id for record in made] == ["a.mp4#t=0,1", "a.mp4#t=1,2", "a.mp4#t=2,3"]
 
 
 def test_clips_come_as_they_are_decoded(messages):
-    stream = messages("a.mp4", frames=30, clip_seconds=1.0)
+    stream = messages("a.mp4", frames=30, config={"clip_seconds": 1.0})
     assert next(stream).record.clip_id == "a.mp4#t=0,1"  # the file is not at its end
     assert [type(message) for message in stream] == [ClipPart, ClipPart, FileEnd]
 
@@ -131,9 +123,9 @@ def test_a_file_is_opened_by_its_reader_once_whatever_the_number_of_streams(mess
 
 def test_limits_reach_the_reader(messages):
     with pytest.raises(MediaError, match="--max-seconds"):
-        list(messages("a.mp4", frames=30, limits=Limits(max_seconds=1.0)))
+        list(messages("a.mp4", frames=30, config={"max_seconds": 1.0}))
     with pytest.raises(MediaError, match="--max-megapixels"):
-        list(messages("a.mp4", limits=Limits(max_megapixels=0.001)))
+        list(messages("a.mp4", config={"max_megapixels": 0.001}))
 
 
 # ---- what goes wrong
@@ -192,6 +184,6 @@ def test_a_limit_that_leaves_no_room_is_refused_with_the_least_that_works(monkey
     with pytest.raises(
         InputError, match=r"a worker process takes [\d.]+ GB .* at least --memory [\d.]+, not 0\.01$"
     ):
-        setup("audio", memory_gb=0.01)()
+        setup("audio", memory=0.01)()
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
     assert threads == [1]

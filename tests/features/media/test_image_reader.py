@@ -1,6 +1,7 @@
 """Still images as clips."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from features.errors import MediaError
 from features.media.clip import OK, FrameNeed, SoundNeed
 from features.media.cutting import Cutting
-from features.media.image_reader import ImageReader, image_size
+from features.media.image_reader import ImageReader
+from features.media.limits import Limits
 from features.media.reader import open_reader
 
 NEED = FrameNeed(fps=1, size=32)
@@ -69,9 +71,13 @@ def test_grey_and_deep_images_become_rgb(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_size_is_read_from_the_header(tmp_path, suffix):
-    path = save(tmp_path / f"a.{suffix}", np.zeros((31, 57, 3), np.uint8))
-    assert image_size(path.read_bytes()) == (57, 31)
+def test_size_is_read_before_the_pixels(tmp_path, suffix):
+    path = save(tmp_path / f"a.{suffix}", np.zeros((310, 570, 3), np.uint8))
+    with pytest.raises(MediaError, match="570 x 310 pixels"):
+        list(ImageReader().read(path, "a", [NEED], Cutting(), Limits(max_megapixels=0.1)))
+    (clip,) = ImageReader().read(path, "a", [NEED], Cutting())
+    assert (clip.source.width, clip.source.height) == (570, 310)
+    assert clip.source.video_codec == {"jpg": "jpeg"}.get(suffix, suffix)
 
 
 def test_what_is_no_image_says_so(tmp_path):
@@ -80,6 +86,7 @@ def test_what_is_no_image_says_so(tmp_path):
     png = save(tmp_path / "cut.png", np.zeros((31, 57, 3), np.uint8))
     giant = bytearray(png.read_bytes())
     giant[16:24] = struct.pack(">II", 50_000, 50_000)
+    giant[29:33] = struct.pack(">I", zlib.crc32(giant[12:29]))
     (tmp_path / "giant.png").write_bytes(giant)
     png.write_bytes(png.read_bytes()[:20])
     for name, words in {

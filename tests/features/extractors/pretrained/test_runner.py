@@ -1,13 +1,17 @@
-"""Batches that do not fit into a GPU's memory are halved."""
+"""Weights are loaded strictly; batches are halved where a GPU is full; the mean of tokens counts patches."""
 
+import json
 import logging
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from features.errors import InputError
-from features.extractors.pretrained.runner import pick_device
+from features.extractors.pretrained.runner import mean_token, pick_device
 from features.extractors.registry import make_extractor
 from features.extractors.spec import RunConfig
 
@@ -71,3 +75,114 @@ def test_a_gpu_gives_what_the_cpu_gives(tiny, clip_of):
         gpu = make_extractor(f"x={tiny(name)}", RunConfig(device="cuda"))
         clip = clip_of(cpu, 8)
         np.testing.assert_allclose(gpu.extract([clip])[0].rows, cpu.extract([clip])[0].rows, atol=1e-3)
+
+
+@given(st.integers(0, 2**31), st.lists(st.integers(1, 5), min_size=1, max_size=6))
+def test_a_merged_token_counts_as_the_patches_it_was(seed, sizes):
+    tokens = torch.randn(2, 1 + len(sizes), 4, generator=torch.Generator().manual_seed(seed))
+    counts = torch.tensor([1, *sizes])
+    apart = tokens.repeat_interleave(counts, 1)
+    torch.testing.assert_close(mean_token(tokens, counts.expand(2, -1).float(), 1), mean_token(apart, None, 1))
+
+
+def test_half_precision_is_averaged_in_single():
+    tokens = torch.full((1, 4097, 1), 1.0, dtype=torch.bfloat16)
+    assert mean_token(tokens, None).item() == 1.0
+    assert mean_token(tokens, None).dtype == torch.float32
+
+
+FILE = "model.safetensors"
+
+
+def load(directory):
+    extractor = make_extractor(f"x={directory}")
+    extractor.load()
+    return extractor
+
+
+@pytest.fixture
+def vit(tiny_checkpoints, tmp_path):
+    return tiny_checkpoints.save_tiny("vit", tmp_path / "vit")
+
+
+def test_weights_in_shards_are_the_same(tiny, tiny_checkpoints, tmp_path, clip_of):
+    import transformers
+
+    sharded = tmp_path / "sharded"
+    transformers.ViTModel.from_pretrained(tiny("vit")).save_pretrained(sharded, max_shard_size="4KB")
+    (sharded / "preprocessor_config.json").write_bytes((tiny("vit") / "preprocessor_config.json").read_bytes())
+    assert len(list(sharded.glob("model-*.safetensors"))) > 1
+    one, other = make_extractor(f"x={tiny('vit')}"), make_extractor(f"x={sharded}")
+    clip = clip_of(one, 2)
+    assert (one.extract([clip])[0].rows == other.extract([clip])[0].rows).all()
+
+
+def test_pickles_are_never_read(vit):
+    weights = load_file(vit / FILE)
+    (vit / FILE).unlink()
+    torch.save(weights, vit / "pytorch_model.bin")
+    with pytest.raises(InputError) as raised:
+        load(vit)
+    assert "has no weights in the safetensors format" in str(raised.value)
+    assert f"A.from_pretrained('{vit}').save_pretrained('DIRECTORY')" in str(raised.value)
+
+
+def change(directory, without="", plus=None):
+    weights = load_file(directory / FILE)
+    kept = {key: value for key, value in weights.items() if not (without and without in key)}
+    assert len(kept) < len(weights) or not without
+    save_file({**kept, **(plus or {})}, directory / FILE, metadata={"format": "pt"})
+
+
+def test_weights_that_lack_are_named(vit):
+    change(vit, without="layer.1.attention")
+    with pytest.raises(InputError, match=r"its weights are not whole: \d+ lack, such as layers.1.attention"):
+        load(vit)
+
+
+def test_weights_left_over_are_named(vit, tiny_checkpoints):
+    tiny_checkpoints.change_config(vit, num_hidden_layers=2)
+    with pytest.raises(
+        InputError, match=r"of a larger model than its config.json says: \d+ are left, such as layers.2"
+    ):
+        load(vit)
+
+
+def test_of_a_whole_model_too(tiny_checkpoints, tmp_path):
+    clip = tiny_checkpoints.save_tiny("clip", tmp_path / "clip")
+    vision = json.loads((clip / "config.json").read_text())["vision_config"]
+    tiny_checkpoints.change_config(clip, vision_config={**vision, "num_hidden_layers": 2})
+    for output in ("projected", "class"):
+        with pytest.raises(InputError, match=r"of a larger model than its config.json says"):
+            make_extractor(f"x={clip}:output={output}").load()
+
+
+def test_weights_of_another_size_are_named(vit, tiny_checkpoints):
+    tiny_checkpoints.change_config(vit, intermediate_size=48)
+    with pytest.raises(
+        InputError, match=r"\d+ of its weights are not of the size that its config.json says, such as lay"
+    ):
+        load(vit)
+
+
+def test_heads_and_old_buffers_do_not_matter(vit):
+    change(vit, plus={"classifier.weight": torch.ones(2, 16), "embeddings.position_ids": torch.arange(3)})
+    load(vit)
+
+
+def test_damaged_weights_are_said_in_a_sentence(vit):
+    (vit / FILE).write_bytes((vit / FILE).read_bytes()[:-100])
+    with pytest.raises(InputError, match="its weights cannot be loaded"):
+        load(vit)
+
+
+def test_a_config_that_transformers_refuses_is_said_in_a_sentence(vit, tiny_checkpoints):
+    tiny_checkpoints.change_config(vit, hidden_act="magic")
+    with pytest.raises(InputError, match=r"its weights cannot be loaded: .*magic"):
+        load(vit)
+
+
+def test_nothing_is_written_to_the_screen(vit, capfd):
+    change(vit, plus={"classifier.weight": torch.ones(2, 16)})
+    load(vit)
+    assert capfd.readouterr() == ("", "")

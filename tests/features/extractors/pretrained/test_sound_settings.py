@@ -1,16 +1,26 @@
-"""What the sound families take from JSON files and options, and what they refuse; no weights are read."""
+"""How a checkpoint sets up its sound: windows, rates and front ends."""
 
 import json
 import logging
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.extractors.pretrained.families import FAMILIES
-from features.extractors.pretrained.sound import AstExtractor, ClapExtractor, WhisperExtractor
+from features.extractors.pretrained.sound import (
+    AstExtractor,
+    ClapExtractor,
+    WhisperExtractor,
+    cut_pieces,
+    piece_of,
+)
 from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
 
 CONFIG, FRONT = "config.json", "preprocessor_config.json"
@@ -165,3 +175,36 @@ def test_building_reads_json_only(tmp_path):
     for name in ("ast", "clap", "whisper"):
         save(tmp_path, name)
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, cwd=Path(__file__).parents[4])
+
+
+def test_full_windows_the_last_moved_to_end_with_the_sound():
+    assert cut_pieces(25, 10, 10) == [(0, 10), (10, 20), (15, 25)]
+    assert cut_pieces(20, 10, 10) == [(0, 10), (10, 20)]
+    assert cut_pieces(7, 10, 10) == [(0, 7)]
+    assert cut_pieces(0, 10, 10) == [(0, 0)]
+
+
+def test_what_a_codec_appends_is_no_row():
+    assert cut_pieces(1_049, 1_000, 1_000) == [(0, 1_000)]
+    assert cut_pieces(1_050, 1_000, 1_000) == [(0, 1_000), (50, 1_050)]
+
+
+def test_frames_follow_at_one_pace_from_window_to_window():
+    assert cut_pieces(2 * 163_840 + 240, 164_080, 163_840) == [(0, 164_080), (163_840, 327_920)]
+
+
+@given(samples=st.integers(0, 10_000), window=st.integers(1, 3_000), overlap=st.integers(0, 100))
+def test_all_is_heard_but_a_twentieth_of_a_window(samples, window, overlap):
+    pieces = cut_pieces(samples, window, max(1, window - overlap))
+    assert pieces[0][0] == 0
+    assert samples - max(1, 0.05 * window) < pieces[-1][1] <= samples
+    assert all(end - start == min(window, samples) for start, end in pieces)
+    assert all(before[0] < after[0] <= before[1] for before, after in pairwise(pieces))
+
+
+def test_pieces_are_finite_in_range_and_long_enough():
+    sound = np.array([0.5, np.nan, np.inf, -3.0], np.float32)
+    piece = piece_of(sound, 0, 4, 16_000)
+    assert piece[:4].tolist() == [0.5, 0.0, 1.0, -1.0]
+    assert (len(piece), piece.dtype, np.abs(piece[4:]).max()) == (400, np.float32, 0.0)
+    assert len(piece_of(np.zeros(500, np.float32), 0, 500, 16_000)) == 500

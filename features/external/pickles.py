@@ -1,0 +1,118 @@
+"""Reading a pickle without trusting it: plain containers, text, numbers and numpy arrays, and nothing else.
+
+The allow-list is that of the `pickle` documentation (`Unpickler.find_class`). Not even numpy's own functions are
+called, whose unpickling trusts its input: every allowed name stands for one of ours, which checks that shape, type
+and bytes agree. Text of Python 2 arrives as bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import InputError
+
+KINDS = "fiuSU"  # of numpy's types: numbers, and text of fixed size
+
+
+def load_pickle(path: Path) -> Any:
+    """What a pickle holds; arrays in it are `PickledArray`, which `numpy.asarray` takes."""
+    if zipfile.is_zipfile(path):
+        raise InputError(f"{path} is an archive, as torch.save makes them; save its arrays with numpy.savez")
+    try:
+        with path.open("rb") as file:
+            return _Unpickler(file, encoding="bytes").load()
+    except InputError as error:
+        raise InputError(f"{path} {error}") from error
+    except Exception as error:  # a damaged pickle is a program gone wrong: any exception may come of it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path} cannot be read as a pickle ({reason})") from error
+
+
+@final
+class PickledArray:
+    """Stands for numpy.ndarray: a pickle could set the state of a real one."""
+
+    def __init__(self, content: NDArray[Any] | None = None) -> None:
+        self.content = content
+
+    def __setstate__(self, state: Any) -> None:
+        shape, of, fortran, raw = state[-4:]
+        self.content = _array(raw, of, shape, "F" if fortran else "C")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any] | None:
+        return self.content
+
+
+@final
+class _Type:
+    """Stands for numpy.dtype: numbers and text, no objects, no structures."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.dtype = np.dtype(_text(name))
+        if self.dtype.kind not in KINDS or self.dtype.shape:
+            raise InputError(f"holds an array of '{self.dtype}', and only arrays of numbers and text are read")
+
+    def __setstate__(self, state: Any) -> None:
+        if any(part is not None for part in state[2:5]):
+            raise InputError("holds an array of structures, and only arrays of numbers and text are read")
+        order: Any = _text(state[1])
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def _array(raw: bytes, of: _Type, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
+    if len(raw) != math.prod(shape) * of.dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} whose bytes do not fit it")
+    return np.ndarray(shape, of.dtype, buffer=raw, order="F" if order == "F" else "C")
+
+
+def _from_buffer(raw: bytes, of: _Type, shape: tuple[int, ...], order: Any, axes: Any = None) -> PickledArray:
+    content = _array(raw, of, shape, order)
+    return PickledArray(content if axes is None else content.transpose(axes))
+
+
+def _bytes(text: str = "", encoding: str = "latin1") -> bytes:
+    """Bytes as protocols 0 to 2 spell them."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+ALLOWED: dict[str, Callable[..., Any]] = {
+    "numpy.ndarray": PickledArray,
+    "numpy.memmap": PickledArray,
+    "numpy.dtype": _Type,
+    "numpy._core.multiarray._reconstruct": lambda *_: PickledArray(),
+    "numpy._core.multiarray.scalar": lambda of, raw: _array(raw, of, (), "C").item(),
+    "numpy._core.numeric._frombuffer": _from_buffer,
+    "_codecs.encode": _bytes,
+    "builtins.bytes": _bytes,
+    "builtins.list": lambda *_: [],  # what a defaultdict makes of a missing key
+    "collections.OrderedDict": dict,
+    "collections.defaultdict": lambda *_: {},
+}
+
+
+@final
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> Any:
+        today = module.replace("__builtin__", "builtins").replace("numpy.core", "numpy._core")
+        allowed = ALLOWED.get(f"{today}.{name}")
+        if allowed is None:
+            raise InputError(
+                f"asks for {f'{module}.{name}'!a}, which could run code; from a pickle only plain containers, "
+                "text, numbers and numpy arrays are read. If you trust the file, load it yourself and save its "
+                "arrays with numpy.savez"
+            )
+        return lambda *arguments: allowed(*arguments)  # a new one each time: a pickle may set attributes of it

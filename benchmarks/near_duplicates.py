@@ -32,7 +32,8 @@ from benchmarks.timing import Table, arguments, print_json, say
 from features.errors import InputError
 from features.hashing import BITS, HashedVideo, hash_videos
 from features.media.library import find_media
-from mee.near_duplicates.frames import SHARE, THRESHOLD, FrameHashes, distances, near_frames
+from mee.near_duplicates.frames import SHARE, THRESHOLD, distances, near_frames
+from mee.near_duplicates.overlap import Side
 
 THRESHOLDS = (16, 20, 24, 28, 32, 36, 40, 44, 48)
 EVEN = "trunc(iw*{0}/2)*2:trunc(ih*{0}/2)*2"
@@ -153,9 +154,9 @@ def _all_apart(
     return {(p.train, *names[p.test]): int(p.value) for p in overlap.pairs if p.value is not None}
 
 
-def _frames(names: Sequence[str], hashed: Sequence[HashedVideo]) -> FrameHashes:
+def _frames(names: Sequence[str], hashed: Sequence[HashedVideo]) -> Side:
     nothing = ("",) * len(names)  # a copy of a file is not found by its content here
-    return FrameHashes.of(tuple(names), nothing, [each.hashes for each in hashed], [each.times for each in hashed])
+    return Side.of(tuple(names), nothing, [each.hashes for each in hashed], [each.times for each in hashed])
 
 
 def _counts(bits: Any) -> dict[str, int]:

@@ -23,7 +23,6 @@ THRESHOLD = 32  # bits of 128; benchmarks/near_duplicates.py shows why
 SHARE = 0.5
 RUN = 8192  # frames of the training side at a time
 
-FrameHashes = Side  # items: (F, WORDS) uint64, at most 255 bits a row
 Distances = NDArray[np.uint8]
 
 

@@ -107,7 +107,7 @@ def test_any_pickle_of_captions_is_read(load, protocol):
         *(collections.OrderedDict(a=["b"]), [Calls(len, "x")], collections.Counter("a"), {"a": print}),
         *({"a": [1.5]}, {"a": [b"x"]}, {("a",): ["x"]}, {"a": {"b"}}, {None: ["x"]}, {"a": [{"b": "c"}]}),
     ],
-    ids=str,
+    ids=[f"content{number}" for number in range(10)],
 )
 def test_what_is_more_than_lists_dicts_and_text_is_refused(load, content, protocol):
     with pytest.raises(InputError, match=r"raw-captions\.pkl"):

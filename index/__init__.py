@@ -5,7 +5,7 @@ from typing import Any
 
 _HOME = {
     "Entries": "index.storage.entries",
-    "Filter": "index.request.filters",
+    "Filter": "index.request.filter",
     "Hit": "index.hit",
     "IndexWriter": "index.storage.writer",
     "Queries": "index.queries",

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from index.request.filters import Filter
-from index.request.near_names import did_you_mean
+from index.request.filter import Filter
 from mee.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ def named(snapshot: Snapshot, clip_ids: Sequence[str]) -> list[str]:
     wanted = list(dict.fromkeys(clip_ids))
     unknown = [clip_id for clip_id in wanted if snapshot.find(clip_id) is None]
     if unknown:
-        known = [name for table in tables(snapshot) for name in table["clip_id"].to_pylist()]
-        hint = did_you_mean(unknown[0], known)
-        raise InputError(f"there is no clip '{unknown[0]}' in the index{hint}")
+        raise InputError(f"there is no clip '{unknown[0]}' in the index")
     return wanted
 
 
@@ -45,7 +42,11 @@ def tables(snapshot: Snapshot, where: str | None = None) -> Iterator[pa.Table]:
     Raises:
         InputError: the filter is malformed, or does not fit the index.
     """
-    masks = None if where is None else Filter.parse(where).masks(snapshot)
+    masks = (
+        None
+        if where is None
+        else Filter.parse(where).masks([segment.table.arrow for segment in snapshot.segments])
+    )
     for number, segment in enumerate(snapshot.segments):
         keep = segment.live
         if masks is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Queries
-from index.request.near_names import did_you_mean
+from index.request.filter import did_you_mean
 from index.request.request import Request
 from index.request.selection import without_clip
 from mee.errors import InputError

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.request.near_names import did_you_mean
 from mee.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def of_video(video_index: VideoIndex, video: str) -> Selection:
     masks = of_videos(video_index, [video])
     live = (segment.live for segment in video_index.segments)
     if not any((mask if alive is None else mask & alive).any() for mask, alive in zip(masks, live)):
-        hint = did_you_mean(video, list(dict.fromkeys(_column(video_index, "video"))))
-        raise InputError(f"there is no video {video!r} in the index{hint}")
+        raise InputError(f"there is no video {video!r} in the index")
     return masks
 
 
@@ -63,14 +61,4 @@ def without_clip(video_index: VideoIndex, clip_id: str) -> Selection:
             mask[row] = False
             masks[number] = mask
             return masks
-    hint = did_you_mean(clip_id, _column(video_index, "clip_id"))
-    raise InputError(f"there is no clip {clip_id!r} in the index{hint}")
-
-
-def _column(video_index: VideoIndex, name: str) -> list[str]:
-    """Of the clips that can be found."""
-    names: list[str] = []
-    for segment in video_index.segments:
-        column = segment.table.arrow.column(name)
-        names += (column if segment.live is None else column.filter(segment.live)).to_pylist()
-    return names
+    raise InputError(f"there is no clip {clip_id!r} in the index; mee gallery list INDEX --clips lists its clips")

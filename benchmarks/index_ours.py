@@ -20,6 +20,7 @@ from benchmarks.index_data import Made
 from benchmarks.index_timing import Numbers, Side
 from benchmarks.index_truth import BEST
 from index.queries import Queries
+from index.recall import measure
 from index.scanners.kinds import Settings
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
@@ -57,10 +58,10 @@ def build(made: Made, kind: str, directory: Path, recall: float, queries: int) -
     if kind not in EXACT:
         asked = Queries.of(made.sentences(queries, TUNED).text())
         begun = time.perf_counter()
-        measured = VideoIndex.open(directory).tune(asked, recall, "other queries of the benchmark")
+        measured = measure(VideoIndex.open(directory), asked, recall, "other queries of the benchmark")
         taken["tune_s"] = time.perf_counter() - begun
         with IndexWriter.open(directory) as writer:
-            writer.set_recall(measured.to_dict(), asked)
+            writer.set_recall(measured)
         taken["recall_tuned"] = measured.reached
     return {**taken, "bytes_a_clip": _held(directory) / made.clips}
 

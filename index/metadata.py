@@ -34,7 +34,6 @@ OWN = (
     "vector",
     "streams",
     "constant",
-    "active",
     "version",
 )  # the index's
 KINDS = {"string": "text", "Int64": "whole numbers", "Float64": "numbers", "boolean": "true / false"}

@@ -4,9 +4,9 @@ example:
   mee gallery list index/
   mee gallery list index/ --clips --where 'duration < 30 and split == "test"'
   mee gallery verify index/
-  mee gallery compact index/ --recall 0.99
+  mee gallery compact index/ --kind fastscan
   mee gallery remove index/ --where 'video.startswith("old/")' --dry-run
-  mee gallery normalise index/ --bank captions.csv --method nnn
+  mee gallery normalise index/ --bank captions.csv
 
 Each form explains itself: mee gallery remove --help
 """
@@ -14,17 +14,17 @@ Each form explains itself: mee gallery remove --help
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
+from index.scanners.kinds import Choice, Settings
 from mee.errors import InputError
-from mee.evaluation.normalisation import NormaliseConfig
-from scripts.build_index import KindAsked, check_settings
 from scripts.console import (
     COULD_NOT,
     DONE,
@@ -36,6 +36,7 @@ from scripts.console import (
     pick_device,
     say,
 )
+from scripts.gallery_tables import clips_of, measure_recall, print_clips, print_facts, print_index
 
 Index = Annotated[Positional[Path], arg(metavar="INDEX", help="made by mee index")]
 Where = Annotated[str | None, arg(metavar="FILTER", constructor=str)]  # tyro reads the word None as nothing
@@ -68,12 +69,12 @@ class CompactArgs:
     """Arguments of mee gallery compact."""
 
     index: Index
-    kind: KindAsked | None = None  # how clips are scanned from now on, see mee index --help
-    recall: float | None = None  # share of the true best 10 that graph and fastscan shall find
+    kind: Choice | None = None  # how clips are scanned from now on, see mee index --help
+    recall: float | None = None  # share of the true best 10 that fastscan shall find
     drop_constants: bool = False  # take the clips' constants off: scores are plain from now on
 
     def __post_init__(self) -> None:
-        check_settings(self.kind, self.recall)
+        Settings().changed(self.kind, self.recall)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +97,14 @@ class NormaliseArgs:
 
     index: Index
     bank: Path  # captions of training: a caption table, of which split train counts, or one sentence a line
-    method: Literal["nnn", "qb-norm"] = "nnn"  # see mee evaluate --help
-    beta: float = 20.0  # inverse temperature of qb-norm
-    neighbours: int = 128  # captions of the bank that nnn takes the mean of, for each clip
+    neighbours: int = 128  # captions of the bank that a clip's constant is the mean of
     alpha: float = 0.75  # weight of that mean
     model: Path | None = None  # the model, if it was moved since the index was made
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        self.config()
-
-    def config(self) -> NormaliseConfig:
-        """What evaluation calls it."""
-        return NormaliseConfig(method=self.method, beta=self.beta, neighbours=self.neighbours, alpha=self.alpha)
+        if self.neighbours < 1 or not 0 <= self.alpha < math.inf:
+            raise ValueError("neighbours must be at least 1, and alpha finite and at least 0")
 
 
 Form = (
@@ -137,9 +133,9 @@ Form = (
         NormaliseArgs,
         subcommand(
             "normalise",
-            description="Give every clip a constant that mee search takes off its scores, against clips that are "
-            "near to every sentence. Clips put later have none: mee gallery compact --drop-constants, then mee "
-            "index, then this again.",
+            description="Give every clip a constant (NNN) that mee search takes off its scores, against clips "
+            "that are near to every sentence. Clips put later have none: mee gallery compact --drop-constants, "
+            "then mee index, then this again.",
         ),
     ]
 )
@@ -169,7 +165,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _list(args: ListArgs) -> int:
     from index.storage.snapshot import read_snapshot
-    from scripts.gallery_tables import print_clips, print_facts
 
     snapshot = read_snapshot(args.index)
     if args.without_stream:
@@ -198,50 +193,53 @@ def _verify(args: VerifyArgs) -> int:
 def _compact(args: CompactArgs) -> int:
     from index.storage.snapshot import read_snapshot
     from index.storage.writer import IndexWriter
-    from scripts.build_index import print_index
-    from scripts.index_recall import of_before, tune
-    from scripts.index_sync import settings_asked
 
-    asked = of_before(args.index)
     with IndexWriter.open(args.index) as writer:
-        settings = settings_asked(writer.snapshot.settings, args.kind, args.recall)
-        if args.drop_constants and writer.snapshot.constants is None:
+        carried = writer.snapshot.constants is not None
+        if args.drop_constants and not carried:
             say(f"{args.index} carries no constants")
+        settings = writer.snapshot.settings.changed(args.kind, args.recall)
         with counting_bar("compact", "clips") as on_compacted:
             writer.compact(
-                settings=settings,
-                drop_constants=args.drop_constants and writer.snapshot.constants is not None,
-                progress=on_compacted,
+                settings=settings, drop_constants=args.drop_constants and carried, progress=on_compacted
             )
-    tune(args.index, asked)
+    measure_recall(args.index)
     snapshot = read_snapshot(args.index)
     print_index(f"{len(snapshot)} clips in {args.index}", args.index, snapshot)
     return DONE
 
 
 def _normalise(args: NormaliseArgs) -> int:
-    from scripts.gallery_normalise import normalise
+    from index.normalise import normalise
 
-    facts = normalise(args.index, args.bank, args.config(), device=pick_device(args.device), model=args.model)
-    print(f"{args.index}: every clip carries a constant of {facts.method}, made of {facts.bank}")
+    with counting_bar("constants", "clips") as on_written:
+        facts = normalise(
+            args.index,
+            args.bank,
+            neighbours=args.neighbours,
+            alpha=args.alpha,
+            device=pick_device(args.device),
+            model=args.model,
+            progress=on_written,
+        )
+    print(f"{args.index}: every clip carries a constant of {facts['method']}, made of {facts['bank']}")
     return DONE
 
 
 def _remove(args: RemoveArgs) -> int:
     from index.storage.writer import IndexWriter
-    from scripts.gallery_clips import matching, named
 
     with IndexWriter.open(args.index) as writer:
-        snapshot = writer.snapshot
-        clip_ids = named(snapshot, args.clips) if args.where is None else matching(snapshot, args.where)
+        clip_ids = list(dict.fromkeys(args.clips))
+        if args.where is not None:
+            clip_ids = clips_of(writer.snapshot, args.where)["clip_id"].to_pylist()
+        unknown = [clip_id for clip_id in args.clips if writer.snapshot.find(clip_id) is None]
+        if unknown:
+            raise InputError(f"there is no clip '{unknown[0]}' in the index")
         if args.dry_run:
             print(f"{len(clip_ids)} clips would be removed from {args.index}")
             return DONE
-        try:
-            removed = writer.remove(clip_ids) if clip_ids else 0
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        left = len(writer.snapshot)
+        removed, left = writer.remove(clip_ids), len(writer.snapshot)
     print(f"{removed} clips removed from {args.index}; {left} can be found in it now")
     return DONE
 

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from index.scanners.mapped import mapped_bytes
-from index.scanners.scanner import Floats, Kind, Shape
+from index.scanners.scanner import Floats, Shape
 
 FORMAT: Final = 1
 SAMPLE: Final = 16  # vectors that are compared
@@ -44,7 +44,7 @@ def write(
     index: Any,
     codes: int,
     arrays: Mapping[str, NDArray[Any]],
-    kind: Kind,
+    kind: str,
     vectors: Floats,
     shape: Shape,
 ) -> None:
@@ -84,7 +84,7 @@ class CodesFile:
         self._mapped = mapped
 
     @classmethod
-    def open(cls, path: Path, kind: Kind, vectors: Floats, shape: Shape, names: tuple[str, ...]) -> Self:
+    def open(cls, path: Path, kind: str, vectors: Floats, shape: Shape, names: tuple[str, ...]) -> Self:
         """Read the small file and map the large one.
 
         Args:
@@ -150,7 +150,7 @@ class CodesFile:
         return index
 
 
-def _belonging(kind: Kind, vectors: Floats, shape: Shape) -> dict[str, Any]:
+def _belonging(kind: str, vectors: Floats, shape: Shape) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "kind": kind,

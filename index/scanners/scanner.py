@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,6 @@ def both(one: Allowed | None, other: Allowed | None) -> Allowed | None:
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Kind = Literal["flat", "certified", "graph", "fastscan"]
 
 
 @dataclass(frozen=True)
@@ -78,21 +77,18 @@ class Shape:
 class Scanner(ABC):
     """Made for one unit; knows its vectors, which may be memory-mapped."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[str]
     vectors: Floats  # (N, W)
     shape: Shape
 
     @abstractmethod
-    def scan(
-        self, queries: Floats, count: int, allowed: Allowed | None = None, *, effort: int = 0
-    ) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
         """The best rows by an estimate of their scores.
 
         Args:
             queries: (Q, W) float32, contiguous.
             count: how many rows a query, at least 1.
             allowed: which rows may be found; None: all.
-            effort: of kinds that have such a setting, how hard to look; 0: their default.
 
         Returns:
             (Q, C) estimates in falling order and (Q, C) rows, each row once; C is at most count. Where fewer rows

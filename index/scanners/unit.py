@@ -39,14 +39,14 @@ class Unit:
         """The same, of which only those clips can be found that are also allowed here."""
         return self if allowed is None else replace(self, allowed=both(self.allowed, allowed))
 
-    def scan(self, queries: Floats, count: int, *, effort: int = 0) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int) -> tuple[Floats, Rows]:
         """See `Scanner.scan`, of the rows that are allowed.
 
         Raises:
             InputError: its codes, which are looked at when they are first scanned, are damaged.
         """
         try:
-            return self.scanner.scan(queries, min(count, self.count), self.allowed, effort=effort)
+            return self.scanner.scan(queries, min(count, self.count), self.allowed)
         except ValueError as error:
             raise InputError(f"{damage(self)} ({error})") from error
 

@@ -6,7 +6,6 @@
     end_s     float64   finite
     pattern   string    "1011" (index/storage/columns.py); derived, not given
     constant  float64   what a normalisation takes from the clip's scores, finite as float32; null: none
-    active    bool      whether the constant counts for queries whose plain best it is; null: none
     version   string    of what the clip was made from; null: unknown
     ...                 metadata: string, float64, int64 or bool, nulls allowed; or nothing but null
 
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from mee.scoring import Pattern
 
 NEEDED = {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
-OPTIONAL = {"constant": pa.float64(), "active": pa.bool_(), "version": pa.string()}
+OPTIONAL = {"constant": pa.float64(), "version": pa.string()}
 DERIVED = ("pattern", "vector")  # of tables and of the log
 STANDARD = (*NEEDED, "pattern", *OPTIONAL)
 

@@ -44,7 +44,7 @@ class Entries:
 
         Args:
             gallery: made by the index's model.
-            clips: index clip_id; columns video, start_s, end_s, and if you like constant, active, version and any
+            clips: index clip_id; columns video, start_s, end_s, and if you like constant, version and any
                 metadata; has a row for every clip of the gallery, and may have others.
             layout: of the gallery's packed vectors.
 

@@ -21,8 +21,7 @@ from index.scanners.kinds import Settings
 from index.scanners.unit import Unit
 from index.storage.columns import together
 from index.storage.log import read_log
-from index.storage.manifest import Manifest, read_manifest
-from index.storage.manifest import Origin as Origin
+from index.storage.manifest import Manifest, Origin, Recall, read_manifest
 from index.storage.segment import Segment, open_segments
 from index.storage.tail import Tail, replay
 from mee.errors import InputError
@@ -57,7 +56,7 @@ class Snapshot:
     generation: int = 0  # of its manifest; what only the log knows does not raise it
     settings: Settings = field(default_factory=Settings)
     constants: Mapping[str, Any] | None = None  # what the clips' constants are; None: they have none
-    recall: Mapping[str, Any] | None = None  # as measured; None: it was not
+    recall: Recall | None = None  # as measured; None: it was not
     segments: tuple[Segment, ...] = ()
 
     seen: Seen | None = field(default=None, repr=False)  # None: it lies in memory

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from index.scanners.kinds import build
 from index.scanners.unit import Unit
-from index.storage.clip_table import ClipTable
 from index.storage.columns import by_pattern, code_column, joined, with_pattern
 from index.storage.entries import Entries
 from index.storage.log import Record, Removal
-from index.storage.segment import Segment, shape_of
+from index.storage.segment import ClipTable, Segment, shape_of
 from mee.layout import Layout
 from mee.scoring import Pattern
 

@@ -1,9 +1,9 @@
-"""Zeros behind vectors; rows a few at a time."""
+"""Rows a few at a time."""
 
 import numpy as np
 import pytest
 
-from index.scanners.found import chunks, limits, multiple, padded, sample
+from index.scanners.found import chunks, limits, multiple, sample
 
 VECTORS = np.random.default_rng(0).standard_normal((23, 5)).astype(np.float32)
 
@@ -11,14 +11,6 @@ VECTORS = np.random.default_rng(0).standard_normal((23, 5)).astype(np.float32)
 @pytest.mark.parametrize(("width", "of", "expected"), [(1, 16, 16), (16, 16, 16), (17, 16, 32), (5, 1, 5)])
 def test_multiple(width, of, expected):
     assert multiple(width, of) == expected
-
-
-def test_padding_changes_no_product():
-    wide = padded(VECTORS, 8)
-    assert wide.shape == (23, 8)
-    assert (wide[:, :5] == VECTORS).all()
-    assert not wide[:, 5:].any()
-    assert padded(VECTORS, 5) is VECTORS
 
 
 @pytest.mark.parametrize("size", [1, 20, 100, 10**6])

@@ -195,7 +195,7 @@ def test_a_writer_that_is_closed_writes_no_more(place, tmp_path):
             writer.flush,
             writer.compact,
             lambda: writer.set_origin(ORIGIN),
-            lambda: writer.set_recall(None, None),
+            lambda: writer.set_recall(None),
         ):
             with pytest.raises(ValueError, match="the writer is closed; open the index again"):
                 change()

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from index.metadata import Metadata
 from index.scanners.kinds import Choice, Settings
-from index.storage.columns import NEEDED, OPTIONAL, joined
+from index.storage.columns import NEEDED, OPTIONAL, as_pandas, joined
 from index.storage.entries import Entries
 from index.storage.manifest import NAME, Origin
 from index.storage.segment import Segment
@@ -228,22 +228,12 @@ def facts_of(source: FeatureSource, modalities: Sequence[str], versions: Mapping
 
 def rows_of(segments: Sequence[Segment]) -> pd.DataFrame:
     """All clips of an index, those without a stream included: index clip_id, nullable columns."""
-    import pandas as pd
-
     fields = {**NEEDED, "pattern": pa.string(), **OPTIONAL}
     tables = [pa.table({name: pa.array([], kind) for name, kind in fields.items()})]
     for segment in segments:
         table = segment.table.arrow
         tables.append(table if segment.live is None else table.filter(pa.array(segment.live)))
-    kinds = {
-        pa.string(): pd.StringDtype(),
-        pa.int64(): pd.Int64Dtype(),
-        pa.float64(): pd.Float64Dtype(),
-        pa.bool_(): pd.BooleanDtype(),
-        pa.null(): pd.StringDtype(),
-    }
-    rows: pd.DataFrame = joined(tables).to_pandas(types_mapper=kinds.get)
-    rows = rows.set_index("clip_id")
+    rows = as_pandas(joined(tables)).set_index("clip_id")
     rows.index = rows.index.astype("string").astype(object)
     return rows
 

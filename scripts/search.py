@@ -84,11 +84,7 @@ class SearchArgs:
         return self.sentence is None and self.like is None
 
     def request(self, sentence: str | None) -> Request:
-        """What is asked for, with a sentence.
-
-        Raises:
-            InputError: something of it makes no sense; the sentence says what.
-        """
+        """What is asked for, with a sentence."""
         also = [
             *(_term(text, "--also", 1) for text in self.also),
             *(_term(text, "--less", -1) for text in self.less),

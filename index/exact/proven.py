@@ -39,9 +39,6 @@ def prove(
 
     Returns:
         (N,) queries, exact scores, units and rows.
-
-    Raises:
-        InputError: an exact score is not where its estimate says, so a file is damaged.
     """
     vectors = [weighted[unit.pattern] for unit in units]
     scans = [unit.scan(its.rounded, k + spare) for unit, its in zip(units, vectors)]

@@ -31,9 +31,6 @@ def exact_scores(units: Sequence[Unit], weighted: Weighted, query: Rows, number:
 
     Returns:
         (N,) float32 scores. Each pair is added up by itself, so that equal clips are equal to the bit.
-
-    Raises:
-        InputError: a clip's vector is not finite, so its file is damaged.
     """
     scores = np.empty(len(number), dtype=np.float32)
     for unit, mine in grouped(number):

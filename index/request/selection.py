@@ -35,11 +35,7 @@ def of_videos(video_index: VideoIndex, videos: Collection[str], *, outside: bool
 
 
 def of_video(video_index: VideoIndex, video: str) -> Selection:
-    """The clips of one video.
-
-    Raises:
-        InputError: the index has none of it.
-    """
+    """The clips of one video."""
     masks = of_videos(video_index, [video])
     live = (segment.live for segment in video_index.segments)
     if not any((mask if alive is None else mask & alive).any() for mask, alive in zip(masks, live)):
@@ -48,11 +44,7 @@ def of_video(video_index: VideoIndex, video: str) -> Selection:
 
 
 def without_clip(video_index: VideoIndex, clip_id: str) -> Selection:
-    """All clips but one.
-
-    Raises:
-        InputError: the index does not have it.
-    """
+    """All clips but one."""
     masks: list[Mask | None] = [None for _ in video_index.segments]
     for number, segment in enumerate(video_index.segments):
         row = segment.table.find(clip_id)

@@ -93,9 +93,6 @@ class CodesFile:
             vectors: (N, W) that they must belong to.
             shape: of these.
             names: arrays that there must be.
-
-        Raises:
-            ValueError: a file is missing or damaged, or does not belong to these vectors.
         """
         beside = files(path)[1]
         try:
@@ -131,9 +128,6 @@ class CodesFile:
         Args:
             vectors: (N, W) that it must belong to.
             width: of the index.
-
-        Raises:
-            ValueError: it is damaged, or belongs to other vectors.
         """
         if _digest(self._mapped[: len(self._mapped) - self._facts["codes"]]) != self._facts["head"]:
             raise ValueError(f"'{self.path}' is damaged: its checksum is not what was written")

@@ -71,11 +71,7 @@ def build(kind: str, vectors: Floats, shape: Shape) -> Scanner:
 
 
 def open_scanner(kind: str, path: Path, vectors: Floats, shape: Shape) -> Scanner:
-    """What a scanner of this kind saved at `path`.
-
-    Raises:
-        ValueError: its files are damaged, or do not belong to these vectors.
-    """
+    """What a scanner of this kind saved at `path`."""
     return _loaded(kind).open(path, vectors, shape)
 
 

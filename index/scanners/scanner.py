@@ -117,8 +117,4 @@ class Scanner(ABC):
     @classmethod
     @abstractmethod
     def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
-        """What `save` wrote; its file is read when first scanned, memory-mapped where FAISS can.
-
-        Raises (on opening or the first scan):
-            ValueError: the file is damaged, or does not belong to these vectors.
-        """
+        """What `save` wrote; its file is read when first scanned, memory-mapped where FAISS can."""

@@ -40,11 +40,7 @@ class Unit:
         return self if allowed is None else replace(self, allowed=both(self.allowed, allowed))
 
     def scan(self, queries: Floats, count: int) -> tuple[Floats, Rows]:
-        """See `Scanner.scan`, of the rows that are allowed.
-
-        Raises:
-            InputError: its codes, which are looked at when they are first scanned, are damaged.
-        """
+        """See `Scanner.scan`, of the rows that are allowed."""
         try:
             return self.scanner.scan(queries, min(count, self.count), self.allowed)
         except ValueError as error:

@@ -68,21 +68,13 @@ class Clips:
         return cls(segments, table, source[order], np.concatenate(rows)[order])
 
     def carrying(self, given: Given) -> Clips:
-        """The same with these constants in the place of those they had.
-
-        Raises:
-            ValueError: a clip with a stream has none.
-        """
+        """The same with these constants in the place of those they had."""
         constants = pa.array(map(given.get, self.table["clip_id"].to_pylist()), type=pa.float64())
         place = self.table.column_names.index("constant")
         return replace(self, table=self.table.set_column(place, "constant", constants)).complete()
 
     def complete(self) -> Clips:
-        """The same, once every clip with a stream has a constant that is finite.
-
-        Raises:
-            ValueError: one has none.
-        """
+        """The same, once every clip with a stream has a constant that is finite."""
         fine = pc.fill_null(finite_constants(self.table), False)
         lacking = pc.and_(pc.match_substring(self.table["pattern"], "1"), pc.invert(fine))
         count = pc.sum(lacking).as_py()

@@ -109,11 +109,7 @@ class Manifest:
 
 
 def read_manifest(directory: Path) -> tuple[Manifest, bytes]:
-    """The manifest and its file.
-
-    Raises:
-        InputError: there is none, or it is damaged or of another format.
-    """
+    """The manifest and its file."""
     path = directory / NAME
     try:
         text = path.read_bytes()
@@ -164,11 +160,7 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
 
 
 def read_removed(directory: Path, part: Part | None) -> dict[str, NDArray[np.int64]]:
-    """What was written.
-
-    Raises:
-        InputError: the file is not there, or damaged.
-    """
+    """What was written."""
     if part is None:
         return {}
     path = directory / part.name

@@ -192,11 +192,7 @@ def folder_of(directory: Path, name: str) -> Path:
 
 
 def read_facts(folder: Path, sha256: str) -> SegmentFacts:
-    """What a segment holds; its files are there, and as long as they must be.
-
-    Raises:
-        InputError: they are not.
-    """
+    """What a segment holds; its files are there, and as long as they must be."""
     path = folder / FACTS
     try:
         content = json.loads(path.read_bytes())
@@ -221,11 +217,7 @@ def read_facts(folder: Path, sha256: str) -> SegmentFacts:
 
 
 def check_content(path: Path, file: FileFacts) -> None:
-    """Read a file, and compare it with its SHA-256.
-
-    Raises:
-        InputError: it is not what was written.
-    """
+    """Read a file, and compare it with its SHA-256."""
     try:
         same = digest_of(path) == file.sha256
     except OSError as error:
@@ -243,9 +235,6 @@ def open_segment(directory: Path, part: Part, facts: SegmentFacts, layout: Layou
         facts: what it holds.
         layout: of the index.
         constants: whether vectors carry one.
-
-    Raises:
-        InputError: they do not belong together.
     """
     folder = folder_of(directory, part.name)
     table = ClipTable(_mapped_table(folder / TABLE, facts.clips))
@@ -300,9 +289,6 @@ def open_segments(directory: Path, manifest: Manifest, known: Sequence[Segment] 
         directory: of the index.
         manifest: of the index.
         known: segments that may be among them.
-
-    Raises:
-        InputError: a file is not there, or damaged.
     """
     removed = read_removed(directory, manifest.removed)
     there = {(segment.name, segment.digest): segment for segment in known}

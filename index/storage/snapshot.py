@@ -72,9 +72,6 @@ class Snapshot:
             layout: of their vectors.
             origin: where they are from.
             constants: what their constants are, if they carry any.
-
-        Raises:
-            ValueError: the entries are not as an index can keep them.
         """
         tail = Tail(layout, constants=constants is not None)
         tail.put(entries.checked(layout, constants=constants is not None))
@@ -120,20 +117,12 @@ class Snapshot:
 
 
 def read_snapshot(directory: Path) -> Snapshot:
-    """Open an index: files are mapped, and compared with their SHA-256 where all of them are 256 MiB at most.
-
-    Raises:
-        InputError: there is no index, or it is damaged or of another format.
-    """
+    """Open an index: files are mapped, and compared with their SHA-256 where all of them are 256 MiB at most."""
     return _read(directory, ())
 
 
 def refreshed(snapshot: Snapshot) -> Snapshot:
-    """What the directory holds now; the snapshot itself where nothing has changed.
-
-    Raises:
-        InputError: as `read_snapshot`.
-    """
+    """What the directory holds now; the snapshot itself where nothing has changed."""
     seen = snapshot.seen
     if seen is None:
         return snapshot

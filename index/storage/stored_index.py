@@ -33,9 +33,6 @@ class StoredIndex:
             directory: of the index.
             manifest: of the index.
             hidden: names of what lies there of an index that readers go on seeing; None: they see this one.
-
-        Raises:
-            InputError: it is damaged.
         """
         self.directory, self.manifest, self._hidden = directory, manifest, hidden
         self.tail = Tail(manifest.layout, constants=manifest.constants is not None)

@@ -43,8 +43,8 @@ Where = Annotated[str | None, arg(metavar="FILTER", constructor=str)]  # tyro re
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListArgs:
-    """Arguments of mee gallery list."""
+class ListForm:
+    """What an index holds, in all or clip by clip."""
 
     index: Index
     clips: bool = False  # one line a clip
@@ -56,17 +56,42 @@ class ListArgs:
         if self.without_stream and (self.clips or self.where is not None):
             raise ValueError("--without-stream lists clips that nothing finds; ask for it alone")
 
+    def run(self) -> int:
+        from index.storage.snapshot import read_snapshot
+
+        snapshot = read_snapshot(self.index)
+        if self.without_stream:
+            for clip_id in snapshot.without_stream():
+                print(json.dumps({"clip_id": clip_id}) if self.json else clip_id)
+        elif self.clips or self.where is not None:
+            print_clips(snapshot, self.where, as_json=self.json)
+        else:
+            print_facts(self.index, snapshot, as_json=self.json)
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyArgs:
-    """Arguments of mee gallery verify."""
+class VerifyForm:
+    """Read every file and compare it with what was written. Exit code 1: not equal."""
 
     index: Index
 
+    def run(self) -> int:
+        from index.storage.verify import verify
+
+        with counting_bar("verify", "bytes") as on_bytes:
+            findings = verify(self.index, on_bytes)
+        for finding in findings:
+            complain(f"error: {finding}")
+        if findings:
+            return COULD_NOT
+        print(f"{self.index}: every file is what was written")
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
-class CompactArgs:
-    """Arguments of mee gallery compact."""
+class CompactForm:
+    """Make one segment of all, without what was removed; with --kind, of another kind."""
 
     index: Index
     kind: Choice | None = None  # how clips are scanned from now on, see mee index --help
@@ -76,10 +101,29 @@ class CompactArgs:
     def __post_init__(self) -> None:
         Settings().changed(self.kind, self.recall)
 
+    def run(self) -> int:
+        from index.storage.snapshot import read_snapshot
+        from index.storage.writer import IndexWriter
+
+        with IndexWriter.open(self.index) as writer:
+            carried = writer.snapshot.constants is not None
+            if self.drop_constants and not carried:
+                say(f"{self.index} carries no constants")
+            settings, drop = (
+                writer.snapshot.settings.changed(self.kind, self.recall),
+                self.drop_constants and carried,
+            )
+            with counting_bar("compact", "clips") as on_compacted:
+                writer.compact(settings=settings, drop_constants=drop, progress=on_compacted)
+        measure_recall(self.index)
+        snapshot = read_snapshot(self.index)
+        print_index(f"{len(snapshot)} clips in {self.index}", self.index, snapshot)
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveArgs:
-    """Arguments of mee gallery remove."""
+class RemoveForm:
+    """Take clips out; it asks nothing. What the store still has comes back with mee index."""
 
     index: Index
     clips: tuple[str, ...] = ()  # ids of clips
@@ -90,10 +134,28 @@ class RemoveArgs:
         if bool(self.clips) == (self.where is not None):
             raise ValueError("say which clips to remove: with --clips ID [ID ...], or with --where FILTER")
 
+    def run(self) -> int:
+        from index.storage.writer import IndexWriter
+
+        with IndexWriter.open(self.index) as writer:
+            clip_ids = list(dict.fromkeys(self.clips))
+            if self.where is not None:
+                clip_ids = clips_of(writer.snapshot, self.where)["clip_id"].to_pylist()
+            unknown = [clip_id for clip_id in self.clips if writer.snapshot.find(clip_id) is None]
+            if unknown:
+                raise InputError(f"there is no clip '{unknown[0]}' in the index")
+            if self.dry_run:
+                print(f"{len(clip_ids)} clips would be removed from {self.index}")
+                return DONE
+            removed, left = writer.remove(clip_ids), len(writer.snapshot)
+        print(f"{removed} clips removed from {self.index}; {left} can be found in it now")
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
-class NormaliseArgs:
-    """Arguments of mee gallery normalise."""
+class NormaliseForm:
+    """Give every clip a constant (NNN) that mee search takes off its scores, against clips that are near to every
+    sentence. Clips put later have none: mee gallery compact --drop-constants, then mee index, then this again."""
 
     index: Index
     bank: Path  # captions of training: a caption table, of which split train counts, or one sentence a line
@@ -106,142 +168,40 @@ class NormaliseArgs:
         if self.neighbours < 1 or not 0 <= self.alpha < math.inf:
             raise ValueError("neighbours must be at least 1, and alpha finite and at least 0")
 
+    def run(self) -> int:
+        from index.normalise import normalise
 
-Form = (
-    Annotated[ListArgs, subcommand("list", description="What an index holds, in all or clip by clip.")]
-    | Annotated[
-        VerifyArgs,
-        subcommand(
-            "verify", description="Read every file and compare it with what was written. Exit code 1: not equal."
-        ),
-    ]
-    | Annotated[
-        CompactArgs,
-        subcommand(
-            "compact",
-            description="Make one segment of all, without what was removed; with --kind, of another kind.",
-        ),
-    ]
-    | Annotated[
-        RemoveArgs,
-        subcommand(
-            "remove",
-            description="Take clips out; it asks nothing. What the store still has comes back with mee index.",
-        ),
-    ]
-    | Annotated[
-        NormaliseArgs,
-        subcommand(
-            "normalise",
-            description="Give every clip a constant (NNN) that mee search takes off its scores, against clips "
-            "that are near to every sentence. Clips put later have none: mee gallery compact --drop-constants, "
-            "then mee index, then this again.",
-        ),
-    ]
-)
+        with counting_bar("constants", "clips") as on_written:
+            facts = normalise(
+                self.index,
+                self.bank,
+                neighbours=self.neighbours,
+                alpha=self.alpha,
+                device=pick_device(self.device),
+                model=self.model,
+                progress=on_written,
+            )
+        print(f"{self.index}: every clip carries a constant of {facts['method']}, made of {facts['bank']}")
+        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryArgs:
     """Arguments of mee gallery."""
 
-    form: OmitSubcommandPrefixes[Form]
+    form: OmitSubcommandPrefixes[
+        Annotated[ListForm, subcommand("list")]
+        | Annotated[VerifyForm, subcommand("verify")]
+        | Annotated[CompactForm, subcommand("compact")]
+        | Annotated[RemoveForm, subcommand("remove")]
+        | Annotated[NormaliseForm, subcommand("normalise")]
+    ]
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    form = parse(GalleryArgs, "gallery", argv, __doc__ or "").form
-    if isinstance(form, ListArgs):
-        return _list(form)
-    if isinstance(form, VerifyArgs):
-        return _verify(form)
-    if isinstance(form, CompactArgs):
-        return _compact(form)
-    if isinstance(form, NormaliseArgs):
-        return _normalise(form)
-    return _remove(form)
-
-
-def _list(args: ListArgs) -> int:
-    from index.storage.snapshot import read_snapshot
-
-    snapshot = read_snapshot(args.index)
-    if args.without_stream:
-        for clip_id in snapshot.without_stream():
-            print(json.dumps({"clip_id": clip_id}) if args.json else clip_id)
-    elif args.clips or args.where is not None:
-        print_clips(snapshot, args.where, as_json=args.json)
-    else:
-        print_facts(args.index, snapshot, as_json=args.json)
-    return DONE
-
-
-def _verify(args: VerifyArgs) -> int:
-    from index.storage.verify import verify
-
-    with counting_bar("verify", "bytes") as on_bytes:
-        findings = verify(args.index, on_bytes)
-    for finding in findings:
-        complain(f"error: {finding}")
-    if findings:
-        return COULD_NOT
-    print(f"{args.index}: every file is what was written")
-    return DONE
-
-
-def _compact(args: CompactArgs) -> int:
-    from index.storage.snapshot import read_snapshot
-    from index.storage.writer import IndexWriter
-
-    with IndexWriter.open(args.index) as writer:
-        carried = writer.snapshot.constants is not None
-        if args.drop_constants and not carried:
-            say(f"{args.index} carries no constants")
-        settings = writer.snapshot.settings.changed(args.kind, args.recall)
-        with counting_bar("compact", "clips") as on_compacted:
-            writer.compact(
-                settings=settings, drop_constants=args.drop_constants and carried, progress=on_compacted
-            )
-    measure_recall(args.index)
-    snapshot = read_snapshot(args.index)
-    print_index(f"{len(snapshot)} clips in {args.index}", args.index, snapshot)
-    return DONE
-
-
-def _normalise(args: NormaliseArgs) -> int:
-    from index.normalise import normalise
-
-    with counting_bar("constants", "clips") as on_written:
-        facts = normalise(
-            args.index,
-            args.bank,
-            neighbours=args.neighbours,
-            alpha=args.alpha,
-            device=pick_device(args.device),
-            model=args.model,
-            progress=on_written,
-        )
-    print(f"{args.index}: every clip carries a constant of {facts['method']}, made of {facts['bank']}")
-    return DONE
-
-
-def _remove(args: RemoveArgs) -> int:
-    from index.storage.writer import IndexWriter
-
-    with IndexWriter.open(args.index) as writer:
-        clip_ids = list(dict.fromkeys(args.clips))
-        if args.where is not None:
-            clip_ids = clips_of(writer.snapshot, args.where)["clip_id"].to_pylist()
-        unknown = [clip_id for clip_id in args.clips if writer.snapshot.find(clip_id) is None]
-        if unknown:
-            raise InputError(f"there is no clip '{unknown[0]}' in the index")
-        if args.dry_run:
-            print(f"{len(clip_ids)} clips would be removed from {args.index}")
-            return DONE
-        removed, left = writer.remove(clip_ids), len(writer.snapshot)
-    print(f"{removed} clips removed from {args.index}; {left} can be found in it now")
-    return DONE
+    return parse(GalleryArgs, "gallery", argv, __doc__ or "").form.run()
 
 
 if __name__ == "__main__":

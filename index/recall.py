@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Queries
+from index.request.queries import clip_query, stacked
 from index.scanners.kinds import AT, RERANK
 from index.storage.manifest import Recall
 from index.storage.writer import IndexWriter
@@ -100,18 +101,15 @@ def recall(found: Answers, exact: Answers) -> float:
 
 def own_clips(video_index: VideoIndex) -> tuple[Queries, str]:
     """Clips of the index as queries, each expert of theirs counting the same, and what to call them."""
-    units, packed, available = video_index.snapshot.units, [], []
+    units, names = video_index.snapshot.units, []
     ends = np.cumsum([unit.count for unit in units])
     for number in _drawn(len(video_index)):
         place = int(np.searchsorted(ends, number, side="right"))
         unit, row = units[place], number - int(ends[place]) + units[place].count
         row = row if unit.allowed is None else int(unit.allowed.rows[row])
-        vector, has = video_index.embedding(unit.ids(np.array([row]))[0])
-        packed.append(vector)
-        available.append(has)
-    logits = np.where(np.array(available), 0.0, -np.inf)
-    queries = Queries(np.array(packed)[:, None], logits[:, None], np.ones((len(packed), 1)))
-    return queries, f"{len(packed):,} clips of the index itself"
+        names += unit.ids(np.array([row]))
+    queries = stacked([clip_query(name, video_index) for name in names])
+    return queries, f"{len(names):,} clips of the index itself"
 
 
 def held_out(path: Path, model: MEE) -> tuple[Queries, str]:

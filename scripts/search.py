@@ -66,7 +66,7 @@ class SearchArgs:
     video: Annotated[str | None, arg(metavar="NAME", constructor=str)] = None  # only clips of this video
     by_video: bool = False  # find videos: each once, its best moments under it
     moments: int = 3  # of a video, at most, with --by-video
-    plain: bool = False  # without the constants of qb-norm or nnn, if the index carries them
+    plain: bool = False  # without the constants of mee gallery normalise, if the index carries them
     exact: bool = False  # read every vector, where the index is of a kind that may miss a clip
     json: bool = False  # print one JSON object a hit; with --by-video, a video
     model: Path | None = None  # the model, if it was moved since the index was made

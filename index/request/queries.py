@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from index.queries import Queries
 from index.request.filter import did_you_mean
 from index.request.request import Request
-from index.request.selection import without_clip
+from index.request.selection import no_clip
 from mee.errors import InputError
 from mee.evaluation.evaluate import encode_captions
 from mee.layout import Layout
@@ -50,7 +50,8 @@ def queries_of(requests: Sequence[Request], video_index: VideoIndex, model: MEE)
 
 def clip_query(clip_id: str, video_index: VideoIndex) -> Queries:
     """A clip as a query."""
-    without_clip(video_index, clip_id)  # refuses one that is not there
+    if video_index.snapshot.find(clip_id) is None:
+        raise no_clip(clip_id)
     try:
         packed, available = video_index.embedding(clip_id)
     except KeyError:

@@ -53,4 +53,9 @@ def without_clip(video_index: VideoIndex, clip_id: str) -> Selection:
             mask[row] = False
             masks[number] = mask
             return masks
-    raise InputError(f"there is no clip {clip_id!r} in the index; mee gallery list INDEX --clips lists its clips")
+    raise no_clip(clip_id)
+
+
+def no_clip(clip_id: str) -> InputError:
+    """What to say where there is no such clip."""
+    return InputError(f"there is no clip {clip_id!r} in the index; mee gallery list INDEX --clips lists its clips")

@@ -7,7 +7,7 @@
         sha256           of the facts and the arrays
 
 Opening reads the second file only and maps the first, so that it stays readable when it is replaced. The first
-scan checks the head: a broken graph or size would make FAISS read where nothing is. A flipped code makes an
+scan checks the head: a broken size would make FAISS read where nothing is. A flipped code makes an
 estimate wrong, and is what the index's own checksums are for.
 """
 

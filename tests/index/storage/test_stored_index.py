@@ -19,7 +19,7 @@ from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.verify import verify
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
-from tests.index.killed_writer import expected_after, holds, operations, work
+from tests.index.storage.killed_writer import expected_after, holds, operations, work
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 
 ROOT = Path(__file__).parents[3]

@@ -24,8 +24,7 @@ from index.exact.ranking import Ranked
 from index.hit import Hit, Share
 from index.queries import Queries
 from index.scanners.kinds import PROVEN, RERANK
-from index.scanners.scanner import Allowed, Floats
-from index.scanners.unit import Unit
+from index.scanners.scanner import Allowed, Floats, Unit
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
 from index.storage.segment import Segment

@@ -25,8 +25,7 @@ from index.exact.ranking import Ranked, exact_scores
 from index.queries import Queries
 from index.scanners import gpu_flat
 from index.scanners.kinds import AT, PROVEN, RERANK
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit
+from index.scanners.scanner import Floats, Rows, Unit
 from mee.layout import Layout
 
 TOGETHER = 1024  # queries of a batch

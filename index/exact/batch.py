@@ -26,8 +26,7 @@ from index.exact.ranking import exact_scores
 from index.queries import Doubles
 from index.scanners.bounds import BFLOAT16, LARGEST_NORM, ULP, gamma
 from index.scanners.gpu_flat import GpuFlat
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit
+from index.scanners.scanner import Floats, Rows, Unit
 from mee.layers.linear import product
 from mee.ranking.best import Best
 from mee.ranking.scores import full_products

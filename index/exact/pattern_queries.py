@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from index.queries import Doubles, Queries
 from index.scanners.bounds import gamma
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit
+from index.scanners.scanner import Floats, Rows, Unit
 from mee.layout import Layout
 from mee.scoring import Pattern
 

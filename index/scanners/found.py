@@ -1,6 +1,5 @@
-"""What a scan returns: (Q, C) estimates in falling order and (Q, C) rows; -inf and -1 where nothing was found.
-
-And rows of vectors, a few at a time: to be coded, and to say what ranges they have.
+"""What a scan returns, (Q, C) estimates in falling order and (Q, C) rows, -inf and -1 where nothing was found; and
+walks over rows of vectors, a few at a time.
 """
 
 from __future__ import annotations

@@ -4,15 +4,13 @@
     video     string    not null
     start_s   float64   finite
     end_s     float64   finite
-    pattern   string    "1011" (index/storage/columns.py); derived, not given
+    pattern   string    "1011": the third expert is missing; derived, not given
     constant  float64   what a normalisation takes from the clip's scores, finite as float32; null: none
     version   string    of what the clip was made from; null: unknown
     ...                 metadata: string, float64, int64 or bool, nulls allowed; or nothing but null
 
 A column that a table does not have is null for all of its clips. In one index a column is always text, or always
 bool, or always numbers.
-
-How an availability pattern is written: "1011" says that the third expert is missing, "0000" that all are.
 """
 
 from __future__ import annotations

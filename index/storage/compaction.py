@@ -1,9 +1,7 @@
-"""Several segments -> one new on disk, in memory that grows with the table and not with the vectors.
+"""Several segments -> one new on disk, and which ones; in memory that grows with the table, not with the vectors.
 
 The new table is sorted by clip_id. As those on disk are, too, each source is read from its beginning to its end,
 pattern by pattern, and what goes out is one block at a time; codes are made from the written, mapped vectors.
-
-Which segments are written anew together with what comes, so that they stay few and each clip is seldom copied.
 
     level(n) = floor(log4(n / 1024)), 0 at least
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.scanners.kinds import Settings
-from index.scanners.unit import Unit
+from index.scanners.scanner import Unit
 from index.storage.columns import together
 from index.storage.log import read_log
 from index.storage.manifest import Manifest, Origin, Recall, read_manifest

@@ -2,7 +2,7 @@
 
     put, remove       a record of the log, synced before they return; large batches become a segment at once
     flush             the log becomes a segment, with smaller ones where there are many
-    (index/storage/compaction.py) compact           one segment of everything, its codes made anew
+    compact           one segment of everything, its codes made anew (index/storage/compaction.py)
 
 index/storage/stored_index.py says why readers always find it whole, and what a kill leaves.
 """

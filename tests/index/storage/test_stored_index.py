@@ -19,8 +19,8 @@ from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.verify import verify
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
-from tests.index.storage.killed_writer import expected_after, holds, operations, work
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
+from tests.index.storage.killed_writer import expected_after, holds, operations, work
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("killed_writer.py")

@@ -5,7 +5,7 @@ from typing import Any
 
 _HOME = {
     "Entries": "index.storage.entries",
-    "Filter": "index.request.filters",
+    "Filter": "index.request.filter",
     "Hit": "index.hit",
     "IndexWriter": "index.storage.writer",
     "Queries": "index.queries",
@@ -13,18 +13,9 @@ _HOME = {
     "Searcher": "index.searcher",
     "VideoHits": "index.request.grouping",
     "VideoIndex": "index.video_index",
+    "synchronise": "index.sync",
 }
-__all__ = [
-    "Entries",
-    "Filter",
-    "Hit",
-    "IndexWriter",
-    "Queries",
-    "Request",
-    "Searcher",
-    "VideoHits",
-    "VideoIndex",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ would not come back as it was written ("007", a number of 20 digits) is text.
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -19,25 +19,11 @@ from mee.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
     from mee.data.source import FeatureSource
 
 KEYS = ("clip_id", "video_id", "video")  # the first that is there
-OWN = (
-    "clip_id",
-    "video",
-    "start_s",
-    "end_s",
-    "duration",
-    "pattern",
-    "vector",
-    "streams",
-    "constant",
-    "active",
-    "version",
-)  # the index's
-KINDS = {"string": "text", "Int64": "whole numbers", "Float64": "numbers", "boolean": "true / false"}
+OWN = ("clip_id", "video", "start_s", "end_s", "duration", "pattern", "vector", "streams", "constant", "version")
 WHOLE = r"-?(?:0|[1-9][0-9]{0,17})"  # every one of them is an int64
 LONG = r"-?[0-9]{16,}"  # a float64 would change its last digits
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -50,7 +36,7 @@ class Metadata:
 
     path: Path
     ids: tuple[str, ...]  # of its rows, each once
-    columns: pd.DataFrame  # of these rows; nullable types only, those of KINDS
+    columns: pd.DataFrame  # of these rows; string, Int64, Float64 or boolean
 
     def of_clips(self, source: FeatureSource) -> tuple[pd.DataFrame, list[str]]:
         """Find whose it is.
@@ -146,9 +132,7 @@ def _of_csv(path: Path) -> pd.DataFrame:
 
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = [name.strip() for name in next(csv.reader(file), [])]
-    twice = [name for place, name in enumerate(header) if name in header[:place]]
-    if twice:
-        raise InputError(f"{path} has two columns '{twice[0]}'; rename one of them")
+    _check_once(path, header)
     table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path}: rows have more fields than the header; quote values with commas")
@@ -175,40 +159,17 @@ def _told(values: pd.Series[str]) -> pd.Series:
 
 
 def _of_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from index.storage.columns import as_pandas, kept_column
+
     table = pq.ParquetFile(path).read()
-    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    _check_once(path, table.column_names)
+    return as_pandas(pa.table({name: kept_column(table[name], name) for name in table.column_names}))
+
+
+def _check_once(path: Path, names: Sequence[str]) -> None:
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         raise InputError(f"{path} has two columns '{twice[0]}'; rename one of them")
-    columns = {name: _plain(path, name, table[name]) for name in table.column_names}
-    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
-
-
-def _plain(path: Path, name: str, values: pa.ChunkedArray) -> pd.Series:
-    """A column in one of the nullable types; no number is changed on the way, NaN apart, which is nothing."""
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        values, kind = values.cast(kind.value_type), kind.value_type
-    known = values.is_valid().to_numpy()
-    if pa.types.is_boolean(kind):
-        return pd.Series(pd.arrays.BooleanArray(pc.fill_null(values, False).to_numpy(), ~known))
-    if pa.types.is_integer(kind):
-        return pd.Series(pd.arrays.IntegerArray(pc.fill_null(values, 0).cast(pa.int64()).to_numpy(), ~known))
-    if pa.types.is_floating(kind):
-        numbers = values.cast(pa.float64()).to_numpy()  # nothing is NaN there
-        return pd.Series(
-            pd.arrays.FloatingArray(np.nan_to_num(numbers, posinf=np.inf, neginf=-np.inf), np.isnan(numbers))
-        )
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
-        return pd.Series(values.to_pylist(), dtype="string")
-    raise InputError(
-        f"{path}: column '{name}' is of type {kind}; filters know text, numbers and true / false, so write it as "
-        "one of these, or leave it out"
-    )

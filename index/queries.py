@@ -44,11 +44,7 @@ class Queries:
 
     @classmethod
     def mixture(cls, terms: Sequence[tuple[float, Queries]]) -> Queries:
-        """One query of several: each term is a single query, with how much it counts (below 0: not this).
-
-        Raises:
-            ValueError: no term, one that is not a single query, or shares that are all 0 or not finite.
-        """
+        """One query of several: each term is a single query, with how much it counts (below 0: not this)."""
         if not terms or any(len(part) != 1 for _, part in terms):
             raise ValueError("a mixture is made of single queries, one at least")
         total = sum(abs(share) for share, _ in terms)
@@ -65,11 +61,7 @@ class Queries:
         return replace(self, logits=np.where(np.asarray(kept), self.logits, -np.inf))
 
     def weighted(self, weights: Mapping[str, float], layout: Layout) -> Queries:
-        """The same with the user's weights in the place of the model's; an expert without one counts 0.
-
-        Raises:
-            ValueError: a weight is negative or not finite, none is positive, or there is no such expert.
-        """
+        """The same with the user's weights in the place of the model's; an expert without one counts 0."""
         unknown = set(weights) - set(layout.names)
         if unknown:
             raise ValueError(f"there is no expert '{min(unknown)}'; there are {', '.join(layout.names)}")

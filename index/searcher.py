@@ -10,7 +10,7 @@ import torch
 
 from index.hit import Hit
 from index.queries import Queries
-from index.request.filters import Filter
+from index.request.filter import Filter
 from index.request.grouping import Search, VideoHits, best_videos, first_count
 from index.request.queries import check_experts, queries_of, stacked
 from index.request.request import Request
@@ -137,7 +137,10 @@ class Searcher:
     def _selection(self, request: Request) -> Selection | None:
         selection: Selection | None = None
         if request.where is not None:
-            selection = both(selection, Filter.parse(request.where).masks(self.video_index))
+            selection = both(
+                selection,
+                Filter.parse(request.where).masks([segment.table.arrow for segment in self.video_index.segments]),
+            )
         if request.video is not None:
             selection = both(selection, of_video(self.video_index, request.video))
         if request.like is not None:

@@ -15,21 +15,20 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from index.exact.answer import DEFAULT, PROVEN, Answerer, How
+from index.exact.answer import Answerer, How
 from index.exact.batch import Precision
 from index.exact.ranking import Ranked
-from index.exact.recall import Measured, SearchParameters, tune
 from index.hit import Hit, Share
 from index.queries import Queries
-from index.scanners.scanner import Allowed, Floats
-from index.scanners.unit import Unit
+from index.scanners.kinds import PROVEN, RERANK
+from index.scanners.scanner import Allowed, Floats, Unit
 from index.storage.entries import Entries
+from index.storage.manifest import Origin
 from index.storage.segment import Segment
-from index.storage.snapshot import Origin, Snapshot, read_snapshot, refreshed
+from index.storage.snapshot import Snapshot, read_snapshot, refreshed
 from mee.layout import Layout
 from mee.model import TextEmbedding
 
@@ -56,7 +55,7 @@ class VideoIndex:
         """Open an index, memory-mapped.
 
         Raises:
-            InputError: there is no index, or it is damaged or of another format.
+            InputError: there is no index, or it is damaged or of another version.
         """
         return cls(read_snapshot(directory), device=device)
 
@@ -97,9 +96,9 @@ class VideoIndex:
         return self.snapshot.constants
 
     @property
-    def measured(self) -> Measured | None:
-        """What recall was measured, and the parameters that reach it."""
-        return None if self.snapshot.recall is None else Measured.from_dict(self.snapshot.recall)
+    def rerank(self) -> int:
+        """Candidates of kinds that prove nothing, for the best 10."""
+        return RERANK if self.snapshot.recall is None else self.snapshot.recall.rerank
 
     @property
     def proven(self) -> bool:
@@ -163,8 +162,9 @@ class VideoIndex:
         """
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
         units = self._units(where)
-        ranked, shift = self._rank(units, queries, k, self._how(exact=exact), plain=plain)
-        return [self._hits(units, queries, query, ranked, bool(shift[query])) for query in range(len(queries))]
+        ranked = self._rank(units, queries, k, How(plain=plain, exact=exact, rerank=self.rerank))
+        taken_off = self.constants is not None and not plain
+        return [self._hits(units, queries, query, ranked, taken_off) for query in range(len(queries))]
 
     def rank(
         self,
@@ -174,14 +174,14 @@ class VideoIndex:
         where: Masks | None = None,
         plain: bool = False,
         exact: bool = False,
-        parameters: SearchParameters | None = None,
+        rerank: int | None = None,
         precision: Precision = "auto",
     ) -> tuple[Floats, list[list[str]]]:
         """The same without reasons.
 
         Args:
             queries, k, where, plain, exact: as above.
-            parameters: of kinds that prove nothing; default: those that were measured.
+            rerank: candidates of kinds that prove nothing; default: as many as recall was measured with.
             precision: of batches; changes no answer.
 
         Returns:
@@ -189,27 +189,8 @@ class VideoIndex:
         """
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
         units = self._units(where)
-        how = self._how(exact=exact, parameters=parameters, precision=precision)
-        ranked, _ = self._rank(units, queries, k, how, plain=plain)
+        ranked = self._rank(units, queries, k, How(plain, exact, rerank or self.rerank, precision))
         return ranked.score, ranked.ids(units)
-
-    def tune(self, queries: Queries, target: float, source: str) -> Measured:
-        """Choose search parameters that reach a recall, see index.exact.recall.tune."""
-
-        def search(some: Queries, k: int, parameters: SearchParameters) -> tuple[Floats, list[list[str]]]:
-            return self.rank(some, k, parameters=parameters)
-
-        def truth(some: Queries, k: int) -> tuple[Floats, list[list[str]]]:
-            return self.rank(some, k, exact=True)
-
-        return tune(search, truth, queries, target, source, len(self))
-
-    def _how(
-        self, *, exact: bool, parameters: SearchParameters | None = None, precision: Precision = "auto"
-    ) -> How:
-        """With the parameters that were measured, where none are given."""
-        measured = self.measured
-        return How(exact, parameters or (measured.parameters if measured else DEFAULT), precision)
 
     def _units(self, where: Masks | None) -> list[Unit]:
         """Those in which something may be found."""
@@ -220,31 +201,14 @@ class VideoIndex:
             units = [unit.restricted(its) for unit, its in zip(units, allowed)]
         return [unit for unit in units if unit.count]
 
-    def _rank(
-        self, units: Sequence[Unit], queries: Queries, k: int, how: How, *, plain: bool
-    ) -> tuple[Ranked, NDArray[np.bool_]]:
-        """Answers, and (Q,) for which of the queries constants were taken off."""
+    def _rank(self, units: Sequence[Unit], queries: Queries, k: int, how: How) -> Ranked:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        shift = np.zeros(len(queries), dtype=np.bool_)
-        if self.constants is not None and not plain:
-            shift = self._shifted(queries, how)
-        return self.answerer.rank(self.layout, units, queries, shift, k, how), shift
+        return self.answerer.rank(self.layout, units, queries, k, how)
 
-    def _shifted(self, queries: Queries, how: How) -> NDArray[np.bool_]:
-        """(Q,) which queries constants are meant for: QB-Norm asks whether the best clip is an active one."""
-        units = self._units(None)
-        shift = np.ones(len(queries), dtype=np.bool_)
-        if all(pc.all(segment.table.arrow["active"]).as_py() in (True, None) for segment in self.segments):
-            return shift
-        best, _ = self._rank(units, queries, 1, how, plain=True)
-        for query, (number, row) in enumerate(zip(best.number[:, :1], best.row[:, :1])):
-            if len(number) and number[0] >= 0:
-                unit = units[int(number[0])]
-                shift[query] = self.segments[unit.segment].table.arrow["active"][int(unit.rows[row[0]])].as_py()
-        return shift
-
-    def _hits(self, units: Sequence[Unit], queries: Queries, query: int, ranked: Ranked, shift: bool) -> list[Hit]:
+    def _hits(
+        self, units: Sequence[Unit], queries: Queries, query: int, ranked: Ranked, taken_off: bool
+    ) -> list[Hit]:
         """Take each clip's vector apart again, to say what each expert gave."""
         hits = []
         for place, (score, number, row) in enumerate(
@@ -256,7 +220,7 @@ class VideoIndex:
             clip = _clip(self.segments[unit.segment], int(unit.rows[row]))
             vector = np.asarray(unit.vectors[row], dtype=np.float64)
             shares = queries.shares(unit.pattern, self.layout, query, vector)
-            constant = float(vector[-1]) if shift else 0.0
+            constant = float(vector[-1]) if taken_off else 0.0
             experts = {name: Share(*share) for name, share in shares.items()}
             hits.append(Hit(place, *clip, score, experts, constant))
         return hits

@@ -11,7 +11,6 @@ line: all their weights, also as a picture in explain-weights.png. Pictures of t
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import sys
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mee.errors import InputError
+from mee.data.tables import read_lines
+from mee.errors import InputError, did_you_mean
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
 
 if TYPE_CHECKING:
@@ -93,29 +93,17 @@ def _sentences(args: ExplainArgs) -> list[str]:
         if not args.sentence.strip():
             raise InputError("the sentence is empty; write some words")
         return [args.sentence.strip()]
-    path = args.sentences
-    if path is None:
+    if args.sentences is None:
         raise InputError("no sentence: name one, or a file with one a line by --sentences")
-    if path.is_dir() or not path.exists():
-        raise InputError(f"no file '{path}'; --sentences names a text file with one sentence a line")
-    content = path.read_bytes()
-    try:
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: this is not UTF-8; save the file as UTF-8 text") from error
-    if not (sentences := [line.strip() for line in lines if line.strip()]):
-        raise InputError(f"{path} has no sentence in it; write one a line")
-    return sentences
+    return read_lines(args.sentences, "file of sentences")
 
 
 def _pattern(available: Sequence[str], experts: Sequence[str]) -> tuple[bool, ...]:
     """Which experts count; no name stands for all."""
     for name in available:
         if name not in experts:
-            near = difflib.get_close_matches(name, experts, n=1)
-            guess = f"did you mean '{near[0]}'? It" if near else "it"
-            raise InputError(f"--available: this model has no expert '{name}'; {guess} has {', '.join(experts)}")
+            guess = did_you_mean(name, experts)
+            raise InputError(f"--available: this model has no expert '{name}'{guess}; it has {', '.join(experts)}")
     return tuple(not available or name in available for name in experts)
 
 

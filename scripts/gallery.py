@@ -4,9 +4,9 @@ example:
   mee gallery list index/
   mee gallery list index/ --clips --where 'duration < 30 and split == "test"'
   mee gallery verify index/
-  mee gallery compact index/ --recall 0.99
+  mee gallery compact index/ --kind fastscan
   mee gallery remove index/ --where 'video.startswith("old/")' --dry-run
-  mee gallery normalise index/ --bank captions.csv --method nnn
+  mee gallery normalise index/ --bank captions.csv
 
 Each form explains itself: mee gallery remove --help
 """
@@ -14,17 +14,17 @@ Each form explains itself: mee gallery remove --help
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
+from index.scanners.kinds import Choice, Settings
 from mee.errors import InputError
-from mee.evaluation.normalisation import NormaliseConfig
-from scripts.build_index import KindAsked, check_settings
 from scripts.console import (
     COULD_NOT,
     DONE,
@@ -36,14 +36,15 @@ from scripts.console import (
     pick_device,
     say,
 )
+from scripts.gallery_tables import clips_of, measure_recall, print_clips, print_facts, print_index
 
 Index = Annotated[Positional[Path], arg(metavar="INDEX", help="made by mee index")]
 Where = Annotated[str | None, arg(metavar="FILTER", constructor=str)]  # tyro reads the word None as nothing
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListArgs:
-    """Arguments of mee gallery list."""
+class ListForm:
+    """What an index holds, in all or clip by clip."""
 
     index: Index
     clips: bool = False  # one line a clip
@@ -55,30 +56,74 @@ class ListArgs:
         if self.without_stream and (self.clips or self.where is not None):
             raise ValueError("--without-stream lists clips that nothing finds; ask for it alone")
 
+    def run(self) -> int:
+        from index.storage.snapshot import read_snapshot
+
+        snapshot = read_snapshot(self.index)
+        if self.without_stream:
+            for clip_id in snapshot.without_stream():
+                print(json.dumps({"clip_id": clip_id}) if self.json else clip_id)
+        elif self.clips or self.where is not None:
+            print_clips(snapshot, self.where, as_json=self.json)
+        else:
+            print_facts(self.index, snapshot, as_json=self.json)
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyArgs:
-    """Arguments of mee gallery verify."""
+class VerifyForm:
+    """Read every file and compare it with what was written. Exit code 1: not equal."""
 
     index: Index
 
+    def run(self) -> int:
+        from index.storage.verify import verify
+
+        with counting_bar("verify", "bytes") as on_bytes:
+            findings = verify(self.index, on_bytes)
+        for finding in findings:
+            complain(f"error: {finding}")
+        if findings:
+            return COULD_NOT
+        print(f"{self.index}: every file is what was written")
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
-class CompactArgs:
-    """Arguments of mee gallery compact."""
+class CompactForm:
+    """Make one segment of all, without what was removed; with --kind, of another kind."""
 
     index: Index
-    kind: KindAsked | None = None  # how clips are scanned from now on, see mee index --help
-    recall: float | None = None  # share of the true best 10 that graph and fastscan shall find
+    kind: Choice | None = None  # how clips are scanned from now on, see mee index --help
+    recall: float | None = None  # share of the true best 10 that fastscan shall find
     drop_constants: bool = False  # take the clips' constants off: scores are plain from now on
 
     def __post_init__(self) -> None:
-        check_settings(self.kind, self.recall)
+        Settings().changed(self.kind, self.recall)
+
+    def run(self) -> int:
+        from index.storage.snapshot import read_snapshot
+        from index.storage.writer import IndexWriter
+
+        with IndexWriter.open(self.index) as writer:
+            carried = writer.snapshot.constants is not None
+            if self.drop_constants and not carried:
+                say(f"{self.index} carries no constants")
+            settings, drop = (
+                writer.snapshot.settings.changed(self.kind, self.recall),
+                self.drop_constants and carried,
+            )
+            with counting_bar("compact", "clips") as on_compacted:
+                writer.compact(settings=settings, drop_constants=drop, progress=on_compacted)
+        measure_recall(self.index)
+        snapshot = read_snapshot(self.index)
+        print_index(f"{len(snapshot)} clips in {self.index}", self.index, snapshot)
+        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveArgs:
-    """Arguments of mee gallery remove."""
+class RemoveForm:
+    """Take clips out; it asks nothing. What the store still has comes back with mee index."""
 
     index: Index
     clips: tuple[str, ...] = ()  # ids of clips
@@ -89,161 +134,74 @@ class RemoveArgs:
         if bool(self.clips) == (self.where is not None):
             raise ValueError("say which clips to remove: with --clips ID [ID ...], or with --where FILTER")
 
+    def run(self) -> int:
+        from index.storage.writer import IndexWriter
+
+        with IndexWriter.open(self.index) as writer:
+            clip_ids = list(dict.fromkeys(self.clips))
+            if self.where is not None:
+                clip_ids = clips_of(writer.snapshot, self.where)["clip_id"].to_pylist()
+            unknown = [clip_id for clip_id in self.clips if writer.snapshot.find(clip_id) is None]
+            if unknown:
+                raise InputError(f"there is no clip '{unknown[0]}' in the index")
+            if self.dry_run:
+                print(f"{len(clip_ids)} clips would be removed from {self.index}")
+                return DONE
+            removed, left = writer.remove(clip_ids), len(writer.snapshot)
+        print(f"{removed} clips removed from {self.index}; {left} can be found in it now")
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
-class NormaliseArgs:
-    """Arguments of mee gallery normalise."""
+class NormaliseForm:
+    """Give every clip a constant (NNN) that mee search takes off its scores, against clips that are near to every
+    sentence. Clips put later have none: mee gallery compact --drop-constants, then mee index, then this again."""
 
     index: Index
     bank: Path  # captions of training: a caption table, of which split train counts, or one sentence a line
-    method: Literal["nnn", "qb-norm"] = "nnn"  # see mee evaluate --help
-    beta: float = 20.0  # inverse temperature of qb-norm
-    neighbours: int = 128  # captions of the bank that nnn takes the mean of, for each clip
+    neighbours: int = 128  # captions of the bank that a clip's constant is the mean of
     alpha: float = 0.75  # weight of that mean
     model: Path | None = None  # the model, if it was moved since the index was made
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        self.config()
+        if self.neighbours < 1 or not 0 <= self.alpha < math.inf:
+            raise ValueError("neighbours must be at least 1, and alpha finite and at least 0")
 
-    def config(self) -> NormaliseConfig:
-        """What evaluation calls it."""
-        return NormaliseConfig(method=self.method, beta=self.beta, neighbours=self.neighbours, alpha=self.alpha)
+    def run(self) -> int:
+        from index.normalise import normalise
 
-
-Form = (
-    Annotated[ListArgs, subcommand("list", description="What an index holds, in all or clip by clip.")]
-    | Annotated[
-        VerifyArgs,
-        subcommand(
-            "verify", description="Read every file and compare it with what was written. Exit code 1: not equal."
-        ),
-    ]
-    | Annotated[
-        CompactArgs,
-        subcommand(
-            "compact",
-            description="Make one segment of all, without what was removed; with --kind, of another kind.",
-        ),
-    ]
-    | Annotated[
-        RemoveArgs,
-        subcommand(
-            "remove",
-            description="Take clips out; it asks nothing. What the store still has comes back with mee index.",
-        ),
-    ]
-    | Annotated[
-        NormaliseArgs,
-        subcommand(
-            "normalise",
-            description="Give every clip a constant that mee search takes off its scores, against clips that are "
-            "near to every sentence. Clips put later have none: mee gallery compact --drop-constants, then mee "
-            "index, then this again.",
-        ),
-    ]
-)
+        with counting_bar("constants", "clips") as on_written:
+            facts = normalise(
+                self.index,
+                self.bank,
+                neighbours=self.neighbours,
+                alpha=self.alpha,
+                device=pick_device(self.device),
+                model=self.model,
+                progress=on_written,
+            )
+        print(f"{self.index}: every clip carries a constant of {facts['method']}, made of {facts['bank']}")
+        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryArgs:
     """Arguments of mee gallery."""
 
-    form: OmitSubcommandPrefixes[Form]
+    form: OmitSubcommandPrefixes[
+        Annotated[ListForm, subcommand("list")]
+        | Annotated[VerifyForm, subcommand("verify")]
+        | Annotated[CompactForm, subcommand("compact")]
+        | Annotated[RemoveForm, subcommand("remove")]
+        | Annotated[NormaliseForm, subcommand("normalise")]
+    ]
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    form = parse(GalleryArgs, "gallery", argv, __doc__ or "").form
-    if isinstance(form, ListArgs):
-        return _list(form)
-    if isinstance(form, VerifyArgs):
-        return _verify(form)
-    if isinstance(form, CompactArgs):
-        return _compact(form)
-    if isinstance(form, NormaliseArgs):
-        return _normalise(form)
-    return _remove(form)
-
-
-def _list(args: ListArgs) -> int:
-    from index.storage.snapshot import read_snapshot
-    from scripts.gallery_tables import print_clips, print_facts
-
-    snapshot = read_snapshot(args.index)
-    if args.without_stream:
-        for clip_id in snapshot.without_stream():
-            print(json.dumps({"clip_id": clip_id}) if args.json else clip_id)
-    elif args.clips or args.where is not None:
-        print_clips(snapshot, args.where, as_json=args.json)
-    else:
-        print_facts(args.index, snapshot, as_json=args.json)
-    return DONE
-
-
-def _verify(args: VerifyArgs) -> int:
-    from index.storage.verify import verify
-
-    with counting_bar("verify", "bytes") as on_bytes:
-        findings = verify(args.index, on_bytes)
-    for finding in findings:
-        complain(f"error: {finding}")
-    if findings:
-        return COULD_NOT
-    print(f"{args.index}: every file is what was written")
-    return DONE
-
-
-def _compact(args: CompactArgs) -> int:
-    from index.storage.snapshot import read_snapshot
-    from index.storage.writer import IndexWriter
-    from scripts.build_index import print_index
-    from scripts.index_recall import of_before, tune
-    from scripts.index_sync import settings_asked
-
-    asked = of_before(args.index)
-    with IndexWriter.open(args.index) as writer:
-        settings = settings_asked(writer.snapshot.settings, args.kind, args.recall)
-        if args.drop_constants and writer.snapshot.constants is None:
-            say(f"{args.index} carries no constants")
-        with counting_bar("compact", "clips") as on_compacted:
-            writer.compact(
-                settings=settings,
-                drop_constants=args.drop_constants and writer.snapshot.constants is not None,
-                progress=on_compacted,
-            )
-    tune(args.index, asked)
-    snapshot = read_snapshot(args.index)
-    print_index(f"{len(snapshot)} clips in {args.index}", args.index, snapshot)
-    return DONE
-
-
-def _normalise(args: NormaliseArgs) -> int:
-    from scripts.gallery_normalise import normalise
-
-    facts = normalise(args.index, args.bank, args.config(), device=pick_device(args.device), model=args.model)
-    print(f"{args.index}: every clip carries a constant of {facts.method}, made of {facts.bank}")
-    return DONE
-
-
-def _remove(args: RemoveArgs) -> int:
-    from index.storage.writer import IndexWriter
-    from scripts.gallery_clips import matching, named
-
-    with IndexWriter.open(args.index) as writer:
-        snapshot = writer.snapshot
-        clip_ids = named(snapshot, args.clips) if args.where is None else matching(snapshot, args.where)
-        if args.dry_run:
-            print(f"{len(clip_ids)} clips would be removed from {args.index}")
-            return DONE
-        try:
-            removed = writer.remove(clip_ids) if clip_ids else 0
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        left = len(writer.snapshot)
-    print(f"{removed} clips removed from {args.index}; {left} can be found in it now")
-    return DONE
+    return parse(GalleryArgs, "gallery", argv, __doc__ or "").form.run()
 
 
 if __name__ == "__main__":

@@ -1,29 +1,27 @@
-"""What `mee gallery list` prints: what an index is, or a line a clip; or JSON, one object a line.
-
-Clips may be millions: they are printed part by part.
-"""
+"""What mee index and mee gallery say of an index: its streams and kinds, its facts, its clips; or JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from rich.filesize import decimal as size_of
 
-from index.storage.columns import STANDARD, joined
-from scripts.build_index import pattern_rows, print_patterns, recall_in_words
-from scripts.console import visible
-from scripts.gallery_clips import tables
+from scripts.console import print_table, say, visible
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from index.queries import Queries
+    from index.storage.manifest import Recall
     from index.storage.snapshot import Snapshot
 
-BATCH = 20_000  # clips printed at once
-LONGEST = 60  # letters of a cell that others are lined up with
+FEW = 20  # queries that say too little about recall
+ROWS = 20_000  # clips printed at a time
 WORDS = {
     "string": "text",
     "int64": "whole numbers",
@@ -33,16 +31,85 @@ WORDS = {
 }
 
 
+def measure_recall(directory: Path, given: tuple[Queries, str] | None = None) -> None:
+    """Measure and record an index's recall, with queries or where none is recorded; say what is odd about it."""
+    from index.recall import record_recall
+
+    measured = record_recall(directory, given)
+    if given is not None and measured is None:
+        say("every answer of this index is exact, so there is no recall to measure")
+    elif given is not None and len(given[0]) < FEW:
+        say(f"warning: {given[1]} are few to measure recall by; give --queries some hundreds")
+    if measured is not None and measured.target is not None and measured.reached < measured.target:
+        say(
+            f"warning: recall@10 is {measured.reached:.4f}, and {measured.target:g} was asked for; "
+            "--kind certified finds all, at a few times the cost"
+        )
+
+
+def print_index(title: str, directory: Path, snapshot: Snapshot) -> None:
+    """A row for each set of streams that clips have, and how those are searched."""
+    rows = [
+        [
+            ", ".join(row["streams"]),
+            ", ".join(row["kinds"]),
+            f"{row['clips']}",
+            size_of(row["vector_bytes"]),
+            size_of(row["code_bytes"]) if row["code_bytes"] else "-",
+        ]
+        for row in _patterns(directory, snapshot)
+    ]
+    print_table(title, ["streams", "kind", "clips", "vectors", "codes"], rows, words=2)
+    if snapshot.recall is not None:
+        print(_in_words(snapshot.recall))
+
+
+def _in_words(recall: Recall) -> str:
+    asked = "" if recall.target is None else f" (asked for {recall.target:g})"
+    return (
+        f"recall@{recall.at} {recall.reached:.4f}{asked}, measured with {recall.source} on {recall.clips} clips: "
+        f"{recall.rerank} candidates"
+    )
+
+
+def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Of each set of streams: streams, clips, kinds, and bytes on disk of vectors and of what else is scanned."""
+    from index.scanners.kinds import files
+    from index.storage.columns import code_of
+    from index.storage.segment import folder_of, scanner_name
+
+    units = defaultdict(list)
+    for unit in sorted(snapshot.units, key=lambda unit: unit.pattern, reverse=True):
+        units[unit.pattern].append(unit)
+    return [
+        {
+            "streams": list(compress(snapshot.layout.names, pattern)),
+            "clips": sum(unit.count for unit in some),
+            "kinds": list(dict.fromkeys(unit.scanner.kind for unit in some)),
+            "vector_bytes": sum(unit.vectors.nbytes for unit in some),
+            "code_bytes": sum(
+                file.stat().st_size
+                for unit in some
+                if (name := snapshot.segments[unit.segment].name)
+                for file in files(
+                    unit.scanner.kind,
+                    folder_of(directory, name) / scanner_name(unit.scanner.kind, code_of(pattern)),
+                )
+            ),
+        }
+        for pattern, some in units.items()
+    ]
+
+
 def print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
     """What the index is."""
-    patterns = pattern_rows(directory, snapshot)
+    from index.storage.columns import STANDARD
+
     removed = sum(len(segment.table) - len(segment) for segment in snapshot.segments)
-    columns = {
-        field.name: WORDS.get(str(field.type), str(field.type))
-        for field in snapshot.columns
-        if field.name not in STANDARD
-    }
     without = snapshot.without_stream()
+    kinds = {field.name: str(field.type) for field in snapshot.columns if field.name not in STANDARD}
+    columns = {name: WORDS.get(kind, kind) for name, kind in kinds.items()}
+    settings, recall, constants = snapshot.settings, snapshot.recall, snapshot.constants
     if as_json:
         facts = {
             "index": str(directory),
@@ -53,23 +120,21 @@ def print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
             "removed_rows": removed,
             "origin": asdict(snapshot.origin),
             "experts": dict(zip(snapshot.layout.names, snapshot.layout.sizes)),
-            "settings": asdict(snapshot.settings),
-            "recall": snapshot.recall,
-            "constants": snapshot.constants,
+            "settings": asdict(settings),
+            "recall": None if recall is None else asdict(recall),
+            "constants": constants,
             "columns": columns,
-            "patterns": patterns,
+            "patterns": _patterns(directory, snapshot),
         }
         print(json.dumps(facts))
         return
-    settings = snapshot.settings
-    print_patterns(f"{directory}: {len(snapshot)} clips that can be found", patterns)
+    print_index(f"{directory}: {len(snapshot)} clips that can be found", directory, snapshot)
     print()
     rows = {
         "model": f"{snapshot.origin.model} ({snapshot.origin.model_fingerprint})",
         "store": snapshot.origin.store,
         "kind": settings.kind + ("" if settings.recall is None else f", recall {settings.recall:g}"),
-        "measured": "-" if snapshot.recall is None else recall_in_words(dict(snapshot.recall)),
-        "constants": _constants(snapshot),
+        "constants": "-" if constants is None else f"{constants.get('method')}, from {constants.get('bank')}",
         "columns": ", ".join(f"{name} ({kind})" for name, kind in columns.items()) or "-",
         "segments": f"{len(snapshot.segments)}, with {removed} rows that no longer count",
         "no stream": f"{len(without)} clips, that nothing finds (--without-stream lists them)",
@@ -78,68 +143,52 @@ def print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
         print(f"{name:10}  {visible(words)}")
 
 
-def _constants(snapshot: Snapshot) -> str:
-    if snapshot.constants is None:
-        return "-"
-    return f"{snapshot.constants.get('method')}, from {snapshot.constants.get('bank')}"
+def clips_of(snapshot: Snapshot, where: str | None) -> pa.Table:
+    """The clips that count and for which a filter holds, sorted by their ids."""
+    import numpy as np
+    import pyarrow as pa
+
+    from index.request.filter import Filter
+    from index.storage.columns import STANDARD, joined
+
+    parts = [segment.table.arrow for segment in snapshot.segments]
+    masks = [np.ones(len(part), bool) for part in parts] if where is None else Filter.parse(where).masks(parts)
+    lives = [segment.live for segment in snapshot.segments]
+    kept = [pa.array(mask if live is None else mask & live) for mask, live in zip(masks, lives)]
+    fields = [field for field in snapshot.columns if field.name in STANDARD or not pa.types.is_null(field.type)]
+    empty = pa.schema(fields).empty_table()
+    return joined([empty, *(part.filter(keep) for part, keep in zip(parts, kept))]).sort_by("clip_id")
 
 
 def print_clips(snapshot: Snapshot, where: str | None, *, as_json: bool) -> None:
-    """One line a clip: those for which a filter holds."""
-    parts = _parts(snapshot, where, only_filled=not as_json)
+    """One line a clip, `streams` in the place of the pattern; as text, without columns that are empty."""
+    import pyarrow as pa
+
+    table = clips_of(snapshot, where)
+    codes = table["pattern"].to_pylist()
+    streams = [list(compress(snapshot.layout.names, map(int, code))) for code in codes]
+    hidden = {"pattern", "version", *(["constant"] if snapshot.constants is None else [])}
+    if not as_json and len(table):
+        hidden.update(name for name in table.column_names if table[name].null_count == len(table))
+    table = table.drop_columns([name for name in table.column_names if name in hidden])
+    table = table.append_column("streams", pa.array(streams, pa.list_(pa.string())))
     if as_json:
-        for table in parts:
-            for row in table.to_pylist():
+        for batch in table.to_batches(max_chunksize=ROWS):
+            for row in batch.to_pylist():
                 print(json.dumps(row, ensure_ascii=False))
         return
-    for number, table in enumerate(parts):
-        texts = {name: _texts(table[name]) for name in table.column_names}
-        if not number:
-            widths = {name: _width(name, cells) for name, cells in texts.items()}
-            print("  ".join(name.ljust(widths[name]) for name in texts).rstrip())
-        lined = ([cell.ljust(widths[name]) for cell in cells] for name, cells in texts.items())
-        for cells in zip(*lined):
-            print("  ".join(cells).rstrip())
-
-
-def _parts(snapshot: Snapshot, where: str | None, *, only_filled: bool) -> Iterator[pa.Table]:
-    """The clips in the order of their ids, with `streams` in the place of the pattern; one part at least.
-
-    Args:
-        snapshot: of the index.
-        where: a filter.
-        only_filled: leave out columns of which nothing is known, the files' of imported clips say.
-    """
-    fields = [field for field in snapshot.columns if field.name in STANDARD or not pa.types.is_null(field.type)]
-    empty = pa.schema(fields).empty_table()
-    table = joined([empty, *tables(snapshot, where)]).sort_by("clip_id")
-    carried = [name for name in ("constant", "active") if snapshot.constants is not None]
-    shown = [name for name in table.column_names if name not in ("pattern", "constant", "active", "version")]
-    if only_filled and len(table):
-        shown = [name for name in shown if table[name].null_count < len(table)]
-    names = snapshot.layout.names
-    for start in range(0, max(1, len(table)), BATCH):
-        part = table.slice(start, BATCH)
-        codes = part["pattern"].to_pylist()
-        streams = [[name for name, there in zip(names, code) if there == "1"] for code in codes]
-        chosen = part.select([*shown, *carried])
-        yield chosen.append_column("streams", pa.array(streams, pa.list_(pa.string())))
-
-
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    """For people."""
-    if pa.types.is_floating(column.type):
-        column = pc.round(column, 3)
-    return [_text(value) for value in column.to_pylist()]
+    cells = [[name, *map(_text, table[name].to_pylist())] for name in table.column_names]
+    widths = [max(map(len, column)) for column in cells]
+    for line in zip(*cells):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
 def _text(value: Any) -> str:
+    """Of a cell, for people."""
     if isinstance(value, list):
         return ", ".join(value) or "-"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "-" if value in (None, "") else f"{value:g}" if isinstance(value, float) else visible(str(value))
-
-
-def _width(name: str, cells: list[str]) -> int:
-    return max(len(name), min(LONGEST, max(map(len, cells), default=0)))
+    if isinstance(value, float):
+        return f"{round(value, 3):g}"
+    return "-" if value in (None, "") else visible(str(value))

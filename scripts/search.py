@@ -17,13 +17,12 @@ Arguments of mee search, and what they ask for.
 --less "0.5*a cat"       counts a half against it
 --weights audio=0.7      an expert's weight
 
-The constructors are there because tyro reads the word None as nothing: it may be a sentence.
+`constructor=str`: else tyro reads the word None as nothing.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +66,7 @@ class SearchArgs:
     video: Annotated[str | None, arg(metavar="NAME", constructor=str)] = None  # only clips of this video
     by_video: bool = False  # find videos: each once, its best moments under it
     moments: int = 3  # of a video, at most, with --by-video
-    plain: bool = False  # without the constants of qb-norm or nnn, if the index carries them
+    plain: bool = False  # without the constants of mee gallery normalise, if the index carries them
     exact: bool = False  # read every vector, where the index is of a kind that may miss a clip
     json: bool = False  # print one JSON object a hit; with --by-video, a video
     model: Path | None = None  # the model, if it was moved since the index was made
@@ -85,21 +84,16 @@ class SearchArgs:
         return self.sentence is None and self.like is None
 
     def request(self, sentence: str | None) -> Request:
-        """What is asked for, with a sentence.
-
-        Raises:
-            InputError: something of it makes no sense; the sentence says what.
-        """
-        more = (_term(text, "--also", 1) for text in self.also)
-        less = (_term(text, "--less", -1) for text in self.less)
-        also = (*more, *less)
-        if not math.isfinite(sum(abs(weight) for weight, _ in also)):
-            raise InputError("--also and --less count more than can be added up; give smaller numbers")
+        """What is asked for, with a sentence."""
+        also = [
+            *(_term(text, "--also", 1) for text in self.also),
+            *(_term(text, "--less", -1) for text in self.less),
+        ]
         if self.video is not None and not _is_text(self.video):
             raise InputError(f"--video {self.video!r} is not UTF-8 text")
         return Request(
             sentence=sentence,
-            also=also,
+            also=tuple(also),
             like=self.like,
             only=self.only,
             weights=_weights(self.weights),
@@ -119,8 +113,6 @@ def _term(text: str, flag: str, sign: int) -> tuple[float, str]:
     weight, sentence = (float(match[1]), match[2].strip()) if match else (1.0, text.strip())
     if not sentence:
         raise InputError(f"{flag} {text!r} has no sentence; write it like {flag} '0.5*at night'")
-    if weight == math.inf:
-        raise InputError(f"{flag} {text!r} counts more than a number can say")
     if not weight > 0:
         other = "; what should count against is given with --less" if weight < 0 and sign > 0 else ""
         raise InputError(f"{flag} {text!r} must count more than 0{other}")

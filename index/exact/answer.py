@@ -1,13 +1,11 @@
-"""Answers: the best clips for queries, by the way that suits their number, the kinds of units, and the device.
+"""Answers: the best clips for queries, in the way that suits their number, the kinds of units, and the device.
 
     a few queries, kinds that prove their bounds     scanned one by one, and proven (index/exact/proven.py)
     many queries, or exact answers of other kinds    blocked matrix products (index/exact/batch.py)
-    kinds that prove nothing                         their best candidates, re-ranked (index/exact/answer.py)
+    kinds that prove nothing                         their best candidates by estimate, re-ranked by exact scores
 
 On a GPU a few queries go through FAISS where it was built for GPUs, and through matrix products elsewhere. The
 first two ways, and every device, give the same answers.
-
-Queries answered by kinds that prove nothing: their best candidates by estimate, re-ranked by exact scores.
 """
 
 from __future__ import annotations
@@ -19,67 +17,27 @@ from typing import final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from index.exact.batch import Blocks, Precision
 from index.exact.pattern_queries import FEW, Weighted
 from index.exact.proven import prove
 from index.exact.ranking import Ranked, exact_scores
-from index.exact.recall import SearchParameters
 from index.queries import Queries
 from index.scanners import gpu_flat
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit
+from index.scanners.kinds import AT, PROVEN, RERANK
+from index.scanners.scanner import Floats, Rows, Unit
 from mee.layout import Layout
 
-AT = 10  # answers that the parameters are meant for
-
-
-def approximate(
-    units: Sequence[Unit], weighted: Weighted, k: int, parameters: SearchParameters
-) -> tuple[Rows, Floats, Rows, Rows]:
-    """What is probably among the best k clips of each query.
-
-    Args:
-        units: that can be scanned.
-        weighted: the queries, for the units' patterns.
-        k: at least 1.
-        parameters: how many candidates to score exactly for the best 10 (for more in proportion), and how hard
-            to look for them.
-
-    Returns:
-        (N,) queries, exact scores, units and rows.
-    """
-    wanted = ceil(parameters.rerank * max(k, AT) / AT)
-    wanted = max(k, wanted)
-    estimates, rows, numbers = [], [], []
-    for n, unit in enumerate(units):
-        vectors = weighted[unit.pattern]
-        found, places = unit.scan(vectors.rounded, wanted, effort=parameters.effort)
-        found[~vectors.speaks] = -np.inf
-        estimates.append(found)
-        rows.append(places)
-        numbers.append(np.full(places.shape, n))
-    estimate, row, number = (np.concatenate(columns, axis=1) for columns in (estimates, rows, numbers))
-    if wanted < estimate.shape[1]:
-        best = np.argpartition(-estimate, wanted - 1, axis=1)[:, :wanted]
-        estimate, row, number = (np.take_along_axis(array, best, 1) for array in (estimate, row, number))
-    query, place = (estimate > -np.inf).nonzero()
-    number, row = number[query, place], row[query, place]
-    return query, exact_scores(units, weighted, query, number, row), number, row
-
-
 TOGETHER = 1024  # queries of a batch
-PROVEN = ("flat", "certified")
-DEFAULT = SearchParameters(rerank=100, effort=64)  # where nothing was measured
 
 
 @dataclass(frozen=True)
 class How:
     """Ways to answer."""
 
+    plain: bool = False  # without taking off the clips' constants
     exact: bool = False  # go past kinds that prove nothing
-    parameters: SearchParameters = DEFAULT  # of those kinds
+    rerank: int = RERANK  # candidates of those kinds, for the best 10
     precision: Precision = "auto"  # of batches; changes no answer
 
 
@@ -91,40 +49,28 @@ class Answerer:
         self.device = device
         self.blocks = Blocks(device)
 
-    def rank(
-        self,
-        layout: Layout,
-        units: Sequence[Unit],
-        queries: Queries,
-        shift: NDArray[np.bool_],
-        k: int,
-        how: How,
-    ) -> Ranked:
+    def rank(self, layout: Layout, units: Sequence[Unit], queries: Queries, k: int, how: How) -> Ranked:
         """The best k clips of each query.
 
         Args:
             layout: of the units' packed vectors.
             units: in each of which something can be found.
             queries: Q.
-            shift: (Q,) whether clips' constants are taken off.
             k: at least 1.
             how: to answer.
-
-        Raises:
-            InputError: a file turns out to be damaged.
         """
         if not units or not len(queries):
             return Ranked.none(len(queries))
         k = min(k, sum(unit.count for unit in units))
-        parts = [slice(start, start + TOGETHER) for start in range(0, len(queries), TOGETHER)]
-        weighed = (Weighted(queries.part(part), shift[part], layout, units) for part in parts)
+        parts = (queries.part(slice(start, start + TOGETHER)) for start in range(0, len(queries), TOGETHER))
+        weighed = (Weighted(part, layout, units, shift=not how.plain) for part in parts)
         return Ranked.joined([self._part(units, weighted, k, how) for weighted in weighed])
 
     def _part(self, units: Sequence[Unit], weighted: Weighted, k: int, how: How) -> Ranked:
-        count = len(weighted.shift)
+        count = len(weighted)
         proven = all(unit.scanner.kind in PROVEN for unit in units)
         if not proven and not how.exact:
-            found = approximate(units, weighted, k, how.parameters)
+            found = _approximate(units, weighted, k, how.rerank)
         elif count <= FEW and proven and self.device.type == "cpu":
             found = prove(units, weighted, count, k)
         elif count <= FEW and self.device.type == "cuda" and gpu_flat.usable():
@@ -132,3 +78,35 @@ class Answerer:
         else:
             found = self.blocks.found(units, weighted, k, how.precision)
         return Ranked.of(units, *found, queries=count, k=k)
+
+
+def _approximate(
+    units: Sequence[Unit], weighted: Weighted, k: int, rerank: int
+) -> tuple[Rows, Floats, Rows, Rows]:
+    """What is probably among the best k clips of each query.
+
+    Args:
+        units: that can be scanned.
+        weighted: the queries, for the units' patterns.
+        k: at least 1.
+        rerank: candidates over all units that are scored exactly for the best 10; for more in proportion.
+
+    Returns:
+        (N,) queries, exact scores, units and rows.
+    """
+    wanted = max(k, ceil(rerank * max(k, AT) / AT))
+    estimates, rows, numbers = [], [], []
+    for n, unit in enumerate(units):
+        vectors = weighted[unit.pattern]
+        found, places = unit.scan(vectors.rounded, wanted)
+        found[~vectors.speaks] = -np.inf
+        estimates.append(found)
+        rows.append(places)
+        numbers.append(np.full(places.shape, n))
+    estimate, row, number = (np.concatenate(columns, axis=1) for columns in (estimates, rows, numbers))
+    if wanted < estimate.shape[1]:
+        best = np.argpartition(-estimate, wanted - 1, axis=1)[:, :wanted]
+        estimate, row, number = (np.take_along_axis(array, best, 1) for array in (estimate, row, number))
+    query, place = (estimate > -np.inf).nonzero()
+    number, row = number[query, place], row[query, place]
+    return query, exact_scores(units, weighted, query, number, row), number, row

@@ -26,8 +26,7 @@ from index.exact.ranking import exact_scores
 from index.queries import Doubles
 from index.scanners.bounds import BFLOAT16, LARGEST_NORM, ULP, gamma
 from index.scanners.gpu_flat import GpuFlat
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit
+from index.scanners.scanner import Floats, Rows, Unit
 from mee.layers.linear import product
 from mee.ranking.best import Best
 from mee.ranking.scores import full_products
@@ -82,7 +81,7 @@ class Blocks:
             (N,) queries in rising order, units, and rows in them.
         """
         margin = torch.from_numpy(_margin(units, weighted, bfloat16)).float().to(self.device)
-        best = Best(len(weighted.shift), k, margin, BFLOAT16 if bfloat16 else 0.0)
+        best = Best(len(weighted), k, margin, BFLOAT16 if bfloat16 else 0.0)
         rooms: dict[str, Tensor] = {}
         first = np.cumsum([0, *(len(unit.vectors) for unit in units)])
         for n, unit in sorted(enumerate(units), key=lambda item: -len(item[1].vectors)):
@@ -143,7 +142,7 @@ def _room(rooms: dict[str, Tensor], name: str, shape: Sequence[int], like: Tenso
 
 def _margin(units: Sequence[Unit], weighted: Weighted, bfloat16: bool) -> NDArray[np.float64]:
     """(Q,) how far an estimate, before it is rounded itself, can be from the score, in any of the units."""
-    margin = np.zeros(len(weighted.shift))
+    margin = np.zeros(len(weighted))
     norms: dict[Pattern, tuple[Doubles, Doubles]] = {}
     for unit in units:
         vectors = weighted[unit.pattern]
@@ -151,8 +150,8 @@ def _margin(units: Sequence[Unit], weighted: Weighted, bfloat16: bool) -> NDArra
             norms[unit.pattern] = _norms(vectors, bfloat16)
         norm, lost = norms[unit.pattern]
         size = LARGEST_NORM * norm
-        if unit.scanner.shape.constant and weighted.shift.any():
-            size = size + weighted.shift * np.abs(unit.vectors[:, -1]).max()
+        if weighted.shift:
+            size = size + np.abs(unit.vectors[:, -1]).max()
         rounding = gamma(unit.vectors.shape[1])
         here = (rounding + ULP) * size
         if bfloat16:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from index.queries import Doubles, Queries
 from index.scanners.bounds import gamma
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit
+from index.scanners.scanner import Floats, Rows, Unit
 from mee.layout import Layout
 from mee.scoring import Pattern
 
@@ -37,7 +36,7 @@ class Vectors:
     queries: Queries
     factors: Doubles  # (Q, T, M) what each term's experts count for
     speaks: NDArray[np.bool_]  # (Q,) whether the query says anything about such clips
-    shift: NDArray[np.bool_] | None  # (Q,) whether a clip's constant is taken off; None: clips carry none
+    shift: float | None  # -1 where a clip's constant is taken off, else 0; None: clips carry none
     places: tuple[Place, ...]
     few: Doubles | None  # (Q, W) where there are few
 
@@ -65,7 +64,7 @@ class Vectors:
             packed = self.queries.packed[:, 0, place.packed]
             np.multiply(packed, factors[:, place.expert, None], out=vectors[:, place.here])
         if self.shift is not None:
-            vectors[:, -1] = -self.shift.astype(np.float32)
+            vectors[:, -1] = self.shift
         return vectors
 
     def exact(self, query: Rows) -> Doubles:
@@ -80,7 +79,7 @@ class Vectors:
             for term in range(1, factors.shape[1]):
                 out += packed[query, term, place.packed] * factors[:, term, m, None]
         if self.shift is not None:
-            vectors[:, -1] = -self.shift[query].astype(np.float64)
+            vectors[:, -1] = self.shift
         return vectors
 
 
@@ -88,43 +87,46 @@ class Vectors:
 class Weighted:
     """Queries, weighed for the patterns of some units."""
 
-    def __init__(self, queries: Queries, shift: NDArray[np.bool_], layout: Layout, units: Sequence[Unit]) -> None:
+    def __init__(self, queries: Queries, layout: Layout, units: Sequence[Unit], *, shift: bool) -> None:
         """Weigh them.
 
         Args:
             queries: Q of them.
-            shift: (Q,) whether clips' constants are taken off their scores.
             layout: of the packed vectors.
             units: all have constants, or none has.
+            shift: whether clips' constants are taken off their scores.
         """
-        self.shift = shift
-        carried = shift if units and units[0].scanner.shape.constant else None
+        self.queries = queries
+        self.shift = -float(shift) if units and units[0].scanner.shape.constant else None
         patterns = list(dict.fromkeys(unit.pattern for unit in units))
         factors = queries.weights(np.array(patterns)) * queries.share[..., None]  # (P, Q, T, M)
         speaks = ((factors != 0).any(-1) | (queries.share == 0)).all(-1)  # (P, Q)
-        few = self._few(queries, factors, layout, carried) if len(queries) <= FEW else None
+        few = self._few(queries, factors, layout, self.shift) if len(queries) <= FEW else None
         self._vectors = {}
         for n, pattern in enumerate(patterns):
             places, columns = _places(layout, pattern)
-            if carried is not None:
+            if self.shift is not None:
                 columns = np.append(columns, layout.total)
             kept = None if few is None else np.ascontiguousarray(few[n][:, columns])
-            self._vectors[pattern] = Vectors(queries, factors[n], speaks[n], carried, places, kept)
+            self._vectors[pattern] = Vectors(queries, factors[n], speaks[n], self.shift, places, kept)
+
+    def __len__(self) -> int:
+        """Q."""
+        return len(self.queries)
 
     def __getitem__(self, pattern: Pattern) -> Vectors:
         return self._vectors[pattern]
 
     @staticmethod
-    def _few(queries: Queries, factors: Doubles, layout: Layout, carried: NDArray[np.bool_] | None) -> Doubles:
+    def _few(queries: Queries, factors: Doubles, layout: Layout, shift: float | None) -> Doubles:
         """(P, Q, E) of all patterns in one go, the constant's component last where there is one."""
         vectors = np.repeat(factors[:, :, 0], layout.sizes, axis=-1)
         vectors *= queries.packed[:, 0]
         for term in range(1, factors.shape[2]):
             vectors += np.repeat(factors[:, :, term], layout.sizes, axis=-1) * queries.packed[:, term]
-        if carried is None:
+        if shift is None:
             return vectors
-        constant = np.broadcast_to(-carried.astype(np.float64)[:, None], (*vectors.shape[:2], 1))
-        return np.concatenate([vectors, constant], axis=-1)
+        return np.concatenate([vectors, np.full((*vectors.shape[:2], 1), shift)], axis=-1)
 
 
 @lru_cache(maxsize=1024)

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from index.exact.pattern_queries import Weighted
 from index.exact.ranking import exact_scores
 from index.scanners.bounds import ULP
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit, damage
+from index.scanners.scanner import Floats, Rows, Unit, damage
 from mee.errors import InputError
 
 SPARE = 32  # rows of a unit scanned for besides k
@@ -39,9 +38,6 @@ def prove(
 
     Returns:
         (N,) queries, exact scores, units and rows.
-
-    Raises:
-        InputError: an exact score is not where its estimate says, so a file is damaged.
     """
     vectors = [weighted[unit.pattern] for unit in units]
     scans = [unit.scan(its.rounded, k + spare) for unit, its in zip(units, vectors)]

@@ -1,6 +1,6 @@
-"""Ranked: the first k answers to each query, by exact score, equal ones by clip id.
+"""Ranked: the first k answers to each query, equal ones by clip id.
 
-Exact scores of single pairs: sums in float64, rounded to float32; this is what answers are ranked by.
+They are ranked by exact scores of single pairs: sums in float64, rounded to float32.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact.pattern_queries import Weighted
-from index.scanners.scanner import Floats, Rows
-from index.scanners.unit import Unit, damage
+from index.scanners.scanner import Floats, Rows, Unit, damage
 from mee.errors import InputError
 
 GATHERED = 2**16  # numbers of clips that are multiplied at a time: they stay in the cache
@@ -31,9 +30,6 @@ def exact_scores(units: Sequence[Unit], weighted: Weighted, query: Rows, number:
 
     Returns:
         (N,) float32 scores. Each pair is added up by itself, so that equal clips are equal to the bit.
-
-    Raises:
-        InputError: a clip's vector is not finite, so its file is damaged.
     """
     scores = np.empty(len(number), dtype=np.float32)
     for unit, mine in grouped(number):

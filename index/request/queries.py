@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Queries
-from index.request.near_names import did_you_mean
+from index.request.filter import did_you_mean
 from index.request.request import Request
-from index.request.selection import without_clip
+from index.request.selection import no_clip
 from mee.errors import InputError
 from mee.evaluation.evaluate import encode_captions
 from mee.layout import Layout
@@ -32,9 +32,6 @@ def queries_of(requests: Sequence[Request], video_index: VideoIndex, model: MEE)
         requests: any.
         video_index: where clips are looked up that others should be like.
         model: reads the sentences, each once.
-
-    Raises:
-        InputError: a request names an expert or a clip that is not there, or leaves nothing to compare by.
     """
     sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
     text = Queries.of(encode_captions(model, sentences)) if sentences else None
@@ -52,12 +49,9 @@ def queries_of(requests: Sequence[Request], video_index: VideoIndex, model: MEE)
 
 
 def clip_query(clip_id: str, video_index: VideoIndex) -> Queries:
-    """A clip as a query.
-
-    Raises:
-        InputError: it is not in the index, or has no stream.
-    """
-    without_clip(video_index, clip_id)  # refuses one that is not there
+    """A clip as a query."""
+    if video_index.snapshot.find(clip_id) is None:
+        raise no_clip(clip_id)
     try:
         packed, available = video_index.embedding(clip_id)
     except KeyError:
@@ -79,11 +73,7 @@ def stacked(queries: Sequence[Queries]) -> Queries:
 
 
 def check_experts(request: Request, layout: Layout) -> None:
-    """See that the experts of a request are there.
-
-    Raises:
-        InputError: one is not.
-    """
+    """See that the experts of a request are there."""
     for name in (*request.only, *request.weights):
         if name not in layout.names:
             there = ", ".join(layout.names)

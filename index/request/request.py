@@ -2,7 +2,7 @@
 
     query = sentence + sum of weight * sentence of `also` (below 0: not this) + a clip that others should be like
 
-What it is allowed to find: `where` (index/request/filters.py), one `video`. What it listens to: `only` some
+What it is allowed to find: `where` (index/request/filter.py), one `video`. What it listens to: `only` some
 experts, or the user's `weights` in the place of the model's.
 """
 
@@ -12,8 +12,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from index.request.filters import Filter
 from mee.errors import InputError
+
+LARGEST = 1e6  # weight of a sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,8 @@ class Request:
             if sentence is not None and not sentence.strip():
                 raise InputError("a sentence is empty; write what to look for")
         for weight, sentence in self.also:
-            if not math.isfinite(weight) or weight == 0:
-                raise InputError(f"what {sentence!r} counts must be a number other than 0, got {weight}")
+            if not 0 < abs(weight) <= LARGEST:
+                raise InputError(f"what {sentence!r} counts must lie in ±{LARGEST:g} and not be 0, got {weight}")
         for expert, weight in self.weights.items():
             if not math.isfinite(weight) or weight < 0:
                 raise InputError(f"the weight of expert {expert!r} must be a number from 0 on, got {weight}")
@@ -54,6 +55,8 @@ class Request:
         if self.moments < 1:
             raise InputError(f"moments must be at least 1, got {self.moments}")
         if self.where is not None:
+            from index.request.filter import Filter
+
             Filter.parse(self.where)  # before a model is loaded
 
     @property

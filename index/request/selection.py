@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.request.near_names import did_you_mean
 from mee.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,25 +35,16 @@ def of_videos(video_index: VideoIndex, videos: Collection[str], *, outside: bool
 
 
 def of_video(video_index: VideoIndex, video: str) -> Selection:
-    """The clips of one video.
-
-    Raises:
-        InputError: the index has none of it.
-    """
+    """The clips of one video."""
     masks = of_videos(video_index, [video])
     live = (segment.live for segment in video_index.segments)
     if not any((mask if alive is None else mask & alive).any() for mask, alive in zip(masks, live)):
-        hint = did_you_mean(video, list(dict.fromkeys(_column(video_index, "video"))))
-        raise InputError(f"there is no video {video!r} in the index{hint}")
+        raise InputError(f"there is no video {video!r} in the index")
     return masks
 
 
 def without_clip(video_index: VideoIndex, clip_id: str) -> Selection:
-    """All clips but one.
-
-    Raises:
-        InputError: the index does not have it.
-    """
+    """All clips but one."""
     masks: list[Mask | None] = [None for _ in video_index.segments]
     for number, segment in enumerate(video_index.segments):
         row = segment.table.find(clip_id)
@@ -63,14 +53,9 @@ def without_clip(video_index: VideoIndex, clip_id: str) -> Selection:
             mask[row] = False
             masks[number] = mask
             return masks
-    hint = did_you_mean(clip_id, _column(video_index, "clip_id"))
-    raise InputError(f"there is no clip {clip_id!r} in the index{hint}")
+    raise no_clip(clip_id)
 
 
-def _column(video_index: VideoIndex, name: str) -> list[str]:
-    """Of the clips that can be found."""
-    names: list[str] = []
-    for segment in video_index.segments:
-        column = segment.table.arrow.column(name)
-        names += (column if segment.live is None else column.filter(segment.live)).to_pylist()
-    return names
+def no_clip(clip_id: str) -> InputError:
+    """What to say where there is no such clip."""
+    return InputError(f"there is no clip {clip_id!r} in the index; mee gallery list INDEX --clips lists its clips")

@@ -1,13 +1,11 @@
-"""Parts of vectors: the experts of the pattern, then the constant; how long they are.
+"""How long the parts of vectors are (the experts of the pattern, then the constant), and what float32 loses by it.
 
-|<a, b>| <= sum over parts m of |a_m| |b_m|        (Cauchy)
-
-How far computed inner products can be from exact ones.
-
-    |fl(q . x) - q . x| <= gamma_n sum of |q_i x_i|,   gamma_n = n u / (1 - n u),   u = 2^-24
+    |<a, b>| <= sum over parts m of |a_m| |b_m|        (Cauchy and Schwarz)
+    |fl(q . x) - q . x| <= gamma_n sum of |q_i x_i| <= gamma_n sum over parts of ||q_m|| ||x_m||
+    gamma_n = n u / (1 - n u),   u = 2^-24
 
 for float32 and any order of n operations on each product (Higham, Accuracy and Stability of Numerical Algorithms,
-section 3.1). With Cauchy and Schwarz the sum is at most the sum over the experts of ||q_m|| ||x_m||.
+section 3.1).
 """
 
 from __future__ import annotations

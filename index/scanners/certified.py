@@ -129,9 +129,7 @@ class Certified(Scanner):
             self._index = self._file.read(self.vectors, self._width)
         return self._index
 
-    def scan(
-        self, queries: Floats, count: int, allowed: Allowed | None = None, *, effort: int = 0
-    ) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
         if not bytes_multiply_exactly():
             return Flat(self.vectors, self.shape).scan(queries, count, allowed)
         count = min(count, len(self.vectors) if allowed is None else allowed.count)

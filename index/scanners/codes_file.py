@@ -7,7 +7,7 @@
         sha256           of the facts and the arrays
 
 Opening reads the second file only and maps the first, so that it stays readable when it is replaced. The first
-scan checks the head: a broken graph or size would make FAISS read where nothing is. A flipped code makes an
+scan checks the head: a broken size would make FAISS read where nothing is. A flipped code makes an
 estimate wrong, and is what the index's own checksums are for.
 """
 
@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from index.scanners.mapped import mapped_bytes
-from index.scanners.scanner import Floats, Kind, Shape
+from index.scanners.scanner import Floats, Shape
 
 FORMAT: Final = 1
 SAMPLE: Final = 16  # vectors that are compared
@@ -44,7 +44,7 @@ def write(
     index: Any,
     codes: int,
     arrays: Mapping[str, NDArray[Any]],
-    kind: Kind,
+    kind: str,
     vectors: Floats,
     shape: Shape,
 ) -> None:
@@ -84,7 +84,7 @@ class CodesFile:
         self._mapped = mapped
 
     @classmethod
-    def open(cls, path: Path, kind: Kind, vectors: Floats, shape: Shape, names: tuple[str, ...]) -> Self:
+    def open(cls, path: Path, kind: str, vectors: Floats, shape: Shape, names: tuple[str, ...]) -> Self:
         """Read the small file and map the large one.
 
         Args:
@@ -93,9 +93,6 @@ class CodesFile:
             vectors: (N, W) that they must belong to.
             shape: of these.
             names: arrays that there must be.
-
-        Raises:
-            ValueError: a file is missing or damaged, or does not belong to these vectors.
         """
         beside = files(path)[1]
         try:
@@ -131,9 +128,6 @@ class CodesFile:
         Args:
             vectors: (N, W) that it must belong to.
             width: of the index.
-
-        Raises:
-            ValueError: it is damaged, or belongs to other vectors.
         """
         if _digest(self._mapped[: len(self._mapped) - self._facts["codes"]]) != self._facts["head"]:
             raise ValueError(f"'{self.path}' is damaged: its checksum is not what was written")
@@ -150,7 +144,7 @@ class CodesFile:
         return index
 
 
-def _belonging(kind: Kind, vectors: Floats, shape: Shape) -> dict[str, Any]:
+def _belonging(kind: str, vectors: Floats, shape: Shape) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "kind": kind,

@@ -88,9 +88,7 @@ class FastScan(Scanner):
             self._index = self._file.read(self.vectors, _width(self.shape))
         return self._index
 
-    def scan(
-        self, queries: Floats, count: int, allowed: Allowed | None = None, *, effort: int = 0
-    ) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
         index = self._read()  # also where it is not needed: damage is found by the first scan
         every = len(self.vectors)
         found = every if allowed is None else allowed.count

@@ -46,9 +46,7 @@ class Flat(Scanner):
         """What `save` writes: nothing."""
         return ()
 
-    def scan(
-        self, queries: Floats, count: int, allowed: Allowed | None = None, *, effort: int = 0
-    ) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
         if allowed is not None and allowed.count == len(self.vectors):
             allowed = None
         count = min(count, len(self.vectors) if allowed is None else allowed.count)

@@ -1,6 +1,5 @@
-"""What a scan returns: (Q, C) estimates in falling order and (Q, C) rows; -inf and -1 where nothing was found.
-
-Padding: vectors with zeros behind, because FAISS wants a multiple of so many columns; a few rows at a time.
+"""What a scan returns, (Q, C) estimates in falling order and (Q, C) rows, -inf and -1 where nothing was found; and
+walks over rows of vectors, a few at a time.
 """
 
 from __future__ import annotations
@@ -60,15 +59,6 @@ CHUNK: Final = 4 * 2**20  # bytes of vectors handled at a time: what stays in th
 def multiple(width: int, of: int) -> int:
     """The least multiple of `of` that is at least `width`."""
     return -(-width // of) * of
-
-
-def padded(vectors: Floats, width: int) -> Floats:
-    """(N, width) the same with zeros behind; the same array if nothing is missing."""
-    if vectors.shape[1] == width and vectors.flags.c_contiguous:
-        return vectors
-    wide = np.zeros((len(vectors), width), dtype=np.float32)
-    wide[:, : vectors.shape[1]] = vectors
-    return wide
 
 
 def chunks(vectors: Floats, size: int = CHUNK) -> Iterator[tuple[int, Floats]]:

@@ -57,9 +57,7 @@ class GpuFlat(Scanner):
         """What `save` writes: nothing."""
         return ()
 
-    def scan(
-        self, queries: Floats, count: int, allowed: Allowed | None = None, *, effort: int = 0
-    ) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
         banned = 0 if allowed is None else len(allowed) - allowed.count
         count = min(count, len(self.vectors) - banned)
         if not count:

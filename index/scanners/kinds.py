@@ -3,7 +3,6 @@
 kind        reads for one query        answer
 flat        4 bytes a component        exact
 certified   1 byte a component         exact: a bound on the error proves it, or the scan is widened
-graph       a few hundred rows         re-ranked exactly; recall measured
 fastscan    1 bit a component          re-ranked exactly; recall measured
 
 auto        certified; fastscan where a recall below 1 is good enough
@@ -15,19 +14,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from index.scanners.scanner import Floats, Kind, Scanner, Shape
+from mee.errors import InputError
 
-KINDS: Final[dict[Kind, str]] = {
+if TYPE_CHECKING:
+    from index.scanners.scanner import Floats, Scanner, Shape
+
+KINDS: Final[dict[str, str]] = {
     "flat": "index.scanners.flat:Flat",
     "certified": "index.scanners.certified:Certified",
-    "graph": "index.scanners.graph:Graph",
     "fastscan": "index.scanners.fastscan:FastScan",
 }
-Choice = Literal["auto", Kind]
+Choice = Literal["auto", "flat", "certified", "fastscan"]
+PROVEN: Final = ("flat", "certified")
 SMALL: Final = 1024  # rows; below this nothing is gained
-RECALL: Final = 0.99  # of kinds that are not exact, unless said otherwise
+AT: Final = 10  # answers that recall is about
+RERANK: Final = 100  # candidates of fastscan that are scored exactly for them, unless a recall is asked for
 
 
 @dataclass(frozen=True)
@@ -35,52 +38,50 @@ class Settings:
     """What an index is wanted to be."""
 
     kind: Choice = "auto"  # of the larger units
-    recall: float | None = None  # how much of the exact best 10 must be found; None: all, wherever a kind can
+    recall: float | None = None  # how much of the exact best 10 must be found; None: what the kind finds
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Choice):
-            raise ValueError(f"there is no kind '{self.kind}'; there are {', '.join(get_args(Choice))}")
+            raise InputError(f"there is no kind '{self.kind}'; there are {', '.join(get_args(Choice))}")
         if self.recall is not None and not 0 < self.recall <= 1:
-            raise ValueError(f"recall must be above 0 and at most 1, got {self.recall}")
-        if self.recall is not None and self.kind in ("flat", "certified"):
-            raise ValueError(f"'{self.kind}' is exact: leave recall out, or choose graph or fastscan")
-        if self.recall is None and self.kind in ("graph", "fastscan"):
-            object.__setattr__(self, "recall", RECALL)
+            raise InputError(f"recall must be above 0 and at most 1, got {self.recall}")
+        if self.recall is not None and self.kind in PROVEN:
+            raise InputError(f"'{self.kind}' is exact: leave recall out, or choose fastscan")
+
+    def changed(self, kind: Choice | None, recall: float | None) -> Settings:
+        """The same where nothing is asked for."""
+        return self if kind is None and recall is None else Settings(kind or self.kind, recall)
 
     @property
-    def larger(self) -> Kind:
+    def larger(self) -> str:
         """The kind of the larger units."""
         if self.kind == "auto":
             return "certified" if self.recall is None else "fastscan"
         return self.kind
 
 
-def choose(settings: Settings, rows: int) -> Kind:
+def choose(settings: Settings, rows: int) -> str:
     """The kind that a unit of so many rows gets."""
     return "flat" if rows < SMALL else settings.larger
 
 
-def build(kind: Kind, vectors: Floats, shape: Shape) -> Scanner:
+def build(kind: str, vectors: Floats, shape: Shape) -> Scanner:
     """Make a scanner for (N, W) vectors, N at least 1."""
     return _loaded(kind).build(vectors, shape)
 
 
-def open_scanner(kind: Kind, path: Path, vectors: Floats, shape: Shape) -> Scanner:
-    """What a scanner of this kind saved at `path`.
-
-    Raises:
-        ValueError: its files are damaged, or do not belong to these vectors.
-    """
+def open_scanner(kind: str, path: Path, vectors: Floats, shape: Shape) -> Scanner:
+    """What a scanner of this kind saved at `path`."""
     return _loaded(kind).open(path, vectors, shape)
 
 
-def files(kind: Kind, path: Path) -> tuple[Path, ...]:
+def files(kind: str, path: Path) -> tuple[Path, ...]:
     """Which files a scanner of this kind writes when it is saved at `path`."""
     written: tuple[Path, ...] = _loaded(kind).files(path)
     return written
 
 
-def _loaded(kind: Kind) -> type[Scanner]:
+def _loaded(kind: str) -> type[Scanner]:
     module, _, name = KINDS[kind].partition(":")
     loaded: type[Scanner] = getattr(import_module(module), name)
     return loaded

@@ -15,12 +15,7 @@ Value = TypeVar("Value", np.float32, np.int64)
 
 
 def mapped_bytes(path: Path) -> NDArray[np.uint8]:
-    """(N,) all bytes of a file, which may be replaced or taken away afterwards.
-
-    Raises:
-        OSError: it cannot be opened.
-        ValueError: it is empty.
-    """
+    """(N,) all bytes of a file, which may be replaced or taken away afterwards."""
     import torch  # numpy's maps hold a handle each
 
     size = path.stat().st_size
@@ -34,12 +29,7 @@ def mapped_bytes(path: Path) -> NDArray[np.uint8]:
 
 
 def mapped_array(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
-    """The array of an .npy file.
-
-    Raises:
-        OSError: it cannot be opened.
-        ValueError: it holds another.
-    """
+    """The array of an .npy file."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):

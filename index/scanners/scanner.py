@@ -2,23 +2,27 @@
 
     |scan's score - exact score| <= bound(query)        infinite where a kind proves nothing
 
-A unit holds N vectors of one availability pattern, (N, W) float32: the packed experts of the pattern side by side,
-each of norm at most 1, and one more component where clips carry a constant. A query is the vector whose inner
-product with a row is the score. What a scan finds is re-ranked exactly elsewhere (index/exact/ranking.py).
-
-Which rows of a unit may be found: those that are neither removed nor filtered out.
+A unit holds N vectors of one availability pattern, which lie together in one segment, (N, W) float32: the packed
+experts of the pattern side by side, each of norm at most 1, and one more component where clips carry a constant. A
+query is the vector whose inner product with a row is the score. Rows are allowed that are neither removed nor
+filtered out. What a scan finds is re-ranked exactly elsewhere (index/exact/ranking.py).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, Self, final
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    from mee.scoring import Pattern
 
 
 @final
@@ -59,7 +63,6 @@ def both(one: Allowed | None, other: Allowed | None) -> Allowed | None:
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Kind = Literal["flat", "certified", "graph", "fastscan"]
 
 
 @dataclass(frozen=True)
@@ -78,21 +81,18 @@ class Shape:
 class Scanner(ABC):
     """Made for one unit; knows its vectors, which may be memory-mapped."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[str]
     vectors: Floats  # (N, W)
     shape: Shape
 
     @abstractmethod
-    def scan(
-        self, queries: Floats, count: int, allowed: Allowed | None = None, *, effort: int = 0
-    ) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
         """The best rows by an estimate of their scores.
 
         Args:
             queries: (Q, W) float32, contiguous.
             count: how many rows a query, at least 1.
             allowed: which rows may be found; None: all.
-            effort: of kinds that have such a setting, how hard to look; 0: their default.
 
         Returns:
             (Q, C) estimates in falling order and (Q, C) rows, each row once; C is at most count. Where fewer rows
@@ -121,8 +121,54 @@ class Scanner(ABC):
     @classmethod
     @abstractmethod
     def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
-        """What `save` wrote; its file is read when first scanned, memory-mapped where FAISS can.
+        """What `save` wrote; its file is read when first scanned, memory-mapped where FAISS can."""
 
-        Raises (on opening or the first scan):
-            ValueError: the file is damaged, or does not belong to these vectors.
-        """
+
+class Names(Protocol):
+    """A segment's table of clips, as far as ranking needs it."""
+
+    def ids(self, rows: Rows) -> list[str]:
+        """Clip ids of some rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unit:
+    """N clips, at least one."""
+
+    pattern: Pattern
+    vectors: Floats  # (N, W), memory-mapped or in memory; see above
+    rows: Rows  # (N,) their rows in the segment's table
+    scanner: Scanner
+    names: Names
+    segment: int  # its number in the snapshot
+    allowed: Allowed | None = None  # None: all
+
+    @property
+    def count(self) -> int:
+        """How many clips can be found."""
+        return len(self.vectors) if self.allowed is None else self.allowed.count
+
+    def restricted(self, allowed: Allowed | None) -> Unit:
+        """The same, of which only those clips can be found that are also allowed here."""
+        return self if allowed is None else replace(self, allowed=both(self.allowed, allowed))
+
+    def scan(self, queries: Floats, count: int) -> tuple[Floats, Rows]:
+        """See `Scanner.scan`, of the rows that are allowed."""
+        try:
+            return self.scanner.scan(queries, min(count, self.count), self.allowed)
+        except ValueError as error:
+            raise InputError(f"{damage(self)} ({error})") from error
+
+    def ids(self, rows: Rows) -> list[str]:
+        """Clip ids of some of its rows."""
+        return self.names.ids(self.rows[rows])
+
+
+def damage(unit: Unit) -> str:
+    """What to say of a unit whose vectors contradict what else is known of them."""
+    code = "".join("1" if present else "0" for present in unit.pattern)
+    return (
+        f"the index is damaged: vectors of pattern {code}, or what they are scanned by, are not what was written; "
+        "see mee gallery verify INDEX, then restore the files, or make the index again"
+    )

@@ -4,21 +4,19 @@
     video     string    not null
     start_s   float64   finite
     end_s     float64   finite
-    pattern   string    "1011" (index/storage/columns.py); derived, not given
+    pattern   string    "1011": the third expert is missing; derived, not given
     constant  float64   what a normalisation takes from the clip's scores, finite as float32; null: none
-    active    bool      whether the constant counts for queries whose plain best it is; null: none
     version   string    of what the clip was made from; null: unknown
     ...                 metadata: string, float64, int64 or bool, nulls allowed; or nothing but null
 
 A column that a table does not have is null for all of its clips. In one index a column is always text, or always
 bool, or always numbers.
-
-How an availability pattern is written: "1011" says that the third expert is missing, "0000" that all are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,18 +25,17 @@ from numpy.typing import NDArray
 
 from mee.scoring import Pattern
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 NEEDED = {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
-OPTIONAL = {"constant": pa.float64(), "active": pa.bool_(), "version": pa.string()}
+OPTIONAL = {"constant": pa.float64(), "version": pa.string()}
 DERIVED = ("pattern", "vector")  # of tables and of the log
 STANDARD = (*NEEDED, "pattern", *OPTIONAL)
 
 
 def standard_columns(table: pa.Table) -> pa.Table:
-    """The same table with the types and the order above; what is optional and not there is null.
-
-    Raises:
-        ValueError: a column is missing, derived, or of a type that cannot be kept or searched.
-    """
+    """The same table with the types and the order above; what is optional and not there is null."""
     names = table.column_names
     if len(set(names)) < len(names):
         raise ValueError(f"the table of clips has two columns '{next(n for n in names if names.count(n) > 1)}'")
@@ -52,8 +49,28 @@ def standard_columns(table: pa.Table) -> pa.Table:
         columns[name] = _as(given, kind, name)
     for name in names:
         if name not in columns:
-            columns[name] = _as(table[name], _kept(table[name].type, name), name)
+            columns[name] = kept_column(table[name], name)
     return pa.table({name: _whole(column) for name, column in columns.items()})
+
+
+def kept_column(column: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
+    """A column of metadata as an index keeps it; ValueError where it cannot."""
+    return _as(column, _kept(column.type, name), name)
+
+
+def as_pandas(table: pa.Table) -> pd.DataFrame:
+    """A table of such columns, nullable."""
+    import pandas as pd
+
+    kinds = {
+        pa.string(): pd.StringDtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+        pa.null(): pd.StringDtype(),
+    }
+    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
+    return frame
 
 
 def with_pattern(table: pa.Table, codes: pa.Array) -> pa.Table:
@@ -67,11 +84,7 @@ def finite_constants(table: pa.Table) -> pa.Array | pa.ChunkedArray:
 
 
 def together(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """The columns of several tables, in one; integers and fractions make fractions.
-
-    Raises:
-        ValueError: a column is text in one and numbers in another, say.
-    """
+    """The columns of several tables, in one; integers and fractions make fractions."""
     fields: dict[str, pa.DataType] = {}
     for schema in schemas:
         for field in schema:
@@ -135,11 +148,7 @@ def code_of(pattern: Sequence[bool]) -> str:
 
 
 def pattern_of(code: str) -> Pattern:
-    """M digits -> M flags.
-
-    Raises:
-        ValueError: it is no code.
-    """
+    """M digits -> M flags."""
     if not code or set(code) - {"0", "1"}:
         raise ValueError(f"'{code}' is no availability pattern")
     return tuple(digit == "1" for digit in code)

@@ -1,9 +1,7 @@
-"""Several segments -> one new on disk, in memory that grows with the table and not with the vectors.
+"""Several segments -> one new on disk, and which ones; in memory that grows with the table, not with the vectors.
 
 The new table is sorted by clip_id. As those on disk are, too, each source is read from its beginning to its end,
 pattern by pattern, and what goes out is one block at a time; codes are made from the written, mapped vectors.
-
-Which segments are written anew together with what comes, so that they stay few and each clip is seldom copied.
 
     level(n) = floor(log4(n / 1024)), 0 at least
 
@@ -25,7 +23,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners.kinds import Settings, build, choose
-from index.scanners.scanner import Kind
 from index.storage.columns import finite_constants, joined, pattern_of
 from index.storage.manifest import BLOCK, Part, digest_of, discard, place_folder
 from index.storage.segment import (
@@ -42,7 +39,7 @@ from index.storage.segment import (
 from mee.layout import Layout
 
 Progress = Callable[[int, int], None]  # clips done, of how many
-Given = Mapping[str, tuple[float, bool]]  # clip_id -> constant, active
+Given = Mapping[str, float]  # clip_id -> its constant
 
 
 @dataclass(frozen=True)
@@ -69,25 +66,13 @@ class Clips:
         return cls(segments, table, source[order], np.concatenate(rows)[order])
 
     def carrying(self, given: Given) -> Clips:
-        """The same with these constants in the place of those they had.
-
-        Raises:
-            ValueError: a clip with a stream has none.
-        """
-        pairs = [given.get(clip_id, (None, None)) for clip_id in self.table["clip_id"].to_pylist()]
-        constant = pa.array([pair[0] for pair in pairs], type=pa.float64())
-        active = pa.array([pair[1] for pair in pairs], type=pa.bool_())
-        table = self.table
-        for name, column in (("constant", constant), ("active", active)):
-            table = table.set_column(table.column_names.index(name), name, column)
-        return replace(self, table=table).complete()
+        """The same with these constants in the place of those they had."""
+        constants = pa.array(map(given.get, self.table["clip_id"].to_pylist()), type=pa.float64())
+        place = self.table.column_names.index("constant")
+        return replace(self, table=self.table.set_column(place, "constant", constants)).complete()
 
     def complete(self) -> Clips:
-        """The same, once every clip with a stream has a constant that is finite.
-
-        Raises:
-            ValueError: one has none.
-        """
+        """The same, once every clip with a stream has a constant that is finite."""
         fine = pc.fill_null(finite_constants(self.table), False)
         lacking = pc.and_(pc.match_substring(self.table["pattern"], "1"), pc.invert(fine))
         count = pc.sum(lacking).as_py()
@@ -123,7 +108,7 @@ def write_segment(
         with pa.ipc.new_file(aside / TABLE, clips.table.schema) as file:
             file.write_table(clips.table)
         codes = np.asarray(clips.table["pattern"].to_numpy(zero_copy_only=False))
-        done, kinds, units = 0, dict[str, Kind](), dict[str, int]()
+        done, kinds, units = 0, dict[str, str](), dict[str, int]()
         for code in sorted(set(codes.tolist())):
             rows = np.flatnonzero(codes == code)
             if "1" in code:
@@ -151,7 +136,7 @@ def _write_unit(
     settings: Settings,
     *,
     constants: bool,
-) -> Kind:
+) -> str:
     shape = shape_of(pattern_of(code), layout, constants)
     np.save(folder / rows_name(code), rows)
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), shape.width)}

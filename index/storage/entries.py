@@ -44,12 +44,9 @@ class Entries:
 
         Args:
             gallery: made by the index's model.
-            clips: index clip_id; columns video, start_s, end_s, and if you like constant, active, version and any
+            clips: index clip_id; columns video, start_s, end_s, and if you like constant, version and any
                 metadata; has a row for every clip of the gallery, and may have others.
             layout: of the gallery's packed vectors.
-
-        Raises:
-            ValueError: a clip has no row or several, or a column cannot be kept.
         """
         ids = [*gallery.clip_ids, *gallery.without_stream]
         if not clips.index.is_unique:
@@ -78,9 +75,6 @@ class Entries:
         Args:
             layout: of the index.
             constants: whether every clip with a stream must have one.
-
-        Raises:
-            ValueError: it is not.
         """
         table = standard_columns(self.table)
         shapes = (len(table), layout.total), (len(table), len(layout.names))

@@ -71,11 +71,7 @@ class Log:
         return cls(path, len(head), 0)
 
     def append(self, payload: bytes) -> None:
-        """Write a record; it is on the disk when this returns.
-
-        Raises:
-            OSError: it is not, and the log is as it was before.
-        """
+        """Write a record; it is on the disk when this returns."""
         record = memoryview(framed(payload))
         end = self.size + len(record)
         if self._ragged:
@@ -131,9 +127,6 @@ def read_log(directory: Path, manifest: Manifest, start: int = 0) -> tuple[list[
         directory: of the index.
         manifest: of the index.
         start: where to begin; 0: with the first.
-
-    Raises:
-        InputError: it is not there, damaged, or shorter than it was.
     """
     path = directory / manifest.log
     try:

@@ -1,33 +1,80 @@
 """Segment: clips that came into an index together, as a table and one unit for each availability pattern.
 
-A segment's folder: writing down what it holds, and opening it without reading it.
-
-The segments that a manifest names, open: what is open already stays, the rest is checked and mapped.
+On disk it is a folder whose segment.json says what it holds; opening maps the files without reading them, and a
+segment that is open already stays open when its index is opened again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from index.scanners.kinds import open_scanner
 from index.scanners.mapped import Value, mapped_array
-from index.scanners.scanner import Allowed, Kind, Shape
-from index.scanners.unit import Unit
-from index.storage.clip_table import ClipTable
+from index.scanners.scanner import Allowed, Shape, Unit
 from index.storage.columns import STANDARD, pattern_of
 from index.storage.manifest import SEGMENTS, Manifest, Part, damaged, digest_of, read_removed, replace_file
 from mee.layout import Layout
 from mee.scoring import Pattern
+
+FEW = 64  # rows that are read one by one
+PASS = 100  # rows of a sorted table that are passed over in the time that one clip is looked up
+
+
+@final
+class ClipTable:
+    """N clips by row and by name, without reading all of them where they lie sorted on disk."""
+
+    def __init__(self, arrow: pa.Table, places: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Take a table over.
+
+        Args:
+            arrow: with the columns of index/storage/columns.py.
+            places: of clips by name, all their rows, rising, of which those from N on are not looked at; None: the
+                table is sorted by clip_id, each once.
+        """
+        self.arrow = arrow
+        self._ids = arrow["clip_id"]
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """Clip ids of some rows."""
+        if len(rows) <= FEW:
+            return [self._ids[row].as_py() for row in rows.tolist()]
+        found: list[str] = self._ids.take(pa.array(rows)).to_pylist()
+        return found
+
+    def find(self, clip_id: str) -> int | None:
+        """The row of a clip, the last if it has several; None where it has none."""
+        if self._places is not None:
+            rows = self._places.get(clip_id, ())
+            place = bisect_left(rows, len(self))
+            return rows[place - 1] if place else None
+        row = bisect_left(range(len(self)), clip_id, key=lambda row: self._ids[row].as_py())
+        return row if row < len(self) and self._ids[row].as_py() == clip_id else None
+
+    def rows_of(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
+        """(N,) the row of each clip; -1 where it has none."""
+        if self._places is not None or len(clip_ids) * PASS <= len(self):
+            found = [self.find(clip_id) for clip_id in clip_ids]
+            return np.array([-1 if row is None else row for row in found], dtype=np.int64)
+        rows = pc.index_in(pa.array(clip_ids, type=pa.string()), value_set=self._ids)
+        return np.asarray(pc.fill_null(rows, -1), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +162,7 @@ class SegmentFacts:
 
     clips: int
     units: Mapping[str, int]  # code -> rows
-    kinds: Mapping[str, Kind]  # code -> kind
+    kinds: Mapping[str, str]  # code -> kind
     files: Mapping[str, FileFacts]
 
     def to_json(self) -> bytes:
@@ -133,7 +180,7 @@ def rows_name(code: str) -> str:
     return f"rows-{code}.npy"
 
 
-def scanner_name(kind: Kind, code: str) -> str:
+def scanner_name(kind: str, code: str) -> str:
     """What the files of a unit's scanner begin with."""
     return f"{kind}-{code}"
 
@@ -144,11 +191,7 @@ def folder_of(directory: Path, name: str) -> Path:
 
 
 def read_facts(folder: Path, sha256: str) -> SegmentFacts:
-    """What a segment holds; its files are there, and as long as they must be.
-
-    Raises:
-        InputError: they are not.
-    """
+    """What a segment holds; its files are there, and as long as they must be."""
     path = folder / FACTS
     try:
         content = json.loads(path.read_bytes())
@@ -173,11 +216,7 @@ def read_facts(folder: Path, sha256: str) -> SegmentFacts:
 
 
 def check_content(path: Path, file: FileFacts) -> None:
-    """Read a file, and compare it with its SHA-256.
-
-    Raises:
-        InputError: it is not what was written.
-    """
+    """Read a file, and compare it with its SHA-256."""
     try:
         same = digest_of(path) == file.sha256
     except OSError as error:
@@ -195,9 +234,6 @@ def open_segment(directory: Path, part: Part, facts: SegmentFacts, layout: Layou
         facts: what it holds.
         layout: of the index.
         constants: whether vectors carry one.
-
-    Raises:
-        InputError: they do not belong together.
     """
     folder = folder_of(directory, part.name)
     table = ClipTable(_mapped_table(folder / TABLE, facts.clips))
@@ -252,9 +288,6 @@ def open_segments(directory: Path, manifest: Manifest, known: Sequence[Segment] 
         directory: of the index.
         manifest: of the index.
         known: segments that may be among them.
-
-    Raises:
-        InputError: a file is not there, or damaged.
     """
     removed = read_removed(directory, manifest.removed)
     there = {(segment.name, segment.digest): segment for segment in known}

@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.scanners.kinds import Settings
-from index.scanners.unit import Unit
+from index.scanners.scanner import Unit
 from index.storage.columns import together
 from index.storage.log import read_log
-from index.storage.manifest import Manifest, read_manifest
-from index.storage.manifest import Origin as Origin
+from index.storage.manifest import Manifest, Origin, Recall, read_manifest
 from index.storage.segment import Segment, open_segments
 from index.storage.tail import Tail, replay
 from mee.errors import InputError
@@ -57,7 +56,7 @@ class Snapshot:
     generation: int = 0  # of its manifest; what only the log knows does not raise it
     settings: Settings = field(default_factory=Settings)
     constants: Mapping[str, Any] | None = None  # what the clips' constants are; None: they have none
-    recall: Mapping[str, Any] | None = None  # as measured; None: it was not
+    recall: Recall | None = None  # as measured; None: it was not
     segments: tuple[Segment, ...] = ()
 
     seen: Seen | None = field(default=None, repr=False)  # None: it lies in memory
@@ -73,9 +72,6 @@ class Snapshot:
             layout: of their vectors.
             origin: where they are from.
             constants: what their constants are, if they carry any.
-
-        Raises:
-            ValueError: the entries are not as an index can keep them.
         """
         tail = Tail(layout, constants=constants is not None)
         tail.put(entries.checked(layout, constants=constants is not None))
@@ -121,20 +117,12 @@ class Snapshot:
 
 
 def read_snapshot(directory: Path) -> Snapshot:
-    """Open an index: files are mapped, and compared with their SHA-256 where all of them are 256 MiB at most.
-
-    Raises:
-        InputError: there is no index, or it is damaged or of another format.
-    """
+    """Open an index: files are mapped, and compared with their SHA-256 where all of them are 256 MiB at most."""
     return _read(directory, ())
 
 
 def refreshed(snapshot: Snapshot) -> Snapshot:
-    """What the directory holds now; the snapshot itself where nothing has changed.
-
-    Raises:
-        InputError: as `read_snapshot`.
-    """
+    """What the directory holds now; the snapshot itself where nothing has changed."""
     seen = snapshot.seen
     if seen is None:
         return snapshot

@@ -14,9 +14,8 @@ from typing import final
 
 from index.storage.compaction import Clips, Given, Progress, write_segment
 from index.storage.entries import Entries
-from index.storage.leftovers import clear, clear_format_1, last_number, parts_in
 from index.storage.log import Log, Removal, read_log
-from index.storage.manifest import NAME, Manifest, Part, discard
+from index.storage.manifest import NAME, Manifest, Part, clear, discard, last_number, parts_in
 from index.storage.segment import Segment, folder_of, open_segments, write_removed
 from index.storage.snapshot import Snapshot, snapshot_of
 from index.storage.tail import Tail, replay
@@ -34,9 +33,6 @@ class StoredIndex:
             directory: of the index.
             manifest: of the index.
             hidden: names of what lies there of an index that readers go on seeing; None: they see this one.
-
-        Raises:
-            InputError: it is damaged.
         """
         self.directory, self.manifest, self._hidden = directory, manifest, hidden
         self.tail = Tail(manifest.layout, constants=manifest.constants is not None)
@@ -106,11 +102,8 @@ class StoredIndex:
         if self._hidden is None:
             return
         self._check_sure()
-        path = self.directory / NAME
-        before = path.read_bytes() if path.is_file() else b""
         self._write(self.manifest)
         self._hidden = None
-        clear_format_1(self.directory, before)
         self._clear()
 
     def withdraw(self) -> None:

@@ -2,8 +2,6 @@
 
 Each clip that is put gets a new row; an earlier row of the same name no longer counts. Segments made from it
 before stay as they were: arrays and tables grow at their ends only.
-
-An array that grows at its end, by doubling, while what was handed out before stays as it was.
 """
 
 from __future__ import annotations
@@ -16,12 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.scanners.kinds import build
-from index.scanners.unit import Unit
-from index.storage.clip_table import ClipTable
+from index.scanners.scanner import Unit
 from index.storage.columns import by_pattern, code_column, joined, with_pattern
 from index.storage.entries import Entries
 from index.storage.log import Record, Removal
-from index.storage.segment import Segment, shape_of
+from index.storage.segment import ClipTable, Segment, shape_of
 from mee.layout import Layout
 from mee.scoring import Pattern
 
@@ -30,7 +27,7 @@ Value = TypeVar("Value", np.float32, np.int64, np.bool_)
 
 @final
 class GrowingArray(Generic[Value]):
-    """(N, ...) rows of one shape."""
+    """(N, ...) rows of one shape; grows by doubling, and what was handed out before stays as it was."""
 
     def __init__(self, shape: tuple[int, ...], dtype: type[Value]) -> None:
         self._rows: NDArray[Value] = np.empty((0, *shape), dtype=dtype)

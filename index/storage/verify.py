@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.scanners.unit import Unit
+from index.scanners.scanner import Unit
 from index.storage.columns import code_of
 from index.storage.entries import NORM
-from index.storage.held_out_queries import read_queries
 from index.storage.log import read_log
 from index.storage.manifest import BLOCK, Manifest, damaged, read_manifest, read_removed
 from index.storage.segment import (
@@ -75,7 +74,6 @@ def _checksums(directory: Path, manifest: Manifest, progress: Done | None) -> It
             progress(done, total)
     for read in (
         lambda: read_removed(directory, manifest.removed),
-        lambda: read_queries(directory),
         lambda: read_log(directory, manifest),
     ):
         try:

@@ -2,7 +2,7 @@
 
     put, remove       a record of the log, synced before they return; large batches become a segment at once
     flush             the log becomes a segment, with smaller ones where there are many
-    (index/storage/compaction.py) compact           one segment of everything, its codes made anew
+    compact           one segment of everything, its codes made anew (index/storage/compaction.py)
 
 index/storage/stored_index.py says why readers always find it whole, and what a kill leaves.
 """
@@ -18,16 +18,26 @@ from types import TracebackType
 from typing import Any, Self, final
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from index.queries import Queries
 from index.scanners.kinds import Settings
 from index.storage.columns import together
 from index.storage.compaction import Given, Progress, to_merge
 from index.storage.entries import Entries
-from index.storage.held_out_queries import write_queries
-from index.storage.leftovers import clear, is_foreign, last_number, parts_in
 from index.storage.log import Log, Removal, put_payload, removal_payload
-from index.storage.manifest import NAME, SEGMENTS, Lock, Manifest, Origin, read_manifest
+from index.storage.manifest import (
+    LOCK,
+    NAME,
+    SEGMENTS,
+    Manifest,
+    Origin,
+    Recall,
+    clear,
+    is_foreign,
+    last_number,
+    parts_in,
+    read_manifest,
+)
 from index.storage.snapshot import Snapshot
 from index.storage.stored_index import StoredIndex
 from index.storage.tail import Tail
@@ -42,7 +52,7 @@ LOG_BYTES, LOG_RECORDS = 64 << 20, 2048  # a log that has more becomes a segment
 class IndexWriter:
     """A context manager; made by `create` or `open`. Not for several threads at once."""
 
-    def __init__(self, lock: Lock, stored: StoredIndex) -> None:
+    def __init__(self, lock: FileLock, stored: StoredIndex) -> None:
         """Take over what is locked."""
         self._lock, self._stored, self._closed = lock, stored, False
 
@@ -73,7 +83,7 @@ class IndexWriter:
         """
         _check_place(directory, overwrite=overwrite)
         directory.mkdir(parents=True, exist_ok=True)
-        lock = Lock(directory)
+        lock = _locked(directory)
         try:
             _check_place(directory, overwrite=overwrite)  # nobody can come in between any more
             there, parts = (directory / NAME).exists(), parts_in(directory)
@@ -107,7 +117,7 @@ class IndexWriter:
             InputError: there is no index, it is damaged, or another writer has it.
         """
         read_manifest(directory)
-        lock = Lock(directory)
+        lock = _locked(directory)
         try:
             manifest, _ = read_manifest(directory)
             clear(directory, manifest.files)
@@ -200,17 +210,12 @@ class IndexWriter:
         carried = None if drop_constants else before.constants if facts is None else facts
         manifest = replace(before, settings=settings or before.settings, constants=carried)
         if (manifest.settings, manifest.constants) != (before.settings, before.constants):
-            manifest = replace(manifest, recall=None, queries=None)  # measured of something else
+            manifest = replace(manifest, recall=None)  # measured of something else
         self._stored.merge(manifest, self.snapshot.segments, [], given=constants, progress=progress)
 
-    def set_recall(self, measured: Mapping[str, Any] | None, queries: Queries | None) -> None:
-        """Note what recall was measured, and the queries that it was measured with."""
-        number = self._stored.number()
-        part = None
-        if queries is not None:
-            part = write_queries(self._stored.directory / f"queries-{number:06d}.safetensors", queries)
-        manifest = replace(self._stored.manifest, generation=number, recall=measured, queries=part)
-        self._stored.note(manifest)
+    def set_recall(self, measured: Recall | None) -> None:
+        """Record the recall that was measured."""
+        self._stored.note(replace(self._stored.manifest, generation=self._stored.number(), recall=measured))
 
     def set_origin(self, origin: Origin) -> None:
         """Note where the model and the store are now."""
@@ -258,6 +263,17 @@ class IndexWriter:
         names = {segment.name for segment in merged}
         kept = [segment for segment in segments if segment.name not in names]
         stored.merge(stored.manifest, [*merged, *fresh], kept)
+
+
+def _locked(directory: Path) -> FileLock:
+    """The writer's lock, held; the system lets go of it when the process ends, however it ends."""
+    lock = FileLock(directory / LOCK, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        words = f"another process is writing the index at '{directory}'; wait until it is done, or stop it"
+        raise InputError(words) from error
+    return lock
 
 
 def _check_place(directory: Path, *, overwrite: bool) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from index.storage.entries import Entries
-from index.storage.snapshot import Origin
+from index.storage.manifest import Origin
 from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding

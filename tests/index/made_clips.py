@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from index.storage.entries import Entries
-from index.storage.snapshot import Origin
+from index.storage.manifest import Origin
 from mee.layout import Layout
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (6, 3, 4))
@@ -29,8 +29,7 @@ def made_entries(clip_ids, seed=0, layout=LAYOUT, missing=0.4, constants=False, 
         "seed": pa.array([seed] * len(clip_ids)),
     }
     if constants:
-        values = np.random.default_rng(seed).random(len(clip_ids))
-        facts |= {"constant": pa.array(values), "active": pa.array(values > 0.5)}
+        facts["constant"] = pa.array(np.random.default_rng(seed).random(len(clip_ids)))
     columns = {name: pa.array(values) for name, values in columns.items()}
     flags = np.array(available, dtype=bool).reshape(len(clip_ids), len(layout.names))
     return Entries(pa.table({**facts, **columns}), packed, flags)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.metadata import KINDS, OWN, read_metadata
+from index.metadata import OWN, read_metadata
 from mee.errors import InputError
 
 CLIPS = {"a.mp4": "a.mp4", "long.mp4#0": "long.mp4", "long.mp4#1": "long.mp4", "sub/b.avi": "sub/b.avi"}
@@ -58,7 +58,7 @@ def test_whole_numbers_are_never_changed(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("m") / "m.csv"
     path.write_text("video,n\n" + "".join(f"v{i},{'' if n is None else n}\n" for i, n in enumerate(numbers)))
     column = read_metadata(path).columns["n"]
-    assert str(column.dtype) in KINDS
+    assert str(column.dtype) in ("Int64", "Float64", "string")
     assert [None if value is pd.NA else str(value) for value in column] == [
         None if n is None else str(n) for n in numbers
     ]
@@ -158,10 +158,10 @@ def test_a_table_that_cannot_be_used(written, text, says):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (pa.array([[1], [2]]), "is of type list<.*>; filters know text, numbers and true / false"),
-        (pa.array([1, 2], pa.timestamp("s")), r"is of type timestamp\[ms\]"),
-        (pa.array([b"a", b"b"]), "is of type binary"),
-        (pa.array([2**63, 1], pa.uint64()), "is not a readable .parquet table: .* not in range"),
+        (pa.array([[1], [2]]), "'x' holds list<.*>; an index keeps text, numbers and true or false"),
+        (pa.array([1, 2], pa.timestamp("s")), r"'x' holds timestamp\[ms\]"),
+        (pa.array([b"a", b"b"]), "'x' holds binary"),
+        (pa.array([2**63, 1], pa.uint64()), "'x' holds uint64"),
         (pa.array([1.0, float("-inf")]), "holds an infinite number"),
     ],
 )

@@ -1,6 +1,7 @@
 """`mee index`: made, and brought to what the store holds when it is run again."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from features.store.feature_store import FeatureStore
 from index.searcher import Searcher
 from index.storage.snapshot import read_snapshot
+from index.sync import rows_of
 from scripts.build_index import main as build_index
-from scripts.index_plan import rows_of
 from scripts.precompute import main as precompute
 from scripts.store import main as store_command
 
@@ -25,7 +26,7 @@ def files(directory):
 
 
 def clips(directory):
-    return set(rows_of(read_snapshot(directory)).index)
+    return set(rows_of(read_snapshot(directory).segments).index)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_every_clip_is_found_with_its_facts(world):
     import torch
 
     snapshot = read_snapshot(world.index)
-    table, known = rows_of(snapshot), FeatureStore(world.store).clips
+    table, known = rows_of(snapshot.segments), FeatureStore(world.store).clips
     for name in ("video", "start_s", "end_s", "width", "height", "fps", "video_codec", "audio_rate"):
         there, wanted = (
             values[name].astype("object").where(values[name].notna(), None) for values in (table, known)
@@ -89,9 +90,9 @@ def test_an_index_below_a_place_that_is_not_there_yet(world, tmp_path):
 
 
 def test_batches_make_the_same_index(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.index_sync.CLIPS", 3)
+    monkeypatch.setattr("index.sync.CLIPS", 3)
     assert build_index([str(world.store), str(world.model), str(tmp_path / "new")]) == 0
-    new, old = (rows_of(read_snapshot(place)) for place in (tmp_path / "new", world.index))
+    new, old = (rows_of(read_snapshot(place).segments) for place in (tmp_path / "new", world.index))
     assert new.equals(old)
     assert len(read_snapshot(tmp_path / "new").segments) == 1
 
@@ -126,15 +127,15 @@ def test_again_after_new_videos_adds_only_them(grown, capsys, monkeypatch):
 
 def watch_embedding(monkeypatch):
     """The clips that are embedded from now on."""
-    import scripts.index_sync
+    import index.sync
 
-    embedded, encode = [], scripts.index_sync.encode_gallery
+    embedded, encode = [], index.sync.encode_gallery
 
     def watched(model, store, clip_ids):
         embedded.extend(clip_ids)
         return encode(model, store, clip_ids)
 
-    monkeypatch.setattr(scripts.index_sync, "encode_gallery", watched)
+    monkeypatch.setattr(index.sync, "encode_gallery", watched)
     return embedded
 
 
@@ -182,7 +183,7 @@ def test_clips_that_left_are_named_and_pruned(grown, capsys, world):
     out, err = capsys.readouterr()
     assert "10 clips in the index, 0 of them new" in out
     assert err == (
-        "2 clips of the index are no longer in the store, 'clip8.mp4' among them; --prune removes them\n"
+        "2 clips of the index are no longer in the store (--prune removes them), 'clip8.mp4' among them\n"
     )
     assert build_index([*grown.arguments, "--prune"]) == 0
     out, err = capsys.readouterr()
@@ -197,3 +198,124 @@ def test_overwrite_makes_it_anew(grown, capsys):
         assert "10 clips in the index, 10 of them new" in capsys.readouterr().out
         assert clips(grown.index) == ALL
     assert len(list((grown.index / "segments").iterdir())) == 1
+
+
+# ---- stopped
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_stopped_half_way(grown, monkeypatch, capsys, overwrite):
+    import index.sync
+
+    if not overwrite:
+        shutil.rmtree(grown.index)
+    before = files(grown.index) if overwrite else {}
+    encode, calls = index.sync.encode_gallery, []
+
+    def stops(model, store, clip_ids):
+        calls.append(clip_ids)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(model, store, clip_ids)
+
+    monkeypatch.setattr(index.sync, "CLIPS", 2)
+    monkeypatch.setattr(index.sync, "encode_gallery", stops)
+    capsys.readouterr()
+    assert build_index([*grown.arguments, *(["--overwrite"] if overwrite else [])]) == 130
+    out, err = capsys.readouterr()
+    assert out == ""
+    if overwrite:
+        assert err == "stopped; the index is as it was\n"
+        assert clips(grown.index) == ALL
+        assert {name: content for name, content in files(grown.index).items() if name in before} == before
+    else:
+        assert err == "stopped; what is done is kept, the same command goes on from there\n"
+        assert len(clips(grown.index)) == 4
+    assert build_index(grown.arguments) == 0
+    assert f"10 clips in the index, {0 if overwrite else 6} of them new" in capsys.readouterr().out
+    assert clips(grown.index) == ALL
+    (segment,) = read_snapshot(grown.index).segments
+    assert segment.name  # on disk, not in the log
+
+
+def test_stopped_when_the_new_one_is_there_already(grown, monkeypatch, capsys):
+    def stops(directory, given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.build_index.measure_recall", stops)
+    capsys.readouterr()
+    assert build_index([*grown.arguments, "--overwrite"]) == 130
+    assert capsys.readouterr().err == "stopped; what is done is kept, the same command goes on from there\n"
+
+
+# ---- refused
+
+
+def test_an_index_of_another_store_is_refused(own, fails):
+    before = files(own.index)
+    error = fails(build_index, own.store, own.model, own.index)  # it was made from the session's store
+    assert "was made with another model or store" in error
+    assert "--overwrite" in error
+    assert files(own.index).keys() - {"lock"} == before.keys() - {"lock"}
+    assert files(own.index)["index.json"] == before["index.json"]
+
+
+@pytest.mark.parametrize("stray", ["notes.txt", "config.json"])
+def test_what_is_no_index_is_refused_and_left_alone(own, fails, tmp_path, stray):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / stray).write_text("dear to me")
+    for overwrite in ([], ["--overwrite"]):
+        error = fails(build_index, own.store, own.model, mine, *overwrite)
+        assert "is not an index" in error
+        assert files(mine) == {stray: b"dear to me"}
+
+
+def test_an_index_of_an_earlier_format(own, fails, tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "index.json").write_text('{"format": 1, "layout": {}, "origin": {}}')
+    assert "is of format 1" in fails(build_index, own.store, own.model, old)
+    assert build_index([str(own.store), str(own.model), str(old), "--overwrite"]) == 0
+    assert clips(old) == ALL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--recall", "0"], "recall must be above 0 and at most 1"),
+        (["--recall", "nan"], "recall must be above 0 and at most 1"),
+        (["--recall", "0.9", "--kind", "certified"], "'certified' is exact"),
+        (["--kind", "magic"], "'magic'"),
+    ],
+)
+def test_wrong_usage(capsys, arguments, says):
+    with pytest.raises(SystemExit) as ended:
+        build_index(["store", "model", "index", *arguments])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert says in " ".join(err.split())
+
+
+def test_a_damaged_index_is_one_sentence(grown, fails):
+    path = grown.index / "index.json"
+    path.write_bytes(path.read_bytes().replace(b'"generation"', b'"generatiom"'))
+    assert "is damaged" in fails(build_index, *grown.arguments)
+    assert build_index([*grown.arguments, "--overwrite"]) == 0
+    assert clips(grown.index) == ALL
+
+
+def test_an_embedding_that_is_no_number_is_one_sentence(own, fails, monkeypatch, tmp_path):
+    import index.sync
+
+    encode = index.sync.encode_gallery
+
+    def spoiled(model, store, clip_ids):
+        gallery = encode(model, store, clip_ids)
+        gallery.video.packed[0] = float("nan")
+        return gallery
+
+    monkeypatch.setattr(index.sync, "encode_gallery", spoiled)
+    error = fails(build_index, own.store, own.model, tmp_path / "new")
+    assert "the embedding of clip 'clip0.mp4' by expert" in error
+    assert not Path(tmp_path / "new").exists()

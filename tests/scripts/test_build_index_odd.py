@@ -82,24 +82,12 @@ def test_a_stream_that_the_model_does_not_read_changes_nothing(odd, capsys):
 
 
 def test_constants_are_not_wanted_of_clips_without_a_stream(odd, capsys):
-    import torch
-
-    from mee.evaluation.constants_file import write_constants
-    from mee.evaluation.result import Normalisation
-    from mee.ranking.normalise import ClipConstants
-
     place, arguments = odd
-    facts = Normalisation(method="nnn", bank="9 training captions", parameters={"alpha": 0.75})
-    names = [f"c{number}" for number in range(10)]
-    constant = torch.tensor([0.5] * 7 + [float("-inf")] * 3)
-    write_constants(place / "all.parquet", names, ClipConstants(constant), facts)
-    write_constants(place / "few.parquet", names[:7], ClipConstants(constant[:7]), facts)
-    for file in ("all", "few"):
-        capsys.readouterr()
-        assert build_index([*arguments, "--constants", str(place / f"{file}.parquet"), "--overwrite"]) == 0
-        assert capsys.readouterr().err == "3 clips have no stream at all and cannot be found, 'c7' among them\n"
-        constants = [row["constant"] for row in listed(capsys, place, "--clips")]
-        assert constants == [0.5] * 7 + [None] * 3
+    assert build_index(arguments) == 0
+    (place / "bank.txt").write_text("number 3 moves\n")
+    assert gallery(["normalise", str(place / "index"), "--bank", str(place / "bank.txt")]) == 0
+    constants = [row["constant"] for row in listed(capsys, place, "--clips")]
+    assert [constant is None for constant in constants] == [False] * 7 + [True] * 3
     assert build_index(arguments) == 0
 
 

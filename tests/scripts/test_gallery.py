@@ -7,9 +7,9 @@ import pytest
 
 from index.storage.snapshot import read_snapshot
 from index.storage.writer import IndexWriter
+from index.sync import rows_of
 from scripts.build_index import main as build_index
 from scripts.gallery import main
-from scripts.index_plan import rows_of
 
 CLIPS = [*(f"clip{n}.mp4" for n in range(9)), "clip9.png"]
 
@@ -25,7 +25,7 @@ def told(own, tmp_path):
 
 
 def ids(index):
-    return sorted(rows_of(read_snapshot(index)).index)
+    return sorted(rows_of(read_snapshot(index).segments).index)
 
 
 def output(capsys, *arguments):
@@ -106,7 +106,6 @@ def test_remove_all(told, capsys):
 def test_remove_refuses_unknown_clips(told, fails):
     error = fails(main, "remove", told.index, "--clips", "clip1.mp4", "clip11.mp4")
     assert error.startswith("there is no clip 'clip11.mp4' in the index")
-    assert "clip1.mp4" in error
     assert ids(told.index) == CLIPS
 
 
@@ -120,24 +119,16 @@ def test_compact(told, capsys):
     facts = json.loads(output(capsys, "list", told.index, "--json"))
     assert (facts["clips"], facts["segments"], facts["removed_rows"]) == (8, 1, 0)
     assert json.loads(output(capsys, "list", told.index, "--json"))["columns"]["split"] == "text"
-    output(capsys, "compact", told.index, "--kind", "graph", "--recall", "0.9")
+    output(capsys, "compact", told.index, "--kind", "fastscan", "--recall", "0.9")
     facts = json.loads(output(capsys, "list", told.index, "--json"))
-    assert facts["settings"] == {"kind": "graph", "recall": 0.9}
+    assert facts["settings"] == {"kind": "fastscan", "recall": 0.9}
 
 
 def test_compact_takes_constants_off(told, tmp_path, capsys):
-    import torch
-
-    from mee.evaluation.constants_file import write_constants
-    from mee.evaluation.result import Normalisation
-    from mee.ranking.normalise import ClipConstants
-
-    facts = Normalisation(method="nnn", bank="9 training captions", parameters={"alpha": 0.75})
-    write_constants(tmp_path / "c.parquet", CLIPS, ClipConstants(torch.ones(10)), facts)
-    arguments = [str(told.store), str(told.model), str(told.index), "--constants", str(tmp_path / "c.parquet")]
-    assert build_index(arguments) == 0
-    assert "constants   nnn, from 9 training captions" in output(capsys, "list", told.index)
-    assert json.loads(output(capsys, "list", told.index, "--clips", "--json").splitlines()[0])["constant"] == 1.0
+    (tmp_path / "bank.txt").write_text("a red thing\na blue thing\n")
+    output(capsys, "normalise", told.index, "--bank", tmp_path / "bank.txt")
+    assert "constants   nnn, from 2 captions of bank.txt" in output(capsys, "list", told.index)
+    assert json.loads(output(capsys, "list", told.index, "--clips", "--json").splitlines()[0])["constant"]
     output(capsys, "compact", told.index, "--drop-constants")
     assert read_snapshot(told.index).constants is None
     capsys.readouterr()

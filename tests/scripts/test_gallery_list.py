@@ -41,7 +41,7 @@ def test_list(told, capsys):
     snapshot = read_snapshot(told.index)
     assert facts["model"] == f"{told.model} ({snapshot.origin.model_fingerprint})"
     assert facts["store"] == str(told.store)
-    assert (facts["kind"], facts["measured"], facts["constants"]) == ("auto", "-", "-")
+    assert (facts["kind"], facts["constants"]) == ("auto", "-")
     assert facts["columns"].startswith("file_seconds (numbers), file_bytes (whole numbers), width (whole numbers)")
     assert facts["columns"].endswith("split (text), rating (numbers)")
     assert facts["segments"] == "1, with 0 rows that no longer count"
@@ -79,7 +79,7 @@ def test_list_clips_as_json(told, capsys):
     assert rows[0]["split"] == "test"
     assert rows[2]["rating"] is None
     assert rows[9]["streams"] == ["appearance"]
-    assert {"constant", "active", "pattern", "version"}.isdisjoint(rows[0])
+    assert {"constant", "pattern", "version"}.isdisjoint(rows[0])
 
 
 def test_list_where(told, capsys):
@@ -89,12 +89,6 @@ def test_list_where(told, capsys):
     assert len(lines) == 1
     assert lines[0].startswith("clip_id")
     assert output(capsys, "list", told.index, "--where", 'split == "none of them"', "--json") == ""
-
-
-def test_parts_are_lined_up_with_the_first(told, capsys, monkeypatch):
-    whole = output(capsys, "list", told.index, "--clips")
-    monkeypatch.setattr("scripts.gallery_tables.BATCH", 3)
-    assert output(capsys, "list", told.index, "--clips") == whole
 
 
 def test_names_do_nothing_to_a_terminal(told, capsys):

@@ -1,12 +1,14 @@
 """`mee gallery normalise`: every clip gets a constant, and search takes it off."""
 
 import json
+import shutil
 
 import pytest
 
 from index.storage.snapshot import read_snapshot
 from scripts.build_index import main as build_index
 from scripts.gallery import main
+from scripts.precompute import main as precompute
 from scripts.search import main as search
 
 
@@ -24,14 +26,13 @@ def hits(capsys, *arguments):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.parametrize("method", ["nnn", "qb-norm"])
-def test_search_takes_the_constants_off(own, bank, capsys, method):
+def test_search_takes_the_constants_off(own, bank, capsys):
     plain = hits(capsys, own.index, "a red thing")
-    assert main(["normalise", str(own.index), "--bank", str(bank), "--method", method]) == 0
+    assert main(["normalise", str(own.index), "--bank", str(bank)]) == 0
     out = capsys.readouterr().out
-    assert out == f"{own.index}: every clip carries a constant of {method}, made of 2 captions of captions.csv\n"
+    assert out == f"{own.index}: every clip carries a constant of nnn, made of 2 captions of captions.csv\n"
     facts = read_snapshot(own.index).constants
-    assert (facts["method"], facts["bank"]) == (method, "2 captions of captions.csv")
+    assert (facts["method"], facts["bank"]) == ("nnn", "2 captions of captions.csv")
     shifted = hits(capsys, own.index, "a red thing")
     assert any(hit["constant"] for hit in shifted)
     for hit in shifted:
@@ -74,8 +75,25 @@ def test_constants_that_are_no_numbers(own, fails, bank):
     assert read_snapshot(own.index).constants is None
 
 
+def test_clips_that_come_later_have_none_and_changed_ones_keep_theirs(own, bank, fails, capsys):
+    shutil.copytree(own.videos, own.place / "videos")
+    again = [str(own.store), str(own.model), str(own.index)]
+    assert build_index([*again, "--overwrite"]) == 0
+    assert main(["normalise", str(own.index), "--bank", str(bank)]) == 0
+    table = own.place / "m.csv"
+    table.write_text("clip_id,mood\nclip3.mp4,glad\n")
+    before = {hit["clip_id"]: hit["constant"] for hit in hits(capsys, own.index, "a thing", "--top", 99)}
+    assert build_index([*again, "--metadata", str(table)]) == 0
+    assert {hit["clip_id"]: hit["constant"] for hit in hits(capsys, own.index, "a thing", "--top", 99)} == before
+    shutil.copy(own.videos / "clip9.png", own.place / "videos" / "new.png")
+    assert precompute([str(own.place / "videos"), str(own.store), "--workers", "1"]) == 0
+    error = fails(build_index, *again)
+    assert "the index carries constants, and 1 clips have none, 'new.png' among them" in error
+    assert "mee gallery compact INDEX --drop-constants" in error
+
+
 def test_settings_that_mean_nothing(own, bank, capsys):
-    for setting in (["--beta", "0"], ["--neighbours", "0"], ["--alpha", "-1"]):
+    for setting in (["--neighbours", "0"], ["--alpha", "-1"]):
         with pytest.raises(SystemExit) as stopped:
             main(["normalise", str(own.index), "--bank", str(bank), *setting])
         assert stopped.value.code == 2

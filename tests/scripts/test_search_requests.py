@@ -119,22 +119,22 @@ def test_exact_and_plain_change_nothing_where_there_is_nothing_to_change(hits):
         (["up", "--weights", "audio=0"], "no expert is given a weight above 0"),
         (["up", "--weights", "sound=1"], "there is no expert 'sound'"),
         (["up", "--weights", "audio=1", "--only", "face"], "expert 'audio' is given a weight, but is not among"),
-        (["up", "--like", "clip11.mp4"], "there is no clip 'clip11.mp4' in the index (did you mean 'clip1.mp4'"),
+        (["up", "--like", "clip11.mp4"], "there is no clip 'clip11.mp4' in the index; "),
         (["--like", ""], "there is no clip '' in the index"),
-        (["up", "--video", "clip1"], "there is no video 'clip1' in the index (did you mean 'clip1.mp4'"),
-        (["up", "--where", "length < 3"], "names a column that is not there at character 1: 'length'"),
-        (["up", "--where", "duration <"], "the filter 'duration <' ends too early, at character 10"),
-        (["up", "--where", "__import__('os').remove('x')"], "is wrong at character 1: a filter is made of"),
-        (["up", "--where", ""], "the filter '' is empty"),
+        (["up", "--video", "clip1"], "there is no video 'clip1' in the index"),
+        (["up", "--where", "length < 3"], "names no column: 'length'"),
+        (["up", "--where", "duration <"], "the filter 'duration <' is malformed"),
+        (["up", "--where", "__import__('os').remove('x')"], "holds __import__('os')"),
+        (["up", "--where", ""], "the filter '' has 0 characters"),
         (["up", "--also", "0*on"], "--also '0*on' must count more than 0"),
         (["up", "--also=-1*on"], "--also '-1*on' must count more than 0; what should count against"),
         (["up", "--less", "0.5*"], "--less '0.5*' has no sentence; write it like --less '0.5*at night'"),
         (["up", "--less", " "], "has no sentence"),
-        (["up", "--also", "1e999*on"], "--also '1e999*on' counts more than a number can say"),
-        (["up", "--also", "1e308*on", "--less", "1e308*off"], "--also and --less count more than can be added up"),
-        (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
+        (["up", "--also", "1e999*on"], "what 'on' counts must lie"),
+        (["up", "--also", "1e308*on", "--less", "1e308*off"], "what 'on' counts must lie"),
         (["up", "--video", "None"], "there is no video 'None' in the index"),
         (["--like", "None"], "there is no clip 'None' in the index"),
+        (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_sentence(world, fails, monkeypatch, arguments, message):
@@ -145,7 +145,7 @@ def test_what_is_wrong_is_one_sentence(world, fails, monkeypatch, arguments, mes
 def test_lines_are_not_read_before_the_flags_are_right(world, fails, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     assert "there is no expert 'a dog'" in fails(main, world.index, "--only", "audio", "a dog")
-    assert "names a column" in fails(main, world.index, "--where", "length < 3")
+    assert "names no column" in fails(main, world.index, "--where", "length < 3")
 
 
 def test_help_imports_nothing_heavy(mee):

@@ -1,4 +1,4 @@
-"""Constants of QB-Norm and NNN in an index give what an evaluation with them gives."""
+"""Constants of NNN in an index give what an evaluation with them gives."""
 
 import numpy as np
 import pytest
@@ -9,17 +9,15 @@ from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.ranking.best import top_of_block
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.normalise import ClipConstants, ShiftedScores, nnn, qb_norm
+from mee.ranking.normalise import ClipConstants, ShiftedScores, nnn
 from tests.index.galleries import LAYOUT, ORIGIN, assert_best, entries_of, loop_scores, random_gallery, random_text
 
-FACTS = {"method": "qb-norm"}
-METHODS = {"qb-norm": lambda bank: qb_norm(bank, 20.0), "nnn": lambda bank: nnn(bank, 16, 0.75)}
+FACTS = {"method": "nnn"}
 
 
 def columns_of(constants, gallery):
-    active = torch.ones(len(gallery.clip_ids)) if constants.active is None else constants.active
     order = np.argsort(gallery.clip_ids)  # `clip_rows` sorts by id
-    return {"constant": constants.constant.numpy()[order], "active": active.bool().numpy()[order]}
+    return {"constant": constants.constant.numpy()[order]}
 
 
 def evaluated(text, gallery, constants, k):
@@ -30,11 +28,10 @@ def evaluated(text, gallery, constants, k):
     return top.score.numpy(), [[gallery.clip_ids[row] for row in found] for found in top.candidate.tolist()]
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("queries", [3, 40])
-def test_search_ranks_as_the_evaluation_does(method, queries):
+def test_search_ranks_as_the_evaluation_does(queries):
     gallery, text = random_gallery(300, 2), random_text(queries, 9)
-    constants = METHODS[method](MixtureScores(random_text(60, 4), gallery.video, LAYOUT))
+    constants = nnn(MixtureScores(random_text(60, 4), gallery.video, LAYOUT), 16, 0.75)
     video_index = VideoIndex.of(entries_of(gallery, **columns_of(constants, gallery)), LAYOUT, constants=FACTS)
     expected_scores, expected_ids = evaluated(text, gallery, constants, 10)
     for precision in ("float32", "bfloat16"):
@@ -48,17 +45,14 @@ def test_search_ranks_as_the_evaluation_does(method, queries):
 
 def test_parts_and_constant_add_up_to_the_score():
     gallery, text = random_gallery(60, 2), random_text(8, 9)
-    constants = qb_norm(MixtureScores(random_text(5, 4), gallery.video, LAYOUT), 20.0)
+    constants = nnn(MixtureScores(random_text(5, 4), gallery.video, LAYOUT), 3, 0.75)
     video_index = VideoIndex.of(entries_of(gallery, **columns_of(constants, gallery)), LAYOUT, constants=FACTS)
     of_clip = dict(zip(gallery.clip_ids, constants.constant.tolist()))
-    shifted = []
     for hits in video_index.search(text, 60):
-        shifted.append(any(hit.constant for hit in hits))
         for hit in hits:
-            assert hit.constant in (0.0, pytest.approx(of_clip[hit.clip_id]))
+            assert hit.constant == pytest.approx(of_clip[hit.clip_id])
             parts = sum(share.contribution for share in hit.experts.values())
             assert parts - hit.constant == pytest.approx(hit.score, abs=1e-6)
-    assert set(shifted) == {True, False}  # QB-Norm leaves queries alone whose best clip is not an active one
     assert not any(hit.constant for hits in video_index.search(text, 5, plain=True) for hit in hits)
 
 

@@ -12,8 +12,9 @@ from mee.errors import InputError
         ({}, "nothing to look for: give a sentence, or a clip that others should be like"),
         ({"sentence": " "}, "a sentence is empty"),
         ({"sentence": "a dog", "also": ((1.0, ""),)}, "a sentence is empty"),
-        ({"also": ((0.0, "a dog"),)}, "what 'a dog' counts must be a number other than 0, got 0.0"),
-        ({"also": ((float("nan"), "a dog"),)}, "counts must be a number other than 0, got nan"),
+        ({"also": ((0.0, "a dog"),)}, "what 'a dog' counts"),
+        ({"also": ((float("nan"), "a dog"),)}, "what 'a dog' counts"),
+        ({"also": ((1.0, "a cat"), (-1e308, "a dog"))}, "what 'a dog' counts"),
         (
             {"sentence": "x", "weights": {"audio": -1.0}},
             "expert 'audio' must be a number from 0 on, got -1",
@@ -26,7 +27,7 @@ from mee.errors import InputError
         ),
         ({"sentence": "x", "top": 0}, "top must be at least 1, got 0"),
         ({"sentence": "x", "moments": 0}, "moments must be at least 1, got 0"),
-        ({"sentence": "x", "where": "duration <"}, "the filter 'duration <' ends too early"),
+        ({"sentence": "x", "where": "duration <"}, "the filter 'duration <'"),
     ],
 )
 def test_what_is_refused(fields, message):

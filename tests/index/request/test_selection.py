@@ -60,7 +60,7 @@ def test_what_both_let_through():
 
 
 def test_what_is_not_there(index):
-    with pytest.raises(InputError, match=r"^there is no clip 'a#7' in the index \(did you mean 'a#0'"):
+    with pytest.raises(InputError, match=r"^there is no clip 'a#7' in the index"):
         without_clip(index, "a#7")
     index.segments[1].live = np.array([True, False])
     with pytest.raises(InputError, match=r"^there is no clip 'b#1' in the index"):

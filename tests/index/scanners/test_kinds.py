@@ -26,7 +26,6 @@ def test_the_table_names_scanners_by_their_kind():
         (Settings(recall=0.9), "fastscan"),
         (Settings("flat"), "flat"),
         (Settings("certified"), "certified"),
-        (Settings("graph"), "graph"),
         (Settings("fastscan", 1.0), "fastscan"),
     ],
 )
@@ -35,21 +34,21 @@ def test_units_of_few_rows_stay_flat(settings, larger):
     assert choose(settings, SMALL - 1) == choose(settings, 1) == "flat"
 
 
-def test_kinds_that_are_not_exact_have_a_recall():
-    assert Settings("graph").recall == Settings("fastscan").recall == 0.99
-    assert Settings("graph", 0.9).recall == 0.9
-    assert Settings().recall is None
+def test_what_is_not_asked_for_stays():
+    assert Settings("flat").changed(None, None) == Settings("flat")
+    assert Settings("fastscan", 0.9).changed("auto", None) == Settings()
+    assert Settings().changed(None, 0.9) == Settings("auto", 0.9)
 
 
 @pytest.mark.parametrize(
     ("kind", "recall", "says"),
     [
-        ("annoy", None, "there is no kind 'annoy'; there are auto, flat, certified, graph, fastscan"),
-        ("graph", 0.0, "recall must be above 0 and at most 1, got 0.0"),
+        ("annoy", None, "there is no kind 'annoy'; there are auto, flat, certified, fastscan"),
+        ("fastscan", 0.0, "recall must be above 0 and at most 1, got 0.0"),
         ("auto", 1.01, "recall must be above 0 and at most 1, got 1.01"),
         ("auto", float("nan"), "recall must be above 0 and at most 1, got nan"),
-        ("flat", 0.9, "'flat' is exact: leave recall out, or choose graph or fastscan"),
-        ("certified", 1.0, "'certified' is exact: leave recall out, or choose graph or fastscan"),
+        ("flat", 0.9, "'flat' is exact: leave recall out, or choose fastscan"),
+        ("certified", 1.0, "'certified' is exact: leave recall out, or choose fastscan"),
     ],
 )
 def test_nonsense_is_refused(kind, recall, says):
@@ -59,7 +58,7 @@ def test_nonsense_is_refused(kind, recall, says):
 
 def test_files_are_known_without_saving(tmp_path):
     assert files("flat", tmp_path / "x") == ()
-    for kind in ("certified", "graph", "fastscan"):
+    for kind in ("certified", "fastscan"):
         assert [path.name for path in files(kind, tmp_path / "x.faiss")] == ["x.faiss", "x.faiss.safetensors"]
 
 

@@ -54,7 +54,7 @@ def test_a_scan_keeps_to_the_contract(kind, unit, count, data):
     everything = np.ones(len(vectors), dtype=bool)
     check_answer(scanner, queries, count, everything, scanner.scan(queries, count))
     mask = data.draw(masks(len(vectors)))
-    check_answer(scanner, queries, count, mask, scanner.scan(queries, count, Allowed(mask), effort=16))
+    check_answer(scanner, queries, count, mask, scanner.scan(queries, count, Allowed(mask)))
     bound = scanner.bound(queries)
     assert bound.shape == (len(queries),)
     assert bound.dtype == np.float64
@@ -116,7 +116,7 @@ def test_filtered_scans_find_the_best_that_are_allowed(kind, share):
     vectors[:, -1] = 0.4 + 0.05 * generator.standard_normal(len(vectors))
     queries = near(generator, vectors, 20, shape)
     mask = generator.random(len(vectors)) < share
-    found = build(kind, vectors, shape).scan(queries, 60, Allowed(mask), effort=128)[1]
+    found = build(kind, vectors, shape).scan(queries, 60, Allowed(mask))[1]
     exact = np.where(mask, exact_scores(queries, vectors), -np.inf)
     best = np.argsort(-exact, axis=1)[:, : min(10, int(mask.sum()))]
     parts = [len(set(a) & set(b)) / max(1, len(b)) for a, b in zip(found.tolist(), best.tolist())]

@@ -35,7 +35,6 @@ def test_a_gallery_and_its_table():
         "start_s": [1.0, 0.0, 2.0],
         "end_s": [2.0, 1.5, 3.0],
         "constant": [None] * 3,
-        "active": [None] * 3,
         "version": [None] * 3,
     }
     assert entries.available.tolist() == [[True] * 3, [True] * 3, [False] * 3]
@@ -56,7 +55,7 @@ def test_metadata_keeps_its_kind():
         version=["1", "2", None, "4"],
     )
     table = Entries.of(gallery(), made, LAYOUT).table
-    kept = {name: str(table[name].type) for name in table.column_names[7:]}
+    kept = {name: str(table[name].type) for name in table.column_names[6:]}
     assert kept == {
         **dict.fromkeys(("text", "choice"), "string"),
         **dict.fromkeys(("number", "maybe"), "int64"),
@@ -81,7 +80,6 @@ def test_metadata_keeps_its_kind():
         (clips(start_s=["0", "x", "2", "3"]), "column 'start_s' holds .* that are not numbers"),
         (clips(constant=[math.inf, 1, 2, 3]), "clip 'a' has no finite constant"),
         (clips(constant=[0, 1e39, 2, 3]), "clip 'b' has no finite constant"),  # as float32
-        (clips(active=["yes", "no", "no", "no"]), "column 'active' holds .* that are not true or false"),
         (clips(pattern=["1"] * 4), "column 'pattern' of the table of clips is made by the index; give yours"),
         (clips(vector=["1"] * 4), "column 'vector' of the table of clips is made by the index"),
         (clips(day=pd.to_datetime(["2020-01-01"] * 4)), "column 'day' holds .*; an index keeps text, numbers"),

@@ -19,7 +19,7 @@ from index.storage.snapshot import Snapshot, read_snapshot, refreshed
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
-from tests.index.reading_process import GROUPS, group
+from tests.index.storage.reading_process import GROUPS, group
 
 ROOT = Path(__file__).parents[3]
 READER = Path(__file__).with_name("reading_process.py")

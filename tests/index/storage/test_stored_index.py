@@ -19,8 +19,8 @@ from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.verify import verify
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
-from tests.index.killed_writer import expected_after, holds, operations, work
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
+from tests.index.storage.killed_writer import expected_after, holds, operations, work
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("killed_writer.py")
@@ -195,7 +195,7 @@ def test_a_writer_that_is_closed_writes_no_more(place, tmp_path):
             writer.flush,
             writer.compact,
             lambda: writer.set_origin(ORIGIN),
-            lambda: writer.set_recall(None, None),
+            lambda: writer.set_recall(None),
         ):
             with pytest.raises(ValueError, match="the writer is closed; open the index again"):
                 change()

@@ -13,11 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from index.queries import Queries
 from index.scanners.kinds import Settings
 from index.storage import manifest as manifest_module
 from index.storage import segment as opened_segments
-from index.storage.held_out_queries import read_queries
 from index.storage.manifest import REMEDY, digest_of, read_manifest
 from index.storage.snapshot import read_snapshot
 from index.storage.verify import verify
@@ -39,8 +37,6 @@ def whole(tmp_path_factory):
         writer.remove(IDS[:3])
         writer.put(made_entries(IDS[5:8], seed=1))
         writer.flush()
-        queries = np.ones((2, 1, LAYOUT.total), dtype=np.float32)
-        writer.set_recall({"reached": 1.0}, Queries(queries, np.zeros((2, 1, 3)), np.ones((2, 1))))
         writer.put(made_entries(["in the log", "also"], seed=2, missing=0))
         writer.remove(["also"])
     assert verify(place) == []
@@ -66,12 +62,12 @@ def one_of_each_kind(place):
 def refused(place):
     """The one sentence."""
     with pytest.raises(InputError) as caught:
-        _ = read_snapshot(place), read_queries(place)  # one of them raises
+        read_snapshot(place)
     return str(caught.value)
 
 
 KINDS = ("index.json", "segment.json", "clips.arrow", "vectors-111", "rows-111", "certified-111")
-KINDS += ("removed-", "queries-", "log-")
+KINDS += ("removed-", "log-")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -191,9 +187,8 @@ def sealed(place, change):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda content: content.update(format=1), "is of format 1, which earlier versions of mee wrote"),
-        (lambda content: content.update(format=7), "is of format 7, and this version of mee reads format 2"),
-        (lambda content: content.update(format="2"), "format '2' is none"),
+        (lambda content: content.update(format=1), "is of format 1"),
+        (lambda content: content.update(format="3"), "is of format '3'"),
         (lambda content: content.pop("log"), "is damaged"),
         (lambda content: content.update(log="../log-000001"), "it names '../log-000001', which no index has"),
         (lambda content: content["layout"].update(sizes=[6, 3, 5]), "is damaged"),

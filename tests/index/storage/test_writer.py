@@ -1,6 +1,9 @@
 """Whatever is put, replaced and removed: the index holds what a dict holds, for its writer and for readers."""
 
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,10 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from index.queries import Queries
 from index.scanners.kinds import Settings
 from index.storage import writer as writer_module
-from index.storage.held_out_queries import read_queries
+from index.storage.manifest import Recall
 from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.verify import verify
 from index.storage.writer import IndexWriter
@@ -22,7 +24,8 @@ from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entri
 
 IDS = [f"c{number:02d}" for number in range(24)] + ["é", "日本", "a b/c#t=1,2"]
 SOME = st.lists(st.sampled_from(IDS), min_size=1, max_size=12, unique=True)
-FACTS = {"method": "qb", "bank": 3}
+FACTS = {"method": "nnn", "bank": 3}
+RECALL = Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000)
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ class Machine(RuleBasedStateMachine):
     def flush(self):
         self.writer.flush()
 
-    @rule(kind=st.sampled_from(["auto", "flat", "graph"]))
+    @rule(kind=st.sampled_from(["auto", "flat", "fastscan"]))
     def compact(self, kind):
         self.writer.compact(settings=Settings(kind=kind))
         assert len(self.writer.snapshot.segments) <= 1
@@ -156,16 +159,16 @@ def test_constants_come_and_go(place):
     entries = made_entries(ids)
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
         writer.put(entries)
-        writer.set_recall({"reached": 1.0}, None)
-        given = {clip_id: (number / 7, number % 2 == 0) for number, clip_id in enumerate(ids)}
+        writer.set_recall(RECALL)
+        given = {clip_id: number / 7 for number, clip_id in enumerate(ids)}
         for constant in (np.nan, 1e39):
             with pytest.raises(ValueError, match="1 clips have no finite constant, 'c00' among them"):
-                writer.compact(constants={**given, "c00": (constant, True)}, facts=FACTS)
+                writer.compact(constants={**given, "c00": constant}, facts=FACTS)
         writer.compact(constants=given, facts=FACTS)
         assert writer.snapshot.constants == FACTS
         assert writer.snapshot.recall is None
         kept = contents(read_snapshot(place))
-        assert {c: (facts["constant"], facts["active"]) for c, (facts, *_) in kept.items()} == given
+        assert {clip_id: facts["constant"] for clip_id, (facts, *_) in kept.items()} == given
         with pytest.raises(ValueError, match="this index carries constants, and 1 clips have none, 'x'"):
             writer.put(made_entries(["x"], missing=0))
         writer.compact(settings=Settings(kind="flat"))
@@ -178,25 +181,44 @@ def test_constants_come_and_go(place):
             writer.compact(constants=given)
 
 
-def test_what_recall_was_measured_is_kept_with_its_queries(place):
-    rng = np.random.default_rng(0)
-    packed = rng.normal(size=(3, 1, LAYOUT.total)).astype(np.float32)
-    queries = Queries(packed, rng.normal(size=(3, 1, 3)), np.ones((3, 1)))
+def test_what_recall_was_measured_is_kept_until_something_else_is_searched(place):
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
         writer.put(made_entries(IDS))
-        writer.set_recall({"reached": 0.99}, queries)
-        writer.set_recall({"reached": 0.98}, queries)
+        writer.set_recall(RECALL)
         writer.put(made_entries(["new"]))
         writer.flush()
-        assert read_snapshot(place).recall == {"reached": 0.98}
-        kept = read_queries(place)
-        assert all((getattr(kept, n) == getattr(queries, n)).all() for n in ("packed", "logits", "share"))
-        assert len(list(place.glob("queries-*"))) == 1
         writer.compact()
-        assert read_snapshot(place).recall == {"reached": 0.98}
+        assert read_snapshot(place).recall == RECALL
         writer.compact(settings=Settings(kind="flat"))
-        assert read_queries(place) is None
-        assert list(place.glob("queries-*")) == []
+        assert read_snapshot(place).recall is None
+
+
+def test_a_second_writer_is_told(place):
+    with IndexWriter.create(place, LAYOUT, ORIGIN):
+        for begin in (
+            lambda: IndexWriter.open(place),
+            lambda: IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True),
+        ):
+            with pytest.raises(InputError, match=re.escape(f"another process is writing the index at '{place}'")):
+                begin()
+    IndexWriter.open(place).close()
+
+
+def test_the_lock_goes_with_its_process(place):
+    IndexWriter.create(place, LAYOUT, ORIGIN).close()
+    code = "import os, pathlib; from index.storage.writer import IndexWriter; "
+    code += f"held = IndexWriter.open(pathlib.Path({str(place)!r})); os._exit(9)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
+    assert done.returncode == 9
+    IndexWriter.open(place).close()
+
+
+def test_an_error_while_opening_lets_the_lock_go(place):
+    IndexWriter.create(place, LAYOUT, ORIGIN).close()
+    next(place.glob("log-*")).write_bytes(b"damaged")
+    for _ in range(2):
+        with pytest.raises(InputError, match="is damaged"):
+            IndexWriter.open(place)
 
 
 def test_segments_stay_few(place, monkeypatch):
@@ -253,19 +275,6 @@ class TestOverwriting:
             IndexWriter.create(place, LAYOUT, ORIGIN)
         IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True).close()
         assert contents(read_snapshot(place)) == {}
-
-    def test_one_of_format_1_goes(self, place):
-        place.mkdir()
-        content = '{"format": 1, "layout": {}, "origin": {}, "clips": "clips-000002.parquet", '
-        (place / "index.json").write_text(content + '"partitions": {"101": "101-000002.faiss", "x": "../x"}}')
-        for name in ("clips-000002.parquet", "101-000002.faiss", "notes.txt"):
-            (place / name).write_text("old")
-        (place.parent / "x").write_text("mine")
-        IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True).close()
-        assert sorted(path.name for path in place.iterdir()) == [
-            *("index.json", "lock", "log-000001", "notes.txt", "segments")
-        ]
-        assert (place.parent / "x").exists()
 
     @pytest.mark.parametrize("name", ["notes.txt", "index.json", "segments/000001x"])
     def test_what_is_no_index_is_left_alone(self, place, name):

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from index.sync import FILE, facts_of, planned
 from mee.errors import InputError
-from scripts.index_plan import planned
 
 
 def facts(**versions):
@@ -17,7 +17,7 @@ def facts(**versions):
 
 def there(rows, **more):
     table = rows.astype({"video": "string", "version": "string", "start_s": "Float64", "end_s": "Float64"})
-    none = {"pattern": "1", "constant": pd.NA, "active": pd.NA}
+    none = {"pattern": "1", "constant": pd.NA}
     return table.assign(**none, **{name: pd.array(values, kind) for name, (values, kind) in more.items()})
 
 
@@ -87,3 +87,43 @@ def test_numbers_do_not_become_text():
     void = there(facts(a="1"), n=([None], "string"))
     plan = planned(facts(a="1"), void, pd.DataFrame({"n": pd.array([7], "Int64")}, index=["a"]))
     assert (plan.changed, plan.clips["n"].tolist()) == (["a"], [7])
+
+
+class Clips:
+    """A source, as far as facts are concerned."""
+
+    def __init__(self, **columns):
+        names = ["a", "b"]
+        place = {"video": names, "start_s": [0.0, 1.0], "end_s": [1.0, 2.0]}
+        self.clips = pd.DataFrame({**place, **columns}, index=names)
+
+
+def versions(made, *modalities, **columns):
+    return facts_of(Clips(**columns), modalities or ("sight", "sound"), made)["version"].tolist()
+
+
+def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
+    made = {"sight": "1", "sound": "1", "face": "1"}
+    known = {"file_bytes": [5, 6], "file_sha256": ["x", "y"], "sight": "present", "sound": ["present", "missing"]}
+    before = versions(made, **known)
+    assert len({*before}) == 2
+    assert {len(version) for version in before} == {16}
+    assert versions({**made, "face": "2"}, **known, face="present") == before  # which the model does not read
+    for other in (
+        versions({**made, "sound": "2"}, **known),
+        versions(made, **{**known, "file_sha256": ["z", "w"]}),
+        versions(made, **{**known, "sight": ["missing", "missing"]}),
+        versions(made, "sight", **known),
+    ):
+        assert not set(other) & set(before)
+    assert versions(made, **{**known, "sound": "present"})[0] == before[0]
+
+
+def test_what_a_source_does_not_know_is_not_told():
+    assert list(facts_of(Clips(), ("sight",), {"sight": "1"}).columns) == ["video", "start_s", "end_s", "version"]
+    facts = facts_of(Clips(file_bytes=[0, 7], width=[None, 8]), ("sight",), {"sight": "1"})
+    assert facts["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
+    assert {name: str(facts[name].dtype) for name in FILE if name in facts} == {
+        "file_bytes": "Int64",
+        "width": "Int64",
+    }

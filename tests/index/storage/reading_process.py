@@ -1,6 +1,6 @@
 """A reader of an index that another process writes: looks again and again, until a file says stop.
 
-    python tests/index/reading_process.py INDEX STOP SEED
+    python tests/index/storage/reading_process.py INDEX STOP SEED
 
 Groups of clips are always put together, so that a reader must find each group whole and of one version. Group 0 is
 replaced, but never removed. What a reader has seen does not come back older.

@@ -1,6 +1,6 @@
 """A writer to be killed: does random operations on an index, and says on stdout what was acknowledged.
 
-    python tests/index/killed_writer.py INDEX SEED OPERATIONS
+    python tests/index/storage/killed_writer.py INDEX SEED OPERATIONS
 
 A line "begin N" stands before operation N, "done N" after it. What each operation is follows from the seed alone,
 so that whoever kills it can tell what the index must hold.

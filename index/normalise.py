@@ -1,0 +1,95 @@
+"""NNN: an offset for every clip of an index, against clips that are near to every sentence.
+
+    score'(q, v) = score(q, v) - c_v,   c_v = alpha * mean of the k largest scores of v over a bank of captions
+
+As in mee.ranking.normalise, which has the source; here clips are taken from the index's units, chunk by chunk, so
+that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from index.exact.pattern_queries import Weighted
+from index.queries import Queries
+from index.recall import record_recall
+from index.searcher import Searcher
+from index.storage.writer import IndexWriter
+from index.video_index import VideoIndex
+from mee.data.tables import read_sentences
+from mee.errors import InputError
+from mee.evaluation.evaluate import encode_captions
+from mee.layers.linear import product
+
+BLOCK = 2**24  # scores that are held at a time
+NEIGHBOURS, ALPHA = 128, 0.75
+
+
+def normalise(
+    directory: Path,
+    bank: Path,
+    *,
+    neighbours: int = NEIGHBOURS,
+    alpha: float = ALPHA,
+    device: torch.device | None = None,
+    model: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Compute the constants of all clips, and put them in the place of those that the index carries.
+
+    Args:
+        directory: of the index.
+        bank: captions of training: a caption table, of which split train counts where there are splits, or one a
+            line.
+        neighbours: k; all of the bank where it holds fewer.
+        alpha: weight of their mean.
+        device: where captions are encoded.
+        model: if it was moved since the index was made.
+        progress: told how many clips are done.
+
+    Returns:
+        What the constants are, as the index records it.
+
+    Raises:
+        InputError: index, model or bank cannot be used, or there is nothing in the index.
+    """
+    searcher = Searcher.load(directory, device=device or torch.device("cpu"), model=model)
+    if not len(searcher.video_index):
+        raise InputError(f"'{directory}' has no clip that could carry a constant")
+    sentences = read_sentences(bank, ("train",))
+    captions = Queries.of(encode_captions(searcher.model, sentences))
+    given = nnn_constants(searcher.video_index, captions, neighbours, alpha)
+    if not np.isfinite(np.fromiter(given.values(), np.float32)).all():
+        raise InputError("the constants are larger than numbers can be; take a smaller --alpha")
+    parameters = {"neighbours": min(neighbours, len(sentences)), "alpha": alpha}
+    facts = {"method": "nnn", "bank": f"{len(sentences):,} captions of {bank.name}", "parameters": parameters}
+    with IndexWriter.open(directory) as writer:
+        try:
+            writer.compact(constants=given, facts=facts, progress=progress)
+        except ValueError as error:  # somebody put a clip meanwhile
+            raise InputError(f"'{directory}' was written meanwhile ({error}); run the command again") from error
+    record_recall(directory)
+    return facts
+
+
+@torch.no_grad()
+def nnn_constants(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: float) -> dict[str, float]:
+    """Of every clip that can be found; constants that the clips carry already are not looked at."""
+    constants: dict[str, float] = {}
+    step = max(1, BLOCK // len(bank))
+    for unit in video_index.snapshot.units:
+        rows: NDArray[np.int64] = np.arange(len(unit.vectors)) if unit.allowed is None else unit.allowed.rows
+        weighted = Weighted(bank, video_index.layout, [unit], shift=False)[unit.pattern].rounded
+        captions = torch.from_numpy(weighted)
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            scores = product(captions, torch.from_numpy(np.ascontiguousarray(unit.vectors[some])))  # (B, c)
+            largest = scores.topk(min(neighbours, len(bank)), dim=0).values
+            constants.update(zip(unit.ids(some), (alpha * largest.double().mean(0)).float().tolist()))
+    return constants

@@ -1,0 +1,126 @@
+"""Recall of kinds that prove nothing: measured against exact answers, and recorded in the index.
+
+    recall@10 = mean over queries of |found, first 10  and  exact, first 10| / |exact, first 10|
+
+How many candidates are re-ranked is fixed, unless a recall is asked for: then half of the queries chooses
+the least of `GRID` that reaches it, and the other half, for which it was not chosen, says what it reaches; where
+that is less, the next one is taken. Queries are held-out captions, or clips of the index itself, each looking for
+what is like it, which says less about sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.queries import Queries
+from index.request.queries import clip_query, stacked
+from index.scanners.kinds import AT, RERANK
+from index.storage.manifest import Recall
+from index.storage.writer import IndexWriter
+from index.video_index import VideoIndex
+
+if TYPE_CHECKING:
+    from mee.model import MEE
+
+GRID: Final = (20, 50, 100, 200, 500, 1000, 2000, 5000)  # candidates; beyond, a scan that proves itself costs less
+ENOUGH: Final = 1000  # queries: recall@10 is then known to a third of a percent
+CLOSE: Final = 1e-6  # scores this near are the same
+TABLES = (".csv", ".parquet", ".jsonl", ".ndjson")
+Answers = tuple[NDArray[np.float32], Sequence[Sequence[str]]]  # of each query, the best first: scores and clip ids
+
+
+def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> Recall | None:
+    """Measure the recall of an index with the target that its settings name, and record it there.
+
+    Args:
+        directory: of the index.
+        given: queries, and what to call them; without, what is recorded stays, or clips of the index are queries.
+
+    Returns:
+        What is recorded; None where every answer is exact, or nothing can be found.
+    """
+    video_index = VideoIndex.open(directory)
+    recorded = video_index.snapshot.recall
+    if video_index.proven or not len(video_index):
+        return None
+    if recorded is not None and given is None:
+        return recorded
+    queries, source = given or own_clips(video_index)
+    measured = measure(video_index, queries, video_index.snapshot.settings.recall, source)
+    with IndexWriter.open(directory) as writer:
+        writer.set_recall(measured)
+    return measured
+
+
+def measure(video_index: VideoIndex, queries: Queries, target: float | None, source: str) -> Recall:
+    """Recall of an index, at the least of `GRID` that reaches a target.
+
+    Args:
+        video_index: not changed.
+        queries: held out; of one, the same chooses and measures.
+        target: recall@10 to reach; None: the fixed number of candidates is measured, with all queries.
+        source: what the queries are, in words.
+    """
+    if not len(queries):
+        raise ValueError("recall is measured with queries: give one at least, better a few hundred")
+    order = np.random.default_rng(0).permutation(len(queries))
+    mixed = Queries(queries.packed[order], queries.logits[order], queries.share[order])
+    middle = len(queries) // 2
+    some = mixed if target is None else mixed.part(slice(0, max(1, middle)))
+    others = mixed if target is None else mixed.part(slice(middle, len(mixed)))
+    exact, others_exact = (video_index.rank(each, AT, exact=True) for each in (some, others))
+    for rerank in (RERANK,) if target is None else GRID:
+        least = 0.0 if target is None or rerank == GRID[-1] else target - CLOSE
+        if recall(video_index.rank(some, AT, rerank=rerank), exact) >= least:
+            reached = recall(video_index.rank(others, AT, rerank=rerank), others_exact)
+            if reached >= least:
+                break
+    return Recall(target, reached, rerank, AT, len(others), source, len(video_index))
+
+
+def recall(found: Answers, exact: Answers) -> float:
+    """Of the exact answers' first 10, how many are among the first 10 found; 1 where there are none.
+
+    An answer that scores as well as the last exact one is right too.
+    """
+    parts = []
+    for scores, ids, best_scores, best_ids in zip(*found, *exact):
+        wanted = list(best_ids[:AT])
+        if wanted:
+            least = best_scores[len(wanted) - 1] - CLOSE
+            right = [name for name, score in zip(ids[:AT], scores) if name in wanted or score >= least]
+            parts.append(min(len(right), len(wanted)) / len(wanted))
+    return float(np.mean(parts)) if parts else 1.0
+
+
+def own_clips(video_index: VideoIndex) -> tuple[Queries, str]:
+    """Clips of the index as queries, each expert of theirs counting the same, and what to call them."""
+    units, names = video_index.snapshot.units, []
+    ends = np.cumsum([unit.count for unit in units])
+    for number in _drawn(len(video_index)):
+        place = int(np.searchsorted(ends, number, side="right"))
+        unit, row = units[place], number - int(ends[place]) + units[place].count
+        row = row if unit.allowed is None else int(unit.allowed.rows[row])
+        names += unit.ids(np.array([row]))
+    queries = stacked([clip_query(name, video_index) for name in names])
+    return queries, f"{len(names):,} clips of the index itself"
+
+
+def held_out(path: Path, model: MEE) -> tuple[Queries, str]:
+    """Queries of a file of captions, and what to call them."""
+    from mee.data.tables import read_sentences
+    from mee.evaluation.evaluate import encode_captions
+
+    sentences = read_sentences(path)
+    chosen = [sentences[row] for row in _drawn(len(sentences))]
+    return Queries.of(encode_captions(model, chosen)), f"{len(chosen):,} sentences of {path.name}"
+
+
+def _drawn(count: int) -> list[int]:
+    """Some of so many, always the same, in their order."""
+    return sorted(np.random.default_rng(0).choice(count, min(ENOUGH, count), replace=False).tolist())

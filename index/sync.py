@@ -1,0 +1,296 @@
+"""Synchronise: bring an index to what a source of features holds.
+
+    no index, or overwrite    made anew; what is in its place stays what is searched until the new one is whole
+    an index                  clips that left go first, if that is asked for; then new clips and those that changed
+                              are embedded and put, a batch at a time: what is put is kept
+
+    new        in the source only
+    changed    in both, but made from another file or stream since, or with other metadata now
+    left       in the index only
+
+Beside its vectors an index is told of each clip its video and span, what the source knows of the file (FILE), the
+metadata that is given (which counts for the clips that it names; the others keep theirs), and a version: a digest
+of the clip's place, its file, its streams and what made them. It changes when a file was replaced and extracted
+again, or a stream that the model reads was made again; not when another stream is added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from index.metadata import Metadata
+from index.scanners.kinds import Choice, Settings
+from index.storage.columns import NEEDED, OPTIONAL, as_pandas, joined
+from index.storage.entries import Entries
+from index.storage.manifest import NAME, Origin
+from index.storage.segment import Segment
+from index.storage.snapshot import Snapshot
+from index.storage.writer import IndexWriter
+from mee.encode import encode_gallery
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mee.data.source import FeatureSource
+    from mee.model import MEE
+
+CLIPS = 4096  # embedded and put at a time
+LOOSE = 0.25  # of an index: so much beside its largest segment is worth a compaction
+PLACE = ("video", "start_s", "end_s")
+FILE = {
+    "file_seconds": "Float64",
+    "file_bytes": "Int64",
+    "width": "Int64",
+    "height": "Int64",
+    "fps": "Float64",
+    "video_codec": "string",
+    "audio_codec": "string",
+    "audio_rate": "Int64",
+}
+OWN = (*PLACE, *FILE, "pattern", *OPTIONAL)
+WORDS = {"string": "text", "Int64": "numbers", "Float64": "numbers", "boolean": "true or false"}
+DIGITS, BETWEEN = 16, "\x1f"
+
+Progress = Callable[[int, int], None]  # done, of how many
+Bar = Callable[[str, str], AbstractContextManager[Progress]]  # of a step and what it counts
+
+
+@contextmanager
+def _no_bar(step: str, things: str) -> Iterator[Progress]:
+    yield lambda done, of: None
+
+
+@dataclass
+class Report:
+    """What was done."""
+
+    new: int = 0  # of those that can be found
+    changed: int = 0
+    removed: int = 0
+    left: list[str] = field(default_factory=list)  # no longer in the source, and still found
+    unknown: list[str] = field(default_factory=list)  # ids of the metadata that lead to no usable clip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to do so that an index holds what a source has."""
+
+    clips: pd.DataFrame  # all that the source can use: index clip_id, columns as they shall stand in the index
+    new: list[str]
+    changed: list[str]
+    left: list[str]
+
+    @property
+    def put(self) -> list[str]:
+        """Clips to embed, in the source's order."""
+        asked = {*self.new, *self.changed}
+        return [clip_id for clip_id in self.clips.index if clip_id in asked]
+
+
+def synchronise(
+    directory: Path,
+    model: MEE,
+    source: FeatureSource,
+    origin: Origin,
+    *,
+    metadata: Metadata | None = None,
+    versions: Mapping[str, str] | None = None,
+    kind: Choice | None = None,
+    recall: float | None = None,
+    prune: bool = False,
+    overwrite: bool = False,
+    bar: Bar = _no_bar,
+) -> Report:
+    """Do it.
+
+    Args:
+        directory: of the index, made where it is not there.
+        model: embeds the clips; the source fits it.
+        source: of the clips.
+        origin: where model and source are.
+        metadata: more columns.
+        versions: of each modality, what changes when its streams are made again; None: the source's fingerprints.
+        kind: how clips are scanned (index/scanners/kinds.py); None: as it is, auto for a new index.
+        recall: to reach, of a kind that is not exact.
+        prune: remove clips that are no longer in the source.
+        overwrite: make it anew.
+        bar: shows how each step is getting on.
+
+    Raises:
+        InputError: the index is of another model or source or is written by another process, carries constants and
+            a clip has none, or cannot keep what is put.
+    """
+    report, columns = Report(), None
+    if metadata is not None:
+        columns, report.unknown = metadata.of_clips(source)
+    facts = facts_of(source, model.modalities, versions or source.fingerprints)
+    writer: IndexWriter | None = None
+    with ExitStack() as stack:
+        if not overwrite and (directory / NAME).is_file():
+            writer = stack.enter_context(IndexWriter.open(directory))
+            _check_origin(directory, writer.snapshot.origin, origin)
+        before = None if writer is None else writer.snapshot
+        settings = (Settings() if before is None else before.settings).changed(kind, recall)
+        there = rows_of([] if before is None else before.segments)
+        plan = planned(facts, there, columns)
+        constants = None if before is None else _constants(before, plan, there)
+        report.left = plan.left
+        try:
+            if writer is not None and before is not None:
+                if before.origin != origin:  # the same model, moved
+                    writer.set_origin(origin)
+                if prune and plan.left:
+                    report.removed, report.left = writer.remove(plan.left), []
+            with bar("embed", "clips") as on_embedded:
+                parts = _embedded(model, source, plan, constants, report, on_embedded)
+                first = list(islice(parts, 1))  # a source or model that cannot be used leaves nothing behind
+                if writer is None:
+                    made = IndexWriter.create(
+                        directory, model.layout, origin, settings=settings, overwrite=overwrite
+                    )
+                    writer = stack.enter_context(made)
+                for entries in chain(first, parts):
+                    writer.put(entries)
+            now = writer.snapshot
+            if before is None or settings != now.settings or _compaction_pays(now):
+                with bar("compact", "clips") as on_compacted:
+                    writer.compact(settings=settings, progress=on_compacted)
+        except InputError:
+            raise
+        except ValueError as error:  # the writer's, about what it is given
+            raise InputError(f"'{directory}' cannot take this in: {error}") from error
+    return report
+
+
+def _embedded(
+    model: MEE,
+    source: FeatureSource,
+    plan: Plan,
+    constants: pd.Series[float] | None,
+    report: Report,
+    on_embedded: Progress,
+) -> Iterator[Entries]:
+    """What is to be put, a batch of clips at a time; counts what can be found."""
+    asked, new = plan.put, set(plan.new)
+    on_embedded(0, len(asked))
+    for start in range(0, len(asked), CLIPS):
+        some = asked[start : start + CLIPS]
+        gallery = encode_gallery(model, source, some)
+        fresh = sum(clip_id in new for clip_id in gallery.clip_ids)
+        report.new += fresh
+        report.changed += len(gallery.clip_ids) - fresh
+        clips = plan.clips.loc[some]
+        if constants is not None:
+            clips = clips.assign(constant=constants.reindex(some))
+        yield Entries.of(gallery, clips, model.layout)
+        on_embedded(start + len(some), len(asked))
+
+
+def _constants(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series[float] | None:
+    """Those that the index carries, if any; clips that are to be put have one."""
+    if snapshot.constants is None:
+        return None
+    constants: pd.Series[float] = there["constant"].dropna()
+    lacking = [clip_id for clip_id in plan.put if clip_id not in constants.index]
+    if lacking:
+        raise InputError(
+            f"the index carries constants, and {len(lacking)} clips have none, '{lacking[0]}' among them; take "
+            "them off first: mee gallery compact INDEX --drop-constants (mee gallery normalise makes them again)"
+        )
+    return constants
+
+
+def facts_of(source: FeatureSource, modalities: Sequence[str], versions: Mapping[str, str]) -> pd.DataFrame:
+    """What an index is told of all usable clips: index clip_id; PLACE, FILE, version."""
+    clips = source.clips
+    there = {name: kind for name, kind in FILE.items() if name in clips}
+    facts = clips[list(PLACE)].join(clips[list(there)].astype(there))
+    if "file_bytes" in facts:
+        facts["file_bytes"] = facts["file_bytes"].mask(facts["file_bytes"] == 0)  # an import knows of no file
+    made = hashlib.sha256(BETWEEN.join(f"{name} {versions[name]}" for name in modalities).encode())
+    told = [name for name in (*PLACE, "file_bytes", "file_sha256", *modalities) if name in clips]
+    digests = []
+    for row in zip(*(clips[name].tolist() for name in told)):
+        digest = made.copy()
+        digest.update(BETWEEN.join(map(str, row)).encode())
+        digests.append(digest.hexdigest()[:DIGITS])
+    return facts.assign(version=digests)
+
+
+def rows_of(segments: Sequence[Segment]) -> pd.DataFrame:
+    """All clips of an index, those without a stream included: index clip_id, nullable columns."""
+    fields = {**NEEDED, "pattern": pa.string(), **OPTIONAL}
+    tables = [pa.table({name: pa.array([], kind) for name, kind in fields.items()})]
+    for segment in segments:
+        table = segment.table.arrow
+        tables.append(table if segment.live is None else table.filter(pa.array(segment.live)))
+    rows = as_pandas(joined(tables)).set_index("clip_id")
+    rows.index = rows.index.astype("string").astype(object)
+    return rows
+
+
+def planned(facts: pd.DataFrame, there: pd.DataFrame, metadata: pd.DataFrame | None) -> Plan:
+    """Compare the source's `facts_of` with the index's `rows_of`."""
+    import pandas as pd
+
+    old, now = there.reindex(facts.index), facts.copy()
+    differs = ~_same(old["version"], facts["version"].astype("string"))
+    given = [] if metadata is None else list(metadata.columns)
+    for name in dict.fromkeys([*(name for name in there if name not in OWN), *given]):
+        merged = _merged(str(name), old.get(name), None if metadata is None else metadata.get(name), facts.index)
+        now[name] = merged
+        before = old[name] if name in old else pd.Series(pd.NA, index=facts.index, dtype=merged.dtype)
+        differs |= ~_same(before, merged)
+    is_new = ~facts.index.isin(there.index)
+    new, changed = facts.index[is_new].tolist(), facts.index[differs.to_numpy() & ~is_new].tolist()
+    return Plan(now, new, changed, there.index.difference(facts.index).tolist())
+
+
+def _same(one: pd.Series, other: pd.Series) -> pd.Series:
+    """Row by row, where nothing equals nothing."""
+    return (one == other).fillna(False).astype(bool) | (one.isna() & other.isna())
+
+
+def _merged(name: str, old: pd.Series | None, given: pd.Series | None, clips: pd.Index) -> pd.Series:
+    """A column: what is given, else what was there."""
+    if given is None:
+        assert old is not None
+        return old
+    if old is None or old.isna().all():
+        return given.reindex(clips)
+    if given.isna().all():
+        given = given.astype(old.dtype)
+    kinds = {str(old.dtype), str(given.dtype)}
+    if len(kinds) > 1 and kinds != {"Int64", "Float64"}:
+        raise InputError(
+            f"column '{name}' of the metadata is {WORDS[str(given.dtype)]}, and in the index it is "
+            f"{WORDS[str(old.dtype)]}; give it another name, or make the index anew with --overwrite"
+        )
+    if len(kinds) > 1:
+        old, given = old.astype("Float64"), given.astype("Float64")
+    return old.where(~clips.isin(given.index), given.reindex(clips))
+
+
+def _check_origin(directory: Path, there: Origin, origin: Origin) -> None:
+    """Refuse to mix what does not belong together."""
+    if (there.model_fingerprint, there.store) != (origin.model_fingerprint, origin.store):
+        raise InputError(
+            f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); make it anew "
+            "with --overwrite, or name another place"
+        )
+
+
+def _compaction_pays(snapshot: Snapshot) -> bool:
+    """Whether much of an index lies beside its largest segment on disk, in the log say, or no longer counts."""
+    rows = sum(len(segment.table) for segment in snapshot.segments)
+    largest = max((len(segment) for segment in snapshot.segments if segment.name), default=0)
+    return rows - largest > LOOSE * sum(map(len, snapshot.segments))

@@ -1,0 +1,386 @@
+"""Filters: what they find is what plain Python finds with SQL's three values, and nothing else gets through."""
+
+import operator
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from index.request.filter import Filter
+from mee.errors import InputError
+
+ROWS = {
+    "clip_id": list("abcdefgh"),
+    "video": ["news/1.mp4", "news/2.mp4", "cats/1.mp4", "cats/2.mp4", "ü/漢.mp4", "news/1.mp4", "", 'it\'s "x"'],
+    "start_s": [0.0, 10.0, 20.0, 0.0, 5.0, 0.0, 1e9, -2.5],
+    "end_s": [10.0, 45.0, 20.0, 31.5, 5.25, 30.0, 1e9, 0.0],
+    "split": ["test", None, "train", "test", "", None, "val", "Test"],
+    "width": [640, 1920, None, 2**60, 0, -3, None, 2**53 + 1],
+    "rating": [0.5, None, None, -1.0, 0.0, 1e300, float("inf"), -1.5],
+    "sharp": [True, False, None, True, None, False, False, True],
+    "loud": [None, None, True, True, False, False, True, None],
+    "frame rate": [25.0, 30.0, 24.0, None, 25.0, None, 60.0, 0.0],
+    "camera": [None, "left", "right", None, "left", "", "rigHt", "test"],
+    "pattern": ["11"] * 8,
+    "nothing": [None] * 8,
+}
+
+
+def found(text, *tables):
+    tables = tables or (pa.table(ROWS),)
+    masks = Filter.parse(text).masks(tables)
+    assert [(mask.shape, mask.dtype) for mask in masks] == [((len(table),), bool) for table in tables]
+    ids = [table.column("clip_id").to_pylist() for table in tables]
+    return "".join(one for names, mask in zip(ids, masks) for one, kept in zip(names, mask) if kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "clips"),  # as an earlier, wholly separate implementation found them
+    [
+        ("duration < 30", "acegh"),
+        ("duration == 0", "cg"),
+        ('duration < 32 and split == "test"', "ad"),
+        ("10 <= end_s < 31.5", "acf"),
+        ("0 <= start_s < 10 < end_s", "df"),
+        ("start_s < end_s", "abdefh"),
+        ("30 > duration", "acegh"),
+        ("start_s == 0 != end_s", "adf"),
+        ('split != "test"', "cegh"),
+        ('not split == "test"', "cegh"),
+        ("split is None", "bf"),
+        ("split is not None and not sharp", "g"),
+        ("not (split is None)", "acdegh"),
+        ("not sharp", "bfg"),
+        ("sharp", "adh"),
+        ("sharp or split is None", "abdfh"),
+        ("sharp == False", "bfg"),
+        ("sharp != loud", "g"),
+        ("sharp == loud", "df"),
+        ("not sharp == loud", "g"),
+        ("sharp and loud", "d"),
+        ("sharp or loud", "acdgh"),
+        ("not (sharp and loud)", "befg"),
+        ("not (sharp or loud)", "f"),
+        ("not sharp or not loud", "befg"),
+        ('split in ("train", "val")', "cg"),
+        ('split not in ["train"]', "adegh"),
+        ('split in {"test"}', "ad"),
+        ("split in ()", ""),
+        ("split not in ()", "acdegh"),
+        ("sharp in (True,)", "adh"),
+        ("sharp not in (True, False)", ""),
+        ("width in (640, 1920.0, 2.5)", "ab"),
+        ("width not in (640, 0)", "bdfh"),
+        ("rating in (1, -1, 0.5)", "ad"),
+        ("rating not in (0.5, 0)", "dfgh"),
+        ("rating != 7", "adefgh"),
+        ("rating is None", "bc"),
+        ("rating is not None", "adefgh"),
+        ("rating > 1", "fg"),
+        ("rating > -1.25", "adefg"),
+        ("rating == -1", "d"),
+        ("rating < width", "adh"),
+        ("width == rating", "e"),
+        ("width <= 0", "ef"),
+        ("width == 1152921504606846976", "d"),
+        ("width > 1152921504606846975", "d"),
+        ("width == 9007199254740993", "h"),
+        ("width > 9007199254740992.5", "d"),
+        ("width > 2.5", "abdh"),
+        ("-3 <= width < +1", "ef"),
+        ('video.startswith("news/")', "abf"),
+        ('video.startswith(("cats/1", "news/1"))', "acf"),
+        ('split.startswith("t")', "acd"),
+        ('not split.startswith("t")', "egh"),
+        ("split.endswith(())", ""),
+        ("not split.endswith(())", "acdegh"),
+        ('not split.startswith("x")', "acdegh"),
+        ('video.endswith("1.mp4") and not "cats" in video', "af"),
+        ('split.endswith("st")', "adh"),
+        ('"s/2" in video', "bd"),
+        ('"漢" in video', "e"),
+        ("'\"' in video", "h"),
+        ('"x" not in split', "acdegh"),
+        ('"" in split', "acdegh"),
+        ('"e" in split and "e" in camera', "h"),
+        ("split == camera", ""),
+        ("split < camera", "eh"),
+        ('split < "test"', "eh"),
+        ('split >= "Test"', "acdgh"),
+        ("clip_id == video", ""),
+        ('clip_id < "c"', "ab"),
+        ('"c" <= clip_id < "f"', "cde"),
+        ('column("frame rate") >= 25', "abeg"),
+        ('column("frame rate") is None', "df"),
+        ('column("split") == "test"', "ad"),
+        ("True", "abcdefgh"),
+        ("False", ""),
+        ("not True or False", ""),
+        ("True and sharp", "adh"),
+        ("sharp and not False", "adh"),
+        ("nothing == 3 or nothing.startswith('x') or nothing in (1, 2) or nothing", ""),
+        ("nothing is None", "abcdefgh"),
+        ("nothing is not None", ""),
+        ("not nothing", ""),
+        ("nothing == split", ""),
+        ("nothing or start_s == 0", "adf"),
+        ('"x" in nothing', ""),
+        ("  (video == 'news/1.mp4')  ", "af"),
+        ("duration < 30 # short ones", "acegh"),
+        ("not (split == 'x' and start_s < 0)", "abcdefgh"),
+        ("not (split == 'x' and start_s >= 0)", "acdegh"),
+        ("split == 'x' or start_s >= 0", "abcdefg"),
+        ("not (split == 'x' or start_s < 0)", "acdeg"),
+        ("not (not (not sharp))", "bfg"),
+        ('(sharp) == True and (split) == ("test")', "ad"),
+        ('camera in ("left", "right") and (split == "train" or split is None)', "bc"),
+        ('split == "te" "st"', "ad"),
+        ("rating < 1e300 and width < 0x281", "ae"),
+        ('video == "it\'s \\"x\\""', "h"),
+    ],
+)
+def test_what_is_found(text, clips):
+    assert found(text) == clips
+
+
+def test_a_column_that_some_segments_lack_is_null_there():
+    plain = pa.table({name: ROWS[name] for name in ("clip_id", "video", "start_s", "end_s")})
+    assert found("split == 'test'", pa.table(ROWS), plain) == "ad"
+    assert found("split is None", pa.table(ROWS), plain) == "bfabcdefgh"
+    assert found("sharp", plain.slice(0, 0), pa.table(ROWS)) == "adh"
+    halves = pa.table({"clip_id": ["x"], "start_s": [0.0], "end_s": [1.0], "width": [0.5]})
+    assert found("width < 640 or width == 1152921504606846976", pa.table(ROWS), halves) == "defx"
+    assert Filter.parse("anything < 3").masks([]) == []
+
+
+def test_chunked_tables():
+    table = pa.concat_tables([pa.table(ROWS), pa.table(ROWS)])
+    assert found("duration < 30 and not split.startswith('tr')", table) == "aeghaegh"
+
+
+SYMBOLS = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge
+}  # fmt: skip
+NUMBERS, TEXTS, FLAGS = ("n", "x", "start_s", "duration"), ("s", "t"), ("b",)
+numbers = st.integers(-3, 3) | st.sampled_from([-0.5, 0.0, 1.5, 2.0, 2**62, -(2**62)])
+texts = st.sampled_from(["", "a", "ab", "b", "é", "'\"\\", "x\n"])
+
+
+def unless_null(function):
+    """SQL: with a null nothing is known."""
+    return lambda *values: None if None in values else function(*values)
+
+
+def conditions():
+    """Pairs: the text of a filter, and what plain Python makes of a row: True, False or None."""
+
+    def compared(columns, values):
+        side = st.sampled_from(columns).map(lambda name: (name, lambda row: row[name]))
+        value = values.map(lambda value: (repr(value), lambda row: value))
+        sides = st.tuples(side, value) | st.tuples(value, side) | st.tuples(side, side)
+        ends = st.tuples(sides, st.sampled_from(sorted(SYMBOLS)))
+        return ends.map(
+            lambda case: (
+                f"{case[0][0][0]} {case[1]} {case[0][1][0]}",
+                lambda row: unless_null(SYMBOLS[case[1]])(case[0][0][1](row), case[0][1][1](row)),
+            )
+        )
+
+    def within(columns, values):
+        return st.tuples(st.sampled_from(columns), st.lists(values, max_size=3), st.booleans()).map(
+            lambda case: (
+                f"{case[0]} {'not in' if case[2] else 'in'} {tuple(case[1])!r}",
+                lambda row: None if row[case[0]] is None else (row[case[0]] in case[1]) != case[2],
+            )
+        )
+
+    chains = st.tuples(numbers, st.sampled_from(NUMBERS), numbers).map(
+        lambda case: (
+            f"{case[0]!r} < {case[1]} <= {case[2]!r}",
+            lambda row: unless_null(lambda value: case[0] < value <= case[2])(row[case[1]]),
+        )
+    )
+    methods = st.tuples(st.sampled_from(TEXTS), texts, st.sampled_from(["startswith", "endswith"])).map(
+        lambda case: (
+            f"{case[0]}.{case[2]}({case[1]!r})",
+            lambda row: unless_null(lambda value: getattr(value, case[2])(case[1]))(row[case[0]]),
+        )
+    )
+    parts = st.tuples(texts, st.sampled_from(TEXTS)).map(
+        lambda case: (
+            f"{case[0]!r} in {case[1]}",
+            lambda row: unless_null(operator.contains)(row[case[1]], case[0]),
+        )
+    )
+    nulls = st.tuples(st.sampled_from(NUMBERS + TEXTS + FLAGS), st.booleans()).map(
+        lambda case: (
+            f"{case[0]} is {'not ' if case[1] else ''}None",
+            lambda row: (row[case[0]] is None) != case[1],
+        )
+    )
+    flags = st.just(("b", lambda row: row["b"])) | st.just(("True", lambda row: True))
+    leaves = st.one_of(
+        compared(NUMBERS, numbers), compared(TEXTS, texts), within(NUMBERS, numbers), within(TEXTS, texts),
+        chains, methods, parts, nulls, flags,
+    )  # fmt: skip
+
+    def joined(inner):
+        both = st.lists(inner, min_size=2, max_size=3)
+        return (
+            inner.map(lambda one: (f"not ({one[0]})", lambda row: unless_null(operator.not_)(one[1](row))))
+            | both.map(lambda many: (" and ".join(f"({one[0]})" for one in many), conjunction(many, False)))
+            | both.map(lambda many: (" or ".join(f"({one[0]})" for one in many), conjunction(many, True)))
+        )
+
+    return st.recursive(leaves, joined, max_leaves=8)
+
+
+def conjunction(many, decisive):
+    """and: False decides; or: True decides; else unknown where one is."""
+
+    def evaluate(row):
+        values = [one[1](row) for one in many]
+        return decisive if decisive in values else None if None in values else not decisive
+
+    return evaluate
+
+
+rows = st.fixed_dictionaries(
+    {
+        "n": st.none() | st.integers(-3, 3) | st.sampled_from([2**62, -(2**62)]),
+        "x": st.none() | st.sampled_from([-0.5, 0.0, 1.0, 1.5, 3.0, 2.0**62, float("inf")]),
+        "start_s": st.sampled_from([0.0, 1.0, 2.5]),
+        "s": st.none() | texts,
+        "t": st.none() | texts,
+        "b": st.none() | st.booleans(),
+    }
+)
+
+
+@settings(max_examples=200)
+@given(condition=conditions(), rows=st.lists(rows, max_size=6))
+def test_a_filter_finds_what_plain_python_finds(condition, rows):
+    text, evaluate = condition
+    full = [{**row, "end_s": 3.0, "duration": 3.0 - row["start_s"]} for row in rows]
+    kinds = {"n": pa.int64(), "x": pa.float64(), "start_s": pa.float64(), "end_s": pa.float64()}
+    kinds |= {"s": pa.string(), "t": pa.string(), "b": pa.bool_()}
+    table = pa.table({name: pa.array([row[name] for row in full], kind) for name, kind in kinds.items()})
+    (mask,) = Filter.parse(text).masks([table])
+    assert mask.tolist() == [evaluate(row) is True for row in full]
+
+
+GRAMMAR = "a filter is made of comparisons"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", GRAMMAR),
+        ("   ", GRAMMAR),
+        ("duration <", GRAMMAR),
+        ("(duration < 3", "character 1 .*never closed"),
+        ('split = "test"', GRAMMAR),
+        ("sharp && duration < 3", "character 8"),
+        ("!sharp", "character 1"),
+        ("sharp | sharp", "holds sharp | sharp"),
+        ("split == 'x", "unterminated string"),
+        ("duration < 1\nsharp", GRAMMAR),
+        ("durtion < 30", r"'durtion' \(did you mean 'duration'\?\); there are clip_id, video"),
+        ("sharp and Split == 'x'", r"'Split' \(did you mean 'split'\?\)"),
+        ("zzz < 30", r"'zzz'; there are .* column\(\"frame rate\"\), camera, nothing, duration$"),
+        ("pattern == '11'", "'pattern'"),
+        ("sharp == true", "'true'"),
+        ("split is null", "'is'"),
+        ("3 is None", "'is'"),
+        ("duration < 'long'", "'duration', which holds numbers, with text"),
+        ("'a' < duration", "'duration', which holds numbers, with text"),
+        ("split < 3", "'split', which holds text, with numbers"),
+        ("split == sharp", "'split', which holds text, with true or false"),
+        ("sharp == 1", "'sharp', which holds true or false, with numbers"),
+        ("sharp < True", "'sharp', which is true or false"),
+        ("sharp < loud", "'sharp', which is true or false"),
+        ("duration in ('a', 'b')", "'duration', which holds numbers, with text"),
+        ("duration in (1, 'b')", "'duration' with values that are not all of one kind"),
+        ("split in ('a', None)", "holds None"),
+        ("split == None", "holds None"),
+        ("'x' in duration", "'duration', which holds numbers, with text"),
+        ("3 in split", "text in quotes in 'split'"),
+        ("duration.startswith('x')", "'duration', which holds numbers, with text"),
+        ("split in 'test'", "'in'"),
+        ("split in video", "'in'"),
+        ("3 in (3, 4)", "'in'"),
+        ("duration", "'duration', which holds numbers"),
+        ("not split", "'split', which holds text"),
+        ("1 < 2", "no column"),
+        ("1 < 2 < duration", "no column"),
+        ("duration < 1e999", "too large"),
+        ("duration < -1e999", "too large"),
+        ("duration < 99999999999999999999", "too large"),
+        ("duration < " + "9" * 5000, "Exceeds the limit"),
+        ("duration in (1, 3j)", "holds 3j"),
+        ("split == b'x'", "holds b'x'"),
+        ("split == f'{video}'", GRAMMAR),
+        ("duration < ...", GRAMMAR),
+        ("duration + 1 < 3", r"holds duration \+ 1"),
+        ("duration < --3", "holds --3"),
+        ("duration < -True", GRAMMAR),
+        ("split == -'x'", GRAMMAR),
+        ("split == ('a', 'b')", GRAMMAR),
+        ("split.upper() == 'X'", r"holds split\.upper\(\)"),
+        ("video.__class__", "holds video.__class__"),
+        ("video.startswith.__self__('x')", GRAMMAR),
+        ("video.startswith()", GRAMMAR),
+        ("video.startswith(prefix='x')", GRAMMAR),
+        ("video.startswith(3)", "startswith of 'video'"),
+        ("video.endswith(video)", GRAMMAR),
+        ("__import__('os').system('true')", "holds __import__"),
+        ("lambda: True", GRAMMAR),
+        ("(x := 3) < 4", GRAMMAR),
+        ("[x for x in (1,)]", GRAMMAR),
+        ("video[0] == 'n'", r"holds video\[0\]"),
+        ("sharp if sharp else sharp", GRAMMAR),
+        ("(yield)", GRAMMAR),
+        ("*sharp", GRAMMAR),
+        ("(sharp,)", GRAMMAR),
+        ("'text'", GRAMMAR),
+        ("3", GRAMMAR),
+        ("None", GRAMMAR),
+        ("column('a', 'b') == 3", r"column\(…\)"),
+        ("column(video) == 3", r"column\(…\)"),
+        ("column('frame rat') == 3", "did you mean 'frame rate'"),
+        ("split == '\\ud800'", "not text"),
+        ("split in ('\\ud800',)", "not text"),
+        ("split == '\ud800'", "not text"),
+        ("split == 'a\0b'", "null bytes"),
+        ("split == \x1b[31m", r"^the filter 'split == \\x1b\[31m'"),
+        ("(" * 250 + "sharp" + ")" * 250, "nested|too many"),
+        ("not " * 1000 + "sharp", "nested too deeply"),
+        ("not " * 4900 + "sharp", "nested too deeply"),
+        ("-" * 19000 + "1 < duration", "nested too deeply"),
+        ("~" * 10000 + "sharp", f"nested too deeply|{GRAMMAR}"),
+        ("1" + "+1" * 9000, f"{GRAMMAR}|nested"),
+        ("a" + ".a" * 9000, f"{GRAMMAR}|nested"),
+        ("a" + "[0]" * 6000, f"{GRAMMAR}|nested"),
+        ("[" * 10000, "nested|too many"),
+        ("sharp and " * 3000 + "sharp", "30,005 characters"),
+        ("lambda:" * 2800 + "1", f"nested|{GRAMMAR}"),
+        ("1 if " * 3900, "malformed|nested"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(text, names):
+    with pytest.raises(InputError, match=names) as caught:
+        found(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@given(st.text(max_size=60) | st.text(alphabet="()[]{}'\"<>=!&|.,:;@#\\ \n\tabn0123456789_-+*/%~^", max_size=60))
+def test_any_text_is_a_filter_or_one_sentence(text):
+    try:
+        found(text)
+    except InputError as error:
+        lines = str(error).splitlines()
+    else:
+        lines = [""]
+    assert len(lines) == 1

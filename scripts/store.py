@@ -157,7 +157,7 @@ def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
         timed, size = "yes" if each["timed"] else "no", decimal(each["bytes"])
         held.append([each["stream"], *map(str, counts), timed, size])
         by, revision = (
-            each["model"] or re.sub(r"^features\.[\w.]*\.", "", each["extractor"]),
+            each["model"] or each["extractor"].removeprefix("features:"),
             each["revision"] or "-",
         )
         reads, version = ", ".join(each["sampling"]) or "-", f"{each['fingerprint']} v{each['version']}"

@@ -78,8 +78,10 @@ class Extractor(ABC):
     def fingerprint(self) -> Fingerprint:
         """What this extractor is, for the store's manifest."""
         needs = [{type(need).__name__: asdict(need)} for need in self.needs]
+        module = type(self).__module__
+        place = "features" if module.startswith("features.") else module  # ours may move to another file
         return Fingerprint(
-            extractor=f"{type(self).__module__}:{type(self).__qualname__}",
+            extractor=f"{place}:{type(self).__qualname__}",
             version=self.version,
             dim=self.dim,
             parameters={**self.parameters, "needs": needs},

@@ -28,7 +28,7 @@ def test_streams(world, capsys):
     assert counts["appearance"][:5] == ["512", "10", "0", "0", "100"]
     assert counts["audio"][1:3] == ["4", "6"]
     made = {row[0]: row[1:] for row in rows[-4:]}
-    assert made["audio"][0] == "audio:AudioExtractor"
+    assert made["audio"][0] == "AudioExtractor"
     assert "sound 16000 Hz" in " ".join(made["audio"])
     assert FeatureStore(world.store).fingerprints["audio"] in made["audio"]
 

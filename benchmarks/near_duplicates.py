@@ -32,7 +32,7 @@ from benchmarks.timing import Table, arguments, print_json, say
 from features.errors import InputError
 from features.hashing import BITS, HashedVideo, hash_videos
 from features.media.library import find_media
-from mee.near_duplicates.frames import SHARE, THRESHOLD, distances, near_frames
+from mee.near_duplicates.frames import FRAME_THRESHOLD, SHARE, distances, near_frames
 from mee.near_duplicates.overlap import Side
 
 THRESHOLDS = (16, 20, 24, 28, 32, 36, 40, 44, 48)
@@ -176,7 +176,7 @@ def _print(report: dict[str, Any]) -> None:
     print(f"\nnearest of different videos: {what} and {nearest['video']}, {nearest['bits']} bits")
     print(
         f"frames of different videos: {frames['mean']:.1f} +- {frames['std']:.1f} bits apart, {frames['least']} "
-        f"at the least, of {frames['pairs']:,} pairs; default threshold {THRESHOLD} of {BITS}"
+        f"at the least, of {frames['pairs']:,} pairs; default threshold {FRAME_THRESHOLD} of {BITS}"
     )
 
 

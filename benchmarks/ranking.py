@@ -29,7 +29,7 @@ from benchmarks.timing import Table, apart, apart_in_turns, arguments
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives
 
 EXPERTS = ("appearance", "motion", "audio", "face")
@@ -116,7 +116,7 @@ def ours(given: Problem) -> Tensor:
     text = TextEmbedding(given.text.flatten(1), given.logits)
     video = VideoEmbedding(given.video.flatten(1), given.available)
     scores = MixtureScores(text, video, Layout(EXPERTS, (given.text.shape[-1],) * len(EXPERTS)))
-    return rank(scores, Positives(torch.arange(queries), given.owner, queries, gallery)).t2v.rank
+    return rank_queries(scores, Positives(torch.arange(queries), given.owner, queries, gallery)).t2v.rank
 
 
 SIDES: dict[str, Callable[[Problem], Tensor]] = {"counting": counting, "sorting": sorting, "ours": ours}

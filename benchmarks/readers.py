@@ -89,7 +89,7 @@ def _rounds(fps: float | None, files: Sequence[Path], rounds: int) -> list[dict[
 def _timed(side: str, fps: float | None, files: Sequence[Path]) -> tuple[float, int]:
     """Processor seconds, those of child processes too, and how many frames came."""
     from features.job.process import use_one_thread
-    from features.media.probe import probe
+    from features.media.probe import probe_file
 
     reads = {"pyav": _ours("pyav"), "decord": _decord, "guarded": _ours("decord"), "ffmpeg": _ffmpeg}
     if side in ("decord", "guarded"):
@@ -101,7 +101,7 @@ def _timed(side: str, fps: float | None, files: Sequence[Path]) -> tuple[float, 
 
     plans = []
     for file in files:
-        facts = probe(file).picture
+        facts = probe_file(file).picture
         assert facts is not None
         plans.append((file, fps or facts.rate or 25.0, shape_of(facts, SIZE)))
     reads[side](*plans[0])

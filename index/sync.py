@@ -30,7 +30,7 @@ from index.metadata import Metadata
 from index.scanners.kinds import Choice, Settings
 from index.storage.columns import NEEDED, OPTIONAL, as_pandas, joined
 from index.storage.entries import Entries
-from index.storage.manifest import NAME, Origin
+from index.storage.manifest import INDEX_FILE, Origin
 from index.storage.segment import Segment
 from index.storage.snapshot import Snapshot
 from index.storage.writer import IndexWriter
@@ -135,7 +135,7 @@ def synchronise(
     facts = facts_of(source, model.modalities, versions or source.fingerprints)
     writer: IndexWriter | None = None
     with ExitStack() as stack:
-        if not overwrite and (directory / NAME).is_file():
+        if not overwrite and (directory / INDEX_FILE).is_file():
             writer = stack.enter_context(IndexWriter.open(directory))
             _check_origin(directory, writer.snapshot.origin, origin)
         before = None if writer is None else writer.snapshot

@@ -63,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _manifest(directory: Path) -> bytes | None:
-    from index.storage.manifest import NAME
+    from index.storage.manifest import INDEX_FILE
 
-    path = directory / NAME
+    path = directory / INDEX_FILE
     return path.read_bytes() if path.is_file() else None
 
 

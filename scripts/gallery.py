@@ -77,10 +77,10 @@ class VerifyForm:
     index: Index
 
     def run(self) -> int:
-        from index.storage.verify import verify
+        from index.storage.verify import verify_index
 
         with counting_bar("verify", "bytes") as on_bytes:
-            findings = verify(self.index, on_bytes)
+            findings = verify_index(self.index, on_bytes)
         for finding in findings:
             complain(f"error: {finding}")
         if findings:

@@ -139,7 +139,7 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
     """What is found, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
     from features.media.library import find_media
-    from mee.near_duplicates.frames import THRESHOLD, check_threshold, near_frames
+    from mee.near_duplicates.frames import FRAME_THRESHOLD, check_threshold, near_frames
     from mee.near_duplicates.sides import FolderNames
 
     if (args.place / "store.json").is_file():
@@ -147,7 +147,7 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
             f"'{args.place}' is a feature store, which holds no frames; name the folder of videos, or compare one "
             "of its streams with --by STREAM"
         )
-    threshold = THRESHOLD if args.threshold is None else int(args.threshold)
+    threshold = FRAME_THRESHOLD if args.threshold is None else int(args.threshold)
     check_threshold(threshold, BITS)  # before the work
     library = find_media(args.place)
     names = FolderNames(f"'{args.place}'", library.videos)
@@ -174,7 +174,7 @@ def _frames(hashed: Sequence[HashedVideo]) -> Side:
 def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
     from features.store.feature_store import FeatureStore
     from mee.data.leaks import video_contents
-    from mee.near_duplicates.streams import FEW, THRESHOLD, near_streams
+    from mee.near_duplicates.streams import FEW, STREAM_THRESHOLD, near_streams
 
     store = FeatureStore(args.place)
     remedy = f"See mee store list {args.place} --failed, or extract them with mee precompute"
@@ -184,7 +184,7 @@ def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
         say(f"only {clips} clips are compared: what they all share is not well known, so similarities are rough")
     if len(video_contents(store, [*train, *test])) < len({*train, *test}):
         say(f"{args.place} does not know the content of every file, so a same file may count as alike only")
-    threshold = THRESHOLD if args.threshold is None else args.threshold
+    threshold = STREAM_THRESHOLD if args.threshold is None else args.threshold
     with counting_bar("compare", "clips") as on_done:
         return near_streams(store, args.by, train, test, threshold=threshold, keep=args.nearest, on_done=on_done)
 

@@ -14,7 +14,6 @@ Each form explains itself: mee store verify --help
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -234,10 +233,10 @@ def _verify(args: VerifyArgs) -> int:
 
 def _merge(args: MergeArgs) -> int:
     from features.store.feature_store import FeatureStore
-    from features.store.merge import merge
+    from features.store.merge import merge_stores
 
     with counting_bar("merge", "shards") as on_shard:
-        report = merge(args.target, args.sources, on_shard)
+        report = merge_stores(args.target, args.sources, on_shard)
     if report.differing:
         names = ", ".join(report.differing[:3]) + (", …" if len(report.differing) > 3 else "")
         say(
@@ -253,12 +252,12 @@ def _merge(args: MergeArgs) -> int:
 
 
 def _export(args: ExportArgs) -> int:
-    from features.store.export import export
+    from features.store.export import export_stream
     from features.store.feature_store import FeatureStore
 
     store = FeatureStore(args.store)
     with counting_bar("export", "clips") as on_clips:
-        written = export(store, args.out, args.streams, on_clips, overwrite=args.overwrite)
+        written = export_stream(store, args.out, args.streams, on_clips, overwrite=args.overwrite)
     rows = [[str(f.path), f.stream, str(f.clips), str(f.rows), decimal(f.path.stat().st_size)] for f in written]
     print_table("", ["file", "stream", "clips", "rows", "size"], rows, words=2)
     return DONE

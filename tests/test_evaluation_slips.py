@@ -17,14 +17,14 @@ from index.video_index import VideoIndex
 from mee.data.pairs import match_captions
 from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import encode_captions, evaluate, text_of
+from mee.evaluation.evaluate import encode_captions, evaluate_pairs, text_of
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.layout import Layout
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.protocols.load import load_benchmark
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives
 from scripts.evaluate import main
 
@@ -70,8 +70,8 @@ def test_b_the_order_of_gallery_and_queries_changes_nothing(model, source, pairs
     backwards = type(pairs)(
         *(column[::-1] for column in (pairs.captions, pairs.videos, pairs.clip_ids, pairs.ids))
     )
-    one = evaluate(model, encode_gallery(model, source, ids), pairs)
-    other = evaluate(model, encode_gallery(model, source, ids[::-1]), backwards)
+    one = evaluate_pairs(model, encode_gallery(model, source, ids), pairs)
+    other = evaluate_pairs(model, encode_gallery(model, source, ids[::-1]), backwards)
     assert other.t2v == pytest.approx(one.t2v)
     assert other.v2t == pytest.approx(one.v2t)
 
@@ -129,7 +129,7 @@ def test_h_captions_that_repeat_share_their_ranks_and_add_no_rows(model, source)
     gallery = encode_gallery(model, source, pairs.gallery)
     asked = Asked.of(pairs, gallery)
     scores = MixtureScores(text_of(encode_captions(model, pairs.captions), asked), gallery.video, model.layout)
-    ranking = rank(scores, asked.positives)
+    ranking = rank_queries(scores, asked.positives)
     assert len(ranking.t2v.rank) == 3
     assert sorted(ranking.t2v.rank[:2].tolist())[0] != ranking.t2v.rank[:2].max()  # one sentence, two right clips
     assert (ranking.v2t.rank[:2] % 1 == 0.5).all()  # level with the other clip's same words: half a place each
@@ -144,7 +144,7 @@ def test_i_conventions_one_and_two_agree_at_r1_and_differ_elsewhere():
     everything = torch.ones(20, 1, dtype=torch.bool)
     scores = MixtureScores(TextEmbedding(text, torch.zeros(60, 1)), VideoEmbedding(video, everything), layout)
     positives = Positives(torch.arange(60), owner, 60, 20)
-    one, two = (rank(scores, positives, v2t=convention).v2t.rank for convention in ("closest", "video"))
+    one, two = (rank_queries(scores, positives, v2t=convention).v2t.rank for convention in ("closest", "video"))
     figures_one, figures_two = retrieval_metrics(one), retrieval_metrics(two)
     assert figures_one["R@1"] == figures_two["R@1"]
     assert 0 < figures_one["R@1"] < 100

@@ -30,7 +30,7 @@ from features.media.clip import FAILED, OK, TIMED_OUT
 from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
 from features.store.layout import IMPORTS, MISSING, PRESENT, RESERVED, ROW, ClipRecord, Float16Stream
-from features.store.manifest import NAME, Manifest, checksummed, declare
+from features.store.manifest import STORE_FILE, Manifest, checksummed, declare
 from features.store.values import MissingRule, as_stream
 from features.store.writer import StoreWriter, clear_overwritten
 
@@ -249,7 +249,7 @@ class ImportJob:
 
 def _store_at(directory: Path) -> tuple[Manifest, pd.DataFrame]:
     """Manifest and rows of the store, empty ones where there is none yet."""
-    if (directory / NAME).is_file():
+    if (directory / STORE_FILE).is_file():
         store = FeatureStore(directory)
         return store.manifest, store.rows
     return Manifest(None, {}), pd.DataFrame(columns=list(ROW[1:]), index=pd.Index([], name="clip_id"))

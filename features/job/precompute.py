@@ -23,7 +23,7 @@ from features.job.scheduler import Extraction
 from features.job.worker import FileTask, WorkerSetup
 from features.media.library import Library, size_of
 from features.store.feature_store import FeatureStore
-from features.store.manifest import NAME, declare
+from features.store.manifest import STORE_FILE, declare
 from features.store.writer import StoreWriter, clear_overwritten
 
 MODEL_SHARE = 4  # where a model runs on the CPU, one core in so many decodes
@@ -47,7 +47,7 @@ class Job:
         self.config, self.directory = config, directory
         self.specs = tuple(_resolved(word) for word in config.words)
         self.extractors = {spec.stream: make_extractor(spec, config.run) for spec in self.specs}
-        there = FeatureStore(directory) if (directory / NAME).is_file() else None
+        there = FeatureStore(directory) if (directory / STORE_FILE).is_file() else None
         if config.overwrite or there is None or not _all_done(library, there, tuple(self.extractors)):
             for extractor in self.extractors.values():
                 extractor.load()

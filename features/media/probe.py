@@ -187,7 +187,7 @@ class _Walk:
             self.stamps[packet.stream_index].append((time, lasts))
 
 
-def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
+def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
     """Find out what a file holds.
 
     Raises:

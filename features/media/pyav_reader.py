@@ -19,7 +19,7 @@ from features.media.cutting import Cutting
 from features.media.frames import FramePicker, Pictures, on_display, steady, wanted_times
 from features.media.limits import DEFAULT_LIMITS, Limits
 from features.media.orientation import orientation, upright_size
-from features.media.probe import MediaFacts, PictureFacts, probe
+from features.media.probe import MediaFacts, PictureFacts, probe_file
 from features.media.reader import Reader
 from features.media.sound import SoundTrack
 
@@ -136,7 +136,7 @@ def clips_of(
     path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits, open_pictures: OpenPictures
 ) -> Iterator[Clip]:
     """As `Reader.read`, with pictures from anywhere; the sound always comes through PyAV."""
-    facts = probe(path, limits)
+    facts = probe_file(path, limits)
     frame_needs, sound_needs = split(needs)
     pictures = sound = None
     if facts.picture is not None and frame_needs:

@@ -43,7 +43,7 @@ class Exported:
     rows: int
 
 
-def export(
+def export_stream(
     store: FeatureStore, path: Path, streams: Sequence[str], on_clips: OnClips, *, overwrite: bool = False
 ) -> list[Exported]:
     """Write a stream of a store to a file, or streams to one file each where the path has `{stream}` in it.

@@ -36,7 +36,7 @@ from features.store.atomic_files import write_whole
 from features.store.layout import RESERVED
 
 FORMAT = 2
-NAME = "store.json"
+STORE_FILE = "store.json"
 READING = ("mee", "av", "numpy", "opencv-python-headless")  # what every extractor's numbers go through
 MODELS = ("torch", "transformers")
 
@@ -89,7 +89,7 @@ class Manifest:
         Raises:
             InputError: there is no store, or it is of another format.
         """
-        path = directory / NAME
+        path = directory / STORE_FILE
         if not path.is_file():
             raise InputError(
                 f"no feature store at '{directory}'; make one with: mee precompute VIDEOS {directory} "
@@ -188,26 +188,26 @@ def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Mani
         raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
     directory.mkdir(parents=True, exist_ok=True)
     with store_lock(directory):
-        for aside in directory.glob(f".{NAME}.[0-9]*"):  # of jobs that were killed
+        for aside in directory.glob(f".{STORE_FILE}.[0-9]*"):  # of jobs that were killed
             aside.unlink()
-        there = Manifest.read(directory) if (directory / NAME).exists() else None
+        there = Manifest.read(directory) if (directory / STORE_FILE).exists() else None
         manifest = make(there)
         if manifest != there:
-            write_whole(directory / NAME, manifest.encode())
+            write_whole(directory / STORE_FILE, manifest.encode())
     return manifest
 
 
 def store_lock(directory: Path) -> FileLock:
     """Held for moments: while store.json is replaced, and while a writer comes or goes."""
-    return FileLock(directory / f".{NAME}.lock")
+    return FileLock(directory / f".{STORE_FILE}.lock")
 
 
 def _is_foreign(directory: Path) -> bool:
     """Whether something else than a store, or than what a job killed at its very start left, is at this path."""
     if not directory.is_dir():
         return True
-    others = [path for path in directory.iterdir() if not path.name.startswith(f".{NAME}.")]
-    return bool(others) and not (directory / NAME).is_file()  # looked for last: another job may just be making it
+    others = [path for path in directory.iterdir() if not path.name.startswith(f".{STORE_FILE}.")]
+    return bool(others) and not (directory / STORE_FILE).is_file()  # last: another job may be making it
 
 
 def _code_versions(made_by: Fingerprint) -> dict[str, str]:

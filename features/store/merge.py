@@ -18,7 +18,7 @@ import pandas as pd
 from features.errors import InputError
 from features.store.atomic_files import link_whole
 from features.store.layout import IMPORTS, part_name, rows_name, shard_names, sums_path, times_name
-from features.store.manifest import NAME, Manifest, StreamEntry, change, store_lock
+from features.store.manifest import STORE_FILE, Manifest, StreamEntry, change, store_lock
 from features.store.rows import read_rows
 from features.store.shard import read_sums, stream_versions, write_sums
 from features.store.writer import WriterLock
@@ -36,7 +36,7 @@ class MergeReport:
     differing: list[str] = field(default_factory=list)  # videos whose files differ from store to store
 
 
-def merge(target: Path, sources: Sequence[Path], on_shard: Callable[[int, int], None]) -> MergeReport:
+def merge_stores(target: Path, sources: Sequence[Path], on_shard: Callable[[int, int], None]) -> MergeReport:
     """Bring all that the sources know into the target, which is made if it is not there.
 
     Killed at any moment it leaves a store that is whole, and goes on when it is run again.
@@ -54,7 +54,7 @@ def merge(target: Path, sources: Sequence[Path], on_shard: Callable[[int, int], 
         if source.resolve() == target.resolve():
             raise InputError(f"'{source}' is both the target and a source; name the target once, first")
     manifests = {source: Manifest.read(source) for source in sources}
-    there = {target: Manifest.read(target)} if (target / NAME).is_file() else {}
+    there = {target: Manifest.read(target)} if (target / STORE_FILE).is_file() else {}
     _united({**there, **manifests})  # what cannot be merged leaves nothing behind
     report = MergeReport(differing=_differing({**there, **manifests}))
     manifest = change(target, lambda now: _united({**({} if now is None else {target: now}), **manifests}))

@@ -31,7 +31,7 @@ from features.store.layout import (
     sums_path,
     times_name,
 )
-from features.store.manifest import NAME, Manifest, StreamEntry, is_valid, store_lock
+from features.store.manifest import STORE_FILE, Manifest, StreamEntry, is_valid, store_lock
 from features.store.shard import drop_shard, drop_streams, read_part, read_sums
 from features.store.writer import WriterLock, living_writers
 
@@ -88,8 +88,8 @@ def check_store(directory: Path, on_shard: Callable[[int, int], None]) -> StoreC
     """
     manifest = Manifest.read(directory)
     check = StoreCheck()
-    if not is_valid(directory / NAME):
-        check.findings.append(Finding(name=NAME, what=DIFFERS))
+    if not is_valid(directory / STORE_FILE):
+        check.findings.append(Finding(name=STORE_FILE, what=DIFFERS))
     shards = shard_names(directory)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         found = pool.map(lambda shard: _check_shard(directory, shard, manifest.streams), shards)
@@ -119,7 +119,7 @@ def _check_shard(
         return sizes, [Finding(name=name, what=what, shard=shard)]
     for stream, version in versions.items():
         if stream not in streams or version not in (*streams[stream].versions, *streams[stream].overwritten):
-            what = f"tells of a '{stream}' that {NAME} does not know; put a newer copy of {NAME} in place"
+            what = f"tells of a '{stream}' that {STORE_FILE} does not know; put a newer copy in place"
             findings.append(Finding(name=part, what=what))
     for name, digest in sums.items():
         stream = "" if name == part else name.partition("/")[0]
@@ -157,7 +157,7 @@ def _unlisted(directory: Path, streams: Collection[str], broken: Collection[str]
         [*directory.iterdir(), *(path for folder in folders for path in directory.glob(f"{folder}/*"))]
     ):
         name, shard, folder = path.relative_to(directory).as_posix(), shard_of(path), path.parent.name
-        if name in (NAME, f".{NAME}.lock", *folders) or (alive and path.name.startswith(".")):
+        if name in (STORE_FILE, f".{STORE_FILE}.lock", *folders) or (alive and path.name.startswith(".")):
             continue
         if _ASIDE.fullmatch(path.name):
             yield Finding(name=name, what=KILLED, wrong=False, deletable=True)

@@ -23,7 +23,7 @@ from index.exact.pattern_queries import FEW, Weighted
 from index.exact.proven import prove
 from index.exact.ranking import Ranked, exact_scores
 from index.queries import Queries
-from index.scanners import gpu_flat
+from index.scanners.gpu_flat import gpu_usable
 from index.scanners.kinds import AT, PROVEN, RERANK
 from index.scanners.scanner import Floats, Rows, Unit
 from mee.layout import Layout
@@ -73,7 +73,7 @@ class Answerer:
             found = _approximate(units, weighted, k, how.rerank)
         elif count <= FEW and proven and self.device.type == "cpu":
             found = prove(units, weighted, count, k)
-        elif count <= FEW and self.device.type == "cuda" and gpu_flat.usable():
+        elif count <= FEW and self.device.type == "cuda" and gpu_usable():
             found = prove([self.blocks.on_gpu(unit) for unit in units], weighted, count, k)
         else:
             found = self.blocks.found(units, weighted, k, how.precision)

@@ -16,7 +16,6 @@ text, nodes outside the grammar are refused, and `pyarrow.compute` evaluates the
 from __future__ import annotations
 
 import ast
-import difflib
 import keyword
 import math
 import warnings
@@ -31,7 +30,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.storage.columns import OPTIONAL, together
-from mee.errors import InputError
+from mee.errors import InputError, did_you_mean
 
 HOLDS = {pa.int64(): "numbers", pa.float64(): "numbers", pa.string(): "text", pa.bool_(): "true or false"}
 KERNELS: dict[type[ast.cmpop], str] = {
@@ -268,12 +267,6 @@ class _Evaluation:
     def refused(self, node: ast.expr) -> InputError:
         """What is Python, and not in the grammar."""
         return wrong(self.text, f"holds {one_line(ast.get_source_segment(self.text, node) or '')}; {LANGUAGE}")
-
-
-def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """A question that follows the name that is not there; nothing where no name is near."""
-    near = difflib.get_close_matches(name.lower(), small := {one.lower(): one for one in names}, n=1)
-    return f" (did you mean '{small[near[0]]}'?)" if near else ""
 
 
 def wrong(text: str, what: str) -> InputError:

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Queries
-from index.request.filter import did_you_mean
 from index.request.request import Request
 from index.request.selection import no_clip
-from mee.errors import InputError
+from mee.errors import InputError, did_you_mean
 from mee.evaluation.evaluate import encode_captions
 from mee.layout import Layout
 

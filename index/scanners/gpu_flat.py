@@ -18,7 +18,7 @@ BLOCK = 2**16  # rows that are copied there at a time
 MOST = 2048  # rows that FAISS finds on a GPU at a time
 
 
-def usable() -> bool:
+def gpu_usable() -> bool:
     """Whether this FAISS was built for GPUs, and sees one."""
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 

@@ -41,7 +41,7 @@ from mee.errors import InputError
 from mee.layout import Layout
 
 FORMAT = 3
-NAME, SEGMENTS, LOCK = "index.json", "segments", "lock"
+INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
 SEAL = "sha256"
 KNOWN = re.compile(r"segments/\d{6,}|removed-\d{6,}\.safetensors|log-\d{6,}")  # what a manifest may name
 ASIDE = re.compile(r"segments/\.\d{6,}|\.(index\.json|removed-\d{6,}\.safetensors|log-\d{6,})\.\d+")
@@ -98,7 +98,7 @@ class Manifest:
         """Put it in the place of the one that was there; returns the file."""
         content = {"format": FORMAT, **asdict(self)}
         text = (json.dumps({**content, SEAL: _seal(content)}, indent=2, allow_nan=False) + "\n").encode()
-        replace_file(directory / NAME, text)
+        replace_file(directory / INDEX_FILE, text)
         return text
 
     @property
@@ -110,7 +110,7 @@ class Manifest:
 
 def read_manifest(directory: Path) -> tuple[Manifest, bytes]:
     """The manifest and its file."""
-    path = directory / NAME
+    path = directory / INDEX_FILE
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -232,9 +232,9 @@ def parts_in(directory: Path) -> set[str]:
 def is_foreign(directory: Path) -> bool:
     """Whether it holds something, and no index, whole or damaged, nor the beginnings of one."""
     parts, names = parts_in(directory), set(_names(directory))
-    if NAME in names:
+    if INDEX_FILE in names:
         try:
-            content = json.loads((directory / NAME).read_bytes())
+            content = json.loads((directory / INDEX_FILE).read_bytes())
             return not (isinstance(content, dict) and {"format", "layout", "origin"} <= content.keys())
         except (OSError, ValueError, RecursionError):
             return not parts

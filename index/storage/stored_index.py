@@ -15,7 +15,7 @@ from typing import final
 from index.storage.compaction import Clips, Given, Progress, write_segment
 from index.storage.entries import Entries
 from index.storage.log import Log, Removal, read_log
-from index.storage.manifest import NAME, Manifest, Part, clear, discard, last_number, parts_in
+from index.storage.manifest import INDEX_FILE, Manifest, Part, clear, discard, last_number, parts_in
 from index.storage.segment import Segment, folder_of, open_segments, write_removed
 from index.storage.snapshot import Snapshot, snapshot_of
 from index.storage.tail import Tail, replay
@@ -152,7 +152,7 @@ class StoredIndex:
 
     def _write(self, manifest: Manifest) -> None:
         """Put a manifest in its place; where it cannot be said whether it is there, nothing more is done."""
-        path = self.directory / NAME
+        path = self.directory / INDEX_FILE
         before = path.read_bytes() if path.is_file() else None
         self._unsure = True
         try:

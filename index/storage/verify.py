@@ -34,7 +34,7 @@ from mee.errors import InputError
 Done = Callable[[int, int], None]  # bytes read, of how many
 
 
-def verify(directory: Path, progress: Done | None = None) -> list[str]:
+def verify_index(directory: Path, progress: Done | None = None) -> list[str]:
     """What is wrong with an index: one sentence a finding, none if it is whole.
 
     Args:

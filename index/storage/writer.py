@@ -26,8 +26,8 @@ from index.storage.compaction import Given, Progress, to_merge
 from index.storage.entries import Entries
 from index.storage.log import Log, Removal, put_payload, removal_payload
 from index.storage.manifest import (
+    INDEX_FILE,
     LOCK,
-    NAME,
     SEGMENTS,
     Manifest,
     Origin,
@@ -86,7 +86,7 @@ class IndexWriter:
         lock = _locked(directory)
         try:
             _check_place(directory, overwrite=overwrite)  # nobody can come in between any more
-            there, parts = (directory / NAME).exists(), parts_in(directory)
+            there, parts = (directory / INDEX_FILE).exists(), parts_in(directory)
             if not there:
                 clear(directory, ())
             (directory / SEGMENTS).mkdir(exist_ok=True)
@@ -281,5 +281,5 @@ def _check_place(directory: Path, *, overwrite: bool) -> None:
         return
     if not directory.is_dir() or is_foreign(directory):
         raise InputError(f"'{directory}' is there already and is not an index; choose another place")
-    if (directory / NAME).exists() and not overwrite:
+    if (directory / INDEX_FILE).exists() and not overwrite:
         raise InputError(f"there is an index at '{directory}' already; say --overwrite to make it anew")

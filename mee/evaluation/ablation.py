@@ -22,7 +22,7 @@ from mee.layout import Layout
 from mee.model import TextEmbedding
 from mee.ranking.mixture import MIXTURE, UNSCORABLE, MixtureScores, schemes
 from mee.ranking.normalise import LastPlaced
-from mee.ranking.rank import Convention, Ranking, rank
+from mee.ranking.rank import Convention, Ranking, rank_queries
 from mee.ranking.scores import Positives, Scores
 from mee.scoring import group_by_pattern
 
@@ -76,7 +76,7 @@ class Assessment:
         return tuple(self._row(name, removed=(name,)) for name in names)
 
     def _row(self, name: str, *, scheme: str = MIXTURE, removed: Sequence[str] = ()) -> Row:
-        ranking = rank(self.scores(scheme, removed), self.positives, v2t=self.v2t)
+        ranking = rank_queries(self.scores(scheme, removed), self.positives, v2t=self.v2t)
         return Row(
             name=name,
             text_to_video=retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain),

@@ -16,7 +16,7 @@ from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.model import MEE, TextEmbedding
 from mee.ranking.mixture import MIXTURE, MixtureScores
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 from mee.streams import Ragged
 
 CHUNK = 2048  # sentences that are held as tokens at a time
@@ -76,7 +76,7 @@ def text_of(text: TextEmbedding, asked: Asked) -> TextEmbedding:
     return TextEmbedding(text.packed[rows], text.logits[rows])
 
 
-def evaluate(
+def evaluate_pairs(
     model: MEE,
     gallery: Gallery,
     pairs: Pairs,
@@ -106,7 +106,7 @@ def evaluate(
         scheme=scheme,
         without_stream=len(gallery.without_stream),
     )
-    ranking = rank(scores, asked.positives)
+    ranking = rank_queries(scores, asked.positives)
     return RetrievalReport(
         scheme=scheme,
         t2v=retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain),

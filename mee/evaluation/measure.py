@@ -22,7 +22,7 @@ from mee.protocols.annotations import file_stamp
 from mee.protocols.protocol import Benchmark
 from mee.ranking.best import Top
 from mee.ranking.counts import Ranks
-from mee.ranking.rank import CONVENTIONS, Convention, Ranking, rank
+from mee.ranking.rank import CONVENTIONS, Convention, Ranking, rank_queries
 from mee.ranking.scores import Positives, Scores
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Measured:
         return Answer(clip_id=clip_id, score=score, **where)
 
 
-def measure(
+def measure_scores(
     scores: Scores,
     positives: Positives,
     names: Names,
@@ -138,7 +138,7 @@ def measure(
     resamples: int = 1000,
 ) -> Measured:
     """Rank both ways, and sum up; arguments as those of `rank` and `direction_of`."""
-    ranking = rank(scores, positives, v2t=v2t, top=ANSWERS)
+    ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS)
     assert ranking.top
     right, right_scores = _best_right(scores, positives)
     return Measured(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mee.errors import InputError
 from mee.near_duplicates.overlap import CELLS, KEEP, Overlap, Side, find_pairs
 
-THRESHOLD = 32  # bits of 128; benchmarks/near_duplicates.py shows why
+FRAME_THRESHOLD = 32  # bits of 128; benchmarks/near_duplicates.py shows why
 SHARE = 0.5
 RUN = 8192  # frames of the training side at a time
 
@@ -30,7 +30,7 @@ def near_frames(
     train: Side,
     test: Side,
     *,
-    threshold: int = THRESHOLD,
+    threshold: int = FRAME_THRESHOLD,
     share: float = SHARE,
     keep: int = KEEP,
     on_done: Callable[[int, int], None] | None = None,

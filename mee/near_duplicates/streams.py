@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mee.data.source import FeatureSource
     from mee.near_duplicates.sides import ClipsOfVideos
 
-THRESHOLD = 0.85
+STREAM_THRESHOLD = 0.85
 RUN = 1024  # clips of either side at a time
 READ = 64  # streams in memory at a time
 ROUNDING = 2e-6  # by which a similarity may fall short of the threshold
@@ -39,7 +39,7 @@ def near_streams(
     train: ClipsOfVideos,
     test: ClipsOfVideos,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float = STREAM_THRESHOLD,
     keep: int = KEEP,
     on_done: Callable[[int, int], None] | None = None,
 ) -> Overlap:
@@ -59,7 +59,7 @@ def near_streams(
     """
     if not -1 <= threshold <= 1:
         raise InputError(
-            f"--threshold: similarities go from -1 to 1, so {threshold:g} tells nothing; try {THRESHOLD}"
+            f"--threshold: similarities go from -1 to 1, so {threshold:g} tells nothing; try {STREAM_THRESHOLD}"
         )
     if stream not in source.dims:
         raise InputError(f"{source.name} has no stream '{stream}'; it has {', '.join(source.dims)}")

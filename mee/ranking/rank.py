@@ -45,7 +45,7 @@ class Ranking:
 
 
 @torch.no_grad()
-def rank(scores: Scores, positives: Positives, *, v2t: Convention = "closest", top: int = 0) -> Ranking:
+def rank_queries(scores: Scores, positives: Positives, *, v2t: Convention = "closest", top: int = 0) -> Ranking:
     """Rank every query that has a right answer.
 
     Args:

@@ -32,7 +32,7 @@ from mee.data.source import FeatureSource, check_source
 from mee.distributed import joint_numbers, processes
 from mee.encode import embed_clips, load_prepared
 from mee.errors import InputError
-from mee.evaluation.evaluate import embed_captions, evaluate
+from mee.evaluation.evaluate import embed_captions, evaluate_pairs
 from mee.model import MEE
 from mee.training.accelerator import make_accelerator
 from mee.training.closed_form import informative, start_closed_form
@@ -243,7 +243,7 @@ class Trainer:
         if self.leads:
             text = embed_captions(self.model, self.validation.captions, self.validation_text)
             gallery = embed_clips(self.model, self.validation_clips, self.validation.gallery)
-            report = evaluate(self.model, gallery, self.validation, text=text)
+            report = evaluate_pairs(self.model, gallery, self.validation, text=text)
             numbers = [report.t2v[name] for name in FIGURES]
         return dict(zip(FIGURES, joint_numbers(numbers, self.device)))
 

@@ -16,7 +16,7 @@ from mee.evaluation.ablation import Assessment
 from mee.evaluation.choice import choice_accuracy
 from mee.evaluation.evaluate import encode_captions, text_of
 from mee.evaluation.held_out import HeldOut, held_out_pairs
-from mee.evaluation.measure import Names, measure, protocol_facts, rules_of
+from mee.evaluation.measure import Names, measure_scores, protocol_facts, rules_of
 from mee.evaluation.question import Asked, gallery_of
 from mee.evaluation.result import System
 from mee.model import MEE
@@ -83,7 +83,7 @@ def evaluate_model(args: ModelArgs) -> Outcome:
         clip_ids=gallery.clip_ids + gallery.without_stream,
         clips=store.clips,
     )
-    measured = measure(scores, asked.positives, names, v2t=args.v2t, resamples=args.bootstrap)
+    measured = measure_scores(scores, asked.positives, names, v2t=args.v2t, resamples=args.bootstrap)
     schemes, removed = (assessment.schemes(), assessment.removed()) if args.ablation else ((), ())
     size = 0 if bank is None else len(bank.packed)
     facts = args.normalise.facts(f"{size:,} training captions", size)

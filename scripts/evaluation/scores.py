@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mee.data.leaks import check_ids_apart
 from mee.data.tables import read_videos
 from mee.errors import InputError
-from mee.evaluation.measure import Names, measure, protocol_facts, rules_of
+from mee.evaluation.measure import Names, measure_scores, protocol_facts, rules_of
 from mee.evaluation.result import System
 from mee.external_scores.match import match_scores
 from mee.external_scores.read import ScoreFile, read_scores
@@ -54,7 +54,7 @@ def evaluate_scores(args: ScoresArgs) -> Outcome:
         clip_ids=matched.scores.clip_ids,
     )
     scores = args.normalise.apply(matched.scores, constants)
-    measured = measure(scores, matched.positives, names, v2t=args.v2t, resamples=args.bootstrap)
+    measured = measure_scores(scores, matched.positives, names, v2t=args.v2t, resamples=args.bootstrap)
     size = 0 if bank is None else bank.queries
     parts = {
         "system": _system(args, file, trained),

@@ -111,10 +111,10 @@ def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot])
 
 def _read_video(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
     from features.media.clip import FrameNeed, Span
-    from features.media.probe import probe
+    from features.media.probe import probe_file
     from features.media.pyav_reader import PyavPictures
 
-    facts = probe(path)
+    facts = probe_file(path)
     if facts.picture is None:
         shots.update(dict.fromkeys(wanted, Shot(reason="no picture track")))
         return

@@ -154,12 +154,12 @@ def test_recall_for_an_index_of_an_exact_kind(grown, fails):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("q.txt", None, "no sentences at"),
+        ("q.txt", None, "q.txt"),
         ("q.csv", None, "no caption file at"),
-        ("q.txt", b"\n  \n", "has no sentence in it; write one a line"),
+        ("q.txt", b"\n  \n", "q.txt is an empty file of sentences"),
         ("q.txt", b"caf\xe9\n", "is not UTF-8 text"),
         ("q.csv", b"a,b\n1,2\n", "has no column 'video_id'"),
-        ("q.csv", b"video_id,caption,split\na,b,train\n", "has no captions but of split 'train'"),
+        ("q.csv", b"video_id,caption,split\na,b,train\n", "no captions of split 'val' or 'test'"),
     ],
 )
 def test_queries_that_are_none(grown, fails, tmp_path, name, content, says):

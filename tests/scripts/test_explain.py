@@ -181,9 +181,9 @@ def test_it_leaves_pyplot_alone(mee, toy, tmp_path):
         ((" ",), "the sentence is empty"),
         ((), "no sentence: name one"),
         ((DOG, "--sentences", "x.txt"), "not both"),
-        (("--sentences", "x.txt"), "no file 'x.txt'"),
-        (("--sentences", "/"), "no file '/'"),
-        ((DOG, "--available", "apearance"), "'apearance'; did you mean 'appearance'?"),
+        (("--sentences", "x.txt"), "'x.txt'"),
+        (("--sentences", "/"), "at '/'"),
+        ((DOG, "--available", "apearance"), "'apearance' (did you mean 'appearance'?)"),
         ((DOG, "--available", "audio", "xyz"), "no expert 'xyz'; it has appearance, motion, audio"),
         (("\udcff",), r"the sentence '\udcff' is not UTF-8 text"),
     ],
@@ -195,10 +195,10 @@ def test_arguments_that_make_no_sense(fails, toy, arguments, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "{} has no sentence in it"),
-        (b"\n \r\n\n", "{} has no sentence in it"),
-        (b"good\nb\xe4d\n", "{}, line 2: this is not UTF-8"),
-        ("utf-16\n".encode("utf-16"), "{}, line 1: this is not UTF-8"),
+        (b"", "{} is an empty file of sentences"),
+        (b"\n \r\n\n", "{} is an empty file of sentences"),
+        (b"good\nb\xe4d\n", "{}: line 2 is not UTF-8"),
+        ("utf-16\n".encode("utf-16"), "{}: line 1 is not UTF-8"),
     ],
 )
 def test_files_that_hold_no_sentences(fails, toy, queries, content, says):

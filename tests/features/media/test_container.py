@@ -4,7 +4,7 @@ import pytest
 
 from features.errors import MediaError
 from features.media.container import Decoder
-from features.media.probe import probe
+from features.media.probe import probe_file
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def movie(tmp_path, media):
 
 def reason(path) -> str:
     with pytest.raises(MediaError) as caught:
-        probe(path)
+        probe_file(path)
     return str(caught.value)
 
 

@@ -7,7 +7,7 @@ from features.errors import MediaError
 from features.media.clip import DEGRADED, FrameNeed, SoundNeed
 from features.media.container import Decoder
 from features.media.cutting import Cutting
-from features.media.probe import probe
+from features.media.probe import probe_file
 from features.media.reader import open_reader
 
 ALL, SOUND = FrameNeed(fps=50, size=96), SoundNeed(rate=16000)
@@ -61,7 +61,7 @@ def test_no_fewer_pictures_than_the_ffmpeg_program(tmp_path, ffmpeg, name, how):
         path.write_bytes(damaged(whole, how, np.random.default_rng(seed)))
         theirs = ffmpeg.decoded(path)
         try:
-            facts = probe(path)
+            facts = probe_file(path)
         except MediaError:
             assert len(theirs) == 0
             continue
@@ -94,7 +94,7 @@ def test_a_track_that_nobody_can_decode(tmp_path, ffmpeg):
     path = ffmpeg.make(tmp_path / "a.mkv", H264)
     path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/XYZ"))
     with pytest.raises(MediaError, match="no decoder for the pictures and the sound in it"):
-        probe(path)
+        probe_file(path)
     both = tmp_path / "both.mkv"
     whole = ffmpeg.make(tmp_path / "whole.mkv", H264)
     ffmpeg.run("-i", whole, "-f", "lavfi", "-i", "sine=duration=2", "-c:v", "copy", both)

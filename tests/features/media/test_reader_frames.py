@@ -9,7 +9,7 @@ import pytest
 from features.media.clip import OK, FrameNeed, SoundNeed
 from features.media.container import Decoder
 from features.media.cutting import Cutting
-from features.media.probe import probe
+from features.media.probe import probe_file
 from features.media.reader import open_reader
 
 NEED = FrameNeed(fps=17.3, size=96)
@@ -87,7 +87,7 @@ def read(path, *needs):
 def check(ffmpeg, path):
     """Every decoded picture and its time, and what is returned for the times asked for, densely and sparsely."""
     pictures = ffmpeg.decoded(path)
-    facts = probe(path)
+    facts = probe_file(path)
     ours = [(time, ffmpeg.digest(frame)) for time, frame in Decoder(path, "video", facts.timeline).frames()]
     assert [shown for _, shown in ours] == [shown for _, shown in pictures]
     known = [(mine, theirs) for (mine, _), (theirs, _) in zip(ours, pictures) if mine is not None]

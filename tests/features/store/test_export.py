@@ -18,7 +18,7 @@ from features.external.config import ImportConfig
 from features.external.job import ImportJob
 from features.extractors.base import Fingerprint
 from features.store import export as store_export
-from features.store.export import export
+from features.store.export import export_stream
 from features.store.feature_store import FeatureStore
 from features.store.layout import ClipRecord
 from features.store.manifest import declare
@@ -36,7 +36,7 @@ def _no_syncing():
 
 
 def quietly(store, path, *streams, **options):
-    return export(FeatureStore(store), path, streams, lambda done, of: None, **options)
+    return export_stream(FeatureStore(store), path, streams, lambda done, of: None, **options)
 
 
 def bring_back(store, **files):
@@ -175,7 +175,7 @@ def test_an_error_leaves_nothing(store, tmp_path, kind):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export(FeatureStore(store), tmp_path / f"x.{kind}", ["sight"], stop, overwrite=True)
+        export_stream(FeatureStore(store), tmp_path / f"x.{kind}", ["sight"], stop, overwrite=True)
     assert (tmp_path / f"x.{kind}").read_text() == "before"
     shard = next(path for path in (store / "sight").iterdir() if "times" not in path.name)
     shard.write_bytes(shard.read_bytes()[:-9])

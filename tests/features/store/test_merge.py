@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from features.errors import InputError
 from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT
-from features.store.merge import merge
+from features.store.merge import merge_stores
 from features.store.verify import repair
 from tests.features.small_stores import ROWS, TIMES, check, wrong
 
@@ -28,7 +28,7 @@ def _no_syncing():
 
 
 def quietly(target, *sources):
-    return merge(target, sources, lambda done, of: None)
+    return merge_stores(target, sources, lambda done, of: None)
 
 
 def files(directory):

@@ -15,7 +15,7 @@ from index.scanners.scanner import Allowed, Shape
 @pytest.fixture(scope="module", autouse=True)
 def stand_in():
     """FAISS's brute force on the CPU, where FAISS has none for GPUs."""
-    if gpu_flat.usable():
+    if gpu_flat.gpu_usable():
         yield
         return
 

@@ -16,7 +16,7 @@ from index.storage import manifest as durable
 from index.storage import segment as segment_file
 from index.storage import writer as writer_module
 from index.storage.snapshot import read_snapshot, refreshed
-from index.storage.verify import verify
+from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
@@ -38,7 +38,7 @@ def check(place, seed, done, begun):
     held = holds(read_snapshot(place))
     assert held in [expected_after(number, seed, COUNT) for number in {done, begun}]
     contents(read_snapshot(place))
-    assert verify(place) == []
+    assert verify_index(place) == []
     with IndexWriter.open(place) as writer:  # which goes on from there
         assert holds(writer.snapshot) == held
         writer.put(made_entries(["after"]))
@@ -145,7 +145,7 @@ def test_a_full_disk_stops_one_operation_and_no_other(place, monkeypatch, seed):
             assert holds(reader) == held
     assert failures
     assert holds(read_snapshot(place)) == held
-    assert verify(place) == []
+    assert verify_index(place) == []
 
 
 def test_whatever_is_named_is_synced_first(place, monkeypatch):

@@ -18,7 +18,7 @@ from index.storage import manifest as manifest_module
 from index.storage import segment as opened_segments
 from index.storage.manifest import REMEDY, digest_of, read_manifest
 from index.storage.snapshot import read_snapshot
-from index.storage.verify import verify
+from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from mee.layout import Layout
@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
         writer.flush()
         writer.put(made_entries(["in the log", "also"], seed=2, missing=0))
         writer.remove(["also"])
-    assert verify(place) == []
+    assert verify_index(place) == []
     assert {unit.scanner.kind for unit in read_snapshot(place).units} == {"flat", "certified"}
     return place
 
@@ -98,7 +98,7 @@ def test_damage_is_one_sentence(place, kind, how):
         return
     assert re.fullmatch(rf"'.*{path.name}' is damaged \(.*\); {re.escape(REMEDY)}", sentence), sentence
     if kind != "index.json":
-        assert any(path.name in finding for finding in verify(place))
+        assert any(path.name in finding for finding in verify_index(place))
     before = {path: path.read_bytes() for path in files_of(place)}
     if kind != "queries-":  # which only those read who want them
         with pytest.raises(InputError):
@@ -156,7 +156,7 @@ def test_large_files_are_for_verify(place, monkeypatch):
     monkeypatch.setattr(opened_segments, "CHECKED", 0)
     monkeypatch.setattr(opened_segments, "SKIMMED", len(content) - 1)
     read_snapshot(place)
-    findings = verify(place)
+    findings = verify_index(place)
     assert len(findings) == 1
     assert re.search(r"vectors-111.npy' is damaged \(it is not what was written\); restore it", findings[0])
 
@@ -166,13 +166,13 @@ def test_verify_tells_all_and_how_far_it_is(place):
         path = next(path for path in files_of(place) if kind in path.name)
         path.write_bytes(bytes(path.stat().st_size))
     moved = []
-    assert len(verify(place, lambda done, of: moved.append((done, of)))) == 2
+    assert len(verify_index(place, lambda done, of: moved.append((done, of)))) == 2
     assert moved[-1][0] == moved[-1][1] > 0
 
 
 def test_nothing_to_verify(tmp_path):
     with pytest.raises(InputError, match="no index at"):
-        verify(tmp_path)
+        verify_index(tmp_path)
 
 
 def sealed(place, change):
@@ -270,7 +270,7 @@ def test_pieces_that_do_not_belong_together_do_not_open(place, change, sentence)
 )
 def test_pieces_that_do_not_belong_together_are_found(place, change, sentence):
     rewritten(place, change)
-    assert any(sentence in finding for finding in verify(place))
+    assert any(sentence in finding for finding in verify_index(place))
 
 
 def test_a_clip_that_is_there_twice(place):
@@ -278,7 +278,7 @@ def test_a_clip_that_is_there_twice(place):
     path = place / manifest.removed.name
     path.write_bytes(save({manifest.segments[0].name: np.array([0], dtype=np.int64)}))
     sealed(place, lambda content: content["removed"].update(sha256=digest_of(path)))
-    assert any("is in it twice" in finding for finding in verify(place))
+    assert any("is in it twice" in finding for finding in verify_index(place))
 
 
 def test_a_layout_of_another_index(place, tmp_path):

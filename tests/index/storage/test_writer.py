@@ -17,7 +17,7 @@ from index.scanners.kinds import Settings
 from index.storage import writer as writer_module
 from index.storage.manifest import Recall
 from index.storage.snapshot import read_snapshot, refreshed
-from index.storage.verify import verify
+from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
@@ -92,7 +92,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.writer.close()
-        assert verify(self.folder / "ix") == []
+        assert verify_index(self.folder / "ix") == []
         self.writer = IndexWriter.open(self.folder / "ix")
 
     @rule()

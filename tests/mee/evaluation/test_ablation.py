@@ -17,7 +17,7 @@ from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.normalise import nnn, qb_norm
-from mee.ranking.rank import CONVENTIONS, rank
+from mee.ranking.rank import CONVENTIONS, rank_queries
 from mee.ranking.scores import Positives
 
 SEEDS = st.integers(0, 2**31)
@@ -132,7 +132,7 @@ def test_removing_a_stream_is_a_gallery_that_never_had_it(seed):
         scores = MixtureScores(
             assessment.text, VideoEmbedding(video.packed, available), LAYOUT, without_stream=len(without)
         )
-        ranking = rank(scores, assessment.positives)
+        ranking = rank_queries(scores, assessment.positives)
         assert row.text_to_video == retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain)
         assert row.video_to_text == retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain)
 
@@ -157,7 +157,7 @@ def test_a_lone_expert_is_not_removed():
 @pytest.mark.parametrize("v2t", CONVENTIONS)
 def test_the_convention_holds_for_every_row(v2t):
     assessment = problem(11, v2t=v2t)
-    ranking = rank(assessment.scores("uniform"), assessment.positives, v2t=v2t)
+    ranking = rank_queries(assessment.scores("uniform"), assessment.positives, v2t=v2t)
     row = next(row for row in assessment.schemes() if row.name == "uniform")
     assert row.video_to_text == retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain)
 
@@ -165,7 +165,7 @@ def test_the_convention_holds_for_every_row(v2t):
 @given(SEEDS)
 def test_patterns_divide_the_queries_among_them(seed):
     assessment = problem(seed)
-    ranking = rank(assessment.scores(), assessment.positives)
+    ranking = rank_queries(assessment.scores(), assessment.positives)
     patterns = assessment.patterns(ranking)
     available = assessment.gallery.video.available.tolist()
     streams_of = [tuple(name for name, has in zip(LAYOUT.names, row) if has) for row in available]
@@ -190,7 +190,7 @@ def test_a_pattern_that_nobody_asks_for_is_left_out_and_the_first_right_clip_cou
     positives = Positives(torch.tensor([2, 0, 2]), torch.tensor([1, 0, 0]), 3, 3)  # query 1 has none
     text = sentences(torch.Generator().manual_seed(1), 3, LAYOUT)
     assessment = replace(assessment, gallery=gallery, text=text, positives=positives)
-    patterns = assessment.patterns(rank(assessment.scores(), positives))
+    patterns = assessment.patterns(rank_queries(assessment.scores(), positives))
     assert [(pattern.streams, pattern.queries) for pattern in patterns] == [
         (("appearance",), 1),
         (("appearance", "motion", "audio"), 1),
@@ -273,6 +273,6 @@ def test_one_clip_and_one_caption():
     )
     rows = (*assessment.schemes(), *assessment.removed())
     assert {row.text_to_video["R@1"] for row in rows} == {row.video_to_text["R@1"] for row in rows} == {100}
-    patterns = assessment.patterns(rank(assessment.scores(), assessment.positives))
+    patterns = assessment.patterns(rank_queries(assessment.scores(), assessment.positives))
     assert [(pattern.streams, pattern.clips, pattern.queries) for pattern in patterns] == [(("appearance",), 1, 1)]
     assert len(assessment.weights().rows) == 2

@@ -7,11 +7,11 @@ import torch
 from mee.data.pairs import match_captions
 from mee.encode import encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import embed_captions, encode_captions, evaluate, text_of
+from mee.evaluation.evaluate import embed_captions, encode_captions, evaluate_pairs, text_of
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.ranking.mixture import MixtureScores, schemes
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def ranks_of(model, gallery, pairs, scheme="mixture"):
     text = text_of(encode_captions(model, pairs.captions), asked)
     without = len(gallery.without_stream)
     scores = MixtureScores(text, gallery.video, model.layout, scheme=scheme, without_stream=without)
-    ranking = rank(scores, asked.positives)
+    ranking = rank_queries(scores, asked.positives)
     return ranking.t2v.rank[asked.numbers.argsort()], ranking.v2t.rank
 
 
@@ -61,7 +61,7 @@ def test_ranks_equal_those_of_the_whole_matrix(model, long_source, pairs):
 
 def test_captions_whose_clips_are_not_in_the_gallery_take_no_part(model, long_source, pairs):
     gallery = encode_gallery(model, long_source, [i for i in long_source.clips.index if i[1] in "13"])
-    report = evaluate(model, gallery, pairs)
+    report = evaluate_pairs(model, gallery, pairs)
     assert report.queries == sum(video[1] in "13" for video in pairs.videos)
     t2v, v2t = whole_matrix_ranks(model, gallery, pairs)
     for ours, ranks in ((report.t2v, t2v), (report.v2t, v2t)):
@@ -84,8 +84,8 @@ def test_permuting_captions_and_gallery_changes_no_figure(model, long_source, pa
     shuffled = type(pairs)(
         *(tuple(column[n] for n in order) for column in (pairs.captions, pairs.videos, pairs.clip_ids, pairs.ids))
     )
-    one = evaluate(model, encode_gallery(model, long_source, ids), pairs)
-    other = evaluate(model, encode_gallery(model, long_source, ids[::-1]), shuffled)
+    one = evaluate_pairs(model, encode_gallery(model, long_source, ids), pairs)
+    other = evaluate_pairs(model, encode_gallery(model, long_source, ids[::-1]), shuffled)
     assert one.t2v == pytest.approx(other.t2v)
     assert one.v2t == pytest.approx(other.v2t)
 
@@ -96,7 +96,7 @@ def test_a_clip_without_any_stream_is_not_found_and_its_caption_counts(model, so
     table = pd.DataFrame({"video_id": source.clips["video"], "caption": "a dog"})
     pairs, _ = match_captions(table, source, partial=False)
     gallery = encode_gallery(model, source, pairs.gallery)
-    report = evaluate(model, gallery, pairs)
+    report = evaluate_pairs(model, gallery, pairs)
     assert (report.queries, report.gallery, gallery.without_stream) == (12, 12, ("v03.mp4",))
     assert report.v2t["MeanR"] == 6.5  # one sentence for all: every caption ties with every other
     assert ranks_of(model, gallery, pairs)[0][3] == 12
@@ -105,7 +105,7 @@ def test_a_clip_without_any_stream_is_not_found_and_its_caption_counts(model, so
 def test_nothing_to_rank_is_refused(model, source, pairs):
     for ids in ([], list(source.clips.index)[:2]):
         with pytest.raises(InputError, match="none of the captions"):
-            evaluate(model, encode_gallery(model, source, ids), pairs)
+            evaluate_pairs(model, encode_gallery(model, source, ids), pairs)
 
 
 def test_captions_are_embedded_in_eval_mode_and_the_mode_is_left_as_it_was(model, sentences):
@@ -135,7 +135,7 @@ def test_captions_that_were_embedded_before_give_the_same_report(model, source):
     pairs, _ = match_captions(table, source, partial=False)
     gallery = encode_gallery(model, source, pairs.gallery)
     text = encode_captions(model, pairs.captions)
-    assert evaluate(model, gallery, pairs, text=text) == evaluate(model, gallery, pairs)
+    assert evaluate_pairs(model, gallery, pairs, text=text) == evaluate_pairs(model, gallery, pairs)
 
 
 def test_an_empty_caption_is_refused(model):

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure, protocol_facts, rules_of
+from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure_scores, protocol_facts, rules_of
 from mee.evaluation.metrics import bootstrap_intervals, expected_ranks, retrieval_metrics
 from mee.evaluation.result import Normalisation
 from mee.protocols.protocol import Benchmark
 from mee.protocols.table import PROTOCOLS
 from mee.ranking.counts import Ranks
-from mee.ranking.rank import CONVENTIONS, rank
+from mee.ranking.rank import CONVENTIONS, rank_queries
 from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)
@@ -42,7 +42,7 @@ def problem(seed):
 
 def measured_of(matrix, right, names=None, **options):
     names = names or names_of(*matrix.shape)
-    return measure(WholeScores(matrix), positives_of(right), names, **{"resamples": 0, **options})
+    return measure_scores(WholeScores(matrix), positives_of(right), names, **{"resamples": 0, **options})
 
 
 @given(SEEDS)
@@ -84,7 +84,7 @@ def test_directions_are_those_of_the_ranking(v2t):
     matrix = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
     right = torch.eye(3).bool().repeat_interleave(2, dim=0)
     measured = measured_of(matrix, right, v2t=v2t, resamples=20)
-    ranking = rank(WholeScores(matrix), positives_of(right), v2t=v2t)
+    ranking = rank_queries(WholeScores(matrix), positives_of(right), v2t=v2t)
     assert measured.t2v == direction_of(ranking.t2v, resamples=20)
     assert measured.v2t == direction_of(ranking.v2t, resamples=20)
     assert measured.v2t.candidates == {"closest": 6, "video": 3, "each": 6}[v2t]
@@ -141,8 +141,8 @@ def rank_lists(draw):
 
 
 def ranks_of(ranks, candidates):
-    rank = torch.tensor(ranks, dtype=torch.float64)
-    return Ranks(torch.arange(len(rank)), rank, 1 / rank.sqrt(), candidates)
+    rank_queries = torch.tensor(ranks, dtype=torch.float64)
+    return Ranks(torch.arange(len(rank_queries)), rank_queries, 1 / rank_queries.sqrt(), candidates)
 
 
 def summed_up(ranks, candidates, **options):
@@ -199,7 +199,7 @@ def test_the_histogram_counts_every_query_once_and_covers_all_ranks(case):
     assert [low for low, _ in spans[1:]] == [high + 1 for _, high in spans[:-1]]
     assert sum(count for _, count in histogram) == len(ranks)
     for (low, high), (_, count) in zip(spans, histogram):
-        assert count == sum(low <= np.ceil(rank) <= high for rank in ranks)
+        assert count == sum(low <= np.ceil(rank_queries) <= high for rank_queries in ranks)
     assert {type(count) for _, count in histogram} == {int}
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.evaluation.measure import Names, measure
+from mee.evaluation.measure import Names, measure_scores
 from mee.evaluation.rank_file import write_ranks
 from tests.mee.whole_scores import WholeScores, positives_of
 
@@ -24,7 +24,7 @@ def measured_of(query_ids, clip_ids, kind, seed):
     right = torch.zeros(size, dtype=torch.bool)
     right[:, 0] = True
     names = Names(query_ids=query_ids, captions=None, clip_ids=clip_ids)
-    return measure(WholeScores(matrix), positives_of(right), names, resamples=0)
+    return measure_scores(WholeScores(matrix), positives_of(right), names, resamples=0)
 
 
 def read(path, kind):

@@ -19,7 +19,7 @@ from mee.errors import InputError
 from mee.evaluation.metrics import expected_ranks
 from mee.external_scores.match import match_scores
 from mee.external_scores.read import read_ids, read_scores
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 from tests.mee.external_scores.made_files import (
     MATRIX_FORMATS,
     TABLE_FORMATS,
@@ -96,7 +96,7 @@ def test_a_matrix_and_the_tables_it_comes_from_rank_alike(seed, queries, clips, 
     for save, form, arrays in ((save_matrix, how, [text @ video.T]), (save_tables, tables, [text, video])):
         path, told = save(tmp_path_factory.mktemp("made"), form, *arrays, query_ids, clip_ids)
         matched = match_scores(read_scores(path, **told), asked, clip_ids, partial=False)
-        rankings.append(rank(matched.scores, matched.positives))
+        rankings.append(rank_queries(matched.scores, matched.positives))
     one, other = rankings
     assert one.t2v.rank.equal(other.t2v.rank)
     assert one.v2t.rank.equal(other.v2t.rank)
@@ -128,7 +128,7 @@ def test_any_order_of_ids_in_the_file_gives_the_same(seed, how, tmp_path_factory
         matched = match_scores(read_scores(path, **told), asked, clip_ids, partial=False)
         assert (whole(matched.scores) == matrix).all()
         assert matched.scores.clip_ids == tuple(clip_ids)
-        results.append(rank(matched.scores, matched.positives, top=3))
+        results.append(rank_queries(matched.scores, matched.positives, top=3))
     one, other = results
     assert one.t2v.rank.equal(other.t2v.rank)
     assert one.top.candidate.equal(other.top.candidate)
@@ -142,7 +142,7 @@ def test_float64_is_not_tied_by_rounding(tmp_path):
     for kind in (np.float64, np.float32):
         path, told = save_matrix(tmp_path, "npy", matrix.astype(kind), ["q"], list("abcd"))
         matched = match_scores(read_scores(path, **told), asked, list("abcd"), partial=False)
-        ranks.append(rank(matched.scores, matched.positives).t2v.rank.item())
+        ranks.append(rank_queries(matched.scores, matched.positives).t2v.rank.item())
     assert ranks == [3, 2.5]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mee.errors import InputError
 from mee.evaluation.metrics import expected_ranks
 from mee.external_scores.scores import MatrixScores, Table, TableScores
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives
 
 
@@ -57,12 +57,12 @@ def test_ranks_are_those_of_the_whole_matrix(seed, kind):
     positive = rng.random(array.shape) < 0.2
     positive[np.arange(6), rng.integers(9, size=6)] = True
     query, clip = map(torch.from_numpy, np.nonzero(positive))
-    ranking = rank(matrix_scores(array), Positives(query, clip, 6, 9))
+    ranking = rank_queries(matrix_scores(array), Positives(query, clip, 6, 9))
     assert ranking.t2v.rank.equal(expected_ranks(torch.tensor(array), torch.tensor(positive)))
 
 
 def test_a_constant_matrix_earns_nothing():
-    ranking = rank(
+    ranking = rank_queries(
         matrix_scores(np.ones((20, 20), np.float16)), Positives(torch.arange(20), torch.arange(20), 20, 20)
     )
     assert ranking.t2v.rank.tolist() == [10.5] * 20
@@ -127,7 +127,7 @@ def test_equal_embeddings_tie_exactly(seed):
     text = rng.normal(size=(40, 96)).astype(np.float32)
     video = np.concatenate([np.repeat(text[:1], 10, 0), rng.normal(size=(23, 96)).astype(np.float32) * 1e-3])
     scores = tables(text, video)
-    ranking = rank(scores, Positives(torch.tensor([0]), torch.tensor([4]), 40, 33))
+    ranking = rank_queries(scores, Positives(torch.tensor([0]), torch.tensor([4]), 40, 33))
     assert ranking.t2v.rank.tolist() == [5.5]
 
 

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG
 
 from mee.evaluation.metrics import retrieval_metrics
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)
@@ -32,7 +32,7 @@ def problem(seed, values):
 @given(seed=SEEDS, values=st.sampled_from([1, 2, 5, 50]), margin=st.sampled_from([0.0, 1e-3]))
 def test_expected_ranks_are_scipys_average_ranks_among_the_wrong_answers(seed, values, margin):
     matrix, positive = problem(seed, values)
-    ranking = rank(WholeScores(matrix, margin, seed), positives_of(positive))
+    ranking = rank_queries(WholeScores(matrix, margin, seed), positives_of(positive))
     for ranks, scores, right in ((ranking.t2v, matrix, positive), (ranking.v2t, matrix.T, positive.T)):
         for query, found in zip(ranks.query.tolist(), ranks.rank.tolist()):
             wrong, best = scores[query][~right[query]], scores[query][right[query]].max()
@@ -42,7 +42,7 @@ def test_expected_ranks_are_scipys_average_ranks_among_the_wrong_answers(seed, v
 @given(seed=SEEDS)
 def test_figures_are_those_of_torchmetrics(seed):
     matrix, positive = problem(seed, 0)
-    t2v = rank(WholeScores(matrix), positives_of(positive)).t2v
+    t2v = rank_queries(WholeScores(matrix), positives_of(positive)).t2v
     figures = retrieval_metrics(t2v.rank, t2v.gain)
     lists = torch.arange(len(matrix)).repeat_interleave(matrix.shape[1])
     theirs = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.ranking.normalise import ClipConstants, DualSoftmaxScores, LastPlaced, ShiftedScores, nnn, qb_norm
-from mee.ranking.rank import rank
+from mee.ranking.rank import rank_queries
 from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)
@@ -85,6 +85,6 @@ def test_the_constant_rides_along_as_one_more_component():
 def test_clips_that_nothing_can_find_tie_in_both_directions():
     matrix = torch.tensor([[0.1, 0.9, 0.8], [0.2, 0.5, 0.6], [0.3, 0.7, 0.9]])
     scores = LastPlaced(WholeScores(matrix), torch.tensor([False, True, True]), -2.0)
-    ranking = rank(scores, positives_of(torch.eye(3).bool()))
+    ranking = rank_queries(scores, positives_of(torch.eye(3).bool()))
     assert ranking.t2v.rank.tolist() == [1, 2.5, 2.5]
     assert ranking.v2t.rank.tolist() == [3, 2, 2]

@@ -13,7 +13,7 @@ from mee.evaluation.metrics import expected_ranks
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.rank import CONVENTIONS, rank
+from mee.ranking.rank import CONVENTIONS, rank_queries
 from mee.ranking.scores import Positives
 from tests.mee.whole_scores import WholeScores, positives_of
 
@@ -79,7 +79,7 @@ def blocks(request):
 @given(seed=SEEDS, margin=st.sampled_from([0.0, 0.125]))
 def test_text_to_video_equals_loops(blocks, seed, margin):
     matrix, positive = problem(seed, margin)
-    t2v = rank(WholeScores(matrix, margin), positives_of(positive)).t2v
+    t2v = rank_queries(WholeScores(matrix, margin), positives_of(positive)).t2v
     assert t2v.query.tolist() == list(range(len(matrix)))
     best = [max(row[own].tolist()) for row, own in zip(matrix, positive)]
     assert t2v.rank.tolist() == [loop_rank(*each) for each in zip(matrix, best, positive)]
@@ -92,14 +92,14 @@ def test_video_to_text_equals_loops_under_all_conventions(blocks, seed, margin):
     matrix, positive = problem(seed, margin)
     asked = positive.any(0).nonzero().flatten().tolist()
     scores, pairs = WholeScores(matrix, margin), positives_of(positive)
-    closest = rank(scores, pairs, v2t="closest").v2t
+    closest = rank_queries(scores, pairs, v2t="closest").v2t
     assert closest.query.tolist() == asked
     assert closest.candidates == len(matrix)
     assert closest.rank.equal(expected_ranks(matrix.T[asked], positive.T[asked]))
-    video = rank(scores, pairs, v2t="video").v2t
+    video = rank_queries(scores, pairs, v2t="video").v2t
     assert video.rank.tolist() == [loop_video(matrix, positive, candidate) for candidate in asked]
     assert video.candidates == len({tuple(row.tolist()) for row in positive})
-    each = rank(scores, pairs, v2t="each").v2t
+    each = rank_queries(scores, pairs, v2t="each").v2t
     for candidate in asked:
         mine = each.rank[each.query == candidate].tolist()
         assert sorted(mine) == sorted(loop_each(matrix, positive, candidate))
@@ -111,7 +111,8 @@ def test_conventions_one_and_two_agree_on_who_is_first(seed):
     matrix, positive = problem(seed, 0.0)
     matrix = matrix + torch.rand(matrix.shape, generator=torch.Generator().manual_seed(seed))
     closest, video = (
-        rank(WholeScores(matrix), positives_of(positive), v2t=each).v2t.rank for each in ("closest", "video")
+        rank_queries(WholeScores(matrix), positives_of(positive), v2t=each).v2t.rank
+        for each in ("closest", "video")
     )
     assert closest.eq(1).equal(video.eq(1))
     assert (video <= closest).all()
@@ -121,14 +122,17 @@ def test_conventions_differ_beyond_the_first_place():
     matrix = torch.tensor([[0.5, 0.0], [0.9, 0.2], [0.8, 0.1]])
     positive = torch.tensor([[True, False], [False, True], [False, True]])
     ranks = {
-        name: rank(WholeScores(matrix), positives_of(positive), v2t=name).v2t.rank.tolist() for name in CONVENTIONS
+        name: rank_queries(WholeScores(matrix), positives_of(positive), v2t=name).v2t.rank.tolist()
+        for name in CONVENTIONS
     }
     assert ranks == {"closest": [3.0, 1.0], "video": [2.0, 1.0], "each": [3.0, 1.0, 2.0]}
 
 
 @given(seed=SEEDS, size=st.integers(2, 30))
 def test_a_constant_matrix_scores_as_chance(seed, size):
-    ranking_ = rank(WholeScores(torch.full((size, size), 0.3), 0.01, seed), positives_of(torch.eye(size).bool()))
+    ranking_ = rank_queries(
+        WholeScores(torch.full((size, size), 0.3), 0.01, seed), positives_of(torch.eye(size).bool())
+    )
     assert ranking_.t2v.rank.tolist() == ranking_.v2t.rank.tolist() == [(size + 1) / 2] * size
 
 
@@ -137,8 +141,10 @@ def test_permuting_queries_and_gallery_changes_nothing(seed):
     matrix, positive = problem(seed, 0.0)
     generator = torch.Generator().manual_seed(seed)
     rows, columns = (torch.randperm(count, generator=generator) for count in matrix.shape)
-    before = rank(WholeScores(matrix), positives_of(positive), v2t="each")
-    after = rank(WholeScores(matrix[rows][:, columns]), positives_of(positive[rows][:, columns]), v2t="each")
+    before = rank_queries(WholeScores(matrix), positives_of(positive), v2t="each")
+    after = rank_queries(
+        WholeScores(matrix[rows][:, columns]), positives_of(positive[rows][:, columns]), v2t="each"
+    )
     assert after.t2v.rank.equal(before.t2v.rank[rows])
     assert after.v2t.rank.sort().values.equal(before.v2t.rank.sort().values)
 
@@ -146,7 +152,7 @@ def test_permuting_queries_and_gallery_changes_nothing(seed):
 @given(seed=SEEDS, count=st.integers(1, 12), margin=st.sampled_from([0.0, 0.125]))
 def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin):
     matrix, positive = problem(seed, margin)
-    top = rank(WholeScores(matrix, margin), positives_of(positive), top=count).top
+    top = rank_queries(WholeScores(matrix, margin), positives_of(positive), top=count).top
     for row, query in enumerate(top.query.tolist()):
         order = sorted(range(matrix.shape[1]), key=lambda candidate: (-matrix[query, candidate], candidate))[
             :count
@@ -157,7 +163,7 @@ def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin
 
 def test_queries_without_a_right_answer_compete_but_are_not_asked():
     matrix, positive = torch.tensor([[0.1, 0.9], [0.5, 0.2]]), torch.tensor([[False, False], [True, False]])
-    both = rank(WholeScores(matrix), positives_of(positive), top=1)
+    both = rank_queries(WholeScores(matrix), positives_of(positive), top=1)
     assert both.t2v.query.tolist() == [1]
     assert both.t2v.rank.tolist() == [1.0]
     assert both.v2t.query.tolist() == [0]
@@ -170,21 +176,21 @@ def test_nan_is_an_error_and_not_a_rank(place):
     matrix = torch.rand(2, 2)
     matrix[place] = math.nan
     with pytest.raises(ValueError, match="1 scores are NaN"):
-        rank(WholeScores(matrix), positives_of(torch.eye(2).bool()))
+        rank_queries(WholeScores(matrix), positives_of(torch.eye(2).bool()))
 
 
 def test_nothing_to_rank():
     with pytest.raises(ValueError, match="no query has a right answer"):
-        rank(WholeScores(torch.rand(2, 2)), positives_of(torch.zeros(2, 2).bool()))
+        rank_queries(WholeScores(torch.rand(2, 2)), positives_of(torch.zeros(2, 2).bool()))
 
 
 def test_captions_of_a_video_must_stand_side_by_side():
     positive = torch.tensor([[True, False], [False, True], [True, False]])
     with pytest.raises(ValueError, match="side by side"):
-        rank(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")
+        rank_queries(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")
     positive[1, 1] = False
     with pytest.raises(ValueError, match="belongs to no video"):
-        rank(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")
+        rank_queries(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")
 
 
 @pytest.mark.gpu
@@ -205,7 +211,7 @@ def test_a_gpu_ranks_as_the_cpu_does(convention):
             VideoEmbedding(video.flatten(1).to(device), available.to(device)),
             Layout(("a", "b"), (16, 16)),
         )
-        found.append(rank(scores, Positives(torch.arange(1200), owner, 1200, 300), v2t=convention, top=10))
+        found.append(rank_queries(scores, Positives(torch.arange(1200), owner, 1200, 300), v2t=convention, top=10))
     cpu, cuda = found
     for way in ("t2v", "v2t"):
         assert getattr(cuda, way).rank.cpu().equal(getattr(cpu, way).rank)

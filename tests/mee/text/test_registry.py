@@ -12,7 +12,7 @@ import torch
 from mee.data.pairs import match_captions
 from mee.encode import encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import evaluate
+from mee.evaluation.evaluate import evaluate_pairs
 from mee.model import MEE
 from mee.text.config import TextConfig
 from mee.text.registry import encoder_class
@@ -213,7 +213,7 @@ def test_a_toy_problem_is_learnt(world, make_config, model_config, name, tmp_pat
     config = TrainConfig(epochs=40, batch_size=16, learning_rate=5e-3, text_learning_rate=1e-3)
     trainer = Trainer(*world, replace(model_config, text=make_config(name), dropout=0.0), config, CPU)
     model = trainer.run(tmp_path / "state", lambda progress: None)
-    report = evaluate(model, encode_gallery(model, world[0], world[2].gallery), world[2])
+    report = evaluate_pairs(model, encode_gallery(model, world[0], world[2].gallery), world[2])
     assert report.t2v["R@5"] > 70
     losses = [epoch["loss"] for epoch in trainer.progress.history if epoch["epoch"]]
     assert losses[-1] < 0.7 * losses[0]

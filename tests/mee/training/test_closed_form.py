@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import match_captions
 from mee.encode import encode_gallery
-from mee.evaluation.evaluate import evaluate
+from mee.evaluation.evaluate import evaluate_pairs
 from mee.model import MEE
 from mee.text.base import TextEncoder
 from mee.text.config import TextConfig
@@ -121,7 +121,7 @@ def test_it_finds_clips_that_it_has_not_seen(world, model_config, embed_dim):
     seen, unseen = set(source.clips.index[:40]), set(source.clips.index[40:])
     model, _ = started((source, pairs.of_videos(seen)), model_config, embed_dim)
     rest = pairs.of_videos(unseen)
-    report = evaluate(model, encode_gallery(model, source, rest.gallery), rest)
+    report = evaluate_pairs(model, encode_gallery(model, source, rest.gallery), rest)
     assert report.t2v["R@5"] > (40 if embed_dim == 2 else 85)
 
 
@@ -166,7 +166,7 @@ def test_streams_that_say_nothing_leave_everything_finite(world, model_config, c
         source.streams["motion"] = {c: s for c, s in source.streams["motion"].items() if c in kept}
     model, _ = started((source, pairs), model_config)
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
-    report = evaluate(model, encode_gallery(model, source, pairs.gallery), pairs)
+    report = evaluate_pairs(model, encode_gallery(model, source, pairs.gallery), pairs)
     assert report.t2v["R@10"] > 60
 
 

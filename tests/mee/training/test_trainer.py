@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mee.data.splits import Split
 from mee.encode import encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import evaluate
+from mee.evaluation.evaluate import evaluate_pairs
 from mee.text.transformer import TransformerEncoder
 from mee.training.accelerator import make_accelerator
 from mee.training.config import TrainConfig
@@ -38,10 +38,12 @@ CPU = torch.device("cpu")
 )
 def test_a_toy_problem_is_learnt(make_trainer, run, world, tmp_path, changes):
     trainer = make_trainer(TrainConfig(**{"epochs": 40, "batch_size": 16, "learning_rate": 5e-3, **changes}))
-    before = evaluate(trainer.model.eval(), encode_gallery(trainer.model, world[0], world[2].gallery), world[2])
+    before = evaluate_pairs(
+        trainer.model.eval(), encode_gallery(trainer.model, world[0], world[2].gallery), world[2]
+    )
     model = run(trainer, tmp_path / "state")
     assert not model.training
-    after = evaluate(model, encode_gallery(model, world[0], world[2].gallery), world[2])
+    after = evaluate_pairs(model, encode_gallery(model, world[0], world[2].gallery), world[2])
     assert before.t2v["R@1"] < 30
     assert after.t2v["R@5"] > 70
     assert after.t2v["MedR"] <= 2
@@ -142,7 +144,7 @@ def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, 
     kept = {}
 
     def scripted(model, *rest, **more):
-        report = evaluate(model, *rest, **more)
+        report = evaluate_pairs(model, *rest, **more)
         report.t2v["MRR"] = next(scores)
         kept[len(kept) + 1] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         return report
@@ -160,7 +162,7 @@ def test_what_each_epoch_says_is_what_evaluation_says(make_trainer, world):
     trainer._train_epoch()
     said = trainer._validate()
     gallery = encode_gallery(trainer.model, world[0], world[2].gallery)
-    report = evaluate(trainer.model.eval(), gallery, world[2])
+    report = evaluate_pairs(trainer.model.eval(), gallery, world[2])
     assert said == pytest.approx({name: report.t2v[name] for name in said}, rel=1e-6)
 
 

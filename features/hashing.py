@@ -41,11 +41,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.job.pool import Lost, Told, WorkerPool
-from features.job.process import WornOut, came_near, in_a_line, is_memory_error, limit_memory, use_one_thread
-from features.media.clip import FrameNeed
-from features.media.cutting import Cutting
-from features.media.reader import open_reader
+from features.job import (
+    Lost,
+    Told,
+    WorkerPool,
+    WornOut,
+    came_near,
+    in_a_line,
+    is_memory_error,
+    limit_memory,
+    use_one_thread,
+)
+from features.media import Cutting, FrameNeed, open_reader
 
 DARK = 24  # of 255: black after lossy coding, with its ringing at the picture's edge
 SPECKS = 0.02

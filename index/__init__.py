@@ -1,24 +1,5 @@
 """Trained model and gallery -> search. The public names load on first use."""
 
-from importlib import import_module
-from typing import Any
+from lazy_loader import attach_stub
 
-_HOME = {
-    "Entries": "index.storage.entries",
-    "Filter": "index.request.filter",
-    "Hit": "index.hit",
-    "IndexWriter": "index.storage.writer",
-    "Queries": "index.queries",
-    "Request": "index.request.request",
-    "Searcher": "index.searcher",
-    "VideoHits": "index.request.grouping",
-    "VideoIndex": "index.video_index",
-    "synchronise": "index.sync",
-}
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -20,7 +20,7 @@ from mee.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mee.data.source import FeatureSource
+    from mee.data import FeatureSource
 
 KEYS = ("clip_id", "video_id", "video")  # the first that is there
 OWN = ("clip_id", "video", "start_s", "end_s", "duration", "pattern", "vector", "streams", "constant", "version")
@@ -47,7 +47,7 @@ class Metadata:
         Raises:
             InputError: none of it is about these clips, or two rows are about the same.
         """
-        from mee.data.pairs import find_videos
+        from mee.data import find_videos
 
         try:
             found, unknown = find_videos(self.ids, source, partial=True)
@@ -162,7 +162,7 @@ def _of_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from index.storage.columns import as_pandas, kept_column
+    from index.storage import as_pandas, kept_column
 
     table = pq.ParquetFile(path).read()
     _check_once(path, table.column_names)

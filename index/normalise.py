@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index.exact.pattern_queries import Weighted
+from index.exact import Weighted
 from index.queries import Queries
 from index.recall import record_recall
 from index.searcher import Searcher
-from index.storage.writer import IndexWriter
+from index.storage import IndexWriter
 from index.video_index import VideoIndex
-from mee.data.tables import read_sentences
+from mee.data import read_sentences
 from mee.errors import InputError
-from mee.evaluation.evaluate import encode_captions
-from mee.layers.linear import product
+from mee.evaluation import encode_captions
+from mee.layers import product
 
 BLOCK = 2**24  # scores that are held at a time
 NEIGHBOURS, ALPHA = 128, 0.75

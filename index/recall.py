@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Queries
-from index.request.queries import clip_query, stacked
-from index.scanners.kinds import AT, RERANK
-from index.storage.manifest import Recall
-from index.storage.writer import IndexWriter
+from index.request import clip_query, stacked
+from index.scanners import AT, RERANK
+from index.storage import IndexWriter, Recall
 from index.video_index import VideoIndex
 
 if TYPE_CHECKING:
@@ -113,8 +112,8 @@ def own_clips(video_index: VideoIndex) -> tuple[Queries, str]:
 
 def held_out(path: Path, model: MEE) -> tuple[Queries, str]:
     """Queries of a file of captions, and what to call them."""
-    from mee.data.tables import read_sentences
-    from mee.evaluation.evaluate import encode_captions
+    from mee.data import read_sentences
+    from mee.evaluation import encode_captions
 
     sentences = read_sentences(path)
     chosen = [sentences[row] for row in _drawn(len(sentences))]

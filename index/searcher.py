@@ -10,15 +10,26 @@ import torch
 
 from index.hit import Hit
 from index.queries import Queries
-from index.request.filter import Filter
-from index.request.grouping import Search, VideoHits, best_videos, first_count
-from index.request.queries import check_experts, queries_of, stacked
-from index.request.request import Request
-from index.request.selection import Selection, both, of_video, of_videos, without_clip
+from index.request import (
+    Filter,
+    Request,
+    Search,
+    Selection,
+    VideoHits,
+    best_videos,
+    both,
+    check_experts,
+    first_count,
+    of_video,
+    of_videos,
+    queries_of,
+    stacked,
+    without_clip,
+)
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
 from mee.errors import InputError
-from mee.evaluation.evaluate import encode_captions
+from mee.evaluation import encode_captions
 from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]

@@ -27,20 +27,26 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from index.metadata import Metadata
-from index.scanners.kinds import Choice, Settings
-from index.storage.columns import NEEDED, OPTIONAL, as_pandas, joined
-from index.storage.entries import Entries
-from index.storage.manifest import INDEX_FILE, Origin
-from index.storage.segment import Segment
-from index.storage.snapshot import Snapshot
-from index.storage.writer import IndexWriter
+from index.scanners import Choice, Settings
+from index.storage import (
+    INDEX_FILE,
+    NEEDED,
+    OPTIONAL,
+    Entries,
+    IndexWriter,
+    Origin,
+    Segment,
+    Snapshot,
+    as_pandas,
+    joined,
+)
 from mee.encode import encode_gallery
 from mee.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mee.data.source import FeatureSource
+    from mee.data import FeatureSource
     from mee.model import MEE
 
 CLIPS = 4096  # embedded and put at a time

@@ -18,17 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index.exact.answer import Answerer, How
-from index.exact.batch import Precision
-from index.exact.ranking import Ranked
+from index.exact import Answerer, How, Precision, Ranked
 from index.hit import Hit, Share
 from index.queries import Queries
-from index.scanners.kinds import PROVEN, RERANK
-from index.scanners.scanner import Allowed, Floats, Unit
-from index.storage.entries import Entries
-from index.storage.manifest import Origin
-from index.storage.segment import Segment
-from index.storage.snapshot import Snapshot, read_snapshot, refreshed
+from index.scanners import PROVEN, RERANK, Allowed, Floats, Unit
+from index.storage import Entries, Origin, Segment, Snapshot, read_snapshot, refreshed
 from mee.layout import Layout
 from mee.model import TextEmbedding
 

@@ -27,8 +27,7 @@ from torch import Tensor, nn
 
 from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError
-from mee.text.base import TextEncoder
-from mee.text.registry import encoder_class, tower_class
+from mee.text import TextEncoder, encoder_class, tower_class
 
 FORMAT = 2
 CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"

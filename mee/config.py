@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from mee.layers.pooling_kinds import check_pooling, pooled_size
-from mee.text.config import TextConfig
+from mee.layers import check_pooling, pooled_size
+from mee.text import TextConfig
 
 SCHEMES = (
     "mixture",

@@ -8,7 +8,7 @@ from itertools import compress
 
 import torch
 
-from mee.data.source import FeatureSource, check_source, load_ragged
+from mee.data import FeatureSource, check_source, load_ragged
 from mee.model import MEE, VideoEmbedding
 from mee.scoring import group_by_pattern
 from mee.streams import Ragged

@@ -19,12 +19,11 @@ from torch.nn import functional as F
 from mee.checkpoint import Checkpointed
 from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError
-from mee.layers.gated import GatedEmbeddingUnit
+from mee.layers import GatedEmbeddingUnit
 from mee.layout import Layout
 from mee.scoring import mee_scores
 from mee.streams import Clips, Ragged, Sentences, availability
-from mee.text.base import TextEncoder
-from mee.text.registry import encoder_class, tower_class
+from mee.text import TextEncoder, encoder_class, tower_class
 from mee.video_expert import VideoExpert
 
 MAIN = ""  # the text encoder's name among the towers; the others bear their experts' names

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mee.config import ExpertConfig, ModelConfig
-from mee.text.config import TextConfig
-from mee.training.config import TrainConfig
+from mee.text import TextConfig
+from mee.training import TrainConfig
 
 PresetName = Literal["default", "paper"]
 PAPER_AUDIO, PAPER_FACE = 128, 128  # sizes of their embeddings

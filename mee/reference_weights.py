@@ -23,10 +23,9 @@ from torch import Tensor
 
 from mee.config import ExpertConfig, ModelConfig
 from mee.errors import InputError
-from mee.layers.pooling import Pool
+from mee.layers import Pool
 from mee.model import MEE
-from mee.text.base import TextEncoder
-from mee.text.config import TextConfig
+from mee.text import TextConfig, TextEncoder
 
 STREAMS = ("face", "audio", "appearance", "motion")  # their appearance is called visual
 COLUMNS = ("audio", "face", "motion", "appearance")

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mee.config import ExpertConfig
-from mee.layers.gated import GatedEmbeddingUnit
-from mee.layers.normalise import Standardise
-from mee.layers.pooling import Pool
+from mee.layers import GatedEmbeddingUnit, Pool, Standardise
 from mee.streams import Ragged, Streams
 
 BLOCK = 256  # streams pooled together

@@ -20,7 +20,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from index.scanners.kinds import Choice, Settings
+from index.scanners import Choice, Settings
 from scripts.console import DONE, INTERRUPTED, Device, counting_bar, errors_as_sentences, parse, pick_device, say
 from scripts.gallery_tables import measure_recall, print_index
 
@@ -63,21 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _manifest(directory: Path) -> bytes | None:
-    from index.storage.manifest import INDEX_FILE
+    from index.storage import INDEX_FILE
 
     path = directory / INDEX_FILE
     return path.read_bytes() if path.is_file() else None
 
 
 def _run(args: IndexArgs) -> None:
-    from features.store.feature_store import FeatureStore
+    from features.store import FeatureStore
     from index.metadata import read_metadata
     from index.recall import held_out
-    from index.storage.manifest import Origin
-    from index.storage.snapshot import read_snapshot
+    from index.storage import Origin, read_snapshot
     from index.sync import FILE, synchronise
     from mee.checkpoint import check_directory, fingerprint
-    from mee.data.source import check_source
+    from mee.data import check_source
     from mee.model import MEE
 
     store = FeatureStore(args.store)

@@ -31,7 +31,7 @@ from mee.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from features.job.report import JobReport
+    from features.job import JobReport
 
 
 DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 
 from scripts.console import DONE, complain, errors_as_sentences, parse, say
-from scripts.evaluation.args import ModelArgs, ScoresArgs
+from scripts.evaluation import ModelArgs, ScoresArgs
 
 
 @errors_as_sentences
@@ -38,18 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("note: mee evaluate works in one process, the first of a launch; this one has nothing to do")
         return DONE
 
-    from mee.protocols.load import find_protocol
-    from scripts.evaluation.output import Outcome, check_output, print_result, write_output
+    from mee.protocols import find_protocol
+    from scripts.evaluation import Outcome, check_output, print_result, write_output
 
     find_protocol(args.protocol)
     check_output(args)
     outcome: Outcome
     if isinstance(args, ScoresArgs):
-        from scripts.evaluation.scores import evaluate_scores
+        from scripts.evaluation import evaluate_scores
 
         outcome = evaluate_scores(args)
     else:
-        from scripts.evaluation.model import evaluate_model
+        from scripts.evaluation import evaluate_model
 
         outcome = evaluate_model(args)
     result = write_output(args, outcome, given, time.monotonic() - begun)

@@ -17,7 +17,7 @@ from mee.errors import InputError
 from mee.presets import Preset
 
 if TYPE_CHECKING:
-    from features.store.feature_store import FeatureStore
+    from features.store import FeatureStore
 
 
 def expert_configs(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mee.data.tables import read_lines
+from mee.data import read_lines
 from mee.errors import InputError, did_you_mean
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sentences = _sentences(args)
 
     from mee.checkpoint import check_directory, read_config
-    from mee.evaluation.evaluate import encode_captions
+    from mee.evaluation import encode_captions
     from mee.model import MEE
     from mee.scoring import mixture_weights
 

@@ -23,7 +23,7 @@ from typing import Annotated
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from index.scanners.kinds import Choice, Settings
+from index.scanners import Choice, Settings
 from mee.errors import InputError
 from scripts.console import (
     COULD_NOT,
@@ -57,7 +57,7 @@ class ListForm:
             raise ValueError("--without-stream lists clips that nothing finds; ask for it alone")
 
     def run(self) -> int:
-        from index.storage.snapshot import read_snapshot
+        from index.storage import read_snapshot
 
         snapshot = read_snapshot(self.index)
         if self.without_stream:
@@ -77,7 +77,7 @@ class VerifyForm:
     index: Index
 
     def run(self) -> int:
-        from index.storage.verify import verify_index
+        from index.storage import verify_index
 
         with counting_bar("verify", "bytes") as on_bytes:
             findings = verify_index(self.index, on_bytes)
@@ -102,8 +102,7 @@ class CompactForm:
         Settings().changed(self.kind, self.recall)
 
     def run(self) -> int:
-        from index.storage.snapshot import read_snapshot
-        from index.storage.writer import IndexWriter
+        from index.storage import IndexWriter, read_snapshot
 
         with IndexWriter.open(self.index) as writer:
             carried = writer.snapshot.constants is not None
@@ -135,7 +134,7 @@ class RemoveForm:
             raise ValueError("say which clips to remove: with --clips ID [ID ...], or with --where FILTER")
 
     def run(self) -> int:
-        from index.storage.writer import IndexWriter
+        from index.storage import IndexWriter
 
         with IndexWriter.open(self.index) as writer:
             clip_ids = list(dict.fromkeys(self.clips))

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from index.queries import Queries
-    from index.storage.manifest import Recall
-    from index.storage.snapshot import Snapshot
+    from index.storage import Recall, Snapshot
 
 FEW = 20  # queries that say too little about recall
 ROWS = 20_000  # clips printed at a time
@@ -74,9 +73,8 @@ def _in_words(recall: Recall) -> str:
 
 def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
     """Of each set of streams: streams, clips, kinds, and bytes on disk of vectors and of what else is scanned."""
-    from index.scanners.kinds import files
-    from index.storage.columns import code_of
-    from index.storage.segment import folder_of, scanner_name
+    from index.scanners import files
+    from index.storage import code_of, folder_of, scanner_name
 
     units = defaultdict(list)
     for unit in sorted(snapshot.units, key=lambda unit: unit.pattern, reverse=True):
@@ -103,7 +101,7 @@ def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
     """What the index is."""
-    from index.storage.columns import STANDARD
+    from index.storage import STANDARD
 
     removed = sum(len(segment.table) - len(segment) for segment in snapshot.segments)
     without = snapshot.without_stream()
@@ -148,8 +146,8 @@ def clips_of(snapshot: Snapshot, where: str | None) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    from index.request.filter import Filter
-    from index.storage.columns import STANDARD, joined
+    from index.request import Filter
+    from index.storage import STANDARD, joined
 
     parts = [segment.table.arrow for segment in snapshot.segments]
     masks = [np.ones(len(part), bool) for part in parts] if where is None else Filter.parse(where).masks(parts)

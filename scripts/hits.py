@@ -9,7 +9,7 @@ from scripts.console import bar, clock, print_table
 
 if TYPE_CHECKING:
     from index.hit import Hit
-    from index.request.grouping import VideoHits
+    from index.request import VideoHits
 
 
 def print_hits(title: str, hits: Sequence[Hit], modalities: Sequence[str]) -> None:

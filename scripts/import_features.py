@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from features.external.config import ImportConfig, extractor_names, named_files
+from features.external import ImportConfig, extractor_names, named_files
 from scripts.console import DONE, errors_as_sentences, parse, print_table, progress_console, say
 
 if TYPE_CHECKING:
-    from features.external.job import ImportReport
-    from features.store.feature_store import FeatureStore
+    from features.external import ImportReport
+    from features.store import FeatureStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(ImportArgs, "import", argv, __doc__ or "")
 
-    from features.store.feature_store import FeatureStore
+    from features.store import FeatureStore
 
     report = _run(args)
     _say_what_to_know(report, args.job)
@@ -63,7 +63,7 @@ def _run(args: ImportArgs) -> ImportReport:
     """Check and write behind a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from features.external.job import ImportJob
+    from features.external import ImportJob
 
     columns = (
         TextColumn("import: {task.description}"),

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from features.store.atomic_files import write_whole
+from features.store import write_whole
 from mee.errors import InputError
 from scripts.console import (
     DONE,
@@ -41,9 +41,8 @@ from scripts.console import (
 
 if TYPE_CHECKING:
     from features.hashing import HashedVideo
-    from mee.data.source import ClipNames
-    from mee.near_duplicates.overlap import NearPair, Overlap, Side
-    from mee.near_duplicates.sides import ClipsOfVideos, Sides
+    from mee.data import ClipNames
+    from mee.near_duplicates import ClipsOfVideos, NearPair, Overlap, Side, Sides
 
 FRAMES = "frames"
 FAILED_SHOWN = 10
@@ -102,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out is not None:
         _check_out(args.out, overwrite=args.overwrite)
 
-    from mee.data.tables import read_videos
-    from mee.near_duplicates.sides import sides_of_annotations
+    from mee.data import read_videos
+    from mee.near_duplicates import sides_of_annotations
 
     if args.train is not None and args.test is not None:
         ids = (read_videos(args.train), read_videos(args.test))
@@ -138,9 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo]]:
     """What is found, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
-    from features.media.library import find_media
-    from mee.near_duplicates.frames import FRAME_THRESHOLD, check_threshold, near_frames
-    from mee.near_duplicates.sides import FolderNames
+    from features.media import find_media
+    from mee.near_duplicates import FRAME_THRESHOLD, FolderNames, check_threshold, near_frames
 
     if (args.place / "store.json").is_file():
         raise InputError(
@@ -165,16 +163,16 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
 
 
 def _frames(hashed: Sequence[HashedVideo]) -> Side:
-    from mee.near_duplicates.overlap import Side
+    from mee.near_duplicates import Side
 
     names, digests = [each.video for each in hashed], [each.sha256 for each in hashed]
     return Side.of(names, digests, [each.hashes for each in hashed], [each.times for each in hashed])
 
 
 def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
-    from features.store.feature_store import FeatureStore
-    from mee.data.leaks import video_contents
-    from mee.near_duplicates.streams import FEW, STREAM_THRESHOLD, near_streams
+    from features.store import FeatureStore
+    from mee.data import video_contents
+    from mee.near_duplicates import FEW, STREAM_THRESHOLD, near_streams
 
     store = FeatureStore(args.place)
     remedy = f"See mee store list {args.place} --failed, or extract them with mee precompute"
@@ -191,7 +189,7 @@ def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
 
 def _found(args: OverlapArgs, ids: Sides, source: ClipNames, remedy: str) -> Iterator[ClipsOfVideos]:
     """The videos of each side that are there."""
-    from mee.near_duplicates.sides import find_side
+    from mee.near_duplicates import find_side
 
     for side, name in zip(ids, ("training", "test")):
         found, left_out = find_side(side, name, source, partial=args.partial, remedy=remedy)

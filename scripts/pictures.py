@@ -24,11 +24,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.store.atomic_files import write_whole
+from features.store import write_whole
 from scripts.console import say, visible
 
 if TYPE_CHECKING:
-    from mee.text.base import Attention
+    from mee.text import Attention
 
 SHOWN_TOKENS, SHOWN_SENTENCES = 40, 200  # more make no picture that a person reads
 STRIP = 5  # pictures at most below those of tokens

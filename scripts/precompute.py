@@ -26,16 +26,14 @@ from typing import TYPE_CHECKING, Annotated, Never
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from features.extractors.presets import PRESETS
-from features.job.config import PrecomputeConfig
-from features.job.sharding import ENVIRONMENT, Shard, parse_shard
+from features.extractors import PRESETS
+from features.job import ENVIRONMENT, PrecomputeConfig, Shard, parse_shard
 from scripts.console import DONE, FAILURES_LISTED, parse, print_table, resumable, say
 
 if TYPE_CHECKING:
-    from features.job.precompute import Job
-    from features.job.report import JobReport
-    from features.media.library import Library
-    from features.store.feature_store import FeatureStore
+    from features.job import Job, JobReport
+    from features.media import Library
+    from features.store import FeatureStore
 
 TERMINATED = 143  # what shells expect of a process that SIGTERM ended
 
@@ -81,9 +79,9 @@ def _about() -> str:
 
 
 def _precompute(args: PrecomputeArgs) -> int:
-    from features.job.precompute import Job
-    from features.media.library import find_media
-    from features.store.feature_store import FeatureStore
+    from features.job import Job
+    from features.media import find_media
+    from features.store import FeatureStore
 
     shard = Shard() if args.shard is None else parse_shard(args.shard, os.environ)
     library = find_media(args.videos)

@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from index.request.request import Request
+from index.request import Request
 from mee.errors import InputError
 from scripts.console import DONE, Device, errors_as_sentences, parse, pick_device, say, visible
 from scripts.hits import print_hits, print_videos
 
 if TYPE_CHECKING:
-    from index.request.request import Request
+    from index.request import Request
     from index.searcher import Answer
 
 

@@ -35,7 +35,7 @@ from scripts.console import (
 )
 
 if TYPE_CHECKING:
-    from features.store.feature_store import FeatureStore
+    from features.store import FeatureStore
 
 Store = Annotated[Positional[Path], arg(metavar="STORE")]
 
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(args: ListArgs) -> int:
-    from features.store.feature_store import FeatureStore
+    from features.store import FeatureStore
 
     store = FeatureStore(args.store)
     show = _print_clips if args.clips else _print_failed if args.failed else _print_streams
@@ -138,8 +138,7 @@ def _list(args: ListArgs) -> int:
 
 def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
     """One line a stream, in two tables: how much there is, and what made it."""
-    from features.store.feature_store import summarise
-    from features.store.rows import are_failures
+    from features.store import are_failures, summarise
 
     summaries = summarise(store)
     if as_json:
@@ -197,7 +196,7 @@ def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
 
 
 def _verify(args: VerifyArgs) -> int:
-    from features.store.verify import check_store, repair
+    from features.store import check_store, repair
 
     with counting_bar("verify", "shards") as on_shard:
         report = check_store(args.store, on_shard)
@@ -232,8 +231,7 @@ def _verify(args: VerifyArgs) -> int:
 
 
 def _merge(args: MergeArgs) -> int:
-    from features.store.feature_store import FeatureStore
-    from features.store.merge import merge_stores
+    from features.store import FeatureStore, merge_stores
 
     with counting_bar("merge", "shards") as on_shard:
         report = merge_stores(args.target, args.sources, on_shard)
@@ -252,8 +250,7 @@ def _merge(args: MergeArgs) -> int:
 
 
 def _export(args: ExportArgs) -> int:
-    from features.store.export import export_stream
-    from features.store.feature_store import FeatureStore
+    from features.store import FeatureStore, export_stream
 
     store = FeatureStore(args.store)
     with counting_bar("export", "clips") as on_clips:

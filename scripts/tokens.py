@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from features.errors import InputError, MediaError
-from features.extractors.token_merging.schedule import MergeSchedule
+from features.extractors.token_merging import MergeSchedule
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from features.extractors.pretrained.vision import PictureExtractor
+    from features.extractors.pretrained import PictureExtractor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _extractor(model: str) -> PictureExtractor:
     """What makes a stream of pictures with the model; refuses models of other things."""
-    from features.extractors.pretrained.vision import FrameExtractor
-    from features.extractors.registry import make_extractor
+    from features.extractors import make_extractor
+    from features.extractors.pretrained import FrameExtractor
 
     extractor = make_extractor(f"tokens={model}")
     if not isinstance(extractor, FrameExtractor):
@@ -93,8 +93,8 @@ def _merged(
     """The picture; after 0, 1, … layers, which token holds each patch of its grid, and the number of tokens."""
     import torch
 
-    from features.extractors.pretrained.runner import load_weights
-    from features.extractors.token_merging.apply import merge_tokens
+    from features.extractors.pretrained import load_weights
+    from features.extractors.token_merging import merge_tokens
 
     levels = extractor.prepare([_picture(args.image, extractor)])["levels"]  # (1, 3, h, w) uint8
     device = pick_device(args.device)
@@ -113,8 +113,7 @@ def _merged(
 
 def _picture(path: Path, extractor: PictureExtractor) -> NDArray[np.uint8]:
     """(H, W, 3), as `mee precompute` hands it to the extractor."""
-    from features.media.cutting import Cutting
-    from features.media.image_reader import ImageReader
+    from features.media import Cutting, ImageReader
 
     try:
         (clip,) = ImageReader().read(path, path.name, extractor.needs, Cutting())

@@ -31,19 +31,18 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from mee.config import ModelConfig
 from mee.errors import InputError
 from mee.presets import PRESETS, PresetName
-from mee.protocols.annotations import FOLDER, Annotations, read_annotations
-from mee.text.config import TextConfig
-from mee.training.config import TrainConfig
+from mee.protocols import FOLDER, Annotations, read_annotations
+from mee.text import TextConfig
+from mee.training import TrainConfig
 from scripts.console import DONE, Device, parse, pick_device, progress_console, resumable, say
 from scripts.experts import expert_configs
 
 if TYPE_CHECKING:
-    from features.store.feature_store import FeatureStore
-    from mee.data.pairs import Pairs
-    from mee.data.splits import Split
+    from features.store import FeatureStore
+    from mee.data import Pairs, Split
     from mee.model import MEE
-    from mee.training.state import Progress as RunProgress
-    from mee.training.trainer import Trainer
+    from mee.training import Progress as RunProgress
+    from mee.training import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
     work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
-    from features.store.feature_store import FeatureStore
+    from features.store import FeatureStore
     from mee.checkpoint import CONFIG
-    from mee.training.record import finish, training_record
-    from mee.training.trainer import Trainer
+    from mee.training import Trainer, finish, training_record
 
     if args.model.exists() and not (args.model / CONFIG).is_file():
         raise InputError(f"'{args.model}' is there already and is not a model; name another place")
@@ -152,8 +150,8 @@ def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
 
 def _split(args: TrainArgs, annotations: Annotations, store: FeatureStore) -> Split:
     """Captions to train and to select on, and a word on stderr of all that is out of the ordinary."""
-    from mee.data.splits import split_pairs
-    from mee.protocols.annotations import HELD_OUT
+    from mee.data import split_pairs
+    from mee.protocols import HELD_OUT
 
     split = split_pairs(
         annotations.table,
@@ -182,10 +180,9 @@ def _images(
     """Image captions and their store."""
     if args.images is None:
         return None
-    from features.store.feature_store import FeatureStore
-    from mee.data.leaks import check_images_apart
-    from mee.data.tables import read_captions
-    from mee.training.data import image_pairs
+    from features.store import FeatureStore
+    from mee.data import check_images_apart, read_captions
+    from mee.training import image_pairs
 
     store = FeatureStore(args.images[0])
     pairs = image_pairs(read_captions(args.images[1]), store, partial=args.partial)

@@ -25,14 +25,27 @@ from features.external.arrays import ClipArrays, arrange
 from features.external.config import ImportConfig, extractor_names
 from features.external.formats import open_arrays, sha256_of
 from features.external.ids import ListedClip, read_ids
-from features.extractors.base import Fingerprint
-from features.media.clip import FAILED, OK, TIMED_OUT
-from features.store.atomic_files import write_whole
-from features.store.feature_store import FeatureStore
-from features.store.layout import IMPORTS, MISSING, PRESENT, RESERVED, ROW, ClipRecord, Float16Stream
-from features.store.manifest import STORE_FILE, Manifest, checksummed, declare
-from features.store.values import MissingRule, as_stream
-from features.store.writer import StoreWriter, clear_overwritten
+from features.extractors import Fingerprint
+from features.media import FAILED, OK, TIMED_OUT
+from features.store import (
+    IMPORTS,
+    MISSING,
+    PRESENT,
+    RESERVED,
+    ROW,
+    STORE_FILE,
+    ClipRecord,
+    FeatureStore,
+    Float16Stream,
+    Manifest,
+    MissingRule,
+    StoreWriter,
+    as_stream,
+    checksummed,
+    clear_overwritten,
+    declare,
+    write_whole,
+)
 
 READER = "import"  # what a row says of the reader of an imported clip
 

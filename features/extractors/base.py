@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from features.media.clip import Clip, Need
+from features.media import Clip, Need
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,7 @@ def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
         return spec
     if spec.checkpoints:
         return spec
-    from features.extractors.pretrained.checkpoint import ONNX, find_checkpoint
+    from features.extractors.pretrained import ONNX, find_checkpoint
 
     if not _is_faces(spec.source):
         return replace(spec, checkpoints=(find_checkpoint(spec.source, spec.revision),))
@@ -80,8 +80,7 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _AS_USUAL) -> Ext
 
 
 def _make_pretrained(spec: ExtractorSpec, source: str, run: RunConfig) -> Extractor:
-    from features.extractors.pretrained.checkpoint import read_config
-    from features.extractors.pretrained.families import FACES, family_of
+    from features.extractors.pretrained import FACES, family_of, read_config
 
     place = FACES if _is_faces(source) else family_of(read_config(spec.checkpoints[0].path), source)
     made: Extractor = _load(spec.stream, place)(spec, run)

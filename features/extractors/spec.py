@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from features.errors import InputError
-from features.extractors.token_merging.schedule import MergeSchedule
+from features.extractors.token_merging import MergeSchedule
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _OPTIONS = re.compile(r":(?=[A-Za-z_]+=)")  # where they begin; a value may hold ":" too, as in merge=13:falling

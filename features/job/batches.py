@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from features.errors import InputError, MediaError
-from features.extractors.base import Extractor, Stream
+from features.extractors import Extractor, Stream
 from features.job.process import in_a_line
 from features.job.worker import FileTask
-from features.media.clip import Clip
-from features.store.layout import ClipRecord
-from features.store.values import CheckedStream, checked
+from features.media import Clip
+from features.store import CheckedStream, ClipRecord, checked
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from features.extractors.presets import PRESETS
-from features.extractors.spec import RunConfig
-from features.media.limits import Limits
+from features.extractors import PRESETS, RunConfig
+from features.media import Limits
 
 BUILT_IN = "builtin"
 

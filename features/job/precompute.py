@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import final
 
 from features.errors import InputError
-from features.extractors.registry import known_extractors, make_extractor, resolve
-from features.extractors.spec import ExtractorSpec, RunConfig
+from features.extractors import ExtractorSpec, RunConfig, known_extractors, make_extractor, resolve
 from features.job.config import PrecomputeConfig
 from features.job.report import FAILURES, JobReport, Outcome
 from features.job.scheduler import Extraction
 from features.job.worker import FileTask, WorkerSetup
-from features.media.library import Library, size_of
-from features.store.feature_store import FeatureStore
-from features.store.manifest import STORE_FILE, declare
-from features.store.writer import StoreWriter, clear_overwritten
+from features.media import Library, size_of
+from features.store import STORE_FILE, FeatureStore, StoreWriter, clear_overwritten, declare
 
 MODEL_SHARE = 4  # where a model runs on the CPU, one core in so many decodes
 

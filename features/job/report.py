@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from features.media.clip import DEGRADED, FAILED, TIMED_OUT
-from features.store.layout import ClipRecord
+from features.media import DEGRADED, FAILED, TIMED_OUT
+from features.store import ClipRecord
 
 FAILURES = (FAILED, TIMED_OUT)
 

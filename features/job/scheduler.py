@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from features.extractors.base import Extractor
+from features.extractors import Extractor
 from features.job.batches import ModelBatches, WaitingClip
 from features.job.config import PrecomputeConfig
 from features.job.pool import Idle, Lost, Told, WorkerPool
 from features.job.report import JobReport
 from features.job.worker import ClipPart, FileEnd, FileFailure, FileTask, WorkerSetup
-from features.media.clip import FAILED, TIMED_OUT
-from features.media.library import size_of
-from features.store.layout import ClipRecord
+from features.media import FAILED, TIMED_OUT, size_of
+from features.store import ClipRecord
 
 log = logging.getLogger(__name__)
 

@@ -17,17 +17,11 @@ from pathlib import Path
 from typing import final
 
 from features.errors import MediaError
-from features.extractors.base import Extractor
-from features.extractors.registry import make_extractor
-from features.extractors.spec import ExtractorSpec
+from features.extractors import Extractor, ExtractorSpec, make_extractor
 from features.job.config import PrecomputeConfig
 from features.job.process import WornOut, came_near, in_a_line, is_memory_error, limit_memory, use_one_thread
-from features.media.clip import DEGRADED, Clip, Need
-from features.media.cutting import Cutting
-from features.media.library import size_of
-from features.media.reader import open_reader
-from features.store.layout import ClipRecord
-from features.store.values import checked
+from features.media import DEGRADED, Clip, Cutting, Need, open_reader, size_of
+from features.store import ClipRecord, checked
 
 
 @final
@@ -84,7 +78,7 @@ class WorkerSetup:
     def __call__(self) -> FileWorker:
         """Set this process up: one thread, everything loaded, and then the limit of memory."""
         if self.config.reader == "decord":
-            from features.media.decord_reader import import_decord
+            from features.media import import_decord
 
             import_decord()
         use_one_thread()

@@ -1,1 +1,5 @@
 """Open, probe, decode by time, cut into clips."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

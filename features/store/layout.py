@@ -47,7 +47,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.media.clip import SourceFacts
+from features.media import SourceFacts
 
 PRESENT, MISSING = "present", "missing"  # what a row says of a stream; null: not extracted yet
 Float16Stream = NDArray[np.float16]  # (T, D)

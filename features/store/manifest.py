@@ -31,7 +31,7 @@ from typing import Any, Self, final
 from filelock import FileLock
 
 from features.errors import InputError
-from features.extractors.base import Fingerprint
+from features.extractors import Fingerprint
 from features.store.atomic_files import write_whole
 from features.store.layout import RESERVED
 

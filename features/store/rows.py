@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.media.clip import FAILED, TIMED_OUT
+from features.media import FAILED, TIMED_OUT
 from features.store.layout import PRESENT, ROW, SCHEMA, part_name, rows_name, shard_names, times_name
 from features.store.manifest import Manifest
 from features.store.shard import Sums, read_part, read_sums

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError, MediaError
-from features.extractors.base import Extractor, Stream
+from features.extractors import Extractor, Stream
 from features.store.layout import Float16Stream
 
 LARGEST = float(np.finfo(np.float16).max)

@@ -23,9 +23,7 @@ from index.exact.pattern_queries import FEW, Weighted
 from index.exact.proven import prove
 from index.exact.ranking import Ranked, exact_scores
 from index.queries import Queries
-from index.scanners.gpu_flat import gpu_usable
-from index.scanners.kinds import AT, PROVEN, RERANK
-from index.scanners.scanner import Floats, Rows, Unit
+from index.scanners import AT, PROVEN, RERANK, Floats, Rows, Unit, gpu_usable
 from mee.layout import Layout
 
 TOGETHER = 1024  # queries of a batch

@@ -24,12 +24,9 @@ from torch import Tensor
 from index.exact.pattern_queries import Vectors, Weighted
 from index.exact.ranking import exact_scores
 from index.queries import Doubles
-from index.scanners.bounds import BFLOAT16, LARGEST_NORM, ULP, gamma
-from index.scanners.gpu_flat import GpuFlat
-from index.scanners.scanner import Floats, Rows, Unit
-from mee.layers.linear import product
-from mee.ranking.best import Best
-from mee.ranking.scores import full_products
+from index.scanners import BFLOAT16, LARGEST_NORM, ULP, Floats, GpuFlat, Rows, Unit, gamma
+from mee.layers import product
+from mee.ranking import Best, full_products
 from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Doubles, Queries
-from index.scanners.bounds import gamma
-from index.scanners.scanner import Floats, Rows, Unit
+from index.scanners import Floats, Rows, Unit, gamma
 from mee.layout import Layout
 from mee.scoring import Pattern
 

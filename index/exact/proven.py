@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from index.exact.pattern_queries import Weighted
 from index.exact.ranking import exact_scores
-from index.scanners.bounds import ULP
-from index.scanners.scanner import Floats, Rows, Unit, damage
+from index.scanners import ULP, Floats, Rows, Unit, damage
 from mee.errors import InputError
 
 SPARE = 32  # rows of a unit scanned for besides k

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact.pattern_queries import Weighted
-from index.scanners.scanner import Floats, Rows, Unit, damage
+from index.scanners import Floats, Rows, Unit, damage
 from mee.errors import InputError
 
 GATHERED = 2**16  # numbers of clips that are multiplied at a time: they stay in the cache

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.storage.columns import OPTIONAL, together
+from index.storage import OPTIONAL, together
 from mee.errors import InputError, did_you_mean
 
 HOLDS = {pa.int64(): "numbers", pa.float64(): "numbers", pa.string(): "text", pa.bool_(): "true or false"}

@@ -1,1 +1,5 @@
 """Ways to find the rows of a unit that may score best: all of FAISS is here."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

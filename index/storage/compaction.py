@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners.kinds import Settings, build, choose
+from index.scanners import Settings, build, choose
 from index.storage.columns import finite_constants, joined, pattern_of
 from index.storage.manifest import BLOCK, Part, digest_of, discard, place_folder
 from index.storage.segment import (

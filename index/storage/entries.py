@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners.bounds import LARGEST_NORM
+from index.scanners import LARGEST_NORM
 from index.storage.columns import finite_constants, standard_columns
 from mee.layout import Layout
 

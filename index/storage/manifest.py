@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from index.scanners.kinds import Settings
+from index.scanners import Settings
 from mee.errors import InputError
 from mee.layout import Layout
 

@@ -21,9 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from index.scanners.kinds import open_scanner
-from index.scanners.mapped import Value, mapped_array
-from index.scanners.scanner import Allowed, Shape, Unit
+from index.scanners import Allowed, Shape, Unit, Value, mapped_array, open_scanner
 from index.storage.columns import STANDARD, pattern_of
 from index.storage.manifest import SEGMENTS, Manifest, Part, damaged, digest_of, read_removed, replace_file
 from mee.layout import Layout

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.scanners.kinds import Settings
-from index.scanners.scanner import Unit
+from index.scanners import Settings, Unit
 from index.storage.columns import together
 from index.storage.log import read_log
 from index.storage.manifest import Manifest, Origin, Recall, read_manifest

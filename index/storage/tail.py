@@ -13,8 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from index.scanners.kinds import build
-from index.scanners.scanner import Unit
+from index.scanners import Unit, build
 from index.storage.columns import by_pattern, code_column, joined, with_pattern
 from index.storage.entries import Entries
 from index.storage.log import Record, Removal

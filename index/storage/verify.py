@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.scanners.scanner import Unit
+from index.scanners import Unit
 from index.storage.columns import code_of
 from index.storage.entries import NORM
 from index.storage.log import read_log

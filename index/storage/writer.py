@@ -20,7 +20,7 @@ from typing import Any, Self, final
 import numpy as np
 from filelock import FileLock, Timeout
 
-from index.scanners.kinds import Settings
+from index.scanners import Settings
 from index.storage.columns import together
 from index.storage.compaction import Given, Progress, to_merge
 from index.storage.entries import Entries

@@ -1,1 +1,5 @@
 """Captions, pairs, splits and leaks; the protocol of a source of streams."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

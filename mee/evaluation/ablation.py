@@ -20,10 +20,18 @@ from mee.evaluation.normalisation import NormaliseConfig
 from mee.evaluation.result import Pattern, Row, Weights
 from mee.layout import Layout
 from mee.model import TextEmbedding
-from mee.ranking.mixture import MIXTURE, UNSCORABLE, MixtureScores, schemes
-from mee.ranking.normalise import LastPlaced
-from mee.ranking.rank import Convention, Ranking, rank_queries
-from mee.ranking.scores import Positives, Scores
+from mee.ranking import (
+    MIXTURE,
+    UNSCORABLE,
+    Convention,
+    LastPlaced,
+    MixtureScores,
+    Positives,
+    Ranking,
+    Scores,
+    rank_queries,
+    schemes,
+)
 from mee.scoring import group_by_pattern
 
 

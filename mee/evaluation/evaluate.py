@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import torch
 
-from mee.data.pairs import Pairs
+from mee.data import Pairs
 from mee.encode import Gallery
 from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.model import MEE, TextEmbedding
-from mee.ranking.mixture import MIXTURE, MixtureScores
-from mee.ranking.rank import rank_queries
+from mee.ranking import MIXTURE, MixtureScores, rank_queries
 from mee.streams import Ragged
 
 CHUNK = 2048  # sentences that are held as tokens at a time

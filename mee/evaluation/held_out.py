@@ -6,12 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mee.data.leaks import check_apart, known_names
-from mee.data.pairs import Pairs, match_captions
-from mee.data.source import FeatureSource
-from mee.data.splits import pairs_by_split
+from mee.data import FeatureSource, Pairs, check_apart, known_names, match_captions, pairs_by_split
 from mee.errors import InputError
-from mee.protocols.annotations import FOLDER
+from mee.protocols import FOLDER
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,12 +18,8 @@ from torch import Tensor
 
 from mee.evaluation.metrics import LEVEL, bootstrap_intervals, retrieval_metrics
 from mee.evaluation.result import Answer, Direction, Normalisation, ProtocolFacts, Query, Rules
-from mee.protocols.annotations import file_stamp
-from mee.protocols.protocol import Benchmark
-from mee.ranking.best import Top
-from mee.ranking.counts import Ranks
-from mee.ranking.rank import CONVENTIONS, Convention, Ranking, rank_queries
-from mee.ranking.scores import Positives, Scores
+from mee.protocols import Benchmark, file_stamp
+from mee.ranking import CONVENTIONS, Convention, Positives, Ranking, Ranks, Scores, Top, rank_queries
 
 if TYPE_CHECKING:
     import pandas as pd

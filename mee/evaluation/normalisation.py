@@ -10,8 +10,7 @@ from mee.errors import InputError
 from mee.evaluation.result import Normalisation
 
 if TYPE_CHECKING:
-    from mee.ranking.normalise import ClipConstants
-    from mee.ranking.scores import Scores
+    from mee.ranking import ClipConstants, Scores
 
 
 Method = Literal["none", "qb-norm", "nnn", "dsl"]
@@ -56,7 +55,7 @@ class NormaliseConfig:
 
     def constants(self, bank: Scores | None) -> ClipConstants | None:
         """What is taken from each clip; None where the method has no such constants."""
-        from mee.ranking.normalise import nnn, qb_norm
+        from mee.ranking import nnn, qb_norm
 
         if not self.needs_bank:
             return None
@@ -69,7 +68,7 @@ class NormaliseConfig:
 
     def apply(self, scores: Scores, constants: ClipConstants | None) -> Scores:
         """The normalised scores."""
-        from mee.ranking.normalise import DualSoftmaxScores, ShiftedScores
+        from mee.ranking import DualSoftmaxScores, ShiftedScores
 
         if constants is not None:
             return ShiftedScores(scores, constants)

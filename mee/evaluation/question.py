@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mee.data.pairs import Pairs, find_videos
-from mee.data.source import FeatureSource
+from mee.data import FeatureSource, Pairs, find_videos
 from mee.encode import Gallery
 from mee.errors import InputError
-from mee.ranking.scores import Positives
+from mee.ranking import Positives
 
 if TYPE_CHECKING:
-    from mee.protocols.protocol import Benchmark
+    from mee.protocols import Benchmark
 
 
 @dataclass(frozen=True)

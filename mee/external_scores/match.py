@@ -17,7 +17,7 @@ import torch
 from mee.errors import InputError
 from mee.external_scores.read import ScoreFile, Side
 from mee.external_scores.scores import NamedScores
-from mee.ranking.scores import Positives
+from mee.ranking import Positives
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ import torch
 
 from mee.errors import InputError
 from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
-from mee.protocols.annotations import file_stamp
+from mee.protocols import file_stamp
 
 Side = Literal["query", "clip"]
 SIDES: Final[tuple[Side, Side]] = ("query", "clip")

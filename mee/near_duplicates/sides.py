@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from mee.data.pairs import find_videos
+from mee.data import find_videos
 from mee.errors import InputError, name_ids
-from mee.protocols.annotations import FOLDER, read_annotations
+from mee.protocols import FOLDER, read_annotations
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mee.data.source import ClipNames
+    from mee.data import ClipNames
 
 Sides = tuple[tuple[str, ...], tuple[str, ...]]  # ids of training and of test videos
 ClipsOfVideos = Mapping[str, tuple[str, ...]]  # a source's name of a video -> its clips that are compared

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mee.data.leaks import video_contents
+from mee.data import video_contents
 from mee.errors import InputError
 from mee.near_duplicates.overlap import KEEP, Overlap, Side, find_pairs
 
 if TYPE_CHECKING:
-    from mee.data.source import FeatureSource
+    from mee.data import FeatureSource
     from mee.near_duplicates.sides import ClipsOfVideos
 
 STREAM_THRESHOLD = 0.85

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mee.data.tables import read_captions
+from mee.data import read_captions
 from mee.errors import InputError
 
 if TYPE_CHECKING:

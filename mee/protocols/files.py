@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from mee.data.tables import SPLITS, read_names, read_text
+from mee.data import SPLITS, read_names, read_text
 from mee.errors import InputError, name_id
 from mee.protocols.protocol import Protocol
 

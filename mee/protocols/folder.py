@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mee.data.tables import SPLITS, read_captions
+from mee.data import SPLITS, read_captions
 from mee.protocols.files import AnnotationFiles
 from mee.protocols.protocol import COLUMNS, Protocol, Reading
 

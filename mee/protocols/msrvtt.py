@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mee.data.tables import read_table
+from mee.data import read_table
 from mee.errors import InputError, name_id
 from mee.protocols.check import refuse_overlap
 from mee.protocols.files import AnnotationFiles, entry, identifier, read_ids, read_json

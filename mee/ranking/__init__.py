@@ -1,1 +1,5 @@
 """Scores in blocks -> expected ranks, in bounded memory."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

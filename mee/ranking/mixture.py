@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mee.config import SCHEMES
-from mee.layers.linear import product
+from mee.layers import product
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.scores import Scores, full_products, summation_margin

@@ -23,8 +23,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mee.ranking.best import top_of_block
 from mee.ranking.scores import ROUNDING, Scores, query_parts
+from mee.ranking.top import top_of_block
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from mee.errors import InputError
-from mee.ranking.best import Top, top_of_block
 from mee.ranking.counts import Counts, GroupCounts, Ranks, Side, group_bounds
 from mee.ranking.scores import Positives, Scores, query_parts
+from mee.ranking.top import Top, top_of_block
 
 Convention = Literal["closest", "video", "each"]
 CONVENTIONS: dict[Convention, str] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mee.layers.pooling_kinds import check_pooling
+from mee.layers import check_pooling
 
 OWN_ENCODERS = ("transformer", "recurrent", "word-vectors")  # any other name is that of a transformers model
 ALL_LAYERS = -1

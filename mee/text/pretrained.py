@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from mee.layers.pooling import Pool
+from mee.layers import Pool
 from mee.text.base import Attention, TextEncoder
 from mee.text.config import TextConfig
 from mee.text.language_model import (

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.layers.pooling import Pool
-from mee.layers.transformer import TransformerLayer, sinusoidal_positions
+from mee.layers import Pool, TransformerLayer, sinusoidal_positions
 from mee.text.base import Attention, TextEncoder
 from mee.text.config import TextConfig
 from mee.text.tokenizer import CaptionTokenizer

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from mee.errors import InputError
-from mee.layers.pooling import Pool
+from mee.layers import Pool
 from mee.text.base import TextEncoder, check_sentences
 from mee.text.config import TextConfig
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mee.config import ExpertConfig
-from mee.layers.gated import GatedEmbeddingUnit
+from mee.layers import GatedEmbeddingUnit
 from mee.model import MAIN, MEE
-from mee.text.base import TextEncoder
+from mee.text import TextEncoder
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mee.data.pairs import Pairs, match_captions
-from mee.data.source import FeatureSource, load_ragged
+from mee.data import FeatureSource, Pairs, load_ragged, match_captions
 from mee.distributed import processes, share
 from mee.errors import InputError
 from mee.model import MEE

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from mee.checkpoint import TRAINING
-from mee.data.leaks import video_contents
-from mee.data.splits import Split
-from mee.protocols.annotations import FOLDER, Annotations
+from mee.data import Split, video_contents
+from mee.protocols import FOLDER, Annotations
 
 if TYPE_CHECKING:
     from mee.model import MEE

@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from features.job.process import use_one_thread
+from features.job import use_one_thread
 from scripts.demo.objects import FPS, FRAMES, HEIGHT, WIDTH, draw_frames
 from scripts.demo.sound import RATE, synthesise
 from scripts.demo.words import Caption

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mee.evaluation.normalisation import NormaliseConfig
-from mee.protocols.annotations import FOLDER
+from mee.evaluation import NormaliseConfig
+from mee.protocols import FOLDER
 from scripts.console import Device
 
 

@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from features.store.feature_store import FeatureStore
+from features.store import FeatureStore
 from mee.checkpoint import check_directory, fingerprint, read_training
-from mee.data.leaks import check_apart
+from mee.data import check_apart
 from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.ablation import Assessment
-from mee.evaluation.choice import choice_accuracy
-from mee.evaluation.evaluate import encode_captions, text_of
-from mee.evaluation.held_out import HeldOut, held_out_pairs
-from mee.evaluation.measure import Names, measure_scores, protocol_facts, rules_of
-from mee.evaluation.question import Asked, gallery_of
-from mee.evaluation.result import System
+from mee.evaluation import (
+    Asked,
+    Assessment,
+    HeldOut,
+    Names,
+    System,
+    choice_accuracy,
+    encode_captions,
+    gallery_of,
+    held_out_pairs,
+    measure_scores,
+    protocol_facts,
+    rules_of,
+    text_of,
+)
 from mee.model import MEE
-from mee.protocols.annotations import FOLDER
-from mee.protocols.load import load_benchmark
-from mee.protocols.protocol import SENTENCES, Benchmark
-from mee.ranking.mixture import MixtureScores
-from mee.training.record import selected_on, trained_on
+from mee.protocols import FOLDER, SENTENCES, Benchmark, load_benchmark
+from mee.ranking import MixtureScores
+from mee.training import selected_on, trained_on
 from scripts.console import pick_device
 from scripts.evaluation.args import ModelArgs
 from scripts.evaluation.output import Outcome

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mee.errors import InputError
-from mee.evaluation.result import Made, Result, write_result
+from mee.evaluation import Made, Result, write_result
 from scripts.evaluation.args import CommonArgs
 
 if TYPE_CHECKING:
-    from mee.evaluation.measure import Measured
+    from mee.evaluation import Measured
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def write_output(args: CommonArgs, outcome: Outcome, argv: Sequence[str], second
         parts |= {"best": measured.best, "worst": measured.worst}
     result = Result(made=made, **parts)
     if args.ranks is not None and measured is not None:
-        from mee.evaluation.rank_file import write_ranks
+        from mee.evaluation import write_ranks
 
         write_ranks(args.ranks, measured)
     if args.result is not None:
@@ -78,7 +78,6 @@ def print_result(result: Result, *, json: bool) -> None:
     if json:
         print(result.model_dump_json())
         return
-    from scripts.report.entry import make_entries
-    from scripts.report.terminal import print_report
+    from scripts.report import make_entries, print_report
 
     print_report(make_entries([result])[0])

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mee.data.leaks import check_ids_apart
-from mee.data.tables import read_videos
+from mee.data import check_ids_apart, read_videos
 from mee.errors import InputError
-from mee.evaluation.measure import Names, measure_scores, protocol_facts, rules_of
-from mee.evaluation.result import System
-from mee.external_scores.match import match_scores
-from mee.external_scores.read import ScoreFile, read_scores
-from mee.protocols.annotations import file_stamp
-from mee.protocols.load import load_benchmark
-from mee.protocols.protocol import Benchmark
-from mee.ranking.scores import Scores
+from mee.evaluation import Names, System, measure_scores, protocol_facts, rules_of
+from mee.external_scores import ScoreFile, match_scores, read_scores
+from mee.protocols import Benchmark, file_stamp, load_benchmark
+from mee.ranking import Scores
 from scripts.console import pick_device
 from scripts.evaluation.args import ScoresArgs
 from scripts.evaluation.output import Outcome

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(ReportArgs, "report", argv, __doc__ or "")
     _check(args)
 
-    from mee.evaluation.result import read_result
+    from mee.evaluation import read_result
     from scripts.report.entry import make_entries
     from scripts.report.figures import count
     from scripts.report.markdown import markdown

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mee.evaluation.result import Normalisation, ProtocolFacts, Result
+from mee.evaluation import Normalisation, ProtocolFacts, Result
 from scripts.report.entry import NAMES, WAYS, Entry, Way
 from scripts.report.figures import Figure, Figures, count, listed, number, short
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Literal, TypeVar
 
-from mee.evaluation.result import Choice, Direction, Result, Weights
+from mee.evaluation import Choice, Direction, Result, Weights
 from scripts.report.figures import Figure, Figures, mean_and_std, mean_figures
 
 Way = Literal["text_to_video", "video_to_text"]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mee.evaluation.result import Answer
+from mee.evaluation import Answer
 from scripts.console import say
 
 SHORT_SIDE, QUALITY = 132, 55
@@ -52,7 +52,7 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
     Raises:
         InputError: there is no such folder, or no media file in it.
     """
-    from features.media.library import find_media
+    from features.media import find_media
 
     library = find_media(folder)
     names: dict[str, set[str]] = {}
@@ -86,7 +86,7 @@ def _find(moment: Moment, names: Mapping[str, set[str]]) -> str | None:
 
 
 def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
-    from features.media.reader import IMAGE_SUFFIXES
+    from features.media import IMAGE_SUFFIXES
 
     read = _read_image if path.suffix.lower() in IMAGE_SUFFIXES else _read_video
     shots: dict[Moment, Shot] = {}
@@ -99,9 +99,7 @@ def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
 
 
 def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
-    from features.media.clip import FrameNeed
-    from features.media.cutting import Cutting
-    from features.media.image_reader import ImageReader
+    from features.media import Cutting, FrameNeed, ImageReader
 
     need = FrameNeed(fps=1.0, size=SHORT_SIDE)
     (clip,) = ImageReader().read(path, path.name, [need], Cutting())
@@ -110,9 +108,7 @@ def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot])
 
 
 def _read_video(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
-    from features.media.clip import FrameNeed, Span
-    from features.media.probe import probe_file
-    from features.media.pyav_reader import PyavPictures
+    from features.media import FrameNeed, PyavPictures, Span, probe_file
 
     facts = probe_file(path)
     if facts.picture is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mee.evaluation.result import Answer
+from mee.evaluation import Answer
 from scripts.console import visible
 from scripts.report import plots
 from scripts.report.entry import NAMES, Entry

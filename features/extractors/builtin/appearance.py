@@ -32,7 +32,7 @@ from features.extractors.builtin.histograms import (
     hellinger,
     slopes,
 )
-from features.media.clip import Clip, FrameNeed, Need
+from features.media import Clip, FrameNeed, Need
 
 _FINE = 6  # the grid that 1x1, 2x2 and 3x3 cells are all made of
 _CELLS = 1 + 4 + 9

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.extractors.base import Extractor, Stream
-from features.media.clip import Clip, Need, SoundNeed
+from features.media import Clip, Need, SoundNeed
 
 RATE = 16_000  # samples a second
 HOP = 160  # samples from one frame to the next

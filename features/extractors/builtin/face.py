@@ -36,7 +36,7 @@ from skimage.feature import Cascade, local_binary_pattern
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
-from features.media.clip import Clip, FrameNeed, Need
+from features.media import Clip, FrameNeed, Need
 
 SUPPORT = 8  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side

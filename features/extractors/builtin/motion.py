@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import angle_histogram, cell_numbers, cell_sums, hellinger, slopes
-from features.media.clip import Clip, FrameNeed, Frames, Need
+from features.media import Clip, FrameNeed, Frames, Need
 
 _SIDE, _DIRECTIONS = 3, 8
 _CELL_NUMBERS = _DIRECTIONS + 1 + 2 * _DIRECTIONS

@@ -30,8 +30,8 @@ from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
 from features.extractors.pretrained.checkpoint import Architecture, read_config
 from features.extractors.spec import ExtractorSpec, RunConfig
-from features.extractors.token_merging.schedule import MergeSchedule
-from features.media.clip import Clip
+from features.extractors.token_merging import MergeSchedule
+from features.media import Clip
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -38,7 +38,7 @@ from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
 from features.extractors.pretrained.base import check_options, positive_count, positive_number
 from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
-from features.media.clip import Clip, FrameNeed, Need
+from features.media import Clip, FrameNeed, Need
 
 DETECTOR, EMBEDDER = "detector", "embedder"
 FACE_SIDE = 112  # pixels of an aligned face

@@ -29,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import Architecture
 from features.extractors.spec import ExtractorSpec, RunConfig
-from features.extractors.token_merging.schedule import MergeSchedule
+from features.extractors.token_merging import MergeSchedule
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class ModelRunner:
         self.model = load_weights(architecture, spec.checkpoints[0].path, source).to(self.device, self.type)
         self.merging: Any = None
         if merge is not None:
-            from features.extractors.token_merging.apply import merge_tokens
+            from features.extractors.token_merging import merge_tokens
 
             self.merging = merge_tokens(self.model, MergeSchedule.parse(merge))
 

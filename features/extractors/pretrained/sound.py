@@ -38,7 +38,7 @@ from features.errors import InputError
 from features.extractors.pretrained.base import ModelExtractor, Rows, positive_number
 from features.extractors.pretrained.checkpoint import Architecture, part_of, read_preprocessor, whole_number
 from features.extractors.spec import ExtractorSpec, RunConfig
-from features.media.clip import Clip, Need, SoundNeed
+from features.media import Clip, Need, SoundNeed
 
 if TYPE_CHECKING:
     from torch import Tensor

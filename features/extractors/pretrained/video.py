@@ -25,7 +25,7 @@ from features.extractors.pretrained.base import Rows, positive_count, positive_n
 from features.extractors.pretrained.checkpoint import Architecture, part_of, whole_number
 from features.extractors.pretrained.images import BILINEAR, IMAGENET_MEAN, IMAGENET_STD, ImageRecipe
 from features.extractors.pretrained.vision import PictureExtractor
-from features.media.clip import Clip, FrameNeed
+from features.media import Clip, FrameNeed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -37,7 +37,7 @@ from features.extractors.pretrained.images import (
     read_recipe,
 )
 from features.extractors.spec import ExtractorSpec, RunConfig
-from features.media.clip import Clip, FrameNeed, Need
+from features.media import Clip, FrameNeed, Need
 
 if TYPE_CHECKING:
     from torch import Tensor

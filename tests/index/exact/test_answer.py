@@ -7,9 +7,9 @@ import torch
 from index.queries import Queries
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
-from mee.ranking.best import top_of_block
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.normalise import ClipConstants, ShiftedScores, nnn
+from mee.ranking.top import top_of_block
 from tests.index.galleries import LAYOUT, ORIGIN, assert_best, entries_of, loop_scores, random_gallery, random_text
 
 FACTS = {"method": "nnn"}

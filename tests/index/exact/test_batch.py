@@ -13,7 +13,7 @@ from index.video_index import VideoIndex
 from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.best import Best
+from mee.ranking.top import Best
 from tests.index.galleries import (
     LAYOUT,
     assert_best,

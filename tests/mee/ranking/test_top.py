@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.ranking.best import Best, above, first_of
+from mee.ranking.top import Best, above, first_of
 
 KINDS = (torch.float32, torch.float64, torch.bfloat16)
 

@@ -1,0 +1,2 @@
+from .apply import merge_tokens as merge_tokens
+from .schedule import MergeSchedule as MergeSchedule

@@ -1,0 +1,15 @@
+from .filter import Filter as Filter
+from .grouping import Search as Search
+from .grouping import VideoHits as VideoHits
+from .grouping import best_videos as best_videos
+from .grouping import first_count as first_count
+from .queries import check_experts as check_experts
+from .queries import clip_query as clip_query
+from .queries import queries_of as queries_of
+from .queries import stacked as stacked
+from .request import Request as Request
+from .selection import Selection as Selection
+from .selection import both as both
+from .selection import of_video as of_video
+from .selection import of_videos as of_videos
+from .selection import without_clip as without_clip

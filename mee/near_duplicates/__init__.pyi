@@ -1,0 +1,14 @@
+from .frames import FRAME_THRESHOLD as FRAME_THRESHOLD
+from .frames import check_threshold as check_threshold
+from .frames import near_frames as near_frames
+from .overlap import NearPair as NearPair
+from .overlap import Overlap as Overlap
+from .overlap import Side as Side
+from .sides import ClipsOfVideos as ClipsOfVideos
+from .sides import FolderNames as FolderNames
+from .sides import Sides as Sides
+from .sides import find_side as find_side
+from .sides import sides_of_annotations as sides_of_annotations
+from .streams import FEW as FEW
+from .streams import STREAM_THRESHOLD as STREAM_THRESHOLD
+from .streams import near_streams as near_streams

@@ -1,5 +1,3 @@
-from .top import Best as Best
-from .top import Top as Top
 from .counts import Ranks as Ranks
 from .mixture import MIXTURE as MIXTURE
 from .mixture import UNSCORABLE as UNSCORABLE
@@ -19,3 +17,5 @@ from .scores import Positives as Positives
 from .scores import Scores as Scores
 from .scores import full_products as full_products
 from .scores import summation_margin as summation_margin
+from .top import Best as Best
+from .top import Top as Top

@@ -9,15 +9,6 @@ example:
   mee search index/ --top 3 --json < sentences.txt
 
 Without a sentence and without --like, each line of stdin is one. The parts by expert add up to the score.
-
-Arguments of mee search, and what they ask for.
-
---also "at night"        counts 1
---also "0.5*at night"    counts a half
---less "0.5*a cat"       counts a half against it
---weights audio=0.7      an expert's weight
-
-`constructor=str`: else tyro reads the word None as nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +25,23 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from index.request import Request
 from mee.errors import InputError
-from scripts.console import DONE, Device, errors_as_sentences, parse, pick_device, say, visible
-from scripts.hits import print_hits, print_videos
+from scripts.console import (
+    DONE,
+    Device,
+    bar,
+    clock,
+    errors_as_sentences,
+    parse,
+    pick_device,
+    print_table,
+    say,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from index.hit import Hit
+    from index.request import VideoHits
+
 
 if TYPE_CHECKING:
     from index.request import Request
@@ -219,6 +225,53 @@ def _title(request: Request) -> str:
         sign = "-" if weight < 0 else "+" if parts else ""
         parts.append(" ".join(filter(None, [sign, "" if abs(weight) == 1 else f"{abs(weight):g} *", term])))
     return visible(" ".join(parts))
+
+
+def print_hits(title: str, hits: Sequence[Hit], modalities: Sequence[str]) -> None:
+    """A row a clip."""
+    parts = _parts(hits, modalities)
+    rows = [[f"{hit.rank}", hit.video, *cells] for hit, cells in zip(hits, parts)]
+    _print_rows(title, rows, hits, modalities)
+
+
+def print_videos(title: str, videos: Sequence[VideoHits], modalities: Sequence[str]) -> None:
+    """A row a moment; a video's name stands beside its best."""
+    hits = [hit for video in videos for hit in video.hits]
+    names = [
+        [f"{video.rank}", video.video] if not place else ["", ""]
+        for video in videos
+        for place in range(len(video.hits))
+    ]
+    rows = [[*name, *cells] for name, cells in zip(names, _parts(hits, modalities))]
+    _print_rows(title, rows, hits, modalities)
+
+
+def _print_rows(title: str, rows: Sequence[Sequence[str]], hits: Sequence[Hit], modalities: Sequence[str]) -> None:
+    constant = ["constant"] if _with_constants(hits) else []
+    print_table(title, ["#", "video", "moment", "score", *modalities, *constant], rows, words=2)
+    print(flush=True)
+
+
+def _parts(hits: Sequence[Hit], modalities: Sequence[str]) -> list[list[str]]:
+    """Moment, score and parts of each hit; with constants, what is taken off stands last."""
+    longest = max((abs(share.contribution) for hit in hits for share in hit.experts.values()), default=1.0) or 1.0
+    constants = _with_constants(hits)
+    rows = []
+    for hit in hits:
+        cells = []
+        for modality in modalities:
+            share = hit.experts.get(modality)
+            part = share.contribution + 0.0 if share else 0.0  # not -0.0
+            cells.append(f"{bar(part / longest, 6):6} {part:5.2f}" if share else "-")
+        if constants:
+            cells.append(f"{0 - hit.constant:.2f}")
+        moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
+        rows.append([moment, f"{hit.score:.3f}", *cells])
+    return rows
+
+
+def _with_constants(hits: Sequence[Hit]) -> bool:
+    return any(hit.constant for hit in hits)
 
 
 if __name__ == "__main__":

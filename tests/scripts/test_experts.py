@@ -7,7 +7,7 @@ import pytest
 
 from mee.errors import InputError
 from mee.presets import PRESETS
-from scripts.experts import expert_configs
+from scripts.train import expert_configs
 
 STORE = SimpleNamespace(
     name="store", dims={"appearance": 6, "audio": 4}, fingerprints={"appearance": "a", "audio": "b"}

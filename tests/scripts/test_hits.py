@@ -2,7 +2,7 @@
 
 from index.hit import Hit, Share
 from index.request.grouping import VideoHits
-from scripts.hits import print_hits, print_videos
+from scripts.search import print_hits, print_videos
 
 
 def hit(rank, clip, score, constant=0.0):

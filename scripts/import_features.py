@@ -90,7 +90,8 @@ def _say_what_to_know(report: ImportReport, config: ImportConfig) -> None:
     for stream, clip_ids in report.unlisted.items():
         say(f"{stream}: {len(clip_ids)} clips of its file are not in {config.ids}, left out: {_some(clip_ids)}")
     for stream, count in report.not_in_file.items():
-        say(f"{stream}: {count} clips of the store are not in its file; they miss this stream now")
+        if count:
+            say(f"{stream}: {count} clips of the store are not in its file; they miss this stream now")
     for stream, clip_ids in report.zeros.items():
         say(
             f"{stream}: {len(clip_ids)} clips are all zeros and count as present ({_some(clip_ids)}); if zeros "

@@ -33,86 +33,62 @@ def odd(tmp_path, world):
     return tmp_path, [store, model, str(tmp_path / "index")]
 
 
-def listed(capsys, place, *more):
-    capsys.readouterr()
-    assert gallery(["list", str(place / "index"), *more, "--json"]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+@pytest.fixture
+def listed(odd, prints):
+    def run(*more):
+        return [json.loads(line) for line in prints(gallery, "list", odd[1][2], *more, "--json").out.splitlines()]
+
+    return run
 
 
-def test_clips_without_a_stream_are_listed_and_never_found(odd, capsys):
+def test_clips_without_a_stream_are_listed_never_found_and_need_no_constant(odd, listed, prints):
     place, arguments = odd
-    capsys.readouterr()
-    assert build_index(arguments) == 0
-    out, err = capsys.readouterr()
+    out, err = prints(build_index, *arguments)
     assert out.startswith("7 clips in the index, 7 of them new")
     assert err == "3 clips have no stream at all and cannot be found, 'c7' among them\n"
-    assert [row["clip_id"] for row in listed(capsys, place, "--without-stream")] == ["c7", "c8", "c9"]
-    assert [row["streams"] for row in listed(capsys, place, "--clips")] == [["audio"]] * 7 + [[]] * 3
-    assert build_index(arguments) == 0
-    assert "0 of them new" in capsys.readouterr().out
+    assert [row["clip_id"] for row in listed("--without-stream")] == ["c7", "c8", "c9"]
+    assert [row["streams"] for row in listed("--clips")] == [["audio"]] * 7 + [[]] * 3
+    assert "0 of them new" in prints(build_index, *arguments).out
+    (place / "bank.txt").write_text("number 3 moves\n")
+    prints(gallery, "normalise", place / "index", "--bank", place / "bank.txt")
+    assert [row["constant"] is None for row in listed("--clips")] == [False] * 7 + [True] * 3
+    prints(build_index, *arguments)
 
 
-def test_a_stream_that_comes_later(odd, capsys):
+def test_a_stream_that_comes_later(odd, listed, prints):
     place, arguments = odd
-    assert build_index(arguments) == 0
-    sounds = {f"c{number}": np.ones((1, 3), np.float32) for number in range(10)}
-    np.savez(place / "sounds.npz", **sounds)
-    again = [arguments[0], f"audio={place / 'sounds.npz'}", "--name", "mine", "--overwrite"]
-    assert import_features(again) == 0
-    capsys.readouterr()
-    assert build_index(arguments) == 0
-    out, err = capsys.readouterr()
+    prints(build_index, *arguments)
+    np.savez(place / "sounds.npz", **{f"c{number}": np.ones((1, 3), np.float32) for number in range(10)})
+    prints(import_features, arguments[0], f"audio={place / 'sounds.npz'}", "--name", "mine", "--overwrite")
+    out, err = prints(build_index, *arguments)
     assert out.startswith("10 clips in the index, 0 of them new, 10 embedded again")
     assert err == ""
-    assert listed(capsys, place, "--without-stream") == []
+    assert listed("--without-stream") == []
 
 
-def test_a_stream_that_the_model_does_not_read_changes_nothing(odd, capsys):
+def test_a_stream_that_the_model_does_not_read_and_a_place_that_it_moves_to_change_nothing(odd, prints):
     place, arguments = odd
-    assert build_index(arguments) == 0
-    again = [arguments[0], f"appearance={place / 'looks.npz'}", "--name", "mine", "--overwrite"]
-    assert import_features(again) == 0
+    prints(build_index, *arguments)
+    prints(import_features, arguments[0], f"appearance={place / 'looks.npz'}", "--name", "mine", "--overwrite")
     np.savez(place / "more.npz", **{f"c{number}": np.ones((1, 2), np.float32) for number in range(10)})
-    assert import_features([arguments[0], f"motion={place / 'more.npz'}", "--name", "mine"]) == 0
+    prints(import_features, arguments[0], f"motion={place / 'more.npz'}", "--name", "mine")
     generation = read_snapshot(place / "index").generation
-    capsys.readouterr()
-    assert build_index(arguments) == 0
-    assert "0 of them new\n" in capsys.readouterr().out.replace(" \n", "\n")
+    assert "0 of them new\n" in prints(build_index, *arguments).out.replace(" \n", "\n")
     assert read_snapshot(place / "index").generation == generation
+    shutil.move(place / "model", place / "moved")
+    assert "0 of them new" in prints(build_index, arguments[0], place / "moved", arguments[2]).out
 
 
-def test_constants_are_not_wanted_of_clips_without_a_stream(odd, capsys):
-    place, arguments = odd
-    assert build_index(arguments) == 0
-    (place / "bank.txt").write_text("number 3 moves\n")
-    assert gallery(["normalise", str(place / "index"), "--bank", str(place / "bank.txt")]) == 0
-    constants = [row["constant"] for row in listed(capsys, place, "--clips")]
-    assert [constant is None for constant in constants] == [False] * 7 + [True] * 3
-    assert build_index(arguments) == 0
-
-
-def test_a_store_without_usable_clips(world, tmp_path, capsys):
+def test_a_store_without_usable_clips(world, tmp_path, prints):
     videos = tmp_path / "videos"
     videos.mkdir()
     (videos / "broken.mp4").touch()
     assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
-    capsys.readouterr()
-    arguments = [str(tmp_path / "store"), str(world.model), str(tmp_path / "index")]
+    arguments = [tmp_path / "store", world.model, tmp_path / "index"]
     for _ in range(2):
-        assert build_index(arguments) == 0
-        out, err = capsys.readouterr()
+        out, err = prints(build_index, *arguments)
         assert out.startswith("0 clips in the index, 0 of them new")
         assert "1 videos are not in it because extraction failed, 'broken.mp4' among them" in err
     shutil.copy(world.videos / "clip0.mp4", videos)
     assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
-    assert build_index([*arguments, "--recall", "0.5"]) == 0
-    assert "1 clips in the index, 1 of them new" in capsys.readouterr().out
-
-
-def test_a_model_that_moved_is_still_the_same(odd, capsys):
-    place, arguments = odd
-    assert build_index(arguments) == 0
-    shutil.move(place / "model", place / "moved")
-    capsys.readouterr()
-    assert build_index([arguments[0], str(place / "moved"), arguments[2]]) == 0
-    assert "0 of them new" in capsys.readouterr().out
+    assert "1 clips in the index, 1 of them new" in prints(build_index, *arguments, "--recall", "0.5").out

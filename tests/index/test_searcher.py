@@ -49,7 +49,7 @@ def searcher(model, long_source):
     return Searcher(VideoIndex.of(entries_of(model, long_source), model.layout), model)
 
 
-def scores_of(model, source, sentence, kept=(True, True, True), weights=None):
+def scores_of(model, source, sentence, kept=(True,) * 3, weights=None):
     """Of every clip, by a plain loop over the equation; a clip that no expert is heard of has none."""
     ids = list(source.clips.index)
     gallery = encode_gallery(model, source, ids)
@@ -109,16 +109,17 @@ def test_sentences_are_added_and_taken_off(searcher, model, long_source):
     agrees(searcher.answer([request])[0], mixed)
 
 
-@pytest.mark.parametrize("only", [("audio",), ("audio", "appearance"), ("motion", "audio", "appearance")])
-def test_only_some_experts(searcher, model, long_source, only):
-    kept = [name in only for name in model.layout.names]
-    hits = searcher.answer([Request(sentence="a dog", only=only, top=1000)])[0]
-    agrees(hits, scores_of(model, long_source, "a dog", kept))
-
-
-def test_the_users_weights(searcher, model, long_source):
-    hits = searcher.answer([Request(sentence="a dog", weights={"audio": 3.0, "motion": 1.0}, top=1000)])[0]
-    agrees(hits, scores_of(model, long_source, "a dog", weights=[0.0, 1.0, 3.0]))
+@pytest.mark.parametrize(
+    ("fields", "kept", "weights"),
+    [
+        ({"only": ("audio",)}, [False, False, True], None),
+        ({"only": ("audio", "appearance")}, [True, False, True], None),
+        ({"weights": {"audio": 3.0, "motion": 1.0}}, [True] * 3, [0.0, 1.0, 3.0]),
+    ],
+)
+def test_some_experts_and_the_users_weights(searcher, model, long_source, fields, kept, weights):
+    hits = searcher.answer([Request(sentence="a dog", top=1000, **fields)])[0]
+    agrees(hits, scores_of(model, long_source, "a dog", kept, weights))
 
 
 def test_more_like_a_clip(searcher, long_source):
@@ -256,11 +257,30 @@ def test_a_searcher_sees_what_a_writer_does_once_it_is_told(place):
     assert searcher.refresh() is False
     with IndexWriter.open(place / "index") as writer:
         writer.remove([gone])
+        writer.flush()
     assert gone in [hit.clip_id for hit in searcher.search(["a dog"], 99)[0]]
     assert searcher.refresh() is True
     assert gone not in [hit.clip_id for hit in searcher.search(["a dog"], 99)[0]]
-    with pytest.raises(InputError, match=f"there is no clip '{gone}' in the index"):
-        searcher.answer([Request(like=gone)])
+    for fields in ({"like": gone}, {"video": gone}):
+        with pytest.raises(InputError, match=gone):
+            searcher.answer([Request(sentence="a dog", **fields)])
+
+
+def test_clips_and_videos_are_told_apart_where_segments_hold_replaced_and_removed_rows(place, model, source):
+    with IndexWriter.open(place / "index") as writer:
+        writer.remove([source.clips.index[0]])
+        writer.flush()
+        writer.put(entries_of(model, source).part(np.arange(4)))
+    searcher = Searcher.load(place / "index", device=CPU)
+    assert len(searcher.video_index.segments) == 2
+    for clip_id in source.clips.index[[0, 1, 7]]:
+        (own,) = searcher.answer([Request(sentence="a dog", video=clip_id, where="number >= 0")])[0]
+        assert own.clip_id == clip_id
+        like = searcher.answer([Request(sentence="a dog", like=clip_id, top=99)])[0]
+        assert clip_id not in [hit.clip_id for hit in like]
+    hits, by_video = searcher.search(["a dog"], 99)[0], Request(sentence="a dog", by_video=True, top=11, moments=2)
+    found = searcher.answer([by_video])[0]
+    assert [(one.video, len(one.hits)) for one in found] == [(hit.video, 1) for hit in hits[:11]]
 
 
 def test_an_index_that_is_made_again_with_another_model_is_not_searched_with_the_old(place, model, source):
@@ -282,15 +302,12 @@ def test_a_model_that_is_gone_or_moved(place):
         Searcher.load(place / "index", device=CPU, model=place / "nowhere")
 
 
-def test_a_model_that_changed_is_refused(place, model):
+def test_a_model_that_changed_or_is_not_whole_is_refused(place, model):
     with torch.no_grad():
         model.mixture.bias.add_(1)
     model.save_pretrained(place / "model")
     with pytest.raises(InputError, match=r"is not the model .*--overwrite"):
         Searcher.load(place / "index", device=CPU)
-
-
-def test_a_model_that_is_not_whole_is_refused(place):
     (place / "model" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors"):
         Searcher.load(place / "index", device=CPU)

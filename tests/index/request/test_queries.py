@@ -76,3 +76,25 @@ def test_what_cannot_be_compared(video_index, model):
             queries_of([request], video_index, model)
     with pytest.raises(InputError, match=r"there is no expert 'motoin' \(did you mean 'motion'\?\)"):
         check_experts(Request(sentence="x", weights={"motoin": 1.0}), video_index.layout)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "nothing to look for"),
+        ({"sentence": "a dog", "also": ((1.0, ""),)}, "a sentence is empty"),
+        ({"also": ((0.0, "a dog"),)}, "what 'a dog' counts"),
+        ({"also": ((float("nan"), "a dog"),)}, "what 'a dog' counts"),
+        ({"also": ((1.0, "a cat"), (-1e308, "a dog"))}, "what 'a dog' counts"),
+        ({"sentence": "x", "weights": {"audio": -1.0}}, "expert 'audio' must be a number from 0 on, got -1"),
+        ({"sentence": "x", "weights": {"audio": float("inf")}}, "must be a number from 0 on, got inf"),
+        ({"sentence": "x", "weights": {"audio": 0.0}}, "no expert is given a weight above 0"),
+        ({"sentence": "x", "weights": {"audio": 1.0}, "only": ("motion",)}, "expert 'audio' is given a weight"),
+        ({"sentence": "x", "top": 0}, "top must be at least 1, got 0"),
+        ({"sentence": "x", "moments": 0}, "moments must be at least 1, got 0"),
+        ({"sentence": "x", "where": "duration <"}, "the filter 'duration <'"),
+    ],
+)
+def test_what_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        Request(**fields)

@@ -22,9 +22,9 @@ from mee.scoring import mixture_weights
 CPU = torch.device("cpu")
 
 
-def entries_of(model, source):
+def entries_of(model, source, **columns):
     """All clips, each with a number."""
-    clips = source.clips.assign(number=range(len(source.clips)))
+    clips = source.clips.assign(number=range(len(source.clips)), **columns)
     return Entries.of(encode_gallery(model, source, list(clips.index)), clips, model.layout)
 
 
@@ -176,8 +176,7 @@ def test_videos_by_their_best_moment(searcher, model, long_source, sentences, wh
 
 def test_videos_where_constants_count(model, long_source):
     scores = scores_of(model, long_source, "a dog")
-    clips = long_source.clips.assign(constant=np.random.default_rng(0).normal(size=50) / 5)
-    entries = Entries.of(encode_gallery(model, long_source, list(clips.index)), clips, model.layout)
+    entries = entries_of(model, long_source, constant=np.random.default_rng(0).normal(size=50) / 5)
     searcher = Searcher(VideoIndex.of(entries, model.layout, constants={"method": "nnn"}), model)
     full = searcher.search(["a dog"], 1000)[0]
     assert all(hit.constant for hit in full)
@@ -199,8 +198,7 @@ def test_a_long_video_hides_no_other(model, long_source):
     scores = scores_of(model, long_source, "a dog")
     names = sorted(scores, key=lambda name: (-scores[name], name))
     video = {name: "long" if place < 40 else f"v{place % 3}" for place, name in enumerate(names)}
-    clips = long_source.clips.assign(video=[video[name] for name in long_source.clips.index])
-    entries = Entries.of(encode_gallery(model, long_source, list(clips.index)), clips, model.layout)
+    entries = entries_of(model, long_source, video=[video[name] for name in long_source.clips.index])
     searcher = Searcher(VideoIndex.of(entries, model.layout), model)
     found = searcher.answer([Request(sentence="a dog", by_video=True, top=3, moments=2)])[0]
     assert [one.video for one in found] == list(dict.fromkeys(video[name] for name in names))[:3]
@@ -220,6 +218,7 @@ def test_different_requests_together_get_what_each_gets_alone(searcher, long_sou
         Request(sentence="snow", where="number < 20"),
         Request(sentence="rain", exact=True, plain=True),
         Request(sentence="rain", weights={"audio": 1}),
+        Request(also=((-2.0, "a cat"),), only=("audio",)),
     ]
     together, alone = searcher.answer(requests), [searcher.answer([request])[0] for request in requests]
     for left, right in zip(together, alone):
@@ -233,6 +232,7 @@ def test_different_requests_together_get_what_each_gets_alone(searcher, long_sou
     ("fields", "name"),
     [
         ({"only": ("audo",)}, "did you mean 'audio'"),
+        ({"weights": {"motoin": 1.0}}, "did you mean 'motion'"),
         ({"like": "v1.mp4#t=0,1"}, "'v1.mp4#t=0,1'"),
         ({"video": "v1.mp3"}, "'v1.mp3'"),
         ({"where": "numbr < 3"}, "did you mean 'number'"),

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from index.sync import FILE, facts_of, planned
-from mee.errors import InputError
 
 
 def facts(**versions):
@@ -53,10 +52,8 @@ def test_whole_numbers_and_others_go_together(old, new, result):
     assert plan.changed == ["b"]
 
 
-def test_numbers_do_not_become_text():
+def test_an_empty_column_takes_the_kind_of_the_other():
     index = there(facts(a="1"), n=([1], "Int64"))
-    with pytest.raises(InputError, match="'n' of the metadata is text, and in the index it is numbers"):
-        planned(facts(a="1"), index, pd.DataFrame({"n": pd.array(["x"], "string")}, index=["a"]))
     plan = planned(facts(a="1"), index, pd.DataFrame({"n": pd.array([None], "string")}, index=["a"]))
     assert (plan.changed, str(plan.clips["n"].dtype)) == (["a"], "Int64")
     void = there(facts(a="1"), n=([None], "string"))

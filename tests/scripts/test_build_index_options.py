@@ -1,5 +1,6 @@
-"""`mee index`: metadata, kinds and recall."""
+"""`mee index`: metadata, kinds, recall, and stores with few streams or none."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from index.storage.snapshot import read_snapshot
 from index.sync import rows_of
 from scripts.build_index import main as build_index
+from scripts.gallery import main as gallery
+from scripts.import_features import main as import_features
 from scripts.precompute import main as precompute
+from scripts.train import main as train
 
 
 def rows(own):
@@ -62,42 +66,34 @@ def test_metadata_that_does_not_fit(grown, fails, tmp_path, prints):
 # ---- kinds and recall
 
 
-@pytest.fixture
-def many(tmp_path, world):
-    """A store of some thousand clips of one stream, imported, and a model of it."""
-    from scripts.import_features import main as import_features
-    from scripts.train import main as train
+def imported(place, world, streams, splits, *flags):
+    """A store of imported streams, and a model of its first clips: what `mee index` takes."""
+    store, model, names = str(place / "store"), str(place / "model"), list(streams["appearance"])
+    for name, rows in streams.items():
+        np.savez(place / f"{name}.npz", **rows)
+        assert import_features([store, f"{name}={place / name}.npz", "--name", "mine"]) == 0
+    rows = [f"{names[n]},number {n} {'up' if n % 3 else 'down'},{split}" for n, split in enumerate(splits)]
+    (place / "captions.csv").write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
+    assert train([store, str(place / "captions.csv"), model, *world.tiny, *flags]) == 0
+    return [store, model, str(place / "index")]
 
-    generator = np.random.default_rng(0)
-    count = 2500
-    names = [f"v{number:05d}" for number in range(count)]
-    streams = generator.normal(size=(count, 6)).astype(np.float32)
-    np.savez(tmp_path / "a.npz", **dict(zip(names, streams)))
-    assert import_features([str(tmp_path / "store"), f"appearance={tmp_path / 'a.npz'}", "--name", "a"]) == 0
-    captions = tmp_path / "captions.csv"
+
+def test_recall_is_measured_and_recorded(world, tmp_path, prints):
+    streams = np.random.default_rng(0).normal(size=(2500, 6)).astype(np.float32)
+    appearance = {f"v{number:05d}": stream for number, stream in enumerate(streams)}
     splits = ["train"] * 8 + ["val"] * 2 + ["test"] * 50
-    rows = [
-        f"{name},number {number} {'up' if number % 3 else 'down'},{split}"
-        for number, (name, split) in enumerate(zip(names, splits))
-    ]
-    captions.write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
-    assert train([str(tmp_path / "store"), str(captions), str(tmp_path / "model"), *world.tiny]) == 0
-    return tmp_path
-
-
-def test_recall_is_measured_and_recorded(many, prints):
-    arguments = [many / name for name in ("store", "model", "index")]
+    arguments = imported(tmp_path, world, {"appearance": appearance}, splits)
     prints(build_index, *arguments)
-    assert {unit.scanner.kind for unit in read_snapshot(many / "index").units} == {"certified"}
+    assert {unit.scanner.kind for unit in read_snapshot(tmp_path / "index").units} == {"certified"}
     out, _ = prints(build_index, *arguments, "--recall", "0.95")
-    snapshot = read_snapshot(many / "index")
+    snapshot = read_snapshot(tmp_path / "index")
     assert {unit.scanner.kind for unit in snapshot.units} == {"fastscan"}
     assert snapshot.recall.target == 0.95
     assert snapshot.recall.reached >= 0.95
     assert "fastscan" in out
     reached = f"recall@10 {snapshot.recall.reached:.4f} (asked for 0.95)"
     assert f"{reached}, measured with 1,000 clips of the index" in out
-    out, _ = prints(build_index, *arguments, "--queries", many / "captions.csv")
+    out, _ = prints(build_index, *arguments, "--queries", tmp_path / "captions.csv")
     assert "measured with 52 sentences of captions.csv on 2500 clips" in out
     out, _ = prints(build_index, *arguments, "--kind", "fastscan")
     assert "measured with 1,000 clips of the index itself on 2500 clips: 100 candidates" in out
@@ -131,3 +127,78 @@ def test_queries_that_are_none(own, fails, tmp_path, name, content, says):
         (tmp_path / name).write_bytes(content)
     assert says in fails(build_index, own.store, own.model, tmp_path / "new", "--queries", tmp_path / name)
     assert not (tmp_path / "new").exists()
+
+
+# ---- clips without streams, streams that come later
+
+
+@pytest.fixture
+def odd(tmp_path, world):
+    """A store of imported clips, of which `c7` to `c9` have no sound, and a model that only hears."""
+    generator = np.random.default_rng(0)
+    looks = {f"c{number}": generator.normal(size=(2, 4)).astype(np.float32) for number in range(10)}
+    sounds = {name: looks[name][:, :3] for name in list(looks)[:7]}
+    splits = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
+    streams = {"appearance": looks, "audio": sounds}
+    return tmp_path, imported(tmp_path, world, streams, splits, "--streams", "audio")
+
+
+@pytest.fixture
+def listed(odd, prints):
+    def run(*more):
+        return [json.loads(line) for line in prints(gallery, "list", odd[1][2], *more, "--json").out.splitlines()]
+
+    return run
+
+
+def test_clips_without_a_stream_are_listed_never_found_and_need_no_constant(odd, listed, prints):
+    place, arguments = odd
+    out, err = prints(build_index, *arguments)
+    assert out.startswith("7 clips in the index, 7 of them new")
+    assert err == "3 clips have no stream at all and cannot be found, 'c7' among them\n"
+    assert [row["clip_id"] for row in listed("--without-stream")] == ["c7", "c8", "c9"]
+    assert [row["streams"] for row in listed("--clips")] == [["audio"]] * 7 + [[]] * 3
+    assert "0 of them new" in prints(build_index, *arguments).out
+    (place / "bank.txt").write_text("number 3 moves\n")
+    prints(gallery, "normalise", place / "index", "--bank", place / "bank.txt")
+    assert [row["constant"] is None for row in listed("--clips")] == [False] * 7 + [True] * 3
+    prints(build_index, *arguments)
+
+
+def test_a_stream_that_comes_later(odd, listed, prints):
+    place, arguments = odd
+    prints(build_index, *arguments)
+    np.savez(place / "audio.npz", **{f"c{number}": np.ones((1, 3), np.float32) for number in range(10)})
+    prints(import_features, arguments[0], f"audio={place / 'audio.npz'}", "--name", "mine", "--overwrite")
+    out, err = prints(build_index, *arguments)
+    assert out.startswith("10 clips in the index, 0 of them new, 10 embedded again")
+    assert err == ""
+    assert listed("--without-stream") == []
+
+
+def test_a_stream_that_the_model_does_not_read_and_a_place_that_it_moves_to_change_nothing(odd, prints):
+    place, arguments = odd
+    prints(build_index, *arguments)
+    prints(import_features, arguments[0], f"appearance={place}/appearance.npz", "--name", "mine", "--overwrite")
+    np.savez(place / "more.npz", **{f"c{number}": np.ones((1, 2), np.float32) for number in range(10)})
+    prints(import_features, arguments[0], f"motion={place / 'more.npz'}", "--name", "mine")
+    generation = read_snapshot(place / "index").generation
+    assert "0 of them new\n" in prints(build_index, *arguments).out.replace(" \n", "\n")
+    assert read_snapshot(place / "index").generation == generation
+    shutil.move(place / "model", place / "moved")
+    assert "0 of them new" in prints(build_index, arguments[0], place / "moved", arguments[2]).out
+
+
+def test_a_store_without_usable_clips(world, tmp_path, prints):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "broken.mp4").touch()
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
+    arguments = [tmp_path / "store", world.model, tmp_path / "index"]
+    for _ in range(2):
+        out, err = prints(build_index, *arguments)
+        assert out.startswith("0 clips in the index, 0 of them new")
+        assert "1 videos are not in it because extraction failed, 'broken.mp4' among them" in err
+    shutil.copy(world.videos / "clip0.mp4", videos)
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
+    assert "1 clips in the index, 1 of them new" in prints(build_index, *arguments, "--recall", "0.5").out

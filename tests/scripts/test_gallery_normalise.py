@@ -81,10 +81,3 @@ def test_clips_that_come_later_have_none_and_changed_ones_keep_theirs(grown, ban
     error = fails(build_index, *grown.arguments)
     assert "1 clips have none, 'new.png' among them" in error
     assert "mee gallery compact INDEX --drop-constants" in error
-
-
-def test_settings_that_mean_nothing(own, bank):
-    for setting in (["--neighbours", "0"], ["--alpha", "-1"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(["normalise", str(own.index), "--bank", str(bank), *setting])
-        assert stopped.value.code == 2

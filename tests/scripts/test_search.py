@@ -95,11 +95,8 @@ def test_it_reads_a_pipe_and_answers_in_utf8(mee, world):
 def test_sentences_that_count_beside_the_first_and_against_it(hits, search):
     one, two, three = (by_clip(hits(sentence, "--top", 99)) for sentence in ("up", "on", "number 3"))
     flags = ("up", "--also", "0.5*on", "--less", "number 3", "--also", "on")
-    mixed = by_clip(hits(*flags, "--top", 99))
-    assert len(mixed) == 10
-    for clip_id, score in mixed.items():
-        expected = (one[clip_id] + 1.5 * two[clip_id] - three[clip_id]) / 3.5
-        assert score == pytest.approx(expected, abs=1e-5)
+    mixed = {clip: (one[clip] + 1.5 * two[clip] - three[clip]) / 3.5 for clip in one}
+    assert by_clip(hits(*flags, "--top", 99)) == pytest.approx(mixed, abs=1e-5)
     assert search(*flags)[0].splitlines()[0] == '"up" + 0.5 * "on" + "on" - "number 3"'
 
 
@@ -124,11 +121,8 @@ def test_a_sentence_does_nothing_to_a_terminal(search):
 
 
 def test_only_and_weights(hits):
-    found = hits("up", "--only", "audio", "--top", 99)
-    assert set(by_clip(found)) == {f"clip{number}.mp4" for number in (1, 3, 5, 7)}
-    for hit in found:
-        assert hit["experts"]["audio"]["weight"] == pytest.approx(1)
-        assert hit["experts"]["motion"]["weight"] == 0
+    heard = by_clip(hits("up", "--only", "audio", "--top", 99))
+    assert set(heard) == {f"clip{number}.mp4" for number in (1, 3, 5, 7)}
     for hit in hits("up", "--weights", "audio=3", "motion=1", "--top", 99):
         weights = {name: share["weight"] for name, share in hit["experts"].items() if share["weight"]}
         assert weights == pytest.approx({"audio": 0.75, "motion": 0.25} if "audio" in weights else {"motion": 1})
@@ -165,11 +159,9 @@ def test_exact_and_plain_change_nothing_where_there_is_nothing_to_change(hits):
         (["up", "--weights", "audio"], "--weights 'audio' is not like audio=0.7"),
         (["up", "--weights", "audio=much"], "--weights 'audio=much' is not like audio=0.7"),
         (["up", "--weights", "audio=1", "audio=2"], "--weights gives expert 'audio' two weights"),
-        (["up", "--weights", "audio=nan"], "must be a number from 0 on, got nan"),
         (["up", "--like", "clip11.mp4"], "there is no clip 'clip11.mp4' in the index; "),
         (["--like", ""], "there is no clip '' in the index"),
         (["up", "--video", "clip1"], "there is no video 'clip1' in the index"),
-        (["up", "--where", "length < 3"], "names no column: 'length'"),
         (["up", "--where", ""], "the filter '' has 0 characters"),
         (["up", "--also", "0*on"], "--also '0*on' must count more than 0"),
         (["up", "--also=-1*on"], "--also '-1*on' must count more than 0; what should count against"),
@@ -190,14 +182,3 @@ def test_lines_are_not_read_before_the_flags_are_right(world, fails, monkeypatch
     monkeypatch.setattr("sys.stdin", None)
     assert "there is no expert 'a dog'" in fails(main, world.index, "--only", "audio", "a dog")
     assert "names no column" in fails(main, world.index, "--where", "length < 3")
-
-
-def test_help_imports_nothing_heavy(mee):
-    code = (
-        "import sys\nfrom scripts.search import main\n"
-        "try: main(['--help'])\nexcept SystemExit: pass\n"
-        "print('heavy:', *(n for n in ('torch', 'numpy', 'pyarrow', 'faiss') if n in sys.modules))"
-    )
-    ran = mee(code=code)
-    assert ran.stdout.splitlines()[-1] == "heavy:"
-    assert "--by-video" in ran.stdout

@@ -44,19 +44,6 @@ def test_search_ranks_as_the_evaluation_does(queries):
     assert_best(scores, ids, loop_scores(text, gallery), gallery.clip_ids, 10)
 
 
-def test_parts_and_constant_add_up_to_the_score():
-    gallery, text = random_gallery(60, 2), random_text(8, 9)
-    constants = nnn(MixtureScores(random_text(5, 4), gallery.video, LAYOUT), 3, 0.75)
-    video_index = VideoIndex.of(entries_of(gallery, **columns_of(constants, gallery)), LAYOUT, constants=FACTS)
-    of_clip = dict(zip(gallery.clip_ids, constants.constant.tolist()))
-    for hits in video_index.search(text, 60):
-        for hit in hits:
-            assert hit.constant == pytest.approx(of_clip[hit.clip_id])
-            parts = sum(share.contribution for share in hit.experts.values())
-            assert parts - hit.constant == pytest.approx(hit.score, abs=1e-6)
-    assert not any(hit.constant for hits in video_index.search(text, 5, plain=True) for hit in hits)
-
-
 def test_certified_with_constants_is_exact_on_disk_and_after_more_was_put(tmp_path):
     first, second, text = random_gallery(1500, 1), random_gallery(40, 2, first=2000), random_text(5, 3)
     names = [*first.clip_ids, *second.clip_ids]

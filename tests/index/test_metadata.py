@@ -59,17 +59,15 @@ def test_whole_numbers_are_never_changed(tmp_path_factory, numbers):
     path.write_text("video,n\n" + "".join(f"v{i},{'' if n is None else n}\n" for i, n in enumerate(numbers)))
     column = read_metadata(path).columns["n"]
     assert str(column.dtype) in ("Int64", "Float64", "string")
-    assert [None if value is pd.NA else str(value) for value in column] == [
-        None if n is None else str(n) for n in numbers
-    ]
+    wanted = [None if n is None else str(n) for n in numbers]
+    assert [None if value is pd.NA else str(value) for value in column] == wanted
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(allow_infinity=False)), min_size=1))
 def test_numbers_of_parquet_are_never_changed(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("m") / "m.parquet"
-    pq.write_table(
-        pa.table({"video": list(map(str, range(len(numbers)))), "n": pa.array(numbers, pa.float64())}), path
-    )
+    names = list(map(str, range(len(numbers))))
+    pq.write_table(pa.table({"video": names, "n": pa.array(numbers, pa.float64())}), path)
     column = read_metadata(path).columns["n"]
     assert column.dtype == "Float64"
     wanted = [None if n is None or n != n else n for n in numbers]
@@ -107,9 +105,7 @@ def test_rows_are_of_clips_or_of_all_clips_of_a_video(written):
 
 
 def test_of_no_clip_or_twice_of_one(written):
-    with pytest.raises(
-        InputError, match=r"is about no usable clip of store: it says 'x', and 'a\.mp4' is one there$"
-    ):
+    with pytest.raises(InputError, match=r"no usable clip of store: it says 'x', and 'a\.mp4'"):
         read_metadata(written("video,split\nx,test\ny,val\n")).of_clips(SOURCE)
     path = written("video,split\nlong.mp4,test\nlong.mp4#1,val\n")
     with pytest.raises(InputError, match=r"rows 'long.mp4' and 'long.mp4#1' are both about 'long.mp4#1'; leave"):
@@ -119,9 +115,7 @@ def test_of_no_clip_or_twice_of_one(written):
 @pytest.mark.parametrize("name", [*OWN[2:], "width", "", "a\tb", "\x1b[31m"])
 def test_columns_that_cannot_be_told_apart_or_read(written, name):
     path = written(f"clip_id,fine,{name}\na.mp4,1,2\n")
-    with pytest.raises(
-        InputError, match=r"has a column '\w+' of its own; give|is called '.*'; give it a name that can be"
-    ):
+    with pytest.raises(InputError, match=r"has a column '\w+' of its own; give|is called '.*'; give it a name"):
         read_metadata(path, taken=("width",))
 
 
@@ -136,10 +130,7 @@ def test_columns_may_be_called_as_one_likes(written, name):
         ("", "is not a readable .csv table"),
         ("clip_id\na\n", "it needs a row and, besides 'clip_id', a column at least"),
         ("clip_id,split\n", "it needs a row"),
-        (
-            "name,split\na,test\n",
-            "has no column 'clip_id' or 'video_id' that says whose it is; it has 'name', 'split'",
-        ),
+        ("name,split\na,test\n", "has no column 'clip_id' or 'video_id'"),
         ("video,split\na,test\n ,val\n", "row 2 has nothing in column 'video'"),
         ("video,split\na,test\nb,val\na,val\n", "'a' has two rows"),
         ("video,split,split\na,test,val\n", "has two columns 'split'"),

@@ -1,48 +1,25 @@
 """Recall: what is measured, at how many candidates, with which queries, and what an index records of it."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
+from index.queries import Queries
 from index.recall import GRID, held_out, measure, own_clips, recall, record_recall
 from index.scanners.kinds import AT, RERANK, Settings
-from index.storage.entries import Entries
-from index.storage.manifest import Origin
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
-from mee.layout import Layout
-
-LAYOUT = Layout(("sight", "sound"), (4, 2))
-
-
-def entries(count, first=0, seed=0):
-    generator = np.random.default_rng(seed)
-    names = [f"c{number:05d}" for number in range(first, first + count)]
-    available = generator.random((count, 2)) < 0.7
-    packed = generator.normal(size=(count, LAYOUT.total)).astype(np.float32)
-    for columns in LAYOUT.slices:
-        packed[:, columns] /= np.linalg.norm(packed[:, columns], axis=1, keepdims=True)
-    table = pa.table({"clip_id": names, "video": names, "start_s": [0.0] * count, "end_s": [1.0] * count})
-    return Entries(table, packed, available)
+from tests.index.made_clips import LAYOUT, ORIGIN, made_entries
 
 
 @pytest.fixture
 def place(tmp_path):
-    with IndexWriter.create(tmp_path / "index", LAYOUT, Origin("m", "f", "s")) as writer:
-        writer.put(entries(300))
+    names = [f"c{number:05d}" for number in range(400)]
+    with IndexWriter.create(tmp_path / "index", LAYOUT, ORIGIN) as writer:
+        writer.put(made_entries(names[:300]))
         writer.flush()
-        writer.put(entries(200, first=200, seed=1))  # half of them are replaced
-        writer.remove([f"c{number:05d}" for number in range(0, 200, 3)])
+        writer.put(made_entries(names[200:], seed=1))  # half of them are replaced
+        writer.remove(names[:200:3])
     return tmp_path / "index"
-
-
-@pytest.fixture
-def fast(place, monkeypatch):
-    """The same scanned by fastscan, with a recall asked for."""
-    monkeypatch.setattr("index.scanners.kinds.SMALL", 2)
-    with IndexWriter.open(place) as writer:
-        writer.compact(settings=Settings("fastscan", 0.9))
-    return place
 
 
 def answers(*ids, scores=None):
@@ -53,9 +30,8 @@ def answers(*ids, scores=None):
 def test_the_share_of_the_exact_answers():
     assert recall(answers("abc"), answers("abc")) == 1
     assert recall(answers("abx", scores=[[3, 2, 0]]), answers("abc")) == pytest.approx(2 / 3)
-    assert (
-        recall(answers("abx", scores=[[3, 2, 1]]), answers("abc", scores=[[3, 2, 1]])) == 1
-    )  # as good as the last
+    as_good = [[3, 2, 1]]  # as the last
+    assert recall(answers("abx", scores=as_good), answers("abc", scores=as_good)) == 1
     assert recall(answers("a", "xy"), answers("a", "")) == 1  # nothing to find is no query
     assert recall(answers("ab", "xy"), answers("ab", "zw", scores=[[2, 1], [9, 8]])) == 0.5
     assert recall(answers(""), answers("")) == 1
@@ -78,23 +54,23 @@ def test_clips_that_count_look_for_what_is_like_them(place, monkeypatch):
     assert np.array_equal(own_clips(video_index)[0].packed, few.packed)
 
 
-def test_an_exact_index_is_not_measured(place):
-    assert record_recall(place) is None
+def test_it_is_recorded_and_searched_with(place, monkeypatch):
+    assert record_recall(place) is None  # an exact index is not measured
     assert VideoIndex.open(place).snapshot.recall is None
-
-
-def test_it_is_recorded_and_searched_with(fast):
-    measured = record_recall(fast)
-    opened = VideoIndex.open(fast)
+    monkeypatch.setattr("index.scanners.kinds.SMALL", 2)
+    with IndexWriter.open(place) as writer:
+        writer.compact(settings=Settings("fastscan", 0.9))
+    measured = record_recall(place)
+    opened = VideoIndex.open(place)
     assert opened.snapshot.recall == measured
     assert opened.rerank == measured.rerank
     assert (measured.target, measured.at, measured.clips) == (0.9, 10, len(opened))
     assert measured.reached >= 0.9
     assert measured.rerank in GRID
     queries = own_clips(opened)[0].part(slice(0, 50))
-    measured = record_recall(fast, (queries, "50 sentences of q.txt"))
+    measured = record_recall(place, (queries, "50 sentences of q.txt"))
     assert (measured.source, measured.queries) == ("50 sentences of q.txt", 25)
-    assert record_recall(fast) == measured  # what held-out sentences said is not replaced by less
+    assert record_recall(place) == measured  # what held-out sentences said is not replaced by less
 
 
 class Engine:
@@ -115,11 +91,8 @@ class Engine:
 
 
 def numbered(count):
-    from index.queries import Queries
-
-    return Queries(
-        np.arange(count, dtype=np.float32).reshape(-1, 1, 1), np.zeros((count, 1, 1)), np.ones((count, 1))
-    )
+    packed = np.arange(count, dtype=np.float32).reshape(-1, 1, 1)
+    return Queries(packed, np.zeros((count, 1, 1)), np.ones((count, 1)))
 
 
 def test_half_of_the_queries_choose_and_the_others_measure():

@@ -22,9 +22,9 @@ from mee.scoring import mixture_weights
 CPU = torch.device("cpu")
 
 
-def entries_of(model, source):
+def entries_of(model, source, **columns):
     """All clips, each with a number."""
-    clips = source.clips.assign(number=range(len(source.clips)))
+    clips = source.clips.assign(number=range(len(source.clips)), **columns)
     return Entries.of(encode_gallery(model, source, list(clips.index)), clips, model.layout)
 
 
@@ -49,7 +49,7 @@ def searcher(model, long_source):
     return Searcher(VideoIndex.of(entries_of(model, long_source), model.layout), model)
 
 
-def scores_of(model, source, sentence, kept=(True, True, True), weights=None):
+def scores_of(model, source, sentence, kept=(True,) * 3, weights=None):
     """Of every clip, by a plain loop over the equation; a clip that no expert is heard of has none."""
     ids = list(source.clips.index)
     gallery = encode_gallery(model, source, ids)
@@ -109,16 +109,17 @@ def test_sentences_are_added_and_taken_off(searcher, model, long_source):
     agrees(searcher.answer([request])[0], mixed)
 
 
-@pytest.mark.parametrize("only", [("audio",), ("audio", "appearance"), ("motion", "audio", "appearance")])
-def test_only_some_experts(searcher, model, long_source, only):
-    kept = [name in only for name in model.layout.names]
-    hits = searcher.answer([Request(sentence="a dog", only=only, top=1000)])[0]
-    agrees(hits, scores_of(model, long_source, "a dog", kept))
-
-
-def test_the_users_weights(searcher, model, long_source):
-    hits = searcher.answer([Request(sentence="a dog", weights={"audio": 3.0, "motion": 1.0}, top=1000)])[0]
-    agrees(hits, scores_of(model, long_source, "a dog", weights=[0.0, 1.0, 3.0]))
+@pytest.mark.parametrize(
+    ("fields", "kept", "weights"),
+    [
+        ({"only": ("audio",)}, [False, False, True], None),
+        ({"only": ("audio", "appearance")}, [True, False, True], None),
+        ({"weights": {"audio": 3.0, "motion": 1.0}}, [True] * 3, [0.0, 1.0, 3.0]),
+    ],
+)
+def test_some_experts_and_the_users_weights(searcher, model, long_source, fields, kept, weights):
+    hits = searcher.answer([Request(sentence="a dog", top=1000, **fields)])[0]
+    agrees(hits, scores_of(model, long_source, "a dog", kept, weights))
 
 
 def test_more_like_a_clip(searcher, long_source):
@@ -175,8 +176,7 @@ def test_videos_by_their_best_moment(searcher, model, long_source, sentences, wh
 
 def test_videos_where_constants_count(model, long_source):
     scores = scores_of(model, long_source, "a dog")
-    clips = long_source.clips.assign(constant=np.random.default_rng(0).normal(size=50) / 5)
-    entries = Entries.of(encode_gallery(model, long_source, list(clips.index)), clips, model.layout)
+    entries = entries_of(model, long_source, constant=np.random.default_rng(0).normal(size=50) / 5)
     searcher = Searcher(VideoIndex.of(entries, model.layout, constants={"method": "nnn"}), model)
     full = searcher.search(["a dog"], 1000)[0]
     assert all(hit.constant for hit in full)
@@ -198,8 +198,7 @@ def test_a_long_video_hides_no_other(model, long_source):
     scores = scores_of(model, long_source, "a dog")
     names = sorted(scores, key=lambda name: (-scores[name], name))
     video = {name: "long" if place < 40 else f"v{place % 3}" for place, name in enumerate(names)}
-    clips = long_source.clips.assign(video=[video[name] for name in long_source.clips.index])
-    entries = Entries.of(encode_gallery(model, long_source, list(clips.index)), clips, model.layout)
+    entries = entries_of(model, long_source, video=[video[name] for name in long_source.clips.index])
     searcher = Searcher(VideoIndex.of(entries, model.layout), model)
     found = searcher.answer([Request(sentence="a dog", by_video=True, top=3, moments=2)])[0]
     assert [one.video for one in found] == list(dict.fromkeys(video[name] for name in names))[:3]
@@ -219,6 +218,7 @@ def test_different_requests_together_get_what_each_gets_alone(searcher, long_sou
         Request(sentence="snow", where="number < 20"),
         Request(sentence="rain", exact=True, plain=True),
         Request(sentence="rain", weights={"audio": 1}),
+        Request(also=((-2.0, "a cat"),), only=("audio",)),
     ]
     together, alone = searcher.answer(requests), [searcher.answer([request])[0] for request in requests]
     for left, right in zip(together, alone):
@@ -232,6 +232,7 @@ def test_different_requests_together_get_what_each_gets_alone(searcher, long_sou
     ("fields", "name"),
     [
         ({"only": ("audo",)}, "did you mean 'audio'"),
+        ({"weights": {"motoin": 1.0}}, "did you mean 'motion'"),
         ({"like": "v1.mp4#t=0,1"}, "'v1.mp4#t=0,1'"),
         ({"video": "v1.mp3"}, "'v1.mp3'"),
         ({"where": "numbr < 3"}, "did you mean 'number'"),
@@ -256,11 +257,30 @@ def test_a_searcher_sees_what_a_writer_does_once_it_is_told(place):
     assert searcher.refresh() is False
     with IndexWriter.open(place / "index") as writer:
         writer.remove([gone])
+        writer.flush()
     assert gone in [hit.clip_id for hit in searcher.search(["a dog"], 99)[0]]
     assert searcher.refresh() is True
     assert gone not in [hit.clip_id for hit in searcher.search(["a dog"], 99)[0]]
-    with pytest.raises(InputError, match=f"there is no clip '{gone}' in the index"):
-        searcher.answer([Request(like=gone)])
+    for fields in ({"like": gone}, {"video": gone}):
+        with pytest.raises(InputError, match=gone):
+            searcher.answer([Request(sentence="a dog", **fields)])
+
+
+def test_clips_and_videos_are_told_apart_where_segments_hold_replaced_and_removed_rows(place, model, source):
+    with IndexWriter.open(place / "index") as writer:
+        writer.remove([source.clips.index[0]])
+        writer.flush()
+        writer.put(entries_of(model, source).part(np.arange(4)))
+    searcher = Searcher.load(place / "index", device=CPU)
+    assert len(searcher.video_index.segments) == 2
+    for clip_id in source.clips.index[[0, 1, 7]]:
+        (own,) = searcher.answer([Request(sentence="a dog", video=clip_id, where="number >= 0")])[0]
+        assert own.clip_id == clip_id
+        like = searcher.answer([Request(sentence="a dog", like=clip_id, top=99)])[0]
+        assert clip_id not in [hit.clip_id for hit in like]
+    hits, by_video = searcher.search(["a dog"], 99)[0], Request(sentence="a dog", by_video=True, top=11, moments=2)
+    found = searcher.answer([by_video])[0]
+    assert [(one.video, len(one.hits)) for one in found] == [(hit.video, 1) for hit in hits[:11]]
 
 
 def test_an_index_that_is_made_again_with_another_model_is_not_searched_with_the_old(place, model, source):
@@ -282,15 +302,12 @@ def test_a_model_that_is_gone_or_moved(place):
         Searcher.load(place / "index", device=CPU, model=place / "nowhere")
 
 
-def test_a_model_that_changed_is_refused(place, model):
+def test_a_model_that_changed_or_is_not_whole_is_refused(place, model):
     with torch.no_grad():
         model.mixture.bias.add_(1)
     model.save_pretrained(place / "model")
     with pytest.raises(InputError, match=r"is not the model .*--overwrite"):
         Searcher.load(place / "index", device=CPU)
-
-
-def test_a_model_that_is_not_whole_is_refused(place):
     (place / "model" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors"):
         Searcher.load(place / "index", device=CPU)

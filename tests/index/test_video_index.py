@@ -32,23 +32,16 @@ SEEDS = st.integers(0, 2**31)
 PRECISIONS = ("float32", "bfloat16")
 
 
-def built(directory, kind, *galleries, compact=True, **columns):
+def built(directory, kind, gallery):
     """An index on disk, of this kind even where units are tiny."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kinds, "SMALL", 1)
         with IndexWriter.create(directory, LAYOUT, ORIGIN, settings=Settings(kind=kind)) as writer:
-            for gallery in galleries:
-                writer.put(entries_of(gallery, **columns))
-            if compact:
-                writer.compact()
+            writer.put(entries_of(gallery))
+            writer.compact()
     video_index = VideoIndex.open(directory)
-    on_disk = [unit for segment in video_index.segments if segment.name for unit in segment.units]
-    assert not compact or {unit.scanner.kind for unit in on_disk} == {kind}
+    assert {unit.scanner.kind for unit in video_index.snapshot.units} == {kind}
     return video_index
-
-
-def as_plain(found):
-    return [[hit.to_dict() for hit in hits] for hits in found]
 
 
 @given(
@@ -113,7 +106,7 @@ def test_fastscan_finds_nearly_all_and_all_when_told_to(tmp_path):
     found = video_index.rank(text, 10, rerank=300)[1]
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, ids)]) > 0.9
     for query in (0, 7):  # alone or among others
-        alone = Queries.of(TextEmbedding(text.packed[query : query + 1], text.logits[query : query + 1]))
+        alone = Queries.of(text).part(slice(query, query + 1))
         assert video_index.rank(alone, 10, rerank=300)[1] == [found[query]]
 
 
@@ -134,9 +127,8 @@ def test_every_pattern_at_once_with_extreme_logits(tmp_path, kind):
     for k in (30, 100):
         scores, ids = video_index.rank(text, k, exact=True)
         assert_best(scores, ids, reference, names, k)
-        assert all(
-            set(found) == set(names) for found in video_index.rank(text, k)[1]
-        )  # a clip without streams never
+        found = video_index.rank(text, k)[1]
+        assert all(set(ids) == set(names) for ids in found)  # a clip without streams never
 
 
 def test_one_query_and_many_give_the_same_to_the_bit(tmp_path):
@@ -148,14 +140,14 @@ def test_one_query_and_many_give_the_same_to_the_bit(tmp_path):
         assert ids == whole[1]
         np.testing.assert_array_equal(scores, whole[0])
     for query in range(0, 64, 9):
-        alone = TextEmbedding(text.packed[query : query + 1], text.logits[query : query + 1])
-        scores, ids = video_index.rank(alone, 7)
+        scores, ids = video_index.rank(Queries.of(text).part(slice(query, query + 1)), 7)
         np.testing.assert_array_equal(scores[0], whole[0][query])
         assert ids == [whole[1][query]]
 
 
-def test_parts_add_up_to_the_score():
+def test_parts_add_up_to_the_score_and_a_hit_knows_its_moment():
     gallery, text = random_gallery(40), random_text()
+    rows = clip_rows(gallery)[["video", "start_s", "end_s"]]
     for hits in VideoIndex.of(entries_of(gallery), LAYOUT).search(text, 40):
         assert [hit.rank for hit in hits] == list(range(1, 41))
         for hit in hits:
@@ -164,16 +156,7 @@ def test_parts_add_up_to_the_score():
             row = gallery.clip_ids.index(hit.clip_id)
             has = [name for name, there in zip(LAYOUT.names, gallery.video.available[row].tolist()) if there]
             assert list(hit.experts) == has
-
-
-def test_a_hit_knows_its_moment():
-    gallery = random_gallery(40)
-    rows = clip_rows(gallery)
-    for hits in VideoIndex.of(entries_of(gallery), LAYOUT).search(random_text(), 5):
-        for hit in hits:
-            assert (hit.video, hit.start_s, hit.end_s) == tuple(
-                rows.loc[hit.clip_id, ["video", "start_s", "end_s"]]
-            )
+            assert (hit.video, hit.start_s, hit.end_s) == tuple(rows.loc[hit.clip_id])
 
 
 def test_k_is_at_least_one_and_may_be_larger_than_the_gallery():
@@ -194,7 +177,7 @@ def test_an_index_of_nothing_finds_nothing():
 @given(seed=SEEDS, shares=st.lists(st.floats(-2, 2).filter(lambda x: abs(x) > 0.01), min_size=1, max_size=4))
 def test_mixtures_are_sums_of_scores(seed, shares):
     gallery, text = random_gallery(40, seed), random_text(len(shares), seed)
-    one = [Queries.of(TextEmbedding(text.packed[n : n + 1], text.logits[n : n + 1])) for n in range(len(shares))]
+    one = [Queries.of(text).part(slice(n, n + 1)) for n in range(len(shares))]
     mixture = Queries.mixture(list(zip(shares, one)))
     video_index = VideoIndex.of(entries_of(gallery), LAYOUT)
     reference = np.array(shares) @ loop_scores(text, gallery) / np.abs(shares).sum()
@@ -273,7 +256,7 @@ def test_a_gpu_gives_the_same_ids(precision):
     gallery, text = random_gallery(5000, doubled=0.2), random_text(100)
     on_cpu = VideoIndex.of(entries_of(gallery), LAYOUT)
     on_gpu = VideoIndex(on_cpu.snapshot, device=torch.device("cuda"))
-    for some in (text, TextEmbedding(text.packed[:1], text.logits[:1])):
+    for some in (text, Queries.of(text).part(slice(0, 1))):
         expected, found = on_cpu.rank(some, 10), on_gpu.rank(some, 10, precision=precision)
         assert found[1] == expected[1]
         np.testing.assert_array_equal(found[0], expected[0])

@@ -130,6 +130,46 @@ def fails(capsys):
     return run
 
 
+@pytest.fixture
+def prints(capsys):
+    """Call a command that does what it is asked; returns what it says on stdout and on stderr."""
+
+    def run(main, *arguments):
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 0
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def grown(world, own) -> SimpleNamespace:
+    """A copy of the world with videos and an index of its own, made by `arguments`."""
+    from scripts.build_index import main as build_index
+
+    own.videos = own.place / "videos"
+    shutil.copytree(world.videos, own.videos)
+    own.index = own.place / "grown"
+    own.arguments = [str(own.store), str(own.model), str(own.index)]
+    assert build_index(own.arguments) == 0
+    return own
+
+
+@pytest.fixture
+def replace_file(grown):
+    """As if a file of `grown` had been replaced by another of its videos, and extracted again."""
+    from scripts.precompute import main as precompute
+    from scripts.store import main as store_command
+
+    def run(name, by):
+        (grown.place / "changed").mkdir()
+        shutil.copy(grown.videos / by, grown.place / "changed" / name)
+        assert precompute([str(grown.place / "changed"), str(grown.place / "later"), "--workers", "1"]) == 0
+        assert store_command(["merge", str(grown.store), str(grown.place / "later")]) == 0
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def odd_site(tmp_path_factory) -> Path:
     """A folder for PYTHONPATH in which a third party's extractor `odd` is installed (tests/features)."""

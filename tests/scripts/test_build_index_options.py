@@ -1,5 +1,6 @@
-"""`mee index`: metadata, kinds and recall."""
+"""`mee index`: metadata, kinds, recall, and stores with few streams or none."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,24 +9,10 @@ import pytest
 from index.storage.snapshot import read_snapshot
 from index.sync import rows_of
 from scripts.build_index import main as build_index
+from scripts.gallery import main as gallery
+from scripts.import_features import main as import_features
 from scripts.precompute import main as precompute
-from scripts.store import main as store_command
-
-
-@pytest.fixture
-def grown(own):
-    own.index = own.place / "grown"
-    own.arguments = [str(own.store), str(own.model), str(own.index)]
-    return own
-
-
-def replace_file(grown, name, by):
-    """As if a file had been replaced, and extracted again."""
-    changed = grown.place / "changed"
-    changed.mkdir()
-    shutil.copy(grown.videos / by, changed / name)
-    assert precompute([str(changed), str(grown.place / "later"), "--workers", "1"]) == 0
-    assert store_command(["merge", str(grown.store), str(grown.place / "later")]) == 0
+from scripts.train import main as train
 
 
 def rows(own):
@@ -33,53 +20,45 @@ def rows(own):
 
 
 def values(column):
-    return [
-        None if value is None or value != value else value
-        for value in column.astype(object).where(column.notna(), None)
-    ]
+    return column.astype(object).where(column.notna(), None).tolist()
 
 
 # ---- metadata
 
 
-def test_metadata_stays_until_it_is_given_anew(grown, world, tmp_path, capsys):
+def test_metadata_stays_until_it_is_given_anew(grown, tmp_path, prints, replace_file):
     table = tmp_path / "videos.csv"
     table.write_text(
         "video_id,split,rating\n" + "".join(f"clip{n},{'test' if n > 7 else 'train'},{n}\n" for n in range(9))
     )
-    assert build_index([*grown.arguments, "--metadata", str(table)]) == 0
+    prints(build_index, *grown.arguments, "--metadata", table)
     assert values(rows(grown)["split"]) == ["train"] * 8 + ["test", None]
     assert values(rows(grown)["rating"]) == [*range(9), None]
-    videos = tmp_path / "videos"
-    shutil.copytree(world.videos, videos)
-    shutil.copy(videos / "clip9.png", videos / "new.png")
-    assert precompute([str(videos), str(grown.store), "--workers", "1"]) == 0
-    replace_file(grown, "clip0.mp4", "clip1.mp4")
-    capsys.readouterr()
-    assert build_index(grown.arguments) == 0
-    assert "11 clips in the index, 1 of them new, 1 embedded again" in capsys.readouterr().out
+    shutil.copy(grown.videos / "clip9.png", grown.videos / "new.png")
+    prints(precompute, grown.videos, grown.store, "--workers", "1")
+    replace_file("clip0.mp4", "clip1.mp4")
+    out, _ = prints(build_index, *grown.arguments)
+    assert "11 clips in the index, 1 of them new, 1 embedded again" in out
     assert values(rows(grown)["split"]) == ["train"] * 8 + ["test", None, None]
     table.write_text("clip_id,split,mood\nnew.png,val,glad\nclip9.png,val,\nnobody,val,sad\n")
-    assert build_index([*grown.arguments, "--metadata", str(table)]) == 0
-    out, err = capsys.readouterr()
+    out, err = prints(build_index, *grown.arguments, "--metadata", table)
     assert "11 clips in the index, 0 of them new, 2 embedded again" in out
     assert err == f"1 rows of {table} are about no usable clip, 'nobody' among them\n"
     assert values(rows(grown)["split"]) == ["train"] * 8 + ["test", "val", "val"]
     assert values(rows(grown)["mood"]) == [None] * 10 + ["glad"]
     assert values(rows(grown)["rating"]) == [*range(9), None, None]
-    assert build_index([*grown.arguments, "--metadata", str(table)]) == 0
-    assert "0 of them new\n" in capsys.readouterr().out.replace(" \n", "\n")
+    out, _ = prints(build_index, *grown.arguments, "--metadata", table)
+    assert "0 of them new\n" in out.replace(" \n", "\n")
 
 
-def test_metadata_that_does_not_fit(grown, fails, tmp_path):
+def test_metadata_that_does_not_fit(grown, fails, tmp_path, prints):
     table = tmp_path / "m.csv"
     table.write_text("clip_id,width\nclip0.mp4,3\n")
     assert "a column 'width' of its own" in fails(build_index, *grown.arguments, "--metadata", table)
     table.write_text("clip_id,rating\nclip0.mp4,3\n")
-    assert build_index([*grown.arguments, "--metadata", str(table)]) == 0
+    prints(build_index, *grown.arguments, "--metadata", table)
     table.write_text("clip_id,rating\nclip0.mp4,good\n")
-    error = fails(build_index, *grown.arguments, "--metadata", table)
-    assert "column 'rating' of the metadata is text, and in the index it is numbers" in error
+    assert "'rating' of the metadata is text" in fails(build_index, *grown.arguments, "--metadata", table)
     assert values(rows(grown)["rating"])[0] == 3
     assert "no file of metadata" in fails(build_index, *grown.arguments, "--metadata", tmp_path / "none.csv")
 
@@ -87,68 +66,49 @@ def test_metadata_that_does_not_fit(grown, fails, tmp_path):
 # ---- kinds and recall
 
 
-@pytest.fixture
-def many(tmp_path, world):
-    """A store of some thousand clips of one stream, imported, and a model of it."""
-    from scripts.import_features import main as import_features
-    from scripts.train import main as train
-
-    generator = np.random.default_rng(0)
-    count = 2500
-    names = [f"v{number:05d}" for number in range(count)]
-    streams = generator.normal(size=(count, 6)).astype(np.float32)
-    np.savez(tmp_path / "a.npz", **dict(zip(names, streams)))
-    assert import_features([str(tmp_path / "store"), f"appearance={tmp_path / 'a.npz'}", "--name", "a"]) == 0
-    captions = tmp_path / "captions.csv"
-    captions.write_text(
-        "video_id,caption,split\n"
-        + "".join(
-            f"{name},number {n} {'up' if n % 3 else 'down'},{'train' if n < 8 else 'val' if n < 10 else 'test'}\n"
-            for n, name in enumerate(names[:60])
-        )
-    )
-    assert train([str(tmp_path / "store"), str(captions), str(tmp_path / "model"), *world.tiny]) == 0
-    return tmp_path
+def imported(place, world, streams, splits, *flags):
+    """A store of imported streams, and a model of its first clips: what `mee index` takes."""
+    store, model, names = str(place / "store"), str(place / "model"), list(streams["appearance"])
+    for name, rows in streams.items():
+        np.savez(place / f"{name}.npz", **rows)
+        assert import_features([store, f"{name}={place / name}.npz", "--name", "mine"]) == 0
+    rows = [f"{names[n]},number {n} {'up' if n % 3 else 'down'},{split}" for n, split in enumerate(splits)]
+    (place / "captions.csv").write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
+    assert train([store, str(place / "captions.csv"), model, *world.tiny, *flags]) == 0
+    return [store, model, str(place / "index")]
 
 
-def test_recall_is_measured_and_recorded(many, capsys):
-    arguments = [str(many / name) for name in ("store", "model", "index")]
-    assert build_index(arguments) == 0
-    assert {unit.scanner.kind for unit in read_snapshot(many / "index").units} == {"certified"}
-    capsys.readouterr()
-    assert build_index([*arguments, "--recall", "0.95"]) == 0
-    snapshot = read_snapshot(many / "index")
+def test_recall_is_measured_and_recorded(world, tmp_path, prints):
+    streams = np.random.default_rng(0).normal(size=(2500, 6)).astype(np.float32)
+    appearance = {f"v{number:05d}": stream for number, stream in enumerate(streams)}
+    splits = ["train"] * 8 + ["val"] * 2 + ["test"] * 50
+    arguments = imported(tmp_path, world, {"appearance": appearance}, splits)
+    prints(build_index, *arguments)
+    assert {unit.scanner.kind for unit in read_snapshot(tmp_path / "index").units} == {"certified"}
+    out, _ = prints(build_index, *arguments, "--recall", "0.95")
+    snapshot = read_snapshot(tmp_path / "index")
     assert {unit.scanner.kind for unit in snapshot.units} == {"fastscan"}
     assert snapshot.recall.target == 0.95
     assert snapshot.recall.reached >= 0.95
-    out = capsys.readouterr().out
     assert "fastscan" in out
-    assert (
-        f"recall@10 {snapshot.recall.reached:.4f} (asked for 0.95), measured with 1,000 clips of the index" in out
-    )
-    assert build_index([*arguments, "--queries", str(many / "captions.csv")]) == 0
-    out = capsys.readouterr().out
+    reached = f"recall@10 {snapshot.recall.reached:.4f} (asked for 0.95)"
+    assert f"{reached}, measured with 1,000 clips of the index" in out
+    out, _ = prints(build_index, *arguments, "--queries", tmp_path / "captions.csv")
     assert "measured with 52 sentences of captions.csv on 2500 clips" in out
-    assert build_index([*arguments, "--kind", "fastscan"]) == 0
-    assert "measured with 1,000 clips of the index itself on 2500 clips: 100 candidates" in capsys.readouterr().out
-    assert build_index([*arguments, "--kind", "auto"]) == 0
-    out = capsys.readouterr().out
+    out, _ = prints(build_index, *arguments, "--kind", "fastscan")
+    assert "measured with 1,000 clips of the index itself on 2500 clips: 100 candidates" in out
+    out, _ = prints(build_index, *arguments, "--kind", "auto")
     assert "certified" in out
     assert "recall" not in out
 
 
-def test_recall_of_a_small_index_is_whole(grown, capsys):
-    assert build_index([*grown.arguments, "--recall", "0.9", "--queries", str(grown.captions)]) == 0
-    out, err = capsys.readouterr()
+def test_recall_of_an_index_whose_answers_are_exact(grown, fails, prints):
+    out, err = prints(build_index, *grown.arguments, "--recall", "0.9", "--queries", grown.captions)
     assert "flat" in out
     assert "recall@10" not in out
     assert err == "every answer of this index is exact, so there is no recall to measure\n"
-
-
-def test_recall_for_an_index_of_an_exact_kind(grown, fails):
-    assert build_index([*grown.arguments, "--kind", "certified"]) == 0
-    error = fails(build_index, *grown.arguments, "--recall", "0.9")
-    assert error.startswith("'certified' is exact")
+    prints(build_index, *grown.arguments, "--overwrite", "--kind", "certified")
+    assert fails(build_index, *grown.arguments, "--recall", "0.9").startswith("'certified' is exact")
 
 
 @pytest.mark.parametrize(
@@ -162,8 +122,83 @@ def test_recall_for_an_index_of_an_exact_kind(grown, fails):
         ("q.csv", b"video_id,caption,split\na,b,train\n", "no captions of split 'val' or 'test'"),
     ],
 )
-def test_queries_that_are_none(grown, fails, tmp_path, name, content, says):
+def test_queries_that_are_none(own, fails, tmp_path, name, content, says):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    assert says in fails(build_index, *grown.arguments, "--queries", tmp_path / name)
-    assert not grown.index.exists()
+    assert says in fails(build_index, own.store, own.model, tmp_path / "new", "--queries", tmp_path / name)
+    assert not (tmp_path / "new").exists()
+
+
+# ---- clips without streams, streams that come later
+
+
+@pytest.fixture
+def odd(tmp_path, world):
+    """A store of imported clips, of which `c7` to `c9` have no sound, and a model that only hears."""
+    generator = np.random.default_rng(0)
+    looks = {f"c{number}": generator.normal(size=(2, 4)).astype(np.float32) for number in range(10)}
+    sounds = {name: looks[name][:, :3] for name in list(looks)[:7]}
+    splits = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
+    streams = {"appearance": looks, "audio": sounds}
+    return tmp_path, imported(tmp_path, world, streams, splits, "--streams", "audio")
+
+
+@pytest.fixture
+def listed(odd, prints):
+    def run(*more):
+        return [json.loads(line) for line in prints(gallery, "list", odd[1][2], *more, "--json").out.splitlines()]
+
+    return run
+
+
+def test_clips_without_a_stream_are_listed_never_found_and_need_no_constant(odd, listed, prints):
+    place, arguments = odd
+    out, err = prints(build_index, *arguments)
+    assert out.startswith("7 clips in the index, 7 of them new")
+    assert err == "3 clips have no stream at all and cannot be found, 'c7' among them\n"
+    assert [row["clip_id"] for row in listed("--without-stream")] == ["c7", "c8", "c9"]
+    assert [row["streams"] for row in listed("--clips")] == [["audio"]] * 7 + [[]] * 3
+    assert "0 of them new" in prints(build_index, *arguments).out
+    (place / "bank.txt").write_text("number 3 moves\n")
+    prints(gallery, "normalise", place / "index", "--bank", place / "bank.txt")
+    assert [row["constant"] is None for row in listed("--clips")] == [False] * 7 + [True] * 3
+    prints(build_index, *arguments)
+
+
+def test_a_stream_that_comes_later(odd, listed, prints):
+    place, arguments = odd
+    prints(build_index, *arguments)
+    np.savez(place / "audio.npz", **{f"c{number}": np.ones((1, 3), np.float32) for number in range(10)})
+    prints(import_features, arguments[0], f"audio={place / 'audio.npz'}", "--name", "mine", "--overwrite")
+    out, err = prints(build_index, *arguments)
+    assert out.startswith("10 clips in the index, 0 of them new, 10 embedded again")
+    assert err == ""
+    assert listed("--without-stream") == []
+
+
+def test_a_stream_that_the_model_does_not_read_and_a_place_that_it_moves_to_change_nothing(odd, prints):
+    place, arguments = odd
+    prints(build_index, *arguments)
+    prints(import_features, arguments[0], f"appearance={place}/appearance.npz", "--name", "mine", "--overwrite")
+    np.savez(place / "more.npz", **{f"c{number}": np.ones((1, 2), np.float32) for number in range(10)})
+    prints(import_features, arguments[0], f"motion={place / 'more.npz'}", "--name", "mine")
+    generation = read_snapshot(place / "index").generation
+    assert "0 of them new\n" in prints(build_index, *arguments).out.replace(" \n", "\n")
+    assert read_snapshot(place / "index").generation == generation
+    shutil.move(place / "model", place / "moved")
+    assert "0 of them new" in prints(build_index, arguments[0], place / "moved", arguments[2]).out
+
+
+def test_a_store_without_usable_clips(world, tmp_path, prints):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "broken.mp4").touch()
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
+    arguments = [tmp_path / "store", world.model, tmp_path / "index"]
+    for _ in range(2):
+        out, err = prints(build_index, *arguments)
+        assert out.startswith("0 clips in the index, 0 of them new")
+        assert "1 videos are not in it because extraction failed, 'broken.mp4' among them" in err
+    shutil.copy(world.videos / "clip0.mp4", videos)
+    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
+    assert "1 clips in the index, 1 of them new" in prints(build_index, *arguments, "--recall", "0.5").out

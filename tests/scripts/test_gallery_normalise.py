@@ -20,80 +20,64 @@ def bank(tmp_path):
     return path
 
 
-def hits(capsys, *arguments):
-    capsys.readouterr()
-    assert search([*map(str, arguments), "--json"]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+@pytest.fixture
+def hits(prints):
+    def run(*arguments):
+        return [json.loads(line) for line in prints(search, *arguments, "--json").out.splitlines()]
+
+    return run
 
 
-def test_search_takes_the_constants_off(own, bank, capsys):
-    plain = hits(capsys, own.index, "a red thing")
-    assert main(["normalise", str(own.index), "--bank", str(bank)]) == 0
-    out = capsys.readouterr().out
+def test_search_takes_the_constants_off(own, bank, hits, prints):
+    plain = hits(own.index, "a red thing")
+    out, _ = prints(main, "normalise", own.index, "--bank", bank)
     assert out == f"{own.index}: every clip carries a constant of nnn, made of 2 captions of captions.csv\n"
     facts = read_snapshot(own.index).constants
     assert (facts["method"], facts["bank"]) == ("nnn", "2 captions of captions.csv")
-    shifted = hits(capsys, own.index, "a red thing")
+    shifted = hits(own.index, "a red thing")
     assert any(hit["constant"] for hit in shifted)
     for hit in shifted:
         parts = sum(share["contribution"] for share in hit["experts"].values())
         assert parts - hit["constant"] == pytest.approx(hit["score"], abs=1e-5)
-    assert hits(capsys, own.index, "a red thing", "--plain") == plain
+    assert hits(own.index, "a red thing", "--plain") == plain
 
 
-def test_again_gives_the_same_and_drop_takes_them_off(own, bank, capsys):
-    plain = hits(capsys, own.index, "a blue thing")
+def test_again_gives_the_same_and_drop_takes_them_off(own, bank, hits, prints):
+    plain, shifted = hits(own.index, "a blue thing"), []
     for _ in range(2):
-        assert main(["normalise", str(own.index), "--bank", str(bank), "--neighbours", "1"]) == 0
-        shifted = hits(capsys, own.index, "a blue thing")
-    assert hits(capsys, own.index, "a blue thing") == shifted
-    assert main(["compact", str(own.index), "--drop-constants"]) == 0
-    assert hits(capsys, own.index, "a blue thing") == plain
-    assert build_index([str(own.store), str(own.model), str(own.index), "--overwrite"]) == 0
+        prints(main, "normalise", own.index, "--bank", bank, "--neighbours", "1")
+        shifted.append(hits(own.index, "a blue thing"))
+    assert shifted[0] == shifted[1]
+    prints(main, "compact", own.index, "--drop-constants")
+    assert hits(own.index, "a blue thing") == plain
+    prints(build_index, own.store, own.model, own.index, "--overwrite")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "more", "said"),
     [
-        ("video_id,caption,split\nclip0,a thing,test\n", "no captions of split 'train'"),
-        ("video_id,text\nclip0,a thing\n", "no column 'caption'"),
+        ("video_id,caption,split\nclip0,a thing,test\n", (), "no captions of split 'train'"),
+        ("video_id,text\nclip0,a thing\n", (), "no column 'caption'"),
+        ("video_id,caption,split\nclip0,a,train\n", ("--alpha", "1e300"), "take a smaller --alpha"),
     ],
 )
-def test_a_bank_that_cannot_be_used(own, fails, bank, text, said):
+def test_what_cannot_be_used(own, fails, tmp_path, bank, text, more, said):
     bank.write_text(text)
-    assert said in fails(main, "normalise", own.index, "--bank", bank)
+    assert said in fails(main, "normalise", own.index, "--bank", bank, *more)
     assert read_snapshot(own.index).constants is None
-
-
-def test_a_bank_or_an_index_that_is_not_there(own, fails, tmp_path, bank):
     assert "nowhere.txt" in fails(main, "normalise", own.index, "--bank", tmp_path / "nowhere.txt")
     assert "no index at" in fails(main, "normalise", tmp_path / "nowhere", "--bank", bank)
 
 
-def test_constants_that_are_no_numbers(own, fails, bank):
-    assert "take a smaller --alpha" in fails(main, "normalise", own.index, "--bank", bank, "--alpha", "1e300")
-    assert read_snapshot(own.index).constants is None
-
-
-def test_clips_that_come_later_have_none_and_changed_ones_keep_theirs(own, bank, fails, capsys):
-    shutil.copytree(own.videos, own.place / "videos")
-    again = [str(own.store), str(own.model), str(own.index)]
-    assert build_index([*again, "--overwrite"]) == 0
-    assert main(["normalise", str(own.index), "--bank", str(bank)]) == 0
-    table = own.place / "m.csv"
+def test_clips_that_come_later_have_none_and_changed_ones_keep_theirs(grown, bank, fails, hits, prints):
+    prints(main, "normalise", grown.index, "--bank", bank)
+    table = grown.place / "m.csv"
     table.write_text("clip_id,mood\nclip3.mp4,glad\n")
-    before = {hit["clip_id"]: hit["constant"] for hit in hits(capsys, own.index, "a thing", "--top", 99)}
-    assert build_index([*again, "--metadata", str(table)]) == 0
-    assert {hit["clip_id"]: hit["constant"] for hit in hits(capsys, own.index, "a thing", "--top", 99)} == before
-    shutil.copy(own.videos / "clip9.png", own.place / "videos" / "new.png")
-    assert precompute([str(own.place / "videos"), str(own.store), "--workers", "1"]) == 0
-    error = fails(build_index, *again)
-    assert "the index carries constants, and 1 clips have none, 'new.png' among them" in error
+    before = {hit["clip_id"]: hit["constant"] for hit in hits(grown.index, "a thing", "--top", 99)}
+    prints(build_index, *grown.arguments, "--metadata", table)
+    assert {hit["clip_id"]: hit["constant"] for hit in hits(grown.index, "a thing", "--top", 99)} == before
+    shutil.copy(grown.videos / "clip9.png", grown.videos / "new.png")
+    prints(precompute, grown.videos, grown.store, "--workers", "1")
+    error = fails(build_index, *grown.arguments)
+    assert "1 clips have none, 'new.png' among them" in error
     assert "mee gallery compact INDEX --drop-constants" in error
-
-
-def test_settings_that_mean_nothing(own, bank, capsys):
-    for setting in (["--neighbours", "0"], ["--alpha", "-1"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(["normalise", str(own.index), "--bank", str(bank), *setting])
-        assert stopped.value.code == 2

@@ -1,4 +1,4 @@
-"""`mee search`: sentences in, hits out."""
+"""`mee search`: sentences, mixtures, clips, experts, filters and videos, from flags to hits."""
 
 import io
 import json
@@ -10,12 +10,24 @@ from scripts.search import main
 
 @pytest.fixture
 def search(world, capsys, monkeypatch):
-    def run(*arguments, stdin="", index=world.index):
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        assert main([str(index), *map(str, arguments)]) == 0
+    def run(*arguments, stdin=None):
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin) if stdin is not None else None)  # not to be read
+        assert main([str(world.index), *map(str, arguments)]) == 0
         return capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def hits(search):
+    def run(*arguments, **given):
+        return [json.loads(line) for line in search(*arguments, "--json", **given)[0].splitlines()]
+
+    return run
+
+
+def by_clip(found):
+    return {hit["clip_id"]: hit["score"] for hit in found}
 
 
 def test_hits_are_a_table_on_stdout(search):
@@ -27,58 +39,46 @@ def test_hits_are_a_table_on_stdout(search):
     assert err == ""
 
 
-def test_json_is_one_object_a_line_and_adds_up(search):
-    out, err = search("something moves", "--json", "--top", 4)
-    hits = [json.loads(line) for line in out.splitlines()]
-    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4]
-    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
-    for hit in hits:
-        assert hit["query"] == "something moves"
-        assert set(hit) == {
-            "query",
-            "rank",
-            "clip_id",
-            "video",
-            "start_s",
-            "end_s",
-            "score",
-            "experts",
-            "constant",
-        }
+KEYS = {"query", "rank", "clip_id", "video", "start_s", "end_s", "score", "experts", "constant"}
+
+
+def test_json_is_one_object_a_line_and_adds_up(hits):
+    found = hits("something moves", "--top", 4)
+    assert [hit["rank"] for hit in found] == [1, 2, 3, 4]
+    assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
+    for hit in found:
         shares = hit["experts"].values()
-        assert hit["constant"] == 0
+        assert (set(hit), hit["query"], hit["constant"]) == (KEYS, "something moves", 0)
         assert sum(share["contribution"] for share in shares) == pytest.approx(hit["score"], abs=1e-5)
         assert sum(share["weight"] for share in shares) == pytest.approx(1, abs=1e-5)
         assert all(s["contribution"] == pytest.approx(s["weight"] * s["similarity"]) for s in shares)
-    assert err == ""
 
 
-def test_only_streams_that_a_clip_has_speak(search):
-    hits = {hit["clip_id"]: hit for hit in map(json.loads, search("x", "--json", "--top", 99)[0].splitlines())}
-    assert len(hits) == 10
-    assert set(hits["clip9.png"]["experts"]) <= {"appearance", "face"}
-    assert "audio" in hits["clip1.mp4"]["experts"]
-    assert "audio" not in hits["clip2.mp4"]["experts"]
+def test_only_streams_that_a_clip_has_speak(hits):
+    found = {hit["clip_id"]: hit for hit in hits("x", "--top", 99)}
+    assert len(found) == 10
+    assert set(found["clip9.png"]["experts"]) <= {"appearance", "face"}
+    assert "audio" in found["clip1.mp4"]["experts"]
+    assert "audio" not in found["clip2.mp4"]["experts"]
 
 
-def test_each_line_of_stdin_is_a_sentence(search):
-    together, _ = search("--json", "--top", 2, stdin="first one\n\n  second one  \nthird one")
-    apart = "".join(search(s, "--json", "--top", 2)[0] for s in ("first one", "second one", "third one"))
-    left, right = ([json.loads(line) for line in text.splitlines()] for text in (together, apart))
-    assert [(h["query"], h["clip_id"]) for h in left] == [(h["query"], h["clip_id"]) for h in right]
-    assert [h["score"] for h in left] == pytest.approx([h["score"] for h in right], abs=1e-5)
+@pytest.mark.parametrize("flags", [("--top", 2), ("--where", "clip_id < 'clip5'", "--also", "on", "--top", 3)])
+def test_each_line_of_stdin_is_a_sentence_for_which_the_flags_count(hits, flags):
+    together = hits(*flags, stdin="first one\n\n  second one  \nthird one")
+    apart = [hit for sentence in ("first one", "second one", "third one") for hit in hits(sentence, *flags)]
+    assert [(h["query"], h["clip_id"]) for h in together] == [(h["query"], h["clip_id"]) for h in apart]
+    assert [h["score"] for h in together] == pytest.approx([h["score"] for h in apart], abs=1e-5)
+    assert len(together) == 3 * flags[-1]
 
 
 @pytest.mark.parametrize("sentence", ["[/b] [red]", "漢字 übung", "?!", "-", "a" * 3000, "'; drop table", ":car:"])
-def test_any_sentence_is_answered(search, sentence):
+def test_any_sentence_is_answered(search, hits, sentence):
     assert f'"{sentence}"' in search(sentence, "--top", 1)[0]
-    (hit,) = map(json.loads, search(sentence, "--top", 1, "--json")[0].splitlines())
-    assert hit["query"] == sentence
+    assert [hit["query"] for hit in hits(sentence, "--top", 1)] == [sentence]
 
 
-def test_a_model_that_was_moved_can_be_named(search, own, fails):
-    there = search("x", "--json")[0]
-    assert search("x", "--json", "--model", own.model)[0] == there
+def test_a_model_that_was_moved_can_be_named(hits, own):
+    assert hits("x", "--model", own.model) == hits("x")
 
 
 def test_it_reads_a_pipe_and_answers_in_utf8(mee, world):
@@ -87,3 +87,98 @@ def test_it_reads_a_pipe_and_answers_in_utf8(mee, world):
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert [json.loads(line)["query"] for line in ran.stdout.splitlines()] == ["ein schöner Tag", "雪"]
+
+
+# ---- mixtures, clips, experts, filters and videos
+
+
+def test_sentences_that_count_beside_the_first_and_against_it(hits, search):
+    one, two, three = (by_clip(hits(sentence, "--top", 99)) for sentence in ("up", "on", "number 3"))
+    flags = ("up", "--also", "0.5*on", "--less", "number 3", "--also", "on")
+    mixed = {clip: (one[clip] + 1.5 * two[clip] - three[clip]) / 3.5 for clip in one}
+    assert by_clip(hits(*flags, "--top", 99)) == pytest.approx(mixed, abs=1e-5)
+    assert search(*flags)[0].splitlines()[0] == '"up" + 0.5 * "on" + "on" - "number 3"'
+
+
+def test_like_a_clip(hits, search):
+    found = hits("--like", "clip1.mp4", "--top", 99)
+    assert len(found) == 9
+    assert "clip1.mp4" not in by_clip(found)
+    assert {hit["query"] for hit in found} == {None}
+    assert search("--like", "clip1.mp4")[0].splitlines()[0] == "clip clip1.mp4"
+    assert search("up", "--like", "clip1.mp4")[0].splitlines()[0] == '"up" + clip clip1.mp4'
+    heard = hits("--like", "clip1.mp4", "--only", "audio", "--top", 99)
+    assert set(by_clip(heard)) == {"clip3.mp4", "clip5.mp4", "clip7.mp4"}
+
+
+def test_the_word_none_is_a_sentence_and_a_filter(hits, fails, world):
+    assert hits("None", "--top", 1)[0]["query"] == "None"
+    assert "the filter 'None'" in fails(main, world.index, "up", "--where", "None")
+
+
+def test_a_sentence_does_nothing_to_a_terminal(search):
+    assert search("up\x1b[31m\non")[0].splitlines()[0] == r'"up\x1b[31m\non"'
+
+
+def test_only_and_weights(hits):
+    heard = by_clip(hits("up", "--only", "audio", "--top", 99))
+    assert set(heard) == {f"clip{number}.mp4" for number in (1, 3, 5, 7)}
+    for hit in hits("up", "--weights", "audio=3", "motion=1", "--top", 99):
+        weights = {name: share["weight"] for name, share in hit["experts"].items() if share["weight"]}
+        assert weights == pytest.approx({"audio": 0.75, "motion": 0.25} if "audio" in weights else {"motion": 1})
+
+
+def test_where_and_video(hits, search):
+    found = by_clip(hits("up", "--where", 'clip_id in ("clip1.mp4", "clip2.mp4") or video.endswith(".png")'))
+    assert set(found) == {"clip1.mp4", "clip2.mp4", "clip9.png"}
+    assert set(by_clip(hits("up", "--video", "clip2.mp4"))) == {"clip2.mp4"}
+    out, err = search("up", "--where", "duration > 1000")
+    assert out.splitlines()[0] == '"up"'
+    assert err.startswith("nothing is found: no clip is allowed by --where and --video")
+    assert hits("up", "--where", "duration > 1000") == []
+
+
+def test_by_video(hits, search):
+    clips, videos = hits("up", "--top", 4), hits("up", "--top", 4, "--by-video")
+    assert [video["video"] for video in videos] == [clip["video"] for clip in clips]  # each video is one clip here
+    for rank, video in enumerate(videos, start=1):
+        assert set(video) == {"query", "rank", "video", "score", "moments"}
+        assert (video["rank"], video["moments"][0]["rank"]) == (rank, 1)
+        assert video["score"] == video["moments"][0]["score"]
+    assert len(search("up", "--top", 4, "--by-video")[0].strip().splitlines()) == 2 + 4
+
+
+def test_exact_and_plain_change_nothing_where_there_is_nothing_to_change(hits):
+    assert hits("up", "--exact", "--plain") == hits("up")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["up", "--only", "audoi"], "there is no expert 'audoi' (did you mean 'audio'?)"),
+        (["up", "--weights", "audio"], "--weights 'audio' is not like audio=0.7"),
+        (["up", "--weights", "audio=much"], "--weights 'audio=much' is not like audio=0.7"),
+        (["up", "--weights", "audio=1", "audio=2"], "--weights gives expert 'audio' two weights"),
+        (["up", "--like", "clip11.mp4"], "there is no clip 'clip11.mp4' in the index; "),
+        (["--like", ""], "there is no clip '' in the index"),
+        (["up", "--video", "clip1"], "there is no video 'clip1' in the index"),
+        (["up", "--where", ""], "the filter '' has 0 characters"),
+        (["up", "--also", "0*on"], "--also '0*on' must count more than 0"),
+        (["up", "--also=-1*on"], "--also '-1*on' must count more than 0; what should count against"),
+        (["up", "--less", "0.5*"], "--less '0.5*' has no sentence; write it like --less '0.5*at night'"),
+        (["up", "--less", " "], "has no sentence"),
+        (["up", "--also", "1e308*on", "--less", "1e308*off"], "what 'on' counts must lie"),
+        (["up", "--video", "None"], "there is no video 'None' in the index"),
+        (["--like", "None"], "there is no clip 'None' in the index"),
+        (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence(world, fails, monkeypatch, arguments, message):
+    monkeypatch.setattr("sys.stdin", None)
+    assert message in fails(main, world.index, *arguments)
+
+
+def test_lines_are_not_read_before_the_flags_are_right(world, fails, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert "there is no expert 'a dog'" in fails(main, world.index, "--only", "audio", "a dog")
+    assert "names no column" in fails(main, world.index, "--where", "length < 3")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from index.normalise import nnn_constants
 from index.queries import Queries
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
@@ -43,19 +44,6 @@ def test_search_ranks_as_the_evaluation_does(queries):
     assert_best(scores, ids, loop_scores(text, gallery), gallery.clip_ids, 10)
 
 
-def test_parts_and_constant_add_up_to_the_score():
-    gallery, text = random_gallery(60, 2), random_text(8, 9)
-    constants = nnn(MixtureScores(random_text(5, 4), gallery.video, LAYOUT), 3, 0.75)
-    video_index = VideoIndex.of(entries_of(gallery, **columns_of(constants, gallery)), LAYOUT, constants=FACTS)
-    of_clip = dict(zip(gallery.clip_ids, constants.constant.tolist()))
-    for hits in video_index.search(text, 60):
-        for hit in hits:
-            assert hit.constant == pytest.approx(of_clip[hit.clip_id])
-            parts = sum(share.contribution for share in hit.experts.values())
-            assert parts - hit.constant == pytest.approx(hit.score, abs=1e-6)
-    assert not any(hit.constant for hits in video_index.search(text, 5, plain=True) for hit in hits)
-
-
 def test_certified_with_constants_is_exact_on_disk_and_after_more_was_put(tmp_path):
     first, second, text = random_gallery(1500, 1), random_gallery(40, 2, first=2000), random_text(5, 3)
     names = [*first.clip_ids, *second.clip_ids]
@@ -74,3 +62,23 @@ def test_certified_with_constants_is_exact_on_disk_and_after_more_was_put(tmp_pa
         else:
             alone = video_index.rank(queries.part(slice(4, 5)), 20)
             assert ids[4] == alone[1][0]
+
+
+@pytest.mark.parametrize("captions", [1, 7, 60])
+def test_constants_of_an_index_are_those_of_an_evaluation(captions, monkeypatch):
+    monkeypatch.setattr("index.normalise.BLOCK", 900)
+    gallery, bank = random_gallery(200, 3), random_text(captions, 8)
+    video_index = VideoIndex.of(entries_of(gallery), LAYOUT)
+    expected = nnn(MixtureScores(bank, gallery.video, LAYOUT), 16, 0.75)
+    made = nnn_constants(video_index, Queries.of(bank), 16, 0.75)
+    assert set(made) == set(gallery.clip_ids)
+    found = [made[clip_id] for clip_id in gallery.clip_ids]
+    np.testing.assert_allclose(found, expected.constant.numpy(), atol=1e-5)
+
+
+def test_clips_that_were_removed_have_none():
+    video_index = VideoIndex.of(entries_of(random_gallery(50, 3)), LAYOUT)
+    rest = video_index.segments[0].without(np.arange(10))
+    video_index.snapshot = video_index.snapshot.with_segments([rest])
+    made = nnn_constants(video_index, Queries.of(random_text(5)), 128, 0.75)
+    assert set(made) == set(rest.table.ids(np.arange(10, 50)))

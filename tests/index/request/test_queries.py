@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.queries import Queries
-from index.request.queries import check_experts, clip_query, queries_of, stacked
+from index.request.queries import clip_query, queries_of, stacked
 from index.request.request import Request
 from index.storage.entries import Entries
 from index.video_index import VideoIndex
@@ -37,17 +37,6 @@ def test_a_clip_is_its_own_query(video_index):
     assert all("appearance" in hit.experts for hit in hits)
 
 
-def test_terms_and_what_they_count(video_index, model):
-    request = Request(sentence="a dog", also=((0.5, "rain"), (-1.5, "a cat")), like="v02.mp4")
-    (query,) = queries_of([request], video_index, model)
-    assert query.share.tolist() == [[0.25, 0.125, -0.375, 0.25]]
-    (only,) = queries_of([Request(also=((-2.0, "a cat"),), only=("audio",))], video_index, model)
-    assert only.share.tolist() == [[-1]]
-    assert np.isfinite(only.logits[0, 0]).tolist() == [False, False, True]
-    np.testing.assert_allclose(only.packed[0, 0], query.packed[0, 2], atol=1e-6)
-    assert queries_of([], video_index, model) == []
-
-
 @given(terms=st.lists(st.integers(1, 4), min_size=1, max_size=5), seed=st.integers(0, 99))
 def test_together_they_are_what_each_is_alone(terms, seed):
     rng = np.random.default_rng(seed)
@@ -74,5 +63,25 @@ def test_what_cannot_be_compared(video_index, model):
         request = Request(like="v01.mp4", sentence="a dog", **fields)
         with pytest.raises(InputError, match=r"clip 'v01\.mp4' has none of the experts that are listened to"):
             queries_of([request], video_index, model)
-    with pytest.raises(InputError, match=r"there is no expert 'motoin' \(did you mean 'motion'\?\)"):
-        check_experts(Request(sentence="x", weights={"motoin": 1.0}), video_index.layout)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "nothing to look for"),
+        ({"sentence": "a dog", "also": ((1.0, ""),)}, "a sentence is empty"),
+        ({"also": ((0.0, "a dog"),)}, "what 'a dog' counts"),
+        ({"also": ((float("nan"), "a dog"),)}, "what 'a dog' counts"),
+        ({"also": ((1.0, "a cat"), (-1e308, "a dog"))}, "what 'a dog' counts"),
+        ({"sentence": "x", "weights": {"audio": -1.0}}, "expert 'audio' must be a number from 0 on, got -1"),
+        ({"sentence": "x", "weights": {"audio": float("inf")}}, "must be a number from 0 on, got inf"),
+        ({"sentence": "x", "weights": {"audio": 0.0}}, "no expert is given a weight above 0"),
+        ({"sentence": "x", "weights": {"audio": 1.0}, "only": ("motion",)}, "expert 'audio' is given a weight"),
+        ({"sentence": "x", "top": 0}, "top must be at least 1, got 0"),
+        ({"sentence": "x", "moments": 0}, "moments must be at least 1, got 0"),
+        ({"sentence": "x", "where": "duration <"}, "the filter 'duration <'"),
+    ],
+)
+def test_what_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        Request(**fields)

@@ -1,5 +1,8 @@
 """What every kind of scanner keeps to, whatever unit it is made for."""
 
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -7,8 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
-from index.scanners.kinds import KINDS, build, files, open_scanner
+from index.scanners import flat
+from index.scanners.fastscan import FastScan
+from index.scanners.flat import Flat
+from index.scanners.kinds import KINDS, SMALL, Settings, build, choose, files, open_scanner
 from index.scanners.scanner import Allowed, Shape
 from tests.index.scanners.units import clustered, exact_scores, masks, near, query_rows, unit_rows, units
 
@@ -107,13 +114,32 @@ def test_a_query_that_is_alone_gets_the_answer_that_it_gets_among_others(kind):
     assert np.mean(together == alone) > 0.99  # flat adds in another order; others are the same
 
 
+CODED = [("certified", 256), ("fastscan", 256 // 8)]  # bytes that 256 columns take
+
+
+@pytest.mark.parametrize(("kind", "size"), CODED)
+def test_codes_are_small_and_arrays_and_maps_make_the_same(kind, size, tmp_path):
+    shape = Shape((128, 128))
+    np.save(tmp_path / "vectors.npy", unit_rows(np.random.default_rng(0), 4096, shape))
+    for name, mode in (("one", None), ("other", "c")):
+        build(kind, np.load(tmp_path / "vectors.npy", mmap_mode=mode), shape).save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "other"))
+    assert all((one[name] == other[name]).all() for name in one)
+    assert (tmp_path / "one").stat().st_size < 4096 * size + 4 * 256 * 16 + 500  # centroids of fastscan
+    assert (tmp_path / "one.safetensors").stat().st_size < 256 * 8 + 2000
+
+
 @kinds
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999, 1.0])
-def test_filtered_scans_find_the_best_that_are_allowed(kind, share):
+@pytest.mark.parametrize(
+    ("share", "spread"),
+    [(0.0, 0.05), (0.01, 0.05), (0.3, 0.05), (0.9, 0.05), (0.999, 0.05), (1.0, 0.05), (1.0, 0.15)],
+)
+def test_filtered_scans_find_the_best_that_are_allowed(kind, share, spread):
     shape = Shape((96, 96), constant=True)
     generator = np.random.default_rng(2)
     vectors = clustered(generator, 3000, shape, spread=1.0)
-    vectors[:, -1] = 0.4 + 0.05 * generator.standard_normal(len(vectors))
+    vectors[:, -1] = 0.4 + spread * generator.standard_normal(len(vectors))
     queries = near(generator, vectors, 20, shape)
     mask = generator.random(len(vectors)) < share
     found = build(kind, vectors, shape).scan(queries, 60, Allowed(mask))[1]
@@ -142,3 +168,98 @@ def test_a_query_that_is_no_number_finds_nothing(kind, what):
     estimates, rows = scanner.scan(np.full((1, 8), what, dtype=np.float32), 5)
     assert (rows == -1).all()
     assert np.isneginf(estimates).all()
+
+
+# ---- flat: both ways of leaving rows out, and a bound that a plain loop gives too
+
+
+@pytest.mark.parametrize("queries", [1, 19, 20, 33])
+@pytest.mark.parametrize("block", [1, 4 * 10 * 7, 2**20])
+def test_few_and_many_queries_find_the_same_allowed_rows(queries, block, monkeypatch):
+    monkeypatch.setattr(flat, "BLOCK", block)  # bytes copied at a time: a row, seven rows, all
+    shape = Shape((6, 3), constant=True)
+    generator = np.random.default_rng(0)
+    vectors, asked = unit_rows(generator, 120, shape), query_rows(generator, queries, shape)
+    mask = generator.random(120) < 0.4
+    _, rows = Flat(vectors, shape).scan(asked, 9, Allowed(mask))
+    exact = np.where(mask, exact_scores(asked, vectors), -np.inf)
+    assert (rows == np.argsort(-exact, axis=1)[:, :9]).all()
+
+
+def test_the_bound_is_the_formula_by_a_plain_loop():
+    shape = Shape((3, 2), constant=True)
+    vectors = np.array([[1, 0, 0, 0, 1, -7], [0, 1, 0, 1, 0, 2]], dtype=np.float32)
+    query = np.array([[0.5, 0, 0.5, 0.25, 0, -1]], dtype=np.float32)
+    operations = 6 + 6
+    gamma = operations * 2**-24 / (1 - operations * 2**-24)
+    expected = gamma * (0.5**0.5 * 1.001 + 0.25 * 1.001 + 1 * 7)
+    assert Flat(vectors, shape).bound(query)[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_constant_that_nobody_takes_off_costs_nothing():
+    shape = Shape((4,), constant=True)
+    vectors = unit_rows(np.random.default_rng(0), 5, shape)
+    vectors[:, -1] = 1e6
+    query = np.array([[1, 0, 0, 0, 0]], dtype=np.float32)
+    assert Flat(vectors, shape).bound(query)[0] < 1e-6
+
+
+# ---- fastscan: the same codes each time, estimates of the same size as exact scores
+
+
+@pytest.mark.parametrize("size", [16, 96])
+def test_estimates_of_good_rows_are_not_too_small(size):
+    """They are compared with those of units that are scanned exactly."""
+    shape = Shape((size, size))
+    generator = np.random.default_rng(0)
+    vectors = unit_rows(generator, 4000, shape)
+    queries = vectors[:200] / 2
+    estimates, rows = FastScan.build(vectors, shape).scan(queries, 1)
+    assert (rows[:, 0] == np.arange(200)).mean() > 0.9
+    assert np.mean(estimates[:, 0]) == pytest.approx(1, abs=0.05)
+
+
+# ---- which kind a unit gets, and what settings are refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "larger"),
+    [
+        (Settings(), "certified"),
+        (Settings(recall=0.9), "fastscan"),
+        (Settings("flat"), "flat"),
+        (Settings("certified"), "certified"),
+        (Settings("fastscan", 1.0), "fastscan"),
+    ],
+)
+def test_units_of_few_rows_stay_flat(settings, larger):
+    assert choose(settings, SMALL) == larger
+    assert choose(settings, SMALL - 1) == choose(settings, 1) == "flat"
+
+
+def test_what_is_not_asked_for_stays():
+    assert Settings("flat").changed(None, None) == Settings("flat")
+    assert Settings("fastscan", 0.9).changed("auto", None) == Settings()
+    assert Settings().changed(None, 0.9) == Settings("auto", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "recall", "says"),
+    [
+        ("annoy", None, "there is no kind 'annoy'; there are auto, flat, certified, fastscan"),
+        ("fastscan", 0.0, "recall must be above 0 and at most 1, got 0.0"),
+        ("auto", 1.01, "recall must be above 0 and at most 1, got 1.01"),
+        ("auto", float("nan"), "recall must be above 0 and at most 1, got nan"),
+        ("flat", 0.9, "'flat' is exact: leave recall out, or choose fastscan"),
+        ("certified", 1.0, "'certified' is exact: leave recall out, or choose fastscan"),
+    ],
+)
+def test_nonsense_is_refused(kind, recall, says):
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        Settings(kind, recall)
+
+
+def test_the_table_loads_without_faiss():
+    code = "import sys, index.scanners.kinds; print('faiss' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index.storage.columns import joined, together
 from index.storage.entries import Entries
 from mee.encode import Gallery
 from mee.model import VideoEmbedding
@@ -96,7 +97,7 @@ def test_what_a_table_cannot_be(table, sentence):
 
 def test_names_are_text():
     entries = made_entries(["a", "b"])
-    for ids, sentence in ((["a", "a"], "clip 'a' is given twice"), (["a", ""], "a clip has no clip_id")):
+    for ids, sentence in ((["a", "a"], "'a' is given twice"), (["a", ""], "no clip_id")):
         table = entries.table.set_column(0, "clip_id", [ids])
         with pytest.raises(ValueError, match=sentence):
             Entries(table, entries.packed, entries.available).checked(LAYOUT)
@@ -136,7 +137,36 @@ def test_any_text_is_a_name(ids):
     assert set(as_dict(made_entries(ids))) == set(ids)
 
 
-def test_some_of_them():
-    entries = made_entries(["a", "b", "c"])
-    kept = as_dict(entries)
-    assert as_dict(entries.part(np.array([2, 0]))) == {"c": kept["c"], "a": kept["a"]}
+# ---- tables of an index may have different columns, but not different kinds of one
+
+
+def schema(**columns):
+    return pa.schema(list(columns.items()))
+
+
+def test_columns_of_several_tables():
+    parts = (
+        schema(a=pa.int64(), b=pa.null()),
+        schema(b=pa.string(), a=pa.int64()),
+        schema(a=pa.float64(), c=pa.bool_()),
+        schema(a=pa.null()),
+    )
+    assert together(parts) == schema(a=pa.float64(), b=pa.string(), c=pa.bool_())
+    assert together([]) == pa.schema([])
+
+
+@pytest.mark.parametrize("known", [pa.string(), pa.bool_(), pa.int64(), pa.float64()])
+@pytest.mark.parametrize("new", [pa.string(), pa.bool_(), pa.int64(), pa.float64()])
+def test_what_does_not_go_together(known, new):
+    numbers = {pa.int64(), pa.float64()}
+    if known == new or {known, new} == numbers:
+        together([schema(a=known), schema(a=new)])
+    else:
+        with pytest.raises(ValueError, match=r"'a' holds .* here and .* in the index; give it another name"):
+            together([schema(a=known), schema(a=new)])
+
+
+def test_tables_under_one_another():
+    table = joined([pa.table({"a": [1], "b": ["x"]}), pa.table({"a": [0.5], "c": [True]})])
+    assert table.to_pydict() == {"a": [1.0, 0.5], "b": ["x", None], "c": [None, True]}
+    assert joined(iter([table])) is table

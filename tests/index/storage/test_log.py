@@ -1,4 +1,4 @@
-"""The log gives back what was put and removed; what is cut short does not count, and what is wrong is damage."""
+"""Log and tail give back what was put and removed; a record cut short does not count, another is damage."""
 
 import os
 import struct
@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from index.scanners.kinds import Settings
 from index.storage.log import HEADER, Log, Removal, framed, put_payload, read_log, removal_payload
 from index.storage.manifest import Manifest
+from index.storage.snapshot import Snapshot
+from index.storage.tail import Tail
 from mee.errors import InputError
 from mee.layout import Layout
-from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, made_entries
+from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
 
 
 def manifest(layout=LAYOUT, identity="1f"):
@@ -141,3 +143,35 @@ def test_a_record_that_cannot_be_written_is_taken_back(path, monkeypatch):
     log.append(PAYLOADS[1])
     log.close()
     assert path.read_bytes() == before + framed(PAYLOADS[1])
+
+
+# ---- the tail: what was put last; segments made from it earlier stay as they were
+
+SOME = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8)
+
+
+def seen(segment):
+    return contents(Snapshot(LAYOUT, ORIGIN).with_segments([segment])) if segment else {}
+
+
+@given(st.lists(st.tuples(st.booleans(), SOME), max_size=12))
+def test_it_holds_what_a_dict_holds(steps):
+    tail, held, then = Tail(LAYOUT, constants=False), {}, []
+    for seed, (put, ids) in enumerate(steps):
+        if put:
+            entries = made_entries(ids, seed=seed).checked(LAYOUT)
+            tail.put(entries)
+            held |= as_dict(entries)
+        else:
+            tail.remove(ids)
+            held = {clip_id: kept for clip_id, kept in held.items() if clip_id not in ids}
+        then.append((tail.segment(), dict(held)))
+    for segment, expected in then:
+        assert seen(segment) == expected
+
+
+def test_many_single_clips_make_few_chunks():
+    tail = Tail(LAYOUT, constants=False)
+    for number in range(200):
+        tail.put(made_entries([f"{number:03d}"]).checked(LAYOUT))
+    assert tail.segment().table.arrow["clip_id"].num_chunks <= 8

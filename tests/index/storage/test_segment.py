@@ -1,11 +1,14 @@
-"""Clips are found by name, whether their table is sorted or has grown."""
+"""Segments: clips are found by name; segments stay few, and clips are seldom copied."""
+
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index.storage.compaction import FANOUT, level_of, to_merge
 from index.storage.segment import FEW, ClipTable
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
@@ -24,19 +27,37 @@ def test_a_sorted_table(ids, asked):
     assert pa.array(ids, pa.string()).sort() == pa.array(ids, pa.string())
 
 
-@pytest.mark.parametrize("count", [3, 5 * FEW])
-def test_many_ids_at_once(count):
-    ids = [f"{number:05d}" for number in range(count)]
-    table = ClipTable(pa.table({"clip_id": ids}))
-    assert table.ids(np.arange(count)) == ids
-    assert len(table) == count
-    few = [ids[-1], "x", ids[0]]
-    assert table.rows_of(few).tolist() == [count - 1, -1, 0]
+@dataclass(eq=False)
+class Pile:
+    """As much of a segment as is looked at."""
+
+    clips: int
+    rows: int = 0
+    table: range = field(init=False)
+
+    def __post_init__(self):
+        self.table = range(max(self.rows, self.clips))
+
+    def __len__(self):
+        return self.clips
 
 
-def test_a_table_that_grows_is_seen_as_it_was():
-    places = {"a": [0, 2], "b": [1]}
-    two = ClipTable(pa.table({"clip_id": ["a", "b"]}), places)
-    three = ClipTable(pa.table({"clip_id": ["a", "b", "a"]}), places)
-    assert (two.find("a"), three.find("a"), two.find("b"), two.find("c")) == (0, 2, 1, None)
-    assert three.rows_of(["c", "a"]).tolist() == [-1, 2]
+@given(st.lists(st.integers(1, 30_000), max_size=150))
+def test_few_segments_and_few_copies(batches):
+    piles, copied = [], 0
+    for batch in batches:
+        merged = to_merge(piles, batch)
+        piles = [pile for pile in piles if pile not in merged]
+        piles.append(Pile(batch + sum(map(len, merged))))
+        copied += len(piles[-1])
+    total = sum(batches)
+    assert sum(map(len, piles)) == total
+    levels = 1 + level_of(total)
+    assert len(piles) <= (FANOUT - 1) * levels
+    assert copied <= total * (levels + 1 + math.log2(1 + len(batches)))
+
+
+def test_what_hardly_counts_goes_along():
+    full, hollow = Pile(10_000), Pile(10, rows=10_000)
+    assert to_merge([full, hollow], 5) == [hollow]
+    assert to_merge([full], 5) == []

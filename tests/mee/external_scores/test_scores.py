@@ -20,9 +20,12 @@ def table(name, array):
     return Table(f"s.npz: {name!r}", torch.from_numpy(np.asarray(array)))
 
 
+def ids(*counts):
+    return [[f"{letter}{n}" for n in range(count)] for letter, count in zip("qv", counts)]
+
+
 def matrix_scores(array):
-    query_ids, clip_ids = ([f"{letter}{n}" for n in range(count)] for letter, count in zip("qv", array.shape))
-    return MatrixScores(table("scores", array), query_ids, clip_ids)
+    return MatrixScores(table("scores", array), *ids(*array.shape))
 
 
 @given(seed=st.integers(0, 2**31))
@@ -65,10 +68,7 @@ def test_ranks_are_those_of_the_whole_matrix(seed, kind):
 
 
 def tables(text, video, **settings):
-    query_ids, clip_ids = (
-        [f"{letter}{n}" for n in range(len(side))] for letter, side in (("q", text), ("v", video))
-    )
-    return TableScores(table("text", text), table("video", video), query_ids, clip_ids, **settings)
+    return TableScores(table("text", text), table("video", video), *ids(len(text), len(video)), **settings)
 
 
 def random_tables(seed, size, kind=np.float32):
@@ -180,9 +180,7 @@ def test_the_order_of_addition_is_the_stated_one(seed, size):
 def test_an_embedding_that_is_no_number(value):
     text, video = random_tables(0, 4)
     video[5, 2] = value
-    with pytest.raises(
-        InputError, match=r"s.npz: 'video': the embedding of clip 'v5' has NaN or infinite numbers"
-    ):
+    with pytest.raises(InputError, match=r"s.npz: 'video': the embedding of clip 'v5'"):
         tables(text, video)
 
 
@@ -190,17 +188,15 @@ def test_an_embedding_without_direction():
     text, video = random_tables(0, 4)
     text[1] = 0
     assert whole_matrix(tables(text, video))[1].abs().max() == 0
-    with pytest.raises(InputError, match="'text': the embedding of query 'q1' is zero, so it has no direction"):
+    with pytest.raises(InputError, match="'text': the embedding of query 'q1' is zero"):
         tables(text, video, unit_norm=True)
 
 
 def test_tables_of_two_sizes_and_scores_beyond_float32():
     text, video = random_tables(0, 4)
-    with pytest.raises(
-        InputError, match=r"'text' has 4 numbers a row and s.npz: 'video' 3; embeddings whose inner"
-    ):
+    with pytest.raises(InputError, match=r"'text' has 4 numbers a row and s.npz: 'video' 3"):
         tables(text, video[:, :3])
-    with pytest.raises(InputError, match=r"give scores up to .*, more than float32 holds; scale them down"):
+    with pytest.raises(InputError, match="more than float32"):
         tables(text.astype(np.float64) * 1e20, video.astype(np.float64) * 1e20)
     tables(text.astype(np.float64) * 1e200, video.astype(np.float64) * 1e-150, unit_norm=True)
 

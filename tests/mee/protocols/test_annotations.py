@@ -78,7 +78,5 @@ def test_a_named_protocol(toy, tmp_path):
 
 def test_files_of_the_test_alone_are_nothing_to_train_on(toy, tmp_path):
     toy["splits"] = ["test"] * 3
-    with pytest.raises(
-        InputError, match=r"no training captions of toy; .* all of its files: a\.csv and, to train, b"
-    ):
+    with pytest.raises(InputError, match=r"no training captions of toy; .* a\.csv and, to train, b"):
         read_annotations(tmp_path, protocol="toy")

@@ -1,6 +1,8 @@
 """A name and a path -> a benchmark: at full counts for every protocol, and a sentence for all that is wrong."""
 
 import re
+import subprocess
+import sys
 from importlib import import_module
 
 import pandas as pd
@@ -53,6 +55,13 @@ def test_a_row_is_called_by_its_name_and_has_a_reader(name):
     assert row.title
     assert row.files
     assert (row.missing, row.only) == ({"msvd": ("audio",)}.get(name, ()), {"coco": ("appearance",)}.get(name, ()))
+
+
+def test_names_and_loading_cost_no_heavy_import(pytestconfig):
+    code = "import sys, mee.protocols.load; print({'torch', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules))"
+    root = pytestconfig.rootpath
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -6,6 +6,7 @@ import pytest
 from mee.data import splits as mee_splits
 from mee.data.splits import SPLITS, pairs_by_split
 from mee.errors import InputError
+from mee.protocols.annotations import HELD_OUT
 
 
 def split_pairs(table, source, validation=0.1, seed=0, partial=False, **options):
@@ -166,7 +167,10 @@ def test_selecting_on_test_does_not_read_the_validation_split(source):
     assert not set(source.clips.index[6:9]) & {*split.train.videos, *split.val.videos}
 
 
-def test_a_number_of_videos_is_held_out_at_most_a_fifth(source):
+def test_a_number_of_videos_is_held_out_at_most_a_fifth(make_source, source):
+    many = make_source([f"video{number}.mp4" for number in range(5010)])
+    split = split_pairs(table(many, ["train"] * 5010), many, hold_out=HELD_OUT)
+    assert (len(set(split.val.videos)), len(set(split.train.videos))) == (1000, 4010)
     frame = table(source, ["train"] * 11 + ["test"])
     for number, held in ((1, 1), (2, 2), (1000, 2)):
         split = split_pairs(frame, source, validation=0.5, hold_out=number)

@@ -184,10 +184,6 @@ def test_a_curve_is_read_at_round_numbers_and_bins_double():
     assert " ".join(name for name, _ in thousand.histogram) == names
 
 
-def test_a_rank_between_two_counts_as_the_later_one():
-    assert dict(summed_up([1, 1.5, 2, 2.5, 4.5], 6).histogram) == {"1": 1, "2": 2, "3-4": 1, "5-6": 1}
-
-
 @given(st.integers(1, 40))
 def test_powers_of_two_close_their_bin(power):
     histogram = dict(summed_up([2**power, 2**power + 1], 2 ** (power + 2)).histogram)

@@ -97,12 +97,6 @@ def test_five_choices_come_with_the_right_one(loaded):
     assert choices["answer"].tolist()[:6] == [0, 1, 2, 3, 4, 0]
 
 
-def test_the_training_list_of_a_benchmark(full, loaded):
-    assert loaded("msrvtt-1ka").train_list == "9k"
-    assert load_benchmark("msrvtt-1ka", full("msrvtt-1ka"), train_list="7k").train_list == "7k"
-    assert loaded("vatex").train_list is None
-
-
 def test_a_typo_suggests_the_nearest_name():
     with pytest.raises(InputError, match=r"'mvsd' \(did you mean 'msvd'\?\); there are msrvtt-full, .*, folder$"):
         find_protocol("mvsd")

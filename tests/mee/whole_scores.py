@@ -22,6 +22,12 @@ class WholeScores(Scores):
         return self.matrix[queries, candidates]
 
 
+def whole_matrix(scores):
+    """All pairs, (Q, G)."""
+    query, candidate = torch.cartesian_prod(torch.arange(scores.queries), torch.arange(scores.candidates)).T
+    return scores.pairs(query, candidate).view(scores.queries, scores.candidates)
+
+
 def positives_of(right):
     """Of a (Q, G) bool matrix."""
     query, candidate = right.nonzero(as_tuple=True)

@@ -79,26 +79,20 @@ def test_same_files_are_found_whatever_their_names(one, other):
 
 def test_a_trained_video_is_refused_by_its_name(source):
     videos = list(source.clips["video"])
-    with pytest.raises(
-        InputError, match=r"on 4 videos of split 'test', 'v01\.mp4', 'v02\.mp4', 'v03\.mp4' and 1 more"
-    ):
+    with pytest.raises(InputError, match=r"on 4 videos of split 'test', 'v01\.mp4', .* and 1 more"):
         apart(record(videos[:5]), source, videos[1:])
 
 
 def test_a_benchmarks_id_is_refused_in_another_folder_and_format(source):
     trained = record(["Train/v03.webm"], protocol="msrvtt-1ka", train_list="9k")
-    with pytest.raises(
-        InputError, match=r"1 videos .* 'v03', .* held out \(it was trained on msrvtt-1ka, list 9k\)"
-    ):
+    with pytest.raises(InputError, match=r"1 videos .* 'v03', .* \(it was trained on msrvtt-1ka, list 9k\)"):
         apart(trained, source, ["v03.mp4", "v04.mp4"], ids=["v03", "v04"])
     apart(trained, source, ["v03.mp4", "v04.mp4"])  # one's own folders may well have names in common
 
 
 def test_a_file_under_two_names_is_refused_with_both(source):
     hashed(source, v00="a", v01="b", v02="c")
-    with pytest.raises(
-        InputError, match=r"files of 1 videos of split 'test' under other names, 'v01\.mp4' is 'x/y\.mp4'"
-    ):
+    with pytest.raises(InputError, match=r"1 videos of split 'test' under .* 'v01\.mp4' is 'x/y\.mp4'"):
         apart(record(["x/y.mp4"], {"x/y.mp4": digest("b")[:DIGITS]}), source, ["v00.mp4", "v01.mp4"])
     assert apart(record(["x/y.mp4"], {"x/y.mp4": digest("d")[:DIGITS]}), source, ["v00.mp4", "v01.mp4"]) == ""
 
@@ -108,10 +102,8 @@ def test_images_count_as_trained_on_by_name_and_by_content(source):
     by_name = {"videos": {"train": ["x.mp4"], "images": ["v00.mp4"]}}
     with pytest.raises(InputError, match=r"trained on 1 videos of split 'test', 'v00\.mp4'"):
         apart(by_name, source, ["v00.mp4"])
-    by_content = {
-        "videos": {"train": ["x.mp4"], "images": ["i.png"]},
-        "contents": {"train": {}, "images": {"i.png": digest("b")[:DIGITS]}},
-    }
+    by_content = {"videos": {"train": [], "images": ["i.png"]}}
+    by_content["contents"] = {"train": {}, "images": {"i.png": digest("b")[:DIGITS]}}
     with pytest.raises(InputError, match=r"'v01\.mp4' is 'i\.png'"):
         apart(by_content, source, ["v01.mp4"])
 
@@ -124,9 +116,8 @@ def test_what_was_not_compared_is_told(source):
     note = apart(trained, source, ["v00.mp4", "v01.mp4"])
     assert "compared only in part" in note
     assert "of 1 of 2 training videos and of 1 of 2 of split 'test'" in note
-    assert "not compared" in apart(
-        {"videos": {"train": ["x.mp4"], "val": []}}, source, ["v00.mp4"]
-    )  # an old record
+    old = {"videos": {"train": ["x.mp4"], "val": []}}
+    assert "not compared" in apart(old, source, ["v00.mp4"])
     assert "has no record of its training videos" in apart({}, source, ["v00.mp4"])
 
 
@@ -157,7 +148,5 @@ def test_images_that_are_measured_on_are_refused(make_source, image, measured, i
 
 def test_another_systems_training_videos_are_no_test():
     check_ids_apart({"a.mp4", "b"}, ["c", "d"], "seen.csv")
-    with pytest.raises(
-        InputError, match=r"^seen\.csv names 5 of the 6 test videos .* 'v0', 'v1', 'v2' and 2 more"
-    ):
+    with pytest.raises(InputError, match=r"^seen\.csv names 5 of the 6 test videos .* and 2 more"):
         check_ids_apart({f"train/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv")

@@ -9,8 +9,19 @@ from mee.errors import InputError
 from mee.protocols.annotations import HELD_OUT
 
 
-def split_pairs(table, source, validation=0.1, seed=0, **options):
-    return mee_splits.split_pairs(table, source, validation=validation, seed=seed, **options)
+def split_pairs(table, source, validation=0.1, seed=0, partial=False, **options):
+    return mee_splits.split_pairs(table, source, validation=validation, seed=seed, partial=partial, **options)
+
+
+def hashed(source, *contents):
+    """The first videos have these contents; of the others nothing is known."""
+    known = dict(zip(source.clips["video"], contents))
+    source.clips = source.clips.assign(file_sha256=source.clips["video"].map(lambda name: known.get(name)))
+    return source
+
+
+SIX_THREE_THREE = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+DIGESTS = [str(number).ljust(64, "x") for number in range(12)]
 
 
 def table(source, splits=None):
@@ -28,25 +39,21 @@ def test_whole_videos_are_held_out_by_seed(source):
     frame = table(source)
     drawn = set()
     for seed in range(6):
-        split, again = (split_pairs(frame, source, validation=0.25, seed=seed, partial=False) for _ in range(2))
+        split, again = (split_pairs(frame, source, validation=0.25, seed=seed) for _ in range(2))
         assert split == again
         assert len(set(split.val.videos)) == 3
         assert not set(split.val.videos) & set(split.train.videos)
         assert len(split.train) + len(split.val) == len(frame)
         assert f"3 videos held out by seed {seed}" in split.notes[0]
+        turned = split_pairs(frame.iloc[::-1].reset_index(), source, validation=0.25, seed=seed)
+        assert set(turned.val.videos) == set(split.val.videos)
         drawn.add(tuple(sorted(set(split.val.videos))))
     assert len(drawn) > 1
 
 
-def test_the_order_of_captions_does_not_change_what_is_held_out(source):
-    frame = table(source)
-    one, other = (split_pairs(rows, source, partial=False) for rows in (frame, frame.iloc[::-1].reset_index()))
-    assert set(one.val.videos) == set(other.val.videos)
-
-
 def test_without_validation_videos_they_are_held_out_of_training_and_never_of_test(source):
     frame = table(source, ["train"] * 6 + ["test"] * 6)
-    split = split_pairs(frame, source, validation=0.3, partial=False)
+    split = split_pairs(frame, source, validation=0.3)
     assert set(split.val.videos) | set(split.train.videos) == set(source.clips.index[:6])
     assert len(set(split.val.videos)) == 2
 
@@ -58,16 +65,6 @@ def test_what_partial_leaves_out_is_told_and_keeps_splits_aligned(source):
     assert split.left_out == ("gone.mp4",)
     assert "left out 1 captioned videos" in split.notes[0]
     assert sorted(set(split.val.videos)) == list(source.clips.index[8:10])
-
-
-def hashed(source, *contents):
-    """The first videos have these contents; of the others nothing is known."""
-    known = dict(zip(source.clips["video"], contents))
-    source.clips = source.clips.assign(file_sha256=source.clips["video"].map(lambda name: known.get(name)))
-    return source
-
-
-SIX_THREE_THREE = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,7 @@ SIX_THREE_THREE = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
 def test_what_cannot_be_split(make_source, videos, splits, options, says):
     source = make_source([f"v{number:02d}.mp4" for number in range(videos)])
     with pytest.raises(InputError, match=says):
-        split_pairs(table(source, splits), source, partial=False, **options)
+        split_pairs(table(source, splits), source, **options)
 
 
 @pytest.mark.parametrize("needed", [SPLITS, ("train",)])
@@ -109,12 +106,12 @@ def test_two_clips_of_one_video_in_two_splits_are_refused(make_source):
     ],
 )
 def test_one_file_in_two_splits_is_refused_and_left_out_with_partial(source, first, second, says):
-    contents = [str(number).ljust(64, "x") for number in range(12)]
+    contents = list(DIGESTS)
     contents[second] = contents[first]
     hashed(source, *contents)
     frame = table(source, SIX_THREE_THREE)
     with pytest.raises(InputError, match=says):
-        split_pairs(frame, source, partial=False)
+        split_pairs(frame, source)
     split = split_pairs(frame, source, partial=True)
     name, measured = source.clips.index[first], source.clips.index[second]
     assert split.left_out == (name,)
@@ -125,76 +122,58 @@ def test_one_file_in_two_splits_is_refused_and_left_out_with_partial(source, fir
 
 def test_two_files_of_one_content_in_one_split_are_no_leak(source):
     hashed(source, *["a" * 64] * 6, *["b" * 64] * 3, *["c" * 64] * 3)
-    split = split_pairs(table(source, SIX_THREE_THREE), source, partial=False)
+    split = split_pairs(table(source, SIX_THREE_THREE), source)
     assert len(set(split.train.videos)) == 6
     assert split.unchecked == ""
 
 
 def test_what_cannot_be_compared_is_told(source):
     frame = table(source, SIX_THREE_THREE)
-    assert "not compared" in split_pairs(frame, source, partial=False).unchecked
-    hashed(source, *(str(number).ljust(64, "x") for number in range(8)))
-    unchecked = split_pairs(frame, source, partial=False).unchecked
+    assert "not compared" in split_pairs(frame, source).unchecked
+    hashed(source, *DIGESTS[:8])
+    unchecked = split_pairs(frame, source).unchecked
     assert "compared only in part" in unchecked
     assert "6 of 6 training videos and of 2 of 6 of another split" in unchecked
 
 
 def test_files_that_are_the_same_are_held_out_together_but_not_all(source):
-    plain = split_pairs(table(source), source, validation=0.25, partial=False)
+    plain = split_pairs(table(source), source, validation=0.25)
     held = set(plain.val.videos)
     lone, twin = sorted(held)[0], sorted(set(source.clips.index) - held)[0]
     contents = {name: name * 8 for name in source.clips.index} | {twin: lone * 8}
-    split = split_pairs(table(source), hashed(source, *contents.values()), validation=0.25, partial=False)
+    split = split_pairs(table(source), hashed(source, *contents.values()), validation=0.25)
     assert set(split.val.videos) == held | {twin}
     assert set(split.train.videos) == set(source.clips.index) - held - {twin}
     with pytest.raises(InputError, match="the same files as all but one"):
-        split_pairs(table(source), hashed(source, *["a" * 64] * 11), partial=False)
+        split_pairs(table(source), hashed(source, *["a" * 64] * 11))
 
 
 def test_the_epoch_is_chosen_on_test_only_where_that_is_asked_for(source):
     frame = table(source, SIX_THREE_THREE)
-    usual = split_pairs(frame, source, partial=False)
+    usual = split_pairs(frame, source)
     assert set(usual.train.videos) == set(source.clips.index[:6])
     assert set(usual.val.videos) == set(source.clips.index[6:9])
     assert usual.notes == ()
-    split = split_pairs(frame, source, partial=False, select_on_test=True)
+    split = split_pairs(frame, source, select_on_test=True)
     assert (usual.selected_on_test, split.selected_on_test) == (False, True)
     assert set(split.val.videos) == set(usual.test_videos) == set(source.clips.index[9:])
     assert split.train == usual.train
 
 
-def test_selecting_on_test_holds_nothing_out(source):
-    frame = table(source, ["train"] * 9 + ["test"] * 3)
-    split = split_pairs(frame, source, partial=False, select_on_test=True)
-    assert set(split.train.videos) == set(source.clips.index[:9])
-    assert split.notes == ()
-
-
 def test_selecting_on_test_does_not_read_the_validation_split(source):
-    contents = [str(number).ljust(64, "x") for number in range(12)]
-    contents[6] = contents[9]
-    split = split_pairs(
-        table(source, SIX_THREE_THREE),
-        hashed(source, *contents),
-        partial=False,
-        select_on_test=True,
-        need_test=False,
-    )
+    hashed(source, *DIGESTS[:6], DIGESTS[9], *DIGESTS[7:])
+    split = split_pairs(table(source, SIX_THREE_THREE), source, select_on_test=True, need_test=False)
     assert split.left_out == ()
     assert not set(source.clips.index[6:9]) & {*split.train.videos, *split.val.videos}
 
 
-def test_a_thousand_videos_of_a_whole_benchmark_are_held_out(make_source):
-    source = make_source([f"video{number}.mp4" for number in range(7010)])
-    split = split_pairs(table(source, ["train"] * 7010), source, partial=False, hold_out=HELD_OUT)
-    assert len(set(split.val.videos)) == 1000
-    assert len(set(split.train.videos)) == 6010
-
-
-def test_a_number_of_videos_is_held_out_at_most_a_fifth(source):
+def test_a_number_of_videos_is_held_out_at_most_a_fifth(make_source, source):
+    many = make_source([f"video{number}.mp4" for number in range(5010)])
+    split = split_pairs(table(many, ["train"] * 5010), many, hold_out=HELD_OUT)
+    assert (len(set(split.val.videos)), len(set(split.train.videos))) == (1000, 4010)
     frame = table(source, ["train"] * 11 + ["test"])
     for number, held in ((1, 1), (2, 2), (1000, 2)):
-        split = split_pairs(frame, source, validation=0.5, partial=False, hold_out=number)
+        split = split_pairs(frame, source, validation=0.5, hold_out=number)
         assert len(set(split.val.videos)) == held
         assert not set(split.val.videos) & set(split.test_videos)
 
@@ -203,7 +182,7 @@ def test_a_benchmarks_seed_holds_the_same_videos_out_wherever_they_are_stored(ma
     drawn = []
     for place in (lambda n: f"v{n:02d}.mp4", lambda n: f"{'ab'[n % 2]}/v{n:02d}.webm"):
         source = make_source([place(number) for number in range(40)])
-        split = split_pairs(table(source), source, partial=False, hold_out=8)
+        split = split_pairs(table(source), source, hold_out=8)
         drawn.append({name[-8:].partition(".")[0].removeprefix("/") for name in split.val.videos})
     assert len(drawn[0]) == 8
     assert drawn[0] == {name.removeprefix("/") for name in drawn[1]}
@@ -214,14 +193,14 @@ def test_splits_that_are_not_needed_may_be_absent(source):
     gone = pd.DataFrame([(f"gone{n}", "words", "test") for n in range(2)], columns=frame.columns)
     frame = pd.concat([gone, frame])
     with pytest.raises(InputError, match=r"gone0 \(not in the store\)"):
-        split_pairs(frame, source, partial=False)
-    split = split_pairs(frame, source, partial=False, need_test=False)
+        split_pairs(frame, source)
+    split = split_pairs(frame, source, need_test=False)
     assert split.left_out == ()
     assert split.notes == ("2 test videos are not in store, so their files were not looked at",)
     assert set(split.train.videos) == set(source.clips.index[:6])
     assert set(split.test_videos) == set(source.clips.index[9:])
     with pytest.raises(InputError, match=r"gone0 \(not in the store\)"):
-        split_pairs(frame, source, partial=False, need_test=False, select_on_test=True)
+        split_pairs(frame, source, need_test=False, select_on_test=True)
 
 
 @pytest.mark.parametrize("needed", SPLITS)

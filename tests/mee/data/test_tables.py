@@ -63,10 +63,8 @@ def test_video_is_another_name_for_video_id_and_other_columns_are_ignored(file):
 
 
 def test_values_stay_as_written_but_for_outer_space_and_names_of_splits(file):
-    path = file(
-        "c.csv", 'video_id,caption,split\r\n 007 ,"a\nb",validate\r\nnan,NA,Train\r\nc, null , dev\r\n,,\r\n'
-    )
-    table = read_captions(path)
+    rows = 'video_id,caption,split\r\n 007 ,"a\nb",validate\r\nnan,NA,Train\r\nc, null , dev\r\n,,\r\n'
+    table = read_captions(file("c.csv", rows))
     assert table["video_id"].tolist() == ["007", "nan", "c"]
     assert table["caption"].tolist() == ["a\nb", "NA", "null"]
     assert table["split"].tolist() == ["val", "train", "val"]
@@ -83,7 +81,6 @@ def test_numbers_as_video_ids_stay_as_written(file):
     ("name", "content", "says"),
     [
         ("c.csv", "video_id,text\na,b\n", "no column 'caption'; it has 'video_id', 'text'"),
-        ("c.csv", "clip,caption\na,b\n", "no column 'video_id'"),
         ("c.csv", "video_id,caption\na,b\nc,\n", "row 2 of 2 has nothing in column 'caption'"),
         ("c.csv", "video_id,caption\na,b\nc\n", "row 2 of 2 has nothing in column 'caption'"),
         ("c.csv", "video_id,caption\n  ,b\n", "row 1 of 1 has nothing in column 'video_id'"),
@@ -92,7 +89,6 @@ def test_numbers_as_video_ids_stay_as_written(file):
         ("c.csv", "video_id,caption\n", "no rows"),
         ("c.csv", "", "no column 'video_id'; it has nothing"),
         ("c.csv", "video_id,caption\na,b\nc,d, e\n", "line 3 has more fields than the header, 3 for 2"),
-        ("c.csv", "video_id,caption\na,b, c\nd,e, f\n", "line 2 has more fields"),
         ("c.csv", 'video_id,caption\na,b\nc,"d\n', "not a readable .csv table: line 3"),
         ("c.csv", 'video_id,caption\na,"b" c\n', "not a readable .csv table: line 2"),
         ("c.csv", b"video_id,caption\na,caf\xe9\n", "line 2 is not UTF-8"),
@@ -100,7 +96,6 @@ def test_numbers_as_video_ids_stay_as_written(file):
         ("c.jsonl", '{"video_id": "a", "caption": null}\n', "nothing in column 'caption'"),
         ("c.parquet", "no parquet", "not a readable .parquet table"),
         ("c.txt", "video_id,caption\na,b\n", "not '.txt'"),
-        ("c", "video_id,caption\na,b\n", "not ''"),
         ("c.csv", None, "no caption file at"),
         ("c.csv", "folder", "no caption file at"),
     ],

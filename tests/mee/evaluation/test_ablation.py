@@ -19,6 +19,7 @@ from mee.ranking.mixture import MixtureScores
 from mee.ranking.normalise import nnn, qb_norm
 from mee.ranking.rank import CONVENTIONS, rank_queries
 from mee.ranking.scores import Positives
+from tests.mee.whole_scores import whole_matrix
 
 SEEDS = st.integers(0, 2**31)
 LAYOUT = Layout(("appearance", "motion", "audio"), (3, 2, 4))
@@ -57,11 +58,6 @@ def problem(seed, layout=LAYOUT, **fields):
         bank=sentences(generator, 9, layout),
         **fields,
     )
-
-
-def whole_matrix(scores):
-    query, candidate = torch.cartesian_prod(torch.arange(scores.queries), torch.arange(scores.candidates)).T
-    return scores.pairs(query, candidate).view(scores.queries, scores.candidates)
 
 
 def score_by_hand(assessment, query, clip, weigh, removed):
@@ -237,15 +233,9 @@ def test_the_bank_is_scored_as_the_queries_are(seed, scheme, removed):
         (NormaliseConfig(method="nnn", neighbours=4, alpha=0.5), lambda bank: nnn(bank, 4, 0.5)),
     ):
         assessment = problem(seed, normalise=config)
-
-        plain = partial(
-            MixtureScores,
-            video=assessment.gallery.video,
-            layout=LAYOUT,
-            scheme=scheme,
-            removed=removed,
-            without_stream=len(assessment.gallery.without_stream),
-        )
+        video, without = assessment.gallery.video, len(assessment.gallery.without_stream)
+        settings = {"scheme": scheme, "removed": removed, "without_stream": without}
+        plain = partial(MixtureScores, video=video, layout=LAYOUT, **settings)
         expected = make(plain(assessment.bank))
         scores = assessment.scores(scheme, removed)
         raw = whole_matrix(plain(assessment.text))
@@ -255,24 +245,7 @@ def test_the_bank_is_scored_as_the_queries_are(seed, scheme, removed):
         torch.testing.assert_close(whole_matrix(scores)[:, found], shifted[:, found])
 
 
-def test_normalised_blocks_stay_within_the_margin():
-    for method in METHODS:
-        scores = problem(5, normalise=NormaliseConfig(method=method)).scores()
-        off = scores.block(slice(0, scores.queries)) - whole_matrix(scores)
-        assert off.abs().max() <= scores.margin
-
-
-def test_one_clip_and_one_caption():
-    generator = torch.Generator().manual_seed(0)
-    video = VideoEmbedding(embeddings(generator, 1, LAYOUT), torch.tensor([[True, False, False]]))
-    assessment = Assessment(
-        layout=LAYOUT,
-        text=sentences(generator, 1, LAYOUT),
-        gallery=Gallery(("a",), video, ()),
-        positives=Positives(torch.tensor([0]), torch.tensor([0]), 1, 1),
-    )
-    rows = (*assessment.schemes(), *assessment.removed())
-    assert {row.text_to_video["R@1"] for row in rows} == {row.video_to_text["R@1"] for row in rows} == {100}
-    patterns = assessment.patterns(rank_queries(assessment.scores(), assessment.positives))
-    assert [(pattern.streams, pattern.clips, pattern.queries) for pattern in patterns] == [(("appearance",), 1, 1)]
-    assert len(assessment.weights().rows) == 2
+@pytest.mark.parametrize("method", METHODS)
+def test_normalised_blocks_stay_within_the_margin(method):
+    scores = problem(5, normalise=NormaliseConfig(method=method)).scores()
+    assert (scores.block(slice(0, scores.queries)) - whole_matrix(scores)).abs().max() <= scores.margin

@@ -74,21 +74,22 @@ def test_the_interval_is_that_of_resampled_questions():
 
 
 def test_the_seed_decides_the_interval_and_no_resamples_make_none():
-    scores, answer = (
-        torch.rand(60, 5, generator=torch.Generator().manual_seed(0)),
-        torch.zeros(60, dtype=torch.int64),
-    )
+    scores, answer = torch.rand(60, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(60).long()
     once, again, other = (choice_accuracy(scores, answer, resamples=50, seed=seed) for seed in (1, 1, 2))
     assert once == again
     assert once.interval != other.interval
     assert choice_accuracy(scores, answer, resamples=0).interval is None
 
 
-def test_what_cannot_be_answered_is_refused():
-    with pytest.raises(ValueError, match="there is no question to answer"):
-        choice_accuracy(torch.empty(0, 5), torch.empty(0, dtype=torch.int64))
-    with pytest.raises(ValueError, match="2 scores are NaN, and NaN is no answer"):
-        choice_accuracy(torch.tensor([[math.nan, 0.1], [0.2, math.nan]]), torch.tensor([1, 0]))
-    for answer in (-1, 2):
-        with pytest.raises(ValueError, match="an answer is the number of a sentence, 0 to 1"):
-            choice_accuracy(torch.rand(1, 2), torch.tensor([answer]))
+@pytest.mark.parametrize(
+    ("scores", "answer", "says"),
+    [
+        (torch.empty(0, 5), [], "no question"),
+        (torch.tensor([[math.nan, 0.1], [0.2, math.nan]]), [1, 0], "2 scores are NaN"),
+        (torch.rand(1, 2), [-1], "0 to 1"),
+        (torch.rand(1, 2), [2], "0 to 1"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(scores, answer, says):
+    with pytest.raises(ValueError, match=says):
+        choice_accuracy(scores, torch.tensor(answer, dtype=torch.int64))

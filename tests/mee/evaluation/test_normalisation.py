@@ -74,23 +74,15 @@ def test_dsl_looks_at_all_test_queries_and_says_so(scores):
 @pytest.mark.parametrize("method", ["qb-norm", "nnn"])
 @pytest.mark.parametrize("bank", [None, WholeScores(torch.empty(0, 4))])
 def test_a_bank_that_is_not_there_is_asked_for(method, bank):
-    with pytest.raises(
-        InputError, match=f"^{method} needs a bank of training captions.*'train'.*--bank.*go without"
-    ):
+    with pytest.raises(InputError, match=f"^{method} needs a bank of training captions.*--bank"):
         NormaliseConfig(method=method).constants(bank)
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"method": "qbnorm"}, "method must be one of none, qb-norm, nnn, dsl, got 'qbnorm'"),
-        ({"beta": 0.0}, "beta must be positive and finite, got 0.0"),
-        ({"beta": nan}, "beta must be positive and finite, got nan"),
-        ({"neighbours": 0}, "neighbours must be at least 1, got 0"),
-        ({"alpha": -0.1}, "alpha must be finite and at least 0, got -0.1"),
-        ({"alpha": nan}, "alpha must be finite and at least 0, got nan"),
-    ],
+    "settings",
+    [{"method": "qbnorm"}, {"beta": 0.0}, {"beta": nan}, {"neighbours": 0}, {"alpha": -0.1}, {"alpha": nan}],
 )
-def test_nonsense_is_refused(settings, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
+def test_nonsense_is_refused(settings):
+    ((name, value),) = settings.items()
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got {value!r}$"):
         NormaliseConfig(**settings)

@@ -82,12 +82,9 @@ def test_a_video_that_is_cut_into_clips_is_refused(make_source, partial):
     source = make_source(["a.mp4", "b.mp4"], clips_of_video=3)
     source.clips = source.clips.drop(source.clips.index[1:3])  # of a.mp4 the first clip is left
     source.clips.index = ["a.mp4", *source.clips.index[1:]]
-    message = (
-        "^msvd ranks whole videos, and store has 1 of its 2 test videos cut into clips "
-        r"\(b.mp4#t=0,10, for one\); "
-        "extract them whole, into a new store: mee precompute VIDEOS STORE --clip-seconds 100000$"
-    )
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(
+        InputError, match=r"1 of its 2 test videos cut into clips \(b.mp4#t=0,10, for one\); .*--clip"
+    ):
         gallery_of(benchmark("a", "b"), source, partial=partial)
     assert gallery_of(benchmark("a"), source, partial=partial).clip_ids == ["a.mp4"]
 

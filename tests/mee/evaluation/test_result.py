@@ -47,25 +47,14 @@ def whole_result(number=1.0, text="a", figures=None):
     query = Query(query_id="1", caption=text, rank=1.5, right=answer, top=(answer, answer))
     row = Row(name=text, text_to_video=figures, video_to_text=figures)
     made = {"mee": "0.1", "torch": "2", "python": "3", "device": "cpu", "command": text, "at": "now"}
+    protocol = {"name": "folder", "title": text, "split": "test", "query_rule": "every caption", "partial": True}
+    protocol |= dict.fromkeys(("missing", "left_out", "without_stream"), (text,))
     return Result(
         made=Made(**made, seconds=number),
         system=System(
-            name=text, kind="model", checkpoint="ab", seed=3, files={"scores": text}, modalities=(text,)
+            name=text, kind="model", seed=3, checkpoint="ab", files={"scores": text}, modalities=(text,)
         ),
-        protocol=ProtocolFacts(
-            name="folder",
-            title=text,
-            split="test",
-            query_rule="every caption",
-            queries=2,
-            gallery=3,
-            partial=True,
-            missing=(text,),
-            left_out=(text,),
-            without_stream=(text,),
-            streams={text: 3},
-            files={text: text},
-        ),
+        protocol=ProtocolFacts(**protocol, queries=2, gallery=3, streams={text: 3}, files={text: text}),
         rules=Rules(normalisation=Normalisation(method="nnn", bank=text, parameters={"alpha": number})),
         text_to_video=direction,
         video_to_text=direction,
@@ -84,41 +73,15 @@ def path(tmp_path):
     return tmp_path / "result.json"
 
 
-@pytest.fixture
-def refused(path):
-    """refused(change): what is said of a result that was changed so."""
-
-    def say(change):
-        content = json.loads(whole_result().model_dump_json())
-        change(content)
-        path.write_text(json.dumps(content))
-        with pytest.raises(InputError) as caught:
-            read_result(path)
-        begins = f"'{path}' is not a result of mee evaluate, version 1: "
-        ends = "; make it again: mee evaluate … --result FILE"
-        said = str(caught.value)
-        assert said.startswith(begins)
-        assert said.endswith(ends)
-        assert "\n" not in said
-        return said.removeprefix(begins).removesuffix(ends)
-
-    return say
-
-
 @given(number=NUMBER, text=TEXT, figures=FIGURES)
 def test_what_is_written_is_read_to_the_last_digit(tmp_path_factory, number, text, figures):
     path = tmp_path_factory.mktemp("results") / "result.json"
-    result = whole_result(number, text, figures)
-    write_result(result, path)
-    assert read_result(path) == result
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_result_with_nothing_but_what_it_must_have_is_read(path):
-    whole = whole_result()
+    whole = whole_result(number, text, figures)
     least = Result(made=whole.made, system=whole.system, protocol=whole.protocol, rules=Rules())
-    write_result(least, path)
-    assert read_result(path) == least
+    for result in (whole, least):
+        write_result(result, path)
+        assert read_result(path) == result
+        assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_file_is_json_that_names_its_format_and_says_every_key(path):
@@ -137,70 +100,56 @@ def test_the_docstring_names_every_key():
     assert all(f'"{name}"' in mee.evaluation.result.__doc__ for name in Result.model_fields)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda c: c.update(version=2), "version: it is 2"),
-        (lambda c: c.update(format="other"), "format: Input should be 'mee-result'"),
-        (lambda c: c.update(new=3), "new: Extra inputs are not permitted"),
-        (lambda c: c.pop("version"), "the file: it lacks version"),
-        (lambda c: [c.pop("schemes"), c.pop("weights")], "the file: it lacks schemes, weights"),
-        (lambda c: c["protocol"].pop("partial"), "protocol: it lacks partial"),
-        (lambda c: c["best"][0]["right"].pop("score"), "best.0.right.score: Field required"),
-        (lambda c: c["protocol"].update(queries="2"), "protocol.queries: Input should be a valid integer"),
-        (lambda c: c["protocol"].update(queries=2.0), "protocol.queries: Input should be a valid integer"),
-        (lambda c: c["protocol"].update(partial="no"), "protocol.partial: Input should be a valid boolean"),
-        (lambda c: c["system"].update(kind="both"), "system.kind: Input should be 'model' or 'scores'"),
-        (
-            lambda c: c["text_to_video"]["metrics"].update({"R@1": nan}),
-            "text_to_video.metrics.R@1: Input should be a finite number",
-        ),
-        (
-            lambda c: c["text_to_video"]["intervals"].update({"R@1": [0, inf]}),
-            "text_to_video.intervals.R@1.1: Input should be a finite number",
-        ),
-        (lambda c: c["weights"]["rows"][0][2].append(nan), "weights.rows.0.2.1: Input should be a finite number"),
-    ],
-)
-def test_another_file_is_refused_with_the_place(refused, change, said):
-    assert refused(change) == said
+def changed(change):
+    """A result's file, changed so."""
+    content = json.loads(whole_result().model_dump_json())
+    change(content)
+    return json.dumps(content).encode()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "place"),
     [
-        (b"", "the file: Invalid JSON"),
-        (b"[]", "the file: Input should be an object"),
-        (b"null", "the file: Input should be an object"),
-        (b"\xff\xfe", "the file: Invalid JSON"),
-        (b"query_id,rank\n1,1\n", "the file: Invalid JSON"),
+        (changed(lambda c: c.update(version=2)), "version: it is 2"),
+        (changed(lambda c: c.update(format="other")), "format"),
+        (changed(lambda c: c.update(new=3)), "new"),
+        (changed(lambda c: c.pop("version")), "the file: it lacks version"),
+        (changed(lambda c: [c.pop("schemes"), c.pop("weights")]), "the file: it lacks schemes, weights"),
+        (changed(lambda c: c["protocol"].pop("partial")), "protocol: it lacks partial"),
+        (changed(lambda c: c["best"][0]["right"].pop("score")), "best.0.right.score"),
+        (changed(lambda c: c["protocol"].update(queries="2")), "protocol.queries"),
+        (changed(lambda c: c["protocol"].update(queries=2.0)), "protocol.queries"),
+        (changed(lambda c: c["protocol"].update(partial="no")), "protocol.partial"),
+        (changed(lambda c: c["system"].update(kind="both")), "system.kind"),
+        (changed(lambda c: c["text_to_video"]["metrics"].update({"R@1": nan})), "text_to_video.metrics.R@1"),
+        (changed(lambda c: c["text_to_video"]["intervals"].update(a=[0, inf])), "text_to_video.intervals.a.1"),
+        (changed(lambda c: c["weights"]["rows"][0][2].append(nan)), "weights.rows.0.2.1"),
+        *((content, "the file: ") for content in (b"[]", b"null", b"\xff\xfe", b"query_id,rank\n1,1\n")),
+        *((changed(lambda c: None)[: share * 100], "the file: Invalid JSON") for share in range(10)),
     ],
 )
-def test_what_is_no_result_at_all_is_refused(path, content, said):
+def test_another_file_is_refused_with_the_place(path, content, place):
     path.write_bytes(content)
-    with pytest.raises(InputError, match=f"is not a result of mee evaluate, version 1: {said}"):
+    with pytest.raises(
+        InputError, match=f"'{path}' is not a result of mee evaluate, version 1: {place}"
+    ) as caught:
         read_result(path)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_was_cut_off_is_refused(path):
-    write_result(whole_result(), path)
-    content = path.read_bytes()
-    for share in (0.1, 0.5, 0.9):
-        path.write_bytes(content[: int(share * len(content))])
-        with pytest.raises(InputError, match="Invalid JSON: EOF"):
-            read_result(path)
-
-
-def test_a_number_that_is_none_is_never_written():
-    for bad in (nan, inf, -inf):
-        for make in (
-            lambda bad: whole_result(number=bad),
-            lambda bad: whole_result(figures={"R@1": bad}),
-            lambda bad: Direction(queries=1, candidates=1, metrics={}, recall=((1, bad),)),
-            lambda bad: Weights(experts=("a",), rows=(("all queries", 1, (bad,)),)),
-        ):
-            with pytest.raises(ValidationError, match="finite number"):
-                make(bad)
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bad: whole_result(number=bad),
+        lambda bad: whole_result(figures={"R@1": bad}),
+        lambda bad: Direction(queries=1, candidates=1, metrics={}, recall=((1, bad),)),
+        lambda bad: Weights(experts=("a",), rows=(("all queries", 1, (bad,)),)),
+    ],
+)
+def test_a_number_that_is_none_is_never_written(make, bad):
+    with pytest.raises(ValidationError, match="finite number"):
+        make(bad)
 
 
 def test_a_file_that_was_there_is_replaced_or_left_as_it_was(path):
@@ -213,15 +162,10 @@ def test_a_file_that_was_there_is_replaced_or_left_as_it_was(path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_cannot_be_written_is_one_sentence(path):
-    with pytest.raises(InputError, match=r"^results cannot be written to '.*/no/result.json': No such file"):
-        write_result(whole_result(), path.parent / "no" / "result.json")
-
-
-def test_what_cannot_be_read_is_one_sentence(path, tmp_path):
-    with pytest.raises(
-        InputError, match=r"^no result file at '.*'; make one: mee evaluate … --result result.json$"
-    ):
+def test_where_nothing_can_be_written_or_read(path, tmp_path):
+    with pytest.raises(InputError, match=r"^results cannot be written to '.*/no/result.json'"):
+        write_result(whole_result(), tmp_path / "no" / "result.json")
+    with pytest.raises(InputError, match=r"^no result file at '.*'; make one: mee evaluate"):
         read_result(path)
-    with pytest.raises(InputError, match=f"^'{tmp_path}' cannot be read: Is a directory$"):
+    with pytest.raises(InputError, match=f"^'{tmp_path}' cannot be read"):
         read_result(tmp_path)

@@ -1,5 +1,7 @@
 """Scores by id <-> a protocol's queries and gallery."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +14,12 @@ from mee.external_scores.read import ScoreFile
 from mee.external_scores.scores import MatrixScores, Table
 
 ASKED = [("q0", ("a",)), ("q1", ("b", "c")), ("q2", ("a",))]
+ALL = [query for query, _ in ASKED]
 GALLERY = ["a", "b", "c", "d"]
 
 
 def score_file(query_ids, clip_ids):
-    matrix = torch.arange(len(query_ids) * len(clip_ids)).float().view(len(query_ids), len(clip_ids))
+    matrix = torch.arange(len(query_ids) * len(clip_ids)).float().view(len(query_ids), -1)
     return ScoreFile("s.npy", MatrixScores(Table("s.npy", matrix), query_ids, clip_ids), {})
 
 
@@ -24,14 +27,9 @@ def cells(matched):
     """(query id, clip id) -> score, and the right pairs by id."""
     scores = matched.scores
     block = scores.block(slice(0, scores.queries))
-    found = {
-        (q, c): block[i, j].item() for i, q in enumerate(scores.query_ids) for j, c in enumerate(scores.clip_ids)
-    }
-    right = {
-        (scores.query_ids[q], scores.clip_ids[c])
-        for q, c in zip(matched.positives.query.tolist(), matched.positives.candidate.tolist())
-    }
-    return found, right
+    found = dict(zip(product(scores.query_ids, scores.clip_ids), block.flatten().tolist()))
+    pairs = zip(matched.positives.query.tolist(), matched.positives.candidate.tolist())
+    return found, {(scores.query_ids[query], scores.clip_ids[clip]) for query, clip in pairs}
 
 
 def test_all_are_there_in_another_order():
@@ -57,11 +55,7 @@ def test_with_partial_what_both_have_keeps_its_scores(seed):
         for ids in (protocol, gallery)
     )
     file = score_file(query_ids, clip_ids)
-    given_scores = {
-        (query, clip): float(row * len(clip_ids) + column)
-        for row, query in enumerate(query_ids)
-        for column, clip in enumerate(clip_ids)
-    }
+    given_scores = {pair: float(place) for place, pair in enumerate(product(query_ids, clip_ids))}
     kept = [n for n, (query, right) in enumerate(asked) if query in query_ids and set(right) & set(clip_ids)]
     if not kept:
         with pytest.raises(InputError, match=r"s\.npy"):
@@ -104,15 +98,11 @@ def test_an_id_of_the_protocol_wins_over_a_video():
     ("query_ids", "clip_ids", "named"),
     [
         (["q0", "q1"], GALLERY, ["1 of the protocol's 3 queries, 'q2'"]),
-        (["q0", "q1", "q2", "q3", "q4"], GALLERY, ["2 query ids", "'q3'"]),
-        (["q0", "q1", "q2"], ["b", "a"], ["2 of the protocol's 4 clips", "'c'"]),
-        (["q0", "q1", "q2"], [*GALLERY, "e"], ["1 clip ids", "'e'"]),
-        (
-            ["q0", "q1", "q2"],
-            ["a", "b", "c", "d.mp4"],
-            ["1 of the protocol's 4 clips", "'d'", "1 clip ids", "'d.mp4'"],
-        ),
-        (["q0", "q1", "q2"], ["a.mp4", "b.mp4"], ["none of its 2 clip ids", "'a.mp4'", "'a'"]),
+        ([*ALL, "q3", "q4"], GALLERY, ["2 query ids", "'q3'"]),
+        (ALL, ["b", "a"], ["2 of the protocol's 4 clips", "'c'"]),
+        (ALL, [*GALLERY, "e"], ["1 clip ids", "'e'"]),
+        (ALL, ["a", "b", "c", "d.mp4"], ["1 of the protocol's 4 clips", "'d'", "1 clip ids", "'d.mp4'"]),
+        (ALL, ["a.mp4", "b.mp4"], ["none of its 2 clip ids", "'a.mp4'", "'a'"]),
     ],
 )
 def test_ids_that_do_not_match_are_named(query_ids, clip_ids, named):
@@ -124,12 +114,10 @@ def test_ids_that_do_not_match_are_named(query_ids, clip_ids, named):
     assert said.startswith("s.npy: none") or "--partial" in said
 
 
-def test_nothing_to_rank():
+def test_what_contradicts_itself():
     with pytest.raises(InputError, match="scores no query together with its right clip"):
         match_scores(score_file(["q0"], ["b", "d"]), ASKED, GALLERY, partial=True)
 
-
-def test_a_protocol_that_contradicts_itself():
     file = score_file(["q0"], ["a"])
     with pytest.raises(ValueError, match="query 'q0' are not all in the gallery"):
         match_scores(file, [("q0", ("z",))], ["a"], partial=True)

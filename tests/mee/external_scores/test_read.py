@@ -114,17 +114,10 @@ def test_any_order_of_ids_in_the_file_gives_the_same(seed, how, tmp_path_factory
     query_ids, clip_ids = [f"q{n}" for n in range(queries)], [f"v{n}" for n in range(clips)]
     asked = [(name, (clip_ids[rng.integers(clips)],)) for name in query_ids]
     results = []
-    for rows, columns in (
-        (np.arange(queries), np.arange(clips)),
-        (rng.permutation(queries), rng.permutation(clips)),
-    ):
-        path, told = save_matrix(
-            tmp_path_factory.mktemp("made"),
-            how,
-            matrix[rows][:, columns],
-            [query_ids[row] for row in rows],
-            [clip_ids[column] for column in columns],
-        )
+    for draw in (np.arange, rng.permutation):
+        rows, columns = draw(queries), draw(clips)
+        ids = [query_ids[row] for row in rows], [clip_ids[column] for column in columns]
+        path, told = save_matrix(tmp_path_factory.mktemp("made"), how, matrix[rows][:, columns], *ids)
         matched = match_scores(read_scores(path, **told), asked, clip_ids, partial=False)
         assert (whole(matched.scores) == matrix).all()
         assert matched.scores.clip_ids == tuple(clip_ids)
@@ -152,18 +145,11 @@ def test_a_score_that_is_no_number_is_named(tmp_path, how, value):
     matrix = MATRIX.copy()
     matrix[1, 2] = value
     path, told = save_matrix(tmp_path, how, matrix, QUERIES, CLIPS)
-    with pytest.raises(InputError, match="query 'q1' and clip 'ç'") as caught:
+    with pytest.raises(InputError, match=f"{path}.* query 'q1' and clip 'ç'"):
         whole(read_scores(path, **told).scores)
-    assert str(path) in str(caught.value)
-
-
-def test_a_score_that_is_no_number_is_named_among_pairs(tmp_path):
-    matrix = MATRIX.copy()
-    matrix[1, 2] = np.nan
-    path, told = save_matrix(tmp_path, "npy", matrix, QUERIES, CLIPS)
     scores = read_scores(path, **told).scores
     scores.pairs(torch.tensor([0, 1]), torch.tensor([2, 1]))
-    with pytest.raises(InputError, match="query 'q1' and clip 'ç' is nan; a score must be a finite number"):
+    with pytest.raises(InputError, match="query 'q1' and clip 'ç'"):
         scores.pairs(torch.tensor([0, 1]), torch.tensor([2, 2]))
 
 
@@ -189,12 +175,8 @@ def test_a_memory_map_is_never_written_to(tmp_path, how):
 def test_what_is_no_file_of_scores(tmp_path):
     for name in ("nowhere.npy", "."):
         assert "no file of scores" in refusal(tmp_path / name)
-    for name, said in (
-        ("s.pkl", "'.pkl'"),
-        ("s.parquet", "'.parquet'"),
-        ("s", "not ''"),
-        ("s.npy", "cannot be read"),
-    ):
+    files = {"s.pkl": "'.pkl'", "s.parquet": "'.parquet'", "s": "not ''", "s.npy": "cannot be read"}
+    for name, said in files.items():
         (tmp_path / name).touch()
         assert said in refusal(tmp_path / name)
 
@@ -215,11 +197,7 @@ def test_what_is_no_file_of_scores(tmp_path):
         ({"scores": MATRIX}, QUERIES[:2], "3 x 4 rows and columns, but 2 x 4"),
         ({"scores": MATRIX.T.copy()}, QUERIES, "turn it"),
         ({"text": MATRIX, "video": MATRIX}, QUERIES, "3 x 3 text and video embeddings, but 3 x 4"),
-        (
-            {"text": MATRIX, "video": np.ones((4, 2), np.float32)},
-            QUERIES,
-            "'text' has 4 numbers a row and .*'video' 2",
-        ),
+        ({"text": MATRIX, "video": np.ones((4, 2), "f4")}, QUERIES, "'text' has 4 numbers a row and .*'video' 2"),
     ],
 )
 def test_arrays_and_ids_that_do_not_fit(tmp_path, ending, arrays, query_ids, said):
@@ -229,12 +207,8 @@ def test_arrays_and_ids_that_do_not_fit(tmp_path, ending, arrays, query_ids, sai
 
 def test_ids_in_a_file_of_another_form(tmp_path):
     path = tmp_path / "s.safetensors"
-    for ids, said in (
-        ("q0,q1", ""),
-        ('{"q0": 1}', "no JSON list"),
-        ("[" * 100_000, ""),
-        ('["q", null]', "id 2 is None"),
-    ):
+    forms = {"q0,q1": "", '{"q0": 1}': "no JSON list", "[" * 100_000: "", '["q", null]': "id 2 is None"}
+    for ids, said in forms.items():
         save_file({"scores": torch.tensor(MATRIX)}, path, metadata={"query_ids": ids})
         assert said in refusal(path)
     for ids, said in (([0.5, 1, 2], "query id 1 is 0.5"), ([QUERIES], "query id 1 is ")):

@@ -13,15 +13,19 @@ from mee.evaluation.metrics import expected_ranks
 from mee.external_scores.scores import MatrixScores, Table, TableScores
 from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives
+from tests.mee.whole_scores import positives_of, whole_matrix
 
 
 def table(name, array):
     return Table(f"s.npz: {name!r}", torch.from_numpy(np.asarray(array)))
 
 
+def ids(*counts):
+    return [[f"{letter}{n}" for n in range(count)] for letter, count in zip("qv", counts)]
+
+
 def matrix_scores(array):
-    query_ids, clip_ids = ([f"{letter}{n}" for n in range(count)] for letter, count in zip("qv", array.shape))
-    return MatrixScores(table("scores", array), query_ids, clip_ids)
+    return MatrixScores(table("scores", array), *ids(*array.shape))
 
 
 @given(seed=st.integers(0, 2**31))
@@ -44,10 +48,12 @@ def test_some_of_some(seed):
     assert (scores.pairs(query, clip).numpy() == expected[query, clip]).all()
 
 
-def test_a_block_of_a_matrix_may_be_written_to():
-    scores = matrix_scores(np.ones((3, 4), np.float32))
-    scores.block(slice(0, 3))[:] = -torch.inf
-    assert (scores.block(slice(0, 3)) == 1).all()
+@pytest.mark.parametrize("make", [matrix_scores, lambda ones: tables(ones, ones)])
+def test_a_block_may_be_written_to(make):
+    scores = make(np.ones((4, 4), np.float32))
+    before = scores.block(slice(1, 3)).clone()
+    scores.block(slice(1, 3))[:] = -torch.inf
+    assert scores.block(slice(1, 3)).equal(before)
 
 
 @given(seed=st.integers(0, 2**31), kind=st.sampled_from([np.float16, np.float32, np.float64]))
@@ -56,28 +62,13 @@ def test_ranks_are_those_of_the_whole_matrix(seed, kind):
     array = rng.integers(0, 5, (6, 9)).astype(kind)
     positive = rng.random(array.shape) < 0.2
     positive[np.arange(6), rng.integers(9, size=6)] = True
-    query, clip = map(torch.from_numpy, np.nonzero(positive))
-    ranking = rank_queries(matrix_scores(array), Positives(query, clip, 6, 9))
-    assert ranking.t2v.rank.equal(expected_ranks(torch.tensor(array), torch.tensor(positive)))
-
-
-def test_a_constant_matrix_earns_nothing():
-    ranking = rank_queries(
-        matrix_scores(np.ones((20, 20), np.float16)), Positives(torch.arange(20), torch.arange(20), 20, 20)
-    )
-    assert ranking.t2v.rank.tolist() == [10.5] * 20
+    positive = torch.tensor(positive)
+    ranking = rank_queries(matrix_scores(array), positives_of(positive))
+    assert ranking.t2v.rank.equal(expected_ranks(torch.tensor(array), positive))
 
 
 def tables(text, video, **settings):
-    query_ids, clip_ids = (
-        [f"{letter}{n}" for n in range(len(side))] for letter, side in (("q", text), ("v", video))
-    )
-    return TableScores(table("text", text), table("video", video), query_ids, clip_ids, **settings)
-
-
-def all_pairs(scores):
-    query, clip = torch.cartesian_prod(torch.arange(scores.queries), torch.arange(scores.candidates)).unbind(1)
-    return scores.pairs(query, clip).reshape(scores.queries, scores.candidates)
+    return TableScores(table("text", text), table("video", video), *ids(len(text), len(video)), **settings)
 
 
 def random_tables(seed, size, kind=np.float32):
@@ -95,7 +86,7 @@ def random_tables(seed, size, kind=np.float32):
 def test_blocks_are_within_the_margin_and_pairs_are_the_sum(seed, size, kind, unit_norm):
     text, video = random_tables(seed, size, kind)
     scores = tables(text, video, unit_norm=unit_norm)
-    pairs = all_pairs(scores)
+    pairs = whole_matrix(scores)
     assert pairs.dtype == scores.block(slice(0, 3)).dtype == torch.float32
     assert (scores.block(slice(0, 3)).double() - pairs.double()).abs().max() <= scores.margin
     wide = [text.astype(np.float64), video.astype(np.float64)]
@@ -109,14 +100,14 @@ def test_blocks_are_within_the_margin_and_pairs_are_the_sum(seed, size, kind, un
 @given(seed=st.integers(0, 2**31), size=st.integers(1, 300))
 def test_pairs_are_the_same_numbers_in_any_company(seed, size):
     scores = tables(*random_tables(seed, size), unit_norm=bool(seed % 2))
-    together = all_pairs(scores)
+    together = whole_matrix(scores)
     alone = [scores.pairs(torch.tensor([q]), torch.tensor([g])) for q in range(3) for g in range(7)]
     assert together.equal(torch.cat(alone).reshape(3, 7))
     picked = scores.take([2, 0], [6, 1, 3])
-    assert all_pairs(picked).equal(together[[2, 0]][:, [6, 1, 3]])
+    assert whole_matrix(picked).equal(together[[2, 0]][:, [6, 1, 3]])
     assert picked.query_ids == ("q2", "q0")
     assert picked.clip_ids == ("v6", "v1", "v3")
-    assert (picked.block(slice(0, 2)) - all_pairs(picked)).abs().max() <= scores.margin
+    assert (picked.block(slice(0, 2)) - whole_matrix(picked)).abs().max() <= scores.margin
     assert picked.margin <= scores.margin
 
 
@@ -137,8 +128,8 @@ def test_unit_norm_forgets_lengths(seed):
     text, video = rng.normal(size=(3, 8)), rng.normal(size=(5, 8))
     one = tables(text, video, unit_norm=True)
     stretched = 2.0 ** rng.integers(-20, 20, (5, 1)) * video  # powers of two are exact
-    assert all_pairs(one).equal(all_pairs(tables(text, stretched, unit_norm=True)))
-    assert all_pairs(one).abs().max() <= 1
+    assert whole_matrix(one).equal(whole_matrix(tables(text, stretched, unit_norm=True)))
+    assert whole_matrix(one).abs().max() <= 1
     assert one.rule != tables(text, video).rule
 
 
@@ -146,7 +137,7 @@ def test_products_stay_apart_where_float32_underflows():
     """Products near 1e-44 have a few bits in float32; the margin must know."""
     rng = np.random.default_rng(0)
     scores = tables(rng.normal(size=(20, 64)) * 1e-22, rng.normal(size=(30, 64)) * 1e-22)
-    assert (scores.block(slice(0, 20)).double() - all_pairs(scores).double()).abs().max() <= scores.margin
+    assert (scores.block(slice(0, 20)).double() - whole_matrix(scores).double()).abs().max() <= scores.margin
 
 
 def test_a_program_that_wants_rough_products_gets_full_ones():
@@ -182,41 +173,30 @@ def test_the_order_of_addition_is_the_stated_one(seed, size):
     text[:, half : 2 * half] = text[:, :half]
     video[:, half : 2 * half] = -video[:, :half] * (1 + 1e-10 * rng.uniform(size=half))
     expected = [[by_halves((t * v).tolist()) for v in video] for t in text]
-    assert (all_pairs(tables(text, video)).numpy() == np.float32(expected)).all()
-
-
-def test_a_block_of_products_may_be_written_to():
-    scores = tables(*random_tables(0, 4))
-    before = scores.block(slice(1, 3)).clone()
-    scores.block(slice(1, 3))[:] = -torch.inf
-    assert scores.block(slice(1, 3)).equal(before)
+    assert (whole_matrix(tables(text, video)).numpy() == np.float32(expected)).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_embedding_that_is_no_number(value):
     text, video = random_tables(0, 4)
     video[5, 2] = value
-    with pytest.raises(
-        InputError, match=r"s.npz: 'video': the embedding of clip 'v5' has NaN or infinite numbers"
-    ):
+    with pytest.raises(InputError, match=r"s.npz: 'video': the embedding of clip 'v5'"):
         tables(text, video)
 
 
 def test_an_embedding_without_direction():
     text, video = random_tables(0, 4)
     text[1] = 0
-    assert all_pairs(tables(text, video))[1].abs().max() == 0
-    with pytest.raises(InputError, match="'text': the embedding of query 'q1' is zero, so it has no direction"):
+    assert whole_matrix(tables(text, video))[1].abs().max() == 0
+    with pytest.raises(InputError, match="'text': the embedding of query 'q1' is zero"):
         tables(text, video, unit_norm=True)
 
 
 def test_tables_of_two_sizes_and_scores_beyond_float32():
     text, video = random_tables(0, 4)
-    with pytest.raises(
-        InputError, match=r"'text' has 4 numbers a row and s.npz: 'video' 3; embeddings whose inner"
-    ):
+    with pytest.raises(InputError, match=r"'text' has 4 numbers a row and s.npz: 'video' 3"):
         tables(text, video[:, :3])
-    with pytest.raises(InputError, match=r"give scores up to .*, more than float32 holds; scale them down"):
+    with pytest.raises(InputError, match="more than float32"):
         tables(text.astype(np.float64) * 1e20, video.astype(np.float64) * 1e20)
     tables(text.astype(np.float64) * 1e200, video.astype(np.float64) * 1e-150, unit_norm=True)
 
@@ -229,6 +209,6 @@ def test_a_gpu_gives_the_same_pairs_and_keeps_the_margin(unit_norm):
     text, video = (rng.normal(size=(count, 768)).astype(np.float32) for count in (300, 2000))
     cpu = tables(text, video, unit_norm=unit_norm)
     gpu = tables(text, video, unit_norm=unit_norm, device=torch.device("cuda"))
-    pairs = all_pairs(cpu)
-    assert all_pairs(gpu).cpu().equal(pairs)
+    pairs = whole_matrix(cpu)
+    assert whole_matrix(gpu).cpu().equal(pairs)
     assert (gpu.block(slice(0, 300)).cpu().double() - pairs.double()).abs().max() <= gpu.margin

@@ -73,9 +73,8 @@ def copied(make_source):
 
 def test_a_copied_clip_is_found_with_its_moment(copied):
     names = list(dict.fromkeys(copied.clips["video"]))
-    overlap = near_streams(
-        copied, "appearance", side_of(copied, names[:30]), side_of(copied, names[30:]), threshold=0.999
-    )
+    sides = side_of(copied, names[:30]), side_of(copied, names[30:])
+    overlap = near_streams(copied, "appearance", *sides, threshold=0.999)
     (pair,) = overlap.pairs
     assert (pair.train, pair.test, pair.why) == ("v02", "v30", "alike")
     assert pair.value > 0.999
@@ -88,9 +87,8 @@ def test_no_copy_falls_short_of_one_by_rounding(make_source):
     source = make_source(names, missing=0.0)
     for number in range(100):
         source.streams["appearance"][names[100 + number]] = source.streams["appearance"][names[number]]
-    overlap = near_streams(
-        source, "appearance", side_of(source, names[:100]), side_of(source, names[100:]), threshold=1.0
-    )
+    sides = side_of(source, names[:100]), side_of(source, names[100:])
+    overlap = near_streams(source, "appearance", *sides, threshold=1.0)
     found = {(pair.train, pair.test) for pair in overlap.pairs}
     assert found == set(zip(names[:100], names[100:]))
     assert max(pair.value for pair in overlap.pairs) == 1
@@ -105,18 +103,6 @@ def test_what_all_clips_share_does_not_count(copied):
     after = near_streams(copied, "motion", *sides, threshold=0.8)
     assert [(p.train, p.test) for p in before.pairs] == [(p.train, p.test) for p in after.pairs]
     assert before.found == after.found > 0
-
-
-def test_the_same_file_is_found_without_the_stream(copied):
-    for clip_id in [name for name in copied.streams["audio"] if name.startswith(("v05", "v31"))]:
-        del copied.streams["audio"][clip_id]
-    contents = {"v04": "1", "v05": "2", "v31": "2"}
-    copied.clips = copied.clips.assign(file_sha256=copied.clips["video"].map(contents))
-    train, test = side_of(copied, ["v04", "v05"]), side_of(copied, ["v31", "v32"])
-    overlap = near_streams(copied, "audio", train, test, threshold=1.0)
-    (pair,) = overlap.pairs
-    assert (pair.train, pair.test, pair.why, pair.value, pair.train_s) == ("v05", "v31", "same file", None, None)
-    assert overlap.blank == ("v05", "v31")
 
 
 def test_clips_that_are_all_equal_are_like_nothing(make_source):

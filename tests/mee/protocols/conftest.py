@@ -1,11 +1,11 @@
 """Annotation files: real ones where they are beside the repository, and made ones at full counts."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from mee.protocols.load import load_benchmark
+from tests.mee.protocols import made_annotations
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "annotations"
 
@@ -20,12 +20,8 @@ def real():
 
 @pytest.fixture(scope="session")
 def made():
-    """The module made_annotations.py (tests/ is no package)."""
-    path = Path(__file__).with_name("made_annotations.py")
-    spec = importlib.util.spec_from_file_location("mee_test_made_annotations", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module made_annotations.py."""
+    return made_annotations
 
 
 @pytest.fixture(scope="session")

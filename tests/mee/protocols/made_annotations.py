@@ -22,22 +22,9 @@ def msrvtt_sentences(videos, first_id=0, captions=20):
 
 def msrvtt_json(videos, first_id=0):
     """Every video is marked `train`, as some copies of the file have it."""
-    return {
-        "info": {"year": "2016"},
-        "videos": [
-            {
-                "id": number,
-                "video_id": video,
-                "category": 1,
-                "url": "",
-                "start time": 0.5,
-                "end time": 9,
-                "split": "train",
-            }
-            for number, video in enumerate(videos)
-        ],
-        "sentences": msrvtt_sentences(videos, first_id),
-    }
+    marks = {"category": 1, "url": "", "start time": 0.5, "end time": 9, "split": "train"}
+    listed = [{"id": number, "video_id": video, **marks} for number, video in enumerate(videos)]
+    return {"info": {"year": "2016"}, "videos": listed, "sentences": msrvtt_sentences(videos, first_id)}
 
 
 def write_json(path, content):
@@ -99,12 +86,8 @@ def write_lsmdc(folder):
 
 def choice_rows(count=10_053):
     return [
-        [
-            *(clip_id("3001_A_TEST", n), *["00.00.00.000"] * 4),
-            *(f"choice {k} of {n}" for k in range(1, 6)),
-            str(1 + n % 5),
-        ]
-        for n in range(count)
+        [*row[:5], *(f"choice {k} of {n}" for k in range(1, 6)), str(1 + n % 5)]
+        for n, row in enumerate(lsmdc_test(count))
     ]
 
 
@@ -136,14 +119,11 @@ def write_msvd(folder):
 
 def didemo(split, count):
     """Two sentences a video, the later one first in the file."""
+    times = {"end": [[3, 3], [3, 4]], "start": [[0, 0], [0, 1]]}
     return [
-        {
-            "video": f"{split}{n}.mp4",
-            "description": f"{word} of {n}",
-            "times": [[start, start], [start, start + 1]],
-        }
+        {"video": f"{split}{n}.mp4", "description": f"{word} of {n}", "times": times[word]}
         for n in range(count)
-        for word, start in (("end", 3), ("start", 0))
+        for word in times
     ]
 
 
@@ -154,14 +134,8 @@ def write_didemo(folder):
 
 
 def activitynet(split, count):
-    return {
-        f"v_{split}{n}": {
-            "duration": 60.5,
-            "timestamps": [[30, 50.2], [0.0, 12]],
-            "sentences": [f" Then {n}. ", f"First {n}."],
-        }
-        for n in range(count)
-    }
+    times = {"duration": 60.5, "timestamps": [[30, 50.2], [0.0, 12]]}
+    return {f"v_{split}{n}": {**times, "sentences": [f" Then {n}. ", f"First {n}."]} for n in range(count)}
 
 
 def write_activitynet(folder):

@@ -56,14 +56,11 @@ def test_a_table_of_ones_own(tmp_path):
     assert annotations.measured_ids == set()
 
 
-def test_a_table_of_ones_own_has_no_training_lists(tmp_path):
+def test_a_table_of_ones_own_has_no_training_lists_and_a_directory_needs_a_name(tmp_path):
     (tmp_path / "captions.csv").write_text("video_id,caption\na,words\n")
     with pytest.raises(InputError, match=r"--train-list 9k goes with --protocol NAME: .* column 'split'"):
         read_annotations(tmp_path / "captions.csv", train_list="9k")
-
-
-def test_a_directory_needs_the_name_of_its_benchmark(tmp_path):
-    with pytest.raises(InputError, match="is a directory; name the caption table in it, or with --protocol the"):
+    with pytest.raises(InputError, match=r"is a directory; .* --protocol"):
         read_annotations(tmp_path)
 
 
@@ -78,7 +75,5 @@ def test_a_named_protocol(toy, tmp_path):
 
 def test_files_of_the_test_alone_are_nothing_to_train_on(toy, tmp_path):
     toy["splits"] = ["test"] * 3
-    with pytest.raises(
-        InputError, match=r"no training captions of toy; .* all of its files: a\.csv and, to train, b"
-    ):
+    with pytest.raises(InputError, match=r"no training captions of toy; .* a\.csv and, to train, b"):
         read_annotations(tmp_path, protocol="toy")

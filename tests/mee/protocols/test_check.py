@@ -30,6 +30,9 @@ QUERIES = [
 ]
 
 
+NO_E3, THREE = "1 test video without a caption: 'e3'", "3 test queries where it has 4"
+
+
 def read(rows=QUERIES, ids=IDS, **fields):
     return Reading(table=caption_table(rows), ids=ids, files={}, **fields)
 
@@ -59,10 +62,7 @@ def test_what_matches_passes():
         ({"test": ()}, "^here names no test video, and small cannot do without; fetch its files again$"),
         ({"val": ()}, "^here names no validation video, and small"),
         ({"test": ("e1", "e2", "e1")}, "^here names 1 test video more than once: 'e1'; keep each once$"),
-        (
-            {"train": ("t1", "e2")},
-            "^here: 1 of the training videos is among the test videos too: 'e2'; use lists that belong together$",
-        ),
+        ({"train": ("t1", "e2")}, "^here: 1 of the training videos is among the test videos too: 'e2'"),
         ({"train": ("t1", "v1")}, "^here: 1 of the training videos is among the validation videos too: 'v1'"),
         ({"val": ("e3",)}, "^here: 1 of the validation videos is among the test videos too: 'e3'"),
     ],
@@ -83,22 +83,15 @@ def test_a_query_id_names_one_caption(partial):
     ("reading", "shortfalls"),
     [
         (without("test", "e1"), ("2 test videos where it has 3", "2 test queries where it has 4")),
-        (without("test", "e3"), ("2 test videos where it has 3", "3 test queries where it has 4")),
+        (without("test", "e3"), ("2 test videos where it has 3", THREE)),
         (without("train", "t2"), ("1 training video where it has 2",)),
         (read(QUERIES[1:]), ("1 training video without a caption: 't1'",)),
-        (read(QUERIES[:-1]), ("1 test video without a caption: 'e3'", "3 test queries where it has 4")),
+        (read(QUERIES[:-1]), (NO_E3, THREE)),
         (
             read([*QUERIES, ("5", "e4", "x", "test")], IDS | {"test": (*IDS["test"], "e4")}),
             ("4 test videos where it has 3", "5 test queries where it has 4"),
         ),
-        (
-            read([*QUERIES[:-1], ("4", "e3", " ", "test")]),
-            (
-                "1 test video without a caption: 'e3'",
-                "1 caption without text: '4'",
-                "3 test queries where it has 4",
-            ),
-        ),
+        (read([*QUERIES[:-1], ("4", "e3", " ", "test")]), (NO_E3, "1 caption without text: '4'", THREE)),
         (read(counted={"train": 9}), ("9 training videos where it has 2",)),
     ],
 )

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.protocols.files import AnnotationFiles, entry, identifier, read_ids, read_json, read_tab_rows
+from mee.protocols.files import AnnotationFiles, read_ids, read_json, read_tab_rows
 from mee.protocols.table import PROTOCOLS
 
 WORDS = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1)
@@ -69,12 +69,6 @@ def test_a_list_of_ids(file, name, content):
     assert read_ids(file(content, name)) == ("a", "b")
 
 
-def test_the_real_lists(real):
-    lists = {split: read_ids(real / f"msvd_{split}_list.txt") for split in ("train", "val", "test")}
-    assert {split: len(ids) for split, ids in lists.items()} == {"train": 1_200, "val": 100, "test": 670}
-    assert lists["train"][0] == "-4wsuPCjDBc_5_15"
-
-
 @pytest.mark.parametrize(
     ("read", "name", "content", "says"),
     [
@@ -102,19 +96,3 @@ def test_fields_between_tabs_are_taken_as_they_are(tmp_path_factory, rows):
     path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8", newline="")
     found = [fields for _, fields in read_tab_rows(path)]
     assert found == [row for row in rows if "\t".join(row).strip()]
-
-
-@pytest.mark.parametrize("record", [{}, {"a": 1}, {"a": None}, [], "a", None, 3])
-def test_a_value_that_is_not_there(record):
-    with pytest.raises(InputError, match=r"^here has no text 'a'; fetch the file again$"):
-        entry(record, "a", str, "here")
-
-
-@pytest.mark.parametrize("value", [None, True, 1.5, "", " ", [], {}])
-def test_what_is_no_id(value):
-    with pytest.raises(InputError, match=r"^here has no id 'a'; fetch the file again$"):
-        identifier({"a": value}, "a", "here")
-
-
-def test_ids_may_be_text_or_numbers():
-    assert [identifier({"a": value}, "a", "") for value in (7, " x ")] == ["7", "x"]

@@ -41,9 +41,3 @@ def test_ids_of_ones_own_are_kept(tmp_path):
     write(path, "video_id,caption,query_id", "a,x,q7", "b,y,q7")
     with pytest.raises(InputError, match="an id that another one has: 'q7'"):
         load_benchmark("folder", path)
-
-
-def test_a_video_in_two_splits(tmp_path):
-    path = write(tmp_path / "c.csv", "video_id,caption,split", "a,x,train", "b,y,test", "a,y,test")
-    with pytest.raises(InputError, match="1 of the training videos is among the test videos too: 'a'"):
-        load_benchmark("folder", path, partial=True)

@@ -29,35 +29,15 @@ def test_a_clip_that_repeats_in_training_keeps_its_sentences_apart(loaded):
 
 def test_the_circulating_test_of_999_is_refused_or_stamped(made, tmp_path):
     made.write_tabs(tmp_path / TEST, made.lsmdc_test(999))
-    with pytest.raises(
-        InputError, match="short of lsmdc: 999 test videos where it has 1,000; 999 test queries where"
-    ):
+    with pytest.raises(InputError, match="999 test videos where it has 1,000; 999 test queries where"):
         load_benchmark("lsmdc", tmp_path)
     assert len(load_benchmark("lsmdc", tmp_path, partial=True).shortfalls) == 2
 
 
-def test_a_training_file_without_its_end(made, tmp_path):
-    made.write_tabs(tmp_path / TEST, made.lsmdc_test())
-    made.write_tabs(tmp_path / "LSMDC16_annos_training.csv", made.lsmdc_rows("0001_Film", 100))
-    with pytest.raises(InputError, match="short of lsmdc: 100 training videos where it has 101,079;"):
-        load_benchmark("lsmdc", tmp_path)
-
-
-def test_a_clip_in_training_and_test(made, tmp_path):
-    made.write_tabs(tmp_path / TEST, made.lsmdc_test())
-    made.write_tabs(tmp_path / "LSMDC16_annos_training.csv", made.lsmdc_test(3)[2:])
-    with pytest.raises(
-        InputError, match="1 of the training videos is among the test videos too: '3001_A_TEST/3001_A_TEST_00"
-    ):
-        load_benchmark("lsmdc", tmp_path, partial=True)
-
-
 def test_multiple_choice_can_train_on_its_own_files(made, tmp_path):
     made.write_tabs(tmp_path / CHOICES, made.choice_rows())
-    made.write_tabs(
-        tmp_path / "LSMDC16_multiple_choice_train.csv",
-        [[CLIP, *"1234", "right", "wrong", "wrong", "wrong", "wrong"]],
-    )
+    line = [CLIP, *"1234", "right", *["wrong"] * 4]
+    made.write_tabs(tmp_path / "LSMDC16_multiple_choice_train.csv", [line])
     table = load_benchmark("lsmdc-mc", tmp_path, partial=True).table
     assert table[table["split"] == "train"]["caption"].tolist() == ["right"]
 
@@ -79,12 +59,3 @@ def test_a_broken_line(made, tmp_path, name, line, says):
     made.write_tabs(tmp_path / file, [*rows, line])
     with pytest.raises(InputError, match=says):
         load_benchmark(name, tmp_path)
-
-
-@pytest.mark.parametrize(("name", "file"), [("lsmdc", TEST), ("lsmdc-mc", CHOICES)])
-def test_an_empty_file(tmp_path, name, file):
-    (tmp_path / file).write_text("\n")
-    with pytest.raises(
-        InputError, match=f"names no test video, and {name} cannot do without; fetch its files again"
-    ):
-        load_benchmark(name, tmp_path, partial=True)

@@ -25,12 +25,8 @@ def test_the_real_1ka_test(real):
     assert benchmark.shortfalls == ()
     assert len(benchmark.table) == len(benchmark.gallery) == 1_000
     assert set(benchmark.gallery) <= set(FULL["test"])
-    assert benchmark.table.iloc[0].tolist() == [
-        "ret0",
-        "video9770",
-        "a person is connecting something to system",
-        "test",
-    ]
+    first = ["ret0", "video9770", "a person is connecting something to system", "test"]
+    assert benchmark.table.iloc[0].tolist() == first
     times = benchmark.table["caption"].value_counts()
     assert (len(times[times > 1]), times[times > 1].sum()) == (4, 9)
 
@@ -40,24 +36,13 @@ def test_the_real_training_lists_are_what_their_rules_say(real, tmp_path):
     test = load_benchmark("msrvtt-1ka", real).gallery
     lists = {name: set(find_list(there, name, (), role=name)) for name in ("9k", "7k")}
     assert {name: path.name for name, path in there.read.items()} == {
-        "9k": "MSRVTT_train.9k.csv",
-        "7k": "MSRVTT_train.7k.csv",
+        name: f"MSRVTT_train.{name}.csv" for name in ("9k", "7k")
     }
     assert {name: len(videos) for name, videos in lists.items()} == {"9k": 9_000, "7k": 7_010}
     assert lists == {name: set(find_list(nowhere, name, test, role=name)) for name in ("9k", "7k")}
     assert nowhere.read == {}
     assert not lists["9k"] & set(test)
     assert len(lists["9k"] & set(FULL["test"])) == 1_990
-
-
-@pytest.mark.parametrize("partial", [False, True])
-def test_the_full_test_with_the_9k_list_is_refused(real, partial):
-    with pytest.raises(InputError) as caught:
-        load_benchmark("msrvtt-full", real, train_list="9k", partial=partial)
-    assert str(caught.value) == (
-        f"{real}: 1,990 of the 9,000 videos of training list '9k' are among the msrvtt-full test videos too: "
-        "'video7010', 'video7011', 'video7012' and 1,987 more; use lists that belong together"
-    )
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -111,9 +96,7 @@ def test_1ka_trains_on_every_caption_of_a_video_and_asks_its_fixed_one(loaded):
 def test_a_1ka_test_of_another_length_is_refused_and_never_trained_around(made, small, count):
     folder = small([f"video{number}" for number in range(7_000, 9_100)])
     made.write_1ka_test(folder / "MSRVTT_JSFUSION_test.csv", [f"video{n}" for n in range(7_010, 7_010 + count)])
-    with pytest.raises(
-        InputError, match=f"{count:,} test videos where it has 1,000; {count:,} test queries where"
-    ):
+    with pytest.raises(InputError, match=f"{count:,} test videos where it has 1,000; {count:,} test queries"):
         load_benchmark("msrvtt-1ka", folder)
     benchmark = load_benchmark("msrvtt-1ka", folder, partial=True)
     assert len(benchmark.shortfalls) == 2

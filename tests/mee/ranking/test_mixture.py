@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import UNSCORABLE, MixtureScores, schemes
+from tests.mee.whole_scores import whole_matrix
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (4, 2, 3))
 
@@ -52,11 +53,6 @@ def loop(scheme, text, video):
     return scores
 
 
-def whole_matrix(scores):
-    query, candidate = torch.cartesian_prod(torch.arange(scores.queries), torch.arange(scores.candidates)).T
-    return scores.pairs(query, candidate).view(scores.queries, scores.candidates)
-
-
 @pytest.mark.parametrize("scheme", schemes(LAYOUT))
 def test_every_scheme_equals_a_loop_with_nan_in_missing_slots(case, scheme):
     scores = MixtureScores(*case, LAYOUT, scheme=scheme)
@@ -87,14 +83,6 @@ def test_clips_without_any_stream_come_last(case):
     assert scores.block(slice(0, 4))[:, :10].min() > UNSCORABLE
 
 
-def test_clips_without_the_stream_share_the_last_place(case):
-    text, video = case
-    scores = MixtureScores(text, video, LAYOUT, scheme="motion").block(slice(0, 4))
-    there = video.available[:, 1]
-    assert scores[:, ~there].unique().tolist() == [UNSCORABLE]
-    assert scores[:, there].min() > UNSCORABLE
-
-
 def test_no_clip_at_all(case):
     text, video = case
     none = VideoEmbedding(video.packed[:0], video.available[:0])
@@ -122,15 +110,6 @@ def test_pairs_do_not_depend_on_what_they_are_computed_with(case):
     matrix = whole_matrix(scores)
     one_by_one = [[scores.pairs(torch.tensor([q]), torch.tensor([g])).item() for g in range(10)] for q in range(4)]
     assert matrix.tolist() == one_by_one
-
-
-def test_schemes_agree_where_nothing_is_missing(case):
-    text, video = case
-    whole = VideoEmbedding(video.packed.nan_to_num(0.5), torch.ones_like(video.available))
-    mixture, ignoring = (
-        whole_matrix(MixtureScores(text, whole, LAYOUT, scheme=name)) for name in ("mixture", "ignore-missing")
-    )
-    torch.testing.assert_close(mixture, ignoring)
 
 
 def test_all_schemes_are_named_the_mixture_first():

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.ranking.normalise import ClipConstants, DualSoftmaxScores, LastPlaced, ShiftedScores, nnn, qb_norm
+from mee.ranking.normalise import DualSoftmaxScores, LastPlaced, ShiftedScores, nnn, qb_norm
 from mee.ranking.rank import rank_queries
-from tests.mee.whole_scores import WholeScores, positives_of
+from tests.mee.whole_scores import WholeScores, positives_of, whole_matrix
 
 SEEDS = st.integers(0, 2**31)
 MARGINS = st.sampled_from([0.0, 1e-5])
@@ -19,11 +19,6 @@ def matrices(seed):
     generator = torch.Generator().manual_seed(seed)
     bank, queries, clips = torch.randint(1, 8, (3,), generator=generator).tolist()
     return (torch.randint(-9, 9, (count, clips), generator=generator) / 10 for count in (bank, queries))
-
-
-def whole_matrix(scores):
-    query, candidate = torch.cartesian_prod(torch.arange(scores.queries), torch.arange(scores.candidates)).T
-    return scores.pairs(query, candidate).view(scores.queries, scores.candidates)
 
 
 @given(seed=SEEDS, margin=MARGINS)
@@ -70,16 +65,6 @@ def test_blocks_stay_within_the_margin(seed):
         scores = make(WholeScores(matrix, 1e-5, seed))
         off = (scores.block(slice(0, scores.queries)) - whole_matrix(scores)).abs().max()
         assert off <= scores.margin
-
-
-def test_the_constant_rides_along_as_one_more_component():
-    """[x, c] . [t, -1] = x . t - c: how an index carries it."""
-    generator = torch.Generator().manual_seed(0)
-    text, video, bank = (torch.randn(count, 6, generator=generator) for count in (5, 7, 9))
-    constants = nnn(WholeScores(bank @ video.T), 3, 0.75).constant
-    shifted = whole_matrix(ShiftedScores(WholeScores(text @ video.T), ClipConstants(constants)))
-    longer = torch.cat([video, constants[:, None]], 1), torch.cat([text, -torch.ones(5, 1)], 1)
-    torch.testing.assert_close(longer[1] @ longer[0].T, shifted)
 
 
 def test_clips_that_nothing_can_find_tie_in_both_directions():

@@ -1,4 +1,8 @@
-"""Ranks from blocks equal plain loops over the whole matrix, by every convention, with ties and blurred blocks."""
+"""Ranks from blocks equal plain loops over the whole matrix, by every convention, with ties and blurred blocks.
+
+Second implementations: SciPy's ranks and torchmetrics' figures. torchmetrics breaks ties as its sort happens to,
+so figures are compared where nothing ties, and ranks, which SciPy averages over ties, everywhere.
+"""
 
 import math
 
@@ -6,10 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 from torch.nn import functional as F
+from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG
 
 import mee.ranking.scores
-from mee.evaluation.metrics import expected_ranks
+from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
@@ -18,6 +24,7 @@ from mee.ranking.scores import Positives
 from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)
+WAYS = {"t2v": "t2v_rows_are_queries", "v2t": "v2t_columns_are_queries"}
 
 
 def problem(seed, margin):
@@ -105,6 +112,21 @@ def test_video_to_text_equals_loops_under_all_conventions(blocks, seed, margin):
         assert sorted(mine) == sorted(loop_each(matrix, positive, candidate))
 
 
+@pytest.mark.parametrize("margin", [0.0, 1e-9])
+def test_every_finite_case_is_reproduced_ties_and_all(load_golden, margin):
+    done = 0
+    for name, case in load_golden("retrieval_metrics.json")["cases"].items():
+        rows = [[float(value) for value in row] for row in case["scores"]]
+        matrix = torch.tensor(rows, dtype=torch.float64)
+        if not matrix.isfinite().all():
+            continue
+        ranking = rank_queries(WholeScores(matrix, margin), positives_of(torch.eye(len(matrix)).bool()))
+        for way, key in WAYS.items():
+            assert getattr(ranking, way).rank.tolist() == case[key]["correct"]["mean"]["ranks"], name
+        done += 1
+    assert done >= 10
+
+
 @given(seed=SEEDS)
 def test_conventions_one_and_two_agree_on_who_is_first(seed):
     """Where nothing ties: two level captions of one video are one rival under "video", two under "closest"."""
@@ -130,9 +152,8 @@ def test_conventions_differ_beyond_the_first_place():
 
 @given(seed=SEEDS, size=st.integers(2, 30))
 def test_a_constant_matrix_scores_as_chance(seed, size):
-    ranking_ = rank_queries(
-        WholeScores(torch.full((size, size), 0.3), 0.01, seed), positives_of(torch.eye(size).bool())
-    )
+    scores = WholeScores(torch.full((size, size), 0.3), 0.01, seed)
+    ranking_ = rank_queries(scores, positives_of(torch.eye(size).bool()))
     assert ranking_.t2v.rank.tolist() == ranking_.v2t.rank.tolist() == [(size + 1) / 2] * size
 
 
@@ -142,9 +163,8 @@ def test_permuting_queries_and_gallery_changes_nothing(seed):
     generator = torch.Generator().manual_seed(seed)
     rows, columns = (torch.randperm(count, generator=generator) for count in matrix.shape)
     before = rank_queries(WholeScores(matrix), positives_of(positive), v2t="each")
-    after = rank_queries(
-        WholeScores(matrix[rows][:, columns]), positives_of(positive[rows][:, columns]), v2t="each"
-    )
+    moved, right = matrix[rows][:, columns], positive[rows][:, columns]
+    after = rank_queries(WholeScores(moved), positives_of(right), v2t="each")
     assert after.t2v.rank.equal(before.t2v.rank[rows])
     assert after.v2t.rank.sort().values.equal(before.v2t.rank.sort().values)
 
@@ -154,9 +174,7 @@ def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin
     matrix, positive = problem(seed, margin)
     top = rank_queries(WholeScores(matrix, margin), positives_of(positive), top=count).top
     for row, query in enumerate(top.query.tolist()):
-        order = sorted(range(matrix.shape[1]), key=lambda candidate: (-matrix[query, candidate], candidate))[
-            :count
-        ]
+        order = sorted(range(matrix.shape[1]), key=lambda place: (-matrix[query, place], place))[:count]
         assert top.candidate[row].tolist() == order
         assert top.score[row].equal(matrix[query, order])
 
@@ -164,24 +182,19 @@ def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin
 def test_queries_without_a_right_answer_compete_but_are_not_asked():
     matrix, positive = torch.tensor([[0.1, 0.9], [0.5, 0.2]]), torch.tensor([[False, False], [True, False]])
     both = rank_queries(WholeScores(matrix), positives_of(positive), top=1)
-    assert both.t2v.query.tolist() == [1]
-    assert both.t2v.rank.tolist() == [1.0]
-    assert both.v2t.query.tolist() == [0]
-    assert both.v2t.rank.tolist() == [1.0]
+    assert (both.t2v.query.tolist(), both.t2v.rank.tolist()) == ([1], [1.0])
+    assert (both.v2t.query.tolist(), both.v2t.rank.tolist()) == ([0], [1.0])
     assert both.top.query.tolist() == [1]
 
 
 @pytest.mark.parametrize("place", [(0, 0), (0, 1)])
-def test_nan_is_an_error_and_not_a_rank(place):
+def test_nan_and_nothing_are_errors_and_not_ranks(place):
     matrix = torch.rand(2, 2)
+    with pytest.raises(ValueError, match="no query has a right answer"):
+        rank_queries(WholeScores(matrix), positives_of(torch.zeros(2, 2).bool()))
     matrix[place] = math.nan
     with pytest.raises(ValueError, match="1 scores are NaN"):
         rank_queries(WholeScores(matrix), positives_of(torch.eye(2).bool()))
-
-
-def test_nothing_to_rank():
-    with pytest.raises(ValueError, match="no query has a right answer"):
-        rank_queries(WholeScores(torch.rand(2, 2)), positives_of(torch.zeros(2, 2).bool()))
 
 
 def test_captions_of_a_video_must_stand_side_by_side():
@@ -191,6 +204,44 @@ def test_captions_of_a_video_must_stand_side_by_side():
     positive[1, 1] = False
     with pytest.raises(ValueError, match="belongs to no video"):
         rank_queries(WholeScores(torch.rand(3, 2)), positives_of(positive), v2t="video")
+
+
+def any_problem(seed, values):
+    """Any right answers; of so many score values, or all different."""
+    generator = torch.Generator().manual_seed(seed)
+    queries, candidates = torch.randint(2, 40, (2,), generator=generator).tolist()
+    positive = torch.rand(queries, candidates, generator=generator) < 0.2
+    positive[torch.arange(queries), torch.randint(0, candidates, (queries,), generator=generator)] = True
+    if values:
+        return torch.randint(0, values, (queries, candidates), generator=generator).float() / 8, positive
+    places = [1 + torch.randperm(candidates, generator=generator) for _ in range(queries)]
+    return torch.stack(places) / (1 + candidates), positive  # above 0: torchmetrics finds nothing at 0
+
+
+@given(seed=SEEDS, values=st.sampled_from([1, 2, 5, 50]), margin=st.sampled_from([0.0, 1e-3]))
+def test_expected_ranks_are_scipys_average_ranks_among_the_wrong_answers(seed, values, margin):
+    matrix, positive = any_problem(seed, values)
+    ranking = rank_queries(WholeScores(matrix, margin, seed), positives_of(positive))
+    for ranks, scores, right in ((ranking.t2v, matrix, positive), (ranking.v2t, matrix.T, positive.T)):
+        for query, found in zip(ranks.query.tolist(), ranks.rank.tolist()):
+            wrong, best = scores[query][~right[query]], scores[query][right[query]].max()
+            assert found == rankdata([-best, *(-wrong).tolist()], method="average")[0]
+
+
+@given(seed=SEEDS)
+def test_figures_are_those_of_torchmetrics(seed):
+    matrix, positive = any_problem(seed, 0)
+    t2v = rank_queries(WholeScores(matrix), positives_of(positive)).t2v
+    figures = retrieval_metrics(t2v.rank, t2v.gain)
+    lists = torch.arange(len(matrix)).repeat_interleave(matrix.shape[1])
+    theirs = {
+        "MRR": RetrievalMRR(),
+        "nDCG@10": RetrievalNormalizedDCG(top_k=10),
+        **{f"R@{k}": RetrievalHitRate(top_k=k) for k in (1, 5, 10)},
+    }
+    for name, metric in theirs.items():
+        expected = 100 * float(metric(matrix.flatten(), positive.flatten(), indexes=lists))
+        assert figures[name] == pytest.approx(expected, abs=1e-3), name
 
 
 @pytest.mark.gpu

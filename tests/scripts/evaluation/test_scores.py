@@ -43,9 +43,7 @@ def test_the_same_report(evaluate, tmp_path):
     assert result["text_to_video"]["metrics"]["R@1"] == pytest.approx(100 * 5 / 6)
     assert result["text_to_video"]["metrics"]["MeanR"] == pytest.approx(7 / 6)
     assert result["video_to_text"]["metrics"]["R@1"] == 100
-    assert result["system"]["name"] == "theirs"
-    assert result["system"]["kind"] == "scores"
-    assert result["system"]["seed"] == 3
+    assert [result["system"][name] for name in ("name", "kind", "seed")] == ["theirs", "scores", 3]
     assert "sha256:" in result["system"]["files"]["scores"]
     assert result["worst"][0]["caption"] == "rain on c.mp4"
     assert "--trained-on" in err
@@ -65,12 +63,7 @@ def test_what_it_was_trained_on_is_checked(evaluate, captions, scores, tmp_path,
 
 def test_a_bank_of_another_score_file(evaluate, tmp_path):
     bank = tmp_path / "bank.npz"
-    np.savez(
-        bank,
-        scores=np.array([[0.8, 0.1, 0.1]], np.float32),
-        query_ids=["t1"],
-        clip_ids=["a.mp4", "b.mp4", "c.mp4"],
-    )
+    np.savez(bank, scores=np.array([[0.8, 0.1, 0.1]], np.float32), query_ids=["t1"], clip_ids=VIDEOS)
     result = json.loads(evaluate("--json", "--normalise.method", "nnn", "--bank", bank)[0])
     assert result["text_to_video"]["metrics"]["R@1"] == 100  # the hub a.mp4 is taken back: 0.9 - 0.6 < 0.5 - 0.075
     assert result["rules"]["normalisation"]["parameters"] == {"neighbours": 1, "alpha": 0.75}
@@ -79,7 +72,6 @@ def test_a_bank_of_another_score_file(evaluate, tmp_path):
 def test_what_does_not_fit_is_one_sentence(captions, scores, tmp_path, fails):
     other = tmp_path / "other.npz"
     np.savez(other, scores=np.eye(3, dtype=np.float32), query_ids=["1", "2", "3"], clip_ids=VIDEOS)
-    assert "quer" in fails(main, captions, "--scores", other)
     assert "--partial" in fails(main, captions, "--scores", other)
     np.savez(other, scores=np.full((6, 3), np.nan), query_ids=[str(n) for n in range(1, 7)], clip_ids=VIDEOS)
     assert "nan" in fails(main, captions, "--scores", other)

@@ -73,11 +73,6 @@ def test_windows_cover_every_sample_and_silence_is_present(samples, rows):
     np.testing.assert_array_equal(stream.rows, 0)
 
 
-def test_no_track_is_missing():
-    clip = Clip(span=Span(clip_id="s", video="s.mp4", start_s=0, end_s=3), reader="pyav")
-    assert AudioExtractor().extract([clip]) == [None]
-
-
 def test_broken_samples_stay_finite():
     sound = beeps(2.0)
     sound[100], sound[200], sound[300] = np.nan, np.inf, -1e30
@@ -99,7 +94,3 @@ def test_a_tone_is_loudest_in_its_band(band):
     assert spectrogram.shape == (98, 64)
     assert (spectrogram.argmax(1) == band).all()
     assert 1.8 < spectrogram.max() < 2.3
-
-
-def test_silence_is_zero():
-    assert not log_mel(np.zeros(1000, np.float32)).any()

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoImageProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import (
@@ -243,30 +242,3 @@ def test_rescaling_and_normalising():
 def test_grids_of_patches_are_those_of_transformers(height, width, patch, most):
     rows, columns = grid_of(height, width, patch, most)
     assert (rows * patch, columns * patch) == get_image_size_for_max_num_patches(height, width, patch, most)
-
-
-def test_the_hub_s_own_files_are_read_as_transformers_reads_them(tmp_path):
-    """Files in the forms of google/vit-base-patch16-224 and openai/clip-vit-base-patch32."""
-    forms = [
-        (
-            {
-                "image_processor_type": "ViTImageProcessor",
-                "size": 224,
-                "resample": 2,
-                "image_mean": [0.5] * 3,
-                "image_std": [0.5] * 3,
-            },
-            VIT,
-        ),
-        ({"image_processor_type": "CLIPImageProcessor", "size": 224, "crop_size": 224, "resample": 3}, CLIP),
-    ]
-    frame = picture(260, 333)
-    for number, (content, family) in enumerate(forms):
-        place = tmp_path / str(number)
-        place.mkdir()
-        (place / "preprocessor_config.json").write_text(json.dumps(content))
-        recipe = read_recipe(place, family, (224, 224), square=family is VIT)
-        theirs = AutoImageProcessor.from_pretrained(place, backend="pil")
-        wanted = np.asarray(theirs(frame, return_tensors="np")["pixel_values"])
-        ours = normalise(cut_pictures([frame], recipe), recipe).numpy()
-        assert np.abs(ours - wanted).max() < 1.01 / 255 / min(recipe.std)

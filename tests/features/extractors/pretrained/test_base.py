@@ -1,12 +1,14 @@
 """What all extractors have in common whose rows a transformers model makes."""
 
 import logging
+from operator import attrgetter
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,9 +26,10 @@ from features.media.reader import open_reader
 
 SEEING = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "clip", "siglip", "siglip2")
 SEEING += ("videomae", "vjepa2", "xclip")
+HEARING = ("ast", "clap", "clap-fused", "clap-audio", "whisper")
 
 
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize("name", SEEING + HEARING)
 def test_a_row_does_not_depend_on_its_batch(tiny, clip_of, name):
     shapes = [None, (40, 70), (70, 40), None, (33, 33)]
     alone = make_extractor(f"x={tiny(name)}", RunConfig(batch_size=1))
@@ -61,7 +64,7 @@ def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of
     assert [stream is None for stream in full.extract([silent, clip, empty, clip])] == [True, False, True, False]
 
 
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize("name", SEEING + HEARING)
 def test_half_precision_is_close(tiny, clip_of, name):
     whole = make_extractor(f"x={tiny(name)}")
     half = make_extractor(f"x={tiny(name)}", RunConfig(precision="bf16"))
@@ -251,3 +254,30 @@ def test_a_real_file_becomes_a_stream(tiny, media, tmp_path):
     assert unmoved is None
     (alone,) = appearance.extract(clips[1:])
     np.testing.assert_allclose(alone.rows, still.rows, atol=1e-5)
+
+
+# what config.json leaves out is what transformers takes for usual: model_type, class, width, side
+USUAL = [
+    ("vit", "ViTConfig", "hidden_size", "image_size"),
+    ("dinov2", "Dinov2Config", "hidden_size", "image_size"),
+    ("dinov2_with_registers", "Dinov2WithRegistersConfig", "hidden_size", "image_size"),
+    ("dinov3_vit", "DINOv3ViTConfig", "hidden_size", "image_size"),
+    ("videomae", "VideoMAEConfig", "hidden_size", "image_size"),
+    ("vjepa2", "VJEPA2Config", "hidden_size", "crop_size"),
+    ("clip", "CLIPConfig", "projection_dim", "vision_config.image_size"),
+    ("metaclip_2", "MetaClip2Config", "projection_dim", "vision_config.image_size"),
+    ("siglip", "SiglipConfig", "vision_config.hidden_size", "vision_config.image_size"),
+    ("xclip", "XCLIPConfig", "projection_dim", "vision_config.image_size"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "width", "side"), USUAL)
+def test_what_config_json_leaves_out_is_usual(tiny_checkpoints, tmp_path, name, kind, width, side):
+    tiny_checkpoints.write_json(tmp_path / "config.json", {"model_type": name})
+    extractor, usual = make_extractor(f"x={tmp_path}"), getattr(transformers, kind)()
+    assert extractor.dim == attrgetter(width)(usual)
+    assert extractor.image_size == (attrgetter(side)(usual),) * 2
+    if name.startswith(("vit", "dino")):
+        assert extractor.first_patch == 1 + getattr(usual, "num_register_tokens", 0)
+    if name in ("videomae", "xclip"):
+        assert extractor.window == getattr(usual, "num_frames", None) or usual.vision_config.num_frames

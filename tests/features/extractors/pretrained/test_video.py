@@ -8,16 +8,12 @@ import transformers
 from features.errors import InputError
 from features.extractors.registry import make_extractor
 from features.media.clip import FrameNeed
+from tests.features.extractors.pretrained.tiny_checkpoints import pixels_of
 
 
 def windows_of(extractor, clip) -> torch.Tensor:
     """(W, F, 3, h, w) what the model reads: the middle of the frames, normalised."""
-    frames = clip.frames[extractor.need].pixels
-    height, width = extractor.recipe.shape
-    top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
-    cut = frames[:, top : top + height, left : left + width] / 255
-    normed = (cut - np.array(extractor.recipe.mean)) / np.array(extractor.recipe.std)
-    pixels = torch.tensor(np.moveaxis(normed, -1, 1), dtype=torch.float32)
+    pixels = pixels_of(extractor, clip)
     return torch.stack([pixels[start : start + 4] for start in (0, 4, 7) if start + 4 <= len(pixels)])
 
 
@@ -140,10 +136,3 @@ def test_the_predictor_of_v_jepa_2_may_lack(tiny, clip_of, tmp_path, tiny_checkp
         extractor = make_extractor(f"x={place}")
         streams += extractor.extract([clip_of(extractor, 4)])
     np.testing.assert_array_equal(streams[0].rows, streams[1].rows)
-
-
-def test_what_config_json_leaves_out_is_what_transformers_takes_for_usual(tiny_checkpoints, tmp_path):
-    tiny_checkpoints.write_json(tmp_path / "config.json", {"model_type": "xclip"})
-    extractor, usual = make_extractor(f"x={tmp_path}"), transformers.XCLIPConfig()
-    assert (extractor.dim, extractor.window) == (usual.projection_dim, usual.vision_config.num_frames)
-    assert extractor.image_size == (usual.vision_config.image_size,) * 2

@@ -1,8 +1,9 @@
-"""Tiny pretrained models that see, with random weights, saved in the hub's format as if they were downloaded."""
+"""Tiny pretrained models that see or hear, with random weights, saved in the hub's format."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from transformers import (
@@ -171,6 +172,64 @@ def save_tiny(name: str, directory: Path, seed: int = 0, **changes) -> Path:
     if changes:
         change_config(directory, **changes)
     return directory
+
+
+AST = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+HEARS = {"hidden_size": 32, "patch_embeds_hidden_size": 16, "depths": [1, 1], "num_attention_heads": [2, 2]}
+HEARS |= {"spec_size": 64, "window_size": 4, "num_mel_bins": 16}
+WORDS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+WHISPER = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2}
+WHISPER |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": 60}
+WHISPER |= {
+    "max_source_positions": 100,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+
+
+def save_sounds(folder: Path) -> Path:
+    """Save models that hear: ast, clap, clap-fused, clap-audio and whisper."""
+    torch.manual_seed(0)
+    config = transformers.ASTConfig(**AST, max_length=128, num_mel_bins=32)
+    front = transformers.ASTFeatureExtractor(max_length=128, num_mel_bins=32)
+    _save(folder / "ast", transformers.ASTForAudioClassification(config), front)
+    for name, fuses in (("clap", False), ("clap-fused", True), ("clap-audio", True)):
+        config = transformers.ClapConfig(
+            audio_config=HEARS | {"enable_fusion": fuses},
+            text_config=WORDS | {"vocab_size": 50},
+            projection_dim=24,
+        )
+        front = transformers.ClapFeatureExtractor(
+            feature_size=16, max_length_s=2, truncation="fusion" if fuses else "rand_trunc"
+        )
+        alone = name == "clap-audio"
+        model = (
+            transformers.ClapAudioModelWithProjection(config.audio_config)
+            if alone
+            else transformers.ClapModel(config)
+        )
+        _save(folder / name, model, front)
+    config = transformers.WhisperConfig(**WHISPER, num_mel_bins=16)
+    front = transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=2)
+    _save(folder / "whisper", transformers.WhisperForConditionalGeneration(config), front)
+    return folder
+
+
+def _save(folder: Path, *parts) -> None:
+    for part in parts:
+        part.save_pretrained(folder)
+
+
+def pixels_of(extractor, clip) -> torch.Tensor:
+    """(T, 3, h, w): the frames' middle, normalised by hand. The frames have the short side already."""
+    frames = clip.frames[extractor.need].pixels
+    height, width = extractor.recipe.shape
+    top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
+    cut = frames[:, top : top + height, left : left + width] / 255
+    normed = (cut - np.array(extractor.recipe.mean)) / np.array(extractor.recipe.std)
+    return torch.tensor(np.moveaxis(normed, -1, 1), dtype=torch.float32)
 
 
 def change_config(directory: Path, **changes) -> None:

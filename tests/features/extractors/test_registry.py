@@ -46,9 +46,7 @@ def test_a_directory_that_holds_no_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"is no transformers checkpoint: it has no config.json"):
         make_extractor(f"x={tmp_path}")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(
-        InputError, match=r"is of type bert, of which no stream is made; known are vit, dinov2, .*whisper"
-    ):
+    with pytest.raises(InputError, match=r"of type bert, .* known are vit, dinov2, .*whisper"):
         make_extractor(f"x={tmp_path}")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="names no model_type"):

@@ -150,9 +150,7 @@ def test_damage_near_the_limit_of_memory_is_want_of_memory(failure, monkeypatch,
 def test_a_limit_that_leaves_no_room_is_refused_with_the_least_that_works(monkeypatch):
     threads = []
     monkeypatch.setattr(features.job.worker, "use_one_thread", lambda: threads.append(1))
-    with pytest.raises(
-        InputError, match=r"a worker process takes [\d.]+ GB .* at least --memory [\d.]+, not 0\.01$"
-    ):
+    with pytest.raises(InputError, match=r"at least --memory [\d.]+, not 0\.01$"):
         setup("audio", memory=0.01)()
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
     assert threads == [1]

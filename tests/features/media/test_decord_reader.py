@@ -11,6 +11,7 @@ from features.errors import InputError
 from features.media.clip import NO_SOUND, FrameNeed, SoundNeed
 from features.media.cutting import Cutting
 from features.media.reader import open_reader
+from tests.features.ffmpeg_program import H264, HEVC, JUMPY, VP9
 
 decord = pytest.importorskip("decord")
 NEEDS = (FrameNeed(fps=10, size=32), FrameNeed(fps=4, size=24, window=4), SoundNeed(rate=16000))
@@ -60,11 +61,7 @@ def test_not_installed(tmp_path, monkeypatch):
         open_reader("fast", tmp_path / "a.mp4")
 
 
-H264 = "-c:v libx264 -preset medium -x264-params keyint=12:bframes=3:open-gop=1:log-level=0"
 CLOSED = H264.replace("open-gop=1", "open-gop=0")
-VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
-JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
-HEVC = "-c:v libx265 -preset fast -x265-params log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1"
 WITHIN = {
     "a.mp4": (CLOSED, {}),
     "a.mkv": (CLOSED, {}),

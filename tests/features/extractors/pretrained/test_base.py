@@ -114,32 +114,44 @@ def test_the_fingerprint_holds_what_changes_the_numbers_and_nothing_else(tiny, t
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("word", "message"),
     [
-        ("output=best", "this model has no output 'best'; it has projected, class, pooled"),
-        ("colour=red", "there is no option 'colour' here; there are fps, merge, output"),
-        ("fps=fast", "fps must be a number above 0, got 'fast'"),
-        ("fps=-1", "fps must be a number above 0, got '-1'"),
-        ("fps=nan", "fps must be a number above 0, got 'nan'"),
-        ("fps=1e999", "fps must be a number above 0, got '1e999'"),
-        ("merge=lots", "merge 'lots' is neither a number"),
+        ("clip:output=best", "no output 'best'; it has projected, class, pooled"),
+        ("clip:colour=red", "no option 'colour' here; there are fps, merge, output"),
+        ("clip:fps=fast", "fps must be a number above 0, got 'fast'"),
+        ("clip:fps=-1", "got '-1'"),
+        ("clip:fps=nan", "got 'nan'"),
+        ("clip:fps=1e999", "got '1e999'"),
+        ("clip:merge=lots", "merge 'lots' is neither a number"),
+        ("videomae:window=2", "no option 'window' here; there are fps, merge, output, stride"),
+        ("videomae:stride=0", "stride must be a whole number above 0, got '0'"),
+        ("videomae:stride=1.0", "got '1.0'"),
+        ("videomae:stride=²", "got '²'"),
+        ("vjepa2:window=3", "window must be a multiple of 2 frames, got 3"),
+        ("clap:window=3", "window must be from 0.1 to 2 seconds, the longest this model hears, got 3"),
+        ("clap:window=0.01", "window must be from 0.1 to 2 seconds"),
+        ("clap:window=all", "window must be a number above 0, got 'all'"),
+        ("clap:output=class", "no output 'class'; it has projected, pooled"),
+        ("clap:fps=1", "no option 'fps' here; there are merge, output, window"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_in_a_sentence(tiny, options, message):
+def test_options_that_make_no_sense_are_refused_in_a_sentence(tiny, word, message):
+    name, _, options = word.partition(":")
     with pytest.raises(InputError, match=message):
-        make_extractor(f"x={tiny('clip')}:{options}")
+        make_extractor(f"x={tiny(name)}:{options}")
 
 
-def test_what_does_not_merge_says_so_and_runs_whole(tiny, clip_of, caplog):
+@pytest.mark.parametrize("name", ["dinov3_vit", "clap", "clap-fused", "whisper"])
+def test_what_does_not_merge_says_so_and_runs_whole(tiny, clip_of, caplog, name):
     with caplog.at_level(logging.INFO):
-        asked = make_extractor(f"dino={tiny('dinov3_vit')}", RunConfig(merge="4"))
+        asked = make_extractor(f"dino={tiny(name)}", RunConfig(merge="4"))
     assert "dino: tokens of this kind of model do not merge; it runs whole" in caplog.text
-    usual = make_extractor(f"dino={tiny('dinov3_vit')}")
+    usual = make_extractor(f"dino={tiny(name)}")
     assert asked.fingerprint == usual.fingerprint
     clip = clip_of(usual, 2)
     np.testing.assert_array_equal(asked.extract([clip])[0].rows, usual.extract([clip])[0].rows)
     with pytest.raises(InputError, match="tokens of this kind of model do not merge; leave out merge=4"):
-        make_extractor(f"dino={tiny('dinov3_vit')}:merge=4")
+        make_extractor(f"dino={tiny(name)}:merge=4")
 
 
 def still(extractor: Extractor, count: int) -> dict[FrameNeed, Frames]:
@@ -280,4 +292,4 @@ def test_what_config_json_leaves_out_is_usual(tiny_checkpoints, tmp_path, name, 
     if name.startswith(("vit", "dino")):
         assert extractor.first_patch == 1 + getattr(usual, "num_register_tokens", 0)
     if name in ("videomae", "xclip"):
-        assert extractor.window == getattr(usual, "num_frames", None) or usual.vision_config.num_frames
+        assert extractor.window == getattr(usual, "vision_config", usual).num_frames

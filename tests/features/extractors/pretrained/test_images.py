@@ -122,10 +122,7 @@ def test_the_short_side_and_the_shape():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            {"size": {"longest_edge": 224}},
-            "size must be height and width, or shortest_edge, got {'longest_edge': 224}",
-        ),
+        ({"size": {"longest_edge": 224}}, "got {'longest_edge': 224}"),
         ({"size": {"shortest_edge": 0}}, "a size must be a whole number of pixels from 1 to 4096, got 0"),
         ({"size": "large"}, "got 'large'"),
         ({"size": 1e9}, "got 1000000000.0"),
@@ -135,10 +132,7 @@ def test_the_short_side_and_the_shape():
         ({"image_mean": [0.5]}, "means and deviations are three numbers"),
         ({"image_mean": 0.5}, "cannot be followed"),
         ({"image_std": [0, 1, 1]}, "image_std must be above 0"),
-        (
-            {"do_center_crop": False},
-            "pictures would keep their shapes and could not share a batch; set do_center_crop",
-        ),
+        ({"do_center_crop": False}, "could not share a batch; set do_center_crop"),
         ([], "is damaged: it holds no object"),
     ],
 )
@@ -195,12 +189,6 @@ def test_it_agrees_with_pillow_within_one_level(resample, code):
         top, left = (high - 81) // 2, (wide - 96) // 2
         ours = cut_pictures([frame], recipe)[0].permute(1, 2, 0).numpy().astype(int)
         assert np.abs(ours - resized[top : top + 81, left : left + 96]).max() <= 1
-
-
-def test_frames_at_the_short_side_are_not_resized_again():
-    frame = picture(224, 300)
-    ours = cut_pictures([frame], CLIP)[0].permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(ours, frame[:, 38:262])
 
 
 def test_a_picture_smaller_than_the_crop_is_laid_on_black():

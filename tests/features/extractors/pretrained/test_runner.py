@@ -50,9 +50,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_the_next(small_gpu, tiny
 def test_a_row_that_does_not_fit_is_said_in_a_sentence(small_gpu, clip_of):
     extractor, _ = small_gpu
     extractor.room = 0
-    with pytest.raises(
-        InputError, match="not even one row at a time fits into the GPU's memory; try --precision bf16"
-    ):
+    with pytest.raises(InputError, match=r"not even one row .*--precision bf16"):
         extractor.extract([clip_of(extractor, 2)])
 
 

@@ -1,7 +1,6 @@
 """Sound models against plain transformers; how a checkpoint sets up its windows, rates and front ends."""
 
 import json
-import logging
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -219,31 +218,6 @@ def test_a_missing_front_end_is_named(sounds, tmp_path):
     (path / FRONT).unlink()
     with pytest.raises(InputError, match=r"has no preprocessor_config\.json, so it is unknown how"):
         extractor_of(path)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"window": "3"}, "window must be from 0.1 to 2 seconds, the longest this model hears, got 3"),
-        ({"window": "0.01"}, "window must be from 0.1 to 2 seconds"),
-        ({"window": "all"}, "window must be a number above 0, got 'all'"),
-        ({"output": "class"}, "this model has no output 'class'; it has projected, pooled"),
-        ({"fps": "1"}, "there is no option 'fps' here; there are merge, output, window"),
-    ],
-)
-def test_options_that_make_no_sense(sounds, options, message):
-    with pytest.raises(InputError, match=message):
-        extractor_of(sounds / "clap", **options)
-
-
-@pytest.mark.parametrize("name", ["clap", "clap-fused", "whisper"])
-def test_models_that_do_not_merge_refuse_their_own_option_only(sounds, caplog, name):
-    path = sounds / name
-    with pytest.raises(InputError, match="leave out merge=8"):
-        extractor_of(path, merge="8")
-    with caplog.at_level(logging.INFO, "features"):
-        assert extractor_of(path, RunConfig(merge="8")).parameters["merge"] is None
-    assert "it runs whole" in caplog.text
 
 
 def test_full_windows_the_last_moved_to_end_with_the_sound():

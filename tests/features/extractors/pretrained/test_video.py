@@ -5,7 +5,6 @@ import pytest
 import torch
 import transformers
 
-from features.errors import InputError
 from features.extractors.registry import make_extractor
 from features.media.clip import FrameNeed
 from tests.features.extractors.pretrained.tiny_checkpoints import pixels_of
@@ -105,22 +104,6 @@ def test_a_clip_shorter_than_a_window_repeats_its_last_frame_and_one_frame_has_n
     padded = clip_of(extractor, 4)
     padded.frames[need].pixels[3] = padded.frames[need].pixels[2]
     np.testing.assert_allclose(extractor.extract([padded])[0].rows, short.rows, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("word", "says"),
-    [
-        ("videomae:window=2", "no option 'window' here; there are fps, merge, output, stride"),
-        ("videomae:stride=0", "stride must be a whole number above 0, got '0'"),
-        ("videomae:stride=1.0", "stride must be a whole number above 0, got '1.0'"),
-        ("videomae:stride=²", "stride must be a whole number above 0, got '²'"),
-        ("vjepa2:window=3", "window must be a multiple of 2 frames, got 3"),
-    ],
-)
-def test_windows_of_another_length_need_a_model_that_takes_them(tiny, word, says):
-    name, _, options = word.partition(":")
-    with pytest.raises(InputError, match=says):
-        make_extractor(f"x={tiny(name)}:{options}")
 
 
 def test_the_predictor_of_v_jepa_2_may_lack(tiny, clip_of, tmp_path, tiny_checkpoints):

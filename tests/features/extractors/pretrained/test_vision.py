@@ -76,7 +76,7 @@ def test_rows_are_those_of_the_plain_model(tiny, clip_of, name, output, kind, ro
 def test_projected_rows_are_not_normalised_and_in_the_space_of_the_text(tiny, clip_of, name, kind):
     extractor = make_extractor(f"x={tiny(name)}:output=projected")
     clip = square_clip(extractor, clip_of, 4)
-    ((rows, _),) = [(stream.rows, stream.times) for stream in extractor.extract([clip])]
+    rows = extractor.extract([clip])[0].rows
     assert np.abs(np.linalg.norm(rows, axis=1) - 1).min() > 0.01
     model = getattr(transformers, kind).from_pretrained(tiny(name)).eval()
     both = model(input_ids=torch.tensor([[1, 7, 8, 2]]), pixel_values=pixels_of(extractor, clip))
@@ -85,11 +85,17 @@ def test_projected_rows_are_not_normalised_and_in_the_space_of_the_text(tiny, cl
     np.testing.assert_allclose(cosine, (shown / model.logit_scale.exp()).numpy(), atol=1e-5)  # zero-shot scores
 
 
-@pytest.mark.parametrize("name", ["vit", "dinov2", "dinov2_with_registers", "dinov3_vit"])
-def test_the_class_token_is_what_one_gets_unasked(tiny, name):
-    extractor = make_extractor(f"x={tiny(name)}")
-    assert extractor.output == "class"
-    assert extractor.modality == "appearance"
+@pytest.mark.parametrize(
+    ("names", "output"),
+    [
+        ("vit dinov2 dinov2_with_registers dinov3_vit", "class"),
+        ("clip clip_vision_model metaclip_2 siglip siglip_vision_model siglip2", "projected"),
+    ],
+)
+def test_what_one_gets_unasked(tiny, names, output):
+    for name in names.split():
+        extractor = make_extractor(f"x={tiny(name)}")
+        assert (extractor.output, extractor.modality) == (output, "appearance")
 
 
 def test_two_frames_a_second_unless_asked_for_more(tiny):
@@ -132,11 +138,6 @@ def test_a_half_that_was_saved_alone_gives_the_same(tiny, clip_of, tmp_path):
         extractor = make_extractor(f"x={place}")
         streams += extractor.extract([clip_of(extractor, 2)])
     np.testing.assert_array_equal(streams[0].rows, streams[1].rows)
-
-
-def test_projected_is_what_one_gets_unasked(tiny):
-    for name in ("clip", "clip_vision_model", "metaclip_2", "siglip", "siglip_vision_model", "siglip2"):
-        assert make_extractor(f"x={tiny(name)}").output == "projected"
 
 
 def test_outputs_that_a_checkpoint_lacks_are_refused_in_a_sentence(tiny, tiny_checkpoints, tmp_path):

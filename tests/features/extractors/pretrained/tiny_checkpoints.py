@@ -204,13 +204,10 @@ def save_sounds(folder: Path) -> Path:
         front = transformers.ClapFeatureExtractor(
             feature_size=16, max_length_s=2, truncation="fusion" if fuses else "rand_trunc"
         )
-        alone = name == "clap-audio"
-        model = (
-            transformers.ClapAudioModelWithProjection(config.audio_config)
-            if alone
-            else transformers.ClapModel(config)
-        )
-        _save(folder / name, model, front)
+        kind = "ClapModel"
+        if name == "clap-audio":
+            kind, config = "ClapAudioModelWithProjection", config.audio_config
+        _save(folder / name, getattr(transformers, kind)(config), front)
     config = transformers.WhisperConfig(**WHISPER, num_mel_bins=16)
     front = transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=2)
     _save(folder / "whisper", transformers.WhisperForConditionalGeneration(config), front)

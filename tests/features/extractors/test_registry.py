@@ -59,7 +59,7 @@ def test_a_directory_that_holds_no_model_is_refused(tmp_path):
 def test_faces_are_two_models_each_with_its_revision(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "features.extractors.pretrained.checkpoint.find_checkpoint", lambda *what: asked.append(what) or what[0]
+        "features.extractors.pretrained.find_checkpoint", lambda *what: asked.append(what) or what[0]
     )
     resolve("face=opencv/yunet@1+opencv/sface")
     resolve("face=here.onnx+there.onnx@2")

@@ -54,11 +54,6 @@ def test_what_is_not_a_store_is_refused_and_left_alone(store_job, make):
     assert sorted(store_job.directory.rglob("*")) == before
 
 
-def test_an_empty_folder_becomes_a_store(store_job):
-    store_job.directory.mkdir()
-    assert list(store_job.declare(sight=3).streams) == ["sight"]
-
-
 def test_a_job_killed_at_its_very_start_does_not_spoil_the_folder(store_job):
     store_job.directory.mkdir()
     (store_job.directory / ".store.json.123").write_text("{")

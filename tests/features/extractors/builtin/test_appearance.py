@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from features.extractors.builtin.appearance import AppearanceExtractor, describe_frame, pyramid
+from features.extractors.builtin.appearance import describe_frame, pyramid
 from features.extractors.builtin.histograms import COLOURS, HUES, angle_histogram, cell_numbers, colour_shares
-from features.media.clip import Clip, Frames, Span
 
 ORIENTATIONS = slice(14 * COLOURS, 14 * COLOURS + 36)  # of the whole frame, 5 degrees each
 HARMONICS = slice(14 * COLOURS + 36 + 13 * 12, 14 * COLOURS + 36 + 13 * 12 + 12)
@@ -64,18 +63,6 @@ def test_pyramid_levels_are_means_of_the_fine_grid():
     assert whole.ravel().tolist() == [1]
     assert halves.ravel().tolist() == [4, 0, 0, 0]
     assert thirds.ravel().tolist() == [9, 0, 0, 0, 0, 0, 0, 0, 0]
-
-
-def test_a_still_image_has_one_row():
-    extractor = AppearanceExtractor()
-    frames = Frames(pixels=polygon(3)[None], times=np.zeros(1))
-    clip = Clip(
-        span=Span(clip_id="i", video="i.png", start_s=0, end_s=0),
-        reader="image",
-        frames={extractor.need: frames},
-    )
-    (stream,) = extractor.extract([clip])
-    assert stream.rows.shape == (1, extractor.dim)
 
 
 def test_an_angle_is_shared_between_its_two_nearest_bins():

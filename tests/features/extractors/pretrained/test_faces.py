@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from features.errors import InputError
 from features.extractors.pretrained.faces import PretrainedFaceExtractor
 from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
-from features.media.clip import Clip, Frames, Span
+from tests.features.clips import clip_of
 
 FACE = 48
 LANDMARKS = np.array(
@@ -105,15 +105,6 @@ def scene(*places: tuple[int, int], colour=(255, 255, 255), size=(480, 640)) -> 
     return frame
 
 
-def clip_of(extractor: PretrainedFaceExtractor, *frames: np.ndarray, start: float = 0.0) -> Clip:
-    (need,) = extractor.needs
-    return Clip(
-        span=Span(clip_id="f", video="f.mp4", start_s=start, end_s=start + len(frames)),
-        reader="pyav",
-        frames={need: Frames(pixels=np.stack(frames), times=start + np.arange(len(frames), dtype=np.float64))},
-    )
-
-
 def test_all_faces_with_their_times(networks):
     extractor = extractor_of(*networks)
     clip = clip_of(extractor, scene((96, 160)), scene(), scene((96, 160), (288, 400)), start=10.0)
@@ -126,8 +117,7 @@ def test_all_faces_with_their_times(networks):
 
 def test_no_face_and_no_picture_are_missing(networks):
     extractor = extractor_of(*networks)
-    no_picture = Clip(span=Span(clip_id="s", video="s.mp3", start_s=0, end_s=1), reader="pyav")
-    assert extractor.extract([clip_of(extractor, scene()), no_picture]) == [None, None]
+    assert extractor.extract([clip_of(extractor, scene()), clip_of(extractor)]) == [None, None]
     assert extractor.extract([]) == []
 
 

@@ -22,7 +22,7 @@ from features.extractors.pretrained.sound import (
 )
 from features.extractors.registry import make_extractor
 from features.extractors.spec import RunConfig
-from features.media.clip import Clip, Span
+from tests.features.clips import clip_of
 
 FAMILIES = {
     "ast": AstExtractor,
@@ -43,16 +43,6 @@ def noise(extractor, seconds: float, seed: int = 0) -> np.ndarray:
     (need,) = extractor.needs
     rng = np.random.default_rng(seed)
     return (rng.normal(size=round(seconds * need.rate)) * 0.1).clip(-1, 1).astype(np.float32)
-
-
-def clip_of(extractor, sound: np.ndarray | None, start: float = 0.0) -> Clip:
-    (need,) = extractor.needs
-    seconds = 0.0 if sound is None else len(sound) / need.rate
-    return Clip(
-        span=Span(clip_id="s", video="s.mp4", start_s=start, end_s=start + seconds),
-        reader="pyav",
-        sound={} if sound is None else {need: sound},
-    )
 
 
 @torch.inference_mode()
@@ -80,7 +70,13 @@ def test_rows_are_those_of_plain_transformers(sounds, name, output):
     long, short = noise(extractor, 2.6 * window / need.rate), noise(extractor, 0.3, seed=1)
     step = 128 * 160 if name == "ast" else window
     starts = [0, step, len(long) - window]
-    made = extractor.extract([clip_of(extractor, long, 5.0), clip_of(extractor, None), clip_of(extractor, short)])
+    made = extractor.extract(
+        [
+            clip_of(extractor, sound=long, start=5.0),
+            clip_of(extractor, sound=None),
+            clip_of(extractor, sound=short),
+        ]
+    )
     assert made[1] is None
     expected = plain(sounds / name, output, [*(long[at : at + window] for at in starts), short])
     assert made[0].rows.shape == (3, extractor.dim)
@@ -98,7 +94,9 @@ def test_silence_and_broken_samples_are_sound(sounds, name):
     silent = np.zeros(len(noise(extractor, 1.0)), np.float32)
     broken = noise(extractor, 1.0)
     broken[100:200], broken[300] = np.nan, 1e30
-    streams = extractor.extract([clip_of(extractor, sound) for sound in (silent, broken, silent[:0], silent[:7])])
+    streams = extractor.extract(
+        [clip_of(extractor, sound=sound) for sound in (silent, broken, silent[:0], silent[:7])]
+    )
     assert [len(stream.rows) for stream in streams] == [1, 1, 1, 1]
     assert all(np.isfinite(stream.rows).all() for stream in streams)
 
@@ -106,7 +104,7 @@ def test_silence_and_broken_samples_are_sound(sounds, name):
 def test_a_shorter_window_places_sounds(sounds):
     extractor = extractor_of(sounds / "clap", window="0.5")
     sound = noise(extractor, 2.2)
-    (stream,) = extractor.extract([clip_of(extractor, sound)])
+    (stream,) = extractor.extract([clip_of(extractor, sound=sound)])
     assert extractor.fingerprint.digest != extractor_of(sounds / "clap").fingerprint.digest
     np.testing.assert_allclose(stream.times, [0.25, 0.75, 1.25, 1.75, 1.95])
     pieces = [sound[at : at + 24_000] for at in (0, 24_000, 48_000, 72_000, 81_600)]
@@ -115,7 +113,7 @@ def test_a_shorter_window_places_sounds(sounds):
 
 def test_whisper_leaves_its_padding_out(sounds):
     extractor = extractor_of(sounds / "whisper")
-    (stream,) = extractor.extract([clip_of(extractor, noise(extractor, 0.5))])
+    (stream,) = extractor.extract([clip_of(extractor, sound=noise(extractor, 0.5))])
     front = tf.WhisperFeatureExtractor.from_pretrained(sounds / "whisper")
     features = front(noise(extractor, 0.5), sampling_rate=16_000, return_tensors="pt").input_features
     with torch.inference_mode():
@@ -126,7 +124,7 @@ def test_whisper_leaves_its_padding_out(sounds):
 
 def test_fusion_does_not_depend_on_chance(sounds):
     extractor = extractor_of(sounds / "clap-fused")
-    clips = [clip_of(extractor, noise(extractor, 1.0, seed)) for seed in range(3)]
+    clips = [clip_of(extractor, sound=noise(extractor, 1.0, seed)) for seed in range(3)]
     rows = []
     for seed in range(4):
         np.random.seed(seed)  # noqa: NPY002 - the front end draws from this one
@@ -139,7 +137,7 @@ def test_no_merging_is_bit_identical_and_merging_is_merge_tokens(sounds):
     from features.extractors.token_merging.schedule import MergeSchedule
 
     whole, zero, merged = (extractor_of(sounds / "ast", **o) for o in ({}, {"merge": "0"}, {"merge": "8"}))
-    clip = clip_of(whole, noise(whole, 1.2))
+    clip = clip_of(whole, sound=noise(whole, 1.2))
     (first,), (same,), (fewer,) = (extractor.extract([clip]) for extractor in (whole, zero, merged))
     assert (first.rows == same.rows).all()
     front = tf.ASTFeatureExtractor.from_pretrained(sounds / "ast")
@@ -159,7 +157,7 @@ def test_a_front_end_within_processor_config(sounds, tmp_path, name):
     (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": front, "processor_class": "P"}))
     before, after = (extractor_of(place) for place in (sounds / name, folder))
     sound = noise(before, 1.0)
-    (old,), (new,) = (extractor.extract([clip_of(extractor, sound)]) for extractor in (before, after))
+    (old,), (new,) = (extractor.extract([clip_of(extractor, sound=sound)]) for extractor in (before, after))
     assert (old.rows == new.rows).all()
 
 
@@ -220,20 +218,20 @@ def test_a_missing_front_end_is_named(sounds, tmp_path):
         extractor_of(path)
 
 
-def test_full_windows_the_last_moved_to_end_with_the_sound():
-    assert cut_pieces(25, 10, 10) == [(0, 10), (10, 20), (15, 25)]
-    assert cut_pieces(20, 10, 10) == [(0, 10), (10, 20)]
-    assert cut_pieces(7, 10, 10) == [(0, 7)]
-    assert cut_pieces(0, 10, 10) == [(0, 0)]
-
-
-def test_what_a_codec_appends_is_no_row():
-    assert cut_pieces(1_049, 1_000, 1_000) == [(0, 1_000)]
-    assert cut_pieces(1_050, 1_000, 1_000) == [(0, 1_000), (50, 1_050)]
-
-
-def test_frames_follow_at_one_pace_from_window_to_window():
-    assert cut_pieces(2 * 163_840 + 240, 164_080, 163_840) == [(0, 164_080), (163_840, 327_920)]
+@pytest.mark.parametrize(
+    ("samples", "window", "step", "pieces"),
+    [
+        (25, 10, 10, [(0, 10), (10, 20), (15, 25)]),  # the last one moved to end with the sound
+        (20, 10, 10, [(0, 10), (10, 20)]),
+        (7, 10, 10, [(0, 7)]),
+        (0, 10, 10, [(0, 0)]),
+        (1_049, 1_000, 1_000, [(0, 1_000)]),  # what a codec appends is no row
+        (1_050, 1_000, 1_000, [(0, 1_000), (50, 1_050)]),
+        (2 * 163_840 + 240, 164_080, 163_840, [(0, 164_080), (163_840, 327_920)]),  # frames keep their pace
+    ],
+)
+def test_full_windows(samples, window, step, pieces):
+    assert cut_pieces(samples, window, step) == pieces
 
 
 @given(samples=st.integers(0, 10_000), window=st.integers(1, 3_000), overlap=st.integers(0, 100))

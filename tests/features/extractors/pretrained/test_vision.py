@@ -103,14 +103,6 @@ def test_two_frames_a_second_unless_asked_for_more(tiny):
     assert make_extractor(f"x={tiny('dinov2')}:fps=0.5").needs == (FrameNeed(fps=0.5, size=36),)
 
 
-def test_frames_of_any_shape_become_rows(tiny, clip_of):
-    for name in ("vit", "dinov2"):
-        extractor = make_extractor(f"x={tiny(name)}")
-        shapes = [(32, 57), (57, 32), (20, 20), (36, 128), (500, 301)]
-        clips = [clip_of(extractor, 2, seed, shape) for seed, shape in enumerate(shapes)]
-        assert [stream.rows.shape for stream in extractor.extract(clips)] == [(2, 16)] * len(shapes)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -11,6 +11,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
+H264 = "-c:v libx264 -preset medium -x264-params keyint=12:bframes=3:open-gop=1:log-level=0"
+HEVC = "-c:v libx265 -preset fast -x265-params log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1"
+VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
+JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
 SIZE = (160, 96)
 EXACT = "area+accurate_rnd+full_chroma_int+bitexact"  # the way our reader scales
 

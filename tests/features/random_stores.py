@@ -70,8 +70,8 @@ def content(directory):
     return store.rows[sorted(store.rows.columns)], streams
 
 
-def same(one, other, but=None):
-    """Whether two stores know the same, but for a column."""
-    tables = (content(directory)[0].drop(columns=[but] if but else []) for directory in (one, other))
-    pd.testing.assert_frame_equal(*tables)
-    return content(one)[1] == content(other)[1]
+def same(one, other):
+    """Whether two stores know the same."""
+    (rows, streams), (others, other_streams) = map(content, (one, other))
+    pd.testing.assert_frame_equal(rows, others)
+    return streams == other_streams

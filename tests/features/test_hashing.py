@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import MediaError
 from features.hashing import (
     BITS,
     LEAST_CONTRAST,
@@ -62,12 +61,6 @@ def test_a_still_image_is_one_frame_like_that_of_the_video(folder):
     assert np.bitwise_count(still.hashes[0] ^ video.hashes[0]).sum() <= 8
 
 
-def test_what_shows_nothing_has_no_frames(folder):
-    hashed = hash_video(folder / "black.mp4", "black.mp4", 2.0)
-    assert hashed.failure == ""
-    assert len(hashed.times) == len(hashed.hashes) == 0
-
-
 def test_long_videos_are_hashed_piece_by_piece(media, tmp_path, monkeypatch):
     media.write(tmp_path / "long.mp4", [shot(number // 10) for number in range(40)])
     whole = hash_video(tmp_path / "long.mp4", "long.mp4", 2.0)
@@ -75,17 +68,6 @@ def test_long_videos_are_hashed_piece_by_piece(media, tmp_path, monkeypatch):
     pieces = hash_video(tmp_path / "long.mp4", "long.mp4", 2.0)
     np.testing.assert_array_equal(whole.hashes, pieces.hashes)
     np.testing.assert_array_equal(whole.times, pieces.times)
-
-
-def test_sound_alone_is_no_video(folder):
-    with pytest.raises(MediaError, match=r"^it has no pictures that can be decoded$"):
-        hash_video(folder / "sound.mp4", "sound.mp4", 2.0)
-
-
-def test_the_digest_comes_first_even_of_what_cannot_be_decoded(folder):
-    digest, failure = hash_task(HashTask(folder, "cut.mp4", 2.0))
-    assert digest == FileDigest(hashlib.sha256((folder / "cut.mp4").read_bytes()).hexdigest())
-    assert failure.failure == "cut short or damaged: the index (moov) is missing"
 
 
 def test_a_file_that_is_gone_is_told_of(folder):
@@ -121,6 +103,9 @@ def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
         assert each.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     assert {name for name, each in hashed.items() if each.failure} == {"cut.mp4", "empty.mp4", "sound.mp4"}
     assert hashed["empty.mp4"].failure == "the file is empty (0 bytes)"
+    assert hashed["sound.mp4"].failure == "it has no pictures that can be decoded"
+    assert hashed["cut.mp4"].failure == "cut short or damaged: the index (moov) is missing"
+    assert len(hashed["black.mp4"].times) == len(hashed["black.mp4"].hashes) == 0  # it shows nothing
     assert len(hashed["shots.mp4"].times) == 4
     direct = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
     np.testing.assert_array_equal(hashed["shots.mp4"].hashes, direct.hashes)

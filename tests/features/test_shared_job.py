@@ -78,15 +78,16 @@ def test_only_the_stream_that_lacks_is_extracted(job, shared_extractor):
 
 
 def test_only_the_file_to_blame_fails(job):
-    report = job("a.mp4", "bug-.mp4", "sick-.mp4", "nowhere-.mp4", "raise-.mp4", "b.mp4")
+    report = job("a.mp4", "bug-.mp4", "sick-.mp4", "nowhere-.mp4", "timeless-.mp4", "raise-.mp4", "b.mp4")
     assert job.store().failed == {
         "bug-.mp4": "RuntimeError: two lines",
         "sick-.mp4": "the model cannot work on it",
         "nowhere-.mp4": "its shared extractor gave no (T, 3) finite numbers at nowhere-.mp4#t=0,1",
+        "timeless-.mp4": "its shared extractor gave no time for each row at timeless-.mp4#t=0,1",
         "raise-.mp4": "RuntimeError: two lines",
     }
     assert list(job.store().clips.index) == [*spans("a.mp4"), *spans("b.mp4")]
-    assert len(report.outcomes) == 6
+    assert len(report.outcomes) == 7
     assert report.retried == 0
 
 

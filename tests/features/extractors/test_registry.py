@@ -5,19 +5,9 @@ from pathlib import Path
 import pytest
 
 from features.errors import InputError
-from features.extractors.base import Extractor
 from features.extractors.pretrained.checkpoint import ONNX
 from features.extractors.registry import EXTRACTORS, known_extractors, make_extractor, resolve
 from features.extractors.spec import Checkpoint, ExtractorSpec
-
-
-@pytest.mark.parametrize("name", EXTRACTORS)
-def test_ours_are_extractors_of_the_modality_they_are_called_by(name):
-    extractor = make_extractor(name)
-    assert isinstance(extractor, Extractor)
-    assert extractor.modality == name
-    assert extractor.dim > 0
-    assert extractor.needs
 
 
 def test_a_third_party_adds_one_and_cannot_replace_ours(odd_extractors):
@@ -56,9 +46,7 @@ def test_a_directory_that_holds_no_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"is no transformers checkpoint: it has no config.json"):
         make_extractor(f"x={tmp_path}")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(
-        InputError, match=r"is of type bert, of which no stream is made; known are vit, dinov2, .*whisper"
-    ):
+    with pytest.raises(InputError, match=r"of type bert, .* known are vit, dinov2, .*whisper"):
         make_extractor(f"x={tmp_path}")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="names no model_type"):
@@ -71,7 +59,7 @@ def test_a_directory_that_holds_no_model_is_refused(tmp_path):
 def test_faces_are_two_models_each_with_its_revision(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "features.extractors.pretrained.checkpoint.find_checkpoint", lambda *what: asked.append(what) or what[0]
+        "features.extractors.pretrained.find_checkpoint", lambda *what: asked.append(what) or what[0]
     )
     resolve("face=opencv/yunet@1+opencv/sface")
     resolve("face=here.onnx+there.onnx@2")

@@ -11,7 +11,7 @@ from features.store.layout import ClipRecord
 
 
 @pytest.fixture
-def waiting(shared_extractor, tmp_path):
+def waiting(shared_extractor, store_job, tmp_path):
     """waiting("a", "bug-b", ...) -> clips of files of these names, each of one grey."""
 
     def make(name, streams=("shared",), side=4):
@@ -19,18 +19,7 @@ def waiting(shared_extractor, tmp_path):
         grey = sum(map(ord, name)) % 200
         frames = Frames(pixels=np.full((2, side, side, 3), grey, np.uint8), times=np.array([0.0, 0.25]))
         span = Span(clip_id=name, video=name, start_s=0.0, end_s=0.5)
-        record = ClipRecord(
-            clip_id=name,
-            video=name,
-            start_s=0.0,
-            end_s=0.5,
-            verdict="ok",
-            note="",
-            reader="pyav",
-            clips_of_video=1,
-            file_bytes=1,
-            streams={"odd": None},
-        )
+        record = store_job.record(name, odd=None)
         clip = Clip(span=span, reader="pyav", frames={need: frames})
         return WaitingClip(FileTask(tmp_path, name, streams), record, clip, streams)
 
@@ -79,23 +68,11 @@ def test_a_batch_that_raises_is_tried_clip_by_clip(run, shared_extractor, caplog
     assert "sick-2" not in caplog.text  # no mistake of ours
 
 
-def test_numbers_that_break_the_promise(run):
-    results = run("a", "nowhere-1", "timeless-1")
-    assert results["nowhere-1"] == "its shared extractor gave no (T, 3) finite numbers at nowhere-1"
-    assert results["timeless-1"] == "its shared extractor gave no time for each row at timeless-1"
-    assert isinstance(results["a"], ClipRecord)
-
-
 def test_an_extractor_that_gives_too_few_streams(run, shared_extractor):
     from shared_extractor import Forgetful
 
     results = run("a", "b", extractor=Forgetful())
     assert set(results.values()) == {"RuntimeError: its shared extractor gave 0 streams for 1 clips"}
-
-
-def test_a_model_that_cannot_be_used_is_nobodys_file_to_blame(run):
-    with pytest.raises(InputError, match="the weights are not there"):
-        run("a", "weightless-1", "b")
 
 
 def test_a_model_that_breaks_on_every_file_is_to_blame_itself(run):
@@ -126,17 +103,3 @@ def test_full_by_number_or_by_size(waiting, shared_extractor, monkeypatch):
     monkeypatch.setattr("features.job.batches.BYTES", 2 * 64 * 64 * 3)
     models.add(waiting("large", side=64))
     assert models.full
-
-
-def test_clips_of_a_file_that_failed_are_forgotten(waiting, shared_extractor):
-    models = ModelBatches({"shared": shared_extractor()}, 32)
-    gone = waiting("gone")
-    for each in (waiting("a"), gone):
-        models.add(each)
-    models.drop(gone.task)
-    assert [task.video for task, _ in models.run()] == ["a"]
-
-
-def test_nothing_waits_nothing_runs(run, shared_extractor):
-    assert run() == {}
-    assert shared_extractor.calls == []

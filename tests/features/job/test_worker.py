@@ -12,7 +12,7 @@ from features.errors import InputError, MediaError
 from features.extractors.spec import ExtractorSpec
 from features.job.config import PrecomputeConfig
 from features.job.process import WornOut
-from features.job.worker import ClipPart, FileEnd, FileFailure, FileTask, FileWorker, WorkerSetup
+from features.job.worker import ClipPart, FileEnd, FileTask, FileWorker, WorkerSetup
 
 
 def setup(*streams, **settings):
@@ -56,19 +56,6 @@ def test_a_file_is_a_clip_with_its_streams(messages, media, tmp_path):
     assert end == FileEnd(1, hashlib.sha256((tmp_path / "a.mp4").read_bytes()).hexdigest())
 
 
-def test_times_and_facts_of_the_file_go_along(records, media):
-    (record,) = records("a.mp4", "odd", "audio", sounds=[(0.0, media.tone(1.0))])
-    np.testing.assert_array_equal(record.times["odd"], np.float32([0.0, 0.5]))
-    assert record.times["odd"].dtype == np.float32
-    assert len(record.times["audio"]) == len(record.streams["audio"])
-    assert (record.source.width, record.source.height, record.source.video_codec) == (64, 48, "h264")
-
-
-def test_a_long_file_is_cut(records):
-    made = records("a.mp4", frames=30, config={"clip_seconds": 1.0})
-    assert [record.clip_id for record in made] == ["a.mp4#t=0,1", "a.mp4#t=1,2", "a.mp4#t=2,3"]
-
-
 def test_clips_come_as_they_are_decoded(messages):
     stream = messages("a.mp4", frames=30, config={"clip_seconds": 1.0})
     assert next(stream).record.clip_id == "a.mp4#t=0,1"  # the file is not at its end
@@ -81,15 +68,10 @@ def test_no_track_and_no_answer_are_missing(records):
     assert record.times == {}
 
 
-@pytest.mark.parametrize("kind", ["nan", "wide", "huge"])
+@pytest.mark.parametrize("kind", ["nan", "wide", "huge", "untimed"])
 def test_numbers_that_break_the_promise_are_refused(records, kind):
-    with pytest.raises(MediaError, match=r"its odd extractor gave no \(T, 3\) finite numbers"):
+    with pytest.raises(MediaError, match=r"its odd extractor gave no (\(T, 3\) finite numbers|time for each row)"):
         records(f"{kind}-.mp4")
-
-
-def test_rows_without_times_are_refused(records):
-    with pytest.raises(MediaError, match=r"its odd extractor gave no time for each row at untimed-.mp4"):
-        records("untimed-.mp4")
 
 
 def test_shared_streams_are_left_to_the_main_process(messages):
@@ -121,13 +103,6 @@ def test_a_file_is_opened_by_its_reader_once_whatever_the_number_of_streams(mess
     assert set(part.record.streams) == {*streams} - {"shared"}
 
 
-def test_limits_reach_the_reader(messages):
-    with pytest.raises(MediaError, match="--max-seconds"):
-        list(messages("a.mp4", frames=30, config={"max_seconds": 1.0}))
-    with pytest.raises(MediaError, match="--max-megapixels"):
-        list(messages("a.mp4", config={"max_megapixels": 0.001}))
-
-
 # ---- what goes wrong
 
 
@@ -140,12 +115,6 @@ def failure(odd_extractors, media, tmp_path):
         return last
 
     return run
-
-
-def test_a_file_that_fails_says_why(failure, tmp_path):
-    (tmp_path / "zero.mp4").touch()
-    assert failure("zero.mp4") == FileFailure("the file is empty (0 bytes)")
-    assert failure("nowhere.mp4") == FileFailure("there is no such file")
 
 
 def test_a_mistake_of_an_extractor_comes_with_its_trace(failure):
@@ -181,9 +150,7 @@ def test_damage_near_the_limit_of_memory_is_want_of_memory(failure, monkeypatch,
 def test_a_limit_that_leaves_no_room_is_refused_with_the_least_that_works(monkeypatch):
     threads = []
     monkeypatch.setattr(features.job.worker, "use_one_thread", lambda: threads.append(1))
-    with pytest.raises(
-        InputError, match=r"a worker process takes [\d.]+ GB .* at least --memory [\d.]+, not 0\.01$"
-    ):
+    with pytest.raises(InputError, match=r"at least --memory [\d.]+, not 0\.01$"):
         setup("audio", memory=0.01)()
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
     assert threads == [1]

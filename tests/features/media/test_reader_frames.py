@@ -11,14 +11,11 @@ from features.media.container import Decoder
 from features.media.cutting import Cutting
 from features.media.probe import probe_file
 from features.media.reader import open_reader
+from tests.features.ffmpeg_program import H264, HEVC, JUMPY, VP9
 
 NEED = FrameNeed(fps=17.3, size=96)
 SPARSE = FrameNeed(fps=2, size=48)
-H264 = "-c:v libx264 -preset medium -x264-params keyint=12:bframes=3:open-gop=1:log-level=0"
-HEVC = "-c:v libx265 -preset fast -x265-params log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1"
-VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
 MPEG2 = "-c:v mpeg2video -q:v 3 -bf 2 -g 12"
-JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
 
 FILES = {
     "h264.mp4": (H264, {}),

@@ -134,11 +134,6 @@ def test_a_store_without_rows_can_be_read(store_job):
     assert store.read("sight", []) == []
 
 
-def test_a_store_of_failures_can_be_read(store_job):
-    store = FeatureStore(store_job.write(store_job.record("v", verdict="failed", note="why", of=0), sight=3))
-    assert (len(store.clips), store.failed, store.done("sight")) == (0, {"v": "why"}, set())
-
-
 def test_it_is_a_feature_source(store_job):
     """The one place where features and mee meet."""
     source: FeatureSource = FeatureStore(store_job.write(store_job.record("a", sight=STREAM), sight=3))
@@ -205,9 +200,7 @@ def test_a_damaged_file_is_an_input_error_that_names_it(store_job, which, spoil)
 )
 def test_a_manifest_that_makes_no_sense_is_refused(tmp_path, content):
     (tmp_path / "store.json").write_text(content)
-    with pytest.raises(
-        InputError, match=r"store\.json is (damaged|of format (1|99),.*make it again: mee precompute)"
-    ):
+    with pytest.raises(InputError, match=r"store\.json is (damaged|of format (1|99),.*mee precompute)"):
         FeatureStore(tmp_path)
 
 

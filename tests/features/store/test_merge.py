@@ -186,13 +186,9 @@ def test_what_is_refused_leaves_nothing_behind(store_job, tmp_path):
     store_job.write(r("a", sight=ROWS), directory=one, sight=3)
     other = store_job.write(r("a", sight=ROWS), directory=tmp_path / "2", version=2, sight=3)
     cut = store_job.write(r("a", sight=ROWS), directory=tmp_path / "3", clip_seconds=5.0, sight=3)
-    with pytest.raises(
-        InputError, match=r"/2: its 'sight' was made by sight \(version 2.*/1 by sight \(version 1"
-    ):
+    with pytest.raises(InputError, match=r"/2: its 'sight' .*version 2.*/1 by sight \(version 1"):
         quietly(tmp_path / "all", one, other)
-    with pytest.raises(
-        InputError, match=r"/3: its videos are cut by --clip-seconds 5\.0, those of .*/1 by default"
-    ):
+    with pytest.raises(InputError, match=r"/3: .*--clip-seconds 5\.0, those of .*/1 by default"):
         quietly(tmp_path / "all", one, cut)
     with pytest.raises(InputError, match="no feature store at"):
         quietly(tmp_path / "all", one, tmp_path / "nowhere")

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from features.extractors.builtin.appearance import AppearanceExtractor, describe_frame, pyramid
-from features.extractors.builtin.histograms import COLOURS, HUES
-from features.media.clip import Clip, Frames, Span
+from features.extractors.builtin.appearance import describe_frame, pyramid
+from features.extractors.builtin.histograms import COLOURS, HUES, angle_histogram, cell_numbers, colour_shares
 
 ORIENTATIONS = slice(14 * COLOURS, 14 * COLOURS + 36)  # of the whole frame, 5 degrees each
 HARMONICS = slice(14 * COLOURS + 36 + 13 * 12, 14 * COLOURS + 36 + 13 * 12 + 12)
@@ -66,13 +65,42 @@ def test_pyramid_levels_are_means_of_the_fine_grid():
     assert thirds.ravel().tolist() == [9, 0, 0, 0, 0, 0, 0, 0, 0]
 
 
-def test_a_still_image_has_one_row():
-    extractor = AppearanceExtractor()
-    frames = Frames(pixels=polygon(3)[None], times=np.zeros(1))
-    clip = Clip(
-        span=Span(clip_id="i", video="i.png", start_s=0, end_s=0),
-        reader="image",
-        frames={extractor.need: frames},
-    )
-    (stream,) = extractor.extract([clip])
-    assert stream.rows.shape == (1, extractor.dim)
+def test_an_angle_is_shared_between_its_two_nearest_bins():
+    angle = np.float32(np.pi / 16)  # a quarter of the way from bin 0 to bin 1 of 8
+    x, y = np.full((1, 1), 2 * np.cos(angle)), np.full((1, 1), 2 * np.sin(angle))
+    histogram = angle_histogram(x.astype(np.float32), y.astype(np.float32), cell_numbers(1, 1, 1), 1, 8)
+    np.testing.assert_allclose(histogram[0], [1.5, 0.5, 0, 0, 0, 0, 0, 0], atol=1e-6)
+    wrapped = angle_histogram(x.astype(np.float32), -y.astype(np.float32), cell_numbers(1, 1, 1), 1, 8)
+    np.testing.assert_allclose(wrapped[0], [1.5, 0, 0, 0, 0, 0, 0, 0.5], atol=1e-6)
+
+
+BRIGHT = HUES  # first bin of the bright hues; bins are 45 degrees of hue apart
+GREY = 2 * HUES
+
+
+@pytest.mark.parametrize(
+    ("rgb", "bins"),
+    [
+        ((255, 0, 0), {BRIGHT}),
+        ((0, 255, 0), {BRIGHT + 2, BRIGHT + 3}),  # 120 degrees lies between 90 and 135
+        ((0, 255, 255), {BRIGHT + 4}),
+        ((0, 0, 255), {BRIGHT + 5, BRIGHT + 6}),
+        ((90, 0, 0), {0}),
+        ((0, 0, 0), {GREY}),
+        ((255, 255, 255), {GREY + 3}),
+        ((128, 128, 128), {GREY + 1, GREY + 2}),
+    ],
+)
+def test_plain_colour(rgb, bins):
+    shares = colour_shares(np.full((40, 60, 3), rgb, np.uint8), side=2)
+    assert shares.shape == (4, COLOURS)
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
+    assert shares[0, sorted(bins)].sum() > 0.9
+
+
+def test_each_cell_counts_its_own_pixels():
+    image = np.zeros((48, 48, 3), np.uint8)
+    image[:24, 24:] = (255, 0, 0)
+    shares = colour_shares(image, side=2)
+    assert shares[1, BRIGHT] > 0.9
+    assert shares[[0, 2, 3], GREY].min() > 0.9

@@ -15,7 +15,7 @@ from features.extractors.builtin.face import (
     faces_of,
     find_faces,
 )
-from features.media.clip import Clip, Frames, Span
+from tests.features.clips import clip_of
 
 COLOURS = slice(16 * 59, 16 * 79)
 
@@ -25,19 +25,10 @@ def portrait() -> np.ndarray:
     return cv2.resize(skimage.data.astronaut(), (240, 240), interpolation=cv2.INTER_AREA)
 
 
-def clip_of(*images: np.ndarray) -> Clip:
-    frames = Frames(pixels=np.stack(images), times=np.arange(len(images), dtype=np.float64))
-    return Clip(
-        span=Span(clip_id="f", video="f.mp4", start_s=0, end_s=len(images)),
-        reader="pyav",
-        frames={FaceExtractor.need: frames},
-    )
-
-
 def test_one_row_a_face(portrait):
     plain = np.full_like(portrait, 90)
     still, found_once, none = FaceExtractor().extract(
-        [clip_of(portrait), clip_of(plain, portrait), clip_of(plain)]
+        [clip_of(FaceExtractor(), *images) for images in ((portrait,), (plain, portrait), (plain,))]
     )
     assert still.rows.shape == (1, 1267)
     np.testing.assert_array_equal(found_once.rows, still.rows)  # beyond doubt, so one frame of two is enough

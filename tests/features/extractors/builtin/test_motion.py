@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from features.extractors.builtin.motion import MotionExtractor, describe_pair, optical_flow, rigid_motion
-from features.media.clip import Clip, Frames, Span
+from tests.features.clips import clip_of
 
 CELLS = slice(0, 225)
 SPEEDS = slice(225, 234)
@@ -86,18 +86,9 @@ def test_a_pan_has_no_boundary_and_a_moving_block_has():
     assert moved[0, 8] == 1  # the corner is still
 
 
-def clip_of(frames: np.ndarray) -> Clip:
-    need = MotionExtractor.need
-    pixels = np.repeat(frames[..., None], 3, axis=-1)
-    return Clip(
-        span=Span(clip_id="c", video="c.mp4", start_s=0, end_s=1),
-        reader="pyav",
-        frames={need: Frames(pixels=pixels, times=np.arange(len(pixels)) / need.fps)},
-    )
-
-
 def test_one_frame_has_no_motion_and_a_still_video_has():
-    one, still = MotionExtractor().extract([clip_of(seen()[None]), clip_of(np.stack([seen()] * 3))])
+    frame, extractor = np.repeat(seen()[..., None], 3, axis=-1), MotionExtractor()
+    one, still = extractor.extract([clip_of(extractor, *[frame] * n, fps=extractor.need.fps) for n in (1, 3)])
     assert one is None
     assert still.rows.shape == (2, 240)
     assert still.times == pytest.approx([1 / 12, 3 / 12])

@@ -1,12 +1,14 @@
 """What all extractors have in common whose rows a transformers model makes."""
 
 import logging
+from operator import attrgetter
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,9 +26,10 @@ from features.media.reader import open_reader
 
 SEEING = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "clip", "siglip", "siglip2")
 SEEING += ("videomae", "vjepa2", "xclip")
+HEARING = ("ast", "clap", "clap-fused", "clap-audio", "whisper")
 
 
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize("name", SEEING + HEARING)
 def test_a_row_does_not_depend_on_its_batch(tiny, clip_of, name):
     shapes = [None, (40, 70), (70, 40), None, (33, 33)]
     alone = make_extractor(f"x={tiny(name)}", RunConfig(batch_size=1))
@@ -61,7 +64,7 @@ def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of
     assert [stream is None for stream in full.extract([silent, clip, empty, clip])] == [True, False, True, False]
 
 
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize("name", SEEING + HEARING)
 def test_half_precision_is_close(tiny, clip_of, name):
     whole = make_extractor(f"x={tiny(name)}")
     half = make_extractor(f"x={tiny(name)}", RunConfig(precision="bf16"))
@@ -111,32 +114,44 @@ def test_the_fingerprint_holds_what_changes_the_numbers_and_nothing_else(tiny, t
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("word", "message"),
     [
-        ("output=best", "this model has no output 'best'; it has projected, class, pooled"),
-        ("colour=red", "there is no option 'colour' here; there are fps, merge, output"),
-        ("fps=fast", "fps must be a number above 0, got 'fast'"),
-        ("fps=-1", "fps must be a number above 0, got '-1'"),
-        ("fps=nan", "fps must be a number above 0, got 'nan'"),
-        ("fps=1e999", "fps must be a number above 0, got '1e999'"),
-        ("merge=lots", "merge 'lots' is neither a number"),
+        ("clip:output=best", "no output 'best'; it has projected, class, pooled"),
+        ("clip:colour=red", "no option 'colour' here; there are fps, merge, output"),
+        ("clip:fps=fast", "fps must be a number above 0, got 'fast'"),
+        ("clip:fps=-1", "got '-1'"),
+        ("clip:fps=nan", "got 'nan'"),
+        ("clip:fps=1e999", "got '1e999'"),
+        ("clip:merge=lots", "merge 'lots' is neither a number"),
+        ("videomae:window=2", "no option 'window' here; there are fps, merge, output, stride"),
+        ("videomae:stride=0", "stride must be a whole number above 0, got '0'"),
+        ("videomae:stride=1.0", "got '1.0'"),
+        ("videomae:stride=²", "got '²'"),
+        ("vjepa2:window=3", "window must be a multiple of 2 frames, got 3"),
+        ("clap:window=3", "window must be from 0.1 to 2 seconds, the longest this model hears, got 3"),
+        ("clap:window=0.01", "window must be from 0.1 to 2 seconds"),
+        ("clap:window=all", "window must be a number above 0, got 'all'"),
+        ("clap:output=class", "no output 'class'; it has projected, pooled"),
+        ("clap:fps=1", "no option 'fps' here; there are merge, output, window"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_in_a_sentence(tiny, options, message):
+def test_options_that_make_no_sense_are_refused_in_a_sentence(tiny, word, message):
+    name, _, options = word.partition(":")
     with pytest.raises(InputError, match=message):
-        make_extractor(f"x={tiny('clip')}:{options}")
+        make_extractor(f"x={tiny(name)}:{options}")
 
 
-def test_what_does_not_merge_says_so_and_runs_whole(tiny, clip_of, caplog):
+@pytest.mark.parametrize("name", ["dinov3_vit", "clap", "clap-fused", "whisper"])
+def test_what_does_not_merge_says_so_and_runs_whole(tiny, clip_of, caplog, name):
     with caplog.at_level(logging.INFO):
-        asked = make_extractor(f"dino={tiny('dinov3_vit')}", RunConfig(merge="4"))
+        asked = make_extractor(f"dino={tiny(name)}", RunConfig(merge="4"))
     assert "dino: tokens of this kind of model do not merge; it runs whole" in caplog.text
-    usual = make_extractor(f"dino={tiny('dinov3_vit')}")
+    usual = make_extractor(f"dino={tiny(name)}")
     assert asked.fingerprint == usual.fingerprint
     clip = clip_of(usual, 2)
     np.testing.assert_array_equal(asked.extract([clip])[0].rows, usual.extract([clip])[0].rows)
     with pytest.raises(InputError, match="tokens of this kind of model do not merge; leave out merge=4"):
-        make_extractor(f"dino={tiny('dinov3_vit')}:merge=4")
+        make_extractor(f"dino={tiny(name)}:merge=4")
 
 
 def still(extractor: Extractor, count: int) -> dict[FrameNeed, Frames]:
@@ -251,3 +266,30 @@ def test_a_real_file_becomes_a_stream(tiny, media, tmp_path):
     assert unmoved is None
     (alone,) = appearance.extract(clips[1:])
     np.testing.assert_allclose(alone.rows, still.rows, atol=1e-5)
+
+
+# what config.json leaves out is what transformers takes for usual: model_type, class, width, side
+USUAL = [
+    ("vit", "ViTConfig", "hidden_size", "image_size"),
+    ("dinov2", "Dinov2Config", "hidden_size", "image_size"),
+    ("dinov2_with_registers", "Dinov2WithRegistersConfig", "hidden_size", "image_size"),
+    ("dinov3_vit", "DINOv3ViTConfig", "hidden_size", "image_size"),
+    ("videomae", "VideoMAEConfig", "hidden_size", "image_size"),
+    ("vjepa2", "VJEPA2Config", "hidden_size", "crop_size"),
+    ("clip", "CLIPConfig", "projection_dim", "vision_config.image_size"),
+    ("metaclip_2", "MetaClip2Config", "projection_dim", "vision_config.image_size"),
+    ("siglip", "SiglipConfig", "vision_config.hidden_size", "vision_config.image_size"),
+    ("xclip", "XCLIPConfig", "projection_dim", "vision_config.image_size"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "width", "side"), USUAL)
+def test_what_config_json_leaves_out_is_usual(tiny_checkpoints, tmp_path, name, kind, width, side):
+    tiny_checkpoints.write_json(tmp_path / "config.json", {"model_type": name})
+    extractor, usual = make_extractor(f"x={tmp_path}"), getattr(transformers, kind)()
+    assert extractor.dim == attrgetter(width)(usual)
+    assert extractor.image_size == (attrgetter(side)(usual),) * 2
+    if name.startswith(("vit", "dino")):
+        assert extractor.first_patch == 1 + getattr(usual, "num_register_tokens", 0)
+    if name in ("videomae", "xclip"):
+        assert extractor.window == getattr(usual, "vision_config", usual).num_frames

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from features.errors import InputError
 from features.extractors.pretrained.faces import PretrainedFaceExtractor
 from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
-from features.media.clip import Clip, Frames, Span
+from tests.features.clips import clip_of
 
 FACE = 48
 LANDMARKS = np.array(
@@ -105,15 +105,6 @@ def scene(*places: tuple[int, int], colour=(255, 255, 255), size=(480, 640)) -> 
     return frame
 
 
-def clip_of(extractor: PretrainedFaceExtractor, *frames: np.ndarray, start: float = 0.0) -> Clip:
-    (need,) = extractor.needs
-    return Clip(
-        span=Span(clip_id="f", video="f.mp4", start_s=start, end_s=start + len(frames)),
-        reader="pyav",
-        frames={need: Frames(pixels=np.stack(frames), times=start + np.arange(len(frames), dtype=np.float64))},
-    )
-
-
 def test_all_faces_with_their_times(networks):
     extractor = extractor_of(*networks)
     clip = clip_of(extractor, scene((96, 160)), scene(), scene((96, 160), (288, 400)), start=10.0)
@@ -126,8 +117,7 @@ def test_all_faces_with_their_times(networks):
 
 def test_no_face_and_no_picture_are_missing(networks):
     extractor = extractor_of(*networks)
-    no_picture = Clip(span=Span(clip_id="s", video="s.mp3", start_s=0, end_s=1), reader="pyav")
-    assert extractor.extract([clip_of(extractor, scene()), no_picture]) == [None, None]
+    assert extractor.extract([clip_of(extractor, scene()), clip_of(extractor)]) == [None, None]
     assert extractor.extract([]) == []
 
 
@@ -159,21 +149,20 @@ def test_faces_of_one_frame_do_not_share_a_row(networks):
     assert np.abs(both.rows - alone.rows[0]).max() > 0.01
 
 
-def test_a_higher_score_keeps_fewer(networks):
-    weak = scene((96, 160), colour=(221, 221, 221))  # sigmoid(221 - 220) = 0.73
-    for score, found in (("0.6", 1), ("0.8", 0)):
-        extractor = extractor_of(*networks, score=score)
-        (stream,) = extractor.extract([clip_of(extractor, weak)])
-        assert (0 if stream is None else len(stream.rows)) == found
-
-
-def test_overlapping_boxes_are_one_face_up_to_the_overlap_allowed(networks):
-    wide = scene((96, 160))
-    wide[96 : 96 + FACE, 160 : 160 + FACE + 16] = 255  # two neighbouring cells see a face
-    for overlap, found in (("0.3", 1), ("0.7", 2)):
-        extractor = extractor_of(*networks, overlap=overlap)
-        (stream,) = extractor.extract([clip_of(extractor, wide)])
-        assert len(stream.rows) == found
+@pytest.mark.parametrize(
+    ("level", "wide", "options", "found"),
+    [
+        (221, 0, {"score": "0.6"}, 1),  # sigmoid(221 - 220) = 0.73
+        (221, 0, {"score": "0.8"}, 0),
+        (255, 16, {"overlap": "0.3"}, 1),  # two neighbouring cells see a face
+        (255, 16, {"overlap": "0.7"}, 2),
+    ],
+)
+def test_what_scores_low_or_overlaps_is_no_face_of_its_own(networks, level, wide, options, found):
+    frame = scene()
+    frame[96 : 96 + FACE, 160 : 160 + FACE + wide] = level
+    (stream,) = extractor_of(*networks, **options).extract([clip_of(extractor_of(*networks), frame)])
+    assert (0 if stream is None else len(stream.rows)) == found
 
 
 def test_fingerprint_follows_the_files_and_the_options_not_the_place(networks, tmp_path):
@@ -196,13 +185,22 @@ def test_a_folder_gives_its_newest_file_that_is_not_quantised(networks, tmp_path
     assert chosen.fingerprint.revision == extractor_of(*networks).fingerprint.revision
 
 
+def old_detector(path: Path) -> Path:
+    names = ("loc", "conf", "iou")
+    nodes = [helper.make_node("Relu", ["input"], [name]) for name in names]
+    return save_network(path, nodes, {}, [("input", [1, 3, 8, 8])], [(name, [1, 3, 8, 8]) for name in names])
+
+
 def test_wrong_files_are_named(networks, tmp_path):
     detector, embedder = networks
     (tmp_path / "text.onnx").write_text("not a network " * 9)
     (tmp_path / "pointer.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n")
     (tmp_path / "empty").mkdir()
     small = save_embedder(tmp_path / "small.onnx", dim=64)
+    old = old_detector(tmp_path / "old.onnx")
     cases = [
+        ((old, embedder), "a YuNet from before 2023"),
+        ((detector, old), r"not the network of a face embedder \(outputs conf, iou, loc\)"),
         ((embedder, detector), "sface.onnx is not the network of a face detector.*may be the embedder"),
         ((detector, detector), "yunet.onnx finds faces and does not describe them; the detector comes first"),
         ((tmp_path / "text.onnx", embedder), "text.onnx is not an ONNX model that OpenCV"),
@@ -216,19 +214,6 @@ def test_wrong_files_are_named(networks, tmp_path):
     for paths, message in cases:
         with pytest.raises(InputError, match=message):
             extractor_of(*paths)
-
-
-def old_detector(path: Path) -> Path:
-    names = ("loc", "conf", "iou")
-    nodes = [helper.make_node("Relu", ["input"], [name]) for name in names]
-    return save_network(path, nodes, {}, [("input", [1, 3, 8, 8])], [(name, [1, 3, 8, 8]) for name in names])
-
-
-def test_old_and_foreign_networks_are_named(networks, tmp_path):
-    with pytest.raises(InputError, match="a YuNet from before 2023"):
-        extractor_of(old_detector(tmp_path / "old.onnx"), networks[1])
-    with pytest.raises(InputError, match=r"not the network of a face embedder \(outputs conf, iou, loc\)"):
-        extractor_of(networks[0], tmp_path / "old.onnx")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoImageProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import (
@@ -123,10 +122,7 @@ def test_the_short_side_and_the_shape():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            {"size": {"longest_edge": 224}},
-            "size must be height and width, or shortest_edge, got {'longest_edge': 224}",
-        ),
+        ({"size": {"longest_edge": 224}}, "got {'longest_edge': 224}"),
         ({"size": {"shortest_edge": 0}}, "a size must be a whole number of pixels from 1 to 4096, got 0"),
         ({"size": "large"}, "got 'large'"),
         ({"size": 1e9}, "got 1000000000.0"),
@@ -136,10 +132,7 @@ def test_the_short_side_and_the_shape():
         ({"image_mean": [0.5]}, "means and deviations are three numbers"),
         ({"image_mean": 0.5}, "cannot be followed"),
         ({"image_std": [0, 1, 1]}, "image_std must be above 0"),
-        (
-            {"do_center_crop": False},
-            "pictures would keep their shapes and could not share a batch; set do_center_crop",
-        ),
+        ({"do_center_crop": False}, "could not share a batch; set do_center_crop"),
         ([], "is damaged: it holds no object"),
     ],
 )
@@ -198,12 +191,6 @@ def test_it_agrees_with_pillow_within_one_level(resample, code):
         assert np.abs(ours - resized[top : top + 81, left : left + 96]).max() <= 1
 
 
-def test_frames_at_the_short_side_are_not_resized_again():
-    frame = picture(224, 300)
-    ours = cut_pictures([frame], CLIP)[0].permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(ours, frame[:, 38:262])
-
-
 def test_a_picture_smaller_than_the_crop_is_laid_on_black():
     recipe = ImageRecipe(resize=None, crop=(10, 12), resample=BICUBIC, mean=HALVES, std=HALVES)
     frame = picture(7, 20)
@@ -243,30 +230,3 @@ def test_rescaling_and_normalising():
 def test_grids_of_patches_are_those_of_transformers(height, width, patch, most):
     rows, columns = grid_of(height, width, patch, most)
     assert (rows * patch, columns * patch) == get_image_size_for_max_num_patches(height, width, patch, most)
-
-
-def test_the_hub_s_own_files_are_read_as_transformers_reads_them(tmp_path):
-    """Files in the forms of google/vit-base-patch16-224 and openai/clip-vit-base-patch32."""
-    forms = [
-        (
-            {
-                "image_processor_type": "ViTImageProcessor",
-                "size": 224,
-                "resample": 2,
-                "image_mean": [0.5] * 3,
-                "image_std": [0.5] * 3,
-            },
-            VIT,
-        ),
-        ({"image_processor_type": "CLIPImageProcessor", "size": 224, "crop_size": 224, "resample": 3}, CLIP),
-    ]
-    frame = picture(260, 333)
-    for number, (content, family) in enumerate(forms):
-        place = tmp_path / str(number)
-        place.mkdir()
-        (place / "preprocessor_config.json").write_text(json.dumps(content))
-        recipe = read_recipe(place, family, (224, 224), square=family is VIT)
-        theirs = AutoImageProcessor.from_pretrained(place, backend="pil")
-        wanted = np.asarray(theirs(frame, return_tensors="np")["pixel_values"])
-        ours = normalise(cut_pictures([frame], recipe), recipe).numpy()
-        assert np.abs(ours - wanted).max() < 1.01 / 255 / min(recipe.std)

@@ -50,9 +50,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_the_next(small_gpu, tiny
 def test_a_row_that_does_not_fit_is_said_in_a_sentence(small_gpu, clip_of):
     extractor, _ = small_gpu
     extractor.room = 0
-    with pytest.raises(
-        InputError, match="not even one row at a time fits into the GPU's memory; try --precision bf16"
-    ):
+    with pytest.raises(InputError, match=r"not even one row .*--precision bf16"):
         extractor.extract([clip_of(extractor, 2)])
 
 
@@ -140,12 +138,24 @@ def test_weights_that_lack_are_named(vit):
         load(vit)
 
 
-def test_weights_left_over_are_named(vit, tiny_checkpoints):
-    tiny_checkpoints.change_config(vit, num_hidden_layers=2)
-    with pytest.raises(
-        InputError, match=r"of a larger model than its config.json says: \d+ are left, such as layers.2"
-    ):
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"num_hidden_layers": 2}, r"larger model than its config.json says: \d+ are left, such as layers.2"),
+        ({"intermediate_size": 48}, r"\d+ of its weights are not of the size .*, such as lay"),
+        ({"hidden_act": "magic"}, "its weights cannot be loaded: .*magic"),
+    ],
+)
+def test_weights_of_another_model_are_named(vit, tiny_checkpoints, changes, says):
+    tiny_checkpoints.change_config(vit, **changes)
+    with pytest.raises(InputError, match=says):
         load(vit)
+
+
+def test_heads_and_old_buffers_do_not_matter(vit, capfd):
+    change(vit, plus={"classifier.weight": torch.ones(2, 16), "embeddings.position_ids": torch.arange(3)})
+    load(vit)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_of_a_whole_model_too(tiny_checkpoints, tmp_path):
@@ -157,32 +167,7 @@ def test_of_a_whole_model_too(tiny_checkpoints, tmp_path):
             make_extractor(f"x={clip}:output={output}").load()
 
 
-def test_weights_of_another_size_are_named(vit, tiny_checkpoints):
-    tiny_checkpoints.change_config(vit, intermediate_size=48)
-    with pytest.raises(
-        InputError, match=r"\d+ of its weights are not of the size that its config.json says, such as lay"
-    ):
-        load(vit)
-
-
-def test_heads_and_old_buffers_do_not_matter(vit):
-    change(vit, plus={"classifier.weight": torch.ones(2, 16), "embeddings.position_ids": torch.arange(3)})
-    load(vit)
-
-
 def test_damaged_weights_are_said_in_a_sentence(vit):
     (vit / FILE).write_bytes((vit / FILE).read_bytes()[:-100])
     with pytest.raises(InputError, match="its weights cannot be loaded"):
         load(vit)
-
-
-def test_a_config_that_transformers_refuses_is_said_in_a_sentence(vit, tiny_checkpoints):
-    tiny_checkpoints.change_config(vit, hidden_act="magic")
-    with pytest.raises(InputError, match=r"its weights cannot be loaded: .*magic"):
-        load(vit)
-
-
-def test_nothing_is_written_to_the_screen(vit, capfd):
-    change(vit, plus={"classifier.weight": torch.ones(2, 16)})
-    load(vit)
-    assert capfd.readouterr() == ("", "")

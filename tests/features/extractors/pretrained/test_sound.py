@@ -1,17 +1,28 @@
-"""Sound models against plain transformers: tiny checkpoints with random weights, saved in the hub's format."""
+"""Sound models against plain transformers; how a checkpoint sets up its windows, rates and front ends."""
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
-from features.extractors.pretrained.sound import AstExtractor, ClapExtractor, WhisperExtractor
-from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
-from features.media.clip import Clip, Span
+from features.errors import InputError
+from features.extractors.pretrained.sound import (
+    AstExtractor,
+    ClapExtractor,
+    WhisperExtractor,
+    cut_pieces,
+    piece_of,
+)
+from features.extractors.registry import make_extractor
+from features.extractors.spec import RunConfig
+from tests.features.clips import clip_of
 
 FAMILIES = {
     "ast": AstExtractor,
@@ -21,71 +32,17 @@ FAMILIES = {
     "whisper": WhisperExtractor,
 }
 CASES = [(name, output) for name, family in FAMILIES.items() for output in family.outputs]
-AST = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-TOWER = {"hidden_size": 32, "patch_embeds_hidden_size": 16, "depths": [1, 1], "num_attention_heads": [2, 2]}
-TOWER |= {"spec_size": 64, "window_size": 4, "num_mel_bins": 16}
-WORDS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-WHISPER = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2}
-WHISPER |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": 60}
-WHISPER |= {
-    "max_source_positions": 100,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "decoder_start_token_id": 1,
-}
-
-
-def save(folder: Path, *parts) -> None:
-    for part in parts:
-        part.save_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    torch.manual_seed(0)
-    config = tf.ASTConfig(**AST, max_length=128, num_mel_bins=32)
-    front = tf.ASTFeatureExtractor(max_length=128, num_mel_bins=32)
-    save(folder / "ast", tf.ASTForAudioClassification(config), front)
-    for name, fuses in (("clap", False), ("clap-fused", True), ("clap-audio", True)):
-        config = tf.ClapConfig(
-            audio_config=TOWER | {"enable_fusion": fuses},
-            text_config=WORDS | {"vocab_size": 50},
-            projection_dim=24,
-        )
-        front = tf.ClapFeatureExtractor(
-            feature_size=16, max_length_s=2, truncation="fusion" if fuses else "rand_trunc"
-        )
-        alone = name == "clap-audio"
-        model = tf.ClapAudioModelWithProjection(config.audio_config) if alone else tf.ClapModel(config)
-        save(folder / name, model, front)
-    config = tf.WhisperConfig(**WHISPER, num_mel_bins=16)
-    front = tf.WhisperFeatureExtractor(feature_size=16, chunk_length=2)
-    save(folder / "whisper", tf.WhisperForConditionalGeneration(config), front)
-    return folder
 
 
 def extractor_of(folder: Path, run: RunConfig | None = None, **options: str):
-    family = FAMILIES.get(folder.name, AstExtractor)
-    place = Checkpoint(folder.name, folder, "sha256:0")
-    return family(ExtractorSpec("audio", str(folder), None, options, (place,)), run or RunConfig())
+    words = ",".join(f"{key}={value}" for key, value in options.items())
+    return make_extractor(f"audio={folder}:{words}" if words else f"audio={folder}", run or RunConfig())
 
 
 def noise(extractor, seconds: float, seed: int = 0) -> np.ndarray:
     (need,) = extractor.needs
     rng = np.random.default_rng(seed)
     return (rng.normal(size=round(seconds * need.rate)) * 0.1).clip(-1, 1).astype(np.float32)
-
-
-def clip_of(extractor, sound: np.ndarray | None, start: float = 0.0) -> Clip:
-    (need,) = extractor.needs
-    seconds = 0.0 if sound is None else len(sound) / need.rate
-    return Clip(
-        span=Span(clip_id="s", video="s.mp4", start_s=start, end_s=start + seconds),
-        reader="pyav",
-        sound={} if sound is None else {need: sound},
-    )
 
 
 @torch.inference_mode()
@@ -106,16 +63,22 @@ def plain(folder: Path, output: str, pieces: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "output"), CASES)
-def test_rows_are_those_of_plain_transformers(checkpoints, name, output):
-    extractor = extractor_of(checkpoints / name, output=output)
+def test_rows_are_those_of_plain_transformers(sounds, name, output):
+    extractor = extractor_of(sounds / name, output=output)
     window = {"ast": 127 * 160 + 400, "whisper": 32_000}.get(name, 96_000)  # samples
     (need,) = extractor.needs
     long, short = noise(extractor, 2.6 * window / need.rate), noise(extractor, 0.3, seed=1)
     step = 128 * 160 if name == "ast" else window
     starts = [0, step, len(long) - window]
-    made = extractor.extract([clip_of(extractor, long, 5.0), clip_of(extractor, None), clip_of(extractor, short)])
+    made = extractor.extract(
+        [
+            clip_of(extractor, sound=long, start=5.0),
+            clip_of(extractor, sound=None),
+            clip_of(extractor, sound=short),
+        ]
+    )
     assert made[1] is None
-    expected = plain(checkpoints / name, output, [*(long[at : at + window] for at in starts), short])
+    expected = plain(sounds / name, output, [*(long[at : at + window] for at in starts), short])
     assert made[0].rows.shape == (3, extractor.dim)
     assert made[0].rows.dtype == np.float32
     np.testing.assert_allclose(made[0].rows, expected[:3], atol=1e-5)
@@ -126,50 +89,42 @@ def test_rows_are_those_of_plain_transformers(checkpoints, name, output):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_neighbours_in_the_batch_change_nothing(checkpoints, name):
-    any_one = extractor_of(checkpoints / name)
-    sounds = [noise(any_one, seconds, seed) for seed, seconds in enumerate((0.4, 3.1, 2.0))]
-    together, one_by_one = (extractor_of(checkpoints / name, RunConfig(batch_size=size)) for size in (32, 1))
-    streams = together.extract([clip_of(together, sound) for sound in sounds])
-    for sound, stream in zip(sounds[::-1], streams[::-1]):
-        (alone,) = one_by_one.extract([clip_of(one_by_one, sound)])
-        np.testing.assert_allclose(stream.rows, alone.rows, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_silence_and_broken_samples_are_sound(checkpoints, name):
-    extractor = extractor_of(checkpoints / name)
+def test_silence_and_broken_samples_are_sound(sounds, name):
+    extractor = extractor_of(sounds / name)
     silent = np.zeros(len(noise(extractor, 1.0)), np.float32)
     broken = noise(extractor, 1.0)
     broken[100:200], broken[300] = np.nan, 1e30
-    streams = extractor.extract([clip_of(extractor, sound) for sound in (silent, broken, silent[:0], silent[:7])])
+    streams = extractor.extract(
+        [clip_of(extractor, sound=sound) for sound in (silent, broken, silent[:0], silent[:7])]
+    )
     assert [len(stream.rows) for stream in streams] == [1, 1, 1, 1]
     assert all(np.isfinite(stream.rows).all() for stream in streams)
 
 
-def test_a_shorter_window_places_sounds(checkpoints):
-    extractor = extractor_of(checkpoints / "clap", window="0.5")
+def test_a_shorter_window_places_sounds(sounds):
+    extractor = extractor_of(sounds / "clap", window="0.5")
     sound = noise(extractor, 2.2)
-    (stream,) = extractor.extract([clip_of(extractor, sound)])
+    (stream,) = extractor.extract([clip_of(extractor, sound=sound)])
+    assert extractor.fingerprint.digest != extractor_of(sounds / "clap").fingerprint.digest
     np.testing.assert_allclose(stream.times, [0.25, 0.75, 1.25, 1.75, 1.95])
     pieces = [sound[at : at + 24_000] for at in (0, 24_000, 48_000, 72_000, 81_600)]
-    np.testing.assert_allclose(stream.rows, plain(checkpoints / "clap", "projected", pieces), atol=1e-5)
+    np.testing.assert_allclose(stream.rows, plain(sounds / "clap", "projected", pieces), atol=1e-5)
 
 
-def test_whisper_leaves_its_padding_out(checkpoints):
-    extractor = extractor_of(checkpoints / "whisper")
-    (stream,) = extractor.extract([clip_of(extractor, noise(extractor, 0.5))])
-    front = tf.WhisperFeatureExtractor.from_pretrained(checkpoints / "whisper")
+def test_whisper_leaves_its_padding_out(sounds):
+    extractor = extractor_of(sounds / "whisper")
+    (stream,) = extractor.extract([clip_of(extractor, sound=noise(extractor, 0.5))])
+    front = tf.WhisperFeatureExtractor.from_pretrained(sounds / "whisper")
     features = front(noise(extractor, 0.5), sampling_rate=16_000, return_tensors="pt").input_features
     with torch.inference_mode():
-        states = tf.WhisperModel.from_pretrained(checkpoints / "whisper").encoder(features).last_hidden_state[0]
+        states = tf.WhisperModel.from_pretrained(sounds / "whisper").encoder(features).last_hidden_state[0]
     np.testing.assert_allclose(stream.rows[0], states[:25].mean(0), atol=1e-5)
     assert np.abs(stream.rows[0] - states.mean(0).numpy()).max() > 1e-3
 
 
-def test_fusion_does_not_depend_on_chance(checkpoints):
-    extractor = extractor_of(checkpoints / "clap-fused")
-    clips = [clip_of(extractor, noise(extractor, 1.0, seed)) for seed in range(3)]
+def test_fusion_does_not_depend_on_chance(sounds):
+    extractor = extractor_of(sounds / "clap-fused")
+    clips = [clip_of(extractor, sound=noise(extractor, 1.0, seed)) for seed in range(3)]
     rows = []
     for seed in range(4):
         np.random.seed(seed)  # noqa: NPY002 - the front end draws from this one
@@ -177,40 +132,120 @@ def test_fusion_does_not_depend_on_chance(checkpoints):
     assert all((other == rows[0]).all() for other in rows)
 
 
-def test_no_merging_is_bit_identical_and_merging_is_merge_tokens(checkpoints):
+def test_no_merging_is_bit_identical_and_merging_is_merge_tokens(sounds):
     merging = pytest.importorskip("features.extractors.token_merging.apply")
     from features.extractors.token_merging.schedule import MergeSchedule
 
-    whole, zero, merged = (extractor_of(checkpoints / "ast", **o) for o in ({}, {"merge": "0"}, {"merge": "8"}))
-    clip = clip_of(whole, noise(whole, 1.2))
+    whole, zero, merged = (extractor_of(sounds / "ast", **o) for o in ({}, {"merge": "0"}, {"merge": "8"}))
+    clip = clip_of(whole, sound=noise(whole, 1.2))
     (first,), (same,), (fewer,) = (extractor.extract([clip]) for extractor in (whole, zero, merged))
     assert (first.rows == same.rows).all()
-    front = tf.ASTFeatureExtractor.from_pretrained(checkpoints / "ast")
+    front = tf.ASTFeatureExtractor.from_pretrained(sounds / "ast")
     inputs = front(noise(whole, 1.2), sampling_rate=16_000, return_tensors="pt")
-    model = tf.ASTModel.from_pretrained(checkpoints / "ast").eval()
+    model = tf.ASTModel.from_pretrained(sounds / "ast").eval()
     merging.merge_tokens(model, MergeSchedule.parse("8"))
     with torch.inference_mode():
         np.testing.assert_allclose(fewer.rows, model(**inputs).pooler_output.numpy(), atol=1e-5)
     assert np.abs(fewer.rows - first.rows).max() > 1e-6
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_half_precision_stays_near(checkpoints, name):
-    whole, half = (extractor_of(checkpoints / name, RunConfig(precision=kind)) for kind in ("fp32", "bf16"))
-    sound = noise(whole, 1.0)
-    (exact,), (near,) = (extractor.extract([clip_of(extractor, sound)]) for extractor in (whole, half))
-    cosine = (exact.rows * near.rows).sum() / np.linalg.norm(exact.rows) / np.linalg.norm(near.rows)
-    assert cosine > 0.99
-    assert whole.fingerprint.digest != half.fingerprint.digest
-
-
 @pytest.mark.parametrize("name", ["clap", "whisper", "ast"])
-def test_a_front_end_within_processor_config(checkpoints, tmp_path, name):
-    folder = Path(shutil.copytree(checkpoints / name, tmp_path / name))
+def test_a_front_end_within_processor_config(sounds, tmp_path, name):
+    folder = Path(shutil.copytree(sounds / name, tmp_path / name))
     front = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": front, "processor_class": "P"}))
-    before, after = (extractor_of(place) for place in (checkpoints / name, folder))
+    before, after = (extractor_of(place) for place in (sounds / name, folder))
     sound = noise(before, 1.0)
-    (old,), (new,) = (extractor.extract([clip_of(extractor, sound)]) for extractor in (before, after))
+    (old,), (new,) = (extractor.extract([clip_of(extractor, sound=sound)]) for extractor in (before, after))
     assert (old.rows == new.rows).all()
+
+
+FRONT = "preprocessor_config.json"
+
+
+def changed(source: Path, folder: Path, **changes) -> Path:
+    """The two JSON files of a checkpoint, some values of its front end changed."""
+    shutil.copy(source / "config.json", folder)
+    (folder / FRONT).write_text(json.dumps(json.loads((source / FRONT).read_text()) | changes))
+    return folder
+
+
+def test_sizes_and_rates(sounds):
+    made = {name: extractor_of(sounds / name) for name in FAMILIES}
+    assert {name: (each.dim, each.needs[0].rate) for name, each in made.items()} == {
+        "ast": (32, 16_000),
+        "clap": (24, 48_000),
+        "clap-fused": (24, 48_000),
+        "clap-audio": (24, 48_000),
+        "whisper": (32, 16_000),
+    }
+    assert extractor_of(sounds / "clap", output="pooled").dim == 32  # 16 << 1
+    assert all(each.modality == "audio" and each.shared for each in made.values())
+
+
+def test_the_rate_is_the_files(sounds, tmp_path):
+    extractor = extractor_of(changed(sounds / "whisper", tmp_path, sampling_rate=8_000, chunk_length=4))
+    assert extractor.needs[0].rate == 8_000
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("ast", {"sampling_rate": 16}, "sampling_rate must be 4000 to 192000 samples a second, got 16"),
+        ("ast", {"sampling_rate": "16k"}, "sampling_rate must be a whole number above 0, got '16k'"),
+        ("ast", {"max_length": 1024}, "makes 1024 frames where its config.json says 128"),
+        ("ast", {"num_mel_bins": 128}, "makes 128 bins where its config.json says 32"),
+        ("whisper", {"chunk_length": 30}, "makes 1500 states where its config.json says 100"),
+        ("whisper", {"sampling_rate": 8_000}, "makes 50 states where its config.json says 100"),
+        ("whisper", {"feature_size": 80}, "makes 80 bins where its config.json says 16"),
+        ("whisper", {"chunk_length": 0}, "preprocessor_config.json: chunk_length must be a whole number above 0"),
+        ("whisper", {"hop_length": True}, "hop_length must be a whole number above 0, got True"),
+        ("clap", {"truncation": "fusion"}, "makes 4 layers where its config.json says 1"),
+        ("clap-fused", {"truncation": "rand_trunc"}, "makes 1 layers where its config.json says 4"),
+        ("clap", {"feature_extractor_type": "ASTFeatureExtractor"}, "is for ASTFeatureExtractor, and this"),
+    ],
+)
+def test_front_ends_that_do_not_fit(sounds, tmp_path, name, changes, message):
+    with pytest.raises(InputError, match=message):
+        extractor_of(changed(sounds / name, tmp_path, **changes))
+
+
+def test_a_missing_front_end_is_named(sounds, tmp_path):
+    path = changed(sounds / "clap", tmp_path)
+    (path / FRONT).unlink()
+    with pytest.raises(InputError, match=r"has no preprocessor_config\.json, so it is unknown how"):
+        extractor_of(path)
+
+
+@pytest.mark.parametrize(
+    ("samples", "window", "step", "pieces"),
+    [
+        (25, 10, 10, [(0, 10), (10, 20), (15, 25)]),  # the last one moved to end with the sound
+        (20, 10, 10, [(0, 10), (10, 20)]),
+        (7, 10, 10, [(0, 7)]),
+        (0, 10, 10, [(0, 0)]),
+        (1_049, 1_000, 1_000, [(0, 1_000)]),  # what a codec appends is no row
+        (1_050, 1_000, 1_000, [(0, 1_000), (50, 1_050)]),
+        (2 * 163_840 + 240, 164_080, 163_840, [(0, 164_080), (163_840, 327_920)]),  # frames keep their pace
+    ],
+)
+def test_full_windows(samples, window, step, pieces):
+    assert cut_pieces(samples, window, step) == pieces
+
+
+@given(samples=st.integers(0, 10_000), window=st.integers(1, 3_000), overlap=st.integers(0, 100))
+def test_all_is_heard_but_a_twentieth_of_a_window(samples, window, overlap):
+    pieces = cut_pieces(samples, window, max(1, window - overlap))
+    assert pieces[0][0] == 0
+    assert samples - max(1, 0.05 * window) < pieces[-1][1] <= samples
+    assert all(end - start == min(window, samples) for start, end in pieces)
+    assert all(before[0] < after[0] <= before[1] for before, after in pairwise(pieces))
+
+
+def test_pieces_are_finite_in_range_and_long_enough():
+    sound = np.array([0.5, np.nan, np.inf, -3.0], np.float32)
+    piece = piece_of(sound, 0, 4, 16_000)
+    assert piece[:4].tolist() == [0.5, 0.0, 1.0, -1.0]
+    assert (len(piece), piece.dtype, np.abs(piece[4:]).max()) == (400, np.float32, 0.0)
+    assert len(piece_of(np.zeros(500, np.float32), 0, 500, 16_000)) == 500

@@ -5,19 +5,14 @@ import pytest
 import torch
 import transformers
 
-from features.errors import InputError
 from features.extractors.registry import make_extractor
 from features.media.clip import FrameNeed
+from tests.features.extractors.pretrained.tiny_checkpoints import pixels_of
 
 
 def windows_of(extractor, clip) -> torch.Tensor:
     """(W, F, 3, h, w) what the model reads: the middle of the frames, normalised."""
-    frames = clip.frames[extractor.need].pixels
-    height, width = extractor.recipe.shape
-    top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
-    cut = frames[:, top : top + height, left : left + width] / 255
-    normed = (cut - np.array(extractor.recipe.mean)) / np.array(extractor.recipe.std)
-    pixels = torch.tensor(np.moveaxis(normed, -1, 1), dtype=torch.float32)
+    pixels = pixels_of(extractor, clip)
     return torch.stack([pixels[start : start + 4] for start in (0, 4, 7) if start + 4 <= len(pixels)])
 
 
@@ -111,22 +106,6 @@ def test_a_clip_shorter_than_a_window_repeats_its_last_frame_and_one_frame_has_n
     np.testing.assert_allclose(extractor.extract([padded])[0].rows, short.rows, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("word", "says"),
-    [
-        ("videomae:window=2", "no option 'window' here; there are fps, merge, output, stride"),
-        ("videomae:stride=0", "stride must be a whole number above 0, got '0'"),
-        ("videomae:stride=1.0", "stride must be a whole number above 0, got '1.0'"),
-        ("videomae:stride=²", "stride must be a whole number above 0, got '²'"),
-        ("vjepa2:window=3", "window must be a multiple of 2 frames, got 3"),
-    ],
-)
-def test_windows_of_another_length_need_a_model_that_takes_them(tiny, word, says):
-    name, _, options = word.partition(":")
-    with pytest.raises(InputError, match=says):
-        make_extractor(f"x={tiny(name)}:{options}")
-
-
 def test_the_predictor_of_v_jepa_2_may_lack(tiny, clip_of, tmp_path, tiny_checkpoints):
     from safetensors.torch import load_file, save_file
 
@@ -140,10 +119,3 @@ def test_the_predictor_of_v_jepa_2_may_lack(tiny, clip_of, tmp_path, tiny_checkp
         extractor = make_extractor(f"x={place}")
         streams += extractor.extract([clip_of(extractor, 4)])
     np.testing.assert_array_equal(streams[0].rows, streams[1].rows)
-
-
-def test_what_config_json_leaves_out_is_what_transformers_takes_for_usual(tiny_checkpoints, tmp_path):
-    tiny_checkpoints.write_json(tmp_path / "config.json", {"model_type": "xclip"})
-    extractor, usual = make_extractor(f"x={tmp_path}"), transformers.XCLIPConfig()
-    assert (extractor.dim, extractor.window) == (usual.projection_dim, usual.vision_config.num_frames)
-    assert extractor.image_size == (usual.vision_config.image_size,) * 2

@@ -1,25 +1,12 @@
-"""Tiny pretrained models that see, with random weights, saved in the hub's format as if they were downloaded."""
+"""Tiny pretrained models that see or hear, with random weights, saved in the hub's format."""
 
+import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
-from transformers import (
-    CLIPConfig,
-    CLIPVisionConfig,
-    Dinov2Config,
-    Dinov2WithRegistersConfig,
-    DINOv3ViTConfig,
-    MetaClip2Config,
-    Siglip2Config,
-    SiglipConfig,
-    SiglipVisionConfig,
-    VideoMAEConfig,
-    ViTConfig,
-    VJEPA2Config,
-    XCLIPConfig,
-)
 
 BODY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 TOWER = {**BODY, "intermediate_size": 24}
@@ -42,109 +29,55 @@ CROPPED = {
 }
 WHOLE = {**CROPPED, "size": {"shortest_edge": 32}}
 
-# name: class that is saved, its config, its preprocessor file
+PAIR = {"text_config": READS, "vision_config": {**TOWER, **SEES}}
+FILM = {**TOWER, **SEES, "num_frames": 4, "tubelet_size": 2, "decoder_num_hidden_layers": 1}
+FILM |= {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}
+MIT = {"num_frames": 4, "mit_hidden_size": 12, "mit_intermediate_size": 16, "mit_num_attention_heads": 2}
+PREDICTOR = {"pred_hidden_size": 12, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+REGISTERS = {"num_register_tokens": 4}
+PROJECTED = {"projection_dim": 12}
+
+LIKE_VIT = {**SQUARE, "resample": 2}
+LIKE_DINO = {**CROPPED, **IMAGENET, "resample": 3}
+LIKE_CLIP = {**WHOLE, **CLIP, "resample": 3}
+LIKE_SIGLIP = {**SQUARE, "resample": 3}
+LIKE_FILM = {**WHOLE, **IMAGENET, "resample": 2}
+PATCHES = {**STEPS, "image_mean": HALVES, "image_std": HALVES, "resample": 2}
+
+# name: class that is saved but for "Model" at its end, its config, its preprocessor file
 TINY = {
-    "vit": ("ViTModel", lambda: ViTConfig(**TOWER, **SEES), {**SQUARE, "resample": 2}),
-    "vit_classifier": ("ViTForImageClassification", lambda: ViTConfig(**TOWER, **SEES), {**SQUARE, "resample": 2}),
-    "dinov2": (
-        "Dinov2Model",
-        lambda: Dinov2Config(**BODY, **{**SEES, "image_size": 40}),
-        {**CROPPED, **IMAGENET, "resample": 3},
-    ),
-    "dinov2_with_registers": (
-        "Dinov2WithRegistersModel",
-        lambda: Dinov2WithRegistersConfig(**BODY, **SEES, num_register_tokens=4),
-        {**CROPPED, **IMAGENET, "resample": 3},
-    ),
-    "dinov3_vit": (
-        "DINOv3ViTModel",
-        lambda: DINOv3ViTConfig(**TOWER, **SEES, num_register_tokens=4),
-        {**SQUARE, **IMAGENET, "resample": 2},
-    ),
-    "clip": (
-        "CLIPModel",
-        lambda: CLIPConfig(text_config=READS, vision_config={**TOWER, **SEES}, projection_dim=12),
-        {**WHOLE, **CLIP, "resample": 3},
-    ),
-    "clip_vision_model": (
-        "CLIPVisionModelWithProjection",
-        lambda: CLIPVisionConfig(**TOWER, **SEES, projection_dim=12),
-        {**WHOLE, **CLIP, "resample": 3},
-    ),
-    "metaclip_2": (
-        "MetaClip2Model",
-        lambda: MetaClip2Config(text_config=READS, vision_config={**TOWER, **SEES}, projection_dim=12),
-        {**WHOLE, **CLIP, "resample": 3},
-    ),
-    "siglip": (
-        "SiglipModel",
-        lambda: SiglipConfig(text_config=READS, vision_config={**TOWER, **SEES}),
-        {**SQUARE, "resample": 3},
-    ),
-    "siglip_vision_model": (
-        "SiglipVisionModel",
-        lambda: SiglipVisionConfig(**TOWER, **SEES),
-        {**SQUARE, "resample": 3},
-    ),
+    "vit": ("ViT", {**TOWER, **SEES}, LIKE_VIT),
+    "vit_classifier": ("ViTForImageClassification", {**TOWER, **SEES}, LIKE_VIT),
+    "dinov2": ("Dinov2", {**BODY, **SEES, "image_size": 40}, LIKE_DINO),
+    "dinov2_with_registers": ("Dinov2WithRegisters", {**BODY, **SEES, **REGISTERS}, LIKE_DINO),
+    "dinov3_vit": ("DINOv3ViT", {**TOWER, **SEES, **REGISTERS}, {**SQUARE, **IMAGENET, "resample": 2}),
+    "clip": ("CLIP", {**PAIR, **PROJECTED}, LIKE_CLIP),
+    "clip_vision_model": ("CLIPVisionModelWithProjection", {**TOWER, **SEES, **PROJECTED}, LIKE_CLIP),
+    "metaclip_2": ("MetaClip2", {**PAIR, **PROJECTED}, LIKE_CLIP),
+    "siglip": ("Siglip", PAIR, LIKE_SIGLIP),
+    "siglip_vision_model": ("SiglipVision", {**TOWER, **SEES}, LIKE_SIGLIP),
     "siglip2": (
-        "Siglip2Model",
-        lambda: Siglip2Config(text_config=READS, vision_config={**TOWER, "num_patches": 16, "patch_size": 8}),
-        {
-            **STEPS,
-            "image_mean": HALVES,
-            "image_std": HALVES,
-            "resample": 2,
-            "patch_size": 8,
-            "max_num_patches": 16,
-        },
+        "Siglip2",
+        {"text_config": READS, "vision_config": {**TOWER, "num_patches": 16, "patch_size": 8}},
+        {**PATCHES, "patch_size": 8, "max_num_patches": 16},
     ),
-    "videomae": (
-        "VideoMAEForPreTraining",
-        lambda: VideoMAEConfig(**TOWER, **SEES, **FILM, **DECODER, use_mean_pooling=False),
-        {**WHOLE, **IMAGENET, "resample": 2},
-    ),
-    "videomae_classifier": (
-        "VideoMAEForVideoClassification",
-        lambda: VideoMAEConfig(**TOWER, **SEES, **FILM, **DECODER, use_mean_pooling=True),
-        {**WHOLE, **IMAGENET, "resample": 2},
-    ),
+    "videomae": ("VideoMAEForPreTraining", {**FILM, "use_mean_pooling": False}, LIKE_FILM),
+    "videomae_classifier": ("VideoMAEForVideoClassification", {**FILM, "use_mean_pooling": True}, LIKE_FILM),
     "vjepa2": (
-        "VJEPA2Model",
-        lambda: VJEPA2Config(
-            **BODY,
-            patch_size=8,
-            crop_size=32,
-            frames_per_clip=4,
-            pred_hidden_size=12,
-            pred_num_attention_heads=2,
-            pred_num_hidden_layers=1,
-        ),
+        "VJEPA2",
+        {**BODY, **PREDICTOR, "patch_size": 8, "crop_size": 32, "frames_per_clip": 4},
         {**CROPPED, **IMAGENET, "resample": 2},
     ),
     "xclip": (
-        "XCLIPModel",
-        lambda: XCLIPConfig(
-            text_config=READS,
-            vision_config={
-                **TOWER,
-                **SEES,
-                "num_frames": 4,
-                "mit_hidden_size": 12,
-                "mit_intermediate_size": 16,
-                "mit_num_attention_heads": 2,
-            },
-            projection_dim=12,
-            prompt_num_attention_heads=2,
-        ),
-        {**WHOLE, **IMAGENET, "resample": 2},
+        "XCLIP",
+        {
+            "text_config": READS,
+            "vision_config": {**TOWER, **SEES, **MIT},
+            "prompt_num_attention_heads": 2,
+            **PROJECTED,
+        },
+        LIKE_FILM,
     ),
-}
-FILM = {"num_frames": 4, "tubelet_size": 2}
-DECODER = {
-    "decoder_num_hidden_layers": 1,
-    "decoder_hidden_size": 16,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 16,
 }
 
 
@@ -157,20 +90,74 @@ def save_tiny(name: str, directory: Path, seed: int = 0, **changes) -> Path:
         seed: of the weights.
         changes: to its config.json, after the weights are saved.
     """
-    kind, config, preprocessor = TINY[name]
+    kind, values, preprocessor = TINY[name]
+    kind = getattr(transformers, f"{kind}Model", None) or getattr(transformers, kind)
     torch.manual_seed(seed)
-    model = getattr(transformers, kind)(config())
+    model = kind(kind.config_class(**copy.deepcopy(values)))
     with torch.no_grad():
         for parameter in model.parameters():  # far from the start of training, so that rows differ
             parameter.add_(torch.randn_like(parameter) * 0.2)
     model.save_pretrained(directory)
-    video = name in ("vjepa2",)
-    write_json(
-        directory / ("video_preprocessor_config.json" if video else "preprocessor_config.json"), preprocessor
-    )
+    file = "video_preprocessor_config.json" if name == "vjepa2" else "preprocessor_config.json"
+    write_json(directory / file, preprocessor)
     if changes:
         change_config(directory, **changes)
     return directory
+
+
+AST = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+HEARS = {"hidden_size": 32, "patch_embeds_hidden_size": 16, "depths": [1, 1], "num_attention_heads": [2, 2]}
+HEARS |= {"spec_size": 64, "window_size": 4, "num_mel_bins": 16}
+WORDS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+WHISPER = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2}
+WHISPER |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": 60}
+WHISPER |= {
+    "max_source_positions": 100,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+
+
+def save_sounds(folder: Path) -> Path:
+    """Save models that hear: ast, clap, clap-fused, clap-audio and whisper."""
+    torch.manual_seed(0)
+    config = transformers.ASTConfig(**AST, max_length=128, num_mel_bins=32)
+    front = transformers.ASTFeatureExtractor(max_length=128, num_mel_bins=32)
+    _save(folder / "ast", transformers.ASTForAudioClassification(config), front)
+    for name, fuses in (("clap", False), ("clap-fused", True), ("clap-audio", True)):
+        config = transformers.ClapConfig(
+            audio_config=HEARS | {"enable_fusion": fuses},
+            text_config=WORDS | {"vocab_size": 50},
+            projection_dim=24,
+        )
+        front = transformers.ClapFeatureExtractor(
+            feature_size=16, max_length_s=2, truncation="fusion" if fuses else "rand_trunc"
+        )
+        kind = "ClapModel"
+        if name == "clap-audio":
+            kind, config = "ClapAudioModelWithProjection", config.audio_config
+        _save(folder / name, getattr(transformers, kind)(config), front)
+    config = transformers.WhisperConfig(**WHISPER, num_mel_bins=16)
+    front = transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=2)
+    _save(folder / "whisper", transformers.WhisperForConditionalGeneration(config), front)
+    return folder
+
+
+def _save(folder: Path, *parts) -> None:
+    for part in parts:
+        part.save_pretrained(folder)
+
+
+def pixels_of(extractor, clip) -> torch.Tensor:
+    """(T, 3, h, w): the frames' middle, normalised by hand. The frames have the short side already."""
+    frames = clip.frames[extractor.need].pixels
+    height, width = extractor.recipe.shape
+    top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
+    cut = frames[:, top : top + height, left : left + width] / 255
+    normed = (cut - np.array(extractor.recipe.mean)) / np.array(extractor.recipe.std)
+    return torch.tensor(np.moveaxis(normed, -1, 1), dtype=torch.float32)
 
 
 def change_config(directory: Path, **changes) -> None:

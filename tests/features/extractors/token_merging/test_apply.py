@@ -191,9 +191,7 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 )
 def test_other_models_are_refused_in_one_sentence(model):
     assert not supports_merging(model)
-    with pytest.raises(
-        ValueError, match=f"tokens of a {type(model).__name__} cannot be merged; they can in ViTModel"
-    ):
+    with pytest.raises(ValueError, match=f"{type(model).__name__} .*ViTModel"):
         merge_tokens(model, MergeSchedule.parse("8"))
 
 

@@ -75,20 +75,15 @@ def test_a_file_that_is_gone_is_told_of(folder):
     assert failure.failure == "it cannot be read: No such file or directory"
 
 
-def test_what_a_decoder_raises_is_told_of(folder, monkeypatch):
+def test_what_a_decoder_raises_is_told_of_but_for_want_of_memory(folder, monkeypatch):
+    errors = [RuntimeError("this decoder\nis broken"), MemoryError()]
+
     def hurt(*_):
-        raise RuntimeError("this decoder\nis broken")
+        raise errors.pop(0)
 
     monkeypatch.setattr("features.hashing.hash_video", hurt)
     _, failure = hash_task(HashTask(folder, "shots.mp4", 2.0))
     assert failure.failure == "RuntimeError: this decoder is broken"
-
-
-def test_memory_that_is_used_up_is_no_failure_of_the_file(folder, monkeypatch):
-    def hurt(*_):
-        raise MemoryError
-
-    monkeypatch.setattr("features.hashing.hash_video", hurt)
     messages = hash_task(HashTask(folder, "shots.mp4", 2.0))
     next(messages)
     with pytest.raises(MemoryError):

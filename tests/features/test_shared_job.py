@@ -127,11 +127,6 @@ def test_the_time_limit_does_not_count_what_a_worker_waits_for_the_model(job, sh
     assert report.failures == []
 
 
-def test_a_file_that_ends_with_the_model_still_to_run_is_not_forgotten(job, shared_extractor):
-    job("a.mp4", clip_seconds=None, frames=5)
-    assert list(job.store().clips.index) == ["a.mp4"]
-
-
 def test_a_still_image_and_a_file_without_pictures_miss_the_stream_or_have_it(job, media):
     import cv2
 

@@ -33,9 +33,16 @@ def test_every_format_gives_the_ids_in_order(tmp_path, name):
     assert clips["video7"] == ListedClip("video7", "video7", 0.0, 0.0)
 
 
-def test_lines_of_json_may_be_the_ids_themselves(tmp_path):
-    (tmp_path / "x.jsonl").write_text('"a"\n7\n')
-    assert list(read_ids(tmp_path / "x.jsonl")) == ["a", "7"]
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("x.jsonl", '"a"\n7\n', ["a", "7"]),  # lines may be the ids themselves
+        ("x.csv", "video_id,caption\nb,one\na,two\nb,three\n", ["b", "a"]),  # captions name a clip again
+    ],
+)
+def test_other_lists(tmp_path, name, content, ids):
+    (tmp_path / name).write_text(content)
+    assert list(read_ids(tmp_path / name)) == ids
 
 
 def test_times_and_the_video_of_a_clip(tmp_path):
@@ -44,12 +51,6 @@ def test_times_and_the_video_of_a_clip(tmp_path):
     assert list(read_ids(path).values()) == [ListedClip("a1", "a.mp4", 0, 2.5), ListedClip("a2", "a.mp4", 2.5, 4)]
     pd.DataFrame({"id": ["a"], "start_s": [None], "end_s": [3.0]}).to_parquet(tmp_path / "x.parquet")
     assert read_ids(tmp_path / "x.parquet") == {"a": ListedClip("a", "a", 0, 3)}
-
-
-def test_captions_name_a_clip_again_and_again(tmp_path):
-    path = tmp_path / "captions.csv"
-    path.write_text("video_id,caption\nb,one\na,two\nb,three\n")
-    assert list(read_ids(path)) == ["b", "a"]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,7 @@ def test_every_preset_has_the_four_streams_in_order():
     assert list(PRESETS) == ["builtin", "clip", "strong"]
     for preset in PRESETS.values():
         assert tuple(part.stream for part in preset.streams) == MODALITIES
-
-
-def test_builtin_is_the_registry_and_downloads_nothing():
+        assert not any("nc" in part.licence.lower() for part in preset.streams)  # licences allow use
     assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
     assert PRESETS["builtin"].megabytes == 0
 
@@ -37,11 +35,6 @@ def test_words_are_specs_and_what_is_downloaded_has_a_size(part):
     else:
         assert all(model.count("/") == 1 for model in spec.source.split("+"))
         assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
-
-
-def test_licences_allow_use():
-    for preset in PRESETS.values():
-        assert not any("nc" in part.licence.lower() for part in preset.streams)
 
 
 def test_the_readme_has_the_table():

@@ -1,6 +1,7 @@
 """Which files of a folder are media."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -32,18 +33,12 @@ def test_subfolders_are_looked_through_and_hidden_ones_are_not(tmp_path):
     assert library.ignored == {".txt": 2, "no ending": 1}
 
 
-def test_a_single_file(tmp_path):
-    put(tmp_path, "a.mp4", "b.mp4")
-    library = find_media(tmp_path / "a.mp4")
-    assert (library.root, library.videos) == (tmp_path, ("a.mp4",))
-
-
-def test_a_relative_path(tmp_path, monkeypatch):
+def test_a_single_file_and_relative_paths(tmp_path, monkeypatch):
     put(tmp_path, "a.mp4")
     monkeypatch.chdir(tmp_path)
-    for path in (".", "a.mp4"):
-        library = find_media(type(tmp_path)(path))
-        assert [library.root / video for video in library.videos] == [type(tmp_path)("a.mp4")]
+    for path, root in ((tmp_path / "a.mp4", tmp_path), (Path("."), Path(".")), (Path("a.mp4"), Path("."))):
+        library = find_media(path)
+        assert (library.root, library.videos) == (root, ("a.mp4",))
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,6 @@ def quietly(store, path, *streams, **options):
     return export_stream(FeatureStore(store), path, streams, lambda done, of: None, **options)
 
 
-def bring_back(store, **files):
-    ImportJob(store, files, ImportConfig(name=tuple(f"{s}=x" for s in files)), lambda *_: None).run()
-    return FeatureStore(store)
-
-
 @pytest.fixture
 def store(store_job):
     """Clips of 1 to 6 rows, every third without sound; all numbers that float16 has trouble with."""
@@ -63,7 +58,9 @@ def test_an_npz_is_taken_back_by_import(store, tmp_path):
     for stream in ("sight", "sound"):
         quietly(store, tmp_path / f"{stream}.npz", stream)
     files = {stream: tmp_path / f"{stream}.npz" for stream in ("sight", "sound")}
-    there, back = FeatureStore(store), bring_back(tmp_path / "back", **files)
+    config = ImportConfig(name=tuple(f"{stream}=x" for stream in files))
+    ImportJob(tmp_path / "back", files, config, lambda *_: None).run()
+    there, back = FeatureStore(store), FeatureStore(tmp_path / "back")
     assert list(back.clips.index) == sorted(NAMES)
     for stream in files:
         assert back.rows[stream].equals(there.clips[stream])

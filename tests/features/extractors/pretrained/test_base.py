@@ -205,7 +205,8 @@ def test_every_family_is_shared_fused_and_merges_as_it_says(tiny):
 @given(st.lists(st.integers(0, 5), max_size=5), st.integers(1, 4))
 def test_rows_go_back_to_their_clips(counts, batch_size):
     extractor = Echo(batch_size)
-    clips = [_numbered(count, 10 * place) for place, count in enumerate(counts)]
+    firsts = [range(10 * place, 10 * place + count) for place, count in enumerate(counts)]
+    clips = [SimpleNamespace(frames=[np.array([number]) for number in numbers]) for numbers in firsts]
     streams = extractor.extract(clips)
     for place, (count, stream) in enumerate(zip(counts, streams)):
         assert (stream is None) == (count == 0)
@@ -232,10 +233,6 @@ class Echo(ModelExtractor):
 
     def forward(self, model, inputs):
         return inputs["numbers"]
-
-
-def _numbered(count: int, first: int):
-    return SimpleNamespace(frames=[np.array([first + place]) for place in range(count)])
 
 
 def test_a_wrong_promise_of_config_json_is_said_in_a_sentence(tiny_checkpoints, tmp_path, clip_of):

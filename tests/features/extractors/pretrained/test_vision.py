@@ -100,6 +100,7 @@ def test_what_one_gets_unasked(tiny, names, output):
 
 def test_two_frames_a_second_unless_asked_for_more(tiny):
     assert make_extractor(f"x={tiny('vit')}").needs == (FrameNeed(fps=2, size=32),)
+    assert make_extractor(f"x={tiny('siglip2')}").needs == (FrameNeed(fps=2, size=32),)  # a square picture's side
     assert make_extractor(f"x={tiny('dinov2')}:fps=0.5").needs == (FrameNeed(fps=0.5, size=36),)
 
 
@@ -149,23 +150,19 @@ def test_outputs_that_a_checkpoint_lacks_are_refused_in_a_sentence(tiny, tiny_ch
 SHAPES = [(40, 60), (60, 41), (32, 32), (33, 140)]
 
 
-def theirs(frames: np.ndarray) -> dict:
-    """What transformers' processor makes of frames."""
-    processor = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
-    return processor(list(frames), return_tensors="pt")
-
-
 @pytest.mark.parametrize("output", ["projected", "pooled"])
 @torch.inference_mode()
 def test_rows_of_siglip2_are_those_of_the_plain_model(tiny, clip_of, output):
     extractor = make_extractor(f"x={tiny('siglip2')}:output={output}")
     model = transformers.Siglip2VisionModel.from_pretrained(tiny("siglip2")).eval()
+    assert extractor.parameters["patches"] == 16
+    processor = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
     clips = [clip_of(extractor, 2, seed, shape) for seed, shape in enumerate(SHAPES)]
     streams = extractor.extract(clips)
     for clip, stream in zip(clips, streams):
         frames = clip.frames[extractor.need].pixels
         ours = extractor.prepare(list(frames))
-        their = theirs(frames)
+        their = processor(list(frames), return_tensors="pt")
         assert torch.equal(ours["grid"], their["spatial_shapes"])
         patches = extractor.pixels(model, ours).permute(0, 1, 3, 4, 2).flatten(2)
         real = their["pixel_attention_mask"].bool()
@@ -177,9 +174,3 @@ def test_rows_of_siglip2_are_those_of_the_plain_model(tiny, clip_of, output):
         if output == "pooled":
             wanted = torch.stack([states[mask].mean(0) for states, mask in zip(seen.last_hidden_state, real)])
         np.testing.assert_allclose(stream.rows, wanted.numpy(), atol=1e-5)
-
-
-def test_frames_are_decoded_at_a_square_picture_s_side(tiny):
-    extractor = make_extractor(f"x={tiny('siglip2')}")
-    assert extractor.need.size == 32
-    assert extractor.parameters["patches"] == 16

@@ -132,6 +132,11 @@ def test_padding_keeps_every_row(lengths):
             np.testing.assert_array_equal(streams.padded[number, : len(stream)], stream.astype(np.float32))
 
 
+def test_a_stream_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="broadcast"):
+        Streams.pad([np.ones((2, 3))], 4)
+
+
 def test_streams_are_hidden_where_they_are_not_kept():
     streams = Streams.pad([np.ones((2, 3)), None, np.ones((4, 3))], 3)
     hidden = streams.where(torch.tensor([False, True, True]))

@@ -186,6 +186,13 @@ def test_what_has_no_words_is_refused(make_encoder, name):
     assert make_encoder(name).read([]) == []
 
 
+@pytest.fixture
+def world(make_toy):
+    """The toy problem in which nothing is missing."""
+    source, pairs = make_toy()
+    return source, pairs.of_videos(set(pairs.videos[:32])), pairs.of_videos(set(pairs.videos[32:]))
+
+
 @pytest.mark.parametrize(
     "name", ["recurrent", "word-vectors", "word-vectors-netvlad", "bert-frozen", "gpt2-last-layers", "t5-frozen"]
 )

@@ -11,10 +11,9 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mee.errors import InputError
-from mee.training.config import TrainConfig
 from mee.training.trainer import Trainer
+from tests.mee.conftest import CONFIG
 
-CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
 CASES = {
     "plain": {},
     "accumulate": {"accumulate": 3},

@@ -81,19 +81,6 @@ def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):
     assert not page.exists()
 
 
-def test_help_is_light(mee):
-    code = (
-        "import sys\nfrom scripts.report.command import main\n"
-        "try: main(['--help'])\nexcept SystemExit as end: print('code', end.code)\n"
-        "heavy = ('torch', 'transformers', 'pandas', 'numpy', 'cv2', 'av', 'matplotlib', 'pyarrow', 'h5py')\n"
-        "print('loaded:', [name for name in heavy if name in sys.modules])"
-    )
-    ran = mee(code=code)
-    assert ran.stdout.endswith("code 0\nloaded: []\n")
-    assert "example:\n  mee report result.json" in ran.stdout
-    assert ran.stderr == ""
-
-
 def test_a_report_without_a_page_loads_no_torch(mee, write):
     code = (
         f"import sys\nfrom scripts.report.command import main\nprint(main([{str(write('a.json'))!r}]))\n"

@@ -214,14 +214,10 @@ def test_an_index_with_the_wrong_model(fails, own, world):
 
 
 @pytest.mark.parametrize("sentence", ["", "   ", "\t\n"])
-def test_an_empty_query(fails, world, sentence):
+def test_an_empty_query(fails, world, monkeypatch, sentence):
     assert "the sentence is empty" in fails(search, world.index, sentence)
-
-
-@pytest.mark.parametrize("stdin", ["", "\n\n  \n"])
-def test_an_empty_stdin(fails, world, monkeypatch, stdin):
-    monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-    assert fails(search, world.index) == "no sentence: name one, or write one a line to stdin"
+    monkeypatch.setattr("sys.stdin", io.StringIO(sentence))
+    assert "no sentence" in fails(search, world.index)
 
 
 def test_a_stdin_that_is_no_text(fails, world, monkeypatch):

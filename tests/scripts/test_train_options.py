@@ -60,11 +60,6 @@ def test_a_flag_overrides_its_preset(train):
     assert MEE.from_pretrained(train.model).config.text.encoder == "recurrent"
 
 
-def test_the_papers_preset_asks_for_word_vectors(train, world, fails):
-    sentence = fails(main, world.store, world.captions, train.model, "--preset", "paper", alone=False)
-    assert "--text.vectors" in sentence
-
-
 def test_one_expert_is_set_by_name(train):
     assert train("--streams", "appearance", "audio", "--expert", "audio:netvlad-3+mean:5") == 0
     appearance, audio = MEE.from_pretrained(train.model).config.experts
@@ -110,6 +105,7 @@ def test_scalars_are_written_for_tensorboard(train, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
+        (["--preset", "paper"], "--text.vectors"),
         (["--expert", "smell:max"], "no expert 'smell'"),
         (["--aligned", "appearance=/nowhere/clip"], "/nowhere/clip"),
         (["--text.encoder", "/nowhere/bert"], "/nowhere/bert"),

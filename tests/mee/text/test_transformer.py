@@ -42,40 +42,23 @@ def test_no_gradient_reaches_the_padding(encoder):
     assert used.nonzero().flatten().tolist() == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_order_of_words_matters(encoder):
-    lengths = torch.tensor([3])
-    there, back = encoder(torch.tensor([[1, 2, 3]]), lengths), encoder(torch.tensor([[3, 2, 1]]), lengths)
-    assert (there - back).abs().max() > 1e-3
-
-
 @torch.no_grad()
-def test_it_equals_a_loop_over_heads_and_tokens(encoder):
-    """Pre-norm attention written out, one sentence, one head at a time."""
-    tokens = torch.tensor([[4, 9, 2]])
-    h = encoder.embedding.weight[tokens[0]] * 4 + encoder.positions[:3]
+def test_it_is_embeddings_and_positions_through_its_layers(encoder):
+    """Scaled as in "Attention is all you need"; the layers' own equation: tests/mee/layers/test_transformer.py."""
+    tokens, real = torch.tensor([[4, 9, 2]]), torch.ones(1, 3, dtype=torch.bool)
+    h = encoder.embedding.weight[tokens] * math.sqrt(16) + encoder.positions[:3]
     for layer in encoder.layers:
-        normed = layer.attention_norm(h)
-        q, k, v = (
-            normed @ w.T + b
-            for w, b in zip(layer.query_key_value.weight.split(16), layer.query_key_value.bias.split(16))
-        )
-        heads = []
-        for head in range(2):
-            columns = slice(8 * head, 8 * head + 8)
-            attention = (q[:, columns] @ k[:, columns].T / math.sqrt(8)).softmax(1)
-            heads.append(attention @ v[:, columns])
-        h = h + layer.attention_out(torch.cat(heads, dim=1))
-        h = h + layer.mlp(layer.mlp_norm(h))
-    torch.testing.assert_close(
-        encoder(tokens, torch.tensor([3])), encoder.norm(h).mean(0, keepdim=True), atol=1e-6, rtol=1e-5
-    )
+        h = layer(h, real)
+    got = encoder(tokens, torch.tensor([3]))
+    torch.testing.assert_close(got, encoder.norm(h).mean(1), atol=1e-6, rtol=1e-5)
 
 
-def test_dropout_acts_in_training_only(encoder):
-    tokens, lengths = torch.randint(50, (2, 4)), torch.tensor([4, 4])
-    assert encoder(tokens, lengths).equal(encoder(tokens, lengths))
-    encoder.train()
-    assert not encoder(tokens, lengths).equal(encoder(tokens, lengths))
+def test_the_order_of_words_matters_and_dropout_acts_in_training_only(encoder):
+    tokens, lengths = torch.tensor([[1, 2, 3]]), torch.tensor([3])
+    there = encoder(tokens, lengths)
+    assert (there - encoder(tokens.flip(1), lengths)).abs().max() > 1e-3
+    assert encoder(tokens, lengths).equal(there)
+    assert not encoder.train()(tokens, lengths).equal(there)
 
 
 @given(st.lists(st.sampled_from(["a red circle", "drums", "rain falls on a tin roof", "zebra 汽车"]), min_size=1))

@@ -228,20 +228,17 @@ def test_a_batch_holds_what_the_encoder_reads_of_its_captions(source, model_conf
             assert batch.sentences[""].padded[row, :length].equal(expected.padded[row, :length])
 
 
-def test_captions_of_fewer_than_two_videos_with_streams_are_refused(make_source):
+def test_captions_of_fewer_than_two_videos_with_streams_are_refused(make_source, pictures):
     source = make_source(["a.mp4", "b.mp4"], missing=0)
     with pytest.raises(InputError, match="those of 1 have a clip with audio or appearance"):
         training_data(source, ["a", "a"])
+    stills = pictures(3)
+    with pytest.raises(InputError, match="at least two videos"):  # for which images do not make up
+        training_data(source, ["a"], images=(stills, image_pairs(stills, 3)))
     for name in MODALITIES:
         source.streams[name].clear()
     with pytest.raises(InputError, match=r"at least two videos.*those of 0 have a clip"):
         training_data(source, ["a", "b"])
-
-
-def test_images_do_not_make_up_for_videos(make_source, pictures):
-    stills = pictures(3)
-    with pytest.raises(InputError, match="at least two videos"):
-        training_data(make_source(["a.mp4"], missing=0), ["a"], images=(stills, image_pairs(stills, 3)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -22,6 +22,7 @@ def test_a_table_by_default(report, write, tmp_path):
     assert "text to video" in out
     assert err == ""
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert "Given again, and counted once: 1 result." in report(tmp_path / "a.json", write("b.json")).out
 
 
 def test_page_and_markdown(report, write, tmp_path, parse):
@@ -51,11 +52,6 @@ def test_frames_from_a_folder(report, write, media, tmp_path, parse):
     assert "frames: 0 of 1 files" in err
     assert root.all("img")
     assert "no frame: not in the folder of videos" in root.text
-
-
-def test_the_same_result_twice_is_told(report, write):
-    out, _ = report(write("a.json"), write("b.json"))
-    assert "Given again, and counted once: 1 result." in out
 
 
 def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):

@@ -146,11 +146,6 @@ def test_a_store_that_lacks_a_stream(fails, own, readers, name):
     assert "has no 'audio' stream, which this model needs" in fails(*readers[name])
 
 
-def test_training_on_an_unknown_stream(fails, own):
-    error = fails(train, own.store, own.captions, own.place / "new", "--streams", "smell", alone=False)
-    assert "has no stream 'smell'; it has appearance, motion, audio, face" in error
-
-
 # ---- the model
 
 

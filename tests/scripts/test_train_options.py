@@ -106,6 +106,7 @@ def test_scalars_are_written_for_tensorboard(train, tmp_path):
     ("extra", "sentence"),
     [
         (["--preset", "paper"], "--text.vectors"),
+        (["--streams", "smell"], "no stream 'smell'"),
         (["--expert", "smell:max"], "no expert 'smell'"),
         (["--aligned", "appearance=/nowhere/clip"], "/nowhere/clip"),
         (["--text.encoder", "/nowhere/bert"], "/nowhere/bert"),

@@ -140,12 +140,6 @@ def test_the_order_of_kinds_is_the_order_of_columns():
     assert pool.dim == 3 + 9 + 3 + 256 + 3
 
 
-def test_a_pool_knows_whether_it_learns():
-    assert not Pool(PLAIN, 3).learns
-    assert Pool(["mean", "netvlad-2"], 3).learns
-    assert Pool(["transformer"], 3).learns
-
-
 def test_a_maximum_in_two_rows_shares_its_gradient():
     rows = torch.tensor([[2.0], [1.0], [2.0]], requires_grad=True)
     pool_rows(rows, torch.tensor([3]), "max").sum().backward()

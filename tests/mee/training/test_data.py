@@ -82,11 +82,6 @@ def test_a_batch_holds_each_caption_once_with_a_clip_of_its_video(make_source):
     assert len(seen) == 9
 
 
-def test_a_lone_last_caption_is_left_out(make_source):
-    data = training_data(make_source(["a.mp4", "b.mp4"]), ["a", "b", "a"])
-    assert [len(batch.numbers) for batch in data.batches(settings(2), generator())] == [2]
-
-
 def test_clips_without_the_models_streams_are_never_drawn(make_source):
     source = make_source(["a.mp4", "b.mp4", "c.mp4"], clips_of_video=2, missing=0)
     for name in MODALITIES:

@@ -20,21 +20,36 @@ class Stopped(Exception):
 
 
 @pytest.fixture
-def world(make_source):
-    """Colours are seen, sounds are heard, and captions tell of both, or of one."""
-    videos = [f"v{number:02d}.mp4" for number in range(48)]
-    source = make_source(videos, missing=0.0)
-    rng, captions = np.random.default_rng(0), []
-    for number, video in enumerate(videos):
-        colour, sound = number % 4, number // 4 % 4
-        seen = rng.normal(size=(2, 5)) * 0.1 + 2 * np.eye(4, 5)[colour]
-        heard = rng.normal(size=(3, 3)) * 0.1 + 2 * np.eye(4, 3)[sound]
-        source.streams["appearance"][video], source.streams["audio"][video] = seen.astype("f2"), heard.astype("f2")
-        if number % 6 == 5:
-            del source.streams["audio"][video]
-        captions.append(f"something {COLOURS[colour]} with {SOUNDS[sound]}")
-    pairs, _ = match_captions(pd.DataFrame({"video_id": videos, "caption": captions}), source, partial=False)
-    return source, pairs.of_videos(set(videos[:32])), pairs.of_videos(set(videos[32:]))
+def make_toy(make_source):
+    """make_toy(count, silent, noise): colours are seen, sounds are heard, and captions tell of both.
+
+    Every `silent`-th clip has no sound, though its caption names one; 0: every clip has.
+    """
+
+    def make(count=48, silent=0, noise=0.1):
+        videos = [f"v{number:02d}.mp4" for number in range(count)]
+        source = make_source(videos, missing=0.0)
+        rng, captions = np.random.default_rng(0), []
+        for number, video in enumerate(videos):
+            colour, sound = number % 4, number // 4 % 4
+            seen = rng.normal(size=(2, 5)) * noise + 2 * np.eye(4, 5)[colour]
+            heard = rng.normal(size=(3, 3)) * noise + 2 * np.eye(4, 3)[sound]
+            source.streams["appearance"][video] = seen.astype("f2")
+            source.streams["audio"][video] = heard.astype("f2")
+            if silent and number % silent == silent - 1:
+                del source.streams["audio"][video]
+            captions.append(f"something {COLOURS[colour]} with {SOUNDS[sound]}")
+        table = pd.DataFrame({"video_id": videos, "caption": captions})
+        return source, match_captions(table, source, partial=False)[0]
+
+    return make
+
+
+@pytest.fixture
+def world(make_toy):
+    """The toy problem with 32 videos to train on, and 16 to validate on."""
+    source, pairs = make_toy(silent=6)
+    return source, pairs.of_videos(set(pairs.videos[:32])), pairs.of_videos(set(pairs.videos[32:]))
 
 
 @pytest.fixture

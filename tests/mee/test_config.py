@@ -6,6 +6,8 @@ import math
 import pytest
 
 from mee.config import SCHEMES, ExpertConfig, ModelConfig, tower_settings
+from mee.text.config import TextConfig
+from mee.training.config import TrainConfig
 
 EXPERT = ExpertConfig(name="audio", input_dim=3)
 ALIGNED = {"name": "audio", "input_dim": 8, "embed_dim": 8, "pooling": ("mean",), "start": "identity"}
@@ -60,10 +62,9 @@ def test_a_model_that_makes_no_sense_is_refused(fields, reason):
 
 
 def test_settings_are_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        EXPERT.input_dim = 4
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        ModelConfig(experts=(EXPERT,)).dropout = 0.5
+    for settings in (EXPERT, ModelConfig(experts=(EXPERT,)), TextConfig(), TrainConfig()):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            settings.dropout = 0.5
 
 
 def test_pooled_size_counts_every_pooling():

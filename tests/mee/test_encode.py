@@ -12,15 +12,6 @@ from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
 
 
-def test_embeddings_are_the_models_in_the_order_asked_for(model, source):
-    ids = list(source.clips.index)[::-1]
-    gallery = encode_gallery(model, source, ids, batch_size=5)
-    video = model.encode_video(load_clips(source, model.modalities, ids))
-    assert gallery.clip_ids == tuple(ids)
-    assert gallery.video.available.equal(video.available)
-    torch.testing.assert_close(gallery.video.packed, video.packed, atol=1e-6, rtol=1e-5)
-
-
 def test_clips_without_any_stream_are_left_out_and_listed(model, source):
     for streams in source.streams.values():
         streams.pop("v03.mp4", None)
@@ -31,11 +22,14 @@ def test_clips_without_any_stream_are_left_out_and_listed(model, source):
     assert gallery.video.available.any(1).all()
 
 
-def test_no_clips_make_an_empty_gallery(model, source):
-    gallery = encode_gallery(model, source, [])
-    assert gallery.clip_ids == gallery.without_stream == ()
-    assert gallery.video.packed.shape == (0, model.layout.total)
-    assert gallery.video.available.shape == (0, 3)
+def test_no_clips_and_clips_without_any_stream_make_an_empty_gallery(model, source):
+    for streams in source.streams.values():
+        streams.clear()
+    for ids in ([], sorted(source.clips.index)):
+        gallery = encode_gallery(model, source, ids, batch_size=5)
+        assert (gallery.clip_ids, gallery.without_stream) == ((), tuple(ids))
+        assert gallery.video.packed.shape == (0, model.layout.total)
+        assert gallery.video.available.shape == (0, 3)
 
 
 def test_the_models_mode_is_left_as_it_was_and_nothing_is_learnt(model, source):
@@ -55,22 +49,16 @@ def test_streams_of_another_extractor_are_refused(model, source):
 
 @pytest.mark.parametrize("batch_size", [1, 5, 256])
 @pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-3",), ("last", "transformer")], ids=", ".join)
-def test_streams_that_were_prepared_give_the_same_gallery(model_config, tokenizer, source, pooling, batch_size):
+def test_embeddings_are_the_models_in_the_order_asked_for_whether_prepared_or_not(
+    model_config, tokenizer, source, pooling, batch_size
+):
     torch.manual_seed(0)
     experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
     model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()
-    ids = list(source.clips.index)
-    gallery = embed_clips(model, load_prepared(model, source, ids), ids, batch_size)
+    ids = list(source.clips.index)[::-1]
     video = model.encode_video(load_clips(source, model.modalities, ids))
-    assert gallery.clip_ids == tuple(ids)
-    assert gallery.video.available.equal(video.available)
-    torch.testing.assert_close(gallery.video.packed, video.packed, atol=1e-6, rtol=1e-5)
-
-
-def test_a_gallery_of_clips_without_any_stream_is_empty(model, source):
-    for streams in source.streams.values():
-        streams.clear()
-    gallery = encode_gallery(model, source, list(source.clips.index), batch_size=5)
-    assert gallery.clip_ids == ()
-    assert gallery.without_stream == tuple(sorted(source.clips.index))
-    assert gallery.video.packed.shape == (0, model.layout.total)
+    prepared = embed_clips(model, load_prepared(model, source, ids), ids, batch_size)
+    for gallery in (prepared, encode_gallery(model, source, ids, batch_size=batch_size)):
+        assert gallery.clip_ids == tuple(ids)
+        assert gallery.video.available.equal(video.available)
+        torch.testing.assert_close(gallery.video.packed, video.packed, atol=1e-6, rtol=1e-5)

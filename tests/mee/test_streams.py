@@ -97,17 +97,11 @@ def test_halves_come_out_as_floats_and_tokens_as_they_are():
     assert rows_of(batch, 1).tolist() == [3, 1, 2]
 
 
-def test_nothing_at_all_has_a_shape():
-    ragged = Ragged.of([None, None], LIKE)
-    assert ragged.all().padded.shape == (2, 1, 2)
-    assert not ragged.all().available.any()
-    assert Ragged.of([], LIKE).all().padded.shape == (0, 1, 2)
-
-
 @pytest.mark.parametrize("pooled", [True, False])
 def test_what_was_pooled_stays_marked(pooled):
     ragged = Ragged.of([torch.ones(1, 2), None], LIKE, pooled=pooled)
     parts = (ragged.all(), ragged.only(torch.tensor([0])), Ragged.join([ragged, None], [2, 1]).all())
+    parts += (parts[0].to(torch.device("cpu")), parts[0].where(torch.tensor([True, False])))
     assert all(part.pooled is pooled for part in parts)
 
 
@@ -132,6 +126,11 @@ def test_padding_keeps_every_row(lengths):
             np.testing.assert_array_equal(streams.padded[number, : len(stream)], stream.astype(np.float32))
 
 
+def test_a_stream_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="broadcast"):
+        Streams.pad([np.ones((2, 3))], 4)
+
+
 def test_streams_are_hidden_where_they_are_not_kept():
     streams = Streams.pad([np.ones((2, 3)), None, np.ones((4, 3))], 3)
     hidden = streams.where(torch.tensor([False, True, True]))
@@ -140,12 +139,6 @@ def test_streams_are_hidden_where_they_are_not_kept():
     assert hidden.available.tolist() == [False, False, True]
     assert streams.lengths.tolist() == [2, 0, 4]
     assert hidden.padded is streams.padded
-
-
-def test_a_mark_of_pooling_goes_along():
-    streams = Streams(torch.ones(2, 1, 3), torch.tensor([1, 1]), pooled=True)
-    assert streams.to(torch.device("cpu")).pooled
-    assert streams.where(torch.tensor([True, False])).pooled
 
 
 def test_availability_follows_the_order_asked_for():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import mee.video_expert
 from mee.config import ExpertConfig
 from mee.data.source import load_ragged
-from mee.streams import Ragged, Streams
+from mee.streams import Ragged
 from mee.video_expert import VideoExpert
 
 CONFIG = ExpertConfig(name="audio", input_dim=3, embed_dim=4)
@@ -113,9 +113,3 @@ def test_dropout_acts_in_training_only():
     expert.unit.eval()
     expert.training = True
     assert not expert(streams).equal(expert(streams))
-
-
-def test_float64_weights_take_float64_streams():
-    expert = made().double()
-    streams = Streams(torch.randn(3, 4, 3, dtype=torch.float64), torch.tensor([4, 0, 2]))
-    assert expert(streams).dtype == torch.float64

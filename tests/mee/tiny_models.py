@@ -4,34 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers as hub
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import (
-    AlbertConfig,
-    AlbertModel,
-    BartConfig,
-    BartModel,
-    BertConfig,
-    BertForMaskedLM,
-    ClapConfig,
-    ClapModel,
-    CLIPConfig,
-    CLIPModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaModel,
-    SiglipConfig,
-    SiglipModel,
-    T5Config,
-    T5ForConditionalGeneration,
-    ViTConfig,
-    ViTModel,
-    XLNetConfig,
-    XLNetModel,
-)
 
 SENTENCE = (
     "a red blue green white circle square star dog cat moves left right stands still turns someone something "
@@ -43,7 +17,7 @@ VOCABULARY = len(SPECIAL) + len(WORDS) + 1
 START, END = 1, VOCABULARY - 1  # CLIP takes the state at the largest id
 
 
-def tokenizer(*, brackets: bool = True, padding: bool = True, longest: int = 64) -> PreTrainedTokenizerFast:
+def tokenizer(*, brackets: bool = True, padding: bool = True, longest: int = 64) -> hub.PreTrainedTokenizerFast:
     """One word, one token.
 
     Args:
@@ -62,189 +36,103 @@ def tokenizer(*, brackets: bool = True, padding: bool = True, longest: int = 64)
     names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "<end>"}
     if padding:
         names["pad_token"] = "<pad>"
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=longest, **names)
+    return hub.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=longest, **names)
 
 
-def save_bert(directory: Path, seed: int = 0) -> Path:
-    """BERT with its language model's head, as most of them lie on the hub: no pooler, surplus weights."""
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=20,
-        hidden_dropout_prob=0.5,  # so that dropout, were it on, would show
-    )
-    return _save(BertForMaskedLM, config, tokenizer(), directory, seed)
+SMALL = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
+WORD_IDS = {"vocab_size": VOCABULARY}
+TEXT = {**SMALL, **WORD_IDS, "num_hidden_layers": 2}
+IDS = {"pad_token_id": 0, "bos_token_id": START, "eos_token_id": END}
+PICTURES = {**SMALL, "num_hidden_layers": 2, "image_size": 16, "patch_size": 8}
+DROPPING = {"hidden_dropout_prob": 0.5}  # so that dropout, were it on, would show
+BART_SIDE = {"layers": 2, "attention_heads": 2, "ffn_dim": 24}
+NO_LONGEST = {"longest": int(1e30)}
+DECODER = {"brackets": False, "padding": False}
 
 
-def save_roberta(directory: Path, seed: int = 0) -> Path:
-    """RoBERTa with its pooler; 18 positions, of which two are none."""
-    config = RobertaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=18,
-        pad_token_id=1,
-        hidden_dropout_prob=0.5,
-    )
-    return _save(RobertaModel, config, tokenizer(longest=int(1e30)), directory, seed)
-
-
-def save_gpt2(directory: Path, seed: int = 0) -> Path:
-    """GPT-2: it sees backwards only, ties its head to its words, and has no padding token."""
-    config = GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=3, n_head=2, n_positions=32, bos_token_id=1)
-    return _save(GPT2LMHeadModel, config, tokenizer(brackets=False, padding=False), directory, seed)
-
-
-def save_llama(directory: Path, seed: int = 0) -> Path:
-    """Llama: a decoder with rotary positions and grouped keys."""
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-    )
-    return _save(LlamaForCausalLM, config, tokenizer(brackets=False, padding=False), directory, seed)
-
-
-def save_t5(directory: Path, seed: int = 0) -> Path:
-    """T5: encoder and decoder that share their words; relative positions, so no longest sentence."""
-    config = T5Config(
-        vocab_size=VOCABULARY,
-        d_model=16,
-        d_kv=8,
-        d_ff=24,
-        num_layers=3,
-        num_decoder_layers=2,
-        num_heads=2,
-        dropout_rate=0.5,
-        decoder_start_token_id=0,
-    )
-    return _save(T5ForConditionalGeneration, config, tokenizer(longest=int(1e30)), directory, seed)
-
-
-def save_xlnet(directory: Path, seed: int = 0) -> Path:
-    """XLNet, whose settings say -1 for a longest sentence."""
-    config = XLNetConfig(vocab_size=VOCABULARY, d_model=16, n_layer=2, n_head=2, d_inner=24)
-    return _save(XLNetModel, config, tokenizer(longest=int(1e30)), directory, seed)
-
-
-def save_albert(directory: Path, seed: int = 0) -> Path:
-    """ALBERT, whose layers share their weights."""
-    config = AlbertConfig(
-        vocab_size=VOCABULARY,
-        embedding_size=8,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-    )
-    return _save(AlbertModel, config, tokenizer(), directory, seed)
-
-
-def save_bart(directory: Path, seed: int = 0) -> Path:
-    """BART: an encoder-decoder without a class for its encoder alone."""
-    config = BartConfig(
-        vocab_size=VOCABULARY,
-        d_model=16,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
-        max_position_embeddings=32,
-    )
-    return _save(BartModel, config, tokenizer(), directory, seed)
-
-
-def save_clip(directory: Path, seed: int = 0, *, width: int = 12) -> Path:
+def clip_settings(width: int) -> dict:
     """Both halves of CLIP, projected to `width` columns; pictures of 16 pixels."""
-    shared = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2}
-    text = {
-        **shared,
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": 20,
-        "projection_dim": width,
-        "pad_token_id": 0,
-        "bos_token_id": START,
-        "eos_token_id": END,
-    }
-    vision = {**shared, "image_size": 16, "patch_size": 8, "projection_dim": width}
-    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=width)
-    return _save(CLIPModel, config, tokenizer(longest=20), directory, seed)
+    text = {**TEXT, **IDS, "max_position_embeddings": 20, "projection_dim": width}
+    return {"text_config": text, "vision_config": {**PICTURES, "projection_dim": width}, "projection_dim": width}
 
 
-def save_clap(directory: Path, seed: int = 0, *, width: int = 10) -> Path:
+def clap_settings(width: int) -> dict:
     """Both halves of CLAP, projected to `width` columns."""
-    text = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_attention_heads": 2,
-        "num_hidden_layers": 2,
-        "max_position_embeddings": 24,
-        "projection_dim": width,
-        "pad_token_id": 0,
-    }
-    audio = {
-        "spec_size": 32,
-        "patch_size": 4,
-        "patch_stride": [4, 4],
-        "patch_embeds_hidden_size": 8,
-        "hidden_size": 16,
-        "depths": [1, 1],
-        "num_attention_heads": [1, 2],
-        "num_hidden_layers": 2,
-        "num_mel_bins": 8,
-        "window_size": 4,
-        "projection_dim": width,
-        "enable_fusion": False,
-    }
-    config = ClapConfig(text_config=text, audio_config=audio, projection_dim=width)
-    return _save(ClapModel, config, tokenizer(longest=20), directory, seed)
+    text = {**TEXT, "max_position_embeddings": 24, "projection_dim": width, "pad_token_id": 0}
+    layers = {"hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2}
+    patches = {"spec_size": 32, "patch_size": 4, "patch_stride": [4, 4], "patch_embeds_hidden_size": 8}
+    sound = {"num_mel_bins": 8, "window_size": 4, "projection_dim": width, "enable_fusion": False}
+    return {"text_config": text, "audio_config": {**layers, **patches, **sound}, "projection_dim": width}
 
 
-def save_siglip(directory: Path, seed: int = 0) -> Path:
-    """Both halves of SigLIP, whose sentences are padded to 12 tokens."""
-    shared = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2}
-    text = {**shared, "vocab_size": VOCABULARY, "max_position_embeddings": 12, "projection_size": 16}
-    vision = {**shared, "image_size": 16, "patch_size": 8}
-    return _save(SiglipModel, SiglipConfig(text_config=text, vision_config=vision), tokenizer(), directory, seed)
+FAMILIES = {  # the model, its settings, those of its tokenizer
+    # with its language model's head, as most of them lie on the hub: no pooler, surplus weights
+    "bert": ("BertForMaskedLM", {**TEXT, **DROPPING, "num_hidden_layers": 3, "max_position_embeddings": 20}, {}),
+    # with its pooler; 18 positions, of which two are none
+    "roberta": (
+        "RobertaModel",
+        {**TEXT, **DROPPING, "max_position_embeddings": 18, "pad_token_id": 1},
+        NO_LONGEST,
+    ),
+    # it sees backwards only, ties its head to its words, and has no padding token
+    "gpt2": (
+        "GPT2LMHeadModel",
+        {**WORD_IDS, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 32, "bos_token_id": 1},
+        DECODER,
+    ),
+    # a decoder with rotary positions and grouped keys
+    "llama": (
+        "LlamaForCausalLM",
+        {**TEXT, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32},
+        DECODER,
+    ),
+    # encoder and decoder that share their words; relative positions, so no longest sentence
+    "t5": (
+        "T5ForConditionalGeneration",
+        {**WORD_IDS, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 3, "num_heads": 2}
+        | {"num_decoder_layers": 2, "dropout_rate": 0.5, "decoder_start_token_id": 0},
+        NO_LONGEST,
+    ),
+    # its settings say -1 for a longest sentence
+    "xlnet": ("XLNetModel", {**WORD_IDS, "d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24}, NO_LONGEST),
+    # its layers share their weights
+    "albert": ("AlbertModel", {**TEXT, "embedding_size": 8, "max_position_embeddings": 32}, {}),
+    # an encoder-decoder without a class for its encoder alone
+    "bart": (
+        "BartModel",
+        {**WORD_IDS, "d_model": 16, "max_position_embeddings": 32}
+        | {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in BART_SIDE.items()},
+        {},
+    ),
+    "clip": ("CLIPModel", clip_settings(12), {"longest": 20}),
+    "clap": ("ClapModel", clap_settings(10), {"longest": 20}),
+    # both halves; sentences are padded to 12 tokens
+    "siglip": (
+        "SiglipModel",
+        {
+            "text_config": {**TEXT, "max_position_embeddings": 12, "projection_size": 16},
+            "vision_config": PICTURES,
+        },
+        {},
+    ),
+    # it reads no text, and has a tokenizer all the same
+    "vit": ("ViTModel", PICTURES, {}),
+}
 
 
-def save_vit(directory: Path, seed: int = 0) -> Path:
-    """A model that reads no text, with a tokenizer all the same."""
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=24,
-        image_size=16,
-        patch_size=8,
-    )
-    return _save(ViTModel, config, tokenizer(), directory, seed)
-
-
-def _save(kind, config, words, directory: Path, seed: int) -> Path:
+def save(family: str, directory: Path, seed: int = 0) -> Path:
     """Weights are larger than a training's start, so that what a model computes depends on its input."""
+    name, settings, words = FAMILIES[family]
+    kind = getattr(hub, name)
     directory.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = kind(config)
+        model = kind(kind.config_class(**settings))
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
     model.save_pretrained(directory)
-    words.save_pretrained(directory)
+    tokenizer(**words).save_pretrained(directory)
     return directory
 
 

@@ -180,3 +180,18 @@ def odd_site(tmp_path_factory) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mee.extractors]\nodd = odd_extractor:Odd\n")
     return place
+
+
+@pytest.fixture
+def misused(capsys):
+    """Call a command with arguments that make no sense; returns what it says of them, on one line."""
+
+    def run(main, *arguments):
+        with pytest.raises(SystemExit) as end:
+            main(list(arguments))
+        out, err = capsys.readouterr()
+        assert (end.value.code, out) == (2, "")
+        assert "Traceback" not in err
+        return " ".join(err.replace("│", " ").split())
+
+    return run

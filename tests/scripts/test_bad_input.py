@@ -12,16 +12,20 @@ from features.extractors.base import Fingerprint
 from features.store.manifest import declare
 from scripts.build_index import main as build_index
 from scripts.evaluate import main as evaluate
+from scripts.import_features import main as import_features
 from scripts.precompute import main as precompute
 from scripts.search import main as search
+from scripts.store import main as store
 from scripts.train import main as train
 
 
 def spoil(path, how):
     content = path.read_bytes()
-    path.write_bytes(
-        {"cut": content[: len(content) // 2], "empty": b"", "other": b"\xff\x00 no such format" * 50}[how]
-    )
+    if how == "gone":
+        path.unlink()
+    else:
+        half, other = content[: len(content) // 2], b"\xff\x00 no such format" * 50
+        path.write_bytes({"cut": half, "empty": b"", "other": other}[how])
 
 
 # ---- precompute
@@ -142,33 +146,28 @@ def test_a_store_that_lacks_a_stream(fails, own, readers, name):
     assert "has no 'audio' stream, which this model needs" in fails(*readers[name])
 
 
-def test_training_on_an_unknown_stream(fails, own):
-    error = fails(train, own.store, own.captions, own.place / "new", "--streams", "smell", alone=False)
-    assert "has no stream 'smell'; it has appearance, motion, audio, face" in error
-
-
 # ---- the model
 
 
-@pytest.mark.parametrize("name", ["index", "evaluate"])
+MODEL_READERS = pytest.mark.parametrize("name", ["index", "evaluate"])
+
+
+@MODEL_READERS
 def test_no_model(fails, own, readers, name):
     shutil.rmtree(own.model)
     assert "no model at" in fails(*readers[name])
 
 
-@pytest.mark.parametrize("name", ["index", "evaluate"])
+@MODEL_READERS
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "text/tokenizer.json"])
 @pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
 def test_a_damaged_model(fails, own, readers, name, file, how):
-    if how == "gone":
-        (own.model / file).unlink()
-    else:
-        spoil(own.model / file, how)
+    spoil(own.model / file, how)
     assert str(own.model) in fails(*readers[name])
     assert not (own.place / "new").exists()
 
 
-@pytest.mark.parametrize("name", ["index", "evaluate"])
+@MODEL_READERS
 def test_a_model_of_another_kind(fails, own, readers, name):
     (own.model / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
     assert "does not describe a MEE model" in fails(*readers[name])
@@ -190,11 +189,7 @@ def test_no_index(fails, tmp_path):
 @pytest.mark.parametrize("file", ["index.json", "segments/*/clips.arrow", "segments/*/vectors-*.npy"])
 @pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
 def test_a_damaged_index(fails, own, file, how):
-    path = next(own.index.glob(file))
-    if how == "gone":
-        path.unlink()
-    else:
-        spoil(path, how)
+    spoil(next(own.index.glob(file)), how)
     assert str(own.index) in fails(search, own.index, "a thing")
 
 
@@ -214,14 +209,10 @@ def test_an_index_with_the_wrong_model(fails, own, world):
 
 
 @pytest.mark.parametrize("sentence", ["", "   ", "\t\n"])
-def test_an_empty_query(fails, world, sentence):
+def test_an_empty_query(fails, world, monkeypatch, sentence):
     assert "the sentence is empty" in fails(search, world.index, sentence)
-
-
-@pytest.mark.parametrize("stdin", ["", "\n\n  \n"])
-def test_an_empty_stdin(fails, world, monkeypatch, stdin):
-    monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-    assert fails(search, world.index) == "no sentence: name one, or write one a line to stdin"
+    monkeypatch.setattr("sys.stdin", io.StringIO(sentence))
+    assert "no sentence" in fails(search, world.index)
 
 
 def test_a_stdin_that_is_no_text(fails, world, monkeypatch):
@@ -230,6 +221,8 @@ def test_a_stdin_that_is_no_text(fails, world, monkeypatch):
 
 
 # ---- usage
+
+NAMES = (["c=resnet"], ["a="], ["a=x", "a=y"])
 
 
 @pytest.mark.parametrize(
@@ -244,19 +237,29 @@ def test_a_stdin_that_is_no_text(fails, world, monkeypatch):
         (precompute, ["v", "s", "--reader", "magic"], "'magic'"),
         (precompute, ["v", "s", "--workers", "0"], "workers must be at least 1"),
         (precompute, ["v", "s", "--streams", "audio", "audio"], "streams must be named, each once"),
+        (precompute, ["v", "s", "--shard", "4/4"], "i from 0 to n - 1"),
+        (precompute, ["v", "s", "--shard", "half"], "such as 0/4, or env; got 'half'"),
+        (precompute, ["v", "s", "--shard", "0/2", "--overwrite"], "overwrite and shard exclude each other"),
+        (precompute, ["v", "s", "--retries", "-1"], "retries must be at least 0, got -1"),
+        (precompute, ["v", "s", "--max-seconds", "0"], "max-seconds must be positive"),
+        (precompute, ["v", "s", "--batch-size", "0"], "batch-size must be at least 1"),
+        (store, [], "Expected one of {list, verify, merge, export}"),
+        (store, ["look", "store"], "Unrecognized options: look"),
+        (store, ["list", "store", "--clips", "--failed"], "ask for one of them"),
+        (store, ["merge", "store"], "name what to merge into it"),
+        (import_features, ["s"], "name what to import"),
+        (import_features, ["s", "resnet.npy"], "'resnet.npy' should be STREAM=FILE"),
+        *((import_features, ["s", what], "should be STREAM=FILE") for what in ("a=", "=a.npy", "../x=a", "a.b=a")),
+        (import_features, ["s", "a=1.npy", "a=2.npy"], "'a' is given twice"),
+        (import_features, ["s", "a=1", "b=2", "--name", "resnet"], "STREAM=NAME, each of a, b at most once"),
+        *((import_features, ["s", "a=1", "b=2", "--name", *what], "should be STREAM=NAME") for what in NAMES),
         (train, ["s", "c", "m", "--epochs", "-1"], "epochs cannot be negative"),
         (train, ["s", "c", "m", "--text.width", "10"], "width 10 must divide"),
         (evaluate, ["s", "c", "m", "--split", "train"], "'train'"),
     ],
 )
-def test_wrong_usage_exits_with_2(capsys, main, arguments, says):
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    out, err = capsys.readouterr()
-    assert ended.value.code == 2
-    assert out == ""
-    assert says in " ".join(err.split())
-    assert "Traceback" not in err
+def test_wrong_usage_exits_with_2(misused, main, arguments, says):
+    assert says in misused(main, *arguments)
 
 
 def test_no_traceback_reaches_a_user(mee, tmp_path):

@@ -1,10 +1,22 @@
 """What all commands share."""
 
+import time
+
 import pytest
 
 from features.errors import InputError as FeaturesInputError
+from features.job.report import JobReport, Outcome
 from mee.errors import InputError
-from scripts.console import bar, clock, errors_as_sentences, pick_device, print_table, resumable
+from scripts.console import (
+    JobProgress,
+    bar,
+    clock,
+    duration,
+    errors_as_sentences,
+    pick_device,
+    print_table,
+    resumable,
+)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +124,51 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(mee):
 def test_control_characters_of_a_name_are_shown_not_obeyed(capsys):
     print_table("", ["file"], [["a\x1b[31m\nb\x07.mp4"]])
     assert capsys.readouterr().out.split("\n")[1].strip() == "a\\x1b[31m\\nb\\x07.mp4"
+
+
+# ---- the line that says how a job is getting on
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (7.4, "0:07"), (61, "1:01"), (3599.6, "1:00:00"), (100 * 3600 + 62, "100:01:02")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.fixture
+def now(monkeypatch):
+    seconds = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+def test_where_there_is_no_terminal_a_plain_line_comes_now_and_then(now, capsys):
+    report = JobReport(files=10, already=2)
+    with JobProgress(8) as progress:
+        progress.show(report)
+        now[0] += 29
+        progress.show(report)
+        assert capsys.readouterr().err == ""
+        now[0] += 1
+        progress.show(report)
+        assert capsys.readouterr().err == ("0 of 8 files, 0.0 clips/s, 0.0 x real time, ? left, 0 failed\n")
+        now[0] += 30
+        for number in range(3):
+            report.add(Outcome(f"{number}.mp4", "ok", "", 2, 100.0))
+        report.add(Outcome("bad.mp4", "failed", "why", 0, 0.0))
+        report.clips_so_far, report.seconds_so_far = 6, 300.0
+        progress.show(report)
+        progress.show(report)
+    assert capsys.readouterr().err == "4 of 8 files, 0.1 clips/s, 5.0 x real time, 1:00 left, 1 failed\n"
+
+
+def test_the_report_counts():
+    report = JobReport(files=3, already=0)
+    ends = [("a", "ok", "", 2, 20.0), ("b", "degraded", "x", 1, 5.0), ("c", "timed out", "", 0, 0.0)]
+    outcomes = [Outcome(*end) for end in ends]
+    for outcome in outcomes:
+        report.add(outcome)
+    assert (report.outcomes, report.failures, report.degraded) == (outcomes, outcomes[2:], outcomes[1:2])
+    assert (report.clips, report.seconds) == (3, 25.0)

@@ -43,6 +43,12 @@ def explain(tmp_path, capsys):
 
 
 @pytest.fixture
+def answers(explain):
+    """The same as JSON."""
+    return lambda *arguments: [json.loads(line) for line in explain(*arguments, "--json").out.splitlines()]
+
+
+@pytest.fixture
 def queries(tmp_path):
     def write(content):
         path = tmp_path / "queries.txt"
@@ -55,34 +61,31 @@ def queries(tmp_path):
 # ---- weights
 
 
-def test_weights_are_the_softmax_of_the_logits(explain, toy):
-    (answer,) = map(json.loads, explain(toy, DOG, "--json").out.splitlines())
+def test_weights_are_the_softmax_of_the_logits(answers, toy):
+    (answer,) = answers(toy, DOG)
     assert answer["sentence"] == DOG
     assert answer["weights"] == pytest.approx(softmax(LOGITS), rel=1e-15)
     assert list(answer["weights"]) == list(LOGITS)
 
 
 @pytest.mark.parametrize("names", [("appearance", "audio"), ("audio", "appearance"), ("motion",)])
-def test_weights_of_a_clip_that_lacks_streams(explain, toy, names):
-    (answer,) = map(json.loads, explain(toy, DOG, "--json", "--available", *names).out.splitlines())
+def test_weights_of_a_clip_that_lacks_streams(answers, toy, names):
+    (answer,) = answers(toy, DOG, "--available", *names)
     there = {name: logit for name, logit in LOGITS.items() if name in names}
     assert answer["weights"] == pytest.approx(softmax(there), rel=1e-15)
 
 
-def test_weights_follow_the_sentence(explain, model, tmp_path, queries, sentences):
+def test_weights_follow_the_sentence(answers, model, tmp_path, queries, sentences):
     model.save_pretrained(tmp_path / "model")
-    file = queries("\n".join(sentences))
-    answers = [
-        json.loads(line) for line in explain(tmp_path / "model", "--sentences", file, "--json").out.splitlines()
-    ]
-    assert [answer["sentence"] for answer in answers] == sentences
+    found = answers(tmp_path / "model", "--sentences", queries("\n".join(sentences)))
+    assert [answer["sentence"] for answer in found] == sentences
     with torch.no_grad():
-        for answer in answers:
+        for answer in found:
             h = model.text_encoder.encode([answer["sentence"]], torch.device("cpu"))[0].tolist()
             rows = zip(model.mixture.weight.tolist(), model.mixture.bias.tolist())
             logits = [sum(w * x for w, x in zip(row, h)) + bias for row, bias in rows]
             assert answer["weights"] == pytest.approx(softmax(dict(zip(LOGITS, logits))), rel=1e-5)
-    assert len({answer["weights"]["audio"] for answer in answers}) == len(sentences)
+    assert len({answer["weights"]["audio"] for answer in found}) == len(sentences)
 
 
 def test_a_trained_model(explain, world, tmp_path):
@@ -116,11 +119,15 @@ def test_the_table_of_a_file(explain, toy, queries):
 # ---- pictures
 
 
-def test_one_picture_for_each_way_to_ask(explain, toy, queries, tmp_path):
+def test_one_picture_for_each_way_to_ask_is_overwritten(explain, toy, queries, tmp_path):
+    picture = tmp_path / "pictures" / ATTENTION
     explain(toy, DOG)
-    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [ATTENTION]
+    first = picture.read_bytes()
+    explain(toy, "rain falls")
+    assert picture.read_bytes() != first
+    assert list(picture.parent.iterdir()) == [picture]
     explain(toy, "--sentences", queries("only one\n"))
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [ATTENTION, WEIGHTS]
+    assert sorted(path.name for path in picture.parent.iterdir()) == [ATTENTION, WEIGHTS]
 
 
 def test_the_picture_goes_into_the_current_directory(toy, tmp_path, monkeypatch, capsys):
@@ -128,14 +135,6 @@ def test_the_picture_goes_into_the_current_directory(toy, tmp_path, monkeypatch,
     assert main([str(toy), DOG, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == [ATTENTION]
     assert (tmp_path / ATTENTION).is_file()
-
-
-def test_a_picture_is_overwritten(explain, toy, tmp_path):
-    explain(toy, DOG)
-    first = (tmp_path / "pictures" / ATTENTION).read_bytes()
-    explain(toy, "rain falls")
-    assert (tmp_path / "pictures" / ATTENTION).read_bytes() != first
-    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [ATTENTION]
 
 
 def test_an_encoder_without_attention_still_has_weights(explain, toy, tmp_path, monkeypatch):
@@ -150,16 +149,15 @@ def test_an_encoder_without_attention_still_has_weights(explain, toy, tmp_path, 
 def test_more_sentences_than_a_picture_shows(explain, toy, queries, tmp_path):
     file = queries("\n".join(f"sentence {number}" for number in range(SHOWN_SENTENCES + 3)))
     out, err = explain(toy, "--sentences", file, "--json")
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert len(answers) == SHOWN_SENTENCES + 3
-    assert [len(answer["pictures"]) for answer in answers] == [1] * SHOWN_SENTENCES + [0] * 3
+    pictures = [json.loads(line)["pictures"] for line in out.splitlines()]
+    assert [len(drawn) for drawn in pictures] == [1] * SHOWN_SENTENCES + [0] * 3
     assert "the first 200 of 203 sentences" in err
 
 
 @pytest.mark.parametrize("sentence", ["[/b] [red]", "漢字 übung $x_", "?!", "a" * 3000, "🐶 :car:", "\x1b[31m"])
-def test_any_sentence_is_explained(explain, toy, sentence, queries, recwarn):
-    assert json.loads(explain(toy, sentence, "--json").out)["sentence"] == sentence
-    assert json.loads(explain(toy, "--sentences", queries(sentence), "--json").out)["sentence"] == sentence
+def test_any_sentence_is_explained(answers, toy, sentence, queries, recwarn):
+    for asked in ([sentence], ["--sentences", queries(sentence)]):
+        assert [answer["sentence"] for answer in answers(toy, *asked)] == [sentence]
     assert [str(warning.message) for warning in recwarn if "lyph" in str(warning.message)] == []
 
 
@@ -214,15 +212,11 @@ def test_a_model_whose_weights_are_not_finite(fails, toy, model, tmp_path):
     torch.nn.init.constant_(model.mixture.bias, torch.nan)
     model.save_pretrained(toy)
     error = fails(main, toy, DOG, "--out", tmp_path / "pictures")
-    assert error == f"'{toy}' gives no finite weights for '{DOG}'; train it again"
+    assert f"no finite weights for '{DOG}'" in error
     assert not (tmp_path / "pictures").exists()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_place_that_cannot_be_written(fails, toy, tmp_path, place):
     (tmp_path / "file").write_text("x")
-    path = tmp_path / place / ATTENTION
-    error = fails(main, toy, DOG, "--out", tmp_path / place)
-    assert re.fullmatch(
-        re.escape(f"{path} cannot be written (") + r"[A-Z][a-z ]+\); name another place with --out", error
-    )
+    assert f"{tmp_path / place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", tmp_path / place)

@@ -101,47 +101,10 @@ def test_what_a_person_should_know_is_said(made, capsys):
     assert "13 of 13 clips are in the store already" in capsys.readouterr().err
 
 
-def test_a_harmful_pickle_ends_in_one_sentence(made, capsys):
+def test_a_harmful_pickle_ends_in_one_sentence(made, fails):
     (made / "x.pickle").write_bytes(b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.")
-    assert main([str(made / "store"), f"face={made / 'x.pickle'}"]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert "asks for 'posix.system', which could run code" in err
-    assert err.count("\n") == 1
+    assert "posix.system" in fails(main, made / "store", f"face={made / 'x.pickle'}")
     assert not (made / "store").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ([], "name what to import"),
-        (["resnet.npy"], "'resnet.npy' should be STREAM=FILE"),
-        (["a="], "'a=' should be"),
-        (["=a.npy"], "should be STREAM=FILE"),
-        (["../x=a.npy"], "should be STREAM=FILE"),
-        (["a.b=a.npy"], "should be STREAM=FILE"),
-        (["a=1.npy", "a=2.npy"], "'a' is given twice"),
-        (["a=1.npy", "b=2.npy", "--name", "resnet"], "should be STREAM=NAME, each of a, b at most once"),
-        (["a=1.npy", "b=2.npy", "--name", "c=resnet"], "should be STREAM=NAME"),
-        (["a=1.npy", "--name", "a="], "should be STREAM=NAME"),
-        (["a=1.npy", "--name", "a=x", "a=y"], "should be STREAM=NAME"),
-    ],
-)
-def test_wrong_usage(capsys, arguments, says):
-    with pytest.raises(SystemExit) as end:
-        main(["store", *arguments])
-    assert end.value.code == 2
-    assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
-
-
-def test_help_loads_no_reader_of_arrays(mee):
-    heavy = ("numpy", "h5py", "torch", "pandas", "safetensors", "pyarrow")
-    code = (
-        "import sys\nfrom scripts.import_features import main\n"
-        f"try: main(['--help'])\nexcept SystemExit: print([name for name in {heavy} if name in sys.modules])"
-    )
-    assert mee(code=code).stdout.endswith("[]\n")
 
 
 def check_killed(mee, made, at):

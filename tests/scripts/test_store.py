@@ -157,35 +157,6 @@ def test_export_and_import(own, tmp_path, capsys):
     assert main(["export", str(own.store), str(tmp_path / "a.parquet"), "--streams", "audio"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ([], "Expected one of {list, verify, merge, export}"),
-        (["look", "store"], "Unrecognized options: look"),
-        (["list", "store", "--clips", "--failed"], "ask for one of them"),
-        (["merge", "store"], "name what to merge into it"),
-    ],
-)
-def test_wrong_usage(capsys, arguments, says):
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 2
-    assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
-
-
-@pytest.mark.parametrize("form", ["list", "verify", "merge", "export"])
-def test_every_form_explains_itself_at_once(mee, form):
-    heavy = ("numpy", "pandas", "safetensors", "pyarrow", "torch")
-    code = (
-        "import sys\nfrom scripts.store import main\n"
-        f"try: main(['{form}', '--help'])\n"
-        f"except SystemExit: print([name for name in {heavy} if name in sys.modules])"
-    )
-    out = mee(code=code).stdout
-    assert out.endswith("[]\n")
-    assert f"mee store {form}" in out
-
-
 @pytest.mark.parametrize("form", [["list"], ["verify"], ["merge", "all"]])
 def test_no_store(fails, tmp_path, form):
     assert "no feature store at" in fails(main, *form, tmp_path / "nowhere")

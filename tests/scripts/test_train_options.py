@@ -8,6 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from features.store.feature_store import FeatureStore
+from mee.checkpoint import read_training
+from mee.data.tables import read_captions
+from mee.errors import InputError
+from mee.evaluation.held_out import held_out_pairs
 from mee.model import MEE
 from scripts.train import main
 
@@ -55,11 +60,6 @@ def test_a_flag_overrides_its_preset(train):
     assert MEE.from_pretrained(train.model).config.text.encoder == "recurrent"
 
 
-def test_the_papers_preset_asks_for_word_vectors(train, world, fails):
-    sentence = fails(main, world.store, world.captions, train.model, "--preset", "paper", alone=False)
-    assert "--text.vectors" in sentence
-
-
 def test_one_expert_is_set_by_name(train):
     assert train("--streams", "appearance", "audio", "--expert", "audio:netvlad-3+mean:5") == 0
     appearance, audio = MEE.from_pretrained(train.model).config.experts
@@ -67,38 +67,19 @@ def test_one_expert_is_set_by_name(train):
     assert (appearance.pooling, appearance.embed_dim) == (("mean", "max"), 8)
 
 
-@pytest.fixture
-def without_the_image(world, tmp_path):
-    """The captions without those of clip9.png, which is a test image there."""
-    path = tmp_path / "videos.csv"
-    path.write_text("".join(line for line in world.captions.open() if not line.startswith("clip9")))
-    return path
-
-
-def test_image_captions_join_training(train, world, without_the_image, tmp_path, capsys):
-    captions = tmp_path / "images.csv"
+def test_image_captions_join_training_and_are_no_test(train, world, tmp_path, capsys):
+    videos, captions = tmp_path / "videos.csv", tmp_path / "images.csv"
+    videos.write_text("".join(line for line in world.captions.open() if not line.startswith("clip9")))
     captions.write_text("video_id,caption,split\nclip9.png,four coloured fields,train\n")
-    assert train("--images", world.store, captions, "--image-rate", 1, captions=without_the_image) == 0
-    record = json.loads((train.model / "training.json").read_text())
+    assert train("--images", world.store, captions, "--image-rate", 1, captions=videos) == 0
+    record = read_training(train.model)
     assert record["images"] == {"store": str(world.store), "captions": str(captions), "count": 1}
     assert record["videos"]["images"] == list(record["contents"]["images"]) == ["clip9.png"]
     assert record["videos"]["train"] == [f"clip{n}.mp4" for n in range(6)]
     assert "1 captions of 1 images join" in capsys.readouterr().err
-
-
-def test_images_that_joined_are_no_test(train, world, without_the_image, tmp_path):
-    from features.store.feature_store import FeatureStore
-    from mee.checkpoint import read_training
-    from mee.data.tables import read_captions
-    from mee.errors import InputError
-    from mee.evaluation.held_out import held_out_pairs
-
-    captions = tmp_path / "images.csv"
-    captions.write_text("video_id,caption,split\nclip9.png,four coloured fields,train\n")
-    assert train("--images", world.store, captions, "--image-rate", 1, captions=without_the_image) == 0
-    record, store = read_training(train.model), FeatureStore(world.store)
-    with pytest.raises(InputError, match=r"trained on 1 videos of split 'test', 'clip9\.png', so"):
-        held_out_pairs(read_captions(world.captions), store, record, split="test", partial=False)
+    table, store = read_captions(world.captions), FeatureStore(world.store)
+    with pytest.raises(InputError, match=r"'clip9\.png'"):
+        held_out_pairs(table, store, record, split="test", partial=False)
 
 
 @pytest.mark.parametrize("name", ["clip7.mp4", "clip9.png"])
@@ -124,6 +105,8 @@ def test_scalars_are_written_for_tensorboard(train, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
+        (["--preset", "paper"], "--text.vectors"),
+        (["--streams", "smell"], "no stream 'smell'"),
         (["--expert", "smell:max"], "no expert 'smell'"),
         (["--aligned", "appearance=/nowhere/clip"], "/nowhere/clip"),
         (["--text.encoder", "/nowhere/bert"], "/nowhere/bert"),

@@ -1,6 +1,5 @@
 """Settings of the text encoder refuse nonsense."""
 
-import dataclasses
 import math
 
 import pytest
@@ -22,6 +21,9 @@ from mee.text.config import OWN_ENCODERS, TextConfig
         ({"encoder": " "}, "the text encoder must be transformer, recurrent, word-vectors, or"),
         ({"encoder": "some/bert", "tuned_layers": -2}, "tuned-layers must be -1 .* got -2"),
         ({"tuned_layers": 2}, "tuned-layers is for pretrained models; the encoder 'transformer' always learns"),
+        ({"encoder": "recurrent", "pooling": ("max",)}, "recurrent encoder pools by its attention"),
+        ({"vectors": "v.txt"}, "'word-vectors', not for 'transformer'"),
+        ({"revision": "main"}, "'transformer' has none"),
         ({"pooling": ()}, "the text encoder: at least one pooling is needed"),
         ({"pooling": ("mean", "mean")}, "the text encoder: every pooling counts once"),
         ({"pooling": ("cls",)}, "the text encoder: pooling must be one of .*'cls'"),
@@ -36,8 +38,3 @@ def test_whatever_is_not_one_of_ours_is_a_pretrained_model():
     assert not any(TextConfig(encoder=name).pretrained for name in OWN_ENCODERS)
     for tuned in (-1, 0, 3):
         assert TextConfig(encoder="some/bert", tuned_layers=tuned).pretrained
-
-
-def test_settings_are_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TextConfig().width = 8

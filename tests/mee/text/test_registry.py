@@ -4,12 +4,9 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from mee.data.pairs import match_captions
 from mee.encode import encode_gallery
 from mee.errors import InputError
 from mee.evaluation.evaluate import evaluate_pairs
@@ -69,7 +66,7 @@ def tiny(tmp_path_factory):
     """Directory with a tiny checkpoint of each family, and a file of word vectors."""
     directory = tmp_path_factory.mktemp("tiny")
     for family in {case["family"] for case in PRETRAINED.values()}:
-        getattr(tiny_models, f"save_{family}")(directory / family)
+        tiny_models.save(family, directory / family)
     tiny_models.save_vectors(directory / "vectors.txt")
     return directory
 
@@ -190,20 +187,10 @@ def test_what_has_no_words_is_refused(make_encoder, name):
 
 
 @pytest.fixture
-def world(make_source):
-    """Colours are seen, sounds are heard."""
-    colours, sounds = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
-    videos = [f"v{number:02d}.mp4" for number in range(48)]
-    source = make_source(videos, missing=0.0)
-    rng, captions = np.random.default_rng(0), []
-    for number, video in enumerate(videos):
-        colour, sound = number % 4, number // 4 % 4
-        seen, heard = 2 * np.eye(4, 5)[colour], 2 * np.eye(4, 3)[sound]
-        source.streams["appearance"][video] = (rng.normal(size=(2, 5)) * 0.1 + seen).astype("f2")
-        source.streams["audio"][video] = (rng.normal(size=(3, 3)) * 0.1 + heard).astype("f2")
-        captions.append(f"something {colours[colour]} with {sounds[sound]}")
-    pairs, _ = match_captions(pd.DataFrame({"video_id": videos, "caption": captions}), source, partial=False)
-    return source, pairs.of_videos(set(videos[:32])), pairs.of_videos(set(videos[32:]))
+def world(make_toy):
+    """The toy problem in which nothing is missing."""
+    source, pairs = make_toy()
+    return source, pairs.of_videos(set(pairs.videos[:32])), pairs.of_videos(set(pairs.videos[32:]))
 
 
 @pytest.mark.parametrize(
@@ -248,17 +235,3 @@ def test_only_frozen_parts_stay_in_eval_mode(make_encoder):
 def test_the_table_imports_no_transformers():
     code = "import sys, mee.text.registry, mee.text.config; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"encoder": "recurrent", "pooling": ("max",)}, "recurrent encoder pools by its attention"),
-        ({"vectors": "v.txt"}, "vectors are for the encoder 'word-vectors', not for 'transformer'"),
-        ({"revision": "main"}, "'transformer' has none"),
-        ({"tuned_layers": 2}, "tuned-layers is for pretrained models"),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        TextConfig(**settings)

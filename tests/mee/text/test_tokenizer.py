@@ -75,21 +75,11 @@ def test_bytes_that_were_no_text_are_refused(tokenizer):
         tokenizer.read(["caf\udce9"])  # how Python hands over a Latin-1 argument
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "nonsense"])
-def test_what_is_no_vocabulary_is_refused(tmp_path, text):
-    (tmp_path / FILE).write_text(text)
-    with pytest.raises(InputError, match=r"tokenizer\.json: the vocabulary cannot be read"):
-        CaptionTokenizer.load(tmp_path, 8)
-
-
-def test_bytes_that_are_no_vocabulary_are_refused(tmp_path):
-    (tmp_path / FILE).write_bytes(b"\xff\xfe{}")
-    with pytest.raises(InputError, match="cannot be read"):
-        CaptionTokenizer.load(tmp_path, 8)
-
-
-def test_a_vocabulary_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"has no tokenizer\.json"):
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"nonsense", b"\xff\xfe{}"])
+def test_what_is_no_vocabulary_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(InputError, match=r"has no tokenizer\.json" if content is None else "cannot be read"):
         CaptionTokenizer.load(tmp_path, 8)
 
 
@@ -97,5 +87,5 @@ def test_a_foreign_vocabulary_is_refused(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     path = tmp_path / FILE
     path.write_text(path.read_text().replace(PADDING, "<pad>"))
-    with pytest.raises(InputError, match=r"has no \[PAD\], so it is not of a MEE model"):
+    with pytest.raises(InputError, match=r"\[PAD\]"):
         CaptionTokenizer.load(tmp_path, 8)

@@ -79,49 +79,34 @@ def test_sentences_are_split_into_words(sentence, words):
     assert split(sentence) == words
 
 
-def damage(directory, what):
-    """A file with something wrong, and what is said of it."""
-    path = directory / "v.txt"
-    if what == "absent":
-        return path, "no file of word vectors"
-    if what == "pickle":
-        path.write_bytes(pickle.dumps({"a": 1}))
-        return path, "library's own format"
-    if what == "suffix":
-        save_vectors(directory / "v.kv")
-        return directory / "v.kv", "library's own format"
-    if what in ("empty", "text"):
-        path.write_text("" if what == "empty" else "once upon a time\nthere was no vector\n")
-        return path, "is not in word2vec's"
-    if what == "no-words":
-        path.write_text("0 6\n")
-        return path, "holds no word vectors"
-    if what == "infinite":
-        path.write_text("1 2\na 1 nan\n")
-        return path, "not finite"
-    if what == "no-gzip":
-        path = directory / "v.gz"
-        save_vectors(path)
-        return path, "cannot be read"
-    form = what.removeprefix("cut-")
-    save_vectors(path, form)
-    path.write_bytes(path.read_bytes()[:-30])
-    return path, "is damaged"
+def cut(form):
+    def make(path):
+        save_vectors(path, form)
+        path.write_bytes(path.read_bytes()[:-30])
+
+    return make
 
 
 @pytest.mark.parametrize(
-    "what",
+    ("name", "make", "said"),
     [
-        *("absent", "pickle", "suffix", "empty", "text", "no-words", "infinite", "no-gzip"),
-        *("cut-text", "cut-binary", "cut-glove"),
+        ("v.txt", lambda path: None, "no file of word vectors"),
+        ("v.txt", lambda path: path.write_bytes(pickle.dumps({"a": 1})), "own format"),
+        ("v.kv", save_vectors, "own format"),
+        ("v.txt", lambda path: path.write_text(""), "is not in word2vec's"),
+        ("v.txt", lambda path: path.write_text("once upon a time\nthere was no vector\n"), "is not in word2vec's"),
+        ("v.txt", lambda path: path.write_text("0 6\n"), "holds no word vectors"),
+        ("v.txt", lambda path: path.write_text("1 2\na 1 nan\n"), "not finite"),
+        ("v.gz", save_vectors, "cannot be read"),
+        *(("v.txt", cut(form), "is damaged") for form in ("text", "binary", "glove")),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, what, monkeypatch):
+def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, name, make, said, monkeypatch):
     monkeypatch.setattr(pickle, "loads", None)
-    path, said = damage(tmp_path, what)
+    make(tmp_path / name)
     with pytest.raises(InputError, match=said) as caught:
-        WordVectorEncoder.learn(config(path), [])
-    assert path.name in str(caught.value)
+        WordVectorEncoder.learn(config(tmp_path / name), [])
+    assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

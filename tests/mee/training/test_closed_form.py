@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mee.config import ExpertConfig, ModelConfig
-from mee.data.pairs import match_captions
 from mee.encode import encode_gallery
 from mee.evaluation.evaluate import evaluate_pairs
 from mee.model import MEE
@@ -22,9 +20,9 @@ from mee.training.closed_form import Side, informative, mixture_bias, start_clos
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 from mee.training.trainer import Trainer
+from tests.mee.conftest import COLOURS, SOUNDS
 
 CONFIG = TrainConfig(start="closed-form", shrinkage=0.5)
-COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
 WORDS = (*COLOURS, *SOUNDS, "something", "with")
 
 
@@ -59,21 +57,9 @@ def _bag_of_words(monkeypatch):
 
 
 @pytest.fixture
-def world(make_source):
-    """Colours are seen, sounds are heard; motion is noise; every fifth clip is silent."""
-    videos = [f"v{number:02d}.mp4" for number in range(60)]
-    source = make_source(videos, missing=0.0)
-    rng, captions = np.random.default_rng(0), []
-    for number, video in enumerate(videos):
-        colour, sound = number % 4, number // 4 % 4
-        look = rng.normal(size=(2, 5)) * 0.2 + 2 * np.eye(4, 5)[colour]
-        noise = rng.normal(size=(3, 3)) * 0.2 + 2 * np.vstack([np.eye(3), np.full(3, -0.5)])[sound]
-        source.streams["appearance"][video], source.streams["audio"][video] = look.astype("f2"), noise.astype("f2")
-        if number % 5 == 4:
-            del source.streams["audio"][video]
-        captions.append(f"something {COLOURS[colour]} with {SOUNDS[sound]}")
-    pairs, _ = match_captions(pd.DataFrame({"video_id": videos, "caption": captions}), source, partial=False)
-    return source, pairs
+def world(make_toy):
+    """Motion is noise; every fifth clip is silent."""
+    return make_toy(60, silent=5, noise=0.2)
 
 
 def started(world, model_config, embed_dim=12, config=CONFIG, **changes):

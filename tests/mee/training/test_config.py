@@ -1,6 +1,5 @@
 """Settings of training refuse nonsense."""
 
-import dataclasses
 import math
 
 import pytest
@@ -36,11 +35,6 @@ from mee.training.config import TrainConfig
 def test_settings_that_make_no_sense_are_refused(fields, reason):
     with pytest.raises(ValueError, match=reason):
         TrainConfig(**fields)
-
-
-def test_settings_are_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TrainConfig().epochs = 3
 
 
 def test_what_is_left_open_is_settled_by_the_start_and_what_is_said_stays():

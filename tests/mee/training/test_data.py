@@ -1,5 +1,6 @@
 """The training set: every caption once, one clip each, always at least one stream."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import mee.training.data
 from mee.data.pairs import match_captions
 from mee.errors import InputError
 from mee.model import MEE
-from mee.streams import Streams, availability
+from mee.streams import availability
+from mee.training import data as training
 from mee.training.config import TrainConfig
-from mee.training.data import TrainingData, keep_streams
+from mee.training.data import Negatives, TrainingData, draw_captions, drawn, keep_streams
 
 MODALITIES = ["audio", "appearance"]
 
@@ -81,29 +82,6 @@ def test_a_batch_holds_each_caption_once_with_a_clip_of_its_video(make_source):
     assert len(seen) == 9
 
 
-def test_a_lone_last_caption_is_left_out(make_source):
-    data = training_data(make_source(["a.mp4", "b.mp4"]), ["a", "b", "a"])
-    assert [len(batch.numbers) for batch in data.batches(settings(2), generator())] == [2]
-
-
-def test_sentences_are_the_same_whatever_their_case_and_spacing(make_source):
-    data = training_data(
-        make_source(["a.mp4", "b.mp4", "c.mp4"]), ["a", "b", "c"], ["A  dog", "a dog", "another dog"]
-    )
-    negative = data.negatives(torch.arange(3))
-    assert negative.tolist() == [[False, False, True], [False, False, True], [True, True, False]]
-
-
-def test_a_pair_is_no_negative_where_any_caption_of_the_clip_says_the_same(make_source):
-    source = make_source(["a.mp4", "b.mp4", "c.mp4"])
-    data = training_data(source, ["a", "a", "b", "c"], ["a dog", "a cat", "a cat", "a horse"])
-    dog, cat, other_cat, horse = range(4)
-    negative = data.negatives(torch.tensor([dog, other_cat, horse]))
-    assert not negative[1, 0]  # "a cat" was said of a.mp4 too, though by a caption that is not in this batch
-    assert negative[0, 1]  # nobody said "a dog" of b.mp4
-    assert data.negatives(torch.tensor([cat, horse])).tolist() == [[False, True], [True, False]]
-
-
 def test_clips_without_the_models_streams_are_never_drawn(make_source):
     source = make_source(["a.mp4", "b.mp4", "c.mp4"], clips_of_video=2, missing=0)
     for name in MODALITIES:
@@ -129,21 +107,6 @@ def test_the_seed_decides_everything(source):
     )
     assert one == same
     assert one != other
-
-
-def test_streams_of_different_lengths_are_padded(make_source):
-    source = make_source(["a.mp4", "b.mp4"], missing=0)
-    rows = source.read("audio", ["a.mp4", "b.mp4"])
-    streams = Streams.pad([rows[0], None, rows[1]], 3)
-    assert streams.lengths.tolist() == [len(rows[0]), 0, len(rows[1])]
-    assert streams.padded.dtype == torch.float32
-    assert streams.padded[2, : len(rows[1])].equal(torch.from_numpy(rows[1]).float())
-    assert Streams.pad([None], 3).padded.shape == (1, 1, 3)
-
-
-def test_a_stream_of_another_size_is_refused(make_source):
-    with pytest.raises(ValueError, match="broadcast"):
-        Streams.pad([make_source(["a.mp4"], missing=0).streams["audio"]["a.mp4"]], 4)
 
 
 def image_pairs(source, count, captions=2):
@@ -220,7 +183,7 @@ def test_steps_is_the_number_of_batches(make_source, owners, images, batch_size,
     data = training_data(source, [f"v{owner}" for owner in owners], images=pictures)
     config = settings(max(batch_size, processes), captions_per_video=k, image_rate=rate)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mee.training.data, "processes", lambda: processes)
+        patch.setattr(training, "processes", lambda: processes)
         batches = list(data.batches(config, generator()))
         assert data.steps(config) == len(batches)
         assert all(max(2, processes) <= len(batch.numbers) <= config.batch_size for batch in batches)
@@ -260,22 +223,17 @@ def test_a_batch_holds_what_the_encoder_reads_of_its_captions(source, model_conf
             assert batch.sentences[""].padded[row, :length].equal(expected.padded[row, :length])
 
 
-def test_captions_of_fewer_than_two_videos_with_streams_are_refused(make_source):
+def test_captions_of_fewer_than_two_videos_with_streams_are_refused(make_source, pictures):
     source = make_source(["a.mp4", "b.mp4"], missing=0)
-    with pytest.raises(
-        InputError, match="of the 2 captions here, those of 1 have a clip with audio or appearance"
-    ):
+    with pytest.raises(InputError, match="those of 1 have a clip with audio or appearance"):
         training_data(source, ["a", "a"])
+    stills = pictures(3)
+    with pytest.raises(InputError, match="at least two videos"):  # for which images do not make up
+        training_data(source, ["a"], images=(stills, image_pairs(stills, 3)))
     for name in MODALITIES:
         source.streams[name].clear()
     with pytest.raises(InputError, match=r"at least two videos.*those of 0 have a clip"):
         training_data(source, ["a", "b"])
-
-
-def test_images_do_not_make_up_for_videos(make_source, pictures):
-    stills = pictures(3)
-    with pytest.raises(InputError, match="at least two videos"):
-        training_data(make_source(["a.mp4"], missing=0), ["a"], images=(stills, image_pairs(stills, 3)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -284,3 +242,117 @@ def test_numbers_that_are_not_finite_are_refused_by_name(make_source, value):
     source.streams["audio"]["b.mp4"][-1, 1] = value
     with pytest.raises(InputError, match=r"'audio' stream of b\.mp4 has NaN or infinity"):
         training_data(source, ["a", "b", "c"])
+
+
+# ---- which captions an epoch shows, which pairs are negatives, which image captions are for training
+
+OWNERS = st.lists(st.integers(0, 5), max_size=20)
+
+
+def owners(videos, images):
+    """Captions of videos 0 to 5 and of images 6 to 11, in any order."""
+    owner = torch.tensor([*videos, *(6 + image for image in images)], dtype=torch.int64)
+    return owner, owner >= 6
+
+
+@given(OWNERS, OWNERS, st.integers(0, 4), st.sampled_from([0.0, 0.3, 0.5, 1.0, 7.0]), st.integers(0, 99))
+def test_every_epoch_has_the_captions_it_should(videos, images, k, rate, seed):
+    owner, image = owners(videos, images)
+    order = torch.randperm(len(owner), generator=generator(seed))
+    owner, image = owner[order], image[order]
+    config = TrainConfig(captions_per_video=k, image_rate=rate)
+    chosen = draw_captions(owner, image, config, generator(seed))
+    assert len(set(chosen.tolist())) == len(chosen) == drawn(owner, image, config)
+    there, of_video, of_image = Counter(videos), Counter(), Counter()
+    for number in chosen.tolist():
+        (of_image if image[number] else of_video)[int(owner[number])] += 1
+    assert of_video == {video: min(count, k or count) for video, count in there.items()}
+    assert set(of_image.values()) <= {1}
+    assert len(of_image) == min(len(set(images)), int(rate * len(there) + 0.5))
+
+
+@given(OWNERS, OWNERS, st.integers(0, 3), st.integers(0, 99))
+def test_the_seed_decides(videos, images, k, seed):
+    config = TrainConfig(captions_per_video=k, image_rate=1)
+    one, same = (draw_captions(*owners(videos, images), config, generator(seed)) for _ in range(2))
+    assert one.equal(same)
+
+
+def frequencies(owner, image, config, epochs=3000):
+    draws, seen = generator(), Counter()
+    for _ in range(epochs):
+        seen.update(draw_captions(owner, image, config, draws).tolist())
+    return [seen[number] / epochs for number in range(len(owner))]
+
+
+def test_captions_of_a_video_are_equally_likely():
+    owner, image = owners([0, 0, 0, 0, 0, 1], [])
+    shares = frequencies(owner, image, TrainConfig(captions_per_video=2))
+    assert shares[:5] == pytest.approx([0.4] * 5, abs=0.04)
+    assert shares[5] == 1
+
+
+def test_images_are_equally_likely_however_many_captions_they_have():
+    owner, image = owners([0, 1], [0] * 9 + [1, 2, 3])
+    shares = frequencies(owner, image, TrainConfig(image_rate=0.5))  # one image an epoch
+    assert sum(shares[2:11]) == pytest.approx(0.25, abs=0.04)
+    assert shares[11:] == pytest.approx([0.25] * 3, abs=0.04)
+
+
+def test_places_in_an_epoch_are_equally_likely_for_videos_and_images():
+    owner, image = owners([0, 1, 2], [0, 1, 2])
+    draws, first = generator(), Counter()
+    for _ in range(3000):
+        first[int(draw_captions(owner, image, TrainConfig(image_rate=1), draws)[0])] += 1
+    assert [first[number] / 3000 for number in range(6)] == pytest.approx([1 / 6] * 6, abs=0.03)
+
+
+def test_epochs_differ():
+    owner, image = owners([0] * 8 + [1] * 8, [])
+    draws = generator()
+    one, other = (draw_captions(owner, image, TrainConfig(captions_per_video=2), draws) for _ in range(2))
+    assert one.tolist() != other.tolist()
+
+
+SAID = st.lists(
+    st.tuples(st.sampled_from(["a dog", "A  dog", "a cat", " a CAT ", "a horse", "rain"]), st.integers(0, 4)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(SAID, st.data())
+def test_a_pair_is_a_negative_unless_some_caption_of_the_clips_video_says_the_same(said, data):
+    captions, videos = zip(*said)
+    chosen = data.draw(st.lists(st.integers(0, len(said) - 1), max_size=8))
+    negative = Negatives(captions, torch.tensor(videos))(torch.tensor(chosen, dtype=torch.int64))
+    assert negative.shape == (len(chosen), len(chosen))
+    for row, i in enumerate(chosen):
+        for column, j in enumerate(chosen):
+            true_of_it = {caption.lower().split()[-1] for caption, video in said if video == videos[j]}
+            assert negative[row, column] == (captions[i].lower().split()[-1] not in true_of_it)
+
+
+def test_only_training_captions_are_taken(source):
+    table = pd.DataFrame(
+        [("v00", "one", "train"), ("v01", "two", "test"), ("v01", "three", "train")],
+        columns=["video_id", "caption", "split"],
+    )
+    pairs = training.image_pairs(table, source, partial=False)
+    assert pairs.captions == ("one", "three")
+    assert pairs.videos == ("v00.mp4", "v01.mp4")
+    assert training.image_pairs(table.drop(columns="split"), source, partial=False).captions == (
+        "one",
+        "two",
+        "three",
+    )
+
+
+def test_none_for_training_and_unknown_images_are_refused(source):
+    table = pd.DataFrame({"video_id": ["v00"], "caption": ["one"], "split": ["test"]})
+    with pytest.raises(InputError, match="split 'train'"):
+        training.image_pairs(table, source, partial=False)
+    table = pd.DataFrame({"video_id": ["v00", "elsewhere"], "caption": ["one", "two"]})
+    with pytest.raises(InputError, match="elsewhere"):
+        training.image_pairs(table, source, partial=False)
+    assert training.image_pairs(table, source, partial=True).captions == ("one",)

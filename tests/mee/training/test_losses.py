@@ -11,6 +11,7 @@ from mee.training.config import TrainConfig
 from mee.training.losses import InfoNCELoss, MaxMarginLoss, make_loss
 
 SEEDS = st.integers(0, 2**31)
+both = pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
 
 
 def random_batch(seed, size=6):
@@ -74,7 +75,7 @@ def test_infonce_equals_a_loop(seed, temperature):
     assert loss.item() == pytest.approx(total / 12, rel=1e-4, abs=1e-7)
 
 
-@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+@both
 def test_scores_of_true_matches_have_no_influence(loss):
     scores, _ = random_batch(0, 4)
     negative = ~torch.eye(4, dtype=torch.bool)
@@ -84,7 +85,7 @@ def test_scores_of_true_matches_have_no_influence(loss):
     assert loss(spoiled, negative).equal(loss(scores, negative))
 
 
-@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+@both
 def test_a_batch_without_negatives_has_loss_zero_and_finite_gradients(loss):
     scores = torch.randn(3, 3, requires_grad=True)
     value = loss(scores, torch.zeros(3, 3, dtype=torch.bool))
@@ -93,7 +94,7 @@ def test_a_batch_without_negatives_has_loss_zero_and_finite_gradients(loss):
     assert scores.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+@both
 def test_both_directions_count_alike(loss):
     scores, negative = random_batch(1)
     torch.testing.assert_close(loss(scores, negative), loss(scores.T, negative.T))
@@ -107,33 +108,16 @@ def test_perfect_scores_cost_nothing_and_extreme_scores_stay_finite():
     assert loss(1 - 2 * torch.eye(4), negative).item() == pytest.approx(200 + math.log(3), rel=1e-5)
 
 
-def test_a_temperature_at_its_limit_can_come_back():
-    loss = InfoNCELoss(0.07)
-    with torch.no_grad():
-        loss.log_temperature.fill_(math.log(5.0))
-    scores, negative = random_batch(2)
-    loss(scores, negative).backward()
-    assert loss.temperature.item() == pytest.approx(1.0)
-    assert loss.log_temperature.grad.item() != 0
-
-
 @pytest.mark.parametrize(("start", "used"), [(1e-6, 0.01), (0.07, 0.07), (50.0, 1.0)])
-def test_temperature_is_clamped(start, used):
-    assert InfoNCELoss(start).temperature.item() == pytest.approx(used)
-
-
-def test_the_temperature_that_is_told_is_within_its_bounds():
+def test_the_temperature_is_clamped_and_told_and_can_come_back_from_its_limit(start, used):
     loss = InfoNCELoss(0.07)
     with torch.no_grad():
-        loss.log_temperature.fill_(math.log(1e-5))  # where a step may lead
-    assert loss.figures() == {"temperature": pytest.approx(0.01)}
+        loss.log_temperature.fill_(math.log(start))  # where a step may lead
+    assert loss.figures() == {"temperature": pytest.approx(used)}
+    loss(*random_batch(2)).backward()
+    assert loss.temperature.item() == pytest.approx(used) == InfoNCELoss(start).temperature.item()
+    assert loss.log_temperature.grad.item() != 0
     assert MaxMarginLoss(0.2).figures() == {}
-
-
-def test_temperature_is_learnt():
-    loss = InfoNCELoss(0.07)
-    loss(random_batch(0)[0].float(), ~torch.eye(6, dtype=torch.bool)).backward()
-    assert loss.log_temperature.grad.abs() > 0
 
 
 def test_settings_name_the_loss():

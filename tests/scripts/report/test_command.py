@@ -22,6 +22,7 @@ def test_a_table_by_default(report, write, tmp_path):
     assert "text to video" in out
     assert err == ""
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert "Given again, and counted once: 1 result." in report(tmp_path / "a.json", write("b.json")).out
 
 
 def test_page_and_markdown(report, write, tmp_path, parse):
@@ -53,11 +54,6 @@ def test_frames_from_a_folder(report, write, media, tmp_path, parse):
     assert "no frame: not in the folder of videos" in root.text
 
 
-def test_the_same_result_twice_is_told(report, write):
-    out, _ = report(write("a.json"), write("b.json"))
-    assert "Given again, and counted once: 1 result." in out
-
-
 def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):
     good, page = write("a.json"), tmp_path / "page.html"
     bad = tmp_path / "bad.json"
@@ -79,19 +75,6 @@ def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):
     for words, arguments in cases.items():
         assert words in fails(main, *arguments)
     assert not page.exists()
-
-
-def test_help_is_light(mee):
-    code = (
-        "import sys\nfrom scripts.report.command import main\n"
-        "try: main(['--help'])\nexcept SystemExit as end: print('code', end.code)\n"
-        "heavy = ('torch', 'transformers', 'pandas', 'numpy', 'cv2', 'av', 'matplotlib', 'pyarrow', 'h5py')\n"
-        "print('loaded:', [name for name in heavy if name in sys.modules])"
-    )
-    ran = mee(code=code)
-    assert ran.stdout.endswith("code 0\nloaded: []\n")
-    assert "example:\n  mee report result.json" in ran.stdout
-    assert ran.stderr == ""
 
 
 def test_a_report_without_a_page_loads_no_torch(mee, write):

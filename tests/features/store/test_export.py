@@ -185,11 +185,11 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from features.store.feature_store import FeatureStore
-from features.store.export import export
+from features.store.export import export_stream
 def die(_):
     os.kill(os.getpid(), signal.SIGKILL)
 os.fsync = die
-export(FeatureStore(Path(sys.argv[1])), Path(sys.argv[2]), ["sight"], lambda done, of: None)
+export_stream(FeatureStore(Path(sys.argv[1])), Path(sys.argv[2]), ["sight"], lambda done, of: None)
 """
 
 

@@ -225,7 +225,7 @@ def or_die(real):
         real(*paths)
     return change
 os.replace, os.link = or_die(os.replace), or_die(os.link)
-features.store.merge.merge(Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]], lambda done, of: None)
+features.store.merge.merge_stores(Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]], lambda done, of: None)
 """
 
 

@@ -31,9 +31,9 @@ def read(path, kind):
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     scores = dict.fromkeys(ANSWERS[10:], str(kind).removeprefix("torch."))
-    return pd.read_csv(
-        path, dtype={"rank": float, **scores}, keep_default_na=False, na_values=dict.fromkeys(scores, "")
-    )
+    ids = dict.fromkeys(["query_id", "right_clip_id", *ANSWERS[:10]], str)  # "00" is no number
+    types = {"rank": float, **ids, **scores}
+    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=dict.fromkeys(scores, ""))
 
 
 @BOTH

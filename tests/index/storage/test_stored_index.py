@@ -23,6 +23,7 @@ from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 from tests.index.storage.killed_writer import expected_after, holds, operations, work
 
 ROOT = Path(__file__).parents[3]
+KILLS = int(os.environ.get("MEE_KILLS", "50"))
 PROGRAM = Path(__file__).with_name("killed_writer.py")
 COUNT = 60
 
@@ -48,12 +49,12 @@ def check(place, seed, done, begun):
     assert names == ["index.json", "lock", "segments"]
 
 
-@pytest.mark.slow
-def test_killed_at_fifty_random_points(tmp_path):
+@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
+def test_killed_at_random_points(tmp_path, kills):
     """Other points with another MEE_KILL_SEED, more of them with MEE_KILLS."""
     rng = random.Random(int(os.environ.get("MEE_KILL_SEED", "0")))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for trial in range(int(os.environ.get("MEE_KILLS", "50"))):
+    for trial in range(kills):
         place = tmp_path / f"ix{trial}"
         IndexWriter.create(place, LAYOUT, ORIGIN).close()
         command = [sys.executable, str(PROGRAM), str(place), str(trial), str(COUNT)]

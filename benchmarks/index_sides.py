@@ -34,7 +34,7 @@ from benchmarks.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
 from index import Entries, IndexWriter, Queries, VideoIndex
 from index.scanners.kinds import Settings, choose
 from index.storage.manifest import Origin
-from mee.layers.linear import product
+from mee.ranking.scores import float32_product
 
 LISTED = 1000  # clips that are scored exactly, or fused
 NAIVE_BLOCK = 2**25  # numbers of the (queries, gallery, experts) tensor at a time
@@ -243,7 +243,8 @@ def reading(size: int) -> Side:
 def products(queries: int, width: int, dtype: torch.dtype) -> Side:
     """(Q, E) by (4096, E), and nothing else."""
     text, clips = (torch.randn(count, width).to(dtype) for count in (queries, CLIPS))
-    return Side(f"products alone, {str(dtype).removeprefix('torch.')}", lambda some: product(text, clips))
+    multiply = float32_product if dtype == torch.float32 else lambda x, y: x @ y.T
+    return Side(f"products alone, {str(dtype).removeprefix('torch.')}", lambda some: multiply(text, clips))
 
 
 def faiss_flat(vectors: Floats) -> Any:

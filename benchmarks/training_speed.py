@@ -43,7 +43,6 @@ from benchmarks.reference_network import ReferenceLoss, ReferenceNetwork
 from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
-from mee.layers.linear import Linear
 from mee.presets import PRESETS
 from mee.training.data import Batch
 from mee.training.trainer import Trainer
@@ -95,7 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "reference, pages": Side("reference", workers),
         "ours, bf16": Side("ours", "bf16"),
         "products, torch": Side("products", "torch"),
-        "products, ours": Side("products", "onednn"),
         "products, bf16": Side("products", "bf16"),
     }
     blocks = _take_turns(sides, args, args.blocks)
@@ -277,12 +275,12 @@ class Products:
 
     def __init__(self, batch: int, library: str, device: torch.device) -> None:
         kind = torch.bfloat16 if library == "bf16" else torch.float32
-        maker = Linear if library == "onednn" else torch.nn.Linear
         self.parts = []
         for inputs, outputs, passes_on in linear_maps():
             x = torch.randn(batch, inputs, device=device, dtype=kind, requires_grad=passes_on)
             upstream = torch.randn(batch, outputs, device=device, dtype=kind)
-            self.parts.append((maker(inputs, outputs, bias=False, device=device, dtype=kind), x, upstream))
+            layer = torch.nn.Linear(inputs, outputs, bias=False, device=device, dtype=kind)
+            self.parts.append((layer, x, upstream))
 
     def run(self, steps: int) -> None:
         for _ in range(steps):

@@ -25,7 +25,7 @@ from index.video_index import VideoIndex
 from mee.data import read_sentences
 from mee.errors import InputError
 from mee.evaluation import encode_captions
-from mee.layers import product
+from mee.ranking import float32_product
 
 BLOCK = 2**24  # scores that are held at a time
 NEIGHBOURS, ALPHA = 128, 0.75
@@ -89,7 +89,8 @@ def nnn_constants(video_index: VideoIndex, bank: Queries, neighbours: int, alpha
         captions = torch.from_numpy(weighted)
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            scores = product(captions, torch.from_numpy(np.ascontiguousarray(unit.vectors[some])))  # (B, c)
+            clips = torch.from_numpy(np.ascontiguousarray(unit.vectors[some]))
+            scores = float32_product(captions, clips)  # (B, c)
             largest = scores.topk(min(neighbours, len(bank)), dim=0).values
             constants.update(zip(unit.ids(some), (alpha * largest.double().mean(0)).float().tolist()))
     return constants

@@ -37,7 +37,7 @@ ARROWS: dict[str, dict[str, str]] = {
         "layers": "mee",
         "near_duplicates": "data mee protocols",
         "protocols": "data mee",
-        "ranking": "layers mee",
+        "ranking": "mee",
         "text": "layers mee",
         "training": "data evaluation layers mee protocols text",
     },

@@ -25,8 +25,7 @@ from index.exact.pattern_queries import Vectors, Weighted
 from index.exact.ranking import exact_scores
 from index.queries import Doubles
 from index.scanners import BFLOAT16, LARGEST_NORM, ULP, Floats, GpuFlat, Rows, Unit, gamma
-from mee.layers import product
-from mee.ranking import Best, full_products
+from mee.ranking import Best, float32_product, full_products
 from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -122,7 +121,7 @@ class Blocks:
 def _product(queries: Tensor, clips: Tensor, rooms: dict[str, Tensor]) -> Tensor:
     """(Q, c) in the queries' precision; it holds until the next is asked for."""
     if queries.dtype == torch.float32:
-        return product(queries, clips)
+        return float32_product(queries, clips)
     rounded = _room(rooms, "clips", clips.shape, queries).copy_(clips)
     scores = _room(rooms, "scores", (len(queries), len(clips)), queries)
     torch.mm(queries, rounded.T, out=scores)

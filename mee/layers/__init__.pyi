@@ -1,5 +1,4 @@
 from .gated import GatedEmbeddingUnit as GatedEmbeddingUnit
-from .linear import product as product
 from .normalise import Standardise as Standardise
 from .pooling import Pool as Pool
 from .pooling_kinds import check_pooling as check_pooling

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.layers.linear import Linear
 from mee.layers.normalise import JointBatchNorm
 
 
@@ -25,8 +24,8 @@ class GatedEmbeddingUnit(nn.Module):
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
-        self.linear = Linear(input_dim, output_dim)
-        self.gate = Linear(output_dim, output_dim)
+        self.linear = nn.Linear(input_dim, output_dim)
+        self.gate = nn.Linear(output_dim, output_dim)
         self.norm = JointBatchNorm(output_dim)
 
     def forward(self, z: Tensor) -> Tensor:

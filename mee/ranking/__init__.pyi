@@ -15,6 +15,7 @@ from .rank import Ranking as Ranking
 from .rank import rank_queries as rank_queries
 from .scores import Positives as Positives
 from .scores import Scores as Scores
+from .scores import float32_product as float32_product
 from .scores import full_products as full_products
 from .scores import summation_margin as summation_margin
 from .top import Best as Best

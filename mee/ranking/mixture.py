@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from mee.config import SCHEMES
-from mee.layers import product
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.scores import Scores, full_products, summation_margin
+from mee.ranking.scores import Scores, float32_product, full_products, summation_margin
 from mee.scoring import Pattern, group_by_pattern
 
 MIXTURE, UNIFORM, IGNORE_MISSING = SCHEMES
@@ -112,7 +111,7 @@ class MixtureScores(Scores):
         weights = scheme_weights(self.scheme, logits[:, None], self._patterns, self.layout).float()
         with full_products(self.device):
             for number, (pattern, columns, clips) in enumerate(self._groups):
-                scores[:, columns] = product(self._weighted(text, weights[:, number], pattern), clips)
+                scores[:, columns] = float32_product(self._weighted(text, weights[:, number], pattern), clips)
         return scores
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:

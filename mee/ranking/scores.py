@@ -120,3 +120,16 @@ def query_parts(queries: int, candidates: int) -> Iterator[slice]:
     count = max(1, BLOCK_SCORES // wide, min(FEWEST_ROWS, LARGEST_BLOCK // wide))
     for start in range(0, queries, count):
         yield slice(start, min(start + count, queries))
+
+
+def float32_product(x: Tensor, y: Tensor) -> Tensor:
+    """(N, I) and (O, I) float32 -> (N, O): x y^T, on a CPU by oneDNN where torch carries it.
+
+    torch takes float32 products to MKL, which on AMD's processors is slower: for a few dozen rows by half.
+    """
+    known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    on_cpu = x.device.type == y.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    if not (known and on_cpu and x.dtype == y.dtype == torch.float32 and len(x) and len(y)):
+        return x @ y.T
+    multiplied: Tensor = torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], "")
+    return multiplied

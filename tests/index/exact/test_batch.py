@@ -12,6 +12,7 @@ from index.video_index import VideoIndex
 from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
+from mee.ranking.scores import float32_product
 from mee.ranking.top import Best
 from tests.index.galleries import LAYOUT, assert_best, entries_of, loop_scores, random_gallery, random_text
 
@@ -96,3 +97,10 @@ def test_no_candidate_is_lost_to_the_rounding_of_estimates(seed, candidates, k, 
     for number in range(4):
         right = set(scores[number].topk(min(k, candidates)).indices.tolist())
         assert right <= set(candidate[query == number].tolist())
+
+
+@given(rows=st.integers(0, 9), width=st.integers(1, 40), clips=st.integers(0, 40))
+def test_the_float32_product_is_the_product(rows, width, clips):
+    torch.manual_seed(rows * 31 + width)
+    x, y = torch.randn(width, rows).T, torch.randn(clips, width)  # rows of x do not lie together
+    torch.testing.assert_close(float32_product(x, y), x @ y.T, rtol=1e-5, atol=1e-5)

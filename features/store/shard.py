@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from features.errors import InputError
 from features.store.atomic_files import write_whole
-from features.store.layout import part_name, rows_name, shard_of, sums_path, times_name
+from features.store.layout import PARTS, part_name, rows_name, sums_path, times_name
 from features.store.manifest import store_lock
 
 Sums = dict[str, str]  # SHA-256 in hexadecimal by file, as seen from the store
@@ -81,10 +81,17 @@ def read_sums(directory: Path, shard: str) -> Sums:
         raise _damaged(directory, path, str(error)) from error
     lines = [_LINE.fullmatch(line) for line in text.split("\n")[:-1]]
     sums = {line[2]: line[1] for line in lines if line is not None}
-    foreign = [name for name in sums if shard_of(Path(name)) != shard]
-    if len(sums) < len(lines) or not text.endswith("\n") or foreign or part_name(shard) not in sums:
+    known = all(name in _names(name.partition("/")[0], shard) for name in sums)
+    if len(sums) < len(lines) or not text.endswith("\n") or not known or part_name(shard) not in sums:
         raise _damaged(directory, path, "it is no list of the checksums of a shard")
     return sums
+
+
+def _names(folder: str, shard: str) -> tuple[str, ...]:
+    """What the files of a shard in a folder of the store may be called: a list from outside names no others."""
+    if folder.startswith("."):
+        return ()
+    return (part_name(shard),) if folder == PARTS else (rows_name(folder, shard), times_name(folder, shard))
 
 
 def write_sums(directory: Path, shard: str, sums: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Merging is a union: of any number of stores, in any order, any number of times, killed at any moment."""
 
+import hashlib
 import itertools
 import os
 import signal
@@ -274,3 +275,16 @@ def test_what_a_killed_merge_left_goes_with_the_next_job(store_job, tmp_path, py
     store_job.write(directory=tmp_path / "all", sight=3)
     assert list((tmp_path / "all" / "sight").iterdir()) == []
     assert sound(tmp_path / "all")
+
+
+@pytest.mark.parametrize("place", ["../", "sight/../../", "./", ""])
+def test_a_list_from_outside_names_no_file_outside(store_job, tmp_path, place):
+    """Else a merge would link a file from beside the source to a place beside the target."""
+    source = store_job.write(store_job.record("v", sight=ROWS), sight=3)
+    (sums,) = (source / "checksums").iterdir()
+    forged = f"{place}{sums.stem}.safetensors"
+    (source / forged).write_bytes(b"x")
+    sums.write_text(f"{hashlib.sha256(b'x').hexdigest()}  {forged}\n{sums.read_text()}")
+    with pytest.raises(InputError, match="checksums"):
+        quietly(tmp_path / "deep" / "target", source)
+    assert not (tmp_path / "deep").exists()

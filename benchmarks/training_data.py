@@ -57,6 +57,11 @@ class Streams:
         """They come from no extractor."""
         return {modality: f"{self.name} {modality}" for modality in self.streams}
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """They are made once."""
+        return self.fingerprints
+
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
         """One stream a clip."""
         return [self.streams[modality][row] for row in self.clips.index.get_indexer(pd.Index(clip_ids)).tolist()]

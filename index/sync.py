@@ -17,7 +17,7 @@ again, or a stream that the model reads was made again; not when another stream 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -109,7 +109,6 @@ def synchronise(
     origin: Origin,
     *,
     metadata: Metadata | None = None,
-    versions: Mapping[str, str] | None = None,
     kind: Choice | None = None,
     recall: float | None = None,
     prune: bool = False,
@@ -124,7 +123,6 @@ def synchronise(
         source: of the clips.
         origin: where model and source are.
         metadata: more columns.
-        versions: of each modality, what changes when its streams are made again; None: the source's fingerprints.
         kind: how clips are scanned (index/scanners/kinds.py); None: as it is, auto for a new index.
         recall: to reach, of a kind that is not exact.
         prune: remove clips that are no longer in the source.
@@ -138,7 +136,7 @@ def synchronise(
     report, columns = Report(), None
     if metadata is not None:
         columns, report.unknown = metadata.of_clips(source)
-    facts = facts_of(source, model.modalities, versions or source.fingerprints)
+    facts = facts_of(source, model.modalities)
     writer: IndexWriter | None = None
     with ExitStack() as stack:
         if not overwrite and (directory / INDEX_FILE).is_file():
@@ -215,14 +213,14 @@ def _constants(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series
     return constants
 
 
-def facts_of(source: FeatureSource, modalities: Sequence[str], versions: Mapping[str, str]) -> pd.DataFrame:
+def facts_of(source: FeatureSource, modalities: Sequence[str]) -> pd.DataFrame:
     """What an index is told of all usable clips: index clip_id; PLACE, FILE, version."""
     clips = source.clips
     there = {name: kind for name, kind in FILE.items() if name in clips}
     facts = clips[list(PLACE)].join(clips[list(there)].astype(there))
     if "file_bytes" in facts:
         facts["file_bytes"] = facts["file_bytes"].mask(facts["file_bytes"] == 0)  # an import knows of no file
-    made = hashlib.sha256(BETWEEN.join(f"{name} {versions[name]}" for name in modalities).encode())
+    made = hashlib.sha256(BETWEEN.join(f"{name} {source.versions[name]}" for name in modalities).encode())
     told = [name for name in (*PLACE, "file_bytes", "file_sha256", *modalities) if name in clips]
     digests = []
     for row in zip(*(clips[name].tolist() for name in told)):

@@ -90,7 +90,6 @@ def _run(args: IndexArgs) -> None:
         store,
         Origin(str(args.model.resolve()), fingerprint(args.model), str(args.store.resolve())),
         metadata=None if args.metadata is None else read_metadata(args.metadata, taken=tuple(FILE)),
-        versions=store.manifest.keys,
         kind=args.kind,
         recall=args.recall,
         prune=args.prune,

@@ -42,7 +42,12 @@ class MemorySource:
     dims: dict = field(default_factory=lambda: dict(DIMS))
     fingerprints: dict = field(default_factory=lambda: {name: f"made-{name}" for name in DIMS})
     failed: dict = field(default_factory=dict)
+    made: int = 1  # how often
     name: str = "store"
+
+    @property
+    def versions(self):
+        return {name: f"{digest}-{self.made}" for name, digest in self.fingerprints.items()}
 
     def read(self, modality, clip_ids):
         assert set(clip_ids) <= set(self.clips.index)

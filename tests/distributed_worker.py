@@ -44,7 +44,7 @@ class Source:
 
     name = "made"
     dims = DIMS
-    fingerprints = dict.fromkeys(DIMS, "made")
+    fingerprints = versions = dict.fromkeys(DIMS, "made")
 
     def __init__(self):
         self.failed = {}

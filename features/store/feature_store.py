@@ -63,6 +63,11 @@ class FeatureStore:
         return {stream: entry.digest for stream, entry in self.manifest.streams.items()}
 
     @property
+    def versions(self) -> Mapping[str, str]:
+        """Of each stream, what changes when it is overwritten; a merge leaves it."""
+        return {stream: entry.key for stream, entry in self.manifest.streams.items()}
+
+    @property
     def rows(self) -> pd.DataFrame:
         """Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream."""
         return self._content.rows

@@ -112,11 +112,6 @@ class Manifest:
                 raise
             raise InputError(f"{path} is damaged: {error}") from error
 
-    @property
-    def keys(self) -> dict[str, str]:
-        """By stream, what changes when it is overwritten."""
-        return {stream: entry.key for stream, entry in self.streams.items()}
-
     def encode(self) -> bytes:
         """The file."""
         streams = {name: asdict(entry) for name, entry in self.streams.items()}

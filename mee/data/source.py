@@ -48,6 +48,11 @@ class FeatureSource(ClipNames, Protocol):
         """Digest of the extractor of every modality."""
         ...
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of every modality, what changes when its streams are made again, by the same extractor too."""
+        ...
+
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
         """One (T, D) stream a clip; None where it is missing."""
         ...

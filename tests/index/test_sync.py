@@ -3,6 +3,8 @@
 import pandas as pd
 import pytest
 
+from index import VideoIndex, synchronise
+from index.storage import Origin
 from index.sync import FILE, facts_of, planned
 
 
@@ -64,14 +66,15 @@ def test_an_empty_column_takes_the_kind_of_the_other():
 class Clips:
     """A source, as far as facts are concerned."""
 
-    def __init__(self, **columns):
+    def __init__(self, versions, **columns):
+        self.versions = versions
         names = ["a", "b"]
         place = {"video": names, "start_s": [0.0, 1.0], "end_s": [1.0, 2.0]}
         self.clips = pd.DataFrame({**place, **columns}, index=names)
 
 
 def versions(made, *modalities, **columns):
-    return facts_of(Clips(**columns), modalities or ("sight", "sound"), made)["version"].tolist()
+    return facts_of(Clips(made, **columns), modalities or ("sight", "sound"))["version"].tolist()
 
 
 def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
@@ -92,8 +95,23 @@ def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
 
 
 def test_what_a_source_does_not_know_is_not_told():
-    assert list(facts_of(Clips(), ("sight",), {"sight": "1"}).columns) == ["video", "start_s", "end_s", "version"]
-    facts = facts_of(Clips(file_bytes=[0, 7], width=[None, 8]), ("sight",), {"sight": "1"})
+    made = {"sight": "1"}
+    assert list(facts_of(Clips(made), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
+    facts = facts_of(Clips(made, file_bytes=[0, 7], width=[None, 8]), ("sight",))
     assert facts["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
     kinds = {name: str(facts[name].dtype) for name in FILE if name in facts}
     assert kinds == {"file_bytes": "Int64", "width": "Int64"}
+
+
+def test_any_source_is_followed_from_python(tmp_path, model, make_source):
+    """What is new, was made again by the same extractor, or left; a second run has nothing to do."""
+
+    def done(source, **options):
+        report = synchronise(tmp_path / "ix", model, source, Origin("m", "f", "s"), **options)
+        return report.new, report.changed, report.removed, len(report.left), len(VideoIndex.open(tmp_path / "ix"))
+
+    assert done(make_source(["a", "b", "c"])) == (3, 0, 0, 0, 3)
+    assert done(make_source(["a", "b", "c"])) == (0, 0, 0, 0, 3)
+    assert done(make_source(["a", "b", "c"], made=2)) == (0, 3, 0, 0, 3)
+    assert done(make_source(["b", "d"], made=2)) == (1, 0, 0, 2, 4)
+    assert done(make_source(["b", "d"], made=2), prune=True) == (0, 0, 2, 0, 2)

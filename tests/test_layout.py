@@ -104,7 +104,7 @@ def imported(path):
                 target = full if full in FILE_OF else node.module
                 if FILE_OF.get(target, Path()).stem == "__init__":
                     target = home(target, alias.name)
-                found.append((node.lineno, node.module, target))
+                found.append((node.lineno, full if full in FILE_OF else node.module, target))
     return tuple(found)
 
 
@@ -209,3 +209,9 @@ def test_public_names_load_on_first_use():
         f"    raise AssertionError(face)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+def test_a_search_loads_no_pandas():
+    code = "import sys; from index import Searcher; print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

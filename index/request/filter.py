@@ -21,7 +21,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, Self
 
 import numpy as np
@@ -43,7 +43,6 @@ KERNELS: dict[type[ast.cmpop], str] = {
 }
 METHODS = {"startswith": pc.starts_with, "endswith": pc.ends_with}
 HIDDEN = ("pattern", *OPTIONAL)  # columns for the index itself
-UNKNOWN = pa.scalar(None, pa.bool_())
 LANGUAGE = (
     'a filter is made of comparisons like duration < 30 or split == "test" (==, !=, <, <=, >, >=, in, is None), '
     "joined by and, or, not"
@@ -106,6 +105,12 @@ class Filter:
             raise wrong(self.text, "is nested too deeply; write it with fewer brackets") from None
 
 
+@cache
+def _unknown() -> pa.Scalar:
+    """Neither true nor false. Not made on import: pyarrow loads pandas for it, which most searches do without."""
+    return pa.scalar(None, pa.bool_())
+
+
 @dataclass(frozen=True)
 class _Operand:
     """A column, or a value where there is no name."""
@@ -147,7 +152,7 @@ class _Evaluation:
             raise wrong(
                 self.text, f"names '{column.name}', which holds {column.holds}, and compares it with nothing"
             )
-        return UNKNOWN if column.holds is None else column.data
+        return _unknown() if column.holds is None else column.data
 
     def comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Any:
         """One pair of a chain."""
@@ -165,7 +170,7 @@ class _Evaluation:
         if "true or false" in (column.holds, other.holds) and not isinstance(operator, (ast.Eq, ast.NotEq)):
             raise wrong(self.text, f"orders '{column.name}', which is true or false; use == or !=")
         if None in (column.holds, other.holds):
-            return UNKNOWN
+            return _unknown()
         data = [side.data for side in sides]
         if column.holds == "numbers" and any(each.type != pa.int64() for each in data):
             data = [each.cast(pa.float64(), safe=False) for each in data]
@@ -179,7 +184,7 @@ class _Evaluation:
             if part.holds != "text":
                 raise wrong(self.text, f"looks for something else than text in quotes in '{container.name}'")
             self.check(container, "text")
-            return UNKNOWN if container.holds is None else pc.match_substring(container.data, part.data.as_py())
+            return _unknown() if container.holds is None else pc.match_substring(container.data, part.data.as_py())
         if column is None or not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
             raise wrong(self.text, "uses 'in', which is written column in (value, value) or \"text\" in column")
         given = [self.value(element) for element in right.elts]
@@ -187,14 +192,14 @@ class _Evaluation:
             raise wrong(self.text, f"compares '{column.name}' with values that are not all of one kind")
         self.check(column, given[0].holds if given else None)
         if column.holds is None:
-            return UNKNOWN
+            return _unknown()
         values = [value.data.as_py() for value in given]
         if column.data.type == pa.int64():  # 2.5 is none of the integers
             values = [whole for value in values if (whole := int(value)) == value and abs(whole) < 2**63]
         elif column.holds == "numbers":
             values = list(map(float, values))
         found = pc.is_in(column.data, value_set=pa.array(values, column.data.type))
-        return pc.if_else(pc.is_null(column.data), UNKNOWN, found)
+        return pc.if_else(pc.is_null(column.data), _unknown(), found)
 
     def method(self, node: ast.Call, function: ast.Attribute) -> Any:
         """column.startswith("text"), column.endswith(("text", "text"))."""
@@ -207,8 +212,8 @@ class _Evaluation:
             raise wrong(self.text, f"gives {function.attr} of '{column.name}' something else than text in quotes")
         self.check(column, "text")
         if column.holds is None:
-            return UNKNOWN
-        none = pc.if_else(pc.is_null(column.data), UNKNOWN, pa.scalar(False))
+            return _unknown()
+        none = pc.if_else(pc.is_null(column.data), _unknown(), pa.scalar(False))
         return reduce(
             pc.or_kleene, [METHODS[function.attr](column.data, part.data.as_py()) for part in parts], none
         )

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 GRID: Final = (20, 50, 100, 200, 500, 1000, 2000, 5000)  # candidates; beyond, a scan that proves itself costs less
 ENOUGH: Final = 1000  # queries: recall@10 is then known to a third of a percent
 CLOSE: Final = 1e-6  # scores this near are the same
-TABLES = (".csv", ".parquet", ".jsonl", ".ndjson")
 Answers = tuple[NDArray[np.float32], Sequence[Sequence[str]]]  # of each query, the best first: scores and clip ids
 
 
@@ -67,14 +66,16 @@ def measure(video_index: VideoIndex, queries: Queries, target: float | None, sou
     """
     if not len(queries):
         raise ValueError("recall is measured with queries: give one at least, better a few hundred")
+    if target is None:
+        reached = recall(video_index.rank(queries, AT, rerank=RERANK), video_index.rank(queries, AT, exact=True))
+        return Recall(None, reached, RERANK, AT, len(queries), source, len(video_index))
     order = np.random.default_rng(0).permutation(len(queries))
     mixed = Queries(queries.packed[order], queries.logits[order], queries.share[order])
     middle = len(queries) // 2
-    some = mixed if target is None else mixed.part(slice(0, max(1, middle)))
-    others = mixed if target is None else mixed.part(slice(middle, len(mixed)))
+    some, others = mixed.part(slice(0, max(1, middle))), mixed.part(slice(middle, len(mixed)))
     exact, others_exact = (video_index.rank(each, AT, exact=True) for each in (some, others))
-    for rerank in (RERANK,) if target is None else GRID:
-        least = 0.0 if target is None or rerank == GRID[-1] else target - CLOSE
+    for rerank in GRID:
+        least = 0.0 if rerank == GRID[-1] else target - CLOSE
         if recall(video_index.rank(some, AT, rerank=rerank), exact) >= least:
             reached = recall(video_index.rank(others, AT, rerank=rerank), others_exact)
             if reached >= least:

@@ -11,7 +11,6 @@ metadata                      Progress and the run's signature, as JSON
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from mee.checkpoint import unshared
 from mee.distributed import joint_rows, process_number, processes
 from mee.errors import InputError
+from mee.files import whole_file
 from mee.model import MEE
 from mee.training.config import TrainConfig
 from mee.training.optimiser import learnt_state, load_learnt_state
@@ -85,9 +85,8 @@ def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
         "scaler": json.dumps(scaler.state_dict() if scaler else {}),
     }
     if trainer.accelerator.is_main_process:
-        aside = path.with_suffix(".aside")
-        save_file(unshared(tensors), aside, metadata=metadata)
-        os.replace(aside, path)
+        with whole_file(path, "states of a run") as aside:
+            save_file(unshared(tensors), aside, metadata=metadata)
     trainer.accelerator.wait_for_everyone()
 
 

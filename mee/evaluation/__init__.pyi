@@ -1,5 +1,4 @@
 from .ablation import Assessment as Assessment
-from .choice import choice_accuracy as choice_accuracy
 from .evaluate import embed_captions as embed_captions
 from .evaluate import encode_captions as encode_captions
 from .evaluate import evaluate_pairs as evaluate_pairs
@@ -11,6 +10,7 @@ from .measure import Names as Names
 from .measure import measure_scores as measure_scores
 from .measure import protocol_facts as protocol_facts
 from .measure import rules_of as rules_of
+from .metrics import choice_accuracy as choice_accuracy
 from .normalisation import NormaliseConfig as NormaliseConfig
 from .question import Asked as Asked
 from .question import gallery_of as gallery_of

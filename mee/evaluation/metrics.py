@@ -5,8 +5,10 @@
 the expected rank under ties, P(q) being the right answers: a constant matrix then never earns a perfect R@1.
 
     R@K = 100 * mean[rank <= K]     Geom = (R@1 * R@5 * R@10)^(1/3)     MRR = 100 * mean[1 / rank]
+    multiple choice: accuracy = 100 * mean over questions of [s_answer = max] / #{sentences that share the maximum}
 
-MedR and MeanR are the median and the mean rank. `mee.ranking` makes ranks of scores that no memory holds.
+MedR and MeanR are the median and the mean rank. `mee.ranking` makes ranks of scores that no memory holds. The
+accuracy is the expected one under ties, too: of five sentences, a constant score answers one in five.
 
     resample    N of N values, drawn with replacement
     interval    from the 2.5 % to the 97.5 % quantile of a figure over the resamples
@@ -23,6 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from mee.evaluation.result import Choice
 
 KS = (1, 5, 10, 50)
 LEVEL = 0.95
@@ -137,3 +141,25 @@ def _figures(weights: NDArray[np.int64], rank: NDArray[np.float64]) -> dict[str,
 def _ends(figures: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.quantile(figures, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return float(low), float(high)
+
+
+def choice_accuracy(scores: Tensor, answer: Tensor, *, resamples: int = 1000, seed: int = 0) -> Choice:
+    """Answer every question by the best score.
+
+    Args:
+        scores: (N, C) of each question's sentences, no NaN.
+        answer: (N,) int64 number of the right one, from 0.
+        resamples: of the bootstrap over questions; 0: no interval.
+        seed: of the bootstrap.
+    """
+    if not len(scores):
+        raise ValueError("there is no question to answer")
+    if scores.isnan().any():
+        raise ValueError(f"{int(scores.isnan().sum())} scores are NaN, and NaN is no answer")
+    if not ((answer >= 0) & (answer < scores.shape[1])).all():
+        raise ValueError(f"an answer is the number of a sentence, 0 to {scores.shape[1] - 1}")
+    best = scores == scores.amax(1, keepdim=True)
+    right = best.gather(1, answer.to(best.device)[:, None]).squeeze(1)
+    credit = right.double().cpu() / best.sum(1).cpu()
+    interval = mean_interval(100 * credit.numpy(), resamples=resamples, seed=seed) if resamples else None
+    return Choice(questions=len(credit), accuracy=100 * float(credit.mean()), interval=interval)

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mee.evaluation import read_result
     from scripts.report.entry import make_entries
     from scripts.report.figures import count
-    from scripts.report.markdown import markdown
+    from scripts.report.templates import markdown
     from scripts.report.terminal import print_report
 
     entries, twice = make_entries([read_result(path) for path in args.results])

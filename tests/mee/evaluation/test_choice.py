@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.evaluation.choice import choice_accuracy
+from mee.evaluation.metrics import choice_accuracy
 
 SEEDS = st.integers(0, 2**31)
 

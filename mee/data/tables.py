@@ -107,7 +107,7 @@ def read_text(path: Path, what: str = "file") -> str:
     Raises:
         InputError: there is none, it cannot be read, or it is not UTF-8.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():  # a pipe is read, too
         raise InputError(f"no {what} at '{path}'")
     try:
         return path.read_text(encoding="utf-8-sig")

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -220,3 +222,12 @@ def test_a_model_whose_weights_are_not_finite(fails, toy, model, tmp_path):
 def test_a_place_that_cannot_be_written(fails, toy, tmp_path, place):
     (tmp_path / "file").write_text("x")
     assert f"{tmp_path / place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", tmp_path / place)
+
+
+def test_sentences_come_through_a_pipe_too(toy, tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit(pipe.write_text, "a dog\na cat\n")
+        assert main([str(toy), "--sentences", str(pipe), "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2

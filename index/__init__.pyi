@@ -6,5 +6,6 @@ from .request import VideoHits as VideoHits
 from .searcher import Searcher as Searcher
 from .storage import Entries as Entries
 from .storage import IndexWriter as IndexWriter
+from .storage import Origin as Origin
 from .sync import synchronise as synchronise
 from .video_index import VideoIndex as VideoIndex

@@ -3,8 +3,7 @@
 import pandas as pd
 import pytest
 
-from index import VideoIndex, synchronise
-from index.storage import Origin
+from index import Origin, VideoIndex, synchronise
 from index.sync import FILE, facts_of, planned
 
 

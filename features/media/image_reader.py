@@ -15,7 +15,10 @@ from typing import ClassVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from features.errors import MediaError
 from features.media.clip import Clip, FrameNeed, Frames, Need, SourceFacts, Span
@@ -25,19 +28,21 @@ from features.media.limits import DEFAULT_LIMITS, Limits
 from features.media.orientation import upright_size
 from features.media.reader import Reader
 
-KINDS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # by Pillow's name; MPO: some phones' jpg
-Image.MAX_IMAGE_PIXELS = None  # Limits says what is too large
+# Not Image.open: what it takes for too large is a setting of the whole program, and Limits decides here.
+KINDS: dict[str, type[ImageFile]] = {"jpeg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}
 
 
 def image_kind(data: bytes, limits: Limits) -> str:
     """ "jpeg", "png" or "webp", by the header; raises MediaError where it is none, or of too many pixels."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
-            (width, height), kind = image.size, KINDS[str(image.format)]
-    except (OSError, ValueError, SyntaxError) as error:
-        raise MediaError("not a jpg, png or webp image, or cut short or damaged at its beginning") from error
-    limits.check_pixels(width, height)
-    return kind
+    for kind, opened in KINDS.items():
+        try:
+            with opened(io.BytesIO(data)) as image:
+                width, height = image.size
+        except (OSError, ValueError, SyntaxError):
+            continue
+        limits.check_pixels(width, height)
+        return kind
+    raise MediaError("not a jpg, png or webp image, or cut short or damaged at its beginning")
 
 
 class ImageReader(Reader):

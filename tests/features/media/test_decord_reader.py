@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-import av  # noqa: F401 - before decord, or its encoders would be those that decord brings
+import av  # noqa: F401 - both before decord, which brings encoders of its own,
+import cv2  # noqa: F401 - and a libpng with which OpenCV reads no png
 import numpy as np
 import pytest
 

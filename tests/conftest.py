@@ -1,6 +1,7 @@
 """Shared fixtures: a tiny model, a tiny source of streams in memory, golden numbers. Nothing is downloaded."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ settings.load_profile("mee")
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
 
 GOLDEN = Path(__file__).with_name("golden")
+MESSAGES = Path(__file__).with_name("messages.json")
 DIMS = {"appearance": 5, "motion": 4, "audio": 3}
 SENTENCES = (
     "a red circle moves left",
@@ -136,3 +138,22 @@ def load_golden():
         return json.loads(path.read_text()) if path.suffix == ".json" else load_file(path)
 
     return load
+
+
+@pytest.fixture
+def says(request, tmp_path):
+    """says(text): what a person reads here is what messages.json holds for this test, paths under tmp_path aside.
+
+    `MEE_UPDATE_MESSAGES=1 pytest -n 0 ...` writes the file anew for the tests that run; read its diff.
+    """
+    key = request.node.nodeid
+
+    def compare(text):
+        text = str(text).replace(str(tmp_path), "TMP").strip()
+        held = json.loads(MESSAGES.read_text())
+        if os.environ.get("MEE_UPDATE_MESSAGES"):
+            MESSAGES.write_text(json.dumps(held | {key: text}, indent=1, sort_keys=True) + "\n")
+        else:
+            assert text == held.get(key)
+
+    return compare

@@ -56,6 +56,7 @@ ARROWS: dict[str, dict[str, str]] = {
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 31_500, 260, 32_000, 2_900
 FILE_LINES, FOLDER_MODULES = 400, 16
+REACHED = {"search": 77, "evaluate": 94, "precompute": 60}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
@@ -118,16 +119,23 @@ def test_imports_between_packages_go_one_way():
     assert wrong == []
 
 
+@cache
+def named(path):
+    """Modules that a file names in strings: tables such as registries, which load on first use."""
+    constants = (
+        node.value for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.Constant)
+    )
+    names = {value.partition(":")[0] for value in constants if isinstance(value, str)}
+    return {name for name in names if name in FILE_OF and "." in name}
+
+
 def test_names_given_as_text_go_the_same_way():
-    """Modules that load on first use, and tables such as registries, are named in strings."""
-    wrong = []
-    for path in SOURCES:
-        for node in ast.walk(ast.parse((ROOT / path).read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                name = node.value.partition(":")[0]
-                top = name.partition(".")[0]
-                if name in FILE_OF and "." in name and top not in MAY_IMPORT[path.parts[0]]:
-                    wrong.append(f"{path}:{node.lineno} names {node.value}")
+    wrong = [
+        f"{path} names {name}"
+        for path in SOURCES
+        for name in named(path)
+        if name.partition(".")[0] not in MAY_IMPORT[path.parts[0]]
+    ]
     assert wrong == []
 
 
@@ -165,6 +173,21 @@ def test_outside_a_sub_package_only_the_names_of_its_face_are_imported():
 def test_only_the_scanners_import_faiss():
     users = {path.parent.as_posix() for path in SOURCES for _, name, _ in imported(path) if name == "faiss"}
     assert users == {"index/scanners"}
+
+
+@pytest.mark.parametrize("command", REACHED)
+def test_a_command_reaches_few_files(command):
+    """Counted by every import statement and every module named in a table such as a registry; -s prints them."""
+    seen, pending = set(), {f"scripts.{command}"}
+    while pending:
+        name = pending.pop()
+        seen.add(name)
+        pending |= (named(FILE_OF[name]) | {target for _, _, target in imported(FILE_OF[name])}) & set(
+            FILE_OF
+        ) - seen
+    reached = sorted(str(FILE_OF[name]) for name in seen if FILE_OF[name].stem != "__init__")
+    print(f"mee {command}: {len(reached)} files", *reached, sep="\n  ")  # noqa: T201
+    assert len(reached) <= REACHED[command]
 
 
 def test_the_project_keeps_to_its_budgets():

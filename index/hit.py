@@ -1,6 +1,6 @@
 """A hit: which moment of which file, its score, and why.
 
-score = sum over the clip's experts of contribution - constant,    contribution = weight * similarity
+score = sum over the clip's experts of contribution - offset,    contribution = weight * similarity
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Hit:
     end_s: float
     score: float
     experts: dict[str, Share]  # the clip's experts only; missing streams have no entry
-    constant: float = 0.0  # what test-time normalisation takes off
+    offset: float = 0.0  # what test-time normalisation takes off
 
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mee.data import FeatureSource
 
 KEYS = ("clip_id", "video_id", "video")  # the first that is there
-OWN = ("clip_id", "video", "start_s", "end_s", "duration", "pattern", "vector", "streams", "constant", "version")
+OWN = ("clip_id", "video", "start_s", "end_s", "duration", "pattern", "vector", "streams", "offset", "version")
 WHOLE = r"-?(?:0|[1-9][0-9]{0,17})"  # every one of them is an int64
 LONG = r"-?[0-9]{16,}"  # a float64 would change its last digits
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"

@@ -2,8 +2,8 @@
 
     score'(q, v) = score(q, v) - c_v,   c_v = alpha * mean of the k largest scores of v over a bank of captions
 
-As in mee.ranking.normalise, which has the source; here clips are taken from the index's units, chunk by chunk, so
-that memory does not grow with their number.
+As in mee.ranking.normalise, which has the source; here clips are taken from the index's partitions, chunk by
+chunk, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def normalise(
     model: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Compute the constants of all clips, and put them in the place of those that the index carries.
+    """Compute the offsets of all clips, and put them in the place of those that the index carries.
 
     Args:
         directory: of the index.
@@ -54,24 +54,24 @@ def normalise(
         progress: told how many clips are done.
 
     Returns:
-        What the constants are, as the index records it.
+        What the offsets are, as the index records it.
 
     Raises:
         InputError: index, model or bank cannot be used, or there is nothing in the index.
     """
     searcher = Searcher.load(directory, device=device or torch.device("cpu"), model=model)
     if not len(searcher.video_index):
-        raise InputError(f"'{directory}' has no clip that could carry a constant")
+        raise InputError(f"'{directory}' has no clip that could carry an offset")
     sentences = read_sentences(bank, ("train",))
     captions = Queries.of(encode_captions(searcher.model, sentences))
-    given = nnn_constants(searcher.video_index, captions, neighbours, alpha)
+    given = nnn_offsets(searcher.video_index, captions, neighbours, alpha)
     if not np.isfinite(np.fromiter(given.values(), np.float32)).all():
-        raise InputError("the constants are larger than numbers can be; take a smaller --alpha")
+        raise InputError("the offsets are larger than numbers can be; take a smaller --alpha")
     parameters = {"neighbours": min(neighbours, len(sentences)), "alpha": alpha}
     facts = {"method": "nnn", "bank": f"{len(sentences):,} captions of {bank.name}", "parameters": parameters}
     with IndexWriter.open(directory) as writer:
         try:
-            writer.compact(constants=given, facts=facts, progress=progress)
+            writer.compact(offsets=given, facts=facts, progress=progress)
         except ValueError as error:  # somebody put a clip meanwhile
             raise InputError(f"'{directory}' was written meanwhile ({error}); run the command again") from error
     record_recall(directory)
@@ -79,18 +79,20 @@ def normalise(
 
 
 @torch.no_grad()
-def nnn_constants(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: float) -> dict[str, float]:
-    """Of every clip that can be found; constants that the clips carry already are not looked at."""
-    constants: dict[str, float] = {}
+def nnn_offsets(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: float) -> dict[str, float]:
+    """Of every clip that can be found; offsets that the clips carry already are not looked at."""
+    offsets: dict[str, float] = {}
     step = max(1, BLOCK // len(bank))
-    for unit in video_index.snapshot.units:
-        rows: NDArray[np.int64] = np.arange(len(unit.vectors)) if unit.allowed is None else unit.allowed.rows
-        weighted = Weighted(bank, video_index.layout, [unit], shift=False)[unit.pattern].rounded
+    for partition in video_index.snapshot.partitions:
+        rows: NDArray[np.int64] = (
+            np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
+        )
+        weighted = Weighted(bank, video_index.layout, [partition], shift=False)[partition.pattern].rounded
         captions = torch.from_numpy(weighted)
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            clips = torch.from_numpy(np.ascontiguousarray(unit.vectors[some]))
+            clips = torch.from_numpy(np.ascontiguousarray(partition.vectors[some]))
             scores = float32_product(captions, clips)  # (B, c)
             largest = scores.topk(min(neighbours, len(bank)), dim=0).values
-            constants.update(zip(unit.ids(some), (alpha * largest.double().mean(0)).float().tolist()))
-    return constants
+            offsets.update(zip(partition.ids(some), (alpha * largest.double().mean(0)).float().tolist()))
+    return offsets

@@ -100,13 +100,13 @@ def recall(found: Answers, exact: Answers) -> float:
 
 def own_clips(video_index: VideoIndex) -> tuple[Queries, str]:
     """Clips of the index as queries, each expert of theirs counting the same, and what to call them."""
-    units, names = video_index.snapshot.units, []
-    ends = np.cumsum([unit.count for unit in units])
+    partitions, names = video_index.snapshot.partitions, []
+    ends = np.cumsum([partition.count for partition in partitions])
     for number in _drawn(len(video_index)):
         place = int(np.searchsorted(ends, number, side="right"))
-        unit, row = units[place], number - int(ends[place]) + units[place].count
-        row = row if unit.allowed is None else int(unit.allowed.rows[row])
-        names += unit.ids(np.array([row]))
+        partition, row = partitions[place], number - int(ends[place]) + partitions[place].count
+        row = row if partition.allowed is None else int(partition.allowed.rows[row])
+        names += partition.ids(np.array([row]))
     queries = stacked([clip_query(name, video_index) for name in names])
     return queries, f"{len(names):,} clips of the index itself"
 

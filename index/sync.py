@@ -130,7 +130,7 @@ def synchronise(
         bar: shows how each step is getting on.
 
     Raises:
-        InputError: the index is of another model or source or is written by another process, carries constants and
+        InputError: the index is of another model or source or is written by another process, carries offsets and
             a clip has none, or cannot keep what is put.
     """
     report, columns = Report(), None
@@ -146,7 +146,7 @@ def synchronise(
         settings = (Settings() if before is None else before.settings).changed(kind, recall)
         there = rows_of([] if before is None else before.segments)
         plan = planned(facts, there, columns)
-        constants = None if before is None else _constants(before, plan, there)
+        offsets = None if before is None else _offsets(before, plan, there)
         report.left = plan.left
         try:
             if writer is not None and before is not None:
@@ -155,7 +155,7 @@ def synchronise(
                 if prune and plan.left:
                     report.removed, report.left = writer.remove(plan.left), []
             with bar("embed", "clips") as on_embedded:
-                parts = _embedded(model, source, plan, constants, report, on_embedded)
+                parts = _embedded(model, source, plan, offsets, report, on_embedded)
                 first = list(islice(parts, 1))  # a source or model that cannot be used leaves nothing behind
                 if writer is None:
                     made = IndexWriter.create(
@@ -179,7 +179,7 @@ def _embedded(
     model: MEE,
     source: FeatureSource,
     plan: Plan,
-    constants: pd.Series[float] | None,
+    offsets: pd.Series[float] | None,
     report: Report,
     on_embedded: Progress,
 ) -> Iterator[Entries]:
@@ -193,24 +193,24 @@ def _embedded(
         report.new += fresh
         report.changed += len(gallery.clip_ids) - fresh
         clips = plan.clips.loc[some]
-        if constants is not None:
-            clips = clips.assign(constant=constants.reindex(some))
+        if offsets is not None:
+            clips = clips.assign(offset=offsets.reindex(some))
         yield Entries.of(gallery, clips, model.layout)
         on_embedded(start + len(some), len(asked))
 
 
-def _constants(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series[float] | None:
+def _offsets(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series[float] | None:
     """Those that the index carries, if any; clips that are to be put have one."""
-    if snapshot.constants is None:
+    if snapshot.offsets is None:
         return None
-    constants: pd.Series[float] = there["constant"].dropna()
-    lacking = [clip_id for clip_id in plan.put if clip_id not in constants.index]
+    offsets: pd.Series[float] = there["offset"].dropna()
+    lacking = [clip_id for clip_id in plan.put if clip_id not in offsets.index]
     if lacking:
         raise InputError(
-            f"the index carries constants, and {len(lacking)} clips have none, '{lacking[0]}' among them; take "
-            "them off first: mee gallery compact INDEX --drop-constants (mee gallery normalise makes them again)"
+            f"the index carries offsets, and {len(lacking)} clips have none, '{lacking[0]}' among them; take "
+            "them off first: mee gallery compact INDEX --drop-offsets (mee gallery normalise makes them again)"
         )
-    return constants
+    return offsets
 
 
 def facts_of(source: FeatureSource, modalities: Sequence[str]) -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """VideoIndex: a gallery that can be searched, exactly under missing streams.
 
-Clips lie in units: one for each availability pattern of each segment (index/storage/manifest.py says what lies on
-disk). Within a unit the score of mee.scoring is the inner product with one weighted query vector, so that units
-are scanned one by one, by kinds of index that suit their size (index/scanners/), and what they find is ranked by
-exact scores, ties by clip id. Few queries go through the units' scanners; many go through blocked matrix products
-(index/exact/batch.py), which give the same answers. Kinds that prove nothing are asked for more than k and
-re-ranked; `exact=True` goes past them.
+Clips lie in partitions: one for each availability pattern of each segment (index/storage/manifest.py says what
+lies on disk). Within a partition the score of mee.scoring is the inner product with one weighted query vector, so
+that partitions are scanned one by one, by kinds of index that suit their size (index/scanners/), and what they
+find is ranked by exact scores, ties by clip id. Few queries go through the partitions' scanners; many go through
+blocked matrix products (index/exact/batch.py), which give the same answers. Kinds that prove nothing are asked for
+more than k and re-ranked; `exact=True` goes past them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from index.exact import Answerer, How, Precision, Ranked
 from index.hit import Hit, Share
 from index.queries import Queries
-from index.scanners import PROVEN, RERANK, Allowed, Floats, Unit
+from index.scanners import PROVEN, RERANK, Allowed, Floats, Partition
 from index.storage import Entries, Origin, Segment, Snapshot, read_snapshot, refreshed
 from mee.layout import Layout
 from mee.model import TextEmbedding
@@ -60,10 +60,10 @@ class VideoIndex:
         layout: Layout,
         origin: Origin | None = None,
         *,
-        constants: Mapping[str, Any] | None = None,
+        offsets: Mapping[str, Any] | None = None,
     ) -> VideoIndex:
         """An index in memory alone, see `Snapshot.of`."""
-        return cls(Snapshot.of(entries, layout, origin or Origin("", "", ""), constants=constants))
+        return cls(Snapshot.of(entries, layout, origin or Origin("", "", ""), offsets=offsets))
 
     def __len__(self) -> int:
         """How many clips can be found."""
@@ -85,9 +85,9 @@ class VideoIndex:
         return self.snapshot.segments
 
     @property
-    def constants(self) -> Mapping[str, Any] | None:
-        """What is known of the clips' constants; None: they have none."""
-        return self.snapshot.constants
+    def offsets(self) -> Mapping[str, Any] | None:
+        """What is known of the clips' offsets; None: they have none."""
+        return self.snapshot.offsets
 
     @property
     def rerank(self) -> int:
@@ -97,7 +97,7 @@ class VideoIndex:
     @property
     def proven(self) -> bool:
         """Whether every answer is exact."""
-        return all(unit.scanner.kind in PROVEN for unit in self.snapshot.units)
+        return all(partition.scanner.kind in PROVEN for partition in self.snapshot.partitions)
 
     def without_stream(self) -> list[str]:
         """Clips that have no stream at all: nothing can find them."""
@@ -109,7 +109,7 @@ class VideoIndex:
         changed = now is not self.snapshot
         if changed:
             self.snapshot = now
-            self.answerer.blocks.forget({id(unit.vectors) for unit in now.units})
+            self.answerer.blocks.forget({id(partition.vectors) for partition in now.partitions})
         return changed
 
     def embedding(self, clip_id: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -122,11 +122,11 @@ class VideoIndex:
         place = self.segments[found[0]].place(found[1]) if found else None
         if place is None:
             raise KeyError(clip_id)
-        unit, row = place
-        available = np.array(unit.pattern)
+        partition, row = place
+        available = np.array(partition.pattern)
         columns = np.repeat(available, self.layout.sizes)
         packed = np.zeros(self.layout.total, dtype=np.float32)
-        packed[columns] = unit.vectors[row, : int(columns.sum())]
+        packed[columns] = partition.vectors[row, : int(columns.sum())]
         return packed, available
 
     def search(
@@ -144,7 +144,7 @@ class VideoIndex:
             queries: Q, made by the index's model.
             k: how many hits a query, at least 1; fewer come back where fewer can be found.
             where: of each segment which rows of its table may be found; None: all.
-            plain: do not take off the clips' constants, where the index has them.
+            plain: do not take off the clips' offsets, where the index has them.
             exact: go past kinds of index that prove nothing.
 
         Returns:
@@ -155,10 +155,10 @@ class VideoIndex:
             InputError: a file turns out to be damaged.
         """
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
-        units = self._units(where)
-        ranked = self._rank(units, queries, k, How(plain=plain, exact=exact, rerank=self.rerank))
-        taken_off = self.constants is not None and not plain
-        return [self._hits(units, queries, query, ranked, taken_off) for query in range(len(queries))]
+        partitions = self._units(where)
+        ranked = self._rank(partitions, queries, k, How(plain=plain, exact=exact, rerank=self.rerank))
+        taken_off = self.offsets is not None and not plain
+        return [self._hits(partitions, queries, query, ranked, taken_off) for query in range(len(queries))]
 
     def rank(
         self,
@@ -182,26 +182,29 @@ class VideoIndex:
             (Q, K) scores, -inf where a query has fewer than K answers, and clip ids.
         """
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
-        units = self._units(where)
-        ranked = self._rank(units, queries, k, How(plain, exact, rerank or self.rerank, precision))
-        return ranked.score, ranked.ids(units)
+        partitions = self._units(where)
+        ranked = self._rank(partitions, queries, k, How(plain, exact, rerank or self.rerank, precision))
+        return ranked.score, ranked.ids(partitions)
 
-    def _units(self, where: Masks | None) -> list[Unit]:
+    def _units(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""
-        units = list(self.snapshot.units)
+        partitions = list(self.snapshot.partitions)
         if where is not None:
-            masks = [where[unit.segment] for unit in units]
-            allowed = [None if mask is None else Allowed(mask[unit.rows]) for unit, mask in zip(units, masks)]
-            units = [unit.restricted(its) for unit, its in zip(units, allowed)]
-        return [unit for unit in units if unit.count]
+            masks = [where[partition.segment] for partition in partitions]
+            allowed = [
+                None if mask is None else Allowed(mask[partition.rows])
+                for partition, mask in zip(partitions, masks)
+            ]
+            partitions = [partition.restricted(its) for partition, its in zip(partitions, allowed)]
+        return [partition for partition in partitions if partition.count]
 
-    def _rank(self, units: Sequence[Unit], queries: Queries, k: int, how: How) -> Ranked:
+    def _rank(self, partitions: Sequence[Partition], queries: Queries, k: int, how: How) -> Ranked:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        return self.answerer.rank(self.layout, units, queries, k, how)
+        return self.answerer.rank(self.layout, partitions, queries, k, how)
 
     def _hits(
-        self, units: Sequence[Unit], queries: Queries, query: int, ranked: Ranked, taken_off: bool
+        self, partitions: Sequence[Partition], queries: Queries, query: int, ranked: Ranked, taken_off: bool
     ) -> list[Hit]:
         """Take each clip's vector apart again, to say what each expert gave."""
         hits = []
@@ -210,13 +213,13 @@ class VideoIndex:
         ):
             if number < 0:
                 break
-            unit = units[number]
-            clip = _clip(self.segments[unit.segment], int(unit.rows[row]))
-            vector = np.asarray(unit.vectors[row], dtype=np.float64)
-            shares = queries.shares(unit.pattern, self.layout, query, vector)
-            constant = float(vector[-1]) if taken_off else 0.0
+            partition = partitions[number]
+            clip = _clip(self.segments[partition.segment], int(partition.rows[row]))
+            vector = np.asarray(partition.vectors[row], dtype=np.float64)
+            shares = queries.shares(partition.pattern, self.layout, query, vector)
+            offset = float(vector[-1]) if taken_off else 0.0
             experts = {name: Share(*share) for name, share in shares.items()}
-            hits.append(Hit(place, *clip, score, experts, constant))
+            hits.append(Hit(place, *clip, score, experts, offset))
         return hits
 
 

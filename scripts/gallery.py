@@ -96,7 +96,7 @@ class CompactForm:
     index: Index
     kind: Choice | None = None  # how clips are scanned from now on, see mee index --help
     recall: float | None = None  # share of the true best 10 that fastscan shall find
-    drop_constants: bool = False  # take the clips' constants off: scores are plain from now on
+    drop_offsets: bool = False  # take the clips' offsets off: scores are plain from now on
 
     def __post_init__(self) -> None:
         Settings().changed(self.kind, self.recall)
@@ -105,15 +105,15 @@ class CompactForm:
         from index.storage import IndexWriter, read_snapshot
 
         with IndexWriter.open(self.index) as writer:
-            carried = writer.snapshot.constants is not None
-            if self.drop_constants and not carried:
-                say(f"{self.index} carries no constants")
+            carried = writer.snapshot.offsets is not None
+            if self.drop_offsets and not carried:
+                say(f"{self.index} carries no offsets")
             settings, drop = (
                 writer.snapshot.settings.changed(self.kind, self.recall),
-                self.drop_constants and carried,
+                self.drop_offsets and carried,
             )
             with counting_bar("compact", "clips") as on_compacted:
-                writer.compact(settings=settings, drop_constants=drop, progress=on_compacted)
+                writer.compact(settings=settings, drop_offsets=drop, progress=on_compacted)
         measure_recall(self.index)
         snapshot = read_snapshot(self.index)
         print_index(f"{len(snapshot)} clips in {self.index}", self.index, snapshot)
@@ -153,12 +153,12 @@ class RemoveForm:
 
 @dataclass(frozen=True, kw_only=True)
 class NormaliseForm:
-    """Give every clip a constant (NNN) that mee search takes off its scores, against clips that are near to every
-    sentence. Clips put later have none: mee gallery compact --drop-constants, then mee index, then this again."""
+    """Give every clip an offset (NNN) that mee search takes off its scores, against clips that are near to every
+    sentence. Clips put later have none: mee gallery compact --drop-offsets, then mee index, then this again."""
 
     index: Index
     bank: Path  # captions of training: a caption table, of which split train counts, or one sentence a line
-    neighbours: int = 128  # captions of the bank that a clip's constant is the mean of
+    neighbours: int = 128  # captions of the bank that a clip's offset is the mean of
     alpha: float = 0.75  # weight of that mean
     model: Path | None = None  # the model, if it was moved since the index was made
     device: Device = "auto"
@@ -170,7 +170,7 @@ class NormaliseForm:
     def run(self) -> int:
         from index.normalise import normalise
 
-        with counting_bar("constants", "clips") as on_written:
+        with counting_bar("offsets", "clips") as on_written:
             facts = normalise(
                 self.index,
                 self.bank,
@@ -180,7 +180,7 @@ class NormaliseForm:
                 model=self.model,
                 progress=on_written,
             )
-        print(f"{self.index}: every clip carries a constant of {facts['method']}, made of {facts['bank']}")
+        print(f"{self.index}: every clip carries an offset of {facts['method']}, made of {facts['bank']}")
         return DONE
 
 

@@ -76,26 +76,26 @@ def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
     from index.scanners import files
     from index.storage import code_of, folder_of, scanner_name
 
-    units = defaultdict(list)
-    for unit in sorted(snapshot.units, key=lambda unit: unit.pattern, reverse=True):
-        units[unit.pattern].append(unit)
+    partitions = defaultdict(list)
+    for partition in sorted(snapshot.partitions, key=lambda partition: partition.pattern, reverse=True):
+        partitions[partition.pattern].append(partition)
     return [
         {
             "streams": list(compress(snapshot.layout.names, pattern)),
-            "clips": sum(unit.count for unit in some),
-            "kinds": list(dict.fromkeys(unit.scanner.kind for unit in some)),
-            "vector_bytes": sum(unit.vectors.nbytes for unit in some),
+            "clips": sum(partition.count for partition in some),
+            "kinds": list(dict.fromkeys(partition.scanner.kind for partition in some)),
+            "vector_bytes": sum(partition.vectors.nbytes for partition in some),
             "code_bytes": sum(
                 file.stat().st_size
-                for unit in some
-                if (name := snapshot.segments[unit.segment].name)
+                for partition in some
+                if (name := snapshot.segments[partition.segment].name)
                 for file in files(
-                    unit.scanner.kind,
-                    folder_of(directory, name) / scanner_name(unit.scanner.kind, code_of(pattern)),
+                    partition.scanner.kind,
+                    folder_of(directory, name) / scanner_name(partition.scanner.kind, code_of(pattern)),
                 )
             ),
         }
-        for pattern, some in units.items()
+        for pattern, some in partitions.items()
     ]
 
 
@@ -107,7 +107,7 @@ def print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
     without = snapshot.without_stream()
     kinds = {field.name: str(field.type) for field in snapshot.columns if field.name not in STANDARD}
     columns = {name: WORDS.get(kind, kind) for name, kind in kinds.items()}
-    settings, recall, constants = snapshot.settings, snapshot.recall, snapshot.constants
+    settings, recall, offsets = snapshot.settings, snapshot.recall, snapshot.offsets
     if as_json:
         facts = {
             "index": str(directory),
@@ -120,7 +120,7 @@ def print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
             "experts": dict(zip(snapshot.layout.names, snapshot.layout.sizes)),
             "settings": asdict(settings),
             "recall": None if recall is None else asdict(recall),
-            "constants": constants,
+            "offsets": offsets,
             "columns": columns,
             "patterns": _patterns(directory, snapshot),
         }
@@ -132,7 +132,7 @@ def print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
         "model": f"{snapshot.origin.model} ({snapshot.origin.model_fingerprint})",
         "store": snapshot.origin.store,
         "kind": settings.kind + ("" if settings.recall is None else f", recall {settings.recall:g}"),
-        "constants": "-" if constants is None else f"{constants.get('method')}, from {constants.get('bank')}",
+        "offsets": "-" if offsets is None else f"{offsets.get('method')}, from {offsets.get('bank')}",
         "columns": ", ".join(f"{name} ({kind})" for name, kind in columns.items()) or "-",
         "segments": f"{len(snapshot.segments)}, with {removed} rows that no longer count",
         "no stream": f"{len(without)} clips, that nothing finds (--without-stream lists them)",
@@ -165,7 +165,7 @@ def print_clips(snapshot: Snapshot, where: str | None, *, as_json: bool) -> None
     table = clips_of(snapshot, where)
     codes = table["pattern"].to_pylist()
     streams = [list(compress(snapshot.layout.names, map(int, code))) for code in codes]
-    hidden = {"pattern", "version", *(["constant"] if snapshot.constants is None else [])}
+    hidden = {"pattern", "version", *(["offset"] if snapshot.offsets is None else [])}
     if not as_json and len(table):
         hidden.update(name for name in table.column_names if table[name].null_count == len(table))
     table = table.drop_columns([name for name in table.column_names if name in hidden])

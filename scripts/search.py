@@ -72,7 +72,7 @@ class SearchArgs:
     video: Annotated[str | None, arg(metavar="NAME", constructor=str)] = None  # only clips of this video
     by_video: bool = False  # find videos: each once, its best moments under it
     moments: int = 3  # of a video, at most, with --by-video
-    plain: bool = False  # without the constants of mee gallery normalise, if the index carries them
+    plain: bool = False  # without the offsets of mee gallery normalise, if the index carries them
     exact: bool = False  # read every vector, where the index is of a kind that may miss a clip
     json: bool = False  # print one JSON object a hit; with --by-video, a video
     model: Path | None = None  # the model, if it was moved since the index was made
@@ -247,15 +247,15 @@ def print_videos(title: str, videos: Sequence[VideoHits], modalities: Sequence[s
 
 
 def _print_rows(title: str, rows: Sequence[Sequence[str]], hits: Sequence[Hit], modalities: Sequence[str]) -> None:
-    constant = ["constant"] if _with_constants(hits) else []
-    print_table(title, ["#", "video", "moment", "score", *modalities, *constant], rows, words=2)
+    offset = ["offset"] if _with_offsets(hits) else []
+    print_table(title, ["#", "video", "moment", "score", *modalities, *offset], rows, words=2)
     print(flush=True)
 
 
 def _parts(hits: Sequence[Hit], modalities: Sequence[str]) -> list[list[str]]:
-    """Moment, score and parts of each hit; with constants, what is taken off stands last."""
+    """Moment, score and parts of each hit; with offsets, what is taken off stands last."""
     longest = max((abs(share.contribution) for hit in hits for share in hit.experts.values()), default=1.0) or 1.0
-    constants = _with_constants(hits)
+    offsets = _with_offsets(hits)
     rows = []
     for hit in hits:
         cells = []
@@ -263,15 +263,15 @@ def _parts(hits: Sequence[Hit], modalities: Sequence[str]) -> list[list[str]]:
             share = hit.experts.get(modality)
             part = share.contribution + 0.0 if share else 0.0  # not -0.0
             cells.append(f"{bar(part / longest, 6):6} {part:5.2f}" if share else "-")
-        if constants:
-            cells.append(f"{0 - hit.constant:.2f}")
+        if offsets:
+            cells.append(f"{0 - hit.offset:.2f}")
         moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
         rows.append([moment, f"{hit.score:.3f}", *cells])
     return rows
 
 
-def _with_constants(hits: Sequence[Hit]) -> bool:
-    return any(hit.constant for hit in hits)
+def _with_offsets(hits: Sequence[Hit]) -> bool:
+    return any(hit.offset for hit in hits)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Answers: the best clips for queries, in the way that suits their number, the kinds of units, and the device.
+"""The best clips for queries, in the way that suits their number, the kinds of partitions, and the device.
 
     a few queries, kinds that prove their bounds     scanned one by one, and proven (index/exact/proven.py)
     many queries, or exact answers of other kinds    blocked matrix products (index/exact/batch.py)
@@ -23,7 +23,7 @@ from index.exact.pattern_queries import FEW, Weighted
 from index.exact.proven import prove
 from index.exact.ranking import Ranked, exact_scores
 from index.queries import Queries
-from index.scanners import AT, PROVEN, RERANK, Floats, Rows, Unit, gpu_usable
+from index.scanners import AT, PROVEN, RERANK, Floats, Partition, Rows, gpu_usable
 from mee.layout import Layout
 
 TOGETHER = 1024  # queries of a batch
@@ -33,7 +33,7 @@ TOGETHER = 1024  # queries of a batch
 class How:
     """Ways to answer."""
 
-    plain: bool = False  # without taking off the clips' constants
+    plain: bool = False  # without taking off the clips' offsets
     exact: bool = False  # go past kinds that prove nothing
     rerank: int = RERANK  # candidates of those kinds, for the best 10
     precision: Precision = "auto"  # of batches; changes no answer
@@ -41,62 +41,62 @@ class How:
 
 @final
 class Answerer:
-    """Ranks the clips of units on a device."""
+    """Ranks the clips of partitions on a device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.blocks = Blocks(device)
 
-    def rank(self, layout: Layout, units: Sequence[Unit], queries: Queries, k: int, how: How) -> Ranked:
+    def rank(self, layout: Layout, partitions: Sequence[Partition], queries: Queries, k: int, how: How) -> Ranked:
         """The best k clips of each query.
 
         Args:
-            layout: of the units' packed vectors.
-            units: in each of which something can be found.
+            layout: of the partitions' packed vectors.
+            partitions: in each of which something can be found.
             queries: Q.
             k: at least 1.
             how: to answer.
         """
-        if not units or not len(queries):
+        if not partitions or not len(queries):
             return Ranked.none(len(queries))
-        k = min(k, sum(unit.count for unit in units))
+        k = min(k, sum(partition.count for partition in partitions))
         parts = (queries.part(slice(start, start + TOGETHER)) for start in range(0, len(queries), TOGETHER))
-        weighed = (Weighted(part, layout, units, shift=not how.plain) for part in parts)
-        return Ranked.joined([self._part(units, weighted, k, how) for weighted in weighed])
+        weighed = (Weighted(part, layout, partitions, shift=not how.plain) for part in parts)
+        return Ranked.joined([self._part(partitions, weighted, k, how) for weighted in weighed])
 
-    def _part(self, units: Sequence[Unit], weighted: Weighted, k: int, how: How) -> Ranked:
+    def _part(self, partitions: Sequence[Partition], weighted: Weighted, k: int, how: How) -> Ranked:
         count = len(weighted)
-        proven = all(unit.scanner.kind in PROVEN for unit in units)
+        proven = all(partition.scanner.kind in PROVEN for partition in partitions)
         if not proven and not how.exact:
-            found = _approximate(units, weighted, k, how.rerank)
+            found = _approximate(partitions, weighted, k, how.rerank)
         elif count <= FEW and proven and self.device.type == "cpu":
-            found = prove(units, weighted, count, k)
+            found = prove(partitions, weighted, count, k)
         elif count <= FEW and self.device.type == "cuda" and gpu_usable():
-            found = prove([self.blocks.on_gpu(unit) for unit in units], weighted, count, k)
+            found = prove([self.blocks.on_gpu(partition) for partition in partitions], weighted, count, k)
         else:
-            found = self.blocks.found(units, weighted, k, how.precision)
-        return Ranked.of(units, *found, queries=count, k=k)
+            found = self.blocks.found(partitions, weighted, k, how.precision)
+        return Ranked.of(partitions, *found, queries=count, k=k)
 
 
 def _approximate(
-    units: Sequence[Unit], weighted: Weighted, k: int, rerank: int
+    partitions: Sequence[Partition], weighted: Weighted, k: int, rerank: int
 ) -> tuple[Rows, Floats, Rows, Rows]:
     """What is probably among the best k clips of each query.
 
     Args:
-        units: that can be scanned.
-        weighted: the queries, for the units' patterns.
+        partitions: that can be scanned.
+        weighted: the queries, for the partitions' patterns.
         k: at least 1.
-        rerank: candidates over all units that are scored exactly for the best 10; for more in proportion.
+        rerank: candidates over all partitions that are scored exactly for the best 10; for more in proportion.
 
     Returns:
-        (N,) queries, exact scores, units and rows.
+        (N,) queries, exact scores, partitions and rows.
     """
     wanted = max(k, ceil(rerank * max(k, AT) / AT))
     estimates, rows, numbers = [], [], []
-    for n, unit in enumerate(units):
-        vectors = weighted[unit.pattern]
-        found, places = unit.scan(vectors.rounded, wanted)
+    for n, partition in enumerate(partitions):
+        vectors = weighted[partition.pattern]
+        found, places = partition.scan(vectors.rounded, wanted)
         found[~vectors.speaks] = -np.inf
         estimates.append(found)
         rows.append(places)
@@ -107,4 +107,4 @@ def _approximate(
         estimate, row, number = (np.take_along_axis(array, best, 1) for array in (estimate, row, number))
     query, place = (estimate > -np.inf).nonzero()
     number, row = number[query, place], row[query, place]
-    return query, exact_scores(units, weighted, query, number, row), number, row
+    return query, exact_scores(partitions, weighted, query, number, row), number, row

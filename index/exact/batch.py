@@ -1,4 +1,4 @@
-"""Many queries at once: blocked matrix products over the units, and what may be among the best k of each query.
+"""Many queries at once: blocked matrix products over the partitions; candidates for the best k of each query.
 
     |q^ . x^ - q . x| <= margin:   float32   gamma_n ||q|| ||x||
                                    bfloat16  ((1 + b) ||q^ - q|| + (b + (1 + b)^2 gamma_n) ||q||) ||x||,   b = 2^-8
@@ -24,7 +24,7 @@ from torch import Tensor
 from index.exact.pattern_queries import Vectors, Weighted
 from index.exact.ranking import exact_scores
 from index.queries import Doubles
-from index.scanners import BFLOAT16, LARGEST_NORM, ULP, Floats, GpuFlat, Rows, Unit, gamma
+from index.scanners import BFLOAT16, LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
 from mee.ranking import Best, float32_product, full_products
 from mee.scoring import Pattern
 
@@ -42,20 +42,20 @@ class Blocks:
         self._scanners: dict[int, GpuFlat] = {}
 
     def found(
-        self, units: Sequence[Unit], weighted: Weighted, k: int, precision: Precision = "auto"
+        self, partitions: Sequence[Partition], weighted: Weighted, k: int, precision: Precision = "auto"
     ) -> tuple[Rows, Floats, Rows, Rows]:
-        """The best k clips of each query and what ties with them: (N,) queries, exact scores, units and rows."""
+        """The best k clips of each query and their ties: (N,) queries, exact scores, partitions and rows."""
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
         with full_products(self.device):
-            query, number, row = self._candidates(units, weighted, k, bfloat16=bfloat16)
-        return query, exact_scores(units, weighted, query, number, row), number, row
+            query, number, row = self._candidates(partitions, weighted, k, bfloat16=bfloat16)
+        return query, exact_scores(partitions, weighted, query, number, row), number, row
 
-    def on_gpu(self, unit: Unit) -> Unit:
-        """The same unit, scanned by FAISS on the GPU."""
-        key = id(unit.vectors)
+    def on_gpu(self, partition: Partition) -> Partition:
+        """The same partition, scanned by FAISS on the GPU."""
+        key = id(partition.vectors)
         if key not in self._scanners:
-            self._scanners[key] = GpuFlat(unit.vectors, unit.scanner.shape)
-        return replace(unit, scanner=self._scanners[key])
+            self._scanners[key] = GpuFlat(partition.vectors, partition.scanner.shape)
+        return replace(partition, scanner=self._scanners[key])
 
     def forget(self, kept: Container[int]) -> None:
         """Give back a GPU's copies of all vectors but those with these ids."""
@@ -63,29 +63,29 @@ class Blocks:
         self._scanners = {key: held for key, held in self._scanners.items() if key in kept}
 
     def _candidates(
-        self, units: Sequence[Unit], weighted: Weighted, k: int, *, bfloat16: bool
+        self, partitions: Sequence[Partition], weighted: Weighted, k: int, *, bfloat16: bool
     ) -> tuple[Rows, Rows, Rows]:
         """Every clip that may be among the best k of a query.
 
         Args:
-            units: of any kind.
-            weighted: Q queries, for the units' patterns.
+            partitions: of any kind.
+            weighted: Q queries, for the partitions' patterns.
             k: at least 1.
             bfloat16: whether to multiply in it.
 
         Returns:
-            (N,) queries in rising order, units, and rows in them.
+            (N,) queries in rising order, partitions, and rows in them.
         """
-        margin = torch.from_numpy(_margin(units, weighted, bfloat16)).float().to(self.device)
+        margin = torch.from_numpy(_margin(partitions, weighted, bfloat16)).float().to(self.device)
         best = Best(len(weighted), k, margin, BFLOAT16 if bfloat16 else 0.0)
         rooms: dict[str, Tensor] = {}
-        first = np.cumsum([0, *(len(unit.vectors) for unit in units)])
-        for n, unit in sorted(enumerate(units), key=lambda item: -len(item[1].vectors)):
-            vectors = weighted[unit.pattern]
+        first = np.cumsum([0, *(len(partition.vectors) for partition in partitions)])
+        for n, partition in sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors)):
+            vectors = weighted[partition.pattern]
             queries = torch.from_numpy(vectors.rounded).to(self.device)
             queries = queries.bfloat16() if bfloat16 else queries
             silent = torch.from_numpy(np.flatnonzero(~vectors.speaks)).to(self.device)
-            for start, clips, closed in self._chunks(unit):
+            for start, clips, closed in self._chunks(partition):
                 block = _product(queries, clips, rooms)
                 if len(silent):
                     block[silent] = -torch.inf
@@ -96,14 +96,14 @@ class Blocks:
         number = np.asarray(np.searchsorted(first, candidate, side="right") - 1, dtype=np.int64)
         return query, number, candidate - first[number]
 
-    def _chunks(self, unit: Unit) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    def _chunks(self, partition: Partition) -> Iterator[tuple[int, Tensor, Tensor | None]]:
         """Where a chunk starts, its vectors, and which of them cannot be found."""
-        resident = self._on_device(unit.vectors)
-        for start in range(0, len(unit.vectors), CHUNK):
-            stop = min(start + CHUNK, len(unit.vectors))
+        resident = self._on_device(partition.vectors)
+        for start in range(0, len(partition.vectors), CHUNK):
+            stop = min(start + CHUNK, len(partition.vectors))
             closed = None
-            if unit.allowed is not None:
-                mask = unit.allowed.mask[start:stop]
+            if partition.allowed is not None:
+                mask = partition.allowed.mask[start:stop]
                 if not mask.any():
                     continue
                 closed = torch.from_numpy(np.flatnonzero(~mask)).to(self.device)
@@ -136,19 +136,19 @@ def _room(rooms: dict[str, Tensor], name: str, shape: Sequence[int], like: Tenso
     return held[: prod(shape)].view(*shape)
 
 
-def _margin(units: Sequence[Unit], weighted: Weighted, bfloat16: bool) -> NDArray[np.float64]:
-    """(Q,) how far an estimate, before it is rounded itself, can be from the score, in any of the units."""
+def _margin(partitions: Sequence[Partition], weighted: Weighted, bfloat16: bool) -> NDArray[np.float64]:
+    """(Q,) how far an estimate, before it is rounded itself, can be from the score, in any of the partitions."""
     margin = np.zeros(len(weighted))
     norms: dict[Pattern, tuple[Doubles, Doubles]] = {}
-    for unit in units:
-        vectors = weighted[unit.pattern]
-        if unit.pattern not in norms:
-            norms[unit.pattern] = _norms(vectors, bfloat16)
-        norm, lost = norms[unit.pattern]
+    for partition in partitions:
+        vectors = weighted[partition.pattern]
+        if partition.pattern not in norms:
+            norms[partition.pattern] = _norms(vectors, bfloat16)
+        norm, lost = norms[partition.pattern]
         size = LARGEST_NORM * norm
         if weighted.shift:
-            size = size + np.abs(unit.vectors[:, -1]).max()
-        rounding = gamma(unit.vectors.shape[1])
+            size = size + np.abs(partition.vectors[:, -1]).max()
+        rounding = gamma(partition.vectors.shape[1])
         here = (rounding + ULP) * size
         if bfloat16:
             rounding = BFLOAT16 + (1 + BFLOAT16) ** 2 * rounding
@@ -158,7 +158,7 @@ def _margin(units: Sequence[Unit], weighted: Weighted, bfloat16: bool) -> NDArra
 
 
 def _norms(vectors: Vectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
-    """(Q,) ||q|| and ||q^ - q||, added up over the experts; a constant's -1 or 0 loses nothing."""
+    """(Q,) ||q|| and ||q^ - q||, added up over the experts; an offset's -1 or 0 loses nothing."""
     norm = vectors.added_norms(vectors.rounded)
     if not bfloat16:
         return norm, np.zeros_like(norm)

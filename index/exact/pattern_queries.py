@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.queries import Doubles, Queries
-from index.scanners import Floats, Rows, Unit, gamma
+from index.scanners import Floats, Partition, Rows, gamma
 from mee.layout import Layout
 from mee.scoring import Pattern
 
@@ -35,7 +35,7 @@ class Vectors:
     queries: Queries
     factors: Doubles  # (Q, T, M) what each term's experts count for
     speaks: NDArray[np.bool_]  # (Q,) whether the query says anything about such clips
-    shift: float | None  # -1 where a clip's constant is taken off, else 0; None: clips carry none
+    shift: float | None  # -1 where a clip's offset is taken off, else 0; None: clips carry none
     places: tuple[Place, ...]
     few: Doubles | None  # (Q, W) where there are few
 
@@ -84,20 +84,20 @@ class Vectors:
 
 @final
 class Weighted:
-    """Queries, weighed for the patterns of some units."""
+    """Queries, weighed for the patterns of some partitions."""
 
-    def __init__(self, queries: Queries, layout: Layout, units: Sequence[Unit], *, shift: bool) -> None:
+    def __init__(self, queries: Queries, layout: Layout, partitions: Sequence[Partition], *, shift: bool) -> None:
         """Weigh them.
 
         Args:
             queries: Q of them.
             layout: of the packed vectors.
-            units: all have constants, or none has.
-            shift: whether clips' constants are taken off their scores.
+            partitions: all have offsets, or none has.
+            shift: whether clips' offsets are taken off their scores.
         """
         self.queries = queries
-        self.shift = -float(shift) if units and units[0].scanner.shape.constant else None
-        patterns = list(dict.fromkeys(unit.pattern for unit in units))
+        self.shift = -float(shift) if partitions and partitions[0].scanner.shape.offset else None
+        patterns = list(dict.fromkeys(partition.pattern for partition in partitions))
         factors = queries.weights(np.array(patterns)) * queries.share[..., None]  # (P, Q, T, M)
         speaks = ((factors != 0).any(-1) | (queries.share == 0)).all(-1)  # (P, Q)
         few = self._few(queries, factors, layout, self.shift) if len(queries) <= FEW else None
@@ -118,7 +118,7 @@ class Weighted:
 
     @staticmethod
     def _few(queries: Queries, factors: Doubles, layout: Layout, shift: float | None) -> Doubles:
-        """(P, Q, E) of all patterns in one go, the constant's component last where there is one."""
+        """(P, Q, E) of all patterns in one go, the offset's component last where there is one."""
         vectors = np.repeat(factors[:, :, 0], layout.sizes, axis=-1)
         vectors *= queries.packed[:, 0]
         for term in range(1, factors.shape[2]):

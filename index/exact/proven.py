@@ -1,8 +1,9 @@
-"""A few queries, answered exactly: units are scanned, what may be among the best k is scored, the answer proven.
+"""Exact search of a few queries: partitions are scanned, candidates are scored, and the answer is proven.
 
-Let L be the k-th best exact score so far, e_u the lowest estimate that a scan of unit u gave, b_u the bound of its
-error. What the scan left out scores at most e_u + b_u. Where that is at least L, the unit is scanned again, for
-more; otherwise the answer is proven. All that was found with an estimate of at least L - b_u is scored exactly.
+Let L be the k-th best exact score so far, e_u the lowest estimate that a scan of partition u gave, b_u the bound
+of its error. What the scan left out scores at most e_u + b_u. Where that is at least L, the partition is scanned
+again, for more; otherwise the answer is proven. All that was found with an estimate of at least L - b_u is scored
+exactly.
 """
 
 from __future__ import annotations
@@ -16,33 +17,35 @@ from numpy.typing import NDArray
 
 from index.exact.pattern_queries import Weighted
 from index.exact.ranking import exact_scores
-from index.scanners import ULP, Floats, Rows, Unit, damage
+from index.scanners import ULP, Floats, Partition, Rows, damage
 from mee.errors import InputError
 
-SPARE = 32  # rows of a unit scanned for besides k
-WIDER = 8  # times more rows in the next scan of a unit that leaves doubt
+SPARE = 32  # rows of a partition scanned for besides k
+WIDER = 8  # times more rows in the next scan of a partition that leaves doubt
 
 
 def prove(
-    units: Sequence[Unit], weighted: Weighted, queries: int, k: int, spare: int = SPARE
+    partitions: Sequence[Partition], weighted: Weighted, queries: int, k: int, spare: int = SPARE
 ) -> tuple[Rows, Floats, Rows, Rows]:
     """The best k clips of each query, with everything that scores the same as the last of them.
 
     Args:
-        units: that can be scanned; every scanner proves its bound.
-        weighted: the queries, for the units' patterns.
+        partitions: that can be scanned; every scanner proves its bound.
+        weighted: the queries, for the partitions' patterns.
         queries: Q.
         k: at least 1.
-        spare: how many more rows the first scan of a unit asks for.
+        spare: how many more rows the first scan of a partition asks for.
 
     Returns:
-        (N,) queries, exact scores, units and rows.
+        (N,) queries, exact scores, partitions and rows.
     """
-    vectors = [weighted[unit.pattern] for unit in units]
-    scans = [unit.scan(its.rounded, k + spare) for unit, its in zip(units, vectors)]
-    bounds = np.stack([unit.scanner.bound(its.rounded) for unit, its in zip(units, vectors)], axis=1)  # (Q, U)
+    vectors = [weighted[partition.pattern] for partition in partitions]
+    scans = [partition.scan(its.rounded, k + spare) for partition, its in zip(partitions, vectors)]
+    bounds = np.stack(
+        [partition.scanner.bound(its.rounded) for partition, its in zip(partitions, vectors)], axis=1
+    )  # (Q, U)
     speaks = np.stack([its.speaks for its in vectors], axis=1)
-    proofs = [_Proof(units, weighted, query, k, bounds[query]) for query in range(queries)]
+    proofs = [_Proof(partitions, weighted, query, k, bounds[query]) for query in range(queries)]
     found = [
         proof.run([(n, scans[n][0][query], scans[n][1][query]) for n in np.flatnonzero(speaks[query]).tolist()])
         for query, proof in enumerate(proofs)
@@ -58,13 +61,13 @@ class _Found:
     """N clips; the score of some is not known yet: NaN."""
 
     estimate: Floats
-    number: Rows  # units
+    number: Rows  # partitions
     row: Rows  # in them
     score: Floats
 
     @classmethod
     def of(cls, scans: Iterable[tuple[int, Floats, Rows]]) -> Self:
-        """What scans of some units gave."""
+        """What scans of some partitions gave."""
         scans = list(scans)
         estimate = np.concatenate([np.empty(0, np.float32), *(estimate for _, estimate, _ in scans)])
         row = np.concatenate([np.empty(0, np.int64), *(row for _, _, row in scans)])
@@ -91,17 +94,17 @@ class _Proof:
     """Of one query."""
 
     def __init__(
-        self, units: Sequence[Unit], weighted: Weighted, query: int, k: int, bounds: NDArray[np.float64]
+        self, partitions: Sequence[Partition], weighted: Weighted, query: int, k: int, bounds: NDArray[np.float64]
     ) -> None:
-        self.units, self.weighted, self.query, self.k, self.bounds = units, weighted, query, k, bounds
+        self.partitions, self.weighted, self.query, self.k, self.bounds = partitions, weighted, query, k, bounds
 
     def run(self, scans: Sequence[tuple[int, Floats, Rows]]) -> _Found:
         """All that belongs into the answer.
 
         Args:
-            scans: number of a unit, estimates and rows; of the units that the query says anything about.
+            scans: number of a partition, estimates and rows; of the partitions that the query says anything about.
         """
-        lowest = {n: estimate[-1] for n, estimate, _ in scans if len(estimate) < self.units[n].count}
+        lowest = {n: estimate[-1] for n, estimate, _ in scans if len(estimate) < self.partitions[n].count}
         counts = {n: len(estimate) for n, estimate, _ in scans}
         found = _Found.of(scans)
         if len(found.row) > self.k:  # the best by estimate give a first L
@@ -112,26 +115,26 @@ class _Proof:
             self._score(found, np.flatnonzero(np.isnan(found.score) & may))
             if (np.abs(found.score - found.estimate) > bounds).any():  # NaN: not scored
                 wrong = np.abs(found.score - found.estimate) > bounds
-                raise InputError(damage(self.units[int(found.number[wrong][0])]))
+                raise InputError(damage(self.partitions[int(found.number[wrong][0])]))
             kth = self._kth(found)
             doubtful = [n for n, least in lowest.items() if least + self.bounds[n] + _ulp(least) >= kth]
             if not doubtful:
                 return found.at(found.score >= kth)
             wider = []
             for n in doubtful:
-                unit, counts[n] = self.units[n], min(WIDER * counts[n], self.units[n].count)
-                query = self.weighted[unit.pattern].rounded[self.query : self.query + 1]
-                estimate, row = unit.scan(query, counts[n])
+                partition, counts[n] = self.partitions[n], min(WIDER * counts[n], self.partitions[n].count)
+                query = self.weighted[partition.pattern].rounded[self.query : self.query + 1]
+                estimate, row = partition.scan(query, counts[n])
                 wider.append((n, estimate[0], row[0]))
                 del lowest[n]
-                if counts[n] < unit.count:
+                if counts[n] < partition.count:
                     lowest[n] = estimate[0, -1]
             found = found.at(~np.isin(found.number, doubtful)).and_(_Found.of(wider))
 
     def _score(self, found: _Found, places: Rows) -> None:
         query = np.full(len(places), self.query)
         number, row = found.number[places], found.row[places]
-        found.score[places] = exact_scores(self.units, self.weighted, query, number, row)
+        found.score[places] = exact_scores(self.partitions, self.weighted, query, number, row)
 
     def _kth(self, found: _Found) -> float:
         """The k-th best exact score so far; -inf where there are fewer."""

@@ -12,28 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact.pattern_queries import Weighted
-from index.scanners import Floats, Rows, Unit, damage
+from index.scanners import Floats, Partition, Rows, damage
 from mee.errors import InputError
 
 GATHERED = 2**16  # numbers of clips that are multiplied at a time: they stay in the cache
 
 
-def exact_scores(units: Sequence[Unit], weighted: Weighted, query: Rows, number: Rows, row: Rows) -> Floats:
+def exact_scores(
+    partitions: Sequence[Partition], weighted: Weighted, query: Rows, number: Rows, row: Rows
+) -> Floats:
     """Score pairs of a query and a clip.
 
     Args:
-        units: where the clips are.
+        partitions: where the clips are.
         weighted: the queries.
         query: (N,) which query, rising.
-        number: (N,) the clips' units.
+        number: (N,) the clips' partitions.
         row: (N,) their rows in them.
 
     Returns:
         (N,) float32 scores. Each pair is added up by itself, so that equal clips are equal to the bit.
     """
     scores = np.empty(len(number), dtype=np.float32)
-    for unit, mine in grouped(number):
-        vectors, of_pattern = units[unit].vectors, weighted[units[unit].pattern]
+    for partition, mine in grouped(number):
+        vectors, of_pattern = partitions[partition].vectors, weighted[partitions[partition].pattern]
         step = max(1, GATHERED // of_pattern.width)
         for start in range(0, len(mine), step):
             some = mine[start : start + step]
@@ -41,7 +43,7 @@ def exact_scores(units: Sequence[Unit], weighted: Weighted, query: Rows, number:
             exact = of_pattern.exact(its if its[0] != its[-1] else its[:1])  # a single query is not repeated
             scores[some] = (vectors[row[some]] * exact).sum(1)
         if not np.isfinite(scores[mine]).all():
-            raise InputError(damage(units[unit]))
+            raise InputError(damage(partitions[partition]))
     return scores
 
 
@@ -57,20 +59,28 @@ class Ranked:
     """Answers to Q queries; where a query has fewer than K, -inf and -1 stand."""
 
     score: Floats  # (Q, K) in falling order
-    number: Rows  # (Q, K) units of the clips
+    number: Rows  # (Q, K) partitions of the clips
     row: Rows  # (Q, K) their rows in them
 
     @classmethod
     def of(
-        cls, units: Sequence[Unit], query: Rows, score: Floats, number: Rows, row: Rows, *, queries: int, k: int
+        cls,
+        partitions: Sequence[Partition],
+        query: Rows,
+        score: Floats,
+        number: Rows,
+        row: Rows,
+        *,
+        queries: int,
+        k: int,
     ) -> Ranked:
         """Order what was found.
 
         Args:
-            units: where the clips are.
+            partitions: where the clips are.
             query: (N,) whose answer.
             score: (N,) exact.
-            number: (N,) units.
+            number: (N,) partitions.
             row: (N,) rows in them.
             queries: Q.
             k: how many to keep; K is k, or less where no query has so many.
@@ -79,7 +89,7 @@ class Ranked:
         query, score, number, row = query[order], score[order], number[order], row[order]
         count = np.bincount(query, minlength=queries)
         first = np.cumsum(count) - count
-        order = _ties(units, query, score, number, row, first + np.minimum(k, count) - 1)
+        order = _ties(partitions, query, score, number, row, first + np.minimum(k, count) - 1)
         place = np.arange(len(query)) - first[query]
         kept = place < k
         wide = min(k, int(count.max(initial=0)))
@@ -109,30 +119,34 @@ class Ranked:
             columns.append([np.pad(a, ((0, 0), (0, wide - a.shape[1])), constant_values=nothing) for a in arrays])
         return cls(*(np.concatenate(column) for column in columns)) if parts else cls.none(0)
 
-    def ids(self, units: Sequence[Unit]) -> list[list[str]]:
+    def ids(self, partitions: Sequence[Partition]) -> list[list[str]]:
         """Clip ids of each query's answers."""
         query, place = (self.number >= 0).nonzero()
         names: list[list[str]] = [[] for _ in self.number]
-        for number, name in zip(query.tolist(), ids_of(units, self.number[query, place], self.row[query, place])):
+        for number, name in zip(
+            query.tolist(), ids_of(partitions, self.number[query, place], self.row[query, place])
+        ):
             names[number].append(name)
         return names
 
 
-def ids_of(units: Sequence[Unit], number: Rows, row: Rows) -> list[str]:
+def ids_of(partitions: Sequence[Partition], number: Rows, row: Rows) -> list[str]:
     """Clip ids, one lookup a segment."""
-    segment = np.array([unit.segment for unit in units], dtype=np.int64)[number]
+    segment = np.array([partition.segment for partition in partitions], dtype=np.int64)[number]
     table_row = np.empty(len(row), dtype=np.int64)
-    for unit, mine in grouped(number):
-        table_row[mine] = units[unit].rows[row[mine]]
+    for partition, mine in grouped(number):
+        table_row[mine] = partitions[partition].rows[row[mine]]
     names: list[str] = [""] * len(row)
     for _, mine in grouped(segment):
-        found = units[int(number[mine[0]])].names.ids(table_row[mine])
+        found = partitions[int(number[mine[0]])].names.ids(table_row[mine])
         for place, name in zip(mine.tolist(), found):
             names[place] = name
     return names
 
 
-def _ties(units: Sequence[Unit], query: Rows, score: Floats, number: Rows, row: Rows, last: Rows) -> Rows:
+def _ties(
+    partitions: Sequence[Partition], query: Rows, score: Floats, number: Rows, row: Rows, last: Rows
+) -> Rows:
     """The order of entries that are sorted by query and falling score, once equal ones are sorted by id.
 
     Args:
@@ -145,6 +159,6 @@ def _ties(units: Sequence[Unit], query: Rows, score: Floats, number: Rows, row: 
         stop = start + 1
         while stop < len(query) and query[stop] == query[start] and score[stop] == score[start]:
             stop += 1
-        names = ids_of(units, number[start:stop], row[start:stop])
+        names = ids_of(partitions, number[start:stop], row[start:stop])
         order[start:stop] = start + np.array(sorted(range(stop - start), key=names.__getitem__))
     return order

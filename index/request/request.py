@@ -31,7 +31,7 @@ class Request:
     top: int = 10  # hits, or videos
     by_video: bool = False  # videos instead of clips, each with its best moments
     moments: int = 3  # of a video, at most
-    plain: bool = False  # without the constants that an index may carry
+    plain: bool = False  # without the offsets that an index may carry
     exact: bool = False  # by reading every vector, whatever the kind of the index
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Ways to find the rows of a unit that may score best: all of FAISS is here."""
+"""Ways to find the rows of a partition that may score best: all of FAISS is here."""
 
 from lazy_loader import attach_stub
 

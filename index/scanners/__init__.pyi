@@ -17,7 +17,7 @@ from .mapped import Value as Value
 from .mapped import mapped_array as mapped_array
 from .scanner import Allowed as Allowed
 from .scanner import Floats as Floats
+from .scanner import Partition as Partition
 from .scanner import Rows as Rows
 from .scanner import Shape as Shape
-from .scanner import Unit as Unit
 from .scanner import damage as damage

@@ -1,4 +1,4 @@
-"""How long the parts of vectors are (the experts of the pattern, then the constant), and what float32 loses by it.
+"""How long the parts of vectors are (the experts of the pattern, then the offset), and what float32 loses by it.
 
     |<a, b>| <= sum over parts m of |a_m| |b_m|        (Cauchy and Schwarz)
     |fl(q . x) - q . x| <= gamma_n sum of |q_i x_i| <= gamma_n sum over parts of ||q_m|| ||x_m||
@@ -38,7 +38,7 @@ TINY: Final = 2.0**-100  # more than what all products of a score lose that are 
 def part_starts(shape: Shape) -> tuple[int, ...]:
     """At which column each part starts."""
     ends = np.cumsum((0, *shape.sizes)).tolist()
-    return tuple(ends if shape.constant else ends[:-1])
+    return tuple(ends if shape.offset else ends[:-1])
 
 
 def part_norms(vectors: NDArray[np.floating[Any]], shape: Shape) -> Doubles:
@@ -56,6 +56,6 @@ def longest_parts(vectors: Floats, shape: Shape) -> Doubles:
 
 
 def _longest(part: Floats) -> float:
-    if part.shape[1] == 1:  # a constant may be too large to be squared
+    if part.shape[1] == 1:  # an offset may be too large to be squared
         return float(np.abs(part).max())
     return float(np.sqrt(np.float64(np.einsum("nd,nd->n", part, part).max())))

@@ -8,7 +8,7 @@ The first two are the estimate: whole numbers multiply exactly. By Cauchy's ineq
 
     |estimate - exact| <= sum over m of |r_m| max_j |k_jm|  +  |q_m| max_j |e_jm|  +  float32 rounding
 
-with the maxima over the rows measured when the codes are made. A constant (whose scale would make delta coarse for
+with the maxima over the rows measured when the codes are made. An offset (whose scale would make delta coarse for
 all other columns) is one whole number K of up to 127 R, spread over R columns: each has K / R, rounded down or up.
 So is the query's component; with r_t and k_t in column t,
 
@@ -35,18 +35,18 @@ from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
 LARGEST: Final = 127  # of a code
 ALIGNED: Final = 32  # columns; FAISS's fast kernels want whole blocks
 FEW: Final = 256  # rows that are not allowed: finding so many more is cheaper than skipping them
-SPREAD: Final = 128  # columns for a constant, at most
+SPREAD: Final = 128  # columns for an offset, at most
 USUAL: Final = 0.05  # about as large is the largest component of a query
 
 
 @final
 @dataclass(frozen=True)
 class Coding:
-    """How vectors become codes, and what is lost; parts are the experts, then the constant."""
+    """How vectors become codes, and what is lost; parts are the experts, then the offset."""
 
     centre: Floats  # (W,)
     scale: Floats  # (W,)
-    spread: int  # columns of the constant; 0 without one
+    spread: int  # columns of the offset; 0 without one
     codes: Doubles  # (parts,) longest part of a row's codes
     error: Doubles  # (parts,) longest part of what is left
     size: Doubles  # (parts,) at least |x_m| + 2 |centre_m| + |e_m|: what rounding errors grow with
@@ -152,7 +152,7 @@ class Certified(Scanner):
         )
 
     def _rounded(self, queries: Floats) -> tuple[Doubles, Doubles, Doubles]:
-        """(Q, W) q * scale, (Q, 1) delta and (Q, W) n, of the constant N."""
+        """(Q, W) q * scale, (Q, 1) delta and (Q, W) n, of the offset N."""
         scaled = queries * self._scale
         delta = np.abs(scaled).max(axis=1, keepdims=True) / LARGEST
         delta[delta == 0] = 1.0
@@ -183,7 +183,7 @@ def _ranges(vectors: Floats, shape: Shape) -> Coding:
     scale[scale < TINY] = 0.0  # where all rows have the same, nothing is left to code
     spread = 0
     size = np.full(len(part_starts(shape)), LARGEST_NORM)
-    if shape.constant:
+    if shape.offset:
         usual = USUAL * float(scale[:-1].max())
         spread = int(np.ceil(min(SPREAD, max(1.0, float(scale[-1]) / usual if usual else 1.0))))
         scale[-1] /= spread
@@ -198,7 +198,7 @@ def _coded(vectors: Floats, coding: Coding, shape: Shape) -> tuple[Floats, Float
     left = vectors - coding.centre
     codes = np.rint(left * per)
     largest = np.full(shape.width, LARGEST, dtype=np.float32)
-    if shape.constant:
+    if shape.offset:
         largest[-1] *= coding.spread
     np.clip(codes, -largest, largest, out=codes)
     left -= codes * coding.scale

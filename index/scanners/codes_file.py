@@ -2,7 +2,7 @@
 
     <path>               the codes and how to search them, written by faiss.write_index
     <path>.safetensors   arrays of the kind (scales, error norms); its metadata:
-        facts            JSON: format, kind, rows, sizes, constant; of <path>: bytes, codes (how many bytes at
+        facts            JSON: format, kind, rows, sizes, offset; of <path>: bytes, codes (how many bytes at
                          its end are codes), head (SHA-256 of all before them); sample (SHA-256 of a few vectors)
         sha256           of the facts and the arrays
 
@@ -150,7 +150,7 @@ def _belonging(kind: str, vectors: Floats, shape: Shape) -> dict[str, Any]:
         "kind": kind,
         "rows": len(vectors),
         "sizes": list(shape.sizes),
-        "constant": shape.constant,
+        "offset": shape.offset,
     }
 
 

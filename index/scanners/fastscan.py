@@ -4,11 +4,11 @@
     table_g = <q_g, centroids of g> / kept_m,   kept_m = sum of <x_m, coded x_m> / sum of |x_m|^2,   m: expert of g
 
 Product quantisation (Jégou, Douze, Schmid, TPAMI 2011, section II) with 4 bits a group, scanned as André,
-Kermarrec and Le Scouarnec do (arXiv 1704.07355). A constant goes to several groups of its own, each with its part:
+Kermarrec and Le Scouarnec do (arXiv 1704.07355). An offset goes to several groups of its own, each with its part:
 one group with a wide range would make all tables coarse, which share one scale of 8 bits. Coded vectors are
-shorter than the true ones; without kept_m (measured on the training rows) the best rows of such a unit would stand
-behind worse ones of a unit that is scanned exactly: of 40,000 clips in 15 units, 5 of them flat, 40 candidates
-held 95.5 % of the best 10, and hold 99.2 % with it.
+shorter than the true ones; without kept_m (measured on the training rows) the best rows of such a partition would
+stand behind worse ones of a partition that is scanned exactly: of 40,000 clips in 15 partitions, 5 of them flat,
+40 candidates held 95.5 % of the best 10, and hold 99.2 % with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from index.scanners.found import among_allowed, chunks, cleaned, multiple, nothi
 from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
 
 GROUP: Final = 4  # columns
-PARTS: Final = 4  # groups that a constant is spread over
+PARTS: Final = 4  # groups that an offset is spread over
 CENTROIDS: Final = 16
 TRAINING: Final = 2048  # rows that centroids are made of
 ROUNDS: Final = 10  # of k-means; more make no better centroids from so few columns
@@ -45,7 +45,7 @@ class FastScan(Scanner):
     ) -> None:
         self.vectors = vectors
         self.shape = shape
-        self.kept = kept  # (W,) of the column's expert; 1 for the constant
+        self.kept = kept  # (W,) of the column's expert; 1 for the offset
         self._index = index  # None until it is read
         self._file = file
 
@@ -115,14 +115,14 @@ class FastScan(Scanner):
 
 def _width(shape: Shape) -> int:
     """Of the groups' columns."""
-    return multiple(sum(shape.sizes), GROUP) + shape.constant * GROUP * PARTS
+    return multiple(sum(shape.sizes), GROUP) + shape.offset * GROUP * PARTS
 
 
 def _grouped(vectors: Floats, shape: Shape, part: float) -> Floats:
-    """(N, width) the experts' columns, zeros up to whole groups, and `part` of the constant in its groups."""
+    """(N, width) the experts' columns, zeros up to whole groups, and `part` of the offset in its groups."""
     experts = sum(shape.sizes)
     wide = np.zeros((len(vectors), _width(shape)), dtype=np.float32)
     wide[:, :experts] = vectors[:, :experts]
-    if shape.constant:
+    if shape.offset:
         wide[:, -GROUP * PARTS :: GROUP] = vectors[:, -1:] * np.float32(part)
     return wide

@@ -96,12 +96,12 @@ class Flat(Scanner):
         return estimates, rows
 
     @cached_property
-    def _largest_constant(self) -> float:
+    def _largest_offset(self) -> float:
         return float(np.abs(self.vectors[:, -1]).max())
 
     def bound(self, queries: Floats) -> Doubles:
         norms = part_norms(queries, self.shape)
         longest = np.full(norms.shape[1], LARGEST_NORM)
-        if self.shape.constant:
-            longest[-1] = self._largest_constant if norms[:, -1].any() else 0.0
+        if self.shape.offset:
+            longest[-1] = self._largest_offset if norms[:, -1].any() else 0.0
         return np.asarray(gamma(self.shape.width) * (norms @ longest) + TINY)

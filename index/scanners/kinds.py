@@ -1,4 +1,4 @@
-"""Kinds of scanners, and which one a unit gets.
+"""Kinds of scanners, and which one a partition gets.
 
 kind        reads for one query        answer
 flat        4 bytes a component        exact
@@ -6,7 +6,7 @@ certified   1 byte a component         exact: a bound on the error proves it, or
 fastscan    1 bit a component          re-ranked exactly; recall measured
 
 auto        certified; fastscan where a recall below 1 is good enough
-any         flat for units of few rows
+any         flat for partitions of few rows
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RERANK: Final = 100  # candidates of fastscan that are scored exactly for them, 
 class Settings:
     """What an index is wanted to be."""
 
-    kind: Choice = "auto"  # of the larger units
+    kind: Choice = "auto"  # of the larger partitions
     recall: float | None = None  # how much of the exact best 10 must be found; None: what the kind finds
 
     def __post_init__(self) -> None:
@@ -54,14 +54,14 @@ class Settings:
 
     @property
     def larger(self) -> str:
-        """The kind of the larger units."""
+        """The kind of the larger partitions."""
         if self.kind == "auto":
             return "certified" if self.recall is None else "fastscan"
         return self.kind
 
 
 def choose(settings: Settings, rows: int) -> str:
-    """The kind that a unit of so many rows gets."""
+    """The kind that a partition of so many rows gets."""
     return "flat" if rows < SMALL else settings.larger
 
 

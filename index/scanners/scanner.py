@@ -1,11 +1,11 @@
-"""Scanner: which rows of a unit may be among the best, found without reading all of its vectors.
+"""Scanner: which rows of a partition may be among the best, found without reading all of its vectors.
 
     |scan's score - exact score| <= bound(query)        infinite where a kind proves nothing
 
-A unit holds N vectors of one availability pattern, which lie together in one segment, (N, W) float32: the packed
-experts of the pattern side by side, each of norm at most 1, and one more component where clips carry a constant. A
-query is the vector whose inner product with a row is the score. Rows are allowed that are neither removed nor
-filtered out. What a scan finds is re-ranked exactly elsewhere (index/exact/ranking.py).
+A partition holds N vectors of one availability pattern, which lie together in one segment, (N, W) float32: the
+packed experts of the pattern side by side, each of norm at most 1, and one more component where clips carry an
+offset. A query is the vector whose inner product with a row is the score. Rows are allowed that are neither
+removed nor filtered out. What a scan finds is re-ranked exactly elsewhere (index/exact/ranking.py).
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Shape:
-    """How the vectors of a unit are made up."""
+    """How the vectors of a partition are made up."""
 
     sizes: tuple[int, ...]  # of the pattern's experts, in their order
-    constant: bool = False  # whether one more component follows, that a query takes with -1 or 0
+    offset: bool = False  # whether one more component follows, that a query takes with -1 or 0
 
     @property
     def width(self) -> int:
         """W."""
-        return sum(self.sizes) + self.constant
+        return sum(self.sizes) + self.offset
 
 
 class Scanner(ABC):
-    """Made for one unit; knows its vectors, which may be memory-mapped."""
+    """Made for one partition; knows its vectors, which may be memory-mapped."""
 
     kind: ClassVar[str]
     vectors: Floats  # (N, W)
@@ -133,7 +133,7 @@ class Names(Protocol):
 
 
 @dataclass(frozen=True)
-class Unit:
+class Partition:
     """N clips, at least one."""
 
     pattern: Pattern
@@ -149,7 +149,7 @@ class Unit:
         """How many clips can be found."""
         return len(self.vectors) if self.allowed is None else self.allowed.count
 
-    def restricted(self, allowed: Allowed | None) -> Unit:
+    def restricted(self, allowed: Allowed | None) -> Partition:
         """The same, of which only those clips can be found that are also allowed here."""
         return self if allowed is None else replace(self, allowed=both(self.allowed, allowed))
 
@@ -165,9 +165,9 @@ class Unit:
         return self.names.ids(self.rows[rows])
 
 
-def damage(unit: Unit) -> str:
-    """What to say of a unit whose vectors contradict what else is known of them."""
-    code = "".join("1" if present else "0" for present in unit.pattern)
+def damage(partition: Partition) -> str:
+    """What to say of a partition whose vectors contradict what else is known of them."""
+    code = "".join("1" if present else "0" for present in partition.pattern)
     return (
         f"the index is damaged: vectors of pattern {code}, or what they are scanned by, are not what was written; "
         "see mee gallery verify INDEX, then restore the files, or make the index again"

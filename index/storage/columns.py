@@ -5,7 +5,7 @@
     start_s   float64   finite
     end_s     float64   finite
     pattern   string    "1011": the third expert is missing; derived, not given
-    constant  float64   what a normalisation takes from the clip's scores, finite as float32; null: none
+    offset  float64   what a normalisation takes from the clip's scores, finite as float32; null: none
     version   string    of what the clip was made from; null: unknown
     ...                 metadata: string, float64, int64 or bool, nulls allowed; or nothing but null
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEEDED = {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
-OPTIONAL = {"constant": pa.float64(), "version": pa.string()}
+OPTIONAL = {"offset": pa.float64(), "version": pa.string()}
 DERIVED = ("pattern", "vector")  # of tables and of the log
 STANDARD = (*NEEDED, "pattern", *OPTIONAL)
 
@@ -78,9 +78,9 @@ def with_pattern(table: pa.Table, codes: pa.Array) -> pa.Table:
     return table.add_column(len(NEEDED), "pattern", codes)
 
 
-def finite_constants(table: pa.Table) -> pa.Array | pa.ChunkedArray:
-    """Which constants are finite as the float32 that vectors carry; null where there is none."""
-    return pc.is_finite(table["constant"].cast(pa.float32(), safe=False))
+def finite_offsets(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """Which offsets are finite as the float32 that vectors carry; null where there is none."""
+    return pc.is_finite(table["offset"].cast(pa.float32(), safe=False))
 
 
 def together(schemas: Iterable[pa.Schema]) -> pa.Schema:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import Settings, build, choose
-from index.storage.columns import finite_constants, joined, pattern_of
+from index.storage.columns import finite_offsets, joined, pattern_of
 from index.storage.manifest import BLOCK, Part, digest_of, discard, place_folder
 from index.storage.segment import (
     FACTS,
@@ -39,7 +39,7 @@ from index.storage.segment import (
 from mee.layout import Layout
 
 Progress = Callable[[int, int], None]  # clips done, of how many
-Given = Mapping[str, float]  # clip_id -> its constant
+Given = Mapping[str, float]  # clip_id -> its offset
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,19 @@ class Clips:
         return cls(segments, table, source[order], np.concatenate(rows)[order])
 
     def carrying(self, given: Given) -> Clips:
-        """The same with these constants in the place of those they had."""
-        constants = pa.array(map(given.get, self.table["clip_id"].to_pylist()), type=pa.float64())
-        place = self.table.column_names.index("constant")
-        return replace(self, table=self.table.set_column(place, "constant", constants)).complete()
+        """The same with these offsets in the place of those they had."""
+        offsets = pa.array(map(given.get, self.table["clip_id"].to_pylist()), type=pa.float64())
+        place = self.table.column_names.index("offset")
+        return replace(self, table=self.table.set_column(place, "offset", offsets)).complete()
 
     def complete(self) -> Clips:
-        """The same, once every clip with a stream has a constant that is finite."""
-        fine = pc.fill_null(finite_constants(self.table), False)
+        """The same, once every clip with a stream has an offset that is finite."""
+        fine = pc.fill_null(finite_offsets(self.table), False)
         lacking = pc.and_(pc.match_substring(self.table["pattern"], "1"), pc.invert(fine))
         count = pc.sum(lacking).as_py()
         if count:
             first = self.table["clip_id"][pc.index(lacking, True).as_py()]
-            raise ValueError(f"{count} clips have no finite constant, '{first}' among them; every clip needs one")
+            raise ValueError(f"{count} clips have no finite offset, '{first}' among them; every clip needs one")
         return self
 
 
@@ -88,7 +88,7 @@ def write_segment(
     layout: Layout,
     settings: Settings,
     *,
-    constants: bool,
+    offsets: bool,
     progress: Progress | None = None,
 ) -> Part:
     """Write clips as a new segment; an error leaves nothing.
@@ -97,8 +97,8 @@ def write_segment(
         path: the new segment's folder, which is not there yet.
         clips: one at least.
         layout: of the index.
-        settings: of the index, for the kinds of the units.
-        constants: whether the new vectors carry the constants of the table.
+        settings: of the index, for the kinds of the partitions.
+        offsets: whether the new vectors carry the offsets of the table.
         progress: told how many clips are done.
     """
     aside = path.with_name(f".{path.name}")
@@ -108,17 +108,17 @@ def write_segment(
         with pa.ipc.new_file(aside / TABLE, clips.table.schema) as file:
             file.write_table(clips.table)
         codes = np.asarray(clips.table["pattern"].to_numpy(zero_copy_only=False))
-        done, kinds, units = 0, dict[str, str](), dict[str, int]()
+        done, kinds, partitions = 0, dict[str, str](), dict[str, int]()
         for code in sorted(set(codes.tolist())):
             rows = np.flatnonzero(codes == code)
             if "1" in code:
-                kinds[code] = _write_unit(aside, clips, code, rows, layout, settings, constants=constants)
-                units[code] = len(rows)
+                kinds[code] = _write_unit(aside, clips, code, rows, layout, settings, offsets=offsets)
+                partitions[code] = len(rows)
             done += len(rows)
             if progress is not None:
                 progress(done, len(codes))
         files = {file.name: FileFacts(file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
-        facts = SegmentFacts(len(codes), units, kinds, files).to_json()
+        facts = SegmentFacts(len(codes), partitions, kinds, files).to_json()
         (aside / FACTS).write_bytes(facts)
         place_folder(aside, path)
     except BaseException:
@@ -135,14 +135,14 @@ def _write_unit(
     layout: Layout,
     settings: Settings,
     *,
-    constants: bool,
+    offsets: bool,
 ) -> str:
-    shape = shape_of(pattern_of(code), layout, constants)
+    shape = shape_of(pattern_of(code), layout, offsets)
     np.save(folder / rows_name(code), rows)
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), shape.width)}
     with (folder / vectors_name(code)).open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for block in _blocks(clips, code, rows, shape.width, constants=constants):
+        for block in _blocks(clips, code, rows, shape.width, offsets=offsets):
             file.write(block.data)
     vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
     kind = choose(settings, len(rows))
@@ -151,15 +151,15 @@ def _write_unit(
 
 
 def _blocks(
-    clips: Clips, code: str, rows: NDArray[np.int64], width: int, *, constants: bool
+    clips: Clips, code: str, rows: NDArray[np.int64], width: int, *, offsets: bool
 ) -> Iterator[NDArray[np.float32]]:
     """The vectors of some rows, a few megabytes at a time."""
-    pattern, kept = pattern_of(code), width - constants
-    units = {
-        number: unit
+    pattern, kept = pattern_of(code), width - offsets
+    partitions = {
+        number: partition
         for number, segment in enumerate(clips.segments)
-        for unit in segment.units
-        if unit.pattern == pattern
+        for partition in segment.partitions
+        if partition.pattern == pattern
     }
     step = max(1, BLOCK // (4 * width))
     for start in range(0, len(rows), step):
@@ -167,10 +167,10 @@ def _blocks(
         block = np.empty((len(some), width), dtype=np.float32)
         for number in np.unique(clips.source[some]).tolist():
             here = clips.source[some] == number
-            places = np.searchsorted(units[number].rows, clips.row[some[here]])
-            block[here, :kept] = units[number].vectors[places, :kept]
-        if constants:
-            block[:, kept] = clips.table["constant"].take(pa.array(some)).to_numpy()
+            places = np.searchsorted(partitions[number].rows, clips.row[some[here]])
+            block[here, :kept] = partitions[number].vectors[places, :kept]
+        if offsets:
+            block[:, kept] = clips.table["offset"].take(pa.array(some)).to_numpy()
         yield block
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import LARGEST_NORM
-from index.storage.columns import finite_constants, standard_columns
+from index.storage.columns import finite_offsets, standard_columns
 from mee.layout import Layout
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Entries:
 
         Args:
             gallery: made by the index's model.
-            clips: index clip_id; columns video, start_s, end_s, and if you like constant, version and any
+            clips: index clip_id; columns video, start_s, end_s, and if you like offset, version and any
                 metadata; has a row for every clip of the gallery, and may have others.
             layout: of the gallery's packed vectors.
         """
@@ -69,12 +69,12 @@ class Entries:
         available[: len(gallery.clip_ids)] = gallery.video.available.cpu().numpy()
         return cls(pa.table(columns), packed, available).checked(layout)
 
-    def checked(self, layout: Layout, *, constants: bool = False) -> Entries:
+    def checked(self, layout: Layout, *, offsets: bool = False) -> Entries:
         """The same with the columns of index/storage/columns.py, once all is as an index can keep it.
 
         Args:
             layout: of the index.
-            constants: whether every clip with a stream must have one.
+            offsets: whether every clip with a stream must have one.
         """
         table = standard_columns(self.table)
         shapes = (len(table), layout.total), (len(table), len(layout.names))
@@ -86,13 +86,13 @@ class Entries:
         packed = np.ascontiguousarray(self.packed, dtype=np.float32)
         _check_clips(table)
         _check_norms(table, packed, self.available, layout)
-        if constants:
-            lacking = np.asarray(pc.is_null(table["constant"])) & self.available.any(axis=1)
+        if offsets:
+            lacking = np.asarray(pc.is_null(table["offset"])) & self.available.any(axis=1)
             if lacking.any():
                 first = table["clip_id"][int(lacking.argmax())]
                 raise ValueError(
-                    f"this index carries constants, and {lacking.sum()} clips have none, '{first}' among them; "
-                    "give each its own, or take the constants off the index"
+                    f"this index carries offsets, and {lacking.sum()} clips have none, '{first}' among them; "
+                    "give each its own, or take the offsets off the index"
                 )
         return Entries(table, packed, self.available)
 
@@ -110,10 +110,10 @@ def _check_clips(table: pa.Table) -> None:
         several = counts.filter(pc.greater(counts.field("counts"), 1))
         raise ValueError(f"clip '{several[0]['values']}' is given twice")
     finite = {name: pc.is_finite(table[name]) for name in ("start_s", "end_s")}
-    finite["constant"] = finite_constants(table)
+    finite["offset"] = finite_offsets(table)
     good = {"video": pc.not_equal(table["video"], ""), **finite}
     for name, fine in good.items():
-        fine = pc.fill_null(fine, name == "constant")
+        fine = pc.fill_null(fine, name == "offset")
         if not pc.all(fine, min_count=0).as_py():
             clip = ids[pc.index(fine, False).as_py()]
             raise ValueError(f"clip '{clip}' has no {'' if name == 'video' else 'finite '}{name}")

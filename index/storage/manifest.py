@@ -1,10 +1,11 @@
 """An index on disk, format 3. Everything opens without this package: JSON, Arrow IPC, .npy, safetensors, FAISS.
 
     index.json                        the manifest: what is part of the index, and what it is of
-    segments/000003/segment.json      clips, units {code: rows}, their kinds, bytes and SHA-256 of all its files
-    segments/000003/clips.arrow       Arrow IPC file, uncompressed, sorted by clip_id (index/storage/columns.py)
-    segments/000003/vectors-1011.npy  (N, W) float32: the experts of the pattern side by side, then the clip's
-                                      constant if the index carries constants
+    segments/000003/segment.json      clips, partitions {code: rows}, their kinds, bytes and SHA-256 of all its
+    files segments/000003/clips.arrow       Arrow IPC file, uncompressed, sorted by clip_id
+    (index/storage/columns.py) segments/000003/vectors-1011.npy  (N, W) float32: the experts of the pattern side by
+    side, then the clip's
+                                      offset if the index carries offsets
     segments/000003/rows-1011.npy     (N,) int64: their rows in the table, rising
     segments/000003/certified-1011*   what the scanner of that kind saves (index/scanners)
     removed-000007.safetensors        {segment: (N,) int64 rows of its table that no longer count}
@@ -88,7 +89,7 @@ class Manifest:
     layout: Layout
     origin: Origin
     settings: Settings
-    constants: Mapping[str, Any] | None = None
+    offsets: Mapping[str, Any] | None = None
     recall: Recall | None = None
     segments: tuple[Part, ...] = ()
     removed: Part | None = None

@@ -1,4 +1,4 @@
-"""Segment: clips that came into an index together, as a table and one unit for each availability pattern.
+"""Segment: clips that came into an index together, as a table and one partition for each availability pattern.
 
 On disk it is a folder whose segment.json says what it holds; opening maps the files without reading them, and a
 segment that is open already stays open when its index is opened again.
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from index.scanners import Allowed, Shape, Unit, Value, mapped_array, open_scanner
+from index.scanners import Allowed, Partition, Shape, Value, mapped_array, open_scanner
 from index.storage.columns import STANDARD, pattern_of
 from index.storage.manifest import SEGMENTS, Manifest, Part, damaged, digest_of, read_removed, replace_file
 from mee.layout import Layout
@@ -81,7 +81,7 @@ class Segment:
 
     name: str  # of its folder; "" where it lies in memory
     table: ClipTable
-    units: tuple[Unit, ...]  # with all of their rows; which of them count stands in `allowed`
+    partitions: tuple[Partition, ...]  # with all of their rows; which of them count stands in `allowed`
     live: NDArray[np.bool_] | None = None  # (N,) which rows count; None: all
     digest: str = ""  # SHA-256 of its segment.json
 
@@ -93,8 +93,11 @@ class Segment:
         """The same clips, of which these count."""
         if live is not None and live.all():
             live = None
-        units = (replace(unit, allowed=None if live is None else _allowed(live[unit.rows])) for unit in self.units)
-        return replace(self, units=tuple(units), live=live)
+        partitions = (
+            replace(partition, allowed=None if live is None else _allowed(live[partition.rows]))
+            for partition in self.partitions
+        )
+        return replace(self, partitions=tuple(partitions), live=live)
 
     def without(self, rows: NDArray[np.int64]) -> Segment:
         """The same, less some rows."""
@@ -119,24 +122,24 @@ class Segment:
         rows = rows[rows >= 0]
         return rows if self.live is None else rows[self.live[rows]]
 
-    def place(self, row: int) -> tuple[Unit, int] | None:
-        """The unit that holds a row's vector, and where in it; None: the clip has no stream."""
-        for unit in self.units:
-            place = int(np.searchsorted(unit.rows, row))
-            if place < len(unit.rows) and unit.rows[place] == row:
-                return unit, place
+    def place(self, row: int) -> tuple[Partition, int] | None:
+        """The partition that holds a row's vector, and where in it; None: the clip has no stream."""
+        for partition in self.partitions:
+            place = int(np.searchsorted(partition.rows, row))
+            if place < len(partition.rows) and partition.rows[place] == row:
+                return partition, place
         return None
 
     def numbered(self, number: int) -> Segment:
         """The same at another place in a snapshot."""
-        if all(unit.segment == number for unit in self.units):
+        if all(partition.segment == number for partition in self.partitions):
             return self
-        return replace(self, units=tuple(replace(unit, segment=number) for unit in self.units))
+        return replace(self, partitions=tuple(replace(partition, segment=number) for partition in self.partitions))
 
 
-def shape_of(pattern: Pattern, layout: Layout, constant: bool) -> Shape:
+def shape_of(pattern: Pattern, layout: Layout, offset: bool) -> Shape:
     """How vectors of a pattern are made up."""
-    return Shape(tuple(compress(layout.sizes, pattern)), constant)
+    return Shape(tuple(compress(layout.sizes, pattern)), offset)
 
 
 def _allowed(mask: NDArray[np.bool_]) -> Allowed | None:
@@ -159,7 +162,7 @@ class SegmentFacts:
     """What segment.json says."""
 
     clips: int
-    units: Mapping[str, int]  # code -> rows
+    partitions: Mapping[str, int]  # code -> rows
     kinds: Mapping[str, str]  # code -> kind
     files: Mapping[str, FileFacts]
 
@@ -169,17 +172,17 @@ class SegmentFacts:
 
 
 def vectors_name(code: str) -> str:
-    """The file of a unit's vectors."""
+    """The file of a partition's vectors."""
     return f"vectors-{code}.npy"
 
 
 def rows_name(code: str) -> str:
-    """The file of a unit's rows."""
+    """The file of a partition's rows."""
     return f"rows-{code}.npy"
 
 
 def scanner_name(kind: str, code: str) -> str:
-    """What the files of a unit's scanner begin with."""
+    """What the files of a partition's scanner begin with."""
     return f"{kind}-{code}"
 
 
@@ -201,7 +204,7 @@ def read_facts(folder: Path, sha256: str) -> SegmentFacts:
         raise damaged(path, "it is not there") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(path, str(error)) from error
-    if not {TABLE, *map(vectors_name, facts.units), *map(rows_name, facts.units)} <= facts.files.keys():
+    if not {TABLE, *map(vectors_name, facts.partitions), *map(rows_name, facts.partitions)} <= facts.files.keys():
         raise damaged(path, "it does not name all files")
     for name in sorted(facts.files):
         try:
@@ -223,7 +226,7 @@ def check_content(path: Path, file: FileFacts) -> None:
         raise damaged(path, "it is not what was written")
 
 
-def open_segment(directory: Path, part: Part, facts: SegmentFacts, layout: Layout, *, constants: bool) -> Segment:
+def open_segment(directory: Path, part: Part, facts: SegmentFacts, layout: Layout, *, offsets: bool) -> Segment:
     """Map a segment's files.
 
     Args:
@@ -231,19 +234,19 @@ def open_segment(directory: Path, part: Part, facts: SegmentFacts, layout: Layou
         part: the segment.
         facts: what it holds.
         layout: of the index.
-        constants: whether vectors carry one.
+        offsets: whether vectors carry one.
     """
     folder = folder_of(directory, part.name)
     table = ClipTable(_mapped_table(folder / TABLE, facts.clips))
-    units = []
-    for code, count in facts.units.items():
+    partitions = []
+    for code, count in facts.partitions.items():
         try:
             pattern = pattern_of(code)
             if len(pattern) != len(layout.names) or not any(pattern) or not 0 < count <= facts.clips:
                 raise ValueError(f"it has {count} clips of pattern {code}")
         except ValueError as error:
             raise damaged(folder / FACTS, str(error)) from error
-        shape = shape_of(pattern, layout, constants)
+        shape = shape_of(pattern, layout, offsets)
         vectors = _mapped(folder / vectors_name(code), (count, shape.width), np.float32)
         rows = _mapped(folder / rows_name(code), (count,), np.int64)
         path = folder / scanner_name(facts.kinds[code], code)
@@ -251,8 +254,8 @@ def open_segment(directory: Path, part: Part, facts: SegmentFacts, layout: Layou
             scanner = open_scanner(facts.kinds[code], path, vectors, shape)
         except (ValueError, OSError, RuntimeError, KeyError) as error:
             raise damaged(path, str(error)) from error
-        units.append(Unit(pattern, vectors, rows, scanner, table, 0))
-    return Segment(part.name, table, tuple(units), digest=part.sha256)
+        partitions.append(Partition(pattern, vectors, rows, scanner, table, 0))
+    return Segment(part.name, table, tuple(partitions), digest=part.sha256)
 
 
 def _mapped_table(path: Path, count: int) -> pa.Table:
@@ -304,11 +307,11 @@ def open_segments(directory: Path, manifest: Manifest, known: Sequence[Segment] 
         left -= file.bytes
         if left >= 0:
             check_content(path, file)
-    constants, opened = manifest.constants is not None, []
+    offsets, opened = manifest.offsets is not None, []
     for part in manifest.segments:
         segment = there.get((part.name, part.sha256))
         if segment is None:
-            segment = open_segment(directory, part, facts[part], manifest.layout, constants=constants)
+            segment = open_segment(directory, part, facts[part], manifest.layout, offsets=offsets)
         segment = segment.with_live(None)
         opened.append(segment.without(removed[part.name]) if part.name in removed else segment)
     return opened

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.scanners import Settings, Unit
+from index.scanners import Partition, Settings
 from index.storage.columns import together
 from index.storage.log import read_log
 from index.storage.manifest import Manifest, Origin, Recall, read_manifest
@@ -54,7 +54,7 @@ class Snapshot:
     origin: Origin
     generation: int = 0  # of its manifest; what only the log knows does not raise it
     settings: Settings = field(default_factory=Settings)
-    constants: Mapping[str, Any] | None = None  # what the clips' constants are; None: they have none
+    offsets: Mapping[str, Any] | None = None  # what the clips' offsets are; None: they have none
     recall: Recall | None = None  # as measured; None: it was not
     segments: tuple[Segment, ...] = ()
 
@@ -62,7 +62,7 @@ class Snapshot:
 
     @classmethod
     def of(
-        cls, entries: Entries, layout: Layout, origin: Origin, *, constants: Mapping[str, Any] | None = None
+        cls, entries: Entries, layout: Layout, origin: Origin, *, offsets: Mapping[str, Any] | None = None
     ) -> Snapshot:
         """An index that lies in memory, and is searched flat.
 
@@ -70,11 +70,11 @@ class Snapshot:
             entries: its clips.
             layout: of their vectors.
             origin: where they are from.
-            constants: what their constants are, if they carry any.
+            offsets: what their offsets are, if they carry any.
         """
-        tail = Tail(layout, constants=constants is not None)
-        tail.put(entries.checked(layout, constants=constants is not None))
-        return cls(layout, origin, constants=constants).with_segments([tail.segment()])
+        tail = Tail(layout, offsets=offsets is not None)
+        tail.put(entries.checked(layout, offsets=offsets is not None))
+        return cls(layout, origin, offsets=offsets).with_segments([tail.segment()])
 
     def with_segments(self, segments: Sequence[Segment | None]) -> Snapshot:
         """The same of other segments; None among them is left out."""
@@ -82,13 +82,13 @@ class Snapshot:
         return replace(self, segments=tuple(segment.numbered(number) for number, segment in enumerate(there)))
 
     @cached_property
-    def units(self) -> tuple[Unit, ...]:
+    def partitions(self) -> tuple[Partition, ...]:
         """Of all segments, those in which a clip can be found."""
-        return tuple(unit for segment in self.segments for unit in segment.units if unit.count)
+        return tuple(partition for segment in self.segments for partition in segment.partitions if partition.count)
 
     def __len__(self) -> int:
         """How many clips can be found."""
-        return sum(unit.count for unit in self.units)
+        return sum(partition.count for partition in self.partitions)
 
     def find(self, clip_id: str) -> tuple[int, int] | None:
         """The segment's number and the row of a clip that counts, whether or not it has a stream."""
@@ -142,7 +142,7 @@ def snapshot_of(manifest: Manifest, segments: Sequence[Segment], tail: Tail, see
         manifest.origin,
         generation=manifest.generation,
         settings=manifest.settings,
-        constants=manifest.constants,
+        offsets=manifest.offsets,
         recall=manifest.recall,
         seen=seen,
     )
@@ -166,7 +166,7 @@ def _read(directory: Path, known: Sequence[Segment]) -> Snapshot:
 
 
 def _opened(directory: Path, manifest: Manifest, text: bytes, known: Sequence[Segment]) -> Snapshot:
-    tail = Tail(manifest.layout, constants=manifest.constants is not None)
+    tail = Tail(manifest.layout, offsets=manifest.offsets is not None)
     segments = open_segments(directory, manifest, known)
     records, end = read_log(directory, manifest)
     segments = replay(records, segments, tail)

@@ -35,7 +35,7 @@ class StoredIndex:
             hidden: names of what lies there of an index that readers go on seeing; None: they see this one.
         """
         self.directory, self.manifest, self._hidden = directory, manifest, hidden
-        self.tail = Tail(manifest.layout, constants=manifest.constants is not None)
+        self.tail = Tail(manifest.layout, offsets=manifest.offsets is not None)
         records, end = read_log(directory, manifest)
         self.segments = replay(records, open_segments(directory, manifest), self.tail)
         self.log = Log(directory / manifest.log, end, len(records))
@@ -50,9 +50,9 @@ class StoredIndex:
         return self._snapshot
 
     @property
-    def constants(self) -> bool:
-        """Whether its clips carry constants."""
-        return self.manifest.constants is not None
+    def offsets(self) -> bool:
+        """Whether its clips carry offsets."""
+        return self.manifest.offsets is not None
 
     def number(self) -> int:
         """One that no file has had."""
@@ -80,7 +80,7 @@ class StoredIndex:
             manifest: what else is going to hold.
             sources: on disk or in memory.
             kept: on disk.
-            given: constants in the place of those that clips have.
+            given: offsets in the place of those that clips have.
             progress: told how many clips are done.
         """
         self._check_sure()
@@ -122,14 +122,12 @@ class StoredIndex:
     ) -> None:
         number = self.number()
         parts = [Part(segment.name, segment.digest) for segment in kept]
-        constants = manifest.constants is not None
+        offsets = manifest.offsets is not None
         if any(len(segment) for segment in sources):
             clips = Clips.of(sources) if given is None else Clips.of(sources).carrying(given)
             path = folder_of(self.directory, f"{number:06d}")
             parts.append(
-                write_segment(
-                    path, clips, manifest.layout, manifest.settings, constants=constants, progress=progress
-                )
+                write_segment(path, clips, manifest.layout, manifest.settings, offsets=offsets, progress=progress)
             )
         removed = write_removed(self.directory / f"removed-{number:06d}.safetensors", kept)
         name = f"log-{number:06d}"
@@ -143,7 +141,7 @@ class StoredIndex:
             raise
         self.log.close()
         self.segments, self.log = segments, log
-        self.tail = Tail(manifest.layout, constants=constants)
+        self.tail = Tail(manifest.layout, offsets=offsets)
 
     def _name(self, manifest: Manifest) -> None:
         if self._hidden is None:

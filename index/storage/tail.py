@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from index.scanners import Unit, build
+from index.scanners import Partition, build
 from index.storage.columns import by_pattern, code_column, joined, with_pattern
 from index.storage.entries import Entries
 from index.storage.log import Record, Removal
@@ -55,8 +55,8 @@ class GrowingArray(Generic[Value]):
 class Tail:
     """Starts empty."""
 
-    def __init__(self, layout: Layout, *, constants: bool) -> None:
-        self._layout, self._constants = layout, constants
+    def __init__(self, layout: Layout, *, offsets: bool) -> None:
+        self._layout, self._offsets = layout, offsets
         self.changes = 0
         self._tables: list[pa.Table] = []  # each at least twice as long as the next: few, and seldom copied
         self._places: dict[str, list[int]] = {}
@@ -76,7 +76,7 @@ class Tail:
         self._live.extend(np.ones(len(entries), dtype=np.bool_))
         for pattern, rows in by_pattern(entries.available):
             vectors, places = self._unit(pattern)
-            vectors.extend(vectors_of(entries, pattern, rows, self._layout, constants=self._constants))
+            vectors.extend(vectors_of(entries, pattern, rows, self._layout, offsets=self._offsets))
             places.extend(first + rows)
         self._tables.append(with_pattern(entries.table, code_column(entries.available)))
         while len(self._tables) > 1 and len(self._tables[-2]) < 2 * len(self._tables[-1]):
@@ -99,27 +99,27 @@ class Tail:
 
     def _unit(self, pattern: Pattern) -> tuple[GrowingArray[np.float32], GrowingArray[np.int64]]:
         if pattern not in self._units:
-            width = shape_of(pattern, self._layout, self._constants).width
+            width = shape_of(pattern, self._layout, self._offsets).width
             self._units[pattern] = GrowingArray((width,), np.float32), GrowingArray((), np.int64)
         return self._units[pattern]
 
-    def _made(self, pattern: Pattern, table: ClipTable) -> Unit:
+    def _made(self, pattern: Pattern, table: ClipTable) -> Partition:
         vectors, places = self._units[pattern][0].rows, self._units[pattern][1].rows
-        scanner = build("flat", vectors, shape_of(pattern, self._layout, self._constants))
-        return Unit(pattern, vectors, places, scanner, table, 0)
+        scanner = build("flat", vectors, shape_of(pattern, self._layout, self._offsets))
+        return Partition(pattern, vectors, places, scanner, table, 0)
 
 
 def vectors_of(
-    entries: Entries, pattern: Pattern, rows: NDArray[np.int64], layout: Layout, *, constants: bool
+    entries: Entries, pattern: Pattern, rows: NDArray[np.int64], layout: Layout, *, offsets: bool
 ) -> NDArray[np.float32]:
-    """(N, W) vectors of clips of one pattern: their experts side by side, then their constant if they have one."""
+    """(N, W) vectors of clips of one pattern: their experts side by side, then their offset if they have one."""
     kept = np.flatnonzero(np.repeat(pattern, layout.sizes))
     every = len(kept) == layout.total
     vectors = entries.packed[rows] if every else entries.packed[rows[:, None], kept]
-    if not constants:
+    if not offsets:
         return vectors
-    constant = entries.table["constant"].to_numpy(zero_copy_only=False)[rows].astype(np.float32)
-    return np.concatenate([vectors, constant[:, None]], axis=1)
+    offset = entries.table["offset"].to_numpy(zero_copy_only=False)[rows].astype(np.float32)
+    return np.concatenate([vectors, offset[:, None]], axis=1)
 
 
 def replay(records: Iterable[Record], segments: Sequence[Segment], tail: Tail) -> list[Segment]:

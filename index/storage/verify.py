@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.scanners import Unit
+from index.scanners import Partition
 from index.storage.columns import code_of
 from index.storage.entries import NORM
 from index.storage.log import read_log
@@ -118,27 +118,27 @@ def _segment(folder: Path, segment: Segment) -> Iterator[str]:
     if (ids[1:] <= ids[:-1]).any():
         yield str(damaged(folder / TABLE, "it is not sorted by clip_id"))
     codes = np.asarray(table["pattern"].to_numpy())
-    for unit in segment.units:
-        code = code_of(unit.pattern)
-        if not np.array_equal(unit.rows, np.flatnonzero(codes == code)):
+    for partition in segment.partitions:
+        code = code_of(partition.pattern)
+        if not np.array_equal(partition.rows, np.flatnonzero(codes == code)):
             yield str(damaged(folder / rows_name(code), "its rows are not those of its pattern in the table"))
-        if not _fit(unit):
+        if not _fit(partition):
             yield str(damaged(folder / vectors_name(code), f"a vector is not finite, or of norm above {NORM}"))
         try:
-            unit.scanner.scan(np.zeros((1, unit.scanner.shape.width), dtype=np.float32), 1)
+            partition.scanner.scan(np.zeros((1, partition.scanner.shape.width), dtype=np.float32), 1)
         except (ValueError, RuntimeError) as error:
-            yield str(damaged(folder / scanner_name(unit.scanner.kind, code), str(error)))
-    missing = set(codes.tolist()) - {code_of(unit.pattern) for unit in segment.units}
+            yield str(damaged(folder / scanner_name(partition.scanner.kind, code), str(error)))
+    missing = set(codes.tolist()) - {code_of(partition.pattern) for partition in segment.partitions}
     if any("1" in code for code in missing):
         yield str(damaged(folder / TABLE, "it has clips of a pattern that has no vectors"))
 
 
-def _fit(unit: Unit) -> bool:
+def _fit(partition: Partition) -> bool:
     """Whether each expert of each vector has a norm that an index takes."""
-    ends = np.cumsum(unit.scanner.shape.sizes)
-    step = max(1, BLOCK // (4 * unit.vectors.shape[1]))
-    for start in range(0, len(unit.vectors), step):
-        block = unit.vectors[start : start + step]
+    ends = np.cumsum(partition.scanner.shape.sizes)
+    step = max(1, BLOCK // (4 * partition.vectors.shape[1]))
+    for start in range(0, len(partition.vectors), step):
+        block = partition.vectors[start : start + step]
         if not np.isfinite(block).all():
             return False
         parts = np.split(block[:, : ends[-1]], ends[:-1], axis=1)

@@ -64,7 +64,7 @@ class IndexWriter:
         origin: Origin,
         *,
         settings: Settings | None = None,
-        constants: Mapping[str, Any] | None = None,
+        offsets: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> Self:
         """Begin an index without clips.
@@ -74,7 +74,7 @@ class IndexWriter:
             layout: of the clips' vectors.
             origin: where they are going to be from.
             settings: of the index.
-            constants: what the clips' constants are, if they carry any.
+            offsets: what the clips' offsets are, if they carry any.
             overwrite: let it take the place of the index that is there, which stays what readers see until
                 `publish`, or until the writer is closed without an error.
 
@@ -97,7 +97,7 @@ class IndexWriter:
                 layout=layout,
                 origin=origin,
                 settings=settings or Settings(),
-                constants=constants,
+                offsets=offsets,
                 log=f"log-{number:06d}",
             )
             Log.begin(directory / manifest.log, manifest.identity).close()
@@ -151,7 +151,7 @@ class IndexWriter:
             OSError: they could not be written.
         """
         layout = self._stored.manifest.layout
-        entries = entries.checked(layout, constants=self._stored.constants)
+        entries = entries.checked(layout, offsets=self._stored.offsets)
         together([self.snapshot.columns, entries.table.schema])
         if not len(entries):
             return
@@ -187,31 +187,31 @@ class IndexWriter:
         self,
         *,
         settings: Settings | None = None,
-        constants: Given | None = None,
+        offsets: Given | None = None,
         facts: Mapping[str, Any] | None = None,
-        drop_constants: bool = False,
+        drop_offsets: bool = False,
         progress: Progress | None = None,
     ) -> None:
         """Write all that counts as one segment, its codes made anew.
 
         Args:
             settings: of the index from now on; None: as before.
-            constants: of every clip that has a stream, by clip_id; None: as before.
-            facts: what these constants are.
-            drop_constants: carry none from now on.
+            offsets: of every clip that has a stream, by clip_id; None: as before.
+            facts: what these offsets are.
+            drop_offsets: carry none from now on.
             progress: told how many clips are done.
 
         Raises:
-            ValueError: a clip has no constant, or constants come without facts.
+            ValueError: a clip has no offset, or offsets come without facts.
         """
-        if (constants is None) != (facts is None) or (drop_constants and facts is not None):
-            raise ValueError("constants come with facts that say what they are, and are not dropped at once")
+        if (offsets is None) != (facts is None) or (drop_offsets and facts is not None):
+            raise ValueError("offsets come with facts that say what they are, and are not dropped at once")
         before = self._stored.manifest
-        carried = None if drop_constants else before.constants if facts is None else facts
-        manifest = replace(before, settings=settings or before.settings, constants=carried)
-        if (manifest.settings, manifest.constants) != (before.settings, before.constants):
+        carried = None if drop_offsets else before.offsets if facts is None else facts
+        manifest = replace(before, settings=settings or before.settings, offsets=carried)
+        if (manifest.settings, manifest.offsets) != (before.settings, before.offsets):
             manifest = replace(manifest, recall=None)  # measured of something else
-        self._stored.merge(manifest, self.snapshot.segments, [], given=constants, progress=progress)
+        self._stored.merge(manifest, self.snapshot.segments, [], given=offsets, progress=progress)
 
     def set_recall(self, measured: Recall | None) -> None:
         """Record the recall that was measured."""
@@ -255,7 +255,7 @@ class IndexWriter:
             ids = entries.table["clip_id"].to_pylist()
             segments = [segment.without(segment.live_rows(ids)) for segment in segments]
             tail = None if tail is None else tail.without(tail.live_rows(ids))
-            made = Tail(stored.manifest.layout, constants=stored.constants)
+            made = Tail(stored.manifest.layout, offsets=stored.offsets)
             made.put(entries)
             coming = made.segment()
         fresh = [segment for segment in (tail, coming) if segment is not None]

@@ -54,10 +54,10 @@ class Assessment:
             video, without = self.gallery.video, len(self.gallery.without_stream)
             return MixtureScores(text, video, self.layout, scheme=scheme, removed=removed, without_stream=without)
 
-        constants = self.normalise.constants(None if self.bank is None else of(self.bank))
-        scores = self.normalise.apply(of(self.text), constants)
+        offsets = self.normalise.offsets(None if self.bank is None else of(self.bank))
+        scores = self.normalise.apply(of(self.text), offsets)
         if self.normalise.method != "none":
-            most = 0.0 if constants is None else float(constants.constant.abs().max())
+            most = 0.0 if offsets is None else float(offsets.offset.abs().max())
             scores = LastPlaced(scores, self._lost(scheme, removed), UNSCORABLE - most)
         return scores
 

@@ -10,7 +10,7 @@ from mee.errors import InputError
 from mee.evaluation.result import Normalisation
 
 if TYPE_CHECKING:
-    from mee.ranking import ClipConstants, Scores
+    from mee.ranking import ClipOffsets, Scores
 
 
 Method = Literal["none", "qb-norm", "nnn", "dsl"]
@@ -53,8 +53,8 @@ class NormaliseConfig:
             uses_test_queries=self.method == "dsl",
         )
 
-    def constants(self, bank: Scores | None) -> ClipConstants | None:
-        """What is taken from each clip; None where the method has no such constants."""
+    def offsets(self, bank: Scores | None) -> ClipOffsets | None:
+        """What is taken from each clip; None where the method has no such offsets."""
         from mee.ranking import nnn, qb_norm
 
         if not self.needs_bank:
@@ -66,10 +66,10 @@ class NormaliseConfig:
             )
         return qb_norm(bank, self.beta) if self.method == "qb-norm" else nnn(bank, self.neighbours, self.alpha)
 
-    def apply(self, scores: Scores, constants: ClipConstants | None) -> Scores:
+    def apply(self, scores: Scores, offsets: ClipOffsets | None) -> Scores:
         """The normalised scores."""
         from mee.ranking import DualSoftmaxScores, ShiftedScores
 
-        if constants is not None:
-            return ShiftedScores(scores, constants)
+        if offsets is not None:
+            return ShiftedScores(scores, offsets)
         return DualSoftmaxScores(scores, self.beta) if self.method == "dsl" else scores

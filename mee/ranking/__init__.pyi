@@ -3,7 +3,7 @@ from .mixture import MIXTURE as MIXTURE
 from .mixture import UNSCORABLE as UNSCORABLE
 from .mixture import MixtureScores as MixtureScores
 from .mixture import schemes as schemes
-from .normalise import ClipConstants as ClipConstants
+from .normalise import ClipOffsets as ClipOffsets
 from .normalise import DualSoftmaxScores as DualSoftmaxScores
 from .normalise import LastPlaced as LastPlaced
 from .normalise import ShiftedScores as ShiftedScores

@@ -7,7 +7,7 @@
 
 QB-Norm: Bogolin et al. (arXiv 2112.12777), the dynamic inverted softmax in its logarithm, which ranks alike. NNN:
 Chowdhury et al. (arXiv 2410.24114). DSL: Cheng et al. (arXiv 2109.04290); it looks at all test queries together,
-so it is for evaluation only. QB-Norm and NNN are one constant a clip.
+so it is for evaluation only. QB-Norm and NNN are one offset a clip.
 
     S''(q, j) = lowest, where j has no stream that is scored, else S'(q, j)
 
@@ -28,54 +28,54 @@ from mee.ranking.top import top_of_block
 
 
 @dataclass(frozen=True)
-class ClipConstants:
+class ClipOffsets:
     """What is taken from the scores of each of G clips."""
 
-    constant: Tensor  # (G,) float32
+    offset: Tensor  # (G,) float32
     active: Tensor | None = None  # (G,) bool: only queries whose best clip is one of these change; None: all do
 
 
-def qb_norm(bank: Scores, beta: float) -> ClipConstants:
-    """Constants of QB-Norm from the scores of a bank of training captions."""
+def qb_norm(bank: Scores, beta: float) -> ClipOffsets:
+    """Offsets of QB-Norm from the scores of a bank of training captions."""
     total = torch.full((bank.candidates,), -torch.inf, dtype=torch.float64, device=bank.device)
     active = torch.zeros(bank.candidates, dtype=torch.bool, device=bank.device)
     for rows, block in _blocks(bank):
         total = torch.logaddexp(total, (beta * block.double()).logsumexp(0))
         active[top_of_block(bank, block, rows, 1).candidate[:, 0].to(bank.device)] = True
-    return ClipConstants((total / beta).float(), active)
+    return ClipOffsets((total / beta).float(), active)
 
 
-def nnn(bank: Scores, neighbours: int, alpha: float) -> ClipConstants:
-    """Constants of NNN from the scores of a bank of training captions, all of it where it has fewer than k."""
+def nnn(bank: Scores, neighbours: int, alpha: float) -> ClipOffsets:
+    """Offsets of NNN from the scores of a bank of training captions, all of it where it has fewer than k."""
     largest = torch.empty(0, bank.candidates, device=bank.device)
     for _, block in _blocks(bank):
         both = torch.cat([largest, block])
         largest = both.topk(min(neighbours, len(both)), dim=0).values
-    return ClipConstants((alpha * largest.double().mean(0)).float())
+    return ClipOffsets((alpha * largest.double().mean(0)).float())
 
 
 @final
 class ShiftedScores(Scores):
-    """S(q, j) - c_j, for the queries that the constants are meant for."""
+    """S(q, j) - c_j, for the queries that the offsets are meant for."""
 
-    def __init__(self, scores: Scores, constants: ClipConstants) -> None:
-        self.scores, self.constant = scores, constants.constant
+    def __init__(self, scores: Scores, offsets: ClipOffsets) -> None:
+        self.scores, self.offset = scores, offsets.offset
         self.queries, self.candidates, self.device = scores.queries, scores.candidates, scores.device
-        largest = float(self.constant.abs().max()) if len(self.constant) else 0.0
+        largest = float(self.offset.abs().max()) if len(self.offset) else 0.0
         self.margin = scores.margin + 4 * ROUNDING * (1 + largest) if scores.margin else 0.0
         self._changes = torch.ones(self.queries, dtype=torch.bool, device=self.device)
-        if constants.active is not None:
+        if offsets.active is not None:
             for rows, block in _blocks(scores):
                 best = top_of_block(scores, block, rows, 1).candidate[:, 0].to(self.device)
-                self._changes[rows] = constants.active[best]
+                self._changes[rows] = offsets.active[best]
 
     def block(self, rows: slice) -> Tensor:
         """(q, G) float32, see `Scores`."""
-        return self.scores.block(rows) - self._changes[rows, None] * self.constant
+        return self.scores.block(rows) - self._changes[rows, None] * self.offset
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
         """(N,) float32, see `Scores`."""
-        return self.scores.pairs(queries, candidates) - self._changes[queries] * self.constant[candidates]
+        return self.scores.pairs(queries, candidates) - self._changes[queries] * self.offset[candidates]
 
 
 @final

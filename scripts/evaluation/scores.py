@@ -41,14 +41,14 @@ def evaluate_scores(args: ScoresArgs) -> Outcome:
     queries = [(query, [video]) for query, video in zip(order["query_id"], order["video_id"])]
     matched = match_scores(file, queries, benchmark.gallery, partial=args.partial)
     bank = _bank(args, matched.scores.clip_ids)
-    constants = args.normalise.constants(bank)
+    offsets = args.normalise.offsets(bank)
     kept = order.iloc[list(matched.queries)]
     names = Names(
         query_ids=kept["query_id"].tolist(),
         captions=kept["caption"].tolist(),
         clip_ids=matched.scores.clip_ids,
     )
-    scores = args.normalise.apply(matched.scores, constants)
+    scores = args.normalise.apply(matched.scores, offsets)
     measured = measure_scores(scores, matched.positives, names, v2t=args.v2t, resamples=args.bootstrap)
     size = 0 if bank is None else bank.queries
     parts = {

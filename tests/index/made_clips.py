@@ -11,7 +11,7 @@ LAYOUT = Layout(("appearance", "motion", "audio"), (6, 3, 4))
 ORIGIN = Origin("/models/m", "0123456789ab", "/stores/s")
 
 
-def made_entries(clip_ids, seed=0, layout=LAYOUT, missing=0.4, constants=False, **columns):
+def made_entries(clip_ids, seed=0, layout=LAYOUT, missing=0.4, offsets=False, **columns):
     """Unit vectors that follow from id and seed; NaN where an expert is missing; some clips have no stream."""
     rows, available = [], []
     for clip_id in clip_ids:
@@ -28,8 +28,8 @@ def made_entries(clip_ids, seed=0, layout=LAYOUT, missing=0.4, constants=False, 
         "end_s": pa.array([seed + 1.5] * len(clip_ids)),
         "seed": pa.array([seed] * len(clip_ids)),
     }
-    if constants:
-        facts["constant"] = pa.array(np.random.default_rng(seed).random(len(clip_ids)))
+    if offsets:
+        facts["offset"] = pa.array(np.random.default_rng(seed).random(len(clip_ids)))
     columns = {name: pa.array(values) for name, values in columns.items()}
     flags = np.array(available, dtype=bool).reshape(len(clip_ids), len(layout.names))
     return Entries(pa.table({**facts, **columns}), packed, flags)
@@ -58,16 +58,16 @@ def contents(snapshot):
             vector, place = b"", segment.place(row)
             assert (place is None) == ("1" not in code)
             if place is not None:
-                unit, at = place
-                assert unit.segment == number
-                assert "".join("01"[there] for there in unit.pattern) == code
-                assert unit.allowed is None or unit.allowed.mask[at]
-                width = unit.vectors.shape[1] - (snapshot.constants is not None)
-                vector = unit.vectors[at, :width].tobytes()
-                if snapshot.constants is not None:
-                    assert unit.vectors[at, -1] == np.float32(facts["constant"])
-                assert unit.ids(np.array([at])) == [clip_id]
+                partition, at = place
+                assert partition.segment == number
+                assert "".join("01"[there] for there in partition.pattern) == code
+                assert partition.allowed is None or partition.allowed.mask[at]
+                width = partition.vectors.shape[1] - (snapshot.offsets is not None)
+                vector = partition.vectors[at, :width].tobytes()
+                if snapshot.offsets is not None:
+                    assert partition.vectors[at, -1] == np.float32(facts["offset"])
+                assert partition.ids(np.array([at])) == [clip_id]
                 found += 1
             kept[clip_id] = {name: facts.get(name) for name in names}, vector, [digit == "1" for digit in code]
-    assert len(snapshot) == found == sum(unit.count for unit in snapshot.units)
+    assert len(snapshot) == found == sum(partition.count for partition in snapshot.partitions)
     return kept

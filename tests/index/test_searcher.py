@@ -174,12 +174,12 @@ def test_videos_by_their_best_moment(searcher, model, long_source, sentences, wh
             assert [hit.clip_id for hit in one.hits] == [n for n in names if table.video[n] == one.video][:4]
 
 
-def test_videos_where_constants_count(model, long_source):
+def test_videos_where_offsets_count(model, long_source):
     scores = scores_of(model, long_source, "a dog")
-    entries = entries_of(model, long_source, constant=np.random.default_rng(0).normal(size=50) / 5)
-    searcher = Searcher(VideoIndex.of(entries, model.layout, constants={"method": "nnn"}), model)
+    entries = entries_of(model, long_source, offset=np.random.default_rng(0).normal(size=50) / 5)
+    searcher = Searcher(VideoIndex.of(entries, model.layout, offsets={"method": "nnn"}), model)
     full = searcher.search(["a dog"], 1000)[0]
-    assert all(hit.constant for hit in full)
+    assert all(hit.offset for hit in full)
     for where in (None, "start_s > 30"):
         left = [hit for hit in full if where is None or hit.start_s > 30]
         found = searcher.answer([Request(sentence="a dog", where=where, by_video=True, top=5, moments=6)])[0]

@@ -16,7 +16,7 @@ def facts(**versions):
 
 def there(rows, **more):
     table = rows.astype({"video": "string", "version": "string", "start_s": "Float64", "end_s": "Float64"})
-    none = {"pattern": "1", "constant": pd.NA}
+    none = {"pattern": "1", "offset": pd.NA}
     return table.assign(**none, **{name: pd.array(values, kind) for name, (values, kind) in more.items()})
 
 

@@ -33,14 +33,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def built(directory, kind, gallery):
-    """An index on disk, of this kind even where units are tiny."""
+    """An index on disk, of this kind even where partitions are tiny."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kinds, "SMALL", 1)
         with IndexWriter.create(directory, LAYOUT, ORIGIN, settings=Settings(kind=kind)) as writer:
             writer.put(entries_of(gallery))
             writer.compact()
     video_index = VideoIndex.open(directory)
-    assert {unit.scanner.kind for unit in video_index.snapshot.units} == {kind}
+    assert {partition.scanner.kind for partition in video_index.snapshot.partitions} == {kind}
     return video_index
 
 
@@ -121,7 +121,7 @@ def test_every_pattern_at_once_with_extreme_logits(tmp_path, kind):
     logits = torch.tensor(list(product([-100.0, 100.0], repeat=4)))
     text = TextEmbedding(packed_rows(16, generator), logits)
     video_index = built(tmp_path / "index", kind, gallery)
-    assert len(video_index.snapshot.units) == 15
+    assert len(video_index.snapshot.partitions) == 15
     assert video_index.without_stream() == ["c00099"]
     reference = loop_scores(text, gallery)
     for k in (30, 100):

@@ -84,10 +84,10 @@ def test_recall_is_measured_and_recorded(world, tmp_path, prints):
     splits = ["train"] * 8 + ["val"] * 2 + ["test"] * 50
     arguments = imported(tmp_path, world, {"appearance": appearance}, splits)
     prints(build_index, *arguments)
-    assert {unit.scanner.kind for unit in read_snapshot(tmp_path / "index").units} == {"certified"}
+    assert {partition.scanner.kind for partition in read_snapshot(tmp_path / "index").partitions} == {"certified"}
     out, _ = prints(build_index, *arguments, "--recall", "0.95")
     snapshot = read_snapshot(tmp_path / "index")
-    assert {unit.scanner.kind for unit in snapshot.units} == {"fastscan"}
+    assert {partition.scanner.kind for partition in snapshot.partitions} == {"fastscan"}
     assert snapshot.recall.target == 0.95
     assert snapshot.recall.reached >= 0.95
     assert "fastscan" in out
@@ -151,7 +151,7 @@ def listed(odd, prints):
     return run
 
 
-def test_clips_without_a_stream_are_listed_never_found_and_need_no_constant(odd, listed, prints):
+def test_clips_without_a_stream_are_listed_never_found_and_need_no_offset(odd, listed, prints):
     place, arguments = odd
     out, err = prints(build_index, *arguments)
     assert out.startswith("7 clips in the index, 7 of them new")
@@ -161,7 +161,7 @@ def test_clips_without_a_stream_are_listed_never_found_and_need_no_constant(odd,
     assert "0 of them new" in prints(build_index, *arguments).out
     (place / "bank.txt").write_text("number 3 moves\n")
     prints(gallery, "normalise", place / "index", "--bank", place / "bank.txt")
-    assert [row["constant"] is None for row in listed("--clips")] == [False] * 7 + [True] * 3
+    assert [row["offset"] is None for row in listed("--clips")] == [False] * 7 + [True] * 3
     prints(build_index, *arguments)
 
 

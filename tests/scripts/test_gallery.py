@@ -61,7 +61,7 @@ def test_list(told, output):
     facts = {line[:10].strip(): line[12:] for line in lines[lines.index("") + 1 :]}
     fingerprint = read_snapshot(told.index).origin.model_fingerprint
     assert (facts["model"], facts["store"]) == (f"{told.model} ({fingerprint})", str(told.store))
-    assert (facts["kind"], facts["constants"]) == ("auto", "-")
+    assert (facts["kind"], facts["offsets"]) == ("auto", "-")
     assert facts["columns"].startswith("file_seconds (numbers), file_bytes (whole numbers), width (whole numbers)")
     assert facts["columns"].endswith("split (text), rating (numbers)")
     assert facts["segments"] == "1, with 0 rows that no longer count"
@@ -87,7 +87,7 @@ def test_list_clips(told, output):
     rows = [json.loads(line) for line in output("list", told.index, "--clips", "--json").splitlines()]
     assert [row["clip_id"] for row in rows] == [line.split()[0] for line in lines[1:]] == CLIPS
     assert (rows[0]["split"], rows[2]["rating"], rows[9]["streams"]) == ("test", None, ["appearance"])
-    assert {"constant", "pattern", "version"}.isdisjoint({*rows[0], *header})
+    assert {"offset", "pattern", "version"}.isdisjoint({*rows[0], *header})
 
 
 def test_list_where(told, output):
@@ -201,14 +201,14 @@ def test_compact(told, output):
     assert facts["settings"] == {"kind": "fastscan", "recall": 0.9}
 
 
-def test_compact_takes_constants_off(told, tmp_path, output, prints):
+def test_compact_takes_offsets_off(told, tmp_path, output, prints):
     (tmp_path / "bank.txt").write_text("a red thing\na blue thing\n")
     output("normalise", told.index, "--bank", tmp_path / "bank.txt")
-    assert "constants   nnn, from 2 captions of bank.txt" in output("list", told.index)
-    assert json.loads(output("list", told.index, "--clips", "--json").splitlines()[0])["constant"]
-    output("compact", told.index, "--drop-constants")
-    assert read_snapshot(told.index).constants is None
-    assert prints(main, "compact", told.index, "--drop-constants").err == f"{told.index} carries no constants\n"
+    assert "nnn, from 2 captions of bank.txt" in output("list", told.index)
+    assert json.loads(output("list", told.index, "--clips", "--json").splitlines()[0])["offset"]
+    output("compact", told.index, "--drop-offsets")
+    assert read_snapshot(told.index).offsets is None
+    assert prints(main, "compact", told.index, "--drop-offsets").err == f"{told.index} carries no offsets\n"
 
 
 # ---- refused

@@ -1,4 +1,4 @@
-"""`mee gallery normalise`: every clip gets a constant, and search takes it off."""
+"""`mee gallery normalise`: every clip gets an offset, and search takes it off."""
 
 import json
 import shutil
@@ -28,17 +28,17 @@ def hits(prints):
     return run
 
 
-def test_search_takes_the_constants_off(own, bank, hits, prints):
+def test_search_takes_the_offsets_off(own, bank, hits, prints):
     plain = hits(own.index, "a red thing")
     out, _ = prints(main, "normalise", own.index, "--bank", bank)
-    assert out == f"{own.index}: every clip carries a constant of nnn, made of 2 captions of captions.csv\n"
-    facts = read_snapshot(own.index).constants
+    assert out == f"{own.index}: every clip carries an offset of nnn, made of 2 captions of captions.csv\n"
+    facts = read_snapshot(own.index).offsets
     assert (facts["method"], facts["bank"]) == ("nnn", "2 captions of captions.csv")
     shifted = hits(own.index, "a red thing")
-    assert any(hit["constant"] for hit in shifted)
+    assert any(hit["offset"] for hit in shifted)
     for hit in shifted:
         parts = sum(share["contribution"] for share in hit["experts"].values())
-        assert parts - hit["constant"] == pytest.approx(hit["score"], abs=1e-5)
+        assert parts - hit["offset"] == pytest.approx(hit["score"], abs=1e-5)
     assert hits(own.index, "a red thing", "--plain") == plain
 
 
@@ -48,7 +48,7 @@ def test_again_gives_the_same_and_drop_takes_them_off(own, bank, hits, prints):
         prints(main, "normalise", own.index, "--bank", bank, "--neighbours", "1")
         shifted.append(hits(own.index, "a blue thing"))
     assert shifted[0] == shifted[1]
-    prints(main, "compact", own.index, "--drop-constants")
+    prints(main, "compact", own.index, "--drop-offsets")
     assert hits(own.index, "a blue thing") == plain
     prints(build_index, own.store, own.model, own.index, "--overwrite")
 
@@ -64,7 +64,7 @@ def test_again_gives_the_same_and_drop_takes_them_off(own, bank, hits, prints):
 def test_what_cannot_be_used(own, fails, tmp_path, bank, text, more, said):
     bank.write_text(text)
     assert said in fails(main, "normalise", own.index, "--bank", bank, *more)
-    assert read_snapshot(own.index).constants is None
+    assert read_snapshot(own.index).offsets is None
     assert "nowhere.txt" in fails(main, "normalise", own.index, "--bank", tmp_path / "nowhere.txt")
     assert "no index at" in fails(main, "normalise", tmp_path / "nowhere", "--bank", bank)
 
@@ -73,11 +73,11 @@ def test_clips_that_come_later_have_none_and_changed_ones_keep_theirs(grown, ban
     prints(main, "normalise", grown.index, "--bank", bank)
     table = grown.place / "m.csv"
     table.write_text("clip_id,mood\nclip3.mp4,glad\n")
-    before = {hit["clip_id"]: hit["constant"] for hit in hits(grown.index, "a thing", "--top", 99)}
+    before = {hit["clip_id"]: hit["offset"] for hit in hits(grown.index, "a thing", "--top", 99)}
     prints(build_index, *grown.arguments, "--metadata", table)
-    assert {hit["clip_id"]: hit["constant"] for hit in hits(grown.index, "a thing", "--top", 99)} == before
+    assert {hit["clip_id"]: hit["offset"] for hit in hits(grown.index, "a thing", "--top", 99)} == before
     shutil.copy(grown.videos / "clip9.png", grown.videos / "new.png")
     prints(precompute, grown.videos, grown.store, "--workers", "1")
     error = fails(build_index, *grown.arguments)
     assert "1 clips have none, 'new.png' among them" in error
-    assert "mee gallery compact INDEX --drop-constants" in error
+    assert "mee gallery compact INDEX --drop-offsets" in error

@@ -39,7 +39,7 @@ def test_hits_are_a_table_on_stdout(search):
     assert err == ""
 
 
-KEYS = {"query", "rank", "clip_id", "video", "start_s", "end_s", "score", "experts", "constant"}
+KEYS = {"query", "rank", "clip_id", "video", "start_s", "end_s", "score", "experts", "offset"}
 
 
 def test_json_is_one_object_a_line_and_adds_up(hits):
@@ -48,7 +48,7 @@ def test_json_is_one_object_a_line_and_adds_up(hits):
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
     for hit in found:
         shares = hit["experts"].values()
-        assert (set(hit), hit["query"], hit["constant"]) == (KEYS, "something moves", 0)
+        assert (set(hit), hit["query"], hit["offset"]) == (KEYS, "something moves", 0)
         assert sum(share["contribution"] for share in shares) == pytest.approx(hit["score"], abs=1e-5)
         assert sum(share["weight"] for share in shares) == pytest.approx(1, abs=1e-5)
         assert all(s["contribution"] == pytest.approx(s["weight"] * s["similarity"]) for s in shares)

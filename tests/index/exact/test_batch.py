@@ -19,7 +19,7 @@ from tests.index.galleries import LAYOUT, assert_best, entries_of, loop_scores, 
 HALF = 2.0**-8  # of the distance of two bfloat16 numbers, in terms of the lower: no number is rounded by more
 
 
-def unit(most, last=None):
+def partition(most, last=None):
     """(16,) the same number 15 times, and one that makes it a unit vector."""
     return torch.tensor([most] * 15 + [(1 - 15 * most**2) ** 0.5 if last is None else last])
 
@@ -27,8 +27,8 @@ def unit(most, last=None):
 def test_what_bfloat16_rounds_down_is_not_lost_to_what_it_rounds_up():
     """The better clip and its query lose all that rounding can take, the worse and its query gain all of it."""
     layout = Layout(("down", "up"), (16, 16))
-    down, up = unit(0.25 * (1 + HALF - 2**-16)), unit(0.25 * (1 + HALF + 2**-16))
-    worse = unit(float(up[0]), last=float(up[15]) - 4e-3)  # of a score that is 1e-3 less
+    down, up = partition(0.25 * (1 + HALF - 2**-16)), partition(0.25 * (1 + HALF + 2**-16))
+    worse = partition(float(up[0]), last=float(up[15]) - 4e-3)  # of a score that is 1e-3 less
     packed = torch.zeros(2, 32)
     packed[0, :16], packed[1, 16:] = down, worse
     gallery = Gallery(("c0", "c1"), VideoEmbedding(packed, torch.eye(2, dtype=torch.bool)), ())

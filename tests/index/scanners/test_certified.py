@@ -1,4 +1,4 @@
-"""Certified: how tight its bound is, that constants do not spoil it, and what it does if bytes are not exact."""
+"""Certified: how tight its bound is, that offsets do not spoil it, and what it does if bytes are not exact."""
 
 import faiss
 import numpy as np
@@ -10,13 +10,13 @@ from index.scanners import certified
 from index.scanners.certified import ALIGNED, Certified, bytes_multiply_exactly
 from index.scanners.flat import Flat
 from index.scanners.scanner import Shape
-from tests.index.scanners.units import exact_scores, query_rows, unit_rows, units
+from tests.index.scanners.partitions import exact_scores, partitions, query_rows, unit_rows
 
 
-@given(unit=units())
-def test_every_estimate_is_within_the_bound(unit):
+@given(partition=partitions())
+def test_every_estimate_is_within_the_bound(partition):
     """Of all rows, not only of the best."""
-    vectors, shape, queries = unit
+    vectors, shape, queries = partition
     for scanner in (Certified.build(vectors, shape), Flat(vectors, shape)):
         estimates, rows = scanner.scan(queries, len(vectors))
         exact = np.take_along_axis(exact_scores(queries, vectors), rows, axis=1)
@@ -33,21 +33,21 @@ def test_the_bound_is_tight_enough_to_be_of_use(seed, width):
 
 
 @pytest.mark.parametrize(("width", "taken"), [(0.01, 1), (0.1, 1), (1.0, 1), (3.0, 1), (0, 0)])
-def test_constants_do_not_spoil_the_bound(width, taken):
-    with_constant, without = Shape((128, 128), constant=True), Shape((128, 128))
+def test_offsets_do_not_spoil_the_bound(width, taken):
+    with_offset, without = Shape((128, 128), offset=True), Shape((128, 128))
     generator = np.random.default_rng(0)
-    vectors, queries = unit_rows(generator, 1000, with_constant), query_rows(generator, 8, with_constant)
+    vectors, queries = unit_rows(generator, 1000, with_offset), query_rows(generator, 8, with_offset)
     vectors[:, -1] = 0.4 + (width or 1) * generator.random(1000)
     queries[:, -1] = -taken
     plain = Certified.build(np.ascontiguousarray(vectors[:, :-1]), without)
     bare = plain.bound(np.ascontiguousarray(queries[:, :-1]))
-    bound = Certified.build(vectors, with_constant).bound(queries)
+    bound = Certified.build(vectors, with_offset).bound(queries)
     assert (bound < (1.1 if taken else 1.001) * bare + 0.001 * width).all()
 
 
-def test_constants_that_float32_cannot_square_leave_the_bound_a_number():
+def test_offsets_that_float32_cannot_square_leave_the_bound_a_number():
     """Not a number, it would let nothing be found but what a first scan happens to score."""
-    shape = Shape((16, 16), constant=True)
+    shape = Shape((16, 16), offset=True)
     generator = np.random.default_rng(0)
     vectors, queries = unit_rows(generator, 200, shape), query_rows(generator, 8, shape)
     vectors[:, -1] = 1e30 * generator.standard_normal(200)

@@ -10,9 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from index.scanners.kinds import KINDS, build, files, open_scanner
 from index.scanners.scanner import Shape
-from tests.index.scanners.units import query_rows, unit_rows
+from tests.index.scanners.partitions import query_rows, unit_rows
 
-SHAPE = Shape((12, 8), constant=True)
+SHAPE = Shape((12, 8), offset=True)
 VECTORS = unit_rows(np.random.default_rng(0), 200, SHAPE)
 QUERIES = query_rows(np.random.default_rng(1), 3, SHAPE)
 CODED = [kind for kind in KINDS if kind != "flat"]
@@ -124,7 +124,7 @@ def test_a_foreign_file_is_noticed(saved, kind, number):
     ("vectors", "shape", "says"),
     [
         (VECTORS[:199], SHAPE, "its rows is 200, theirs is 199"),
-        (VECTORS, Shape((8, 12), constant=True), r"its sizes is \[12, 8\], theirs is \[8, 12\]"),
+        (VECTORS, Shape((8, 12), offset=True), r"its sizes is \[12, 8\], theirs is \[8, 12\]"),
         (VECTORS, Shape((12, 9)), r"its sizes is \[12, 8\], theirs is \[12, 9\]"),
         (VECTORS[::-1].copy(), SHAPE, "it was made of others"),
     ],

@@ -74,5 +74,5 @@ def test_an_index_of_many_patterns_opens_with_few_handles(tmp_path):
             writer.put(entries_of(random_gallery(500, first, 0.5, first=first, layout=layout), layout))
             writer.flush()
         snapshot = read_snapshot(tmp_path / "index")
-        assert len(snapshot.units) > 100
+        assert len(snapshot.partitions) > 100
         assert handles() < before + 20

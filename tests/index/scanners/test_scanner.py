@@ -1,4 +1,4 @@
-"""What every kind of scanner keeps to, whatever unit it is made for."""
+"""What every kind of scanner keeps to, whatever partition it is made for."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ from index.scanners.fastscan import FastScan
 from index.scanners.flat import Flat
 from index.scanners.kinds import KINDS, SMALL, Settings, build, choose, files, open_scanner
 from index.scanners.scanner import Allowed, Shape
-from tests.index.scanners.units import clustered, exact_scores, masks, near, query_rows, unit_rows, units
+from tests.index.scanners.partitions import clustered, exact_scores, masks, near, partitions, query_rows, unit_rows
 
 PROVING = ("flat", "certified")
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -51,9 +51,9 @@ def check_answer(scanner, queries, count, mask, answer):
 
 
 @kinds
-@given(unit=units(), count=st.integers(1, 350), data=st.data())
-def test_a_scan_keeps_to_the_contract(kind, unit, count, data):
-    vectors, shape, queries = unit
+@given(partition=partitions(), count=st.integers(1, 350), data=st.data())
+def test_a_scan_keeps_to_the_contract(kind, partition, count, data):
+    vectors, shape, queries = partition
     scanner = build(kind, vectors, shape)
     assert scanner.kind == kind
     assert scanner.shape == shape
@@ -70,9 +70,9 @@ def test_a_scan_keeps_to_the_contract(kind, unit, count, data):
 
 
 @kinds
-@given(unit=units())
-def test_what_is_saved_scans_the_same(kind, unit):
-    vectors, shape, queries = unit
+@given(partition=partitions())
+def test_what_is_saved_scans_the_same(kind, partition):
+    vectors, shape, queries = partition
     scanner = build(kind, vectors, shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}-1011"
@@ -136,7 +136,7 @@ def test_codes_are_small_and_arrays_and_maps_make_the_same(kind, size, tmp_path)
     [(0.0, 0.05), (0.01, 0.05), (0.3, 0.05), (0.9, 0.05), (0.999, 0.05), (1.0, 0.05), (1.0, 0.15)],
 )
 def test_filtered_scans_find_the_best_that_are_allowed(kind, share, spread):
-    shape = Shape((96, 96), constant=True)
+    shape = Shape((96, 96), offset=True)
     generator = np.random.default_rng(2)
     vectors = clustered(generator, 3000, shape, spread=1.0)
     vectors[:, -1] = 0.4 + spread * generator.standard_normal(len(vectors))
@@ -177,7 +177,7 @@ def test_a_query_that_is_no_number_finds_nothing(kind, what):
 @pytest.mark.parametrize("block", [1, 4 * 10 * 7, 2**20])
 def test_few_and_many_queries_find_the_same_allowed_rows(queries, block, monkeypatch):
     monkeypatch.setattr(flat, "BLOCK", block)  # bytes copied at a time: a row, seven rows, all
-    shape = Shape((6, 3), constant=True)
+    shape = Shape((6, 3), offset=True)
     generator = np.random.default_rng(0)
     vectors, asked = unit_rows(generator, 120, shape), query_rows(generator, queries, shape)
     mask = generator.random(120) < 0.4
@@ -187,7 +187,7 @@ def test_few_and_many_queries_find_the_same_allowed_rows(queries, block, monkeyp
 
 
 def test_the_bound_is_the_formula_by_a_plain_loop():
-    shape = Shape((3, 2), constant=True)
+    shape = Shape((3, 2), offset=True)
     vectors = np.array([[1, 0, 0, 0, 1, -7], [0, 1, 0, 1, 0, 2]], dtype=np.float32)
     query = np.array([[0.5, 0, 0.5, 0.25, 0, -1]], dtype=np.float32)
     operations = 6 + 6
@@ -196,8 +196,8 @@ def test_the_bound_is_the_formula_by_a_plain_loop():
     assert Flat(vectors, shape).bound(query)[0] == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_constant_that_nobody_takes_off_costs_nothing():
-    shape = Shape((4,), constant=True)
+def test_an_offset_that_nobody_takes_off_costs_nothing():
+    shape = Shape((4,), offset=True)
     vectors = unit_rows(np.random.default_rng(0), 5, shape)
     vectors[:, -1] = 1e6
     query = np.array([[1, 0, 0, 0, 0]], dtype=np.float32)
@@ -209,7 +209,7 @@ def test_a_constant_that_nobody_takes_off_costs_nothing():
 
 @pytest.mark.parametrize("size", [16, 96])
 def test_estimates_of_good_rows_are_not_too_small(size):
-    """They are compared with those of units that are scanned exactly."""
+    """They are compared with those of partitions that are scanned exactly."""
     shape = Shape((size, size))
     generator = np.random.default_rng(0)
     vectors = unit_rows(generator, 4000, shape)
@@ -219,7 +219,7 @@ def test_estimates_of_good_rows_are_not_too_small(size):
     assert np.mean(estimates[:, 0]) == pytest.approx(1, abs=0.05)
 
 
-# ---- which kind a unit gets, and what settings are refused
+# ---- which kind a partition gets, and what settings are refused
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,12 @@ def seen(snapshot):
 
 def search(snapshot):
     """Ids that scanners find are those of clips that count."""
-    for unit in snapshot.units:
-        query = np.ones((1, unit.vectors.shape[1]), dtype=np.float32)
-        _, rows = unit.scanner.scan(query, 5, unit.allowed)
+    for partition in snapshot.partitions:
+        query = np.ones((1, partition.vectors.shape[1]), dtype=np.float32)
+        _, rows = partition.scanner.scan(query, 5, partition.allowed)
         rows = rows[0][rows[0] >= 0]
-        assert len(rows) == min(5, unit.count)
-        assert all(snapshot.find(clip_id) is not None for clip_id in unit.ids(rows))
+        assert len(rows) == min(5, partition.count)
+        assert all(snapshot.find(clip_id) is not None for clip_id in partition.ids(rows))
 
 
 def say(line):

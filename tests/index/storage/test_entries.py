@@ -35,7 +35,7 @@ def test_a_gallery_and_its_table():
         "video": ["v", "v", "w"],
         "start_s": [1.0, 0.0, 2.0],
         "end_s": [2.0, 1.5, 3.0],
-        "constant": [None] * 3,
+        "offset": [None] * 3,
         "version": [None] * 3,
     }
     assert entries.available.tolist() == [[True] * 3, [True] * 3, [False] * 3]
@@ -79,8 +79,8 @@ def test_metadata_keeps_its_kind():
         (clips(start_s=[0, math.nan, 2, 3]), "clip 'b' has no finite start_s"),
         (clips(end_s=[0, math.inf, 2, 3]), "clip 'b' has no finite end_s"),
         (clips(start_s=["0", "x", "2", "3"]), "column 'start_s' holds .* that are not numbers"),
-        (clips(constant=[math.inf, 1, 2, 3]), "clip 'a' has no finite constant"),
-        (clips(constant=[0, 1e39, 2, 3]), "clip 'b' has no finite constant"),  # as float32
+        (clips(offset=[math.inf, 1, 2, 3]), "clip 'a' has no finite offset"),
+        (clips(offset=[0, 1e39, 2, 3]), "clip 'b' has no finite offset"),  # as float32
         (clips(pattern=["1"] * 4), "column 'pattern' of the table of clips is made by the index; give yours"),
         (clips(vector=["1"] * 4), "column 'vector' of the table of clips is made by the index"),
         (clips(day=pd.to_datetime(["2020-01-01"] * 4)), "column 'day' holds .*; an index keeps text, numbers"),

@@ -156,7 +156,7 @@ def seen(segment):
 
 @given(st.lists(st.tuples(st.booleans(), SOME), max_size=12))
 def test_it_holds_what_a_dict_holds(steps):
-    tail, held, then = Tail(LAYOUT, constants=False), {}, []
+    tail, held, then = Tail(LAYOUT, offsets=False), {}, []
     for seed, (put, ids) in enumerate(steps):
         if put:
             entries = made_entries(ids, seed=seed).checked(LAYOUT)
@@ -171,7 +171,7 @@ def test_it_holds_what_a_dict_holds(steps):
 
 
 def test_many_single_clips_make_few_chunks():
-    tail = Tail(LAYOUT, constants=False)
+    tail = Tail(LAYOUT, offsets=False)
     for number in range(200):
         tail.put(made_entries([f"{number:03d}"]).checked(LAYOUT))
     assert tail.segment().table.arrow["clip_id"].num_chunks <= 8

@@ -21,7 +21,7 @@ def made(**changes):
     [
         made(),
         made(
-            constants={"method": "é", "bank": [1, 2.5, None]},
+            offsets={"method": "é", "bank": [1, 2.5, None]},
             recall=Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000),
             segments=(Part("000001", "ab"), Part("1000003", "cd")),
             removed=Part("removed-000007.safetensors", "ef"),
@@ -38,7 +38,7 @@ def test_it_comes_back(tmp_path, manifest):
 def test_what_json_cannot_say_is_not_written(tmp_path):
     made().write(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
-        made(constants={"mean": float("nan")}).write(tmp_path)
+        made(offsets={"mean": float("nan")}).write(tmp_path)
     assert read_manifest(tmp_path)[0] == made()
 
 

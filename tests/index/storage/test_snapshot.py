@@ -61,7 +61,7 @@ def readers_and_a_writer(place, tmp_path, monkeypatch, seconds):
     monkeypatch.setattr(writer_module, "LOG_RECORDS", 9)
     stop = tmp_path / "stop"
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-        patterns = 3 * 1100  # so that units are large enough to have codes
+        patterns = 3 * 1100  # so that partitions are large enough to have codes
         writer.put(made_entries([f"s{number:05d}" for number in range(patterns)], missing=0))
         writer.put(made_entries(group(0)))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -145,14 +145,14 @@ class TestInMemory:
 
     def test_nothing_at_all(self):
         snapshot = Snapshot.of(made_entries([]), LAYOUT, ORIGIN)
-        assert (len(snapshot), snapshot.units, snapshot.segments) == (0, (), ())
+        assert (len(snapshot), snapshot.partitions, snapshot.segments) == (0, (), ())
         assert snapshot.without_stream() == []
 
-    def test_constants_are_the_last_component(self):
-        entries = made_entries(IDS, constants=True)
-        snapshot = Snapshot.of(entries, LAYOUT, ORIGIN, constants={"method": "nnn"})
+    def test_offsets_are_the_last_component(self):
+        entries = made_entries(IDS, offsets=True)
+        snapshot = Snapshot.of(entries, LAYOUT, ORIGIN, offsets={"method": "nnn"})
         assert contents(snapshot) == as_dict(entries)
-        assert all(unit.scanner.shape.constant for unit in snapshot.units)
+        assert all(partition.scanner.shape.offset for partition in snapshot.partitions)
 
     def test_it_refuses_what_an_index_cannot_keep(self):
         entries = made_entries(IDS)

@@ -40,7 +40,7 @@ def whole(tmp_path_factory):
         writer.put(made_entries(["in the log", "also"], seed=2, missing=0))
         writer.remove(["also"])
     assert verify_index(place) == []
-    assert {unit.scanner.kind for unit in read_snapshot(place).units} == {"flat", "certified"}
+    assert {partition.scanner.kind for partition in read_snapshot(place).partitions} == {"flat", "certified"}
     return place
 
 
@@ -193,7 +193,7 @@ def sealed(place, change):
         (lambda content: content.update(log="../log-000001"), "it names '../log-000001', which no index has"),
         (lambda content: content["layout"].update(sizes=[6, 3, 5]), "is damaged"),
         (lambda content: content["layout"].update(sizes=[6, 3]), "every expert needs a positive size"),
-        (lambda content: content.update(constants={}), "is damaged"),
+        (lambda content: content.update(offsets={}), "is damaged"),
         (lambda content: content.update(settings={"kind": "round"}), "there is no kind 'round'"),
         (lambda content: content["origin"].pop("store"), "is damaged"),
         (lambda content: content["segments"].append({"name": "000099", "sha256": ""}), "it is not there"),

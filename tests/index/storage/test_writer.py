@@ -44,7 +44,7 @@ def known(expected):
 class Machine(RuleBasedStateMachine):
     """A writer, a reader that refreshes, and a dict."""
 
-    constants = False
+    offsets = False
 
     @initialize(direct=st.sampled_from([1, 300, 10**6]), records=st.integers(1, 5))
     def begin(self, direct, records):
@@ -52,8 +52,8 @@ class Machine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(writer_module, "DIRECT", direct)
         self.patch.setattr(writer_module, "LOG_RECORDS", records)
-        facts = FACTS if self.constants else None
-        self.writer = IndexWriter.create(self.folder / "ix", LAYOUT, ORIGIN, constants=facts)
+        facts = FACTS if self.offsets else None
+        self.writer = IndexWriter.create(self.folder / "ix", LAYOUT, ORIGIN, offsets=facts)
         self.reader = read_snapshot(self.folder / "ix")
         self.old = self.reader, contents(self.reader)
         self.expected, self.seed = {}, 0
@@ -62,7 +62,7 @@ class Machine(RuleBasedStateMachine):
     def put(self, ids, split):
         self.seed += 1
         columns = {} if split is None else {f"split{type(split).__name__}": [split] * len(ids)}
-        entries = made_entries(ids, seed=self.seed, constants=self.constants, **columns)
+        entries = made_entries(ids, seed=self.seed, offsets=self.offsets, **columns)
         self.writer.put(entries)
         self.expected |= as_dict(entries)
 
@@ -124,9 +124,9 @@ class Machine(RuleBasedStateMachine):
 
 
 class MachineWithConstants(Machine):
-    """The same of an index that carries constants."""
+    """The same of an index that carries offsets."""
 
-    constants = True
+    offsets = True
 
 
 TestMachine = Machine.TestCase
@@ -149,31 +149,31 @@ def test_a_put_is_all_or_nothing(place):
     assert contents(read_snapshot(place)) == before
 
 
-def test_constants_come_and_go(place):
+def test_offsets_come_and_go(place):
     ids = IDS[:20]
     entries = made_entries(ids)
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
         writer.put(entries)
         writer.set_recall(RECALL)
         given = {clip_id: number / 7 for number, clip_id in enumerate(ids)}
-        for constant in (np.nan, 1e39):
-            with pytest.raises(ValueError, match="1 clips have no finite constant, 'c00' among them"):
-                writer.compact(constants={**given, "c00": constant}, facts=FACTS)
-        writer.compact(constants=given, facts=FACTS)
-        assert writer.snapshot.constants == FACTS
+        for offset in (np.nan, 1e39):
+            with pytest.raises(ValueError, match="1 clips have no finite offset, 'c00' among them"):
+                writer.compact(offsets={**given, "c00": offset}, facts=FACTS)
+        writer.compact(offsets=given, facts=FACTS)
+        assert writer.snapshot.offsets == FACTS
         assert writer.snapshot.recall is None
         kept = contents(read_snapshot(place))
-        assert {clip_id: facts["constant"] for clip_id, (facts, *_) in kept.items()} == given
-        with pytest.raises(ValueError, match="this index carries constants, and 1 clips have none, 'x'"):
+        assert {clip_id: facts["offset"] for clip_id, (facts, *_) in kept.items()} == given
+        with pytest.raises(ValueError, match="this index carries offsets, and 1 clips have none, 'x'"):
             writer.put(made_entries(["x"], missing=0))
         writer.compact(settings=Settings(kind="flat"))
-        assert writer.snapshot.constants == FACTS
+        assert writer.snapshot.offsets == FACTS
         assert contents(writer.snapshot) == kept
-        writer.compact(drop_constants=True)
-        assert read_snapshot(place).constants is None
+        writer.compact(drop_offsets=True)
+        assert read_snapshot(place).offsets is None
         assert contents(read_snapshot(place)) == kept  # the table keeps them, the vectors do not
-        with pytest.raises(ValueError, match="constants come with facts"):
-            writer.compact(constants=given)
+        with pytest.raises(ValueError, match="offsets come with facts"):
+            writer.compact(offsets=given)
 
 
 def test_what_recall_was_measured_is_kept_until_something_else_is_searched(place):

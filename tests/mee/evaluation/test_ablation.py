@@ -241,7 +241,7 @@ def test_the_bank_is_scored_as_the_queries_are(seed, scheme, removed):
         raw = whole_matrix(plain(assessment.text))
         changes = torch.ones(len(raw)) if expected.active is None else expected.active[raw.argmax(1)].float()
         found = raw.amax(0) > -2
-        shifted = raw - changes[:, None] * expected.constant
+        shifted = raw - changes[:, None] * expected.offset
         torch.testing.assert_close(whole_matrix(scores)[:, found], shifted[:, found])
 
 

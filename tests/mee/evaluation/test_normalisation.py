@@ -25,12 +25,12 @@ def bank():
 
 
 def normalised(config, scores, bank):
-    return config.apply(scores, config.constants(bank)).pairs(*PAIRS).view(3, 4)
+    return config.apply(scores, config.offsets(bank)).pairs(*PAIRS).view(3, 4)
 
 
 def test_none_changes_nothing_and_asks_for_nothing(scores):
     config = NormaliseConfig()
-    assert config.constants(None) is None
+    assert config.offsets(None) is None
     assert config.apply(scores, None) is scores
     assert not config.needs_bank
     assert config.facts("9 training captions", 9) == Normalisation()
@@ -38,11 +38,11 @@ def test_none_changes_nothing_and_asks_for_nothing(scores):
 
 def test_qb_norm_uses_its_temperature_and_says_so(scores, bank):
     config = NormaliseConfig(method="qb-norm", beta=3.0)
-    found, expected = config.constants(bank), qb_norm(bank, 3.0)
-    assert found.constant.equal(expected.constant)
+    found, expected = config.offsets(bank), qb_norm(bank, 3.0)
+    assert found.offset.equal(expected.offset)
     assert found.active.equal(expected.active)
     changes = expected.active[scores.matrix.argmax(1)]
-    assert normalised(config, scores, bank).equal(scores.matrix - changes[:, None] * expected.constant)
+    assert normalised(config, scores, bank).equal(scores.matrix - changes[:, None] * expected.offset)
     assert config.needs_bank
     assert config.facts("9 training captions", 9) == Normalisation(
         method="qb-norm", bank="9 training captions", parameters={"beta": 3}, uses_test_queries=False
@@ -52,10 +52,10 @@ def test_qb_norm_uses_its_temperature_and_says_so(scores, bank):
 @pytest.mark.parametrize(("neighbours", "used"), [(2, 2), (128, 9)])
 def test_nnn_uses_its_neighbours_and_says_how_many_there_were(scores, bank, neighbours, used):
     config = NormaliseConfig(method="nnn", neighbours=neighbours, alpha=0.5)
-    constant = 0.5 * bank.matrix.sort(0, descending=True).values[:used].mean(0)
-    torch.testing.assert_close(config.constants(bank).constant, constant)
-    assert config.constants(bank).constant.equal(nnn(bank, used, 0.5).constant)
-    torch.testing.assert_close(normalised(config, scores, bank), scores.matrix - constant)
+    offset = 0.5 * bank.matrix.sort(0, descending=True).values[:used].mean(0)
+    torch.testing.assert_close(config.offsets(bank).offset, offset)
+    assert config.offsets(bank).offset.equal(nnn(bank, used, 0.5).offset)
+    torch.testing.assert_close(normalised(config, scores, bank), scores.matrix - offset)
     assert config.facts("9 training captions", 9) == Normalisation(
         method="nnn", bank="9 training captions", parameters={"neighbours": used, "alpha": 0.5}
     )
@@ -75,7 +75,7 @@ def test_dsl_looks_at_all_test_queries_and_says_so(scores):
 @pytest.mark.parametrize("bank", [None, WholeScores(torch.empty(0, 4))])
 def test_a_bank_that_is_not_there_is_asked_for(method, bank):
     with pytest.raises(InputError, match=f"^{method} needs a bank of training captions.*--bank"):
-        NormaliseConfig(method=method).constants(bank)
+        NormaliseConfig(method=method).offsets(bank)
 
 
 @pytest.mark.parametrize(

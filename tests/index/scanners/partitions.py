@@ -1,4 +1,4 @@
-"""Units for the tests of scanners: random ones, those that hypothesis thinks of, and queries for them."""
+"""Partitions for the tests of scanners: random ones, those that hypothesis thinks of, and queries for them."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -7,21 +7,21 @@ from index.scanners.scanner import Shape
 
 
 def unit_rows(generator, count, shape, weights=None):
-    """(N, W) experts of unit norm, times weights, and constants of about 0.4."""
+    """(N, W) experts of unit norm, times weights, and offsets of about 0.4."""
     parts = []
     for size, weight in zip(shape.sizes, weights or (1.0,) * len(shape.sizes)):
         part = generator.standard_normal((count, size))
         parts.append(weight * part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6))
-    if shape.constant:
+    if shape.offset:
         parts.append(0.4 + 0.1 * generator.standard_normal((count, 1)))
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def query_rows(generator, count, shape):
-    """(Q, W) weighted queries; the constant is taken off by some of them."""
+    """(Q, W) weighted queries; the offset is taken off by some of them."""
     weights = generator.dirichlet(np.ones(len(shape.sizes)))
     rows = unit_rows(generator, count, shape, tuple(weights))
-    if shape.constant:
+    if shape.offset:
         rows[:, -1] = -(generator.random(count) < 0.7).astype(np.float32)
     return rows
 
@@ -45,20 +45,20 @@ def exact_scores(queries, vectors):
 def near(generator, vectors, count, shape):
     """(Q, W) queries for which there is something to find: rows, and as much of something else."""
     rows = vectors[generator.integers(len(vectors), size=count)] + unit_rows(generator, count, shape)
-    if shape.constant:
+    if shape.offset:
         rows[:, -1] = -len(shape.sizes) * (generator.random(count) < 0.7).astype(np.float32)
     return (rows / len(shape.sizes)).astype(np.float32)
 
 
 @st.composite
-def units(draw):
+def partitions(draw):
     """(vectors, shape, queries): few or many rows, odd widths, alike, equal, zero, tiny or wild columns."""
     sizes = tuple(draw(st.lists(st.integers(1, 40), min_size=1, max_size=4)))
     shape = Shape(sizes, draw(st.booleans()))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     count = draw(st.one_of(st.sampled_from([1, 2, 15, 16, 17]), st.integers(1, 300)))
     vectors = unit_rows(generator, count, shape)
-    spoiled = draw(st.sampled_from(["not", "equal", "zero", "twins", "tiny", "constants", "off-centre"]))
+    spoiled = draw(st.sampled_from(["not", "equal", "zero", "twins", "tiny", "offsets", "off-centre"]))
     if spoiled == "equal":
         vectors[:] = vectors[0]
     elif spoiled == "zero":
@@ -67,7 +67,7 @@ def units(draw):
         vectors = vectors[generator.integers(max(1, count // 4), size=count)]
     elif spoiled == "tiny":
         vectors[:, : sizes[0]] *= np.float32(1e-30)
-    elif spoiled == "constants" and shape.constant:
+    elif spoiled == "offsets" and shape.offset:
         vectors[:, -1] *= 1000 * generator.standard_normal(count).astype(np.float32)
     elif spoiled == "off-centre":
         vectors[:, : sizes[0]] = np.float32(1 / np.sqrt(sizes[0])) * np.float32(0.999)

@@ -1,10 +1,10 @@
-"""The precompute job: videos x extractors -> store. It resumes, isolates, and says what failed.
+"""The precompute job: videos x extractors -> store. Resumable, isolated, with a reason for each failed file.
 
-    files --> workers: decode once, extractors of their own --> clips --> shared models, in batches --> store
-              time, memory                                      here: one process, one thread
+    files --> workers: decode once, run their own extractors --> clips --> shared models, in batches --> store
+              limits of time and memory                          here: one process, one thread
 
-Workers decode while models run here. A clip that the models are not ready for waits in its worker's pipe, and the
-worker with it. A file that fails costs one row; one whose worker is lost is tried again when the others are done.
+Workers decode while models run here. A clip that the models are not ready for stays in its worker's pipe and blocks
+the worker. A failed file costs one row; one whose worker is lost is tried again when the others are done.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import final
 from features.errors import InputError
 from features.extractors import ExtractorSpec, RunConfig, known_extractors, make_extractor, resolve
 from features.job.config import PrecomputeConfig
-from features.job.report import FAILURES, JobReport, Outcome
+from features.job.result import FAILURES, FileTask, JobReport
 from features.job.scheduler import Extraction
-from features.job.worker import FileTask, WorkerSetup
+from features.job.worker import WorkerSetup
 from features.media import Library, size_of
 from features.store import STORE_FILE, FeatureStore, StoreWriter, clear_overwritten, declare
 
@@ -33,9 +33,9 @@ class Job:
     """A library, a store and settings, ready to run."""
 
     def __init__(self, library: Library, directory: Path, config: PrecomputeConfig) -> None:
-        """Prepare the store and find out what is left to do.
+        """Prepare the store and list the files that lack streams.
 
-        Models are loaded first: a store of streams that cannot be made does not come to be.
+        Models are loaded first: no store is made for streams that cannot be.
 
         Raises:
             InputError: an extractor or reader is unknown, a model cannot be used, or the store does not take these
@@ -53,7 +53,7 @@ class Job:
         if config.overwrite:
             clear_overwritten(directory, self.manifest)
         store = there if there is not None and there.manifest == self.manifest else FeatureStore(directory)
-        to_do = list(_left_to_do(library, store, tuple(self.extractors)))
+        to_do = list(_missing(library, store, tuple(self.extractors)))
         failed = _failed_before(store) if config.skip_failed else set()
         self.tasks = [task for task in to_do if task.video not in failed]
         self.report = JobReport(len(library.videos), len(library.videos) - len(to_do))
@@ -61,9 +61,9 @@ class Job:
         self.report.changed = _changed(library, store, {task.video for task in to_do})
 
     def run(self, on_file: OnReport, on_tick: OnReport = lambda _: None) -> JobReport:
-        """Do what is left.
+        """Extract what is missing.
 
-        Whatever ends it, a KeyboardInterrupt too, the files that are done are in the store afterwards, and the
+        Whatever ends it, also a KeyboardInterrupt, the files that are done are in the store afterwards, and the
         worker processes have ended.
 
         Args:
@@ -71,7 +71,7 @@ class Job:
             on_tick: called every second or so with the same, while no model runs.
 
         Raises:
-            InputError: worker processes end although no file is to blame, or a model cannot be used.
+            InputError: worker processes end without working on a file, or a model cannot be used.
         """
         with StoreWriter(self.directory, self.manifest) as writer:  # it also clears what a killed job left
             if not self.tasks:
@@ -79,13 +79,13 @@ class Job:
             extraction = Extraction(
                 self.extractors, WorkerSetup(self.specs, self.config), self._workers(), self.report
             )
-            for records in extraction.records(self.tasks):
-                writer.add(records)  # nothing, too: what has waited for long is written then
-                if records:
-                    self.report.add(Outcome.of(records))
-                    on_file(self.report)
-                else:
+            for result in extraction.results(self.tasks):
+                writer.add([] if result is None else result.records())  # also []: what has waited long is written
+                if result is None:
                     on_tick(self.report)
+                else:
+                    self.report.add(result.outcome)
+                    on_file(self.report)
         return self.report
 
     def _workers(self) -> int:
@@ -113,7 +113,7 @@ def _resolved(word: str) -> ExtractorSpec:
     return resolve(word)
 
 
-def _left_to_do(library: Library, store: FeatureStore, streams: tuple[str, ...]) -> Iterator[FileTask]:
+def _missing(library: Library, store: FeatureStore, streams: tuple[str, ...]) -> Iterator[FileTask]:
     done = {stream: store.done(stream) for stream in streams}
     for video in library.videos:
         left = tuple(stream for stream in streams if video not in done[stream])
@@ -123,11 +123,11 @@ def _left_to_do(library: Library, store: FeatureStore, streams: tuple[str, ...])
 
 def _all_done(library: Library, store: FeatureStore, streams: tuple[str, ...]) -> bool:
     """Whether a store has these streams of every video."""
-    return set(streams) <= set(store.manifest.streams) and not any(_left_to_do(library, store, streams))
+    return set(streams) <= set(store.manifest.streams) and not any(_missing(library, store, streams))
 
 
 def _failed_before(store: FeatureStore) -> set[str]:
-    """Videos whose last run ended with a failure."""
+    """Videos that failed in their last run."""
     rows = store.rows
     return set(rows["video"][rows["verdict"].isin(FAILURES)])
 

@@ -1,31 +1,26 @@
-"""DecordReader: decord for the files it reads rightly, PyAV for all others.
+"""Pictures decoded by decord where its frames are right, and by PyAV everywhere else.
 
-decord is fast when every frame is wanted, but returns wrong frames in silence, or never returns, outside
-what ``objection`` lets through; damage that its decoder conceals it does not tell, where PyAV counts it.
-Sound always comes through PyAV.
+decord is fast where every frame is wanted. Outside what ``objection`` allows it returns wrong frames without an
+error, or never returns; and it does not report damage that its decoder conceals, which PyAV counts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.media.clip import Clip, FrameNeed, Frames, Need, Span
-from features.media.cutting import Cutting
-from features.media.frames import Pictures, on_display, wanted_times
-from features.media.limits import DEFAULT_LIMITS, Limits
-from features.media.orientation import Orientation
+from features.media.clip import FrameNeed, Frames, Span
+from features.media.frames import Orientation, Pictures, on_display, wanted_times
 from features.media.probe import MediaFacts, PictureFacts
-from features.media.pyav_reader import PyavPictures, clips_of, shape_of
-from features.media.reader import Reader
+from features.media.pyav_reader import PyavPictures
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +32,7 @@ BATCH = 32  # frames decoded at once, so that full-length batches do not lie in 
 
 
 def import_decord() -> Any:
-    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png."""
+    """The decord package. OpenCV is imported before it, or OpenCV would get decord's zlib and read no png."""
     try:
         decord = import_module("decord")
     except (ImportError, OSError) as error:
@@ -70,10 +65,12 @@ def _falls_short(facts: MediaFacts) -> bool:
 
 
 class DecordPictures(Pictures):
-    """A video track decoded by decord, and by PyAV from where decord gives up."""
+    """A video track decoded by decord, and by PyAV from where decord fails."""
+
+    served_by, note = "decord", ""
 
     def __init__(self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> None:
-        """``picture``: of these facts. Raises ValueError, with the reason, where decord is not to be trusted."""
+        """``picture``: of these facts. Raises ValueError, with the reason, where decord cannot be trusted."""
         self._path, self._file, self._facts, self._needs = path, facts, picture, tuple(needs)
         self._instead: PyavPictures | None = None
         decord = import_decord()
@@ -82,7 +79,7 @@ class DecordPictures(Pictures):
             decord.DECORDLimitReachedError,
             RuntimeError,
         )
-        height, width = self._shape(max(need.size for need in needs))
+        height, width = self._facts.shape(max(need.size for need in needs))
         try:
             self._video = decord.VideoReader(str(path), decord.cpu(0), width, height, 1, 1)
             stamps = self._video.get_frame_timestamp(range(len(self._video)))[:, 0]
@@ -93,21 +90,11 @@ class DecordPictures(Pictures):
             raise ValueError(f"decord sees {len(stamps)} frames, there are {len(times)}")
         apart = np.abs(np.sort(stamps) - stamps.min() - times)
         if (apart > SAME_S + 1e-6 * times).any():
-            raise ValueError("decord sees frames at other times than the packets tell")
-
-    @property
-    def served_by(self) -> str:
-        """ "decord", or "pyav" once decord has given up."""
-        return DecordReader.name if self._instead is None else self._instead.served_by
+            raise ValueError("decord sees frames at other times than the packets")
 
     @property
     def end_s(self) -> float:
         return self._facts.end_s if self._instead is None else self._instead.end_s
-
-    @property
-    def note(self) -> str:
-        """Why PyAV reads from here on; empty while decord does."""
-        return "" if self._instead is None else self._instead.note
 
     def take_bad_packets(self) -> int:
         return 0 if self._instead is None else self._instead.take_bad_packets()
@@ -118,8 +105,8 @@ class DecordPictures(Pictures):
                 return self._read(span)
             except self._errors as error:
                 log.info("decord gives up on %s at %.1f s: %s", self._path, span.start_s, error)
-                note = f"decord gave up at {span.start_s:.1f} s"
-                self._instead = PyavPictures(self._path, self._file, self._facts, self._needs, note=note)
+                self.served_by, self.note = PyavPictures.served_by, f"decord gave up at {span.start_s:.1f} s"
+                self._instead = PyavPictures(self._path, self._file, self._facts, self._needs)
         return self._instead.read(span)
 
     def _read(self, span: Span) -> Mapping[FrameNeed, Frames]:
@@ -128,7 +115,7 @@ class DecordPictures(Pictures):
             return {}
         picked = {need: on_display(self._facts.times, times) for need, times in wanted.items()}
         pixels = {
-            need: np.empty((len(which), *self._shape(need.size), 3), np.uint8) for need, which in picked.items()
+            need: np.empty((len(which), *self._facts.shape(need.size), 3), np.uint8) for need, which in picked.items()
         }
         union = np.unique(np.concatenate(list(picked.values())))
         for start in range(0, len(union), BATCH):
@@ -150,11 +137,8 @@ class DecordPictures(Pictures):
             low, high = np.searchsorted(which, [number, number + 1])
             if low < high:
                 if need.size not in by_size:
-                    by_size[need.size] = _shrunk(frame, *self._shape(need.size))
+                    by_size[need.size] = _shrunk(frame, *self._facts.shape(need.size))
                 pixels[need][low:high] = by_size[need.size]
-
-    def _shape(self, size: int) -> tuple[int, int]:
-        return shape_of(self._facts, size)
 
 
 def _shrunk(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -163,22 +147,8 @@ def _shrunk(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class DecordReader(Reader):
-    """Reads with decord where that is right; every clip says which reader served it."""
-
-    name: ClassVar[str] = "decord"
-
-    def __init__(self) -> None:
-        """Raises InputError where decord is not installed."""
-        import_decord()
-
-    def read(
-        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
-    ) -> Iterator[Clip]:
-        yield from clips_of(path, video, needs, cutting, limits, _pictures)
-
-
-def _pictures(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> Pictures:
+def open_pictures(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> Pictures:
+    """The pictures of a file, by the reader that decodes them rightly."""
     reason = objection(facts)
     if not reason:
         try:

@@ -1,8 +1,8 @@
 """What a file holds: container, tracks, orientation, and when each packet is shown or heard.
 
-The packets are walked once without decoding them, so that clips can be cut before the first frame is
-decoded, and cut alike whichever reader and streams are asked for; durations in headers are not believed.
-Only the first picture is decoded (without one, the first sound): its time is time 0.
+One pass over the packets, without decoding them. So clips can be cut before the first frame is decoded, and the
+same way whichever reader and streams are requested; durations in headers are not trusted. Only the first picture is
+decoded (without pictures, the first sound): its time is time 0.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.media.clip import SourceFacts
+from features.media.clip import SourceFacts, Span
 from features.media.container import (
+    Timeline,
     frame_time,
     in_seconds,
     in_stored_order,
@@ -37,13 +38,12 @@ from features.media.container import (
     track,
     tracks,
 )
-from features.media.limits import DEFAULT_LIMITS, Limits
-from features.media.orientation import Orientation, orientation, square_size
-from features.media.timeline import Timeline
+from features.media.frames import Orientation, orientation, square_size, upright_size
+from features.media.library import DEFAULT_LIMITS, Limits
 
-LONGEST_HOLD_S = 30.0  # a picture is believed to stay on display this long, whatever the file says
-UNSAID_S = 0.5  # a packet of sound that does not say how long it lasts goes on to the next, up to this
-TAIL_S = 1.0  # sound that outlasts the pictures by less makes the file no longer
+LONGEST_HOLD_S = 30.0  # a picture stays on display at most this long, whatever the file says
+UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
+TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,32 +56,32 @@ class PictureFacts:
     height: int
     aspect: float  # width over height of one pixel
     orientation: Orientation
-    rate: float | None  # pictures a second, in the mean
+    rate: float | None  # mean pictures a second
     step: float  # usual seconds from one picture to the next
     times: NDArray[np.float64]  # (N,) seconds, ascending, of all packets that are shown
     end_s: float
     trimmed: bool  # an edit list hides some packets
-    spaced: bool  # every picture says when it is shown, each at a time of its own
+    spaced: bool  # every picture has a display time, and no two the same
     leading: int  # pictures stored after a key picture, but shown before it: groups are open
-    corrupt: int  # packets that the container itself calls damaged or incomplete
+    corrupt: int  # packets that the container marks as damaged or incomplete
+
+    def shape(self, size: int) -> tuple[int, int]:
+        """Height and width of its pictures, upright and scaled to a short side of ``size``."""
+        return upright_size(self.width, self.height, self.aspect, self.orientation.transposed, size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoundFacts:
-    """A sound track; whether it can be decoded shows when it is."""
+    """A sound track, which may turn out not to be decodable."""
 
     codec: str
     rate: int
     held: NDArray[np.float64]  # (N, 2) seconds from and to which each packet lasts, from time 0 on
 
-    def within(self, start_s: float, end_s: float) -> bool:
-        """Whether any packet is heard in this span of seconds."""
-        return bool(((self.held[:, 0] < end_s) & (self.held[:, 1] > start_s)).any())
-
 
 @dataclass(frozen=True, kw_only=True)
 class MediaFacts:
-    """All that a reader has to know before it decodes."""
+    """What readers need to know of a file before they decode it."""
 
     container: str
     origin_s: float  # time 0 on the file's own clock
@@ -109,9 +109,16 @@ class MediaFacts:
             audio_rate=None if sound is None else sound.rate,
         )
 
+    def has_sound(self, span: Span) -> bool:
+        """Whether a span holds any packet of sound."""
+        if self.sound is None:
+            return False
+        held = self.sound.held
+        return bool(((held[:, 0] < span.end_s) & (held[:, 1] > span.start_s)).any())
+
     @property
     def seconds(self) -> float:
-        """How long anything is shown or heard, gaps left out."""
+        """How long anything is shown or heard, without gaps."""
         held = self.held[np.argsort(self.held[:, 0])]
         before = np.append(0.0, np.maximum.accumulate(held[:-1, 1]))
         return float(np.maximum(held[:, 1] - np.maximum(held[:, 0], before), 0.0).sum())
@@ -133,7 +140,7 @@ class MediaFacts:
 
 
 class _Walk:
-    """Packet times of the tracks, and the first picture (or first sound) on the way."""
+    """The times of all packets, and the first decoded picture (or sound)."""
 
     def __init__(
         self, container: InputContainer, video: Stream | None, audio: Stream | None, limits: Limits
@@ -158,10 +165,10 @@ class _Walk:
                 lasts = in_seconds(packet.duration or 0, base)
                 self._note(packet, base, packet.stream_index == shown, lasts)
                 seconds[packet.stream_index] += min(lasts, LONGEST_HOLD_S)
-                limits.check_seconds(seconds[packet.stream_index])  # at once: the walk itself may take long
+                limits.check_seconds(seconds[packet.stream_index])  # here, because the pass itself may take long
 
     def _decode_first(self, packet: av.Packet[Any]) -> None:
-        """Of each track, but of the sound only as long as there is no picture: then nobody asks for it."""
+        """The first frame of each track; that of the sound counts only where there is no picture."""
         if packet.stream_index in self.first or (self.first and packet.stream.type == "audio"):
             return
         try:
@@ -188,7 +195,7 @@ class _Walk:
 
 
 def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
-    """Find out what a file holds.
+    """Read what a file holds.
 
     Raises:
         MediaError: it cannot be opened, holds neither pictures nor sound that can be decoded, or

@@ -2,8 +2,8 @@
 
     file  ->  first 8 bytes of SHA-256 of its path below the library's folder, mod n  ->  shard 0 .. n - 1
 
-A path keeps its shard while the library grows, so jobs stay disjoint and together complete. `--shard env` reads the
-environment set by a launcher: RANK and WORLD_SIZE (torchrun), else SLURM_PROCID and SLURM_NTASKS (srun). All
+A path keeps its shard while the library grows, so jobs stay disjoint and together complete. `--shard env` reads
+the environment set by a launcher: RANK and WORLD_SIZE (torchrun), else SLURM_PROCID and SLURM_NTASKS (srun). All
 elements of a job array have the same values of these, so they name their share themselves.
 """
 

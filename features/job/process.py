@@ -8,8 +8,8 @@ each other in busy loops.
 
 The address space is limited. Libraries report in many ways that memory is used up, and decoders often do not: a
 picture that they could not allocate counts as damaged. So a damaged file during which the process came within NEAR
-of its limit is taken for one that needs more memory. The system gives only the peak of a process: once it came near
-the limit, the process takes no further file.
+of its limit is taken for one that needs more memory. The system gives only the peak of a process: once it
+came near the limit, the process takes no further file.
 """
 
 from __future__ import annotations

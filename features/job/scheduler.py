@@ -1,7 +1,7 @@
 """Files -> results: workers decode, models run here, and a file comes out when all its clips are complete.
 
-One thread: it receives a clip from each worker that has one, and runs the models over those received once the batch
-is full or no worker has anything to report; meanwhile the workers decode. A slow consumer blocks the workers.
+One thread: it receives a clip from each worker that has one, and runs the models over those received once the
+batch is full or no worker has anything to report; meanwhile the workers decode. A slow consumer blocks them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from features.extractors import Extractor
 from features.job.batches import ModelBatches
 from features.job.config import PrecomputeConfig
 from features.job.pool import Idle, Lost, Received, WorkerPool
-from features.job.result import ClipResult, FileResult, FileTask, JobReport
+from features.job.report import JobReport
+from features.job.result import ClipResult, FileResult, FileTask
 from features.job.worker import FileEnd, FileFailure, WorkerSetup
 from features.media import FAILED, TIMED_OUT
 

@@ -68,43 +68,41 @@ class FileWorker:
         self._extractors = {spec.stream: make_extractor(spec, setup.config.run) for spec in setup.specs}
 
     def __call__(self, task: FileTask) -> Iterator[ClipResult | FileEnd | FileFailure]:
-        """As `messages`; an error becomes the last of them, except for MemoryError."""
-        damaged = False
+        """The messages about one file.
+
+        Raises:
+            MemoryError: it needs more memory.
+        """
         try:
-            for message in self.messages(task):
-                damaged |= isinstance(message, ClipResult) and message.clip.verdict == DEGRADED
-                if damaged and came_near():
-                    raise MemoryError
-                yield message
-                del message  # or a clip would stay in memory while the next is decoded
+            yield from self._messages(task)
         except Exception as error:
             expected = isinstance(error, MediaError | OSError)
             yield FileFailure(reason_of(error), "" if expected else "".join(traceback.format_exception(error)))
 
-    def messages(self, task: FileTask) -> Iterator[ClipResult | FileEnd]:
+    def _messages(self, task: FileTask) -> Iterator[ClipResult | FileEnd]:
         """Decode one file once, and run this worker's extractors over its clips."""
         config, extractors = self._config, {stream: self._extractors[stream] for stream in task.streams}
         needs = [need for extractor in extractors.values() for need in extractor.needs]
         shared = {need for extractor in extractors.values() if extractor.shared for need in extractor.needs}
-        file_bytes, empty = size_of(task.path) or 0, True  # before decoding: a file that grows is to be noticed
-        for clip in read_clips(
-            task.path,
-            task.video,
-            needs,
-            clip_seconds=config.clip_seconds,
-            limits=config.limits,
-            reader=config.reader,
-        ):
-            empty = False
+        file_bytes = size_of(task.path) or 0  # before decoding: a file that grows is to be noticed
+        seconds, limits, reader = config.clip_seconds, config.limits, config.reader
+        empty, damaged = True, False
+        for clip in read_clips(task.path, task.video, needs, clip_seconds=seconds, limits=limits, reader=reader):
+            empty, damaged = False, damaged or clip.verdict == DEGRADED
             streams = {
                 stream: checked(stream, extractor, extractor.extract([clip])[0], clip.span.clip_id)
                 for stream, extractor in extractors.items()
                 if not extractor.shared
             }
+            if damaged and came_near():
+                raise MemoryError
             frames = {need: frames for need, frames in clip.frames.items() if need in shared}
             sound = {need: wave for need, wave in clip.sound.items() if need in shared}
             yield ClipResult(replace(clip, frames=frames, sound=sound), streams)
         if empty:
             raise MediaError("it holds neither pictures nor sound")
         with task.path.open("rb") as file:  # after decoding: the file is in the page cache
-            yield FileEnd(file_bytes, hashlib.file_digest(file, "sha256").hexdigest())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if damaged and came_near():
+            raise MemoryError
+        yield FileEnd(file_bytes, sha256)

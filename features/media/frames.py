@@ -81,20 +81,20 @@ class FramePicker(Generic[Picture]):
         return None if self._shown is None or self._following is not None else self._shown[0]
 
 
+class ReaderFailed(Exception):
+    """A reader cannot decode this file, or no further; PyAV takes its place. The message is the reason."""
+
+
 class Pictures(ABC):
     """The video track of one file, opened for fixed needs; read forward only, clip by clip."""
 
     served_by: str  # name of the reader that decodes
     note: str  # why another reader than the requested one decodes, or empty; no fault of the file
+    end_s: float  # until when pictures are on display; smaller once decoding has broken off early
 
     @abstractmethod
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         """Frames of one span; spans come in order of time. No entry where no frame is on display."""
-
-    @property
-    @abstractmethod
-    def end_s(self) -> float:
-        """Until when pictures are on display, seconds; smaller once decoding has broken off early."""
 
     @abstractmethod
     def take_bad_packets(self) -> int:

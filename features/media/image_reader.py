@@ -1,7 +1,7 @@
 """A jpg, png or webp image as one clip of zero length. Only needs for single frames are met.
 
-Pillow reads the header first, so that a giant is refused before OpenCV decodes it. The EXIF orientation is applied,
-but not to images with transparency, which hardly ever have one. Transparent parts become white.
+Pillow reads the header first, so that a giant is refused before OpenCV decodes it. The EXIF orientation is
+applied, but not to images with transparency, which hardly ever have one. Transparent parts become white.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = D
     Raises:
         MediaError: it cannot be read or exceeds the limits.
     """
-    data = _content(path)
+    check_file(path)
+    data = path.read_bytes()
     kind = image_kind(data, limits)
     image = _decoded(data)
     wanted = dict.fromkeys(need for need in needs if isinstance(need, FrameNeed) and need.window == 1)
@@ -63,15 +64,6 @@ def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = D
     height, width = image.shape[:2]
     source = SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=kind)
     return Clip(span=span, reader="image", frames=frames, source=source)
-
-
-def _content(path: Path) -> bytes:
-    """The file's bytes; raises MediaError."""
-    check_file(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MediaError("it cannot be read: " + (error.strerror or "unknown error").lower()) from error
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:

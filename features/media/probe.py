@@ -1,8 +1,8 @@
 """What a file holds: container, tracks, orientation, and when each packet is shown or heard.
 
 One pass over the packets, without decoding them. So clips can be cut before the first frame is decoded, and the
-same way whichever reader and streams are requested; durations in headers are not trusted. Only the first picture is
-decoded (without pictures, the first sound): its time is time 0.
+same way whichever reader and streams are requested; durations in headers are not trusted. Only the first picture
+is decoded (without pictures, the first sound): its time is time 0.
 """
 
 from __future__ import annotations

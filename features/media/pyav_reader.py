@@ -29,7 +29,7 @@ class PyavPictures(Pictures):
     def __init__(
         self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed], note: str = ""
     ) -> None:
-        """``picture``: of these facts; ``note``: why no other reader decodes. Raises MediaError as Decoder does."""
+        """``picture``: of these facts; ``note``: why no other reader decodes."""
         self._origin, self._planned_until = facts.origin_s, -math.inf
         self._scalers: dict[int, VideoReformatter] = {}
         self._displayed: set[float] = set()
@@ -41,7 +41,7 @@ class PyavPictures(Pictures):
         self._converted: tuple[VideoFrame | None, dict[int, NDArray[np.uint8]]] = (None, {})
 
     @property
-    def end_s(self) -> float:
+    def end_s(self) -> float:  # type: ignore[override]
         last = self._picker.last_time
         if last is not None and last < self._facts.times[-1] - BROKE_OFF_S:
             return last + self._facts.step
@@ -58,7 +58,9 @@ class PyavPictures(Pictures):
             for need, times in wanted.items()
         }
         filled = dict.fromkeys(wanted, 0)
-        order = sorted((time, n, need) for n, (need, times) in enumerate(wanted.items()) for time in times.tolist())
+        order = sorted(
+            (time, n, need) for n, (need, times) in enumerate(wanted.items()) for time in times.tolist()
+        )
         for time, _, need in order:
             picture = self._picker.at(time)
             if picture is None or time >= self.end_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,18 +14,19 @@ from features.media.clip import (
     OK,
     Clip,
     FrameNeed,
-    Frames,
     Need,
     SoundNeed,
     Span,
     cut,
 )
-from features.media.frames import CLOSE_S, Pictures
+from features.media.frames import CLOSE_S, Pictures, ReaderFailed
 from features.media.image_reader import read_image
 from features.media.library import DEFAULT_LIMITS, IMAGE_SUFFIXES, Limits
 from features.media.probe import MediaFacts, PictureFacts, probe_file
 from features.media.pyav_reader import PyavPictures
 from features.media.sound import SoundTrack, Wave
+
+log = logging.getLogger(__name__)
 
 SHORT_S, SHORT_SHARE = 1.0, 0.05  # a file this much shorter than its header says is degraded
 
@@ -79,13 +81,19 @@ def read_clips(
     frame_needs = [need for need in union if isinstance(need, FrameNeed)]
     sound_needs = [need for need in union if isinstance(need, SoundNeed)]
     pictures = sound = None
-    if facts.picture is not None and frame_needs:
-        pictures = open_pictures(path, facts, facts.picture, frame_needs)
+    picture = facts.picture
+    if picture is not None and frame_needs:
+        pictures = open_pictures(path, facts, picture, frame_needs)
     if facts.sound is not None and sound_needs:
         sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
     spans, source = cut(video, facts.held, clip_seconds), facts.source
     for span in spans:
-        frames = pictures.read(span) if pictures is not None else {}
+        try:
+            frames = pictures.read(span) if pictures is not None else {}
+        except ReaderFailed as error:
+            log.info("%s: %s", path, error)
+            pictures = PyavPictures(path, facts, picture, frame_needs, note=str(error))
+            frames = pictures.read(span)
         waves = sound.read(span) if sound is not None else {}
         if pictures is not None and not frames and not facts.has_sound(span):
             continue  # decoding the pictures broke off before this span

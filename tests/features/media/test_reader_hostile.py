@@ -8,16 +8,15 @@ import pytest
 
 from features.errors import MediaError
 from features.media.clip import DEGRADED, NO_PICTURE, NO_SOUND, FrameNeed, SoundNeed
-from features.media.cutting import Cutting
-from features.media.limits import Limits
-from features.media.reader import open_reader
+from features.media.library import Limits
+from features.media.reader import read_clips
 
 NEED, SOUND = FrameNeed(fps=2, size=32), SoundNeed(rate=16000)
 H264 = "-c:v libx264 -preset ultrafast -x264-params log-level=0"
 
 
-def read(path, limits=Limits(), reader="pyav"):  # noqa: B008
-    return list(open_reader(reader, path).read(path, "v", (NEED, SOUND), Cutting(), limits))
+def read(path, limits=Limits()):  # noqa: B008
+    return list(read_clips(path, "v", (NEED, SOUND), limits=limits))
 
 
 @pytest.fixture(scope="module")

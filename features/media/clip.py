@@ -142,10 +142,12 @@ def cut(video: str, held: NDArray[np.float64], clip_seconds: float | None = None
     count = max(1, count + (end - count * piece >= piece / 2))
     if count == 1:
         return [Span(clip_id=video, video=video, start_s=0.0, end_s=round(end, 3))]
-    return [
-        _part(video, number * piece, end if number == count - 1 else (number + 1) * piece)
-        for number in _occupied(held, piece, count)
-    ]
+    spans = []
+    for number in _occupied(held, piece, count):
+        start, stop = round(number * piece, 3), round(end if number == count - 1 else (number + 1) * piece, 3)
+        fragment = f"{video}#t={_decimal(start)},{_decimal(stop)}"  # W3C media fragment
+        spans.append(Span(clip_id=fragment, video=video, start_s=start, end_s=stop))
+    return spans
 
 
 def _occupied(held: NDArray[np.float64], piece: float, count: int) -> list[int]:
@@ -156,12 +158,6 @@ def _occupied(held: NDArray[np.float64], piece: float, count: int) -> list[int]:
     for begin, stop in {(b, s) for b, s in zip(first.tolist(), last.tolist()) if s > b}:
         numbers.update(range(begin, stop + 1))
     return sorted(numbers)
-
-
-def _part(video: str, start: float, stop: float) -> Span:
-    """A span of a longer file, named by a W3C media fragment: ``path#t=10,20``."""
-    start, stop = round(start, 3), round(stop, 3)
-    return Span(clip_id=f"{video}#t={_decimal(start)},{_decimal(stop)}", video=video, start_s=start, end_s=stop)
 
 
 def _decimal(seconds: float) -> str:

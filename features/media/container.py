@@ -150,12 +150,14 @@ class Timeline:
         if not self._joinable or packet.dts is None or packet.size == 0:
             return
         own, lasts = float(packet.dts * packet.time_base), float((packet.duration or 0) * packet.time_base)
-        place = self._place_of(packet)
-        end = self._ends.get(packet.stream_index)
-        time = own + self._shift(place)
+        time, end = own + self._shift(packet), self._ends.get(packet.stream_index)
         if end is not None and not end - FALL_S <= time <= end + LEAP_S:
-            self._begin(place, end - own)
-            time = end
+            part, time = bisect_right(self._starts, self._place), end
+            if part < len(self._starts):  # known from the other track already, by a packet a little further on
+                self._starts[part] = self._place
+            else:
+                self._starts.append(self._place)
+                self._shifts.append(end - own)
         self._ends[packet.stream_index] = time + lasts
         self.apply(packet)
 
@@ -163,27 +165,16 @@ class Timeline:
         """Shift a packet of any track as `learn` does."""
         if not self._starts:
             return
-        shift = round(self._shift(self._place_of(packet)) / packet.time_base)
+        shift = round(self._shift(packet) / packet.time_base)
         if packet.pts is not None:
             packet.pts += shift
         if packet.dts is not None:
             packet.dts += shift
 
-    def _place_of(self, packet: av.Packet[Any]) -> int:
+    def _shift(self, packet: av.Packet[Any]) -> float:
         if packet.pos is not None:  # the second picture of an access unit has none
             self._place = packet.pos
-        return self._place
-
-    def _shift(self, place: int) -> float:
-        return self._shifts[bisect_right(self._starts, place)]
-
-    def _begin(self, place: int, shift: float) -> None:
-        number = bisect_right(self._starts, place)
-        if number < len(self._starts):  # already known from the other track, by a packet a little further on
-            self._starts[number] = place
-        else:
-            self._starts.append(place)
-            self._shifts.append(shift)
+        return self._shifts[bisect_right(self._starts, self._place)]
 
 
 class Decoder(Generic[AnyFrame]):
@@ -194,7 +185,7 @@ class Decoder(Generic[AnyFrame]):
     ) -> None:
         """Raises MediaError as open_media does, and where the file has no track of this kind.
 
-        ``timeline``: as learnt by a walk over the file; without it the file's own clock is believed.
+        ``timeline``: as learnt by a pass over the file; without it the file's own clock is used.
         """
         self._container = open_media(path)
         self._timeline = timeline or Timeline(self._container)
@@ -203,7 +194,7 @@ class Decoder(Generic[AnyFrame]):
             raise MediaError(f"it has no {kind} track")
         only(self._container, stream)
         self.stream = cast("VideoStream | AudioStream", stream)
-        self.bad_packets = self._taken = 0
+        self.bad_packets = 0
         self._sparing = False
         start_decoder(self.stream, limits)
 
@@ -224,11 +215,6 @@ class Decoder(Generic[AnyFrame]):
         if not flushed:  # reading broke off
             yield from self._decode(None)
         self._container.close()
-
-    def take_bad_packets(self) -> int:
-        """How many packets could not be decoded since the last call."""
-        count, self._taken = self.bad_packets - self._taken, self.bad_packets
-        return count
 
     def _spare(self, needless: bool) -> None:
         if needless is not self._sparing:

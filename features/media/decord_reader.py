@@ -61,7 +61,7 @@ def objection(facts: MediaFacts) -> str:
 class DecordPictures(Pictures):
     """A video track decoded by decord."""
 
-    served_by, note = "decord", ""
+    served_by, note, bad_packets = "decord", "", 0
 
     def __init__(self, path: Path, facts: PictureFacts, needs: Sequence[FrameNeed]) -> None:
         """Raises ReaderFailed where decord cannot be trusted."""
@@ -79,9 +79,6 @@ class DecordPictures(Pictures):
             raise ReaderFailed(f"decord sees {len(stamps)} frames, there are {len(times)}")
         if (np.abs(np.sort(stamps) - stamps.min() - times) > SAME_S + 1e-6 * times).any():
             raise ReaderFailed("decord sees frames at other times than the packets")
-
-    def take_bad_packets(self) -> int:
-        return 0
 
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         """As all `Pictures`; raises ReaderFailed where decord stops."""

@@ -91,14 +91,11 @@ class Pictures(ABC):
     served_by: str  # name of the reader that decodes
     note: str  # why another reader than the requested one decodes, or empty; no fault of the file
     end_s: float  # until when pictures are on display; smaller once decoding has broken off early
+    bad_packets: int  # that could not be decoded so far
 
     @abstractmethod
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         """Frames of one span; spans come in order of time. No entry where no frame is on display."""
-
-    @abstractmethod
-    def take_bad_packets(self) -> int:
-        """How many packets could not be decoded since the last call."""
 
 
 def wanted_times(needs: Sequence[FrameNeed], span: Span, end_s: float) -> dict[FrameNeed, NDArray[np.float64]]:
@@ -134,23 +131,7 @@ def orientation(picture: VideoFrame) -> Orientation:
     return Orientation(bottom_up=d < 0, right_to_left=a < 0)
 
 
-def square_size(width: int, height: int, aspect: float, transposed: bool) -> tuple[float, float]:
-    """Height and width of a stored picture, upright and with square pixels, at its own resolution."""
-    wide, high = width * aspect, float(height)
-    return (wide, high) if transposed else (high, wide)
-
-
-def upright_size(width: int, height: int, aspect: float, transposed: bool, size: int) -> tuple[int, int]:
-    """Height and width of a stored picture, upright, with square pixels, and scaled to a short side of ``size``.
-
-    Args:
-        width: stored pixels a row.
-        height: stored rows.
-        aspect: width over height of one stored pixel.
-        transposed: whether rows and columns are swapped.
-        size: short side, pixels.
-    """
-    high, wide = square_size(width, height, aspect, transposed)
-    scale = size / min(wide, high)
-    cap = LONGEST * size
-    return min(cap, max(size, round(high * scale))), min(cap, max(size, round(wide * scale)))
+def scaled_size(height: float, width: float, size: int) -> tuple[int, int]:
+    """Height and width of an upright picture with square pixels, scaled to a short side of ``size`` pixels."""
+    scale, cap = size / min(width, height), LONGEST * size
+    return min(cap, max(size, round(height * scale))), min(cap, max(size, round(width * scale)))

@@ -21,7 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from features.errors import MediaError
 from features.media.clip import Clip, FrameNeed, Frames, Need, SourceFacts, Span
 from features.media.container import check_file
-from features.media.frames import upright_size
+from features.media.frames import scaled_size
 from features.media.library import DEFAULT_LIMITS, Limits
 
 # Not Image.open: its size limit is a setting of the whole program, and Limits decides here.
@@ -91,7 +91,7 @@ def _on_white(image: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _scaled(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    height, width = upright_size(image.shape[1], image.shape[0], 1.0, False, size)
+    height, width = scaled_size(*image.shape[:2], size)
     shrinks = height * width < image.shape[0] * image.shape[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)

@@ -8,6 +8,7 @@ is decoded (without pictures, the first sound): its time is time 0.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -38,7 +39,7 @@ from features.media.container import (
     track,
     tracks,
 )
-from features.media.frames import Orientation, orientation, square_size, upright_size
+from features.media.frames import Orientation, orientation, scaled_size
 from features.media.library import DEFAULT_LIMITS, Limits
 
 LONGEST_HOLD_S = 30.0  # a picture stays on display at most this long, whatever the file says
@@ -65,9 +66,15 @@ class PictureFacts:
     leading: int  # pictures stored after a key picture, but shown before it: groups are open
     corrupt: int  # packets that the container marks as damaged or incomplete
 
+    @property
+    def upright(self) -> tuple[float, float]:
+        """Height and width of its pictures, upright and with square pixels, at the stored number of rows."""
+        wide, high = self.width * self.aspect, float(self.height)
+        return (wide, high) if self.orientation.transposed else (high, wide)
+
     def shape(self, size: int) -> tuple[int, int]:
-        """Height and width of its pictures, upright and scaled to a short side of ``size``."""
-        return upright_size(self.width, self.height, self.aspect, self.orientation.transposed, size)
+        """The same, scaled to a short side of ``size`` pixels."""
+        return scaled_size(*self.upright, size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +103,11 @@ class MediaFacts:
     @property
     def source(self) -> SourceFacts:
         """What the store records of the file."""
-        picture, sound, size = self.picture, self.sound, None
-        if picture is not None:
-            size = square_size(picture.width, picture.height, picture.aspect, picture.orientation.transposed)
+        picture, sound = self.picture, self.sound
         return SourceFacts(
             file_seconds=round(float(self.held[:, 1].max()), 3),
-            width=None if size is None else round(size[1]),
-            height=None if size is None else round(size[0]),
+            width=None if picture is None else round(picture.upright[1]),
+            height=None if picture is None else round(picture.upright[0]),
             fps=None if picture is None else picture.rate,
             video_codec=None if picture is None else picture.codec,
             audio_codec=None if sound is None else sound.codec,
@@ -142,30 +147,24 @@ class MediaFacts:
 class _Walk:
     """The times of all packets, and the first decoded picture (or sound)."""
 
-    def __init__(
-        self, container: InputContainer, video: Stream | None, audio: Stream | None, limits: Limits
-    ) -> None:
+    def __init__(self, container: InputContainer, streams: Sequence[Stream], limits: Limits) -> None:
         self.timeline = Timeline(container)
         self.numbered = in_stored_order(container)
-        self.stamps: dict[int, list[tuple[float, float]]] = {}
         self.first: dict[int, Any] = {}
         self.discarded = self.corrupt = self.untimed = self.leading = 0
         self._key_time = -math.inf
-        streams = [stream for stream in (video, audio) if stream is not None]
-        for stream in streams:
-            self.stamps[stream.index] = []
-        seconds = dict.fromkeys(self.stamps, 0.0)
         bases = {stream.index: stream.time_base or Fraction(1) for stream in streams}
-        shown = video.index if video is not None else -1
+        self.stamps: dict[int, list[tuple[float, float]]] = {index: [] for index in bases}
+        seconds = dict.fromkeys(bases, 0.0)
         for packet in packets(container, *streams):
             self.timeline.learn(packet)
             self._decode_first(packet)
             if packet.size:
-                base = bases[packet.stream_index]
+                index, base = packet.stream_index, bases[packet.stream_index]
                 lasts = in_seconds(packet.duration or 0, base)
-                self._note(packet, base, packet.stream_index == shown, lasts)
-                seconds[packet.stream_index] += min(lasts, LONGEST_HOLD_S)
-                limits.check_seconds(seconds[packet.stream_index])  # here, because the pass itself may take long
+                self._note(packet, base, lasts)
+                seconds[index] += min(lasts, LONGEST_HOLD_S)
+                limits.check_seconds(seconds[index])  # here, because the pass itself may take long
 
     def _decode_first(self, packet: av.Packet[Any]) -> None:
         """The first frame of each track; that of the sound counts only where there is no picture."""
@@ -180,16 +179,16 @@ class _Walk:
         if decoded:
             self.first[packet.stream_index] = decoded[0]
 
-    def _note(self, packet: av.Packet[Any], base: Fraction, is_picture: bool, lasts: float) -> None:
+    def _note(self, packet: av.Packet[Any], base: Fraction, lasts: float) -> None:
+        is_picture = packet.stream.type == "video"
+        time = packet_time(packet, base, self.numbered and is_picture)
         if is_picture:
             self.corrupt += packet.is_corrupt
             self.discarded += packet.is_discard
             self.untimed += packet.pts is None
-        time = packet_time(packet, base, self.numbered and is_picture)
-        if time is not None and is_picture:
-            if packet.is_keyframe:
-                self._key_time = time
-            self.leading += time < self._key_time
+            if time is not None:
+                self._key_time = time if packet.is_keyframe else self._key_time
+                self.leading += time < self._key_time
         if time is not None and not packet.is_discard:
             self.stamps[packet.stream_index].append((time, lasts))
 
@@ -209,19 +208,18 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
             raise not_media(path, "it holds neither pictures nor sound")
         if isinstance(video, VideoStream):
             limits.check_pixels(video.width, video.height)
-        only(container, *(stream for stream in (video, audio) if stream is not None))
-        for stream in (video, audio):
-            if isinstance(stream, VideoStream | AudioStream):
-                start_decoder(stream, limits)
-        walk = _Walk(container, video, audio, limits)
+        streams = [stream for stream in (video, audio) if isinstance(stream, VideoStream | AudioStream)]
+        only(container, *streams)
+        for stream in streams:
+            start_decoder(stream, limits)
+        walk = _Walk(container, streams, limits)
         shown = video is not None and video.index in walk.first
         if not shown and (audio is None or audio.index not in walk.first):
             raise MediaError("damaged: neither pictures nor sound in it can be decoded")
-        main = video if shown else audio
-        assert main is not None
-        origin = frame_time(walk.first[main.index], container)
+        main = cast("Stream", video if shown else audio).index
+        origin = frame_time(walk.first[main], container)
         if origin is None:
-            origin = min((time for time, _ in walk.stamps[main.index]), default=0.0)
+            origin = min((time for time, _ in walk.stamps[main]), default=0.0)
         stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
         picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
         facts = MediaFacts(

@@ -47,8 +47,9 @@ class PyavPictures(Pictures):
             return last + self._facts.step
         return self._facts.end_s
 
-    def take_bad_packets(self) -> int:
-        return self._decoder.take_bad_packets()
+    @property
+    def bad_packets(self) -> int:  # type: ignore[override]
+        return self._decoder.bad_packets
 
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         wanted = wanted_times(self._needs, span, self.end_s)

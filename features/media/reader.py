@@ -87,6 +87,7 @@ def read_clips(
     if facts.sound is not None and sound_needs:
         sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
     spans, source = cut(video, facts.held, clip_seconds), facts.source
+    bad = 0
     for span in spans:
         try:
             frames = pictures.read(span) if pictures is not None else {}
@@ -97,7 +98,8 @@ def read_clips(
         waves = sound.read(span) if sound is not None else {}
         if pictures is not None and not frames and not facts.has_sound(span):
             continue  # decoding the pictures broke off before this span
-        faults = [*_bad_packets(pictures, sound), *_faults(facts, span, pictures, sound, span is spans[-1])]
+        known, bad = bad, sum(source.bad_packets for source in (pictures, sound) if source is not None)
+        faults = [*_faults(facts, span, pictures, sound, bad - known, span is spans[-1])]
         note = [pictures.note] if pictures is not None and pictures.note else []
         yield Clip(
             span=span,
@@ -110,14 +112,11 @@ def read_clips(
         )
 
 
-def _bad_packets(pictures: Pictures | None, sound: SoundTrack | None) -> list[str]:
-    count = sum(source.take_bad_packets() for source in (pictures, sound) if source is not None)
-    return [f"{count} bad packet{'s' if count > 1 else ''}"] if count else []
-
-
 def _faults(
-    facts: MediaFacts, span: Span, pictures: Pictures | None, sound: SoundTrack | None, last: bool
+    facts: MediaFacts, span: Span, pictures: Pictures | None, sound: SoundTrack | None, bad: int, last: bool
 ) -> Iterator[str]:
+    if bad:
+        yield f"{bad} bad packet{'s' if bad > 1 else ''}"
     if facts.fault:
         yield facts.fault
     if sound is not None and sound.mute:

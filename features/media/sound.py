@@ -118,9 +118,10 @@ class SoundTrack:
         """Whether no frame of the whole track could be decoded."""
         return self.exhausted and self._until is None
 
-    def take_bad_packets(self) -> int:
-        """How many packets could not be decoded since the last call."""
-        return self._decoder.take_bad_packets()
+    @property
+    def bad_packets(self) -> int:
+        """How many packets could not be decoded so far."""
+        return self._decoder.bad_packets
 
     def _advance(self) -> None:
         stamped = next(self._frames, None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.media.clip import FrameNeed, cut
-from features.media.frames import FramePicker, on_display, steady, upright_size
+from features.media.frames import FramePicker, on_display, scaled_size, steady
 
 times_lists = st.lists(st.integers(0, 10_000), min_size=1, max_size=20).map(
     lambda ms: [value / 1000 for value in sorted(ms)]
@@ -111,13 +111,13 @@ def test_a_short_clip_repeats_its_last_frame():
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        ((640, 360, 1.0, False), (112, 199)),
-        ((640, 360, 1.0, True), (199, 112)),
-        ((720, 576, 64 / 45, False), (112, 199)),
-        ((64, 48, 1.0, False), (112, 149)),
-        ((10_000, 10, 1.0, False), (112, 448)),
-        ((10, 10_000, 1.0, False), (448, 112)),
+        ((360, 640), (112, 199)),
+        ((640, 360), (199, 112)),
+        ((576, 720 * 64 / 45), (112, 199)),
+        ((48, 64), (112, 149)),
+        ((10, 10_000), (112, 448)),
+        ((10_000, 10), (448, 112)),
     ],
 )
-def test_upright_size(stored, expected):
-    assert upright_size(*stored, 112) == expected
+def test_scaled_size(stored, expected):
+    assert scaled_size(*stored, 112) == expected

@@ -1,7 +1,4 @@
-from .config import ENVIRONMENT as ENVIRONMENT
 from .config import PrecomputeConfig as PrecomputeConfig
-from .config import Shard as Shard
-from .config import parse_shard as parse_shard
 from .pool import Lost as Lost
 from .pool import Received as Received
 from .pool import WorkerPool as WorkerPool

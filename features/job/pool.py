@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, final
 
 from features.errors import InputError
@@ -93,9 +92,7 @@ class WorkerPool(Generic[Task]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.process.kill()
         for worker in list(self._workers):
@@ -137,9 +134,8 @@ class WorkerPool(Generic[Task]):
 
     def _wait(self, seconds: float) -> list[_Worker[Task]]:
         """Workers that sent something, or have died."""
-        places: dict[Any, _Worker[Task]] = {}
-        for worker in self._workers:
-            places[worker.connection] = places[worker.process.sentinel] = worker
+        places: dict[Any, _Worker[Task]] = {worker.connection: worker for worker in self._workers}
+        places |= {worker.process.sentinel: worker for worker in self._workers}
         return list(dict.fromkeys(places[place] for place in wait(list(places), seconds)))
 
     def _receive(self, worker: _Worker[Task]) -> Iterator[Received[Task] | Lost[Task]]:
@@ -254,14 +250,12 @@ def _environment_of_workers() -> Iterator[None]:
     """
     resource_tracker.ensure_running()  # if it were started later, it would unblock the signals
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    before = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     os.environ.update(dict.fromkeys(VARIABLES, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in VARIABLES:
+            del os.environ[name]
+        os.environ.update(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-from features.extractors import RunConfig, make_extractor, resolve
+from features.extractors import make_extractor, resolve
 from features.job.config import PrecomputeConfig
 from features.job.report import JobReport
 from features.job.result import FileTask
@@ -105,15 +105,10 @@ class Job:
     def _workers(self) -> int:
         """How many processes decode."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        shared = any(extractor.shared for extractor in self.extractors.values())
-        default = max(1, cores // MODEL_SHARE) if shared and _on_cpu(self.config.run) else cores
+        device = self.config.run.device if any(each.shared for each in self.extractors.values()) else ""
+        if device == "auto":
+            import torch
+
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        default = max(1, cores // MODEL_SHARE) if device == "cpu" else cores
         return min(self.config.workers or default, len(self.tasks))
-
-
-def _on_cpu(run: RunConfig) -> bool:
-    """Whether models run on the CPU."""
-    if run.device != "auto":
-        return run.device == "cpu"
-    import torch
-
-    return not torch.cuda.is_available()

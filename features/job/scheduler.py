@@ -68,7 +68,14 @@ class Extraction:
             return
         match message:
             case ClipResult():
-                yield from self._add(file, message)
+                file.clips.append(message)
+                if self._shared.keys().isdisjoint(file.task.streams):
+                    self._count(message)
+                    return
+                file.pending += 1
+                self._models.add(file, message)
+                if self._models.full:
+                    yield from self._run_models()
             case FileEnd():
                 file.file_bytes, file.sha256 = message.file_bytes, message.sha256
                 if file.complete:
@@ -79,16 +86,6 @@ class Extraction:
                 yield self._fail(file, FAILED, reason)
             case Lost():
                 yield from self._retry(file, message)
-
-    def _add(self, file: FileResult, clip: ClipResult) -> Iterator[FileResult]:
-        file.clips.append(clip)
-        if self._shared.keys().isdisjoint(file.task.streams):
-            self._count(clip)
-            return
-        file.pending += 1
-        self._models.add(file, clip)
-        if self._models.full:
-            yield from self._run_models()
 
     def _run_models(self) -> Iterator[FileResult]:
         for file, clip, reason in self._models.run():

@@ -1,4 +1,4 @@
-"""Pictures decoded by decord where its frames are right, and by PyAV everywhere else.
+"""Pictures decoded by decord, where its frames are right; elsewhere PyAV takes its place.
 
 decord is fast where every frame is wanted. Outside what ``objection`` allows it returns wrong frames without an
 error, or never returns; and it does not report damage that its decoder conceals, which PyAV counts.
@@ -19,7 +19,6 @@ from features.errors import InputError
 from features.media.clip import FrameNeed, Frames, Span
 from features.media.frames import Orientation, Pictures, ReaderFailed, on_display, wanted_times
 from features.media.probe import MediaFacts, PictureFacts
-from features.media.pyav_reader import PyavPictures
 
 CONTAINERS = frozenset(("mov", "mp4", "matroska", "webm", "avi"))
 CODECS = frozenset(("h264", "mpeg4", "vp8", "vp9"))
@@ -39,11 +38,8 @@ def import_decord() -> Any:
     return decord
 
 
-def objection(facts: MediaFacts) -> str:
+def objection(facts: MediaFacts, picture: PictureFacts) -> str:
     """Why decord must not read this file; empty where it may."""
-    picture = facts.picture
-    if picture is None:
-        return "no pictures"
     checks = {
         f"container {facts.container}": CONTAINERS.isdisjoint(facts.container.split(",")),
         f"codec {picture.codec}": picture.codec not in CODECS,
@@ -63,22 +59,24 @@ class DecordPictures(Pictures):
 
     served_by, note, bad_packets = "decord", "", 0
 
-    def __init__(self, path: Path, facts: PictureFacts, needs: Sequence[FrameNeed]) -> None:
-        """Raises ReaderFailed where decord cannot be trusted."""
-        self._facts, self._needs, self.end_s = facts, tuple(needs), facts.end_s
+    def __init__(self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> None:
+        """``picture``: of these facts. Raises ReaderFailed where decord cannot be trusted."""
+        if reason := objection(facts, picture):
+            raise ReaderFailed(f"not read by decord: {reason}")
+        self._facts, self._needs, self.end_s = picture, tuple(needs), picture.end_s
         decord = import_decord()
         self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
-        height, width = facts.shape(max(need.size for need in needs))
+        height, width = picture.shape(max(need.size for need in needs))
         try:
             self._video = decord.VideoReader(str(path), decord.cpu(0), width, height, 1, 1)
             stamps = self._video.get_frame_timestamp(range(len(self._video)))[:, 0]
         except (*self._errors, AssertionError) as error:
-            raise ReaderFailed("decord cannot open it") from error
-        times = facts.times
+            raise ReaderFailed("not read by decord: it cannot open it") from error
+        times = picture.times
         if len(stamps) != len(times):
-            raise ReaderFailed(f"decord sees {len(stamps)} frames, there are {len(times)}")
+            raise ReaderFailed(f"not read by decord: it sees {len(stamps)} frames, there are {len(times)}")
         if (np.abs(np.sort(stamps) - stamps.min() - times) > SAME_S + 1e-6 * times).any():
-            raise ReaderFailed("decord sees frames at other times than the packets")
+            raise ReaderFailed("not read by decord: it sees frames at other times than the packets")
 
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         """As all `Pictures`; raises ReaderFailed where decord stops."""
@@ -95,29 +93,14 @@ class DecordPictures(Pictures):
                 decoded = self._video.get_batch(numbers.tolist()).asnumpy()
             except self._errors as error:
                 raise ReaderFailed(f"decord gave up at {span.start_s:.1f} s") from error
-            shrunk: dict[tuple[int, int], NDArray[np.uint8]] = {}  # by number and size
+            shrunk: dict[tuple[int, int], NDArray[Any]] = {}  # by number and size
             for need, which in picked.items():
                 for place in range(*np.searchsorted(which, [numbers[0], numbers[-1] + 1])):
                     key = (int(which[place]), need.size)
                     if key not in shrunk:
-                        frame = decoded[np.searchsorted(numbers, key[0])]
-                        shrunk[key] = _shrunk(frame, *self._facts.shape(need.size))
+                        shrunk[key] = decoded[np.searchsorted(numbers, key[0])]
+                        height, width = self._facts.shape(need.size)
+                        if shrunk[key].shape[:2] != (height, width):
+                            shrunk[key] = cv2.resize(shrunk[key], (width, height), interpolation=cv2.INTER_AREA)
                     pixels[need][place] = shrunk[key]
         return {need: Frames(pixels=pixels[need], times=wanted[need]) for need in wanted}
-
-
-def _shrunk(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    if frame.shape[:2] == (height, width):
-        return frame
-    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def open_pictures(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> Pictures:
-    """The pictures of a file, by the reader that decodes them rightly."""
-    reason = objection(facts)
-    if not reason:
-        try:
-            return DecordPictures(path, picture, needs)
-        except ReaderFailed as error:
-            reason = str(error)
-    return PyavPictures(path, facts, picture, needs, note=f"not read by decord: {reason}")

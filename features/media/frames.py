@@ -12,6 +12,7 @@ short side of an upright frame is as requested, its long side in proportion, up 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,22 +44,19 @@ def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterat
     steps back a little, by half of that, so that later frames keep their own times. A single frame that is ahead
     of the next one is put halfway between its neighbours.
     """
-    before: float | None = None
-    held: tuple[float, Picture] | None = None
+    first = next(timed, None)
+    if first is None:
+        return
+    before, time, shown = math.inf, first[0] or 0.0, first[1]
     for stamp, picture in timed:
-        if held is None:
-            held = (0.0 if stamp is None else stamp, picture)
-            continue
-        time = held[0] + step if stamp is None else stamp
-        if time < held[0]:
-            if before is not None and time > before:
-                held = ((before + time) / 2, held[1])
-            else:
-                time = held[0] + (step if held[0] - time > RESTART_S else step / 2)
-        yield held
-        before, held = held[0], (time, picture)
-    if held is not None:
-        yield held
+        following = time + step if stamp is None else stamp
+        if before < following < time:
+            time = (before + following) / 2
+        elif following < time:
+            following = time + (step if time - following > RESTART_S else step / 2)
+        yield time, shown
+        before, time, shown = time, following, picture
+    yield time, shown
 
 
 class FramePicker(Generic[Picture]):

@@ -62,8 +62,8 @@ def find_media(path: Path) -> Library:
             else:
                 ignored[file.suffix.lower() or "no ending"] += 1
     if not videos:
-        found = f"only {_listed(ignored)}" if ignored else "it is empty"
-        raise InputError(f"no videos or still images in '{path}': {found}")
+        found = ", ".join(f"{count} x {suffix}" for suffix, count in ignored.most_common(5))
+        raise InputError(f"no videos or still images in '{path}': {f'only {found}' if found else 'it is empty'}")
     return Library(path, tuple(sorted(videos)), ignored)
 
 
@@ -78,10 +78,6 @@ def size_of(path: Path) -> int | None:
 def _is_unicode(name: str) -> bool:
     """Whether a name can be stored and printed; on Linux any bytes are a file name."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _listed(ignored: Counter[str]) -> str:
-    return ", ".join(f"{count} x {suffix}" for suffix, count in ignored.most_common(5))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,10 +43,10 @@ def load_reader(name: str) -> OpenPictures:
         return PyavPictures
     if name != "decord":
         raise InputError(f"no reader is called '{name}'; there are pyav, decord")
-    from features.media.decord_reader import import_decord, open_pictures
+    from features.media.decord_reader import DecordPictures, import_decord
 
     import_decord()
-    return open_pictures
+    return DecordPictures
 
 
 def read_clips(
@@ -80,10 +80,12 @@ def read_clips(
     union = dict.fromkeys(needs)
     frame_needs = [need for need in union if isinstance(need, FrameNeed)]
     sound_needs = [need for need in union if isinstance(need, SoundNeed)]
-    pictures = sound = None
-    picture = facts.picture
+    picture, pictures, sound = facts.picture, None, None
     if picture is not None and frame_needs:
-        pictures = open_pictures(path, facts, picture, frame_needs)
+        try:
+            pictures = open_pictures(path, facts, picture, frame_needs)
+        except ReaderFailed as error:
+            pictures = PyavPictures(path, facts, picture, frame_needs, note=str(error))
     if facts.sound is not None and sound_needs:
         sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
     spans, source = cut(video, facts.held, clip_seconds), facts.source

@@ -124,13 +124,12 @@ class SoundTrack:
         return self._decoder.bad_packets
 
     def _advance(self) -> None:
-        stamped = next(self._frames, None)
-        if stamped is None:
+        stamp, frame = next(self._frames, (None, None))
+        if frame is None:
             self.exhausted = True
             for line in self._lines.values():
                 line.end()
             return
-        stamp, frame = stamped
         due = 0.0 if self._until is None else self._until
         time = due if stamp is None else stamp - self._origin
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)

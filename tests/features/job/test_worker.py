@@ -22,7 +22,7 @@ def setup(*streams, **settings):
 
 @pytest.fixture
 def messages(odd_extractors, shared_extractor, media, tmp_path):
-    """messages(name, streams, ...) -> what the worker sends about a file; written first where it does not exist."""
+    """messages(name, streams, ...) -> what the worker sends about a file, written first unless it exists."""
 
     def run(name, *streams, frames=10, config=None, **media_settings):
         if not (tmp_path / name).exists():

@@ -122,7 +122,9 @@ def reason_of(error: Exception) -> str:
     Raises:
         MemoryError: it needs more memory.
     """
-    if is_memory_error(error) or (isinstance(error, MediaError) and came_near()):
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    no_memory |= isinstance(error, MemoryError) or getattr(error, "code", None) == CV2_NO_MEMORY
+    if no_memory or (isinstance(error, MediaError) and came_near()):
         raise MemoryError from error
     if isinstance(error, MediaError):
         return str(error)
@@ -160,13 +162,6 @@ def came_near() -> bool:
     """Whether this process has ever used nearly all the memory that it may."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return sys.platform == "linux" and limit != resource.RLIM_INFINITY and _address_space("VmPeak") > limit - NEAR
-
-
-def is_memory_error(error: Exception) -> bool:
-    """Whether an error means, in whichever library's way, that memory is used up."""
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    return isinstance(error, MemoryError) or getattr(error, "code", None) == CV2_NO_MEMORY
 
 
 def _address_space(name: str) -> int:

@@ -19,12 +19,6 @@ class Outcome:
     verdict: str
     note: str
     clips: int  # 0 where the file failed
-    seconds: float  # of video
-
-    @property
-    def failed(self) -> bool:
-        """Whether it gave no clips."""
-        return self.verdict in FAILURES
 
 
 @final
@@ -40,17 +34,15 @@ class JobReport:
     degraded: list[Outcome] = field(default_factory=list)  # of files that could be read in part
     changed: list[str] = field(default_factory=list)  # done before, but the file has another size now
     clips: int = 0  # that were extracted
-    seconds: float = 0.0  # of video, in these
     clips_so_far: int = 0  # with those of pending files, and of files that failed later
-    seconds_so_far: float = 0.0
+    seconds_so_far: float = 0.0  # of video, in these
     retried: int = 0  # times that a file was put back, to be tried again
 
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
         self.outcomes.append(outcome)
         self.clips += outcome.clips
-        self.seconds += outcome.seconds
-        if outcome.failed:
+        if outcome.verdict in FAILURES:
             self.failures.append(outcome)
         elif outcome.verdict == DEGRADED:
             self.degraded.append(outcome)

@@ -77,8 +77,7 @@ class FileResult:
         """The verdict of its worst clip."""
         clips = [each.clip for each in self.clips]
         worst = next((clip for clip in clips if clip.verdict in (*FAILURES, DEGRADED)), clips[0])
-        seconds = sum(clip.span.end_s - clip.span.start_s for clip in clips)
-        return Outcome(self.task.video, worst.verdict, worst.note, 0 if self.failed else len(clips), seconds)
+        return Outcome(self.task.video, worst.verdict, worst.note, 0 if self.failed else len(clips))
 
     def records(self) -> list[ClipRecord]:
         """The file's rows of the store."""

@@ -94,8 +94,6 @@ class FileWorker:
                 for stream, extractor in extractors.items()
                 if not extractor.shared
             }
-            if damaged and came_near():
-                raise MemoryError
             frames = {need: frames for need, frames in clip.frames.items() if need in shared}
             sound = {need: wave for need, wave in clip.sound.items() if need in shared}
             yield ClipResult(replace(clip, frames=frames, sound=sound), streams)

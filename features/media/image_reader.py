@@ -91,7 +91,7 @@ def _on_white(image: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _scaled(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    height, width = scaled_size(*image.shape[:2], size)
+    height, width = scaled_size(image.shape[0], image.shape[1], size)
     shrinks = height * width < image.shape[0] * image.shape[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)

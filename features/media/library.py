@@ -55,7 +55,7 @@ def find_media(path: Path) -> Library:
             file = Path(folder, name)
             if name.startswith("."):
                 continue
-            if not _is_unicode(name) or not _is_unicode(folder):
+            if any("\ud800" <= letter <= "\udfff" for letter in str(file)):  # it cannot be stored or printed
                 ignored["name that is not Unicode"] += 1
             elif is_media(file):
                 videos.append(file.relative_to(path).as_posix())
@@ -73,11 +73,6 @@ def size_of(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:  # Path.exists raises some of these: no permission, a failing disk
         return None
-
-
-def _is_unicode(name: str) -> bool:
-    """Whether a name can be stored and printed; on Linux any bytes are a file name."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,6 @@ from features.media.pyav_reader import PyavPictures
 from features.media.sound import SoundTrack, Wave
 
 log = logging.getLogger(__name__)
-
 SHORT_S, SHORT_SHARE = 1.0, 0.05  # a file this much shorter than its header says is degraded
 
 OpenPictures = Callable[[Path, MediaFacts, PictureFacts, Sequence[FrameNeed]], Pictures]
@@ -94,6 +93,7 @@ def read_clips(
         try:
             frames = pictures.read(span) if pictures is not None else {}
         except ReaderFailed as error:
+            assert picture is not None
             log.info("%s: %s", path, error)
             pictures = PyavPictures(path, facts, picture, frame_needs, note=str(error))
             frames = pictures.read(span)

@@ -98,7 +98,7 @@ class PrecomputeArgs:
 
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, made if it is not there
-    shard: str | None = None  # a share of the files: i/n with i from 0; or env: from the environment of torchrun or Slurm
+    shard: str | None = None  # a share of the files: i/n with i from 0; or env: as set by torchrun or Slurm
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
     def __post_init__(self) -> None:

@@ -84,8 +84,7 @@ def _timed(streams: Sequence[str], files: Sequence[Path]) -> Run:
     from features.extractors.registry import make_extractor
     from features.job.process import use_one_thread
     from features.media.clip import Need
-    from features.media.cutting import Cutting
-    from features.media.reader import open_reader
+    from features.media.reader import read_clips
 
     use_one_thread()
     extractors: list[Extractor] = [make_extractor(stream) for stream in streams]
@@ -94,7 +93,7 @@ def _timed(streams: Sequence[str], files: Sequence[Path]) -> Run:
 
     def read_all(which: Sequence[Path]) -> None:
         for file in which:
-            clips = open_reader("pyav", file).read(file, file.name, needs, Cutting())
+            clips = read_clips(file, file.name, needs)
             while True:
                 before = time.process_time()
                 clip = next(clips, None)

@@ -54,8 +54,8 @@ from features.extractors.registry import make_extractor
 from features.extractors.token_merging.apply import merge_tokens
 from features.extractors.token_merging.schedule import MergeSchedule
 from features.media.clip import Clip
-from features.media.cutting import Cutting
-from features.media.reader import is_media, open_reader
+from features.media.library import is_media
+from features.media.reader import read_clips
 
 PLAIN = "none"
 ROWS = 2
@@ -213,7 +213,7 @@ def _save_random(name: str, folder: Path, seed: int) -> str:
 
 def _first(path: Path, extractor: Extractor) -> list[Clip]:
     """The first clip of a file, cut to the first rows; none where the file lacks the modality."""
-    clip = next(iter(open_reader("pyav", path).read(path, path.name, extractor.needs, Cutting())))
+    clip = next(read_clips(path, path.name, extractor.needs))
     frames = {}
     for need, seen in clip.frames.items():
         count = need.window + (ROWS - 1) * need.stride

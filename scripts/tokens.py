@@ -113,10 +113,10 @@ def _merged(
 
 def _picture(path: Path, extractor: PictureExtractor) -> NDArray[np.uint8]:
     """(H, W, 3), as `mee precompute` hands it to the extractor."""
-    from features.media import Cutting, ImageReader
+    from features.media import read_image
 
     try:
-        (clip,) = ImageReader().read(path, path.name, extractor.needs, Cutting())
+        clip = read_image(path, path.name, extractor.needs)
     except MediaError as error:
         raise InputError(f"'{path}' cannot be read as a picture: {error}") from error
     rows = extractor.rows(clip)

@@ -54,6 +54,7 @@ Float16Stream = NDArray[np.float16]  # (T, D)
 Times = NDArray[np.float32]  # (T,) seconds on the clip's video
 
 SOURCE = tuple(each.name for each in fields(SourceFacts))
+COLUMN_TYPES = {"float": pa.float64(), "int": pa.int32(), "str": pa.string()}
 SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -66,13 +67,7 @@ SCHEMA = pa.schema(
         ("clips_of_video", pa.int32()),
         ("file_bytes", pa.int64()),
         ("file_sha256", pa.string()),
-        ("file_seconds", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("fps", pa.float64()),
-        ("video_codec", pa.string()),
-        ("audio_codec", pa.string()),
-        ("audio_rate", pa.int32()),
+        *((each.name, COLUMN_TYPES[str(each.type).removesuffix(" | None")]) for each in fields(SourceFacts)),
         ("written_at", pa.float64()),
     ]
 )

@@ -99,11 +99,10 @@ def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
 
 
 def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
-    from features.media import Cutting, FrameNeed, ImageReader
+    from features.media import FrameNeed, read_image
 
     need = FrameNeed(fps=1.0, size=SHORT_SIDE)
-    (clip,) = ImageReader().read(path, path.name, [need], Cutting())
-    uri = data_uri(clip.frames[need].pixels[0])
+    uri = data_uri(read_image(path, path.name, [need]).frames[need].pixels[0])
     shots.update(dict.fromkeys(wanted, Shot(uri)))
 
 

@@ -52,7 +52,7 @@ def test_a_named_protocol(tmp_path, monkeypatch):
         fields = {"train_list": "9k", "files": {}, "shortfalls": ("one short",), "protocol": protocol}
         return SimpleNamespace(table=splits, gallery=("d", "e"), **fields)
 
-    monkeypatch.setattr("mee.protocols.load.load_benchmark", load)
+    monkeypatch.setattr("mee.protocols.annotations.load_benchmark", load)
     sides = sides_of_annotations(tmp_path, "msrvtt-1ka", "9k", partial=True)
     assert sides == ((("a", "b"), ("d", "e")), ("one short",))  # nobody asks for e of the gallery
     assert asked == {"name": "msrvtt-1ka", "path": tmp_path, "train_list": "9k", "partial": True}

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mee.errors import InputError
-from mee.protocols import load
+from mee.protocols import annotations as module
 from mee.protocols.annotations import file_stamp, read_annotations
 from mee.protocols.protocol import Benchmark, Protocol
 
@@ -40,7 +40,7 @@ def toy(monkeypatch, tmp_path):
             files={"test": tmp_path / "a.csv"},
         )  # fmt: skip
 
-    monkeypatch.setattr(load, "load_benchmark", benchmark)
+    monkeypatch.setattr(module, "load_benchmark", benchmark)
     return asked
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.protocols.check import check, refuse_overlap
-from mee.protocols.protocol import Protocol, Reading, caption_table
+from mee.protocols.protocol import Protocol, Reading, caption_table, check, refuse_overlap
 
 SMALL = Protocol(
     name="small",
@@ -59,8 +58,8 @@ def test_what_matches_passes():
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ({"test": ()}, "^here names no test video, and small cannot do without; fetch its files again$"),
-        ({"val": ()}, "^here names no validation video, and small"),
+        ({"test": ()}, "^here names no test video, which small needs; fetch its files again$"),
+        ({"val": ()}, "^here names no validation video, which small"),
         ({"test": ("e1", "e2", "e1")}, "^here names 1 test video more than once: 'e1'; keep each once$"),
         ({"train": ("t1", "e2")}, "^here: 1 of the training videos is among the test videos too: 'e2'"),
         ({"train": ("t1", "v1")}, "^here: 1 of the training videos is among the validation videos too: 'v1'"),
@@ -75,7 +74,7 @@ def test_what_is_refused_even_in_part(ids, message, partial):
 @pytest.mark.parametrize("partial", [False, True])
 def test_a_query_id_names_one_caption(partial):
     rows = [*QUERIES[:-1], ("3", "e3", "z", "test")]
-    with pytest.raises(InputError, match=r"^here has 1 caption under an id that another one has: '3'; give each"):
+    with pytest.raises(InputError, match=r"^here has 1 caption under the id of another one: '3'; give each"):
         checked(read(rows), partial=partial)
 
 

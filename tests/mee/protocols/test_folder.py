@@ -3,7 +3,7 @@
 import pytest
 
 from mee.errors import InputError
-from mee.protocols.load import load_benchmark
+from mee.protocols.table import load_benchmark
 
 
 def write(path, *lines):
@@ -39,5 +39,5 @@ def test_ids_of_ones_own_are_kept(tmp_path):
     path = write(tmp_path / "c.csv", "video_id,caption,query_id", "a,x,q7", "b,y,q9")
     assert load_benchmark("folder", path).table["query_id"].tolist() == ["q7", "q9"]
     write(path, "video_id,caption,query_id", "a,x,q7", "b,y,q7")
-    with pytest.raises(InputError, match="an id that another one has: 'q7'"):
+    with pytest.raises(InputError, match="id of another one: 'q7'"):
         load_benchmark("folder", path)

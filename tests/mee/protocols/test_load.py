@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from mee.errors import InputError
-from mee.protocols.load import find_protocol, load_benchmark
 from mee.protocols.protocol import COLUMNS, SENTENCES
-from mee.protocols.table import PROTOCOLS
+from mee.protocols.table import PROTOCOLS, find_protocol, load_benchmark
 
 # train, validation, test videos, queries: typed from the data sets' papers, not from the table
 COUNTS = {
@@ -58,7 +57,7 @@ def test_a_row_is_called_by_its_name_and_has_a_reader(name):
 
 
 def test_names_and_loading_cost_no_heavy_import(pytestconfig):
-    code = "import sys, mee.protocols.load; print({'torch', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules))"
+    code = "import sys, mee.protocols.table; print({'torch', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules))"
     root = pytestconfig.rootpath
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

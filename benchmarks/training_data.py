@@ -27,8 +27,7 @@ from torch import Tensor
 from mee.data.pairs import Pairs
 from mee.streams import Rows
 from mee.text.base import Attention, TextEncoder
-from mee.text.config import TextConfig
-from mee.text.registry import ENCODERS
+from mee.text.config import ENCODERS, TextConfig
 
 SHAPES = {"appearance": (1, 2048), "motion": (1, 1024), "audio": (30, 128), "face": (1, 128)}
 MISSING = {"audio": 0.1, "face": 0.3}  # share of the clips

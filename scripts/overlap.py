@@ -211,7 +211,7 @@ def _summary(overlap: Overlap, by: str) -> str:
     blank = f" {len(overlap.blank):,} {have} nothing to compare but name and content." if overlap.blank else ""
     return (
         f"{len(overlap.leaked):,} of {overlap.test:,} test videos have a near-duplicate among {overlap.train:,} "
-        f"training videos: {overlap.found:,} of {overlap.compared:,} pairs ({rule}{of_these}).{blank}"
+        f"training videos: {overlap.found:,} of {overlap.train * overlap.test:,} pairs ({rule}{of_these}).{blank}"
     )
 
 

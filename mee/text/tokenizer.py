@@ -1,4 +1,4 @@
-"""Sentences -> token ids, by word pieces learnt from the training captions.
+"""Sentences -> token ids, by word pieces learnt from the training captions; the base of encoders that read them.
 
 Byte-pair encoding over bytes (Sennrich et al., arXiv 1508.07909, algorithm 1), after Unicode NFKC and lower case:
 no sentence is out of its vocabulary, and no training caption needs to be kept.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor
+from torch import Tensor, nn
 
 from mee.errors import InputError
-from mee.text.base import check_sentences
+from mee.text.base import TextEncoder, check_sentences
+from mee.text.config import TextConfig
 
 PADDING = "[PAD]"
 FILE = "tokenizer.json"
@@ -85,3 +87,26 @@ class CaptionTokenizer:
     def pieces(self, sentence: str) -> tuple[str, ...]:
         """The tokens of a sentence as a person reads them."""
         return tuple(self._tokenizer.decode([token]).strip() or "·" for token in self.read([sentence])[0].tolist())
+
+
+class WordPieceEncoder(TextEncoder):
+    """An encoder that learns from the captions alone."""
+
+    def __init__(self, config: TextConfig, tokenizer: CaptionTokenizer) -> None:
+        super().__init__(config.width, torch.empty(0, dtype=torch.int64))
+        self.tokenizer, self.dropout = tokenizer, config.dropout
+        self.embedding = nn.Embedding(tokenizer.size, config.width)
+
+    @classmethod
+    def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
+        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
+
+    @classmethod
+    def load(cls, config: TextConfig, directory: Path) -> Self:
+        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
+
+    def save(self, directory: Path) -> None:
+        self.tokenizer.save(directory)
+
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        return self.tokenizer.read(sentences)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.layers.netvlad import NetVLAD
+from mee.layers.pooling import NetVLAD
 
 
 def made(seed=0, dim=5, clusters=3):

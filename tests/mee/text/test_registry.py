@@ -11,8 +11,8 @@ from mee.encode import encode_gallery
 from mee.errors import InputError
 from mee.evaluation.evaluate import evaluate_pairs
 from mee.model import MEE
+from mee.text.base import encoder_class
 from mee.text.config import TextConfig
-from mee.text.registry import encoder_class
 from mee.training.config import TrainConfig
 from mee.training.optimiser import learnt_state, make_optimiser
 from mee.training.trainer import Trainer
@@ -233,5 +233,5 @@ def test_only_frozen_parts_stay_in_eval_mode(make_encoder):
 
 
 def test_the_table_imports_no_transformers():
-    code = "import sys, mee.text.registry, mee.text.config; sys.exit('transformers' in sys.modules)"
+    code = "import sys, mee.text.base, mee.text.config; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

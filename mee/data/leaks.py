@@ -154,8 +154,5 @@ def not_compared(known: int, trained: int, known_tested: int, tested: int, what:
 def _origin(record: Mapping[str, Any]) -> str:
     """The named protocol that a record was trained on, in brackets."""
     protocol, train_list = record.get("protocol", "folder"), record.get("train_list")
-    return (
-        ""
-        if protocol == "folder"
-        else f" (it was trained on {protocol}{f', list {train_list}' * bool(train_list)})"
-    )
+    used = f", list {train_list}" if train_list else ""
+    return "" if protocol == "folder" else f" (it was trained on {protocol}{used})"

@@ -95,7 +95,7 @@ def match_scores(
 
 
 def _names(queries: Sequence[tuple[str, Collection[str]]], file: ScoreFile) -> list[str]:
-    """The file's name of each query: its id; or its only right clip, if each has its own and no id is in the file."""
+    """The file's names of the queries: their ids, or their right clips, if each has its own and no id is found."""
     ids = [query_id for query_id, _ in queries]
     clips = [clip for _, right in queries for clip in right if len(right) == 1]
     if len(set(clips)) == len(queries):

@@ -73,9 +73,6 @@ def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
 
     Returns:
         (B, D), zeros where missing.
-
-    Raises:
-        ValueError: there is no such kind.
     """
     if kind not in PLAIN:
         raise ValueError(f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")

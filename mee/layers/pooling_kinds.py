@@ -17,11 +17,7 @@ TRANSFORMER_WIDTH = 256
 
 
 def parse_pooling(kind: str) -> tuple[str, int]:
-    """Name and number of one kind: "netvlad-16" -> ("netvlad", 16), "mean" -> ("mean", 0).
-
-    Raises:
-        ValueError: there is no such kind.
-    """
+    """Name and number of one kind: "netvlad-16" -> ("netvlad", 16), "mean" -> ("mean", 0)."""
     if kind in PLAIN:
         return kind, 0
     if kind == "transformer":

@@ -120,11 +120,7 @@ def _load(place: str) -> type[TextEncoder]:
 
 
 def check_sentences(sentences: Sequence[str]) -> None:
-    """Refuse what has no words in it.
-
-    Raises:
-        InputError: says which sentence.
-    """
+    """Refuse what has no words in it."""
     for number, sentence in enumerate(sentences, start=1):
         if not sentence.strip():
             raise InputError(f"the sentence is empty (number {number} of {len(sentences)}); write some words")

@@ -42,11 +42,7 @@ FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # of the top direc
 
 
 def fetch(name: str, revision: str = "") -> Path:
-    """The directory of a model: the given one, or where the hub's client keeps it.
-
-    Raises:
-        InputError: there is no such model or revision, or the hub cannot be reached.
-    """
+    """The directory of a model: the given one, or where the hub's client keeps it."""
     if Path(name).is_dir():
         if revision:
             raise InputError(f"'{name}' is a directory, which has no revisions: leave out '{revision}'")
@@ -76,11 +72,7 @@ def fetch(name: str, revision: str = "") -> Path:
 
 
 def read_settings(directory: Path) -> PretrainedConfig:
-    """What config.json says.
-
-    Raises:
-        InputError: it is not there, or describes no model that transformers knows.
-    """
+    """What config.json says."""
     path = directory / "config.json"
     if not path.is_file():
         raise InputError(f"'{directory}' is no transformers model: it has no config.json")
@@ -95,11 +87,7 @@ def read_settings(directory: Path) -> PretrainedConfig:
 
 
 def text_class(settings: PretrainedConfig, directory: Path) -> type[PreTrainedModel]:
-    """The class of a language model without what follows its hidden states.
-
-    Raises:
-        InputError: it reads something else, or more than text.
-    """
+    """The class of a language model without what follows its hidden states."""
     table: Any = MODEL_FOR_TEXT_ENCODING_MAPPING
     if type(settings) not in table:
         table = MODEL_MAPPING
@@ -120,11 +108,7 @@ def build(kind: type[PreTrainedModel], settings: PretrainedConfig, _: Path) -> P
 
 
 def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, directory: Path) -> PreTrainedModel:
-    """A model with its weights in float32, on the CPU.
-
-    Raises:
-        InputError: they are not there, not all there, damaged, or in a format that may be a pickle.
-    """
+    """A model with its weights in float32, on the CPU."""
     if not list(directory.glob("*.safetensors")):
         raise InputError(
             f"'{directory}' has no weights in the safetensors format (others may be pickles, and are never read); "
@@ -202,11 +186,7 @@ def _reason(error: Exception) -> str:
 
 
 def tuned_part(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
-    """The modules that learn; everything else gets no gradient.
-
-    Raises:
-        InputError: it has fewer layers, or none that can be told apart.
-    """
+    """The modules that learn; everything else gets no gradient."""
     model.requires_grad_(False)
     part: tuple[nn.Module, ...] = ()
     if layers == ALL_LAYERS:
@@ -252,11 +232,7 @@ class LanguageTokens:
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, most: int | None = None
     ) -> None:
-        """Check that both fit; sentences of more than `most` tokens are cut, or None: than the model reads.
-
-        Raises:
-            InputError: the tokenizer is another model's, or `most` leaves no room for words.
-        """
+        """Check that both fit; sentences of more than `most` tokens are cut, or None: than the model reads."""
         known = int(cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
         ids = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)  # a padding token may be added
         if max(ids, default=-1) >= known:
@@ -274,11 +250,7 @@ class LanguageTokens:
         self._tokenizer.save_pretrained(directory)
 
     def read(self, sentences: Sequence[str]) -> list[Tensor]:
-        """One (L,) int64 tensor of token ids a sentence, L at least 1.
-
-        Raises:
-            InputError: a sentence has no words in it, or is not text.
-        """
+        """One (L,) int64 tensor of token ids a sentence, L at least 1."""
         check_sentences(sentences)
         if not sentences:
             return []
@@ -309,11 +281,7 @@ class LanguageTokens:
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a model's directory.
-
-    Raises:
-        InputError: it is not there, or cannot be used.
-    """
+    """The tokenizer in a model's directory."""
     if not any(list(directory.glob(name)) for name in VOCABULARIES):
         raise InputError(f"'{directory}' has no tokenizer: none of {', '.join(VOCABULARIES)} is there")
     try:

@@ -49,11 +49,7 @@ class CaptionTokenizer:
 
     @classmethod
     def load(cls, directory: Path, max_tokens: int) -> CaptionTokenizer:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: it is not there, or is something else.
-        """
+        """Read what `save` wrote."""
         path = directory / FILE
         if not path.is_file():
             raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary")
@@ -75,11 +71,7 @@ class CaptionTokenizer:
         return int(self._tokenizer.get_vocab_size())
 
     def read(self, sentences: Sequence[str]) -> list[Tensor]:
-        """One (L,) int64 tensor of token ids a sentence, L at least 1.
-
-        Raises:
-            InputError: a sentence has no words in it, or is not text.
-        """
+        """One (L,) int64 tensor of token ids a sentence, L at least 1."""
         check_sentences(sentences)
         encodings = self._tokenizer.encode_batch([sentence.strip() for sentence in sentences])
         return [torch.tensor(encoding.ids, dtype=torch.int64) for encoding in encodings]

@@ -29,6 +29,8 @@ SENTENCES = (
 )
 OWN = {
     "transformer": {"encoder": "transformer"},
+    "transformer-max-ends": {"encoder": "transformer", "pooling": ("max", "first", "last")},
+    "transformer-learnt": {"encoder": "transformer", "pooling": ("mean", "netvlad-3", "transformer")},
     "recurrent": {"encoder": "recurrent"},
     "word-vectors": {"encoder": "word-vectors"},
     "word-vectors-netvlad": {"encoder": "word-vectors", "pooling": ("netvlad-3", "max")},
@@ -49,7 +51,7 @@ PRETRAINED = {
 }
 ALL = {**OWN, **PRETRAINED}
 LEARNING = {  # prefixes of what learns, besides the pooling; all of it where there are none
-    "transformer": [""],
+    **{name: [""] for name in OWN if name.startswith("transformer")},
     "recurrent": [""],
     "bert-last-layer": ["model.encoder.layer.2."],
     "bert-tuned": ["model."],

@@ -10,16 +10,9 @@ from mee.errors import InputError
 from mee.protocols.protocol import Protocol, Reading, caption_table, check, refuse_overlap
 
 SMALL = Protocol(
-    name="small",
-    title="small",
-    files="small.json",
-    reader="",
-    query_rule="every caption",
-    gallery=3,
-    queries=4,
-    val=1,
-    train={"a": 2, "b": 1},
-)
+    name="small", title="small", files="small.json", reader="", query_rule="every caption",
+    gallery=3, queries=4, val=1, train={"a": 2, "b": 1},
+)  # fmt: skip
 IDS = {"train": ("t1", "t2"), "val": ("v1",), "test": ("e1", "e2", "e3")}
 QUERIES = [
     ("1", "t1", "x", "train"),

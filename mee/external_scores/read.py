@@ -102,7 +102,7 @@ def read_scores(
         )
     scores: NamedScores
     if matrix is not None:
-        scores = MatrixScores(matrix, *ids.values(), device=device)
+        scores = MatrixScores(matrix, ids["query"], ids["clip"], device=device)
     else:
         both = (tables["text"], tables["video"])
         scores = TableScores(*both, *ids.values(), device=device, unit_norm=unit_norm)

@@ -4,11 +4,11 @@ example:
   python -m benchmarks.readers
   python -m benchmarks.readers --folder CLIPS --rounds 9
 
-Two tasks: frames at 2 a second, and every frame, both with a short side of 224. Sides, each in a process of its
-own for each round, taking turns, one thread each; imports and one file to warm up are not counted:
+Two tasks: frames at 2 a second, and every frame, both with a short side of 224. Sides, each in a new process for
+each round, taking turns, one thread each; imports and one file to warm up are not counted:
 
-  pyav      our default reader, with all that it finds out about a file beforehand
-  decord    decord.VideoReader itself, told the size of frames, asked for the frames that are on display
+  pyav      our default reader, probing of the file included
+  decord    decord.VideoReader itself, given the size of frames and the numbers of those on display
   guarded   our reader on decord
   ffmpeg    the ffmpeg program, decoding all and scaling the frames of the task, into a pipe
 

@@ -22,7 +22,7 @@ from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.layout import Layout
 from mee.model import MEE, TextEmbedding, VideoEmbedding
-from mee.protocols.load import load_benchmark
+from mee.protocols.table import load_benchmark
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives

@@ -64,7 +64,7 @@ def test_list(told, output):
     assert (facts["kind"], facts["offsets"]) == ("auto", "-")
     assert facts["columns"].startswith("file_seconds (numbers), file_bytes (whole numbers), width (whole numbers)")
     assert facts["columns"].endswith("split (text), rating (numbers)")
-    assert facts["segments"] == "1, with 0 rows that no longer count"
+    assert facts["segments"] == "1, with 0 removed rows"
     assert facts["no stream"].startswith("0 clips")
     facts = json.loads(output("list", told.index, "--json"))
     assert (facts["clips"], facts["segments"], facts["without_stream"], facts["removed_rows"]) == (10, 1, 0, 0)
@@ -113,7 +113,7 @@ def test_list_without_stream(told, output):
     assert output("list", told.index, "--without-stream") == "b\nz\n"
     said = output("list", told.index, "--without-stream", "--json")
     assert said == '{"clip_id": "b"}\n{"clip_id": "z"}\n'
-    assert "2 clips, that nothing finds" in output("list", told.index)
+    assert "2 clips, which no search finds" in output("list", told.index)
     assert "10 clips that can be found" in output("list", told.index)
 
 
@@ -121,7 +121,7 @@ def test_list_without_stream(told, output):
 
 
 def test_verify(told, output):
-    assert output("verify", told.index) == f"{told.index}: every file is what was written\n"
+    assert output("verify", told.index) == f"{told.index}: every file is valid\n"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_remove_by_filter(told, output):
     assert "2 clips removed" in output("remove", told.index, *where)
     assert "0 clips removed" in output("remove", told.index, *where)
     assert ids(told.index) == [name for name in CLIPS if name not in ("clip0.mp4", "clip2.mp4")]
-    assert "segments    1, with 2 rows that no longer count" in output("list", told.index)
+    assert "segments    1, with 2 removed rows" in output("list", told.index)
 
 
 def test_remove_all(told, output):
@@ -175,7 +175,7 @@ def test_remove_all(told, output):
     assert "0 clips that can be found" in output("list", told.index)
     assert output("list", told.index, "--clips", "--json") == ""
     assert "0 clips in" in output("compact", told.index)
-    assert "every file is what was written" in output("verify", told.index)
+    assert "every file is valid" in output("verify", told.index)
     assert build_index([str(told.store), str(told.model), str(told.index)]) == 0
     assert ids(told.index) == CLIPS
 
@@ -208,7 +208,7 @@ def test_compact_takes_offsets_off(told, tmp_path, output, prints):
     assert json.loads(output("list", told.index, "--clips", "--json").splitlines()[0])["offset"]
     output("compact", told.index, "--drop-offsets")
     assert read_snapshot(told.index).offsets is None
-    assert prints(main, "compact", told.index, "--drop-offsets").err == f"{told.index} carries no offsets\n"
+    assert prints(main, "compact", told.index, "--drop-offsets").err == f"{told.index} has no offsets\n"
 
 
 # ---- refused
@@ -251,9 +251,9 @@ def test_one_writer_at_a_time(told, fails):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["remove", "i"], "say which clips to remove"),
-        (["remove", "i", "--clips", "a", "--where", "b"], "say which clips to remove"),
-        (["list", "i", "--clips", "--without-stream"], "ask for it alone"),
+        (["remove", "i"], "name the clips to remove"),
+        (["remove", "i", "--clips", "a", "--where", "b"], "name the clips to remove"),
+        (["list", "i", "--clips", "--without-stream"], "cannot be combined"),
         (["compact", "i", "--recall", "2"], "recall must be above 0 and at most 1"),
         (["compact", "i", "--kind", "flat", "--recall", "0.9"], "'flat' is exact"),
         (["normalise", "i", "--bank", "b", "--neighbours", "0"], "neighbours must be at least 1"),

@@ -31,7 +31,7 @@ def hits(prints):
 def test_search_takes_the_offsets_off(own, bank, hits, prints):
     plain = hits(own.index, "a red thing")
     out, _ = prints(main, "normalise", own.index, "--bank", bank)
-    assert out == f"{own.index}: every clip carries an offset of nnn, made of 2 captions of captions.csv\n"
+    assert out == f"{own.index}: every clip has an offset of nnn, from 2 captions of captions.csv\n"
     facts = read_snapshot(own.index).offsets
     assert (facts["method"], facts["bank"]) == ("nnn", "2 captions of captions.csv")
     shifted = hits(own.index, "a red thing")

@@ -38,9 +38,7 @@ class IndexArgs:
     """how clips are scanned: flat and certified are exact, fastscan is faster; auto is certified, or fastscan with
     --recall. Default: auto for a new index, unchanged for an existing one"""
     recall: float | None = None  # share of the exact best 10 that fastscan must find, such as 0.99
-    queries: Path | None = (
-        None  # held-out captions to measure recall with: a caption table, or one sentence a line
-    )
+    queries: Path | None = None  # held-out captions to measure recall with: a caption table, or a text file
     metadata: Path | None = None  # table with more columns for mee search --where
     device: Device = "auto"  # where to encode clips
 

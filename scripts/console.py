@@ -25,7 +25,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
-from tyro.constructors import StructConstructorSpec, StructTypeInfo
+from tyro.constructors import PrimitiveConstructorSpec, StructConstructorSpec, StructTypeInfo
 
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
@@ -65,6 +65,26 @@ def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | No
     return tyro.extras.subcommand_cli_from_dict(
         dict(forms), prog=f"mee {command}", description=about, args=argv, config=options, registry=FLAGS
     )
+
+
+def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> PrimitiveConstructorSpec[Any]:
+    """How words such as audio=0.7 motion=1 become a mapping; a ValueError of `read` refuses its word."""
+
+    def mapping(words: list[str]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for word in words:
+            name, _, text = word.partition(sign)
+            if name in values:
+                raise ValueError(f"'{name}' is given twice in {' '.join(words)}")
+            try:
+                values[name] = read(text)
+            except ValueError:
+                text = ""
+            if not name or not text:
+                raise ValueError(f"'{word}' is not of the form {form}")
+        return values
+
+    return PrimitiveConstructorSpec("*", f"{form} ...", mapping, lambda value: isinstance(value, Mapping), list)
 
 
 FLAGS = tyro.constructors.ConstructorRegistry()

@@ -169,7 +169,7 @@ class RemoveArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class NormaliseArgs:
-    """Give every clip an offset (NNN) that mee search subtracts from its scores, so that clips that are near to all
+    """Give every clip an offset (NNN) that mee search subtracts from its scores, so that clips near to all
     sentences rank lower. Clips added later have none: mee gallery compact --drop-offsets, mee index, then this."""
 
     index: Index

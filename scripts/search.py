@@ -31,6 +31,7 @@ from scripts.console import (
     DONE,
     Device,
     bar,
+    by_name,
     clock,
     errors_as_sentences,
     parse,
@@ -59,31 +60,11 @@ def _term(given: list[str]) -> tuple[float, str]:
     return weight, sentence
 
 
-def _weights(given: list[str]) -> dict[str, float]:
-    """audio=0.7 motion=1 -> {"audio": 0.7, "motion": 1.0}."""
-    weights: dict[str, float] = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        try:
-            weight = float(number)
-        except ValueError:
-            raise InputError(f"{text!r} is not like audio=0.7") from None
-        if name in weights:
-            raise InputError(f"expert {name!r} has two weights; give it one")
-        weights[name] = weight
-    return weights
-
-
 Term = Annotated[
     tuple[float, str],
     PrimitiveConstructorSpec(1, "[WEIGHT*]SENTENCE", _term, lambda value: isinstance(value, tuple), lambda _: []),
 ]
-Weights = Annotated[
-    Mapping[str, float],
-    PrimitiveConstructorSpec(
-        "*", "EXPERT=NUMBER [EXPERT=NUMBER ...]", _weights, lambda value: isinstance(value, Mapping), lambda _: []
-    ),
-]
+Weights = Annotated[Mapping[str, float], by_name("EXPERT=NUMBER", float)]
 
 
 @dataclass(frozen=True, kw_only=True)

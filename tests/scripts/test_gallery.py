@@ -279,18 +279,3 @@ def test_reading_needs_no_right_to_write(told, output):
     finally:
         for path in [copy, *copy.rglob("*")]:
             path.chmod(0o700)
-
-
-HEAVY = ("torch", "transformers", "numpy", "pandas", "pyarrow", "faiss", "h5py")
-
-
-@pytest.mark.parametrize("form", [(), ("list",), ("verify",), ("compact",), ("remove",)])
-def test_help_carries_an_example_and_loads_nothing_heavy(mee, form):
-    code = (
-        "import sys\nfrom scripts.gallery import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"
-        f"    print('loaded:', [name for name in {HEAVY} if name in sys.modules], 'code:', end.code)"
-    )
-    ran = mee(*form, "--help", code=code)
-    assert ran.stdout.endswith("loaded: [] code: 0\n")
-    assert ("example:\n  mee gallery " in ran.stdout) == (not form)
-    assert ran.stderr == ""

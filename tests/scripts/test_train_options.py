@@ -76,7 +76,7 @@ def test_image_captions_join_training_and_are_no_test(train, world, tmp_path, ca
     assert record["images"] == {"store": str(world.store), "captions": str(captions), "count": 1}
     assert record["videos"]["images"] == list(record["contents"]["images"]) == ["clip9.png"]
     assert record["videos"]["train"] == [f"clip{n}.mp4" for n in range(6)]
-    assert "1 captions of 1 images join" in capsys.readouterr().err
+    assert "1 captions of 1 images added" in capsys.readouterr().err
     table, store = read_captions(world.captions), FeatureStore(world.store)
     with pytest.raises(InputError, match=r"'clip9\.png'"):
         held_out_pairs(table, store, record, split="test", partial=False)

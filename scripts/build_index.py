@@ -12,7 +12,6 @@ search --where can use its other columns.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +109,3 @@ def _run(args: IndexArgs) -> None:
     ):
         if names:
             say(f"{len(names)} {words}, such as '{names[0]}'")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

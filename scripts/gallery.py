@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -372,7 +371,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{round(value, 3):g}"
     return "-" if value in (None, "") else visible(str(value))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

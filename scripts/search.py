@@ -195,7 +195,3 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
         rows.append([*names, moment, f"{hit.score:.3f}", *cells, *(f"{0 - hit.offset:.2f}" for _ in offset)])
     print_table(title, ["#", "video", "moment", "score", *modalities, *offset], rows, words=2)
     print(flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,6 @@ frames of the clips if --videos is given.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +88,3 @@ def _check(args: ReportArgs) -> None:
 def _write(path: Path, text: str) -> None:
     with whole_file(path, "reports") as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar, final
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar, cast, final
 
 import tyro
 from rich.console import Console
@@ -100,7 +100,9 @@ def _quiet_defaults(info: StructTypeInfo) -> StructConstructorSpec | None:
     if not isinstance(spec, StructConstructorSpec):
         return None
     hint = tyro.conf.arg(help_behavior_hint=lambda text: "" if text in NOTHING else f"(default: {text})")
-    return replace(spec, fields=tuple(replace(one, type=Annotated[one.type, hint]) for one in spec.fields))
+    return replace(
+        spec, fields=tuple(replace(one, type=cast(type, Annotated[one.type, hint])) for one in spec.fields)
+    )
 
 
 class Command(Protocol):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from index.request import Request
+from index.request import Request, VideoHits
 from mee.errors import InputError
 from scripts.console import (
     DONE,
@@ -43,7 +43,6 @@ from scripts.console import (
 
 if TYPE_CHECKING:
     from index.hit import Hit
-    from index.request import VideoHits
 
 BATCH = 256  # lines of stdin searched together
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
@@ -175,12 +174,10 @@ def _title(request: Request) -> str:
 
 def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:
     """A row for each clip; of videos, a row for each moment, the name beside the best one."""
-    moments = [
-        ([f"{one.rank}", one.video] if hit is hits[0] else ["", ""], hit)
-        for one in found
-        for hits in [getattr(one, "hits", (one,))]
-        for hit in hits
-    ]
+    moments: list[tuple[list[str], Hit]] = []
+    for one in found:
+        hits = one.hits if isinstance(one, VideoHits) else (one,)
+        moments += [([f"{one.rank}", one.video] if hit is hits[0] else ["", ""], hit) for hit in hits]
     shares = [share.contribution for _, hit in moments for share in hit.experts.values()]
     longest = max(map(abs, shares), default=0.0) or 1.0
     offset = ["offset"] if any(hit.offset for _, hit in moments) else []

@@ -15,15 +15,17 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar, final
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar, cast, final
 
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from tyro.constructors import PrimitiveConstructorSpec, StructConstructorSpec, StructTypeInfo
 
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
@@ -38,6 +40,7 @@ DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 Device = Literal["auto", "cpu", "cuda"]
 Arguments = TypeVar("Arguments")
+NOTHING = ("None", "False", "", "''", "['None']")  # defaults that help does not show
 
 
 def parse(
@@ -48,9 +51,58 @@ def parse(
     default: Arguments | None = None,
 ) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
-    options = (tyro.conf.FlagCreatePairsOff,)
+    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     start = tyro.MISSING_NONPROP if default is None else default
-    return tyro.cli(arguments, prog=f"mee {command}", description=about, args=argv, config=options, default=start)
+    prog = f"mee {command}"
+    return tyro.cli(
+        arguments, prog=prog, description=about, args=argv, config=options, default=start, registry=FLAGS
+    )
+
+
+def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | None, about: str) -> Any:
+    """The same of a command with sub-commands: one dataclass by the name of each, and its docstring its help."""
+    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    return tyro.extras.subcommand_cli_from_dict(
+        dict(forms), prog=f"mee {command}", description=about, args=argv, config=options, registry=FLAGS
+    )
+
+
+def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> PrimitiveConstructorSpec[Any]:
+    """How words such as audio=0.7 motion=1 become a mapping; a ValueError of `read` refuses its word."""
+
+    def mapping(words: list[str]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for word in words:
+            name, _, text = word.partition(sign)
+            if name in values:
+                raise ValueError(f"'{name}' is given twice in {' '.join(words)}")
+            try:
+                values[name] = read(text)
+            except ValueError:
+                text = ""
+            if not name or not text:
+                raise ValueError(f"'{word}' is not of the form {form}")
+        return values
+
+    return PrimitiveConstructorSpec("*", f"{form} ...", mapping, lambda value: isinstance(value, Mapping), list)
+
+
+FLAGS = tyro.constructors.ConstructorRegistry()
+SEEN = object()  # marks a dataclass whose fields the rule below is reading
+
+
+@FLAGS.struct_rule
+def _quiet_defaults(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Help shows a default only where it says something: not None, off, or nothing."""
+    if not is_dataclass(info.type) or SEEN in info.markers:
+        return None
+    spec = tyro.constructors.ConstructorRegistry.get_struct_spec(replace(info, markers=(*info.markers, SEEN)))
+    if not isinstance(spec, StructConstructorSpec):
+        return None
+    hint = tyro.conf.arg(help_behavior_hint=lambda text: "" if text in NOTHING else f"(default: {text})")
+    return replace(
+        spec, fields=tuple(replace(one, type=cast(type, Annotated[one.type, hint])) for one in spec.fields)
+    )
 
 
 class Command(Protocol):

@@ -37,7 +37,7 @@ from scripts.console import (
 if TYPE_CHECKING:
     from features.store import FeatureStore
 
-Store = Annotated[Positional[Path], arg(metavar="STORE")]
+Store = Annotated[Positional[Path], arg(metavar="STORE", help="the feature store")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,8 @@ class MergeArgs:
 
     target: Annotated[Positional[Path], arg(metavar="TARGET")]  # made if it is not there
     sources: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="SOURCE [SOURCE ...]")
-    ]  # they are left as they are
+        Positional[tuple[Path, ...]], arg(metavar="SOURCE [SOURCE ...]", help="stores to read; they do not change")
+    ]
 
     def __post_init__(self) -> None:
         if not self.sources:

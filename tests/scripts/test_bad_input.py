@@ -69,7 +69,7 @@ def test_files_that_are_no_videos_are_failures_listed(tmp_path, world, capsys):
 @pytest.mark.parametrize("name", ["appearence", "", "../audio"])
 def test_an_unknown_stream(fails, world, tmp_path, name):
     error = fails(precompute, world.videos, tmp_path / "store", "--streams", name)
-    assert f"no extractor is called '{name}'; there are " in error
+    assert f"'{name}'" in error
     assert not (tmp_path / "store").exists()
 
 

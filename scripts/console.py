@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, final
 
 import tyro
 from rich.console import Console
@@ -38,6 +38,7 @@ CONTROL = {code: chr(code).encode("unicode_escape").decode() for code in (*range
 LINE_S = 30.0  # seconds between plain lines of progress
 Device = Literal["auto", "cpu", "cuda"]
 Arguments = TypeVar("Arguments")
+Command = Callable[..., int]  # a script's main: takes argv, returns the exit code
 
 
 def parse(
@@ -51,12 +52,6 @@ def parse(
     options = (tyro.conf.FlagCreatePairsOff,)
     start = tyro.MISSING_NONPROP if default is None else default
     return tyro.cli(arguments, prog=f"mee {command}", description=about, args=argv, config=options, default=start)
-
-
-class Command(Protocol):
-    """A script's main: takes argv, returns the exit code."""
-
-    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
 def errors_as_sentences(command: Command, stopped: str = "stopped") -> Command:
@@ -112,7 +107,7 @@ def progress_console() -> Console:
 
 @contextmanager
 def counting_bar(what: str, things: str) -> Iterator[Callable[..., None]]:
-    """A bar on stderr, on a terminal only; yields the function that updates it: of (done, of), `what`, `things`."""
+    """A bar on stderr, on a terminal only; yields the function that updates it, of (done, of, what, things)."""
     label, unit = TextColumn("{task.description}"), TextColumn("{task.fields[things]}")
     columns = (label, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
     console = progress_console()

@@ -38,7 +38,7 @@ from scripts.console import (
 if TYPE_CHECKING:
     from features.store import FeatureStore
 
-Store = Annotated[Positional[Path], arg(metavar="STORE")]
+Store = Annotated[Positional[Path], arg(metavar="STORE", help="the feature store")]
 Sources = Annotated[Positional[tuple[Path, ...]], arg(metavar="SOURCE [SOURCE ...]")]
 
 
@@ -188,12 +188,13 @@ def _verify(args: VerifyArgs) -> int:
     if args.json:
         _print_json([{"file": each.name, "what": each.what, "wrong": each.wrong} for each in check.findings])
     else:
-        harmless = [finding for finding in check.findings if not finding.wrong]
-        if rows := [[f.name, "wrong" if f.wrong else "harmless", f.what] for f in (*wrong, *harmless)]:
+        harmless = len(check.findings) - len(wrong)
+        if findings := sorted(check.findings, key=lambda finding: not finding.wrong):
+            rows = [[f.name, "wrong" if f.wrong else "harmless", f.what] for f in findings]
             print_table("", ["file", "", "what"], rows, words=3)
             print()
         state = f"{len(wrong)} wrong" if wrong else "all are what was written"
-        more = f"; {len(harmless)} other files, harmless" if harmless else ""
+        more = f"; {harmless} other files, harmless" if harmless else ""
         print(
             f"{check.files} files of {check.shards} shards in {args.store}, {decimal(check.bytes)}: {state}{more}"
         )

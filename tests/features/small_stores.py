@@ -18,4 +18,4 @@ def wrong(directory):
 
 def die(writer):
     """What a kill does to a job's lock."""
-    writer.lock.file.release()
+    writer.lock.release()

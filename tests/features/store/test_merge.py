@@ -50,7 +50,7 @@ def test_two_stores(store_job, tmp_path):
     two = store_job.write(r("c", sight=ROWS + 1, sound=ROWS), directory=tmp_path / "2", sight=3, sound=3)
     before = files(one), files(two)
     report = quietly(tmp_path / "all", one, two)
-    assert (report.shards, report.taken, report.copied, report.differing) == (2, 2, 0, [])
+    assert (report.shards, report.added, report.copied, report.differing) == (2, 2, 0, [])
     store = FeatureStore(tmp_path / "all")
     assert store.rows["sight"].to_dict() == {"a": PRESENT, "b": MISSING, "c": PRESENT}
     assert list(store.clips.index) == ["c"]
@@ -66,10 +66,10 @@ def test_merging_again_does_nothing(store_job, tmp_path, random_stores):
     one = store_job.write(store_job.record("a", sight=ROWS), sight=3)
     quietly(tmp_path / "all", one)
     before = files(tmp_path / "all")
-    assert quietly(tmp_path / "all", one, one).taken == 0
+    assert quietly(tmp_path / "all", one, one).added == 0
     assert files(tmp_path / "all") == before
     store_job.write(store_job.record("b", sight=ROWS), sight=3)
-    assert quietly(tmp_path / "all", one).taken == 1
+    assert quietly(tmp_path / "all", one).added == 1
     assert random_stores.same(tmp_path / "all", one)
 
 
@@ -135,7 +135,7 @@ def test_what_was_taken_out_comes_back(store_job, tmp_path, random_stores):
     quietly(tmp_path / "all", store_job.directory)
     next((tmp_path / "all" / "sight").iterdir()).unlink()
     repair(tmp_path / "all", check(tmp_path / "all").findings)
-    assert quietly(tmp_path / "all", store_job.directory).taken == 1
+    assert quietly(tmp_path / "all", store_job.directory).added == 1
     assert random_stores.same(tmp_path / "all", store_job.directory)
     assert sound(tmp_path / "all")
 

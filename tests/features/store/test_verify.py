@@ -1,5 +1,6 @@
 """Whatever happens to a file of a store, looking finds it; and what is taken out can be made again."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from features.store import verify
 from features.store.feature_store import FeatureStore
 from features.store.layout import ClipRecord
 from features.store.manifest import declare
-from features.store.shard import Part, read_part, read_sums, write_summed, write_sums
+from features.store.shard import read_part, read_sums, write_sums
 from features.store.verify import repair
 from features.store.writer import StoreWriter, clear_overwritten
 from tests.features.small_stores import ROWS, TIMES, check, die, wrong
@@ -101,7 +102,7 @@ def test_a_damaged_file_is_found_taken_out_and_made_again(store, store_job, patt
         assert list(found) == [path.relative_to(store).as_posix()]
     else:
         assert len(found) == 4
-        assert all(what.startswith("dangles") for what in found.values())
+        assert all(what.startswith("is dangling") for what in found.values())
     assert repair(store, check(store).findings) == []
     assert check(store).findings == []
     left = FeatureStore(store)
@@ -120,15 +121,16 @@ def test_a_damaged_file_is_found_taken_out_and_made_again(store, store_job, patt
 def test_what_makes_no_sense_although_its_checksum_fits(store):
     """Of somebody else's program."""
     shard = sorted((store / "parts").iterdir())[0].stem
-    part, sums, name = read_part(store, shard), read_sums(store, shard), f"parts/{shard}.parquet"
+    (table, versions), sums, name = read_part(store, shard), read_sums(store, shard), f"parts/{shard}.parquet"
     write_sums(store, shard, {**sums, "smell/x.safetensors": "0" * 64})
     assert list(wrong(store)) == [f"checksums/{shard}.sha256"]
     for column in ("verdict", "sight"):
-        lacking = Part(part.table.drop_columns([column]), part.versions)
-        write_sums(store, shard, {**sums, name: write_summed(store, name, lacking.encode())})
+        lacking = table.drop_columns([column]).replace_schema_metadata({"streams": json.dumps(versions)})
+        pq.write_table(lacking, store / name)
+        write_sums(store, shard, {**sums, name: hashlib.sha256((store / name).read_bytes()).hexdigest()})
         assert column in wrong(store)[name]
     pq.write_table(pa.table({"clip_id": ["z"]}), store / "parts" / "mine.parquet")
-    assert wrong(store)["parts/mine.parquet"].startswith("dangles")
+    assert wrong(store)["parts/mine.parquet"].startswith("is dangling")
 
 
 @pytest.mark.parametrize("versions", [None, ["other"]])

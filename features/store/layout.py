@@ -54,21 +54,28 @@ Float16Stream = NDArray[np.float16]  # (T, D)
 Times = NDArray[np.float32]  # (T,) seconds on the clip's video
 
 SOURCE = tuple(each.name for each in fields(SourceFacts))
-_TYPES = {
-    "clip_id video": pa.string(),
-    "start_s end_s": pa.float64(),
-    "verdict note reader": pa.string(),
-    "clips_of_video": pa.int32(),
-    "file_bytes": pa.int64(),
-    "file_sha256": pa.string(),
-    "file_seconds": pa.float64(),
-    "width height": pa.int32(),
-    "fps": pa.float64(),
-    "video_codec audio_codec": pa.string(),
-    "audio_rate": pa.int32(),
-    "written_at": pa.float64(),
-}
-SCHEMA = pa.schema([(name, kind) for names, kind in _TYPES.items() for name in names.split()])
+SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("video", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("verdict", pa.string()),
+        ("note", pa.string()),
+        ("reader", pa.string()),
+        ("clips_of_video", pa.int32()),
+        ("file_bytes", pa.int64()),
+        ("file_sha256", pa.string()),
+        ("file_seconds", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("fps", pa.float64()),
+        ("video_codec", pa.string()),
+        ("audio_codec", pa.string()),
+        ("audio_rate", pa.int32()),
+        ("written_at", pa.float64()),
+    ]
+)
 ROW = tuple(name for name in SCHEMA.names if name != "written_at")
 PARTS, CHECKSUMS, WRITERS, IMPORTS = "parts", "checksums", "writers", "imports"  # folders that are not streams
 RESERVED = frozenset(

@@ -180,7 +180,7 @@ class StoreWriter:
             drop_shard(self.directory, shard, streams)
             raise InputError(
                 f"{self.directory} cannot be written: {error.strerror or error}; what was written before is "
-                "complete, so make room, and the same command continues from there"
+                "whole, so make room, and the same command goes on from there"
             ) from error
         self._pending, self._bytes, self._shards = [], 0, self._shards + 1
 

@@ -45,7 +45,7 @@ def test_a_full_disk(store_job, full, monkeypatch, files):
     store_job.write(store_job.record("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
     before = {path for path in store_job.directory.rglob("*") if path.is_file()}
     full(files)
-    sentence = r"^\S+ cannot be written: No space left on device; what was written before is complete, so make room"
+    sentence = r"^\S+ cannot be written: No space left on device; what was written before is whole, so make room"
     late = store_job.record("b", sight=ROWS, sound=ROWS, times={"sight": np.ones(2, np.float32)})
     with pytest.raises(InputError, match=sentence):
         store_job.write(late, sight=3, sound=3)

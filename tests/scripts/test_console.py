@@ -156,3 +156,13 @@ def test_where_there_is_no_terminal_a_plain_line_comes_now_and_then(now, capsys)
         progress.show(report)
         progress.show(report)
     assert capsys.readouterr().err == "4 of 8 files, 0.1 clips/s, 5.0 x real time, 1:00 left, 1 failed\n"
+
+
+def test_the_report_counts():
+    report = JobReport(files=3, already=0)
+    ends = [("a", "ok", "", 2), ("b", "degraded", "x", 1), ("c", "timed out", "", 0)]
+    outcomes = [Outcome(*end) for end in ends]
+    for outcome in outcomes:
+        report.add(outcome)
+    assert (report.outcomes, report.failures, report.degraded) == (outcomes, outcomes[2:], outcomes[1:2])
+    assert report.clips == 3

@@ -11,7 +11,6 @@ from scripts.console import (
     JobProgress,
     bar,
     clock,
-    duration,
     errors_as_sentences,
     pick_device,
     print_table,
@@ -86,18 +85,21 @@ def test_a_bar_is_as_long_as_its_share(share):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "says"),
+    ("seconds", "digits", "text"),
     [
-        (0, "0:00.0"),
-        (9.96, "0:10.0"),
-        (59.97, "1:00.0"),
-        (61.5, "1:01.5"),
-        (3599.99, "1:00:00.0"),
-        (7325, "2:02:05.0"),
+        (0, 1, "0:00.0"),
+        (9.96, 1, "0:10.0"),
+        (59.97, 1, "1:00.0"),
+        (61.5, 1, "1:01.5"),
+        (3599.99, 1, "1:00:00.0"),
+        (7325, 1, "2:02:05.0"),
+        (7.4, 0, "0:07"),
+        (3599.6, 0, "1:00:00"),
+        (100 * 3600 + 62, 0, "100:01:02"),
     ],
 )
-def test_clock(seconds, says):
-    assert clock(seconds) == says
+def test_clock(seconds, digits, text):
+    assert clock(seconds, digits) == text
 
 
 def test_a_device_that_is_not_there_is_said(monkeypatch):
@@ -126,15 +128,7 @@ def test_control_characters_of_a_name_are_shown_not_obeyed(capsys):
     assert capsys.readouterr().out.split("\n")[1].strip() == "a\\x1b[31m\\nb\\x07.mp4"
 
 
-# ---- the line that says how a job is getting on
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0:00"), (7.4, "0:07"), (61, "1:01"), (3599.6, "1:00:00"), (100 * 3600 + 62, "100:01:02")],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
+# ---- the progress of a job
 
 
 @pytest.fixture

@@ -189,7 +189,8 @@ class StoreWriter:
         for stream in streams:
             there = {r.clip_id: s for r in self._pending if (s := r.streams.get(stream)) is not None}
             times = {r.clip_id: r.times[stream] for r in self._pending if r.clip_id in there and stream in r.times}
-            for name, arrays in zip(stream_names(stream, shard), (there, times)):
+            both: tuple[dict[str, Any], dict[str, Any]] = (there, times)
+            for name, arrays in zip(stream_names(stream, shard), both):
                 if arrays:  # safetensors writes the memory of an array as it lies
                     yield name, save({clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()})
         now = time.time()

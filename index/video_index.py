@@ -155,7 +155,7 @@ class VideoIndex:
             InputError: a file turns out to be damaged.
         """
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
-        partitions = self._units(where)
+        partitions = self._partitions(where)
         ranked = self._rank(partitions, queries, k, How(plain=plain, exact=exact, rerank=self.rerank))
         taken_off = self.offsets is not None and not plain
         return [self._hits(partitions, queries, query, ranked, taken_off) for query in range(len(queries))]
@@ -182,11 +182,11 @@ class VideoIndex:
             (Q, K) scores, -inf where a query has fewer than K answers, and clip ids.
         """
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
-        partitions = self._units(where)
+        partitions = self._partitions(where)
         ranked = self._rank(partitions, queries, k, How(plain, exact, rerank or self.rerank, precision))
         return ranked.score, ranked.ids(partitions)
 
-    def _units(self, where: Masks | None) -> list[Partition]:
+    def _partitions(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""
         partitions = list(self.snapshot.partitions)
         if where is not None:

@@ -18,7 +18,7 @@ class PrecomputeConfig:
     preset: Literal["builtin", "clip", "strong"] | None = None  # a set of extractors; without --streams: builtin
     streams: tuple[str, ...] | None = None  # one word each: NAME, or NAME=MODEL[@REVISION][:key=value,...]
     clip_seconds: float | None = None  # length of a clip; default: whole up to 30 s, longer videos in 10 s clips
-    reader: Literal["pyav", "decord"] = "pyav"  # decord is faster where every frame is wanted; guarded, see README
+    reader: Literal["pyav", "decord"] = "pyav"  # decord is faster at every frame; pyav reads what it gets wrong
     # processes that decode; default: one a core, or one for every four cores where a model runs on the CPU, which
     # takes longer than decoding and uses the other cores
     workers: int | None = None

@@ -112,7 +112,7 @@ def write_segment(
         for code in sorted(set(codes.tolist())):
             rows = np.flatnonzero(codes == code)
             if "1" in code:
-                kinds[code] = _write_unit(aside, clips, code, rows, layout, settings, offsets=offsets)
+                kinds[code] = _write_partition(aside, clips, code, rows, layout, settings, offsets=offsets)
                 partitions[code] = len(rows)
             done += len(rows)
             if progress is not None:
@@ -127,7 +127,7 @@ def write_segment(
     return Part(path.name, hashlib.sha256(facts).hexdigest())
 
 
-def _write_unit(
+def _write_partition(
     folder: Path,
     clips: Clips,
     code: str,

@@ -61,7 +61,7 @@ class Tail:
         self._tables: list[pa.Table] = []  # each at least twice as long as the next: few, and seldom copied
         self._places: dict[str, list[int]] = {}
         self._live = GrowingArray((), np.bool_)
-        self._units: dict[Pattern, tuple[GrowingArray[np.float32], GrowingArray[np.int64]]] = {}
+        self._partitions: dict[Pattern, tuple[GrowingArray[np.float32], GrowingArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         """How many rows, those included that no longer count."""
@@ -75,7 +75,7 @@ class Tail:
             self._places.setdefault(clip_id, []).append(row)
         self._live.extend(np.ones(len(entries), dtype=np.bool_))
         for pattern, rows in by_pattern(entries.available):
-            vectors, places = self._unit(pattern)
+            vectors, places = self._partition(pattern)
             vectors.extend(vectors_of(entries, pattern, rows, self._layout, offsets=self._offsets))
             places.extend(first + rows)
         self._tables.append(with_pattern(entries.table, code_column(entries.available)))
@@ -94,17 +94,17 @@ class Tail:
         if not self._live.rows.any():
             return None
         table = ClipTable(joined(self._tables), self._places)
-        segment = Segment("", table, tuple(self._made(pattern, table) for pattern in sorted(self._units)))
+        segment = Segment("", table, tuple(self._made(pattern, table) for pattern in sorted(self._partitions)))
         return segment.with_live(self._live.rows.copy())
 
-    def _unit(self, pattern: Pattern) -> tuple[GrowingArray[np.float32], GrowingArray[np.int64]]:
-        if pattern not in self._units:
+    def _partition(self, pattern: Pattern) -> tuple[GrowingArray[np.float32], GrowingArray[np.int64]]:
+        if pattern not in self._partitions:
             width = shape_of(pattern, self._layout, self._offsets).width
-            self._units[pattern] = GrowingArray((width,), np.float32), GrowingArray((), np.int64)
-        return self._units[pattern]
+            self._partitions[pattern] = GrowingArray((width,), np.float32), GrowingArray((), np.int64)
+        return self._partitions[pattern]
 
     def _made(self, pattern: Pattern, table: ClipTable) -> Partition:
-        vectors, places = self._units[pattern][0].rows, self._units[pattern][1].rows
+        vectors, places = self._partitions[pattern][0].rows, self._partitions[pattern][1].rows
         scanner = build("flat", vectors, shape_of(pattern, self._layout, self._offsets))
         return Partition(pattern, vectors, places, scanner, table, 0)
 

@@ -102,8 +102,8 @@ def split_pairs(
         held = len(set(val.videos))
         notes.append(f"no validation split named: {held} videos held out by seed {seed}")
     learnt, tested = set(train.videos), test_videos | set(val.videos)
-    known = (len(video_contents(source, videos)) for videos in (learnt, tested))
-    unchecked = not_compared(next(known), len(learnt), next(known), len(tested), "another split")
+    known, known_tested = (len(video_contents(source, videos)) for videos in (learnt, tested))
+    unchecked = not_compared(known, len(learnt), known_tested, len(tested), "another split")
     held_apart = tuple(sorted(test_videos))
     return Split(train, val, (*left_out, *copies), tuple(notes), select_on_test, held_apart, unchecked)
 

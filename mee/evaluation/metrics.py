@@ -2,13 +2,13 @@
 
     rank(q) = 1 + #{j not in P(q): S_qj > s+} + 1/2 #{j not in P(q): S_qj = s+},    s+ = max of S_qj over P(q)
 
-the expected rank under ties, P(q) being the right answers: an offset matrix then never earns a perfect R@1.
+the expected rank under ties, P(q) being the right answers: a constant matrix then never earns a perfect R@1.
 
     R@K = 100 * mean[rank <= K]     Geom = (R@1 * R@5 * R@10)^(1/3)     MRR = 100 * mean[1 / rank]
     multiple choice: accuracy = 100 * mean over questions of [s_answer = max] / #{sentences that share the maximum}
 
 MedR and MeanR are the median and the mean rank. `mee.ranking` makes ranks of scores that no memory holds. The
-accuracy is the expected one under ties, too: of five sentences, an offset score answers one in five.
+accuracy is the expected one under ties, too: of five sentences, a constant score answers one in five.
 
     resample    N of N values, drawn with replacement
     interval    from the 2.5 % to the 97.5 % quantile of a figure over the resamples

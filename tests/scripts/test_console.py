@@ -166,3 +166,11 @@ def test_the_report_counts():
         report.add(outcome)
     assert (report.outcomes, report.failures, report.degraded) == (outcomes, outcomes[2:], outcomes[1:2])
     assert report.clips == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (7.4, "0:07"), (61, "1:01"), (3599.6, "1:00:00"), (100 * 3600 + 62, "100:01:02")],
+)
+def test_durations(seconds, text):
+    assert clock(seconds, 0) == text

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from features.errors import InputError
-from features.media.library import find_media
+from features.media.library import find_media, is_media
 
 
 def put(folder, *names):
@@ -52,3 +52,9 @@ def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path, names, pa
     put(tmp_path, *names)
     with pytest.raises(InputError, match=message):
         find_media(tmp_path / path)
+
+
+def test_suffixes(tmp_path):
+    accepted = ["a.MP4", "a.webm", "a.JPG", "a.3gp"]
+    assert all(is_media(tmp_path / name) for name in accepted)
+    assert not is_media(tmp_path / "a.txt")

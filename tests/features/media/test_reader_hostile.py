@@ -137,3 +137,9 @@ def test_one_picture_of_8k(tmp_path, ffmpeg):
     assert clip.frames[NEED].pixels.shape == (1, 32, 57, 3)
     with pytest.raises(MediaError, match="too large: 7680 x 4320"):
         read(path, Limits(max_megapixels=30))
+
+
+@pytest.mark.parametrize("settings", [{"max_seconds": 0}, {"max_megapixels": 0}, {"max_seconds": float("nan")}])
+def test_limits_refuse_nonsense(settings):
+    with pytest.raises(ValueError, match=r"max-(seconds|megapixels) must be positive, got"):
+        Limits(**settings)

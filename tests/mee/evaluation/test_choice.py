@@ -46,7 +46,7 @@ def test_accuracy_equals_a_loop_over_the_rule(seed):
 
 @pytest.mark.parametrize("score", [0.3, -2.0, -math.inf])
 @pytest.mark.parametrize("questions", [1, 7])
-def test_a_offset_score_answers_one_in_five(score, questions):
+def test_a_constant_score_answers_one_in_five(score, questions):
     answer = torch.arange(questions) % 5
     choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
     assert choice.accuracy == pytest.approx(20)

@@ -84,7 +84,7 @@ def test_a_rising_function_of_the_scores_changes_nothing(seed):
 
 
 @pytest.mark.parametrize("size", [2, 10, 101])
-def test_a_offset_matrix_never_earns_a_perfect_score(size):
+def test_a_constant_matrix_never_earns_a_perfect_score(size):
     ranks = expected_ranks(torch.full((size, size), 0.3), torch.eye(size, dtype=torch.bool))
     assert ranks.unique().tolist() == [(size + 1) / 2]
     assert retrieval_metrics(ranks)["R@1"] == 0

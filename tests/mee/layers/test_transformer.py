@@ -135,3 +135,32 @@ def test_far_positions_are_as_exact_as_near_ones():
 def test_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="even"):
         sinusoidal_positions(4, 5)
+
+
+def test_a_missing_stream_among_others_is_zeros_and_learns_nothing(pooling):
+    streams = torch.full((2, 3, 5), torch.nan, dtype=torch.float64)
+    streams[0] = 1
+    pooled = pooling(streams, torch.tensor([3, 0]))
+    assert (pooled[1] == 0).all()
+    pooled[1].sum().backward()
+    assert all(p.grad is None or (p.grad == 0).all() for p in pooling.parameters())
+
+
+def test_no_gradient_reaches_ignored_tokens(layer):
+    h, real = torch.randn(1, 5, 16).double().requires_grad_(), torch.tensor([[True, True, True, False, False]])
+    layer(h, real)[real].square().sum().backward()
+    assert (h.grad[~real] == 0).all()
+    assert (h.grad[real] != 0).any()
+
+
+def test_shares_of_attention_sum_to_one(layer):
+    shares = layer.attention(torch.randn(2, 6, 16, dtype=torch.float64))
+    assert shares.shape == (2, 4, 6, 6)
+    torch.testing.assert_close(shares.sum(-1), torch.ones(2, 4, 6, dtype=torch.float64))
+
+
+def test_dropout_acts_in_training_only(layer):
+    h = torch.randn(2, 4, 16, dtype=torch.float64)
+    assert layer(h, every_token(h)).equal(layer(h, every_token(h)))
+    layer.train()
+    assert not layer(h, every_token(h)).equal(layer(h, every_token(h)))

@@ -151,7 +151,7 @@ def test_conventions_differ_beyond_the_first_place():
 
 
 @given(seed=SEEDS, size=st.integers(2, 30))
-def test_a_offset_matrix_scores_as_chance(seed, size):
+def test_a_constant_matrix_scores_as_chance(seed, size):
     scores = WholeScores(torch.full((size, size), 0.3), 0.01, seed)
     ranking_ = rank_queries(scores, positives_of(torch.eye(size).bool()))
     assert ranking_.t2v.rank.tolist() == ranking_.v2t.rank.tolist() == [(size + 1) / 2] * size

@@ -75,3 +75,9 @@ def test_a_foreign_vocabulary_is_refused(tokenizer, tmp_path):
     path.write_text(path.read_text().replace(PADDING, "<pad>"))
     with pytest.raises(InputError, match=r"\[PAD\]"):
         CaptionTokenizer.load(tmp_path, 8)
+
+
+def test_sentences_are_read_alone(tokenizer):
+    short, long = tokenizer.read(["a dog", "a red circle moves left"])
+    assert len(short) < len(long)
+    assert short.equal(tokenizer.read(["a dog"])[0])

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich.filesize import decimal
-from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+from tyro.conf import Positional, arg
 
 from scripts.console import (
     DONE,
     FAILURES_LISTED,
     counting_bar,
     errors_as_sentences,
-    parse,
+    parse_form,
     print_table,
     say,
     some,
@@ -57,14 +57,66 @@ class ListArgs:
         if self.clips and self.failed:
             raise ValueError("--clips lists what is there and --failed what is not; ask for one of them")
 
+    def run(self) -> int:
+        from features.store import FeatureStore
+
+        store = FeatureStore(self.store)
+        if self.clips:
+            _print_clips(store, as_json=self.json)
+        elif self.failed:
+            title = f"{len(store.failed)} videos of {store.name} cannot be used"
+            if self.json:
+                _print_json([{"video": video, "why": why} for video, why in store.failed.items()])
+            else:
+                print_table(title, ["video", "why"], list(store.failed.items()), words=2)
+        else:
+            _print_streams(store, as_json=self.json)
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyArgs:
     """Read every file and compare it with its checksum. Exit code 3: something is wrong."""
 
     store: Store
-    repair: bool = False  # remove what is wrong; the next run of the job that made it makes it again
+    repair: bool = False  # remove what is wrong, so that the job that made it makes it again
     json: bool = False  # one JSON object a line
+
+    def run(self) -> int:
+        from features.store import check_store, repair
+
+        with counting_bar("verify", "shards") as on_shard:
+            check = check_store(self.store, on_shard)
+        remaining = wrong = check.wrong
+        if self.json:
+            _print_json([{"file": each.name, "what": each.what, "wrong": each.wrong} for each in check.findings])
+        else:
+            harmless = len(check.findings) - len(wrong)
+            if findings := sorted(check.findings, key=lambda finding: not finding.wrong):
+                rows = [[f.name, "wrong" if f.wrong else "harmless", f.what] for f in findings]
+                print_table("", ["file", "", "what"], rows, words=3)
+                print()
+            state = f"{len(wrong)} wrong" if wrong else "all are what was written"
+            more = f"; {harmless} other files, harmless" if harmless else ""
+            size = decimal(check.bytes)
+            print(f"{check.files} files of {check.shards} shards in {self.store}, {size}: {state}{more}")
+        if self.repair:
+            remaining = repair(self.store, check.findings)
+            if removed := len(wrong) - len(remaining):
+                say(
+                    f"{removed} files removed; run again the mee precompute or mee import that filled {self.store}"
+                )
+        if any(finding.can_be_repaired for finding in remaining):
+            say(
+                f"to repair it: mee store verify {self.store} --repair removes what is wrong; then run again the "
+                "mee precompute or mee import that filled the store"
+            )
+        if any(finding.name == "store.json" for finding in remaining):
+            say(
+                f"store.json: compare it with a copy; if its content is right, mee store merge NEW {self.store} "
+                "makes a store of the same files with a new one"
+            )
+        return FAILURES_LISTED if remaining else DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +130,23 @@ class MergeArgs:
         if not self.sources:
             raise ValueError("name what to merge into it: mee store merge TARGET SOURCE [SOURCE ...]")
 
+    def run(self) -> int:
+        from features.store import FeatureStore, merge_stores
+
+        with counting_bar("merge", "shards") as on_shard:
+            report = merge_stores(self.target, self.sources, on_shard)
+        if report.differing:
+            say(
+                f"{len(report.differing)} videos are other files (by size or content) in one store than in "
+                f"another; what was extracted last counts: {some(report.differing)}"
+            )
+        say(
+            f"{report.added} of {report.shards} shards added ({report.linked} files linked, {report.copied} "
+            f"copied), {report.shards - report.added} were there already"
+        )
+        _print_streams(FeatureStore(self.target), as_json=False)
+        return DONE
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArgs:
@@ -88,48 +157,27 @@ class ExportArgs:
     streams: tuple[str, ...] = ()  # default: all
     overwrite: bool = False  # replace existing files
 
+    def run(self) -> int:
+        from features.store import FeatureStore, export_stream
 
-@dataclass(frozen=True, kw_only=True)
-class StoreArgs:
-    """Arguments of mee store."""
+        store = FeatureStore(self.store)
+        with counting_bar("export", "clips") as on_clips:
+            written = export_stream(store, self.out, self.streams, on_clips, overwrite=self.overwrite)
+        rows = [
+            [str(f.path), f.stream, str(f.clips), str(f.rows), decimal(f.path.stat().st_size)] for f in written
+        ]
+        print_table("", ["file", "stream", "clips", "rows", "size"], rows, words=2)
+        return DONE
 
-    form: OmitSubcommandPrefixes[
-        Annotated[ListArgs, subcommand("list")]
-        | Annotated[VerifyArgs, subcommand("verify")]
-        | Annotated[MergeArgs, subcommand("merge")]
-        | Annotated[ExportArgs, subcommand("export")]
-    ]
+
+FORMS = {"list": ListArgs, "verify": VerifyArgs, "merge": MergeArgs, "export": ExportArgs}
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    match parse(StoreArgs, "store", argv, __doc__ or "").form:
-        case ListArgs() as form:
-            _list(form)
-        case VerifyArgs() as form:
-            return _verify(form)
-        case MergeArgs() as form:
-            _merge(form)
-        case ExportArgs() as form:
-            _export(form)
-    return DONE
-
-
-def _list(args: ListArgs) -> None:
-    from features.store import FeatureStore
-
-    store = FeatureStore(args.store)
-    if args.clips:
-        _print_clips(store, as_json=args.json)
-    elif args.failed:
-        title = f"{len(store.failed)} videos of {store.name} cannot be used"
-        if args.json:
-            _print_json([{"video": video, "why": why} for video, why in store.failed.items()])
-        else:
-            print_table(title, ["video", "why"], list(store.failed.items()), words=2)
-    else:
-        _print_streams(store, as_json=args.json)
+    code: int = parse_form(FORMS, "store", argv, __doc__ or "").run()
+    return code
 
 
 def _print_json(entries: Sequence[object]) -> None:
@@ -179,69 +227,6 @@ def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
     shown = table[[*names.values(), *facts, *streams, "verdict", "note"]].fillna("-").replace("", "-").map(visible)
     widths = [max(cells.str.len(), default=0) for _, cells in shown.items()]
     print(shown.to_string(index=False, justify="left", formatters=[f"{{:<{width}}}".format for width in widths]))
-
-
-def _verify(args: VerifyArgs) -> int:
-    from features.store import check_store, repair
-
-    with counting_bar("verify", "shards") as on_shard:
-        check = check_store(args.store, on_shard)
-    remaining = wrong = check.wrong
-    if args.json:
-        _print_json([{"file": each.name, "what": each.what, "wrong": each.wrong} for each in check.findings])
-    else:
-        harmless = len(check.findings) - len(wrong)
-        if findings := sorted(check.findings, key=lambda finding: not finding.wrong):
-            rows = [[f.name, "wrong" if f.wrong else "harmless", f.what] for f in findings]
-            print_table("", ["file", "", "what"], rows, words=3)
-            print()
-        state = f"{len(wrong)} wrong" if wrong else "all are what was written"
-        more = f"; {harmless} other files, harmless" if harmless else ""
-        print(
-            f"{check.files} files of {check.shards} shards in {args.store}, {decimal(check.bytes)}: {state}{more}"
-        )
-    if args.repair:
-        remaining = repair(args.store, check.findings)
-        if removed := len(wrong) - len(remaining):
-            say(f"{removed} files removed; run the mee precompute or mee import again that filled {args.store}")
-    if any(finding.can_be_repaired for finding in remaining):
-        say(
-            f"to repair it: mee store verify {args.store} --repair removes what is wrong; the mee precompute or "
-            "mee import that filled the store then makes it again"
-        )
-    if any(finding.name == "store.json" for finding in remaining):
-        say(
-            f"store.json: compare it with a copy; if its content is right, mee store merge NEW {args.store} makes "
-            "a store of the same files with a new one"
-        )
-    return FAILURES_LISTED if remaining else DONE
-
-
-def _merge(args: MergeArgs) -> None:
-    from features.store import FeatureStore, merge_stores
-
-    with counting_bar("merge", "shards") as on_shard:
-        report = merge_stores(args.target, args.sources, on_shard)
-    if report.differing:
-        say(
-            f"{len(report.differing)} videos are other files (by size or content) in one store than in another; "
-            f"what was extracted last counts: {some(report.differing)}"
-        )
-    say(
-        f"{report.added} of {report.shards} shards added ({report.linked} files linked, {report.copied} copied), "
-        f"{report.shards - report.added} were there already"
-    )
-    _print_streams(FeatureStore(args.target), as_json=False)
-
-
-def _export(args: ExportArgs) -> None:
-    from features.store import FeatureStore, export_stream
-
-    store = FeatureStore(args.store)
-    with counting_bar("export", "clips") as on_clips:
-        written = export_stream(store, args.out, args.streams, on_clips, overwrite=args.overwrite)
-    rows = [[str(f.path), f.stream, str(f.clips), str(f.rows), decimal(f.path.stat().st_size)] for f in written]
-    print_table("", ["file", "stream", "clips", "rows", "size"], rows, words=2)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def test_verify(own, capsys):
     assert found == {"file": name, "what": "is not what was written: its checksum differs", "wrong": True}
     before = FeatureStore(own.store).done("appearance")
     assert main(["verify", str(own.store), "--repair"]) == 0
-    assert "1 files removed; run the mee precompute or mee import again" in capsys.readouterr().err
+    assert "1 files removed; run again the mee precompute or mee import" in capsys.readouterr().err
     assert FeatureStore(own.store).done("appearance") == before
     assert len(FeatureStore(own.store).clips) < 10
     assert precompute([str(own.videos), str(own.store), "--workers", "1"]) == 0

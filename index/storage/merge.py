@@ -1,20 +1,21 @@
-"""Several segments -> one new on disk, and which ones; in memory that grows with the table, not with the vectors.
+"""Several segments -> one new segment on disk; memory grows with the table, not with the vectors. Which to merge.
 
-The new table is sorted by clip_id. As those on disk are, too, each source is read from its beginning to its end,
-pattern by pattern, and what goes out is one block at a time; codes are made from the written, mapped vectors.
+The new table is sorted by clip_id. As the sources are, too, each is read from its beginning to its end, partition
+by partition, and one block at a time is written; codes are made from the written, mapped vectors.
 
-    level(n) = floor(log4(n / 1024)), 0 at least
+    level(n) = floor(log4(n / 1024)), at least 0
 
-Of segments of one level or below, the fourth takes the others with it; so there are at most three for each
-level, O(log N) in all, and a clip is copied O(log N) times. One of which less than half still counts goes along.
+Four segments of one level are merged, with all of lower levels, into one of a higher level (or, at level 0, into
+one). So there are at most three of each level, O(log N) in all, and above level 0 a clip is copied O(log N) times.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import Settings, build, choose
-from index.storage.columns import finite_offsets, joined, pattern_of
-from index.storage.manifest import BLOCK, Part, digest_of, discard, place_folder
+from index.storage.entries import finite_offsets, joined, pattern_of
+from index.storage.manifest import SegmentRef, digest_of, discard, sync
 from index.storage.segment import (
     FACTS,
     TABLE,
     FileFacts,
     Segment,
     SegmentFacts,
+    folder_of,
     rows_name,
     scanner_name,
     shape_of,
@@ -39,12 +41,29 @@ from index.storage.segment import (
 from mee.layout import Layout
 
 Progress = Callable[[int, int], None]  # clips done, of how many
-Given = Mapping[str, float]  # clip_id -> its offset
+FANOUT, FLOOR = 4, 1024
+BLOCK = 1 << 24  # bytes of vectors that are copied at a time
+
+
+def level_of(clips: int) -> int:
+    """Of a segment of so many clips."""
+    return max(0, math.floor(math.log(max(clips, 1) / FLOOR, FANOUT)))
+
+
+def to_merge(segments: Sequence[Segment]) -> list[Segment]:
+    """Those that become one new segment: where one level has four, and those of which less than half counts."""
+    chosen = [segment for segment in segments if 2 * len(segment) < len(segment.table)]
+    for level in range(1 + max((level_of(len(segment)) for segment in segments), default=0)):
+        others = [segment for segment in segments if segment not in chosen]
+        merged = bool(chosen) and level_of(sum(map(len, chosen))) == level
+        if merged + sum(level_of(len(segment)) == level for segment in others) >= FANOUT:
+            chosen += [segment for segment in others if level_of(len(segment)) <= level]
+    return chosen
 
 
 @dataclass(frozen=True)
 class Clips:
-    """What counts of several segments, as one table."""
+    """The clips of several segments that count, as one table."""
 
     segments: Sequence[Segment]
     table: pa.Table  # sorted by clip_id
@@ -53,81 +72,86 @@ class Clips:
 
     @classmethod
     def of(cls, segments: Sequence[Segment]) -> Clips:
-        """Bring their tables together."""
+        """Join their tables."""
         rows = [
             np.arange(len(segment.table)) if segment.live is None else np.flatnonzero(segment.live)
             for segment in segments
         ]
-        tables = [segment.table.arrow.take(pa.array(some)) for segment, some in zip(segments, rows)]
-        table = joined(tables)
+        table = joined(segment.live_table() for segment in segments)
         order = np.asarray(pc.sort_indices(table["clip_id"])).astype(np.int64)
         source = np.repeat(np.arange(len(rows)), [len(some) for some in rows])
         table = table.take(pa.array(order)).combine_chunks()
         return cls(segments, table, source[order], np.concatenate(rows)[order])
 
-    def carrying(self, given: Given) -> Clips:
-        """The same with these offsets in the place of those they had."""
-        offsets = pa.array(map(given.get, self.table["clip_id"].to_pylist()), type=pa.float64())
-        place = self.table.column_names.index("offset")
-        return replace(self, table=self.table.set_column(place, "offset", offsets)).complete()
+    def carrying(self, offsets: Mapping[str, float]) -> Clips:
+        """The same with other offsets, {clip_id: offset}.
 
-    def complete(self) -> Clips:
-        """The same, once every clip with a stream has an offset that is finite."""
-        fine = pc.fill_null(finite_offsets(self.table), False)
-        lacking = pc.and_(pc.match_substring(self.table["pattern"], "1"), pc.invert(fine))
+        Raises:
+            ValueError: a clip with a stream has none that is finite.
+        """
+        given = pa.array(map(offsets.get, self.table["clip_id"].to_pylist()), type=pa.float64())
+        table = self.table.set_column(self.table.column_names.index("offset"), "offset", given)
+        fine = pc.fill_null(finite_offsets(table), False)
+        lacking = pc.and_(pc.match_substring(table["pattern"], "1"), pc.invert(fine))
         count = pc.sum(lacking).as_py()
         if count:
-            first = self.table["clip_id"][pc.index(lacking, True).as_py()]
+            first = table["clip_id"][pc.index(lacking, True).as_py()]
             raise ValueError(f"{count} clips have no finite offset, '{first}' among them; every clip needs one")
-        return self
+        return replace(self, table=table)
 
 
 def write_segment(
-    path: Path,
+    directory: Path,
+    name: str,
     clips: Clips,
     layout: Layout,
     settings: Settings,
     *,
     offsets: bool,
     progress: Progress | None = None,
-) -> Part:
-    """Write clips as a new segment; an error leaves nothing.
+) -> SegmentRef:
+    """Write clips as a new segment, durably; an error leaves nothing.
 
     Args:
-        path: the new segment's folder, which is not there yet.
-        clips: one at least.
+        directory: of the index.
+        name: of the new segment.
+        clips: at least one.
         layout: of the index.
         settings: of the index, for the kinds of the partitions.
         offsets: whether the new vectors carry the offsets of the table.
-        progress: told how many clips are done.
+        progress: called with how many clips are done.
     """
-    aside = path.with_name(f".{path.name}")
+    folder = folder_of(directory, name)
+    aside = folder.with_name(f".{name}")
     discard(aside)
     aside.mkdir(parents=True)
     try:
         with pa.ipc.new_file(aside / TABLE, clips.table.schema) as file:
             file.write_table(clips.table)
-        codes = np.asarray(clips.table["pattern"].to_numpy(zero_copy_only=False))
-        done, kinds, partitions = 0, dict[str, str](), dict[str, int]()
-        for code in sorted(set(codes.tolist())):
-            rows = np.flatnonzero(codes == code)
+        codes, kinds, partitions, done = clips.table["pattern"].combine_chunks().dictionary_encode(), {}, {}, 0
+        numbers = np.asarray(codes.indices)
+        for number, code in sorted(enumerate(codes.dictionary.to_pylist()), key=lambda item: item[1]):
+            rows = np.flatnonzero(numbers == number)
             if "1" in code:
-                kinds[code] = _write_unit(aside, clips, code, rows, layout, settings, offsets=offsets)
+                kinds[code] = _write_partition(aside, clips, code, rows, layout, settings, offsets=offsets)
                 partitions[code] = len(rows)
             done += len(rows)
             if progress is not None:
-                progress(done, len(codes))
+                progress(done, len(numbers))
         files = {file.name: FileFacts(file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
-        facts = SegmentFacts(len(codes), partitions, kinds, files).to_json()
+        facts = SegmentFacts(len(numbers), partitions, kinds, files).to_json()
         (aside / FACTS).write_bytes(facts)
-        place_folder(aside, path)
+        for path in [*aside.iterdir(), aside]:
+            sync(path)
+        os.rename(aside, folder)
+        sync(folder.parent)
     except BaseException:
         discard(aside)
         raise
-    return Part(path.name, hashlib.sha256(facts).hexdigest())
+    return SegmentRef(name, sha256(facts).hexdigest())
 
 
-def _write_unit(
+def _write_partition(
     folder: Path,
     clips: Clips,
     code: str,
@@ -137,6 +161,7 @@ def _write_unit(
     *,
     offsets: bool,
 ) -> str:
+    """Write the clips of one pattern; returns the kind of their scanner."""
     shape = shape_of(pattern_of(code), layout, offsets)
     np.save(folder / rows_name(code), rows)
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), shape.width)}
@@ -172,25 +197,3 @@ def _blocks(
         if offsets:
             block[:, kept] = clips.table["offset"].take(pa.array(some)).to_numpy()
         yield block
-
-
-FANOUT, FLOOR = 4, 1024
-
-
-def level_of(clips: int) -> int:
-    """Of a segment of so many clips."""
-    return max(0, math.floor(math.log(max(clips, 1) / FLOOR, FANOUT)))
-
-
-def to_merge(segments: Sequence[Segment], coming: int) -> list[Segment]:
-    """Those that go into one new segment with so many clips that come."""
-    chosen = [segment for segment in segments if 2 * len(segment) < len(segment.table)]
-    left = [segment for segment in segments if segment not in chosen]
-    total = coming + sum(map(len, chosen))
-    while True:
-        peers = [segment for segment in left if level_of(len(segment)) <= level_of(total)]
-        if len(peers) < FANOUT - 1:
-            return chosen
-        chosen += peers
-        left = [segment for segment in left if segment not in peers]
-        total += sum(map(len, peers))

@@ -29,6 +29,7 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
 from index import Entries, IndexWriter, Queries, VideoIndex
@@ -42,6 +43,8 @@ LARGEST = 2**30  # bytes that are read alone
 CLIPS = 4096  # of one product alone: the queries' block and theirs stay near the processor
 EVERY = slice(None)  # of the queries
 Precision = Literal["auto", "float32", "bfloat16"]
+PUT = 4096  # clips at a time
+SINGLE = 20  # clips that are replaced one by one
 PLAIN = Settings(kind="flat")  # until all clips are there: no codes are made twice
 
 
@@ -71,20 +74,39 @@ class Ours(Side):
 
 
 def build(made: Made, kind: str, directory: Path) -> dict[str, Any]:
-    """Make an index on disk as `mee index` makes it, and say what putting clips and making codes took."""
-    put = 0.0
+    """Make an index on disk as `mee index` does, replace some clips one by one, and compact it; what each took."""
+    put, single, refresh = 0.0, [], []
     with IndexWriter.create(directory, made.layout, Origin("made", "made", "made"), settings=PLAIN) as writer:
         for chunk, (packed, available) in enumerate(made.chunks()):
-            names = [f"clip{chunk * CHUNK + number:08}" for number in range(len(packed))]
-            span = {"start_s": np.zeros(len(names)), "end_s": np.full(len(names), 10.0)}
-            entries = Entries(pa.table({"clip_id": names, "video": names, **span}), packed, available)
-            begun = time.perf_counter()
-            writer.put(entries)
-            put += time.perf_counter() - begun
-        begun = time.perf_counter()
-        writer.compact(settings=Settings(kind=kind))  # type: ignore[arg-type]
-        compact = time.perf_counter() - begun
-    return {"put_s": put, "compact_s": compact, "bytes_a_clip": _size(directory, "*") / made.clips}
+            for start in range(0, len(packed), PUT):
+                count = min(PUT, len(packed) - start)
+                entries = _entries(chunk * CHUNK + start, packed[start:][:count], available[start:][:count])
+                put += _seconds(lambda entries=entries: writer.put(entries))  # type: ignore[misc]
+        index = VideoIndex.open(directory)
+        for number in range(min(SINGLE, len(packed))):
+            entries = _entries(chunk * CHUNK + number, packed[number:][:1], available[number:][:1])
+            single.append(_seconds(lambda entries=entries: writer.put(entries)))  # type: ignore[misc]
+            refresh.append(_seconds(index.refresh))
+        compact = _seconds(lambda: writer.compact(settings=Settings(kind=kind)))  # type: ignore[arg-type]
+    return {
+        "puts_a_second": made.clips / put,
+        "single_s": float(np.median(single)),
+        "refresh_s": float(np.median(refresh)),
+        "compact_s": compact,
+        "bytes_a_clip": _size(directory, "*") / made.clips,
+    }
+
+
+def _entries(first: int, packed: Floats, available: NDArray[np.bool_]) -> Entries:
+    names = [f"clip{first + number:08}" for number in range(len(packed))]
+    span = {"start_s": np.zeros(len(names)), "end_s": np.full(len(names), 10.0)}
+    return Entries(pa.table({"clip_id": names, "video": names, **span}), packed, available)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
 
 
 def opened(directory: Path, query: Queries) -> dict[str, float]:
@@ -93,9 +115,7 @@ def opened(directory: Path, query: Queries) -> dict[str, float]:
     begun = time.perf_counter()
     video_index = VideoIndex.open(directory)
     opening = time.perf_counter() - begun
-    begun = time.perf_counter()
-    video_index.rank(query, BEST)
-    first = time.perf_counter() - begun
+    first = _seconds(lambda: video_index.rank(query, BEST))
     own, mapped = (after - earlier for after, earlier in zip(_memory(), before))
     return {"open_s": opening, "first_answer_s": first, "memory_mb": own, "mapped_mb": mapped}
 

@@ -279,6 +279,7 @@ def by_pattern(available: NDArray[np.bool_]) -> Iterator[tuple[Pattern, NDArray[
     """The patterns among (N, M) flags, each with the rising rows that have it."""
     if not len(available):
         return
-    patterns, group = np.unique(available, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns.tolist()):
-        yield tuple(pattern), np.flatnonzero(group.reshape(-1) == number)
+    order = np.lexsort(available.T[::-1])  # stable
+    starts = np.flatnonzero((available[order[1:]] != available[order[:-1]]).any(1)) + 1
+    for rows in np.split(order, starts):
+        yield tuple(available[rows[0]].tolist()), rows

@@ -3,7 +3,7 @@
     index.json                   the manifest: which segments the index has, and what they were made from
     removed-000003-000007.npy    (N,) int64: the rows of segment 3 that are removed as of generation 7
     segments/000003/
-        segment.json             clips; partitions {code: rows}; kinds {code: kind}; files {name: bytes, SHA-256}
+        segment.json             clips; partitions {code: rows}; kinds {code: kind}; files {name: [bytes, SHA-256]}
         clips.arrow              Arrow IPC file, uncompressed, sorted by clip_id (columns: entries.py)
         vectors-1011.npy         (N, W) float32, one file a partition: the clips of one availability pattern. Their
                                  present experts side by side, then their offset if the index carries offsets
@@ -33,7 +33,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,28 +123,34 @@ def read_manifest(directory: Path) -> tuple[Manifest, bytes]:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"no index at '{directory}'; make one with: mee index STORE MODEL {directory}") from error
-    try:
+    with reading(path):
         content = json.loads(text)
-        if not isinstance(content, dict):
-            raise ValueError("it holds no entries")
-        version = content["format"]
-        if version == FORMAT:
+        if content["format"] == FORMAT:
             if content.pop(CHECKSUM) != _checksum(content):
                 raise ValueError("its checksum is wrong")
             return _parsed(content), text
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "an entry is missing, unknown or of another type"
-        raise damaged(path, reason) from error
     raise InputError(
-        f"'{path}' is of format {version!r}, and this version of mee reads {FORMAT}; make the index again: "
-        "mee index STORE MODEL INDEX --overwrite"
+        f"'{path}' is of format {content['format']!r}, and this version of mee reads {FORMAT}; make the index "
+        "again: mee index STORE MODEL INDEX --overwrite"
     )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into the error that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise damaged(path, "it is missing") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, "an entry is missing, unknown or of another type") from error
+    except (OSError, ValueError, EOFError, IndexError, RuntimeError) as error:  # RuntimeError: FAISS, recursion
+        raise damaged(path, str(error)) from error
 
 
 def damaged(path: Path, reason: str) -> InputError:
     """The error for a file that is missing or not what was written."""
-    words = reason.splitlines()[0] if reason.strip() else "it cannot be read"
-    return InputError(f"'{path}' is damaged ({words}); {REMEDY}")
+    return InputError(f"'{path}' is damaged ({reason.partition(chr(10))[0] or 'it cannot be read'}); {REMEDY}")
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
@@ -154,16 +160,14 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 def _parsed(content: Mapping[str, Any]) -> Manifest:
     entries = {name: value for name, value in content.items() if name != "format"}
-    layout, recall, refs = entries["layout"], entries["recall"], []
-    for ref in entries["segments"]:
-        removed = ref.pop("removed")
-        refs.append(SegmentRef(**ref, removed=None if removed is None else FileRef(**removed)))
+    layout, recall, segments = entries["layout"], entries["recall"], entries["segments"]
+    removed = [None if ref["removed"] is None else FileRef(**ref["removed"]) for ref in segments]
     entries |= {
         "layout": Layout(tuple(layout["names"]), tuple(layout["sizes"])),
         "origin": Origin(**entries["origin"]),
         "settings": Settings(**entries["settings"]),
         "recall": None if recall is None else Recall(**recall),
-        "segments": tuple(refs),
+        "segments": tuple(SegmentRef(**{**ref, "removed": rows}) for ref, rows in zip(segments, removed)),
     }
     manifest = Manifest(**entries)
     strange = [name for name in manifest.files if not KNOWN.fullmatch(name)]

@@ -11,10 +11,11 @@ one). So there are at most three of each level, O(log N) in all, and above level
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,13 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners import Settings, build, choose
+from index.scanners import build, choose
 from index.storage.entries import finite_offsets, joined, pattern_of
-from index.storage.manifest import SegmentRef, digest_of, discard, sync
+from index.storage.manifest import Manifest, SegmentRef, digest_of, discard, sync
 from index.storage.segment import (
     FACTS,
     TABLE,
-    FileFacts,
     Segment,
     SegmentFacts,
     folder_of,
@@ -38,7 +38,6 @@ from index.storage.segment import (
     shape_of,
     vectors_name,
 )
-from mee.layout import Layout
 
 Progress = Callable[[int, int], None]  # clips done, of how many
 FANOUT, FLOOR = 4, 1024
@@ -101,28 +100,18 @@ class Clips:
 
 
 def write_segment(
-    directory: Path,
-    name: str,
-    clips: Clips,
-    layout: Layout,
-    settings: Settings,
-    *,
-    offsets: bool,
-    progress: Progress | None = None,
+    directory: Path, manifest: Manifest, clips: Clips, progress: Progress | None = None
 ) -> SegmentRef:
     """Write clips as a new segment, durably; an error leaves nothing.
 
     Args:
         directory: of the index.
-        name: of the new segment.
+        manifest: that is going to name it: its generation numbers the segment.
         clips: at least one.
-        layout: of the index.
-        settings: of the index, for the kinds of the partitions.
-        offsets: whether the new vectors carry the offsets of the table.
         progress: called with how many clips are done.
     """
-    folder = folder_of(directory, name)
-    aside = folder.with_name(f".{name}")
+    folder = folder_of(directory, f"{manifest.generation:06d}")
+    aside = folder.with_name(f".{folder.name}")
     discard(aside)
     aside.mkdir(parents=True)
     try:
@@ -130,16 +119,16 @@ def write_segment(
             file.write_table(clips.table)
         codes, kinds, partitions, done = clips.table["pattern"].combine_chunks().dictionary_encode(), {}, {}, 0
         numbers = np.asarray(codes.indices)
-        for number, code in sorted(enumerate(codes.dictionary.to_pylist()), key=lambda item: item[1]):
+        for code, number in sorted((code, number) for number, code in enumerate(codes.dictionary.to_pylist())):
             rows = np.flatnonzero(numbers == number)
             if "1" in code:
-                kinds[code] = _write_partition(aside, clips, code, rows, layout, settings, offsets=offsets)
+                kinds[code] = _write_partition(aside, manifest, clips, code, rows)
                 partitions[code] = len(rows)
             done += len(rows)
             if progress is not None:
                 progress(done, len(numbers))
-        files = {file.name: FileFacts(file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
-        facts = SegmentFacts(len(numbers), partitions, kinds, files).to_json()
+        files = {file.name: (file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
+        facts = json.dumps(asdict(SegmentFacts(len(numbers), partitions, kinds, files)), indent=2).encode()
         (aside / FACTS).write_bytes(facts)
         for path in [*aside.iterdir(), aside]:
             sync(path)
@@ -148,52 +137,36 @@ def write_segment(
     except BaseException:
         discard(aside)
         raise
-    return SegmentRef(name, sha256(facts).hexdigest())
+    return SegmentRef(folder.name, sha256(facts).hexdigest())
 
 
-def _write_partition(
-    folder: Path,
-    clips: Clips,
-    code: str,
-    rows: NDArray[np.int64],
-    layout: Layout,
-    settings: Settings,
-    *,
-    offsets: bool,
-) -> str:
-    """Write the clips of one pattern; returns the kind of their scanner."""
-    shape = shape_of(pattern_of(code), layout, offsets)
-    np.save(folder / rows_name(code), rows)
-    header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), shape.width)}
-    with (folder / vectors_name(code)).open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in _blocks(clips, code, rows, shape.width, offsets=offsets):
-            file.write(block.data)
-    vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
-    kind = choose(settings, len(rows))
-    build(kind, vectors, shape).save(folder / scanner_name(kind, code))
-    return kind
-
-
-def _blocks(
-    clips: Clips, code: str, rows: NDArray[np.int64], width: int, *, offsets: bool
-) -> Iterator[NDArray[np.float32]]:
-    """The vectors of some rows, a few megabytes at a time."""
-    pattern, kept = pattern_of(code), width - offsets
-    partitions = {
+def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, rows: NDArray[np.int64]) -> str:
+    """Write the clips of one pattern, a few megabytes at a time; returns the kind of their scanner."""
+    pattern, offsets = pattern_of(code), manifest.offsets is not None
+    shape = shape_of(pattern, manifest.layout, offsets)
+    width, kept = shape.width, shape.width - offsets
+    sources = {
         number: partition
         for number, segment in enumerate(clips.segments)
         for partition in segment.partitions
         if partition.pattern == pattern
     }
-    step = max(1, BLOCK // (4 * width))
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        block = np.empty((len(some), width), dtype=np.float32)
-        for number in np.unique(clips.source[some]).tolist():
-            here = clips.source[some] == number
-            places = np.searchsorted(partitions[number].rows, clips.row[some[here]])
-            block[here, :kept] = partitions[number].vectors[places, :kept]
-        if offsets:
-            block[:, kept] = clips.table["offset"].take(pa.array(some)).to_numpy()
-        yield block
+    np.save(folder / rows_name(code), rows)
+    with (folder / vectors_name(code)).open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        step = max(1, BLOCK // (4 * width))
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            block = np.empty((len(some), width), dtype=np.float32)
+            for number in np.unique(clips.source[some]).tolist():
+                here = clips.source[some] == number
+                places = np.searchsorted(sources[number].rows, clips.row[some[here]])
+                block[here, :kept] = sources[number].vectors[places, :kept]
+            if offsets:
+                block[:, kept] = clips.table["offset"].take(pa.array(some)).to_numpy()
+            file.write(block.data)
+    vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
+    kind = choose(manifest.settings, len(rows))
+    build(kind, vectors, shape).save(folder / scanner_name(kind, code))
+    return kind

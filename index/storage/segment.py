@@ -10,7 +10,7 @@ import io
 import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import compress
 from pathlib import Path
@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners import Allowed, Partition, Shape, Value, build, mapped_array, open_scanner
+from index.scanners import Allowed, Partition, Shape, build, mapped_array, open_scanner
 from index.storage.entries import NEEDED, STANDARD, Entries, by_pattern, code_of, pattern_of
-from index.storage.manifest import SEGMENTS, FileRef, SegmentRef, damaged, digest_of, replace_file
+from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, reading, replace_file
 from mee.layout import Layout
 from mee.scoring import Pattern
 
@@ -51,18 +51,17 @@ class ClipTable:
         found: list[str] = self._ids.take(pa.array(rows)).to_pylist()
         return found
 
-    def find(self, clip_id: str) -> int | None:
-        """The row of a clip."""
-        row = bisect_left(range(len(self)), clip_id, key=lambda row: self._ids[row].as_py())
-        return row if row < len(self) and self._ids[row].as_py() == clip_id else None
-
     def rows_of(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
-        """(N,) the row of each clip; -1 where it has none."""
-        if len(clip_ids) * PASS <= len(self):
-            found = [self.find(clip_id) for clip_id in clip_ids]
-            return np.array([-1 if row is None else row for row in found], dtype=np.int64)
-        rows = pc.index_in(pa.array(clip_ids, type=pa.string()), value_set=self._ids)
-        return np.asarray(pc.fill_null(rows, -1), dtype=np.int64)
+        """Rows of those clips that are here."""
+        if len(clip_ids) > 1 and len(clip_ids) * PASS > len(self):
+            rows = pc.index_in(pa.array(clip_ids, type=pa.string()), value_set=self._ids)
+            return np.asarray(rows.drop_null(), dtype=np.int64)
+        found, every = [], range(len(self))
+        for clip_id in clip_ids:
+            row = bisect_left(every, clip_id, key=lambda row: self._ids[row].as_py())
+            if row < len(self) and self._ids[row].as_py() == clip_id:
+                found.append(row)
+        return np.array(found, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +102,12 @@ class Segment:
 
     def find(self, clip_id: str) -> int | None:
         """The row of a clip that counts."""
-        row = self.table.find(clip_id)
-        return row if row is not None and (self.live is None or self.live[row]) else None
+        rows = self.live_rows([clip_id]).tolist()
+        return rows[0] if rows else None
 
     def live_rows(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
         """Rows of those clips that are here and count."""
         rows = self.table.rows_of(clip_ids)
-        rows = rows[rows >= 0]
         return rows if self.live is None else rows[self.live[rows]]
 
     def live_table(self) -> pa.Table:
@@ -140,21 +138,20 @@ def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
         offsets: whether vectors carry one.
     """
     order = np.asarray(pc.sort_indices(entries.table["clip_id"])).astype(np.int64)
-    rows, available = entries.table.take(pa.array(order)), entries.available[order]
-    codes, partitions = np.full(len(order), code_of([False] * len(layout.names)), dtype=object), []
-    for pattern, places in by_pattern(available):
+    rows, packed, groups = entries.table.take(pa.array(order)), entries.packed[order], []
+    codes = np.empty(len(order), dtype=object)
+    for pattern, places in by_pattern(entries.available[order]):
         codes[places] = code_of(pattern)
+        groups += [(pattern, places)] if any(pattern) else []
     table = ClipTable(rows.add_column(len(NEEDED), "pattern", pa.array(codes, type=pa.string())))
-    for pattern, places in by_pattern(available):
-        if any(pattern):
-            columns = np.flatnonzero(np.repeat(pattern, layout.sizes))
-            vectors = entries.packed[order[places]][:, columns]
-            if offsets:
-                offset = rows["offset"].to_numpy()[places].astype(np.float32)
-                vectors = np.concatenate([vectors, offset[:, None]], axis=1)
-            vectors = np.ascontiguousarray(vectors)
-            scanner = build("flat", vectors, shape_of(pattern, layout, offsets))
-            partitions.append(Partition(pattern, vectors, places, scanner, table, 0))
+    partitions = []
+    for pattern, places in groups:
+        vectors = packed[places[:, None], np.flatnonzero(np.repeat(pattern, layout.sizes))]
+        if offsets:
+            offset = rows["offset"].to_numpy()[places].astype(np.float32)
+            vectors = np.concatenate([vectors, offset[:, None]], axis=1)
+        scanner = build("flat", vectors, shape_of(pattern, layout, offsets))
+        partitions.append(Partition(pattern, vectors, places, scanner, table, 0))
     return Segment(table, tuple(partitions))
 
 
@@ -167,25 +164,13 @@ def shape_of(pattern: Pattern, layout: Layout, offset: bool) -> Shape:
 
 
 @dataclass(frozen=True)
-class FileFacts:
-    """Size and checksum of a file."""
-
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class SegmentFacts:
     """The content of segment.json."""
 
     clips: int
     partitions: Mapping[str, int]  # code -> rows
     kinds: Mapping[str, str]  # code -> kind
-    files: Mapping[str, FileFacts]
-
-    def to_json(self) -> bytes:
-        """As a file."""
-        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+    files: Mapping[str, tuple[int, str]]  # name -> bytes, SHA-256
 
 
 def vectors_name(code: str) -> str:
@@ -209,81 +194,56 @@ def folder_of(directory: Path, name: str) -> Path:
 
 
 def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
-    """Read segment.json, and check that all files exist in their full size.
-
-    Args:
-        folder: of the segment.
-        ref: what the manifest says of it.
-        layout: of the index.
-    """
-    path = folder / FACTS
-    try:
-        text = path.read_bytes()
+    """Read segment.json of a segment, and check that all files exist in their full size."""
+    with reading(folder / FACTS):
+        text = (folder / FACTS).read_bytes()
         if sha256(text).hexdigest() != ref.sha256:
             raise ValueError("it is not the one that index.json names")
-        content = json.loads(text)
-        content["files"] = {name: FileFacts(**file) for name, file in content["files"].items()}
-        facts = SegmentFacts(**content)
+        facts = SegmentFacts(**json.loads(text))
         for code, count in facts.partitions.items():
             if len(pattern_of(code)) != len(layout.names) or "1" not in code or not 0 < count <= facts.clips:
                 raise ValueError(f"it has {count} clips of pattern {code}")
         needed = {TABLE, *map(vectors_name, facts.partitions), *map(rows_name, facts.partitions)}
         if not needed <= facts.files.keys():
             raise ValueError("it does not name all files")
-    except FileNotFoundError as error:
-        raise damaged(path, "it is missing") from error
-    except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from error
-    for name in sorted(facts.files):
-        try:
+    for name, (expected, _) in sorted(facts.files.items()):
+        with reading(folder / name):
             size = (folder / name).stat().st_size
-        except OSError as error:
-            raise damaged(folder / name, "it is missing") from error
-        if size != facts.files[name].bytes:
-            raise damaged(folder / name, f"it has {size:,} bytes of {facts.files[name].bytes:,}")
+            if size != expected:
+                raise ValueError(f"it has {size:,} bytes of {expected:,}")
     return facts
 
 
-def check_content(path: Path, file: FileFacts) -> None:
-    """Read a file, and compare it with its checksum."""
-    try:
-        same = digest_of(path) == file.sha256
-    except OSError as error:
-        raise damaged(path, error.strerror or str(error)) from error
-    if not same:
-        raise damaged(path, "its checksum is wrong")
-
-
-def open_segment(directory: Path, ref: SegmentRef, layout: Layout, *, offsets: bool) -> Segment:
-    """Map a segment's files with all rows; sizes and shapes are checked, vectors are not read.
-
-    Args:
-        directory: of the index.
-        ref: what the manifest says of the segment.
-        layout: of the index.
-        offsets: whether vectors carry one.
-    """
-    folder = folder_of(directory, ref.name)
-    facts = read_facts(folder, ref, layout)
-    table, partitions = ClipTable(_mapped_table(folder / TABLE, facts.clips)), []
+def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef) -> Segment:
+    """Map the files of one of a manifest's segments; sizes and shapes are checked, vectors are not read."""
+    folder, layout = folder_of(directory, ref.name), manifest.layout
+    facts, partitions = read_facts(folder, ref, layout), []
+    with reading(folder / TABLE):
+        arrow = pa.ipc.open_file(pa.memory_map(str(folder / TABLE))).read_all()
+        arrow.validate()
+        lacking = STANDARD.keys() - set(arrow.column_names)
+        if lacking:
+            raise ValueError(f"it has no column '{min(lacking)}'")
+        if len(arrow) != facts.clips:
+            raise ValueError(f"it has {len(arrow):,} clips of {facts.clips:,}")
+    table = ClipTable(arrow)
     for code, count in facts.partitions.items():
-        pattern = pattern_of(code)
-        shape = shape_of(pattern, layout, offsets)
-        vectors = _mapped(folder / vectors_name(code), (count, shape.width), np.float32)
-        rows = _mapped(folder / rows_name(code), (count,), np.int64)
-        if not 0 <= rows.min() <= rows.max() < facts.clips:  # else masks would be read past their end
-            raise damaged(folder / rows_name(code), f"its rows are not those of {facts.clips:,} clips")
+        shape = shape_of(pattern_of(code), layout, manifest.offsets is not None)
+        with reading(folder / vectors_name(code)):
+            vectors = mapped_array(folder / vectors_name(code), (count, shape.width), np.float32)
+        with reading(folder / rows_name(code)):
+            rows = mapped_array(folder / rows_name(code), (count,), np.int64)
+            if not 0 <= rows.min() <= rows.max() < facts.clips:  # else masks would be read past their end
+                raise ValueError(f"its rows are not those of {facts.clips:,} clips")
         path = folder / scanner_name(facts.kinds[code], code)
-        try:
+        with reading(path):
             scanner = open_scanner(facts.kinds[code], path, vectors, shape)
-        except (ValueError, OSError, RuntimeError, KeyError) as error:
-            raise damaged(path, str(error)) from error
-        partitions.append(Partition(pattern, vectors, rows, scanner, table, 0))
-    return Segment(table, tuple(partitions), ref=replace(ref, removed=None))
+        partitions.append(Partition(pattern_of(code), vectors, rows, scanner, table, 0))
+    return as_of(directory, Segment(table, tuple(partitions), ref=replace(ref, removed=None)), ref)
 
 
-def with_removed(directory: Path, segment: Segment, ref: SegmentRef) -> Segment:
-    """An open segment as another generation of the manifest has it."""
+def as_of(directory: Path, segment: Segment, ref: SegmentRef) -> Segment:
+    """An open segment, less the rows that another generation of the manifest has removed."""
     if segment.ref == ref:
         return segment
     live = None
@@ -293,41 +253,13 @@ def with_removed(directory: Path, segment: Segment, ref: SegmentRef) -> Segment:
     return replace(segment.with_live(live), ref=ref)
 
 
-def _mapped_table(path: Path, count: int) -> pa.Table:
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        table.validate()
-        lacking = set(STANDARD) - set(table.column_names)
-        if lacking:
-            raise ValueError(f"it has no column '{min(lacking)}'")
-        if len(table) != count:
-            raise ValueError(f"it has {len(table):,} clips of {count:,}")
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise damaged(path, str(error)) from error
-    return table
-
-
-def _mapped(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
-    try:
-        return mapped_array(path, shape, dtype)
-    except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, str(error)) from error
-
-
 def read_removed(directory: Path, ref: FileRef) -> NDArray[np.int64]:
     """(N,) rows of a segment that do not count."""
-    path = directory / ref.name
-    try:
-        content = path.read_bytes()
+    with reading(directory / ref.name):
+        content = (directory / ref.name).read_bytes()
         if sha256(content).hexdigest() != ref.sha256:
             raise ValueError("its checksum is wrong")
         rows: NDArray[np.int64] = np.load(io.BytesIO(content), allow_pickle=False)
-        if rows.ndim != 1 or rows.dtype != np.int64:
-            raise ValueError(f"it holds {rows.shape} {rows.dtype}")
-    except FileNotFoundError as error:
-        raise damaged(path, "it is missing") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, str(error)) from error
     return rows
 
 

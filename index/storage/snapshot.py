@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from index.scanners import Partition, Settings
 from index.storage.entries import STANDARD, together
 from index.storage.manifest import Manifest, Origin, Recall, read_manifest
-from index.storage.segment import Segment, of_entries, open_segment, with_removed
+from index.storage.segment import Segment, as_of, of_entries, open_segment
 from mee.errors import InputError
 from mee.layout import Layout
 
@@ -138,12 +138,12 @@ def _read(directory: Path, known: Snapshot | None) -> Snapshot:
 
 def open_segments(directory: Path, manifest: Manifest, known: Snapshot | None = None) -> list[Segment]:
     """Open the segments of a manifest; those that a snapshot has open already are used again."""
-    refs = [] if known is None else [(segment, segment.ref) for segment in known.segments]
-    there = {(ref.name, ref.sha256): segment for segment, ref in refs if ref is not None}
+    segments = () if known is None else known.segments
+    there = {(segment.ref.name, segment.ref.sha256): segment for segment in segments if segment.ref}
     opened = []
     for ref in manifest.segments:
         segment = there.get((ref.name, ref.sha256))
-        if segment is None:
-            segment = open_segment(directory, ref, manifest.layout, offsets=manifest.offsets is not None)
-        opened.append(with_removed(directory, segment, ref))
+        opened.append(
+            open_segment(directory, manifest, ref) if segment is None else as_of(directory, segment, ref)
+        )
     return opened

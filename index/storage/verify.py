@@ -14,12 +14,11 @@ import pyarrow.compute as pc
 
 from index.scanners import Partition
 from index.storage.entries import NORM, code_of
-from index.storage.manifest import Manifest, damaged, read_manifest
+from index.storage.manifest import Manifest, damaged, digest_of, read_manifest, reading
 from index.storage.merge import BLOCK
 from index.storage.segment import (
     TABLE,
     Segment,
-    check_content,
     folder_of,
     read_facts,
     read_removed,
@@ -65,13 +64,15 @@ def _checksums(directory: Path, manifest: Manifest, progress: Progress | None) -
                 read_removed(directory, ref.removed)
         except InputError as error:
             yield str(error)
-    done, total = 0, sum(file.bytes for _, file in files)
-    for path, file in files:
+    done, total = 0, sum(size for _, (size, _) in files)
+    for path, (size, digest) in files:
         try:
-            check_content(path, file)
+            with reading(path):
+                if digest_of(path) != digest:
+                    raise ValueError("its checksum is wrong")
         except InputError as error:
             yield str(error)
-        done += file.bytes
+        done += size
         if progress is not None:
             progress(done, total)
 

@@ -9,7 +9,8 @@ compact    one segment of everything, its codes made again
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -47,23 +48,13 @@ MANY = 32  # segments; a put into an index that has so many merges small ones fi
 class IndexWriter:
     """A context manager; made by `create` or `open`. Not for several threads at once."""
 
-    def __init__(
-        self, directory: Path, lock: FileLock, manifest: Manifest, hidden: set[str] | None = None
-    ) -> None:
-        """Open what the manifest names; the lock must be held.
-
-        Args:
-            directory: of the index.
-            lock: of the index.
-            manifest: of the index.
-            hidden: names of the files of another index, that readers see until `publish`; None: they see this one.
-        """
-        self._directory, self._lock, self._hidden = directory, lock, hidden
+    def __init__(self, directory: Path, lock: FileLock, manifest: Manifest, hidden: set[str] | None) -> None:
+        """Open what the manifest names, under the lock; readers see `hidden`, another index's files, until `close`."""
+        self._directory, self._lock, self._manifest, self._hidden = directory, lock, manifest, hidden
         self._closed = False
         self._uncertain = False  # whether the manifest on disk may be either of two
-        self._manifest, self._segments = manifest, open_segments(directory, manifest)
         self._number = max(manifest.generation, last_number(directory))
-        self.snapshot: Snapshot = snapshot_of(manifest, self._segments)  # what the index holds now
+        self.snapshot: Snapshot = snapshot_of(manifest, open_segments(directory, manifest))  # what the index holds
 
     @classmethod
     def create(
@@ -84,8 +75,8 @@ class IndexWriter:
             origin: of the clips.
             settings: of the index.
             offsets: what the clips' offsets are, if they carry any.
-            overwrite: replace the index that is there. Readers see the old one until `publish`, or until the
-                writer is closed without an error.
+            overwrite: replace the index that is there. Readers see the old one until the writer is closed without
+                an error.
 
         Raises:
             InputError: the directory holds something else, or an index and `overwrite` is False, or another
@@ -93,30 +84,18 @@ class IndexWriter:
         """
         _check_place(directory, overwrite=overwrite)
         directory.mkdir(parents=True, exist_ok=True)
-        lock = _locked(directory)
-        try:
+        with _locked(directory) as lock:
             _check_place(directory, overwrite=overwrite)  # again: from here on no other process writes it
             hidden = parts_in(directory) if (directory / INDEX_FILE).exists() else None
             if hidden is None:
                 clear(directory, ())
             (directory / SEGMENTS).mkdir(exist_ok=True)
-            writer = cls(
-                directory,
-                lock,
-                Manifest(
-                    generation=last_number(directory),
-                    layout=layout,
-                    origin=origin,
-                    settings=settings or Settings(),
-                    offsets=offsets,
-                ),
-                hidden,
+            manifest = Manifest(
+                generation=0, layout=layout, origin=origin, settings=settings or Settings(), offsets=offsets
             )
-            writer._commit(writer._manifest, [])
+            writer = cls(directory, lock, manifest, hidden)
+            writer._commit(manifest, ())
             return writer
-        except BaseException:
-            lock.release()
-            raise
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -126,15 +105,10 @@ class IndexWriter:
             InputError: there is no index, it is damaged, or another process writes it.
         """
         read_manifest(directory)
-        lock = _locked(directory)
-        try:
-            manifest, _ = read_manifest(directory)
-            writer = cls(directory, lock, manifest)
+        with _locked(directory) as lock:
+            writer = cls(directory, lock, read_manifest(directory)[0], None)
             writer._clear()
             return writer
-        except BaseException:
-            lock.release()
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +133,7 @@ class IndexWriter:
         together([self.snapshot.columns, entries.table.schema])
         if not len(entries):
             return
-        if len(self._segments) >= MANY:
+        if len(self.snapshot.segments) >= MANY:
             self._merge()
         kept = self._without(entries.table["clip_id"].to_pylist())
         fresh = of_entries(entries, self._manifest.layout, offsets=carried)
@@ -174,7 +148,7 @@ class IndexWriter:
         """
         gone = list(dict.fromkeys(clip_ids))
         kept = self._without(gone)
-        if sum(map(len, self._segments)) - sum(map(len, kept)) < len(gone):
+        if sum(map(len, self.snapshot.segments)) - sum(map(len, kept)) < len(gone):
             unknown = [clip_id for clip_id in gone if self.snapshot.find(clip_id) is None]
             raise ValueError(f"{len(unknown)} clips are not in the index, '{unknown[0]}' among them")
         if gone:
@@ -204,47 +178,38 @@ class IndexWriter:
             OSError: it could not be written.
         """
         if (offsets is None) != (facts is None) or (drop_offsets and facts is not None):
-            raise ValueError(
-                "offsets come with facts that say what they are, and are not dropped at the same time"
-            )
+            raise ValueError("offsets come with facts that say what they are, and are not dropped at once")
         before = self._manifest
         carried = None if drop_offsets else before.offsets if facts is None else facts
         manifest = replace(before, settings=settings or before.settings, offsets=carried)
         if (manifest.settings, manifest.offsets) != (before.settings, before.offsets):
             manifest = replace(manifest, recall=None)  # it was measured with other codes or scores
-        clips = Clips.of(self._segments) if self._segments else None
+        clips = Clips.of(self.snapshot.segments) if self.snapshot.segments else None
         if clips is not None and offsets is not None:
             clips = clips.carrying(offsets)
         self._commit(manifest, [], clips, progress)
 
     def set_recall(self, measured: Recall | None) -> None:
         """Record the recall that was measured."""
-        self._commit(replace(self._manifest, recall=measured), self._segments)
+        self._commit(replace(self._manifest, recall=measured), self.snapshot.segments)
 
     def set_origin(self, origin: Origin) -> None:
         """Record where the model and the store are now."""
-        self._commit(replace(self._manifest, origin=origin), self._segments)
-
-    def publish(self) -> None:
-        """Replace the index that this one was created over; else nothing."""
-        if self._hidden is not None:
-            self._check_usable()
-            self._replace_manifest(self._manifest)
-            self._hidden = None
-            self._clear()
+        self._commit(replace(self._manifest, origin=origin), self.snapshot.segments)
 
     def close(self) -> None:
-        """Merge small segments, publish, and let others write."""
+        """Merge small segments, let readers see an index that replaces another, and let others write."""
         if not self._closed:
             try:
                 if not self._uncertain:
                     self._merge()
-                    self.publish()
+                    self._replace(self._manifest, self.snapshot, publish=True)
+                    self._clear()
             finally:
                 self._release()
 
     def _release(self) -> None:
-        """Let others write; an index that was not published is deleted."""
+        """Let others write; an index that readers do not see yet is deleted."""
         self._closed = True
         if self._hidden is not None and not self._uncertain:
             for name in parts_in(self._directory) - self._hidden:
@@ -252,13 +217,13 @@ class IndexWriter:
         self._lock.release()
 
     def _without(self, clip_ids: Sequence[str]) -> list[Segment]:
-        return [segment.without(segment.live_rows(clip_ids)) for segment in self._segments]
+        return [segment.without(segment.live_rows(clip_ids)) for segment in self.snapshot.segments]
 
     def _merge(self) -> None:
         """Merge small segments, and those of which most is removed, if there are enough of them."""
-        merged = to_merge(self._segments)
+        merged = to_merge(self.snapshot.segments)
         if merged:
-            kept = [segment for segment in self._segments if segment not in merged]
+            kept = [segment for segment in self.snapshot.segments if segment not in merged]
             self._commit(self._manifest, kept, Clips.of(merged))
 
     def _commit(
@@ -276,37 +241,38 @@ class IndexWriter:
             clips: of the new segment; None: there is none.
             progress: called with how many clips are done.
         """
-        self._check_usable()
+        if self._closed:  # the lock may be another's, and the next number, too
+            raise ValueError("the writer is closed; open the index again")
+        if self._uncertain:
+            raise InputError(f"'{self._directory}' could not be written to; open the index again")
         self._number += 1
-        carried = manifest.offsets is not None
+        manifest = replace(manifest, generation=self._number)
         try:
             segments = [write_removed(self._directory, segment, self._number) for segment in kept if len(segment)]
             if clips is not None:
-                name, layout = f"{self._number:06d}", manifest.layout
-                ref = write_segment(
-                    self._directory, name, clips, layout, manifest.settings, offsets=carried, progress=progress
-                )
-                segments.append(open_segment(self._directory, ref, layout, offsets=carried))
+                ref = write_segment(self._directory, manifest, clips, progress)
+                segments.append(open_segment(self._directory, manifest, ref))
             refs = tuple(segment.ref for segment in segments if segment.ref is not None)
-            manifest = replace(manifest, generation=self._number, segments=refs)
-            if self._hidden is None:
-                self._replace_manifest(manifest)
-            self._manifest, self._segments = manifest, segments
-            self.snapshot = snapshot_of(manifest, segments)
+            manifest = replace(manifest, segments=refs)
+            self._replace(manifest, snapshot_of(manifest, segments), publish=self._hidden is None)
         finally:
             self._clear()
 
-    def _replace_manifest(self, manifest: Manifest) -> None:
-        path = self._directory / INDEX_FILE
-        before = path.read_bytes() if path.is_file() else None
-        self._uncertain = True
-        try:
-            manifest.write(self._directory)
-        except BaseException:
-            if before is not None and path.read_bytes() != before:  # its folder could not be synced
-                replace_file(path, before)
-            self._uncertain = False  # else it stays uncertain
-            raise
+    def _replace(self, manifest: Manifest, snapshot: Snapshot, *, publish: bool) -> None:
+        """Go on to another generation, on disk if readers are to see it; an error leaves the one before."""
+        self._uncertain = True  # stays so where an interrupt or a second error leaves it open what is on the disk
+        if publish:
+            path = self._directory / INDEX_FILE
+            before = path.read_bytes() if path.is_file() else None
+            try:
+                manifest.write(self._directory)
+            except BaseException:
+                if before is not None and path.read_bytes() != before:  # its folder could not be synced
+                    replace_file(path, before)
+                self._uncertain = False
+                raise
+            self._hidden = None
+        self._manifest, self.snapshot = manifest, snapshot
         self._uncertain = False
 
     def _clear(self) -> None:
@@ -314,22 +280,21 @@ class IndexWriter:
         if not self._uncertain:
             clear(self._directory, self._manifest.files | (self._hidden or set()))
 
-    def _check_usable(self) -> None:
-        if self._closed:  # the lock may be another's, and the next number, too
-            raise ValueError("the writer is closed; open the index again")
-        if self._uncertain:
-            raise InputError(f"'{self._directory}' could not be written to; open the index again")
 
-
-def _locked(directory: Path) -> FileLock:
-    """The writer's lock, held; the system releases it when the process ends, however it ends."""
+@contextmanager
+def _locked(directory: Path) -> Iterator[FileLock]:
+    """Take the writer's lock, and keep it unless there is an error; the system releases it when the process ends."""
     lock = FileLock(directory / LOCK, timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout as error:
         words = f"another process is writing the index at '{directory}'; wait until it is done, or stop it"
         raise InputError(words) from error
-    return lock
+    try:
+        yield lock
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _check_place(directory: Path, *, overwrite: bool) -> None:

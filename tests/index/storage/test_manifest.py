@@ -114,6 +114,7 @@ def test_numbers_are_not_used_twice(tmp_path):
         (("lock", "mine"), True),
         (("index.json",), True),  # of something else
         (("index.json", "segments/000001/x"), False),  # damaged
+        (("index.json", "mine"), True),
     ],
 )
 def test_what_is_an_index(tmp_path, names, foreign):

@@ -211,7 +211,7 @@ def test_files_that_disagree_are_found_although_their_checksums_are_right(place,
     change(folder)
     facts = json.loads((folder / "segment.json").read_text())
     for name in facts["files"]:
-        facts["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": digest_of(folder / name)}
+        facts["files"][name] = [(folder / name).stat().st_size, digest_of(folder / name)]
     (folder / "segment.json").write_text(json.dumps(facts))
     digest = digest_of(folder / "segment.json")
     resealed(place, lambda content: content["segments"][0].update(sha256=digest))

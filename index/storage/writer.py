@@ -49,7 +49,7 @@ class IndexWriter:
     """A context manager; made by `create` or `open`. Not for several threads at once."""
 
     def __init__(self, directory: Path, lock: FileLock, manifest: Manifest, hidden: set[str] | None) -> None:
-        """Open what the manifest names, under the lock; readers see `hidden`, another index's files, until `close`."""
+        """Open an index, under its lock; `hidden`: files of another one, which readers see until `close`."""
         self._directory, self._lock, self._manifest, self._hidden = directory, lock, manifest, hidden
         self._closed = False
         self._uncertain = False  # whether the manifest on disk may be either of two
@@ -203,8 +203,9 @@ class IndexWriter:
             try:
                 if not self._uncertain:
                     self._merge()
-                    self._replace(self._manifest, self.snapshot, publish=True)
-                    self._clear()
+                    if self._hidden is not None:
+                        self._replace(self._manifest, self.snapshot, publish=True)
+                        self._clear()
             finally:
                 self._release()
 
@@ -283,7 +284,7 @@ class IndexWriter:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[FileLock]:
-    """Take the writer's lock, and keep it unless there is an error; the system releases it when the process ends."""
+    """Take the writer's lock, and keep it unless there is an error; it ends with the process, however that ends."""
     lock = FileLock(directory / LOCK, timeout=0, thread_local=False)
     try:
         lock.acquire()

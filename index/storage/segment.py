@@ -51,6 +51,11 @@ class ClipTable:
         found: list[str] = self._ids.take(pa.array(rows)).to_pylist()
         return found
 
+    def find(self, clip_id: str) -> int | None:
+        """The row of a clip."""
+        rows = self.rows_of([clip_id]).tolist()
+        return rows[0] if rows else None
+
     def rows_of(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
         """Rows of those clips that are here."""
         if len(clip_ids) > 1 and len(clip_ids) * PASS > len(self):
@@ -102,8 +107,8 @@ class Segment:
 
     def find(self, clip_id: str) -> int | None:
         """The row of a clip that counts."""
-        rows = self.live_rows([clip_id]).tolist()
-        return rows[0] if rows else None
+        row = self.table.find(clip_id)
+        return row if row is not None and (self.live is None or self.live[row]) else None
 
     def live_rows(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
         """Rows of those clips that are here and count."""

@@ -284,7 +284,7 @@ class IndexWriter:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[FileLock]:
-    """Take the writer's lock, and keep it unless there is an error; it ends with the process, however that ends."""
+    """Take the writer's lock, and keep it unless there is an error; the system frees it when the process ends."""
     lock = FileLock(directory / LOCK, timeout=0, thread_local=False)
     try:
         lock.acquire()

@@ -20,8 +20,10 @@ floors
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -29,12 +31,10 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
-from index import Entries, IndexWriter, Queries, VideoIndex
+from index import Entries, IndexWriter, Origin, Queries, VideoIndex
 from index.scanners.kinds import Settings, choose
-from index.storage.manifest import Origin
 from mee.ranking.scores import float32_product
 
 LISTED = 1000  # clips that are scored exactly, or fused
@@ -75,32 +75,25 @@ class Ours(Side):
 
 def build(made: Made, kind: str, directory: Path) -> dict[str, Any]:
     """Make an index on disk as `mee index` does, replace some clips one by one, and compact it; what each took."""
-    put, single, refresh = 0.0, [], []
     with IndexWriter.create(directory, made.layout, Origin("made", "made", "made"), settings=PLAIN) as writer:
-        for chunk, (packed, available) in enumerate(made.chunks()):
-            for start in range(0, len(packed), PUT):
-                count = min(PUT, len(packed) - start)
-                entries = _entries(chunk * CHUNK + start, packed[start:][:count], available[start:][:count])
-                put += _seconds(lambda entries=entries: writer.put(entries))  # type: ignore[misc]
-        index = VideoIndex.open(directory)
-        for number in range(min(SINGLE, len(packed))):
-            entries = _entries(chunk * CHUNK + number, packed[number:][:1], available[number:][:1])
-            single.append(_seconds(lambda entries=entries: writer.put(entries)))  # type: ignore[misc]
+        put = sum(_seconds(partial(writer.put, entries)) for entries in _entries(made, PUT))
+        index, single, refresh = VideoIndex.open(directory), [], []
+        for entries in islice(_entries(made, 1), SINGLE):
+            single.append(_seconds(partial(writer.put, entries)))
             refresh.append(_seconds(index.refresh))
-        compact = _seconds(lambda: writer.compact(settings=Settings(kind=kind)))  # type: ignore[arg-type]
-    return {
-        "puts_a_second": made.clips / put,
-        "single_s": float(np.median(single)),
-        "refresh_s": float(np.median(refresh)),
-        "compact_s": compact,
-        "bytes_a_clip": _size(directory, "*") / made.clips,
-    }
+        compact = _seconds(partial(writer.compact, settings=Settings(kind=kind)))  # type: ignore[arg-type]
+    one, again = float(np.median(single)), float(np.median(refresh))
+    facts = {"puts_a_second": made.clips / put, "single_s": one, "refresh_s": again, "compact_s": compact}
+    return {**facts, "bytes_a_clip": _size(directory, "*") / made.clips}
 
 
-def _entries(first: int, packed: Floats, available: NDArray[np.bool_]) -> Entries:
-    names = [f"clip{first + number:08}" for number in range(len(packed))]
-    span = {"start_s": np.zeros(len(names)), "end_s": np.full(len(names), 10.0)}
-    return Entries(pa.table({"clip_id": names, "video": names, **span}), packed, available)
+def _entries(made: Made, count: int) -> Iterator[Entries]:
+    for chunk, (packed, available) in enumerate(made.chunks()):
+        for start in range(0, len(packed), count):
+            some = slice(start, start + count)
+            names = [f"clip{chunk * CHUNK + start + number:08}" for number in range(len(packed[some]))]
+            span = {"start_s": np.zeros(len(names)), "end_s": np.full(len(names), 10.0)}
+            yield Entries(pa.table({"clip_id": names, "video": names, **span}), packed[some], available[some])
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -3,7 +3,7 @@
 examples:
   python -m benchmarks.index --clips 100000                            # 4 x 512, 30 % missing, one thread
   python -m benchmarks.index --clips 10000 --sizes 256 256 256 256 --missing 0 0.3 --json
-  python -m benchmarks.index --clips 1000000 --rivals mapped --work /large/disk
+  python -m benchmarks.index --clips 1000000 --sizes 32 32 32 32 --rivals mapped --work /large/disk
   python -m benchmarks.index --quick                                   # 10,000 clips, two rounds: does it run
 
 Ours (flat, certified, fastscan; many queries in float32 and bfloat16) and rivals on the same made clips
@@ -60,9 +60,9 @@ WARM_UP = 5  # single queries that do not count
 RATIO = {head: f"{{ratio[{head}]:.2f}}" for head in ("min", "median", "max")}
 TABLES = {
     "build": {
-        "put s": "{put_s:.1f}", "compact s": "{compact_s:.1f}", "bytes a clip": "{bytes_a_clip:.0f}",
-        "open ms": "{open_ms:.1f}", "first answer ms": "{first_answer_ms:.1f}", "own MB": "{memory_mb:.0f}",
-        "mapped MB": "{mapped_mb:.0f}",
+        "put clips/s": "{puts_a_second:.0f}", "one put ms": "{single_ms:.1f}", "refresh ms": "{refresh_ms:.2f}",
+        "compact s": "{compact_s:.1f}", "bytes a clip": "{bytes_a_clip:.0f}", "open ms": "{open_ms:.1f}",
+        "first answer ms": "{first_answer_ms:.1f}", "own MB": "{memory_mb:.0f}", "mapped MB": "{mapped_mb:.0f}",
     },
     "one": {
         "p50 ms": "{p50_ms:.2f}", "   p99": "{p99_ms:.2f}", "   CPU": "{processor_ms:.2f}", **RATIO,

@@ -1,13 +1,12 @@
 """Made clips and queries, piece by piece, so that a million never have to be in memory, and the true answers.
 
-    clip    z = centre_c + 0.8 e,              x_m = partition(A_m^T z + 0.5 e_m)       latent clusters
-    query   z' = z of some clip + 0.7 e',      t_m = partition(A_m^T z' + 0.5 e'_m),    logits 1.5 e''
+    clip    z = centre_c + 0.8 e,              x_m = A_m^T z + 0.5 e_m, of norm 1       latent clusters
+    query   z' = z of some clip + 0.7 e',      t_m = A_m^T z' + 0.5 e'_m, of norm 1;    logits 1.5 e''
 
 c: one of 200 clusters, z: 64 numbers, A_m: (64, E_m) scaled by 1/8, e: standard normal. Every stream of a clip is
 missing on its own with the same chance. So the experts agree about a clip, up to noise, and the best answers stand
-out: what makes approximate search possible. It is not a model's output: real embeddings have clusters of unlike
-sizes, experts of unlike worth, and streams that go missing together. `uniform` is the hard case: every expert of
-every clip and query a direction of its own, nothing near anything.
+out. It is not a model's output: real clusters differ in size, experts in worth, and streams go missing together.
+`uniform` is the hard case: every expert of every clip and query is a random direction.
 
 The true best of every query are found without the code that is measured: float64 products with all clips.
 """

@@ -20,8 +20,10 @@ floors
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -31,9 +33,8 @@ import pyarrow as pa
 import torch
 
 from benchmarks.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
-from index import Entries, IndexWriter, Queries, VideoIndex
+from index import Entries, IndexWriter, Origin, Queries, VideoIndex
 from index.scanners.kinds import Settings, choose
-from index.storage.manifest import Origin
 from mee.ranking.scores import float32_product
 
 LISTED = 1000  # clips that are scored exactly, or fused
@@ -42,6 +43,8 @@ LARGEST = 2**30  # bytes that are read alone
 CLIPS = 4096  # of one product alone: the queries' block and theirs stay near the processor
 EVERY = slice(None)  # of the queries
 Precision = Literal["auto", "float32", "bfloat16"]
+PUT = 4096  # clips at a time
+SINGLE = 20  # clips that are replaced one by one
 PLAIN = Settings(kind="flat")  # until all clips are there: no codes are made twice
 
 
@@ -71,20 +74,32 @@ class Ours(Side):
 
 
 def build(made: Made, kind: str, directory: Path) -> dict[str, Any]:
-    """Make an index on disk as `mee index` makes it, and say what putting clips and making codes took."""
-    put = 0.0
+    """Make an index on disk as `mee index` does, replace some clips one by one, and compact it; what each took."""
     with IndexWriter.create(directory, made.layout, Origin("made", "made", "made"), settings=PLAIN) as writer:
-        for chunk, (packed, available) in enumerate(made.chunks()):
-            names = [f"clip{chunk * CHUNK + number:08}" for number in range(len(packed))]
+        put = sum(_seconds(partial(writer.put, entries)) for entries in _entries(made, PUT))
+        index, single, refresh = VideoIndex.open(directory), [], []
+        for entries in islice(_entries(made, 1), SINGLE):
+            single.append(_seconds(partial(writer.put, entries)))
+            refresh.append(_seconds(index.refresh))
+        compact = _seconds(partial(writer.compact, settings=Settings(kind=kind)))  # type: ignore[arg-type]
+    one, again = float(np.median(single)), float(np.median(refresh))
+    facts = {"puts_a_second": made.clips / put, "single_s": one, "refresh_s": again, "compact_s": compact}
+    return {**facts, "bytes_a_clip": _size(directory, "*") / made.clips}
+
+
+def _entries(made: Made, count: int) -> Iterator[Entries]:
+    for chunk, (packed, available) in enumerate(made.chunks()):
+        for start in range(0, len(packed), count):
+            some = slice(start, start + count)
+            names = [f"clip{chunk * CHUNK + start + number:08}" for number in range(len(packed[some]))]
             span = {"start_s": np.zeros(len(names)), "end_s": np.full(len(names), 10.0)}
-            entries = Entries(pa.table({"clip_id": names, "video": names, **span}), packed, available)
-            begun = time.perf_counter()
-            writer.put(entries)
-            put += time.perf_counter() - begun
-        begun = time.perf_counter()
-        writer.compact(settings=Settings(kind=kind))  # type: ignore[arg-type]
-        compact = time.perf_counter() - begun
-    return {"put_s": put, "compact_s": compact, "bytes_a_clip": _size(directory, "*") / made.clips}
+            yield Entries(pa.table({"clip_id": names, "video": names, **span}), packed[some], available[some])
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
 
 
 def opened(directory: Path, query: Queries) -> dict[str, float]:
@@ -93,9 +108,7 @@ def opened(directory: Path, query: Queries) -> dict[str, float]:
     begun = time.perf_counter()
     video_index = VideoIndex.open(directory)
     opening = time.perf_counter() - begun
-    begun = time.perf_counter()
-    video_index.rank(query, BEST)
-    first = time.perf_counter() - begun
+    first = _seconds(lambda: video_index.rank(query, BEST))
     own, mapped = (after - earlier for after, earlier in zip(_memory(), before))
     return {"open_s": opening, "first_answer_s": first, "memory_mb": own, "mapped_mb": mapped}
 

@@ -30,8 +30,8 @@ from index.metadata import Metadata
 from index.scanners import Choice, Settings
 from index.storage import (
     INDEX_FILE,
-    NEEDED,
     OPTIONAL,
+    STANDARD,
     Entries,
     IndexWriter,
     Origin,
@@ -232,11 +232,7 @@ def facts_of(source: FeatureSource, modalities: Sequence[str]) -> pd.DataFrame:
 
 def rows_of(segments: Sequence[Segment]) -> pd.DataFrame:
     """All clips of an index, those without a stream included: index clip_id, nullable columns."""
-    fields = {**NEEDED, "pattern": pa.string(), **OPTIONAL}
-    tables = [pa.table({name: pa.array([], kind) for name, kind in fields.items()})]
-    for segment in segments:
-        table = segment.table.arrow
-        tables.append(table if segment.live is None else table.filter(pa.array(segment.live)))
+    tables = [pa.schema(STANDARD).empty_table(), *(segment.live_table() for segment in segments)]
     rows = as_pandas(joined(tables)).set_index("clip_id")
     rows.index = rows.index.astype("string").astype(object)
     return rows
@@ -294,7 +290,7 @@ def _check_origin(directory: Path, there: Origin, origin: Origin) -> None:
 
 
 def _compaction_pays(snapshot: Snapshot) -> bool:
-    """Whether much of an index lies beside its largest segment on disk, in the log say, or no longer counts."""
+    """Whether many rows of an index lie outside its largest segment, or are removed."""
     rows = sum(len(segment.table) for segment in snapshot.segments)
-    largest = max((len(segment) for segment in snapshot.segments if segment.name), default=0)
+    largest = max(map(len, snapshot.segments), default=0)
     return rows - largest > LOOSE * sum(map(len, snapshot.segments))

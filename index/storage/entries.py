@@ -1,12 +1,27 @@
-"""Entries: clips on their way into an index, as rows of a table and their embeddings.
+"""Entries: clips to be put into an index, as rows of a table and their embeddings.
 
-table      clip_id, video, start_s, end_s, and what else index/storage/columns.py knows
+table      the columns below
 packed     (N, E) float32, each present expert of norm at most 1.001; anything where one is missing
-available  (N, M) bool; a clip without any stream is kept and listed, and nothing finds it
+available  (N, M) bool; a clip without any stream is kept and listed, and no search finds it
+
+Columns of a table of clips, here and on disk:
+
+    clip_id   string    not null, unique among the clips that count
+    video     string    not null
+    start_s   float64   finite
+    end_s     float64   finite
+    pattern   string    "1011": the third expert is missing; derived from `available`
+    offset    float64   what a normalisation subtracts from the clip's scores, finite as float32; null: none
+    version   string    of what the clip was made from; null: unknown
+    ...                 metadata: string, float64, int64 or bool, nulls allowed; or all null
+
+A column that a table does not have is null for all of its clips. In one index a column is always text, or always
+bool, or always numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,15 +31,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import LARGEST_NORM
-from index.storage.columns import finite_offsets, standard_columns
 from mee.layout import Layout
+from mee.scoring import Pattern
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mee.encode import Gallery
 
-NORM = LARGEST_NORM  # unit norms, with float16 and rounding; what the proofs of index/scanners allow for
+NORM = LARGEST_NORM  # unit norms, with float16 and rounding; what the error bounds of index/scanners allow for
+NEEDED = {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
+OPTIONAL = {"offset": pa.float64(), "version": pa.string()}
+STANDARD = {**NEEDED, "pattern": pa.string(), **OPTIONAL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +58,16 @@ class Entries:
 
     @classmethod
     def of(cls, gallery: Gallery, clips: pd.DataFrame, layout: Layout) -> Entries:
-        """The clips of a gallery, and those that it found to have no stream.
+        """The clips of a gallery, those without any stream included.
 
         Args:
             gallery: made by the index's model.
-            clips: index clip_id; columns video, start_s, end_s, and if you like offset, version and any
-                metadata; has a row for every clip of the gallery, and may have others.
+            clips: index clip_id; columns video, start_s, end_s, optionally offset, version and metadata; a row
+                for every clip of the gallery, and possibly others.
             layout: of the gallery's packed vectors.
+
+        Raises:
+            ValueError: a clip has no row or two, or the index cannot keep a column or a vector.
         """
         ids = [*gallery.clip_ids, *gallery.without_stream]
         if not clips.index.is_unique:
@@ -70,11 +91,14 @@ class Entries:
         return cls(pa.table(columns), packed, available).checked(layout)
 
     def checked(self, layout: Layout, *, offsets: bool = False) -> Entries:
-        """The same with the columns of index/storage/columns.py, once all is as an index can keep it.
+        """Check that an index can keep all of it, and cast the columns.
 
         Args:
             layout: of the index.
             offsets: whether every clip with a stream must have one.
+
+        Raises:
+            ValueError: it cannot.
         """
         table = standard_columns(self.table)
         shapes = (len(table), layout.total), (len(table), len(layout.names))
@@ -92,13 +116,9 @@ class Entries:
                 first = table["clip_id"][int(lacking.argmax())]
                 raise ValueError(
                     f"this index carries offsets, and {lacking.sum()} clips have none, '{first}' among them; "
-                    "give each its own, or take the offsets off the index"
+                    "give each its own, or remove the offsets from the index"
                 )
         return Entries(table, packed, self.available)
-
-    def part(self, rows: NDArray[np.int64]) -> Entries:
-        """Some of them."""
-        return Entries(self.table.take(pa.array(rows)), self.packed[rows], self.available[rows])
 
 
 def _check_clips(table: pa.Table) -> None:
@@ -131,3 +151,135 @@ def _check_norms(
             norm = float(np.sqrt(squares[row]))
             what = f"norm {norm:.4g}, more than {NORM}" if np.isfinite(norm) else "values that are not finite"
             raise ValueError(f"the embedding of clip '{table['clip_id'][row]}' by expert '{name}' has {what}")
+
+
+def standard_columns(table: pa.Table) -> pa.Table:
+    """Cast and order the columns as above; optional ones that are missing become null."""
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise ValueError(f"the table of clips has two columns '{next(n for n in names if names.count(n) > 1)}'")
+    if "pattern" in names:
+        raise ValueError("column 'pattern' of the table of clips is made by the index; give yours another name")
+    for name in NEEDED:
+        if name not in names:
+            raise ValueError(f"column '{name}' of the table of clips is missing")
+    columns = {}
+    for name, kind in {**NEEDED, **OPTIONAL}.items():
+        columns[name] = _cast(table[name] if name in names else pa.nulls(len(table), kind), kind, name)
+    columns |= {name: kept_column(table[name], name) for name in names if name not in columns}
+    return pa.table(
+        {
+            name: column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            for name, column in columns.items()
+        }
+    )
+
+
+def kept_column(column: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
+    """A column of metadata as an index keeps it.
+
+    Raises:
+        ValueError: an index cannot keep it.
+    """
+    return _cast(column, _kept_type(column.type, name), name)
+
+
+def as_pandas(table: pa.Table) -> pd.DataFrame:
+    """A table of such columns, with nullable dtypes."""
+    import pandas as pd
+
+    kinds = {
+        pa.string(): pd.StringDtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+        pa.null(): pd.StringDtype(),
+    }
+    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
+    return frame
+
+
+def finite_offsets(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """Which offsets are finite as the float32 that vectors carry; null where there is none."""
+    return pc.is_finite(table["offset"].cast(pa.float32(), safe=False))
+
+
+def together(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """The columns of several tables in one; int64 and float64 make float64.
+
+    Raises:
+        ValueError: a column is of different types.
+    """
+    fields: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for field in schema:
+            known = fields.get(field.name, pa.null())
+            if pa.types.is_null(known) or known == field.type:
+                fields[field.name] = field.type
+            elif not pa.types.is_null(field.type):
+                if {known, field.type} != {pa.int64(), pa.float64()}:
+                    words = f"holds {_word(field.type)} here and {_word(known)} in the index"
+                    raise ValueError(f"column '{field.name}' {words}; give it another name")
+                fields[field.name] = pa.float64()
+    return pa.schema(list(fields.items()))
+
+
+def joined(tables: Iterable[pa.Table]) -> pa.Table:
+    """Concatenate tables; a column that one lacks is null there."""
+    parts = list(tables)
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
+
+
+def _kept_type(kind: pa.DataType, name: str) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _kept_type(kind.value_type, name)
+    for is_kind, kept in (
+        (pa.types.is_string, pa.string()),
+        (pa.types.is_large_string, pa.string()),
+        (pa.types.is_string_view, pa.string()),
+        (pa.types.is_floating, pa.float64()),
+        (pa.types.is_integer, pa.int64()),
+        (pa.types.is_boolean, pa.bool_()),
+        (pa.types.is_null, pa.null()),
+    ):
+        if is_kind(kind):
+            return kept
+    raise ValueError(f"column '{name}' holds {kind}; an index keeps text, numbers and true or false")
+
+
+def _cast(column: pa.ChunkedArray | pa.Array, kind: pa.DataType, name: str) -> pa.ChunkedArray | pa.Array:
+    try:
+        cast = column.cast(kind)
+        if pa.types.is_floating(kind) and name not in STANDARD:
+            cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, kind), cast)  # filters know null, not NaN
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"column '{name}' holds {column.type} that are not {_word(kind)}") from error
+    return cast
+
+
+def _word(kind: pa.DataType) -> str:
+    if pa.types.is_string(kind):
+        return "text"
+    return "true or false" if pa.types.is_boolean(kind) else "numbers"
+
+
+def code_of(pattern: Sequence[bool]) -> str:
+    """M flags -> M digits."""
+    return "".join("1" if present else "0" for present in pattern)
+
+
+def pattern_of(code: str) -> Pattern:
+    """M digits -> M flags."""
+    if not code or set(code) - {"0", "1"}:
+        raise ValueError(f"'{code}' is not an availability pattern")
+    return tuple(digit == "1" for digit in code)
+
+
+def by_pattern(available: NDArray[np.bool_]) -> Iterator[tuple[Pattern, NDArray[np.int64]]]:
+    """The patterns among (N, M) flags, each with the rising rows that have it."""
+    if not len(available):
+        return
+    order = np.lexsort(available.T[::-1])  # stable
+    starts = np.flatnonzero((available[order[1:]] != available[order[:-1]]).any(1)) + 1
+    for rows in np.split(order, starts):
+        yield tuple(available[rows[0]].tolist()), rows

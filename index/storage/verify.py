@@ -1,7 +1,6 @@
-"""Reading an index whole: every checksum, and that its tables, vectors and codes say the same.
+"""Reading an index whole: every checksum, and that its tables, vectors and codes agree.
 
-Damage that opening finds is found here too; what lies in large files, or was wrong when written, is found here
-alone.
+Opening finds damage of names, sizes and shapes; only this finds a wrong byte in a large file.
 """
 
 from __future__ import annotations
@@ -14,97 +13,87 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.scanners import Partition
-from index.storage.columns import code_of
-from index.storage.entries import NORM
-from index.storage.log import read_log
-from index.storage.manifest import BLOCK, Manifest, damaged, read_manifest, read_removed
+from index.storage.entries import NORM, code_of
+from index.storage.manifest import Manifest, damaged, digest_of, read_manifest, reading
+from index.storage.merge import BLOCK
 from index.storage.segment import (
     TABLE,
     Segment,
-    check_content,
     folder_of,
     read_facts,
+    read_removed,
     rows_name,
     scanner_name,
     vectors_name,
 )
-from index.storage.snapshot import read_snapshot
+from index.storage.snapshot import open_segments
 from mee.errors import InputError
 
-Done = Callable[[int, int], None]  # bytes read, of how many
+Progress = Callable[[int, int], None]  # bytes read, of how many
 
 
-def verify_index(directory: Path, progress: Done | None = None) -> list[str]:
-    """What is wrong with an index: one sentence a finding, none if it is whole.
+def verify_index(directory: Path, progress: Progress | None = None) -> list[str]:
+    """What is wrong with an index: one sentence a finding, none if it is valid.
 
     Args:
-        directory: of the index; others may write it meanwhile.
-        progress: told how many bytes are read.
+        directory: of the index; another process may write it meanwhile.
+        progress: called with how many bytes are read.
 
     Raises:
         InputError: there is no index, or its manifest cannot be read.
     """
     while True:
         manifest, text = read_manifest(directory)
-        found = [*_checksums(directory, manifest, progress)]
-        if not found:
-            found = [*_contents(directory)]
+        found = [*_checksums(directory, manifest, progress)] or [*_contents(directory, manifest)]
         if not found or read_manifest(directory)[1] == text:  # else it was replaced while it was read
             return found
 
 
-def _checksums(directory: Path, manifest: Manifest, progress: Done | None) -> Iterator[str]:
+def _checksums(directory: Path, manifest: Manifest, progress: Progress | None) -> Iterator[str]:
     files = []
-    for part in manifest.segments:
-        folder = folder_of(directory, part.name)
+    for ref in manifest.segments:
+        folder = folder_of(directory, ref.name)
         try:
-            facts = read_facts(folder, part.sha256)
+            files += [
+                (folder / name, file) for name, file in read_facts(folder, ref, manifest.layout).files.items()
+            ]
         except InputError as error:
             yield str(error)
-        else:
-            files += [(folder / name, file) for name, file in facts.files.items()]
-    done, total = 0, sum(file.bytes for _, file in files)
-    for path, file in files:
         try:
-            check_content(path, file)
+            if ref.removed is not None:
+                read_removed(directory, ref.removed)
         except InputError as error:
             yield str(error)
-        done += file.bytes
+    done, total = 0, sum(size for _, (size, _) in files)
+    for path, (size, digest) in files:
+        try:
+            with reading(path):
+                if digest_of(path) != digest:
+                    raise ValueError("its checksum is wrong")
+        except InputError as error:
+            yield str(error)
+        done += size
         if progress is not None:
             progress(done, total)
-    for read in (
-        lambda: read_removed(directory, manifest.removed),
-        lambda: read_log(directory, manifest),
-    ):
-        try:
-            read()
-        except InputError as error:
-            yield str(error)
 
 
-def _contents(directory: Path) -> Iterator[str]:
+def _contents(directory: Path, manifest: Manifest) -> Iterator[str]:
     """Of an index whose files are what was written."""
     try:
-        snapshot = read_snapshot(directory)
-        names = pa.chunked_array(
-            [
-                segment.table.arrow["clip_id"].filter(pa.array(np.ones(len(segment.table), bool)))
-                if segment.live is None
-                else segment.table.arrow["clip_id"].filter(pa.array(segment.live))
-                for segment in snapshot.segments
-            ],
-            type=pa.string(),
-        )
+        segments = open_segments(directory, manifest)
     except InputError as error:
         yield str(error)
         return
-    if pc.count_distinct(names).as_py() < len(names):
-        counts = pc.value_counts(names)
+    wrong = [
+        sentence for segment in segments for sentence in _segment(folder_of(directory, segment.name), segment)
+    ]
+    yield from wrong
+    if not wrong:
+        tables = [segment.live_table()["clip_id"] for segment in segments]
+        counts = pc.value_counts(pa.chunked_array(tables, type=pa.string()))
         several = counts.filter(pc.greater(counts.field("counts"), 1))
-        yield str(damaged(directory, f"clip '{several[0]['values']}' is in it twice"))
-    for segment in snapshot.segments:
-        if segment.name:
-            yield from _segment(folder_of(directory, segment.name), segment)
+        if len(several):
+            yield str(damaged(directory, f"clip '{several[0]['values']}' is in it twice"))
 
 
 def _segment(folder: Path, segment: Segment) -> Iterator[str]:
@@ -122,7 +111,7 @@ def _segment(folder: Path, segment: Segment) -> Iterator[str]:
         code = code_of(partition.pattern)
         if not np.array_equal(partition.rows, np.flatnonzero(codes == code)):
             yield str(damaged(folder / rows_name(code), "its rows are not those of its pattern in the table"))
-        if not _fit(partition):
+        if not _valid(partition):
             yield str(damaged(folder / vectors_name(code), f"a vector is not finite, or of norm above {NORM}"))
         try:
             partition.scanner.scan(np.zeros((1, partition.scanner.shape.width), dtype=np.float32), 1)
@@ -133,8 +122,8 @@ def _segment(folder: Path, segment: Segment) -> Iterator[str]:
         yield str(damaged(folder / TABLE, "it has clips of a pattern that has no vectors"))
 
 
-def _fit(partition: Partition) -> bool:
-    """Whether each expert of each vector has a norm that an index takes."""
+def _valid(partition: Partition) -> bool:
+    """Whether each expert of each vector has a norm that an index allows."""
     ends = np.cumsum(partition.scanner.shape.sizes)
     step = max(1, BLOCK // (4 * partition.vectors.shape[1]))
     for start in range(0, len(partition.vectors), step):

@@ -1,30 +1,25 @@
-"""IndexWriter: the one who changes an index, while others read it.
+"""IndexWriter: changes an index while others read it. index/storage/manifest.py says how.
 
-    put, remove       a record of the log, synced before they return; large batches become a segment at once
-    flush             the log becomes a segment, with smaller ones where there are many
-    compact           one segment of everything, its codes made anew (index/storage/compaction.py)
-
-index/storage/stored_index.py says why readers always find it whole, and what a kill leaves.
+put        one new segment, durable when it returns
+remove     removed rows of the segments that hold the clips
+close      merges small segments (index/storage/merge.py)
+compact    one segment of everything, its codes made again
 """
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from index.scanners import Settings
-from index.storage.columns import together
-from index.storage.compaction import Given, Progress, to_merge
-from index.storage.entries import Entries
-from index.storage.log import Log, Removal, put_payload, removal_payload
+from index.storage.entries import Entries, together
 from index.storage.manifest import (
     INDEX_FILE,
     LOCK,
@@ -33,28 +28,33 @@ from index.storage.manifest import (
     Origin,
     Recall,
     clear,
+    discard,
     is_foreign,
     last_number,
     parts_in,
     read_manifest,
+    replace_file,
 )
-from index.storage.snapshot import Snapshot
-from index.storage.stored_index import StoredIndex
-from index.storage.tail import Tail
+from index.storage.merge import Clips, Progress, to_merge, write_segment
+from index.storage.segment import Segment, of_entries, open_segment, write_removed
+from index.storage.snapshot import Snapshot, open_segments, snapshot_of
 from mee.errors import InputError
 from mee.layout import Layout
 
-DIRECT = 8 << 20  # bytes of vectors that become a segment without going through the log
-LOG_BYTES, LOG_RECORDS = 64 << 20, 2048  # a log that has more becomes a segment
+MANY = 32  # segments; a put into an index that has so many merges small ones first
 
 
 @final
 class IndexWriter:
     """A context manager; made by `create` or `open`. Not for several threads at once."""
 
-    def __init__(self, lock: FileLock, stored: StoredIndex) -> None:
-        """Take over what is locked."""
-        self._lock, self._stored, self._closed = lock, stored, False
+    def __init__(self, directory: Path, lock: FileLock, manifest: Manifest, hidden: set[str] | None) -> None:
+        """Open an index, under its lock; `hidden`: files of another one, which readers see until `close`."""
+        self._directory, self._lock, self._manifest, self._hidden = directory, lock, manifest, hidden
+        self._closed = False
+        self._uncertain = False  # whether the manifest on disk may be either of two
+        self._number = max(manifest.generation, last_number(directory))
+        self.snapshot: Snapshot = snapshot_of(manifest, open_segments(directory, manifest))  # what the index holds
 
     @classmethod
     def create(
@@ -67,64 +67,48 @@ class IndexWriter:
         offsets: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> Self:
-        """Begin an index without clips.
+        """Make an index without clips.
 
         Args:
-            directory: where; it is made if it is not there.
+            directory: created where missing.
             layout: of the clips' vectors.
-            origin: where they are going to be from.
+            origin: of the clips.
             settings: of the index.
             offsets: what the clips' offsets are, if they carry any.
-            overwrite: let it take the place of the index that is there, which stays what readers see until
-                `publish`, or until the writer is closed without an error.
+            overwrite: replace the index that is there. Readers see the old one until the writer is closed without
+                an error.
 
         Raises:
-            InputError: there is something already, or another writer.
+            InputError: the directory holds something else, or an index and `overwrite` is False, or another
+                process writes it.
         """
         _check_place(directory, overwrite=overwrite)
         directory.mkdir(parents=True, exist_ok=True)
-        lock = _locked(directory)
-        try:
-            _check_place(directory, overwrite=overwrite)  # nobody can come in between any more
-            there, parts = (directory / INDEX_FILE).exists(), parts_in(directory)
-            if not there:
+        with _locked(directory) as lock:
+            _check_place(directory, overwrite=overwrite)  # again: from here on no other process writes it
+            hidden = parts_in(directory) if (directory / INDEX_FILE).exists() else None
+            if hidden is None:
                 clear(directory, ())
             (directory / SEGMENTS).mkdir(exist_ok=True)
-            number = 1 + last_number(directory)
             manifest = Manifest(
-                identity=uuid.uuid4().hex,
-                generation=number,
-                layout=layout,
-                origin=origin,
-                settings=settings or Settings(),
-                offsets=offsets,
-                log=f"log-{number:06d}",
+                generation=0, layout=layout, origin=origin, settings=settings or Settings(), offsets=offsets
             )
-            Log.begin(directory / manifest.log, manifest.identity).close()
-            stored = StoredIndex(directory, manifest, parts if there else set())
-            if not there:
-                stored.publish()
-            return cls(lock, stored)
-        except BaseException:
-            lock.release()
-            raise
+            writer = cls(directory, lock, manifest, hidden)
+            writer._commit(manifest, ())
+            return writer
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """Go on writing an index, from what was last acknowledged.
+        """Change an index that exists.
 
         Raises:
-            InputError: there is no index, it is damaged, or another writer has it.
+            InputError: there is no index, it is damaged, or another process writes it.
         """
         read_manifest(directory)
-        lock = _locked(directory)
-        try:
-            manifest, _ = read_manifest(directory)
-            clear(directory, manifest.files)
-            return cls(lock, StoredIndex(directory, manifest))
-        except BaseException:
-            lock.release()
-            raise
+        with _locked(directory) as lock:
+            writer = cls(directory, lock, read_manifest(directory)[0], None)
+            writer._clear()
+            return writer
 
     def __enter__(self) -> Self:
         return self
@@ -135,151 +119,189 @@ class IndexWriter:
         if error is None:
             self.close()
         elif not self._closed:
-            self._stored.withdraw()
             self._release()
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """What the index holds now."""
-        return self._stored.snapshot
 
     def put(self, entries: Entries) -> None:
         """Add clips, and replace those of the same names: all of them or, if an error is raised, none.
 
         Raises:
-            ValueError: they are not as this index can keep them.
+            ValueError: this index cannot keep them.
             OSError: they could not be written.
         """
-        layout = self._stored.manifest.layout
-        entries = entries.checked(layout, offsets=self._stored.offsets)
+        carried = self._manifest.offsets is not None
+        entries = entries.checked(self._manifest.layout, offsets=carried)
         together([self.snapshot.columns, entries.table.schema])
         if not len(entries):
             return
-        if 4 * (entries.available @ np.array(layout.sizes)).sum() >= DIRECT:
-            self._fold(entries)
-        else:
-            self._append(put_payload(entries, layout), entries)
+        if len(self.snapshot.segments) >= MANY:
+            self._merge()
+        kept = self._without(entries.table["clip_id"].to_pylist())
+        fresh = of_entries(entries, self._manifest.layout, offsets=carried)
+        self._commit(self._manifest, kept, Clips.of([fresh]))
 
     def remove(self, clip_ids: Sequence[str]) -> int:
-        """Take clips out; returns how many.
+        """Remove clips; returns how many.
 
         Raises:
             ValueError: one is not in the index; nothing is removed.
             OSError: it could not be written.
         """
         gone = list(dict.fromkeys(clip_ids))
-        known = {
-            clip_id for segment in self.snapshot.segments for clip_id in segment.table.ids(segment.live_rows(gone))
-        }
-        unknown = [clip_id for clip_id in gone if clip_id not in known]
-        if unknown:
+        kept = self._without(gone)
+        if sum(map(len, self.snapshot.segments)) - sum(map(len, kept)) < len(gone):
+            unknown = [clip_id for clip_id in gone if self.snapshot.find(clip_id) is None]
             raise ValueError(f"{len(unknown)} clips are not in the index, '{unknown[0]}' among them")
         if gone:
-            self._append(removal_payload(gone), Removal(gone))
+            self._commit(self._manifest, kept)
         return len(gone)
-
-    def flush(self) -> None:
-        """Write what the log holds as a segment; the log starts anew."""
-        if self._stored.log.records:
-            self._fold(None)
 
     def compact(
         self,
         *,
         settings: Settings | None = None,
-        offsets: Given | None = None,
+        offsets: Mapping[str, float] | None = None,
         facts: Mapping[str, Any] | None = None,
         drop_offsets: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Write all that counts as one segment, its codes made anew.
+        """Write all clips as one segment, their codes made again.
 
         Args:
             settings: of the index from now on; None: as before.
             offsets: of every clip that has a stream, by clip_id; None: as before.
             facts: what these offsets are.
             drop_offsets: carry none from now on.
-            progress: told how many clips are done.
+            progress: called with how many clips are done.
 
         Raises:
             ValueError: a clip has no offset, or offsets come without facts.
+            OSError: it could not be written.
         """
         if (offsets is None) != (facts is None) or (drop_offsets and facts is not None):
             raise ValueError("offsets come with facts that say what they are, and are not dropped at once")
-        before = self._stored.manifest
+        before = self._manifest
         carried = None if drop_offsets else before.offsets if facts is None else facts
         manifest = replace(before, settings=settings or before.settings, offsets=carried)
         if (manifest.settings, manifest.offsets) != (before.settings, before.offsets):
-            manifest = replace(manifest, recall=None)  # measured of something else
-        self._stored.merge(manifest, self.snapshot.segments, [], given=offsets, progress=progress)
+            manifest = replace(manifest, recall=None)  # it was measured with other codes or scores
+        clips = Clips.of(self.snapshot.segments) if self.snapshot.segments else None
+        if clips is not None and offsets is not None:
+            clips = clips.carrying(offsets)
+        self._commit(manifest, [], clips, progress)
 
     def set_recall(self, measured: Recall | None) -> None:
         """Record the recall that was measured."""
-        self._stored.note(replace(self._stored.manifest, generation=self._stored.number(), recall=measured))
+        self._commit(replace(self._manifest, recall=measured), self.snapshot.segments)
 
     def set_origin(self, origin: Origin) -> None:
-        """Note where the model and the store are now."""
-        self._stored.note(replace(self._stored.manifest, generation=self._stored.number(), origin=origin))
-
-    def publish(self) -> None:
-        """Let an index that was created over another take its place; else nothing."""
-        self._stored.publish()
+        """Record where the model and the store are now."""
+        self._commit(replace(self._manifest, origin=origin), self.snapshot.segments)
 
     def close(self) -> None:
-        """Publish, and let others write. What was acknowledged is on the disk already."""
+        """Merge small segments, let readers see an index that replaces another, and let others write."""
         if not self._closed:
             try:
-                self.publish()
-            except BaseException:
-                self._stored.withdraw()
-                raise
+                if not self._uncertain:
+                    self._merge()
+                    if self._hidden is not None:
+                        self._replace(self._manifest, self.snapshot, publish=True)
+                        self._clear()
             finally:
                 self._release()
 
     def _release(self) -> None:
+        """Let others write; an index that readers do not see yet is deleted."""
         self._closed = True
-        self._stored.log.close()
+        if self._hidden is not None and not self._uncertain:
+            for name in parts_in(self._directory) - self._hidden:
+                discard(self._directory / name)
         self._lock.release()
 
-    def _append(self, payload: bytes, record: Entries | Removal) -> None:
-        log = self._stored.log
-        if log.size > LOG_BYTES or log.records >= LOG_RECORDS:
-            self.flush()  # before, so that an error in it is not one of what is acknowledged
-        self._stored.append(payload, record)
+    def _without(self, clip_ids: Sequence[str]) -> list[Segment]:
+        return [segment.without(segment.live_rows(clip_ids)) for segment in self.snapshot.segments]
 
-    def _fold(self, entries: Entries | None) -> None:
-        """Write the tail and what comes as one segment, with such as should go along."""
-        stored, coming = self._stored, None
-        segments, tail = stored.segments, stored.tail.segment()
-        if entries is not None:
-            ids = entries.table["clip_id"].to_pylist()
-            segments = [segment.without(segment.live_rows(ids)) for segment in segments]
-            tail = None if tail is None else tail.without(tail.live_rows(ids))
-            made = Tail(stored.manifest.layout, offsets=stored.offsets)
-            made.put(entries)
-            coming = made.segment()
-        fresh = [segment for segment in (tail, coming) if segment is not None]
-        merged = to_merge(segments, sum(map(len, fresh)))
-        names = {segment.name for segment in merged}
-        kept = [segment for segment in segments if segment.name not in names]
-        stored.merge(stored.manifest, [*merged, *fresh], kept)
+    def _merge(self) -> None:
+        """Merge small segments, and those of which most is removed, if there are enough of them."""
+        merged = to_merge(self.snapshot.segments)
+        if merged:
+            kept = [segment for segment in self.snapshot.segments if segment not in merged]
+            self._commit(self._manifest, kept, Clips.of(merged))
+
+    def _commit(
+        self,
+        manifest: Manifest,
+        kept: Sequence[Segment],
+        clips: Clips | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write the next generation: segments that are kept, and a new one. An error leaves the state before.
+
+        Args:
+            manifest: of the next generation, but for its number and segments.
+            kept: segments on disk, less what is removed of them now.
+            clips: of the new segment; None: there is none.
+            progress: called with how many clips are done.
+        """
+        if self._closed:  # the lock may be another's, and the next number, too
+            raise ValueError("the writer is closed; open the index again")
+        if self._uncertain:
+            raise InputError(f"'{self._directory}' could not be written to; open the index again")
+        self._number += 1
+        manifest = replace(manifest, generation=self._number)
+        try:
+            segments = [write_removed(self._directory, segment, self._number) for segment in kept if len(segment)]
+            if clips is not None:
+                ref = write_segment(self._directory, manifest, clips, progress)
+                segments.append(open_segment(self._directory, manifest, ref))
+            refs = tuple(segment.ref for segment in segments if segment.ref is not None)
+            manifest = replace(manifest, segments=refs)
+            self._replace(manifest, snapshot_of(manifest, segments), publish=self._hidden is None)
+        finally:
+            self._clear()
+
+    def _replace(self, manifest: Manifest, snapshot: Snapshot, *, publish: bool) -> None:
+        """Go on to another generation, on disk if readers are to see it; an error leaves the one before."""
+        self._uncertain = True  # stays so where an interrupt or a second error leaves it open what is on the disk
+        if publish:
+            path = self._directory / INDEX_FILE
+            before = path.read_bytes() if path.is_file() else None
+            try:
+                manifest.write(self._directory)
+            except BaseException:
+                if before is not None and path.read_bytes() != before:  # its folder could not be synced
+                    replace_file(path, before)
+                self._uncertain = False
+                raise
+            self._hidden = None
+        self._manifest, self.snapshot = manifest, snapshot
+        self._uncertain = False
+
+    def _clear(self) -> None:
+        """Delete what no manifest names; nothing while it is uncertain which manifest is on the disk."""
+        if not self._uncertain:
+            clear(self._directory, self._manifest.files | (self._hidden or set()))
 
 
-def _locked(directory: Path) -> FileLock:
-    """The writer's lock, held; the system lets go of it when the process ends, however it ends."""
+@contextmanager
+def _locked(directory: Path) -> Iterator[FileLock]:
+    """Take the writer's lock, and keep it unless there is an error; the system frees it when the process ends."""
     lock = FileLock(directory / LOCK, timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout as error:
         words = f"another process is writing the index at '{directory}'; wait until it is done, or stop it"
         raise InputError(words) from error
-    return lock
+    try:
+        yield lock
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _check_place(directory: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(directory):
         return
     if not directory.is_dir() or is_foreign(directory):
-        raise InputError(f"'{directory}' is there already and is not an index; choose another place")
+        raise InputError(f"'{directory}' exists and is not an index; choose another place")
     if (directory / INDEX_FILE).exists() and not overwrite:
-        raise InputError(f"there is an index at '{directory}' already; say --overwrite to make it anew")
+        raise InputError(f"there is an index at '{directory}' already; --overwrite replaces it")

@@ -50,7 +50,7 @@ def contents(snapshot):
     names = [name for name in snapshot.columns.names if name != "pattern"]
     for number, segment in enumerate(snapshot.segments):
         for row, facts in enumerate(segment.table.arrow.to_pylist()):
-            if not segment.is_live(row):
+            if segment.live is not None and not segment.live[row]:
                 continue
             clip_id, code = facts["clip_id"], facts.pop("pattern")
             assert clip_id not in kept, f"{clip_id} is there twice"

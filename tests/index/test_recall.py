@@ -16,7 +16,6 @@ def place(tmp_path):
     names = [f"c{number:05d}" for number in range(400)]
     with IndexWriter.create(tmp_path / "index", LAYOUT, ORIGIN) as writer:
         writer.put(made_entries(names[:300]))
-        writer.flush()
         writer.put(made_entries(names[200:], seed=1))  # half of them are replaced
         writer.remove(names[:200:3])
     return tmp_path / "index"

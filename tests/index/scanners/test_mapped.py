@@ -72,7 +72,6 @@ def test_an_index_of_many_patterns_opens_with_few_handles(tmp_path):
     with IndexWriter.create(tmp_path / "index", layout, ORIGIN) as writer:
         for first in (0, 500):
             writer.put(entries_of(random_gallery(500, first, 0.5, first=first, layout=layout), layout))
-            writer.flush()
         snapshot = read_snapshot(tmp_path / "index")
         assert len(snapshot.partitions) > 100
         assert handles() < before + 20

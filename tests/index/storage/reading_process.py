@@ -1,4 +1,4 @@
-"""A reader of an index that another process writes: looks again and again, until a file says stop.
+"""A reader of an index that another process writes: refreshes again and again, until a file says stop.
 
     python tests/index/storage/reading_process.py INDEX STOP SEED
 
@@ -27,14 +27,11 @@ def seen(snapshot):
     """Group -> its version, of the groups that are there."""
     names, versions = [], {}
     for number, segment in enumerate(snapshot.segments):
-        table = segment.table.arrow
-        live = np.ones(len(segment.table), dtype=bool) if segment.live is None else segment.live
-        for row in np.flatnonzero(live).tolist():
-            name = table["clip_id"][row].as_py()
-            names.append(name)
-            if name.startswith("g"):
-                assert snapshot.find(name) == (number, row)
-                versions.setdefault(int(name[1]), []).append(table["seed"][row].as_py())
+        for clip in segment.live_table().select(["clip_id", "seed"]).to_pylist():
+            names.append(clip["clip_id"])
+            if clip["clip_id"].startswith("g"):
+                assert snapshot.find(clip["clip_id"])[0] == number
+                versions.setdefault(int(clip["clip_id"][1]), []).append(clip["seed"])
     doubled = [name for name, count in Counter(names).items() if count > 1]
     assert not doubled, f"doubled: {doubled}"
     for number, kept in versions.items():
@@ -55,7 +52,7 @@ def search(snapshot):
 
 
 def say(line):
-    """To whoever started this."""
+    """Print for the process that started this."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -76,7 +73,7 @@ def main():
             search(now)
             versions = {**versions, **there}
         snapshot = now
-        if rng.random() < 0.02:  # what was opened long ago is still there
+        if rng.random() < 0.02:  # what was opened long ago can still be read
             assert seen(old) == first
             search(old)
             old, first = snapshot, seen(snapshot)

@@ -10,8 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.storage.columns import joined, together
-from index.storage.entries import Entries
+from index.storage.entries import Entries, joined, together
 from mee.encode import Gallery
 from mee.model import VideoEmbedding
 from tests.index.made_clips import LAYOUT, as_dict, made_entries
@@ -82,7 +81,6 @@ def test_metadata_keeps_its_kind():
         (clips(offset=[math.inf, 1, 2, 3]), "clip 'a' has no finite offset"),
         (clips(offset=[0, 1e39, 2, 3]), "clip 'b' has no finite offset"),  # as float32
         (clips(pattern=["1"] * 4), "column 'pattern' of the table of clips is made by the index; give yours"),
-        (clips(vector=["1"] * 4), "column 'vector' of the table of clips is made by the index"),
         (clips(day=pd.to_datetime(["2020-01-01"] * 4)), "column 'day' holds .*; an index keeps text, numbers"),
         (clips(tags=[["x"], ["y"], [], []]), "column 'tags' holds .*; an index keeps text, numbers"),
         (clips(mixed=["x", 1, 2.5, None]), "column 'mixed' of the table of clips holds values of several types"),

@@ -1,49 +1,62 @@
-"""The manifest says what is part of an index, and no more than that."""
+"""The manifest says what is part of an index; what it does not name is deleted by the next writer."""
 
 import json
 
 import pytest
 
-from index.scanners.kinds import Settings
-from index.storage.manifest import Manifest, Part, Recall, clear, is_foreign, last_number, parts_in, read_manifest
+from index.scanners import Settings
+from index.storage.manifest import (
+    FileRef,
+    Manifest,
+    Recall,
+    SegmentRef,
+    clear,
+    is_foreign,
+    last_number,
+    parts_in,
+    read_manifest,
+)
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 
 
 def made(**changes):
-    fields = {"identity": "1f", "generation": 7, "layout": LAYOUT, "origin": ORIGIN, "log": "log-000007"}
-    return Manifest(**{**fields, "settings": Settings(kind="fastscan", recall=0.9), **changes})
+    fields = {
+        "generation": 7,
+        "layout": LAYOUT,
+        "origin": ORIGIN,
+        "settings": Settings(kind="fastscan", recall=0.9),
+    }
+    return Manifest(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
-    "manifest",
+    "more",
     [
-        made(),
-        made(
-            offsets={"method": "é", "bank": [1, 2.5, None]},
-            recall=Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000),
-            segments=(Part("000001", "ab"), Part("1000003", "cd")),
-            removed=Part("removed-000007.safetensors", "ef"),
-        ),
+        {},
+        {
+            "offsets": {"method": "é", "bank": [1, 2.5, None]},
+            "recall": Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000),
+            "segments": (
+                SegmentRef("000001", "ab", FileRef("removed-000001-000007.npy", "ef")),
+                SegmentRef("1000003", "cd"),
+            ),
+        },
     ],
+    ids=["plain", "with everything"],
 )
-def test_it_comes_back(tmp_path, manifest):
-    text = manifest.write(tmp_path)
-    assert read_manifest(tmp_path) == (manifest, text)
-    assert json.loads(text)["format"] == 3
+def test_it_is_read_as_it_was_written(tmp_path, more):
+    text = made(**more).write(tmp_path)
+    assert read_manifest(tmp_path) == (made(**more), text)
+    assert json.loads(text)["format"] == 4
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
-def test_what_json_cannot_say_is_not_written(tmp_path):
+def test_an_error_leaves_the_one_before(tmp_path, monkeypatch):
     made().write(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
         made(offsets={"mean": float("nan")}).write(tmp_path)
-    assert read_manifest(tmp_path)[0] == made()
-
-
-def test_an_error_in_between_leaves_the_one_before(tmp_path, monkeypatch):
-    made().write(tmp_path)
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         made(generation=8).write(tmp_path)
@@ -51,40 +64,32 @@ def test_an_error_in_between_leaves_the_one_before(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
-def test_where_there_is_none(tmp_path):
-    for place in (tmp_path, tmp_path / "nowhere", tmp_path / "file" / "x"):
-        (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=r"no index at '.*'; make one with: mee index STORE MODEL"):
-            read_manifest(place)
+@pytest.mark.parametrize("place", ["", "nowhere", "file/x"])
+def test_where_there_is_none(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"no index at '.*'; make one with: mee index STORE MODEL"):
+        read_manifest(tmp_path / place)
 
 
-def test_deeply_nested_json_is_no_crash(tmp_path):
+def test_deeply_nested_json_is_refused(tmp_path):
     (tmp_path / "index.json").write_text("[" * 200_000)
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=r"'.*index\.json' is damaged"):
         read_manifest(tmp_path)
 
 
-def test_another_format_is_to_be_made_again(tmp_path):
-    for version in (1, 99, None):
-        (tmp_path / "index.json").write_text(json.dumps({"format": version}))
-        with pytest.raises(InputError, match=f"is of format {version}.* mee index STORE MODEL INDEX --overwrite"):
-            read_manifest(tmp_path)
+LEFT = ("removed-000001-000918.npy", ".removed-000001-000918.npy.7", ".index.json.77")
+LEFT += ("segments/000920/vectors-1.npy", "segments/.000921/clips.arrow")
+KEPT = ("notes.txt", "log-1", ".index.json.bak", "segments/readme", "removed.npy", "clips-000001.parquet")
 
 
-LEFT = ("log-000917", "removed-000918.safetensors", ".index.json.77", ".log-000001.77")
-LEFT += (".removed-000918.safetensors.7", "segments/000920/vectors-1.npy", "segments/.000921/clips.arrow")
-KEPT = ("notes.txt", "log-1", ".index.json.bak", "segments/readme", "queries.safetensors", "clips-000001.parquet")
-
-
-def test_the_next_writer_takes_away_what_a_killed_one_left(tmp_path):
+def test_the_next_writer_deletes_what_a_killed_one_left(tmp_path):
     place = tmp_path / "ix"
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-        writer.put(made_entries(["a", "b"]))
-        writer.flush()
+        writer.put(made_entries(["a", "b", "c"]))
         writer.remove(["a"])
-        writer.flush()
         before = contents(writer.snapshot)
     own = {path for path in place.rglob("*") if path.is_file()}
+    assert any(path.name.startswith("removed-") for path in own)
     for name in (*LEFT, *KEPT):
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_text("left")
@@ -95,9 +100,9 @@ def test_the_next_writer_takes_away_what_a_killed_one_left(tmp_path):
 
 def test_numbers_are_not_used_twice(tmp_path):
     assert last_number(tmp_path) == 0
-    (tmp_path / "log-000917").touch()
+    (tmp_path / "removed-000001-000917.npy").touch()
     (tmp_path / "segments" / "1000003").mkdir(parents=True)
-    assert parts_in(tmp_path) == {"log-000917", "segments/1000003"}
+    assert parts_in(tmp_path) == {"removed-000001-000917.npy", "segments/1000003"}
     assert last_number(tmp_path) == 1000003
 
 
@@ -105,10 +110,11 @@ def test_numbers_are_not_used_twice(tmp_path):
     ("names", "foreign"),
     [
         ((), False),
-        (("lock", "segments/000001/x", ".index.json.5", "log-000001"), False),  # the beginnings of one
+        (("lock", "segments/000001/x", ".index.json.5"), False),  # the start of one
         (("lock", "mine"), True),
         (("index.json",), True),  # of something else
-        (("index.json", "log-000001"), False),  # damaged
+        (("index.json", "segments/000001/x"), False),  # damaged
+        (("index.json", "mine"), True),
     ],
 )
 def test_what_is_an_index(tmp_path, names, foreign):
@@ -119,9 +125,8 @@ def test_what_is_an_index(tmp_path, names, foreign):
 
 
 def test_clearing_follows_no_links(tmp_path):
-    mine = tmp_path / "mine"
+    mine, place = tmp_path / "mine", tmp_path / "ix"
     (mine / "deep").mkdir(parents=True)
-    place = tmp_path / "ix"
     (place / "segments").mkdir(parents=True)
     (place / "segments" / "000001").symlink_to(mine)
     clear(place, ())

@@ -1,0 +1,172 @@
+"""Several segments -> one new segment on disk; memory grows with the table, not with the vectors. Which to merge.
+
+The new table is sorted by clip_id. As the sources are, too, each is read from its beginning to its end, partition
+by partition, and one block at a time is written; codes are made from the written, mapped vectors.
+
+    level(n) = floor(log4(n / 1024)), at least 0
+
+Four segments of one level are merged, with all of lower levels, into one of a higher level (or, at level 0, into
+one). So there are at most three of each level, O(log N) in all, and above level 0 a clip is copied O(log N) times.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from index.scanners import build, choose
+from index.storage.entries import finite_offsets, joined, pattern_of
+from index.storage.manifest import Manifest, SegmentRef, digest_of, discard, sync
+from index.storage.segment import (
+    FACTS,
+    TABLE,
+    Segment,
+    SegmentFacts,
+    folder_of,
+    rows_name,
+    scanner_name,
+    shape_of,
+    vectors_name,
+)
+
+Progress = Callable[[int, int], None]  # clips done, of how many
+FANOUT, FLOOR = 4, 1024
+BLOCK = 1 << 24  # bytes of vectors that are copied at a time
+
+
+def level_of(clips: int) -> int:
+    """Of a segment of so many clips."""
+    return max(0, math.floor(math.log(max(clips, 1) / FLOOR, FANOUT)))
+
+
+def to_merge(segments: Sequence[Segment]) -> list[Segment]:
+    """Those that become one new segment: where one level has four, and those of which less than half counts."""
+    chosen = [segment for segment in segments if 2 * len(segment) < len(segment.table)]
+    for level in range(1 + max((level_of(len(segment)) for segment in segments), default=0)):
+        others = [segment for segment in segments if segment not in chosen]
+        merged = bool(chosen) and level_of(sum(map(len, chosen))) == level
+        if merged + sum(level_of(len(segment)) == level for segment in others) >= FANOUT:
+            chosen += [segment for segment in others if level_of(len(segment)) <= level]
+    return chosen
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of several segments that count, as one table."""
+
+    segments: Sequence[Segment]
+    table: pa.Table  # sorted by clip_id
+    source: NDArray[np.int64]  # (N,) number of the segment that a clip comes from
+    row: NDArray[np.int64]  # (N,) its row there
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> Clips:
+        """Join their tables."""
+        rows = [
+            np.arange(len(segment.table)) if segment.live is None else np.flatnonzero(segment.live)
+            for segment in segments
+        ]
+        table = joined(segment.live_table() for segment in segments)
+        order = np.asarray(pc.sort_indices(table["clip_id"])).astype(np.int64)
+        source = np.repeat(np.arange(len(rows)), [len(some) for some in rows])
+        table = table.take(pa.array(order)).combine_chunks()
+        return cls(segments, table, source[order], np.concatenate(rows)[order])
+
+    def carrying(self, offsets: Mapping[str, float]) -> Clips:
+        """The same with other offsets, {clip_id: offset}.
+
+        Raises:
+            ValueError: a clip with a stream has none that is finite.
+        """
+        given = pa.array(map(offsets.get, self.table["clip_id"].to_pylist()), type=pa.float64())
+        table = self.table.set_column(self.table.column_names.index("offset"), "offset", given)
+        fine = pc.fill_null(finite_offsets(table), False)
+        lacking = pc.and_(pc.match_substring(table["pattern"], "1"), pc.invert(fine))
+        count = pc.sum(lacking).as_py()
+        if count:
+            first = table["clip_id"][pc.index(lacking, True).as_py()]
+            raise ValueError(f"{count} clips have no finite offset, '{first}' among them; every clip needs one")
+        return replace(self, table=table)
+
+
+def write_segment(
+    directory: Path, manifest: Manifest, clips: Clips, progress: Progress | None = None
+) -> SegmentRef:
+    """Write clips as a new segment, durably; an error leaves nothing.
+
+    Args:
+        directory: of the index.
+        manifest: that is going to name it: its generation numbers the segment.
+        clips: at least one.
+        progress: called with how many clips are done.
+    """
+    folder = folder_of(directory, f"{manifest.generation:06d}")
+    aside = folder.with_name(f".{folder.name}")
+    discard(aside)
+    aside.mkdir(parents=True)
+    try:
+        with pa.ipc.new_file(aside / TABLE, clips.table.schema) as file:
+            file.write_table(clips.table)
+        codes, kinds, partitions, done = clips.table["pattern"].combine_chunks().dictionary_encode(), {}, {}, 0
+        numbers = np.asarray(codes.indices)
+        for code, number in sorted((code, number) for number, code in enumerate(codes.dictionary.to_pylist())):
+            rows = np.flatnonzero(numbers == number)
+            if "1" in code:
+                kinds[code] = _write_partition(aside, manifest, clips, code, rows)
+                partitions[code] = len(rows)
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(numbers))
+        files = {file.name: (file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
+        facts = json.dumps(asdict(SegmentFacts(len(numbers), partitions, kinds, files)), indent=2).encode()
+        (aside / FACTS).write_bytes(facts)
+        for path in [*aside.iterdir(), aside]:
+            sync(path)
+        os.rename(aside, folder)
+        sync(folder.parent)
+    except BaseException:
+        discard(aside)
+        raise
+    return SegmentRef(folder.name, sha256(facts).hexdigest())
+
+
+def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, rows: NDArray[np.int64]) -> str:
+    """Write the clips of one pattern, a few megabytes at a time; returns the kind of their scanner."""
+    pattern, offsets = pattern_of(code), manifest.offsets is not None
+    shape = shape_of(pattern, manifest.layout, offsets)
+    width, kept = shape.width, shape.width - offsets
+    sources = {
+        number: partition
+        for number, segment in enumerate(clips.segments)
+        for partition in segment.partitions
+        if partition.pattern == pattern
+    }
+    np.save(folder / rows_name(code), rows)
+    with (folder / vectors_name(code)).open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        step = max(1, BLOCK // (4 * width))
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            block = np.empty((len(some), width), dtype=np.float32)
+            for number in np.unique(clips.source[some]).tolist():
+                here = clips.source[some] == number
+                places = np.searchsorted(sources[number].rows, clips.row[some[here]])
+                block[here, :kept] = sources[number].vectors[places, :kept]
+            if offsets:
+                block[:, kept] = clips.table["offset"].take(pa.array(some)).to_numpy()
+            file.write(block.data)
+    vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
+    kind = choose(manifest.settings, len(rows))
+    build(kind, vectors, shape).save(folder / scanner_name(kind, code))
+    return kind

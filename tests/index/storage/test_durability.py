@@ -1,0 +1,222 @@
+"""A writer that is killed, or meets a full disk: the index opens, and holds every acknowledged clip."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.storage import manifest, merge
+from index.storage import writer as writer_module
+from index.storage.snapshot import read_snapshot, refreshed
+from index.storage.verify import verify_index
+from index.storage.writer import IndexWriter
+from mee.errors import InputError
+from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
+from tests.index.storage.killed_writer import after, apply, expected_after, holds, merge_early, operations, work
+
+ROOT = Path(__file__).parents[3]
+KILLS = int(os.environ.get("MEE_KILLS", "50"))
+PROGRAM = Path(__file__).with_name("killed_writer.py")
+COUNT = 60
+
+
+@pytest.fixture
+def make_index(tmp_path):
+    """make_index("name"): an empty index."""
+
+    def make(name="ix"):
+        IndexWriter.create(tmp_path / name, LAYOUT, ORIGIN).close()
+        return tmp_path / name
+
+    return make
+
+
+def check(place, seed, printed):
+    """It holds what was acknowledged; the operation that was interrupted is done, or is not."""
+    begun, done = (sum(line.startswith(word) for line in printed) for word in ("begin", "done"))
+    held = holds(read_snapshot(place))
+    assert held in [expected_after(number, seed, COUNT) for number in {done, begun}]
+    contents(read_snapshot(place))
+    assert verify_index(place) == []
+    with IndexWriter.open(place) as writer:  # which goes on from there
+        assert holds(writer.snapshot) == held
+        writer.put(made_entries(["after"]))
+        writer.compact()
+    assert holds(read_snapshot(place)) == {**held, "after": 0}
+    assert sorted(path.name for path in place.iterdir()) == ["index.json", "lock", "segments"]
+    assert len(list((place / "segments").iterdir())) == 1
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(KILLS, marks=pytest.mark.slow)])
+def test_killed_at_random_points(make_index, kills):
+    """Other points with another MEE_KILL_SEED, more of them with MEE_KILLS."""
+    rng, operated = random.Random(int(os.environ.get("MEE_KILL_SEED", "0"))), 0
+    for trial in range(kills):
+        place = make_index(f"ix{trial}")
+        command = [sys.executable, str(PROGRAM), str(place), str(trial), str(COUNT)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(rng.uniform(0, 1.0))
+            os.kill(process.pid, signal.SIGKILL)
+            printed = process.stdout.read().splitlines()
+        check(place, trial, printed)
+        operated += len(printed) // 2
+    sys.stdout.write(f"{kills} kills after {operated} operations")  # shown with -rA
+
+
+class Crash(BaseException):
+    """Caught by nothing."""
+
+
+def fail_at(patch, step, error=Crash):
+    """Let one of the calls that change the disk fail, counted over all; after a Crash all later ones, too."""
+    calls = 0
+
+    def counted(original):
+        def call(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == step or (calls > step and error is Crash):
+                raise error
+            return original(*args, **kwargs)
+
+        return call
+
+    for name in ("replace", "rename", "fsync"):
+        patch.setattr(os, name, counted(getattr(os, name)))
+    patch.setattr(np, "save", counted(np.save))
+    if error is Crash:
+        discard = counted(manifest.discard)
+        for module in (manifest, merge, writer_module):
+            patch.setattr(module, "discard", discard)
+
+
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 8))])
+def test_stopped_between_any_two_steps(make_index, monkeypatch, seed):
+    """As a kill does, without a process: from some step on, nothing changes the disk any more."""
+    rng = random.Random(seed)
+    for trial in range(6):
+        place, printed = make_index(f"ix{trial}"), []
+        with monkeypatch.context() as patch:
+            merge_early(patch.setattr)
+            fail_at(patch, rng.randint(1, 400))
+            with pytest.raises(Crash):
+                work(place, seed, COUNT, printed.append)
+        check(place, seed, printed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_full_disk_fails_one_operation_and_leaves_the_state_before(make_index, monkeypatch, seed):
+    merge_early(monkeypatch.setattr)
+    place, held, failures, rng = make_index(), {}, 0, random.Random(seed)
+    reader, writer = read_snapshot(place), IndexWriter.open(place)
+    for name, clips, vectors in operations(seed, COUNT):
+        clips = [clip_id for clip_id in clips if name != "remove" or clip_id in held]
+        with monkeypatch.context() as patch:
+            fail_at(patch, rng.randint(1, 60), OSError(errno.ENOSPC, "No space left on device"))
+            try:
+                writer = apply(writer, place, name, clips, vectors)
+                held = after(held, name, clips, vectors)
+            except OSError:
+                failures += 1
+        if name in ("reopen", "overwrite"):  # an error in between leaves the writer closed
+            writer.close()
+            writer = IndexWriter.open(place)
+        reader = refreshed(reader)
+        assert holds(reader) == holds(writer.snapshot) == held
+    writer.close()
+    assert failures > 5
+    assert holds(read_snapshot(place)) == held
+    assert verify_index(place) == []
+
+
+def test_a_writer_that_cannot_tell_what_is_on_the_disk_stops(make_index, monkeypatch):
+    """The manifest was replaced, and can be neither synced nor put back."""
+    place = make_index()
+    writer, real = IndexWriter.open(place), os.fsync
+
+    def fsync(handle):
+        if os.readlink(f"/proc/self/fd/{handle}") == str(place):
+            monkeypatch.setattr(os, "fsync", failing)
+            failing()
+        real(handle)
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="Input/output"):
+            writer.put(made_entries(["a"]))
+    monkeypatch.undo()
+    for change in (lambda: writer.put(made_entries(["b"])), writer.compact):
+        with pytest.raises(InputError, match=r"ix' could not be written to; open the index again"):
+            change()
+    writer.close()
+    assert set(holds(read_snapshot(place))) <= {"a"}
+    assert verify_index(place) == []
+
+
+def test_files_are_synced_before_they_are_renamed_and_folders_after(make_index, monkeypatch):
+    """Else a power cut could lose what a manifest names."""
+    place, synced, unsynced = make_index(), set(), set()
+    real = {name: getattr(os, name) for name in ("fsync", "replace", "rename")}
+
+    def fsync(handle):
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        synced.add(path)
+        unsynced.discard(path)
+        real["fsync"](handle)
+
+    def moved(name):
+        def move(source, target):
+            files = [path for path in Path(source).rglob("*") if path.is_file()] or [Path(source)]
+            assert {str(path) for path in files} <= synced
+            if target == place / "index.json":
+                assert not unsynced
+            unsynced.add(str(Path(target).parent))
+            real[name](source, target)
+
+        return move
+
+    with IndexWriter.open(place) as writer:
+        monkeypatch.setattr(os, "fsync", fsync)
+        for name in ("replace", "rename"):
+            monkeypatch.setattr(os, name, moved(name))
+        for change in (
+            lambda: writer.put(made_entries(["a", "b"])),
+            lambda: writer.put(made_entries(["b", "c"])),
+            lambda: writer.remove(["a"]),
+            writer.compact,
+        ):
+            change()
+            assert unsynced == set()
+    assert str(place / "segments") in synced
+
+
+def test_a_closed_writer_writes_nothing(make_index):
+    place = make_index()
+    writer = IndexWriter.open(place)
+    writer.put(made_entries(["a"]))
+    writer.close()
+    before = contents(read_snapshot(place))
+    with IndexWriter.open(place):
+        for change in (
+            lambda: writer.put(made_entries(["b"])),
+            lambda: writer.remove(["a"]),
+            writer.compact,
+            lambda: writer.set_origin(ORIGIN),
+            lambda: writer.set_recall(None),
+        ):
+            with pytest.raises(ValueError, match="the writer is closed; open the index again"):
+                change()
+        writer.close()  # again
+    assert contents(read_snapshot(place)) == before

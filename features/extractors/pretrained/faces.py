@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
-from features.extractors.pretrained.base import check_options, positive_count, positive_number
-from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
+from features.extractors.pretrained.extractor import check_options, positive_option
+from features.extractors.spec import Checkpoint, ExtractorSpec
 from features.media import Clip, FrameNeed, Need
 
 DETECTOR, EMBEDDER = "detector", "embedder"
@@ -190,16 +190,15 @@ class PretrainedFaceExtractor(Extractor):
     version = 1
     options = ("fps", "size", "score", "overlap")
 
-    def __init__(self, spec: ExtractorSpec, run: RunConfig) -> None:
+    def __init__(self, spec: ExtractorSpec) -> None:
         """Open both networks.
 
         Args:
             spec: resolved: its two checkpoints are the detector and the embedder.
-            run: of no account here: the networks are small and run on the CPU, in 32 bits.
         """
         check_options(spec, self.options)
         score, overlap = (_share(spec, key, default) for key, default in (("score", SCORE), ("overlap", OVERLAP)))
-        size = positive_count(spec, "size", SIZE)
+        size = positive_option(spec, "size", SIZE)
         if size not in SIZES:
             raise InputError(f"'{spec}': size must be from {SIZES[0]} to {SIZES[-1]} pixels, got {size}")
         if len(spec.checkpoints) != 2:
@@ -207,7 +206,7 @@ class PretrainedFaceExtractor(Extractor):
         detector, embedder = (
             read_face_model(checkpoint, role) for checkpoint, role in zip(spec.checkpoints, (DETECTOR, EMBEDDER))
         )
-        self._need = FrameNeed(fps=positive_number(spec, "fps", FPS), size=size)
+        self._need = FrameNeed(fps=positive_option(spec, "fps", FPS), size=size)
         self._settings = {"score": score, "overlap": overlap}
         self._model = f"{detector.model}+{embedder.model}"
         self._revision = f"{detector.digest}+{embedder.digest}"
@@ -263,7 +262,7 @@ def _within(faces: NDArray[np.float32] | None) -> NDArray[np.float32]:
 
 
 def _share(spec: ExtractorSpec, key: str, default: float) -> float:
-    value = positive_number(spec, key, default)
+    value = positive_option(spec, key, default)
     if value >= 1:
         raise InputError(f"'{spec}': {key} must lie between 0 and 1, got {value:g}")
     return value

@@ -105,7 +105,7 @@ def _merged(
     side, (height, width) = int(model.config.patch_size), levels.shape[2:]
     grid = (height // side, width // side)
     merged = merging.merged
-    groups = [merging.groups_after(layer)[0, merging.protected :] for layer in range(len(merged) + 1)]
+    groups = [merging.groups(layer)[0, merging.protected :] for layer in range(len(merged) + 1)]
     tokens = [len(groups[0]) + merging.protected - sum(merged[:layer]) for layer in range(len(merged) + 1)]
     seen = levels[0, :, : grid[0] * side, : grid[1] * side].permute(1, 2, 0).numpy()
     return seen, [held.reshape(grid).cpu().numpy() for held in groups], tokens

@@ -6,11 +6,16 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTModel
 
-from features.extractors.pretrained.runner import mean_token
-from features.extractors.token_merging.apply import merge_tokens
-from features.extractors.token_merging.layer import attend
-from features.extractors.token_merging.matching import grouped, match, merge_mean, size_bias, take_rows
-from features.extractors.token_merging.schedule import MergeSchedule, limited
+from features.extractors.spec import MergeSchedule, limited
+from features.extractors.token_merging.apply import attend, merge_tokens
+from features.extractors.token_merging.matching import (
+    grouped,
+    match,
+    mean_token,
+    merge_mean,
+    size_bias,
+    take_rows,
+)
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 SINGLE = {"atol": 5e-6, "rtol": 0.0}

@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers as hub
 
-from features.extractors.pretrained.runner import mean_token
-from features.extractors.token_merging.apply import TOWERS, merge_tokens, supports_merging
-from features.extractors.token_merging.schedule import MergeSchedule
+from features.extractors.spec import MergeSchedule
+from features.extractors.token_merging.apply import TOWERS, merge_tokens
+from features.extractors.token_merging.matching import mean_token
 from tests.features.tiny_towers import MAKERS, PROTECTED, SQUARE, WIDE, before_and_after, inputs, layers_of, make
 
 family = pytest.mark.parametrize("name", MAKERS)

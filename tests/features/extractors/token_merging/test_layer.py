@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from features.extractors.spec import MergeSchedule
 from features.extractors.token_merging.apply import merge_tokens
-from features.extractors.token_merging.schedule import MergeSchedule
 from tests.features.tiny_towers import MAKERS, PROTECTED, TINY, before_and_after, inputs, layers_of, make
 
 QKVO = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj")

@@ -174,7 +174,7 @@ class Merging:
             self._hook.remove()
 
     def _begin(self, states: Tensor, counts: list[int]) -> None:
-        """Forget the last pass: (B, N, C) states before the first layer, tokens that each layer will merge away."""
+        """Forget the last pass; (B, N, C) states before the first layer, tokens that each layer will merge."""
         wide = torch.float64 if states.dtype == torch.float64 else torch.float32
         self.merged = counts
         self.sizes = torch.ones(states.shape[:2], dtype=wide, device=states.device)  # (B, N), patches a token

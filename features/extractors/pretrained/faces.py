@@ -166,6 +166,7 @@ class PretrainedFaceExtractor(Extractor):
 
     modality = "face"
     version = 1
+    dim = FACE_DIM
     options = ("fps", "size", "score", "overlap")
 
     def __init__(self, spec: ExtractorSpec) -> None:
@@ -190,10 +191,6 @@ class PretrainedFaceExtractor(Extractor):
         self._revision = f"{detector.digest}+{embedder.digest}"
         self._detector = open_detector(detector, score, overlap)
         self._embedder = open_embedder(embedder)
-
-    @property
-    def dim(self) -> int:
-        return FACE_DIM
 
     @property
     def needs(self) -> tuple[Need, ...]:

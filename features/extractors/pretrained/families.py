@@ -49,17 +49,8 @@ from features.extractors.pretrained.extractor import (
     positive_option,
     size,
 )
-from features.extractors.pretrained.pictures import (
-    BICUBIC,
-    BILINEAR,
-    CLIP,
-    HALVES,
-    IMAGENET,
-    Pictures,
-    cropped,
-    squeezed,
-)
-from features.extractors.pretrained.sound import AST_FRAME, AST_HOP, FrontEnd, Sound
+from features.extractors.pretrained.inputs import AST_FRAME, AST_HOP, FrontEnd, Pictures, Sound
+from features.extractors.pretrained.recipe import BICUBIC, BILINEAR, CLIP, HALVES, IMAGENET, cropped, squeezed
 from features.extractors.spec import ExtractorSpec, RunConfig
 
 if TYPE_CHECKING:
@@ -120,10 +111,8 @@ def naflex_rows(model: Any, batch: Batch) -> Tensor:
     patches = pixels.permute(0, 1, 3, 4, 2).flatten(2)  # (B, N, P P 3)
     mask = (grid.new_ones(patches.shape[1]).cumsum(0) <= grid.prod(1, keepdim=True)).int()
     result = model(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grid)
-    if batch.output == "projected":
-        row: Tensor = result.pooler_output
-        return row
-    return (result.last_hidden_state.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    row: Tensor = result.pooler_output
+    return row if batch.output == "projected" else mean_of(result.last_hidden_state, mask)
 
 
 def videomae_rows(model: Any, batch: Batch) -> Tensor:
@@ -144,9 +133,9 @@ def xclip_rows(model: Any, batch: Batch) -> Tensor:
     """Of X-CLIP: CLIP's vision tower over frames that exchange messages, and a transformer over their vectors."""
     pixels = batch.inputs["pixels"]
     result = model.get_video_features(pixel_values=pixels)
-    if batch.output == "pooled":
-        return batch.mean(result.last_hidden_state, 1).unflatten(0, pixels.shape[:2]).mean(1)
     row: Tensor = result.pooler_output
+    if batch.output == "pooled":
+        row = batch.mean(result.last_hidden_state, 1).unflatten(0, pixels.shape[:2]).mean(1)
     return row
 
 
@@ -172,11 +161,15 @@ def clap_rows(model: Any, batch: Batch) -> Tensor:
 
 def whisper_rows(model: Any, batch: Batch) -> Tensor:
     """Of Whisper's encoder, in 32 bits: a state is two frames, and those of padding do not count."""
-    states = model.encoder(batch.inputs["sound"]).last_hidden_state.float()  # (B, T, D)
+    states = model.encoder(batch.inputs["sound"]).last_hidden_state
     counts = (batch.inputs["frames"][:, None] + 1) // 2
-    counted = (counts.new_ones(states.shape[1]).cumsum(0) <= counts).unsqueeze(-1)  # (B, T, 1)
-    mean: Tensor = (states * counted).sum(1) / counts
-    return mean
+    return mean_of(states, counts.new_ones(states.shape[1]).cumsum(0) <= counts)
+
+
+def mean_of(states: Tensor, mask: Tensor) -> Tensor:
+    """(B, D) float32: the mean of the (B, T, D) states where (B, T) the mask is set."""
+    total: Tensor = (states.float() * mask[..., None]).sum(1)
+    return total / mask.sum(1, keepdim=True)
 
 
 # What rows of the table share

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from features.extractors.pretrained.pictures import NEAREST, ImageRecipe
+from features.extractors.pretrained.recipe import NEAREST, ImageRecipe
 
 
 def cut_pictures(pictures: Sequence[NDArray[Any]], recipe: ImageRecipe) -> Tensor:
@@ -44,7 +44,7 @@ def cut_pictures(pictures: Sequence[NDArray[Any]], recipe: ImageRecipe) -> Tenso
         shapes.setdefault(picture.shape, []).append(place)
     for places in shapes.values():
         group = torch.from_numpy(np.stack([pictures[place] for place in places])).permute(0, 3, 1, 2)
-        made[places] = _crop(_resize(group, resized_shape(*group.shape[-2:], recipe), recipe), recipe)
+        made[places] = _crop(_resize(group, resized_shape(group.shape[2], group.shape[3], recipe), recipe), recipe)
     return made
 
 

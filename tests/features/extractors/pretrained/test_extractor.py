@@ -202,7 +202,7 @@ def test_rows_go_back_to_their_clips(tiny, clip_of, counts, batch_size):
     extractor = PretrainedExtractor(spec, RunConfig(batch_size=batch_size), first)
     clips = [clip_of(extractor, count, seed, (32, 32)) for seed, count in enumerate(counts)]
     for clip, stream in zip(clips, extractor.extract(clips), strict=True):
-        levels = clip.frames[extractor.needs[0]].pixels[:, 0, 0, 0] / 255
+        levels = clip.frames[extractor.needs[0]].pixels[:, 0, 0, 0] / 255  # the picture has the model's size
         assert (stream is None) == (len(levels) == 0)
         if stream is not None:
             np.testing.assert_allclose(stream.rows[:, 0], (levels - 0.5) / 0.5, atol=1e-6)

@@ -20,7 +20,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from features.errors import InputError
 from features.extractors.pretrained.image_preprocessing import cut_pictures, grid_of, normalise, resized_shape
-from features.extractors.pretrained.pictures import (
+from features.extractors.pretrained.recipe import (
     BICUBIC,
     BILINEAR,
     HALVES,
@@ -31,7 +31,7 @@ from features.extractors.pretrained.pictures import (
     follow,
     squeezed,
 )
-from features.extractors.pretrained.pictures import CLIP as COLOURS
+from features.extractors.pretrained.recipe import CLIP as COLOURS
 from features.extractors.registry import make_extractor
 
 CLIP = cropped(BICUBIC, COLOURS)((224, 224))

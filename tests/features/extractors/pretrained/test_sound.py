@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import InputError
-from features.extractors.pretrained.sound import cut_pieces, piece_of
+from features.extractors.pretrained.inputs import cut_pieces, piece_of
 from features.extractors.registry import make_extractor
 from features.extractors.spec import MergeSchedule, RunConfig
 from features.extractors.token_merging import merge_tokens

@@ -1,4 +1,4 @@
-"""Pictures: frames, or windows of frames, as a vision model reads them, by the recipe of its preprocessor file.
+"""ImageRecipe: how a checkpoint's pictures are made, read from its preprocessor file.
 
     key                         means                                        where the file omits it
     size                        {"shortest_edge": n}: in proportion          the family's
@@ -11,36 +11,15 @@
     image_mean, image_std       of the rescaled, red, green, blue            the family's
     do_resize, do_center_crop, do_rescale, do_normalize                      the family's
 
-    items ([F,] H, W, 3) uint8 --prepare--> levels (B, [F,] 3, h, w) uint8 --finish--> pixels, the same, normalised
-
-Windows follow one another without overlap (stride= says otherwise), and the last ends with the clip; a clip
-shorter than a window repeats its last frame; a still image or a single frame has no motion. Nothing here imports
-torch: features.extractors.pretrained.image_preprocessing follows the recipe.
+Nothing here imports torch: features.extractors.pretrained.image_preprocessing follows the recipe.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import isqrt
-from typing import TYPE_CHECKING, Any, final
-
-from numpy.typing import NDArray
-
-from features.errors import InputError
-from features.extractors.pretrained.checkpoint import read_preprocessor, whole_number
-from features.extractors.pretrained.extractor import (
-    Inputs,
-    ModelConfig,
-    Rows,
-    check_options,
-    positive_option,
-)
-from features.media import Clip, FrameNeed
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
 
 log = logging.getLogger(__name__)
 
@@ -188,101 +167,3 @@ def _triple(value: Any) -> Triple:
     if len(numbers) != 3:
         raise ValueError(f"means and deviations are three numbers, of red, green and blue, got {value!r}")
     return (numbers[0], numbers[1], numbers[2])
-
-
-@final
-class Pictures(Inputs):
-    """One item a frame, or a window of frames."""
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        usual: Usual,
-        fps: float = 2.0,
-        window: Callable[[ModelConfig], int] | None = None,
-        options: tuple[str, ...] = (),
-        side: tuple[str, int] = ("image_size", 224),
-        square: bool = False,
-        any_size: bool = False,
-        patches: bool = False,
-    ) -> None:
-        """Read how pictures are made.
-
-        Args:
-            config: of the model.
-            usual: how pictures are made where the checkpoint's files do not say it.
-            fps: frames a second, unless the word says otherwise.
-            window: frames an item; None: one, without an axis of frames.
-            options: of the word, beside the usual ones.
-            side: key of config.json with the pictures' size, and its default.
-            square: whether a plain number as size means height and width.
-            any_size: whether the model reads pictures of other sizes than its own.
-            patches: whether a picture keeps its proportions and becomes a list of patches (SigLIP 2 NaFlex).
-        """
-        spec = config.spec
-        check_options(spec, ("output", "merge", "fps", *(("stride",) if window else ()), *options))
-        try:
-            own = height_and_width(config.tower.get(*side))
-        except ValueError as error:
-            raise InputError(f"'{spec.source}': config.json: {side[0]}: {error}") from error
-        self.patch = whole_number(config.tower, "patch_size", 16) if patches else 0
-        if patches:
-            own = (self.patch * isqrt(whole_number(config.tower, "num_patches", 256)),) * 2
-        kinds = ("image_processor",) if window is None else ("video_processor", "image_processor")
-        file = read_preprocessor(config.folder, *kinds)
-        if file is None:
-            log.info("%s has no preprocessor file; the usual one of its kind of model is assumed", config.folder)
-        try:
-            self.recipe = follow(file or {}, usual(own), own, square=square)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{config.folder}: its preprocessor file cannot be followed: {error}") from error
-        if self.recipe.shape != own and not any_size:
-            made, read = (f"{height}x{width}" for height, width in (self.recipe.shape, own))
-            raise InputError(
-                f"'{spec.source}': its preprocessor file makes pictures of {made} pixels, its config.json says "
-                f"that the model reads {read}"
-            )
-        self.parameters = {"pictures": asdict(self.recipe)}
-        if patches:
-            self.most = whole_number(file or {}, "max_num_patches", 256)
-            self.parameters["patches"] = self.most
-        fps = positive_option(spec, "fps", fps)
-        self.modality = "motion" if window else "appearance"
-        frames = window(config) if window else 1
-        stride = positive_option(spec, "stride", frames)
-        self.need = FrameNeed(fps=fps, size=self.recipe.short_side, window=frames, stride=stride)
-        self.windows = window is not None
-
-    def rows(self, clip: Clip) -> Rows | None:
-        """One item a frame, or a window; None where the clip has no picture, or fewer than two for windows."""
-        frames = clip.frames.get(self.need)
-        if frames is None:
-            return None
-        if not self.windows:
-            return Rows(list(frames.pixels), frames.times)
-        if len(frames.pixels) < 2:
-            return None
-        windows = self.need.windows(len(frames.pixels))
-        return Rows([frames.pixels[window] for window in windows], frames.times[windows].mean(1))
-
-    def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
-        """{"pixels": (B, [F,] 3, h, w) uint8}.
-
-        As patches {"pixels": (B, N, 3, P, P) uint8, "grid": (B, 2) rows and columns}.
-        """
-        from features.extractors.pretrained.image_preprocessing import cut_patches, cut_pictures
-
-        if self.patch:
-            levels, grid = cut_patches(items, self.recipe, self.patch, self.most)
-            return {"pixels": levels, "grid": grid}
-        if not self.windows:
-            return {"pixels": cut_pictures(items, self.recipe)}
-        levels = cut_pictures([picture for window in items for picture in window], self.recipe)
-        return {"pixels": levels.unflatten(0, (len(items), -1))}
-
-    def finish(self, prepared: Mapping[str, Tensor], dtype: Any) -> Mapping[str, Tensor]:
-        """The same, its pixels normalised."""
-        from features.extractors.pretrained.image_preprocessing import normalise
-
-        return {**prepared, "pixels": normalise(prepared["pixels"], self.recipe).to(dtype)}

@@ -1,23 +1,31 @@
-"""Sound: pieces of a clip's sound track, as the front ends of transformers make them a model's input.
+"""What models read of clips: pictures, and sound.
+
+    items ([F,] H, W, 3) uint8 --prepare--> levels (B, [F,] 3, h, w) uint8 --finish--> pixels, the same, normalised
+
+Windows of frames follow one another without overlap (stride= says otherwise), and the last ends with the clip; a
+clip shorter than a window repeats its last frame; a still image or a single frame has no motion.
+
+    items (N,) float32 --prepare--> log-mel, by the front end of transformers that preprocessor_config.json sets
 
     class                     usual rate   longest piece       what it gives
     ASTFeatureExtractor       16 kHz       max_length frames   (max_length, bins) log-mel, zeros appended
     ClapFeatureExtractor      48 kHz       max_length_s        (1 or 4, frames, bins) log-mel, short sound repeated
     WhisperFeatureExtractor   16 kHz       chunk_length        (bins, frames) log-mel, silence appended
 
-preprocessor_config.json sets them. They compute with numpy (Whisper's with torch). AST's uses torchaudio where it
-is installed; it is not needed and changes the numbers by less than float16 keeps.
-
-A piece is as long as the model's longest input, or shorter by the option ``window``, in seconds, to locate sounds
-in time: ``audio=MIT/ast-finetuned-audioset-10-10-0.4593:window=2``. Silence is sound; a clip without a track is
-missing.
+Front ends compute with numpy (Whisper's with torch). AST's uses torchaudio where it is installed; it is not needed
+and changes the numbers by less than float16 keeps. A piece of sound is as long as the model's longest input, or
+shorter by the option ``window``, in seconds, to locate sounds in time:
+``audio=MIT/ast-finetuned-audioset-10-10-0.4593:window=2``. Silence is sound; a clip without a track is missing.
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
@@ -27,10 +35,114 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import read_preprocessor, whole_number
 from features.extractors.pretrained.extractor import Inputs, ModelConfig, Rows, check_options, positive_option
-from features.media import Clip, SoundNeed
+from features.extractors.pretrained.recipe import Usual, follow, height_and_width
+from features.media import Clip, FrameNeed, SoundNeed
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+@final
+class Pictures(Inputs):
+    """One item a frame, or a window of frames."""
+
+    need: FrameNeed
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        usual: Usual,
+        fps: float = 2.0,
+        window: Callable[[ModelConfig], int] | None = None,
+        options: tuple[str, ...] = (),
+        side: tuple[str, int] = ("image_size", 224),
+        square: bool = False,
+        any_size: bool = False,
+        patches: bool = False,
+    ) -> None:
+        """Read how pictures are made.
+
+        Args:
+            config: of the model.
+            usual: how pictures are made where the checkpoint's files do not say it.
+            fps: frames a second, unless the word says otherwise.
+            window: frames an item; None: one, without an axis of frames.
+            options: of the word, beside the usual ones.
+            side: key of config.json with the pictures' size, and its default.
+            square: whether a plain number as size means height and width.
+            any_size: whether the model reads pictures of other sizes than its own.
+            patches: whether a picture keeps its proportions and becomes a list of patches (SigLIP 2 NaFlex).
+        """
+        spec = config.spec
+        check_options(spec, ("output", "merge", "fps", *(("stride",) if window else ()), *options))
+        try:
+            own = height_and_width(config.tower.get(*side))
+        except ValueError as error:
+            raise InputError(f"'{spec.source}': config.json: {side[0]}: {error}") from error
+        self.patch = whole_number(config.tower, "patch_size", 16) if patches else 0
+        if patches:
+            own = (self.patch * isqrt(whole_number(config.tower, "num_patches", 256)),) * 2
+        kinds = ("image_processor",) if window is None else ("video_processor", "image_processor")
+        file = read_preprocessor(config.folder, *kinds)
+        if file is None:
+            log.info("%s has no preprocessor file; the usual one of its kind of model is assumed", config.folder)
+        try:
+            self.recipe = follow(file or {}, usual(own), own, square=square)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{config.folder}: its preprocessor file cannot be followed: {error}") from error
+        if self.recipe.shape != own and not any_size:
+            made, read = (f"{height}x{width}" for height, width in (self.recipe.shape, own))
+            raise InputError(
+                f"'{spec.source}': its preprocessor file makes pictures of {made} pixels, its config.json says "
+                f"that the model reads {read}"
+            )
+        self.parameters = {"pictures": asdict(self.recipe)}
+        if patches:
+            self.most = whole_number(file or {}, "max_num_patches", 256)
+            self.parameters["patches"] = self.most
+        fps = positive_option(spec, "fps", fps)
+        self.modality = "motion" if window else "appearance"
+        frames = window(config) if window else 1
+        stride = positive_option(spec, "stride", frames)
+        self.need = FrameNeed(fps=fps, size=self.recipe.short_side, window=frames, stride=stride)
+        self.windows = window is not None
+
+    def rows(self, clip: Clip) -> Rows | None:
+        """One item a frame, or a window; None where the clip has no picture, or fewer than two for windows."""
+        frames = clip.frames.get(self.need)
+        if frames is None:
+            return None
+        if not self.windows:
+            return Rows(list(frames.pixels), frames.times)
+        if len(frames.pixels) < 2:
+            return None
+        windows = self.need.windows(len(frames.pixels))
+        return Rows([frames.pixels[window] for window in windows], frames.times[windows].mean(1))
+
+    def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
+        """{"pixels": (B, [F,] 3, h, w) uint8}.
+
+        As patches {"pixels": (B, N, 3, P, P) uint8, "grid": (B, 2) rows and columns}.
+        """
+        from features.extractors.pretrained.image_preprocessing import cut_patches, cut_pictures
+
+        if self.patch:
+            levels, grid = cut_patches(items, self.recipe, self.patch, self.most)
+            return {"pixels": levels, "grid": grid}
+        if not self.windows:
+            return {"pixels": cut_pictures(items, self.recipe)}
+        levels = cut_pictures([picture for window in items for picture in window], self.recipe)
+        return {"pixels": levels.unflatten(0, (len(items), -1))}
+
+    def finish(self, prepared: Mapping[str, Tensor], dtype: Any) -> Mapping[str, Tensor]:
+        """The same, its pixels normalised."""
+        from features.extractors.pretrained.image_preprocessing import normalise
+
+        return {**prepared, "pixels": normalise(prepared["pixels"], self.recipe).to(dtype)}
+
 
 FILE = "preprocessor_config.json"
 RATES = range(4_000, 192_001)  # samples a second
@@ -134,6 +246,7 @@ class Sound(Inputs):
     """One item a piece of the sound track."""
 
     modality = "audio"
+    need: SoundNeed
 
     def __init__(self, config: ModelConfig, *, kind: str, fits: Fits, overlap: int = 0) -> None:
         """Read the front end, and check that it fits the model.

@@ -15,8 +15,8 @@ circle nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import cv2
 import numpy as np
@@ -115,7 +115,10 @@ class AppearanceExtractor(Extractor):
     needs = (need,)
     # colours of 14 cells, orientations of the frame and of 13 cells, harmonics, texture of 14 cells
     dim = _CELLS * COLOURS + _WHOLE + (_CELLS - 1) * _PART + _HARMONICS + len(_BLURS) * _CELLS
-    parameters = {"blurs": _BLURS, "flat": _FLAT, "blank": _BLANK}
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        return {"blurs": _BLURS, "flat": _FLAT, "blank": _BLANK}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a sampled frame; None where the clip has no picture."""

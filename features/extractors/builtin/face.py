@@ -23,7 +23,7 @@ frame shows one too, of much the same size; where only one frame was sampled; or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, final
 
@@ -199,7 +199,11 @@ class FaceExtractor(Extractor):
     need = FrameNeed(fps=1, size=240)
     needs = (need,)
     dim = _SIDE**2 * (_PATTERNS + COLOURS) + _PLACE
-    parameters = dict(searched=_SEARCHED, support=SUPPORT, smallest=SMALLEST, certain=_CERTAIN, alike=_ALIKE)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        limits = {"support": SUPPORT, "smallest": SMALLEST, "certain": _CERTAIN, "alike": _ALIKE}
+        return {"searched": _SEARCHED, **limits}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a face, in the order of the frames; None where there is no face, or no picture."""

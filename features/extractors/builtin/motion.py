@@ -18,8 +18,8 @@ second), s growth (half the divergence, 1/s); with them the mean speed and the m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import cv2
 import numpy as np
@@ -130,7 +130,10 @@ class MotionExtractor(Extractor):
     need = FrameNeed(fps=6, size=224, window=2, stride=1)
     needs = (need,)
     dim = _SIDE**2 * (_CELL_NUMBERS + 1) + _RIGID  # 25 numbers and a speed for each of 9 cells, the rigid fit
-    parameters = {"still": _STILL, "unchanged": _UNCHANGED, "faint": _FAINT}
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        return {"still": _STILL, "unchanged": _UNCHANGED, "faint": _FAINT}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a pair of frames; None where the clip has fewer than two."""

@@ -112,11 +112,22 @@ class Batch:
     output: str  # which of the family's outputs is wanted
     merging: Any  # token merging that is on, or None
 
-    def mean(self, states: Tensor, first: int = 0) -> Tensor:
-        """(B, D) float32: the mean of patches of (B, N, D) states of the last layer, without the first tokens."""
+    def mean(self, states: Tensor, first: int = 0, sizes: Tensor | None = None) -> Tensor:
+        """The mean over patches of the last layer's states.
+
+        Args:
+            states: (B, N, D), any float type.
+            first: tokens at the start that are not patches.
+            sizes: (B, N) weights, such as a mask; None: how many patches each token stands for.
+
+        Returns:
+            (B, D) float32.
+        """
         from features.extractors.token_merging import mean_token
 
-        return mean_token(states, None if self.merging is None else self.merging.sizes, first)
+        if sizes is None and self.merging is not None:
+            sizes = self.merging.sizes
+        return mean_token(states, sizes, first)
 
 
 def size(key: str, default: int) -> Callable[[ModelConfig], int]:

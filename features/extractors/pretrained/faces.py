@@ -105,7 +105,7 @@ class FaceModel:
         if self.role == DETECTOR and len(names) == 1:
             hint = "it may be the embedder: the detector comes first, DETECTOR+EMBEDDER"
         elif self.role == DETECTOR and names >= {"loc", "conf", "iou"}:
-            hint = "it is a YuNet from before 2023, which OpenCV no longer runs: use its file of 2023mar"
+            hint = "it is a YuNet from before 2023, which OpenCV no longer runs: use face_detection_yunet_2023mar"
         return f"{self.path} is not the network of a face {self.role} (outputs {', '.join(sorted(names))}); {hint}"
 
 

@@ -112,7 +112,7 @@ def naflex_rows(model: Any, batch: Batch) -> Tensor:
     mask = (grid.new_ones(patches.shape[1]).cumsum(0) <= grid.prod(1, keepdim=True)).int()
     result = model(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grid)
     row: Tensor = result.pooler_output
-    return row if batch.output == "projected" else mean_of(result.last_hidden_state, mask)
+    return row if batch.output == "projected" else batch.mean(result.last_hidden_state, sizes=mask)
 
 
 def videomae_rows(model: Any, batch: Batch) -> Tensor:
@@ -163,13 +163,7 @@ def whisper_rows(model: Any, batch: Batch) -> Tensor:
     """Of Whisper's encoder, in 32 bits: a state is two frames, and those of padding do not count."""
     states = model.encoder(batch.inputs["sound"]).last_hidden_state
     counts = (batch.inputs["frames"][:, None] + 1) // 2
-    return mean_of(states, counts.new_ones(states.shape[1]).cumsum(0) <= counts)
-
-
-def mean_of(states: Tensor, mask: Tensor) -> Tensor:
-    """(B, D) float32: the mean of the (B, T, D) states where (B, T) the mask is set."""
-    total: Tensor = (states.float() * mask[..., None]).sum(1)
-    return total / mask.sum(1, keepdim=True)
+    return batch.mean(states, sizes=counts.new_ones(states.shape[1]).cumsum(0) <= counts)
 
 
 # What rows of the table share

@@ -137,12 +137,12 @@ def test_options_that_make_no_sense(tiny, says):
 @pytest.mark.parametrize("name", ["dinov3_vit", "clap", "clap-fused", "whisper"])
 def test_models_whose_tokens_do_not_merge_say_so_and_run_without(tiny, clip_of, caplog, name):
     with caplog.at_level(logging.INFO):
-        asked = make_extractor(f"dino={tiny(name)}", RunConfig(merge="4"))
+        merged = make_extractor(f"dino={tiny(name)}", RunConfig(merge="4"))
     assert "dino: tokens of this kind of model do not merge; it runs without merging" in caplog.text
     usual = make_extractor(f"dino={tiny(name)}")
-    assert asked.fingerprint == usual.fingerprint
+    assert merged.fingerprint == usual.fingerprint
     clip = clip_of(usual, 2)
-    np.testing.assert_array_equal(asked.extract([clip])[0].rows, usual.extract([clip])[0].rows)
+    np.testing.assert_array_equal(merged.extract([clip])[0].rows, usual.extract([clip])[0].rows)
 
 
 def still(extractor: Extractor, count: int) -> dict[FrameNeed, Frames]:

@@ -217,7 +217,7 @@ def test_full_windows(samples, window, step, pieces):
 
 
 @given(samples=st.integers(0, 10_000), window=st.integers(1, 3_000), overlap=st.integers(0, 100))
-def test_all_is_heard_but_a_twentieth_of_a_window(samples, window, overlap):
+def test_pieces_cover_all_but_a_twentieth_of_a_window(samples, window, overlap):
     pieces = cut_pieces(samples, window, max(1, window - overlap))
     assert pieces[0][0] == 0
     assert samples - max(1, 0.05 * window) < pieces[-1][1] <= samples

@@ -148,12 +148,12 @@ def test_no_other_model_is_touched():
     """Not one made of the same config object, not the text half, not a copy that was made before."""
     config = hub.ViTConfig(**WIDE, **SQUARE)
     one, other = hub.ViTModel(config).eval(), hub.ViTModel(config).eval()
-    given, twin = inputs("vit", torch.float32), copy.deepcopy(other)
+    given, copied = inputs("vit", torch.float32), copy.deepcopy(other)
     plain = other(**given).last_hidden_state
     merge_tokens(one, MergeSchedule.parse("8"))
     assert one(**given).last_hidden_state.shape[1] == 13
     assert torch.equal(other(**given).last_hidden_state, plain)
-    assert torch.equal(twin(**given).last_hidden_state, plain)
+    assert torch.equal(copied(**given).last_hidden_state, plain)
     assert config._attn_implementation == "sdpa"
 
     tower = {**WIDE, "num_hidden_layers": 2}
@@ -161,9 +161,9 @@ def test_no_other_model_is_touched():
         hub.CLIPConfig(text_config={**tower, "vocab_size": 50}, vision_config={**tower, **SQUARE})
     )
     words = torch.arange(12).view(2, 6)
-    told = both.eval().get_text_features(input_ids=words).pooler_output
+    text = both.eval().get_text_features(input_ids=words).pooler_output
     merging = merge_tokens(both, MergeSchedule.parse("8"))
-    assert torch.equal(both.get_text_features(input_ids=words).pooler_output, told)
+    assert torch.equal(both.get_text_features(input_ids=words).pooler_output, text)
     both.get_image_features(**given)
     assert merging.sizes.shape == (4, 21)
 
@@ -171,9 +171,9 @@ def test_no_other_model_is_touched():
 def test_a_copy_of_a_merged_model_merges_by_itself():
     model = make("vit")
     merging = merge_tokens(model, MergeSchedule.parse("8"))
-    twin, given = copy.deepcopy(model), inputs("vit")
+    copied, given = copy.deepcopy(model), inputs("vit")
     merging.remove()
-    assert twin(**given).last_hidden_state.shape[1] == 13
+    assert copied(**given).last_hidden_state.shape[1] == 13
     assert model(**given).last_hidden_state.shape[1] == 37
 
 

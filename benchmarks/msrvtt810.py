@@ -80,7 +80,7 @@ def split(folder: Path, fold: int) -> Split810:
     inner = min(others, key=lambda other: (other <= fold, other))
 
     def rows(of: set[int]) -> list[int]:
-        return [row for row, its in enumerate(data.folds) if its in of]
+        return [row for row, own in enumerate(data.folds) if own in of]
 
     return Split810(data, rows(others), rows({fold}), (rows(others - {inner}), rows({inner})))
 
@@ -98,10 +98,9 @@ def ours(
     expert: dict[str, object] | None = None,
     **training: object,
 ) -> dict[str, Figures]:
-    """Train by our Trainer, and rank the test fold.
+    """Train by our Trainer, and rank the test fold, with `drop` also with streams removed.
 
-    `drop`: also rank with streams removed; `train`: take any step at all; `model`, `expert` and `training` are
-    changes to ModelConfig, to every ExpertConfig and to TrainConfig.
+    `model`, `expert` and `training` are changes to ModelConfig, to every ExpertConfig and to TrainConfig.
     """
     source = part.data.source
     if early_fusion:
@@ -131,7 +130,7 @@ def ours(
 
 
 def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str, Figures]:
-    """What it costs to remove a stream, or a random share of all; a clip that would lose all keeps one it has."""
+    """Figures without a stream, or a random share of all; a clip that would lose all keeps one."""
     rng = np.random.default_rng(seed)
     available = np.array([[s is not None for s in rows] for rows in source.streams.values()]).T  # (N, M)
     cases = {}
@@ -155,18 +154,14 @@ def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str,
     return figures
 
 
-def ridge(
-    data: Clips810, train: Sequence[int], test: Sequence[int], inner: tuple[Sequence[int], Sequence[int]]
-) -> dict[str, float]:
-    """Figures on `test`; penalty and scaling are those that rank best on an inner split of the training clips.
-
-    `inner`: rows to fit and to rank for choosing; every caption of the latter is a query.
-    """
-    every = [(row, caption) for row in inner[1] for caption in data.captions[row]]
+def ridge(part: Split810) -> Figures:
+    """Figures on the test; penalty and scaling are those that rank all captions of the inner split best."""
+    data = part.data
+    every = [(row, caption) for row in part.inner[1] for caption in data.captions[row]]
     pooled = [_pooled(data.source, modality) for modality in data.source.streams]
     choices = product(LAMBDAS, (False, True))
-    best = max(choices, key=lambda choice: _ridge(data, pooled, *inner, every, *choice)["MRR"])
-    return _ridge(data, pooled, train, test, [(row, data.sentences[row]) for row in test], *best)
+    best = max(choices, key=lambda choice: _ridge(data, pooled, *part.inner, every, *choice)["MRR"])
+    return _ridge(data, pooled, part.train, part.test, [(row, data.sentences[row]) for row in part.test], *best)
 
 
 def _ridge(
@@ -177,7 +172,7 @@ def _ridge(
     queries: Sequence[tuple[int, str]],
     penalty: float,
     standardise: bool,
-) -> dict[str, float]:
+) -> Figures:
     rows = [*train, *test]
     filled = [
         torch.where(there[rows, None], means[rows], means[rows][there[rows]].mean(0)) for means, there in pooled
@@ -225,10 +220,10 @@ def fused(source: Streams, train: Sequence[int]) -> Streams:
     return Streams(source.name, source.clips, {"fused": list(rows)}, {"fused": rows.shape[-1]})
 
 
-def reference(data: Clips810, train: Sequence[int], test: Sequence[int], seed: int) -> dict[str, float]:
-    """Figures on `test` after training on `train`."""
+def reference(part: Split810, seed: int) -> Figures:
+    """Figures on the test."""
     torch.manual_seed(seed)
-    video, available = {}, {}
+    data, video, available = part.data, {}, {}
     for name, modality in NAMES.items():
         video[name], available[name] = _pooled(data.source, modality)
     video["audio"] = torch.zeros(len(data.sentences), 1)
@@ -236,8 +231,8 @@ def reference(data: Clips810, train: Sequence[int], test: Sequence[int], seed: i
     sizes = {name: (streams.shape[1], streams.shape[1]) for name, streams in video.items()}
     network, loss = ReferenceMixture(sizes, data.text.dim), ReferenceLoss()
     optimiser = torch.optim.Adam(network.parameters(), RATE)
-    captions = torch.stack([torch.cat(data.text.read(data.captions[row])) for row in train])  # (n, 20, 384)
-    rows = torch.tensor(list(train))
+    captions = torch.stack([torch.cat(data.text.read(data.captions[row])) for row in part.train])  # (n, 20, 384)
+    rows = torch.tensor(part.train)
     for epoch in range(EPOCHS):
         for group in optimiser.param_groups:
             group["lr"] = RATE * DECAY**epoch
@@ -249,22 +244,22 @@ def reference(data: Clips810, train: Sequence[int], test: Sequence[int], seed: i
                 loss(scores).backward()
                 optimiser.step()
     network.eval()
-    ranked = torch.tensor(list(test))
+    ranked = torch.tensor(part.test)
     with torch.no_grad():
-        query = torch.cat(data.text.read([data.sentences[row] for row in test]))
+        query = torch.cat(data.text.read([data.sentences[row] for row in part.test]))
         scores = network(query, _take(video, ranked), _take(available, ranked))
-    return retrieval_metrics(expected_ranks(scores, torch.eye(len(test), dtype=torch.bool)))
+    return retrieval_metrics(expected_ranks(scores, torch.eye(len(ranked), dtype=torch.bool)))
 
 
 def _take(tensors: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     return {name: tensor[rows] for name, tensor in tensors.items()}
 
 
-LEARNT = partial(ours, start="random", epochs=12)  # from random weights, where every ingredient has its say
+LEARNT = partial(ours, start="random", epochs=12)  # from random weights, where every ingredient counts
 ROWS: dict[str, Callable[[Split810, int], dict[str, Figures]]] = {
     "ours": partial(ours, drop=True),
-    "ridge": lambda p, seed: {"": ridge(p.data, p.train, p.test, p.inner)},
-    "reference": lambda p, seed: {"": reference(p.data, p.train, p.test, seed)},
+    "ridge": lambda part, seed: {"": ridge(part)},
+    "reference": lambda part, seed: {"": reference(part, seed)},
     "appearance alone": partial(ours, modalities=("appearance",)),
     "motion alone": partial(ours, modalities=("motion",)),
     "uniform weights": partial(ours, scheme="uniform"),
@@ -322,13 +317,7 @@ def _one(folder: Path, run: tuple[str, int, int]) -> dict[str, Any]:
 def _print(done: list[dict[str, Any]], rows: Sequence[str]) -> None:
     """Mean over folds, then mean and deviation over seeds."""
     table = Table({"row": "{row}", **{figure: f"{{{figure}}}" for figure in FIGURES}}, 36)
-    flat = pd.DataFrame(
-        [
-            {"row": run["row"], "seed": run["seed"], "variant": variant, **figures}
-            for run in done
-            for variant, figures in run["figures"].items()
-        ]
-    )
+    flat = pd.DataFrame([run | {"variant": key} | run["figures"][key] for run in done for key in run["figures"]])
     for row in rows:
         for variant, runs in flat[flat["row"] == row].groupby("variant", sort=False):
             means = runs.groupby("seed")[list(FIGURES)].mean()

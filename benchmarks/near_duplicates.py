@@ -32,8 +32,8 @@ from benchmarks.timing import Table, arguments, print_json, say
 from features.errors import InputError
 from features.hashing import BITS, HashedVideo, hash_videos
 from features.media.library import find_media
-from mee.near_duplicates.frames import FRAME_THRESHOLD, SHARE, distances, near_frames
-from mee.near_duplicates.overlap import Side
+from mee.near_duplicates.frames import FRAME_THRESHOLD, SHARE, near_frames
+from mee.near_duplicates.overlap import Side, bits_apart
 
 THRESHOLDS = (16, 20, 24, 28, 32, 36, 40, 44, 48)
 EVEN = "trunc(iw*{0}/2)*2:trunc(ih*{0}/2)*2"
@@ -130,7 +130,7 @@ def _report(
     pairs = {key: bits for key, bits in between.items() if key[0] < key[2]}
     nearest, bits = min((others | pairs).items(), key=lambda item: item[1])
     frames = np.concatenate(
-        [distances(a.hashes, b.hashes).ravel() for a, b in itertools.combinations(originals.values(), 2)]
+        [bits_apart(a.hashes, b.hashes).ravel() for a, b in itertools.combinations(originals.values(), 2)]
     )
     return {
         "videos": len(originals), "fps": fps, "share": share, "thresholds": THRESHOLDS, "versions": rows,

@@ -11,9 +11,9 @@ For each stream alone, and for all in one pass, what is spent on
   scaling      turning decoded pictures into RGB of the size that a stream asks for
   extracting   the extractor, on clips that are in memory
 
-Each in a process of its own for each round, taking turns, one thread; imports and one file to warm up are not
-counted. The most demanding stream is the one with the dearest pictures; scaling, sound and extracting are a
-stream's own. Pictures decoded are counted as they leave the decoder.
+Each in a new process for each round, taking turns, one thread; imports and one file to warm up are not counted.
+The most demanding stream is that with the most expensive pictures; scaling, sound and extracting are a stream's
+own.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ def _timed(streams: Sequence[str], files: Sequence[Path]) -> Run:
     from features.extractors.registry import make_extractor
     from features.job.process import use_one_thread
     from features.media.clip import Need
-    from features.media.cutting import Cutting
-    from features.media.reader import open_reader
+    from features.media.reader import read_clips
 
     use_one_thread()
     extractors: list[Extractor] = [make_extractor(stream) for stream in streams]
@@ -93,23 +92,20 @@ def _timed(streams: Sequence[str], files: Sequence[Path]) -> Run:
     spent = _counting()
 
     def read_all(which: Sequence[Path]) -> None:
+        spent.update(dict.fromkeys(spent, 0.0))
+        begun = time.process_time()
         for file in which:
-            clips = open_reader("pyav", file).read(file, file.name, needs, Cutting())
-            while True:
-                before = time.process_time()
-                clip = next(clips, None)
-                spent["pictures"] += time.process_time() - before  # the rest is taken off where it is counted
-                if clip is None:
-                    break
+            for clip in read_clips(file, file.name, needs):
                 before = time.process_time()
                 for extractor in extractors:
                     extractor.extract([clip])
                 spent["extracting"] += time.process_time() - before
+        spent["total"] = time.process_time() - begun
+        spent["pictures"] = spent["total"] - sum(spent[part] for part in PARTS[1:])
 
-    read_all(files[:1])
-    spent.update(dict.fromkeys(spent, 0.0))
+    read_all(files[:1])  # warms up
     read_all(files)
-    return spent | {"total": sum(spent[part] for part in PARTS)}
+    return spent
 
 
 def _counting() -> Run:
@@ -130,11 +126,10 @@ def _counting() -> Run:
     def timed(what: Callable[..., Any], part: str) -> Callable[..., Any]:
         def done(*words: Any) -> Any:
             before = time.process_time()
-            result = what(*words)
-            seconds = time.process_time() - before
-            spent[part] += seconds
-            spent["pictures"] -= seconds
-            return result
+            try:
+                return what(*words)
+            finally:
+                spent[part] += time.process_time() - before
 
         return done
 

@@ -1,4 +1,4 @@
-"""What it costs to rank both ways: ours, in blocks by pattern, against materialising (queries, gallery, experts).
+"""The cost of ranking both ways: ours, in blocks by pattern, against materialising (queries, gallery, experts).
 
 examples:
   python -m benchmarks.ranking --threads 2
@@ -6,8 +6,8 @@ examples:
 
 59,800 queries x 2,990 clips x 4 experts, 30 % of the streams missing (MSR-VTT's full test), random embeddings. The
 baseline scores with the textbook's (queries, gallery, experts) weights in blocks of queries, keeps the scores, and
-ranks both ways, by counting or, as published evaluators do, by sorting. Sides take turns, each in a process of its
-own (for its peak memory) with as many threads; medians over the rounds.
+ranks both ways, by counting or, as published evaluators do, by sorting. Sides take turns, each in its own process
+(for its peak memory) with as many threads; medians over the rounds.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ example:
   python -m benchmarks.readers
   python -m benchmarks.readers --folder CLIPS --rounds 9
 
-Two tasks: frames at 2 a second, and every frame, both with a short side of 224. Sides, each in a process of its
-own for each round, taking turns, one thread each; imports and one file to warm up are not counted:
+Two tasks: frames at 2 a second, and every frame, both with a short side of 224. Sides, each in a new process for
+each round, taking turns, one thread each; imports and one file to warm up are not counted:
 
-  pyav      our default reader, with all that it finds out about a file beforehand
-  decord    decord.VideoReader itself, told the size of frames, asked for the frames that are on display
+  pyav      our default reader, probing of the file included
+  decord    decord.VideoReader itself, given the size of frames and the numbers of those on display
   guarded   our reader on decord
   ffmpeg    the ffmpeg program, decoding all and scaling the frames of the task, into a pipe
 
@@ -97,13 +97,11 @@ def _timed(side: str, fps: float | None, files: Sequence[Path]) -> tuple[float, 
 
         import_decord()
     use_one_thread()
-    from features.media.pyav_reader import shape_of
-
     plans = []
     for file in files:
         facts = probe_file(file).picture
         assert facts is not None
-        plans.append((file, fps or facts.rate or 25.0, shape_of(facts, SIZE)))
+        plans.append((file, fps or facts.rate or 25.0, facts.shape(SIZE)))
     reads[side](*plans[0])
     before = _processor_seconds()
     frames = sum(reads[side](*plan) for plan in plans)
@@ -117,12 +115,11 @@ def _processor_seconds() -> float:
 
 def _ours(name: str) -> Read:
     from features.media.clip import FrameNeed
-    from features.media.cutting import Cutting
-    from features.media.reader import open_reader
+    from features.media.reader import read_clips
 
     def read(file: Path, fps: float, shape: tuple[int, int]) -> int:
         need = FrameNeed(fps=fps, size=SIZE)
-        clips = open_reader(name, file).read(file, file.name, (need,), Cutting())
+        clips = read_clips(file, file.name, (need,), reader=name)
         return sum(len(clip.frames[need].times) for clip in clips if need in clip.frames)
 
     return read

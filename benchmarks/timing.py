@@ -1,9 +1,8 @@
-"""What the benchmarks share: sides that take turns, their times and ratios, processes of their own, and tables.
+"""Shared by the benchmarks: sides that take turns, their times and ratios, separate processes, and tables.
 
     ratio = seconds of the reference / seconds of the side, both of the same round      above 1: the side is faster
 
-Every round gives every side its turn and begins with another side than the one before, so that what else the
-machine does meets all of them.
+In each round every side runs once, each round starting with another side, so that other load affects all of them.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def arguments(kind: type[T], about: str | None, argv: Sequence[str] | None) -> T
 
 
 def say(what: str) -> None:
-    """Progress."""
+    """Print progress."""
     print(what, file=sys.stderr, flush=True)
 
 
@@ -48,29 +47,35 @@ def in_turns(sides: Iterable[T], rounds: int) -> Iterator[tuple[int, T]]:
 @final
 @dataclass
 class Times:
-    """Of one side: a list a round, of what each call took."""
+    """Seconds of one side: a list a round, of each call."""
 
-    wall: list[list[float]] = field(default_factory=list)  # seconds of the clock
-    processor: list[list[float]] = field(default_factory=list)  # seconds of this process's threads
+    wall: list[list[float]] = field(default_factory=list)
+    processor: list[list[float]] = field(default_factory=list)  # of this process's threads
 
     def time(self, calls: Iterable[Callable[[], object]]) -> None:
         """Another round."""
         self.wall.append([])
         self.processor.append([])
         for call in calls:
-            begun, used = time.perf_counter(), time.process_time()
-            call()
-            self.processor[-1].append(time.process_time() - used)
-            self.wall[-1].append(time.perf_counter() - begun)
+            wall, processor = seconds_of(call)
+            self.processor[-1].append(processor)
+            self.wall[-1].append(wall)
 
     def quantile(self, share: float, of: Literal["wall", "processor"] = "wall") -> float:
         """Seconds that this share of the calls stays within."""
         return float(np.quantile(np.concatenate(getattr(self, of)), share))
 
 
+def seconds_of(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the clock, and of this process's threads."""
+    begun, used = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - begun, time.process_time() - used
+
+
 def ratios(reference: Iterable[Any], own: Iterable[Any]) -> Ratio:
     """Of the rounds' seconds, or of the sums of their calls' seconds."""
-    return spread([np.sum(theirs) / np.sum(its) for theirs, its in zip(reference, own, strict=True)])
+    return spread([np.sum(one) / np.sum(other) for one, other in zip(reference, own, strict=True)])
 
 
 def spread(values: Sequence[float]) -> Ratio:
@@ -79,13 +84,13 @@ def spread(values: Sequence[float]) -> Ratio:
 
 
 def apart(task: Callable[..., T], *given: object) -> T:
-    """What a call gives in a new process, which ends with it."""
+    """The result of a call in a new process."""
     with own_process() as process:
         return process.submit(task, *given).result()
 
 
 def apart_in_turns(task: Callable[..., T], sides: Mapping[str, Sequence[Any]], rounds: int) -> dict[str, list[T]]:
-    """What calls with each side's arguments give, round by round, each in a process of its own."""
+    """The results of calls with each side's arguments, round by round, each in a new process."""
     found: dict[str, list[T]] = {side: [] for side in sides}
     for _, side in in_turns(sides, rounds):
         found[side].append(apart(task, *sides[side]))
@@ -93,12 +98,12 @@ def apart_in_turns(task: Callable[..., T], sides: Mapping[str, Sequence[Any]], r
 
 
 def own_process() -> ProcessPoolExecutor:
-    """A single process that begins without anything of this one's."""
+    """A single new process."""
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on."""
+    """Facts that figures depend on."""
     import torch
 
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
@@ -122,19 +127,14 @@ class Table:
         print("|---" * len(columns) + "|", flush=True)
 
     def row(self, row: Mapping[str, Any]) -> None:
-        self._print([_cell(form, row) for form in self.columns.values()])
+        """Cells whose key the row lacks stay empty."""
+        named = ((form, form.strip("{}").partition(":")[0].partition("[")[0]) for form in self.columns.values())
+        self._print([form.format_map(row) if key in row else "" for form, key in named])
 
     def _print(self, cells: Iterable[str]) -> None:
         first, *others = zip(cells, self.columns)
         padded = [f"{first[0]:{self.width}}", *(f"{cell:>{len(head)}}" for cell, head in others)]
         print("|", " | ".join(padded), "|", flush=True)
-
-
-def _cell(form: str, row: Mapping[str, Any]) -> str:
-    try:
-        return form.format_map(row)
-    except KeyError:
-        return ""
 
 
 def print_json(row: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How much faster token merging makes base-size transformers, next to the operations saved, and what it changes.
+"""The speed-up of base-size transformers by token merging, beside the operations saved, and the change of vectors.
 
 examples:
   OMP_NUM_THREADS=1 python -m benchmarks.token_merging
@@ -7,17 +7,16 @@ examples:
   python -m benchmarks.token_merging --device cuda --batch 256
 
 Random weights, float32 on one thread of a CPU, or bfloat16 on a GPU. In each round the plain model and every
-schedule run one forward pass in turn. A speed-up is a quotient of times of one round: the process's own seconds on
-a CPU, CUDA events on a GPU; "best" is that of the two fastest passes. "operations" is the quotient that the token
-counts give, "kept" the share of it that is reached:
+schedule run one forward pass in turn. A speed-up is a ratio of times of one round: processor seconds on a CPU,
+CUDA events on a GPU; "best" is that of the two fastest passes. "operations" is the ratio that the token counts
+give, "kept" the share of it that is reached:
 
   layer of N tokens, N' after merging:   2 (4 N C^2 + 2 N^2 C + 2 N' C I)     C: states, I: inside of the MLP
   patches:                               2 N C P                              P: numbers in a patch
 
-With --clips, also what merging changes in the mean x of a clip's rows, mean and lowest over the files of a folder:
-cosine(x, y), y with merging, and the same centred, cosine(x - m, y - m), m the mean of x over clips. Extractors
-are those of mee precompute, with the checkpoint's weights where one is named; of each file the first clip's first
-ROWS rows count.
+With --clips, also cosine(x, y), mean and lowest over the files of a folder, x and y the mean of a clip's rows
+without and with merging, and centred, cosine(x - m, y - m), m the mean of x over clips. Extractors are those of
+mee precompute, with a named checkpoint's weights; of each file the first clip's first ROWS rows count.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,15 +45,15 @@ from transformers import (
     ViTModel,
 )
 
-from benchmarks.timing import Table, arguments, in_turns, print_json, ratios, say
+from benchmarks.timing import Table, arguments, in_turns, print_json, ratios, say, seconds_of
 from features.extractors.base import Extractor
 from features.extractors.pretrained.runner import quiet
 from features.extractors.registry import make_extractor
 from features.extractors.spec import MergeSchedule
 from features.extractors.token_merging.apply import merge_tokens
 from features.media.clip import Clip
-from features.media.cutting import Cutting
-from features.media.reader import is_media, open_reader
+from features.media.library import is_media
+from features.media.reader import read_clips
 
 PLAIN = "none"
 ROWS = 2
@@ -83,12 +81,11 @@ class Base:
     schedules: Sequence[str]
 
     def model(self, seed: int) -> Any:
-        """In evaluation mode, float32."""
         torch.manual_seed(seed)
         return self.make().eval().requires_grad_(False)
 
     def inputs(self, batch: int, seed: int) -> dict[str, Tensor]:
-        """Noise, as the model takes it."""
+        """Noise."""
         noise = torch.randn(batch, *self.shape, generator=torch.Generator().manual_seed(seed))
         return {"input_values" if len(self.shape) == 2 else "pixel_values": noise}
 
@@ -176,9 +173,7 @@ def _seconds(model: Any, inputs: dict[str, Any], device: torch.device) -> float:
         end.record()
         torch.cuda.synchronize()
         return float(start.elapsed_time(end)) / 1000
-    begun = time.process_time()
-    model(**inputs)
-    return time.process_time() - begun
+    return seconds_of(lambda: model(**inputs))[1]
 
 
 def _change(name: str, folder: Path, checkpoint: str | None, seed: int) -> dict[str, Row]:
@@ -212,8 +207,8 @@ def _save_random(name: str, folder: Path, seed: int) -> str:
 
 
 def _first(path: Path, extractor: Extractor) -> list[Clip]:
-    """The first clip of a file, cut to the first rows; none where the file lacks the modality."""
-    clip = next(iter(open_reader("pyav", path).read(path, path.name, extractor.needs, Cutting())))
+    """The first clip of a file, cut to the first rows; none if the file lacks the modality."""
+    clip = next(read_clips(path, path.name, extractor.needs))
     frames = {}
     for need, seen in clip.frames.items():
         count = need.window + (ROWS - 1) * need.stride

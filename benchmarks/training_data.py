@@ -1,4 +1,4 @@
-"""What the benchmarks of training learn from: random clips in the paper's shapes, and 810 real ones.
+"""Data of the training benchmarks: random clips in the paper's shapes, and 810 real ones.
 
 random   appearance (1, 2048)   motion (1, 1024)   audio (30, 128)   face (1, 128)   words (up to 30, 300)
          Faces and audio are missing in some clips. Captions are as long as those of MSR-VTT, nine words in the
@@ -27,8 +27,7 @@ from torch import Tensor
 from mee.data.pairs import Pairs
 from mee.streams import Rows
 from mee.text.base import Attention, TextEncoder
-from mee.text.config import TextConfig
-from mee.text.registry import ENCODERS
+from mee.text.config import ENCODERS, TextConfig
 
 SHAPES = {"appearance": (1, 2048), "motion": (1, 1024), "audio": (30, 128), "face": (1, 128)}
 MISSING = {"audio": 0.1, "face": 0.3}  # share of the clips
@@ -54,21 +53,16 @@ class Streams:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """They come from no extractor."""
         return {modality: f"{self.name} {modality}" for modality in self.streams}
 
-    @property
-    def versions(self) -> dict[str, str]:
-        """They are made once."""
-        return self.fingerprints
+    versions = fingerprints
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
-        """One stream a clip."""
         return [self.streams[modality][row] for row in self.clips.index.get_indexer(pd.Index(clip_ids)).tolist()]
 
-    def pairs(self, told: Iterable[tuple[int, str]]) -> Pairs:
+    def pairs(self, captioned: Iterable[tuple[int, str]]) -> Pairs:
         """Captions of some rows."""
-        rows, captions = zip(*told)
+        rows, captions = zip(*captioned)
         videos = tuple(str(self.clips.index[row]) for row in rows)
         return Pairs(captions, videos, tuple((video,) for video in videos))
 
@@ -125,7 +119,7 @@ class Clips810:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read the folder."""
-        ENCODERS[str(folder)] = "benchmarks.training_data:GivenVectors"  # one more line in the one table
+        ENCODERS[str(folder)] = "benchmarks.training_data:GivenVectors"  # the table of text encoders
         lines = _lines(folder)
         with np.load(folder / "appearance.npz", allow_pickle=False) as file:
             streams: dict[str, list[Rows | None]] = {"appearance": list(file["stream"])}

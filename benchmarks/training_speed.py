@@ -4,14 +4,13 @@ example:
   python -m benchmarks.training_speed
   python -m benchmarks.training_speed --clips 9000 --blocks 5 --steps 20 --json
 
-Random features in the paper's shapes, batch 128, both sides in the same run on the same device: each side has a
-process of its own, and they take turns, block by block, so that what else the machine does meets all. A ratio is
-that of two blocks of one round. Sides:
+Random features in the paper's shapes, batch 128, all sides in the same run on the same device, each in its own
+process, taking turns block by block. A ratio is that of two blocks of one round. Sides:
 
   reference         a dataset gives one clip at a time as a dict of numpy arrays: streams and a flag each, zeros
                     where one is missing; audio padded or cut to 30 rows; a random caption of the clip, its words
-                    looked up one by one in a dict of vectors and padded with zeros to 30. torch's DataLoader, its
-                    best of 0 workers and one a core, collates them; torch's Adam as it comes; stock settings.
+                    looked up one by one in a dict of vectors and padded with zeros to 30. Stock DataLoader (the
+                    better of 0 workers and one a core) and Adam.
   reference, pages  the same with large memory pages (THP_MEM_ALLOC_ENABLE=1), in which ours runs too
   ours              the Trainer itself with the paper preset, float32
   ours, bf16        the same with --mixed-precision bf16
@@ -25,7 +24,6 @@ import os
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -40,7 +38,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.reference_network import ReferenceLoss, ReferenceNetwork
-from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say
+from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say, seconds_of
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
 from mee.presets import PRESETS
@@ -131,46 +129,33 @@ _prepared: list[Ours | Reference | Products] = []  # of a side's process: what i
 def _prepare(side: Side, args: Args) -> None:
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    training: Ours | Reference | Products
     if side.what == "products":
-        training = Products(args.batch, side.variant, device)
-    elif side.what == "reference":
-        training = Reference(RandomClips.make(args.clips, args.seed), args, int(side.variant), device)
+        _prepared.append(Products(args.batch, side.variant, device))
     else:
-        training = Ours(RandomClips.make(args.clips, args.seed), args, side.variant, device)
-    training.run(WARM_UP)
-    _prepared.append(training)
+        kind = Reference if side.what == "reference" else Ours
+        _prepared.append(kind(RandomClips.make(args.clips, args.seed), args, side.variant, device))
+    _run(args, WARM_UP)
 
 
 def _block(args: Args) -> Block:
-    _synchronise(args)
-    clock, processor = time.perf_counter(), time.process_time()
-    _prepared[0].run(args.steps)
-    _synchronise(args)
-    seconds, used = time.perf_counter() - clock, time.process_time() - processor
-    return {"seconds": seconds / args.steps, "processor_seconds": used / args.steps, "busy": _busy(args)}
+    seconds, used = seconds_of(lambda: _run(args, args.steps))
+    block = {"seconds": seconds / args.steps, "processor_seconds": used / args.steps, "busy": 0.0}
+    if args.device != "cpu":  # time of kernels and copies by the clock's; the profiler makes it a little too low
+        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            seconds, _ = seconds_of(lambda: _run(args, WARM_UP))
+        block["busy"] = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / seconds
+    return block
 
 
-def _busy(args: Args) -> float:
-    """Time that kernels and copies take on the device, by the clock's; the profiler makes it a little too low."""
-    if args.device == "cpu":
-        return 0.0
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        clock = time.perf_counter()
-        _prepared[0].run(WARM_UP)
-        _synchronise(args)
-        seconds = time.perf_counter() - clock
-    return float(sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / seconds)
-
-
-def _synchronise(args: Args) -> None:
+def _run(args: Args, steps: int) -> None:
+    _prepared[0].run(steps)
     if args.device != "cpu":
         torch.cuda.synchronize()
 
 
 def _row(name: str, reference: list[Block], own: list[Block]) -> dict[str, Any]:
-    (theirs, their_use), (clock, use) = (
-        [[block[key] for block in side] for key in ("seconds", "processor_seconds")] for side in (reference, own)
+    (theirs, clock), (their_use, use) = (
+        [[block[key] for block in side] for side in (reference, own)] for key in ("seconds", "processor_seconds")
     )
     return {
         "side": name,
@@ -215,14 +200,14 @@ class Ours:
 class Reference:
     """The baseline."""
 
-    def __init__(self, clips: RandomClips, args: Args, workers: int, device: torch.device) -> None:
+    def __init__(self, clips: RandomClips, args: Args, workers: str, device: torch.device) -> None:
         torch.manual_seed(args.seed)
         random.seed(args.seed)
         self.device = device
         self.network = ReferenceNetwork(SIZES, WORD_DIM, 32, 16).to(device).train()
         self.loss = ReferenceLoss()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=4e-4)
-        self.loader = DataLoader(ClipDataset(clips), batch_size=args.batch, shuffle=True, num_workers=workers)
+        self.loader = DataLoader(ClipDataset(clips), batch_size=args.batch, shuffle=True, num_workers=int(workers))
         self.batches = self._endless()
 
     def run(self, steps: int) -> None:

@@ -43,16 +43,13 @@ from numpy.typing import NDArray
 from features.errors import MediaError
 from features.job import (
     Lost,
-    Told,
+    Received,
     WorkerPool,
-    WornOut,
-    came_near,
-    in_a_line,
-    is_memory_error,
     limit_memory,
+    reason_of,
     use_one_thread,
 )
-from features.media import Cutting, FrameNeed, open_reader
+from features.media import FrameNeed, load_reader, read_clips
 
 DARK = 24  # of 255: black after lossy coding, with its ringing at the picture's edge
 SPECKS = 0.02
@@ -168,9 +165,9 @@ def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> 
         for video in videos:
             pool.submit(HashTask(root, video, fps))
         for event in pool.events():
-            if isinstance(event, Told) and isinstance(event.message, FileDigest):
+            if isinstance(event, Received) and isinstance(event.message, FileDigest):
                 digests[event.task.video] = event.message.sha256
-            elif isinstance(event, Told):
+            elif isinstance(event, Received):
                 yield replace(event.message, sha256=digests.pop(event.task.video, ""))
             elif isinstance(event, Lost):
                 video = event.task.video
@@ -187,8 +184,7 @@ class HashSetup:
     def __call__(self) -> Any:
         """Everything loaded, one thread, and then the limit of memory."""
         use_one_thread()
-        for path in (Path("a.mp4"), Path("a.png")):
-            open_reader("pyav", path)
+        load_reader("pyav")
         limit_memory(MEMORY_GB)
         return hash_task
 
@@ -201,23 +197,14 @@ def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:
             yield FileDigest(hashlib.file_digest(file, "sha256").hexdigest())
         yield hash_video(path, task.video, task.fps)
     except Exception as error:
-        if is_memory_error(error) or came_near():
-            raise MemoryError from error
-        if isinstance(error, OSError):
-            yield HashedVideo(task.video, failure=f"it cannot be read: {error.strerror or error}")
-        else:
-            yield HashedVideo(
-                task.video, failure=str(error) if isinstance(error, MediaError) else in_a_line(error)
-            )
-    if came_near():
-        raise WornOut
+        yield HashedVideo(task.video, failure=reason_of(error))
 
 
 def hash_video(path: Path, video: str, fps: float) -> HashedVideo:
     """Decode one file once, and hash its telling frames."""
     need = FrameNeed(fps=fps, size=SHORT_SIDE)
     times, hashes, pictures = [np.zeros(0, np.float32)], [np.zeros((0, WORDS), np.uint64)], False
-    for clip in open_reader("pyav", path).read(path, video, (need,), Cutting(clip_seconds=PIECE_S)):
+    for clip in read_clips(path, video, (need,), clip_seconds=PIECE_S):
         if need in clip.frames:
             pictures = True
             some, telling = picture_hashes(clip.frames[need].pixels)

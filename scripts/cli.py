@@ -1,4 +1,4 @@
-"""`mee`: the table of commands, each loaded when it is called."""
+"""`mee`: the table of commands; each is imported when it is called."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
+from mee.errors import did_you_mean
+
 COMMANDS = {
-    "demo": ("scripts.demo.command", "render a small world of videos, and walk the whole way through it"),
+    "demo": ("scripts.demo.command", "render a small set of videos and run every step on it"),
     "precompute": ("scripts.precompute", "videos -> feature store"),
-    "import": ("scripts.import_features", "features made elsewhere -> feature store"),
-    "store": ("scripts.store", "look at a feature store, check it, merge several, export one"),
+    "import": ("scripts.import_features", "features from other tools -> feature store"),
+    "store": ("scripts.store", "list, verify, merge and export feature stores"),
     "train": ("scripts.train", "feature store + captions -> model"),
     "index": ("scripts.build_index", "feature store + model -> index"),
-    "gallery": ("scripts.gallery", "look at an index, check it, compact it, take clips out"),
+    "gallery": ("scripts.gallery", "list, verify, compact, remove from and normalise an index"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),
-    "evaluate": ("scripts.evaluate", "feature store + captions + model, or scores of others -> a result"),
-    "report": ("scripts.report.command", "results -> a table, Markdown, or a page with pictures"),
-    "overlap": ("scripts.overlap", "videos or feature store -> test clips that training has nearly seen"),
-    "explain": ("scripts.explain", "model + sentence -> what it listens to, as numbers and pictures"),
-    "tokens": ("scripts.tokens", "picture + pretrained model -> which patches token merging makes one"),
+    "evaluate": ("scripts.evaluate", "feature store + captions + model, or another system's scores -> result"),
+    "report": ("scripts.report.command", "results -> tables, Markdown, or a page with pictures"),
+    "overlap": ("scripts.overlap", "videos or feature store -> test videos that are also in the training set"),
+    "explain": ("scripts.explain", "model + sentence -> its mixture weights and attention"),
+    "tokens": ("scripts.tokens", "picture + pretrained model -> the patches that token merging joins"),
 }
 
 
@@ -30,12 +32,12 @@ def usage() -> str:
     return (
         "MEE finds videos from words.\n\n"
         f"{rows}\n\n"
-        "Each command explains itself: mee search --help\n"
-        "The whole way, on videos that it renders itself: mee demo\n\n"
+        "Help of a command: mee search --help\n"
+        "Everything on rendered videos: mee demo\n\n"
         "example:\n"
-        "  mee precompute videos/ store/            read four streams out of every video\n"
-        "  mee train store/ captions.csv model/     learn from captions\n"
-        "  mee index store/ model/ index/           make the library searchable\n"
+        "  mee precompute videos/ store/            extract four streams from every video\n"
+        "  mee train store/ captions.csv model/     train on captions\n"
+        "  mee index store/ model/ index/           make the videos searchable\n"
         '  mee search index/ "a dog in the snow"    find the moment'
     )
 
@@ -51,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mee {version('mee')}")
         return 0
     if name not in COMMANDS:
-        print(
-            f"mee: there is no command '{name}'; there are {', '.join(COMMANDS)}. See mee --help", file=sys.stderr
-        )
+        print(f"mee: no command '{name}'{did_you_mean(name, COMMANDS)}; see mee --help", file=sys.stderr)
         return 2
     code: int = import_module(COMMANDS[name][0]).main(rest)
     return code

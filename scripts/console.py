@@ -3,9 +3,9 @@
 Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 could not, 2 wrong usage, 3 done with
 failures listed.
 
-How a job is getting on: a live line on a terminal, and a plain one now and then everywhere else.
+The progress of a job is a live line on a terminal, and everywhere else a plain line now and then.
 
-precompute  ━━━━━━━╸━━━  120/1003  3.2 clips/s, 31.4 x real time, 4:36:10 left, 2 failed
+precompute  ━━━━━━━╸━━━  120/1003  3.2 clips/s, 31.4 x real time, 2 failed  4:36:10
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import functools
 import os
 import sys
 import time
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar, final
+from dataclasses import is_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, cast, final
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tyro.constructors import PrimitiveConstructorSpec, StructConstructorSpec, StructTypeInfo
 
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 
 DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3
 INTERRUPTED = 130  # what shells expect after Ctrl-C
+CONTROL = {code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))}
+LINE_S = 30.0  # seconds between plain lines of progress
 Device = Literal["auto", "cpu", "cuda"]
 Arguments = TypeVar("Arguments")
+NOTHING = ("None", "False", "", "''", "['None']")  # defaults that help does not show
+Command = Callable[..., int]  # a script's main: takes argv, returns the exit code
 
 
 def parse(
@@ -48,35 +52,70 @@ def parse(
     default: Arguments | None = None,
 ) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
-    options = (tyro.conf.FlagCreatePairsOff,)
+    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     start = tyro.MISSING_NONPROP if default is None else default
-    return tyro.cli(arguments, prog=f"mee {command}", description=about, args=argv, config=options, default=start)
+    prog = f"mee {command}"
+    return tyro.cli(
+        arguments, prog=prog, description=about, args=argv, config=options, default=start, registry=FLAGS
+    )
 
 
-class Command(Protocol):
-    """A script's main: takes argv, returns the exit code."""
-
-    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
-
-
-def errors_as_sentences(command: Command) -> Command:
-    """Print what is wrong with input as one sentence, instead of a traceback, and return the exit code."""
-    return _guarded(command, "stopped")
+def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | None, about: str) -> Any:
+    """The same of a command with sub-commands: one dataclass by the name of each, and its docstring its help."""
+    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    return tyro.extras.subcommand_cli_from_dict(
+        dict(forms), prog=f"mee {command}", description=about, args=argv, config=options, registry=FLAGS
+    )
 
 
-def resumable(command: Command) -> Command:
-    """The same of a command that goes on from where it was stopped."""
-    return _guarded(command, "stopped; what is done is kept, the same command goes on from there")
+def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> PrimitiveConstructorSpec[Any]:
+    """How words such as audio=0.7 motion=1 become a mapping; a ValueError of `read` refuses its word."""
+
+    def mapping(words: list[str]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for word in words:
+            name, _, text = word.partition(sign)
+            if name in values:
+                raise ValueError(f"'{name}' is given twice in {' '.join(words)}")
+            try:
+                values[name] = read(text)
+            except ValueError:
+                text = ""
+            if not name or not text:
+                raise ValueError(f"'{word}' is not of the form {form}")
+        return values
+
+    return PrimitiveConstructorSpec("*", f"{form} ...", mapping, lambda value: isinstance(value, Mapping), list)
 
 
-def _guarded(command: Command, stopped: str) -> Command:
+FLAGS = tyro.constructors.ConstructorRegistry()
+SEEN = object()  # marks a dataclass whose fields the rule below is reading
+
+
+@FLAGS.struct_rule
+def _quiet_defaults(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Help shows a default only where it says something: not None, off, or nothing."""
+    if not is_dataclass(info.type) or SEEN in info.markers:
+        return None
+    spec = tyro.constructors.ConstructorRegistry.get_struct_spec(replace(info, markers=(*info.markers, SEEN)))
+    if not isinstance(spec, StructConstructorSpec):
+        return None
+    hint = tyro.conf.arg(help_behavior_hint=lambda text: "" if text in NOTHING else f"(default: {text})")
+    return replace(
+        spec, fields=tuple(replace(one, type=cast(type, Annotated[one.type, hint])) for one in spec.fields)
+    )
+
+
+def errors_as_sentences(command: Command, stopped: str = "stopped") -> Command:
+    """Print what is wrong with input as one sentence instead of a traceback, and return the exit code."""
+
     @functools.wraps(command)
     def run(argv: Sequence[str] | None = None) -> int:
         try:
             return command(argv)
         except (InputError, FeaturesInputError) as error:
             complain(f"error: {error}")
-        except BrokenPipeError:  # the reader of our output has seen enough
+        except BrokenPipeError:  # the reader of our output has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             where = f": '{error.filename}'" if error.filename else ""
@@ -89,8 +128,13 @@ def _guarded(command: Command, stopped: str) -> Command:
     return run
 
 
+def resumable(command: Command) -> Command:
+    """The same for a command that continues where it was stopped."""
+    return errors_as_sentences(command, "stopped; what is done is kept, the same command goes on from there")
+
+
 def say(message: str) -> None:
-    """A line for the person who waits, on stderr; of several processes the first speaks for all."""
+    """A line on stderr; of several processes only the first prints it."""
     if os.environ.get("RANK", "0") == "0":
         complain(message)
 
@@ -101,9 +145,11 @@ def complain(message: str) -> None:
 
 
 def results() -> Console:
-    """Where results go: stdout, never narrower than a table needs where no terminal sets the width."""
+    """Where results go: stdout, 120 columns wide if it is not a terminal."""
     console = Console(highlight=False, markup=False, emoji=False)  # a file may be called "[red] :car:.mp4"
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=120)
+    if not console.is_terminal:
+        console.width = 120
+    return console
 
 
 def progress_console() -> Console:
@@ -112,19 +158,22 @@ def progress_console() -> Console:
 
 
 @contextmanager
-def counting_bar(what: str, things: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that goes in the end; gives the function that moves it, of (done, of)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(things), TimeRemainingColumn())
+def counting_bar(what: str, things: str) -> Iterator[Callable[..., None]]:
+    """A bar on stderr, on a terminal only; yields the function that updates it, of (done, of, what, things)."""
+    label, unit = TextColumn("{task.description}"), TextColumn("{task.fields[things]}")
+    columns = (label, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
     console = progress_console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        row = progress.add_task(what, total=None)
-        yield lambda done, of: progress.update(row, completed=done, total=of)
+        row = progress.add_task(what, total=None, things=things)
+
+        def update(done: int, of: int, what: str = what, things: str = things) -> None:
+            progress.update(row, completed=done, total=of, description=what, things=things)
+
+        yield update
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> None:
-    """A table on stdout; the first columns hold `words`, the others numbers, which stand to the right."""
+    """A table on stdout; the first columns hold `words`, the others numbers, aligned to the right."""
     console = results()
     if title:
         console.print(title, style="italic", soft_wrap=True)
@@ -136,12 +185,14 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     console.print(table)
 
 
+def some(names: Sequence[str]) -> str:
+    """The first three of some names."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
 def visible(text: str) -> str:
-    """Text of one line that does nothing to a terminal: control characters, in a file's name say, as escapes."""
-    return "".join(
-        letter.encode("unicode_escape").decode() if unicodedata.category(letter) == "Cc" else letter
-        for letter in text
-    )
+    """Text with control characters escaped: in the name of a file they could control the terminal."""
+    return text.translate(CONTROL)
 
 
 def bar(share: float, width: int = 12) -> str:
@@ -150,76 +201,58 @@ def bar(share: float, width: int = 12) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03.4, without leading zeros."""
-    minutes, rest = divmod(round(seconds, 1), 60)
+def clock(seconds: float, digits: int = 1) -> str:
+    """Seconds as 1:02:03.4, without leading zeros; with 0 `digits` as 1:02:03."""
+    minutes, rest = divmod(round(seconds, digits), 60)
     hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+    end = f"{rest:0{digits + 3}.{digits}f}" if digits else f"{rest:02.0f}"
+    return f"{hours}:{minutes:02d}:{end}" if hours else f"{minutes}:{end}"
 
 
 def pick_device(name: Device) -> torch.device:
-    """The device to run on; auto takes a GPU where there is one.
+    """The device to run on; auto takes a GPU if there is one.
 
     Raises:
-        InputError: cuda is asked for, and there is none.
+        InputError: cuda is requested and not available.
     """
     import torch
 
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         raise InputError("--device cuda: torch finds no CUDA device here; use --device cpu")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
-
-
-LINE_S = 30.0  # from one plain line to the next: a log is read afterwards
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 @final
 class JobProgress:
-    """A context manager; `show` is called with the report whenever it may have changed."""
+    """A context manager; call `show` with the report whenever it may have changed."""
 
     def __init__(self, files: int) -> None:
-        """``files``: that are left to do."""
-        self._files, self._begun = files, time.monotonic()
-        self._next_line = self._begun + LINE_S
-        console = progress_console()
-        self._live = console.is_terminal
-        columns = (TextColumn("precompute"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
-        self._bar = Progress(*columns, console=console, disable=not (files and self._live))
-        self._row = self._bar.add_task("files", total=files, pace="starting workers")
+        """``files``: still to do."""
+        self._files, self._start = files, time.monotonic()
+        self._next_line = self._start + LINE_S
+        self._live = progress_console().is_terminal
+        self._bar = counting_bar("precompute", "starting workers")
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._update = self._bar.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
 
     @property
     def took(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self._begun
+        """Seconds since the start."""
+        return time.monotonic() - self._start
 
     def show(self, report: JobReport) -> None:
-        """Bring the line up to date; a plain one is written at most every LINE_S seconds."""
-        done = len(report.outcomes)
+        """Update the live line; a plain line is printed at most every LINE_S seconds."""
+        took, done = max(self.took, 1e-3), len(report.outcomes)
+        speed = f"{report.clips_so_far / took:.1f} clips/s, {report.seconds_so_far / took:.1f} x real time"
         if self._live:
-            self._bar.update(self._row, completed=done, pace=self._pace(report))
+            self._update(done, self._files, things=f"{speed}, {len(report.failures)} failed")
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_S
-            say(f"{done} of {self._files} files, {self._pace(report)}")
-
-    def _pace(self, report: JobReport) -> str:
-        took, done = max(self.took, 1e-3), len(report.outcomes)
-        left = duration(took / done * (self._files - done)) + " left" if done else "? left"
-        speed = f"{report.clips_so_far / took:.1f} clips/s, {report.seconds_so_far / took:.1f} x real time"
-        return f"{speed}, {left}, {len(report.failures)} failed"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as 4:36:10, without leading zeros: 0:07."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+            left = clock(took / done * (self._files - done), 0) if done else "?"
+            say(f"{done} of {self._files} files, {speed}, {left} left, {len(report.failures)} failed")

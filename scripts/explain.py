@@ -1,19 +1,18 @@
-"""Say what a model listens to: the mixture weights of a sentence, and where its text encoder looks.
+"""Show the mixture weights of a sentence, and the attention of its text encoder as a picture.
 
 example:
   mee explain model/ "a dog barks in the snow"
   mee explain model/ --sentences queries.txt --out pictures/
   mee explain model/ "a dog barks in the snow" --available appearance audio
 
-One sentence: its weights, and a picture of the attention in explain-attention.png. A file of sentences, one a
-line: all their weights, also as a picture in explain-weights.png. Pictures of these names are overwritten.
+One sentence: its weights, and explain-attention.png. A file of sentences: all weights, and explain-weights.png.
+Existing pictures of these names are overwritten.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,19 +35,28 @@ class ExplainArgs:
     """Arguments of mee explain."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
-    sentence: Annotated[Positional[str | None], arg(metavar="SENTENCE")] = None  # in quotes
-    sentences: Path | None = None  # a UTF-8 text file, one sentence a line
-    available: tuple[str, ...] = ()  # the weights of a clip that has only these experts' streams; default: all
-    out: Path = Path(".")  # directory of the pictures
-    json: bool = False  # print one JSON object a sentence
-    device: Device = "auto"
+    sentence: Annotated[Positional[str | None], arg(metavar="[SENTENCE]")] = None  # in quotes
+    sentences: Path | None = None  # UTF-8 text file, one sentence a line
+    available: tuple[str, ...] = ()  # weights for a clip that has only the streams of these experts; default: all
+    out: Path = Path(".")  # directory for the pictures
+    json: bool = False  # print one JSON object for each sentence
+    device: Device = "auto"  # where to run the model
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(ExplainArgs, "explain", argv, __doc__ or "")
-    sentences = _sentences(args)
+    if args.sentence is not None and args.sentences is not None:
+        raise InputError("give one sentence, or a file of them with --sentences, not both")
+    if args.sentence is None and args.sentences is None:
+        raise InputError("no sentence: name one, or a file with one a line by --sentences")
+    if args.sentence is not None and not args.sentence.strip():
+        raise InputError("the sentence is empty; write some words")
+    if args.sentences is not None:
+        sentences = read_lines(args.sentences, "file of sentences")
+    else:
+        sentences = [(args.sentence or "").strip()]
 
     from mee.checkpoint import check_directory, read_config
     from mee.evaluation import encode_captions
@@ -57,7 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     check_directory(args.model)
     experts = [expert.name for expert in read_config(args.model).experts]
-    pattern = _pattern(args.available, experts)
+    for name in args.available:
+        if name not in experts:
+            guess = did_you_mean(name, experts)
+            raise InputError(f"--available: this model has no expert '{name}'{guess}; it has {', '.join(experts)}")
+    pattern = tuple(not args.available or name in args.available for name in experts)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     logits = encode_captions(model, sentences).logits.cpu().double()
     shown = [name for name, there in zip(experts, pattern) if there]
@@ -85,30 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _sentences(args: ExplainArgs) -> list[str]:
-    """The one sentence, or those of the file; blank lines are none."""
-    if args.sentence is not None and args.sentences is not None:
-        raise InputError("give one sentence, or a file of them with --sentences, not both")
-    if args.sentence is not None:
-        if not args.sentence.strip():
-            raise InputError("the sentence is empty; write some words")
-        return [args.sentence.strip()]
-    if args.sentences is None:
-        raise InputError("no sentence: name one, or a file with one a line by --sentences")
-    return read_lines(args.sentences, "file of sentences")
-
-
-def _pattern(available: Sequence[str], experts: Sequence[str]) -> tuple[bool, ...]:
-    """Which experts count; no name stands for all."""
-    for name in available:
-        if name not in experts:
-            guess = did_you_mean(name, experts)
-            raise InputError(f"--available: this model has no expert '{name}'{guess}; it has {', '.join(experts)}")
-    return tuple(not available or name in available for name in experts)
-
-
 def _draw_attention(out: Path, model: MEE, sentence: str) -> Path | None:
-    """Draw where the text encoder looks; None where it has no attention."""
+    """Draw the text encoder's attention; None where it has none."""
     from scripts.pictures import draw_attention, write_picture
 
     attention = model.text_encoder.attention(sentence)
@@ -121,16 +111,13 @@ def _draw_attention(out: Path, model: MEE, sentence: str) -> Path | None:
 def _draw_weights(
     out: Path, sentences: Sequence[str], experts: Sequence[str], weights: Sequence[Sequence[float]]
 ) -> list[Path | None]:
-    """Draw the weights; for each sentence the picture that shows it, if one does."""
+    """Draw the weights; returns, for each sentence, the picture that shows it or None."""
     import numpy as np
 
     from scripts.pictures import SHOWN_SENTENCES, draw_weights, write_picture
 
     path = write_picture(out / WEIGHTS, draw_weights(sentences, experts, np.asarray(weights)))
     if len(sentences) > SHOWN_SENTENCES:
-        say(f"it shows the first {SHOWN_SENTENCES} of {len(sentences)} sentences; the weights of all are printed")
+        count = f"{SHOWN_SENTENCES} of {len(sentences)}"
+        say(f"the picture shows the first {count} sentences; the weights of all are printed")
     return [path if number < SHOWN_SENTENCES else None for number in range(len(sentences))]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

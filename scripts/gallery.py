@@ -1,4 +1,4 @@
-"""Look at an index, check it, put it in order, and take clips out of it.
+"""List, verify, compact, remove from and normalise an index.
 
 example:
   mee gallery list index/
@@ -8,20 +8,22 @@ example:
   mee gallery remove index/ --where 'video.startswith("old/")' --dry-run
   mee gallery normalise index/ --bank captions.csv
 
-Each form explains itself: mee gallery remove --help
+Help for one of them: mee gallery remove --help
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+from rich.filesize import decimal
+from tyro.conf import Positional, arg
 
 from index.scanners import Choice, Settings
 from mee.errors import InputError
@@ -32,29 +34,45 @@ from scripts.console import (
     complain,
     counting_bar,
     errors_as_sentences,
-    parse,
+    parse_form,
     pick_device,
+    print_table,
     say,
+    visible,
 )
-from scripts.gallery_tables import clips_of, measure_recall, print_clips, print_facts, print_index
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from index.queries import Queries
+    from index.storage import Snapshot
+
+FEW = 20  # queries that say too little about recall
+ROWS = 20_000  # clips printed at a time
+TYPES = {
+    "string": "text",
+    "int64": "whole numbers",
+    "double": "numbers",
+    "bool": "true / false",
+    "null": "nothing",
+}
 Index = Annotated[Positional[Path], arg(metavar="INDEX", help="made by mee index")]
-Where = Annotated[str | None, arg(metavar="FILTER", constructor=str)]  # tyro reads the word None as nothing
+Where = Annotated[str | None, arg(metavar="FILTER")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListForm:
-    """What an index holds, in all or clip by clip."""
+class ListArgs:
+    """Show what an index holds: a summary, or its clips."""
 
     index: Index
-    clips: bool = False  # one line a clip
-    where: Where = None  # the clips for which this holds: 'duration < 30 and split == "test"'
-    without_stream: bool = False  # the clips that have no stream, so that nothing finds them
-    json: bool = False  # one JSON object a line
+    clips: bool = False  # print one line for each clip
+    where: Where = None  # print the clips that match: 'duration < 30 and split == "test"'
+    without_stream: bool = False  # print the clips without any stream, which no search can find
+    json: bool = False  # print one JSON object a line
 
     def __post_init__(self) -> None:
         if self.without_stream and (self.clips or self.where is not None):
-            raise ValueError("--without-stream lists clips that nothing finds; ask for it alone")
+            raise ValueError("--without-stream cannot be combined with --clips or --where")
 
     def run(self) -> int:
         from index.storage import read_snapshot
@@ -64,15 +82,15 @@ class ListForm:
             for clip_id in snapshot.without_stream():
                 print(json.dumps({"clip_id": clip_id}) if self.json else clip_id)
         elif self.clips or self.where is not None:
-            print_clips(snapshot, self.where, as_json=self.json)
+            _print_clips(snapshot, self.where, as_json=self.json)
         else:
-            print_facts(self.index, snapshot, as_json=self.json)
+            _print_facts(self.index, snapshot, as_json=self.json)
         return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyForm:
-    """Read every file and compare it with what was written. Exit code 1: not equal."""
+class VerifyArgs:
+    """Read every file and compare it with its checksum. Exit code 1: a file differs."""
 
     index: Index
 
@@ -85,18 +103,18 @@ class VerifyForm:
             complain(f"error: {finding}")
         if findings:
             return COULD_NOT
-        print(f"{self.index}: every file is what was written")
+        print(f"{self.index}: every file is valid")
         return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompactForm:
-    """Make one segment of all, without what was removed; with --kind, of another kind."""
+class CompactArgs:
+    """Merge all segments into one and drop removed clips; with --kind, change the kind of the index."""
 
     index: Index
-    kind: Choice | None = None  # how clips are scanned from now on, see mee index --help
-    recall: float | None = None  # share of the true best 10 that fastscan shall find
-    drop_offsets: bool = False  # take the clips' offsets off: scores are plain from now on
+    kind: Choice | None = None  # kind of scan from now on, see mee index --help
+    recall: float | None = None  # share of the exact best 10 that fastscan must find
+    drop_offsets: bool = False  # remove the clips' offsets, so that scores are plain again
 
     def __post_init__(self) -> None:
         Settings().changed(self.kind, self.recall)
@@ -105,13 +123,10 @@ class CompactForm:
         from index.storage import IndexWriter, read_snapshot
 
         with IndexWriter.open(self.index) as writer:
-            carried = writer.snapshot.offsets is not None
-            if self.drop_offsets and not carried:
-                say(f"{self.index} carries no offsets")
-            settings, drop = (
-                writer.snapshot.settings.changed(self.kind, self.recall),
-                self.drop_offsets and carried,
-            )
+            drop = self.drop_offsets and writer.snapshot.offsets is not None
+            if self.drop_offsets and not drop:
+                say(f"{self.index} has no offsets")
+            settings = writer.snapshot.settings.changed(self.kind, self.recall)
             with counting_bar("compact", "clips") as on_compacted:
                 writer.compact(settings=settings, drop_offsets=drop, progress=on_compacted)
         measure_recall(self.index)
@@ -121,28 +136,28 @@ class CompactForm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveForm:
-    """Take clips out; it asks nothing. What the store still has comes back with mee index."""
+class RemoveArgs:
+    """Remove clips, without asking. mee index adds those that are still in the store again."""
 
     index: Index
-    clips: tuple[str, ...] = ()  # ids of clips
-    where: Where = None  # the clips for which this holds
-    dry_run: bool = False  # only say how many there are
+    clips: tuple[str, ...] = ()  # ids of the clips
+    where: Where = None  # remove the clips that match
+    dry_run: bool = False  # only print how many clips would be removed
 
     def __post_init__(self) -> None:
         if bool(self.clips) == (self.where is not None):
-            raise ValueError("say which clips to remove: with --clips ID [ID ...], or with --where FILTER")
+            raise ValueError("name the clips to remove: with --clips ID [ID ...], or with --where FILTER")
 
     def run(self) -> int:
         from index.storage import IndexWriter
 
         with IndexWriter.open(self.index) as writer:
+            for clip_id in self.clips:
+                if writer.snapshot.find(clip_id) is None:
+                    raise InputError(f"there is no clip '{clip_id}' in the index")
             clip_ids = list(dict.fromkeys(self.clips))
             if self.where is not None:
-                clip_ids = clips_of(writer.snapshot, self.where)["clip_id"].to_pylist()
-            unknown = [clip_id for clip_id in self.clips if writer.snapshot.find(clip_id) is None]
-            if unknown:
-                raise InputError(f"there is no clip '{unknown[0]}' in the index")
+                clip_ids = _clips(writer.snapshot, self.where)["clip_id"].to_pylist()
             if self.dry_run:
                 print(f"{len(clip_ids)} clips would be removed from {self.index}")
                 return DONE
@@ -152,16 +167,16 @@ class RemoveForm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormaliseForm:
-    """Give every clip an offset (NNN) that mee search takes off its scores, against clips that are near to every
-    sentence. Clips put later have none: mee gallery compact --drop-offsets, then mee index, then this again."""
+class NormaliseArgs:
+    """Give every clip an offset (NNN) that mee search subtracts from its scores, so that clips near to all
+    sentences rank lower. Clips added later have none: mee gallery compact --drop-offsets, mee index, then this."""
 
     index: Index
-    bank: Path  # captions of training: a caption table, of which split train counts, or one sentence a line
-    neighbours: int = 128  # captions of the bank that a clip's offset is the mean of
+    bank: Path  # training captions: a caption table, of which split train is used, or one sentence a line
+    neighbours: int = 128  # nearest captions of the bank that a clip's offset is the mean of
     alpha: float = 0.75  # weight of that mean
     model: Path | None = None  # the model, if it was moved since the index was made
-    device: Device = "auto"
+    device: Device = "auto"  # where to encode the captions
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or not 0 <= self.alpha < math.inf:
@@ -180,28 +195,179 @@ class NormaliseForm:
                 model=self.model,
                 progress=on_written,
             )
-        print(f"{self.index}: every clip carries an offset of {facts['method']}, made of {facts['bank']}")
+        print(f"{self.index}: every clip has an offset of {facts['method']}, from {facts['bank']}")
         return DONE
 
 
-@dataclass(frozen=True, kw_only=True)
-class GalleryArgs:
-    """Arguments of mee gallery."""
-
-    form: OmitSubcommandPrefixes[
-        Annotated[ListForm, subcommand("list")]
-        | Annotated[VerifyForm, subcommand("verify")]
-        | Annotated[CompactForm, subcommand("compact")]
-        | Annotated[RemoveForm, subcommand("remove")]
-        | Annotated[NormaliseForm, subcommand("normalise")]
-    ]
+FORMS = {
+    "list": ListArgs,
+    "verify": VerifyArgs,
+    "compact": CompactArgs,
+    "remove": RemoveArgs,
+    "normalise": NormaliseArgs,
+}
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return parse(GalleryArgs, "gallery", argv, __doc__ or "").form.run()
+    code: int = parse_form(FORMS, "gallery", argv, __doc__ or "").run()
+    return code
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def measure_recall(directory: Path, given: tuple[Queries, str] | None = None) -> None:
+    """Measure and record an index's recall, with queries or where none is recorded; warn if it is odd."""
+    from index.recall import record_recall
+
+    measured = record_recall(directory, given)
+    if given is not None and measured is None:
+        say("this index is exact, so there is no recall to measure")
+    elif given is not None and len(given[0]) < FEW:
+        say(f"warning: {given[1]} are few to measure recall by; give --queries some hundreds")
+    if measured is not None and measured.target is not None and measured.reached < measured.target:
+        say(
+            f"warning: recall@10 is {measured.reached:.4f}, below the requested {measured.target:g}; "
+            "--kind certified finds all, at a few times the cost"
+        )
+
+
+def print_index(title: str, directory: Path, snapshot: Snapshot) -> None:
+    """A row for each set of streams that clips have, and how those are scanned."""
+    rows = [
+        [
+            ", ".join(row["streams"]),
+            ", ".join(row["kinds"]),
+            f"{row['clips']}",
+            decimal(row["vector_bytes"]),
+            decimal(row["code_bytes"]) if row["code_bytes"] else "-",
+        ]
+        for row in _patterns(directory, snapshot)
+    ]
+    print_table(title, ["streams", "kind", "clips", "vectors", "codes"], rows, words=2)
+    if recall := snapshot.recall:
+        target = "" if recall.target is None else f" (requested: {recall.target:g})"
+        print(
+            f"recall@{recall.at} {recall.reached:.4f}{target}, measured with {recall.source} on {recall.clips} "
+            f"clips: {recall.rerank} candidates"
+        )
+
+
+def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """For each set of streams: streams, clips, kinds, and bytes on disk of vectors and of scanned codes."""
+    from index.scanners import files
+    from index.storage import code_of, folder_of, scanner_name
+
+    partitions = defaultdict(list)
+    for partition in sorted(snapshot.partitions, key=lambda partition: partition.pattern, reverse=True):
+        partitions[partition.pattern].append(partition)
+    return [
+        {
+            "streams": list(compress(snapshot.layout.names, pattern)),
+            "clips": sum(partition.count for partition in some),
+            "kinds": list(dict.fromkeys(partition.scanner.kind for partition in some)),
+            "vector_bytes": sum(partition.vectors.nbytes for partition in some),
+            "code_bytes": sum(
+                file.stat().st_size
+                for partition in some
+                if (name := snapshot.segments[partition.segment].name)
+                for file in files(
+                    partition.scanner.kind,
+                    folder_of(directory, name) / scanner_name(partition.scanner.kind, code_of(pattern)),
+                )
+            ),
+        }
+        for pattern, some in partitions.items()
+    ]
+
+
+def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
+    """A summary of the index."""
+    from index.storage import STANDARD
+
+    removed = sum(len(segment.table) - len(segment) for segment in snapshot.segments)
+    without = snapshot.without_stream()
+    kinds = {field.name: str(field.type) for field in snapshot.columns if field.name not in STANDARD}
+    columns = {name: TYPES.get(kind, kind) for name, kind in kinds.items()}
+    settings, recall, offsets = snapshot.settings, snapshot.recall, snapshot.offsets
+    if as_json:
+        facts = {
+            "index": str(directory),
+            "clips": len(snapshot),
+            "without_stream": len(without),
+            "generation": snapshot.generation,
+            "segments": len(snapshot.segments),
+            "removed_rows": removed,
+            "origin": asdict(snapshot.origin),
+            "experts": dict(zip(snapshot.layout.names, snapshot.layout.sizes)),
+            "settings": asdict(settings),
+            "recall": None if recall is None else asdict(recall),
+            "offsets": offsets,
+            "columns": columns,
+            "patterns": _patterns(directory, snapshot),
+        }
+        print(json.dumps(facts))
+        return
+    print_index(f"{directory}: {len(snapshot)} clips that can be found", directory, snapshot)
+    print()
+    rows = {
+        "model": f"{snapshot.origin.model} ({snapshot.origin.model_fingerprint})",
+        "store": snapshot.origin.store,
+        "kind": settings.kind + ("" if settings.recall is None else f", recall {settings.recall:g}"),
+        "offsets": "-" if offsets is None else f"{offsets.get('method')}, from {offsets.get('bank')}",
+        "columns": ", ".join(f"{name} ({kind})" for name, kind in columns.items()) or "-",
+        "segments": f"{len(snapshot.segments)}, with {removed} removed rows",
+        "no stream": f"{len(without)} clips, which no search finds (--without-stream lists them)",
+    }
+    for name, words in rows.items():
+        print(f"{name:10}  {visible(words)}")
+
+
+def _clips(snapshot: Snapshot, where: str | None) -> pa.Table:
+    """The clips that match a filter, without removed ones, sorted by id."""
+    import numpy as np
+    import pyarrow as pa
+
+    from index.request import Filter
+    from index.storage import STANDARD, joined
+
+    parts = [segment.table.arrow for segment in snapshot.segments]
+    masks = [np.ones(len(part), bool) for part in parts] if where is None else Filter.parse(where).masks(parts)
+    lives = [segment.live for segment in snapshot.segments]
+    kept = [pa.array(mask if live is None else mask & live) for mask, live in zip(masks, lives)]
+    fields = [field for field in snapshot.columns if field.name in STANDARD or not pa.types.is_null(field.type)]
+    empty = pa.schema(fields).empty_table()
+    return joined([empty, *(part.filter(keep) for part, keep in zip(parts, kept))]).sort_by("clip_id")
+
+
+def _print_clips(snapshot: Snapshot, where: str | None, *, as_json: bool) -> None:
+    """One line for each clip, with its streams by name; as text, without empty columns."""
+    import pyarrow as pa
+
+    table = _clips(snapshot, where)
+    codes = table["pattern"].to_pylist()
+    streams = [list(compress(snapshot.layout.names, map(int, code))) for code in codes]
+    hidden = {"pattern", "version", *(["offset"] if snapshot.offsets is None else [])}
+    if not as_json and len(table):
+        hidden.update(name for name in table.column_names if table[name].null_count == len(table))
+    table = table.drop_columns([name for name in table.column_names if name in hidden])
+    table = table.append_column("streams", pa.array(streams, pa.list_(pa.string())))
+    if as_json:
+        for batch in table.to_batches(max_chunksize=ROWS):
+            for row in batch.to_pylist():
+                print(json.dumps(row, ensure_ascii=False))
+        return
+    cells = [[name, *map(_text, table[name].to_pylist())] for name in table.column_names]
+    widths = [max(map(len, column)) for column in cells]
+    for line in zip(*cells):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def _text(value: Any) -> str:
+    """A cell as text."""
+    if isinstance(value, list):
+        return ", ".join(value) or "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{round(value, 3):g}"
+    return "-" if value in (None, "") else visible(str(value))

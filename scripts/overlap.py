@@ -1,4 +1,4 @@
-"""List test videos that training has seen, or nearly: the same file, a re-encoded copy, a part of a video.
+"""List test videos that are also training videos, or nearly: the same file, a re-encoded copy, a part of a video.
 
 example:
   mee overlap videos/ captions.csv
@@ -6,10 +6,10 @@ example:
   mee overlap videos/ annotations/ --protocol msrvtt-1ka --train-list 9k
   mee overlap store/ captions.csv --by appearance --threshold 0.9
 
-By frames, VIDEOS is a folder of video files: their pictures are compared, which takes no model. By a stream, STORE
-is a feature store: its clips are compared by what the stream's extractor sees, so that the same scene filmed twice
-is found too. Sides: the column split of a caption table, a named protocol, or two lists. Exit code 3: some files
-could not be read.
+By frames, VIDEOS is a folder of video files, whose pictures are compared without a model. By a stream, STORE is a
+feature store, whose clips are compared by that stream, so the same scene filmed twice is found too. Training and
+test videos are named by the column split of a caption table, a named protocol, or two lists. Exit code 3: some
+files could not be read.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class OverlapArgs:
     fps: float = 2.0  # by frames: frames a second that are compared
     nearest: int = 10  # training videos that are listed of each test video, at most
     out: Path | None = None  # also write the pairs: .csv or .parquet
-    overwrite: bool = False  # put it in the place of what is there
+    overwrite: bool = False  # replace an existing file
     json: bool = False  # print one JSON object a pair
-    partial: bool = False  # go on without videos that are not there
+    partial: bool = False  # go on without missing videos
     workers: int | None = None  # by frames: processes that decode; default: one a core
 
     def __post_init__(self) -> None:
@@ -80,9 +80,7 @@ class OverlapArgs:
         if lists and (self.protocol != "folder" or self.train_list is not None):
             raise ValueError("--protocol and --train-list go with ANNOTATIONS, not with --train and --test")
         if self.train_list is not None and self.protocol == "folder":
-            raise ValueError(
-                "--train-list goes with --protocol NAME; a table of one's own says it in column split"
-            )
+            raise ValueError("--train-list goes with --protocol NAME; your own table has its column split")
         if not 0 < self.fps <= 1000:
             raise ValueError(f"fps must be above 0 and at most 1000, got {self.fps}")
         if not 0 < self.share <= 1:
@@ -101,23 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out is not None:
         _check_out(args.out, overwrite=args.overwrite)
 
-    from mee.data import read_videos
-    from mee.near_duplicates import sides_of_annotations
-
-    if args.train is not None and args.test is not None:
-        ids = (read_videos(args.train), read_videos(args.test))
-    else:
-        assert args.annotations is not None
-        path, name = args.annotations, args.protocol
-        ids, shortfalls = sides_of_annotations(path, name, args.train_list, partial=args.partial)
-        for note in shortfalls:
-            say(f"partial: {note}")
+    ids = _sides(args)
     overlap, failed = _by_frames(args, ids) if args.by == FRAMES else (_by_stream(args, ids), [])
     rows = [_row(pair, overlap) for pair in overlap.pairs]
-    if args.json:
-        for row in rows:
-            print(json.dumps(row))
-    elif rows:
+    for row in rows if args.json else ():
+        print(json.dumps(row))
+    if rows and not args.json:
         value = "bits apart" if overlap.measure == "bits" else overlap.measure
         header = ["training video", "test video", "", value, "at", "at"]
         print_table("", header, [_cells(row, overlap.measure) for row in rows], words=3)
@@ -134,8 +121,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return FAILURES_LISTED if failed else DONE
 
 
+def _sides(args: OverlapArgs) -> Sides:
+    """The ids of training and of test videos."""
+    from mee.data import read_videos
+    from mee.near_duplicates import sides_of_annotations
+
+    if args.train is not None and args.test is not None:
+        return read_videos(args.train), read_videos(args.test)
+    assert args.annotations is not None
+    ids, shortfalls = sides_of_annotations(args.annotations, args.protocol, args.train_list, partial=args.partial)
+    for note in shortfalls:
+        say(f"partial: {note}")
+    return ids
+
+
 def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo]]:
-    """What is found, and the files that could not be read."""
+    """The overlap, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
     from features.media import find_media
     from mee.near_duplicates import FRAME_THRESHOLD, FolderNames, check_threshold, near_frames
@@ -179,27 +180,27 @@ def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
     train, test = _found(args, ids, store, remedy)
     clips = sum(len(clip_ids) for side in (train, test) for clip_ids in side.values())
     if clips < FEW:
-        say(f"only {clips} clips are compared: what they all share is not well known, so similarities are rough")
+        say(f"only {clips} clips are compared: the mean of so few is a poor estimate, so similarities are rough")
     if len(video_contents(store, [*train, *test])) < len({*train, *test}):
-        say(f"{args.place} does not know the content of every file, so a same file may count as alike only")
+        say(f"{args.place} has no digest of some files, so a same file may count as alike only")
     threshold = STREAM_THRESHOLD if args.threshold is None else args.threshold
     with counting_bar("compare", "clips") as on_done:
         return near_streams(store, args.by, train, test, threshold=threshold, keep=args.nearest, on_done=on_done)
 
 
 def _found(args: OverlapArgs, ids: Sides, source: ClipNames, remedy: str) -> Iterator[ClipsOfVideos]:
-    """The videos of each side that are there."""
+    """The videos of each side that were found."""
     from mee.near_duplicates import find_side
 
     for side, name in zip(ids, ("training", "test")):
         found, left_out = find_side(side, name, source, partial=args.partial, remedy=remedy)
         if left_out:
-            say(f"partial: left out {len(left_out):,} {name} videos that are not there")
+            say(f"partial: left out {len(left_out):,} missing {name} videos")
         yield found
 
 
 def _summary(overlap: Overlap, by: str) -> str:
-    """What was found, of how much, and by which rule."""
+    """How much was found, of how much, and by which rule."""
     rule = (
         f"frames at most {overlap.threshold:g} bits apart"
         if overlap.measure == "bits"
@@ -211,7 +212,7 @@ def _summary(overlap: Overlap, by: str) -> str:
     blank = f" {len(overlap.blank):,} {have} nothing to compare but name and content." if overlap.blank else ""
     return (
         f"{len(overlap.leaked):,} of {overlap.test:,} test videos have a near-duplicate among {overlap.train:,} "
-        f"training videos: {overlap.found:,} of {overlap.compared:,} pairs ({rule}{of_these}).{blank}"
+        f"training videos: {overlap.found:,} of {overlap.train * overlap.test:,} pairs ({rule}{of_these}).{blank}"
     )
 
 
@@ -235,13 +236,11 @@ def _check_out(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out {path}: pairs are written to {' or '.join(SUFFIXES)}, not '{path.suffix}'")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise InputError(
-            f"'{path}' is there already; name another file, or put this one in its place with --overwrite"
-        )
+        raise InputError(f"'{path}' exists already; name another file, or replace it with --overwrite")
 
 
 def _write(rows: Iterable[dict[str, Any]], measure: str, path: Path) -> None:
-    """Write the pairs, whole or not at all."""
+    """Write the pairs atomically."""
     import pandas as pd
 
     kinds: dict[str, Any] = dict.fromkeys(("train_video", "test_video", "why"), "string")

@@ -1,10 +1,10 @@
-"""What a model looks at, as the bytes of a PNG.
+"""Drawings of attention, mixture weights and merged tokens, as the bytes of a PNG.
 
-    attention   a grid of layers x heads; in each map a row is a token that looks, a column one that it looks at
-    weights     a row is a sentence, a column an expert, and the number in a cell the expert's mixture weight
-    tokens      what the model sees, the same after its last layer, and below it after some of the layers between
+    attention   a grid of layers x heads; a row is the token that attends, a column the one attended to
+    weights     a row is a sentence, a column an expert; the number in a cell is the expert's mixture weight
+    tokens      the model's input, the same after its last layer, and below it after some layers between
 
-All maps of a picture share one colour scale. Long text is wrapped and then cut (…).
+All maps of a drawing share one colour scale. Long text is wrapped and then cut (…).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from scripts.console import say, visible
 if TYPE_CHECKING:
     from mee.text import Attention
 
-SHOWN_TOKENS, SHOWN_SENTENCES = 40, 200  # more make no picture that a person reads
+SHOWN_TOKENS, SHOWN_SENTENCES = 40, 200  # more are not legible
 STRIP = 5  # pictures at most below those of tokens
 DPI, LARGEST = 150, 8000  # LARGEST: pixels on a side, where the resolution gives way
 SHARPEST = 768  # pixels on the short side, at least, that edges between tokens are drawn on
@@ -142,9 +142,8 @@ def draw_tokens(picture: NDArray[np.uint8], groups: Sequence[NDArray[np.int64]],
     left, right = parts[0, 0].subplots(1, 2)
     _show(left, picture, f"what the model sees: {groups[0].size} patches")
     _show(right, merged_picture(picture, groups[last]), f"after layer {last}: {_tokens(groups[last])}")
-    if strip:
-        for layer, axes in zip(strip, parts[1, 0].subplots(1, len(strip), squeeze=False)[0]):
-            _show(axes, merged_picture(picture, groups[layer]), f"layer {layer}: {_tokens(groups[layer])}")
+    for layer, axes in zip(strip, parts[1, 0].subplots(1, len(strip), squeeze=False)[0] if strip else ()):
+        _show(axes, merged_picture(picture, groups[layer]), f"layer {layer}: {_tokens(groups[layer])}")
     return _png(figure, title, ABOUT_TOKENS)
 
 

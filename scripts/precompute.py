@@ -14,11 +14,13 @@ to know:
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,8 +28,9 @@ from typing import TYPE_CHECKING, Annotated, Never
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from features.errors import InputError
 from features.extractors import PRESETS
-from features.job import ENVIRONMENT, PrecomputeConfig, Shard, parse_shard
+from features.job import PrecomputeConfig
 from scripts.console import DONE, FAILURES_LISTED, parse, print_table, resumable, say
 
 if TYPE_CHECKING:
@@ -36,6 +39,57 @@ if TYPE_CHECKING:
     from features.store import FeatureStore
 
 TERMINATED = 143  # what shells expect of a process that SIGTERM ended
+ENVIRONMENT = "env"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Share number ``index`` of ``count``, counted from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 <= self.index < self.count:
+            raise ValueError(
+                "shard must be i/n with i from 0 to n - 1, such as 0/4, 1/4, 2/4 and 3/4; got "
+                f"{self.index}/{self.count}"
+            )
+
+    def holds(self, video: str) -> bool:
+        """Whether a file, by its path below the library's folder, belongs to this share."""
+        digest = hashlib.sha256(video.encode()).digest()
+        return int.from_bytes(digest[:8]) % self.count == self.index
+
+
+def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
+    """The share that a command line requests: ``i/n``, or ``env``.
+
+    Raises:
+        InputError: ``env``, and the environment names no share.
+        ValueError: it is neither.
+    """
+    if text == ENVIRONMENT:
+        return _of_environment(environment)
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    if match is None:
+        raise ValueError(f"shard must be i/n, such as 0/4, or env; got '{text}'")
+    return Shard(int(match[1]), int(match[2]))
+
+
+def _of_environment(environment: Mapping[str, str]) -> Shard:
+    names = ("RANK", "WORLD_SIZE") if "RANK" in environment else ("SLURM_PROCID", "SLURM_NTASKS")
+    index, count = (environment.get(name, "") for name in names)
+    example = "0/4"
+    if "SLURM_ARRAY_TASK_ID" in environment and "RANK" not in environment:
+        reason, example = "elements of a job array", "$SLURM_ARRAY_TASK_ID/4 with --array=0-3"
+    elif names[0] not in environment:
+        reason = "neither RANK (torchrun) nor SLURM_PROCID (srun) is set here"
+    elif not all(re.fullmatch(r"[0-9]{1,9}", value) for value in (index, count)) or int(index) >= int(count):
+        reason = f"{names[0]} is '{index}' and {names[1]} '{count}', not i below n"
+    else:
+        return Shard(int(index), int(count))
+    raise InputError(f"--shard env: {reason}; name the share, such as --shard {example}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +98,7 @@ class PrecomputeArgs:
 
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, made if it is not there
-    shard: str | None = None  # a share of the files: i/n with i from 0; or env: what torchrun or Slurm say
+    shard: str | None = None  # a share of the files: i/n with i from 0; or env: as set by torchrun or Slurm
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
     def __post_init__(self) -> None:

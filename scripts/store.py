@@ -1,4 +1,4 @@
-"""Look at a feature store, check it, merge several into one, and hand its streams to other programs.
+"""Look at a feature store, verify it, merge several into one, and export its streams to other programs.
 
 example:
   mee store list store/
@@ -31,18 +31,22 @@ from scripts.console import (
     parse,
     print_table,
     say,
+    some,
     visible,
 )
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
 
-Store = Annotated[Positional[Path], arg(metavar="STORE")]
+Store = Annotated[Positional[Path], arg(metavar="STORE", help="the feature store")]
+Sources = Annotated[
+    Positional[tuple[Path, ...]], arg(metavar="SOURCE [SOURCE ...]", help="stores to read; they do not change")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListArgs:
-    """Arguments of mee store list."""
+    """What a store holds, stream by stream or clip by clip."""
 
     store: Store
     clips: bool = False  # one line a clip, with the facts of its file
@@ -56,21 +60,19 @@ class ListArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyArgs:
-    """Arguments of mee store verify."""
+    """Read every file and compare it with its checksum. Exit code 3: something is wrong."""
 
     store: Store
-    mend: bool = False  # take out what is wrong, so that the jobs that made it make it again
+    repair: bool = False  # remove what is wrong; the next run of the job that made it makes it again
     json: bool = False  # one JSON object a line
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeArgs:
-    """Arguments of mee store merge."""
+    """Add the contents of stores to one of them, or to a new one, by hard links where possible."""
 
-    target: Annotated[Positional[Path], arg(metavar="TARGET")]  # made if it is not there
-    sources: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="SOURCE [SOURCE ...]")
-    ]  # they are left as they are
+    target: Annotated[Positional[Path], arg(metavar="TARGET")]  # created if it does not exist
+    sources: Sources
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -79,61 +81,60 @@ class MergeArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArgs:
-    """Arguments of mee store export."""
+    """Write streams to .npz or .parquet, a file each."""
 
     store: Store
     out: Annotated[Positional[Path], arg(metavar="OUT")]  # .npz or .parquet; with {stream} in it, a file a stream
-    streams: tuple[str, ...] = ()  # which; without, all
-    overwrite: bool = False  # put it in the place of what is there
-
-
-Form = (
-    Annotated[ListArgs, subcommand("list", description="What a store holds, stream by stream or clip by clip.")]
-    | Annotated[
-        VerifyArgs,
-        subcommand(
-            "verify", description="Read every file and compare it with what was written. Exit code 3: not equal."
-        ),
-    ]
-    | Annotated[
-        MergeArgs,
-        subcommand(
-            "merge", description="Bring all that some stores hold into one, linking files where that can be."
-        ),
-    ]
-    | Annotated[ExportArgs, subcommand("export", description="Write streams to .npz or .parquet, a file each.")]
-)
+    streams: tuple[str, ...] = ()  # default: all
+    overwrite: bool = False  # replace existing files
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreArgs:
     """Arguments of mee store."""
 
-    form: OmitSubcommandPrefixes[Form]
+    form: OmitSubcommandPrefixes[
+        Annotated[ListArgs, subcommand("list")]
+        | Annotated[VerifyArgs, subcommand("verify")]
+        | Annotated[MergeArgs, subcommand("merge")]
+        | Annotated[ExportArgs, subcommand("export")]
+    ]
 
 
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    form = parse(StoreArgs, "store", argv, __doc__ or "").form
-    match form:
-        case ListArgs():
-            return _list(form)
-        case VerifyArgs():
+    match parse(StoreArgs, "store", argv, __doc__ or "").form:
+        case ListArgs() as form:
+            _list(form)
+        case VerifyArgs() as form:
             return _verify(form)
-        case MergeArgs():
-            return _merge(form)
-        case ExportArgs():
-            return _export(form)
+        case MergeArgs() as form:
+            _merge(form)
+        case ExportArgs() as form:
+            _export(form)
+    return DONE
 
 
-def _list(args: ListArgs) -> int:
+def _list(args: ListArgs) -> None:
     from features.store import FeatureStore
 
     store = FeatureStore(args.store)
-    show = _print_clips if args.clips else _print_failed if args.failed else _print_streams
-    show(store, as_json=args.json)
-    return DONE
+    if args.clips:
+        _print_clips(store, as_json=args.json)
+    elif args.failed:
+        title = f"{len(store.failed)} videos of {store.name} cannot be used"
+        if args.json:
+            _print_json([{"video": video, "why": why} for video, why in store.failed.items()])
+        else:
+            print_table(title, ["video", "why"], list(store.failed.items()), words=2)
+    else:
+        _print_streams(store, as_json=args.json)
+
+
+def _print_json(entries: Sequence[object]) -> None:
+    for entry in entries:
+        print(json.dumps(entry))
 
 
 def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
@@ -142,8 +143,7 @@ def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
 
     summaries = summarise(store)
     if as_json:
-        for each in summaries:
-            print(json.dumps(each))
+        _print_json(summaries)
         return
     cut = "the default rule" if store.manifest.clip_seconds is None else f"{store.manifest.clip_seconds:g} s"
     clips, failures = store.clips, int(are_failures(store.rows).sum())
@@ -152,28 +152,14 @@ def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
     for each in summaries:
         share = f"{100 * each['present'] / max(1, each['present'] + each['missing']):.0f} %"
         counts = [each["size"], each["present"], each["missing"], each["unknown"], share, each["rows"]]
-        timed, size = "yes" if each["timed"] else "no", decimal(each["bytes"])
-        held.append([each["stream"], *map(str, counts), timed, size])
-        by, revision = (
-            each["model"] or each["extractor"].removeprefix("features:"),
-            each["revision"] or "-",
-        )
+        held.append([each["stream"], *map(str, counts), "yes" if each["timed"] else "no", decimal(each["bytes"])])
+        maker, revision = each["model"] or each["extractor"].removeprefix("features:"), each["revision"] or "-"
         reads, version = ", ".join(each["sampling"]) or "-", f"{each['fingerprint']} v{each['version']}"
-        made.append([each["stream"], by, revision[:12], reads, version, each["code"].get("mee", "-")])
+        made.append([each["stream"], maker, revision[:12], reads, version, each["code"].get("mee", "-")])
     header = ["stream", "size", "present", "missing", "unknown", "share", "rows", "times", "on disk"]
     print_table(f"{store.name}: {title}", header, held)
     print()
     print_table("", ["stream", "made by", "revision", "reads", "fingerprint", "mee"], made, words=6)
-
-
-def _print_failed(store: FeatureStore, *, as_json: bool) -> None:
-    """One line a video that cannot be used."""
-    if as_json:
-        for video, why in store.failed.items():
-            print(json.dumps({"video": video, "why": why}))
-        return
-    title = f"{len(store.failed)} videos of {store.name} cannot be used"
-    print_table(title, ["video", "why"], list(store.failed.items()), words=2)
 
 
 def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
@@ -199,57 +185,56 @@ def _verify(args: VerifyArgs) -> int:
     from features.store import check_store, repair
 
     with counting_bar("verify", "shards") as on_shard:
-        report = check_store(args.store, on_shard)
-    left = wrong = report.wrong
+        check = check_store(args.store, on_shard)
+    remaining = wrong = check.wrong
     if args.json:
-        for finding in report.findings:
-            print(json.dumps({"file": finding.name, "what": finding.what, "wrong": finding.wrong}))
+        _print_json([{"file": each.name, "what": each.what, "wrong": each.wrong} for each in check.findings])
     else:
-        harmless = [finding for finding in report.findings if not finding.wrong]
-        if rows := [[f.name, "wrong" if f.wrong else "harmless", f.what] for f in (*wrong, *harmless)]:
+        harmless = len(check.findings) - len(wrong)
+        if findings := sorted(check.findings, key=lambda finding: not finding.wrong):
+            rows = [[f.name, "wrong" if f.wrong else "harmless", f.what] for f in findings]
             print_table("", ["file", "", "what"], rows, words=3)
             print()
         state = f"{len(wrong)} wrong" if wrong else "all are what was written"
-        more = f"; {len(harmless)} others lie there, harmless" if harmless else ""
-        size = decimal(report.bytes)
-        print(f"{report.files} files of {report.shards} shards in {args.store}, {size}: {state}{more}")
-    if args.mend:
-        left = repair(args.store, report.findings)
-        if taken := len(wrong) - len(left):
-            say(f"{taken} files taken out; run the mee precompute or mee import again that filled {args.store}")
-    if any(finding.can_be_repaired for finding in left):
-        say(
-            f"to repair it: mee store verify {args.store} --mend takes out what is wrong, and the mee precompute "
-            "or mee import that filled the store then makes it again"
+        more = f"; {harmless} other files, harmless" if harmless else ""
+        print(
+            f"{check.files} files of {check.shards} shards in {args.store}, {decimal(check.bytes)}: {state}{more}"
         )
-    if any(finding.name == "store.json" for finding in left):
+    if args.repair:
+        remaining = repair(args.store, check.findings)
+        if removed := len(wrong) - len(remaining):
+            say(f"{removed} files removed; run the mee precompute or mee import again that filled {args.store}")
+    if any(finding.can_be_repaired for finding in remaining):
         say(
-            f"store.json: compare it with a copy; where it reads right, mee store merge NEW {args.store} makes a "
-            "store of the same files with a fresh one"
+            f"to repair it: mee store verify {args.store} --repair removes what is wrong; the mee precompute or "
+            "mee import that filled the store then makes it again"
         )
-    return FAILURES_LISTED if left else DONE
+    if any(finding.name == "store.json" for finding in remaining):
+        say(
+            f"store.json: compare it with a copy; if its content is right, mee store merge NEW {args.store} makes "
+            "a store of the same files with a new one"
+        )
+    return FAILURES_LISTED if remaining else DONE
 
 
-def _merge(args: MergeArgs) -> int:
+def _merge(args: MergeArgs) -> None:
     from features.store import FeatureStore, merge_stores
 
     with counting_bar("merge", "shards") as on_shard:
         report = merge_stores(args.target, args.sources, on_shard)
     if report.differing:
-        names = ", ".join(report.differing[:3]) + (", …" if len(report.differing) > 3 else "")
         say(
             f"{len(report.differing)} videos are other files (by size or content) in one store than in another; "
-            f"what was extracted last counts: {names}"
+            f"what was extracted last counts: {some(report.differing)}"
         )
     say(
-        f"{report.taken} of {report.shards} shards brought in ({report.linked} files linked, {report.copied} "
-        f"copied), {report.shards - report.taken} were there already"
+        f"{report.added} of {report.shards} shards added ({report.linked} files linked, {report.copied} copied), "
+        f"{report.shards - report.added} were there already"
     )
     _print_streams(FeatureStore(args.target), as_json=False)
-    return DONE
 
 
-def _export(args: ExportArgs) -> int:
+def _export(args: ExportArgs) -> None:
     from features.store import FeatureStore, export_stream
 
     store = FeatureStore(args.store)
@@ -257,7 +242,6 @@ def _export(args: ExportArgs) -> int:
         written = export_stream(store, args.out, args.streams, on_clips, overwrite=args.overwrite)
     rows = [[str(f.path), f.stream, str(f.clips), str(f.rows), decimal(f.path.stat().st_size)] for f in written]
     print_table("", ["file", "stream", "clips", "rows", "size"], rows, words=2)
-    return DONE
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""Show which patches of a picture become one token in a pretrained model.
+"""Show which patches of a picture are merged into one token by a pretrained model.
 
 example:
   mee tokens dog.jpg --merge 8
   mee tokens dog.jpg --merge 13:falling --model facebook/dinov2-base --out dog-tokens.png
   mee tokens dog.jpg --merge 0.1 --json
 
-The picture is the one that the model sees, resized and cropped as its checkpoint says. A file of the name given to
---out is overwritten.
+The picture is resized and cropped as the model's checkpoint says. An existing file of the name given to --out is
+overwritten.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +35,11 @@ class TokensArgs:
     """Arguments of mee tokens."""
 
     image: Annotated[Positional[Path], arg(metavar="IMAGE")]  # jpg, png or webp
-    merge: str = "8"  # tokens a layer: "8", "0.1" (a share of them), "13:falling" (from twice as many to none)
+    merge: str = "8"  # tokens merged in each layer: "8", "0.1" (a share), "13:falling" (from 26 down to 0)
     model: str = "google/siglip2-base-patch16-224"  # a vision transformer: name on the hub, or directory
-    out: Path = Path("tokens.png")  # the picture
+    out: Path = Path("tokens.png")  # file for the drawing
     json: bool = False  # print one JSON object
-    device: Device = "auto"
+    device: Device = "auto"  # where to run the model
 
 
 @errors_as_sentences
@@ -53,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--merge: {error}") from error
     if not schedule.merges:
         raise InputError(f"--merge {args.merge} merges nothing; say how many tokens a layer, such as 8")
-    _check_out(args.out, args.image)
+    if args.out.is_dir() or args.out.suffix.lower() != ".png":
+        raise InputError(f"--out {args.out} does not name a picture; name a file such as tokens.png")
+    if args.out.exists() and args.image.exists() and args.out.samefile(args.image):
+        raise InputError(f"--out {args.out} is the picture itself; name another file with --out")
     extractor = _extractor(args.model)
     picture, groups, tokens = _merged(args, extractor, schedule)
 
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _extractor(model: str) -> PretrainedExtractor:
-    """What makes a stream of pictures with the model; refuses models of other things."""
+    """The extractor that runs this model; refuses models that do not read single pictures."""
     from features.extractors import make_extractor
     from features.extractors.pretrained import PretrainedExtractor
 
@@ -113,24 +115,13 @@ def _merged(
 
 def _picture(path: Path, extractor: PretrainedExtractor) -> NDArray[np.uint8]:
     """(H, W, 3), as `mee precompute` hands it to the extractor."""
-    from features.media import Cutting, ImageReader
+    from features.media import read_image
 
     try:
-        (clip,) = ImageReader().read(path, path.name, extractor.needs, Cutting())
+        clip = read_image(path, path.name, extractor.needs)
     except MediaError as error:
         raise InputError(f"'{path}' cannot be read as a picture: {error}") from error
     rows = extractor.inputs.rows(clip)
     assert rows is not None  # a still image is one frame
     picture: NDArray[np.uint8] = rows.items[0]
     return picture
-
-
-def _check_out(path: Path, image: Path) -> None:
-    if path.is_dir() or path.suffix.lower() != ".png":
-        raise InputError(f"--out {path} is no name of a picture; name a file such as tokens.png")
-    if path.exists() and image.exists() and path.samefile(image):
-        raise InputError(f"--out {path} is the picture itself; name another file with --out")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,9 +8,10 @@ example:
   mee train store/ annotations/ model/ --protocol msrvtt-1ka --train-list 9k
   accelerate launch --cpu --num_processes 2 -m scripts.train store/ captions.csv model/
 
-Annotations: a table (.csv, .parquet, .jsonl) with video_id, caption and, if you like, split (train, val, test).
-Without it, --validation holds a share of the videos out. With --protocol: a benchmark's files as published; where
-it has no validation split, 1,000 training videos are held out. A stopped run goes on when it is called again.
+ANNOTATIONS is a table (.csv, .parquet, .jsonl) with video_id, caption and, optionally, split (train, val, test);
+without split, --validation holds out a share of the videos. With --protocol it is the folder of a benchmark's
+published files; if the benchmark has no validation split, 1,000 training videos are held out. Run the same command
+again to resume a stopped run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -34,11 +35,7 @@ from mee.presets import PRESETS, Preset, PresetName
 from mee.protocols import FOLDER, Annotations, read_annotations
 from mee.text import TextConfig
 from mee.training import TrainConfig
-from scripts.console import DONE, Device, parse, pick_device, progress_console, resumable, say
-
-if TYPE_CHECKING:
-    from features.store import FeatureStore
-
+from scripts.console import DONE, Device, by_name, parse, pick_device, progress_console, resumable, say
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
@@ -48,6 +45,19 @@ if TYPE_CHECKING:
     from mee.training import Trainer
 
 
+def _expert_settings(text: str) -> dict[str, Any]:
+    """netvlad-16+max:128 -> pooling and embed_dim."""
+    poolings, _, size = text.partition(":")
+    settings: dict[str, Any] = {"pooling": tuple(poolings.split("+")) if poolings else ()}
+    return settings | ({"embed_dim": int(size)} if size else {})
+
+
+ExpertSettings = Annotated[
+    Mapping[str, Mapping[str, Any]], by_name("NAME:POOLING[+POOLING][:EMBED_DIM]", _expert_settings, ":")
+]
+Towers = Annotated[Mapping[str, str], by_name("NAME=HUB_ID_OR_DIRECTORY", str)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainArgs:
     """Arguments of mee train."""
@@ -55,23 +65,23 @@ class TrainArgs:
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute or mee import
     captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # directory to make
-    protocol: str = FOLDER  # whose captions: folder, a table of your own, or a benchmark: msrvtt-1ka, lsmdc, …
-    train_list: str | None = None  # which training list of the benchmark: 9k or 7k of msrvtt-1ka
-    select_on_test: bool = False  # choose the epoch on the test captions; stamped into the model and its results
-    preset: PresetName = "default"  # where the other settings start; paper: the published network and training
-    streams: tuple[str, ...] = ()  # experts, in this order; default: all streams of the store
-    embed_dim: int | None = None  # size of each expert's part of the joint space; default: the preset's, 512
-    pooling: tuple[str, ...] = ()  # how streams become vectors: mean, max, first, last, netvlad-K, transformer[-N]
-    expert: tuple[str, ...] = ()  # settings of one: NAME:POOLING[+POOLING][:EMBED_DIM], as audio:netvlad-16:128
-    aligned: tuple[str, ...] = ()  # experts with a text tower in their own space: NAME=HUB_ID_OR_DIRECTORY
+    protocol: str = FOLDER  # name of a benchmark, such as msrvtt-1ka or lsmdc; folder: your own table
+    train_list: str | None = None  # the benchmark's training list: 9k or 7k of msrvtt-1ka
+    select_on_test: bool = False  # choose the best epoch on the test captions; the model and its results record it
+    preset: PresetName = "default"  # defaults of the other settings; paper: the published network and training
+    streams: tuple[str, ...] = ()  # streams to use, one expert each; default: all streams of the store
+    embed_dim: int | None = None  # size of every expert's embedding; default: the preset's, 512
+    pooling: tuple[str, ...] = ()  # pooling over time: mean, max, first, last, netvlad-K, transformer[-N]
+    expert: ExpertSettings = field(default_factory=dict)  # settings of single experts: audio:netvlad-16:128
+    aligned: Towers = field(default_factory=dict)  # text encoders of streams that have their own, as CLIP's do
     dropout: float = ModelConfig.dropout  # on pooled streams and on text vectors
     text: TextConfig = field(default_factory=TextConfig)
     training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
-    images: tuple[Path, Path] | None = None  # store and captions of still images: clips that only have a look
-    partial: bool = False  # go on without captions whose video is not in the store
-    overwrite: bool = False  # replace a model that is there, and forget an unfinished run
+    images: tuple[Path, Path] | None = None  # store and captions of still images to train on as well
+    partial: bool = False  # skip captions whose video is not in the store
+    overwrite: bool = False  # replace an existing model, and discard an unfinished run
     tensorboard: Path | None = None  # directory for TensorBoard's scalars
-    device: Device = "auto"
+    device: Device = "auto"  # where to train
 
 
 @resumable
@@ -86,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mee.training import Trainer, finish, training_record
 
     if args.model.exists() and not (args.model / CONFIG).is_file():
-        raise InputError(f"'{args.model}' is there already and is not a model; name another place")
+        raise InputError(f"'{args.model}' exists and is not a model; name another place")
     if args.model.exists() and not args.overwrite:
         raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
     begun = time.monotonic()
@@ -99,8 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         PRESETS[args.preset],
         store,
         args.streams,
-        special=args.expert,
-        aligned=args.aligned,
+        settings=args.expert,
+        towers=args.aligned,
         embed_dim=args.embed_dim,
         pooling=args.pooling,
     )
@@ -114,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         store, split.train, split.val, config, args.training, pick_device(args.device), images, args.tensorboard
     )
     if not trainer.selects:
-        say("too few validation captions to choose an epoch by: the last one will count")
+        say("too few validation captions to choose an epoch: the last one is kept")
     if args.overwrite and trainer.leads:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
@@ -125,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             trainer, split, str(args.store.resolve()), str(args.captions.resolve()), annotations
         )
         if images:
-            record |= {"images": _images_record(args, images[1])}
+            store_of_images, captions = (str(path.resolve()) for path in args.images or ())
+            record |= {"images": {"store": store_of_images, "captions": captions, "count": len(images[1])}}
         finish(model, record, args.model, work)
         progress = trainer.progress
         took = time.monotonic() - begun
@@ -152,7 +163,7 @@ def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
 
 
 def _split(args: TrainArgs, annotations: Annotations, store: FeatureStore) -> Split:
-    """Captions to train and to select on, and a word on stderr of all that is out of the ordinary."""
+    """Captions to train and to select on; what is unusual about them goes to stderr."""
     from mee.data import split_pairs
     from mee.protocols import HELD_OUT
 
@@ -195,19 +206,12 @@ def _images(
         name=str(args.images[1]),
         ids=annotations.measured_ids,
     )
-    say(f"{len(pairs)} captions of {len(set(pairs.videos))} images join, as clips that only have their appearance")
+    say(f"{len(pairs)} captions of {len(set(pairs.videos))} images added, as clips that only have appearance")
     return store, pairs
 
 
-def _images_record(args: TrainArgs, pairs: Pairs) -> dict[str, Any]:
-    """What training.json says of where image captions are from."""
-    assert args.images
-    store, captions = args.images
-    return {"store": str(store.resolve()), "captions": str(captions.resolve()), "count": len(pairs)}
-
-
 def _run(trainer: Trainer, state: Path) -> MEE:
-    """Train behind a progress bar."""
+    """Train, with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -231,35 +235,40 @@ def _run(trainer: Trainer, state: Path) -> MEE:
 def expert_configs(
     preset: Preset,
     store: FeatureStore,
-    streams: Sequence[str],
+    streams: Sequence[str] = (),
     *,
-    special: Sequence[str] = (),
-    aligned: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    towers: Mapping[str, str] | None = None,
     embed_dim: int | None = None,
     pooling: tuple[str, ...] = (),
 ) -> tuple[ExpertConfig, ...]:
-    """One expert a stream.
+    """One expert for each stream, by the preset and what overrides it.
+
+    Args:
+        preset: gives the defaults.
+        store: whose streams they read.
+        streams: their names and order; all of the store without.
+        settings: fields of ExpertConfig by expert.
+        towers: hub id or directory of a pretrained text encoder by expert; its stream is compared as it is.
+        embed_dim: of every expert.
+        pooling: of every expert.
 
     Raises:
         InputError: a stream is not in the store, or a setting makes no sense.
     """
-    names = streams or tuple(store.dims)
+    settings, towers, names = settings or {}, towers or {}, streams or tuple(store.dims)
     for name in names:
         if name not in store.dims:
             raise InputError(f"{store.name} has no stream '{name}'; it has {', '.join(store.dims)}")
-    settings, towers = _special(special), _aligned(aligned)
     for name in (*settings, *towers):
         if name not in names:
             raise InputError(f"there is no expert '{name}' to set; there are {', '.join(names)}")
-    common: dict[str, Any] = {}
-    if embed_dim is not None:
-        common["embed_dim"] = embed_dim
-    if pooling:
-        common["pooling"] = pooling
+    common = {"embed_dim": embed_dim, "pooling": pooling}
     experts = []
     for name in names:
         expert = preset.expert(name, store.dims[name], store.fingerprints[name])
-        changes = {**common, **settings.get(name, {})}
+        changes: dict[str, Any] = {**{key: value for key, value in common.items() if value not in (None, ())}}
+        changes |= settings.get(name, {})
         if name in towers:
             changes = {"embed_dim": store.dims[name], "pooling": ("mean",), "standardise": False}
             changes |= {"text": towers[name], "start": "identity"}
@@ -268,29 +277,6 @@ def expert_configs(
         except ValueError as error:
             raise InputError(f"expert {error}") from error
     return tuple(experts)
-
-
-def _special(given: Sequence[str]) -> dict[str, dict[str, Any]]:
-    settings: dict[str, dict[str, Any]] = {}
-    for text in given:
-        name, _, rest = text.partition(":")
-        poolings, _, size = rest.partition(":")
-        if not name or not poolings or (size and not size.isdecimal()) or name in settings:
-            raise InputError(f"--expert {text}: write NAME:POOLING[+POOLING][:EMBED_DIM], each name once")
-        settings[name] = {"pooling": tuple(poolings.split("+"))}
-        if size:
-            settings[name]["embed_dim"] = int(size)
-    return settings
-
-
-def _aligned(given: Sequence[str]) -> dict[str, str]:
-    towers: dict[str, str] = {}
-    for text in given:
-        name, _, tower = text.partition("=")
-        if not name or not tower or name in towers:
-            raise InputError(f"--aligned {text}: write NAME=HUB_ID_OR_DIRECTORY, each name once")
-        towers[name] = tower
-    return towers
 
 
 if __name__ == "__main__":

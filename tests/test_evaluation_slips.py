@@ -22,7 +22,7 @@ from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.layout import Layout
 from mee.model import MEE, TextEmbedding, VideoEmbedding
-from mee.protocols.load import load_benchmark
+from mee.protocols.table import load_benchmark
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives
@@ -95,7 +95,7 @@ def test_e_the_index_finds_what_brute_force_finds_under_every_pattern(clips, tex
     ids = tuple(f"c{number:02d}" for number in range(30))
     table = pd.DataFrame({"video": ids, "start_s": 0.0, "end_s": 1.0}, index=pd.Index(ids, name="clip_id"))
     video_index = VideoIndex.of(Entries.of(Gallery(ids, clips, ()), table, LAYOUT), LAYOUT)
-    assert len(video_index.snapshot.units) == 15
+    assert len(video_index.snapshot.partitions) == 15
     scores = MixtureScores(text, clips, LAYOUT)
     query, clip = torch.cartesian_prod(torch.arange(6), torch.arange(30)).T
     order = np.argsort(-scores.pairs(query, clip).view(6, 30).numpy(), axis=1, kind="stable")

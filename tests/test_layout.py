@@ -55,7 +55,7 @@ ARROWS: dict[str, dict[str, str]] = {
         "report": "scripts",
     },
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 31_500, 260, 32_000, 2_900
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 30_100, 230, 31_000, 2_750
 FILE_LINES, FOLDER_MODULES = 400, 16
 REACHED = {"search": 77, "evaluate": 94, "precompute": 60}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")

@@ -1,7 +1,21 @@
-"""Which part of a file of arrays belongs to which clip.
+"""Files of arrays -> the array of each clip.
 
-    keyed      one array a clip, named after it           (D,) or (T, D) each
-    stacked    one array, place i is the i-th clip's      (N, D) or (N, T, D)
+Format, by the ending of the file:
+
+    .npy            one array, memory-mapped
+    .npz            arrays by name
+    .safetensors    tensors by name, including bfloat16 and float8
+    .h5 .hdf5       data sets by name, or in a group a clip
+    .pkl .pickle    a dict of arrays by name, or one array
+    a folder        one .npy or .npz a clip, named after it
+
+A data set of HDF5 is named by the part of its path that differs: /video7 and /streams/video7 are `video7`, and so
+is /video7/streams if all data sets are called `streams`; otherwise by the whole path. External links are ignored.
+
+Layout:
+
+    keyed      one array a clip, named after it             (D,) or (T, D) each
+    stacked    one array, entry i is the i-th clip's        (N, D) or (N, T, D)
     ragged     `rows` and `offsets`, as mee store export writes them: clip i owns rows[offsets[i]:offsets[i + 1]]
 
 All but the first need ids: an array `ids` in the file, or a list in the same order.
@@ -9,8 +23,13 @@ All but the first need ids: an array `ids` in the file, or a list in the same or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
@@ -19,82 +38,251 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.external.formats import ArrayFile, errors_of
-from features.external.ids import checked_ids
+from features.external.config import checked_ids
+from features.external.pickles import load_pickle
 
+CACHE = 64 << 20  # bytes of decompressed HDF5 chunks, so that clips that share a chunk decompress it once
 IDS, RAGGED = "ids", {"rows", "offsets"}
 
 
 @final
 @dataclass(frozen=True)
-class ClipArrays:
-    """One stream of many clips, as a file has it."""
+class ArrayFile:
+    """The arrays of one file, or of one folder."""
 
     path: Path
-    places: Mapping[str, Any]  # clip id -> where its array is, in the order of the file
-    get: Callable[[Any], Any]  # from such a place; None where there is nothing
+    names: tuple[str, ...]  # of the arrays; one empty name for a single array without a name
+    get: Callable[
+        [str], Any
+    ]  # by name: an array with shape, dtype and [...]; None where the file has an empty entry
+    of_clips: bool = False  # the names are ids of clips for certain
+
+    def read(self, name: str) -> Any:
+        """The array of this name, which may read its parts on demand; None for an empty entry."""
+        with errors_of(self.path, name):
+            return self.get(name)
+
+    def load(self, name: str) -> NDArray[Any]:
+        """All of the array of this name."""
+        with errors_of(self.path, name):
+            array = self.get(name)
+            if array is None:
+                raise InputError(f"{self.path}: {name!r} holds nothing")
+            return np.asarray(array[...])
+
+
+@contextmanager
+def errors_of(path: Path, name: str = "") -> Iterator[None]:
+    """Turn the exceptions of numpy, zip, HDF5 and safetensors into one sentence."""
+    from safetensors import SafetensorError
+
+    failures = (ValueError, TypeError, OSError, EOFError, KeyError, RuntimeError, MemoryError, SyntaxError)
+    try:
+        yield
+    except InputError:
+        raise
+    except (*failures, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
+        where = f"{path}: {name!r}" if name else str(path)
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
+            raise InputError(
+                f"{where} holds Python objects, or is not a numpy file; save plain arrays of numbers, or save the "
+                "same as a .pickle, which is read safely"
+            ) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{where} cannot be read, it may be damaged or of another format ({reason})") from error
+
+
+def open_arrays(path: Path) -> ArrayFile:
+    """Open a file or a folder of arrays.
+
+    Raises:
+        InputError: there is nothing, no array in it, or it cannot be read.
+    """
+    if path.is_dir():
+        files = clip_files(path)
+        return ArrayFile(path, tuple(files), lambda name: _single_array(files[name]), of_clips=True)
+    if not path.is_file():
+        raise InputError(f"there is nothing at '{path}'; name a file of arrays, or a folder of one .npy a clip")
+    opener = FORMATS.get(path.suffix.lower())
+    if opener is None:
+        raise InputError(
+            f"{path}: arrays are read from {', '.join(FORMATS)}, or a folder of .npy and .npz, not '{path.suffix}'"
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; there is no array in it")
+    with errors_of(path):
+        opened = opener(path)
+    if not opened.names:
+        raise InputError(f"{path} holds no arrays")
+    return opened
+
+
+def _open_numpy(path: Path) -> ArrayFile:
+    """Of .npy and .npz, by their content."""
+    arrays = np.load(path, mmap_mode="r", allow_pickle=False)
+    if isinstance(arrays, np.ndarray):
+        return ArrayFile(path, ("",), lambda _: arrays)
+    return ArrayFile(path, tuple(arrays.files), lambda name: arrays[name])
+
+
+def _open_safetensors(path: Path) -> ArrayFile:
+    from safetensors import safe_open
+
+    tensors: Any = safe_open(path, framework="numpy")
+    names = tuple(tensors.keys())
+    of_torch = {name for name in names if tensors.get_slice(name).get_dtype().startswith(("BF", "F8"))}
+    if of_torch:  # types that numpy does not have become float32
+        tensors = safe_open(path, framework="pt")
+
+    def get(name: str) -> NDArray[Any]:
+        tensor = tensors.get_tensor(name)
+        return np.asarray(tensor.float() if name in of_torch else tensor)
+
+    return ArrayFile(path, names, get)
+
+
+def _open_hdf5(path: Path) -> ArrayFile:
+    import h5py
+
+    file = h5py.File(path, "r", rdcc_nbytes=CACHE)
+    places: list[str] = []
+    file.visititems(lambda place, item: places.append(place) if isinstance(item, h5py.Dataset) else None)
+    by_name = dict(zip(_names_in_hdf5(path, places), places))
+
+    def get(name: str) -> Any:
+        data: Any = file[by_name[name]]
+        if data.shape is None:
+            return None
+        return data if h5py.check_string_dtype(data.dtype) is None else np.array(data.asstr()[...])
+
+    return ArrayFile(path, tuple(by_name), get)
+
+
+def _names_in_hdf5(path: Path, places: list[str]) -> list[str]:
+    groups = Counter(place.rpartition("/")[0] for place in places)
+    last = {place.rpartition("/")[2] for place in places}
+    if len(groups) == 1:  # all at the top, or all in one group
+        return [place.rpartition("/")[2] for place in places]
+    if len(last) == 1:
+        return [place.rpartition("/")[0] for place in places]
+    if "" not in groups and set(groups.values()) == {len(last)}:
+        raise InputError(
+            f"{path} holds {len(last)} data sets in each group ({', '.join(sorted(last)[:5])}), and a clip has "
+            "one array in a stream; keep the one to import"
+        )
+    return places
+
+
+def _open_pickle(path: Path) -> ArrayFile:
+    content = load_pickle(path)
+    if not isinstance(content, dict):
+        array = np.asarray(content)
+        if array.dtype.kind not in "fiu" or array.ndim < 2:
+            raise InputError(f"{path} should hold a dict of arrays by clip id, or one array of all clips")
+        return ArrayFile(path, ("",), lambda _: array)
+    names = [key.decode(errors="replace") if isinstance(key, bytes) else str(key) for key in content]
+    by_name = dict(zip(names, content.values()))
+    if len(by_name) < len(names):
+        raise InputError(f"{path} names two arrays alike, one by text and one by a number or by bytes")
+    return ArrayFile(path, tuple(names), lambda name: None if by_name[name] is None else np.asarray(by_name[name]))
+
+
+FORMATS: dict[str, Callable[[Path], ArrayFile]] = {
+    ".npy": _open_numpy,
+    ".npz": _open_numpy,
+    ".safetensors": _open_safetensors,
+    ".h5": _open_hdf5,
+    ".hdf5": _open_hdf5,
+    ".pkl": _open_pickle,
+    ".pickle": _open_pickle,
+}
+
+
+def clip_files(folder: Path) -> dict[str, Path]:
+    """Clip id -> its file, in a folder of one file a clip; names of sub-folders become part of the id."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in (".npy", ".npz") and not path.name.startswith(".") and path.is_file():
+            clip_id = path.relative_to(folder).with_suffix("").as_posix()
+            if clip_id in files:
+                raise InputError(f"{folder} has two files of clip '{clip_id}': {files[clip_id].name}, {path.name}")
+            files[clip_id] = path
+    if not files:
+        raise InputError(f"the folder {folder} holds no .npy or .npz; it should have one a clip, named after it")
+    return files
+
+
+def _single_array(path: Path) -> Any:
+    file = open_arrays(path)
+    if len(file.names) != 1:
+        raise InputError(f"{path} holds {len(file.names)} arrays; in a folder, one file is one array")
+    return file.read(file.names[0])
+
+
+def sha256_of(path: Path) -> str:
+    """64 hexadecimal digits; of a folder, over the names and digests of its files."""
+    if path.is_dir():
+        parts = [f"{sha256_of(file)} {clip_id}\n" for clip_id, file in clip_files(path).items()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@final
+@dataclass(frozen=True)
+class ClipArrays:
+    """One stream of many clips in a file."""
+
+    path: Path
+    places: Mapping[str, Any]  # clip id -> argument of `get`, in the order of the file
+    get: Callable[[Any], Any]  # the array there; None for an empty entry
     layout: str  # for people: "stacked (810, 12, 1280) float16"
 
     def read(self, clip_id: str) -> NDArray[Any] | None:
-        """The array of one clip, None where the file has none."""
+        """The array of one clip; None where the file has none."""
         if clip_id not in self.places:
             return None
         with errors_of(self.path, clip_id):
             array = self.get(self.places[clip_id])
             return None if array is None else np.asarray(array[...])
 
-    def renamed(self, name_of: Callable[[str], str]) -> ClipArrays:
-        """The same under other ids."""
-        places: dict[str, Any] = {}
-        for clip_id, place in self.places.items():
-            name = name_of(clip_id)
-            if name in places:
-                raise InputError(f"{self.path} has two streams of the clip '{name}' of the store; keep one")
-            places[name] = place
-        return replace(self, places=places)
-
 
 def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
-    """Find out how a file is laid out.
+    """Find out the layout of a file.
 
     Args:
         file: of one stream.
-        listed: ids given beside the file, in the order of what is stacked in it.
+        listed: ids given beside the file, in the order of its stack.
+
+    Raises:
+        InputError: no layout fits, there are no ids, or ids and clips differ in number.
     """
-    names = list(file.names)
+    names, ids, where = list(file.names), listed, "--ids"
+    path = file.path
     if not file.of_clips:
-        ids, where = listed, "--ids"
         if len(names) > 1 and IDS in names:
             names.remove(IDS)
             ids, where = _ids_in(file), f"'{IDS}'"
         if set(names) == RAGGED:
-            return _ragged(file, ids, where)
+            rows, ends = file.load("rows"), file.load("offsets")
+            rising = ends.ndim == 1 and ends.dtype.kind in "iu" and len(ends) > 0 and (ends[1:] >= ends[:-1]).all()
+            if not rising or rows.ndim != 2 or ends[0] != 0 or ends[-1] != len(rows):
+                raise InputError(f"{path}: offsets should be integers that rise from 0 to the number of rows")
+            places = _placed(path, [slice(*span) for span in pairwise(ends.tolist())], ids, where)
+            return ClipArrays(path, places, lambda span: rows[span], f"ragged {rows.shape} {rows.dtype}")
         if len(names) == 1 and (where != "--ids" or names[0] not in (listed or ())):
-            return _stacked(file, names[0], ids, where)
+            array = file.read(names[0])
+            shape = () if array is None else tuple(array.shape)
+            if len(shape) not in (2, 3):
+                raise InputError(f"{path} has an array of shape {shape}; clips are stacked as (N, D) or (N, T, D)")
+            places = _placed(path, range(shape[0]), ids, where)
+            return ClipArrays(path, places, lambda n: array[n], f"stacked {shape} {array.dtype}")
         if where != "--ids":
-            raise InputError(f"{file.path} holds more than {IDS} and one array: {', '.join(names[:5])}")
-    ids = checked_ids(names, str(file.path))
+            raise InputError(f"{path} holds more than {IDS} and one array: {', '.join(names[:5])}")
+    keys = checked_ids(names, str(path))
     first = file.read(names[0])
     kind = "" if first is None else f", the first {tuple(first.shape)} {first.dtype}"
-    return ClipArrays(file.path, dict(zip(ids, names)), file.get, f"keyed{kind}")
-
-
-def _stacked(file: ArrayFile, name: str, ids: Sequence[str] | None, where: str) -> ClipArrays:
-    array = file.read(name)
-    shape = () if array is None else tuple(array.shape)
-    if len(shape) not in (2, 3):
-        raise InputError(f"{file.path} has an array of shape {shape}; clips are stacked as (N, D) or (N, T, D)")
-    places = _placed(file.path, range(shape[0]), ids, where)
-    return ClipArrays(file.path, places, lambda n: array[n], f"stacked {shape} {array.dtype}")
-
-
-def _ragged(file: ArrayFile, ids: Sequence[str] | None, where: str) -> ClipArrays:
-    rows, ends = file.whole("rows"), file.whole("offsets")
-    whole = ends.ndim == 1 and ends.dtype.kind in "iu" and len(ends) > 0
-    if not whole or rows.ndim != 2 or ends[0] != 0 or ends[-1] != len(rows) or (ends[1:] < ends[:-1]).any():
-        raise InputError(f"{file.path}: offsets should be whole numbers that rise from 0 to the number of rows")
-    places = _placed(file.path, [slice(*span) for span in pairwise(ends.tolist())], ids, where)
-    return ClipArrays(file.path, places, lambda span: rows[span], f"ragged {tuple(rows.shape)} {rows.dtype}")
+    return ClipArrays(path, dict(zip(keys, names)), file.get, f"keyed{kind}")
 
 
 def _placed(path: Path, places: Sequence[Any], ids: Sequence[str] | None, where: str) -> dict[str, Any]:
@@ -107,7 +295,7 @@ def _placed(path: Path, places: Sequence[Any], ids: Sequence[str] | None, where:
 
 
 def _ids_in(file: ArrayFile) -> list[str]:
-    values = file.whole(IDS)
+    values = file.load(IDS)
     if values.ndim != 1 or values.dtype.kind not in "SUOiu":
-        raise InputError(f"{file.path}: '{IDS}' is {values.shape} {values.dtype}, no list of clip ids")
+        raise InputError(f"{file.path}: '{IDS}' is {values.shape} {values.dtype}, not a list of clip ids")
     return checked_ids(values.tolist(), f"{file.path}: '{IDS}'")

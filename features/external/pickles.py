@@ -1,8 +1,8 @@
 """Reading a pickle without trusting it: plain containers, text, numbers and numpy arrays, and nothing else.
 
-The allow-list is that of the `pickle` documentation (`Unpickler.find_class`). Not even numpy's own functions are
-called, whose unpickling trusts its input: every allowed name stands for one of ours, which checks that shape, type
-and bytes agree. Text of Python 2 arrives as bytes.
+An allow-list, as the `pickle` documentation describes (`Unpickler.find_class`). Not even numpy's own functions are
+called, because they trust their input: every allowed name stands for one of ours, which checks that shape, type
+and bytes agree. Text of Python 2 is read as bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ KINDS = "fiuSU"  # of numpy's types: numbers, and text of fixed size
 
 
 def load_pickle(path: Path) -> Any:
-    """What a pickle holds; arrays in it are `PickledArray`, which `numpy.asarray` takes."""
+    """The content of a pickle; arrays in it are `PickledArray`, which `numpy.asarray` accepts.
+
+    Raises:
+        InputError: it is damaged, holds something that is not allowed, or is an archive.
+    """
     if zipfile.is_zipfile(path):
         raise InputError(f"{path} is an archive, as torch.save makes them; save its arrays with numpy.savez")
     try:
@@ -31,14 +35,14 @@ def load_pickle(path: Path) -> Any:
             return _Unpickler(file, encoding="bytes").load()
     except InputError as error:
         raise InputError(f"{path} {error}") from error
-    except Exception as error:  # a damaged pickle is a program gone wrong: any exception may come of it
+    except Exception as error:  # a damaged pickle is a damaged program: it may raise any exception
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{path} cannot be read as a pickle ({reason})") from error
 
 
 @final
 class PickledArray:
-    """Stands for numpy.ndarray: a pickle could set the state of a real one."""
+    """Stands for numpy.ndarray, whose state a pickle could set."""
 
     def __init__(self, content: NDArray[Any] | None = None) -> None:
         self.content = content
@@ -83,7 +87,7 @@ def _from_buffer(raw: bytes, of: _Type, shape: tuple[int, ...], order: Any, axes
 
 
 def _bytes(text: str = "", encoding: str = "latin1") -> bytes:
-    """Bytes as protocols 0 to 2 spell them."""
+    """Bytes as protocols 0 to 2 encode them."""
     if encoding != "latin1":
         raise ValueError(f"bytes in the encoding {encoding!r}")
     return text.encode("latin1")
@@ -98,7 +102,7 @@ ALLOWED: dict[str, Callable[..., Any]] = {
     "numpy._core.numeric._frombuffer": _from_buffer,
     "_codecs.encode": _bytes,
     "builtins.bytes": _bytes,
-    "builtins.list": lambda *_: [],  # what a defaultdict makes of a missing key
+    "builtins.list": lambda *_: [],  # the factory of a defaultdict
     "collections.OrderedDict": dict,
     "collections.defaultdict": lambda *_: {},
 }
@@ -107,12 +111,12 @@ ALLOWED: dict[str, Callable[..., Any]] = {
 @final
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str, /) -> Any:
-        today = module.replace("__builtin__", "builtins").replace("numpy.core", "numpy._core")
-        allowed = ALLOWED.get(f"{today}.{name}")
+        current = module.replace("__builtin__", "builtins").replace("numpy.core", "numpy._core")
+        allowed = ALLOWED.get(f"{current}.{name}")
         if allowed is None:
             raise InputError(
-                f"asks for {f'{module}.{name}'!a}, which could run code; from a pickle only plain containers, "
-                "text, numbers and numpy arrays are read. If you trust the file, load it yourself and save its "
-                "arrays with numpy.savez"
+                f"names {f'{module}.{name}'!a}, which could run code; only plain containers, text, numbers and "
+                "numpy arrays are read from a pickle. If you trust the file, load it yourself and save its arrays "
+                "with numpy.savez"
             )
         return lambda *arguments: allowed(*arguments)  # a new one each time: a pickle may set attributes of it

@@ -1,15 +1,9 @@
 from .config import PrecomputeConfig as PrecomputeConfig
 from .pool import Lost as Lost
-from .pool import Told as Told
+from .pool import Received as Received
 from .pool import WorkerPool as WorkerPool
 from .precompute import Job as Job
-from .process import WornOut as WornOut
-from .process import came_near as came_near
-from .process import in_a_line as in_a_line
-from .process import is_memory_error as is_memory_error
 from .process import limit_memory as limit_memory
+from .process import reason_of as reason_of
 from .process import use_one_thread as use_one_thread
 from .report import JobReport as JobReport
-from .sharding import ENVIRONMENT as ENVIRONMENT
-from .sharding import Shard as Shard
-from .sharding import parse_shard as parse_shard

@@ -20,11 +20,11 @@ class PrecomputeConfig:
     clip_seconds: float | None = None  # length of a clip; default: whole up to 30 s, longer videos in 10 s clips
     reader: Literal["pyav", "decord"] = "pyav"  # decord is faster where every frame is wanted; guarded, see README
     # processes that decode; default: one a core, or one for every four cores where a model runs on the CPU, which
-    # takes longer than decoding and has the other cores to itself
+    # takes longer than decoding and uses the other cores
     workers: int | None = None
-    timeout: float = 1800.0  # seconds that a worker may work on one file before it is given up
-    memory: float = 3.0  # GB of address space that one worker may take; films of 8K need most of it
-    max_seconds: float | None = None  # a longer file is refused; default: none is too long
+    timeout: float = 1800.0  # time limit of one file: seconds that a worker may work on it
+    memory: float = 3.0  # GB of address space that one worker may use; films of 8K need most of it
+    max_seconds: float | None = None  # a longer file is refused; default: no limit
     max_megapixels: float = 100.0  # a file of larger pictures is refused
     retries: int = 1  # further tries, at the end, of a file whose worker crashed, or ran out of memory or time
     skip_failed: bool = False  # skip files that failed in an earlier run
@@ -44,18 +44,18 @@ class PrecomputeConfig:
             raise ValueError(f"timeout and memory must be positive, got {self.timeout} and {self.memory}")
         if self.retries < 0:
             raise ValueError(f"retries must be at least 0, got {self.retries}")
-        assert self.limits  # refuses nonsense
+        assert self.limits  # checks its values
 
     @property
     def limits(self) -> Limits:
-        """What files are refused."""
+        """Beyond which files are refused."""
         return Limits(max_seconds=self.max_seconds, max_megapixels=self.max_megapixels)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """A word for each stream: those of the preset, and those named, which replace the preset's of their name.
+        """A word for each stream: those of the preset, where `streams` replace those of the same name.
 
-        Where streams are named and no preset is, they are all.
+        Without a preset `streams` are all; without either the preset is builtin.
         """
         named = {word.partition("=")[0]: word for word in self.streams or ()}
         if self.preset is None and self.streams is not None:

@@ -1,14 +1,17 @@
-"""Worker processes that are watched: tasks go out, messages come back one by one, whatever happens to a process.
+"""A pool of worker processes that may crash, hang or run out of memory at the cost of one task each.
 
-    main process                      worker process, spawned, with a pipe of its own
-    task                    -->       work(task) makes message, message, ...
-    Told(task, message)     <--       each goes out as it is made; a full pipe makes the worker wait
-    Lost(task, how)                   it died, ran out of memory, or worked longer than it may and was killed
-    IDLE                              nothing to hear just now, or for the last second
+    main process                      worker process, spawned, with its own pipe
+    task                    -->       work(task) yields message, message, ...
+    Received(task, message) <--       each is sent as it is made; a full pipe blocks the worker: back-pressure
+    Lost(task, how)                   it crashed, ran out of memory, or exceeded the time limit and was killed
+    Idle                              no worker has anything to report just now, or for the last second
 
-Pools that one can install (pebble, concurrent.futures) hand a task's result over when the whole task is done, so
-all clips of a film would lie in memory and the model would wait for its end; and their workers share one queue,
-which a worker that is killed in the middle of a message spoils for all. Here it spoils its own pipe.
+A process is recycled after TASKS_A_WORKER tasks. One process a task, forked from a server with everything loaded,
+takes 25 % longer on clips of two seconds: caches and memory are cold in each.
+
+Installable pools (pebble, concurrent.futures) return the result of a whole task, so all clips of a film would lie
+in memory and the model would wait for the last one; and their workers share one queue, which a worker that is
+killed in the middle of a message corrupts for all. Here it corrupts its own pipe.
 """
 
 from __future__ import annotations
@@ -25,21 +28,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeVar, final
+from typing import Any, Generic, Literal, Self, TypeVar, final
 
 from features.errors import InputError
-from features.job.process import VARIABLES, Done, OutOfMemory, Ready, Sent, StartFailed, Work, serve
+from features.job.process import VARIABLES, Sent, StartFailed, Status, Work, serve
 
 log = logging.getLogger(__name__)
 
-TICK_S = 1.0  # IDLE comes at least this often while nothing is heard
-START_S = 300.0  # a worker that is not ready by then never will be
+TICK_S = 1.0  # Idle comes at least this often while nothing is received
+START_S = 300.0  # time limit for the start of a worker
 STARTS = 3  # failures to start, one after the other, that end the job
-TASKS_A_WORKER = 200  # then a fresh one takes its place: what decoders leak does not add up
-MESSAGE_S = 60.0  # that a message may take once it has begun
-END_S = 5.0  # that a worker has to end by itself once its pipe is closed
-STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked in workers: the main process ends them, and nobody else
+TASKS_A_WORKER = 200  # then it is recycled, so that memory leaked by decoders does not add up
+MESSAGE_S = 60.0  # time limit for receiving one message
+END_S = 5.0  # that a worker has to exit by itself once its pipe is closed
+STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked in workers: only the main process ends them
 
 Task = TypeVar("Task")
 How = Literal["crashed", "out of memory", "timed out"]
@@ -47,8 +49,8 @@ How = Literal["crashed", "out of memory", "timed out"]
 
 @final
 @dataclass(frozen=True)
-class Told(Generic[Task]):
-    """One message about a task."""
+class Received(Generic[Task]):
+    """One message of a task."""
 
     task: Task
     message: Any
@@ -57,7 +59,7 @@ class Told(Generic[Task]):
 @final
 @dataclass(frozen=True)
 class Lost(Generic[Task]):
-    """A task whose worker is no more; nothing further will be told of it."""
+    """A task whose worker has ended; no further message of it comes."""
 
     task: Task
     how: How
@@ -67,10 +69,7 @@ class Lost(Generic[Task]):
 @final
 @dataclass(frozen=True)
 class Idle:
-    """Nothing to hear just now."""
-
-
-IDLE: Final = Idle()
+    """No worker has anything to report."""
 
 
 @final
@@ -83,7 +82,7 @@ class WorkerPool(Generic[Task]):
         Args:
             setup: called once in each process; makes what is called with each task. Both are pickled.
             workers: processes at a time.
-            timeout: seconds that a worker may work on one task; what it waits for us does not count.
+            timeout: seconds that a worker may work on one task, not counting those that it waits for us.
         """
         self._setup, self._limit, self._timeout = setup, workers, timeout
         self._tasks: deque[Task] = deque()
@@ -93,33 +92,31 @@ class WorkerPool(Generic[Task]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.process.kill()
         for worker in list(self._workers):
             self._remove(worker)
 
     def submit(self, task: Task) -> None:
-        """Put a task at the end of the queue; while `events` runs, too."""
+        """Put a task at the end of the queue, also while `events` runs."""
         self._tasks.append(task)
 
-    def events(self) -> Iterator[Told[Task] | Lost[Task] | Idle]:
+    def events(self) -> Iterator[Received[Task] | Lost[Task] | Idle]:
         """What happens, until no task is left. A slow consumer blocks the workers."""
         while self._tasks or any(worker.task is not None for worker in self._workers):
-            self._staff()
+            self._start_workers()
             self._hand_out()
-            heard = self._wait(0)
-            if not heard:
-                yield IDLE
-                heard = self._wait(self._patience())
-            for worker in heard:
-                yield from self._hear(worker)
-            yield from self._overdue()
+            reporting = self._wait(0)
+            if not reporting:
+                yield Idle()
+                due = min((worker.deadline(self._timeout) for worker in self._workers), default=float("inf"))
+                reporting = self._wait(max(0.0, min(TICK_S, due - time.monotonic())))
+            for worker in reporting:
+                yield from self._receive(worker)
+            yield from self._kill_overdue()
 
-    def _staff(self) -> None:
-        """Start workers up to the number that is wanted and has something to do."""
+    def _start_workers(self) -> None:
         busy = sum(worker.task is not None for worker in self._workers)
         while len(self._workers) < min(self._limit, busy + len(self._tasks)):
             try:
@@ -129,75 +126,63 @@ class WorkerPool(Generic[Task]):
 
     def _hand_out(self) -> None:
         for worker in [worker for worker in self._workers if worker.ready and worker.task is None]:
-            if not self._tasks:
-                break
-            if worker.give(self._tasks[0]):
+            if self._tasks and worker.give(self._tasks[0]):
                 self._tasks.popleft()
                 self._failed_starts = 0
-            else:
+            elif self._tasks:
                 self._lose_idle(worker)
 
     def _wait(self, seconds: float) -> list[_Worker[Task]]:
-        """Workers that have something to say, or have died."""
-        places: dict[Any, _Worker[Task]] = {}
-        for worker in self._workers:
-            places[worker.connection] = places[worker.process.sentinel] = worker
+        """Workers that sent something, or have died."""
+        places: dict[Any, _Worker[Task]] = {worker.connection: worker for worker in self._workers}
+        places |= {worker.process.sentinel: worker for worker in self._workers}
         return list(dict.fromkeys(places[place] for place in wait(list(places), seconds)))
 
-    def _patience(self) -> float:
-        first = min((worker.deadline(self._timeout) for worker in self._workers), default=float("inf"))
-        return max(0.0, min(TICK_S, first - time.monotonic()))
-
-    def _hear(self, worker: _Worker[Task]) -> Iterator[Told[Task] | Lost[Task]]:
-        task, heard = worker.task, worker.hear()
-        match heard:
-            case Ready():
+    def _receive(self, worker: _Worker[Task]) -> Iterator[Received[Task] | Lost[Task]]:
+        task, received = worker.task, worker.receive()
+        match received:
+            case Status.READY:
                 worker.ready = True
-            case StartFailed():
-                if heard.hopeless:
-                    raise InputError(heard.reason)
-                self._lose_idle(worker, heard.reason)
-            case Sent() if task is not None:
-                yield Told(task, heard.message)
-            case Done():
-                worker.task, worker.tasks = None, worker.tasks + 1
-                if heard.worn_out or worker.tasks >= TASKS_A_WORKER:
-                    self._remove(worker)
-            case OutOfMemory() if task is not None:
-                self._remove(worker)
-                yield Lost(task, "out of memory")
+            case StartFailed(reason, hopeless):
+                if hopeless:
+                    raise InputError(reason)
+                self._lose_idle(worker, reason)
             case _ if task is None:
                 self._lose_idle(worker)
+            case Sent(message):
+                yield Received(task, message)
+            case Status.DONE:
+                worker.task, worker.started = None, True
+            case Status.LAST_DONE:
+                self._remove(worker)
+            case Status.OUT_OF_MEMORY:
+                self._remove(worker)
+                yield Lost(task, "out of memory")
             case _:
                 yield Lost(task, "crashed", self._remove(worker, END_S))
 
-    def _overdue(self) -> Iterator[Lost[Task]]:
-        """Kill the workers that work for too long; one that has something to say is only waiting for us."""
+    def _kill_overdue(self) -> Iterator[Lost[Task]]:
+        """Kill workers beyond their time limit; one that has sent something is only waiting for us."""
         now = time.monotonic()
         for worker in [w for w in self._workers if w.deadline(self._timeout) <= now and not w.connection.poll()]:
-            task = worker.task
-            self._remove(worker)
-            if task is None:
-                self._failed_start(f"not ready after {START_S:g} s")
+            if worker.task is None:
+                self._lose_idle(worker, f"not ready after {START_S:g} s")
             else:
-                yield Lost(task, "timed out")
+                self._remove(worker)
+                yield Lost(worker.task, "timed out")
 
     def _lose_idle(self, worker: _Worker[Task], reason: str = "") -> None:
-        """A worker is gone that had no task: nothing is lost, unless it is always so."""
-        exit_code = self._remove(worker, END_S)
-        if not worker.tasks:
-            self._failed_start(reason or f"exit code {exit_code}")
-
-    def _failed_start(self, reason: str) -> None:
-        self._failed_starts += 1
+        """A worker without a task has ended. Several in a row that never did one end the job."""
+        exit_code = self._remove(worker, 0.0 if reason else END_S)
+        self._failed_starts += not worker.started
         if self._failed_starts >= STARTS:
             raise InputError(
-                f"the worker processes end before they read a file ({reason}); give them more memory (--memory), "
-                "or try fewer (--workers)"
+                f"the worker processes end before they read a file ({reason or f'exit code {exit_code}'}); give "
+                "them more memory (--memory), or try fewer (--workers)"
             )
 
     def _remove(self, worker: _Worker[Task], patience: float = 0.0) -> int:
-        """Take a worker off the list and end it; returns its exit code."""
+        """Remove a worker from the list and end it; returns its exit code."""
         self._workers.remove(worker)
         worker.process.join(patience)
         worker.process.kill()
@@ -205,7 +190,7 @@ class WorkerPool(Generic[Task]):
         worker.connection.close()
         exit_code = worker.process.exitcode
         if exit_code is None:
-            log.warning("worker process %s cannot be killed: it waits for a disk, perhaps", worker.process.pid)
+            log.warning("worker process %s cannot be killed; it may wait for a disk", worker.process.pid)
             return 0
         worker.process.close()
         return exit_code
@@ -218,11 +203,13 @@ class _Worker(Generic[Task]):
     def __init__(self, setup: Callable[[], Work[Task]]) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, setup, os.getpid()), daemon=True)
-        with theirs, _as_in_workers():  # closed here: the worker is to be the only one who holds its end
+        arguments = (theirs, setup, os.getpid(), TASKS_A_WORKER)
+        self.process = context.Process(target=serve, args=arguments, daemon=True)
+        with theirs, _environment_of_workers():  # closed here: only the worker is to hold its end
             self.process.start()
         self.task: Task | None = None
-        self.ready, self.tasks, self._since, self._spent = False, 0, time.monotonic(), 0.0
+        self.ready = self.started = False  # started: it has done a task
+        self._since, self._spent = time.monotonic(), 0.0
 
     def give(self, task: Task) -> bool:
         """Send a task; False where the process has died."""
@@ -233,47 +220,42 @@ class _Worker(Generic[Task]):
         self.task, self._since, self._spent = task, time.monotonic(), 0.0
         return True
 
-    def hear(self) -> Any:
-        """The next message; None where the process has died, in the middle of one perhaps."""
-        watch = threading.Timer(MESSAGE_S, self.process.kill)  # stopped or frozen in the middle, it would block us
+    def receive(self) -> Any:
+        """The next message; None where the process has died, possibly in the middle of one."""
+        watch = threading.Timer(MESSAGE_S, self.process.kill)  # a process stopped in the middle would block us
         watch.start()
         try:
-            heard = self.connection.recv() if self.connection.poll() else None
+            received = self.connection.recv() if self.connection.poll() else None
         except (EOFError, OSError):
             return None
         finally:
             watch.cancel()
         self._since = time.monotonic()
-        if isinstance(heard, Sent):
-            self._spent = heard.spent
-        return heard
+        if isinstance(received, Sent):
+            self._spent = received.spent
+        return received
 
     def deadline(self, timeout: float) -> float:
-        """When it will have worked for too long, by time.monotonic; infinite where it has nothing to do.
-
-        What it worked before its last message, it tells; that it waited with that message, it does not count.
-        """
+        """When it exceeds its time limit, by time.monotonic; infinite where it has nothing to do."""
         if self.task is None:
             return float("inf") if self.ready else self._since + START_S
         return self._since + timeout - self._spent
 
 
 @contextmanager
-def _as_in_workers() -> Iterator[None]:
+def _environment_of_workers() -> Iterator[None]:
     """What a child inherits at its start: stop signals blocked, and one thread for each numerical library.
 
-    Libraries that make their threads when they are loaded take address space for each.
+    Libraries that start their threads when they are loaded take address space for each.
     """
-    resource_tracker.ensure_running()  # started later, it would lift the mask
+    resource_tracker.ensure_running()  # if it were started later, it would unblock the signals
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    before = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     os.environ.update(dict.fromkeys(VARIABLES, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in VARIABLES:
+            del os.environ[name]
+        os.environ.update(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

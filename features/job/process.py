@@ -1,15 +1,15 @@
-"""The inside of a worker process: it sets itself up once, then takes tasks from its pipe until that ends.
+"""The inside of a worker process: it is set up once, then takes tasks from its pipe until the pipe is closed.
 
-    setup() -> work          Ready, or StartFailed
-    work(task) -> messages   Sent, Sent, ..., Done; OutOfMemory, and this process is no more
+    setup() -> work          READY, or StartFailed
+    work(task) -> messages   Sent, Sent, ..., then DONE or LAST_DONE; or OUT_OF_MEMORY, and the process ends
 
-One thread a process: the processes are the parallelism, and several pools of threads on few cores mostly wait for
+A process has one thread: the processes are the parallelism, and several thread pools on few cores mostly wait for
 each other in busy loops.
 
-The address space is limited. Libraries say in many ways that memory is used up, and decoders often do not say it
-at all: the picture that they had no room for counts as damaged. So a file with damage during which the process
-came NEAR its limit is taken for one that needs more memory, not for a damaged one. The system tells how near a
-process ever came, not when: one that came near must not do another file.
+The address space is limited. Libraries report in many ways that memory is used up, and decoders often do not: a
+picture that they could not allocate counts as damaged. So a damaged file during which the process came within NEAR
+of its limit is taken for one that needs more memory. The system gives only the peak of a process: once it
+came near the limit, the process takes no further file.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from features.errors import InputError
+from features.errors import InputError, MediaError
 
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-LEAST_GB = 0.5  # that a worker must have left when it opens its first file; more than NEAR
-NEAR = 320 << 20  # bytes; a decoder asks for one picture at a time: 100 megapixels of three bytes
+LEAST_GB = 0.5  # that must be free before the first file; more than NEAR
+NEAR = 320 << 20  # bytes; a decoder allocates one picture at a time: 100 megapixels of three bytes
 CV2_NO_MEMORY = -4  # OpenCV's Error::StsNoMem
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: signal this process when its parent dies
 
@@ -41,19 +42,22 @@ Task = TypeVar("Task")
 Work = Callable[[Task], Iterator[Any]]
 
 
-@final
-@dataclass(frozen=True)
-class Ready:
-    """The worker takes tasks from now on."""
+class Status(Enum):
+    """What a worker reports beside the messages of its tasks."""
+
+    READY = 1  # for tasks
+    DONE = 2  # with the task
+    LAST_DONE = 3  # with the task, and the process ends: it is recycled
+    OUT_OF_MEMORY = 4  # the task needs more than there is; the process ends, its heap may be spoiled
 
 
 @final
 @dataclass(frozen=True)
 class StartFailed:
-    """It will take none."""
+    """The worker takes no tasks."""
 
     reason: str
-    hopeless: bool  # the next one would fail in the same way
+    hopeless: bool  # another one would fail in the same way
 
 
 @final
@@ -62,40 +66,22 @@ class Sent:
     """One message of the task."""
 
     message: Any
-    spent: float  # seconds of work on the task so far; not those it waited for the main process to take a message
+    spent: float  # seconds of work on the task so far, without those spent waiting for the main process
 
 
-@final
-@dataclass(frozen=True)
-class Done:
-    """That was the last message of the task."""
-
-    worn_out: bool = False  # and of this process: it ends
-
-
-@final
-@dataclass(frozen=True)
-class OutOfMemory:
-    """The task needs more memory than there is. The process ends: what it holds could spoil the next task."""
-
-
-@final
-class WornOut(Exception):
-    """Raised by work at the end of a task: it is done, but this process must not do another."""
-
-
-def serve(connection: Connection, setup: Callable[[], Work[Any]], parent: int) -> None:
-    """Be a worker until the pipe ends.
+def serve(connection: Connection, setup: Callable[[], Work[Any]], parent: int, tasks: int) -> None:
+    """Be a worker until the pipe is closed.
 
     Args:
         connection: this process's end of the pipe.
-        setup: makes `work`, which gives the messages of one task one by one. What that raises, other than
-            MemoryError or WornOut, ends the process.
+        setup: makes `work`, which yields the messages of one task. An error in `work` other than MemoryError ends
+            the process.
         parent: id of the process that started this one.
+        tasks: after so many the process ends.
     """
-    _end_with(parent)
+    _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a hostile library would fill the disk with core files
-    os.dup2(2, 1)  # results stand on stdout: what a decoder prints does not belong there
+    os.dup2(2, 1)  # stdout is for results, not for what a decoder prints
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the main process is gone
         try:
             work = setup()
@@ -103,9 +89,26 @@ def serve(connection: Connection, setup: Callable[[], Work[Any]], parent: int) -
             hopeless = isinstance(error, InputError)
             connection.send(StartFailed(str(error) if hopeless else in_a_line(error), hopeless))
             return
-        connection.send(Ready())
-        while _work_on(connection.recv(), work, connection):
-            pass
+        connection.send(Status.READY)
+        for left in reversed(range(tasks)):
+            try:
+                _send_messages(connection, work(connection.recv()))
+            except MemoryError:
+                connection.send(Status.OUT_OF_MEMORY)
+                return
+            if not left or came_near():
+                connection.send(Status.LAST_DONE)
+                return
+            connection.send(Status.DONE)
+
+
+def _send_messages(connection: Connection, messages: Iterator[Any]) -> None:
+    spent, since = 0.0, time.monotonic()
+    for message in messages:
+        spent += time.monotonic() - since
+        connection.send(Sent(message, spent))
+        del message  # or a clip would stay in memory while the next is decoded
+        since = time.monotonic()
 
 
 def in_a_line(error: Exception) -> str:
@@ -113,27 +116,23 @@ def in_a_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
-def _work_on(task: Any, work: Work[Any], connection: Connection) -> bool:
-    """Do one task; False where this process must not do another."""
-    spent, begun = 0.0, time.monotonic()
-    try:
-        for message in work(task):
-            spent += time.monotonic() - begun
-            connection.send(Sent(message, spent))
-            del message  # or a clip would stay in memory while the next is decoded
-            begun = time.monotonic()
-    except MemoryError:
-        connection.send(OutOfMemory())
-        return False
-    except WornOut:
-        connection.send(Done(worn_out=True))
-        return False
-    connection.send(Done())
-    return True
+def reason_of(error: Exception) -> str:
+    """Why a file failed, in one line.
+
+    Raises:
+        MemoryError: it needs more memory.
+    """
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    no_memory |= isinstance(error, MemoryError) or getattr(error, "code", None) == CV2_NO_MEMORY
+    if no_memory or (isinstance(error, MediaError) and came_near()):
+        raise MemoryError from error
+    if isinstance(error, MediaError):
+        return str(error)
+    return f"it cannot be read: {error.strerror or error}" if isinstance(error, OSError) else in_a_line(error)
 
 
-def _end_with(parent: int) -> None:
-    """Die when the main process dies, even in the middle of a decoder that never returns."""
+def _die_with(parent: int) -> None:
+    """Be killed when the main process dies, even inside a decoder that never returns."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -141,7 +140,11 @@ def _end_with(parent: int) -> None:
 
 
 def limit_memory(memory_gb: float) -> None:
-    """Bound this process's address space; what is loaded by now counts."""
+    """Limit this process's address space, what is loaded already included.
+
+    Raises:
+        InputError: too little would be free.
+    """
     if sys.platform != "linux":
         return
     taken = _address_space("VmSize") / 2**30
@@ -156,16 +159,9 @@ def limit_memory(memory_gb: float) -> None:
 
 
 def came_near() -> bool:
-    """Whether this process has ever had nearly as much as it may."""
+    """Whether this process has ever used nearly all the memory that it may."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return sys.platform == "linux" and limit != resource.RLIM_INFINITY and _address_space("VmPeak") > limit - NEAR
-
-
-def is_memory_error(error: Exception) -> bool:
-    """Whether an error says, in whichever library's way, that memory is used up."""
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    return isinstance(error, MemoryError) or getattr(error, "code", None) == CV2_NO_MEMORY
 
 
 def _address_space(name: str) -> int:
@@ -174,9 +170,8 @@ def _address_space(name: str) -> int:
 
 
 def use_one_thread() -> None:
-    """Limit the numerical libraries of this process, those that are loaded and those still to come."""
-    for variable in VARIABLES:
-        os.environ[variable] = "1"
+    """Limit the numerical libraries of this process to one thread, those loaded and those still to come."""
+    os.environ.update(dict.fromkeys(VARIABLES, "1"))
     import cv2
     from threadpoolctl import threadpool_limits
 

@@ -1,11 +1,14 @@
-"""A media file opened for reading: its tracks, its packets, and one sentence when it cannot be opened.
+"""A media file opened for reading: tracks, packets, their times, and the decoder of one track.
 
-ffmpeg's own log is silent under PyAV unless somebody turns it on, so nothing is done here to silence it.
+Transport and program streams that were joined end to end restart their clock. `Timeline` shifts every packet from
+the place where the clock falls back, or leaps ahead, so that it continues where the part before it ended. In other
+containers time stamps are believed: ten hours between two pictures may be meant.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,10 +23,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from features.errors import MediaError
-from features.media.limits import DEFAULT_LIMITS, Limits
-from features.media.timeline import Timeline
+from features.media.library import DEFAULT_LIMITS, Limits
 
-SLACK = 2  # the decoder counts a picture larger than it is: with what it pads rows and columns to
+SLACK = 2  # the decoder pads rows and columns, so it counts a picture larger than it is
+JOINABLE = frozenset(("mpegts", "mpeg"))
+FALL_S, LEAP_S = 0.1, 10.0  # of decode times, which otherwise rise steadily; ffmpeg uses the same
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 Kind = Literal["video", "audio"]
@@ -31,20 +35,20 @@ AnyFrame = TypeVar("AnyFrame", VideoFrame, AudioFrame)
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a file to read it; only local bytes are followed, never an address inside the file."""
+    """Open a file to read it; ffmpeg may open local files only, no URL inside the file."""
     check_file(path)
     try:
         return av.open(str(path), "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except PermissionError as error:
         raise MediaError("no permission to read it") from error
-    except MemoryError:  # one of ffmpeg's errors, too, but the file is not to blame
+    except MemoryError:  # one of ffmpeg's errors, too, but not the file's fault
         raise
     except (av.FFmpegError, OSError) as error:
         raise not_media(path, "its content is of no known media format") from error
 
 
 def check_file(path: Path) -> None:
-    """Raises MediaError unless there is a file with something in it: a pipe or device may never end."""
+    """Raises MediaError unless this is a regular file that is not empty: a pipe or device may never end."""
     if not path.is_file():
         raise MediaError("there is no such file" if not path.exists() else "not a file")
     if path.stat().st_size == 0:
@@ -52,7 +56,7 @@ def check_file(path: Path) -> None:
 
 
 def not_media(path: Path, reason: str) -> MediaError:
-    """The error for a file that holds nothing for us; an mp4 without its index is no mystery."""
+    """The error for a file without tracks; names the missing index of an mp4."""
     if _lacks_index(path):
         return MediaError("cut short or damaged: the index (moov) is missing")
     return MediaError(f"not a video: {reason}")
@@ -69,7 +73,7 @@ def _lacks_index(path: Path) -> bool:
             if first and kind not in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
                 return False
             if kind == b"moov":
-                return bool(position + length > size)  # begun, but cut off
+                return bool(position + length > size)  # cut off
             if length == 1:
                 length = int.from_bytes(file.read(8), "big")
             if length < 8:  # 0: up to the end of the file
@@ -84,24 +88,21 @@ def tracks(container: InputContainer, kind: Kind) -> list[Stream]:
 
 
 def track(container: InputContainer, kind: Kind) -> Stream | None:
-    """The track of a kind that a player would choose; a cover picture is no video track.
-
-    Of tracks that nobody here can decode, none is chosen.
-    """
+    """The track of a kind that a player would choose; None where no track can be decoded."""
     streams = [s for s in tracks(container, kind) if s.codec_context is not None]
     best = container.streams.best(kind)
     return best if best in streams else next(iter(streams), None)
 
 
 def only(container: InputContainer, *wanted: Stream) -> None:
-    """Spare the demuxer the work on every other track."""
+    """Let the demuxer discard every other track."""
     for stream in container.streams:
         if stream not in wanted:
             stream.discard = Discard.all
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[av.Packet[Any]]:
-    """Packets in file order, up to where the file can be read; the empty ones that flush come last."""
+    """Packets in file order, as far as the file can be read; the empty ones that flush come last."""
     try:
         yield from container.demux(*streams)
     except MemoryError:
@@ -111,12 +112,12 @@ def packets(container: InputContainer, *streams: Stream) -> Iterator[av.Packet[A
 
 
 def in_stored_order(container: InputContainer) -> bool:
-    """Whether the file numbers its pictures as they are stored, and does not say when each is shown: avi."""
+    """Whether the file has decode times only, no display times: avi."""
     return container.format.name == "avi"
 
 
 def frame_time(frame: VideoFrame | AudioFrame, container: InputContainer) -> float | None:
-    """When a decoded frame is on display or heard, in the file's own seconds; None where nothing is said."""
+    """Time of a decoded frame in the file's own seconds; None where it has none."""
     stamp = frame.pts if frame.pts is not None else frame.dts
     if isinstance(frame, VideoFrame) and in_stored_order(container):
         stamp = frame.dts  # of the packet after which it came out; its pts is a guess
@@ -124,14 +125,56 @@ def frame_time(frame: VideoFrame | AudioFrame, container: InputContainer) -> flo
 
 
 def packet_time(packet: av.Packet[Any], base: Fraction, stored: bool = False) -> float | None:
-    """When a packet is shown or heard (``stored``: decoded), in the file's own seconds; None: not said."""
+    """Display time (``stored``: decode time) of a packet in the file's own seconds; None where it has none."""
     stamp = packet.dts if stored or packet.pts is None else packet.pts
     return None if stamp is None else in_seconds(stamp, base)
 
 
 def in_seconds(ticks: int, base: Fraction) -> float:
-    """The nearest number; equal stamps of packets and frames give equal seconds."""
+    """Seconds; equal stamps of packets and frames give equal seconds."""
     return ticks * base.numerator / base.denominator
+
+
+class Timeline:
+    """Shifts packets onto one clock. The first pass over a file learns the shifts; later passes apply them."""
+
+    def __init__(self, container: InputContainer) -> None:
+        self._joinable = container.format.name in JOINABLE
+        self._starts: list[int] = []  # byte offsets at which a part begins, ascending
+        self._shifts: list[float] = [0.0]  # seconds: one before the first start, then one for each
+        self._ends: dict[int, float] = {}  # by track: when the last packet ended, shifted
+        self._place = 0
+
+    def learn(self, packet: av.Packet[Any]) -> None:
+        """Detect a restart of the clock, and shift the packet."""
+        if not self._joinable or packet.dts is None or packet.size == 0:
+            return
+        own, lasts = float(packet.dts * packet.time_base), float((packet.duration or 0) * packet.time_base)
+        time, end = own + self._shift(packet), self._ends.get(packet.stream_index)
+        if end is not None and not end - FALL_S <= time <= end + LEAP_S:
+            part, time = bisect_right(self._starts, self._place), end
+            if part < len(self._starts):  # known from the other track already, by a packet a little further on
+                self._starts[part] = self._place
+            else:
+                self._starts.append(self._place)
+                self._shifts.append(end - own)
+        self._ends[packet.stream_index] = time + lasts
+        self.apply(packet)
+
+    def apply(self, packet: av.Packet[Any]) -> None:
+        """Shift a packet of any track as `learn` does."""
+        if not self._starts:
+            return
+        shift = round(self._shift(packet) / packet.time_base)
+        if packet.pts is not None:
+            packet.pts += shift
+        if packet.dts is not None:
+            packet.dts += shift
+
+    def _shift(self, packet: av.Packet[Any]) -> float:
+        if packet.pos is not None:  # the second picture of an access unit has none
+            self._place = packet.pos
+        return self._shifts[bisect_right(self._starts, self._place)]
 
 
 class Decoder(Generic[AnyFrame]):
@@ -142,7 +185,7 @@ class Decoder(Generic[AnyFrame]):
     ) -> None:
         """Raises MediaError as open_media does, and where the file has no track of this kind.
 
-        ``timeline``: as learnt by a walk over the file; without it the file's own clock is believed.
+        ``timeline``: as learnt by a pass over the file; without it the file's own clock is used.
         """
         self._container = open_media(path)
         self._timeline = timeline or Timeline(self._container)
@@ -151,16 +194,16 @@ class Decoder(Generic[AnyFrame]):
             raise MediaError(f"it has no {kind} track")
         only(self._container, stream)
         self.stream = cast("VideoStream | AudioStream", stream)
-        self.bad_packets = self._taken = 0
+        self.bad_packets = 0
         self._sparing = False
         start_decoder(self.stream, limits)
 
     def frames(
         self, needless: Callable[[float | None], bool] | None = None
     ) -> Iterator[tuple[float | None, AnyFrame]]:
-        """Frames in display order with their time in the file's own seconds (None: not said).
+        """Frames in display order with their time in the file's own seconds (None: unknown).
 
-        A frame at a time that is ``needless`` is left out, undecoded, if no other frame is built on it.
+        A frame at a time that is ``needless`` is skipped undecoded, unless other frames depend on it.
         """
         flushed, base = False, self.stream.time_base or Fraction(1)
         for packet in packets(self._container, self.stream):
@@ -172,11 +215,6 @@ class Decoder(Generic[AnyFrame]):
         if not flushed:  # reading broke off
             yield from self._decode(None)
         self._container.close()
-
-    def take_bad_packets(self) -> int:
-        """How many packets could not be decoded since the last call."""
-        count, self._taken = self.bad_packets - self._taken, self.bad_packets
-        return count
 
     def _spare(self, needless: bool) -> None:
         if needless is not self._sparing:
@@ -198,7 +236,7 @@ class Decoder(Generic[AnyFrame]):
 
 
 def start_decoder(stream: VideoStream | AudioStream, limits: Limits) -> None:
-    """Set the decoder to one thread (workers run one a core) and to refuse giant pictures."""
+    """Set the decoder to one thread (there is a worker a core) and to refuse giant pictures."""
     stream.codec_context.thread_count = 1
     if isinstance(stream, VideoStream):
         stream.codec_context.options = {"max_pixels": str(SLACK * limits.max_pixels)}

@@ -1,43 +1,35 @@
-"""DecordReader: decord for the files it reads rightly, PyAV for all others.
+"""Pictures decoded by decord, where its frames are right; elsewhere PyAV takes its place.
 
-decord is fast when every frame is wanted, but returns wrong frames in silence, or never returns, outside
-what ``objection`` lets through; damage that its decoder conceals it does not tell, where PyAV counts it.
-Sound always comes through PyAV.
+decord is fast where every frame is wanted. Outside what ``objection`` allows it returns wrong frames without an
+error, or never returns; and it does not report damage that its decoder conceals, which PyAV counts.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.media.clip import Clip, FrameNeed, Frames, Need, Span
-from features.media.cutting import Cutting
-from features.media.frames import Pictures, on_display, wanted_times
-from features.media.limits import DEFAULT_LIMITS, Limits
-from features.media.orientation import Orientation
+from features.media.clip import FrameNeed, Frames, Span
+from features.media.frames import Orientation, Pictures, ReaderFailed, on_display, wanted_times
 from features.media.probe import MediaFacts, PictureFacts
-from features.media.pyav_reader import PyavPictures, clips_of, shape_of
-from features.media.reader import Reader
-
-log = logging.getLogger(__name__)
 
 CONTAINERS = frozenset(("mov", "mp4", "matroska", "webm", "avi"))
 CODECS = frozenset(("h264", "mpeg4", "vp8", "vp9"))
 SQUARE = 0.01  # a pixel this close to square counts as square
+SHORT_S = 1.0  # a file this much shorter than its header says counts as damaged
 SAME_S = 2e-3  # decord keeps times in single precision
 BATCH = 32  # frames decoded at once, so that full-length batches do not lie in memory twice
 
 
 def import_decord() -> Any:
-    """The decord package, quiet; OpenCV is loaded before it, or it would get decord's zlib and read no png."""
+    """The decord package. OpenCV is imported before it, or OpenCV would get decord's zlib and read no png."""
     try:
         decord = import_module("decord")
     except (ImportError, OSError) as error:
@@ -46,11 +38,8 @@ def import_decord() -> Any:
     return decord
 
 
-def objection(facts: MediaFacts) -> str:
+def objection(facts: MediaFacts, picture: PictureFacts) -> str:
     """Why decord must not read this file; empty where it may."""
-    picture = facts.picture
-    if picture is None:
-        return "no pictures"
     checks = {
         f"container {facts.container}": CONTAINERS.isdisjoint(facts.container.split(",")),
         f"codec {picture.codec}": picture.codec not in CODECS,
@@ -59,130 +48,59 @@ def objection(facts: MediaFacts) -> str:
         "pixels that are not square": abs(picture.aspect - 1) > SQUARE,
         "open groups of pictures": picture.leading > 0,
         "an edit list that trims": picture.trimmed,
-        "damaged packets": picture.corrupt > 0 or _falls_short(facts),
+        "damaged packets": picture.corrupt > 0 or (facts.declared_s or 0.0) - facts.extent_s > SHORT_S,
         "pictures before the first that can be decoded": bool((np.diff(picture.times) <= 0).any()),
     }
     return next((reason for reason, holds in checks.items() if holds), "")
 
 
-def _falls_short(facts: MediaFacts) -> bool:
-    return facts.declared_s is not None and facts.declared_s - facts.extent_s > 1.0
-
-
 class DecordPictures(Pictures):
-    """A video track decoded by decord, and by PyAV from where decord gives up."""
+    """A video track decoded by decord."""
+
+    served_by, note, bad_packets = "decord", "", 0
 
     def __init__(self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> None:
-        """``picture``: of these facts. Raises ValueError, with the reason, where decord is not to be trusted."""
-        self._path, self._file, self._facts, self._needs = path, facts, picture, tuple(needs)
-        self._instead: PyavPictures | None = None
+        """``picture``: of these facts. Raises ReaderFailed where decord cannot be trusted."""
+        if reason := objection(facts, picture):
+            raise ReaderFailed(f"not read by decord: {reason}")
+        self._facts, self._needs, self.end_s = picture, tuple(needs), picture.end_s
         decord = import_decord()
-        self._errors: tuple[type[Exception], ...] = (
-            decord.DECORDError,
-            decord.DECORDLimitReachedError,
-            RuntimeError,
-        )
-        height, width = self._shape(max(need.size for need in needs))
+        self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
+        height, width = picture.shape(max(need.size for need in needs))
         try:
             self._video = decord.VideoReader(str(path), decord.cpu(0), width, height, 1, 1)
             stamps = self._video.get_frame_timestamp(range(len(self._video)))[:, 0]
         except (*self._errors, AssertionError) as error:
-            raise ValueError("decord cannot open it") from error
+            raise ReaderFailed("not read by decord: it cannot open it") from error
         times = picture.times
         if len(stamps) != len(times):
-            raise ValueError(f"decord sees {len(stamps)} frames, there are {len(times)}")
-        apart = np.abs(np.sort(stamps) - stamps.min() - times)
-        if (apart > SAME_S + 1e-6 * times).any():
-            raise ValueError("decord sees frames at other times than the packets tell")
-
-    @property
-    def served_by(self) -> str:
-        """ "decord", or "pyav" once decord has given up."""
-        return DecordReader.name if self._instead is None else self._instead.served_by
-
-    @property
-    def end_s(self) -> float:
-        return self._facts.end_s if self._instead is None else self._instead.end_s
-
-    @property
-    def note(self) -> str:
-        """Why PyAV reads from here on; empty while decord does."""
-        return "" if self._instead is None else self._instead.note
-
-    def take_bad_packets(self) -> int:
-        return 0 if self._instead is None else self._instead.take_bad_packets()
+            raise ReaderFailed(f"not read by decord: it sees {len(stamps)} frames, there are {len(times)}")
+        if (np.abs(np.sort(stamps) - stamps.min() - times) > SAME_S + 1e-6 * times).any():
+            raise ReaderFailed("not read by decord: it sees frames at other times than the packets")
 
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
-        if self._instead is None:
-            try:
-                return self._read(span)
-            except self._errors as error:
-                log.info("decord gives up on %s at %.1f s: %s", self._path, span.start_s, error)
-                note = f"decord gave up at {span.start_s:.1f} s"
-                self._instead = PyavPictures(self._path, self._file, self._facts, self._needs, note=note)
-        return self._instead.read(span)
-
-    def _read(self, span: Span) -> Mapping[FrameNeed, Frames]:
+        """As all `Pictures`; raises ReaderFailed where decord stops."""
         wanted = wanted_times(self._needs, span, self.end_s)
-        if not wanted:
-            return {}
         picked = {need: on_display(self._facts.times, times) for need, times in wanted.items()}
         pixels = {
-            need: np.empty((len(which), *self._shape(need.size), 3), np.uint8) for need, which in picked.items()
+            need: np.empty((len(which), *self._facts.shape(need.size), 3), np.uint8)
+            for need, which in picked.items()
         }
-        union = np.unique(np.concatenate(list(picked.values())))
+        union = np.unique(np.concatenate([np.empty(0, np.int64), *picked.values()]))
         for start in range(0, len(union), BATCH):
             numbers = union[start : start + BATCH]
-            for number, frame in zip(numbers, self._video.get_batch(numbers.tolist()).asnumpy()):
-                self._place(frame, int(number), picked, pixels)
+            try:
+                decoded = self._video.get_batch(numbers.tolist()).asnumpy()
+            except self._errors as error:
+                raise ReaderFailed(f"decord gave up at {span.start_s:.1f} s") from error
+            shrunk: dict[tuple[int, int], NDArray[Any]] = {}  # by number and size
+            for need, which in picked.items():
+                for place in range(*np.searchsorted(which, [numbers[0], numbers[-1] + 1])):
+                    key = (int(which[place]), need.size)
+                    if key not in shrunk:
+                        shrunk[key] = decoded[np.searchsorted(numbers, key[0])]
+                        height, width = self._facts.shape(need.size)
+                        if shrunk[key].shape[:2] != (height, width):
+                            shrunk[key] = cv2.resize(shrunk[key], (width, height), interpolation=cv2.INTER_AREA)
+                    pixels[need][place] = shrunk[key]
         return {need: Frames(pixels=pixels[need], times=wanted[need]) for need in wanted}
-
-    def _place(
-        self,
-        frame: NDArray[np.uint8],
-        number: int,
-        picked: Mapping[FrameNeed, NDArray[np.int64]],
-        pixels: Mapping[FrameNeed, NDArray[np.uint8]],
-    ) -> None:
-        """Put one decoded frame wherever it is wanted."""
-        by_size: dict[int, NDArray[np.uint8]] = {}
-        for need, which in picked.items():
-            low, high = np.searchsorted(which, [number, number + 1])
-            if low < high:
-                if need.size not in by_size:
-                    by_size[need.size] = _shrunk(frame, *self._shape(need.size))
-                pixels[need][low:high] = by_size[need.size]
-
-    def _shape(self, size: int) -> tuple[int, int]:
-        return shape_of(self._facts, size)
-
-
-def _shrunk(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    if frame.shape[:2] == (height, width):
-        return frame
-    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-class DecordReader(Reader):
-    """Reads with decord where that is right; every clip says which reader served it."""
-
-    name: ClassVar[str] = "decord"
-
-    def __init__(self) -> None:
-        """Raises InputError where decord is not installed."""
-        import_decord()
-
-    def read(
-        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
-    ) -> Iterator[Clip]:
-        yield from clips_of(path, video, needs, cutting, limits, _pictures)
-
-
-def _pictures(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> Pictures:
-    reason = objection(facts)
-    if not reason:
-        try:
-            return DecordPictures(path, facts, picture, needs)
-        except ValueError as error:
-            reason = str(error)
-    return PyavPictures(path, facts, picture, needs, note=f"not read by decord: {reason}")

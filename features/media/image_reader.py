@@ -1,16 +1,14 @@
-"""ImageReader: a still image as one clip without length. Only needs for single frames are met.
+"""A jpg, png or webp image as one clip of zero length. Only needs for single frames are met.
 
-The header is read first, by Pillow, so that a giant is refused before OpenCV decodes it. The EXIF orientation is
-applied. Transparent parts are laid on white (such an image is taken as stored: its orientation tag, hardly ever
-there, is not applied).
+Pillow reads the header first, so that a giant is refused before OpenCV decodes it. The EXIF orientation is
+applied, but not to images with transparency, which hardly ever have one. Transparent parts become white.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -23,12 +21,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 from features.errors import MediaError
 from features.media.clip import Clip, FrameNeed, Frames, Need, SourceFacts, Span
 from features.media.container import check_file
-from features.media.cutting import Cutting
-from features.media.limits import DEFAULT_LIMITS, Limits
-from features.media.orientation import upright_size
-from features.media.reader import Reader
+from features.media.frames import scaled_size
+from features.media.library import DEFAULT_LIMITS, Limits
 
-# Not Image.open: what it takes for too large is a setting of the whole program, and Limits decides here.
+# Not Image.open: its size limit is a setting of the whole program, and Limits decides here.
 KINDS: dict[str, type[ImageFile]] = {"jpeg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}
 
 
@@ -45,34 +41,29 @@ def image_kind(data: bytes, limits: Limits) -> str:
     raise MediaError("not a jpg, png or webp image, or cut short or damaged at its beginning")
 
 
-class ImageReader(Reader):
-    """Reads jpg, png and webp with OpenCV."""
+def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = DEFAULT_LIMITS) -> Clip:
+    """The one clip of an image; a need for windows of frames, or for sound, has no entry in it.
 
-    name: ClassVar[str] = "image"
+    Args:
+        path: the file.
+        video: its path below the library's folder, with forward slashes.
+        needs: what the extractors want.
+        limits: how large the image may be.
 
-    def read(
-        self, path: Path, video: str, needs: Sequence[Need], cutting: Cutting, limits: Limits = DEFAULT_LIMITS
-    ) -> Iterator[Clip]:
-        """The one clip; a need for windows of frames, or for sound, has no entry in it."""
-        data = _content(path)
-        kind = image_kind(data, limits)
-        image = _decoded(data)
-        wanted = dict.fromkeys(need for need in needs if isinstance(need, FrameNeed) and need.window == 1)
-        by_size = {size: _scaled(image, size) for size in {need.size for need in wanted}}
-        frames = {need: Frames(pixels=by_size[need.size][None], times=np.zeros(1)) for need in wanted}
-        span = Span(clip_id=video, video=video, start_s=0.0, end_s=0.0)
-        height, width = image.shape[:2]
-        source = SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=kind)
-        yield Clip(span=span, reader=self.name, frames=frames, source=source)
-
-
-def _content(path: Path) -> bytes:
-    """The file's bytes; raises MediaError."""
+    Raises:
+        MediaError: it cannot be read or exceeds the limits.
+    """
     check_file(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MediaError("it cannot be read: " + (error.strerror or "unknown error").lower()) from error
+    data = path.read_bytes()
+    kind = image_kind(data, limits)
+    image = _decoded(data)
+    wanted = dict.fromkeys(need for need in needs if isinstance(need, FrameNeed) and need.window == 1)
+    by_size = {size: _scaled(image, size) for size in {need.size for need in wanted}}
+    frames = {need: Frames(pixels=by_size[need.size][None], times=np.zeros(1)) for need in wanted}
+    span = Span(clip_id=video, video=video, start_s=0.0, end_s=0.0)
+    height, width = image.shape[:2]
+    source = SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=kind)
+    return Clip(span=span, reader="image", frames=frames, source=source)
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
@@ -100,7 +91,7 @@ def _on_white(image: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _scaled(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    height, width = upright_size(image.shape[1], image.shape[0], 1.0, False, size)
+    height, width = scaled_size(image.shape[0], image.shape[1], size)
     shrinks = height * width < image.shape[0] * image.shape[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)

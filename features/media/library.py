@@ -1,14 +1,23 @@
-"""A library: the media files below a folder, or a single one."""
+"""A library: the media files below a folder, or a single one; and the limits beyond which a file is refused."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.errors import InputError
-from features.media.reader import is_media
+from features.errors import InputError, MediaError
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+_VIDEO = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "wmv", "flv", "3gp", "ogv")
+VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _VIDEO)
+
+
+def is_media(path: Path) -> bool:
+    """Whether the suffix, in upper or lower case, is that of a video or a still image."""
+    return path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class Library:
 
 
 def find_media(path: Path) -> Library:
-    """Look through a folder, its subfolders too; hidden ones and hidden files are left out.
+    """Search a folder and its subfolders; hidden folders and files are skipped.
 
     Raises:
         InputError: there is nothing at this path, or no media file in it.
@@ -46,30 +55,56 @@ def find_media(path: Path) -> Library:
             file = Path(folder, name)
             if name.startswith("."):
                 continue
-            if not _is_unicode(name) or not _is_unicode(folder):
+            if any("\ud800" <= letter <= "\udfff" for letter in str(file)):  # it cannot be stored or printed
                 ignored["name that is not Unicode"] += 1
             elif is_media(file):
                 videos.append(file.relative_to(path).as_posix())
             else:
                 ignored[file.suffix.lower() or "no ending"] += 1
     if not videos:
-        found = f"only {_listed(ignored)}" if ignored else "it is empty"
-        raise InputError(f"no videos or still images in '{path}': {found}")
+        found = ", ".join(f"{count} x {suffix}" for suffix, count in ignored.most_common(5))
+        raise InputError(f"no videos or still images in '{path}': {f'only {found}' if found else 'it is empty'}")
     return Library(path, tuple(sorted(videos)), ignored)
 
 
 def size_of(path: Path) -> int | None:
-    """Bytes of a file; None where there is none, or nobody may ask."""
+    """Bytes of a file; None where it does not exist or cannot be accessed."""
     try:
         return path.stat().st_size
-    except OSError:  # Path.exists passes some of them on: no permission, a disk that fails
+    except OSError:  # Path.exists raises some of these: no permission, a failing disk
         return None
 
 
-def _is_unicode(name: str) -> bool:
-    """Whether a store and a terminal can hold the name; Linux lets any bytes be one."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Longer and larger files are refused, in a message that names the flag."""
+
+    max_seconds: float | None = None  # of actual pictures or sound, whatever the header says; None: no limit
+    max_megapixels: float = 100.0  # of one picture
+
+    def __post_init__(self) -> None:
+        if self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
+            raise ValueError(f"max-seconds must be positive, got {self.max_seconds}")
+        if not 0 < self.max_megapixels < math.inf:
+            raise ValueError(f"max-megapixels must be positive, got {self.max_megapixels}")
+
+    @property
+    def max_pixels(self) -> int:
+        """Of one picture."""
+        return int(self.max_megapixels * 1e6)
+
+    def check_seconds(self, seconds: float) -> None:
+        """Raises MediaError where a file lasts longer."""
+        if self.max_seconds is not None and seconds > self.max_seconds:
+            raise MediaError(f"it is too long: more than {self.max_seconds:g} s (--max-seconds)")
+
+    def check_pixels(self, width: int, height: int) -> None:
+        """Raises MediaError where a picture is larger."""
+        if width * height > self.max_pixels:
+            raise MediaError(
+                f"its pictures are too large: {width} x {height} pixels, more than {self.max_megapixels:g} "
+                "megapixels (--max-megapixels)"
+            )
 
 
-def _listed(ignored: Counter[str]) -> str:
-    return ", ".join(f"{count} x {suffix}" for suffix, count in ignored.most_common(5))
+DEFAULT_LIMITS = Limits()

@@ -1,13 +1,14 @@
 """What a file holds: container, tracks, orientation, and when each packet is shown or heard.
 
-The packets are walked once without decoding them, so that clips can be cut before the first frame is
-decoded, and cut alike whichever reader and streams are asked for; durations in headers are not believed.
-Only the first picture is decoded (without one, the first sound): its time is time 0.
+One pass over the packets, without decoding them. So clips can be cut before the first frame is decoded, and the
+same way whichever reader and streams are requested; durations in headers are not trusted. Only the first picture
+is decoded (without pictures, the first sound): its time is time 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,8 +24,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.media.clip import SourceFacts
+from features.media.clip import SourceFacts, Span
 from features.media.container import (
+    Timeline,
     frame_time,
     in_seconds,
     in_stored_order,
@@ -37,13 +39,12 @@ from features.media.container import (
     track,
     tracks,
 )
-from features.media.limits import DEFAULT_LIMITS, Limits
-from features.media.orientation import Orientation, orientation, square_size
-from features.media.timeline import Timeline
+from features.media.frames import Orientation, orientation, scaled_size
+from features.media.library import DEFAULT_LIMITS, Limits
 
-LONGEST_HOLD_S = 30.0  # a picture is believed to stay on display this long, whatever the file says
-UNSAID_S = 0.5  # a packet of sound that does not say how long it lasts goes on to the next, up to this
-TAIL_S = 1.0  # sound that outlasts the pictures by less makes the file no longer
+LONGEST_HOLD_S = 30.0  # a picture stays on display at most this long, whatever the file says
+UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
+TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,32 +57,38 @@ class PictureFacts:
     height: int
     aspect: float  # width over height of one pixel
     orientation: Orientation
-    rate: float | None  # pictures a second, in the mean
+    rate: float | None  # mean pictures a second
     step: float  # usual seconds from one picture to the next
     times: NDArray[np.float64]  # (N,) seconds, ascending, of all packets that are shown
     end_s: float
     trimmed: bool  # an edit list hides some packets
-    spaced: bool  # every picture says when it is shown, each at a time of its own
+    spaced: bool  # every picture has a display time, and no two the same
     leading: int  # pictures stored after a key picture, but shown before it: groups are open
-    corrupt: int  # packets that the container itself calls damaged or incomplete
+    corrupt: int  # packets that the container marks as damaged or incomplete
+
+    @property
+    def upright(self) -> tuple[float, float]:
+        """Height and width of its pictures, upright and with square pixels, at the stored number of rows."""
+        wide, high = self.width * self.aspect, float(self.height)
+        return (wide, high) if self.orientation.transposed else (high, wide)
+
+    def shape(self, size: int) -> tuple[int, int]:
+        """The same, scaled to a short side of ``size`` pixels."""
+        return scaled_size(*self.upright, size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoundFacts:
-    """A sound track; whether it can be decoded shows when it is."""
+    """A sound track, which may turn out not to be decodable."""
 
     codec: str
     rate: int
     held: NDArray[np.float64]  # (N, 2) seconds from and to which each packet lasts, from time 0 on
 
-    def within(self, start_s: float, end_s: float) -> bool:
-        """Whether any packet is heard in this span of seconds."""
-        return bool(((self.held[:, 0] < end_s) & (self.held[:, 1] > start_s)).any())
-
 
 @dataclass(frozen=True, kw_only=True)
 class MediaFacts:
-    """All that a reader has to know before it decodes."""
+    """What readers need to know of a file before they decode it."""
 
     container: str
     origin_s: float  # time 0 on the file's own clock
@@ -96,22 +103,27 @@ class MediaFacts:
     @property
     def source(self) -> SourceFacts:
         """What the store records of the file."""
-        picture, sound, size = self.picture, self.sound, None
-        if picture is not None:
-            size = square_size(picture.width, picture.height, picture.aspect, picture.orientation.transposed)
+        picture, sound = self.picture, self.sound
         return SourceFacts(
             file_seconds=round(float(self.held[:, 1].max()), 3),
-            width=None if size is None else round(size[1]),
-            height=None if size is None else round(size[0]),
+            width=None if picture is None else round(picture.upright[1]),
+            height=None if picture is None else round(picture.upright[0]),
             fps=None if picture is None else picture.rate,
             video_codec=None if picture is None else picture.codec,
             audio_codec=None if sound is None else sound.codec,
             audio_rate=None if sound is None else sound.rate,
         )
 
+    def has_sound(self, span: Span) -> bool:
+        """Whether a span holds any packet of sound."""
+        if self.sound is None:
+            return False
+        held = self.sound.held
+        return bool(((held[:, 0] < span.end_s) & (held[:, 1] > span.start_s)).any())
+
     @property
     def seconds(self) -> float:
-        """How long anything is shown or heard, gaps left out."""
+        """How long anything is shown or heard, without gaps."""
         held = self.held[np.argsort(self.held[:, 0])]
         before = np.append(0.0, np.maximum.accumulate(held[:-1, 1]))
         return float(np.maximum(held[:, 1] - np.maximum(held[:, 0], before), 0.0).sum())
@@ -133,35 +145,29 @@ class MediaFacts:
 
 
 class _Walk:
-    """Packet times of the tracks, and the first picture (or first sound) on the way."""
+    """The times of all packets, and the first decoded picture (or sound)."""
 
-    def __init__(
-        self, container: InputContainer, video: Stream | None, audio: Stream | None, limits: Limits
-    ) -> None:
+    def __init__(self, container: InputContainer, streams: Sequence[Stream], limits: Limits) -> None:
         self.timeline = Timeline(container)
         self.numbered = in_stored_order(container)
-        self.stamps: dict[int, list[tuple[float, float]]] = {}
         self.first: dict[int, Any] = {}
         self.discarded = self.corrupt = self.untimed = self.leading = 0
         self._key_time = -math.inf
-        streams = [stream for stream in (video, audio) if stream is not None]
-        for stream in streams:
-            self.stamps[stream.index] = []
-        seconds = dict.fromkeys(self.stamps, 0.0)
         bases = {stream.index: stream.time_base or Fraction(1) for stream in streams}
-        shown = video.index if video is not None else -1
+        self.stamps: dict[int, list[tuple[float, float]]] = {index: [] for index in bases}
+        seconds = dict.fromkeys(bases, 0.0)
         for packet in packets(container, *streams):
             self.timeline.learn(packet)
             self._decode_first(packet)
             if packet.size:
-                base = bases[packet.stream_index]
+                index, base = packet.stream_index, bases[packet.stream_index]
                 lasts = in_seconds(packet.duration or 0, base)
-                self._note(packet, base, packet.stream_index == shown, lasts)
-                seconds[packet.stream_index] += min(lasts, LONGEST_HOLD_S)
-                limits.check_seconds(seconds[packet.stream_index])  # at once: the walk itself may take long
+                self._note(packet, base, lasts)
+                seconds[index] += min(lasts, LONGEST_HOLD_S)
+                limits.check_seconds(seconds[index])  # here, because the pass itself may take long
 
     def _decode_first(self, packet: av.Packet[Any]) -> None:
-        """Of each track, but of the sound only as long as there is no picture: then nobody asks for it."""
+        """The first frame of each track; that of the sound counts only where there is no picture."""
         if packet.stream_index in self.first or (self.first and packet.stream.type == "audio"):
             return
         try:
@@ -173,22 +179,22 @@ class _Walk:
         if decoded:
             self.first[packet.stream_index] = decoded[0]
 
-    def _note(self, packet: av.Packet[Any], base: Fraction, is_picture: bool, lasts: float) -> None:
+    def _note(self, packet: av.Packet[Any], base: Fraction, lasts: float) -> None:
+        is_picture = packet.stream.type == "video"
+        time = packet_time(packet, base, self.numbered and is_picture)
         if is_picture:
             self.corrupt += packet.is_corrupt
             self.discarded += packet.is_discard
             self.untimed += packet.pts is None
-        time = packet_time(packet, base, self.numbered and is_picture)
-        if time is not None and is_picture:
-            if packet.is_keyframe:
-                self._key_time = time
-            self.leading += time < self._key_time
+            if time is not None:
+                self._key_time = time if packet.is_keyframe else self._key_time
+                self.leading += time < self._key_time
         if time is not None and not packet.is_discard:
             self.stamps[packet.stream_index].append((time, lasts))
 
 
 def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
-    """Find out what a file holds.
+    """Read what a file holds.
 
     Raises:
         MediaError: it cannot be opened, holds neither pictures nor sound that can be decoded, or
@@ -202,19 +208,18 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
             raise not_media(path, "it holds neither pictures nor sound")
         if isinstance(video, VideoStream):
             limits.check_pixels(video.width, video.height)
-        only(container, *(stream for stream in (video, audio) if stream is not None))
-        for stream in (video, audio):
-            if isinstance(stream, VideoStream | AudioStream):
-                start_decoder(stream, limits)
-        walk = _Walk(container, video, audio, limits)
+        streams = [stream for stream in (video, audio) if isinstance(stream, VideoStream | AudioStream)]
+        only(container, *streams)
+        for stream in streams:
+            start_decoder(stream, limits)
+        walk = _Walk(container, streams, limits)
         shown = video is not None and video.index in walk.first
         if not shown and (audio is None or audio.index not in walk.first):
             raise MediaError("damaged: neither pictures nor sound in it can be decoded")
-        main = video if shown else audio
-        assert main is not None
-        origin = frame_time(walk.first[main.index], container)
+        main = cast("Stream", video if shown else audio).index
+        origin = frame_time(walk.first[main], container)
         if origin is None:
-            origin = min((time for time, _ in walk.stamps[main.index]), default=0.0)
+            origin = min((time for time, _ in walk.stamps[main]), default=0.0)
         stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
         picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
         facts = MediaFacts(

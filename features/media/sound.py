@@ -1,7 +1,7 @@
-"""The sound of a file as one channel at the asked rates, each sample at its place in time.
+"""The sound of a file as one channel at the requested rates, each sample at its place in time.
 
-A track that starts late is preceded by silence, a gap in it stays a gap, and what comes before time 0 is
-dropped: sound never shifts against the pictures.
+A track that starts late is preceded by silence, gaps become silence, and sound before time 0 is dropped: sound
+never shifts against the pictures.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from features.media.clip import SoundNeed, Span
-from features.media.container import Decoder
-from features.media.timeline import Timeline
+from features.media.container import Decoder, Timeline
 
 JITTER_S = 0.015  # stamps this far off still continue the sound before; one lost AAC packet is 21 ms
-FILTER = 512  # samples of the file, more than the resampler takes into one of its own
-AHEAD_S = 0.25  # decoded beyond a span's end, for what the resampler holds back
+FILTER = 512  # samples of the file, more than the resampler's filter is long
+AHEAD_S = 0.25  # decoded beyond a span's end, because the resampler delays
 
 Wave = NDArray[np.float32]
 
@@ -33,18 +32,18 @@ class _Line:
         self.rate = rate
         self._resampler: AudioResampler | None = None
         self._position = 0
-        self._audible = 0  # the position at which the sound that was begun last is first heard
+        self._audible = 0  # position of the first sample that counts; before it, the filter's start
         self._pieces: list[tuple[int, Wave]] = []
 
     def begin(self, time: float, first: AudioFrame) -> None:
-        """End the sound so far and go on at ``time`` seconds with a frame like ``first``.
+        """Flush, and continue at ``time`` seconds with a frame like ``first``.
 
-        The resampler is given silence beforehand, so that its first sample falls on one of this rate's.
+        Silence goes first, so that the resampler's first sample coincides with one of this rate.
         """
         self.end()
         self._resampler = AudioResampler(format="flt", layout="mono", rate=self.rate)
         start, stored = round(time * first.sample_rate), first.sample_rate
-        unit = stored // math.gcd(stored, self.rate)  # in which samples of both rates coincide
+        unit = stored // math.gcd(stored, self.rate)  # after so many, samples of both rates coincide
         silence = start % unit + unit * math.ceil(FILTER / unit) if start else 0
         self._position = (start - silence) * self.rate // stored
         self._audible = start * self.rate // stored
@@ -52,7 +51,7 @@ class _Line:
             self.add(_silence(silence, first))
 
     def add(self, frame: AudioFrame | None) -> None:
-        """Resample one frame; None flushes what the resampler holds back."""
+        """Resample one frame; None flushes the resampler."""
         if self._resampler is None:
             return
         for piece in self._resampler.resample(frame):
@@ -63,25 +62,25 @@ class _Line:
             self._position += len(samples)
 
     def end(self) -> None:
-        """Flush; the next frame begins anew."""
+        """Flush; the next frame needs `begin`."""
         self.add(None)
         self._resampler = None
 
     def cut(self, span: Span) -> Wave | None:
-        """(N,) samples of a span, silence where there is none; None where nothing is heard in all of it.
+        """(N,) samples of a span, zeros where there is no sound; None where there is none at all.
 
-        What ends before the span is forgotten.
+        Sound that ends before the span is dropped.
         """
         start = round(span.start_s * self.rate)
         wave = np.zeros(round((span.end_s - span.start_s) * self.rate), dtype=np.float32)
         self._pieces = [(at, samples) for at, samples in self._pieces if at + len(samples) > start]
-        heard = False
+        found = False
         for at, samples in self._pieces:
             low, high = max(at, start), min(at + len(samples), start + len(wave))
             if low < high:
                 wave[low - start : high - start] = samples[low - at : high - at]
-                heard = True
-        return np.clip(wave, -1.0, 1.0, out=wave) if heard else None
+                found = True
+        return np.clip(wave, -1.0, 1.0, out=wave) if found else None
 
 
 def _silence(count: int, like: AudioFrame) -> AudioFrame:
@@ -108,7 +107,7 @@ class SoundTrack:
         self.exhausted = False
 
     def read(self, span: Span) -> Mapping[SoundNeed, Wave]:
-        """(N,) samples in [-1, 1] by need; no entry where nothing is heard. Spans come in order of time."""
+        """(N,) samples in [-1, 1] by need; no entry without sound. Spans come in order of time."""
         while not self.exhausted and (self._until is None or self._until < span.end_s + AHEAD_S):
             self._advance()
         cuts = {need: line.cut(span) for need, line in self._lines.items()}
@@ -116,29 +115,29 @@ class SoundTrack:
 
     @property
     def mute(self) -> bool:
-        """Whether not one frame of the whole track could be decoded."""
+        """Whether no frame of the whole track could be decoded."""
         return self.exhausted and self._until is None
 
-    def take_bad_packets(self) -> int:
-        """How many packets could not be decoded since the last call."""
-        return self._decoder.take_bad_packets()
+    @property
+    def bad_packets(self) -> int:
+        """How many packets could not be decoded so far."""
+        return self._decoder.bad_packets
 
     def _advance(self) -> None:
-        stamped = next(self._frames, None)
-        if stamped is None:
+        stamp, frame = next(self._frames, (None, None))
+        if frame is None:
             self.exhausted = True
             for line in self._lines.values():
                 line.end()
             return
-        stamp, frame = stamped
         due = 0.0 if self._until is None else self._until
         time = due if stamp is None else stamp - self._origin
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        anew = self._format != kind or abs(time - due) > JITTER_S
-        if not anew:
-            time = due  # small jitter must not pile up unseen: the next stamp is compared with this clock
+        restart = self._format != kind or abs(time - due) > JITTER_S
+        if not restart:
+            time = due  # jitter must not add up: the next stamp is compared with this clock
         for line in self._lines.values():
-            if anew:
+            if restart:
                 line.begin(time, frame)
             line.add(frame)
         self._format = kind

@@ -3,10 +3,10 @@
     .npz        rows (R, D) float16, offsets (N + 1,) int64, ids (N,): clip i owns rows[offsets[i]:offsets[i + 1]],
                 none where it misses the stream. `mee import` reads it back
     .parquet    one row of the stream a row: clip_id, stream, time (seconds, or null), vector (D float32, which
-                hold a float16 exactly); its metadata `streams` tells what made it
+                hold a float16 exactly); the metadata `streams` holds the fingerprint
 
-Clips come shard by shard, those that miss the stream last: all of which the stream is known, without those that
-failed. The whole stream is held in memory.
+The clips are those of which the stream is known, without those that failed: shard by shard, missing ones last. The
+whole stream is held in memory.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ import pyarrow.parquet as pq
 
 from features.errors import InputError
 from features.store.atomic_files import whole_file
-from features.store.feature_store import FeatureStore
+from features.store.feature_store import FeatureStore, are_failures
 from features.store.layout import Float16Stream, Times
-from features.store.rows import are_failures
 
 PLACE = "{stream}"  # in a path, stands for the stream's name
-READ_CLIPS = 64  # read at once
+READ_CLIPS = 64  # between two calls of on_clips
 OnClips = Callable[[int, int], None]
 
 
@@ -46,18 +45,17 @@ class Exported:
 def export_stream(
     store: FeatureStore, path: Path, streams: Sequence[str], on_clips: OnClips, *, overwrite: bool = False
 ) -> list[Exported]:
-    """Write a stream of a store to a file, or streams to one file each where the path has `{stream}` in it.
+    """Write one stream of a store to a file, or each of several to its own if the path has `{stream}` in it.
 
     Args:
         store: to read.
         path: to write: .npz or .parquet.
         streams: their names; none: all of the store's.
         on_clips: called now and then with how many clips are done, and of how many, over all files.
-        overwrite: put it in the place of what is there.
+        overwrite: replace existing files.
 
     Raises:
-        InputError: no such stream or format, several streams for one file, nothing to write, or something is there
-            already.
+        InputError: no such stream or format, several streams for one file, nothing to write, or a file exists.
     """
     chosen = list(dict.fromkeys(streams)) or list(store.manifest.streams)
     if unknown := [stream for stream in chosen if stream not in store.manifest.streams]:
@@ -73,17 +71,18 @@ def export_stream(
     clip_ids = {stream: _clip_ids(store, stream) for stream in chosen}
     for stream, file in files.items():
         if file.exists() and not overwrite:
-            raise InputError(f"'{file}' is there already; name another file, or say --overwrite")
+            raise InputError(f"'{file}' exists already; name another file, or use --overwrite")
         if not clip_ids[stream]:
-            raise InputError(f"{store.name} has no clip with {stream} yet; look with: mee store list")
+            raise InputError(f"{store.name} has no clip with {stream} yet; see mee store list {store.name}")
     total, done, written = sum(map(len, clip_ids.values())), 0, []
     for stream, file in files.items():
+        ids = clip_ids[stream]
         clips: list[Float16Stream] = []
         times: list[Times | None] = []
-        for first in range(0, len(clip_ids[stream]), READ_CLIPS):
-            some = clip_ids[stream][first : first + READ_CLIPS]
-            nothing = np.zeros((0, store.dims[stream]), np.float16)
-            clips += [nothing if rows is None else rows for rows in store.read(stream, some)]
+        for first in range(0, len(ids), READ_CLIPS):
+            some = ids[first : first + READ_CLIPS]
+            missing = np.zeros((0, store.dims[stream]), np.float16)
+            clips += [missing if rows is None else rows for rows in store.read(stream, some)]
             times += store.times(stream, some)
             done += len(some)
             on_clips(done, total)
@@ -91,38 +90,28 @@ def export_stream(
         rows = np.concatenate(clips)
         with whole_file(file) as out:
             if file.suffix == ".npz":
-                np.savez(out, rows=rows, offsets=np.cumsum([0, *lengths]), ids=np.array(clip_ids[stream]))
+                np.savez(out, rows=rows, offsets=np.cumsum([0, *lengths]), ids=np.array(ids))
             else:
-                pq.write_table(
-                    _table(store, stream, clip_ids[stream], rows, lengths, times), out, compression="zstd"
-                )
+                seconds = [np.full(n, np.nan, np.float32) if t is None else t for n, t in zip(lengths, times)]
+                columns = {
+                    "clip_id": pa.array(np.repeat(np.array(ids, object), lengths), pa.string()),
+                    "stream": pa.array([stream] * len(rows), pa.string()),
+                    "time": pa.array(np.concatenate(seconds), from_pandas=True),  # NaN: null
+                    "vector": pa.FixedSizeListArray.from_arrays(
+                        pa.array(rows.astype(np.float32).ravel()), rows.shape[1]
+                    ),
+                }
+                made_by = json.dumps({stream: dict(store.manifest.streams[stream].fingerprint)})
+                table = pa.table(columns).replace_schema_metadata({"streams": made_by})
+                pq.write_table(table, out, compression="zstd")
         written.append(Exported(file, stream, len(clips), len(rows)))
     return written
 
 
 def _clip_ids(store: FeatureStore, stream: str) -> list[str]:
-    """In the order in which they lie: in another, each would open a file anew."""
+    """In the order of their shards: any other would open each file many times."""
     known = store.rows[stream].notna() & ~are_failures(store.rows)
     clip_ids = [str(clip_id) for clip_id in store.rows.index[known]]
     shards = store.shards_of(stream, clip_ids)
     order = sorted((shard is None, shard or "", clip_id) for shard, clip_id in zip(shards, clip_ids))
     return [clip_id for _, _, clip_id in order]
-
-
-def _table(
-    store: FeatureStore,
-    stream: str,
-    clip_ids: Sequence[str],
-    rows: Float16Stream,
-    lengths: Sequence[int],
-    times: Sequence[Times | None],
-) -> pa.Table:
-    seconds = [np.full(n, np.nan, np.float32) if t is None else t for n, t in zip(lengths, times)]
-    columns = {
-        "clip_id": pa.array(np.repeat(np.array(clip_ids, object), lengths), pa.string()),
-        "stream": pa.array([stream] * len(rows), pa.string()),
-        "time": pa.array(np.concatenate(seconds), from_pandas=True),  # NaN: null
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(rows.astype(np.float32).ravel()), rows.shape[1]),
-    }
-    told = {"streams": json.dumps({stream: dict(store.manifest.streams[stream].fingerprint)})}
-    return pa.table(columns).replace_schema_metadata(told)

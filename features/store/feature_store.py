@@ -1,55 +1,80 @@
-"""Reading a feature store. What lies on disk is described in features/store/layout.py.
+"""Reading a feature store. The files are described in features/store/layout.py.
 
-A clip that several shards tell of is the union of their streams; a later success takes the place of an earlier
-failure. What was extracted from a file before it changed (its size or its hash tells) does not count once it is
-extracted again.
+All parts of a store -> its rows, one a clip:
+
+    row of a failure     counts until its video succeeds
+    row of a success     counts until its file changes: its size or the hash of its content differs
+    rows of one clip     are united: of each column, the last value that is not null
 """
 
 from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from features.errors import InputError
-from features.store.layout import MISSING, PRESENT, ROWS, TIMES, Float16Stream, Times, rows_name, times_name
+from features.media import FAILED, TIMED_OUT
+from features.store.layout import (
+    MISSING,
+    PRESENT,
+    ROW,
+    ROWS,
+    SCHEMA,
+    TIMES,
+    Float16Stream,
+    Times,
+    part_name,
+    rows_name,
+    shard_names,
+    times_name,
+)
 from features.store.manifest import Manifest
-from features.store.rows import are_failures, read_rows
+from features.store.shard import Sums, read_part, read_sums
 
-OPEN_SHARDS = 64  # memory maps kept open at a time
+OPEN_SHARDS = 64  # memory maps kept open
+NULLABLE = ("width", "height", "audio_rate")  # integers that may be unknown
 
 
 @final
 class FeatureStore:
-    """A store as it is at the moment of opening; it fits `mee.data.source.FeatureSource`.
+    """A store as it is at the moment of opening; it implements `mee.data.source.FeatureSource`.
 
-    The methods that take clips raise a KeyError where one of them, or the stream, is not in the store, and an
-    InputError where a shard's file is damaged.
+    The methods that take clips raise a KeyError if the store does not have one of them, or the stream, and an
+    InputError if a file of a shard is damaged.
     """
 
     def __init__(self, directory: Path) -> None:
         """Open for reading.
 
         Raises:
-            InputError: there is no store at this path, or it is of another format.
+            InputError: there is no store at this path, it is damaged, or of another format.
         """
         self.directory = directory
         self.manifest = Manifest.read(directory)
-        self._content = read_rows(directory, self.manifest)
+        self._shards = shard_names(directory)
+        self._timed: set[str] = set()  # files of times that exist
+        streams = list(self.manifest.streams)
+        rows = _that_count(self._read_parts(), streams)
+        united = _united(rows)
+        self._places = _places(rows, streams, united)
+        # Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream.
+        self.rows: pd.DataFrame = united[[*ROW[1:], *streams]].astype(dict.fromkeys(NULLABLE, "Int32"))
         self._open: OrderedDict[Path, tuple[Any, frozenset[str]]] = OrderedDict()
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """How messages call it."""
         return str(self.directory)
 
     @property
@@ -64,19 +89,14 @@ class FeatureStore:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Of each stream, what changes when it is overwritten; a merge leaves it."""
-        return {stream: entry.key for stream, entry in self.manifest.streams.items()}
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream."""
-        return self._content.rows
+        """A text a stream that changes when it is overwritten, and not when stores are merged."""
+        return {name: " ".join((e.digest, *e.overwritten)) for name, e in self.manifest.streams.items()}
 
     @cached_property
     def clips(self) -> pd.DataFrame:
         """The clips whose every stream is known, without those that failed; index clip_id."""
-        whole = self.rows[list(self.manifest.streams)].notna().all(axis=1)
-        return self.rows[whole & ~are_failures(self.rows)]
+        known = self.rows[list(self.manifest.streams)].notna().all(axis=1)
+        return self.rows[known & ~are_failures(self.rows)]
 
     @cached_property
     def failed(self) -> Mapping[str, str]:
@@ -90,7 +110,7 @@ class FeatureStore:
         }
 
     def done(self, stream: str) -> set[str]:
-        """Videos of which every clip has this stream, or is known to miss it."""
+        """Videos whose every clip has this stream, or is known to miss it."""
         known = self.rows[~are_failures(self.rows) & self.rows[stream].notna()]
         counts = known.groupby("video")["clips_of_video"].agg(["size", "max"])
         return set(counts.index[counts["size"] >= counts["max"]])
@@ -98,27 +118,22 @@ class FeatureStore:
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Float16Stream | None]:
         """One (T, D) float16 stream a clip, memory-mapped; None where it is missing."""
         return [
-            None if shard is None else self._tensor(modality, rows_name(modality, shard), clip_id)
+            None if shard is None else self._tensor(rows_name(modality, shard), clip_id)
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
         ]
 
     def times(self, modality: str, clip_ids: Sequence[str]) -> list[Times | None]:
         """(T,) float32 seconds of the rows of each clip's stream, on the time line of its video.
 
-        None where the stream is missing, and where it has no times: it was imported.
+        None where the stream is missing, and where it has no times because it was imported.
         """
-        timed = {self._content.shards[number] for number in self._content.timed.get(modality, ())}
-        return [
-            None
-            if shard not in timed
-            else self._tensor(modality, times_name(modality, shard), clip_id, or_none=True)
-            for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
-        ]
+        names = [shard and times_name(modality, shard) for shard in self.shards_of(modality, clip_ids)]
+        return [self._tensor(name, clip) if name in self._timed else None for name, clip in zip(names, clip_ids)]
 
     def lengths(self, modality: str, clip_ids: Sequence[str]) -> list[int]:
-        """T of each clip's stream, 0 where it is missing; no rows are read."""
+        """T of each clip's stream, 0 where it is missing; reads no rows."""
         return [
-            0 if shard is None else self._length(modality, rows_name(modality, shard), clip_id)
+            0 if shard is None else self._tensor(rows_name(modality, shard), clip_id, shape=True)[0]
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
         ]
 
@@ -130,46 +145,112 @@ class FeatureStore:
         known = (rows >= 0) & self.rows[modality].notna().to_numpy()[rows] if len(self.rows) else rows >= 0
         if not known.all():
             raise KeyError(f"{self.directory} has no '{modality}' of clip '{clip_ids[int(np.argmin(known))]}'")
-        places: NDArray[np.int32] = self._content.places[modality][rows] if len(rows) else np.zeros(0, np.int32)
-        return [self._content.shards[place] if place >= 0 else None for place in places]
+        places: NDArray[np.int32] = self._places[modality][rows] if len(rows) else np.zeros(0, np.int32)
+        return [self._shards[place] if place >= 0 else None for place in places]
 
     def coverage(self) -> dict[str, int]:
         """How many of the usable clips have each stream."""
         return {stream: int((self.clips[stream] == PRESENT).sum()) for stream in self.manifest.streams}
 
-    def _tensor(self, stream: str, name: str, clip_id: str, *, or_none: bool = False) -> Any:
-        with self._damage(stream, name):
-            tensors, names = self._shard(self.directory / name)
-            return None if or_none and clip_id not in names else tensors.get_tensor(clip_id)
+    def _read_parts(self) -> pd.DataFrame:
+        """The rows of all parts in order of time; of one time, in order of shards and of rows in them."""
+        streams = self.manifest.streams
+        columns = {name: SCHEMA.field(name).type for name in SCHEMA.names} | dict.fromkeys(streams, pa.string())
+        tables = [pa.schema(columns.items()).empty_table().append_column("shard", pa.array([], pa.int32()))]
+        for number, shard in enumerate(self._shards):
+            sums = read_sums(self.directory, shard)
+            self._timed |= {name for name in sums if name.endswith(TIMES)}
+            table = self._part(shard, sums, columns)
+            tables.append(table.append_column("shard", pa.array(np.full(table.num_rows, number, np.int32))))
+        table = pa.concat_tables(tables)
+        order = np.argsort(table["written_at"].to_numpy(), kind="stable")
+        rows: pd.DataFrame = table.take(pa.array(order)).to_pandas()
+        return rows
 
-    def _length(self, stream: str, name: str, clip_id: str) -> int:
-        with self._damage(stream, name):
-            return int(self._shard(self.directory / name)[0].get_slice(clip_id).get_shape()[0])
+    def _part(self, shard: str, sums: Sums, columns: Mapping[str, pa.DataType]) -> pa.Table:
+        """A part in the columns of the store; what it lacks, or what no longer counts, is null."""
+        table, versions = read_part(self.directory, shard)
+        arrays = []
+        for name, kind in columns.items():
+            entry = self.manifest.streams.get(name)
+            known = name in table.column_names and (entry is None or versions.get(name) in entry.versions)
+            try:
+                array = table[name].cast(kind) if known else pa.chunked_array([pa.nulls(table.num_rows, kind)])
+            except pa.ArrowException as error:
+                path, wrong = self.directory / part_name(shard), table[name].type
+                raise InputError(f"{path} is damaged (its column '{name}' is of type {wrong})") from error
+            if known and entry is not None and rows_name(name, shard) not in sums:  # all missing, or removed
+                array = pc.if_else(pc.equal(array, PRESENT), pa.scalar(None, kind), array)
+            arrays.append(array)
+        return pa.table(arrays, names=list(columns))
 
-    @contextmanager
-    def _damage(self, stream: str, name: str) -> Iterator[None]:
-        """What is wrong with a shard's file, as a sentence."""
+    def _tensor(self, name: str, clip_id: str, *, shape: bool = False) -> Any:
+        """A clip's tensor in a file of a shard, or its shape only; None where a file of times lacks the clip."""
+        path = self.directory / name
         try:
-            yield
+            if path not in self._open:
+                tensors: Any = safe_open(path, framework="numpy")
+                self._open[path] = (tensors, frozenset(tensors.keys()))
+                if len(self._open) > OPEN_SHARDS:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(path)
+            tensors, names = self._open[path]
+            if clip_id not in names and name.endswith(TIMES):
+                return None
+            return tensors.get_slice(clip_id).get_shape() if shape else tensors.get_tensor(clip_id)
         except (SafetensorError, OSError) as error:
             raise InputError(
-                f"{self.directory / name} is damaged ({' '.join(str(error).split())}). See all that is with "
-                f"mee store verify {self.directory}, or extract the stream again: "
-                f"mee precompute VIDEOS {self.directory} --streams {stream} --overwrite"
+                f"{path} is damaged ({' '.join(str(error).split())}). List all damage with mee store verify "
+                f"{self.directory}, or extract the stream again: mee precompute VIDEOS {self.directory} "
+                f"--streams {name.partition('/')[0]} --overwrite"
             ) from error
 
-    def _shard(self, path: Path) -> tuple[Any, frozenset[str]]:
-        if path not in self._open:
-            tensors: Any = safe_open(path, framework="numpy")
-            self._open[path] = (tensors, frozenset(tensors.keys()))
-            if len(self._open) > OPEN_SHARDS:
-                self._open.popitem(last=False)
-        self._open.move_to_end(path)
-        return self._open[path]
+
+def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of files without any usable clip."""
+    return rows["verdict"].isin([FAILED, TIMED_OUT])
+
+
+def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
+    """Rows in order of time, without failures before a success, files that changed, and empty rows."""
+    fails = are_failures(rows)
+    succeeded = ~fails & rows[streams].notna().any(axis=1)
+    if not fails.any() and succeeded.all() and not rows["video"].duplicated().any():
+        return rows  # the usual store, much faster
+    order = pd.Series(range(len(rows)), index=rows.index)
+    last_success = order[succeeded].groupby(rows["video"][succeeded]).max()
+    since = order > rows["video"].map(last_success).fillna(-1)
+    of_last = rows[succeeded].groupby("video")[["file_bytes", "file_sha256"]].last()
+    size, digest = (rows["video"].map(of_last[name]) for name in of_last)
+    same_size = (rows["file_bytes"] == size) | (rows["file_bytes"] == 0)  # an import has no file
+    same_content = (rows["file_sha256"] == digest) | rows["file_sha256"].isna() | digest.isna()
+    return rows[(succeeded & same_size & same_content) | (fails & since)]
+
+
+def _united(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows in order of time -> one a clip, in order of their ids; index clip_id."""
+    twice = rows["clip_id"].duplicated(keep=False)
+    once = rows[~twice].set_index("clip_id")
+    if not twice.any():
+        return once.sort_index()
+    return pd.concat([once, rows[twice].groupby("clip_id").last()]).sort_index()
+
+
+def _places(rows: pd.DataFrame, streams: list[str], united: pd.DataFrame) -> dict[str, NDArray[np.int32]]:
+    """(clips,) number of the shard that holds each stream of each clip, the last of several; -1 where missing."""
+    clips = united.index.get_indexer(pd.Index(rows["clip_id"]))
+    shards = rows["shard"].to_numpy()
+    found = {}
+    for stream in streams:
+        there = (rows[stream] == PRESENT).to_numpy(bool)
+        places = np.full(len(united), -1, np.int32)
+        places[clips[there]] = shards[there]  # in order of time: later rows replace earlier ones
+        found[stream] = np.where((united[stream] == PRESENT).to_numpy(bool), places, np.int32(-1))
+    return found
 
 
 def summarise(store: FeatureStore) -> list[dict[str, Any]]:
-    """What a store holds, one entry a stream, for JSON; of each file of rows, the header is read."""
+    """What a store holds, one entry a stream, for JSON; of each file of rows, only the header is read."""
     usable = store.rows[~are_failures(store.rows)]
     summaries = []
     for stream, entry in store.manifest.streams.items():
@@ -184,11 +265,11 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
                 "model": made_by.get("model"),
                 "revision": made_by.get("revision"),
                 "size": made_by["dim"],
-                "sampling": [_in_words(kind, need) for each in needs for kind, need in each.items()],
-                "parameters": parameters,  # beyond the sampling
+                "sampling": [_sampling(kind, need) for each in needs for kind, need in each.items()],
+                "parameters": parameters,  # other than the sampling
                 "fingerprint": entry.digest,
                 "overwritten": len(entry.overwritten),  # how often
-                "code": dict(entry.code),  # versions by package, when it was declared
+                "code": dict(entry.code),  # version by package, when the stream was declared
                 "present": int((usable[stream] == PRESENT).sum()),  # clips
                 "missing": int((usable[stream] == MISSING).sum()),
                 "unknown": int(usable[stream].isna().sum()),  # not extracted yet
@@ -198,8 +279,7 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
     return summaries
 
 
-def _in_words(kind: str, need: Mapping[str, Any]) -> str:
-    """One need of an extractor."""
+def _sampling(kind: str, need: Mapping[str, Any]) -> str:
     if kind == "FrameNeed":
         window = f", windows of {need['window']} every {need['stride']}" if need["window"] > 1 else ""
         return f"frames {need['fps']:g}/s {need['size']} px{window}"
@@ -209,14 +289,14 @@ def _in_words(kind: str, need: Mapping[str, Any]) -> str:
 
 
 def _on_disk(directory: Path, stream: str, dim: int) -> dict[str, Any]:
-    """Rows, bytes and files of a stream, all shards, and whether all have times."""
+    """Rows, bytes and files of a stream over all shards, and whether all shards have times."""
     sizes = {path.name: path.stat().st_size for path in (directory / stream).glob("[!.]*" + ROWS)}
-    held = {name.removesuffix(ROWS) for name in sizes if not name.endswith(TIMES)}
+    shards = {name.removesuffix(ROWS) for name in sizes if not name.endswith(TIMES)}
     rows = 0
-    for shard in held:
+    for shard in shards:
         with (directory / stream / (shard + ROWS)).open("rb") as file:
-            head = file.read(8)
-        if len(head) == 8:  # else damaged: verify tells
-            rows += max(0, sizes[shard + ROWS] - 8 - struct.unpack("<Q", head)[0]) // (2 * dim)
-    timed = bool(held) and all(shard + TIMES in sizes for shard in held)
+            header = file.read(8)
+        if len(header) == 8:  # else it is damaged: verify reports it
+            rows += max(0, sizes[shard + ROWS] - 8 - struct.unpack("<Q", header)[0]) // (2 * dim)
+    timed = bool(shards) and all(shard + TIMES in sizes for shard in shards)
     return {"rows": rows, "bytes": sum(sizes.values()), "files": len(sizes), "timed": timed}

@@ -1,39 +1,39 @@
-"""The format of a feature store on disk, version 2: a directory that many jobs fill without talking to each other.
+"""The format of a feature store on disk, version 2: a directory that many jobs fill without coordination.
 
     store.json                            format version, how videos are cut, what made each stream (manifest.py)
     parts/<shard>.parquet                 the rows of one shard, columns as below
-    <stream>/<shard>.safetensors          {clip_id: (T, D) float16}; a clip that misses the stream has no entry
-    <stream>/<shard>.times.safetensors    {clip_id: (T,) float32} seconds, the middle of what each row tells of
-    checksums/<shard>.sha256              SHA-256 of all these files of the shard, as sha256sum writes it
-    writers/<writer>.lock                 held while its job lives
+    <stream>/<shard>.safetensors          {clip_id: (T, D) float16}; no entry where a clip misses the stream
+    <stream>/<shard>.times.safetensors    {clip_id: (T,) float32} seconds, the middle of what each row covers
+    checksums/<shard>.sha256              SHA-256 of all these files of the shard, in the format of sha256sum
+    writers/<writer>.lock                 held while its job runs
     imports/<writer>-import.json          which files imported streams came from; these have no times
 
-pandas, safetensors and, in the store's folder, `sha256sum -c --quiet checksums/*` open all of it without us.
+pandas, safetensors and, in the store's folder, `sha256sum -c --quiet checksums/*` read all of it without mee.
 
-**Commit.** A shard exists if and only if its checksums do. Its files are written aside, synced and renamed one by
-one: streams, part, and the checksums last. So a file that they list was there, complete: where it is gone or
-differs, it is damaged; a file that no checksums list belongs to a job that lives or was killed. With the part last
-these two could not be told apart. Files never change once they are listed, only the list does: a stream that is
-damaged or overwritten leaves it before its files are deleted, and a merge adds lines to it. Reading is
-memory-mapped and compares no checksums; `mee store verify` does.
+**Commit.** A shard exists if and only if its checksums do. Each file is written under a temporary name, synced and
+renamed: first the streams, then the part, the checksums last. So a listed file was complete: if it is gone or
+differs, it is damaged. A file that no checksums list belongs to a job that is running or was killed. (If the part
+came last, these two cases would look the same.) Files never change once they are listed, only the list does: a
+damaged or overwritten stream is removed from it before its files are deleted, and a merge adds lines to it.
+Reading is memory-mapped and compares no checksums; `mee store verify` does.
 
-A shard is called <writer>-<number>, a writer <host>-<process>-<random>. A file being written is called
+A shard is called <writer>-<number>, a writer <host>-<process>-<random>. The temporary name of a file is
 .<its name>.<process>.
 
 **Columns of a part**
 
     clip_id video start_s end_s         the clip; times in seconds
-    verdict note reader                 how reading went
-    clips_of_video                      how many clips its file gives
+    verdict note reader                 how decoding went
+    clips_of_video                      number of clips of its file
     file_bytes file_sha256              the file: size, and SHA-256 of its content
-    file_seconds width height fps       its playing time, upright picture in square pixels, pictures a second
-    video_codec audio_codec audio_rate  as ffmpeg calls them; samples a second
+    file_seconds width height fps       duration, upright picture in square pixels, frames a second
+    video_codec audio_codec audio_rate  as ffmpeg names them; samples a second
     written_at                          seconds since 1970
     <stream>                            present, missing, or null where it is not extracted yet
 
-Columns of the file are null where they do not apply, or where an import cannot know them. Its key-value metadata
-`streams` holds {stream: version}: a stream's column counts where store.json lists this version, and `present`
-where the checksums list the stream's file.
+Columns of the file are null where they do not apply, or where an import cannot know them. The key-value metadata
+`streams` holds {stream: version}: a stream's column counts if store.json lists this version, and `present`
+counts if the checksums list the stream's file.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ from numpy.typing import NDArray
 
 from features.media import SourceFacts
 
-PRESENT, MISSING = "present", "missing"  # what a row says of a stream; null: not extracted yet
+PRESENT, MISSING = "present", "missing"  # values of a stream's column; null: not extracted yet
 Float16Stream = NDArray[np.float16]  # (T, D)
 Times = NDArray[np.float32]  # (T,) seconds on the clip's video
 
 SOURCE = tuple(each.name for each in fields(SourceFacts))
+COLUMN_TYPES = {"float": pa.float64(), "int": pa.int32(), "str": pa.string()}
 SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -66,49 +67,50 @@ SCHEMA = pa.schema(
         ("clips_of_video", pa.int32()),
         ("file_bytes", pa.int64()),
         ("file_sha256", pa.string()),
-        ("file_seconds", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("fps", pa.float64()),
-        ("video_codec", pa.string()),
-        ("audio_codec", pa.string()),
-        ("audio_rate", pa.int32()),
+        *((each.name, COLUMN_TYPES[str(each.type).removesuffix(" | None")]) for each in fields(SourceFacts)),
         ("written_at", pa.float64()),
     ]
 )
 ROW = tuple(name for name in SCHEMA.names if name != "written_at")
 PARTS, CHECKSUMS, WRITERS, IMPORTS = "parts", "checksums", "writers", "imports"  # folders that are not streams
-RESERVED = frozenset((PARTS, CHECKSUMS, WRITERS, IMPORTS, "shard", *SCHEMA.names))  # no stream may be called so
+RESERVED = frozenset(
+    (PARTS, CHECKSUMS, WRITERS, IMPORTS, "shard", *SCHEMA.names)
+)  # not allowed as names of streams
 ROWS, TIMES, PART, SUMS = ".safetensors", ".times.safetensors", ".parquet", ".sha256"
 
 
 def rows_name(stream: str, shard: str) -> str:
-    """The file of a stream's rows, as seen from the store."""
+    """The file of a stream's rows, relative to the store."""
     return f"{stream}/{shard}{ROWS}"
 
 
 def times_name(stream: str, shard: str) -> str:
-    """The file of their times, as seen from the store."""
+    """The file of their times, relative to the store."""
     return f"{stream}/{shard}{TIMES}"
 
 
+def stream_names(stream: str, shard: str) -> tuple[str, str]:
+    """Both files of a stream."""
+    return rows_name(stream, shard), times_name(stream, shard)
+
+
 def part_name(shard: str) -> str:
-    """The file of a shard's rows, as seen from the store."""
+    """The file of a shard's part, relative to the store."""
     return f"{PARTS}/{shard}{PART}"
 
 
 def sums_path(directory: Path, shard: str) -> Path:
-    """The checksums of a shard; as long as they are not there, the shard does not exist."""
+    """The checksums of a shard; the shard exists if and only if this file does."""
     return directory / CHECKSUMS / f"{shard}{SUMS}"
 
 
 def shard_names(directory: Path) -> list[str]:
-    """All shards that exist, sorted."""
+    """All shards, sorted."""
     return sorted(p.name.removesuffix(SUMS) for p in (directory / CHECKSUMS).glob("[!.]*" + SUMS))
 
 
 def shard_of(path: Path) -> str:
-    """The shard that a file belongs to; the file's name where it is none of a shard."""
+    """The shard that a file belongs to, by its name."""
     return path.name.removesuffix(TIMES).removesuffix(ROWS).removesuffix(PART).removesuffix(SUMS)
 
 

@@ -1,20 +1,20 @@
-"""store.json: what a feature store is made of, and the refusal to mix what does not belong together.
+"""store.json: the streams of a feature store, what made them, and which of their versions count.
 
     format          version of the store's format
     clip_seconds    how videos are cut; null: the default rule
     streams         by name:
-        fingerprint     extractor, its version, model, revision, size, parameters with what is sampled
+        fingerprint     extractor, its version, model, revision, size, parameters including the sampling
         digest          of the fingerprint
         versions        that count
         overwritten     versions that no longer count
-        code            versions of mee and of the packages below it when the stream was declared
-    sha256          of the other entries as json.dumps gives them, keys sorted
+        code            versions of mee and of its dependencies when the stream was declared
+    sha256          of the other entries, encoded by json.dumps with sorted keys
 
-Streams are mixed only under one digest. The packages do not enter it, or no two releases could fill one store.
+One stream has one digest. Versions of packages are not part of it: otherwise no two releases could fill one store.
 
-A version of a stream is an identifier drawn at random when the stream is declared or overwritten; every part names
-those that its rows belong to. So a merge need not rewrite anything: what counts in the union is what any store
-declared and none has overwritten.
+The version of a stream is an identifier drawn at random when the stream is declared or overwritten; every part
+lists the versions of its streams. So a merge rewrites nothing: in the union, the versions count that any of the
+stores declared and none has overwritten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +37,7 @@ from features.store.layout import RESERVED
 
 FORMAT = 2
 STORE_FILE = "store.json"
-READING = ("mee", "av", "numpy", "opencv-python-headless")  # what every extractor's numbers go through
+READING = ("mee", "av", "numpy", "opencv-python-headless")  # packages that every extractor depends on
 MODELS = ("torch", "transformers")
 
 
@@ -46,7 +46,7 @@ MODELS = ("torch", "transformers")
 class StreamEntry:
     """One stream: what made it, and which of its versions count."""
 
-    fingerprint: Mapping[str, Any]  # features.extractors.base.Fingerprint, as JSON
+    fingerprint: Mapping[str, Any]  # features.extractors.Fingerprint, as JSON
     digest: str
     versions: tuple[str, ...]  # several after a merge; sorted
     overwritten: tuple[str, ...] = ()  # sorted
@@ -54,21 +54,12 @@ class StreamEntry:
 
     @classmethod
     def of(cls, made_by: Fingerprint) -> StreamEntry:
-        """A new version by an extractor, with the code that runs now."""
+        """A new version by an extractor, with the packages installed now."""
         fingerprint = json.loads(json.dumps(asdict(made_by)))
         return cls(fingerprint, made_by.digest, (uuid.uuid4().hex[:12],), code=_code_versions(made_by))
 
-    @property
-    def key(self) -> str:
-        """Changes when the stream is overwritten, not when stores are merged."""
-        return " ".join((self.digest, *self.overwritten))
-
-    def overwritten_by(self, new: StreamEntry) -> StreamEntry:
-        """Only the new version counts."""
-        return replace(new, overwritten=tuple(sorted({*self.overwritten, *self.versions})))
-
     def united(self, other: StreamEntry) -> StreamEntry:
-        """All versions that one of both knows, without those that one of both has overwritten."""
+        """All versions of both, without those that either has overwritten."""
         overwritten = {*self.overwritten, *other.overwritten}
         versions = {*self.versions, *other.versions} - overwritten
         return replace(self, versions=tuple(sorted(versions)), overwritten=tuple(sorted(overwritten)))
@@ -87,7 +78,7 @@ class Manifest:
         """Read the manifest of an existing store.
 
         Raises:
-            InputError: there is no store, or it is of another format.
+            InputError: there is no store, it is damaged, or of another format.
         """
         path = directory / STORE_FILE
         if not path.is_file():
@@ -104,8 +95,8 @@ class Manifest:
                 )
             streams: dict[str, StreamEntry] = {}
             for name, entry in content["streams"].items():
-                known = {key: tuple(entry[key]) for key in ("versions", "overwritten")}
-                streams[name] = StreamEntry(**{**entry, **known})
+                versions = {key: tuple(entry[key]) for key in ("versions", "overwritten")}
+                streams[name] = StreamEntry(**{**entry, **versions})
             return cls(content["clip_seconds"], streams)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, InputError):
@@ -136,24 +127,28 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def check_names(streams: Iterable[str]) -> None:
+    """Refuse names of streams that the store uses itself."""
+    for stream in RESERVED.intersection(streams):
+        raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
+
+
 def declare(
     directory: Path, fingerprints: Mapping[str, Fingerprint], clip_seconds: float | None, *, overwrite: bool
 ) -> Manifest:
-    """Make or extend a store's manifest for the streams that a job is going to write.
+    """Make or extend a store's manifest by the streams that a job is going to write.
 
     Args:
-        directory: of the store; made if it is not there.
+        directory: of the store; created if it does not exist.
         fingerprints: what makes each stream.
         clip_seconds: how videos are cut.
-        overwrite: begin a new version of these streams, so that what is there of them no longer counts.
+        overwrite: start a new version of these streams; the present ones no longer count.
 
     Raises:
-        InputError: the path is taken by something else, the store's videos are cut in another way, or a stream was
+        InputError: the directory is something else, the store's videos are cut in another way, or a stream was
             made by another extractor and `overwrite` is False.
     """
-    for stream in fingerprints:
-        if stream in RESERVED:
-            raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
+    check_names(fingerprints)
 
     def extended(there: Manifest | None) -> Manifest:
         streams = {} if there is None else dict(there.streams)
@@ -162,15 +157,17 @@ def declare(
             if old is not None and not overwrite and old.digest != new.digest:
                 raise InputError(
                     f"{directory}: its '{stream}' was made by another extractor (fingerprint {old.digest}, now "
-                    f"{new.digest}), and a store never mixes two. Write to another store, or begin the stream "
-                    "anew with --overwrite"
+                    f"{new.digest}), and a store never mixes two. Write to another store, or replace the stream "
+                    "with --overwrite"
                 )
-            if old is None or overwrite:
-                streams[stream] = new if old is None else old.overwritten_by(new)
+            if old is None:
+                streams[stream] = new
+            elif overwrite:
+                streams[stream] = replace(new, overwritten=tuple(sorted({*old.overwritten, *old.versions})))
         if there is not None and there.clip_seconds != clip_seconds:
             raise InputError(
                 f"{directory}: its videos are cut by --clip-seconds {there.clip_seconds or 'default'}, this job "
-                f"asks for {clip_seconds or 'default'}. Use the same, or write to another store"
+                f"requests {clip_seconds or 'default'}. Use the same, or write to another store"
             )
         return Manifest(clip_seconds, streams)
 
@@ -178,13 +175,19 @@ def declare(
 
 
 def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Manifest:
-    """Replace a store's manifest by what ``make`` says; one job at a time, so that no stream is lost."""
-    if directory.exists() and _is_foreign(directory):
-        raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
+    """Replace a store's manifest by what ``make`` returns for it; one job at a time, so that no stream is lost."""
+    if directory.exists():
+        # temporary files of a killed job do not make a directory foreign; the manifest is looked for last, because
+        # another job may be writing it
+        others = not directory.is_dir() or any(
+            not p.name.startswith(f".{STORE_FILE}.") for p in directory.iterdir()
+        )
+        if others and not (directory / STORE_FILE).is_file():
+            raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
     directory.mkdir(parents=True, exist_ok=True)
     with store_lock(directory):
-        for aside in directory.glob(f".{STORE_FILE}.[0-9]*"):  # of jobs that were killed
-            aside.unlink()
+        for temporary in directory.glob(f".{STORE_FILE}.[0-9]*"):  # of killed jobs
+            temporary.unlink()
         there = Manifest.read(directory) if (directory / STORE_FILE).exists() else None
         manifest = make(there)
         if manifest != there:
@@ -193,26 +196,18 @@ def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Mani
 
 
 def store_lock(directory: Path) -> FileLock:
-    """Held for moments: while store.json is replaced, and while a writer comes or goes."""
+    """Held briefly: while store.json or a list of checksums changes, and while a writer starts or ends."""
     return FileLock(directory / f".{STORE_FILE}.lock")
 
 
-def _is_foreign(directory: Path) -> bool:
-    """Whether something else than a store, or than what a job killed at its very start left, is at this path."""
-    if not directory.is_dir():
-        return True
-    others = [path for path in directory.iterdir() if not path.name.startswith(f".{STORE_FILE}.")]
-    return bool(others) and not (directory / STORE_FILE).is_file()  # last: another job may be making it
-
-
 def _code_versions(made_by: Fingerprint) -> dict[str, str]:
-    """Versions by package: for the record; the fingerprint is what must be equal."""
+    """Versions by package; for information only."""
     imported = made_by.extractor.partition(":")[0] == "imported"
     packages = READING[:1] if imported else (*READING, *(MODELS if made_by.model is not None else ()))
     found = {}
     for package in packages:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # another build of it, under another name
+        except PackageNotFoundError:  # a build of it under another name
             continue
     return found

@@ -1,28 +1,34 @@
-"""Writing a feature store: rows gather in memory, and go to disk as complete shards.
+"""Writing a feature store: rows gather in memory and are written to disk as complete shards.
 
-One writer a job. It holds writers/<writer>.lock while it lives. One that begins when no other lives removes what
-killed jobs left.
+One writer a job. It holds writers/<writer>.lock while it runs. A writer that starts while no other runs removes
+the unfinished files of killed jobs.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import socket
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from features.errors import InputError
+from features.errors import InputError, MediaError
+from features.extractors import Extractor, Stream
+from features.store.atomic_files import write_whole
 from features.store.layout import (
+    IMPORTS,
     MISSING,
     PART,
     PARTS,
@@ -31,45 +37,46 @@ from features.store.layout import (
     SCHEMA,
     WRITERS,
     ClipRecord,
+    Float16Stream,
+    Times,
     part_name,
-    rows_name,
     shard_names,
     shard_of,
-    times_name,
+    stream_names,
 )
-from features.store.manifest import Manifest, store_lock
-from features.store.shard import Part, Sums, drop_shard, drop_streams, stream_versions, write_summed, write_sums
+from features.store.manifest import Manifest, checksummed, store_lock
+from features.store.shard import drop_shard, drop_streams, read_part, write_sums
 
 SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 60.0  # a shard is written when it reaches any of these
 
 
-@final
-class WriterLock:
-    """A job that writes a store; held from its making to its release."""
+class CheckedStream(NamedTuple):
+    """One stream of one clip in the form of the store."""
 
-    def __init__(self, directory: Path, streams: Collection[str]) -> None:
-        """What killed jobs left in the folders of the streams goes, if nobody else writes."""
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.directory = directory
-        self.file = FileLock(directory / WRITERS / f"{self.name}.lock")
-        (directory / WRITERS).mkdir(exist_ok=True)
-        with store_lock(directory):
-            there = living_writers(directory)
-            if there and not any(there.values()):
-                _clear_unfinished(directory, streams)
-                for writer in there:
-                    (directory / WRITERS / f"{writer}.lock").unlink()
-            self.file.acquire()
-
-    def release(self) -> None:
-        """Nothing of this writer is unfinished."""
-        with store_lock(self.directory):
-            Path(self.file.lock_file).unlink()
-            self.file.release()
+    rows: Float16Stream  # (T, D)
+    times: Times  # (T,) seconds
 
 
-def living_writers(directory: Path) -> dict[str, bool]:
-    """Jobs that have not ended in order -> whether they live. To be called with the store's lock held."""
+def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str) -> CheckedStream | None:
+    """The output of an extractor in the form of the store; None where the clip misses the stream.
+
+    Raises:
+        MediaError: the extractor broke its contract: T at least 1, D its `dim`, finite numbers, a time a row.
+    """
+    if made is None:
+        return None
+    with np.errstate(over="ignore"):
+        rows = np.asarray(made.rows).astype(np.float16)
+    times = np.asarray(made.times, np.float32)
+    if rows.ndim != 2 or rows.shape[1] != extractor.dim or len(rows) == 0 or not np.isfinite(rows).all():
+        raise MediaError(f"its {stream} extractor gave no (T, {extractor.dim}) finite numbers at {clip_id}")
+    if times.shape != rows.shape[:1] or not np.isfinite(times).all():
+        raise MediaError(f"its {stream} extractor gave no time for each row at {clip_id}")
+    return CheckedStream(rows, times)
+
+
+def find_writers(directory: Path) -> dict[str, bool]:
+    """Writers that have not released their locks -> whether they run. Call it with the store's lock held."""
     found = {}
     for path in sorted((directory / WRITERS).glob("*.lock")):
         try:
@@ -81,27 +88,45 @@ def living_writers(directory: Path) -> dict[str, bool]:
 
 
 def _clear_unfinished(directory: Path, streams: Collection[str]) -> None:
-    """Remove the files that no shard will list, and those that were being written."""
+    """Remove files of shards without checksums, and temporary files."""
     shards = set(shard_names(directory))
     for folder in (PARTS, *streams):
         for suffix in (PART, ROWS):
             for path in (directory / folder).glob("*" + suffix):
                 if shard_of(path) not in shards:
                     path.unlink(missing_ok=True)
-    for aside in directory.glob("*/.*.[0-9]*"):
-        aside.unlink(missing_ok=True)
+    for temporary in directory.glob("*/.*.[0-9]*"):
+        temporary.unlink(missing_ok=True)
+
+
+def clear_overwritten(directory: Path, manifest: Manifest) -> None:
+    """Remove the stream files of overwritten versions, but not those that a running job has not committed yet."""
+    for shard in shard_names(directory):
+        _, versions = read_part(directory, shard, rows=False)
+        entries = {stream: manifest.streams[stream] for stream in versions if stream in manifest.streams}
+        if gone := [stream for stream, entry in entries.items() if versions[stream] in entry.overwritten]:
+            drop_streams(directory, shard, gone)
 
 
 @final
 class StoreWriter:
-    """Appends to a store; a context manager that writes what is left when it ends."""
+    """Appends to a store; a context manager that writes the pending rows at its end."""
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         """``manifest``: with the streams that are going to be written."""
         self.directory, self.manifest = directory, manifest
-        self.lock = WriterLock(directory, manifest.streams)
-        self._waiting: list[ClipRecord] = []
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.lock = FileLock(directory / WRITERS / f"{self.name}.lock")
+        self._pending: list[ClipRecord] = []
         self._bytes, self._since, self._shards = 0, 0.0, 0
+        (directory / WRITERS).mkdir(exist_ok=True)
+        with store_lock(directory):
+            others = find_writers(directory)
+            if others and not any(others.values()):
+                _clear_unfinished(directory, manifest.streams)
+                for writer in others:
+                    (directory / WRITERS / f"{writer}.lock").unlink()
+            self.lock.acquire()
 
     def __enter__(self) -> Self:
         return self
@@ -112,78 +137,72 @@ class StoreWriter:
         try:
             self.flush()
         finally:
+            self.close()
+
+    def close(self) -> None:
+        """Release the lock: no file of this writer is unfinished. Pending rows are not written."""
+        with store_lock(self.directory):
+            Path(self.lock.lock_file).unlink()
             self.lock.release()
 
-    @property
-    def name(self) -> str:
-        """What its shards are called after."""
-        return self.lock.name
-
     def add(self, records: Sequence[ClipRecord]) -> None:
-        """Take all clips of one video; they stay together in one shard."""
-        if not self._waiting:
+        """Add all clips of one video; they stay together in one shard."""
+        if not self._pending:
             self._since = time.monotonic()
-        self._waiting += records
+        self._pending += records
         self._bytes += sum(s.nbytes for r in records for s in r.streams.values() if s is not None)
         self._bytes += sum(times.nbytes for record in records for times in record.times.values())
         late = time.monotonic() - self._since >= SHARD_SECONDS
-        if self._bytes >= SHARD_BYTES or len(self._waiting) >= SHARD_CLIPS or late:
+        if self._bytes >= SHARD_BYTES or len(self._pending) >= SHARD_CLIPS or late:
             self.flush()
 
+    def note_import(self, content: Mapping[str, Any]) -> None:
+        """Record in the store which files an import came from."""
+        write_whole(self.directory / IMPORTS / f"{self.name}-import.json", checksummed(content))
+
     def flush(self) -> None:
-        """Write what waits as one shard.
+        """Write the pending rows as one shard.
 
         Raises:
-            InputError: it cannot be written; nothing of it stays.
+            InputError: they cannot be written; nothing of the shard remains.
         """
-        if not self._waiting:
+        if not self._pending:
             return
         shard = f"{self.name}-{self._shards:06d}"
-        streams = sorted({stream for record in self._waiting for stream in record.streams})
+        streams = sorted({stream for record in self._pending for stream in record.streams})
+        sums = {}
         try:
-            self._write(shard, streams)
+            for name, content in self._files(shard, streams):
+                write_whole(self.directory / name, content)
+                sums[name] = hashlib.sha256(content).hexdigest()
+            write_sums(self.directory, shard, sums)
         except OSError as error:
             drop_shard(self.directory, shard, streams)
             raise InputError(
                 f"{self.directory} cannot be written: {error.strerror or error}; what was written before is "
                 "whole, so make room, and the same command goes on from there"
             ) from error
-        self._waiting, self._bytes, self._shards = [], 0, self._shards + 1
+        self._pending, self._bytes, self._shards = [], 0, self._shards + 1
 
-    def _write(self, shard: str, streams: Sequence[str]) -> None:
-        sums: Sums = {}
+    def _files(self, shard: str, streams: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each file of a shard, the part last."""
         for stream in streams:
-            there = {r.clip_id: s for r in self._waiting if (s := r.streams.get(stream)) is not None}
-            times = {r.clip_id: r.times[stream] for r in self._waiting if r.clip_id in there and stream in r.times}
-            for name, arrays in ((rows_name(stream, shard), there), (times_name(stream, shard), times)):
-                if arrays:
-                    sums[name] = write_summed(self.directory, name, _encoded(arrays))
-        part = Part(self._table(streams), {s: self.manifest.streams[s].versions[0] for s in streams})
-        sums[part_name(shard)] = write_summed(self.directory, part_name(shard), part.encode())
-        write_sums(self.directory, shard, sums)
-
-    def _table(self, streams: Sequence[str]) -> pa.Table:
+            there = {r.clip_id: s for r in self._pending if (s := r.streams.get(stream)) is not None}
+            times = {r.clip_id: r.times[stream] for r in self._pending if r.clip_id in there and stream in r.times}
+            both: tuple[dict[str, Any], dict[str, Any]] = (there, times)
+            for name, arrays in zip(stream_names(stream, shard), both):
+                if arrays:  # safetensors writes the memory of an array as it lies
+                    yield name, save({clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()})
         now = time.time()
         rows: list[dict[str, Any]] = []
-        for record in self._waiting:
+        for record in self._pending:
             states = {name: MISSING if s is None else PRESENT for name, s in record.streams.items()}
             rows.append({**record.columns(), "written_at": now, **states})
         schema = pa.schema([*SCHEMA, *((stream, pa.string()) for stream in streams)])
-        return pa.Table.from_pylist(rows, schema=schema)
-
-
-def _encoded(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    return save({clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()})  # or scrambled
-
-
-def clear_overwritten(directory: Path, manifest: Manifest) -> None:
-    """Remove the stream files of overwritten versions; those of a job that is about to commit them stay."""
-    for shard in shard_names(directory):
-        versions = stream_versions(directory, shard)
-        gone = [
-            s
-            for s, version in versions.items()
-            if s in manifest.streams and version in manifest.streams[s].overwritten
-        ]
-        if gone:
-            drop_streams(directory, shard, gone)
+        versions = {stream: self.manifest.streams[stream].versions[0] for stream in streams}
+        table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata(
+            {"streams": json.dumps(versions)}
+        )
+        part = io.BytesIO()
+        pq.write_table(table, part)
+        yield part_name(shard), part.getvalue()

@@ -28,11 +28,11 @@ class Request:
     weights: Mapping[str, float] = field(default_factory=dict)  # by expert, without one 0; {}: the model's
     where: str | None = None  # a filter
     video: str | None = None  # whose clips only
-    top: int = 10  # hits, or videos
-    by_video: bool = False  # videos instead of clips, each with its best moments
-    moments: int = 3  # of a video, at most
-    plain: bool = False  # without the offsets that an index may carry
-    exact: bool = False  # by reading every vector, whatever the kind of the index
+    top: int = 10  # number of hits: clips, or videos
+    by_video: bool = False  # find videos instead of clips, each with its best moments
+    moments: int = 3  # moments shown of each video, at most
+    plain: bool = False  # score without the clips' offsets, if the index has them
+    exact: bool = False  # read every vector, also where the index is approximate
 
     def __post_init__(self) -> None:
         if self.sentence is None and self.like is None and not self.also:

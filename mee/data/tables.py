@@ -1,13 +1,12 @@
-"""Tables and lists that people write: captions, videos, sentences.
+"""Read tables and lists that people write: captions, videos, sentences.
 
 captions    video_id, caption[, split][, query_id]   .csv, .parquet or .jsonl, a row a caption
 videos      one a line; or a column video_id of such a table, or of a text whose first line names it
 sentences   one a line; or the captions of such a table
 
 `video_id` (or `video`) is a video's path in the store, with or without its ending, or the id of one clip of it.
-`split` is train, val or test. All values are text, so "007" stays what it is, and all text is UTF-8. The csv
-reader is the standard library's in its strict mode: it tells the line of a stray quote, after which pandas would
-take several rows for one.
+`split` is train, val or test. All values are text, so "007" stays "007", and all text is UTF-8. Csv is read by the
+standard library in strict mode: it names the line of a stray quote, after which pandas would join several rows.
 """
 
 from __future__ import annotations
@@ -52,13 +51,13 @@ def read_videos(path: Path) -> tuple[str, ...]:
     """The videos that a list names, each once, in its order.
 
     Raises:
-        InputError: there is no such file, it is no such list, a row has no name, or it is empty.
+        InputError: there is no such file, it is no list of videos, a row has no name, or it is empty.
     """
     return tuple(dict.fromkeys(read_names(path)))
 
 
 def read_names(path: Path) -> list[str]:
-    """The same, with those that a list names again."""
+    """The same, repeated names included."""
     what = "list of videos"
     if path.suffix.lower() not in SUFFIXES:
         lines = read_lines(path, what)
@@ -70,11 +69,11 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_sentences(path: Path, splits: Collection[str] = ("val", "test")) -> list[str]:
-    """Sentences to ask, or to learn from, each once.
+    """Sentences to search with, or to learn from, each once.
 
     Args:
         path: a text with one a line, or a table of captions.
-        splits: of a table that has a column split, the splits whose captions count.
+        splits: the splits to read, of a table with a column split.
 
     Raises:
         InputError: the file cannot be used, or there are none.
@@ -121,7 +120,7 @@ def read_text(path: Path, what: str = "file") -> str:
 def read_table(
     path: Path, needed: Sequence[str], wanted: Sequence[str] = (), *, what: str = "table"
 ) -> pd.DataFrame:
-    """Needed columns, and wanted ones where it has them, of a table; text without outer white space.
+    """Needed columns of a table, and wanted ones if it has them; text without outer white space.
 
     Raises:
         InputError: it cannot be read, a column is missing, a value is empty, or there are no rows.

@@ -1,9 +1,9 @@
-"""Scores of another system <-> the queries and the gallery of a protocol, by id.
+"""Match the ids of a score file with the queries and the gallery of a protocol.
 
-    missing    the protocol has it, the file has not        surplus    the file has it, the protocol has not
+    missing    in the protocol, not in the file        surplus    in the file, not in the protocol
 
-Either is refused; with partial, what is missing is left out of the evaluation, and what is surplus is passed over.
-Order may differ: rows and columns are picked by number, and no score is copied.
+Either is refused; with partial, missing ids are left out of the evaluation, and surplus ones are ignored. Order
+may differ: rows and columns are picked by number, and no score is copied.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mee.ranking import Positives
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What takes no part: ids of the protocol without scores, and ids of the file that are not asked for."""
+    """Ids that take no part in the evaluation."""
 
     queries: tuple[str, ...] = ()  # without scores, or none of whose right clips has any
     clips: tuple[str, ...] = ()
@@ -31,18 +31,18 @@ class LeftOut:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What a result must say of it."""
-        said = (
+        """The same as sentences, for a result."""
+        parts = (
             (self.queries, "queries of the protocol were not scored"),
             (self.clips, "clips of the gallery were not scored"),
             (self.surplus_queries, "queries of the score file are not the protocol's"),
             (self.surplus_clips, "clips of the score file are not in the gallery"),
         )
-        return tuple(f"{len(ids):,} {what}, {ids[0]!r} among them" for ids, what in said if ids)
+        return tuple(f"{len(ids):,} {what}, {ids[0]!r} among them" for ids, what in parts if ids)
 
 
 class Matched(NamedTuple):
-    """Scores of what both have."""
+    """Scores of the ids that both have."""
 
     scores: NamedScores  # of the kept queries and clips, in the protocol's order; `clip_ids` is the kept gallery
     positives: Positives
@@ -57,10 +57,13 @@ def match_scores(
 
     Args:
         file: scores with ids.
-        queries: id of each query and the ids of its right clips. The file may call a query by its right clip where
-            every query has one of its own, as in MSR-VTT 1k-A.
+        queries: id of each query and the ids of its right clips. The file may name a query by its right clip where
+            every query has its own, as in MSR-VTT 1k-A.
         gallery: every clip that is searched.
-        partial: go on with what both have.
+        partial: go on with the ids that both have.
+
+    Raises:
+        InputError: ids are missing or surplus, or the file and the protocol have none in common.
     """
     names = _names(queries, file)
     rows, surplus_queries = _places(file.name, "query", names, file.scores.query_ids, partial=partial)
@@ -92,30 +95,30 @@ def match_scores(
 
 
 def _names(queries: Sequence[tuple[str, Collection[str]]], file: ScoreFile) -> list[str]:
-    """What the file calls each query: its id, or its right clip if that is its alone and the file knows no id."""
+    """The file's names of the queries: their ids, or their right clips, if each has its own and no id is found."""
     ids = [query_id for query_id, _ in queries]
-    there = set(file.scores.query_ids)
-    if there.isdisjoint(ids) and all(len(right) == 1 for _, right in queries):
-        clips = [next(iter(right)) for _, right in queries]
-        if len(set(clips)) == len(clips) and not there.isdisjoint(clips):
+    clips = [clip for _, right in queries for clip in right if len(right) == 1]
+    if len(set(clips)) == len(queries):
+        in_file = set(file.scores.query_ids)
+        if in_file.isdisjoint(ids) and not in_file.isdisjoint(clips):
             return clips
     return ids
 
 
 def _places(
-    name: str, side: Side, wanted: Sequence[str], there: Sequence[str], *, partial: bool
+    name: str, side: Side, wanted: Sequence[str], found: Sequence[str], *, partial: bool
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Where the file has each id that is wanted, and which others it has."""
+    """Wanted id -> its place in the file, and the surplus ids."""
     ids = set(wanted)
     if len(ids) < len(wanted):
         raise ValueError(f"the protocol names a {side} twice")
-    places = {each: place for place, each in enumerate(there) if each in ids}
-    surplus = tuple(each for each in there if each not in ids)
+    places = {each: place for place, each in enumerate(found) if each in ids}
+    surplus = tuple(each for each in found if each not in ids)
     missing = [each for each in wanted if each not in places]
     if not places:
         raise InputError(
-            f"{name}: none of its {len(there):,} {side} ids is one of the protocol's {len(wanted):,}: it has "
-            f"{there[0]!r}, and the protocol {wanted[0]!r}; name them as the protocol does"
+            f"{name}: none of its {len(found):,} {side} ids is one of the protocol's {len(wanted):,}: it has "
+            f"{found[0]!r}, and the protocol {wanted[0]!r}; name them as the protocol does"
         )
     if partial or not (missing or surplus):
         return places, surplus
@@ -129,5 +132,5 @@ def _places(
         faults.append(f"has {len(surplus):,} {side} ids that are not the protocol's, {surplus[0]!r}")
     raise InputError(
         f"{name} {' among them, and '.join(faults)} among them; name and score what the protocol does, or go on "
-        "with what both have with --partial"
+        "with the ids that both have with --partial"
     )

@@ -1,4 +1,4 @@
-"""Scores of any other system, from its file.
+"""Read the scores of another system from a file.
 
     .npy            one table of floats, memory-mapped; ids are in files of their own
     .npz            arrays `scores`, or `text` and `video`; `query_ids`, `clip_ids`
@@ -6,7 +6,7 @@
 
     scores (Q, G): the higher the better      text (Q, E), video (G, E): their inner product is the score
 
-Ids in a file of their own stand in the order of the rows, or columns:
+Ids in a file of their own are in the order of the rows, or columns:
 
     .csv .tsv .parquet    a table with a column query_id, or clip_id; where there is none, video_id
     .json                 ["id", ...]
@@ -42,11 +42,11 @@ ENDINGS: Final = (".npy", ".npz", ".safetensors")
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """What a file, or two files of tables, say."""
+    """Scores from a file, or from two files of tables."""
 
     name: str  # for messages: its path
     scores: NamedScores
-    files: Mapping[str, str]  # all that was read: role -> "name sha256:digits"
+    files: Mapping[str, str]  # role -> "name sha256:digits" of every file that was read
 
 
 def read_scores(
@@ -66,11 +66,11 @@ def read_scores(
         clip_ids: ids of the columns, or of the rows of the video table, where the file has none.
         video: the (G, E) video table, where it is a .npy of its own.
         unit_norm: divide every embedding by its norm.
-        device: where blocks are wanted; None: the CPU.
+        device: where blocks are computed; None: the CPU.
 
     Raises:
-        InputError: a file cannot be used; ids are missing, named twice, or not as many as rows or columns; or
-            embeddings cannot be used. A NaN among scores is found when it is read.
+        InputError: a file or its embeddings cannot be used; ids are missing, repeated, or not as many as rows or
+            columns. A NaN among scores is found when it is read.
     """
     tables, own_ids = _open(path)
     if video is not None:
@@ -95,28 +95,21 @@ def read_scores(
     named = (len(ids["query"]), len(ids["clip"]))
     if shape != named:
         what = "rows and columns" if matrix else "text and video embeddings"
-        advice = (
-            "its rows must be queries, so turn it" if matrix and shape == named[::-1] else "name each one once"
-        )
+        turned = matrix is not None and shape == named[::-1]
+        advice = "its rows must be queries, so transpose it" if turned else "name each one once"
         raise InputError(
             f"{path} has {shape[0]} x {shape[1]} {what}, but {named[0]} x {named[1]} query and clip ids; {advice}"
         )
-    scores: NamedScores = (
-        MatrixScores(matrix, ids["query"], ids["clip"], device=device)
-        if matrix
-        else TableScores(
-            tables["text"], tables["video"], ids["query"], ids["clip"], device=device, unit_norm=unit_norm
-        )
-    )
-    roles = {
-        "scores" if video is None else "text": path,
-        "video": video,
-        "query ids": query_ids,
-        "clip ids": clip_ids,
-    }
-    return ScoreFile(
-        str(path), scores, {role: file_stamp(file) for role, file in roles.items() if file is not None}
-    )
+    scores: NamedScores
+    if matrix is not None:
+        scores = MatrixScores(matrix, ids["query"], ids["clip"], device=device)
+    else:
+        both = (tables["text"], tables["video"])
+        scores = TableScores(*both, *ids.values(), device=device, unit_norm=unit_norm)
+    roles = {"scores" if video is None else "text": path, "video": video}
+    roles |= {"query ids": query_ids, "clip ids": clip_ids}
+    stamps = {role: file_stamp(file) for role, file in roles.items() if file is not None}
+    return ScoreFile(str(path), scores, stamps)
 
 
 def read_ids(path: Path, side: Side) -> tuple[str, ...]:
@@ -126,7 +119,7 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
     if not path.is_file():
         raise InputError(f"no file of {side} ids at '{path}'")
     found: Iterable[Any]
-    with errors_of(path):
+    with _read_errors(path):
         match path.suffix.lower():
             case ".csv" | ".tsv" as ending:  # without a header: pandas would take surplus fields for row names
                 separator = "," if ending == ".csv" else "\t"
@@ -151,8 +144,8 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
 
 
 @contextmanager
-def errors_of(path: Path) -> Iterator[None]:
-    """Turn what numpy, zip, safetensors, pandas and JSON raise into one sentence."""
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn exceptions of numpy, zip, safetensors, pandas and JSON into an InputError."""
     from safetensors import SafetensorError
 
     of_python = (ValueError, TypeError, OSError, EOFError, LookupError, RuntimeError, MemoryError, ArithmeticError)
@@ -170,17 +163,17 @@ _Found = tuple[dict[str, Table], dict[Side, tuple[str, ...]]]
 
 
 def _open(path: Path) -> _Found:
-    """Tables "scores"; "text" and "video"; or "" of a .npy; and the ids that the file names itself."""
+    """Tables "scores"; "text" and "video"; or "" of a .npy; and the ids in the file."""
     if not path.is_file():
         raise InputError(f"no file of scores at '{path}'")
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path}: scores are read from {', '.join(ENDINGS)}, not '{path.suffix}'")
-    with errors_of(path):
+    with _read_errors(path):
         return _safetensors(path) if path.suffix.lower() == ".safetensors" else _numpy(path)
 
 
 def _numpy(path: Path) -> _Found:
-    loaded = np.load(path, mmap_mode="c", allow_pickle=False)  # "r" would make torch warn; it is never written to
+    loaded = np.load(path, mmap_mode="c", allow_pickle=False)  # with "r" torch warns; it is never written to
     if isinstance(loaded, np.ndarray):
         return {"": Table(str(path), _tensor(loaded))}, {}
     with loaded:
@@ -195,7 +188,7 @@ def _numpy(path: Path) -> _Found:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
-    """An array of a .npz, read to its end: only there does zipfile compare the checksum."""
+    """An array of a .npz, read to its end, where zipfile compares the checksum."""
     with archive.open(f"{name}.npy") as member:
         array = np.lib.format.read_array(member, allow_pickle=False)
         if member.read(1):
@@ -204,7 +197,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(array, array.dtype.newbyteorder("=")))  # copies foreign byte order alone
+    return torch.from_numpy(np.asarray(array, array.dtype.newbyteorder("=")))  # copies foreign byte order only
 
 
 def _safetensors(path: Path) -> _Found:
@@ -225,7 +218,7 @@ def _safetensors(path: Path) -> _Found:
 
 
 def _wanted(path: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Which arrays to take: the score matrix, or the two tables."""
+    """The arrays to read: the score matrix, or the two tables."""
     found = tuple(name for name in ("scores", "text", "video") if name in names)
     if found in (("scores",), ("text", "video")):
         return found
@@ -255,7 +248,7 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
 
 
 def _column(path: Path, side: Side, names: Sequence[str]) -> str:
-    """Which column holds the ids."""
+    """The column with the ids."""
     wanted = (f"{side}_id", "video_id")
     for name in wanted:
         if name in names:

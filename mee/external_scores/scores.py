@@ -1,4 +1,4 @@
-"""Scores of another system, whose queries and clips go by ids.
+"""Scores of another system, whose queries and clips have ids.
 
 A matrix: block and pairs are the file's numbers, float16, bfloat16 and float32 as float32, float64 as float64.
 None of these rounds, so scores tie where the system's own numbers do and nowhere else, and the margin is 0.
@@ -35,7 +35,7 @@ _NUMBERS: Final = 1 << 21  # held as float64 at a time
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers of a file, which may stay there: a memory map is read when rows are taken."""
+    """Numbers of a file; a memory map is read when rows are taken."""
 
     where: str  # for messages: the file, and the name in it
     values: Tensor  # (rows, columns) floats
@@ -57,7 +57,7 @@ class Table:
 class NamedScores(Scores):
     """Scores of `query_ids` x `clip_ids`; the candidates are the clips."""
 
-    rule: str  # in words: what the scores are, and as what they are compared
+    rule: str  # in words: what the scores are, and in which precision they are compared
 
     def __init__(self, query_ids: Sequence[str], clip_ids: Sequence[str], device: torch.device | None) -> None:
         self.query_ids, self.clip_ids = tuple(query_ids), tuple(clip_ids)
@@ -81,12 +81,7 @@ class MatrixScores(NamedScores):
     """Scores that were computed elsewhere; NaN and infinite ones are refused when they are read."""
 
     def __init__(
-        self,
-        matrix: Table,
-        query_ids: Sequence[str],
-        clip_ids: Sequence[str],
-        *,
-        device: torch.device | None = None,
+        self, matrix: Table, query_ids: Sequence[str], clip_ids: Sequence[str], device: torch.device | None = None
     ) -> None:
         super().__init__(query_ids, clip_ids, device)
         self.margin = 0.0
@@ -95,7 +90,7 @@ class MatrixScores(NamedScores):
         self.rule = f"score matrix, compared as {str(self._kind).removeprefix('torch.')}"
 
     def block(self, rows: slice) -> Tensor:
-        """(q, G), see above."""
+        """(q, G) of the file's numbers."""
         values = self._matrix.values[self._rows[rows]]
         if not self._columns.equal(torch.arange(values.shape[1])):
             values = values[:, self._columns]
@@ -105,7 +100,7 @@ class MatrixScores(NamedScores):
         return values.to(self.device, self._kind)
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
-        """(N,) of the type of `block`."""
+        """(N,) of the same type."""
         queries, candidates = queries.cpu(), candidates.cpu()
         values = self._matrix.values[self._rows[queries], self._columns[candidates]]
         if not _all_finite(values):
@@ -122,7 +117,7 @@ class MatrixScores(NamedScores):
 
 @final
 class TableScores(NamedScores):
-    """Inner products; the gallery's table is held in float32, too."""
+    """Inner products; the gallery's table is also held in float32."""
 
     def __init__(
         self,
@@ -134,7 +129,7 @@ class TableScores(NamedScores):
         device: torch.device | None = None,
         unit_norm: bool = False,
     ) -> None:
-        """Of (Q, E) and (G, E) embeddings, divided by their norms if asked for."""
+        """From (Q, E) and (G, E) embeddings; `unit_norm` divides them by their norms."""
         super().__init__(query_ids, clip_ids, device)
         size, other = text.values.shape[1], video.values.shape[1]
         if size != other:
@@ -203,7 +198,7 @@ class TableScores(NamedScores):
 
 
 def _all_finite(values: Tensor) -> bool:
-    """As isfinite().all() has it, in a twentieth of the time."""
+    """The same as isfinite().all(), in a twentieth of the time."""
     return not values.numel() or bool(torch.stack(values.aminmax()).isfinite().all())
 
 
@@ -215,7 +210,7 @@ def _norms(values: Tensor) -> Tensor:
 
 
 def _sums(terms: Tensor) -> Tensor:
-    """(N, E) -> (N,) float64: neighbours are added in halves, which every device does alike and rounds alike."""
+    """(N, E) -> (N,) float64: added pairwise in halves, in the same order and rounding on every device."""
     while (width := terms.shape[1]) > 1:
         half = width // 2
         added = terms[:, :half] + terms[:, half : 2 * half]

@@ -19,7 +19,7 @@ from mee.layers.normalise import JointBatchNorm
 class GatedEmbeddingUnit(nn.Module):
     """(N, input_dim) -> (N, output_dim), every row of unit length.
 
-    Only rows that exist may be passed in: absent ones take no part in the batch statistics.
+    Only rows that exist may be passed in: missing ones must not enter the batch statistics.
     """
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
@@ -34,10 +34,10 @@ class GatedEmbeddingUnit(nn.Module):
 
     @torch.no_grad()
     def open_gate(self) -> None:
-        """Let every gate start at one half, whatever its input: the unit is then its linear map with unit length.
+        """Start every gate at one half, for any input: the unit is then its linear map with unit length.
 
-        The scale of the norm starts at 0 and learns from there; were W2 = 0 instead, its first small step would be
-        blown up to unit variance.
+        The scale of the norm starts at 0 and learns from there; with W2 = 0 instead, the norm would scale its
+        first small step up to unit variance.
         """
         self.norm.weight.zero_()
         self.norm.bias.zero_()

@@ -4,8 +4,8 @@
     stream y  = (x - mean) / sqrt(variance + eps) * weight + bias         by batch in training, running statistics
     otherwise
 
-The first travels with the checkpoint. The second is Ioffe and Szegedy (arXiv 1502.03167), algorithm 1, over the
-rows of every process (mee.distributed). Only rows that exist are passed in, so absent ones take no part in the
+The first is saved in the checkpoint. The second is Ioffe and Szegedy (arXiv 1502.03167), algorithm 1, over the
+rows of every process (mee.distributed). Only rows that exist are passed in, so missing ones do not enter the
 statistics.
 """
 
@@ -46,7 +46,7 @@ class Standardise(nn.Module):
 
 
 class JointBatchNorm(nn.BatchNorm1d):
-    """(N, C) -> (N, C), N of any size: a lone row has no variance, so it is normed by the running statistics."""
+    """(N, C) -> (N, C), N of any size: a single row has no variance, so the running statistics normalise it."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -61,11 +61,11 @@ class JointBatchNorm(nn.BatchNorm1d):
         return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _joint(self, rows: Tensor) -> Tensor:
-        """Two rounds, mean first: a sum of squares alone would lose digits."""
+        """Two rounds, mean first: one round with a sum of squares would lose digits."""
         wide = rows if rows.dtype == torch.float64 else rows.float()
         first = joint_sum(torch.cat([wide.sum(0), wide.new_tensor([len(wide)])]))
         count = first[-1].detach()
-        if count < 2:  # in every process alike: none of them waits for a second round
+        if count < 2:  # the same in every process: none waits for a second round
             return self._running(rows)
         mean = first[:-1] / count
         variance = joint_sum((wide - mean).square().sum(0)) / count

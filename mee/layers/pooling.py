@@ -2,8 +2,16 @@
 
     mean: 1/T * sum of x_t      max: the largest x_t, column by column      first: x_1      last: x_T
 
-and what learns: NetVLAD (mee.layers.netvlad) and a small transformer (mee.layers.transformer). Several kinds lie
-side by side. Padding has no influence: what stands beyond a stream's length is never read.
+    NetVLAD learns how the rows of a stream lie around K clusters:
+        a_t = softmax(BN(x_t C))                                     soft assignment to K clusters
+        V_k = sum over t of a_tk x_t - (sum over t of a_tk) c_k      residuals
+        v   = V_k / |V_k| for each k, laid end to end, then v / |v|
+
+    transformer: SequencePooling (mee.layers.transformer), which learns too
+
+NetVLAD: Arandjelovic et al. (arXiv 1511.07247), section 3, with the batch norm and the separate residual centres
+of Miech, Laptev, Sivic (arXiv 1804.02516). Several kinds are concatenated. Padding has no influence, neither on
+vectors nor on batch statistics: rows beyond a stream's length are never read.
 """
 
 from __future__ import annotations
@@ -13,8 +21,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mee.layers.netvlad import NetVLAD
-from mee.layers.pooling_kinds import LEARNT, PLAIN, TRANSFORMER_WIDTH, parse_pooling, pooled_size
+from mee.layers.normalise import JointBatchNorm
+from mee.layers.pooling_kinds import PLAIN, TRANSFORMER_WIDTH, parse_pooling, pooled_size
 from mee.layers.transformer import SequencePooling
 
 
@@ -24,7 +32,7 @@ class Pool(nn.Module):
     def __init__(self, kinds: Sequence[str], dim: int) -> None:
         super().__init__()
         self.kinds, self.dim = tuple(kinds), pooled_size(kinds, dim)
-        self.learnt = nn.ModuleDict({kind: _learnt(kind, dim) for kind in kinds if _name(kind) in LEARNT})
+        self.learnt = nn.ModuleDict({kind: _learnt(kind, dim) for kind in kinds if kind not in PLAIN})
 
     @property
     def learns(self) -> bool:
@@ -51,12 +59,12 @@ class Pool(nn.Module):
         )
 
     def unpadded(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """The same of streams that lie end to end, where no kind learns: (N, dim), (B,) -> (B, self.dim)."""
+        """The same of concatenated streams, if no kind learns: (N, dim), (B,) -> (B, self.dim)."""
         return torch.cat([pool_rows(rows, lengths, kind) for kind in self.kinds], dim=1)
 
 
 def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
-    """One of the kinds that have nothing to learn, of streams that lie end to end.
+    """One of the kinds that have nothing to learn, of concatenated streams.
 
     Args:
         rows: (N, D), all rows of the first stream, then of the second, and so on.
@@ -65,9 +73,6 @@ def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
 
     Returns:
         (B, D), zeros where missing.
-
-    Raises:
-        ValueError: there is no such kind.
     """
     if kind not in PLAIN:
         raise ValueError(f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")
@@ -79,16 +84,35 @@ def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
         place = ends - lengths if kind == "first" else ends - 1
         return rows[place.clamp(0, len(rows) - 1)].masked_fill(missing, 0)
     if kind == "mean":
-        wide = (
-            rows.float() if rows.element_size() < 4 else rows
-        )  # it sums in the rows' dtype: bfloat16 stops at 256
+        wide = rows.float() if rows.element_size() < 4 else rows  # sums in the rows' dtype: bfloat16 stops at 256
         total = torch.segment_reduce(wide, "sum", lengths=lengths, axis=0)  # its own mean is 0/0 where missing
         return (total / lengths.clamp(min=1)[:, None]).to(rows.dtype)
     return torch.segment_reduce(rows, "max", lengths=lengths, axis=0).masked_fill(missing, 0)
 
 
-def _name(kind: str) -> str:
-    return parse_pooling(kind)[0]
+class NetVLAD(nn.Module):
+    """(B, T, dim) streams -> (B, dim * clusters) of unit length, at d * clusters + k; zeros if missing."""
+
+    def __init__(self, dim: int, clusters: int) -> None:
+        super().__init__()
+        scale = dim**-0.5
+        self.assign = nn.Parameter(torch.randn(dim, clusters) * scale)  # C
+        self.centres = nn.Parameter(torch.randn(dim, clusters) * scale)  # c
+        self.norm = JointBatchNorm(clusters)
+
+    def forward(self, streams: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, dim), anything beyond a stream's length, and (B,) lengths -> (B, dim * clusters)."""
+        real = torch.arange(streams.shape[1], device=lengths.device) < lengths[:, None]
+        rows = streams[real]  # (N, dim): the real rows of all streams
+        assigned = self.norm(rows @ self.assign).softmax(-1)
+        assignment = assigned.new_zeros(*real.shape, assigned.shape[1]).index_put((real,), assigned)
+        clean = streams.masked_fill(~real[..., None], 0)
+        residual = torch.einsum("btd,btk->bdk", clean, assignment) - assignment.sum(1)[:, None] * self.centres
+        size = residual.norm(dim=1)  # (B, clusters); both normalisations are one scaling of the residuals
+        inner = size.clamp(min=1e-12)
+        whole = (size / inner).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        scaled: Tensor = residual / (inner * whole)[:, None]
+        return scaled.flatten(1)
 
 
 def _learnt(kind: str, dim: int) -> nn.Module:

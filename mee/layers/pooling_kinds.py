@@ -2,9 +2,9 @@
 
 mean, max, first, last   D
 netvlad-K                K * D     K clusters
-transformer[-N]          256       N layers (1 if not said) of a small transformer encoder
+transformer[-N]          256       N layers (default 1) of a small transformer encoder
 
-Several kinds lie side by side. Nothing here imports torch.
+Several kinds are concatenated. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ TRANSFORMER_WIDTH = 256
 
 
 def parse_pooling(kind: str) -> tuple[str, int]:
-    """Name and number of one kind: "netvlad-16" -> ("netvlad", 16), "mean" -> ("mean", 0).
-
-    Raises:
-        ValueError: there is no such kind.
-    """
+    """Name and number of one kind: "netvlad-16" -> ("netvlad", 16), "mean" -> ("mean", 0)."""
     if kind in PLAIN:
         return kind, 0
     if kind == "transformer":
@@ -35,7 +31,7 @@ def parse_pooling(kind: str) -> tuple[str, int]:
 
 
 def pooled_size(kinds: Sequence[str], dim: int) -> int:
-    """How long the pooled vector of a (T, dim) stream is."""
+    """The size of the pooled vector of a (T, dim) stream."""
     size = 0
     for name, number in map(parse_pooling, kinds):
         size += {"netvlad": number * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim)
@@ -43,10 +39,10 @@ def pooled_size(kinds: Sequence[str], dim: int) -> int:
 
 
 def check_pooling(whose: str, kinds: Sequence[str]) -> None:
-    """Refuse none at all, an unknown kind, and the same kind twice.
+    """Refuse an empty list, an unknown kind, and a repeated kind.
 
     Raises:
-        ValueError: says which.
+        ValueError: names the kind.
     """
     if not kinds:
         raise ValueError(f"{whose}: at least one pooling is needed")

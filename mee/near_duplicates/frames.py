@@ -1,12 +1,12 @@
-"""Near-duplicate videos by the perceptual hashes of their frames.
+"""Near-duplicate videos by the perceptual hashes of their frames (features/hashing.py).
 
     d(x, y)        bits in which the hashes of two frames differ
     met(a, b)      the smallest n so that at least `share` of a's frames have a frame of b within n bits
     apart(a, b)  = min(met(a, b), met(b, a))
 
-So a video is found in a longer one of which it is a part, and two that have half of one in common; a title picture
-that two videos share makes them no pair. Every pair of frames is looked at, in blocks of CELLS distances of one
-byte: of one test video, and of a run of training videos. The hashes are those of features/hashing.py.
+This finds a video in a longer one of which it is a part, and two that share half of one; a shared title picture
+alone makes no pair. All pairs of frames are compared, in blocks of CELLS one-byte distances: of one test video,
+and of a run of training videos.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mee.errors import InputError
-from mee.near_duplicates.overlap import CELLS, KEEP, Overlap, Side, find_pairs
+from mee.near_duplicates.overlap import CELLS, KEEP, Overlap, Side, bits_apart, find_pairs
 
 FRAME_THRESHOLD = 32  # bits of 128; benchmarks/near_duplicates.py shows why
 SHARE = 0.5
 RUN = 8192  # frames of the training side at a time
-
-Distances = NDArray[np.uint8]
 
 
 def near_frames(
@@ -40,10 +38,10 @@ def near_frames(
     Args:
         train: the frames of the training side.
         test: those of the test side.
-        threshold: bits that near videos are apart, at most.
+        threshold: near videos are at most so many bits apart.
         share: of the frames of one video that the other has too, in (0, 1].
-        keep: pairs a test video that are kept.
-        on_done: told how many of how many frame pairs are done.
+        keep: how many pairs of a test video are kept.
+        on_done: called with the number of compared frame pairs, and of all.
 
     Raises:
         InputError: the threshold or the share is out of range.
@@ -63,39 +61,27 @@ def near_frames(
             done += len(ours) * len(frames)
             if on_done is not None:
                 on_done(done, total)
-    return find_pairs(train, test, values, values <= threshold, "bits", threshold, keep, distances)
+    return find_pairs(train, test, values, "bits", threshold, keep)
 
 
 def check_threshold(threshold: int, bits: int) -> None:
-    """Refuse a threshold that all frames, or none, would meet.
-
-    Raises:
-        InputError: it is out of range.
-    """
+    """Refuse a threshold that all frames, or none, would meet."""
     if not 0 <= threshold < bits:
         raise InputError(
-            f"--threshold: frames are 0 to {bits} bits apart, so {threshold:g} tells nothing; try {bits // 4}"
+            f"--threshold: frames are 0 to {bits} bits apart, so {threshold:g} is out of range; try {bits // 4}"
         )
-
-
-def distances(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> Distances:
-    """(A, WORDS) and (B, WORDS) hashes -> (A, B) bits in which they differ."""
-    apart = np.zeros((len(one), len(other)), np.uint8)
-    for word in range(one.shape[1]):
-        apart += np.bitwise_count(one[:, word, None] ^ other[None, :, word])
-    return apart
 
 
 def _apart(
     train: NDArray[np.uint64], starts: NDArray[np.int64], frames: NDArray[np.uint64], share: float
 ) -> NDArray[np.uint8]:
-    """(V,) bits between training videos, that begin at these rows, and a test video; all have frames."""
+    """(V,) bits between training videos, which start at these rows, and a test video; all have frames."""
     counts = np.diff([*starts, len(train)])
     of_test = np.empty((len(frames), len(starts)), np.uint8)  # each test frame's distance to each training video
     of_train = np.full(len(train), 255, np.uint8)  # each training frame's distance to the test video
     rows = max(1, CELLS // len(train))
     for row in range(0, len(frames), rows):
-        block = distances(frames[row : row + rows], train)
+        block = bits_apart(frames[row : row + rows], train)
         np.minimum.reduceat(block, starts, axis=1, out=of_test[row : row + rows])
         np.minimum(of_train, block.min(axis=0), out=of_train)
     place = _place(np.array(len(frames)), share)
@@ -108,6 +94,6 @@ def _apart(
 
 
 def _place(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Which of so many values in ascending order has at least this share of them at or below it."""
+    """The place, among so many values in ascending order, at or below which at least this share of them is."""
     places: NDArray[np.int64] = np.maximum(np.ceil(share * counts - 1e-9).astype(np.int64), 1) - 1
     return places

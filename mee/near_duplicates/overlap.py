@@ -1,11 +1,11 @@
-"""What training and test videos have in common: pairs of videos that are the same, or look nearly alike.
+"""The overlap of training and test videos: pairs of videos that are the same, or look nearly alike.
 
     same name   the video is on both sides
     same file   the files' content is equal, byte by byte (SHA-256, where it is known)
-    alike       as near as the threshold asks, by frames (frames.py) or by a stream (streams.py)
+    alike       within the threshold, by frames (frames.py) or by a stream (streams.py)
 
-Both ways fill a matrix with one value a pair of videos; here it becomes pairs. All pairs are counted, but only the
-nearest few of each test video are kept: where everything looks alike there are (training videos) x (test videos).
+Both measures give a matrix with a value per pair of videos, from which the pairs are taken here. All pairs are
+counted, but only the nearest few of each test video are kept: there may be (training videos) x (test videos).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from mee.errors import InputError
 
 Why = Literal["same name", "same file", "alike"]
-WHY: tuple[Why, ...] = ("same name", "same file", "alike")  # the first that is true is told
+WHY: tuple[Why, ...] = ("same name", "same file", "alike")  # the first that is true is reported
 Measure = Literal["bits", "similarity"]
 KEEP = 10  # training videos a test video
 CELLS = 1 << 19  # pairs of items at a time: their distances stay in the cache
+ROUNDING = 2e-6  # by which a similarity may fall short of the threshold
 
 Items = NDArray[Any]  # (N, D), what is compared: hashes of frames, or unit vectors of clips
-Apart = Callable[[Items, Items], NDArray[Any]]  # (A, D), (B, D) -> (A, B), the less the nearer
 
 
 @final
@@ -44,11 +44,7 @@ class Side:
     def of(
         cls, videos: Sequence[str], digests: Sequence[str], items: Sequence[Items], times: Sequence[NDArray[Any]]
     ) -> Side:
-        """From one array of items, and one of their times, a video; they may be empty.
-
-        Raises:
-            InputError: there are no videos.
-        """
+        """From one array of items, and one of their times, a video; they may be empty."""
         if not videos:
             raise InputError("there are no videos to compare")
         starts = np.cumsum([0, *map(len, items)])
@@ -79,13 +75,13 @@ class Side:
 @final
 @dataclass(frozen=True)
 class NearPair:
-    """A training video and a test video that is the same, or nearly."""
+    """A training video and a test video that are the same, or nearly."""
 
     train: str
     test: str
     why: Why
     value: float | None = None  # bits apart, or similarity; None where one of them has nothing to compare
-    train_s: float | None = None  # the moment of each at which they are most alike, seconds
+    train_s: float | None = None  # where they are most alike, seconds
     test_s: float | None = None
 
 
@@ -96,41 +92,28 @@ class Overlap:
 
     measure: Measure
     threshold: float
-    pairs: tuple[NearPair, ...]  # by test video, nearest first; of each at most so many as were to be kept
+    pairs: tuple[NearPair, ...]  # by test video, nearest first; at most `keep` of each
     found: int  # pairs, kept or not
     leaked: tuple[str, ...]  # test videos that are in a pair
     train: int  # videos
     test: int
     blank: tuple[str, ...] = ()  # videos of either side that have nothing to compare but their name and file
 
-    @property
-    def compared(self) -> int:
-        """How many pairs of videos were looked at."""
-        return self.train * self.test
-
 
 def find_pairs(
     train: Side,
     test: Side,
     values: NDArray[np.float32],
-    near: NDArray[np.bool_],
     measure: Measure,
     threshold: float,
     keep: int,
-    apart: Apart,
 ) -> Overlap:
-    """The pairs of two sides.
+    """The pairs of two sides, by (test, train) bits apart or similarities; NaN where there is nothing to compare.
 
-    Args:
-        train: the training side.
-        test: the test side.
-        values: (test, train) bits apart or similarities; NaN where there is nothing to compare.
-        near: (test, train) whether they are as near as the threshold asks.
-        measure: what the values are.
-        threshold: that made them near.
-        keep: pairs a test video that are kept.
-        apart: how far items are from each other; the moments are where they are nearest.
+    `keep` is how many pairs of a test video are kept.
     """
+    distances = values if measure == "bits" else -values
+    near = distances <= (threshold if measure == "bits" else ROUNDING - threshold)  # no NaN is
     by_name = {name: place for place, name in enumerate(train.videos)}
     by_digest: dict[str, list[int]] = {}
     for place, digest in enumerate(train.digests):
@@ -147,13 +130,10 @@ def find_pairs(
             continue
         found += len(places)
         leaked.append(name)
-        distance = values[row, places] if measure == "bits" else -values[row, places]
-        for place in places[np.lexsort((places, distance, why[places]))][:keep]:  # NaN is sorted last
+        for place in places[np.lexsort((places, distances[row, places], why[places]))][:keep]:  # NaN is last
             pair = NearPair(train.videos[place], name, WHY[why[place]])
             if not np.isnan(values[row, place]):
-                train_s, test_s = _moment(
-                    train, train.rows(place, place + 1), test, test.rows(row, row + 1), apart
-                )
+                train_s, test_s = _moment(train, place, test, row, bits_apart if measure == "bits" else _minus_dot)
                 pair = replace(pair, value=float(values[row, place]), train_s=train_s, test_s=test_s)
             pairs.append(pair)
     blank = [name for side in (train, test) for name, count in zip(side.videos, np.diff(side.starts)) if not count]
@@ -169,8 +149,23 @@ def find_pairs(
     )
 
 
-def _moment(train: Side, ours: slice, test: Side, theirs: slice, apart: Apart) -> tuple[float, float]:
+def bits_apart(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """(A, words) and (B, words) hashes -> (A, B) bits in which they differ."""
+    apart = np.zeros((len(one), len(other)), np.uint8)
+    for word in range(one.shape[1]):
+        apart += np.bitwise_count(one[:, word, None] ^ other[None, :, word])
+    return apart
+
+
+def _minus_dot(one: Items, other: Items) -> Items:
+    return -(one @ other.T)
+
+
+def _moment(
+    train: Side, train_video: int, test: Side, test_video: int, apart: Callable[[Items, Items], Items]
+) -> tuple[float, float]:
     """The seconds of the two items that are nearest; of several, the earliest of the test video."""
+    ours, theirs = train.rows(train_video, train_video + 1), test.rows(test_video, test_video + 1)
     items = train.items[ours]
     nearest = (np.inf, 0, 0)
     rows = max(1, CELLS // len(items))

@@ -1,4 +1,4 @@
-"""Which videos are the training side and which the test side, and where they are.
+"""The videos of the training side and of the test side, and their clips in a store or files in a folder.
 
 caption table     its column split: train and test
 named protocol    its training list, and its test gallery
@@ -45,16 +45,9 @@ class FolderNames:
 def sides_of_annotations(
     path: Path, protocol: str, train_list: str | None, *, partial: bool
 ) -> tuple[Sides, tuple[str, ...]]:
-    """The sides that annotations name.
+    """The ids of training and of test videos that annotations name, and how they fall short of the protocol.
 
-    Args:
-        path: a caption table; of a named protocol, the directory with its files.
-        protocol: its name.
-        train_list: one of the protocol's training lists; None takes its usual one.
-        partial: go on where the files fall short of the protocol.
-
-    Returns:
-        The ids of training and of test videos, and how the files fall short, a sentence each.
+    The arguments are those of `read_annotations`.
 
     Raises:
         InputError: the files cannot be used, or name no training or no test videos.
@@ -63,8 +56,8 @@ def sides_of_annotations(
     table = annotations.table
     if "split" not in table:
         raise InputError(
-            f"{path} has no column 'split', so nobody can say which videos are for training; add it, or name two "
-            "lists with --train and --test"
+            f"{path} has no column 'split', which says which videos are for training; add it, or name two lists "
+            "with --train and --test"
         )
     train, test = (tuple(table["video_id"][table["split"] == split].unique()) for split in ("train", "test"))
     test = test if protocol == FOLDER else annotations.gallery
@@ -83,18 +76,18 @@ def find_side(
         ids: of the videos.
         side: what to call it: training or test.
         source: where they should be.
-        partial: leave out those that are not there, instead of refusing.
-        remedy: what to do about those that are not there, for the message: "Name the folder that holds them".
+        partial: leave out missing ones, instead of refusing.
+        remedy: what to do about missing ones, for the message: "Name the folder that holds them".
 
     Returns:
-        The source's name of each video and the clips of it that are meant; and the ids that were left out.
+        The source's name of each video and its clips; and the ids that were left out.
 
     Raises:
-        InputError: a video is not there, or nothing of the side is left.
+        InputError: a video is missing, or all are.
     """
     try:
         found, left_out = find_videos(ids, source, partial=True)
-    except InputError:  # none is there: said below, where it is known which side this is
+    except InputError:  # all are missing: the message below names the side
         found, left_out = {}, list(ids)
     if left_out and not (partial and found):
         raise InputError(

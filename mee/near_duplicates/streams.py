@@ -5,8 +5,8 @@
     similarity of two clips  = cosine of v(a) - m and v(b) - m
     similarity of two videos = the largest over their clips
 
-What all clips share (m) says nothing of likeness; left in, it makes all clips alike. Memory holds v of all clips,
-and one value a pair of videos. Products are float32: similarities are exact to 1e-6 or so.
+What all clips share (m) does not tell them apart; with it, all clips are similar. Memory holds v of all clips, and
+one value a pair of videos. Products are float32: similarities are exact to about 1e-6.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 STREAM_THRESHOLD = 0.85
 RUN = 1024  # clips of either side at a time
 READ = 64  # streams in memory at a time
-ROUNDING = 2e-6  # by which a similarity may fall short of the threshold
-FEW = 50  # clips whose mean is a poor guess of what all clips share
+FEW = 50  # clips whose mean is a poor estimate of what all clips share
 
 
 def near_streams(
@@ -50,16 +49,16 @@ def near_streams(
         stream: its name.
         train: the training side.
         test: the test side.
-        threshold: similarity that near videos have, at least.
-        keep: pairs a test video that are kept.
-        on_done: told how many of how many clips are read.
+        threshold: near videos are at least so similar.
+        keep: how many pairs of a test video are kept.
+        on_done: called with the number of clips read, and of all.
 
     Raises:
         InputError: the threshold is out of range, or the stream is not in the source, of no clip, or damaged.
     """
     if not -1 <= threshold <= 1:
         raise InputError(
-            f"--threshold: similarities go from -1 to 1, so {threshold:g} tells nothing; try {STREAM_THRESHOLD}"
+            f"--threshold: similarities go from -1 to 1, so {threshold:g} is out of range; try {STREAM_THRESHOLD}"
         )
     if stream not in source.dims:
         raise InputError(f"{source.name} has no stream '{stream}'; it has {', '.join(source.dims)}")
@@ -86,8 +85,7 @@ def near_streams(
                 largest = np.maximum.reduceat(np.maximum.reduceat(products, starts, axis=1), row_starts, axis=0)
                 values[np.ix_(start + rows, first + columns)] = largest
     np.clip(values, -1, 1, out=values)
-    near = values >= threshold - ROUNDING  # no NaN is
-    return find_pairs(ours, theirs, values, near, "similarity", threshold, keep, lambda a, b: -(a @ b.T))
+    return find_pairs(ours, theirs, values, "similarity", threshold, keep)
 
 
 def _read(source: FeatureSource, stream: str, clips: ClipsOfVideos, tell: Callable[[int], None]) -> Side:

@@ -1,9 +1,10 @@
-"""Captions to train on, and where they come from.
+"""Captions to train on: your own table, or the annotation files of a public benchmark.
 
-    folder             a table of one's own: video_id, caption[, split]  (mee.data.tables)
-    a named protocol   its annotation files, as published                (mee.protocols)
+    folder             your own table: video_id, caption[, split][, query_id]   (mee.data.tables)
+    a named protocol   its annotation files, as published                       (mee.protocols.table)
 
-A protocol without a validation split has videos held out of its training list, by seed.
+To train, a table without a split, and a protocol without a validation split, have videos held out by seed. To
+evaluate (`read_folder`), a table without a split is all test, and captions without an id are called 1, 2, …
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mee.data import read_captions
+from mee.data import SPLITS, read_captions
 from mee.errors import InputError
+from mee.protocols.files import AnnotationFiles
+from mee.protocols.protocol import COLUMNS, FOLDER, Protocol, Reading
+from mee.protocols.table import load_benchmark
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = "folder"  # the protocol of one's own collection
 HELD_OUT = 1000  # training videos held out for validation where a named protocol has no such split
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """Captions, and what to say of them in training.json."""
+    """Captions, and what training.json records of them."""
 
     table: pd.DataFrame  # video_id, caption and perhaps split; a row a caption
     protocol: str = FOLDER
@@ -74,8 +77,6 @@ def read_annotations(
                 "files it holds"
             )
         return Annotations(table=read_captions(path), files={"captions": file_stamp(path)})
-    from mee.protocols.load import load_benchmark
-
     benchmark = load_benchmark(protocol, path, train_list=train_list, partial=partial)
     if not (benchmark.table["split"] == "train").any():
         raise InputError(
@@ -90,6 +91,22 @@ def read_annotations(
         gallery=benchmark.gallery,
         shortfalls=benchmark.shortfalls,
     )
+
+
+def read_folder(protocol: Protocol, path: Path, _: str | None) -> Reading:
+    """The reader of `folder`: the captions of your own table, as a benchmark."""
+    if path.is_dir():
+        path = AnnotationFiles(path, protocol).need("captions.csv", "captions.parquet", "captions.jsonl")
+    table = read_captions(path)
+    if "query_id" not in table:
+        table = table.assign(query_id=[str(number) for number in range(1, len(table) + 1)])
+    table = table.astype({"query_id": "string"})[[column for column in COLUMNS if column in table]]
+    if "split" in table:
+        of_split = {split: tuple(table["video_id"][table["split"] == split].unique()) for split in SPLITS}
+        ids = {split: videos for split, videos in of_split.items() if videos}
+    else:
+        ids = {"test": tuple(table["video_id"].unique())}
+    return Reading(table=table, ids=ids, files={"captions": path})
 
 
 def file_stamp(path: Path) -> str:

@@ -34,7 +34,7 @@ _BEFORE = 5  # fields before the first sentence: the clip id and four times
 _ONE = ((_BEFORE, _BEFORE + 1, _BEFORE + len(SENTENCES)), "6: clip_id, four times, sentence")
 _FIVE = ((_BEFORE + len(SENTENCES) + 1,), "11: clip_id, four times, five sentences, the right one's number")
 _CLIP = re.compile(r"(?P<film>.+)_\d+(\.\d+)+-\d+(\.\d+)+")
-_LEARNT = {
+_TRAINING = {
     "train": ("LSMDC16_annos_training.csv", "LSMDC16_multiple_choice_train.csv"),
     "val": ("LSMDC16_annos_val.csv", "LSMDC16_multiple_choice_valid.csv"),
 }
@@ -61,9 +61,9 @@ def read_choices(protocol: Protocol, path: Path, _: str | None) -> Reading:
 def _reading(
     files: AnnotationFiles, rows: list[Row], test: tuple[str, ...], choices: pd.DataFrame | None = None
 ) -> Reading:
-    """With training and validation, where their files are there."""
+    """With training and validation rows, where their files exist."""
     ids, counted = {"test": test}, {}
-    for split, names in _LEARNT.items():
+    for split, names in _TRAINING.items():
         if found := files.find(*names, role=split):
             of_split = _rows(found, split)
             captioned = [row for row in of_split if row[2]]

@@ -4,7 +4,7 @@
     msrvtt-1ka    the test of MSRVTT_JSFUSION_test.csv, key, vid_key, video_id, sentence: its sentence is the query
     msrvtt-1kb    the test that test_list_miech.txt lists; the first caption of each video is the query
 
-A query's id is its `sen_id`, and for 1k-A its `key`. Training lists, of which a file counts more than a rule:
+A query's id is its `sen_id`, and for 1k-A its `key`. Training lists (a file takes precedence over a rule):
 
     name   of           videos   file                     follows from
     9k     msrvtt-1ka   9,000    MSRVTT_train.9k.csv      all but the 1,000 of the 1k-A test
@@ -28,9 +28,8 @@ from typing import Any
 
 from mee.data import read_table
 from mee.errors import InputError, name_id
-from mee.protocols.check import refuse_overlap
 from mee.protocols.files import AnnotationFiles, entry, identifier, read_ids, read_json
-from mee.protocols.protocol import Protocol, Reading, Row, caption_table
+from mee.protocols.protocol import Protocol, Reading, Row, caption_table, refuse_overlap
 
 VIDEOS = 10_000
 FULL: Mapping[str, tuple[str, ...]] = {
@@ -99,13 +98,9 @@ def read_1kb(protocol: Protocol, path: Path, train_list: str | None) -> Reading:
 def find_list(
     files: AnnotationFiles, name: str, test_1ka: Sequence[str], role: str = ""
 ) -> tuple[str, ...] | None:
-    """The videos of a training list, from its file or by its rule; None where neither is to be had.
+    """The videos of a training list (a key of FILES), from its file or by its rule; None if neither is available.
 
-    Args:
-        files: where its file may be.
-        name: a key of FILES.
-        test_1ka: the videos of the 1k-A test, as far as they are known.
-        role: under which the file is noted as read.
+    `test_1ka` are the known videos of the 1k-A test; `role` is what the file is recorded as.
     """
     path = files.find(*FILES[name], role=role)
     if path is not None:
@@ -113,20 +108,20 @@ def find_list(
     if name == "7k":
         return FULL["train"] + FULL["val"]
     test = set(test_1ka)
-    if name == "9k" and len(test) == 1_000:  # what an incomplete test leaves over must not be trained on
+    if name == "9k" and len(test) == 1_000:  # the rest of an incomplete test must not be trained on
         return tuple(video for part in FULL.values() for video in part if video not in test)
     return None
 
 
 def _refuse_foreign_list(files: AnnotationFiles, name: str | None, test: Sequence[str]) -> None:
-    """Refuse a training list of another protocol, saying which of its videos are in this one's test."""
+    """Refuse a training list of another protocol that has videos of this one's test."""
     if name not in FILES or name in files.protocol.train:
         return
     test_file = files.find(TEST_1KA)
     test_1ka = read_table(test_file, ("video_id",))["video_id"].tolist() if test_file else []
     found = find_list(files, name, test_1ka)
     if found is None:
-        files.need(*FILES[name])  # refuses
+        files.need(*FILES[name])  # raises
         return
     called = f"the {len(found):,} videos of training list '{name}'"
     refuse_overlap(called, found, f"{files.protocol.name} test", test, files.path)
@@ -159,7 +154,7 @@ def _captions(
         parts = {"train": "train_val_videodatainfo.json", "test": "test_videodatainfo.json"}
         paths = [files.find(name, role=f"captions, {part}") for part, name in parts.items()]
     if needed and not any(paths):
-        files.need("MSRVTT_data.json", "MSR_VTT.json", "test_videodatainfo.json")  # refuses
+        files.need("MSRVTT_data.json", "MSR_VTT.json", "test_videodatainfo.json")  # raises
     sentences: list[Sentence] = []
     videos: dict[str, None] = {}
     for path in filter(None, paths):

@@ -6,10 +6,11 @@
 
 A caption's query id is its video and its number, from 0: -4wsuPCjDBc_5_15#0.
 
-Of a pickle, only the codes that make lists, tuples, dicts and text are carried out; nothing that names, calls or
-builds anything is known here, so nothing in a file can run. Python's own unpickler reads it, since the one in C
-takes memory for whatever place of its memo a file claims. Tuples become lists, which cannot be keys: nested ones
-could take for ever to hash. A small file may hold one long list a million times, so what is unfolded is counted.
+Of a pickle, only the opcodes that make lists, tuples, dicts and text are executed; those that name, call or build
+anything are unknown here, so nothing in a file can run. Python's own unpickler reads it, since the one in C
+allocates memory for any memo index that a file claims. Tuples become lists, which cannot be keys: hashing nested
+ones could take forever. A small file may reference one long list a million times, so the characters read are
+limited.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _PLAIN = (
     "UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 STRING BINSTRING SHORT_BINSTRING"  # the last are Python 2's
 )
 _LISTS = {"EMPTY_TUPLE": "EMPTY_LIST", "TUPLE": "LIST"}
-_KNOWN: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # what Python does at each code
+_KNOWN: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # Python's function for each opcode
 
 
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
@@ -52,11 +53,11 @@ def _captions(path: Path) -> dict[str, list[str]]:
         raise InputError(f"{path} does not hold captions by video, {{video: [caption, …]}}; fetch it again")
     budget = _UNFOLDED * path.stat().st_size
     captions: dict[str, list[str]] = {}
-    for video, spoken in content.items():
-        if not isinstance(spoken, list):
+    for video, texts in content.items():
+        if not isinstance(texts, list):
             raise InputError(f"{path}: {name_id(video)} has no list of captions; fetch the file again")
         captions[video] = []
-        for number, caption in enumerate(spoken):
+        for number, caption in enumerate(texts):
             words = [caption] if isinstance(caption, str) else caption
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 raise InputError(
@@ -65,7 +66,7 @@ def _captions(path: Path) -> dict[str, list[str]]:
                 )
             budget -= 1 + sum(len(word) + 1 for word in words)
             if budget < 0:
-                raise InputError(f"{path} holds the same text again and again, as no file of captions does")
+                raise InputError(f"{path} repeats the same text, as no file of captions does")
             captions[video].append(" ".join(words))
     return captions
 
@@ -73,11 +74,11 @@ def _captions(path: Path) -> dict[str, list[str]]:
 def _read_pickle(path: Path) -> Any:
     try:
         return _Unpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
-    except Exception as error:  # a damaged pickle is a program gone wrong: any exception may come of it
+    except Exception as error:  # a damaged pickle may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
-            f"{path} is no whole pickle of lists, dicts and text alone ({reason}), and more could run code; if "
-            "you trust it, load it yourself and save what it holds as JSON"
+            f"{path} is not a complete pickle of lists, dicts and text only ({reason}); anything else could run "
+            "code. If you trust it, load it yourself and save its content as JSON"
         ) from error
 
 

@@ -1,27 +1,36 @@
-"""What a benchmark asks, what a reader found in its files, and what remains once both are held against each other.
+"""What a benchmark requires, what its annotation files hold, and the check of one against the other.
 
 Protocol    name, the files it is read from, how many videos and queries each split must have
 Reading     captions and ids as the files have them; a caption is "" where the file has none
 Benchmark   a protocol's captions, read and checked
 
-Their tables have a row a caption: query_id, video_id, caption, split; those of multiple choice query_id, video_id,
-sentence_0 … sentence_4, answer.
+Tables have a row a caption: query_id, video_id, caption, split; those of multiple choice query_id, video_id,
+sentence_0 … sentence_4, answer. What `check` does:
+
+always refused            a split without videos, an id twice, a video in two splits
+refused, or with partial  counts that are not the protocol's, videos that the files lack, videos without a caption,
+recorded as a shortfall   captions without text
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mee.errors import InputError, count, name_ids
+
 if TYPE_CHECKING:
     import pandas as pd
 
+FOLDER = "folder"  # the protocol of one's own collection
 COLUMNS = ("query_id", "video_id", "caption", "split")
 SENTENCES = tuple(f"sentence_{number}" for number in range(5))  # `answer` is the number of the right one
 Row = tuple[str, str, str, str]  # of COLUMNS
 Ids = Mapping[str, tuple[str, ...]]  # split -> videos
+_CALLED = {"train": "training", "val": "validation", "test": "test"}
 
 QueryRule = Literal[
     "every caption",  # each caption of a test video is a query of its own
@@ -68,8 +77,8 @@ class Benchmark:
     protocol: Protocol
     train_list: str | None  # which of the protocol's training lists; None where it has none
     table: pd.DataFrame  # a row a query, its id unique within a split; no column split in `folder` without one
-    gallery: tuple[str, ...]  # every test video, in the file's order, asked for or not
-    shortfalls: tuple[str, ...] = ()  # how it falls short of the protocol, a sentence each; only with partial
+    gallery: tuple[str, ...]  # every test video, in the file's order, captioned or not
+    shortfalls: tuple[str, ...] = ()  # of the protocol, a phrase each; only with partial
     files: Mapping[str, Path] = field(default_factory=dict)  # what was read: role -> file
     choices: pd.DataFrame | None = None
 
@@ -83,8 +92,88 @@ def caption_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def numbered(ids: Ids, captions: Mapping[str, Sequence[str]]) -> Iterator[Row]:
-    """Every caption of the videos of each split; its query id is the video and its number, from 0."""
+    """Every caption of each split's videos; its query id is the video and the caption's number, from 0."""
     for split, videos in ids.items():
         for video in videos:
             for number, caption in enumerate(captions.get(video, ())):
                 yield f"{video}#{number}", video, caption, split
+
+
+def check(reading: Reading, protocol: Protocol, path: Path, *, train_list: str | None, partial: bool) -> Benchmark:
+    """A benchmark, if what was read from `path` is what the protocol says; with partial, shortfalls are recorded.
+
+    `train_list` is the requested training list; None takes the protocol's first.
+    """
+    ids, table = reading.ids, reading.table
+    fixed = protocol.gallery is not None or protocol.queries is not None  # one's own collection may lack splits
+    for split, videos in ids.items():
+        if fixed and not videos:
+            raise InputError(
+                f"{path} names no {_CALLED[split]} video, which {protocol.name} needs; fetch its files again"
+            )
+        if twice := [name for name, times in Counter(videos).items() if times > 1]:
+            raise InputError(
+                f"{path} names {count(len(twice), f'{_CALLED[split]} video')} more than once: {name_ids(twice)}; "
+                "keep each once"
+            )
+    for first, second in (("train", "test"), ("train", "val"), ("val", "test")):
+        called = f"the {_CALLED[first]} videos"
+        refuse_overlap(called, ids.get(first, ()), _CALLED[second], ids.get(second, ()), path)
+    of_split = table if "split" in table else table.assign(split="test")
+    again = of_split[of_split.duplicated(["query_id", "split"])]
+    if len(again):
+        raise InputError(
+            f"{path} has {count(len(again), 'caption')} under the id of another one: "
+            f"{name_ids(again['query_id'].unique().tolist())}; give each its own"
+        )
+    used_list = train_list or next(iter(protocol.train), "")
+    shortfalls = tuple(_shortfalls(reading, of_split, protocol, used_list))
+    if shortfalls and not partial:
+        raise InputError(
+            f"{path} falls short of {protocol.name}: {'; '.join(shortfalls)}; complete the files, or go on with "
+            "--partial, which every result will show"
+        )
+    splits = set(of_split["split"][of_split["caption"] != ""])
+    if ids.get("test") and "test" not in splits:
+        raise InputError(f"{path} has no caption of any test video of {protocol.name}; fetch its captions")
+    return Benchmark(
+        protocol=protocol,
+        train_list=(used_list or None) if train_list or "train" in splits else None,
+        table=table[table["caption"] != ""].reset_index(drop=True),
+        gallery=ids.get("test", ()),
+        shortfalls=shortfalls,
+        files=reading.files,
+        choices=reading.choices,
+    )
+
+
+def refuse_overlap(called: str, first: Sequence[str], split: str, second: Sequence[str], path: Path) -> None:
+    """Refuse videos (`called`: "the training videos") that are in another split too."""
+    others = set(second)
+    if both := [name for name in dict.fromkeys(first) if name in others]:
+        raise InputError(
+            f"{path}: {len(both):,} of {called} {'is' if len(both) == 1 else 'are'} among the {split} videos too: "
+            f"{name_ids(both)}; use lists that belong together"
+        )
+
+
+def _shortfalls(reading: Reading, table: pd.DataFrame, protocol: Protocol, used_list: str) -> Iterator[str]:
+    """How the reading falls short of the protocol, a phrase each."""
+    wanted = {"train": protocol.train.get(used_list), "val": protocol.val, "test": protocol.gallery}
+    empty = table["caption"] == ""
+    for split, ids in reading.ids.items():
+        found, expected = reading.counted.get(split, len(ids)), wanted[split]
+        if expected is not None and found != expected:
+            present = set(ids)
+            absent = [name for name in reading.expected.get(split, ()) if name not in present]
+            named = f" (without {name_ids(absent)})" if absent else ""
+            yield f"{count(found, f'{_CALLED[split]} video')} where it has {expected:,}{named}"
+        captioned = set(table["video_id"][~empty & (table["split"] == split)])
+        without = [name for name in ids if name not in captioned]
+        if without and captioned:  # files with no captions of a split at all say nothing about the others
+            yield f"{count(len(without), f'{_CALLED[split]} video')} without a caption: {name_ids(without)}"
+    if empty.any():
+        yield f"{count(int(empty.sum()), 'caption')} without text: {name_ids(table['query_id'][empty].tolist())}"
+    queries = int((~empty & (table["split"] == "test")).sum())
+    if protocol.queries is not None and queries != protocol.queries:
+        yield f"{queries:,} test {'query' if queries == 1 else 'queries'} where it has {protocol.queries:,}"

@@ -1,16 +1,24 @@
 """PROTOCOLS: the one table of named benchmarks, with the counts that a figure of this name stands for.
 
-Video to text, all of them rank the closest own caption among all captions of the test (mee.ranking has the other
-two conventions). LSMDC counts rows for training and validation, since clip ids repeat there.
+benchmark = load_benchmark("msrvtt-1ka", Path("annotations"))
+benchmark.table      query_id, video_id, caption, split
+benchmark.gallery    the test videos
+
+A new protocol is one row here and one reader, (Protocol, Path, train list) -> Reading. Video to text, all
+protocols rank the closest own caption among all captions of the test (mee.ranking has the other two conventions).
+LSMDC's training and validation counts are rows, since clip ids repeat there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from mee.protocols.protocol import Protocol
+from mee.errors import InputError, did_you_mean
+from mee.protocols.protocol import FOLDER, Benchmark, Protocol, Reading, check
 
 _MSRVTT = "MSRVTT_data.json (or MSR_VTT.json, or train_val_videodatainfo.json and test_videodatainfo.json)"
 _LSMDC = "LSMDC16_annos_training.csv and LSMDC16_annos_val.csv"
@@ -56,32 +64,32 @@ _ROWS = (
     ),
     Protocol(
         name="didemo", title="DiDeMo, paragraphs",
-        reader="mee.protocols.paragraphs:read_didemo", query_rule="paragraph",
+        reader="mee.protocols.json_captions:read_didemo", query_rule="paragraph",
         train={"": 8_392}, val=1_065, gallery=1_004, queries=1_004,
         files="test_data.json and, to train, train_data.json, val_data.json and train_list.txt",
     ),
     Protocol(
         name="activitynet", title="ActivityNet Captions, paragraphs (val_1)",
-        reader="mee.protocols.paragraphs:read_activitynet", query_rule="paragraph",
+        reader="mee.protocols.json_captions:read_activitynet", query_rule="paragraph",
         train={"": 10_009}, val=0, gallery=4_917, queries=4_917,
         files="val_1.json and, to train, train.json",
     ),
     Protocol(
         name="vatex", title="VATEX, English (split of 25,991 / 1,500 / 1,500)",
-        reader="mee.protocols.vatex:read", query_rule="every caption",
+        reader="mee.protocols.json_captions:read_vatex", query_rule="every caption",
         train={"": 25_991}, val=1_500, gallery=1_500, queries=15_000,
         files="test_list.txt and vatex_data.json (or vatex_training_v1.0.json and vatex_validation_v1.0.json) "
         "and, to train, train_list.txt and val_list.txt",
     ),
     Protocol(
         name="coco", title="COCO captions 2017, validation images",
-        reader="mee.protocols.coco:read", query_rule="every caption",
+        reader="mee.protocols.json_captions:read_coco", query_rule="every caption",
         train={"": 118_287}, val=0, gallery=5_000, queries=25_014, only=("appearance",),
         files="captions_val2017.json and, to train, captions_train2017.json",
     ),
     Protocol(
-        name="folder", title="your own collection",
-        reader="mee.protocols.folder:read", query_rule="every caption",
+        name=FOLDER, title="your own collection",
+        reader="mee.protocols.annotations:read_folder", query_rule="every caption",
         val=None, gallery=None, queries=None,
         files="captions.csv (or captions.parquet or captions.jsonl): video_id, caption[, split]",
     ),
@@ -89,3 +97,50 @@ _ROWS = (
 # fmt: on
 
 PROTOCOLS: Final[Mapping[str, Protocol]] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of this name.
+
+    Raises:
+        InputError: there is none; the message suggests the nearest name.
+    """
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    raise InputError(
+        f"no protocol is called '{name}'{did_you_mean(name, PROTOCOLS)}; there are {', '.join(PROTOCOLS)}"
+    )
+
+
+def load_benchmark(name: str, path: Path, *, train_list: str | None = None, partial: bool = False) -> Benchmark:
+    """Read a protocol's annotation files and refuse what does not match it.
+
+    The table has training and validation captions where their files exist; those of the test alone suffice. Your
+    own table (`folder`) without a column split is all test and gets no such column.
+
+    Args:
+        name: of the protocol.
+        path: the directory with its files under their usual names, or one file where one suffices.
+        train_list: one of the protocol's training lists; None takes the first that is available.
+        partial: go on where the files fall short of the protocol, and say how in `Benchmark.shortfalls`.
+
+    Raises:
+        InputError: a name is unknown, a file is missing or broken, or its content is not the protocol's.
+    """
+    protocol = find_protocol(name)
+    module, _, function = protocol.reader.partition(":")
+    read: Callable[[Protocol, Path, str | None], Reading] = getattr(import_module(module), function)
+    try:
+        reading = read(protocol, path, train_list)
+    except UnicodeEncodeError as error:  # JSON and pickles can spell what is no character
+        raise InputError(
+            f"{path}: an id or a caption of {name} holds half a character (a lone surrogate); fetch its files "
+            "again"
+        ) from error
+    if train_list is not None and train_list not in protocol.train:
+        own = [f"'{own}'" for own in protocol.train if own]
+        raise InputError(
+            f"'{train_list}' is no training list of {name}, which has {' and '.join(own) or 'one only'}; "
+            + ("name one of its own" if own else "leave --train-list out")
+        )
+    return check(reading, protocol, path, train_list=train_list, partial=partial)

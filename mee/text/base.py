@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Self
 
@@ -20,19 +21,19 @@ from torch import Tensor, nn
 
 from mee.errors import InputError
 from mee.streams import Ragged, Streams
-from mee.text.config import TextConfig
+from mee.text.config import ALIGNED, ENCODERS, PRETRAINED, TextConfig
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Where a text encoder looks in one sentence."""
+    """A text encoder's attention in one sentence."""
 
     tokens: tuple[str, ...]  # L tokens, as a person reads them
-    weights: Tensor  # (layers, heads, R, L): a row sums to 1; R = L tokens that look, or 1: the sentence
+    weights: Tensor  # (layers, heads, R, L): a row sums to 1; R = L queries, or 1: the sentence
 
 
 class TextEncoder(nn.Module, ABC):
-    """Any text encoder of the model."""
+    """Base of the text encoders, and of the text towers of experts."""
 
     dim: int  # D of a text vector
     like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `read` gives
@@ -53,7 +54,7 @@ class TextEncoder(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
-        """The encoder that `save` left its files for; its weights are loaded with the model's.
+        """The encoder from the files that `save` wrote; its weights are loaded with the model's.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -61,7 +62,7 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def save(self, directory: Path) -> None:
-        """Write what is needed besides the weights into a directory that is there."""
+        """Write what is needed besides the weights into an existing directory."""
 
     @abstractmethod
     def read(self, sentences: Sequence[str]) -> list[Tensor]:
@@ -85,10 +86,10 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def attention(self, sentence: str) -> Attention | None:
-        """Where it looks, in eval mode; None if it has no attention."""
+        """Its attention, in eval mode; None if it has none."""
 
     def tuned_parameters(self) -> list[nn.Parameter]:
-        """Those of a pretrained model that learn on; they get a learning rate of their own."""
+        """Those of a pretrained model that learn; they have their own learning rate."""
         return []
 
     def pad(self, sentences: Sequence[str]) -> Streams:
@@ -102,12 +103,24 @@ class TextEncoder(nn.Module, ABC):
         return encoded
 
 
-def check_sentences(sentences: Sequence[str]) -> None:
-    """Refuse what has no words in it.
+def encoder_class(config: TextConfig) -> type[TextEncoder]:
+    """The class that the settings name."""
+    return _load(ENCODERS.get(config.encoder, PRETRAINED))
 
-    Raises:
-        InputError: says which sentence.
-    """
+
+def tower_class() -> type[TextEncoder]:
+    """The class of an expert's own text tower."""
+    return _load(ALIGNED)
+
+
+def _load(place: str) -> type[TextEncoder]:
+    module, _, name = place.partition(":")
+    found: type[TextEncoder] = getattr(import_module(module), name)
+    return found
+
+
+def check_sentences(sentences: Sequence[str]) -> None:
+    """Refuse what has no words in it."""
     for number, sentence in enumerate(sentences, start=1):
         if not sentence.strip():
             raise InputError(f"the sentence is empty (number {number} of {len(sentences)}); write some words")

@@ -1,4 +1,4 @@
-"""Settings of the text encoder. Nothing here imports torch: command lines are made from these fields."""
+"""The table of text encoders, and their settings. Nothing here imports torch: the command line is made from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import ClassVar
 
 from mee.layers import check_pooling
 
-OWN_ENCODERS = ("transformer", "recurrent", "word-vectors")  # any other name is that of a transformers model
+ENCODERS = {  # a new one is one file and one line here
+    "transformer": "mee.text.transformer:TransformerEncoder",
+    "recurrent": "mee.text.recurrent:RecurrentEncoder",
+    "word-vectors": "mee.text.word_vectors:WordVectorEncoder",
+}
+PRETRAINED = "mee.text.pretrained:PretrainedEncoder"  # any other name: a hub id or a directory
+ALIGNED = "mee.text.pretrained:AlignedTower"  # an expert's own
 ALL_LAYERS = -1
 
 
@@ -37,7 +43,7 @@ class TextConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if not self.encoder.strip():
-            raise ValueError(f"the text encoder must be {', '.join(OWN_ENCODERS)}, or a transformers model")
+            raise ValueError(f"the text encoder must be {', '.join(ENCODERS)}, or a transformers model")
         if self.tuned_layers < ALL_LAYERS:
             raise ValueError(
                 f"tuned-layers must be -1 (all), 0 (frozen) or a number of layers, got {self.tuned_layers}"
@@ -55,4 +61,4 @@ class TextConfig:
     @property
     def pretrained(self) -> bool:
         """Whether it is a transformers model."""
-        return self.encoder not in OWN_ENCODERS
+        return self.encoder not in ENCODERS

@@ -2,7 +2,7 @@
 
     config.json                                        what model it is: only types that transformers itself knows
     model.safetensors, or shards and their index       its weights; other formats may be pickles: never read
-    tokenizer.json, tokenizer_config.json, …           see mee.text.tokens
+    tokenizer.json, tokenizer_config.json, …           its tokenizer
 
 A model on the hub is named "owner/name", with "@revision" after it if it is not the newest that is meant. Of its
 layers learn: none (0), the last n and the norm after them (n), or all of it (-1).
@@ -11,7 +11,7 @@ layers learn: none (0), the last n and the norm after them (n), or all of it (-1
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -28,22 +28,21 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from mee.errors import InputError
+from mee.text.base import check_sentences
 from mee.text.config import ALL_LAYERS
 
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
 FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # of the top directory; no code, no pickles
 
 
 def fetch(name: str, revision: str = "") -> Path:
-    """The directory of a model: the given one, or where the hub's client keeps it.
-
-    Raises:
-        InputError: there is no such model or revision, or the hub cannot be reached.
-    """
+    """The directory of a model: the given one, or where the hub's client keeps it."""
     if Path(name).is_dir():
         if revision:
             raise InputError(f"'{name}' is a directory, which has no revisions: leave out '{revision}'")
@@ -62,8 +61,8 @@ def fetch(name: str, revision: str = "") -> Path:
         raise InputError(f"the text model '{repository}' has no revision '{revision}' on the hub") from error
     except RepositoryNotFoundError as error:  # a private or gated one too
         raise InputError(
-            f"no text model '{repository}': it is no directory, and not on the hub, or not for you; log in with: "
-            "hf auth login"
+            f"no text model '{repository}': it is no directory, and not on the hub, or private; log in with: hf "
+            "auth login"
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise InputError(
@@ -73,11 +72,7 @@ def fetch(name: str, revision: str = "") -> Path:
 
 
 def read_settings(directory: Path) -> PretrainedConfig:
-    """What config.json says.
-
-    Raises:
-        InputError: it is not there, or describes no model that transformers knows.
-    """
+    """What config.json says."""
     path = directory / "config.json"
     if not path.is_file():
         raise InputError(f"'{directory}' is no transformers model: it has no config.json")
@@ -87,16 +82,12 @@ def read_settings(directory: Path) -> PretrainedConfig:
                 directory, local_files_only=True, trust_remote_code=False
             )
     except Exception as error:  # whatever a type's own checks raise
-        raise InputError(f"{path} describes no model of transformers: {_said(error)}") from error
+        raise InputError(f"{path} describes no model of transformers: {_reason(error)}") from error
     return settings
 
 
 def text_class(settings: PretrainedConfig, directory: Path) -> type[PreTrainedModel]:
-    """The class of a language model without what follows its hidden states.
-
-    Raises:
-        InputError: it reads something else, or more than text.
-    """
+    """The class of a language model without what follows its hidden states."""
     table: Any = MODEL_FOR_TEXT_ENCODING_MAPPING
     if type(settings) not in table:
         table = MODEL_MAPPING
@@ -108,7 +99,7 @@ def text_class(settings: PretrainedConfig, directory: Path) -> type[PreTrainedMo
     return cast(type[PreTrainedModel], found)
 
 
-def build(kind: type[PreTrainedModel], settings: PretrainedConfig) -> PreTrainedModel:
+def build(kind: type[PreTrainedModel], settings: PretrainedConfig, _: Path) -> PreTrainedModel:
     """A model with random weights: those of a checkpoint will replace them."""
     make: Any = kind
     with quiet():
@@ -117,11 +108,7 @@ def build(kind: type[PreTrainedModel], settings: PretrainedConfig) -> PreTrained
 
 
 def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, directory: Path) -> PreTrainedModel:
-    """A model with its weights in float32, on the CPU.
-
-    Raises:
-        InputError: they are not there, not all there, damaged, or in a format that may be a pickle.
-    """
+    """A model with its weights in float32, on the CPU."""
     if not list(directory.glob("*.safetensors")):
         raise InputError(
             f"'{directory}' has no weights in the safetensors format (others may be pickles, and are never read); "
@@ -140,10 +127,12 @@ def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, direct
                 **_no_head(kind),
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise InputError(f"the weights in '{directory}' cannot be loaded: {_said(error)}") from error
+        raise InputError(f"the weights in '{directory}' cannot be loaded: {_reason(error)}") from error
     absent = sorted(report["missing_keys"])
     if absent:
-        raise InputError(f"the weights in '{directory}' are not whole: {len(absent)} lack, such as {absent[0]}")
+        raise InputError(
+            f"the weights in '{directory}' are incomplete: {len(absent)} are missing, such as {absent[0]}"
+        )
     return cast(PreTrainedModel, model)
 
 
@@ -158,7 +147,7 @@ def hidden_states(model: nn.Module, ids: Tensor, real: Tensor | None = None) -> 
 def attention_maps(model: PreTrainedModel, ids: Tensor) -> Tensor | None:
     """(L,) ids -> (layers, heads, L, L) attention; None of a model that has none.
 
-    Only the plain implementation tells its weights, so the model takes it for this once.
+    Only the eager implementation returns its weights, so the model uses it for this call.
     """
     was = model.config._attn_implementation
     with quiet():
@@ -174,7 +163,7 @@ def attention_maps(model: PreTrainedModel, ids: Tensor) -> Tensor | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' bars and remarks (of unused heads, say) off the screen: what matters is checked here."""
+    """Hide transformers' progress bars and warnings (of unused heads, say): what matters is checked here."""
     screen: Any = transformers_logging
     level, bars = screen.get_verbosity(), screen.is_progress_bar_enabled()
     screen.set_verbosity_error()
@@ -192,16 +181,12 @@ def _no_head(kind: type[PreTrainedModel]) -> dict[str, Any]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
 
 
 def tuned_part(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
-    """The modules that learn; everything else gets no gradient.
-
-    Raises:
-        InputError: it has fewer layers, or none that can be told apart.
-    """
+    """The modules that learn; everything else gets no gradient."""
     model.requires_grad_(False)
     part: tuple[nn.Module, ...] = ()
     if layers == ALL_LAYERS:
@@ -239,3 +224,79 @@ def _final_norms(parent: nn.Module, stack: str) -> list[nn.Module]:
         and (place > after or name.startswith("final"))
         and "embedding" not in name  # BART's is before the layers, whatever its place
     ]
+
+
+class LanguageTokens:
+    """A pretrained model's tokenizer, which never gives more tokens than the model can read."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, most: int | None = None
+    ) -> None:
+        """Check that both fit; sentences of more than `most` tokens are cut, or None: than the model reads."""
+        known = int(cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
+        ids = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)  # a padding token may be added
+        if max(ids, default=-1) >= known:
+            raise InputError(f"the tokenizer of '{tokenizer.name_or_path}' has ids that its model does not know")
+        self._tokenizer = tokenizer
+        self.longest = min(int(tokenizer.model_max_length), positions(model), *([] if most is None else [most]))
+        added = tokenizer.num_special_tokens_to_add()
+        if self.longest <= added:
+            raise InputError(
+                f"max-tokens {self.longest} leaves no room for words: the tokenizer adds {added} of its own"
+            )
+
+    def save(self, directory: Path) -> None:
+        """Write the tokenizer's files."""
+        self._tokenizer.save_pretrained(directory)
+
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        """One (L,) int64 tensor of token ids a sentence, L at least 1."""
+        check_sentences(sentences)
+        if not sentences:
+            return []
+        encoded = self._tokenizer(
+            [sentence.strip() for sentence in sentences],
+            truncation=True,
+            max_length=self.longest,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return [torch.tensor(ids or [self._nothing], dtype=torch.int64) for ids in encoded["input_ids"]]
+
+    def fill(self, ids: Tensor) -> Tensor:
+        """(L,) ids -> (longest,), padded on the tokenizer's side."""
+        short = self.longest - len(ids)
+        sides = (short, 0) if self._tokenizer.padding_side == "left" else (0, short)
+        return F.pad(ids, sides, value=int(self._tokenizer.pad_token_id or 0))
+
+    def pieces(self, ids: Tensor) -> tuple[str, ...]:
+        """Tokens as a person reads them."""
+        return tuple(str(self._tokenizer.decode([token])).strip() or "·" for token in ids.tolist())
+
+    @property
+    def _nothing(self) -> int:
+        """What stands for a sentence of unknown words alone, where the tokenizer drops them."""
+        some = (self._tokenizer.unk_token_id, self._tokenizer.eos_token_id, self._tokenizer.bos_token_id)
+        return next((token for token in some if token is not None), 0)
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's directory."""
+    if not any(list(directory.glob(name)) for name in VOCABULARIES):
+        raise InputError(f"'{directory}' has no tokenizer: none of {', '.join(VOCABULARIES)} is there")
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise InputError(f"the tokenizer in '{directory}' cannot be used: {_reason(error)}") from error
+
+
+def positions(model: PreTrainedModel) -> int:
+    """How many tokens a model can read."""
+    most = getattr(model.config, "max_position_embeddings", None) or 0
+    most = most if most > 0 else 1 << 30  # relative positions have no end
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            before = -1 if module.padding_idx is None else module.padding_idx  # RoBERTa counts on from its padding
+            most = min(most, module.num_embeddings - before - 1)
+    return int(most)

@@ -1,7 +1,7 @@
 """The recurrent text encoder, a baseline: a bidirectional GRU with soft attention over its states.
 
     z_t = sigmoid(Wz x_t + Uz s_{t-1} + bz)       how much of the state is kept
-    r_t = sigmoid(Wr x_t + Ur s_{t-1} + br)       how much of it is heard
+    r_t = sigmoid(Wr x_t + Ur s_{t-1} + br)       how much of it is read
     n_t = tanh(W x_t + b + r_t * (U s_{t-1} + c))
     s_t = (1 - z_t) * n_t + z_t * s_{t-1}
 
@@ -9,31 +9,26 @@
     e_t = u' tanh(V h_t + d);  a = softmax of e over the real tokens;  text = sum over t of a_t h_t
 
 GRU: Cho et al. (arXiv 1406.1078, equations 5-8), with torch's place for r_t. Soft attention: Bahdanau, Cho, Bengio
-(arXiv 1409.0473, section 3), where the one that looks is a learnt u, not the state of a decoder.
+(arXiv 1409.0473, section 3), with a learnt u as the query, not the state of a decoder.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mee.text.base import Attention, TextEncoder
+from mee.text.base import Attention
 from mee.text.config import TextConfig
-from mee.text.tokenizer import CaptionTokenizer
+from mee.text.tokenizer import CaptionTokenizer, WordPieceEncoder
 
 
-class RecurrentEncoder(TextEncoder):
+class RecurrentEncoder(WordPieceEncoder):
     """Our own GRU over word pieces learnt from the captions; its attention is its pooling."""
 
     def __init__(self, config: TextConfig, tokenizer: CaptionTokenizer) -> None:
-        super().__init__(config.width, torch.empty(0, dtype=torch.int64))
-        self.tokenizer, self.dropout = tokenizer, config.dropout
-        self.embedding = nn.Embedding(tokenizer.size, config.width)
+        super().__init__(config, tokenizer)
         self.states = nn.GRU(
             config.width,
             config.width // 2,  # each direction gives half of h_t
@@ -44,20 +39,6 @@ class RecurrentEncoder(TextEncoder):
         )
         self.key = nn.Linear(config.width, config.width)  # V, d
         self.query = nn.Linear(config.width, 1, bias=False)  # u
-
-    @classmethod
-    def learn(cls, config: TextConfig, captions: Sequence[str]) -> RecurrentEncoder:
-        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
-
-    @classmethod
-    def load(cls, config: TextConfig, directory: Path) -> RecurrentEncoder:
-        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
-
-    def save(self, directory: Path) -> None:
-        self.tokenizer.save(directory)
-
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
-        return self.tokenizer.read(sentences)
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         h, weights = self._run(rows, lengths)

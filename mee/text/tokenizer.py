@@ -1,4 +1,4 @@
-"""Sentences -> token ids, by word pieces learnt from the training captions.
+"""Sentences -> token ids, by word pieces learnt from the training captions; the base of encoders that read them.
 
 Byte-pair encoding over bytes (Sennrich et al., arXiv 1508.07909, algorithm 1), after Unicode NFKC and lower case:
 no sentence is out of its vocabulary, and no training caption needs to be kept.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor
+from torch import Tensor, nn
 
 from mee.errors import InputError
-from mee.text.base import check_sentences
+from mee.text.base import TextEncoder, check_sentences
+from mee.text.config import TextConfig
 
 PADDING = "[PAD]"
 FILE = "tokenizer.json"
@@ -47,11 +49,7 @@ class CaptionTokenizer:
 
     @classmethod
     def load(cls, directory: Path, max_tokens: int) -> CaptionTokenizer:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: it is not there, or is something else.
-        """
+        """Read what `save` wrote."""
         path = directory / FILE
         if not path.is_file():
             raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary")
@@ -73,11 +71,7 @@ class CaptionTokenizer:
         return int(self._tokenizer.get_vocab_size())
 
     def read(self, sentences: Sequence[str]) -> list[Tensor]:
-        """One (L,) int64 tensor of token ids a sentence, L at least 1.
-
-        Raises:
-            InputError: a sentence has no words in it, or is not text.
-        """
+        """One (L,) int64 tensor of token ids a sentence, L at least 1."""
         check_sentences(sentences)
         encodings = self._tokenizer.encode_batch([sentence.strip() for sentence in sentences])
         return [torch.tensor(encoding.ids, dtype=torch.int64) for encoding in encodings]
@@ -85,3 +79,26 @@ class CaptionTokenizer:
     def pieces(self, sentence: str) -> tuple[str, ...]:
         """The tokens of a sentence as a person reads them."""
         return tuple(self._tokenizer.decode([token]).strip() or "·" for token in self.read([sentence])[0].tolist())
+
+
+class WordPieceEncoder(TextEncoder):
+    """An encoder that learns from the captions alone."""
+
+    def __init__(self, config: TextConfig, tokenizer: CaptionTokenizer) -> None:
+        super().__init__(config.width, torch.empty(0, dtype=torch.int64))
+        self.tokenizer, self.dropout = tokenizer, config.dropout
+        self.embedding = nn.Embedding(tokenizer.size, config.width)
+
+    @classmethod
+    def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
+        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
+
+    @classmethod
+    def load(cls, config: TextConfig, directory: Path) -> Self:
+        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
+
+    def save(self, directory: Path) -> None:
+        self.tokenizer.save(directory)
+
+    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+        return self.tokenizer.read(sentences)

@@ -10,8 +10,6 @@ A pre-norm transformer (Vaswani et al., arXiv 1706.03762; layer norm before each
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -19,21 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mee.layers import Pool, TransformerLayer, sinusoidal_positions
-from mee.text.base import Attention, TextEncoder
+from mee.text.base import Attention
 from mee.text.config import TextConfig
-from mee.text.tokenizer import CaptionTokenizer
+from mee.text.tokenizer import CaptionTokenizer, WordPieceEncoder
 
 
-class TransformerEncoder(TextEncoder):
+class TransformerEncoder(WordPieceEncoder):
     """Our own transformer over word pieces learnt from the captions."""
 
     positions: Tensor
 
     def __init__(self, config: TextConfig, tokenizer: CaptionTokenizer) -> None:
         pool = Pool(config.pooling, config.width)
-        super().__init__(pool.dim, torch.empty(0, dtype=torch.int64))
-        self.tokenizer, self.dropout = tokenizer, config.dropout
-        self.embedding = nn.Embedding(tokenizer.size, config.width)
+        super().__init__(config, tokenizer)
+        self.dim = pool.dim
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
         self.layers = nn.ModuleList(
             TransformerLayer(config.width, config.heads, config.dropout) for _ in range(config.layers)
@@ -42,20 +39,6 @@ class TransformerEncoder(TextEncoder):
         self.pool = pool
         positions = sinusoidal_positions(config.max_tokens, config.width)
         self.register_buffer("positions", positions, persistent=False)
-
-    @classmethod
-    def learn(cls, config: TextConfig, captions: Sequence[str]) -> TransformerEncoder:
-        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
-
-    @classmethod
-    def load(cls, config: TextConfig, directory: Path) -> TransformerEncoder:
-        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
-
-    def save(self, directory: Path) -> None:
-        self.tokenizer.save(directory)
-
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
-        return self.tokenizer.read(sentences)
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         h, real = self._embed(rows, lengths)

@@ -50,9 +50,6 @@ def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, .
     Returns:
         V words in lower case, the most frequent first, and their (V, D) float32 vectors. Of words that differ in
         case alone, the one that is in lower case counts, or else the most frequent.
-
-    Raises:
-        InputError: the file is not there, is of another format, or is damaged; or gensim is not installed.
     """
     keyed = _load(path, **_format(path))
     row_of: dict[str, int] = {}

@@ -1,19 +1,18 @@
-"""Make results of mee evaluate readable: a table on the terminal, Markdown, or one page with pictures.
+"""Show results of mee evaluate: as tables on the terminal, as Markdown, or as one HTML page with pictures.
 
 example:
   mee report result.json
   mee report result.json --out report.html --videos videos/
   mee report ours-seed0.json ours-seed1.json theirs.json --markdown report.md
 
-Without --out and --markdown, a table. Several results are compared. Those that answer another question (protocol,
-gallery, partial) stand in tables of their own, and other differences are told in words. Results that differ in
-nothing but the seed become one row, mean ± standard deviation; their names are equal, or end with the seed:
-small-seed0, small-seed1. The page is one file that can be sent as it is, with frames of the clips if --videos.
+Several results are compared. Those that measure different things (protocol, gallery, partial) get tables of their
+own; other differences are listed in words. Results that differ only in the seed become one row, mean ± standard
+deviation, if their names are equal or end with the seed: small-seed0, small-seed1. The page is a single file, with
+frames of the clips if --videos is given.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +31,10 @@ STDOUT = Path("-")
 class ReportArgs:
     """Arguments of mee report."""
 
-    results: Annotated[Positional[tuple[Path, ...]], arg(metavar="RESULT…")]  # made by mee evaluate … --result
+    results: Annotated[Positional[tuple[Path, ...]], arg(metavar="RESULT ...")]  # made by mee evaluate --result
     videos: Path | None = None  # folder of the gallery's videos, for frames of the best and worst queries
-    out: Path | None = None  # write the page: an .html file
-    markdown: Path | None = None  # write Markdown: a file, or - for stdout instead of the table
+    out: Path | None = None  # write an HTML page to this file
+    markdown: Path | None = None  # write Markdown to this file; - prints it instead of the tables
 
 
 @errors_as_sentences
@@ -45,33 +44,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(args)
 
     from mee.evaluation import read_result
-    from scripts.report.entry import make_entries
-    from scripts.report.figures import count
-    from scripts.report.templates import markdown
+    from scripts.report.entry import count, make_entries
+    from scripts.report.page import markdown, page, wanted
     from scripts.report.terminal import print_report
 
-    entries, twice = make_entries([read_result(path) for path in args.results])
-    notes = [f"Given again, and counted once: {count(twice, 'result')}."] if twice else []
+    entries, repeated = make_entries([read_result(path) for path in args.results])
+    notes = [f"Given again, and counted once: {count(repeated, 'result')}."] if repeated else []
     if args.out is not None:
         from scripts.report.frames import read_frames
-        from scripts.report.page import page, wanted
 
         shots = read_frames(args.videos, wanted(entries)) if args.videos is not None else None
         _write(args.out, page(entries, shots, notes))
         say(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, everything in one file")
-    if args.markdown is not None:
-        text = markdown(entries, notes)
-        if args.markdown == STDOUT:
-            print(text, end="")
-            return DONE
-        _write(args.markdown, text)
-    if args.out is None and args.markdown is None:
+    if args.markdown == STDOUT:
+        print(markdown(entries, notes), end="")
+    elif args.markdown is not None:
+        _write(args.markdown, markdown(entries, notes))
+    elif args.out is None:
         print_report(entries, notes)
     return DONE
 
 
 def _check(args: ReportArgs) -> None:
-    """What can be said before anything is read."""
+    """Refuse what makes no sense before anything is read."""
     if not args.results:
         raise InputError("no result to report on; name one: mee report result.json")
     if args.videos is not None and args.out is None:
@@ -82,18 +77,14 @@ def _check(args: ReportArgs) -> None:
         if path.suffix.lower() == ".json" or path in args.results:
             raise InputError(f"'{path}' looks like a result, and would be overwritten; choose another name")
         if path.is_dir() or not path.parent.is_dir():
-            wrong = "is a folder" if path.is_dir() else f"cannot be made: there is no folder '{path.parent}'"
-            raise InputError(f"'{path}' {wrong}; name a file in a folder that is there")
+            wrong = "is a folder" if path.is_dir() else f"cannot be written: there is no folder '{path.parent}'"
+            raise InputError(f"'{path}' {wrong}; name a file in an existing folder")
     if args.out is not None and args.out == args.markdown:
         raise InputError(f"--out and --markdown both name '{args.out}'; give each a file of its own")
     if args.out is not None and args.out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--out writes a page, and '{args.out}' is no name of one; call it report.html, say")
+        raise InputError(f"--out writes a page, and '{args.out}' is not a name for one; use report.html, say")
 
 
 def _write(path: Path, text: str) -> None:
     with whole_file(path, "reports") as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

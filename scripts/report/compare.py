@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mee.evaluation import Normalisation, ProtocolFacts, Result
-from scripts.report.entry import NAMES, WAYS, Entry, Way
-from scripts.report.figures import Figure, Figures, count, listed, number, short
+from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, count, listed, number, short
 
 METHODS = {"qb-norm": "QB-Norm", "nnn": "NNN", "dsl": "DSL"}
 SELECTED = {
@@ -94,7 +93,7 @@ def figure_tables(group: Sequence[Entry]) -> Iterator[tuple[str, str, list[tuple
     """Of entries that answer one question: (what is measured, by which convention, figures of each) a table."""
     for way in WAYS:
         for same in questions(group, way):
-            rows = [(entry, outcome.figures) for entry in same if (outcome := entry.outcome(way))]
+            rows = [(entry, outcome.figures) for entry in same if (outcome := entry.outcomes.get(way))]
             if rows:
                 yield NAMES[way], same[0].first.rules.v2t if way == "video_to_text" else "", rows
     if rows := [(entry, {"accuracy": entry.choice[1]}) for entry in group if entry.choice]:
@@ -121,7 +120,7 @@ def sentences(entry: Entry) -> list[str]:
     """The figures in words, for a reader who knows no metric: one a direction, and one for multiple choice."""
     said = []
     for way, one, many, right in ASKED:
-        outcome = entry.outcome(way)
+        outcome = entry.outcomes.get(way)
         if outcome is None:
             continue
         found = [

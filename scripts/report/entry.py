@@ -1,28 +1,59 @@
-"""Entry: one row of a report: a result, or several that differ in nothing but their seed.
+"""Entry: one row of a report, which is one result, or several that differ in nothing but their seed.
 
-figures    mean ± standard deviation over the seeds
-the rest   recall, histogram, weights, patterns: means; the queries are those of the first seed
+24.1            one result
+24.1 ± 0.4      mean ± standard deviation over n seeds, divided by n - 1
+21.5–26.8       an interval, where the result has one
+
+Recall, histogram, weights and patterns of several seeds are means; the queries are those of the first seed.
 """
 
 from __future__ import annotations
 
 import re
+import statistics
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
-from typing import Any, Literal, TypeVar
+from itertools import count as counting
+from typing import Any, Literal
 
-from mee.evaluation import Choice, Direction, Result, Weights
-from scripts.report.figures import Figure, Figures, mean_and_std, mean_figures
+from mee.evaluation import Direction, Result, Weights
 
 Way = Literal["text_to_video", "video_to_text"]
 Kind = Literal["schemes", "removed"]
 WAYS: tuple[Way, ...] = ("text_to_video", "video_to_text")
 NAMES: dict[Way, str] = {"text_to_video": "text to video", "video_to_text": "video to text"}
-MIXTURE = "mixture"  # as mee.ranking.mixture has it, which must not be imported here: it loads torch
-Part = TypeVar("Part")
+MIXTURE = "mixture"  # the name in mee.ranking.mixture, which would load torch
+METRICS = ("R@1", "R@5", "R@10", "R@50", "MedR", "MeanR", "Geom", "MRR", "nDCG@10")
+LEGEND = (
+    "R@K: percent of queries whose right answer is among the first K. MedR, MeanR: median and mean rank of the "
+    "right answer, 1 is best. Geom: geometric mean of R@1, R@5 and R@10. MRR: mean of 1 / rank, in percent."
+)
+NDCG = " nDCG@10: gain discounted by rank among the first ten, in percent."
+LONGEST = 160  # letters of a caption used as a heading
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number with what is known of its spread."""
+
+    value: float
+    std: float | None = None  # over seeds
+    interval: tuple[float, float] | None = None  # over queries, of a single result
+
+    @property
+    def text(self) -> str:
+        """The number, with its standard deviation if it has one."""
+        return number(self.value) + (f" ± {number(self.std)}" if self.std is not None else "")
+
+    @property
+    def spread(self) -> str:
+        """The interval; empty where there is none."""
+        return f"{number(self.interval[0])}–{number(self.interval[1])}" if self.interval else ""
+
+
+Figures = dict[str, Figure]
 
 
 @dataclass(frozen=True)
@@ -63,39 +94,32 @@ class Entry:
         """Those that are known."""
         return tuple(result.system.seed for result in self.results if result.system.seed is not None)
 
-    def outcome(self, way: Way) -> Outcome | None:
-        """One direction; None where it was not measured."""
-        return self._outcomes[way]
-
     @cached_property
-    def _outcomes(self) -> dict[Way, Outcome | None]:
-        found: dict[Way, list[Direction]] = {
-            "text_to_video": self._parts(lambda result: result.text_to_video),
-            "video_to_text": self._parts(lambda result: result.video_to_text),
-        }
-        return {way: _mean_outcome(parts) if parts else None for way, parts in found.items()}
+    def outcomes(self) -> dict[Way, Outcome]:
+        """What was measured, by direction."""
+        return {way: _mean_outcome(parts) for way in WAYS if (parts := self._parts(way))}
 
     @cached_property
     def choice(self) -> tuple[int, Figure] | None:
-        """Questions, and the share that is answered rightly."""
-        parts: list[Choice] = self._parts(lambda result: result.choice)
+        """Multiple choice: the number of questions, and the share of right answers."""
+        parts = self._parts("choice")
         if not parts:
             return None
         mean, std = mean_and_std([part.accuracy for part in parts])
         return parts[0].questions, Figure(mean, std, parts[0].interval if len(parts) == 1 else None)
 
     def variants(self, kind: Kind) -> dict[str, dict[Way, Figures]]:
-        """Schemes, or streams removed, that every seed has, after what they are compared with; {} without any."""
+        """Schemes or removed streams that every seed has, after what they are compared with; {} without any."""
         tables = [{row.name: row for row in getattr(result, kind)} for result in self.results]
+        label = "without {}" if kind == "removed" else "{}"
         found: dict[str, dict[Way, Figures]] = {
-            name: {way: mean_figures([getattr(table[name], way) for table in tables]) for way in WAYS}
-            for name in tables[0]
-            if all(name in table for table in tables)
+            label.format(name): {
+                way: mean_figures([getattr(table[name], way) for table in tables]) for way in WAYS
+            }
+            for name in _shared(tables)
         }
-        whole: dict[Way, Figures] = {way: o.figures if (o := self.outcome(way)) else {} for way in WAYS}
-        if kind == "removed" and found:
-            return {"all streams": whole} | {f"without {name}": figures for name, figures in found.items()}
-        return {MIXTURE: whole} | found if found else {}
+        whole: dict[Way, Figures] = {way: o.figures if (o := self.outcomes.get(way)) else {} for way in WAYS}
+        return {"all streams" if kind == "removed" else MIXTURE: whole} | found if found else {}
 
     @cached_property
     def patterns(self) -> list[PatternRow]:
@@ -105,50 +129,50 @@ class Entry:
         rows = [
             PatternRow(
                 " + ".join(sorted(streams, key=lambda name: order.get(name, len(order)))) or "no stream",
-                pattern.clips,
-                pattern.queries,
+                tables[0][streams].clips,
+                tables[0][streams].queries,
                 mean_figures([table[streams].text_to_video for table in tables]),
             )
-            for streams, pattern in tables[0].items()
-            if all(streams in table for table in tables)
+            for streams in _shared(tables)
         ]
         return sorted(rows, key=lambda row: (-row.queries, row.streams))
 
     @cached_property
     def weights(self) -> Weights | None:
-        """Mean mixture weights, percent."""
-        parts: list[Weights] = self._parts(lambda result: result.weights)
-        heads = {(part.experts, *((name, many) for name, many, _ in part.rows)) for part in parts}
-        if len(heads) != 1:
+        """Mean mixture weights in percent; None where the seeds differ in experts or rows."""
+        parts = self._parts("weights")
+        if len({(part.experts, *((name, many) for name, many, _ in part.rows)) for part in parts}) != 1:
             return None
         rows = [
-            (name, many, tuple(mean_and_std(values)[0] for values in zip(*(part.rows[at][2] for part in parts))))
+            (name, many, tuple(statistics.fmean(values) for values in zip(*(part.rows[at][2] for part in parts))))
             for at, (name, many, _) in enumerate(parts[0].rows)
         ]
         return Weights(experts=parts[0].experts, rows=tuple(rows))
 
-    def _parts(self, pick: Callable[[Result], Part | None]) -> list[Part]:
+    def _parts(self, name: str) -> list[Any]:
         """That part of every result; nothing where one lacks it."""
-        there = [part for result in self.results if (part := pick(result)) is not None]
-        return there if len(there) == len(self.results) else []
+        parts = [getattr(result, name) for result in self.results]
+        return [] if None in parts else parts
+
+
+def _shared(tables: Sequence[Mapping[Any, Any]]) -> list[Any]:
+    """Keys that all have, in the first one's order."""
+    return [key for key in tables[0] if all(key in table for table in tables)]
 
 
 def _mean_outcome(parts: Sequence[Direction]) -> Outcome:
+    def means(pairs: Sequence[Sequence[tuple[Any, float]]]) -> tuple[tuple[Any, float], ...]:
+        tables = [dict(some) for some in pairs]
+        return tuple((key, statistics.fmean([table[key] for table in tables])) for key in _shared(tables))
+
     first = parts[0]
     return Outcome(
         first.queries,
         first.candidates,
         mean_figures([part.metrics for part in parts], first.intervals),
-        tuple(_mean_pairs([part.recall for part in parts])),
-        tuple(_mean_pairs([part.histogram for part in parts])),
+        means([part.recall for part in parts]),
+        means([part.histogram for part in parts]),
     )
-
-
-def _mean_pairs(parts: Sequence[Sequence[tuple[Any, float]]]) -> list[tuple[Any, float]]:
-    """Means of what all have under one key, in the first one's order."""
-    tables = [dict(part) for part in parts]
-    shared = [key for key in tables[0] if all(key in table for table in tables)]
-    return [(key, mean_and_std([table[key] for table in tables])[0]) for key in shared]
 
 
 def make_entries(results: Sequence[Result]) -> tuple[list[Entry], int]:
@@ -163,18 +187,14 @@ def make_entries(results: Sequence[Result]) -> tuple[list[Entry], int]:
         distinct.setdefault(result.model_dump_json(exclude={"made"}), result)
     for result in distinct.values():
         key = _settings(result)
-        for again in count():
+        for again in counting():
             group = groups.setdefault((key, again), [])
-            if not group or _another_seed(result, group):
+            seeds = {other.system.seed for other in group}
+            if not group or (result.system.seed is not None and seeds.isdisjoint({None, result.system.seed})):
                 group.append(result)
                 break
     names = [_plain_name(group[0]) if len(group) > 1 else group[0].system.name for group in groups.values()]
     return _labelled(names, [tuple(group) for group in groups.values()]), len(results) - len(distinct)
-
-
-def _another_seed(result: Result, group: Sequence[Result]) -> bool:
-    seed = result.system.seed
-    return seed is not None and all(other.system.seed not in (None, seed) for other in group)
 
 
 def _settings(result: Result) -> Hashable:
@@ -218,3 +238,70 @@ def _labelled(names: Sequence[str], groups: Sequence[tuple[Result, ...]]) -> lis
             number[label] += 1
             labels[at] = f"{label} #{number[label]}"
     return [Entry(label, group) for label, group in zip(labels, groups)]
+
+
+# ---- numbers and words
+
+
+def mean_figures(
+    metrics: Sequence[Mapping[str, float]], intervals: Mapping[str, tuple[float, float]] | None = None
+) -> Figures:
+    """Metrics of one result, with its intervals, or of several seeds; one that a seed lacks is left out."""
+    shared = ordered(_shared(metrics))
+    if len(metrics) == 1:
+        known = intervals or {}
+        return {name: Figure(metrics[0][name], interval=known.get(name)) for name in shared}
+    return {name: Figure(*mean_and_std([other[name] for other in metrics])) for name in shared}
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and the sample's standard deviation; None for a single value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Metric names in the order of papers, unknown ones last."""
+    known = {name: place for place, name in enumerate(METRICS)}
+    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
+
+
+def shared_names(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """Every metric that some row has, in order."""
+    return ordered({name for row in rows for name in row})
+
+
+def legend(names: Sequence[str]) -> str:
+    """What the metrics mean."""
+    return LEGEND + (NDCG if "nDCG@10" in names else "")
+
+
+def number(value: float) -> str:
+    """One decimal, thousands apart."""
+    text = f"{value:,.1f}"
+    return "0.0" if text == "-0.0" else text
+
+
+def signed(value: float) -> str:
+    """A difference: +1.2, −0.4, 0.0."""
+    text = number(abs(value))
+    return text if text == "0.0" else f"{'−' if value < 0 else '+'}{text}"
+
+
+def short(value: float) -> str:
+    """A number without needless decimals: 1, 2.5, 1,204."""
+    return f"{value:,.0f}" if value == int(value) else number(value)
+
+
+def count(many: int, thing: str, plural: str | None = None) -> str:
+    """1 clip; 1,000 clips."""
+    return f"{many:,} {thing if many == 1 else plural or thing + 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else ""
+
+
+def cut(text: str) -> str:
+    """A caption as a heading: a paragraph ends after LONGEST letters, at a word."""
+    return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"

@@ -2,15 +2,15 @@
 
     time = start + share (end - start)
 
-Each file is opened once and read forward, by the readers that extraction uses. Files are only looked for among the
-media below the folder that the user named, whatever path a result file tells.
+Each file is opened once and read forward, by the readers that extraction uses. Only media below the folder that
+the user named are read, whatever paths a result file contains.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -47,7 +47,7 @@ class Shot:
 
 
 def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
-    """Read every wanted frame from the videos of a folder, and say on stderr how far it is.
+    """Read frames from the videos of a folder, with progress on stderr.
 
     Raises:
         InputError: there is no such folder, or no media file in it.
@@ -71,7 +71,11 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
     for done, (video, wanted) in enumerate(by_file.items()):
         if done % 20 == 0:
             say(f"frames: {done} of {len(by_file)} files")
-        shots |= _read_file(library.root / video, wanted)
+        try:
+            shots.update(_shots(library.root / video, wanted))
+        except Exception:  # a broken file must not cost the other files their pictures
+            for moment in wanted:
+                shots.setdefault(moment, Shot(reason="file cannot be read"))
     return shots
 
 
@@ -85,47 +89,29 @@ def _find(moment: Moment, names: Mapping[str, set[str]]) -> str | None:
     return None
 
 
-def _read_file(path: Path, wanted: Sequence[Moment]) -> dict[Moment, Shot]:
-    from features.media import IMAGE_SUFFIXES
-
-    read = _read_image if path.suffix.lower() in IMAGE_SUFFIXES else _read_video
-    shots: dict[Moment, Shot] = {}
-    try:
-        read(path, wanted, shots)
-    except Exception:  # whatever a broken file does to a decoder, it costs its own pictures only
-        for moment in wanted:
-            shots.setdefault(moment, Shot(reason="file cannot be read"))
-    return shots
-
-
-def _read_image(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
-    from features.media import Cutting, FrameNeed, ImageReader
+def _shots(path: Path, wanted: Sequence[Moment]) -> Iterator[tuple[Moment, Shot]]:
+    """The frames of one file."""
+    from features.media import IMAGE_SUFFIXES, FrameNeed, PyavPictures, Span, probe_file, read_image
 
     need = FrameNeed(fps=1.0, size=SHORT_SIDE)
-    (clip,) = ImageReader().read(path, path.name, [need], Cutting())
-    uri = data_uri(clip.frames[need].pixels[0])
-    shots.update(dict.fromkeys(wanted, Shot(uri)))
-
-
-def _read_video(path: Path, wanted: Sequence[Moment], shots: dict[Moment, Shot]) -> None:
-    from features.media import FrameNeed, PyavPictures, Span, probe_file
-
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        shot = Shot(data_uri(read_image(path, path.name, [need]).frames[need].pixels[0]))
+        yield from ((moment, shot) for moment in wanted)
+        return
     facts = probe_file(path)
     if facts.picture is None:
-        shots.update(dict.fromkeys(wanted, Shot(reason="no picture track")))
+        yield from ((moment, Shot(reason="no picture track")) for moment in wanted)
         return
-    need = FrameNeed(fps=1.0, size=SHORT_SIDE)
     pictures = PyavPictures(path, facts, facts.picture, [need])
     times: dict[float, list[Moment]] = {}
     for moment in wanted:
         times.setdefault(_time(moment, facts.picture.end_s, facts.picture.step), []).append(moment)
     for at_s in sorted(times):
         frames = pictures.read(Span(clip_id=path.name, video=path.name, start_s=at_s, end_s=at_s + 1e-3)).get(need)
-        if frames is None or not len(frames.pixels):
-            shot = Shot(at_s=at_s, reason=f"no picture at {at_s:.1f} s")
-        else:
+        shot = Shot(at_s=at_s, reason=f"no picture at {at_s:.1f} s")
+        if frames is not None and len(frames.pixels):
             shot = Shot(data_uri(frames.pixels[0]), at_s)
-        shots.update(dict.fromkeys(times[at_s], shot))
+        yield from ((moment, shot) for moment in times[at_s])
 
 
 def _time(moment: Moment, file_end_s: float, step: float) -> float:

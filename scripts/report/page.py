@@ -1,44 +1,67 @@
-"""The page: one HTML file with everything in it; no script, no request, readable without colours or a mouse.
+"""The report as one HTML page, and as Markdown (GitHub's tables, for a README or an issue).
 
-page.html.j2 says what stands where, page.css how it looks. Every value is escaped, whatever file it comes from;
-only what macros and plots made is markup already.
+page.html.j2 and report.md.j2 say what stands where, page.css how the page looks: no script, no request, readable
+without colours or a mouse. Text from results is escaped: it cannot become markup, a link, a cell or a line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from itertools import count as counting
 from typing import Any
 
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mee.evaluation import Answer
 from scripts.console import visible
-from scripts.report import plots
-from scripts.report.entry import NAMES, Entry
-from scripts.report.figures import Figures, mean_figures
+from scripts.report import compare
+from scripts.report.entry import (
+    NAMES,
+    Entry,
+    Figures,
+    count,
+    cut,
+    legend,
+    mean_figures,
+    number,
+    shared_names,
+    short,
+)
 from scripts.report.frames import Moment, Shot
-from scripts.report.templates import rendered
+from scripts.report.terminal import details
 
 RIGHT_SHARES = (1 / 6, 1 / 2, 5 / 6)  # of the right clip three frames, of an answer the middle one
 ANSWER_SHARES = (1 / 2,)
 SHOWN_QUERIES, SHOWN_ANSWERS = 12, 4
 
 
+HELPERS: tuple[Callable[..., object], ...] = (
+    *(compare.differences, compare.facts, compare.figure_tables, compare.marks, compare.question_title),
+    *(compare.questions, compare.sentences, details),
+    *(count, cut, legend, number, shared_names, short),
+)
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$&#])")
+LINK = re.compile(r"\b(https?|ftp|mailto|www)([:.])", re.IGNORECASE)
+
+
 def page(entries: Sequence[Entry], shots: Mapping[Moment, Shot] | None = None, notes: Sequence[str] = ()) -> str:
-    """The whole document.
+    """The whole page.
 
     Args:
         entries: one or several.
         shots: frames of clips, all that are `wanted`; None where no folder of videos was named.
         notes: sentences about the report itself.
     """
+    from scripts.report import plots
+
     ids = counting()
     helpers = (plots.drop_plots, plots.rank_plots, plots.recall_plots, each_seed, frames_of, spread)
-    text = rendered(
+    text = _rendered(
         "page.html.j2",
-        _on_one_line,
+        lambda value: visible(" ".join(value.split())),
         entries,
         notes,
         **{helper.__name__: helper for helper in helpers},
@@ -51,9 +74,42 @@ def page(entries: Sequence[Entry], shots: Mapping[Moment, Shot] | None = None, n
     return re.sub(r"\n\s*\n", "\n", text).strip() + "\n"
 
 
-def _on_one_line(value: Any) -> Any:
-    """Text on one line, its control characters shown as escapes."""
-    return visible(" ".join(value.split())) if isinstance(value, str) and not isinstance(value, Markup) else value
+def markdown(entries: Sequence[Entry], notes: Sequence[str] = ()) -> str:
+    """The whole document as Markdown."""
+    text = _rendered("report.md.j2", lambda value: Markup(safe(value)), entries, notes)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _rendered(
+    name: str, escape: Callable[[str], str], entries: Sequence[Entry], notes: Sequence[str], **more: object
+) -> str:
+    """A template filled in; `escape` makes text from results harmless in this kind of document."""
+
+    def finalize(value: Any) -> Any:
+        return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        loader=FunctionLoader(lambda file: files("scripts.report").joinpath(file).read_text("utf-8")),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    environment.globals |= {helper.__name__: helper for helper in HELPERS}
+    environment.filters["number"] = number
+    shown = {"entries": entries, "notes": notes, "several": len(entries) > 1, "name": compare.title(entries)}
+    return environment.get_template(name).render(shown | more)
+
+
+def safe(text: str) -> str:
+    """Text that Markdown takes as text, on one line."""
+    text = SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
+    text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)  # no list,
+    text = re.sub(r"^([-+=])", r"\\\1", text)  # no list or heading of its own,
+    text = re.sub(r"(?<!\w)@", "@\u200b", text)  # calls nobody,
+    return LINK.sub(lambda found: f"{found[1]}&#{ord(found[2])};", text)  # and is no link by itself
 
 
 def wanted(entries: Sequence[Entry]) -> Iterator[Moment]:

@@ -24,8 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from scripts.pictures import one_line
-from scripts.report.entry import NAMES, WAYS, Entry, Way
-from scripts.report.figures import number, short, signed
+from scripts.report.entry import NAMES, WAYS, Entry, Way, number, short, signed
 
 Points = list[tuple[float, float]]
 MARKERS, DASHES = "os^DPv", ("", (7, 4), (2, 3), (10, 3, 2, 3), (5, 2), (1, 4))  # of a line, by its place
@@ -78,7 +77,7 @@ def recall_plots(entries: Sequence[Entry], about: str) -> list[Plot]:
     for way in WAYS:
         curves: dict[str, Points] = {}
         for entry in entries:
-            outcome = entry.outcome(way)
+            outcome = entry.outcomes.get(way)
             if points := [(float(k), value) for k, value in outcome.recall if k >= 1] if outcome else []:
                 curves[entry.label] = points
         names = list(curves)
@@ -108,7 +107,7 @@ def _recall(title: str, curves: Mapping[str, Points]) -> Plot:
 
 def drop_plots(entry: Entry, about: str) -> list[Plot]:
     """A plot a direction; none where no stream was removed."""
-    made = [_drop(f"Points lost, {NAMES[way]}{about}", entry, way) for way in WAYS if entry.outcome(way)]
+    made = [_drop(f"Points lost, {NAMES[way]}{about}", entry, way) for way in WAYS if entry.outcomes.get(way)]
     return [plot for plot in made if plot]
 
 
@@ -142,7 +141,7 @@ def _drop(title: str, entry: Entry, way: Way) -> Plot | None:
 
 def rank_plots(entry: Entry, about: str) -> list[Plot]:
     """A plot a direction; none where there is no histogram."""
-    found = [(way, outcome.histogram) for way in WAYS if (outcome := entry.outcome(way))]
+    found = [(way, outcome.histogram) for way in WAYS if (outcome := entry.outcomes.get(way))]
     return [
         _ranks(f"Ranks, {NAMES[way]}{about}", bins, len(entry.results))
         for way, bins in found

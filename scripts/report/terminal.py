@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from scripts.console import print_table, results, visible
 from scripts.report.compare import differences, facts, figure_tables, marks, question_title, questions
-from scripts.report.entry import Entry, Kind
-from scripts.report.figures import Figures, shared_names
+from scripts.report.entry import Entry, Figures, Kind, shared_names
 
 BRIEF = ("R@1", "R@5", "R@10", "MedR")
 TOLD_APART = ("Protocol", "Directions", "Streams used", "Intervals", "Checkpoint", "Seed", "Annotation files")

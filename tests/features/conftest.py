@@ -39,39 +39,45 @@ def random_stores() -> ModuleType:
 @pytest.fixture
 def store_job(tmp_path: Path) -> SimpleNamespace:
     """Fills stores without decoding anything: `declare` streams, make a `record`, `write` records as one job."""
+    return SimpleNamespace(**_store_job(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def fill_store() -> Callable[..., Path]:
+    """fill_store(directory, {clip: rows or None}, {clip: times}): the stream `s`, one job."""
+
+    def fill(directory, streams, times):
+        job = SimpleNamespace(**_store_job(directory))
+        (dim,) = {rows.shape[1] for rows in streams.values() if rows is not None}
+        given = {name: {"times": {"s": times[name]}} if name in times else {} for name in streams}
+        return job.write(*(job.record(name, s=rows, **given[name]) for name, rows in streams.items()), s=dim)
+
+    return fill
+
+
+def _store_job(place: Path) -> dict:
     from features.extractors.base import Fingerprint
     from features.store.layout import ClipRecord
     from features.store.manifest import declare
     from features.store.writer import StoreWriter
 
-    def begin(directory=tmp_path / "store", *, version=1, clip_seconds=None, overwrite=False, **dims):
+    def begin(directory=place, *, version=1, clip_seconds=None, overwrite=False, **dims):
         made_by = {name: Fingerprint(extractor=name, version=version, dim=dim) for name, dim in dims.items()}
         return declare(directory, made_by, clip_seconds, overwrite=overwrite)
 
-    def record(clip_id, video=None, *, verdict="ok", note="", of=1, file_bytes=100, **streams):
-        told = {name: streams.pop(name) for name in ("times", "source", "file_sha256") if name in streams}
-        return ClipRecord(
-            clip_id=clip_id,
-            video=video or clip_id,
-            start_s=0.0,
-            end_s=1.0,
-            verdict=verdict,
-            note=note,
-            reader="pyav",
-            clips_of_video=of,
-            file_bytes=file_bytes,
-            streams=streams,
-            **told,
-        )
+    def record(clip_id, video=None, *, of=1, **columns):
+        facts = {"start_s": 0.0, "end_s": 1.0, "verdict": "ok", "note": "", "reader": "pyav", "file_bytes": 100}
+        facts |= {name: columns.pop(name) for name in list(columns) if name in ClipRecord.__dataclass_fields__}
+        return ClipRecord(clip_id=clip_id, video=video or clip_id, clips_of_video=of, streams=columns, **facts)
 
-    def write(*records, directory=tmp_path / "store", **settings):
+    def write(*records, directory=place, **settings):
         manifest = begin(directory, **settings)
         with StoreWriter(directory, manifest) as writer:
             for each in records:
                 writer.add([each])
         return directory
 
-    return SimpleNamespace(directory=tmp_path / "store", declare=begin, record=record, write=write)
+    return {"directory": place, "declare": begin, "record": record, "write": write}
 
 
 @pytest.fixture

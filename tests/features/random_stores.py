@@ -20,18 +20,19 @@ RECORDS = st.lists(
         st.sampled_from(["", "x", "y"]),  # its hash
         st.sampled_from([None, "missing", "present"]),  # sight
         st.sampled_from([None, "missing", "present"]),  # sound
-        st.booleans(),  # whether a new shard begins
         st.booleans(),  # whether --overwrite comes first
     ),
     max_size=4,
 )
 NUMBERS = itertools.count()
+FACTS = {"start_s": 0.0, "end_s": 1.0, "reader": "pyav", "clips_of_video": 1, "note": ""}
 
 
 def fill(directory, records):
+    """A shard a record."""
     fingerprints = {name: Fingerprint(extractor=name, version=1, dim=1) for name in ("sight", "sound")}
     declare(directory, fingerprints, None, overwrite=False)
-    for video, verdict, size, digest, sight, hearing, _, again in records:
+    for video, verdict, size, digest, sight, hearing, again in records:
         states = {"sight": sight, "sound": hearing} if verdict == "ok" else {}
         streams = {
             name: np.full((1, 1), next(NUMBERS) % 2000, np.float16) if state == "present" else None
@@ -41,26 +42,14 @@ def fill(directory, records):
         manifest = declare(directory, {"sight": fingerprints["sight"]}, None, overwrite=again)
         if again:
             clear_overwritten(directory, manifest)
-        facts = {"start_s": 0.0, "end_s": 1.0, "reader": "pyav", "clips_of_video": 1, "note": ""}
+        times = {name: np.ones(1, np.float32) for name, rows in streams.items() if rows is not None}
+        facts = {**FACTS, "verdict": verdict, "file_bytes": size, "file_sha256": digest}
         with StoreWriter(directory, manifest) as writer:
-            writer.add(
-                [
-                    ClipRecord(
-                        clip_id=video,
-                        video=video,
-                        verdict=verdict,
-                        file_bytes=size,
-                        file_sha256=digest,
-                        streams=streams,
-                        times={name: np.ones(1, np.float32) for name, rows in streams.items() if rows is not None},
-                        **facts,
-                    )
-                ]
-            )
+            writer.add([ClipRecord(clip_id=video, video=video, streams=streams, times=times, **facts)])
 
 
 def content(directory):
-    """All that a store knows, but for the names of its shards."""
+    """All that a store knows, except the names of its shards."""
     store = FeatureStore(directory)
     streams = {}
     for stream in sorted(store.manifest.streams):

@@ -107,7 +107,7 @@ def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
 
 
 def test_a_worker_that_crashes_loses_its_file_only(folder, monkeypatch):
-    from features.job.pool import Lost, Told
+    from features.job.pool import Lost, Received
 
     class Pool:
         """Tells of one file, and loses three in the three ways."""
@@ -126,10 +126,10 @@ def test_a_worker_that_crashes_loses_its_file_only(folder, monkeypatch):
 
         def events(self):
             for task, how in zip(self.tasks, ("crashed", "timed out", "out of memory")):
-                yield Told(task, FileDigest("ab" * 32))
+                yield Received(task, FileDigest("ab" * 32))
                 yield Lost(task, how)
-            yield Told(self.tasks[3], FileDigest("cd" * 32))
-            yield Told(self.tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
+            yield Received(self.tasks[3], FileDigest("cd" * 32))
+            yield Received(self.tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
 
     monkeypatch.setattr("features.hashing.WorkerPool", Pool)
     crashed, late, large, well = hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1)

@@ -4,7 +4,7 @@ masked."""
 import pytest
 import torch
 
-from mee.layers.netvlad import NetVLAD
+from mee.layers.pooling import NetVLAD
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 ROUNDED = {"atol": 5e-6, "rtol": 0.0, "check_dtype": False}

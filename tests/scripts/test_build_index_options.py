@@ -38,12 +38,12 @@ def test_metadata_stays_until_it_is_given_anew(grown, tmp_path, prints, replace_
     prints(precompute, grown.videos, grown.store, "--workers", "1")
     replace_file("clip0.mp4", "clip1.mp4")
     out, _ = prints(build_index, *grown.arguments)
-    assert "11 clips in the index, 1 of them new, 1 embedded again" in out
+    assert "11 clips in the index, 1 of them new, 1 encoded again" in out
     assert values(rows(grown)["split"]) == ["train"] * 8 + ["test", None, None]
     table.write_text("clip_id,split,mood\nnew.png,val,glad\nclip9.png,val,\nnobody,val,sad\n")
     out, err = prints(build_index, *grown.arguments, "--metadata", table)
-    assert "11 clips in the index, 0 of them new, 2 embedded again" in out
-    assert err == f"1 rows of {table} are about no usable clip, 'nobody' among them\n"
+    assert "11 clips in the index, 0 of them new, 2 encoded again" in out
+    assert err == f"1 rows of {table} match no usable clip, such as 'nobody'\n"
     assert values(rows(grown)["split"]) == ["train"] * 8 + ["test", "val", "val"]
     assert values(rows(grown)["mood"]) == [None] * 10 + ["glad"]
     assert values(rows(grown)["rating"]) == [*range(9), None, None]
@@ -91,7 +91,7 @@ def test_recall_is_measured_and_recorded(world, tmp_path, prints):
     assert snapshot.recall.target == 0.95
     assert snapshot.recall.reached >= 0.95
     assert "fastscan" in out
-    reached = f"recall@10 {snapshot.recall.reached:.4f} (asked for 0.95)"
+    reached = f"recall@10 {snapshot.recall.reached:.4f} (requested: 0.95)"
     assert f"{reached}, measured with 1,000 clips of the index" in out
     out, _ = prints(build_index, *arguments, "--queries", tmp_path / "captions.csv")
     assert "measured with 52 sentences of captions.csv on 2500 clips" in out
@@ -106,7 +106,7 @@ def test_recall_of_an_index_whose_answers_are_exact(grown, fails, prints):
     out, err = prints(build_index, *grown.arguments, "--recall", "0.9", "--queries", grown.captions)
     assert "flat" in out
     assert "recall@10" not in out
-    assert err == "every answer of this index is exact, so there is no recall to measure\n"
+    assert err == "this index is exact, so there is no recall to measure\n"
     prints(build_index, *grown.arguments, "--overwrite", "--kind", "certified")
     assert fails(build_index, *grown.arguments, "--recall", "0.9").startswith("'certified' is exact")
 
@@ -155,7 +155,7 @@ def test_clips_without_a_stream_are_listed_never_found_and_need_no_offset(odd, l
     place, arguments = odd
     out, err = prints(build_index, *arguments)
     assert out.startswith("7 clips in the index, 7 of them new")
-    assert err == "3 clips have no stream at all and cannot be found, 'c7' among them\n"
+    assert err == "3 clips have no stream and cannot be found, such as 'c7'\n"
     assert [row["clip_id"] for row in listed("--without-stream")] == ["c7", "c8", "c9"]
     assert [row["streams"] for row in listed("--clips")] == [["audio"]] * 7 + [[]] * 3
     assert "0 of them new" in prints(build_index, *arguments).out
@@ -171,7 +171,7 @@ def test_a_stream_that_comes_later(odd, listed, prints):
     np.savez(place / "audio.npz", **{f"c{number}": np.ones((1, 3), np.float32) for number in range(10)})
     prints(import_features, arguments[0], f"audio={place / 'audio.npz'}", "--name", "mine", "--overwrite")
     out, err = prints(build_index, *arguments)
-    assert out.startswith("10 clips in the index, 0 of them new, 10 embedded again")
+    assert out.startswith("10 clips in the index, 0 of them new, 10 encoded again")
     assert err == ""
     assert listed("--without-stream") == []
 
@@ -198,7 +198,7 @@ def test_a_store_without_usable_clips(world, tmp_path, prints):
     for _ in range(2):
         out, err = prints(build_index, *arguments)
         assert out.startswith("0 clips in the index, 0 of them new")
-        assert "1 videos are not in it because extraction failed, 'broken.mp4' among them" in err
+        assert "1 videos are not in it because extraction failed, such as 'broken.mp4'" in err
     shutil.copy(world.videos / "clip0.mp4", videos)
     assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1"]) == 3
     assert "1 clips in the index, 1 of them new" in prints(build_index, *arguments, "--recall", "0.5").out

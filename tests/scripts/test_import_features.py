@@ -15,7 +15,7 @@ from scripts.train import main as train
 IDS = [f"video{number}" for number in range(12)]
 SMALL_SHARDS = """
 import os, signal, sys
-import features.external.job, features.store.manifest, features.store.shard, features.store.writer as store_writer
+import features.store.manifest, features.store.shard, features.store.writer as store_writer
 from features.store.atomic_files import write_whole
 store_writer.SHARD_CLIPS = 3
 left = [int(sys.argv.pop(1))]
@@ -26,7 +26,7 @@ def write_or_die(path, content):
         path.with_name(f".{path.name}.{os.getpid()}").write_bytes(content[:10])
         os.kill(os.getpid(), signal.SIGKILL)
     write_whole(path, content)
-for module in (features.external.job, features.store.manifest, features.store.shard):
+for module in (store_writer, features.store.manifest, features.store.shard):
     module.write_whole = write_or_die
 from scripts.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -87,7 +87,7 @@ def test_what_a_person_should_know_is_said(made, capsys):
     assert main([store, f"face={made / 'x.npz'}", "--ids", str(made / "ids.txt")]) == 0
     said = capsys.readouterr().err
     assert "face: 1 clips of its file are not in" in said
-    assert "left out: more" in said
+    assert "skipped: more" in said
     assert "face: 1 clips are all zeros and count as present (video0); if zeros stand for missing" in said
     assert "--zero-is-missing --overwrite" in said
     assert "face: without --name, a model trained on this accepts streams of this very file only" in said
@@ -107,8 +107,8 @@ def test_a_harmful_pickle_ends_in_one_sentence(made, fails):
     assert not (made / "store").exists()
 
 
-def check_killed(mee, made, at):
-    """Kill it at its `at`-th file; then nothing that is there may be wrong, and the same command finishes it."""
+@pytest.mark.parametrize("at", [9, *(pytest.param(at, marks=pytest.mark.slow) for at in range(1, 19) if at != 9)])
+def test_killed_at_any_file_the_same_command_finishes_it(mee, made, at):
     arguments = [made / f"store{at}", *sources(made), "--ids", made / "ids.txt"]
     killed = mee(at, "import", *arguments, code=SMALL_SHARDS)
     assert killed.returncode == -signal.SIGKILL
@@ -124,13 +124,3 @@ def check_killed(mee, made, at):
     assert [path for path in store.directory.rglob(".*") if path.name != ".store.json.lock"] == []
     parts = {path.stem for path in (store.directory / "parts").iterdir()}
     assert {path.stem for path in store.directory.glob("*/*.safetensors")} <= parts
-
-
-def test_killed_while_it_writes(mee, made):
-    check_killed(mee, made, 9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("at", range(1, 19))
-def test_killed_at_any_file(mee, made, at):
-    check_killed(mee, made, at)

@@ -116,7 +116,7 @@ def test_videos_that_are_not_there(videos, store, lists, capsys):
     words = [str(videos / "videos"), *lists(["train/v0", "v99"], ["test/own7"]), "--workers=1"]
     assert f"1 of 2 training videos are not usable in '{videos / 'videos'}': 'v99'." in said(capsys, *words)
     assert main([*words, "--partial"]) == 0
-    assert "partial: left out 1 training videos that are not there" in capsys.readouterr().err
+    assert "partial: left out 1 missing training videos" in capsys.readouterr().err
     message = said(capsys, store / "store", *lists(["v0", "nobody"], ["w0"]), "--by", "sight")
     assert f"1 of 2 training videos are not usable in {store / 'store'}: 'nobody'. See mee store list" in message
 
@@ -148,7 +148,7 @@ def test_by_a_stream(store, capsys):
     assert (row["train_video"], row["test_video"], row["why"]) == ("v3", "w1", "alike")
     assert row["similarity"] > 0.99
     assert "1 of 20 test videos have a near-duplicate among 40 training videos: 1 of 800 pairs" in err
-    assert "does not know the content of every file" in err
+    assert "has no digest of some files" in err
     assert main([*words, "--threshold=-1", "--nearest=2"]) == 0
     out, err = capsys.readouterr()
     assert "800 of 800 pairs ('sight' at least -1 similar)" in out
@@ -166,7 +166,7 @@ def test_files_of_equal_content_in_a_store(videos, tmp_path, capsys):
     out, err = capsys.readouterr()
     (row,) = map(json.loads, out.splitlines())
     assert (row["train_video"], row["test_video"], row["why"]) == ("train/v4.mp4", "test/copy.mp4", "same file")
-    assert "does not know the content" not in err
+    assert "has no digest" not in err
     assert "only 10 clips are compared" in err
 
 
@@ -182,7 +182,7 @@ def test_an_out_file_is_refused_before_the_work(videos, capsys, tmp_path):
     assert "--out pairs.xlsx" in said(capsys, *words, "pairs.xlsx")
     there = tmp_path / "there.csv"
     there.write_text("mine")
-    assert f"'{there}' is there already" in said(capsys, *words, there)
+    assert f"'{there}' exists already" in said(capsys, *words, there)
     assert there.read_text() == "mine"
 
 

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from scripts.search import main
+from index.hit import Hit, Share
+from index.request import VideoHits
+from scripts.search import main, print_hits
 
 
 @pytest.fixture
@@ -111,9 +113,8 @@ def test_like_a_clip(hits, search):
     assert set(by_clip(heard)) == {"clip3.mp4", "clip5.mp4", "clip7.mp4"}
 
 
-def test_the_word_none_is_a_sentence_and_a_filter(hits, fails, world):
+def test_the_word_none_is_a_sentence(hits):
     assert hits("None", "--top", 1)[0]["query"] == "None"
-    assert "the filter 'None'" in fails(main, world.index, "up", "--where", "None")
 
 
 def test_a_sentence_does_nothing_to_a_terminal(search):
@@ -134,7 +135,7 @@ def test_where_and_video(hits, search):
     assert set(by_clip(hits("up", "--video", "clip2.mp4"))) == {"clip2.mp4"}
     out, err = search("up", "--where", "duration > 1000")
     assert out.splitlines()[0] == '"up"'
-    assert err.startswith("nothing is found: no clip is allowed by --where and --video")
+    assert err.startswith("no hits: no clip matches --where and --video")
     assert hits("up", "--where", "duration > 1000") == []
 
 
@@ -153,32 +154,97 @@ def test_exact_and_plain_change_nothing_where_there_is_nothing_to_change(hits):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["up", "--only", "audoi"], "audio"),
+        (["up", "--like", "clip11.mp4"], "clip11.mp4"),
+        (["--like", ""], "''"),
+        (["--like", "None"], "None"),
+        (["up", "--video", "clip1"], "clip1"),
+        (["up", "--video", "None"], "None"),
+        (["--only", "audio", "a dog"], "a dog"),  # before stdin is read
+        (["--where", "length < 3"], "length"),
+    ],
+)
+def test_what_the_index_lacks_is_one_sentence(world, fails, says, monkeypatch, arguments, name):
+    monkeypatch.setattr("sys.stdin", None)
+    message = fails(main, world.index, *arguments)
+    assert name in message
+    says(message)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["up", "--only", "audoi"], "there is no expert 'audoi' (did you mean 'audio'?)"),
-        (["up", "--weights", "audio"], "--weights 'audio' is not like audio=0.7"),
-        (["up", "--weights", "audio=much"], "--weights 'audio=much' is not like audio=0.7"),
-        (["up", "--weights", "audio=1", "audio=2"], "--weights gives expert 'audio' two weights"),
-        (["up", "--like", "clip11.mp4"], "there is no clip 'clip11.mp4' in the index; "),
-        (["--like", ""], "there is no clip '' in the index"),
-        (["up", "--video", "clip1"], "there is no video 'clip1' in the index"),
+        (["up", "--top", "0"], "top must be at least 1, got 0"),
+        (["up", "--moments", "0"], "moments must be at least 1, got 0"),
+        (["up", "--top", "many"], "'many'"),
+        (["up", "--nonsense"], "--nonsense"),
+        ([""], "a sentence is empty"),
+        ([" \t\n"], "a sentence is empty"),
         (["up", "--where", ""], "the filter '' has 0 characters"),
-        (["up", "--also", "0*on"], "--also '0*on' must count more than 0"),
-        (["up", "--also=-1*on"], "--also '-1*on' must count more than 0; what should count against"),
-        (["up", "--less", "0.5*"], "--less '0.5*' has no sentence; write it like --less '0.5*at night'"),
+        (["up", "--where", "None"], "the filter 'None'"),
+        (["up", "--weights", "audio"], "--weights: 'audio' is not of the form EXPERT=NUMBER"),
+        (["up", "--weights", "audio=much"], "--weights: 'audio=much' is not of the form EXPERT=NUMBER"),
+        (["up", "--weights", "audio=1", "audio=2"], "--weights: 'audio' is given twice"),
+        (["up", "--also", "0*on"], "--also: the weight of '0*on' must be above 0"),
+        (["up", "--also=-1*on"], "--also: the weight of '-1*on' must be above 0; --less is for"),
+        (["up", "--less", "0.5*"], "--less: '0.5*' has no sentence; write it like '0.5*at night'"),
         (["up", "--less", " "], "has no sentence"),
-        (["up", "--also", "1e308*on", "--less", "1e308*off"], "what 'on' counts must lie"),
-        (["up", "--video", "None"], "there is no video 'None' in the index"),
-        (["--like", "None"], "there is no clip 'None' in the index"),
+        (["up", "--also", "1e308*on", "--less", "1e308*off"], "'on'"),
         (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_one_sentence(world, fails, monkeypatch, arguments, message):
-    monkeypatch.setattr("sys.stdin", None)
-    assert message in fails(main, world.index, *arguments)
+def test_flags_that_make_no_sense_are_wrong_usage(misused, arguments, message):
+    assert message in misused(main, "nowhere", *arguments)
 
 
-def test_lines_are_not_read_before_the_flags_are_right(world, fails, monkeypatch):
-    monkeypatch.setattr("sys.stdin", None)
-    assert "there is no expert 'a dog'" in fails(main, world.index, "--only", "audio", "a dog")
-    assert "names no column" in fails(main, world.index, "--where", "length < 3")
+@pytest.mark.parametrize("lines", ["", "   ", "\t\n"])
+def test_no_sentence_on_stdin(fails, world, monkeypatch, lines):
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    assert "no sentence" in fails(main, world.index)
+
+
+def test_a_stdin_that_is_no_text(fails, world, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    assert fails(main, world.index).startswith("stdin is not utf-8 text")
+
+
+# ---- tables
+
+
+def hit(rank, clip, score, offset=0.0):
+    video, _, number = clip.partition("#")
+    start = 10.0 * int(number)
+    return Hit(rank, clip, video, start, start + 10, score, {"audio": Share(0.5, 2 * (score + offset))}, offset)
+
+
+@pytest.fixture
+def table(capsys):
+    def run(found, *modalities):
+        print_hits('"x"', found, modalities)
+        return [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+
+    return run
+
+
+def test_an_offset_is_shown_where_there_is_one(table):
+    title, header, first, second = table([hit(1, "a#0", 0.4, 0.1), hit(2, "b#1", 0.3)], "motion", "audio")
+    assert title == ['"x"']
+    assert header == ["#", "video", "moment", "score", "motion", "audio", "offset"]
+    assert (first[:5], first[-2:]) == (["1", "a", "0:00.0-0:10.0", "0.400", "-"], ["0.50", "-0.10"])
+    assert second[-2:] == ["0.30", "0.00"]
+    assert "offset" not in table([hit(1, "a#0", 0.4)], "audio")[1]
+
+
+def test_a_video_stands_beside_its_best_moment(table):
+    best = VideoHits(1, "a", (hit(1, "a#3", 0.4), hit(2, "a#0", 0.2)))
+    _, header, *rows = table([best, VideoHits(2, "b", (hit(1, "b#1", 0.3),))], "audio")
+    assert header == ["#", "video", "moment", "score", "audio"]
+    assert [row[0] for row in rows] == ["1", "0:00.0-0:10.0", "2"]
+    assert [row[2] for row in rows] == ["0:30.0-0:40.0", rows[1][2], "0:10.0-0:20.0"]
+
+
+def test_nothing_and_nothing_but_zeros(table):
+    assert table([], "audio")[0] == ['"x"']
+    assert table([hit(1, "a#0", -0.0)], "audio")[-1][-1] == "0.00"

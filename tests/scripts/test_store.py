@@ -58,9 +58,7 @@ def test_clips(world, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     known = FeatureStore(world.store).rows
     assert [row["clip_id"] for row in rows] == list(known.index)
-    assert all(
-        len(row["file_sha256"]) == 64 and row["width"] > 0 and row["file_seconds"] is not None for row in rows
-    )
+    assert all(len(row["file_sha256"]) == 64 and row["width"] and row["file_seconds"] is not None for row in rows)
 
 
 def test_failures(world, tmp_path, capsys):
@@ -91,13 +89,13 @@ def test_verify(own, capsys):
     out, err = capsys.readouterr()
     name = f"motion/{path.name}"
     assert f"{name} wrong is not what was written: its checksum differs" in " ".join(out.split())
-    assert f"to repair it: mee store verify {own.store} --mend" in err
+    assert f"mee store verify {own.store} --repair" in err
     assert main(["verify", str(own.store), "--json"]) == 3
     (found,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert found == {"file": name, "what": "is not what was written: its checksum differs", "wrong": True}
     before = FeatureStore(own.store).done("appearance")
-    assert main(["verify", str(own.store), "--mend"]) == 0
-    assert "1 files taken out; run the mee precompute or mee import again" in capsys.readouterr().err
+    assert main(["verify", str(own.store), "--repair"]) == 0
+    assert "1 files removed; run the mee precompute or mee import again" in capsys.readouterr().err
     assert FeatureStore(own.store).done("appearance") == before
     assert len(FeatureStore(own.store).clips) < 10
     assert precompute([str(own.videos), str(own.store), "--workers", "1"]) == 0
@@ -105,7 +103,7 @@ def test_verify(own, capsys):
     assert len(FeatureStore(own.store).clips) == 10
 
 
-def test_a_store_json_that_was_changed_is_mended_by_a_merge(own, capsys):
+def test_a_merge_repairs_a_store_json_that_was_changed(own, capsys):
     text = (own.store / "store.json").read_text()
     (own.store / "store.json").write_text(text.replace('"flat": 1.0', '"flat": 2.0'))
     assert main(["verify", str(own.store)]) == 3

@@ -92,8 +92,8 @@ def test_bad_input_is_one_sentence(tokens, models, tmp_path):
     (tmp_path / "song.mp3").write_bytes(b"no picture at all")
     (tmp_path / "empty.png").touch()
     cases = {
-        f"--out {tmp_path} is no name of a picture": {"out": tmp_path},
-        "out.mp4 is no name of a picture": {"out": tmp_path / "out.mp4"},
+        f"--out {tmp_path} does not name a picture": {"out": tmp_path},
+        "out.mp4 does not name a picture": {"out": tmp_path / "out.mp4"},
         "cannot be read as a picture: there is no such file": {"image": tmp_path / "nothing.png"},
         "cannot be read as a picture: not": {"image": tmp_path / "song.mp3"},
         "cannot be read as a picture: the file is empty": {"image": tmp_path / "empty.png"},

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from mee.data.tables import read_captions
 from mee.errors import InputError
 from mee.evaluation.held_out import held_out_pairs
 from mee.model import MEE
-from scripts.train import main
+from mee.presets import PRESETS
+from scripts.train import expert_configs, main
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_image_captions_join_training_and_are_no_test(train, world, tmp_path, ca
     assert record["images"] == {"store": str(world.store), "captions": str(captions), "count": 1}
     assert record["videos"]["images"] == list(record["contents"]["images"]) == ["clip9.png"]
     assert record["videos"]["train"] == [f"clip{n}.mp4" for n in range(6)]
-    assert "1 captions of 1 images join" in capsys.readouterr().err
+    assert "1 captions of 1 images added" in capsys.readouterr().err
     table, store = read_captions(world.captions), FeatureStore(world.store)
     with pytest.raises(InputError, match=r"'clip9\.png'"):
         held_out_pairs(table, store, record, split="test", partial=False)
@@ -117,6 +120,77 @@ def test_what_is_not_there_is_named(train, world, fails, extra, sentence):
     said = fails(main, world.store, world.captions, train.model, *world.tiny, *extra, alone=False)
     assert sentence in said
     assert not train.model.exists()
+
+
+# ---- experts
+
+
+STORE = SimpleNamespace(
+    name="store", dims={"appearance": 6, "audio": 4}, fingerprints={"appearance": "a", "audio": "b"}
+)
+
+
+def experts(preset="default", **given):
+    return {expert.name: expert for expert in expert_configs(PRESETS[preset], STORE, **given)}
+
+
+def test_all_streams_in_the_stores_order_with_the_presets_settings():
+    made = experts()
+    assert list(made) == ["appearance", "audio"]
+    assert {(e.embed_dim, e.pooling) for e in made.values()} == {(512, ("mean", "max"))}
+    assert experts("paper")["audio"].pooling == ("netvlad-16",)
+
+
+def test_the_named_streams_in_the_named_order():
+    assert list(experts(streams=("audio", "appearance"))) == ["audio", "appearance"]
+
+
+def test_one_setting_for_all_and_one_for_one():
+    audio = {"pooling": ("netvlad-8", "mean"), "embed_dim": 16}
+    made = experts(embed_dim=32, pooling=("max",), settings={"audio": audio})
+    assert (made["appearance"].embed_dim, made["appearance"].pooling) == (32, ("max",))
+    assert (made["audio"].embed_dim, made["audio"].pooling) == (16, ("netvlad-8", "mean"))
+    assert experts(embed_dim=32, settings={"audio": {"pooling": ("last",)}})["audio"].embed_dim == 32
+
+
+def test_an_aligned_expert_starts_as_identity_in_its_streams_own_size():
+    made = experts(embed_dim=32, towers={"appearance": "some/clip"})["appearance"]
+    assert (made.text, made.start, made.embed_dim) == ("some/clip", "identity", 6)
+    assert (made.pooling, made.standardise) == (("mean",), False)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"streams": ("smell",)}, "store has no stream 'smell'; it has appearance, audio"),
+        ({"settings": {"smell": {}}}, "no expert 'smell' to set; there are appearance, audio"),
+        ({"streams": ("audio",), "towers": {"appearance": "clip"}}, "no expert 'appearance' to set"),
+        ({"settings": {"audio": {"pooling": ("median",)}}}, "'audio': pooling must be one of mean, max"),
+        ({"settings": {"audio": {"pooling": ("max", "max")}}}, "'audio': every pooling counts once"),
+        ({"settings": {"audio": {"pooling": ("netvlad-0",)}}}, "'audio': pooling must be one of"),
+        ({"embed_dim": 0}, "'appearance': sizes must be positive"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(given, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        experts(**given)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--expert", "audio"),
+        ("--expert", "audio:max:big"),
+        ("--expert", "audio:max", "audio:mean"),
+        ("--aligned", "appearance"),
+        ("--aligned", "appearance="),
+        ("--aligned", "=clip"),
+    ],
+    ids=" ".join,
+)
+def test_flags_of_experts_that_make_no_sense_are_wrong_usage(misused, flags):
+    said = misused(main, "s", "c", "m", *flags)
+    assert f"Error parsing {flags[0]}: '{flags[1].partition(':max')[0]}" in said
 
 
 @pytest.mark.slow

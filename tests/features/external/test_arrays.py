@@ -1,16 +1,184 @@
-"""Which part of a file belongs to which clip."""
+"""Files of arrays: every format gives the same arrays by name, every layout the array of each clip."""
 
+import pickle
+
+import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 
 from features.errors import InputError
-from features.external.arrays import arrange
-from features.external.formats import ArrayFile, open_arrays
+from features.external.arrays import ArrayFile, arrange, open_arrays, sha256_of
 
-IDS = ["a", "b", "c"]
-STACK = np.ones((3, 2))
+ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3), "b c": np.ones((1, 3), dtype="f2")}
+IDS, STACK = ["a", "b", "c"], np.ones((3, 2))
+
+
+def write_hdf5(path, arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def write_pickle(path, content):
+    path.write_bytes(pickle.dumps(content))
+
+
+def write_folder(path, arrays):
+    for name, array in arrays.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(path / f"{name}.npy", array)
+
+
+WRITERS = {
+    "x.npz": lambda path, arrays: np.savez(path, **arrays),
+    "packed.NPZ": lambda path, arrays: np.savez_compressed(path.open("wb"), **arrays),
+    "x.safetensors": lambda path, arrays: save_file(arrays, path),
+    "x.h5": write_hdf5,
+    "x.hdf5": write_hdf5,
+    "x.pickle": write_pickle,
+    "x.pkl": write_pickle,
+    "folder": write_folder,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_arrays_by_name(tmp_path, name):
+    WRITERS[name](tmp_path / name, ARRAYS)
+    opened = open_arrays(tmp_path / name)
+    assert sorted(opened.names) == sorted(ARRAYS)
+    for key, array in ARRAYS.items():
+        found = opened.read(key)
+        assert tuple(found.shape) == array.shape
+        np.testing.assert_array_equal(found[...], array)
+        np.testing.assert_array_equal(found[0], array[0])
+
+
+def test_an_npy_is_memory_mapped_whatever_its_ending(tmp_path):
+    np.save(tmp_path / "x.npy", ARRAYS["a"])
+    opened = open_arrays(tmp_path / "x.npy")
+    assert opened.names == ("",)
+    assert isinstance(opened.read(""), np.memmap)
+    assert open_arrays((tmp_path / "x.npy").rename(tmp_path / "x.npz")).names == ("",)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_tensors_of_types_that_numpy_does_not_have(tmp_path, kind):
+    tensor, ids = torch.tensor([[1.5, -2, 0.25], [0, 3, 1]]).to(kind), torch.tensor([2**40 + 1, 2**40 + 2])
+    save_torch({"a": tensor, "ids": ids}, tmp_path / "x.safetensors")
+    opened = open_arrays(tmp_path / "x.safetensors")
+    found = opened.read("a")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, tensor.float().numpy())
+    assert opened.read("ids").tolist() == ids.tolist()  # the others stay as they are
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["features/a", "features/b"], ["a", "b"]),
+        (["x/y/a", "x/y/b"], ["a", "b"]),
+        (["a/features", "b/features"], ["a", "b"]),
+        (["one/a", "one/b", "two/a"], ["one/a", "one/b", "two/a"]),
+        (["a", "two/b"], ["a", "two/b"]),
+    ],
+)
+def test_names_of_the_data_sets_of_hdf5(tmp_path, places, names):
+    write_hdf5(tmp_path / "x.h5", {place: np.full(2, number) for number, place in enumerate(places)})
+    opened = open_arrays(tmp_path / "x.h5")
+    assert list(opened.names) == names
+    assert [int(opened.read(name)[0]) for name in names] == list(range(len(places)))
+
+
+def test_text_and_empty_entries_of_hdf5(tmp_path):
+    write_hdf5(tmp_path / "x.h5", {"ids": ["a", "übung"], "void": h5py.Empty("f4")})
+    opened = open_arrays(tmp_path / "x.h5")
+    assert opened.read("ids")[...].tolist() == ["a", "übung"]
+    assert opened.read("void") is None
+
+
+def test_a_folder_has_one_file_a_clip(tmp_path):
+    write_folder(tmp_path / "f", {"a.mp4": ARRAYS["a"], "sub/b": ARRAYS["a"]})
+    np.savez(tmp_path / "f" / "c.npz", ARRAYS["a"])
+    (tmp_path / "f" / "README.md").write_text("hello")
+    (tmp_path / "f" / ".hidden.npy").write_text("")
+    opened = open_arrays(tmp_path / "f")
+    assert sorted(opened.names) == ["a.mp4", "c", "sub/b"]
+    for name in opened.names:
+        np.testing.assert_array_equal(opened.read(name)[...], ARRAYS["a"])
+    np.savez(tmp_path / "f" / "a.mp4.npz", ARRAYS["a"])
+    with pytest.raises(InputError, match=r"a\.mp4"):
+        open_arrays(tmp_path / "f")
+
+
+def test_pickles(tmp_path):
+    content = {"rows": [[1, 2], [3, 4.5]], b"row": [1.5, 2], 7: np.ones(2), "nothing": None, "empty": []}
+    write_pickle(tmp_path / "x.pkl", content)
+    opened = open_arrays(tmp_path / "x.pkl")
+    assert opened.names == ("rows", "row", "7", "nothing", "empty")
+    np.testing.assert_array_equal(opened.read("rows"), [[1, 2], [3, 4.5]])
+    np.testing.assert_array_equal(opened.read("7"), [1, 1])
+    assert opened.read("nothing") is None
+    assert opened.read("empty").shape == (0,)
+    write_pickle(tmp_path / "one.pkl", ARRAYS["a"])
+    assert open_arrays(tmp_path / "one.pkl").names == ("",)
+
+
+def cut(path, write):
+    write(path, {"a": np.random.default_rng(0).normal(size=(300, 30))})
+    path.write_bytes(path.read_bytes()[:-20000])
+
+
+OBJECTS = np.array([{"a": 1}], dtype=object)
+TWO_A_GROUP = dict.fromkeys([f"{clip}/{what}" for clip in "ab" for what in ("streams", "times")], np.ones(2))
+UNREADABLE = {  # name of the file -> how it is made; reading `a` fails
+    "nowhere.npy": lambda path: None,
+    "x.mat": lambda path: path.write_text("x"),
+    "no arrays": lambda path: path.mkdir(),
+    "an empty array": lambda path: (path.mkdir(), (path / "a.npy").write_bytes(b"")),
+    "two arrays a file": lambda path: (path.mkdir(), np.savez(path / "a.npz", np.ones(2), np.ones(2))),
+    "groups.h5": lambda path: write_hdf5(path, TWO_A_GROUP),
+    "text.pkl": lambda path: write_pickle(path, "text"),
+    "none.pkl": lambda path: write_pickle(path, None),
+    "list.pkl": lambda path: write_pickle(path, [1.0, 2.0]),
+    "lengths.pkl": lambda path: write_pickle(path, [np.ones((2, 3)), np.ones((1, 3))]),
+    "alike.pkl": lambda path: write_pickle(path, {"1": np.ones(2), 1: np.ones(2)}),
+    "empty.pkl": lambda path: write_pickle(path, {}),
+    "ragged.pkl": lambda path: write_pickle(path, {"a": [[1, 2], [3]]}),
+    "objects.npy": lambda path: np.save(path, OBJECTS, allow_pickle=True),
+    "objects.npz": lambda path: np.savez(path, a=OBJECTS),
+    "pickle.npy": lambda path: write_pickle(path, 1),
+    "cut.safetensors": lambda path: cut(path, WRITERS["x.safetensors"]),
+    "cut.h5": lambda path: cut(path, write_hdf5),
+    "cut.npz": lambda path: cut(path, WRITERS["x.npz"]),
+    "cut.npy": lambda path: cut(path, lambda path, arrays: np.save(path, arrays["a"])),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_one_sentence_that_names_it(tmp_path, says, name):
+    UNREADABLE[name](tmp_path / name)
+    with pytest.raises(InputError) as error:
+        np.asarray(open_arrays(tmp_path / name).read("a")[...])
+    says(str(error.value).partition("of another format (")[0])  # without the words of numpy and others
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "x.h5", "x.pickle"])
+def test_foreign_and_empty_files_are_one_sentence_that_names_them(tmp_path, name):
+    junk = (b"", b"hello world", b"\x93NUMPY\x01\x00v\x00{'descr': broken", b"PK\x03\x04abc", bytes(100))
+    for content in junk:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=name) as error:
+            open_arrays(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+# ---- layouts
 
 
 def file_of(**arrays):
@@ -21,8 +189,7 @@ def test_one_array_a_clip():
     found = arrange(file_of(a=np.ones(3), b=np.zeros((2, 3)), c=None), None)
     assert list(found.places) == IDS
     np.testing.assert_array_equal(found.read("b"), np.zeros((2, 3)))
-    assert found.read("c") is None
-    assert found.read("d") is None
+    assert found.read("c") is found.read("d") is None
     assert found.layout == "keyed, the first (3,) float64"
 
 
@@ -48,62 +215,61 @@ def test_ragged_rows_are_what_was_put_together(lengths):
         np.testing.assert_array_equal(found.read(clip_id), stream)
 
 
-def test_a_lone_array_may_be_that_of_one_clip(tmp_path):
+def test_a_single_array_may_be_that_of_one_clip(tmp_path):
     assert list(arrange(file_of(b=STACK), IDS).places) == ["b"]
     np.save(tmp_path / "ids.npy", STACK)
     assert list(arrange(open_arrays(tmp_path), None).places) == ["ids"]
 
 
-@pytest.mark.parametrize("ids", [np.array(IDS, "S"), np.array(IDS), np.arange(3)])
-def test_ids_in_the_file(ids):
-    assert list(arrange(file_of(ids=ids, x=STACK), None).places) == [
-        str(clip.decode() if isinstance(clip, bytes) else clip) for clip in ids.tolist()
-    ]
-
-
 @pytest.mark.parametrize(
-    ("arrays", "ids", "says"),
-    [
-        ({"x": STACK}, None, "no ids.*--ids"),
-        ({"x": STACK}, ["a", "b"], "3 clips, and --ids 2 ids"),
-        ({"x": STACK, "ids": np.array(["a"])}, IDS, "3 clips, and 'ids' 1 ids"),
-        ({"x": STACK, "ids": np.array(["a", "b", "a"])}, None, "'ids' has 1 ids more than once"),
-        ({"x": STACK, "ids": np.ones(3)}, None, r"'ids' is \(3,\) float64"),
-        ({"x": STACK, "ids": np.ones((3, 1), int)}, None, "no list of clip ids"),
-        ({"x": STACK, "y": STACK, "ids": np.array(IDS)}, None, "more than ids and one array: x, y"),
-        ({"x": np.ones((3, 1, 1, 2))}, IDS, r"\(3, 1, 1, 2\)"),
-        ({"x": np.ones(3)}, IDS, r"\(3,\)"),
-        ({"x": None}, IDS, r"\(\)"),
-        ({"rows": STACK, "offsets": np.arange(4)}, None, "3 clips and no ids"),
-        ({"rows": STACK, "offsets": np.arange(4)}, ["a"], "3 clips, and --ids 1 ids"),
-        ({"rows": STACK, "offsets": np.arange(4), "t": STACK, "ids": np.array(IDS)}, None, "rows, offsets, t"),
-        ({"x": STACK, "ids": None}, None, "'ids' holds nothing"),
-        ({"rows": np.ones(3), "offsets": np.arange(4)}, IDS, "offsets"),
-        ({"rows": STACK, "offsets": np.ones(4)}, IDS, "offsets"),
-        ({"rows": STACK, "offsets": np.ones(0, int)}, IDS, "offsets"),
-        ({"rows": STACK, "offsets": np.array([0, 1, 2])}, IDS, "offsets"),
-        ({"rows": STACK, "offsets": np.array([1, 3])}, IDS, "offsets"),
-        ({"rows": STACK, "offsets": np.array([0, 2, 1, 3], "u8")}, IDS, "offsets"),
-        ({"a": np.ones(2), " a": np.ones(2)}, None, "more than once, 'a'"),
-        ({"a": np.ones(2), " ": np.ones(2)}, None, "id 2 is empty"),
-    ],
+    "ids", [np.array(IDS, "S"), np.array(IDS), np.arange(3)], ids=["bytes", "text", "integers"]
 )
-def test_what_does_not_fit_together(arrays, ids, says):
-    with pytest.raises(InputError, match=says) as refusal:
+def test_ids_in_the_file(ids):
+    wanted = ["0", "1", "2"] if ids.dtype.kind == "i" else IDS
+    assert list(arrange(file_of(ids=ids, x=STACK), None).places) == wanted
+
+
+UNARRANGED = {
+    "no ids": ({"x": STACK}, None),
+    "fewer in --ids": ({"x": STACK}, ["a", "b"]),
+    "fewer in the file": ({"x": STACK, "ids": np.array(["a"])}, IDS),
+    "an id twice": ({"x": STACK, "ids": np.array(["a", "b", "a"])}, None),
+    "ids are floats": ({"x": STACK, "ids": np.ones(3)}, None),
+    "ids in two columns": ({"x": STACK, "ids": np.ones((3, 1), int)}, None),
+    "two arrays": ({"x": STACK, "y": STACK, "ids": np.array(IDS)}, None),
+    "four axes": ({"x": np.ones((3, 1, 1, 2))}, IDS),
+    "one axis": ({"x": np.ones(3)}, IDS),
+    "an empty entry": ({"x": None}, IDS),
+    "ragged without ids": ({"rows": STACK, "offsets": np.arange(4)}, None),
+    "ragged, fewer ids": ({"rows": STACK, "offsets": np.arange(4)}, ["a"]),
+    "ragged and more": ({"rows": STACK, "offsets": np.arange(4), "t": STACK, "ids": np.array(IDS)}, None),
+    "empty ids": ({"x": STACK, "ids": None}, None),
+    "rows of one axis": ({"rows": np.ones(3), "offsets": np.arange(4)}, IDS),
+    "float offsets": ({"rows": STACK, "offsets": np.ones(4)}, IDS),
+    "no offsets": ({"rows": STACK, "offsets": np.ones(0, int)}, IDS),
+    "offsets end early": ({"rows": STACK, "offsets": np.array([0, 1, 2])}, IDS),
+    "offsets start late": ({"rows": STACK, "offsets": np.array([1, 3])}, IDS),
+    "offsets fall": ({"rows": STACK, "offsets": np.array([0, 2, 1, 3], "u8")}, IDS),
+    "a name twice": ({"a": np.ones(2), " a": np.ones(2)}, None),
+    "an empty name": ({"a": np.ones(2), " ": np.ones(2)}, None),
+}
+
+
+@pytest.mark.parametrize("what", UNARRANGED)
+def test_arrays_that_do_not_fit_together(says, what):
+    arrays, ids = UNARRANGED[what]
+    with pytest.raises(InputError, match=r"^x\.npz") as error:
         arrange(file_of(**arrays), ids)
-    assert str(refusal.value).startswith("x.npz")
+    says(error.value)
 
 
-def test_an_array_that_cannot_be_read(tmp_path):
-    np.savez(tmp_path / "x.npz", a=np.ones(2), b=np.array([{}]))
-    with pytest.raises(InputError, match="'b' holds Python objects"):
-        arrange(open_arrays(tmp_path / "x.npz"), None).read("b")
-
-
-def test_other_names_for_the_clips():
-    found = arrange(file_of(a=np.ones(2), b=np.zeros(2)), None)
-    renamed = found.renamed(lambda clip_id: f"{clip_id}.mp4")
-    np.testing.assert_array_equal(renamed.read("b.mp4"), np.zeros(2))
-    assert renamed.read("b") is None
-    with pytest.raises(InputError, match=r"a\.mp4"):
-        found.renamed(lambda _: "a.mp4")
+def test_digests(tmp_path):
+    """Of a file as other programs give it; of a folder by names and contents of its clips."""
+    (tmp_path / "x").write_text("abc")
+    assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    seen = set()
+    for name, content in (("a", 1), ("b", 1), ("b", 2)):
+        write_folder(tmp_path / f"{name}{content}", {name: np.full(3, content)})
+        (tmp_path / f"{name}{content}" / "README").write_text(str(len(seen)))
+        seen.add(sha256_of(tmp_path / f"{name}{content}"))
+    assert len(seen) == 3

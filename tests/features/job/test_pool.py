@@ -11,7 +11,7 @@ import pytest
 
 import features.job.pool
 from features.errors import InputError
-from features.job.pool import Idle, Lost, Told, WorkerPool
+from features.job.pool import Idle, Lost, Received, WorkerPool
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -37,7 +37,7 @@ def run(work):
             for event in pool.events():
                 on_event(event, pool)
                 match event:
-                    case Told(task, message):
+                    case Received(task, message):
                         assert task not in lost
                         told[task].append(message)
                     case Lost(task, how, code):
@@ -88,7 +88,7 @@ def test_a_worker_that_hangs_is_killed(run):
 
 def test_time_that_a_worker_waits_for_us_is_not_its_own(run):
     def slow(event, pool):
-        if isinstance(event, Told):
+        if isinstance(event, Received):
             time.sleep(0.5)
 
     told, lost = run(("large", 3), ("large", 4), timeout=1.0, on_event=slow)  # 3.5 s in all
@@ -101,7 +101,7 @@ def test_a_pipe_that_nobody_empties_makes_its_worker_wait(run, tmp_path):
     seen = []
 
     def slow(event, pool):
-        if isinstance(event, Told) and event.message == 0:
+        if isinstance(event, Received) and event.message == 0:
             time.sleep(1.5)  # time enough to make all ten, were nobody to hold it
             seen.append(marks.stat().st_size)
 
@@ -113,7 +113,7 @@ def test_a_pipe_that_nobody_empties_makes_its_worker_wait(run, tmp_path):
 @linux
 def test_a_worker_killed_in_the_middle_of_a_message_spoils_nothing(run):
     def kill(event, pool):
-        if isinstance(event, Told) and event.task[0] == "large-once" and isinstance(event.message, int):
+        if isinstance(event, Received) and event.task[0] == "large-once" and isinstance(event.message, int):
             (worker,) = (worker for worker in pool._workers if worker.process.pid == event.message)
             while not worker.connection.poll():  # the first bytes of 64 MB are in the pipe: the others do not fit
                 time.sleep(0.01)
@@ -198,7 +198,7 @@ def test_whatever_ends_the_job_no_worker_lives_on(run, work):
     pids = []
 
     def stop(event, pool):
-        if isinstance(event, Told):
+        if isinstance(event, Received):
             pids.extend(worker.process.pid for worker in pool._workers)
             raise KeyboardInterrupt
 
@@ -213,7 +213,7 @@ def test_a_worker_that_freezes_in_the_middle_of_a_message_is_lost(run, monkeypat
     monkeypatch.setattr(features.job.pool, "MESSAGE_S", 0.5)
 
     def freeze(event, pool):
-        if isinstance(event, Told) and isinstance(event.message, int):
+        if isinstance(event, Received) and isinstance(event.message, int):
             (worker,) = (worker for worker in pool._workers if worker.process.pid == event.message)
             while not worker.connection.poll():  # the pipe holds the beginning of the message that follows
                 time.sleep(0.01)

@@ -8,142 +8,112 @@ import numpy as np
 import pytest
 
 import features.job.worker
-from features.errors import InputError, MediaError
+from features.errors import InputError
 from features.extractors.spec import ExtractorSpec
 from features.job.config import PrecomputeConfig
-from features.job.process import WornOut
-from features.job.worker import ClipPart, FileEnd, FileTask, FileWorker, WorkerSetup
+from features.job.result import ClipResult, FileTask
+from features.job.worker import FileEnd, FileFailure, FileWorker, WorkerSetup
 
 
 def setup(*streams, **settings):
-    return WorkerSetup(
-        specs=tuple(ExtractorSpec(stream) for stream in streams), config=PrecomputeConfig(**settings)
-    )
+    specs = tuple(ExtractorSpec(stream) for stream in streams)
+    return WorkerSetup(specs=specs, config=PrecomputeConfig(**settings))
 
 
 @pytest.fixture
 def messages(odd_extractors, shared_extractor, media, tmp_path):
-    """messages(name, streams, ...) -> what the worker sends about a file that is written first."""
+    """messages(name, streams, ...) -> what the worker sends about a file, written first unless it exists."""
 
     def run(name, *streams, frames=10, config=None, **media_settings):
-        media.write(tmp_path / name, [media.plain(number) for number in range(frames)], **media_settings)
+        if not (tmp_path / name).exists():
+            media.write(tmp_path / name, [media.plain(number % 18) for number in range(frames)], **media_settings)
         streams = streams or ("odd",)
-        worker = FileWorker(setup(*streams, **(config or {})))
-        return worker.messages(FileTask(tmp_path, name, streams))
-
-    return run
-
-
-@pytest.fixture
-def records(messages):
-    def run(*arguments, **settings):
-        *parts, end = messages(*arguments, **settings)
-        assert end.clips == len(parts)
-        return [part.record for part in parts]
+        return FileWorker(setup(*streams, **(config or {})))(FileTask(tmp_path, name, streams))
 
     return run
 
 
 def test_a_file_is_a_clip_with_its_streams(messages, media, tmp_path):
     part, end = messages("a.mp4", "odd", "audio", sounds=[(0.0, media.tone(1.0))])
-    record = part.record
-    assert (record.clip_id, record.video, record.verdict) == ("a.mp4", "a.mp4", "ok")
-    assert record.streams["odd"].shape == (2, 3)
-    assert record.streams["odd"].dtype == np.float16
-    assert record.streams["audio"] is not None
-    assert record.file_bytes == (tmp_path / "a.mp4").stat().st_size
-    assert part.clip is None  # no shared extractor wants it
-    assert end == FileEnd(1, hashlib.sha256((tmp_path / "a.mp4").read_bytes()).hexdigest())
+    assert (part.clip.span.clip_id, part.clip.verdict) == ("a.mp4", "ok")
+    assert part.streams["odd"].rows.shape == (2, 3)
+    assert part.streams["odd"].rows.dtype == np.float16
+    assert part.streams["audio"] is not None
+    assert (part.clip.frames, part.clip.sound) == ({}, {})  # no shared extractor wants it
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert end == FileEnd(len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_clips_come_as_they_are_decoded(messages):
     stream = messages("a.mp4", frames=30, config={"clip_seconds": 1.0})
-    assert next(stream).record.clip_id == "a.mp4#t=0,1"  # the file is not at its end
-    assert [type(message) for message in stream] == [ClipPart, ClipPart, FileEnd]
+    assert next(stream).clip.span.clip_id == "a.mp4#t=0,1"  # the file is not at its end
+    assert [type(message) for message in stream] == [ClipResult, ClipResult, FileEnd]
 
 
-def test_no_track_and_no_answer_are_missing(records):
-    (record,) = records("none-.mp4", "odd", "audio")
-    assert record.streams == {"odd": None, "audio": None}
-    assert record.times == {}
-
-
-@pytest.mark.parametrize("kind", ["nan", "wide", "huge", "untimed"])
-def test_numbers_that_break_the_promise_are_refused(records, kind):
-    with pytest.raises(MediaError, match=r"its odd extractor gave no (\(T, 3\) finite numbers|time for each row)"):
-        records(f"{kind}-.mp4")
+def test_no_track_and_no_stream_are_missing(messages):
+    part, _ = messages("none-.mp4", "odd", "audio")
+    assert part.streams == {"odd": None, "audio": None}
 
 
 def test_shared_streams_are_left_to_the_main_process(messages):
     part, _ = messages("bug-.mp4", "odd", "shared")
-    assert set(part.record.streams) == set(part.record.times) == {"odd"}
+    assert set(part.streams) == {"odd"}
     (frames,) = part.clip.frames.values()  # of two needs, the shared one
     assert frames.pixels.shape[1] == 256
-    assert part.clip.source == part.record.source
+    assert part.clip.source.video_codec == "h264"
 
 
-def test_a_file_is_opened_by_its_reader_once_whatever_the_number_of_streams(messages, media, monkeypatch):
-    read = []
+def test_a_file_is_read_once_whatever_the_number_of_streams(messages, media, monkeypatch):
+    read, real = [], features.job.worker.read_clips
 
-    def open_reader(name, path):
-        reader = real(name, path)
+    def counted(path, *arguments, **settings):
+        read.append(path.name)
+        return real(path, *arguments, **settings)
 
-        class Counting:
-            def read(self, *arguments):
-                read.append(arguments[0].name)
-                return reader.read(*arguments)
-
-        return Counting()
-
-    real = features.job.worker.open_reader
-    monkeypatch.setattr(features.job.worker, "open_reader", open_reader)
+    monkeypatch.setattr(features.job.worker, "read_clips", counted)
     streams = ("appearance", "motion", "audio", "face", "odd", "shared")
     part, _ = messages("a.mp4", *streams, sounds=[(0.0, media.tone(1.0))])
     assert read == ["a.mp4"]
-    assert set(part.record.streams) == {*streams} - {"shared"}
+    assert set(part.streams) == {*streams} - {"shared"}
 
 
-# ---- what goes wrong
-
-
-@pytest.fixture
-def failure(odd_extractors, media, tmp_path):
-    def run(name):
-        if "-" in name:
-            media.write(tmp_path / name, [media.plain(number) for number in range(4)])
-        *_, last = FileWorker(setup("odd"))(FileTask(tmp_path, name, ("odd",)))
-        return last
-
-    return run
-
-
-def test_a_mistake_of_an_extractor_comes_with_its_trace(failure):
-    made = failure("raise-.mp4")
-    assert made.reason == "RuntimeError: two lines"
-    assert "odd_extractor.py" in made.trace
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("raise-.mp4", "RuntimeError: two lines"),
+        *(
+            (f"{kind}-.mp4", r"its odd extractor gave no \(T, 3\) finite numbers")
+            for kind in ("nan", "wide", "huge")
+        ),
+        ("untimed-.mp4", "its odd extractor gave no time for each row"),
+    ],
+)
+def test_an_extractor_that_fails_or_breaks_its_promise(messages, name, reason):
+    (failure,) = messages(name)
+    assert isinstance(failure, FileFailure)
+    assert failure.reason.startswith(reason.replace("\\", ""))
+    assert ("odd_extractor.py" in failure.trace) == name.startswith("raise")  # a trace of unexpected errors only
 
 
 @pytest.mark.parametrize("kind", ["hog", "enomem", "cv2memory"])
-def test_memory_that_is_used_up_is_no_ordinary_failure(failure, kind, monkeypatch):
+def test_memory_that_is_used_up_is_no_ordinary_failure(messages, kind, monkeypatch):
     monkeypatch.setattr("odd_extractor.LARGE", 1 << 62)
     with pytest.raises(MemoryError):
-        failure(f"{kind}-.mp4")
+        list(messages(f"{kind}-.mp4"))
 
 
-def test_damage_near_the_limit_of_memory_is_want_of_memory(failure, monkeypatch, media, tmp_path):
+def test_damage_near_the_limit_of_memory_means_too_little_memory(messages, monkeypatch, media, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
-    whole = media.write(tmp_path / "whole.mp4", [media.plain(number % 18) for number in range(100)])
-    (tmp_path / "cut.mkv").write_bytes(
-        media.write(tmp_path / "w.mkv", [media.plain(number % 18) for number in range(100)]).read_bytes()[:-2000]
-    )
-    assert failure("text.mp4").reason.startswith("not a video")
-    assert isinstance(failure("cut.mkv"), FileEnd)
-    monkeypatch.setattr(features.job.worker, "came_near", lambda: True)
+    whole = media.write(tmp_path / "whole.mkv", [media.plain(number % 18) for number in range(100)])
+    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[:-2000])
+    assert next(messages("text.mp4")).reason.startswith("not a video")
+    assert isinstance([*messages("cut.mkv")][-1], FileEnd)
+    for module in (features.job.worker, features.job.process):
+        monkeypatch.setattr(module, "came_near", lambda: True)
     for name in ("text.mp4", "cut.mkv"):
         with pytest.raises(MemoryError):
-            failure(name)
-    with pytest.raises(WornOut):  # after the last message
-        failure(whole.name)
+            list(messages(name))
+    assert isinstance([*messages("whole.mkv")][-1], FileEnd)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

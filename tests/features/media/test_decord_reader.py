@@ -10,8 +10,7 @@ import pytest
 
 from features.errors import InputError
 from features.media.clip import NO_SOUND, FrameNeed, SoundNeed
-from features.media.cutting import Cutting
-from features.media.reader import open_reader
+from features.media.reader import load_reader, read_clips
 from tests.features.ffmpeg_program import H264, HEVC, JUMPY, VP9
 
 decord = pytest.importorskip("decord")
@@ -19,8 +18,9 @@ NEEDS = (FrameNeed(fps=10, size=32), FrameNeed(fps=4, size=24, window=4), SoundN
 
 
 def both(path, clip_seconds=None):
-    cutting = Cutting(clip_seconds=clip_seconds)
-    return [list(open_reader(name, path).read(path, "v", NEEDS, cutting)) for name in ("pyav", "decord")]
+    return [
+        list(read_clips(path, "v", NEEDS, clip_seconds=clip_seconds, reader=name)) for name in ("pyav", "decord")
+    ]
 
 
 def test_agrees_with_pyav(tmp_path, media):
@@ -39,7 +39,7 @@ def test_agrees_with_pyav(tmp_path, media):
 
 def test_pyav_goes_on_where_decord_gives_up(tmp_path, media, monkeypatch):
     path = media.write(tmp_path / "a.mp4", [media.plain(n % 18) for n in range(40)])
-    clips = open_reader("decord", path).read(path, "v", NEEDS, Cutting(clip_seconds=2))
+    clips = read_clips(path, "v", NEEDS, clip_seconds=2, reader="decord")
     assert next(clips).reader == "decord"
 
     def fail(*_):
@@ -51,15 +51,15 @@ def test_pyav_goes_on_where_decord_gives_up(tmp_path, media, monkeypatch):
     assert media.number_of(last.frames[NEEDS[0]].pixels) == [n % 18 for n in range(20, 40)]
 
 
-def test_not_installed(tmp_path, monkeypatch):
+def test_not_installed(monkeypatch):
     def fail(name):
         raise ImportError(name)
 
     monkeypatch.setattr("features.media.decord_reader.import_module", fail)
     with pytest.raises(InputError, match="decord is not installed"):
-        open_reader("decord", tmp_path / "a.mp4")
+        load_reader("decord")
     with pytest.raises(InputError, match="no reader is called 'fast'; there are pyav, decord"):
-        open_reader("fast", tmp_path / "a.mp4")
+        load_reader("fast")
 
 
 CLOSED = H264.replace("open-gop=1", "open-gop=0")
@@ -92,7 +92,7 @@ OUTSIDE = {
 
 def shown(ffmpeg, path, name):
     need = FrameNeed(fps=17.3, size=96)
-    (clip,) = open_reader(name, path).read(path, "v", (need,), Cutting(clip_seconds=100))
+    (clip,) = read_clips(path, "v", (need,), clip_seconds=100, reader=name)
     return clip, clip.frames[need].times, ffmpeg.numbers(clip.frames[need].pixels)
 
 
@@ -132,10 +132,9 @@ def test_png_images_beside_decord(tmp_path, ffmpeg):
     path = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
     code = (
         "import pathlib; from features.media.decord_reader import import_decord; import_decord();"
-        "from features.media.reader import open_reader; from features.media.clip import FrameNeed;"
-        "from features.media.cutting import Cutting;"
+        "from features.media import FrameNeed, read_clips;"
         f"p = pathlib.Path({str(path)!r});"
-        "print(len(list(open_reader('decord', p).read(p, 'v', (FrameNeed(fps=1, size=32),), Cutting()))))"
+        "print(len(list(read_clips(p, 'v', (FrameNeed(fps=1, size=32),), reader='decord'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr

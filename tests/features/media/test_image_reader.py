@@ -9,10 +9,9 @@ import pytest
 
 from features.errors import MediaError
 from features.media.clip import OK, FrameNeed, SoundNeed
-from features.media.cutting import Cutting
-from features.media.image_reader import ImageReader
-from features.media.limits import Limits
-from features.media.reader import open_reader
+from features.media.image_reader import read_image
+from features.media.library import Limits
+from features.media.reader import read_clips
 
 NEED = FrameNeed(fps=1, size=32)
 
@@ -23,8 +22,7 @@ def save(path, image):
 
 
 def pixels(path):
-    (clip,) = ImageReader().read(path, "x/" + path.name, [NEED], Cutting())
-    return clip.frames[NEED].pixels[0]
+    return read_image(path, "x/" + path.name, [NEED]).frames[NEED].pixels[0]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
@@ -32,7 +30,7 @@ def test_one_clip_with_one_frame(tmp_path, media, suffix):
     path = save(tmp_path / f"a.{suffix.upper()}", media.quadrants()[..., ::-1])
     windows, twice = FrameNeed(fps=10, size=32, window=8), FrameNeed(fps=5, size=16)
     needs = [NEED, windows, SoundNeed(rate=16000), twice]
-    (clip,) = open_reader("decord", path).read(path, "x/a", needs, Cutting(clip_seconds=1))
+    (clip,) = read_clips(path, "x/a", needs, clip_seconds=1, reader="decord")
     assert (clip.span.clip_id, clip.span.start_s, clip.span.end_s) == ("x/a", 0.0, 0.0)
     assert (clip.reader, clip.verdict, clip.sound) == ("image", OK, {})
     assert set(clip.frames) == {NEED, twice}
@@ -74,8 +72,8 @@ def test_grey_and_deep_images_become_rgb(tmp_path):
 def test_size_is_read_before_the_pixels(tmp_path, suffix):
     path = save(tmp_path / f"a.{suffix}", np.zeros((310, 570, 3), np.uint8))
     with pytest.raises(MediaError, match="570 x 310 pixels"):
-        list(ImageReader().read(path, "a", [NEED], Cutting(), Limits(max_megapixels=0.1)))
-    (clip,) = ImageReader().read(path, "a", [NEED], Cutting())
+        read_image(path, "a", [NEED], Limits(max_megapixels=0.1))
+    clip = read_image(path, "a", [NEED])
     assert (clip.source.width, clip.source.height) == (570, 310)
     assert clip.source.video_codec == {"jpg": "jpeg"}.get(suffix, suffix)
 

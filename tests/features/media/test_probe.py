@@ -5,7 +5,7 @@ import pytest
 
 from features.errors import MediaError
 from features.media.container import Decoder
-from features.media.orientation import Orientation
+from features.media.frames import Orientation
 from features.media.probe import probe_file
 
 

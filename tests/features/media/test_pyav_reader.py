@@ -5,16 +5,14 @@ import pytest
 
 from features.media.clip import DEGRADED, FrameNeed, SoundNeed
 from features.media.container import Decoder
-from features.media.cutting import Cutting
-from features.media.reader import is_media, open_reader
+from features.media.reader import read_clips
 
 SOUND = SoundNeed(rate=16000)
 NEED = FrameNeed(fps=10, size=32)
 
 
 def read(path, needs=(NEED, SOUND), clip_seconds=None):
-    cutting = Cutting(clip_seconds=clip_seconds)
-    return list(open_reader("pyav", path).read(path, "v/" + path.name, needs, cutting))
+    return list(read_clips(path, "v/" + path.name, needs, clip_seconds=clip_seconds))
 
 
 def test_time_zero_is_the_first_picture(tmp_path, media):
@@ -58,7 +56,7 @@ def test_long_files_stream(tmp_path, media, monkeypatch):
 
     monkeypatch.setattr(Decoder, "frames", counted)
     needs = [NEED, SOUND, FrameNeed(fps=2, size=32), FrameNeed(fps=5, size=48, window=8), NEED]
-    clips = open_reader("pyav", path).read(path, "v", needs, Cutting())
+    clips = read_clips(path, "v", needs)
     first = next(clips)
     assert first.span.clip_id == "v#t=0,10"
     assert len(decoded) < 110
@@ -138,9 +136,3 @@ def test_twice_the_same(tmp_path, media):
     first, second = read(path)[0], read(path)[0]
     np.testing.assert_array_equal(first.frames[NEED].pixels, second.frames[NEED].pixels)
     np.testing.assert_array_equal(first.sound[SOUND], second.sound[SOUND])
-
-
-def test_suffixes(tmp_path):
-    accepted = ["a.MP4", "a.webm", "a.JPG", "a.3gp"]
-    assert all(is_media(tmp_path / name) for name in accepted)
-    assert not is_media(tmp_path / "a.txt")

@@ -6,9 +6,8 @@ import pytest
 from features.errors import MediaError
 from features.media.clip import DEGRADED, FrameNeed, SoundNeed
 from features.media.container import Decoder
-from features.media.cutting import Cutting
 from features.media.probe import probe_file
-from features.media.reader import open_reader
+from features.media.reader import read_clips
 
 ALL, SOUND = FrameNeed(fps=50, size=96), SoundNeed(rate=16000)
 H264 = "-c:v libx264 -preset medium -x264-params keyint=12:bframes=3:open-gop=1:log-level=0"
@@ -67,7 +66,7 @@ def test_no_fewer_pictures_than_the_ffmpeg_program(tmp_path, ffmpeg, name, how):
             continue
         decoder = Decoder(path, "video", facts.timeline)
         assert len(list(decoder.frames())) >= len(theirs)
-        clips = list(open_reader("pyav", path).read(path, "v", (ALL, SOUND), Cutting(clip_seconds=5)))
+        clips = list(read_clips(path, "v", (ALL, SOUND), clip_seconds=5))
         shown = {number for clip in clips if ALL in clip.frames for number in map(bytes, clip.frames[ALL].pixels)}
         assert bool(shown) == bool(theirs)
         if decoder.bad_packets > 2:
@@ -81,7 +80,7 @@ def test_what_is_spared_is_not_missed_where_it_is_needed(tmp_path, ffmpeg):
     data[len(data) // 3 : len(data) // 3 + 2000] = np.random.default_rng(0).bytes(2000)
     path.write_bytes(data)
     need = FrameNeed(fps=2, size=96)
-    (clip,) = open_reader("pyav", path).read(path, "v", (need,), Cutting(clip_seconds=100))
+    (clip,) = read_clips(path, "v", (need,), clip_seconds=100)
     frames = clip.frames[need]
     pictures = ffmpeg.decoded(path)
     times = np.array([time for time, _ in pictures]) - pictures[0][0]
@@ -99,6 +98,6 @@ def test_a_track_that_nobody_can_decode(tmp_path, ffmpeg):
     whole = ffmpeg.make(tmp_path / "whole.mkv", H264)
     ffmpeg.run("-i", whole, "-f", "lavfi", "-i", "sine=duration=2", "-c:v", "copy", both)
     both.write_bytes(both.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/XYZ"))
-    (clip,) = open_reader("pyav", both).read(both, "v", (ALL, SOUND), Cutting())
+    (clip,) = read_clips(both, "v", (ALL, SOUND))
     assert (set(clip.frames), set(clip.sound)) == (set(), {SOUND})
     assert (clip.verdict, clip.note) == (DEGRADED, "the picture track cannot be decoded")

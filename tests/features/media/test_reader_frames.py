@@ -8,9 +8,8 @@ import pytest
 
 from features.media.clip import OK, FrameNeed, SoundNeed
 from features.media.container import Decoder
-from features.media.cutting import Cutting
 from features.media.probe import probe_file
-from features.media.reader import open_reader
+from features.media.reader import read_clips
 from tests.features.ffmpeg_program import H264, HEVC, JUMPY, VP9
 
 NEED = FrameNeed(fps=17.3, size=96)
@@ -77,7 +76,7 @@ QUICK = {
 
 
 def read(path, *needs):
-    (clip,) = open_reader("pyav", path).read(path, "v", needs or (NEED,), Cutting(clip_seconds=100))
+    (clip,) = read_clips(path, "v", needs or (NEED,), clip_seconds=100)
     return clip
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from features.media.clip import FrameNeed, SoundNeed
-from features.media.cutting import Cutting
-from features.media.reader import open_reader
+from features.media.reader import read_clips
 
 H264 = "-c:v libx264 -preset ultrafast -x264-params log-level=0"
 END_S = 0.01  # where a file ends inside a packet, the last samples depend on what follows
@@ -28,9 +27,7 @@ def write(ffmpeg, path, channels, rate, codec, before=(), after=()):
 
 def heard(path, rate, seconds=100.0):
     need = SoundNeed(rate=rate)
-    clips = open_reader("pyav", path).read(
-        path, "v", (need, FrameNeed(fps=1, size=16)), Cutting(clip_seconds=seconds)
-    )
+    clips = read_clips(path, "v", (need, FrameNeed(fps=1, size=16)), clip_seconds=seconds)
     return np.concatenate([clip.sound[need] for clip in clips])
 
 

@@ -17,147 +17,115 @@ from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT
 from features.store.merge import merge_stores
 from features.store.verify import repair
-from tests.features.small_stores import ROWS, TIMES, check, wrong
+from tests.features.small_stores import ROWS, TIMES, check, files, wrong
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_syncing():
-    """Nobody cuts the power here; it would be most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
-
-
-def quietly(target, *sources):
+def merge(target, *sources):
     return merge_stores(target, sources, lambda done, of: None)
 
 
-def files(directory):
-    return {
-        path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file() and path.suffix != ".lock"
-    }
-
-
-def sound(directory):
-    return check(directory).findings == []
-
-
 def test_two_stores(store_job, tmp_path):
-    r = store_job.record
+    r, target = store_job.record, tmp_path / "all"
     one = store_job.write(
         r("a", sight=ROWS, times={"sight": TIMES}), r("b", sight=None), directory=tmp_path / "1", sight=3
     )
     two = store_job.write(r("c", sight=ROWS + 1, sound=ROWS), directory=tmp_path / "2", sight=3, sound=3)
     before = files(one), files(two)
-    report = quietly(tmp_path / "all", one, two)
-    assert (report.shards, report.taken, report.copied, report.differing) == (2, 2, 0, [])
-    store = FeatureStore(tmp_path / "all")
+    report = merge(target, one, two)
+    assert (report.shards, report.added, report.copied, report.differing) == (2, 2, 0, [])
+    store = FeatureStore(target)
     assert store.rows["sight"].to_dict() == {"a": PRESENT, "b": MISSING, "c": PRESENT}
     assert list(store.clips.index) == ["c"]
     np.testing.assert_array_equal(store.read("sight", ["c"])[0], ROWS + 1)
     np.testing.assert_array_equal(store.times("sight", ["a"])[0], TIMES)
     assert (files(one), files(two)) == before
-    assert sound(tmp_path / "all")
-    linked = next((tmp_path / "all" / "sight").iterdir())
-    assert linked.stat().st_nlink == 2
+    assert check(target).findings == []
+    assert next((target / "sight").iterdir()).stat().st_nlink == 2
 
 
-def test_merging_again_does_nothing(store_job, tmp_path, random_stores):
-    one = store_job.write(store_job.record("a", sight=ROWS), sight=3)
-    quietly(tmp_path / "all", one)
-    before = files(tmp_path / "all")
-    assert quietly(tmp_path / "all", one, one).taken == 0
-    assert files(tmp_path / "all") == before
-    store_job.write(store_job.record("b", sight=ROWS), sight=3)
-    assert quietly(tmp_path / "all", one).taken == 1
-    assert random_stores.same(tmp_path / "all", one)
+def test_merging_again_does_nothing_and_later_only_what_is_new(store_job, tmp_path, random_stores):
+    one, target = store_job.write(store_job.record("a", sight=ROWS), sight=3), tmp_path / "all"
+    merge(target, one)
+    before = files(target)
+    assert merge(target, one, one).added == 0
+    assert files(target) == before
+    store_job.write(store_job.record("v", verdict="failed", note="why", of=0), sight=3)
+    assert merge(target, one).added == 1
+    assert FeatureStore(target).failed == {"v": "why"}
+    store_job.write(store_job.record("v", sight=ROWS), sight=3)
+    (one / "imports").mkdir()
+    (one / "imports" / "x-import.json").write_text("{}")
+    assert merge(target, one).added == 1
+    assert random_stores.same(target, one)
+    assert (target / "imports" / "x-import.json").read_text() == "{}"
 
 
-@settings(max_examples=8)
-@given(data=st.data())
-def test_it_is_a_union_whatever_the_order(tmp_path_factory, random_stores, data):
-    check_union(tmp_path_factory, random_stores, data)
+@pytest.mark.parametrize("examples", [8, pytest.param(40, marks=pytest.mark.slow)])
+def test_it_is_a_union_whatever_the_order(tmp_path_factory, random_stores, examples):
+    @settings(max_examples=examples)
+    @given(parts=st.lists(random_stores.RECORDS, min_size=2, max_size=3))
+    def law(parts):
+        same, place = random_stores.same, tmp_path_factory.mktemp("merge")
+        stores = [place / f"{number}" for number in range(len(parts))]
+        for store, records in zip(stores, parts):
+            random_stores.fill(store, records)
+        together, reverse, one_by_one = (place / name for name in ("together", "reverse", "one by one"))
+        merge(together, *stores)
+        merge(reverse, *reversed(stores))
+        assert same(together, reverse)
+        for store in (*stores, *stores):
+            merge(one_by_one, store)
+        assert same(together, one_by_one)
+        merge(stores[0], *stores[1:])  # into one of them
+        assert same(together, stores[0])
+        for store in (together, reverse, one_by_one, stores[0]):
+            assert wrong(store) == {}
+
+    law()
 
 
-@pytest.mark.slow
-@settings(max_examples=40)
-@given(data=st.data())
-def test_it_is_a_union_whatever_the_order_many_times(tmp_path_factory, random_stores, data):
-    check_union(tmp_path_factory, random_stores, data)
-
-
-def check_union(tmp_path_factory, random_stores, data):
-    same, parts = random_stores.same, data.draw(st.lists(random_stores.RECORDS, min_size=2, max_size=3))
-    place = tmp_path_factory.mktemp("merge")
-    stores = [place / f"{number}" for number in range(len(parts))]
-    for store, records in zip(stores, parts):
-        random_stores.fill(store, records)
-    for order in (stores, stores[::-1]):
-        quietly(place / f"all{order[0].name}", *order)
-    together, reverse = place / "all0", place / f"all{len(stores) - 1}"
-    assert same(together, reverse)
-    one_by_one = place / "one by one"
-    for store in (*stores, *stores):
-        quietly(one_by_one, store)
-    assert same(together, one_by_one)
-    quietly(stores[0], *stores[1:])  # into one of them
-    assert same(together, stores[0])
-    for store in (together, reverse, one_by_one, stores[0]):
-        assert wrong(store) == {}
-
-
-def test_what_its_source_has_begun_anew_stays_away(store_job, tmp_path, random_stores):
+def test_what_its_source_has_overwritten_stays_away(store_job, tmp_path, random_stores):
     r = store_job.record
     store_job.write(r("a", sight=ROWS, sound=ROWS), r("b", sight=ROWS, sound=ROWS), sight=3, sound=3)
     store_job.write(r("a", sight=ROWS + 1), sight=3, overwrite=True)
-    quietly(tmp_path / "all", store_job.directory)
+    merge(tmp_path / "all", store_job.directory)
     assert random_stores.same(tmp_path / "all", store_job.directory)
     store = FeatureStore(tmp_path / "all")
     assert store.done("sight") == {"a"}
     assert (store.read("sight", ["a"])[0] == ROWS + 1).all()
-    assert sound(tmp_path / "all")
+    assert check(tmp_path / "all").findings == []
 
 
 def test_what_one_store_has_overwritten_stays_away_from_the_union(store_job, tmp_path):
-    r = store_job.record
-    store_job.write(r("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
-    quietly(tmp_path / "all", store_job.directory)
+    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
+    merge(tmp_path / "all", store_job.directory)
     store_job.declare(tmp_path / "all", overwrite=True, sight=3)
-    quietly(tmp_path / "new", store_job.directory, tmp_path / "all")
-    quietly(tmp_path / "all", store_job.directory)
+    merge(tmp_path / "new", store_job.directory, tmp_path / "all")
+    merge(tmp_path / "all", store_job.directory)
     for store in map(FeatureStore, (tmp_path / "new", tmp_path / "all")):
         assert (store.done("sight"), store.done("sound")) == (set(), {"a"})
-    assert sound(tmp_path / "new")
+    assert check(tmp_path / "new").findings == []
 
 
-def test_what_was_taken_out_comes_back(store_job, tmp_path, random_stores):
+def test_what_repair_removed_comes_back(store_job, tmp_path, random_stores):
     store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times={"sight": TIMES}), sight=3, sound=3)
-    quietly(tmp_path / "all", store_job.directory)
+    merge(tmp_path / "all", store_job.directory)
     next((tmp_path / "all" / "sight").iterdir()).unlink()
     repair(tmp_path / "all", check(tmp_path / "all").findings)
-    assert quietly(tmp_path / "all", store_job.directory).taken == 1
+    assert merge(tmp_path / "all", store_job.directory).added == 1
     assert random_stores.same(tmp_path / "all", store_job.directory)
-    assert sound(tmp_path / "all")
+    assert check(tmp_path / "all").findings == []
 
 
-def test_failures_come_along(store_job, tmp_path):
-    store_job.write(store_job.record("v", verdict="failed", note="why", of=0), sight=3)
-    quietly(tmp_path / "all", store_job.directory)
-    assert FeatureStore(tmp_path / "all").failed == {"v": "why"}
-    store_job.write(store_job.record("v", sight=ROWS), sight=3)
-    quietly(tmp_path / "all", store_job.directory)
-    assert FeatureStore(tmp_path / "all").failed == {}
-
-
-@pytest.mark.parametrize("facts", [{"file_bytes": 7}, {"file_sha256": "b"}])
-def test_videos_of_one_name_and_other_files_are_told(store_job, tmp_path, facts):
+@pytest.mark.parametrize("facts", [{"file_bytes": 7}, {"file_sha256": "b"}], ids=["size", "content"])
+def test_videos_of_one_name_and_different_files_are_reported(store_job, tmp_path, facts):
     r = store_job.record
     one = store_job.write(
         r("a", sight=ROWS, file_sha256="a"), r("b", sight=ROWS), directory=tmp_path / "1", sight=3
     )
     other = r("a", sight=ROWS + 1, **{"file_sha256": "a", **facts})
     two = store_job.write(other, r("b", sight=ROWS), directory=tmp_path / "2", sight=3)
-    assert quietly(tmp_path / "all", one, two).differing == ["a"]
+    assert merge(tmp_path / "all", one, two).differing == ["a"]
     assert (FeatureStore(tmp_path / "all").read("sight", ["a"])[0] == ROWS + 1).all()
 
 
@@ -168,49 +136,35 @@ def test_where_files_cannot_be_linked_they_are_copied(store_job, tmp_path, monke
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert quietly(tmp_path / "all", store_job.directory).copied == 3
+    assert merge(tmp_path / "all", store_job.directory).copied == 3
     assert random_stores.same(tmp_path / "all", store_job.directory)
-    assert sound(tmp_path / "all")
+    assert check(tmp_path / "all").findings == []
     assert next((tmp_path / "all" / "sight").iterdir()).stat().st_nlink == 1
 
 
-def test_notes_on_imports_come_along(store_job, tmp_path):
-    store_job.write(store_job.record("a", sight=ROWS), sight=3)
-    (store_job.directory / "imports").mkdir()
-    (store_job.directory / "imports" / "x-import.json").write_text("{}")
-    quietly(tmp_path / "all", store_job.directory)
-    assert (tmp_path / "all" / "imports" / "x-import.json").read_text() == "{}"
-
-
-def test_what_is_refused_leaves_nothing_behind(store_job, tmp_path):
-    r, one = store_job.record, tmp_path / "1"
-    store_job.write(r("a", sight=ROWS), directory=one, sight=3)
-    other = store_job.write(r("a", sight=ROWS), directory=tmp_path / "2", version=2, sight=3)
-    cut = store_job.write(r("a", sight=ROWS), directory=tmp_path / "3", clip_seconds=5.0, sight=3)
-    with pytest.raises(InputError, match=r"/2: its 'sight' .*version 2.*/1 by sight \(version 1"):
-        quietly(tmp_path / "all", one, other)
-    with pytest.raises(InputError, match=r"/3: .*--clip-seconds 5\.0, those of .*/1 by default"):
-        quietly(tmp_path / "all", one, cut)
-    with pytest.raises(InputError, match="no feature store at"):
-        quietly(tmp_path / "all", one, tmp_path / "nowhere")
-    assert not (tmp_path / "all").exists()
-    before = files(one)
-    with pytest.raises(InputError, match="is both the target and a source"):
-        quietly(one, tmp_path / "2" / ".." / "1")
-    with pytest.raises(InputError, match="and a store never mixes two"):
-        quietly(one, other)
-    assert files(one) == before
+@pytest.mark.parametrize(
+    ("target", "sources", "named"),
+    [
+        ("all", ["1", "2"], r"/2: its 'sight' .*version 2.*/1 by sight \(version 1"),
+        ("all", ["1", "3"], r"/3: .*--clip-seconds 5\.0, those of .*/1 by default"),
+        ("all", ["1", "nowhere"], "no feature store at"),
+        ("1", ["2/../1"], "both the target and a source"),
+        ("1", ["2"], "never mixes two"),
+        ("mine", ["1"], "is not a feature store"),
+        ("all", ["lacks a file"], r"safetensors' is gone"),
+    ],
+)
+def test_what_cannot_be_merged_changes_nothing(store_job, tmp_path, target, sources, named):
+    for name, how in {"1": {}, "2": {"version": 2}, "3": {"clip_seconds": 5.0}, "lacks a file": {}}.items():
+        store_job.write(store_job.record("a", sight=ROWS), directory=tmp_path / name, sight=3, **how)
+    next((tmp_path / "lacks a file" / "sight").iterdir()).unlink()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
-    with pytest.raises(InputError, match="is not a feature store; name another place"):
-        quietly(tmp_path / "mine", one)
-
-
-def test_a_source_with_a_file_gone(store_job, tmp_path):
-    store_job.write(store_job.record("a", sight=ROWS), sight=3)
-    next((store_job.directory / "sight").iterdir()).unlink()
-    with pytest.raises(InputError, match=r"safetensors' is gone; look at its store with: mee store verify"):
-        quietly(tmp_path / "all", store_job.directory)
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=named):
+        merge(tmp_path / target, *(tmp_path / source for source in sources))
+    new = files(tmp_path).keys() - before.keys()
+    assert new == ({"all/store.json"} if sources == ["lacks a file"] else set())
 
 
 KILLED = """
@@ -230,61 +184,60 @@ features.store.merge.merge_stores(Path(sys.argv[2]), [Path(name) for name in sys
 """
 
 
-def check_killed(store_job, random_stores, tmp_path, pytestconfig, at):
-    r, stores = store_job.record, [tmp_path / "1", tmp_path / "2"]
+@pytest.fixture
+def killed_at(pytestconfig):
+    """killed_at(n, target, *sources): a merge killed at its n-th change of a name; whether it came that far."""
+
+    def run(at, *paths):
+        command = [sys.executable, "-c", KILLED, str(at), *map(str, paths)]
+        done = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, check=False)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+        return done.returncode != 0
+
+    return run
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["third", "every"])
+def test_killed_it_leaves_a_valid_store_and_continues(store_job, random_stores, tmp_path, killed_at, every):
+    stores = [tmp_path / "1", tmp_path / "2"]
     for number, store in enumerate(stores):
         for clip in range(2):
-            record = r(f"{number}{clip}", sight=ROWS + clip, sound=None, times={"sight": TIMES})
+            record = store_job.record(f"{number}{clip}", sight=ROWS + clip, sound=None, times={"sight": TIMES})
             store_job.write(record, directory=store, sight=3, sound=2)
-    command = [sys.executable, "-c", KILLED, str(at), str(tmp_path / "all"), *map(str, stores)]
-    killed = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, check=False)
-    if killed.returncode == 0:
-        return False
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    target = tmp_path / "all"
-    if (target / "store.json").exists():
-        store = FeatureStore(target)
-        for clip_id in store.clips.index:
-            assert (store.read("sight", [clip_id])[0] == ROWS + int(clip_id[1])).all()
-        assert wrong(target) == {}
-    quietly(target, *stores)
-    quietly(tmp_path / "unbroken", *stores)
-    assert random_stores.same(target, tmp_path / "unbroken")
-    assert sound(target)
-    return True
-
-
-def test_killed_at_its_third_file(store_job, random_stores, tmp_path, pytestconfig):
-    assert check_killed(store_job, random_stores, tmp_path, pytestconfig, 3)
-
-
-@pytest.mark.slow
-def test_killed_at_each_of_its_files(store_job, random_stores, tmp_path, pytestconfig):
-    for at in itertools.count(1):
-        if not check_killed(store_job, random_stores, tmp_path / f"{at}", pytestconfig, at):
+    merge(tmp_path / "not killed", *stores)
+    for at in itertools.count(1) if every else [3]:
+        target = tmp_path / f"all{at}"
+        if not killed_at(at, target, *stores):
+            assert at == 2 + 4 * (3 * 2 + 1)  # store.json; of four shards three files to link and rename, and sums
             break
-    assert at == 2 + 4 * (3 * 2 + 1)  # store.json; of four shards three files to link and rename, and checksums
+        if (target / "store.json").exists():
+            store = FeatureStore(target)
+            for clip_id in store.clips.index:
+                assert (store.read("sight", [clip_id])[0] == ROWS + int(clip_id[1])).all()
+            assert wrong(target) == {}
+        merge(target, *stores)
+        assert random_stores.same(target, tmp_path / "not killed")
+        assert check(target).findings == []
 
 
-def test_what_a_killed_merge_left_goes_with_the_next_job(store_job, tmp_path, pytestconfig):
+def test_what_a_killed_merge_left_goes_with_the_next_job(store_job, tmp_path, killed_at):
     one = store_job.write(store_job.record("a", sight=ROWS, times={"sight": TIMES}), sight=3)
-    command = [sys.executable, "-c", KILLED, "5", str(tmp_path / "all"), str(one)]
-    subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, check=False)
-    left = list((tmp_path / "all" / "sight").iterdir())
-    assert len(left) == 2  # one in place, one aside
+    assert killed_at(5, tmp_path / "all", one)
+    assert len(files(tmp_path / "all" / "sight")) == 2  # one in place, one temporary
     store_job.write(directory=tmp_path / "all", sight=3)
-    assert list((tmp_path / "all" / "sight").iterdir()) == []
-    assert sound(tmp_path / "all")
+    assert files(tmp_path / "all" / "sight") == {}
+    assert check(tmp_path / "all").findings == []
 
 
-@pytest.mark.parametrize("place", ["../", "sight/../../", "./", ""])
-def test_a_list_from_outside_names_no_file_outside(store_job, tmp_path, place):
-    """Else a merge would link a file from beside the source to a place beside the target."""
+@pytest.mark.parametrize("place", ["../", "sight/../../", "./", "", "/"])
+def test_a_forged_list_names_no_file_outside(store_job, tmp_path, place):
+    """Otherwise a merge would link a file from beside the source to a place beside the target."""
     source = store_job.write(store_job.record("v", sight=ROWS), sight=3)
     (sums,) = (source / "checksums").iterdir()
     forged = f"{place}{sums.stem}.safetensors"
-    (source / forged).write_bytes(b"x")
+    if place != "/":
+        (source / forged).write_bytes(b"x")
     sums.write_text(f"{hashlib.sha256(b'x').hexdigest()}  {forged}\n{sums.read_text()}")
     with pytest.raises(InputError, match="checksums"):
-        quietly(tmp_path / "deep" / "target", source)
+        merge(tmp_path / "deep" / "target", source)
     assert not (tmp_path / "deep").exists()

@@ -1,4 +1,4 @@
-"""Shards are there whole or not at all, whoever else writes."""
+"""Shards exist completely or not at all, whoever else writes."""
 
 import multiprocessing
 import os
@@ -9,27 +9,25 @@ import pytest
 from features.store import writer as store_writer
 from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
+from features.store.manifest import Manifest
 from features.store.writer import StoreWriter, clear_overwritten
-from tests.features.small_stores import die
+from tests.features.small_stores import die, files
 
 ROWS = np.ones((2, 3), np.float16)
+TIMES = {"sight": np.ones(2, np.float32)}
 
 
-def files(directory, pattern="*/*"):
-    return sorted(str(path.relative_to(directory)) for path in directory.glob(pattern))
-
-
-@pytest.mark.parametrize(("limit", "shards"), [("SHARD_CLIPS", 5), ("SHARD_BYTES", 5), ("SHARD_SECONDS", 5)])
-def test_a_shard_is_written_at_each_limit(store_job, monkeypatch, limit, shards):
-    monkeypatch.setattr(store_writer, limit, 0)
-    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(shards)), sight=3)
-    assert len(files(store_job.directory, "parts/*.parquet")) == shards
-    assert len(FeatureStore(store_job.directory).clips) == shards
-
-
-def test_below_the_limits_it_is_one(store_job):
-    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(9)), sight=3)
-    assert len(files(store_job.directory, "parts/*")) == len(files(store_job.directory, "sight/*")) == 1
+@pytest.mark.parametrize("limit", [None, "SHARD_CLIPS", "SHARD_BYTES", "SHARD_SECONDS"])
+def test_a_shard_is_written_at_each_limit_and_at_the_end(store_job, monkeypatch, limit):
+    if limit:
+        monkeypatch.setattr(store_writer, limit, 0)
+    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(5)), sight=3)
+    assert (
+        len(files(store_job.directory, "parts/*"))
+        == len(files(store_job.directory, "sight/*"))
+        == (5 if limit else 1)
+    )
+    assert len(FeatureStore(store_job.directory).clips) == 5
 
 
 def test_the_clips_of_a_video_stay_together(store_job, monkeypatch):
@@ -41,7 +39,7 @@ def test_the_clips_of_a_video_stay_together(store_job, monkeypatch):
 
 def test_nothing_to_write_writes_nothing(store_job):
     store_job.write(sight=3)
-    assert files(store_job.directory) == []
+    assert list(files(store_job.directory)) == ["store.json"]
 
 
 def test_an_error_keeps_what_was_added(store_job):
@@ -53,7 +51,7 @@ def test_an_error_keeps_what_was_added(store_job):
     with pytest.raises(KeyboardInterrupt):
         job()
     assert list(FeatureStore(store_job.directory).clips.index) == ["a"]
-    assert files(store_job.directory, "writers/*") == []
+    assert list((store_job.directory / "writers").iterdir()) == []
 
 
 def _killed_before_its_commit(directory, manifest, record, ready, go_on):
@@ -70,10 +68,10 @@ def _killed_before_its_commit(directory, manifest, record, ready, go_on):
 
 @pytest.fixture
 def unfinished(store_job):
-    """(a process that is in the middle of a shard, a function that kills it)."""
+    """A function that kills a process in the middle of a shard."""
     context = multiprocessing.get_context("fork")
     ready, go_on = context.Event(), context.Event()
-    record = store_job.record("orphan", sight=ROWS)
+    record = store_job.record("unfinished", sight=ROWS)
     arguments = (store_job.directory, store_job.declare(sight=3), record, ready, go_on)
     process = context.Process(target=_killed_before_its_commit, args=arguments)
     process.start()
@@ -87,57 +85,53 @@ def unfinished(store_job):
     kill()
 
 
-def test_what_a_killed_writer_left_does_not_exist_and_goes(store_job, unfinished):
+def test_an_unfinished_shard_of_a_killed_writer_does_not_exist_and_is_removed(store_job, unfinished):
     unfinished()
     assert len(files(store_job.directory, "sight/*")) == 2
     assert len(FeatureStore(store_job.directory).rows) == 0
     store_job.write(store_job.record("a", sight=ROWS), sight=3)
     assert list(FeatureStore(store_job.directory).rows.index) == ["a"]
     assert len(files(store_job.directory, "sight/*")) == 1
-    assert files(store_job.directory, "writers/*") == []
+    assert list((store_job.directory / "writers").iterdir()) == []
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_a_living_writer_has_not_finished_is_left_alone(store_job, unfinished, overwrite):
-    before = files(store_job.directory)
+def test_unfinished_files_of_a_running_writer_are_kept(store_job, unfinished, overwrite):
+    before = files(store_job.directory, "*/*")
     manifest = store_job.declare(overwrite=overwrite, sight=3)
     if overwrite:
         clear_overwritten(store_job.directory, manifest)
     with StoreWriter(store_job.directory, manifest):
         pass
-    assert files(store_job.directory) == before
+    assert files(store_job.directory, "*/*") == before
 
 
-def test_whole_shards_of_a_killed_writer_stay_and_others_go(store_job):
+def test_complete_shards_of_a_killed_writer_stay_and_others_go(store_job):
     writer = StoreWriter(store_job.directory, store_job.declare(sight=3))
     for name in "az":
-        writer.add([store_job.record(name, sight=ROWS, times={"sight": np.ones(2, np.float32)})])
+        writer.add([store_job.record(name, sight=ROWS, times=TIMES)])
         writer.flush()
     (store_job.directory / "checksums" / f"{writer.name}-000001.sha256").unlink()
     die(writer)
     store_job.write(store_job.record("b", sight=ROWS), sight=3)
     assert list(FeatureStore(store_job.directory).clips.index) == ["a", "b"]
     assert len(files(store_job.directory, "sight/*")) == 3
-    assert files(store_job.directory, "writers/*") == []
+    assert list((store_job.directory / "writers").iterdir()) == []
 
 
-def test_overwriting_takes_the_old_files_away(store_job):
-    times = {"sight": np.ones(2, np.float32)}
-    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times=times), sight=3, sound=3)
+def test_overwriting_removes_the_old_files(store_job):
+    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times=TIMES), sight=3, sound=3)
     sound = files(store_job.directory, "sound/*")
     clear_overwritten(store_job.directory, store_job.declare(overwrite=True, sight=3))
-    assert files(store_job.directory, "sight/*") == []
+    assert files(store_job.directory, "sight/*") == {}
     assert files(store_job.directory, "sound/*") == sound
 
 
-def _write_many(directory, job, records):
-    from features.store import writer as store_writer
-    from features.store.manifest import Manifest
-
+def _write_many(directory, records):
     store_writer.SHARD_CLIPS = 1
-    for round_ in range(4):  # begins often, so that jobs meet each other's beginnings and ends
+    for record in records:  # a writer each, so that jobs meet each other's starts and ends
         with StoreWriter(directory, Manifest.read(directory)) as writer:
-            writer.add([records[round_]])
+            writer.add([record])
 
 
 def test_several_writers_at_once(store_job):
@@ -146,9 +140,8 @@ def test_several_writers_at_once(store_job):
     jobs = []
     for job in range(4):
         records = [store_job.record(f"v{job}{n}", sight=ROWS * (10 * job + n)) for n in range(4)]
-        jobs.append(context.Process(target=_write_many, args=(store_job.directory, job, records)))
-    for job in jobs:
-        job.start()
+        jobs.append(context.Process(target=_write_many, args=(store_job.directory, records)))
+        jobs[-1].start()
     for job in jobs:
         job.join()
     assert [job.exitcode for job in jobs] == [0] * 4
@@ -156,10 +149,10 @@ def test_several_writers_at_once(store_job):
     assert len(store.clips) == 16
     for clip_id, rows in zip(store.clips.index, store.read("sight", store.clips.index)):
         assert (rows == int(clip_id[1:])).all()
-    assert files(store_job.directory, "writers/*") == []
+    assert list((store_job.directory / "writers").iterdir()) == []
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_an_atomic_write_keeps_the_old_file_after_an_error(tmp_path, monkeypatch):
     path = tmp_path / "a" / "b"
     write_whole(path, b"first")
 

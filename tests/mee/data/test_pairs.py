@@ -25,7 +25,7 @@ def test_a_video_is_named_in_full_or_without_its_ending(make_source):
 
 
 def test_a_video_stands_for_all_its_clips_and_a_clip_for_itself(make_source):
-    source = make_source(["long.mp4"], clips_of_video=3)
+    source = make_source(["long.mp4"], clips_of_video=3, failed={"long.mp4": "timed out"})  # of another clip
     pairs, _ = match(source, "long", "long.mp4#t=10,20")
     assert pairs.clip_ids == (tuple(source.clips.index), ("long.mp4#t=10,20",))
     assert set(pairs.videos) == {"long.mp4"}
@@ -34,35 +34,24 @@ def test_a_video_stands_for_all_its_clips_and_a_clip_for_itself(make_source):
 
 def test_a_name_that_two_videos_share_is_refused_and_told(make_source):
     source = make_source(["v.mp4", "v.webm"])
-    for twins in (source, make_source(["v.mp4"], failed={"v.webm": "no picture"})):
+    for both in (source, make_source(["v.mp4"], failed={"v.webm": "no picture"})):
         with pytest.raises(InputError, match=r"v \(may be v\.mp4 or v\.webm\)"):
-            match(twins, "v")
+            match(both, "v")
     assert match(source, "v.webm")[0].videos == ("v.webm",)
 
 
-def test_a_video_some_of_whose_clips_failed_keeps_its_short_name(make_source):
-    source = make_source(["v.mp4"], clips_of_video=2, failed={"v.mp4": "timed out"})
-    assert match(source, "v")[0].clip_ids == (tuple(source.clips.index),)
-
-
-@pytest.mark.parametrize("video_id", ["bad.mp4", "bad"])
-def test_a_failed_video_is_refused_with_its_reason(make_source, video_id):
+def test_failed_and_unknown_videos_are_refused_with_a_reason_and_counted(make_source):
     source = make_source(["v.mp4"], failed={"bad.mp4": "no picture"})
-    with pytest.raises(InputError, match=rf"1 of 2 captioned videos .* {video_id} \(no picture\)"):
-        match(source, "v", video_id)
-
-
-def test_unknown_videos_are_refused_and_counted(make_source):
+    for video_id in ("bad.mp4", "bad"):
+        with pytest.raises(InputError, match=rf"1 of 2 captioned videos .* {video_id} \(no picture\)"):
+            match(source, "v", video_id)
     with pytest.raises(InputError, match=r"5 of 6 .* u0 \(not in the store\); .* and 2 more\. .*--partial"):
-        match(make_source(["v.mp4"]), "v", *(f"u{number}" for number in range(5)), "u0")
-
-
-def test_partial_leaves_unknown_videos_out_once_each(make_source):
-    pairs, left_out = match(make_source(["v.mp4"]), "u", "v", "u", partial=True)
+        match(source, "v", *(f"u{number}" for number in range(5)), "u0")
+    pairs, left_out = match(source, "u", "v", "u", partial=True)
     assert left_out == ["u"]
     assert pairs.captions == ("caption 1",)
     with pytest.raises(InputError, match="1 of 1"):
-        match(make_source(["v.mp4"]), "u", partial=True)
+        match(source, "u", partial=True)
 
 
 def test_the_digest_tells_captions_clips_and_order_apart(make_source):

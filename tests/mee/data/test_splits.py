@@ -196,7 +196,7 @@ def test_splits_that_are_not_needed_may_be_absent(source):
         split_pairs(frame, source)
     split = split_pairs(frame, source, need_test=False)
     assert split.left_out == ()
-    assert split.notes == ("2 test videos are not in store, so their files were not looked at",)
+    assert split.notes == ("2 test videos are not in store, so their files were not compared",)
     assert set(split.train.videos) == set(source.clips.index[:6])
     assert set(split.test_videos) == set(source.clips.index[9:])
     with pytest.raises(InputError, match=r"gone0 \(not in the store\)"):

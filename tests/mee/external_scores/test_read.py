@@ -195,7 +195,7 @@ def test_what_is_no_file_of_scores(tmp_path):
         ({"scores": MATRIX}, ("q0", "q1", " "), "query id 3 is empty"),
         ({"scores": MATRIX}, (), "query ids"),
         ({"scores": MATRIX}, QUERIES[:2], "3 x 4 rows and columns, but 2 x 4"),
-        ({"scores": MATRIX.T.copy()}, QUERIES, "turn it"),
+        ({"scores": MATRIX.T.copy()}, QUERIES, "transpose it"),
         ({"text": MATRIX, "video": MATRIX}, QUERIES, "3 x 3 text and video embeddings, but 3 x 4"),
         ({"text": MATRIX, "video": np.ones((4, 2), "f4")}, QUERIES, "'text' has 4 numbers a row and .*'video' 2"),
     ],

@@ -1,4 +1,7 @@
-"""Pooling over time: against plain loops; padding is never read, missing streams are zeros."""
+"""Pooling over time: against plain loops; padding is never read, missing streams are zeros.
+
+NetVLAD's numbers: tests/golden/test_netvlad.py.
+"""
 
 import math
 
@@ -8,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.layers.pooling import Pool, pool_rows
+from mee.layers.pooling import NetVLAD, Pool, pool_rows
 from mee.layers.pooling_kinds import PLAIN, check_pooling, parse_pooling, pooled_size
 
 EVERY = (*PLAIN, "netvlad-3", "transformer", "transformer-2")
@@ -165,19 +168,10 @@ def test_an_unknown_kind_is_refused():
 # ---- names of poolings
 
 
-@pytest.mark.parametrize(
-    ("kind", "parsed"),
-    [
-        ("mean", ("mean", 0)),
-        ("last", ("last", 0)),
-        ("netvlad-16", ("netvlad", 16)),
-        ("netvlad-1", ("netvlad", 1)),
-        ("transformer", ("transformer", 1)),
-        ("transformer-3", ("transformer", 3)),
-    ],
-)
-def test_a_kind_is_a_name_and_a_number(kind, parsed):
-    assert parse_pooling(kind) == parsed
+def test_a_kind_is_a_name_and_a_number():
+    kinds = ("mean", "last", "netvlad-16", "netvlad-1", "transformer", "transformer-3")
+    numbers = (0, 0, 16, 1, 1, 3)
+    assert [parse_pooling(kind) for kind in kinds] == [(k.partition("-")[0], n) for k, n in zip(kinds, numbers)]
 
 
 NO_KINDS = "MEAN median mean-1 max- netvlad netvlad- netvlad-0 netvlad-00 netvlad-08 netvlad--3 netvlad-3x"
@@ -190,26 +184,84 @@ def test_what_is_no_kind_is_refused_by_its_name(kind):
         parse_pooling(kind)
 
 
-@given(
-    st.lists(
-        st.sampled_from(["mean", "max", "first", "last", "netvlad-2", "netvlad-5", "transformer"]), unique=True
-    ),
-    st.integers(1, 9),
-)
+@given(kinds=st.lists(st.sampled_from([*EVERY[:-1], "netvlad-5"]), min_size=1, unique=True), dim=st.integers(1, 9))
 def test_the_size_is_that_of_what_a_pool_makes(kinds, dim):
-    size = pooled_size(kinds, dim)
-    if kinds:
-        assert Pool(kinds, dim)(torch.zeros(1, 1, dim), torch.ones(1, dtype=torch.int64)).shape == (1, size)
-    assert size == dim * sum({"netvlad-2": 2, "netvlad-5": 5, "transformer": 0}.get(kind, 1) for kind in kinds) + (
-        256 * ("transformer" in kinds)
-    )
+    sizes = {"netvlad-3": 3 * dim, "netvlad-5": 5 * dim, "transformer": 256}
+    size = sum(sizes.get(kind, dim) for kind in kinds)
+    assert pooled_size(kinds, dim) == size
+    assert Pool(kinds, dim)(torch.zeros(1, 1, dim), torch.ones(1, dtype=torch.int64)).shape == (1, size)
 
 
 def test_none_at_all_the_same_twice_and_unknown_ones_are_refused():
     check_pooling("'audio'", ("mean", "netvlad-4", "netvlad-8"))
-    with pytest.raises(ValueError, match="'audio': at least one pooling is needed"):
-        check_pooling("'audio'", ())
-    with pytest.raises(ValueError, match="'audio': every pooling counts once, got mean, max, mean"):
-        check_pooling("'audio'", ("mean", "max", "mean"))
-    with pytest.raises(ValueError, match=r"'audio': pooling must be one of .*'netvlad'"):
-        check_pooling("'audio'", ("mean", "netvlad"))
+    for kinds, says in (
+        ((), "at least one"), (("mean", "max", "mean"), "once, got mean, max, mean"), (("netvlad",), "'netvlad'")
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"'audio': .*{says}"):
+            check_pooling("'audio'", kinds)
+
+
+# ---- NetVLAD
+
+
+def made_netvlad(seed=0, dim=5, clusters=3):
+    torch.manual_seed(seed)
+    module = NetVLAD(dim, clusters).double()
+    module.norm.running_mean.normal_()
+    module.norm.running_var.uniform_(0.5, 2)
+    with torch.no_grad():
+        module.norm.weight.uniform_(0.5, 2)
+        module.norm.bias.normal_()
+    return module.eval()
+
+
+@torch.no_grad()
+def by_loop(module, rows):
+    """The equation in plain floats, one stream."""
+    norm = module.norm
+    clusters, dim = len(norm.weight), rows.shape[1]
+    vectors = [[0.0] * dim for _ in range(clusters)]
+    for x in rows.tolist():
+        logits = []
+        for k in range(clusters):
+            inner = sum(x[d] * float(module.assign[d, k]) for d in range(dim))
+            deviation = math.sqrt(float(norm.running_var[k]) + norm.eps)
+            logits.append(
+                (inner - float(norm.running_mean[k])) / deviation * float(norm.weight[k]) + float(norm.bias[k])
+            )
+        total = sum(math.exp(logit) for logit in logits)
+        for k in range(clusters):
+            for d in range(dim):
+                vectors[k][d] += math.exp(logits[k]) / total * (x[d] - float(module.centres[d, k]))
+    lengths = [math.sqrt(sum(value * value for value in vector)) for vector in vectors]
+    flat = [vectors[k][d] / lengths[k] for d in range(dim) for k in range(clusters)]
+    return torch.tensor(flat, dtype=torch.float64) / math.sqrt(clusters)
+
+
+@given(st.integers(1, 6), st.integers(0, 2**31))
+def test_it_is_the_equation(length, seed):
+    module = made_netvlad(seed)
+    rows = torch.randn(length, 5, dtype=torch.float64)
+    torch.testing.assert_close(module(rows[None], torch.tensor([length]))[0], by_loop(module, rows))
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_rows_does_not_matter(order):
+    module, rows = made_netvlad(), torch.randn(1, 6, 5, generator=torch.Generator().manual_seed(1)).double()
+    torch.testing.assert_close(module(rows[:, order], torch.tensor([6])), module(rows, torch.tensor([6])))
+
+
+def test_a_stream_said_twice_is_the_same_stream():
+    """Residuals double, and their direction stays."""
+    module, rows = made_netvlad(), torch.randn(1, 4, 5, dtype=torch.float64)
+    twice = module(torch.cat([rows, rows], dim=1), torch.tensor([8]))
+    torch.testing.assert_close(twice, module(rows, torch.tensor([4])))
+
+
+def test_batch_statistics_are_those_of_the_real_rows_of_all_streams():
+    module, streams, lengths = made_netvlad().train(), torch.randn(3, 4, 5).double(), torch.tensor([4, 0, 2])
+    before = {name: buffer.clone() for name, buffer in module.norm.named_buffers()}
+    module(streams, lengths)
+    logits = torch.cat([streams[0], streams[2, :2]]) @ module.assign.detach()
+    torch.testing.assert_close(module.norm.running_mean, 0.9 * before["running_mean"] + 0.1 * logits.mean(0))
+    torch.testing.assert_close(module.norm.running_var, 0.9 * before["running_var"] + 0.1 * logits.var(0))

@@ -1,12 +1,10 @@
 """Which videos are on which side, by every way of saying so; and where they are."""
 
-from types import SimpleNamespace
-
-import pandas as pd
 import pytest
 
 from mee.errors import InputError
 from mee.near_duplicates.sides import FolderNames, find_side, sides_of_annotations
+from tests.mee.protocols.made_annotations import activitynet, write_json
 
 PLACE = FolderNames("'videos'", ["train/a.mp4", "train/b.mp4", "test/c.mp4", "test/a.mkv"])
 
@@ -42,23 +40,16 @@ def test_a_side_without_videos(table, split, says):
         sides_of_annotations(table(split), "folder", None, partial=False)
 
 
-def test_a_named_protocol(tmp_path, monkeypatch):
-    asked = {}
-    splits = pd.DataFrame({"video_id": ["a", "a", "b", "c", "d"], "split": ["train"] * 3 + ["val", "test"]})
-
-    def load(name, path, **settings):
-        asked.update(settings, name=name, path=path)
-        protocol = SimpleNamespace(name=name, files="files")
-        fields = {"train_list": "9k", "files": {}, "shortfalls": ("one short",), "protocol": protocol}
-        return SimpleNamespace(table=splits, gallery=("d", "e"), **fields)
-
-    monkeypatch.setattr("mee.protocols.load.load_benchmark", load)
-    sides = sides_of_annotations(tmp_path, "msrvtt-1ka", "9k", partial=True)
-    assert sides == ((("a", "b"), ("d", "e")), ("one short",))  # nobody asks for e of the gallery
-    assert asked == {"name": "msrvtt-1ka", "path": tmp_path, "train_list": "9k", "partial": True}
-    splits = splits[4:]
-    with pytest.raises(InputError, match="no training captions of msrvtt-1ka"):
-        sides_of_annotations(tmp_path, "msrvtt-1ka", None, partial=False)
+def test_a_named_protocol(tmp_path):
+    test = activitynet("val", 2)
+    test["v_val1"]["sentences"] = ["", ""]  # of the gallery, though no caption names it
+    write_json(tmp_path / "val_1.json", test)
+    with pytest.raises(InputError, match="no training captions of activitynet"):
+        sides_of_annotations(tmp_path, "activitynet", None, partial=True)
+    write_json(tmp_path / "train.json", activitynet("train", 2))
+    sides, shortfalls = sides_of_annotations(tmp_path, "activitynet", None, partial=True)
+    assert sides == (("v_train0", "v_train1"), ("v_val0", "v_val1"))
+    assert "1 test video without a caption: 'v_val1'" in shortfalls
 
 
 def test_videos_are_found_by_path_and_by_name_without_ending_and_are_there_once():

@@ -79,7 +79,7 @@ def test_a_copied_clip_is_found_with_its_moment(copied):
     assert (pair.train, pair.test, pair.why) == ("v02", "v30", "alike")
     assert pair.value > 0.999
     assert (pair.train_s, pair.test_s) == (20.0, 10.0)
-    assert overlap.compared == 300
+    assert overlap.train * overlap.test == 300
 
 
 def test_no_copy_falls_short_of_one_by_rounding(make_source):
@@ -123,8 +123,8 @@ def test_progress_ends_where_all_is_done(copied):
     ("settings", "spoil", "says"),
     [
         ({"stream": "face"}, None, "store has no stream 'face'; it has appearance, motion, audio"),
-        ({"threshold": 1.2}, None, "1.2 tells nothing; try 0.85"),
-        ({"threshold": float("nan")}, None, "nan tells nothing"),
+        ({"threshold": 1.2}, None, "1.2 is out of range; try 0.85"),
+        ({"threshold": float("nan")}, None, "nan is out of range"),
         ({}, dict.clear, "store: no clip that is compared has the stream 'audio'"),
         ({}, lambda rows: rows["v03#t=10,20"].fill(np.nan), "'audio' of clip 'v03#t=10,20'"),
         ({}, lambda rows: rows["v03#t=10,20"].fill(np.inf), "'audio' of clip 'v03#t=10,20'"),

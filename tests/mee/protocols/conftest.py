@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mee.protocols.load import load_benchmark
+from mee.protocols.table import load_benchmark
 from tests.mee.protocols import made_annotations
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "annotations"

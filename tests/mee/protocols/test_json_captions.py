@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.protocols.load import load_benchmark
+from mee.protocols.table import load_benchmark
 from tests.mee.protocols.made_annotations import activitynet, coco, didemo, vatex
 
 SMALL = {
@@ -136,12 +136,12 @@ def test_the_real_coco_file_of_fifty_images(real):
         ("activitynet", [], "does not hold paragraphs by video"),
         ("activitynet", {}, "names no test video"),
         ("coco", lambda made: made.pop("images"), "has no list 'images'"),
-        ("coco", lambda made: made["images"][1].update(id=1), r"images\[1\] has id '1' as an image before it"),
+        ("coco", lambda made: made["images"][1].update(id=1), r"images\[1\] has the id '1'"),
         ("coco", lambda made: made["images"][1].pop("file_name"), r"images\[1\] has no id 'file_name'"),
         ("coco", lambda made: made["images"][1].update(file_name="000000000001.jpg"), "than once: '0+1.jpg'"),
         ("coco", lambda made: made["annotations"][2].update(image_id=9), r"annotations\[2\] is about image '9'"),
         ("coco", lambda made: made["annotations"][2].pop("caption"), r"annotations\[2\] has no text 'caption'"),
-        ("coco", lambda made: made["annotations"][2].update(id=0), "an id that another one has: '0'"),
+        ("coco", lambda made: made["annotations"][2].update(id=0), "id of another one: '0'"),
         ("didemo", lambda made: made[0].update(times=[]), "description 0 has no times"),
         ("didemo", lambda made: made[0].update(times=[[1]]), "description 0 has a time that is no start and end"),
         ("didemo", lambda made: made[0].update(description=None), "description 0 has no text 'description'"),
@@ -150,7 +150,7 @@ def test_the_real_coco_file_of_fifty_images(real):
         ("vatex", lambda made: made[1].pop("enCap"), f"{VIDEO} has no list 'enCap'"),
         ("vatex", lambda made: made[1].update(enCap=[1]), f"{VIDEO} has a caption that is no text"),
         ("vatex", lambda made: made[1].pop("videoID"), "video 1 has no id 'videoID'"),
-        ("vatex", lambda made: made.append(made[0]), "'val000000_000122_000132', which has some already"),
+        ("vatex", lambda made: made.append(made[0]), "'val000000_000122_000132' a second time"),
         ("vatex", "x", "neither a list nor an object"),
     ],
 )

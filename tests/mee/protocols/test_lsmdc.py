@@ -3,7 +3,7 @@
 import pytest
 
 from mee.errors import InputError
-from mee.protocols.load import load_benchmark
+from mee.protocols.table import load_benchmark
 
 TEST = "LSMDC16_challenge_1000_publictect.csv"
 CHOICES = "LSMDC16_multiple_choice_test_randomized.csv"

@@ -4,9 +4,8 @@ import pytest
 
 from mee.errors import InputError
 from mee.protocols.files import AnnotationFiles
-from mee.protocols.load import load_benchmark
 from mee.protocols.msrvtt import FULL, find_list
-from mee.protocols.table import PROTOCOLS
+from mee.protocols.table import PROTOCOLS, load_benchmark
 
 
 @pytest.fixture
@@ -168,7 +167,7 @@ def test_sentences_without_ids_are_numbered(made, tmp_path):
         (lambda content: content["sentences"][3].update(caption=7), r"sentences\[3\] has no text 'caption'"),
         (lambda content: content["sentences"][3].pop("video_id"), r"sentences\[3\] has no id 'video_id'"),
         (lambda content: content["sentences"][3].update(sen_id=None), r"sentences\[3\] has no id 'sen_id'"),
-        (lambda content: content["sentences"][3].update(sen_id=2), "an id that another one has: '2'"),
+        (lambda content: content["sentences"][3].update(sen_id=2), "id of another one: '2'"),
         (lambda content: content["sentences"].append("x"), r"sentences\[20\] has no id 'video_id'"),
         (lambda content: content.update(sentences={}), "has no list 'sentences'"),
         (lambda content: content["videos"][0].update(video_id="video10000"), "names 'video10000'"),
@@ -196,7 +195,7 @@ def test_a_broken_caption_file(made, tmp_path, spoil, says):
         ("key,video_id,sentence", ['r,video1,"x'], "line 2"),
         ("key,video_id,sentence", ["r,v1,x"], "names 'v1'"),
         ("key,video_id,sentence", ["r,video1,x", "s,video1,y"], "more than once: 'video1'"),
-        ("key,video_id,sentence", ["r,video1,x", "r,video2,y"], "an id that another one has: 'r'"),
+        ("key,video_id,sentence", ["r,video1,x", "r,video2,y"], "id of another one: 'r'"),
     ],
 )
 def test_a_broken_test_csv(made, tmp_path, columns, rows, says):

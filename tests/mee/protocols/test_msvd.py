@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from mee.errors import InputError
-from mee.protocols.load import load_benchmark
+from mee.protocols.table import load_benchmark
 
 
 @pytest.fixture

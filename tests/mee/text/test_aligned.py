@@ -15,8 +15,8 @@ from mee.data.pairs import match_captions
 from mee.data.source import load_clips
 from mee.errors import InputError
 from mee.model import MEE
-from mee.text.aligned import AlignedTower
 from mee.text.config import TextConfig
+from mee.text.pretrained import AlignedTower
 from mee.training.config import TrainConfig
 from mee.training.optimiser import learnt_state
 from mee.training.trainer import Trainer

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mee.text.config import OWN_ENCODERS, TextConfig
+from mee.text.config import ENCODERS, TextConfig
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_settings_that_make_no_sense_are_refused(fields, reason):
 
 
 def test_whatever_is_not_one_of_ours_is_a_pretrained_model():
-    assert not any(TextConfig(encoder=name).pretrained for name in OWN_ENCODERS)
+    assert not any(TextConfig(encoder=name).pretrained for name in ENCODERS)
     for tuned in (-1, 0, 3):
         assert TextConfig(encoder="some/bert", tuned_layers=tuned).pretrained

@@ -146,7 +146,7 @@ def replace_by(family):
 SPOIL = {  # what is wrong -> how to make it so, what is said of it
     "pickle": (to_pickle, "safetensors"),
     "cut": (lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes()[:2000]), "cannot be loaded"),
-    "lacking": (leave_out, "4 lack, such as encoder.layer.1.output"),
+    "lacking": (leave_out, "4 are missing, such as encoder.layer.1.output"),
     "shapes": (lambda d: edit(d / SETTINGS, lambda c: c.update(intermediate_size=28)), "cannot be loaded"),
     "no-tokenizer": (lambda d: [path.unlink() for path in d.glob("tokenizer*")], "has no tokenizer"),
     "bad-tokenizer": (lambda d: (d / TOKENIZER).write_text("{}"), "tokenizer in .* cannot be used"),

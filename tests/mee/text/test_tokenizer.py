@@ -36,43 +36,29 @@ def test_case_width_and_outer_space_do_not_matter(tokenizer):
     assert first.equal(third)
 
 
-def test_sentences_are_read_alone(tokenizer):
-    short, long = tokenizer.read(["a dog", "a red circle moves left"])
-    assert len(short) < len(long)
-    assert short.equal(tokenizer.read(["a dog"])[0])
-
-
-def test_frequent_words_become_few_pieces(tokenizer):
-    assert len(tokenizer.read(["a"])[0]) == 1
+def test_frequent_words_become_few_pieces_which_a_person_can_read(tokenizer):
+    assert [len(tokens) for tokens in tokenizer.read(["a"])] == [1]
     assert len(tokenizer.read(["circle"])[0]) <= len(" circle")
-
-
-def test_pieces_are_what_a_person_reads(tokenizer):
     pieces = tokenizer.pieces("A red zebra")
     assert len(pieces) == len(tokenizer.read(["A red zebra"])[0])
     assert "".join(piece for piece in pieces if piece != "·") == "aredzebra"
     assert all(pieces)
 
 
-def test_long_sentences_are_cut(tokenizer):
+def test_long_sentences_are_cut_and_a_vocabulary_is_never_smaller_than_the_bytes(tokenizer):
     assert tokenizer.read(["drums " * 500])[0].shape == (12,)
-
-
-def test_a_vocabulary_is_never_smaller_than_the_bytes():
     tokenizer = CaptionTokenizer.learn(["a dog"], 1, 8)
     assert tokenizer.size == 257
     assert len(tokenizer.read(["ß"])[0]) == 3  # the space before it, and its two bytes
 
 
-@pytest.mark.parametrize("empty", ["", "  ", "\n\t", "\u3000"])
-def test_an_empty_sentence_is_refused_with_its_number(tokenizer, empty):
-    with pytest.raises(InputError, match="number 2 of 3"):
-        tokenizer.read(["a dog", empty, "a cat"])
-
-
-def test_bytes_that_were_no_text_are_refused(tokenizer):
-    with pytest.raises(InputError, match="not UTF-8"):
-        tokenizer.read(["caf\udce9"])  # how Python hands over a Latin-1 argument
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [*((empty, "number 2 of 3") for empty in ("", "  ", "\n\t", "\u3000")), ("caf\udce9", "not UTF-8")],
+)  # the last is how Python passes a Latin-1 argument
+def test_a_sentence_without_words_or_not_of_text_is_refused(tokenizer, bad, says):
+    with pytest.raises(InputError, match=says):
+        tokenizer.read(["a dog", bad, "a cat"])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"nonsense", b"\xff\xfe{}"])

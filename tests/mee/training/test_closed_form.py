@@ -14,8 +14,7 @@ from mee.encode import encode_gallery
 from mee.evaluation.evaluate import evaluate_pairs
 from mee.model import MEE
 from mee.text.base import TextEncoder
-from mee.text.config import TextConfig
-from mee.text.registry import ENCODERS
+from mee.text.config import ENCODERS, TextConfig
 from mee.training.closed_form import Side, informative, mixture_bias, start_closed_form
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData

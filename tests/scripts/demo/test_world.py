@@ -1,10 +1,13 @@
-"""Laws of the demo's clips: counts, balance, and what keeps held-out clips apart from training."""
+"""Laws of the demo's clips and captions: counts, truth, and what keeps held-out clips apart from training."""
 
+import re
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from scripts.demo.world import STILL_FORMS, VALUES, combinations, is_visible, make_clips
+from scripts.demo.words import CAPTIONS_OF, is_true, make_captions, say
+from scripts.demo.world import SHOWN_BY, STILL_FORMS, VALUES, combinations, is_visible, make_clips
 
 
 @pytest.fixture(scope="module", params=range(8))
@@ -38,3 +41,58 @@ def test_every_object_stands_out_and_no_two_test_clips_look_alike(clips):
     assert all(is_visible(clip.facts) for clip in clips)
     looks = [combinations(clip.facts)[-1] for clip in clips if clip.split == "test"]
     assert len(set(looks)) == len(looks)
+
+
+# ---- captions
+
+
+@pytest.fixture(scope="module", params=range(4))
+def world(request):
+    clips = make_clips(request.param)
+    captions = make_captions(clips, request.param)
+    assert captions == make_captions(clips, request.param)
+    return {clip.name: clip for clip in clips}, captions
+
+
+def test_every_caption_is_true_and_speaks_only_of_what_the_file_has(world):
+    clips, captions = world
+    for caption in captions:
+        clip = clips[caption.video_id]
+        assert set(clip.streams) >= set(caption.speaks_of) > set()
+        assert is_true(caption.claims, clip.facts)
+    told = Counter(video for video, _ in {(caption.video_id, caption.text) for caption in captions})
+    assert told == {clip.name: CAPTIONS_OF[clip.split] for clip in clips.values()}
+
+
+def test_a_test_caption_identifies_its_clip_and_needs_all_streams_that_it_speaks_of(world):
+    clips, captions = world
+
+    def fitting(claims):
+        return [clip.name for clip in clips.values() if clip.split == "test" and is_true(claims, clip.facts)]
+
+    for caption in (caption for caption in captions if caption.split == "test"):
+        assert fitting(caption.claims) == [caption.video_id], caption
+        for name in caption.speaks_of if len(caption.speaks_of) > 1 else ():
+            part = {fact: claim for fact, claim in caption.claims.items() if fact in SHOWN_BY[name]}
+            assert len(fitting(part)) > 1, (caption, name)
+
+
+def test_test_captions_are_uneven_in_trained_words(world):
+    _, captions = world
+    spoken = Counter(caption.speaks_of for caption in captions if caption.split == "test")
+    assert spoken.total() == 124
+    assert all(spoken[name,] >= least for name, least in (("audio", 7), ("motion", 7), ("face", 3)))
+    assert 10 <= spoken["appearance",] <= 24
+    words = {split: {w for c in captions if c.split == split for w in c.text.split()} for split in CAPTIONS_OF}
+    assert words["test"] <= words["train"]
+    assert 120 <= len(words["train"]) <= 220
+
+
+def test_a_sentence_says_what_is_claimed():
+    claims = {"shape": "star", "colour": "red", "texture": "striped", "background": "grass", "motion": "left slow"}
+    claims |= {"sound": "siren", "face": "yes", "glasses": "yes", "beard": "beard", "hat": "no"}
+    said = ("a strip", "red star", "grass|lawn", "left", "siren|alarm", "with (glasses|spectacles) and a beard")
+    for seed in range(20):
+        text = say(claims, np.random.default_rng(seed))
+        assert all(re.search(words, text) for words in (*said, "without a (hat|cap)")), text
+        assert not re.search(r"[()|{}]|  | $|^ |\ba [aeiou]", text), text

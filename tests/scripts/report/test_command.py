@@ -69,7 +69,7 @@ def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):
         "is a folder": (good, "--out", tmp_path),
         "there is no folder": (good, "--out", tmp_path / "no" / "x.html"),
         "both name": (good, "--out", page, "--markdown", page),
-        "'-' is no name": (good, "--out", "-"),
+        "'-' is not a name": (good, "--out", "-"),
         "movie.mp4": (good, "--out", tmp_path / "movie.mp4"),
     }
     for words, arguments in cases.items():

@@ -4,8 +4,7 @@ import pytest
 
 from scripts.report.compare import differences, facts, marks, questions
 from scripts.report.entry import make_entries
-from scripts.report.page import page
-from scripts.report.templates import markdown
+from scripts.report.page import markdown, page
 from scripts.report.terminal import print_report
 
 MARKS = [

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.report.entry import make_entries
-from scripts.report.figures import mean_and_std, mean_figures, number, signed
+from scripts.report.entry import make_entries, mean_and_std, mean_figures, number, signed
 
 
 def test_seeds_become_one_row_with_mean_and_sample_deviation(make_result):
@@ -16,7 +15,7 @@ def test_seeds_become_one_row_with_mean_and_sample_deviation(make_result):
     assert (entry.label, entry.seeds, twice) == ("small", (0, 1, 2), 0)
     values = [result.text_to_video.metrics["R@1"] for result in results]
     assert mean_figures([{"R@1": 20.0}, {"R@1": 22.0}, {"R@1": 27.0}])["R@1"].text == "23.0 ± 3.6"  # √(26 / 2)
-    figure = entry.outcome("text_to_video").figures["R@1"]
+    figure = entry.outcomes["text_to_video"].figures["R@1"]
     assert figure.value == pytest.approx(statistics.mean(values))
     assert figure.std == pytest.approx(statistics.stdev(values))
     assert figure.interval is None  # that of one seed is not the mean's
@@ -92,7 +91,7 @@ def test_labels_are_told_apart(make_result):
 def test_means_of_the_rest(make_result):
     results = [make_result(seed) for seed in (0, 1)]
     (entry,), _ = make_entries(results)
-    outcome = entry.outcome("text_to_video")
+    outcome = entry.outcomes["text_to_video"]
     first, second = (result.text_to_video for result in results)
     assert outcome.recall[0] == (1, pytest.approx((first.recall[0][1] + second.recall[0][1]) / 2))
     assert outcome.histogram[1] == ("2", (first.histogram[1][1] + second.histogram[1][1]) / 2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from scripts.report.entry import make_entries
-from scripts.report.templates import markdown, safe
+from scripts.report.page import markdown, safe
 
 GITHUB = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 

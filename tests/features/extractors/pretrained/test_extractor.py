@@ -18,8 +18,7 @@ from features.extractors.registry import make_extractor, resolve
 from features.extractors.spec import RunConfig
 from features.extractors.token_merging.apply import TOWERS
 from features.media.clip import Clip, FrameNeed, Frames
-from features.media.cutting import Cutting
-from features.media.reader import open_reader
+from features.media.reader import read_clips
 
 SEEING = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "clip", "siglip", "siglip2")
 SEEING += ("videomae", "vjepa2", "xclip")
@@ -223,8 +222,7 @@ def test_a_real_file_becomes_a_stream(tiny, media, tmp_path):
     appearance, motion = (make_extractor(f"x={tiny(name)}") for name in ("clip", "videomae"))
     clips = []
     for path in (film, picture):
-        reader = open_reader("pyav", path)
-        clips += reader.read(path, path.name, (*appearance.needs, *motion.needs), Cutting())
+        clips += read_clips(path, path.name, (*appearance.needs, *motion.needs))
     seen, still = appearance.extract(clips)
     assert seen.rows.shape == (4, 12)  # two seconds, two frames a second
     np.testing.assert_allclose(seen.times, [0.0, 0.5, 1.0, 1.5])

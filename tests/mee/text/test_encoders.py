@@ -11,8 +11,8 @@ from mee.encode import encode_gallery
 from mee.errors import InputError
 from mee.evaluation.evaluate import evaluate_pairs
 from mee.model import MEE
+from mee.text.base import encoder_class
 from mee.text.config import TextConfig
-from mee.text.registry import encoder_class
 from mee.training.config import TrainConfig
 from mee.training.optimiser import learnt_state, make_optimiser
 from mee.training.trainer import Trainer
@@ -29,6 +29,8 @@ SENTENCES = (
 )
 OWN = {
     "transformer": {"encoder": "transformer"},
+    "transformer-max-ends": {"encoder": "transformer", "pooling": ("max", "first", "last")},
+    "transformer-learnt": {"encoder": "transformer", "pooling": ("mean", "netvlad-3", "transformer")},
     "recurrent": {"encoder": "recurrent"},
     "word-vectors": {"encoder": "word-vectors"},
     "word-vectors-netvlad": {"encoder": "word-vectors", "pooling": ("netvlad-3", "max")},
@@ -49,7 +51,7 @@ PRETRAINED = {
 }
 ALL = {**OWN, **PRETRAINED}
 LEARNING = {  # prefixes of what learns, besides the pooling; all of it where there are none
-    "transformer": [""],
+    **{name: [""] for name in OWN if name.startswith("transformer")},
     "recurrent": [""],
     "bert-last-layer": ["model.encoder.layer.2."],
     "bert-tuned": ["model."],
@@ -233,5 +235,5 @@ def test_only_frozen_parts_stay_in_eval_mode(make_encoder):
 
 
 def test_the_table_imports_no_transformers():
-    code = "import sys, mee.text.registry, mee.text.config; sys.exit('transformers' in sys.modules)"
+    code = "import sys, mee.text.base, mee.text.config; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

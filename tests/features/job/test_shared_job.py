@@ -1,38 +1,23 @@
 """The job with a shared extractor: workers decode, the model runs here. Workers are real processes."""
 
 import os
-import shutil
+from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 
 from features.errors import InputError
-from features.extractors.spec import RunConfig
-from features.job.config import PrecomputeConfig
-from features.job.precompute import Job
-from features.media.library import find_media
-from features.store.feature_store import FeatureStore
 
 BOTH = ("odd", "shared")
 
 
 @pytest.fixture
-def job(tmp_path, media, odd_extractors, shared_extractor, monkeypatch):
-    """Runs a job over films of three clips each, under names that say what becomes of them."""
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    (tmp_path / "marks").mkdir()
-    monkeypatch.setenv("ODD_MARKS", str(tmp_path / "marks"))
-
-    def run(*names, streams=BOTH, batch_size=32, frames=30, **settings):
-        for name in names:
-            media.write(videos / name, [media.plain(number) for number in range(frames)])
-        settings = {"workers": 2, "clip_seconds": 1.0, **settings}
-        config = PrecomputeConfig(streams=streams, run=RunConfig(device="cpu", batch_size=batch_size), **settings)
-        return Job(find_media(videos), tmp_path / "store", config).run(lambda _: None)
-
-    run.videos, run.marks = videos, tmp_path / "marks"
-    run.store = lambda: FeatureStore(tmp_path / "store")
+def job(job):
+    """The same, over films of three clips each, with both streams."""
+    run = partial(job, streams=BOTH, frames=30, clip_seconds=1.0)
+    for name in ("videos", "marks", "store", "prepare", "directory"):
+        setattr(run, name, getattr(job, name))
     return run
 
 
@@ -128,8 +113,6 @@ def test_the_time_limit_does_not_count_what_a_worker_waits_for_the_model(job, sh
 
 
 def test_a_still_image_and_a_file_without_pictures_miss_the_stream_or_have_it(job, media):
-    import cv2
-
     cv2.imwrite(str(job.videos / "still.png"), media.quadrants())
     media.write(job.videos / "heard.mp4", sounds=[(0.0, media.tone(0.8))])
     job(streams=("audio", "shared"))
@@ -146,7 +129,7 @@ def test_stopping_while_the_model_runs_keeps_whole_files_only(job, shared_extrac
     with pytest.raises(KeyboardInterrupt):
         job("a.mp4", "b.mp4", workers=1)
     assert list(job.store().clips.index) == spans("a.mp4")
-    assert list((job.videos.parent / "store" / "writers").iterdir()) == []
+    assert list((job.directory / "writers").iterdir()) == []
     shared_extractor.before = None
     assert [o.video for o in job().outcomes] == ["b.mp4"]
 
@@ -154,13 +137,12 @@ def test_stopping_while_the_model_runs_keeps_whole_files_only(job, shared_extrac
 def test_cores_are_left_to_a_model_on_the_cpu(job, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12), raising=False)
     for number in range(20):
-        shutil.copy(__file__, job.videos / f"{number}.mp4")
+        (job.videos / f"{number}.mp4").touch()
 
-    def workers(streams, **settings):
-        config = PrecomputeConfig(streams=streams, run=RunConfig(device="cpu"), **settings)
-        return Job(find_media(job.videos), job.videos.parent / "store", config)._workers()
+    def workers(streams, number=None):
+        return job.prepare(streams=streams, workers=number)._workers()
 
     assert workers(("odd",)) == 12
     assert workers(BOTH) == 3
-    assert workers(BOTH, workers=7) == 7
-    assert workers(BOTH, workers=50) == 20  # no more than files
+    assert workers(BOTH, 7) == 7
+    assert workers(BOTH, 50) == 20  # no more than files

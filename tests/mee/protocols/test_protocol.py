@@ -7,20 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.protocols.check import check, refuse_overlap
-from mee.protocols.protocol import Protocol, Reading, caption_table
+from mee.protocols.protocol import Protocol, Reading, caption_table, check, refuse_overlap
 
 SMALL = Protocol(
-    name="small",
-    title="small",
-    files="small.json",
-    reader="",
-    query_rule="every caption",
-    gallery=3,
-    queries=4,
-    val=1,
-    train={"a": 2, "b": 1},
-)
+    name="small", title="small", files="small.json", reader="", query_rule="every caption",
+    gallery=3, queries=4, val=1, train={"a": 2, "b": 1},
+)  # fmt: skip
 IDS = {"train": ("t1", "t2"), "val": ("v1",), "test": ("e1", "e2", "e3")}
 QUERIES = [
     ("1", "t1", "x", "train"),
@@ -59,8 +51,8 @@ def test_what_matches_passes():
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ({"test": ()}, "^here names no test video, and small cannot do without; fetch its files again$"),
-        ({"val": ()}, "^here names no validation video, and small"),
+        ({"test": ()}, "^here names no test video, which small needs; fetch its files again$"),
+        ({"val": ()}, "^here names no validation video, which small"),
         ({"test": ("e1", "e2", "e1")}, "^here names 1 test video more than once: 'e1'; keep each once$"),
         ({"train": ("t1", "e2")}, "^here: 1 of the training videos is among the test videos too: 'e2'"),
         ({"train": ("t1", "v1")}, "^here: 1 of the training videos is among the validation videos too: 'v1'"),
@@ -75,7 +67,7 @@ def test_what_is_refused_even_in_part(ids, message, partial):
 @pytest.mark.parametrize("partial", [False, True])
 def test_a_query_id_names_one_caption(partial):
     rows = [*QUERIES[:-1], ("3", "e3", "z", "test")]
-    with pytest.raises(InputError, match=r"^here has 1 caption under an id that another one has: '3'; give each"):
+    with pytest.raises(InputError, match=r"^here has 1 caption under the id of another one: '3'; give each"):
         checked(read(rows), partial=partial)
 
 

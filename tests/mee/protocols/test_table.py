@@ -1,17 +1,17 @@
-"""A name and a path -> a benchmark: at full counts for every protocol, and a sentence for all that is wrong."""
+"""A name and a path -> a benchmark, at full counts for every protocol; your own table; captions to train on."""
 
+import hashlib
 import re
 import subprocess
 import sys
-from importlib import import_module
 
 import pandas as pd
 import pytest
 
 from mee.errors import InputError
-from mee.protocols.load import find_protocol, load_benchmark
+from mee.protocols.annotations import read_annotations
 from mee.protocols.protocol import COLUMNS, SENTENCES
-from mee.protocols.table import PROTOCOLS
+from mee.protocols.table import PROTOCOLS, find_protocol, load_benchmark
 
 # train, validation, test videos, queries: typed from the data sets' papers, not from the table
 COUNTS = {
@@ -46,19 +46,13 @@ def test_the_counts_are_those_of_the_literature():
     assert found == COUNTS
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_a_row_is_called_by_its_name_and_has_a_reader(name):
-    row = PROTOCOLS[name]
-    module, _, function = row.reader.partition(":")
-    assert row.name == name
-    assert callable(getattr(import_module(module), function))
-    assert row.title
-    assert row.files
-    assert (row.missing, row.only) == ({"msvd": ("audio",)}.get(name, ()), {"coco": ("appearance",)}.get(name, ()))
+def test_msvd_has_no_sound_and_coco_only_pictures():
+    assert {name: row.missing for name, row in PROTOCOLS.items() if row.missing} == {"msvd": ("audio",)}
+    assert {name: row.only for name, row in PROTOCOLS.items() if row.only} == {"coco": ("appearance",)}
 
 
 def test_names_and_loading_cost_no_heavy_import(pytestconfig):
-    code = "import sys, mee.protocols.load; print({'torch', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules))"
+    code = "import sys, mee.protocols.table; print({'torch', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules))"
     root = pytestconfig.rootpath
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
@@ -102,17 +96,14 @@ def test_a_typo_suggests_the_nearest_name():
         find_protocol("mvsd")
 
 
-def test_there_is_no_such_path(tmp_path):
-    message = f"^there is no '{re.escape(str(tmp_path))}/x'; didemo is read from a directory with test_data.json"
-    with pytest.raises(InputError, match=message):
-        load_benchmark("didemo", tmp_path / "x")
-
-
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_an_empty_directory_is_told_what_it_should_hold(tmp_path, name):
+def test_files_that_are_missing_are_named(tmp_path, name):
     with pytest.raises(InputError, match=rf"has no .*; {name} is read from a directory with ") as caught:
         load_benchmark(name, tmp_path, partial=True)
     assert PROTOCOLS[name].files in str(caught.value)
+    if name != "folder":
+        with pytest.raises(InputError, match=f"no '{re.escape(str(tmp_path))}/x'; {name} is read from"):
+            load_benchmark(name, tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -154,12 +145,93 @@ def test_one_file_that_does_not_suffice(full, name, file):
         load_benchmark(name, full(name) / file)
 
 
-FOLDERS = {"didemo": "annotations", "msvd": "msvd_data", "lsmdc": "lsmdc2016", "activitynet": "captions"}
-
-
-@pytest.mark.parametrize(("name", "folder"), [*FOLDERS.items(), ("vatex", "vatex_data")])
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("didemo", "annotations"), ("msvd", "msvd_data"), ("lsmdc", "lsmdc2016"), ("vatex", "vatex_data")],
+)
 def test_files_are_found_in_a_usual_sub_folder(full, loaded, tmp_path, name, folder):
     (tmp_path / folder).mkdir()
     for file in full(name).iterdir():
         (tmp_path / folder / file.name).symlink_to(file)
     assert load_benchmark(name, tmp_path).gallery == loaded(name).gallery
+
+
+# ---- your own collection
+
+
+@pytest.fixture
+def own(tmp_path):
+    """own(*lines): a table of these lines."""
+
+    def write(*lines):
+        (tmp_path / "c.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return tmp_path / "c.csv"
+
+    return write
+
+
+def test_queries_are_numbered_in_the_files_order(loaded):
+    benchmark = loaded("folder")
+    assert benchmark.table["query_id"].tolist() == [str(number) for number in range(1, 21)]
+    assert benchmark.table.iloc[5].tolist() == ["6", "v2.mp4", "caption 5", "test"]
+    assert benchmark.gallery == ("v0.mp4", "v1.mp4", "v2.mp4")
+    assert (benchmark.shortfalls, benchmark.train_list) == ((), None)
+
+
+def test_without_splits_all_is_test_and_the_table_names_none(own):
+    path = own("video_id,caption", "b,x", "a,y", "b,z")
+    benchmark = load_benchmark("folder", path)
+    assert list(benchmark.table.columns) == ["query_id", "video_id", "caption"]
+    assert benchmark.gallery == ("b", "a")
+    assert benchmark.files == {"captions": path}
+
+
+def test_a_table_need_not_have_a_test(own):
+    benchmark = load_benchmark("folder", own("video_id,caption,split", "a,x,train", "b,y,val"))
+    assert benchmark.gallery == ()
+    assert benchmark.table["split"].tolist() == ["train", "val"]
+
+
+def test_ids_of_ones_own_are_kept(own):
+    path = own("video_id,caption,query_id", "a,x,q7", "b,y,q9")
+    assert load_benchmark("folder", path).table["query_id"].tolist() == ["q7", "q9"]
+    own("video_id,caption,query_id", "a,x,q7", "b,y,q7")
+    with pytest.raises(InputError, match="id of another one: 'q7'"):
+        load_benchmark("folder", path)
+
+
+# ---- captions to train on
+
+
+def stamp(path):
+    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def test_your_own_table_to_train_on(own):
+    path = own("video_id,caption", "a,words")
+    annotations = read_annotations(path)
+    assert list(annotations.table.columns) == ["video_id", "caption"]
+    assert (annotations.protocol, annotations.train_list, annotations.is_named) == ("folder", None, False)
+    assert annotations.files == {"captions": stamp(path)}
+    assert annotations.measured_ids == set()
+    with pytest.raises(InputError, match=r"--train-list 9k goes with --protocol NAME: .* column 'split'"):
+        read_annotations(path, train_list="9k")
+    with pytest.raises(InputError, match=r"is a directory; .* --protocol"):
+        read_annotations(path.parent)
+
+
+def test_a_named_protocol_to_train_on(made, tmp_path):
+    made.write_json(tmp_path / "val_1.json", made.activitynet("val", 2))
+    with pytest.raises(InputError, match=r"no training captions of activitynet; .* val_1\.json and, to train, tr"):
+        read_annotations(tmp_path, protocol="activitynet", partial=True)
+    made.write_json(tmp_path / "train.json", made.activitynet("train", 3))
+    annotations = read_annotations(tmp_path, protocol="activitynet", partial=True)
+    assert (annotations.protocol, annotations.train_list, annotations.is_named) == ("activitynet", None, True)
+    assert annotations.files == {
+        "test": stamp(tmp_path / "val_1.json"),
+        "train": stamp(tmp_path / "train.json"),
+    }
+    assert "3 training videos where it has 10,009" in annotations.shortfalls
+    assert annotations.measured_ids == {"v_val0", "v_val1"}
+    with pytest.raises(InputError, match="no training list of activitynet"):
+        read_annotations(tmp_path, protocol="activitynet", train_list="9k", partial=True)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import InputError
-from features.job.sharding import Shard, parse_shard
+from scripts.precompute import Shard, parse_shard
 
 names = st.lists(st.text(st.characters(codec="utf-8"), min_size=1), unique=True, max_size=40)
 

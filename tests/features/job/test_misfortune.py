@@ -2,16 +2,13 @@
 
 import errno
 import os
-import shutil
 import stat
 
 import numpy as np
 import pytest
 
 from features.errors import InputError
-from features.job.config import PrecomputeConfig
-from features.job.precompute import Job
-from features.media.library import find_media, size_of
+from features.media.library import size_of
 from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
 from features.store.verify import check_store
@@ -64,24 +61,8 @@ def test_a_full_disk_is_told_of_with_the_file(tmp_path, full):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def job(tmp_path, media, odd_extractors):
-    """Runs a job over what is in the folder."""
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    for name in ("a.mp4", "b.mp4"):
-        media.write(videos / name, [media.plain(number) for number in range(10)])
-
-    def run():
-        config = PrecomputeConfig(streams=("odd",), workers=1)
-        return Job(find_media(videos), tmp_path / "store", config).run(lambda report: None)
-
-    run.videos, run.directory = videos, tmp_path / "store"
-    return run
-
-
 def test_a_file_that_was_done_and_is_a_link_to_nowhere_now(job):
-    assert job().outcomes
+    assert job("a.mp4", "b.mp4").outcomes
     (job.videos / "a.mp4").unlink()
     (job.videos / "a.mp4").symlink_to("nowhere.mp4")
     report = job()
@@ -92,10 +73,10 @@ def test_a_file_that_was_done_and_is_a_link_to_nowhere_now(job):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
 def test_a_folder_that_may_be_listed_but_not_entered(job):
     (job.videos / "closed").mkdir()
-    shutil.copy(job.videos / "a.mp4", job.videos / "closed")
+    (job.videos / "closed" / "a.mp4").write_bytes(b"closed")
     (job.videos / "closed").chmod(0o600)
     try:
-        (failure,) = job().failures
+        (failure,) = job("a.mp4", "b.mp4").failures
     finally:
         (job.videos / "closed").chmod(0o700)
     assert (failure.video, failure.note) == ("closed/a.mp4", "it cannot be read: Permission denied")

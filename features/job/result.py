@@ -1,0 +1,98 @@
+"""The result of one file.
+
+worker.py      a ClipResult for each clip, with the streams of the worker's own extractors
+batches.py     adds the streams of shared extractors to it
+scheduler.py   collects the clips of a file in its FileResult, or the reason why it failed
+precompute.py  writes the records of a FileResult, and adds its outcome to the report
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import final
+
+from features.job.report import FAILURES, Outcome
+from features.media import DEGRADED, Clip, Span, size_of
+from features.store import CheckedStream, ClipRecord
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FileTask:
+    """One file, and the streams to extract from it."""
+
+    root: Path  # the library's folder
+    video: str  # path below it, with forward slashes
+    streams: tuple[str, ...]
+    attempt: int = 1
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.root / self.video
+
+
+@final
+@dataclass(eq=False)
+class ClipResult:
+    """One clip and its streams."""
+
+    clip: Clip  # with the frames and sound that shared extractors still need
+    streams: dict[str, CheckedStream | None]  # None: missing
+
+    @property
+    def nbytes(self) -> int:
+        """Of its frames and sound."""
+        frames = sum(frames.pixels.nbytes for frames in self.clip.frames.values())
+        return frames + sum(wave.nbytes for wave in self.clip.sound.values())
+
+
+@final
+@dataclass(eq=False)
+class FileResult:
+    """One file: pending until all its clips are complete, or failed."""
+
+    task: FileTask
+    clips: list[ClipResult] = field(default_factory=list)  # in order of time; of a failed file one, that says why
+    pending: int = 0  # clips that lack streams of shared extractors
+    decoded: bool = False  # its worker has sent everything
+    failed: bool = False
+    file_bytes: int = 0
+    sha256: str = ""  # of the file's content, hexadecimal
+
+    @property
+    def complete(self) -> bool:
+        """Whether all clips are here with all streams."""
+        return self.decoded and not self.pending and not self.failed
+
+    def fail(self, verdict: str, reason: str) -> None:
+        """Replace the clips by the reason for the failure."""
+        span = Span(clip_id=self.task.video, video=self.task.video, start_s=0.0, end_s=0.0)
+        self.clips, self.failed = [ClipResult(Clip(span=span, reader="", verdict=verdict, note=reason), {})], True
+        self.file_bytes, self.sha256 = size_of(self.task.path) or 0, ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict of its worst clip."""
+        clips = [each.clip for each in self.clips]
+        worst = next((clip for clip in clips if clip.verdict in (*FAILURES, DEGRADED)), clips[0])
+        return Outcome(self.task.video, worst.verdict, worst.note, 0 if self.failed else len(clips))
+
+    def records(self) -> list[ClipRecord]:
+        """The file's rows of the store."""
+        return [
+            ClipRecord(
+                **asdict(each.clip.span),
+                verdict=each.clip.verdict,
+                note=each.clip.note,
+                reader=each.clip.reader,
+                clips_of_video=0 if self.failed else len(self.clips),
+                file_bytes=self.file_bytes,
+                file_sha256=self.sha256,
+                source=each.clip.source,
+                streams={stream: made and made.rows for stream, made in each.streams.items()},
+                times={stream: made.times for stream, made in each.streams.items() if made is not None},
+            )
+            for each in self.clips
+        ]

@@ -49,8 +49,8 @@ from benchmarks.timing import Table, arguments, in_turns, print_json, ratios, sa
 from features.extractors.base import Extractor
 from features.extractors.pretrained.runner import quiet
 from features.extractors.registry import make_extractor
+from features.extractors.spec import MergeSchedule
 from features.extractors.token_merging.apply import merge_tokens
-from features.extractors.token_merging.schedule import MergeSchedule
 from features.media.clip import Clip
 from features.media.library import is_media
 from features.media.reader import read_clips

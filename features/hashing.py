@@ -1,4 +1,4 @@
-"""Perceptual hashes of the frames of many videos, made in worker processes that may fail without ending it all.
+"""Perceptual hashes of the frames of many videos, made in worker processes; a failed file does not end the others.
 
     HashTask  ->  FileDigest, HashedVideo        in the worker
     hash_videos  ->  HashedVideo, HashedVideo    one a file, in the order in which they are done
@@ -14,7 +14,7 @@ bits, few of which change when a picture is re-encoded, scaled or slightly cropp
 Two pictures are as far apart as bits differ (Hamming distance): copies 0 to about 30, unrelated pictures 64 +- 6
 (benchmarks/near_duplicates.py measures both). The idea is that of pHash's DCT hash (Zauner, Implementation and
 Benchmarking of Perceptual Image Hash Functions, 2010); signs take the place of its comparison with the median, and
-128 bits that of 64, which told small crops from other pictures less well. OpenCV's img_hash is in its contrib
+128 bits that of 64, which separated small crops from other pictures less well. OpenCV's img_hash is in its contrib
 build only. What a hash does not see: a copy that is mirrored, cropped by a tenth at one side, or covered by a
 large logo; and pages of text in one layout are as near as copies. A picture of hardly any contrast is not
 `telling`.
@@ -149,7 +149,7 @@ class HashedVideo:
 
 
 def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> Iterator[HashedVideo]:
-    """Hash files of a library; one that cannot be read is told of with the reason, and ends nothing.
+    """Hash files of a library; one that cannot be read is reported with the reason, and does not end the others.
 
     Args:
         root: the library's folder.

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from features.errors import InputError, MediaError
-from features.extractors.token_merging import MergeSchedule
+from features.extractors import MergeSchedule
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from features.extractors.pretrained import PictureExtractor
+    from features.extractors.pretrained import PretrainedExtractor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     title = f"{args.image.name}: tokens of {extractor.checkpoint.model}, merge {schedule}"
     write_picture(args.out, draw_tokens(picture, groups, title))
     if args.json:
-        answer = {"image": str(args.image), "model": extractor.checkpoint.model, "merge": schedule.text}
+        answer = {"image": str(args.image), "model": extractor.checkpoint.model, "merge": str(schedule)}
         print(json.dumps({**answer, "tokens": tokens, "picture": str(args.out)}))
         return DONE
     rows = [
@@ -75,22 +75,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _extractor(model: str) -> PictureExtractor:
+def _extractor(model: str) -> PretrainedExtractor:
     """The extractor that runs this model; refuses models that do not read single pictures."""
     from features.extractors import make_extractor
-    from features.extractors.pretrained import FrameExtractor
+    from features.extractors.pretrained import PretrainedExtractor
 
     extractor = make_extractor(f"tokens={model}")
-    if not isinstance(extractor, FrameExtractor):
+    if not isinstance(extractor, PretrainedExtractor) or extractor.modality != "appearance":
         raise InputError(f"'{model}' does not read single pictures; name a vision transformer with --model")
-    if not extractor.merges:
-        kind = extractor.config["model_type"]
+    if not extractor.family.merges:
+        kind = extractor.config.whole["model_type"]
         raise InputError(f"tokens of '{model}', of type {kind}, cannot be merged; name another model with --model")
     return extractor
 
 
 def _merged(
-    args: TokensArgs, extractor: PictureExtractor, schedule: MergeSchedule
+    args: TokensArgs, extractor: PretrainedExtractor, schedule: MergeSchedule
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]], list[int]]:
     """The picture; after 0, 1, … layers, which token holds each patch of its grid, and the number of tokens."""
     import torch
@@ -98,22 +98,22 @@ def _merged(
     from features.extractors.pretrained import load_weights
     from features.extractors.token_merging import merge_tokens
 
-    levels = extractor.prepare([_picture(args.image, extractor)])["levels"]  # (1, 3, h, w) uint8
+    levels = extractor.inputs.prepare([_picture(args.image, extractor)])["pixels"]  # (1, 3, h, w) uint8
     device = pick_device(args.device)
     model: Any = load_weights(extractor.architecture, extractor.checkpoint.path, args.model).to(device)
     merging = merge_tokens(model, schedule)
     with torch.inference_mode():
-        model(pixel_values=extractor.pixels(model, {"levels": levels.to(device)}))
+        model(pixel_values=extractor.inputs.finish({"pixels": levels.to(device)}, model.dtype)["pixels"])
     side, (height, width) = int(model.config.patch_size), levels.shape[2:]
     grid = (height // side, width // side)
     merged = merging.merged
-    groups = [merging.groups_after(layer)[0, merging.protected :] for layer in range(len(merged) + 1)]
+    groups = [merging.groups(layer)[0, merging.protected :] for layer in range(len(merged) + 1)]
     tokens = [len(groups[0]) + merging.protected - sum(merged[:layer]) for layer in range(len(merged) + 1)]
     seen = levels[0, :, : grid[0] * side, : grid[1] * side].permute(1, 2, 0).numpy()
     return seen, [held.reshape(grid).cpu().numpy() for held in groups], tokens
 
 
-def _picture(path: Path, extractor: PictureExtractor) -> NDArray[np.uint8]:
+def _picture(path: Path, extractor: PretrainedExtractor) -> NDArray[np.uint8]:
     """(H, W, 3), as `mee precompute` hands it to the extractor."""
     from features.media import read_image
 
@@ -121,7 +121,7 @@ def _picture(path: Path, extractor: PictureExtractor) -> NDArray[np.uint8]:
         clip = read_image(path, path.name, extractor.needs)
     except MediaError as error:
         raise InputError(f"'{path}' cannot be read as a picture: {error}") from error
-    rows = extractor.rows(clip)
+    rows = extractor.inputs.rows(clip)
     assert rows is not None  # a still image is one frame
     picture: NDArray[np.uint8] = rows.items[0]
     return picture

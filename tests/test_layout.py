@@ -22,9 +22,10 @@ ARROWS: dict[str, dict[str, str]] = {
     "features": {
         "features": "job media",
         "external": "extractors features media store",
-        "extractors": "extractors.pretrained extractors.token_merging features media",
+        "extractors": "extractors.pretrained features media",
         "extractors.builtin": "extractors media",
         "extractors.pretrained": "extractors extractors.token_merging features media",
+        "extractors.token_merging": "extractors",
         "job": "extractors features media store",
         "media": "features",
         "store": "extractors features media",

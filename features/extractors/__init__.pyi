@@ -1,9 +1,10 @@
 from .base import Extractor as Extractor
 from .base import Fingerprint as Fingerprint
 from .base import Stream as Stream
-from .presets import PRESETS as PRESETS
+from .registry import PRESETS as PRESETS
 from .registry import known_extractors as known_extractors
 from .registry import make_extractor as make_extractor
 from .registry import resolve as resolve
 from .spec import ExtractorSpec as ExtractorSpec
+from .spec import MergeSchedule as MergeSchedule
 from .spec import RunConfig as RunConfig

@@ -1,4 +1,4 @@
-"""Extractor: clips in, one stream out. A new one is one file here and one line in registry.py."""
+"""Extractor: clips in, one stream out. A new one is one file in builtin/ and one line in registry.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 from features.media import Clip, Need
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Stream:
     """One modality of one clip over time; a clip that does not have the modality has None instead."""
 
     rows: NDArray[np.float32]  # (T, D), T at least 1
-    times: NDArray[np.float64]  # (T,) seconds, the middle of what each row tells of; several rows may share one
+    times: NDArray[np.float64]  # (T,) seconds, the middle of what each row describes; several rows may share one
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What made a stream. Streams of different fingerprints never share a place in a store."""
+    """What made a stream. A store never mixes two fingerprints in one stream."""
 
     extractor: str
     version: int  # of the extractor's code: raised whenever its numbers change
@@ -36,7 +38,7 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that stand for the whole fingerprint."""
+        """Twelve hexadecimal digits of a hash of the whole fingerprint."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -44,8 +46,8 @@ class Fingerprint:
 class Extractor(ABC):
     """Turns clips into one modality's streams, the same numbers for the same clip every time."""
 
-    modality: ClassVar[str]
-    version: ClassVar[int]
+    modality: str
+    version: int
     shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
 
     @property
@@ -59,10 +61,10 @@ class Extractor(ABC):
         """What a reader has to decode for this extractor."""
 
     def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
-        """Get ready now what `extract` would load at its first call, so that faults show before any file is read.
+        """Load now what `extract` would load at its first call, so that errors show before any file is read.
 
         Raises:
-            InputError: what the extractor needs is not there, or cannot be used.
+            InputError: something that the extractor needs is missing or cannot be used.
         """
 
     @abstractmethod

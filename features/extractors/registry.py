@@ -1,21 +1,32 @@
-"""EXTRACTORS: the one table, stream name -> where its class is.
+"""EXTRACTORS: the one table, stream name -> where its class is. PRESETS: sets of streams with a name.
 
-A third party adds a row from its own package by an entry point in the group ``mee.extractors``. A stream whose
-word names a model (`features.extractors.spec`) is made by the class that `features.extractors.pretrained.families`
-has for it.
+A new built-in extractor is one file and one row of EXTRACTORS. A third party adds a row from its own package by an
+entry point in the group ``mee.extractors``. A stream whose word names a model (`features.extractors.spec`) is made
+by a row of `features.extractors.pretrained.families`.
+
+    preset    for
+    builtin   any CPU: nothing is downloaded; deterministic
+    clip      appearance and audio in the spaces of CLIP's and CLAP's text towers; runs on a CPU
+    strong    larger towers for appearance and motion; a GPU is advised
+
+Licences are those that the weights' pages on the hub name; none of them forbids commercial use. Weights are
+safetensors in the main branch, or ONNX. Parameters are those of the part that runs, in millions; a download is the
+whole checkpoint, text tower included, once. Nothing here imports torch or numpy: help texts list presets.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, final
 
 from features.errors import InputError
-from features.extractors.base import Extractor
 from features.extractors.spec import ExtractorSpec, RunConfig, parse_spec
+
+if TYPE_CHECKING:
+    from features.extractors.base import Extractor
 
 EXTRACTORS = {
     "appearance": "features.extractors.builtin.appearance:AppearanceExtractor",
@@ -23,9 +34,7 @@ EXTRACTORS = {
     "audio": "features.extractors.builtin.audio:AudioExtractor",
     "face": "features.extractors.builtin.face:FaceExtractor",
 }
-
-
-_AS_USUAL = RunConfig()
+_DEFAULTS = RunConfig()
 
 
 def known_extractors() -> dict[str, str]:
@@ -35,10 +44,10 @@ def known_extractors() -> dict[str, str]:
 
 
 def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
-    """Find, or download, the files of a spec's models; made once, the answer can be sent to workers.
+    """Find or download the files of a spec's models, once: the result can be sent to workers.
 
     Raises:
-        InputError: the spec is not of its form, names no extractor or model, or the model's files cannot be had.
+        InputError: the spec is malformed, names no extractor or model, or the model's files are not available.
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     if spec.source is None:
@@ -51,50 +60,110 @@ def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
         return spec
     if spec.checkpoints:
         return spec
-    from features.extractors.pretrained import ONNX, find_checkpoint
+    from features.extractors.pretrained import find_checkpoints
 
-    if not _is_faces(spec.source):
-        return replace(spec, checkpoints=(find_checkpoint(spec.source, spec.revision),))
-    halves = [half.partition("@") for half in spec.source.split("+")]
-    return replace(spec, checkpoints=tuple(find_checkpoint(name, tag or None, ONNX) for name, _, tag in halves))
+    return replace(spec, checkpoints=find_checkpoints(spec.source, spec.revision))
 
 
-def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _AS_USUAL) -> Extractor:
-    """Load and build the extractor of one stream; a pretrained model's weights are left for later.
+def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Extractor:
+    """Build the extractor of one stream; a pretrained model's weights are not loaded yet.
 
     Args:
-        spec: a word such as "appearance" or "motion=MCG-NJU/videomae-base", or what became of it.
-        run: where and how pretrained models run; built-in extractors take no notice of it.
+        spec: a word such as "appearance" or "motion=MCG-NJU/videomae-base", parsed and resolved or not.
+        run: where and how pretrained models run; built-in extractors ignore it.
 
     Raises:
         InputError: no such extractor or model, or options that it does not have.
     """
     spec = resolve(spec)
     if spec.source is not None:
-        return _make_pretrained(spec, spec.source, run)
+        from features.extractors.pretrained import make_pretrained
+
+        return make_pretrained(spec, run)
+    from features.extractors.base import Extractor
+
     place = known_extractors()[spec.stream]
-    extractor = _load(spec.stream, place)()
+    module, _, attribute = place.partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the extractor '{spec.stream}' ({place}) cannot be loaded: {error}") from error
+    extractor = kind()
     if not isinstance(extractor, Extractor):
         raise InputError(f"'{spec.stream}' ({place}) is not an Extractor; its entry point must name a subclass")
     return extractor
 
 
-def _make_pretrained(spec: ExtractorSpec, source: str, run: RunConfig) -> Extractor:
-    from features.extractors.pretrained import FACES, family_of, read_config
+@final
+@dataclass(frozen=True)
+class PresetStream:
+    """One stream of a preset."""
 
-    place = FACES if _is_faces(source) else family_of(read_config(spec.checkpoints[0].path), source)
-    made: Extractor = _load(spec.stream, place)(spec, run)
-    return made
+    word: str  # as `mee precompute --streams` takes it
+    made_by: str  # in words
+    licence: str  # of the weights
+    parameters: float = 0.0  # millions that run
+    megabytes: float = 0.0  # downloaded, once; 1 MB is 10^6 bytes
+
+    @property
+    def stream(self) -> str:
+        """The stream's name in a store."""
+        return self.word.partition("=")[0]
 
 
-def _is_faces(source: str) -> bool:
-    """Whether the source is a detector and an embedder, or at least one of their files."""
-    return not Path(source).expanduser().is_dir() and ("+" in source or source.endswith(".onnx"))
+@final
+@dataclass(frozen=True)
+class Preset:
+    """A set of streams, one a modality."""
+
+    purpose: str
+    streams: tuple[PresetStream, ...]
+
+    @property
+    def megabytes(self) -> float:
+        """Downloaded for all streams."""
+        return sum(stream.megabytes for stream in self.streams)
 
 
-def _load(name: str, place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"the extractor '{name}' ({place}) cannot be loaded: {error}") from error
+_OURS = "Apache-2.0 (this package)"
+_MOTION = PresetStream("motion", "optical flow, orientations and boundaries", _OURS)
+_CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618)
+_FACES = PresetStream(
+    "face=opencv/face_detection_yunet+opencv/face_recognition_sface",
+    "YuNet finds, SFace describes",
+    "MIT, Apache-2.0",
+    9.7,
+    39,
+)
+
+PRESETS: Mapping[str, Preset] = {
+    "builtin": Preset(
+        "nothing to download, any machine",
+        (
+            PresetStream("appearance", "colours and gradient orientations on a pyramid", _OURS),
+            _MOTION,
+            PresetStream("audio", "log-mel statistics and rhythm", _OURS),
+            PresetStream("face", "local binary patterns of frontal faces", _OURS),
+        ),
+    ),
+    "clip": Preset(
+        "appearance and audio aligned with text; a CPU will do",
+        (
+            PresetStream("appearance=laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "CLIP ViT-B/32", "MIT", 87.8, 609),
+            _MOTION,
+            _CLAP,
+            _FACES,
+        ),
+    ),
+    "strong": Preset(
+        "larger towers; a GPU is advised",
+        (
+            PresetStream(
+                "appearance=google/siglip2-base-patch16-224", "SigLIP 2 ViT-B/16", "Apache-2.0", 92.9, 1535
+            ),
+            PresetStream("motion=facebook/vjepa2-vitl-fpc64-256", "V-JEPA 2 ViT-L/16", "MIT", 303.9, 1304),
+            _CLAP,
+            _FACES,
+        ),
+    ),
+}

@@ -16,7 +16,7 @@ circle nowhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, final
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ from features.extractors.builtin.histograms import (
     hellinger,
     slopes,
 )
-from features.media import Clip, FrameNeed, Need
+from features.media import Clip, FrameNeed
 
 _FINE = 6  # the grid that 1x1, 2x2 and 3x3 cells are all made of
 _CELLS = 1 + 4 + 9
@@ -105,21 +105,16 @@ def describe_frame(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.concatenate([*colours, *_edges(image)]).astype(np.float32)
 
 
+@final
 class AppearanceExtractor(Extractor):
     """Colours, edge orientations and texture of sampled frames."""
 
     modality = "appearance"
     version = 1
-    need: Final = FrameNeed(fps=2, size=160)
-
-    @property
-    def dim(self) -> int:
-        """20 colours x 14 cells, 36 + 12 x 13 orientations, 12 harmonics, 2 x 14 texture energies."""
-        return _CELLS * COLOURS + _WHOLE + (_CELLS - 1) * _PART + _HARMONICS + len(_BLURS) * _CELLS
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (self.need,)
+    need = FrameNeed(fps=2, size=160)
+    needs = (need,)
+    # colours of 14 cells, orientations of the frame and of 13 cells, harmonics, texture of 14 cells
+    dim = _CELLS * COLOURS + _WHOLE + (_CELLS - 1) * _PART + _HARMONICS + len(_BLURS) * _CELLS
 
     @property
     def parameters(self) -> Mapping[str, Any]:

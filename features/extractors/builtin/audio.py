@@ -10,8 +10,8 @@ L is the log-mel spectrogram, how loud each band of pitch is, a hundred times a 
 X: Fourier transform of 25 ms of sound under a Hann window, a full-scale tone having |X| = 1; W: triangles
 whose corners are evenly spaced in mel. Silence is exactly 0, a full-scale tone close to 2.
 
-Rhythm is the modulation spectrum of the whole clip, the same in every row, since a second is too short to hear
-a slow beat in: with e(t) the logarithm of the sound's power less its mean,
+Rhythm is the modulation spectrum of the whole clip, the same in every row, since a second is too short for a slow
+beat: with e(t) the logarithm of the sound's power less its mean,
 
     E(f) = |sum over t of w(t) e(t) exp(-2 pi i f t)| / sum over t of w(t) |e(t)|,   w a Hann window
     rhythm_k = max over f of E(f) max(0, 1 - |log(f / f_k)| / log(f_2 / f_1))
@@ -24,13 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.extractors.base import Extractor, Stream
-from features.media import Clip, Need, SoundNeed
+from features.media import Clip, SoundNeed
 
 RATE = 16_000  # samples a second
 HOP = 160  # samples from one frame to the next
@@ -109,10 +109,10 @@ def _window_row(window: NDArray[np.float32]) -> NDArray[np.float64]:
     change = np.abs(np.diff(window, axis=0)).mean(0)
     power = 10 ** (3 * window) - 1
     total = power.sum(1)
-    heard = total / (total + 1)  # 0 in silence, 1 in sound
+    present = total / (total + 1)  # 0 in silence, 1 in sound
     centroid = power @ np.linspace(0, 1, BANDS) / (total + 1)
     seconds = np.arange(len(window)) / FRAMES_A_SECOND
-    weight = heard / (heard.sum() + _QUIET)
+    weight = present / (present.sum() + _QUIET)
     when = seconds - weight @ seconds
     where = centroid - weight @ centroid
     glide = (weight * when) @ where / ((weight * when) @ when + _QUIET)
@@ -123,7 +123,7 @@ def _window_row(window: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def describe_sound(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     """The module's rows for (N,) samples at 16 kHz: (T, 212), T = 1 up to 1 s, then one more each 0.5 s."""
-    sound = np.clip(np.nan_to_num(sound), -1, 1)  # a broken packet can decode to anything
+    sound = np.clip(np.nan_to_num(sound), -1, 1)  # a damaged packet can decode to anything
     steps = max(0, -(-(len(sound) - RATE) // (_STEP * HOP)))
     length = RATE + steps * _STEP * HOP + _EDGE
     spectrogram = log_mel(np.pad(sound, (0, length - len(sound))))
@@ -135,21 +135,15 @@ def describe_sound(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack(rows).astype(np.float32)
 
 
+@final
 class AudioExtractor(Extractor):
     """Log-mel statistics, rhythm and pitch of one-second windows."""
 
     modality = "audio"
     version = 1
-    need: Final = SoundNeed(rate=RATE)
-
-    @property
-    def dim(self) -> int:
-        """Mean, deviation and change of 64 bands, 16 rhythm rates, 4 scalars."""
-        return 3 * BANDS + len(RHYTHM_HZ) + _SCALARS
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (self.need,)
+    need = SoundNeed(rate=RATE)
+    needs = (need,)
+    dim = 3 * BANDS + len(RHYTHM_HZ) + _SCALARS  # mean, deviation and change of each band, rhythm, scalars
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row each half second; None only where the clip has no sound track."""

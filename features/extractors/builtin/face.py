@@ -15,18 +15,17 @@ Faces are found by the windows that a cascade accepts, in the image and in its m
 
 The cascade is scikit-image's, with the frontal-face file in its wheel: multi-scale block local binary
 patterns (Liao et al., *Learning Multi-scale Block Local Binary Patterns for Face Recognition*, ICB 2007)
-under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004). One accepted window means
-little: texture wins many by chance. A face wins them at many neighbouring places and sizes, and again in
-the mirror, since a frontal face is nearly its own mirror image and the cascade is not. A face counts when a
-second sampled frame shows one too, of much the same size; where only one frame was sampled; or where its own
-frame leaves no doubt.
+under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004). It accepts many single
+windows of texture by chance, but faces at many neighbouring places and sizes, and again in the mirror, since
+a frontal face is nearly its own mirror image and the cascade is not. A face counts when a second sampled
+frame shows one too, of much the same size; where only one frame was sampled; or where its support is high.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple, final
 
 import cv2
 import numpy as np
@@ -36,13 +35,13 @@ from skimage.feature import Cascade, local_binary_pattern
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
-from features.media import Clip, FrameNeed, Need
+from features.media import Clip, FrameNeed
 
 SUPPORT = 8  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side
 _SCALE = 1.05  # ratio of window sizes that follow each other
 _OVERLAP = 0.5
-_WINDOW = 24  # pixels the cascade was trained on; it sees nothing smaller
+_WINDOW = 24  # pixels the cascade was trained on; it finds nothing smaller
 _LOOK_AGAIN = 0.75  # of a box's size: how far around it, and down to which size, the mirror is searched
 
 Windows = NDArray[np.float64]  # (N, 3): left, top, size in pixels
@@ -171,7 +170,7 @@ def describe_face(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
 
 
 def confirmed(faces: Sequence[Sequence[Face]]) -> list[list[Face]]:
-    """Of the faces found in each sampled frame, those that the module's last paragraph lets count."""
+    """Of the faces found in each sampled frame, those that count by the module's last sentence."""
 
     def counts(face: Face, frame: int) -> bool:
         others = (other for k, found in enumerate(faces) if k != frame for other in found)
@@ -191,31 +190,20 @@ def faces_of(image: NDArray[np.uint8]) -> list[Face]:
     return [Face(face.left * ratio, face.top * ratio, face.size * ratio, face.support) for face in found]
 
 
+@final
 class FaceExtractor(Extractor):
     """Local texture, colours and place of each large frontal face."""
 
     modality = "face"
     version = 1
-    need: Final = FrameNeed(fps=1, size=240)
-
-    @property
-    def dim(self) -> int:
-        """59 patterns and 20 colours for each of 16 parts, 3 numbers of place."""
-        return _SIDE**2 * (_PATTERNS + COLOURS) + _PLACE
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (self.need,)
+    need = FrameNeed(fps=1, size=240)
+    needs = (need,)
+    dim = _SIDE**2 * (_PATTERNS + COLOURS) + _PLACE
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        return {
-            "searched": _SEARCHED,
-            "support": SUPPORT,
-            "smallest": SMALLEST,
-            "certain": _CERTAIN,
-            "alike": _ALIKE,
-        }
+        limits = {"support": SUPPORT, "smallest": SMALLEST, "certain": _CERTAIN, "alike": _ALIKE}
+        return {"searched": _SEARCHED, **limits}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a face, in the order of the frames; None where there is no face, or no picture."""

@@ -5,7 +5,7 @@
 Flow is DIS (Kroeger et al., *Fast Optical Flow using Dense Inverse Search*, ECCV 2016), in short sides of
 the frame a second. Boundary directions are those of the spatial gradients of the horizontal and of the
 vertical flow (Dalal, Triggs, Schmid, *Human Detection Using Oriented Histograms of Flow and Appearance*,
-ECCV 2006): they see an object's outline and not a steady pan. Histograms are square-rooted shares.
+ECCV 2006): they show an object's outline and not a steady pan. Histograms are square-rooted shares.
 
 The rigid part fits all moving pixels, at r from their centroid, by least squares:
 
@@ -19,7 +19,7 @@ second), s growth (half the divergence, 1/s); with them the mean speed and the m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, final
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import angle_histogram, cell_numbers, cell_sums, hellinger, slopes
-from features.media import Clip, FrameNeed, Frames, Need
+from features.media import Clip, FrameNeed, Frames
 
 _SIDE, _DIRECTIONS = 3, 8
 _CELL_NUMBERS = _DIRECTIONS + 1 + 2 * _DIRECTIONS
@@ -121,21 +121,15 @@ def describe_flow(pixels: NDArray[np.float32], moving: NDArray[np.bool_], second
     return np.concatenate(row).astype(np.float32)
 
 
+@final
 class MotionExtractor(Extractor):
     """Directions, boundaries and rigid motion of dense optical flow."""
 
     modality = "motion"
     version = 1
-    need: Final = FrameNeed(fps=6, size=224, window=2, stride=1)
-
-    @property
-    def dim(self) -> int:
-        """25 numbers for each of 9 cells, a speed for each, 6 of the rigid fit."""
-        return _SIDE**2 * (_CELL_NUMBERS + 1) + _RIGID
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (self.need,)
+    need = FrameNeed(fps=6, size=224, window=2, stride=1)
+    needs = (need,)
+    dim = _SIDE**2 * (_CELL_NUMBERS + 1) + _RIGID  # 25 numbers and a speed for each of 9 cells, the rigid fit
 
     @property
     def parameters(self) -> Mapping[str, Any]:

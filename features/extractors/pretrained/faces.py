@@ -14,7 +14,7 @@ SFace's authors call two faces one person from 0.363 on.
 
 The word on the command line is ``face=DETECTOR+EMBEDDER``, each a name on the hub, a folder or an .onnx file:
 ``face=opencv/face_detection_yunet+opencv/face_recognition_sface:score=0.7,size=720``. In a folder that holds
-several versions the newest by name counts, and quantised ones (int8) only when asked for by their own path. OpenCV
+several versions the last by name is used, and quantised ones (int8) only by their own path. OpenCV
 4.12 to 5.0 run fixed-size and any-size exports of YuNet alike.
 
 YuNet: Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*, Machine Intelligence Research 2023. SFace:
@@ -24,9 +24,9 @@ Zhong et al., *SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recog
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
-from features.extractors.pretrained.base import check_options, positive_count, positive_number
-from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
+from features.extractors.pretrained.extractor import check_options, positive_option
+from features.extractors.spec import Checkpoint, ExtractorSpec
 from features.media import Clip, FrameNeed, Need
 
 DETECTOR, EMBEDDER = "detector", "embedder"
@@ -53,38 +53,68 @@ _LFS = b"version https://git-lfs"
 
 
 @final
-@dataclass(frozen=True)
 class FaceModel:
-    """One ONNX file, read."""
+    """One ONNX file, read and checked for its role."""
 
-    model: str  # name on the hub, or of the local folder or file
-    path: Path
-    content: bytes
+    def __init__(self, checkpoint: Checkpoint, role: str) -> None:
+        """Read the file of a role, "detector" or "embedder", itself or in a folder."""
+        self.name = checkpoint.model  # on the hub, or of the local folder or file
+        self.role = role
+        self.path = _newest(checkpoint.path, role) if checkpoint.path.is_dir() else checkpoint.path
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.path}: the face {role} cannot be read: {error.strerror}") from error
+        if content.startswith(_LFS):
+            raise InputError(
+                f"{self.path} is a Git LFS pointer, not the face {role} itself: run `git lfs pull` there"
+            )
+        self.digest = "sha256:" + hashlib.sha256(content).hexdigest()  # for fingerprints
+        self._buffer = np.frombuffer(content, np.uint8)
 
-    @property
-    def digest(self) -> str:
-        """What stands for the weights in a fingerprint, wherever they came from."""
-        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+    def open(self, create: Callable[..., Any], *settings: Any) -> Any:
+        """The network as OpenCV's class for its role, which `create` makes of a buffer."""
+        with _quiet():
+            try:
+                names = frozenset(cv2.dnn.readNetFromONNX(self._buffer).getUnconnectedOutLayersNames())
+            except cv2.error as error:
+                raise InputError(
+                    f"{self.path} is not an ONNX model that OpenCV {cv2.__version__} can read, or not a complete "
+                    f"one; as face {self.role} give {_NETWORKS[self.role]}"
+                ) from error
+            if not (names >= _OUTPUTS if self.role == DETECTOR else len(names) == 1):
+                raise InputError(self._wrong(names))
+            return self.run(lambda: create("onnx", self._buffer, np.empty(0, np.uint8), *settings))
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """What OpenCV gives; its error in one sentence."""
+        try:
+            with _quiet():
+                return call()
+        except cv2.error as error:
+            reason = str(error).strip().splitlines()[0].rpartition("error: ")[2]  # without its file and line
+            raise InputError(f"{self.path}: OpenCV {cv2.__version__} cannot run it: {reason}") from error
+
+    def _wrong(self, names: frozenset[str]) -> str:
+        """The message for a network with the wrong outputs."""
+        if self.role == EMBEDDER and names >= _OUTPUTS:
+            return (
+                f"{self.path} finds faces and does not describe them; the detector comes first: DETECTOR+EMBEDDER"
+            )
+        hint = f"as face {self.role} give {_NETWORKS[self.role]}"
+        if self.role == DETECTOR and len(names) == 1:
+            hint = "it may be the embedder: the detector comes first, DETECTOR+EMBEDDER"
+        elif self.role == DETECTOR and names >= {"loc", "conf", "iou"}:
+            hint = "it is a YuNet from before 2023, which OpenCV no longer runs: use face_detection_yunet_2023mar"
+        return f"{self.path} is not the network of a face {self.role} (outputs {', '.join(sorted(names))}); {hint}"
 
 
-def read_face_model(checkpoint: Checkpoint, role: str) -> FaceModel:
-    """Read the ONNX file of one role, "detector" or "embedder", from a file or a folder."""
-    path = _choose(checkpoint, role) if checkpoint.path.is_dir() else checkpoint.path
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: the face {role} cannot be read: {error.strerror}") from error
-    if content.startswith(_LFS):
-        raise InputError(f"{path} is a Git LFS pointer, not the face {role} itself: run `git lfs pull` there")
-    return FaceModel(checkpoint.model, path, content)
-
-
-def _choose(checkpoint: Checkpoint, role: str) -> Path:
-    found = sorted(path for path in checkpoint.path.glob("*.onnx") if "int8" not in path.name)
+def _newest(folder: Path, role: str) -> Path:
+    found = sorted(path for path in folder.glob("*.onnx") if "int8" not in path.name)
     if not found:
         raise InputError(
-            f"{checkpoint.path} holds no .onnx file without int8 in its name; as face {role} give "
-            f"{_NETWORKS[role]}, its folder, or its .onnx file"
+            f"{folder} holds no .onnx file without int8 in its name; as face {role} give {_NETWORKS[role]}, its "
+            "folder, or its .onnx file"
         )
     return found[-1]
 
@@ -97,36 +127,15 @@ def open_detector(model: FaceModel, score: float, overlap: float) -> Any:
         score: faces below this score are dropped, in [0, 1].
         overlap: of two boxes with a larger intersection over union, the one of lower score is dropped.
     """
-    blank = np.zeros((64, 96, 3), np.uint8)
-    with _quiet():
-        names = _output_names(model, DETECTOR)
-        if not names >= _OUTPUTS:
-            raise InputError(_wrong(model, DETECTOR, names))
-        try:
-            buffer = np.frombuffer(model.content, np.uint8)
-            opened = cv2.FaceDetectorYN.create(
-                "onnx", buffer, np.empty(0, np.uint8), (96, 64), score, overlap, _MOST_FACES
-            )
-            opened.detect(blank)
-        except cv2.error as error:
-            raise InputError(f"{model.path}: OpenCV {cv2.__version__} cannot run it: {_reason(error)}") from error
+    opened = model.open(cv2.FaceDetectorYN.create, (96, 64), score, overlap, _MOST_FACES)
+    model.run(lambda: opened.detect(np.zeros((64, 96, 3), np.uint8)))
     return opened
 
 
 def open_embedder(model: FaceModel) -> Any:
     """The embedder as a cv2.FaceRecognizerSF."""
-    blank = np.zeros((FACE_SIDE, FACE_SIDE, 3), np.uint8)
-    with _quiet():
-        names = _output_names(model, EMBEDDER)
-        if len(names) != 1:
-            raise InputError(_wrong(model, EMBEDDER, names))
-        try:
-            opened = cv2.FaceRecognizerSF.create(
-                "onnx", np.frombuffer(model.content, np.uint8), np.empty(0, np.uint8)
-            )
-            shape = opened.feature(blank).shape
-        except cv2.error as error:
-            raise InputError(f"{model.path}: OpenCV {cv2.__version__} cannot run it: {_reason(error)}") from error
+    opened = model.open(cv2.FaceRecognizerSF.create)
+    shape = model.run(lambda: opened.feature(np.zeros((FACE_SIDE, FACE_SIDE, 3), np.uint8)).shape)
     if shape != (1, FACE_DIM):
         raise InputError(
             f"{model.path} gives {shape} numbers for an aligned face, SFace gives (1, {FACE_DIM}); "
@@ -135,40 +144,9 @@ def open_embedder(model: FaceModel) -> Any:
     return opened
 
 
-def _output_names(model: FaceModel, role: str) -> frozenset[str]:
-    buffer: NDArray[np.uint8] = np.frombuffer(model.content, np.uint8)
-    try:
-        return frozenset(cv2.dnn.readNetFromONNX(buffer).getUnconnectedOutLayersNames())
-    except cv2.error as error:
-        raise InputError(
-            f"{model.path} is not an ONNX model that OpenCV {cv2.__version__} can read, or not all of one; "
-            f"as face {role} give {_NETWORKS[role]}"
-        ) from error
-
-
-def _wrong(model: FaceModel, role: str, names: frozenset[str]) -> str:
-    """The sentence for a network with the wrong outputs."""
-    if role == EMBEDDER and names >= _OUTPUTS:
-        return f"{model.path} finds faces and does not describe them; the detector comes first: DETECTOR+EMBEDDER"
-    if role == DETECTOR and len(names) == 1:
-        hint = "it may be the embedder: the detector comes first, DETECTOR+EMBEDDER"
-    elif role == DETECTOR and names >= {"loc", "conf", "iou"}:
-        hint = (
-            "it is a YuNet from before 2023, which OpenCV no longer runs: take face_detection_yunet_2023mar.onnx"
-        )
-    else:
-        hint = f"as face {role} give {_NETWORKS[role]}"
-    return f"{model.path} is not the network of a face {role} (outputs {', '.join(sorted(names))}); {hint}"
-
-
-def _reason(error: cv2.error) -> str:
-    """What OpenCV says, without its file and line."""
-    return str(error).strip().splitlines()[0].rpartition("error: ")[2]
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """OpenCV writes to stderr while it opens networks; what goes wrong is raised, and said once."""
+    """OpenCV writes to stderr while it opens networks; errors are raised, and reported once."""
     logs: Any = getattr(cv2.utils, "logging", cv2)  # cv2.setLogLevel up to 4.12
     before = logs.getLogLevel()
     logs.setLogLevel(0)
@@ -179,7 +157,7 @@ def _quiet() -> Iterator[None]:
 
 
 FPS, SIZE, SCORE, OVERLAP = 1.0, 480, 0.8, 0.3
-SIZES = range(64, 2161)  # pixels of the short side: below, no face is left; above, memory goes
+SIZES = range(64, 2161)  # pixels of the short side: smaller, faces vanish; larger, memory runs out
 
 
 @final
@@ -188,35 +166,31 @@ class PretrainedFaceExtractor(Extractor):
 
     modality = "face"
     version = 1
+    dim = FACE_DIM
     options = ("fps", "size", "score", "overlap")
 
-    def __init__(self, spec: ExtractorSpec, run: RunConfig) -> None:
+    def __init__(self, spec: ExtractorSpec) -> None:
         """Open both networks.
 
         Args:
             spec: resolved: its two checkpoints are the detector and the embedder.
-            run: of no account here: the networks are small and run on the CPU, in 32 bits.
         """
         check_options(spec, self.options)
         score, overlap = (_share(spec, key, default) for key, default in (("score", SCORE), ("overlap", OVERLAP)))
-        size = positive_count(spec, "size", SIZE)
+        size = positive_option(spec, "size", SIZE)
         if size not in SIZES:
             raise InputError(f"'{spec}': size must be from {SIZES[0]} to {SIZES[-1]} pixels, got {size}")
         if len(spec.checkpoints) != 2:
             raise InputError(f"'{spec}': faces take two models, DETECTOR+EMBEDDER, got {len(spec.checkpoints)}")
         detector, embedder = (
-            read_face_model(checkpoint, role) for checkpoint, role in zip(spec.checkpoints, (DETECTOR, EMBEDDER))
+            FaceModel(checkpoint, role) for checkpoint, role in zip(spec.checkpoints, (DETECTOR, EMBEDDER))
         )
-        self._need = FrameNeed(fps=positive_number(spec, "fps", FPS), size=size)
+        self._need = FrameNeed(fps=positive_option(spec, "fps", FPS), size=size)
         self._settings = {"score": score, "overlap": overlap}
-        self._model = f"{detector.model}+{embedder.model}"
+        self._model = f"{detector.name}+{embedder.name}"
         self._revision = f"{detector.digest}+{embedder.digest}"
         self._detector = open_detector(detector, score, overlap)
         self._embedder = open_embedder(embedder)
-
-    @property
-    def dim(self) -> int:
-        return FACE_DIM
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -248,22 +222,16 @@ class PretrainedFaceExtractor(Extractor):
         """(H, W, 3) RGB -> (faces, 128) of unit norm."""
         bgr = np.ascontiguousarray(picture[..., ::-1])
         self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
-        faces = self._detector.detect(bgr)[1]
-        rows = [self._embedder.feature(self._embedder.alignCrop(bgr, face)).copy() for face in _within(faces)]
+        faces = self._detector.detect(bgr)[1]  # (F, 15) boxes, landmarks and scores, or None
+        faces = () if faces is None else faces[np.isfinite(faces).all(1)]
+        rows = [self._embedder.feature(self._embedder.alignCrop(bgr, face)).copy() for face in faces]
         described = np.array(rows, np.float32).reshape(-1, FACE_DIM)
         norms = np.linalg.norm(described, axis=1, keepdims=True)
         return np.asarray(described / np.maximum(norms, 1e-12), np.float32)
 
 
-def _within(faces: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """(F, 15) boxes, landmarks and scores, without any that are not numbers."""
-    if faces is None:
-        return np.empty((0, 15), np.float32)
-    return faces[np.isfinite(faces).all(1)]
-
-
 def _share(spec: ExtractorSpec, key: str, default: float) -> float:
-    value = positive_number(spec, key, default)
+    value = positive_option(spec, key, default)
     if value >= 1:
         raise InputError(f"'{spec}': {key} must lie between 0 and 1, got {value:g}")
     return value

@@ -1,13 +1,10 @@
 """A checkpoint's weights -> a model of transformers, strictly; items of many clips -> vectors, a batch at a time.
 
-    missing      a parameter of the model without weights      an error, save for modules that forward never runs
-    unexpected   weights inside a module of the model, unused  an error: config.json tells of another model
+    missing      a parameter of the model without weights      an error, except in modules that never run
+    unexpected   weights inside a module of the model, unused  an error: config.json describes another model
                  weights of other modules: heads, text towers  ignored
 
-A batch that does not fit into a GPU's memory is halved, and so are those after it. The mean of tokens counts each
-for as many patches as it stands for (Bolya et al., *Token Merging*, section 3):
-
-    mean = sum over n of s_n x_n / sum over n of s_n,   s_n = 1 where nothing is merged
+A batch that does not fit into a GPU's memory is halved, and so are those after it.
 """
 
 from __future__ import annotations
@@ -28,8 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import Architecture
-from features.extractors.spec import ExtractorSpec, RunConfig
-from features.extractors.token_merging import MergeSchedule
+from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +38,10 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
     Args:
         architecture: class of transformers, and how it is made.
         folder: of the checkpoint.
-        source: what the user calls it, for the sentences.
+        source: what the user calls it, for messages.
 
     Raises:
-        InputError: the weights are not in safetensors, lack, are damaged, or do not fit config.json.
+        InputError: the weights are not in safetensors, incomplete, damaged, or do not fit config.json.
     """
     if not list(folder.glob("model*.safetensors")):
         raise InputError(
@@ -62,12 +58,13 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
                 use_safetensors=True,
                 local_files_only=True,
                 dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # told below, in a sentence
+                ignore_mismatched_sizes=True,  # reported below, in one sentence
                 output_loading_info=True,
                 **{"attn_implementation": "sdpa", **architecture.settings},
             )
     except Exception as error:  # whatever a type's own checks raise
-        raise InputError(f"'{source}': its weights cannot be loaded: {_said(error)}") from error
+        reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
+        raise InputError(f"'{source}': its weights cannot be loaded: {reason}") from error
     _check(model, report, architecture, source)
     for name in architecture.unused:
         setattr(model, name, None)
@@ -76,38 +73,29 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
 
 
 def _check(model: Any, report: dict[str, Any], architecture: Architecture, source: str) -> None:
-    needless = tuple(f"{name}." for name in architecture.unused)
+    unused = tuple(f"{name}." for name in architecture.unused)
     mismatched = sorted(str(entry[0]) for entry in report["mismatched_keys"])
-    if mismatched:
-        raise InputError(
-            f"'{source}': {len(mismatched)} of its weights are not of the size that its config.json says, such as "
-            f"{mismatched[0]}"
-        )
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(needless))
-    if missing:
-        raise InputError(f"'{source}': its weights are not whole: {len(missing)} lack, such as {missing[0]}")
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
     modules = {name for name, _ in model.named_children()}
-    prefix = f"{model.base_model_prefix}."
+    prefix = f"{model.base_model_prefix}."  # some checkpoints put it before each name
     surplus = sorted(
         key
         for key in report["unexpected_keys"]
-        if not modules.isdisjoint(_tops(key, prefix)) and not key.endswith(_BUFFERS)
+        if not modules.isdisjoint(name.partition(".")[0] for name in (key, key.removeprefix(prefix)))
+        and not key.endswith(_BUFFERS)
     )
-    if surplus:
-        raise InputError(
-            f"'{source}': its weights are of a larger model than its config.json says: {len(surplus)} are left, "
-            f"such as {surplus[0]}"
-        )
-
-
-def _tops(key: str, prefix: str) -> set[str]:
-    """The module that a weight belongs to, whether the checkpoint names the model before it or not."""
-    return {key.partition(".")[0], key.removeprefix(prefix).partition(".")[0]}
+    for keys, problem in (
+        (mismatched, "are not of the size that its config.json says"),
+        (missing, "are missing"),
+        (surplus, "are of a larger model than its config.json says"),
+    ):
+        if keys:
+            raise InputError(f"'{source}': {len(keys)} of its weights {problem}, such as {keys[0]}")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' bars and reports off the screen: what matters is checked here."""
+    """Turn off transformers' progress bars and reports: what matters in them is checked here."""
     screen: Any = transformers_logging
     level, bars = screen.get_verbosity(), screen.is_progress_bar_enabled()
     screen.set_verbosity_error()
@@ -120,10 +108,6 @@ def quiet() -> Iterator[None]:
             screen.enable_progress_bar()
 
 
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
-
-
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Items = Sequence[NDArray[Any]]
@@ -133,10 +117,10 @@ Forward = Callable[[Any, Mapping[str, Tensor]], Tensor]
 
 def pick_device(name: str) -> torch.device:
     """The device that "auto", "cpu" or "cuda" stands for; of several GPUs the one that LOCAL_RANK says."""
-    there = torch.cuda.is_available()
-    if name == "cpu" or (name == "auto" and not there):
+    available = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not available):
         return torch.device("cpu")
-    if not there:
+    if not available:
         raise InputError(
             "--device cuda: torch sees no GPU here; use --device cpu, or a torch that is built for CUDA"
         )
@@ -171,29 +155,26 @@ class ModelRunner:
     def vectors(self, items: Items, prepare: Prepare, forward: Forward) -> NDArray[np.float32]:
         """(N, D) rows of N items, N at least 1."""
         done: list[NDArray[np.float32]] = []
-        at = 0
-        while at < len(items):
-            batch = items[at : at + self.batch_size]
+        start = 0
+        while start < len(items):
+            batch = items[start : start + self.batch_size]
             rows = self._pass(batch, prepare, forward)
             if rows is None:
                 self._halve(len(batch))
                 continue
             done.append(rows)
-            at += len(batch)
+            start += len(batch)
         return np.concatenate(done)
 
     @torch.inference_mode()
     def _pass(self, items: Items, prepare: Prepare, forward: Forward) -> NDArray[np.float32] | None:
         """(B, D) rows of one batch; None where the GPU's memory does not hold it."""
         try:
-            inputs = {name: self._placed(value) for name, value in prepare(items).items()}
-            return np.asarray(forward(self.model, inputs).float().cpu().numpy())
+            inputs = {name: value.to(self.device) for name, value in prepare(items).items()}
+            floating = {name: value.to(self.type) for name, value in inputs.items() if value.is_floating_point()}
+            return np.asarray(forward(self.model, inputs | floating).float().cpu().numpy())
         except torch.OutOfMemoryError:
             return None
-
-    def _placed(self, value: Tensor) -> Tensor:
-        moved = value.to(self.device)
-        return moved.to(self.type) if moved.is_floating_point() else moved
 
     def _halve(self, size: int) -> None:
         torch.cuda.empty_cache()
@@ -204,26 +185,8 @@ class ModelRunner:
             )
         self.batch_size = size // 2
         log.warning(
-            "%s: %d rows at a time do not fit into the GPU's memory; going on with %d (--batch-size)",
+            "%s: %d rows at a time do not fit into the GPU's memory; continuing with %d (--batch-size)",
             self.spec.stream,
             size,
             self.batch_size,
         )
-
-
-def mean_token(states: Tensor, sizes: Tensor | None, first: int = 0) -> Tensor:
-    """Average a layer's states.
-
-    Args:
-        states: (B, N, D), any float type.
-        sizes: (B, N) how many patches each token stands for; None: one each.
-        first: tokens at the start that are no patches: class and register tokens.
-
-    Returns:
-        (B, D) float32
-    """
-    patches = states[:, first:].float()
-    if sizes is None:
-        return patches.mean(1)
-    weights = sizes[:, first:, None].float()
-    return (patches * weights).sum(1) / weights.sum(1)

@@ -1,2 +1,2 @@
 from .apply import merge_tokens as merge_tokens
-from .schedule import MergeSchedule as MergeSchedule
+from .matching import mean_token as mean_token

@@ -88,9 +88,7 @@ def merge_mean(tokens: Tensor, matching: Matching, sizes: Tensor) -> tuple[Tenso
     start = out.shape[1] - matching.joinable
     joined = out[:, start:]
     joined.mul_((before / after)[:, start:, None].to(out.dtype))
-    shares = joined.new_zeros(
-        len(out), matching.joinable, moving.shape[1]
-    )  # of each token that joins, where it joins
+    shares = joined.new_zeros(len(out), matching.joinable, moving.shape[1])  # of each token that joins
     weights = moving / after.gather(1, matching.into)
     shares.scatter_(1, (matching.into - start)[:, None], weights[:, None].to(out.dtype))
     joined.baddbmm_(shares, take_rows(tokens, matching.merged))
@@ -125,3 +123,23 @@ def size_bias(sizes: Tensor) -> Tensor:
     A merged token then attracts as much attention as its patches together would.
     """
     return sizes.log()[:, None, None]
+
+
+def mean_token(states: Tensor, sizes: Tensor | None, first: int = 0) -> Tensor:
+    """The mean of a layer's states in which each token counts as often as its size.
+
+        mean = sum over n of s_n x_n / sum over n of s_n,   s_n = 1 where nothing is merged
+
+    Args:
+        states: (B, N, D), any float type.
+        sizes: (B, N) how many patches each token stands for; None: one each.
+        first: tokens at the start that are not patches: class and register tokens.
+
+    Returns:
+        (B, D) float32
+    """
+    patches = states[:, first:].float()
+    if sizes is None:
+        return patches.mean(1)
+    weights = sizes[:, first:, None].float()
+    return (patches * weights).sum(1) / weights.sum(1)

@@ -35,7 +35,7 @@ def tiny(tiny_checkpoints, sounds, tmp_path_factory):
     return directory
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def clip_of():
     """`clip_of(extractor, count, seed)`: a clip of `count` random frames, or half seconds, that meets its need."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from features.errors import InputError
-from features.extractors.pretrained.checkpoint import ONNX, find_checkpoint
+from features.extractors.pretrained.checkpoint import find_checkpoints
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FIND = "import sys; from features.extractors.registry import resolve; print(resolve(sys.argv[1]).checkpoints[0])"
@@ -76,8 +76,8 @@ def test_building_an_extractor_from_a_directory_imports_nothing_heavy(tiny):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("x=owner/other", "'owner/other' cannot be had: it is not in the hub's cache, and HF_HUB_OFFLINE"),
-        ("x=owner/seer@v2", "cannot be had: it is not in the hub's cache"),
+        ("x=owner/other", "'owner/other' is not available: it is not in the hub's cache, and HF_HUB_OFFLINE"),
+        ("x=owner/seer@v2", "is not available: it is not in the hub's cache"),
         ("x=o:w:n", "no pretrained model 'o:w:n': it is no directory, and no name on the hub"),
         ("x=-owner-/seer", "it is no directory, and no name on the hub"),
     ],
@@ -89,47 +89,47 @@ def test_what_is_not_in_the_cache_is_said_in_a_sentence(hub_cache, word, message
 def test_a_hub_out_of_reach_is_said_in_a_sentence(tmp_path):
     away = {"HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
     run = python(FIND, "x=owner/seer", **away)
-    assert "'owner/seer' cannot be had: it is no directory, not in the hub's cache, and the hub" in said(run)
+    assert "'owner/seer' is not available: it is no directory, not in the hub's cache, and the hub" in said(run)
 
 
 def test_a_directory_is_known_by_its_content(tiny_checkpoints, tmp_path):
     first = tiny_checkpoints.save_tiny("vit", tmp_path / "a" / "seer")
     again = tiny_checkpoints.save_tiny("vit", tmp_path / "b" / "seer")
-    found = find_checkpoint(str(first))
+    found = find_checkpoints(str(first))[0]
     assert found.path == first
     assert found.model == "seer"
     assert found.revision.startswith("sha256:")
-    assert find_checkpoint(str(again)).revision == found.revision
-    assert find_checkpoint(os.path.relpath(first)).path.samefile(first)
+    assert find_checkpoints(str(again))[0].revision == found.revision
+    assert find_checkpoints(os.path.relpath(first))[0].path.samefile(first)
 
     (first / "README.md").write_text("what is beside the model does not count")
     (first / "tokenizer.json").write_text("{}")
-    assert find_checkpoint(str(first)).revision == found.revision
+    assert find_checkpoints(str(first))[0].revision == found.revision
     seen = {found.revision}
     tiny_checkpoints.change_config(again, layer_norm_eps=1e-3)
-    seen.add(find_checkpoint(str(again)).revision)
+    seen.add(find_checkpoints(str(again))[0].revision)
     tiny_checkpoints.write_json(again / "preprocessor_config.json", {})
-    seen.add(find_checkpoint(str(again)).revision)
+    seen.add(find_checkpoints(str(again))[0].revision)
     tiny_checkpoints.save_tiny("vit", again, seed=1)
-    seen.add(find_checkpoint(str(again)).revision)
+    seen.add(find_checkpoints(str(again))[0].revision)
     assert len(seen) == 4
 
 
 def test_a_file_is_known_by_its_content(tmp_path):
     file = tmp_path / "yunet.onnx"
     file.write_bytes(b"1")
-    first = find_checkpoint(str(file), files=ONNX)
+    first = find_checkpoints(str(file))[0]
     assert (first.model, first.path) == ("yunet.onnx", file)
     file.write_bytes(b"22")
-    assert find_checkpoint(str(file), files=ONNX).revision != first.revision
+    assert find_checkpoints(str(file))[0].revision != first.revision
 
 
 def test_files_on_this_machine_have_no_revisions(tmp_path):
     with pytest.raises(InputError, match="is on this machine, which has no revisions: leave out '@main'"):
-        find_checkpoint(str(tmp_path), "main")
+        find_checkpoints(str(tmp_path), "main")
 
 
 @pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "yunet.onnx"])
 def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(source):
     with pytest.raises(InputError, match="there is no such directory or file"):
-        find_checkpoint(source)
+        find_checkpoints(source)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from features.errors import InputError
 from features.extractors.pretrained.faces import PretrainedFaceExtractor
-from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
+from features.extractors.spec import Checkpoint, ExtractorSpec
 from tests.features.clips import clip_of
 
 FACE = 48
@@ -94,7 +94,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def extractor_of(*paths: Path, **options: str) -> PretrainedFaceExtractor:
     places = tuple(Checkpoint(path.name, path, "sha256:0") for path in paths)
     source = "+".join(str(path) for path in paths)
-    return PretrainedFaceExtractor(ExtractorSpec("face", source, None, options, places), RunConfig())
+    return PretrainedFaceExtractor(ExtractorSpec("face", source, None, options, places))
 
 
 def scene(*places: tuple[int, int], colour=(255, 255, 255), size=(480, 640)) -> np.ndarray:
@@ -237,8 +237,9 @@ def test_opening_networks_writes_nothing(networks, tmp_path):
         "import sys; from pathlib import Path\n"
         "from features.errors import InputError\n"
         "from features.extractors.spec import Checkpoint\n"
-        "from features.extractors.pretrained.faces import open_detector, open_embedder, read_face_model\n"
-        "models = [read_face_model(Checkpoint(p, Path(p), ''), 'detector') for p in sys.argv[1:]]\n"
+        "from features.extractors.pretrained.faces import FaceModel, open_detector, open_embedder\n"
+        "files = zip(sys.argv[1:], ('detector', 'embedder', 'detector'))\n"
+        "models = [FaceModel(Checkpoint(p, Path(p), ''), role) for p, role in files]\n"
         "open_detector(models[0], 0.8, 0.3); open_embedder(models[1])\n"
         "try: open_detector(models[2], 0.8, 0.3)\n"
         "except InputError: pass\n"

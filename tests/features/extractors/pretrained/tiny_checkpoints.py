@@ -152,11 +152,12 @@ def _save(folder: Path, *parts) -> None:
 
 def pixels_of(extractor, clip) -> torch.Tensor:
     """(T, 3, h, w): the frames' middle, normalised by hand. The frames have the short side already."""
-    frames = clip.frames[extractor.need].pixels
-    height, width = extractor.recipe.shape
+    frames = clip.frames[extractor.needs[0]].pixels
+    recipe = extractor.inputs.recipe
+    height, width = recipe.shape
     top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
     cut = frames[:, top : top + height, left : left + width] / 255
-    normed = (cut - np.array(extractor.recipe.mean)) / np.array(extractor.recipe.std)
+    normed = (cut - np.array(recipe.mean)) / np.array(recipe.std)
     return torch.tensor(np.moveaxis(normed, -1, 1), dtype=torch.float32)
 
 

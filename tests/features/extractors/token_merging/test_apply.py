@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers as hub
 
-from features.extractors.pretrained.runner import mean_token
-from features.extractors.token_merging.apply import TOWERS, merge_tokens, supports_merging
-from features.extractors.token_merging.schedule import MergeSchedule
+from features.extractors.spec import MergeSchedule
+from features.extractors.token_merging.apply import TOWERS, merge_tokens
+from features.extractors.token_merging.matching import mean_token
 from tests.features.tiny_towers import MAKERS, PROTECTED, SQUARE, WIDE, before_and_after, inputs, layers_of, make
 
 family = pytest.mark.parametrize("name", MAKERS)
@@ -52,12 +52,12 @@ def test_neighbours_in_the_batch_do_not_matter(name):
     model, given = make(name), inputs(name)
     merging = merge_tokens(model, MergeSchedule.parse("6"))
     _, together, _ = before_and_after(model, given)
-    groups = merging.groups
+    groups = merging.groups()
     _, again, _ = before_and_after(model, given)
     assert torch.equal(together, again)
     half = {key: value[:2] for key, value in given.items()}  # two: X-CLIP's frames belong together
     _, apart, _ = before_and_after(model, half)
-    assert torch.equal(merging.groups, groups[:2])
+    assert torch.equal(merging.groups(), groups[:2])
     torch.testing.assert_close(apart, together[:2], atol=1e-9, rtol=1e-9)
 
 
@@ -71,7 +71,7 @@ def test_blank_input_stays_finite_and_the_same(name, dtype, level):
     first, second = (values(model(**given)) for _ in range(2))
     assert all(value.isfinite().all() for value in first.values())
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert all((merging.groups[0] == row).all() for row in merging.groups)
+    assert all((merging.groups()[0] == row).all() for row in merging.groups())
 
 
 def test_zero_keys_stay_finite():
@@ -89,7 +89,7 @@ def test_groups_say_which_patches_a_token_holds(name):
     model = make(name)
     merging = merge_tokens(model, MergeSchedule.parse("0.15:falling"))
     _, tokens, _ = before_and_after(model, inputs(name))
-    groups = merging.groups
+    groups = merging.groups()
     counted = torch.nn.functional.one_hot(groups, tokens.shape[1]).sum(1)
     assert torch.equal(counted.double(), merging.sizes)
     first = PROTECTED.get(name, 1)
@@ -104,7 +104,7 @@ def test_inputs_may_change_their_size():
     for side, tokens in ((24, 37), (48, 145), (24, 37)):
         model(pixel_values=torch.randn(2, 3, side, side).double())
         assert merging.merged == [tokens // 10] * 3
-        assert merging.groups.shape == (2, tokens)
+        assert merging.groups().shape == (2, tokens)
 
 
 def test_the_pooling_head_attends_to_each_patch():
@@ -148,12 +148,12 @@ def test_no_other_model_is_touched():
     """Not one made of the same config object, not the text half, not a copy that was made before."""
     config = hub.ViTConfig(**WIDE, **SQUARE)
     one, other = hub.ViTModel(config).eval(), hub.ViTModel(config).eval()
-    given, twin = inputs("vit", torch.float32), copy.deepcopy(other)
+    given, copied = inputs("vit", torch.float32), copy.deepcopy(other)
     plain = other(**given).last_hidden_state
     merge_tokens(one, MergeSchedule.parse("8"))
     assert one(**given).last_hidden_state.shape[1] == 13
     assert torch.equal(other(**given).last_hidden_state, plain)
-    assert torch.equal(twin(**given).last_hidden_state, plain)
+    assert torch.equal(copied(**given).last_hidden_state, plain)
     assert config._attn_implementation == "sdpa"
 
     tower = {**WIDE, "num_hidden_layers": 2}
@@ -161,9 +161,9 @@ def test_no_other_model_is_touched():
         hub.CLIPConfig(text_config={**tower, "vocab_size": 50}, vision_config={**tower, **SQUARE})
     )
     words = torch.arange(12).view(2, 6)
-    told = both.eval().get_text_features(input_ids=words).pooler_output
+    text = both.eval().get_text_features(input_ids=words).pooler_output
     merging = merge_tokens(both, MergeSchedule.parse("8"))
-    assert torch.equal(both.get_text_features(input_ids=words).pooler_output, told)
+    assert torch.equal(both.get_text_features(input_ids=words).pooler_output, text)
     both.get_image_features(**given)
     assert merging.sizes.shape == (4, 21)
 
@@ -171,9 +171,9 @@ def test_no_other_model_is_touched():
 def test_a_copy_of_a_merged_model_merges_by_itself():
     model = make("vit")
     merging = merge_tokens(model, MergeSchedule.parse("8"))
-    twin, given = copy.deepcopy(model), inputs("vit")
+    copied, given = copy.deepcopy(model), inputs("vit")
     merging.remove()
-    assert twin(**given).last_hidden_state.shape[1] == 13
+    assert copied(**given).last_hidden_state.shape[1] == 13
     assert model(**given).last_hidden_state.shape[1] == 37
 
 
@@ -190,7 +190,6 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "i
     ids=lambda model: type(model).__name__,
 )
 def test_other_models_are_refused_in_one_sentence(model):
-    assert not supports_merging(model)
     with pytest.raises(ValueError, match=f"{type(model).__name__} .*ViTModel"):
         merge_tokens(model, MergeSchedule.parse("8"))
 
@@ -201,7 +200,6 @@ def test_merging_twice_is_refused():
     with pytest.raises(ValueError, match=r"merge already; call remove\(\) of that merging first"):
         merge_tokens(model, MergeSchedule.parse("4"))
     merging.remove()
-    assert supports_merging(model)
     other = merge_tokens(model, MergeSchedule.parse("4"))
     merging.remove()  # its own are gone already
     assert model(**inputs("vit")).last_hidden_state.shape[1] == 37 - 12

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from features.extractors.spec import MergeSchedule
 from features.extractors.token_merging.apply import merge_tokens
-from features.extractors.token_merging.schedule import MergeSchedule
 from tests.features.tiny_towers import MAKERS, PROTECTED, TINY, before_and_after, inputs, layers_of, make
 
 QKVO = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj")
@@ -60,8 +60,8 @@ def slow_layer(name, layer, items, sizes, r, proportional):
     logs = sizes if proportional else torch.ones_like(sizes)
     messages = [None] * len(items)
     if name == "xclip":
-        told = layer.message_fc(items[:, 0]).view(-1, layer.num_frames, items.shape[-1])
-        messages = (told + layer.message_attn(layer.message_ln(told))[0]).flatten(0, 1)
+        linear = layer.message_fc(items[:, 0]).view(-1, layer.num_frames, items.shape[-1])
+        messages = (linear + layer.message_attn(layer.message_ln(linear))[0]).flatten(0, 1)
     for states, counts, weights, message in zip(items, sizes, logs, messages, strict=True):
         whole = states if message is None else torch.cat([states, message[None]])
         weights = torch.cat([weights, torch.ones(len(whole) - len(states))])

@@ -1,25 +1,22 @@
-"""What all extractors have in common whose rows a transformers model makes."""
+"""PretrainedExtractor: batches, precision, fingerprints, options, merging, missing clips; of every family."""
 
 import logging
-from operator import attrgetter
-from types import SimpleNamespace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.extractors.base import Extractor
-from features.extractors.pretrained.base import ModelExtractor, Rows
-from features.extractors.pretrained.checkpoint import Architecture
+from features.extractors.pretrained.extractor import PretrainedExtractor
 from features.extractors.pretrained.families import FAMILIES
-from features.extractors.pretrained.runner import ModelRunner
 from features.extractors.registry import make_extractor, resolve
-from features.extractors.spec import ExtractorSpec, RunConfig
+from features.extractors.spec import RunConfig
+from features.extractors.token_merging.apply import TOWERS
 from features.media.clip import Clip, FrameNeed, Frames
 from features.media.reader import read_clips
 
@@ -52,9 +49,7 @@ def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of
     extractor = make_extractor(f"x={tmp_path}")
     clip = clip_of(extractor, 1)
     silent = Clip(span=clip.span, reader="test")
-    empty = Clip(
-        span=clip.span, reader="test", frames={extractor.need: clip_of(extractor, 0).frames[extractor.need]}
-    )
+    empty = clip_of(extractor, 0)
     assert extractor.extract([]) == []
     assert extractor.extract([silent, empty]) == [None, None]
     with pytest.raises(InputError, match="has no weights in the safetensors format"):
@@ -112,45 +107,41 @@ def test_the_fingerprint_holds_what_changes_the_numbers_and_nothing_else(tiny, t
     assert {made.fingerprint.digest for made in same} == {usual.digest}
 
 
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("clip:output=best", "no output 'best'; it has projected, class, pooled"),
-        ("clip:colour=red", "no option 'colour' here; there are fps, merge, output"),
-        ("clip:fps=fast", "fps must be a number above 0, got 'fast'"),
-        ("clip:fps=-1", "got '-1'"),
-        ("clip:fps=nan", "got 'nan'"),
-        ("clip:fps=1e999", "got '1e999'"),
-        ("clip:merge=lots", "merge 'lots' is neither a number"),
-        ("videomae:window=2", "no option 'window' here; there are fps, merge, output, stride"),
-        ("videomae:stride=0", "stride must be a whole number above 0, got '0'"),
-        ("videomae:stride=1.0", "got '1.0'"),
-        ("videomae:stride=²", "got '²'"),
-        ("vjepa2:window=3", "window must be a multiple of 2 frames, got 3"),
-        ("clap:window=3", "window must be from 0.1 to 2 seconds, the longest this model hears, got 3"),
-        ("clap:window=0.01", "window must be from 0.1 to 2 seconds"),
-        ("clap:window=all", "window must be a number above 0, got 'all'"),
-        ("clap:output=class", "no output 'class'; it has projected, pooled"),
-        ("clap:fps=1", "no option 'fps' here; there are merge, output, window"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused_in_a_sentence(tiny, word, message):
-    name, _, options = word.partition(":")
-    with pytest.raises(InputError, match=message):
-        make_extractor(f"x={tiny(name)}:{options}")
+def test_options_that_make_no_sense(tiny, says):
+    words = [
+        "clip:output=best",
+        "clip:colour=red",
+        "clip:fps=fast",
+        "clip:fps=-1",
+        "clip:fps=nan",
+        "clip:fps=1e999",
+    ]
+    words += [
+        "clip:merge=lots",
+        "videomae:window=2",
+        "videomae:stride=0",
+        "videomae:stride=1.0",
+        "videomae:stride=²",
+    ]
+    words += ["vjepa2:window=3", "clap:window=3", "clap:window=0.01", "clap:window=all", "clap:output=class"]
+    messages = []
+    for word in [*words, "clap:fps=1", "dinov3_vit:merge=4"]:
+        name, _, options = word.partition(":")
+        with pytest.raises(InputError) as raised:
+            make_extractor(f"x={tiny(name)}:{options}")
+        messages.append(str(raised.value).replace(str(tiny(name).parent), "HUB"))
+    says("\n".join(messages))
 
 
 @pytest.mark.parametrize("name", ["dinov3_vit", "clap", "clap-fused", "whisper"])
-def test_what_does_not_merge_says_so_and_runs_whole(tiny, clip_of, caplog, name):
+def test_models_whose_tokens_do_not_merge_say_so_and_run_without(tiny, clip_of, caplog, name):
     with caplog.at_level(logging.INFO):
-        asked = make_extractor(f"dino={tiny(name)}", RunConfig(merge="4"))
-    assert "dino: tokens of this kind of model do not merge; it runs whole" in caplog.text
+        merged = make_extractor(f"dino={tiny(name)}", RunConfig(merge="4"))
+    assert "dino: tokens of this kind of model do not merge; it runs without merging" in caplog.text
     usual = make_extractor(f"dino={tiny(name)}")
-    assert asked.fingerprint == usual.fingerprint
+    assert merged.fingerprint == usual.fingerprint
     clip = clip_of(usual, 2)
-    np.testing.assert_array_equal(asked.extract([clip])[0].rows, usual.extract([clip])[0].rows)
-    with pytest.raises(InputError, match="tokens of this kind of model do not merge; leave out merge=4"):
-        make_extractor(f"dino={tiny(name)}:merge=4")
+    np.testing.assert_array_equal(merged.extract([clip])[0].rows, usual.extract([clip])[0].rows)
 
 
 def still(extractor: Extractor, count: int) -> dict[FrameNeed, Frames]:
@@ -167,7 +158,7 @@ MERGING = ("vit", "dinov2", "dinov2_with_registers", "clip", "metaclip_2", "sigl
 
 @pytest.mark.parametrize("name", [*MERGING, "videomae", "videomae_classifier", "clip_vision_model"])
 def test_merging_changes_little_where_patches_are_alike(tiny, clip_of, name):
-    for output in make_extractor(f"x={tiny(name)}").available_outputs:
+    for output in make_extractor(f"x={tiny(name)}").family.outputs:
         whole = make_extractor(f"x={tiny(name)}:output={output}")
         merged = make_extractor(f"x={tiny(name)}:output={output}", RunConfig(merge="2"))
         clip = clip_of(whole, 8)
@@ -180,65 +171,46 @@ def test_merging_changes_little_where_patches_are_alike(tiny, clip_of, name):
         assert cosine.min() > 0.8
         assert not np.array_equal(one.rows, other.rows)
         assert merged.parameters["merge"] == "2"
-        sizes = merged.token_sizes()
+        sizes = merged._runner.merging.sizes
         assert sizes.shape[1] < sizes.sum(1).max()  # some tokens stand for several patches
-        assert whole.token_sizes() is None
+        assert whole._runner.merging is None
 
 
-def test_every_family_is_shared_fused_and_merges_as_it_says(tiny):
-    from features.extractors.token_merging.apply import supports_merging
-
+def test_every_family_runs_shared_by_sdpa_without_gradients_and_merges_as_it_says(tiny):
     assert set(SEEING) <= set(FAMILIES)
     for name in SEEING:
         extractor = make_extractor(f"x={tiny(name)}")
         extractor.load()
         model = extractor._runner.model
         assert extractor.shared
-        assert supports_merging(model) == extractor.merges
+        assert any(type(part).__name__ in TOWERS for part in model.modules()) == extractor.family.merges
         assert model.config._attn_implementation == "sdpa"
         assert not model.training
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 @settings(max_examples=10)
-@given(st.lists(st.integers(0, 5), max_size=5), st.integers(1, 4))
-def test_rows_go_back_to_their_clips(counts, batch_size):
-    extractor = Echo(batch_size)
-    firsts = [range(10 * place, 10 * place + count) for place, count in enumerate(counts)]
-    clips = [SimpleNamespace(frames=[np.array([number]) for number in numbers]) for numbers in firsts]
-    streams = extractor.extract(clips)
-    for place, (count, stream) in enumerate(zip(counts, streams)):
-        assert (stream is None) == (count == 0)
+@given(counts=st.lists(st.integers(0, 3), max_size=5), batch_size=st.integers(1, 4))
+def test_rows_go_back_to_their_clips(tiny, clip_of, counts, batch_size):
+    """With a family whose row is its picture's first level."""
+    first = replace(
+        FAMILIES["vit"],
+        forward=lambda model, batch: batch.inputs["pixels"][:, 0, 0, :1].expand(-1, 16),
+    )
+    spec = resolve(f"x={tiny('vit')}")
+    extractor = PretrainedExtractor(spec, RunConfig(batch_size=batch_size), first)
+    clips = [clip_of(extractor, count, seed, (32, 32)) for seed, count in enumerate(counts)]
+    for clip, stream in zip(clips, extractor.extract(clips), strict=True):
+        levels = clip.frames[extractor.needs[0]].pixels[:, 0, 0, 0] / 255  # the picture has the model's size
+        assert (stream is None) == (len(levels) == 0)
         if stream is not None:
-            np.testing.assert_array_equal(stream.rows[:, 0], 10 * place + np.arange(count))
+            np.testing.assert_allclose(stream.rows[:, 0], (levels - 0.5) / 0.5, atol=1e-6)
 
 
-class Echo(ModelExtractor):
-    """A family whose model is the identity; nothing but ModelExtractor.extract and ModelRunner.vectors."""
-
-    modality, version, outputs, dim, needs = "echo", 1, ("pooled",), 1, ()
-    architecture = Architecture("None")
-
-    def __init__(self, batch_size: int):
-        self.spec, self._runner = ExtractorSpec("echo"), object.__new__(ModelRunner)
-        self._runner.model, self._runner.batch_size, self._runner.merging = None, batch_size, None
-        self._runner.device, self._runner.type = torch.device("cpu"), torch.float32
-
-    def rows(self, clip):
-        return Rows(clip.frames, np.arange(len(clip.frames)) * 1.0)
-
-    def prepare(self, items):
-        return {"numbers": torch.tensor(np.array(items), dtype=torch.float32)}
-
-    def forward(self, model, inputs):
-        return inputs["numbers"]
-
-
-def test_a_wrong_promise_of_config_json_is_said_in_a_sentence(tiny_checkpoints, tmp_path, clip_of):
-    tiny_checkpoints.save_tiny("vit", tmp_path)
-    extractor = make_extractor(f"x={tmp_path}")
-    extractor.config["hidden_size"] = 20
-    with pytest.raises(InputError, match=r"its rows have 16 numbers, config.json promises 20"):
+def test_rows_of_another_size_than_config_json_says(tiny, clip_of):
+    wide = replace(FAMILIES["vit"], width=lambda config: 20)
+    extractor = PretrainedExtractor(resolve(f"x={tiny('vit')}"), RunConfig(), wide)
+    with pytest.raises(InputError, match=r"its rows have 16 numbers, its config.json says 20"):
         extractor.extract([clip_of(extractor, 1)])
 
 
@@ -261,30 +233,3 @@ def test_a_real_file_becomes_a_stream(tiny, media, tmp_path):
     assert unmoved is None
     (alone,) = appearance.extract(clips[1:])
     np.testing.assert_allclose(alone.rows, still.rows, atol=1e-5)
-
-
-# what config.json leaves out is what transformers takes for usual: model_type, class, width, side
-USUAL = [
-    ("vit", "ViTConfig", "hidden_size", "image_size"),
-    ("dinov2", "Dinov2Config", "hidden_size", "image_size"),
-    ("dinov2_with_registers", "Dinov2WithRegistersConfig", "hidden_size", "image_size"),
-    ("dinov3_vit", "DINOv3ViTConfig", "hidden_size", "image_size"),
-    ("videomae", "VideoMAEConfig", "hidden_size", "image_size"),
-    ("vjepa2", "VJEPA2Config", "hidden_size", "crop_size"),
-    ("clip", "CLIPConfig", "projection_dim", "vision_config.image_size"),
-    ("metaclip_2", "MetaClip2Config", "projection_dim", "vision_config.image_size"),
-    ("siglip", "SiglipConfig", "vision_config.hidden_size", "vision_config.image_size"),
-    ("xclip", "XCLIPConfig", "projection_dim", "vision_config.image_size"),
-]
-
-
-@pytest.mark.parametrize(("name", "kind", "width", "side"), USUAL)
-def test_what_config_json_leaves_out_is_usual(tiny_checkpoints, tmp_path, name, kind, width, side):
-    tiny_checkpoints.write_json(tmp_path / "config.json", {"model_type": name})
-    extractor, usual = make_extractor(f"x={tmp_path}"), getattr(transformers, kind)()
-    assert extractor.dim == attrgetter(width)(usual)
-    assert extractor.image_size == (attrgetter(side)(usual),) * 2
-    if name.startswith(("vit", "dino")):
-        assert extractor.first_patch == 1 + getattr(usual, "num_register_tokens", 0)
-    if name in ("videomae", "xclip"):
-        assert extractor.window == getattr(usual, "vision_config", usual).num_frames

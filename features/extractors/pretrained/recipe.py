@@ -1,6 +1,6 @@
-"""ImageRecipe: how a checkpoint wants its pictures made, read from its preprocessor file.
+"""ImageRecipe: how a checkpoint's pictures are made, read from its preprocessor file.
 
-    key                         means                                        where the file is silent
+    key                         means                                        where the file omits it
     size                        {"shortest_edge": n}: in proportion          the family's
                                 {"height": n, "width": n}: squeezed
                                 n: one of the two, by family
@@ -17,27 +17,23 @@ Nothing here imports torch: features.extractors.pretrained.image_preprocessing f
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, final
-
-from features.errors import InputError
-from features.extractors.pretrained.checkpoint import read_preprocessor
 
 log = logging.getLogger(__name__)
 
 NEAREST, BILINEAR, BICUBIC = "nearest", "bilinear", "bicubic"
 _RESAMPLE = {0: NEAREST, 1: BICUBIC, 2: BILINEAR, 3: BICUBIC, 4: BILINEAR, 5: BILINEAR}
 _EXACT = (0, 2, 3)
-MOST = 4096  # pixels
+LARGEST = 4096  # pixels
 
 Triple = tuple[float, float, float]
-HALVES: Triple = (0.5, 0.5, 0.5)
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
+Shape = tuple[int, int]  # height and width
+# mean and standard deviation of red, green and blue
+HALVES: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLIP: tuple[Triple, Triple] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 @final
@@ -45,8 +41,8 @@ CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 class ImageRecipe:
     """uint8 pictures -> resized -> middle cut out -> (x * scale - mean) / std. None leaves a step out."""
 
-    resize: int | tuple[int, int] | None  # short side, or height and width
-    crop: tuple[int, int] | None  # height and width
+    resize: int | Shape | None  # short side, or height and width
+    crop: Shape | None
     resample: str
     mean: Triple
     std: Triple
@@ -69,58 +65,70 @@ class ImageRecipe:
         return size if isinstance(size, int) else min(size)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of what comes out."""
+    def shape(self) -> Shape:
+        """Of the result."""
         shape = self.resize if self.crop is None else self.crop
         assert isinstance(shape, tuple)  # by __post_init__
         return shape
 
-    def as_parameters(self) -> Mapping[str, Any]:
-        """For the fingerprint."""
-        return asdict(self)
+
+Usual = Callable[[Shape], ImageRecipe]  # of the model's image size: how its family's pictures are usually made
 
 
-def read_recipe(
-    folder: Path, family: ImageRecipe, image_size: tuple[int, int], *, videos: bool = False, square: bool = False
-) -> ImageRecipe:
-    """The recipe of a checkpoint.
+def squeezed(resample: str, colours: tuple[Triple, Triple], shape: Shape | None = None) -> Usual:
+    """Pictures resized to one shape, the model's own unless given, whatever theirs was."""
+    mean, std = colours
+    return lambda own: ImageRecipe(resize=shape or own, crop=None, resample=resample, mean=mean, std=std)
+
+
+def cropped(
+    resample: str, colours: tuple[Triple, Triple], shape: Shape | None = None, short_side: int = 224
+) -> Usual:
+    """The middle of pictures that keep their proportions.
 
     Args:
-        folder: of the checkpoint.
-        family: what counts where its files are silent.
-        image_size: height and width that the model is made for: what a crop without a size cuts out.
-        videos: whether a file for videos goes before one for pictures.
-        square: whether a plain number as size means height and width.
+        resample: how pixels are interpolated.
+        colours: mean and standard deviation.
+        shape: of the middle; None: the model's own.
+        short_side: the whole picture's, if the middle's short side is 224; else in proportion.
     """
-    kinds = ("video_processor", "image_processor") if videos else ("image_processor",)
-    file = read_preprocessor(folder, *kinds)
-    if file is None:
-        log.info("%s has no preprocessor file; pictures are made as is usual for its kind of model", folder)
-        return family
-    try:
-        return _recipe(file, family, image_size, square)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{folder}: its preprocessor file cannot be followed: {error}") from error
+    mean, std = colours
+
+    def usual(own: Shape) -> ImageRecipe:
+        crop = shape or own
+        resize = int(min(crop) * short_side / 224)
+        return ImageRecipe(resize=resize, crop=crop, resample=resample, mean=mean, std=std)
+
+    return usual
 
 
-def _recipe(
-    file: Mapping[str, Any], family: ImageRecipe, image_size: tuple[int, int], square: bool
-) -> ImageRecipe:
-    asked: dict[str, Any] = {key: value for key, value in file.items() if value is not None}
-    resize = _size(asked["size"], square) if "size" in asked else family.resize
-    crop = height_and_width(asked["crop_size"]) if "crop_size" in asked else family.crop or image_size
-    normalise = asked.get("do_normalize", True)
+def follow(file: Mapping[str, Any], usual: ImageRecipe, image_size: Shape, square: bool = False) -> ImageRecipe:
+    """The recipe of a preprocessor file.
+
+    Args:
+        file: its content.
+        usual: what is taken where the file omits something.
+        image_size: what the model is made for, and what a crop without a size cuts out.
+        square: whether a plain number as size means height and width.
+
+    Raises:
+        TypeError, ValueError: the file makes no sense.
+    """
+    given: dict[str, Any] = {key: value for key, value in file.items() if value is not None}
+    resize = _size(given["size"], square) if "size" in given else usual.resize
+    crop = height_and_width(given["crop_size"]) if "crop_size" in given else usual.crop or image_size
+    normalise = given.get("do_normalize", True)
     return ImageRecipe(
-        resize=resize if asked.get("do_resize", True) else None,
-        crop=crop if asked.get("do_center_crop", family.crop is not None) else None,
-        resample=_filter(asked["resample"]) if "resample" in asked else family.resample,
-        scale=float(asked.get("rescale_factor", family.scale)) if asked.get("do_rescale", True) else 1.0,
-        mean=_triple(asked.get("image_mean", family.mean)) if normalise else (0.0, 0.0, 0.0),
-        std=_triple(asked.get("image_std", family.std)) if normalise else (1.0, 1.0, 1.0),
+        resize=resize if given.get("do_resize", True) else None,
+        crop=crop if given.get("do_center_crop", usual.crop is not None) else None,
+        resample=_filter(given["resample"]) if "resample" in given else usual.resample,
+        scale=float(given.get("rescale_factor", usual.scale)) if given.get("do_rescale", True) else 1.0,
+        mean=_triple(given.get("image_mean", usual.mean)) if normalise else (0.0, 0.0, 0.0),
+        std=_triple(given.get("image_std", usual.std)) if normalise else (1.0, 1.0, 1.0),
     )
 
 
-def _size(value: Any, square: bool) -> int | tuple[int, int]:
+def _size(value: Any, square: bool) -> int | Shape:
     if isinstance(value, Mapping):
         if "height" in value and "width" in value:
             return height_and_width(value)
@@ -130,7 +138,7 @@ def _size(value: Any, square: bool) -> int | tuple[int, int]:
     return height_and_width(value) if square or isinstance(value, list | tuple) else _pixels(value)
 
 
-def height_and_width(value: Any) -> tuple[int, int]:
+def height_and_width(value: Any) -> Shape:
     """Of {"height": h, "width": w}, [h, w] or n."""
     if isinstance(value, Mapping):
         value = [value.get("height", value.get("shortest_edge")), value.get("width", value.get("shortest_edge"))]
@@ -141,8 +149,8 @@ def height_and_width(value: Any) -> tuple[int, int]:
 
 
 def _pixels(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MOST:
-        raise ValueError(f"a size must be a whole number of pixels from 1 to {MOST}, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST:
+        raise ValueError(f"a size must be a whole number of pixels from 1 to {LARGEST}, got {value!r}")
     return value
 
 
@@ -150,7 +158,7 @@ def _filter(code: Any) -> str:
     if code not in _RESAMPLE:
         raise ValueError(f"resample must be one of Pillow's codes 0 to 5, got {code!r}")
     if code not in _EXACT:
-        log.info("its preprocessor asks for Pillow's filter %s; %s stands in for it", code, _RESAMPLE[code])
+        log.info("its preprocessor file names Pillow's filter %s; %s is used instead", code, _RESAMPLE[code])
     return _RESAMPLE[code]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -18,32 +19,28 @@ from transformers.models.videomae.image_processing_pil_videomae import VideoMAEI
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from features.errors import InputError
-from features.extractors.pretrained.aligned_vision import grid_of
-from features.extractors.pretrained.image_preprocessing import cut_pictures, normalise, resized_shape
-from features.extractors.pretrained.images import (
+from features.extractors.pretrained.image_preprocessing import cut_pictures, grid_of, normalise, resized_shape
+from features.extractors.pretrained.recipe import (
     BICUBIC,
     BILINEAR,
-    CLIP_MEAN,
-    CLIP_STD,
     HALVES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    IMAGENET,
     NEAREST,
     ImageRecipe,
-    read_recipe,
+    cropped,
+    follow,
+    squeezed,
 )
+from features.extractors.pretrained.recipe import CLIP as COLOURS
+from features.extractors.registry import make_extractor
 
-CLIP = ImageRecipe(resize=224, crop=(224, 224), resample=BICUBIC, mean=CLIP_MEAN, std=CLIP_STD)
-VIT = ImageRecipe(resize=(224, 224), crop=None, resample=BILINEAR, mean=HALVES, std=HALVES)
-
-
-def read(folder, content, family=CLIP, name="preprocessor_config.json", **how):
-    (folder / name).write_text(json.dumps(content))
-    return read_recipe(folder, family, (224, 224), **how)
+CLIP = cropped(BICUBIC, COLOURS)((224, 224))
+VIT = squeezed(BILINEAR, HALVES)((224, 224))
+HALF = HALVES[0]
 
 
 def changed(family: ImageRecipe, **changes) -> ImageRecipe:
-    return ImageRecipe(**{**family.as_parameters(), **changes})
+    return ImageRecipe(**{**asdict(family), **changes})
 
 
 @pytest.mark.parametrize(
@@ -61,11 +58,8 @@ def changed(family: ImageRecipe, **changes) -> ImageRecipe:
         (CLIP, {"do_rescale": False}, {"scale": 1.0}),
         (CLIP, {"rescale_factor": 0.5}, {"scale": 0.5}),
         (CLIP, {"do_normalize": False}, {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}),
-        (
-            CLIP,
-            {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
-            {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
-        ),
+        (CLIP, {"image_mean": IMAGENET[0]}, {"mean": IMAGENET[0]}),
+        (CLIP, {"image_std": IMAGENET[1]}, {"std": IMAGENET[1]}),
         (CLIP, {"resample": 2}, {"resample": BILINEAR}),
         (CLIP, {"resample": 0}, {"resample": NEAREST}),
         (CLIP, {"size": None, "crop_size": None, "resample": None, "do_center_crop": None}, {}),
@@ -73,41 +67,50 @@ def changed(family: ImageRecipe, **changes) -> ImageRecipe:
         (VIT, {"do_center_crop": True}, {"crop": (224, 224)}),  # of the model's own size
     ],
 )
-def test_a_file_changes_what_is_usual_for_the_family(tmp_path, family, content, changes):
-    assert read(tmp_path, content, family) == changed(family, **changes)
+def test_a_file_changes_what_is_usual_for_the_family(family, content, changes):
+    assert follow(content, family, (224, 224)) == changed(family, **changes)
 
 
-def test_a_plain_number_means_what_the_family_says(tmp_path):
-    assert read(tmp_path, {"size": 384}, VIT, square=True).resize == (384, 384)
-    assert read(tmp_path, {"size": 384}, CLIP, square=False).resize == 384
+def test_a_plain_number_means_what_the_family_says():
+    assert follow({"size": 384}, VIT, (224, 224), square=True).resize == (384, 384)
+    assert follow({"size": 384}, CLIP, (224, 224)).resize == 384
 
 
-def test_newer_files_hold_it_in_a_part(tmp_path):
+@pytest.fixture
+def recipe_of(tmp_path):
+    """recipe_of("clip", {name: content}): the recipe of a checkpoint with these files beside its config.json."""
+
+    def make(kind, files):
+        for name, content in {"config": {"model_type": kind}, **files}.items():
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        return make_extractor(f"x={tmp_path}").inputs.recipe
+
+    return make
+
+
+def test_newer_files_hold_it_in_a_part(recipe_of):
     parts = {"image_processor": {"resample": 2}, "video_processor": {"resample": 0}}
-    assert read(tmp_path, parts, name="processor_config.json").resample == BILINEAR
-    assert read_recipe(tmp_path, CLIP, (224, 224), videos=True).resample == NEAREST
+    assert recipe_of("clip", {"processor_config": parts}).resample == BILINEAR
+    assert recipe_of("videomae", {"processor_config": parts}).resample == NEAREST
 
 
-def test_of_files_for_videos_and_for_pictures_the_right_one_counts(tmp_path):
-    read(tmp_path, {"resample": 2})
-    assert (
-        read_recipe(tmp_path, CLIP, (224, 224), videos=True).resample == BILINEAR
-    )  # as long as it is the only one
-    read(tmp_path, {"resample": 0}, name="video_preprocessor_config.json")
-    assert read_recipe(tmp_path, CLIP, (224, 224), videos=True).resample == NEAREST
-    assert read_recipe(tmp_path, CLIP, (224, 224)).resample == BILINEAR
+def test_of_files_for_videos_and_for_pictures_the_right_one_is_used(recipe_of):
+    assert recipe_of("videomae", {"preprocessor_config": {"resample": 3}}).resample == BICUBIC  # the only one
+    assert recipe_of("videomae", {"video_preprocessor_config": {"resample": 0}}).resample == NEAREST
+    assert recipe_of("clip", {"video_preprocessor_config": {"resample": 0}}).resample == BICUBIC
 
 
-def test_without_a_file_the_family_counts_and_the_log_says_so(tmp_path, caplog):
+def test_without_a_file_the_usual_recipe_is_used_and_logged(recipe_of, caplog):
     with caplog.at_level(logging.INFO):
-        assert read_recipe(tmp_path, CLIP, (224, 224)) == CLIP
-    assert "has no preprocessor file; pictures are made as is usual" in caplog.text
+        assert recipe_of("clip", {}) == CLIP
+        assert recipe_of("vit", {}) == VIT
+    assert "has no preprocessor file" in caplog.text
 
 
-def test_a_filter_that_torch_lacks_is_stood_in_for_and_the_log_says_so(tmp_path, caplog):
+def test_a_filter_that_torch_lacks_is_replaced_and_logged(caplog):
     with caplog.at_level(logging.INFO):
-        assert read(tmp_path, {"resample": 1}).resample == BICUBIC
-    assert "asks for Pillow's filter 1; bicubic stands in for it" in caplog.text
+        assert follow({"resample": 1}, VIT, (224, 224)).resample == BICUBIC
+    assert "Pillow's filter 1; bicubic is used instead" in caplog.text
 
 
 def test_the_short_side_and_the_shape():
@@ -119,32 +122,25 @@ def test_the_short_side_and_the_shape():
     assert (uncut.short_side, uncut.shape) == (180, (180, 200))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"size": {"longest_edge": 224}}, "got {'longest_edge': 224}"),
-        ({"size": {"shortest_edge": 0}}, "a size must be a whole number of pixels from 1 to 4096, got 0"),
-        ({"size": "large"}, "got 'large'"),
-        ({"size": 1e9}, "got 1000000000.0"),
-        ({"size": [1, 2, 3]}, "cannot be followed"),
-        ({"crop_size": {}}, "got None"),
-        ({"resample": 9}, "resample must be one of Pillow's codes 0 to 5, got 9"),
-        ({"image_mean": [0.5]}, "means and deviations are three numbers"),
-        ({"image_mean": 0.5}, "cannot be followed"),
-        ({"image_std": [0, 1, 1]}, "image_std must be above 0"),
-        ({"do_center_crop": False}, "could not share a batch; set do_center_crop"),
-        ([], "is damaged: it holds no object"),
-    ],
-)
-def test_files_that_cannot_be_followed_are_refused_in_a_sentence(tmp_path, content, message):
-    with pytest.raises(InputError) as raised:
-        read(tmp_path, content)
-    assert message in str(raised.value)
-    assert str(tmp_path) in str(raised.value)
+def test_files_that_cannot_be_followed(recipe_of, says):
+    contents = [{"size": {"longest_edge": 224}}, {"size": {"shortest_edge": 0}}, {"size": "large"}, {"size": 1e9}]
+    contents += [
+        {"size": [1, 2, 3]},
+        {"crop_size": {}},
+        {"resample": 9},
+        {"image_mean": [0.5]},
+        {"image_mean": 0.5},
+    ]
+    messages = []
+    for content in [*contents, {"image_std": [0, 1, 1]}, {"do_center_crop": False}, []]:
+        with pytest.raises(InputError) as raised:
+            recipe_of("clip", {"preprocessor_config": content})
+        messages.append(str(raised.value))
+    says("\n".join(messages))
 
 
-SIGLIP = ImageRecipe(resize=(224, 224), crop=None, resample=BICUBIC, mean=HALVES, std=HALVES)
-VIDEOMAE = ImageRecipe(resize=224, crop=(224, 224), resample=BILINEAR, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+SIGLIP = squeezed(BICUBIC, HALVES)((224, 224))
+VIDEOMAE = cropped(BILINEAR, IMAGENET)((224, 224))
 THEIRS = [
     (ViTImageProcessorPil, VIT),
     (CLIPImageProcessorPil, CLIP),
@@ -169,7 +165,8 @@ def test_it_agrees_with_transformers_within_one_level(theirs, recipe, shape, tmp
     frame = picture(*shape)
     processor = theirs(image_mean=recipe.mean, image_std=recipe.std)
     processor.save_pretrained(tmp_path)
-    assert read_recipe(tmp_path, recipe, (224, 224)) == recipe  # what they write is what we take for usual
+    file = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert follow(file, recipe, (224, 224)) == recipe  # what they write is our default
     wanted = np.asarray(processor(frame, return_tensors="np")["pixel_values"]).reshape(3, 224, 224)
     ours = normalise(cut_pictures([frame], recipe), recipe)[0].numpy()
     levels = np.abs(ours - wanted) * np.array(recipe.std)[:, None, None] * 255
@@ -180,7 +177,7 @@ def test_it_agrees_with_transformers_within_one_level(theirs, recipe, shape, tmp
 
 @pytest.mark.parametrize(("resample", "code"), [(BICUBIC, Image.BICUBIC), (BILINEAR, Image.BILINEAR)])
 def test_it_agrees_with_pillow_within_one_level(resample, code):
-    recipe = ImageRecipe(resize=97, crop=(81, 96), resample=resample, mean=HALVES, std=HALVES)
+    recipe = ImageRecipe(resize=97, crop=(81, 96), resample=resample, mean=HALF, std=HALF)
     for seed, (height, width) in enumerate([(200, 300), (301, 200), (333, 500), (500, 160)]):
         frame = picture(height, width, seed)
         high, wide = resized_shape(height, width, recipe)
@@ -192,7 +189,7 @@ def test_it_agrees_with_pillow_within_one_level(resample, code):
 
 
 def test_a_picture_smaller_than_the_crop_is_laid_on_black():
-    recipe = ImageRecipe(resize=None, crop=(10, 12), resample=BICUBIC, mean=HALVES, std=HALVES)
+    recipe = ImageRecipe(resize=None, crop=(10, 12), resample=BICUBIC, mean=HALF, std=HALF)
     frame = picture(7, 20)
     made = cut_pictures([frame], recipe)[0].permute(1, 2, 0).numpy()
     theirs = CLIPImageProcessorPil(
@@ -202,14 +199,14 @@ def test_a_picture_smaller_than_the_crop_is_laid_on_black():
 
 
 def test_nearest_takes_pixels_as_they_are():
-    recipe = ImageRecipe(resize=(8, 8), crop=None, resample=NEAREST, mean=HALVES, std=HALVES)
+    recipe = ImageRecipe(resize=(8, 8), crop=None, resample=NEAREST, mean=HALF, std=HALF)
     frame = picture(24, 24)
     np.testing.assert_array_equal(cut_pictures([frame], recipe)[0].permute(1, 2, 0).numpy(), frame[1::3, 1::3])
 
 
 @given(st.lists(st.sampled_from([(40, 50), (50, 40), (32, 32), (33, 90)]), min_size=1, max_size=6))
 def test_pictures_of_many_shapes_share_a_batch_in_their_order(shapes):
-    recipe = ImageRecipe(resize=32, crop=(32, 32), resample=BICUBIC, mean=HALVES, std=HALVES)
+    recipe = ImageRecipe(resize=32, crop=(32, 32), resample=BICUBIC, mean=HALF, std=HALF)
     frames = [picture(*shape, seed) for seed, shape in enumerate(shapes)]
     together = cut_pictures(frames, recipe)
     for frame, made in zip(frames, together):

@@ -1,0 +1,299 @@
+"""Rows are those that plain transformers give; each family's defaults, needs and outputs."""
+
+from operator import attrgetter
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
+
+from features.errors import InputError
+from features.extractors.pretrained.families import FAMILIES
+from features.extractors.registry import make_extractor
+from features.media.clip import FrameNeed
+from tests.features.extractors.pretrained.tiny_checkpoints import pixels_of
+
+
+def first_token(model, pixels):
+    return model(pixel_values=pixels).last_hidden_state[:, 0]
+
+
+def head(model, pixels):
+    return model(pixel_values=pixels).pooler_output
+
+
+def image(model, pixels):
+    return model.get_image_features(pixel_values=pixels).pooler_output
+
+
+def mean_from(first):
+    """The mean of patches."""
+    return lambda model, pixels: model(pixel_values=pixels).last_hidden_state[:, first:].mean(1)
+
+
+FRAMES = [
+    ("vit", "class", "ViTModel", first_token),
+    ("vit", "pooled", "ViTModel", mean_from(1)),
+    ("vit_classifier", "class", "ViTModel", first_token),
+    ("dinov2", "class", "Dinov2Model", head),
+    ("dinov2", "pooled", "Dinov2Model", mean_from(1)),
+    ("dinov2_with_registers", "class", "Dinov2WithRegistersModel", head),
+    ("dinov2_with_registers", "pooled", "Dinov2WithRegistersModel", mean_from(5)),
+    ("dinov3_vit", "class", "DINOv3ViTModel", head),
+    ("dinov3_vit", "pooled", "DINOv3ViTModel", mean_from(5)),
+    ("clip", "projected", "CLIPModel", image),
+    ("clip", "class", "CLIPVisionModel", head),
+    ("clip", "pooled", "CLIPVisionModel", mean_from(1)),
+    ("metaclip_2", "projected", "MetaClip2Model", image),
+    ("metaclip_2", "class", "MetaClip2VisionModel", head),
+    ("metaclip_2", "pooled", "MetaClip2VisionModel", mean_from(1)),
+    ("siglip", "projected", "SiglipModel", image),
+    ("siglip", "pooled", "SiglipVisionModel", mean_from(0)),
+]
+
+
+def square_clip(extractor, clip_of, count=3):
+    (need,) = extractor.needs
+    return clip_of(extractor, count, shape=(need.size, need.size))
+
+
+@pytest.mark.parametrize(("name", "output", "kind", "row"), FRAMES)
+@torch.inference_mode()
+def test_rows_of_frames(tiny, clip_of, name, output, kind, row):
+    extractor = make_extractor(f"x={tiny(name)}:output={output}")
+    clip = square_clip(extractor, clip_of)
+    (stream,) = extractor.extract([clip])
+    model = getattr(transformers, kind).from_pretrained(tiny(name)).eval()
+    wanted = row(model, pixels_of(extractor, clip)).numpy()
+    np.testing.assert_allclose(stream.rows, wanted, atol=1e-5)
+    np.testing.assert_array_equal(stream.times, clip.frames[extractor.needs[0]].times)
+    assert stream.rows.dtype == np.float32
+    assert (extractor.dim, extractor.modality) == (wanted.shape[1], "appearance")
+    assert wanted.std(0).min() > 1e-3  # the frames differ, and so do their rows
+
+
+def windows_of(extractor, clip) -> torch.Tensor:
+    """(W, F, 3, h, w) what the model reads: the middle of the frames, normalised."""
+    pixels = pixels_of(extractor, clip)
+    return torch.stack([pixels[start : start + 4] for start in (0, 4, 7) if start + 4 <= len(pixels)])
+
+
+def videomae(directory, pixels):
+    return transformers.VideoMAEModel.from_pretrained(directory).eval()(pixels).last_hidden_state.mean(1)
+
+
+def fine_tuned(directory, pixels):
+    model, kept = transformers.VideoMAEForVideoClassification.from_pretrained(directory).eval(), []
+    model.classifier.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0]))
+    model(pixels)
+    return kept[0]  # what its classifier reads
+
+
+def vjepa2(directory, pixels):
+    return transformers.VJEPA2Model.from_pretrained(directory).eval().get_vision_features(pixels).mean(1)
+
+
+def xclip(directory, pixels):
+    return transformers.XCLIPModel.from_pretrained(directory).eval().get_video_features(pixels).pooler_output
+
+
+def xclip_pooled(directory, pixels):
+    model = transformers.XCLIPModel.from_pretrained(directory).eval()
+    states = model.vision_model(pixels.flatten(0, 1)).last_hidden_state[:, 1:]
+    return states.unflatten(0, pixels.shape[:2]).mean((1, 2))
+
+
+WINDOWS = [
+    ("videomae", "pooled", videomae),
+    ("videomae_classifier", "pooled", fine_tuned),
+    ("vjepa2", "pooled", vjepa2),
+    ("xclip", "projected", xclip),
+    ("xclip", "pooled", xclip_pooled),
+]
+
+
+@pytest.mark.parametrize(("name", "output", "plain"), WINDOWS)
+@torch.inference_mode()
+def test_rows_of_windows(tiny, clip_of, name, output, plain):
+    extractor = make_extractor(f"x={tiny(name)}:output={output}")
+    clip = clip_of(extractor, 11)
+    (stream,) = extractor.extract([clip])
+    wanted = plain(tiny(name), windows_of(extractor, clip)).numpy()
+    assert wanted.shape == (3, extractor.dim)
+    np.testing.assert_allclose(stream.rows, wanted, atol=1e-5)
+    assert np.abs(wanted[0] - wanted[1]).max() > 1e-3
+    np.testing.assert_allclose(stream.times, np.array([1.5, 5.5, 8.5]) / extractor.needs[0].fps)
+    assert extractor.modality == "motion"
+
+
+@pytest.mark.parametrize("name", ["videomae", "vjepa2", "xclip"])
+def test_a_clip_shorter_than_a_window_repeats_its_last_frame_and_one_frame_has_no_motion(tiny, clip_of, name):
+    extractor = make_extractor(f"x={tiny(name)}")
+    clips = [clip_of(extractor, count) for count in (4, 3, 2, 1, 0)]
+    whole, short, pair, still, empty = extractor.extract(clips)
+    assert whole.rows.shape == short.rows.shape == pair.rows.shape == (1, extractor.dim)
+    (need,) = extractor.needs
+    np.testing.assert_allclose(pair.times * need.fps, [0.75])  # frames 0, 1, 1, 1
+    assert still is None
+    assert empty is None
+    padded = clip_of(extractor, 4)
+    padded.frames[need].pixels[3] = padded.frames[need].pixels[2]
+    np.testing.assert_allclose(extractor.extract([padded])[0].rows, short.rows, atol=1e-5)
+
+
+SHAPES = [(40, 60), (60, 41), (32, 32), (33, 140)]
+
+
+@pytest.mark.parametrize("output", ["projected", "pooled"])
+@torch.inference_mode()
+def test_rows_of_patches(tiny, clip_of, output):
+    extractor = make_extractor(f"x={tiny('siglip2')}:output={output}")
+    model = transformers.Siglip2VisionModel.from_pretrained(tiny("siglip2")).eval()
+    assert extractor.parameters["patches"] == 16
+    processor = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
+    clips = [clip_of(extractor, 2, seed, shape) for seed, shape in enumerate(SHAPES)]
+    streams = extractor.extract(clips)
+    for clip, stream in zip(clips, streams):
+        frames = clip.frames[extractor.needs[0]].pixels
+        ours = extractor.inputs.prepare(list(frames))
+        theirs = processor(list(frames), return_tensors="pt")
+        assert torch.equal(ours["grid"], theirs["spatial_shapes"])
+        patches = extractor.inputs.finish(ours, torch.float32)["pixels"].permute(0, 1, 3, 4, 2).flatten(2)
+        real = theirs["pixel_attention_mask"].bool()
+        distance = (patches - theirs["pixel_values"])[real].abs() * 127.5
+        if frames.shape[1] <= frames.shape[2]:  # of tall pictures Pillow 13 scales the height first
+            assert distance.max() < 1.01  # levels
+        result = model(patches, theirs["pixel_attention_mask"], theirs["spatial_shapes"])
+        wanted = result.pooler_output
+        if output == "pooled":
+            states = zip(result.last_hidden_state, real)
+            wanted = torch.stack([rows[mask].mean(0) for rows, mask in states])
+        np.testing.assert_allclose(stream.rows, wanted.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clip", "metaclip_2", "siglip", "xclip"])
+@torch.inference_mode()
+def test_projected_rows_are_not_normalised_and_in_the_space_of_the_text(tiny, clip_of, name):
+    kind = {"clip": "CLIPModel", "metaclip_2": "MetaClip2Model", "siglip": "SiglipModel", "xclip": "XCLIPModel"}
+    model = getattr(transformers, kind[name]).from_pretrained(tiny(name)).eval()
+    extractor = make_extractor(f"x={tiny(name)}:output=projected")
+    clip = square_clip(extractor, clip_of, 4)
+    rows = extractor.extract([clip])[0].rows
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    assert np.abs(norms - 1).min() > 0.01
+    words = torch.tensor([[1, 7, 8, 2]])
+    if name == "xclip":
+        np.testing.assert_allclose(rows / norms, model(words, windows_of(extractor, clip)).video_embeds, atol=1e-5)
+        return
+    both = model(input_ids=words, pixel_values=pixels_of(extractor, clip))
+    shown = both.logits_per_image[:, 0] - getattr(model, "logit_bias", torch.tensor(0.0))
+    cosine = (rows / norms) @ both.text_embeds[0].numpy()
+    np.testing.assert_allclose(cosine, (shown / model.logit_scale.exp()).numpy(), atol=1e-5)  # zero-shot scores
+
+
+def test_needs_and_default_outputs(tiny):
+    def made(name, options=""):
+        extractor = make_extractor(f"x={tiny(name)}{options}")
+        return extractor.needs[0], extractor.output
+
+    assert made("vit") == (FrameNeed(fps=2, size=32), "class")
+    assert made("siglip2") == (FrameNeed(fps=2, size=32), "projected")  # a square picture's side
+    assert made("dinov2", ":fps=0.5") == (FrameNeed(fps=0.5, size=36), "class")
+    assert made("videomae") == (FrameNeed(fps=8, size=32, window=4, stride=4), "pooled")
+    assert made("videomae", ":fps=7.5,stride=2")[0] == FrameNeed(fps=7.5, size=32, window=4, stride=2)
+    assert made("vjepa2")[0] == FrameNeed(fps=4, size=36, window=4, stride=4)
+    assert made("vjepa2", ":window=2")[0] == FrameNeed(fps=4, size=36, window=2, stride=2)
+    assert made("xclip") == (FrameNeed(fps=2, size=32, window=4, stride=4), "projected")
+    assert {made(name)[1] for name in ("dinov2_with_registers", "dinov3_vit")} == {"class"}
+    projected = ("clip", "clip_vision_model", "metaclip_2", "siglip", "siglip_vision_model")
+    assert {made(name)[1] for name in projected} == {"projected"}
+
+
+# what config.json omits is transformers' default: model_type, class, width, side
+USUAL = [
+    ("vit", "ViTConfig", "hidden_size", "image_size"),
+    ("dinov2", "Dinov2Config", "hidden_size", "image_size"),
+    ("dinov2_with_registers", "Dinov2WithRegistersConfig", "hidden_size", "image_size"),
+    ("dinov3_vit", "DINOv3ViTConfig", "hidden_size", "image_size"),
+    ("videomae", "VideoMAEConfig", "hidden_size", "image_size"),
+    ("vjepa2", "VJEPA2Config", "hidden_size", "crop_size"),
+    ("clip", "CLIPConfig", "projection_dim", "vision_config.image_size"),
+    ("metaclip_2", "MetaClip2Config", "projection_dim", "vision_config.image_size"),
+    ("siglip", "SiglipConfig", "vision_config.hidden_size", "vision_config.image_size"),
+    ("xclip", "XCLIPConfig", "projection_dim", "vision_config.image_size"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "width", "side"), USUAL)
+def test_defaults_of_config_json_are_those_of_transformers(tiny_checkpoints, tmp_path, name, kind, width, side):
+    tiny_checkpoints.write_json(tmp_path / "config.json", {"model_type": name})
+    extractor, usual = make_extractor(f"x={tmp_path}"), getattr(transformers, kind)()
+    assert extractor.dim == attrgetter(width)(usual)
+    assert extractor.inputs.recipe.shape == (attrgetter(side)(usual),) * 2
+    if name in ("videomae", "xclip"):
+        assert extractor.needs[0].window == getattr(usual, "vision_config", usual).num_frames
+
+
+def test_configs_that_make_no_sense(tiny_checkpoints, tmp_path, says):
+    tiny_checkpoints.save_tiny("vit", tmp_path)
+    whole = (tmp_path / "config.json").read_text()
+    clip = {"model_type": "clip", "vision_config": 3}
+    messages = []
+    for changes in ({"image_size": 48}, {"image_size": "big"}, {"hidden_size": "big"}, clip):
+        (tmp_path / "config.json").write_text(whole)
+        tiny_checkpoints.change_config(tmp_path, **changes)
+        with pytest.raises(InputError) as raised:
+            make_extractor(f"x={tmp_path}")
+        messages.append(str(raised.value))
+    says("\n".join(messages))
+
+
+@torch.inference_mode()
+def test_a_tower_that_was_saved_alone_gives_the_same(tiny, clip_of, tmp_path):
+    whole = transformers.CLIPModel.from_pretrained(tiny("clip"))
+    alone = transformers.CLIPVisionModelWithProjection.from_pretrained(tiny("clip"), projection_dim=12)
+    assert torch.equal(alone.visual_projection.weight, whole.visual_projection.weight)
+    alone.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_bytes((tiny("clip") / "preprocessor_config.json").read_bytes())
+    streams = []
+    for place in (tiny("clip"), tmp_path):
+        extractor = make_extractor(f"x={place}")
+        streams += extractor.extract([clip_of(extractor, 2)])
+    np.testing.assert_array_equal(streams[0].rows, streams[1].rows)
+
+
+def test_outputs_that_a_checkpoint_lacks(tiny, tiny_checkpoints, tmp_path):
+    bare, headless = tmp_path / "bare", tmp_path / "headless"
+    tiny_checkpoints.save_tiny("clip_vision_model", bare, architectures=["CLIPVisionModel"])
+    tiny_checkpoints.save_tiny("siglip_vision_model", headless, vision_use_head=False)
+    assert make_extractor(f"x={bare}").output == "class"
+    for place, output, available in (
+        (tiny("siglip"), "class", "projected, pooled"),
+        (bare, "projected", "class, pooled"),
+        (headless, "projected", "pooled"),
+    ):
+        with pytest.raises(InputError, match=f"no output '{output}'; it has {available}$"):
+            make_extractor(f"x={place}:output={output}")
+
+
+def test_the_predictor_of_v_jepa_2_may_be_missing(tiny, clip_of, tmp_path, tiny_checkpoints):
+    tiny_checkpoints.save_tiny("vjepa2", tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {key: value for key, value in weights.items() if "predictor" not in key}
+    save_file(kept, tmp_path / "model.safetensors")
+    streams = []
+    for place in (tiny("vjepa2"), tmp_path):
+        extractor = make_extractor(f"x={place}")
+        streams += extractor.extract([clip_of(extractor, 4)])
+    np.testing.assert_array_equal(streams[0].rows, streams[1].rows)
+
+
+def test_names_of_families_match_existing_stores():
+    """A name is in every fingerprint."""
+    names = {family.name.removesuffix("Extractor") for family in FAMILIES.values()}
+    assert names == {
+        *("ViT", "Dino", "Dino3", "Clip", "Siglip", "Naflex"),
+        *("VideoMAE", "VJepa2", "XClip", "Ast", "Clap", "Whisper"),
+    }

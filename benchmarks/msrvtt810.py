@@ -47,8 +47,8 @@ from benchmarks.training_data import Clips810, Streams
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import Pairs
 from mee.encode import encode_gallery
-from mee.evaluation.evaluate import evaluate_pairs
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
 from mee.text.config import TextConfig
 from mee.training.config import TrainConfig
@@ -124,7 +124,7 @@ def ours(
         trained = trainer.run(Path(work) / "state", lambda _: None) if train else trainer.model.eval()
     queries = part.data.queries(part.test)
     gallery = encode_gallery(trained, source, queries.gallery)
-    figures = {"": evaluate_pairs(trained, gallery, queries, scheme=scheme).t2v}
+    figures = {"": Retrieval.of(trained, gallery, queries).measure(scheme).t2v.metrics}
     if drop:
         figures |= dropped(trained, source, queries, seed)
     return figures
@@ -151,7 +151,7 @@ def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str,
             for column, (modality, rows) in enumerate(source.streams.items())
         }
         gallery = encode_gallery(model, replace(source, streams=streams), queries.gallery)
-        figures[name] = evaluate_pairs(model, gallery, queries).t2v
+        figures[name] = Retrieval.of(model, gallery, queries).measure().t2v.metrics
     return figures
 
 

@@ -43,7 +43,7 @@ from benchmarks.reference_network import ReferenceLoss, ReferenceNetwork
 from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
-from mee.presets import PRESETS
+from mee.training.config import PRESETS
 from mee.training.data import Batch
 from mee.training.trainer import Trainer
 

@@ -24,7 +24,7 @@ from index.storage import IndexWriter
 from index.video_index import VideoIndex
 from mee.data import read_sentences
 from mee.errors import InputError
-from mee.evaluation import encode_captions
+from mee.encode import encode_captions
 from mee.ranking import float32_product
 
 BLOCK = 2**24  # scores that are held at a time

@@ -1,16 +1,15 @@
 """The training set in memory, its negatives, and its shuffled batches.
 
-A batch is B captions, each with one clip of its video. What never changes in training is done once, before it:
-streams are pooled where pooling has nothing to learn, and the text encoder reads the captions (mee.text.base).
-Stream dropout hides streams from a batch, so that every availability pattern is met in training; it always leaves
-a clip one stream.
+A batch is B captions, each with one clip of its video. What never changes in training is computed once, before it:
+streams are pooled where pooling has no parameters, and captions are tokenized (mee.text.base). Stream dropout hides
+streams from a batch, so that every availability pattern occurs in training; a clip always keeps one stream.
 
 An epoch shows every caption of every video once, or `captions_per_video` of each, drawn at random. Image captions
 join as clips that only have their appearance: min(images, image_rate * videos) fresh random images an epoch, one
 caption each, shuffled in (Miech, Laptev, Sivic, arXiv 1804.02516, section 4).
 
 Caption i and clip j are no negatives of each other if the video of clip j has the sentence of caption i among its
-captions: the same video always, another one if it was said of it too.
+captions: the same video always, another one if it has the same sentence.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def _images(video: Tensor, image: Tensor, config: TrainConfig) -> int:
 
 
 def _place(owner: Tensor) -> Tensor:
-    """(n,) -> (n,): how many of the same owner stand before each."""
+    """(n,) -> (n,): how many of the same owner come before each."""
     order = owner.argsort(stable=True)
     _, counts = owner[order].unique_consecutive(return_counts=True)
     first = (counts.cumsum(0) - counts).repeat_interleave(counts)
@@ -81,10 +80,10 @@ def _place(owner: Tensor) -> Tensor:
 
 
 class Negatives:
-    """Answers for any batch of captions, each with its own clip."""
+    """Which pairs of a batch's captions and clips are negatives."""
 
     def __init__(self, captions: Sequence[str], video: Tensor) -> None:
-        """Take all captions of the training set.
+        """Index all captions of the training set.
 
         Args:
             captions: N sentences; case and white space make no difference.
@@ -94,18 +93,18 @@ class Negatives:
         number_of = {sentence: number for number, sentence in enumerate(dict.fromkeys(plain))}
         self._sentence = torch.tensor([number_of[sentence] for sentence in plain], dtype=torch.int64)
         self._video, self._videos = video, int(video.max()) + 1 if len(video) else 1
-        self._said = (self._sentence * self._videos + video).unique()  # sorted (sentence, video) pairs
+        self._pairs = (self._sentence * self._videos + video).unique()  # sorted (sentence, video) pairs
 
     def __call__(self, chosen: Tensor) -> Tensor:
         """(B,) int64 numbers of captions -> (B, B) bool, True where caption i is not true of the clip of j."""
-        asked = self._sentence[chosen][:, None] * self._videos + self._video[chosen]
-        place = torch.searchsorted(self._said, asked).clamp(max=len(self._said) - 1)
-        negative: Tensor = self._said[place] != asked
+        pairs = self._sentence[chosen][:, None] * self._videos + self._video[chosen]
+        place = torch.searchsorted(self._pairs, pairs).clamp(max=len(self._pairs) - 1)
+        negative: Tensor = self._pairs[place] != pairs
         return negative
 
 
 IMAGE_MODALITY = "appearance"
-BLOCK = 65536  # rows looked at together
+BLOCK = 65536  # rows checked together
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Batch:
 
 
 class TrainingData:
-    """Captions and the clips they are true of; captions whose clips have no stream at all are left out."""
+    """Captions and their clips; captions whose clips have no stream at all are left out."""
 
     def __init__(
         self,
@@ -128,17 +127,17 @@ class TrainingData:
         modalities: Sequence[str],
         images: tuple[FeatureSource, Pairs] | None = None,
     ) -> None:
-        """Read all streams of the captioned clips.
+        """Load all streams of the captioned clips.
 
         Args:
             source: where the streams are.
             pairs: the training captions.
             modalities: of the model.
-            images: image captions, and where their appearance is; drawn anew each epoch.
+            images: image captions, and where their appearance is; drawn again each epoch.
 
         Raises:
-            InputError: a stream has a number that is not finite, or the captions that are left tell of fewer than
-                two videos.
+            InputError: a stream has a number that is not finite, or the captions that remain are of fewer than two
+                videos.
         """
         self.modalities = tuple(modalities)
         parts = [(source, pairs, self.modalities)]
@@ -151,7 +150,7 @@ class TrainingData:
         self.streams = {m: Ragged.join([part.get(m) for part in loaded], counts) for m in self.modalities}
         has_stream = torch.stack([ragged.present for ragged in self.streams.values()]).any(0).tolist()
         self.captions: list[str] = []
-        self.rows: list[list[int]] = []  # of each caption, the clips it is true of
+        self.rows: list[list[int]] = []  # of each caption, its clips
         videos: list[tuple[int, str]] = []
         before = 0
         for number, (_, some, _) in enumerate(parts):
@@ -181,27 +180,27 @@ class TrainingData:
         return len(self.captions)
 
     def prepare(self, model: MEE) -> None:
-        """Do once what training never changes: pool streams, fit their standardisation, read captions.
+        """Compute once what training never changes: pool streams, fit their standardisation, tokenize captions.
 
         Raises:
             InputError: a caption is empty.
         """
         for modality in self.modalities:
             expert = model.expert(modality)
-            self.streams[modality] = expert.read(self.streams[modality])
+            self.streams[modality] = expert.prepool(self.streams[modality])
             expert.fit(self.streams[modality].only(self._clip.unique()))
         once = list(dict.fromkeys(self.captions))
         row_of = {caption: row for row, caption in enumerate(once)}
-        self.text = model.read_text(once)
+        self.text = model.tokenize(once)
         self._sentence = torch.tensor([row_of[caption] for caption in self.captions], dtype=torch.int64)
 
     def matches(self) -> tuple[Tensor, Tensor]:
-        """Every pair of a caption and a clip that it is true of: two (n,) int64, captions ascending."""
+        """Every pair of a caption and a clip of its own: two (n,) int64, captions ascending."""
         return torch.arange(len(self)).repeat_interleave(self._clip_count), self._clip
 
     def batches(self, config: TrainConfig, generator: torch.Generator) -> Iterator[Batch]:
-        """One epoch, shuffled; what is left at the end is left out if it is a lone caption, without negatives, or
-        too little to go round all processes."""
+        """One epoch, shuffled; the last batch is skipped if it is a lone caption, without negatives, or has fewer
+        captions than there are processes."""
         order = draw_captions(self.video, self.image, config, generator)
         for chosen in torch.split(order, config.batch_size):
             if len(chosen) >= fewest():
@@ -217,7 +216,7 @@ class TrainingData:
         return {modality: streams.take(rows) for modality, streams in self.streams.items()}
 
     def sentences(self, numbers: Tensor) -> Sentences:
-        """What the text encoder reads of some captions."""
+        """Tokens of some captions, (B,) numbers."""
         return {tower: ragged.take(self._sentence[numbers]) for tower, ragged in self.text.items()}
 
     def _batch(self, chosen: Tensor, stream_dropout: float, generator: torch.Generator) -> Batch:
@@ -252,14 +251,14 @@ def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -
 
 
 def check_finite(streams: Mapping[str, Ragged], clip_ids: Sequence[str]) -> None:
-    """Refuse NaN and infinity, which training would spread to every weight.
+    """Refuse NaN and infinity: training would spread them to every weight.
 
     Args:
         streams: by modality, in the order of `clip_ids`.
         clip_ids: names of the clips.
 
     Raises:
-        InputError: says which stream of which clip.
+        InputError: names the stream and the clip.
     """
     for modality, ragged in streams.items():
         for first, block in enumerate(ragged.values.split(BLOCK)):

@@ -1,17 +1,18 @@
-"""Which test-time normalisation an evaluation uses, and what its result says of it. Flags are made of it."""
+"""How an evaluation measures. Nothing here imports torch: command lines are made from these fields."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Literal, get_args
 
+from mee.config import require
 from mee.errors import InputError
 from mee.evaluation.result import Normalisation
+from mee.protocols import FOLDER
 
 if TYPE_CHECKING:
     from mee.ranking import ClipOffsets, Scores
-
 
 Method = Literal["none", "qb-norm", "nnn", "dsl"]
 
@@ -26,14 +27,11 @@ class NormaliseConfig:
     alpha: float = 0.75  # weight of that mean
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {self.method!r}")
-        if not 0 < self.beta < inf:
-            raise ValueError(f"beta must be positive and finite, got {self.beta}")
-        if self.neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, got {self.neighbours}")
-        if not 0 <= self.alpha < inf:
-            raise ValueError(f"alpha must be finite and at least 0, got {self.alpha}")
+        methods = get_args(Method)
+        require(self.method in methods, f"method must be one of {', '.join(methods)}, got {self.method!r}")
+        require(0 < self.beta < inf, f"beta must be positive and finite, got {self.beta}")
+        require(self.neighbours >= 1, f"neighbours must be at least 1, got {self.neighbours}")
+        require(0 <= self.alpha < inf, f"alpha must be finite and at least 0, got {self.alpha}")
 
     @property
     def needs_bank(self) -> bool:
@@ -41,7 +39,7 @@ class NormaliseConfig:
         return self.method in ("qb-norm", "nnn")
 
     def facts(self, bank: str | None, size: int) -> Normalisation:
-        """What a result says; `bank` in words, `size` captions in it."""
+        """The normalisation as a result records it; `bank` in words, of `size` captions."""
         used = {"qb-norm": ("beta",), "nnn": ("neighbours", "alpha"), "dsl": ("beta",)}.get(self.method, ())
         parameters = {name: float(getattr(self, name)) for name in used}
         if "neighbours" in parameters:
@@ -54,7 +52,11 @@ class NormaliseConfig:
         )
 
     def offsets(self, bank: Scores | None) -> ClipOffsets | None:
-        """What is taken from each clip; None where the method has no such offsets."""
+        """Each clip's offset, from the scores of a bank of training captions; None where the method has none.
+
+        Raises:
+            InputError: the method needs a bank, and there is none.
+        """
         from mee.ranking import nnn, qb_norm
 
         if not self.needs_bank:
@@ -73,3 +75,18 @@ class NormaliseConfig:
         if offsets is not None:
             return ShiftedScores(scores, offsets)
         return DualSoftmaxScores(scores, self.beta) if self.method == "dsl" else scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How to measure a model, or another system's scores."""
+
+    protocol: str = FOLDER  # whose captions: folder, a table of your own, or a benchmark: msrvtt-1ka, lsmdc, …
+    partial: bool = False  # go on where files or scores fall short of the protocol; the result says so
+    v2t: Literal["closest", "video", "each"] = "closest"  # how video to text is ranked, see docs/evaluation.md
+    normalise: NormaliseConfig = field(default_factory=NormaliseConfig)
+    bootstrap: int = 1000  # resamples of the 95 % intervals; 0: none
+    name: str | None = None  # of the system, in tables; default: the model's directory, or the score file
+
+    def __post_init__(self) -> None:
+        require(self.bootstrap >= 0, f"bootstrap cannot be negative, got {self.bootstrap}")

@@ -47,7 +47,7 @@ from benchmarks.training_data import Clips810, Streams
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import Pairs
 from mee.encode import encode_gallery
-from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
 from mee.text.config import TextConfig
@@ -199,6 +199,12 @@ def _ridge(
     scores = F.normalize(query @ map_text, dim=1) @ F.normalize(streams[len(train) :], dim=1).T
     right = torch.tensor([row for row, _ in queries])[:, None] == torch.tensor(list(test))
     return retrieval_metrics(expected_ranks(scores, right))
+
+
+def expected_ranks(scores: Tensor, right: Tensor) -> Tensor:
+    """(Q,) ranks of (Q, G) scores; the (Q, G) bool right answers are one a query."""
+    own = scores[right][:, None]
+    return 1 + (scores > own).sum(1) + ((scores == own).sum(1) - 1).double() / 2
 
 
 def _pooled(source: Streams, modality: str) -> tuple[Tensor, Tensor]:

@@ -64,30 +64,13 @@ class Checkpointed(
         save_file(unshared(self.state_dict()), save_directory / WEIGHTS, metadata={"format": "pt"})
 
     @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **_: Any,
-    ) -> Self:
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
         directory = Path(model_id)
         if not directory.is_dir():
-            directory = Path(
-                snapshot_download(
-                    model_id,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                    allow_patterns=[CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"],
-                )
-            )
+            names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            files = [CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"]
+            hub = {name: options[name] for name in names}
+            directory = Path(snapshot_download(model_id, allow_patterns=files, **hub))
         return cls._from_directory(directory)
 
     @classmethod
@@ -111,7 +94,7 @@ class Checkpointed(
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, contiguous and without shared memory, as safetensors needs them: some models tie weights."""
+    """The same tensors, contiguous and without shared memory, as safetensors needs: some models tie weights."""
     seen: set[int] = set()
     own = {}
     for name, tensor in tensors.items():
@@ -190,7 +173,7 @@ def fingerprint(directory: Path) -> str:
 
 
 def write_checkpoint(model: Checkpointed, record: Mapping[str, Any], directory: Path, work: Path) -> None:
-    """Write a model and its training.json into the folder `work`, then move them to `directory` and remove `work`."""
+    """Write a model and its training.json into the folder `work`, move them to `directory`, and remove `work`."""
     aside = work / "model"
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)

@@ -23,25 +23,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from mee.errors import InputError
-from mee.evaluation import EvaluateConfig, Made, Result, write_result
+from mee.evaluation import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig, Made, Result, write_result
 from mee.protocols import find_protocol
 from scripts.console import DONE, Device, complain, errors_as_sentences, parse, pick_device, say
 
 if TYPE_CHECKING:
     import torch
 
-    from mee.evaluation import Outcome
-
 
 @dataclass(frozen=True, kw_only=True)
 class OutputArgs(EvaluateConfig):
     """How to measure, and where to write it."""
 
+    captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
     result: Path | None = None  # write the result: a .json file, for mee report
     ranks: Path | None = None  # write every query's rank and answers: a .csv or .parquet file
     json: bool = False  # print the result as JSON
@@ -49,29 +48,22 @@ class OutputArgs(EvaluateConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelArgs(OutputArgs):
-    """Arguments of mee evaluate STORE ANNOTATIONS MODEL."""
+class StoreArgs:
+    """The first positional argument: fields of the last base class come first."""
 
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute
-    captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
-    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
-    split: Literal["test", "val"] | None = None  # default: test, or val where the captions name no split
-    ablation: bool = False  # also each expert alone, uniform weights, missing streams as zeros, each one removed
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoresArgs(OutputArgs):
-    """Arguments of mee evaluate ANNOTATIONS --scores FILE."""
+class ModelArgs(EvaluateModelConfig, OutputArgs, StoreArgs):
+    """Arguments of mee evaluate STORE ANNOTATIONS MODEL."""
 
-    captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
-    scores: Path  # score matrix, or two embedding tables: .npy, .npz, .safetensors
-    video: Path | None = None  # the clips' table, where --scores is the queries' alone
-    query_ids: Path | None = None  # ids of rows, one a line, where the score file has none
-    clip_ids: Path | None = None  # ids of columns, one a line
-    unit_norm: bool = False  # divide embeddings by their length: cosine similarity
-    bank: Path | None = None  # scores of training captions and the same clips, with ids, for qb-norm and nnn
-    trained_on: Path | None = None  # the videos that the system was trained on, for the check against the test's
-    seed: int | None = None  # of the system's training, for mean and deviation over seeds
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresArgs(EvaluateScoresConfig, OutputArgs):
+    """Arguments of mee evaluate ANNOTATIONS --scores FILE."""
 
 
 @errors_as_sentences
@@ -90,15 +82,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("note: mee evaluate works in one process, the first of a launch; this one has nothing to do")
         return DONE
 
+    from mee.evaluation import evaluate_model, evaluate_scores, write_ranks
+
     find_protocol(args.protocol)
     _check_paths(args)
     device = pick_device(args.device)
-    outcome = _evaluate(args, device)
+    if isinstance(args, ModelArgs):
+        from features.store import FeatureStore
+
+        outcome = evaluate_model(args, FeatureStore(args.store), device, answers=args.ranks is not None)
+    else:
+        outcome = evaluate_scores(args, device)
     made = _made(given, device, time.monotonic() - begun)
     result = Result.model_validate({"made": made, **outcome.parts})
     if args.ranks is not None and outcome.answers is not None:
-        from mee.evaluation import write_ranks
-
         write_ranks(args.ranks, outcome.answers)
     if args.result is not None:
         write_result(result, args.result)
@@ -111,36 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in outcome.notes:
         say(note)
     return DONE
-
-
-def _evaluate(args: ModelArgs | ScoresArgs, device: torch.device) -> Outcome:
-    from features.store import FeatureStore
-    from mee.evaluation import evaluate_model, evaluate_scores
-
-    if isinstance(args, ModelArgs):
-        return evaluate_model(
-            args.model,
-            FeatureStore(args.store),
-            args.captions,
-            args,
-            device,
-            split=args.split,
-            ablation=args.ablation,
-            answers=args.ranks is not None,
-        )
-    return evaluate_scores(
-        args.scores,
-        args.captions,
-        args,
-        device,
-        bank=args.bank,
-        trained_on=args.trained_on,
-        seed=args.seed,
-        unit_norm=args.unit_norm,
-        video=args.video,
-        query_ids=args.query_ids,
-        clip_ids=args.clip_ids,
-    )
 
 
 def _check_paths(args: OutputArgs) -> None:

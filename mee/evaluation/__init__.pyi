@@ -1,6 +1,7 @@
 from .config import EvaluateConfig as EvaluateConfig
+from .config import EvaluateModelConfig as EvaluateModelConfig
+from .config import EvaluateScoresConfig as EvaluateScoresConfig
 from .config import NormaliseConfig as NormaliseConfig
-from .evaluate import Outcome as Outcome
 from .evaluate import evaluate_model as evaluate_model
 from .evaluate import evaluate_scores as evaluate_scores
 from .measure import write_ranks as write_ranks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mee.config import require
@@ -81,6 +82,7 @@ class NormaliseConfig:
 class EvaluateConfig:
     """How to measure a model, or another system's scores."""
 
+    captions: Path  # table of captions, or the protocol's annotation files
     protocol: str = FOLDER  # whose captions: folder, a table of your own, or a benchmark: msrvtt-1ka, lsmdc, …
     partial: bool = False  # go on where files or scores fall short of the protocol; the result says so
     v2t: Literal["closest", "video", "each"] = "closest"  # how video to text is ranked, see docs/evaluation.md
@@ -90,3 +92,26 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require(self.bootstrap >= 0, f"bootstrap cannot be negative, got {self.bootstrap}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateModelConfig(EvaluateConfig):
+    """Which model to measure, and on what."""
+
+    model: Path  # made by mee train
+    split: Literal["test", "val"] | None = None  # default: test, or val where the captions name no split
+    ablation: bool = False  # also each expert alone, uniform weights, missing streams as zeros, each one removed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateScoresConfig(EvaluateConfig):
+    """Another system's scores."""
+
+    scores: Path  # score matrix, or two embedding tables: .npy, .npz, .safetensors
+    video: Path | None = None  # the clips' table, where --scores is the queries' alone
+    query_ids: Path | None = None  # ids of rows, one a line, where the score file has none
+    clip_ids: Path | None = None  # ids of columns, one a line
+    unit_norm: bool = False  # divide embeddings by their length: cosine similarity
+    bank: Path | None = None  # scores of training captions and the same clips, with ids, for qb-norm and nnn
+    trained_on: Path | None = None  # the videos that the system was trained on, for the check against the test's
+    seed: int | None = None  # of the system's training, for mean and deviation over seeds

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from mee.checkpoint import check_directory, fingerprint, read_training
 from mee.data import FeatureSource, check_apart, check_ids_apart, read_videos
 from mee.encode import Gallery, encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.config import EvaluateConfig
+from mee.evaluation.config import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig
 from mee.evaluation.held_out import HeldOut, gallery_videos, held_out_pairs, selected_on, trained_on
 from mee.evaluation.measure import Answers, Measured, Names, measure_scores
 from mee.evaluation.metrics import LEVEL, choice_accuracy
@@ -38,38 +37,27 @@ class Outcome:
 
 
 def evaluate_model(
-    directory: Path,
-    source: FeatureSource,
-    captions: Path,
-    config: EvaluateConfig,
-    device: torch.device,
-    *,
-    split: str | None = None,
-    ablation: bool = False,
-    answers: bool = False,
+    config: EvaluateModelConfig, source: FeatureSource, device: torch.device, *, answers: bool = False
 ) -> Outcome:
     """Measure a model.
 
     Args:
-        directory: its checkpoint.
+        config: the model, and how to measure it.
         source: where the clips' streams are.
-        captions: a caption table, or the protocol's annotation files.
-        config: how to measure.
         device: where to compute.
-        split: "test" or "val"; None takes test, or val where the captions name no split.
-        ablation: whether to measure every scheme, and the model without each expert, too.
-        answers: whether each query's answers are wanted, which multiple choice has not.
+        answers: whether each query's answers are needed, which multiple choice has not.
 
     Raises:
         InputError: the model, the captions or the streams cannot be used, or do not belong together.
     """
+    directory = config.model
     check_directory(directory)
     model = MEE.from_pretrained(directory).to(device)
     record = read_training(directory)
     train_list = record.get("train_list") if record.get("protocol") == config.protocol else None
-    benchmark = load_benchmark(config.protocol, captions, train_list=train_list, partial=config.partial)
+    benchmark = load_benchmark(config.protocol, config.captions, train_list=train_list, partial=config.partial)
     held_out = held_out_pairs(
-        benchmark.table, source, record, split=split, partial=config.partial, protocol=config.protocol
+        benchmark.table, source, record, split=config.split, partial=config.partial, protocol=config.protocol
     )
     system = System(
         name=config.name or directory.resolve().name,
@@ -82,10 +70,10 @@ def evaluate_model(
         selected_here=held_out.selected,
     )
     if benchmark.choices is not None:
-        if config.normalise.method != "none" or answers or ablation:
+        if config.normalise.method != "none" or answers or config.ablation:
             raise InputError(
-                f"{config.protocol} ranks nothing: it has five sentences a question; leave out --normalise, --ranks "
-                "and --ablation"
+                f"{config.protocol} ranks nothing: it has five sentences a question; leave out --normalise, "
+                "--ranks and --ablation"
             )
         return _multiple_choice(model, source, benchmark, config, held_out, system)
     clip_ids, left_out = held_out.pairs.gallery, held_out.left_out
@@ -114,8 +102,8 @@ def evaluate_model(
         "protocol": _facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
         "rules": _rules(config, config.normalise.facts(f"{size:,} training captions", size)),
         **_directions(measured),
-        "schemes": retrieval.schemes() if ablation else (),
-        "removed": retrieval.removed() if ablation else (),
+        "schemes": retrieval.schemes() if config.ablation else (),
+        "removed": retrieval.removed() if config.ablation else (),
         "patterns": retrieval.patterns(measured.ranking),
         "weights": retrieval.weights(),
     }
@@ -153,7 +141,11 @@ def _multiple_choice(
     pairs = scores.pairs(torch.arange(len(sentences), device=scores.device), candidates).cpu()
     right = torch.tensor(questions["answer"].tolist())
     choice = choice_accuracy(pairs.view(len(questions), len(SENTENCES)), right, resamples=config.bootstrap)
-    counts, train_list, streams = ("test", choice.questions, len(row_of)), benchmark.train_list, _streams(model, gallery)
+    counts, train_list, streams = (
+        ("test", choice.questions, len(row_of)),
+        benchmark.train_list,
+        _streams(model, gallery),
+    )
     parts = {
         "system": system,
         "protocol": _facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
@@ -163,89 +155,76 @@ def _multiple_choice(
     return Outcome(parts, None, _notes(held_out, benchmark, streams["streams"]))
 
 
-def evaluate_scores(
-    scores: Path,
-    captions: Path,
-    config: EvaluateConfig,
-    device: torch.device,
-    *,
-    bank: Path | None = None,
-    trained_on: Path | None = None,
-    seed: int | None = None,
-    unit_norm: bool = False,
-    **files: Path | None,
-) -> Outcome:
+def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outcome:
     """Measure another system.
-
-    Args:
-        scores: its score matrix, or embeddings.
-        captions: a caption table, or the protocol's annotation files.
-        config: how to measure.
-        device: where to compute.
-        bank: scores of training captions and the same clips, for a normalisation that needs them.
-        trained_on: the videos that the system was trained on.
-        seed: of its training.
-        unit_norm: whether to divide embeddings by their length.
-        files: `video`, `query_ids` and `clip_ids` of `mee.external_scores.read_scores`.
 
     Raises:
         InputError: a file cannot be used, or its ids are not the protocol's, or it was trained on test videos.
     """
-    benchmark = load_benchmark(config.protocol, captions, partial=config.partial)
+    benchmark = load_benchmark(config.protocol, config.captions, partial=config.partial)
     if benchmark.choices is not None:
-        raise InputError(f"{config.protocol} asks multiple choice, which needs a model: mee evaluate STORE … MODEL")
+        raise InputError(
+            f"{config.protocol} asks multiple choice, which needs a model: mee evaluate STORE … MODEL"
+        )
     table = benchmark.table
     test = table[table["split"] == "test"] if "split" in table else table
     if not len(test):
-        raise InputError(f"'{captions}' has no caption of split 'test', so there is nothing to rank")
+        raise InputError(f"'{config.captions}' has no caption of split 'test', so there is nothing to rank")
     trained: set[str] | None = None
-    if trained_on is not None:
-        trained = set(read_videos(trained_on))
-        check_ids_apart(trained, set(benchmark.gallery), str(trained_on))
-    file = read_scores(scores, unit_norm=unit_norm, device=device, **files)
+    if config.trained_on is not None:
+        trained = set(read_videos(config.trained_on))
+        check_ids_apart(trained, set(benchmark.gallery), str(config.trained_on))
+    file = read_scores(
+        config.scores,
+        query_ids=config.query_ids,
+        clip_ids=config.clip_ids,
+        video=config.video,
+        unit_norm=config.unit_norm,
+        device=device,
+    )
     order = test.sort_values("video_id", kind="stable")  # captions of a video side by side
     queries = [(query, [video]) for query, video in zip(order["query_id"], order["video_id"])]
     matched = match_scores(file, queries, benchmark.gallery, partial=config.partial)
-    banked: Scores | None = None
-    if bank is not None and config.normalise.needs_bank:
-        banked = _bank_scores(bank, matched.scores.clip_ids, unit_norm, device)
-    offsets = config.normalise.offsets(banked)
+    bank = _bank_scores(config, matched.scores.clip_ids, device)
+    offsets = config.normalise.offsets(bank)
     kept = order.iloc[list(matched.queries)]
     names = Names(kept["query_id"].tolist(), kept["caption"].tolist(), matched.scores.clip_ids)
     normalised = config.normalise.apply(matched.scores, offsets)
     measured = measure_scores(normalised, matched.positives, names, v2t=config.v2t, resamples=config.bootstrap)
-    stamped = {role: path for role, path in (("trained on", trained_on), ("bank", bank)) if path is not None}
-    size = 0 if banked is None else banked.queries
+    files = {"trained on": config.trained_on, "bank": config.bank}
+    size = 0 if bank is None else bank.queries
     missing = matched.left_out.sentences
     counts = ("test", measured.t2v.queries, measured.t2v.candidates)
     parts = {
         "system": System(
-            name=config.name or scores.stem,
+            name=config.name or config.scores.stem,
             kind="scores",
-            seed=seed,
-            files={**file.files, **{role: file_stamp(path) for role, path in stamped.items()}},
+            seed=config.seed,
+            files={**file.files, **{role: file_stamp(path) for role, path in files.items() if path}},
             rule=file.scores.rule,
-            trained_on=None if trained is None else f"{len(trained):,} videos, {trained_on}",
+            trained_on=None if trained is None else f"{len(trained):,} videos, {config.trained_on}",
         ),
         "protocol": _facts(benchmark, *counts, missing=missing, left_out=matched.left_out.clips),
-        "rules": _rules(config, config.normalise.facts(f"{size:,} captions of {bank}", size)),
+        "rules": _rules(config, config.normalise.facts(f"{size:,} captions of {config.bank}", size)),
         **_directions(measured),
     }
     notes = [f"partial: {sentence}" for sentence in (*benchmark.shortfalls, *missing)]
-    if trained_on is None:
+    if config.trained_on is None:
         notes.append("note: it is unknown what this system was trained on; --trained-on FILE checks it")
     return Outcome(parts, measured.answers, notes)
 
 
-def _bank_scores(path: Path, clip_ids: Sequence[str], unit_norm: bool, device: torch.device) -> Scores:
+def _bank_scores(config: EvaluateScoresConfig, clip_ids: Sequence[str], device: torch.device) -> Scores | None:
     """Scores of training captions against the gallery's clips."""
-    file = read_scores(path, unit_norm=unit_norm, device=device)
+    if config.bank is None or not config.normalise.needs_bank:
+        return None
+    file = read_scores(config.bank, unit_norm=config.unit_norm, device=device)
     column = {clip_id: number for number, clip_id in enumerate(file.scores.clip_ids)}
     missing = [clip_id for clip_id in clip_ids if clip_id not in column]
     if missing:
         raise InputError(
-            f"{path} has no scores of {len(missing):,} clips of the gallery, '{missing[0]}' among them; a bank "
-            "scores the same clips"
+            f"{config.bank} has no scores of {len(missing):,} clips of the gallery, '{missing[0]}' among them; "
+            "a bank scores the same clips"
         )
     return file.scores.take(range(file.scores.queries), [column[clip_id] for clip_id in clip_ids])
 

@@ -138,7 +138,9 @@ class Retrieval:
             InputError: a score is NaN.
         """
         names = self.names if answers else None
-        return measure_scores(self.scores(scheme, removed), self.positives, names, v2t=self.v2t, resamples=resamples)
+        return measure_scores(
+            self.scores(scheme, removed), self.positives, names, v2t=self.v2t, resamples=resamples
+        )
 
     def schemes(self) -> tuple[Row, ...]:
         """Figures of every scheme but the mixture."""
@@ -170,7 +172,9 @@ class Retrieval:
         most = weights.argmax(-1)
         groups = [("all queries", torch.ones(len(weights), dtype=torch.bool))]
         groups += [(f"most to {name}", most == m) for m, name in enumerate(self.layout.names)]
-        rows = ((name, int(mine.sum()), tuple(weights[mine].mean(0).tolist())) for name, mine in groups if mine.any())
+        rows = (
+            (name, int(mine.sum()), tuple(weights[mine].mean(0).tolist())) for name, mine in groups if mine.any()
+        )
         return Weights(experts=self.layout.names, rows=tuple(rows))
 
     @property

@@ -11,11 +11,11 @@ each      every own caption in turn is the only right one, and its other own cap
 
     nDCG@10(q) = sum of 1 / log2(1 + rank) over right answers with rank <= 10, by the same with all in front
 
-(Järvelin and Kekäläinen, 2002, with relevance 0 or 1); of several right answers, the k-th best stands behind k - 1.
+(Järvelin and Kekäläinen, 2002, with relevance 0 or 1); the k-th best right answer stands behind k - 1 others.
 
-One pass over the blocks serves both directions. The thresholds s+ are known before it from `Scores.pairs`; wrong
-answers above and tied with each are counted, in rows for queries and in columns for candidates. A block decides all
-that is further from a threshold than its margin, and `Scores.pairs` decides the rest.
+One pass over the blocks serves both directions. The thresholds s+ are known before it from `Scores.pairs`. Wrong
+answers above and tied with each are counted, in rows for queries and in columns for candidates: a block decides
+what is further from a threshold than its margin, and `Scores.pairs` the rest.
 """
 
 from __future__ import annotations

@@ -88,10 +88,7 @@ def informative(encoder: TextEncoder) -> bool:
 def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> None:
     """Set the first linear maps of every expert that does not start as the identity, and the mixture's bias.
 
-    Args:
-        model: in any state; its text encoder must be informative for the start to be worth anything.
-        data: the prepared training set.
-        config: its shrinkage and seed.
+    The text encoder must be `informative`, and the training data prepared.
     """
     was_training = model.training
     model.eval()
@@ -105,16 +102,10 @@ def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> No
         if (name := expert.name) not in regressions:
             continue
         regression = regressions[name]
-        everything = torch.ones(len(regression.clips), dtype=torch.bool)
-        map_video = regression.fit(everything) @ regression.video.whiten.T
-        _set(
-            model.expert(name).unit,
-            regression.video.mean,
-            map_video,
-            regression.white @ regression.fit(everything).T,
-        )
-        whitened = regression.text(text[_tower(expert)])
-        _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, whitened)
+        video, words = regression.video, regression.text
+        fitted = regression.fit(torch.ones(len(regression.clips), dtype=torch.bool))
+        _set(model.expert(name).unit, video.mean, fitted @ video.whiten.T, regression.white @ fitted.T)
+        _set(model.text_unit(name), words.mean, words.whiten.T, words(text[_tower(expert)]))
     if len(regressions) == len(model.modalities) > 1:
         similarities = _held_out(model, data, regressions, text, config.seed)
         nn.init.zeros_(model.mixture.weight)
@@ -205,14 +196,11 @@ def _held_out(
 
 @torch.enable_grad()
 def mixture_bias(held_out: Sequence[tuple[Tensor, Tensor, Tensor]], steps: int = 60) -> Tensor:
-    """Bias of the mixture logits with the least cross-entropy of the right clip, the temperature free.
+    """(M,) bias of the mixture logits with the least cross-entropy of the right clip, the temperature free.
 
     Args:
         held_out: parts of (q, G, M) similarities, (G, M) bool availability, (q,) int64 right clips.
         steps: of Adam; the problem has M + 1 unknowns.
-
-    Returns:
-        (M,), the largest is 0.
     """
     if not held_out:
         return torch.zeros(0)

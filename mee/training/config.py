@@ -69,7 +69,7 @@ class TrainConfig:
             require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")
 
     def resolved(self, *, closed_form: bool) -> TrainConfig:
-        """With epochs and learning rate filled in: few small steps from a closed-form start, else many large ones."""
+        """With epochs and learning rate set: few small steps from a closed-form start, else many large ones."""
         epochs, rate = (5, 3e-5) if closed_form else (60, 1e-3)
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)
 
@@ -87,7 +87,9 @@ class Preset:
         """The expert of one stream."""
         settings: dict[str, Any] = {"name": name, "input_dim": input_dim, "fingerprint": fingerprint}
         if self.name == "paper":
-            pooling, embed_dim = {"audio": ("netvlad-16", 128), "face": ("mean", 128)}.get(name, ("max", input_dim))
+            pooling, embed_dim = {"audio": ("netvlad-16", 128), "face": ("mean", 128)}.get(
+                name, ("max", input_dim)
+            )
             settings |= {"pooling": (pooling,), "embed_dim": embed_dim, "standardise": False}
         return ExpertConfig(**settings)
 

@@ -1,8 +1,8 @@
 """The training set in memory, its negatives, and its shuffled batches.
 
-A batch is B captions, each with one clip of its video. What never changes in training is computed once, before it:
-streams are pooled where pooling has no parameters, and captions are tokenized (mee.text.base). Stream dropout hides
-streams from a batch, so that every availability pattern occurs in training; a clip always keeps one stream.
+A batch is B captions, each with one clip of its video. What never changes in training is computed before it:
+streams are pooled where pooling has no parameters, and captions are tokenized (mee.text.base). Stream dropout
+hides streams from a batch, so that every availability pattern occurs in training; a clip always keeps one.
 
 An epoch shows every caption of every video once, or `captions_per_video` of each, drawn at random. Image captions
 join as clips that only have their appearance: min(images, image_rate * videos) fresh random images an epoch, one
@@ -33,16 +33,13 @@ if TYPE_CHECKING:
 
 
 def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Draw one epoch.
+    """Draw one epoch: (n,) int64 numbers of captions, shuffled; n is `drawn(video, image, config)`.
 
     Args:
         video: (N,) int64, which video or image each caption belongs to.
         image: (N,) bool, True at captions of images.
         config: its captions_per_video and image_rate count.
         generator: of the draw.
-
-    Returns:
-        (n,) int64 numbers of captions, shuffled; n is `drawn(video, image, config)`.
     """
     numbers = torch.randperm(len(video), generator=generator)
     of_image = image[numbers]
@@ -52,7 +49,7 @@ def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: 
     if not len(still):
         return moving
     still = still[_place(video[still]) < 1]  # one random caption of each image
-    some = torch.randperm(len(still), generator=generator)  # those with more captions came earlier
+    some = torch.randperm(len(still), generator=generator)  # images with more captions came earlier
     still = still[some[: _images(video, image, config)]]
     both = torch.cat([moving, still])
     return both[torch.randperm(len(both), generator=generator)]
@@ -83,12 +80,7 @@ class Negatives:
     """Which pairs of a batch's captions and clips are negatives."""
 
     def __init__(self, captions: Sequence[str], video: Tensor) -> None:
-        """Index all captions of the training set.
-
-        Args:
-            captions: N sentences; case and white space make no difference.
-            video: (N,) int64, the video of each.
-        """
+        """Index N captions, whose case and white space make no difference; video: (N,) int64, of each."""
         plain = [" ".join(caption.lower().split()) for caption in captions]
         number_of = {sentence: number for number, sentence in enumerate(dict.fromkeys(plain))}
         self._sentence = torch.tensor([number_of[sentence] for sentence in plain], dtype=torch.int64)
@@ -150,7 +142,7 @@ class TrainingData:
         self.streams = {m: Ragged.join([part.get(m) for part in loaded], counts) for m in self.modalities}
         has_stream = torch.stack([ragged.present for ragged in self.streams.values()]).any(0).tolist()
         self.captions: list[str] = []
-        self.rows: list[list[int]] = []  # of each caption, its clips
+        rows: list[list[int]] = []  # of each caption, its clips
         videos: list[tuple[int, str]] = []
         before = 0
         for number, (_, some, _) in enumerate(parts):
@@ -159,7 +151,7 @@ class TrainingData:
             for caption, video, clip_ids in zip(some.captions, some.videos, some.clip_ids):
                 if usable := [row_of[clip_id] for clip_id in clip_ids if has_stream[row_of[clip_id]]]:
                     self.captions.append(caption)
-                    self.rows.append(usable)
+                    rows.append(usable)
                     videos.append((number, video))
         self.image = torch.tensor([number > 0 for number, _ in videos], dtype=torch.bool)  # a caption of an image
         number_of = {video: number for number, video in enumerate(dict.fromkeys(videos))}
@@ -170,9 +162,9 @@ class TrainingData:
                 f"{len(pairs)} captions here, those of {count} have a clip with {' or '.join(self.modalities)}"
             )
         self.negatives = Negatives(self.captions, self.video)
-        self._clip_count = torch.tensor([len(rows) for rows in self.rows])
+        self._clip_count = torch.tensor([len(own) for own in rows])
         self._first_clip = self._clip_count.cumsum(0) - self._clip_count
-        self._clip = torch.tensor([row for rows in self.rows for row in rows], dtype=torch.int64)
+        self._clip = torch.tensor([row for own in rows for row in own], dtype=torch.int64)
         self.text: dict[str, Ragged] = {}
         self._sentence = torch.empty(0, dtype=torch.int64)
 
@@ -236,26 +228,13 @@ def fewest() -> int:
 
 
 def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -> Tensor:
-    """Hide each stream with a chance; where a clip would lose all, it loses none.
-
-    Args:
-        available: (B, M) bool.
-        chance: in [0, 1).
-        generator: of the draw.
-
-    Returns:
-        (B, M) bool, never more than `available`.
-    """
+    """Hide each stream of (B, M) bool with a chance in [0, 1); where a clip would lose all, it loses none."""
     kept = available & (torch.rand(available.shape, generator=generator) >= chance)
     return torch.where(kept.any(1, keepdim=True), kept, available)
 
 
 def check_finite(streams: Mapping[str, Ragged], clip_ids: Sequence[str]) -> None:
-    """Refuse NaN and infinity: training would spread them to every weight.
-
-    Args:
-        streams: by modality, in the order of `clip_ids`.
-        clip_ids: names of the clips.
+    """Refuse NaN and infinity, which training would spread to every weight; streams are those of `clip_ids`.
 
     Raises:
         InputError: names the stream and the clip.

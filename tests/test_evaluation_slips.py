@@ -17,7 +17,7 @@ from index.video_index import VideoIndex
 from mee.data.pairs import match_captions
 from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import encode_captions, evaluate_pairs, text_of
+from mee.encode import encode_captions, evaluate_pairs, text_of
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.layout import Layout

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mee.data.source import load_clips
 from mee.encode import embed_clips, encode_gallery, load_prepared
 from mee.errors import InputError
 from mee.model import MEE
@@ -51,7 +50,7 @@ def test_streams_of_another_extractor_are_refused(model, source):
 @pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-3",), ("last", "transformer")], ids=", ".join)
 def test_embeddings_are_the_models_in_the_order_asked_for_whether_prepared_or_not(
     model_config, tokenizer, source, pooling, batch_size
-):
+, load_clips):
     torch.manual_seed(0)
     experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
     model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()

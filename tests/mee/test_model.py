@@ -10,7 +10,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mee.config import ExpertConfig, ModelConfig
-from mee.data.source import load_clips
 from mee.errors import InputError
 from mee.model import MAIN, MEE
 from mee.scoring import mee_scores
@@ -74,7 +73,7 @@ def spoil(clips, junk):
 
 
 @pytest.fixture
-def clips(source, model):
+def clips(source, model, load_clips):
     return load_clips(source, model.modalities, list(source.clips.index))
 
 
@@ -193,7 +192,7 @@ def test_the_order_of_the_mapping_and_other_modalities_do_not_matter(model, clip
     assert model(sentences, shuffled).equal(model(sentences, clips))
 
 
-def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
+def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences, load_clips):
     ids = [clip_id for clip_id in source.clips.index if clip_id in source.streams["motion"]]
     ids = [clip_id for clip_id in ids if any(clip_id in source.streams[name] for name in ("appearance", "audio"))]
     video = model.encode_video(load_clips(source, model.modalities, ids))
@@ -211,10 +210,10 @@ def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
 
 
 def test_text_that_was_read_before_gives_the_same_embeddings(model, sentences):
-    read = model.read_text(sentences)
+    read = model.tokenize(sentences)
     assert list(read) == [MAIN]
     rows = torch.tensor([4, 1, 1])
-    again = model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
+    again = model.encode_text({tower: ragged.take(rows) for tower, ragged in read.items()})
     whole = model.encode_text(sentences)
     torch.testing.assert_close(again.packed, whole.packed[rows], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(again.logits, whole.logits[rows], atol=1e-6, rtol=1e-5)

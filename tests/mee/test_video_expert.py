@@ -12,7 +12,7 @@ import mee.video_expert
 from mee.config import ExpertConfig
 from mee.data.source import load_ragged
 from mee.streams import Ragged
-from mee.video_expert import VideoExpert
+from mee.model import VideoExpert
 
 CONFIG = ExpertConfig(name="audio", input_dim=3, embed_dim=4)
 POOLINGS = [("mean", "max"), ("first", "last"), ("netvlad-2",), ("transformer",), ("mean", "netvlad-3")]

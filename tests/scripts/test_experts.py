@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mee.errors import InputError
-from mee.presets import PRESETS
+from mee.training.config import PRESETS
 from scripts.train import expert_configs
 
 STORE = SimpleNamespace(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mee.encode import Gallery
 from mee.evaluation.ablation import Assessment
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
-from mee.evaluation.normalisation import NormaliseConfig
+from mee.evaluation.config import NormaliseConfig
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores

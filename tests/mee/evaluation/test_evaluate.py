@@ -108,7 +108,7 @@ def assert_close(one, other):
 def test_captions_are_embedded_in_eval_mode_and_the_mode_is_left_as_it_was(model, sentences):
     expected = encode_captions(model, sentences)
     model.train()
-    again = embed_captions(model, sentences, model.read_text(sentences), batch_size=2)
+    again = embed_captions(model, sentences, model.tokenize(sentences), batch_size=2)
     assert model.training
     assert not again.packed.requires_grad
     assert_close(again, expected)
@@ -117,7 +117,7 @@ def test_captions_are_embedded_in_eval_mode_and_the_mode_is_left_as_it_was(model
 @pytest.mark.parametrize("batch_size", [1, 2, 256])
 def test_each_sentence_is_embedded_once_so_that_the_same_words_always_tie(model, sentences, batch_size):
     captions = [sentences[2], *sentences, sentences[0], sentences[2]]
-    read = model.read_text(list(dict.fromkeys(captions)))
+    read = model.tokenize(list(dict.fromkeys(captions)))
     text = embed_captions(model, captions, read, batch_size)
     assert text.packed[[0, 0, 1]].equal(text.packed[[3, 8, 7]])
     assert text.logits[[0, 0, 1]].equal(text.logits[[3, 8, 7]])

@@ -14,7 +14,7 @@ from mee.evaluation.metrics import bootstrap_intervals, expected_ranks, retrieva
 from mee.evaluation.result import Normalisation
 from mee.protocols.protocol import Benchmark
 from mee.protocols.table import PROTOCOLS
-from mee.ranking.counts import Ranks
+from mee.ranking.rank import Ranks
 from mee.ranking.rank import CONVENTIONS, rank_queries
 from tests.mee.whole_scores import WholeScores, positives_of
 

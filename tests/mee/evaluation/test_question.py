@@ -15,7 +15,7 @@ from mee.evaluation.question import Asked, gallery_of
 from mee.model import VideoEmbedding
 from mee.protocols.protocol import Benchmark
 from mee.protocols.table import PROTOCOLS
-from mee.ranking.counts import group_bounds
+from mee.ranking.rank import group_bounds
 
 CLIPS = ("a", "b", "c", "d")
 

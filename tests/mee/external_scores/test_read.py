@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from mee.errors import InputError
-from mee.evaluation.metrics import expected_ranks
 from mee.external_scores.match import match_scores
 from mee.external_scores.read import read_ids, read_scores
 from mee.ranking.rank import rank_queries

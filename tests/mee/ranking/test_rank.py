@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG
 
 import mee.ranking.scores
-from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.evaluation.metrics import retrieval_metrics
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import CONVENTIONS, rank_queries
 from mee.ranking.scores import Positives
-from tests.mee.whole_scores import WholeScores, positives_of
+from tests.mee.whole_scores import WholeScores, expected_ranks, positives_of
 
 SEEDS = st.integers(0, 2**31)
 WAYS = {"t2v": "t2v_rows_are_queries", "v2t": "v2t_columns_are_queries"}

@@ -126,7 +126,7 @@ def test_gates_start_open_and_have_something_to_learn(world, model_config):
         torch.testing.assert_close(unit(rows), F.normalize(unit.linear(rows), dim=1))
     model.train()
     batch = next(data.batches(CONFIG, torch.Generator().manual_seed(0)))
-    text, video = model.embed_text(batch.sentences), model.encode_video(batch.clips)
+    text, video = model.encode_text(batch.sentences), model.encode_video(batch.clips)
     (text.packed * video.packed).square().sum().backward()
     for unit in model.text_experts:
         assert unit.norm.weight.grad.abs().max() > 0

@@ -7,7 +7,7 @@ import pytest
 
 from mee.data.splits import Split
 from mee.protocols.annotations import Annotations
-from mee.training.record import selected_on, trained_on, training_record
+from mee.evaluation.held_out import selected_on, trained_on, training_record
 
 
 @pytest.fixture

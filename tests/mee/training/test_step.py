@@ -6,7 +6,7 @@ import torch
 from mee.scoring import mee_scores
 from mee.streams import Streams
 from mee.training.losses import InfoNCELoss, MaxMarginLoss
-from mee.training.step import TrainingStep
+from mee.training.losses import TrainingStep
 
 DIMS = {"appearance": 5, "motion": 4, "audio": 3}
 
@@ -18,7 +18,7 @@ def batch(model, sentences):
     clips = {name: Streams(torch.randn(6, 3, dim), torch.full((6,), 3)) for name, dim in DIMS.items()}
     clips["motion"] = clips["motion"].where(torch.tensor([1, 1, 0, 1, 0, 1]).bool())
     clips["audio"] = clips["audio"].where(torch.zeros(6, dtype=torch.bool))
-    read = {name: ragged.all() for name, ragged in model.read_text(sentences).items()}
+    read = {name: ragged.all() for name, ragged in model.tokenize(sentences).items()}
     return read, clips, ~torch.eye(6, dtype=torch.bool)
 
 
@@ -26,7 +26,7 @@ def batch(model, sentences):
 def test_it_is_the_loss_of_the_models_scores(model, batch, loss):
     read, clips, negative = batch
     value = TrainingStep(model, loss)(read, clips, negative)
-    text, video = model.embed_text(read), model.encode_video(clips)
+    text, video = model.encode_text(read), model.encode_video(clips)
     scores = mee_scores(text.packed, video.packed, text.logits, video.available, model.layout)
     torch.testing.assert_close(value, loss(scores, negative))
 

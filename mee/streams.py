@@ -92,7 +92,7 @@ class Ragged:
         return len(self.offsets) - 1
 
     def take(self, chosen: Tensor) -> Streams:
-        """A padded batch of some streams, (B,) numbers; floats in float32. Padding is what follows in the block."""
+        """A padded batch of some streams, (B,) numbers; floats in float32. Padding is the block's next rows."""
         first, lengths = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
         longest = max(1, int(lengths.max())) if len(lengths) else 1
         if not len(self.values):

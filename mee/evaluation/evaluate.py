@@ -99,8 +99,8 @@ def evaluate_model(
     streams = _streams(model, gallery)
     parts = {
         "system": system,
-        "protocol": _facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
-        "rules": _rules(config, config.normalise.facts(f"{size:,} training captions", size)),
+        "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
+        "rules": rules_of(config, config.normalise.facts(f"{size:,} training captions", size)),
         **_directions(measured),
         "schemes": retrieval.schemes() if config.ablation else (),
         "removed": retrieval.removed() if config.ablation else (),
@@ -148,8 +148,8 @@ def _multiple_choice(
     )
     parts = {
         "system": system,
-        "protocol": _facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
-        "rules": _rules(config, config.normalise.facts(None, 0)),
+        "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
+        "rules": rules_of(config, config.normalise.facts(None, 0)),
         "choice": choice,
     }
     return Outcome(parts, None, _notes(held_out, benchmark, streams["streams"]))
@@ -204,8 +204,8 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
             rule=file.scores.rule,
             trained_on=None if trained is None else f"{len(trained):,} videos, {config.trained_on}",
         ),
-        "protocol": _facts(benchmark, *counts, missing=missing, left_out=matched.left_out.clips),
-        "rules": _rules(config, config.normalise.facts(f"{size:,} captions of {config.bank}", size)),
+        "protocol": protocol_facts(benchmark, *counts, missing=missing, left_out=matched.left_out.clips),
+        "rules": rules_of(config, config.normalise.facts(f"{size:,} captions of {config.bank}", size)),
         **_directions(measured),
     }
     notes = [f"partial: {sentence}" for sentence in (*benchmark.shortfalls, *missing)]
@@ -239,7 +239,7 @@ def _directions(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _rules(config: EvaluateConfig, normalisation: Normalisation) -> Rules:
+def rules_of(config: EvaluateConfig, normalisation: Normalisation) -> Rules:
     intervals = f"{100 * LEVEL:g} % bootstrap over queries, {config.bootstrap:,} resamples, seed 0"
     return Rules(
         v2t=CONVENTIONS[config.v2t],
@@ -253,7 +253,7 @@ def _streams(model: MEE, gallery: Gallery) -> dict[str, Any]:
     return {"streams": streams, "without_stream": gallery.without_stream}
 
 
-def _facts(
+def protocol_facts(
     benchmark: Benchmark,
     split: str,
     queries: int,

@@ -133,7 +133,7 @@ def measure_scores(
     if names and ranking.top:
         right = _best_right(scores, positives)
         answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *right)
-    directions = (_direction(ranks, resamples) for ranks in (ranking.t2v, ranking.v2t))
+    directions = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
     return Measured(ranking, *directions, answers)
 
 
@@ -148,7 +148,7 @@ def _best_right(scores: Scores, positives: Positives) -> tuple[Tensor, Tensor]:
     return candidate[order][first].cpu(), values[order][first].cpu()
 
 
-def _direction(ranks: Ranks, resamples: int) -> Direction:
+def direction_of(ranks: Ranks, *, resamples: int) -> Direction:
     return Direction(
         queries=len(ranks.rank),
         candidates=ranks.candidates,

@@ -110,7 +110,9 @@ def test_a_clip_without_any_stream_is_refused_and_named_where_the_reference_give
         )
         for modality, streams in case.clips(as_reference=True).items()
     }  # fmt: skip
-    gallery = make_model(torch.float32).encode_video({modality: ragged.all() for modality, ragged in clips.items()})
+    gallery = make_model(torch.float32).encode_video(
+        {modality: ragged.all() for modality, ragged in clips.items()}
+    )
     assert (~gallery.available.any(1)).nonzero().flatten().tolist() == [3]
     assert gallery.packed.isfinite().all()
 

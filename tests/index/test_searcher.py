@@ -14,9 +14,8 @@ from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
 from mee.data.source import load_ragged
-from mee.encode import encode_gallery
+from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.encode import encode_captions
 from mee.scoring import mixture_weights
 
 CPU = torch.device("cpu")

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mee.config import ExpertConfig, ModelConfig
+from mee.encode import encode_captions
 from mee.errors import InputError
 from mee.model import MAIN, MEE
 from mee.scoring import mee_scores
@@ -126,7 +127,7 @@ def test_the_order_of_experts_changes_no_score(tokenizer, sentences, pooling, se
 @torch.no_grad()
 def test_a_lone_stream_scores_its_own_similarity(tokenizer, sentences, pooling, seed):
     model, streams = made(tokenizer, pooling, seed), random_streams(seed)
-    text = model.encode_text(sentences)
+    text = encode_captions(model, sentences)
     for m, (modality, columns) in enumerate(zip(model.modalities, model.layout.slices)):
         rows = streams[modality].present.nonzero().flatten()
         clips = taken(streams, rows)
@@ -142,7 +143,7 @@ def test_a_lone_stream_scores_its_own_similarity(tokenizer, sentences, pooling, 
 @torch.no_grad()
 def test_pooling_once_beforehand_changes_no_embedding(tokenizer, pooling, seed):
     model, streams = made(tokenizer, pooling, seed), random_streams(seed)
-    read = {name: model.expert(name).read(ragged) for name, ragged in streams.items()}
+    read = {name: model.expert(name).prepool(ragged) for name, ragged in streams.items()}
     rows = [3, 0, 5, 1]
     before, after = model.encode_video(taken(streams, rows)), model.encode_video(taken(read, rows))
     assert after.available.equal(before.available)
@@ -177,7 +178,7 @@ def test_a_modality_that_a_whole_batch_misses_is_no_obstacle_in_training(tokeniz
 
 
 def test_embeddings_have_unit_length_where_present_and_are_zero_where_missing(model, clips, sentences):
-    text, video = model.encode_text(sentences), model.encode_video(clips)
+    text, video = encode_captions(model, sentences), model.encode_video(clips)
     assert video.available.any(1).all()
     assert not video.available.all()
     for m, columns in enumerate(model.layout.slices):
@@ -202,7 +203,7 @@ def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences, 
         del source.streams["motion"][clip_id]
     dropped = model.encode_video(load_clips(source, model.modalities, ids))
     assert dropped.available.equal(masked)
-    text = model.encode_text(sentences)
+    text = encode_captions(model, sentences)
     torch.testing.assert_close(
         mee_scores(text.packed, video.packed, text.logits, masked, model.layout),
         mee_scores(text.packed, dropped.packed, text.logits, dropped.available, model.layout),
@@ -214,7 +215,7 @@ def test_text_that_was_read_before_gives_the_same_embeddings(model, sentences):
     assert list(read) == [MAIN]
     rows = torch.tensor([4, 1, 1])
     again = model.encode_text({tower: ragged.take(rows) for tower, ragged in read.items()})
-    whole = model.encode_text(sentences)
+    whole = encode_captions(model, sentences)
     torch.testing.assert_close(again.packed, whole.packed[rows], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(again.logits, whole.logits[rows], atol=1e-6, rtol=1e-5)
 
@@ -240,7 +241,7 @@ def test_an_expert_with_a_tower_of_its_own_hears_that_one_alone(model_config, to
         MEE(config, encoder, {"motion": TransformerEncoder(wide, tokenizer)})
     tower = TransformerEncoder(replace(model_config.text, width=4, heads=1), tokenizer)
     model = MEE(config, encoder, {"motion": tower}).eval()
-    text = model.encode_text(sentences)
+    text = encode_captions(model, sentences)
     heard = torch.nn.functional.normalize(tower.encode(sentences, torch.device("cpu")), dim=1)
     torch.testing.assert_close(text.packed[:, model.layout.slices[1]], heard)  # it starts as the identity
     assert (text.logits == 0).all()

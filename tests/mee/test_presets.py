@@ -5,8 +5,8 @@ import torch
 
 from mee.config import ModelConfig
 from mee.model import MEE
-from mee.training.config import PRESETS
 from mee.text.base import TextEncoder
+from mee.training.config import PRESETS
 
 SIZES = {"appearance": 2048, "motion": 1024, "audio": 128, "face": 128}  # ResNet-152, I3D flow, VGGish, dlib
 

@@ -27,6 +27,7 @@ from tests.mee.external_scores.made_files import (
     save_matrix,
     save_tables,
 )
+from tests.mee.whole_scores import expected_ranks
 
 QUERIES, CLIPS = ("q0", "q1", "q,2"), ("a", "b", "ç", "d d")
 MATRIX = np.array([[0.5, -1, 2, 0], [3, 1 / 3, 1e-7, 7], [1, 1, 1, 1]], np.float32)

@@ -38,7 +38,7 @@ def test_settings_that_make_no_sense_are_refused(fields, reason):
 
 
 def test_what_is_left_open_is_settled_by_the_start_and_what_is_said_stays():
-    assert TrainConfig().settled(closed_form=False) == TrainConfig(epochs=60, learning_rate=1e-3)
-    assert TrainConfig().settled(closed_form=True) == TrainConfig(epochs=5, learning_rate=3e-5)
+    assert TrainConfig().resolved(closed_form=False) == TrainConfig(epochs=60, learning_rate=1e-3)
+    assert TrainConfig().resolved(closed_form=True) == TrainConfig(epochs=5, learning_rate=3e-5)
     said = TrainConfig(epochs=7, learning_rate=0.5)
-    assert said.settled(closed_form=True) == said.settled(closed_form=False) == said
+    assert said.resolved(closed_form=True) == said.resolved(closed_form=False) == said

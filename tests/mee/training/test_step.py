@@ -5,8 +5,7 @@ import torch
 
 from mee.scoring import mee_scores
 from mee.streams import Streams
-from mee.training.losses import InfoNCELoss, MaxMarginLoss
-from mee.training.losses import TrainingStep
+from mee.training.losses import InfoNCELoss, MaxMarginLoss, TrainingStep
 
 DIMS = {"appearance": 5, "motion": 4, "audio": 3}
 

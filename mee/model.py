@@ -135,7 +135,7 @@ class MEE(Checkpointed):
 
     @classmethod
     def learn(cls, config: ModelConfig, captions: Sequence[str]) -> MEE:
-        """A new model whose text encoder knows the training captions' vocabulary, or is a pretrained one.
+        """A new model whose text encoder has the training captions' vocabulary, or is a pretrained one.
 
         Raises:
             InputError: a pretrained text model is not there, or cannot be used.

@@ -95,9 +95,7 @@ class Retrieval:
             pairs: captions and their clips; captions of clips that are not in the gallery are left out.
             text: embeddings of all captions, where they were encoded before.
             clips: of the feature source, for the names of videos in answers.
-            v2t: how video to text is ranked, see mee.ranking.rank.
-            normalise: test-time normalisation.
-            bank: training captions, for a normalisation that needs them.
+            v2t, normalise, bank: see Retrieval.
 
         Raises:
             InputError: no caption has a clip in the gallery.

@@ -76,7 +76,7 @@ class MixtureScores(Scores):
 
         Args:
             text: of Q sentences.
-            video: of clips; what stands in a missing slot is never read.
+            video: of clips; a missing slot is never read.
             layout: of the packed vectors.
             scheme: how experts are weighed, see above.
             removed: experts to score without, as if no clip had them.

@@ -49,21 +49,16 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"epochs cannot be negative, got {self.epochs}")
-        require(self.patience > 0, f"patience must be positive, got {self.patience}")
         require(self.batch_size > 1, "batch-size must be at least 2: the others of a batch are the negatives")
         require(self.accumulate > 0, f"accumulate must be at least 1, got {self.accumulate}")
-        require(
-            self.captions_per_video >= 0, f"captions-per-video cannot be negative, got {self.captions_per_video}"
-        )
-        require(self.image_rate >= 0, f"image-rate cannot be negative, got {self.image_rate}")
-        require(self.learning_rate >= 0, f"learning-rate cannot be negative, got {self.learning_rate}")
-        require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
-        require(self.text_learning_rate > 0, f"text-learning-rate must be positive, got {self.text_learning_rate}")
         require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
-        require(self.clip_gradient >= 0, f"clip-gradient cannot be negative, got {self.clip_gradient}")
-        require(self.shrinkage > 0, f"shrinkage must be positive, got {self.shrinkage}")
         require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
+        for name in ("epochs", "captions_per_video", "image_rate", "learning_rate", "clip_gradient"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name.replace('_', '-')} cannot be negative, got {value}")
+        for name in ("patience", "temperature", "text_learning_rate", "shrinkage"):
+            value = getattr(self, name)
+            require(value > 0, f"{name.replace('_', '-')} must be positive, got {value}")
         for name in ("stream_dropout", "warmup", "validation"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")

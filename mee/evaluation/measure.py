@@ -133,8 +133,8 @@ def measure_scores(
     if names and ranking.top:
         right = _best_right(scores, positives)
         answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *right)
-    t2v, v2t = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
-    return Measured(ranking, t2v, v2t, answers)
+    forth, back = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
+    return Measured(ranking, forth, back, answers)
 
 
 def _best_right(scores: Scores, positives: Positives) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,7 @@ ARROWS: dict[str, dict[str, str]] = {
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 31_500, 260, 32_000, 2_900
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 77, "evaluate": 84, "precompute": 60}  # files, at most
+REACHED = {"search": 66, "evaluate": 76, "precompute": 60}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

@@ -47,8 +47,8 @@ from benchmarks.training_data import Clips810, Streams
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import Pairs
 from mee.encode import encode_gallery
-from mee.evaluation.evaluate import evaluate_pairs
-from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.evaluation.metrics import retrieval_metrics
+from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
 from mee.text.config import TextConfig
 from mee.training.config import TrainConfig
@@ -123,7 +123,7 @@ def ours(
         trained = trainer.run(Path(work) / "state", lambda _: None) if train else trainer.model.eval()
     queries = part.data.queries(part.test)
     gallery = encode_gallery(trained, source, queries.gallery)
-    figures = {"": evaluate_pairs(trained, gallery, queries, scheme=scheme).t2v}
+    figures = {"": Retrieval.of(trained, gallery, queries).measure(scheme).t2v.metrics}
     if drop:
         figures |= dropped(trained, source, queries, seed)
     return figures
@@ -150,7 +150,7 @@ def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str,
             for column, (modality, rows) in enumerate(source.streams.items())
         }
         gallery = encode_gallery(model, replace(source, streams=streams), queries.gallery)
-        figures[name] = evaluate_pairs(model, gallery, queries).t2v
+        figures[name] = Retrieval.of(model, gallery, queries).measure().t2v.metrics
     return figures
 
 
@@ -194,6 +194,12 @@ def _ridge(
     scores = F.normalize(query @ map_text, dim=1) @ F.normalize(streams[len(train) :], dim=1).T
     right = torch.tensor([row for row, _ in queries])[:, None] == torch.tensor(list(test))
     return retrieval_metrics(expected_ranks(scores, right))
+
+
+def expected_ranks(scores: Tensor, right: Tensor) -> Tensor:
+    """(Q,) ranks of (Q, G) scores; the (Q, G) bool right answers are one a query."""
+    own = scores[right][:, None]
+    return 1 + (scores > own).sum(1) + ((scores == own).sum(1) - 1).double() / 2
 
 
 def _pooled(source: Streams, modality: str) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,7 @@ from benchmarks.reference_network import ReferenceLoss, ReferenceNetwork
 from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say, seconds_of
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
-from mee.presets import PRESETS
+from mee.training.config import PRESETS
 from mee.training.data import Batch
 from mee.training.trainer import Trainer
 

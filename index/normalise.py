@@ -23,8 +23,8 @@ from index.searcher import Searcher
 from index.storage import IndexWriter
 from index.video_index import VideoIndex
 from mee.data import read_sentences
+from mee.encode import encode_captions
 from mee.errors import InputError
-from mee.evaluation import encode_captions
 from mee.ranking import float32_product
 
 BLOCK = 2**24  # scores that are held at a time

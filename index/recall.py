@@ -114,7 +114,7 @@ def own_clips(video_index: VideoIndex) -> tuple[Queries, str]:
 def held_out(path: Path, model: MEE) -> tuple[Queries, str]:
     """Queries of a file of captions, and what to call them."""
     from mee.data import read_sentences
-    from mee.evaluation import encode_captions
+    from mee.encode import encode_captions
 
     sentences = read_sentences(path)
     chosen = [sentences[row] for row in _drawn(len(sentences))]

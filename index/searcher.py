@@ -28,8 +28,8 @@ from index.request import (
 )
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
+from mee.encode import encode_captions
 from mee.errors import InputError
-from mee.evaluation import encode_captions
 from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]

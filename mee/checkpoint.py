@@ -2,17 +2,23 @@
 
     config.json         format version and ModelConfig
     model.safetensors   weights and buffers
-    text/               what the text encoder needs besides: its vocabulary, a pretrained one's own config
-    towers/<expert>/    the same of an expert's own text tower
-    training.json       how it was trained: settings, data, validation scores (mee train writes it)
+    text/               the rest of the text encoder: its vocabulary, a pretrained one's own config
+    towers/<expert>/    the same for an expert's own text tower
+    training.json       how it was trained, written by mee train; a record of an earlier version lacks some keys:
+        protocol, train_list, files   whose captions: a named protocol's or "folder"; name and SHA-256 of each file
+        videos                        the store's names: train, val (or test, if it chose the epoch), images
+        contents                      of train and images: name -> first 16 digits of the file's SHA-256, if known
+        selected_on                   validation, test or nothing (then the last epoch counts)
+        training, history, …          settings, figures of each epoch, the best one
 
-Loading is strict: a setting, a weight or a shape too many or too few is refused.
+Loading is strict: missing and unknown settings and weights, and other shapes, are errors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -42,7 +48,7 @@ class Checkpointed(
     paper_url="https://arxiv.org/abs/1804.02516",
     tags=["text-to-video-retrieval"],
 ):
-    """Saving and loading for the model: what `ModelHubMixin` offers, with strict reading."""
+    """Saving and loading for the model: `ModelHubMixin`, with strict loading."""
 
     config: ModelConfig
     text_encoder: TextEncoder
@@ -58,30 +64,13 @@ class Checkpointed(
         save_file(unshared(self.state_dict()), save_directory / WEIGHTS, metadata={"format": "pt"})
 
     @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **_: Any,
-    ) -> Self:
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
         directory = Path(model_id)
         if not directory.is_dir():
-            directory = Path(
-                snapshot_download(
-                    model_id,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                    allow_patterns=[CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"],
-                )
-            )
+            names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            files = [CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"]
+            hub = {name: options[name] for name in names}
+            directory = Path(snapshot_download(model_id, allow_patterns=files, **hub))
         return cls._from_directory(directory)
 
     @classmethod
@@ -105,7 +94,7 @@ class Checkpointed(
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same, contiguous and each with memory of its own, as safetensors wants them: some models tie weights."""
+    """The same tensors, contiguous and without shared memory, as safetensors needs: some models tie weights."""
     seen: set[int] = set()
     own = {}
     for name, tensor in tensors.items():
@@ -116,24 +105,24 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_directory(directory: Path) -> None:
-    """Say clearly what is wrong with a local checkpoint, its weights apart.
+    """Check a local checkpoint, apart from its weights.
 
     Raises:
-        InputError: it is no directory, one of its files is not there, or its settings cannot be used.
+        InputError: it is no directory, a file is missing, or its settings cannot be used.
     """
     if not directory.is_dir():
         raise InputError(f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {directory}")
-    absent = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
-    if absent:
-        raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(absent)}")
+    missing = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
+    if missing:
+        raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(missing)}")
     read_config(directory)
 
 
 def read_config(directory: Path) -> ModelConfig:
-    """The model's settings, of a checkpoint directory.
+    """A checkpoint directory's model settings.
 
     Raises:
-        InputError: the file is of another format, or a setting is unknown, missing or senseless.
+        InputError: the file is of another format, or a setting is unknown, missing or invalid.
     """
     path = directory / CONFIG
     try:
@@ -150,13 +139,13 @@ def read_config(directory: Path) -> ModelConfig:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {where}: {first['msg']}") from error
-    if json.loads(json.dumps(asdict(config))) != settings:  # what is left out would silently be a default
+    if json.loads(json.dumps(asdict(config))) != settings:  # a missing one would silently be a default
         raise InputError(f"{path} lacks some of the model's settings")
     return config
 
 
 def read_training(directory: Path) -> dict[str, Any]:
-    """What training.json says; empty for a model saved without it.
+    """The content of training.json; empty for a model saved without it.
 
     Raises:
         InputError: the file is damaged.
@@ -172,12 +161,24 @@ def read_training(directory: Path) -> dict[str, Any]:
 
 
 def fingerprint(directory: Path) -> str:
-    """Twelve hexadecimal digits that stand for config, weights and vocabularies of a checkpoint directory."""
+    """Twelve hexadecimal digits of the SHA-256 of a checkpoint's config, weights and vocabularies."""
     check_directory(directory)
-    besides = sorted(path for part in (TEXT, TOWERS) for path in (directory / part).rglob("*") if path.is_file())
+    others = sorted(path for part in (TEXT, TOWERS) for path in (directory / part).rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for path in (directory / CONFIG, directory / WEIGHTS, *besides):
+    for path in (directory / CONFIG, directory / WEIGHTS, *others):
         digest.update(path.relative_to(directory).as_posix().encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def write_checkpoint(model: Checkpointed, record: Mapping[str, Any], directory: Path, work: Path) -> None:
+    """Write a model and its training.json into the folder `work`, move them to `directory`, and remove `work`."""
+    aside = work / "model"
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside)
+    (aside / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
+    if directory.exists():
+        directory.rename(work / "replaced")
+    aside.rename(directory)
+    shutil.rmtree(work)

@@ -1,6 +1,7 @@
-"""All settings of the model, as frozen dataclasses that refuse nonsense.
+"""All settings of the model, as frozen dataclasses that check their values.
 
-Nothing here imports torch: command lines are made from these fields. Training has its own in mee.training.config.
+Nothing here imports torch: command lines are made from these fields. Training and evaluation have their own, in
+mee.training.config and mee.evaluation.config.
 """
 
 from __future__ import annotations
@@ -11,22 +12,19 @@ from typing import ClassVar, Literal
 from mee.layers import check_pooling, pooled_size
 from mee.text import TextConfig
 
-SCHEMES = (
-    "mixture",
-    "uniform",
-    "ignore-missing",
-)  # ways to score, see mee.ranking.mixture; no expert bears these names
-_STRICT = {"extra": "forbid"}  # read back from a checkpoint, an unknown setting is refused
+SCHEMES = ("mixture", "uniform", "ignore-missing")  # ways to score, see mee.ranking.mixture; no expert's name
+_STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
 
 
-def _require(holds: bool, message: str) -> None:
+def require(holds: bool, message: str) -> None:
+    """Raise a ValueError unless a condition holds."""
     if not holds:
         raise ValueError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertConfig:
-    """One modality's expert: what goes in, and the size of its part of the joint space."""
+    """One modality's expert: its input, and the size of its part of the joint space."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     name: str  # the modality
@@ -34,22 +32,22 @@ class ExpertConfig:
     embed_dim: int = 512  # E_m
     pooling: tuple[str, ...] = ("mean", "max")  # see mee.layers.pooling_kinds
     standardise: bool = True  # bring every column to mean 0 and deviation 1 first
-    text: str = ""  # hub id or directory of its own, frozen text tower; else it hears the model's text encoder
-    start: Literal["random", "identity"] = "random"  # what its two gated units compute before any training
+    text: str = ""  # hub id or directory of its own, frozen text tower; empty: the model's text encoder
+    start: Literal["random", "identity"] = "random"  # what its two gated units compute before training
     fingerprint: str = ""  # digest of the extractor that its streams must come from
 
     def __post_init__(self) -> None:
-        _require(bool(self.name), "every expert needs a name")
-        _require(self.input_dim > 0 and self.embed_dim > 0, f"'{self.name}': sizes must be positive")
+        require(bool(self.name), "every expert needs a name")
+        require(self.input_dim > 0 and self.embed_dim > 0, f"'{self.name}': sizes must be positive")
         check_pooling(f"'{self.name}'", self.pooling)
         if self.start == "identity":
-            _require(
+            require(
                 self.pooled_dim == self.embed_dim,
                 f"'{self.name}': to start as identity, its {self.pooled_dim} pooled columns must be as many as "
                 f"its embed-dim {self.embed_dim}",
             )
-            _require(not self.standardise, f"'{self.name}': standardise would undo the start as identity")
-            _require(bool(self.text), f"'{self.name}': a start as identity needs the text tower it is aligned to")
+            require(not self.standardise, f"'{self.name}': standardise would undo the start as identity")
+            require(bool(self.text), f"'{self.name}': a start as identity needs the text tower it is aligned to")
 
     @property
     def pooled_dim(self) -> int:
@@ -73,8 +71,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         names = [expert.name for expert in self.experts]
-        _require(
-            len(names) > 0 and len(set(names)) == len(names), f"experts must be named, each once, got {names}"
-        )
-        _require(not set(names) & set(SCHEMES), f"no expert may be called {', '.join(SCHEMES)}")
-        _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
+        require(len(names) > 0 and len(set(names)) == len(names), f"experts must be named, each once, got {names}")
+        require(not set(names) & set(SCHEMES), f"no expert may be called {', '.join(SCHEMES)}")
+        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")

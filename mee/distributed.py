@@ -1,4 +1,4 @@
-"""What several training processes compute as one.
+"""Several training processes that compute as one.
 
 Every process holds its share of a batch, and all of them compute the same loss L of the whole batch from all rows:
 
@@ -10,12 +10,18 @@ takes of every parameter's gradient, is the gradient of one process with the who
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
+
+from mee.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def processes() -> int:
@@ -49,7 +55,7 @@ def joint_sum(x: Tensor) -> Tensor:
 
 
 def joint_rows(x: Tensor, rows: int) -> Tensor:
-    """The rows of all processes, in order, each having given its `share(rows)`.
+    """The rows of all processes, in order; each passes its `share(rows)`.
 
     Gradients flow back, under the condition that every process computes the same loss from the result.
 
@@ -67,19 +73,19 @@ def joint_rows(x: Tensor, rows: int) -> Tensor:
 
 
 def joint_numbers(numbers: list[float], device: torch.device) -> list[float]:
-    """The numbers of process 0, in every process; all bring equally many."""
+    """The numbers of process 0, in every process; all pass equally many."""
     if processes() == 1:
         return numbers
-    told = torch.tensor(numbers, dtype=torch.float64, device=device)
-    dist.broadcast(told, src=0)
-    told_numbers: list[float] = told.tolist()
-    return told_numbers
+    sent = torch.tensor(numbers, dtype=torch.float64, device=device)
+    dist.broadcast(sent, src=0)
+    received: list[float] = sent.tolist()
+    return received
 
 
 class _JointRows(Function):
-    """What reaches the rows is the same in every process, so its sum over the processes needs no message.
+    """The gradient of the rows is the same in every process, so its sum over processes needs no communication.
 
-    Not torch's differentiable all_gather: that sends every gradient round, and wants shares of one size.
+    torch's differentiable all_gather sends every gradient, and needs shares of one size.
     """
 
     @staticmethod
@@ -90,8 +96,45 @@ class _JointRows(Function):
         gathered = [torch.empty_like(padded) for _ in range(count)]
         dist.all_gather(gathered, padded)
         shares = [_share(rows, number) for number in range(count)]
-        return torch.cat([part[: its.stop - its.start] for part, its in zip(gathered, shares)])
+        return torch.cat([part[: rows.stop - rows.start] for part, rows in zip(gathered, shares)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient[share(ctx.rows)] * processes(), None
+
+
+def make_accelerator(device: torch.device, mixed_precision: str, scalars: Path | None = None) -> Accelerator:
+    """Device, mixed precision, processes and trackers of one training run.
+
+    accelerate keeps its state for the whole program. A run resets it, because earlier runs may have had another
+    device and precision, but stays in the process group.
+
+    Args:
+        device: cpu, or the kind of device of which each process gets its own.
+        mixed_precision: "no", "bf16" or "fp16".
+        scalars: directory for TensorBoard.
+
+    Raises:
+        InputError: the device has not the precision, or TensorBoard is requested and not installed.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import is_tensorboard_available
+
+    if mixed_precision == "fp16" and device.type == "cpu":
+        raise InputError("mixed precision fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no")
+    if scalars is not None and not is_tensorboard_available():
+        raise InputError("--tensorboard needs TensorBoard: pip install 'mee[tensorboard]'")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    # With find_unused_parameters, torch does not rearrange its buckets after the first step: sums over processes
+    # then have one order, in a resumed run, too. Pretrained encoders also have such parameters.
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=mixed_precision,
+        log_with=None if scalars is None else "tensorboard",
+        project_dir=scalars,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+    )
+    if accelerator.num_processes != processes():
+        raise ValueError("start several processes with accelerate launch or torch.distributed.run")
+    return accelerator

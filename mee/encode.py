@@ -1,17 +1,25 @@
-"""A gallery: clips with their packed embeddings, as the model sees them."""
+"""Captions and clips -> embeddings, in eval mode and batch by batch, whatever their number.
+
+Training loads and tokenizes its validation set once (`load_streams`, `MEE.tokenize`) and encodes it after every
+epoch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
 
 import torch
 
 from mee.data import FeatureSource, check_source, load_ragged
-from mee.model import MEE, VideoEmbedding
+from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.scoring import group_by_pattern
 from mee.streams import Ragged
+
+CHUNK = 2048  # sentences that are held as tokens at a time
+BATCH = 256  # sentences or clips that are encoded together
 
 
 @dataclass(frozen=True)
@@ -20,71 +28,103 @@ class Gallery:
 
     clip_ids: tuple[str, ...]
     video: VideoEmbedding  # of these clips, in this order
-    without_stream: tuple[str, ...]  # clips that have no stream at all: nothing can find them
+    without_stream: tuple[str, ...]  # clips that have no stream at all: no query can find them
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All clips, those without a stream last."""
+        return self.clip_ids + self.without_stream
 
     def by_pattern(self) -> Gallery:
         """The same clips, those of one availability pattern side by side: cheaper to score."""
-        rows = torch.cat([rows for _, rows in group_by_pattern(self.video.available)]) if self.clip_ids else None
-        if rows is None:
+        if not self.clip_ids:
             return self
-        video = VideoEmbedding(self.video.packed[rows], self.video.available[rows])
-        return Gallery(tuple(self.clip_ids[row] for row in rows.tolist()), video, self.without_stream)
+        rows = torch.cat([rows for _, rows in group_by_pattern(self.video.available)])
+        return Gallery(tuple(self.clip_ids[row] for row in rows.tolist()), self.video[rows], self.without_stream)
 
 
-def load_prepared(model: MEE, source: FeatureSource, clip_ids: Sequence[str]) -> dict[str, Ragged]:
-    """Read clips, and pool them where the model's pooling has nothing to learn."""
-    loaded = load_ragged(source, model.modalities, clip_ids)
-    return {modality: model.expert(modality).read(streams) for modality, streams in loaded.items()}
-
-
-@torch.no_grad()
-def embed_clips(
-    model: MEE, streams: Mapping[str, Ragged], clip_ids: Sequence[str], batch_size: int = 256
-) -> Gallery:
-    """Embed clips in eval mode, batch by batch.
+def encode_captions(
+    model: MEE, captions: Sequence[str], tokens: Mapping[str, Ragged] | None = None
+) -> TextEmbedding:
+    """Encode captions; each sentence once, so that the same words always tie.
 
     Args:
         model: any.
-        streams: of every modality of the model, in the order of `clip_ids`.
-        clip_ids: names of the clips.
-        batch_size: clips embedded together.
+        captions: at least one.
+        tokens: what `MEE.tokenize` returns for the distinct captions in order of first mention, where they were
+            tokenized before.
+
+    Raises:
+        InputError: a caption is empty.
     """
-    was_training = model.training
-    model.eval()
-    parts = [
-        model.encode_video({modality: ragged.take(rows) for modality, ragged in streams.items()})
-        for rows in torch.arange(len(clip_ids)).split(batch_size)
-        if len(rows)
-    ]
-    model.train(was_training)
-    packed = torch.cat([model.mixture.weight.new_empty(0, model.layout.total), *(part.packed for part in parts)])
-    available = torch.cat([packed.new_empty(0, len(model.modalities)).bool(), *(part.available for part in parts)])
-    some = available.any(1)
-    kept = tuple(compress(clip_ids, some.tolist()))
-    without = tuple(sorted(compress(clip_ids, (~some).tolist())))
-    return Gallery(kept, VideoEmbedding(packed[some], available[some]), without)
+    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+    sentences, parts = list(row_of), []
+    with _evaluating(model):
+        for start in range(0, len(sentences), CHUNK):
+            chunk = sentences[start : start + CHUNK]
+            rows = torch.arange(len(chunk)) + (0 if tokens is None else start)
+            inputs = model.tokenize(chunk) if tokens is None else tokens
+            parts += [
+                model.encode_text({tower: ragged.take(some) for tower, ragged in inputs.items()})
+                for some in rows.split(BATCH)
+            ]
+    text = TextEmbedding(torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts]))
+    return text[torch.tensor([row_of[caption] for caption in captions])]
 
 
-def encode_gallery(model: MEE, source: FeatureSource, clip_ids: Sequence[str], batch_size: int = 256) -> Gallery:
-    """Read and embed clips, so many at a time.
+def load_streams(model: MEE, source: FeatureSource, clip_ids: Sequence[str]) -> dict[str, Ragged]:
+    """Load clips' streams by modality, pooled where the model's pooling has no parameters."""
+    loaded = load_ragged(source, model.modalities, clip_ids)
+    return {modality: model.expert(modality).prepool(streams) for modality, streams in loaded.items()}
+
+
+def encode_gallery(
+    model: MEE,
+    source: FeatureSource,
+    clip_ids: Sequence[str],
+    *,
+    batch_size: int = BATCH,
+    streams: Mapping[str, Ragged] | None = None,
+) -> Gallery:
+    """Load and encode clips, a batch at a time.
 
     Args:
         model: any.
         source: where their streams are.
         clip_ids: names of the clips.
-        batch_size: clips embedded together.
+        batch_size: clips encoded together.
+        streams: what `load_streams` returns for these clips, where they were loaded before.
 
     Raises:
         InputError: the source's streams are not the model's.
     """
     check_source(model.config, source)
-    batches = [list(clip_ids[start : start + batch_size]) for start in range(0, max(1, len(clip_ids)), batch_size)]
-    parts = [embed_clips(model, load_prepared(model, source, some), some) for some in batches]
-    video = VideoEmbedding(
-        torch.cat([part.video.packed for part in parts]), torch.cat([part.video.available for part in parts])
-    )
-    return Gallery(
-        tuple(clip_id for part in parts for clip_id in part.clip_ids),
-        video,
-        tuple(sorted(clip_id for part in parts for clip_id in part.without_stream)),
-    )
+    packed = [model.mixture.weight.new_empty(0, model.layout.total)]
+    available = [torch.empty(0, len(model.modalities), dtype=torch.bool, device=model.device)]
+    with _evaluating(model):
+        for start in range(0, len(clip_ids), batch_size):
+            ids = clip_ids[start : start + batch_size]
+            if streams is None:
+                clips = {modality: part.all() for modality, part in load_streams(model, source, ids).items()}
+            else:
+                rows = torch.arange(start, start + len(ids))
+                clips = {modality: ragged.take(rows) for modality, ragged in streams.items()}
+            part = model.encode_video(clips)
+            packed.append(part.packed)
+            available.append(part.available)
+    video = VideoEmbedding(torch.cat(packed), torch.cat(available))
+    found = video.available.any(1)
+    without_stream = sorted(compress(clip_ids, (~found).tolist()))
+    return Gallery(tuple(compress(clip_ids, found.tolist())), video[found], tuple(without_stream))
+
+
+@contextmanager
+def _evaluating(model: MEE) -> Iterator[None]:
+    """Eval mode without gradients; afterwards the model's mode is what it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)

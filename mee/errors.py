@@ -1,4 +1,4 @@
-"""What can be wrong with input; every message says what, where, and what to do. How messages name things."""
+"""Errors in input, and how messages name things; a message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from difflib import SequenceMatcher
 from itertools import islice
 
 SHOWN, LENGTH = 3, 80  # names in a sentence, letters of a name
-NEAR = 0.5  # likeness of a name that may have been meant
+NEAR = 0.5  # least similarity of a suggested name
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used; the message is one sentence for the user."""
+    """Input cannot be used; the message is one sentence for the user."""
 
 
 def name_id(name: str) -> str:
-    """'a': cut where it is long, without line breaks or what else no terminal should see."""
+    """'a', shortened, without control characters."""
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name[:LENGTH])
     return f"'{text}{'…' if len(name) > LENGTH else ''}'"
 
@@ -26,7 +26,7 @@ def name_ids(names: Collection[str]) -> str:
 
 
 def some(shown: Iterable[str], total: int, between: str = ", ") -> str:
-    """The first few of so many things, and how many more there are."""
+    """The first few of `total` things, and how many more there are."""
     return between.join(islice(shown, SHOWN)) + (f" and {total - SHOWN:,} more" if total > SHOWN else "")
 
 
@@ -36,9 +36,9 @@ def count(number: int, noun: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """(did you mean 'a' or 'b'?), of the known names that are nearest; empty where none is near."""
-    asked = name.strip().lower().replace("_", "-")
-    likeness = {each: SequenceMatcher(None, asked, each).ratio() for each in known}
+    """(did you mean 'a' or 'b'?), with the nearest known names; empty where none is near."""
+    given = name.strip().lower().replace("_", "-")
+    likeness = {each: SequenceMatcher(None, given, each).ratio() for each in known}
     best = max(likeness.values(), default=0)
     nearest = " or ".join(f"'{each}'" for each, ratio in likeness.items() if ratio == best)
     return f" (did you mean {nearest}?)" if best >= NEAR else ""

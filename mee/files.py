@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all: written aside, as .<name>.<process>, and then put in their place."""
+"""Atomic writes: a file is written as .<name>.<process> and then renamed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mee.errors import InputError
 
 @contextmanager
 def whole_file(path: Path, what: str) -> Iterator[Path]:
-    """Where to write what becomes `path` in the end; an error leaves what was there before.
+    """The path to write to, renamed to `path` at the end; after an error `path` is unchanged.
 
     Args:
         path: the file.
-        what: to call its content in messages, in the plural: "ranks".
+        what: its content in messages, in the plural: "ranks".
 
     Raises:
         InputError: it cannot be written there, or not in UTF-8.
@@ -28,7 +28,7 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     except UnicodeEncodeError as error:
         raise InputError(f"{what} cannot be written to '{path}': a name is no text that UTF-8 knows") from error
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error  # not in a library's words, of the other name
+        reason = os.strerror(error.errno) if error.errno else error  # a library would show the other name
         raise InputError(f"{what} cannot be written to '{path}': {reason}") from error
     finally:
         with suppress(OSError):

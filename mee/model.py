@@ -1,9 +1,10 @@
 """MEE, the Mixture of Embedding Experts: a text encoder, and two gated units for each modality.
 
     text:  h = encoder(sentence);  t_m = GEU_m(h, or h of the expert's own text tower);  l = U h + c
-    video: x_m = GEU'_m(standardise(pool(stream_m)))
+    video: x_m = GEU'_m(dropout(standardise(pool(stream_m))))
 
-Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, x and availability into scores.
+Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, x and availability into scores. A pooling that
+learns gets its stream's rows standardised instead, before it.
 """
 
 from __future__ import annotations
@@ -17,32 +18,88 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mee.checkpoint import Checkpointed
-from mee.config import ModelConfig, tower_settings
+from mee.config import ExpertConfig, ModelConfig, tower_settings
 from mee.errors import InputError
-from mee.layers import GatedEmbeddingUnit
+from mee.layers import GatedEmbeddingUnit, Pool, Standardise
 from mee.layout import Layout
 from mee.scoring import mee_scores
-from mee.streams import Clips, Ragged, Sentences, availability
+from mee.streams import Clips, Ragged, Sentences, Streams, availability
 from mee.text import TextEncoder, encoder_class, tower_class
-from mee.video_expert import VideoExpert
 
-MAIN = ""  # the text encoder's name among the towers; the others bear their experts' names
+MAIN = ""  # the text encoder's name among the towers; the others have their experts' names
+BLOCK = 256  # streams pooled together
 
 
 @dataclass(frozen=True)
 class TextEmbedding:
-    """What the model makes of Q sentences."""
+    """Q encoded sentences."""
 
     packed: Tensor  # (Q, E), unit-norm for each expert
     logits: Tensor  # (Q, M) mixture logits
 
+    def __getitem__(self, rows: Tensor) -> TextEmbedding:
+        """Some of them, by (n,) int64 numbers."""
+        rows = rows.to(self.packed.device)
+        return TextEmbedding(self.packed[rows], self.logits[rows])
+
 
 @dataclass(frozen=True)
 class VideoEmbedding:
-    """What the model makes of G clips."""
+    """G encoded clips."""
 
     packed: Tensor  # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing
     available: Tensor  # (G, M) bool
+
+    def __getitem__(self, rows: Tensor) -> VideoEmbedding:
+        """Some of them, by (n,) int64 numbers or a (G,) bool mask."""
+        return VideoEmbedding(self.packed[rows], self.available[rows])
+
+
+class VideoExpert(nn.Module):
+    """The video side of one expert: pooling, standardisation and gated unit of one modality."""
+
+    def __init__(self, config: ExpertConfig, dropout: float) -> None:
+        super().__init__()
+        self.embed_dim, self.dropout, self.fits = config.embed_dim, dropout, config.standardise
+        self.pool = Pool(config.pooling, config.input_dim)
+        self.standardise = Standardise(config.input_dim if self.pool.learns else config.pooled_dim)
+        self.unit = GatedEmbeddingUnit(config.pooled_dim, config.embed_dim)
+
+    def forward(self, streams: Streams) -> Tensor:
+        """B streams -> (B, embed_dim); zeros where a stream is missing, which the unit never sees."""
+        present = streams.available
+        pooled = self.pooled(streams)
+        embedded: Tensor = self.unit(F.dropout(pooled, self.dropout, self.training))
+        return embedded.new_zeros(len(present), self.embed_dim).index_put((present,), embedded)
+
+    def pooled(self, streams: Streams) -> Tensor:
+        """(B present streams, pooled_dim): the gated unit's input."""
+        present = streams.available
+        rows, lengths = streams.padded[present], streams.lengths[present]
+        if self.pool.learns:
+            pooled: Tensor = self.pool(self.standardise(rows), lengths)
+        else:
+            pooled = self.standardise(rows[:, 0] if streams.pooled else self.pool(rows, lengths))
+        return pooled
+
+    @torch.no_grad()
+    def prepool(self, streams: Ragged) -> Ragged:
+        """One pooled row a stream, computed once, where pooling has no parameters; else the same streams."""
+        if self.pool.learns:
+            return streams
+        parts = []
+        for first in range(0, len(streams), BLOCK):
+            offsets = streams.offsets[first : first + BLOCK + 1]
+            rows = streams.values[offsets[0] : offsets[-1]].float()  # without padding: one stream may be very long
+            parts.append(self.pool.unpadded(rows, offsets.diff()))
+        present = streams.present
+        pooled = torch.cat([torch.empty(0, self.pool.dim), *parts])[present]
+        return Ragged(pooled, torch.cat([torch.zeros(1, dtype=torch.int64), present.cumsum(0)]), pooled=True)
+
+    def fit(self, streams: Ragged) -> None:
+        """Set mean and deviation from the training clips' streams, as `prepool` returns them."""
+        if self.fits:
+            self.standardise.fit(streams.values.float())
 
 
 class MEE(Checkpointed):
@@ -55,7 +112,7 @@ class MEE(Checkpointed):
 
         Args:
             config: its settings.
-            text_encoder: what the mixture listens to, and every expert without a tower of its own.
+            text_encoder: input of the mixture, and of every expert without a text tower of its own.
             towers: the experts' own text towers, by expert; those that the settings name, and no others.
         """
         super().__init__()
@@ -78,7 +135,7 @@ class MEE(Checkpointed):
 
     @classmethod
     def learn(cls, config: ModelConfig, captions: Sequence[str]) -> MEE:
-        """A new model whose text encoder knows the training captions' vocabulary, or is a pretrained one.
+        """A new model whose text encoder has the training captions' vocabulary, or is a pretrained one.
 
         Raises:
             InputError: a pretrained text model is not there, or cannot be used.
@@ -106,44 +163,37 @@ class MEE(Checkpointed):
         return {MAIN: self.text_encoder, **{name: self.tower_of(name) for name in self.towers}}
 
     def tower_of(self, expert: str) -> TextEncoder:
-        """What an expert listens to."""
+        """The text encoder of an expert."""
         return cast(TextEncoder, self.towers[expert]) if expert in self.towers else self.text_encoder
 
-    def read_text(self, sentences: Sequence[str]) -> dict[str, Ragged]:
-        """What every tower reads of some sentences: it never changes in training, so it can be kept.
+    def tokenize(self, sentences: Sequence[str]) -> dict[str, Ragged]:
+        """Every tower's input for some sentences, token ids or frozen token vectors; training keeps it.
 
         Raises:
             InputError: a sentence is empty.
         """
         return {name: Ragged.of(tower.read(sentences), tower.like) for name, tower in self.all_towers.items()}
 
-    def embed_text(self, sentences: Sentences) -> TextEmbedding:
-        """Embed Q sentences that `read_text` has read."""
+    def encode_text(self, tokens: Sentences) -> TextEmbedding:
+        """Encode Q sentences, given as `tokenize` returns them."""
         h = {}
         for name, tower in self.all_towers.items():
-            streams = sentences[name].to(self.device)
+            streams = tokens[name].to(self.device)
             h[name] = F.dropout(tower(streams.padded, streams.lengths), self.config.dropout, self.training)
-        heard = (h[name if name in h else MAIN] for name in self.modalities)
-        packed = torch.cat([unit(vectors) for unit, vectors in zip(self.text_experts, heard)], dim=1)
+        inputs = (h[name if name in h else MAIN] for name in self.modalities)
+        packed = torch.cat([unit(vectors) for unit, vectors in zip(self.text_experts, inputs)], dim=1)
         return TextEmbedding(packed, self.mixture(h[MAIN]))
 
-    def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
-        """Embed Q sentences.
-
-        Raises:
-            InputError: a sentence is empty.
-        """
-        return self.embed_text({name: ragged.all() for name, ragged in self.read_text(sentences).items()})
-
     def encode_video(self, clips: Clips) -> VideoEmbedding:
-        """Embed G clips; the order of the mapping does not matter, streams of other modalities are not read."""
+        """Encode G clips; the order of the mapping does not matter, streams of other modalities are not read."""
         streams = {modality: clips[modality].to(self.device) for modality in self.modalities}
         parts = [expert(streams[modality]) for modality, expert in zip(self.modalities, self.video_experts)]
         return VideoEmbedding(torch.cat(parts, dim=1), availability(streams, self.modalities))
 
     def forward(self, sentences: Sequence[str], clips: Clips) -> Tensor:
-        """(Q, G) scores of Q sentences against G clips."""
-        text, video = self.encode_text(sentences), self.encode_video(clips)
+        """(Q, G) scores of Q sentences against G clips; see mee.encode for more than fit in memory."""
+        text = self.encode_text({name: ragged.all() for name, ragged in self.tokenize(sentences).items()})
+        video = self.encode_video(clips)
         return mee_scores(text.packed, video.packed, text.logits, video.available, self.layout)
 
     def expert(self, modality: str) -> VideoExpert:
@@ -155,7 +205,7 @@ class MEE(Checkpointed):
         return cast(GatedEmbeddingUnit, self.text_experts[self.modalities.index(modality)])
 
     def _start(self) -> None:
-        """What the settings say of the start; aligned experts begin with equal weights."""
+        """Initialise experts that start as the identity; they begin with equal mixture weights."""
         aligned = [expert for expert in self.config.experts if expert.start == "identity"]
         for expert in aligned:
             if self.tower_of(expert.name).dim != expert.embed_dim:

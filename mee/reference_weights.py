@@ -9,9 +9,9 @@
     {audio, text}_pooling.batch_norm             pool.learnt.netvlad-K.norm
 
 Theirs: github.com/antoine77340/Mixture-of-Embedding-Experts, by Miech, Laptev, Sivic (arXiv 1804.02516). Its gated
-units stand in the order in which the modalities were declared, but its mixture has them in the order in which its
-forward pass put them into a dict: `streams` and `columns`. A `.pth` file of theirs becomes the mapping that is
-read here by `safetensors.torch.load_file`, once it has been written again as safetensors.
+units are in the order in which the modalities were declared, but its mixture is in the order in which its forward
+pass put them into a dict: `streams` and `columns`. Convert a `.pth` file of theirs to safetensors first;
+`safetensors.torch.load_file` then gives the mapping that is read here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mee.text import TextConfig, TextEncoder
 
 STREAMS = ("face", "audio", "appearance", "motion")  # their appearance is called visual
 COLUMNS = ("audio", "face", "motion", "appearance")
-AUDIO = "audio"  # the stream that they pool by NetVLAD; the others come to them pooled
+AUDIO = "audio"  # the stream that they pool by NetVLAD; their inputs have the others pooled
 
 _FOREIGN = "these are no weights of the reference network"
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -49,9 +49,9 @@ def load_reference(
     """Our model with their weights, in eval mode and in the dtype of the weights.
 
     Args:
-        state: their state dict; sizes and numbers of clusters are read off it.
+        state: their state dict, which determines sizes and numbers of clusters.
         text: settings of the text encoder.
-        text_encoder: what reads the word vectors. It must pool them by NetVLAD, whose weights are set here.
+        text_encoder: of word vectors. It must pool them by NetVLAD, whose weights are set here.
         streams: our names of `mee.video_GU.0`, `.1` and so on; also the order of the M axis.
         columns: the same names in the order of the mixture's rows.
         fingerprints: digests of the extractors by stream, as a feature store of such streams gives them.
@@ -77,13 +77,16 @@ def load_reference(
         )
     experts = []
     for number, name in enumerate(streams):
-        embed_dim, pooled_dim = _matrix(state, f"mee.video_GU.{number}.fc.weight")
+        embed_dim, input_dim = _matrix(state, f"mee.video_GU.{number}.fc.weight")
+        pooling = "mean" if name == "face" else "max"  # of their inputs (section 4)
+        if name == AUDIO:
+            input_dim, pooling = audio_dim, f"netvlad-{audio_clusters}"
         experts.append(
             ExpertConfig(
                 name=name,
-                input_dim=audio_dim if name == AUDIO else pooled_dim,
+                input_dim=input_dim,
                 embed_dim=embed_dim,
-                pooling=(f"netvlad-{audio_clusters}",) if name == AUDIO else (_pooling(name),),
+                pooling=(pooling,),
                 standardise=False,
                 fingerprint=(fingerprints or {}).get(name, ""),
             )
@@ -99,11 +102,11 @@ def load_reference(
 
 
 def translate(tensors: Mapping[str, Tensor], names: Mapping[str, str], order: Sequence[int]) -> dict[str, Tensor]:
-    """Tensors under their names -> under ours, in our shapes: weights, their gradients, running statistics.
+    """Weights, gradients or running statistics under their names -> under ours, in our shapes.
 
     Args:
-        tensors: any of those that `our_names` knows.
-        names: what `our_names` gives.
+        tensors: any that are in `names`.
+        names: what `our_names` returns.
         order: rows of their mixture in the order of our M axis, see `mixture_order`.
     """
     ours = {}
@@ -117,13 +120,7 @@ def translate(tensors: Mapping[str, Tensor], names: Mapping[str, str], order: Se
 
 
 def our_names(experts: int, audio: int, clusters: tuple[int, int]) -> dict[str, str]:
-    """Every name in their state dict -> the name in ours.
-
-    Args:
-        experts: how many.
-        audio: which of them is the sound.
-        clusters: of the sound's NetVLAD and of the text's.
-    """
+    """Every name in their state dict -> ours; expert number `audio` has NetVLAD; clusters: audio's and text's."""
     names = dict(_MIXTURE)
     for number in range(experts):
         for theirs, ours in (("video_GU", "video_experts.{}.unit"), ("text_GU", "text_experts.{}")):
@@ -139,7 +136,7 @@ def our_names(experts: int, audio: int, clusters: tuple[int, int]) -> dict[str, 
 
 
 def mixture_order(streams: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Which row of their mixture belongs to each expert."""
+    """Each expert's row of their mixture."""
     return [list(columns).index(name) for name in streams]
 
 
@@ -162,15 +159,10 @@ def _check_shapes(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Non
 
 
 def _matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
-    """Shape of what must be there and a matrix."""
+    """Shape of a required matrix."""
     if name not in state:
         raise InputError(f"{_FOREIGN}: they lack {name}; name other streams, or give other weights")
     if state[name].ndim != 2:
         raise InputError(f"{_FOREIGN}: {name} has shape {list(state[name].shape)}, it must be a matrix")
     rows, columns = state[name].shape
     return rows, columns
-
-
-def _pooling(stream: str) -> str:
-    """Faces come to them as the mean over the clip, all else as the maximum (section 4)."""
-    return "mean" if stream == "face" else "max"

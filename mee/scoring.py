@@ -24,7 +24,7 @@ Pattern = tuple[bool, ...]
 
 
 def mixture_weights(logits: Tensor, pattern: Pattern) -> Tensor:
-    """How much each expert counts for clips that have exactly the experts of `pattern`.
+    """The experts' weights for clips that have exactly the experts of `pattern`.
 
     Args:
         logits: (Q, M) finite mixture logits.
@@ -75,7 +75,7 @@ def mee_scores(text: Tensor, video: Tensor, logits: Tensor, available: Tensor, l
 
     Args:
         text: (Q, E) packed, unit-norm for each expert.
-        video: (G, E) packed, unit-norm for each present expert; what stands in a missing slot is never read.
+        video: (G, E) packed, unit-norm for each present expert; a missing slot is never read.
         logits: (Q, M) mixture logits.
         available: (G, M) bool, at least one True in each row.
         layout: of the packed vectors, E in total.

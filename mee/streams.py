@@ -1,8 +1,8 @@
-"""Streams of several clips in memory: padded for the model or end to end in one block; and which are there.
+"""Streams of several clips in memory: padded for the model, or end to end in one block.
 
-    Streams   padded (B, T, D), lengths (B,)                              what the model reads
-    Ragged    values (N, ...), offsets (R + 1,): stream r owns            what batches are cut from without a loop
-              values[offsets[r] : offsets[r + 1]], a missing one nothing
+    Streams   padded (B, T, D), lengths (B,)                              the model's input
+    Ragged    values (N, ...), offsets (R + 1,): stream r is              batches are taken from it without a loop
+              values[offsets[r] : offsets[r + 1]], a missing one empty
 
 Sentences travel in the same form: a sentence is a stream of token ids (L,), or of token vectors (L, D).
 """
@@ -24,19 +24,9 @@ Rows = NDArray[np.floating]  # one stream, (T, D)
 class Streams:
     """One modality of B clips."""
 
-    padded: Tensor  # (B, T, D) float32, or (B, L) int64 tokens; anything beyond a stream's length
+    padded: Tensor  # (B, T, D) float32, or (B, L) int64 tokens; arbitrary beyond a stream's length
     lengths: Tensor  # (B,) int64; 0 where the stream is missing
-    pooled: bool = False  # whether its one row is what the expert's pooling makes of the stream
-
-    @classmethod
-    def pad(cls, rows: Sequence[Rows | None], dim: int) -> Streams:
-        """Put streams of different lengths into one tensor; None is a missing stream."""
-        lengths = [0 if stream is None else len(stream) for stream in rows]
-        padded = np.zeros((len(rows), max([1, *lengths]), dim), dtype=np.float32)
-        for number, stream in enumerate(rows):
-            if stream is not None:
-                padded[number, : len(stream)] = stream
-        return cls(torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64))
+    pooled: bool = False  # whether its one row is the pooled stream
 
     @property
     def available(self) -> Tensor:
@@ -53,7 +43,7 @@ class Streams:
 
 
 Clips = Mapping[str, Streams]  # modality -> its streams, for the same B clips in the same order
-Sentences = Mapping[str, Streams]  # text tower -> what it reads of the same B sentences, see mee.text.base
+Sentences = Mapping[str, Streams]  # text tower -> its tokens of the same B sentences, see mee.text.base
 
 
 def availability(clips: Clips, modalities: Sequence[str]) -> Tensor:
@@ -71,25 +61,20 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[Tensor | None], like: Tensor, *, pooled: bool = False) -> Ragged:
-        """Lay streams one after the other; None is a missing one.
-
-        Args:
-            rows: (T_r, ...) each.
-            like: (0, ...) of the rows' dtype and shape, which stands where no stream is there at all.
-        """
+        """Concatenate (T_r, ...) streams, None: missing; `like` (0, ...): their dtype and shape."""
         lengths = torch.tensor([0] + [0 if stream is None else len(stream) for stream in rows])
         return cls(torch.cat([like, *(s for s in rows if s is not None)]), lengths.cumsum(0), pooled)
 
     @classmethod
     def join(cls, parts: Sequence[Ragged | None], lengths: Sequence[int]) -> Ragged:
         """Several collections as one; None is `length` missing streams."""
-        there = [part for part in parts if part is not None]
+        present = [part for part in parts if part is not None]
         sizes = [
             torch.zeros(length, dtype=torch.int64) if part is None else part.offsets.diff()
             for part, length in zip(parts, lengths)
         ]
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), *sizes]).cumsum(0)
-        return cls(torch.cat([part.values for part in there]), offsets, there[0].pooled)
+        return cls(torch.cat([part.values for part in present]), offsets, present[0].pooled)
 
     @property
     def present(self) -> Tensor:
@@ -107,10 +92,7 @@ class Ragged:
         return len(self.offsets) - 1
 
     def take(self, chosen: Tensor) -> Streams:
-        """A padded batch of some streams, (B,) numbers, in float32 where they are numbers at all.
-
-        What stands beyond a stream's length is whatever comes next in the block.
-        """
+        """A padded batch of some streams, (B,) numbers; floats in float32. Padding is the block's next rows."""
         first, lengths = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
         longest = max(1, int(lengths.max())) if len(lengths) else 1
         if not len(self.values):

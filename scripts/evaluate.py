@@ -14,12 +14,56 @@ with ids; its flags are listed by mee evaluate --scores FILE --help. Ties give t
 from __future__ import annotations
 
 import os
+import platform
+import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from scripts.console import DONE, complain, errors_as_sentences, parse, say
-from scripts.evaluation import ModelArgs, ScoresArgs
+from tyro.conf import Positional, arg
+
+from mee.errors import InputError
+from mee.evaluation import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig, Made, Result, write_result
+from mee.protocols import find_protocol
+from scripts.console import DONE, Device, complain, errors_as_sentences, parse, pick_device, say
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputArgs(EvaluateConfig):
+    """How to measure, and where to write it."""
+
+    captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
+    result: Path | None = None  # write the result: a .json file, for mee report
+    ranks: Path | None = None  # write every query's rank and answers: a .csv or .parquet file
+    json: bool = False  # print the result as JSON
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreArgs:
+    """The first positional argument: fields of the last base class come first."""
+
+    store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArgs(EvaluateModelConfig, OutputArgs, StoreArgs):
+    """Arguments of mee evaluate STORE ANNOTATIONS MODEL."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresArgs(EvaluateScoresConfig, OutputArgs):
+    """Arguments of mee evaluate ANNOTATIONS --scores FILE."""
 
 
 @errors_as_sentences
@@ -38,25 +82,64 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("note: mee evaluate works in one process, the first of a launch; this one has nothing to do")
         return DONE
 
-    from mee.protocols import find_protocol
-    from scripts.evaluation import Outcome, check_output, print_result, write_output
+    from mee.evaluation import evaluate_model, evaluate_scores, write_ranks
 
     find_protocol(args.protocol)
-    check_output(args)
-    outcome: Outcome
-    if isinstance(args, ScoresArgs):
-        from scripts.evaluation import evaluate_scores
+    _check_paths(args)
+    device = pick_device(args.device)
+    if isinstance(args, ModelArgs):
+        from features.store import FeatureStore
 
-        outcome = evaluate_scores(args)
+        outcome = evaluate_model(args, FeatureStore(args.store), device, answers=args.ranks is not None)
     else:
-        from scripts.evaluation import evaluate_model
+        outcome = evaluate_scores(args, device)
+    made = _made(given, device, time.monotonic() - begun)
+    result = Result.model_validate({"made": made, **outcome.parts})
+    if args.ranks is not None and outcome.answers is not None:
+        write_ranks(args.ranks, outcome.answers)
+    if args.result is not None:
+        write_result(result, args.result)
+    if args.json:
+        print(result.model_dump_json())
+    else:
+        from scripts.report import make_entries, print_report
 
-        outcome = evaluate_model(args)
-    result = write_output(args, outcome, given, time.monotonic() - begun)
-    print_result(result, json=args.json)
+        print_report(make_entries([result])[0])
     for note in outcome.notes:
         say(note)
     return DONE
+
+
+def _check_paths(args: OutputArgs) -> None:
+    """Refuse names that cannot be written to, before hours of work."""
+    named = (("--result", args.result, (".json",)), ("--ranks", args.ranks, (".csv", ".parquet")))
+    for flag, path, endings in named:
+        if path is None:
+            continue
+        if path.suffix.lower() not in endings:
+            raise InputError(
+                f"{flag} is written as {' or '.join(endings)}, so '{path}' cannot be; give it such an ending"
+            )
+        if path.is_dir():
+            raise InputError(f"{flag} '{path}' is a folder; name a file")
+        if not path.parent.is_dir():
+            raise InputError(
+                f"{flag} '{path}' cannot be written: there is no folder '{path.parent}'; make it first"
+            )
+
+
+def _made(argv: Sequence[str], device: torch.device, seconds: float) -> Made:
+    import torch
+
+    return Made(
+        mee=version("mee"),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        device=str(device),
+        command=shlex.join(["mee", "evaluate", *argv]).encode("utf-8", "backslashreplace").decode(),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+    )
 
 
 if __name__ == "__main__":

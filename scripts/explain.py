@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentences = [(args.sentence or "").strip()]
 
     from mee.checkpoint import check_directory, read_config
-    from mee.evaluation import encode_captions
+    from mee.encode import encode_captions
     from mee.model import MEE
     from mee.scoring import mixture_weights
 

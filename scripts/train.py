@@ -31,10 +31,9 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from mee.config import ExpertConfig, ModelConfig
 from mee.errors import InputError
-from mee.presets import PRESETS, Preset, PresetName
 from mee.protocols import FOLDER, Annotations, read_annotations
 from mee.text import TextConfig
-from mee.training import TrainConfig
+from mee.training import PRESETS, Preset, PresetName, TrainConfig
 from scripts.console import DONE, Device, by_name, parse, pick_device, progress_console, resumable, say
 
 if TYPE_CHECKING:
@@ -92,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
     from features.store import FeatureStore
-    from mee.checkpoint import CONFIG
-    from mee.training import Trainer, finish, training_record
+    from mee.checkpoint import CONFIG, write_checkpoint
+    from mee.training import Trainer, training_record
 
     if args.model.exists() and not (args.model / CONFIG).is_file():
         raise InputError(f"'{args.model}' exists and is not a model; name another place")
@@ -137,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if images:
             store_of_images, captions = (str(path.resolve()) for path in args.images or ())
             record |= {"images": {"store": store_of_images, "captions": captions, "count": len(images[1])}}
-        finish(model, record, args.model, work)
+        write_checkpoint(model, record, args.model, work)
         progress = trainer.progress
         took = time.monotonic() - begun
         say(f"best epoch {progress.best_epoch} of {progress.epoch}, {took:.1f} s; model in {args.model}")

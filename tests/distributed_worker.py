@@ -21,14 +21,12 @@ from safetensors.torch import save_file
 import mee.training.state
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import match_captions
-from mee.distributed import process_number, processes
+from mee.distributed import make_accelerator, process_number, processes
 from mee.errors import InputError
 from mee.text.config import TextConfig
-from mee.training.accelerator import make_accelerator
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
-from mee.training.losses import make_loss
-from mee.training.step import TrainingStep
+from mee.training.losses import TrainingStep, make_loss
 from mee.training.trainer import Trainer
 
 DIMS = {"appearance": 5, "motion": 4, "audio": 3}
@@ -105,7 +103,7 @@ def steps():
             data = TrainingData(source, train, list(DIMS))
             model = mee.model.MEE.learn(model_config(), data.captions)
             data.prepare(model)
-            accelerator = make_accelerator(CPU, config)
+            accelerator = make_accelerator(CPU, config.mixed_precision)
             step = TrainingStep(model, make_loss(config)).double().train()
             wrapped = accelerator.prepare(step)
             chosen = torch.linspace(0, len(data) - 1, rows).long()

@@ -17,9 +17,8 @@ from index.video_index import VideoIndex
 from mee.data.pairs import match_captions
 from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import encode_captions, evaluate_pairs, text_of
-from mee.evaluation.metrics import expected_ranks, retrieval_metrics
-from mee.evaluation.question import Asked
+from mee.evaluation.metrics import retrieval_metrics
+from mee.evaluation.retrieval import Retrieval
 from mee.layout import Layout
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.protocols.table import load_benchmark
@@ -27,6 +26,7 @@ from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives
 from scripts.evaluate import main
+from tests.mee.whole_scores import WholeScores, positives_of
 
 LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2))
 
@@ -59,8 +59,8 @@ def pairs(source):
 
 @pytest.mark.parametrize("size", [2, 10, 1000])
 def test_a_a_constant_score_earns_chance_and_never_100(size):
-    ranks = expected_ranks(torch.zeros(size, size), torch.eye(size, dtype=torch.bool))
-    figures = retrieval_metrics(ranks)
+    ranking = rank_queries(WholeScores(torch.zeros(size, size)), positives_of(torch.eye(size).bool()))
+    figures = retrieval_metrics(ranking.t2v.rank)
     assert (figures["R@1"], figures["MeanR"]) == (0, (size + 1) / 2)
 
 
@@ -70,10 +70,10 @@ def test_b_the_order_of_gallery_and_queries_changes_nothing(model, source, pairs
     backwards = type(pairs)(
         *(column[::-1] for column in (pairs.captions, pairs.videos, pairs.clip_ids, pairs.ids))
     )
-    one = evaluate_pairs(model, encode_gallery(model, source, ids), pairs)
-    other = evaluate_pairs(model, encode_gallery(model, source, ids[::-1]), backwards)
-    assert other.t2v == pytest.approx(one.t2v)
-    assert other.v2t == pytest.approx(one.v2t)
+    one = Retrieval.of(model, encode_gallery(model, source, ids), pairs).measure()
+    other = Retrieval.of(model, encode_gallery(model, source, ids[::-1]), backwards).measure()
+    assert other.t2v.metrics == pytest.approx(one.t2v.metrics)
+    assert other.v2t.metrics == pytest.approx(one.v2t.metrics)
 
 
 def test_c_counts_are_the_protocols_or_the_result_says_partial(tmp_path):
@@ -126,13 +126,11 @@ def test_g_a_second_process_of_a_launch_adds_no_rows_and_no_output(tmp_path, mon
 def test_h_captions_that_repeat_share_their_ranks_and_add_no_rows(model, source):
     table = pd.DataFrame({"video_id": ["v00.mp4", "v01.mp4", "v02.mp4"], "caption": ["a dog", "a dog", "rain"]})
     pairs, _ = match_captions(table, source, partial=False)
-    gallery = encode_gallery(model, source, pairs.gallery)
-    asked = Asked.of(pairs, gallery)
-    scores = MixtureScores(text_of(encode_captions(model, pairs.captions), asked), gallery.video, model.layout)
-    ranking = rank_queries(scores, asked.positives)
-    assert len(ranking.t2v.rank) == 3
-    assert sorted(ranking.t2v.rank[:2].tolist())[0] != ranking.t2v.rank[:2].max()  # one sentence, two right clips
-    assert (ranking.v2t.rank[:2] % 1 == 0.5).all()  # level with the other clip's same words: half a place each
+    measured = Retrieval.of(model, encode_gallery(model, source, pairs.gallery), pairs).measure(answers=True)
+    rank_of = dict(zip(measured.answers.query_ids, measured.answers.rank.tolist(), strict=True))
+    assert rank_of.keys() == {"1", "2", "3"}
+    assert rank_of["1"] != rank_of["2"]  # one sentence, two right clips
+    assert (measured.ranking.v2t.rank % 1 == 0.5).sum() == 2  # tied with the other clip's same words
 
 
 def test_i_conventions_one_and_two_agree_at_r1_and_differ_elsewhere():

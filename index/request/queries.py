@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from index.queries import Queries
 from index.request.request import Request
 from index.request.selection import no_clip
+from mee.encode import encode_captions
 from mee.errors import InputError, did_you_mean
-from mee.evaluation import encode_captions
 from mee.layout import Layout
 
 if TYPE_CHECKING:

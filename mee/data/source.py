@@ -1,4 +1,4 @@
-"""Where streams come from: `FeatureSource` is all that this package asks of a feature store."""
+"""Where streams come from: `FeatureSource` is the part of a feature store that this package uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from mee.config import ModelConfig
 from mee.errors import InputError
-from mee.streams import Clips, Ragged, Rows, Streams
+from mee.streams import Ragged, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +36,11 @@ class ClipNames(Protocol):
 
 
 class FeatureSource(ClipNames, Protocol):
-    """Streams by clip. A feature store fits it; so does anything else that answers these."""
+    """Streams by clip. A feature store implements it; so may anything else."""
 
     @property
     def dims(self) -> Mapping[str, int]:
-        """D of every modality that it holds."""
+        """D of every modality."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class FeatureSource(ClipNames, Protocol):
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Of every modality, what changes when its streams are made again, by the same extractor too."""
+        """A string a modality that changes when its streams are extracted again, by the same extractor too."""
         ...
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
@@ -59,7 +59,7 @@ class FeatureSource(ClipNames, Protocol):
 
 
 def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> dict[str, Ragged]:
-    """Read all streams of some clips, each modality into one block."""
+    """Load all streams of some clips, each modality into one block."""
     blocks = {}
     for modality in modalities:
         rows = source.read(modality, clip_ids)
@@ -69,15 +69,8 @@ def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequ
     return blocks
 
 
-def load_clips(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> Clips:
-    """Read all streams of some clips, padded."""
-    return {
-        modality: Streams.pad(source.read(modality, clip_ids), source.dims[modality]) for modality in modalities
-    }
-
-
 def check_source(config: ModelConfig, source: FeatureSource) -> None:
-    """Refuse streams that the model was not made for.
+    """Check that a source has the streams that a model was made for.
 
     Raises:
         InputError: a stream is not in the source, or comes from another extractor.

@@ -1,115 +1,302 @@
-"""A model, a gallery and captions -> figures both ways, by one scoring scheme; captions as embeddings.
+"""What `mee evaluate` measures: a model on held-out captions, multiple choice, another system's scores.
 
-Training asks this after every epoch; `mee evaluate` measures more (mee.evaluation.measure).
+All of them, and training after every epoch, rank and sum up by `mee.evaluation.measure`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from mee.data import Pairs
-from mee.encode import Gallery
-from mee.evaluation.metrics import retrieval_metrics
-from mee.evaluation.question import Asked
+from mee.checkpoint import check_directory, fingerprint, read_training
+from mee.data import FeatureSource, check_apart, check_ids_apart, read_videos
+from mee.encode import Gallery, encode_captions, encode_gallery
+from mee.errors import InputError
+from mee.evaluation.config import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig
+from mee.evaluation.held_out import HeldOut, gallery_videos, held_out_pairs, selected_on, trained_on
+from mee.evaluation.measure import Answers, Measured, Names, measure_scores
+from mee.evaluation.metrics import LEVEL, choice_accuracy
+from mee.evaluation.result import Normalisation, ProtocolFacts, Rules, System
+from mee.evaluation.retrieval import Retrieval
+from mee.external_scores import match_scores, read_scores
 from mee.model import MEE, TextEmbedding
-from mee.ranking import MIXTURE, MixtureScores, rank_queries
-from mee.streams import Ragged
-
-CHUNK = 2048  # sentences that are held as tokens at a time
+from mee.protocols import FOLDER, SENTENCES, Benchmark, file_stamp, load_benchmark
+from mee.ranking import CONVENTIONS, MixtureScores, Scores
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetrievalReport:
-    """Figures of one scoring scheme; `mee.evaluation.result` has what is needed to compare them with others."""
+@dataclass(frozen=True)
+class Outcome:
+    """An evaluation that is not written yet."""
 
-    scheme: str
-    t2v: dict[str, float]
-    v2t: dict[str, float]
-    queries: int
-    gallery: int
+    parts: Mapping[str, Any]  # of a Result, all but `made`
+    answers: Answers | None  # of each query; None for multiple choice
+    notes: Sequence[str] = ()  # for the user
 
 
-def encode_captions(model: MEE, captions: Sequence[str]) -> TextEmbedding:
-    """Embed captions in eval mode, chunk by chunk; each sentence once, so that the same words always tie.
-
-    Raises:
-        InputError: a caption is empty.
-    """
-    sentences = list(dict.fromkeys(captions))
-    chunks = [sentences[start : start + CHUNK] for start in range(0, len(sentences), CHUNK)]
-    return _joined([embed_captions(model, chunk, model.read_text(chunk)) for chunk in chunks], captions)
-
-
-@torch.no_grad()
-def embed_captions(
-    model: MEE,
-    captions: Sequence[str],
-    read: Mapping[str, Ragged],
-    batch_size: int = 256,
-) -> TextEmbedding:
-    """The same of captions that the text encoder has read: each sentence once, in order of first mention."""
-    was_training = model.training
-    model.eval()
-    parts = [
-        model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
-        for rows in torch.arange(len(set(captions))).split(batch_size)
-    ]
-    model.train(was_training)
-    return _joined(parts, captions)
-
-
-def _joined(parts: Sequence[TextEmbedding], captions: Sequence[str]) -> TextEmbedding:
-    """A row a caption, of parts with a row a sentence in order of first mention."""
-    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-    packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])
-    rows = torch.tensor([row_of[caption] for caption in captions], device=packed.device)
-    return TextEmbedding(packed[rows], logits[rows])
-
-
-def text_of(text: TextEmbedding, asked: Asked) -> TextEmbedding:
-    """The embeddings of the captions that are asked, in their order."""
-    rows = asked.numbers.to(text.packed.device)
-    return TextEmbedding(text.packed[rows], text.logits[rows])
-
-
-def evaluate_pairs(
-    model: MEE,
-    gallery: Gallery,
-    pairs: Pairs,
-    *,
-    scheme: str = MIXTURE,
-    text: TextEmbedding | None = None,
-) -> RetrievalReport:
-    """Rank both ways and report.
+def evaluate_model(
+    config: EvaluateModelConfig, source: FeatureSource, device: torch.device, *, answers: bool = False
+) -> Outcome:
+    """Measure a model.
 
     Args:
-        model: trained; put into eval mode for the captions.
-        gallery: what is ranked, see `mee.encode.encode_gallery`.
-        pairs: captions and their clips; captions of clips that are not in the gallery take no part.
-        scheme: how to score, see mee.ranking.mixture.
-        text: embeddings of the captions, where they are at hand already.
+        config: the model, and how to measure it.
+        source: where the clips' streams are.
+        device: where to compute.
+        answers: whether each query's answers are needed, which multiple choice has not.
 
     Raises:
-        InputError: no caption has a clip in the gallery.
+        InputError: the model, the captions or the streams cannot be used, or do not belong together.
     """
-    text = encode_captions(model, pairs.captions) if text is None else text
-    gallery = gallery.by_pattern()
-    asked = Asked.of(pairs, gallery)
-    scores = MixtureScores(
-        text_of(text, asked),
-        gallery.video,
-        model.layout,
-        scheme=scheme,
-        without_stream=len(gallery.without_stream),
+    directory = config.model
+    check_directory(directory)
+    model = MEE.from_pretrained(directory).to(device)
+    record = read_training(directory)
+    train_list = record.get("train_list") if record.get("protocol") == config.protocol else None
+    benchmark = load_benchmark(config.protocol, config.captions, train_list=train_list, partial=config.partial)
+    held_out = held_out_pairs(
+        benchmark.table, source, record, split=config.split, partial=config.partial, protocol=config.protocol
     )
-    ranking = rank_queries(scores, asked.positives)
-    return RetrievalReport(
-        scheme=scheme,
-        t2v=retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain),
-        v2t=retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain),
-        queries=len(ranking.t2v.rank),
-        gallery=ranking.t2v.candidates,
+    system = System(
+        name=config.name or directory.resolve().name,
+        kind="model",
+        checkpoint=fingerprint(directory),
+        seed=record.get("training", {}).get("seed"),
+        modalities=model.modalities,
+        trained_on=trained_on(record),
+        selected_on=selected_on(record),
+        selected_here=held_out.selected,
     )
+    if benchmark.choices is not None:
+        if config.normalise.method != "none" or answers or config.ablation:
+            raise InputError(
+                f"{config.protocol} ranks nothing: it has five sentences a question; leave out --normalise, "
+                "--ranks and --ablation"
+            )
+        return _multiple_choice(model, source, benchmark, config, held_out, system)
+    clip_ids, left_out = held_out.pairs.gallery, held_out.left_out
+    if config.protocol != FOLDER and held_out.split == "test":
+        clips, left_out = gallery_videos(benchmark, source, partial=config.partial)
+        clip_ids = list(clips.values())
+        videos = set(source.clips.loc[clip_ids, "video"])  # some may have no caption
+        check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
+    gallery = encode_gallery(model, source, clip_ids)
+    bank = _training_captions(config, benchmark, model)
+    retrieval = Retrieval.of(
+        model,
+        gallery,
+        held_out.pairs,
+        clips=source.clips,
+        v2t=config.v2t,
+        normalise=config.normalise,
+        bank=bank,
+    )
+    measured = retrieval.measure(resamples=config.bootstrap, answers=True)
+    size = 0 if bank is None else len(bank.packed)
+    counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
+    streams = _streams(model, gallery)
+    parts = {
+        "system": system,
+        "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
+        "rules": rules_of(config, config.normalise.facts(f"{size:,} training captions", size)),
+        **_directions(measured),
+        "schemes": retrieval.schemes() if config.ablation else (),
+        "removed": retrieval.removed() if config.ablation else (),
+        "patterns": retrieval.patterns(measured.ranking),
+        "weights": retrieval.weights(),
+    }
+    return Outcome(parts, measured.answers, _notes(held_out, benchmark, streams["streams"]))
+
+
+def _training_captions(config: EvaluateConfig, benchmark: Benchmark, model: MEE) -> TextEmbedding | None:
+    """The bank: each training sentence once, where the normalisation needs one."""
+    table = benchmark.table
+    if not config.normalise.needs_bank or "split" not in table:
+        return None
+    captions = list(dict.fromkeys(table.loc[table["split"] == "train", "caption"]))
+    return encode_captions(model, captions) if captions else None
+
+
+def _multiple_choice(
+    model: MEE,
+    source: FeatureSource,
+    benchmark: Benchmark,
+    config: EvaluateConfig,
+    held_out: HeldOut,
+    system: System,
+) -> Outcome:
+    """Score every question's five sentences against its own clip."""
+    assert benchmark.choices is not None
+    clip_of, left_out = gallery_videos(benchmark, source, partial=config.partial)
+    gallery = encode_gallery(model, source, list(clip_of.values()))
+    row_of = {clip_id: row for row, clip_id in enumerate(gallery.names)}
+    questions = benchmark.choices[benchmark.choices["video_id"].isin(list(clip_of))]
+    sentences = [sentence for row in questions[list(SENTENCES)].itertuples(index=False) for sentence in row]
+    text = encode_captions(model, sentences)
+    scores = MixtureScores(text, gallery.video, model.layout, without_stream=len(gallery.without_stream))
+    rows = torch.tensor([row_of[clip_of[video]] for video in questions["video_id"]])
+    candidates = rows.repeat_interleave(len(SENTENCES)).to(scores.device)
+    pairs = scores.pairs(torch.arange(len(sentences), device=scores.device), candidates).cpu()
+    right = torch.tensor(questions["answer"].tolist())
+    choice = choice_accuracy(pairs.view(len(questions), len(SENTENCES)), right, resamples=config.bootstrap)
+    counts, train_list, streams = (
+        ("test", choice.questions, len(row_of)),
+        benchmark.train_list,
+        _streams(model, gallery),
+    )
+    parts = {
+        "system": system,
+        "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
+        "rules": rules_of(config, config.normalise.facts(None, 0)),
+        "choice": choice,
+    }
+    return Outcome(parts, None, _notes(held_out, benchmark, streams["streams"]))
+
+
+def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outcome:
+    """Measure another system.
+
+    Raises:
+        InputError: a file cannot be used, or its ids are not the protocol's, or it was trained on test videos.
+    """
+    benchmark = load_benchmark(config.protocol, config.captions, partial=config.partial)
+    if benchmark.choices is not None:
+        raise InputError(
+            f"{config.protocol} asks multiple choice, which needs a model: mee evaluate STORE … MODEL"
+        )
+    table = benchmark.table
+    test = table[table["split"] == "test"] if "split" in table else table
+    if not len(test):
+        raise InputError(f"'{config.captions}' has no caption of split 'test', so there is nothing to rank")
+    trained: set[str] | None = None
+    if config.trained_on is not None:
+        trained = set(read_videos(config.trained_on))
+        check_ids_apart(trained, set(benchmark.gallery), str(config.trained_on))
+    file = read_scores(
+        config.scores,
+        query_ids=config.query_ids,
+        clip_ids=config.clip_ids,
+        video=config.video,
+        unit_norm=config.unit_norm,
+        device=device,
+    )
+    order = test.sort_values("video_id", kind="stable")  # captions of a video side by side
+    queries = [(query, [video]) for query, video in zip(order["query_id"], order["video_id"])]
+    matched = match_scores(file, queries, benchmark.gallery, partial=config.partial)
+    bank = _bank_scores(config, matched.scores.clip_ids, device)
+    offsets = config.normalise.offsets(bank)
+    kept = order.iloc[list(matched.queries)]
+    names = Names(kept["query_id"].tolist(), kept["caption"].tolist(), matched.scores.clip_ids)
+    normalised = config.normalise.apply(matched.scores, offsets)
+    measured = measure_scores(normalised, matched.positives, names, v2t=config.v2t, resamples=config.bootstrap)
+    files = {"trained on": config.trained_on, "bank": config.bank}
+    size = 0 if bank is None else bank.queries
+    missing = matched.left_out.sentences
+    counts = ("test", measured.t2v.queries, measured.t2v.candidates)
+    parts = {
+        "system": System(
+            name=config.name or config.scores.stem,
+            kind="scores",
+            seed=config.seed,
+            files={**file.files, **{role: file_stamp(path) for role, path in files.items() if path}},
+            rule=file.scores.rule,
+            trained_on=None if trained is None else f"{len(trained):,} videos, {config.trained_on}",
+        ),
+        "protocol": protocol_facts(benchmark, *counts, missing=missing, left_out=matched.left_out.clips),
+        "rules": rules_of(config, config.normalise.facts(f"{size:,} captions of {config.bank}", size)),
+        **_directions(measured),
+    }
+    notes = [f"partial: {sentence}" for sentence in (*benchmark.shortfalls, *missing)]
+    if config.trained_on is None:
+        notes.append("note: it is unknown what this system was trained on; --trained-on FILE checks it")
+    return Outcome(parts, measured.answers, notes)
+
+
+def _bank_scores(config: EvaluateScoresConfig, clip_ids: Sequence[str], device: torch.device) -> Scores | None:
+    """Scores of training captions against the gallery's clips."""
+    if config.bank is None or not config.normalise.needs_bank:
+        return None
+    file = read_scores(config.bank, unit_norm=config.unit_norm, device=device)
+    column = {clip_id: number for number, clip_id in enumerate(file.scores.clip_ids)}
+    missing = [clip_id for clip_id in clip_ids if clip_id not in column]
+    if missing:
+        raise InputError(
+            f"{config.bank} has no scores of {len(missing):,} clips of the gallery, '{missing[0]}' among them; "
+            "a bank scores the same clips"
+        )
+    return file.scores.take(range(file.scores.queries), [column[clip_id] for clip_id in clip_ids])
+
+
+def _directions(measured: Measured) -> dict[str, Any]:
+    assert measured.answers
+    return {
+        "text_to_video": measured.t2v,
+        "video_to_text": measured.v2t,
+        "best": measured.answers.best,
+        "worst": measured.answers.worst,
+    }
+
+
+def rules_of(config: EvaluateConfig, normalisation: Normalisation) -> Rules:
+    intervals = f"{100 * LEVEL:g} % bootstrap over queries, {config.bootstrap:,} resamples, seed 0"
+    return Rules(
+        v2t=CONVENTIONS[config.v2t],
+        normalisation=normalisation,
+        intervals=intervals if config.bootstrap else "",
+    )
+
+
+def _streams(model: MEE, gallery: Gallery) -> dict[str, Any]:
+    streams = dict(zip(model.modalities, gallery.video.available.sum(0).tolist()))
+    return {"streams": streams, "without_stream": gallery.without_stream}
+
+
+def protocol_facts(
+    benchmark: Benchmark,
+    split: str,
+    queries: int,
+    gallery: int,
+    *,
+    missing: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+    **others: Any,
+) -> ProtocolFacts:
+    """Partial where anything falls short of the protocol, a count without an explanation included."""
+    protocol, test = benchmark.protocol, split == "test"
+    short = (*(benchmark.shortfalls if test else ()), *missing)
+    if test and not short and not left_out:
+        counts = (("queries", queries, protocol.queries), ("clips", gallery, protocol.gallery))
+        short = tuple(
+            f"{count:,} {what}, and {protocol.name} has {expected:,}"
+            for what, count, expected in counts
+            if expected is not None and count != expected
+        )
+    return ProtocolFacts(
+        name=protocol.name,
+        title=protocol.title,
+        split=split,
+        query_rule=protocol.query_rule,
+        queries=queries,
+        gallery=gallery,
+        expected_queries=protocol.queries if test else None,
+        expected_gallery=protocol.gallery if test else None,
+        partial=bool(short or left_out),
+        missing=short,
+        left_out=tuple(left_out),
+        files={role: file_stamp(file) for role, file in benchmark.files.items()},
+        **others,
+    )
+
+
+def _notes(held_out: HeldOut, benchmark: Benchmark, streams: Mapping[str, int]) -> list[str]:
+    protocol = benchmark.protocol
+    odd = [
+        name
+        for name, count in streams.items()
+        if count and (name in protocol.missing or (protocol.only and name not in protocol.only))
+    ]
+    notes = [*held_out.notes, held_out.unchecked, *(f"partial: {short}" for short in benchmark.shortfalls)]
+    notes += [f"note: {protocol.name} has no {name}, yet {streams[name]} of these clips do" for name in odd]
+    return [note for note in notes if note]

@@ -1,17 +1,19 @@
-"""Which captions an evaluation may rank: those whose videos the model has not learnt from."""
+"""What a model has seen, by its training.json, and which captions and clips an evaluation may rank."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from mee.data import FeatureSource, Pairs, check_apart, known_names, match_captions, pairs_by_split
+from mee.data import FeatureSource, Pairs, check_apart, find_videos, known_names, match_captions, pairs_by_split
 from mee.errors import InputError
-from mee.protocols import FOLDER
+from mee.protocols import FOLDER, Benchmark
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SelectedOn = Literal["validation", "test", "nothing", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class HeldOut:
     split: str
     selected: bool  # whether the model's epoch was chosen on these captions
     left_out: tuple[str, ...]  # video ids of the split that are not in the store
-    notes: tuple[str, ...]  # what a person should know of it
+    notes: tuple[str, ...]  # for the user
     unchecked: str = ""  # a note on what could not be compared with the training videos
 
 
@@ -73,15 +75,15 @@ def held_out_pairs(
     videos = sorted(set(pairs.videos))
     unchecked = check_apart(record, videos, source, what=f"split '{split}'", ids=ids)
     notes = []
-    if on := _selected_on(record, videos, ids):
+    if on := _selected_on_these(record, videos, ids):
         notes.append(on)
     if left_out:
         notes.append(f"partial: left out {len(left_out)} captioned videos that are not in {source.name}")
     return HeldOut(pairs, split, bool(on), tuple(left_out), tuple(notes), unchecked)
 
 
-def _selected_on(record: Mapping[str, Any], videos: Sequence[str], ids: Iterable[str]) -> str:
-    """A note where the model's epoch was chosen on some of these videos; empty where it was not."""
+def _selected_on_these(record: Mapping[str, Any], videos: Sequence[str], ids: Iterable[str]) -> str:
+    """A note where the model's epoch was chosen on some of these videos; else empty."""
     if not record.get("selects", True):
         return ""
     chosen = record.get("videos", {})
@@ -93,3 +95,50 @@ def _selected_on(record: Mapping[str, Any], videos: Sequence[str], ids: Iterable
     if known_names(videos, ids, chosen.get("val", [])):
         return "note: the model's epoch was selected on these videos; figures on a test split would be lower"
     return ""
+
+
+def gallery_videos(
+    benchmark: Benchmark, source: FeatureSource, *, partial: bool
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The gallery of a named protocol, captioned or not.
+
+    Returns:
+        Each video's clip, in the protocol's order; and the videos that are not in the source.
+
+    Raises:
+        InputError: a video is not in the source, and partial is False; or it is cut into clips, where the protocol
+            ranks whole videos.
+    """
+    found, left_out = find_videos(benchmark.gallery, source, partial=partial)
+    cut = [
+        clips[0]
+        for video_id, (video, clips) in found.items()
+        if len(clips) > 1 or (clips[0].startswith(f"{video}#t=") and clips[0] != video_id)  # the others failed
+    ]
+    if cut:
+        raise InputError(
+            f"{benchmark.protocol.name} ranks whole videos, and {source.name} has {len(cut)} of its {len(found)} "
+            f"test videos cut into clips ({cut[0]}, for one); extract them whole, into a new store: "
+            "mee precompute VIDEOS STORE --clip-seconds 100000"
+        )
+    return {video_id: clips[0] for video_id, (_, clips) in found.items()}, tuple(left_out)
+
+
+def selected_on(record: Mapping[str, Any]) -> SelectedOn:
+    """On which captions a model's epoch was chosen, by its training.json; "unknown" where that does not say."""
+    if record.get("selected_on") in get_args(SelectedOn):
+        return cast(SelectedOn, record["selected_on"])
+    if "videos" not in record:
+        return "unknown"
+    return "validation" if record.get("selects", True) else "nothing"  # a record of an earlier version
+
+
+def trained_on(record: Mapping[str, Any]) -> str | None:
+    """What a model was trained on, in words: "8,000 videos of msrvtt-1ka, list 9k"; None where it is unknown."""
+    videos = record.get("videos", {})
+    if not videos.get("train"):
+        return None
+    words = f"{len(videos['train']):,} videos"
+    if (protocol := record.get("protocol", FOLDER)) != FOLDER:
+        words += f" of {protocol}" + (f", list {record['train_list']}" if record.get("train_list") else "")
+    return words + (f", and {len(videos['images']):,} images" if videos.get("images") else "")

@@ -1,72 +1,46 @@
-"""Scores and right answers -> what a result says of both directions, and what a rank file says of each query.
+"""Scores and right pairs -> ranks, figures, and each query's first answers: for training, models and score files.
 
     recall      (K, R@K) at K = 1, 2, 3, 5, 7, 10, 20, 30, 50, 70, 100, … up to all candidates
     histogram   queries by rank: 1, 2, 3-4, 5-8, 9-16, … up to all candidates
 
-An expected rank between two whole ones counts as the later one.
+An expected rank between two whole ones counts as the later one. The rank file has a row a query, .csv or .parquet:
+
+    query_id, rank, right_clip_id, top_1, …, top_10, score_1, …, score_10
+
+rank            expected rank of the best-scored right clip; halves where it ties with wrong ones
+right_clip_id   that clip
+top_k, score_k  the k-th answer and its score; empty where the gallery has fewer clips
+
+In .csv a score is the shortest number that gives back the same float, of the type that was compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mee.evaluation.metrics import LEVEL, bootstrap_intervals, retrieval_metrics
-from mee.evaluation.result import Answer, Direction, Normalisation, ProtocolFacts, Query, Rules
-from mee.protocols import Benchmark, file_stamp
-from mee.ranking import CONVENTIONS, Convention, Positives, Ranking, Ranks, Scores, Top, rank_queries
+from mee.evaluation.metrics import bootstrap_intervals, retrieval_metrics
+from mee.evaluation.result import Answer, Direction, Query
+from mee.files import whole_file
+from mee.ranking import Convention, Positives, Ranking, Ranks, Scores, Top, rank_queries
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
 STEPS = (1, 2, 3, 5, 7)  # of the recall curve, times 1, 10, 100, …
-
-
-def direction_of(ranks: Ranks, *, resamples: int) -> Direction:
-    """Sum up the ranks of one direction; `resamples` of the bootstrap, 0: no intervals."""
-    return Direction(
-        queries=len(ranks.rank),
-        candidates=ranks.candidates,
-        metrics=retrieval_metrics(ranks.rank, ranks.gain),
-        intervals=bootstrap_intervals(ranks.rank, ranks.gain, resamples=resamples),
-        recall=_recall(ranks),
-        histogram=_histogram(ranks),
-    )
-
-
-def _recall(ranks: Ranks) -> tuple[tuple[int, float], ...]:
-    rounds = [step * 10**decade for decade in range(len(str(ranks.candidates))) for step in STEPS]
-    depths = [*(depth for depth in rounds if depth < ranks.candidates), ranks.candidates]
-    risen = ranks.rank.sort().values
-    found = torch.searchsorted(risen, torch.tensor(depths).to(risen), right=True)
-    return tuple(zip(depths, (100 * (found.double() / len(risen))).tolist()))  # as R@K is computed: in float64
-
-
-def _histogram(ranks: Ranks) -> tuple[tuple[str, int], ...]:
-    behind_first = np.ceil(ranks.rank.cpu().numpy()).astype(np.int64) - 1
-    counts = np.bincount(np.frexp(behind_first)[1], minlength=(ranks.candidates - 1).bit_length() + 1)
-    return tuple((_bin(number, ranks.candidates), int(count)) for number, count in enumerate(counts))
-
-
-def _bin(number: int, candidates: int) -> str:
-    """What the ranks are called that, less 1, have so many binary digits."""
-    low, high = 2**number // 2 + 1, min(2**number, candidates)
-    return str(low) if low == high else f"{low}-{high}"
-
-
 EXAMPLES = 6  # best queries, and worst
 ANSWERS = 10  # that are kept of each query
 
 
 @dataclass(frozen=True)
 class Names:
-    """What queries and candidates are called."""
+    """Names of queries and candidates."""
 
     query_ids: Sequence[str]  # (Q,)
     captions: Sequence[str] | None  # (Q,)
@@ -75,16 +49,14 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One ranking with everything that is made of it."""
+class Answers:
+    """The first answers to N ranked queries, text to video."""
 
     names: Names
-    ranking: Ranking
-    top: Top  # the first answers of every ranked query
-    right: Tensor  # (N,) int64: the right candidate of each ranked query, the best-scored one
+    rank: Tensor  # (N,) float64
+    top: Top
+    right: Tensor  # (N,) int64: the right candidate of each query, the best-scored one
     right_scores: Tensor  # (N,)
-    t2v: Direction
-    v2t: Direction
 
     @property
     def query_ids(self) -> list[str]:
@@ -93,59 +65,76 @@ class Measured:
 
     @property
     def best(self) -> tuple[Query, ...]:
-        """The queries that were ranked best; of equals, those that come first."""
+        """The queries with the best ranks; of equals, those that come first."""
         return self._examples(descending=False)
 
     @property
     def worst(self) -> tuple[Query, ...]:
-        """The queries that were ranked worst; of equals, those that come first."""
+        """The queries with the worst ranks; of equals, those that come first."""
         return self._examples(descending=True)
 
     def _examples(self, *, descending: bool) -> tuple[Query, ...]:
-        order = self.ranking.t2v.rank.cpu().argsort(stable=True, descending=descending)
+        order = self.rank.argsort(stable=True, descending=descending)
         return tuple(self._query(row) for row in order[:EXAMPLES].tolist())
 
     def _query(self, row: int) -> Query:
-        query, names = int(self.top.query[row]), self.names
+        query, captions = int(self.top.query[row]), self.names.captions
         answers = zip(self.top.candidate[row].tolist(), self.top.score[row].tolist())
         return Query(
-            query_id=names.query_ids[query],
-            caption=None if names.captions is None else names.captions[query],
-            rank=float(self.ranking.t2v.rank[row]),
+            query_id=self.names.query_ids[query],
+            caption=None if captions is None else captions[query],
+            rank=float(self.rank[row]),
             right=self._answer(int(self.right[row]), float(self.right_scores[row])),
             top=tuple(self._answer(candidate, score) for candidate, score in answers),
         )
 
     def _answer(self, candidate: int, score: float) -> Answer:
         clip_id, clips = self.names.clip_ids[candidate], self.names.clips
-        where: Mapping[str, Any] = {}
+        place: Mapping[str, Any] = {}
         if clips is not None and clip_id in clips.index:
             row = clips.loc[[clip_id], ["video", "start_s", "end_s"]].to_dict("records")[0]
-            where = {"video": str(row["video"]), "start_s": float(row["start_s"]), "end_s": float(row["end_s"])}
-        return Answer(clip_id=clip_id, score=score, **where)
+            place = {"video": str(row["video"]), "start_s": float(row["start_s"]), "end_s": float(row["end_s"])}
+        return Answer(clip_id=clip_id, score=score, **place)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One ranking, summed up."""
+
+    ranking: Ranking
+    t2v: Direction
+    v2t: Direction
+    answers: Answers | None  # None where no names were given
 
 
 def measure_scores(
     scores: Scores,
     positives: Positives,
-    names: Names,
+    names: Names | None = None,
     *,
     v2t: Convention = "closest",
-    resamples: int = 1000,
+    resamples: int = 0,
 ) -> Measured:
-    """Rank both ways, and sum up; arguments as those of `rank` and `direction_of`."""
-    ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS)
-    assert ranking.top
-    right, right_scores = _best_right(scores, positives)
-    return Measured(
-        names,
-        ranking,
-        ranking.top,
-        right,
-        right_scores,
-        direction_of(ranking.t2v, resamples=resamples),
-        direction_of(ranking.v2t, resamples=resamples),
-    )
+    """Rank both ways, and sum up.
+
+    Args:
+        scores: of Q queries and G candidates.
+        positives: the right pairs, at least one.
+        names: of queries and candidates, to keep each query's first answers.
+        v2t: how video to text is ranked, see mee.ranking.rank.
+        resamples: of the bootstrap; 0: no intervals.
+
+    Raises:
+        InputError: a score is NaN.
+        ValueError: there is nothing to rank.
+    """
+    ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS if names else 0)
+    answers = None
+    if names and ranking.top:
+        right = _best_right(scores, positives)
+        answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *right)
+    forth, back = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
+    return Measured(ranking, forth, back, answers)
 
 
 def _best_right(scores: Scores, positives: Positives) -> tuple[Tensor, Tensor]:
@@ -159,47 +148,53 @@ def _best_right(scores: Scores, positives: Positives) -> tuple[Tensor, Tensor]:
     return candidate[order][first].cpu(), values[order][first].cpu()
 
 
-def rules_of(v2t: Convention, normalisation: Normalisation, resamples: int) -> Rules:
-    """How it was measured."""
-    how = f"{100 * LEVEL:g} % bootstrap over queries, {resamples:,} resamples, seed 0"
-    return Rules(v2t=CONVENTIONS[v2t], normalisation=normalisation, intervals=how if resamples else "")
-
-
-def protocol_facts(
-    benchmark: Benchmark,
-    *,
-    split: str,
-    queries: int,
-    gallery: int,
-    missing: Sequence[str] = (),
-    left_out: Sequence[str] = (),
-    **others: Any,
-) -> ProtocolFacts:
-    """What was asked; partial where anything falls short of the protocol, counts that nobody explained included.
-
-    Arguments are as ProtocolFacts has them; `missing` and the benchmark's shortfalls become one.
-    """
-    protocol, test = benchmark.protocol, split == "test"
-    short = (*(benchmark.shortfalls if test else ()), *missing)
-    if test and not short and not left_out:
-        counts = (("queries", queries, protocol.queries), ("clips", gallery, protocol.gallery))
-        short = tuple(
-            f"{count:,} {what}, and {protocol.name} has {expected:,}"
-            for what, count, expected in counts
-            if expected is not None and count != expected
-        )
-    return ProtocolFacts(
-        name=protocol.name,
-        title=protocol.title,
-        split=split,
-        query_rule=protocol.query_rule,
-        queries=queries,
-        gallery=gallery,
-        expected_queries=protocol.queries if test else None,
-        expected_gallery=protocol.gallery if test else None,
-        partial=bool(short or left_out),
-        missing=short,
-        left_out=tuple(left_out),
-        files={role: file_stamp(file) for role, file in benchmark.files.items()},
-        **others,
+def direction_of(ranks: Ranks, *, resamples: int) -> Direction:
+    return Direction(
+        queries=len(ranks.rank),
+        candidates=ranks.candidates,
+        metrics=retrieval_metrics(ranks.rank, ranks.gain),
+        intervals=bootstrap_intervals(ranks.rank, ranks.gain, resamples=resamples),
+        recall=_recall(ranks),
+        histogram=_histogram(ranks),
     )
+
+
+def _recall(ranks: Ranks) -> tuple[tuple[int, float], ...]:
+    rounds = [step * 10**decade for decade in range(len(str(ranks.candidates))) for step in STEPS]
+    depths = [*(depth for depth in rounds if depth < ranks.candidates), ranks.candidates]
+    ascending = ranks.rank.sort().values
+    found = torch.searchsorted(ascending, torch.tensor(depths).to(ascending), right=True)
+    return tuple(zip(depths, (100 * (found.double() / len(ascending))).tolist()))  # in float64, as R@K is
+
+
+def _histogram(ranks: Ranks) -> tuple[tuple[str, int], ...]:
+    """A bin holds the ranks that, less 1, have the same number of binary digits."""
+    before = np.ceil(ranks.rank.cpu().numpy()).astype(np.int64) - 1
+    counts = np.bincount(np.frexp(before)[1], minlength=(ranks.candidates - 1).bit_length() + 1)
+    ends = [(2**digits // 2 + 1, min(2**digits, ranks.candidates)) for digits in range(len(counts))]
+    names = (str(low) if low == high else f"{low}-{high}" for low, high in ends)
+    return tuple(zip(names, counts.tolist()))
+
+
+def write_ranks(path: Path, answers: Answers) -> None:
+    """Write the rank file atomically.
+
+    Raises:
+        InputError: the path cannot be written to.
+    """
+    import pandas as pd
+
+    top, names = answers.top, np.array(answers.names.clip_ids, dtype=object)
+    count, found = top.candidate.shape
+    ids, scores = np.full((count, ANSWERS), None), np.full((count, ANSWERS), np.nan, top.score.numpy().dtype)
+    ids[:, :found], scores[:, :found] = names[top.candidate.numpy()], top.score.numpy()
+    texts = {"query_id": answers.query_ids, "right_clip_id": names[answers.right.numpy()]}
+    texts |= {f"top_{k + 1}": ids[:, k] for k in range(ANSWERS)}
+    with whole_file(path, "ranks") as aside:
+        table = pd.DataFrame(texts, dtype="string")
+        table.insert(1, "rank", answers.rank.numpy())
+        table = table.assign(**{f"score_{k + 1}": scores[:, k] for k in range(ANSWERS)})
+        if path.suffix.lower() == ".csv":
+            table.to_csv(aside, index=False, lineterminator="\r\n")  # RFC 4180: a lone \r in a name is quoted, too
+        else:
+            table.to_parquet(aside, index=False)

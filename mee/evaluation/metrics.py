@@ -1,20 +1,21 @@
-"""Ranks, figures made of them, and their bootstrap intervals over queries (Efron, 1979; the percentile method).
+"""Figures of ranks, and their bootstrap intervals over queries (Efron, 1979; the percentile method).
 
     rank(q) = 1 + #{j not in P(q): S_qj > s+} + 1/2 #{j not in P(q): S_qj = s+},    s+ = max of S_qj over P(q)
 
-the expected rank under ties, P(q) being the right answers: a constant matrix then never earns a perfect R@1.
+P(q): the right answers of q. This is the expected rank under ties (mee.ranking): a constant score never earns a
+perfect R@1.
 
     R@K = 100 * mean[rank <= K]     Geom = (R@1 * R@5 * R@10)^(1/3)     MRR = 100 * mean[1 / rank]
     multiple choice: accuracy = 100 * mean over questions of [s_answer = max] / #{sentences that share the maximum}
 
-MedR and MeanR are the median and the mean rank. `mee.ranking` makes ranks of scores that no memory holds. The
-accuracy is the expected one under ties, too: of five sentences, a constant score answers one in five.
+MedR and MeanR are the median and the mean rank. The accuracy is the expected one under ties, too: of five
+sentences, a constant score answers one in five. A new figure is a line in `retrieval_metrics` and in `_figures`.
 
     resample    N of N values, drawn with replacement
     interval    from the 2.5 % to the 97.5 % quantile of a figure over the resamples
 
-Each figure has an interval of its own, so it is enough to know how often each distinct rank is drawn: multinomial
-counts, which take a tenth of the time of resampled ranks (and of scipy.stats.bootstrap).
+A resample is drawn as multinomial counts of the distinct ranks: a tenth of the time of resampled ranks (and of
+scipy.stats.bootstrap).
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,30 +31,7 @@ from mee.evaluation.result import Choice
 KS = (1, 5, 10, 50)
 LEVEL = 0.95
 CHUNK = 2**22  # counts held at a time
-DRAWS_A_COUNT = 32  # drawing one multinomial count takes as long as drawing so many values
-
-
-def expected_ranks(scores: Tensor, positive: Tensor) -> Tensor:
-    """Ranks of a score matrix that is at hand whole.
-
-    Args:
-        scores: (Q, G), no NaN.
-        positive: (Q, G) bool, at least one True in each row.
-
-    Returns:
-        (Q,) float64 expected ranks.
-
-    Raises:
-        ValueError: a score is NaN, or a query has no right answer.
-    """
-    if not positive.any(1).all():
-        raise ValueError(f"{int((~positive.any(1)).sum())} queries have no right answer among the candidates")
-    if scores.isnan().any():
-        raise ValueError(f"{int(scores.isnan().sum())} scores are NaN, and NaN has no rank")
-    best = scores.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
-    above = ((scores > best) & ~positive).sum(1)
-    level = ((scores == best) & ~positive).sum(1)
-    return 1 + above + level.double() / 2
+DRAWS_A_COUNT = 32  # values that are drawn in the time of one multinomial count
 
 
 def retrieval_metrics(ranks: Tensor, gains: Tensor | None = None) -> dict[str, float]:

@@ -4,7 +4,7 @@
      "text_to_video": ..., "video_to_text": ..., "choice": ..., "schemes": ..., "removed": ..., "patterns": ...,
      "weights": ..., "best": ..., "worst": ...}
 
-Read strictly: an unknown or a missing key, a value of another kind, another version is an error.
+Reading is strict: unknown and missing keys, values of another kind, and other versions are errors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mee.files import whole_file
 
 FORMAT: Final = "mee-result"
 VERSION: Final = 1
-WHOLE: Final = "every key must be there"  # said to the validators when a file is read
+WHOLE: Final = "every key must be there"  # the validators' context when a file is read
 Metrics = dict[str, float]  # by their names in papers: "R@1", "MedR", …; shares in percent
 
 
@@ -57,13 +57,13 @@ class System(_Part):
     files: dict[str, str] = {}  # role -> name and SHA-256: "scores.npy sha256:…"
     rule: str | None = None  # of scores: what they are, and as what they are compared
     modalities: tuple[str, ...] = ()
-    trained_on: str | None = None  # in words: "9,000 videos, list 9k"; None where nobody said
+    trained_on: str | None = None  # in words: "9,000 videos, list 9k"; None: unknown
     selected_on: Literal["validation", "test", "nothing", "unknown"] = "unknown"  # how its epoch was chosen
     selected_here: bool = False  # on the very captions that are ranked here
 
 
 class ProtocolFacts(_Part):
-    """What was asked."""
+    """The protocol: which queries and gallery."""
 
     name: str
     title: str
@@ -76,7 +76,7 @@ class ProtocolFacts(_Part):
     expected_gallery: int | None = None
     partial: bool = False
     missing: tuple[str, ...] = ()  # how it falls short, a sentence each
-    left_out: tuple[str, ...] = ()  # captioned videos that were not to be had
+    left_out: tuple[str, ...] = ()  # captioned videos that are not in the store or the scores
     without_stream: tuple[str, ...] = ()  # clips that have no stream at all, and share the last place
     streams: dict[str, int] = {}  # modality -> how many clips of the gallery have it
     files: dict[str, str] = {}  # annotation file -> its name and SHA-256
@@ -88,7 +88,7 @@ class Normalisation(_Part):
     method: Literal["none", "qb-norm", "nnn", "dsl"] = "none"
     bank: str | None = None  # in words: "9,000 training captions"
     parameters: dict[str, float] = {}
-    uses_test_queries: bool = False  # of more than the one that is asked: figures of a live search would be lower
+    uses_test_queries: bool = False  # all of them together: figures of a live search would be lower
 
 
 class Rules(_Part):
@@ -112,7 +112,7 @@ class Direction(_Part):
 
 
 class Row(_Part):
-    """Another way to score the same."""
+    """Figures of another way to score."""
 
     name: str  # a scheme, or the stream that was removed
     text_to_video: Metrics
@@ -184,7 +184,7 @@ class Result(_Part):
 
 
 def write_result(result: Result, path: Path) -> None:
-    """Write it whole, or not at all.
+    """Write a result atomically.
 
     Raises:
         InputError: it cannot be written there.
@@ -195,10 +195,10 @@ def write_result(result: Result, path: Path) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """Read one.
+    """Read a result.
 
     Raises:
-        InputError: there is none, or it is not what this version writes.
+        InputError: the file is missing, or is not a result of this version.
     """
     try:
         content = path.read_bytes()

@@ -1,4 +1,3 @@
-from .counts import Ranks as Ranks
 from .mixture import MIXTURE as MIXTURE
 from .mixture import UNSCORABLE as UNSCORABLE
 from .mixture import MixtureScores as MixtureScores
@@ -12,6 +11,7 @@ from .normalise import qb_norm as qb_norm
 from .rank import CONVENTIONS as CONVENTIONS
 from .rank import Convention as Convention
 from .rank import Ranking as Ranking
+from .rank import Ranks as Ranks
 from .rank import rank_queries as rank_queries
 from .scores import Positives as Positives
 from .scores import Scores as Scores

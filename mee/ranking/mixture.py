@@ -1,14 +1,13 @@
-"""Scores of a model's embeddings: of its mixture, and of ways to score that show what one part of it is worth.
+"""Scores of a model's embeddings: by its mixture, and by schemes that show what one part of it contributes.
 
     s(q, v) = sum over m in A(v) of w_m(q, A(v)) <t_m(q), x_m(v)>
 
 mixture         w = softmax over A(v) of l(q), as in mee.scoring
-uniform         the same with l = 0: every expert that the clip has counts alike
+uniform         the same with l = 0: every expert that the clip has counts equally
 ignore-missing  w = softmax over *all* experts: missing streams count as zeros
 <modality>      w = 1 for one expert alone; clips without that stream share the last place
 
-Clips are held by availability pattern, each with the columns of the experts that it has; a block is one matrix
-product a pattern (mee.scoring says why).
+Clips are grouped by availability pattern; a block is one matrix product a pattern (see mee.scoring).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from mee.scoring import Pattern, group_by_pattern
 
 MIXTURE, UNIFORM, IGNORE_MISSING = SCHEMES
 UNSCORABLE = -2.0  # below every score
-GATHERED = 2**17  # numbers a side that pairs are computed from at a time: they stay in the cache
+GATHERED = 2**17  # numbers a side from which pairs are computed at a time: they stay in the cache
 
 
 def schemes(layout: Layout) -> tuple[str, ...]:
@@ -37,7 +36,7 @@ def schemes(layout: Layout) -> tuple[str, ...]:
 
 
 def scheme_weights(scheme: str, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """What each expert counts for.
+    """The experts' weights.
 
     Args:
         scheme: one of `schemes(layout)`.
@@ -61,7 +60,7 @@ def scheme_weights(scheme: str, logits: Tensor, available: Tensor, layout: Layou
 
 @final
 class MixtureScores(Scores):
-    """Of Q sentences and G clips, those without a stream last."""
+    """Scores of Q sentences and G clips, those without a stream last."""
 
     def __init__(
         self,
@@ -77,11 +76,11 @@ class MixtureScores(Scores):
 
         Args:
             text: of Q sentences.
-            video: of clips; what stands in a missing slot is never read.
+            video: of clips; a missing slot is never read.
             layout: of the packed vectors.
             scheme: how experts are weighed, see above.
             removed: experts to score without, as if no clip had them.
-            without_stream: how many more clips there are, that nothing can find.
+            without_stream: how many more clips there are, without any stream.
         """
         kept = torch.tensor([name not in removed for name in layout.names], device=video.available.device)
         self.text, self.video, self.layout, self.scheme = text, video, layout, scheme
@@ -123,7 +122,7 @@ class MixtureScores(Scores):
         return scores
 
     def _pairs(self, queries: Tensor, clips: Tensor) -> Tensor:
-        """Of clips that can be scored."""
+        """Scores of clips that have a scored stream."""
         weights = scheme_weights(self.scheme, self.logits[queries], self.available[clips], self.layout)
         products = self.text.packed[queries].double() * self.video.packed[clips].double()
         similarity = torch.stack([products[:, columns].sum(-1) for columns in self.layout.slices], dim=1)

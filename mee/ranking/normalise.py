@@ -11,7 +11,7 @@ so it is for evaluation only. QB-Norm and NNN are one offset a clip.
 
     S''(q, j) = lowest, where j has no stream that is scored, else S'(q, j)
 
-Clips that nothing can find share the last place: their score, lowest for every caption of the bank, must not rise.
+Clips that no query can find share the last place: an offset must not raise them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mee.ranking.top import top_of_block
 
 @dataclass(frozen=True)
 class ClipOffsets:
-    """What is taken from the scores of each of G clips."""
+    """Offsets that are subtracted from the scores of G clips."""
 
     offset: Tensor  # (G,) float32
     active: Tensor | None = None  # (G,) bool: only queries whose best clip is one of these change; None: all do
@@ -56,7 +56,7 @@ def nnn(bank: Scores, neighbours: int, alpha: float) -> ClipOffsets:
 
 @final
 class ShiftedScores(Scores):
-    """S(q, j) - c_j, for the queries that the offsets are meant for."""
+    """S(q, j) - c_j, for the queries that the offsets apply to."""
 
     def __init__(self, scores: Scores, offsets: ClipOffsets) -> None:
         self.scores, self.offset = scores, offsets.offset
@@ -113,10 +113,10 @@ def _blocks(scores: Scores) -> Iterator[tuple[slice, Tensor]]:
 
 @final
 class LastPlaced(Scores):
-    """Scores of which some clips are held below all others."""
+    """Scores with some clips below all others."""
 
     def __init__(self, scores: Scores, lost: Tensor, lowest: float) -> None:
-        """`lost`: (G,) bool, the clips that nothing can find; `lowest`: below every score of the others."""
+        """`lost`: (G,) bool, the clips below all others; `lowest`: their score, below every other."""
         self.scores, self.lost, self.lowest = scores, lost.to(scores.device), lowest
         self.queries, self.candidates = scores.queries, scores.candidates
         self.margin, self.device = scores.margin, scores.device

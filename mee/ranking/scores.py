@@ -1,20 +1,18 @@
-"""Scores in blocks, never held whole, and which pairs are right.
+"""Scores in blocks, never as one matrix, and which pairs are right.
 
     block(rows)   S of some queries and all candidates, by fast float32 products
     pairs(q, g)   S of single pairs, as it is defined: the float64 value, rounded to float32
     margin        |block - pairs| is never more than this; 0 where both give the same numbers
 
-Ranks are defined by `pairs`: equal pairs tie, whatever block they are computed in. Blocks decide all that is
-further apart than the margin, and the few others are decided by `pairs`.
-
-How far a float32 matrix product may be from the sum that it stands for:
+Ranks are defined by `pairs`: equal pairs tie, whatever block they are in. Blocks decide all that is further apart
+than the margin, and `pairs` decides the few others. The error bound of a float32 matrix product:
 
     |fl(x . y) - x . y| <= 8 sqrt(n) u |x|.|y|,   u = 2^-24
 
-with n products in any order of summation: the bound that holds but with a probability of 2 exp(-8^2 / 2) < 1e-13
-for rounding errors that are mean-independent (Higham and Mary, 2019, theorem 3.1 with lambda = 8), plus two
-roundings of the inputs and one of the result. It is a bound of float32, or of bfloat16 with sums in float32: not
-of TF32, of autocast, or of sums that a GPU rounds to bfloat16 on the way, hence `full_products`.
+with n products in any order of summation: it fails with a probability of 2 exp(-8^2 / 2) < 1e-13 for rounding
+errors that are mean-independent (Higham and Mary, 2019, theorem 3.1 with lambda = 8), plus two roundings of the
+inputs and one of the result. It holds for float32, or bfloat16 with sums in float32: not for TF32, autocast, or
+sums that a GPU rounds to bfloat16 on the way, hence `full_products`.
 """
 
 from __future__ import annotations
@@ -74,7 +72,7 @@ class Positives:
 
     @property
     def flipped(self) -> Positives:
-        """The other direction: candidates ask for queries."""
+        """The other direction: candidates are the queries."""
         return Positives(self.candidate, self.query, self.candidates, self.queries)
 
     def by_query(self) -> Positives:
@@ -89,7 +87,7 @@ class Positives:
 
 @contextmanager
 def full_products(device: torch.device) -> Iterator[None]:
-    """Matrix products in the precision of their inputs, whatever else the program lets torch do."""
+    """Matrix products in the precision of their inputs, whatever the program has set."""
     matmul = torch.backends.cuda.matmul
     precision, reduced = torch.get_float32_matmul_precision(), matmul.allow_bf16_reduced_precision_reduction
     torch.set_float32_matmul_precision("highest")
@@ -105,12 +103,7 @@ def full_products(device: torch.device) -> Iterator[None]:
 
 
 def summation_margin(terms: int, size: float) -> float:
-    """Bound of the error of a float32 inner product.
-
-    Args:
-        terms: how many products are added up.
-        size: largest sum of their absolute values; for unit vectors, 1.
-    """
+    """Error bound of a float32 inner product of `terms` products, whose absolute values sum to at most `size`."""
     return (8 * sqrt(terms) + 4) * ROUNDING * size
 
 
@@ -123,9 +116,9 @@ def query_parts(queries: int, candidates: int) -> Iterator[slice]:
 
 
 def float32_product(x: Tensor, y: Tensor) -> Tensor:
-    """(N, I) and (O, I) float32 -> (N, O): x y^T, on a CPU by oneDNN where torch carries it.
+    """(N, I) and (O, I) float32 -> (N, O): x y^T, on a CPU by oneDNN where torch has it.
 
-    torch takes float32 products to MKL, which on AMD's processors is slower: for a few dozen rows by half.
+    torch's default is MKL, which on AMD's processors is slower: for a few dozen rows by half.
     """
     known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     on_cpu = x.device.type == y.device.type == "cpu" and not torch.is_autocast_enabled("cpu")

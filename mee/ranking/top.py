@@ -4,8 +4,8 @@
     =>  a candidate of the best k is estimated at least  t - rounding |t|,
         t = e_k - rounding / (1 - rounding) |e_k| - 2 margin
 
-e_k: the k-th best estimate; without rounding this is e_k - 2 margin. What passes is decided by exact scores, which
-is up to the caller: `top_of_block` does so, by score and equal ones in the candidates' order.
+e_k: the k-th best estimate; without rounding this is e_k - 2 margin. The caller decides by exact scores, as
+`top_of_block` does, which orders equal ones as the candidates are.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ from torch import Tensor
 
 from mee.ranking.scores import Scores
 
-SORT_ABOVE = 4  # times k: candidates a query, in the mean, at which those that fell behind are dropped
+SORT_ABOVE = 4  # times k: mean candidates a query at which those too far behind are dropped
 
 
 @final
 class Best:
-    """Collects candidates of Q queries, block by block."""
+    """Collects the best candidates of Q queries, block by block."""
 
     def __init__(self, queries: int, k: int, margin: Tensor, rounding: float = 0.0) -> None:
-        """Nothing is seen yet.
+        """Start empty.
 
         Args:
             queries: Q.
             k: at least 1.
-            margin: (Q,) how far an estimate can be from the score; float64 where blocks are, else float32. Its
-                device is where blocks are.
-            rounding: how far an estimate can be rounded besides, in terms of itself.
+            margin: (Q,) how far an estimate can be from the score; on the blocks' device, float64 where they are.
+            rounding: how far an estimate can be rounded in addition, relative to itself.
         """
         self.k, self.margin, self.rounding = k, margin, rounding
         self.least = torch.full((queries,), -torch.inf, dtype=margin.dtype, device=margin.device)
@@ -47,7 +46,7 @@ class Best:
         self._waiting = 0
 
     def update(self, block: Tensor, first: int) -> None:
-        """Look at (Q, c) estimates, of the candidates from number `first` on; -inf: cannot be found."""
+        """Add (Q, c) estimates of the candidates from number `first` on; -inf: never an answer."""
         if self.k <= block.shape[1] and not self._waiting and not len(self._query):
             start = _kth(block, self.k).to(self.least)
             self.least = torch.maximum(self.least, self._reach(start, self.margin))
@@ -64,7 +63,7 @@ class Best:
         return self._query, self._candidate, self._estimate
 
     def _sort(self) -> None:
-        """Keep, of what was collected, what is no further behind the k-th best than the margin allows."""
+        """Drop what is further behind the k-th best than the margin allows."""
         parts = [(self._query, self._candidate, self._estimate), *self._new]
         query, candidate, estimate = (torch.cat(columns) for columns in zip(*parts))
         order = estimate.argsort(descending=True, stable=True)
@@ -79,7 +78,7 @@ class Best:
         self._new, self._waiting = [], 0
 
     def _reach(self, kth: Tensor, margin: Tensor) -> Tensor:
-        """The least estimate of what may be among the best, by their k-th best estimates."""
+        """The least estimate that may be among the best, by the k-th best estimates."""
         if not self.rounding:  # 0 times infinity is no number
             return kth - 2 * margin
         reach = kth - (self.rounding / (1 - self.rounding) * kth.abs() + 2 * margin)

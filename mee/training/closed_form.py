@@ -1,4 +1,4 @@
-"""A closed-form start: what linear algebra knows of captions and clips before any gradient step.
+"""A closed-form start: experts from ridge regression, before any gradient step.
 
     text:   t' = P' (t - mean),      P = U (a + s * mean(a))^(-1/2)      of the captions' covariance U a U'
     video:  x' = M W' (z - mean),    W = V (l + s * mean(l))^(-1/2)      of the streams' covariance V l V'
@@ -6,7 +6,7 @@
 
 z is a pooled stream, standardised; s is the shrinkage towards the mean eigenvalue (as in Ledoit and Wolf, A
 well-conditioned estimator for large-dimensional covariance matrices, 2004, with a given weight). M W' is the ridge
-regression from a whitened stream to whitened text: the two linear maps of an expert begin where it ends. x' and
+regression from a whitened stream to whitened text, and sets the two linear maps of an expert. x' and
 t', scaled to unit mean square, are the first layers of its two gated units, whose gates start open
 (mee.layers.gated); an expert alone then ranks as the regression does.
 
@@ -33,7 +33,7 @@ from mee.training.data import TrainingData
 COMPONENTS = 256  # of a stream's covariance that are kept, at most
 PARTS = 5  # into which the videos are divided for the mixture's bias
 SCORED = 512  # clips of a part that are scored, at most
-SPARE = 0.1  # scale of the columns of the joint space that the regression leaves over; they can learn
+SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
 
 
@@ -46,7 +46,7 @@ class Side:
 
     @classmethod
     def of(cls, rows: Tensor, components: int, shrinkage: float) -> Side:
-        """Take mean and leading directions of (n, D) rows; at most `components` of them."""
+        """Mean and at most `components` leading directions of (n, D) rows."""
         mean = rows.mean(0)
         centred = rows - mean
         if len(rows) > rows.shape[1]:
@@ -55,7 +55,7 @@ class Side:
         else:
             _, scale, transposed = torch.linalg.svd(centred, full_matrices=False)
             variance, directions = (scale.square() / len(rows))[:components], transposed.T[:, :components]
-        rank = max(1, int((variance > 1e-6 * variance[0]).sum()))  # what lies below is rounding
+        rank = max(1, int((variance > 1e-6 * variance[0]).sum()))  # below is rounding
         level = (variance[:rank] + shrinkage * variance[:rank].mean()).clamp(min=torch.finfo(rows.dtype).tiny)
         return cls(mean, directions[:, :rank] * level.rsqrt())
 
@@ -72,15 +72,15 @@ class Regression:
     video: Side
     white: Tensor  # (n, K) their whitened streams
     text: Side
-    told: Tensor  # (all clips, K') mean whitened text vector of each clip's captions
+    target: Tensor  # (all clips, K') mean whitened text vector of each clip's captions
 
     def fit(self, kept: Tensor) -> Tensor:
         """(K', K) map M from a whitened stream to whitened text; kept: (n,) bool."""
-        return self.told[self.clips[kept]].T @ self.white[kept] / max(1, int(kept.sum()))
+        return self.target[self.clips[kept]].T @ self.white[kept] / max(1, int(kept.sum()))
 
 
 def informative(encoder: TextEncoder) -> bool:
-    """Whether its text vectors say something before any training: it has nothing to learn."""
+    """Whether its text vectors are meaningful before any training: it has no parameters to train."""
     return not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
@@ -88,10 +88,7 @@ def informative(encoder: TextEncoder) -> bool:
 def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> None:
     """Set the first linear maps of every expert that does not start as the identity, and the mixture's bias.
 
-    Args:
-        model: in any state; its text encoder must be informative for the start to be worth anything.
-        data: the prepared training set.
-        config: its shrinkage and seed.
+    The text encoder must be `informative`, and the training data prepared.
     """
     was_training = model.training
     model.eval()
@@ -105,16 +102,10 @@ def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> No
         if (name := expert.name) not in regressions:
             continue
         regression = regressions[name]
-        everything = torch.ones(len(regression.clips), dtype=torch.bool)
-        map_video = regression.fit(everything) @ regression.video.whiten.T
-        _set(
-            model.expert(name).unit,
-            regression.video.mean,
-            map_video,
-            regression.white @ regression.fit(everything).T,
-        )
-        whitened = regression.text(text[_tower(expert)])
-        _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, whitened)
+        video, words = regression.video, regression.text
+        fitted = regression.fit(torch.ones(len(regression.clips), dtype=torch.bool))
+        _set(model.expert(name).unit, video.mean, fitted @ video.whiten.T, regression.white @ fitted.T)
+        _set(model.text_unit(name), words.mean, words.whiten.T, words(text[_tower(expert)]))
     if len(regressions) == len(model.modalities) > 1:
         similarities = _held_out(model, data, regressions, text, config.seed)
         nn.init.zeros_(model.mixture.weight)
@@ -123,7 +114,7 @@ def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> No
 
 
 def _tower(expert: ExpertConfig) -> str:
-    """The name of the text encoder that an expert listens to."""
+    """The name of an expert's text encoder."""
     return expert.name if expert.text else MAIN
 
 
@@ -154,21 +145,21 @@ def _regression(model: MEE, data: TrainingData, modality: str, text: Tensor, shr
     clips = clips[data.streams[modality].present[clips]]
     pooled = [expert.pooled(data.clips(rows)[modality].to(model.device)).cpu() for rows in clips.split(BLOCK)]
     streams = torch.cat([torch.empty(0, expert.unit.linear.in_features), *pooled])
-    if not len(streams):  # nothing to learn from: any map will do
+    if not len(streams):  # without data, any map will do
         streams = torch.zeros(1, streams.shape[1])
         clips = owners[:1]
     video = Side.of(streams, COMPONENTS, shrinkage)
     side = Side.of(text, expert.embed_dim, shrinkage)
     count = int(owners.max()) + 1
-    told = torch.zeros(count, side.whiten.shape[1]).index_add_(0, owners, side(text)[captions])
-    told /= torch.bincount(owners, minlength=count).clamp(min=1)[:, None]
-    return Regression(clips, video, video(streams), side, told)
+    target = torch.zeros(count, side.whiten.shape[1]).index_add_(0, owners, side(text)[captions])
+    target /= torch.bincount(owners, minlength=count).clamp(min=1)[:, None]
+    return Regression(clips, video, video(streams), side, target)
 
 
 def _held_out(
     model: MEE, data: TrainingData, regressions: dict[str, Regression], text: dict[str, Tensor], seed: int
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """What the experts say of clips that they were not fitted on.
+    """Similarities of clips that the experts were not fitted on.
 
     Returns:
         For each part: (q, G, M) similarities of captions and clips, (G, M) availability, (q,) each caption's clip.
@@ -185,34 +176,31 @@ def _held_out(
         scored = scored[torch.randperm(len(scored), generator=generator)[:SCORED]]
         place = torch.full_like(part, -1)
         place[scored] = torch.arange(len(scored))
-        asked = place[owners] >= 0
+        chosen = place[owners] >= 0
         similarity, available = [], []
         for expert in model.config.experts:
             regression = regressions[expert.name]
             row = torch.full_like(part, -1)
             row[regression.clips] = torch.arange(len(regression.clips))
-            seen = row[scored] >= 0
+            present = row[scored] >= 0
             white = regression.white[row[scored].clamp(min=0)]
             clip = F.normalize(white @ regression.fit(part[regression.clips] != number).T, dim=1)
-            query = regression.text(text[_tower(expert)][captions[asked]])
+            query = regression.text(text[_tower(expert)][captions[chosen]])
             similarity.append(F.normalize(query, dim=1) @ clip.T)
-            available.append(seen)
+            available.append(present)
         if len(scored) > 1 and bool(torch.stack(available).any()):
-            own = place[owners[asked]]
+            own = place[owners[chosen]]
             held_out.append((torch.stack(similarity, dim=2), torch.stack(available, dim=1), own))
     return held_out
 
 
 @torch.enable_grad()
 def mixture_bias(held_out: Sequence[tuple[Tensor, Tensor, Tensor]], steps: int = 60) -> Tensor:
-    """Bias of the mixture logits that finds the right clips best, by cross-entropy with a free temperature.
+    """(M,) bias of the mixture logits with the least cross-entropy of the right clip, the temperature free.
 
     Args:
         held_out: parts of (q, G, M) similarities, (G, M) bool availability, (q,) int64 right clips.
         steps: of Adam; the problem has M + 1 unknowns.
-
-    Returns:
-        (M,), the largest is 0.
     """
     if not held_out:
         return torch.zeros(0)

@@ -1,9 +1,23 @@
-"""How the model is trained. Nothing here imports torch: command lines are made from these fields."""
+"""How the model is trained, and presets of settings that belong together.
+
+default  what we recommend: every expert of one size, mean and max over time, standardised, InfoNCE
+paper    the network and the training of Miech, Laptev, Sivic (arXiv 1804.02516, section 4): NetVLAD over 16
+         clusters for audio and 32 for words, embeddings as large as the stream (128 for audio and faces), margin
+         0.2 averaged as their code does, Adam at 4e-4 times 0.95 an epoch, one random caption a video and epoch,
+         no dropout
+
+Nothing here imports torch: command lines are made from these fields.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from mee.config import ExpertConfig, ModelConfig, require
+from mee.text import TextConfig
+
+PresetName = Literal["default", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,30 +49,66 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        def require(holds: bool, message: str) -> None:
-            if not holds:
-                raise ValueError(message)
-
-        require(self.epochs >= 0, f"epochs cannot be negative, got {self.epochs}")
-        require(self.patience > 0, f"patience must be positive, got {self.patience}")
         require(self.batch_size > 1, "batch-size must be at least 2: the others of a batch are the negatives")
         require(self.accumulate > 0, f"accumulate must be at least 1, got {self.accumulate}")
-        require(
-            self.captions_per_video >= 0, f"captions-per-video cannot be negative, got {self.captions_per_video}"
-        )
-        require(self.image_rate >= 0, f"image-rate cannot be negative, got {self.image_rate}")
-        require(self.learning_rate >= 0, f"learning-rate cannot be negative, got {self.learning_rate}")
-        require(self.temperature > 0, f"temperature must be positive, got {self.temperature}")
-        require(self.text_learning_rate > 0, f"text-learning-rate must be positive, got {self.text_learning_rate}")
         require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
-        require(self.clip_gradient >= 0, f"clip-gradient cannot be negative, got {self.clip_gradient}")
-        require(self.shrinkage > 0, f"shrinkage must be positive, got {self.shrinkage}")
         require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
+        for name in ("epochs", "captions_per_video", "image_rate", "learning_rate", "clip_gradient"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name.replace('_', '-')} cannot be negative, got {value}")
+        for name in ("patience", "temperature", "text_learning_rate", "shrinkage"):
+            value = getattr(self, name)
+            require(value > 0, f"{name.replace('_', '-')} must be positive, got {value}")
         for name in ("stream_dropout", "warmup", "validation"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")
 
-    def settled(self, *, closed_form: bool) -> TrainConfig:
-        """What was left open, said: a closed-form start needs few small steps, a random one many large ones."""
+    def resolved(self, *, closed_form: bool) -> TrainConfig:
+        """With epochs and learning rate set: few small steps from a closed-form start, else many large ones."""
         epochs, rate = (5, 3e-5) if closed_form else (60, 1e-3)
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Settings that belong together."""
+
+    name: PresetName
+    text: TextConfig = field(default_factory=TextConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    dropout: float = ModelConfig.dropout
+
+    def expert(self, name: str, input_dim: int, fingerprint: str) -> ExpertConfig:
+        """The expert of one stream."""
+        settings: dict[str, Any] = {"name": name, "input_dim": input_dim, "fingerprint": fingerprint}
+        if self.name == "paper":
+            pooling, embed_dim = {"audio": ("netvlad-16", 128), "face": ("mean", 128)}.get(
+                name, ("max", input_dim)
+            )
+            settings |= {"pooling": (pooling,), "embed_dim": embed_dim, "standardise": False}
+        return ExpertConfig(**settings)
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "default": Preset(name="default"),
+    "paper": Preset(
+        name="paper",
+        text=TextConfig(encoder="word-vectors", pooling=("netvlad-32",), max_tokens=30, vocabulary=400_000),
+        training=TrainConfig(
+            start="random",
+            loss="max-margin",
+            margin_mean="all",
+            epochs=100,
+            patience=100,
+            captions_per_video=1,
+            learning_rate=4e-4,
+            schedule="exponential",
+            decay=0.95,
+            warmup=0.0,
+            weight_decay=0.0,
+            clip_gradient=0.0,
+            stream_dropout=0.0,
+        ),
+        dropout=0.0,
+    ),
+}

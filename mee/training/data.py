@@ -1,16 +1,15 @@
 """The training set in memory, its negatives, and its shuffled batches.
 
-A batch is B captions, each with one clip of its video. What never changes in training is done once, before it:
-streams are pooled where pooling has nothing to learn, and the text encoder reads the captions (mee.text.base).
-Stream dropout hides streams from a batch, so that every availability pattern is met in training; it always leaves
-a clip one stream.
+A batch is B captions, each with one clip of its video. What never changes in training is computed before it:
+streams are pooled where pooling has no parameters, and captions are tokenized (mee.text.base). Stream dropout
+hides streams from a batch, so that every availability pattern occurs in training; a clip always keeps one.
 
 An epoch shows every caption of every video once, or `captions_per_video` of each, drawn at random. Image captions
 join as clips that only have their appearance: min(images, image_rate * videos) fresh random images an epoch, one
 caption each, shuffled in (Miech, Laptev, Sivic, arXiv 1804.02516, section 4).
 
 Caption i and clip j are no negatives of each other if the video of clip j has the sentence of caption i among its
-captions: the same video always, another one if it was said of it too.
+captions: the same video always, another one if it has the same sentence.
 """
 
 from __future__ import annotations
@@ -34,16 +33,13 @@ if TYPE_CHECKING:
 
 
 def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Draw one epoch.
+    """Draw one epoch: (n,) int64 numbers of captions, shuffled; n is `drawn(video, image, config)`.
 
     Args:
         video: (N,) int64, which video or image each caption belongs to.
         image: (N,) bool, True at captions of images.
         config: its captions_per_video and image_rate count.
         generator: of the draw.
-
-    Returns:
-        (n,) int64 numbers of captions, shuffled; n is `drawn(video, image, config)`.
     """
     numbers = torch.randperm(len(video), generator=generator)
     of_image = image[numbers]
@@ -53,7 +49,7 @@ def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: 
     if not len(still):
         return moving
     still = still[_place(video[still]) < 1]  # one random caption of each image
-    some = torch.randperm(len(still), generator=generator)  # those with more captions came earlier
+    some = torch.randperm(len(still), generator=generator)  # images with more captions came earlier
     still = still[some[: _images(video, image, config)]]
     both = torch.cat([moving, still])
     return both[torch.randperm(len(both), generator=generator)]
@@ -73,7 +69,7 @@ def _images(video: Tensor, image: Tensor, config: TrainConfig) -> int:
 
 
 def _place(owner: Tensor) -> Tensor:
-    """(n,) -> (n,): how many of the same owner stand before each."""
+    """(n,) -> (n,): how many of the same owner come before each."""
     order = owner.argsort(stable=True)
     _, counts = owner[order].unique_consecutive(return_counts=True)
     first = (counts.cumsum(0) - counts).repeat_interleave(counts)
@@ -81,31 +77,26 @@ def _place(owner: Tensor) -> Tensor:
 
 
 class Negatives:
-    """Answers for any batch of captions, each with its own clip."""
+    """Which pairs of a batch's captions and clips are negatives."""
 
     def __init__(self, captions: Sequence[str], video: Tensor) -> None:
-        """Take all captions of the training set.
-
-        Args:
-            captions: N sentences; case and white space make no difference.
-            video: (N,) int64, the video of each.
-        """
+        """Index N captions, whose case and white space make no difference; video: (N,) int64, of each."""
         plain = [" ".join(caption.lower().split()) for caption in captions]
         number_of = {sentence: number for number, sentence in enumerate(dict.fromkeys(plain))}
         self._sentence = torch.tensor([number_of[sentence] for sentence in plain], dtype=torch.int64)
         self._video, self._videos = video, int(video.max()) + 1 if len(video) else 1
-        self._said = (self._sentence * self._videos + video).unique()  # sorted (sentence, video) pairs
+        self._pairs = (self._sentence * self._videos + video).unique()  # sorted (sentence, video) pairs
 
     def __call__(self, chosen: Tensor) -> Tensor:
         """(B,) int64 numbers of captions -> (B, B) bool, True where caption i is not true of the clip of j."""
-        asked = self._sentence[chosen][:, None] * self._videos + self._video[chosen]
-        place = torch.searchsorted(self._said, asked).clamp(max=len(self._said) - 1)
-        negative: Tensor = self._said[place] != asked
+        pairs = self._sentence[chosen][:, None] * self._videos + self._video[chosen]
+        place = torch.searchsorted(self._pairs, pairs).clamp(max=len(self._pairs) - 1)
+        negative: Tensor = self._pairs[place] != pairs
         return negative
 
 
 IMAGE_MODALITY = "appearance"
-BLOCK = 65536  # rows looked at together
+BLOCK = 65536  # rows checked together
 
 
 @dataclass(frozen=True)
@@ -119,7 +110,7 @@ class Batch:
 
 
 class TrainingData:
-    """Captions and the clips they are true of; captions whose clips have no stream at all are left out."""
+    """Captions and their clips; captions whose clips have no stream at all are left out."""
 
     def __init__(
         self,
@@ -128,17 +119,17 @@ class TrainingData:
         modalities: Sequence[str],
         images: tuple[FeatureSource, Pairs] | None = None,
     ) -> None:
-        """Read all streams of the captioned clips.
+        """Load all streams of the captioned clips.
 
         Args:
             source: where the streams are.
             pairs: the training captions.
             modalities: of the model.
-            images: image captions, and where their appearance is; drawn anew each epoch.
+            images: image captions, and where their appearance is; drawn again each epoch.
 
         Raises:
-            InputError: a stream has a number that is not finite, or the captions that are left tell of fewer than
-                two videos.
+            InputError: a stream has a number that is not finite, or the captions that remain are of fewer than two
+                videos.
         """
         self.modalities = tuple(modalities)
         parts = [(source, pairs, self.modalities)]
@@ -151,7 +142,7 @@ class TrainingData:
         self.streams = {m: Ragged.join([part.get(m) for part in loaded], counts) for m in self.modalities}
         has_stream = torch.stack([ragged.present for ragged in self.streams.values()]).any(0).tolist()
         self.captions: list[str] = []
-        self.rows: list[list[int]] = []  # of each caption, the clips it is true of
+        rows: list[list[int]] = []  # of each caption, its clips
         videos: list[tuple[int, str]] = []
         before = 0
         for number, (_, some, _) in enumerate(parts):
@@ -160,7 +151,7 @@ class TrainingData:
             for caption, video, clip_ids in zip(some.captions, some.videos, some.clip_ids):
                 if usable := [row_of[clip_id] for clip_id in clip_ids if has_stream[row_of[clip_id]]]:
                     self.captions.append(caption)
-                    self.rows.append(usable)
+                    rows.append(usable)
                     videos.append((number, video))
         self.image = torch.tensor([number > 0 for number, _ in videos], dtype=torch.bool)  # a caption of an image
         number_of = {video: number for number, video in enumerate(dict.fromkeys(videos))}
@@ -171,9 +162,9 @@ class TrainingData:
                 f"{len(pairs)} captions here, those of {count} have a clip with {' or '.join(self.modalities)}"
             )
         self.negatives = Negatives(self.captions, self.video)
-        self._clip_count = torch.tensor([len(rows) for rows in self.rows])
+        self._clip_count = torch.tensor([len(own) for own in rows])
         self._first_clip = self._clip_count.cumsum(0) - self._clip_count
-        self._clip = torch.tensor([row for rows in self.rows for row in rows], dtype=torch.int64)
+        self._clip = torch.tensor([row for own in rows for row in own], dtype=torch.int64)
         self.text: dict[str, Ragged] = {}
         self._sentence = torch.empty(0, dtype=torch.int64)
 
@@ -181,27 +172,27 @@ class TrainingData:
         return len(self.captions)
 
     def prepare(self, model: MEE) -> None:
-        """Do once what training never changes: pool streams, fit their standardisation, read captions.
+        """Compute once what training never changes: pool streams, fit their standardisation, tokenize captions.
 
         Raises:
             InputError: a caption is empty.
         """
         for modality in self.modalities:
             expert = model.expert(modality)
-            self.streams[modality] = expert.read(self.streams[modality])
+            self.streams[modality] = expert.prepool(self.streams[modality])
             expert.fit(self.streams[modality].only(self._clip.unique()))
         once = list(dict.fromkeys(self.captions))
         row_of = {caption: row for row, caption in enumerate(once)}
-        self.text = model.read_text(once)
+        self.text = model.tokenize(once)
         self._sentence = torch.tensor([row_of[caption] for caption in self.captions], dtype=torch.int64)
 
     def matches(self) -> tuple[Tensor, Tensor]:
-        """Every pair of a caption and a clip that it is true of: two (n,) int64, captions ascending."""
+        """Every pair of a caption and a clip of its own: two (n,) int64, captions ascending."""
         return torch.arange(len(self)).repeat_interleave(self._clip_count), self._clip
 
     def batches(self, config: TrainConfig, generator: torch.Generator) -> Iterator[Batch]:
-        """One epoch, shuffled; what is left at the end is left out if it is a lone caption, without negatives, or
-        too little to go round all processes."""
+        """One epoch, shuffled; the last batch is skipped if it is a lone caption, without negatives, or has fewer
+        captions than there are processes."""
         order = draw_captions(self.video, self.image, config, generator)
         for chosen in torch.split(order, config.batch_size):
             if len(chosen) >= fewest():
@@ -217,7 +208,7 @@ class TrainingData:
         return {modality: streams.take(rows) for modality, streams in self.streams.items()}
 
     def sentences(self, numbers: Tensor) -> Sentences:
-        """What the text encoder reads of some captions."""
+        """Tokens of some captions, (B,) numbers."""
         return {tower: ragged.take(self._sentence[numbers]) for tower, ragged in self.text.items()}
 
     def _batch(self, chosen: Tensor, stream_dropout: float, generator: torch.Generator) -> Batch:
@@ -237,29 +228,16 @@ def fewest() -> int:
 
 
 def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -> Tensor:
-    """Hide each stream with a chance; where a clip would lose all, it loses none.
-
-    Args:
-        available: (B, M) bool.
-        chance: in [0, 1).
-        generator: of the draw.
-
-    Returns:
-        (B, M) bool, never more than `available`.
-    """
+    """Hide each stream of (B, M) bool with a chance in [0, 1); where a clip would lose all, it loses none."""
     kept = available & (torch.rand(available.shape, generator=generator) >= chance)
     return torch.where(kept.any(1, keepdim=True), kept, available)
 
 
 def check_finite(streams: Mapping[str, Ragged], clip_ids: Sequence[str]) -> None:
-    """Refuse NaN and infinity, which training would spread to every weight.
-
-    Args:
-        streams: by modality, in the order of `clip_ids`.
-        clip_ids: names of the clips.
+    """Refuse NaN and infinity, which training would spread to every weight; streams are those of `clip_ids`.
 
     Raises:
-        InputError: says which stream of which clip.
+        InputError: names the stream and the clip.
     """
     for modality, ragged in streams.items():
         for first, block in enumerate(ragged.values.split(BLOCK)):

@@ -1,4 +1,4 @@
-"""What training minimises, on the scores S of B captions against the clips they belong to.
+"""What training minimises, on the scores S of B captions against the clips they belong to, of all processes.
 
     max-margin:  1/n * sum over i != j of  [m + S_ij - S_ii]+  +  [m + S_ji - S_ii]+
     InfoNCE:     -1/2B * sum over i of  log softmax_j(S_ij / T)[i] + log softmax_j(S_ji / T)[i]
@@ -8,9 +8,10 @@ own code takes the mean over all 2 B^2 terms, of which the 2 B on the diagonal a
 
     m / B + (B - 1) / B * (mean over the terms off the diagonal)
 
-`over_all` asks for that: its value and its gradients are the published ones. InfoNCE: van den Oord et al. (arXiv
+`over_all` selects that: its value and its gradients are the published ones. InfoNCE: van den Oord et al. (arXiv
 1807.03748), equation 4, both directions, T learned within [0.01, 1]. Pairs (i, j) that truly match, as far as any
-caption says, are no negatives of each other (mee.training.data).
+caption says, are no negatives of each other (mee.training.data). Negatives come from every process, and several
+processes give the gradients of one (mee.distributed).
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mee.distributed import joint_rows
+from mee.model import MEE
+from mee.scoring import mee_scores
+from mee.streams import Clips, Sentences
 from mee.training.config import TrainConfig
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1.0
@@ -33,7 +38,7 @@ class MaxMarginLoss(nn.Module):
         self.margin, self.over_all = margin, over_all
 
     def figures(self) -> dict[str, float]:
-        """What it has learnt: nothing."""
+        """Learned values, to log: none."""
         return {}
 
     def forward(self, scores: Tensor, negative: Tensor) -> Tensor:
@@ -61,7 +66,7 @@ class InfoNCELoss(nn.Module):
         return self.log_temperature.exp()
 
     def figures(self) -> dict[str, float]:
-        """What it has learnt: the temperature."""
+        """Learned values, to log: the temperature."""
         self._clamp()  # a step may have left the bounds
         return {"temperature": float(self.temperature.detach())}
 
@@ -84,3 +89,34 @@ def make_loss(config: TrainConfig) -> MaxMarginLoss | InfoNCELoss:
     if config.loss == "max-margin":
         return MaxMarginLoss(config.margin, over_all=config.margin_mean == "all")
     return InfoNCELoss(config.temperature)
+
+
+class TrainingStep(nn.Module):
+    """Model and loss as one module, so that wrappers for several devices wrap both."""
+
+    def __init__(self, model: MEE, loss: MaxMarginLoss | InfoNCELoss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, sentences: Sentences, clips: Clips, negative: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            sentences: this process's share of the B captions.
+            clips: of its clips, in the same order.
+            negative: (B, B) bool of the whole batch.
+
+        Returns:
+            A scalar, the same in every process.
+        """
+        text, video = self.model.encode_text(sentences), self.model.encode_video(clips)
+        device, rows = text.packed.device, len(negative)
+        with torch.autocast(device.type, enabled=False):  # similarities near 1 need all their digits
+            packed, logits, clip = (
+                joint_rows(part if part.dtype == torch.float64 else part.float(), rows)
+                for part in (text.packed, text.logits, video.packed)
+            )
+            available = joint_rows(video.available, rows)
+            scores = mee_scores(packed, clip, logits, available, self.model.layout)
+            value: Tensor = self.loss(scores, negative.to(device))
+        return value

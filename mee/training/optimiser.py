@@ -1,4 +1,4 @@
-"""What is optimised, with which rate and decay.
+"""The optimiser and its learning rate.
 
     cosine:       rate(s) = learning_rate * s / warmup                                         while s < warmup
                   rate(s) = learning_rate * (1 + cos(pi * (s - warmup) / (1 - warmup))) / 2    from then on
@@ -14,20 +14,23 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mee.model import MEE
 from mee.training.config import TrainConfig
 
 
 def make_optimiser(model: MEE, loss: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over all that learns: weight decay on matrices only, not on biases, norms, word embeddings and the
-    temperature; tuned layers of a pretrained text encoder have their own learning rate."""
+    """AdamW over all parameters that require gradients.
+
+    Weight decay is on matrices only, not on biases, norms, word embeddings and the temperature; tuned layers of a
+    pretrained text encoder have their own learning rate.
+    """
     words = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    gentle = {id(p) for tower in model.all_towers.values() for p in tower.tuned_parameters()}
+    slow = {id(p) for tower in model.all_towers.values() for p in tower.tuned_parameters()}
     groups: list[dict[str, Any]] = []
     for rate, tuned in ((config.learning_rate, False), (config.text_learning_rate, True)):
-        learn = [p for p in model.parameters() if p.requires_grad and (id(p) in gentle) is tuned]
+        learn = [p for p in model.parameters() if p.requires_grad and (id(p) in slow) is tuned]
         matrices = [p for p in learn if p.ndim > 1 and id(p) not in words]
         others = [p for p in learn if p.ndim < 2 or id(p) in words]
         if not tuned:
@@ -59,17 +62,3 @@ def rate_factor(config: TrainConfig, epoch: int, share: float) -> float:
     if risen < 1:
         return risen
     return (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup))) / 2
-
-
-def learnt_state(module: nn.Module) -> dict[str, Tensor]:
-    """The part of a module's state that training changes: all of it but frozen parameters."""
-    frozen = {name for name, p in module.named_parameters(remove_duplicate=False) if not p.requires_grad}
-    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
-
-
-def load_learnt_state(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put back what `learnt_state` gave."""
-    absent, unknown = module.load_state_dict(state, strict=False)
-    surplus = set(absent) & set(learnt_state(module)) | set(unknown)
-    if surplus:
-        raise ValueError(f"the state does not fit the model: {', '.join(sorted(surplus))}")

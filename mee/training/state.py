@@ -1,4 +1,4 @@
-"""The state of an unfinished run: one safetensors file, rewritten whole after each epoch.
+"""The state of an unfinished run: one safetensors file, replaced atomically after each epoch.
 
 model.*, best.*, loss.*       weights now, weights of the best epoch, the loss's own parameters
 optimizer.<number>.<name>     moments and step counts, a parameter each
@@ -26,12 +26,11 @@ from mee.errors import InputError
 from mee.files import whole_file
 from mee.model import MEE
 from mee.training.config import TrainConfig
-from mee.training.optimiser import learnt_state, load_learnt_state
 
 
 @dataclass
 class Progress:
-    """Where a run stands: the part of its state that is not tensors."""
+    """The part of a run's state that is not tensors."""
 
     epoch: int = 0  # epochs done
     step: int = 0  # optimiser steps done
@@ -45,27 +44,34 @@ class Progress:
 
 
 class Run(Protocol):
-    """What of a trainer is saved and put back."""
+    """The parts of a trainer that are saved and restored."""
 
-    @property
-    def model(self) -> MEE: ...
-    @property
-    def loss(self) -> nn.Module: ...
-    @property
-    def optimizer(self) -> Any: ...
-    @property
-    def accelerator(self) -> Any: ...
-    @property
-    def generator(self) -> torch.Generator: ...
-    @property
-    def device(self) -> torch.device: ...
-
+    model: MEE
+    loss: Any
+    optimizer: Any
+    accelerator: Any
+    generator: torch.Generator
+    device: torch.device
     best: dict[str, Tensor]
     progress: Progress
 
 
+def learnt_state(module: nn.Module) -> dict[str, Tensor]:
+    """The part of a module's state that training changes: all but frozen parameters."""
+    frozen = {name for name, p in module.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+
+
+def load_learnt_state(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Restore what `learnt_state` returned."""
+    missing, unknown = module.load_state_dict(state, strict=False)
+    wrong = set(missing) & set(learnt_state(module)) | set(unknown)
+    if wrong:
+        raise ValueError(f"the state does not fit the model: {', '.join(sorted(wrong))}")
+
+
 def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
-    """Write the run's state aside, then put it in place; every process calls it, one writes."""
+    """Replace the state file atomically; every process calls this, one writes."""
     optimizer = trainer.optimizer.state_dict()["state"]
     tensors: dict[str, Tensor] = {
         **{f"model.{name}": tensor for name, tensor in learnt_state(trainer.model).items()},
@@ -91,7 +97,7 @@ def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
-    """Put a run back to where its state file says.
+    """Restore a run from its state file.
 
     Raises:
         InputError: the file is damaged, or belongs to a run with other settings, other data or another number of
@@ -109,14 +115,14 @@ def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
         raise InputError(f"{path} is not the state of a run; start again with --overwrite") from error
     _check_signature(path, was, json.loads(json.dumps(signature)))
     try:
-        _put_back(trainer, tensors, progress, scaler)
+        _restore(trainer, tensors, progress, scaler)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is damaged ({reason}); start again with --overwrite") from error
 
 
 def _check_signature(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on with another run."""
+    """Check that the state is of this run."""
     other = [name for name in now if was.get(name) != now[name]]
     if other == ["processes"]:
         raise InputError(
@@ -130,7 +136,7 @@ def _check_signature(path: Path, was: dict[str, Any], now: dict[str, Any]) -> No
         )
 
 
-def _put_back(trainer: Run, tensors: dict[str, Tensor], progress: dict[str, Any], scaler: dict[str, Any]) -> None:
+def _restore(trainer: Run, tensors: dict[str, Tensor], progress: dict[str, Any], scaler: dict[str, Any]) -> None:
     def under(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 

@@ -2,9 +2,9 @@
 
 The validation score is the mean reciprocal rank, text to video: of the usual figures the one that changes with
 every rank, so the least noisy on few clips. Fewer than 10 captions can choose nothing: then the last epoch counts
-and none is skipped. Test captions never enter here. A run that was stopped goes on from
-its last whole epoch, with the same numbers as an unbroken one. Device, mixed precision and several processes come
-from accelerate; every process draws the same batches, takes its share of each, and the loss is that of the whole.
+and training never stops early. Test captions are never used here. A stopped run resumes after its last whole
+epoch, with the same numbers as an uninterrupted one. Device, mixed precision and several processes come from
+accelerate; every process draws the same batches, takes its share of each, and the loss is that of the whole.
 
 Scalars for TensorBoard, by accelerate's tracker; steps that a resumed run repeats replace those recorded before:
 
@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,19 @@ import torch
 from torch import Tensor, nn
 
 from mee.config import ModelConfig
-from mee.data import FeatureSource, Pairs, check_source
-from mee.distributed import joint_numbers, processes
-from mee.encode import embed_clips, load_prepared
+from mee.data import FeatureSource, Pairs, Split, check_source, video_contents
+from mee.distributed import joint_numbers, make_accelerator, processes
+from mee.encode import encode_captions, encode_gallery, load_streams
 from mee.errors import InputError
-from mee.evaluation import embed_captions, evaluate_pairs
+from mee.evaluation import Retrieval
 from mee.model import MEE
-from mee.training.accelerator import make_accelerator
+from mee.protocols import FOLDER, Annotations
 from mee.training.closed_form import informative, start_closed_form
 from mee.training.config import TrainConfig
 from mee.training.data import IMAGE_MODALITY, Batch, TrainingData, check_finite
-from mee.training.losses import make_loss
-from mee.training.optimiser import learnt_state, load_learnt_state, make_optimiser, rate_factor, set_rate
-from mee.training.state import Progress, load_state, save_state
-from mee.training.step import TrainingStep
+from mee.training.losses import TrainingStep, make_loss
+from mee.training.optimiser import make_optimiser, rate_factor, set_rate
+from mee.training.state import Progress, learnt_state, load_learnt_state, load_state, save_state
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ FIGURES = ("MRR", "R@1", "R@5", "R@10", "MedR")  # of each epoch, text to video
 
 
 class Trainer:
-    """One run: model, data, optimiser and where it stands."""
+    """One run: model, data, optimiser and progress."""
 
     def __init__(
         self,
@@ -76,14 +76,14 @@ class Trainer:
 
         Raises:
             InputError: the streams are not those of the model config or not finite, there are too few captions, or
-                the device has not the precision asked for, or TensorBoard is wanted and not installed.
+                the device has not the requested precision, or TensorBoard is requested and not installed.
         """
         check_source(model_config, source)
         if images:
             check_images(model_config, images[0])
         if not validation.gallery:
             raise InputError("training needs at least one validation caption with a clip")
-        self.accelerator = make_accelerator(device, config, scalars)
+        self.accelerator = make_accelerator(device, config.mixed_precision, scalars)
         self.device: torch.device = self.accelerator.device
         if config.batch_size < processes():
             raise InputError(f"batch-size {config.batch_size} is too small: {processes()} processes share a batch")
@@ -95,40 +95,40 @@ class Trainer:
             raise InputError(f"{len(self.data)} training captions are too few for {processes()} processes")
         self.model = MEE.learn(model_config, self.data.captions).to(self.device)
         self.data.prepare(self.model)
-        knows = informative(self.model.text_encoder)
-        self.starts_closed_form = config.start == "closed-form" or (config.start == "auto" and knows)
-        self.config = config = config.settled(closed_form=self.starts_closed_form)
+        frozen_text = informative(self.model.text_encoder)
+        self.starts_closed_form = config.start == "closed-form" or (config.start == "auto" and frozen_text)
+        self.config = config = config.resolved(closed_form=self.starts_closed_form)
         if self.starts_closed_form:
             start_closed_form(self.model, self.data, config)
         self.loss = make_loss(config)
-        self.validation_text = self.model.read_text(list(dict.fromkeys(validation.captions)))
-        self.validation_clips = load_prepared(self.model, source, validation.gallery)
-        check_finite(self.validation_clips, validation.gallery)
+        self.validation_tokens = self.model.tokenize(list(dict.fromkeys(validation.captions)))
+        self.validation_streams = load_streams(self.model, source, validation.gallery)
+        check_finite(self.validation_streams, validation.gallery)
         self.step = TrainingStep(self.model, self.loss).to(self.device)
         self.optimizer = make_optimiser(self.model, self.loss, config)
-        with warnings.catch_warnings():  # torch has a new word for broadcast_buffers; accelerate has not yet
+        with warnings.catch_warnings():  # torch has renamed broadcast_buffers; accelerate has not yet
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
             self.prepared, self.prepared_optimizer = self.accelerator.prepare(self.step, self.optimizer)
         self.generator = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed + 1_000_003 * self.accelerator.process_index)  # dropout differs by process
         self.progress = Progress()
-        self.best = copied(learnt_state(self.model))
+        self.best = _copied(learnt_state(self.model))
 
     def run(self, state: Path, on_epoch: Callable[[Progress], None]) -> MEE:
         """Train until done, and return the model of the best epoch.
 
         Args:
-            state: file that is rewritten after each epoch, and gone on from if it is there.
+            state: file that is replaced after each epoch, and resumed from if it exists.
             on_epoch: called after each epoch, in every process.
 
         Raises:
-            InputError: the state is damaged or another run's, or training has come to numbers that are not finite.
+            InputError: the state is damaged or another run's, or a loss or gradient is not finite.
         """
         signature = self.signature()
         if state.exists():
             load_state(state, self, signature)
             log.info("going on after epoch %d", self.progress.epoch)
-        purge = {"purge_step": self.progress.step + 1}  # what was recorded of later steps belongs to a stopped run
+        purge = {"purge_step": self.progress.step + 1}  # later steps were recorded by a stopped run
         self.accelerator.init_trackers("", init_kwargs={"tensorboard": purge})
         try:
             if self.starts_closed_form and not self.progress.history:
@@ -155,7 +155,7 @@ class Trainer:
         return len(self.validation) >= ENOUGH
 
     def signature(self) -> dict[str, Any]:
-        """What must be the same for a stopped run to be gone on with."""
+        """What must be the same to resume a stopped run."""
         pairs = [self.train, self.validation, *([self.images[1]] if self.images else [])]
         return {
             "model": asdict(self.model.config),
@@ -190,7 +190,7 @@ class Trainer:
         return value
 
     def _step(self, losses: list[float]) -> None:
-        """Change the weights, once the gradients of a group of batches are there."""
+        """Update the weights from the gradients of a group of batches."""
         scaler = self.accelerator.scaler
         if scaler:
             scaler.unscale_(self.optimizer)
@@ -199,7 +199,7 @@ class Trainer:
             norm = float(nn.utils.clip_grad_norm_(learnt, self.config.clip_gradient))
         else:
             norm = float(nn.utils.get_total_norm([p.grad for p in learnt if p.grad is not None]))
-        if not scaler:  # which else leaves such a step out, and lowers its scale
+        if not scaler:  # a scaler skips such a step, and lowers its scale
             self._require_finite(norm, "gradient")
         self.prepared_optimizer.step()
         self.prepared_optimizer.zero_grad()
@@ -229,7 +229,7 @@ class Trainer:
         better = figures["MRR"] >= progress.best_score  # of equals the later one: it has learnt more
         if better or not self.selects:
             progress.best_epoch, progress.best_score = progress.epoch, figures["MRR"]
-            self.best = copied(learnt_state(self.model))
+            self.best = _copied(learnt_state(self.model))
         progress.history.append({"epoch": progress.epoch, "loss": loss, **figures})
         self._record("validation", figures)
 
@@ -240,15 +240,16 @@ class Trainer:
         """Figures on the validation captions, measured by one process for all: they must not disagree."""
         numbers = [0.0] * len(FIGURES)
         if self.leads:
-            text = embed_captions(self.model, self.validation.captions, self.validation_text)
-            gallery = embed_clips(self.model, self.validation_clips, self.validation.gallery)
-            report = evaluate_pairs(self.model, gallery, self.validation, text=text)
-            numbers = [report.t2v[name] for name in FIGURES]
+            pairs = self.validation
+            text = encode_captions(self.model, pairs.captions, self.validation_tokens)
+            gallery = encode_gallery(self.model, self.source, pairs.gallery, streams=self.validation_streams)
+            metrics = Retrieval.of(self.model, gallery, pairs, text=text).measure().t2v.metrics
+            numbers = [metrics[name] for name in FIGURES]
         return dict(zip(FIGURES, joint_numbers(numbers, self.device)))
 
 
 def check_images(config: ModelConfig, source: FeatureSource) -> None:
-    """Refuse images whose appearance is not that of the model's videos.
+    """Check that images' appearance comes from the same extractor as the model's videos'.
 
     Raises:
         InputError: the model has no such expert, or the images were extracted by another extractor or not at all.
@@ -262,6 +263,46 @@ def check_images(config: ModelConfig, source: FeatureSource) -> None:
     check_source(replace(config, experts=appearance), source)
 
 
-def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that no later step changes."""
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def training_record(
+    trainer: Trainer, split: Split, store: str, captions: str, annotations: Annotations | None = None
+) -> dict[str, Any]:
+    """The content of training.json, see mee.checkpoint.
+
+    Args:
+        trainer: of the finished run.
+        split: its training and validation captions.
+        store: path of the feature store.
+        captions: path of the captions.
+        annotations: what was read there; None: a table of one's own, whose files are not recorded.
+    """
+    progress = trainer.progress
+    chosen_by = "test" if split.selected_on_test else "val"
+    videos = {"val": [], "train": split.train.videos, chosen_by: split.val.videos}
+    contents = {"train": video_contents(trainer.source, split.train.videos)}
+    if trainer.images:
+        source, pairs = trainer.images
+        videos["images"] = pairs.videos
+        contents["images"] = video_contents(source, pairs.videos)
+    selected_on = "test" if split.selected_on_test else "validation"
+    return {
+        "mee": version("mee"),
+        "store": store,
+        "captions": captions,
+        "protocol": annotations.protocol if annotations else FOLDER,
+        "train_list": annotations.train_list if annotations else None,
+        "files": dict(annotations.files) if annotations else {},
+        "shortfalls": list(annotations.shortfalls) if annotations else [],
+        "videos": {part: sorted(set(names)) for part, names in videos.items()},
+        "contents": {part: dict(sorted(known.items())) for part, known in contents.items()},
+        "left_out": list(split.left_out),
+        "training": asdict(trainer.config),
+        "selects": trainer.selects,  # by validation MRR, text to video; else the last epoch counts
+        "selected_on": selected_on if trainer.selects else "nothing",
+        "best_epoch": progress.best_epoch,
+        "best_score": progress.best_score,
+        "history": progress.history,
+    }

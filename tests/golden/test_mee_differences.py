@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from mee.encode import embed_clips
 from mee.reference_weights import STREAMS
 from mee.scoring import mee_scores
 from mee.streams import Ragged, Streams
@@ -14,7 +13,7 @@ NEGATIVE = ~torch.eye(10, dtype=torch.bool)
 
 
 def scores_of(model, case, *, as_reference):
-    text = model.embed_text(case.sentences(as_reference=as_reference))
+    text = model.encode_text(case.sentences(as_reference=as_reference))
     video = model.encode_video(case.clips(as_reference=as_reference))
     return mee_scores(text.packed, video.packed, text.logits, case.available, model.layout)
 
@@ -45,10 +44,10 @@ def test_padding_counts_for_the_reference_and_not_for_us(make_model, make_case, 
     longest sentence beside it. Ours is that of the sentence alone; where nothing is padded both agree."""
     case, model = make_case(name), make_model()
     sentences, clips = case.sentences(as_reference=False), case.clips(as_reference=False)
-    text, video = model.embed_text(sentences), model.encode_video(clips)
+    text, video = model.encode_text(sentences), model.encode_video(clips)
     own = mee_scores(text.packed, video.packed, text.logits, case.available, model.layout)
     for number in range(10):
-        alone = model.embed_text({tower: row(streams, number) for tower, streams in sentences.items()})
+        alone = model.encode_text({tower: row(streams, number) for tower, streams in sentences.items()})
         torch.testing.assert_close(text.packed[[number]], alone.packed, **EXACT)
         torch.testing.assert_close(text.logits[[number]], alone.logits, **EXACT)
         clip = model.encode_video({modality: row(streams, number) for modality, streams in clips.items()})
@@ -94,7 +93,7 @@ def test_a_clip_without_any_stream_is_refused_and_named_where_the_reference_give
     fact = figures["no_modality_item"]
     available = case.available.clone()
     available[fact["item"]] = False
-    text = model.embed_text(case.sentences(as_reference=True))
+    text = model.encode_text(case.sentences(as_reference=True))
     video = model.encode_video(case.clips(as_reference=True))
     by_hand = text.logits.softmax(1)[:, None] * available
     by_hand = by_hand / by_hand.sum(-1, keepdim=True)
@@ -111,10 +110,11 @@ def test_a_clip_without_any_stream_is_refused_and_named_where_the_reference_give
         )
         for modality, streams in case.clips(as_reference=True).items()
     }  # fmt: skip
-    gallery = embed_clips(make_model(torch.float32), clips, [f"clip-{number}" for number in range(10)])
-    assert gallery.without_stream == ("clip-3",)
-    assert len(gallery.clip_ids) == 9
-    assert gallery.video.packed.isfinite().all()
+    gallery = make_model(torch.float32).encode_video(
+        {modality: ragged.all() for modality, ragged in clips.items()}
+    )
+    assert (~gallery.available.any(1)).nonzero().flatten().tolist() == [3]
+    assert gallery.packed.isfinite().all()
 
 
 @torch.no_grad()
@@ -125,7 +125,7 @@ def test_the_order_of_a_dict_changes_the_references_scores_and_not_ours(make_mod
     scores = scores_of(model, case, as_reference=True)
     turned = dict(reversed(case.clips(as_reference=True).items()))
     video = model.encode_video(turned)
-    text = model.embed_text(case.sentences(as_reference=True))
+    text = model.encode_text(case.sentences(as_reference=True))
     assert mee_scores(text.packed, video.packed, text.logits, case.available, model.layout).equal(scores)
     wrong = scores_of(make_model(columns=STREAMS), case, as_reference=True)
     expected = figures["dict_order_effect"]["max_abs_score_change_when_video_dict_is_passed_in_declaration_order"]
@@ -140,7 +140,7 @@ def test_inputs_are_left_as_they_were(make_model, make_case, figures):
     given = {**case.clips(as_reference=False), **case.sentences(as_reference=False)}
     copies = {name: (streams, streams.padded.clone(), streams.lengths.clone()) for name, streams in given.items()}
     video = model.encode_video(given)
-    text = model.embed_text({"": given[""]})
+    text = model.encode_text({"": given[""]})
     scores = mee_scores(text.packed, video.packed, text.logits, video.available, model.layout)
     MaxMarginLoss(0.2)(scores, NEGATIVE).backward()
     assert list(given) == list(copies)
@@ -157,7 +157,7 @@ def test_a_batch_of_one_trains_where_the_reference_raises(make_model, make_case)
     model.text_encoder.eval()  # the pooling over words has seven rows, and norms them as ever
     model.expert("audio").pool.eval()
     one = {modality: row(streams, 4) for modality, streams in case.clips(as_reference=True).items()}
-    text = model.embed_text({"": row(case.sentences(as_reference=True)[""], 4)})
+    text = model.encode_text({"": row(case.sentences(as_reference=True)[""], 4)})
     video = model.encode_video(one)
     scores = mee_scores(text.packed, video.packed, text.logits, video.available, model.layout)
     torch.testing.assert_close(scores, case["eval.conf"][4:5, 4:5], **EXACT)

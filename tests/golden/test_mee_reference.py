@@ -35,7 +35,7 @@ def embed(model, case):
         pool.register_forward_hook(lambda _m, _i, out, name=name: pooled.update({name: out}))
         for name, pool in (("text_pooled", model.text_encoder.pool), ("audio_pooled", model.expert("audio").pool))
     ]
-    text = model.embed_text(case.sentences(as_reference=True))
+    text = model.encode_text(case.sentences(as_reference=True))
     video = model.encode_video(case.clips(as_reference=True))
     for hook in hooks:
         hook.remove()

@@ -13,10 +13,9 @@ from index.storage.manifest import Origin
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
-from mee.data.source import load_clips
-from mee.encode import encode_gallery
+from mee.data.source import load_ragged
+from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import encode_captions
 from mee.scoring import mixture_weights
 
 CPU = torch.device("cpu")
@@ -84,7 +83,8 @@ def agrees(hits, scores, top=1000):
 
 def test_search_scores_as_the_model_does(model, source, place, sentences):
     ids = list(source.clips.index)
-    scores = model(sentences, load_clips(source, model.modalities, ids))
+    clips = {name: ragged.all() for name, ragged in load_ragged(source, model.modalities, ids).items()}
+    scores = model(sentences, clips)
     searcher = Searcher.load(place / "index", device=CPU)
     assert searcher.modalities == model.modalities
     for row, hits in zip(scores, searcher.search(sentences, 12)):

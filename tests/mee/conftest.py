@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mee.data.pairs import match_captions
+from mee.data.source import load_ragged
 from mee.training.config import TrainConfig
 from mee.training.trainer import Trainer
 
@@ -73,6 +74,16 @@ def make_trainer(world, model_config):
         return Trainer(*world, settings, config, torch.device("cpu"), images, scalars)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def load_clips():
+    """load_clips(source, modalities, clip_ids): streams padded for the model."""
+
+    def load(source, modalities, clip_ids):
+        return {name: ragged.all() for name, ragged in load_ragged(source, modalities, clip_ids).items()}
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mee.checkpoint import check_directory, fingerprint, read_config, read_training, unshared
-from mee.data.source import load_clips
 from mee.errors import InputError
 from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
@@ -34,7 +33,7 @@ def edit_weights(directory, change):
     save_file(weights, path)
 
 
-def test_a_loaded_model_gives_the_same_scores_to_the_last_bit(model, saved, source, sentences):
+def test_a_loaded_model_gives_the_same_scores_to_the_last_bit(model, saved, source, sentences, load_clips):
     loaded = MEE.from_pretrained(saved)
     assert not loaded.training
     assert loaded.config == model.config
@@ -58,7 +57,7 @@ def test_every_parameter_and_buffer_is_kept(model, saved):
 
 
 @pytest.mark.parametrize("pooling", [("netvlad-3",), ("first", "transformer"), ("max", "last", "netvlad-2")])
-def test_poolings_that_learn_are_kept(model_config, tokenizer, source, sentences, tmp_path, pooling):
+def test_poolings_that_learn_are_kept(model_config, tokenizer, source, sentences, tmp_path, pooling, load_clips):
     torch.manual_seed(0)
     experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
     config = replace(model_config, experts=experts, text=replace(model_config.text, pooling=pooling))

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mee.data.source import load_clips
-from mee.encode import embed_clips, encode_gallery, load_prepared
+from mee.encode import encode_gallery, load_streams
 from mee.errors import InputError
 from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
@@ -50,14 +49,15 @@ def test_streams_of_another_extractor_are_refused(model, source):
 @pytest.mark.parametrize("batch_size", [1, 5, 256])
 @pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-3",), ("last", "transformer")], ids=", ".join)
 def test_embeddings_are_the_models_in_the_order_asked_for_whether_prepared_or_not(
-    model_config, tokenizer, source, pooling, batch_size
+    model_config, tokenizer, source, pooling, batch_size, load_clips
 ):
     torch.manual_seed(0)
     experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
     model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()
     ids = list(source.clips.index)[::-1]
     video = model.encode_video(load_clips(source, model.modalities, ids))
-    prepared = embed_clips(model, load_prepared(model, source, ids), ids, batch_size)
+    loaded = load_streams(model, source, ids)
+    prepared = encode_gallery(model, source, ids, batch_size=batch_size, streams=loaded)
     for gallery in (prepared, encode_gallery(model, source, ids, batch_size=batch_size)):
         assert gallery.clip_ids == tuple(ids)
         assert gallery.video.available.equal(video.available)

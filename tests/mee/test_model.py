@@ -3,16 +3,19 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import mee.model
 from mee.config import ExpertConfig, ModelConfig
-from mee.data.source import load_clips
+from mee.data.source import load_ragged
+from mee.encode import encode_captions
 from mee.errors import InputError
-from mee.model import MAIN, MEE
+from mee.model import MAIN, MEE, VideoExpert
 from mee.scoring import mee_scores
 from mee.streams import Ragged, Streams
 from mee.text.config import TextConfig
@@ -74,7 +77,7 @@ def spoil(clips, junk):
 
 
 @pytest.fixture
-def clips(source, model):
+def clips(source, model, load_clips):
     return load_clips(source, model.modalities, list(source.clips.index))
 
 
@@ -127,7 +130,7 @@ def test_the_order_of_experts_changes_no_score(tokenizer, sentences, pooling, se
 @torch.no_grad()
 def test_a_lone_stream_scores_its_own_similarity(tokenizer, sentences, pooling, seed):
     model, streams = made(tokenizer, pooling, seed), random_streams(seed)
-    text = model.encode_text(sentences)
+    text = encode_captions(model, sentences)
     for m, (modality, columns) in enumerate(zip(model.modalities, model.layout.slices)):
         rows = streams[modality].present.nonzero().flatten()
         clips = taken(streams, rows)
@@ -137,17 +140,6 @@ def test_a_lone_stream_scores_its_own_similarity(tokenizer, sentences, pooling, 
         assert video.available.tolist() == [[n == m for n in range(3)]] * len(rows)
         expected = text.packed[:, columns] @ video.packed[:, columns].T
         torch.testing.assert_close(model(sentences, clips), expected, **CLOSE)
-
-
-@every_law
-@torch.no_grad()
-def test_pooling_once_beforehand_changes_no_embedding(tokenizer, pooling, seed):
-    model, streams = made(tokenizer, pooling, seed), random_streams(seed)
-    read = {name: model.expert(name).read(ragged) for name, ragged in streams.items()}
-    rows = [3, 0, 5, 1]
-    before, after = model.encode_video(taken(streams, rows)), model.encode_video(taken(read, rows))
-    assert after.available.equal(before.available)
-    torch.testing.assert_close(after.packed, before.packed, atol=1e-6, rtol=1e-5)
 
 
 @by_pooling
@@ -178,7 +170,7 @@ def test_a_modality_that_a_whole_batch_misses_is_no_obstacle_in_training(tokeniz
 
 
 def test_embeddings_have_unit_length_where_present_and_are_zero_where_missing(model, clips, sentences):
-    text, video = model.encode_text(sentences), model.encode_video(clips)
+    text, video = encode_captions(model, sentences), model.encode_video(clips)
     assert video.available.any(1).all()
     assert not video.available.all()
     for m, columns in enumerate(model.layout.slices):
@@ -193,7 +185,7 @@ def test_the_order_of_the_mapping_and_other_modalities_do_not_matter(model, clip
     assert model(sentences, shuffled).equal(model(sentences, clips))
 
 
-def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
+def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences, load_clips):
     ids = [clip_id for clip_id in source.clips.index if clip_id in source.streams["motion"]]
     ids = [clip_id for clip_id in ids if any(clip_id in source.streams[name] for name in ("appearance", "audio"))]
     video = model.encode_video(load_clips(source, model.modalities, ids))
@@ -203,7 +195,7 @@ def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
         del source.streams["motion"][clip_id]
     dropped = model.encode_video(load_clips(source, model.modalities, ids))
     assert dropped.available.equal(masked)
-    text = model.encode_text(sentences)
+    text = encode_captions(model, sentences)
     torch.testing.assert_close(
         mee_scores(text.packed, video.packed, text.logits, masked, model.layout),
         mee_scores(text.packed, dropped.packed, text.logits, dropped.available, model.layout),
@@ -211,11 +203,11 @@ def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences):
 
 
 def test_text_that_was_read_before_gives_the_same_embeddings(model, sentences):
-    read = model.read_text(sentences)
+    read = model.tokenize(sentences)
     assert list(read) == [MAIN]
     rows = torch.tensor([4, 1, 1])
-    again = model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
-    whole = model.encode_text(sentences)
+    again = model.encode_text({tower: ragged.take(rows) for tower, ragged in read.items()})
+    whole = encode_captions(model, sentences)
     torch.testing.assert_close(again.packed, whole.packed[rows], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(again.logits, whole.logits[rows], atol=1e-6, rtol=1e-5)
 
@@ -241,7 +233,104 @@ def test_an_expert_with_a_tower_of_its_own_hears_that_one_alone(model_config, to
         MEE(config, encoder, {"motion": TransformerEncoder(wide, tokenizer)})
     tower = TransformerEncoder(replace(model_config.text, width=4, heads=1), tokenizer)
     model = MEE(config, encoder, {"motion": tower}).eval()
-    text = model.encode_text(sentences)
+    text = encode_captions(model, sentences)
     heard = torch.nn.functional.normalize(tower.encode(sentences, torch.device("cpu")), dim=1)
     torch.testing.assert_close(text.packed[:, model.layout.slices[1]], heard)  # it starts as the identity
     assert (text.logits == 0).all()
+
+
+# ---- the video side of one expert: pooling once, standardisation and statistics of present rows
+
+CONFIG = ExpertConfig(name="audio", input_dim=3, embed_dim=4)
+
+
+def make_expert(pooling=("mean", "max"), dropout=0.0, **fields):
+    torch.manual_seed(0)
+    return VideoExpert(replace(CONFIG, pooling=pooling, **fields), dropout).eval()
+
+
+def ragged_streams(lengths, seed=0, dtype=np.float16):
+    rng = np.random.default_rng(seed)
+    rows = [torch.from_numpy((rng.normal(size=(n, 3)) + 2).astype(dtype)) if n else None for n in lengths]
+    return Ragged.of(rows, torch.from_numpy(np.empty((0, 3), dtype)))
+
+
+@by_pooling
+@given(lengths=st.lists(st.integers(0, 5), max_size=7), seed=st.integers(0, 2**31))
+def test_pooling_beforehand_changes_no_embedding(pooling, lengths, seed):
+    expert, streams = make_expert(pooling), ragged_streams(lengths, seed)
+    read = expert.prepool(streams)
+    assert read.pooled is not expert.pool.learns
+    assert read.present.equal(streams.present)
+    embedded = expert(streams.all())
+    torch.testing.assert_close(expert(read.all()), embedded, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(embedded.norm(dim=1), streams.present.float())  # a missing stream is zeros
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 100])
+def test_blocks_make_no_difference(monkeypatch, block):
+    expert, streams = make_expert(("mean", "first", "max", "last")), ragged_streams([2, 0, 5, 1, 0, 0, 3])
+    expected = expert.prepool(streams)
+    monkeypatch.setattr(mee.model, "BLOCK", block)
+    read = expert.prepool(streams)
+    assert read.values.equal(expected.values)
+    assert read.offsets.equal(expected.offsets)
+
+
+def test_a_pooled_stream_is_one_row_in_float32():
+    read = make_expert().prepool(ragged_streams([2, 0, 5]))
+    assert read.values.shape == (2, 6)
+    assert read.values.dtype == torch.float32
+    assert read.offsets.tolist() == [0, 1, 1, 2]
+    assert make_expert().prepool(ragged_streams([0, 0])).all().lengths.tolist() == [0, 0]
+    assert len(make_expert().prepool(ragged_streams([]))) == 0
+
+
+@by_pooling
+def test_absent_rows_take_no_part_in_the_batch_statistics(pooling):
+    streams, expert = ragged_streams([2, 0, 5, 0, 1, 3]), make_expert(pooling).train()
+    for pool in expert.pool.learnt.values():
+        for layer in getattr(pool, "layers", ()):
+            layer.dropout = 0.0  # what it drops depends on the shape of the batch
+    state = {name: tensor.clone() for name, tensor in expert.state_dict().items()}
+    expert(streams.all())
+    after = {name: tensor.clone() for name, tensor in expert.state_dict().items()}
+    expert.load_state_dict(state)
+    expert(streams.take(torch.tensor([0, 2, 4, 5])))
+    for name, tensor in expert.state_dict().items():
+        torch.testing.assert_close(tensor, after[name], atol=1e-6, rtol=1e-5)
+
+
+def test_standardisation_is_fitted_on_the_present_streams_only(model, source):
+    ids = list(source.clips.index)
+    for modality, streams in load_ragged(source, model.modalities, ids).items():
+        expert = model.expert(modality)
+        expert.fit(expert.prepool(streams))
+        rows = [stream.astype(np.float64) for stream in source.streams[modality].values()]
+        pooled = np.array([np.concatenate([stream.mean(0), stream.max(0)]) for stream in rows])
+        np.testing.assert_allclose(expert.standardise.mean, pooled.mean(0), atol=1e-5)
+        np.testing.assert_allclose(expert.standardise.deviation, pooled.std(0), atol=1e-5)
+
+
+def test_a_pooling_that_learns_gets_standardised_rows():
+    expert, streams = make_expert(("netvlad-2",)), ragged_streams([2, 0, 5, 1], dtype=np.float32)
+    expert.fit(expert.prepool(streams))
+    torch.testing.assert_close(expert.standardise.mean, streams.values.mean(0))
+    plain = (streams.values - streams.values.mean(0)) / streams.values.std(0, unbiased=False)
+    direct = expert.pool(Ragged(plain, streams.offsets).all().padded, streams.all().lengths)
+    torch.testing.assert_close(expert.pooled(streams.all()), direct[streams.present])
+
+
+def test_an_expert_that_does_not_standardise_fits_nothing():
+    expert, streams = make_expert(standardise=False), ragged_streams([2, 5])
+    expert.fit(expert.prepool(streams))
+    assert (expert.standardise.mean == 0).all()
+    assert (expert.standardise.deviation == 1).all()
+
+
+def test_dropout_acts_in_training_only():
+    expert, streams = make_expert(dropout=0.5), ragged_streams([2, 5, 1, 3]).all()
+    assert expert(streams).equal(expert(streams))
+    expert.unit.eval()
+    expert.training = True
+    assert not expert(streams).equal(expert(streams))

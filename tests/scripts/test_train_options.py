@@ -16,7 +16,7 @@ from mee.data.tables import read_captions
 from mee.errors import InputError
 from mee.evaluation.held_out import held_out_pairs
 from mee.model import MEE
-from mee.presets import PRESETS
+from mee.training.config import PRESETS
 from scripts.train import expert_configs, main
 
 

@@ -10,9 +10,8 @@ import pytest
 from features.store.feature_store import FeatureStore
 from mee.checkpoint import read_training
 from mee.errors import InputError
-from mee.evaluation.held_out import held_out_pairs
+from mee.evaluation.held_out import held_out_pairs, selected_on, trained_on
 from mee.protocols.table import load_benchmark
-from mee.training.record import selected_on, trained_on
 from scripts.precompute import main as precompute
 from scripts.train import main
 

@@ -11,7 +11,7 @@ from features.errors import InputError
 from features.media.clip import SourceFacts
 from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT, ROW, ClipRecord
-from mee.data.source import FeatureSource, load_clips
+from mee.data.source import FeatureSource, load_ragged
 from tests.features.small_stores import NAMES, ROWS, TIMES
 
 
@@ -136,8 +136,8 @@ def test_it_is_a_feature_source(store_job):
     """The one place where features and mee meet."""
     source: FeatureSource = FeatureStore(store_job.write(store_job.record("a", sight=ROWS), sight=3))
     clip_ids: Sequence[str] = source.clips.index.tolist()
-    clips = load_clips(source, list(source.dims), clip_ids)
-    assert clips["sight"].padded.shape == (1, 2, 3)
+    clips = load_ragged(source, list(source.dims), clip_ids)
+    assert clips["sight"].all().padded.shape == (1, 2, 3)
     assert source.clips.loc["a", ["video", "start_s", "end_s"]].tolist() == ["a", 0.0, 1.0]
     assert isinstance(source.name, str)
     assert set(source.fingerprints) == {"sight"}

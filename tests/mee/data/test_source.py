@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from mee.data.source import check_source, load_clips
+from mee.data.source import check_source, load_ragged
 from mee.errors import InputError
 
 
-def test_streams_come_padded_by_modality(source):
+def test_streams_are_loaded_by_modality(source):
     ids = list(source.clips.index)[:4]
-    clips = load_clips(source, ["audio", "motion"], ids)
+    clips = load_ragged(source, ["audio", "motion"], ids)
     assert list(clips) == ["audio", "motion"]
-    for modality, streams in clips.items():
+    for modality, ragged in clips.items():
+        streams = ragged.all()
         lengths = [0 if rows is None else len(rows) for rows in source.read(modality, ids)]
         assert streams.lengths.tolist() == lengths
         assert streams.available.tolist() == [length > 0 for length in lengths]

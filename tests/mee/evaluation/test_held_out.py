@@ -1,10 +1,14 @@
 """What an evaluation may rank."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from mee.errors import InputError
-from mee.evaluation.held_out import held_out_pairs
+from mee.evaluation.held_out import gallery_videos, held_out_pairs
+from mee.protocols.protocol import Benchmark
+from mee.protocols.table import PROTOCOLS
 
 
 def table(source, splits=None):
@@ -111,3 +115,58 @@ def test_what_could_not_be_compared_is_told(source):
     assert "content of files was not compared" in held(source).unchecked
     unknown = held_out_pairs(table(source, SPLITS), source, {}, split=None, partial=False)
     assert "no record of its training videos" in unknown.unchecked
+
+
+# ---- the gallery of a named protocol
+
+
+def benchmark(*video_ids):
+    table = pd.DataFrame(columns=["query_id", "video_id", "caption", "split"])
+    return Benchmark(protocol=PROTOCOLS["msvd"], train_list=None, table=table, gallery=video_ids)
+
+
+def test_the_gallery_is_the_protocols_in_its_order(make_source):
+    source = make_source(["clips/b.mp4", "a.webm", "deep/er/c.avi", "not asked.mp4"])
+    found, left_out = gallery_videos(benchmark("c", "a", "b"), source, partial=False)
+    assert list(found.items()) == [("c", "deep/er/c.avi"), ("a", "a.webm"), ("b", "clips/b.mp4")]
+    assert left_out == ()
+
+
+def test_a_video_that_is_not_there_is_refused_or_told(make_source):
+    source = make_source(["a.mp4", "b.mp4"], failed={"c.mp4": "no picture"})
+    with pytest.raises(InputError, match=r"2 of 4 captioned videos .* c \(no picture\); d \(not in the store\)"):
+        gallery_videos(benchmark("a", "b", "c", "d"), source, partial=False)
+    found, left_out = gallery_videos(benchmark("a", "c", "b", "d"), source, partial=True)
+    assert (list(found.values()), left_out) == (["a.mp4", "b.mp4"], ("c", "d"))
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_video_that_is_cut_into_clips_is_refused(make_source, partial):
+    source = make_source(["a.mp4", "b.mp4"], clips_of_video=3)
+    source.clips = source.clips.drop(source.clips.index[1:3])  # of a.mp4 the first clip is left
+    source.clips.index = ["a.mp4", *source.clips.index[1:]]
+    with pytest.raises(
+        InputError, match=r"1 of its 2 test videos cut into clips \(b.mp4#t=0,10, for one\); .*--clip"
+    ):
+        gallery_videos(benchmark("a", "b"), source, partial=partial)
+    assert gallery_videos(benchmark("a"), source, partial=partial) == ({"a": "a.mp4"}, ())
+
+
+def test_clips_of_one_video_are_pieces_whatever_they_are_called(make_source):
+    source = make_source(["x1", "x2"])
+    source.clips["video"] = "a.mp4"
+    with pytest.raises(InputError, match=r"1 of its 1 test videos cut into clips \(x1, for one\)"):
+        gallery_videos(benchmark("a"), source, partial=False)
+
+
+def test_a_piece_is_no_whole_video_where_the_others_failed(make_source):
+    source = make_source(["a.mp4"], clips_of_video=3, failed={"a.mp4": "timed out"})
+    source = replace(source, clips=source.clips.iloc[1:2])
+    with pytest.raises(InputError, match=r"1 of its 1 test videos cut into clips \(a.mp4#t=10,20, for one\)"):
+        gallery_videos(benchmark("a"), source, partial=False)
+
+
+def test_a_clip_that_the_protocol_itself_names_is_taken(make_source):
+    source = make_source(["film.mkv"], clips_of_video=3)
+    clip_id = "film.mkv#t=10,20"
+    assert gallery_videos(benchmark(clip_id), source, partial=False) == ({clip_id: clip_id}, ())

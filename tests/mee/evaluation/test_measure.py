@@ -1,6 +1,4 @@
-"""One ranking and what is made of it: figures, curve, histogram, right answers, best and worst queries, rules."""
-
-import hashlib
+"""One ranking summed up: figures, curve, histogram, right answers, best and worst queries, the rank file."""
 
 import numpy as np
 import pandas as pd
@@ -9,14 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure_scores, protocol_facts, rules_of
-from mee.evaluation.metrics import bootstrap_intervals, expected_ranks, retrieval_metrics
-from mee.evaluation.result import Normalisation
-from mee.protocols.protocol import Benchmark
-from mee.protocols.table import PROTOCOLS
-from mee.ranking.counts import Ranks
-from mee.ranking.rank import CONVENTIONS, rank_queries
-from tests.mee.whole_scores import WholeScores, positives_of
+from mee.errors import InputError
+from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure_scores, write_ranks
+from mee.evaluation.metrics import bootstrap_intervals, retrieval_metrics
+from mee.ranking.rank import CONVENTIONS, Ranks, rank_queries
+from tests.mee.whole_scores import WholeScores, expected_ranks, positives_of
 
 SEEDS = st.integers(0, 2**31)
 
@@ -42,41 +37,41 @@ def problem(seed):
 
 def measured_of(matrix, right, names=None, **options):
     names = names or names_of(*matrix.shape)
-    return measure_scores(WholeScores(matrix), positives_of(right), names, **{"resamples": 0, **options})
+    return measure_scores(WholeScores(matrix), positives_of(right), names, **options)
 
 
 @given(SEEDS)
 def test_every_ranked_query_has_its_best_scored_right_clip_and_its_first_answers(seed):
     matrix, right = problem(seed)
     measured = measured_of(matrix, right)
-    asked = right.any(1).nonzero().flatten().tolist()
-    assert measured.query_ids == [f"q{query}" for query in asked]
-    assert measured.ranking.t2v.rank.equal(expected_ranks(matrix[asked], right[asked]))
-    for row, query in enumerate(asked):
+    answers, ranked = measured.answers, right.any(1).nonzero().flatten().tolist()
+    assert answers.query_ids == [f"q{query}" for query in ranked]
+    assert measured.ranking.t2v.rank.equal(expected_ranks(matrix[ranked], right[ranked]))
+    for row, query in enumerate(ranked):
         own = right[query].nonzero().flatten().tolist()
-        assert int(measured.right[row]) == max(own, key=lambda clip: (matrix[query, clip].item(), -clip))
-        assert measured.right_scores[row] == matrix[query, own].max()
+        assert int(answers.right[row]) == max(own, key=lambda clip: (matrix[query, clip].item(), -clip))
+        assert answers.right_scores[row] == matrix[query, own].max()
         order = sorted(range(matrix.shape[1]), key=lambda clip: (-matrix[query, clip].item(), clip))[:10]
-        assert measured.top.candidate[row].tolist() == order
-        assert measured.top.score[row].equal(matrix[query, order])
+        assert answers.top.candidate[row].tolist() == order
+        assert answers.top.score[row].equal(matrix[query, order])
 
 
 @given(SEEDS)
 def test_best_and_worst_are_those_by_rank(seed):
     matrix, right = problem(seed)
-    measured = measured_of(matrix, right)
-    ranks = measured.ranking.t2v.rank.tolist()
+    answers = measured_of(matrix, right).answers
+    ranks = answers.rank.tolist()
     rising = sorted(range(len(ranks)), key=lambda row: (ranks[row], row))[:EXAMPLES]
     falling = sorted(range(len(ranks)), key=lambda row: (-ranks[row], row))[:EXAMPLES]
-    for examples, rows in ((measured.best, rising), (measured.worst, falling)):
-        assert [query.query_id for query in examples] == [measured.query_ids[row] for row in rows]
+    for examples, rows in ((answers.best, rising), (answers.worst, falling)):
+        assert [query.query_id for query in examples] == [answers.query_ids[row] for row in rows]
         assert [query.rank for query in examples] == [ranks[row] for row in rows]
         for query, row in zip(examples, rows):
             assert query.caption == f"caption {query.query_id[1:]}"
-            assert query.right.clip_id == f"c{int(measured.right[row])}"
-            assert query.right.score == measured.right_scores[row]
-            assert [clip.clip_id for clip in query.top] == [f"c{n}" for n in measured.top.candidate[row]]
-            assert [clip.score for clip in query.top] == measured.top.score[row].tolist()
+            assert query.right.clip_id == f"c{int(answers.right[row])}"
+            assert query.right.score == answers.right_scores[row]
+            assert [clip.clip_id for clip in query.top] == [f"c{n}" for n in answers.top.candidate[row]]
+            assert [clip.score for clip in query.top] == answers.top.score[row].tolist()
 
 
 @pytest.mark.parametrize("v2t", CONVENTIONS)
@@ -97,7 +92,7 @@ def test_answers_say_where_to_look_as_far_as_that_is_known():
         {"video": ["film.mkv", "other.mkv"], "start_s": [10, 0], "end_s": [20.5, 3]}, index=["c1", "elsewhere"]
     )
     matrix, right = torch.tensor([[0.1, 0.9]]), torch.tensor([[False, True]])
-    query = measured_of(matrix, right, names_of(1, 2, clips)).best[0]
+    query = measured_of(matrix, right, names_of(1, 2, clips)).answers.best[0]
     assert query.right.model_dump() == query.top[0].model_dump()
     assert query.right.video == "film.mkv"
     assert (query.right.start_s, query.right.end_s) == (10.0, 20.5)
@@ -114,8 +109,8 @@ def rank_lists(draw):
 
 
 def ranks_of(ranks, candidates):
-    rank_queries = torch.tensor(ranks, dtype=torch.float64)
-    return Ranks(torch.arange(len(rank_queries)), rank_queries, 1 / rank_queries.sqrt(), candidates)
+    rank = torch.tensor(ranks, dtype=torch.float64)
+    return Ranks(torch.arange(len(rank)), rank, 1 / rank.sqrt(), candidates)
 
 
 def summed_up(ranks, candidates, **options):
@@ -172,7 +167,7 @@ def test_the_histogram_counts_every_query_once_and_covers_all_ranks(case):
     assert [low for low, _ in spans[1:]] == [high + 1 for _, high in spans[:-1]]
     assert sum(count for _, count in histogram) == len(ranks)
     for (low, high), (_, count) in zip(spans, histogram):
-        assert count == sum(low <= np.ceil(rank_queries) <= high for rank_queries in ranks)
+        assert count == sum(low <= np.ceil(rank) <= high for rank in ranks)
     assert {type(count) for _, count in histogram} == {int}
 
 
@@ -192,52 +187,66 @@ def test_powers_of_two_close_their_bin(power):
     assert histogram[f"{2**power + 1}-{2 ** (power + 1)}"] == 1
 
 
-def benchmark(name="lsmdc", **fields):
-    table = pd.DataFrame(columns=["query_id", "video_id", "caption", "split"])
-    return Benchmark(protocol=PROTOCOLS[name], table=table, gallery=(), **{"train_list": None, **fields})
+# ---- the rank file
+
+IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
+COLUMNS = [f"{what}_{k}" for what in ("top", "score") for k in range(1, 11)]
+BOTH = pytest.mark.parametrize("ending", ["csv", "parquet"])
 
 
-@pytest.mark.parametrize("v2t", CONVENTIONS)
-def test_rules_are_said_in_words(v2t):
-    rules = rules_of(v2t, Normalisation(method="dsl"), 1000)
-    assert rules.ties == "expected rank"
-    assert rules.v2t == CONVENTIONS[v2t]
-    assert rules.normalisation.method == "dsl"
-    assert rules.intervals == "95 % bootstrap over queries, 1,000 resamples, seed 0"
-    assert rules_of(v2t, Normalisation(), 0).intervals == ""
+def answers_of(query_ids, clip_ids, kind, seed):
+    generator = torch.Generator().manual_seed(seed)
+    size = (len(query_ids), len(clip_ids))
+    matrix = torch.randn(size, generator=generator, dtype=kind) * 10.0 ** (seed % 60 - 30)
+    right = torch.zeros(size, dtype=torch.bool)
+    right[:, 0] = True
+    names = Names(query_ids=query_ids, captions=None, clip_ids=clip_ids)
+    return measure_scores(WholeScores(matrix), positives_of(right), names).answers
 
 
-def test_a_whole_protocol_is_stated_with_its_counts(tmp_path):
-    file = tmp_path / "test.csv"
-    file.write_text("captions")
-    said = {"without_stream": ("v3",), "streams": {"audio": 990}, "train_list": "9k"}
-    whole = benchmark(files={"test": file})
-    facts = protocol_facts(whole, split="test", queries=1000, gallery=1000, **said)
-    names = {"name": "lsmdc", "title": PROTOCOLS["lsmdc"].title, "split": "test", "query_rule": "every caption"}
-    numbers = {"queries": 1000, "expected_queries": 1000, "gallery": 1000, "expected_gallery": 1000}
-    nothing = {"partial": False, "missing": (), "left_out": ()}
-    files = {"test": f"test.csv sha256:{hashlib.sha256(b'captions').hexdigest()}"}
-    assert facts.model_dump() == {**said, **names, **numbers, **nothing, "files": files}
+def read_ranks(path, kind):
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    scores = dict.fromkeys(COLUMNS[10:], str(kind).removeprefix("torch."))
+    ids = dict.fromkeys(["query_id", "right_clip_id", *COLUMNS[:10]], str)  # "00" is no number
+    types = {"rank": float, **ids, **scores}
+    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=dict.fromkeys(scores, ""))
 
 
-COUNTED = ("997 queries, and lsmdc has 1,000", "1,001 clips, and lsmdc has 1,000")
-
-
-@pytest.mark.parametrize(
-    ("name", "split", "fields", "said", "missing"),
-    [
-        ("lsmdc", "test", {"shortfalls": ("a list is short",)}, {}, ("a list is short",)),
-        ("lsmdc", "test", {}, {"missing": ("3 queries have no scores",)}, ("3 queries have no scores",)),
-        ("lsmdc", "test", {}, {"left_out": ["v1"]}, ()),
-        ("lsmdc", "test", {}, {}, COUNTED),  # that nobody explained
-        ("lsmdc", "val", {"shortfalls": ("the test list is short",)}, {}, ()),
-        ("lsmdc", "val", {}, {"left_out": ["v1"]}, ()),
-        ("folder", "test", {}, {}, ()),  # a protocol without counts takes any
-    ],
+@BOTH
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@given(
+    query_ids=st.lists(IDS, min_size=1, max_size=5, unique=True),
+    clip_ids=st.lists(IDS, min_size=1, max_size=13, unique=True),
+    seed=st.integers(0, 2**31),
 )
-def test_whatever_is_missing_makes_a_result_partial(name, split, fields, said, missing):
-    facts = protocol_facts(benchmark(name, **fields), split=split, queries=997, gallery=1001, **said)
-    left_out = tuple(said.get("left_out", ()))
-    assert (facts.missing, facts.left_out, facts.partial) == (missing, left_out, bool(missing or left_out))
-    expected = (1000, 1000) if (name, split) == ("lsmdc", "test") else (None, None)
-    assert (facts.expected_queries, facts.expected_gallery) == expected
+def test_pandas_reads_what_was_measured(ending, kind, query_ids, clip_ids, seed, tmp_path_factory):
+    answers = answers_of(query_ids, clip_ids, kind, seed)
+    path = tmp_path_factory.mktemp("made") / f"ranks.{ending}"
+    write_ranks(path, answers)
+    table = read_ranks(path, kind)
+    assert list(table.columns) == ["query_id", "rank", "right_clip_id", *COLUMNS]
+    assert table["query_id"].astype(str).tolist() == query_ids
+    assert table["rank"].tolist() == answers.rank.tolist()
+    assert table["right_clip_id"].astype(str).tolist() == [clip_ids[0]] * len(query_ids)
+    for k in range(10):
+        found, scores = table[f"top_{k + 1}"], table[f"score_{k + 1}"].to_numpy()
+        if k < len(clip_ids):
+            assert found.astype(str).tolist() == [clip_ids[clip] for clip in answers.top.candidate[:, k]]
+            assert (scores == answers.top.score[:, k].numpy()).all()
+        else:
+            assert ((found == "") | found.isna()).all()
+            assert np.isnan(scores).all()
+    assert list(path.parent.iterdir()) == [path]
+
+
+@BOTH
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path, ending):
+    path = tmp_path / f"r.{ending}"
+    path.write_text("what was there")
+    with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):
+        write_ranks(path, answers_of(["q", "\ud800"], ["a", "b"], torch.float32, 0))
+    assert path.read_text() == "what was there"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="nowhere"):
+        write_ranks(tmp_path / "nowhere" / f"r.{ending}", answers_of(["q"], ["a"], torch.float32, 0))

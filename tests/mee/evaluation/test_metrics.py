@@ -1,7 +1,4 @@
-"""Ranks and figures: against golden double loops, and the laws that real slips have broken.
-
-Intervals: those of plain resampling; they hold the estimate and are the same for the same seed.
-"""
+"""Ranks and figures against golden double loops; intervals against plain resampling; multiple choice."""
 
 import math
 
@@ -12,29 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mee.evaluation.metrics
-from mee.evaluation.metrics import KS, bootstrap_intervals, expected_ranks, retrieval_metrics
+from mee.errors import InputError
+from mee.evaluation.metrics import KS, bootstrap_intervals, choice_accuracy, retrieval_metrics
+from mee.ranking.rank import rank_queries
+from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)
 RANKS = st.lists(st.integers(2, 240).map(lambda twice: twice / 2), min_size=1, max_size=30)
 DIRECTIONS = ("t2v_rows_are_queries", "v2t_columns_are_queries")
 
 
-def tied_case(seed, queries=7, candidates=9):
-    """Few distinct values, so that ties abound; each query with one to three right answers."""
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randint(4, (queries, candidates), generator=generator).float() / 4
-    positive = torch.rand(queries, candidates, generator=generator) < 0.2
-    positive[torch.arange(queries), torch.randint(candidates, (queries,), generator=generator)] = True
-    return scores, positive
-
-
-def loop_ranks(scores, positive):
-    ranks = []
-    for row, right in zip(scores.tolist(), positive.tolist()):
-        best = max(score for score, is_right in zip(row, right) if is_right)
-        wrong = [score for score, is_right in zip(row, right) if not is_right]
-        ranks.append(1 + sum(s > best for s in wrong) + sum(s == best for s in wrong) / 2)
-    return torch.tensor(ranks, dtype=torch.float64)
+def ranks_of(scores, positive):
+    """Of any scores; infinite ones are not used, so -inf becomes a number below all others."""
+    scores = scores.masked_fill(scores.isneginf(), -1e30)
+    return rank_queries(WholeScores(scores), positives_of(positive)).t2v.rank
 
 
 def test_ranks_and_figures_match_golden(load_golden):
@@ -43,11 +31,11 @@ def test_ranks_and_figures_match_golden(load_golden):
         for direction, matrix in zip(DIRECTIONS, (scores, scores.T)):
             positive = torch.eye(len(scores), dtype=torch.bool)
             if matrix.isnan().any():
-                with pytest.raises(ValueError, match="NaN"):
-                    expected_ranks(matrix, positive)
+                with pytest.raises(InputError, match="NaN"):
+                    ranks_of(matrix, positive)
                 continue
             golden = case[direction]["correct"]["mean"]
-            ranks = expected_ranks(matrix, positive)
+            ranks = ranks_of(matrix, positive)
             assert ranks.tolist() == golden["ranks"], name
             figures = retrieval_metrics(ranks)
             for ours, theirs in (("R@1", "R1"), ("R@5", "R5"), ("R@10", "R10")):
@@ -60,34 +48,8 @@ def test_several_captions_of_a_video_match_golden(load_golden):
     case = load_golden("retrieval_metrics.json")["multi_caption"]
     scores = torch.tensor(case["scores"])
     positive = torch.tensor(case["caption_owner"])[:, None] == torch.arange(scores.shape[1])
-    assert expected_ranks(scores, positive).tolist() == case["t2v_ranks"]
-    assert expected_ranks(scores.T, positive.T).tolist() == case["v2t_best_caption_ranks"]
-
-
-@given(SEEDS)
-def test_ranks_equal_a_loop_over_the_rule(seed):
-    scores, positive = tied_case(seed)
-    assert expected_ranks(scores, positive).equal(loop_ranks(scores, positive))
-
-
-@given(SEEDS, st.permutations(range(7)), st.permutations(range(9)))
-def test_permuting_queries_or_gallery_changes_nothing(seed, queries, candidates):
-    scores, positive = tied_case(seed)
-    ranks = expected_ranks(scores[queries][:, candidates], positive[queries][:, candidates])
-    assert ranks.equal(expected_ranks(scores, positive)[queries])
-
-
-@given(SEEDS)
-def test_a_rising_function_of_the_scores_changes_nothing(seed):
-    scores, positive = tied_case(seed)
-    assert expected_ranks(scores.exp() * 7, positive).equal(expected_ranks(scores, positive))
-
-
-@pytest.mark.parametrize("size", [2, 10, 101])
-def test_a_constant_matrix_never_earns_a_perfect_score(size):
-    ranks = expected_ranks(torch.full((size, size), 0.3), torch.eye(size, dtype=torch.bool))
-    assert ranks.unique().tolist() == [(size + 1) / 2]
-    assert retrieval_metrics(ranks)["R@1"] == 0
+    assert ranks_of(scores, positive).tolist() == case["t2v_ranks"]
+    assert ranks_of(scores.T, positive.T).tolist() == case["v2t_best_caption_ranks"]
 
 
 @pytest.mark.parametrize(
@@ -100,12 +62,10 @@ def test_a_constant_matrix_never_earns_a_perfect_score(size):
 )
 def test_equal_wrong_answers_share_their_places_with_the_right_one(scores, right, rank):
     positive = torch.tensor([[place in right for place in range(len(scores))]])
-    assert expected_ranks(torch.tensor([scores]), positive).tolist() == [rank]
+    assert ranks_of(torch.tensor([scores]), positive).tolist() == [rank]
 
 
 def test_what_cannot_be_ranked_is_refused():
-    with pytest.raises(ValueError, match="1 queries have no right answer"):
-        expected_ranks(torch.zeros(2, 2), torch.tensor([[True, False], [False, False]]))
     with pytest.raises(ValueError, match="no query"):
         retrieval_metrics(torch.empty(0))
 
@@ -209,3 +169,88 @@ def test_the_median_of_an_even_number_is_the_mean_of_the_middle_two():
 
 def test_without_resamples_there_are_no_intervals():
     assert bootstrap_intervals(torch.ones(3), torch.ones(3), resamples=0) == {}
+
+
+# ---- multiple choice: golden answers, chance for ties, and a loop over the rule
+
+
+def tied_choices(seed):
+    """Few distinct values, so that most questions tie."""
+    generator = torch.Generator().manual_seed(seed)
+    questions, choices = torch.randint(1, 9, (2,), generator=generator).tolist()
+    scores = torch.randint(3, (questions, choices), generator=generator).float()
+    return scores, torch.randint(choices, (questions,), generator=generator)
+
+
+def test_accuracy_matches_golden(load_golden):
+    case = load_golden("retrieval_metrics.json")["multiple_choice"]
+    choice = choice_accuracy(torch.tensor(case["scores"]), torch.tensor(case["gt_one_based"]) - 1)
+    assert choice.questions == len(case["scores"])
+    assert choice.accuracy == pytest.approx(100 * case["correct"]["expected_random_tie_break"])
+    low, high = choice.interval
+    assert low < choice.accuracy < high
+
+
+@given(SEEDS)
+def test_accuracy_equals_a_loop_over_the_rule(seed):
+    scores, answer = tied_choices(seed)
+    credits = [
+        (row[right] == max(row)) / row.count(max(row)) for row, right in zip(scores.tolist(), answer.tolist())
+    ]
+    choice = choice_accuracy(scores, answer, resamples=300)
+    assert choice.accuracy == pytest.approx(100 * sum(credits) / len(credits))
+    low, high = choice.interval
+    assert -1e-9 <= low <= choice.accuracy + 1e-9
+    assert choice.accuracy - 1e-9 <= high <= 100 + 1e-9
+    assert {type(choice.questions), type(choice.accuracy), type(low), type(high)} == {int, float}
+
+
+@pytest.mark.parametrize("score", [0.3, -2.0, -math.inf])
+@pytest.mark.parametrize("questions", [1, 7])
+def test_a_constant_score_answers_one_in_five(score, questions):
+    answer = torch.arange(questions) % 5
+    choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
+    assert choice.accuracy == pytest.approx(20)
+    assert choice.interval == pytest.approx((20, 20))
+
+
+@given(SEEDS)
+def test_permuting_sentences_and_questions_changes_nothing(seed):
+    scores, answer = tied_choices(seed)
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = (torch.randperm(size, generator=generator) for size in scores.shape)
+    moved = choice_accuracy(scores[rows][:, columns], columns.argsort()[answer[rows]], resamples=0)
+    assert moved.accuracy == pytest.approx(choice_accuracy(scores, answer, resamples=0).accuracy)
+
+
+def test_the_interval_is_that_of_resampled_questions():
+    scores, answer = torch.eye(5).repeat(40, 1), torch.arange(5).repeat(40)
+    answer[:70] = (answer[:70] + 1) % 5
+    low, high = choice_accuracy(scores, answer, resamples=4000).interval
+    right = np.arange(200) >= 70
+    means = 100 * right[np.random.default_rng(1).integers(200, size=(4000, 200))].mean(1)
+    for end, share in ((low, 0.025), (high, 0.975)):
+        least, most = np.quantile(means, (share - 0.011, share + 0.011))
+        assert least <= end <= most
+
+
+def test_the_seed_decides_the_interval_of_a_choice_and_no_resamples_make_none():
+    scores, answer = torch.rand(60, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(60).long()
+    once, again, other = (choice_accuracy(scores, answer, resamples=50, seed=seed) for seed in (1, 1, 2))
+    assert once == again
+    assert once.interval != other.interval
+    assert choice_accuracy(scores, answer, resamples=0).interval is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "answer", "says"),
+    [
+        (torch.empty(0, 5), [], "no question"),
+        (torch.tensor([[math.nan, 0.1], [0.2, math.nan]]), [1, 0], "2 scores are NaN"),
+        (torch.rand(1, 2), [-1], "0 to 1"),
+        (torch.rand(1, 2), [2], "0 to 1"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(scores, answer, says):
+    with pytest.raises(ValueError, match=says):
+        choice_accuracy(scores, torch.tensor(answer, dtype=torch.int64))

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from mee.errors import InputError
-from mee.evaluation.metrics import expected_ranks
 from mee.external_scores.match import match_scores
 from mee.external_scores.read import read_ids, read_scores
 from mee.ranking.rank import rank_queries
@@ -28,6 +27,7 @@ from tests.mee.external_scores.made_files import (
     save_matrix,
     save_tables,
 )
+from tests.mee.whole_scores import expected_ranks
 
 QUERIES, CLIPS = ("q0", "q1", "q,2"), ("a", "b", "ç", "d d")
 MATRIX = np.array([[0.5, -1, 2, 0], [3, 1 / 3, 1e-7, 7], [1, 1, 1, 1]], np.float32)

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.evaluation.metrics import expected_ranks
 from mee.external_scores.scores import MatrixScores, Table, TableScores
 from mee.ranking.rank import rank_queries
 from mee.ranking.scores import Positives
-from tests.mee.whole_scores import positives_of, whole_matrix
+from tests.mee.whole_scores import expected_ranks, positives_of, whole_matrix
 
 
 def table(name, array):

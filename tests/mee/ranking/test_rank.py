@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG
 
 import mee.ranking.scores
-from mee.evaluation.metrics import expected_ranks, retrieval_metrics
+from mee.evaluation.metrics import retrieval_metrics
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import CONVENTIONS, rank_queries
 from mee.ranking.scores import Positives
-from tests.mee.whole_scores import WholeScores, positives_of
+from tests.mee.whole_scores import WholeScores, expected_ranks, positives_of
 
 SEEDS = st.integers(0, 2**31)
 WAYS = {"t2v": "t2v_rows_are_queries", "v2t": "v2t_columns_are_queries"}
@@ -97,17 +97,17 @@ def test_text_to_video_equals_loops(blocks, seed, margin):
 @given(seed=SEEDS, margin=st.sampled_from([0.0, 0.125]))
 def test_video_to_text_equals_loops_under_all_conventions(blocks, seed, margin):
     matrix, positive = problem(seed, margin)
-    asked = positive.any(0).nonzero().flatten().tolist()
+    captioned = positive.any(0).nonzero().flatten().tolist()
     scores, pairs = WholeScores(matrix, margin), positives_of(positive)
     closest = rank_queries(scores, pairs, v2t="closest").v2t
-    assert closest.query.tolist() == asked
+    assert closest.query.tolist() == captioned
     assert closest.candidates == len(matrix)
-    assert closest.rank.equal(expected_ranks(matrix.T[asked], positive.T[asked]))
+    assert closest.rank.equal(expected_ranks(matrix.T[captioned], positive.T[captioned]))
     video = rank_queries(scores, pairs, v2t="video").v2t
-    assert video.rank.tolist() == [loop_video(matrix, positive, candidate) for candidate in asked]
+    assert video.rank.tolist() == [loop_video(matrix, positive, candidate) for candidate in captioned]
     assert video.candidates == len({tuple(row.tolist()) for row in positive})
     each = rank_queries(scores, pairs, v2t="each").v2t
-    for candidate in asked:
+    for candidate in captioned:
         mine = each.rank[each.query == candidate].tolist()
         assert sorted(mine) == sorted(loop_each(matrix, positive, candidate))
 
@@ -153,8 +153,8 @@ def test_conventions_differ_beyond_the_first_place():
 @given(seed=SEEDS, size=st.integers(2, 30))
 def test_a_constant_matrix_scores_as_chance(seed, size):
     scores = WholeScores(torch.full((size, size), 0.3), 0.01, seed)
-    ranking_ = rank_queries(scores, positives_of(torch.eye(size).bool()))
-    assert ranking_.t2v.rank.tolist() == ranking_.v2t.rank.tolist() == [(size + 1) / 2] * size
+    ranking = rank_queries(scores, positives_of(torch.eye(size).bool()))
+    assert ranking.t2v.rank.tolist() == ranking.v2t.rank.tolist() == [(size + 1) / 2] * size
 
 
 @given(seed=SEEDS)
@@ -169,6 +169,14 @@ def test_permuting_queries_and_gallery_changes_nothing(seed):
     assert after.v2t.rank.sort().values.equal(before.v2t.rank.sort().values)
 
 
+@given(seed=SEEDS)
+def test_a_rising_function_of_the_scores_changes_nothing(seed):
+    matrix, positive = problem(seed, 0.0)
+    before, after = (rank_queries(WholeScores(m), positives_of(positive)) for m in (matrix, matrix.exp() * 7))
+    assert after.t2v.rank.equal(before.t2v.rank)
+    assert after.v2t.rank.equal(before.v2t.rank)
+
+
 @given(seed=SEEDS, count=st.integers(1, 12), margin=st.sampled_from([0.0, 0.125]))
 def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin):
     matrix, positive = problem(seed, margin)
@@ -179,7 +187,7 @@ def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin
         assert top.score[row].equal(matrix[query, order])
 
 
-def test_queries_without_a_right_answer_compete_but_are_not_asked():
+def test_queries_without_a_right_answer_compete_but_are_not_ranked():
     matrix, positive = torch.tensor([[0.1, 0.9], [0.5, 0.2]]), torch.tensor([[False, False], [True, False]])
     both = rank_queries(WholeScores(matrix), positives_of(positive), top=1)
     assert (both.t2v.query.tolist(), both.t2v.rank.tolist()) == ([1], [1.0])

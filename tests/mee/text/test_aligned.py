@@ -12,13 +12,13 @@ from transformers import AutoTokenizer, ClapModel, CLIPModel, SiglipModel
 from mee.checkpoint import fingerprint
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import match_captions
-from mee.data.source import load_clips
+from mee.data.source import load_ragged
 from mee.errors import InputError
 from mee.model import MEE
 from mee.text.config import TextConfig
 from mee.text.pretrained import AlignedTower
 from mee.training.config import TrainConfig
-from mee.training.optimiser import learnt_state
+from mee.training.state import learnt_state
 from mee.training.trainer import Trainer
 from tests.mee import tiny_models
 
@@ -99,7 +99,8 @@ def zero_shot(directory, kind, streams, sentences):
 
 def scores(model, source):
     with torch.no_grad():
-        return model(SENTENCES, load_clips(source, model.modalities, VIDEOS))
+        clips = {name: ragged.all() for name, ragged in load_ragged(source, model.modalities, VIDEOS).items()}
+        return model(SENTENCES, clips)
 
 
 def test_an_untrained_mixture_scores_as_the_models_do_zero_shot(config, source, streams, clip, clap):

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mee.encode import encode_gallery
+from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import evaluate_pairs
+from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
 from mee.text.base import encoder_class
 from mee.text.config import TextConfig
 from mee.training.config import TrainConfig
-from mee.training.optimiser import learnt_state, make_optimiser
+from mee.training.optimiser import make_optimiser
+from mee.training.state import learnt_state
 from mee.training.trainer import Trainer
 from tests.mee import tiny_models
 
@@ -126,7 +127,7 @@ def test_padding_and_the_rest_of_the_batch_have_no_influence(make_encoder, name)
 @pytest.mark.parametrize("name", ALL)
 def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model, name, tmp_path, tiny):
     model = make_model(name)
-    expected = model.encode_text(SENTENCES)
+    expected = encode_captions(model, SENTENCES)
     model.save_pretrained(tmp_path / "model")
     hidden = tiny.rename(tmp_path / "elsewhere")
     try:
@@ -135,7 +136,7 @@ def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model
         hidden.rename(tiny)
     assert set(loaded.state_dict()) == set(model.state_dict())
     assert all(tensor.equal(loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
-    got = loaded.encode_text(SENTENCES)
+    got = encode_captions(loaded, SENTENCES)
     torch.testing.assert_close(got.packed, expected.packed, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(got.logits, expected.logits, atol=1e-6, rtol=1e-6)
 
@@ -147,7 +148,7 @@ def test_one_step_changes_exactly_what_learns(make_model, name):
     optimizer = make_optimiser(
         model, torch.nn.Module(), TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3)
     )
-    text = model.encode_text(SENTENCES)
+    text = model.encode_text({name: ragged.all() for name, ragged in model.tokenize(SENTENCES).items()})
     (text.packed * torch.randn_like(text.packed)).sum().add(text.logits.square().sum()).backward()
     optimizer.step()
     after = model.text_encoder.state_dict()
@@ -202,8 +203,8 @@ def test_a_toy_problem_is_learnt(world, make_config, model_config, name, tmp_pat
     config = TrainConfig(epochs=40, batch_size=16, learning_rate=5e-3, text_learning_rate=1e-3)
     trainer = Trainer(*world, replace(model_config, text=make_config(name), dropout=0.0), config, CPU)
     model = trainer.run(tmp_path / "state", lambda progress: None)
-    report = evaluate_pairs(model, encode_gallery(model, world[0], world[2].gallery), world[2])
-    assert report.t2v["R@5"] > 70
+    report = Retrieval.of(model, encode_gallery(model, world[0], world[2].gallery), world[2]).measure()
+    assert report.t2v.metrics["R@5"] > 70
     losses = [epoch["loss"] for epoch in trainer.progress.history if epoch["epoch"]]
     assert losses[-1] < 0.7 * losses[0]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mee.config import ExpertConfig, ModelConfig
-from mee.encode import encode_gallery
-from mee.evaluation.evaluate import evaluate_pairs
+from mee.encode import encode_captions, encode_gallery
+from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
 from mee.text.base import TextEncoder
 from mee.text.config import ENCODERS, TextConfig
@@ -92,7 +92,7 @@ def test_one_expert_ranks_as_the_regression_written_out(world, model_config):
     told = np.array([t[pairs.videos.index(clip)] @ p for clip in clips])
     image = z @ w @ (told.T @ (z @ w) / len(clips)).T
     cosine = (t @ p) @ image.T / np.linalg.norm(t @ p, axis=1)[:, None] / np.linalg.norm(image, axis=1)
-    text = model.encode_text(list(pairs.captions))
+    text = encode_captions(model, pairs.captions)
     gallery = encode_gallery(model, source, clips)
     columns = model.layout.slices[2]
     ours = text.packed[:, columns] @ gallery.video.packed[:, columns].T
@@ -106,8 +106,8 @@ def test_it_finds_clips_that_it_has_not_seen(world, model_config, embed_dim):
     seen, unseen = set(source.clips.index[:40]), set(source.clips.index[40:])
     model, _ = started((source, pairs.of_videos(seen)), model_config, embed_dim)
     rest = pairs.of_videos(unseen)
-    report = evaluate_pairs(model, encode_gallery(model, source, rest.gallery), rest)
-    assert report.t2v["R@5"] > (40 if embed_dim == 2 else 85)
+    figures = Retrieval.of(model, encode_gallery(model, source, rest.gallery), rest).measure().t2v.metrics
+    assert figures["R@5"] > (40 if embed_dim == 2 else 85)
 
 
 def test_the_mixtures_bias_trusts_what_can_be_trusted(world, model_config):
@@ -125,7 +125,7 @@ def test_gates_start_open_and_have_something_to_learn(world, model_config):
         torch.testing.assert_close(unit(rows), F.normalize(unit.linear(rows), dim=1))
     model.train()
     batch = next(data.batches(CONFIG, torch.Generator().manual_seed(0)))
-    text, video = model.embed_text(batch.sentences), model.encode_video(batch.clips)
+    text, video = model.encode_text(batch.sentences), model.encode_video(batch.clips)
     (text.packed * video.packed).square().sum().backward()
     for unit in model.text_experts:
         assert unit.norm.weight.grad.abs().max() > 0
@@ -151,8 +151,8 @@ def test_streams_that_say_nothing_leave_everything_finite(world, model_config, c
         source.streams["motion"] = {c: s for c, s in source.streams["motion"].items() if c in kept}
     model, _ = started((source, pairs), model_config)
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
-    report = evaluate_pairs(model, encode_gallery(model, source, pairs.gallery), pairs)
-    assert report.t2v["R@10"] > 60
+    figures = Retrieval.of(model, encode_gallery(model, source, pairs.gallery), pairs).measure().t2v.metrics
+    assert figures["R@10"] > 60
 
 
 def test_an_aligned_expert_is_left_as_it_is(world):

@@ -93,7 +93,7 @@ def test_clips_without_the_models_streams_are_never_drawn(make_source):
     for epoch in range(5):
         for batch in data.batches(settings(4, 0.5), generator(epoch)):
             assert availability(batch.clips, MODALITIES).any(1).all()
-    assert sorted({row for rows in data.rows for row in rows}) == [1, 2, 3]  # of a.mp4 the second clip alone
+    assert sorted(set(data.matches()[1].tolist())) == [1, 2, 3]  # of a.mp4 the second clip alone
 
 
 def test_the_seed_decides_everything(source):
@@ -164,7 +164,7 @@ def test_an_image_may_bear_a_videos_name_and_a_sentence_of_it(make_source):
         [True, False, False],  # a dog: b.mp4, and the image too
         [True, False, False],
     ]
-    rows = data.clips(torch.tensor([data.rows[0][0], data.rows[2][0]]))["appearance"]
+    rows = data.clips(data.matches()[1][[0, 2]])["appearance"]
     assert not rows.padded[0, 0].equal(rows.padded[1, 0])
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from mee.training.config import TrainConfig
 from mee.training.losses import InfoNCELoss, MaxMarginLoss
-from mee.training.optimiser import learnt_state, load_learnt_state, make_optimiser, rate_factor, set_rate
+from mee.training.optimiser import make_optimiser, rate_factor, set_rate
+from mee.training.state import learnt_state, load_learnt_state
 
 CONFIG = TrainConfig(learning_rate=1e-2, text_learning_rate=1e-4, weight_decay=0.3, warmup=0.1, epochs=10)
 

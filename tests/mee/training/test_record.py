@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from mee.data.splits import Split
+from mee.evaluation.held_out import selected_on, trained_on
 from mee.protocols.annotations import Annotations
-from mee.training.record import selected_on, trained_on, training_record
+from mee.training.trainer import training_record
 
 
 @pytest.fixture

@@ -9,19 +9,25 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mee.checkpoint import write_checkpoint
 from mee.data.splits import Split
+from mee.distributed import make_accelerator
 from mee.encode import encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import evaluate_pairs
+from mee.evaluation.retrieval import Retrieval
 from mee.text.transformer import TransformerEncoder
-from mee.training.accelerator import make_accelerator
 from mee.training.config import TrainConfig
 from mee.training.optimiser import rate_factor
-from mee.training.record import finish, training_record
-from mee.training.trainer import ENOUGH, Trainer
+from mee.training.trainer import ENOUGH, Trainer, training_record
 from tests.mee.conftest import CONFIG
 
 CPU = torch.device("cpu")
+
+
+def figures_of(model, world):
+    """Text to video, on the validation captions."""
+    gallery = encode_gallery(model, world[0], world[2].gallery)
+    return Retrieval.of(model, gallery, world[2]).measure().t2v.metrics
 
 
 @pytest.mark.parametrize(
@@ -37,15 +43,13 @@ CPU = torch.device("cpu")
 )
 def test_a_toy_problem_is_learnt(make_trainer, run, world, tmp_path, changes):
     trainer = make_trainer(TrainConfig(**{"epochs": 40, "batch_size": 16, "learning_rate": 5e-3, **changes}))
-    before = evaluate_pairs(
-        trainer.model.eval(), encode_gallery(trainer.model, world[0], world[2].gallery), world[2]
-    )
+    before = figures_of(trainer.model, world)
     model = run(trainer, tmp_path / "state")
     assert not model.training
-    after = evaluate_pairs(model, encode_gallery(model, world[0], world[2].gallery), world[2])
-    assert before.t2v["R@1"] < 30
-    assert after.t2v["R@5"] > 70
-    assert after.t2v["MedR"] <= 2
+    after = figures_of(model, world)
+    assert before["R@1"] < 30
+    assert after["R@5"] > 70
+    assert after["MedR"] <= 2
     losses = [epoch["loss"] for epoch in trainer.progress.history]
     floor = 0.2 / 16 if changes.get("margin_mean") == "all" else 0  # the margin itself, on the diagonal
     assert losses[-1] - floor < (losses[0] - floor) / 2
@@ -73,7 +77,7 @@ def test_trainers_of_one_program_do_not_disturb_each_other(make_trainer, run, sa
 
 def test_half_precision_needs_a_gpu():
     with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no"):
-        make_accelerator(CPU, TrainConfig(mixed_precision="fp16"))
+        make_accelerator(CPU, "fp16")
 
 
 @pytest.mark.parametrize("loss", ["infonce", "max-margin"])
@@ -134,14 +138,16 @@ def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, 
     scores = iter([10.0, 30.0, 20.0, 30.0, 5.0, 4.0, 3.0])
     kept = {}
 
-    def scripted(model, *rest, **more):
-        report = evaluate_pairs(model, *rest, **more)
-        report.t2v["MRR"] = next(scores)
-        kept[len(kept) + 1] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return report
-
-    monkeypatch.setattr("mee.training.trainer.evaluate_pairs", scripted)
     trainer = make_trainer(replace(CONFIG, epochs=20, patience=2))
+    measure = Retrieval.measure
+
+    def scripted(retrieval):
+        measured = measure(retrieval)
+        measured.t2v.metrics["MRR"] = next(scores)
+        kept[len(kept) + 1] = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+        return measured
+
+    monkeypatch.setattr(Retrieval, "measure", scripted)
     model = run(trainer, tmp_path / "state")
     assert trainer.progress.epoch == 6
     assert (trainer.progress.best_epoch, trainer.progress.best_score) == (4, 30.0)
@@ -152,9 +158,8 @@ def test_what_each_epoch_says_is_what_evaluation_says(make_trainer, world):
     trainer = make_trainer()
     trainer._train_epoch()
     said = trainer._validate()
-    gallery = encode_gallery(trainer.model, world[0], world[2].gallery)
-    report = evaluate_pairs(trainer.model.eval(), gallery, world[2])
-    assert said == pytest.approx({name: report.t2v[name] for name in said}, rel=1e-6)
+    figures = figures_of(trainer.model, world)
+    assert said == pytest.approx({name: figures[name] for name in said}, rel=1e-6)
 
 
 def test_captions_without_clips_are_left_out_and_validation_needs_one(world, model_config):
@@ -186,7 +191,7 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, 
     (directory / "old").touch()
     model = run(trainer, work / "state")
     record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
-    finish(model, record, directory, work)
+    write_checkpoint(model, record, directory, work)
     assert not work.exists()
     assert not (directory / "old").exists()
     assert same(type(model).from_pretrained(directory), model)
@@ -237,6 +242,6 @@ def test_scalars_are_there_for_every_step_and_epoch(make_trainer, run, tmp_path,
 
 
 def test_tensorboard_must_be_installed(make_trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr("mee.training.accelerator.is_tensorboard_available", lambda: False)
+    monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
     with pytest.raises(InputError, match=r"mee\[tensorboard\]"):
         make_trainer(scalars=tmp_path / "scalars")

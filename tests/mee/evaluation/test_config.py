@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mee.errors import InputError
-from mee.evaluation.normalisation import NormaliseConfig
+from mee.evaluation.config import NormaliseConfig
 from mee.evaluation.result import Normalisation
 from mee.ranking.normalise import nnn, qb_norm
 from tests.mee.whole_scores import WholeScores

@@ -1,0 +1,358 @@
+"""A model's captions against its gallery, and what each part of it contributes: loops over the equation."""
+
+from dataclasses import replace
+from functools import partial
+from math import exp
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mee.data.pairs import Pairs, match_captions
+from mee.encode import Gallery, encode_captions, encode_gallery
+from mee.errors import InputError
+from mee.evaluation.config import NormaliseConfig
+from mee.evaluation.metrics import retrieval_metrics
+from mee.evaluation.retrieval import Retrieval, right_clips
+from mee.layout import Layout
+from mee.model import TextEmbedding, VideoEmbedding
+from mee.ranking.mixture import MixtureScores, schemes
+from mee.ranking.normalise import nnn, qb_norm
+from mee.ranking.rank import CONVENTIONS, group_bounds, rank_queries
+from mee.ranking.scores import Positives
+from tests.mee.whole_scores import expected_ranks, whole_matrix
+
+SEEDS = st.integers(0, 2**31)
+LAYOUT = Layout(("appearance", "motion", "audio"), (3, 2, 4))
+METHODS = ("qb-norm", "nnn", "dsl")
+
+
+def embeddings(generator, count, layout):
+    parts = [torch.randn(count, size, generator=generator) for size in layout.sizes]
+    return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in parts], dim=1)
+
+
+def sentences(generator, count, layout):
+    return TextEmbedding(
+        embeddings(generator, count, layout), torch.randn(count, len(layout.names), generator=generator)
+    )
+
+
+def problem(seed, layout=LAYOUT, **fields):
+    """Clips with any streams, some with none; one to three captions each."""
+    generator = torch.Generator().manual_seed(seed)
+    clips, without = torch.randint(1, 9, (), generator=generator), torch.randint(3, (), generator=generator)
+    clips, without = int(clips), int(without)
+    available = torch.rand(clips, len(layout.names), generator=generator) < 0.6
+    available[torch.arange(clips), torch.randint(len(layout.names), (clips,), generator=generator)] = True
+    video = VideoEmbedding(embeddings(generator, clips, layout), available)
+    gallery = Gallery(tuple(f"c{n}" for n in range(clips)), video, tuple(f"n{n}" for n in range(without)))
+    own = torch.arange(clips + without).repeat_interleave(
+        torch.randint(1, 4, (clips + without,), generator=generator)
+    )
+    positives = Positives(torch.arange(len(own)), own, len(own), clips + without)
+    return Retrieval(
+        layout=layout,
+        text=sentences(generator, len(own), layout),
+        gallery=gallery,
+        positives=positives,
+        bank=sentences(generator, 9, layout),
+        **fields,
+    )
+
+
+def score_by_hand(retrieval, query, clip, weigh, removed):
+    """Of one pair, the streams of `removed` being away; None where nothing is left to score."""
+    layout, gallery = retrieval.layout, retrieval.gallery
+    if clip >= len(gallery.clip_ids):
+        return None
+    there = [m for m, name in enumerate(layout.names) if gallery.video.available[clip, m] and name not in removed]
+    text, video = retrieval.text.packed[query].double(), gallery.video.packed[clip].double()
+    similarity = {m: float(text[layout.slices[m]] @ video[layout.slices[m]]) for m in there}
+    weights = weigh(retrieval.text.logits[query].tolist(), there)
+    counted = [m for m in there if m in weights]
+    return sum(weights[m] * similarity[m] for m in counted) if counted else None
+
+
+def mixture(logits, there):
+    return {m: exp(logits[m]) / sum(exp(logits[n]) for n in there) for m in there}
+
+
+def ignore_missing(logits, there):
+    return {m: exp(logits[m]) / sum(map(exp, logits)) for m in there}
+
+
+def uniform(logits, there):
+    return {m: 1 / len(there) for m in there}
+
+
+def lone(number):
+    return lambda logits, there: {number: 1.0}
+
+
+def figures_by_hand(retrieval, weigh, removed=()):
+    """Both ways; what cannot be scored is level with all else that cannot, and below the rest."""
+    rows = [
+        [score_by_hand(retrieval, query, clip, weigh, removed) for clip in range(retrieval.positives.candidates)]
+        for query in range(retrieval.positives.queries)
+    ]
+    matrix = torch.tensor([[-9.0 if score is None else score for score in row] for row in rows])
+    right = torch.zeros(matrix.shape, dtype=torch.bool)
+    right[retrieval.positives.query, retrieval.positives.candidate] = True
+    return [
+        retrieval_metrics(ranks) for ranks in (expected_ranks(matrix, right), expected_ranks(matrix.T, right.T))
+    ]
+
+
+def check(row, expected):
+    for found, figures in zip((row.text_to_video, row.video_to_text), expected):
+        assert {name: found[name] for name in figures} == pytest.approx(figures)
+        assert "nDCG@10" in found
+
+
+@given(SEEDS)
+def test_removing_a_stream_is_scoring_again_with_the_mask(seed):
+    retrieval = problem(seed)
+    rows = retrieval.removed()
+    assert [row.name for row in rows] == list(LAYOUT.names)
+    for row in rows:
+        check(row, figures_by_hand(retrieval, mixture, removed={row.name}))
+
+
+@given(SEEDS)
+def test_removing_a_stream_is_a_gallery_that_never_had_it(seed):
+    retrieval = problem(seed)
+    video, without = retrieval.gallery.video, retrieval.gallery.without_stream
+    for m, row in enumerate(retrieval.removed()):
+        available = video.available.clone()
+        available[:, m] = False
+        scores = MixtureScores(
+            retrieval.text, VideoEmbedding(video.packed, available), LAYOUT, without_stream=len(without)
+        )
+        ranking = rank_queries(scores, retrieval.positives)
+        assert row.text_to_video == retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain)
+        assert row.video_to_text == retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain)
+
+
+@given(SEEDS)
+def test_schemes_are_those_of_the_equation(seed):
+    retrieval = problem(seed)
+    rows = {row.name: row for row in retrieval.schemes()}
+    assert list(rows) == [*LAYOUT.names, "uniform", "ignore-missing"]
+    check(rows["uniform"], figures_by_hand(retrieval, uniform))
+    check(rows["ignore-missing"], figures_by_hand(retrieval, ignore_missing))
+    for m, name in enumerate(LAYOUT.names):
+        check(rows[name], figures_by_hand(retrieval, lone(m)))
+
+
+def test_a_lone_expert_is_not_removed():
+    retrieval = problem(3, Layout(("appearance",), (4,)))
+    assert retrieval.removed() == ()
+    assert [row.name for row in retrieval.schemes()] == ["appearance", "uniform", "ignore-missing"]
+
+
+@pytest.mark.parametrize("v2t", CONVENTIONS)
+def test_the_convention_holds_for_every_row(v2t):
+    retrieval = problem(11, v2t=v2t)
+    ranking = rank_queries(retrieval.scores("uniform"), retrieval.positives, v2t=v2t)
+    row = next(row for row in retrieval.schemes() if row.name == "uniform")
+    assert row.video_to_text == retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain)
+
+
+@given(SEEDS)
+def test_patterns_divide_the_queries_among_them(seed):
+    retrieval = problem(seed)
+    ranking = rank_queries(retrieval.scores(), retrieval.positives)
+    patterns = retrieval.patterns(ranking)
+    available = retrieval.gallery.video.available.tolist()
+    streams_of = [tuple(name for name, has in zip(LAYOUT.names, row) if has) for row in available]
+    streams_of += [()] * len(retrieval.gallery.without_stream)
+    assert {pattern.streams for pattern in patterns} == set(streams_of)
+    assert sum(pattern.queries for pattern in patterns) == retrieval.positives.queries
+    assert sum(pattern.clips for pattern in patterns) == len(streams_of)
+    assert [-pattern.queries for pattern in patterns] == sorted(-pattern.queries for pattern in patterns)
+    for pattern in patterns:
+        mine = [streams_of[clip] == pattern.streams for clip in retrieval.positives.candidate.tolist()]
+        ranks, gains = ranking.t2v.rank[torch.tensor(mine)], ranking.t2v.gain[torch.tensor(mine)]
+        assert pattern.queries == sum(mine)
+        assert pattern.clips == streams_of.count(pattern.streams)
+        assert pattern.text_to_video == retrieval_metrics(ranks, gains)
+
+
+def test_a_pattern_that_nobody_asks_for_is_left_out_and_the_first_right_clip_counts():
+    retrieval = problem(0)
+    available = torch.tensor([[True, True, True], [True, False, False], [False, False, True]])
+    video = VideoEmbedding(embeddings(torch.Generator(), 3, LAYOUT), available)
+    gallery = Gallery(("a", "b", "c"), video, ())
+    positives = Positives(torch.tensor([2, 0, 2]), torch.tensor([1, 0, 0]), 3, 3)  # query 1 has none
+    text = sentences(torch.Generator().manual_seed(1), 3, LAYOUT)
+    retrieval = replace(retrieval, gallery=gallery, text=text, positives=positives)
+    patterns = retrieval.patterns(rank_queries(retrieval.scores(), positives))
+    assert [(pattern.streams, pattern.queries) for pattern in patterns] == [
+        (("appearance",), 1),
+        (("appearance", "motion", "audio"), 1),
+    ]
+
+
+@given(SEEDS)
+def test_weights_are_mean_softmaxes_in_percent(seed):
+    retrieval = problem(seed)
+    weights = retrieval.weights()
+    softmaxes = [
+        [100 * exp(logit) / sum(map(exp, logits)) for logit in logits] for logits in retrieval.text.logits.tolist()
+    ]
+    rows = {"all queries": softmaxes}
+    for m, name in enumerate(LAYOUT.names):
+        rows[f"most to {name}"] = [softmax for softmax in softmaxes if softmax[m] == max(softmax)]
+    rows = {name: mine for name, mine in rows.items() if mine}
+    assert weights.experts == LAYOUT.names
+    assert [name for name, _, _ in weights.rows] == list(rows)
+    for name, count, means in weights.rows:
+        assert count == len(rows[name])
+        assert means == pytest.approx([sum(column) / count for column in zip(*rows[name])], rel=1e-6)
+        assert sum(means) == pytest.approx(100)
+
+
+@given(seed=SEEDS, method=st.sampled_from(METHODS), scheme=st.sampled_from(["mixture", "motion"]))
+def test_what_nothing_can_find_stays_last_whatever_is_normalised(seed, method, scheme):
+    retrieval = problem(seed, normalise=NormaliseConfig(method=method, neighbours=3))
+    matrix = whole_matrix(retrieval.scores(scheme, removed=("audio",)))
+    available = retrieval.gallery.video.available[:, 1 if scheme == "motion" else slice(0, 2)]
+    found = available if scheme == "motion" else available.any(1)
+    lost = torch.cat([~found, torch.ones(len(retrieval.gallery.without_stream), dtype=torch.bool)])
+    if lost.any():
+        assert len(matrix[:, lost].unique()) == 1
+        if not lost.all():
+            assert matrix[:, lost].max() < matrix[:, ~lost].min()
+
+
+@given(seed=SEEDS, scheme=st.sampled_from(["mixture", "audio"]), removed=st.sampled_from([(), ("motion",)]))
+def test_the_bank_is_scored_as_the_queries_are(seed, scheme, removed):
+    for config, make in (
+        (NormaliseConfig(method="qb-norm", beta=5.0), lambda bank: qb_norm(bank, 5.0)),
+        (NormaliseConfig(method="nnn", neighbours=4, alpha=0.5), lambda bank: nnn(bank, 4, 0.5)),
+    ):
+        retrieval = problem(seed, normalise=config)
+        video, without = retrieval.gallery.video, len(retrieval.gallery.without_stream)
+        settings = {"scheme": scheme, "removed": removed, "without_stream": without}
+        plain = partial(MixtureScores, video=video, layout=LAYOUT, **settings)
+        expected = make(plain(retrieval.bank))
+        scores = retrieval.scores(scheme, removed)
+        raw = whole_matrix(plain(retrieval.text))
+        changes = torch.ones(len(raw)) if expected.active is None else expected.active[raw.argmax(1)].float()
+        found = raw.amax(0) > -2
+        shifted = raw - changes[:, None] * expected.offset
+        torch.testing.assert_close(whole_matrix(scores)[:, found], shifted[:, found])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_normalised_blocks_stay_within_the_margin(method):
+    scores = problem(5, normalise=NormaliseConfig(method=method)).scores()
+    assert (scores.block(slice(0, scores.queries)) - whole_matrix(scores)).abs().max() <= scores.margin
+
+
+# ---- captions and their right clips
+
+CLIPS = ("a", "b", "c", "d")
+
+
+def gallery_of(clip_ids, without_stream=()):
+    video = VideoEmbedding(torch.zeros(len(clip_ids), 1), torch.ones(len(clip_ids), 1, dtype=torch.bool))
+    return Gallery(tuple(clip_ids), video, tuple(without_stream))
+
+
+def pairs_of(*clip_ids):
+    return Pairs(tuple(f"caption {n}" for n in range(len(clip_ids))), ("v",) * len(clip_ids), clip_ids)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from((*CLIPS, "elsewhere")), min_size=1, max_size=3, unique=True), max_size=12),
+    st.integers(0, len(CLIPS)),
+)
+def test_every_caption_with_a_clip_in_the_gallery_is_ranked_once(rights, count):
+    gallery, pairs = gallery_of(CLIPS[:count], CLIPS[count:]), pairs_of(*map(tuple, rights))
+    expected = [n for n, right in enumerate(rights) if set(right) & set(CLIPS)]
+    if not expected:
+        with pytest.raises(InputError, match="none of the captions"):
+            right_clips(pairs, gallery)
+        return
+    numbers, positives = right_clips(pairs, gallery)
+    assert sorted(numbers.tolist()) == expected
+    assert (positives.queries, positives.candidates) == (len(expected), len(CLIPS))
+    found = [set() for _ in expected]
+    for query, candidate in zip(positives.query.tolist(), positives.candidate.tolist()):
+        found[query].add(CLIPS[candidate])
+    assert found == [set(rights[number]) & set(CLIPS) for number in numbers.tolist()]
+    group_bounds(positives)  # captions of the same clips stand side by side, or this refuses
+
+
+def test_captions_of_a_clip_keep_their_order():
+    numbers, positives = right_clips(pairs_of(("b",), ("a",), ("b",), ("a",)), gallery_of(["a", "b"]))
+    assert numbers.tolist() == [1, 3, 0, 2]
+    assert positives.candidate.tolist() == [0, 0, 1, 1]
+
+
+# ---- a model's captions and gallery
+
+
+@pytest.fixture
+def long_source(make_source):
+    return make_source([f"v{number}.mp4" for number in range(5)], clips_of_video=3, seed=2)
+
+
+@pytest.fixture
+def pairs(long_source):
+    """Whole videos and single clips, several captions each, one sentence twice."""
+    rows = [(f"v{number % 5}", f"a dog number {number % 7}") for number in range(9)]
+    rows += [("v1.mp4#t=10,20", "a red circle"), ("v2.mp4#t=0,10", "a dog number 2")]
+    table = pd.DataFrame(rows, columns=["video_id", "caption"])
+    return match_captions(table, long_source, partial=False)[0]
+
+
+def whole_matrix_figures(model, gallery, pairs, scheme="mixture"):
+    """Both ways, by the definition of ranks on the whole matrix."""
+    text = encode_captions(model, pairs.captions)
+    matrix = whole_matrix(MixtureScores(text, gallery.video, model.layout, scheme=scheme))
+    positive = torch.tensor([[clip_id in own for clip_id in gallery.clip_ids] for own in pairs.clip_ids])
+    ranked, captioned = positive.any(1), positive.any(0)
+    matrix, positive = matrix[ranked], positive[ranked]
+    back = expected_ranks(matrix.T[captioned], positive.T[captioned])
+    return [retrieval_metrics(ranks) for ranks in (expected_ranks(matrix, positive), back)]
+
+
+@pytest.mark.parametrize("videos", ["01234", "13"])
+def test_figures_equal_those_of_the_whole_matrix(model, long_source, pairs, videos):
+    """Captions whose clips are not in the gallery are left out."""
+    gallery = encode_gallery(model, long_source, [i for i in long_source.clips.index if i[1] in videos])
+    retrieval = Retrieval.of(model, gallery, pairs)
+    assert retrieval.measure().t2v.queries == sum(video[1] in videos for video in pairs.videos)
+    for scheme in schemes(model.layout):
+        measured = retrieval.measure(scheme)
+        for ours, figures in zip(
+            (measured.t2v, measured.v2t), whole_matrix_figures(model, gallery, pairs, scheme)
+        ):
+            assert {name: ours.metrics[name] for name in figures} == pytest.approx(figures)
+
+
+def test_clips_without_captions_are_wrong_answers_and_no_queries(model, long_source, pairs):
+    few = pairs.of_videos({"v0.mp4"})
+    ranking = Retrieval.of(model, encode_gallery(model, long_source, list(long_source.clips.index)), few).measure()
+    assert (ranking.t2v.queries, ranking.t2v.candidates) == (len(few), 15)
+    assert ranking.ranking.v2t.rank.tolist() == [1, 1, 1]  # every caption is their own
+
+
+def test_a_clip_without_any_stream_is_not_found_and_its_caption_counts(model, source):
+    for streams in source.streams.values():
+        streams.pop("v03.mp4", None)
+    table = pd.DataFrame({"video_id": source.clips["video"], "caption": "a dog"})
+    pairs, _ = match_captions(table, source, partial=False)
+    gallery = encode_gallery(model, source, pairs.gallery)
+    text = encode_captions(model, pairs.captions)
+    measured = Retrieval.of(model, gallery, pairs, text=text, clips=source.clips).measure(answers=True)
+    assert (measured.t2v.queries, measured.t2v.candidates, gallery.without_stream) == (12, 12, ("v03.mp4",))
+    assert measured.v2t.metrics["MeanR"] == 6.5  # one sentence for all: every caption ties with every other
+    worst = measured.answers.worst[0]
+    assert (worst.rank, worst.right.clip_id, worst.right.video) == (12, "v03.mp4", "v03.mp4")
+    assert Retrieval.of(model, gallery, pairs).measure().t2v == measured.t2v

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from index.scanners import Allowed, Partition, Shape, build, mapped_array, open_scanner
 from index.storage.entries import NEEDED, STANDARD, Entries, by_pattern, code_of, pattern_of
-from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, reading, replace_file
+from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, digest_of, reading, replace_file
 from mee.layout import Layout
 from mee.scoring import Pattern
 
@@ -219,10 +219,17 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
     return facts
 
 
-def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef) -> Segment:
-    """Map the files of one of a manifest's segments; sizes and shapes are checked, vectors are not read."""
+def check_file(path: Path, digest: str) -> None:
+    """Compare a file with its SHA-256."""
+    with reading(path):
+        if digest_of(path) != digest:
+            raise ValueError("its checksum is wrong")
+
+
+def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: SegmentFacts) -> Segment:
+    """Map the files of one of a manifest's segments; shapes are checked, vectors are not read."""
     folder, layout = folder_of(directory, ref.name), manifest.layout
-    facts, partitions = read_facts(folder, ref, layout), []
+    partitions = []
     with reading(folder / TABLE):
         arrow = pa.ipc.open_file(pa.memory_map(str(folder / TABLE))).read_all()
         arrow.validate()

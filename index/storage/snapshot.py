@@ -17,7 +17,16 @@ import pyarrow.compute as pc
 from index.scanners import Partition, Settings
 from index.storage.entries import STANDARD, together
 from index.storage.manifest import Manifest, Origin, Recall, read_manifest
-from index.storage.segment import Segment, as_of, of_entries, open_segment
+from index.storage.segment import (
+    Segment,
+    SegmentFacts,
+    as_of,
+    check_file,
+    folder_of,
+    of_entries,
+    open_segment,
+    read_facts,
+)
 from mee.errors import InputError
 from mee.layout import Layout
 
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
     from index.storage.entries import Entries
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
+CHECKED = 256 << 20  # bytes of new files that are compared with their checksums, if they are no more in total
+SKIMMED = 32 << 20  # bytes of the smallest of them, if they are more; verify_index compares all
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +116,7 @@ def snapshot_of(
 
 
 def read_snapshot(directory: Path) -> Snapshot:
-    """Open an index: its files are mapped, vectors are not read. `verify_index` compares checksums.
+    """Open an index: its files are mapped, and compared with their checksums if they have 256 MiB at most.
 
     Raises:
         InputError: there is no index, it is damaged, or it is of another version.
@@ -140,10 +151,30 @@ def open_segments(directory: Path, manifest: Manifest, known: Snapshot | None = 
     """Open the segments of a manifest; those that a snapshot has open already are used again."""
     segments = () if known is None else known.segments
     there = {(segment.ref.name, segment.ref.sha256): segment for segment in segments if segment.ref}
+    facts = {
+        ref.name: read_facts(folder_of(directory, ref.name), ref, manifest.layout)
+        for ref in manifest.segments
+        if (ref.name, ref.sha256) not in there
+    }
+    _check_files(directory, facts)
     opened = []
     for ref in manifest.segments:
-        segment = there.get((ref.name, ref.sha256))
-        opened.append(
-            open_segment(directory, manifest, ref) if segment is None else as_of(directory, segment, ref)
-        )
+        if ref.name in facts:
+            opened.append(open_segment(directory, manifest, ref, facts[ref.name]))
+        else:
+            opened.append(as_of(directory, there[ref.name, ref.sha256], ref))
     return opened
+
+
+def _check_files(directory: Path, facts: Mapping[str, SegmentFacts]) -> None:
+    """Compare the files of segments with their checksums, as far as that does not delay opening."""
+    files = sorted(
+        (size, folder_of(directory, name) / file, digest)
+        for name, segment in facts.items()
+        for file, (size, digest) in segment.files.items()
+    )
+    left = CHECKED if sum(size for size, _, _ in files) <= CHECKED else SKIMMED
+    for size, path, digest in files:
+        left -= size
+        if left >= 0:
+            check_file(path, digest)

@@ -1,6 +1,6 @@
 """Reading an index whole: every checksum, and that its tables, vectors and codes agree.
 
-Opening finds damage of names, sizes and shapes; only this finds a wrong byte in a large file.
+Opening finds damage of names, sizes and shapes; only this finds a wrong byte in the large files of a large index.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 
 from index.scanners import Partition
 from index.storage.entries import NORM, code_of
-from index.storage.manifest import Manifest, damaged, digest_of, read_manifest, reading
+from index.storage.manifest import Manifest, damaged, read_manifest
 from index.storage.merge import BLOCK
 from index.storage.segment import (
     TABLE,
     Segment,
+    check_file,
     folder_of,
     read_facts,
     read_removed,
@@ -67,9 +68,7 @@ def _checksums(directory: Path, manifest: Manifest, progress: Progress | None) -
     done, total = 0, sum(size for _, (size, _) in files)
     for path, (size, digest) in files:
         try:
-            with reading(path):
-                if digest_of(path) != digest:
-                    raise ValueError("its checksum is wrong")
+            check_file(path, digest)
         except InputError as error:
             yield str(error)
         done += size

@@ -1,4 +1,4 @@
-"""A gallery: clips with their packed embeddings, as the model sees them."""
+"""Clips and captions -> packed embeddings; a gallery: clips with theirs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from itertools import compress
 import torch
 
 from mee.data import FeatureSource, check_source, load_ragged
-from mee.model import MEE, VideoEmbedding
+from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.scoring import group_by_pattern
 from mee.streams import Ragged
+
+CHUNK = 2048  # sentences that are held as tokens at a time
 
 
 @dataclass(frozen=True)
@@ -88,3 +90,40 @@ def encode_gallery(model: MEE, source: FeatureSource, clip_ids: Sequence[str], b
         video,
         tuple(sorted(clip_id for part in parts for clip_id in part.without_stream)),
     )
+
+
+def encode_captions(model: MEE, captions: Sequence[str]) -> TextEmbedding:
+    """Embed captions in eval mode, chunk by chunk; each sentence once, so that the same words always tie.
+
+    Raises:
+        InputError: a caption is empty.
+    """
+    sentences = list(dict.fromkeys(captions))
+    chunks = [sentences[start : start + CHUNK] for start in range(0, len(sentences), CHUNK)]
+    return _joined([embed_captions(model, chunk, model.read_text(chunk)) for chunk in chunks], captions)
+
+
+@torch.no_grad()
+def embed_captions(
+    model: MEE,
+    captions: Sequence[str],
+    read: Mapping[str, Ragged],
+    batch_size: int = 256,
+) -> TextEmbedding:
+    """The same of captions that the text encoder has read: each sentence once, in order of first mention."""
+    was_training = model.training
+    model.eval()
+    parts = [
+        model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
+        for rows in torch.arange(len(set(captions))).split(batch_size)
+    ]
+    model.train(was_training)
+    return _joined(parts, captions)
+
+
+def _joined(parts: Sequence[TextEmbedding], captions: Sequence[str]) -> TextEmbedding:
+    """A row a caption, of parts with a row a sentence in order of first mention."""
+    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+    packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])
+    rows = torch.tensor([row_of[caption] for caption in captions], device=packed.device)
+    return TextEmbedding(packed[rows], logits[rows])

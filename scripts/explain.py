@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sentences = _sentences(args)
 
     from mee.checkpoint import check_directory, read_config
-    from mee.evaluation import encode_captions
+    from mee.encode import encode_captions
     from mee.model import MEE
     from mee.scoring import mixture_weights
 

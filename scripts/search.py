@@ -39,8 +39,7 @@ from scripts.console import (
 )
 
 if TYPE_CHECKING:
-    from index.hit import Hit
-    from index.request import VideoHits
+    from index.hit import Hit, VideoHits
 
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number, requests in enumerate(_batches(args) if args.reads_lines else [[request]]):
         if number:
             searcher.refresh()
-        for request, answer in zip(requests, searcher.answer(requests)):
+        for request, answer in zip(requests, searcher.search(requests)):
             _print(request, answer, searcher.modalities, as_json=args.json)
     return DONE
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from index.storage.entries import Entries
 from index.video_index import VideoIndex
 from mee.data.pairs import match_captions
-from mee.encode import Gallery, encode_gallery
+from mee.encode import Gallery, encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import encode_captions, evaluate_pairs, text_of
+from mee.evaluation.evaluate import evaluate_pairs, text_of
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.layout import Layout
@@ -95,12 +95,11 @@ def test_e_the_index_finds_what_brute_force_finds_under_every_pattern(clips, tex
     ids = tuple(f"c{number:02d}" for number in range(30))
     table = pd.DataFrame({"video": ids, "start_s": 0.0, "end_s": 1.0}, index=pd.Index(ids, name="clip_id"))
     video_index = VideoIndex.of(Entries.of(Gallery(ids, clips, ()), table, LAYOUT), LAYOUT)
-    assert len(video_index.snapshot.units) == 15
+    assert len(video_index.snapshot.partitions) == 15
     scores = MixtureScores(text, clips, LAYOUT)
     query, clip = torch.cartesian_prod(torch.arange(6), torch.arange(30)).T
     order = np.argsort(-scores.pairs(query, clip).view(6, 30).numpy(), axis=1, kind="stable")
-    found = [[hit.clip_id for hit in hits] for hits in video_index.search(text, 30)]
-    assert found == [[ids[row] for row in rows] for rows in order]
+    assert video_index.rank(text, 30).ids == [[ids[row] for row in rows] for rows in order]
 
 
 @pytest.mark.parametrize("removed", LAYOUT.names)

@@ -1,6 +1,4 @@
 from .ablation import Assessment as Assessment
-from .evaluate import embed_captions as embed_captions
-from .evaluate import encode_captions as encode_captions
 from .evaluate import evaluate_pairs as evaluate_pairs
 from .evaluate import text_of as text_of
 from .held_out import HeldOut as HeldOut

@@ -1,24 +1,18 @@
-"""A model, a gallery and captions -> figures both ways, by one scoring scheme; captions as embeddings.
+"""A model, a gallery and captions -> figures both ways, by one scoring scheme.
 
 Training asks this after every epoch; `mee evaluate` measures more (mee.evaluation.measure).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mee.data import Pairs
-from mee.encode import Gallery
+from mee.encode import Gallery, encode_captions
 from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.model import MEE, TextEmbedding
 from mee.ranking import MIXTURE, MixtureScores, rank_queries
-from mee.streams import Ragged
-
-CHUNK = 2048  # sentences that are held as tokens at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,43 +24,6 @@ class RetrievalReport:
     v2t: dict[str, float]
     queries: int
     gallery: int
-
-
-def encode_captions(model: MEE, captions: Sequence[str]) -> TextEmbedding:
-    """Embed captions in eval mode, chunk by chunk; each sentence once, so that the same words always tie.
-
-    Raises:
-        InputError: a caption is empty.
-    """
-    sentences = list(dict.fromkeys(captions))
-    chunks = [sentences[start : start + CHUNK] for start in range(0, len(sentences), CHUNK)]
-    return _joined([embed_captions(model, chunk, model.read_text(chunk)) for chunk in chunks], captions)
-
-
-@torch.no_grad()
-def embed_captions(
-    model: MEE,
-    captions: Sequence[str],
-    read: Mapping[str, Ragged],
-    batch_size: int = 256,
-) -> TextEmbedding:
-    """The same of captions that the text encoder has read: each sentence once, in order of first mention."""
-    was_training = model.training
-    model.eval()
-    parts = [
-        model.embed_text({tower: ragged.take(rows) for tower, ragged in read.items()})
-        for rows in torch.arange(len(set(captions))).split(batch_size)
-    ]
-    model.train(was_training)
-    return _joined(parts, captions)
-
-
-def _joined(parts: Sequence[TextEmbedding], captions: Sequence[str]) -> TextEmbedding:
-    """A row a caption, of parts with a row a sentence in order of first mention."""
-    row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-    packed, logits = torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts])
-    rows = torch.tensor([row_of[caption] for caption in captions], device=packed.device)
-    return TextEmbedding(packed[rows], logits[rows])
 
 
 def text_of(text: TextEmbedding, asked: Asked) -> TextEmbedding:

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from mee.config import ModelConfig
 from mee.data import FeatureSource, Pairs, check_source
 from mee.distributed import joint_numbers, processes
-from mee.encode import embed_clips, load_prepared
+from mee.encode import embed_captions, embed_clips, load_prepared
 from mee.errors import InputError
-from mee.evaluation import embed_captions, evaluate_pairs
+from mee.evaluation import evaluate_pairs
 from mee.model import MEE
 from mee.training.accelerator import make_accelerator
 from mee.training.closed_form import informative, start_closed_form

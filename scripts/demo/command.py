@@ -135,7 +135,7 @@ def _render(folder: Path, seed: int, clips: Sequence[DemoClip], captions: Sequen
 
 def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
     """The mean mixture weights of the captions that speak of one stream only."""
-    from mee.evaluation import encode_captions
+    from mee.encode import encode_captions
     from mee.model import MEE
 
     model = MEE.from_pretrained(folder / "model")

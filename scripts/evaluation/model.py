@@ -10,7 +10,7 @@ import torch
 from features.store import FeatureStore
 from mee.checkpoint import check_directory, fingerprint, read_training
 from mee.data import check_apart
-from mee.encode import Gallery, encode_gallery
+from mee.encode import Gallery, encode_captions, encode_gallery
 from mee.errors import InputError
 from mee.evaluation import (
     Asked,
@@ -19,7 +19,6 @@ from mee.evaluation import (
     Names,
     System,
     choice_accuracy,
-    encode_captions,
     gallery_of,
     held_out_pairs,
     measure_scores,

@@ -1,7 +1,6 @@
 """Hits and videos as tables."""
 
-from index.hit import Hit, Share
-from index.request.grouping import VideoHits
+from index.hit import Hit, Share, VideoHits
 from scripts.search import print_hits, print_videos
 
 

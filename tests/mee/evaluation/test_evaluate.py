@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mee.data.pairs import match_captions
-from mee.encode import encode_gallery
+from mee.encode import embed_captions, encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.evaluate import embed_captions, encode_captions, evaluate_pairs, text_of
+from mee.evaluation.evaluate import evaluate_pairs, text_of
 from mee.evaluation.metrics import expected_ranks, retrieval_metrics
 from mee.evaluation.question import Asked
 from mee.ranking.mixture import MixtureScores, schemes

@@ -1,8 +1,8 @@
 from .hit import Hit as Hit
+from .hit import VideoHits as VideoHits
 from .queries import Queries as Queries
 from .request import Filter as Filter
 from .request import Request as Request
-from .request import VideoHits as VideoHits
 from .searcher import Searcher as Searcher
 from .storage import Entries as Entries
 from .storage import IndexWriter as IndexWriter

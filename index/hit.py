@@ -1,19 +1,33 @@
-"""A hit: which moment of which file, its score, and why.
+"""Hits: which moment of which file, its score, and why; and videos by their best moments.
 
-score = sum over the clip's experts of contribution - offset,    contribution = weight * similarity
+    score = sum over the clip's experts of contribution - offset,    contribution = weight * similarity
+
+In a list of clips in the right order, each video's first clip is its best, and the videos' first clips are in the
+videos' order. So the videos of an exact list are certain, whatever follows; where they are too few, the search is
+widened, without the videos that are known.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from index.exact import Ranked
+    from index.queries import Queries
+    from index.video_index import VideoIndex
+
+WIDENED = 4  # times as many clips in each further search
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one expert has to say about a hit."""
+    """One expert's part in a hit."""
 
-    weight: float  # mixture weight for this query and this clip's streams; of one sentence they add up to 1
+    weight: float  # mixture weight for this query and this clip's streams; for one sentence they add up to 1
     similarity: float  # inner product in the expert's space, in [-1, 1]
 
     @property
@@ -24,7 +38,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer to one query."""
+    """A clip that was found."""
 
     rank: int  # the first is 1
     clip_id: str
@@ -33,7 +47,7 @@ class Hit:
     end_s: float
     score: float
     experts: dict[str, Share]  # the clip's experts only; missing streams have no entry
-    offset: float = 0.0  # what test-time normalisation takes off
+    offset: float = 0.0  # subtracted by test-time normalisation
 
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""
@@ -41,3 +55,111 @@ class Hit:
         for name, share in self.experts.items():
             content["experts"][name]["contribution"] = share.contribution
         return content
+
+
+@dataclass(frozen=True)
+class VideoHits:
+    """A video that was found, with its best moments."""
+
+    rank: int  # the first is 1
+    video: str
+    hits: tuple[Hit, ...]  # at least one; their ranks count within the video
+
+    @property
+    def score(self) -> float:
+        """The score of its best moment."""
+        return self.hits[0].score
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain containers, for JSON."""
+        moments = [hit.to_dict() for hit in self.hits]
+        return {"rank": self.rank, "video": self.video, "score": self.score, "moments": moments}
+
+
+def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain: bool = False) -> list[list[Hit]]:
+    """What was ranked, with the facts of each clip and what each expert contributed.
+
+    Args:
+        ranked: made by `VideoIndex.rank`.
+        queries: that were ranked with.
+        video_index: that they were ranked in.
+        plain: whether the clips' offsets were not subtracted.
+
+    Returns:
+        For each query its hits, the best first.
+    """
+    subtracted = video_index.offsets is not None and not plain
+    columns = ("clip_id", "video", "start_s", "end_s")
+    hits: list[list[Hit]] = [[] for _ in range(len(queries))]
+    for query, place in np.argwhere(ranked.number >= 0).tolist():
+        partition, row = ranked.partitions[int(ranked.number[query, place])], int(ranked.row[query, place])
+        vector = np.asarray(partition.vectors[row], dtype=np.float64)
+        parts = queries.contributions(partition.pattern, video_index.layout, query, vector)
+        table = video_index.segments[partition.segment].table.arrow
+        clip = [table[name][int(partition.rows[row])].as_py() for name in columns]
+        experts = {name: Share(*part) for name, part in parts.items()}
+        offset = float(vector[-1]) if subtracted else 0.0
+        hits[query].append(Hit(place + 1, *clip, float(ranked.scores[query, place]), experts, offset))
+    return hits
+
+
+# search(count, inside, outside): the best `count` clips of the videos `inside` (None: all) that are not `outside`
+Search = Callable[[int, Collection[str] | None, Collection[str]], Sequence[Hit]]
+
+
+def first_count(top: int) -> int:
+    """How many clips to search for first, to find so many videos."""
+    return 2 * top + 14
+
+
+def best_videos(first: Sequence[Hit], search: Search, *, top: int, moments: int) -> list[VideoHits]:
+    """The videos with the best moments.
+
+    Args:
+        first: the best `first_count(top)` clips; fewer where no more can be found.
+        search: finds more.
+        top: how many videos, at least 1.
+        moments: how many of each, at least 1.
+
+    Returns:
+        The videos, the best first; fewer where no more can be found. They are exact if `search` is.
+    """
+    found: dict[str, list[Hit]] = {}
+    hits, count = first, first_count(top)
+    while True:
+        for hit in hits:
+            found.setdefault(hit.video, []).append(hit)
+        if len(found) >= top or len(hits) < count:
+            break
+        count *= WIDENED
+        hits = search(count, None, frozenset(found))
+    best = {of_video[0].video: of_video for of_video in sorted(found.values(), key=lambda it: _order(it[0]))[:top]}
+    if moments > 1:
+        _complete(best, search, moments)
+    return [
+        VideoHits(rank, video, tuple(replace(hit, rank=n) for n, hit in enumerate(of_video[:moments], start=1)))
+        for rank, (video, of_video) in enumerate(best.items(), start=1)
+    ]
+
+
+def _complete(found: dict[str, list[Hit]], search: Search, moments: int) -> None:
+    """Find the further moments of videos that a list which ended too early has left out."""
+    short = {video for video, hits in found.items() if len(hits) < moments}
+    count = first_count(moments * len(short))
+    while short:
+        hits = search(count, short, ())
+        fresh: dict[str, list[Hit]] = {video: [] for video in short}
+        for hit in hits:
+            fresh[hit.video].append(hit)
+        for video, more in fresh.items():
+            known = {hit.clip_id for hit in found[video]}
+            new = [hit for hit in more if hit.clip_id not in known]
+            found[video] = sorted([*found[video], *new], key=_order)
+        if len(hits) < count:
+            return
+        short = {video for video in short if len(fresh[video]) < moments}
+        count *= WIDENED
+
+
+def _order(hit: Hit) -> tuple[float, str]:
+    return -hit.score, hit.clip_id

@@ -1,9 +1,9 @@
-"""NNN: an offset for every clip of an index, against clips that are near to every sentence.
+"""NNN: an offset for every clip of an index, against clips that score high for every sentence.
 
     score'(q, v) = score(q, v) - c_v,   c_v = alpha * mean of the k largest scores of v over a bank of captions
 
-As in mee.ranking.normalise, which has the source; here clips are taken from the index's partitions, chunk by
-chunk, so that memory does not grow with their number.
+As in mee.ranking.normalise, which names the source; here the clips of an index are scored chunk by chunk, so that
+memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index.exact import Weighted
-from index.queries import Queries
+from index.queries import PatternQueries, Queries
 from index.recall import record_recall
 from index.searcher import Searcher
 from index.storage import IndexWriter
@@ -27,7 +26,7 @@ from mee.encode import encode_captions
 from mee.errors import InputError
 from mee.ranking import float32_product
 
-BLOCK = 2**24  # scores that are held at a time
+BLOCK = 2**24  # scores in memory at a time
 NEIGHBOURS, ALPHA = 128, 0.75
 
 
@@ -41,38 +40,38 @@ def normalise(
     model: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Compute the offsets of all clips, and put them in the place of those that the index carries.
+    """Compute the offsets of all clips, which replace those that the index has.
 
     Args:
         directory: of the index.
-        bank: captions of training: a caption table, of which split train counts where there are splits, or one a
-            line.
+        bank: training captions: a caption table, of which the split train is used where there are splits, or a
+            file with one a line.
         neighbours: k; all of the bank where it holds fewer.
         alpha: weight of their mean.
         device: where captions are encoded.
-        model: if it was moved since the index was made.
-        progress: told how many clips are done.
+        model: its directory, if it was moved since the index was made.
+        progress: called with how many clips are done, of how many.
 
     Returns:
-        What the offsets are, as the index records it.
+        How the offsets were made, as the index records it.
 
     Raises:
         InputError: index, model or bank cannot be used, or there is nothing in the index.
     """
     searcher = Searcher.load(directory, device=device or torch.device("cpu"), model=model)
     if not len(searcher.video_index):
-        raise InputError(f"'{directory}' has no clip that could carry an offset")
+        raise InputError(f"'{directory}' has no clip that could have an offset")
     sentences = read_sentences(bank, ("train",))
     captions = Queries.of(encode_captions(searcher.model, sentences))
     given = nnn_offsets(searcher.video_index, captions, neighbours, alpha)
     if not np.isfinite(np.fromiter(given.values(), np.float32)).all():
-        raise InputError("the offsets are larger than numbers can be; take a smaller --alpha")
+        raise InputError("the offsets are not finite; use a smaller --alpha")
     parameters = {"neighbours": min(neighbours, len(sentences)), "alpha": alpha}
     facts = {"method": "nnn", "bank": f"{len(sentences):,} captions of {bank.name}", "parameters": parameters}
     with IndexWriter.open(directory) as writer:
         try:
             writer.compact(offsets=given, facts=facts, progress=progress)
-        except ValueError as error:  # somebody put a clip meanwhile
+        except ValueError as error:  # a clip was put meanwhile
             raise InputError(f"'{directory}' was written meanwhile ({error}); run the command again") from error
     record_recall(directory)
     return facts
@@ -80,15 +79,15 @@ def normalise(
 
 @torch.no_grad()
 def nnn_offsets(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: float) -> dict[str, float]:
-    """Of every clip that can be found; offsets that the clips carry already are not looked at."""
+    """The offset of every clip that can be found; offsets that the clips have already are ignored."""
     offsets: dict[str, float] = {}
     step = max(1, BLOCK // len(bank))
     for partition in video_index.snapshot.partitions:
         rows: NDArray[np.int64] = (
             np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
         )
-        weighted = Weighted(bank, video_index.layout, [partition], shift=False)[partition.pattern].rounded
-        captions = torch.from_numpy(weighted)
+        queries = PatternQueries(bank, video_index.layout, [partition], subtract=False)
+        captions = torch.from_numpy(queries[partition.pattern].rounded)
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             clips = torch.from_numpy(np.ascontiguousarray(partition.vectors[some]))

@@ -1,34 +1,40 @@
-"""Queries: what is looked for, as weighted mixtures of sentences and clips.
+"""Queries: weighted mixtures of sentences and clips; PatternQueries: their vectors for each availability pattern.
 
     s(q, v) = sum over t of a_t(q) sum over m in A(v) of w_tm(q, A(v)) <t_tm(q), x_m(v)>,   sum of |a_t| = 1
     w_t(q, A) = softmax over m in A of l_t(q)[m]
 
-A term is a sentence, or a clip that others should be like; a_t < 0 says "not this". With one term it is the score
-of mee.scoring. A logit of -inf shuts an expert out for that term: the weights of the others are renormalised.
-Where a term is left without any expert of a clip, the query says nothing about the clip, and never finds it.
+A term is a sentence, or a clip that others should be like; a_t < 0 means "not this". With one term it is the score
+of mee.scoring. A logit of -inf excludes an expert from that term: the weights of the others are renormalised.
+Where a clip has none of a term's experts, the query does not cover the clip, and never finds it.
+
+Within a pattern A the score is an inner product of the clip's packed vector with one vector of the query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from functools import cached_property, lru_cache
+from itertools import accumulate, compress, pairwise
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.scanners import Floats, Partition, Rows, gamma
 from mee.layout import Layout
 from mee.model import TextEmbedding
 from mee.scoring import Pattern
 
 Doubles = NDArray[np.float64]
+FEW = 16  # queries whose exact vectors are kept; those of more are computed when they are needed
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Q queries of T terms each; a term that a query does not have counts 0."""
+    """Q queries of T terms each; a term that a query does not have has the share 0."""
 
-    packed: NDArray[np.float32]  # (Q, T, E), unit-norm for each expert that is listened to
+    packed: Floats  # (Q, T, E), unit-norm for each expert that is not excluded
     logits: Doubles  # (Q, T, M)
     share: Doubles  # (Q, T) a_t; of each query the absolute values add up to 1
 
@@ -37,31 +43,50 @@ class Queries:
 
     @classmethod
     def of(cls, text: TextEmbedding) -> Queries:
-        """Each sentence a query."""
+        """A query for each sentence."""
         packed = text.packed.detach().cpu().float().numpy()
         logits = text.logits.detach().cpu().double().numpy()
         return cls(packed[:, None], logits[:, None], np.ones((len(packed), 1)))
 
     @classmethod
     def mixture(cls, terms: Sequence[tuple[float, Queries]]) -> Queries:
-        """One query of several: each term is a single query, with how much it counts (below 0: not this)."""
-        if not terms or any(len(part) != 1 for _, part in terms):
+        """One query of several single ones, each with its weight (below 0: not this).
+
+        Raises:
+            ValueError: there is no term, a term is not a single query, or the weights are all 0 or not finite.
+        """
+        if not terms or any(len(term) != 1 for _, term in terms):
             raise ValueError("a mixture is made of single queries, one at least")
-        total = sum(abs(share) for share, _ in terms)
+        total = sum(abs(weight) for weight, _ in terms)
         if not 0 < total < np.inf:
-            raise ValueError(f"what the terms count must be finite and not all 0, got {[s for s, _ in terms]}")
+            raise ValueError(f"the weights of terms must be finite and not all 0, got {[w for w, _ in terms]}")
         return cls(
-            np.concatenate([part.packed for _, part in terms], axis=1),
-            np.concatenate([part.logits for _, part in terms], axis=1),
-            np.concatenate([share / total * part.share for share, part in terms], axis=1),
+            np.concatenate([term.packed for _, term in terms], axis=1),
+            np.concatenate([term.logits for _, term in terms], axis=1),
+            np.concatenate([weight / total * term.share for weight, term in terms], axis=1),
         )
 
+    @classmethod
+    def stacked(cls, queries: Sequence[Queries]) -> Queries:
+        """The queries of several, one after another; those with fewer terms are padded with terms of share 0."""
+        terms = max(query.share.shape[1] for query in queries)
+        columns = []
+        for name in ("packed", "logits", "share"):
+            arrays = [getattr(query, name) for query in queries]
+            pads = [[(0, 0), (0, terms - array.shape[1]), (0, 0)][: array.ndim] for array in arrays]
+            columns.append(np.concatenate([np.pad(array, pad) for array, pad in zip(arrays, pads)]))
+        return cls(*columns)
+
     def only(self, kept: Sequence[bool]) -> Queries:
-        """The same, listening to some experts only."""
+        """The same, with some experts only."""
         return replace(self, logits=np.where(np.asarray(kept), self.logits, -np.inf))
 
     def weighted(self, weights: Mapping[str, float], layout: Layout) -> Queries:
-        """The same with the user's weights in the place of the model's; an expert without one counts 0."""
+        """The same with the user's weights in place of the model's; an expert without one has weight 0.
+
+        Raises:
+            ValueError: an expert is unknown, or the weights are negative, not finite or all 0.
+        """
         unknown = set(weights) - set(layout.names)
         if unknown:
             raise ValueError(f"there is no expert '{min(unknown)}'; there are {', '.join(layout.names)}")
@@ -77,17 +102,17 @@ class Queries:
         return Queries(self.packed[rows], self.logits[rows], self.share[rows])
 
     def weights(self, patterns: NDArray[np.bool_]) -> Doubles:
-        """(…, Q, T, M) mixture weights for clips of (…, M) patterns; zeros where a term has no expert left."""
+        """(…, Q, T, M) mixture weights for (…, M) patterns; zeros where a clip lacks all experts of a term."""
         logits = np.where(patterns[..., None, None, :], self.logits, -np.inf)
         largest = logits.max(-1, keepdims=True)
         raised = np.exp(logits - np.where(np.isfinite(largest), largest, 0.0))
         total = raised.sum(-1, keepdims=True)
         return np.asarray(np.divide(raised, total, out=np.zeros_like(raised), where=total > 0))
 
-    def shares(
+    def contributions(
         self, pattern: Pattern, layout: Layout, query: int, vector: Doubles
     ) -> dict[str, tuple[float, float]]:
-        """Why a clip scores as it does, by expert of the pattern: (weight, similarity), whose product is the part.
+        """For each expert of a clip (weight, similarity); the products add up to the score, less the offset.
 
         Args:
             pattern: of the clip.
@@ -97,18 +122,138 @@ class Queries:
 
         Returns:
             With one term, its weight and <t_m, x_m>. With several, weight is the sum of |a_t| w_tm, and similarity
-            the mean of what the terms say, weighed by that, so that it stays in [-1, 1].
+            the mean over the terms with these weights, so that it stays in [-1, 1].
         """
-        part = self.part(slice(query, query + 1))
-        factors = (part.weights(np.array(pattern))[0] * part.share[0, :, None])[:, np.array(pattern)]
-        shares, end = {}, 0
+        single = self.part(slice(query, query + 1))
+        factors = (single.weights(np.array(pattern))[0] * single.share[0, :, None])[:, np.array(pattern)]
+        found, end = {}, 0
         for number, (name, columns) in enumerate(compress(zip(layout.names, layout.slices), pattern)):
             start, end = end, end + columns.stop - columns.start
-            said = self.packed[query, :, columns].astype(np.float64) @ vector[start:end]  # (T,)
+            products = self.packed[query, :, columns].astype(np.float64) @ vector[start:end]  # (T,)
             weight = float(np.abs(factors[:, number]).sum())
             if weight:
-                similarity = float((factors[:, number] * said).sum() / weight)
-            else:  # nobody listens
-                similarity = float(said[0]) if np.isfinite(said[0]) else 0.0
-            shares[name] = (weight, similarity)
-        return shares
+                similarity = float((factors[:, number] * products).sum() / weight)
+            else:  # excluded from every term
+                similarity = float(products[0]) if np.isfinite(products[0]) else 0.0
+            found[name] = (weight, similarity)
+        return found
+
+
+@dataclass(frozen=True)
+class ExpertColumns:
+    """Columns of one expert of a pattern."""
+
+    expert: int
+    packed: slice  # of a packed vector
+    row: slice  # of a row of the partition
+
+
+@dataclass(frozen=True)
+class PatternVectors:
+    """The vectors of Q queries for clips of one pattern."""
+
+    queries: Queries
+    factors: Doubles  # (Q, T, M) weight of each term's experts, times its share
+    covers: NDArray[np.bool_]  # (Q,) whether clips of the pattern have an expert of every term
+    offset: float | None  # -1 where clips' offsets are subtracted, else 0; None: clips have none
+    experts: tuple[ExpertColumns, ...]
+    few: Doubles | None  # (Q, W) where there are few queries
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return int(self.experts[-1].row.stop) + (self.offset is not None)
+
+    def added_norms(self, vectors: Floats) -> Doubles:
+        """(Q,) at least the sum over the experts of the norms of their parts of (Q, W) vectors."""
+        parts = (vectors[:, expert.row] for expert in self.experts)
+        norms = sum(np.sqrt(np.einsum("qd,qd->q", part, part).astype(np.float64)) for part in parts)
+        return np.asarray(norms * (1 + gamma(self.width)))
+
+    @cached_property
+    def rounded(self) -> Floats:
+        """(Q, W) float32, contiguous, for scans."""
+        if self.few is not None:
+            return self.few.astype(np.float32)
+        if self.factors.shape[1] > 1:
+            return self.exact(np.arange(len(self.queries))).astype(np.float32)
+        vectors = np.empty((len(self.queries), self.width), dtype=np.float32)
+        factors = self.factors[:, 0].astype(np.float32)
+        for expert in self.experts:
+            packed = self.queries.packed[:, 0, expert.packed]
+            np.multiply(packed, factors[:, expert.expert, None], out=vectors[:, expert.row])
+        if self.offset is not None:
+            vectors[:, -1] = self.offset
+        return vectors
+
+    def exact(self, query: Rows) -> Doubles:
+        """(N, W) float64 of some queries."""
+        if self.few is not None:
+            return self.few[query]
+        vectors = np.empty((len(query), self.width))
+        packed, factors = self.queries.packed, self.factors[query]
+        for expert in self.experts:
+            out, m = vectors[:, expert.row], expert.expert
+            np.multiply(packed[query, 0, expert.packed], factors[:, 0, m, None], out=out)
+            for term in range(1, factors.shape[1]):
+                out += packed[query, term, expert.packed] * factors[:, term, m, None]
+        if self.offset is not None:
+            vectors[:, -1] = self.offset
+        return vectors
+
+
+@final
+class PatternQueries:
+    """Queries, with their vectors for the patterns of some partitions."""
+
+    def __init__(
+        self, queries: Queries, layout: Layout, partitions: Sequence[Partition], *, subtract: bool
+    ) -> None:
+        """Compute the weights for each pattern.
+
+        Args:
+            queries: Q of them.
+            layout: of the packed vectors.
+            partitions: all have offsets, or none has.
+            subtract: whether clips' offsets are subtracted from their scores.
+        """
+        self.queries = queries
+        self.offset = -float(subtract) if partitions and partitions[0].scanner.shape.offset else None
+        patterns = list(dict.fromkeys(partition.pattern for partition in partitions))
+        factors = queries.weights(np.array(patterns)) * queries.share[..., None]  # (P, Q, T, M)
+        covers = ((factors != 0).any(-1) | (queries.share == 0)).all(-1)  # (P, Q)
+        few = _all_patterns(queries, factors, layout, self.offset) if len(queries) <= FEW else None
+        self._vectors = {}
+        for n, pattern in enumerate(patterns):
+            experts, columns = _columns(layout, pattern)
+            if self.offset is not None:
+                columns = np.append(columns, layout.total)
+            kept = None if few is None else np.ascontiguousarray(few[n][:, columns])
+            self._vectors[pattern] = PatternVectors(queries, factors[n], covers[n], self.offset, experts, kept)
+
+    def __len__(self) -> int:
+        """Q."""
+        return len(self.queries)
+
+    def __getitem__(self, pattern: Pattern) -> PatternVectors:
+        return self._vectors[pattern]
+
+
+def _all_patterns(queries: Queries, factors: Doubles, layout: Layout, offset: float | None) -> Doubles:
+    """(P, Q, E) vectors of all patterns at once, followed by the offset's component where there is one."""
+    vectors = np.repeat(factors[:, :, 0], layout.sizes, axis=-1)
+    vectors *= queries.packed[:, 0]
+    for term in range(1, factors.shape[2]):
+        vectors += np.repeat(factors[:, :, term], layout.sizes, axis=-1) * queries.packed[:, term]
+    if offset is None:
+        return vectors
+    return np.concatenate([vectors, np.full((*vectors.shape[:2], 1), offset)], axis=-1)
+
+
+@lru_cache(maxsize=1024)
+def _columns(layout: Layout, pattern: Pattern) -> tuple[tuple[ExpertColumns, ...], Rows]:
+    """The columns of a pattern's experts, and (E_A,) those of packed vectors that they take."""
+    ends = [0, *accumulate(compress(layout.sizes, pattern))]
+    there = compress(enumerate(layout.slices), pattern)
+    experts = tuple(ExpertColumns(m, packed, slice(*row)) for (m, packed), row in zip(there, pairwise(ends)))
+    return experts, np.flatnonzero(np.repeat(pattern, layout.sizes))

@@ -1,35 +1,33 @@
-"""Recall of kinds that prove nothing: measured against exact answers, and recorded in the index.
+"""Recall of kinds without a bound: measured against exact results, and recorded in the index.
 
     recall@10 = mean over queries of |found, first 10  and  exact, first 10| / |exact, first 10|
 
-How many candidates are re-ranked is fixed, unless a recall is asked for: then half of the queries chooses
-the least of `GRID` that reaches it, and the other half, for which it was not chosen, says what it reaches; where
-that is less, the next one is taken. Queries are held-out captions, or clips of the index itself, each looking for
-what is like it, which says less about sentences.
+The number of re-ranked candidates is fixed, unless a recall is requested: then half of the queries chooses the
+least of `GRID` that reaches it, and the other half, for which it was not chosen, measures what it reaches; where
+that is less, the next one is tried. Queries are held-out captions, or clips of the index itself, each as a query
+for clips like it, which tells less about sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.queries import Queries
-from index.request import clip_query, stacked
+from index.request import clip_query
 from index.scanners import AT, RERANK
 from index.storage import IndexWriter, Recall
 from index.video_index import VideoIndex
 
 if TYPE_CHECKING:
+    from index.exact import Ranked
     from mee.model import MEE
 
-GRID: Final = (20, 50, 100, 200, 500, 1000, 2000, 5000)  # candidates; beyond, a scan that proves itself costs less
-ENOUGH: Final = 1000  # queries: recall@10 is then known to a third of a percent
-CLOSE: Final = 1e-6  # scores this near are the same
-Answers = tuple[NDArray[np.float32], Sequence[Sequence[str]]]  # of each query, the best first: scores and clip ids
+GRID: Final = (20, 50, 100, 200, 500, 1000, 2000, 5000)  # candidates; above, an exact scan costs less
+ENOUGH: Final = 1000  # queries: the standard error of recall@10 is then below a third of a percent
+CLOSE: Final = 1e-6  # difference of scores that count as equal
 
 
 def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> Recall | None:
@@ -37,10 +35,11 @@ def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> 
 
     Args:
         directory: of the index.
-        given: queries, and what to call them; without, what is recorded stays, or clips of the index are queries.
+        given: queries, and a description of them; None: what is recorded stays; where nothing is, clips of the
+            index are the queries.
 
     Returns:
-        What is recorded; None where every answer is exact, or nothing can be found.
+        What is recorded; None where every result is exact, or the index is empty.
     """
     video_index = VideoIndex.open(directory)
     recorded = video_index.snapshot.recall
@@ -59,9 +58,9 @@ def measure(video_index: VideoIndex, queries: Queries, target: float | None, sou
     """Recall of an index, at the least of `GRID` that reaches a target.
 
     Args:
-        video_index: not changed.
-        queries: held out; of one, the same chooses and measures.
-        target: recall@10 to reach; None: the fixed number of candidates is measured, with all queries.
+        video_index: any.
+        queries: held out; a single one both chooses and measures.
+        target: recall@10 to reach; None: measure the fixed number of candidates, with all queries.
         source: what the queries are, in words.
     """
     if not len(queries):
@@ -83,13 +82,13 @@ def measure(video_index: VideoIndex, queries: Queries, target: float | None, sou
     return Recall(target, reached, rerank, AT, len(others), source, len(video_index))
 
 
-def recall(found: Answers, exact: Answers) -> float:
-    """Of the exact answers' first 10, how many are among the first 10 found; 1 where there are none.
+def recall(found: Ranked, exact: Ranked) -> float:
+    """Share of the exact first 10 that are among the first 10 found; 1 where there are none.
 
-    An answer that scores as well as the last exact one is right too.
+    A clip that scores as well as the last exact one counts too.
     """
     parts = []
-    for scores, ids, best_scores, best_ids in zip(*found, *exact):
+    for scores, ids, best_scores, best_ids in zip(found.scores, found.ids, exact.scores, exact.ids):
         wanted = list(best_ids[:AT])
         if wanted:
             least = best_scores[len(wanted) - 1] - CLOSE
@@ -99,28 +98,28 @@ def recall(found: Answers, exact: Answers) -> float:
 
 
 def own_clips(video_index: VideoIndex) -> tuple[Queries, str]:
-    """Clips of the index as queries, each expert of theirs counting the same, and what to call them."""
+    """Clips of the index as queries, with equal weights for their experts, and a description of them."""
     partitions, names = video_index.snapshot.partitions, []
     ends = np.cumsum([partition.count for partition in partitions])
-    for number in _drawn(len(video_index)):
+    for number in _sample(len(video_index)):
         place = int(np.searchsorted(ends, number, side="right"))
         partition, row = partitions[place], number - int(ends[place]) + partitions[place].count
         row = row if partition.allowed is None else int(partition.allowed.rows[row])
         names += partition.ids(np.array([row]))
-    queries = stacked([clip_query(name, video_index) for name in names])
+    queries = Queries.stacked([clip_query(name, video_index) for name in names])
     return queries, f"{len(names):,} clips of the index itself"
 
 
 def held_out(path: Path, model: MEE) -> tuple[Queries, str]:
-    """Queries of a file of captions, and what to call them."""
+    """Queries of a file of captions, and a description of them."""
     from mee.data import read_sentences
     from mee.encode import encode_captions
 
     sentences = read_sentences(path)
-    chosen = [sentences[row] for row in _drawn(len(sentences))]
+    chosen = [sentences[row] for row in _sample(len(sentences))]
     return Queries.of(encode_captions(model, chosen)), f"{len(chosen):,} sentences of {path.name}"
 
 
-def _drawn(count: int) -> list[int]:
-    """Some of so many, always the same, in their order."""
+def _sample(count: int) -> list[int]:
+    """A random sample of numbers below count, always the same, rising."""
     return sorted(np.random.default_rng(0).choice(count, min(ENOUGH, count), replace=False).tolist())

@@ -1,4 +1,4 @@
-"""Searcher: sentences and clips -> hits."""
+"""Searcher: requests -> hits."""
 
 from __future__ import annotations
 
@@ -8,24 +8,9 @@ from typing import final
 
 import torch
 
-from index.hit import Hit
+from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
 from index.queries import Queries
-from index.request import (
-    Filter,
-    Request,
-    Search,
-    Selection,
-    VideoHits,
-    best_videos,
-    both,
-    check_experts,
-    first_count,
-    of_video,
-    of_videos,
-    queries_of,
-    stacked,
-    without_clip,
-)
+from index.request import Request, Selection, check_experts, queries_of, select_videos, selection_of
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
 from mee.encode import encode_captions
@@ -58,7 +43,7 @@ class Searcher:
         Args:
             directory: the index.
             device: where sentences are encoded.
-            model: the model's directory, if it is no longer where it was when the index was made.
+            model: the model's directory, if it was moved since the index was made.
             index_device: where clips are scored; a GPU takes a copy of the vectors first. Default: the CPU.
 
         Raises:
@@ -86,7 +71,7 @@ class Searcher:
         return self.video_index.layout.names
 
     def refresh(self) -> bool:
-        """Take in what a writer has done to the index since; returns whether anything was.
+        """Read what a writer has changed in the index since; returns whether anything was.
 
         Raises:
             InputError: the index was made again with another model.
@@ -94,88 +79,59 @@ class Searcher:
         before = self.video_index.origin.model_fingerprint
         changed = self.video_index.refresh()
         if self.video_index.origin.model_fingerprint != before:
-            raise InputError("the index was made again with another model; search it anew")
+            raise InputError("the index was made again with another model; open it again")
         return changed
 
-    def search(self, sentences: Sequence[str], top: int) -> list[list[Hit]]:
-        """The best `top` clips for each sentence, the best first.
-
-        Raises:
-            InputError: a sentence is empty.
-        """
-        return self.video_index.search(encode_captions(self.model, sentences), top) if sentences else []
-
     def check(self, request: Request) -> None:
-        """Refuse what `answer` would refuse, before a sentence is read.
+        """Refuse what `search` would refuse, before a sentence is encoded.
 
         Raises:
-            InputError: as `answer`.
+            InputError: as `search`.
         """
         check_experts(request, self.video_index.layout)
-        self._selection(request)
+        selection_of(request, self.video_index)
 
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """What is found for each request: clips, or videos where it asks for them; the best first.
+    def search(self, requests: Sequence[Request]) -> list[Answer]:
+        """Find clips, or videos, for each request, the best first.
 
-        Requests that may find the same clips are searched together.
+        Requests that may find the same clips are ranked together.
 
         Raises:
             InputError: a request names an expert, a clip, a video or a column that is not there, or leaves nothing
                 to compare by.
         """
         queries = queries_of(requests, self.video_index, self.model)
-        alike: dict[tuple[object, ...], list[int]] = {}
+        together: dict[tuple[object, ...], list[int]] = {}
         for number, request in enumerate(requests):
-            alike.setdefault(_way(request), []).append(number)
+            together.setdefault(request.shared, []).append(number)
         answers: dict[int, Answer] = {}
-        for numbers in alike.values():
-            some = [queries[number] for number in numbers]
-            answers.update(zip(numbers, self._found(requests[numbers[0]], some)))
+        for numbers in together.values():
+            found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
+            answers.update(zip(numbers, found))
         return [answers[number] for number in range(len(requests))]
 
-    def _found(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
-        """Answers to queries whose requests ask for the same clips in the same way."""
-        selection = self._selection(request)
-        count = first_count(request.top) if request.by_video else request.top
-        found = self._search(stacked(queries), count, request, selection)
-        if not request.by_video:
-            return found
-        return [
-            best_videos(hits, self._wider(query, request, selection), top=request.top, moments=request.moments)
-            for query, hits in zip(queries, found)
-        ]
+    def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
+        """Hits for queries whose requests differ in nothing else."""
+        selection = selection_of(request, self.video_index)
 
-    def _selection(self, request: Request) -> Selection | None:
-        selection: Selection | None = None
-        if request.where is not None:
-            selection = both(
-                selection,
-                Filter.parse(request.where).masks([segment.table.arrow for segment in self.video_index.segments]),
+        def hits(queries: Queries, count: int, selection: Selection | None) -> list[list[Hit]]:
+            ranked = self.video_index.rank(
+                queries, count, where=selection, plain=request.plain, exact=request.exact
             )
-        if request.video is not None:
-            selection = both(selection, of_video(self.video_index, request.video))
-        if request.like is not None:
-            selection = both(selection, without_clip(self.video_index, request.like))
-        return selection
+            return hits_of(ranked, queries, self.video_index, plain=request.plain)
 
-    def _search(
-        self, queries: Queries, count: int, request: Request, selection: Selection | None
-    ) -> list[list[Hit]]:
-        return self.video_index.search(queries, count, where=selection, plain=request.plain, exact=request.exact)
+        if not request.by_video:
+            return hits(Queries.stacked(queries), request.top, selection)
 
-    def _wider(self, query: Queries, request: Request, selection: Selection | None) -> Search:
-        def search(count: int, *, inside: Collection[str] | None, outside: Collection[str]) -> list[Hit]:
-            narrowed = selection
-            if inside is not None:
-                narrowed = both(narrowed, of_videos(self.video_index, inside))
-            if outside:
-                narrowed = both(narrowed, of_videos(self.video_index, outside, outside=True))
-            return self._search(query, count, request, narrowed)[0]
+        def videos(query: Queries, first: Sequence[Hit]) -> list[VideoHits]:
+            def wider(count: int, inside: Collection[str] | None, outside: Collection[str]) -> list[Hit]:
+                narrowed = selection
+                if inside is not None:
+                    narrowed = select_videos(self.video_index, inside, within=narrowed)
+                if outside:
+                    narrowed = select_videos(self.video_index, outside, others=True, within=narrowed)
+                return hits(query, count, narrowed)[0]
 
-        return search
+            return best_videos(first, wider, top=request.top, moments=request.moments)
 
-
-def _way(request: Request) -> tuple[object, ...]:
-    """What requests have in common that are searched together."""
-    found = (request.where, request.video, request.like)
-    return (*found, request.top, request.by_video, request.moments, request.plain, request.exact)
+        return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number, requests in enumerate(_batches(query) if query.reads_lines else [[first]]):
         if number:
             searcher.refresh()
-        for request, answer in zip(requests, searcher.answer(requests)):
+        for request, answer in zip(requests, searcher.search(requests)):
             if args.json:
                 for found in answer:
                     print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)

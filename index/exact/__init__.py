@@ -1,4 +1,4 @@
-"""Exact scores, and proofs that nothing better was missed."""
+"""Exact search: the best clips by exact scores, equal ones by clip id."""
 
 from lazy_loader import attach_stub
 

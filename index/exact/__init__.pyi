@@ -1,5 +1,5 @@
-from .answer import Answerer as Answerer
-from .answer import How as How
+from .batch import BatchSearch as BatchSearch
 from .batch import Precision as Precision
-from .pattern_queries import Weighted as Weighted
+from .proven import search_approximately as search_approximately
+from .proven import search_proven as search_proven
 from .ranking import Ranked as Ranked

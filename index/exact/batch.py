@@ -1,12 +1,12 @@
-"""Many queries at once: blocked matrix products over the partitions; candidates for the best k of each query.
+"""Exact search of many queries: blocked matrix products over the partitions, then exact scores of the candidates.
 
     |q^ . x^ - q . x| <= margin:   float32   gamma_n ||q|| ||x||
                                    bfloat16  ((1 + b) ||q^ - q|| + (b + (1 + b)^2 gamma_n) ||q||) ||x||,   b = 2^-8
 
-(norms by expert, added up; gamma_n of index/scanners/bounds.py). In bfloat16 both factors are rounded, each number
-by b of itself at most; what queries lose is measured. Products are added up in float32, and the result is rounded
-by b of itself. Blocks run where the vectors are put, on a CPU or a GPU. Neither precision nor device changes an
-answer: what is within the margins is decided by exact scores.
+(norms by expert, added up; gamma_n of index/scanners/scanner.py). In bfloat16 both factors are rounded, each
+number by at most b of itself; the rounding of queries is measured. Products are added up in float32, and the
+result is rounded by at most b of itself. Blocks run on the device, a CPU or a GPU. Neither precision nor device
+changes a result: candidates within the margins are decided by exact scores.
 """
 
 from __future__ import annotations
@@ -14,41 +14,40 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Literal, final
+from typing import Final, Literal, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from index.exact.pattern_queries import Vectors, Weighted
-from index.exact.ranking import exact_scores
-from index.queries import Doubles
-from index.scanners import BFLOAT16, LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
+from index.exact.ranking import Scored, exact_scores
+from index.queries import Doubles, PatternQueries, PatternVectors
+from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
 from mee.ranking import Best, float32_product, full_products
 from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]
-CHUNK = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
+BFLOAT16: Final = 2.0**-8  # largest relative error of a number rounded to bfloat16, which has 8 bits
+CHUNK: Final = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
 
 
 @final
-class Blocks:
-    """Where and how products are computed; keeps a GPU's copy of the vectors."""
+class BatchSearch:
+    """Matrix products on a device; keeps a GPU's copy of the vectors."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._resident: dict[int, tuple[Floats, Tensor]] = {}
+        self._copies: dict[int, tuple[Floats, Tensor]] = {}
         self._scanners: dict[int, GpuFlat] = {}
 
-    def found(
-        self, partitions: Sequence[Partition], weighted: Weighted, k: int, precision: Precision = "auto"
-    ) -> tuple[Rows, Floats, Rows, Rows]:
-        """The best k clips of each query and their ties: (N,) queries, exact scores, partitions and rows."""
+    def search(
+        self, partitions: Sequence[Partition], queries: PatternQueries, k: int, precision: Precision = "auto"
+    ) -> Scored:
+        """The best k clips of each query, with all that score the same as the last of them."""
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
         with full_products(self.device):
-            query, number, row = self._candidates(partitions, weighted, k, bfloat16=bfloat16)
-        return query, exact_scores(partitions, weighted, query, number, row), number, row
+            query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
+        return exact_scores(partitions, queries, query, number, row)
 
     def on_gpu(self, partition: Partition) -> Partition:
         """The same partition, scanned by FAISS on the GPU."""
@@ -58,95 +57,95 @@ class Blocks:
         return replace(partition, scanner=self._scanners[key])
 
     def forget(self, kept: Container[int]) -> None:
-        """Give back a GPU's copies of all vectors but those with these ids."""
-        self._resident = {key: held for key, held in self._resident.items() if key in kept}
+        """Free a GPU's copies of all vectors but those with these ids."""
+        self._copies = {key: held for key, held in self._copies.items() if key in kept}
         self._scanners = {key: held for key, held in self._scanners.items() if key in kept}
 
     def _candidates(
-        self, partitions: Sequence[Partition], weighted: Weighted, k: int, *, bfloat16: bool
+        self, partitions: Sequence[Partition], queries: PatternQueries, k: int, *, bfloat16: bool
     ) -> tuple[Rows, Rows, Rows]:
         """Every clip that may be among the best k of a query.
 
         Args:
             partitions: of any kind.
-            weighted: Q queries, for the partitions' patterns.
+            queries: Q of them, with vectors for the partitions' patterns.
             k: at least 1.
             bfloat16: whether to multiply in it.
 
         Returns:
             (N,) queries in rising order, partitions, and rows in them.
         """
-        margin = torch.from_numpy(_margin(partitions, weighted, bfloat16)).float().to(self.device)
-        best = Best(len(weighted), k, margin, BFLOAT16 if bfloat16 else 0.0)
-        rooms: dict[str, Tensor] = {}
+        margin = torch.from_numpy(_margin(partitions, queries, bfloat16)).float().to(self.device)
+        best = Best(len(queries), k, margin, BFLOAT16 if bfloat16 else 0.0)
+        buffers: dict[str, Tensor] = {}
         first = np.cumsum([0, *(len(partition.vectors) for partition in partitions)])
         for n, partition in sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors)):
-            vectors = weighted[partition.pattern]
-            queries = torch.from_numpy(vectors.rounded).to(self.device)
-            queries = queries.bfloat16() if bfloat16 else queries
-            silent = torch.from_numpy(np.flatnonzero(~vectors.speaks)).to(self.device)
-            for start, clips, closed in self._chunks(partition):
-                block = _product(queries, clips, rooms)
-                if len(silent):
-                    block[silent] = -torch.inf
-                if closed is not None:
-                    block[:, closed] = -torch.inf
+            vectors = queries[partition.pattern]
+            factor = torch.from_numpy(vectors.rounded).to(self.device)
+            factor = factor.bfloat16() if bfloat16 else factor
+            uncovered = torch.from_numpy(np.flatnonzero(~vectors.covers)).to(self.device)
+            for start, clips, banned in self._chunks(partition):
+                block = _product(factor, clips, buffers)
+                if len(uncovered):
+                    block[uncovered] = -torch.inf
+                if banned is not None:
+                    block[:, banned] = -torch.inf
                 best.update(block, int(first[n]) + start)
         query, candidate, _ = (each.cpu().numpy() for each in best.candidates())
         number = np.asarray(np.searchsorted(first, candidate, side="right") - 1, dtype=np.int64)
         return query, number, candidate - first[number]
 
     def _chunks(self, partition: Partition) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-        """Where a chunk starts, its vectors, and which of them cannot be found."""
-        resident = self._on_device(partition.vectors)
+        """The first row of a chunk, its vectors, and which of them are not allowed."""
+        vectors = self._on_device(partition.vectors)
         for start in range(0, len(partition.vectors), CHUNK):
             stop = min(start + CHUNK, len(partition.vectors))
-            closed = None
+            banned = None
             if partition.allowed is not None:
                 mask = partition.allowed.mask[start:stop]
                 if not mask.any():
                     continue
-                closed = torch.from_numpy(np.flatnonzero(~mask)).to(self.device)
-            yield start, resident[start:stop], closed
+                banned = torch.from_numpy(np.flatnonzero(~mask)).to(self.device)
+            yield start, vectors[start:stop], banned
 
     def _on_device(self, vectors: Floats) -> Tensor:
         if self.device.type == "cpu":
             return torch.from_numpy(np.asarray(vectors))
         key = id(vectors)
-        if key not in self._resident:
-            self._resident[key] = (vectors, torch.from_numpy(np.asarray(vectors)).to(self.device))
-        return self._resident[key][1]
+        if key not in self._copies:
+            self._copies[key] = (vectors, torch.from_numpy(np.asarray(vectors)).to(self.device))
+        return self._copies[key][1]
 
 
-def _product(queries: Tensor, clips: Tensor, rooms: dict[str, Tensor]) -> Tensor:
-    """(Q, c) in the queries' precision; it holds until the next is asked for."""
+def _product(queries: Tensor, clips: Tensor, buffers: dict[str, Tensor]) -> Tensor:
+    """(Q, c) in the queries' precision; the next call overwrites it."""
     if queries.dtype == torch.float32:
         return float32_product(queries, clips)
-    rounded = _room(rooms, "clips", clips.shape, queries).copy_(clips)
-    scores = _room(rooms, "scores", (len(queries), len(clips)), queries)
+    rounded = _buffer(buffers, "clips", clips.shape, queries).copy_(clips)
+    scores = _buffer(buffers, "scores", (len(queries), len(clips)), queries)
     torch.mm(queries, rounded.T, out=scores)
     return scores
 
 
-def _room(rooms: dict[str, Tensor], name: str, shape: Sequence[int], like: Tensor) -> Tensor:
-    """Memory that is used again block after block: fresh memory costs more than what is written to it."""
-    held = rooms.get(name)
+def _buffer(buffers: dict[str, Tensor], name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory reused by every block: allocating it costs more than writing to it."""
+    held = buffers.get(name)
     if held is None or held.numel() < prod(shape):
-        held = rooms[name] = torch.empty(prod(shape), dtype=like.dtype, device=like.device)
+        held = buffers[name] = torch.empty(prod(shape), dtype=like.dtype, device=like.device)
     return held[: prod(shape)].view(*shape)
 
 
-def _margin(partitions: Sequence[Partition], weighted: Weighted, bfloat16: bool) -> NDArray[np.float64]:
-    """(Q,) how far an estimate, before it is rounded itself, can be from the score, in any of the partitions."""
-    margin = np.zeros(len(weighted))
+def _margin(partitions: Sequence[Partition], queries: PatternQueries, bfloat16: bool) -> Doubles:
+    """(Q,) the largest error of an estimate, before it is rounded itself, in any of the partitions."""
+    margin = np.zeros(len(queries))
     norms: dict[Pattern, tuple[Doubles, Doubles]] = {}
     for partition in partitions:
-        vectors = weighted[partition.pattern]
+        vectors = queries[partition.pattern]
         if partition.pattern not in norms:
             norms[partition.pattern] = _norms(vectors, bfloat16)
         norm, lost = norms[partition.pattern]
         size = LARGEST_NORM * norm
-        if weighted.shift:
+        if queries.offset:
             size = size + np.abs(partition.vectors[:, -1]).max()
         rounding = gamma(partition.vectors.shape[1])
         here = (rounding + ULP) * size
@@ -157,8 +156,8 @@ def _margin(partitions: Sequence[Partition], weighted: Weighted, bfloat16: bool)
     return margin
 
 
-def _norms(vectors: Vectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
-    """(Q,) ||q|| and ||q^ - q||, added up over the experts; an offset's -1 or 0 loses nothing."""
+def _norms(vectors: PatternVectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
+    """(Q,) ||q|| and ||q^ - q||, added up over the experts; an offset's -1 or 0 is exact."""
     norm = vectors.added_norms(vectors.rounded)
     if not bfloat16:
         return norm, np.zeros_like(norm)

@@ -1,64 +1,87 @@
-"""Exact search of a few queries: partitions are scanned, candidates are scored, and the answer is proven.
+"""Exact search of a few queries: partitions are scanned, candidates are re-ranked, and the result is proven.
 
-Let L be the k-th best exact score so far, e_u the lowest estimate that a scan of partition u gave, b_u the bound
-of its error. What the scan left out scores at most e_u + b_u. Where that is at least L, the partition is scanned
-again, for more; otherwise the answer is proven. All that was found with an estimate of at least L - b_u is scored
-exactly.
+Let L be the k-th best exact score so far, a lower bound of the final one; e_u the lowest estimate that the scan of
+partition u returned, b_u the bound of its error. Clips that the scan left out score at most e_u + b_u. Where that
+is at least L, the partition is scanned again, for more; otherwise the result is proven. Every candidate with an
+estimate of at least L - b_u is scored exactly.
+
+Kinds without a bound are searched approximately: their best candidates by estimate are re-ranked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from math import ceil
+from typing import Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact.pattern_queries import Weighted
-from index.exact.ranking import exact_scores
-from index.scanners import ULP, Floats, Partition, Rows, damage
-from mee.errors import InputError
+from index.exact.ranking import Scored, exact_scores
+from index.queries import Doubles, PatternQueries
+from index.scanners import AT, ULP, Floats, Partition, Rows
 
-SPARE = 32  # rows of a partition scanned for besides k
-WIDER = 8  # times more rows in the next scan of a partition that leaves doubt
+SPARE = 32  # rows of a partition that the first scan returns besides k
+WIDER = 8  # times more rows in the next scan of a partition
 
 
-def prove(
-    partitions: Sequence[Partition], weighted: Weighted, queries: int, k: int, spare: int = SPARE
-) -> tuple[Rows, Floats, Rows, Rows]:
-    """The best k clips of each query, with everything that scores the same as the last of them.
+def search_approximately(partitions: Sequence[Partition], queries: PatternQueries, k: int, rerank: int) -> Scored:
+    """The likely best k clips of each query.
 
     Args:
-        partitions: that can be scanned; every scanner proves its bound.
-        weighted: the queries, for the partitions' patterns.
-        queries: Q.
+        partitions: of any kind.
+        queries: with vectors for the partitions' patterns.
         k: at least 1.
-        spare: how many more rows the first scan of a partition asks for.
-
-    Returns:
-        (N,) queries, exact scores, partitions and rows.
+        rerank: candidates over all partitions that are scored exactly for the best 10; for more in proportion.
     """
-    vectors = [weighted[partition.pattern] for partition in partitions]
-    scans = [partition.scan(its.rounded, k + spare) for partition, its in zip(partitions, vectors)]
+    wanted = max(k, ceil(rerank * max(k, AT) / AT))
+    estimates, rows, numbers = [], [], []
+    for n, partition in enumerate(partitions):
+        vectors = queries[partition.pattern]
+        estimate, row = partition.scan(vectors.rounded, wanted)
+        estimate[~vectors.covers] = -np.inf
+        estimates.append(estimate)
+        rows.append(row)
+        numbers.append(np.full(row.shape, n))
+    estimate, row, number = (np.concatenate(columns, axis=1) for columns in (estimates, rows, numbers))
+    if wanted < estimate.shape[1]:
+        best = np.argpartition(-estimate, wanted - 1, axis=1)[:, :wanted]
+        estimate, row, number = (np.take_along_axis(array, best, 1) for array in (estimate, row, number))
+    query, place = (estimate > -np.inf).nonzero()
+    return exact_scores(partitions, queries, query, number[query, place], row[query, place])
+
+
+def search_proven(partitions: Sequence[Partition], queries: PatternQueries, k: int, spare: int = SPARE) -> Scored:
+    """The best k clips of each query, with all that score the same as the last of them.
+
+    Args:
+        partitions: whose scanners all have a proven bound.
+        queries: with vectors for the partitions' patterns.
+        k: at least 1.
+        spare: how many more rows the first scan of a partition returns.
+    """
+    vectors = [queries[partition.pattern] for partition in partitions]
+    scans = [partition.scan(vector.rounded, k + spare) for partition, vector in zip(partitions, vectors)]
     bounds = np.stack(
-        [partition.scanner.bound(its.rounded) for partition, its in zip(partitions, vectors)], axis=1
+        [partition.scanner.bound(vector.rounded) for partition, vector in zip(partitions, vectors)], axis=1
     )  # (Q, U)
-    speaks = np.stack([its.speaks for its in vectors], axis=1)
-    proofs = [_Proof(partitions, weighted, query, k, bounds[query]) for query in range(queries)]
+    covers = np.stack([vector.covers for vector in vectors], axis=1)
     found = [
-        proof.run([(n, scans[n][0][query], scans[n][1][query]) for n in np.flatnonzero(speaks[query]).tolist()])
-        for query, proof in enumerate(proofs)
+        _Search(partitions, queries, query, k, bounds[query]).run(
+            [(n, scans[n][0][query], scans[n][1][query]) for n in np.flatnonzero(covers[query]).tolist()]
+        )
+        for query in range(len(queries))
     ]
-    of_query = np.repeat(np.arange(queries), [len(its.score) for its in found])
-    score = np.concatenate([its.score for its in found])
-    number, row = (np.concatenate([getattr(its, name) for its in found]) for name in ("number", "row"))
-    return of_query, score, number, row
+    return Scored(
+        np.repeat(np.arange(len(found)), [len(candidates.row) for candidates in found]),
+        *(np.concatenate([getattr(one, name) for one in found]) for name in ("score", "number", "row")),
+    )
 
 
 @dataclass(frozen=True)
-class _Found:
-    """N clips; the score of some is not known yet: NaN."""
+class _Candidates:
+    """N clips; those that are not scored yet have the score NaN."""
 
     estimate: Floats
     number: Rows  # partitions
@@ -67,7 +90,7 @@ class _Found:
 
     @classmethod
     def of(cls, scans: Iterable[tuple[int, Floats, Rows]]) -> Self:
-        """What scans of some partitions gave."""
+        """Results of scans: number of the partition, estimates and rows."""
         scans = list(scans)
         estimate = np.concatenate([np.empty(0, np.float32), *(estimate for _, estimate, _ in scans)])
         row = np.concatenate([np.empty(0, np.int64), *(row for _, _, row in scans)])
@@ -80,69 +103,66 @@ class _Found:
         """Some of them."""
         return type(self)(self.estimate[places], self.number[places], self.row[places], self.score[places])
 
-    def and_(self, other: Self) -> Self:
-        """Both."""
-        return type(self)(
-            np.concatenate([self.estimate, other.estimate]),
-            np.concatenate([self.number, other.number]),
-            np.concatenate([self.row, other.row]),
-            np.concatenate([self.score, other.score]),
-        )
+    def with_more(self, other: Self) -> Self:
+        """These, then others."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("estimate", "number", "row", "score"))
+        return type(self)(*map(np.concatenate, pairs))
 
 
-class _Proof:
+@final
+class _Search:
     """Of one query."""
 
     def __init__(
-        self, partitions: Sequence[Partition], weighted: Weighted, query: int, k: int, bounds: NDArray[np.float64]
+        self, partitions: Sequence[Partition], queries: PatternQueries, query: int, k: int, bounds: Doubles
     ) -> None:
-        self.partitions, self.weighted, self.query, self.k, self.bounds = partitions, weighted, query, k, bounds
+        self.partitions, self.queries, self.query, self.k, self.bounds = partitions, queries, query, k, bounds
 
-    def run(self, scans: Sequence[tuple[int, Floats, Rows]]) -> _Found:
-        """All that belongs into the answer.
+    def run(self, scans: Sequence[tuple[int, Floats, Rows]]) -> _Candidates:
+        """All clips that score at least as well as the k-th best.
 
         Args:
-            scans: number of a partition, estimates and rows; of the partitions that the query says anything about.
+            scans: number of a partition, estimates and rows, of the partitions that the query covers.
         """
         lowest = {n: estimate[-1] for n, estimate, _ in scans if len(estimate) < self.partitions[n].count}
         counts = {n: len(estimate) for n, estimate, _ in scans}
-        found = _Found.of(scans)
+        found = _Candidates.of(scans)
         if len(found.row) > self.k:  # the best by estimate give a first L
             self._score(found, np.argpartition(-found.estimate, self.k - 1)[: self.k])
         while True:
             bounds = self.bounds[found.number] + _ulp(found.estimate)
-            may = found.estimate + bounds >= self._kth(found)
-            self._score(found, np.flatnonzero(np.isnan(found.score) & may))
-            if (np.abs(found.score - found.estimate) > bounds).any():  # NaN: not scored
-                wrong = np.abs(found.score - found.estimate) > bounds
-                raise InputError(damage(self.partitions[int(found.number[wrong][0])]))
+            possible = found.estimate + bounds >= self._kth(found)
+            self._score(found, np.flatnonzero(np.isnan(found.score) & possible))
+            wrong = np.abs(found.score - found.estimate) > bounds  # False where the score is NaN
+            if wrong.any():
+                raise self.partitions[int(found.number[wrong][0])].damaged()
             kth = self._kth(found)
-            doubtful = [n for n, least in lowest.items() if least + self.bounds[n] + _ulp(least) >= kth]
-            if not doubtful:
+            unproven = [n for n, least in lowest.items() if least + self.bounds[n] + _ulp(least) >= kth]
+            if not unproven:
                 return found.at(found.score >= kth)
             wider = []
-            for n in doubtful:
+            for n in unproven:
                 partition, counts[n] = self.partitions[n], min(WIDER * counts[n], self.partitions[n].count)
-                query = self.weighted[partition.pattern].rounded[self.query : self.query + 1]
+                query = self.queries[partition.pattern].rounded[self.query : self.query + 1]
                 estimate, row = partition.scan(query, counts[n])
                 wider.append((n, estimate[0], row[0]))
                 del lowest[n]
                 if counts[n] < partition.count:
                     lowest[n] = estimate[0, -1]
-            found = found.at(~np.isin(found.number, doubtful)).and_(_Found.of(wider))
+            found = found.at(~np.isin(found.number, unproven)).with_more(_Candidates.of(wider))
 
-    def _score(self, found: _Found, places: Rows) -> None:
+    def _score(self, found: _Candidates, places: Rows) -> None:
         query = np.full(len(places), self.query)
-        number, row = found.number[places], found.row[places]
-        found.score[places] = exact_scores(self.partitions, self.weighted, query, number, row)
+        scored = exact_scores(self.partitions, self.queries, query, found.number[places], found.row[places])
+        found.score[places] = scored.score
 
-    def _kth(self, found: _Found) -> float:
+    def _kth(self, found: _Candidates) -> float:
         """The k-th best exact score so far; -inf where there are fewer."""
         known = found.score[~np.isnan(found.score)]
         place = len(known) - self.k
         return float(np.partition(known, place)[place]) if place >= 0 else -np.inf
 
 
-def _ulp(estimate: NDArray[np.floating]) -> NDArray[np.float64]:
-    """More than the rounding of a score that is about so large to float32."""
+def _ulp(estimate: NDArray[np.floating]) -> Doubles:
+    """Above the error of rounding a score of this size to float32."""
     return np.asarray(ULP * (1 + np.abs(estimate)), dtype=np.float64)

@@ -1,54 +1,63 @@
-"""Ranked: the first k answers to each query, equal ones by clip id.
+"""Exact scores of single pairs, and Ranked: the k best clips of each query, equal ones by clip id.
 
-They are ranked by exact scores of single pairs: sums in float64, rounded to float32.
+A score is a sum in float64, rounded to float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from index.exact.pattern_queries import Weighted
-from index.scanners import Floats, Partition, Rows, damage
-from mee.errors import InputError
+from index.queries import PatternQueries
+from index.scanners import Floats, Partition, Rows
 
 GATHERED = 2**16  # numbers of clips that are multiplied at a time: they stay in the cache
 
 
+class Scored(NamedTuple):
+    """N pairs of a query and a clip, with exact scores."""
+
+    query: Rows
+    score: Floats
+    number: Rows  # of the clip's partition
+    row: Rows  # of the clip in it
+
+
 def exact_scores(
-    partitions: Sequence[Partition], weighted: Weighted, query: Rows, number: Rows, row: Rows
-) -> Floats:
+    partitions: Sequence[Partition], queries: PatternQueries, query: Rows, number: Rows, row: Rows
+) -> Scored:
     """Score pairs of a query and a clip.
 
     Args:
-        partitions: where the clips are.
-        weighted: the queries.
+        partitions: of the clips.
+        queries: with vectors for their patterns.
         query: (N,) which query, rising.
         number: (N,) the clips' partitions.
         row: (N,) their rows in them.
 
     Returns:
-        (N,) float32 scores. Each pair is added up by itself, so that equal clips are equal to the bit.
+        The pairs. Each score is added up by itself, so that equal clips have equal bits.
     """
     scores = np.empty(len(number), dtype=np.float32)
-    for partition, mine in grouped(number):
-        vectors, of_pattern = partitions[partition].vectors, weighted[partitions[partition].pattern]
+    for partition, places in grouped(number):
+        vectors, of_pattern = partitions[partition].vectors, queries[partitions[partition].pattern]
         step = max(1, GATHERED // of_pattern.width)
-        for start in range(0, len(mine), step):
-            some = mine[start : start + step]
-            its = query[some]
-            exact = of_pattern.exact(its if its[0] != its[-1] else its[:1])  # a single query is not repeated
+        for start in range(0, len(places), step):
+            some = places[start : start + step]
+            numbers = query[some]
+            exact = of_pattern.exact(numbers if numbers[0] != numbers[-1] else numbers[:1])  # one is not repeated
             scores[some] = (vectors[row[some]] * exact).sum(1)
-        if not np.isfinite(scores[mine]).all():
-            raise InputError(damage(partitions[partition]))
-    return scores
+        if not np.isfinite(scores[places]).all():
+            raise partitions[partition].damaged()
+    return Scored(query, scores, number, row)
 
 
-def grouped(number: Rows) -> list[tuple[int, NDArray[np.int64]]]:
-    """Each value that occurs among (N,) numbers, with its places."""
+def grouped(number: Rows) -> list[tuple[int, Rows]]:
+    """Each value of (N,) numbers, with its places."""
     order = np.argsort(number, kind="stable")
     values, starts = np.unique(number[order], return_index=True)
     return list(zip(values.tolist(), np.split(order, starts[1:]))) if len(number) else []
@@ -56,109 +65,97 @@ def grouped(number: Rows) -> list[tuple[int, NDArray[np.int64]]]:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Answers to Q queries; where a query has fewer than K, -inf and -1 stand."""
+    """The best clips of Q queries; where a query has fewer than K, -inf and -1 stand."""
 
-    score: Floats  # (Q, K) in falling order
+    partitions: Sequence[Partition]
+    scores: Floats  # (Q, K) in falling order
     number: Rows  # (Q, K) partitions of the clips
     row: Rows  # (Q, K) their rows in them
 
     @classmethod
-    def of(
-        cls,
-        partitions: Sequence[Partition],
-        query: Rows,
-        score: Floats,
-        number: Rows,
-        row: Rows,
-        *,
-        queries: int,
-        k: int,
-    ) -> Ranked:
-        """Order what was found.
+    def of(cls, partitions: Sequence[Partition], found: Scored, *, queries: int, k: int) -> Ranked:
+        """Sort by score, then clip id.
 
         Args:
-            partitions: where the clips are.
-            query: (N,) whose answer.
-            score: (N,) exact.
-            number: (N,) partitions.
-            row: (N,) rows in them.
+            partitions: of the clips.
+            found: with all clips that score at least as well as a query's k-th best.
             queries: Q.
             k: how many to keep; K is k, or less where no query has so many.
         """
-        order = np.lexsort((-score, query))
-        query, score, number, row = query[order], score[order], number[order], row[order]
-        count = np.bincount(query, minlength=queries)
+        order = np.lexsort((-found.score, found.query))
+        found = Scored(*(array[order] for array in found))
+        count = np.bincount(found.query, minlength=queries)
         first = np.cumsum(count) - count
-        order = _ties(partitions, query, score, number, row, first + np.minimum(k, count) - 1)
-        place = np.arange(len(query)) - first[query]
+        order = _ties(partitions, found, first + np.minimum(k, count) - 1)
+        place = np.arange(len(found.query)) - first[found.query]
         kept = place < k
-        wide = min(k, int(count.max(initial=0)))
-        at = (query[kept], place[kept])
-        ranked = cls(
-            np.full((queries, wide), -np.inf, np.float32),
-            np.full((queries, wide), -1, np.int64),
-            np.full((queries, wide), -1, np.int64),
-        )
-        ranked.score[at], ranked.number[at], ranked.row[at] = (a[order][kept] for a in (score, number, row))
+        at = (found.query[kept], place[kept])
+        ranked = cls.empty(queries, min(k, int(count.max(initial=0))), partitions)
+        ranked.scores[at], ranked.number[at], ranked.row[at] = (array[order][kept] for array in found[1:])
         return ranked
 
     @classmethod
-    def none(cls, queries: int) -> Ranked:
-        """No answer to any query."""
-        return cls(np.empty((queries, 0), np.float32), *(np.empty((queries, 0), np.int64) for _ in range(2)))
+    def empty(cls, queries: int, k: int = 0, partitions: Sequence[Partition] = ()) -> Ranked:
+        """Nothing found, in K columns."""
+        shape = (queries, k)
+        scores = np.full(shape, -np.inf, np.float32)
+        return cls(partitions, scores, np.full(shape, -1, np.int64), np.full(shape, -1, np.int64))
 
     @classmethod
     def joined(cls, parts: Sequence[Ranked]) -> Ranked:
-        """Answers to queries one after another."""
+        """Those of queries one after another, in the same partitions."""
         if len(parts) == 1:
             return parts[0]
-        wide = max((part.score.shape[1] for part in parts), default=0)
-        columns = []
-        for name, nothing in (("score", -np.inf), ("number", -1), ("row", -1)):
-            arrays = [getattr(part, name) for part in parts]
-            columns.append([np.pad(a, ((0, 0), (0, wide - a.shape[1])), constant_values=nothing) for a in arrays])
-        return cls(*(np.concatenate(column) for column in columns)) if parts else cls.none(0)
+        k = max(part.scores.shape[1] for part in parts)
+        whole = cls.empty(sum(len(part.scores) for part in parts), k, parts[0].partitions)
+        start = 0
+        for part in parts:
+            at = slice(start, start + len(part.scores)), slice(0, part.scores.shape[1])
+            whole.scores[at], whole.number[at], whole.row[at] = part.scores, part.number, part.row
+            start = at[0].stop
+        return whole
 
-    def ids(self, partitions: Sequence[Partition]) -> list[list[str]]:
-        """Clip ids of each query's answers."""
+    @cached_property
+    def ids(self) -> list[list[str]]:
+        """Clip ids for each query, the best first."""
         query, place = (self.number >= 0).nonzero()
         names: list[list[str]] = [[] for _ in self.number]
-        for number, name in zip(
-            query.tolist(), ids_of(partitions, self.number[query, place], self.row[query, place])
-        ):
+        found = _ids(self.partitions, self.number[query, place], self.row[query, place])
+        for number, name in zip(query.tolist(), found):
             names[number].append(name)
         return names
 
 
-def ids_of(partitions: Sequence[Partition], number: Rows, row: Rows) -> list[str]:
+def _ids(partitions: Sequence[Partition], number: Rows, row: Rows) -> list[str]:
     """Clip ids, one lookup a segment."""
     segment = np.array([partition.segment for partition in partitions], dtype=np.int64)[number]
     table_row = np.empty(len(row), dtype=np.int64)
-    for partition, mine in grouped(number):
-        table_row[mine] = partitions[partition].rows[row[mine]]
+    for partition, places in grouped(number):
+        table_row[places] = partitions[partition].rows[row[places]]
     names: list[str] = [""] * len(row)
-    for _, mine in grouped(segment):
-        found = partitions[int(number[mine[0]])].names.ids(table_row[mine])
-        for place, name in zip(mine.tolist(), found):
+    for _, places in grouped(segment):
+        found = partitions[int(number[places[0]])].names.ids(table_row[places])
+        for place, name in zip(places.tolist(), found):
             names[place] = name
     return names
 
 
-def _ties(
-    partitions: Sequence[Partition], query: Rows, score: Floats, number: Rows, row: Rows, last: Rows
-) -> Rows:
-    """The order of entries that are sorted by query and falling score, once equal ones are sorted by id.
+def _ties(partitions: Sequence[Partition], found: Scored, last: Rows) -> Rows:
+    """The order of pairs that are sorted by query and falling score, after equal ones are sorted by clip id.
 
     Args:
-        last: (Q,) the last entry of each query that is kept; ties behind it do not matter.
+        partitions: of the clips.
+        found: the pairs.
+        last: (Q,) the last pair of each query that is kept; ties behind it do not matter.
     """
+    query, score = found.query, found.score
     order = np.arange(len(query))
-    level = (query[1:] == query[:-1]) & (score[1:] == score[:-1]) & (order[:-1] <= last[query[:-1]])
-    starts = np.flatnonzero(level & ~np.concatenate([[False], level])[:-1])
+    tied = (query[1:] == query[:-1]) & (score[1:] == score[:-1]) & (order[:-1] <= last[query[:-1]])
+    starts = np.flatnonzero(tied & ~np.concatenate([[False], tied])[:-1])
     for start in starts:
         stop = start + 1
         while stop < len(query) and query[stop] == query[start] and score[stop] == score[start]:
             stop += 1
-        names = ids_of(partitions, number[start:stop], row[start:stop])
+        names = _ids(partitions, found.number[start:stop], found.row[start:stop])
         order[start:stop] = start + np.array(sorted(range(stop - start), key=names.__getitem__))
     return order

@@ -1,4 +1,4 @@
-"""What is asked: sentences, filters, grouping."""
+"""Requests: what a search can be asked for, and what it means in an index."""
 
 from lazy_loader import attach_stub
 

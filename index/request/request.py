@@ -1,55 +1,61 @@
-"""Request: all that a search can be asked for, as a user says it.
+"""Request: all that a search can be asked for.
 
     query = sentence + sum of weight * sentence of `also` (below 0: not this) + a clip that others should be like
 
-What it is allowed to find: `where` (index/request/filter.py), one `video`. What it listens to: `only` some
-experts, or the user's `weights` in the place of the model's.
+A new option is a field here, and what it does where it acts: on the query or the clips that may be found in
+index/request/resolve.py, on the ranking in index/searcher.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from mee.errors import InputError
 
 LARGEST = 1e6  # weight of a sentence
+QUERY = ("sentence", "also", "only", "weights")  # fields that may differ between requests that are ranked together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One question; bad ones are refused with an InputError."""
+    """One search; an InputError is raised where its fields make no sense."""
 
-    sentence: str | None = None  # counts 1
-    also: tuple[tuple[float, str], ...] = ()  # further sentences and what each counts; below 0: not this
-    like: str | None = None  # id of a clip that others should be like; counts 1, and is not found itself
-    only: tuple[str, ...] = ()  # experts that are listened to; none named: all
-    weights: Mapping[str, float] = field(default_factory=dict)  # by expert, without one 0; {}: the model's
-    where: str | None = None  # a filter
-    video: str | None = None  # whose clips only
-    top: int = 10  # number of hits: clips, or videos
-    by_video: bool = False  # find videos instead of clips, each with its best moments
-    moments: int = 3  # moments shown of each video, at most
-    plain: bool = False  # score without the clips' offsets, if the index has them
-    exact: bool = False  # read every vector, also where the index is approximate
+    sentence: str | None = None  # what to find, in words; its weight is 1
+    also: tuple[tuple[float, str], ...] = ()  # more sentences with their weights; below 0: not this
+    like: str | None = None  # id of a clip: find clips like it, but not the clip itself; its weight is 1
+    only: tuple[str, ...] = ()  # compare by these experts only; default: all
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Weights of experts, in place of the model's; an expert that is not named has weight 0."""
+    where: str | None = None
+    """Only clips for which this filter is true: 'duration < 30 and split == "test"'. Columns are clip_id, video,
+    start_s, end_s, duration (seconds), and those of the metadata; there are comparisons, in (...), and, or, not,
+    is None, .startswith(...), "part" in column."""
+    video: str | None = None  # only clips of this video
+    top: int = 10  # how many hits, or videos
+    by_video: bool = False  # find videos: each once, with its best moments
+    moments: int = 3  # most moments of a video, with by_video
+    plain: bool = False  # do not subtract the clips' offsets of test-time normalisation, if the index has them
+    exact: bool = False  # give exact results also where the kind of the index may miss a clip
 
     def __post_init__(self) -> None:
         if self.sentence is None and self.like is None and not self.also:
             raise InputError("nothing to look for: give a sentence, or a clip that others should be like")
-        for sentence in (self.sentence, *(sentence for _, sentence in self.also)):
-            if sentence is not None and not sentence.strip():
-                raise InputError("a sentence is empty; write what to look for")
+        if not all(sentence.strip() for sentence in self.sentences):
+            raise InputError("a sentence is empty; write what to look for")
         for weight, sentence in self.also:
             if not 0 < abs(weight) <= LARGEST:
-                raise InputError(f"what {sentence!r} counts must lie in ±{LARGEST:g} and not be 0, got {weight}")
+                raise InputError(f"the weight of {sentence!r} must lie in ±{LARGEST:g} and not be 0, got {weight}")
         for expert, weight in self.weights.items():
             if not math.isfinite(weight) or weight < 0:
-                raise InputError(f"the weight of expert {expert!r} must be a number from 0 on, got {weight}")
+                raise InputError(f"the weight of expert {expert!r} must be finite and at least 0, got {weight}")
             if self.only and weight and expert not in self.only:
-                raise InputError(f"expert {expert!r} is given a weight, but is not among those listened to only")
+                raise InputError(
+                    f"expert {expert!r} has a weight, but is not among the only experts to compare by"
+                )
         if self.weights and not any(self.weights.values()):
-            raise InputError("no expert is given a weight above 0; one of them has to count")
+            raise InputError("no expert has a weight above 0; at least one needs it")
         if self.top < 1:
             raise InputError(f"top must be at least 1, got {self.top}")
         if self.moments < 1:
@@ -61,6 +67,11 @@ class Request:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All that has to be read by the model."""
+        """All that the model has to encode."""
         first = () if self.sentence is None else (self.sentence,)
         return (*first, *(sentence for _, sentence in self.also))
+
+    @property
+    def shared(self) -> tuple[object, ...]:
+        """Equal for requests that can be ranked together: they find the same clips in the same way."""
+        return tuple(getattr(self, each.name) for each in fields(self) if each.name not in QUERY)

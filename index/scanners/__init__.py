@@ -1,4 +1,4 @@
-"""Ways to find the rows of a partition that may score best: all of FAISS is here."""
+"""Scanners find the rows of a partition that may score best; only this folder imports FAISS."""
 
 from lazy_loader import attach_stub
 

@@ -1,16 +1,16 @@
-"""Certified: scans bytes instead of floats, and knows how far that can be from the exact score.
+"""Certified: scans bytes instead of floats, with a proven bound on the difference from the exact score.
 
-    x = centre + scale * k + e      k: whole numbers in [-127, 127], a scale for each column; e: what is left
-    q * scale = delta * n + r       n: whole numbers in [-127, 127], a delta for each query;  r: what is left
+    x = centre + scale * k + e      k: integers in [-127, 127], a scale for each column; e: the residual
+    q * scale = delta * n + r       n: integers in [-127, 127], a delta for each query;  r: the residual
     <q, x> = <q, centre> + delta <n, k> + <r, k> + <q, e>
 
-The first two are the estimate: whole numbers multiply exactly. By Cauchy's inequality, for each expert m,
+The first two are the estimate: integers multiply exactly. By Cauchy's inequality, for each expert m,
 
     |estimate - exact| <= sum over m of |r_m| max_j |k_jm|  +  |q_m| max_j |e_jm|  +  float32 rounding
 
 with the maxima over the rows measured when the codes are made. An offset (whose scale would make delta coarse for
-all other columns) is one whole number K of up to 127 R, spread over R columns: each has K / R, rounded down or up.
-So is the query's component; with r_t and k_t in column t,
+all other columns) is one integer K of up to 127 R, spread over R columns: each has K / R, rounded down or up. So
+is the query's component; with r_t and k_t in column t,
 
     |sum over t of r_t k_t| <= |sum over t of r_t| |K| / R  +  sum over t of |r_t|      as |k_t - K / R| < 1
 """
@@ -19,46 +19,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, Self, final
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.scanners import codes_file
-from index.scanners.bounds import LARGEST_NORM, TINY, UNIT, Doubles, gamma, longest_parts, part_norms, part_starts
-from index.scanners.flat import Flat
-from index.scanners.found import among_allowed, chunks, cleaned, limits, multiple, nothing, searching
-from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
+from index.scanners.coded import Arrays, CodedScanner, Saved, chunks, multiple
+from index.scanners.flat import Flat, selector
+from index.scanners.scanner import (
+    LARGEST_NORM,
+    TINY,
+    UNIT,
+    Allowed,
+    Doubles,
+    Floats,
+    Results,
+    Shape,
+    cleaned,
+    gamma,
+    longest_parts,
+    no_results,
+    only_allowed,
+    part_norms,
+    part_starts,
+)
 
 LARGEST: Final = 127  # of a code
-ALIGNED: Final = 32  # columns; FAISS's fast kernels want whole blocks
+ALIGNED: Final = 32  # columns; FAISS's fast kernels need whole blocks
 FEW: Final = 256  # rows that are not allowed: finding so many more is cheaper than skipping them
 SPREAD: Final = 128  # columns for an offset, at most
-USUAL: Final = 0.05  # about as large is the largest component of a query
+USUAL: Final = 0.05  # a typical largest component of a query
 
 
 @final
 @dataclass(frozen=True)
 class Coding:
-    """How vectors become codes, and what is lost; parts are the experts, then the offset."""
+    """How vectors become codes, and what is lost, for each part of a vector."""
 
     centre: Floats  # (W,)
     scale: Floats  # (W,)
     spread: int  # columns of the offset; 0 without one
-    codes: Doubles  # (parts,) longest part of a row's codes
-    error: Doubles  # (parts,) longest part of what is left
-    size: Doubles  # (parts,) at least |x_m| + 2 |centre_m| + |e_m|: what rounding errors grow with
+    codes: Doubles  # (parts,) largest norm of a row's codes
+    error: Doubles  # (parts,) largest norm of a residual
+    size: Doubles  # (parts,) at least |x_m| + 2 |centre_m| + |e_m|: rounding errors are proportional to it
 
-    def arrays(self) -> codes_file.Arrays:
-        """As the file keeps it."""
-        fields: codes_file.Arrays = {name: getattr(self, name) for name in NAMES if name != "spread"}
-        return {**fields, "spread": np.array([self.spread])}
+    def arrays(self) -> Arrays:
+        """The fields as arrays, for the file."""
+        return {name: np.array([self.spread]) if name == "spread" else getattr(self, name) for name in NAMES}
 
     @classmethod
-    def of(cls, arrays: codes_file.Arrays) -> Self:
-        """What `arrays` gave."""
+    def of(cls, arrays: Arrays) -> Self:
+        """The inverse of `arrays`."""
         return cls(**{**arrays, "spread": int(arrays["spread"][0])})  # type: ignore[arg-type]
 
 
@@ -66,93 +78,62 @@ NAMES: Final = tuple(Coding.__dataclass_fields__)
 
 
 @final
-class Certified(Scanner):
-    """Bytes, and proof."""
+class Certified(CodedScanner):
+    """One byte a column, and a proven bound."""
 
     kind = "certified"
+    array_names = NAMES
+    codes_at_end = True
 
     def __init__(
-        self, vectors: Floats, shape: Shape, coding: Coding, index: Any, file: codes_file.CodesFile | None
+        self, vectors: Floats, shape: Shape, arrays: Arrays, codes: Any = None, saved: Saved | None = None
     ) -> None:
-        self.vectors = vectors
-        self.shape = shape
-        self.coding = coding
-        self._index = index  # None until it is read
-        self._file = file
-        self._centre = coding.centre.astype(np.float64)
-        self._scale = coding.scale.astype(np.float64)
+        super().__init__(vectors, shape, arrays, codes, saved)
+        self.coding = Coding.of(arrays)
+        self._centre, self._scale = self.coding.centre.astype(np.float64), self.coding.scale.astype(np.float64)
+        self._columns = _columns(shape, self.coding.spread)
 
     @property
-    def _width(self) -> int:
-        """Of the codes."""
-        return multiple(sum(self.shape.sizes) + self.coding.spread, ALIGNED)
+    def columns(self) -> int:
+        return self._columns
 
     @classmethod
     def build(cls, vectors: Floats, shape: Shape) -> Self:
         coding = _ranges(vectors, shape)
-        made = cls(vectors, shape, coding, None, None)
-        index = faiss.IndexScalarQuantizer(
-            made._width, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
-        )
+        columns = _columns(shape, coding.spread)
+        index = _quantizer(columns)
         longest_code, longest_error = np.zeros((2, len(part_starts(shape))))
-        for _, some in chunks(vectors):
-            codes, left = _coded(some, coding, shape)
+        for some in chunks(vectors):
+            codes, residual = _coded(some, coding, shape)
             longest_code = np.maximum(longest_code, longest_parts(codes, shape))
-            longest_error = np.maximum(longest_error, longest_parts(left, shape))
-            numbers = np.zeros((len(codes), made._width), dtype=np.float32)
-            _spread(codes, coding.spread, numbers)
-            index.add_sa_codes((numbers + 128).astype(np.uint8))  # as FAISS has them
+            longest_error = np.maximum(longest_error, longest_parts(residual, shape))
+            index.add_sa_codes((_spread(codes, coding.spread, columns) + 128).astype(np.uint8))  # FAISS's encoding
         size = coding.size + longest_error
-        # `left` was computed in float32: with three roundings, each of something no longer than size
-        final = Coding(
-            coding.centre, coding.scale, coding.spread, longest_code, longest_error + 4 * UNIT * size, size
-        )
-        return cls(vectors, shape, final, index, None)
+        # residuals were computed in float32: with three roundings, each of something no longer than size
+        error = longest_error + 4 * UNIT * size
+        final = Coding(coding.centre, coding.scale, coding.spread, longest_code, error, size)
+        return cls(vectors, shape, final.arrays(), index)
 
-    @classmethod
-    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
-        file = codes_file.CodesFile.open(path, cls.kind, vectors, shape, NAMES)
-        return cls(vectors, shape, Coding.of(file.arrays), None, file)
-
-    def save(self, path: Path) -> None:
-        codes = len(self.vectors) * self._width
-        codes_file.write(path, self._read(), codes, self.coding.arrays(), self.kind, self.vectors, self.shape)
-
-    @staticmethod
-    def files(path: Path) -> tuple[Path, ...]:
-        """What `save` writes."""
-        return codes_file.files(path)
-
-    def _read(self) -> Any:
-        if self._index is None:
-            assert self._file is not None  # one of the two is there
-            self._index = self._file.read(self.vectors, self._width)
-        return self._index
-
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
         if not bytes_multiply_exactly():
             return Flat(self.vectors, self.shape).scan(queries, count, allowed)
         count = min(count, len(self.vectors) if allowed is None else allowed.count)
         if not count:
-            return nothing(len(queries))
+            return no_results(len(queries))
         _, delta, whole = self._rounded(queries)
-        numbers = np.zeros((len(queries), self._width), dtype=np.float32)
-        _spread(whole, self.coding.spread, numbers)
+        numbers = _spread(whole, self.coding.spread, self.columns)
         banned = 0 if allowed is None else len(allowed) - allowed.count
-        if banned <= FEW:
-            products, rows = self._read().search(numbers, count + banned)
+        if allowed is None or banned <= FEW:
+            products, rows = self.codes.search(numbers, count + banned)
         else:
-            products, rows = self._read().search(numbers, count, params=searching(allowed))
+            skipping = faiss.SearchParameters(sel=selector(allowed))  # type: ignore[call-arg]
+            products, rows = self.codes.search(numbers, count, params=skipping)
         estimates = ((queries @ self._centre)[:, None] + delta * products).astype(np.float32)
-        estimates, rows = cleaned(estimates, rows)
-        return (
-            among_allowed(estimates, rows, allowed, count)
-            if allowed is not None and 0 < banned <= FEW
-            else (estimates, rows)
-        )
+        results = cleaned(estimates, rows)
+        return only_allowed(*results, allowed, count) if allowed is not None and 0 < banned <= FEW else results
 
     def _rounded(self, queries: Floats) -> tuple[Doubles, Doubles, Doubles]:
-        """(Q, W) q * scale, (Q, 1) delta and (Q, W) n, of the offset N."""
+        """(Q, W) q * scale, (Q, 1) delta and (Q, W) n, with N for the offset."""
         scaled = queries * self._scale
         delta = np.abs(scaled).max(axis=1, keepdims=True) / LARGEST
         delta[delta == 0] = 1.0
@@ -165,22 +146,36 @@ class Certified(Scanner):
         coding = self.coding
         norms = part_norms(queries, self.shape)
         scaled, delta, whole = self._rounded(queries)
-        left = scaled - delta * whole
+        residual = scaled - delta * whole
         if coding.spread:
-            left[:, -1] = scaled[:, -1] - delta[:, 0] * whole[:, -1] / coding.spread
-        rounded = part_norms(left, self.shape) @ coding.codes
+            residual[:, -1] = scaled[:, -1] - delta[:, 0] * whole[:, -1] / coding.spread
+        rounded = part_norms(residual, self.shape) @ coding.codes
         if coding.spread:
             rounded += coding.spread * np.where(scaled[:, -1] != 0, delta[:, 0], 0.0)
-        rounding = gamma(self._width + 2) * (norms @ coding.size + rounded)
+        rounding = gamma(self.columns + 2) * (norms @ coding.size + rounded)
         return np.asarray(rounded + norms @ coding.error + rounding + TINY)
+
+
+def _columns(shape: Shape, spread: int) -> int:
+    """Columns of the codes."""
+    return multiple(sum(shape.sizes) + spread, ALIGNED)
+
+
+def _quantizer(columns: int) -> Any:
+    kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
+    return faiss.IndexScalarQuantizer(columns, kind, faiss.METRIC_INNER_PRODUCT)
 
 
 def _ranges(vectors: Floats, shape: Shape) -> Coding:
     """Centres and scales; what is lost is not known yet."""
-    low, high = limits(vectors)
+    low = np.full(vectors.shape[1], np.inf, dtype=np.float32)
+    high = -low
+    for some in chunks(vectors):
+        np.minimum(low, some.min(axis=0), out=low)
+        np.maximum(high, some.max(axis=0), out=high)
     centre = (low / 2 + high / 2).astype(np.float32)
     scale = ((high / 2 - low / 2) / LARGEST).astype(np.float32)
-    scale[scale < TINY] = 0.0  # where all rows have the same, nothing is left to code
+    scale[scale < TINY] = 0.0  # a column that is the same in all rows needs no code
     spread = 0
     size = np.full(len(part_starts(shape)), LARGEST_NORM)
     if shape.offset:
@@ -193,40 +188,40 @@ def _ranges(vectors: Floats, shape: Shape) -> Coding:
 
 
 def _coded(vectors: Floats, coding: Coding, shape: Shape) -> tuple[Floats, Floats]:
-    """(N, W) whole numbers, and what is left of (N, W) vectors."""
+    """(N, W) integers, and the residual of (N, W) vectors."""
     per = np.divide(1, coding.scale, out=np.zeros_like(coding.scale), where=coding.scale > 0)
-    left = vectors - coding.centre
-    codes = np.rint(left * per)
+    residual = vectors - coding.centre
+    codes = np.rint(residual * per)
     largest = np.full(shape.width, LARGEST, dtype=np.float32)
     if shape.offset:
         largest[-1] *= coding.spread
     np.clip(codes, -largest, largest, out=codes)
-    left -= codes * coding.scale
-    return codes, left
+    residual -= codes * coding.scale
+    return codes, residual
 
 
-def _spread(numbers: NDArray[np.floating[Any]], spread: int, columns: Floats) -> None:
-    """Put (N, W) whole numbers into the first of (N, width) columns, the last of them into so many."""
+def _spread(numbers: NDArray[np.floating[Any]], spread: int, columns: int) -> Floats:
+    """(N, columns) integers made of (N, W) ones, of which the last is spread over so many columns."""
+    spaced = np.zeros((len(numbers), columns), dtype=np.float32)
     experts = numbers.shape[1] - bool(spread)
-    columns[:, :experts] = numbers[:, :experts]
+    spaced[:, :experts] = numbers[:, :experts]
     if spread:
         each, more = np.divmod(numbers[:, experts:], spread)
-        columns[:, experts : experts + spread] = each + (np.arange(spread) < more)
+        spaced[:, experts : experts + spread] = each + (np.arange(spread) < more)
+    return spaced
 
 
 @cache
 def bytes_multiply_exactly() -> bool:
-    """Whether this FAISS, on this processor, multiplies bytes without losing anything; the proof rests on it."""
-    return all(_exact_in(width) for width in (7 * ALIGNED, 8 * ALIGNED))  # other widths go through other kernels
+    """Whether this FAISS multiplies bytes exactly on this processor, which the bound assumes."""
+    return all(_exact_in(width) for width in (7 * ALIGNED, 8 * ALIGNED))  # FAISS has two kernels for such widths
 
 
 def _exact_in(width: int) -> bool:
     numbers = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, size=(64, width))
     numbers[:8] = np.where(np.arange(8)[:, None] % 2, LARGEST, -LARGEST)
     numbers[8:16, ::2] *= -1
-    index = faiss.IndexScalarQuantizer(
-        width, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
-    )
+    index = _quantizer(width)
     index.add_sa_codes((numbers + 128).astype(np.uint8))
     products, rows = index.search(numbers.astype(np.float32), len(numbers))
     return bool(rows.min() >= 0 and (np.take_along_axis(numbers @ numbers.T, rows, axis=1) == products).all())

@@ -3,59 +3,66 @@
     x_g ~ one of 16 centroids of the group g of 4 columns;   <q, x> ~ sum over g of table_g[k_g]
     table_g = <q_g, centroids of g> / kept_m,   kept_m = sum of <x_m, coded x_m> / sum of |x_m|^2,   m: expert of g
 
-Product quantisation (Jégou, Douze, Schmid, TPAMI 2011, section II) with 4 bits a group, scanned as André,
-Kermarrec and Le Scouarnec do (arXiv 1704.07355). An offset goes to several groups of its own, each with its part:
-one group with a wide range would make all tables coarse, which share one scale of 8 bits. Coded vectors are
-shorter than the true ones; without kept_m (measured on the training rows) the best rows of such a partition would
-stand behind worse ones of a partition that is scanned exactly: of 40,000 clips in 15 partitions, 5 of them flat,
-40 candidates held 95.5 % of the best 10, and hold 99.2 % with it.
+Product quantisation (Jégou, Douze, Schmid, TPAMI 2011, section II) with 4 bits a group, scanned as in André,
+Kermarrec and Le Scouarnec (arXiv 1704.07355). An offset is split over several groups of its own: one group with a
+wide range would make all tables coarse, which share one scale of 8 bits. Coded vectors are shorter than the true
+ones; without kept_m (measured on the training rows) the best rows of such a partition would rank behind worse ones
+of a partition that is scanned exactly: of 40,000 clips in 15 partitions, 5 of them flat, 40 candidates held 95.5 %
+of the best 10, and hold 99.2 % with it.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import Final, Self, final
 
 import faiss
 import numpy as np
 
-from index.scanners import codes_file
-from index.scanners.bounds import Doubles, part_starts
+from index.scanners.coded import CodedScanner, chunks, multiple
 from index.scanners.flat import Flat
-from index.scanners.found import among_allowed, chunks, cleaned, multiple, nothing, sample
-from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
+from index.scanners.scanner import (
+    Allowed,
+    Doubles,
+    Floats,
+    Results,
+    Shape,
+    cleaned,
+    no_results,
+    only_allowed,
+    part_starts,
+)
 
 GROUP: Final = 4  # columns
-PARTS: Final = 4  # groups that an offset is spread over
+PARTS: Final = 4  # groups that an offset is split over
 CENTROIDS: Final = 16
-TRAINING: Final = 2048  # rows that centroids are made of
-ROUNDS: Final = 10  # of k-means; more make no better centroids from so few columns
-LEAST: Final = 0.1  # of what is kept: a query is not made longer without end
+TRAINING: Final = 2048  # rows to train centroids on
+ROUNDS: Final = 10  # of k-means; more give no better centroids of so few columns
+LEAST: Final = 0.1  # of kept_m, so that a query is not scaled without limit
 FEW: Final = 0.05  # of the rows: scoring so few is cheaper than finding them among all
 
 
 @final
-class FastScan(Scanner):
+class FastScan(CodedScanner):
     """One bit a column."""
 
     kind = "fastscan"
+    array_names = ("kept",)  # (W,) of the column's expert; 1 for the offset
+    codes_at_end = False
 
-    def __init__(
-        self, vectors: Floats, shape: Shape, kept: Floats, index: Any, file: codes_file.CodesFile | None
-    ) -> None:
-        self.vectors = vectors
-        self.shape = shape
-        self.kept = kept  # (W,) of the column's expert; 1 for the offset
-        self._index = index  # None until it is read
-        self._file = file
+    @property
+    def columns(self) -> int:
+        return _columns(self.shape)
 
     @classmethod
     def build(cls, vectors: Floats, shape: Shape) -> Self:
-        width = _width(shape)
-        index = faiss.IndexPQFastScan(width, width // GROUP, 4, faiss.METRIC_INNER_PRODUCT)
+        columns = _columns(shape)
+        index = faiss.IndexPQFastScan(columns, columns // GROUP, 4, faiss.METRIC_INNER_PRODUCT)
         index.pq.cp.min_points_per_centroid = 1
         index.pq.cp.niter = ROUNDS
-        training = sample(vectors, TRAINING)
+        rows = np.arange(len(vectors))
+        if len(rows) > TRAINING:
+            rows = np.sort(np.random.default_rng(0).choice(len(rows), TRAINING, replace=False))
+        training = np.asarray(vectors[rows])
         grouped = _grouped(training, shape, 1 / PARTS)
         index.train(grouped[np.arange(max(CENTROIDS, len(grouped))) % len(grouped)])
         coded = index.sa_decode(index.sa_encode(grouped))[:, : shape.width]
@@ -65,63 +72,43 @@ class FastScan(Scanner):
             length = np.vdot(training[:, part], training[:, part])
             if length > 0:
                 kept[part] = max(LEAST, float(np.vdot(training[:, part], coded[:, part]) / length))
-        for _, some in chunks(vectors):
+        for some in chunks(vectors):
             index.add(_grouped(some, shape, 1 / PARTS))
-        return cls(vectors, shape, kept, index, None)
+        return cls(vectors, shape, {"kept": kept}, index)
 
-    @classmethod
-    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
-        file = codes_file.CodesFile.open(path, cls.kind, vectors, shape, ("kept",))
-        return cls(vectors, shape, file.arrays["kept"], None, file)
-
-    def save(self, path: Path) -> None:
-        codes_file.write(path, self._read(), 0, {"kept": self.kept}, self.kind, self.vectors, self.shape)
-
-    @staticmethod
-    def files(path: Path) -> tuple[Path, ...]:
-        """What `save` writes."""
-        return codes_file.files(path)
-
-    def _read(self) -> Any:
-        if self._index is None:
-            assert self._file is not None  # one of the two is there
-            self._index = self._file.read(self.vectors, _width(self.shape))
-        return self._index
-
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
-        index = self._read()  # also where it is not needed: damage is found by the first scan
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
+        index = self.codes  # read even if not needed, so that the first scan detects damage
         every = len(self.vectors)
         found = every if allowed is None else allowed.count
         count = min(count, found)
         if not count:
-            return nothing(len(queries))
+            return no_results(len(queries))
         flat = Flat(self.vectors, self.shape)
         if found < 4 * count or found < FEW * every:
             return flat.scan(queries, count, allowed)
-        grouped = _grouped(queries / self.kept, self.shape, 1.0)
+        grouped = _grouped(queries / self.arrays["kept"], self.shape, 1.0)
         if allowed is None or found == every:
-            return flat.completed(*cleaned(*index.search(grouped, count)), queries, None)
+            return flat.completed(cleaned(*index.search(grouped, count)), queries, None)
         fetched = count + min(every - found, 8 + count * (every - found) // found)
         while True:
-            estimates, rows = index.search(grouped, fetched)
-            estimates, rows = among_allowed(estimates, rows, allowed, count)
-            if fetched == every or rows[:, -1].min() >= 0:
-                return flat.completed(estimates, rows, queries, allowed)  # a query of zeros finds nothing
+            results = only_allowed(*index.search(grouped, fetched), allowed, count)
+            if fetched == every or results[1][:, -1].min() >= 0:
+                return flat.completed(results, queries, allowed)  # FAISS finds nothing for a query of zeros
             fetched = min(every, 2 * fetched)
 
     def bound(self, queries: Floats) -> Doubles:
         return np.full(len(queries), np.inf)
 
 
-def _width(shape: Shape) -> int:
-    """Of the groups' columns."""
+def _columns(shape: Shape) -> int:
+    """Columns of all groups."""
     return multiple(sum(shape.sizes), GROUP) + shape.offset * GROUP * PARTS
 
 
 def _grouped(vectors: Floats, shape: Shape, part: float) -> Floats:
-    """(N, width) the experts' columns, zeros up to whole groups, and `part` of the offset in its groups."""
+    """(N, columns) the experts' columns, zeros up to whole groups, and `part` of the offset in each of its own."""
     experts = sum(shape.sizes)
-    wide = np.zeros((len(vectors), _width(shape)), dtype=np.float32)
+    wide = np.zeros((len(vectors), _columns(shape)), dtype=np.float32)
     wide[:, :experts] = vectors[:, :experts]
     if shape.offset:
         wide[:, -GROUP * PARTS :: GROUP] = vectors[:, -1:] * np.float32(part)

@@ -1,67 +1,61 @@
-"""Flat: scores every row in float32, from the vectors themselves.
+"""Flat: scores every row in float32, from the vectors themselves; GpuFlat: the same on a GPU.
 
-|estimate - exact| <= gamma * (sum over m of |q_m| 1.001  +  |q_c| max |c|)        see index/scanners/bounds.py
+|estimate - exact| <= gamma * (sum over m of |q_m| 1.001  +  |q_c| max |c|)        see index/scanners/scanner.py
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from pathlib import Path
-from typing import Final, Self, final
+from functools import cache, cached_property
+from typing import Any, Final, final
 
 import faiss
 import numpy as np
 
-from index.scanners.bounds import LARGEST_NORM, TINY, Doubles, gamma, part_norms
-from index.scanners.found import best, cleaned, nothing, selector
-from index.scanners.scanner import Allowed, Floats, Rows, Scanner, Shape
+from index.scanners.scanner import (
+    LARGEST_NORM,
+    TINY,
+    Allowed,
+    Doubles,
+    Floats,
+    Results,
+    Rows,
+    Scanner,
+    Shape,
+    cleaned,
+    gamma,
+    no_results,
+    only_allowed,
+    part_norms,
+)
 
 MANY: Final = 20  # queries, from which on FAISS multiplies matrices; it cannot skip rows then
-BLOCK: Final = 32 * 2**20  # bytes that are copied together at a time
+BLOCK: Final = 32 * 2**20  # bytes gathered at a time
+GPU_BLOCK: Final = 2**16  # rows copied to a GPU at a time
+GPU_MOST: Final = 2048  # rows that FAISS can find on a GPU
 
 
 @final
 class Flat(Scanner):
-    """Keeps nothing: the vectors are all it needs."""
+    """Keeps nothing beside the vectors."""
 
     kind = "flat"
 
-    def __init__(self, vectors: Floats, shape: Shape) -> None:
-        self.vectors = vectors
-        self.shape = shape
-
-    @classmethod
-    def build(cls, vectors: Floats, shape: Shape) -> Self:
-        return cls(vectors, shape)
-
-    @classmethod
-    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
-        return cls(vectors, shape)
-
-    def save(self, path: Path) -> None:
-        return
-
-    @staticmethod
-    def files(path: Path) -> tuple[Path, ...]:
-        """What `save` writes: nothing."""
-        return ()
-
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
         if allowed is not None and allowed.count == len(self.vectors):
             allowed = None
         count = min(count, len(self.vectors) if allowed is None else allowed.count)
         if not count:
-            return nothing(len(queries))
+            return no_results(len(queries))
         if allowed is None:
             return cleaned(*faiss.knn(queries, self.vectors, count, faiss.METRIC_INNER_PRODUCT))
         if len(queries) >= MANY:
             return self._gathered(queries, count, allowed.rows)
         return self._skipping(queries, count, allowed)
 
-    def _gathered(self, queries: Floats, count: int, rows: Rows) -> tuple[Floats, Rows]:
+    def _gathered(self, queries: Floats, count: int, rows: Rows) -> Results:
         """Copies the allowed rows together, some at a time."""
         step = max(1, BLOCK // (4 * self.shape.width))
-        estimates, found = nothing(len(queries))
+        estimates, found = no_results(len(queries))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             scores, places = faiss.knn(
@@ -70,12 +64,13 @@ class Flat(Scanner):
             scores, places = cleaned(scores, np.where(places < 0, -1, some[places]))
             estimates = np.concatenate([estimates, scores], axis=1)
             found = np.concatenate([found, places], axis=1)
-            if found.shape[1] > count:
-                estimates, found = best(estimates, found, count)
+            if found.shape[1] > count:  # the lower row first where estimates are equal
+                order = np.lexsort((found, -estimates), axis=1)[:, :count]
+                estimates, found = (np.take_along_axis(array, order, axis=1) for array in (estimates, found))
         return estimates, found
 
-    def _skipping(self, queries: Floats, count: int, allowed: Allowed) -> tuple[Floats, Rows]:
-        """Reads the allowed rows where they lie."""
+    def _skipping(self, queries: Floats, count: int, allowed: Allowed) -> Results:
+        """Reads the allowed rows in place."""
         estimates = np.empty((len(queries), count), dtype=np.float32)
         rows = np.empty((len(queries), count), dtype=np.int64)
         at = faiss.swig_ptr
@@ -85,14 +80,13 @@ class Flat(Scanner):
         )  # fmt: skip
         return cleaned(estimates, rows)
 
-    def completed(
-        self, estimates: Floats, rows: Rows, queries: Floats, allowed: Allowed | None
-    ) -> tuple[Floats, Rows]:
-        """What another kind found, with an exact answer for each query that it found too few rows for."""
-        lost = np.flatnonzero((rows < 0).any(axis=1))
-        if len(lost):
-            asked = np.ascontiguousarray(queries[lost])
-            estimates[lost], rows[lost] = self.scan(asked, rows.shape[1], allowed)
+    def completed(self, results: Results, queries: Floats, allowed: Allowed | None) -> Results:
+        """Results of another kind, with exact ones for each query that it found too few rows for."""
+        estimates, rows = results
+        short = np.flatnonzero((rows < 0).any(axis=1))
+        if len(short):
+            again = np.ascontiguousarray(queries[short])
+            estimates[short], rows[short] = self.scan(again, rows.shape[1], allowed)
         return estimates, rows
 
     @cached_property
@@ -105,3 +99,45 @@ class Flat(Scanner):
         if self.shape.offset:
             longest[-1] = self._largest_offset if norms[:, -1].any() else 0.0
         return np.asarray(gamma(self.shape.width) * (norms @ longest) + TINY)
+
+
+def selector(allowed: Allowed) -> Any:
+    """FAISS's form of a mask; it does not own the bits, so `allowed` must outlive it."""
+    return faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(allowed.bits))
+
+
+def gpu_usable() -> bool:
+    """Whether this FAISS was built for GPUs, and sees one."""
+    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+
+
+@cache
+def _resources() -> Any:
+    return faiss.StandardGpuResources()
+
+
+@final
+class GpuFlat(Scanner):
+    """FAISS's brute force over a copy of the vectors on a GPU; `Flat` where more than 2,048 rows are needed."""
+
+    kind = "flat"
+
+    def __init__(self, vectors: Floats, shape: Shape) -> None:
+        super().__init__(vectors, shape)
+        self._flat = Flat(vectors, shape)
+        self._index = faiss.GpuIndexFlatIP(_resources(), shape.width)
+        for start in range(0, len(vectors), GPU_BLOCK):
+            self._index.add(np.ascontiguousarray(vectors[start : start + GPU_BLOCK]))
+
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
+        banned = 0 if allowed is None else len(allowed) - allowed.count
+        count = min(count, len(self.vectors) - banned)
+        if not count:
+            return no_results(len(queries))
+        if count + banned > GPU_MOST:
+            return self._flat.scan(queries, count, allowed)
+        found = cleaned(*self._index.search(queries, count + banned))
+        return found if allowed is None else only_allowed(*found, allowed, count)
+
+    def bound(self, queries: Floats) -> Doubles:
+        return self._flat.bound(queries)

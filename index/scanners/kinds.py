@@ -1,12 +1,14 @@
 """Kinds of scanners, and which one a partition gets.
 
-kind        reads for one query        answer
+kind        reads for one query        results
 flat        4 bytes a component        exact
-certified   1 byte a component         exact: a bound on the error proves it, or the scan is widened
-fastscan    1 bit a component          re-ranked exactly; recall measured
+certified   1 byte a component         exact: proven by a bound on the error; otherwise the scan is widened
+fastscan    1 bit a component          candidates, re-ranked by exact scores; recall is measured
 
-auto        certified; fastscan where a recall below 1 is good enough
+auto        certified; fastscan where a recall below 1 is wanted
 any         flat for partitions of few rows
+
+A new kind is a scanner's file and a line of KINDS.
 """
 
 from __future__ import annotations
@@ -28,17 +30,17 @@ KINDS: Final[dict[str, str]] = {
 }
 Choice = Literal["auto", "flat", "certified", "fastscan"]
 PROVEN: Final = ("flat", "certified")
-SMALL: Final = 1024  # rows; below this nothing is gained
-AT: Final = 10  # answers that recall is about
-RERANK: Final = 100  # candidates of fastscan that are scored exactly for them, unless a recall is asked for
+SMALL: Final = 1024  # rows, below which codes gain nothing
+AT: Final = 10  # results that recall is measured of
+RERANK: Final = 100  # candidates of fastscan that are re-ranked for them, unless a recall is requested
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an index is wanted to be."""
+    """Which scanners an index uses."""
 
     kind: Choice = "auto"  # of the larger partitions
-    recall: float | None = None  # how much of the exact best 10 must be found; None: what the kind finds
+    recall: float | None = None  # share of the exact best 10 to find; None: whatever the kind finds
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Choice):
@@ -49,7 +51,7 @@ class Settings:
             raise InputError(f"'{self.kind}' is exact: leave recall out, or choose fastscan")
 
     def changed(self, kind: Choice | None, recall: float | None) -> Settings:
-        """The same where nothing is asked for."""
+        """With another kind or recall; the same where both are None."""
         return self if kind is None and recall is None else Settings(kind or self.kind, recall)
 
     @property
@@ -71,12 +73,12 @@ def build(kind: str, vectors: Floats, shape: Shape) -> Scanner:
 
 
 def open_scanner(kind: str, path: Path, vectors: Floats, shape: Shape) -> Scanner:
-    """What a scanner of this kind saved at `path`."""
+    """Open the scanner of this kind that was saved at `path`."""
     return _loaded(kind).open(path, vectors, shape)
 
 
 def files(kind: str, path: Path) -> tuple[Path, ...]:
-    """Which files a scanner of this kind writes when it is saved at `path`."""
+    """The files that a scanner of this kind writes when it is saved at `path`."""
     written: tuple[Path, ...] = _loaded(kind).files(path)
     return written
 

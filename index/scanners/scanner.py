@@ -1,20 +1,28 @@
-"""Scanner: which rows of a partition may be among the best, found without reading all of its vectors.
+"""Scanner: finds the rows of a partition that may score best, without reading all of its vectors.
 
-    |scan's score - exact score| <= bound(query)        infinite where a kind proves nothing
+    |estimate - exact score| <= bound(query)        infinite for kinds without a proven bound
 
-A partition holds N vectors of one availability pattern, which lie together in one segment, (N, W) float32: the
-packed experts of the pattern side by side, each of norm at most 1, and one more component where clips carry an
-offset. A query is the vector whose inner product with a row is the score. Rows are allowed that are neither
-removed nor filtered out. What a scan finds is re-ranked exactly elsewhere (index/exact/ranking.py).
+A partition holds N vectors of one availability pattern and one segment, (N, W) float32: the packed experts of the
+pattern side by side, each of norm at most 1, then the clip's offset where clips carry one. These are the parts of
+a vector. The inner product of a query with a row is its score. Rows that are removed or filtered out are not
+allowed. Candidates of a scan are scored exactly elsewhere (index/exact/ranking.py).
+
+What float32 loses, for n operations on each product, in any order:
+
+    |<a, b>| <= sum over parts m of |a_m| |b_m|        (Cauchy and Schwarz)
+    |fl(q . x) - q . x| <= gamma_n sum of |q_i x_i| <= gamma_n sum over parts of ||q_m|| ||x_m||
+    gamma_n = n u / (1 - n u),   u = 2^-24
+
+(Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +32,20 @@ from mee.errors import InputError
 if TYPE_CHECKING:
     from mee.scoring import Pattern
 
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Results = tuple[Floats, Rows]  # (Q, C) estimates in falling order, and their rows; -inf and -1 where none is found
+
+LARGEST_NORM: Final = 1.001  # of a clip's expert; checked when a clip is put into an index
+UNIT: Final = 2.0**-24  # unit roundoff of float32
+ULP: Final = 2.0**-22  # above the error of rounding a score, or a threshold made of it, to float32
+TINY: Final = 2.0**-100  # above what is lost by products of a score that underflow float32
+
 
 @final
 class Allowed:
-    """A mask over N rows, in the forms that scanners want."""
+    """A mask over N rows, in the forms that scanners need."""
 
     def __init__(self, mask: NDArray[np.bool_]) -> None:
         self.mask = mask  # (N,) bool
@@ -41,87 +59,74 @@ class Allowed:
         return int(np.count_nonzero(self.mask))
 
     @cached_property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> Rows:
         """(count,) the allowed rows, rising."""
         return np.flatnonzero(self.mask)
 
     @cached_property
     def bits(self) -> NDArray[np.uint8]:
-        """The mask as FAISS's bitmaps have it: row i is bit i % 8 of byte i // 8."""
+        """The mask as FAISS's bitmaps store it: row i is bit i % 8 of byte i // 8."""
         return np.packbits(self.mask, bitorder="little")
-
-    def __and__(self, other: Allowed) -> Allowed:
-        return Allowed(self.mask & other.mask)
-
-
-def both(one: Allowed | None, other: Allowed | None) -> Allowed | None:
-    """What both allow; None allows everything."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one & other
-
-
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How the vectors of a partition are made up."""
+    """The columns of a partition's vectors."""
 
     sizes: tuple[int, ...]  # of the pattern's experts, in their order
-    offset: bool = False  # whether one more component follows, that a query takes with -1 or 0
+    offset: bool = False  # whether the clip's offset follows; queries hold -1 there to subtract it, else 0
 
-    @property
+    @cached_property
     def width(self) -> int:
         """W."""
         return sum(self.sizes) + self.offset
 
 
 class Scanner(ABC):
-    """Made for one partition; knows its vectors, which may be memory-mapped."""
+    """Scans one partition. It keeps the vectors, which may be memory-mapped."""
 
     kind: ClassVar[str]
-    vectors: Floats  # (N, W)
-    shape: Shape
+
+    def __init__(self, vectors: Floats, shape: Shape) -> None:
+        self.vectors, self.shape = vectors, shape  # (N, W)
 
     @abstractmethod
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> tuple[Floats, Rows]:
+    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
         """The best rows by an estimate of their scores.
 
         Args:
             queries: (Q, W) float32, contiguous.
-            count: how many rows a query, at least 1.
+            count: rows to find for each query, at least 1.
             allowed: which rows may be found; None: all.
 
         Returns:
             (Q, C) estimates in falling order and (Q, C) rows, each row once; C is at most count. Where fewer rows
-            are found than C, -inf and -1 stand. A kind that proves its bound finds count rows if so many are
+            are found than C, -inf and -1 stand. A kind with a proven bound finds count rows if so many are
             allowed, and no row that it leaves out has a higher estimate.
         """
 
     @abstractmethod
-    def bound(self, queries: Floats) -> NDArray[np.float64]:
-        """(Q,) how far an estimate can be from the exact score; inf where nothing is proven."""
+    def bound(self, queries: Floats) -> Doubles:
+        """(Q,) the largest difference of an estimate from the exact score; inf where nothing is proven."""
 
-    @abstractmethod
+    @classmethod
+    def build(cls, vectors: Floats, shape: Shape) -> Self:
+        """Make it from (N, W) vectors, N at least 1; memory grows only with its own codes."""
+        return cls(vectors, shape)
+
+    @classmethod
+    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
+        """Open what `save` wrote; codes are memory-mapped, and read at the first scan."""
+        return cls.build(vectors, shape)
+
     def save(self, path: Path) -> None:
-        """Write what belongs to it besides the vectors; a kind that has nothing writes nothing."""
+        """Write its codes; a kind without codes writes nothing."""
+        return
 
     @staticmethod
-    @abstractmethod
     def files(path: Path) -> tuple[Path, ...]:
-        """What `save` writes."""
-
-    @classmethod
-    @abstractmethod
-    def build(cls, vectors: Floats, shape: Shape) -> Self:
-        """Make it from (N, W) vectors, N at least 1, in memory that grows with its own codes only."""
-
-    @classmethod
-    @abstractmethod
-    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
-        """What `save` wrote; its file is read when first scanned, memory-mapped where FAISS can."""
+        """The files that `save` writes."""
+        return ()
 
 
 class Names(Protocol):
@@ -134,41 +139,98 @@ class Names(Protocol):
 
 @dataclass(frozen=True)
 class Partition:
-    """N clips, at least one."""
+    """N clips of one segment and one availability pattern, at least one."""
 
     pattern: Pattern
-    vectors: Floats  # (N, W), memory-mapped or in memory; see above
+    vectors: Floats  # (N, W), memory-mapped or in memory
     rows: Rows  # (N,) their rows in the segment's table
     scanner: Scanner
     names: Names
     segment: int  # its number in the snapshot
     allowed: Allowed | None = None  # None: all
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many clips can be found."""
         return len(self.vectors) if self.allowed is None else self.allowed.count
 
-    def restricted(self, allowed: Allowed | None) -> Partition:
-        """The same, of which only those clips can be found that are also allowed here."""
-        return self if allowed is None else replace(self, allowed=both(self.allowed, allowed))
+    def restricted(self, mask: NDArray[np.bool_]) -> Partition:
+        """The same, where only clips can be found whose row of the segment's table is also in a mask."""
+        here = mask[self.rows]
+        return replace(self, allowed=Allowed(here if self.allowed is None else here & self.allowed.mask))
 
-    def scan(self, queries: Floats, count: int) -> tuple[Floats, Rows]:
-        """See `Scanner.scan`, of the rows that are allowed."""
+    def scan(self, queries: Floats, count: int) -> Results:
+        """As `Scanner.scan`, of the rows that are allowed."""
         try:
             return self.scanner.scan(queries, min(count, self.count), self.allowed)
         except ValueError as error:
-            raise InputError(f"{damage(self)} ({error})") from error
+            raise self.damaged(f" ({error})") from error
 
     def ids(self, rows: Rows) -> list[str]:
         """Clip ids of some of its rows."""
         return self.names.ids(self.rows[rows])
 
+    def damaged(self, reason: str = "") -> InputError:
+        """The error to raise where its vectors contradict its codes, or are not finite."""
+        code = "".join("1" if present else "0" for present in self.pattern)
+        return InputError(
+            f"the index is damaged: vectors of pattern {code}, or their codes, are not what was written; see "
+            f"mee gallery verify INDEX, then restore the files, or make the index again{reason}"
+        )
 
-def damage(partition: Partition) -> str:
-    """What to say of a partition whose vectors contradict what else is known of them."""
-    code = "".join("1" if present else "0" for present in partition.pattern)
-    return (
-        f"the index is damaged: vectors of pattern {code}, or what they are scanned by, are not what was written; "
-        "see mee gallery verify INDEX, then restore the files, or make the index again"
-    )
+
+def no_results(queries: int) -> Results:
+    """Results with no column."""
+    return np.empty((queries, 0), dtype=np.float32), np.empty((queries, 0), dtype=np.int64)
+
+
+def cleaned(estimates: Floats, rows: Rows) -> Results:
+    """Results of FAISS, with -inf and -1 where it found no row, or where the query is not finite."""
+    missing = (rows < 0) | np.isnan(estimates)
+    if missing.any():
+        estimates[missing] = -np.inf
+        rows[missing] = -1
+    return estimates, rows
+
+
+def only_allowed(estimates: Floats, rows: Rows, allowed: Allowed, count: int) -> Results:
+    """The first `count` results of each query that are allowed, in the same order."""
+    good = (rows >= 0) & allowed.mask[rows]
+    order = np.argsort(~good, axis=1, kind="stable")[:, :count]
+    good = np.take_along_axis(good, order, axis=1)
+    estimates = np.take_along_axis(estimates, order, axis=1)
+    rows = np.take_along_axis(rows, order, axis=1)
+    return np.where(good, estimates, np.float32(-np.inf)), np.where(good, rows, -1)
+
+
+def gamma(terms: int) -> float:
+    """gamma_n of an inner product of so many terms, of inputs rounded to float32 and a rounded result."""
+    operations = terms + 6
+    return operations * UNIT / (1 - operations * UNIT)
+
+
+@lru_cache(maxsize=256)
+def part_starts(shape: Shape) -> tuple[int, ...]:
+    """The first column of each part."""
+    ends = np.cumsum((0, *shape.sizes)).tolist()
+    return tuple(ends if shape.offset else ends[:-1])
+
+
+def part_norms(vectors: NDArray[np.floating[Any]], shape: Shape) -> Doubles:
+    """(N, parts) the norm of each part of (N, W) vectors, in float64."""
+    squares = np.square(vectors, dtype=np.float64)
+    return np.asarray(np.sqrt(np.add.reduceat(squares, part_starts(shape), axis=1)))
+
+
+def longest_parts(vectors: Floats, shape: Shape) -> Doubles:
+    """(parts,) no row of (N, W) vectors has a longer part; summed in float32, and rounded up for that."""
+    starts = part_starts(shape)
+    ends = (*starts[1:], shape.width)
+    longest = [_longest(vectors[:, a:b]) for a, b in zip(starts, ends)]
+    return np.array(longest) * (1 + gamma(shape.width)) + TINY
+
+
+def _longest(part: Floats) -> float:
+    if part.shape[1] == 1:  # an offset may be too large to be squared
+        return float(np.abs(part).max())
+    return float(np.sqrt(np.float64(np.einsum("nd,nd->n", part, part).max())))

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from index.hit import Hit
+from index.request import Request
 from index.searcher import Searcher
 from scripts.demo.words import Caption, is_true
 from scripts.demo.world import Facts
@@ -32,7 +33,7 @@ LEGEND = (
 def draw_sheet(folder: Path, asked: Sequence[Caption], facts: Mapping[str, Facts], path: Path) -> None:
     """Search the demo's index for each caption, and draw the answers; ``facts`` of every clip by its file name."""
     searcher = Searcher.load(folder / "index", device=torch.device("cpu"))
-    answers = searcher.search([caption.text for caption in asked], ANSWERS)
+    answers = searcher.search([Request(sentence=caption.text, top=ANSWERS) for caption in asked])
     matplotlib.use("Agg")
     figure = Figure(figsize=(10.4, 0.3 + 1.95 * len(asked)), dpi=100, facecolor="white")
     legend, *rows = np.asarray(figure.subfigures(1 + len(asked), 1, height_ratios=[0.3, *[1.95] * len(asked)]))

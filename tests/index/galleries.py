@@ -72,30 +72,29 @@ def loop_scores(text, gallery, layout=LAYOUT):
     return scores
 
 
-def assert_best(scores, ids, reference, names, k, allowed=None):
-    """Answers are the best k of float64 reference scores, and equal ones come by id.
+def assert_best(ranked, reference, names, k, allowed=None):
+    """Results are the best k of float64 reference scores, equal ones by id.
 
     Args:
-        scores: (Q, K) of the index, -inf where there is nothing.
-        ids: of each query's answers.
+        ranked: of an index.
         reference: (Q, G) float64; -inf: cannot be found.
         names: of the G clips.
-        k: how many were asked for.
+        k: how many were requested.
         allowed: (G,) which of them can be found.
     """
     reference = np.where(True if allowed is None else allowed, reference, -np.inf)
     row_of = {name: row for row, name in enumerate(names)}
-    for query, found in enumerate(ids):
-        best = np.sort(reference[query])[::-1]
+    for wanted, found, scores in zip(reference, ranked.ids, ranked.scores):
+        best = np.sort(wanted)[::-1]
         best = best[best > -np.inf][:k]
         assert len(found) == len(set(found)) == len(best)
-        of_found = reference[query, [row_of[name] for name in found]]
+        of_found = wanted[[row_of[name] for name in found]]
         np.testing.assert_allclose(of_found, best, atol=1e-7, rtol=1e-7)
-        np.testing.assert_allclose(scores[query, : len(found)], best, atol=1e-7, rtol=1e-6)
-        assert np.isneginf(scores[query, len(found) :]).all()
-        pairs = list(zip(scores[query].tolist(), found))
+        np.testing.assert_allclose(scores[: len(found)], best, atol=1e-7, rtol=1e-6)
+        assert np.isneginf(scores[len(found) :]).all()
+        pairs = list(zip(scores.tolist(), found))
         assert pairs == sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
-        if found:  # nothing that scores the same, in the reference too, was passed over for a later name
-            level = [names[row] for row in np.flatnonzero(reference[query] == of_found[-1])]
+        if found:  # no clip with the same score, in the reference too, was left out for a later name
+            level = [names[row] for row in np.flatnonzero(wanted == of_found[-1])]
             taken = sorted(name for name in found if name in level)
             assert taken == sorted(level)[: len(taken)]

@@ -1,4 +1,4 @@
-"""The index ranks as exact scoring does, whatever kind of index is beneath, and one query or many."""
+"""The index ranks as exact scoring does, whatever its kind, for one query and for many."""
 
 from itertools import product
 
@@ -8,9 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index.hit import hits_of
 from index.queries import Queries
-from index.scanners import kinds
-from index.scanners.kinds import Settings
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.encode import Gallery
@@ -32,18 +31,6 @@ SEEDS = st.integers(0, 2**31)
 PRECISIONS = ("float32", "bfloat16")
 
 
-def built(directory, kind, gallery):
-    """An index on disk, of this kind even where partitions are tiny."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kinds, "SMALL", 1)
-        with IndexWriter.create(directory, LAYOUT, ORIGIN, settings=Settings(kind=kind)) as writer:
-            writer.put(entries_of(gallery))
-            writer.compact()
-    video_index = VideoIndex.open(directory)
-    assert {partition.scanner.kind for partition in video_index.snapshot.partitions} == {kind}
-    return video_index
-
-
 @given(
     SEEDS,
     st.integers(1, 60),
@@ -53,36 +40,33 @@ def built(directory, kind, gallery):
     st.sampled_from([0.0, 0.5]),
     st.sampled_from(["one", *PRECISIONS]),
 )
-def test_the_best_k_equal_a_float64_loop(seed, count, k, missing, scale, doubled, way):
+def test_the_best_k_equal_a_float64_loop(make_index, seed, count, k, missing, scale, doubled, way):
     gallery = random_gallery(count, seed, missing, doubled=doubled)
     text = random_text(3 if way == "one" else 20, seed, scale)
-    video_index = VideoIndex.of(entries_of(gallery), LAYOUT)
-    scores, ids = video_index.rank(text, k, precision="auto" if way == "one" else way)
-    assert_best(scores, ids, loop_scores(text, gallery), gallery.clip_ids, k)
+    ranked = make_index(gallery).rank(text, k, precision="auto" if way == "one" else way)
+    assert_best(ranked, loop_scores(text, gallery), gallery.clip_ids, k)
 
 
 @given(seed=SEEDS, k=st.integers(1, 30), missing=st.floats(0, 0.9), kept=st.floats(0, 1), many=st.booleans())
-def test_filters_and_removals_leave_exact_answers(seed, k, missing, kept, many):
+def test_filters_and_removals_leave_exact_results(make_index, seed, k, missing, kept, many):
     gallery = random_gallery(50, seed, missing, doubled=0.3)
     text = random_text(20 if many else 2, seed)
-    video_index = VideoIndex.of(entries_of(gallery), LAYOUT)
+    video_index = make_index(gallery)
     rng = np.random.default_rng(seed)
-    mask = rng.random(50) < kept
-    gone = rng.random(50) < 0.3
-    names = video_index.segments[0].table.ids(np.arange(50))
-    video_index.snapshot = video_index.snapshot.with_segments(
-        [video_index.segments[0].without(np.flatnonzero(gone))]
-    )
-    scores, ids = video_index.rank(text, k, where=[mask])
+    mask, gone = rng.random(50) < kept, rng.random(50) < 0.3
+    segment = video_index.segments[0]
+    video_index.snapshot = video_index.snapshot.with_segments([segment.without(np.flatnonzero(gone))])
+    names = segment.table.ids(np.arange(50))
     at = [gallery.clip_ids.index(name) for name in names]
-    assert_best(scores, ids, loop_scores(text, gallery)[:, at], names, k, mask & ~gone)
+    reference = loop_scores(text, gallery)[:, at]
+    assert_best(video_index.rank(text, k, where=[mask]), reference, names, k, mask & ~gone)
 
 
 @pytest.mark.parametrize("kind", ["flat", "certified"])
 @pytest.mark.parametrize("queries", [1, 5, 40])
-def test_proven_kinds_are_exact_on_disk(tmp_path, kind, queries):
+def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries):
     first, second = random_gallery(700, 1, doubled=0.2), random_gallery(90, 2, first=1000)
-    video_index = built(tmp_path / "index", kind, first)
+    video_index = make_index(first, tmp_path / "index", kind)
     with IndexWriter.open(tmp_path / "index") as writer:
         writer.put(entries_of(second))  # these stay in the log
         writer.remove(list(first.clip_ids[:50]))
@@ -92,26 +76,24 @@ def test_proven_kinds_are_exact_on_disk(tmp_path, kind, queries):
     reference = np.concatenate([loop_scores(text, first), loop_scores(text, second)], axis=1)
     allowed = np.array([name not in first.clip_ids[:50] for name in names])
     for k in (1, 10, 2000):
-        scores, ids = video_index.rank(text, k)
-        assert_best(scores, ids, reference, names, k, allowed)
+        assert_best(video_index.rank(text, k), reference, names, k, allowed)
 
 
-def test_fastscan_finds_nearly_all_and_all_when_told_to(tmp_path):
+def test_fastscan_finds_nearly_all_and_all_where_exact_is_requested(make_index, tmp_path):
     gallery, text = random_gallery(3000, 4, missing=0.1), random_text(50, 3)
-    video_index = built(tmp_path / "index", "fastscan", gallery)
+    video_index = make_index(gallery, tmp_path / "index", "fastscan")
     assert not video_index.proven
-    reference = loop_scores(text, gallery)
-    scores, ids = video_index.rank(text, 10, exact=True)
-    assert_best(scores, ids, reference, gallery.clip_ids, 10)
-    found = video_index.rank(text, 10, rerank=300)[1]
-    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, ids)]) > 0.9
+    exact = video_index.rank(text, 10, exact=True)
+    assert_best(exact, loop_scores(text, gallery), gallery.clip_ids, 10)
+    found = video_index.rank(text, 10, rerank=300).ids
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact.ids)]) > 0.9
     for query in (0, 7):  # alone or among others
         alone = Queries.of(text).part(slice(query, query + 1))
-        assert video_index.rank(alone, 10, rerank=300)[1] == [found[query]]
+        assert video_index.rank(alone, 10, rerank=300).ids == [found[query]]
 
 
 @pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
-def test_every_pattern_at_once_with_extreme_logits(tmp_path, kind):
+def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind):
     patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
     generator = torch.Generator().manual_seed(0)
     columns = torch.repeat_interleave(torch.arange(4), torch.tensor(LAYOUT.sizes))
@@ -120,35 +102,33 @@ def test_every_pattern_at_once_with_extreme_logits(tmp_path, kind):
     gallery = Gallery(names, VideoEmbedding(packed, patterns), ("c00099",))
     logits = torch.tensor(list(product([-100.0, 100.0], repeat=4)))
     text = TextEmbedding(packed_rows(16, generator), logits)
-    video_index = built(tmp_path / "index", kind, gallery)
+    video_index = make_index(gallery, tmp_path / "index", kind)
     assert len(video_index.snapshot.partitions) == 15
     assert video_index.without_stream() == ["c00099"]
     reference = loop_scores(text, gallery)
     for k in (30, 100):
-        scores, ids = video_index.rank(text, k, exact=True)
-        assert_best(scores, ids, reference, names, k)
-        found = video_index.rank(text, k)[1]
-        assert all(set(ids) == set(names) for ids in found)  # a clip without streams never
+        assert_best(video_index.rank(text, k, exact=True), reference, names, k)
+        assert all(set(ids) == set(names) for ids in video_index.rank(text, k).ids)  # never c00099
 
 
-def test_one_query_and_many_give_the_same_to_the_bit(tmp_path):
-    gallery, text = random_gallery(2000, 3), random_text(64, 2)
-    video_index = built(tmp_path / "index", "certified", gallery)
+def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path):
+    text = random_text(64, 2)
+    video_index = make_index(random_gallery(2000, 3), tmp_path / "index", "certified")
     whole = video_index.rank(text, 7)
     for precision in PRECISIONS:
-        scores, ids = video_index.rank(text, 7, precision=precision)
-        assert ids == whole[1]
-        np.testing.assert_array_equal(scores, whole[0])
+        ranked = video_index.rank(text, 7, precision=precision)
+        assert ranked.ids == whole.ids
+        np.testing.assert_array_equal(ranked.scores, whole.scores)
     for query in range(0, 64, 9):
-        scores, ids = video_index.rank(Queries.of(text).part(slice(query, query + 1)), 7)
-        np.testing.assert_array_equal(scores[0], whole[0][query])
-        assert ids == [whole[1][query]]
+        alone = video_index.rank(Queries.of(text).part(slice(query, query + 1)), 7)
+        np.testing.assert_array_equal(alone.scores[0], whole.scores[query])
+        assert alone.ids == [whole.ids[query]]
 
 
-def test_parts_add_up_to_the_score_and_a_hit_knows_its_moment():
-    gallery, text = random_gallery(40), random_text()
-    rows = clip_rows(gallery)[["video", "start_s", "end_s"]]
-    for hits in VideoIndex.of(entries_of(gallery), LAYOUT).search(text, 40):
+def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index):
+    gallery, queries = random_gallery(40), Queries.of(random_text())
+    rows, video_index = clip_rows(gallery)[["video", "start_s", "end_s"]], make_index(gallery)
+    for hits in hits_of(video_index.rank(queries, 40), queries, video_index):
         assert [hit.rank for hit in hits] == list(range(1, 41))
         for hit in hits:
             assert sum(share.contribution for share in hit.experts.values()) == pytest.approx(hit.score, abs=1e-6)
@@ -159,76 +139,93 @@ def test_parts_add_up_to_the_score_and_a_hit_knows_its_moment():
             assert (hit.video, hit.start_s, hit.end_s) == tuple(rows.loc[hit.clip_id])
 
 
-def test_k_is_at_least_one_and_may_be_larger_than_the_gallery():
-    video_index = VideoIndex.of(entries_of(random_gallery(5)), LAYOUT)
-    assert [len(hits) for hits in video_index.search(random_text(), 10**9)] == [5] * 4
+def test_k_is_at_least_one_and_may_be_larger_than_the_gallery(make_index):
+    video_index = make_index(random_gallery(5))
+    assert [len(ids) for ids in video_index.rank(random_text(), 10**9).ids] == [5] * 4
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
-        video_index.search(random_text(), 0)
+        video_index.rank(random_text(), 0)
 
 
-def test_an_index_of_nothing_finds_nothing():
+def test_an_empty_index_finds_nothing(make_index):
     for gallery in (random_gallery(0), Gallery((), random_gallery(0).video, ("c1", "c2"))):
-        video_index = VideoIndex.of(entries_of(gallery), LAYOUT)
+        video_index = make_index(gallery)
         assert len(video_index) == 0
-        assert video_index.search(random_text(), 3) == [[], [], [], []]
-        assert video_index.rank(random_text(30), 3)[0].shape == (30, 0)
+        assert video_index.rank(random_text(), 3).ids == [[], [], [], []]
+        assert video_index.rank(random_text(30), 3).scores.shape == (30, 0)
 
 
 @given(seed=SEEDS, shares=st.lists(st.floats(-2, 2).filter(lambda x: abs(x) > 0.01), min_size=1, max_size=4))
-def test_mixtures_are_sums_of_scores(seed, shares):
+def test_mixtures_are_sums_of_scores(make_index, seed, shares):
     gallery, text = random_gallery(40, seed), random_text(len(shares), seed)
     one = [Queries.of(text).part(slice(n, n + 1)) for n in range(len(shares))]
-    mixture = Queries.mixture(list(zip(shares, one)))
-    video_index = VideoIndex.of(entries_of(gallery), LAYOUT)
+    mixture, video_index = Queries.mixture(list(zip(shares, one))), make_index(gallery)
     reference = np.array(shares) @ loop_scores(text, gallery) / np.abs(shares).sum()
-    scores, ids = video_index.rank(mixture, 12)
-    assert_best(scores, ids, reference[None], gallery.clip_ids, 12)
-    for hit in video_index.search(mixture, 12)[0]:
+    ranked = video_index.rank(mixture, 12)
+    assert_best(ranked, reference[None], gallery.clip_ids, 12)
+    for hit in hits_of(ranked, mixture, video_index)[0]:
         assert sum(share.contribution for share in hit.experts.values()) == pytest.approx(hit.score, abs=1e-6)
         assert all(abs(share.similarity) <= 1 + 1e-6 for share in hit.experts.values())
 
 
 @given(seed=SEEDS, kept=st.lists(st.booleans(), min_size=4, max_size=4).filter(any), many=st.booleans())
-def test_only_some_experts_is_scoring_with_the_others_missing(seed, kept, many):
+def test_only_some_experts_is_scoring_with_the_others_missing(make_index, seed, kept, many):
     gallery, text = random_gallery(40, seed), random_text(20 if many else 3, seed)
     available = gallery.video.available & torch.tensor(kept)
     there = available.any(1).numpy()
     reference = np.full((len(text.packed), 40), -np.inf)
     rest = VideoEmbedding(gallery.video.packed[there], available[there])
     reference[:, there] = loop_scores(text, Gallery((), rest, ()))
-    scores, ids = VideoIndex.of(entries_of(gallery), LAYOUT).rank(Queries.of(text).only(kept), 40)
-    assert_best(scores, ids, reference, gallery.clip_ids, 40)
+    ranked = make_index(gallery).rank(Queries.of(text).only(kept), 40)
+    assert_best(ranked, reference, gallery.clip_ids, 40)
 
 
 @given(seed=SEEDS, weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0]), min_size=4, max_size=4).filter(any))
-def test_weights_of_the_user_are_renormalised_over_what_a_clip_has(seed, weights):
+def test_weights_of_the_user_are_renormalised_over_what_a_clip_has(make_index, seed, weights):
     gallery, text = random_gallery(40, seed), random_text(3, seed)
     queries = Queries.of(text).weighted(dict(zip(LAYOUT.names, weights)), LAYOUT)
     reference = np.full((3, 40), -np.inf)
     for row, has in enumerate(gallery.video.available.numpy()):
-        its = np.where(has, weights, 0)
-        if its.any():
+        present = np.where(has, weights, 0)
+        if present.any():
             x = gallery.video.packed[row].double().nan_to_num()
             parts = [(text.packed[:, c].double() @ x[c]).numpy() for c in LAYOUT.slices]
-            reference[:, row] = (its / its.sum()) @ np.array(parts)
-    scores, ids = VideoIndex.of(entries_of(gallery), LAYOUT).rank(queries, 40)
-    assert_best(scores, ids, reference, gallery.clip_ids, 40)
+            reference[:, row] = (present / present.sum()) @ np.array(parts)
+    assert_best(make_index(gallery).rank(queries, 40), reference, gallery.clip_ids, 40)
 
 
-def test_weights_that_mean_nothing_are_refused():
+@given(terms=st.lists(st.integers(1, 4), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_stacked_queries_are_what_each_is_alone(terms, seed):
+    rng = np.random.default_rng(seed)
+    queries = [
+        Queries(rng.normal(size=(1, t, 5)).astype(np.float32), rng.normal(size=(1, t, 2)), np.full((1, t), 1 / t))
+        for t in terms
+    ]
+    together = Queries.stacked(queries)
+    assert len(together) == len(queries)
+    for pattern in (np.array([True, True]), np.array([False, True])):
+        factors = together.weights(pattern) * together.share[..., None]
+        for number, (query, count) in enumerate(zip(queries, terms)):
+            alone = query.weights(pattern) * query.share[..., None]
+            np.testing.assert_allclose(factors[number, :count], alone[0])
+            assert not factors[number, count:].any()
+            np.testing.assert_array_equal(together.packed[number, :count], query.packed[0])
+    assert np.isfinite(together.packed).all()
+
+
+def test_weights_that_make_no_sense_are_refused():
     queries = Queries.of(random_text())
     for weights in ({"audio": -1.0}, {"audio": float("nan")}, {"audio": 0.0}, {}):
         with pytest.raises(ValueError, match="one of them positive"):
             queries.weighted(weights, LAYOUT)
-    with pytest.raises(ValueError, match="there is no expert 'smell'; there are appearance, motion"):
+    with pytest.raises(ValueError, match="'smell'; there are appearance, motion"):
         queries.weighted({"smell": 1.0}, LAYOUT)
     with pytest.raises(ValueError, match="not all 0"):
         Queries.mixture([(0.0, queries.part(slice(0, 1)))])
 
 
-def test_a_clips_own_embedding_comes_back():
+def test_the_embedding_of_a_clip_is_as_it_was_put(make_index):
     gallery = random_gallery(30)
-    video_index = VideoIndex.of(entries_of(gallery), LAYOUT)
+    video_index = make_index(gallery)
     for row, name in enumerate(gallery.clip_ids):
         packed, available = video_index.embedding(name)
         np.testing.assert_array_equal(available, gallery.video.available[row].numpy())
@@ -238,25 +235,23 @@ def test_a_clips_own_embedding_comes_back():
 
 
 @pytest.mark.parametrize("queries", [2, 30])
-def test_an_index_made_again_with_another_layout_is_searched_as_it_is_now(tmp_path, queries):
-    video_index = built(tmp_path / "index", "flat", random_gallery(50))
+def test_an_index_made_again_with_another_layout_is_searched_as_it_is_now(make_index, tmp_path, queries):
+    video_index = make_index(random_gallery(50), tmp_path / "index")
     other = Layout(LAYOUT.names, (3, 5, 2, 7))
     gallery, text = random_gallery(60, 4, layout=other), random_text(queries, 2, layout=other)
     with IndexWriter.create(tmp_path / "index", other, ORIGIN, overwrite=True) as writer:
         writer.put(entries_of(gallery, other))
     assert video_index.refresh()
-    scores, ids = video_index.rank(text, 8)
-    assert_best(scores, ids, loop_scores(text, gallery, other), gallery.clip_ids, 8)
+    assert_best(video_index.rank(text, 8), loop_scores(text, gallery, other), gallery.clip_ids, 8)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_gpu_gives_the_same_ids(precision):
-    gallery, text = random_gallery(5000, doubled=0.2), random_text(100)
-    on_cpu = VideoIndex.of(entries_of(gallery), LAYOUT)
+def test_a_gpu_gives_the_same_results(make_index, precision):
+    on_cpu, text = make_index(random_gallery(5000, doubled=0.2)), random_text(100)
     on_gpu = VideoIndex(on_cpu.snapshot, device=torch.device("cuda"))
     for some in (text, Queries.of(text).part(slice(0, 1))):
         expected, found = on_cpu.rank(some, 10), on_gpu.rank(some, 10, precision=precision)
-        assert found[1] == expected[1]
-        np.testing.assert_array_equal(found[0], expected[0])
+        assert found.ids == expected.ids
+        np.testing.assert_array_equal(found.scores, expected.scores)

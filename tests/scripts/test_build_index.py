@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from features.store.feature_store import FeatureStore
+from index.request import Request
 from index.searcher import Searcher
 from index.storage.snapshot import read_snapshot
 from index.sync import rows_of
@@ -55,7 +56,7 @@ def test_every_clip_is_found_with_its_facts(world):
         )
         assert there.to_dict() == wanted.to_dict()
     searcher = Searcher.load(world.index, device=torch.device("cpu"))
-    (hits,) = searcher.search(["a thing"], 100)
+    (hits,) = searcher.search([Request(sentence="a thing", top=100)])
     assert {hit.clip_id for hit in hits} == ALL
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from index.scanners.gpu_flat import GpuFlat
 
 from index.scanners import gpu_flat
 from index.scanners.flat import Flat
-from index.scanners.gpu_flat import GpuFlat
 from index.scanners.scanner import Allowed, Shape
 
 

@@ -1,20 +1,19 @@
-"""Videos by their best moment are what grouping a full list gives, however few clips are looked at."""
+"""Videos by their best moments are what grouping a full list gives, however few clips are searched for."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.hit import Hit
-from index.request.grouping import best_videos, first_count
+from index.hit import Hit, best_videos, first_count
 
 
 class Gallery:
-    """Clips with scores, searched as an index is; counts how many clips it hands out."""
+    """Clips with scores, searched as an index is; counts how many clips it returns."""
 
     def __init__(self, clips):
         self.clips = sorted(clips, key=lambda clip: (-clip[2], clip[0]))
         self.given = 0
 
-    def __call__(self, count, *, inside=None, outside=()):
+    def __call__(self, count, inside=None, outside=()):
         kept = [clip for clip in self.clips if clip[1] not in outside and (inside is None or clip[1] in inside)]
         self.given += len(kept[:count])
         return [
@@ -37,7 +36,7 @@ def answered(gallery, top, moments):
     top=st.integers(1, 10),
     moments=st.integers(1, 4),
 )
-def test_it_is_as_if_all_were_looked_at(clips, top, moments):
+def test_grouping_is_as_if_all_clips_were_read(clips, top, moments):
     gallery = Gallery([(f"{number:03d}", video, score / 5) for number, (video, score) in enumerate(clips)])
     found = answered(gallery, top, moments)
     assert [(one.video, [hit.clip_id for hit in one.hits]) for one in found] == gallery.videos(top, moments)
@@ -45,7 +44,7 @@ def test_it_is_as_if_all_were_looked_at(clips, top, moments):
     assert all([hit.rank for hit in one.hits] == list(range(1, len(one.hits) + 1)) for one in found)
 
 
-def test_a_long_video_that_is_best_throughout_hides_no_other_and_is_not_read_whole():
+def test_a_long_video_that_is_best_throughout_hides_no_other_and_is_not_read_completely():
     long = [(f"long{number:05d}", "long", 0.9 - number * 1e-6) for number in range(20_000)]
     short = [(f"short{number}", f"short{number}", 0.1 - number * 0.01) for number in range(5)]
     gallery = Gallery(long + short)
@@ -60,8 +59,8 @@ def test_a_search_that_misses_clips_gives_each_video_and_each_moment_once():
     clips = [(name, video, (57 * place) % 97 / 97) for place, (name, video) in enumerate(names)]
     whole = Gallery(clips)
 
-    def careless(count, *, inside=None, outside=()):
-        hits = whole(count, inside=inside, outside=outside)
+    def careless(count, inside=None, outside=()):
+        hits = whole(count, inside, outside)
         return [hit for hit in hits if (ord(hit.clip_id[0]) + int(hit.clip_id[1]) + count) % 3]
 
     found = best_videos(careless(first_count(3)), careless, top=3, moments=4)
@@ -76,7 +75,7 @@ def test_a_search_that_misses_clips_gives_each_video_and_each_moment_once():
 def test_a_better_video_that_is_found_late_stands_first():
     gallery = Gallery([("z", "z", 1.0), *((f"a{n:02d}", "a", 0.5) for n in range(40))])
 
-    def late(count, *, inside=None, outside=()):
-        return gallery(count, inside=inside, outside=outside if outside or inside else ("z",))
+    def late(count, inside=None, outside=()):
+        return gallery(count, inside, outside if outside or inside else ("z",))
 
     assert [one.video for one in best_videos(late(first_count(2)), late, top=2, moments=1)] == ["z", "a"]

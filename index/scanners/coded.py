@@ -1,0 +1,217 @@
+"""Scanners of codes, how codes are stored beside the vectors, and files mapped into memory.
+
+    <path>               the codes and how to search them, written by faiss.write_index
+    <path>.safetensors   arrays of the kind (scales, error norms); its metadata:
+        facts            JSON: format, kind, rows, sizes, offset; of <path>: bytes, codes (how many bytes at
+                         its end are codes), head (SHA-256 of all before them); sample (SHA-256 of a few vectors)
+        sha256           of the facts and the arrays
+
+Opening reads the second file only and maps the first, which stays readable when it is replaced. The first scan
+checks the head, because a wrong size would make FAISS read out of bounds. A flipped code makes one estimate wrong;
+the index's own checksums detect it.
+
+Maps are copy on write, and hold no file handle: an index has two or three files for each pattern of each segment,
+and a process may have 1,024 handles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self, TypeVar
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from index.scanners.scanner import Floats, Scanner, Shape
+
+FORMAT: Final = 1
+SAMPLE: Final = 16  # vectors that are compared
+CHUNK: Final = 4 * 2**20  # bytes of vectors coded at a time: they stay in the cache
+Arrays = dict[str, NDArray[Any]]
+Value = TypeVar("Value", np.float32, np.int64)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Codes on disk."""
+
+    path: Path
+    facts: dict[str, Any]
+    mapped: NDArray[np.uint8]  # FAISS reads from it, so it must outlive FAISS's index
+
+
+class CodedScanner(Scanner):
+    """A scanner with FAISS's index of codes and some arrays of its own."""
+
+    array_names: ClassVar[tuple[str, ...]]
+    codes_at_end: ClassVar[bool]  # whether FAISS's file ends with the codes, one byte a column
+
+    def __init__(
+        self, vectors: Floats, shape: Shape, arrays: Arrays, codes: Any = None, saved: Saved | None = None
+    ) -> None:
+        """Take over what was built or opened.
+
+        Args:
+            vectors: (N, W) that the codes are of.
+            shape: of these.
+            arrays: of the kind, by name.
+            codes: FAISS's index; None: it is read from `saved` when it is first needed.
+            saved: codes on disk.
+        """
+        super().__init__(vectors, shape)
+        self.arrays, self._codes, self._saved = arrays, codes, saved
+
+    @property
+    @abstractmethod
+    def columns(self) -> int:
+        """Columns that FAISS's index has."""
+
+    @property
+    def codes(self) -> Any:
+        """FAISS's index."""
+        if self._codes is None:
+            assert self._saved is not None  # one of the two is there
+            self._codes = self._read(self._saved)
+        return self._codes
+
+    @classmethod
+    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
+        beside = cls.files(path)[1]
+        try:
+            with safe_open(beside, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text = metadata["facts"]
+            facts = json.loads(text)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"'{beside}' is missing or damaged, and cannot be opened") from error
+        if metadata.get("sha256") != _checksum(text, arrays) or set(arrays) != set(cls.array_names):
+            raise ValueError(f"'{beside}' is damaged: its checksum is not that of its content")
+        for name, value in cls._identity(vectors, shape).items():
+            if facts[name] != value:
+                raise ValueError(
+                    f"'{path}' does not belong to the vectors: its {name} is {facts[name]}, theirs is {value}"
+                )
+        try:
+            mapped = mapped_bytes(path)
+        except (OSError, ValueError) as error:  # ValueError: an empty file
+            raise ValueError(f"'{path}' is missing or empty, and cannot be opened") from error
+        if len(mapped) != facts["bytes"]:
+            raise ValueError(
+                f"'{path}' is damaged: it has {len(mapped)} bytes, and was written with {facts['bytes']}"
+            )
+        return cls(vectors, shape, arrays, saved=Saved(path, facts, mapped))
+
+    def save(self, path: Path) -> None:
+        faiss.write_index(self.codes, str(path))
+        size = path.stat().st_size
+        codes = len(self.vectors) * self.columns if self.codes_at_end else 0
+        facts = {
+            **self._identity(self.vectors, self.shape),
+            "bytes": size,
+            "codes": codes,
+            "head": _digest(np.memmap(path, np.uint8, "r", shape=(size - codes,))),
+            "sample": _sample(self.vectors),
+        }
+        text = json.dumps(facts, sort_keys=True)
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        save_file(arrays, self.files(path)[1], {"facts": text, "sha256": _checksum(text, arrays)})
+
+    @staticmethod
+    def files(path: Path) -> tuple[Path, ...]:
+        return path, path.with_name(f"{path.name}.safetensors")
+
+    def _read(self, saved: Saved) -> Any:
+        """FAISS's index over the mapped bytes."""
+        path, facts, mapped = saved.path, saved.facts, saved.mapped
+        if _digest(mapped[: len(mapped) - facts["codes"]]) != facts["head"]:
+            raise ValueError(f"'{path}' is damaged: its checksum is not what was written")
+        if _sample(self.vectors) != facts["sample"]:
+            raise ValueError(f"'{path}' does not belong to the vectors: it was made of others")
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(mapped), len(mapped))  # type: ignore[attr-defined]
+        try:
+            index = faiss.read_index(reader)
+        except (RuntimeError, MemoryError) as error:
+            raise ValueError(f"'{path}' is damaged, or of a FAISS that this one cannot read") from error
+        if index.ntotal != len(self.vectors) or index.d != self.columns:
+            raise ValueError(f"'{path}' does not belong to the vectors: it has another number of rows or columns")
+        return index
+
+    @classmethod
+    def _identity(cls, vectors: Floats, shape: Shape) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "kind": cls.kind,
+            "rows": len(vectors),
+            "sizes": list(shape.sizes),
+            "offset": shape.offset,
+        }
+
+
+def _digest(content: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(content.data).hexdigest()
+
+
+def _sample(vectors: Floats) -> str:
+    """SHA-256 of a few rows, from the first to the last."""
+    rows = np.unique(np.linspace(0, len(vectors) - 1, SAMPLE).astype(np.int64))
+    return hashlib.sha256(np.ascontiguousarray(vectors[rows]).data).hexdigest()
+
+
+def _checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\0{name} {array.dtype} {array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def multiple(width: int, of: int) -> int:
+    """The least multiple of `of` that is at least `width`."""
+    return -(-width // of) * of
+
+
+def chunks(vectors: Floats) -> Iterator[Floats]:
+    """Some rows at a time, of about CHUNK bytes."""
+    step = max(1, CHUNK // (4 * vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        yield np.asarray(vectors[start : start + step])
+
+
+def mapped_bytes(path: Path) -> NDArray[np.uint8]:
+    """(N,) all bytes of a file, which may be replaced or deleted afterwards."""
+    import torch  # numpy's maps hold a handle each
+
+    size = path.stat().st_size
+    if not size:
+        raise ValueError("it is empty")
+    try:
+        content: NDArray[np.uint8] = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+    except RuntimeError:  # the system commits no memory for a writable map of this size; nothing writes to it
+        content = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    return content
+
+
+def mapped_array(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
+    """The array of an .npy file."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"it is of version {version} of .npy")
+        found, fortran, kind = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    if (found, kind) != (shape, np.dtype(dtype)) or (fortran and len(shape) > 1):
+        raise ValueError(f"it holds {found} {kind} and not {shape} {np.dtype(dtype)}")
+    content = mapped_bytes(path)[start:]
+    if len(content) != np.dtype(dtype).itemsize * int(np.prod(shape)):
+        raise ValueError(f"it has {len(content):,} bytes of {shape} {np.dtype(dtype)}")
+    return content.view(dtype).reshape(shape)

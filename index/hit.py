@@ -96,10 +96,12 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
         vector = np.asarray(partition.vectors[row], dtype=np.float64)
         parts = queries.contributions(partition.pattern, video_index.layout, query, vector)
         table = video_index.segments[partition.segment].table.arrow
-        clip = [table[name][int(partition.rows[row])].as_py() for name in columns]
+        at = int(partition.rows[row])
+        clip_id, video, start_s, end_s = (table[name][at].as_py() for name in columns)
         experts = {name: Share(*part) for name, part in parts.items()}
         offset = float(vector[-1]) if subtracted else 0.0
-        hits[query].append(Hit(place + 1, *clip, float(ranked.scores[query, place]), experts, offset))
+        score = float(ranked.scores[query, place])
+        hits[query].append(Hit(place + 1, clip_id, video, start_s, end_s, score, experts, offset))
     return hits
 
 

@@ -83,7 +83,7 @@ class Ranked:
             k: how many to keep; K is k, or less where no query has so many.
         """
         order = np.lexsort((-found.score, found.query))
-        found = Scored(*(array[order] for array in found))
+        found = Scored(found.query[order], found.score[order], found.number[order], found.row[order])
         count = np.bincount(found.query, minlength=queries)
         first = np.cumsum(count) - count
         order = _ties(partitions, found, first + np.minimum(k, count) - 1)

@@ -95,8 +95,8 @@ def selection_of(request: Request, video_index: VideoIndex) -> Selection | None:
         selection = Filter.parse(request.where).masks([segment.table.arrow for segment in video_index.segments])
     if request.video is not None:
         masks = select_videos(video_index, [request.video])
-        live = (segment.live for segment in video_index.segments)
-        if not any((mask if alive is None else mask & alive).any() for mask, alive in zip(masks, live)):
+        live = [segment.live for segment in video_index.segments]
+        if all(mask is None or not mask.any() for mask in _both(live, masks)):
             raise InputError(f"there is no video {request.video!r} in the index")
         selection = _both(selection, masks)
     if request.like is not None:

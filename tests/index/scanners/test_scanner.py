@@ -232,7 +232,7 @@ def test_estimates_of_good_rows_are_not_too_small(size):
         (Settings("fastscan", 1.0), "fastscan"),
     ],
 )
-def test_units_of_few_rows_stay_flat(settings, larger):
+def test_partitions_of_few_rows_stay_flat(settings, larger):
     assert choose(settings, SMALL) == larger
     assert choose(settings, SMALL - 1) == choose(settings, 1) == "flat"
 

@@ -1,6 +1,7 @@
 """A tiny world, made once a session by the commands themselves: videos, captions, store, model, index."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 TINY = ["--embed-dim=8", "--text.width=16", "--text.layers=1", "--text.heads=2", "--epochs=2", "--batch-size=4"]
+MADE = ("store", "model", "index")
 SPLITS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
 
 
@@ -67,15 +69,8 @@ def world(media, tmp_path_factory) -> SimpleNamespace:
     captions = place / "captions.csv"
     rows = [f"clip{n},number {n} moves {way},{s}" for s, ns in SPLITS.items() for n in ns for way in ("up", "on")]
     captions.write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
-    paths = SimpleNamespace(
-        place=place,
-        videos=videos,
-        captions=captions,
-        store=place / "store",
-        model=place / "model",
-        index=place / "index",
-        tiny=TINY,
-    )
+    made = {name: place / name for name in MADE}
+    paths = SimpleNamespace(place=place, videos=videos, captions=captions, tiny=TINY, **made)
     assert precompute([str(videos), str(paths.store), "--workers", "2"]) == 0
     assert train([str(paths.store), str(captions), str(paths.model), *TINY]) == 0
     assert build_index([str(paths.store), str(paths.model), str(paths.index)]) == 0
@@ -84,19 +79,10 @@ def world(media, tmp_path_factory) -> SimpleNamespace:
 
 @pytest.fixture
 def own(world, tmp_path) -> SimpleNamespace:
-    """A copy of the world that one test may spoil; its index still names the session's model."""
-    for name in ("store", "model", "index"):
-        shutil.copytree(getattr(world, name), tmp_path / name)
-    captions = shutil.copy(world.captions, tmp_path / "captions.csv")
-    return SimpleNamespace(
-        place=tmp_path,
-        videos=world.videos,
-        captions=Path(captions),
-        store=tmp_path / "store",
-        model=tmp_path / "model",
-        index=tmp_path / "index",
-        tiny=TINY,
-    )
+    """A copy of the world that one test may change; its index still names the session's model."""
+    copies = {name: shutil.copytree(getattr(world, name), tmp_path / name) for name in MADE}
+    captions = Path(shutil.copy(world.captions, tmp_path / "captions.csv"))
+    return SimpleNamespace(**vars(world) | copies | {"place": tmp_path, "captions": captions})
 
 
 @pytest.fixture
@@ -114,8 +100,21 @@ def readers(own):
 
 
 @pytest.fixture
+def train(world, prints, tmp_path):
+    """Train on the world; returns stdout and stderr."""
+    from scripts.train import main
+
+    def run(*extra, captions=world.captions, tiny=TINY, code=0):
+        return prints(main, world.store, captions, tmp_path / "model", *tiny, *extra, code=code)
+
+    run.model = tmp_path / "model"
+    run.work = tmp_path / "model.training"
+    return run
+
+
+@pytest.fixture
 def fails(capsys):
-    """Call a command that cannot do what it is asked; returns the one sentence it says on stderr, or the last."""
+    """Call a command that cannot do its work; returns its one line on stderr, or with alone=False the last one."""
 
     def run(main, *arguments, alone=True):
         capsys.readouterr()
@@ -132,12 +131,22 @@ def fails(capsys):
 
 @pytest.fixture
 def prints(capsys):
-    """Call a command that does what it is asked; returns what it says on stdout and on stderr."""
+    """Call a command that succeeds, or ends with `code`; returns its stdout and stderr."""
 
-    def run(main, *arguments):
+    def run(main, *arguments, code=0):
         capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == 0
+        assert main([str(argument) for argument in arguments]) == code
         return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def json_lines(prints):
+    """Call a command with --json; returns its objects."""
+
+    def run(main, *arguments, **given):
+        return [json.loads(line) for line in prints(main, *arguments, "--json", **given).out.splitlines()]
 
     return run
 
@@ -184,11 +193,11 @@ def odd_site(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def misused(capsys):
-    """Call a command with arguments that make no sense; returns what it says of them, on one line."""
+    """Call a command with wrong usage; returns its message, on one line."""
 
     def run(main, *arguments):
         with pytest.raises(SystemExit) as end:
-            main(list(arguments))
+            main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert (end.value.code, out) == (2, "")
         assert "Traceback" not in err

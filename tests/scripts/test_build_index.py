@@ -1,11 +1,13 @@
-"""`mee index`: made, and brought to what the store holds when it is run again."""
+"""`mee index`: built, and updated when it is run again."""
 
 import shutil
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 
+import index.sync
 from features.store.feature_store import FeatureStore
 from index.searcher import Searcher
 from index.storage.snapshot import read_snapshot
@@ -14,15 +16,13 @@ from index.video_index import VideoIndex
 from scripts.build_index import main as build_index
 from scripts.precompute import main as precompute
 
+RESUMED = "stopped; what is done is kept, the same command goes on from there\n"
 ALL = {f"clip{n}.mp4" for n in range(9)} | {"clip9.png"}
 
 
 def files(directory):
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
+    found = (path for path in directory.rglob("*") if path.is_file() and path.name != "lock")
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in found}
 
 
 def clips(directory):
@@ -34,10 +34,10 @@ def clips(directory):
 
 def test_what_it_holds_is_printed(world, tmp_path, prints):
     out, err = prints(build_index, world.store, world.model, tmp_path / "new")
-    lines = [line.split() for line in out.splitlines()]
-    assert out.splitlines()[0].rstrip() == "10 clips in the index, 10 of them new"
-    assert lines[1] == ["streams", "kind", "clips", "vectors", "codes"]
-    rows = {" ".join(line[:-5]): line[-5:] for line in lines[2:]}
+    title, *lines = [line.split() for line in out.splitlines()]
+    assert " ".join(title) == "10 clips in the index, 10 of them new"
+    assert lines[0] == ["streams", "kind", "clips", "vectors", "codes"]
+    rows = {" ".join(line[:-5]): line[-5:] for line in lines[1:]}
     assert sum(int(row[1]) for row in rows.values()) == 10
     assert rows["appearance, motion, audio"] == ["flat", "4", "384", "bytes", "-"]
     assert err == ""
@@ -45,26 +45,20 @@ def test_what_it_holds_is_printed(world, tmp_path, prints):
 
 
 def test_every_clip_is_found_with_its_facts(world):
-    import torch
-
-    snapshot = read_snapshot(world.index)
-    table, known = rows_of(snapshot.segments), FeatureStore(world.store).clips
+    table, known = rows_of(read_snapshot(world.index).segments), FeatureStore(world.store).clips
     for name in ("video", "start_s", "end_s", "width", "height", "fps", "video_codec", "audio_rate"):
-        there, wanted = (
-            values[name].astype("object").where(values[name].notna(), None) for values in (table, known)
-        )
-        assert there.to_dict() == wanted.to_dict()
-    searcher = Searcher.load(world.index, device=torch.device("cpu"))
-    (hits,) = searcher.search(["a thing"], 100)
+        found, wanted = (rows[name].astype("object").where(rows[name].notna(), None) for rows in (table, known))
+        assert found.to_dict() == wanted.to_dict()
+    (hits,) = Searcher.load(world.index, device=torch.device("cpu")).search(["a thing"], 100)
     assert {hit.clip_id for hit in hits} == ALL
 
 
-def test_batches_make_the_same_index_below_a_place_that_is_not_there_yet(world, tmp_path, monkeypatch, prints):
+def test_batches_make_the_same_index_in_a_directory_whose_parent_is_missing(world, tmp_path, monkeypatch, prints):
     monkeypatch.setattr("index.sync.CLIPS", 3)
     prints(build_index, world.store, world.model, tmp_path / "a" / "b")
-    new, old = (rows_of(read_snapshot(place).segments) for place in (tmp_path / "a" / "b", world.index))
-    assert new.equals(old)
-    assert len(read_snapshot(tmp_path / "a" / "b").segments) == 1
+    new, old = (read_snapshot(place).segments for place in (tmp_path / "a" / "b", world.index))
+    assert rows_of(new).equals(rows_of(old))
+    assert len(new) == 1
 
 
 # ---- again
@@ -72,20 +66,14 @@ def test_batches_make_the_same_index_below_a_place_that_is_not_there_yet(world, 
 
 def test_again_does_nothing(grown, prints):
     before = files(grown.index)
-    assert prints(build_index, *grown.arguments).out.splitlines()[0].rstrip() == (
-        "10 clips in the index, 0 of them new"
-    )
-    after = files(grown.index)
-    assert after.pop("lock") is not None
-    before.pop("lock", None)
-    assert after == before
+    title = prints(build_index, *grown.arguments).out.splitlines()[0]
+    assert title.rstrip() == "10 clips in the index, 0 of them new"
+    assert files(grown.index) == before
 
 
 @pytest.fixture
 def embedded(grown, monkeypatch):
-    """The clips that are embedded once `grown` is made."""
-    import index.sync
-
+    """The clips that are embedded after `grown` is built."""
     embedded, encode = [], index.sync.encode_gallery
 
     def watched(model, store, clip_ids):
@@ -103,7 +91,7 @@ def vector_of(directory, clip_id):
 def test_again_after_new_videos_adds_only_them(grown, prints, embedded):
     shutil.copy(grown.videos / "clip9.png", grown.videos / "new.png")
     (grown.videos / "broken.mp4").touch()
-    assert precompute([str(grown.videos), str(grown.store), "--workers", "1"]) == 3
+    prints(precompute, grown.videos, grown.store, "--workers", "1", code=3)
     out, err = prints(build_index, *grown.arguments)
     assert "11 clips in the index, 1 of them new" in out
     assert "1 videos are not in it because extraction failed, such as 'broken.mp4'" in err
@@ -138,14 +126,13 @@ def test_clips_that_left_are_named_and_pruned(grown, prints):
     prints(precompute, grown.videos, grown.store, "--workers", "1")
     out, err = prints(build_index, *grown.arguments)
     assert "10 clips in the index, 0 of them new" in out
-    assert err == ("2 clips of the index are no longer in the store (--prune removes them), such as 'clip8.mp4'\n")
+    assert err == "2 clips of the index are no longer in the store (--prune removes them), such as 'clip8.mp4'\n"
     out, err = prints(build_index, *grown.arguments, "--prune")
-    assert "8 clips in the index, 0 of them new, 2 removed" in out
-    assert err == ""
+    assert ("8 clips in the index, 0 of them new, 2 removed" in out, err) == (True, "")
     assert clips(grown.index) == {f"clip{n}.mp4" for n in range(8)}
 
 
-def test_overwrite_makes_it_anew(grown, prints):
+def test_overwrite_builds_a_new_index(grown, prints):
     for _ in range(2):
         assert "10 clips in the index, 10 of them new" in prints(build_index, *grown.arguments, "--overwrite").out
         assert clips(grown.index) == ALL
@@ -156,12 +143,10 @@ def test_overwrite_makes_it_anew(grown, prints):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_stopped_half_way(grown, monkeypatch, capsys, overwrite):
-    import index.sync
-
+def test_stopped_half_way(grown, monkeypatch, prints, overwrite):
     if not overwrite:
         shutil.rmtree(grown.index)
-    before = files(grown.index) if overwrite else {}
+    before = files(grown.index)
     encode, calls = index.sync.encode_gallery, []
 
     def stops(model, store, clip_ids):
@@ -172,32 +157,20 @@ def test_stopped_half_way(grown, monkeypatch, capsys, overwrite):
 
     monkeypatch.setattr(index.sync, "CLIPS", 2)
     monkeypatch.setattr(index.sync, "encode_gallery", stops)
-    capsys.readouterr()
-    assert build_index([*grown.arguments, *(["--overwrite"] if overwrite else [])]) == 130
-    out, err = capsys.readouterr()
-    assert out == ""
-    if overwrite:
-        assert err == "stopped; the index is as it was\n"
-        assert clips(grown.index) == ALL
-        assert {name: content for name, content in files(grown.index).items() if name in before} == before
-    else:
-        assert err == "stopped; what is done is kept, the same command goes on from there\n"
-        assert len(clips(grown.index)) == 4
-    assert build_index(grown.arguments) == 0
-    assert f"10 clips in the index, {0 if overwrite else 6} of them new" in capsys.readouterr().out
+    out, err = prints(build_index, *grown.arguments, *(["--overwrite"] if overwrite else []), code=130)
+    assert (out, err) == ("", "stopped; the index is as it was\n" if overwrite else RESUMED)
+    assert clips(grown.index) == ALL if overwrite else len(clips(grown.index)) == 4
+    assert before.items() <= files(grown.index).items()
+    out = prints(build_index, *grown.arguments).out
+    assert f"10 clips in the index, {0 if overwrite else 6} of them new" in out
     assert clips(grown.index) == ALL
     (segment,) = read_snapshot(grown.index).segments
     assert segment.name  # on disk, not in the log
 
 
-def test_stopped_when_the_new_one_is_there_already(grown, monkeypatch, capsys):
-    def stops(directory, given):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("scripts.build_index.measure_recall", stops)
-    capsys.readouterr()
-    assert build_index([*grown.arguments, "--overwrite"]) == 130
-    assert capsys.readouterr().err == "stopped; what is done is kept, the same command goes on from there\n"
+def test_stopped_after_the_new_index_is_complete(grown, monkeypatch, prints):
+    monkeypatch.setattr("scripts.build_index.measure_recall", Mock(side_effect=KeyboardInterrupt))
+    assert prints(build_index, *grown.arguments, "--overwrite", code=130).err == RESUMED
 
 
 # ---- refused
@@ -205,31 +178,35 @@ def test_stopped_when_the_new_one_is_there_already(grown, monkeypatch, capsys):
 
 def test_an_index_of_another_store_is_refused(own, fails):
     before = files(own.index)
-    error = fails(build_index, own.store, own.model, own.index)  # it was made from the session's store
+    error = fails(build_index, own.store, own.model, own.index)  # it was built from the session's store
     assert "was made with another model or store" in error
     assert "--overwrite" in error
-    assert files(own.index).keys() - {"lock"} == before.keys() - {"lock"}
-    assert files(own.index)["index.json"] == before["index.json"]
+    assert files(own.index) == before
 
 
 @pytest.mark.parametrize("stray", ["notes.txt", "config.json"])
-def test_what_is_no_index_is_refused_and_left_alone(own, fails, tmp_path, stray):
+def test_another_directory_is_refused_and_not_changed(own, fails, tmp_path, stray):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / stray).write_text("dear to me")
     for overwrite in ([], ["--overwrite"]):
-        error = fails(build_index, own.store, own.model, mine, *overwrite)
-        assert "is not an index" in error
+        assert "is not an index" in fails(build_index, own.store, own.model, mine, *overwrite)
         assert files(mine) == {stray: b"dear to me"}
 
 
-def test_an_index_of_an_earlier_format(own, fails, tmp_path):
-    old = tmp_path / "old"
-    old.mkdir()
-    (old / "index.json").write_text('{"format": 1, "layout": {}, "origin": {}}')
-    assert "is of format 1" in fails(build_index, own.store, own.model, old)
-    assert build_index([str(own.store), str(own.model), str(old), "--overwrite"]) == 0
-    assert clips(old) == ALL
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda content: b'{"format": 1, "layout": {}, "origin": {}}', "is of format 1"),
+        (lambda content: content.replace(b'"generation"', b'"generatiom"'), "is damaged"),
+    ],
+)
+def test_an_index_that_cannot_be_read_is_refused_and_can_be_overwritten(grown, fails, prints, change, says):
+    path = grown.index / "index.json"
+    path.write_bytes(change(path.read_bytes()))
+    assert says in fails(build_index, *grown.arguments)
+    prints(build_index, *grown.arguments, "--overwrite")
+    assert clips(grown.index) == ALL
 
 
 @pytest.mark.parametrize(
@@ -245,17 +222,7 @@ def test_wrong_usage(misused, arguments, says):
     assert says in misused(build_index, "store", "model", "index", *arguments)
 
 
-def test_a_damaged_index_is_one_sentence(grown, fails):
-    path = grown.index / "index.json"
-    path.write_bytes(path.read_bytes().replace(b'"generation"', b'"generatiom"'))
-    assert "is damaged" in fails(build_index, *grown.arguments)
-    assert build_index([*grown.arguments, "--overwrite"]) == 0
-    assert clips(grown.index) == ALL
-
-
-def test_an_embedding_that_is_no_number_is_one_sentence(own, fails, monkeypatch, tmp_path):
-    import index.sync
-
+def test_an_embedding_that_is_not_a_number(own, fails, monkeypatch, tmp_path):
     encode = index.sync.encode_gallery
 
     def spoiled(model, store, clip_ids):
@@ -266,4 +233,4 @@ def test_an_embedding_that_is_no_number_is_one_sentence(own, fails, monkeypatch,
     monkeypatch.setattr(index.sync, "encode_gallery", spoiled)
     error = fails(build_index, own.store, own.model, tmp_path / "new")
     assert "the embedding of clip 'clip0.mp4' by expert" in error
-    assert not Path(tmp_path / "new").exists()
+    assert not (tmp_path / "new").exists()

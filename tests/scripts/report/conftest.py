@@ -1,4 +1,4 @@
-"""Plausible results, made from random ranks: what mee evaluate writes, without evaluating."""
+"""Plausible results of mee evaluate, made from random ranks."""
 
 import json
 from html.parser import HTMLParser
@@ -11,14 +11,15 @@ from mee.evaluation.result import Result, read_result, write_result
 
 MODALITIES = ("appearance", "motion", "audio", "face")
 KS = (1, 5, 10, 50)
-LIST_9K = "9,000 videos, list 9k"
+COMMAND = "mee evaluate store/ msrvtt/ model/ --protocol msrvtt-1ka --result result.json"
+NOTHING_MORE = {key: [] for key in ("schemes", "removed", "patterns", "best", "worst")} | {"weights": None}
 
 
 def metrics(ranks):
     found = {f"R@{k}": 100 * float(np.mean(ranks <= k)) for k in KS}
-    gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0)
     geom = (found["R@1"] * found["R@5"] * found["R@10"]) ** (1 / 3)
     means = {"MedR": float(np.median(ranks)), "MeanR": float(np.mean(ranks)), "Geom": geom}
+    gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0)
     return {**found, **means, "MRR": 100 * float(np.mean(1 / ranks)), "nDCG@10": 100 * float(np.mean(gain))}
 
 
@@ -31,10 +32,6 @@ def direction(rng, queries, gallery, skill):
     ranks = draw_ranks(rng, queries, gallery, skill)
     ks = sorted({*range(1, min(gallery, 100) + 1), *np.geomspace(1, gallery, 200).astype(int).tolist()})
     edges = [0, 1, 2, *(2**power for power in range(2, 30) if 2**power < gallery), gallery]
-    bins = []
-    for low, high in pairwise(edges):
-        name = str(high) if high - low == 1 else f"{low + 1}-{high}"
-        bins.append((name, int(((ranks > low) & (ranks <= high)).sum())))
     found = metrics(ranks)
     return {
         "queries": queries,
@@ -42,7 +39,10 @@ def direction(rng, queries, gallery, skill):
         "metrics": found,
         "intervals": {name: (max(value - 2.5, 0), value + 2.5) for name, value in found.items()},
         "recall": [(k, 100 * float(np.mean(ranks <= k))) for k in ks],
-        "histogram": bins,
+        "histogram": [
+            (str(high) if high - low == 1 else f"{low + 1}-{high}", int(((ranks > low) & (ranks <= high)).sum()))
+            for low, high in pairwise(edges)
+        ],
     }
 
 
@@ -60,26 +60,20 @@ def query(number, rank, videos=None, caption="a man drives his car down the road
 
 def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, captions=None, worst=812.0):
     rng = np.random.default_rng(seed)
-    said = captions or ["a man drives his car down the road"]
+    texts = captions or ["a man drives his car down the road"]
     patterns = [("appearance",), ("appearance", "motion"), MODALITIES[:3], MODALITIES]
-    rows = lambda names, loss: [  # noqa: E731
-        {
-            "name": name,
-            "text_to_video": metrics(draw_ranks(rng, queries, gallery, skill - loss * (1 + at))),
-            "video_to_text": metrics(draw_ranks(rng, gallery, queries, skill - loss * (1 + at))),
-        }
-        for at, name in enumerate(names)
-    ]
+
+    def rows(names, loss):
+        sizes = {"text_to_video": (queries, gallery), "video_to_text": (gallery, queries)}
+        return [
+            {"name": name}
+            | {way: metrics(draw_ranks(rng, *size, skill - loss * (1 + at))) for way, size in sizes.items()}
+            for at, name in enumerate(names)
+        ]
+
+    versions = {"mee": "0.1.0", "torch": "2.9.0", "python": "3.11.9", "device": "cpu"}
     return {
-        "made": {
-            "mee": "0.1.0",
-            "torch": "2.9.0",
-            "python": "3.11.9",
-            "device": "cpu",
-            "command": "mee evaluate store/ msrvtt/ model/ --protocol msrvtt-1ka --result result.json",
-            "at": "2026-11-21T17:00:00Z",
-            "seconds": 12.4,
-        },
+        "made": versions | {"command": COMMAND, "at": "2026-11-21T17:00:00Z", "seconds": 12.4},
         "system": {
             "name": "small",
             "kind": "model",
@@ -87,7 +81,7 @@ def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, capt
             "seed": seed,
             "files": {"weights": f"model.safetensors sha256:{seed:016x}"},
             "modalities": MODALITIES,
-            "trained_on": LIST_9K,
+            "trained_on": "9,000 videos, list 9k",
             "selected_on": "validation",
         },
         "protocol": {
@@ -109,12 +103,8 @@ def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, capt
         "schemes": rows([*MODALITIES, "uniform", "ignore-missing"], 0.05),
         "removed": rows(MODALITIES, 0.06),
         "patterns": [
-            {
-                "streams": streams,
-                "clips": 250,
-                "queries": 250 + 10 * at,
-                "text_to_video": metrics(draw_ranks(rng, 250, gallery, skill)),
-            }
+            {"streams": streams, "clips": 250, "queries": 250 + 10 * at}
+            | {"text_to_video": metrics(draw_ranks(rng, 250, gallery, skill))}
             for at, streams in enumerate(patterns)
         ],
         "weights": {
@@ -125,8 +115,8 @@ def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, capt
                 ("that speak of a person", 402, (52.7, 18.2, 6.1, 23.0)),
             ],
         },
-        "best": [query(at, 1.0, videos, said[at % len(said)]) for at in range(4)],
-        "worst": [query(at + 20, worst - 30 * at, videos, said[(at + 20) % len(said)]) for at in range(4)],
+        "best": [query(at, 1.0, videos, texts[at % len(texts)]) for at in range(4)],
+        "worst": [query(at + 20, worst - 30 * at, videos, texts[(at + 20) % len(texts)]) for at in range(4)],
     }
 
 
@@ -186,10 +176,6 @@ class Node:
     def text(self):
         return " ".join("".join(part if isinstance(part, str) else part.text for part in self.own).split())
 
-    @property
-    def within(self):
-        return [] if self.parent is None else [self.parent.tag, *self.parent.within]
-
 
 class Tree(HTMLParser):
     """A strict reader: every element is closed, in order, and no attribute is there twice."""
@@ -226,29 +212,26 @@ def parse():
 
 
 @pytest.fixture(scope="session")
-def pages(make_result):
+def make_page(make_result):
+    """make_page(changes of one result): its page."""
+    from scripts.report.entry import make_entries
+    from scripts.report.page import page
+
+    return lambda **changes: page(make_entries([make_result(changes=changes)])[0])
+
+
+@pytest.fixture(scope="session")
+def pages(make_result, make_page):
     """Pages of one result, of several that differ in everything, and of one that has hardly anything."""
     from scripts.report.entry import make_entries
     from scripts.report.page import page
 
     seeds = [make_result(seed, changes={"system.name": f"small-seed{seed}"}) for seed in range(3)]
-    theirs = make_result(
-        9,
-        changes={
-            "system.name": "theirs",
-            "system.kind": "scores",
-            "system.seed": None,
-            "system.trained_on": None,
-            "rules.v2t": "max over captions",
-            "rules.normalisation": {"method": "dsl", "uses_test_queries": True},
-            **{key: [] for key in ("schemes", "removed", "patterns", "best", "worst")},
-            "weights": None,
-        },
-    )
-    changes = {"system.name": "bad", "system.selected_on": "test", "protocol.partial": True}
-    bad = make_result(5, changes=changes, queries=988, gallery=988)
-    bare = {"choice": {"questions": 500, "accuracy": 71.3, "interval": (68.0, 74.5)}}
-    bare |= {"text_to_video": None, "video_to_text": None, "weights": None}
-    bare |= {key: [] for key in ("schemes", "removed", "patterns", "best", "worst")}
-    groups = {"one": [make_result()], "several": [*seeds, theirs, bad], "choice": [make_result(changes=bare)]}
-    return {name: page(make_entries(results)[0]) for name, results in groups.items()}
+    theirs = {"name": "theirs", "kind": "scores", "seed": None, "trained_on": None}
+    theirs = {f"system.{key}": value for key, value in theirs.items()} | {"rules.v2t": "max over captions"}
+    theirs |= {"rules.normalisation": {"method": "dsl", "uses_test_queries": True}, **NOTHING_MORE}
+    bad = {"system.name": "bad", "system.selected_on": "test", "protocol.partial": True}
+    results = [make_result(9, changes=theirs), make_result(5, changes=bad, queries=988, gallery=988)]
+    choice = {"questions": 500, "accuracy": 71.3, "interval": (68.0, 74.5)}
+    bare = make_page(choice=choice, text_to_video=None, video_to_text=None, **NOTHING_MORE)
+    return {"one": make_page(), "several": page(make_entries([*seeds, *results])[0]), "choice": bare}

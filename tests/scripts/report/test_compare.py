@@ -1,4 +1,4 @@
-"""What a result says of itself is seen beside its figures; what differs is told; no table holds two questions."""
+"""Marks and facts of a result are beside its figures; differences are listed; a table answers one question."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from scripts.report.entry import make_entries
 from scripts.report.page import markdown, page
 from scripts.report.terminal import print_report
 
+WAYS = (("text", "video"), ("video", "text"))
 MARKS = [
     ({"protocol.partial": True, "protocol.left_out": ["v1", "v2"]}, "⚠ partial", "2 captioned videos left out"),
     ({"system.selected_on": "test"}, "⚠ selected on test", "too high"),
@@ -36,13 +37,13 @@ def test_marks_are_seen_in_every_form(make_result, capsys, changes, label, words
         assert f"small [{found[label].words.split()[0]}" in out  # in the row of its figures
 
 
-def test_in_a_comparison_marks_stand_in_the_row(make_result):
+def test_in_a_comparison_marks_are_in_the_row(make_result):
     bad = make_result(1, changes={"system.name": "bad", "system.selected_on": "test"})
     entries, _ = make_entries([make_result(0), bad])
     text = page(entries)
     table = text[text.index("<table") : text.index("</table>")]
-    row = table[table.index(">bad<") :]
-    assert '<span class="mark warning">⚠ selected on test</span>' in row[: row.index("</tr>")]
+    row = table[table.index(">bad<") :].partition("</tr>")[0]
+    assert '<span class="mark warning">⚠ selected on test</span>' in row
     assert "bad (**⚠ selected on test**)" in markdown(entries)
     assert marks(entries[0]) == []
 
@@ -72,7 +73,7 @@ def test_everything_that_a_result_must_state_is_stated(make_result):
         assert f"| {what} | " in brief
 
 
-def test_long_facts_are_told_in_words(make_result):
+def test_long_facts_are_shortened(make_result):
     left = [f"video{number}" for number in range(5000)]
     chosen = {"method": "qb-norm", "bank": "9,000 training captions", "parameters": {"beta": 20.0}}
     changes = {"protocol.partial": True, "protocol.left_out": left, "rules.normalisation": chosen}
@@ -83,13 +84,14 @@ def test_long_facts_are_told_in_words(make_result):
 
 
 def pair(make_result, changes):
-    bare = {"removed": [], "text_to_video.recall": [], "text_to_video.histogram": []}  # nothing to draw
-    bare |= {"video_to_text.recall": [], "video_to_text.histogram": []}
+    bare = {f"{way}_to_{other}.{part}": [] for way, other in WAYS for part in ("recall", "histogram")}
+    bare["removed"] = []  # nothing to draw
     other = make_result(1, changes={"system.name": "other", **bare, **changes})
     return make_entries([make_result(0, changes=bare), other])[0]
 
 
-ASKED = [  # (change, words of the warning, whether t2v and v2t then stand in tables of their own)
+QB_NORM = {"method": "qb-norm", "bank": "captions"}
+DIFFERENCES = [  # (change, words of the warning, whether t2v and v2t then have tables of their own)
     ({"protocol.name": "msrvtt-1kb"}, ["Protocol", "msrvtt-1kb"], True, True),
     ({"protocol.split": "val"}, ["Split", "val"], True, True),
     ({"protocol.gallery": 990}, ["Gallery", "990"], True, True),
@@ -98,12 +100,7 @@ ASKED = [  # (change, words of the warning, whether t2v and v2t then stand in ta
     ({"protocol.partial": True}, ["Complete", "partial (other)"], True, True),
     ({"rules.ties": "optimistic"}, ["Ties", "optimistic"], True, True),
     ({"rules.v2t": "every caption"}, ["Video to text", "every caption"], False, True),
-    (
-        {"rules.normalisation": {"method": "qb-norm", "bank": "captions"}},
-        ["Normalisation", "captions"],
-        False,
-        False,
-    ),
+    ({"rules.normalisation": QB_NORM}, ["Normalisation", "captions"], False, False),
     ({"system.selected_on": "test"}, ["Epoch chosen on", "test captions"], False, False),
     ({"system.trained_on": None}, ["Trained on", "nobody said"], False, False),
     ({"protocol.without_stream": ["v1"]}, ["Clips without a stream", "v1"], False, False),
@@ -111,8 +108,10 @@ ASKED = [  # (change, words of the warning, whether t2v and v2t then stand in ta
 ]
 
 
-@pytest.mark.parametrize(("change", "words", "apart", "v2t_apart"), ASKED, ids=lambda case: str(case)[:30])
-def test_every_difference_is_told_and_questions_stand_apart(make_result, capsys, change, words, apart, v2t_apart):
+@pytest.mark.parametrize(("change", "words", "apart", "v2t_apart"), DIFFERENCES, ids=lambda case: str(case)[:30])
+def test_every_difference_is_listed_and_questions_have_tables_of_their_own(
+    make_result, capsys, change, words, apart, v2t_apart
+):
     entries = pair(make_result, change)
     ((what, told),) = differences(entries).items()
     assert all(word in f"{what}: {told}" for word in (*words, "small", "other"))
@@ -124,6 +123,7 @@ def test_every_difference_is_told_and_questions_stand_apart(make_result, capsys,
     assert all(word in text for word in ("Compare with care", *words))
 
 
-def test_systems_alone_do_not_warn(make_result):
-    assert differences(pair(make_result, {})) == {}
-    assert "Compare with care" not in page(pair(make_result, {}))
+def test_another_system_alone_is_no_warning(make_result):
+    entries = pair(make_result, {})
+    assert differences(entries) == {}
+    assert "Compare with care" not in page(entries)

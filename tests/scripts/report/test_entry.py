@@ -1,4 +1,4 @@
-"""Entries: which results are seeds of one system, and what becomes of their numbers."""
+"""Entries: which results are seeds of one system, and how their numbers are combined."""
 
 import statistics
 
@@ -69,21 +69,20 @@ def test_only_the_seed_and_when_it_was_made_may_differ(make_result, change):
     assert len(make_entries([make_result(0), make_result(1, changes=later)])[0]) == 1
 
 
-def test_a_seed_that_is_there_twice_or_unknown_is_no_second_seed(make_result):
+def test_a_repeated_or_unknown_seed_is_no_second_seed(make_result):
     other = make_result(0, changes={"system.checkpoint": "ffff"})
-    entries, twice = make_entries([make_result(0), other, make_result(1)])
-    assert ([len(entry.results) for entry in entries], twice) == ([2, 1], 0)
+    entries, repeated = make_entries([make_result(0), other, make_result(1)])
+    assert ([len(entry.results) for entry in entries], repeated) == ([2, 1], 0)
     unknown = [make_result(seed, changes={"system.seed": None}) for seed in (0, 1)]
     assert len(make_entries(unknown)[0]) == 2
     again = make_result(0, changes={"made.seconds": 1.0})  # the same result twice counts once
-    entries, twice = make_entries([make_result(0), again])
-    assert ([len(entry.results) for entry in entries], twice) == ([1], 1)
+    entries, repeated = make_entries([make_result(0), again])
+    assert ([len(entry.results) for entry in entries], repeated) == ([1], 1)
 
 
-def test_labels_are_told_apart(make_result):
-    plain, normalised = make_result(0), make_result(0, changes={"rules.normalisation": {"method": "nnn"}})
-    entries, _ = make_entries([plain, normalised, make_result(0, changes={"system.checkpoint": "beef"})])
-    labels = [entry.label for entry in entries]
+def test_labels_differ(make_result):
+    changes = ({}, {"rules.normalisation": {"method": "nnn"}}, {"system.checkpoint": "beef"})
+    labels = [entry.label for entry in make_entries([make_result(0, changes=change) for change in changes])[0]]
     assert len(set(labels)) == 3
     assert labels[1] == "small, nnn"
 

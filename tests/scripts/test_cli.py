@@ -4,10 +4,12 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
 
+from index.request import Request
 from scripts.cli import COMMANDS, main
 
 HEAVY = ("torch", "transformers", "pandas", "cv2", "av", "faiss", "numpy", "pyarrow", "skimage", "matplotlib")
@@ -32,23 +34,17 @@ NOISE = re.compile(r"\(default: *(None|\['None'\]|False|'')?\)|\{None|None\}|for
 
 
 @pytest.fixture(scope="module")
-def helps(pytestconfig):
+def helps(mee):
     """By command, sub-commands included: exit code, help, heavy modules loaded so far. All from one process."""
-    ran = subprocess.run(
-        [sys.executable, "-c", READ_ALL],
-        cwd=pytestconfig.rootpath,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    assert ran.stderr == ""
+    ran = mee(code=READ_ALL)
+    assert (ran.returncode, ran.stderr) == (0, "")
     return json.loads(ran.stdout)
 
 
-def test_help_loads_nothing_heavy(helps):
-    assert {command: loaded for command, (_, _, loaded) in helps.items() if loaded} == {}
+def test_help_loads_nothing_heavy_and_has_no_noise(helps):
     assert {code for code, _, _ in helps.values()} == {0}
+    assert {command: loaded for command, (_, _, loaded) in helps.items() if loaded} == {}
+    assert {command: found[0] for command, (_, text, _) in helps.items() if (found := NOISE.search(text))} == {}
 
 
 def test_help_starts_with_the_command_and_shows_an_example(helps):
@@ -58,10 +54,6 @@ def test_help_starts_with_the_command_and_shows_an_example(helps):
         assert text.startswith(f"usage: mee {name} ") or not command
         assert "example:\n  mee " in text or name.count(" ")
         assert f"mee {name}".strip() in text
-
-
-def test_help_has_no_noise(helps):
-    assert {command: found[0] for command, (_, text, _) in helps.items() if (found := NOISE.search(text))} == {}
 
 
 def test_every_flag_has_help(helps):
@@ -74,19 +66,17 @@ def test_every_flag_has_help(helps):
 
 def test_a_field_of_the_request_is_a_flag(helps):
     """A new search option needs a field of Request and what applies it: no code here."""
-    from dataclasses import fields
-
-    from index.request import Request
-
     names = {field.name for field in fields(Request)} - {"sentence"}
     assert [name for name in names if f"--{name.replace('_', '-')} " not in helps["search"][1]] == []
 
 
-@pytest.mark.parametrize("ask", ["-h", "--help", "help"])
-def test_help_lists_every_command(capsys, ask):
-    assert main([ask]) == 0
+@pytest.mark.parametrize("flag", ["-h", "--help", "help"])
+def test_help_lists_every_command(capsys, flag):
+    assert main([flag]) == 0
     out = capsys.readouterr().out
     assert all(f"mee {name} " in out for name in COMMANDS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mee ")
 
 
 @pytest.mark.parametrize(("arguments", "says"), [([], "mee search --help"), (["serach", "x"], "'serach'")])
@@ -96,11 +86,6 @@ def test_no_command_and_an_unknown_one_are_wrong_usage(capsys, arguments, says):
     assert (out, err.count("\n") == 1) == ("", bool(arguments))
     assert says in err
     assert "search" in err
-
-
-def test_version(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("mee ")
 
 
 def test_the_exit_code_reaches_the_shell(mee, tmp_path):

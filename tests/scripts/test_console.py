@@ -1,6 +1,7 @@
 """What all commands share."""
 
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -28,45 +29,34 @@ from scripts.console import (
         (OSError("odd"), "error: odd"),
     ],
 )
-def test_what_is_wrong_with_input_is_one_line_on_stderr(capsys, error, line):
-    @errors_as_sentences
-    def command(argv=None):
-        raise error
-
-    assert command([]) == 1
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", line + "\n")
+def test_an_input_error_is_one_line_on_stderr(capsys, error, line):
+    assert errors_as_sentences(Mock(side_effect=error))([]) == 1
+    assert capsys.readouterr() == ("", line + "\n")
 
 
-def test_a_fault_of_ours_is_not_hidden():
-    @errors_as_sentences
-    def command(argv=None):
-        raise ZeroDivisionError
-
+def test_a_fault_of_ours_is_not_hidden_and_ctrl_c_is_no_error(capsys):
     with pytest.raises(ZeroDivisionError):
-        command([])
-
-
-def test_ctrl_c_is_no_error(capsys):
-    def command(argv=None):
-        raise KeyboardInterrupt
-
-    assert errors_as_sentences(command)([]) == 130
+        errors_as_sentences(Mock(side_effect=ZeroDivisionError))([])
+    stopped = Mock(side_effect=KeyboardInterrupt)
+    assert errors_as_sentences(stopped)([]) == 130
     assert capsys.readouterr().err == "stopped\n"
-    assert resumable(command)([]) == 130
+    assert resumable(stopped)([]) == 130
     assert "goes on from there" in capsys.readouterr().err
 
 
-NAMES = ["[red]a[/red].mp4", "[/b].mp4", ":car:.mp4", "a[1].mp4", "漢字.mp4", "\\[x]"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_table_prints_names_as_they_are(capsys, name):
-    print_table(f"title {name}", ["file", name], [[name, "1"]])
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *((name, name) for name in ("[red]a[/red].mp4", "[/b].mp4", ":car:.mp4", "a[1].mp4", "漢字.mp4", "\\[x]")),
+        ("a\x1b[31m\nb\x07.mp4", "a\\x1b[31m\\nb\\x07.mp4"),
+    ],
+)
+def test_a_table_prints_names_as_they_are_but_escapes_control_characters(capsys, name, shown):
+    print_table(f"title {shown}", ["file", shown], [[name, "1"]])
     title, header, row = capsys.readouterr().out.splitlines()
-    assert title.rstrip() == f"title {name}"
-    assert header.split() == ["file", name]
-    assert row.split() == [name, "1"]
+    assert title.rstrip() == f"title {shown}"
+    assert header.split() == ["file", shown]
+    assert row.split() == [shown, "1"]
 
 
 def test_a_table_loses_nothing_of_long_names(capsys):
@@ -95,6 +85,8 @@ def test_a_bar_is_as_long_as_its_share(share):
         (7325, 1, "2:02:05.0"),
         (7.4, 0, "0:07"),
         (3599.6, 0, "1:00:00"),
+        (0, 0, "0:00"),
+        (61, 0, "1:01"),
         (100 * 3600 + 62, 0, "100:01:02"),
     ],
 )
@@ -102,7 +94,7 @@ def test_clock(seconds, digits, text):
     assert clock(seconds, digits) == text
 
 
-def test_a_device_that_is_not_there_is_said(monkeypatch):
+def test_an_unavailable_device_is_refused(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -111,7 +103,7 @@ def test_a_device_that_is_not_there_is_said(monkeypatch):
         pick_device("cuda")
 
 
-def test_a_reader_that_has_seen_enough_is_no_traceback(mee):
+def test_a_closed_pipe_is_no_traceback(mee):
     code = (
         "import sys\nfrom scripts.console import errors_as_sentences, print_table\n"
         "@errors_as_sentences\ndef main(argv=None):\n"
@@ -121,11 +113,6 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(mee):
     )
     ran = mee(code=code)
     assert (ran.returncode, ran.stderr) == (1, "")
-
-
-def test_control_characters_of_a_name_are_shown_not_obeyed(capsys):
-    print_table("", ["file"], [["a\x1b[31m\nb\x07.mp4"]])
-    assert capsys.readouterr().out.split("\n")[1].strip() == "a\\x1b[31m\\nb\\x07.mp4"
 
 
 # ---- the progress of a job
@@ -138,7 +125,7 @@ def now(monkeypatch):
     return seconds
 
 
-def test_where_there_is_no_terminal_a_plain_line_comes_now_and_then(now, capsys):
+def test_without_a_terminal_a_plain_line_is_printed_now_and_then(now, capsys):
     report = JobReport(files=10, already=2)
     with JobProgress(8) as progress:
         progress.show(report)
@@ -160,17 +147,8 @@ def test_where_there_is_no_terminal_a_plain_line_comes_now_and_then(now, capsys)
 
 def test_the_report_counts():
     report = JobReport(files=3, already=0)
-    ends = [("a", "ok", "", 2), ("b", "degraded", "x", 1), ("c", "timed out", "", 0)]
-    outcomes = [Outcome(*end) for end in ends]
+    outcomes = [Outcome("a", "ok", "", 2), Outcome("b", "degraded", "x", 1), Outcome("c", "timed out", "", 0)]
     for outcome in outcomes:
         report.add(outcome)
     assert (report.outcomes, report.failures, report.degraded) == (outcomes, outcomes[2:], outcomes[1:2])
     assert report.clips == 3
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0:00"), (7.4, "0:07"), (61, "1:01"), (3599.6, "1:00:00"), (100 * 3600 + 62, "100:01:02")],
-)
-def test_durations(seconds, text):
-    assert clock(seconds, 0) == text

@@ -10,12 +10,13 @@ from scripts.evaluate import main
 
 
 @pytest.fixture
-def evaluate(world, capsys):
-    def run(*extra, captions=world.captions):
-        assert main([str(world.store), str(captions), str(world.model), *map(str, extra)]) == 0
-        return capsys.readouterr()
+def evaluate(world, prints):
+    return lambda *extra, captions=world.captions: prints(main, world.store, captions, world.model, *extra)
 
-    return run
+
+@pytest.fixture
+def result_of(evaluate):
+    return lambda *extra: json.loads(evaluate("--json", *extra).out)
 
 
 def test_tables_by_default(evaluate):
@@ -26,9 +27,8 @@ def test_tables_by_default(evaluate):
     assert "warning" not in err
 
 
-def test_json_is_the_result_and_so_is_the_file(evaluate, tmp_path):
-    out, _ = evaluate("--json", "--result", tmp_path / "r.json", "--name", "ours")
-    result = json.loads(out)
+def test_json_is_the_result_and_so_is_the_file(result_of, tmp_path):
+    result = result_of("--result", tmp_path / "r.json", "--name", "ours")
     assert read_result(tmp_path / "r.json").model_dump(mode="json") == result
     assert (result["protocol"]["queries"], result["protocol"]["gallery"]) == (4, 2)
     assert result["protocol"]["split"] == "test"
@@ -47,8 +47,8 @@ def test_json_is_the_result_and_so_is_the_file(evaluate, tmp_path):
     assert result["schemes"] == []
 
 
-def test_ablation_and_no_intervals(evaluate):
-    result = json.loads(evaluate("--json", "--ablation", "--bootstrap", 0)[0])
+def test_ablation_and_no_intervals(result_of):
+    result = result_of("--ablation", "--bootstrap", 0)
     assert {row["name"] for row in result["schemes"]} >= {"appearance", "uniform", "ignore-missing"}
     assert {row["name"] for row in result["removed"]} == {"appearance", "motion", "audio", "face"}
     assert sum(row["queries"] for row in result["patterns"]) == 4
@@ -56,8 +56,8 @@ def test_ablation_and_no_intervals(evaluate):
     assert sum(result["weights"]["rows"][0][2]) == pytest.approx(100)
 
 
-def test_the_rank_file_is_that_of_the_result(evaluate, tmp_path):
-    result = json.loads(evaluate("--json", "--ranks", tmp_path / "ranks.csv")[0])
+def test_the_rank_file_is_that_of_the_result(result_of, tmp_path):
+    result = result_of("--ranks", tmp_path / "ranks.csv")
     ranks = pd.read_csv(tmp_path / "ranks.csv", dtype={"query_id": str}).set_index("query_id")
     assert len(ranks) == 4
     assert ranks["rank"].mean() == pytest.approx(result["text_to_video"]["metrics"]["MeanR"])
@@ -68,22 +68,24 @@ def test_the_rank_file_is_that_of_the_result(evaluate, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["qb-norm", "nnn", "dsl"])
-def test_normalisation_is_stamped(evaluate, method):
-    said = json.loads(evaluate("--json", "--normalise.method", method)[0])["rules"]["normalisation"]
-    assert (said["method"], said["uses_test_queries"]) == (method, method == "dsl")
-    assert ("training captions" in str(said["bank"])) == (method != "dsl")
-    assert ("uses test queries" in evaluate("--normalise.method", method)[0]) == (method == "dsl")
+def test_normalisation_is_recorded(evaluate, result_of, method):
+    recorded = result_of("--normalise.method", method)["rules"]["normalisation"]
+    assert (recorded["method"], recorded["uses_test_queries"]) == (method, method == "dsl")
+    assert ("training captions" in str(recorded["bank"])) == (method != "dsl")
+    assert ("uses test queries" in evaluate("--normalise.method", method).out) == (method == "dsl")
 
 
-@pytest.mark.parametrize("convention", ["closest", "video", "each"])
-def test_the_convention_of_video_to_text_is_stamped(evaluate, convention):
-    result = json.loads(evaluate("--json", "--v2t", convention)[0])
-    assert result["video_to_text"]["queries"] == (4 if convention == "each" else 2)
-    words = {"closest": "closest own caption", "video": "videos ranked", "each": "in turn"}
-    assert words[convention] in result["rules"]["v2t"]
+@pytest.mark.parametrize(
+    ("convention", "queries", "words"),
+    [("closest", 2, "closest own caption"), ("video", 2, "videos ranked"), ("each", 4, "in turn")],
+)
+def test_the_convention_of_video_to_text_is_recorded(result_of, convention, queries, words):
+    result = result_of("--v2t", convention)
+    assert result["video_to_text"]["queries"] == queries
+    assert words in result["rules"]["v2t"]
 
 
-def test_the_validation_split_says_what_it_is(evaluate, world):
+def test_the_validation_split_is_recorded(evaluate, world):
     out, err = evaluate("--split", "val", "--json")
     selects = json.loads((world.model / "training.json").read_text())["selects"]
     result = json.loads(out)
@@ -103,25 +105,24 @@ def test_partial_is_written_into_the_result(evaluate, world, tmp_path, fails):
     assert "partial: left out 1" in err
 
 
-def test_no_split_named_test(world, tmp_path, fails):
+def test_captions_that_cannot_be_evaluated_on(world, tmp_path, fails):
     captions = tmp_path / "captions.csv"
+    own = (world.store, captions, world.model)
     captions.write_text("video_id,caption\nclip8,a thing\n")
-    assert "use --split val" in fails(main, world.store, captions, world.model, "--split", "test")
-    assert "held out" in fails(main, world.store, captions, world.model)
+    assert "use --split val" in fails(main, *own, "--split", "test")
+    assert "held out" in fails(main, *own)
+    lines = world.captions.read_text().splitlines()
+    captions.write_text("\n".join(line for line in lines if not line.endswith(",train")) + "\n")
+    assert "needs a bank" in fails(main, *own, "--normalise.method", "nnn")
 
 
 def test_names_that_cannot_be_written_to_are_refused_before_any_work(world, tmp_path, fails):
-    own = (world.store, world.captions, world.model)
-    assert "written as .json" in fails(main, *own, "--result", tmp_path / "r.txt")
-    assert "there is no folder" in fails(main, *own, "--result", tmp_path / "none" / "r.json")
-    assert ".csv or .parquet" in fails(main, *own, "--ranks", tmp_path / "r.txt")
-    (tmp_path / "r.json").mkdir()
-    assert "is a folder" in fails(main, *own, "--result", tmp_path / "r.json")
-    assert "did you mean 'msrvtt-1ka'" in fails(main, *own, "--protocol", "msrvtt-1k")
-
-
-def test_a_bank_needs_training_captions(world, tmp_path, fails):
-    captions = tmp_path / "test.csv"
-    lines = world.captions.read_text().splitlines()
-    captions.write_text("\n".join(line for line in lines if not line.endswith(",train")) + "\n")
-    assert "needs a bank" in fails(main, world.store, captions, world.model, "--normalise.method", "nnn")
+    (tmp_path / "folder.json").mkdir()
+    for flag, value, message in (
+        ("--result", tmp_path / "r.txt", "written as .json"),
+        ("--result", tmp_path / "none" / "r.json", "there is no folder"),
+        ("--result", tmp_path / "folder.json", "is a folder"),
+        ("--ranks", tmp_path / "r.txt", ".csv or .parquet"),
+        ("--protocol", "msrvtt-1k", "did you mean 'msrvtt-1ka'"),
+    ):
+        assert message in fails(main, world.store, world.captions, world.model, flag, value)

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.evaluate import main
 
-VIDEOS = ("a.mp4", "b.mp4", "c.mp4")
+VIDEOS, ALL = ("a.mp4", "b.mp4", "c.mp4"), ("1", "2", "3", "4", "5", "6")
 
 
 @pytest.fixture
@@ -19,22 +19,25 @@ def captions(tmp_path):
 
 
 @pytest.fixture
-def scores(tmp_path):
-    """A matrix that ranks all right but the last caption."""
-    matrix = np.repeat(np.eye(3, dtype=np.float32), 2, axis=0)
-    matrix[5] = [0.9, 0.1, 0.5]
-    path = tmp_path / "theirs.npz"
-    np.savez(path, scores=matrix, query_ids=[str(n) for n in range(1, 7)], clip_ids=VIDEOS)
-    return path
+def save(tmp_path):
+    def run(name, scores, query_ids, clip_ids=VIDEOS):
+        np.savez(tmp_path / name, scores=np.asarray(scores, np.float32), query_ids=query_ids, clip_ids=clip_ids)
+        return tmp_path / name
+
+    return run
 
 
 @pytest.fixture
-def evaluate(captions, scores, capsys):
-    def run(*extra):
-        assert main([str(captions), "--scores", str(scores), *map(str, extra)]) == 0
-        return capsys.readouterr()
+def scores(save):
+    """A matrix that ranks all right but the last caption."""
+    matrix = np.repeat(np.eye(3), 2, axis=0)
+    matrix[5] = [0.9, 0.1, 0.5]
+    return save("theirs.npz", matrix, ALL)
 
-    return run
+
+@pytest.fixture
+def evaluate(captions, scores, prints):
+    return lambda *extra: prints(main, captions, "--scores", scores, *extra)
 
 
 def test_the_same_report(evaluate, tmp_path):
@@ -61,37 +64,26 @@ def test_what_it_was_trained_on_is_checked(evaluate, captions, scores, tmp_path,
     assert "b.mp4" in said
 
 
-def test_a_bank_of_another_score_file(evaluate, tmp_path):
-    bank = tmp_path / "bank.npz"
-    np.savez(bank, scores=np.array([[0.8, 0.1, 0.1]], np.float32), query_ids=["t1"], clip_ids=VIDEOS)
-    result = json.loads(evaluate("--json", "--normalise.method", "nnn", "--bank", bank)[0])
+def test_a_bank_of_another_score_file(evaluate, save):
+    bank = save("bank.npz", [[0.8, 0.1, 0.1]], ["t1"])
+    result = json.loads(evaluate("--json", "--normalise.method", "nnn", "--bank", bank).out)
     assert result["text_to_video"]["metrics"]["R@1"] == 100  # the hub a.mp4 is taken back: 0.9 - 0.6 < 0.5 - 0.075
     assert result["rules"]["normalisation"]["parameters"] == {"neighbours": 1, "alpha": 0.75}
 
 
-def test_what_does_not_fit_is_one_sentence(captions, scores, tmp_path, fails):
-    other = tmp_path / "other.npz"
-    np.savez(other, scores=np.eye(3, dtype=np.float32), query_ids=["1", "2", "3"], clip_ids=VIDEOS)
-    assert "--partial" in fails(main, captions, "--scores", other)
-    np.savez(other, scores=np.full((6, 3), np.nan), query_ids=[str(n) for n in range(1, 7)], clip_ids=VIDEOS)
-    assert "nan" in fails(main, captions, "--scores", other)
+def test_scores_that_cannot_be_used(captions, scores, save, fails):
+    assert "--partial" in fails(main, captions, "--scores", save("other.npz", np.eye(3), ["1", "2", "3"]))
+    assert "nan" in fails(main, captions, "--scores", save("other.npz", np.full((6, 3), np.nan), ALL))
     assert "needs a bank" in fails(main, captions, "--scores", scores, "--normalise.method", "qb-norm")
-    np.savez(other, scores=np.ones((1, 2), np.float32), query_ids=["t"], clip_ids=["a.mp4", "b.mp4"])
-    said = fails(main, captions, "--scores", scores, "--normalise.method", "nnn", "--bank", other)
-    assert "'c.mp4'" in said
+    bank = save("bank.npz", np.ones((1, 2)), ["t"], VIDEOS[:2])
+    assert "'c.mp4'" in fails(main, captions, "--scores", scores, "--normalise.method", "nnn", "--bank", bank)
+    captions.write_text("video_id,caption,split\nx.mp4,training,train\n")
+    assert "no caption" in fails(main, captions, "--scores", scores)
 
 
-def test_partial_says_what_was_left_out(captions, scores, tmp_path, capsys):
-    few = tmp_path / "few.npz"
-    np.savez(few, scores=np.eye(3, dtype=np.float32), query_ids=["1", "3", "5"], clip_ids=VIDEOS)
-    assert main([str(captions), "--scores", str(few), "--partial", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+def test_partial_records_what_was_left_out(captions, save, json_lines):
+    few = save("few.npz", np.eye(3), ["1", "3", "5"])
+    (result,) = json_lines(main, captions, "--scores", few, "--partial")
     assert result["protocol"]["partial"] is True
     assert result["protocol"]["queries"] == 3
     assert "3 queries of the protocol were not scored" in result["protocol"]["missing"][0]
-
-
-def test_a_test_split_without_captions(scores, tmp_path, fails):
-    path = tmp_path / "train.csv"
-    path.write_text("video_id,caption,split\nx.mp4,training,train\n")
-    assert "no caption" in fails(main, path, "--scores", scores)

@@ -1,4 +1,4 @@
-"""`mee precompute`: what it prints, its shares and flags, and that no way of ending it does harm."""
+"""`mee precompute`: what it prints, its shards and flags, and that it can be stopped or killed at any moment."""
 
 import os
 import random
@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from features.errors import InputError
 from features.store.feature_store import FeatureStore
-from scripts.precompute import main
+from scripts.precompute import Shard, main, parse_shard
 
 SMALL_SHARDS = (
     "import signal, sys, features.store.writer as w; w.SHARD_CLIPS = 2; "
@@ -28,14 +31,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @pytest.fixture
 def clips(tmp_path, media):
-    """A folder to fill with copies of one short clip under names that say what the extractor `odd` does."""
+    """A folder to fill with copies of one short clip, under names that control the extractor `odd`."""
     folder = tmp_path / "videos"
     folder.mkdir()
 
     def fill(*names):
         for name in names:
-            if not (folder / name).exists():
-                media.write(folder / name, [media.plain(number) for number in range(6)])
+            media.write(folder / name, [media.plain(number) for number in range(6)])
         return folder
 
     return fill
@@ -43,7 +45,7 @@ def clips(tmp_path, media):
 
 @pytest.fixture
 def listen(clips, tmp_path, capsys):
-    """Take the sound of the folder's clips, or of one file; returns exit code, stdout and stderr."""
+    """Extract the sound of the folder's clips, or of one file; returns exit code, stdout and stderr."""
 
     def run(*flags, videos=None):
         arguments = (videos or clips(), tmp_path / "store", "--streams", "audio", "--workers", "1", *flags)
@@ -59,19 +61,12 @@ def start(odd_site, pytestconfig):
     started = []
 
     def run(*arguments):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(odd_site)}
         command = [sys.executable, "-c", SMALL_SHARDS, "precompute", *map(str, arguments), "--workers", "2"]
-        process = subprocess.Popen(
-            command,
-            cwd=pytestconfig.rootpath,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(odd_site)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        place = {"cwd": pytestconfig.rootpath, "env": environment, "start_new_session": True}
+        started.append(subprocess.Popen(command, **pipes, **place))
+        return started[-1]
 
     yield run
     for process in started:
@@ -81,7 +76,7 @@ def start(odd_site, pytestconfig):
 
 
 def in_session(leader):
-    """Ids of the processes of a session that live."""
+    """Ids of the running processes of a session."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -95,15 +90,13 @@ def in_session(leader):
 
 def until(holds, seconds=20.0):
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return True
+    while not (held := holds()) and time.monotonic() < end:
         time.sleep(0.02)
-    return False
+    return held
 
 
 def parts(store):
-    """Of the shards that exist."""
+    """The index file of every complete shard."""
     return sorted(store / "parts" / f"{path.stem}.parquet" for path in (store / "checksums").glob("*.sha256"))
 
 
@@ -116,7 +109,7 @@ def contents(directory):
 
 
 def leftovers(store):
-    """Files that no list of checksums vouches for."""
+    """Files that no list of checksums names."""
     known = {".store.json.lock", "store.json"}
     for path in (store / "checksums").iterdir():
         known |= {f"checksums/{path.name}", *(line.split("  ", 1)[1] for line in path.read_text().splitlines())}
@@ -130,33 +123,25 @@ def test_results_go_to_stdout_and_progress_to_stderr(mee, clips, tmp_path, odd_s
     arguments = ("precompute", folder, tmp_path / "store", "--streams", "odd", "audio", "--workers", "1")
     ran = mee(*arguments, env={"PYTHONPATH": str(odd_site)})
     assert ran.returncode == 3
-    assert "raise-[x].mp4" in ran.stdout
-    assert "RuntimeError: two lines" in ran.stdout
-    assert "1 clips of 1 videos" in ran.stdout
-    assert [line.split() for line in ran.stdout.splitlines()[-2:]] == [
-        ["odd", "1", "0", "100", "%"],
-        ["audio", "0", "1", "0", "%"],
-    ]
-    assert "1 x .txt" in ran.stderr
-    assert "1 clips of 1 files in" in ran.stderr
-    assert "1 files failed" in ran.stderr
+    for words in ("raise-[x].mp4", "RuntimeError: two lines", "1 clips of 1 videos"):
+        assert words in ran.stdout
+    last = [line.split() for line in ran.stdout.splitlines()[-2:]]
+    assert last == [["odd", "1", "0", "100", "%"], ["audio", "0", "1", "0", "%"]]
+    for words in ("1 x .txt", "1 clips of 1 files in", "1 files failed"):
+        assert words in ran.stderr
     assert "\x1b" not in ran.stdout + ran.stderr
 
 
-def test_the_same_command_again_has_nothing_to_do(world, capsys):
-    def times():
-        files = [path for path in world.store.rglob("*.*") if path.is_file() and path.suffix != ".lock"]
-        return {path: path.stat().st_mtime_ns for path in files}
-
-    before = times()
-    assert main([str(world.videos), str(world.store)]) == 0
-    assert "10 of 10 files are in the store already" in capsys.readouterr().err
-    assert times() == before
+def test_the_same_command_again_has_nothing_to_do(world, prints):
+    files = [path for path in world.store.rglob("*.*") if path.is_file() and path.suffix != ".lock"]
+    before = [path.stat().st_mtime_ns for path in files]
+    assert "10 of 10 files are in the store already" in prints(main, world.videos, world.store).err
+    assert [path.stat().st_mtime_ns for path in files] == before
 
 
-def test_failures_are_listed_again_at_each_try_or_left_alone_and_counted(clips, listen):
-    folder = clips("a.mp4")
-    (folder / "zero.mp4").touch()
+def test_failures_are_retried_and_listed_or_skipped_and_counted(clips, listen):
+    zero = clips("a.mp4") / "zero.mp4"
+    zero.touch()
     for _ in range(2):
         code, out, _ = listen()
         assert code == 3
@@ -164,18 +149,12 @@ def test_failures_are_listed_again_at_each_try_or_left_alone_and_counted(clips, 
     code, _, err = listen("--skip-failed")
     assert code == 0
     assert "1 files failed before and are skipped (--skip-failed)" in err
-    (folder / "zero.mp4").unlink()
+    zero.unlink()
     assert listen()[0] == 0
 
 
-def test_one_file_is_a_library_too(clips, listen):
-    assert listen(videos=clips("a.mp4", "b.mp4") / "a.mp4")[0] == 0
-    assert listen.clips() == ["a.mp4"]
-
-
-def test_clips_of_a_length(clips, listen):
-    clips("a.mp4")
-    assert listen("--clip-seconds", "0.2")[0] == 0
+def test_one_file_and_clips_of_a_length(clips, listen):
+    assert listen("--clip-seconds", "0.2", videos=clips("a.mp4", "b.mp4") / "a.mp4")[0] == 0
     assert listen.clips() == [f"a.mp4#t={s}" for s in ("0,0.2", "0.2,0.4", "0.4,0.6")]
 
 
@@ -233,14 +212,18 @@ def test_killed_while_a_file_hangs(start, clips, tmp_path):
     again.communicate(timeout=30)
     assert again.returncode == 0
     assert leftovers(tmp_path / "store") == []
-    new = {c for path in set(parts(tmp_path / "store")) - set(before) for c in pd.read_parquet(path)["clip_id"]}
-    assert new == {"a.mp4", "b.mp4", "c.mp4"} - done
+    added = set(parts(tmp_path / "store")) - set(before)
+    assert {clip for path in added for clip in pd.read_parquet(path)["clip_id"]} == {
+        "a.mp4",
+        "b.mp4",
+        "c.mp4",
+    } - done
 
 
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_unbroken_job(start, world, tmp_path, seed):
+def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_uninterrupted_job(start, world, tmp_path, seed):
     videos = tmp_path / "videos"
     videos.mkdir()
     for number in range(3):
@@ -248,10 +231,10 @@ def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_unbroken_job(s
             shutil.copy(path, videos / f"{number} {path.name}")
     (videos / "text.mp4").write_text("this is no video")
     begun = time.monotonic()
-    unbroken = start(videos, tmp_path / "unbroken")
-    unbroken.communicate(timeout=120)
+    uninterrupted = start(videos, tmp_path / "uninterrupted")
+    uninterrupted.communicate(timeout=120)
     took = time.monotonic() - begun
-    assert unbroken.returncode == 3
+    assert uninterrupted.returncode == 3
 
     store, draw = tmp_path / "store", random.Random(seed)
     whole: list[Path] = []
@@ -270,7 +253,7 @@ def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_unbroken_job(s
     last.communicate(timeout=120)
     assert last.returncode == 3
     rows, arrays = contents(store)
-    wanted_rows, wanted_arrays = contents(tmp_path / "unbroken")
+    wanted_rows, wanted_arrays = contents(tmp_path / "uninterrupted")
     pd.testing.assert_frame_equal(rows, wanted_rows)
     assert arrays == wanted_arrays
     assert leftovers(store) == []
@@ -315,3 +298,66 @@ def test_a_shard_without_files_has_nothing_to_do(clips, listen):
     assert [code for code, _, _ in ran] == [0, 0]
     assert any("0 of 1 files" in err for _, _, err in ran)
     assert listen.clips() == ["a.mp4"]
+
+
+# ---- which files a shard has
+
+
+VIDEOS = st.lists(st.text(st.characters(codec="utf-8"), min_size=1), unique=True, max_size=40)
+
+
+@given(VIDEOS, VIDEOS, st.integers(1, 12))
+def test_every_file_has_one_shard_and_keeps_it_while_the_library_grows(old, new, count):
+    shards = [Shard(index, count) for index in range(count)]
+    assert [sum(shard.holds(video) for shard in shards) for video in old] == [1] * len(old)
+    for shard in shards:
+        before = {video for video in old if shard.holds(video)}
+        assert {video for video in {*old, *new} if shard.holds(video)} & set(old) == before
+
+
+def test_shards_are_of_about_one_size_and_the_same_everywhere():
+    videos = [f"folder/{number:05d}.mp4" for number in range(4000)]
+    assert min(sum(Shard(index, 4).holds(video) for video in videos) for index in range(4)) > 900
+    assert Shard(0, 16).holds("a.mp4")  # sha256sum prints e6d48eabd560bc60...
+    assert Shard(0xBC60, 1 << 16).holds("a.mp4")
+    assert Shard(0x1B40, 1 << 16).holds("ä/b.mp4")  # 23c5a64f3b351b40..., of the name in UTF-8
+
+
+TORCHRUN = {"RANK": "2", "WORLD_SIZE": "8"}
+SRUN = {"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}
+NO_SHARD = ["", "1", "1/", "/2", "a/b", "-1/4", "1/2/3", "1 / 2", "1.0/2", "²/4"]
+
+
+@pytest.mark.parametrize(
+    ("word", "environment", "shard"),
+    [
+        ("0/1", {}, Shard()),
+        ("3/4", {}, Shard(3, 4)),
+        ("env", TORCHRUN, Shard(2, 8)),
+        ("env", SRUN, Shard(1, 4)),
+        ("env", TORCHRUN | SRUN, Shard(2, 8)),
+    ],
+)
+def test_shards_that_are_requested(word, environment, shard):
+    assert parse_shard(word, environment) == shard
+
+
+@pytest.mark.parametrize(
+    ("word", "environment", "message"),
+    [
+        *((word, {}, "shard must be i/n, such as 0/4, or env; got") for word in NO_SHARD),
+        *((word, {}, f"i from 0 to n - 1.*got {word}") for word in ("4/4", "1/0", "0/0")),
+        ("env", {}, "neither RANK .* nor SLURM_PROCID"),
+        ("env", {"RANK": "1"}, "WORLD_SIZE ''"),
+        ("env", {"RANK": "two", "WORLD_SIZE": "4"}, "RANK is 'two'"),
+        ("env", {"RANK": "4", "WORLD_SIZE": "4"}, "RANK is '4' and WORLD_SIZE '4'"),
+        ("env", {"RANK": "-1", "WORLD_SIZE": "4"}, "RANK is '-1'"),
+        ("env", {"SLURM_PROCID": "0", "SLURM_NTASKS": "0"}, "SLURM_NTASKS '0'"),
+        ("env", SRUN | {"SLURM_ARRAY_TASK_ID": "3"}, "elements of a job array"),  # all of them see one task
+    ],
+)
+def test_shards_that_are_refused(word, environment, message):
+    of_environment = word == "env"
+    pattern = f"^--shard env: .*{message}.*--shard" if of_environment else message
+    with pytest.raises(InputError if of_environment else ValueError, match=pattern):
+        parse_shard(word, environment)

@@ -17,17 +17,14 @@ MADE = ("store", "model", "index")
 SPLITS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
 
 
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"mee_test_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def media() -> ModuleType:
     """The module that writes media files, of the tests of features."""
-    return _load(Path(__file__).parents[1] / "features" / "media.py")
+    path = Path(__file__).parents[1] / "features" / "media.py"
+    spec = importlib.util.spec_from_file_location("mee_test_media", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +33,9 @@ def mee(pytestconfig: pytest.Config):
 
     def run(*arguments, stdin="", code=None, env=(), timeout=120):
         command = [sys.executable, *(("-c", code) if code else ("-m", "scripts.cli")), *map(str, arguments)]
-        return subprocess.run(
-            command,
-            cwd=pytestconfig.rootpath,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **dict(env)},
-            input=stdin,
-            capture_output=True,
-            text=isinstance(stdin, str),
-            timeout=timeout,
-        )
+        place = {"cwd": pytestconfig.rootpath, "env": {**os.environ, "OMP_NUM_THREADS": "1", **dict(env)}}
+        text = isinstance(stdin, str)
+        return subprocess.run(command, **place, input=stdin, capture_output=True, text=text, timeout=timeout)
 
     return run
 
@@ -87,15 +78,17 @@ def own(world, tmp_path) -> SimpleNamespace:
 
 @pytest.fixture
 def readers(own):
-    """The commands that open a store, with arguments: what they make is called `new`."""
+    """The commands that read a store, a model or an index, with arguments: what they make is called `new`."""
     from scripts.build_index import main as build_index
     from scripts.evaluate import main as evaluate
+    from scripts.search import main as search
     from scripts.train import main as train
 
     return {
         "train": (train, own.store, own.captions, own.place / "new", *own.tiny),
         "index": (build_index, own.store, own.model, own.place / "new"),
         "evaluate": (evaluate, own.store, own.captions, own.model),
+        "search": (search, own.index, "a thing"),
     }
 
 
@@ -113,13 +106,11 @@ def train(world, prints, tmp_path):
 
 
 @pytest.fixture
-def fails(capsys):
+def fails(prints):
     """Call a command that cannot do its work; returns its one line on stderr, or with alone=False the last one."""
 
     def run(main, *arguments, alone=True):
-        capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == 1
-        out, err = capsys.readouterr()
+        out, err = prints(main, *arguments, code=1)
         lines = err.strip().splitlines()
         assert out == ""
         assert len(lines) == 1 or not alone, err
@@ -152,29 +143,29 @@ def json_lines(prints):
 
 
 @pytest.fixture
-def grown(world, own) -> SimpleNamespace:
+def grown(world, own, prints) -> SimpleNamespace:
     """A copy of the world with videos and an index of its own, made by `arguments`."""
     from scripts.build_index import main as build_index
 
-    own.videos = own.place / "videos"
-    shutil.copytree(world.videos, own.videos)
+    own.videos = shutil.copytree(world.videos, own.place / "videos")
     own.index = own.place / "grown"
-    own.arguments = [str(own.store), str(own.model), str(own.index)]
-    assert build_index(own.arguments) == 0
+    own.arguments = [own.store, own.model, own.index]
+    prints(build_index, *own.arguments)
     return own
 
 
 @pytest.fixture
-def replace_file(grown):
+def replace_file(grown, prints):
     """As if a file of `grown` had been replaced by another of its videos, and extracted again."""
     from scripts.precompute import main as precompute
     from scripts.store import main as store_command
 
     def run(name, by):
-        (grown.place / "changed").mkdir()
-        shutil.copy(grown.videos / by, grown.place / "changed" / name)
-        assert precompute([str(grown.place / "changed"), str(grown.place / "later"), "--workers", "1"]) == 0
-        assert store_command(["merge", str(grown.store), str(grown.place / "later")]) == 0
+        changed, later = grown.place / "changed", grown.place / "later"
+        changed.mkdir()
+        shutil.copy(grown.videos / by, changed / name)
+        prints(precompute, changed, later, "--workers", "1")
+        prints(store_command, "merge", grown.store, later)
 
     return run
 
@@ -182,13 +173,12 @@ def replace_file(grown):
 @pytest.fixture(scope="session")
 def odd_site(tmp_path_factory) -> Path:
     """A folder for PYTHONPATH in which a third party's extractor `odd` is installed (tests/features)."""
-    place = tmp_path_factory.mktemp("site")
-    shutil.copy(Path(__file__).parents[1] / "features" / "odd_extractor.py", place)
-    info = place / "odd-1.0.dist-info"
+    info = tmp_path_factory.mktemp("site") / "odd-1.0.dist-info"
     info.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "features" / "odd_extractor.py", info.parent)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mee.extractors]\nodd = odd_extractor:Odd\n")
-    return place
+    return info.parent
 
 
 @pytest.fixture

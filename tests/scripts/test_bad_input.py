@@ -10,7 +10,9 @@ from features.extractors.base import Fingerprint
 from features.store.manifest import declare
 from scripts.build_index import main as build_index
 from scripts.evaluate import main as evaluate
+from scripts.gallery import main as gallery
 from scripts.import_features import main as import_features
+from scripts.overlap import main as overlap
 from scripts.precompute import main as precompute
 from scripts.search import main as search
 from scripts.store import main as store
@@ -24,9 +26,6 @@ def spoil(path, how):
     else:
         half, other = content[: len(content) // 2], b"\xff\x00 no such format" * 50
         path.write_bytes({"cut": half, "empty": b"", "other": other}[how])
-
-
-# ---- precompute
 
 
 @pytest.mark.parametrize(
@@ -159,34 +158,29 @@ def test_a_caption_of_a_video_that_failed(fails, own, tmp_path, world, prints):
     assert "zero (the file is empty (0 bytes))" in said
 
 
-@pytest.mark.parametrize("file", ["store.json", "parts/*", "appearance/*[0-9].safetensors"])
-@pytest.mark.parametrize("how", ["cut", "empty", "other"])
-def test_a_damaged_store(fails, own, readers, file, how):
-    spoil(min(own.store.glob(file)), how)
-    for name in ("train", "index", "evaluate"):
-        assert " is damaged" in fails(*readers[name], alone=False)
+DAMAGES = {  # the files, and who reads them
+    "store": (("store.json", "parts/*", "appearance/*[0-9].safetensors"), ("train", "index", "evaluate")),
+    "model": (("config.json", "model.safetensors", "text/tokenizer.json"), ("index", "evaluate")),
+    "index": (("index.json", "segments/*/clips.arrow", "segments/*/vectors-*.npy"), ("search",)),
+}
+
+
+@pytest.mark.parametrize(("what", "file"), [(what, file) for what, (some, _) in DAMAGES.items() for file in some])
+@pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
+def test_damaged_files(fails, own, readers, what, file, how):
+    directory = getattr(own, what)
+    spoil(min(directory.glob(file)), how)
+    for name in DAMAGES[what][1]:
+        message = fails(*readers[name], alone=what != "store")
+        assert " is damaged" in message if what == "store" and how != "gone" else str(directory) in message
     assert not (own.place / "new").exists()
 
 
-@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "text/tokenizer.json"])
-@pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
-def test_a_damaged_model(fails, own, readers, file, how):
-    spoil(own.model / file, how)
-    for name in ("index", "evaluate"):
-        assert str(own.model) in fails(*readers[name])
-    assert not (own.place / "new").exists()
-
-
-@pytest.mark.parametrize("file", ["index.json", "segments/*/clips.arrow", "segments/*/vectors-*.npy"])
-@pytest.mark.parametrize("how", ["gone", "cut", "empty", "other"])
-def test_a_damaged_index(fails, own, file, how):
-    spoil(next(own.index.glob(file)), how)
-    assert str(own.index) in fails(search, own.index, "a thing")
-
-
-def test_no_index(fails, tmp_path):
+def test_no_index_and_no_store(fails, tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
         assert "no index at" in fails(search, place, "a thing")
+    for form in (["list"], ["verify"], ["merge", tmp_path / "all"]):
+        assert "no feature store at" in fails(store, *form, tmp_path / "nowhere")
 
 
 def test_an_index_whose_model_is_missing_or_another_one(fails, own, tmp_path, prints):
@@ -201,15 +195,41 @@ def test_an_index_whose_model_is_missing_or_another_one(fails, own, tmp_path, pr
     assert "--model" in error
 
 
-# ---- usage
-
 NAMES = (["c=resnet"], ["a="], ["a=x", "a=y"])
+SIDES = ("a", "a --train x", "a b --train x --test y")
+EXPERTS = [  # the word that is named, the flags
+    ("audio", "--expert", "audio"),
+    ("audio", "--expert", "audio:max:big"),
+    ("audio", "--expert", "audio:max", "audio:mean"),
+    *((word, "--aligned", word) for word in ("appearance", "appearance=", "=clip")),
+]
+QUERIES = [
+    (["up", "--top", "0"], "top must be at least 1, got 0"),
+    (["up", "--moments", "0"], "moments must be at least 1, got 0"),
+    (["up", "--top", "many"], "'many'"),
+    (["up", "--nonsense"], "--nonsense"),
+    ([""], "a sentence is empty"),
+    ([" \t\n"], "a sentence is empty"),
+    (["up", "--where", ""], "the filter '' has 0 characters"),
+    (["up", "--where", "None"], "the filter 'None'"),
+    (["up", "--weights", "audio"], "--weights: 'audio' is not of the form EXPERT=NUMBER"),
+    (["up", "--weights", "audio=much"], "--weights: 'audio=much' is not of the form EXPERT=NUMBER"),
+    (["up", "--weights", "audio=1", "audio=2"], "--weights: 'audio' is given twice"),
+    (["up", "--also", "0*on"], "--also: the weight of '0*on' must be above 0"),
+    (["up", "--also=-1*on"], "--also: the weight of '-1*on' must be above 0; --less is for"),
+    (["up", "--less", "0.5*"], "--less: '0.5*' has no sentence; write it like '0.5*at night'"),
+    (["up", "--less", " "], "has no sentence"),
+    (["up", "--also", "1e308*on", "--less", "1e308*off"], "'on'"),
+    (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
+]
 
 
 @pytest.mark.parametrize(
     ("main", "arguments", "says"),
     [
         (search, [], "INDEX"),
+        *((search, ["i", *words], message) for words, message in QUERIES),
+        *((train, ["s", "c", "m", *words], f"Error parsing {words[0]}: '{name}") for name, *words in EXPERTS),
         (precompute, ["videos"], "STORE"),
         (precompute, ["v", "s", "--clip-seconds", "0.01"], "clip-seconds must be at least 0.1"),
         (precompute, ["v", "s", "--reader", "magic"], "'magic'"),
@@ -234,15 +254,31 @@ NAMES = (["c=resnet"], ["a="], ["a=x", "a=y"])
         (train, ["s", "c", "m", "--epochs", "-1"], "epochs cannot be negative"),
         (train, ["s", "c", "m", "--text.width", "10"], "width 10 must divide"),
         (evaluate, ["s", "c", "m", "--split", "train"], "'train'"),
+        (build_index, ["s", "m", "i", "--recall", "0"], "recall must be above 0 and at most 1"),
+        (build_index, ["s", "m", "i", "--recall", "nan"], "recall must be above 0 and at most 1"),
+        (build_index, ["s", "m", "i", "--recall", "0.9", "--kind", "certified"], "'certified' is exact"),
+        (build_index, ["s", "m", "i", "--kind", "magic"], "'magic'"),
+        (gallery, ["remove", "i"], "name the clips to remove"),
+        (gallery, ["remove", "i", "--clips", "a", "--where", "b"], "name the clips to remove"),
+        (gallery, ["list", "i", "--clips", "--without-stream"], "cannot be combined"),
+        (gallery, ["compact", "i", "--recall", "2"], "recall must be above 0 and at most 1"),
+        (gallery, ["compact", "i", "--kind", "flat", "--recall", "0.9"], "'flat' is exact"),
+        (gallery, ["normalise", "i", "--bank", "b", "--neighbours", "0"], "neighbours must be at least 1"),
+        (gallery, ["normalise", "i", "--bank", "b", "--alpha", "-1"], "alpha finite"),
+        (gallery, ["nonsense", "i"], "nonsense"),
+        *((overlap, words.split(), "name ANNOTATIONS, or both") for words in SIDES),
+        (
+            overlap,
+            ["a", "--train", "x", "--test", "y", "--protocol", "msvd"],
+            "--protocol and --train-list go with",
+        ),
+        (overlap, ["a", "b", "--train-list", "9k"], "--train-list goes with --protocol NAME"),
+        (overlap, ["a", "b", "--fps", "0"], "fps must be above 0"),
+        (overlap, ["a", "b", "--share", "0"], "share must be above 0"),
+        (overlap, ["a", "b", "--nearest", "0"], "nearest must be at least 1"),
+        (overlap, ["a", "b", "--workers", "0"], "workers must be at least 1"),
+        *((overlap, ["a", "b", "--threshold", many], "threshold counts whole bits") for many in ("2.5", "inf")),
     ],
 )
 def test_wrong_usage_exits_with_2(misused, main, arguments, says):
     assert says in misused(main, *arguments)
-
-
-def test_a_process_prints_one_line_and_no_traceback(mee, tmp_path):
-    ran = mee("precompute", tmp_path / "nowhere", tmp_path / "store")
-    assert (ran.returncode, ran.stdout) == (1, "")
-    place = tmp_path / "nowhere"
-    assert ran.stderr == f"error: there is nothing at '{place}'; name a folder of videos, or one video\n"
-    assert list(tmp_path.iterdir()) == []

@@ -20,9 +20,6 @@ def column(own, name):
     return values.astype(object).where(values.notna(), None).tolist()
 
 
-# ---- metadata
-
-
 def test_metadata_is_kept_until_it_is_given_again(grown, tmp_path, prints, replace_file):
     table = tmp_path / "videos.csv"
     table.write_text(
@@ -99,7 +96,7 @@ def test_recall_is_measured_and_recorded(world, tmp_path, prints):
     assert "recall" not in out
 
 
-def test_recall_of_an_index_whose_answers_are_exact(grown, fails, prints):
+def test_an_exact_index_has_no_recall(grown, fails, prints):
     out, err = prints(build_index, *grown.arguments, "--recall", "0.9", "--queries", grown.captions)
     assert "flat" in out
     assert "recall@10" not in out
@@ -120,13 +117,11 @@ def test_recall_of_an_index_whose_answers_are_exact(grown, fails, prints):
     ],
 )
 def test_queries_that_cannot_be_used(own, fails, tmp_path, name, content, says):
+    path, new = tmp_path / name, tmp_path / "new"
     if content is not None:
-        (tmp_path / name).write_bytes(content)
-    assert says in fails(build_index, own.store, own.model, tmp_path / "new", "--queries", tmp_path / name)
-    assert not (tmp_path / "new").exists()
-
-
-# ---- clips without streams, streams that come later
+        path.write_bytes(content)
+    assert says in fails(build_index, own.store, own.model, new, "--queries", path)
+    assert not new.exists()
 
 
 @pytest.fixture
@@ -134,10 +129,14 @@ def odd(tmp_path, world):
     """A store of imported clips, of which `c7` to `c9` have no sound, and a model of sound only."""
     generator = np.random.default_rng(0)
     looks = {f"c{number}": generator.normal(size=(2, 4)).astype(np.float32) for number in range(10)}
-    sounds = {name: looks[name][:, :3] for name in list(looks)[:7]}
+    streams = {"appearance": looks, "audio": {f"c{number}": looks[f"c{number}"][:, :3] for number in range(7)}}
     splits = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
-    streams = {"appearance": looks, "audio": sounds}
     return tmp_path, imported(tmp_path, world, streams, splits, "--streams", "audio")
+
+
+def stream_of_ones(path, size):
+    np.savez(path, **{f"c{number}": np.ones((1, size), np.float32) for number in range(10)})
+    return path
 
 
 @pytest.fixture
@@ -159,23 +158,22 @@ def test_clips_without_a_stream_are_listed_never_found_and_need_no_offset(odd, l
     prints(build_index, *arguments)
 
 
-def test_a_stream_that_comes_later(odd, listed, prints):
+def test_a_stream_that_is_added_later(odd, listed, prints):
     place, arguments = odd
     prints(build_index, *arguments)
-    np.savez(place / "audio.npz", **{f"c{number}": np.ones((1, 3), np.float32) for number in range(10)})
-    prints(import_features, arguments[0], f"audio={place / 'audio.npz'}", "--name", "mine", "--overwrite")
+    audio = stream_of_ones(place / "audio.npz", 3)
+    prints(import_features, arguments[0], f"audio={audio}", "--name", "mine", "--overwrite")
     out, err = prints(build_index, *arguments)
     assert out.startswith("10 clips in the index, 0 of them new, 10 encoded again")
-    assert err == ""
-    assert listed("--without-stream") == []
+    assert (err, listed("--without-stream")) == ("", [])
 
 
 def test_a_stream_that_the_model_does_not_read_and_a_moved_model_change_nothing(odd, prints):
     place, arguments = odd
     prints(build_index, *arguments)
     prints(import_features, arguments[0], f"appearance={place}/appearance.npz", "--name", "mine", "--overwrite")
-    np.savez(place / "more.npz", **{f"c{number}": np.ones((1, 2), np.float32) for number in range(10)})
-    prints(import_features, arguments[0], f"motion={place / 'more.npz'}", "--name", "mine")
+    more = stream_of_ones(place / "more.npz", 2)
+    prints(import_features, arguments[0], f"motion={more}", "--name", "mine")
     generation = read_snapshot(place / "index").generation
     assert "0 of them new\n" in prints(build_index, *arguments).out.replace(" \n", "\n")
     assert read_snapshot(place / "index").generation == generation

@@ -47,14 +47,10 @@ def answers(json_lines, tmp_path):
 @pytest.fixture
 def queries(tmp_path):
     def write(content):
-        path = tmp_path / "queries.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
+        (tmp_path / "queries.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path / "queries.txt"
 
     return write
-
-
-# ---- weights
 
 
 @pytest.mark.parametrize(
@@ -72,12 +68,11 @@ def test_weights_follow_the_sentence(answers, model, tmp_path, queries, sentence
     model.save_pretrained(tmp_path / "model")
     found = answers(tmp_path / "model", "--sentences", queries("\n".join(sentences)))
     assert [answer["sentence"] for answer in found] == sentences
-    with torch.no_grad():
-        for answer in found:
-            h = model.text_encoder.encode([answer["sentence"]], torch.device("cpu"))[0].tolist()
-            rows = zip(model.mixture.weight.tolist(), model.mixture.bias.tolist())
-            logits = [sum(w * x for w, x in zip(row, h)) + bias for row, bias in rows]
-            assert answer["weights"] == pytest.approx(softmax(dict(zip(LOGITS, logits))), rel=1e-5)
+    for answer in found:
+        h = model.text_encoder.encode([answer["sentence"]], torch.device("cpu"))[0].tolist()
+        rows = zip(model.mixture.weight.tolist(), model.mixture.bias.tolist())
+        logits = [sum(w * x for w, x in zip(row, h)) + bias for row, bias in rows]
+        assert answer["weights"] == pytest.approx(softmax(dict(zip(LOGITS, logits))), rel=1e-5)
     assert len({answer["weights"]["audio"] for answer in found}) == len(sentences)
 
 
@@ -90,25 +85,19 @@ def test_a_trained_model(explain, world, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_table_of_one_sentence(explain, toy):
+def test_tables_of_one_sentence_and_of_a_file(explain, toy, queries):
     title, header, *rows = [line.split() for line in explain(toy, f"  {DOG} ").out.splitlines()]
+    numbers = [f"{weight:.3f}" for weight in softmax(LOGITS).values()]
     assert title == f'"{DOG}"'.split()
     assert header == ["expert", "weight"]
-    assert [row[:2] for row in rows] == [[name, f"{weight:.3f}"] for name, weight in softmax(LOGITS).items()]
+    assert [row[:2] for row in rows] == [list(pair) for pair in zip(LOGITS, numbers)]
     bars = [len(row[2]) for row in rows]
     assert bars[2] > bars[0] > bars[1]
-
-
-def test_the_table_of_a_file(explain, toy, queries):
     out, err = explain(toy, "--sentences", queries("\ufeffone dog\r\n\n  two  cats \n雪"))
     header, *rows = [line.split() for line in out.splitlines()]
     assert header == ["#", "sentence", *LOGITS]
-    numbers = [f"{weight:.3f}" for weight in softmax(LOGITS).values()]
     assert rows == [["1", "one", "dog", *numbers], ["2", "two", "cats", *numbers], ["3", "雪", *numbers]]
     assert re.fullmatch(rf"drawn: .*{WEIGHTS}\n", err)
-
-
-# ---- pictures
 
 
 def test_the_picture_of_a_sentence_and_that_of_a_file_are_overwritten(explain, toy, queries, tmp_path):
@@ -122,10 +111,14 @@ def test_the_picture_of_a_sentence_and_that_of_a_file_are_overwritten(explain, t
     assert sorted(path.name for path in picture.parent.iterdir()) == [ATTENTION, WEIGHTS]
 
 
-def test_the_picture_is_written_to_the_current_directory(toy, tmp_path, monkeypatch, json_lines):
+def test_the_current_directory_and_a_pipe_are_fine(toy, tmp_path, monkeypatch, json_lines):
     monkeypatch.chdir(tmp_path)
     assert json_lines(main, toy, DOG)[0]["pictures"] == [ATTENTION]
     assert (tmp_path / ATTENTION).is_file()
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit((tmp_path / "pipe").write_text, "a dog\na cat\n")
+        assert len(json_lines(main, toy, "--sentences", "pipe")) == 2
 
 
 def test_an_encoder_without_attention_still_has_weights(explain, toy, tmp_path, monkeypatch):
@@ -161,9 +154,6 @@ def test_pyplot_and_pandas_are_not_imported(mee, toy, tmp_path):
     assert ran.stdout.splitlines()[-1] == "loaded: [] 0", ran.stderr
 
 
-# ---- bad input
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -195,24 +185,13 @@ def test_files_without_sentences(fails, toy, queries, content, says):
     assert says.format(path) in fails(main, toy, "--sentences", path)
 
 
-def test_no_model_and_weights_that_are_not_finite(fails, toy, model, tmp_path):
-    missing = tmp_path / "none"
+def test_models_and_places_that_cannot_be_used(fails, toy, model, tmp_path):
+    missing, file = tmp_path / "none", tmp_path / "file"
     assert fails(main, missing, DOG).startswith(f"no model at '{missing}'; make one with: ")
+    file.write_text("x")
+    for place in (file, file / "below"):
+        assert f"{place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", place)
     torch.nn.init.constant_(model.mixture.bias, torch.nan)
     model.save_pretrained(toy)
     assert f"no finite weights for '{DOG}'" in fails(main, toy, DOG, "--out", tmp_path / "pictures")
     assert not (tmp_path / "pictures").exists()
-
-
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_place_that_cannot_be_written(fails, toy, tmp_path, place):
-    (tmp_path / "file").write_text("x")
-    assert f"{tmp_path / place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", tmp_path / place)
-
-
-def test_sentences_from_a_pipe(toy, tmp_path, json_lines, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    os.mkfifo("pipe")
-    with ThreadPoolExecutor(1) as writer:
-        writer.submit((tmp_path / "pipe").write_text, "a dog\na cat\n")
-        assert len(json_lines(main, toy, "--sentences", "pipe")) == 2

@@ -44,12 +44,12 @@ def clips(tmp_path, media):
 
 
 @pytest.fixture
-def listen(clips, tmp_path, capsys):
-    """Extract the sound of the folder's clips, or of one file; returns exit code, stdout and stderr."""
+def listen(clips, tmp_path, prints):
+    """Extract the sound of the folder's clips, or of one file; returns stdout and stderr."""
 
-    def run(*flags, videos=None):
+    def run(*flags, videos=None, code=0):
         arguments = (videos or clips(), tmp_path / "store", "--streams", "audio", "--workers", "1", *flags)
-        return main([str(argument) for argument in arguments]), *capsys.readouterr()
+        return prints(main, *arguments, code=code)
 
     run.clips = lambda: sorted(FeatureStore(tmp_path / "store").clips.index)
     return run
@@ -143,117 +143,102 @@ def test_failures_are_retried_and_listed_or_skipped_and_counted(clips, listen):
     zero = clips("a.mp4") / "zero.mp4"
     zero.touch()
     for _ in range(2):
-        code, out, _ = listen()
-        assert code == 3
-        assert "the file is empty" in out
-    code, _, err = listen("--skip-failed")
-    assert code == 0
-    assert "1 files failed before and are skipped (--skip-failed)" in err
+        assert "the file is empty" in listen(code=3).out
+    assert "1 files failed before and are skipped (--skip-failed)" in listen("--skip-failed").err
     zero.unlink()
-    assert listen()[0] == 0
+    listen()
 
 
 def test_one_file_and_clips_of_a_length(clips, listen):
-    assert listen("--clip-seconds", "0.2", videos=clips("a.mp4", "b.mp4") / "a.mp4")[0] == 0
+    listen("--clip-seconds", "0.2", videos=clips("a.mp4", "b.mp4") / "a.mp4")
     assert listen.clips() == [f"a.mp4#t={s}" for s in ("0,0.2", "0.2,0.4", "0.4,0.6")]
 
 
 @linux
-@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])
 @pytest.mark.parametrize(
     ("sent", "code", "said"), [(signal.SIGINT, 130, "stopped; "), (signal.SIGTERM, 143, "stopped by SIGTERM; ")]
 )
-def test_stopped_it_keeps_finished_clips_and_leaves_no_process(
-    start, clips, tmp_path, sent, code, said, whole_group
-):
+def test_a_stopped_job_keeps_finished_clips_and_leaves_no_process(start, clips, tmp_path, sent, code, said, kill):
     """Slurm and torchrun send SIGTERM before they kill, to the job's processes or to all of its group."""
-    folder = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4")
-    job = start(folder, tmp_path / "store", "--streams", "odd", "--retries", "0")
-    assert until(lambda: parts(tmp_path / "store"))
+    folder, store = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4"), tmp_path / "store"
+    job = start(folder, store, "--streams", "odd", "--retries", "0")
+    assert until(lambda: parts(store))
     time.sleep(0.3)
-    (os.killpg if whole_group else os.kill)(job.pid, sent)
+    kill(job.pid, sent)
     _, err = job.communicate(timeout=20)
     assert job.returncode == code
     assert err.strip().splitlines()[-1] == f"{said}what is done is kept, the same command goes on from there"
     assert "Traceback" not in err
-    assert list(FeatureStore(tmp_path / "store").clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
-    assert FeatureStore(tmp_path / "store").failed == {}  # no worker took the signal for itself
-    assert leftovers(tmp_path / "store") == []
+    assert list(FeatureStore(store).clips.index) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert FeatureStore(store).failed == {}  # no worker took the signal for itself
+    assert leftovers(store) == []
     assert until(lambda: not in_session(job.pid))
 
 
 @linux
 def test_ctrl_c_at_the_very_start_is_quiet(start, clips, tmp_path):
     job = start(clips("a.mp4"), tmp_path / "store", "--streams", "odd")
-    assert until(lambda: (tmp_path / "store" / "writers").exists())  # workers are being started
+    assert until((tmp_path / "store" / "writers").exists)  # workers are being started
     time.sleep(0.15)
     os.killpg(job.pid, signal.SIGINT)
-    _, err = job.communicate(timeout=20)
-    assert "Traceback" not in err
+    assert "Traceback" not in job.communicate(timeout=20)[1]
     assert until(lambda: not in_session(job.pid))
 
 
 @linux
 def test_killed_while_a_file_hangs(start, clips, tmp_path):
-    folder = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4")
-    job = start(folder, tmp_path / "store", "--streams", "odd")
-    assert until(lambda: parts(tmp_path / "store"))
-    done = set(FeatureStore(tmp_path / "store").clips.index)
-    workers = in_session(job.pid) - {job.pid}
-    assert len(workers) >= 2
+    folder, store = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4"), tmp_path / "store"
+    job = start(folder, store, "--streams", "odd")
+    assert until(lambda: parts(store))
+    done = set(FeatureStore(store).clips.index)
+    assert len(in_session(job.pid) - {job.pid}) >= 2  # workers
     job.kill()
     job.wait()
     assert until(lambda: not in_session(job.pid)), "a worker outlives its job"
-    assert leftovers(tmp_path / "store") != []  # its lock
-    for name in ("hang-1.mp4", "hang-2.mp4"):
-        (folder / name).unlink()
-    before = parts(tmp_path / "store")
-    again = start(folder, tmp_path / "store", "--streams", "odd")
+    assert leftovers(store) != []  # its lock
+    for path in folder.glob("hang-*"):
+        path.unlink()
+    before = parts(store)
+    again = start(folder, store, "--streams", "odd")
     again.communicate(timeout=30)
     assert again.returncode == 0
-    assert leftovers(tmp_path / "store") == []
-    added = set(parts(tmp_path / "store")) - set(before)
-    assert {clip for path in added for clip in pd.read_parquet(path)["clip_id"]} == {
-        "a.mp4",
-        "b.mp4",
-        "c.mp4",
-    } - done
+    assert leftovers(store) == []
+    added = {clip for path in set(parts(store)) - set(before) for clip in pd.read_parquet(path)["clip_id"]}
+    assert added == {"a.mp4", "b.mp4", "c.mp4"} - done
 
 
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_uninterrupted_job(start, world, tmp_path, seed):
-    videos = tmp_path / "videos"
+def test_a_job_killed_at_any_moments_ends_with_the_store_of_an_uninterrupted_one(start, world, tmp_path, seed):
+    videos, store = tmp_path / "videos", tmp_path / "store"
     videos.mkdir()
     for number in range(3):
         for path in world.videos.iterdir():
             shutil.copy(path, videos / f"{number} {path.name}")
     (videos / "text.mp4").write_text("this is no video")
-    begun = time.monotonic()
-    uninterrupted = start(videos, tmp_path / "uninterrupted")
-    uninterrupted.communicate(timeout=120)
-    took = time.monotonic() - begun
-    assert uninterrupted.returncode == 3
 
-    store, draw = tmp_path / "store", random.Random(seed)
-    whole: list[Path] = []
+    def finish(place):
+        job = start(videos, place)
+        job.communicate(timeout=120)
+        assert job.returncode == 3
+
+    begun = time.monotonic()
+    finish(tmp_path / "uninterrupted")
+    took, draw, complete = time.monotonic() - begun, random.Random(seed), set()
     for _ in range(3):
         job = start(videos, store)
         time.sleep(draw.uniform(0.2, 0.95) * took)
         job.kill()
         job.wait()
         assert until(lambda pid=job.pid: not in_session(pid)), "a worker outlives its job"
-        now = parts(store) if store.exists() else []
-        assert set(whole) <= set(now)
-        whole = now
+        assert complete <= set(parts(store))
+        complete = set(parts(store))
         if (store / "store.json").exists():
             FeatureStore(store)  # readable at any moment
-    last = start(videos, store)
-    last.communicate(timeout=120)
-    assert last.returncode == 3
-    rows, arrays = contents(store)
-    wanted_rows, wanted_arrays = contents(tmp_path / "uninterrupted")
+    finish(store)
+    (rows, arrays), (wanted_rows, wanted_arrays) = contents(store), contents(tmp_path / "uninterrupted")
     pd.testing.assert_frame_equal(rows, wanted_rows)
     assert arrays == wanted_arrays
     assert leftovers(store) == []
@@ -262,42 +247,29 @@ def test_killed_at_any_moment_and_run_again_it_is_the_store_of_an_uninterrupted_
     assert len(np.unique(rows["video"])) == 31
 
 
-def test_shards_together_are_the_library(clips, listen):
-    clips(*(f"{number}.mp4" for number in range(6)))
+@pytest.mark.parametrize("files", [6, 1])
+def test_shards_together_are_the_library(clips, listen, files):
+    names = [f"{number}.mp4" for number in range(files)]
+    clips(*names)
     of_each = []
-    for index in range(2):
-        code, out, err = listen("--shard", f"{index}/2")
-        assert code == 0
-        of_each.append(int(re.search(rf"shard {index}/2: (\d) of 6 files", err)[1]))
+    for index in range(2):  # one has nothing to do if there is only one file
+        out, err = listen("--shard", f"{index}/2")
+        of_each.append(int(re.search(rf"shard {index}/2: (\d) of {files} files", err)[1]))
         assert f"{sum(of_each)} clips of {sum(of_each)} videos" in out
-    assert sum(of_each) == 6
-    assert listen.clips() == [f"{number}.mp4" for number in range(6)]
-    code, _, err = listen()
-    assert code == 0
-    assert "6 of 6 files are in the store already" in err
+    assert sum(of_each) == files
+    assert listen.clips() == names
+    assert f"{files} of {files} files are in the store already" in listen().err
 
 
 def test_a_shard_by_environment(clips, listen, tmp_path, monkeypatch):
     clips("a.mp4", "b.mp4")
     for name in ("RANK", "SLURM_PROCID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)
-    code, _, err = listen("--shard", "env")
-    assert code == 1
-    assert err.startswith("error: --shard env: neither RANK (torchrun)")
+    assert listen("--shard", "env", code=1).err.startswith("error: --shard env: neither RANK (torchrun)")
     assert not (tmp_path / "store").exists()
-    monkeypatch.setenv("SLURM_PROCID", "0")
-    monkeypatch.setenv("SLURM_NTASKS", "1")
-    code, _, err = listen("--shard", "env")
-    assert code == 0
-    assert "shard 0/1: 2 of 2 files" in err
-
-
-def test_a_shard_without_files_has_nothing_to_do(clips, listen):
-    clips("a.mp4")
-    ran = [listen("--shard", f"{index}/2") for index in range(2)]
-    assert [code for code, _, _ in ran] == [0, 0]
-    assert any("0 of 1 files" in err for _, _, err in ran)
-    assert listen.clips() == ["a.mp4"]
+    for name, value in (("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")):
+        monkeypatch.setenv(name, value)
+    assert "shard 0/1: 2 of 2 files" in listen("--shard", "env").err
 
 
 # ---- which files a shard has

@@ -34,19 +34,16 @@ def title(printed):
     return printed.out.splitlines()[0]
 
 
-def test_hits_are_a_table_on_stdout(search):
-    out, err = search("something moves", "--top", 3)
-    title, header, *rows = [line.rstrip() for line in out.splitlines() if line.strip()]
-    assert title == '"something moves"'
-    assert header.split() == ["#", "video", "moment", "score", "appearance", "motion", "audio", "face"]
-    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
-    assert err == ""
-
-
 KEYS = {"query", "rank", "clip_id", "video", "start_s", "end_s", "score", "experts", "offset"}
 
 
-def test_json_is_one_object_a_line_and_adds_up(hits):
+def test_hits_are_a_table_or_json_and_add_up(search, hits):
+    out, err = search("something moves", "--top", 3)
+    first, header, *rows = [line.rstrip() for line in out.splitlines() if line.strip()]
+    assert first == '"something moves"'
+    assert header.split() == ["#", "video", "moment", "score", "appearance", "motion", "audio", "face"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    assert err == ""
     found = hits("something moves", "--top", 4)
     assert [hit["rank"] for hit in found] == [1, 2, 3, 4]
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
@@ -56,14 +53,6 @@ def test_json_is_one_object_a_line_and_adds_up(hits):
         assert sum(share["contribution"] for share in shares) == pytest.approx(hit["score"], abs=1e-5)
         assert sum(share["weight"] for share in shares) == pytest.approx(1, abs=1e-5)
         assert all(s["contribution"] == pytest.approx(s["weight"] * s["similarity"]) for s in shares)
-
-
-def test_experts_of_missing_streams_add_nothing(hits):
-    found = {hit["clip_id"]: hit for hit in hits("x", "--top", 99)}
-    assert len(found) == 10
-    assert set(found["clip9.png"]["experts"]) <= {"appearance", "face"}
-    assert "audio" in found["clip1.mp4"]["experts"]
-    assert "audio" not in found["clip2.mp4"]["experts"]
 
 
 @pytest.mark.parametrize("flags", [("--top", 2), ("--where", "clip_id < 'clip5'", "--also", "on", "--top", 3)])
@@ -96,9 +85,6 @@ def test_it_reads_a_pipe_and_answers_in_utf8(mee, world):
     assert [json.loads(line)["query"] for line in ran.stdout.splitlines()] == ["ein schöner Tag", "雪"]
 
 
-# ---- mixtures, clips, experts, filters and videos
-
-
 def test_sentences_that_count_beside_the_first_and_against_it(hits, search):
     one, two, three = (by_clip(hits(sentence, "--top", 99)) for sentence in ("up", "on", "number 3"))
     flags = ("up", "--also", "0.5*on", "--less", "number 3", "--also", "on")
@@ -118,7 +104,11 @@ def test_like_a_clip(hits, search):
     assert set(by_clip(by_sound)) == {"clip3.mp4", "clip5.mp4", "clip7.mp4"}
 
 
-def test_only_and_weights(hits):
+def test_available_experts_only_and_weights(hits):
+    found = {hit["clip_id"]: hit["experts"] for hit in hits("x", "--top", 99)}
+    assert len(found) == 10
+    assert set(found["clip9.png"]) <= {"appearance", "face"}
+    assert ("audio" in found["clip1.mp4"], "audio" in found["clip2.mp4"]) == (True, False)
     by_sound = by_clip(hits("up", "--only", "audio", "--top", 99))
     assert set(by_sound) == {f"clip{number}.mp4" for number in (1, 3, 5, 7)}
     for hit in hits("up", "--weights", "audio=3", "motion=1", "--top", 99):
@@ -130,9 +120,9 @@ def test_where_and_video(hits, search):
     found = by_clip(hits("up", "--where", 'clip_id in ("clip1.mp4", "clip2.mp4") or video.endswith(".png")'))
     assert set(found) == {"clip1.mp4", "clip2.mp4", "clip9.png"}
     assert set(by_clip(hits("up", "--video", "clip2.mp4"))) == {"clip2.mp4"}
-    out, err = search("up", "--where", "duration > 1000")
-    assert out.splitlines()[0] == '"up"'
-    assert err.startswith("no hits: no clip matches --where and --video")
+    nothing = search("up", "--where", "duration > 1000")
+    assert title(nothing) == '"up"'
+    assert nothing.err.startswith("no hits: no clip matches --where and --video")
     assert hits("up", "--where", "duration > 1000") == []
 
 
@@ -167,32 +157,6 @@ def test_what_the_index_lacks_is_one_sentence(world, fails, says, monkeypatch, a
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["up", "--top", "0"], "top must be at least 1, got 0"),
-        (["up", "--moments", "0"], "moments must be at least 1, got 0"),
-        (["up", "--top", "many"], "'many'"),
-        (["up", "--nonsense"], "--nonsense"),
-        ([""], "a sentence is empty"),
-        ([" \t\n"], "a sentence is empty"),
-        (["up", "--where", ""], "the filter '' has 0 characters"),
-        (["up", "--where", "None"], "the filter 'None'"),
-        (["up", "--weights", "audio"], "--weights: 'audio' is not of the form EXPERT=NUMBER"),
-        (["up", "--weights", "audio=much"], "--weights: 'audio=much' is not of the form EXPERT=NUMBER"),
-        (["up", "--weights", "audio=1", "audio=2"], "--weights: 'audio' is given twice"),
-        (["up", "--also", "0*on"], "--also: the weight of '0*on' must be above 0"),
-        (["up", "--also=-1*on"], "--also: the weight of '-1*on' must be above 0; --less is for"),
-        (["up", "--less", "0.5*"], "--less: '0.5*' has no sentence; write it like '0.5*at night'"),
-        (["up", "--less", " "], "has no sentence"),
-        (["up", "--also", "1e308*on", "--less", "1e308*off"], "'on'"),
-        (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
-    ],
-)  # fmt: skip
-def test_wrong_usage(misused, arguments, message):
-    assert message in misused(main, "nowhere", *arguments)
-
-
-@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "no sentence"),
@@ -204,9 +168,6 @@ def test_wrong_usage(misused, arguments, message):
 def test_a_stdin_without_sentences(fails, world, monkeypatch, content, message):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
     assert fails(main, world.index).startswith(message)
-
-
-# ---- tables
 
 
 def hit(rank, clip, score, offset=0.0):

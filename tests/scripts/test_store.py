@@ -3,7 +3,6 @@
 import shutil
 
 import numpy as np
-import pytest
 
 from features.store.feature_store import FeatureStore
 from scripts.import_features import main as import_features
@@ -82,14 +81,6 @@ def test_verify(own, prints, json_lines):
     assert len(FeatureStore(own.store).clips) == 10
 
 
-def test_a_merge_repairs_a_changed_store_json(own, prints):
-    text = (own.store / "store.json").read_text()
-    (own.store / "store.json").write_text(text.replace('"flat": 1.0', '"flat": 2.0'))
-    assert f"mee store merge NEW {own.store} makes" in prints(main, "verify", own.store, code=3).err
-    prints(main, "merge", own.place / "fresh", own.store)
-    prints(main, "verify", own.place / "fresh")
-
-
 def test_merge(own, tmp_path, prints):
     half = tmp_path / "half"
     half.mkdir()
@@ -106,9 +97,15 @@ def test_merge(own, tmp_path, prints):
     prints(main, "verify", tmp_path / "all")
 
 
-def test_stores_that_cannot_be_merged(own, fails, tmp_path, prints):
+def test_a_merge_with_a_changed_store_json_and_with_another_extractor(own, fails, tmp_path, prints):
+    text, place = (own.store / "store.json").read_text(), own.store / "store.json"
+    place.write_text(text.replace('"flat": 1.0', '"flat": 2.0'))
+    assert f"mee store merge NEW {own.store} makes" in prints(main, "verify", own.store, code=3).err
+    prints(main, "merge", tmp_path / "fresh", own.store)
+    prints(main, "verify", tmp_path / "fresh")
     np.savez(tmp_path / "x.npz", clip0=np.ones(3), clip1=np.ones(3))
     prints(import_features, tmp_path / "imported", f"face={tmp_path / 'x.npz'}")
+    place.write_text(text)
     message = fails(main, "merge", tmp_path / "all", own.store, tmp_path / "imported")
     assert "its 'face' was made by imported" in message
     assert "a store never mixes two" in message
@@ -127,8 +124,3 @@ def test_export_and_import(own, tmp_path, prints):
             assert (rows is None) == (again is None)
             assert rows is None or rows.tobytes() == again.tobytes()
     prints(main, "export", own.store, tmp_path / "a.parquet", "--streams", "audio")
-
-
-@pytest.mark.parametrize("form", [["list"], ["verify"], ["merge", "all"]])
-def test_no_store(fails, tmp_path, form):
-    assert "no feature store at" in fails(main, *form, tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""`mee tokens`: the counts are the schedule's, the picture shows the groups, and bad input is one sentence."""
+"""`mee tokens`: the counts of the schedule, the picture, and bad input."""
 
 import json
 
@@ -18,15 +18,14 @@ SEES = {"image_size": 32, "patch_size": 4}
 def models(tmp_path_factory):
     """Directories of tiny checkpoints."""
     torch.manual_seed(0)
-    made = {
+    place = tmp_path_factory.mktemp("models")
+    for name, model in {
         "vit": hub.ViTModel(hub.ViTConfig(**TINY, **SEES)),
         "clip": hub.CLIPVisionModelWithProjection(hub.CLIPVisionConfig(**TINY, **SEES, projection_dim=8)),
         "siglip": hub.SiglipVisionModel(hub.SiglipVisionConfig(**TINY, **SEES)),
         "dinov3": hub.DINOv3ViTModel(hub.DINOv3ViTConfig(**TINY, **SEES)),
         "videomae": hub.VideoMAEModel(hub.VideoMAEConfig(**TINY, **SEES, num_frames=4)),
-    }
-    place = tmp_path_factory.mktemp("models")
-    for name, model in made.items():
+    }.items():
         model.save_pretrained(place / name)
     return place
 

@@ -25,6 +25,11 @@ def video(number):
     return f"video{number}"
 
 
+def write(path, *lines):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def extract(videos, store):
     assert precompute([str(videos), str(store), "--workers", "1", "--streams", "appearance"]) == 0
 
@@ -40,22 +45,17 @@ def bench(world, tmp_path_factory):
     for clip, (_, number) in enumerate(numbers):
         shutil.copy(world.videos / f"clip{clip}.mp4", videos / f"video{number}.mp4")
     extract(videos, place / "store")
-    data = {
-        "info": {},
-        "videos": [{"video_id": f"video{number}", "split": split} for split, number in numbers],
-        "sentences": [
-            {"sen_id": 20 * number + turn, "video_id": f"video{number}", "caption": f"{number} turns {turn} times"}
-            for _, number in numbers
-            for turn in range(20)
-        ],
-    }
-    (files / "MSRVTT_data.json").write_text(json.dumps(data))
-    rows = "".join(f"ret{n},msr{n},video{n},{n} is fixed\n" for n in TEST)
-    (files / "MSRVTT_JSFUSION_test.csv").write_text(f"key,vid_key,video_id,sentence\n{rows}")
+    sentences = [
+        {"sen_id": 20 * number + turn, "video_id": video(number), "caption": f"{number} turns {turn} times"}
+        for _, number in numbers
+        for turn in range(20)
+    ]
+    rows = [{"video_id": video(number), "split": split} for split, number in numbers]
+    (files / "MSRVTT_data.json").write_text(json.dumps({"info": {}, "videos": rows, "sentences": sentences}))
+    fixed = [f"ret{n},msr{n},video{n},{n} is fixed" for n in TEST]
+    write(files / "MSRVTT_JSFUSION_test.csv", "key,vid_key,video_id,sentence", *fixed)
     for name in ("9k", "7k"):
-        (files / f"MSRVTT_train.{name}.csv").write_text(
-            "\n".join(["video_id", *map(video, (*TRAIN, *VAL))]) + "\n"
-        )
+        write(files / f"MSRVTT_train.{name}.csv", "video_id", *map(video, (*TRAIN, *VAL)))
     return SimpleNamespace(place=place, videos=videos, files=files, store=place / "store")
 
 
@@ -124,11 +124,10 @@ def test_selecting_on_test_is_warned_of_and_stamped(train, held):
 
 
 def test_a_model_of_the_9k_list_is_refused_for_the_full_test(train, bench, held):
-    files = bench.place / "crossed"
-    shutil.copytree(bench.files, files)
-    rows = "key,vid_key,video_id,sentence\nret0,msr0,video7010,it is fixed\n"
-    (files / "MSRVTT_JSFUSION_test.csv").write_text(rows)
-    (files / "MSRVTT_train.9k.csv").write_text("\n".join(["video_id", *map(video, (*TRAIN, *VAL, 7011))]) + "\n")
+    files = shutil.copytree(bench.files, bench.place / "crossed")
+    fixed = "ret0,msr0,video7010,it is fixed"
+    write(files / "MSRVTT_JSFUSION_test.csv", "key,vid_key,video_id,sentence", fixed)
+    write(files / "MSRVTT_train.9k.csv", "video_id", *map(video, (*TRAIN, *VAL, 7011)))
     record, _ = train("--protocol", "msrvtt-1ka", "--seed", "3", files=files)
     assert "video7011.mp4" in record["videos"]["train"]
     with pytest.raises(InputError, match=r"1 videos .*'video7011.*it was trained on msrvtt-1ka, list 9k"):
@@ -149,25 +148,14 @@ def make_store(tmp_path):
     return make
 
 
-@pytest.fixture
-def without_test(bench, make_store):
-    """The store without the test videos."""
-    return make_store({f"video{number}": bench.videos / f"video{number}.mp4" for number in (*TRAIN, *VAL)})
-
-
-def test_the_test_videos_need_no_streams(train, without_test):
-    record, said = train("--protocol", "msrvtt-full", store=without_test)
+def test_the_test_videos_need_no_streams_but_are_refused_as_images(train, bench, make_store, tmp_path):
+    store = make_store({video(number): bench.videos / f"video{number}.mp4" for number in (*TRAIN, *VAL)})
+    captions = write(tmp_path / "images.csv", "video_id,caption", "video7010.mp4,a still of it")
+    _, said = train("--protocol", "msrvtt-full", "--images", bench.store, captions, store=store, code=1)
+    assert "1 of the images are validated or tested on, 'video7010'; leave them out" in said
+    record, said = train("--protocol", "msrvtt-full", store=store)
     assert record["left_out"] == []
     assert "2 test videos are not in" in said
-
-
-def test_an_image_that_is_a_test_video_is_refused_though_the_store_has_it_not(
-    train, bench, without_test, tmp_path
-):
-    captions = tmp_path / "images.csv"
-    captions.write_text("video_id,caption\nvideo7010.mp4,a still of it\n")
-    _, said = train("--protocol", "msrvtt-full", "--images", bench.store, captions, store=without_test, code=1)
-    assert "1 of the images are validated or tested on, 'video7010'; leave them out" in said
 
 
 @pytest.fixture
@@ -178,9 +166,8 @@ def duplicated(bench, make_store):
 
 
 def test_a_file_in_train_and_test_is_refused_by_content(train, bench, duplicated, tmp_path):
-    captions = tmp_path / "captions.csv"
     rows = [f"video{n},{n} turns,{split}" for split, numbers in SPLITS.items() for n in numbers]
-    captions.write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
+    captions = write(tmp_path / "captions.csv", "video_id,caption,split", *rows)
     _, said = train(store=duplicated, files=captions, partial=False, code=1)
     assert "same file as one of split 'test', 'video0.mp4' is 'video7011.mp4'" in said
     assert not (tmp_path / "model").exists()

@@ -67,9 +67,6 @@ def test_every_motion_moves_and_is_different(motion):
     assert sum(np.allclose(path(motion), path(other)) for other in VALUES["motion"]) == 1
 
 
-# ---- sounds, by Fourier transform
-
-
 def wave_of(sound, seed=0):
     return synthesise(sound, SECONDS, np.random.default_rng(seed))
 
@@ -82,8 +79,7 @@ def strokes(wave):
     """Strokes a second: how often loudness rises through a third of its greatest value."""
     block = RATE // 50
     loudness = np.abs(wave[: len(wave) // block * block]).reshape(-1, block).mean(1)
-    loud = loudness > loudness.max() / 3
-    return int((loud[1:] & ~loud[:-1]).sum()) / SECONDS
+    return int((np.diff((loudness > loudness.max() / 3).astype(int)) == 1).sum()) / SECONDS
 
 
 @pytest.mark.parametrize("sound", VALUES["sound"])
@@ -107,17 +103,13 @@ def test_pitch_rate_and_direction(seed):
         assert sign * (pitch(last) - pitch(first)) > 500
 
 
-# ---- files
-
-
 @pytest.fixture
 def render(tmp_path):
     def call(form, **more):
         facts = {"shape": "heart", "colour": "blue", "texture": "checked", "background": "wood"} | more
         facts |= {} if form in STILL_FORMS else {"motion": "bounce"}
-        clip = DemoClip(name=f"clip.{form}", split="train", facts=facts, seed=7)
         (tmp_path / "videos").mkdir(exist_ok=True)
-        return write_clip(clip, tmp_path / "videos")
+        return write_clip(DemoClip(name=f"clip.{form}", split="train", facts=facts, seed=7), tmp_path / "videos")
 
     return call
 

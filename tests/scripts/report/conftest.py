@@ -1,6 +1,8 @@
 """Plausible results of mee evaluate, made from random ranks."""
 
+import functools
 import json
+import operator
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -12,6 +14,7 @@ from mee.evaluation.result import Result, read_result, write_result
 MODALITIES = ("appearance", "motion", "audio", "face")
 KS = (1, 5, 10, 50)
 COMMAND = "mee evaluate store/ msrvtt/ model/ --protocol msrvtt-1ka --result result.json"
+CLIPS, CAPTIONS = [f"video{7010 + number}" for number in range(60)], ["a man drives his car down the road"]
 NOTHING_MORE = {key: [] for key in ("schemes", "removed", "patterns", "best", "worst")} | {"weights": None}
 
 
@@ -46,21 +49,19 @@ def direction(rng, queries, gallery, skill):
     }
 
 
-def answer(number, score, videos=None):
-    names = videos or [f"video{7010 + n}" for n in range(60)]
-    name = names[number % len(names)]
+def answer(number, score, videos):
+    name = videos[number % len(videos)]
     return {"clip_id": name, "video": name if "." in name else None, "start_s": 0.0, "end_s": 9.5, "score": score}
 
 
-def query(number, rank, videos=None, caption="a man drives his car down the road"):
+def query(number, rank, videos, caption):
     top = [answer(number if at + 1 == rank else number + 1 + at, 0.61 - 0.04 * at, videos) for at in range(5)]
     right = answer(number, 0.61 if rank == 1 else 0.12, videos)
     return {"query_id": f"ret{number}", "caption": caption, "rank": rank, "right": right, "top": top}
 
 
-def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, captions=None, worst=812.0):
+def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=CLIPS, captions=CAPTIONS, worst=812.0):
     rng = np.random.default_rng(seed)
-    texts = captions or ["a man drives his car down the road"]
     patterns = [("appearance",), ("appearance", "motion"), MODALITIES[:3], MODALITIES]
 
     def rows(names, loss):
@@ -115,8 +116,8 @@ def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, capt
                 ("that speak of a person", 402, (52.7, 18.2, 6.1, 23.0)),
             ],
         },
-        "best": [query(at, 1.0, videos, texts[at % len(texts)]) for at in range(4)],
-        "worst": [query(at + 20, worst - 30 * at, videos, texts[(at + 20) % len(texts)]) for at in range(4)],
+        "best": [query(at, 1.0, videos, captions[at % len(captions)]) for at in range(4)],
+        "worst": [query(at + 20, worst - 30 * at, videos, captions[(at + 20) % len(captions)]) for at in range(4)],
     }
 
 
@@ -125,10 +126,7 @@ def changed(whole, changes):
     copy = json.loads(json.dumps(whole))
     for path, value in changes.items():
         *way, last = path.split(".")
-        part = copy
-        for name in way:
-            part = part[name]
-        part[last] = value
+        functools.reduce(operator.getitem, way, copy)[last] = value
     return copy
 
 
@@ -160,8 +158,11 @@ class Node:
     """An element of a page."""
 
     def __init__(self, tag, attributes, parent):
-        self.tag, self.attributes, self.parent = tag, attributes, parent
-        self.children, self.own = [], []
+        self.tag, self.attributes, self.parent, self.parts = tag, attributes, parent, []
+
+    @property
+    def children(self):
+        return [part for part in self.parts if isinstance(part, Node)]
 
     def __iter__(self):
         """All elements below, in the order of the page."""
@@ -174,7 +175,7 @@ class Node:
 
     @property
     def text(self):
-        return " ".join("".join(part if isinstance(part, str) else part.text for part in self.own).split())
+        return " ".join("".join(part if isinstance(part, str) else part.text for part in self.parts).split())
 
 
 class Tree(HTMLParser):
@@ -192,17 +193,15 @@ class Tree(HTMLParser):
     def handle_starttag(self, tag, attrs):
         assert len(dict(attrs)) == len(attrs), (tag, attrs)
         node = Node(tag, dict(attrs), self.at)
-        self.at.children.append(node)
-        self.at.own.append(node)
-        if tag not in self.VOID:
-            self.at = node
+        self.at.parts.append(node)
+        self.at = self.at if tag in self.VOID else node
 
     def handle_endtag(self, tag):
         assert self.at.tag == tag, f"</{tag}> closes <{self.at.tag}>"
         self.at = self.at.parent
 
     def handle_data(self, data):
-        self.at.own.append(data)
+        self.at.parts.append(data)
 
 
 @pytest.fixture(scope="session")

@@ -54,8 +54,7 @@ def test_the_frame_at_the_moment(folder, media, wanted, number):
 
 
 def test_many_moments_of_a_file_in_any_order_are_read_at_once(folder, media, capsys):
-    shares = (0.9, 0.1, 0.5, 0.1)
-    wanted = [moment("long.mp4", share) for share in shares]
+    wanted = [moment("long.mp4", share) for share in (0.9, 0.1, 0.5, 0.1)]
     shots = read_frames(folder, wanted)
     assert [media.number_of(pixels(shots[one])[None])[0] for one in wanted] == [16, 1, 9, 1]
     assert capsys.readouterr().err == "frames: 0 of 1 files\n"
@@ -66,15 +65,12 @@ def shot_of(folder, clip_id):
     return read_frames(folder, [wanted])[wanted]
 
 
-def test_a_still_image(folder):
+def test_a_still_image_and_the_names_in_results(folder):
     shot = shot_of(folder, "image.png")
     assert shot.at_s is None
     assert pixels(shot)[5, 5].argmax() == 0  # red, top left
-
-
-@pytest.mark.parametrize("clip_id", ["video7", "sub/video7", "sub/video7.mp4", "video7.mp4", "video7#t=0,0.2"])
-def test_files_are_found_by_the_names_in_results(folder, clip_id):
-    assert shot_of(folder, clip_id).uri
+    for clip_id in ("video7", "sub/video7", "sub/video7.mp4", "video7.mp4", "video7#t=0,0.2"):
+        assert shot_of(folder, clip_id).uri
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,7 @@ def test_it_has_its_landmarks_headings_and_what_is_pointed_at(root):
 
 def test_tables_have_a_caption_of_their_own_and_wide_ones_scroll(root):
     tables = root.all("table")
-    captions = [table.all("caption")[0].text for table in tables]
-    assert len(captions) == len(set(captions)) == len(tables)
+    assert len({table.all("caption")[0].text for table in tables}) == len(tables)
     for table in tables:
         assert {node.attributes.get("scope") for node in table.all("th")} == {"col", "row"}
         assert len({len(row.all("th", "td")) for row in table.all("tr")}) == 1, "a row lacks cells"
@@ -110,7 +109,7 @@ def test_text_from_files_never_becomes_markup(make_result, parse):
 @given(name=st.text(min_size=1, max_size=40))
 @settings(max_examples=10)
 def test_any_name_stays_text(make_result, parse, name):
-    less = {"video_to_text": None, "removed": [], "schemes": [], "best": [], "worst": [], "weights": None}
+    less = {key: [] for key in ("removed", "schemes", "best", "worst")} | {"video_to_text": None, "weights": None}
     names = [make_result(seed, changes={**less, "system.name": text}) for seed, text in enumerate((name, "other"))]
     root = parse(page(make_entries(names)[0]))  # a strict reader
     assert not {"script", "b", "i"} & {node.tag for node in root}
@@ -167,9 +166,6 @@ def test_nonsense_in_a_result_draws_something(make_page, parse):
     assert "no stream" in root.text
 
 
-# ---- plots
-
-
 def test_plots_show_their_numbers(make_page):
     found = {"R@1": 20.0, "R@5": 55.0}
     changes = {
@@ -200,21 +196,17 @@ def test_many_systems_share_a_plot_up_to_what_it_tells_apart(make_result, parse)
     assert len({node.attributes["d"] for node in first.all("path") if "id" in node.attributes}) >= MOST  # markers
 
 
-# ---- query cards
-
-
 def test_frames_have_a_text_of_their_own_and_blanks_a_reason(make_result, parse):
     result = make_result(worst=500.5)
-    entries = make_entries([result])[0]
+    entries, worst = make_entries([result])[0], result.worst[0]
     moments = list(dict.fromkeys(wanted(entries)))
-    gone = {one for one in moments if one.clip_id == result.worst[0].right.clip_id and one.share in RIGHT_SHARES}
+    gone = {one for one in moments if one.clip_id == worst.right.clip_id and one.share in RIGHT_SHARES}
     shots = {one: Shot(reason="file cannot be read") if one in gone else Shot(URI, 4.75) for one in moments}
     root = parse(page(entries, shots))
     card = next(node for node in root.all("li") if node.all("h4") and "query ret20" in node.text)
     assert "Right clip at rank 500.5 · query ret20" in card.text
-    assert [node.attributes["alt"] for node in card.all("img")] == [
-        f"Frame of {clip.clip_id} at 4.8 s" for clip in result.worst[0].top[:SHOWN_ANSWERS] for _ in ANSWER_SHARES
-    ]
+    shown = [f"Frame of {clip.clip_id} at 4.8 s" for clip in worst.top[:SHOWN_ANSWERS] for _ in ANSWER_SHARES]
+    assert [node.attributes["alt"] for node in card.all("img")] == shown
     blanks = [node.text for node in card.all("div") if node.attributes.get("class") == "blank"]
     assert blanks == ["no frame: file cannot be read"] * len(RIGHT_SHARES)
     assert f"Frames shown: {len(moments) - len(gone)}; not available: 3." in root.all("footer")[0].text
@@ -228,11 +220,11 @@ def test_the_right_clip_is_marked_by_words_and_long_captions_are_cut(make_result
     assert root.all("img") == []
     assert "no frames are shown" in root.all("footer")[0].text
     best, *_, worst = (node for node in root.all("li") if node.all("h4"))
-    first, second = best.all("ol")[0].children[:2]
+    (first, second), heading = best.all("ol")[0].children[:2], best.all("h4")[0].text
     assert first.text.startswith("1. ✓ right video7010 score 0.610 0–9.5 s")
     assert "✓" not in second.text
-    assert best.all("h4")[0].text.endswith("a man walks on. …")
-    assert len(best.all("h4")[0].text) < 170
+    assert heading.endswith("a man walks on. …")
+    assert len(heading) < 170
     assert best.all("details")[0].text == "All of the text" + paragraph
     assert worst.all("ol") == []
     assert "first answers" not in worst.text

@@ -286,8 +286,8 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
 
     removed = sum(len(segment.table) - len(segment) for segment in snapshot.segments)
     without = snapshot.without_stream()
-    kinds = {field.name: str(field.type) for field in snapshot.columns if field.name not in STANDARD}
-    columns = {name: TYPES.get(kind, kind) for name, kind in kinds.items()}
+    own = [field for field in snapshot.columns if field.name not in STANDARD]
+    columns = {field.name: TYPES.get(str(field.type), str(field.type)) for field in own}
     settings, recall, offsets = snapshot.settings, snapshot.recall, snapshot.offsets
     if as_json:
         facts = {

@@ -14,7 +14,6 @@ Each form explains itself: mee store verify --help
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +179,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def print_coverage(store: FeatureStore, *, sizes: bool = False) -> None:
+    """One line a stream: how many clips have it."""
+    clips = store.clips
+    rows = [
+        [stream, str(present), str(len(clips) - present), f"{100 * present / max(1, len(clips)):.0f} %"]
+        + [str(store.dims[stream])] * sizes
+        for stream, present in store.coverage().items()
+    ]
+    title = f"{len(clips)} clips of {clips['video'].nunique()} videos in {store.name}"
+    print_table(title, ["stream", "present", "missing", "share", "size"][: 4 + sizes], rows)
+
+
 def _print_json(entries: Sequence[object]) -> None:
     for entry in entries:
         print(json.dumps(entry))
@@ -227,7 +238,3 @@ def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
     shown = table[[*names.values(), *facts, *streams, "verdict", "note"]].fillna("-").replace("", "-").map(visible)
     widths = [max(cells.str.len(), default=0) for _, cells in shown.items()]
     print(shown.to_string(index=False, justify="left", formatters=[f"{{:<{width}}}".format for width in widths]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

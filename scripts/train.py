@@ -34,7 +34,7 @@ from mee.errors import InputError
 from mee.protocols import FOLDER, Annotations, read_annotations
 from mee.text import TextConfig
 from mee.training import PRESETS, Preset, PresetName, TrainConfig
-from scripts.console import DONE, Device, by_name, parse, pick_device, progress_console, resumable, say
+from scripts.console import DONE, Device, by_name, counting_bar, parse, pick_device, resumable, say
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
@@ -211,22 +211,12 @@ def _images(
 
 def _run(trainer: Trainer, state: Path) -> MEE:
     """Train, with a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("train"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=progress_console(), disable=not trainer.leads) as bars:
-        row = bars.add_task("epochs", total=trainer.config.epochs, figures="")
+    with counting_bar("train", "epochs") as update:
 
         def show(progress: RunProgress) -> None:
             last = progress.history[-1]
             figures = f"loss {last['loss']:.3f}, validation MRR {last['MRR']:.1f}, best {progress.best_score:.1f}"
-            bars.update(row, completed=progress.epoch, figures=figures)
+            update(progress.epoch, trainer.config.epochs, things=f"epochs, {figures}")
 
         return trainer.run(state, show)
 

@@ -31,13 +31,8 @@ if TYPE_CHECKING:
 
 # Few clips and little text: a small joint space, a high learning rate, few epochs.
 TRAINING = "--embed-dim 128 --text.width 128 --loss max-margin --epochs 12 --batch-size 32 --learning-rate 2e-3"
-ASKED = (
-    ("audio",),
-    ("motion",),
-    ("appearance",),
-    ("face",),
-    ("appearance", "motion"),
-)  # what the five searches are about
+# What the five searches are about.
+ASKED = (("audio",), ("motion",), ("appearance",), ("face",), ("appearance", "motion"))
 MADE = {
     "videos": "the rendered files",
     "captions.csv": "video_id, caption, split",
@@ -146,8 +141,5 @@ def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
             weights = encode_captions(model, sentences).logits.softmax(-1).mean(0).tolist()
             rows.append([f"{kind} ({len(sentences)} captions)", *(f"{100 * weight:.0f} %" for weight in weights)])
     print()
-    print_table(
-        "Mean mixture weights of test captions about one stream only",
-        ["captions about", *model.modalities],
-        rows,
-    )
+    title = "Mean mixture weights of test captions about one stream only"
+    print_table(title, ["captions about", *model.modalities], rows)

@@ -21,12 +21,7 @@ from scripts.demo.world import SHOWN_BY, DemoClip, Facts
 Claims = Mapping[str, str]
 
 CAPTIONS_OF = {"train": 24, "val": 4, "test": 2}
-SINGLE = {
-    "motion": 24,
-    "audio": 24,
-    "face": 12,
-    "appearance": 12,
-}  # about so many test captions are about it alone
+SINGLE = {"motion": 24, "audio": 24, "face": 12, "appearance": 12}  # about how many test captions name it alone
 SEVERAL = "several"  # streams
 TRIES = 1000
 NOTICED = {"colour": 4, "background": 3, "shape": 2}  # how often it is mentioned, against 1 for other details

@@ -95,9 +95,6 @@ def test_a_place_below_a_file(fails, world, tmp_path):
         assert str(tmp_path / "file") in fails(*command, alone=False)
 
 
-# ---- stores, captions, models and indexes
-
-
 def store_without_audio(own):
     content = json.loads((own.store / "store.json").read_text())
     del content["streams"]["audio"]

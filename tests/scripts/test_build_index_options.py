@@ -55,9 +55,6 @@ def test_metadata_that_does_not_fit(grown, fails, tmp_path, prints):
     assert column(grown, "rating")[0] == 3
 
 
-# ---- kinds and recall
-
-
 def imported(place, world, streams, splits, *flags):
     """A store of imported streams, and a model of its first clips: what `mee index` takes."""
     store, model, names = str(place / "store"), str(place / "model"), list(streams["appearance"])

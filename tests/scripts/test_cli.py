@@ -17,7 +17,7 @@ from features.job.report import JobReport, Outcome
 from index.request import Request
 from mee.errors import InputError
 from scripts.cli import COMMANDS, main
-from scripts.console import JobProgress, bar, clock, errors_as_sentences, pick_device, print_table, resumable
+from scripts.console import bar, clock, errors_as_sentences, job_progress, pick_device, print_table, resumable
 
 HEAVY = ("torch", "transformers", "pandas", "cv2", "av", "faiss", "numpy", "pyarrow", "skimage", "matplotlib")
 HEAVY += ("h5py", "safetensors")
@@ -107,9 +107,6 @@ def test_folders_named_like_packages_hide_nothing(tmp_path):
     code = "from index import Searcher; from mee.layout import Layout; print(Searcher.__name__, Layout.__name__)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ran.stdout == "Searcher Layout\n", ran.stderr
-
-
-# ---- scripts.console: errors, tables, progress
 
 
 @pytest.mark.parametrize(
@@ -209,21 +206,21 @@ def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, ca
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     report = JobReport(files=10, already=2)
-    with JobProgress(8) as progress:
-        progress.show(report)
+    with job_progress(8) as show:
+        show(report)
         now[0] += 29
-        progress.show(report)
+        show(report)
         assert capsys.readouterr().err == ""
         now[0] += 1
-        progress.show(report)
+        show(report)
         assert capsys.readouterr().err == ("0 of 8 files, 0.0 clips/s, 0.0 x real time, ? left, 0 failed\n")
         now[0] += 30
         for number in range(3):
             report.add(Outcome(f"{number}.mp4", "ok", "", 2))
         report.add(Outcome("bad.mp4", "failed", "why", 0))
         report.clips_so_far, report.seconds_so_far = 6, 300.0
-        progress.show(report)
-        progress.show(report)
+        show(report)
+        show(report)
     assert capsys.readouterr().err == "4 of 8 files, 0.1 clips/s, 5.0 x real time, 1:00 left, 1 failed\n"
     degraded = Outcome("b", "degraded", "x", 1)
     report.add(degraded)

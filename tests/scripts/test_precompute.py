@@ -272,9 +272,6 @@ def test_a_shard_by_environment(clips, listen, tmp_path, monkeypatch):
     assert "shard 0/1: 2 of 2 files" in listen("--shard", "env").err
 
 
-# ---- which files a shard has
-
-
 VIDEOS = st.lists(st.text(st.characters(codec="utf-8"), min_size=1), unique=True, max_size=40)
 
 

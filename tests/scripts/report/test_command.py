@@ -62,7 +62,7 @@ def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):
         ("is a folder", (good, "--out", tmp_path)),
         ("there is no folder", (good, "--out", tmp_path / "no" / "x.html")),
         ("both name", (good, "--out", page, "--markdown", page)),
-        ("'-' is not a name", (good, "--out", "-")),
+        ("--out is written as .html", (good, "--out", "-")),
         ("movie.mp4", (good, "--out", tmp_path / "movie.mp4")),
     ):
         assert message in fails(main, *arguments)
@@ -117,9 +117,6 @@ def test_shared_facts_are_printed_once(make_result, capsys):
     out = capsys.readouterr().out
     assert out.count("expected rank") == 1
     assert "Seed: 0 (model a); 1 (model b)" in out
-
-
-# ---- as Markdown of GitHub's dialect
 
 
 def shown(markup):

@@ -134,9 +134,6 @@ def test_another_system_alone_is_no_warning(make_result):
     assert "Compare with care" not in page(entries)
 
 
-# ---- seeds of one system become one row
-
-
 def test_seeds_become_one_row_with_mean_and_sample_deviation(make_result):
     results = [make_result(seed) for seed in (0, 1, 2)]
     (entry,), twice = make_entries(results)

@@ -1,4 +1,4 @@
-"""What finds the ten best clips: our kinds of index, exact rivals, rivals that take a shortcut, and the floors.
+"""What finds the ten best clips: our kinds of index, exact and approximate alternatives, and lower bounds.
 
 exact
   FAISS flat           IndexFlatIP a pattern, float32: the reference. Only its search is timed, and merging: its
@@ -6,7 +6,7 @@ exact
   FAISS flat, mapped   the same without a copy: faiss.knn over the memory-mapped vectors
   numpy, torch         a matrix product a pattern, and a selection
   naive                (queries, gallery, experts) weights and similarities, in blocks of queries
-shortcuts
+approximate
   one flat index       missing streams are zeros, the query's weights are those of a clip that has everything
   late fusion          an IndexFlatIP an expert, its best 1,000, weighted sum of what the lists hold over the sum
                        of the weights of the clip's experts
@@ -67,7 +67,7 @@ class Side:
 
 @final
 class Ours(Side):
-    """One kind, asked through VideoIndex."""
+    """One kind of index, searched by VideoIndex."""
 
     def numbers(self, some: slice) -> Numbers:
         found = [[int(name.removeprefix("clip")) for name in names] for names in self.find(some)[1]]

@@ -182,7 +182,7 @@ class Ours:
             pairs = clips.pairs(len(clips.captions))
             self.trainer = Trainer(clips.source, pairs, clips.pairs(1), model, config, device)
         whole = self.trainer.data.batches
-        self.endless = chain.from_iterable(whole(config, self.trainer.generator) for _ in count())
+        self.endless = chain.from_iterable(whole(self.trainer.config, self.trainer.generator) for _ in count())
 
     def run(self, steps: int) -> None:
         data = self.trainer.data

@@ -70,7 +70,7 @@ class ScoresArgs(EvaluateScoresConfig, OutputArgs):
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    begun = time.monotonic()
+    started = time.monotonic()
     given = list(sys.argv[1:] if argv is None else argv)
     of_scores = any(word == "--scores" or word.startswith("--scores=") for word in given)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome = evaluate_model(args, FeatureStore(args.store), device, answers=args.ranks is not None)
     else:
         outcome = evaluate_scores(args, device)
-    made = _made(given, device, time.monotonic() - begun)
+    made = _made(given, device, time.monotonic() - started)
     result = Result.model_validate({"made": made, **outcome.parts})
     if args.ranks is not None and outcome.answers is not None:
         write_ranks(args.ranks, outcome.answers)

@@ -62,7 +62,7 @@ Where = Annotated[str | None, arg(metavar="FILTER")]
 
 @dataclass(frozen=True, kw_only=True)
 class ListArgs:
-    """Show what an index holds: a summary, or its clips."""
+    """Show an index: a summary, or its clips."""
 
     index: Index
     clips: bool = False  # print one line for each clip
@@ -161,8 +161,8 @@ class RemoveArgs:
             if self.dry_run:
                 print(f"{len(clip_ids)} clips would be removed from {self.index}")
                 return DONE
-            removed, left = writer.remove(clip_ids), len(writer.snapshot)
-        print(f"{removed} clips removed from {self.index}; {left} can be found in it now")
+            removed, remaining = writer.remove(clip_ids), len(writer.snapshot)
+        print(f"{removed} clips removed from {self.index}; {remaining} can be found in it now")
         return DONE
 
 

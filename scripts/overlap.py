@@ -70,7 +70,7 @@ class OverlapArgs:
     out: Path | None = None  # also write the pairs: .csv or .parquet
     overwrite: bool = False  # replace an existing file
     json: bool = False  # print one JSON object a pair
-    partial: bool = False  # go on without missing videos
+    partial: bool = False  # skip missing videos
     workers: int | None = None  # by frames: processes that decode; default: one a core
 
     def __post_init__(self) -> None:
@@ -145,14 +145,14 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
 
     if (args.place / "store.json").is_file():
         raise InputError(
-            f"'{args.place}' is a feature store, which holds no frames; name the folder of videos, or compare one "
+            f"'{args.place}' is a feature store, which has no frames; name the folder of videos, or compare one "
             "of its streams with --by STREAM"
         )
     threshold = FRAME_THRESHOLD if args.threshold is None else int(args.threshold)
     check_threshold(threshold, BITS)  # before the work
     library = find_media(args.place)
     names = FolderNames(f"'{args.place}'", library.videos)
-    train, test = _found(args, ids, names, "Name the folder that holds them")
+    train, test = _found(args, ids, names, "Name the folder they are in")
     videos = list(dict.fromkeys([*train, *test]))
     hashed = {}
     with counting_bar("read", "videos") as on_read:
@@ -162,8 +162,8 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
     sides = []
     for side in (train, test):
         found = [hashed[video] for video in side]
-        names, digests = [each.video for each in found], [each.sha256 for each in found]
-        sides.append(Side.of(names, digests, [each.hashes for each in found], [each.times for each in found]))
+        labels, digests = [each.video for each in found], [each.sha256 for each in found]
+        sides.append(Side.of(labels, digests, [each.hashes for each in found], [each.times for each in found]))
     with counting_bar("compare", "frame pairs") as on_done:
         overlap = near_frames(*sides, threshold=threshold, share=args.share, keep=args.nearest, on_done=on_done)
     return overlap, [hashed[video] for video in videos if hashed[video].failure]

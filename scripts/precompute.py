@@ -1,4 +1,4 @@
-"""Read the streams out of a folder of videos, into a feature store.
+"""Extract streams from a folder of videos into a feature store.
 
 example:
   mee precompute videos/ store/
@@ -7,9 +7,9 @@ example:
   srun mee precompute videos/ store/ --shard env
 
 to know:
-  Run it again to go on after a stop, to add new videos, and to retry what failed.
+  Run it again to resume a stopped run, to add new videos, and to retry what failed.
   Jobs with different shards may write one store at the same time; a file keeps its shard while a library grows.
-  Ctrl-C (exit code 130) and SIGTERM (143) stop it in good order. Exit code 3: failures are listed.
+  Ctrl-C (exit code 130) and SIGTERM (143) stop it cleanly. Exit code 3: failures are listed.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class PrecomputeArgs:
     """Arguments of mee precompute."""
 
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
-    store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, made if it is not there
+    store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, created if it does not exist
     shard: str | None = None  # a share of the files: i/n with i from 0; or env: as set by torchrun or Slurm
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
@@ -171,7 +171,7 @@ def _sigterm_stops() -> Iterator[None]:
 
 def _run(job: Job) -> JobReport:
     """Run the job behind a line of progress."""
-    files, report, begun = len(job.tasks), job.report, time.monotonic()
+    files, report, started = len(job.tasks), job.report, time.monotonic()
     if report.already:
         say(f"{report.already} of {report.files} files are in the store already")
     if report.skipped:
@@ -179,7 +179,7 @@ def _run(job: Job) -> JobReport:
     with job_progress(files) as show:
         report = job.run(show, show)
     if files:
-        failed, took = len(report.failures), time.monotonic() - begun
+        failed, took = len(report.failures), time.monotonic() - started
         again = f", {report.retried} tried once more" if report.retried else ""
         say(f"{report.clips} clips of {files - failed} files in {took:.1f} s, {failed} files failed{again}")
     return report

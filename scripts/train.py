@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"'{args.model}' exists and is not a model; name another place")
     if args.model.exists() and not args.overwrite:
         raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
-    begun = time.monotonic()
+    started = time.monotonic()
     store = FeatureStore(args.store)
     annotations = read_annotations(
         args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             record |= {"images": {"store": store_of_images, "captions": captions, "count": len(images[1])}}
         write_checkpoint(model, record, args.model, work)
         progress = trainer.progress
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
         say(f"best epoch {progress.best_epoch} of {progress.epoch}, {took:.1f} s; model in {args.model}")
     trainer.accelerator.end_training()
     return DONE

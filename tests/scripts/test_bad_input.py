@@ -240,7 +240,7 @@ QUERIES = [
         (precompute, ["v", "s", "--batch-size", "0"], "batch-size must be at least 1"),
         (store, [], "Expected one of {list, verify, merge, export}"),
         (store, ["look", "store"], "Unrecognized options: look"),
-        (store, ["list", "store", "--clips", "--failed"], "ask for one of them"),
+        (store, ["list", "store", "--clips", "--failed"], "choose one of them"),
         (store, ["merge", "store"], "name what to merge into it"),
         (import_features, ["s"], "name what to import"),
         (import_features, ["s", "resnet.npy"], "'resnet.npy' should be STREAM=FILE"),

@@ -147,7 +147,7 @@ def test_what_is_refused_before_the_work(store, videos, fails, tmp_path):
     (tmp_path / "mine.csv").write_text("mine")
     captions = store / "captions.csv"
     for words, message in (
-        ((store / "store", captions), "is a feature store, which holds no frames"),
+        ((store / "store", captions), "is a feature store, which has no frames"),
         ((videos / "videos", captions, "--by", "sight"), "no feature store at "),
         ((store / "store", captions, "--by", "sound"), "has no stream 'sound'; it has sight"),
         ((videos / "videos", captions, "--out", "pairs.xlsx"), "pairs.xlsx"),

@@ -208,35 +208,27 @@ def _timed(
     case: Case, shared: list[Side], groups: Iterable[Group], rounds: int, calls: Calls, facts: Facts
 ) -> Rows:
     """A row a side; those of `shared` are timed beside every group, the first of them is the reference."""
-    shown = False
+    known = 0  # sides that have a row already
     for group in groups:
-        rows = list(_timed_group(case, shared, group(), rounds, calls, facts))  # which ends the life of its sides
-        yield from rows[len(shared) :] if shown else rows
-        shown = shown or bool(rows)
-
-
-def _timed_group(
-    case: Case, shared: list[Side], group: list[Side], rounds: int, calls: Calls, facts: Facts
-) -> Rows:
-    sides = [*shared, *(side for side in group if side.name != shared[0].name)]
-    if len(sides) == len(shared):
-        return
-    say("; ".join(side.name for side in sides))
-    times = {side.name: Times() for side in sides}
-    for turn, side in in_turns(sides, rounds + 1):
-        (times[side.name] if turn else Times()).time(calls(side, turn))
-    for side in sides:
-        own = times[side.name]
-        row: Row = {"side": side.name, "reference": shared[0].name, "held_a_clip": side.held / case.clips}
-        row |= {
-            "p50_s": own.quantile(0.5),
-            "p99_s": own.quantile(0.99),
-            "processor_s": own.quantile(0.5, "processor"),
-        }
-        row |= {"ratio": ratios(times[shared[0].name].processor, own.processor), **facts(side, times)}
-        if "floor_s" in row:
-            row["times_floor"] = row["processor_s"] / row["floor_s"]
-        yield row
+        sides = [*shared, *(side for side in group() if side.name != shared[0].name)]
+        if len(sides) == len(shared):
+            continue
+        say("; ".join(side.name for side in sides))
+        times = {side.name: Times() for side in sides}
+        for turn, side in in_turns(sides, rounds + 1):
+            (times[side.name] if turn else Times()).time(calls(side, turn))
+        reference = times[shared[0].name].processor
+        for side in sides[known:]:
+            own = times[side.name]
+            wall = {"p50_s": own.quantile(0.5), "p99_s": own.quantile(0.99)}
+            row: Row = {"side": side.name, "reference": shared[0].name, "held_a_clip": side.held / case.clips}
+            row |= {**wall, "processor_s": own.quantile(0.5, "processor")}
+            row |= {"ratio": ratios(reference, own.processor), **facts(side, times)}
+            if "floor_s" in row:
+                row["times_floor"] = row["processor_s"] / row["floor_s"]
+            yield row
+        known = len(shared)
+        del sides, side  # their memory is free before the next group is made
 
 
 def _recall_of_singles(side: Side, true: Numbers) -> Row:

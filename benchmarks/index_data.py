@@ -4,8 +4,9 @@
     query   z' = z of some clip + 0.7 e',      t_m = A_m^T z' + 0.5 e'_m, of norm 1;    logits 1.5 e''
 
 c: one of 200 clusters, z: 64 numbers, A_m: (64, E_m) scaled by 1/8, e: standard normal. Every stream of a clip is
-missing on its own with the same chance. So the experts agree about a clip, up to noise, and the best answers stand
-out. It is not a model's output: real clusters differ in size, experts in worth, and streams go missing together.
+missing on its own with the same chance. So the experts agree about a clip, up to noise, and the best answers are
+clear. It is not a model's output: real clusters differ in size, experts in quality, and streams are missing
+together.
 `uniform` is the hard case: every expert of every clip and query is a random direction.
 
 The true best of every query are found without the code that is measured: float64 products with all clips.
@@ -177,7 +178,7 @@ class Case:
 
     @cached_property
     def place(self) -> Numbers:
-        """(G,) where a clip lies in its part."""
+        """(G,) where a clip is in its part."""
         place = np.zeros(self.clips, np.int64)
         for part in self.parts:
             place[part.rows] = np.arange(len(part.rows))
@@ -224,7 +225,7 @@ class Case:
 
 
 def best(scores: Floats) -> Numbers:
-    """Where the ten highest scores stand, best first."""
+    """Positions of the ten highest scores, best first."""
     count = min(BEST, len(scores))
     top = np.argpartition(scores, len(scores) - count)[len(scores) - count :]
     return top[np.argsort(-scores[top], kind="stable")]

@@ -1,4 +1,4 @@
-"""What finds the ten best clips: our kinds of index, exact rivals, rivals that take a shortcut, and the floors.
+"""What finds the ten best clips: our kinds of index, exact and approximate alternatives, and lower bounds.
 
 exact
   FAISS flat           IndexFlatIP a pattern, float32: the reference. Only its search is timed, and merging: its
@@ -6,7 +6,7 @@ exact
   FAISS flat, mapped   the same without a copy: faiss.knn over the memory-mapped vectors
   numpy, torch         a matrix product a pattern, and a selection
   naive                (queries, gallery, experts) weights and similarities, in blocks of queries
-shortcuts
+approximate
   one flat index       missing streams are zeros, the query's weights are those of a clip that has everything
   late fusion          an IndexFlatIP an expert, its best 1,000, weighted sum of what the lists hold over the sum
                        of the weights of the clip's experts
@@ -33,6 +33,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
+from benchmarks.timing import seconds_of
 from index import Entries, IndexWriter, Origin, Queries, VideoIndex
 from index.scanners.kinds import Settings, choose
 from mee.ranking.scores import float32_product
@@ -66,7 +67,7 @@ class Side:
 
 @final
 class Ours(Side):
-    """One kind, asked through VideoIndex."""
+    """One kind of index, searched by VideoIndex."""
 
     def numbers(self, some: slice) -> Numbers:
         found = [[int(name.removeprefix("clip")) for name in names] for names in self.find(some)[1]]
@@ -76,12 +77,12 @@ class Ours(Side):
 def build(made: Made, kind: str, directory: Path) -> dict[str, Any]:
     """Make an index on disk as `mee index` does, replace some clips one by one, and compact it; what each took."""
     with IndexWriter.create(directory, made.layout, Origin("made", "made", "made"), settings=PLAIN) as writer:
-        put = sum(_seconds(partial(writer.put, entries)) for entries in _entries(made, PUT))
+        put = sum(seconds_of(partial(writer.put, entries))[0] for entries in _entries(made, PUT))
         index, single, refresh = VideoIndex.open(directory), [], []
         for entries in islice(_entries(made, 1), SINGLE):
-            single.append(_seconds(partial(writer.put, entries)))
-            refresh.append(_seconds(index.refresh))
-        compact = _seconds(partial(writer.compact, settings=Settings(kind=kind)))  # type: ignore[arg-type]
+            single.append(seconds_of(partial(writer.put, entries))[0])
+            refresh.append(seconds_of(index.refresh)[0])
+        compact = seconds_of(partial(writer.compact, settings=Settings(kind=kind)))[0]  # type: ignore[arg-type]
     one, again = float(np.median(single)), float(np.median(refresh))
     facts = {"puts_a_second": made.clips / put, "single_s": one, "refresh_s": again, "compact_s": compact}
     return {**facts, "bytes_a_clip": _size(directory, "*") / made.clips}
@@ -96,19 +97,13 @@ def _entries(made: Made, count: int) -> Iterator[Entries]:
             yield Entries(pa.table({"clip_id": names, "video": names, **span}), packed[some], available[some])
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
 def opened(directory: Path, query: Queries) -> dict[str, float]:
     """What a process takes to open an index and to answer its first query, in seconds and MB."""
     before = _memory()
     begun = time.perf_counter()
     video_index = VideoIndex.open(directory)
     opening = time.perf_counter() - begun
-    first = _seconds(lambda: video_index.rank(query, BEST).ids)
+    first, _ = seconds_of(lambda: video_index.rank(query, BEST).ids)
     own, mapped = (after - earlier for after, earlier in zip(_memory(), before))
     return {"open_s": opening, "first_answer_s": first, "memory_mb": own, "mapped_mb": mapped}
 

@@ -2,7 +2,7 @@
 
   python -m benchmarks.msrvtt810 DATA                        every row, three seeds, all folds
   python -m benchmarks.msrvtt810 DATA --rows ours ridge      some rows
-  python -m benchmarks.msrvtt810 DATA --out figures.jsonl    goes on where it was stopped
+  python -m benchmarks.msrvtt810 DATA --out figures.jsonl    resumes a stopped run
 
 Protocol: each fold is ranked in turn, one query a clip, after training on the other folds with all their captions.
 The number of epochs is a default, found on inner splits; from a random start, a tenth of the training videos is
@@ -41,7 +41,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tyro.conf import Positional
 
-from benchmarks.reference_network import ReferenceLoss, ReferenceMixture
+from benchmarks.reference_network import ReferenceMixture, reference_loss
 from benchmarks.timing import Table, arguments
 from benchmarks.training_data import Clips810, Streams
 from mee.config import ExpertConfig, ModelConfig
@@ -235,7 +235,7 @@ def reference(part: Split810, seed: int) -> Figures:
     video["audio"] = torch.zeros(len(data.sentences), 1)
     available["audio"] = torch.zeros(len(data.sentences), dtype=torch.bool)
     sizes = {name: (streams.shape[1], streams.shape[1]) for name, streams in video.items()}
-    network, loss = ReferenceMixture(sizes, data.text.dim), ReferenceLoss()
+    network = ReferenceMixture(sizes, data.text.dim)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
     captions = torch.stack([torch.cat(data.text.read(data.captions[row])) for row in part.train])  # (n, 20, 384)
     rows = torch.tensor(part.train)
@@ -247,7 +247,7 @@ def reference(part: Split810, seed: int) -> Figures:
                 text = captions[chosen, torch.randint(captions.shape[1], (len(chosen),))]
                 scores = network(text, _take(video, rows[chosen]), _take(available, rows[chosen]))
                 optimiser.zero_grad()
-                loss(scores).backward()
+                reference_loss(scores).backward()
                 optimiser.step()
     network.eval()
     ranked = torch.tensor(part.test)

@@ -4,7 +4,7 @@ example:
   python -m benchmarks.near_duplicates VIDEOS
   python -m benchmarks.near_duplicates VIDEOS --fps 1 --share 0.8 --json
 
-Of every video in the folder, the first seconds are written anew in the ways of VERSIONS, by the ffmpeg program.
+Of every video in the folder, the first seconds are encoded again in the ways of VERSIONS, by the ffmpeg program.
 Every version is then compared with every video, as mee overlap does:
 
   recall         versions that are at most so many bits apart from the video they were made of

@@ -72,10 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ratios(*of_round: Run) -> tuple[float, float, float]:
     """RATIOS of what each stream costs alone, and, the last, all in one pass."""
     *alone, whole = of_round
-    dearest = max(run["pictures"] for run in alone)
+    costliest = max(run["pictures"] for run in alone)
     own = sum(run["total"] - run["pictures"] for run in alone)
     one_by_one = sum(run["total"] for run in alone)
-    return whole["pictures"] / dearest, whole["total"] / (dearest + own), one_by_one / whole["total"]
+    return whole["pictures"] / costliest, whole["total"] / (costliest + own), one_by_one / whole["total"]
 
 
 def _timed(streams: Sequence[str], files: Sequence[Path]) -> Run:

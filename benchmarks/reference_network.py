@@ -5,8 +5,8 @@
     score:    s_ij = sum_m w_ijm <t_im, v_jm>,  w_ijm = a_jm w_im / sum_n a_jn w_in  as a (B, B, M) tensor
     loss:     mean over all 2 B^2 terms [margin + S - S_right]+,  the 2 B diagonal ones included
 
-Miech, Laptev, Sivic (arXiv 1804.02516). Names follow the golden numbers' `state.*`, by which
-tests/test_reference_network.py holds it; columns of the mixture stand in another order than the units.
+Miech, Laptev, Sivic (arXiv 1804.02516). Names follow the golden numbers' `state.*`, with
+which tests/test_reference_network.py compares it; the mixture's columns have another order than the units.
 """
 
 from __future__ import annotations
@@ -103,15 +103,8 @@ class ReferenceNetwork(nn.Module):
         return scores
 
 
-class ReferenceLoss(nn.Module):
+def reference_loss(scores: Tensor, margin: float = 0.2) -> Tensor:
     """Max-margin ranking over all 2 B^2 terms."""
-
-    def __init__(self, margin: float = 0.2) -> None:
-        super().__init__()
-        self.margin = margin
-
-    def forward(self, scores: Tensor) -> Tensor:
-        right = scores.diag()[:, None].expand(-1, len(scores)).reshape(-1)
-        right = torch.cat([right, right])
-        others = torch.cat([scores.reshape(-1), scores.t().reshape(-1)])
-        return F.relu(self.margin - (right - others)).mean()
+    right = scores.diag()[:, None].expand(-1, len(scores)).reshape(-1)
+    others = torch.cat([scores.reshape(-1), scores.t().reshape(-1)])
+    return F.relu(margin - (torch.cat([right, right]) - others)).mean()

@@ -24,10 +24,10 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, final
@@ -37,12 +37,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.reference_network import ReferenceLoss, ReferenceNetwork
+from benchmarks.reference_network import ReferenceNetwork, reference_loss
 from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say, seconds_of
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
 from mee.training.config import PRESETS
-from mee.training.data import Batch
 from mee.training.trainer import Trainer
 
 Block = dict[str, float]  # of some steps: seconds of the clock and of the process a step, share of a GPU's time
@@ -182,18 +181,14 @@ class Ours:
             config = replace(PAPER.training, **changes)
             pairs = clips.pairs(len(clips.captions))
             self.trainer = Trainer(clips.source, pairs, clips.pairs(1), model, config, device)
-        self.whole = self.trainer.data.batches
-        self.endless = self._endless()
+        whole = self.trainer.data.batches
+        self.endless = chain.from_iterable(whole(self.trainer.config, self.trainer.generator) for _ in count())
 
     def run(self, steps: int) -> None:
         data = self.trainer.data
         data.batches = lambda config, generator: islice(self.endless, steps)  # type: ignore[method-assign]
         data.steps = lambda config: steps  # type: ignore[method-assign]
         self.trainer._train_epoch()
-
-    def _endless(self) -> Iterator[Batch]:
-        while True:
-            yield from self.whole(self.trainer.config, self.trainer.generator)
 
 
 @final
@@ -205,10 +200,9 @@ class Reference:
         random.seed(args.seed)
         self.device = device
         self.network = ReferenceNetwork(SIZES, WORD_DIM, 32, 16).to(device).train()
-        self.loss = ReferenceLoss()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=4e-4)
         self.loader = DataLoader(ClipDataset(clips), batch_size=args.batch, shuffle=True, num_workers=int(workers))
-        self.batches = self._endless()
+        self.batches = chain.from_iterable(repeat(self.loader))
 
     def run(self, steps: int) -> None:
         for batch in islice(self.batches, steps):
@@ -216,14 +210,10 @@ class Reference:
             video = {name: stream.to(self.device) for name, stream in batch["video"].items()}
             available = {name: flag.to(self.device) for name, flag in batch["available"].items()}
             self.optimizer.zero_grad()
-            loss = self.loss(self.network(text, video, available))
+            loss = reference_loss(self.network(text, video, available))
             loss.backward()
             self.optimizer.step()
             loss.item()  # as its repository does
-
-    def _endless(self) -> Iterator[dict[str, Any]]:
-        while True:
-            yield from self.loader
 
 
 class ClipDataset(Dataset[dict[str, Any]]):

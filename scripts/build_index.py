@@ -5,9 +5,9 @@ example:
   mee index store/ model/ index/ --recall 0.99 --queries captions.csv
   mee index store/ model/ index/ --metadata videos.csv --prune
 
-Run it again after mee precompute: only new and changed clips are encoded. Results are exact, unless --recall or
---kind fastscan trades exactness for speed. --metadata is a .csv or .parquet with a column clip_id or video_id; mee
-search --where can use its other columns.
+Run it again after mee precompute: only new and changed clips are encoded. Results are exact, unless exactness is
+traded for speed by --recall or --kind fastscan. The file for --metadata is a .csv or .parquet with a column
+clip_id or video_id; mee search --where can use its other columns.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class IndexArgs:
     index: Annotated[Positional[Path], arg(metavar="INDEX")]  # directory to create or update
     overwrite: bool = False  # build a new index; the old one is replaced when the new one is complete
     prune: bool = False  # remove clips that are no longer in the store
+    # how clips are scanned: flat and certified are exact, fastscan is faster; auto: fastscan if --recall is given,
+    # else certified. Default: auto for a new index, unchanged for an existing one
     kind: Choice | None = None
-    """how clips are scanned: flat and certified are exact, fastscan is faster; auto is certified, or fastscan with
-    --recall. Default: auto for a new index, unchanged for an existing one"""
     recall: float | None = None  # share of the exact best 10 that fastscan must find, such as 0.99
     queries: Path | None = None  # held-out captions to measure recall with: a caption table, or a text file
     metadata: Path | None = None  # table with more columns for mee search --where

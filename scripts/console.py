@@ -1,4 +1,4 @@
-"""What all commands share: parsing, tables, bars, devices, and errors as one sentence.
+"""What all commands share: parsing, tables, progress bars, devices, and errors as one sentence.
 
 Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 could not, 2 wrong usage, 3 done with
 failures listed.
@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, cast, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import tyro
 from rich.console import Console
@@ -135,8 +136,12 @@ def resumable(command: Command) -> Command:
 
 def say(message: str) -> None:
     """A line on stderr; of several processes only the first prints it."""
-    if os.environ.get("RANK", "0") == "0":
+    if _is_first():
         complain(message)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def complain(message: str) -> None:
@@ -163,7 +168,8 @@ def counting_bar(what: str, things: str) -> Iterator[Callable[..., None]]:
     label, unit = TextColumn("{task.description}"), TextColumn("{task.fields[things]}")
     columns = (label, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
     console = progress_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    hidden = not console.is_terminal or not _is_first()
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         row = progress.add_task(what, total=None, things=things)
 
         def update(done: int, of: int, what: str = what, things: str = things) -> None:
@@ -188,6 +194,16 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 def some(names: Sequence[str]) -> str:
     """The first three of some names."""
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def check_output(flag: str, path: Path, endings: Sequence[str]) -> None:
+    """Refuse, before the work, a file that could not be written after it."""
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{flag} is written as {' or '.join(endings)}, not as '{path}'; give it such an ending")
+    if path.is_dir():
+        raise InputError(f"{flag} '{path}' is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{flag} '{path}' cannot be written: there is no folder '{path.parent}'; make it first")
 
 
 def visible(text: str) -> str:
@@ -223,36 +239,22 @@ def pick_device(name: Device) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-@final
-class JobProgress:
-    """A context manager; call `show` with the report whenever it may have changed."""
+@contextmanager
+def job_progress(files: int) -> Iterator[Callable[[JobReport], None]]:
+    """Yields the function that shows a report of a job; `files` is how many there are to do."""
+    start = time.monotonic()
+    next_line, live = start + LINE_S, progress_console().is_terminal
 
-    def __init__(self, files: int) -> None:
-        """``files``: still to do."""
-        self._files, self._start = files, time.monotonic()
-        self._next_line = self._start + LINE_S
-        self._live = progress_console().is_terminal
-        self._bar = counting_bar("precompute", "starting workers")
-
-    def __enter__(self) -> Self:
-        self._update = self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
-
-    @property
-    def took(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self._start
-
-    def show(self, report: JobReport) -> None:
-        """Update the live line; a plain line is printed at most every LINE_S seconds."""
-        took, done = max(self.took, 1e-3), len(report.outcomes)
+    def show(report: JobReport) -> None:
+        nonlocal next_line
+        took, done = max(time.monotonic() - start, 1e-3), len(report.outcomes)
         speed = f"{report.clips_so_far / took:.1f} clips/s, {report.seconds_so_far / took:.1f} x real time"
-        if self._live:
-            self._update(done, self._files, things=f"{speed}, {len(report.failures)} failed")
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + LINE_S
-            left = clock(took / done * (self._files - done), 0) if done else "?"
-            say(f"{done} of {self._files} files, {speed}, {left} left, {len(report.failures)} failed")
+        if live:
+            update(done, files, things=f"{speed}, {len(report.failures)} failed")
+        elif time.monotonic() >= next_line:
+            next_line = time.monotonic() + LINE_S
+            left = clock(took / done * (files - done), 0) if done else "?"
+            say(f"{done} of {files} files, {speed}, {left} left, {len(report.failures)} failed")
+
+    with counting_bar("precompute", "starting workers") as update:
+        yield show

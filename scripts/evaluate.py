@@ -27,13 +27,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mee.errors import InputError
 from mee.evaluation import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig, Made, Result, write_result
 from mee.protocols import find_protocol
-from scripts.console import DONE, Device, complain, errors_as_sentences, parse, pick_device, say
+from scripts.console import DONE, Device, check_output, complain, errors_as_sentences, parse, pick_device, say
 
 if TYPE_CHECKING:
     import torch
+
+RANKS = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class ScoresArgs(EvaluateScoresConfig, OutputArgs):
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    begun = time.monotonic()
+    started = time.monotonic()
     given = list(sys.argv[1:] if argv is None else argv)
     of_scores = any(word == "--scores" or word.startswith("--scores=") for word in given)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
@@ -85,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mee.evaluation import evaluate_model, evaluate_scores, write_ranks
 
     find_protocol(args.protocol)
-    _check_paths(args)
+    for flag, path, endings in (("--result", args.result, (".json",)), ("--ranks", args.ranks, RANKS)):
+        if path is not None:
+            check_output(flag, path, endings)
     device = pick_device(args.device)
     if isinstance(args, ModelArgs):
         from features.store import FeatureStore
@@ -93,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome = evaluate_model(args, FeatureStore(args.store), device, answers=args.ranks is not None)
     else:
         outcome = evaluate_scores(args, device)
-    made = _made(given, device, time.monotonic() - begun)
+    made = _made(given, device, time.monotonic() - started)
     result = Result.model_validate({"made": made, **outcome.parts})
     if args.ranks is not None and outcome.answers is not None:
         write_ranks(args.ranks, outcome.answers)
@@ -110,24 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _check_paths(args: OutputArgs) -> None:
-    """Refuse names that cannot be written to, before hours of work."""
-    named = (("--result", args.result, (".json",)), ("--ranks", args.ranks, (".csv", ".parquet")))
-    for flag, path, endings in named:
-        if path is None:
-            continue
-        if path.suffix.lower() not in endings:
-            raise InputError(
-                f"{flag} is written as {' or '.join(endings)}, so '{path}' cannot be; give it such an ending"
-            )
-        if path.is_dir():
-            raise InputError(f"{flag} '{path}' is a folder; name a file")
-        if not path.parent.is_dir():
-            raise InputError(
-                f"{flag} '{path}' cannot be written: there is no folder '{path.parent}'; make it first"
-            )
-
-
 def _made(argv: Sequence[str], device: torch.device, seconds: float) -> Made:
     import torch
 
@@ -140,7 +125,3 @@ def _made(argv: Sequence[str], device: torch.device, seconds: float) -> Made:
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -62,7 +62,7 @@ Where = Annotated[str | None, arg(metavar="FILTER")]
 
 @dataclass(frozen=True, kw_only=True)
 class ListArgs:
-    """Show what an index holds: a summary, or its clips."""
+    """Show an index: a summary, or its clips."""
 
     index: Index
     clips: bool = False  # print one line for each clip
@@ -161,8 +161,8 @@ class RemoveArgs:
             if self.dry_run:
                 print(f"{len(clip_ids)} clips would be removed from {self.index}")
                 return DONE
-            removed, left = writer.remove(clip_ids), len(writer.snapshot)
-        print(f"{removed} clips removed from {self.index}; {left} can be found in it now")
+            removed, remaining = writer.remove(clip_ids), len(writer.snapshot)
+        print(f"{removed} clips removed from {self.index}; {remaining} can be found in it now")
         return DONE
 
 
@@ -286,8 +286,8 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
 
     removed = sum(len(segment.table) - len(segment) for segment in snapshot.segments)
     without = snapshot.without_stream()
-    kinds = {field.name: str(field.type) for field in snapshot.columns if field.name not in STANDARD}
-    columns = {name: TYPES.get(kind, kind) for name, kind in kinds.items()}
+    own = [field for field in snapshot.columns if field.name not in STANDARD]
+    columns = {field.name: TYPES.get(str(field.type), str(field.type)) for field in own}
     settings, recall, offsets = snapshot.settings, snapshot.recall, snapshot.offsets
     if as_json:
         facts = {

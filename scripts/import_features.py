@@ -7,13 +7,12 @@ example:
 
 Files: .npy .npz .safetensors .h5 .pickle, or a folder of one .npy a clip. One array a clip, (D,) or (T, D), named
 after it; or all clips stacked, (N, D) or (N, T, D), with their ids in --ids or in an array `ids`; or what
-mee store export wrote. What a file has no entry for is missing. A pickle is read without running code in it. With
---name, other files of the same extractor fit this store and its models later; without, only this file does.
+mee store export wrote. A clip without an entry misses the stream. A pickle is read without running code in it. Use
+a --name if other files of the same extractor should fit this store and its models later; else only this file does.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from features.external import ImportConfig, extractor_names, named_files
-from scripts.console import DONE, counting_bar, errors_as_sentences, parse, print_table, say, some
+from scripts.console import DONE, counting_bar, errors_as_sentences, parse, say, some
+from scripts.store import print_coverage
 
 if TYPE_CHECKING:
     from features.external import ImportReport
@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         report = job.run()
     _say_what_to_know(report, args.job)
-    _print_coverage(FeatureStore(args.store))
+    store = FeatureStore(args.store)
+    print_coverage(store, sizes=True)
+    _say_what_is_unknown(store)
     return DONE
 
 
@@ -82,22 +84,11 @@ def _say_what_to_know(report: ImportReport, config: ImportConfig) -> None:
         say(f"{names}: without --name, a model trained on this accepts streams of this very file only")
 
 
-def _print_coverage(store: FeatureStore) -> None:
-    """One line a stream; on stderr, the clips that cannot be used yet."""
+def _say_what_is_unknown(store: FeatureStore) -> None:
+    """The clips that cannot be used yet, on stderr."""
     from features.store import are_failures
 
-    clips = store.clips
-    rows = [
-        [stream, str(there), str(len(clips) - there), f"{100 * there / max(1, len(clips)):.0f} %", str(size)]
-        for (stream, there), size in zip(store.coverage().items(), store.dims.values())
-    ]
-    title = f"{len(clips)} clips of {clips['video'].nunique()} videos in {store.name}"
-    print_table(title, ["stream", "present", "missing", "share", "size"], rows)
     for stream in store.manifest.streams:
         unknown = store.rows.index[store.rows[stream].isna() & ~are_failures(store.rows)]
         if len(unknown):
             say(f"{len(unknown)} more clips wait for '{stream}': import or extract it ({some(list(unknown))})")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from mee.errors import InputError
 from scripts.console import (
     DONE,
     FAILURES_LISTED,
+    check_output,
     clock,
     complain,
     counting_bar,
@@ -42,7 +42,7 @@ from scripts.console import (
 if TYPE_CHECKING:
     from features.hashing import HashedVideo
     from mee.data import ClipNames
-    from mee.near_duplicates import ClipsOfVideos, NearPair, Overlap, Side, Sides
+    from mee.near_duplicates import ClipsOfVideos, NearPair, Overlap, Sides
 
 FRAMES = "frames"
 FAILED_SHOWN = 10
@@ -70,7 +70,7 @@ class OverlapArgs:
     out: Path | None = None  # also write the pairs: .csv or .parquet
     overwrite: bool = False  # replace an existing file
     json: bool = False  # print one JSON object a pair
-    partial: bool = False  # go on without missing videos
+    partial: bool = False  # skip missing videos
     workers: int | None = None  # by frames: processes that decode; default: one a core
 
     def __post_init__(self) -> None:
@@ -97,7 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(OverlapArgs, "overlap", argv, __doc__ or "")
     if args.out is not None:
-        _check_out(args.out, overwrite=args.overwrite)
+        check_output("--out", args.out, SUFFIXES)
+        if args.out.exists() and not args.overwrite:
+            raise InputError(f"'{args.out}' exists already; name another file, or replace it with --overwrite")
 
     ids = _sides(args)
     overlap, failed = _by_frames(args, ids) if args.by == FRAMES else (_by_stream(args, ids), [])
@@ -139,35 +141,32 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
     """The overlap, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
     from features.media import find_media
-    from mee.near_duplicates import FRAME_THRESHOLD, FolderNames, check_threshold, near_frames
+    from mee.near_duplicates import FRAME_THRESHOLD, FolderNames, Side, check_threshold, near_frames
 
     if (args.place / "store.json").is_file():
         raise InputError(
-            f"'{args.place}' is a feature store, which holds no frames; name the folder of videos, or compare one "
+            f"'{args.place}' is a feature store, which has no frames; name the folder of videos, or compare one "
             "of its streams with --by STREAM"
         )
     threshold = FRAME_THRESHOLD if args.threshold is None else int(args.threshold)
     check_threshold(threshold, BITS)  # before the work
     library = find_media(args.place)
     names = FolderNames(f"'{args.place}'", library.videos)
-    train, test = _found(args, ids, names, "Name the folder that holds them")
+    train, test = _found(args, ids, names, "Name the folder they are in")
     videos = list(dict.fromkeys([*train, *test]))
     hashed = {}
     with counting_bar("read", "videos") as on_read:
         for each in hash_videos(library.root, videos, args.fps, args.workers or len(os.sched_getaffinity(0))):
             hashed[each.video] = each
             on_read(len(hashed), len(videos))
+    sides = []
+    for side in (train, test):
+        found = [hashed[video] for video in side]
+        labels, digests = [each.video for each in found], [each.sha256 for each in found]
+        sides.append(Side.of(labels, digests, [each.hashes for each in found], [each.times for each in found]))
     with counting_bar("compare", "frame pairs") as on_done:
-        sides = (_frames([hashed[video] for video in side]) for side in (train, test))
         overlap = near_frames(*sides, threshold=threshold, share=args.share, keep=args.nearest, on_done=on_done)
     return overlap, [hashed[video] for video in videos if hashed[video].failure]
-
-
-def _frames(hashed: Sequence[HashedVideo]) -> Side:
-    from mee.near_duplicates import Side
-
-    names, digests = [each.video for each in hashed], [each.sha256 for each in hashed]
-    return Side.of(names, digests, [each.hashes for each in hashed], [each.times for each in hashed])
 
 
 def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
@@ -231,14 +230,6 @@ def _cells(row: dict[str, Any], measure: str) -> list[str]:
     return [*words, shown, *("-" if second is None else clock(second) for second in moments)]
 
 
-def _check_out(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before the work, a file that could not be written after it."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"--out {path}: pairs are written to {' or '.join(SUFFIXES)}, not '{path.suffix}'")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise InputError(f"'{path}' exists already; name another file, or replace it with --overwrite")
-
-
 def _write(rows: Iterable[dict[str, Any]], measure: str, path: Path) -> None:
     """Write the pairs atomically."""
     import pandas as pd
@@ -252,7 +243,3 @@ def _write(rows: Iterable[dict[str, Any]], measure: str, path: Path) -> None:
     else:
         table.to_parquet(content, index=False)
     write_whole(path, content.getvalue())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -62,7 +62,7 @@ def draw_attention(attention: Attention, sentence: str) -> bytes:
 
     Args:
         attention: (layers, heads, L, L), or (layers, heads, 1, L) where the sentence as a whole looks.
-        sentence: stands above.
+        sentence: the title.
     """
     maps = np.asarray(attention.weights.detach().float().cpu())[:, :, :SHOWN_TOKENS, :SHOWN_TOKENS]
     layers, heads, rows, length = maps.shape
@@ -129,7 +129,7 @@ def draw_tokens(picture: NDArray[np.uint8], groups: Sequence[NDArray[np.int64]],
     Args:
         picture: (H, W, 3), what the model sees.
         groups: of (rows, columns), after 0, 1, … layers: the token that holds each patch.
-        title: stands above.
+        title: above the pictures.
     """
     last, strip = len(groups) - 1, chosen_layers(len(groups) - 1)
     height = 4.2

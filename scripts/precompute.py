@@ -1,4 +1,4 @@
-"""Read the streams out of a folder of videos, into a feature store.
+"""Extract streams from a folder of videos into a feature store.
 
 example:
   mee precompute videos/ store/
@@ -7,9 +7,9 @@ example:
   srun mee precompute videos/ store/ --shard env
 
 to know:
-  Run it again to go on after a stop, to add new videos, and to retry what failed.
+  Run it again to resume a stopped run, to add new videos, and to retry what failed.
   Jobs with different shards may write one store at the same time; a file keeps its shard while a library grows.
-  Ctrl-C (exit code 130) and SIGTERM (143) stop it in good order. Exit code 3: failures are listed.
+  Ctrl-C (exit code 130) and SIGTERM (143) stop it cleanly. Exit code 3: failures are listed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import hashlib
 import os
 import re
 import signal
-import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,12 +31,11 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from features.errors import InputError
 from features.extractors import PRESETS
 from features.job import PrecomputeConfig
-from scripts.console import DONE, FAILURES_LISTED, parse, print_table, resumable, say
+from scripts.console import DONE, FAILURES_LISTED, job_progress, parse, print_table, resumable, say
+from scripts.store import print_coverage
 
 if TYPE_CHECKING:
     from features.job import Job, JobReport
-    from features.media import Library
-    from features.store import FeatureStore
 
 TERMINATED = 143  # what shells expect of a process that SIGTERM ended
 ENVIRONMENT = "env"
@@ -97,7 +96,7 @@ class PrecomputeArgs:
     """Arguments of mee precompute."""
 
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
-    store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, made if it is not there
+    store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, created if it does not exist
     shard: str | None = None  # a share of the files: i/n with i from 0; or env: as set by torchrun or Slurm
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
@@ -143,10 +142,12 @@ def _precompute(args: PrecomputeArgs) -> int:
         others = ", ".join(f"{count} x {suffix}" for suffix, count in library.ignored.most_common(5))
         say(f"not videos or still images, ignored: {others}")
     if args.shard is not None:
-        library = _share(library, shard)
+        videos = tuple(video for video in library.videos if shard.holds(video))
+        say(f"shard {shard.index}/{shard.count}: {len(videos)} of {len(library.videos)} files")
+        library = replace(library, videos=videos)
     report = _run(Job(library, args.store, args.job))
     _print_failures(report)
-    _print_coverage(FeatureStore(args.store))
+    print_coverage(FeatureStore(args.store))
     return FAILURES_LISTED if report.failures else DONE
 
 
@@ -168,30 +169,19 @@ def _sigterm_stops() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _share(library: Library, shard: Shard) -> Library:
-    videos = tuple(video for video in library.videos if shard.holds(video))
-    say(f"shard {shard.index}/{shard.count}: {len(videos)} of {len(library.videos)} files")
-    return replace(library, videos=videos)
-
-
 def _run(job: Job) -> JobReport:
     """Run the job behind a line of progress."""
-    from scripts.console import JobProgress
-
-    files, report = len(job.tasks), job.report
+    files, report, started = len(job.tasks), job.report, time.monotonic()
     if report.already:
         say(f"{report.already} of {report.files} files are in the store already")
     if report.skipped:
         say(f"{report.skipped} files failed before and are skipped (--skip-failed)")
-    with JobProgress(files) as progress:
-        report = job.run(progress.show, progress.show)
+    with job_progress(files) as show:
+        report = job.run(show, show)
     if files:
-        good = files - len(report.failures)
+        failed, took = len(report.failures), time.monotonic() - started
         again = f", {report.retried} tried once more" if report.retried else ""
-        say(
-            f"{report.clips} clips of {good} files in {progress.took:.1f} s, {len(report.failures)} files failed"
-            f"{again}"
-        )
+        say(f"{report.clips} clips of {files - failed} files in {took:.1f} s, {failed} files failed{again}")
     return report
 
 
@@ -205,17 +195,3 @@ def _print_failures(report: JobReport) -> None:
             f"{len(report.changed)} files have another size than when they were extracted, '{report.changed[0]}' "
             "among them; their streams are the old ones until --overwrite"
         )
-
-
-def _print_coverage(store: FeatureStore) -> None:
-    clips = store.clips
-    rows = [
-        [stream, str(present), str(len(clips) - present), f"{100 * present / max(1, len(clips)):.0f} %"]
-        for stream, present in store.coverage().items()
-    ]
-    title = f"{len(clips)} clips of {clips['video'].nunique()} videos in {store.name}"
-    print_table(title, ["stream", "present", "missing", "share"], rows)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -77,10 +77,10 @@ class QueryArgs(Request):
     like: Annotated[str | None, arg(metavar="CLIP")] = None  # find clips like this one, with or without a sentence
     only: Annotated[tuple[str, ...], arg(metavar="EXPERT [EXPERT ...]")] = ()  # score with these experts only
     weights: Weights = field(default_factory=dict)  # use these mixture weights; experts not named get 0
+    # only clips that match, such as 'duration < 30 and split == "test"'. Columns: clip_id, video, start_s, end_s,
+    # duration (in seconds) and those of the metadata. Operators: comparisons, "part" in column, in (...), and, or,
+    # not, is None, .startswith(...)
     where: Annotated[str | None, arg(metavar="FILTER")] = None
-    """only clips that match, such as 'duration < 30 and split == "test"'. Columns: clip_id, video, start_s, end_s,
-    duration (in seconds) and those of the metadata. Operators: comparisons, "part" in column, in (...), and, or,
-    not, is None, .startswith(...)"""
     video: Annotated[str | None, arg(metavar="NAME")] = None  # only clips of this video
 
     def __post_init__(self) -> None:

@@ -8,13 +8,12 @@ example:
   mee store export store/ appearance.npz --streams appearance
   mee store export store/ 'all-{stream}.parquet'
 
-Each form explains itself: mee store verify --help
+Help for one of them: mee store verify --help
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ Sources = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ListArgs:
-    """What a store holds, stream by stream or clip by clip."""
+    """Show a store, stream by stream or clip by clip."""
 
     store: Store
     clips: bool = False  # one line a clip, with the facts of its file
@@ -55,7 +54,7 @@ class ListArgs:
 
     def __post_init__(self) -> None:
         if self.clips and self.failed:
-            raise ValueError("--clips lists what is there and --failed what is not; ask for one of them")
+            raise ValueError("--clips and --failed are different lists; choose one of them")
 
     def run(self) -> int:
         from features.store import FeatureStore
@@ -180,6 +179,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def print_coverage(store: FeatureStore, *, sizes: bool = False) -> None:
+    """One line a stream: how many clips have it."""
+    clips = store.clips
+    rows = [
+        [stream, str(present), str(len(clips) - present), f"{100 * present / max(1, len(clips)):.0f} %"]
+        + [str(store.dims[stream])] * sizes
+        for stream, present in store.coverage().items()
+    ]
+    title = f"{len(clips)} clips of {clips['video'].nunique()} videos in {store.name}"
+    print_table(title, ["stream", "present", "missing", "share", "size"][: 4 + sizes], rows)
+
+
 def _print_json(entries: Sequence[object]) -> None:
     for entry in entries:
         print(json.dumps(entry))
@@ -196,16 +207,18 @@ def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
     cut = "the default rule" if store.manifest.clip_seconds is None else f"{store.manifest.clip_seconds:g} s"
     clips, failures = store.clips, int(are_failures(store.rows).sum())
     title = f"{len(clips)} usable clips of {clips['video'].nunique()} videos, {failures} failed; cut by {cut}"
-    held, made = [], []
+    counted, made = [], []
     for each in summaries:
         share = f"{100 * each['present'] / max(1, each['present'] + each['missing']):.0f} %"
         counts = [each["size"], each["present"], each["missing"], each["unknown"], share, each["rows"]]
-        held.append([each["stream"], *map(str, counts), "yes" if each["timed"] else "no", decimal(each["bytes"])])
+        counted.append(
+            [each["stream"], *map(str, counts), "yes" if each["timed"] else "no", decimal(each["bytes"])]
+        )
         maker, revision = each["model"] or each["extractor"].removeprefix("features:"), each["revision"] or "-"
         reads, version = ", ".join(each["sampling"]) or "-", f"{each['fingerprint']} v{each['version']}"
         made.append([each["stream"], maker, revision[:12], reads, version, each["code"].get("mee", "-")])
     header = ["stream", "size", "present", "missing", "unknown", "share", "rows", "times", "on disk"]
-    print_table(f"{store.name}: {title}", header, held)
+    print_table(f"{store.name}: {title}", header, counted)
     print()
     print_table("", ["stream", "made by", "revision", "reads", "fingerprint", "mee"], made, words=6)
 
@@ -227,7 +240,3 @@ def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
     shown = table[[*names.values(), *facts, *streams, "verdict", "note"]].fillna("-").replace("", "-").map(visible)
     widths = [max(cells.str.len(), default=0) for _, cells in shown.items()]
     print(shown.to_string(index=False, justify="left", formatters=[f"{{:<{width}}}".format for width in widths]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

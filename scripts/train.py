@@ -34,7 +34,17 @@ from mee.errors import InputError
 from mee.protocols import FOLDER, Annotations, read_annotations
 from mee.text import TextConfig
 from mee.training import PRESETS, Preset, PresetName, TrainConfig
-from scripts.console import DONE, Device, by_name, parse, pick_device, progress_console, resumable, say
+from scripts.console import (
+    DONE,
+    Device,
+    by_name,
+    counting_bar,
+    parse,
+    pick_device,
+    progress_console,
+    resumable,
+    say,
+)
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
@@ -98,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"'{args.model}' exists and is not a model; name another place")
     if args.model.exists() and not args.overwrite:
         raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
-    begun = time.monotonic()
+    started = time.monotonic()
     store = FeatureStore(args.store)
     annotations = read_annotations(
         args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
@@ -138,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             record |= {"images": {"store": store_of_images, "captions": captions, "count": len(images[1])}}
         write_checkpoint(model, record, args.model, work)
         progress = trainer.progress
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
         say(f"best epoch {progress.best_epoch} of {progress.epoch}, {took:.1f} s; model in {args.model}")
     trainer.accelerator.end_training()
     return DONE
@@ -210,23 +220,16 @@ def _images(
 
 
 def _run(trainer: Trainer, state: Path) -> MEE:
-    """Train, with a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("train"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=progress_console(), disable=not trainer.leads) as bars:
-        row = bars.add_task("epochs", total=trainer.config.epochs, figures="")
+    """Train, with a progress bar, or a line an epoch without a terminal."""
+    live = progress_console().is_terminal
+    with counting_bar("train", "epochs") as update:
 
         def show(progress: RunProgress) -> None:
             last = progress.history[-1]
             figures = f"loss {last['loss']:.3f}, validation MRR {last['MRR']:.1f}, best {progress.best_score:.1f}"
-            bars.update(row, completed=progress.epoch, figures=figures)
+            update(progress.epoch, trainer.config.epochs, things=f"epochs, {figures}")
+            if not live:
+                say(f"epoch {progress.epoch} of {trainer.config.epochs}: {figures}")
 
         return trainer.run(state, show)
 

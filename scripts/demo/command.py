@@ -31,13 +31,8 @@ if TYPE_CHECKING:
 
 # Few clips and little text: a small joint space, a high learning rate, few epochs.
 TRAINING = "--embed-dim 128 --text.width 128 --loss max-margin --epochs 12 --batch-size 32 --learning-rate 2e-3"
-ASKED = (
-    ("audio",),
-    ("motion",),
-    ("appearance",),
-    ("face",),
-    ("appearance", "motion"),
-)  # what the five searches are about
+# What the five searches are about.
+ABOUT = (("audio",), ("motion",), ("appearance",), ("face",), ("appearance", "motion"))
 MADE = {
     "videos": "the rendered files",
     "captions.csv": "video_id, caption, split",
@@ -69,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from scripts.demo.words import make_captions
     from scripts.demo.world import make_clips
 
-    begun = time.monotonic()
+    start = time.monotonic()
     folder: Path = args.folder
     clips = make_clips(args.seed)
     captions = make_captions(clips, args.seed)
@@ -86,16 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     tests = [caption for caption in captions if caption.split == "test"]
     _print_weights(folder, tests)
     first = {caption.speaks_of: caption for caption in reversed(tests)}
-    asked = [first[kind] for kind in ASKED if kind in first]
-    for caption in asked:
+    queries = [first[kind] for kind in ABOUT if kind in first]
+    for caption in queries:
         _command(f"search {_in(folder, 'index')} {shlex.quote(caption.text)} --top 3")
     from scripts.demo.sheet import draw_sheet
 
-    draw_sheet(folder, asked, {clip.name: clip.facts for clip in clips}, folder / "answers.png")
-    print(f"\nDone in {time.monotonic() - begun:.0f} s. {folder} now has:")
+    draw_sheet(folder, queries, {clip.name: clip.facts for clip in clips}, folder / "answers.png")
+    print(f"\nDone in {time.monotonic() - start:.0f} s. {folder} now has:")
     for name, what in MADE.items():
         print(f"  {folder / name!s:<28} {what}")
-    print(f'\nSearch for something else:\n  mee search {_in(folder, "index")} "{asked[0].text}"')
+    print(f'\nSearch for something else:\n  mee search {_in(folder, "index")} "{queries[0].text}"')
     print("\nThe same with your own videos and captions:")
     print("  mee precompute VIDEOS STORE && mee train STORE CAPTIONS MODEL && mee index STORE MODEL INDEX")
     return DONE
@@ -134,7 +129,7 @@ def _render(folder: Path, seed: int, clips: Sequence[DemoClip], captions: Sequen
 
 
 def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
-    """The mean mixture weights of the captions that speak of one stream only."""
+    """The mean mixture weights of the captions about one stream only."""
     from mee.encode import encode_captions
     from mee.model import MEE
 
@@ -146,8 +141,5 @@ def _print_weights(folder: Path, captions: Sequence[Caption]) -> None:
             weights = encode_captions(model, sentences).logits.softmax(-1).mean(0).tolist()
             rows.append([f"{kind} ({len(sentences)} captions)", *(f"{100 * weight:.0f} %" for weight in weights)])
     print()
-    print_table(
-        "Mean mixture weights of test captions about one stream only",
-        ["captions about", *model.modalities],
-        rows,
-    )
+    title = "Mean mixture weights of test captions about one stream only"
+    print_table(title, ["captions about", *model.modalities], rows)

@@ -4,7 +4,7 @@ The object is drawn once, large, and set into each frame by one affine map. x ru
 pixels; a turn is clockwise as seen, in degrees. What leaves the picture on one side enters it on the other.
 
 A person is drawn from soft masks over face coordinates: x runs from 0 at the nose to 1.25 at either border (a face
-is symmetric), y from -1.55 to 1.95 downward, the eyes lie at y = -0.2. No photograph is involved.
+is symmetric), y from -1.55 to 1.95 downward, the eyes are at y = -0.2. No photograph is involved.
 """
 
 from __future__ import annotations

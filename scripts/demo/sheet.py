@@ -30,15 +30,15 @@ LEGEND = (
 )
 
 
-def draw_sheet(folder: Path, asked: Sequence[Caption], facts: Mapping[str, Facts], path: Path) -> None:
+def draw_sheet(folder: Path, queries: Sequence[Caption], facts: Mapping[str, Facts], path: Path) -> None:
     """Search the demo's index for each caption, and draw the answers; ``facts`` of every clip by its file name."""
     searcher = Searcher.load(folder / "index", device=torch.device("cpu"))
-    answers = searcher.search([Request(sentence=caption.text, top=ANSWERS) for caption in asked])
+    answers = searcher.search([Request(sentence=caption.text, top=ANSWERS) for caption in queries])
     matplotlib.use("Agg")
-    figure = Figure(figsize=(10.4, 0.3 + 1.95 * len(asked)), dpi=100, facecolor="white")
-    legend, *rows = np.asarray(figure.subfigures(1 + len(asked), 1, height_ratios=[0.3, *[1.95] * len(asked)]))
+    figure = Figure(figsize=(10.4, 0.3 + 1.95 * len(queries)), dpi=100, facecolor="white")
+    legend, *rows = np.asarray(figure.subfigures(1 + len(queries), 1, height_ratios=[0.3, *[1.95] * len(queries)]))
     legend.text(0.008, 0.4, LEGEND, fontsize=8, color="#555555", va="center")
-    for row, caption, hits in zip(rows, asked, answers):
+    for row, caption, hits in zip(rows, queries, answers):
         row.text(0.008, 0.90, f"“{caption.text}”", fontsize=11, weight="bold", va="center")
         axes = row.subplots(1, 2 * ANSWERS, width_ratios=[1.45, 0.9] * ANSWERS)
         row.subplots_adjust(left=0.008, right=0.985, top=0.79, bottom=0.06, wspace=0.05)

@@ -3,8 +3,8 @@
     a claim names a fact and some words of its value: {"colour": "red", "motion": "left"} is true of a
     red object that goes to the left, slowly or fast
 
-Captions are uneven on purpose: many speak of one stream only. A test caption is true of exactly one clip of the
-test gallery; if it speaks of several streams, none of them alone identifies the clip.
+Captions are uneven on purpose: many are about one stream only. A test caption is true of exactly one clip of the
+test gallery; if it is about several streams, none of them alone identifies the clip.
 """
 
 from __future__ import annotations
@@ -21,12 +21,7 @@ from scripts.demo.world import SHOWN_BY, DemoClip, Facts
 Claims = Mapping[str, str]
 
 CAPTIONS_OF = {"train": 24, "val": 4, "test": 2}
-SINGLE = {
-    "motion": 24,
-    "audio": 24,
-    "face": 12,
-    "appearance": 12,
-}  # about so many test captions are about it alone
+SINGLE = {"motion": 24, "audio": 24, "face": 12, "appearance": 12}  # about how many test captions name it alone
 SEVERAL = "several"  # streams
 TRIES = 1000
 NOTICED = {"colour": 4, "background": 3, "shape": 2}  # how often it is mentioned, against 1 for other details
@@ -145,13 +140,15 @@ def _claims(facts: Facts, streams: Sequence[str], vague: float, generator: np.ra
 
 def _telling_claims(gallery: Sequence[DemoClip], generator: np.random.Generator) -> Iterator[Iterator[Claims]]:
     """For each test clip claims without end that identify it: about one stream where one suffices, or several."""
-    left = Counter(SINGLE)
+    remaining = Counter(SINGLE)
 
     def claims_of(clip: DemoClip) -> Iterator[Claims]:
         while True:
-            singles = sorted((name for name in clip.streams if left[name] > 0), key=lambda name: -left[name])
+            singles = sorted(
+                (name for name in clip.streams if remaining[name] > 0), key=lambda name: -remaining[name]
+            )
             stream, claims = _first([*singles, SEVERAL, "appearance"], clip, gallery, generator)
-            left[stream] -= 1
+            remaining[stream] -= 1
             yield claims
 
     return map(claims_of, gallery)
@@ -163,8 +160,8 @@ def _first(
     """The first wanted stream about which claims identify the clip; of SEVERAL, none must do so alone."""
 
     def identifies(claims: Claims, streams: Sequence[str]) -> bool:
-        told = {fact: claim for name in streams for fact in SHOWN_BY[name] if (claim := claims.get(fact))}
-        return sum(is_true(told, other.facts) for other in gallery) == 1
+        part = {fact: claim for name in streams for fact in SHOWN_BY[name] if (claim := claims.get(fact))}
+        return sum(is_true(part, other.facts) for other in gallery) == 1
 
     for stream in wanted:
         for _ in range(TRIES if stream == SEVERAL or identifies(clip.facts, [stream]) else 0):
@@ -174,7 +171,7 @@ def _first(
             parts = streams if len(streams) > 1 else ()
             if identifies(claims, streams) and not any(identifies(claims, [part]) for part in parts):
                 return stream, claims
-    raise RuntimeError(f"no caption tells this clip from the others: {clip.facts}")
+    raise RuntimeError(f"no caption identifies this clip: {clip.facts}")
 
 
 def say(claims: Claims, generator: np.random.Generator) -> str:

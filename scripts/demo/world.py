@@ -2,7 +2,7 @@
 
     clip = object (shape x colour x texture, on a background) x motion x sound x face
 
-Each fact is drawn independently of the others, so no expert can guess what another one sees. A held-out (val or
+Each fact is drawn independently of the others, so no expert can predict another one. A held-out (val or
 test) clip shares none of the combinations HELD_OUT with a training clip, while every single value is frequent in
 training. In the test gallery some motions, sounds and faces occur only once, and can identify a clip alone.
 """
@@ -67,7 +67,7 @@ class DemoClip:
     name: str  # of the file, which is its video id
     split: str  # train, val or test
     facts: Facts
-    seed: int  # of what no caption tells: exact hue, place, pitch ...
+    seed: int  # of what no caption describes: exact hue, place, pitch ...
 
     @property
     def form(self) -> str:
@@ -147,13 +147,13 @@ def _mixed(values: Sequence[_Value], generator: np.random.Generator) -> list[_Va
 
 def _settle(rows: list[dict[str, str]], taken: set[Combination], generator: np.random.Generator) -> None:
     """Exchange sounds, then redraw objects, until each is visible and no clip has a combination that is taken."""
-    heard = [row for row in rows if "sound" in row]
+    with_sound = [row for row in rows if "sound" in row]
 
     def wrong() -> list[dict[str, str]]:
-        return [row for row in heard if combinations(row)[0] in taken]
+        return [row for row in with_sound if combinations(row)[0] in taken]
 
     while bad := wrong():
-        one, other = _pick(bad, generator), _pick(heard, generator)
+        one, other = _pick(bad, generator), _pick(with_sound, generator)
         one["sound"], other["sound"] = other["sound"], one["sound"]
         if len(wrong()) > len(bad):
             one["sound"], other["sound"] = other["sound"], one["sound"]

@@ -22,7 +22,7 @@ from tyro.conf import Positional, arg
 
 from mee.errors import InputError
 from mee.files import whole_file
-from scripts.console import DONE, errors_as_sentences, parse, say
+from scripts.console import DONE, check_output, errors_as_sentences, parse, say
 
 STDOUT = Path("-")
 
@@ -71,18 +71,16 @@ def _check(args: ReportArgs) -> None:
         raise InputError("no result to report on; name one: mee report result.json")
     if args.videos is not None and args.out is None:
         raise InputError("--videos gives the page its pictures; name the page too: --out report.html")
-    for path in (args.out, args.markdown):
-        if path is None or path == STDOUT:
+    for flag, path in (("--out", args.out), ("--markdown", args.markdown)):
+        if path is None or (flag == "--markdown" and path == STDOUT):
             continue
         if path.suffix.lower() == ".json" or path in args.results:
             raise InputError(f"'{path}' looks like a result, and would be overwritten; choose another name")
-        if path.is_dir() or not path.parent.is_dir():
-            wrong = "is a folder" if path.is_dir() else f"cannot be written: there is no folder '{path.parent}'"
-            raise InputError(f"'{path}' {wrong}; name a file in an existing folder")
+        check_output(
+            flag, path, (".html", ".htm") if flag == "--out" and not path.is_dir() else (path.suffix.lower(),)
+        )
     if args.out is not None and args.out == args.markdown:
         raise InputError(f"--out and --markdown both name '{args.out}'; give each a file of its own")
-    if args.out is not None and args.out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--out writes a page, and '{args.out}' is not a name for one; use report.html, say")
 
 
 def _write(path: Path, text: str) -> None:

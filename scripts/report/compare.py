@@ -1,6 +1,6 @@
 """Comparison: which results answer one question, how others differ, and what each says of itself, in words.
 
-question    protocol, split, query rule, queries, gallery, what is missing, ties: a table holds one question only
+question    protocol, split, query rule, queries, gallery, what is missing, ties: a table is of one question only
 difference  everything else that moves figures: normalisation, v2t convention, selection, training, files
 mark        what a reader must know before the figures, a few words and a sentence:
             a warning where the figure is not the protocol's, or too high; a note where it is needed to compare
@@ -68,8 +68,8 @@ def differences(entries: Sequence[Entry]) -> dict[str, str]:
     found = {}
     for what, why in WHY.items():
         values: dict[str, list[str]] = {}
-        for label, told in known:
-            values.setdefault(told.get(what, "none"), []).append(label)
+        for label, table in known:
+            values.setdefault(table.get(what, "none"), []).append(label)
         if len(values) > 1:
             found[what] = f"{'; '.join(f'{value} ({listed(labels)})' for value, labels in values.items())}. {why}"
     return found
@@ -79,10 +79,10 @@ def questions(entries: Sequence[Entry], way: Way | None = None) -> list[list[Ent
     """Entries that answer the same question, group by group; video to text also by the same convention."""
     groups: dict[Hashable, list[Entry]] = {}
     for entry in entries:
-        asked, rules = entry.first.protocol, entry.first.rules
+        protocol, rules = entry.first.protocol, entry.first.rules
         key = (
-            *(asked.name, asked.split, asked.query_rule, asked.queries, asked.gallery),
-            *(asked.partial, asked.missing, asked.left_out),
+            *(protocol.name, protocol.split, protocol.query_rule, protocol.queries, protocol.gallery),
+            *(protocol.partial, protocol.missing, protocol.left_out),
             *(rules.ties, rules.v2t if way == "video_to_text" else ""),
         )
         groups.setdefault(key, []).append(entry)
@@ -101,11 +101,11 @@ def figure_tables(group: Sequence[Entry]) -> Iterator[tuple[str, str, list[tuple
 
 
 def question_title(entry: Entry) -> str:
-    """What is asked, in a line: MSR-VTT …: 1,000 queries, 1,000 clips, partial."""
-    asked = entry.first.protocol
+    """The question, in a line: MSR-VTT …: 1,000 queries, 1,000 clips, partial."""
+    protocol = entry.first.protocol
     return (
-        f"{asked.title} ({asked.name}, {asked.split}): {asked.queries:,} queries ({asked.query_rule}), "
-        f"{asked.gallery:,} clips{', partial' if asked.partial else ''}"
+        f"{protocol.title} ({protocol.name}, {protocol.split}): {protocol.queries:,} queries "
+        f"({protocol.query_rule}), {protocol.gallery:,} clips{', partial' if protocol.partial else ''}"
     )
 
 
@@ -134,8 +134,8 @@ def sentences(entry: Entry) -> list[str]:
             start = f"of {count(outcome.queries, one, many)} among {count(outcome.candidates, right)}"
             said.append(f"{NAMES[way].capitalize()}: {start}, {listed(found)}.")
     if entry.choice is not None:
-        asked, accuracy = entry.choice
-        said.append(f"Of {count(asked, 'question')}, {_percent(accuracy)} choose the clip's own sentence.")
+        total, accuracy = entry.choice
+        said.append(f"Of {count(total, 'question')}, {_percent(accuracy)} choose the clip's own sentence.")
     return said
 
 
@@ -155,16 +155,16 @@ def marks(entry: Entry) -> list[Mark]:
 
 
 def _warnings(result: Result) -> Iterator[tuple[str, str]]:
-    asked = result.protocol
+    protocol = result.protocol
     counts = (
-        ("query", "queries", asked.queries, asked.expected_queries),
-        ("clip", "clips", asked.gallery, asked.expected_gallery),
+        ("query", "queries", protocol.queries, protocol.expected_queries),
+        ("clip", "clips", protocol.gallery, protocol.expected_gallery),
     )
     off = [
         f"{count(wants, one, many)}, not {has:,}" for one, many, has, wants in counts if wants not in (None, has)
     ]
-    if asked.partial:
-        yield "partial", f"Not the whole protocol: {_lacks(asked) or 'what is missing was not said'}."
+    if protocol.partial:
+        yield "partial", f"Not the whole protocol: {_lacks(protocol) or 'what is missing was not said'}."
     elif off:
         yield "counts differ", f"The protocol has {listed(off)}."
     chosen = "Its epoch was chosen on the"
@@ -197,23 +197,23 @@ def _notes(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def facts(entry: Entry) -> dict[str, str]:
-    """In the order of reading; a fact that does not apply is left out."""
+    """In the order of reading; a fact that does not apply is skipped."""
     result, results = entry.first, entry.results
-    asked, rules, system, made = result.protocol, result.rules, result.system, result.made
-    told = {
-        "Protocol": f"{asked.name}: {asked.title}",
-        "Split": asked.split,
-        "Query rule": asked.query_rule,
-        "Queries": _against(asked.queries, asked.expected_queries),
-        "Gallery": f"{_against(asked.gallery, asked.expected_gallery)} clips",
+    protocol, rules, system, made = result.protocol, result.rules, result.system, result.made
+    found = {
+        "Protocol": f"{protocol.name}: {protocol.title}",
+        "Split": protocol.split,
+        "Query rule": protocol.query_rule,
+        "Queries": _against(protocol.queries, protocol.expected_queries),
+        "Gallery": f"{_against(protocol.gallery, protocol.expected_gallery)} clips",
         "Directions": listed([NAMES[way] for way in WAYS if getattr(result, way)]) or "multiple choice",
-        "Complete": f"no: {_lacks(asked) or 'partial'}" if asked.partial else "yes",
-        "Left out": _ids(asked.left_out),
-        "Clips without a stream": _ids(asked.without_stream),
+        "Complete": f"no: {_lacks(protocol) or 'partial'}" if protocol.partial else "yes",
+        "Left out": _ids(protocol.left_out),
+        "Clips without a stream": _ids(protocol.without_stream),
         "Streams in the gallery": ", ".join(
-            f"{n} {many:,} of {asked.gallery:,}" for n, many in asked.streams.items()
+            f"{n} {many:,} of {protocol.gallery:,}" for n, many in protocol.streams.items()
         ),
-        "Annotation files": "; ".join(f"{role}: {file}" for role, file in asked.files.items()),
+        "Annotation files": "; ".join(f"{role}: {file}" for role, file in protocol.files.items()),
         "Ties": rules.ties,
         "Video to text": rules.v2t if result.video_to_text else "",
         "Normalisation": _normalisation(rules.normalisation),
@@ -223,7 +223,7 @@ def facts(entry: Entry) -> dict[str, str]:
         "Scores": system.rule or "",
         "Streams used": ", ".join(system.modalities),
         "Trained on": system.trained_on or "nobody said",
-        "Training list": asked.train_list or "",
+        "Training list": protocol.train_list or "",
         "Epoch chosen on": SELECTED[system.selected_on],
         "Checkpoint": ", ".join(r.system.checkpoint or "none" for r in results),
         "Seed": ", ".join("unknown" if r.system.seed is None else str(r.system.seed) for r in results),
@@ -232,12 +232,12 @@ def facts(entry: Entry) -> dict[str, str]:
         "With": f"mee {made.mee}, torch {made.torch}, python {made.python}",
         "Command": "; ".join(r.made.command for r in results),
     }
-    return {what: value for what, value in told.items() if value}
+    return {what: value for what, value in found.items() if value}
 
 
-def _lacks(asked: ProtocolFacts) -> str:
-    left = [f"{count(len(asked.left_out), 'captioned video')} left out"] if asked.left_out else []
-    return "; ".join((*asked.missing, *left))
+def _lacks(protocol: ProtocolFacts) -> str:
+    left = [f"{count(len(protocol.left_out), 'captioned video')} left out"] if protocol.left_out else []
+    return "; ".join((*protocol.missing, *left))
 
 
 def _against(have: int, expected: int | None) -> str:

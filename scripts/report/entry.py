@@ -176,7 +176,7 @@ def _mean_outcome(parts: Sequence[Direction]) -> Outcome:
 
 
 def make_entries(results: Sequence[Result]) -> tuple[list[Entry], int]:
-    """Rows of a report, in the order given, and how many results were there twice.
+    """Rows of a report, in the order given, and how many results were repeated.
 
     Results become one row where all but seed, checkpoint and figures is equal. A name that ends with its own seed
     ("small-seed1", "small_1") counts without it. The same seed twice stays two rows.
@@ -215,22 +215,22 @@ def _plain_name(result: Result) -> str:
 
 
 def _labelled(names: Sequence[str], groups: Sequence[tuple[Result, ...]]) -> list[Entry]:
-    """Entries whose labels tell them apart: equal names get what differs first, a number if nothing does."""
+    """Entries with different labels: equal names get what differs first, a number if nothing does."""
     labels = list(names)
-    tells: tuple[Callable[[Result], str], ...] = (
+    distinctions: tuple[Callable[[Result], str], ...] = (
         lambda r: r.protocol.name,
         lambda r: r.rules.normalisation.method,
         lambda r: "partial" if r.protocol.partial else "complete",
         lambda r: "" if r.system.seed is None else f"seed {r.system.seed}",
         lambda r: (r.system.checkpoint or "")[:8],
     )
-    for tell in tells:
-        told = [tell(group[0]) for group in groups]
+    for distinction in distinctions:
+        values = [distinction(group[0]) for group in groups]
         for label in [label for label, many in Counter(labels).items() if many > 1]:
             same = [at for at, other in enumerate(labels) if other == label]
-            if len({told[at] for at in same}) > 1:
+            if len({values[at] for at in same}) > 1:
                 for at in same:
-                    labels[at] = f"{label}, {told[at]}" if told[at] else label
+                    labels[at] = f"{label}, {values[at]}" if values[at] else label
     times = Counter(labels)
     number: Counter[str] = Counter()
     for at, label in enumerate(labels):
@@ -246,7 +246,7 @@ def _labelled(names: Sequence[str], groups: Sequence[tuple[Result, ...]]) -> lis
 def mean_figures(
     metrics: Sequence[Mapping[str, float]], intervals: Mapping[str, tuple[float, float]] | None = None
 ) -> Figures:
-    """Metrics of one result, with its intervals, or of several seeds; one that a seed lacks is left out."""
+    """Metrics of one result, with its intervals, or of several seeds; one that a seed lacks is skipped."""
     shared = ordered(_shared(metrics))
     if len(metrics) == 1:
         known = intervals or {}

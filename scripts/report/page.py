@@ -1,6 +1,6 @@
 """The report as one HTML page, and as Markdown (GitHub's tables, for a README or an issue).
 
-page.html.j2 and report.md.j2 say what stands where, page.css how the page looks: no script, no request, readable
+page.html.j2 and report.md.j2 are the structure, page.css is the style: no script, no request, readable
 without colours or a mouse. Text from results is escaped: it cannot become markup, a link, a cell or a line.
 """
 
@@ -126,7 +126,7 @@ def frames_of(shots: Mapping[Moment, Shot], clip: Answer, *, whole: bool) -> lis
 
 
 def spread(rows: Sequence[tuple[Entry, Figures]]) -> str:
-    """What stands beside the numbers of a table."""
+    """The note beside the numbers of a table."""
     seeds = ["± is the standard deviation over seeds (n − 1)."] if any(len(e.results) > 1 for e, _ in rows) else []
     rules = {entry.first.rules.intervals for entry, _ in rows if len(entry.results) == 1}
     return " ".join([*seeds, *(f"Small: {rule}." for rule in sorted(rules) if rule)])

@@ -30,9 +30,7 @@ Points = list[tuple[float, float]]
 MARKERS, DASHES = "os^DPv", ("", (7, 4), (2, 3), (10, 3, 2, 3), (5, 2), (1, 4))  # of a line, by its place
 MOST = len(MARKERS)  # lines in a plot
 NAMED = ("ink", "muted", "grid", *(f"s{place}" for place in range(MOST)))  # colours of page.css
-COLOURS = {
-    name: f"#0000{place:02x}" for place, name in enumerate(NAMED, start=1)
-}  # what stands for them till then
+COLOURS = {name: f"#0000{place:02x}" for place, name in enumerate(NAMED, start=1)}  # placeholders
 MARKED = (1.0, 5.0, 10.0, 50.0)
 SHORT = 40  # points of a curve that are all in its table; of a longer one those that are LISTED
 LISTED = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 1_000_000)
@@ -72,7 +70,7 @@ class Plot:
 
 
 def recall_plots(entries: Sequence[Entry], about: str) -> list[Plot]:
-    """A plot a direction, of entries that answer one question, for as many systems as a plot tells apart."""
+    """A plot a direction, of entries that answer one question, for as many systems as a plot can show."""
     made = []
     for way in WAYS:
         curves: dict[str, Points] = {}
@@ -90,7 +88,7 @@ def recall_plots(entries: Sequence[Entry], about: str) -> list[Plot]:
 
 def _recall(title: str, curves: Mapping[str, Points]) -> Plot:
     last = max(points[-1][0] for points in curves.values())
-    told = "; ".join(
+    values_text = "; ".join(
         f"{name}: " + ", ".join(f"{number(value)} % at K = {k:,.0f}" for k, value in points if k in MARKED)
         for name, points in curves.items()
     )
@@ -101,7 +99,7 @@ def _recall(title: str, curves: Mapping[str, Points]) -> Plot:
     ks = sorted({k for points in curves.values() for k, _ in points if len(points) <= SHORT or k in LISTED})
     values = {name: dict(points) for name, points in curves.items()}
     rows = [[short(k), *(number(values[name][k]) if k in values[name] else "–" for name in curves)] for k in ks]
-    said = f"Share of queries whose right answer is among the first K. {told}."
+    said = f"Share of queries whose right answer is among the first K. {values_text}."
     return Plot(title, said, box, drawing, f"{title}, percent", ["K", *curves], rows)
 
 
@@ -122,7 +120,7 @@ def _drop(title: str, entry: Entry, way: Way) -> Plot | None:
             lost[name] = [(float(k[2:]), max(-100.0, min(100.0, -change))) for k, change in changes.items()]
     if not lost:
         return None
-    told = "; ".join(
+    values_text = "; ".join(
         f"{name} {', '.join(f'{signed(-value)} at K = {k:g}' for k, value in points)}"
         for name, points in lost.items()
     )
@@ -135,7 +133,7 @@ def _drop(title: str, entry: Entry, way: Way) -> Plot | None:
         axes.set_ylabel("points of R@K lost")
         more = f"{len(lost) - len(shown)} more in the numbers" if len(lost) > len(shown) else ""
         box, drawing = _svg(axes, more)
-    said = f"Change of R@K when one stream is removed: {told}."
+    said = f"Change of R@K when one stream is removed: {values_text}."
     return Plot(title, said, box, drawing, f"{title}: R@K and its change", ["streams", *ks], rows)
 
 

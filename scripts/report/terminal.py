@@ -31,15 +31,15 @@ def print_report(entries: Sequence[Entry], notes: Sequence[str] = ()) -> None:
             print()
     if found := differences(entries):
         _line("These results differ in more than the system. Compare with care:", "bold")
-        for what, told in found.items():
-            _line(f"  ! {what}: {told}")
+        for what, values in found.items():
+            _line(f"  ! {what}: {values}")
     for note in notes:
         _line(note)
     _facts(entries)
 
 
 def details(entry: Entry) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Tables below the figures, text to video: (name, header, rows); those that are empty are left out."""
+    """Tables below the figures, text to video: (name, header, rows); empty ones are skipped."""
     kinds: tuple[tuple[str, Kind], ...] = (("Without one stream", "removed"), ("Other ways to score", "schemes"))
     for name, kind in kinds:
         if variants := entry.variants(kind):
@@ -57,7 +57,7 @@ def _brief(figures: Figures) -> list[str]:
 
 
 def _figures(name: str, what: str, rows: Sequence[tuple[Entry, Figures]]) -> None:
-    """A name has its warnings, so that no figure stands without them; intervals stand below their numbers."""
+    """Warnings are beside the name, so that no figure is without them; intervals are below their numbers."""
     names = shared_names([figures for _, figures in rows])
     lines = []
     for entry, figures in rows:
@@ -77,7 +77,7 @@ def _facts(entries: Sequence[Entry]) -> None:
         values = [table.get(what, "–") for table in known]
         if len(set(values)) == 1:
             _line(f"{what}: {values[0]}")
-        elif what in TOLD_APART:  # the others stand among the differences, or with the marks
+        elif what in TOLD_APART:  # the others are among the differences or marks
             _line(f"{what}: " + "; ".join(f"{value} ({entry.label})" for entry, value in zip(entries, values)))
 
 

@@ -1,21 +1,26 @@
-"""`mee evaluate STORE ANNOTATIONS MODEL`: figures with what is needed to compare them."""
+"""`mee evaluate`: figures with what is needed to compare them."""
 
 import json
+import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mee.evaluation.result import read_result
 from scripts.evaluate import main
+from scripts.import_features import main as import_features
+from scripts.train import main as train
 
 
 @pytest.fixture
-def evaluate(world, capsys):
-    def run(*extra, captions=world.captions):
-        assert main([str(world.store), str(captions), str(world.model), *map(str, extra)]) == 0
-        return capsys.readouterr()
+def evaluate(world, prints):
+    return lambda *extra, captions=world.captions: prints(main, world.store, captions, world.model, *extra)
 
-    return run
+
+@pytest.fixture
+def result_of(evaluate):
+    return lambda *extra: json.loads(evaluate("--json", *extra).out)
 
 
 def test_tables_by_default(evaluate):
@@ -26,9 +31,8 @@ def test_tables_by_default(evaluate):
     assert "warning" not in err
 
 
-def test_json_is_the_result_and_so_is_the_file(evaluate, tmp_path):
-    out, _ = evaluate("--json", "--result", tmp_path / "r.json", "--name", "ours")
-    result = json.loads(out)
+def test_json_is_the_result_and_so_is_the_file(result_of, tmp_path):
+    result = result_of("--result", tmp_path / "r.json", "--name", "ours")
     assert read_result(tmp_path / "r.json").model_dump(mode="json") == result
     assert (result["protocol"]["queries"], result["protocol"]["gallery"]) == (4, 2)
     assert result["protocol"]["split"] == "test"
@@ -47,8 +51,8 @@ def test_json_is_the_result_and_so_is_the_file(evaluate, tmp_path):
     assert result["schemes"] == []
 
 
-def test_ablation_and_no_intervals(evaluate):
-    result = json.loads(evaluate("--json", "--ablation", "--bootstrap", 0)[0])
+def test_ablation_and_no_intervals(result_of):
+    result = result_of("--ablation", "--bootstrap", 0)
     assert {row["name"] for row in result["schemes"]} >= {"appearance", "uniform", "ignore-missing"}
     assert {row["name"] for row in result["removed"]} == {"appearance", "motion", "audio", "face"}
     assert sum(row["queries"] for row in result["patterns"]) == 4
@@ -56,8 +60,8 @@ def test_ablation_and_no_intervals(evaluate):
     assert sum(result["weights"]["rows"][0][2]) == pytest.approx(100)
 
 
-def test_the_rank_file_is_that_of_the_result(evaluate, tmp_path):
-    result = json.loads(evaluate("--json", "--ranks", tmp_path / "ranks.csv")[0])
+def test_the_rank_file_is_that_of_the_result(result_of, tmp_path):
+    result = result_of("--ranks", tmp_path / "ranks.csv")
     ranks = pd.read_csv(tmp_path / "ranks.csv", dtype={"query_id": str}).set_index("query_id")
     assert len(ranks) == 4
     assert ranks["rank"].mean() == pytest.approx(result["text_to_video"]["metrics"]["MeanR"])
@@ -68,28 +72,30 @@ def test_the_rank_file_is_that_of_the_result(evaluate, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["qb-norm", "nnn", "dsl"])
-def test_normalisation_is_stamped(evaluate, method):
-    said = json.loads(evaluate("--json", "--normalise.method", method)[0])["rules"]["normalisation"]
-    assert (said["method"], said["uses_test_queries"]) == (method, method == "dsl")
-    assert ("training captions" in str(said["bank"])) == (method != "dsl")
-    assert ("uses test queries" in evaluate("--normalise.method", method)[0]) == (method == "dsl")
+def test_normalisation_is_recorded(evaluate, result_of, method):
+    recorded = result_of("--normalise.method", method)["rules"]["normalisation"]
+    assert (recorded["method"], recorded["uses_test_queries"]) == (method, method == "dsl")
+    assert ("training captions" in str(recorded["bank"])) == (method != "dsl")
+    assert ("uses test queries" in evaluate("--normalise.method", method).out) == (method == "dsl")
 
 
-@pytest.mark.parametrize("convention", ["closest", "video", "each"])
-def test_the_convention_of_video_to_text_is_stamped(evaluate, convention):
-    result = json.loads(evaluate("--json", "--v2t", convention)[0])
-    assert result["video_to_text"]["queries"] == (4 if convention == "each" else 2)
-    words = {"closest": "closest own caption", "video": "videos ranked", "each": "in turn"}
-    assert words[convention] in result["rules"]["v2t"]
+@pytest.mark.parametrize(
+    ("convention", "queries", "words"),
+    [("closest", 2, "closest own caption"), ("video", 2, "videos ranked"), ("each", 4, "in turn")],
+)
+def test_the_convention_of_video_to_text_is_recorded(result_of, convention, queries, words):
+    result = result_of("--v2t", convention)
+    assert result["video_to_text"]["queries"] == queries
+    assert words in result["rules"]["v2t"]
 
 
-def test_the_validation_split_says_what_it_is(evaluate, world):
+def test_the_validation_split_is_recorded(evaluate, world):
     out, err = evaluate("--split", "val", "--json")
     selects = json.loads((world.model / "training.json").read_text())["selects"]
     result = json.loads(out)
+    system = {"selected_on": "validation" if selects else "nothing", "selected_here": selects}
     assert result["protocol"]["split"] == "val"
-    assert result["system"]["selected_on"] == ("validation" if selects else "nothing")
-    assert result["system"]["selected_here"] is selects
+    assert {name: result["system"][name] for name in system} == system
     assert ("selected on these videos" in err) is selects
 
 
@@ -103,25 +109,163 @@ def test_partial_is_written_into_the_result(evaluate, world, tmp_path, fails):
     assert "partial: left out 1" in err
 
 
-def test_no_split_named_test(world, tmp_path, fails):
+def test_captions_that_cannot_be_evaluated_on(world, tmp_path, fails):
     captions = tmp_path / "captions.csv"
+    own = (world.store, captions, world.model)
     captions.write_text("video_id,caption\nclip8,a thing\n")
-    assert "use --split val" in fails(main, world.store, captions, world.model, "--split", "test")
-    assert "held out" in fails(main, world.store, captions, world.model)
+    assert "use --split val" in fails(main, *own, "--split", "test")
+    assert "held out" in fails(main, *own)
+    lines = world.captions.read_text().splitlines()
+    captions.write_text("\n".join(line for line in lines if not line.endswith(",train")) + "\n")
+    assert "needs a bank" in fails(main, *own, "--normalise.method", "nnn")
 
 
 def test_names_that_cannot_be_written_to_are_refused_before_any_work(world, tmp_path, fails):
-    own = (world.store, world.captions, world.model)
-    assert "written as .json" in fails(main, *own, "--result", tmp_path / "r.txt")
-    assert "there is no folder" in fails(main, *own, "--result", tmp_path / "none" / "r.json")
-    assert ".csv or .parquet" in fails(main, *own, "--ranks", tmp_path / "r.txt")
-    (tmp_path / "r.json").mkdir()
-    assert "is a folder" in fails(main, *own, "--result", tmp_path / "r.json")
-    assert "did you mean 'msrvtt-1ka'" in fails(main, *own, "--protocol", "msrvtt-1k")
+    (tmp_path / "folder.json").mkdir()
+    for flag, value, message in (
+        ("--result", tmp_path / "r.txt", "written as .json"),
+        ("--result", tmp_path / "none" / "r.json", "there is no folder"),
+        ("--result", tmp_path / "folder.json", "is a folder"),
+        ("--ranks", tmp_path / "r.txt", ".csv or .parquet"),
+        ("--protocol", "msrvtt-1k", "did you mean 'msrvtt-1ka'"),
+    ):
+        assert message in fails(main, world.store, world.captions, world.model, flag, value)
 
 
-def test_a_bank_needs_training_captions(world, tmp_path, fails):
-    captions = tmp_path / "test.csv"
-    lines = world.captions.read_text().splitlines()
-    captions.write_text("\n".join(line for line in lines if not line.endswith(",train")) + "\n")
-    assert "needs a bank" in fails(main, world.store, captions, world.model, "--normalise.method", "nnn")
+# ---- --scores FILE: other systems under the same rule
+
+
+VIDEOS, ALL = ("a.mp4", "b.mp4", "c.mp4"), ("1", "2", "3", "4", "5", "6")
+
+
+@pytest.fixture
+def captions(tmp_path):
+    path = tmp_path / "captions.csv"
+    rows = [f"{video},{word} {video},test" for video in VIDEOS for word in ("a dog in", "rain on")]
+    path.write_text("video_id,caption,split\n" + "\n".join(rows) + "\nx.mp4,training,train\n")
+    return path
+
+
+@pytest.fixture
+def save(tmp_path):
+    def run(name, scores, query_ids, clip_ids=VIDEOS):
+        np.savez(tmp_path / name, scores=np.asarray(scores, np.float32), query_ids=query_ids, clip_ids=clip_ids)
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def scores(save):
+    """A matrix that ranks all right but the last caption."""
+    matrix = np.repeat(np.eye(3), 2, axis=0)
+    matrix[5] = [0.9, 0.1, 0.5]
+    return save("theirs.npz", matrix, ALL)
+
+
+@pytest.fixture
+def evaluate_scores(captions, scores, prints):
+    return lambda *extra: prints(main, captions, "--scores", scores, *extra)
+
+
+def test_the_same_report(evaluate_scores, tmp_path):
+    out, err = evaluate_scores("--json", "--result", tmp_path / "r.json", "--seed", 3)
+    result = json.loads(out)
+    assert result["text_to_video"]["metrics"]["R@1"] == pytest.approx(100 * 5 / 6)
+    assert result["text_to_video"]["metrics"]["MeanR"] == pytest.approx(7 / 6)
+    assert result["video_to_text"]["metrics"]["R@1"] == 100
+    assert [result["system"][name] for name in ("name", "kind", "seed")] == ["theirs", "scores", 3]
+    assert "sha256:" in result["system"]["files"]["scores"]
+    assert result["worst"][0]["caption"] == "rain on c.mp4"
+    assert "--trained-on" in err
+    assert "6 queries (every caption), 3 clips" in evaluate_scores()[0]
+
+
+def test_what_it_was_trained_on_is_checked(evaluate_scores, captions, scores, tmp_path, fails):
+    ids = tmp_path / "ids.txt"
+    ids.write_text("x.mp4\ny.mp4\n")
+    out, err = evaluate_scores("--json", "--trained-on", ids)
+    assert json.loads(out)["system"]["trained_on"].startswith("2 videos")
+    assert err == ""
+    ids.write_text("x.mp4\nb.mp4\n")
+    error = fails(main, captions, "--scores", scores, "--trained-on", ids)
+    assert re.search("1 of the 3 test videos.*b.mp4", error)
+
+
+def test_a_bank_of_another_score_file(evaluate_scores, save):
+    bank = save("bank.npz", [[0.8, 0.1, 0.1]], ["t1"])
+    result = json.loads(evaluate_scores("--json", "--normalise.method", "nnn", "--bank", bank).out)
+    assert result["text_to_video"]["metrics"]["R@1"] == 100  # the hub a.mp4 is taken back: 0.9 - 0.6 < 0.5 - 0.075
+    assert result["rules"]["normalisation"]["parameters"] == {"neighbours": 1, "alpha": 0.75}
+
+
+def test_scores_that_cannot_be_used(captions, scores, save, fails):
+    assert "--partial" in fails(main, captions, "--scores", save("other.npz", np.eye(3), ["1", "2", "3"]))
+    assert "nan" in fails(main, captions, "--scores", save("other.npz", np.full((6, 3), np.nan), ALL))
+    assert "needs a bank" in fails(main, captions, "--scores", scores, "--normalise.method", "qb-norm")
+    bank = save("bank.npz", np.ones((1, 2)), ["t"], VIDEOS[:2])
+    assert "'c.mp4'" in fails(main, captions, "--scores", scores, "--normalise.method", "nnn", "--bank", bank)
+    captions.write_text("video_id,caption,split\nx.mp4,training,train\n")
+    assert "no caption" in fails(main, captions, "--scores", scores)
+
+
+def test_partial_records_what_was_left_out(captions, save, json_lines):
+    few = save("few.npz", np.eye(3), ["1", "3", "5"])
+    (result,) = json_lines(main, captions, "--scores", few, "--partial")
+    assert result["protocol"]["partial"] is True
+    assert result["protocol"]["queries"] == 3
+    assert "3 queries of the protocol were not scored" in result["protocol"]["missing"][0]
+
+
+# ---- --protocol lsmdc-mc: five sentences a clip, and the accuracy of the best-scored one
+
+
+WORDS = ("red", "green", "blue", "white", "black")
+CLIPS = [f"1001_Film/1001_Film_00.{n:02d}.00.000-00.{n:02d}.01.000" for n in range(60)]
+SMALL = ("--embed-dim=8", "--text.width=16", "--text.layers=1", "--text.heads=2", "--epochs=40", "--batch-size=10")
+RATE = ("--learning-rate=1e-2", "--dropout=0", "--text.dropout=0")
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """A store whose clips show one colour each, questions about five clips, and a model that knows the colours."""
+    place = tmp_path_factory.mktemp("choice")
+    rng = np.random.default_rng(0)
+    shown = np.arange(60) % 5
+    np.save(place / "sight.npy", (3 * np.eye(5)[shown] + 0.1 * rng.normal(size=(60, 5))).astype(np.float32))
+    (place / "ids.txt").write_text("\n".join(CLIPS) + "\n")
+    store, captions, model = (str(place / name) for name in ("store", "captions.csv", "model"))
+    assert import_features([store, f"sight={place / 'sight.npy'}", "--ids", str(place / "ids.txt")]) == 0
+    rows = [f"{CLIPS[n]},something {WORDS[shown[n]]},{'train' if n < 50 else 'val'}" for n in range(55)]
+    (place / "captions.csv").write_text("video_id,caption,split\n" + "\n".join(rows) + "\n")
+    assert train([store, captions, model, *SMALL, *RATE]) == 0
+    (place / "mc").mkdir()
+    lines = []
+    for n in range(55, 60):
+        sentences = [f"something {WORDS[(shown[n] + k) % 5]}" for k in (2, 1, 0, 3, 4)]
+        lines.append("\t".join([CLIPS[n].partition("/")[2], "0", "1", "0", "1", *sentences, "3"]))
+    (place / "mc" / "LSMDC16_multiple_choice_test_randomized.csv").write_text("\n".join(lines) + "\n")
+    return [store, str(place / "mc"), model, "--protocol", "lsmdc-mc"]
+
+
+def test_the_right_sentence_is_chosen(arguments, prints, json_lines):
+    (result,) = json_lines(main, *arguments, "--partial")
+    assert result["choice"]["questions"] == 5
+    assert result["choice"]["accuracy"] == 100  # 20 by chance
+    assert result["text_to_video"] is None
+    assert result["protocol"]["partial"] is True
+    assert "10,053" in result["protocol"]["missing"][0]
+    assert "accuracy" in prints(main, *arguments, "--partial").out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ((), "10,053"),
+        (("--partial", "--ablation"), "ranks nothing"),
+        (("--partial", "--normalise.method", "nnn"), "ranks nothing"),
+        (("--partial", "--ranks", "r.csv"), "ranks nothing"),
+    ],
+)
+def test_what_is_refused(arguments, fails, extra, message):
+    assert message in fails(main, *arguments, *extra, alone=False)

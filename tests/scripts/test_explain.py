@@ -1,4 +1,4 @@
-"""`mee explain`: the weights are the model's, the pictures are where it says, and bad input is one sentence."""
+"""`mee explain`: the weights, the pictures, and bad input."""
 
 import json
 import math
@@ -33,95 +33,74 @@ def toy(model, tmp_path):
 
 
 @pytest.fixture
-def explain(tmp_path, capsys):
+def explain(tmp_path, prints):
     """Run it with --out pictures; returns stdout and stderr."""
-
-    def run(*arguments, out=tmp_path / "pictures"):
-        capsys.readouterr()
-        assert main([*map(str, arguments), "--out", str(out)]) == 0
-        return capsys.readouterr()
-
-    return run
+    return lambda *arguments: prints(main, *arguments, "--out", tmp_path / "pictures")
 
 
 @pytest.fixture
-def answers(explain):
+def answers(json_lines, tmp_path):
     """The same as JSON."""
-    return lambda *arguments: [json.loads(line) for line in explain(*arguments, "--json").out.splitlines()]
+    return lambda *arguments: json_lines(main, *arguments, "--out", tmp_path / "pictures")
 
 
 @pytest.fixture
 def queries(tmp_path):
     def write(content):
-        path = tmp_path / "queries.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
+        (tmp_path / "queries.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path / "queries.txt"
 
     return write
 
 
-# ---- weights
-
-
-def test_weights_are_the_softmax_of_the_logits(answers, toy):
-    (answer,) = answers(toy, DOG)
+@pytest.mark.parametrize(
+    "names", [tuple(LOGITS), ("appearance", "audio"), ("audio", "appearance"), ("motion",)], ids="+".join
+)
+def test_weights_are_the_softmax_of_the_logits_of_available_streams(answers, toy, names):
+    (answer,) = answers(toy, DOG, *(("--available", *names) if len(names) < 3 else ()))
     assert answer["sentence"] == DOG
-    assert answer["weights"] == pytest.approx(softmax(LOGITS), rel=1e-15)
-    assert list(answer["weights"]) == list(LOGITS)
-
-
-@pytest.mark.parametrize("names", [("appearance", "audio"), ("audio", "appearance"), ("motion",)])
-def test_weights_of_a_clip_that_lacks_streams(answers, toy, names):
-    (answer,) = answers(toy, DOG, "--available", *names)
-    there = {name: logit for name, logit in LOGITS.items() if name in names}
-    assert answer["weights"] == pytest.approx(softmax(there), rel=1e-15)
+    available = {name: logit for name, logit in LOGITS.items() if name in names}
+    assert answer["weights"] == pytest.approx(softmax(available), rel=1e-15)
+    assert list(answer["weights"]) == list(available)
 
 
 def test_weights_follow_the_sentence(answers, model, tmp_path, queries, sentences):
     model.save_pretrained(tmp_path / "model")
     found = answers(tmp_path / "model", "--sentences", queries("\n".join(sentences)))
     assert [answer["sentence"] for answer in found] == sentences
-    with torch.no_grad():
-        for answer in found:
-            h = model.text_encoder.encode([answer["sentence"]], torch.device("cpu"))[0].tolist()
-            rows = zip(model.mixture.weight.tolist(), model.mixture.bias.tolist())
-            logits = [sum(w * x for w, x in zip(row, h)) + bias for row, bias in rows]
-            assert answer["weights"] == pytest.approx(softmax(dict(zip(LOGITS, logits))), rel=1e-5)
+    for answer in found:
+        h = model.text_encoder.encode([answer["sentence"]], torch.device("cpu"))[0].tolist()
+        rows = zip(model.mixture.weight.tolist(), model.mixture.bias.tolist())
+        logits = [sum(w * x for w, x in zip(row, h)) + bias for row, bias in rows]
+        assert answer["weights"] == pytest.approx(softmax(dict(zip(LOGITS, logits))), rel=1e-5)
     assert len({answer["weights"]["audio"] for answer in found}) == len(sentences)
 
 
 def test_a_trained_model(explain, world, tmp_path):
     out, err = explain(world.model, "number 3 moves up", "--json")
-    answer = json.loads(out)
+    answer, picture = json.loads(out), tmp_path / "pictures" / ATTENTION
     assert list(answer["weights"]) == ["appearance", "motion", "audio", "face"]
     assert sum(answer["weights"].values()) == pytest.approx(1, abs=1e-12)
-    assert answer["pictures"] == [str(tmp_path / "pictures" / ATTENTION)]
-    assert (tmp_path / "pictures" / ATTENTION).read_bytes().startswith(b"\x89PNG")
-    assert err == f"drawn: {tmp_path / 'pictures' / ATTENTION}\n"
+    assert (answer["pictures"], err) == ([str(picture)], f"drawn: {picture}\n")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_table_of_one_sentence(explain, toy):
+def test_tables_of_one_sentence_and_of_a_file(explain, toy, queries):
     title, header, *rows = [line.split() for line in explain(toy, f"  {DOG} ").out.splitlines()]
+    numbers = [f"{weight:.3f}" for weight in softmax(LOGITS).values()]
     assert title == f'"{DOG}"'.split()
     assert header == ["expert", "weight"]
-    assert [row[:2] for row in rows] == [[name, f"{weight:.3f}"] for name, weight in softmax(LOGITS).items()]
+    assert [row[:2] for row in rows] == [list(pair) for pair in zip(LOGITS, numbers)]
     bars = [len(row[2]) for row in rows]
     assert bars[2] > bars[0] > bars[1]
-
-
-def test_the_table_of_a_file(explain, toy, queries):
     out, err = explain(toy, "--sentences", queries("\ufeffone dog\r\n\n  two  cats \n雪"))
     header, *rows = [line.split() for line in out.splitlines()]
     assert header == ["#", "sentence", *LOGITS]
-    numbers = [f"{weight:.3f}" for weight in softmax(LOGITS).values()]
     assert rows == [["1", "one", "dog", *numbers], ["2", "two", "cats", *numbers], ["3", "雪", *numbers]]
     assert re.fullmatch(rf"drawn: .*{WEIGHTS}\n", err)
 
 
-# ---- pictures
-
-
-def test_one_picture_for_each_way_to_ask_is_overwritten(explain, toy, queries, tmp_path):
+def test_the_picture_of_a_sentence_and_that_of_a_file_are_overwritten(explain, toy, queries, tmp_path):
     picture = tmp_path / "pictures" / ATTENTION
     explain(toy, DOG)
     first = picture.read_bytes()
@@ -132,11 +111,14 @@ def test_one_picture_for_each_way_to_ask_is_overwritten(explain, toy, queries, t
     assert sorted(path.name for path in picture.parent.iterdir()) == [ATTENTION, WEIGHTS]
 
 
-def test_the_picture_goes_into_the_current_directory(toy, tmp_path, monkeypatch, capsys):
+def test_the_current_directory_and_a_pipe_are_fine(toy, tmp_path, monkeypatch, json_lines):
     monkeypatch.chdir(tmp_path)
-    assert main([str(toy), DOG, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["pictures"] == [ATTENTION]
+    assert json_lines(main, toy, DOG)[0]["pictures"] == [ATTENTION]
     assert (tmp_path / ATTENTION).is_file()
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit((tmp_path / "pipe").write_text, "a dog\na cat\n")
+        assert len(json_lines(main, toy, "--sentences", "pipe")) == 2
 
 
 def test_an_encoder_without_attention_still_has_weights(explain, toy, tmp_path, monkeypatch):
@@ -163,16 +145,13 @@ def test_any_sentence_is_explained(answers, toy, sentence, queries, recwarn):
     assert [str(warning.message) for warning in recwarn if "lyph" in str(warning.message)] == []
 
 
-def test_it_leaves_pyplot_alone(mee, toy, tmp_path):
+def test_pyplot_and_pandas_are_not_imported(mee, toy, tmp_path):
     code = (
         "import sys; from scripts.explain import main; code = main(sys.argv[1:]); "
         "print('loaded:', [name for name in ('matplotlib.pyplot', 'pandas') if name in sys.modules], code)"
     )
     ran = mee(toy, DOG, "--out", tmp_path, code=code)
     assert ran.stdout.splitlines()[-1] == "loaded: [] 0", ran.stderr
-
-
-# ---- bad input
 
 
 @pytest.mark.parametrize(
@@ -188,7 +167,7 @@ def test_it_leaves_pyplot_alone(mee, toy, tmp_path):
         (("\udcff",), r"the sentence '\udcff' is not UTF-8 text"),
     ],
 )
-def test_arguments_that_make_no_sense(fails, toy, arguments, says):
+def test_arguments_that_cannot_be_used(fails, toy, arguments, says):
     assert says in fails(main, toy, *arguments)
 
 
@@ -201,33 +180,18 @@ def test_arguments_that_make_no_sense(fails, toy, arguments, says):
         ("utf-16\n".encode("utf-16"), "{}: line 1 is not UTF-8"),
     ],
 )
-def test_files_that_hold_no_sentences(fails, toy, queries, content, says):
+def test_files_without_sentences(fails, toy, queries, content, says):
     path = queries(content)
     assert says.format(path) in fails(main, toy, "--sentences", path)
 
 
-def test_no_model(fails, tmp_path):
-    assert fails(main, tmp_path / "none", DOG).startswith(f"no model at '{tmp_path / 'none'}'; make one with: ")
-
-
-def test_a_model_whose_weights_are_not_finite(fails, toy, model, tmp_path):
+def test_models_and_places_that_cannot_be_used(fails, toy, model, tmp_path):
+    missing, file = tmp_path / "none", tmp_path / "file"
+    assert fails(main, missing, DOG).startswith(f"no model at '{missing}'; make one with: ")
+    file.write_text("x")
+    for place in (file, file / "below"):
+        assert f"{place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", place)
     torch.nn.init.constant_(model.mixture.bias, torch.nan)
     model.save_pretrained(toy)
-    error = fails(main, toy, DOG, "--out", tmp_path / "pictures")
-    assert f"no finite weights for '{DOG}'" in error
+    assert f"no finite weights for '{DOG}'" in fails(main, toy, DOG, "--out", tmp_path / "pictures")
     assert not (tmp_path / "pictures").exists()
-
-
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_place_that_cannot_be_written(fails, toy, tmp_path, place):
-    (tmp_path / "file").write_text("x")
-    assert f"{tmp_path / place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", tmp_path / place)
-
-
-def test_sentences_come_through_a_pipe_too(toy, tmp_path, capsys):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with ThreadPoolExecutor(1) as writer:
-        writer.submit(pipe.write_text, "a dog\na cat\n")
-        assert main([str(toy), "--sentences", str(pipe), "--json"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2

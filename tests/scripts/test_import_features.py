@@ -1,4 +1,4 @@
-"""`mee import`: streams made elsewhere, all the way to figures; what it says; and that no end of it does harm."""
+"""`mee import`: streams of other tools, from files to figures; what it prints; killed at any moment."""
 
 import pickle
 import signal
@@ -55,50 +55,48 @@ def sources(place):
     return [f"{stream}={place / file}" for stream, file in files.items()]
 
 
-def test_from_files_to_figures(made, capsys, world):
-    ids = ["--ids", str(made / "ids.txt")]
+def test_from_files_to_figures(made, prints, world):
+    ids = ["--ids", made / "ids.txt"]
     names = ["--name", "appearance=resnet", "motion=i3d", "audio=vggish", "face=facenet"]
-    store, captions, model = (str(made / name) for name in ("store", "captions.csv", "model"))
-    assert main([store, *sources(made), *ids, *names]) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert table[0].startswith("12 clips of 12 videos in ")
-    assert [line.split() for line in table[1:]] == [
+    store, captions, model = (made / name for name in ("store", "captions.csv", "model"))
+    title, *table = prints(main, store, *sources(made), *ids, *names).out.splitlines()
+    assert title.startswith("12 clips of 12 videos in ")
+    assert [line.split() for line in table] == [
         ["stream", "present", "missing", "share", "size"],
         ["appearance", "12", "0", "100", "%", "6"],
         ["motion", "12", "0", "100", "%", "4"],
         ["audio", "4", "8", "33", "%", "5"],
         ["face", "6", "6", "50", "%", "3"],
     ]
-    assert train([store, captions, model, *world.tiny]) == 0
-    assert evaluate([store, captions, model]) == 0
-    out = capsys.readouterr().out
+    prints(train, store, captions, model, *world.tiny)
+    out = prints(evaluate, store, captions, model).out
     assert "4 queries (every caption), 4 clips" in out
     assert "Streams in the gallery: appearance 4 of 4, motion 4 of 4, audio 1 of 4, face 2 of 4" in out
     for other, code in ((names, 0), (names[:-1], 1)):
-        again = str(made / f"store{code}")
-        assert main([again, *sources(made), *ids, *other]) == 0
-        assert evaluate([again, captions, model]) == code
-    assert "'face' was made by another extractor" in capsys.readouterr().err
+        prints(main, made / f"store{code}", *sources(made), *ids, *other)
+        err = prints(evaluate, made / f"store{code}", captions, model, code=code).err
+    assert "'face' was made by another extractor" in err
 
 
-def test_what_a_person_should_know_is_said(made, capsys):
-    store = str(made / "store")
+def test_what_is_unusual_is_printed(made, prints):
+    store = made / "store"
     np.savez(made / "x.npz", video0=np.zeros(3), video1=np.ones(3), more=np.ones(3))
-    assert main([store, f"face={made / 'x.npz'}", "--ids", str(made / "ids.txt")]) == 0
-    said = capsys.readouterr().err
-    assert "face: 1 clips of its file are not in" in said
-    assert "skipped: more" in said
-    assert "face: 1 clips are all zeros and count as present (video0); if zeros stand for missing" in said
-    assert "--zero-is-missing --overwrite" in said
-    assert "face: without --name, a model trained on this accepts streams of this very file only" in said
     np.savez(made / "y.npz", video0=np.ones(2), new=np.ones(2))
-    assert main([store, f"audio={made / 'y.npz'}", "--name", "vggish"]) == 0
-    said = capsys.readouterr().err
-    assert "audio: 11 clips of the store are not in its file; they miss this stream now" in said
-    assert "1 more clips wait for 'face': import or extract it (new)" in said
-    assert "without --name" not in said
-    assert main([store, f"audio={made / 'y.npz'}", "--name", "vggish"]) == 0
-    assert "13 of 13 clips are in the store already" in capsys.readouterr().err
+    err = prints(main, store, f"face={made / 'x.npz'}", "--ids", made / "ids.txt").err
+    for words in (
+        "face: 1 clips of its file are not in",
+        "skipped: more",
+        "face: 1 clips are all zeros and count as present (video0); if zeros stand for missing",
+        "--zero-is-missing --overwrite",
+        "face: without --name, a model trained on this accepts streams of this very file only",
+    ):
+        assert words in err
+    err = prints(main, store, f"audio={made / 'y.npz'}", "--name", "vggish").err
+    assert "audio: 11 clips of the store are not in its file; they miss this stream now" in err
+    assert "1 more clips wait for 'face': import or extract it (new)" in err
+    assert "without --name" not in err
+    err = prints(main, store, f"audio={made / 'y.npz'}", "--name", "vggish").err
+    assert "13 of 13 clips are in the store already" in err
 
 
 def test_a_harmful_pickle_ends_in_one_sentence(made, fails):

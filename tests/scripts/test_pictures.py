@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, that it can be read, and that no text breaks it."""
+"""Pictures: content, legibility, and text of any kind."""
 
 import io
 import itertools
@@ -17,17 +17,14 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from mee.text.base import Attention
+from scripts import pictures
 from scripts.pictures import (
-    EDGE,
-    LARGEST,
     SHOWN_SENTENCES,
     SHOWN_TOKENS,
-    chosen_layers,
     draw_attention,
     draw_tokens,
     draw_weights,
     merged_picture,
-    one_line,
 )
 
 DARK, LIGHT = (8, 29, 88), (255, 255, 217)  # both ends of YlGnBu, as ColorBrewer gives them
@@ -38,8 +35,7 @@ WORDS = tuple(SENTENCE.split())
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that were saved, in order."""
-    saved = []
-    save = Figure.savefig
+    saved, save = [], Figure.savefig
 
     def keep(figure, *arguments, **options):
         saved.append(figure)
@@ -49,19 +45,23 @@ def figures(monkeypatch):
     return saved
 
 
-def attention(layers, heads, length, tokens=WORDS):
+def attention(layers, heads, length):
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(layers, heads, length, length, generator=generator).mul(3).softmax(-1)
-    return Attention((tokens * length)[:length], weights)
+    return Attention((WORDS * length)[:length], weights)
 
 
 def pixels(png):
     return np.round(255 * imread(io.BytesIO(png))[:, :, :3]).astype(int)
 
 
-def said(figure):
+def texts_of(figure):
     """All text in a figure."""
     return [" ".join(text.get_text().split()) for text in figure.findobj(Text) if text.get_text()]
+
+
+def labels(axes, axis):
+    return [label.get_text() for label in getattr(axes, f"get_{axis}ticklabels")()]
 
 
 def test_columns_are_what_is_looked_at():
@@ -81,7 +81,7 @@ def test_a_grid_of_layers_and_heads_on_one_scale(figures):
     assert len(images) == 6
     for image in images:
         np.testing.assert_allclose(image.get_array(), [[0.5, 0.5], [0.3, 0.7]], rtol=1e-2)
-    assert {"layer 1", "layer 2", "head 1", "head 2", "head 3", "“a b”"} <= set(said(figures[0]))
+    assert {"layer 1", "layer 2", "head 1", "head 2", "head 3", "“a b”"} <= set(texts_of(figures[0]))
 
 
 @pytest.mark.parametrize(("heads", "length"), [(1, 1), (4, 8), (4, 30), (6, 30), (2, 40)])
@@ -89,49 +89,46 @@ def test_labels_of_tokens_do_not_overlap(figures, heads, length):
     draw_attention(attention(1, heads, length), "any")
     figures[0].dpi = 150
     axes = figures[0].axes[0]
-    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
-    assert len(boxes) == length
-    assert all(lower.y1 <= upper.y0 for upper, lower in itertools.pairwise(boxes))
-    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
-    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
+    rows, columns = (
+        [label.get_window_extent() for label in found]
+        for found in (axes.get_yticklabels(), axes.get_xticklabels())
+    )
+    assert len(rows) == length
+    assert all(lower.y1 <= upper.y0 for upper, lower in itertools.pairwise(rows))
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(columns))
 
 
-def test_long_sentences_show_their_first_tokens(figures):
+def test_long_sentences_show_their_first_tokens_and_one_row_if_the_sentence_looks(figures):
     draw_attention(attention(1, 2, SHOWN_TOKENS + 24), " ".join(WORDS * 5))
-    (note,) = (text for text in said(figures[0]) if "adds up" in text)
+    (note,) = (text for text in texts_of(figures[0]) if "adds up" in text)
     assert note.endswith("adds up to 1 over all tokens; here are the first 40 of 64.")
     assert figures[0].axes[0].images[0].get_array().shape == (SHOWN_TOKENS, SHOWN_TOKENS)
-
-
-def test_one_row_where_the_sentence_looks(figures):
-    """As in soft attention over the states of a recurrent encoder."""
-    weights = attention(1, 1, 12).weights[:, :, :1]
+    weights = attention(1, 1, 12).weights[:, :, :1]  # as in soft attention over the states of a recurrent encoder
     draw_attention(Attention(WORDS[:12], weights), " ".join(WORDS[:12]))
-    axes = figures[0].axes[0]
+    axes = figures[1].axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), weights[0, 0])
-    assert [label.get_text() for label in axes.get_xticklabels()] == list(WORDS[:12])
-    assert [label.get_text() for label in axes.get_yticklabels()] == [""]
-    assert any("Row: the sentence." in text for text in said(figures[0]))
+    assert (labels(axes, "x"), labels(axes, "y")) == (list(WORDS[:12]), [""])
+    assert any("Row: the sentence." in text for text in texts_of(figures[1]))
 
 
-def test_weights_stand_in_their_cells(figures):
+def test_weights_are_in_their_cells(figures):
     weights = np.array([[0.125, 0.875], [0.996, 0.004], [0.5, 0.5]])
     draw_weights(["first", "second", "third"], ["looks", "sound"], weights)
     axes = figures[0].axes[0]
     numbers = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axes.texts[:6]}
     assert numbers == {(r, c): f"{weights[r, c]:.2f}" for r in range(3) for c in range(2)}
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["looks", "sound"]
+    assert labels(axes, "x") == ["looks", "sound"]
     np.testing.assert_array_equal(axes.images[0].get_array(), weights)
-    assert {"first 1", "second 2", "third 3"} <= set(said(figures[0]))
+    assert {"first 1", "second 2", "third 3"} <= set(texts_of(figures[0]))
 
 
 def test_many_sentences_show_the_first(figures):
     count = SHOWN_SENTENCES + 7
     png = draw_weights([f"sentence {n}" for n in range(count)], ["a", "b"], np.full((count, 2), 0.5))
-    assert 0.8 * LARGEST < max(struct.unpack(">II", png[16:24])) < 1.02 * LARGEST
-    assert any("the first 200 of 207 sentences" in text for text in said(figures[0]))
-    assert "sentence 199 200" in said(figures[0])
-    assert "sentence 200 201" not in said(figures[0])
+    assert 0.8 < max(struct.unpack(">II", png[16:24])) / pictures.LARGEST < 1.02
+    texts = texts_of(figures[0])
+    assert any("the first 200 of 207 sentences" in text for text in texts)
+    assert ("sentence 199 200" in texts, "sentence 200 201" in texts) == (True, False)
 
 
 ODD = (
@@ -155,36 +152,32 @@ def draw(text):
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_any_text_is_drawn_without_a_warning(text):
+def test_odd_text_is_drawn_without_a_warning(text):
     draw(text)
 
 
 @given(text=st.text(max_size=90))
 @settings(max_examples=8)
-def test_no_text_breaks_a_picture(text):
+def test_any_text_is_drawn_without_a_warning(text):
     draw(text)
-
-
-@given(text=st.text(max_size=60), most=st.integers(1, 30))
-def test_one_line_is_one_line(text, most):
-    line = one_line(text, most)
-    assert len(line) <= most
-    assert "\n" not in line
-    assert one_line(line, most) == line.strip()
 
 
 def test_settings_of_the_user_change_nothing():
     plain = draw_weights(["a"], ["audio"], np.ones((1, 1)))
-    theirs = {"text.usetex": True, "font.family": ["monospace"], "text.parse_math": True}
-    with matplotlib.rc_context(theirs):
+    with matplotlib.rc_context({"text.usetex": True, "font.family": ["monospace"], "text.parse_math": True}):
         assert draw_weights(["a"], ["audio"], np.ones((1, 1))) == plain
         assert matplotlib.rcParams["text.usetex"]
 
 
-# ---- tokens
+@given(text=st.text(max_size=60), most=st.integers(1, 30))
+def test_one_line_is_one_line(text, most):
+    line = pictures.one_line(text, most)
+    assert len(line) <= most
+    assert "\n" not in line
+    assert pictures.one_line(line, most) == line.strip()
 
 
-def test_a_token_has_the_mean_colour_of_its_patches_and_a_lone_patch_the_picture():
+def test_a_token_has_the_mean_colour_of_its_patches_and_edges_to_others():
     picture = np.random.default_rng(1).integers(0, 255, (4, 6, 3)).astype(np.uint8)
     groups = np.array([[7, 2, 7], [3, 3, 5]])  # patches of 2 x 2; those of token 7 do not touch
     drawn = merged_picture(picture, groups)
@@ -197,27 +190,19 @@ def test_a_token_has_the_mean_colour_of_its_patches_and_a_lone_patch_the_picture
     assert (centre[2:, :4] == np.rint(picture[2:, :4].reshape(-1, 3).mean(0))).all()
     assert (centre[:2, 2:4] == picture[:2, 2:4]).all()
     assert (centre[2:, 4:] == picture[2:, 4:]).all()
-
-
-def test_edges_stand_only_between_tokens():
-    drawn = merged_picture(np.zeros((4, 6, 3), np.uint8), np.array([[7, 2, 7], [3, 3, 5]]))
-    times = drawn.shape[0] // 4
-    edge = (drawn == EDGE).all(-1)
-    middle = times  # of a patch, which is 2 wide
-    assert edge[2 * times, middle]
-    assert edge[middle, 2 * times]
+    black = np.zeros((4, 6, 3), np.uint8)
+    edge = (merged_picture(black, groups) == pictures.EDGE).all(-1)
+    assert edge[2 * times, times]  # times is in the middle of a patch, which is 2 wide
+    assert edge[times, 2 * times]
     assert not edge[3 * times, 2 * times]  # between two patches of token 3
     assert edge[3 * times, 4 * times]
     assert not edge[0].all()
-    assert not merged_picture(np.zeros((4, 6, 3), np.uint8), np.zeros((2, 3), int)).any()
+    assert not merged_picture(black, np.zeros((2, 3), int)).any()
 
 
 @pytest.mark.parametrize(("layers", "shown"), [(1, []), (2, [1]), (3, [1, 2]), (12, [2, 4, 6, 8, 10])])
 def test_the_strip_spreads_over_the_layers(layers, shown):
-    assert chosen_layers(layers) == shown
-
-
-def test_a_model_of_one_layer_and_a_title_of_any_letters_are_drawn():
-    groups = [np.arange(4).reshape(2, 2), np.zeros((2, 2), int)]
+    assert pictures.chosen_layers(layers) == shown
+    groups = [np.arange(4).reshape(2, 2), *[np.zeros((2, 2), int)] * layers]
     png = draw_tokens(np.zeros((8, 8, 3), np.uint8), groups, "a $ b_{ 雪 " * 40)
     assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) is not None

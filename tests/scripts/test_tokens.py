@@ -1,4 +1,4 @@
-"""`mee tokens`: the counts are the schedule's, the picture shows the groups, and bad input is one sentence."""
+"""`mee tokens`: the counts of the schedule, the picture, and bad input."""
 
 import json
 
@@ -18,15 +18,14 @@ SEES = {"image_size": 32, "patch_size": 4}
 def models(tmp_path_factory):
     """Directories of tiny checkpoints."""
     torch.manual_seed(0)
-    made = {
+    place = tmp_path_factory.mktemp("models")
+    for name, model in {
         "vit": hub.ViTModel(hub.ViTConfig(**TINY, **SEES)),
         "clip": hub.CLIPVisionModelWithProjection(hub.CLIPVisionConfig(**TINY, **SEES, projection_dim=8)),
         "siglip": hub.SiglipVisionModel(hub.SiglipVisionConfig(**TINY, **SEES)),
         "dinov3": hub.DINOv3ViTModel(hub.DINOv3ViTConfig(**TINY, **SEES)),
         "videomae": hub.VideoMAEModel(hub.VideoMAEConfig(**TINY, **SEES, num_frames=4)),
-    }
-    place = tmp_path_factory.mktemp("models")
-    for name, model in made.items():
+    }.items():
         model.save_pretrained(place / name)
     return place
 
@@ -42,12 +41,11 @@ def picture(tmp_path):
 
 
 @pytest.fixture
-def tokens(models, picture, tmp_path, capsys):
-    """tokens(*arguments): exit code, stdout, stderr, of a command on the picture with the ViT."""
+def tokens(models, picture, tmp_path, prints):
+    """tokens(*arguments): run the command on the picture with the ViT; returns stdout and stderr."""
 
-    def run(*arguments, image=picture, model=models / "vit", out=tmp_path / "out.png"):
-        code = main([str(image), "--model", str(model), "--out", str(out), *map(str, arguments)])
-        return code, *capsys.readouterr()
+    def run(*arguments, image=picture, model=models / "vit", out=tmp_path / "out.png", code=0):
+        return prints(main, image, "--model", model, "--out", out, *arguments, code=code)
 
     return run
 
@@ -62,8 +60,7 @@ def tokens(models, picture, tmp_path, capsys):
     ],
 )
 def test_counts_are_the_schedules(tokens, models, tmp_path, model, merge, counts):
-    code, out, err = tokens("--merge", merge, "--json", model=models / model)
-    assert code == 0, err
+    out, err = tokens("--merge", merge, "--json", model=models / model)
     answer = json.loads(out)
     assert answer["tokens"] == counts
     assert (answer["model"], answer["merge"], answer["picture"]) == (model, merge, str(tmp_path / "out.png"))
@@ -72,40 +69,37 @@ def test_counts_are_the_schedules(tokens, models, tmp_path, model, merge, counts
 
 
 def test_the_table_has_a_row_a_layer(tokens):
-    code, out, _ = tokens("--merge", "10")
-    assert code == 0
-    title, header, *rows = [line.split() for line in out.splitlines()]
+    title, header, *rows = [line.split() for line in tokens("--merge", "10").out.splitlines()]
     assert title == ["half.png:", "tokens", "of", "vit,", "merge", "10"]
     assert header == ["layer", "tokens", "merged"]
     assert [row[:3] for row in rows] == [["0", "65", "0"], ["1", "55", "10"], ["2", "45", "10"], ["3", "35", "10"]]
 
 
-def test_a_picture_is_overwritten_and_the_image_itself_is_not(tokens, tmp_path, picture):
-    assert tokens("--merge", "10")[0] == tokens("--merge", "5")[0] == 0
+def test_a_picture_is_overwritten_and_the_image_itself_is_not(tokens, picture):
+    tokens("--merge", "10")
+    tokens("--merge", "5")
     before = picture.read_bytes()
-    code, _, err = tokens(out=picture)
-    assert (code, picture.read_bytes()) == (1, before)
-    assert "half.png is the picture itself" in err
+    assert "half.png is the picture itself" in tokens(out=picture, code=1).err
+    assert picture.read_bytes() == before
 
 
 def test_bad_input_is_one_sentence(tokens, models, tmp_path):
     (tmp_path / "song.mp3").write_bytes(b"no picture at all")
     (tmp_path / "empty.png").touch()
-    cases = {
-        f"--out {tmp_path} does not name a picture": {"out": tmp_path},
-        "out.mp4 does not name a picture": {"out": tmp_path / "out.mp4"},
-        "cannot be read as a picture: there is no such file": {"image": tmp_path / "nothing.png"},
-        "cannot be read as a picture: not": {"image": tmp_path / "song.mp3"},
-        "cannot be read as a picture: the file is empty": {"image": tmp_path / "empty.png"},
-        "there is no such directory": {"model": tmp_path / "nowhere" / "deep"},
-        "does not read single pictures; name a vision transformer": {"model": models / "videomae"},
-        "of type dinov3_vit, cannot be merged; name another model": {"model": models / "dinov3"},
-        "cannot be written": {"out": tmp_path / "song.mp3" / "tokens.png"},
-    }
-    merges = {"'eight' is neither a number of tokens": "eight", "'1.5' is neither": "1.5", "0 merges nothing": "0"}
-    schedules = {sentence: ("--merge", merge) for sentence, merge in merges.items()}
-    for sentence, arguments in {**cases, **schedules}.items():
-        code, out, err = tokens(*arguments) if sentence in schedules else tokens(**arguments)
-        assert (code, out) == (1, ""), sentence
-        assert sentence in err
-        assert err.count("\n") == 1, err
+    for message, flags, given in (
+        (f"--out {tmp_path} does not name a picture", (), {"out": tmp_path}),
+        ("out.mp4 does not name a picture", (), {"out": tmp_path / "out.mp4"}),
+        ("cannot be read as a picture: there is no such file", (), {"image": tmp_path / "nothing.png"}),
+        ("cannot be read as a picture: not", (), {"image": tmp_path / "song.mp3"}),
+        ("cannot be read as a picture: the file is empty", (), {"image": tmp_path / "empty.png"}),
+        ("there is no such directory", (), {"model": tmp_path / "nowhere" / "deep"}),
+        ("does not read single pictures; name a vision transformer", (), {"model": models / "videomae"}),
+        ("of type dinov3_vit, cannot be merged; name another model", (), {"model": models / "dinov3"}),
+        ("cannot be written", (), {"out": tmp_path / "song.mp3" / "tokens.png"}),
+        ("'eight' is neither a number of tokens", ("--merge", "eight"), {}),
+        ("'1.5' is neither", ("--merge", "1.5"), {}),
+        ("0 merges nothing", ("--merge", "0"), {}),
+    ):
+        out, err = tokens(*flags, **given, code=1)
+        assert (out, err.count("\n")) == ("", 1), message
+        assert message in err

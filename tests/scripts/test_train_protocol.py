@@ -1,4 +1,4 @@
-"""`mee train` on a benchmark's files: its splits, what is held out, what is refused, what the model says of it."""
+"""`mee train` on a benchmark's files: its splits, what is held out, what is refused, what the model records."""
 
 import hashlib
 import json
@@ -12,12 +12,26 @@ from mee.checkpoint import read_training
 from mee.errors import InputError
 from mee.evaluation.held_out import held_out_pairs, selected_on, trained_on
 from mee.protocols.table import load_benchmark
+from mee.training import trainer
 from scripts.precompute import main as precompute
 from scripts.train import main
 
 TRAIN, VAL, TEST = (0, 1, 2, 3, 4, 5), (6513,), (7010, 7011)
 SPLITS = {"train": TRAIN, "validate": VAL, "test": TEST}
-TWIN = 7011  # in some tests the same file as video0
+DUPLICATE = 7011  # in some tests the same file as video0
+
+
+def video(number):
+    return f"video{number}"
+
+
+def write(path, *lines):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def extract(videos, store):
+    assert precompute([str(videos), str(store), "--workers", "1", "--streams", "appearance"]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +44,18 @@ def bench(world, tmp_path_factory):
     numbers = [(split, number) for split, numbers in SPLITS.items() for number in numbers]
     for clip, (_, number) in enumerate(numbers):
         shutil.copy(world.videos / f"clip{clip}.mp4", videos / f"video{number}.mp4")
-    assert precompute([str(videos), str(place / "store"), "--workers", "1", "--streams", "appearance"]) == 0
-    data = {
-        "info": {},
-        "videos": [{"video_id": f"video{number}", "split": split} for split, number in numbers],
-        "sentences": [
-            {"sen_id": 20 * number + turn, "video_id": f"video{number}", "caption": f"{number} turns {turn} times"}
-            for _, number in numbers
-            for turn in range(20)
-        ],
-    }
-    (files / "MSRVTT_data.json").write_text(json.dumps(data))
-    rows = "".join(f"ret{n},msr{n},video{n},{n} is fixed\n" for n in TEST)
-    (files / "MSRVTT_JSFUSION_test.csv").write_text(f"key,vid_key,video_id,sentence\n{rows}")
-    listed = "".join(f"video{n}\n" for n in (*TRAIN, *VAL))
-    (files / "MSRVTT_train.9k.csv").write_text(f"video_id\n{listed}")
-    (files / "MSRVTT_train.7k.csv").write_text(f"video_id\n{listed}")
+    extract(videos, place / "store")
+    sentences = [
+        {"sen_id": 20 * number + turn, "video_id": video(number), "caption": f"{number} turns {turn} times"}
+        for _, number in numbers
+        for turn in range(20)
+    ]
+    rows = [{"video_id": video(number), "split": split} for split, number in numbers]
+    (files / "MSRVTT_data.json").write_text(json.dumps({"info": {}, "videos": rows, "sentences": sentences}))
+    fixed = [f"ret{n},msr{n},video{n},{n} is fixed" for n in TEST]
+    write(files / "MSRVTT_JSFUSION_test.csv", "key,vid_key,video_id,sentence", *fixed)
+    for name in ("9k", "7k"):
+        write(files / f"MSRVTT_train.{name}.csv", "video_id", *map(video, (*TRAIN, *VAL)))
     return SimpleNamespace(place=place, videos=videos, files=files, store=place / "store")
 
 
@@ -62,15 +72,12 @@ def held(bench):
 
 
 @pytest.fixture
-def train(world, bench, tmp_path, capsys):
-    """Train as a user does; returns the record and what was said."""
-    tiny = [*world.tiny, "--epochs=1"]
+def train(world, bench, tmp_path, prints):
+    """Train as a user does; returns the record and stderr."""
 
     def run(*extra, store=bench.store, files=bench.files, partial=True, code=0):
-        arguments = [store, files, tmp_path / "model", *tiny, *extra, *(["--partial"] if partial else [])]
-        capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == code
-        out, err = capsys.readouterr()
+        arguments = [store, files, tmp_path / "model", *world.tiny, "--epochs=1", *extra]
+        out, err = prints(main, *arguments, *(["--partial"] if partial else []), code=code)
         assert out == ""
         return read_training(tmp_path / "model"), err
 
@@ -92,13 +99,6 @@ def test_the_protocols_own_validation_split_chooses(train, bench, held):
     known = FeatureStore(bench.store).clips["file_sha256"]
     assert (held(record).selected, held(record).unchecked) == (False, "")
     assert record["contents"] == {"train": {f"video{n}.mp4": known[f"video{n}.mp4"][:16] for n in TRAIN}}
-
-
-def test_what_falls_short_is_refused(train):
-    _, said = train("--protocol", "msrvtt-full", partial=False, code=1)
-    assert said.startswith("error: ")
-    assert "--partial" in said
-    assert len(said.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["9k", "7k"])
@@ -123,13 +123,11 @@ def test_selecting_on_test_is_warned_of_and_stamped(train, held):
     assert "selected on this very test" in held(record).notes[0]
 
 
-def test_a_model_of_the_9k_list_is_no_model_for_the_full_test(train, bench, held):
-    files = bench.place / "crossed"
-    shutil.copytree(bench.files, files)
-    (files / "MSRVTT_JSFUSION_test.csv").write_text(
-        "key,vid_key,video_id,sentence\nret0,msr0,video7010,it is fixed\n"
-    )
-    (files / "MSRVTT_train.9k.csv").write_text("video_id\n" + "".join(f"video{n}\n" for n in (*TRAIN, *VAL, 7011)))
+def test_a_model_of_the_9k_list_is_refused_for_the_full_test(train, bench, held):
+    files = shutil.copytree(bench.files, bench.place / "crossed")
+    fixed = "ret0,msr0,video7010,it is fixed"
+    write(files / "MSRVTT_JSFUSION_test.csv", "key,vid_key,video_id,sentence", fixed)
+    write(files / "MSRVTT_train.9k.csv", "video_id", *map(video, (*TRAIN, *VAL, 7011)))
     record, _ = train("--protocol", "msrvtt-1ka", "--seed", "3", files=files)
     assert "video7011.mp4" in record["videos"]["train"]
     with pytest.raises(InputError, match=r"1 videos .*'video7011.*it was trained on msrvtt-1ka, list 9k"):
@@ -137,71 +135,63 @@ def test_a_model_of_the_9k_list_is_no_model_for_the_full_test(train, bench, held
 
 
 @pytest.fixture
-def without_test(bench, tmp_path):
-    """The store without the test videos."""
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    for number in (*TRAIN, *VAL):
-        shutil.copy(bench.videos / f"video{number}.mp4", videos)
-    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1", "--streams", "appearance"]) == 0
-    return tmp_path / "store"
+def make_store(tmp_path):
+    """make_store({"video0": path of its file}): a store of these videos."""
+
+    def make(files):
+        (tmp_path / "videos").mkdir()
+        for name, path in files.items():
+            shutil.copy(path, tmp_path / "videos" / f"{name}.mp4")
+        extract(tmp_path / "videos", tmp_path / "store")
+        return tmp_path / "store"
+
+    return make
 
 
-def test_the_test_videos_need_no_streams(train, without_test):
-    record, said = train("--protocol", "msrvtt-full", store=without_test)
+def test_the_test_videos_need_no_streams_but_are_refused_as_images(train, bench, make_store, tmp_path):
+    store = make_store({video(number): bench.videos / f"video{number}.mp4" for number in (*TRAIN, *VAL)})
+    captions = write(tmp_path / "images.csv", "video_id,caption", "video7010.mp4,a still of it")
+    _, said = train("--protocol", "msrvtt-full", "--images", bench.store, captions, store=store, code=1)
+    assert "1 of the images are validated or tested on, 'video7010'; leave them out" in said
+    record, said = train("--protocol", "msrvtt-full", store=store)
     assert record["left_out"] == []
     assert "2 test videos are not in" in said
 
 
-def test_an_image_that_is_a_test_video_is_refused_though_the_store_has_it_not(
-    train, bench, without_test, tmp_path
-):
-    captions = tmp_path / "images.csv"
-    captions.write_text("video_id,caption\nvideo7010.mp4,a still of it\n")
-    _, said = train("--protocol", "msrvtt-full", "--images", bench.store, captions, store=without_test, code=1)
-    assert "1 of the images are validated or tested on, 'video7010'; leave them out" in said
-
-
 @pytest.fixture
-def twins(bench, tmp_path):
+def duplicated(bench, make_store):
     """The store with a test video that is the same file as a training video."""
-    videos = tmp_path / "videos"
-    shutil.copytree(bench.videos, videos)
-    shutil.copy(videos / "video0.mp4", videos / f"video{TWIN}.mp4")
-    assert precompute([str(videos), str(tmp_path / "store"), "--workers", "1", "--streams", "appearance"]) == 0
-    return tmp_path / "store"
+    videos = {path.stem: path for path in bench.videos.iterdir()}
+    return make_store(videos | {f"video{DUPLICATE}": bench.videos / "video0.mp4"})
 
 
-def test_a_file_in_train_and_test_is_refused_by_content(train, bench, twins, tmp_path):
-    captions = tmp_path / "captions.csv"
+def test_a_file_in_train_and_test_is_refused_by_content(train, bench, duplicated, tmp_path):
     rows = [f"video{n},{n} turns,{split}" for split, numbers in SPLITS.items() for n in numbers]
-    captions.write_text("\n".join(["video_id,caption,split", *rows]) + "\n")
-    _, said = train(store=twins, files=captions, partial=False, code=1)
+    captions = write(tmp_path / "captions.csv", "video_id,caption,split", *rows)
+    _, said = train(store=duplicated, files=captions, partial=False, code=1)
     assert "same file as one of split 'test', 'video0.mp4' is 'video7011.mp4'" in said
     assert not (tmp_path / "model").exists()
-    record, said = train(store=twins, files=captions)
+    record, said = train(store=duplicated, files=captions)
     assert record["left_out"] == ["video0.mp4"]
     assert "video0.mp4" not in record["videos"]["train"]
     assert "left out 1 videos whose file is in another split too, 'video0.mp4'" in said
 
 
-def test_a_model_that_learnt_a_file_under_another_name_is_refused(train, held, twins):
+def test_a_model_that_learnt_a_file_under_another_name_is_refused(train, held, duplicated):
     record, _ = train("--protocol", "msrvtt-full")
     with pytest.raises(InputError, match=r"'video7011\.mp4' is 'video0\.mp4'"):
-        held(record, store=twins)
+        held(record, store=duplicated)
 
 
-def test_a_stopped_run_does_not_go_on_selecting_otherwise(train, monkeypatch):
-    from mee.training import trainer as training
+def test_a_stopped_run_is_not_resumed_with_another_selection(train, monkeypatch):
+    whole = trainer.save_state
 
-    whole = training.save_state
-
-    def save(path, trainer, signature):
-        whole(path, trainer, signature)
+    def save(*arguments):
+        whole(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_state", save)
+        patch.setattr(trainer, "save_state", save)
         train("--protocol", "msrvtt-full", "--epochs", "3", code=130)
     _, said = train("--protocol", "msrvtt-full", "--epochs", "3", "--select-on-test", code=1)
     assert "unfinished run with other settings or data (captions)" in said
@@ -214,10 +204,11 @@ def test_a_stopped_run_does_not_go_on_selecting_otherwise(train, monkeypatch):
         (["--train-list", "9k"], "--train-list 9k goes with --protocol NAME"),
         (["--protocol", "msrvtt-full", "--train-list", "9k"], "9k"),
         (["--protocol", "lsmdc"], "LSMDC16"),
+        (["--protocol", "msrvtt-full"], "--partial"),
     ],
 )
 def test_what_cannot_be_trained_on_is_one_sentence(train, arguments, says, tmp_path):
-    _, said = train(*arguments, code=1)
+    _, said = train(*arguments, partial=says != "--partial", code=1)
     assert said.startswith("error: ")
     assert len(said.strip().splitlines()) == 1
     assert says in said

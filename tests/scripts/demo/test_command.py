@@ -1,4 +1,4 @@
-"""mee demo: what its figures must be, and that a second call does only what is missing."""
+"""mee demo: what its figures must be, and what a second call does again."""
 
 import csv
 import json
@@ -29,56 +29,50 @@ def when_written(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-@pytest.fixture
-def tiny(monkeypatch):
+def test_every_step_on_a_tiny_world(monkeypatch, tmp_path, prints):
     """Fifteen files, few captions, one epoch: the same commands in seconds."""
     monkeypatch.setattr(world, "SPLITS", {"train": (7, 1), "val": (2, 0), "test": (4, 1)})
     monkeypatch.setattr(words, "CAPTIONS_OF", {"train": 6, "val": 2, "test": 2})
     monkeypatch.setattr(command, "TRAINING", "--embed-dim 8 --text.width 16 --epochs 1 --batch-size 16")
-
-
-def test_the_whole_way_through_a_tiny_world(tiny, tmp_path, capsys):
-    assert main([str(tmp_path)]) == 0
-    output = capsys.readouterr().out
+    output = prints(main, tmp_path).out
     for name in ("precompute", "train", "index", "evaluate", "report", "search"):
         assert f"$ mee {name} " in output
     assert all((tmp_path / name).exists() and f"{tmp_path / name}" in output for name in command.MADE)
     assert (tmp_path / "answers.png").read_bytes().startswith(b"\x89PNG")
     assert unlike_their_facts(tmp_path) == []
     with (tmp_path / "captions.csv").open(newline="") as table:
-        rows = list(csv.DictReader(table))
-    assert Counter(row["split"] for row in rows) == {"train": 48, "val": 4, "test": 10}
+        splits = Counter(row["split"] for row in csv.DictReader(table))
+    assert splits == {"train": 48, "val": 4, "test": 10}
     before = when_written(tmp_path / "model")
-    assert main([str(tmp_path)]) == 0
+    prints(main, tmp_path)
     assert when_written(tmp_path / "model") == before
 
 
-def test_only_missing_files_are_rendered_and_those_of_another_seed_do_not_stay(tmp_path, monkeypatch):
+def test_only_missing_files_are_rendered_and_those_of_another_seed_are_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(world, "SPLITS", {"train": (2, 1), "val": (1, 0), "test": (1, 0)})
     monkeypatch.setattr(command, "_command", Mock(side_effect=InputError("stop")))
-    videos = tmp_path / "videos"
-    assert main([str(tmp_path)]) == 1
-    before = when_written(videos)
-    (videos / "clip_0001.mp4").unlink()
-    assert main([str(tmp_path)]) == 1
-    again = when_written(videos)
+
+    def written(*flags):
+        assert main([str(tmp_path), *flags]) == 1
+        return when_written(tmp_path / "videos")
+
+    before = written()
+    (tmp_path / "videos" / "clip_0001.mp4").unlink()
+    again = written()
     assert {name for name in again if again[name] != before[name]} == {"clip_0001.mp4"}
-    assert main([str(tmp_path), "--seed", "1"]) == 1
-    assert all(again[name] < time for name, time in when_written(videos).items())
+    assert all(again[name] < time for name, time in written("--seed", "1").items())
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_another_folder_is_not_touched(tmp_path, capsys):
+def test_another_folder_is_not_changed(tmp_path, fails):
     (tmp_path / "letter.txt").write_text("dear")
-    assert main([str(tmp_path)]) == 1
-    assert "is not a demo" in capsys.readouterr().err
+    assert "is not a demo" in fails(main, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 @pytest.mark.slow
-def test_figures(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 0
-    output = capsys.readouterr().out
+def test_figures(tmp_path, prints):
+    output = prints(main, tmp_path).out
     assert output.count("$ mee search") == 5
     for name in ("motion", "audio"):  # the weight of the own expert, in captions about it alone
         own = re.search(rf"^{name} \(\d+ captions\) (.*)", output, re.MULTILINE)[1].replace("%", "").split()

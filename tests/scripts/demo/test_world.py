@@ -17,7 +17,7 @@ def clips(request):
     return clips
 
 
-def test_counts(clips):
+def test_counts_and_looks(clips):
     assert len({clip.name for clip in clips}) == len(clips) == 254
     assert Counter(clip.split for clip in clips) == {"train": 174, "val": 18, "test": 62}
     streams = Counter(stream for clip in clips for stream in clip.streams)
@@ -25,25 +25,16 @@ def test_counts(clips):
     stills = [clip for clip in clips if clip.form in STILL_FORMS]
     assert len(stills) == 21
     assert all(clip.facts.keys().isdisjoint({"motion", "sound"}) for clip in stills)
-
-
-def test_held_out_combinations_are_not_in_training(clips):
-    trained = {each for clip in clips if clip.split == "train" for each in combinations(clip.facts)}
-    assert all(clip.split == "train" or trained.isdisjoint(combinations(clip.facts)) for clip in clips)
-
-
-def test_every_value_is_trained_on(clips):
-    seen = Counter(item for clip in clips if clip.split == "train" for item in clip.facts.items())
-    assert all(seen[name, value] >= 6 for name, values in VALUES.items() for value in values), seen
-
-
-def test_every_object_stands_out_and_no_two_test_clips_look_alike(clips):
     assert all(is_visible(clip.facts) for clip in clips)
     looks = [combinations(clip.facts)[-1] for clip in clips if clip.split == "test"]
-    assert len(set(looks)) == len(looks)
+    assert len(set(looks)) == len(looks)  # no two test clips look alike
 
 
-# ---- captions
+def test_held_out_combinations_are_not_in_training_and_every_value_is(clips):
+    trained = {each for clip in clips if clip.split == "train" for each in combinations(clip.facts)}
+    assert all(clip.split == "train" or trained.isdisjoint(combinations(clip.facts)) for clip in clips)
+    seen = Counter(item for clip in clips if clip.split == "train" for item in clip.facts.items())
+    assert all(seen[name, value] >= 6 for name, values in VALUES.items() for value in values), seen
 
 
 @pytest.fixture(scope="module", params=range(4))
@@ -54,17 +45,17 @@ def world(request):
     return {clip.name: clip for clip in clips}, captions
 
 
-def test_every_caption_is_true_and_speaks_only_of_what_the_file_has(world):
+def test_every_caption_is_true_and_only_about_streams_of_its_file(world):
     clips, captions = world
     for caption in captions:
         clip = clips[caption.video_id]
         assert set(clip.streams) >= set(caption.speaks_of) > set()
         assert is_true(caption.claims, clip.facts)
-    told = Counter(video for video, _ in {(caption.video_id, caption.text) for caption in captions})
-    assert told == {clip.name: CAPTIONS_OF[clip.split] for clip in clips.values()}
+    counted = Counter(video for video, _ in {(caption.video_id, caption.text) for caption in captions})
+    assert counted == {clip.name: CAPTIONS_OF[clip.split] for clip in clips.values()}
 
 
-def test_a_test_caption_identifies_its_clip_and_needs_all_streams_that_it_speaks_of(world):
+def test_a_test_caption_identifies_its_clip_and_needs_all_streams_it_is_about(world):
     clips, captions = world
 
     def fitting(claims):

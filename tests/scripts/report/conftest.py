@@ -1,6 +1,8 @@
-"""Plausible results, made from random ranks: what mee evaluate writes, without evaluating."""
+"""Plausible results of mee evaluate, made from random ranks."""
 
+import functools
 import json
+import operator
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -11,14 +13,16 @@ from mee.evaluation.result import Result, read_result, write_result
 
 MODALITIES = ("appearance", "motion", "audio", "face")
 KS = (1, 5, 10, 50)
-LIST_9K = "9,000 videos, list 9k"
+COMMAND = "mee evaluate store/ msrvtt/ model/ --protocol msrvtt-1ka --result result.json"
+CLIPS, CAPTIONS = [f"video{7010 + number}" for number in range(60)], ["a man drives his car down the road"]
+NOTHING_MORE = {key: [] for key in ("schemes", "removed", "patterns", "best", "worst")} | {"weights": None}
 
 
 def metrics(ranks):
     found = {f"R@{k}": 100 * float(np.mean(ranks <= k)) for k in KS}
-    gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0)
     geom = (found["R@1"] * found["R@5"] * found["R@10"]) ** (1 / 3)
     means = {"MedR": float(np.median(ranks)), "MeanR": float(np.mean(ranks)), "Geom": geom}
+    gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0)
     return {**found, **means, "MRR": 100 * float(np.mean(1 / ranks)), "nDCG@10": 100 * float(np.mean(gain))}
 
 
@@ -31,10 +35,6 @@ def direction(rng, queries, gallery, skill):
     ranks = draw_ranks(rng, queries, gallery, skill)
     ks = sorted({*range(1, min(gallery, 100) + 1), *np.geomspace(1, gallery, 200).astype(int).tolist()})
     edges = [0, 1, 2, *(2**power for power in range(2, 30) if 2**power < gallery), gallery]
-    bins = []
-    for low, high in pairwise(edges):
-        name = str(high) if high - low == 1 else f"{low + 1}-{high}"
-        bins.append((name, int(((ranks > low) & (ranks <= high)).sum())))
     found = metrics(ranks)
     return {
         "queries": queries,
@@ -42,44 +42,39 @@ def direction(rng, queries, gallery, skill):
         "metrics": found,
         "intervals": {name: (max(value - 2.5, 0), value + 2.5) for name, value in found.items()},
         "recall": [(k, 100 * float(np.mean(ranks <= k))) for k in ks],
-        "histogram": bins,
+        "histogram": [
+            (str(high) if high - low == 1 else f"{low + 1}-{high}", int(((ranks > low) & (ranks <= high)).sum()))
+            for low, high in pairwise(edges)
+        ],
     }
 
 
-def answer(number, score, videos=None):
-    names = videos or [f"video{7010 + n}" for n in range(60)]
-    name = names[number % len(names)]
+def answer(number, score, videos):
+    name = videos[number % len(videos)]
     return {"clip_id": name, "video": name if "." in name else None, "start_s": 0.0, "end_s": 9.5, "score": score}
 
 
-def query(number, rank, videos=None, caption="a man drives his car down the road"):
+def query(number, rank, videos, caption):
     top = [answer(number if at + 1 == rank else number + 1 + at, 0.61 - 0.04 * at, videos) for at in range(5)]
     right = answer(number, 0.61 if rank == 1 else 0.12, videos)
     return {"query_id": f"ret{number}", "caption": caption, "rank": rank, "right": right, "top": top}
 
 
-def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, captions=None, worst=812.0):
+def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=CLIPS, captions=CAPTIONS, worst=812.0):
     rng = np.random.default_rng(seed)
-    said = captions or ["a man drives his car down the road"]
     patterns = [("appearance",), ("appearance", "motion"), MODALITIES[:3], MODALITIES]
-    rows = lambda names, loss: [  # noqa: E731
-        {
-            "name": name,
-            "text_to_video": metrics(draw_ranks(rng, queries, gallery, skill - loss * (1 + at))),
-            "video_to_text": metrics(draw_ranks(rng, gallery, queries, skill - loss * (1 + at))),
-        }
-        for at, name in enumerate(names)
-    ]
+
+    def rows(names, loss):
+        sizes = {"text_to_video": (queries, gallery), "video_to_text": (gallery, queries)}
+        return [
+            {"name": name}
+            | {way: metrics(draw_ranks(rng, *size, skill - loss * (1 + at))) for way, size in sizes.items()}
+            for at, name in enumerate(names)
+        ]
+
+    versions = {"mee": "0.1.0", "torch": "2.9.0", "python": "3.11.9", "device": "cpu"}
     return {
-        "made": {
-            "mee": "0.1.0",
-            "torch": "2.9.0",
-            "python": "3.11.9",
-            "device": "cpu",
-            "command": "mee evaluate store/ msrvtt/ model/ --protocol msrvtt-1ka --result result.json",
-            "at": "2026-11-21T17:00:00Z",
-            "seconds": 12.4,
-        },
+        "made": versions | {"command": COMMAND, "at": "2026-11-21T17:00:00Z", "seconds": 12.4},
         "system": {
             "name": "small",
             "kind": "model",
@@ -87,7 +82,7 @@ def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, capt
             "seed": seed,
             "files": {"weights": f"model.safetensors sha256:{seed:016x}"},
             "modalities": MODALITIES,
-            "trained_on": LIST_9K,
+            "trained_on": "9,000 videos, list 9k",
             "selected_on": "validation",
         },
         "protocol": {
@@ -109,12 +104,8 @@ def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, capt
         "schemes": rows([*MODALITIES, "uniform", "ignore-missing"], 0.05),
         "removed": rows(MODALITIES, 0.06),
         "patterns": [
-            {
-                "streams": streams,
-                "clips": 250,
-                "queries": 250 + 10 * at,
-                "text_to_video": metrics(draw_ranks(rng, 250, gallery, skill)),
-            }
+            {"streams": streams, "clips": 250, "queries": 250 + 10 * at}
+            | {"text_to_video": metrics(draw_ranks(rng, 250, gallery, skill))}
             for at, streams in enumerate(patterns)
         ],
         "weights": {
@@ -125,8 +116,8 @@ def result_dict(seed=0, skill=0.6, queries=1000, gallery=1000, videos=None, capt
                 ("that speak of a person", 402, (52.7, 18.2, 6.1, 23.0)),
             ],
         },
-        "best": [query(at, 1.0, videos, said[at % len(said)]) for at in range(4)],
-        "worst": [query(at + 20, worst - 30 * at, videos, said[(at + 20) % len(said)]) for at in range(4)],
+        "best": [query(at, 1.0, videos, captions[at % len(captions)]) for at in range(4)],
+        "worst": [query(at + 20, worst - 30 * at, videos, captions[(at + 20) % len(captions)]) for at in range(4)],
     }
 
 
@@ -135,10 +126,7 @@ def changed(whole, changes):
     copy = json.loads(json.dumps(whole))
     for path, value in changes.items():
         *way, last = path.split(".")
-        part = copy
-        for name in way:
-            part = part[name]
-        part[last] = value
+        functools.reduce(operator.getitem, way, copy)[last] = value
     return copy
 
 
@@ -170,8 +158,11 @@ class Node:
     """An element of a page."""
 
     def __init__(self, tag, attributes, parent):
-        self.tag, self.attributes, self.parent = tag, attributes, parent
-        self.children, self.own = [], []
+        self.tag, self.attributes, self.parent, self.parts = tag, attributes, parent, []
+
+    @property
+    def children(self):
+        return [part for part in self.parts if isinstance(part, Node)]
 
     def __iter__(self):
         """All elements below, in the order of the page."""
@@ -184,11 +175,7 @@ class Node:
 
     @property
     def text(self):
-        return " ".join("".join(part if isinstance(part, str) else part.text for part in self.own).split())
-
-    @property
-    def within(self):
-        return [] if self.parent is None else [self.parent.tag, *self.parent.within]
+        return " ".join("".join(part if isinstance(part, str) else part.text for part in self.parts).split())
 
 
 class Tree(HTMLParser):
@@ -206,17 +193,15 @@ class Tree(HTMLParser):
     def handle_starttag(self, tag, attrs):
         assert len(dict(attrs)) == len(attrs), (tag, attrs)
         node = Node(tag, dict(attrs), self.at)
-        self.at.children.append(node)
-        self.at.own.append(node)
-        if tag not in self.VOID:
-            self.at = node
+        self.at.parts.append(node)
+        self.at = self.at if tag in self.VOID else node
 
     def handle_endtag(self, tag):
         assert self.at.tag == tag, f"</{tag}> closes <{self.at.tag}>"
         self.at = self.at.parent
 
     def handle_data(self, data):
-        self.at.own.append(data)
+        self.at.parts.append(data)
 
 
 @pytest.fixture(scope="session")
@@ -226,29 +211,26 @@ def parse():
 
 
 @pytest.fixture(scope="session")
-def pages(make_result):
+def make_page(make_result):
+    """make_page(changes of one result): its page."""
+    from scripts.report.entry import make_entries
+    from scripts.report.page import page
+
+    return lambda **changes: page(make_entries([make_result(changes=changes)])[0])
+
+
+@pytest.fixture(scope="session")
+def pages(make_result, make_page):
     """Pages of one result, of several that differ in everything, and of one that has hardly anything."""
     from scripts.report.entry import make_entries
     from scripts.report.page import page
 
     seeds = [make_result(seed, changes={"system.name": f"small-seed{seed}"}) for seed in range(3)]
-    theirs = make_result(
-        9,
-        changes={
-            "system.name": "theirs",
-            "system.kind": "scores",
-            "system.seed": None,
-            "system.trained_on": None,
-            "rules.v2t": "max over captions",
-            "rules.normalisation": {"method": "dsl", "uses_test_queries": True},
-            **{key: [] for key in ("schemes", "removed", "patterns", "best", "worst")},
-            "weights": None,
-        },
-    )
-    changes = {"system.name": "bad", "system.selected_on": "test", "protocol.partial": True}
-    bad = make_result(5, changes=changes, queries=988, gallery=988)
-    bare = {"choice": {"questions": 500, "accuracy": 71.3, "interval": (68.0, 74.5)}}
-    bare |= {"text_to_video": None, "video_to_text": None, "weights": None}
-    bare |= {key: [] for key in ("schemes", "removed", "patterns", "best", "worst")}
-    groups = {"one": [make_result()], "several": [*seeds, theirs, bad], "choice": [make_result(changes=bare)]}
-    return {name: page(make_entries(results)[0]) for name, results in groups.items()}
+    theirs = {"name": "theirs", "kind": "scores", "seed": None, "trained_on": None}
+    theirs = {f"system.{key}": value for key, value in theirs.items()} | {"rules.v2t": "max over captions"}
+    theirs |= {"rules.normalisation": {"method": "dsl", "uses_test_queries": True}, **NOTHING_MORE}
+    bad = {"system.name": "bad", "system.selected_on": "test", "protocol.partial": True}
+    results = [make_result(9, changes=theirs), make_result(5, changes=bad, queries=988, gallery=988)]
+    choice = {"questions": 500, "accuracy": 71.3, "interval": (68.0, 74.5)}
+    bare = make_page(choice=choice, text_to_video=None, video_to_text=None, **NOTHING_MORE)
+    return {"one": make_page(), "several": page(make_entries([*seeds, *results])[0]), "choice": bare}

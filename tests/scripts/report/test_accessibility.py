@@ -58,23 +58,22 @@ def browse(tmp_path_factory):
     return run
 
 
-def check(found, dark):
-    assert found["violations"] == []
-    assert found["passes"] > 20  # it did look
-    assert found["wide"] == 0
-    assert found["dark"] == dark
+WINDOWS = [(320, False), (400, True), (1400, False), (1400, True)]
+ALL = [(name, *window) for name in ("one", "several", "choice") for window in WINDOWS]
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_several_results_on_a_phone(browse, pages, dark):
-    check(browse(pages["several"], 400, dark), dark)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["one", "several", "choice"])
-@pytest.mark.parametrize(("width", "dark"), [(320, False), (400, True), (1400, False), (1400, True)])
+@pytest.mark.parametrize(
+    ("name", "width", "dark"),
+    [
+        ("several", 400, False),
+        ("several", 400, True),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ALL),
+    ],
+)
 def test_every_page_light_and_dark(browse, pages, name, width, dark):
-    check(browse(pages[name], width, dark), dark)
+    found = browse(pages[name], width, dark)
+    assert (found["violations"], found["wide"], found["dark"]) == ([], 0, dark)
+    assert found["passes"] > 20  # it did look
 
 
 @pytest.mark.slow

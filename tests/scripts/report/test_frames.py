@@ -54,24 +54,23 @@ def test_the_frame_at_the_moment(folder, media, wanted, number):
 
 
 def test_many_moments_of_a_file_in_any_order_are_read_at_once(folder, media, capsys):
-    shares = (0.9, 0.1, 0.5, 0.1)
-    wanted = [moment("long.mp4", share) for share in shares]
+    wanted = [moment("long.mp4", share) for share in (0.9, 0.1, 0.5, 0.1)]
     shots = read_frames(folder, wanted)
     assert [media.number_of(pixels(shots[one])[None])[0] for one in wanted] == [16, 1, 9, 1]
     assert capsys.readouterr().err == "frames: 0 of 1 files\n"
 
 
-def test_a_still_image(folder):
-    wanted = moment("image.png")
-    shot = read_frames(folder, [wanted])[wanted]
+def shot_of(folder, clip_id):
+    wanted = moment(clip_id)
+    return read_frames(folder, [wanted])[wanted]
+
+
+def test_a_still_image_and_the_names_in_results(folder):
+    shot = shot_of(folder, "image.png")
     assert shot.at_s is None
     assert pixels(shot)[5, 5].argmax() == 0  # red, top left
-
-
-@pytest.mark.parametrize("clip_id", ["video7", "sub/video7", "sub/video7.mp4", "video7.mp4", "video7#t=0,0.2"])
-def test_files_are_found_by_the_names_that_results_give_them(folder, clip_id):
-    wanted = moment(clip_id)
-    assert read_frames(folder, [wanted])[wanted].uri
+    for clip_id in ("video7", "sub/video7", "sub/video7.mp4", "video7.mp4", "video7#t=0,0.2"):
+        assert shot_of(folder, clip_id).uri
 
 
 @pytest.mark.parametrize(
@@ -93,14 +92,10 @@ def test_a_clip_that_cannot_be_read_is_a_blank_with_a_reason(folder, wanted, rea
     assert shots[good].uri  # one broken file costs its own pictures only
 
 
-def test_two_files_of_one_name_are_not_guessed(media, tmp_path):
+def test_no_folder_and_two_files_of_one_name(media, tmp_path):
+    with pytest.raises(InputError, match="there is nothing at"):
+        read_frames(tmp_path / "gone", [])
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         media.write(tmp_path / name / "same.mp4", [media.plain(1)])
-    wanted = moment("same")
-    assert read_frames(tmp_path, [wanted])[wanted].reason == "not in the folder of videos"
-
-
-def test_no_folder(tmp_path):
-    with pytest.raises(InputError, match="there is nothing at"):
-        read_frames(tmp_path / "gone", [])
+    assert shot_of(tmp_path, "same").reason == "not in the folder of videos"

@@ -1,4 +1,4 @@
-"""The page, read from its source: structure, plots, query cards, hostile names, and nothing from outside."""
+"""The page, read from its source: structure, plots, query cards, hostile names, no requests."""
 
 import json
 import re
@@ -23,11 +23,6 @@ def root(request, pages, parse):
     return parse(pages[request.param])
 
 
-def made(make_result, **changes):
-    """The page of one result."""
-    return page(make_entries([make_result(changes=changes)])[0])
-
-
 def test_it_has_its_landmarks_headings_and_what_is_pointed_at(root):
     assert root.all("html")[0].attributes["lang"] == "en"
     assert root.all("title")[0].text.endswith(": retrieval report")
@@ -50,8 +45,7 @@ def test_it_has_its_landmarks_headings_and_what_is_pointed_at(root):
 
 def test_tables_have_a_caption_of_their_own_and_wide_ones_scroll(root):
     tables = root.all("table")
-    captions = [table.all("caption")[0].text for table in tables]
-    assert len(captions) == len(set(captions)) == len(tables)
+    assert len({table.all("caption")[0].text for table in tables}) == len(tables)
     for table in tables:
         assert {node.attributes.get("scope") for node in table.all("th")} == {"col", "row"}
         assert len({len(row.all("th", "td")) for row in table.all("tr")}) == 1, "a row lacks cells"
@@ -62,7 +56,7 @@ def test_tables_have_a_caption_of_their_own_and_wide_ones_scroll(root):
             assert region["aria-labelledby"] == table.all("caption")[0].attributes["id"]
 
 
-def test_pictures_say_what_they_show_in_the_colours_of_the_page(root):
+def test_pictures_have_a_description_and_the_colours_of_the_page(root):
     for svg in root.all("svg"):
         title, about = svg.children[:2]
         assert svg.attributes["role"] == "img"
@@ -87,7 +81,7 @@ def test_nothing_is_fetched_and_nothing_runs(root, pages):
 
 
 def evil(value):
-    """The same result with hostile text wherever text may stand."""
+    """The same result with hostile text in every text."""
     if isinstance(value, dict):
         plain = lambda key: key[0].islower() or "@" in key or "R" in key  # noqa: E731
         return {key if plain(key) else key + EVIL: evil(item) for key, item in value.items()}
@@ -115,59 +109,48 @@ def test_text_from_files_never_becomes_markup(make_result, parse):
 @given(name=st.text(min_size=1, max_size=40))
 @settings(max_examples=10)
 def test_any_name_stays_text(make_result, parse, name):
-    less = {"video_to_text": None, "removed": [], "schemes": [], "best": [], "worst": [], "weights": None}
+    less = {key: [] for key in ("removed", "schemes", "best", "worst")} | {"video_to_text": None, "weights": None}
     names = [make_result(seed, changes={**less, "system.name": text}) for seed, text in enumerate((name, "other"))]
     root = parse(page(make_entries(names)[0]))  # a strict reader
     assert not {"script", "b", "i"} & {node.tag for node in root}
 
 
-def test_large_results_make_small_pages(make_result):
-    patterns = [
-        {
-            "streams": [f"s{bit}" for bit in range(10) if n >> bit & 1],
-            "clips": 1,
-            "queries": n,
-            "text_to_video": {},
-        }
-        for n in range(1024)
-    ]
+def test_large_results_make_small_pages(make_page):
+    names = [[f"s{bit}" for bit in range(10) if number >> bit & 1] for number in range(1024)]
     changes = {
         "text_to_video.recall": [[k, min(100.0, k / 500)] for k in range(1, 50_001)],
         "protocol.left_out": [f"video{number}" for number in range(20_000)],
         "protocol.partial": True,
-        "patterns": patterns,
+        "patterns": [{"streams": n, "clips": 1, "queries": q, "text_to_video": {}} for q, n in enumerate(names)],
     }
-    text = made(make_result, **changes)
+    text = make_page(**changes)
     assert len(text) < 200_000
     assert "960 rarer patterns" in text
 
 
-def test_it_says_the_result_in_words_and_leaves_out_what_is_empty(pages, parse):
-    said = parse(pages["one"]).all("header")[0].text
-    assert re.search(
-        r"of 1,000 queries among 1,000 clips, [\d.]+ % \([\d.]+–[\d.]+\) find a right clip first", said
-    )
+def test_the_result_in_words_the_heat_map_and_no_empty_sections(pages, parse):
+    words = r"of 1,000 queries among 1,000 clips, [\d.]+ % \([\d.]+–[\d.]+\) find a right clip first"
+    assert re.search(words, parse(pages["one"]).all("header")[0].text)
+    for cell in ('<td class="h6">61.2</td>', '<td class="h1">9.3</td>'):  # darker is more
+        assert cell in pages["one"]
     root = parse(pages["choice"])
     assert [node.text for node in root.all("nav")[0].all("a")] == ["Figures", "How it was measured"]
     assert "Of 500 questions, 71.3 % (68.0–74.5) choose the clip's own sentence." in root.all("header")[0].text
 
 
-def test_the_same_results_make_the_same_page(make_result):
-    results = [make_result(0), make_result(1)]
-    assert page(make_entries(results)[0]) == page(make_entries(results)[0])
-
-
-def test_each_seed_stands_below_the_mean(make_result, parse):
+def test_each_seed_is_listed_and_the_page_is_reproducible(make_result, parse):
     results = [make_result(seed) for seed in (0, 1)]
-    tables = {t.all("caption")[0].text: t for t in parse(page(make_entries(results)[0])).all("table")}
+    text = page(make_entries(results)[0])
+    assert text == page(make_entries(results)[0])
+    tables = {table.all("caption")[0].text: table for table in parse(text).all("table")}
     body = tables["Each seed of small, text to video."].all("tbody")[0]
     rows = [[cell.text for cell in row.all("th", "td")] for row in body.all("tr")]
     assert [row[0] for row in rows] == ["0", "1"]
     assert rows[1][1].startswith(f"{results[1].text_to_video.metrics['R@1']:.1f}")
 
 
-def test_nonsense_in_a_result_draws_something(make_result, parse):
-    """A file by other hands may hold numbers that no evaluation gives."""
+def test_nonsense_in_a_result_draws_something(make_page, parse):
+    """Another program may write numbers that no evaluation gives."""
     changes = {
         "text_to_video.recall": [[-5, 1e9], [0, 3.0], [1, -4.0]],
         "text_to_video.histogram": [["1", -5], ["2", 5], ["3", 7]],
@@ -178,24 +161,24 @@ def test_nonsense_in_a_result_draws_something(make_result, parse):
         "weights.rows": [["all", 0, [-1e9, 1e9, 0.0, 50.0]]],
         "patterns": [{"streams": [], "clips": 0, "queries": 0, "text_to_video": {}}],
     }
-    root = parse(made(make_result, **changes))
+    root = parse(make_page(**changes))
     assert len(root.all("svg")) >= 3
     assert "no stream" in root.text
 
 
-# ---- plots
-
-
-def test_plots_show_their_numbers(make_result):
-    rows = [
-        {"name": "audio", "text_to_video": {"R@1": 10.0, "R@5": 60.0}, "video_to_text": {"R@1": 10.0}},
-        {"name": "face", "text_to_video": {"R@1": 24.0, "R@5": 52.0}, "video_to_text": {"R@1": 20.0}},
-    ]
+def test_plots_show_their_numbers(make_page):
     found = {"R@1": 20.0, "R@5": 55.0}
-    changes = {"removed": rows, "text_to_video.metrics": found, "video_to_text.metrics": found}
-    changes |= {"text_to_video.histogram": [["1", 50], ["2", 25], ["3-10", 0]]}
-    changes |= {"text_to_video.recall": [[1, 20.0], [5, 55.0]]}
-    text = made(make_result, **changes)
+    changes = {
+        "removed": [
+            {"name": "audio", "text_to_video": {"R@1": 10.0, "R@5": 60.0}, "video_to_text": {"R@1": 10.0}},
+            {"name": "face", "text_to_video": {"R@1": 24.0, "R@5": 52.0}, "video_to_text": {"R@1": 20.0}},
+        ],
+        "text_to_video.metrics": found,
+        "video_to_text.metrics": found,
+        "text_to_video.histogram": [["1", 50], ["2", 25], ["3-10", 0]],
+        "text_to_video.recall": [[1, 20.0], [5, 55.0]],
+    }
+    text = make_page(**changes)
     for cell in ("10.0 (−10.0)", "60.0 (+5.0)", "24.0 (+4.0)", "52.0 (−3.0)"):
         assert f"<td>{cell}</td>" in text
     for words in ("50 (66.7 %)</text>", "3–10</text>", "55.0</text>", "without audio</text>", "55.0 % at K = 5"):
@@ -213,26 +196,17 @@ def test_many_systems_share_a_plot_up_to_what_it_tells_apart(make_result, parse)
     assert len({node.attributes["d"] for node in first.all("path") if "id" in node.attributes}) >= MOST  # markers
 
 
-def test_the_heat_map_is_a_table_and_darker_is_more(pages):
-    assert '<td class="h6">61.2</td>' in pages["one"]
-    assert '<td class="h1">9.3</td>' in pages["one"]
-
-
-# ---- query cards
-
-
 def test_frames_have_a_text_of_their_own_and_blanks_a_reason(make_result, parse):
     result = make_result(worst=500.5)
-    entries = make_entries([result])[0]
+    entries, worst = make_entries([result])[0], result.worst[0]
     moments = list(dict.fromkeys(wanted(entries)))
-    gone = {one for one in moments if one.clip_id == result.worst[0].right.clip_id and one.share in RIGHT_SHARES}
+    gone = {one for one in moments if one.clip_id == worst.right.clip_id and one.share in RIGHT_SHARES}
     shots = {one: Shot(reason="file cannot be read") if one in gone else Shot(URI, 4.75) for one in moments}
     root = parse(page(entries, shots))
     card = next(node for node in root.all("li") if node.all("h4") and "query ret20" in node.text)
     assert "Right clip at rank 500.5 · query ret20" in card.text
-    assert [node.attributes["alt"] for node in card.all("img")] == [
-        f"Frame of {clip.clip_id} at 4.8 s" for clip in result.worst[0].top[:SHOWN_ANSWERS] for _ in ANSWER_SHARES
-    ]
+    shown = [f"Frame of {clip.clip_id} at 4.8 s" for clip in worst.top[:SHOWN_ANSWERS] for _ in ANSWER_SHARES]
+    assert [node.attributes["alt"] for node in card.all("img")] == shown
     blanks = [node.text for node in card.all("div") if node.attributes.get("class") == "blank"]
     assert blanks == ["no frame: file cannot be read"] * len(RIGHT_SHARES)
     assert f"Frames shown: {len(moments) - len(gone)}; not available: 3." in root.all("footer")[0].text
@@ -246,11 +220,11 @@ def test_the_right_clip_is_marked_by_words_and_long_captions_are_cut(make_result
     assert root.all("img") == []
     assert "no frames are shown" in root.all("footer")[0].text
     best, *_, worst = (node for node in root.all("li") if node.all("h4"))
-    first, second = best.all("ol")[0].children[:2]
+    (first, second), heading = best.all("ol")[0].children[:2], best.all("h4")[0].text
     assert first.text.startswith("1. ✓ right video7010 score 0.610 0–9.5 s")
     assert "✓" not in second.text
-    assert best.all("h4")[0].text.endswith("a man walks on. …")
-    assert len(best.all("h4")[0].text) < 170
+    assert heading.endswith("a man walks on. …")
+    assert len(heading) < 170
     assert best.all("details")[0].text == "All of the text" + paragraph
     assert worst.all("ol") == []
     assert "first answers" not in worst.text

@@ -41,14 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.job import (
-    Lost,
-    Received,
-    WorkerPool,
-    limit_memory,
-    reason_of,
-    use_one_thread,
-)
+from features.job import Lost, Received, WorkerPool, limit_memory, reason_of, use_one_thread
 from features.media import FrameNeed, load_reader, read_clips
 
 DARK = 24  # of 255: black after lossy coding, with its ringing at the picture's edge

@@ -10,8 +10,10 @@ import pytest
 
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import find_checkpoints
+from tests.features.extractors.pretrained.tiny_checkpoints import change_config, save_tiny, write_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ROOT = Path(__file__).parents[4]
 FIND = "import sys; from features.extractors.registry import resolve; print(resolve(sys.argv[1]).checkpoints[0])"
 MAKE = """
 import dataclasses, json, sys
@@ -22,22 +24,12 @@ print(json.dumps({**dataclasses.asdict(made.fingerprint), "heavy": heavy, "share
 """
 
 
-def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a fresh interpreter, whose hub client reads its environment anew."""
-    root = Path(__file__).parents[4]
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        check=False,
-    )
-
-
-def said(run: subprocess.CompletedProcess) -> str:
-    """The last line of what it wrote on stderr."""
-    return run.stderr.strip().splitlines()[-1]
+def python(code: str, *arguments: str, **environment: str) -> tuple[dict, str]:
+    """Run a fresh interpreter, whose hub client reads this environment: its output, its last line of errors."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, "-c", code, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    return json.loads(run.stdout or "{}"), run.stderr.strip().rpartition("\n")[2]
 
 
 @pytest.fixture
@@ -48,88 +40,71 @@ def hub_cache(tmp_path, tiny):
     snapshot.mkdir(parents=True)
     for file in tiny("vit").iterdir():
         (snapshot / file.name).symlink_to(file)
-    refs = repository / "refs"
-    refs.mkdir()
+    (repository / "refs").mkdir()
     for name in ("main", "v1"):
-        (refs / name).write_text(COMMIT)
+        (repository / "refs" / name).write_text(COMMIT)
     return {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
 
 
 def test_a_name_on_the_hub_is_found_in_its_cache_with_its_commit(hub_cache):
+    keys = ("model", "revision", "dim", "shared", "heavy")
     for word in ("x=owner/seer", "x=owner/seer@v1", f"x=owner/seer@{COMMIT}"):
-        run = python(MAKE, word, **hub_cache)
-        assert run.returncode == 0, run.stderr
-        made = json.loads(run.stdout)
-        assert (made["model"], made["revision"]) == ("owner/seer", COMMIT)
-        assert made["dim"] == 16
-        assert made["shared"]
-        assert made["heavy"] == ["huggingface_hub"]  # no weights are read, torch is not imported
+        made, error = python(MAKE, word, **hub_cache)
+        # no weights are read, torch is not imported
+        assert [made.get(key) for key in keys] == ["owner/seer", COMMIT, 16, True, ["huggingface_hub"]], error
 
 
 def test_building_an_extractor_from_a_directory_imports_nothing_heavy(tiny):
     for name in ("vit", "clip", "siglip2", "videomae", "vjepa2", "xclip", "ast", "clap", "whisper"):
-        run = python(MAKE, f"x={tiny(name)}")
-        assert run.returncode == 0, run.stderr
-        assert json.loads(run.stdout)["heavy"] == []
+        made, error = python(MAKE, f"x={tiny(name)}")
+        assert made.get("heavy") == [], error
+
+
+UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("word", "environment", "message"),
     [
-        ("x=owner/other", "'owner/other' is not available: it is not in the hub's cache, and HF_HUB_OFFLINE"),
-        ("x=owner/seer@v2", "is not available: it is not in the hub's cache"),
-        ("x=o:w:n", "no pretrained model 'o:w:n': it is no directory, and no name on the hub"),
-        ("x=-owner-/seer", "it is no directory, and no name on the hub"),
+        ("x=owner/other", {}, "'owner/other' is not available: it is not in the hub's cache, and HF_HUB_OFFLINE"),
+        ("x=owner/seer@v2", {}, "is not available: it is not in the hub's cache"),
+        ("x=o:w:n", {}, "no pretrained model 'o:w:n': it is no directory, and no name on the hub"),
+        ("x=-owner-/seer", {}, "it is no directory, and no name on the hub"),
+        ("x=a/b", UNREACHABLE, "'a/b' is not available: it is no directory, not in the hub's cache, and the hub"),
     ],
 )
-def test_what_is_not_in_the_cache_is_said_in_a_sentence(hub_cache, word, message):
-    assert message in said(python(FIND, word, **hub_cache))
+def test_a_model_that_is_not_available_is_an_error_in_one_sentence(hub_cache, word, environment, message):
+    assert message in python(FIND, word, **{**hub_cache, **environment})[1]
 
 
-def test_a_hub_out_of_reach_is_said_in_a_sentence(tmp_path):
-    away = {"HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
-    run = python(FIND, "x=owner/seer", **away)
-    assert "'owner/seer' is not available: it is no directory, not in the hub's cache, and the hub" in said(run)
+def test_files_are_identified_by_their_content(tmp_path):
+    def found(path):
+        return find_checkpoints(str(path))[0]
 
-
-def test_a_directory_is_known_by_its_content(tiny_checkpoints, tmp_path):
-    first = tiny_checkpoints.save_tiny("vit", tmp_path / "a" / "seer")
-    again = tiny_checkpoints.save_tiny("vit", tmp_path / "b" / "seer")
-    found = find_checkpoints(str(first))[0]
-    assert found.path == first
-    assert found.model == "seer"
-    assert found.revision.startswith("sha256:")
-    assert find_checkpoints(str(again))[0].revision == found.revision
-    assert find_checkpoints(os.path.relpath(first))[0].path.samefile(first)
-
+    first, again = (save_tiny("vit", tmp_path / name / "seer") for name in "ab")
+    plain = found(first)
+    assert (plain.path, plain.model, plain.revision[:7]) == (first, "seer", "sha256:")
+    assert found(again).revision == plain.revision
+    assert found(os.path.relpath(first)).path.samefile(first)
     (first / "README.md").write_text("what is beside the model does not count")
     (first / "tokenizer.json").write_text("{}")
-    assert find_checkpoints(str(first))[0].revision == found.revision
-    seen = {found.revision}
-    tiny_checkpoints.change_config(again, layer_norm_eps=1e-3)
-    seen.add(find_checkpoints(str(again))[0].revision)
-    tiny_checkpoints.write_json(again / "preprocessor_config.json", {})
-    seen.add(find_checkpoints(str(again))[0].revision)
-    tiny_checkpoints.save_tiny("vit", again, seed=1)
-    seen.add(find_checkpoints(str(again))[0].revision)
-    assert len(seen) == 4
-
-
-def test_a_file_is_known_by_its_content(tmp_path):
+    assert found(first).revision == plain.revision
+    changes = [
+        lambda: change_config(again, layer_norm_eps=1e-3),
+        lambda: write_json(again / "preprocessor_config.json", {}),
+        lambda: save_tiny("vit", again, seed=1),
+    ]
+    assert len({plain.revision, *((change() and None) or found(again).revision for change in changes)}) == 4
     file = tmp_path / "yunet.onnx"
     file.write_bytes(b"1")
-    first = find_checkpoints(str(file))[0]
-    assert (first.model, first.path) == ("yunet.onnx", file)
+    one = found(file)
+    assert (one.model, one.path) == ("yunet.onnx", file)
     file.write_bytes(b"22")
-    assert find_checkpoints(str(file))[0].revision != first.revision
+    assert found(file).revision != one.revision
 
 
-def test_files_on_this_machine_have_no_revisions(tmp_path):
-    with pytest.raises(InputError, match="is on this machine, which has no revisions: leave out '@main'"):
-        find_checkpoints(str(tmp_path), "main")
-
-
-@pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "yunet.onnx"])
-def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(source):
-    with pytest.raises(InputError, match="there is no such directory or file"):
-        find_checkpoints(source)
+@pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "yunet.onnx", "."])
+def test_paths_are_not_searched_on_the_hub_and_have_no_revisions(source):
+    words = "which has no revisions: leave out '@main'" if source == "." else "there is no such directory or file"
+    with pytest.raises(InputError, match=words):
+        find_checkpoints(source, "main" if source == "." else None)

@@ -6,12 +6,14 @@ import logging
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from features.errors import InputError
 from features.extractors.pretrained.runner import pick_device
 from features.extractors.registry import make_extractor
 from features.extractors.spec import RunConfig
+from tests.features.extractors.pretrained.tiny_checkpoints import change_config, save_tiny
 
 
 @pytest.fixture
@@ -42,10 +44,6 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_the_next(small_gpu, tiny
     seen.clear()
     extractor.extract([clip_of(extractor, 3)])
     assert seen == [2, 1]
-
-
-def test_a_row_that_does_not_fit_is_said_in_a_sentence(small_gpu, clip_of):
-    extractor, _ = small_gpu
     extractor.room = 0
     with pytest.raises(InputError, match=r"not even one row .*--precision bf16"):
         extractor.extract([clip_of(extractor, 2)])
@@ -75,20 +73,12 @@ def test_a_gpu_gives_what_the_cpu_gives(tiny, clip_of):
 FILE = "model.safetensors"
 
 
-def load(directory):
-    extractor = make_extractor(f"x={directory}")
-    extractor.load()
-    return extractor
-
-
 @pytest.fixture
-def vit(tiny_checkpoints, tmp_path):
-    return tiny_checkpoints.save_tiny("vit", tmp_path / "vit")
+def vit(tmp_path):
+    return save_tiny("vit", tmp_path / "vit")
 
 
-def test_weights_in_shards_are_the_same(tiny, tiny_checkpoints, tmp_path, clip_of):
-    import transformers
-
+def test_weights_in_shards_are_the_same(tiny, tmp_path, clip_of):
     sharded = tmp_path / "sharded"
     transformers.ViTModel.from_pretrained(tiny("vit")).save_pretrained(sharded, max_shard_size="4KB")
     (sharded / "preprocessor_config.json").write_bytes((tiny("vit") / "preprocessor_config.json").read_bytes())
@@ -98,16 +88,6 @@ def test_weights_in_shards_are_the_same(tiny, tiny_checkpoints, tmp_path, clip_o
     assert (one.extract([clip])[0].rows == other.extract([clip])[0].rows).all()
 
 
-def test_pickles_are_never_read(vit):
-    weights = load_file(vit / FILE)
-    (vit / FILE).unlink()
-    torch.save(weights, vit / "pytorch_model.bin")
-    with pytest.raises(InputError) as raised:
-        load(vit)
-    assert "has no weights in the safetensors format" in str(raised.value)
-    assert f"A.from_pretrained('{vit}').save_pretrained('DIRECTORY')" in str(raised.value)
-
-
 def change(directory, without="", plus=None):
     weights = load_file(directory / FILE)
     kept = {key: value for key, value in weights.items() if not (without and without in key)}
@@ -115,42 +95,43 @@ def change(directory, without="", plus=None):
     save_file({**kept, **(plus or {})}, directory / FILE, metadata={"format": "pt"})
 
 
-def test_weights_that_lack_are_named(vit):
-    change(vit, without="layer.1.attention")
-    with pytest.raises(InputError, match=r"\d+ of its weights are missing, such as layers.1.attention"):
-        load(vit)
+def only_pickled(vit):
+    weights = load_file(vit / FILE)
+    (vit / FILE).unlink()
+    torch.save(weights, vit / "pytorch_model.bin")
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"num_hidden_layers": 2}, r"larger model than its config.json says, such as layers.2"),
-        ({"intermediate_size": 48}, r"\d+ of its weights are not of the size .*, such as lay"),
-        ({"hidden_act": "magic"}, "its weights cannot be loaded: .*magic"),
-    ],
-)
-def test_weights_of_another_model_are_named(vit, tiny_checkpoints, changes, says):
-    tiny_checkpoints.change_config(vit, **changes)
-    with pytest.raises(InputError, match=says):
-        load(vit)
+PICKLED = r"has no weights in the safetensors format.*A.from_pretrained\('.*/vit'\).save_pretrained\('DIRECTORY'\)"
+LARGER = r"of a larger model than its config.json says, such as layers.2"
+LACKS = r"\d+ of its weights are missing, such as layers.1.attention"
+OTHER = r"\d+ of its weights are not of the size .*, such as lay"
+WRONG_WEIGHTS = {
+    PICKLED: only_pickled,
+    LACKS: lambda vit: change(vit, without="layer.1.attention"),
+    LARGER: lambda vit: change_config(vit, num_hidden_layers=2),
+    OTHER: lambda vit: change_config(vit, intermediate_size=48),
+    "its weights cannot be loaded: .*magic": lambda vit: change_config(vit, hidden_act="magic"),
+    "its weights cannot be loaded": lambda vit: (vit / FILE).write_bytes((vit / FILE).read_bytes()[:-100]),
+}
+
+
+@pytest.mark.parametrize("message", WRONG_WEIGHTS)
+def test_weights_that_are_not_the_models_are_an_error(vit, message):
+    WRONG_WEIGHTS[message](vit)
+    with pytest.raises(InputError, match=message):
+        make_extractor(f"x={vit}").load()
 
 
 def test_heads_and_old_buffers_do_not_matter(vit, capfd):
     change(vit, plus={"classifier.weight": torch.ones(2, 16), "embeddings.position_ids": torch.arange(3)})
-    load(vit)
+    make_extractor(f"x={vit}").load()
     assert capfd.readouterr() == ("", "")
 
 
-def test_of_a_whole_model_too(tiny_checkpoints, tmp_path):
-    clip = tiny_checkpoints.save_tiny("clip", tmp_path / "clip")
+def test_the_weights_of_both_towers_are_compared_with_config_json(tmp_path):
+    clip = save_tiny("clip", tmp_path / "clip")
     vision = json.loads((clip / "config.json").read_text())["vision_config"]
-    tiny_checkpoints.change_config(clip, vision_config={**vision, "num_hidden_layers": 2})
+    change_config(clip, vision_config={**vision, "num_hidden_layers": 2})
     for output in ("projected", "class"):
         with pytest.raises(InputError, match=r"of a larger model than its config.json says"):
             make_extractor(f"x={clip}:output={output}").load()
-
-
-def test_damaged_weights_are_said_in_a_sentence(vit):
-    (vit / FILE).write_bytes((vit / FILE).read_bytes()[:-100])
-    with pytest.raises(InputError, match="its weights cannot be loaded"):
-        load(vit)

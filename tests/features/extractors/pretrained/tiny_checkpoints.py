@@ -14,10 +14,7 @@ SEES = {"image_size": 32, "patch_size": 8}
 READS = {**TOWER, "vocab_size": 50, "max_position_embeddings": 10, "eos_token_id": 2}
 HALVES = [0.5, 0.5, 0.5]
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-CLIP = {
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-}
+CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 STEPS = {"do_resize": True, "do_rescale": True, "do_normalize": True}
 
 SQUARE = {**STEPS, "size": {"height": 32, "width": 32}, "image_mean": HALVES, "image_std": HALVES}

@@ -20,8 +20,9 @@ def values(out):
 
 @family
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_to_merge_none_changes_no_bit(name, dtype):
+def test_merging_nothing_changes_no_bit_and_removed_merging_leaves_no_trace(name, dtype):
     model, given = make(name, dtype), inputs(name, dtype)
+    before = {key: dict(vars(part)) for key, part in model.named_modules()}
     plain = values(model(**given))
     merging = merge_tokens(model, MergeSchedule.parse("0"))
     merged = values(model(**given))
@@ -29,13 +30,7 @@ def test_to_merge_none_changes_no_bit(name, dtype):
     assert all(torch.equal(plain[key], merged[key]) for key in plain)
     assert (merging.sizes == 1).all()
     assert merging.merged == [0, 0, 0]
-
-
-@family
-def test_removed_it_leaves_no_trace(name):
-    model, given = make(name), inputs(name)
-    before = {key: dict(vars(part)) for key, part in model.named_modules()}
-    plain = values(model(**given))
+    merging.remove()
     merging = merge_tokens(model, MergeSchedule.parse("6"))
     assert model(**given).keys() == plain.keys()
     merging.remove()
@@ -62,8 +57,7 @@ def test_neighbours_in_the_batch_do_not_matter(name):
 
 
 @family
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize(("dtype", "level"), [(t, v) for t in (torch.float32, torch.bfloat16) for v in (0.0, 1.0)])
 def test_blank_input_stays_finite_and_the_same(name, dtype, level):
     model = make(name, dtype)
     given = {key: torch.full_like(value, level) for key, value in inputs(name, dtype).items()}
@@ -119,13 +113,9 @@ def test_the_pooling_head_attends_to_each_patch():
         repeated = tokens[item].repeat_interleave(sizes[item], 0)
         torch.testing.assert_close(model.head(repeated[None])[0], pooled[item], atol=1e-10, rtol=1e-10)
         assert not torch.allclose(model.head(tokens[item : item + 1])[0], pooled[item], atol=1e-3)
-
-
-def test_a_vision_half_without_a_head_merges_too():
-    model = hub.SiglipVisionModel(hub.SiglipVisionConfig(**WIDE, **SQUARE, vision_use_head=False)).eval()
-    merging = merge_tokens(model, MergeSchedule.parse("8"))
-    assert model(**inputs("siglip", torch.float32)).last_hidden_state.shape[1] == 36 - 24
-    merging.remove()
+    headless = hub.SiglipVisionModel(hub.SiglipVisionConfig(**WIDE, **SQUARE, vision_use_head=False)).eval()
+    merge_tokens(headless, MergeSchedule.parse("8"))
+    assert headless(**inputs("siglip", torch.float32)).last_hidden_state.shape[1] == 36 - 24
 
 
 def test_alike_patches_merge_into_what_they_were():
@@ -156,61 +146,48 @@ def test_no_other_model_is_touched():
     assert torch.equal(copied(**given).last_hidden_state, plain)
     assert config._attn_implementation == "sdpa"
 
-    tower = {**WIDE, "num_hidden_layers": 2}
-    both = hub.CLIPModel(
-        hub.CLIPConfig(text_config={**tower, "vocab_size": 50}, vision_config={**tower, **SQUARE})
-    )
-    words = torch.arange(12).view(2, 6)
-    text = both.eval().get_text_features(input_ids=words).pooler_output
+    tower, words = {**WIDE, "num_hidden_layers": 2}, torch.arange(12).view(2, 6)
+    parts = {"text_config": {**tower, "vocab_size": 50}, "vision_config": {**tower, **SQUARE}}
+    both = hub.CLIPModel(hub.CLIPConfig(**parts)).eval()
+    text = both.get_text_features(input_ids=words).pooler_output
     merging = merge_tokens(both, MergeSchedule.parse("8"))
     assert torch.equal(both.get_text_features(input_ids=words).pooler_output, text)
     both.get_image_features(**given)
     assert merging.sizes.shape == (4, 21)
 
 
-def test_a_copy_of_a_merged_model_merges_by_itself():
-    model = make("vit")
-    merging = merge_tokens(model, MergeSchedule.parse("8"))
-    copied, given = copy.deepcopy(model), inputs("vit")
-    merging.remove()
-    assert copied(**given).last_hidden_state.shape[1] == 13
-    assert model(**given).last_hidden_state.shape[1] == 37
-
-
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+EAGER = "merge where a model attends by sdpa, and this ViTModel does by eager"
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "message"),
     [
-        hub.DINOv3ViTModel(hub.DINOv3ViTConfig(**SMALL, image_size=32)),
-        hub.BertModel(hub.BertConfig(**SMALL, vocab_size=9)),
-        torch.nn.Linear(2, 2),
+        (hub.DINOv3ViTModel(hub.DINOv3ViTConfig(**SMALL, image_size=32)), "DINOv3ViTModel .*ViTModel"),
+        (hub.BertModel(hub.BertConfig(**SMALL, vocab_size=9)), "BertModel .*ViTModel"),
+        (torch.nn.Linear(2, 2), "Linear .*ViTModel"),
+        (hub.ViTModel._from_config(hub.ViTConfig(**WIDE, **SQUARE), attn_implementation="eager"), EAGER),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_other_models_are_refused_in_one_sentence(model):
-    with pytest.raises(ValueError, match=f"{type(model).__name__} .*ViTModel"):
+def test_other_models_and_another_attention_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
         merge_tokens(model, MergeSchedule.parse("8"))
 
 
-def test_merging_twice_is_refused():
+def test_merging_twice_is_refused_and_a_copy_of_a_merged_model_merges_by_itself():
     model = make("vit")
     merging = merge_tokens(model, MergeSchedule.parse("8"))
     with pytest.raises(ValueError, match=r"merge already; call remove\(\) of that merging first"):
         merge_tokens(model, MergeSchedule.parse("4"))
+    copied = copy.deepcopy(model)
     merging.remove()
     other = merge_tokens(model, MergeSchedule.parse("4"))
     merging.remove()  # its own are gone already
     assert model(**inputs("vit")).last_hidden_state.shape[1] == 37 - 12
     other.remove()
     assert model(**inputs("vit")).last_hidden_state.shape[1] == 37
-
-
-def test_another_attention_is_refused():
-    model = hub.ViTModel._from_config(hub.ViTConfig(**WIDE, **SQUARE), attn_implementation="eager")
-    with pytest.raises(ValueError, match="merge where a model attends by sdpa, and this ViTModel does by eager"):
-        merge_tokens(model, MergeSchedule.parse("8"))
+    assert copied(**inputs("vit")).last_hidden_state.shape[1] == 13
 
 
 def test_a_mask_is_refused_where_tokens_merge():

@@ -5,17 +5,20 @@ import torch
 
 from features.extractors.spec import MergeSchedule
 from features.extractors.token_merging.apply import merge_tokens
-from tests.features.tiny_towers import MAKERS, PROTECTED, TINY, before_and_after, inputs, layers_of, make
+from tests.features.tiny_towers import (
+    MAKERS,
+    PROTECTED,
+    TINY,
+    before_and_after,
+    inputs,
+    layers_of,
+    make,
+    slow_match,
+)
 
 QKVO = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj")
 SELF = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
-INNER = (
-    "attention.attention.query",
-    "attention.attention.key",
-    "attention.attention.value",
-    "attention.output.dense",
-)
-
+INNER = (*(f"attention.attention.{part}" for part in ("query", "key", "value")), "attention.output.dense")
 NAMES = {"ast": QKVO, "vit": QKVO, "dinov2": QKVO, "dinov2 giant": QKVO, "registers": QKVO, "videomae": INNER}
 NORMS = {
     **dict.fromkeys(("vit", "ast", "videomae"), ("layernorm_before", "layernorm_after")),
@@ -37,20 +40,9 @@ def slow_attention(name, layer, states, sizes):
 
 
 def slow_merge(states, sizes, metric, r, protected):
-    unit = [row / row.norm() for row in metric]
-    evens, odds = ([i for i in range(protected, len(unit)) if i % 2 == half] for half in (0, 1))
-    best = {}
-    for even in evens:
-        best[even] = max((float(unit[even] @ unit[odd]), odd) for odd in odds)
-    ranked = sorted(evens, key=lambda even: -best[even][0])
-    members = {token: [token] for token in range(len(unit))}
-    for even in ranked[:r]:
-        members[best[even][1]].append(even)
-    rest = sorted(ranked[r:]) if protected else ranked[r:]
-    order = [*range(protected), *rest, *odds]
-    mass = torch.stack([sizes[members[token]].sum() for token in order])
-    rows = [(sizes[members[token], None] * states[members[token]]).sum(0) for token in order]
-    return torch.stack(rows) / mass[:, None], mass
+    groups = slow_match(metric, r, protected)
+    mass = torch.stack([sizes[group].sum() for group in groups])
+    return torch.stack([(sizes[group, None] * states[group]).sum(0) for group in groups]) / mass[:, None], mass
 
 
 def slow_layer(name, layer, items, sizes, r, proportional):

@@ -17,16 +17,11 @@ decord = pytest.importorskip("decord")
 NEEDS = (FrameNeed(fps=10, size=32), FrameNeed(fps=4, size=24, window=4), SoundNeed(rate=16000))
 
 
-def both(path, clip_seconds=None):
-    return [
-        list(read_clips(path, "v", NEEDS, clip_seconds=clip_seconds, reader=name)) for name in ("pyav", "decord")
-    ]
-
-
 def test_agrees_with_pyav(tmp_path, media):
     frames = [media.plain(n % 18, (128, 96)) for n in range(40)]
     path = media.write(tmp_path / "a.mp4", frames, options={"preset": "fast"}, sounds=[(0.0, media.tone(4))])
-    for ours, theirs in zip(*both(path, 2.0), strict=True):
+    both = [read_clips(path, "v", NEEDS, clip_seconds=2.0, reader=name) for name in ("pyav", "decord")]
+    for ours, theirs in zip(*both, strict=True):
         assert (ours.reader, theirs.reader) == ("pyav", "decord")
         assert (ours.span, ours.verdict, ours.note) == (theirs.span, theirs.verdict, theirs.note)
         for need, frames in ours.frames.items():
@@ -96,23 +91,15 @@ def shown(ffmpeg, path, name):
     return clip, clip.frames[need].times, ffmpeg.numbers(clip.frames[need].pixels)
 
 
-@pytest.mark.parametrize("name", WITHIN)
-def test_frame_for_frame_within_the_guard(tmp_path, ffmpeg, name):
-    how, settings = WITHIN[name]
+@pytest.mark.parametrize("name", WITHIN | OUTSIDE)
+def test_frame_for_frame_within_the_guard_and_a_fallback_outside(tmp_path, ffmpeg, name):
+    how, settings, *reason = (WITHIN | OUTSIDE)[name]
     path = ffmpeg.make(tmp_path / name, how, **settings)
     ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
-    assert (theirs[0].reader, theirs[0].note) == ("decord", "")
-    np.testing.assert_array_equal(ours[1], theirs[1])
-    assert ours[2] == theirs[2]
-
-
-@pytest.mark.parametrize("name", OUTSIDE)
-def test_what_is_outside_the_guard_falls_back(tmp_path, ffmpeg, name):
-    how, settings, reason = OUTSIDE[name]
-    path = ffmpeg.make(tmp_path / name, how, **settings)
-    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
-    assert (theirs[0].reader, theirs[0].note) == ("pyav", f"not read by decord: {reason}")
+    by_decord = ("pyav", f"not read by decord: {reason[0]}") if reason else ("decord", "")
+    assert (theirs[0].reader, theirs[0].note) == by_decord
     assert theirs[0].verdict == ours[0].verdict == NO_SOUND  # it is no fault of the file
+    np.testing.assert_array_equal(ours[1], theirs[1])
     assert ours[2] == theirs[2]
 
 
@@ -131,10 +118,9 @@ def test_png_images_beside_decord(tmp_path, ffmpeg):
     """In a fresh process: decord brings a zlib of its own, which OpenCV must not meet."""
     path = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
     code = (
-        "import pathlib; from features.media.decord_reader import import_decord; import_decord();"
-        "from features.media import FrameNeed, read_clips;"
-        f"p = pathlib.Path({str(path)!r});"
-        "print(len(list(read_clips(p, 'v', (FrameNeed(fps=1, size=32),), reader='decord'))))"
+        "import sys, pathlib; from features.media.decord_reader import import_decord; import_decord()\n"
+        "from features.media import FrameNeed, read_clips; need = FrameNeed(fps=1, size=32)\n"
+        f"print(len(list(read_clips(pathlib.Path({str(path)!r}), 'v', (need,), reader='decord'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr

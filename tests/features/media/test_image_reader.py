@@ -26,16 +26,20 @@ def pixels(path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_one_clip_with_one_frame(tmp_path, media, suffix):
-    path = save(tmp_path / f"a.{suffix.upper()}", media.quadrants()[..., ::-1])
+def test_one_clip_with_one_frame_whose_size_is_read_before_its_pixels(tmp_path, media, suffix):
+    path = save(tmp_path / f"a.{suffix.upper()}", media.quadrants((570, 310))[..., ::-1])
+    with pytest.raises(MediaError, match="570 x 310 pixels"):
+        read_image(path, "a", [NEED], Limits(max_megapixels=0.1))
     windows, twice = FrameNeed(fps=10, size=32, window=8), FrameNeed(fps=5, size=16)
     needs = [NEED, windows, SoundNeed(rate=16000), twice]
     (clip,) = read_clips(path, "x/a", needs, clip_seconds=1, reader="decord")
     assert (clip.span.clip_id, clip.span.start_s, clip.span.end_s) == ("x/a", 0.0, 0.0)
     assert (clip.reader, clip.verdict, clip.sound) == ("image", OK, {})
     assert set(clip.frames) == {NEED, twice}
+    facts = clip.source.width, clip.source.height, clip.source.video_codec
+    assert facts == (570, 310, {"jpg": "jpeg"}.get(suffix, suffix))
     frame = clip.frames[NEED].pixels
-    assert frame.shape == (1, 32, 48, 3)
+    assert frame.shape == (1, 32, 59, 3)
     assert clip.frames[NEED].times.tolist() == [0.0]
     assert np.abs(frame[0, 4, 4].astype(int) - (255, 0, 0)).max() < 12  # red, so RGB
 
@@ -54,28 +58,14 @@ def test_exif_orientation_is_applied(tmp_path, media):
     assert np.abs(frame[4, -4].astype(int) - (255, 0, 0)).max() < 12
 
 
-def test_alpha_is_laid_on_white(tmp_path):
+def test_alpha_is_put_on_white_and_grey_and_deep_images_become_rgb(tmp_path):
     image = np.zeros((40, 40, 4), np.uint8)
     image[:, 20:] = (0, 0, 255, 255)
     frame = pixels(save(tmp_path / "a.png", image))
-    assert frame[16, 4].tolist() == [255, 255, 255]
-    assert frame[16, 28].tolist() == [255, 0, 0]
-
-
-def test_grey_and_deep_images_become_rgb(tmp_path):
+    assert (frame[16, 4].tolist(), frame[16, 28].tolist()) == ([255, 255, 255], [255, 0, 0])
     assert pixels(save(tmp_path / "a.png", np.full((40, 60), 90, np.uint8)))[3, 3].tolist() == [90, 90, 90]
     deep = pixels(save(tmp_path / "b.png", np.full((40, 60, 3), 90 * 257, np.uint16)))
     assert np.abs(deep.astype(int) - 90).max() <= 1
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_size_is_read_before_the_pixels(tmp_path, suffix):
-    path = save(tmp_path / f"a.{suffix}", np.zeros((310, 570, 3), np.uint8))
-    with pytest.raises(MediaError, match="570 x 310 pixels"):
-        read_image(path, "a", [NEED], Limits(max_megapixels=0.1))
-    clip = read_image(path, "a", [NEED])
-    assert (clip.source.width, clip.source.height) == (570, 310)
-    assert clip.source.video_codec == {"jpg": "jpeg"}.get(suffix, suffix)
 
 
 def test_what_is_no_image_says_so(tmp_path):

@@ -20,38 +20,24 @@ def test_tracks_and_durations(tmp_path, media):
     assert facts.held[:, 1].max() == facts.picture.end_s  # half a second more of sound counts for nothing
     assert facts.sound.codec == "aac"
     assert facts.declared_s == pytest.approx(facts.extent_s, abs=0.1)
-
-
-def test_much_longer_sound_makes_the_file_longer(tmp_path, media):
     facts = probe_file(media.write(tmp_path / "a.mp4", [media.plain(0)], sounds=[(0.0, media.tone(4))]))
     assert facts.held[:, 1].max() == pytest.approx(4.0, abs=0.1)
-    assert facts.picture.end_s < 0.2
+    assert facts.picture.end_s < 0.2  # much longer sound makes the file longer
 
 
-def reason(path) -> str:
-    with pytest.raises(MediaError) as caught:
-        probe_file(path)
-    return str(caught.value)
-
-
-def test_mp4_without_its_index(tmp_path, media):
-    movie = media.write(tmp_path / "a.mp4", [media.plain(n) for n in range(10)])
-    data = movie.read_bytes()
-    movie.write_bytes(data[: data.index(b"moov") - 40])
-    assert reason(movie) == "cut short or damaged: the index (moov) is missing"
-    movie.write_bytes(data[: data.index(b"moov") + 40])
-    assert reason(movie) == "cut short or damaged: the index (moov) is missing"
-
-
-def test_nothing_in_it_can_be_decoded(tmp_path, media):
+def test_files_without_an_index_content_or_track(tmp_path, media):
     path = media.write(tmp_path / "a.mp4", [media.plain(n) for n in range(10)])
-    data = bytearray(path.read_bytes())
-    start = data.index(b"mdat") + 4
-    data[start : data.index(b"moov") - 4] = bytes(data.index(b"moov") - 4 - start)
-    path.write_bytes(data)
-    assert reason(path) == "damaged: neither pictures nor sound in it can be decoded"
-
-
-def test_missing_track(tmp_path, media):
     with pytest.raises(MediaError, match="no audio track"):
-        Decoder(media.write(tmp_path / "a.mp4", [media.plain(0)]), "audio")
+        Decoder(path, "audio")
+    data = path.read_bytes()
+    start, index = data.index(b"mdat") + 4, data.index(b"moov")
+    cut, empty = (
+        "cut short or damaged: the index (moov) is missing",
+        "neither pictures nor sound in it can be decoded",
+    )
+    zeros = data[:start] + bytes(index - 4 - start) + data[index - 4 :]
+    for content, reason in ((data[: index - 40], cut), (data[: index + 40], cut), (zeros, f"damaged: {empty}")):
+        path.write_bytes(content)
+        with pytest.raises(MediaError) as caught:
+            probe_file(path)
+        assert str(caught.value) == reason

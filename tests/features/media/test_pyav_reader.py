@@ -16,37 +16,28 @@ def read(path, needs=(NEED, SOUND), clip_seconds=None):
 
 
 def test_time_zero_is_the_first_picture(tmp_path, media):
-    times = [5 + n / 10 for n in range(10)]
+    times, frames = [5 + n / 10 for n in range(10)], [media.plain(n) for n in range(10)]
     sounds = [(4.0, media.tone(1)), (5.0, 0 * media.tone(1))]
-    path = media.write(
-        tmp_path / "a.mkv", [media.plain(n) for n in range(10)], times, sounds=sounds, sound_codec="pcm_f32le"
-    )
-    (clip,) = read(path)
+    (clip,) = read(media.write(tmp_path / "a.mkv", frames, times, sounds=sounds, sound_codec="pcm_f32le"))
     assert media.number_of(clip.frames[NEED].pixels) == list(range(10))
     assert np.abs(clip.sound[SOUND][320:]).max() < 0.01  # the tone lies before time 0
 
 
-def test_no_entry_where_nothing_is_heard(tmp_path, media):
+def test_no_entry_where_there_is_no_sound_or_it_cannot_be_decoded(tmp_path, media):
     frames = [media.plain(n % 18) for n in range(30)]
     path = media.write(tmp_path / "a.mkv", frames, sounds=[(0.0, media.tone(1))], sound_codec="pcm_f32le")
     assert [SOUND in clip.sound for clip in read(path, clip_seconds=1)] == [True, False, False]
-
-
-def test_sound_that_cannot_be_decoded(tmp_path, media):
-    frames = [media.plain(n) for n in range(10)]
-    path = media.write(tmp_path / "a.mkv", frames, sounds=[(0.0, media.tone(1))], sound_codec="flac")
+    media.write(path, frames[:10], sounds=[(0.0, media.tone(1))], sound_codec="flac")
     path.write_bytes(path.read_bytes().replace(b"\xff\xf8", b"\0\0"))
     (clip,) = read(path)
-    assert clip.sound == {}
-    assert clip.verdict == DEGRADED
+    assert (clip.sound, clip.verdict) == ({}, DEGRADED)
     assert "the sound track cannot be decoded" in clip.note
 
 
 def test_long_files_stream(tmp_path, media, monkeypatch):
     frames = [media.plain(n % 18) for n in range(360)]
     path = media.write(tmp_path / "a.mp4", frames, sounds=[(0.0, media.tone(36))])
-    decoded = []
-    plain = Decoder.frames
+    decoded, plain = [], Decoder.frames
 
     def counted(self, *needless):
         for time, frame in plain(self, *needless):
@@ -68,16 +59,15 @@ def test_long_files_stream(tmp_path, media, monkeypatch):
     assert len(decoded) == 360  # every frame once, for all needs
 
 
-def test_spans_do_not_depend_on_needs(tmp_path, media):
+def test_clips_do_not_depend_on_needs_on_the_run_or_on_a_known_duration(tmp_path, media):
     frames = [media.plain(n % 18) for n in range(50)]
     path = media.write(tmp_path / "a.mp4", frames, sounds=[(0.0, media.tone(5))])
-    spans = [[c.span for c in read(path, needs, 2)] for needs in ((NEED,), (SOUND,), (NEED, SOUND))]
-    assert spans[0] == spans[1] == spans[2]
-
-
-def test_unknown_duration(tmp_path, media):
-    frames = [media.plain(n % 18) for n in range(30)]
-    path = media.write(tmp_path / "a.mkv", frames, codec="libvpx-vp9", container={"live": "1"})
+    first, second, *others = [read(path, needs, 2) for needs in ((NEED, SOUND), (NEED, SOUND), (NEED,), (SOUND,))]
+    for clips in (second, *others):
+        assert [clip.span for clip in clips] == [clip.span for clip in first]
+    np.testing.assert_array_equal(first[0].frames[NEED].pixels, second[0].frames[NEED].pixels)
+    np.testing.assert_array_equal(first[0].sound[SOUND], second[0].sound[SOUND])
+    path = media.write(tmp_path / "a.mkv", frames[:30], codec="libvpx-vp9", container={"live": "1"})
     assert [clip.span.start_s for clip in read(path, clip_seconds=1)] == [0.0, 1.0, 2.0]
 
 
@@ -104,35 +94,19 @@ def test_cut_short(tmp_path, media):
     assert len(clip.frames[NEED].times) == pytest.approx(10 * clip.span.end_s, abs=1)
 
 
-def test_bad_packets_are_counted(tmp_path, media):
-    frames = [media.quadrants() for _ in range(30)]
-    path = media.write(tmp_path / "a.mkv", frames, codec="libvpx-vp9", options={"g": "1"})
-    data = bytearray(path.read_bytes())
-    blocks = [place for place in range(len(data)) if data[place : place + 3] == b"\x49\x83\x42"]
-    for place in blocks[5:8]:  # the sync code of a VP9 key frame
-        data[place : place + 3] = b"\0\0\0"
-    path.write_bytes(data)
-    (clip,) = read(path)
-    assert (clip.verdict, clip.note) == (DEGRADED, "3 bad packets")
-    assert len(clip.frames[NEED].times) == 30
+def test_bad_packets_are_counted_and_pictures_may_end_early(tmp_path, media):
+    def spoiled(count, packets):
+        path = media.write(tmp_path / "a.mkv", [media.quadrants()] * count, codec="libvpx-vp9", options={"g": "1"})
+        data = bytearray(path.read_bytes())
+        blocks = [place for place in range(len(data)) if data[place : place + 3] == b"\x49\x83\x42"]
+        for place in blocks[packets]:  # the sync code of a VP9 key frame
+            data[place : place + 3] = b"\0\0\0"
+        path.write_bytes(data)
+        return path
 
-
-def test_pictures_that_break_off(tmp_path, media):
-    frames = [media.quadrants() for _ in range(60)]
-    path = media.write(tmp_path / "a.mkv", frames, codec="libvpx-vp9", options={"g": "1"})
-    data = bytearray(path.read_bytes())
-    blocks = [place for place in range(len(data)) if data[place : place + 3] == b"\x49\x83\x42"]
-    for place in blocks[-45:]:
-        data[place : place + 3] = b"\0\0\0"
-    path.write_bytes(data)
-    clips = read(path, clip_seconds=1)
+    (clip,) = read(spoiled(30, slice(5, 8)))
+    assert (clip.verdict, clip.note, len(clip.frames[NEED].times)) == (DEGRADED, "3 bad packets", 30)
+    clips = read(spoiled(60, slice(-45, None)), clip_seconds=1)
     assert [clip.span.start_s for clip in clips] == [0.0, 1.0]
     assert clips[-1].note.endswith("; 0.5 of 1.0 s could be decoded")
     assert len(clips[-1].frames[NEED].times) == 5
-
-
-def test_twice_the_same(tmp_path, media):
-    path = media.write(tmp_path / "a.mp4", [media.quadrants()] * 10, sounds=[(0.0, media.tone(1))])
-    first, second = read(path)[0], read(path)[0]
-    np.testing.assert_array_equal(first.frames[NEED].pixels, second.frames[NEED].pixels)
-    np.testing.assert_array_equal(first.sound[SOUND], second.sound[SOUND])

@@ -24,24 +24,17 @@ def movie(tmp_path_factory, ffmpeg):
     return ffmpeg.make(tmp_path_factory.mktemp("movie") / "a.mp4", H264)
 
 
-@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.ts", "a.wmv"])
-def test_a_suffix_of_another_video_format(tmp_path, movie, name):
-    (clip,) = read(shutil.copy(movie, tmp_path / name))
-    assert (clip.verdict, len(clip.frames[NEED].times)) == (NO_SOUND, 4)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_an_image_called_a_video(tmp_path, ffmpeg, suffix):
-    pixels = "rgb24" if suffix == "png" else "yuvj420p"
-    image = ffmpeg.make(tmp_path / f"a.{suffix}", "-frames:v 1", count=1, pixels=pixels)
-    (clip,) = read(image.rename(tmp_path / "a.mp4"))
-    assert ffmpeg.numbers(clip.frames[NEED].pixels) == [0]
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_a_video_called_an_image(tmp_path, movie, suffix):
-    with pytest.raises(MediaError, match="not a jpg, png or webp image"):
-        read(shutil.copy(movie, tmp_path / f"a.{suffix}"))
+def test_a_suffix_of_another_format(tmp_path, movie, ffmpeg):
+    for suffix in ("avi", "mkv", "ts", "wmv"):
+        (clip,) = read(shutil.copy(movie, tmp_path / f"a.{suffix}"))
+        assert (clip.verdict, len(clip.frames[NEED].times)) == (NO_SOUND, 4)
+    for suffix, pixels in (("jpg", "yuvj420p"), ("png", "rgb24")):
+        image = ffmpeg.make(tmp_path / f"a.{suffix}", "-frames:v 1", count=1, pixels=pixels)
+        (clip,) = read(image.rename(tmp_path / "a.mp4"))
+        assert ffmpeg.numbers(clip.frames[NEED].pixels) == [0]
+    for suffix in ("jpg", "png", "webp"):
+        with pytest.raises(MediaError, match="not a jpg, png or webp image"):
+            read(shutil.copy(movie, tmp_path / f"a.{suffix}"))
 
 
 def test_moving_images_show_their_first_picture(tmp_path, ffmpeg):
@@ -49,8 +42,7 @@ def test_moving_images_show_their_first_picture(tmp_path, ffmpeg):
     png = ffmpeg.make(tmp_path / "a.apng", "-c:v apng", count=5, pixels="rgb24").rename(tmp_path / "a.png")
     for path in (webp, png):
         (clip,) = read(path)
-        assert ffmpeg.numbers(clip.frames[FrameNeed(fps=2, size=32)].pixels) == [0]
-        assert clip.span.end_s == 0
+        assert (ffmpeg.numbers(clip.frames[NEED].pixels), clip.span.end_s) == ([0], 0)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.mp4"])
@@ -87,6 +79,8 @@ def test_sound_alone(tmp_path, ffmpeg):
     (clip,) = read(path)
     assert (clip.verdict, clip.frames, clip.sound[SOUND].shape) == (NO_PICTURE, {}, (48000,))
     assert clip.source.video_codec is None
+    with pytest.raises(MediaError, match=r"too long: more than 2.5 s"):
+        read(path, Limits(max_seconds=2.5))
 
 
 def test_a_clock_that_leaps_by_ten_hours(tmp_path, ffmpeg):
@@ -102,10 +96,6 @@ def test_too_long(tmp_path, ffmpeg):
     assert len(read(path, Limits(max_seconds=50.5))) == 5
     with pytest.raises(MediaError, match=r"^it is too long: more than 49 s \(--max-seconds\)$"):
         read(path, Limits(max_seconds=49))
-    tone = tmp_path / "a.mp4"
-    ffmpeg.run("-f", "lavfi", "-i", "sine=duration=3", tone)
-    with pytest.raises(MediaError, match=r"too long: more than 2.5 s"):
-        read(tone, Limits(max_seconds=2.5))
 
 
 def test_too_large(tmp_path, ffmpeg):

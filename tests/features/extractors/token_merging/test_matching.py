@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from features.extractors.token_merging.matching import grouped, match, mean_token, merge_mean, size_bias, take_rows
+from tests.features.tiny_towers import slow_match
 
 CLOSE = {"atol": 1e-10, "rtol": 1e-9}
 seeds = st.integers(0, 2**31)

@@ -30,12 +30,6 @@ def ffmpeg() -> ModuleType:
     return _module_beside("ffmpeg_program")
 
 
-@pytest.fixture(scope="session")
-def random_stores() -> ModuleType:
-    """The module random_stores.py."""
-    return _module_beside("random_stores")
-
-
 @pytest.fixture
 def store_job(tmp_path: Path) -> SimpleNamespace:
     """Fills stores without decoding anything: `declare` streams, make a `record`, `write` records as one job."""

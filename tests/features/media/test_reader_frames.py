@@ -14,7 +14,7 @@ from tests.features.ffmpeg_program import FILES, H264, HEVC, MPEG2
 
 NEED = FrameNeed(fps=17.3, size=96)
 SPARSE = FrameNeed(fps=2, size=48)
-QUICK = ["h264.mp4", "h264.ts", "h264.avi", "jumpy.mp4", "deep.mp4", "hevc.mkv", "vp9.webm", "av1.mkv", "mpeg4.avi"]
+QUICK = "h264.mp4 h264.ts h264.avi jumpy.mp4 deep.mp4 hevc.mkv vp9.webm av1.mkv mpeg4.avi"
 
 
 def read(path, *needs):
@@ -40,7 +40,9 @@ def check(ffmpeg, path):
         assert apart.max() < 0.5, (need.fps, np.flatnonzero(apart >= 0.5), ffmpeg.numbers(frames.pixels))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FILES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK.split() else pytest.mark.slow) for n in FILES]
+)
 def test_every_format(tmp_path, ffmpeg, name):
     how, settings = FILES[name]
     check(ffmpeg, ffmpeg.make(tmp_path / name, how, **settings))

@@ -17,7 +17,7 @@ from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT
 from features.store.merge import merge_stores
 from features.store.verify import repair
-from tests.features.small_stores import ROWS, TIMES, check, files, wrong
+from tests.features.small_stores import RECORDS, ROWS, TIMES, check, files, fill, same, wrong
 
 
 def merge(target, *sources):
@@ -26,9 +26,8 @@ def merge(target, *sources):
 
 def test_two_stores(store_job, tmp_path):
     r, target = store_job.record, tmp_path / "all"
-    one = store_job.write(
-        r("a", sight=ROWS, times={"sight": TIMES}), r("b", sight=None), directory=tmp_path / "1", sight=3
-    )
+    records = r("a", sight=ROWS, times={"sight": TIMES}), r("b", sight=None)
+    one = store_job.write(*records, directory=tmp_path / "1", sight=3)
     two = store_job.write(r("c", sight=ROWS + 1, sound=ROWS), directory=tmp_path / "2", sight=3, sound=3)
     before = files(one), files(two)
     report = merge(target, one, two)
@@ -43,7 +42,7 @@ def test_two_stores(store_job, tmp_path):
     assert next((target / "sight").iterdir()).stat().st_nlink == 2
 
 
-def test_merging_again_does_nothing_and_later_only_what_is_new(store_job, tmp_path, random_stores):
+def test_merging_again_does_nothing_and_later_only_what_is_new(store_job, tmp_path):
     one, target = store_job.write(store_job.record("a", sight=ROWS), sight=3), tmp_path / "all"
     merge(target, one)
     before = files(target)
@@ -56,19 +55,19 @@ def test_merging_again_does_nothing_and_later_only_what_is_new(store_job, tmp_pa
     (one / "imports").mkdir()
     (one / "imports" / "x-import.json").write_text("{}")
     assert merge(target, one).added == 1
-    assert random_stores.same(target, one)
+    assert same(target, one)
     assert (target / "imports" / "x-import.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(40, marks=pytest.mark.slow)])
-def test_it_is_a_union_whatever_the_order(tmp_path_factory, random_stores, examples):
+def test_it_is_a_union_whatever_the_order(tmp_path_factory, examples):
     @settings(max_examples=examples)
-    @given(parts=st.lists(random_stores.RECORDS, min_size=2, max_size=3))
+    @given(parts=st.lists(RECORDS, min_size=2, max_size=3))
     def law(parts):
-        same, place = random_stores.same, tmp_path_factory.mktemp("merge")
+        place = tmp_path_factory.mktemp("merge")
         stores = [place / f"{number}" for number in range(len(parts))]
         for store, records in zip(stores, parts):
-            random_stores.fill(store, records)
+            fill(store, records)
         together, reverse, one_by_one = (place / name for name in ("together", "reverse", "one by one"))
         merge(together, *stores)
         merge(reverse, *reversed(stores))
@@ -84,52 +83,46 @@ def test_it_is_a_union_whatever_the_order(tmp_path_factory, random_stores, examp
     law()
 
 
-def test_what_its_source_has_overwritten_stays_away(store_job, tmp_path, random_stores):
-    r = store_job.record
+def test_overwritten_streams_are_not_merged(store_job, tmp_path):
+    r, target = store_job.record, tmp_path / "all"
     store_job.write(r("a", sight=ROWS, sound=ROWS), r("b", sight=ROWS, sound=ROWS), sight=3, sound=3)
     store_job.write(r("a", sight=ROWS + 1), sight=3, overwrite=True)
-    merge(tmp_path / "all", store_job.directory)
-    assert random_stores.same(tmp_path / "all", store_job.directory)
-    store = FeatureStore(tmp_path / "all")
+    merge(target, store_job.directory)
+    assert same(target, store_job.directory)
+    store = FeatureStore(target)
     assert store.done("sight") == {"a"}
     assert (store.read("sight", ["a"])[0] == ROWS + 1).all()
-    assert check(tmp_path / "all").findings == []
-
-
-def test_what_one_store_has_overwritten_stays_away_from_the_union(store_job, tmp_path):
-    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
-    merge(tmp_path / "all", store_job.directory)
-    store_job.declare(tmp_path / "all", overwrite=True, sight=3)
-    merge(tmp_path / "new", store_job.directory, tmp_path / "all")
-    merge(tmp_path / "all", store_job.directory)
-    for store in map(FeatureStore, (tmp_path / "new", tmp_path / "all")):
-        assert (store.done("sight"), store.done("sound")) == (set(), {"a"})
+    store_job.declare(target, overwrite=True, sight=3)
+    merge(tmp_path / "new", store_job.directory, target)
+    merge(target, store_job.directory)
+    for store in map(FeatureStore, (tmp_path / "new", target)):
+        assert (store.done("sight"), store.done("sound")) == (set(), {"a", "b"})
     assert check(tmp_path / "new").findings == []
 
 
-def test_what_repair_removed_comes_back(store_job, tmp_path, random_stores):
+def test_files_removed_by_repair_come_back(store_job, tmp_path):
     store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times={"sight": TIMES}), sight=3, sound=3)
     merge(tmp_path / "all", store_job.directory)
     next((tmp_path / "all" / "sight").iterdir()).unlink()
     repair(tmp_path / "all", check(tmp_path / "all").findings)
     assert merge(tmp_path / "all", store_job.directory).added == 1
-    assert random_stores.same(tmp_path / "all", store_job.directory)
+    assert same(tmp_path / "all", store_job.directory)
     assert check(tmp_path / "all").findings == []
 
 
 @pytest.mark.parametrize("facts", [{"file_bytes": 7}, {"file_sha256": "b"}], ids=["size", "content"])
 def test_videos_of_one_name_and_different_files_are_reported(store_job, tmp_path, facts):
     r = store_job.record
-    one = store_job.write(
-        r("a", sight=ROWS, file_sha256="a"), r("b", sight=ROWS), directory=tmp_path / "1", sight=3
-    )
-    other = r("a", sight=ROWS + 1, **{"file_sha256": "a", **facts})
-    two = store_job.write(other, r("b", sight=ROWS), directory=tmp_path / "2", sight=3)
-    assert merge(tmp_path / "all", one, two).differing == ["a"]
+    records = r("a", sight=ROWS, file_sha256="a"), r("a", sight=ROWS + 1, **{"file_sha256": "a", **facts})
+    both = [
+        store_job.write(record, r("b", sight=ROWS), directory=tmp_path / f"{number}", sight=3)
+        for number, record in enumerate(records)
+    ]
+    assert merge(tmp_path / "all", *both).differing == ["a"]
     assert (FeatureStore(tmp_path / "all").read("sight", ["a"])[0] == ROWS + 1).all()
 
 
-def test_where_files_cannot_be_linked_they_are_copied(store_job, tmp_path, monkeypatch, random_stores):
+def test_where_files_cannot_be_linked_they_are_copied(store_job, tmp_path, monkeypatch):
     store_job.write(store_job.record("a", sight=ROWS, times={"sight": TIMES}), sight=3)
 
     def refuse(*_):
@@ -137,7 +130,7 @@ def test_where_files_cannot_be_linked_they_are_copied(store_job, tmp_path, monke
 
     monkeypatch.setattr(os, "link", refuse)
     assert merge(tmp_path / "all", store_job.directory).copied == 3
-    assert random_stores.same(tmp_path / "all", store_job.directory)
+    assert same(tmp_path / "all", store_job.directory)
     assert check(tmp_path / "all").findings == []
     assert next((tmp_path / "all" / "sight").iterdir()).stat().st_nlink == 1
 
@@ -198,12 +191,11 @@ def killed_at(pytestconfig):
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["third", "every"])
-def test_killed_it_leaves_a_valid_store_and_continues(store_job, random_stores, tmp_path, killed_at, every):
+def test_killed_it_leaves_a_valid_store_and_continues(store_job, tmp_path, killed_at, every):
     stores = [tmp_path / "1", tmp_path / "2"]
-    for number, store in enumerate(stores):
-        for clip in range(2):
-            record = store_job.record(f"{number}{clip}", sight=ROWS + clip, sound=None, times={"sight": TIMES})
-            store_job.write(record, directory=store, sight=3, sound=2)
+    for number, clip in itertools.product(range(2), range(2)):
+        record = store_job.record(f"{number}{clip}", sight=ROWS + clip, sound=None, times={"sight": TIMES})
+        store_job.write(record, directory=stores[number], sight=3, sound=2)
     merge(tmp_path / "not killed", *stores)
     for at in itertools.count(1) if every else [3]:
         target = tmp_path / f"all{at}"
@@ -216,17 +208,14 @@ def test_killed_it_leaves_a_valid_store_and_continues(store_job, random_stores, 
                 assert (store.read("sight", [clip_id])[0] == ROWS + int(clip_id[1])).all()
             assert wrong(target) == {}
         merge(target, *stores)
-        assert random_stores.same(target, tmp_path / "not killed")
+        assert same(target, tmp_path / "not killed")
         assert check(target).findings == []
-
-
-def test_what_a_killed_merge_left_goes_with_the_next_job(store_job, tmp_path, killed_at):
     one = store_job.write(store_job.record("a", sight=ROWS, times={"sight": TIMES}), sight=3)
-    assert killed_at(5, tmp_path / "all", one)
-    assert len(files(tmp_path / "all" / "sight")) == 2  # one in place, one temporary
-    store_job.write(directory=tmp_path / "all", sight=3)
-    assert files(tmp_path / "all" / "sight") == {}
-    assert check(tmp_path / "all").findings == []
+    assert killed_at(5, tmp_path / "one", one)
+    assert len(files(tmp_path / "one" / "sight")) == 2  # one in place, one temporary
+    store_job.write(directory=tmp_path / "one", sight=3)  # the next job removes them
+    assert files(tmp_path / "one" / "sight") == {}
+    assert check(tmp_path / "one").findings == []
 
 
 @pytest.mark.parametrize("place", ["../", "sight/../../", "./", "", "/"])

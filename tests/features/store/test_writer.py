@@ -11,7 +11,7 @@ from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
 from features.store.manifest import Manifest
 from features.store.writer import StoreWriter, clear_overwritten
-from tests.features.small_stores import die, files
+from tests.features.small_stores import die, files, run_at_once
 
 ROWS = np.ones((2, 3), np.float16)
 TIMES = {"sight": np.ones(2, np.float32)}
@@ -21,25 +21,15 @@ TIMES = {"sight": np.ones(2, np.float32)}
 def test_a_shard_is_written_at_each_limit_and_at_the_end(store_job, monkeypatch, limit):
     if limit:
         monkeypatch.setattr(store_writer, limit, 0)
-    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(5)), sight=3)
-    assert (
-        len(files(store_job.directory, "parts/*"))
-        == len(files(store_job.directory, "sight/*"))
-        == (5 if limit else 1)
-    )
-    assert len(FeatureStore(store_job.directory).clips) == 5
-
-
-def test_the_clips_of_a_video_stay_together(store_job, monkeypatch):
-    monkeypatch.setattr(store_writer, "SHARD_CLIPS", 2)
-    with StoreWriter(store_job.directory, store_job.declare(sight=3)) as writer:
-        writer.add([store_job.record(f"v#t={n},{n + 1}", "v", of=5, sight=ROWS) for n in range(5)])
-    assert len(files(store_job.directory, "parts/*")) == 1
-
-
-def test_nothing_to_write_writes_nothing(store_job):
     store_job.write(sight=3)
-    assert list(files(store_job.directory)) == ["store.json"]
+    assert list(files(store_job.directory)) == ["store.json"]  # nothing to write writes nothing
+    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(5)), sight=3)
+    shards = [len(files(store_job.directory, f"{folder}/*")) for folder in ("parts", "sight")]
+    assert shards == ([5, 5] if limit else [1, 1])
+    with StoreWriter(store_job.directory, store_job.declare(sight=3)) as writer:  # clips of a video stay together
+        writer.add([store_job.record(f"w#t={n},{n + 1}", "w", of=5, sight=ROWS) for n in range(5)])
+    assert len(files(store_job.directory, "parts/*")) == shards[0] + 1
+    assert len(FeatureStore(store_job.directory).clips) == 10
 
 
 def test_an_error_keeps_what_was_added(store_job):
@@ -137,14 +127,8 @@ def _write_many(directory, records):
 def test_several_writers_at_once(store_job):
     store_job.declare(sight=3)
     context = multiprocessing.get_context("fork")
-    jobs = []
-    for job in range(4):
-        records = [store_job.record(f"v{job}{n}", sight=ROWS * (10 * job + n)) for n in range(4)]
-        jobs.append(context.Process(target=_write_many, args=(store_job.directory, records)))
-        jobs[-1].start()
-    for job in jobs:
-        job.join()
-    assert [job.exitcode for job in jobs] == [0] * 4
+    records = [[store_job.record(f"v{job}{n}", sight=ROWS * (10 * job + n)) for n in range(4)] for job in range(4)]
+    run_at_once([context.Process(target=_write_many, args=(store_job.directory, each)) for each in records])
     store = FeatureStore(store_job.directory)
     assert len(store.clips) == 16
     for clip_id, rows in zip(store.clips.index, store.read("sight", store.clips.index)):

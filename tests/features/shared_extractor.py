@@ -1,4 +1,4 @@
-"""A third party's shared extractor: mean colours, made where the model is. It remembers its calls."""
+"""A third-party shared extractor: mean colours, made where the model is. It records its calls."""
 
 import os
 import time

@@ -41,8 +41,7 @@ def test_one_call_for_all(run, shared_extractor):
     results = run("a", "b", "c")
     assert [ids for _, ids in shared_extractor.calls] == [["a", "b", "c"]]
     assert {name: made["shared"].rows[0, 0] for name, made in results.items()} == {"a": 97, "b": 98, "c": 99}
-    assert results["a"]["shared"].rows.dtype == np.float16
-    assert results["a"]["odd"] is None  # what it had is kept
+    assert (results["a"]["shared"].rows.dtype, results["a"]["odd"]) == (np.float16, None)
     np.testing.assert_array_equal(results["a"]["shared"].times, np.float32([0.0, 0.25]))
 
 
@@ -57,14 +56,11 @@ def test_a_batch_that_raises_is_tried_clip_by_clip(run, shared_extractor, caplog
     assert "sick-2" not in caplog.text  # an expected failure
 
 
-def test_an_extractor_that_gives_too_few_streams(run, shared_extractor):
+def test_a_model_that_fails_on_every_file_ends_the_job(run, shared_extractor):
     from shared_extractor import Forgetful
 
     results = run("a", "b", extractor=Forgetful())
     assert set(results.values()) == {"RuntimeError: its shared extractor gave 0 streams for 1 clips"}
-
-
-def test_a_model_that_fails_on_every_file_ends_the_job(run):
     nine = [f"bug-{number}" for number in range(9)]
     assert len(run(*nine, "a", *(f"{name}b" for name in nine))) == 19  # not ten in a row
     assert len(run(*(f"sick-{number}" for number in range(12)))) == 12  # the extractor names the files
@@ -83,12 +79,8 @@ def test_only_the_clips_that_lack_a_stream(waiting, shared_extractor):
 
 def test_full_by_number_or_by_size(waiting, shared_extractor, monkeypatch):
     models = ModelBatches({"shared": shared_extractor()}, 2)
-    models.add(*waiting("a"))
-    assert not models.full
-    models.add(*waiting("b"))
-    assert models.full
-    assert len(list(models.run())) == 2
-    assert not models.full
+    full = [(models.add(*waiting(name)), models.full)[1] for name in "ab"]
+    assert (full, len(list(models.run())), models.full) == ([False, True], 2, False)
     monkeypatch.setattr("features.job.batches.BYTES", 2 * 64 * 64 * 3)
     models.add(*waiting("large", side=64))
     assert models.full

@@ -1,4 +1,4 @@
-"""What happens around a job: a disk that is full, files that come and go, folders that nobody may enter."""
+"""Around a job: a full disk, files that come and go, folders without permission."""
 
 import errno
 import os
@@ -53,12 +53,14 @@ def test_a_full_disk(store_job, full, monkeypatch, files):
     assert check_store(store_job.directory, lambda done, of: None).findings == []
 
 
-def test_a_full_disk_is_told_of_with_the_file(tmp_path, full):
+def test_a_write_is_complete_or_keeps_the_old_file_and_names_it(tmp_path, full):
+    path = tmp_path / "a" / "store.json"
+    write_whole(path, b"first")
     full(0)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        write_whole(tmp_path / "store.json", b"{}")
-    assert caught.value.filename == str(tmp_path / "store.json")
-    assert list(tmp_path.iterdir()) == []
+        write_whole(path, b"second")
+    assert caught.value.filename == str(path)
+    assert [each.read_bytes() for each in path.parent.iterdir()] == [b"first"]
 
 
 def test_a_file_that_was_done_and_is_a_link_to_nowhere_now(job):

@@ -1,4 +1,4 @@
-"""The pool: every task is told of or lost, whatever happens to a worker. Workers are real processes."""
+"""The pool: a task ends with its messages or is lost, whatever happens to a worker, which is a real process here."""
 
 import os
 import signal
@@ -52,21 +52,24 @@ def run(work):
 
 
 def test_messages_come_in_order_whole_and_to_their_task(run):
-    tasks = [("say", number, "a", "b") for number in range(20)] + [("large", 3)]
-    told, lost = run(*tasks, workers=3)
-    assert lost == {}
-    assert told == {
-        **{task: list(task[1:]) for task in tasks[:-1]},
-        ("large", 3): [(n, bytes(4 << 20)) for n in range(3)],
-    }
+    tasks = [("say", number, "a", "b") for number in range(20)]
+    messages = {task: list(task[1:]) for task in tasks} | {("large", 3): [(n, bytes(4 << 20)) for n in range(3)]}
+    assert run(*messages, workers=3) == (messages, {})
 
 
-def test_no_task_no_worker(run, monkeypatch):
+def test_no_task_no_worker_and_processes_that_the_system_refuses(run, monkeypatch):
     monkeypatch.setattr(features.job.pool, "_Worker", None)
     assert run() == ({}, {})
 
+    def refuse(setup):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
 
-def test_what_becomes_of_a_worker_is_the_loss_of_its_task_only(run):
+    monkeypatch.setattr(features.job.pool, "_Worker", refuse)
+    with pytest.raises(InputError, match=r"no worker process can be started .*temporarily unavailable.*--workers"):
+        run(("say", 1))
+
+
+def test_the_end_of_a_worker_loses_its_task_only(run):
     bad = [("exit",), ("segfault",), ("memory",), ("bug",)]
     good = [("say", number) for number in range(8)]
     told, lost = run(*(task for pair in zip(good, bad) for task in pair), *good[4:])
@@ -77,13 +80,17 @@ def test_what_becomes_of_a_worker_is_the_loss_of_its_task_only(run):
         ("bug",): ("crashed", 1),
     }
     assert {task: told[task] for task in good} == {task: [task[1]] for task in good}
-    assert told[("exit",)] == told[("memory",)] == ["before"]  # what was said before the end is heard
+    assert told[("exit",)] == told[("memory",)] == ["before"]  # messages sent before the end arrive
 
 
-def test_a_worker_that_hangs_is_killed(run):
-    told, lost = run(("hang",), ("spin",), ("say", 1), ("say", 2), timeout=1.0)
+def test_a_worker_that_hangs_is_killed_and_idle_events_come_meanwhile(run, monkeypatch):
+    monkeypatch.setattr(features.job.pool, "TICK_S", 0.1)
+    idle = []
+    tasks = ("hang",), ("spin",), ("say", 1), ("say", 2)
+    told, lost = run(*tasks, timeout=1.5, on_event=lambda event, _: idle.append(isinstance(event, Idle)))
     assert lost == {("hang",): ("timed out", 0), ("spin",): ("timed out", 0)}
     assert told == {("hang",): ["before"], ("say", 1): [1], ("say", 2): [2]}
+    assert sum(idle) >= 5
 
 
 def test_time_that_a_worker_waits_for_us_is_not_its_own(run):
@@ -96,9 +103,8 @@ def test_time_that_a_worker_waits_for_us_is_not_its_own(run):
     assert {task: len(messages) for task, messages in told.items()} == {("large", 3): 3, ("large", 4): 4}
 
 
-def test_a_pipe_that_nobody_empties_makes_its_worker_wait(run, tmp_path):
-    marks = tmp_path / "marks"
-    seen = []
+def test_a_full_pipe_blocks_its_worker(run, tmp_path):
+    marks, seen = tmp_path / "marks", []
 
     def slow(event, pool):
         if isinstance(event, Received) and event.message == 0:
@@ -111,18 +117,22 @@ def test_a_pipe_that_nobody_empties_makes_its_worker_wait(run, tmp_path):
 
 
 @linux
-def test_a_worker_killed_in_the_middle_of_a_message_spoils_nothing(run):
-    def kill(event, pool):
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_ends_or_freezes_in_the_middle_of_a_message_spoils_nothing(run, monkeypatch, end):
+    monkeypatch.setattr(features.job.pool, "MESSAGE_S", 0.5)
+
+    def stop(event, pool):
         if isinstance(event, Received) and event.task[0] == "large-once" and isinstance(event.message, int):
             (worker,) = (worker for worker in pool._workers if worker.process.pid == event.message)
             while not worker.connection.poll():  # the first bytes of 64 MB are in the pipe: the others do not fit
                 time.sleep(0.01)
-            os.kill(event.message, signal.SIGKILL)
+            os.kill(event.message, end)
 
     good = [("say", number) for number in range(6)]
-    told, lost = run(good[0], ("large-once",), *good[1:], on_event=kill)
+    told, lost = run(good[0], ("large-once",), *good[1:], on_event=stop)
     assert lost == {("large-once",): ("crashed", -signal.SIGKILL)}
-    assert {task: told[task] for task in good} == {task: [task[1]] for task in good}
+    assert len(told.pop(("large-once",))) == 1
+    assert told == {task: [task[1]] for task in good}
 
 
 def test_a_task_can_be_put_back_while_events_run(run):
@@ -135,39 +145,23 @@ def test_a_task_can_be_put_back_while_events_run(run):
     assert list(told) == [("exit",), ("say", 1), ("say", "again")]  # at the end
 
 
-def test_workers_are_replaced_after_some_tasks(run, monkeypatch):
+@pytest.mark.parametrize(("kind", "tasks"), [("pid", [2, 2, 1]), ("worn", [1, 1, 1, 1, 1])])
+def test_workers_are_recycled_after_some_tasks_or_near_their_memory_limit(run, monkeypatch, kind, tasks):
     monkeypatch.setattr(features.job.pool, "TASKS_A_WORKER", 2)
-    told, lost = run(*(("pid", number) for number in range(5)), workers=1)
+    told, lost = run(*((kind, number) for number in range(5)), workers=1)
     pids = [message for messages in told.values() for message in messages]
     assert lost == {}
-    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 1]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == tasks
 
 
-def test_a_worker_that_is_worn_out_is_replaced(run):
-    told, lost = run(*(("worn", number) for number in range(3)), workers=1)
-    assert lost == {}
-    assert len({message for (message,) in told.values()}) == 3
-
-
-def test_idle_comes_while_nothing_is_heard(run, monkeypatch):
-    monkeypatch.setattr(features.job.pool, "TICK_S", 0.1)
-    idle = []
-    run(("hang",), timeout=1.5, on_event=lambda event, _: idle.append(isinstance(event, Idle)))
-    assert sum(idle) >= 5
-
-
-def test_workers_have_one_thread_and_do_not_hear_stop_signals(run):
+def test_workers_have_one_thread_and_block_stop_signals_and_may_print(run, capfd):
     before = {name: os.environ.get(name) for name in features.job.pool.VARIABLES}
-    told, _ = run(("threads",), ("signals",))
+    told, _ = run(("threads",), ("signals",), ("print",))
     assert told[("threads",)] == [("1", "1")]
     assert {signal.SIGINT, signal.SIGTERM} <= set(told[("signals",)][0])
     assert {name: os.environ.get(name) for name in before} == before
     assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
-def test_what_a_decoder_prints_is_no_result(run, capfd):
-    told, _ = run(("print",))
-    assert told == {("print",): ["printed"]}
+    assert told[("print",)] == ["printed"]
     assert capfd.readouterr() == ("", "a decoder says something\n")
 
 
@@ -184,15 +178,6 @@ def test_workers_that_cannot_start_end_the_job_with_a_sentence(run, work, start,
         run(*(("hang", number) for number in range(9)), start=getattr(work, start))
 
 
-def test_processes_that_the_system_refuses(run, monkeypatch):
-    def refuse(setup):
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(features.job.pool, "_Worker", refuse)
-    with pytest.raises(InputError, match=r"no worker process can be started .*temporarily unavailable.*--workers"):
-        run(("say", 1))
-
-
 @linux
 def test_whatever_ends_the_job_no_worker_lives_on(run, work):
     pids = []
@@ -206,19 +191,3 @@ def test_whatever_ends_the_job_no_worker_lives_on(run, work):
         run(("hang", 1), ("hang", 2), on_event=stop)
     assert len(pids) == 2
     assert not any(Path("/proc", str(pid)).exists() for pid in pids)
-
-
-@linux
-def test_a_worker_that_freezes_in_the_middle_of_a_message_is_lost(run, monkeypatch):
-    monkeypatch.setattr(features.job.pool, "MESSAGE_S", 0.5)
-
-    def freeze(event, pool):
-        if isinstance(event, Received) and isinstance(event.message, int):
-            (worker,) = (worker for worker in pool._workers if worker.process.pid == event.message)
-            while not worker.connection.poll():  # the pipe holds the beginning of the message that follows
-                time.sleep(0.01)
-            os.kill(event.message, signal.SIGSTOP)
-
-    told, lost = run(("large-once",), on_event=freeze)
-    assert lost == {("large-once",): ("crashed", -signal.SIGKILL)}
-    assert len(told[("large-once",)]) == 1

@@ -43,9 +43,7 @@ def test_streams_of_both_kinds_meet_in_one_row_with_their_times(job):
     assert (store.clips[["odd", "shared"]] == "present").all(axis=None)
     assert list(store.clips.index) == spans("a.mp4")
     assert set(store.clips["clips_of_video"]) == {3}
-    for start, odd, shared in zip(
-        range(3), store.times("odd", store.clips.index), store.times("shared", store.clips.index)
-    ):
+    for start, odd, shared in zip(range(3), *(store.times(stream, store.clips.index) for stream in BOTH)):
         np.testing.assert_allclose(odd, [start, start + 0.5])
         np.testing.assert_allclose(shared, start + np.arange(4) / 4)
     rows = store.read("shared", store.clips.index)
@@ -53,7 +51,7 @@ def test_streams_of_both_kinds_meet_in_one_row_with_their_times(job):
     assert rows[0][0, 0] < rows[1][0, 0]  # frames get lighter, until their numbers start again
 
 
-def test_only_the_stream_that_lacks_is_extracted(job, shared_extractor):
+def test_only_the_missing_stream_is_extracted(job, shared_extractor):
     job("a.mp4", streams=("shared",))
     shared_extractor.calls.clear()
     job("b.mp4")
@@ -72,8 +70,7 @@ def test_only_the_file_to_blame_fails(job):
         "raise-.mp4": "RuntimeError: two lines",
     }
     assert list(job.store().clips.index) == [*spans("a.mp4"), *spans("b.mp4")]
-    assert len(report.outcomes) == 7
-    assert report.retried == 0
+    assert (len(report.outcomes), report.retried) == (7, 0)
 
 
 def test_a_model_that_cannot_be_used_ends_the_job_and_blames_no_file(job):
@@ -84,9 +81,7 @@ def test_a_model_that_cannot_be_used_ends_the_job_and_blames_no_file(job):
 
 def test_a_worker_lost_while_its_clips_wait_for_the_model(job, shared_extractor):
     report = job("late-.mp4", "once-.mp4", "a.mp4")
-    assert [(o.video, o.note) for o in report.failures] == [
-        ("late-.mp4", "its worker process crashed (exit code 7)")
-    ]
+    assert job.store().failed == {"late-.mp4": "its worker process crashed (exit code 7)"}
     assert report.retried == 2
     assert list(job.store().clips.index) == [*spans("a.mp4"), *spans("once-.mp4")]
 
@@ -139,10 +134,6 @@ def test_cores_are_left_to_a_model_on_the_cpu(job, monkeypatch):
     for number in range(20):
         (job.videos / f"{number}.mp4").touch()
 
-    def workers(streams, number=None):
-        return job.prepare(streams=streams, workers=number)._workers()
-
-    assert workers(("odd",)) == 12
-    assert workers(BOTH) == 3
-    assert workers(BOTH, 7) == 7
-    assert workers(BOTH, 50) == 20  # no more than files
+    cases = {(("odd",), None): 12, (BOTH, None): 3, (BOTH, 7): 7, (BOTH, 50): 20}  # no more than files
+    for (streams, number), workers in cases.items():
+        assert job.prepare(streams=streams, workers=number)._workers() == workers

@@ -36,31 +36,23 @@ def messages(odd_extractors, shared_extractor, media, tmp_path):
 def test_a_file_is_a_clip_with_its_streams(messages, media, tmp_path):
     part, end = messages("a.mp4", "odd", "audio", sounds=[(0.0, media.tone(1.0))])
     assert (part.clip.span.clip_id, part.clip.verdict) == ("a.mp4", "ok")
-    assert part.streams["odd"].rows.shape == (2, 3)
-    assert part.streams["odd"].rows.dtype == np.float16
+    assert (part.streams["odd"].rows.shape, part.streams["odd"].rows.dtype) == ((2, 3), np.float16)
     assert part.streams["audio"] is not None
     assert (part.clip.frames, part.clip.sound) == ({}, {})  # no shared extractor wants it
     content = (tmp_path / "a.mp4").read_bytes()
     assert end == FileEnd(len(content), hashlib.sha256(content).hexdigest())
-
-
-def test_clips_come_as_they_are_decoded(messages):
-    stream = messages("a.mp4", frames=30, config={"clip_seconds": 1.0})
-    assert next(stream).clip.span.clip_id == "a.mp4#t=0,1"  # the file is not at its end
-    assert [type(message) for message in stream] == [ClipResult, ClipResult, FileEnd]
-
-
-def test_no_track_and_no_stream_are_missing(messages):
-    part, _ = messages("none-.mp4", "odd", "audio")
+    part, _ = messages("none-.mp4", "odd", "audio")  # no track and no stream are missing
     assert part.streams == {"odd": None, "audio": None}
 
 
-def test_shared_streams_are_left_to_the_main_process(messages):
+def test_clips_come_as_they_are_decoded_with_the_frames_of_shared_extractors(messages):
+    stream = messages("a.mp4", frames=30, config={"clip_seconds": 1.0})
+    assert next(stream).clip.span.clip_id == "a.mp4#t=0,1"  # the file is not at its end
+    assert [type(message) for message in stream] == [ClipResult, ClipResult, FileEnd]
     part, _ = messages("bug-.mp4", "odd", "shared")
     assert set(part.streams) == {"odd"}
     (frames,) = part.clip.frames.values()  # of two needs, the shared one
-    assert frames.pixels.shape[1] == 256
-    assert part.clip.source.video_codec == "h264"
+    assert (frames.pixels.shape[1], part.clip.source.video_codec) == (256, "h264")
 
 
 def test_a_file_is_read_once_whatever_the_number_of_streams(messages, media, monkeypatch):
@@ -77,22 +69,17 @@ def test_a_file_is_read_once_whatever_the_number_of_streams(messages, media, mon
     assert set(part.streams) == {*streams} - {"shared"}
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("raise-.mp4", "RuntimeError: two lines"),
-        *(
-            (f"{kind}-.mp4", r"its odd extractor gave no \(T, 3\) finite numbers")
-            for kind in ("nan", "wide", "huge")
-        ),
-        ("untimed-.mp4", "its odd extractor gave no time for each row"),
-    ],
-)
-def test_an_extractor_that_fails_or_breaks_its_promise(messages, name, reason):
-    (failure,) = messages(name)
+NUMBERS = "its odd extractor gave no (T, 3) finite numbers"
+REASONS = {"raise": "RuntimeError: two lines", **dict.fromkeys(("nan", "wide", "huge"), NUMBERS)}
+REASONS["untimed"] = "its odd extractor gave no time for each row"
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_an_extractor_that_fails_or_breaks_its_promise(messages, kind):
+    (failure,) = messages(f"{kind}-.mp4")
     assert isinstance(failure, FileFailure)
-    assert failure.reason.startswith(reason.replace("\\", ""))
-    assert ("odd_extractor.py" in failure.trace) == name.startswith("raise")  # a trace of unexpected errors only
+    assert failure.reason.startswith(REASONS[kind])
+    assert ("odd_extractor.py" in failure.trace) == (kind == "raise")  # a trace of unexpected errors only
 
 
 @pytest.mark.parametrize("kind", ["hog", "enomem", "cv2memory"])

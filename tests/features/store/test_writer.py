@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from features.store import writer as store_writer
-from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
 from features.store.manifest import Manifest
 from features.store.writer import StoreWriter, clear_overwritten
@@ -134,16 +133,3 @@ def test_several_writers_at_once(store_job):
     for clip_id, rows in zip(store.clips.index, store.read("sight", store.clips.index)):
         assert (rows == int(clip_id[1:])).all()
     assert list((store_job.directory / "writers").iterdir()) == []
-
-
-def test_an_atomic_write_keeps_the_old_file_after_an_error(tmp_path, monkeypatch):
-    path = tmp_path / "a" / "b"
-    write_whole(path, b"first")
-
-    def full(_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_whole(path, b"second")
-    assert path.read_bytes() == b"first"

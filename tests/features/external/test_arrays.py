@@ -71,33 +71,28 @@ def test_tensors_of_types_that_numpy_does_not_have(tmp_path, kind):
     tensor, ids = torch.tensor([[1.5, -2, 0.25], [0, 3, 1]]).to(kind), torch.tensor([2**40 + 1, 2**40 + 2])
     save_torch({"a": tensor, "ids": ids}, tmp_path / "x.safetensors")
     opened = open_arrays(tmp_path / "x.safetensors")
-    found = opened.read("a")
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, tensor.float().numpy())
+    np.testing.assert_array_equal(opened.read("a"), tensor.float().numpy(), strict=True)
     assert opened.read("ids").tolist() == ids.tolist()  # the others stay as they are
 
 
-@pytest.mark.parametrize(
-    ("places", "names"),
-    [
-        (["a", "b"], ["a", "b"]),
-        (["features/a", "features/b"], ["a", "b"]),
-        (["x/y/a", "x/y/b"], ["a", "b"]),
-        (["a/features", "b/features"], ["a", "b"]),
-        (["one/a", "one/b", "two/a"], ["one/a", "one/b", "two/a"]),
-        (["a", "two/b"], ["a", "two/b"]),
-    ],
-)
-def test_names_of_the_data_sets_of_hdf5(tmp_path, places, names):
-    write_hdf5(tmp_path / "x.h5", {place: np.full(2, number) for number, place in enumerate(places)})
-    opened = open_arrays(tmp_path / "x.h5")
-    assert list(opened.names) == names
-    assert [int(opened.read(name)[0]) for name in names] == list(range(len(places)))
+NAMES = {
+    "a b": "a b",
+    "features/a features/b": "a b",
+    "x/y/a x/y/b": "a b",
+    "a/features b/features": "a b",
+    "one/a one/b two/a": "one/a one/b two/a",
+    "a two/b": "a two/b",
+}
 
 
-def test_text_and_empty_entries_of_hdf5(tmp_path):
-    write_hdf5(tmp_path / "x.h5", {"ids": ["a", "übung"], "void": h5py.Empty("f4")})
+@pytest.mark.parametrize("places", NAMES)
+def test_names_of_the_data_sets_of_hdf5(tmp_path, places):
+    write_hdf5(tmp_path / "x.h5", {place: np.full(2, number) for number, place in enumerate(places.split())})
     opened = open_arrays(tmp_path / "x.h5")
+    assert list(opened.names) == NAMES[places].split()
+    assert [int(opened.read(name)[0]) for name in opened.names] == list(range(len(opened.names)))
+    write_hdf5(tmp_path / "other.h5", {"ids": ["a", "übung"], "void": h5py.Empty("f4")})
+    opened = open_arrays(tmp_path / "other.h5")
     assert opened.read("ids")[...].tolist() == ["a", "übung"]
     assert opened.read("void") is None
 
@@ -117,14 +112,13 @@ def test_a_folder_has_one_file_a_clip(tmp_path):
 
 
 def test_pickles(tmp_path):
-    content = {"rows": [[1, 2], [3, 4.5]], b"row": [1.5, 2], 7: np.ones(2), "nothing": None, "empty": []}
+    content = {"rows": [[1, 2], [3, 4.5]], b"row": [1.5, 2], 7: np.ones(2), "empty": [], "nothing": None}
     write_pickle(tmp_path / "x.pkl", content)
     opened = open_arrays(tmp_path / "x.pkl")
-    assert opened.names == ("rows", "row", "7", "nothing", "empty")
-    np.testing.assert_array_equal(opened.read("rows"), [[1, 2], [3, 4.5]])
-    np.testing.assert_array_equal(opened.read("7"), [1, 1])
-    assert opened.read("nothing") is None
-    assert opened.read("empty").shape == (0,)
+    assert opened.names == ("rows", "row", "7", "empty", "nothing")
+    *arrays, nothing = map(opened.read, opened.names)
+    assert [np.asarray(array).tolist() for array in arrays] == [[[1, 2], [3, 4.5]], [1.5, 2], [1, 1], []]
+    assert nothing is None
     write_pickle(tmp_path / "one.pkl", ARRAYS["a"])
     assert open_arrays(tmp_path / "one.pkl").names == ("",)
 
@@ -168,14 +162,15 @@ def test_what_cannot_be_read_is_one_sentence_that_names_it(tmp_path, says, name)
     says(str(error.value).partition("of another format (")[0])  # without the words of numpy and others
 
 
+JUNK = (b"", b"hello world", b"\x93NUMPY\x01\x00v\x00{'descr': broken", b"PK\x03\x04abc", bytes(100))
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "x.h5", "x.pickle"])
 def test_foreign_and_empty_files_are_one_sentence_that_names_them(tmp_path, name):
-    junk = (b"", b"hello world", b"\x93NUMPY\x01\x00v\x00{'descr': broken", b"PK\x03\x04abc", bytes(100))
-    for content in junk:
+    for content in JUNK:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=name) as error:
+        with pytest.raises(InputError, match=f"^[^\n]*{name}[^\n]*$"):
             open_arrays(tmp_path / name)
-        assert "\n" not in str(error.value)
 
 
 # ---- layouts
@@ -185,12 +180,17 @@ def file_of(**arrays):
     return ArrayFile("x.npz", tuple(arrays), lambda name: arrays[name])
 
 
-def test_one_array_a_clip():
+def test_one_array_a_clip_of_several_or_of_one(tmp_path):
     found = arrange(file_of(a=np.ones(3), b=np.zeros((2, 3)), c=None), None)
-    assert list(found.places) == IDS
+    assert (list(found.places), found.layout) == (IDS, "keyed, the first (3,) float64")
     np.testing.assert_array_equal(found.read("b"), np.zeros((2, 3)))
     assert found.read("c") is found.read("d") is None
-    assert found.layout == "keyed, the first (3,) float64"
+    assert list(arrange(file_of(b=STACK), IDS).places) == ["b"]
+    np.save(tmp_path / "ids.npy", STACK)
+    assert list(arrange(open_arrays(tmp_path), None).places) == ["ids"]
+    for ids in (np.array(IDS, "S"), np.array(IDS), np.arange(3)):
+        wanted = ["0", "1", "2"] if ids.dtype.kind == "i" else IDS
+        assert list(arrange(file_of(ids=ids, x=STACK), None).places) == wanted
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (3, 4, 2)])
@@ -199,10 +199,8 @@ def test_all_clips_in_one_array(shape, name):
     stack = np.random.default_rng(0).normal(size=shape)
     inside = file_of(**{name: stack, "ids": np.array(IDS)})
     for found in (arrange(file_of(**{name: stack}), IDS), arrange(inside, None), arrange(inside, ["c"])):
-        assert list(found.places) == IDS
-        for row, clip_id in zip(stack, IDS):
-            np.testing.assert_array_equal(found.read(clip_id), row)
-        assert found.layout == f"stacked {shape} float64"
+        assert (list(found.places), found.layout) == (IDS, f"stacked {shape} float64")
+        np.testing.assert_array_equal([found.read(clip_id) for clip_id in IDS], stack)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8))
@@ -213,20 +211,6 @@ def test_ragged_rows_are_what_was_put_together(lengths):
     found = arrange(file_of(**arrays), None)
     for clip_id, stream in zip(ids, streams):
         np.testing.assert_array_equal(found.read(clip_id), stream)
-
-
-def test_a_single_array_may_be_that_of_one_clip(tmp_path):
-    assert list(arrange(file_of(b=STACK), IDS).places) == ["b"]
-    np.save(tmp_path / "ids.npy", STACK)
-    assert list(arrange(open_arrays(tmp_path), None).places) == ["ids"]
-
-
-@pytest.mark.parametrize(
-    "ids", [np.array(IDS, "S"), np.array(IDS), np.arange(3)], ids=["bytes", "text", "integers"]
-)
-def test_ids_in_the_file(ids):
-    wanted = ["0", "1", "2"] if ids.dtype.kind == "i" else IDS
-    assert list(arrange(file_of(ids=ids, x=STACK), None).places) == wanted
 
 
 UNARRANGED = {

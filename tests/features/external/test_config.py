@@ -15,9 +15,7 @@ WRITERS = {
     "x.csv": lambda path: pd.DataFrame({"video_id": IDS, "n": 1}).to_csv(path, index=False),
     "x.parquet": lambda path: pd.DataFrame({"video": IDS}).to_parquet(path),
     "x.json": lambda path: path.write_text(json.dumps(IDS)),
-    "x.jsonl": lambda path: path.write_text(
-        "".join(json.dumps({"id": clip_id, "n": 1}) + "\n" for clip_id in IDS)
-    ),
+    "x.jsonl": lambda path: path.write_text("\n".join(json.dumps({"id": clip_id, "n": 1}) for clip_id in IDS)),
     "captions.csv": lambda path: path.write_text("\n".join(["id,caption", *(f'"{i}",x' for i in [*IDS, *IDS])])),
     "lines.jsonl": lambda path: path.write_text("\n".join(json.dumps(clip_id) for clip_id in IDS)),
     "bytes.parquet": lambda path: pd.DataFrame({"id": [clip_id.encode() for clip_id in IDS]}).to_parquet(path),
@@ -32,12 +30,9 @@ def test_every_format_gives_the_ids_in_order(tmp_path, name):
     assert clips["video7"] == ListedClip("video7", "video7", 0.0, 0.0)
 
 
-def test_whole_numbers_are_ids(tmp_path):
+def test_times_and_the_video_of_a_clip_and_whole_numbers_as_ids(tmp_path):
     (tmp_path / "x.json").write_text("[7, 8]")
     assert list(read_ids(tmp_path / "x.json")) == ["7", "8"]
-
-
-def test_times_and_the_video_of_a_clip(tmp_path):
     (tmp_path / "x.csv").write_text("clip_id,video,start_s,end_s\na1,a.mp4,0,2.5\na2,a.mp4,2.5,4\na3,b.mp4,,\n")
     assert list(read_ids(tmp_path / "x.csv").values()) == [
         ListedClip("a1", "a.mp4", 0, 2.5),

@@ -15,19 +15,15 @@ ROOT = Path(__file__).parents[3]
 DIGESTS = {"appearance": "dc246963f310", "motion": "8923b7ebc04f", "audio": "9513266a8450", "face": "f4094c7d22f0"}
 
 
-def test_a_third_party_adds_one_and_cannot_replace_ours(odd_extractors):
+def test_a_third_party_adds_one_and_cannot_replace_ours_whose_fingerprints_match_existing_stores(odd_extractors):
     assert make_extractor("odd").dim == 3
     assert known_extractors()["appearance"] == EXTRACTORS["appearance"]
-
-
-def test_fingerprints_of_built_in_extractors_match_existing_stores():
     assert {name: make_extractor(name).fingerprint.digest for name in EXTRACTORS} == DIGESTS
 
 
 def test_what_cannot_be_made(odd_extractors, tmp_path, says):
-    folder = tmp_path / "model"
+    folder, messages = tmp_path / "model", []
     folder.mkdir()
-    messages = []
     cases = [(name, None) for name in ("smell", "not_there", "no_extractor", "a stream", "x=./nowhere")]
     for word, config in [*cases, *((f"x={folder}", text) for text in (None, '{"model_type": "bert"}', "{}", "["))]:
         if config is not None:
@@ -38,28 +34,16 @@ def test_what_cannot_be_made(odd_extractors, tmp_path, says):
     says("\n".join(messages))
 
 
-def test_a_spec_is_resolved_once():
+def test_a_spec_is_resolved_once_and_faces_are_two_models_each_with_its_revision(monkeypatch):
     found = (Checkpoint("owner/model", Path("/nowhere"), "0" * 40),)
     spec = ExtractorSpec("x", "owner/model", checkpoints=found)
     assert resolve(spec) is spec
-
-
-def test_faces_are_two_models_each_with_its_revision(monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        "features.extractors.pretrained.checkpoint._find", lambda *what: calls.append(what) or what[0]
-    )
+    calls, find = [], "features.extractors.pretrained.checkpoint._find"
+    monkeypatch.setattr(find, lambda *what: calls.append(what) or what[0])
     assert resolve("face=opencv/yunet@1+opencv/sface").checkpoints == ("opencv/yunet", "opencv/sface")
     resolve("face=here.onnx+there.onnx@2")
     places = [("opencv/yunet", "1"), ("opencv/sface", None), ("here.onnx", None), ("there.onnx", "2")]
     assert calls == [(source, tag, ONNX) for source, tag in places]
-
-
-def test_onnx_files_go_to_the_face_extractor(tmp_path):
-    for name in ("yunet.onnx", "sface.onnx"):
-        (tmp_path / name).write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"yunet.onnx is not an ONNX model"):
-        make_extractor(f"face={tmp_path}/yunet.onnx+{tmp_path}/sface.onnx")
 
 
 def test_every_preset_has_the_four_streams_in_order_and_words_are_specs():
@@ -81,18 +65,17 @@ def test_every_preset_has_the_four_streams_in_order_and_words_are_specs():
 
 
 def test_the_docs_have_the_table_of_presets():
-    def row(preset, stream, made_by, licence, parts):
+    def row(*cells, parts):
         size, volume = (sum(getattr(part, what) for part in parts) for what in ("parameters", "megabytes"))
-        numbers = f"{size:.1f} | {volume:,.0f}" if volume else "- | -"
-        return f"| {preset} | {stream} | {made_by} | {licence} | {numbers} |"
+        return f"| {' | '.join(cells)} | {f'{size:.1f} | {volume:,.0f}' if volume else '- | -'} |"
 
     lines = []
     for name, preset in PRESETS.items():
         for part in preset.streams:
             _, _, source = part.word.partition("=")
             made_by = f"{part.made_by}: {source}" if source else part.made_by
-            lines.append(row(name, part.stream, made_by, part.licence, [part]))
-        lines.append(row(name, "all", preset.purpose, "", preset.streams))
+            lines.append(row(name, part.stream, made_by, part.licence, parts=[part]))
+        lines.append(row(name, "all", preset.purpose, "", parts=preset.streams))
     assert "\n".join(lines) in (ROOT / "docs" / "features.md").read_text()
 
 

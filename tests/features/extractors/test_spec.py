@@ -18,21 +18,19 @@ OPTIONS = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize(
-    ("word", "spec"),
-    [
-        ("appearance", ExtractorSpec("appearance")),
-        ("dino=facebook/dinov2-base@v1.0", ExtractorSpec("dino", "facebook/dinov2-base", "v1.0")),
-        ("clip=a/b@refs/pr/3:fps=1", ExtractorSpec("clip", "a/b", "refs/pr/3", {"fps": "1"})),
-        (
-            "audio=a/b:output=projected,merge=13:falling",
-            ExtractorSpec("audio", "a/b", None, {"output": "projected", "merge": "13:falling"}),
-        ),
-        ("face=opencv/a@1+opencv/b@2", ExtractorSpec("face", "opencv/a@1+opencv/b@2")),
-        ("face=./yunet.onnx+./sface.onnx", ExtractorSpec("face", "./yunet.onnx+./sface.onnx")),
-    ],
-)
-def test_words(word, spec):
+WORDS = {
+    "appearance": ("appearance",),
+    "dino=facebook/dinov2-base@v1.0": ("dino", "facebook/dinov2-base", "v1.0"),
+    "clip=a/b@refs/pr/3:fps=1": ("clip", "a/b", "refs/pr/3", {"fps": "1"}),
+    "x=a/b:output=class,merge=13:falling": ("x", "a/b", None, {"output": "class", "merge": "13:falling"}),
+    "face=opencv/a@1+opencv/b@2": ("face", "opencv/a@1+opencv/b@2"),
+    "face=./yunet.onnx+./sface.onnx": ("face", "./yunet.onnx+./sface.onnx"),
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words(word):
+    spec = ExtractorSpec(*WORDS[word])
     assert parse_spec(word) == spec
     assert copy.deepcopy(spec) == spec  # as it is pickled for workers
     assert hash(spec) == hash(parse_spec(word))
@@ -52,10 +50,11 @@ def test_a_directory_with_an_at_or_a_plus_in_its_name_is_not_split(tmp_path):
 
 
 def test_malformed_words(says):
-    words = ["", "=a/b", "my stream=a/b", "appearance:fps=3", "../evil=a/b", "x=", "x=:fps=3", "x=a/b@"]
-    words += ["x=a/b:fps=3,,", "x=a/b:fps=", "x=a/b:fps=3,fps=4", "x=a/b:fps=3,wide"]
-    messages = []
-    for word in words:
+    words, messages = (
+        ["", "=a/b", "my stream=a/b", "appearance:fps=3", "../evil=a/b", "x=", "x=:fps=3", "x=a/b@"],
+        [],
+    )
+    for word in [*words, "x=a/b:fps=3,,", "x=a/b:fps=", "x=a/b:fps=3,fps=4", "x=a/b:fps=3,wide"]:
         with pytest.raises(InputError) as raised:
             parse_spec(word)
         messages.append(str(raised.value))
@@ -69,9 +68,9 @@ def test_run_configs_that_make_no_sense():
             RunConfig(**settings)
 
 
-@pytest.mark.parametrize(
-    ("text", "layers", "tokens", "wanted"),
-    [
+def test_tokens_to_merge_in_each_layer():
+    """At most half of the tokens that are not protected."""
+    for text, layers, tokens, wanted in (
         ("8", 3, 197, [8, 8, 8]),
         ("0", 3, 197, [0, 0, 0]),
         ("0.066", 2, 1214, [80, 80]),
@@ -80,31 +79,16 @@ def test_run_configs_that_make_no_sense():
         ("13:falling", 5, 197, [26, 19, 13, 6, 0]),
         ("0.1:falling", 3, 197, [38, 19, 0]),
         ("13:falling", 1, 197, [13]),
-    ],
-)
-def test_tokens_to_merge_in_each_layer(text, layers, tokens, wanted):
-    assert MergeSchedule.parse(text).wanted(layers, tokens) == wanted
-
-
-def test_at_most_half_of_the_tokens_that_are_not_protected_merge():
+    ):
+        assert MergeSchedule.parse(text).wanted(layers, tokens) == wanted
     assert MergeSchedule.parse("16").per_layer(12, 197, 1) == [16] * 11 + [10]
     assert MergeSchedule.parse("30").per_layer(4, 7, 5) == [1, 0, 0, 0]
     assert limited([3, 3], 1, 2) == [0, 0]
 
 
-@pytest.mark.parametrize(
-    ("text", "canonical"),
-    [
-        ("08", "8"),
-        (" 8 ", "8"),
-        (".10", "0.1"),
-        ("0.100:falling", "0.1:falling"),
-        ("0:falling", "0"),
-        ("0.0", "0"),
-    ],
-)
-def test_a_schedule_has_one_canonical_text(text, canonical):
-    assert str(MergeSchedule.parse(text)) == canonical
+def test_a_schedule_has_one_canonical_text():
+    texts = {"08": "8", " 8 ": "8", ".10": "0.1", "0.100:falling": "0.1:falling", "0:falling": "0", "0.0": "0"}
+    assert {text: str(MergeSchedule.parse(text)) for text in texts} == texts
 
 
 @given(

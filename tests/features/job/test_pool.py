@@ -1,4 +1,4 @@
-"""The pool: a task ends with its messages or is lost, whatever happens to a worker, which is a real process here."""
+"""The pool: a task ends with its messages or is lost, whatever its worker does, which is a real process here."""
 
 import os
 import signal

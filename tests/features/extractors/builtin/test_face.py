@@ -36,15 +36,10 @@ def test_one_row_a_face(portrait):
     assert none is None
 
 
-def test_place_is_in_shares_of_the_frame(portrait):
-    (face,) = faces_of(portrait)
-    place = describe_face(portrait, face)[-3:]
-    assert place == pytest.approx([0.44, 0.23, 0.23], abs=0.03)
-
-
-def test_texture_parts_have_unit_norm_and_follow_the_light(portrait):
+def test_place_is_in_shares_of_the_frame_and_texture_parts_have_unit_norm(portrait):
     (face,) = faces_of(portrait)
     row = describe_face(portrait, face)
+    assert row[-3:] == pytest.approx([0.44, 0.23, 0.23], abs=0.03)
     np.testing.assert_allclose(np.linalg.norm(row[: 16 * 59].reshape(16, 59), axis=1), 1, atol=1e-6)
     tinted = describe_face(np.ascontiguousarray(portrait[..., ::-1]), face)
     assert np.abs(tinted[COLOURS] - row[COLOURS]).max() > 0.5
@@ -59,14 +54,11 @@ def test_cut_repeats_the_frame_at_its_edge():
 
 
 def test_a_doubtful_face_needs_a_second_frame():
-    weak, alike, larger = Face(10, 10, 40, 9), Face(60, 20, 50, 8), Face(10, 10, 80, 9)
-    sure = Face(10, 10, 40, 30)
-    assert confirmed([[weak]]) == [[weak]]
-    assert confirmed([[weak], []]) == [[], []]
-    assert confirmed([[weak, alike], []]) == [[], []]
-    assert confirmed([[weak], [alike]]) == [[weak], [alike]]
-    assert confirmed([[weak], [larger]]) == [[], []]
-    assert confirmed([[sure], []]) == [[sure], []]
+    weak, alike, larger, sure = Face(10, 10, 40, 9), Face(60, 20, 50, 8), Face(10, 10, 80, 9), Face(10, 10, 40, 30)
+    for kept in ([[weak]], [[weak], [alike]], [[sure], []]):
+        assert confirmed(kept) == kept
+    for doubtful in ([[weak], []], [[weak, alike], []], [[weak], [larger]]):
+        assert confirmed(doubtful) == [[], []]
 
 
 def scaled(image: np.ndarray, short: int = 160) -> np.ndarray:
@@ -74,17 +66,13 @@ def scaled(image: np.ndarray, short: int = 160) -> np.ndarray:
     return cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
 
 
-def test_the_astronaut_has_one_face():
-    (face,) = find_faces(scaled(skimage.data.astronaut()))
+def test_the_astronaut_has_one_face_and_the_mirror_image_the_mirrored_one():
+    image = scaled(skimage.data.astronaut())
+    (face,) = find_faces(image)
     assert face.support >= SUPPORT
     centre = (face.left + face.size / 2, face.top + face.size / 2)
     assert centre == pytest.approx((71, 37), abs=5)
     assert 30 < face.size < 45
-
-
-def test_the_mirror_image_has_the_mirrored_face():
-    image = scaled(skimage.data.astronaut())
-    (face,) = find_faces(image)
     (mirrored,) = find_faces(np.ascontiguousarray(image[:, ::-1]))
     assert mirrored.left == pytest.approx(160 - face.left - face.size, abs=4)
 
@@ -93,8 +81,5 @@ def test_the_mirror_image_has_the_mirrored_face():
 def test_no_face_in_a_cat_a_cup_or_texture(name):
     image = getattr(skimage.data, name)()
     assert find_faces(scaled(image if image.ndim == 3 else np.stack([image] * 3, -1))) == []
-
-
-@pytest.mark.parametrize("size", [(8, 8), (24, 24), (160, 30)])
-def test_tiny_and_plain_images_hold_none(size):
-    assert find_faces(np.full((*size, 3), 120, np.uint8)) == []
+    for size in ((8, 8), (24, 24), (160, 30)):  # tiny and plain
+        assert find_faces(np.full((*size, 3), 120, np.uint8)) == []

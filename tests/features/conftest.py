@@ -1,6 +1,5 @@
 """Fixtures for the readers: media files that the tests write themselves; and stores filled by hand."""
 
-import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,25 +8,24 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-
-def _module_beside(name: str) -> ModuleType:
-    """A module beside this file (tests/ is no package)."""
-    spec = importlib.util.spec_from_file_location(f"mee_test_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+import tests.features.media as media_module
+from features.extractors.base import Fingerprint
+from features.store.layout import ClipRecord
+from features.store.manifest import declare
+from features.store.writer import StoreWriter
+from tests.features import ffmpeg_program
 
 
 @pytest.fixture(scope="session")
 def media() -> ModuleType:
     """The module media.py."""
-    return _module_beside("media")
+    return media_module
 
 
 @pytest.fixture(scope="session")
 def ffmpeg() -> ModuleType:
     """The module ffmpeg_program.py."""
-    return _module_beside("ffmpeg_program")
+    return ffmpeg_program
 
 
 @pytest.fixture
@@ -50,11 +48,6 @@ def fill_store() -> Callable[..., Path]:
 
 
 def _store_job(place: Path) -> dict:
-    from features.extractors.base import Fingerprint
-    from features.store.layout import ClipRecord
-    from features.store.manifest import declare
-    from features.store.writer import StoreWriter
-
     def begin(directory=place, *, version=1, clip_seconds=None, overwrite=False, **dims):
         made_by = {name: Fingerprint(extractor=name, version=version, dim=dim) for name, dim in dims.items()}
         return declare(directory, made_by, clip_seconds, overwrite=overwrite)
@@ -79,11 +72,9 @@ def store(store_job: SimpleNamespace) -> Path:
     """Two shards of two clips; `sight` has times, `sound` none and is missing of one clip."""
     rows = np.arange(6, dtype=np.float16).reshape(2, 3)
     times = {"sight": np.array([0.25, 0.75], np.float32)}
+    sound = dict.fromkeys("abc", rows[:, :2])
     for names in ("ab", "cd"):
-        records = [
-            store_job.record(name, sight=rows, sound=None if name == "d" else rows[:, :2], times=times)
-            for name in names
-        ]
+        records = [store_job.record(name, sight=rows, sound=sound.get(name), times=times) for name in names]
         store_job.write(*records, sight=3, sound=2)
     return store_job.directory
 
@@ -105,12 +96,12 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 
 @pytest.fixture
-def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream `odd` of odd_extractor.py, installed for one test, and others that cannot be made."""
-    ours = ("odd = odd_extractor:Odd", "appearance = odd_extractor:Odd", "not_there = odd_extractor:NotThere")
-    place = third_party("odd", *ours, "no_extractor = pathlib:Path")
-    monkeypatch.syspath_prepend(place)
-    return place
+    ours = [f"{name} = odd_extractor:{kind}" for name, kind in (("odd", "Odd"), ("appearance", "Odd"))]
+    monkeypatch.syspath_prepend(
+        third_party("odd", *ours, "not_there = odd_extractor:NotThere", "no_extractor = pathlib:Path")
+    )
 
 
 @pytest.fixture

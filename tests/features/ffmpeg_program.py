@@ -17,19 +17,14 @@ VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
 JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
 MPEG2 = "-c:v mpeg2video -q:v 3 -bf 2 -g 12"
 FILES = {  # name -> the program's words, and settings of `make`
-    "h264.mp4": (H264, {}),
-    "h264.mkv": (H264, {}),
-    "h264.ts": (H264, {}),
-    "h264.flv": (H264, {}),
-    "h264.avi": (H264, {}),  # with pictures out of order, of which avi does not tell the times
+    # avi has no times of pictures that are out of order
+    **dict.fromkeys(("h264.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.avi"), (H264, {})),
     "fragments.mp4": (H264 + " -movflags frag_keyframe+empty_moov", {}),
     "faststart.mp4": (H264 + " -movflags faststart", {}),
-    "late.mp4": (H264 + " -output_ts_offset 3.3", {}),
-    "late.ts": (H264 + " -output_ts_offset 3.3", {}),
+    **dict.fromkeys(("late.mp4", "late.ts"), (H264 + " -output_ts_offset 3.3", {})),
     "wrap.ts": (H264 + f" -output_ts_offset {2**33 / 90000 - 1}", {}),  # the clock of 33 bits overflows
     "live.mkv": (H264 + " -live 1", {}),
-    "jumpy.mp4": (H264 + JUMPY, {}),
-    "jumpy.mkv": (H264 + JUMPY, {}),
+    **dict.fromkeys(("jumpy.mp4", "jumpy.mkv"), (H264 + JUMPY, {})),
     "jumpy.webm": (VP9 + JUMPY, {}),
     "ntsc.mp4": (H264, {"rate": "30000/1001"}),
     "slow.mp4": (H264, {"rate": "3"}),
@@ -47,18 +42,14 @@ FILES = {  # name -> the program's words, and settings of `make`
     "high_pixels.mp4": (H264 + " -vf setsar=8/9", {}),
     "interlaced.mp4": (H264 + ":tff=1 -flags +ildct+ilme", {}),
     "interlaced.ts": (MPEG2 + " -flags +ildct+ilme -vf setfield=tff", {}),
-    "hevc.mp4": (HEVC, {}),
+    **dict.fromkeys(("hevc.mp4", "hevc.mkv", "hevc.ts"), (HEVC, {})),
     "faststart_hevc.mp4": (HEVC + " -movflags faststart", {}),
-    "hevc.mkv": (HEVC, {}),
-    "hevc.ts": (HEVC, {}),
     "vp8.webm": ("-c:v libvpx -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16", {}),
     "vp9.webm": (VP9, {}),
     "av1.mp4": ("-c:v libaom-av1 -cpu-used 8 -g 20 -crf 30", {"count": 20}),
     "av1.mkv": ("-c:v libsvtav1 -preset 10 -g 20 -svtav1-params lp=1", {}),
-    "mpeg4.avi": ("-c:v mpeg4 -q:v 3 -bf 2", {}),
-    "mpeg4.mp4": ("-c:v mpeg4 -q:v 3 -bf 2", {}),
-    "mpeg2.ts": (MPEG2, {}),
-    "mpeg2.mpg": (MPEG2, {}),
+    **dict.fromkeys(("mpeg4.avi", "mpeg4.mp4"), ("-c:v mpeg4 -q:v 3 -bf 2", {})),
+    **dict.fromkeys(("mpeg2.ts", "mpeg2.mpg"), (MPEG2, {})),
     "mjpeg.avi": ("-c:v mjpeg -q:v 3", {"pixels": "yuvj420p"}),
     "prores.mov": ("-c:v prores_ks", {"pixels": "yuv422p10le"}),
     "theora.ogv": ("-c:v libtheora -q:v 6", {}),
@@ -122,11 +113,8 @@ def decoded(path: Path) -> list[tuple[float, str]]:
     """Time in the file's own seconds, and the digest of the planes, of every picture that the program decodes."""
     # one thread: with more, the program's theora decoder now and then gives other pictures
     words = ["-map", "0:v:0", "-fps_mode", "passthrough", "-copyts", "-enc_time_base", "demux", "-c:v", "rawvideo"]
-    lines = (
-        run("-threads", "1", "-noautorotate", "-i", path, *words, "-f", "framehash", "-hash", "md5", "-")
-        .decode()
-        .splitlines()
-    )
+    hashed = run("-threads", "1", "-noautorotate", "-i", path, *words, "-f", "framehash", "-hash", "md5", "-")
+    lines = hashed.decode().splitlines()
     base = next((Fraction(line[7:]) for line in lines if line.startswith("#tb 0: ")), None)
     rows = [line.split(",") for line in lines if line and line[0] != "#"]
     return [(float(int(row[2]) * base), row[5].strip()) for row in rows]

@@ -95,23 +95,12 @@ def pitch(number: int) -> float:
 
 
 def write_video(
-    folder: Path,
-    stem: str,
-    draw: random.Random,
-    number: int,
-    form: int = 0,
-    *,
-    slots: int | None = None,
-    size: tuple[int, int] | None = None,
-    sound: bool = True,
-    ending: str = "",
-    kind: str = "healthy",
-    steps: tuple[int, ...] = (),
-    turned: bool = False,
-    aspect: Fraction | None = None,
-    lasts: float | None = None,
+    folder, stem, draw, number, form=0, *, slots=None, size=None, sound=True, ending="", kind="healthy", **look
 ) -> Made:
-    """A video of FORMATS[form]. ``steps``: of a second of ``sum(steps)`` ticks, from picture to picture."""
+    """A video of FORMATS[form].
+
+    ``look``: as of `write`; and ``steps``, of a second of ``sum(steps)`` ticks, from picture to picture.
+    """
     own, codec, sound_codec = FORMATS[form]
     slots = slots or draw.randrange(1, 7)
     above, below = colours(draw, slots), colours(draw, slots)
@@ -119,26 +108,16 @@ def write_video(
     path = folder / f"{stem}.{ending or own}"
     path.parent.mkdir(parents=True, exist_ok=True)
     rate = 24 if codec == "mpeg2video" else 10
+    steps, turned = look.pop("steps", ()), "rotation" in look
     base = Fraction(1, sum(steps) or rate)
-    times = _times(slots, base, steps) if lasts is None else [Fraction(0)]
+    times = [Fraction(0)] if "lasts" in look else _times(slots, base, steps)
     heard = sound and sound_codec is not None
-    write(
-        path,
-        [picture(above[int(2 * time)], below[int(2 * time)], (width, height), turned) for time in times],
-        times,
-        codec=codec,
-        sounds=[(0.0, tone(slots * SLOT_S, pitch(number)))] if heard else (),
-        sound_codec=sound_codec,
-        rotation=90 if turned else 0,
-        aspect=aspect,
-        options=CODECS[codec],
-        container={"fflags": "+bitexact"},
-        kind=own,
-        clock=base,
-        lasts=lasts,
-    )
+    frames = [picture(above[int(2 * time)], below[int(2 * time)], (width, height), turned) for time in times]
+    sounds = [(0.0, tone(slots * SLOT_S, pitch(number)))] if heard else ()
+    formats = {"codec": codec, "sound_codec": sound_codec, "kind": own, "options": CODECS[codec], "clock": base}
+    write(path, frames, times, sounds=sounds, container={"fflags": "+bitexact"}, **formats, **look)
     verdict, hertz = ("ok", pitch(number)) if heard else ("no sound", None)
-    upright = (round(width * (aspect or 1)), height)
+    upright = (round(width * look.get("aspect", 1)), height)
     return Made(path.relative_to(folder).as_posix(), kind, verdict, "", above, below, hertz, upright)
 
 
@@ -273,7 +252,7 @@ HOSTILE: dict[str, Callable[[Path, str, random.Random, int], Made]] = {
     "image called video": _image("mkv", "image called video"),
     "video called image": lambda *at: _failed(_odd("video called image", ending="jpg")(*at), NO_IMAGE),
     "variable rate": _odd("variable rate", 0, steps=(1, 7, 2, 10, 3, 17)),
-    "rotated": _odd("rotated", 0, size=(48, 80), turned=True),
+    "rotated": _odd("rotated", 0, size=(48, 80), rotation=90),
     "odd size": _odd("odd size", 4, size=(63, 47)),
     "thin": _odd("thin", 4, size=(5, 301)),
     "wide pixels": _odd("wide pixels", 0, size=(48, 64), aspect=Fraction(2)),

@@ -44,30 +44,26 @@ def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
 
 
 def write(
-    path: Path,
-    frames: list[np.ndarray] = (),
-    times: list[float] | None = None,
+    path,
+    frames=(),
+    times=None,
     *,
-    codec: str = "libx264",
-    sounds: list[tuple[float, np.ndarray]] = (),
-    sound_codec: str = "aac",
-    rotation: float = 0,
-    aspect: Fraction | None = None,
-    options: dict[str, str] | None = None,
-    container: dict[str, str] | None = None,
-    kind: str | None = None,
-    clock: Fraction | None = None,
-    lasts: float | None = None,
+    codec="libx264",
+    sounds=(),
+    sound_codec="aac",
+    container=None,
+    kind=None,
+    **look,
 ) -> Path:
     """Write frames at ``times`` seconds (default: 10 a second) and pieces of sound, each from its second on.
 
-    ``kind``: the container, of the path's ending by default; ``lasts``: seconds of the last packet.
+    ``kind``: the container, of the path's ending by default; ``look``: see `_video`.
     """
     kind = {"mkv": "matroska", "ts": "mpegts"}.get(kind, kind)
     with _same_scheduling(), av.open(str(path), "w", format=kind, options=container or {}) as output:
         packets = []
         if len(frames):
-            packets += _video(output, frames, times, codec, rotation, aspect, options or {}, clock, lasts)
+            packets += _video(output, frames, times, codec, **look)
         if len(sounds):
             packets += _audio(output, sounds, sound_codec)
         for packet in sorted(packets, key=lambda p: float(p.dts * p.time_base)):
@@ -85,12 +81,13 @@ def _same_scheduling():
         os.sched_setscheduler(0, *before)
 
 
-def _video(output, frames, times, codec, rotation, aspect, options, clock, lasts):
+def _video(output, frames, times, codec, *, rotation=0, aspect=None, options=None, clock=None, lasts=None):
+    """Packets of a track; ``clock``: its time base, ``lasts``: seconds of its last packet."""
     height, width = frames[0].shape[:2]
     quiet = {"preset": "ultrafast", "crf": "12"} if codec.startswith("libx26") else {}
     quiet |= {"x265-params": "log-level=none"} if codec == "libx265" else {}
     rate = 24 if codec == "mpeg2video" else 10
-    stream = output.add_stream(codec, rate=rate, options=quiet | options)
+    stream = output.add_stream(codec, rate=rate, options=quiet | (options or {}))
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.codec_context.time_base = clock or (CLOCK if codec != "mpeg4" else Fraction(1, 10))
     stream.codec_context.thread_count = 1

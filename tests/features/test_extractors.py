@@ -40,9 +40,7 @@ def test_streams_keep_the_contract(name):
     for stream, alone in zip(streams[::2], again):
         rows = stream.rows
         np.testing.assert_array_equal(rows, alone.rows)  # batch = one by one, and the same every time
-        assert rows.dtype == np.float32
-        assert rows.ndim == 2
-        assert rows.shape[1] == extractor.dim
+        assert (rows.dtype, rows.shape) == (np.float32, (len(rows), extractor.dim))
         assert np.isfinite(rows).all()
         assert 0.1 < np.abs(rows).max() < 8
         np.testing.assert_allclose(rows.astype(np.float16), rows, atol=4e-3)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -60,10 +61,7 @@ def test_messages_come_in_order_whole_and_to_their_task(run):
 def test_no_task_no_worker_and_processes_that_the_system_refuses(run, monkeypatch):
     monkeypatch.setattr(features.job.pool, "_Worker", None)
     assert run() == ({}, {})
-
-    def refuse(setup):
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
+    refuse = Mock(side_effect=BlockingIOError(11, "Resource temporarily unavailable"))
     monkeypatch.setattr(features.job.pool, "_Worker", refuse)
     with pytest.raises(InputError, match=r"no worker process can be started .*temporarily unavailable.*--workers"):
         run(("say", 1))

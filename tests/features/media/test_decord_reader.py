@@ -59,8 +59,7 @@ def test_not_installed(monkeypatch):
 
 CLOSED = H264.replace("open-gop=1", "open-gop=0")
 WITHIN = {
-    "a.mp4": (CLOSED, {}),
-    "a.mkv": (CLOSED, {}),
+    **dict.fromkeys(("a.mp4", "a.mkv"), (CLOSED, {})),
     "late.mp4": (CLOSED + " -output_ts_offset 3.3", {}),
     "jumpy.mkv": (CLOSED + JUMPY, {}),
     "ntsc.mp4": (CLOSED, {"rate": "30000/1001"}),
@@ -68,8 +67,7 @@ WITHIN = {
     "interlaced.mp4": (CLOSED + ":tff=1 -flags +ildct+ilme", {}),
     "a.webm": (VP9, {}),
     "vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {}),
-    "a.avi": ("-c:v mpeg4 -q:v 3", {}),
-    "a_mpeg4.mp4": ("-c:v mpeg4 -q:v 3", {}),
+    **dict.fromkeys(("a.avi", "a_mpeg4.mp4"), ("-c:v mpeg4 -q:v 3", {})),
 }
 OUTSIDE = {
     "a.ts": (H264, {}, "container mpegts"),
@@ -79,8 +77,7 @@ OUTSIDE = {
     "mpeg2.mkv": ("-c:v mpeg2video", {}, "codec mpeg2video"),
     "deep.mp4": (H264, {"pixels": "yuv420p10le"}, "pixels yuv420p10le"),
     "wide.mp4": (H264 + " -vf setsar=4/3", {}, "pixels that are not square"),
-    "open.mp4": (H264, {}, "open groups of pictures"),
-    "open.mkv": (H264, {}, "open groups of pictures"),
+    **dict.fromkeys(("open.mp4", "open.mkv"), (H264, {}, "open groups of pictures")),
     "bframes.mp4": ("-c:v mpeg4 -q:v 3 -bf 2", {}, "open groups of pictures"),
 }
 

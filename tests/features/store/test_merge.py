@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -125,10 +126,7 @@ def test_videos_of_one_name_and_different_files_are_reported(store_job, tmp_path
 def test_where_files_cannot_be_linked_they_are_copied(store_job, tmp_path, monkeypatch):
     store_job.write(store_job.record("a", sight=ROWS, times={"sight": TIMES}), sight=3)
 
-    def refuse(*_):
-        raise OSError(18, "Invalid cross-device link")
-
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", Mock(side_effect=OSError(18, "Invalid cross-device link")))
     assert merge(tmp_path / "all", store_job.directory).copied == 3
     assert same(tmp_path / "all", store_job.directory)
     assert check(tmp_path / "all").findings == []

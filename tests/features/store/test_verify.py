@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -150,11 +151,8 @@ def test_killed_while_it_repairs_the_rest_is_found_again(store, monkeypatch):
     for path in store.glob(FILES[0]):
         path.write_bytes(b"")
 
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
     findings = check(store).findings
-    monkeypatch.setattr(type(store), "unlink", stop)
+    monkeypatch.setattr(type(store), "unlink", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         repair(store, findings)
     monkeypatch.undo()

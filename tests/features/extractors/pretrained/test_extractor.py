@@ -50,6 +50,11 @@ def test_a_row_does_not_depend_on_its_batch_and_half_precision_is_close(tiny, cl
     assert cosine(whole, half).min() > 0.99
     assert half.rows.dtype == np.float32
     assert not np.array_equal(whole.rows, half.rows)
+    if name in SEEING:  # it runs by sdpa without gradients, and merges as its family says
+        model = alone._runner.model
+        assert any(type(part).__name__ in TOWERS for part in model.modules()) == alone.family.merges
+        assert (alone.shared, model.config._attn_implementation, model.training) == (True, "sdpa", False)
+        assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of, tmp_path):
@@ -66,7 +71,7 @@ def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of
     assert [stream is None for stream in full.extract([silent, clip, empty, clip])] == [True, False, True, False]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="of machines without a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_fp16_and_cuda_need_a_gpu(tiny):
     refused = {
         "--precision fp16 needs a GPU; on a CPU use bf16 or fp32": RunConfig(precision="fp16"),
@@ -152,17 +157,6 @@ def test_merging_changes_little_where_patches_are_alike(tiny, clip_of, name):
         assert whole._runner.merging is None
 
 
-def test_every_family_runs_shared_by_sdpa_without_gradients_and_merges_as_it_says(tiny):
-    assert set(SEEING) <= set(FAMILIES)
-    for name in SEEING:
-        extractor = make_extractor(f"x={tiny(name)}")
-        extractor.load()
-        model = extractor._runner.model
-        assert any(type(part).__name__ in TOWERS for part in model.modules()) == extractor.family.merges
-        assert (extractor.shared, model.config._attn_implementation, model.training) == (True, "sdpa", False)
-        assert not any(parameter.requires_grad for parameter in model.parameters())
-
-
 @settings(max_examples=10)
 @given(counts=st.lists(st.integers(0, 3), max_size=5), batch_size=st.integers(1, 4))
 def test_rows_go_back_to_their_clips(tiny, clip_of, counts, batch_size):
@@ -180,7 +174,7 @@ def test_rows_go_back_to_their_clips(tiny, clip_of, counts, batch_size):
             np.testing.assert_allclose(stream.rows[:, 0], (levels - 0.5) / 0.5, atol=1e-6)
 
 
-def test_rows_of_another_size_than_config_json_says(tiny, clip_of):
+def test_rows_of_another_size_than_in_config_json(tiny, clip_of):
     wide = replace(FAMILIES["vit"], width=lambda config: 20)
     extractor = PretrainedExtractor(resolve(f"x={tiny('vit')}"), RunConfig(), wide)
     with pytest.raises(InputError, match=r"its rows have 16 numbers, its config.json says 20"):

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,10 +37,6 @@ VIT = squeezed(BILINEAR, HALVES)((224, 224))
 HALF = HALVES[0]
 
 
-def changed(family: ImageRecipe, **changes) -> ImageRecipe:
-    return ImageRecipe(**{**asdict(family), **changes})
-
-
 @pytest.mark.parametrize(
     ("family", "content", "changes"),
     [
@@ -66,7 +62,7 @@ def changed(family: ImageRecipe, **changes) -> ImageRecipe:
     ],
 )
 def test_a_file_changes_what_is_usual_for_the_family(family, content, changes):
-    assert follow(content, family, (224, 224)) == changed(family, **changes)
+    assert follow(content, family, (224, 224)) == replace(family, **changes)
 
 
 def test_a_plain_number_means_what_the_family_says_and_a_filter_that_torch_lacks_is_replaced(caplog):
@@ -114,7 +110,7 @@ def test_without_a_file_the_usual_recipe_is_used_and_logged(recipe_of, caplog):
 
 
 def test_the_short_side_and_the_shape():
-    wide, uncut = changed(VIT, resize=(128, 256)), changed(CLIP, resize=None, crop=(180, 200))
+    wide, uncut = replace(VIT, resize=(128, 256)), replace(CLIP, resize=None, crop=(180, 200))
     sizes = [(recipe.short_side, recipe.shape) for recipe in (CLIP, VIT, wide, uncut)]
     assert sizes == [(224, (224, 224)), (224, (224, 224)), (128, (128, 256)), (180, (180, 200))]
 

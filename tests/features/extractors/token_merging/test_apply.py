@@ -66,16 +66,12 @@ def test_blank_input_stays_finite_and_the_same(name, dtype, level):
     assert all(value.isfinite().all() for value in first.values())
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert all((merging.groups()[0] == row).all() for row in merging.groups())
-
-
-def test_zero_keys_stay_finite():
-    model = make("vit")
-    for layer in layers_of(model):
-        layer.attention.k_proj.weight.zero_()
-        layer.attention.k_proj.bias.zero_()
-    merging = merge_tokens(model, MergeSchedule.parse("9"))
-    assert model(**inputs("vit")).last_hidden_state.isfinite().all()
-    assert (merging.sizes.sum(1) == 37).all()
+    if name == "vit":  # keys of zero
+        for layer in layers_of(model):
+            layer.attention.k_proj.weight.zero_()
+            layer.attention.k_proj.bias.zero_()
+        assert model(**inputs("vit", dtype)).last_hidden_state.isfinite().all()
+        assert (merging.sizes.sum(1) == 37).all()
 
 
 @family
@@ -90,15 +86,11 @@ def test_groups_say_which_patches_a_token_holds(name):
     assert merging.protected == first
     assert torch.equal(groups[:, :first], torch.arange(first).expand(len(groups), first))
     assert torch.equal(merging.sizes[:, :first], torch.ones(len(groups), first).double())
-
-
-def test_inputs_may_change_their_size():
-    model = make("dinov2")
-    merging = merge_tokens(model, MergeSchedule.parse("0.1"))
-    for side, tokens in ((24, 37), (48, 145), (24, 37)):
-        model(pixel_values=torch.randn(2, 3, side, side).double())
-        assert merging.merged == [tokens // 10] * 3
-        assert merging.groups().shape == (2, tokens)
+    if name == "dinov2":  # inputs may change their size
+        for side, patches in ((24, 37), (48, 145), (24, 37)):
+            model(pixel_values=torch.randn(2, 3, side, side).double())
+            assert merging.groups().shape == (2, patches)
+            assert sum(merging.merged) == sum(MergeSchedule.parse("0.15:falling").per_layer(3, patches, 1))
 
 
 def test_the_pooling_head_attends_to_each_patch():

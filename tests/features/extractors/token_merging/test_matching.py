@@ -60,6 +60,10 @@ def test_merging_no_tokens_changes_nothing(seed, r):
     merged, after = merge_mean(x, match(metric, r, protected), sizes)
     assert torch.equal(merged, x)
     assert torch.equal(after, sizes)
+    x = x[:1].requires_grad_()  # gradients flow
+    assert torch.autograd.gradcheck(
+        lambda rows: merge_mean(rows, match(metric[:1], 3, protected), sizes[:1])[0], (x,)
+    )
 
 
 @given(seeds)
@@ -157,13 +161,7 @@ def test_sixteen_bits_count_as_well(dtype):
     assert (many.item(), many.dtype) == (1.0, torch.float32)
 
 
-def test_gradients_flow():
-    metric, x, sizes, _, protected = random_case(11)
-    x = x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda rows: merge_mean(rows, match(metric, 3, protected), sizes)[0], (x,))
-
-
-@given(st.integers(0, 2**31), st.lists(st.integers(1, 5), min_size=1, max_size=6))
+@given(seeds, st.lists(st.integers(1, 5), min_size=1, max_size=6))
 def test_a_merged_token_counts_as_the_patches_it_was(seed, sizes):
     tokens = torch.randn(2, 1 + len(sizes), 4, generator=torch.Generator().manual_seed(seed))
     counts = torch.tensor([1, *sizes])

@@ -8,24 +8,39 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-import tests.features.media as media_module
+from features.errors import InputError
 from features.extractors.base import Fingerprint
 from features.store.layout import ClipRecord
 from features.store.manifest import declare
 from features.store.writer import StoreWriter
-from tests.features import ffmpeg_program
+from tests.features import ffmpeg_program, media_files
 
 
 @pytest.fixture(scope="session")
 def media() -> ModuleType:
-    """The module media.py."""
-    return media_module
+    """The module media_files.py."""
+    return media_files
 
 
 @pytest.fixture(scope="session")
 def ffmpeg() -> ModuleType:
     """The module ffmpeg_program.py."""
     return ffmpeg_program
+
+
+@pytest.fixture
+def says_all(says: Callable[[str], None]) -> Callable[..., None]:
+    """says_all(call, cases): what `says` compares is one sentence a case, of the error that call(case) raises."""
+
+    def compare(call, cases):
+        messages = []
+        for case in cases:
+            with pytest.raises(InputError) as raised:
+                call(case)
+            messages.append(str(raised.value))
+        says("\n".join(messages))
+
+    return compare
 
 
 @pytest.fixture
@@ -81,14 +96,15 @@ def store(store_job: SimpleNamespace) -> Path:
 
 @pytest.fixture(scope="session")
 def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`third_party(name, entry, ...)`: a folder with a package installed, of NAME_extractor.py."""
+    """`third_party(odd="Odd", ...)`: a folder with odd_extractor.py installed, by stream the class."""
 
-    def install(name: str, *entries: str) -> Path:
-        place = tmp_path_factory.mktemp("site")
-        shutil.copy(Path(__file__).with_name(f"{name}_extractor.py"), place)
+    def install(**classes: str) -> Path:
+        place, name = tmp_path_factory.mktemp("site"), next(iter(classes))
+        shutil.copy(Path(__file__).with_name("odd_extractor.py"), place)
         info = place / f"{name}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        entries = [f"{stream} = odd_extractor:{kind}" for stream, kind in classes.items()]
         (info / "entry_points.txt").write_text("\n".join(["[mee.extractors]", *entries, ""]))
         return place
 
@@ -98,18 +114,16 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 @pytest.fixture
 def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream `odd` of odd_extractor.py, installed for one test, and others that cannot be made."""
-    ours = [f"{name} = odd_extractor:{kind}" for name, kind in (("odd", "Odd"), ("appearance", "Odd"))]
     monkeypatch.syspath_prepend(
-        third_party("odd", *ours, "not_there = odd_extractor:NotThere", "no_extractor = pathlib:Path")
+        third_party(odd="Odd", appearance="Odd", not_there="NotThere", no_extractor="Path")
     )
 
 
 @pytest.fixture
 def shared_extractor(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> type:
     """The streams `shared` and `forgetful`, made in the main process, installed for one test. The class."""
-    entries = ("shared = shared_extractor:Shared", "forgetful = shared_extractor:Forgetful")
-    monkeypatch.syspath_prepend(third_party("shared", *entries))
-    from shared_extractor import Shared
+    monkeypatch.syspath_prepend(third_party(shared="Shared", forgetful="Forgetful"))
+    from odd_extractor import Shared
 
     for name, value in {"calls": [], "seen": [], "delay": 0.0, "before": None}.items():
         monkeypatch.setattr(Shared, name, value)

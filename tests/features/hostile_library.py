@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.features.media import tone, write
+from tests.features.media_files import tone, write
 
 EVERY = 20  # one hostile file in so many
 TEN_HOURS = 36000.0

@@ -42,7 +42,7 @@ RUN = "import sys; from scripts.precompute import main; sys.exit(main(sys.argv[1
 @pytest.fixture(scope="module")
 def site(third_party):
     """A third party's package: the stream `halves`."""
-    return third_party("odd", "halves = odd_extractor:Halves")
+    return third_party(halves="Halves")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def _load(path: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def media() -> ModuleType:
     """The module that writes media files, of the tests of features."""
-    return _load(Path(__file__).parents[1] / "features" / "media.py")
+    return _load(Path(__file__).parents[1] / "features" / "media_files.py")
 
 
 @pytest.fixture(scope="session")

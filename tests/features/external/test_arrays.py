@@ -1,9 +1,11 @@
-"""Files of arrays: every format gives the same arrays by name, every layout the array of each clip."""
+"""Files of arrays and lists of clips: every format gives the same, every layout the array of each clip."""
 
+import json
 import pickle
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +15,7 @@ from safetensors.torch import save_file as save_torch
 
 from features.errors import InputError
 from features.external.arrays import ArrayFile, arrange, open_arrays, sha256_of
+from features.external.config import ListedClip, read_ids
 
 ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3), "b c": np.ones((1, 3), dtype="f2")}
 IDS, STACK = ["a", "b", "c"], np.ones((3, 2))
@@ -257,3 +260,82 @@ def test_digests(tmp_path):
         (tmp_path / f"{name}{content}" / "README").write_text(str(len(seen)))
         seen.add(sha256_of(tmp_path / f"{name}{content}"))
     assert len(seen) == 3
+
+
+LISTED = ["video7", "übung 漢字.mp4", "c#t=0,10", "0012"]
+LISTS = {
+    "x.txt": lambda path: path.write_text("\ufeff" + "\r\n".join(LISTED) + "\r\n\n", encoding="utf-8"),
+    "x": lambda path: path.write_text("\n".join(f" {clip_id}\t" for clip_id in LISTED)),
+    "x.csv": lambda path: pd.DataFrame({"video_id": LISTED, "n": 1}).to_csv(path, index=False),
+    "x.parquet": lambda path: pd.DataFrame({"video": LISTED}).to_parquet(path),
+    "x.json": lambda path: path.write_text(json.dumps(LISTED)),
+    "x.jsonl": lambda path: path.write_text("\n".join(json.dumps({"id": clip_id, "n": 1}) for clip_id in LISTED)),
+    "captions.csv": lambda path: path.write_text(
+        "\n".join(["id,caption", *(f'"{i}",x' for i in [*LISTED, *LISTED])])
+    ),
+    "lines.jsonl": lambda path: path.write_text("\n".join(json.dumps(clip_id) for clip_id in LISTED)),
+    "bytes.parquet": lambda path: pd.DataFrame({"id": [clip_id.encode() for clip_id in LISTED]}).to_parquet(path),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_format_gives_the_ids_in_order(tmp_path, name):
+    LISTS[name](tmp_path / name)
+    clips = read_ids(tmp_path / name)
+    assert list(clips) == LISTED
+    assert clips["video7"] == ListedClip("video7", "video7", 0.0, 0.0)
+
+
+def test_times_and_the_video_of_a_clip_and_whole_numbers_as_ids(tmp_path):
+    (tmp_path / "x.json").write_text("[7, 8]")
+    assert list(read_ids(tmp_path / "x.json")) == ["7", "8"]
+    (tmp_path / "x.csv").write_text("clip_id,video,start_s,end_s\na1,a.mp4,0,2.5\na2,a.mp4,2.5,4\na3,b.mp4,,\n")
+    assert list(read_ids(tmp_path / "x.csv").values()) == [
+        ListedClip("a1", "a.mp4", 0, 2.5),
+        ListedClip("a2", "a.mp4", 2.5, 4),
+        ListedClip("a3", "b.mp4", 0, 0),
+    ]
+    pd.DataFrame({"id": ["a"], "start_s": [None], "end_s": [3.0]}).to_parquet(tmp_path / "x.parquet")
+    assert read_ids(tmp_path / "x.parquet") == {"a": ListedClip("a", "a", 0, 3)}
+
+
+WRONG_LISTS = {
+    "empty.txt": b"",
+    "twice.txt": b"a\nb\na\n",
+    "metadata.txt": b"a\n__metadata__\n",
+    "control.txt": b"a\0\n",
+    "utf16.txt": b"\xff\xfe\x00",
+    "twice.csv": b"video_id,n\na,1\na,2\n",
+    "nameless.csv": b"video_id,n\na,1\n ,2\n",
+    "columns.csv": b"name,n\na,1\n",
+    "rows.csv": b"id,n\n",
+    "empty.csv": b"",
+    "start.csv": b"id,start_s,end_s\na,x,1\n",
+    "negative.csv": b"id,start_s,end_s\na,-1,1\n",
+    "order.csv": b"id,start_s,end_s\na,3,1\n",
+    "video.csv": b"clip_id,video\na,\n",
+    "junk.parquet": b"junk",
+    "object.json": b"{}",
+    "cut.json": b"[",
+    "number.json": b"[1.5]",
+    "true.json": b"[true]",
+    "null.json": b"[null]",
+    "surrogate.json": b'["\\ud800"]',
+    "line.json": b'["a\\nb"]',
+    "deep.json": b"[" * 100000,
+    "lacks.jsonl": b'{"id": "a"}\n{"name": "b"}\n',
+    "mixed.jsonl": b'{"id": "a"}\n"b"\n',
+    "x.xls": b"a",
+    "nowhere.txt": None,
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LISTS)
+def test_lists_that_cannot_be_used_are_one_sentence(tmp_path, says, name):
+    path = tmp_path / name
+    if WRONG_LISTS[name] is not None:
+        path.write_bytes(WRONG_LISTS[name])
+    with pytest.raises(InputError, match=name) as error:
+        read_ids(path)
+    assert "\n" not in str(error.value)
+    says(str(error.value).partition("list of ids: ")[0])  # without the words of the parsers

@@ -1,14 +1,18 @@
-"""One word of a command line: which extractor makes a stream, how pretrained ones run, how many tokens merge."""
+"""One word of a command line, and the table of extractors, ours and third parties', from which it names one."""
 
 import copy
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import InputError
-from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig, limited, parse_spec
+from features.extractors.pretrained.checkpoint import ONNX
+from features.extractors.registry import EXTRACTORS, PRESETS, known_extractors, make_extractor, resolve
+from features.extractors.spec import Checkpoint, ExtractorSpec, MergeSchedule, RunConfig, limited, parse_spec
 
 HUB = st.from_regex(r"[a-z0-9]{1,8}/[a-z0-9._-]{1,12}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
@@ -49,16 +53,9 @@ def test_a_directory_with_an_at_or_a_plus_in_its_name_is_not_split(tmp_path):
         assert parse_spec(f"x={place}:fps=3") == ExtractorSpec("x", str(place), None, {"fps": "3"})
 
 
-def test_malformed_words(says):
-    words, messages = (
-        ["", "=a/b", "my stream=a/b", "appearance:fps=3", "../evil=a/b", "x=", "x=:fps=3", "x=a/b@"],
-        [],
-    )
-    for word in [*words, "x=a/b:fps=3,,", "x=a/b:fps=", "x=a/b:fps=3,fps=4", "x=a/b:fps=3,wide"]:
-        with pytest.raises(InputError) as raised:
-            parse_spec(word)
-        messages.append(str(raised.value))
-    says("\n".join(messages))
+def test_malformed_words(says_all):
+    words = ["", "=a/b", "my stream=a/b", "appearance:fps=3", "../evil=a/b", "x=", "x=:fps=3", "x=a/b@"]
+    says_all(parse_spec, [*words, "x=a/b:fps=3,,", "x=a/b:fps=", "x=a/b:fps=3,fps=4", "x=a/b:fps=3,wide"])
 
 
 def test_run_configs_that_make_no_sense():
@@ -114,12 +111,11 @@ def test_falling_ends_at_none_and_merges_as_many_in_all(r, layers, tokens):
 
 
 @given(
-    amount=st.integers(0, 100), layers=st.integers(1, 20), tokens=st.integers(1, 300), protected=st.integers(0, 6)
+    amount=st.integers(0, 100), layers=st.integers(1, 20), free=st.integers(1, 300), protected=st.integers(0, 6)
 )
-def test_a_token_always_remains(amount, layers, tokens, protected):
-    assume(tokens > protected)
-    merged = MergeSchedule.parse(str(amount)).per_layer(layers, tokens, protected)
-    assert tokens - sum(merged) > protected
+def test_a_token_always_remains(amount, layers, free, protected):
+    merged = MergeSchedule.parse(str(amount)).per_layer(layers, free + protected, protected)
+    assert free > sum(merged)
     assert all(0 <= count <= amount for count in merged)
 
 
@@ -130,3 +126,77 @@ def test_malformed_schedules():
     for amount, share in ((-1, False), (Fraction(1, 2), False), (1, True), (Fraction(3, 2), True)):
         with pytest.raises(ValueError, match="a whole number, or a share of the tokens below 1"):
             MergeSchedule(Fraction(amount), share=share)
+
+
+ROOT = Path(__file__).parents[3]
+DIGESTS = {"appearance": "dc246963f310", "motion": "8923b7ebc04f", "audio": "9513266a8450", "face": "f4094c7d22f0"}
+
+
+def test_a_third_party_adds_one_and_cannot_replace_ours_whose_fingerprints_match_existing_stores(odd_extractors):
+    assert make_extractor("odd").dim == 3
+    assert known_extractors()["appearance"] == EXTRACTORS["appearance"]
+    assert {name: make_extractor(name).fingerprint.digest for name in EXTRACTORS} == DIGESTS
+
+
+def test_what_cannot_be_made(odd_extractors, tmp_path, says_all):
+    folder = tmp_path / "model"
+    folder.mkdir()
+
+    def make(case):
+        if case[1] is not None:
+            (folder / "config.json").write_text(case[1])
+        make_extractor(case[0])
+
+    cases = [(name, None) for name in ("smell", "not_there", "no_extractor", "a stream", "x=./nowhere")]
+    says_all(make, [*cases, *((f"x={folder}", text) for text in (None, '{"model_type": "bert"}', "{}", "["))])
+
+
+def test_a_spec_is_resolved_once_and_faces_are_two_models_each_with_its_revision(monkeypatch):
+    found = (Checkpoint("owner/model", Path("/nowhere"), "0" * 40),)
+    spec = ExtractorSpec("x", "owner/model", checkpoints=found)
+    assert resolve(spec) is spec
+    calls, find = [], "features.extractors.pretrained.checkpoint._find"
+    monkeypatch.setattr(find, lambda *what: calls.append(what) or what[0])
+    assert resolve("face=opencv/yunet@1+opencv/sface").checkpoints == ("opencv/yunet", "opencv/sface")
+    resolve("face=here.onnx+there.onnx@2")
+    places = [("opencv/yunet", "1"), ("opencv/sface", None), ("here.onnx", None), ("there.onnx", "2")]
+    assert calls == [(source, tag, ONNX) for source, tag in places]
+
+
+def test_every_preset_has_the_four_streams_in_order_and_words_are_specs():
+    assert list(PRESETS) == ["builtin", "clip", "strong"]
+    assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
+    assert PRESETS["builtin"].megabytes == 0
+    for preset in PRESETS.values():
+        assert tuple(part.stream for part in preset.streams) == ("appearance", "motion", "audio", "face")
+        for part in preset.streams:
+            spec = parse_spec(part.word)
+            assert str(spec) == part.word
+            assert part.licence
+            assert "nc" not in part.licence.lower()  # licences allow use
+            if spec.source is None:
+                assert (spec.stream in EXTRACTORS, part.megabytes, part.parameters) == (True, 0, 0)
+            else:
+                assert all(model.count("/") == 1 for model in spec.source.split("+"))
+                assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
+
+
+def test_the_docs_have_the_table_of_presets():
+    def row(*cells, parts):
+        size, volume = (sum(getattr(part, what) for part in parts) for what in ("parameters", "megabytes"))
+        return f"| {' | '.join(cells)} | {f'{size:.1f} | {volume:,.0f}' if volume else '- | -'} |"
+
+    lines = []
+    for name, preset in PRESETS.items():
+        for part in preset.streams:
+            _, _, source = part.word.partition("=")
+            made_by = f"{part.made_by}: {source}" if source else part.made_by
+            lines.append(row(name, part.stream, made_by, part.licence, parts=[part]))
+        lines.append(row(name, "all", preset.purpose, "", parts=preset.streams))
+    assert "\n".join(lines) in (ROOT / "docs" / "features.md").read_text()
+
+
+def test_tables_import_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'cv2', 'numpy'}"
+    program = f"import sys, features.extractors.registry; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

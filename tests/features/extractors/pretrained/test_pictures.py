@@ -16,7 +16,6 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import get_image_s
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from features.errors import InputError
 from features.extractors.pretrained.image_preprocessing import cut_pictures, grid_of, normalise, resized_shape
 from features.extractors.pretrained.recipe import (
     BICUBIC,
@@ -115,15 +114,11 @@ def test_the_short_side_and_the_shape():
     assert sizes == [(224, (224, 224)), (224, (224, 224)), (128, (128, 256)), (180, (180, 200))]
 
 
-def test_files_that_cannot_be_followed(recipe_of, says):
+def test_files_that_cannot_be_followed(recipe_of, says_all):
     sizes = ({"longest_edge": 224}, {"shortest_edge": 0}, "large", 1e9, [1, 2, 3])
     contents = [*({"size": size} for size in sizes), {"crop_size": {}}, {"resample": 9}, {"image_mean": [0.5]}]
-    messages = []
-    for content in [*contents, {"image_mean": 0.5}, {"image_std": [0, 1, 1]}, {"do_center_crop": False}, []]:
-        with pytest.raises(InputError) as raised:
-            recipe_of("clip", {"preprocessor_config": content})
-        messages.append(str(raised.value))
-    says("\n".join(messages))
+    contents += [{"image_mean": 0.5}, {"image_std": [0, 1, 1]}, {"do_center_crop": False}, []]
+    says_all(lambda content: recipe_of("clip", {"preprocessor_config": content}), contents)
 
 
 THEIRS = [

@@ -97,7 +97,6 @@ def _video(output, frames, times, codec, *, rotation=0, aspect=None, options=Non
         stream.codec_context.sample_aspect_ratio = aspect
     if rotation:
         stream.set_display_rotation(rotation)
-
     packets = []
     for number, pixels in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")

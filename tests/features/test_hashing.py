@@ -42,7 +42,7 @@ def folder(media, tmp_path):
     return tmp_path
 
 
-def test_frames_are_taken_by_time_and_a_still_image_is_one_frame(folder):
+def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(folder, monkeypatch):
     still, video = (hash_video(folder / name, name, 2.0) for name in ("still.png", "shots.mp4"))
     assert (still.times.tolist(), video.times.tolist()) == ([0.0], [0.0, 0.5, 1.0, 1.5])
     assert video.hashes.shape == (4, WORDS)
@@ -51,18 +51,13 @@ def test_frames_are_taken_by_time_and_a_still_image_is_one_frame(folder):
     assert min(differ[2:]) > 36
     assert np.bitwise_count(video.hashes[3] ^ video.hashes[2]).sum() <= 16
     assert np.bitwise_count(still.hashes[0] ^ video.hashes[0]).sum() <= 8
+    monkeypatch.setattr("features.hashing.PIECE_S", 0.5)
+    pieces = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+    np.testing.assert_array_equal(video.hashes, pieces.hashes)
+    np.testing.assert_array_equal(video.times, pieces.times)
 
 
-def test_long_videos_are_hashed_piece_by_piece(media, tmp_path, monkeypatch):
-    media.write(tmp_path / "long.mp4", [shot(number // 10) for number in range(40)])
-    whole = hash_video(tmp_path / "long.mp4", "long.mp4", 2.0)
-    monkeypatch.setattr("features.hashing.PIECE_S", 1.0)
-    pieces = hash_video(tmp_path / "long.mp4", "long.mp4", 2.0)
-    np.testing.assert_array_equal(whole.hashes, pieces.hashes)
-    np.testing.assert_array_equal(whole.times, pieces.times)
-
-
-def test_errors_of_files_and_decoders_are_failures_except_for_used_up_memory(folder, monkeypatch):
+def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_memory(folder, monkeypatch):
     (failure,) = hash_task(HashTask(folder, "gone.mp4", 2.0))
     assert failure.failure == "it cannot be read: No such file or directory"
     errors = [RuntimeError("this decoder\nis broken"), MemoryError()]
@@ -77,26 +72,6 @@ def test_errors_of_files_and_decoders_are_failures_except_for_used_up_memory(fol
     next(messages)
     with pytest.raises(MemoryError):
         next(messages)
-
-
-def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
-    names = sorted(path.name for path in folder.iterdir())
-    hashed = {each.video: each for each in hash_videos(folder, names, 2.0, 2)}
-    assert sorted(hashed) == names
-    for name, each in hashed.items():
-        assert each.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    assert {name: each.failure for name, each in hashed.items() if each.failure} == {
-        "empty.mp4": "the file is empty (0 bytes)",
-        "sound.mp4": "it has no pictures that can be decoded",
-        "cut.mp4": "cut short or damaged: the index (moov) is missing",
-    }
-    assert len(hashed["black.mp4"].times) == len(hashed["black.mp4"].hashes) == 0  # it shows nothing
-    assert len(hashed["shots.mp4"].times) == 4
-    direct = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
-    np.testing.assert_array_equal(hashed["shots.mp4"].hashes, direct.hashes)
-
-
-def test_a_worker_that_crashes_loses_its_file_only(folder, monkeypatch):
     from features.job.pool import Lost, Received
 
     tasks, pool = [], MagicMock()
@@ -115,6 +90,23 @@ def test_a_worker_that_crashes_loses_its_file_only(folder, monkeypatch):
     failures = ["the decoder crashed", "not done after 1800 s", "it needs more than 3 GB of memory", ""]
     assert [each.failure for each in hashed] == failures
     assert (hashed[0].sha256, hashed[3].sha256) == ("ab" * 32, "cd" * 32)
+
+
+def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
+    names = sorted(path.name for path in folder.iterdir())
+    hashed = {each.video: each for each in hash_videos(folder, names, 2.0, 2)}
+    assert sorted(hashed) == names
+    for name, each in hashed.items():
+        assert each.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    assert {name: each.failure for name, each in hashed.items() if each.failure} == {
+        "empty.mp4": "the file is empty (0 bytes)",
+        "sound.mp4": "it has no pictures that can be decoded",
+        "cut.mp4": "cut short or damaged: the index (moov) is missing",
+    }
+    assert len(hashed["black.mp4"].times) == len(hashed["black.mp4"].hashes) == 0  # it shows nothing
+    assert len(hashed["shots.mp4"].times) == 4
+    direct = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+    np.testing.assert_array_equal(hashed["shots.mp4"].hashes, direct.hashes)
 
 
 def picture(seed, height=128, width=192, cells=12):
@@ -136,14 +128,18 @@ def apart(one, other):
     return int((bits(one[None]) != bits(other[None])).sum())
 
 
-def test_it_is_the_signs_of_the_lowest_frequencies():
-    """Written out as the sums that a DCT-II is, on a picture that need not be shrunk."""
+def test_it_is_the_signs_of_the_lowest_frequencies_half_of_which_differ():
+    # Written out as the sums that a DCT-II is, on a picture that need not be shrunk.
     grey = np.random.default_rng(3).integers(40, 255, (SIDE, SIDE)).astype(np.uint8)
     waves = np.array([[np.cos(np.pi * (2 * x + 1) * u / (2 * SIDE)) for x in range(SIDE)] for u in range(SIDE)])
     coefficients = waves @ grey.astype(float) @ waves.T
     frequencies = sorted((u * u + v * v, u, v) for u in range(SIDE) for v in range(SIDE))[1 : BITS + 1]
     expected = [coefficients[u, v] > 0 for _, u, v in frequencies]
     assert bits(np.repeat(grey[None, :, :, None], 3, axis=3))[0].tolist() == expected
+    some = bits(np.stack([picture(seed) for seed in range(24)]))
+    differ = (some[:, None] != some[None]).sum(-1)[np.triu_indices(24, 1)]
+    assert 58 < differ.mean() < 70
+    assert differ.min() > 36
 
 
 @given(seed=st.integers(0, 2**31))
@@ -153,13 +149,6 @@ def test_scaling_light_and_bars_change_few_bits_and_a_small_crop_some(seed):
     darker, barred = (0.8 * shown).astype(np.uint8), np.pad(shown, ((20, 20), (0, 0), (0, 0)))
     assert max(apart(shown, other) for other in (*scaled, darker, barred)) <= 8
     assert apart(shown, shown[3:-3, 4:-4]) <= 32
-
-
-def test_other_pictures_differ_in_half_of_the_bits():
-    some = bits(np.stack([picture(seed) for seed in range(24)]))
-    differ = (some[:, None] != some[None]).sum(-1)[np.triu_indices(24, 1)]
-    assert 58 < differ.mean() < 70
-    assert differ.min() > 36
 
 
 def test_a_picture_of_little_contrast_once_it_is_shrunk_is_not_telling():
@@ -191,7 +180,7 @@ def test_bars_are_cut_and_nothing_else(rows, columns):
     np.testing.assert_array_equal(without_bars(boxed(luma, rows, columns)), luma)
 
 
-def test_a_dark_edge_on_one_side_and_a_dark_scene_are_not_bars():
+def test_what_is_a_bar_and_what_is_not():
     for edge in (np.s_[:, :12], np.s_[:, -12:], np.s_[:, :, :12], np.s_[:, :, -12:]):
         luma = scene()
         luma[edge] = 0
@@ -201,9 +190,6 @@ def test_a_dark_edge_on_one_side_and_a_dark_scene_are_not_bars():
         assert without_bars(luma).shape == luma.shape
         luma[:, 18:22] = 200  # bars of 18 rows a side would be most of the picture
         assert without_bars(luma).shape == luma.shape
-
-
-def test_bars_are_those_of_all_frames_together_and_specks_do_not_hide_one():
     luma = boxed(scene(), 10, 0)
     luma[2, 4] = 200  # one frame lights a row of the bar: the four rows above it remain, and below
     assert without_bars(luma).shape == (4, 80 - 2 * 4, 90)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,36 +63,30 @@ def start(site, tmp_path_factory, pytestconfig):
     return begin
 
 
+def read(process: int, name: str) -> str:
+    """A file of /proc; empty where the process has just ended."""
+    try:
+        return Path(f"/proc/{process}/{name}").read_text()
+    except OSError:
+        return ""
+
+
 def family(process: int) -> list[int]:
     """A process and all that descend from it."""
-    members = [process]
-    try:
-        for task in os.listdir(f"/proc/{process}/task"):
-            for child in Path(f"/proc/{process}/task/{task}/children").read_text().split():
-                members += family(int(child))
-    except OSError:  # it ended just now
-        pass
-    return members
+    tasks = Path(f"/proc/{process}/task").glob("*")
+    children = [int(child) for task in tasks for child in read(process, f"task/{task.name}/children").split()]
+    return [process, *(member for child in children for member in family(child))]
 
 
 def memory(process: int) -> int:
     """Bytes that a process and its descendants hold; what several share is counted once."""
-    total = 0
-    for member in family(process):
-        try:
-            lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-    return total
+    lines = [line for member in family(process) for line in read(member, "smaps_rollup").splitlines()]
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
 
 
 def alive(process: int) -> bool:
     """Whether it runs; one that has ended and is not reaped yet does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    return read(process, "stat").rpartition(")")[2][1:2] not in ("Z", "X", "")
 
 
 def wait_until(condition, seconds: float = 30.0) -> bool:
@@ -237,16 +232,14 @@ def _count(parts: Path) -> int:
 
 
 def _clips_of(store: FeatureStore, video: str) -> list[str]:
-    rows = store.rows
-    return list(rows[rows["video"] == video].sort_values("start_s").index)
+    return list(store.rows[store.rows["video"] == video].sort_values("start_s").index)
 
 
 def _same(one: FeatureStore, other: FeatureStore) -> None:
     """Rows and streams, bit by bit."""
     pd.testing.assert_frame_equal(one.rows.sort_index(), other.rows.sort_index())
     assert one.fingerprints == other.fingerprints
-    for stream in one.manifest.streams:
+    for stream, read in product(one.manifest.streams, ("read", "times")):
         ids = list(one.rows.index[one.rows[stream] == PRESENT])
-        for read in ("read", "times"):
-            for a, b in zip(getattr(one, read)(stream, ids), getattr(other, read)(stream, ids)):
-                assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+        for a, b in zip(getattr(one, read)(stream, ids), getattr(other, read)(stream, ids)):
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())

@@ -61,12 +61,32 @@ def test_every_format_gives_the_arrays_by_name(tmp_path, name):
         np.testing.assert_array_equal(found[0], array[0])
 
 
-def test_an_npy_is_memory_mapped_whatever_its_ending(tmp_path):
+def test_folders_pickles_and_memory_mapped_arrays(tmp_path):
     np.save(tmp_path / "x.npy", ARRAYS["a"])
     opened = open_arrays(tmp_path / "x.npy")
     assert opened.names == ("",)
     assert isinstance(opened.read(""), np.memmap)
     assert open_arrays((tmp_path / "x.npy").rename(tmp_path / "x.npz")).names == ("",)
+    write_folder(tmp_path / "f", {"a.mp4": ARRAYS["a"], "sub/b": ARRAYS["a"]})
+    np.savez(tmp_path / "f" / "c.npz", ARRAYS["a"])
+    (tmp_path / "f" / "README.md").write_text("hello")
+    (tmp_path / "f" / ".hidden.npy").write_text("")
+    opened = open_arrays(tmp_path / "f")
+    assert sorted(opened.names) == ["a.mp4", "c", "sub/b"]
+    for name in opened.names:
+        np.testing.assert_array_equal(opened.read(name)[...], ARRAYS["a"])
+    np.savez(tmp_path / "f" / "a.mp4.npz", ARRAYS["a"])
+    with pytest.raises(InputError, match=r"a\.mp4"):
+        open_arrays(tmp_path / "f")
+    content = {"rows": [[1, 2], [3, 4.5]], b"row": [1.5, 2], 7: np.ones(2), "empty": [], "nothing": None}
+    write_pickle(tmp_path / "x.pkl", content)
+    opened = open_arrays(tmp_path / "x.pkl")
+    assert opened.names == ("rows", "row", "7", "empty", "nothing")
+    *arrays, nothing = map(opened.read, opened.names)
+    assert [np.asarray(array).tolist() for array in arrays] == [[[1, 2], [3, 4.5]], [1.5, 2], [1, 1], []]
+    assert nothing is None
+    write_pickle(tmp_path / "one.pkl", ARRAYS["a"])
+    assert open_arrays(tmp_path / "one.pkl").names == ("",)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
@@ -98,32 +118,6 @@ def test_names_of_the_data_sets_of_hdf5(tmp_path, places):
     opened = open_arrays(tmp_path / "other.h5")
     assert opened.read("ids")[...].tolist() == ["a", "übung"]
     assert opened.read("void") is None
-
-
-def test_a_folder_has_one_file_a_clip(tmp_path):
-    write_folder(tmp_path / "f", {"a.mp4": ARRAYS["a"], "sub/b": ARRAYS["a"]})
-    np.savez(tmp_path / "f" / "c.npz", ARRAYS["a"])
-    (tmp_path / "f" / "README.md").write_text("hello")
-    (tmp_path / "f" / ".hidden.npy").write_text("")
-    opened = open_arrays(tmp_path / "f")
-    assert sorted(opened.names) == ["a.mp4", "c", "sub/b"]
-    for name in opened.names:
-        np.testing.assert_array_equal(opened.read(name)[...], ARRAYS["a"])
-    np.savez(tmp_path / "f" / "a.mp4.npz", ARRAYS["a"])
-    with pytest.raises(InputError, match=r"a\.mp4"):
-        open_arrays(tmp_path / "f")
-
-
-def test_pickles(tmp_path):
-    content = {"rows": [[1, 2], [3, 4.5]], b"row": [1.5, 2], 7: np.ones(2), "empty": [], "nothing": None}
-    write_pickle(tmp_path / "x.pkl", content)
-    opened = open_arrays(tmp_path / "x.pkl")
-    assert opened.names == ("rows", "row", "7", "empty", "nothing")
-    *arrays, nothing = map(opened.read, opened.names)
-    assert [np.asarray(array).tolist() for array in arrays] == [[[1, 2], [3, 4.5]], [1.5, 2], [1, 1], []]
-    assert nothing is None
-    write_pickle(tmp_path / "one.pkl", ARRAYS["a"])
-    assert open_arrays(tmp_path / "one.pkl").names == ("",)
 
 
 def cut(path, write):

@@ -113,7 +113,7 @@ def test_nan_and_zeros_are_missing_only_on_request(run):
                 run(store="damaged", sight={"a": rows, "b": [1, 2]}, **{rule: True})
 
 
-def test_under_a_name_clips_can_be_added_and_found_later(run):
+def test_under_a_name_clips_can_be_added_and_overwriting_drops_clips_of_the_old_version(run):
     run(sight={"a": ROWS[0]}, sound={"a": np.ones(2), "b": np.ones(2)}, name=["sight=s", "sound=w"])
     report, store = run(sight={"a": ROWS[1], "b": ROWS[1], "c": ROWS[0]}, name="s")
     np.testing.assert_array_equal(store.read("sight", ["a"])[0], ROWS[0])  # it had that one already
@@ -121,6 +121,10 @@ def test_under_a_name_clips_can_be_added_and_found_later(run):
     assert report.written == 2
     assert list(store.clips.index) == ["a", "b"]  # nothing is known of the sound of c
     assert "c" in store.failed
+    _, store = run(sight={"a": ROWS[0]}, name="s", overwrite=True)
+    assert (list(store.rows.index), store.coverage()) == (["a", "b"], {"sight": 1, "sound": 2})
+    run(store="other", sight={"wrong/a": ROWS[0]})
+    assert list(run(store="other", sight={"a": ROWS[0]}, overwrite=True)[1].rows.index) == ["a"]
 
 
 def test_a_stream_added_later_is_as_if_it_had_come_with_the_others_and_again_writes_nothing(run):
@@ -162,16 +166,6 @@ def test_a_store_never_mixes_two(run, store_job):
     store_job.write(store_job.record("a.mp4", smell=ROWS[0]), smell=3)
     with pytest.raises(InputError, match="'smell' was made by another extractor"):
         run(smell={"a": ROWS[0]})
-
-
-def test_overwriting_drops_clips_that_only_the_old_version_had(run):
-    run(sight={"wrong/a": ROWS[0]})
-    _, store = run(sight={"a": ROWS[0]}, overwrite=True)
-    assert list(store.rows.index) == ["a"]
-    run(sound={"a": np.ones(2)})
-    _, store = run(sight={"a": ROWS[1]}, overwrite=True)
-    np.testing.assert_array_equal(store.read("sight", ["a"])[0], ROWS[1])
-    assert store.coverage() == {"sight": 1, "sound": 1}
 
 
 def test_streams_join_clips_that_were_extracted(run, store_job):

@@ -139,9 +139,7 @@ DAMAGE = {
 def test_a_damaged_pickle_is_one_sentence(load, damage):
     with pytest.raises(InputError, match=r"^.*cannot be read as a pickle.*\Z"):
         load(DAMAGE[damage])
-
-
-def test_a_pickle_spoils_nothing_for_the_next(load):
+    """A pickle of `numpy.dtype` and of defaults spoils nothing for the next."""
     load(b"cnumpy.core.numeric\n_frombuffer\n(N}X\x0c\x00\x00\x00__defaults__)stb.")
     load(DTYPE + b"(I3\nX\x01\x00\x00\x00>NNNI-1\nI-1\nI0\ntb.")
     np.testing.assert_array_equal(np.asarray(load(pickle.dumps(np.ones(2)))), np.ones(2))

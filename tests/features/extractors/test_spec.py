@@ -58,15 +58,8 @@ def test_malformed_words(says_all):
     says_all(parse_spec, [*words, "x=a/b:fps=3,,", "x=a/b:fps=", "x=a/b:fps=3,fps=4", "x=a/b:fps=3,wide"])
 
 
-def test_run_configs_that_make_no_sense():
-    assert [RunConfig(merge=merge).merge for merge in (None, "0", "0.1", "13:falling")][-1] == "13:falling"
-    for settings, message in (({"batch_size": 0}, "batch-size"), ({"merge": "lots"}, "merge 'lots'")):
-        with pytest.raises(ValueError, match=message):
-            RunConfig(**settings)
-
-
-def test_tokens_to_merge_in_each_layer():
-    """At most half of the tokens that are not protected."""
+def test_merge_schedules_and_run_configs():
+    # At most half of the tokens that are not protected.
     for text, layers, tokens, wanted in (
         ("8", 3, 197, [8, 8, 8]),
         ("0", 3, 197, [0, 0, 0]),
@@ -81,11 +74,18 @@ def test_tokens_to_merge_in_each_layer():
     assert MergeSchedule.parse("16").per_layer(12, 197, 1) == [16] * 11 + [10]
     assert MergeSchedule.parse("30").per_layer(4, 7, 5) == [1, 0, 0, 0]
     assert limited([3, 3], 1, 2) == [0, 0]
-
-
-def test_a_schedule_has_one_canonical_text():
     texts = {"08": "8", " 8 ": "8", ".10": "0.1", "0.100:falling": "0.1:falling", "0:falling": "0", "0.0": "0"}
     assert {text: str(MergeSchedule.parse(text)) for text in texts} == texts
+    assert [RunConfig(merge=merge).merge for merge in (None, "0", "0.1", "13:falling")][-1] == "13:falling"
+    for settings, message in (({"batch_size": 0}, "batch-size"), ({"merge": "lots"}, "merge 'lots'")):
+        with pytest.raises(ValueError, match=message):
+            RunConfig(**settings)
+    for text in ("", "eight", "-3", "1.5", "1.0", "8:rising", "8:", "8:falling:falling", "1e2", "٣"):
+        with pytest.raises(ValueError, match=f"merge '{text}' is neither a number"):
+            MergeSchedule.parse(text)
+    for amount, share in ((-1, False), (Fraction(1, 2), False), (1, True), (Fraction(3, 2), True)):
+        with pytest.raises(ValueError, match="a whole number, or a share of the tokens below 1"):
+            MergeSchedule(Fraction(amount), share=share)
 
 
 @given(
@@ -119,15 +119,6 @@ def test_a_token_always_remains(amount, layers, free, protected):
     assert all(0 <= count <= amount for count in merged)
 
 
-def test_malformed_schedules():
-    for text in ("", "eight", "-3", "1.5", "1.0", "8:rising", "8:", "8:falling:falling", "1e2", "٣"):
-        with pytest.raises(ValueError, match=f"merge '{text}' is neither a number"):
-            MergeSchedule.parse(text)
-    for amount, share in ((-1, False), (Fraction(1, 2), False), (1, True), (Fraction(3, 2), True)):
-        with pytest.raises(ValueError, match="a whole number, or a share of the tokens below 1"):
-            MergeSchedule(Fraction(amount), share=share)
-
-
 ROOT = Path(__file__).parents[3]
 DIGESTS = {"appearance": "dc246963f310", "motion": "8923b7ebc04f", "audio": "9513266a8450", "face": "f4094c7d22f0"}
 
@@ -151,7 +142,7 @@ def test_what_cannot_be_made(odd_extractors, tmp_path, says_all):
     says_all(make, [*cases, *((f"x={folder}", text) for text in (None, '{"model_type": "bert"}', "{}", "["))])
 
 
-def test_a_spec_is_resolved_once_and_faces_are_two_models_each_with_its_revision(monkeypatch):
+def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_docs(monkeypatch):
     found = (Checkpoint("owner/model", Path("/nowhere"), "0" * 40),)
     spec = ExtractorSpec("x", "owner/model", checkpoints=found)
     assert resolve(spec) is spec
@@ -161,9 +152,6 @@ def test_a_spec_is_resolved_once_and_faces_are_two_models_each_with_its_revision
     resolve("face=here.onnx+there.onnx@2")
     places = [("opencv/yunet", "1"), ("opencv/sface", None), ("here.onnx", None), ("there.onnx", "2")]
     assert calls == [(source, tag, ONNX) for source, tag in places]
-
-
-def test_every_preset_has_the_four_streams_in_order_and_words_are_specs():
     assert list(PRESETS) == ["builtin", "clip", "strong"]
     assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
     assert PRESETS["builtin"].megabytes == 0
@@ -180,8 +168,6 @@ def test_every_preset_has_the_four_streams_in_order_and_words_are_specs():
                 assert all(model.count("/") == 1 for model in spec.source.split("+"))
                 assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
 
-
-def test_the_docs_have_the_table_of_presets():
     def row(*cells, parts):
         size, volume = (sum(getattr(part, what) for part in parts) for what in ("parameters", "megabytes"))
         return f"| {' | '.join(cells)} | {f'{size:.1f} | {volume:,.0f}' if volume else '- | -'} |"
@@ -194,9 +180,6 @@ def test_the_docs_have_the_table_of_presets():
             lines.append(row(name, part.stream, made_by, part.licence, parts=[part]))
         lines.append(row(name, "all", preset.purpose, "", parts=preset.streams))
     assert "\n".join(lines) in (ROOT / "docs" / "features.md").read_text()
-
-
-def test_tables_import_nothing_heavy():
     heavy = "{'torch', 'transformers', 'cv2', 'numpy'}"
     program = f"import sys, features.extractors.registry; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

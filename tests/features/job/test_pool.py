@@ -60,13 +60,10 @@ def run(work):
     return call
 
 
-def test_messages_come_in_order_whole_and_to_their_task(run):
+def test_messages_come_in_order_and_without_tasks_there_is_no_worker(run, monkeypatch):
     tasks = [("say", number, "a", "b") for number in range(20)]
     messages = {task: list(task[1:]) for task in tasks} | {("large", 3): [(n, bytes(4 << 20)) for n in range(3)]}
     assert run(*messages, workers=3) == (messages, {})
-
-
-def test_no_task_no_worker_and_processes_that_the_system_refuses(run, monkeypatch):
     monkeypatch.setattr(features.job.pool, "_Worker", None)
     assert run() == ({}, {})
     refuse = Mock(side_effect=BlockingIOError(11, "Resource temporarily unavailable"))
@@ -75,7 +72,7 @@ def test_no_task_no_worker_and_processes_that_the_system_refuses(run, monkeypatc
         run(("say", 1))
 
 
-def test_the_end_of_a_worker_loses_its_task_only(run):
+def test_a_worker_that_ends_loses_its_task_only_which_can_be_submitted_again(run):
     bad = [("exit",), ("segfault",), ("memory",), ("bug",)]
     good = [("say", number) for number in range(8)]
     told, lost = run(*(task for pair in zip(good, bad) for task in pair), *good[4:])
@@ -88,6 +85,14 @@ def test_the_end_of_a_worker_loses_its_task_only(run):
     assert {task: told[task] for task in good} == {task: [task[1]] for task in good}
     assert told[("exit",)] == told[("memory",)] == ["before"]  # messages sent before the end arrive
 
+    def again(event, pool):
+        if isinstance(event, Lost) and event.task == ("exit",):
+            pool.submit(("say", "again"))
+
+    told, lost = run(("exit",), ("say", 1), workers=1, on_event=again)
+    assert list(lost) == [("exit",)]
+    assert list(told) == [("exit",), ("say", 1), ("say", "again")]  # at the end
+
 
 def test_a_worker_that_hangs_is_killed_and_idle_events_come_meanwhile(run, monkeypatch):
     monkeypatch.setattr(features.job.pool, "TICK_S", 0.1)
@@ -99,7 +104,7 @@ def test_a_worker_that_hangs_is_killed_and_idle_events_come_meanwhile(run, monke
     assert sum(idle) >= 5
 
 
-def test_time_that_a_worker_waits_for_us_is_not_its_own(run):
+def test_a_worker_waits_for_a_slow_consumer_and_that_time_does_not_count(run, tmp_path):
     def slow(event, pool):
         if isinstance(event, Received):
             time.sleep(0.5)
@@ -107,9 +112,6 @@ def test_time_that_a_worker_waits_for_us_is_not_its_own(run):
     told, lost = run(("large", 3), ("large", 4), timeout=1.0, on_event=slow)  # 3.5 s in all
     assert lost == {}
     assert {task: len(messages) for task, messages in told.items()} == {("large", 3): 3, ("large", 4): 4}
-
-
-def test_a_full_pipe_blocks_its_worker(run, tmp_path):
     marks, seen = tmp_path / "marks", []
 
     def slow(event, pool):
@@ -139,16 +141,6 @@ def test_a_worker_that_ends_or_freezes_in_the_middle_of_a_message_spoils_nothing
     assert lost == {("large-once",): ("crashed", -signal.SIGKILL)}
     assert len(told.pop(("large-once",))) == 1
     assert told == {task: [task[1]] for task in good}
-
-
-def test_a_task_can_be_put_back_while_events_run(run):
-    def again(event, pool):
-        if isinstance(event, Lost) and event.task == ("exit",):
-            pool.submit(("say", "again"))
-
-    told, lost = run(("exit",), ("say", 1), workers=1, on_event=again)
-    assert list(lost) == [("exit",)]
-    assert list(told) == [("exit",), ("say", 1), ("say", "again")]  # at the end
 
 
 @pytest.mark.parametrize(("kind", "tasks"), [("pid", [2, 2, 1]), ("worn", [1, 1, 1, 1, 1])])
@@ -266,14 +258,12 @@ def test_an_extractor_that_fails_or_breaks_its_promise(messages, kind):
     assert ("odd_extractor.py" in failure.trace) == (kind == "raise")  # a trace of unexpected errors only
 
 
-@pytest.mark.parametrize("kind", ["hog", "enomem", "cv2memory"])
-def test_memory_that_is_used_up_is_no_ordinary_failure(messages, kind, monkeypatch):
-    monkeypatch.setattr("odd_extractor.LARGE", 1 << 62)
-    with pytest.raises(MemoryError):
-        list(messages(f"{kind}-.mp4"))
-
-
 def test_damage_near_the_limit_of_memory_means_too_little_memory(messages, monkeypatch, media, tmp_path):
+    """And used up memory is no ordinary failure."""
+    monkeypatch.setattr("odd_extractor.LARGE", 1 << 62)
+    for kind in ("hog", "enomem", "cv2memory"):
+        with pytest.raises(MemoryError):
+            list(messages(f"{kind}-.mp4"))
     (tmp_path / "text.mp4").write_text("no video")
     whole = media.write(tmp_path / "whole.mkv", [media.plain(number % 18) for number in range(100)])
     (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[:-2000])

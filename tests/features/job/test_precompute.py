@@ -98,7 +98,7 @@ def test_a_failure_is_tried_again_unless_it_is_skipped(job, media):
     assert job.store().failed == {}
 
 
-def test_a_changed_file_is_noticed_and_replaced_by_overwrite(job):
+def test_files_that_change_or_are_lost(job):
     job("a.mp4", "b.mp4")
     old = job.store().read("odd", ["a.mp4"])[0]
     report = job("a.mp4", frames=20)
@@ -107,6 +107,11 @@ def test_a_changed_file_is_noticed_and_replaced_by_overwrite(job):
     assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
     assert job.store().read("odd", ["a.mp4"])[0].shape != old.shape
     assert len(files(job.directory, "odd/*[0-9].safetensors")) == 1
+    (job.videos / "a.mp4").unlink()
+    (job.videos / "a.mp4").symlink_to("nowhere.mp4")
+    report = job()
+    assert (report.outcomes, report.changed) == ([], [])
+    assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
 
 
 def test_a_lost_file_is_tried_again_at_the_end_and_a_bad_one_is_not(job):
@@ -154,12 +159,6 @@ def test_stopping_keeps_finished_files_and_the_store_does_not_depend_on_the_numb
     assert same(tmp_path / "one", tmp_path / "three")
 
 
-def test_a_memory_limit_that_is_too_small_for_any_file_ends_the_job_with_a_sentence(job):
-    with pytest.raises(InputError, match=r"takes [\d.]+ GB before it opens a file; give it at least --memory"):
-        job("a.mp4", memory=0.05)
-    assert job.store().failed == {}
-
-
 def test_which_extractors_a_job_runs():
     assert PrecomputeConfig().words == PrecomputeConfig(preset="builtin").words == BUILTIN
     assert PrecomputeConfig(streams=("audio", "dino=a/b:fps=2")).words == ("audio", "dino=a/b:fps=2")
@@ -201,6 +200,9 @@ def test_a_model_that_cannot_be_used_leaves_no_store_and_is_not_loaded_where_not
     assert job().already == 1
     with pytest.raises(InputError, match="damaged"):
         job("b.mp4")
+    with pytest.raises(InputError, match=r"takes [\d.]+ GB before it opens a file; give it at least --memory"):
+        job("c.mp4", streams=("audio",), memory=0.05)  # too small for any file
+    assert job.store().failed == {}
 
 
 ROWS = np.ones((2, 3), np.float16)
@@ -251,15 +253,6 @@ def test_a_write_is_complete_or_keeps_the_old_file_and_names_it(tmp_path, full):
         write_whole(path, b"second")
     assert caught.value.filename == str(path)
     assert [each.read_bytes() for each in path.parent.iterdir()] == [b"first"]
-
-
-def test_a_file_that_was_done_and_is_a_link_to_nowhere_now(job):
-    assert job("a.mp4", "b.mp4").outcomes
-    (job.videos / "a.mp4").unlink()
-    (job.videos / "a.mp4").symlink_to("nowhere.mp4")
-    report = job()
-    assert (report.outcomes, report.changed) == ([], [])
-    assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")

@@ -19,8 +19,7 @@ BOTH = ("odd", "shared")
 def job(job):
     """The same, over films of three clips each, with both streams."""
     run = partial(job, streams=BOTH, frames=30, clip_seconds=1.0)
-    for name in ("videos", "marks", "store", "prepare", "directory"):
-        setattr(run, name, getattr(job, name))
+    vars(run).update(vars(job))
     return run
 
 
@@ -104,10 +103,9 @@ def test_memory_holds_a_batch_and_a_clip_a_worker(job, shared_extractor):
 
 
 @pytest.mark.slow
-def test_the_time_limit_does_not_count_what_a_worker_waits_for_the_model(job, shared_extractor):
-    shared_extractor.delay = 0.8
-    report = job("a.mp4", frames=50, batch_size=1, workers=1, timeout=2.5)  # five clips: four seconds
-    assert report.failures == []
+def test_the_time_limit_does_not_count_waiting_for_the_model(job, shared_extractor):
+    shared_extractor.delay = 0.8  # five clips: four seconds
+    assert job("a.mp4", frames=50, batch_size=1, workers=1, timeout=2.5).failures == []
 
 
 def test_a_still_image_and_a_file_without_pictures_miss_the_stream_or_have_it(job, media):
@@ -136,7 +134,6 @@ def test_cores_are_left_to_a_model_on_the_cpu(job, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12), raising=False)
     for number in range(20):
         (job.videos / f"{number}.mp4").touch()
-
     cases = {(("odd",), None): 12, (BOTH, None): 3, (BOTH, 7): 7, (BOTH, 50): 20}  # no more than files
     for (streams, number), workers in cases.items():
         assert job.prepare(streams=streams, workers=number)._workers() == workers
@@ -201,16 +198,13 @@ def test_a_model_that_fails_on_every_file_ends_the_job(run, shared_extractor):
         run(*nine, "sick-0", "bug-9", "a")
 
 
-def test_only_the_clips_that_lack_a_stream(waiting, shared_extractor):
+def test_batches_hold_clips_that_lack_a_stream_until_they_are_full(waiting, shared_extractor, monkeypatch):
     models = ModelBatches({"shared": shared_extractor(), "other": shared_extractor()}, 32)
     for name, streams in {"a": ("shared",), "b": ("other",), "c": ("shared", "other")}.items():
         models.add(*waiting(name, streams))
     made = {file.task.video: set(clip.streams) for file, clip, _ in models.run()}
     assert made == {"a": {"odd", "shared"}, "b": {"odd", "other"}, "c": {"odd", "shared", "other"}}
     assert [ids for _, ids in shared_extractor.calls] == [["a", "c"], ["b", "c"]]
-
-
-def test_full_by_number_or_by_size(waiting, shared_extractor, monkeypatch):
     models = ModelBatches({"shared": shared_extractor()}, 2)
     full = [(models.add(*waiting(name)), models.full)[1] for name in "ab"]
     assert (full, len(list(models.run())), models.full) == ([False, True], 2, False)

@@ -17,7 +17,7 @@ decord = pytest.importorskip("decord")
 NEEDS = (FrameNeed(fps=10, size=32), FrameNeed(fps=4, size=24, window=4), SoundNeed(rate=16000))
 
 
-def test_agrees_with_pyav(tmp_path, media):
+def test_it_agrees_with_pyav_which_continues_where_decord_fails_or_is_not_installed(tmp_path, media, monkeypatch):
     frames = [media.plain(n % 18, (128, 96)) for n in range(40)]
     path = media.write(tmp_path / "a.mp4", frames, options={"preset": "fast"}, sounds=[(0.0, media.tone(4))])
     both = [read_clips(path, "v", NEEDS, clip_seconds=2.0, reader=name) for name in ("pyav", "decord")]
@@ -30,9 +30,6 @@ def test_agrees_with_pyav(tmp_path, media):
             assert apart.max() < 4
         for need, wave in ours.sound.items():
             np.testing.assert_array_equal(wave, theirs.sound[need])
-
-
-def test_pyav_goes_on_where_decord_gives_up(tmp_path, media, monkeypatch):
     path = media.write(tmp_path / "a.mp4", [media.plain(n % 18) for n in range(40)])
     clips = read_clips(path, "v", NEEDS, clip_seconds=2, reader="decord")
     assert next(clips).reader == "decord"
@@ -45,8 +42,6 @@ def test_pyav_goes_on_where_decord_gives_up(tmp_path, media, monkeypatch):
     assert last.reader == "pyav"
     assert media.number_of(last.frames[NEEDS[0]].pixels) == [n % 18 for n in range(20, 40)]
 
-
-def test_not_installed(monkeypatch):
     def fail(name):
         raise ImportError(name)
 

@@ -52,25 +52,7 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
-def test_exif_orientation_is_applied(tmp_path, media):
-    jpeg = save(tmp_path / "a.jpg", media.quadrants()[..., ::-1])
-    jpeg.write_bytes(with_orientation(jpeg.read_bytes(), 6))  # to be turned 90 degrees clockwise
-    frame = pixels(jpeg)
-    assert frame.shape == (48, 32, 3)
-    assert np.abs(frame[4, -4].astype(int) - (255, 0, 0)).max() < 12
-
-
-def test_alpha_is_put_on_white_and_grey_and_deep_images_become_rgb(tmp_path):
-    image = np.zeros((40, 40, 4), np.uint8)
-    image[:, 20:] = (0, 0, 255, 255)
-    frame = pixels(save(tmp_path / "a.png", image))
-    assert (frame[16, 4].tolist(), frame[16, 28].tolist()) == ([255, 255, 255], [255, 0, 0])
-    assert pixels(save(tmp_path / "a.png", np.full((40, 60), 90, np.uint8)))[3, 3].tolist() == [90, 90, 90]
-    deep = pixels(save(tmp_path / "b.png", np.full((40, 60, 3), 90 * 257, np.uint16)))
-    assert np.abs(deep.astype(int) - 90).max() <= 1
-
-
-def test_what_is_no_image_says_so(tmp_path):
+def test_nothing_but_an_image_is_read_and_orientation_and_alpha_apply(tmp_path, media):
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("hello")
     png = save(tmp_path / "cut.png", np.zeros((31, 57, 3), np.uint8))
@@ -88,6 +70,18 @@ def test_what_is_no_image_says_so(tmp_path):
     }.items():
         with pytest.raises(MediaError, match=words):
             pixels(tmp_path / name)
+    jpeg = save(tmp_path / "a.jpg", media.quadrants()[..., ::-1])
+    jpeg.write_bytes(with_orientation(jpeg.read_bytes(), 6))  # to be turned 90 degrees clockwise
+    frame = pixels(jpeg)
+    assert frame.shape == (48, 32, 3)
+    assert np.abs(frame[4, -4].astype(int) - (255, 0, 0)).max() < 12
+    image = np.zeros((40, 40, 4), np.uint8)
+    image[:, 20:] = (0, 0, 255, 255)
+    frame = pixels(save(tmp_path / "a.png", image))
+    assert (frame[16, 4].tolist(), frame[16, 28].tolist()) == ([255, 255, 255], [255, 0, 0])
+    assert pixels(save(tmp_path / "a.png", np.full((40, 60), 90, np.uint8)))[3, 3].tolist() == [90, 90, 90]
+    deep = pixels(save(tmp_path / "b.png", np.full((40, 60, 3), 90 * 257, np.uint16)))
+    assert np.abs(deep.astype(int) - 90).max() <= 1
 
 
 def put(folder, *names):

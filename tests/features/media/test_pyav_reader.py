@@ -18,15 +18,12 @@ def read(path, needs=(NEED, SOUND), clip_seconds=None):
     return list(read_clips(path, "v/" + path.name, needs, clip_seconds=clip_seconds))
 
 
-def test_time_zero_is_the_first_picture(tmp_path, media):
+def test_time_zero_is_the_first_picture_and_no_entry_is_made_without_sound(tmp_path, media):
     times, frames = [5 + n / 10 for n in range(10)], [media.plain(n) for n in range(10)]
     sounds = [(4.0, media.tone(1)), (5.0, 0 * media.tone(1))]
     (clip,) = read(media.write(tmp_path / "a.mkv", frames, times, sounds=sounds, sound_codec="pcm_f32le"))
     assert media.number_of(clip.frames[NEED].pixels) == list(range(10))
     assert np.abs(clip.sound[SOUND][320:]).max() < 0.01  # the tone lies before time 0
-
-
-def test_no_entry_where_there_is_no_sound_or_it_cannot_be_decoded(tmp_path, media):
     frames = [media.plain(n % 18) for n in range(30)]
     path = media.write(tmp_path / "a.mkv", frames, sounds=[(0.0, media.tone(1))], sound_codec="pcm_f32le")
     assert [SOUND in clip.sound for clip in read(path, clip_seconds=1)] == [True, False, False]
@@ -74,7 +71,7 @@ def test_clips_do_not_depend_on_needs_on_the_run_or_on_a_known_duration(tmp_path
     assert [clip.span.start_s for clip in read(path, clip_seconds=1)] == [0.0, 1.0, 2.0]
 
 
-def test_one_frame_that_claims_ten_hours(tmp_path, media):
+def test_files_that_are_shorter_than_they_claim(tmp_path, media):
     path = media.write(tmp_path / "a.mkv", [media.plain(3)])
     data = bytearray(path.read_bytes())
     place = data.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a float of 8 bytes, in milliseconds
@@ -83,9 +80,6 @@ def test_one_frame_that_claims_ten_hours(tmp_path, media):
     (clip,) = read(path)
     assert clip.span.end_s < 1
     assert (clip.verdict, clip.note) == (DEGRADED, "0.1 of 36000.0 s could be decoded")
-
-
-def test_cut_short(tmp_path, media):
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
     path = media.write(tmp_path / "a.mp4", frames, container={"movflags": "faststart"})
@@ -115,7 +109,7 @@ def test_bad_packets_are_counted_and_pictures_may_end_early(tmp_path, media):
     assert len(clips[-1].frames[NEED].times) == 5
 
 
-def test_tracks_and_durations(tmp_path, media):
+def test_tracks_and_durations_and_files_without_an_index_content_or_track(tmp_path, media):
     frames = [media.plain(n) for n in range(15)]
     facts = probe_file(media.write(tmp_path / "a.mp4", frames, sounds=[(0.0, media.tone(2))], rotation=90))
     assert (facts.picture.codec, facts.picture.width, facts.picture.height) == ("h264", 64, 48)
@@ -129,9 +123,6 @@ def test_tracks_and_durations(tmp_path, media):
     facts = probe_file(media.write(tmp_path / "a.mp4", [media.plain(0)], sounds=[(0.0, media.tone(4))]))
     assert facts.held[:, 1].max() == pytest.approx(4.0, abs=0.1)
     assert facts.picture.end_s < 0.2  # much longer sound makes the file longer
-
-
-def test_files_without_an_index_content_or_track(tmp_path, media):
     path = media.write(tmp_path / "a.mp4", [media.plain(n) for n in range(10)])
     with pytest.raises(MediaError, match="no audio track"):
         Decoder(path, "audio")

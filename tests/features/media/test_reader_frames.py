@@ -69,7 +69,7 @@ def test_turned_and_mirrored(tmp_path, ffmpeg, turn):
         check(ffmpeg, ffmpeg.copy(path, tmp_path / f"a.{suffix}", f"-display_{turn}"))
 
 
-def test_colours_and_pictures_that_start_after_the_sound(tmp_path, ffmpeg):
+def test_colours_late_pictures_covers_and_frames_without_time_stamps(tmp_path, ffmpeg):
     path = tmp_path / "a.mp4"
     ffmpeg.run("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10:duration=1", *H264.split(), path)
     check(ffmpeg, path)
@@ -77,17 +77,11 @@ def test_colours_and_pictures_that_start_after_the_sound(tmp_path, ffmpeg):
     tone = ["-f", "lavfi", "-i", "sine=duration=4"]
     ffmpeg.run("-itsoffset", "1.5", "-i", pictures, *tone, "-map", "0:v", "-map", "1:a", "-c:v", "copy", path)
     check(ffmpeg, path)
-
-
-def test_a_cover_is_no_picture(tmp_path, ffmpeg):
     movie = ffmpeg.make(tmp_path / "whole.mp4", H264)
     cover = ffmpeg.make(tmp_path / "cover.png", "-frames:v 1", count=1, size=(640, 480), pixels="rgb24")
     path, words = tmp_path / "a.mp4", "-map 0 -map 1 -c copy -disposition:v:0 attached_pic"
     ffmpeg.run("-i", cover, "-i", movie, *words.split(), path)
     assert ffmpeg.numbers(read(path).frames[NEED].pixels)[:4] == [0, 1, 2, 4]
-
-
-def test_without_any_time_stamps(tmp_path, ffmpeg):
     path = ffmpeg.make(tmp_path / "a.h264", H264).rename(tmp_path / "a.mp4")
     clip = read(path)
     assert clip.span.end_s == pytest.approx(2.0)
@@ -115,7 +109,18 @@ def test_recordings_joined_end_to_end(tmp_path, ffmpeg, suffix, codec):
     assert (np.abs(pieces).max(1) > 0.05).all()
 
 
-def test_needless_frames_are_spared_and_change_nothing(tmp_path, ffmpeg, monkeypatch):
+def test_what_the_store_records_of_the_file_and_that_needless_frames_are_spared(tmp_path, ffmpeg, monkeypatch):
+    whole, path = ffmpeg.make(tmp_path / "whole.mp4", H264 + " -vf setsar=4/3"), tmp_path / "b.mkv"
+    turned = ffmpeg.copy(whole, tmp_path / "a.mp4", "-display_rotation 90")
+    tone = "-f lavfi -i sine=duration=2:sample_rate=44100 -map 0:v -map 1:a -c:v copy -c:a libvorbis"
+    ffmpeg.run("-i", turned, *tone.split(), path)
+    clip = read(path)
+    source = clip.source
+    assert (source.width, source.height, clip.verdict) == (96, round(160 * 4 / 3), OK)
+    assert (source.video_codec, source.audio_codec, source.audio_rate) == ("h264", "vorbis", 44100)
+    assert source.fps == pytest.approx(25)
+    assert source.file_seconds == pytest.approx(2.0, abs=0.05)
+    assert Fraction(source.fps).limit_denominator(10) == 25
     path = ffmpeg.make(tmp_path / "a.mp4", H264, count=100)
     sparse = read(path, SPARSE).frames[SPARSE]
     count = {True: 0, False: 0}
@@ -134,37 +139,12 @@ def test_needless_frames_are_spared_and_change_nothing(tmp_path, ffmpeg, monkeyp
     assert count[True] == 100
 
 
-def test_what_the_store_records_of_the_file(tmp_path, ffmpeg):
-    whole, path = ffmpeg.make(tmp_path / "whole.mp4", H264 + " -vf setsar=4/3"), tmp_path / "b.mkv"
-    turned = ffmpeg.copy(whole, tmp_path / "a.mp4", "-display_rotation 90")
-    tone = "-f lavfi -i sine=duration=2:sample_rate=44100 -map 0:v -map 1:a -c:v copy -c:a libvorbis"
-    ffmpeg.run("-i", turned, *tone.split(), path)
-    clip = read(path)
-    source = clip.source
-    assert (source.width, source.height, clip.verdict) == (96, round(160 * 4 / 3), OK)
-    assert (source.video_codec, source.audio_codec, source.audio_rate) == ("h264", "vorbis", 44100)
-    assert source.fps == pytest.approx(25)
-    assert source.file_seconds == pytest.approx(2.0, abs=0.05)
-    assert Fraction(source.fps).limit_denominator(10) == 25
-
-
 FAST = "-c:v libx264 -preset ultrafast -x264-params log-level=0"
 END_S = 0.01  # where a file ends inside a packet, the last samples depend on what follows
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
-SOUNDS = """m4a aac 44100
-mp4 aac 48000
-mkv aac 44100
-ts aac 48000
-ogg libopus 48000
-mp4 libopus 48000
-webm libopus 48000
-mp3 libmp3lame 44100
-mkv libmp3lame 48000
-ogg libvorbis 44100
-webm libvorbis 48000
-flac flac 44100
-mkv flac 48000
-wav pcm_s16le 44100"""
+SOUNDS = "m4a aac 44100, mp4 aac 48000, mkv aac 44100, ts aac 48000, ogg libopus 48000"
+SOUNDS += ", mp4 libopus 48000, webm libopus 48000, mp3 libmp3lame 44100, mkv libmp3lame 48000"
+SOUNDS += ", ogg libvorbis 44100, webm libvorbis 48000, flac flac 44100, mkv flac 48000, wav pcm_s16le 44100"
 
 
 def waves(channels: int, rate: int, seconds: float = 3.3) -> bytes:
@@ -195,7 +175,7 @@ def check_sound(ours, theirs, rate):
 
 
 @pytest.mark.parametrize("channels", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 6))])
-@pytest.mark.parametrize("kind", SOUNDS.splitlines())
+@pytest.mark.parametrize("kind", SOUNDS.split(", "))
 def test_every_codec(tmp_path, ffmpeg, kind, channels):
     suffix, codec, rate = kind.split()
     if codec == "libmp3lame" and channels == 6:

@@ -40,14 +40,6 @@ def test_a_suffix_of_another_format(tmp_path, movie, ffmpeg):
             read(shutil.copy(movie, tmp_path / f"a.{suffix}"))
 
 
-def test_moving_images_show_their_first_picture(tmp_path, ffmpeg):
-    webp = ffmpeg.make(tmp_path / "a.webp", "-c:v libwebp_anim -lossless 1", count=5)
-    png = ffmpeg.make(tmp_path / "a.apng", "-c:v apng", count=5, pixels="rgb24").rename(tmp_path / "a.png")
-    for path in (webp, png):
-        (clip,) = read(path)
-        assert (ffmpeg.numbers(clip.frames[NEED].pixels), clip.span.end_s) == ([0], 0)
-
-
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.mp4"])
 def test_pipes_and_devices_are_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
@@ -76,7 +68,7 @@ def test_what_is_no_video_says_so(tmp_path, content):
         read(path)
 
 
-def test_sound_alone(tmp_path, ffmpeg):
+def test_sound_alone_moving_images_and_a_clock_that_leaps_by_ten_hours(tmp_path, ffmpeg):
     path = tmp_path / "a.mp4"
     ffmpeg.run("-f", "lavfi", "-i", "sine=duration=3", path)
     (clip,) = read(path)
@@ -84,31 +76,33 @@ def test_sound_alone(tmp_path, ffmpeg):
     assert clip.source.video_codec is None
     with pytest.raises(MediaError, match=r"too long: more than 2.5 s"):
         read(path, Limits(max_seconds=2.5))
-
-
-def test_a_clock_that_leaps_by_ten_hours(tmp_path, ffmpeg):
-    """Only where something is shown are there clips, and only that counts for the limit."""
+    webp = ffmpeg.make(tmp_path / "a.webp", "-c:v libwebp_anim -lossless 1", count=5)
+    png = ffmpeg.make(tmp_path / "a.apng", "-c:v apng", count=5, pixels="rgb24").rename(tmp_path / "a.png")
+    for path in (webp, png):
+        (clip,) = read(path)
+        assert (ffmpeg.numbers(clip.frames[NEED].pixels), clip.span.end_s) == ([0], 0)
+    # Only where something is shown are there clips, and only that counts for the limit.
     leap = " -fps_mode vfr -vf setpts=if(eq(N\\,24)\\,36000/TB\\,PTS)"
     path = ffmpeg.make(tmp_path / "a.mp4", FAST + leap, count=25)
     clips = read(path, Limits(max_seconds=60))
     assert [clip.span.start_s for clip in clips] == [0.0, 10.0, 20.0, 30.0, 35990.0]
 
 
-def test_too_long(tmp_path, ffmpeg):
+def test_too_long_and_too_large(tmp_path, ffmpeg):
     path = ffmpeg.make(tmp_path / "a.mkv", FAST, rate="1")
     assert len(read(path, Limits(max_seconds=50.5))) == 5
     with pytest.raises(MediaError, match=r"^it is too long: more than 49 s \(--max-seconds\)$"):
         read(path, Limits(max_seconds=49))
-
-
-def test_too_large(tmp_path, ffmpeg):
-    """A picture of 8K is in the library of hostile files."""
+    # A picture of 8K is in the library of hostile files.
     words = r"too large: 160 x 96 pixels, more than 0.015 megapixels \(--max-megapixels\)"
     image = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
     for path in (ffmpeg.make(tmp_path / "a.mp4", FAST), image):
         assert read(path, Limits(max_megapixels=0.0154))
         with pytest.raises(MediaError, match=words):
             read(path, Limits(max_megapixels=0.015))
+    for settings in ({"max_seconds": 0}, {"max_megapixels": 0}, {"max_seconds": float("nan")}):
+        with pytest.raises(ValueError, match=r"max-(seconds|megapixels) must be positive, got"):
+            Limits(**settings)
 
 
 def test_pictures_that_grow_on_the_way(tmp_path, ffmpeg):
@@ -121,12 +115,6 @@ def test_pictures_that_grow_on_the_way(tmp_path, ffmpeg):
     (clip,) = read(path, Limits(max_megapixels=0.02))
     assert (clip.verdict, clip.span.end_s) == (DEGRADED, 4.0)
     assert "bad packets" in clip.note
-
-
-@pytest.mark.parametrize("settings", [{"max_seconds": 0}, {"max_megapixels": 0}, {"max_seconds": float("nan")}])
-def test_limits_refuse_nonsense(settings):
-    with pytest.raises(ValueError, match=r"max-(seconds|megapixels) must be positive, got"):
-        Limits(**settings)
 
 
 ALL, SOUND = FrameNeed(fps=50, size=96), SoundNeed(rate=16000)

@@ -24,11 +24,8 @@ def test_what_is_written_is_read(store_job):
     assert set(store.clips.index) == store.done("sight") == set(NAMES)
 
 
-LAID = [np.asfortranarray(ROWS), ROWS[::-1], ROWS[:, ::-1], ROWS[:, :2].T]
-
-
-@pytest.mark.parametrize("rows", LAID, ids=["fortran", "reversed", "mirrored", "transposed"])
-def test_how_rows_lie_in_memory_does_not_matter(store_job, rows):
+@pytest.mark.parametrize("rows", [np.asfortranarray(ROWS), ROWS[::-1], ROWS[:, ::-1], ROWS[:, :2].T])
+def test_the_memory_layout_of_rows_does_not_matter(store_job, rows):
     times = {"sight": np.arange(8, dtype=np.float32)[:: 8 // len(rows)]}
     store = FeatureStore(store_job.write(store_job.record("a", sight=rows, times=times), sight=rows.shape[1]))
     np.testing.assert_array_equal(store.read("sight", ["a"])[0], rows)
@@ -72,8 +69,7 @@ def test_of_several_rows_of_a_clip_the_last_counts(store_job):
     for value in (1, 2):
         store_job.write(store_job.record("a", sight=ROWS * 0 + value), sight=3)
     store = FeatureStore(store_job.directory)
-    assert len(store.rows) == 1
-    assert (store.read("sight", ["a"])[0] == 2).all()
+    assert (len(store.rows), (store.read("sight", ["a"])[0] == 2).all()) == (1, True)
     store_job.write(store_job.record("a", sight=None), sight=3)
     store = FeatureStore(store_job.directory)
     assert store.coverage() == {"sight": 0}

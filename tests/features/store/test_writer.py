@@ -111,14 +111,6 @@ def test_complete_shards_of_a_killed_writer_stay_and_others_go(store_job):
     assert list((store_job.directory / "writers").iterdir()) == []
 
 
-def test_overwriting_removes_the_old_files(store_job):
-    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times=TIMES), sight=3, sound=3)
-    sound = files(store_job.directory, "sound/*")
-    clear_overwritten(store_job.directory, store_job.declare(overwrite=True, sight=3))
-    assert files(store_job.directory, "sight/*") == {}
-    assert files(store_job.directory, "sound/*") == sound
-
-
 def _write_many(directory, records):
     store_writer.SHARD_CLIPS = 1
     for record in records:  # a writer each, so that jobs meet each other's starts and ends
@@ -191,6 +183,9 @@ def test_overwriting_a_stream_keeps_the_others(store_job, version):
     store_job.declare(overwrite=True, version=version, sight=3)
     store = FeatureStore(store_job.directory)
     assert (store.done("sight"), store.done("sound"), len(store.clips)) == (set(), {"a", "b"}, 0)
+    sound = files(store_job.directory, "sound/*")
+    clear_overwritten(store_job.directory, store.manifest)
+    assert (files(store_job.directory, "sight/*"), files(store_job.directory, "sound/*")) == ({}, sound)
     store_job.write(record("a", sight=rows * 2), version=version, sight=3)
     store = FeatureStore(store_job.directory)
     assert list(store.clips.index) == ["a"]

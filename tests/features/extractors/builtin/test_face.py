@@ -27,7 +27,7 @@ def portrait() -> np.ndarray:
     return cv2.resize(skimage.data.astronaut(), (240, 240), interpolation=cv2.INTER_AREA)
 
 
-def test_one_row_a_face(portrait):
+def test_one_row_a_face_with_its_place_and_texture(portrait):
     plain = np.full_like(portrait, 90)
     still, found_once, none = FaceExtractor().extract(
         [clip_of(FaceExtractor(), *images) for images in ((portrait,), (plain, portrait), (plain,))]
@@ -36,9 +36,6 @@ def test_one_row_a_face(portrait):
     np.testing.assert_array_equal(found_once.rows, still.rows)  # beyond doubt, so one frame of two is enough
     assert (still.times, found_once.times) == ([0.0], [1.0])
     assert none is None
-
-
-def test_place_is_in_shares_of_the_frame_and_texture_parts_have_unit_norm(portrait):
     (face,) = faces_of(portrait)
     row = describe_face(portrait, face)
     assert row[-3:] == pytest.approx([0.44, 0.23, 0.23], abs=0.03)
@@ -47,15 +44,12 @@ def test_place_is_in_shares_of_the_frame_and_texture_parts_have_unit_norm(portra
     assert np.abs(tinted[COLOURS] - row[COLOURS]).max() > 0.5
 
 
-def test_cut_repeats_the_frame_at_its_edge():
+def test_cut_repeats_the_frame_at_its_edge_and_a_doubtful_face_needs_a_second_frame():
     image = np.zeros((20, 20, 3), np.uint8)
     image[:, :10] = 200
     patch = cut(image, Face(0, 0, 10, 9), widen=2.0, size=40)
     assert patch.shape == (40, 40, 3)
     assert (patch[:, :25] == 200).all()
-
-
-def test_a_doubtful_face_needs_a_second_frame():
     weak, alike, larger, sure = Face(10, 10, 40, 9), Face(60, 20, 50, 8), Face(10, 10, 80, 9), Face(10, 10, 40, 30)
     for kept in ([[weak]], [[weak], [alike]], [[sure], []]):
         assert confirmed(kept) == kept

@@ -147,7 +147,7 @@ def test_what_scores_low_or_overlaps_is_no_face_of_its_own(networks, level, wide
     assert (0 if stream is None else len(stream.rows)) == found
 
 
-def test_fingerprint_follows_the_files_and_the_options_not_the_place(networks, tmp_path):
+def test_fingerprints_follow_the_files_and_wrong_files_are_named(networks, tmp_path):
     plain = extractor_of(*networks).fingerprint
     moved = [tmp_path / path.name for path in networks]
     for old, new in zip(networks, moved):
@@ -164,15 +164,6 @@ def test_fingerprint_follows_the_files_and_the_options_not_the_place(networks, t
         save_detector(several / f"{name}.onnx", bright=bright)
     newest = extractor_of(several, networks[1])  # that is not quantised
     assert newest.fingerprint.revision == plain.revision
-
-
-def old_detector(path: Path) -> Path:
-    names = ("loc", "conf", "iou")
-    nodes = [helper.make_node("Relu", ["input"], [name]) for name in names]
-    return save_network(path, nodes, {}, [("input", [1, 3, 8, 8])], [(name, [1, 3, 8, 8]) for name in names])
-
-
-def test_wrong_files_are_named(networks, tmp_path):
     detector, embedder = networks
     (tmp_path / "text.onnx").write_text("not a network " * 9)
     (tmp_path / "pointer.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n")
@@ -206,6 +197,12 @@ def test_wrong_files_are_named(networks, tmp_path):
     for message, option in options.items():
         with pytest.raises(InputError, match=message):
             extractor_of(*networks, **option)
+
+
+def old_detector(path: Path) -> Path:
+    names = ("loc", "conf", "iou")
+    nodes = [helper.make_node("Relu", ["input"], [name]) for name in names]
+    return save_network(path, nodes, {}, [("input", [1, 3, 8, 8])], [(name, [1, 3, 8, 8]) for name in names])
 
 
 def test_opening_networks_writes_nothing(networks, tmp_path):

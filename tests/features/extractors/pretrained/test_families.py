@@ -24,15 +24,21 @@ def head(model, pixels):
     return model(pixel_values=pixels).pooler_output
 
 
-def image(model, pixels):
-    return model.get_image_features(pixel_values=pixels).pooler_output
-
-
 def mean_from(first):
     """The mean of patches."""
     return lambda model, pixels: model(pixel_values=pixels).last_hidden_state[:, first:].mean(1)
 
 
+def image(model, pixels):
+    return model.get_image_features(pixel_values=pixels).pooler_output
+
+
+PAIRS = [
+    ("clip", "CLIPModel"),
+    ("metaclip_2", "MetaClip2Model"),
+    ("siglip", "SiglipModel"),
+    ("xclip", "XCLIPModel"),
+]
 FRAMES = [
     ("vit", "class", "ViTModel", first_token),
     ("vit", "pooled", "ViTModel", mean_from(1)),
@@ -43,13 +49,11 @@ FRAMES = [
     ("dinov2_with_registers", "pooled", "Dinov2WithRegistersModel", mean_from(5)),
     ("dinov3_vit", "class", "DINOv3ViTModel", head),
     ("dinov3_vit", "pooled", "DINOv3ViTModel", mean_from(5)),
-    ("clip", "projected", "CLIPModel", image),
+    *((name, "projected", kind, image) for name, kind in PAIRS[:3]),
     ("clip", "class", "CLIPVisionModel", head),
     ("clip", "pooled", "CLIPVisionModel", mean_from(1)),
-    ("metaclip_2", "projected", "MetaClip2Model", image),
     ("metaclip_2", "class", "MetaClip2VisionModel", head),
     ("metaclip_2", "pooled", "MetaClip2VisionModel", mean_from(1)),
-    ("siglip", "projected", "SiglipModel", image),
     ("siglip", "pooled", "SiglipVisionModel", mean_from(0)),
 ]
 
@@ -80,47 +84,35 @@ def windows_of(extractor, clip) -> torch.Tensor:
     return torch.stack([pixels[start : start + 4] for start in (0, 4, 7) if start + 4 <= len(pixels)])
 
 
-def videomae(directory, pixels):
-    return transformers.VideoMAEModel.from_pretrained(directory).eval()(pixels).last_hidden_state.mean(1)
-
-
-def fine_tuned(directory, pixels):
-    model, kept = transformers.VideoMAEForVideoClassification.from_pretrained(directory).eval(), []
+def fine_tuned(model, pixels):
+    kept = []
     model.classifier.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0]))
     model(pixels)
     return kept[0]  # what its classifier reads
 
 
-def vjepa2(directory, pixels):
-    return transformers.VJEPA2Model.from_pretrained(directory).eval().get_vision_features(pixels).mean(1)
-
-
-def xclip(directory, pixels):
-    return transformers.XCLIPModel.from_pretrained(directory).eval().get_video_features(pixels).pooler_output
-
-
-def xclip_pooled(directory, pixels):
-    model = transformers.XCLIPModel.from_pretrained(directory).eval()
+def xclip_pooled(model, pixels):
     states = model.vision_model(pixels.flatten(0, 1)).last_hidden_state[:, 1:]
     return states.unflatten(0, pixels.shape[:2]).mean((1, 2))
 
 
 WINDOWS = [
-    ("videomae", "pooled", videomae),
-    ("videomae_classifier", "pooled", fine_tuned),
-    ("vjepa2", "pooled", vjepa2),
-    ("xclip", "projected", xclip),
-    ("xclip", "pooled", xclip_pooled),
+    ("videomae", "pooled", "VideoMAEModel", lambda model, pixels: model(pixels).last_hidden_state.mean(1)),
+    ("videomae_classifier", "pooled", "VideoMAEForVideoClassification", fine_tuned),
+    ("vjepa2", "pooled", "VJEPA2Model", lambda model, pixels: model.get_vision_features(pixels).mean(1)),
+    ("xclip", "projected", "XCLIPModel", lambda model, pixels: model.get_video_features(pixels).pooler_output),
+    ("xclip", "pooled", "XCLIPModel", xclip_pooled),
 ]
 
 
-@pytest.mark.parametrize(("name", "output", "plain"), WINDOWS)
+@pytest.mark.parametrize(("name", "output", "kind", "plain"), WINDOWS)
 @torch.inference_mode()
-def test_rows_of_windows(tiny, clip_of, name, output, plain):
+def test_rows_of_windows(tiny, clip_of, name, output, kind, plain):
     extractor = make_extractor(f"x={tiny(name)}:output={output}")
     clip = clip_of(extractor, 11)
     (stream,) = extractor.extract([clip])
-    wanted = plain(tiny(name), windows_of(extractor, clip)).numpy()
+    model = getattr(transformers, kind).from_pretrained(tiny(name)).eval()
+    wanted = plain(model, windows_of(extractor, clip)).numpy()
     assert (wanted.shape, extractor.modality) == ((3, extractor.dim), "motion")
     np.testing.assert_allclose(stream.rows, wanted, atol=1e-5)
     assert np.abs(wanted[0] - wanted[1]).max() > 1e-3
@@ -162,14 +154,6 @@ def test_rows_of_patches(tiny, clip_of, output):
         means = torch.stack([rows[mask].mean(0) for rows, mask in zip(result.last_hidden_state, real)])
         wanted = means if output == "pooled" else result.pooler_output
         np.testing.assert_allclose(stream.rows, wanted.numpy(), atol=1e-5)
-
-
-PAIRS = [
-    ("clip", "CLIPModel"),
-    ("metaclip_2", "MetaClip2Model"),
-    ("siglip", "SiglipModel"),
-    ("xclip", "XCLIPModel"),
-]
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
@@ -270,7 +254,10 @@ def test_a_vision_tower_saved_without_the_other_parts_gives_the_same(tiny, clip_
     np.testing.assert_array_equal(one.rows, other.rows)
 
 
-def test_outputs_that_a_checkpoint_lacks(tiny, tmp_path):
+def test_names_match_existing_stores_and_outputs_that_a_checkpoint_lacks(tiny, tmp_path):
+    # A name is in every fingerprint.
+    names = "ViT Dino Dino3 Clip Siglip Naflex VideoMAE VJepa2 XClip Ast Clap Whisper"
+    assert {family.name.removesuffix("Extractor") for family in FAMILIES.values()} == {*names.split()}
     bare = save_tiny("clip_vision_model", tmp_path / "bare", architectures=["CLIPVisionModel"])
     headless = save_tiny("siglip_vision_model", tmp_path / "headless", vision_use_head=False)
     assert make_extractor(f"x={bare}").output == "class"
@@ -281,9 +268,3 @@ def test_outputs_that_a_checkpoint_lacks(tiny, tmp_path):
     ):
         with pytest.raises(InputError, match=f"no output '{output}'; it has {available}$"):
             make_extractor(f"x={place}:output={output}")
-
-
-def test_names_of_families_match_existing_stores():
-    """A name is in every fingerprint."""
-    names = "ViT Dino Dino3 Clip Siglip Naflex VideoMAE VJepa2 XClip Ast Clap Whisper"
-    assert {family.name.removesuffix("Extractor") for family in FAMILIES.values()} == {*names.split()}

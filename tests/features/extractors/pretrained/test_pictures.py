@@ -64,14 +64,6 @@ def test_a_file_changes_what_is_usual_for_the_family(family, content, changes):
     assert follow(content, family, (224, 224)) == replace(family, **changes)
 
 
-def test_a_plain_number_means_what_the_family_says_and_a_filter_that_torch_lacks_is_replaced(caplog):
-    assert follow({"size": 384}, VIT, (224, 224), square=True).resize == (384, 384)
-    assert follow({"size": 384}, CLIP, (224, 224)).resize == 384
-    with caplog.at_level(logging.INFO):
-        assert follow({"resample": 1}, VIT, (224, 224)).resample == BICUBIC
-    assert "Pillow's filter 1; bicubic is used instead" in caplog.text
-
-
 @pytest.fixture
 def recipe_of(tmp_path):
     """recipe_of("clip", {name: content}): the recipe of a checkpoint with these files beside its config.json."""
@@ -108,10 +100,20 @@ def test_without_a_file_the_usual_recipe_is_used_and_logged(recipe_of, caplog):
     assert "has no preprocessor file" in caplog.text
 
 
-def test_the_short_side_and_the_shape():
+def test_the_usual_recipe_its_sizes_and_what_a_plain_number_means(caplog):
     wide, uncut = replace(VIT, resize=(128, 256)), replace(CLIP, resize=None, crop=(180, 200))
     sizes = [(recipe.short_side, recipe.shape) for recipe in (CLIP, VIT, wide, uncut)]
     assert sizes == [(224, (224, 224)), (224, (224, 224)), (128, (128, 256)), (180, (180, 200))]
+    assert follow({"size": 384}, VIT, (224, 224), square=True).resize == (384, 384)
+    assert follow({"size": 384}, CLIP, (224, 224)).resize == 384
+    with caplog.at_level(logging.INFO):
+        assert follow({"resample": 1}, VIT, (224, 224)).resample == BICUBIC
+    assert "Pillow's filter 1; bicubic is used instead" in caplog.text
+    colours = {"mean": (0.1, 0.2, 0.3), "std": (1.0, 2.0, 4.0), "scale": 0.5}
+    recipe = ImageRecipe(resize=2, crop=(2, 2), resample=BICUBIC, **colours)
+    made = normalise(torch.full((1, 3, 2, 2), 3, dtype=torch.uint8), recipe)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made[0, :, 0, 0], torch.tensor([1.4, 0.65, 0.3]))
 
 
 def test_files_that_cannot_be_followed(recipe_of, says_all):
@@ -188,14 +190,6 @@ def test_pictures_of_many_shapes_share_a_batch_in_their_order(shapes):
     together = cut_pictures(frames, recipe)
     for frame, made in zip(frames, together):
         assert torch.equal(cut_pictures([frame], recipe)[0], made)
-
-
-def test_rescaling_and_normalising():
-    colours = {"mean": (0.1, 0.2, 0.3), "std": (1.0, 2.0, 4.0), "scale": 0.5}
-    recipe = ImageRecipe(resize=2, crop=(2, 2), resample=BICUBIC, **colours)
-    made = normalise(torch.full((1, 3, 2, 2), 3, dtype=torch.uint8), recipe)
-    assert made.dtype == torch.float32
-    torch.testing.assert_close(made[0, :, 0, 0], torch.tensor([1.4, 0.65, 0.3]))
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([8, 14, 16]), st.sampled_from([16, 196, 256]))

@@ -62,7 +62,7 @@ class Made:
     below: np.ndarray | None = None
     hertz: float | None = None
     size: tuple[int, int] | None = None  # upright, square pixels
-    known: int | None = None  # rows of the first clip that are told of; None: all
+    known: int | None = None  # rows of the first clip that are known; None: all
     clips: int = 1
 
     @property
@@ -111,12 +111,12 @@ def write_video(
     steps, turned = look.pop("steps", ()), "rotation" in look
     base = Fraction(1, sum(steps) or rate)
     times = [Fraction(0)] if "lasts" in look else _times(slots, base, steps)
-    heard = sound and sound_codec is not None
+    has_sound = sound and sound_codec is not None
     frames = [picture(above[int(2 * time)], below[int(2 * time)], (width, height), turned) for time in times]
-    sounds = [(0.0, tone(slots * SLOT_S, pitch(number)))] if heard else ()
+    sounds = [(0.0, tone(slots * SLOT_S, pitch(number)))] if has_sound else ()
     formats = {"codec": codec, "sound_codec": sound_codec, "kind": own, "options": CODECS[codec], "clock": base}
     write(path, frames, times, sounds=sounds, container={"fflags": "+bitexact"}, **formats, **look)
-    verdict, hertz = ("ok", pitch(number)) if heard else ("no sound", None)
+    verdict, hertz = ("ok", pitch(number)) if has_sound else ("no sound", None)
     upright = (round(width * look.get("aspect", 1)), height)
     return Made(path.relative_to(folder).as_posix(), kind, verdict, "", above, below, hertz, upright)
 

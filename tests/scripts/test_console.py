@@ -5,7 +5,7 @@ import time
 import pytest
 
 from features.errors import InputError as FeaturesInputError
-from features.job.report import JobReport, Outcome
+from features.job.result import JobReport, Outcome
 from mee.errors import InputError
 from scripts.console import (
     JobProgress,

@@ -116,7 +116,7 @@ def test_a_worker_waits_for_a_slow_consumer_and_that_time_does_not_count(run, tm
 
     def slow(event, pool):
         if isinstance(event, Received) and event.message == 0:
-            time.sleep(1.5)  # time enough to make all ten, were nobody to hold it
+            time.sleep(1.5)  # time enough to make all ten, if nothing blocked it
             seen.append(marks.stat().st_size)
 
     told, _ = run(("count", 10, str(marks)), workers=1, on_event=slow)

@@ -28,8 +28,8 @@ def videos(outcomes):
 def test_built_in_streams_of_every_kind_of_file(job, media):
     moving = [media.plain(number) for number in range(8)]
     media.write(job.videos / "both.mp4", moving, sounds=[(0.0, media.tone(0.8))])
-    media.write(job.videos / "silent.mp4", moving)
-    media.write(job.videos / "heard.mp4", sounds=[(0.0, media.tone(0.8))])
+    media.write(job.videos / "pictures.mp4", moving)
+    media.write(job.videos / "sound.mp4", sounds=[(0.0, media.tone(0.8))])
     cv2.imwrite(str(job.videos / "still.png"), media.quadrants())
     (job.videos / "text.mp4").write_text("this is no video")
     (job.videos / "zero.mp4").touch()
@@ -41,14 +41,14 @@ def test_built_in_streams_of_every_kind_of_file(job, media):
     table = store.rows[["appearance", "motion", "audio"]] == "present"
     assert {name: tuple(row) for name, row in zip(table.index, table.to_numpy().tolist()) if any(row)} == {
         "both.mp4": (True, True, True),
-        "silent.mp4": (True, True, False),
-        "heard.mp4": (False, False, True),
+        "pictures.mp4": (True, True, False),
+        "sound.mp4": (False, False, True),
         "still.png": (True, False, False),
     }
     assert set(videos(report.failures)) == set(store.failed) == {"text.mp4", "zero.mp4", "cut.mp4", "zero.png"}
     for name, words in {"zero": "the file is empty (0 bytes)", "text": "not a video", "cut": "moov"}.items():
         assert words in store.failed[f"{name}.mp4"]
-    verdicts = {"both.mp4": "ok", "silent.mp4": "no sound", "heard.mp4": "no picture", "still.png": "ok"}
+    verdicts = {"both.mp4": "ok", "pictures.mp4": "no sound", "sound.mp4": "no picture", "still.png": "ok"}
     assert dict(store.clips["verdict"]) == verdicts
     assert store.clips.loc["still.png", "end_s"] == 0
     for stream, dim in store.dims.items():

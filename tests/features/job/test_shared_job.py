@@ -110,10 +110,10 @@ def test_the_time_limit_does_not_count_waiting_for_the_model(job, shared_extract
 
 def test_a_still_image_and_a_file_without_pictures_miss_the_stream_or_have_it(job, media):
     cv2.imwrite(str(job.videos / "still.png"), media.quadrants())
-    media.write(job.videos / "heard.mp4", sounds=[(0.0, media.tone(0.8))])
+    media.write(job.videos / "sound.mp4", sounds=[(0.0, media.tone(0.8))])
     job(streams=("audio", "shared"))
     states = job.store().clips["shared"]
-    assert dict(states) == {"still.png": "present", "heard.mp4": "missing"}
+    assert dict(states) == {"still.png": "present", "sound.mp4": "missing"}
 
 
 def test_stopping_while_the_model_runs_keeps_whole_files_only(job, shared_extractor):

@@ -23,7 +23,7 @@ def test_time_zero_is_the_first_picture_and_no_entry_is_made_without_sound(tmp_p
     sounds = [(4.0, media.tone(1)), (5.0, 0 * media.tone(1))]
     (clip,) = read(media.write(tmp_path / "a.mkv", frames, times, sounds=sounds, sound_codec="pcm_f32le"))
     assert media.number_of(clip.frames[NEED].pixels) == list(range(10))
-    assert np.abs(clip.sound[SOUND][320:]).max() < 0.01  # the tone lies before time 0
+    assert np.abs(clip.sound[SOUND][320:]).max() < 0.01  # the tone is before time 0
     frames = [media.plain(n % 18) for n in range(30)]
     path = media.write(tmp_path / "a.mkv", frames, sounds=[(0.0, media.tone(1))], sound_codec="pcm_f32le")
     assert [SOUND in clip.sound for clip in read(path, clip_seconds=1)] == [True, False, False]

@@ -23,7 +23,7 @@ def read(path, *needs):
 
 
 def check(ffmpeg, path):
-    """Every decoded picture and its time, and what is returned for the times asked for, densely and sparsely."""
+    """Every decoded picture and its time, and what is returned for the requested times, densely and sparsely."""
     pictures = ffmpeg.decoded(path)
     facts = probe_file(path)
     ours = [(time, ffmpeg.digest(frame)) for time, frame in Decoder(path, "video", facts.timeline).frames()]
@@ -161,7 +161,7 @@ def write_sound(ffmpeg, path, channels, rate, codec, before=(), after=()):
     return ffmpeg.there(path)
 
 
-def heard(path, rate, seconds=100.0):
+def read_sound(path, rate, seconds=100.0):
     need = SoundNeed(rate=rate)
     clips = read_clips(path, "v", (need, FrameNeed(fps=1, size=16)), clip_seconds=seconds)
     return np.concatenate([clip.sound[need] for clip in clips])
@@ -182,9 +182,9 @@ def test_every_codec(tmp_path, ffmpeg, kind, channels):
         channels = 2  # all that mp3 has
     path = write_sound(ffmpeg, tmp_path / f"a.{suffix}", channels, int(rate), codec)
     for wanted in (16000, 48000):
-        check_sound(heard(path, wanted), ffmpeg.sound(path, wanted), wanted)
+        check_sound(read_sound(path, wanted), ffmpeg.sound(path, wanted), wanted)
     if codec == "libvorbis":  # clips are pieces of the whole
-        check_sound(heard(path, 16000, seconds=0.7), ffmpeg.sound(path, 16000), 16000)
+        check_sound(read_sound(path, 16000, seconds=0.7), ffmpeg.sound(path, 16000), 16000)
 
 
 @pytest.mark.parametrize("rate", [16000, 48000])
@@ -197,7 +197,7 @@ def test_a_late_track_is_padded_not_shifted(tmp_path, ffmpeg, suffix, codec, sto
     tone = write_sound(ffmpeg, tmp_path / f"sound.{suffix}", 2, stored, codec)
     path = tmp_path / f"a.{suffix}"
     ffmpeg.run("-i", pictures, "-itsoffset", "1.25", "-i", tone, "-map", "0:v", "-map", "1:a", "-c", "copy", path)
-    ours, theirs = heard(path, rate), ffmpeg.sound(path, rate, padded=True)
+    ours, theirs = read_sound(path, rate), ffmpeg.sound(path, rate, padded=True)
     assert np.abs(ours[: round(1.2 * rate)]).max() == 0  # an encoder's own silence may precede 1.25
     assert np.abs(ours[round(1.2 * rate) : round(1.3 * rate)]).max() > 0.05
     start = int(np.flatnonzero(ours)[0])
@@ -210,7 +210,7 @@ def test_a_gap_stays_a_gap(tmp_path, ffmpeg):
     path = tmp_path / "a.mkv"
     gap = "aselect='lt(t,1)+gt(t,2)'"
     write_sound(ffmpeg, path, 1, 48000, "pcm_f32le", after=["-af", gap])
-    ours = heard(path, 48000)
+    ours = read_sound(path, 48000)
     source = np.frombuffer(waves(1, 48000), np.float32)
     assert np.abs(ours[round(1.03 * 48000) : round(1.97 * 48000)]).max() == 0
     late = slice(round(2.1 * 48000), round(3.2 * 48000))

@@ -182,7 +182,7 @@ def test_what_is_spared_is_not_missed_where_it_is_needed(tmp_path, ffmpeg):
     assert ffmpeg.numbers(frames.pixels) == ffmpeg.numbers(expected)
 
 
-def test_a_track_that_nobody_can_decode(tmp_path, ffmpeg):
+def test_a_track_without_a_decoder(tmp_path, ffmpeg):
     path = ffmpeg.make(tmp_path / "a.mkv", H264)
     path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/XYZ"))
     with pytest.raises(MediaError, match="no decoder for the pictures and the sound in it"):

@@ -144,20 +144,20 @@ def test_videos_of_one_name_and_different_files_are_reported(store_job, tmp_path
         ("1", ["2/../1"], "both the target and a source"),
         ("1", ["2"], "never mixes two"),
         ("mine", ["1"], "is not a feature store"),
-        ("all", ["lacks a file"], r"safetensors' is gone"),
+        ("all", ["incomplete"], r"safetensors' is gone"),
     ],
 )
 def test_what_cannot_be_merged_changes_nothing(store_job, tmp_path, target, sources, named):
-    for name, how in {"1": {}, "2": {"version": 2}, "3": {"clip_seconds": 5.0}, "lacks a file": {}}.items():
+    for name, how in {"1": {}, "2": {"version": 2}, "3": {"clip_seconds": 5.0}, "incomplete": {}}.items():
         store_job.write(store_job.record("a", sight=ROWS), directory=tmp_path / name, sight=3, **how)
-    next((tmp_path / "lacks a file" / "sight").iterdir()).unlink()
+    next((tmp_path / "incomplete" / "sight").iterdir()).unlink()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
     before = files(tmp_path)
     with pytest.raises(InputError, match=named):
         merge(tmp_path / target, *(tmp_path / source for source in sources))
     new = files(tmp_path).keys() - before.keys()
-    assert new == ({"all/store.json"} if sources == ["lacks a file"] else set())
+    assert new == ({"all/store.json"} if sources == ["incomplete"] else set())
 
 
 KILLED = """

@@ -69,10 +69,10 @@ def test_rows_are_those_of_plain_transformers(sounds, name, output):
     np.testing.assert_allclose(three.times, [5.0 + (at + window / 2) / need.rate for at in starts])
     np.testing.assert_allclose(one.times, [0.15])
     assert np.abs(np.diff(three.rows, axis=0)).max() > 1e-4  # the windows are not all alike
-    silent = np.zeros(len(noise(extractor, 1.0)), np.float32)
+    zeros = np.zeros(len(noise(extractor, 1.0)), np.float32)
     broken = noise(extractor, 1.0)
     broken[100:200], broken[300] = np.nan, 1e30
-    for sound in (silent, broken, silent[:0], silent[:7]):
+    for sound in (zeros, broken, zeros[:0], zeros[:7]):
         (stream,) = extractor.extract([clip_of(extractor, sound=sound)])
         assert (len(stream.rows), np.isfinite(stream.rows).all()) == (1, True)
 

@@ -22,33 +22,26 @@ large logo; and pages of text in one layout are as near as copies. A picture of 
 Black bars, letterbox and pillarbox, are found in all frames of a clip together:
 
     dark line   a row (or column) whose pixels stay at most DARK in every frame, but for SPECKS of them
-    bars        as many dark lines as lie at both opposite edges: min(top, bottom), min(left, right)
+    bars        as many dark lines as are at both opposite edges: min(top, bottom), min(left, right)
 
-A dark corner of a scene hardly ever lies on both sides alike, so a part of a clip is cut as the whole of it is.
+A dark corner of a scene is hardly ever on both sides alike, so a part of a clip is cut as the whole of it is.
 Bars that hold subtitles or a logo are not found, nor are coloured or blurred ones.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.job import (
-    Lost,
-    Received,
-    WorkerPool,
-    limit_memory,
-    reason_of,
-    use_one_thread,
-)
+from features.job import Lost, Received, WorkerPool, limit_memory, reason_of, use_one_thread
 from features.media import FrameNeed, load_reader, read_clips
 
 DARK = 24  # of 255: black after lossy coding, with its ringing at the picture's edge
@@ -161,7 +154,7 @@ def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> 
         InputError: worker processes cannot be started.
     """
     digests: dict[str, str] = {}
-    with WorkerPool(HashSetup(), workers, TIMEOUT_S) as pool:
+    with WorkerPool(set_up_worker, workers, TIMEOUT_S) as pool:
         for video in videos:
             pool.submit(HashTask(root, video, fps))
         for event in pool.events():
@@ -176,17 +169,12 @@ def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> 
                 yield HashedVideo(video, digests.pop(video, ""), failure=reason)
 
 
-@final
-@dataclass(frozen=True)
-class HashSetup:
-    """Called in a worker process: sets it up, and gives what is done with each file."""
-
-    def __call__(self) -> Any:
-        """Everything loaded, one thread, and then the limit of memory."""
-        use_one_thread()
-        load_reader("pyav")
-        limit_memory(MEMORY_GB)
-        return hash_task
+def set_up_worker() -> Callable[[HashTask], Iterator[FileDigest | HashedVideo]]:
+    """Prepare a worker process, and return what it does with each file; the limit of memory comes last."""
+    use_one_thread()
+    load_reader("pyav")
+    limit_memory(MEMORY_GB)
+    return hash_task
 
 
 def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:

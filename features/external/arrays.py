@@ -52,9 +52,7 @@ class ArrayFile:
 
     path: Path
     names: tuple[str, ...]  # of the arrays; one empty name for a single array without a name
-    get: Callable[
-        [str], Any
-    ]  # by name: an array with shape, dtype and [...]; None where the file has an empty entry
+    get: Callable[[str], Any]  # by name: an array with shape, dtype and [...]; None for an empty entry
     of_clips: bool = False  # the names are ids of clips for certain
 
     def read(self, name: str) -> Any:

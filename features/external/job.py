@@ -176,15 +176,9 @@ class ImportJob:
         """A row with these streams of a clip; its other columns repeat the store's where it has the clip."""
         if clip_id in self.known:
             return ClipRecord.of_row(clip_id, self.known[clip_id], streams)
-        file_bytes = self.file_bytes.get(clip.video, 0)
-        new = {
-            "verdict": OK,
-            "note": "",
-            "reader": READER,
-            "clips_of_video": clips_of_video,
-            "file_bytes": file_bytes,
-        }
-        return ClipRecord(**{**asdict(clip), **new, "clip_id": clip_id}, streams=streams)
+        facts = {**asdict(clip), "clip_id": clip_id, "verdict": OK, "note": "", "reader": READER}
+        size = self.file_bytes.get(clip.video, 0)
+        return ClipRecord(**facts, clips_of_video=clips_of_video, file_bytes=size, streams=streams)
 
     def _check(self, manifest: Manifest) -> dict[str, int]:
         """Check every stream of every clip; D of each stream."""
@@ -260,7 +254,7 @@ def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Finger
 
 
 def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Stream | None:
-    """One clip's stream in the form of the store; None where it is missing. Shapes and rules stand above."""
+    """One clip's stream in the form of the store; None where it is missing. Shapes and rules: see the top."""
     array, where = entries.read(clip_id), f"{entries.path}: '{clip_id}'"
     if array is None:
         return None

@@ -128,13 +128,8 @@ class Preset:
 _OURS = "Apache-2.0 (this package)"
 _MOTION = PresetStream("motion", "optical flow, orientations and boundaries", _OURS)
 _CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618)
-_FACES = PresetStream(
-    "face=opencv/face_detection_yunet+opencv/face_recognition_sface",
-    "YuNet finds, SFace describes",
-    "MIT, Apache-2.0",
-    9.7,
-    39,
-)
+_FACE_MODELS = "face=opencv/face_detection_yunet+opencv/face_recognition_sface"
+_FACES = PresetStream(_FACE_MODELS, "YuNet finds, SFace describes", "MIT, Apache-2.0", 9.7, 39)
 
 PRESETS: Mapping[str, Preset] = {
     "builtin": Preset(

@@ -159,7 +159,7 @@ class MergeSchedule:
 
 
 def limited(wanted: list[int], tokens: int, protected: int) -> list[int]:
-    """Counts a layer, cut to at most half of the tokens that are left and not protected."""
+    """Counts a layer, cut to at most half of the remaining tokens that are not protected."""
     merged = []
     for count in wanted:
         merged.append(max(0, min(count, (tokens - protected) // 2)))

@@ -6,4 +6,4 @@ from .precompute import Job as Job
 from .process import limit_memory as limit_memory
 from .process import reason_of as reason_of
 from .process import use_one_thread as use_one_thread
-from .report import JobReport as JobReport
+from .result import JobReport as JobReport

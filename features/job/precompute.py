@@ -16,8 +16,7 @@ from typing import final
 
 from features.extractors import make_extractor, resolve
 from features.job.config import PrecomputeConfig
-from features.job.report import JobReport
-from features.job.result import FileTask
+from features.job.result import FileTask, JobReport
 from features.job.scheduler import Extraction
 from features.job.worker import WorkerSetup
 from features.media import Library, size_of

@@ -1,4 +1,4 @@
-"""The result of one file.
+"""The result of one file, and the report of a job.
 
 worker.py      a ClipResult for each clip, with the streams of the worker's own extractors
 batches.py     adds the streams of shared extractors to it
@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import final
 
-from features.job.report import FAILURES, Outcome
-from features.media import DEGRADED, Clip, Span, size_of
+from features.media import DEGRADED, FAILED, TIMED_OUT, Clip, Span, size_of
 from features.store import CheckedStream, ClipRecord
+
+FAILURES = (FAILED, TIMED_OUT)
 
 
 @final
@@ -96,3 +97,41 @@ class FileResult:
             )
             for each in self.clips
         ]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one file went."""
+
+    video: str
+    verdict: str
+    note: str
+    clips: int  # 0 where the file failed
+
+
+@final
+@dataclass
+class JobReport:
+    """What a job did."""
+
+    files: int  # in the library, or in this job's share of it
+    already: int  # of these, done before the job began
+    skipped: int = 0  # of these, failed before
+    outcomes: list[Outcome] = field(default_factory=list)  # in order of finishing
+    failures: list[Outcome] = field(default_factory=list)  # of files that gave no clips
+    degraded: list[Outcome] = field(default_factory=list)  # of files that could be read in part
+    changed: list[str] = field(default_factory=list)  # done before, but the file has another size now
+    clips: int = 0  # that were extracted
+    clips_so_far: int = 0  # with those of pending files, and of files that failed later
+    seconds_so_far: float = 0.0  # of video, in these
+    retried: int = 0  # times that a file was put back, to be tried again
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one file."""
+        self.outcomes.append(outcome)
+        self.clips += outcome.clips
+        if outcome.verdict in FAILURES:
+            self.failures.append(outcome)
+        elif outcome.verdict == DEGRADED:
+            self.degraded.append(outcome)

@@ -16,8 +16,7 @@ from features.extractors import Extractor
 from features.job.batches import ModelBatches
 from features.job.config import PrecomputeConfig
 from features.job.pool import Idle, Lost, Received, WorkerPool
-from features.job.report import JobReport
-from features.job.result import ClipResult, FileResult, FileTask
+from features.job.result import ClipResult, FileResult, FileTask, JobReport
 from features.job.worker import FileEnd, FileFailure, WorkerSetup
 from features.media import FAILED, TIMED_OUT
 

@@ -25,7 +25,7 @@ CODECS = frozenset(("h264", "mpeg4", "vp8", "vp9"))
 SQUARE = 0.01  # a pixel this close to square counts as square
 SHORT_S = 1.0  # a file this much shorter than its header says counts as damaged
 SAME_S = 2e-3  # decord keeps times in single precision
-BATCH = 32  # frames decoded at once, so that full-length batches do not lie in memory twice
+BATCH = 32  # frames decoded at once, so that full-size batches are not in memory twice
 
 
 def import_decord() -> Any:

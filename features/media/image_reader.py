@@ -77,7 +77,7 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from error
-        raise MediaError("damaged: the image cannot be decoded") from error
+        image = None
     if image is None:
         raise MediaError("damaged: the image cannot be decoded")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

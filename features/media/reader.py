@@ -7,18 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from features.errors import InputError
-from features.media.clip import (
-    DEGRADED,
-    NO_PICTURE,
-    NO_SOUND,
-    OK,
-    Clip,
-    FrameNeed,
-    Need,
-    SoundNeed,
-    Span,
-    cut,
-)
+from features.media.clip import DEGRADED, NO_PICTURE, NO_SOUND, OK, Clip, FrameNeed, Need, SoundNeed, Span, cut
 from features.media.frames import CLOSE_S, Pictures, ReaderFailed
 from features.media.image_reader import read_image
 from features.media.library import DEFAULT_LIMITS, IMAGE_SUFFIXES, Limits

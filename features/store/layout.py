@@ -73,9 +73,7 @@ SCHEMA = pa.schema(
 )
 ROW = tuple(name for name in SCHEMA.names if name != "written_at")
 PARTS, CHECKSUMS, WRITERS, IMPORTS = "parts", "checksums", "writers", "imports"  # folders that are not streams
-RESERVED = frozenset(
-    (PARTS, CHECKSUMS, WRITERS, IMPORTS, "shard", *SCHEMA.names)
-)  # not allowed as names of streams
+RESERVED = frozenset((PARTS, CHECKSUMS, WRITERS, IMPORTS, "shard", *SCHEMA.names))  # no names of streams
 ROWS, TIMES, PART, SUMS = ".safetensors", ".times.safetensors", ".parquet", ".sha256"
 
 

@@ -191,7 +191,7 @@ class StoreWriter:
             times = {r.clip_id: r.times[stream] for r in self._pending if r.clip_id in there and stream in r.times}
             both: tuple[dict[str, Any], dict[str, Any]] = (there, times)
             for name, arrays in zip(stream_names(stream, shard), both):
-                if arrays:  # safetensors writes the memory of an array as it lies
+                if arrays:  # safetensors writes the memory of an array in its order
                     yield name, save({clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()})
         now = time.time()
         rows: list[dict[str, Any]] = []

@@ -1,6 +1,5 @@
 """Fixtures for the readers: media files that the tests write themselves; and stores filled by hand."""
 
-import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,31 +8,39 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-
-def _module_beside(name: str) -> ModuleType:
-    """A module beside this file (tests/ is no package)."""
-    spec = importlib.util.spec_from_file_location(f"mee_test_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from features.errors import InputError
+from features.extractors.base import Fingerprint
+from features.store.layout import ClipRecord
+from features.store.manifest import declare
+from features.store.writer import StoreWriter
+from tests.features import ffmpeg_program, media_files
 
 
 @pytest.fixture(scope="session")
 def media() -> ModuleType:
-    """The module media.py."""
-    return _module_beside("media")
+    """The module media_files.py."""
+    return media_files
 
 
 @pytest.fixture(scope="session")
 def ffmpeg() -> ModuleType:
     """The module ffmpeg_program.py."""
-    return _module_beside("ffmpeg_program")
+    return ffmpeg_program
 
 
-@pytest.fixture(scope="session")
-def random_stores() -> ModuleType:
-    """The module random_stores.py."""
-    return _module_beside("random_stores")
+@pytest.fixture
+def says_all(says: Callable[[str], None]) -> Callable[..., None]:
+    """says_all(call, cases): what `says` compares is one sentence a case, of the error that call(case) raises."""
+
+    def compare(call, cases):
+        messages = []
+        for case in cases:
+            with pytest.raises(InputError) as raised:
+                call(case)
+            messages.append(str(raised.value))
+        says("\n".join(messages))
+
+    return compare
 
 
 @pytest.fixture
@@ -56,11 +63,6 @@ def fill_store() -> Callable[..., Path]:
 
 
 def _store_job(place: Path) -> dict:
-    from features.extractors.base import Fingerprint
-    from features.store.layout import ClipRecord
-    from features.store.manifest import declare
-    from features.store.writer import StoreWriter
-
     def begin(directory=place, *, version=1, clip_seconds=None, overwrite=False, **dims):
         made_by = {name: Fingerprint(extractor=name, version=version, dim=dim) for name, dim in dims.items()}
         return declare(directory, made_by, clip_seconds, overwrite=overwrite)
@@ -85,25 +87,24 @@ def store(store_job: SimpleNamespace) -> Path:
     """Two shards of two clips; `sight` has times, `sound` none and is missing of one clip."""
     rows = np.arange(6, dtype=np.float16).reshape(2, 3)
     times = {"sight": np.array([0.25, 0.75], np.float32)}
+    sound = dict.fromkeys("abc", rows[:, :2])
     for names in ("ab", "cd"):
-        records = [
-            store_job.record(name, sight=rows, sound=None if name == "d" else rows[:, :2], times=times)
-            for name in names
-        ]
+        records = [store_job.record(name, sight=rows, sound=sound.get(name), times=times) for name in names]
         store_job.write(*records, sight=3, sound=2)
     return store_job.directory
 
 
 @pytest.fixture(scope="session")
 def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`third_party(name, entry, ...)`: a folder with a package installed, of NAME_extractor.py."""
+    """`third_party(odd="Odd", ...)`: a folder with odd_extractor.py installed, by stream the class."""
 
-    def install(name: str, *entries: str) -> Path:
-        place = tmp_path_factory.mktemp("site")
-        shutil.copy(Path(__file__).with_name(f"{name}_extractor.py"), place)
+    def install(**classes: str) -> Path:
+        place, name = tmp_path_factory.mktemp("site"), next(iter(classes))
+        shutil.copy(Path(__file__).with_name("odd_extractor.py"), place)
         info = place / f"{name}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        entries = [f"{stream} = odd_extractor:{kind}" for stream, kind in classes.items()]
         (info / "entry_points.txt").write_text("\n".join(["[mee.extractors]", *entries, ""]))
         return place
 
@@ -111,20 +112,18 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 
 @pytest.fixture
-def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream `odd` of odd_extractor.py, installed for one test, and others that cannot be made."""
-    ours = ("odd = odd_extractor:Odd", "appearance = odd_extractor:Odd", "not_there = odd_extractor:NotThere")
-    place = third_party("odd", *ours, "no_extractor = pathlib:Path")
-    monkeypatch.syspath_prepend(place)
-    return place
+    monkeypatch.syspath_prepend(
+        third_party(odd="Odd", appearance="Odd", not_there="NotThere", no_extractor="Path")
+    )
 
 
 @pytest.fixture
 def shared_extractor(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> type:
     """The streams `shared` and `forgetful`, made in the main process, installed for one test. The class."""
-    entries = ("shared = shared_extractor:Shared", "forgetful = shared_extractor:Forgetful")
-    monkeypatch.syspath_prepend(third_party("shared", *entries))
-    from shared_extractor import Shared
+    monkeypatch.syspath_prepend(third_party(shared="Shared", forgetful="Forgetful"))
+    from odd_extractor import Shared
 
     for name, value in {"calls": [], "seen": [], "delay": 0.0, "before": None}.items():
         monkeypatch.setattr(Shared, name, value)

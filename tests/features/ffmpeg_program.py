@@ -15,6 +15,47 @@ H264 = "-c:v libx264 -preset medium -x264-params keyint=12:bframes=3:open-gop=1:
 HEVC = "-c:v libx265 -preset fast -x265-params log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1"
 VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
 JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
+MPEG2 = "-c:v mpeg2video -q:v 3 -bf 2 -g 12"
+FILES = {  # name -> the program's words, and settings of `make`
+    # avi has no times of pictures that are out of order
+    **dict.fromkeys(("h264.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.avi"), (H264, {})),
+    "fragments.mp4": (H264 + " -movflags frag_keyframe+empty_moov", {}),
+    "faststart.mp4": (H264 + " -movflags faststart", {}),
+    **dict.fromkeys(("late.mp4", "late.ts"), (H264 + " -output_ts_offset 3.3", {})),
+    "wrap.ts": (H264 + f" -output_ts_offset {2**33 / 90000 - 1}", {}),  # the clock of 33 bits overflows
+    "live.mkv": (H264 + " -live 1", {}),
+    **dict.fromkeys(("jumpy.mp4", "jumpy.mkv"), (H264 + JUMPY, {})),
+    "jumpy.webm": (VP9 + JUMPY, {}),
+    "ntsc.mp4": (H264, {"rate": "30000/1001"}),
+    "slow.mp4": (H264, {"rate": "3"}),
+    "fast.mkv": (H264, {"rate": "120"}),
+    "one.mp4": (H264, {"count": 1}),
+    "deep.mp4": (H264, {"pixels": "yuv420p10le"}),
+    "deep.mkv": (HEVC, {"pixels": "yuv420p10le"}),
+    "deep.webm": (VP9 + " -profile:v 2", {"pixels": "yuv420p10le"}),
+    "fine.mp4": (H264, {"pixels": "yuv444p"}),
+    "grey.mkv": (H264, {"pixels": "gray"}),
+    "full_range.mp4": (H264, {"pixels": "yuvj420p"}),
+    "odd.mp4": (H264, {"size": (161, 97), "pixels": "yuv444p"}),
+    "odd.webm": (VP9, {"size": (161, 97)}),
+    "wide_pixels.mp4": (H264 + " -vf setsar=4/3", {}),
+    "high_pixels.mp4": (H264 + " -vf setsar=8/9", {}),
+    "interlaced.mp4": (H264 + ":tff=1 -flags +ildct+ilme", {}),
+    "interlaced.ts": (MPEG2 + " -flags +ildct+ilme -vf setfield=tff", {}),
+    **dict.fromkeys(("hevc.mp4", "hevc.mkv", "hevc.ts"), (HEVC, {})),
+    "faststart_hevc.mp4": (HEVC + " -movflags faststart", {}),
+    "vp8.webm": ("-c:v libvpx -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16", {}),
+    "vp9.webm": (VP9, {}),
+    "av1.mp4": ("-c:v libaom-av1 -cpu-used 8 -g 20 -crf 30", {"count": 20}),
+    "av1.mkv": ("-c:v libsvtav1 -preset 10 -g 20 -svtav1-params lp=1", {}),
+    **dict.fromkeys(("mpeg4.avi", "mpeg4.mp4"), ("-c:v mpeg4 -q:v 3 -bf 2", {})),
+    **dict.fromkeys(("mpeg2.ts", "mpeg2.mpg"), (MPEG2, {})),
+    "mjpeg.avi": ("-c:v mjpeg -q:v 3", {"pixels": "yuvj420p"}),
+    "prores.mov": ("-c:v prores_ks", {"pixels": "yuv422p10le"}),
+    "theora.ogv": ("-c:v libtheora -q:v 6", {}),
+    "wmv2.wmv": ("-c:v wmv2 -q:v 3", {}),
+    "h263.3gp": ("-c:v h263 -q:v 3", {"size": (176, 144)}),
+}
 SIZE = (160, 96)
 EXACT = "area+accurate_rnd+full_chroma_int+bitexact"  # the way our reader scales
 
@@ -72,11 +113,8 @@ def decoded(path: Path) -> list[tuple[float, str]]:
     """Time in the file's own seconds, and the digest of the planes, of every picture that the program decodes."""
     # one thread: with more, the program's theora decoder now and then gives other pictures
     words = ["-map", "0:v:0", "-fps_mode", "passthrough", "-copyts", "-enc_time_base", "demux", "-c:v", "rawvideo"]
-    lines = (
-        run("-threads", "1", "-noautorotate", "-i", path, *words, "-f", "framehash", "-hash", "md5", "-")
-        .decode()
-        .splitlines()
-    )
+    hashed = run("-threads", "1", "-noautorotate", "-i", path, *words, "-f", "framehash", "-hash", "md5", "-")
+    lines = hashed.decode().splitlines()
     base = next((Fraction(line[7:]) for line in lines if line.startswith("#tb 0: ")), None)
     rows = [line.split(",") for line in lines if line and line[0] != "#"]
     return [(float(int(row[2]) * base), row[5].strip()) for row in rows]

@@ -1,35 +1,133 @@
 """Writes a library as large ones are: small healthy videos of many formats, and every twentieth file hostile.
 
-    every 20th  the kinds of HOSTILE in turn: broken, lying about themselves, or merely odd
+    every 20th  the kinds of HOSTILE in turn: broken, with a false header, or merely odd
     the others  healthy, FORMATS and NAMES in turn
 
-What a reader must make of each file is known from how it was made, in `Made`.
+A picture has one colour above and one below, others each half second; the sound is one tone, its pitch by the
+file's number. What a reader must return of each file is known from how it was made, in `Made`.
 """
 
 import os
 import random
 import struct
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
-from known_video import FORMATS, RATE, Made, add_voice, colours, picture, pitch, tone, write_video
+import numpy as np
+
+from tests.features.media_files import tone, write
 
 EVERY = 20  # one hostile file in so many
 TEN_HOURS = 36000.0
-NAMES = (
-    "v{}",
-    "more/v{}",
-    "more/and more/v{}",
-    "Größe 映画 {}",
-    "a\nline {}",
-    "t{}#t=0,10",
-    "-v {}",
-    "50% 'v' \"{}\"",
+NAMES = ("v{}", "more/v{}", "more/and more/v{}", "Größe 映画 {}")
+NAMES += ("a\nline {}", "t{}#t=0,10", "-v {}", "50% 'v' \"{}\"")
+SLOT_S = 0.5  # how long a pair of colours is shown
+LEVELS = (50, 90, 130, 170, 210)
+QUIET = {"preset": "ultrafast", "crf": "10"}
+CODECS = {
+    "libx264": QUIET,
+    "libx265": {**QUIET, "x265-params": "log-level=none:pools=none:frame-threads=1"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "10", "b": "0"},
+    "mpeg4": {"qmin": "1", "qmax": "2"},
+    "mpeg2video": {"qmin": "1", "qmax": "2"},
+}
+# ending, codec of the pictures, of the sound: what most libraries hold, and some older things
+FORMATS = (
+    ("mp4", "libx264", "aac"),
+    ("mkv", "libx264", "libopus"),
+    ("mov", "mpeg4", "aac"),
+    ("mp4", "libx264", None),
+    ("webm", "libvpx-vp9", "libopus"),
+    ("avi", "mpeg4", "pcm_s16le"),
+    ("mp4", "libx265", "aac"),
+    ("ts", "mpeg2video", "mp2"),
+    ("flv", "libx264", "aac"),
+    ("mkv", "mpeg4", "libmp3lame"),
 )
+SIZES = ((64, 48), (96, 64), (80, 60), (64, 96))  # less than 64 wide, x265 4.1 writes beyond its memory
+
+
+@dataclass(frozen=True)
+class Made:
+    """One file, and what must be found in it."""
+
+    name: str  # path below the library's folder
+    kind: str  # "healthy", or one of HOSTILE
+    verdict: str = "ok"
+    note: str = ""  # regular expression that the whole note fits
+    above: np.ndarray | None = None  # (T, 3) colours, one each half second
+    below: np.ndarray | None = None
+    hertz: float | None = None
+    size: tuple[int, int] | None = None  # upright, square pixels
+    known: int | None = None  # rows of the first clip that are known; None: all
+    clips: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """How long the colours are shown."""
+        return SLOT_S * (0 if self.above is None else len(self.above))
+
+
+def colours(draw: random.Random, slots: int) -> np.ndarray:
+    """(T, 3), each unlike the one before, so that one that stays too long shows."""
+    rows = [tuple(draw.choices(LEVELS, k=3))]
+    while len(rows) < slots:
+        row = tuple(draw.choices(LEVELS, k=3))
+        if row != rows[-1]:
+            rows.append(row)
+    return np.array(rows, np.uint8)
+
+
+def picture(above: np.ndarray, below: np.ndarray, size: tuple[int, int], turned: bool = False) -> np.ndarray:
+    """(H, W, 3), or turned by a quarter to the right."""
+    width, height = size
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[: (height + 1) // 2], pixels[(height + 1) // 2 :] = above, below
+    return np.ascontiguousarray(np.rot90(pixels, -1)) if turned else pixels
+
+
+def pitch(number: int) -> float:
+    """Hertz: a hundred pitches that differ."""
+    return 300.0 + 37 * (number % 100)
+
+
+def write_video(
+    folder, stem, draw, number, form=0, *, slots=None, size=None, sound=True, ending="", kind="healthy", **look
+) -> Made:
+    """A video of FORMATS[form].
+
+    ``look``: as of `write`; and ``steps``, of a second of ``sum(steps)`` ticks, from picture to picture.
+    """
+    own, codec, sound_codec = FORMATS[form]
+    slots = slots or draw.randrange(1, 7)
+    above, below = colours(draw, slots), colours(draw, slots)
+    width, height = size or draw.choice(SIZES)
+    path = folder / f"{stem}.{ending or own}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rate = 24 if codec == "mpeg2video" else 10
+    steps, turned = look.pop("steps", ()), "rotation" in look
+    base = Fraction(1, sum(steps) or rate)
+    times = [Fraction(0)] if "lasts" in look else _times(slots, base, steps)
+    has_sound = sound and sound_codec is not None
+    frames = [picture(above[int(2 * time)], below[int(2 * time)], (width, height), turned) for time in times]
+    sounds = [(0.0, tone(slots * SLOT_S, pitch(number)))] if has_sound else ()
+    formats = {"codec": codec, "sound_codec": sound_codec, "kind": own, "options": CODECS[codec], "clock": base}
+    write(path, frames, times, sounds=sounds, container={"fflags": "+bitexact"}, **formats, **look)
+    verdict, hertz = ("ok", pitch(number)) if has_sound else ("no sound", None)
+    upright = (round(width * look.get("aspect", 1)), height)
+    return Made(path.relative_to(folder).as_posix(), kind, verdict, "", above, below, hertz, upright)
+
+
+def _times(slots: int, base: Fraction, steps: tuple[int, ...]) -> list[Fraction]:
+    """When pictures come; each half second begins with one."""
+    if not steps:
+        return [number * base for number in range(round(slots * Fraction(1, 2) / base))]
+    second = np.cumsum((0, *steps[:-1])).tolist()
+    ticks = [number * sum(steps) + tick for number in range(slots) for tick in second]
+    return [tick * base for tick in ticks if tick < slots / 2 / base]
 
 
 def write_library(folder: Path, count: int, seed: int = 0, every: int = EVERY) -> list[Made]:
@@ -39,8 +137,7 @@ def write_library(folder: Path, count: int, seed: int = 0, every: int = EVERY) -
     for number in range(count):
         draw = random.Random(f"{seed} {number}")
         if number % every == every - 1:
-            kinds = list(HOSTILE)
-            kind = kinds[number // every % len(kinds)]
+            kind = list(HOSTILE)[number // every % len(HOSTILE)]
             made.append(HOSTILE[kind](folder, f"{kind} {number}", draw, number))
         else:
             name = NAMES[number // 3 % len(NAMES)].format(number)
@@ -105,19 +202,15 @@ def _ten_hours(folder, stem, draw, number):
 
 def _ten_hour_picture(folder, stem, draw, number):
     """One picture is said to stay for ten hours: half a minute is believed."""
-    made = write_video(
-        folder, stem, draw, number, 0, kind="ten hour picture", slots=1, sound=False, lasts=TEN_HOURS
-    )
-    shown = {"above": made.above.repeat(60, 0), "below": made.below.repeat(60, 0)}
-    return replace(made, kind="ten hour picture", **shown)
+    kind = {"kind": "ten hour picture", "slots": 1, "sound": False, "lasts": TEN_HOURS}
+    made = write_video(folder, stem, draw, number, **kind)
+    return replace(made, above=made.above.repeat(60, 0), below=made.below.repeat(60, 0))
 
 
 def _sound_alone(folder, stem, draw, number):
-    path = folder / f"{stem}.mp4"
-    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as output:
-        voice = add_voice(output, "aac")
-        for packet in [*voice.encode(tone(2.0, pitch(number), RATE)), *voice.encode(None)]:
-            output.mux(packet)
+    path = write(
+        folder / f"{stem}.mp4", sounds=[(0.0, tone(2.0, pitch(number)))], container={"fflags": "+bitexact"}
+    )
     return Made(path.name, "sound alone", "no picture", hertz=pitch(number))
 
 
@@ -142,6 +235,7 @@ def _dangling(folder, stem, draw, number):
     return Made(f"{stem}.mp4", "dangling link", "failed", "there is no such file")
 
 
+NO_IMAGE = "not a jpg, png or webp image.*"
 HOSTILE: dict[str, Callable[[Path, str, random.Random, int], Made]] = {
     "cut mp4": _cut_mp4,
     "cut mkv": _cut_mkv,
@@ -156,11 +250,9 @@ HOSTILE: dict[str, Callable[[Path, str, random.Random, int], Made]] = {
     "no sound": _odd("no sound", 2, sound=False),
     "wrong ending": _odd("wrong ending", 0, ending="avi"),
     "image called video": _image("mkv", "image called video"),
-    "video called image": lambda *at: _failed(
-        _odd("video called image", ending="jpg")(*at), "not a jpg, png or webp image.*"
-    ),
+    "video called image": lambda *at: _failed(_odd("video called image", ending="jpg")(*at), NO_IMAGE),
     "variable rate": _odd("variable rate", 0, steps=(1, 7, 2, 10, 3, 17)),
-    "rotated": _odd("rotated", 0, size=(48, 80), turned=True),
+    "rotated": _odd("rotated", 0, size=(48, 80), rotation=90),
     "odd size": _odd("odd size", 4, size=(63, 47)),
     "thin": _odd("thin", 4, size=(5, 301)),
     "wide pixels": _odd("wide pixels", 0, size=(48, 64), aspect=Fraction(2)),

@@ -1,4 +1,4 @@
-"""A third party's extractor that does to each file what the file's name says."""
+"""Third-party extractors: one does to each file what the file's name says, one costs nothing, one is shared."""
 
 import errno
 import os
@@ -6,9 +6,11 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from features.errors import InputError, MediaError
 from features.extractors.base import Extractor, Stream
 from features.media.clip import FrameNeed
 
@@ -74,7 +76,74 @@ class Odd(Extractor):
         return np.float32(clip.frames[self.needs[0]].pixels.mean(axis=(1, 2)))
 
 
+class Halves(Extractor):
+    """Mean colours of the upper and the lower third, two frames a second."""
+
+    modality = "halves"
+    version = 1
+    dim = 6
+    needs = (FrameNeed(fps=2, size=16),)
+
+    def extract(self, clips):
+        return [self._stream(clip) for clip in clips]
+
+    def _stream(self, clip):
+        frames = clip.frames.get(self.needs[0])
+        if frames is None:
+            return None
+        third = max(1, frames.pixels.shape[1] // 3)
+        parts = (frames.pixels[:, :third], frames.pixels[:, -third:])
+        return Stream(np.float32(np.concatenate([p.mean(axis=(1, 2)) for p in parts], axis=1)), frames.times)
+
+
+class Shared(Extractor):
+    """Mean colour of each frame, or a failure, as the file's name says; made where the model is."""
+
+    modality = "shared"
+    version = 1
+    shared = True
+    dim = 3
+    needs = (FrameNeed(fps=4, size=256),)
+    calls: ClassVar = []  # (process, clip ids) of each call, where it was called
+    seen: ClassVar = []  # needs that each clip came with
+    delay = 0.0  # seconds that a call takes
+    before = None  # called with the clips
+
+    def extract(self, clips):
+        type(self).calls.append((os.getpid(), [clip.span.clip_id for clip in clips]))
+        type(self).seen += [set(clip.frames) | set(clip.sound) for clip in clips]
+        if self.before is not None:
+            type(self).before(clips)
+        time.sleep(self.delay)
+        return [self._stream(clip) for clip in clips]
+
+    def _stream(self, clip):
+        frames = clip.frames.get(self.needs[0])
+        if frames is None:
+            return None
+        rows = np.float32(frames.pixels.mean(axis=(1, 2)))
+        match clip.span.clip_id.split("-")[0]:
+            case "bug":
+                raise RuntimeError("two\nlines")
+            case "sick":
+                raise MediaError("the model cannot work on it")
+            case "weightless":
+                raise InputError("the weights are not there")
+            case "nowhere":
+                return Stream(np.full_like(rows, np.nan), frames.times)
+            case "timeless":
+                return Stream(rows, frames.times[:-1])
+        return Stream(rows, frames.times)
+
+
+class Forgetful(Shared):
+    """Loses the last clip of each call."""
+
+    def extract(self, clips):
+        return super().extract(clips)[:-1]
+
+
 class _OpenCVError(Exception):
-    """As cv2.error tells that memory is used up."""
+    """cv2.error where memory is used up."""
 
     code = -4

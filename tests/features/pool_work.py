@@ -11,11 +11,6 @@ from features.job import process
 LARGE = 4 << 20  # bytes, more than a pipe holds
 
 
-def start():
-    """A worker like any other."""
-    return work
-
-
 def work(task):
     kind, *rest = task
     match kind:
@@ -62,6 +57,11 @@ def work(task):
             raise RuntimeError("not caught by the work")
         case "signals":
             yield sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def start():
+    """An ordinary worker; the others do not start."""
+    return work
 
 
 def dies():

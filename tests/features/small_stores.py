@@ -1,8 +1,17 @@
-"""What the tests of stores share: two rows a clip, and a look at what is on disk."""
+"""What the tests of stores share: two rows a clip, what is on disk, and stores drawn at random."""
+
+import itertools
 
 import numpy as np
+import pandas as pd
+from hypothesis import strategies as st
 
+from features.extractors.base import Fingerprint
+from features.store.feature_store import FeatureStore
+from features.store.layout import PRESENT, ClipRecord
+from features.store.manifest import declare
 from features.store.verify import check_store
+from features.store.writer import StoreWriter, clear_overwritten
 
 ROWS = np.arange(6, dtype=np.float16).reshape(2, 3)
 TIMES = np.array([0.25, 0.75], np.float32)
@@ -26,3 +35,65 @@ def files(directory, pattern="**/*"):
 def die(writer):
     """What a kill does to a job's lock."""
     writer.lock.release()
+
+
+def run_at_once(processes):
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert {process.exitcode for process in processes} == {0}
+
+
+# ---- stores with a history drawn at random, and what counts in a store
+
+STATES = st.sampled_from([None, "missing", "present"])
+RECORDS = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),  # video
+        st.sampled_from(["ok", "failed"]),
+        st.sampled_from([10, 10, 11]),  # size of its file
+        st.sampled_from(["", "x", "y"]),  # its hash
+        STATES,  # sight
+        STATES,  # sound
+        st.booleans(),  # whether --overwrite comes first
+    ),
+    max_size=4,
+)
+NUMBERS = itertools.count()
+FACTS = {"start_s": 0.0, "end_s": 1.0, "reader": "pyav", "clips_of_video": 1, "note": ""}
+
+
+def fill(directory, records):
+    """A shard a record."""
+    fingerprints = {name: Fingerprint(extractor=name, version=1, dim=1) for name in ("sight", "sound")}
+    declare(directory, fingerprints, None, overwrite=False)
+    for video, verdict, size, digest, sight, sound, again in records:
+        states = {"sight": sight, "sound": sound} if verdict == "ok" else {}
+        rows = {"missing": None, "present": np.full((1, 1), next(NUMBERS) % 2000, np.float16)}
+        streams = {name: rows[state] for name, state in states.items() if state}
+        manifest = declare(directory, {"sight": fingerprints["sight"]}, None, overwrite=again)
+        if again:
+            clear_overwritten(directory, manifest)
+        times = {name: np.ones(1, np.float32) for name, state in states.items() if state == "present"}
+        facts = {**FACTS, "verdict": verdict, "file_bytes": size, "file_sha256": digest}
+        with StoreWriter(directory, manifest) as writer:
+            writer.add([ClipRecord(clip_id=video, video=video, streams=streams, times=times, **facts)])
+
+
+def content(directory):
+    """All that a store knows, except the names of its shards."""
+    store = FeatureStore(directory)
+    streams = {}
+    for stream in sorted(store.manifest.streams):
+        there = list(store.rows.index[store.rows[stream] == PRESENT])
+        for name, rows, times in zip(there, store.read(stream, there), store.times(stream, there)):
+            streams[stream, name] = (rows.tolist(), None if times is None else times.tolist())
+    return store.rows[sorted(store.rows.columns)], streams
+
+
+def same(one, other):
+    """Whether two stores know the same."""
+    (rows, streams), (others, other_streams) = map(content, (one, other))
+    pd.testing.assert_frame_equal(rows, others)
+    return streams == other_streams

@@ -1,6 +1,8 @@
 """Hashes of videos: pictures, black bars, files, and workers that fail."""
 
 import hashlib
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -24,12 +26,8 @@ from features.hashing import (
 
 
 def shot(seed, size=(96, 64)):
-    rng = np.random.default_rng(seed)
-    return (
-        cv2.resize(rng.uniform(30, 255, (8, 8, 3)), size, interpolation=cv2.INTER_CUBIC)
-        .clip(30, 255)
-        .astype(np.uint8)
-    )
+    coarse = np.random.default_rng(seed).uniform(30, 255, (8, 8, 3))
+    return cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).clip(30, 255).astype(np.uint8)
 
 
 @pytest.fixture
@@ -44,38 +42,24 @@ def folder(media, tmp_path):
     return tmp_path
 
 
-def test_frames_are_taken_by_time(folder):
-    hashed = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
-    assert hashed.times.tolist() == [0.0, 0.5, 1.0, 1.5]
-    assert hashed.hashes.shape == (4, WORDS)
-    first, second = hashed.hashes[0], hashed.hashes[2]
-    apart = [np.bitwise_count(row ^ first).sum() for row in hashed.hashes]
-    assert apart[1] <= 16
-    assert min(apart[2:]) > 36
-    assert np.bitwise_count(hashed.hashes[3] ^ second).sum() <= 16
-
-
-def test_a_still_image_is_one_frame_like_that_of_the_video(folder):
+def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(folder, monkeypatch):
     still, video = (hash_video(folder / name, name, 2.0) for name in ("still.png", "shots.mp4"))
-    assert still.times.tolist() == [0.0]
+    assert (still.times.tolist(), video.times.tolist()) == ([0.0], [0.0, 0.5, 1.0, 1.5])
+    assert video.hashes.shape == (4, WORDS)
+    differ = [np.bitwise_count(row ^ video.hashes[0]).sum() for row in video.hashes]
+    assert differ[1] <= 16
+    assert min(differ[2:]) > 36
+    assert np.bitwise_count(video.hashes[3] ^ video.hashes[2]).sum() <= 16
     assert np.bitwise_count(still.hashes[0] ^ video.hashes[0]).sum() <= 8
+    monkeypatch.setattr("features.hashing.PIECE_S", 0.5)
+    pieces = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+    np.testing.assert_array_equal(video.hashes, pieces.hashes)
+    np.testing.assert_array_equal(video.times, pieces.times)
 
 
-def test_long_videos_are_hashed_piece_by_piece(media, tmp_path, monkeypatch):
-    media.write(tmp_path / "long.mp4", [shot(number // 10) for number in range(40)])
-    whole = hash_video(tmp_path / "long.mp4", "long.mp4", 2.0)
-    monkeypatch.setattr("features.hashing.PIECE_S", 1.0)
-    pieces = hash_video(tmp_path / "long.mp4", "long.mp4", 2.0)
-    np.testing.assert_array_equal(whole.hashes, pieces.hashes)
-    np.testing.assert_array_equal(whole.times, pieces.times)
-
-
-def test_a_file_that_is_gone_is_told_of(folder):
+def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_memory(folder, monkeypatch):
     (failure,) = hash_task(HashTask(folder, "gone.mp4", 2.0))
     assert failure.failure == "it cannot be read: No such file or directory"
-
-
-def test_what_a_decoder_raises_is_told_of_but_for_want_of_memory(folder, monkeypatch):
     errors = [RuntimeError("this decoder\nis broken"), MemoryError()]
 
     def hurt(*_):
@@ -88,6 +72,24 @@ def test_what_a_decoder_raises_is_told_of_but_for_want_of_memory(folder, monkeyp
     next(messages)
     with pytest.raises(MemoryError):
         next(messages)
+    from features.job.pool import Lost, Received
+
+    tasks, pool = [], MagicMock()
+
+    def events():
+        """Three files are lost in the three ways, one is not."""
+        for task, how in zip(tasks, ("crashed", "timed out", "out of memory")):
+            yield Received(task, FileDigest("ab" * 32))
+            yield Lost(task, how)
+        yield Received(tasks[3], FileDigest("cd" * 32))
+        yield Received(tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
+
+    pool.__enter__.return_value = SimpleNamespace(submit=tasks.append, events=events)
+    monkeypatch.setattr("features.hashing.WorkerPool", lambda *_: pool)
+    hashed = list(hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1))
+    failures = ["the decoder crashed", "not done after 1800 s", "it needs more than 3 GB of memory", ""]
+    assert [each.failure for each in hashed] == failures
+    assert (hashed[0].sha256, hashed[3].sha256) == ("ab" * 32, "cd" * 32)
 
 
 def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
@@ -96,48 +98,15 @@ def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
     assert sorted(hashed) == names
     for name, each in hashed.items():
         assert each.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    assert {name for name, each in hashed.items() if each.failure} == {"cut.mp4", "empty.mp4", "sound.mp4"}
-    assert hashed["empty.mp4"].failure == "the file is empty (0 bytes)"
-    assert hashed["sound.mp4"].failure == "it has no pictures that can be decoded"
-    assert hashed["cut.mp4"].failure == "cut short or damaged: the index (moov) is missing"
+    assert {name: each.failure for name, each in hashed.items() if each.failure} == {
+        "empty.mp4": "the file is empty (0 bytes)",
+        "sound.mp4": "it has no pictures that can be decoded",
+        "cut.mp4": "cut short or damaged: the index (moov) is missing",
+    }
     assert len(hashed["black.mp4"].times) == len(hashed["black.mp4"].hashes) == 0  # it shows nothing
     assert len(hashed["shots.mp4"].times) == 4
     direct = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
     np.testing.assert_array_equal(hashed["shots.mp4"].hashes, direct.hashes)
-
-
-def test_a_worker_that_crashes_loses_its_file_only(folder, monkeypatch):
-    from features.job.pool import Lost, Received
-
-    class Pool:
-        """Tells of one file, and loses three in the three ways."""
-
-        def __init__(self, *_):
-            self.tasks = []
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
-
-        def submit(self, task):
-            self.tasks.append(task)
-
-        def events(self):
-            for task, how in zip(self.tasks, ("crashed", "timed out", "out of memory")):
-                yield Received(task, FileDigest("ab" * 32))
-                yield Lost(task, how)
-            yield Received(self.tasks[3], FileDigest("cd" * 32))
-            yield Received(self.tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
-
-    monkeypatch.setattr("features.hashing.WorkerPool", Pool)
-    crashed, late, large, well = hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1)
-    assert crashed.failure == "the decoder crashed"
-    assert late.failure == "not done after 1800 s"
-    assert large.failure == "it needs more than 3 GB of memory"
-    assert crashed.sha256 == "ab" * 32
-    assert (well.failure, well.sha256) == ("", "cd" * 32)
 
 
 def picture(seed, height=128, width=192, cells=12):
@@ -151,9 +120,7 @@ def picture(seed, height=128, width=192, cells=12):
 def bits(frames):
     """(T, BITS) of bool."""
     hashes, telling = picture_hashes(frames)
-    assert hashes.shape == (len(frames), WORDS)
-    assert hashes.dtype == np.uint64
-    assert telling.all()
+    assert (hashes.shape, hashes.dtype, telling.all()) == ((len(frames), WORDS), np.uint64, True)
     return np.unpackbits(hashes.view(np.uint8), axis=1).astype(bool)
 
 
@@ -161,37 +128,27 @@ def apart(one, other):
     return int((bits(one[None]) != bits(other[None])).sum())
 
 
-def test_it_is_the_signs_of_the_lowest_frequencies():
-    """Written out as the sums that a DCT-II is, on a picture that need not be shrunk."""
+def test_it_is_the_signs_of_the_lowest_frequencies_half_of_which_differ():
+    # Written out as the sums that a DCT-II is, on a picture that need not be shrunk.
     grey = np.random.default_rng(3).integers(40, 255, (SIDE, SIDE)).astype(np.uint8)
     waves = np.array([[np.cos(np.pi * (2 * x + 1) * u / (2 * SIDE)) for x in range(SIDE)] for u in range(SIDE)])
     coefficients = waves @ grey.astype(float) @ waves.T
     frequencies = sorted((u * u + v * v, u, v) for u in range(SIDE) for v in range(SIDE))[1 : BITS + 1]
     expected = [coefficients[u, v] > 0 for _, u, v in frequencies]
     assert bits(np.repeat(grey[None, :, :, None], 3, axis=3))[0].tolist() == expected
-
-
-@given(seed=st.integers(0, 2**31))
-def test_scaling_and_light_change_few_bits(seed):
-    shown = picture(seed)
-    half = cv2.resize(shown, (96, 64), interpolation=cv2.INTER_AREA)
-    squeezed = cv2.resize(shown, (128, 128), interpolation=cv2.INTER_AREA)
-    darker = (0.8 * shown).astype(np.uint8)
-    assert max(apart(shown, other) for other in (half, squeezed, darker)) <= 8
-
-
-@given(seed=st.integers(0, 2**31))
-def test_a_small_crop_and_bars_change_some(seed):
-    shown = picture(seed)
-    assert apart(shown, shown[3:-3, 4:-4]) <= 32
-    assert apart(shown, np.pad(shown, ((20, 20), (0, 0), (0, 0)))) <= 8
-
-
-def test_other_pictures_differ_in_half_of_the_bits():
     some = bits(np.stack([picture(seed) for seed in range(24)]))
     differ = (some[:, None] != some[None]).sum(-1)[np.triu_indices(24, 1)]
     assert 58 < differ.mean() < 70
     assert differ.min() > 36
+
+
+@given(seed=st.integers(0, 2**31))
+def test_scaling_light_and_bars_change_few_bits_and_a_small_crop_some(seed):
+    shown = picture(seed)
+    scaled = [cv2.resize(shown, size, interpolation=cv2.INTER_AREA) for size in ((96, 64), (128, 128))]
+    darker, barred = (0.8 * shown).astype(np.uint8), np.pad(shown, ((20, 20), (0, 0), (0, 0)))
+    assert max(apart(shown, other) for other in (*scaled, darker, barred)) <= 8
+    assert apart(shown, shown[3:-3, 4:-4]) <= 32
 
 
 def test_a_picture_of_little_contrast_once_it_is_shrunk_is_not_telling():
@@ -223,7 +180,7 @@ def test_bars_are_cut_and_nothing_else(rows, columns):
     np.testing.assert_array_equal(without_bars(boxed(luma, rows, columns)), luma)
 
 
-def test_a_dark_edge_on_one_side_and_a_dark_scene_are_not_bars():
+def test_what_is_a_bar_and_what_is_not():
     for edge in (np.s_[:, :12], np.s_[:, -12:], np.s_[:, :, :12], np.s_[:, :, -12:]):
         luma = scene()
         luma[edge] = 0
@@ -233,15 +190,9 @@ def test_a_dark_edge_on_one_side_and_a_dark_scene_are_not_bars():
         assert without_bars(luma).shape == luma.shape
         luma[:, 18:22] = 200  # bars of 18 rows a side would be most of the picture
         assert without_bars(luma).shape == luma.shape
-
-
-def test_bars_hold_for_all_frames_together():
     luma = boxed(scene(), 10, 0)
-    luma[2, 4] = 200  # one frame lights a row of the bar: what is left are the four rows above it, and below
+    luma[2, 4] = 200  # one frame lights a row of the bar: the four rows above it remain, and below
     assert without_bars(luma).shape == (4, 80 - 2 * 4, 90)
-
-
-def test_specks_do_not_hide_a_bar():
     luma = boxed(scene(width=200), 10, 0)
     luma[:, 5, 7:9] = 255  # 1 % of the row
     assert without_bars(luma).shape == (4, 60, 200)

@@ -1,10 +1,13 @@
-"""A library as large ones are, hostile files in it: the job ends, and the store tells the truth of every file."""
+"""A library as large ones are, hostile files in it: the job ends, and the store is right about every file."""
 
+import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +21,8 @@ from features.media.reader import read_clips
 from features.store.feature_store import FeatureStore
 from features.store.layout import PRESENT
 from features.store.verify import check_store
+from tests.features.hostile_library import write_library
+from tests.features.odd_extractor import Halves
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,67 +36,94 @@ KILLS = 10
 NEAR = 8  # levels of 255; those of colours are 40 apart
 
 
-@pytest.fixture(scope="module")
-def here():
-    """The modules beside this file (tests/ is no package)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
-        import halves_extractor
-        import hostile_library
-        import job_under_watch
-
-        yield SimpleNamespace(
-            halves=halves_extractor.Halves(), write_library=hostile_library.write_library, watch=job_under_watch
-        )
+SHARD = "import features.store.writer as w; w.SHARD_CLIPS = {}; "  # small: a job of some seconds writes many
+RUN = "import sys; from scripts.precompute import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.fixture(scope="module")
 def site(third_party):
     """A third party's package: the stream `halves`."""
-    return third_party("halves", "halves = halves_extractor:Halves")
+    return third_party(halves="Halves")
 
 
 @pytest.fixture(scope="module")
-def start(here, site, tmp_path_factory, pytestconfig):
-    """`start(videos, store, ...)`: a job with two workers, as a process; what it prints is in `start.said`."""
-    said = tmp_path_factory.mktemp("said") / "said.txt"
+def start(site, tmp_path_factory, pytestconfig):
+    """`start(videos, store, ...)`: a job with two workers, as a process; its output is in the file `start.log`."""
 
     def begin(*words, shard_clips=None):
-        words = (*words, "--workers", "2")
-        return here.watch.start(pytestconfig.rootpath, site, said, *words, shard_clips=shard_clips)
+        environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+        code = (SHARD.format(shard_clips) if shard_clips else "") + RUN
+        command = [sys.executable, "-c", code, *map(str, words), "--workers", "2"]
+        with begin.log.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=pytestconfig.rootpath, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
 
-    begin.said = said
+    begin.log = tmp_path_factory.mktemp("log") / "log.txt"
     return begin
 
 
+def read(process: int, name: str) -> str:
+    """A file of /proc; empty where the process has just ended."""
+    try:
+        return Path(f"/proc/{process}/{name}").read_text()
+    except OSError:
+        return ""
+
+
+def family(process: int) -> list[int]:
+    """A process and all that descend from it."""
+    tasks = Path(f"/proc/{process}/task").glob("*")
+    children = [int(child) for task in tasks for child in read(process, f"task/{task.name}/children").split()]
+    return [process, *(member for child in children for member in family(child))]
+
+
+def memory(process: int) -> int:
+    """Bytes that a process and its descendants hold; what several share is counted once."""
+    lines = [line for member in family(process) for line in read(member, "smaps_rollup").splitlines()]
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+
+
+def alive(process: int) -> bool:
+    """Whether it runs; one that has ended and is not reaped yet does not."""
+    return read(process, "stat").rpartition(")")[2][1:2] not in ("Z", "X", "")
+
+
+def wait_until(condition, seconds: float = 30.0) -> bool:
+    """Whether something comes true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 @pytest.fixture(scope="module")
-def job(here, site, start, tmp_path_factory):
+def job(site, start, tmp_path_factory):
     """One job over all files, with two workers."""
-    folder = tmp_path_factory.mktemp("library")
-    made = here.write_library(folder / "videos", FILES)
+    folder, most = tmp_path_factory.mktemp("library"), 0
+    made = write_library(folder / "videos", FILES)
     process = start(folder / "videos", folder / "store", "--streams", *CHEAP)
-    most = here.watch.peak_memory(process)
-    said = start.said.read_text()
+    while process.poll() is None:
+        most = max(most, memory(process.pid))
+        time.sleep(0.2)
+    facts = {"videos": folder / "videos", "made": made, "code": process.returncode, "most": most}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
-        store = FeatureStore(folder / "store")
-        yield SimpleNamespace(
-            videos=folder / "videos", made=made, code=process.returncode, said=said, most=most, store=store
-        )
+        yield SimpleNamespace(**facts, output=start.log.read_text(), store=FeatureStore(folder / "store"))
 
 
 def test_the_job_ends_and_says_what_failed(job):
     failed = {made.name for made in job.made if made.verdict == "failed"}
     assert len(failed) == 18, "of 50 hostile files"
-    assert job.code == 3, job.said
-    assert f"of {FILES - len(failed)} files in" in job.said
-    assert f"{len(failed)} files failed" in job.said
+    assert job.code == 3, job.output
+    assert f"of {FILES - len(failed)} files in" in job.output
+    assert f"{len(failed)} files failed" in job.output
     assert set(job.store.failed) == failed
     assert set(job.store.clips["video"]) == {made.name for made in job.made} - failed
-
-
-def test_memory(job):
     assert job.most < MEMORY, f"{job.most / 1e6:.0f} MB"
+    _check_whole(job.store.directory)
 
 
 def test_every_file_has_its_row_with_the_right_verdict_and_reason(job):
@@ -106,41 +138,36 @@ def test_every_file_has_its_row_with_the_right_verdict_and_reason(job):
     assert {name: tuple(rows.loc[name, ["width", "height"]].astype(int)) for name in sizes} == sizes
 
 
-def test_what_every_file_shows(job):
-    wrong = []
-    for made in job.made:
-        clips = [] if made.verdict == "failed" else _clips_of(job.store, made.name)
-        streams = [rows for rows in job.store.read("halves", clips) if rows is not None]
-        if made.above is None:
-            wrong += [made.name] if streams else []
-            continue
-        expected = np.concatenate([made.above, made.below], axis=1).astype(np.float32)
-        seen = np.concatenate([np.zeros((0, 6), np.float32), *streams])
-        if made.known is None:
-            right = seen.shape == expected.shape and np.abs(seen - expected).max() < NEAR
-        else:
-            right = len(seen) >= made.known and np.abs(seen - expected[: len(seen)])[: made.known].max() < NEAR
-        if not right:
-            wrong.append(made.name)
-    assert not wrong
+def _shows(made, streams) -> bool:
+    if made.above is None:
+        return not streams
+    expected = np.concatenate([made.above, made.below], axis=1).astype(np.float32)
+    seen = np.concatenate([np.zeros((0, 6), np.float32), *streams])
+    if made.known is None:
+        return seen.shape == expected.shape and np.abs(seen - expected).max() < NEAR
+    return len(seen) >= made.known and np.abs(seen - expected[: len(seen)])[: made.known].max() < NEAR
 
 
-def test_what_every_file_sounds_like(job):
-    corners, wrong = band_corners(), []
-    for made in job.made:
-        clips = [] if made.verdict == "failed" else _clips_of(job.store, made.name)
-        streams = [rows for rows in job.store.read("audio", clips) if rows is not None]
-        loudest = [int(rows[0, :BANDS].argmax()) for rows in streams]
-        band = None if made.hertz is None else np.interp(made.hertz, corners, np.arange(len(corners))) - 1
-        if (loudest == []) if band is None else (loudest and abs(loudest[0] - band) <= 1):
-            continue
-        wrong.append(made.name)
-    assert not wrong
+def _sounds(made, streams) -> bool:
+    if made.hertz is None:
+        return not streams
+    corners = band_corners()
+    band = np.interp(made.hertz, corners, np.arange(len(corners))) - 1
+    return bool(streams) and abs(int(streams[0][0, :BANDS].argmax()) - band) <= 1
+
+
+@pytest.mark.parametrize(("stream", "is_right"), [("halves", _shows), ("audio", _sounds)])
+def test_the_content_of_every_file(job, stream, is_right):
+    clips = {made.name: [] if made.verdict == "failed" else _clips_of(job.store, made.name) for made in job.made}
+    streams = {
+        made: [rows for rows in job.store.read(stream, ids) if rows is not None] for made, ids in clips.items()
+    }
+    assert [made.name for made in job.made if not is_right(made, streams[made.name])] == []
 
 
 @threadpool_limits.wrap(limits=1)  # as in workers: products on several threads may round otherwise
-def test_a_sample_is_bit_by_bit_what_one_process_makes(job, here):
-    extractors = {"halves": here.halves, "audio": AudioExtractor()}
+def test_a_sample_is_bit_by_bit_what_one_process_makes(job):
+    extractors = {"halves": Halves(), "audio": AudioExtractor()}
     needs = tuple(need for extractor in extractors.values() for need in extractor.needs)
     good = [made.name for made in job.made if made.verdict != "failed"]
     for name in random.Random(0).sample(good, 60):
@@ -148,34 +175,29 @@ def test_a_sample_is_bit_by_bit_what_one_process_makes(job, here):
         ids = [clip.span.clip_id for clip in clips]
         assert ids == _clips_of(job.store, name)
         for stream, extractor in extractors.items():
-            for rows, times, made in zip(
-                job.store.read(stream, ids), job.store.times(stream, ids), extractor.extract(clips)
-            ):
+            stored = zip(job.store.read(stream, ids), job.store.times(stream, ids), extractor.extract(clips))
+            for rows, times, made in stored:
                 assert (rows is None) == (made is None)
                 if made is not None:
                     np.testing.assert_array_equal(rows, made.rows.astype(np.float16), strict=True)
                     np.testing.assert_array_equal(times, made.times.astype(np.float32), strict=True)
 
 
-def test_the_store_is_whole(job):
-    _check_whole(job.store.directory)
-
-
-def test_all_files_killed_ten_times(job, here, start, tmp_path):
-    """Wherever SIGKILL meets it, the next job goes on, and in the end nothing tells of that."""
+def test_all_files_killed_ten_times(job, start, tmp_path):
+    """After SIGKILL at any moment the next job continues, and the store in the end is the same."""
     words = (job.videos, tmp_path / "killed", "--streams", *CHEAP)
-    _kill_ten_times(here.watch, lambda: start(*words, shard_clips=20), tmp_path / "killed", random.Random(3))
+    _kill_ten_times(lambda: start(*words, shard_clips=20), tmp_path / "killed", random.Random(3))
     assert start(*words).wait() == 3
     _same(FeatureStore(tmp_path / "killed"), job.store)
     _check_whole(tmp_path / "killed")
 
 
-def test_built_in_streams_killed_ten_times(here, start, tmp_path):
+def test_built_in_streams_killed_ten_times(start, tmp_path):
     """Every third file hostile, so that some of each kind are met."""
-    made = here.write_library(tmp_path / "videos", SAMPLE, seed=1, every=3)
+    made = write_library(tmp_path / "videos", SAMPLE, seed=1, every=3)
     unbroken, killed = ((tmp_path / "videos", tmp_path / name) for name in ("unbroken", "killed"))
     whole = start(*unbroken)
-    _kill_ten_times(here.watch, lambda: start(*killed, shard_clips=3), tmp_path / "killed", random.Random(4))
+    _kill_ten_times(lambda: start(*killed, shard_clips=3), tmp_path / "killed", random.Random(4))
     assert (start(*killed).wait(), whole.wait()) == (3, 3)
     _same(FeatureStore(tmp_path / "killed"), FeatureStore(tmp_path / "unbroken"))
     assert set(FeatureStore(tmp_path / "killed").rows["video"]) == {each.name for each in made}
@@ -183,18 +205,18 @@ def test_built_in_streams_killed_ten_times(here, start, tmp_path):
         _check_whole(tmp_path / store)
 
 
-def _kill_ten_times(watch, start, store: Path, draw: random.Random) -> None:
+def _kill_ten_times(start, store: Path, draw: random.Random) -> None:
     """At moments from the start of its processes to the middle of its writing; each time all of them are gone."""
     for _ in range(KILLS):
         job, more = start(), draw.choice((0, 0, 1, 2))
         until = _count(store / "parts") + more
-        assert watch.wait_until(lambda: _count(store / "parts") >= until or job.poll() is not None, 120)  # noqa: B023
+        assert wait_until(lambda: _count(store / "parts") >= until or job.poll() is not None, 120)  # noqa: B023
         time.sleep(draw.uniform(0, 0.2 if more else 2.0))
         assert job.poll() is None, "it had ended before it was killed"
-        family = watch.family(job.pid)
+        members = family(job.pid)
         job.kill()
         assert job.wait() == -signal.SIGKILL
-        assert watch.wait_until(lambda: not any(map(watch.alive, family)))  # noqa: B023
+        assert wait_until(lambda: not any(map(alive, members)))  # noqa: B023
     assert _count(store / "parts") > 0
 
 
@@ -210,16 +232,14 @@ def _count(parts: Path) -> int:
 
 
 def _clips_of(store: FeatureStore, video: str) -> list[str]:
-    rows = store.rows
-    return list(rows[rows["video"] == video].sort_values("start_s").index)
+    return list(store.rows[store.rows["video"] == video].sort_values("start_s").index)
 
 
 def _same(one: FeatureStore, other: FeatureStore) -> None:
     """Rows and streams, bit by bit."""
     pd.testing.assert_frame_equal(one.rows.sort_index(), other.rows.sort_index())
     assert one.fingerprints == other.fingerprints
-    for stream in one.manifest.streams:
+    for stream, read in product(one.manifest.streams, ("read", "times")):
         ids = list(one.rows.index[one.rows[stream] == PRESENT])
-        for read in ("read", "times"):
-            for a, b in zip(getattr(one, read)(stream, ids), getattr(other, read)(stream, ids)):
-                assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+        for a, b in zip(getattr(one, read)(stream, ids), getattr(other, read)(stream, ids)):
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())

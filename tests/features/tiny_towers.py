@@ -48,6 +48,20 @@ def layers_of(model):
     return layers
 
 
+def slow_match(metric, r, protected):
+    """For one item (N, C), the lists of tokens that become one, in their order, by loops over the definition."""
+    unit = [row / row.norm() for row in metric]
+    r = max(0, min(r, (len(unit) - protected) // 2))
+    evens, odds = ([i for i in range(protected, len(unit)) if i % 2 == half] for half in (0, 1))
+    best = {even: max((float(unit[even] @ unit[odd]), odd) for odd in odds) for even in evens if odds}
+    ranked = sorted(evens, key=lambda even: -best[even][0] if odds else 0)
+    members = {token: [token] for token in range(len(unit))}
+    for even in ranked[:r]:
+        members[best[even][1]].append(even)
+    rest = sorted(ranked[r:]) if protected else ranked[r:]
+    return [members[token] for token in (*range(protected), *rest, *odds)]
+
+
 def before_and_after(model, given):
     """States before the first layer and after the last one."""
     layers, seen = layers_of(model), []

@@ -20,7 +20,7 @@ SPLITS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
 @pytest.fixture(scope="session")
 def media() -> ModuleType:
     """The module that writes media files, of the tests of features."""
-    path = Path(__file__).parents[1] / "features" / "media.py"
+    path = Path(__file__).parents[1] / "features" / "media_files.py"
     spec = importlib.util.spec_from_file_location("mee_test_media", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

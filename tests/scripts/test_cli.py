@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from features.errors import InputError as FeaturesInputError
-from features.job.report import JobReport, Outcome
+from features.job.result import JobReport, Outcome
 from index.request import Request
 from mee.errors import InputError
 from scripts.cli import COMMANDS, main

@@ -1,6 +1,6 @@
 """Faces by two pretrained networks: one row a face a sampled frame.
 
-    row = s / |s|,   s = SFace(the face, moved and turned until eyes, nose and mouth lie where SFace has them)
+    row = s / |s|,   s = SFace(the face, moved and turned until eyes, nose and mouth are where SFace has them)
 
     role      network  inputs               outputs                          file in OpenCV's hub repository
     detector  YuNet    (1, 3, H, W) BGR     cls, obj, bbox, kps at strides   face_detection_yunet_*.onnx

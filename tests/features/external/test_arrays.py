@@ -1,9 +1,11 @@
-"""Files of arrays: every format gives the same arrays by name, every layout the array of each clip."""
+"""Files of arrays and lists of clips: every format gives the same, every layout the array of each clip."""
 
+import json
 import pickle
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +15,7 @@ from safetensors.torch import save_file as save_torch
 
 from features.errors import InputError
 from features.external.arrays import ArrayFile, arrange, open_arrays, sha256_of
+from features.external.config import ListedClip, read_ids
 
 ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3), "b c": np.ones((1, 3), dtype="f2")}
 IDS, STACK = ["a", "b", "c"], np.ones((3, 2))
@@ -58,51 +61,12 @@ def test_every_format_gives_the_arrays_by_name(tmp_path, name):
         np.testing.assert_array_equal(found[0], array[0])
 
 
-def test_an_npy_is_memory_mapped_whatever_its_ending(tmp_path):
+def test_folders_pickles_and_memory_mapped_arrays(tmp_path):
     np.save(tmp_path / "x.npy", ARRAYS["a"])
     opened = open_arrays(tmp_path / "x.npy")
     assert opened.names == ("",)
     assert isinstance(opened.read(""), np.memmap)
     assert open_arrays((tmp_path / "x.npy").rename(tmp_path / "x.npz")).names == ("",)
-
-
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
-def test_tensors_of_types_that_numpy_does_not_have(tmp_path, kind):
-    tensor, ids = torch.tensor([[1.5, -2, 0.25], [0, 3, 1]]).to(kind), torch.tensor([2**40 + 1, 2**40 + 2])
-    save_torch({"a": tensor, "ids": ids}, tmp_path / "x.safetensors")
-    opened = open_arrays(tmp_path / "x.safetensors")
-    found = opened.read("a")
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, tensor.float().numpy())
-    assert opened.read("ids").tolist() == ids.tolist()  # the others stay as they are
-
-
-@pytest.mark.parametrize(
-    ("places", "names"),
-    [
-        (["a", "b"], ["a", "b"]),
-        (["features/a", "features/b"], ["a", "b"]),
-        (["x/y/a", "x/y/b"], ["a", "b"]),
-        (["a/features", "b/features"], ["a", "b"]),
-        (["one/a", "one/b", "two/a"], ["one/a", "one/b", "two/a"]),
-        (["a", "two/b"], ["a", "two/b"]),
-    ],
-)
-def test_names_of_the_data_sets_of_hdf5(tmp_path, places, names):
-    write_hdf5(tmp_path / "x.h5", {place: np.full(2, number) for number, place in enumerate(places)})
-    opened = open_arrays(tmp_path / "x.h5")
-    assert list(opened.names) == names
-    assert [int(opened.read(name)[0]) for name in names] == list(range(len(places)))
-
-
-def test_text_and_empty_entries_of_hdf5(tmp_path):
-    write_hdf5(tmp_path / "x.h5", {"ids": ["a", "übung"], "void": h5py.Empty("f4")})
-    opened = open_arrays(tmp_path / "x.h5")
-    assert opened.read("ids")[...].tolist() == ["a", "übung"]
-    assert opened.read("void") is None
-
-
-def test_a_folder_has_one_file_a_clip(tmp_path):
     write_folder(tmp_path / "f", {"a.mp4": ARRAYS["a"], "sub/b": ARRAYS["a"]})
     np.savez(tmp_path / "f" / "c.npz", ARRAYS["a"])
     (tmp_path / "f" / "README.md").write_text("hello")
@@ -114,19 +78,46 @@ def test_a_folder_has_one_file_a_clip(tmp_path):
     np.savez(tmp_path / "f" / "a.mp4.npz", ARRAYS["a"])
     with pytest.raises(InputError, match=r"a\.mp4"):
         open_arrays(tmp_path / "f")
-
-
-def test_pickles(tmp_path):
-    content = {"rows": [[1, 2], [3, 4.5]], b"row": [1.5, 2], 7: np.ones(2), "nothing": None, "empty": []}
+    content = {"rows": [[1, 2], [3, 4.5]], b"row": [1.5, 2], 7: np.ones(2), "empty": [], "nothing": None}
     write_pickle(tmp_path / "x.pkl", content)
     opened = open_arrays(tmp_path / "x.pkl")
-    assert opened.names == ("rows", "row", "7", "nothing", "empty")
-    np.testing.assert_array_equal(opened.read("rows"), [[1, 2], [3, 4.5]])
-    np.testing.assert_array_equal(opened.read("7"), [1, 1])
-    assert opened.read("nothing") is None
-    assert opened.read("empty").shape == (0,)
+    assert opened.names == ("rows", "row", "7", "empty", "nothing")
+    *arrays, nothing = map(opened.read, opened.names)
+    assert [np.asarray(array).tolist() for array in arrays] == [[[1, 2], [3, 4.5]], [1.5, 2], [1, 1], []]
+    assert nothing is None
     write_pickle(tmp_path / "one.pkl", ARRAYS["a"])
     assert open_arrays(tmp_path / "one.pkl").names == ("",)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_tensors_of_types_that_numpy_does_not_have(tmp_path, kind):
+    tensor, ids = torch.tensor([[1.5, -2, 0.25], [0, 3, 1]]).to(kind), torch.tensor([2**40 + 1, 2**40 + 2])
+    save_torch({"a": tensor, "ids": ids}, tmp_path / "x.safetensors")
+    opened = open_arrays(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(opened.read("a"), tensor.float().numpy(), strict=True)
+    assert opened.read("ids").tolist() == ids.tolist()  # the others stay as they are
+
+
+NAMES = {
+    "a b": "a b",
+    "features/a features/b": "a b",
+    "x/y/a x/y/b": "a b",
+    "a/features b/features": "a b",
+    "one/a one/b two/a": "one/a one/b two/a",
+    "a two/b": "a two/b",
+}
+
+
+@pytest.mark.parametrize("places", NAMES)
+def test_names_of_the_data_sets_of_hdf5(tmp_path, places):
+    write_hdf5(tmp_path / "x.h5", {place: np.full(2, number) for number, place in enumerate(places.split())})
+    opened = open_arrays(tmp_path / "x.h5")
+    assert list(opened.names) == NAMES[places].split()
+    assert [int(opened.read(name)[0]) for name in opened.names] == list(range(len(opened.names)))
+    write_hdf5(tmp_path / "other.h5", {"ids": ["a", "übung"], "void": h5py.Empty("f4")})
+    opened = open_arrays(tmp_path / "other.h5")
+    assert opened.read("ids")[...].tolist() == ["a", "übung"]
+    assert opened.read("void") is None
 
 
 def cut(path, write):
@@ -168,14 +159,15 @@ def test_what_cannot_be_read_is_one_sentence_that_names_it(tmp_path, says, name)
     says(str(error.value).partition("of another format (")[0])  # without the words of numpy and others
 
 
+JUNK = (b"", b"hello world", b"\x93NUMPY\x01\x00v\x00{'descr': broken", b"PK\x03\x04abc", bytes(100))
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "x.h5", "x.pickle"])
 def test_foreign_and_empty_files_are_one_sentence_that_names_them(tmp_path, name):
-    junk = (b"", b"hello world", b"\x93NUMPY\x01\x00v\x00{'descr': broken", b"PK\x03\x04abc", bytes(100))
-    for content in junk:
+    for content in JUNK:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=name) as error:
+        with pytest.raises(InputError, match=f"^[^\n]*{name}[^\n]*$"):
             open_arrays(tmp_path / name)
-        assert "\n" not in str(error.value)
 
 
 # ---- layouts
@@ -185,12 +177,17 @@ def file_of(**arrays):
     return ArrayFile("x.npz", tuple(arrays), lambda name: arrays[name])
 
 
-def test_one_array_a_clip():
+def test_one_array_a_clip_of_several_or_of_one(tmp_path):
     found = arrange(file_of(a=np.ones(3), b=np.zeros((2, 3)), c=None), None)
-    assert list(found.places) == IDS
+    assert (list(found.places), found.layout) == (IDS, "keyed, the first (3,) float64")
     np.testing.assert_array_equal(found.read("b"), np.zeros((2, 3)))
     assert found.read("c") is found.read("d") is None
-    assert found.layout == "keyed, the first (3,) float64"
+    assert list(arrange(file_of(b=STACK), IDS).places) == ["b"]
+    np.save(tmp_path / "ids.npy", STACK)
+    assert list(arrange(open_arrays(tmp_path), None).places) == ["ids"]
+    for ids in (np.array(IDS, "S"), np.array(IDS), np.arange(3)):
+        wanted = ["0", "1", "2"] if ids.dtype.kind == "i" else IDS
+        assert list(arrange(file_of(ids=ids, x=STACK), None).places) == wanted
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (3, 4, 2)])
@@ -199,10 +196,8 @@ def test_all_clips_in_one_array(shape, name):
     stack = np.random.default_rng(0).normal(size=shape)
     inside = file_of(**{name: stack, "ids": np.array(IDS)})
     for found in (arrange(file_of(**{name: stack}), IDS), arrange(inside, None), arrange(inside, ["c"])):
-        assert list(found.places) == IDS
-        for row, clip_id in zip(stack, IDS):
-            np.testing.assert_array_equal(found.read(clip_id), row)
-        assert found.layout == f"stacked {shape} float64"
+        assert (list(found.places), found.layout) == (IDS, f"stacked {shape} float64")
+        np.testing.assert_array_equal([found.read(clip_id) for clip_id in IDS], stack)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8))
@@ -213,20 +208,6 @@ def test_ragged_rows_are_what_was_put_together(lengths):
     found = arrange(file_of(**arrays), None)
     for clip_id, stream in zip(ids, streams):
         np.testing.assert_array_equal(found.read(clip_id), stream)
-
-
-def test_a_single_array_may_be_that_of_one_clip(tmp_path):
-    assert list(arrange(file_of(b=STACK), IDS).places) == ["b"]
-    np.save(tmp_path / "ids.npy", STACK)
-    assert list(arrange(open_arrays(tmp_path), None).places) == ["ids"]
-
-
-@pytest.mark.parametrize(
-    "ids", [np.array(IDS, "S"), np.array(IDS), np.arange(3)], ids=["bytes", "text", "integers"]
-)
-def test_ids_in_the_file(ids):
-    wanted = ["0", "1", "2"] if ids.dtype.kind == "i" else IDS
-    assert list(arrange(file_of(ids=ids, x=STACK), None).places) == wanted
 
 
 UNARRANGED = {
@@ -273,3 +254,82 @@ def test_digests(tmp_path):
         (tmp_path / f"{name}{content}" / "README").write_text(str(len(seen)))
         seen.add(sha256_of(tmp_path / f"{name}{content}"))
     assert len(seen) == 3
+
+
+LISTED = ["video7", "übung 漢字.mp4", "c#t=0,10", "0012"]
+LISTS = {
+    "x.txt": lambda path: path.write_text("\ufeff" + "\r\n".join(LISTED) + "\r\n\n", encoding="utf-8"),
+    "x": lambda path: path.write_text("\n".join(f" {clip_id}\t" for clip_id in LISTED)),
+    "x.csv": lambda path: pd.DataFrame({"video_id": LISTED, "n": 1}).to_csv(path, index=False),
+    "x.parquet": lambda path: pd.DataFrame({"video": LISTED}).to_parquet(path),
+    "x.json": lambda path: path.write_text(json.dumps(LISTED)),
+    "x.jsonl": lambda path: path.write_text("\n".join(json.dumps({"id": clip_id, "n": 1}) for clip_id in LISTED)),
+    "captions.csv": lambda path: path.write_text(
+        "\n".join(["id,caption", *(f'"{i}",x' for i in [*LISTED, *LISTED])])
+    ),
+    "lines.jsonl": lambda path: path.write_text("\n".join(json.dumps(clip_id) for clip_id in LISTED)),
+    "bytes.parquet": lambda path: pd.DataFrame({"id": [clip_id.encode() for clip_id in LISTED]}).to_parquet(path),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_format_gives_the_ids_in_order(tmp_path, name):
+    LISTS[name](tmp_path / name)
+    clips = read_ids(tmp_path / name)
+    assert list(clips) == LISTED
+    assert clips["video7"] == ListedClip("video7", "video7", 0.0, 0.0)
+
+
+def test_times_and_the_video_of_a_clip_and_whole_numbers_as_ids(tmp_path):
+    (tmp_path / "x.json").write_text("[7, 8]")
+    assert list(read_ids(tmp_path / "x.json")) == ["7", "8"]
+    (tmp_path / "x.csv").write_text("clip_id,video,start_s,end_s\na1,a.mp4,0,2.5\na2,a.mp4,2.5,4\na3,b.mp4,,\n")
+    assert list(read_ids(tmp_path / "x.csv").values()) == [
+        ListedClip("a1", "a.mp4", 0, 2.5),
+        ListedClip("a2", "a.mp4", 2.5, 4),
+        ListedClip("a3", "b.mp4", 0, 0),
+    ]
+    pd.DataFrame({"id": ["a"], "start_s": [None], "end_s": [3.0]}).to_parquet(tmp_path / "x.parquet")
+    assert read_ids(tmp_path / "x.parquet") == {"a": ListedClip("a", "a", 0, 3)}
+
+
+WRONG_LISTS = {
+    "empty.txt": b"",
+    "twice.txt": b"a\nb\na\n",
+    "metadata.txt": b"a\n__metadata__\n",
+    "control.txt": b"a\0\n",
+    "utf16.txt": b"\xff\xfe\x00",
+    "twice.csv": b"video_id,n\na,1\na,2\n",
+    "nameless.csv": b"video_id,n\na,1\n ,2\n",
+    "columns.csv": b"name,n\na,1\n",
+    "rows.csv": b"id,n\n",
+    "empty.csv": b"",
+    "start.csv": b"id,start_s,end_s\na,x,1\n",
+    "negative.csv": b"id,start_s,end_s\na,-1,1\n",
+    "order.csv": b"id,start_s,end_s\na,3,1\n",
+    "video.csv": b"clip_id,video\na,\n",
+    "junk.parquet": b"junk",
+    "object.json": b"{}",
+    "cut.json": b"[",
+    "number.json": b"[1.5]",
+    "true.json": b"[true]",
+    "null.json": b"[null]",
+    "surrogate.json": b'["\\ud800"]',
+    "line.json": b'["a\\nb"]',
+    "deep.json": b"[" * 100000,
+    "lacks.jsonl": b'{"id": "a"}\n{"name": "b"}\n',
+    "mixed.jsonl": b'{"id": "a"}\n"b"\n',
+    "x.xls": b"a",
+    "nowhere.txt": None,
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LISTS)
+def test_lists_that_cannot_be_used_are_one_sentence(tmp_path, says, name):
+    path = tmp_path / name
+    if WRONG_LISTS[name] is not None:
+        path.write_bytes(WRONG_LISTS[name])
+    with pytest.raises(InputError, match=name) as error:
+        read_ids(path)
+    assert "\n" not in str(error.value)
+    says(str(error.value).partition("list of ids: ")[0])  # without the words of the parsers

@@ -15,12 +15,13 @@ from features.external.config import ImportConfig
 from features.external.job import ImportJob
 from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT
+from tests.features.small_stores import files
 
 ROWS = np.arange(12, dtype=np.float16).reshape(2, 2, 3) + 1
 
 
-def run_import(directory, files, **settings):
-    report = ImportJob(directory, files, ImportConfig(**settings), lambda *_: None).run()
+def run_import(directory, sources, **settings):
+    report = ImportJob(directory, sources, ImportConfig(**settings), lambda *_: None).run()
     return report, FeatureStore(directory)
 
 
@@ -31,18 +32,17 @@ def run(tmp_path):
 
     def go(ids=None, name=(), store="store", **rest):
         settings = {key: rest.pop(key) for key in list(rest) if key.endswith("_missing") or key == "overwrite"}
-        files = {}
+        sources = {stream: tmp_path / f"{stream}-{next(numbers)}" for stream in rest}
         for stream, content in rest.items():
-            files[stream] = tmp_path / f"{stream}-{next(numbers)}"
             for clip_id, array in content.items():
-                place = files[stream] / f"{clip_id}.npy"
+                place = sources[stream] / f"{clip_id}.npy"
                 place.parent.mkdir(parents=True, exist_ok=True)
                 np.save(place, np.ones(0) if array is None else array)
         if ids is not None:
             settings["ids"] = tmp_path / "ids.txt"
             settings["ids"].write_text("\n".join(ids))
         names = (name,) if isinstance(name, str) else tuple(name)
-        return run_import(tmp_path / store, files, name=names, **settings)
+        return run_import(tmp_path / store, sources, name=names, **settings)
 
     return go
 
@@ -56,8 +56,7 @@ def test_what_is_imported_is_read_as_if_it_had_been_extracted(run):
     for clip_id, rows in {"a": ROWS[0], "b": ROWS[1][:1]}.items():
         np.testing.assert_array_equal(store.read("sight", [clip_id])[0], rows)
     assert store.read("sound", ["b"]) == [None]
-    assert store.dims == {"sight": 3, "sound": 2}
-    assert store.coverage() == {"sight": 2, "sound": 1}
+    assert (store.dims, store.coverage()) == ({"sight": 3, "sound": 2}, {"sight": 2, "sound": 1})
     columns = ["video", "start_s", "end_s", "verdict", "reader"]
     assert store.clips.loc["a", columns].tolist() == ["a", 0, 0, "ok", "import"]
     assert (report.clips, report.written, store.failed) == (2, 2, {})
@@ -83,49 +82,38 @@ def test_what_float16_holds_is_stored_unchanged(tmp_path_factory, array):
             np.testing.assert_array_equal(rows, np.atleast_2d(array))
 
 
-def test_a_list_selects_the_clips_and_what_a_file_lacks_is_missing(run):
+def test_a_list_selects_the_clips_and_without_it_they_are_those_of_any_file(run):
     report, store = run(ids=["b", "z", "a"], sight={"a": ROWS[0], "b": ROWS[1], "c": ROWS[0]})
-    assert states(store, "sight") == {"a": PRESENT, "b": PRESENT, "z": MISSING}
+    assert states(store, "sight") == {"a": PRESENT, "b": PRESENT, "z": MISSING}  # the file has no z
     assert report.unlisted == {"sight": ["c"]}
-
-
-def test_without_a_list_it_is_the_clips_of_any_file(run):
-    _, store = run(sight={"a": ROWS[0], "b": None}, sound={"b": np.ones(2), "c": np.ones((0, 2)), "a": np.ones(2)})
+    sound = {"b": np.ones(2), "c": np.ones((0, 2)), "a": np.ones(2)}
+    _, store = run(store="other", sight={"a": ROWS[0], "b": None}, sound=sound)
     assert states(store, "sight") == {"a": PRESENT, "b": MISSING, "c": MISSING}
     assert states(store, "sound") == {"a": PRESENT, "b": PRESENT, "c": MISSING}
 
 
 def test_nan_and_zeros_are_missing_only_on_request(run):
-    nan, zero = np.full((2, 3), np.nan), np.zeros((2, 3))
-    sight = {
-        "a": ROWS[0],
-        "nan": nan[0],
-        "zero": zero,
-        "part": np.vstack([np.ones((2, 3)), nan]),
-        "zeros": ROWS[0],
-    }
+    nan, zero, ones = np.full((2, 3), np.nan), np.zeros((2, 3)), np.ones((2, 3))
+    sight = {"a": ROWS[0], "nan": nan[0], "zero": zero, "part": np.vstack([ones, nan]), "zeros": ROWS[0]}
     sight |= {"both": np.vstack([zero, nan]), "some": [[0, 0, 0], [0, 1, 0]], "nothing": np.ones((0, 4))}
     for clip_id in ("nan", "part", "both"):
         with pytest.raises(InputError, match=f"'{clip_id}' .*--nan-is-missing"):
             run(sight={"a": ROWS[0], clip_id: sight[clip_id]})
-    report, store = run(sight=sight, nan_is_missing=True)
-    assert {clip_id for clip_id, state in states(store, "sight").items() if state == MISSING} == {"nan", "nothing"}
-    np.testing.assert_array_equal(store.read("sight", ["part"])[0], np.ones((2, 3)))
+    rules, nans = {"nan_is_missing": True}, {"nan", "nothing"}
+    report, store = run(sight=sight, **rules)
+    assert {name for name, state in states(store, "sight").items() if state == MISSING} == nans
+    np.testing.assert_array_equal(store.read("sight", ["part"])[0], ones)
     assert report.zeros == {"sight": ["both", "zero"]}
-    report, store = run(sight=sight, nan_is_missing=True, zero_is_missing=True, overwrite=True)
-    found = states(store, "sight")
-    assert {name for name in found if found[name] == MISSING} == {"nan", "nothing", "zero", "both"}
+    report, store = run(sight=sight, zero_is_missing=True, overwrite=True, **rules)
+    assert {name for name, state in states(store, "sight").items() if state == MISSING} == {*nans, "zero", "both"}
     assert report.zeros == {}
+    for rule in ("nan_is_missing", "zero_is_missing"):  # neither hides damage
+        for rows in ([[1, np.nan]], [[np.inf, 1]], [[0, np.nan]]):
+            with pytest.raises(InputError, match="'a'"):
+                run(store="damaged", sight={"a": rows, "b": [1, 2]}, **{rule: True})
 
 
-def test_importing_again_writes_nothing(run, tmp_path):
-    run(sight={"a": ROWS[0], "b": None})
-    before = sorted((tmp_path / "store" / "parts").iterdir())
-    assert run(sight={"a": ROWS[0], "b": None})[0].written == 0
-    assert sorted((tmp_path / "store" / "parts").iterdir()) == before
-
-
-def test_under_a_name_clips_can_be_added_and_found_later(run):
+def test_under_a_name_clips_can_be_added_and_overwriting_drops_clips_of_the_old_version(run):
     run(sight={"a": ROWS[0]}, sound={"a": np.ones(2), "b": np.ones(2)}, name=["sight=s", "sound=w"])
     report, store = run(sight={"a": ROWS[1], "b": ROWS[1], "c": ROWS[0]}, name="s")
     np.testing.assert_array_equal(store.read("sight", ["a"])[0], ROWS[0])  # it had that one already
@@ -133,11 +121,18 @@ def test_under_a_name_clips_can_be_added_and_found_later(run):
     assert report.written == 2
     assert list(store.clips.index) == ["a", "b"]  # nothing is known of the sound of c
     assert "c" in store.failed
+    _, store = run(sight={"a": ROWS[0]}, name="s", overwrite=True)
+    assert (list(store.rows.index), store.coverage()) == (["a", "b"], {"sight": 1, "sound": 2})
+    run(store="other", sight={"wrong/a": ROWS[0]})
+    assert list(run(store="other", sight={"a": ROWS[0]}, overwrite=True)[1].rows.index) == ["a"]
 
 
-def test_a_stream_added_later_is_as_if_it_had_come_with_the_others(run):
+def test_a_stream_added_later_is_as_if_it_had_come_with_the_others_and_again_writes_nothing(run):
     both = run(store="both", sight={"a": ROWS[0], "b": ROWS[1]}, sound={"a": np.ones(2)})[1]
     run(sight={"a": ROWS[0], "b": ROWS[1]})
+    before = files(both.directory.parent / "store", "parts/*")
+    assert run(sight={"a": ROWS[0], "b": ROWS[1]})[0].written == 0
+    assert files(both.directory.parent / "store", "parts/*") == before
     report, store = run(sound={"a": np.ones(2)})
     assert report.not_in_file == {"sound": 1}
     columns = ["video", "clips_of_video", "sight", "sound"]
@@ -173,16 +168,6 @@ def test_a_store_never_mixes_two(run, store_job):
         run(smell={"a": ROWS[0]})
 
 
-def test_overwriting_drops_clips_that_only_the_old_version_had(run):
-    run(sight={"wrong/a": ROWS[0]})
-    _, store = run(sight={"a": ROWS[0]}, overwrite=True)
-    assert list(store.rows.index) == ["a"]
-    run(sound={"a": np.ones(2)})
-    _, store = run(sight={"a": ROWS[1]}, overwrite=True)
-    np.testing.assert_array_equal(store.read("sight", ["a"])[0], ROWS[1])
-    assert store.coverage() == {"sight": 1, "sound": 1}
-
-
 def test_streams_join_clips_that_were_extracted(run, store_job):
     """They keep the times, verdict and file size of the extracted rows, and may be named without an ending."""
     r = store_job.record
@@ -196,26 +181,23 @@ def test_streams_join_clips_that_were_extracted(run, store_job):
         clip_seconds=10.0,
     )
     report, store = run(sight={"a": ROWS[1], "d/b.mkv#t=0,10": ROWS[0]})
-    before = store.rows.loc["a.mp4"]
-    assert before[["verdict", "note", "reader", "file_bytes"]].tolist() == ["degraded", "why", "pyav", 100]
+    kept = store.rows.loc["a.mp4", ["verdict", "note", "reader", "file_bytes"]]
+    assert kept.tolist() == ["degraded", "why", "pyav", 100]
     assert store.rows.loc["d/b.mkv#t=0,10", ["video", "clips_of_video"]].tolist() == ["d/b.mkv", 2]
     assert sorted(store.clips.index) == ["a.mp4", "c.avi", "c.mp4", "d/b.mkv#t=0,10"]
-    assert report.not_in_file == {"sight": 2}
-    assert store.coverage() == {"smell": 4, "sight": 2}
-    assert set(store.failed) == {"bad.mp4"}
-    assert store.manifest.clip_seconds == 10
-    with pytest.raises(InputError, match=r"'a\.mp4'"):
-        run(sound={"a": ROWS[1], "a.mp4": ROWS[0]})
-    with pytest.raises(InputError, match=r"'a\.mp4'"):
-        run(sound={"a": ROWS[1]}, ids=["a.mp4", "a"])
+    assert (report.not_in_file, store.coverage()) == ({"sight": 2}, {"smell": 4, "sight": 2})
+    assert (set(store.failed), store.manifest.clip_seconds) == ({"bad.mp4"}, 10)
+    for twice in ({"sound": {"a": ROWS[1], "a.mp4": ROWS[0]}}, {"sound": {"a": ROWS[1]}, "ids": ["a.mp4", "a"]}):
+        with pytest.raises(InputError, match=r"'a\.mp4'"):
+            run(**twice)
 
 
 def test_clips_of_one_video_and_a_new_one_of_an_extracted_video(store_job, tmp_path):
     store_job.write(store_job.record("a0", "a.mp4", sight=ROWS[0], of=1), sight=3)
     (tmp_path / "clips.csv").write_text("clip_id,video,start_s,end_s\na1,a.mp4,0,5\nb1,b.mp4,0,5\nb2,b.mp4,5,9\n")
     np.save(tmp_path / "x.npy", np.ones((3, 2)))
-    files, config = {"smell": tmp_path / "x.npy"}, {"ids": tmp_path / "clips.csv", "name": ("x",)}
-    _, store = run_import(store_job.directory, files, **config)
+    config = {"ids": tmp_path / "clips.csv", "name": ("x",)}
+    _, store = run_import(store_job.directory, {"smell": tmp_path / "x.npy"}, **config)
     columns, new = ["video", "start_s", "end_s", "clips_of_video", "file_bytes"], ["a1", "b1", "b2"]
     rows = [["a.mp4", 0, 5, 1, 100], ["b.mp4", 0, 5, 2, 0], ["b.mp4", 5, 9, 2, 0]]
     assert store.rows.loc[new, columns].to_numpy().tolist() == rows
@@ -256,29 +238,20 @@ def test_what_is_refused_leaves_nothing_behind(run, tmp_path, says, what):
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("rule", ["nan_is_missing", "zero_is_missing"])
-@pytest.mark.parametrize("rows", [[[1, np.nan]], [[np.inf, 1]], [[0, np.nan]]], ids=str)
-def test_a_rule_hides_no_damage(run, rule, rows):
-    with pytest.raises(InputError, match="'a'"):
-        run(sight={"a": rows, "b": [1, 2]}, **{rule: True})
-
-
-def test_a_store_with_clips_of_other_names(run):
+def test_a_store_with_clips_of_other_names_and_a_folder_that_is_not_a_store(run, tmp_path):
     run(sight={"a": ROWS[0]})
     with pytest.raises(InputError, match=r"the store: it has 'a\.wav', they have 'a'"):
         run(sound={"a.wav": np.ones(2), "b.wav": np.ones(2)})
-
-
-def test_a_folder_that_is_not_a_store_is_refused(run, tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "mine.txt").write_text("x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("x")
     with pytest.raises(InputError, match="is not a feature store"):
-        run(sight={"a": ROWS[0], "b": ROWS[0]})
+        run(store="other", sight={"a": ROWS[0], "b": ROWS[0]})
 
 
 def test_the_store_lists_where_its_streams_came_from(run, tmp_path):
     _, store = run(sight={"a": ROWS[0], "b": ROWS[0]}, name="resnet")
-    (note,) = [json.loads(path.read_text()) for path in (tmp_path / "store" / "imports").iterdir()]
+    (path,) = (tmp_path / "store" / "imports").iterdir()
+    note = json.loads(path.read_text())
     assert note["streams"]["sight"] == {
         "file": str(tmp_path / "sight-0"),
         "sha256": sha256_of(tmp_path / "sight-0"),

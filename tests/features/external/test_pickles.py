@@ -46,25 +46,18 @@ class Calls:
         return self.made
 
 
-@given(content=PLAIN, protocol=st.sampled_from(PROTOCOLS))
-def test_plain_things_come_back(tmp_path_factory, content, protocol):
-    path = tmp_path_factory.getbasetemp() / "plain.pickle"
-    path.write_bytes(pickle.dumps(content, protocol))
-    assert load_pickle(path) == content
-
-
 @given(
+    content=PLAIN,
     array=hnp.arrays(NUMBERS, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)),
     protocol=st.sampled_from(PROTOCOLS),
     lay=st.sampled_from([np.asfortranarray, np.transpose, lambda a: a[::-1] if a.ndim else a]),
 )
-def test_arrays_come_back(tmp_path_factory, array, protocol, lay):
-    path = tmp_path_factory.getbasetemp() / "arrays.pickle"
-    array = lay(array)
-    path.write_bytes(pickle.dumps({"a": array}, protocol))
-    found = np.asarray(load_pickle(path)["a"])
-    assert found.dtype == array.dtype
-    np.testing.assert_array_equal(found, array)
+def test_plain_values_and_arrays_are_read_back(tmp_path_factory, content, array, protocol, lay):
+    path, array = tmp_path_factory.getbasetemp() / "written.pickle", lay(array)
+    path.write_bytes(pickle.dumps({"a": array, "plain": content}, protocol))
+    found = load_pickle(path)
+    assert found["plain"] == content
+    np.testing.assert_array_equal(np.asarray(found["a"]), array, strict=True)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -113,18 +106,14 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_not_allowed_is_refused_by_name_and_never_run(load, tmp_path, monkeypatch, what, protocol):
+def test_what_is_not_allowed_is_refused_by_name_and_never_run(load, tmp_path, monkeypatch, what):
     monkeypatch.chdir(tmp_path)
     content, name = REFUSED[what]
-    with pytest.raises(InputError, match=name) as refusal:
-        load(pickle.dumps(content, protocol))
-    assert str(refusal.value).count("\n") == 0
+    for protocol in PROTOCOLS:
+        with pytest.raises(InputError, match=rf"^.*({name}).*\Z"):  # one line
+            load(pickle.dumps(content, protocol))
     assert not (tmp_path / "broken").exists()
-
-
-def test_an_archive_of_torch_is_refused_by_name(load):
     archive = io.BytesIO()
     __import__("torch").save({"a": np.ones(2)}, archive)
     with pytest.raises(InputError, match=r"torch\.save"):
@@ -148,12 +137,9 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_pickle_is_one_sentence(load, damage):
-    with pytest.raises(InputError, match="cannot be read as a pickle") as refusal:
+    with pytest.raises(InputError, match=r"^.*cannot be read as a pickle.*\Z"):
         load(DAMAGE[damage])
-    assert "\n" not in str(refusal.value)
-
-
-def test_a_pickle_spoils_nothing_for_the_next(load):
+    """A pickle of `numpy.dtype` and of defaults spoils nothing for the next."""
     load(b"cnumpy.core.numeric\n_frombuffer\n(N}X\x0c\x00\x00\x00__defaults__)stb.")
     load(DTYPE + b"(I3\nX\x01\x00\x00\x00>NNNI-1\nI-1\nI0\ntb.")
     np.testing.assert_array_equal(np.asarray(load(pickle.dumps(np.ones(2)))), np.ones(2))
@@ -161,7 +147,7 @@ def test_a_pickle_spoils_nothing_for_the_next(load):
 
 
 @given(content=st.binary(max_size=200), at=st.integers(0, 300), new=st.integers(0, 255))
-def test_no_damage_gets_through_as_anything_but_an_error(tmp_path_factory, content, at, new):
+def test_any_damage_is_at_most_an_input_error(tmp_path_factory, content, at, new):
     path = tmp_path_factory.getbasetemp() / "damaged.pickle"
     whole = bytearray(pickle.dumps({"a": np.ones(3), "b": [1, "x"]}, 4))
     whole[at % len(whole)] = new

@@ -1,14 +1,18 @@
-"""One word of a command line: which extractor makes a stream, how pretrained ones run, how many tokens merge."""
+"""One word of a command line, and the table of extractors, ours and third parties', from which it names one."""
 
 import copy
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import InputError
-from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig, limited, parse_spec
+from features.extractors.pretrained.checkpoint import ONNX
+from features.extractors.registry import EXTRACTORS, PRESETS, known_extractors, make_extractor, resolve
+from features.extractors.spec import Checkpoint, ExtractorSpec, MergeSchedule, RunConfig, limited, parse_spec
 
 HUB = st.from_regex(r"[a-z0-9]{1,8}/[a-z0-9._-]{1,12}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
@@ -18,21 +22,19 @@ OPTIONS = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize(
-    ("word", "spec"),
-    [
-        ("appearance", ExtractorSpec("appearance")),
-        ("dino=facebook/dinov2-base@v1.0", ExtractorSpec("dino", "facebook/dinov2-base", "v1.0")),
-        ("clip=a/b@refs/pr/3:fps=1", ExtractorSpec("clip", "a/b", "refs/pr/3", {"fps": "1"})),
-        (
-            "audio=a/b:output=projected,merge=13:falling",
-            ExtractorSpec("audio", "a/b", None, {"output": "projected", "merge": "13:falling"}),
-        ),
-        ("face=opencv/a@1+opencv/b@2", ExtractorSpec("face", "opencv/a@1+opencv/b@2")),
-        ("face=./yunet.onnx+./sface.onnx", ExtractorSpec("face", "./yunet.onnx+./sface.onnx")),
-    ],
-)
-def test_words(word, spec):
+WORDS = {
+    "appearance": ("appearance",),
+    "dino=facebook/dinov2-base@v1.0": ("dino", "facebook/dinov2-base", "v1.0"),
+    "clip=a/b@refs/pr/3:fps=1": ("clip", "a/b", "refs/pr/3", {"fps": "1"}),
+    "x=a/b:output=class,merge=13:falling": ("x", "a/b", None, {"output": "class", "merge": "13:falling"}),
+    "face=opencv/a@1+opencv/b@2": ("face", "opencv/a@1+opencv/b@2"),
+    "face=./yunet.onnx+./sface.onnx": ("face", "./yunet.onnx+./sface.onnx"),
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words(word):
+    spec = ExtractorSpec(*WORDS[word])
     assert parse_spec(word) == spec
     assert copy.deepcopy(spec) == spec  # as it is pickled for workers
     assert hash(spec) == hash(parse_spec(word))
@@ -51,27 +53,14 @@ def test_a_directory_with_an_at_or_a_plus_in_its_name_is_not_split(tmp_path):
         assert parse_spec(f"x={place}:fps=3") == ExtractorSpec("x", str(place), None, {"fps": "3"})
 
 
-def test_malformed_words(says):
+def test_malformed_words(says_all):
     words = ["", "=a/b", "my stream=a/b", "appearance:fps=3", "../evil=a/b", "x=", "x=:fps=3", "x=a/b@"]
-    words += ["x=a/b:fps=3,,", "x=a/b:fps=", "x=a/b:fps=3,fps=4", "x=a/b:fps=3,wide"]
-    messages = []
-    for word in words:
-        with pytest.raises(InputError) as raised:
-            parse_spec(word)
-        messages.append(str(raised.value))
-    says("\n".join(messages))
+    says_all(parse_spec, [*words, "x=a/b:fps=3,,", "x=a/b:fps=", "x=a/b:fps=3,fps=4", "x=a/b:fps=3,wide"])
 
 
-def test_run_configs_that_make_no_sense():
-    assert [RunConfig(merge=merge).merge for merge in (None, "0", "0.1", "13:falling")][-1] == "13:falling"
-    for settings, message in (({"batch_size": 0}, "batch-size"), ({"merge": "lots"}, "merge 'lots'")):
-        with pytest.raises(ValueError, match=message):
-            RunConfig(**settings)
-
-
-@pytest.mark.parametrize(
-    ("text", "layers", "tokens", "wanted"),
-    [
+def test_merge_schedules_and_run_configs():
+    # At most half of the tokens that are not protected.
+    for text, layers, tokens, wanted in (
         ("8", 3, 197, [8, 8, 8]),
         ("0", 3, 197, [0, 0, 0]),
         ("0.066", 2, 1214, [80, 80]),
@@ -80,31 +69,23 @@ def test_run_configs_that_make_no_sense():
         ("13:falling", 5, 197, [26, 19, 13, 6, 0]),
         ("0.1:falling", 3, 197, [38, 19, 0]),
         ("13:falling", 1, 197, [13]),
-    ],
-)
-def test_tokens_to_merge_in_each_layer(text, layers, tokens, wanted):
-    assert MergeSchedule.parse(text).wanted(layers, tokens) == wanted
-
-
-def test_at_most_half_of_the_tokens_that_are_not_protected_merge():
+    ):
+        assert MergeSchedule.parse(text).wanted(layers, tokens) == wanted
     assert MergeSchedule.parse("16").per_layer(12, 197, 1) == [16] * 11 + [10]
     assert MergeSchedule.parse("30").per_layer(4, 7, 5) == [1, 0, 0, 0]
     assert limited([3, 3], 1, 2) == [0, 0]
-
-
-@pytest.mark.parametrize(
-    ("text", "canonical"),
-    [
-        ("08", "8"),
-        (" 8 ", "8"),
-        (".10", "0.1"),
-        ("0.100:falling", "0.1:falling"),
-        ("0:falling", "0"),
-        ("0.0", "0"),
-    ],
-)
-def test_a_schedule_has_one_canonical_text(text, canonical):
-    assert str(MergeSchedule.parse(text)) == canonical
+    texts = {"08": "8", " 8 ": "8", ".10": "0.1", "0.100:falling": "0.1:falling", "0:falling": "0", "0.0": "0"}
+    assert {text: str(MergeSchedule.parse(text)) for text in texts} == texts
+    assert [RunConfig(merge=merge).merge for merge in (None, "0", "0.1", "13:falling")][-1] == "13:falling"
+    for settings, message in (({"batch_size": 0}, "batch-size"), ({"merge": "lots"}, "merge 'lots'")):
+        with pytest.raises(ValueError, match=message):
+            RunConfig(**settings)
+    for text in ("", "eight", "-3", "1.5", "1.0", "8:rising", "8:", "8:falling:falling", "1e2", "٣"):
+        with pytest.raises(ValueError, match=f"merge '{text}' is neither a number"):
+            MergeSchedule.parse(text)
+    for amount, share in ((-1, False), (Fraction(1, 2), False), (1, True), (Fraction(3, 2), True)):
+        with pytest.raises(ValueError, match="a whole number, or a share of the tokens below 1"):
+            MergeSchedule(Fraction(amount), share=share)
 
 
 @given(
@@ -130,19 +111,75 @@ def test_falling_ends_at_none_and_merges_as_many_in_all(r, layers, tokens):
 
 
 @given(
-    amount=st.integers(0, 100), layers=st.integers(1, 20), tokens=st.integers(1, 300), protected=st.integers(0, 6)
+    amount=st.integers(0, 100), layers=st.integers(1, 20), free=st.integers(1, 300), protected=st.integers(0, 6)
 )
-def test_a_token_always_remains(amount, layers, tokens, protected):
-    assume(tokens > protected)
-    merged = MergeSchedule.parse(str(amount)).per_layer(layers, tokens, protected)
-    assert tokens - sum(merged) > protected
+def test_a_token_always_remains(amount, layers, free, protected):
+    merged = MergeSchedule.parse(str(amount)).per_layer(layers, free + protected, protected)
+    assert free > sum(merged)
     assert all(0 <= count <= amount for count in merged)
 
 
-def test_malformed_schedules():
-    for text in ("", "eight", "-3", "1.5", "1.0", "8:rising", "8:", "8:falling:falling", "1e2", "٣"):
-        with pytest.raises(ValueError, match=f"merge '{text}' is neither a number"):
-            MergeSchedule.parse(text)
-    for amount, share in ((-1, False), (Fraction(1, 2), False), (1, True), (Fraction(3, 2), True)):
-        with pytest.raises(ValueError, match="a whole number, or a share of the tokens below 1"):
-            MergeSchedule(Fraction(amount), share=share)
+ROOT = Path(__file__).parents[3]
+DIGESTS = {"appearance": "dc246963f310", "motion": "8923b7ebc04f", "audio": "9513266a8450", "face": "f4094c7d22f0"}
+
+
+def test_a_third_party_adds_one_and_cannot_replace_ours_whose_fingerprints_match_existing_stores(odd_extractors):
+    assert make_extractor("odd").dim == 3
+    assert known_extractors()["appearance"] == EXTRACTORS["appearance"]
+    assert {name: make_extractor(name).fingerprint.digest for name in EXTRACTORS} == DIGESTS
+
+
+def test_what_cannot_be_made(odd_extractors, tmp_path, says_all):
+    folder = tmp_path / "model"
+    folder.mkdir()
+
+    def make(case):
+        if case[1] is not None:
+            (folder / "config.json").write_text(case[1])
+        make_extractor(case[0])
+
+    cases = [(name, None) for name in ("smell", "not_there", "no_extractor", "a stream", "x=./nowhere")]
+    says_all(make, [*cases, *((f"x={folder}", text) for text in (None, '{"model_type": "bert"}', "{}", "["))])
+
+
+def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_docs(monkeypatch):
+    found = (Checkpoint("owner/model", Path("/nowhere"), "0" * 40),)
+    spec = ExtractorSpec("x", "owner/model", checkpoints=found)
+    assert resolve(spec) is spec
+    calls, find = [], "features.extractors.pretrained.checkpoint._find"
+    monkeypatch.setattr(find, lambda *what: calls.append(what) or what[0])
+    assert resolve("face=opencv/yunet@1+opencv/sface").checkpoints == ("opencv/yunet", "opencv/sface")
+    resolve("face=here.onnx+there.onnx@2")
+    places = [("opencv/yunet", "1"), ("opencv/sface", None), ("here.onnx", None), ("there.onnx", "2")]
+    assert calls == [(source, tag, ONNX) for source, tag in places]
+    assert list(PRESETS) == ["builtin", "clip", "strong"]
+    assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
+    assert PRESETS["builtin"].megabytes == 0
+    for preset in PRESETS.values():
+        assert tuple(part.stream for part in preset.streams) == ("appearance", "motion", "audio", "face")
+        for part in preset.streams:
+            spec = parse_spec(part.word)
+            assert str(spec) == part.word
+            assert part.licence
+            assert "nc" not in part.licence.lower()  # licences allow use
+            if spec.source is None:
+                assert (spec.stream in EXTRACTORS, part.megabytes, part.parameters) == (True, 0, 0)
+            else:
+                assert all(model.count("/") == 1 for model in spec.source.split("+"))
+                assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
+
+    def row(*cells, parts):
+        size, volume = (sum(getattr(part, what) for part in parts) for what in ("parameters", "megabytes"))
+        return f"| {' | '.join(cells)} | {f'{size:.1f} | {volume:,.0f}' if volume else '- | -'} |"
+
+    lines = []
+    for name, preset in PRESETS.items():
+        for part in preset.streams:
+            _, _, source = part.word.partition("=")
+            made_by = f"{part.made_by}: {source}" if source else part.made_by
+            lines.append(row(name, part.stream, made_by, part.licence, parts=[part]))
+        lines.append(row(name, "all", preset.purpose, "", parts=preset.streams))
+    assert "\n".join(lines) in (ROOT / "docs" / "features.md").read_text()
+    heavy = "{'torch', 'transformers', 'cv2', 'numpy'}"
+    program = f"import sys, features.extractors.registry; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -20,9 +20,8 @@ def job(tmp_path, media, odd_extractors, shared_extractor, monkeypatch):
     def prepare(*names, frames=10, batch_size=32, store=directory, **settings):
         for name in names:
             media.write(videos / name, [media.plain(number) for number in range(frames)])
-        run_config = RunConfig(device="cpu", batch_size=batch_size)
-        config = PrecomputeConfig(**{"streams": ("odd",), "workers": 2, "run": run_config, **settings})
-        return Job(find_media(videos), store, config)
+        usual = {"streams": ("odd",), "workers": 2, "run": RunConfig(device="cpu", batch_size=batch_size)}
+        return Job(find_media(videos), store, PrecomputeConfig(**(usual | settings)))
 
     def run(*names, on_file=lambda report: None, **settings):
         seen = []

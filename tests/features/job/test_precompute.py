@@ -1,6 +1,10 @@
-"""The job: videos x extractors -> store. Workers are real processes here."""
+"""The job: videos x extractors -> store, with real worker processes; full disks, and files that change."""
 
+import errno
 import hashlib
+import os
+import stat
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -8,7 +12,11 @@ import pytest
 
 from features.errors import InputError
 from features.job.config import PrecomputeConfig
+from features.media.library import size_of
+from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
+from features.store.verify import check_store
+from tests.features.small_stores import files, same
 
 BUILTIN = ("appearance", "motion", "audio", "face")
 
@@ -20,8 +28,8 @@ def videos(outcomes):
 def test_built_in_streams_of_every_kind_of_file(job, media):
     moving = [media.plain(number) for number in range(8)]
     media.write(job.videos / "both.mp4", moving, sounds=[(0.0, media.tone(0.8))])
-    media.write(job.videos / "silent.mp4", moving)
-    media.write(job.videos / "heard.mp4", sounds=[(0.0, media.tone(0.8))])
+    media.write(job.videos / "pictures.mp4", moving)
+    media.write(job.videos / "sound.mp4", sounds=[(0.0, media.tone(0.8))])
     cv2.imwrite(str(job.videos / "still.png"), media.quadrants())
     (job.videos / "text.mp4").write_text("this is no video")
     (job.videos / "zero.mp4").touch()
@@ -33,15 +41,14 @@ def test_built_in_streams_of_every_kind_of_file(job, media):
     table = store.rows[["appearance", "motion", "audio"]] == "present"
     assert {name: tuple(row) for name, row in zip(table.index, table.to_numpy().tolist()) if any(row)} == {
         "both.mp4": (True, True, True),
-        "silent.mp4": (True, True, False),
-        "heard.mp4": (False, False, True),
+        "pictures.mp4": (True, True, False),
+        "sound.mp4": (False, False, True),
         "still.png": (True, False, False),
     }
     assert set(videos(report.failures)) == set(store.failed) == {"text.mp4", "zero.mp4", "cut.mp4", "zero.png"}
-    assert store.failed["zero.mp4"] == "the file is empty (0 bytes)"
-    assert "not a video" in store.failed["text.mp4"]
-    assert "moov" in store.failed["cut.mp4"]
-    verdicts = {"both.mp4": "ok", "silent.mp4": "no sound", "heard.mp4": "no picture", "still.png": "ok"}
+    for name, words in {"zero": "the file is empty (0 bytes)", "text": "not a video", "cut": "moov"}.items():
+        assert words in store.failed[f"{name}.mp4"]
+    verdicts = {"both.mp4": "ok", "pictures.mp4": "no sound", "sound.mp4": "no picture", "still.png": "ok"}
     assert dict(store.clips["verdict"]) == verdicts
     assert store.clips.loc["still.png", "end_s"] == 0
     for stream, dim in store.dims.items():
@@ -64,27 +71,20 @@ def test_whatever_a_file_does_costs_that_file_only(job):
     assert {outcome.video for outcome in report.failures if outcome.verdict == "timed out"} == {"hang-.mp4"}
 
 
-def test_twice_writes_once(job):
-    def files():
-        found = (path for path in job.directory.rglob("*") if path.is_file() and path.suffix != ".lock")
-        return {path: path.stat().st_mtime_ns for path in found}
-
-    job("a.mp4", "b.mp4")
-    before = files()
-    report = job()
-    assert (report.files, report.already, report.outcomes) == (2, 2, [])
-    assert files() == before
-
-
-def test_only_what_is_missing_is_extracted(job):
+def test_only_what_is_missing_is_extracted_and_twice_writes_once(job):
     job("a.mp4")
     assert videos(job("b.mp4").outcomes) == ["b.mp4"]
     assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
+    before = files(job.directory)
+    dead = job.directory / "writers" / "elsewhere-1-0.lock"  # of a killed job
+    dead.touch()
+    report = job()
+    assert (report.files, report.already, report.outcomes, dead.exists()) == (2, 2, [], False)
+    assert files(job.directory) == before
     assert sorted(videos(job(streams=("odd", "audio")).outcomes)) == ["a.mp4", "b.mp4"]
     assert job.store().rows["odd"].eq("present").all()
     assert job.store().rows["audio"].eq("missing").all()
-    shards = [path for path in (job.directory / "odd").iterdir() if ".times." not in path.name]
-    assert len(shards) == 2  # the third job did not extract it again
+    assert len(files(job.directory, "odd/*[0-9].safetensors")) == 2  # the last job did not extract it again
 
 
 def test_a_failure_is_tried_again_unless_it_is_skipped(job, media):
@@ -98,7 +98,7 @@ def test_a_failure_is_tried_again_unless_it_is_skipped(job, media):
     assert job.store().failed == {}
 
 
-def test_a_changed_file_is_noticed_and_replaced_by_overwrite(job):
+def test_files_that_change_or_are_lost(job):
     job("a.mp4", "b.mp4")
     old = job.store().read("odd", ["a.mp4"])[0]
     report = job("a.mp4", frames=20)
@@ -106,15 +106,12 @@ def test_a_changed_file_is_noticed_and_replaced_by_overwrite(job):
     job(overwrite=True)
     assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
     assert job.store().read("odd", ["a.mp4"])[0].shape != old.shape
-    assert len([path for path in (job.directory / "odd").iterdir() if ".times." not in path.name]) == 1
-
-
-def test_what_a_killed_job_left_is_removed_even_when_nothing_is_missing(job):
-    job("a.mp4")
-    dead = job.directory / "writers" / "elsewhere-1-0.lock"
-    dead.touch()
-    job()
-    assert not dead.exists()
+    assert len(files(job.directory, "odd/*[0-9].safetensors")) == 1
+    (job.videos / "a.mp4").unlink()
+    (job.videos / "a.mp4").symlink_to("nowhere.mp4")
+    report = job()
+    assert (report.outcomes, report.changed) == ([], [])
+    assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
 
 
 def test_a_lost_file_is_tried_again_at_the_end_and_a_bad_one_is_not(job):
@@ -127,36 +124,28 @@ def test_a_lost_file_is_tried_again_at_the_end_and_a_bad_one_is_not(job):
     assert (len(report.failures), report.retried) == (2, 3)
 
 
-def test_a_file_that_crashes_at_its_last_clip_gives_none(job):
-    job("late-.mp4", frames=30, clip_seconds=1.0, on_file=lambda report: None)
-    assert job.store().failed == {"late-.mp4": "its worker process crashed (exit code 7)"}
+def test_limits_of_length_and_size_and_a_crash_at_the_last_clip_give_no_clips(job, media):
+    media.write(job.videos / "long.mp4", [media.plain(0)] * 40)
+    media.write(job.videos / "large.mp4", [media.plain(0, (320, 240))] * 5)
+    report = job("late-.mp4", frames=30, clip_seconds=1.0, max_seconds=3.5, max_megapixels=0.05)
+    assert sorted(videos(report.failures)) == ["large.mp4", "late-.mp4", "long.mp4"]
+    assert job.store().failed["late-.mp4"] == "its worker process crashed (exit code 7)"
+    assert "--max-seconds" in job.store().failed["long.mp4"]
+    assert "--max-megapixels" in job.store().failed["large.mp4"]
     assert len(job.store().clips) == 0
 
 
-def test_limits_of_length_and_size(job, media):
-    media.write(job.videos / "long.mp4", [media.plain(0)] * 40)
-    media.write(job.videos / "large.mp4", [media.plain(0, (320, 240))] * 5)
-    report = job("a.mp4", max_seconds=2.0, max_megapixels=0.05)
-    assert sorted(videos(report.failures)) == ["large.mp4", "long.mp4"]
-    assert "--max-seconds" in job.store().failed["long.mp4"]
-    assert "--max-megapixels" in job.store().failed["large.mp4"]
-
-
-def test_workers_import_nothing_heavy(job):
-    assert job("modules-.mp4", streams=("odd", *BUILTIN)).failures == []
-
-
-def test_the_digest_and_the_facts_of_each_file_are_recorded(job):
-    job("a.mp4")
-    row = job.store().rows.loc["a.mp4"]
-    content = (job.videos / "a.mp4").read_bytes()
+def test_the_digest_and_the_facts_of_each_file_are_recorded_and_workers_import_nothing_heavy(job):
+    name = "modules-.mp4"
+    assert job(name, streams=("odd", *BUILTIN)).failures == []
+    row, content = job.store().rows.loc[name], (job.videos / name).read_bytes()
     assert (row["file_sha256"], row["file_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
     assert (row["width"], row["height"], row["video_codec"]) == (64, 48, "h264")
-    (times,) = job.store().times("odd", ["a.mp4"])
+    (times,) = job.store().times("odd", [name])
     np.testing.assert_array_equal(times, np.float32([0.0, 0.5]))
 
 
-def test_stopping_keeps_what_is_done(job):
+def test_stopping_keeps_finished_files_and_the_store_does_not_depend_on_the_number_of_workers(job, tmp_path):
     def stop(report):
         if len(report.outcomes) == 2:
             raise KeyboardInterrupt
@@ -164,21 +153,10 @@ def test_stopping_keeps_what_is_done(job):
     with pytest.raises(KeyboardInterrupt):
         job("a.mp4", "b.mp4", "hang-.mp4", on_file=stop)
     assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
-
-
-def test_the_store_does_not_depend_on_the_number_of_workers(job, tmp_path):
-    job("a.mp4", "b.mp4", workers=1)
-    job(workers=3, store=tmp_path / "other")
-    one, three = job.store(), FeatureStore(tmp_path / "other")
-    assert one.rows.equals(three.rows)
-    for left, right in zip(one.read("odd", one.clips.index), three.read("odd", one.clips.index)):
-        np.testing.assert_array_equal(left, right)
-
-
-def test_a_memory_limit_that_is_too_small_for_any_file_ends_the_job_with_a_sentence(job):
-    with pytest.raises(InputError, match=r"takes [\d.]+ GB before it opens a file; give it at least --memory"):
-        job("a.mp4", memory=0.05)
-    assert job.store().failed == {}
+    (job.videos / "hang-.mp4").unlink()
+    job(workers=1, store=tmp_path / "one")
+    job(workers=3, store=tmp_path / "three")
+    assert same(tmp_path / "one", tmp_path / "three")
 
 
 def test_which_extractors_a_job_runs():
@@ -189,43 +167,111 @@ def test_which_extractors_a_job_runs():
     assert tuple(word.partition("=")[0] for word in PrecomputeConfig(preset="clip").words) == BUILTIN
 
 
+NAN = float("nan")
+INVALID = {
+    "streams": [(), ("audio", "audio"), ("clip=a/b", "clip=c/d")],
+    "clip_seconds": [0.01, NAN],
+    "workers": [0],
+    "timeout": [0, float("inf")],
+    "memory": [-1],
+    "max_seconds": [0.0, NAN],
+    "max_megapixels": [-1.0, 0],
+    "retries": [-1],
+}
+
+
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {"streams": ()},
-        {"streams": ("audio", "audio")},
-        {"streams": ("clip=a/b", "clip=c/d")},
-        {"clip_seconds": 0.01},
-        {"clip_seconds": float("nan")},
-        {"workers": 0},
-        {"timeout": 0},
-        {"timeout": float("inf")},
-        {"memory": -1},
-        {"max_seconds": 0.0},
-        {"max_seconds": float("nan")},
-        {"max_megapixels": -1.0},
-        {"max_megapixels": 0},
-        {"retries": -1},
-    ],
+    ("name", "value"), [(name, value) for name, values in INVALID.items() for value in values]
 )
-def test_invalid_settings_are_refused(settings):
+def test_invalid_settings_are_refused(name, value):
     with pytest.raises(ValueError, match="must be"):
-        PrecomputeConfig(**settings)
+        PrecomputeConfig(**{name: value})
 
 
 def test_a_model_that_cannot_be_used_leaves_no_store_and_is_not_loaded_where_nothing_is_missing(job, monkeypatch):
-    import odd_extractor
-
-    def broken(extractor):
-        raise InputError("its weights are damaged")
-
+    broken = Mock(side_effect=InputError("its weights are damaged"))
     with monkeypatch.context() as patch:
-        patch.setattr(odd_extractor.Odd, "load", broken)
+        patch.setattr("odd_extractor.Odd.load", broken)
         with pytest.raises(InputError, match="damaged"):
             job("a.mp4")
     assert not job.directory.exists()
     assert job().clips == 1
-    monkeypatch.setattr(odd_extractor.Odd, "load", broken)
+    monkeypatch.setattr("odd_extractor.Odd.load", broken)
     assert job().already == 1
     with pytest.raises(InputError, match="damaged"):
         job("b.mp4")
+    with pytest.raises(InputError, match=r"takes [\d.]+ GB before it opens a file; give it at least --memory"):
+        job("c.mp4", streams=("audio",), memory=0.05)  # too small for any file
+    assert set(job.store().failed) == {"a.mp4"}  # whose audio is still to be extracted: no file is to blame
+
+
+ROWS = np.ones((2, 3), np.float16)
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """`full(n)`: the disk has room for so many files more."""
+
+    def make(files):
+        left = [files]
+        sync = os.fsync
+
+        def fsync(number):
+            left[0] -= stat.S_ISREG(os.fstat(number).st_mode)
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(number)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    yield make
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("files", range(4))
+def test_a_full_disk(store_job, full, monkeypatch, files):
+    """One sentence; what was written before is whole, and nothing of what was not stays."""
+    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS), sight=3, sound=3)
+    before = {path for path in store_job.directory.rglob("*") if path.is_file()}
+    full(files)
+    sentence = r"^\S+ cannot be written: No space left on device; what was written before is whole, so make room"
+    late = store_job.record("b", sight=ROWS, sound=ROWS, times={"sight": np.ones(2, np.float32)})
+    with pytest.raises(InputError, match=sentence):
+        store_job.write(late, sight=3, sound=3)
+    assert {path for path in store_job.directory.rglob("*") if path.is_file()} == before
+    monkeypatch.undo()
+    store_job.write(late, sight=3, sound=3)
+    assert list(FeatureStore(store_job.directory).clips.index) == ["a", "b"]
+    assert check_store(store_job.directory, lambda done, of: None).findings == []
+
+
+def test_a_write_is_complete_or_keeps_the_old_file_and_names_it(tmp_path, full):
+    path = tmp_path / "a" / "store.json"
+    write_whole(path, b"first")
+    full(0)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_whole(path, b"second")
+    assert caught.value.filename == str(path)
+    assert [each.read_bytes() for each in path.parent.iterdir()] == [b"first"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_a_folder_that_may_be_listed_but_not_entered(job):
+    (job.videos / "closed").mkdir()
+    (job.videos / "closed" / "a.mp4").write_bytes(b"closed")
+    (job.videos / "closed").chmod(0o600)
+    try:
+        (failure,) = job("a.mp4", "b.mp4").failures
+    finally:
+        (job.videos / "closed").chmod(0o700)
+    assert (failure.video, failure.note) == ("closed/a.mp4", "it cannot be read: Permission denied")
+    assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
+
+
+def test_a_file_that_may_not_be_examined_has_no_size(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    assert size_of(path) == 3
+    for number in (errno.EACCES, errno.EIO, errno.ESTALE):
+        monkeypatch.setattr(type(path), "stat", Mock(side_effect=OSError(number, os.strerror(number))))
+        assert size_of(path) is None

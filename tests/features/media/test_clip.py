@@ -21,15 +21,18 @@ def spans(end, clip_seconds=None):
     return [(span.clip_id, span.start_s, span.end_s) for span in made]
 
 
-@pytest.mark.parametrize(("end", "seconds"), [(30.0, None), (30.03, None), (0.04, None), (12.0, 10.0)])
-def test_a_short_file_and_a_single_piece_are_the_whole_file(end, seconds):
-    assert spans(end, seconds) == [("a/b.mp4", 0.0, end)]
-
-
-def test_clip_ids_are_media_fragments_to_the_millisecond():
+def test_clip_ids_and_scaled_sizes():
+    for end, seconds in ((30.0, None), (30.03, None), (0.04, None), (12.0, 10.0)):
+        assert spans(end, seconds) == [("a/b.mp4", 0.0, end)]
     assert spans(31.0)[::2] == [("a/b.mp4#t=0,10", 0.0, 10.0), ("a/b.mp4#t=20,31", 20.0, 31.0)]
     assert [name for name, _, _ in spans(35.5)][-2:] == ["a/b.mp4#t=20,30", "a/b.mp4#t=30,35.5"]
     assert spans(2.0, 1 / 3)[1][0] == "a/b.mp4#t=0.333,0.667"
+    for clip_seconds in (0.0, -1.0, 0.01, float("inf"), float("nan")):
+        with pytest.raises(InputError, match="clip_seconds"):
+            spans(1.0, clip_seconds)
+    stored = [(360, 640), (640, 360), (576, 720 * 64 / 45), (48, 64), (10, 10_000), (10_000, 10)]
+    scaled = [(112, 199), (199, 112), (112, 199), (112, 149), (112, 448), (448, 112)]
+    assert [scaled_size(*size, 112) for size in stored] == scaled
 
 
 @pytest.mark.parametrize(
@@ -45,29 +48,17 @@ def test_clip_ids_are_media_fragments_to_the_millisecond():
 )
 def test_spans_share_their_edges_and_a_short_last_piece_joins_the_one_before(end, seconds, edges):
     assert [(start, stop) for _, start, stop in spans(end, seconds)] == list(pairwise(edges))
-
-
-def test_empty_pieces_are_left_out():
     held = np.array([[0.0, 1.0], [36000.0, 36001.0]])
-    assert [span.start_s for span in cut("v", held, 10)] == [0.0, 35990.0]
-
-
-@pytest.mark.parametrize("clip_seconds", [0.0, -1.0, 0.01, float("inf"), float("nan")])
-def test_invalid_lengths_are_refused(clip_seconds):
-    with pytest.raises(InputError, match="clip_seconds"):
-        spans(1.0, clip_seconds)
+    assert [span.start_s for span in cut("v", held, 10)] == [0.0, 35990.0]  # no empty pieces
 
 
 @given(frames=times_lists, wanted=times_lists)
-def test_the_last_frame_at_or_before_is_on_display(frames, wanted):
+def test_the_last_frame_at_or_before_is_on_display_and_the_last_time_is_known_at_the_end(frames, wanted):
     picker = FramePicker(iter([(time, number) for number, time in enumerate(frames)]))
     picked = [picker.at(time) for time in wanted]
     plain = [max([n for n, time in enumerate(frames) if time <= want + 1e-4], default=0) for want in wanted]
     assert picked == plain
     assert on_display(np.array(frames), np.array(wanted)).tolist() == plain
-
-
-def test_last_time_is_known_at_the_end_only():
     picker = FramePicker(iter([(0.0, "a"), (1.0, "b")]))
     assert picker.last_time is None
     assert picker.at(5.0) == "b"
@@ -99,25 +90,7 @@ def test_windows_reach_the_last_frame(count, window, stride):
     assert (np.diff(windows[:-1, 0]) == stride).all()  # only the last may come early
     if count >= window:
         assert (np.diff(windows, axis=1) == 1).all()
-
-
-def test_a_short_clip_repeats_its_last_frame():
-    need = FrameNeed(fps=1, size=8, window=4, stride=4)
+    need = FrameNeed(fps=1, size=8, window=4, stride=4)  # a short clip repeats its last frame
     assert need.windows(2).tolist() == [[0, 1, 1, 1]]
     assert need.windows(11).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [7, 8, 9, 10]]
     assert need.windows(0).shape == (0, 4)
-
-
-@pytest.mark.parametrize(
-    ("stored", "expected"),
-    [
-        ((360, 640), (112, 199)),
-        ((640, 360), (199, 112)),
-        ((576, 720 * 64 / 45), (112, 199)),
-        ((48, 64), (112, 149)),
-        ((10, 10_000), (112, 448)),
-        ((10_000, 10), (448, 112)),
-    ],
-)
-def test_scaled_size(stored, expected):
-    assert scaled_size(*stored, 112) == expected

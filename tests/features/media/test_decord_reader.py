@@ -17,16 +17,11 @@ decord = pytest.importorskip("decord")
 NEEDS = (FrameNeed(fps=10, size=32), FrameNeed(fps=4, size=24, window=4), SoundNeed(rate=16000))
 
 
-def both(path, clip_seconds=None):
-    return [
-        list(read_clips(path, "v", NEEDS, clip_seconds=clip_seconds, reader=name)) for name in ("pyav", "decord")
-    ]
-
-
-def test_agrees_with_pyav(tmp_path, media):
+def test_it_agrees_with_pyav_which_continues_where_decord_fails_or_is_not_installed(tmp_path, media, monkeypatch):
     frames = [media.plain(n % 18, (128, 96)) for n in range(40)]
     path = media.write(tmp_path / "a.mp4", frames, options={"preset": "fast"}, sounds=[(0.0, media.tone(4))])
-    for ours, theirs in zip(*both(path, 2.0), strict=True):
+    both = [read_clips(path, "v", NEEDS, clip_seconds=2.0, reader=name) for name in ("pyav", "decord")]
+    for ours, theirs in zip(*both, strict=True):
         assert (ours.reader, theirs.reader) == ("pyav", "decord")
         assert (ours.span, ours.verdict, ours.note) == (theirs.span, theirs.verdict, theirs.note)
         for need, frames in ours.frames.items():
@@ -35,9 +30,6 @@ def test_agrees_with_pyav(tmp_path, media):
             assert apart.max() < 4
         for need, wave in ours.sound.items():
             np.testing.assert_array_equal(wave, theirs.sound[need])
-
-
-def test_pyav_goes_on_where_decord_gives_up(tmp_path, media, monkeypatch):
     path = media.write(tmp_path / "a.mp4", [media.plain(n % 18) for n in range(40)])
     clips = read_clips(path, "v", NEEDS, clip_seconds=2, reader="decord")
     assert next(clips).reader == "decord"
@@ -50,8 +42,6 @@ def test_pyav_goes_on_where_decord_gives_up(tmp_path, media, monkeypatch):
     assert last.reader == "pyav"
     assert media.number_of(last.frames[NEEDS[0]].pixels) == [n % 18 for n in range(20, 40)]
 
-
-def test_not_installed(monkeypatch):
     def fail(name):
         raise ImportError(name)
 
@@ -64,8 +54,7 @@ def test_not_installed(monkeypatch):
 
 CLOSED = H264.replace("open-gop=1", "open-gop=0")
 WITHIN = {
-    "a.mp4": (CLOSED, {}),
-    "a.mkv": (CLOSED, {}),
+    **dict.fromkeys(("a.mp4", "a.mkv"), (CLOSED, {})),
     "late.mp4": (CLOSED + " -output_ts_offset 3.3", {}),
     "jumpy.mkv": (CLOSED + JUMPY, {}),
     "ntsc.mp4": (CLOSED, {"rate": "30000/1001"}),
@@ -73,8 +62,7 @@ WITHIN = {
     "interlaced.mp4": (CLOSED + ":tff=1 -flags +ildct+ilme", {}),
     "a.webm": (VP9, {}),
     "vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {}),
-    "a.avi": ("-c:v mpeg4 -q:v 3", {}),
-    "a_mpeg4.mp4": ("-c:v mpeg4 -q:v 3", {}),
+    **dict.fromkeys(("a.avi", "a_mpeg4.mp4"), ("-c:v mpeg4 -q:v 3", {})),
 }
 OUTSIDE = {
     "a.ts": (H264, {}, "container mpegts"),
@@ -84,8 +72,7 @@ OUTSIDE = {
     "mpeg2.mkv": ("-c:v mpeg2video", {}, "codec mpeg2video"),
     "deep.mp4": (H264, {"pixels": "yuv420p10le"}, "pixels yuv420p10le"),
     "wide.mp4": (H264 + " -vf setsar=4/3", {}, "pixels that are not square"),
-    "open.mp4": (H264, {}, "open groups of pictures"),
-    "open.mkv": (H264, {}, "open groups of pictures"),
+    **dict.fromkeys(("open.mp4", "open.mkv"), (H264, {}, "open groups of pictures")),
     "bframes.mp4": ("-c:v mpeg4 -q:v 3 -bf 2", {}, "open groups of pictures"),
 }
 
@@ -96,23 +83,15 @@ def shown(ffmpeg, path, name):
     return clip, clip.frames[need].times, ffmpeg.numbers(clip.frames[need].pixels)
 
 
-@pytest.mark.parametrize("name", WITHIN)
-def test_frame_for_frame_within_the_guard(tmp_path, ffmpeg, name):
-    how, settings = WITHIN[name]
+@pytest.mark.parametrize("name", WITHIN | OUTSIDE)
+def test_frame_for_frame_within_the_guard_and_a_fallback_outside(tmp_path, ffmpeg, name):
+    how, settings, *reason = (WITHIN | OUTSIDE)[name]
     path = ffmpeg.make(tmp_path / name, how, **settings)
     ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
-    assert (theirs[0].reader, theirs[0].note) == ("decord", "")
-    np.testing.assert_array_equal(ours[1], theirs[1])
-    assert ours[2] == theirs[2]
-
-
-@pytest.mark.parametrize("name", OUTSIDE)
-def test_what_is_outside_the_guard_falls_back(tmp_path, ffmpeg, name):
-    how, settings, reason = OUTSIDE[name]
-    path = ffmpeg.make(tmp_path / name, how, **settings)
-    ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
-    assert (theirs[0].reader, theirs[0].note) == ("pyav", f"not read by decord: {reason}")
+    by_decord = ("pyav", f"not read by decord: {reason[0]}") if reason else ("decord", "")
+    assert (theirs[0].reader, theirs[0].note) == by_decord
     assert theirs[0].verdict == ours[0].verdict == NO_SOUND  # it is no fault of the file
+    np.testing.assert_array_equal(ours[1], theirs[1])
     assert ours[2] == theirs[2]
 
 
@@ -131,10 +110,9 @@ def test_png_images_beside_decord(tmp_path, ffmpeg):
     """In a fresh process: decord brings a zlib of its own, which OpenCV must not meet."""
     path = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
     code = (
-        "import pathlib; from features.media.decord_reader import import_decord; import_decord();"
-        "from features.media import FrameNeed, read_clips;"
-        f"p = pathlib.Path({str(path)!r});"
-        "print(len(list(read_clips(p, 'v', (FrameNeed(fps=1, size=32),), reader='decord'))))"
+        "import sys, pathlib; from features.media.decord_reader import import_decord; import_decord()\n"
+        "from features.media import FrameNeed, read_clips; need = FrameNeed(fps=1, size=32)\n"
+        f"print(len(list(read_clips(pathlib.Path({str(path)!r}), 'v', (need,), reader='decord'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr

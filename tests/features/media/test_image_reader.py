@@ -1,16 +1,18 @@
-"""Still images as clips."""
+"""Still images as clips; which files of a folder are media."""
 
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from features.errors import MediaError
+from features.errors import InputError, MediaError
 from features.media.clip import OK, FrameNeed, SoundNeed
 from features.media.image_reader import read_image
-from features.media.library import Limits
+from features.media.library import Limits, find_media, is_media
 from features.media.reader import read_clips
 
 NEED = FrameNeed(fps=1, size=32)
@@ -26,16 +28,20 @@ def pixels(path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_one_clip_with_one_frame(tmp_path, media, suffix):
-    path = save(tmp_path / f"a.{suffix.upper()}", media.quadrants()[..., ::-1])
+def test_one_clip_with_one_frame_whose_size_is_read_before_its_pixels(tmp_path, media, suffix):
+    path = save(tmp_path / f"a.{suffix.upper()}", media.quadrants((570, 310))[..., ::-1])
+    with pytest.raises(MediaError, match="570 x 310 pixels"):
+        read_image(path, "a", [NEED], Limits(max_megapixels=0.1))
     windows, twice = FrameNeed(fps=10, size=32, window=8), FrameNeed(fps=5, size=16)
     needs = [NEED, windows, SoundNeed(rate=16000), twice]
     (clip,) = read_clips(path, "x/a", needs, clip_seconds=1, reader="decord")
     assert (clip.span.clip_id, clip.span.start_s, clip.span.end_s) == ("x/a", 0.0, 0.0)
     assert (clip.reader, clip.verdict, clip.sound) == ("image", OK, {})
     assert set(clip.frames) == {NEED, twice}
+    facts = clip.source.width, clip.source.height, clip.source.video_codec
+    assert facts == (570, 310, {"jpg": "jpeg"}.get(suffix, suffix))
     frame = clip.frames[NEED].pixels
-    assert frame.shape == (1, 32, 48, 3)
+    assert frame.shape == (1, 32, 59, 3)
     assert clip.frames[NEED].times.tolist() == [0.0]
     assert np.abs(frame[0, 4, 4].astype(int) - (255, 0, 0)).max() < 12  # red, so RGB
 
@@ -46,39 +52,7 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
-def test_exif_orientation_is_applied(tmp_path, media):
-    jpeg = save(tmp_path / "a.jpg", media.quadrants()[..., ::-1])
-    jpeg.write_bytes(with_orientation(jpeg.read_bytes(), 6))  # to be turned 90 degrees clockwise
-    frame = pixels(jpeg)
-    assert frame.shape == (48, 32, 3)
-    assert np.abs(frame[4, -4].astype(int) - (255, 0, 0)).max() < 12
-
-
-def test_alpha_is_laid_on_white(tmp_path):
-    image = np.zeros((40, 40, 4), np.uint8)
-    image[:, 20:] = (0, 0, 255, 255)
-    frame = pixels(save(tmp_path / "a.png", image))
-    assert frame[16, 4].tolist() == [255, 255, 255]
-    assert frame[16, 28].tolist() == [255, 0, 0]
-
-
-def test_grey_and_deep_images_become_rgb(tmp_path):
-    assert pixels(save(tmp_path / "a.png", np.full((40, 60), 90, np.uint8)))[3, 3].tolist() == [90, 90, 90]
-    deep = pixels(save(tmp_path / "b.png", np.full((40, 60, 3), 90 * 257, np.uint16)))
-    assert np.abs(deep.astype(int) - 90).max() <= 1
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_size_is_read_before_the_pixels(tmp_path, suffix):
-    path = save(tmp_path / f"a.{suffix}", np.zeros((310, 570, 3), np.uint8))
-    with pytest.raises(MediaError, match="570 x 310 pixels"):
-        read_image(path, "a", [NEED], Limits(max_megapixels=0.1))
-    clip = read_image(path, "a", [NEED])
-    assert (clip.source.width, clip.source.height) == (570, 310)
-    assert clip.source.video_codec == {"jpg": "jpeg"}.get(suffix, suffix)
-
-
-def test_what_is_no_image_says_so(tmp_path):
+def test_nothing_but_an_image_is_read_and_orientation_and_alpha_apply(tmp_path, media):
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("hello")
     png = save(tmp_path / "cut.png", np.zeros((31, 57, 3), np.uint8))
@@ -96,3 +70,61 @@ def test_what_is_no_image_says_so(tmp_path):
     }.items():
         with pytest.raises(MediaError, match=words):
             pixels(tmp_path / name)
+    jpeg = save(tmp_path / "a.jpg", media.quadrants()[..., ::-1])
+    jpeg.write_bytes(with_orientation(jpeg.read_bytes(), 6))  # to be turned 90 degrees clockwise
+    frame = pixels(jpeg)
+    assert frame.shape == (48, 32, 3)
+    assert np.abs(frame[4, -4].astype(int) - (255, 0, 0)).max() < 12
+    image = np.zeros((40, 40, 4), np.uint8)
+    image[:, 20:] = (0, 0, 255, 255)
+    frame = pixels(save(tmp_path / "a.png", image))
+    assert (frame[16, 4].tolist(), frame[16, 28].tolist()) == ([255, 255, 255], [255, 0, 0])
+    assert pixels(save(tmp_path / "a.png", np.full((40, 60), 90, np.uint8)))[3, 3].tolist() == [90, 90, 90]
+    deep = pixels(save(tmp_path / "b.png", np.full((40, 60, 3), 90 * 257, np.uint16)))
+    assert np.abs(deep.astype(int) - 90).max() <= 1
+
+
+def put(folder, *names):
+    for path in (folder / name for name in names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_subfolders_are_searched_and_hidden_linked_and_unreadable_names_are_not(tmp_path):
+    put(tmp_path, "b.MP4", "a/c.WEBM", "a/d/e f#1.jpg", "f.3gp")
+    put(tmp_path, ".hidden.mp4", ".git/g.mp4", "notes.txt", "LICENSE", "x.txt")
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    expected = {".txt": 2, "no ending": 1, "linked folder": 1}
+    try:
+        open(os.fsencode(tmp_path) + b"/\xff.mp4", "wb").close()
+        expected["name that is not Unicode"] = 1
+    except OSError:  # this file system refuses such names
+        pass
+    library = find_media(tmp_path)
+    assert library.videos == ("a/c.WEBM", "a/d/e f#1.jpg", "b.MP4", "f.3gp")
+    assert library.ignored == expected
+
+
+def test_a_single_file_and_relative_paths(tmp_path, monkeypatch):
+    put(tmp_path, "a.mp4")
+    monkeypatch.chdir(tmp_path)
+    for path, root in ((tmp_path / "a.mp4", tmp_path), (Path("."), Path(".")), (Path("a.mp4"), Path("."))):
+        library = find_media(path)
+        assert (library.root, library.videos) == (root, ("a.mp4",))
+    names = ("a.MP4", "a.webm", "a.JPG", "a.3gp", "a.txt")
+    assert [is_media(tmp_path / name) for name in names] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "message"),
+    [
+        ([], "nowhere", "there is nothing at"),
+        ([], "", "it is empty"),
+        (["a.txt", "b.txt", "c.doc"], "", r"only 2 x \.txt, 1 x \.doc"),
+        (["a.txt"], "a.txt", "neither a video nor a still image"),
+    ],
+)
+def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path, names, path, message):
+    put(tmp_path, *names)
+    with pytest.raises(InputError, match=message):
+        find_media(tmp_path / path)

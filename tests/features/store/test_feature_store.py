@@ -20,17 +20,12 @@ def test_what_is_written_is_read(store_job):
     streams = {name: np.float16(rng.normal(size=(t + 1, 3)) * 100) for t, name in enumerate(NAMES)}
     store = FeatureStore(store_job.write(*(store_job.record(n, sight=s) for n, s in streams.items()), sight=3))
     for name, rows in zip(reversed(NAMES), store.read("sight", list(reversed(NAMES)))):
-        assert rows.dtype == np.float16
-        np.testing.assert_array_equal(rows, streams[name])
-    assert sorted(store.clips.index) == sorted(NAMES)
-    assert store.done("sight") == set(NAMES)
+        np.testing.assert_array_equal(rows, streams[name], strict=True)
+    assert set(store.clips.index) == store.done("sight") == set(NAMES)
 
 
-LAID = [np.asfortranarray(ROWS), ROWS[::-1], ROWS[:, ::-1], ROWS[:, :2].T]
-
-
-@pytest.mark.parametrize("rows", LAID, ids=["fortran", "reversed", "mirrored", "transposed"])
-def test_how_rows_lie_in_memory_does_not_matter(store_job, rows):
+@pytest.mark.parametrize("rows", [np.asfortranarray(ROWS), ROWS[::-1], ROWS[:, ::-1], ROWS[:, :2].T])
+def test_the_memory_layout_of_rows_does_not_matter(store_job, rows):
     times = {"sight": np.arange(8, dtype=np.float32)[:: 8 // len(rows)]}
     store = FeatureStore(store_job.write(store_job.record("a", sight=rows, times=times), sight=rows.shape[1]))
     np.testing.assert_array_equal(store.read("sight", ["a"])[0], rows)
@@ -42,24 +37,18 @@ def test_missing_failed_and_not_yet_extracted_are_three_things(store_job):
     store_job.write(r("seen", sight=ROWS), r("blind", sight=None), r("bad", verdict="failed", note="why"), sight=3)
     store_job.write(r("seen", sound=None), sound=2)
     store = FeatureStore(store_job.directory)
-    assert store.rows.loc["seen", ["sight", "sound"]].tolist() == [PRESENT, MISSING]
-    assert store.rows.loc["blind", "sight"] == MISSING
-    assert pd.isna(store.rows.loc["blind", "sound"])
-    assert store.rows.loc["bad", ["sight", "sound"]].isna().all()
+    states = store.rows[["sight", "sound"]].fillna("").T.to_dict("list")
+    assert states == {"seen": [PRESENT, MISSING], "blind": [MISSING, ""], "bad": ["", ""]}
     assert list(store.clips.index) == ["seen"]
-    assert set(store.failed) == {"blind", "bad"}
-    assert store.failed["bad"] == "why"
+    assert (set(store.failed), store.failed["bad"]) == ({"blind", "bad"}, "why")
     assert "mee precompute" in store.failed["blind"]
-    assert store.done("sight") == {"seen", "blind"}
-    assert store.done("sound") == {"seen"}
+    assert (store.done("sight"), store.done("sound")) == ({"seen", "blind"}, {"seen"})
     assert store.read("sight", ["blind"]) == [None]
-    for look in (store.read, store.times):
-        with pytest.raises(KeyError, match="no 'sound' of clip 'blind'"):
-            look("sound", ["blind"])
-        with pytest.raises(KeyError, match="no 'sight' of clip 'z'"):
-            look("sight", ["z"])
-        with pytest.raises(KeyError, match="no stream 'smell'"):
-            look("smell", ["seen"])
+    wrong = {"no 'sound' of clip 'blind'": ("sound", ["blind"]), "no 'sight' of clip 'z'": ("sight", ["z"])}
+    for message, arguments in (wrong | {"no stream 'smell'": ("smell", ["seen"])}).items():
+        for look in (store.read, store.times):
+            with pytest.raises(KeyError, match=message):
+                look(*arguments)
 
 
 def test_shards_are_united(store_job):
@@ -80,8 +69,7 @@ def test_of_several_rows_of_a_clip_the_last_counts(store_job):
     for value in (1, 2):
         store_job.write(store_job.record("a", sight=ROWS * 0 + value), sight=3)
     store = FeatureStore(store_job.directory)
-    assert len(store.rows) == 1
-    assert (store.read("sight", ["a"])[0] == 2).all()
+    assert (len(store.rows), (store.read("sight", ["a"])[0] == 2).all()) == (1, True)
     store_job.write(store_job.record("a", sight=None), sight=3)
     store = FeatureStore(store_job.directory)
     assert store.coverage() == {"sight": 0}
@@ -90,58 +78,41 @@ def test_of_several_rows_of_a_clip_the_last_counts(store_job):
 
 
 @pytest.mark.parametrize("clip_id", ["v", "v#t=0,10"])
-def test_a_success_replaces_an_earlier_failure(store_job, clip_id):
+def test_of_a_failure_and_a_success_the_last_counts(store_job, clip_id):
     store_job.write(store_job.record("v", verdict="timed out", note="slow", of=0), sight=3)
     assert FeatureStore(store_job.directory).failed == {"v": "slow"}
     store_job.write(store_job.record(clip_id, "v", sight=ROWS), sight=3)
     store = FeatureStore(store_job.directory)
-    assert list(store.rows.index) == [clip_id]
-    assert store.failed == {}
-
-
-def test_a_failure_after_a_success_counts(store_job):
-    store_job.write(store_job.record("v", sight=ROWS), sight=3)
+    assert (list(store.rows.index), store.failed) == ([clip_id], {})
     store_job.write(store_job.record("v", verdict="failed", note="broke", of=0), sound=2)
     store = FeatureStore(store_job.directory)
-    assert store.failed == {"v": "broke"}
-    assert len(store.clips) == 0
-    assert store.done("sound") == set()
+    assert (store.failed, len(store.clips), store.done("sound")) == ({"v": "broke"}, 0, set())
 
 
-def test_a_video_is_done_when_all_its_clips_are(store_job):
+def test_a_video_is_done_when_all_its_clips_of_one_file_are(store_job):
+    store_job.declare(sight=3)
+    store = FeatureStore(store_job.directory)  # without rows
+    assert (len(store.clips), store.failed, store.done("sight"), store.coverage()) == (0, {}, set(), {"sight": 0})
+    assert store.read("sight", []) == []
     cut = [store_job.record(f"v#t={i},{i + 1}", "v", of=3, sight=ROWS) for i in range(3)]
     store_job.write(*cut[:2], sight=3)
     assert FeatureStore(store_job.directory).done("sight") == set()
     store_job.write(cut[2], sight=3)
     assert FeatureStore(store_job.directory).done("sight") == {"v"}
-
-
-def test_streams_of_a_changed_file_are_never_mixed(store_job):
-    store_job.write(store_job.record("v", sight=ROWS, file_bytes=100), sight=3)
-    store_job.write(store_job.record("v", sound=None, file_bytes=101), sound=2)
+    store_job.write(store_job.record("w", sight=ROWS, file_bytes=100), sight=3)
+    store_job.write(store_job.record("w", sound=None, file_bytes=101), sound=2)
     store = FeatureStore(store_job.directory)
-    assert store.done("sound") == {"v"}
-    assert store.done("sight") == set()  # of the old file
+    assert (store.done("sound"), store.done("sight")) == ({"w"}, {"v"})  # of w, sight is of the old file
     assert len(store.clips) == 0
-
-
-def test_a_store_without_rows_can_be_read(store_job):
-    store_job.declare(sight=3)
-    store = FeatureStore(store_job.directory)
-    assert (len(store.clips), store.failed, store.done("sight"), store.coverage()) == (0, {}, set(), {"sight": 0})
-    assert store.read("sight", []) == []
 
 
 def test_it_is_a_feature_source(store_job):
     """The one place where features and mee meet."""
     source: FeatureSource = FeatureStore(store_job.write(store_job.record("a", sight=ROWS), sight=3))
     clip_ids: Sequence[str] = source.clips.index.tolist()
-    clips = load_ragged(source, list(source.dims), clip_ids)
-    assert clips["sight"].all().padded.shape == (1, 2, 3)
+    assert load_ragged(source, list(source.dims), clip_ids)["sight"].all().padded.shape == (1, 2, 3)
     assert source.clips.loc["a", ["video", "start_s", "end_s"]].tolist() == ["a", 0.0, 1.0]
-    assert isinstance(source.name, str)
-    assert set(source.fingerprints) == {"sight"}
-    assert source.failed == {}
+    assert (isinstance(source.name, str), set(source.fingerprints), source.failed) == (True, {"sight"}, {})
 
 
 def test_pandas_and_safetensors_open_it_without_mee(store_job):
@@ -157,11 +128,7 @@ def test_pandas_and_safetensors_open_it_without_mee(store_job):
 @pytest.mark.parametrize(
     "which", ["sight/*[0-9].safetensors", "sight/*.times.safetensors", "parts/*", "checksums/*"]
 )
-@pytest.mark.parametrize(
-    "spoil",
-    [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\xff" * len(b), None],
-    ids=["cut", "empty", "garbage", "gone"],
-)
+@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\xff" * len(b), None])
 def test_a_damaged_file_is_an_input_error_that_names_it(store_job, which, spoil):
     directory = store_job.write(store_job.record("a", sight=ROWS, times={"sight": TIMES}), sight=3)
     (path,) = directory.glob(which)

@@ -1,17 +1,19 @@
-"""Shards exist completely or not at all, whoever else writes."""
+"""Shards are complete or do not exist, whoever else writes; store.json refuses what does not belong together."""
 
+import json
 import multiprocessing
 import os
 
 import numpy as np
 import pytest
 
+from features.errors import InputError
+from features.extractors.base import Fingerprint
 from features.store import writer as store_writer
-from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
-from features.store.manifest import Manifest
+from features.store.manifest import Manifest, declare
 from features.store.writer import StoreWriter, clear_overwritten
-from tests.features.small_stores import die, files
+from tests.features.small_stores import die, files, run_at_once
 
 ROWS = np.ones((2, 3), np.float16)
 TIMES = {"sight": np.ones(2, np.float32)}
@@ -21,25 +23,15 @@ TIMES = {"sight": np.ones(2, np.float32)}
 def test_a_shard_is_written_at_each_limit_and_at_the_end(store_job, monkeypatch, limit):
     if limit:
         monkeypatch.setattr(store_writer, limit, 0)
-    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(5)), sight=3)
-    assert (
-        len(files(store_job.directory, "parts/*"))
-        == len(files(store_job.directory, "sight/*"))
-        == (5 if limit else 1)
-    )
-    assert len(FeatureStore(store_job.directory).clips) == 5
-
-
-def test_the_clips_of_a_video_stay_together(store_job, monkeypatch):
-    monkeypatch.setattr(store_writer, "SHARD_CLIPS", 2)
-    with StoreWriter(store_job.directory, store_job.declare(sight=3)) as writer:
-        writer.add([store_job.record(f"v#t={n},{n + 1}", "v", of=5, sight=ROWS) for n in range(5)])
-    assert len(files(store_job.directory, "parts/*")) == 1
-
-
-def test_nothing_to_write_writes_nothing(store_job):
     store_job.write(sight=3)
-    assert list(files(store_job.directory)) == ["store.json"]
+    assert list(files(store_job.directory)) == ["store.json"]  # nothing to write writes nothing
+    store_job.write(*(store_job.record(f"v{n}", sight=ROWS) for n in range(5)), sight=3)
+    shards = [len(files(store_job.directory, f"{folder}/*")) for folder in ("parts", "sight")]
+    assert shards == ([5, 5] if limit else [1, 1])
+    with StoreWriter(store_job.directory, store_job.declare(sight=3)) as writer:  # clips of a video stay together
+        writer.add([store_job.record(f"w#t={n},{n + 1}", "w", of=5, sight=ROWS) for n in range(5)])
+    assert len(files(store_job.directory, "parts/*")) == shards[0] + 1
+    assert len(FeatureStore(store_job.directory).clips) == 10
 
 
 def test_an_error_keeps_what_was_added(store_job):
@@ -119,14 +111,6 @@ def test_complete_shards_of_a_killed_writer_stay_and_others_go(store_job):
     assert list((store_job.directory / "writers").iterdir()) == []
 
 
-def test_overwriting_removes_the_old_files(store_job):
-    store_job.write(store_job.record("a", sight=ROWS, sound=ROWS, times=TIMES), sight=3, sound=3)
-    sound = files(store_job.directory, "sound/*")
-    clear_overwritten(store_job.directory, store_job.declare(overwrite=True, sight=3))
-    assert files(store_job.directory, "sight/*") == {}
-    assert files(store_job.directory, "sound/*") == sound
-
-
 def _write_many(directory, records):
     store_writer.SHARD_CLIPS = 1
     for record in records:  # a writer each, so that jobs meet each other's starts and ends
@@ -137,14 +121,8 @@ def _write_many(directory, records):
 def test_several_writers_at_once(store_job):
     store_job.declare(sight=3)
     context = multiprocessing.get_context("fork")
-    jobs = []
-    for job in range(4):
-        records = [store_job.record(f"v{job}{n}", sight=ROWS * (10 * job + n)) for n in range(4)]
-        jobs.append(context.Process(target=_write_many, args=(store_job.directory, records)))
-        jobs[-1].start()
-    for job in jobs:
-        job.join()
-    assert [job.exitcode for job in jobs] == [0] * 4
+    records = [[store_job.record(f"v{job}{n}", sight=ROWS * (10 * job + n)) for n in range(4)] for job in range(4)]
+    run_at_once([context.Process(target=_write_many, args=(store_job.directory, each)) for each in records])
     store = FeatureStore(store_job.directory)
     assert len(store.clips) == 16
     for clip_id, rows in zip(store.clips.index, store.read("sight", store.clips.index)):
@@ -152,14 +130,87 @@ def test_several_writers_at_once(store_job):
     assert list((store_job.directory / "writers").iterdir()) == []
 
 
-def test_an_atomic_write_keeps_the_old_file_after_an_error(tmp_path, monkeypatch):
-    path = tmp_path / "a" / "b"
-    write_whole(path, b"first")
+def test_streams_are_added_and_declaring_them_again_changes_nothing(store_job):
+    store_job.directory.mkdir()
+    (store_job.directory / ".store.json.123").write_text("{")  # of a job killed at its start
+    store_job.declare(clip_seconds=5.0, sight=3)
+    assert list(files(store_job.directory)) == ["store.json"]
+    added = store_job.declare(clip_seconds=5.0, sound=2)
+    before = files(store_job.directory)
+    assert list(store_job.declare(clip_seconds=5.0, sight=3).streams) == list(added.streams) == ["sight", "sound"]
+    assert Manifest.read(store_job.directory) == added
+    assert files(store_job.directory) == before
+    content = json.loads((store_job.directory / "store.json").read_text())
+    assert (content["format"], content["clip_seconds"]) == (2, 5.0)
+    assert content["streams"]["sight"]["fingerprint"]["dim"] == 3
 
-    def full(_):
-        raise OSError("no space left")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_whole(path, b"second")
-    assert path.read_bytes() == b"first"
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"version": 2, "sight": 3}, r"'sight' .*--overwrite"),
+        ({"sight": 4}, r"'sight' .*--overwrite"),
+        ({"clip_seconds": 5.0, "sight": 3}, r"--clip-seconds default, .* 5\.0.*another store"),
+        ({"clip_seconds": 2.5, "overwrite": True, "sight": 3}, r"2\.5"),
+        *(({name: 3}, f"'{name}'") for name in ("parts", "checksums", "writers", "imports")),
+        *(({name: 3}, f"'{name}'") for name in ("clip_id", "written_at")),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(store_job, settings, named):
+    store_job.declare(sight=3)
+    before = files(store_job.directory)
+    with pytest.raises(InputError, match=named):
+        store_job.declare(**settings)
+    assert files(store_job.directory) == before
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_not_a_store_is_refused_and_kept(store_job, tmp_path, folder):
+    mine = store_job.directory / "mine.txt" if folder else store_job.directory
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("x")
+    before = files(tmp_path)
+    with pytest.raises(InputError, match="is not a feature store; name another place"):
+        store_job.declare(sight=3)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_overwriting_a_stream_keeps_the_others(store_job, version):
+    rows = np.ones((2, 3), np.float16)
+    record = store_job.record
+    store_job.write(record("a", sight=rows, sound=rows), record("b", sight=rows, sound=rows), sight=3, sound=3)
+    store_job.declare(overwrite=True, version=version, sight=3)
+    store = FeatureStore(store_job.directory)
+    assert (store.done("sight"), store.done("sound"), len(store.clips)) == (set(), {"a", "b"}, 0)
+    sound = files(store_job.directory, "sound/*")
+    clear_overwritten(store_job.directory, store.manifest)
+    assert (files(store_job.directory, "sight/*"), files(store_job.directory, "sound/*")) == ({}, sound)
+    store_job.write(record("a", sight=rows * 2), version=version, sight=3)
+    store = FeatureStore(store_job.directory)
+    assert list(store.clips.index) == ["a"]
+    assert (store.read("sight", ["a"])[0] == 2).all()
+    assert (store.read("sound", ["a"])[0] == 1).all()
+
+
+def _declare_many(directory, job):
+    for number in range(20):
+        name = f"stream_{job}_{number}"
+        declare(directory, {name: Fingerprint(extractor=name, version=1, dim=1)}, None, overwrite=False)
+
+
+def test_jobs_that_declare_at_once_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("fork")
+    jobs = [context.Process(target=_declare_many, args=(tmp_path / "store", job)) for job in range(3)]
+    run_at_once(jobs)
+    assert len(Manifest.read(tmp_path / "store").streams) == 60
+
+
+NONSENSE = '{"format": 2, "streams": {"a": {"b": 1}}, "clip_seconds": 1}'
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"format": 1}', '{"format": 99}', NONSENSE])
+def test_a_manifest_that_makes_no_sense_is_refused(tmp_path, content):
+    (tmp_path / "store.json").write_text(content)
+    with pytest.raises(InputError, match=r"store\.json is (damaged|of format (1|99),.*mee precompute)"):
+        FeatureStore(tmp_path)

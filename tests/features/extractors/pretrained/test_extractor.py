@@ -19,37 +19,50 @@ from features.extractors.spec import RunConfig
 from features.extractors.token_merging.apply import TOWERS
 from features.media.clip import Clip, FrameNeed, Frames
 from features.media.reader import read_clips
+from tests.features.extractors.pretrained.tiny_checkpoints import save_tiny
 
 SEEING = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "clip", "siglip", "siglip2")
 SEEING += ("videomae", "vjepa2", "xclip")
 HEARING = ("ast", "clap", "clap-fused", "clap-audio", "whisper")
 
 
+def cosine(one, other):
+    return (one.rows * other.rows).sum(1) / np.linalg.norm(one.rows, axis=1) / np.linalg.norm(other.rows, axis=1)
+
+
 @pytest.mark.parametrize("name", SEEING + HEARING)
-def test_a_row_does_not_depend_on_its_batch(tiny, clip_of, name):
-    shapes = [None, (40, 70), (70, 40), None, (33, 33)]
+def test_a_row_does_not_depend_on_its_batch_and_half_precision_is_close(tiny, clip_of, name):
+    def extract(clips, **settings):
+        return make_extractor(f"x={tiny(name)}", RunConfig(**settings)).extract(clips)
+
     alone = make_extractor(f"x={tiny(name)}", RunConfig(batch_size=1))
-    clips = [
-        clip_of(alone, count, seed, shape) for seed, (count, shape) in enumerate(zip((5, 9, 1, 4, 2), shapes))
-    ]
+    shapes = zip((5, 9, 1, 4, 2), [None, (40, 70), (70, 40), None, (33, 33)])
+    clips = [clip_of(alone, count, seed, shape) for seed, (count, shape) in enumerate(shapes)]
     single = [alone.extract([clip])[0] for clip in clips]
     for batch_size in (2, 3, 32):
-        together = make_extractor(f"x={tiny(name)}", RunConfig(batch_size=batch_size)).extract(clips)
-        for one, other in zip(single, together):
-            if one is None:
-                assert other is None
-                continue
-            np.testing.assert_allclose(other.rows, one.rows, atol=1e-5)
-            np.testing.assert_array_equal(other.times, one.times)
+        for one, other in zip(single, extract(clips, batch_size=batch_size)):
+            assert (one is None) == (other is None)
+            if one is not None:
+                np.testing.assert_allclose(other.rows, one.rows, atol=1e-5)
+                np.testing.assert_array_equal(other.times, one.times)
+    clip = clip_of(alone, 8)
+    (whole,), (half,) = extract([clip]), extract([clip], precision="bf16")
+    assert cosine(whole, half).min() > 0.99
+    assert half.rows.dtype == np.float32
+    assert not np.array_equal(whole.rows, half.rows)
+    if name in SEEING:  # it runs by sdpa without gradients, and merges as its family says
+        model = alone._runner.model
+        assert any(type(part).__name__ in TOWERS for part in model.modules()) == alone.family.merges
+        assert (alone.shared, model.config._attn_implementation, model.training) == (True, "sdpa", False)
+        assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of, tmp_path, tiny_checkpoints):
-    tiny_checkpoints.save_tiny("vit", tmp_path)
+def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of, tmp_path):
+    save_tiny("vit", tmp_path)
     (tmp_path / "model.safetensors").unlink()
     extractor = make_extractor(f"x={tmp_path}")
     clip = clip_of(extractor, 1)
-    silent = Clip(span=clip.span, reader="test")
-    empty = clip_of(extractor, 0)
+    silent, empty = Clip(span=clip.span, reader="test"), clip_of(extractor, 0)
     assert extractor.extract([]) == []
     assert extractor.extract([silent, empty]) == [None, None]
     with pytest.raises(InputError, match="has no weights in the safetensors format"):
@@ -58,79 +71,49 @@ def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of
     assert [stream is None for stream in full.extract([silent, clip, empty, clip])] == [True, False, True, False]
 
 
-@pytest.mark.parametrize("name", SEEING + HEARING)
-def test_half_precision_is_close(tiny, clip_of, name):
-    whole = make_extractor(f"x={tiny(name)}")
-    half = make_extractor(f"x={tiny(name)}", RunConfig(precision="bf16"))
-    (one,), (other,) = whole.extract([clip_of(whole, 8)]), half.extract([clip_of(half, 8)])
-    cosine = (one.rows * other.rows).sum(1) / np.linalg.norm(one.rows, axis=1) / np.linalg.norm(other.rows, axis=1)
-    assert cosine.min() > 0.99
-    assert other.rows.dtype == np.float32
-    assert not np.array_equal(one.rows, other.rows)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="of machines without a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_fp16_and_cuda_need_a_gpu(tiny):
-    with pytest.raises(InputError, match="--precision fp16 needs a GPU; on a CPU use bf16 or fp32"):
-        make_extractor(f"x={tiny('vit')}", RunConfig(precision="fp16")).load()
-    with pytest.raises(InputError, match="--device cuda: torch sees no GPU here"):
-        make_extractor(f"x={tiny('vit')}", RunConfig(device="cuda")).load()
+    refused = {
+        "--precision fp16 needs a GPU; on a CPU use bf16 or fp32": RunConfig(precision="fp16"),
+        "--device cuda: torch sees no GPU here": RunConfig(device="cuda"),
+    }
+    for message, config in refused.items():
+        with pytest.raises(InputError, match=message):
+            make_extractor(f"x={tiny('vit')}", config).load()
 
 
-def test_the_fingerprint_holds_what_changes_the_numbers_and_nothing_else(tiny, tiny_checkpoints, tmp_path):
+def test_the_fingerprint_holds_what_changes_the_numbers_and_nothing_else(tiny, tmp_path):
     place = tiny("clip")
     usual = make_extractor(f"x={place}").fingerprint
-    assert usual.model == "clip"
-    assert usual.revision == resolve(f"x={place}").checkpoints[0].revision
-    assert usual.dim == 12
-    assert usual.parameters["output"] == "projected"
-    assert usual.parameters["precision"] == "fp32"
-    assert usual.parameters["merge"] is None
+    revision = resolve(f"x={place}").checkpoints[0].revision
+    assert (usual.model, usual.revision, usual.dim) == ("clip", revision, 12)
+    wanted = {"output": "projected", "precision": "fp32", "merge": None}
+    assert {name: usual.parameters[name] for name in wanted} == wanted
     assert usual.parameters["pictures"]["crop"] == (32, 32)
-    other = tiny_checkpoints.save_tiny("clip", tmp_path / "clip", seed=1)
+    other = save_tiny("clip", tmp_path / "clip", seed=1)
     words = [
-        f"x={place}:output=class",
-        f"x={place}:output=pooled",
-        f"x={place}:fps=3",
-        f"x={place}:merge=2",
+        *(f"x={place}:{option}" for option in ("output=class", "output=pooled", "fps=3", "merge=2")),
         f"x={other}",
     ]
     digests = {make_extractor(word).fingerprint.digest for word in words}
     digests |= {make_extractor(f"x={place}", RunConfig(precision="bf16")).fingerprint.digest, usual.digest}
     assert len(digests) == len(words) + 2
-    same = [
-        make_extractor(
-            f"y={place}:output=projected,fps=2,merge=0", RunConfig(device="cpu", batch_size=7, merge="3")
-        ),
-        make_extractor(resolve(f"x={place}")),
-    ]
+    run = RunConfig(device="cpu", batch_size=7, merge="3")
+    same = make_extractor(f"y={place}:output=projected,fps=2,merge=0", run), make_extractor(resolve(f"x={place}"))
     assert {made.fingerprint.digest for made in same} == {usual.digest}
 
 
-def test_options_that_make_no_sense(tiny, says):
-    words = [
-        "clip:output=best",
-        "clip:colour=red",
-        "clip:fps=fast",
-        "clip:fps=-1",
-        "clip:fps=nan",
-        "clip:fps=1e999",
-    ]
-    words += [
-        "clip:merge=lots",
-        "videomae:window=2",
-        "videomae:stride=0",
-        "videomae:stride=1.0",
-        "videomae:stride=²",
-    ]
-    words += ["vjepa2:window=3", "clap:window=3", "clap:window=0.01", "clap:window=all", "clap:output=class"]
-    messages = []
-    for word in [*words, "clap:fps=1", "dinov3_vit:merge=4"]:
-        name, _, options = word.partition(":")
-        with pytest.raises(InputError) as raised:
-            make_extractor(f"x={tiny(name)}:{options}")
-        messages.append(str(raised.value).replace(str(tiny(name).parent), "HUB"))
-    says("\n".join(messages))
+INVALID = """
+clip:output=best clip:colour=red clip:fps=fast clip:fps=-1 clip:fps=nan clip:fps=1e999 clip:merge=lots
+videomae:window=2 videomae:stride=0 videomae:stride=1.0 videomae:stride=² vjepa2:window=3 clap:window=3
+clap:window=0.01 clap:window=all clap:output=class clap:fps=1 dinov3_vit:merge=4
+"""
+
+
+def test_options_that_make_no_sense(tiny, tmp_path, says_all):
+    for name in {word.partition(":")[0] for word in INVALID.split()}:
+        (tmp_path / name).symlink_to(tiny(name))
+    says_all(lambda word: make_extractor(f"x={tmp_path}/{word}"), INVALID.split())
 
 
 @pytest.mark.parametrize("name", ["dinov3_vit", "clap", "clap-fused", "whisper"])
@@ -148,9 +131,8 @@ def still(extractor: Extractor, count: int) -> dict[FrameNeed, Frames]:
     """Frames of one colour each: all their patches are alike but for their places."""
     (need,) = extractor.needs
     colours = np.random.default_rng(0).integers(0, 256, (count, 1, 1, 3), dtype=np.uint8)
-    return {
-        need: Frames(pixels=colours.repeat(need.size, 1).repeat(need.size, 2), times=np.arange(count) / need.fps)
-    }
+    pixels = colours.repeat(need.size, 1).repeat(need.size, 2)
+    return {need: Frames(pixels=pixels, times=np.arange(count) / need.fps)}
 
 
 MERGING = ("vit", "dinov2", "dinov2_with_registers", "clip", "metaclip_2", "siglip", "xclip")
@@ -161,14 +143,9 @@ def test_merging_changes_little_where_patches_are_alike(tiny, clip_of, name):
     for output in make_extractor(f"x={tiny(name)}").family.outputs:
         whole = make_extractor(f"x={tiny(name)}:output={output}")
         merged = make_extractor(f"x={tiny(name)}:output={output}", RunConfig(merge="2"))
-        clip = clip_of(whole, 8)
-        frames = still(whole, 8)
-        clip = Clip(span=clip.span, reader="test", frames=frames)
+        clip = replace(clip_of(whole, 8), frames=still(whole, 8))
         (one,), (other,) = whole.extract([clip]), merged.extract([clip])
-        cosine = (
-            (one.rows * other.rows).sum(1) / np.linalg.norm(one.rows, axis=1) / np.linalg.norm(other.rows, axis=1)
-        )
-        assert cosine.min() > 0.8
+        assert cosine(one, other).min() > 0.8
         assert not np.array_equal(one.rows, other.rows)
         assert merged.parameters["merge"] == "2"
         sizes = merged._runner.merging.sizes
@@ -176,26 +153,12 @@ def test_merging_changes_little_where_patches_are_alike(tiny, clip_of, name):
         assert whole._runner.merging is None
 
 
-def test_every_family_runs_shared_by_sdpa_without_gradients_and_merges_as_it_says(tiny):
-    assert set(SEEING) <= set(FAMILIES)
-    for name in SEEING:
-        extractor = make_extractor(f"x={tiny(name)}")
-        extractor.load()
-        model = extractor._runner.model
-        assert extractor.shared
-        assert any(type(part).__name__ in TOWERS for part in model.modules()) == extractor.family.merges
-        assert model.config._attn_implementation == "sdpa"
-        assert not model.training
-        assert not any(parameter.requires_grad for parameter in model.parameters())
-
-
 @settings(max_examples=10)
 @given(counts=st.lists(st.integers(0, 3), max_size=5), batch_size=st.integers(1, 4))
 def test_rows_go_back_to_their_clips(tiny, clip_of, counts, batch_size):
     """With a family whose row is its picture's first level."""
     first = replace(
-        FAMILIES["vit"],
-        forward=lambda model, batch: batch.inputs["pixels"][:, 0, 0, :1].expand(-1, 16),
+        FAMILIES["vit"], forward=lambda model, batch: batch.inputs["pixels"][:, 0, 0, :1].expand(-1, 16)
     )
     spec = resolve(f"x={tiny('vit')}")
     extractor = PretrainedExtractor(spec, RunConfig(batch_size=batch_size), first)
@@ -207,29 +170,22 @@ def test_rows_go_back_to_their_clips(tiny, clip_of, counts, batch_size):
             np.testing.assert_allclose(stream.rows[:, 0], (levels - 0.5) / 0.5, atol=1e-6)
 
 
-def test_rows_of_another_size_than_config_json_says(tiny, clip_of):
-    wide = replace(FAMILIES["vit"], width=lambda config: 20)
-    extractor = PretrainedExtractor(resolve(f"x={tiny('vit')}"), RunConfig(), wide)
-    with pytest.raises(InputError, match=r"its rows have 16 numbers, its config.json says 20"):
-        extractor.extract([clip_of(extractor, 1)])
-
-
-def test_a_real_file_becomes_a_stream(tiny, media, tmp_path):
-    """From mp4 and png to rows, through the reader; a picture has no motion."""
+def test_a_real_file_becomes_a_stream_whose_size_config_json_says(tiny, media, tmp_path, clip_of):
+    # From mp4 and png to rows, through the reader; a picture has no motion.
     film = media.write(tmp_path / "film.mp4", [media.plain(number) for number in range(20)])
     picture = tmp_path / "picture.png"
     cv2.imwrite(str(picture), media.quadrants())
     appearance, motion = (make_extractor(f"x={tiny(name)}") for name in ("clip", "videomae"))
-    clips = []
-    for path in (film, picture):
-        clips += read_clips(path, path.name, (*appearance.needs, *motion.needs))
-    seen, still = appearance.extract(clips)
-    assert seen.rows.shape == (4, 12)  # two seconds, two frames a second
+    needs = (*appearance.needs, *motion.needs)
+    clips = [clip for path in (film, picture) for clip in read_clips(path, path.name, needs)]
+    (seen, still), (moved, unmoved) = appearance.extract(clips), motion.extract(clips)
+    assert (seen.rows.shape, still.rows.shape) == ((4, 12), (1, 12))  # two seconds, two frames a second
     np.testing.assert_allclose(seen.times, [0.0, 0.5, 1.0, 1.5])
-    assert still.rows.shape == (1, 12)
-    moved, unmoved = motion.extract(clips)
-    assert moved.rows.shape == (4, 16)  # eight frames a second, in fours
+    assert (moved.rows.shape, unmoved) == ((4, 16), None)  # eight frames a second, in fours
     np.testing.assert_allclose(moved.times, [0.1875, 0.6875, 1.1875, 1.6875])
-    assert unmoved is None
     (alone,) = appearance.extract(clips[1:])
     np.testing.assert_allclose(alone.rows, still.rows, atol=1e-5)
+    wide = replace(FAMILIES["vit"], width=lambda config: 20)
+    extractor = PretrainedExtractor(resolve(f"x={tiny('vit')}"), RunConfig(), wide)
+    with pytest.raises(InputError, match=r"its rows have 16 numbers, its config.json says 20"):
+        extractor.extract([clip_of(extractor, 1)])

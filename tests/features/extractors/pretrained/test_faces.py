@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from features.errors import InputError
 from features.extractors.pretrained.faces import PretrainedFaceExtractor
+from features.extractors.registry import make_extractor
 from features.extractors.spec import Checkpoint, ExtractorSpec
 from tests.features.clips import clip_of
 
@@ -47,28 +48,18 @@ def save_detector(path: Path, *, bright: float = 220.0) -> Path:
             if scored:
                 weight += (stride == 16) / (3 * side * side)
                 bias = np.full(1, -bright)
+            elif kind == "bbox":
+                bias = np.array([0.5, 0.5, *[np.log(FACE / stride)] * 2])
             else:
-                bias = (
-                    np.array([0.5, 0.5, *[np.log(FACE / stride)] * 2])
-                    if kind == "bbox"
-                    else corners / stride + 0.5
-                )
+                bias = corners / stride + 0.5
             inits |= {f"{name}_w": weight, f"{name}_b": bias.astype(np.float32)}
+            window = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [stride] * 4}
             nodes += [
-                helper.make_node(
-                    "Conv",
-                    ["input", f"{name}_w", f"{name}_b"],
-                    [f"{name}_map"],
-                    kernel_shape=[side] * 2,
-                    strides=[stride] * 2,
-                    pads=[stride] * 4,
-                ),
+                helper.make_node("Conv", ["input", f"{name}_w", f"{name}_b"], [f"{name}_map"], **window),
                 helper.make_node("Transpose", [f"{name}_map"], [f"{name}_last"], perm=[0, 2, 3, 1]),
-                helper.make_node(
-                    "Reshape", [f"{name}_last", f"shape_{width}"], [f"{name}_flat" if scored else name]
-                ),
+                helper.make_node("Reshape", [f"{name}_last", f"shape_{width}"], [flat]),
+                *([helper.make_node("Sigmoid", [flat], [name])] if scored else []),
             ]
-            nodes += [helper.make_node("Sigmoid", [flat], [name])] if scored else []
             outputs.append((name, [1, (640 // stride) ** 2, width]))
     return save_network(path, nodes, inits, [("input", [1, 3, 640, 640])], outputs)
 
@@ -93,8 +84,12 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def extractor_of(*paths: Path, **options: str) -> PretrainedFaceExtractor:
     places = tuple(Checkpoint(path.name, path, "sha256:0") for path in paths)
-    source = "+".join(str(path) for path in paths)
-    return PretrainedFaceExtractor(ExtractorSpec("face", source, None, options, places))
+    return PretrainedFaceExtractor(ExtractorSpec("face", "+".join(map(str, paths)), None, options, places))
+
+
+@pytest.fixture
+def extractor(networks):
+    return extractor_of(*networks)
 
 
 def scene(*places: tuple[int, int], colour=(255, 255, 255), size=(480, 640)) -> np.ndarray:
@@ -105,31 +100,22 @@ def scene(*places: tuple[int, int], colour=(255, 255, 255), size=(480, 640)) -> 
     return frame
 
 
-def test_all_faces_with_their_times(networks):
-    extractor = extractor_of(*networks)
+def test_all_faces_with_their_times_in_frames_of_any_shape(extractor):
     clip = clip_of(extractor, scene((96, 160)), scene(), scene((96, 160), (288, 400)), start=10.0)
     (stream,) = extractor.extract([clip])
     assert stream.times.tolist() == [10.0, 12.0, 12.0]
-    assert stream.rows.shape == (3, 128)
-    assert stream.rows.dtype == np.float32
+    assert (stream.rows.shape, stream.rows.dtype) == ((3, 128), np.float32)
     np.testing.assert_allclose(np.linalg.norm(stream.rows, axis=1), 1, atol=1e-6)
-
-
-def test_no_face_and_no_picture_are_missing(networks):
-    extractor = extractor_of(*networks)
-    assert extractor.extract([clip_of(extractor, scene()), clip_of(extractor)]) == [None, None]
+    clips = [clip_of(extractor, scene((96, 160), size=size)) for size in ((480, 854), (854, 480), (481, 641))]
+    assert [len(stream.rows) for stream in extractor.extract(clips)] == [1, 1, 1]
+    assert extractor.extract([clip_of(extractor, scene()), clip_of(extractor)]) == [
+        None,
+        None,
+    ]  # no face, no picture
     assert extractor.extract([]) == []
 
 
-@pytest.mark.parametrize("size", [(480, 854), (854, 480), (481, 641)])
-def test_frames_of_any_shape(networks, size):
-    extractor = extractor_of(*networks)
-    (stream,) = extractor.extract([clip_of(extractor, scene((96, 160), size=size))])
-    assert len(stream.rows) == 1
-
-
-def test_a_row_is_the_aligned_face_in_the_order_red_green(networks):
-    extractor = extractor_of(*networks)
+def test_a_row_is_the_aligned_face_in_the_order_red_green(extractor):
     frame = scene((96, 160))
     frame[96 : 96 + FACE // 2, 160 : 160 + FACE] = (255, 200, 255)  # the upper half has less green
     (stream,) = extractor.extract([clip_of(extractor, frame)])
@@ -137,11 +123,7 @@ def test_a_row_is_the_aligned_face_in_the_order_red_green(networks):
     np.testing.assert_allclose(red, red[0, 0], rtol=0.01)
     np.testing.assert_allclose(green[:3] / red[:3], 200 / 255, rtol=0.02)
     np.testing.assert_allclose(green[5:] / red[5:], 1, rtol=0.02)
-
-
-def test_faces_of_one_frame_do_not_share_a_row(networks):
-    extractor = extractor_of(*networks)
-    frame = scene((96, 160), (288, 400))
+    frame = scene((96, 160), (288, 400))  # faces of one frame do not share a row
     frame[288 : 288 + FACE, 400 : 400 + FACE, 1] = 200
     (both,) = extractor.extract([clip_of(extractor, frame)])
     (alone,) = extractor.extract([clip_of(extractor, scene((96, 160)))])
@@ -165,7 +147,7 @@ def test_what_scores_low_or_overlaps_is_no_face_of_its_own(networks, level, wide
     assert (0 if stream is None else len(stream.rows)) == found
 
 
-def test_fingerprint_follows_the_files_and_the_options_not_the_place(networks, tmp_path):
+def test_fingerprints_follow_the_files_and_wrong_files_are_named(networks, tmp_path):
     plain = extractor_of(*networks).fingerprint
     moved = [tmp_path / path.name for path in networks]
     for old, new in zip(networks, moved):
@@ -176,22 +158,12 @@ def test_fingerprint_follows_the_files_and_the_options_not_the_place(networks, t
     others.append(extractor_of(save_detector(tmp_path / "yunet.onnx", bright=230.0), networks[1]))
     assert len({plain.digest, *(other.fingerprint.digest for other in others)}) == 6
     assert (plain.model, plain.dim) == ("yunet.onnx+sface.onnx", 128)
-
-
-def test_a_folder_gives_its_newest_file_that_is_not_quantised(networks, tmp_path):
+    several = tmp_path / "several"
+    several.mkdir()
     for name, bright in (("yunet_2022", 100.0), ("yunet_2023", 220.0), ("yunet_2023_int8", 100.0)):
-        save_detector(tmp_path / f"{name}.onnx", bright=bright)
-    chosen = extractor_of(tmp_path, networks[1])
-    assert chosen.fingerprint.revision == extractor_of(*networks).fingerprint.revision
-
-
-def old_detector(path: Path) -> Path:
-    names = ("loc", "conf", "iou")
-    nodes = [helper.make_node("Relu", ["input"], [name]) for name in names]
-    return save_network(path, nodes, {}, [("input", [1, 3, 8, 8])], [(name, [1, 3, 8, 8]) for name in names])
-
-
-def test_wrong_files_are_named(networks, tmp_path):
+        save_detector(several / f"{name}.onnx", bright=bright)
+    newest = extractor_of(several, networks[1])  # that is not quantised
+    assert newest.fingerprint.revision == plain.revision
     detector, embedder = networks
     (tmp_path / "text.onnx").write_text("not a network " * 9)
     (tmp_path / "pointer.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n")
@@ -214,20 +186,23 @@ def test_wrong_files_are_named(networks, tmp_path):
     for paths, message in cases:
         with pytest.raises(InputError, match=message):
             extractor_of(*paths)
+    with pytest.raises(InputError, match=r"text.onnx is not an ONNX model"):
+        make_extractor(f"face={tmp_path}/text.onnx+{tmp_path}/text.onnx")
+    options = {
+        "score must lie between 0 and 1, got 1.5": {"score": "1.5"},
+        "overlap must be a number above 0, got 'much'": {"overlap": "much"},
+        "size must be from 64 to 2160 pixels, got 9000": {"size": "9000"},
+        "no option 'merge' here": {"merge": "8"},
+    }
+    for message, option in options.items():
+        with pytest.raises(InputError, match=message):
+            extractor_of(*networks, **option)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"score": "1.5"}, "score must lie between 0 and 1, got 1.5"),
-        ({"overlap": "much"}, "overlap must be a number above 0, got 'much'"),
-        ({"size": "9000"}, "size must be from 64 to 2160 pixels, got 9000"),
-        ({"merge": "8"}, "no option 'merge' here"),
-    ],
-)
-def test_options_that_make_no_sense(networks, options, message):
-    with pytest.raises(InputError, match=message):
-        extractor_of(*networks, **options)
+def old_detector(path: Path) -> Path:
+    names = ("loc", "conf", "iou")
+    nodes = [helper.make_node("Relu", ["input"], [name]) for name in names]
+    return save_network(path, nodes, {}, [("input", [1, 3, 8, 8])], [(name, [1, 3, 8, 8]) for name in names])
 
 
 def test_opening_networks_writes_nothing(networks, tmp_path):
@@ -244,10 +219,6 @@ def test_opening_networks_writes_nothing(networks, tmp_path):
         "try: open_detector(models[2], 0.8, 0.3)\n"
         "except InputError: pass\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, *map(str, networks), str(tmp_path / "text.onnx")],
-        capture_output=True,
-        check=True,
-        cwd=Path(__file__).parents[4],
-    )
+    command = [sys.executable, "-c", program, *map(str, networks), str(tmp_path / "text.onnx")]
+    ran = subprocess.run(command, capture_output=True, check=True, cwd=Path(__file__).parents[4])
     assert ran.stderr + ran.stdout == b""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-from transformers.models.siglip2.image_processing_pil_siglip2 import (
-    get_image_size_for_max_num_patches,
-)
+from transformers.models.siglip2.image_processing_pil_siglip2 import get_image_size_for_max_num_patches
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from features.errors import InputError
 from features.extractors.pretrained.image_preprocessing import cut_pictures, grid_of, normalise, resized_shape
 from features.extractors.pretrained.recipe import (
     BICUBIC,
@@ -37,10 +34,6 @@ from features.extractors.registry import make_extractor
 CLIP = cropped(BICUBIC, COLOURS)((224, 224))
 VIT = squeezed(BILINEAR, HALVES)((224, 224))
 HALF = HALVES[0]
-
-
-def changed(family: ImageRecipe, **changes) -> ImageRecipe:
-    return ImageRecipe(**{**asdict(family), **changes})
 
 
 @pytest.mark.parametrize(
@@ -68,12 +61,7 @@ def changed(family: ImageRecipe, **changes) -> ImageRecipe:
     ],
 )
 def test_a_file_changes_what_is_usual_for_the_family(family, content, changes):
-    assert follow(content, family, (224, 224)) == changed(family, **changes)
-
-
-def test_a_plain_number_means_what_the_family_says():
-    assert follow({"size": 384}, VIT, (224, 224), square=True).resize == (384, 384)
-    assert follow({"size": 384}, CLIP, (224, 224)).resize == 384
+    assert follow(content, family, (224, 224)) == replace(family, **changes)
 
 
 @pytest.fixture
@@ -88,16 +76,21 @@ def recipe_of(tmp_path):
     return make
 
 
-def test_newer_files_hold_it_in_a_part(recipe_of):
-    parts = {"image_processor": {"resample": 2}, "video_processor": {"resample": 0}}
-    assert recipe_of("clip", {"processor_config": parts}).resample == BILINEAR
-    assert recipe_of("videomae", {"processor_config": parts}).resample == NEAREST
+PARTS = {"image_processor": {"resample": 2}, "video_processor": {"resample": 0}}
 
 
-def test_of_files_for_videos_and_for_pictures_the_right_one_is_used(recipe_of):
-    assert recipe_of("videomae", {"preprocessor_config": {"resample": 3}}).resample == BICUBIC  # the only one
-    assert recipe_of("videomae", {"video_preprocessor_config": {"resample": 0}}).resample == NEAREST
-    assert recipe_of("clip", {"video_preprocessor_config": {"resample": 0}}).resample == BICUBIC
+@pytest.mark.parametrize(
+    ("kind", "file", "content", "resample"),
+    [
+        ("clip", "processor_config", PARTS, BILINEAR),  # newer files hold it in a part
+        ("videomae", "processor_config", PARTS, NEAREST),
+        ("videomae", "preprocessor_config", {"resample": 3}, BICUBIC),  # the only file
+        ("videomae", "video_preprocessor_config", {"resample": 0}, NEAREST),
+        ("clip", "video_preprocessor_config", {"resample": 0}, BICUBIC),
+    ],
+)
+def test_which_file_and_which_part_of_it_is_used(recipe_of, kind, file, content, resample):
+    assert recipe_of(kind, {file: content}).resample == resample
 
 
 def test_without_a_file_the_usual_recipe_is_used_and_logged(recipe_of, caplog):
@@ -107,45 +100,34 @@ def test_without_a_file_the_usual_recipe_is_used_and_logged(recipe_of, caplog):
     assert "has no preprocessor file" in caplog.text
 
 
-def test_a_filter_that_torch_lacks_is_replaced_and_logged(caplog):
+def test_the_usual_recipe_its_sizes_and_what_a_plain_number_means(caplog):
+    wide, uncut = replace(VIT, resize=(128, 256)), replace(CLIP, resize=None, crop=(180, 200))
+    sizes = [(recipe.short_side, recipe.shape) for recipe in (CLIP, VIT, wide, uncut)]
+    assert sizes == [(224, (224, 224)), (224, (224, 224)), (128, (128, 256)), (180, (180, 200))]
+    assert follow({"size": 384}, VIT, (224, 224), square=True).resize == (384, 384)
+    assert follow({"size": 384}, CLIP, (224, 224)).resize == 384
     with caplog.at_level(logging.INFO):
         assert follow({"resample": 1}, VIT, (224, 224)).resample == BICUBIC
     assert "Pillow's filter 1; bicubic is used instead" in caplog.text
+    colours = {"mean": (0.1, 0.2, 0.3), "std": (1.0, 2.0, 4.0), "scale": 0.5}
+    recipe = ImageRecipe(resize=2, crop=(2, 2), resample=BICUBIC, **colours)
+    made = normalise(torch.full((1, 3, 2, 2), 3, dtype=torch.uint8), recipe)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made[0, :, 0, 0], torch.tensor([1.4, 0.65, 0.3]))
 
 
-def test_the_short_side_and_the_shape():
-    assert (CLIP.short_side, CLIP.shape) == (224, (224, 224))
-    assert (VIT.short_side, VIT.shape) == (224, (224, 224))
-    wide = changed(VIT, resize=(128, 256))
-    assert (wide.short_side, wide.shape) == (128, (128, 256))
-    uncut = changed(CLIP, resize=None, crop=(180, 200))
-    assert (uncut.short_side, uncut.shape) == (180, (180, 200))
+def test_files_that_cannot_be_followed(recipe_of, says_all):
+    sizes = ({"longest_edge": 224}, {"shortest_edge": 0}, "large", 1e9, [1, 2, 3])
+    contents = [*({"size": size} for size in sizes), {"crop_size": {}}, {"resample": 9}, {"image_mean": [0.5]}]
+    contents += [{"image_mean": 0.5}, {"image_std": [0, 1, 1]}, {"do_center_crop": False}, []]
+    says_all(lambda content: recipe_of("clip", {"preprocessor_config": content}), contents)
 
 
-def test_files_that_cannot_be_followed(recipe_of, says):
-    contents = [{"size": {"longest_edge": 224}}, {"size": {"shortest_edge": 0}}, {"size": "large"}, {"size": 1e9}]
-    contents += [
-        {"size": [1, 2, 3]},
-        {"crop_size": {}},
-        {"resample": 9},
-        {"image_mean": [0.5]},
-        {"image_mean": 0.5},
-    ]
-    messages = []
-    for content in [*contents, {"image_std": [0, 1, 1]}, {"do_center_crop": False}, []]:
-        with pytest.raises(InputError) as raised:
-            recipe_of("clip", {"preprocessor_config": content})
-        messages.append(str(raised.value))
-    says("\n".join(messages))
-
-
-SIGLIP = squeezed(BICUBIC, HALVES)((224, 224))
-VIDEOMAE = cropped(BILINEAR, IMAGENET)((224, 224))
 THEIRS = [
     (ViTImageProcessorPil, VIT),
     (CLIPImageProcessorPil, CLIP),
-    (SiglipImageProcessorPil, SIGLIP),
-    (VideoMAEImageProcessorPil, VIDEOMAE),
+    (SiglipImageProcessorPil, squeezed(BICUBIC, HALVES)((224, 224))),
+    (VideoMAEImageProcessorPil, cropped(BILINEAR, IMAGENET)((224, 224))),
 ]
 
 
@@ -188,20 +170,17 @@ def test_it_agrees_with_pillow_within_one_level(resample, code):
         assert np.abs(ours - resized[top : top + 81, left : left + 96]).max() <= 1
 
 
-def test_a_picture_smaller_than_the_crop_is_laid_on_black():
-    recipe = ImageRecipe(resize=None, crop=(10, 12), resample=BICUBIC, mean=HALF, std=HALF)
-    frame = picture(7, 20)
-    made = cut_pictures([frame], recipe)[0].permute(1, 2, 0).numpy()
-    theirs = CLIPImageProcessorPil(
-        do_resize=False, crop_size={"height": 10, "width": 12}, do_rescale=False, do_normalize=False
-    )
-    np.testing.assert_array_equal(made, np.moveaxis(theirs(frame, return_tensors="np")["pixel_values"][0], 0, 2))
+def test_a_picture_smaller_than_the_crop_is_put_on_black_and_nearest_takes_pixels_as_they_are():
+    def cut(frame, **settings):
+        recipe = ImageRecipe(**settings, mean=HALF, std=HALF)
+        return cut_pictures([frame], recipe)[0].permute(1, 2, 0).numpy()
 
-
-def test_nearest_takes_pixels_as_they_are():
-    recipe = ImageRecipe(resize=(8, 8), crop=None, resample=NEAREST, mean=HALF, std=HALF)
+    frame, size = picture(7, 20), {"height": 10, "width": 12}
+    theirs = CLIPImageProcessorPil(do_resize=False, crop_size=size, do_rescale=False, do_normalize=False)
+    wanted = np.moveaxis(theirs(frame, return_tensors="np")["pixel_values"][0], 0, 2)
+    np.testing.assert_array_equal(cut(frame, resize=None, crop=(10, 12), resample=BICUBIC), wanted)
     frame = picture(24, 24)
-    np.testing.assert_array_equal(cut_pictures([frame], recipe)[0].permute(1, 2, 0).numpy(), frame[1::3, 1::3])
+    np.testing.assert_array_equal(cut(frame, resize=(8, 8), crop=None, resample=NEAREST), frame[1::3, 1::3])
 
 
 @given(st.lists(st.sampled_from([(40, 50), (50, 40), (32, 32), (33, 90)]), min_size=1, max_size=6))
@@ -211,16 +190,6 @@ def test_pictures_of_many_shapes_share_a_batch_in_their_order(shapes):
     together = cut_pictures(frames, recipe)
     for frame, made in zip(frames, together):
         assert torch.equal(cut_pictures([frame], recipe)[0], made)
-
-
-def test_rescaling_and_normalising():
-    recipe = ImageRecipe(
-        resize=2, crop=(2, 2), resample=BICUBIC, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 4.0), scale=0.5
-    )
-    levels = torch.full((1, 3, 2, 2), 3, dtype=torch.uint8)
-    made = normalise(levels, recipe)
-    assert made.dtype == torch.float32
-    torch.testing.assert_close(made[0, :, 0, 0], torch.tensor([1.4, 0.65, 0.3]))
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([8, 14, 16]), st.sampled_from([16, 196, 256]))

@@ -14,10 +14,7 @@ SEES = {"image_size": 32, "patch_size": 8}
 READS = {**TOWER, "vocab_size": 50, "max_position_embeddings": 10, "eos_token_id": 2}
 HALVES = [0.5, 0.5, 0.5]
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-CLIP = {
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-}
+CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 STEPS = {"do_resize": True, "do_rescale": True, "do_normalize": True}
 
 SQUARE = {**STEPS, "size": {"height": 32, "width": 32}, "image_mean": HALVES, "image_std": HALVES}
@@ -34,15 +31,25 @@ FILM = {**TOWER, **SEES, "num_frames": 4, "tubelet_size": 2, "decoder_num_hidden
 FILM |= {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}
 MIT = {"num_frames": 4, "mit_hidden_size": 12, "mit_intermediate_size": 16, "mit_num_attention_heads": 2}
 PREDICTOR = {"pred_hidden_size": 12, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+PREDICTOR |= {"patch_size": 8, "crop_size": 32, "frames_per_clip": 4}
+GRID = {"num_patches": 16, "patch_size": 8}
 REGISTERS = {"num_register_tokens": 4}
 PROJECTED = {"projection_dim": 12}
+PROMPT = {**PROJECTED, "prompt_num_attention_heads": 2}
 
 LIKE_VIT = {**SQUARE, "resample": 2}
 LIKE_DINO = {**CROPPED, **IMAGENET, "resample": 3}
 LIKE_CLIP = {**WHOLE, **CLIP, "resample": 3}
 LIKE_SIGLIP = {**SQUARE, "resample": 3}
 LIKE_FILM = {**WHOLE, **IMAGENET, "resample": 2}
-PATCHES = {**STEPS, "image_mean": HALVES, "image_std": HALVES, "resample": 2}
+PATCHES = {
+    **STEPS,
+    "image_mean": HALVES,
+    "image_std": HALVES,
+    "resample": 2,
+    "patch_size": 8,
+    "max_num_patches": 16,
+}
 
 # name: class that is saved but for "Model" at its end, its config, its preprocessor file
 TINY = {
@@ -56,40 +63,16 @@ TINY = {
     "metaclip_2": ("MetaClip2", {**PAIR, **PROJECTED}, LIKE_CLIP),
     "siglip": ("Siglip", PAIR, LIKE_SIGLIP),
     "siglip_vision_model": ("SiglipVision", {**TOWER, **SEES}, LIKE_SIGLIP),
-    "siglip2": (
-        "Siglip2",
-        {"text_config": READS, "vision_config": {**TOWER, "num_patches": 16, "patch_size": 8}},
-        {**PATCHES, "patch_size": 8, "max_num_patches": 16},
-    ),
+    "siglip2": ("Siglip2", {"text_config": READS, "vision_config": {**TOWER, **GRID}}, PATCHES),
     "videomae": ("VideoMAEForPreTraining", {**FILM, "use_mean_pooling": False}, LIKE_FILM),
     "videomae_classifier": ("VideoMAEForVideoClassification", {**FILM, "use_mean_pooling": True}, LIKE_FILM),
-    "vjepa2": (
-        "VJEPA2",
-        {**BODY, **PREDICTOR, "patch_size": 8, "crop_size": 32, "frames_per_clip": 4},
-        {**CROPPED, **IMAGENET, "resample": 2},
-    ),
-    "xclip": (
-        "XCLIP",
-        {
-            "text_config": READS,
-            "vision_config": {**TOWER, **SEES, **MIT},
-            "prompt_num_attention_heads": 2,
-            **PROJECTED,
-        },
-        LIKE_FILM,
-    ),
+    "vjepa2": ("VJEPA2", {**BODY, **PREDICTOR}, {**CROPPED, **IMAGENET, "resample": 2}),
+    "xclip": ("XCLIP", {"text_config": READS, "vision_config": {**TOWER, **SEES, **MIT}, **PROMPT}, LIKE_FILM),
 }
 
 
 def save_tiny(name: str, directory: Path, seed: int = 0, **changes) -> Path:
-    """Save one of TINY.
-
-    Args:
-        name: which.
-        directory: where, made if it is not there.
-        seed: of the weights.
-        changes: to its config.json, after the weights are saved.
-    """
+    """Save one of TINY, with changes to its config.json once the weights are saved."""
     kind, values, preprocessor = TINY[name]
     kind = getattr(transformers, f"{kind}Model", None) or getattr(transformers, kind)
     torch.manual_seed(seed)
@@ -109,15 +92,11 @@ AST = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "int
 HEARS = {"hidden_size": 32, "patch_embeds_hidden_size": 16, "depths": [1, 1], "num_attention_heads": [2, 2]}
 HEARS |= {"spec_size": 64, "window_size": 4, "num_mel_bins": 16}
 WORDS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+WORDS |= {"vocab_size": 50}
 WHISPER = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2}
 WHISPER |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": 60}
-WHISPER |= {
-    "max_source_positions": 100,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "decoder_start_token_id": 1,
-}
+WHISPER |= {"max_source_positions": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+WHISPER |= {"decoder_start_token_id": 1}
 
 
 def save_sounds(folder: Path) -> Path:
@@ -126,16 +105,10 @@ def save_sounds(folder: Path) -> Path:
     config = transformers.ASTConfig(**AST, max_length=128, num_mel_bins=32)
     front = transformers.ASTFeatureExtractor(max_length=128, num_mel_bins=32)
     _save(folder / "ast", transformers.ASTForAudioClassification(config), front)
-    for name, fuses in (("clap", False), ("clap-fused", True), ("clap-audio", True)):
-        config = transformers.ClapConfig(
-            audio_config=HEARS | {"enable_fusion": fuses},
-            text_config=WORDS | {"vocab_size": 50},
-            projection_dim=24,
-        )
-        front = transformers.ClapFeatureExtractor(
-            feature_size=16, max_length_s=2, truncation="fusion" if fuses else "rand_trunc"
-        )
-        kind = "ClapModel"
+    for name, truncation in (("clap", "rand_trunc"), ("clap-fused", "fusion"), ("clap-audio", "fusion")):
+        parts = {"audio_config": HEARS | {"enable_fusion": truncation == "fusion"}, "text_config": WORDS}
+        kind, config = "ClapModel", transformers.ClapConfig(**parts, projection_dim=24)
+        front = transformers.ClapFeatureExtractor(feature_size=16, max_length_s=2, truncation=truncation)
         if name == "clap-audio":
             kind, config = "ClapAudioModelWithProjection", config.audio_config
         _save(folder / name, getattr(transformers, kind)(config), front)

@@ -1,4 +1,4 @@
-"""Merging put onto models of transformers: nothing changes at r = 0, no other model does, what it reports."""
+"""Merging applied to models of transformers: it follows its definition, and changes nothing at r = 0."""
 
 import copy
 
@@ -9,7 +9,18 @@ import transformers as hub
 from features.extractors.spec import MergeSchedule
 from features.extractors.token_merging.apply import TOWERS, merge_tokens
 from features.extractors.token_merging.matching import mean_token
-from tests.features.tiny_towers import MAKERS, PROTECTED, SQUARE, WIDE, before_and_after, inputs, layers_of, make
+from tests.features.tiny_towers import (
+    MAKERS,
+    PROTECTED,
+    SQUARE,
+    TINY,
+    WIDE,
+    before_and_after,
+    inputs,
+    layers_of,
+    make,
+    slow_match,
+)
 
 family = pytest.mark.parametrize("name", MAKERS)
 
@@ -20,8 +31,9 @@ def values(out):
 
 @family
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_to_merge_none_changes_no_bit(name, dtype):
+def test_merging_nothing_changes_no_bit_and_removed_merging_leaves_no_trace(name, dtype):
     model, given = make(name, dtype), inputs(name, dtype)
+    before = {key: dict(vars(part)) for key, part in model.named_modules()}
     plain = values(model(**given))
     merging = merge_tokens(model, MergeSchedule.parse("0"))
     merged = values(model(**given))
@@ -29,22 +41,12 @@ def test_to_merge_none_changes_no_bit(name, dtype):
     assert all(torch.equal(plain[key], merged[key]) for key in plain)
     assert (merging.sizes == 1).all()
     assert merging.merged == [0, 0, 0]
-
-
-@family
-def test_removed_it_leaves_no_trace(name):
-    model, given = make(name), inputs(name)
-    before = {key: dict(vars(part)) for key, part in model.named_modules()}
-    plain = values(model(**given))
+    merging.remove()
     merging = merge_tokens(model, MergeSchedule.parse("6"))
     assert model(**given).keys() == plain.keys()
     merging.remove()
     assert {key: dict(vars(part)) for key, part in model.named_modules()} == before
     assert all(torch.equal(plain[key], value) for key, value in values(model(**given)).items())
-
-
-def test_every_tower_of_the_table_is_tested():
-    assert {type(part).__name__ for name in MAKERS for part in make(name).modules()} >= set(TOWERS)
 
 
 @family
@@ -62,8 +64,7 @@ def test_neighbours_in_the_batch_do_not_matter(name):
 
 
 @family
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize(("dtype", "level"), [(t, v) for t in (torch.float32, torch.bfloat16) for v in (0.0, 1.0)])
 def test_blank_input_stays_finite_and_the_same(name, dtype, level):
     model = make(name, dtype)
     given = {key: torch.full_like(value, level) for key, value in inputs(name, dtype).items()}
@@ -72,16 +73,12 @@ def test_blank_input_stays_finite_and_the_same(name, dtype, level):
     assert all(value.isfinite().all() for value in first.values())
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert all((merging.groups()[0] == row).all() for row in merging.groups())
-
-
-def test_zero_keys_stay_finite():
-    model = make("vit")
-    for layer in layers_of(model):
-        layer.attention.k_proj.weight.zero_()
-        layer.attention.k_proj.bias.zero_()
-    merging = merge_tokens(model, MergeSchedule.parse("9"))
-    assert model(**inputs("vit")).last_hidden_state.isfinite().all()
-    assert (merging.sizes.sum(1) == 37).all()
+    if name == "vit":  # keys of zero
+        for layer in layers_of(model):
+            layer.attention.k_proj.weight.zero_()
+            layer.attention.k_proj.bias.zero_()
+        assert model(**inputs("vit", dtype)).last_hidden_state.isfinite().all()
+        assert (merging.sizes.sum(1) == 37).all()
 
 
 @family
@@ -96,15 +93,11 @@ def test_groups_say_which_patches_a_token_holds(name):
     assert merging.protected == first
     assert torch.equal(groups[:, :first], torch.arange(first).expand(len(groups), first))
     assert torch.equal(merging.sizes[:, :first], torch.ones(len(groups), first).double())
-
-
-def test_inputs_may_change_their_size():
-    model = make("dinov2")
-    merging = merge_tokens(model, MergeSchedule.parse("0.1"))
-    for side, tokens in ((24, 37), (48, 145), (24, 37)):
-        model(pixel_values=torch.randn(2, 3, side, side).double())
-        assert merging.merged == [tokens // 10] * 3
-        assert merging.groups().shape == (2, tokens)
+    if name == "dinov2":  # inputs may change their size
+        for side, patches in ((24, 37), (48, 145), (24, 37)):
+            model(pixel_values=torch.randn(2, 3, side, side).double())
+            assert merging.groups().shape == (2, patches)
+            assert sum(merging.merged) == sum(MergeSchedule.parse("0.15:falling").per_layer(3, patches, 1))
 
 
 def test_the_pooling_head_attends_to_each_patch():
@@ -119,13 +112,9 @@ def test_the_pooling_head_attends_to_each_patch():
         repeated = tokens[item].repeat_interleave(sizes[item], 0)
         torch.testing.assert_close(model.head(repeated[None])[0], pooled[item], atol=1e-10, rtol=1e-10)
         assert not torch.allclose(model.head(tokens[item : item + 1])[0], pooled[item], atol=1e-3)
-
-
-def test_a_vision_half_without_a_head_merges_too():
-    model = hub.SiglipVisionModel(hub.SiglipVisionConfig(**WIDE, **SQUARE, vision_use_head=False)).eval()
-    merging = merge_tokens(model, MergeSchedule.parse("8"))
-    assert model(**inputs("siglip", torch.float32)).last_hidden_state.shape[1] == 36 - 24
-    merging.remove()
+    headless = hub.SiglipVisionModel(hub.SiglipVisionConfig(**WIDE, **SQUARE, vision_use_head=False)).eval()
+    merge_tokens(headless, MergeSchedule.parse("8"))
+    assert headless(**inputs("siglip", torch.float32)).last_hidden_state.shape[1] == 36 - 24
 
 
 def test_alike_patches_merge_into_what_they_were():
@@ -146,6 +135,9 @@ def test_alike_patches_merge_into_what_they_were():
 
 def test_no_other_model_is_touched():
     """Not one made of the same config object, not the text half, not a copy that was made before."""
+    assert {type(part).__name__ for name in MAKERS for part in make(name).modules()} >= set(
+        TOWERS
+    )  # all are tested
     config = hub.ViTConfig(**WIDE, **SQUARE)
     one, other = hub.ViTModel(config).eval(), hub.ViTModel(config).eval()
     given, copied = inputs("vit", torch.float32), copy.deepcopy(other)
@@ -155,65 +147,48 @@ def test_no_other_model_is_touched():
     assert torch.equal(other(**given).last_hidden_state, plain)
     assert torch.equal(copied(**given).last_hidden_state, plain)
     assert config._attn_implementation == "sdpa"
-
-    tower = {**WIDE, "num_hidden_layers": 2}
-    both = hub.CLIPModel(
-        hub.CLIPConfig(text_config={**tower, "vocab_size": 50}, vision_config={**tower, **SQUARE})
-    )
-    words = torch.arange(12).view(2, 6)
-    text = both.eval().get_text_features(input_ids=words).pooler_output
+    tower, words = {**WIDE, "num_hidden_layers": 2}, torch.arange(12).view(2, 6)
+    parts = {"text_config": {**tower, "vocab_size": 50}, "vision_config": {**tower, **SQUARE}}
+    both = hub.CLIPModel(hub.CLIPConfig(**parts)).eval()
+    text = both.get_text_features(input_ids=words).pooler_output
     merging = merge_tokens(both, MergeSchedule.parse("8"))
     assert torch.equal(both.get_text_features(input_ids=words).pooler_output, text)
     both.get_image_features(**given)
     assert merging.sizes.shape == (4, 21)
 
 
-def test_a_copy_of_a_merged_model_merges_by_itself():
-    model = make("vit")
-    merging = merge_tokens(model, MergeSchedule.parse("8"))
-    copied, given = copy.deepcopy(model), inputs("vit")
-    merging.remove()
-    assert copied(**given).last_hidden_state.shape[1] == 13
-    assert model(**given).last_hidden_state.shape[1] == 37
-
-
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+EAGER = "merge where a model attends by sdpa, and this ViTModel does by eager"
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "message"),
     [
-        hub.DINOv3ViTModel(hub.DINOv3ViTConfig(**SMALL, image_size=32)),
-        hub.BertModel(hub.BertConfig(**SMALL, vocab_size=9)),
-        torch.nn.Linear(2, 2),
+        (hub.DINOv3ViTModel(hub.DINOv3ViTConfig(**SMALL, image_size=32)), "DINOv3ViTModel .*ViTModel"),
+        (hub.BertModel(hub.BertConfig(**SMALL, vocab_size=9)), "BertModel .*ViTModel"),
+        (torch.nn.Linear(2, 2), "Linear .*ViTModel"),
+        (hub.ViTModel._from_config(hub.ViTConfig(**WIDE, **SQUARE), attn_implementation="eager"), EAGER),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_other_models_are_refused_in_one_sentence(model):
-    with pytest.raises(ValueError, match=f"{type(model).__name__} .*ViTModel"):
+def test_other_models_and_another_attention_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
         merge_tokens(model, MergeSchedule.parse("8"))
 
 
-def test_merging_twice_is_refused():
+def test_merging_twice_is_refused_and_under_a_mask():
     model = make("vit")
     merging = merge_tokens(model, MergeSchedule.parse("8"))
     with pytest.raises(ValueError, match=r"merge already; call remove\(\) of that merging first"):
         merge_tokens(model, MergeSchedule.parse("4"))
+    copied = copy.deepcopy(model)
     merging.remove()
     other = merge_tokens(model, MergeSchedule.parse("4"))
     merging.remove()  # its own are gone already
     assert model(**inputs("vit")).last_hidden_state.shape[1] == 37 - 12
     other.remove()
     assert model(**inputs("vit")).last_hidden_state.shape[1] == 37
-
-
-def test_another_attention_is_refused():
-    model = hub.ViTModel._from_config(hub.ViTConfig(**WIDE, **SQUARE), attn_implementation="eager")
-    with pytest.raises(ValueError, match="merge where a model attends by sdpa, and this ViTModel does by eager"):
-        merge_tokens(model, MergeSchedule.parse("8"))
-
-
-def test_a_mask_is_refused_where_tokens_merge():
+    assert copied(**inputs("vit")).last_hidden_state.shape[1] == 13
     model, given = make("vit"), inputs("vit")
     mask = torch.ones(4, 37, dtype=torch.int64)
     mask[:, 30:] = 0
@@ -224,3 +199,78 @@ def test_a_mask_is_refused_where_tokens_merge():
     merge_tokens(model, MergeSchedule.parse("8"))
     with pytest.raises(ValueError, match="cannot merge under an attention mask; give the model no padding"):
         model(**given, attention_mask=mask)
+
+
+QKVO = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj")
+SELF = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
+INNER = (*(f"attention.attention.{part}" for part in ("query", "key", "value")), "attention.output.dense")
+NAMES = {"ast": QKVO, "vit": QKVO, "dinov2": QKVO, "dinov2 giant": QKVO, "registers": QKVO, "videomae": INNER}
+NORMS = {
+    **dict.fromkeys(("vit", "ast", "videomae"), ("layernorm_before", "layernorm_after")),
+    **dict.fromkeys(("dinov2", "dinov2 giant", "registers"), ("norm1", "norm2")),
+}
+
+
+def slow_attention(name, layer, states, sizes):
+    """(output, mean keys) of one item, (N, C)."""
+    query, key, value, out = (layer.get_submodule(part) for part in NAMES.get(name, SELF))
+    heads, logs = TINY["num_attention_heads"], sizes.log()
+    q, k, v = (part(states).view(len(states), heads, -1) for part in (query, key, value))
+    seen = torch.empty_like(q)
+    for head in range(heads):
+        for token in range(len(states)):
+            logits = k[:, head] @ q[token, head] / q.shape[-1] ** 0.5 + logs
+            seen[token, head] = logits.softmax(0) @ v[:, head]
+    return out(seen.reshape(len(states), -1)), k.mean(1)
+
+
+def slow_merge(states, sizes, metric, r, protected):
+    groups = slow_match(metric, r, protected)
+    mass = torch.stack([sizes[group].sum() for group in groups])
+    return torch.stack([(sizes[group, None] * states[group]).sum(0) for group in groups]) / mass[:, None], mass
+
+
+def slow_layer(name, layer, items, sizes, r, proportional):
+    """Items (B, N, C) and their sizes after a layer."""
+    before, after = (layer.get_submodule(part) for part in NORMS.get(name, ("layer_norm1", "layer_norm2")))
+    protected, merged, masses = PROTECTED.get(name, 1), [], []
+    logs = sizes if proportional else torch.ones_like(sizes)
+    messages = [None] * len(items)
+    if name == "xclip":
+        linear = layer.message_fc(items[:, 0]).view(-1, layer.num_frames, items.shape[-1])
+        messages = (linear + layer.message_attn(layer.message_ln(linear))[0]).flatten(0, 1)
+    for states, counts, weights, message in zip(items, sizes, logs, messages, strict=True):
+        whole = states if message is None else torch.cat([states, message[None]])
+        weights = torch.cat([weights, torch.ones(len(whole) - len(states))])
+        seen, metric = slow_attention(name, layer, before(whole), weights)
+        if "dinov2" in name or name == "registers":
+            seen = layer.layer_scale1(seen)
+        states = (whole + seen)[: len(states)]
+        if r:
+            states, counts = slow_merge(states, counts, metric[: len(states)], r, protected)
+        if name == "videomae":
+            states = layer.output(layer.intermediate(after(states)), states)
+        else:
+            change = layer.mlp(after(states))
+            states = states + (layer.layer_scale2(change) if hasattr(layer, "layer_scale2") else change)
+        merged.append(states)
+        masses.append(counts)
+    return torch.stack(merged), torch.stack(masses)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize(("text", "proportional"), [("5", None), ("7:falling", True), ("0.2", False)])
+def test_merged_states_are_those_of_the_definition(name, text, proportional):
+    model, given, schedule = make(name), inputs(name), MergeSchedule.parse(text)
+    states, _, _ = before_and_after(model, given)
+    counts = schedule.per_layer(3, states.shape[1], PROTECTED.get(name, 1))
+    sizes = torch.ones_like(states[..., 0])
+    for layer, r in zip(layers_of(model), counts, strict=True):
+        weigh = name != "videomae" if proportional is None else proportional
+        states, sizes = slow_layer(name, layer, states, sizes, r, weigh)
+    merging = merge_tokens(model, schedule, proportional)
+    _, merged, _ = before_and_after(model, given)
+    assert merging.merged == counts
+    assert sum(counts) > 8
+    torch.testing.assert_close(merged, states, atol=1e-9, rtol=1e-9)
+    assert torch.equal(merging.sizes, sizes)

@@ -6,122 +6,75 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from features.extractors.token_merging.matching import (
-    grouped,
-    match,
-    mean_token,
-    merge_mean,
-    size_bias,
-    take_rows,
-)
+from features.extractors.token_merging.matching import grouped, match, mean_token, merge_mean, size_bias, take_rows
+from tests.features.tiny_towers import slow_match
 
 CLOSE = {"atol": 1e-10, "rtol": 1e-9}
 seeds = st.integers(0, 2**31)
 
 
-def random_case(seed, protected=None):
+def random_case(seed):
     """Tokens in float64, an r that may be too large, how many are protected, and sizes that are no ones."""
     draw = torch.Generator().manual_seed(seed)
     number = lambda low, high: int(torch.randint(low, high, (), generator=draw))  # noqa: E731
     size, tokens = number(1, 4), number(1, 24)
-    protected = min(number(0, 6), tokens) if protected is None else protected
+    protected = min(number(0, 6), tokens)
     metric = torch.randn(size, tokens, 5, generator=draw, dtype=torch.float64)
     x = torch.randn(size, tokens, 4, generator=draw, dtype=torch.float64)
     sizes = torch.randint(1, 9, (size, tokens), generator=draw).double()
     return metric, x, sizes, number(-2, tokens + 3), protected
 
 
-def slow_groups(metric, r, protected):
-    """For one item, the sets of tokens that become one, by loops over the definition."""
-    tokens = len(metric)
-    r = max(0, min(r, (tokens - protected) // 2))
-    unit = [row / row.norm() for row in metric]
-    evens, odds = ([i for i in range(protected, tokens) if i % 2 == parity] for parity in (0, 1))
-    edges = []
-    for even in evens if odds else []:
-        similarity, partner = max((float(unit[even] @ unit[odd]), odd) for odd in odds)
-        edges.append((similarity, even, partner))
-    groups = {token: {token} for token in range(tokens)}
-    for _, even, partner in sorted(edges, reverse=True)[:r]:
-        groups[partner] |= groups.pop(even)
-    return sorted(map(sorted, groups.values()))
-
-
 def as_sets(groups):
-    """The same of one row of ours."""
-    return sorted(
-        [place for place, held in enumerate(groups.tolist()) if held == token] for token in set(groups.tolist())
-    )
+    """One row of groups as the sets of tokens that become one."""
+    held = groups.tolist()
+    return sorted([place for place, other in enumerate(held) if other == token] for token in set(held))
 
 
 @given(seeds)
-def test_the_tokens_that_merge_are_those_of_the_definition(seed):
-    metric, _, _, r, protected = random_case(seed)
-    groups = grouped([match(metric, r, protected)])
-    for item, row in zip(metric, groups, strict=True):
-        assert as_sets(row) == slow_groups(item, r, protected)
-
-
-@given(seeds)
-def test_nothing_is_lost(seed):
+def test_tokens_merge_into_the_weighted_mean_of_the_groups_of_the_definition(seed):
     """Sizes add up to the same, and so do tokens times their size; every token is in exactly one group."""
     metric, x, sizes, r, protected = random_case(seed)
     matching = match(metric, r, protected)
     merged, after = merge_mean(x, matching, sizes)
-    assert torch.equal(after.sum(1), sizes.sum(1))
-    torch.testing.assert_close((merged * after[..., None]).sum(1), (x * sizes[..., None]).sum(1), **CLOSE)
     groups = grouped([matching])
     assert groups.shape == x.shape[:2]
-    assert all(set(row.tolist()) == set(range(merged.shape[1])) for row in groups)
-    places = torch.cat([matching.kept, matching.merged], 1).sort(1).values
-    assert torch.equal(places, torch.arange(x.shape[1]).expand_as(places))
-
-
-@given(seeds)
-def test_a_token_becomes_the_weighted_mean_of_its_group(seed):
-    metric, x, sizes, r, protected = random_case(seed)
-    matching = match(metric, r, protected)
-    merged, after = merge_mean(x, matching, sizes)
-    for item, row in enumerate(grouped([matching])):
+    for item, row in enumerate(groups):
+        assert as_sets(row) == sorted(map(sorted, slow_match(metric[item], r, protected)))
         for token in range(merged.shape[1]):
             group = row == token
             mean = (x[item, group] * sizes[item, group, None]).sum(0) / sizes[item, group].sum()
             torch.testing.assert_close(merged[item, token], mean, **CLOSE)
             assert after[item, token] == sizes[item, group].sum()
-
-
-@given(seeds, st.integers(1, 6))
-def test_first_tokens_stay_as_they_are_and_first(seed, protected):
-    metric, x, sizes, r, _ = random_case(seed, protected)
-    merged, after = merge_mean(x, match(metric, r, protected), sizes)
-    assert torch.equal(merged[:, :protected], x[:, :protected])
+    assert torch.equal(after.sum(1), sizes.sum(1))
+    torch.testing.assert_close((merged * after[..., None]).sum(1), (x * sizes[..., None]).sum(1), **CLOSE)
+    assert torch.equal(merged[:, :protected], x[:, :protected])  # first tokens stay as they are and first
     assert torch.equal(after[:, :protected], sizes[:, :protected])
+    places = torch.cat([matching.kept, matching.merged], 1).sort(1).values
+    assert torch.equal(places, torch.arange(x.shape[1]).expand_as(places))
 
 
 @given(seeds, st.integers(-3, 0))
-def test_to_merge_none_is_to_change_nothing(seed, r):
+def test_merging_no_tokens_changes_nothing(seed, r):
     metric, x, sizes, _, protected = random_case(seed)
     merged, after = merge_mean(x, match(metric, r, protected), sizes)
     assert torch.equal(merged, x)
     assert torch.equal(after, sizes)
+    x = x[:1].requires_grad_()  # gradients flow
+    assert torch.autograd.gradcheck(
+        lambda rows: merge_mean(rows, match(metric[:1], 3, protected), sizes[:1])[0], (x,)
+    )
 
 
 @given(seeds)
-def test_the_order_of_items_and_the_scale_and_channels_of_the_metric_do_not_matter(seed):
+def test_the_order_of_items_and_inside_the_halves_and_the_scale_of_the_metric_do_not_matter(seed):
     metric, _, _, r, protected = random_case(seed)
     groups = grouped([match(metric, r, protected)])
     assert torch.equal(grouped([match(metric.flip(0), r, protected)]).flip(0), groups)
     scaled = metric.flip(-1) * torch.linspace(0.5, 7, metric.shape[1], dtype=torch.float64)[:, None]
     assert torch.equal(grouped([match(scaled, r, protected)]), groups)
-
-
-@given(seeds)
-def test_even_tokens_may_change_places(seed):
-    """Which tokens become one does not depend on the order inside the halves."""
-    metric, _, _, r, _ = random_case(seed, 0)
     order = torch.arange(metric.shape[1])
-    order[::2] = order[::2].flip(0)
-    order[1::2] = order[1::2].flip(0)
+    order[::2], order[1::2] = order[::2].flip(0), order[1::2].flip(0)
     straight, turned = (grouped([match(rows, r, 0)]) for rows in (metric, metric[:, order]))
     for row, other in zip(straight, turned, strict=True):
         assert as_sets(row) == as_sets(other[order.argsort()])
@@ -146,14 +99,10 @@ def test_merging_again_and_again_holds_each_patch_once(seed, times):
 def test_proportional_attention_is_attention_to_each_patch(seed):
     """A token of size s attracts what s tokens like it would."""
     _, x, sizes, _, _ = random_case(seed)
-    for item, count in zip(x, sizes.long(), strict=True):
-        repeated = item.repeat_interleave(count, 0)
-        expected = functional.scaled_dot_product_attention(
-            item[None, None], repeated[None, None], repeated[None, None]
-        )
-        seen = functional.scaled_dot_product_attention(
-            item[None, None], item[None, None], item[None, None], size_bias(count[None].double())
-        )
+    for item, count in zip(x[:, None, None], sizes.long(), strict=True):
+        repeated = item.repeat_interleave(count, -2)
+        expected = functional.scaled_dot_product_attention(item, repeated, repeated)
+        seen = functional.scaled_dot_product_attention(item, item, item, size_bias(count[None].double()))
         torch.testing.assert_close(seen, expected, **CLOSE)
 
 
@@ -186,14 +135,11 @@ def test_equals_and_zeros_are_finite_and_decided_alike_each_time(kind, protected
     assert torch.equal(grouped([match(others, 13, protected)])[0], groups[0])
 
 
-def test_of_equals_the_first_counts():
+def test_of_equals_the_first_counts_and_a_zero_is_alike_to_nothing():
     matching = match(torch.ones(1, 9, 4), 2, 1)
     assert matching.merged.tolist() == [[2, 4]]  # the first that may
     assert matching.into.tolist() == [[3, 3]]  # the first odd token, after 0, 6 and 8
     assert matching.kept.tolist() == [[0, 6, 8, 1, 3, 5, 7]]
-
-
-def test_a_zero_is_alike_to_nothing():
     metric = torch.eye(6)[None] + 0.1
     metric[0, 2] = 0
     assert 2 not in match(metric, 2, 0).merged[0]
@@ -211,23 +157,13 @@ def test_sixteen_bits_count_as_well(dtype):
     assert (sizes.sum(1) == 1568).all()
     mean = (tokens.float() * sizes[..., None]).sum(1) / 1568
     torch.testing.assert_close(mean, x.mean(1), atol=0.01, rtol=0)
+    many = mean_token(torch.full((1, 4097, 1), 1.0, dtype=dtype), None)  # averaged in float32
+    assert (many.item(), many.dtype) == (1.0, torch.float32)
 
 
-def test_gradients_flow():
-    metric, x, sizes, _, protected = random_case(11)
-    x = x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda rows: merge_mean(rows, match(metric, 3, protected), sizes)[0], (x,))
-
-
-@given(st.integers(0, 2**31), st.lists(st.integers(1, 5), min_size=1, max_size=6))
+@given(seeds, st.lists(st.integers(1, 5), min_size=1, max_size=6))
 def test_a_merged_token_counts_as_the_patches_it_was(seed, sizes):
     tokens = torch.randn(2, 1 + len(sizes), 4, generator=torch.Generator().manual_seed(seed))
     counts = torch.tensor([1, *sizes])
     apart = tokens.repeat_interleave(counts, 1)
     torch.testing.assert_close(mean_token(tokens, counts.expand(2, -1).float(), 1), mean_token(apart, None, 1))
-
-
-def test_half_precision_is_averaged_in_single():
-    tokens = torch.full((1, 4097, 1), 1.0, dtype=torch.bfloat16)
-    assert mean_token(tokens, None).item() == 1.0
-    assert mean_token(tokens, None).dtype == torch.float32

@@ -44,27 +44,29 @@ def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
 
 
 def write(
-    path: Path,
-    frames: list[np.ndarray] = (),
-    times: list[float] | None = None,
+    path,
+    frames=(),
+    times=None,
     *,
-    codec: str = "libx264",
-    sounds: list[tuple[float, np.ndarray]] = (),
-    sound_codec: str = "aac",
-    rotation: float = 0,
-    aspect: Fraction | None = None,
-    options: dict[str, str] | None = None,
-    container: dict[str, str] | None = None,
+    codec="libx264",
+    sounds=(),
+    sound_codec="aac",
+    container=None,
+    kind=None,
+    **look,
 ) -> Path:
-    """Write frames at ``times`` seconds (default: 10 a second) and pieces of sound, each from its second on."""
-    with _same_scheduling(), av.open(str(path), "w", options=container or {}) as output:
-        tracks = []
+    """Write frames at ``times`` seconds (default: 10 a second) and pieces of sound, each from its second on.
+
+    ``kind``: the container, of the path's ending by default; ``look``: see `_video`.
+    """
+    kind = {"mkv": "matroska", "ts": "mpegts"}.get(kind, kind)
+    with _same_scheduling(), av.open(str(path), "w", format=kind, options=container or {}) as output:
+        packets = []
         if len(frames):
-            tracks.append(_video(output, frames, times, codec, rotation, aspect, options or {}))
+            packets += _video(output, frames, times, codec, **look)
         if len(sounds):
-            tracks.append(_audio(output, sounds, sound_codec))
-        encoded = [packet for make in tracks for packet in make()]
-        for packet in sorted(encoded, key=lambda p: float(p.dts * p.time_base)):
+            packets += _audio(output, sounds, sound_codec)
+        for packet in sorted(packets, key=lambda p: float(p.dts * p.time_base)):
             output.mux(packet)
     return path
 
@@ -79,47 +81,44 @@ def _same_scheduling():
         os.sched_setscheduler(0, *before)
 
 
-def _video(output, frames, times, codec, rotation, aspect, options):
+def _video(output, frames, times, codec, *, rotation=0, aspect=None, options=None, clock=None, lasts=None):
+    """Packets of a track; ``clock``: its time base, ``lasts``: seconds of its last packet."""
     height, width = frames[0].shape[:2]
     quiet = {"preset": "ultrafast", "crf": "12"} if codec.startswith("libx26") else {}
     quiet |= {"x265-params": "log-level=none"} if codec == "libx265" else {}
-    stream = output.add_stream(codec, rate=10, options=quiet | options)
+    rate = 24 if codec == "mpeg2video" else 10
+    stream = output.add_stream(codec, rate=rate, options=quiet | (options or {}))
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    stream.codec_context.time_base = CLOCK if codec != "mpeg4" else Fraction(1, 10)
+    stream.codec_context.time_base = clock or (CLOCK if codec != "mpeg4" else Fraction(1, 10))
     stream.codec_context.thread_count = 1
-    if codec == "mpeg4":
+    if codec == "mpeg4" and not options:
         stream.codec_context.qmax = 3
     if aspect is not None:
         stream.codec_context.sample_aspect_ratio = aspect
     if rotation:
         stream.set_display_rotation(rotation)
-
-    def packets():
-        for number, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
-            time = number / 10 if times is None else times[number]
-            base = stream.codec_context.time_base
-            frame.pts, frame.time_base = round(time / base), base
-            yield from stream.encode(frame)
-        yield from stream.encode(None)
-
+    packets = []
+    for number, pixels in enumerate(frames):
+        frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
+        time = number / 10 if times is None else times[number]
+        base = stream.codec_context.time_base
+        frame.pts, frame.time_base = round(time / base), base
+        packets += stream.encode(frame)
+    packets += stream.encode(None)
+    if lasts is not None:
+        packets[-1].duration = round(lasts / packets[-1].time_base)
     return packets
 
 
 def _audio(output, sounds, codec):
     rate = 48000 if codec == "libopus" else RATE
-    stream = output.add_stream(codec, rate=rate, layout="mono")
-
-    def packets():
-        for start, samples in sounds:
-            wave = np.repeat(samples, rate // RATE)
-            whole = len(wave) - len(wave) % 1024
-            for place in range(0, whole, 1024):
-                form = "fltp" if codec in ("aac", "libvorbis") else "flt"
-                frame = av.AudioFrame.from_ndarray(wave[None, place : place + 1024], form, "mono")
-                frame.sample_rate = rate
-                frame.pts, frame.time_base = round(start * rate) + place, Fraction(1, rate)
-                yield from stream.encode(frame)
-        yield from stream.encode(None)
-
-    return packets
+    stream, packets = output.add_stream(codec, rate=rate, layout="mono"), []
+    for start, samples in sounds:
+        wave = np.repeat(samples, rate // RATE)
+        for place in range(0, len(wave) - len(wave) % 1024, 1024):
+            form = "fltp" if codec in ("aac", "libvorbis") else "flt"
+            frame = av.AudioFrame.from_ndarray(wave[None, place : place + 1024], form, "mono")
+            frame.sample_rate = rate
+            frame.pts, frame.time_base = round(start * rate) + place, Fraction(1, rate)
+            packets += stream.encode(frame)
+    return packets + stream.encode(None)

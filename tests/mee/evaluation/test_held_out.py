@@ -1,7 +1,5 @@
 """What an evaluation may rank."""
 
-from dataclasses import replace
-
 import pandas as pd
 import pytest
 
@@ -77,6 +75,10 @@ def test_what_is_left_out_makes_the_result_partial(source):
     assert "partial: left out 1" in held_out.notes[0]
     held_out = held(source, more=GONE)  # captions of other splits need no clips
     assert (held_out.left_out, len(held_out.pairs)) == ((), 3)
+    assert "content of files was not compared" in held_out.unchecked
+    contents = {"train": {"elsewhere.mp4": "f" * 16}}
+    source.clips = source.clips.assign(file_sha256=[f"{number:064x}" for number in range(12)])
+    assert held(source, videos={"train": ["elsewhere.mp4"], "val": []}, contents=contents).unchecked == ""
 
 
 def test_a_model_selected_on_test_says_so_on_test_and_not_elsewhere(source):
@@ -101,22 +103,6 @@ def test_a_benchmarks_ids_are_known_in_another_store(make_source):
     assert (own.selected, len(own.pairs)) == (False, 4)
 
 
-def test_a_file_under_two_names_is_refused(source):
-    source.clips = source.clips.assign(file_sha256=[f"{number:064x}" for number in range(0, 12 * 2**200, 2**200)])
-    seen = {"train": ["elsewhere.mp4"], "val": []}
-    assert held(source, videos=seen, contents={"train": {"elsewhere.mp4": "f" * 16}}).unchecked == ""
-    same = {"train": {"elsewhere.mp4": source.clips["file_sha256"]["v10.mp4"][:16]}}
-    with pytest.raises(InputError, match=r"'v10\.mp4' is 'elsewhere\.mp4'"):
-        held(source, videos=seen, contents=same)
-    assert held(source, videos=seen, contents=same, split="val").pairs
-
-
-def test_what_could_not_be_compared_is_told(source):
-    assert "content of files was not compared" in held(source).unchecked
-    unknown = held_out_pairs(table(source, SPLITS), source, {}, split=None, partial=False)
-    assert "no record of its training videos" in unknown.unchecked
-
-
 # ---- the gallery of a named protocol
 
 
@@ -132,7 +118,7 @@ def test_the_gallery_is_the_protocols_in_its_order(make_source):
     assert left_out == ()
 
 
-def test_a_video_that_is_not_there_is_refused_or_told(make_source):
+def test_a_video_that_is_missing_is_refused_or_reported(make_source):
     source = make_source(["a.mp4", "b.mp4"], failed={"c.mp4": "no picture"})
     with pytest.raises(InputError, match=r"2 of 4 captioned videos .* c \(no picture\); d \(not in the store\)"):
         gallery_videos(benchmark("a", "b", "c", "d"), source, partial=False)
@@ -140,33 +126,31 @@ def test_a_video_that_is_not_there_is_refused_or_told(make_source):
     assert (list(found.values()), left_out) == (["a.mp4", "b.mp4"], ("c", "d"))
 
 
+def named_as_its_video(clips):
+    clips = clips.drop(clips.index[1:3])  # of a.mp4 the first clip remains
+    return clips.set_axis(["a.mp4", *clips.index[1:]])
+
+
 @pytest.mark.parametrize("partial", [False, True])
-def test_a_video_that_is_cut_into_clips_is_refused(make_source, partial):
-    source = make_source(["a.mp4", "b.mp4"], clips_of_video=3)
-    source.clips = source.clips.drop(source.clips.index[1:3])  # of a.mp4 the first clip is left
-    source.clips.index = ["a.mp4", *source.clips.index[1:]]
-    with pytest.raises(
-        InputError, match=r"1 of its 2 test videos cut into clips \(b.mp4#t=0,10, for one\); .*--clip"
-    ):
-        gallery_videos(benchmark("a", "b"), source, partial=partial)
-    assert gallery_videos(benchmark("a"), source, partial=partial) == ({"a": "a.mp4"}, ())
+@pytest.mark.parametrize(
+    ("videos", "clips", "change", "ids", "says"),
+    [
+        ("ab", 3, named_as_its_video, "ab", r"1 of its 2 .* \(b.mp4#t=0,10, for one\); .*--clip"),
+        ("xy", 1, lambda table: table.assign(video="a.mp4"), "a", r"1 of its 1 .* \(x.mp4, for one"),
+        ("a", 3, lambda table: table.iloc[1:2], "a", r"1 of its 1 .* \(a.mp4#t=10,20, for one"),
+    ],
+    ids=["named as its video", "two clips of one video", "the others failed"],
+)
+def test_a_video_that_is_cut_into_clips_is_refused(make_source, videos, clips, change, ids, says, partial):
+    source = make_source([f"{name}.mp4" for name in videos], clips_of_video=clips, failed={"a.mp4": "timed out"})
+    source.clips = change(source.clips)
+    with pytest.raises(InputError, match=says.replace(".*", "test videos cut into clips", 1)):
+        gallery_videos(benchmark(*ids), source, partial=partial)
+    if ids == "ab":
+        assert gallery_videos(benchmark("a"), source, partial=partial) == ({"a": "a.mp4"}, ())
 
 
-def test_clips_of_one_video_are_pieces_whatever_they_are_called(make_source):
-    source = make_source(["x1", "x2"])
-    source.clips["video"] = "a.mp4"
-    with pytest.raises(InputError, match=r"1 of its 1 test videos cut into clips \(x1, for one\)"):
-        gallery_videos(benchmark("a"), source, partial=False)
-
-
-def test_a_piece_is_no_whole_video_where_the_others_failed(make_source):
-    source = make_source(["a.mp4"], clips_of_video=3, failed={"a.mp4": "timed out"})
-    source = replace(source, clips=source.clips.iloc[1:2])
-    with pytest.raises(InputError, match=r"1 of its 1 test videos cut into clips \(a.mp4#t=10,20, for one\)"):
-        gallery_videos(benchmark("a"), source, partial=False)
-
-
-def test_a_clip_that_the_protocol_itself_names_is_taken(make_source):
+def test_a_clip_that_the_protocol_itself_names_is_ranked(make_source):
     source = make_source(["film.mkv"], clips_of_video=3)
     clip_id = "film.mkv#t=10,20"
     assert gallery_videos(benchmark(clip_id), source, partial=False) == ({clip_id: clip_id}, ())

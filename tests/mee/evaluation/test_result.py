@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import mee.evaluation.result
 from mee.errors import InputError
 from mee.evaluation.result import (
     Answer,
@@ -84,7 +85,7 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path_factory, number, tex
         assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_file_is_json_that_names_its_format_and_says_every_key(path):
+def test_the_file_is_json_that_names_its_format_and_every_key_is_documented(path):
     write_result(whole_result(text="été"), path)
     text = path.read_text(encoding="utf-8")
     content = json.loads(text)
@@ -92,11 +93,6 @@ def test_the_file_is_json_that_names_its_format_and_says_every_key(path):
     assert list(content) == list(Result.model_fields)
     assert text.endswith("\n")
     assert "été" in text
-
-
-def test_the_docstring_names_every_key():
-    import mee.evaluation.result
-
     assert all(f'"{name}"' in mee.evaluation.result.__doc__ for name in Result.model_fields)
 
 

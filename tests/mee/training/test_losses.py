@@ -1,6 +1,7 @@
 """Losses: against plain loops over their formulas, with the pairs that truly match left out."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -13,7 +14,6 @@ from mee.training.config import TrainConfig
 from mee.training.losses import InfoNCELoss, MaxMarginLoss, TrainingStep, make_loss
 
 SEEDS = st.integers(0, 2**31)
-both = pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
 
 
 def random_batch(seed, size=6):
@@ -24,33 +24,20 @@ def random_batch(seed, size=6):
 
 
 @given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
-def test_max_margin_equals_a_loop(seed, margin):
+def test_max_margin_equals_a_loop_over_the_negatives_or_over_all(seed, margin):
+    """The published mean is over every pair, both ways, its own among them; true matches cost nothing."""
     scores, negative = random_batch(seed)
-    terms = []
-    for i in range(6):
-        for j in range(6):
-            if negative[i, j]:
-                terms.append(max(0.0, margin + scores[i, j].item() - scores[i, i].item()))
-            if negative[j, i]:
-                terms.append(max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
+    rows, terms, published = scores.tolist(), [], []
+    for i, j in product(range(6), repeat=2):
+        for score, counts in ((rows[i][j], negative[i, j]), (rows[j][i], negative[j, i])):
+            cost = max(0.0, margin + score - rows[i][i])
+            terms += [cost] * int(counts)
+            published.append(cost if counts or i == j else 0.0)
+    assert len(published) == 2 * 6**2
     expected = sum(terms) / len(terms) if terms else 0.0
     assert MaxMarginLoss(margin)(scores, negative).item() == pytest.approx(expected, abs=1e-12)
-
-
-@given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
-def test_max_margin_over_all_is_the_published_mean(seed, margin):
-    scores, negative = random_batch(seed)
-    scores.requires_grad_()
-    terms = []  # every caption against every clip and the reverse, its own among them; true matches cost nothing
-    for i in range(6):
-        for j in range(6):
-            counts = 1.0 if i == j or negative[i, j] else 0.0
-            terms.append(counts * max(0.0, margin + scores[i, j].item() - scores[i, i].item()))
-            counts = 1.0 if i == j or negative[j, i] else 0.0
-            terms.append(counts * max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
-    assert len(terms) == 2 * 6**2
-    loss = MaxMarginLoss(margin, over_all=True)(scores, negative)
-    assert loss.item() == pytest.approx(sum(terms) / len(terms), abs=1e-12)
+    over_all = MaxMarginLoss(margin, over_all=True)(scores, negative)
+    assert over_all.item() == pytest.approx(sum(published) / len(published), abs=1e-12)
 
 
 def test_both_means_have_gradients_of_one_direction():
@@ -77,29 +64,20 @@ def test_infonce_equals_a_loop(seed, temperature):
     assert loss.item() == pytest.approx(total / 12, rel=1e-4, abs=1e-7)
 
 
-@both
-def test_scores_of_true_matches_have_no_influence(loss):
-    scores, _ = random_batch(0, 4)
-    negative = ~torch.eye(4, dtype=torch.bool)
+@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+def test_both_directions_count_alike_and_true_matches_not_at_all(loss):
+    scores, negative = random_batch(1)
+    torch.testing.assert_close(loss(scores, negative), loss(scores.T, negative.T))
+    scores, negative = random_batch(0, 4)[0], ~torch.eye(4, dtype=torch.bool)
     spoiled = scores.clone()
     for i, j in ((0, 1), (1, 0), (2, 3), (3, 2)):
         spoiled[i, j], negative[i, j] = 1e6, False
     assert loss(spoiled, negative).equal(loss(scores, negative))
-
-
-@both
-def test_a_batch_without_negatives_has_loss_zero_and_finite_gradients(loss):
-    scores = torch.randn(3, 3, requires_grad=True)
-    value = loss(scores, torch.zeros(3, 3, dtype=torch.bool))
+    scores.requires_grad_()
+    value = loss(scores, torch.zeros(4, 4, dtype=torch.bool))  # no negatives at all
     value.backward()
     assert value.item() == 0
     assert scores.grad.isfinite().all()
-
-
-@both
-def test_both_directions_count_alike(loss):
-    scores, negative = random_batch(1)
-    torch.testing.assert_close(loss(scores, negative), loss(scores.T, negative.T))
 
 
 def test_perfect_scores_cost_nothing_and_extreme_scores_stay_finite():
@@ -163,7 +141,7 @@ def test_all_that_learns_gets_a_gradient(model, batch):
     assert model.expert("audio").unit.linear.weight.grad.abs().max() == 0
 
 
-def test_scores_keep_their_digits_in_mixed_precision(model, batch):
+def test_scores_keep_their_digits_in_mixed_precision_and_doubles_stay_double(model, batch):
     seen = []
 
     class Spy(InfoNCELoss):
@@ -177,9 +155,6 @@ def test_scores_keep_their_digits_in_mixed_precision(model, batch):
     value.backward()
     assert seen == [(torch.float32, False)]
     assert value.dtype == torch.float32
-
-
-def test_double_precision_stays_double(model, batch):
     read, clips, negative = batch
     doubled = {name: Streams(s.padded.double(), s.lengths) for name, s in clips.items()}
-    assert TrainingStep(model, InfoNCELoss(0.1)).double()(read, doubled, negative).dtype == torch.float64
+    assert step.double()(read, doubled, negative).dtype == torch.float64

@@ -39,26 +39,21 @@ def test_what_a_record_says(trainer, split, world):
     assert trained_on(record) == "32 videos of msrvtt-1ka, list 9k"
 
 
-def test_a_table_of_ones_own(trainer, split):
+def test_a_record_of_your_own_table_of_images_and_of_what_was_selected_on(
+    trainer, make_trainer, split, stills, world
+):
     record = training_record(trainer, split, "store", "captions.csv")
     assert (record["protocol"], record["train_list"], record["files"]) == ("folder", None, {})
     assert trained_on(record) == "32 videos"
-
-
-def test_selecting_on_test_is_stamped(trainer, split, world):
-    record = training_record(trainer, replace(split, selected_on_test=True), "store", "captions.csv")
+    on_test = replace(split, selected_on_test=True)
+    record = training_record(trainer, on_test, "store", "captions.csv")
     assert record["selected_on"] == selected_on(record) == "test"
     assert record["videos"]["val"] == []
     assert record["videos"]["test"] == sorted(set(world[2].videos))
-
-
-def test_where_nothing_was_selected_on(trainer, split, world):
-    trainer.validation = world[2].where([number < 2 for number in range(len(world[2]))])
-    for some in (split, replace(split, selected_on_test=True)):
+    trainer.validation = world[2].where([number < 2 for number in range(len(world[2]))])  # too few to select
+    for some in (split, on_test):
         assert training_record(trainer, some, "store", "captions.csv")["selected_on"] == "nothing"
-
-
-def test_images_and_their_files(make_trainer, split, stills):
+    world[0].clips = world[0].clips.drop(columns="file_sha256")
     stills[0].clips = stills[0].clips.assign(file_sha256="f" * 64)
     record = training_record(make_trainer(images=stills), split, "store", "captions.csv")
     names = [f"i{number}.png" for number in range(10)]

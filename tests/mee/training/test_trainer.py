@@ -1,4 +1,4 @@
-"""Training: it learns, a seed decides everything, it stops where it should. Going on: test_training_state.py."""
+"""Training: it learns, a seed decides everything, it stops where it should. Stopped runs: test_state.py."""
 
 import json
 import math
@@ -55,13 +55,16 @@ def test_a_toy_problem_is_learnt(make_trainer, run, world, tmp_path, changes):
     assert losses[-1] - floor < (losses[0] - floor) / 2
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(make_trainer, run, same, tmp_path):
+def test_the_seed_decides_and_a_finished_run_is_not_trained_again(make_trainer, run, same, tmp_path):
     first, again, other = (
         run(make_trainer(replace(CONFIG, seed=seed)), tmp_path / name)
         for seed, name in ((1, "a"), (1, "b"), (2, "c"))
     )
     assert same(first, again)
     assert not first.mixture.weight.equal(other.mixture.weight)
+    finished = make_trainer(replace(CONFIG, seed=1))
+    finished._train_epoch = None  # would fail if called
+    assert same(run(finished, tmp_path / "a"), first)
 
 
 def test_trainers_of_one_program_do_not_disturb_each_other(make_trainer, run, same, tmp_path):
@@ -73,11 +76,6 @@ def test_trainers_of_one_program_do_not_disturb_each_other(make_trainer, run, sa
         for name, trainer in both.items():
             torch.manual_seed(CONFIG.seed)
             assert same(run(trainer, tmp_path / f"{name} of {names}"), alone[name])
-
-
-def test_half_precision_needs_a_gpu():
-    with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no"):
-        make_accelerator(CPU, "fp16")
 
 
 @pytest.mark.parametrize("loss", ["infonce", "max-margin"])
@@ -127,17 +125,8 @@ def test_validation_reads_neither_captions_nor_streams_again(make_trainer, run, 
     assert (captions, streams) == ([], [])
 
 
-def test_a_finished_run_is_not_trained_again(make_trainer, run, same, tmp_path):
-    expected = run(make_trainer(), tmp_path / "state")
-    trainer = make_trainer()
-    trainer._train_epoch = None  # would fail if called
-    assert same(run(trainer, tmp_path / "state"), expected)
-
-
 def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, run, tmp_path, monkeypatch):
-    scores = iter([10.0, 30.0, 20.0, 30.0, 5.0, 4.0, 3.0])
-    kept = {}
-
+    scores, kept = iter([10.0, 30.0, 20.0, 30.0, 5.0, 4.0, 3.0]), {}
     trainer = make_trainer(replace(CONFIG, epochs=20, patience=2))
     measure = Retrieval.measure
 
@@ -168,6 +157,14 @@ def test_captions_without_clips_are_left_out_and_validation_needs_one(world, mod
     assert len(Trainer(source, bare, val, model_config, CONFIG, CPU).data) == len(train) - 3
     with pytest.raises(InputError, match="at least one validation caption"):
         Trainer(source, train, replace(val, clip_ids=((),) * len(val)), model_config, CONFIG, CPU)
+
+
+def test_packages_and_devices_that_are_missing_are_named(make_trainer, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no"):
+        make_accelerator(CPU, "fp16")
+    monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
+    with pytest.raises(InputError, match=r"mee\[tensorboard\]"):
+        make_trainer(scalars=tmp_path / "scalars")
 
 
 def test_training_that_comes_to_nothing_says_where_and_keeps_the_last_state(make_trainer, run, tmp_path):
@@ -210,14 +207,11 @@ def test_too_few_validation_captions_choose_nothing(world, model_config, run, tm
     assert trainer.progress.epoch == trainer.progress.best_epoch == CONFIG.epochs
 
 
-def test_images_join_training(make_trainer, run, stills, tmp_path):
+def test_images_join_training_and_must_look_as_the_videos_do(make_trainer, run, stills, tmp_path, model_config):
     trainer = make_trainer(replace(CONFIG, image_rate=0.25), images=stills)
     assert trainer.data.steps(trainer.config) == 5  # 32 captions of videos and 8 images
     run(trainer, tmp_path / "state")
     assert trainer.progress.step == 5 * CONFIG.epochs
-
-
-def test_images_must_look_as_the_videos_do(make_trainer, stills, model_config):
     with pytest.raises(InputError, match="need the expert 'appearance', and this model has motion, audio"):
         make_trainer(images=stills, experts=model_config.experts[1:])
     stills[0].fingerprints = {**stills[0].fingerprints, "appearance": "another"}
@@ -239,9 +233,3 @@ def test_scalars_are_there_for_every_step_and_epoch(make_trainer, run, tmp_path,
     assert all(math.isfinite(event.value) for tag in steps for event in events.Scalars(tag))
     history = [epoch["MRR"] for epoch in trainer.progress.history]
     assert [event.value for event in events.Scalars("validation/MRR")] == pytest.approx(history)
-
-
-def test_tensorboard_must_be_installed(make_trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
-    with pytest.raises(InputError, match=r"mee\[tensorboard\]"):
-        make_trainer(scalars=tmp_path / "scalars")

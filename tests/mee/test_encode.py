@@ -11,7 +11,7 @@ from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
 
 
-def test_clips_without_any_stream_are_left_out_and_listed(model, source):
+def test_clips_without_any_stream_are_listed_and_a_gallery_may_be_empty(model, source):
     for streams in source.streams.values():
         streams.pop("v03.mp4", None)
         streams.pop("v11.mp4", None)
@@ -19,9 +19,6 @@ def test_clips_without_any_stream_are_left_out_and_listed(model, source):
     assert gallery.without_stream == ("v03.mp4", "v11.mp4")
     assert len(gallery.clip_ids) == len(gallery.video.packed) == 10
     assert gallery.video.available.any(1).all()
-
-
-def test_no_clips_and_clips_without_any_stream_make_an_empty_gallery(model, source):
     for streams in source.streams.values():
         streams.clear()
     for ids in ([], sorted(source.clips.index)):
@@ -31,16 +28,13 @@ def test_no_clips_and_clips_without_any_stream_make_an_empty_gallery(model, sour
         assert gallery.video.available.shape == (0, 3)
 
 
-def test_the_models_mode_is_left_as_it_was_and_nothing_is_learnt(model, source):
+def test_the_model_keeps_its_mode_and_learns_nothing_and_streams_must_be_its_own(model, source):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train()
     gallery = encode_gallery(model, source, list(source.clips.index))
     assert model.training
     assert not gallery.video.packed.requires_grad
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
-
-
-def test_streams_of_another_extractor_are_refused(model, source):
     source.fingerprints["motion"] = "other"
     with pytest.raises(InputError, match="'motion' was made by another extractor"):
         encode_gallery(model, source, list(source.clips.index))

@@ -1,22 +1,11 @@
-"""Files are there whole, or not at all."""
+"""Files are written whole, or not at all."""
+
+from contextlib import nullcontext
 
 import pytest
 
 from mee.errors import InputError
 from mee.files import whole_file
-
-
-def test_what_is_written_takes_its_place_at_the_end(tmp_path):
-    path = tmp_path / "ranks.csv"
-    path.write_text("old")
-    with path.open() as reader:
-        with whole_file(path, "ranks") as aside:
-            aside.write_text("new")
-            assert path.read_text() == "old"
-            assert aside.parent == tmp_path
-        assert reader.read() == "old"  # not written over: whoever reads meanwhile sees one or the other
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def write(path, content, error=None):
@@ -26,13 +15,15 @@ def write(path, content, error=None):
             raise error
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path, error):
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path, error):
     path = tmp_path / "ranks.csv"
     path.write_text("old")
-    with pytest.raises(error):
-        write(path, "half", error)
-    assert path.read_text() == "old"
+    with path.open() as reader:
+        with pytest.raises(error) if error else nullcontext():
+            write(path, "new", error)
+        assert reader.read() == "old"  # not written over: whoever reads meanwhile sees one or the other
+    assert path.read_text() == ("old" if error else "new")
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -178,64 +178,54 @@ def test_embeddings_have_unit_length_where_present_and_are_zero_where_missing(mo
         torch.testing.assert_close(norms, video.available[:, m].float())
         torch.testing.assert_close(text.packed[:, columns].norm(dim=1), torch.ones(len(sentences)))
     assert text.logits.shape == (len(sentences), 3)
-
-
-def test_the_order_of_the_mapping_and_other_modalities_do_not_matter(model, clips, sentences):
-    shuffled = {"smell": clips["audio"], **dict(reversed(list(clips.items())))}
+    shuffled = {"smell": clips["audio"], **dict(reversed(list(clips.items())))}  # read by name, and no others
     assert model(sentences, shuffled).equal(model(sentences, clips))
 
 
 def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences, load_clips):
-    ids = [clip_id for clip_id in source.clips.index if clip_id in source.streams["motion"]]
-    ids = [clip_id for clip_id in ids if any(clip_id in source.streams[name] for name in ("appearance", "audio"))]
+    others = source.streams["appearance"].keys() | source.streams["audio"].keys()
+    ids = [clip_id for clip_id in source.clips.index if clip_id in source.streams["motion"].keys() & others]
     video = model.encode_video(load_clips(source, model.modalities, ids))
-    masked = video.available.clone()
-    masked[:, 1] = False
-    for clip_id in ids:
-        del source.streams["motion"][clip_id]
-    dropped = model.encode_video(load_clips(source, model.modalities, ids))
-    assert dropped.available.equal(masked)
-    text = encode_captions(model, sentences)
-    torch.testing.assert_close(
-        mee_scores(text.packed, video.packed, text.logits, masked, model.layout),
-        mee_scores(text.packed, dropped.packed, text.logits, dropped.available, model.layout),
+    masked = video.available & torch.tensor([True, False, True])
+    source.streams["motion"].clear()
+    dropped, text = (
+        model.encode_video(load_clips(source, model.modalities, ids)),
+        encode_captions(model, sentences),
     )
+    assert dropped.available.equal(masked)
+    one, other = (mee_scores(text.packed, v.packed, text.logits, masked, model.layout) for v in (video, dropped))
+    torch.testing.assert_close(one, other)
 
 
 def test_text_that_was_read_before_gives_the_same_embeddings(model, sentences):
-    read = model.tokenize(sentences)
+    read, rows = model.tokenize(sentences), torch.tensor([4, 1, 1])
     assert list(read) == [MAIN]
-    rows = torch.tensor([4, 1, 1])
     again = model.encode_text({tower: ragged.take(rows) for tower, ragged in read.items()})
     whole = encode_captions(model, sentences)
-    torch.testing.assert_close(again.packed, whole.packed[rows], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(again.logits, whole.logits[rows], atol=1e-6, rtol=1e-5)
+    for found, expected in ((again.packed, whole.packed), (again.logits, whole.logits)):
+        torch.testing.assert_close(found, expected[rows], atol=1e-6, rtol=1e-5)
 
 
-def test_towers_are_those_that_the_settings_name(model_config, tokenizer):
-    encoder = TransformerEncoder(model_config.text, tokenizer)
-    aligned = replace(model_config.experts[0], text="some/clip")
-    named = replace(model_config, experts=(aligned, *model_config.experts[1:]))
-    with pytest.raises(ValueError, match=r"text towers for \['appearance'\], given are \[\]"):
-        MEE(named, encoder)
-    with pytest.raises(ValueError, match=r"for \[\], given are \['motion'\]"):
-        MEE(model_config, encoder, {"motion": encoder})
-
-
-def test_an_expert_with_a_tower_of_its_own_hears_that_one_alone(model_config, tokenizer, sentences):
+def test_an_expert_with_a_tower_of_its_own_embeds_its_text_alone(model_config, tokenizer, sentences):
     torch.manual_seed(0)
-    wide = replace(model_config.text, width=20)
     how = {"start": "identity", "standardise": False, "pooling": ("mean",), "embed_dim": 4}
     aligned = replace(model_config.experts[1], text="some/clip", **how)
     config = replace(model_config, experts=(model_config.experts[0], aligned, model_config.experts[2]))
     encoder = TransformerEncoder(model_config.text, tokenizer)
+    wide, tower = (
+        TransformerEncoder(replace(model_config.text, **size), tokenizer)
+        for size in ({"width": 20}, {"width": 4, "heads": 1})
+    )
     with pytest.raises(InputError, match="'motion' cannot start as identity: its text tower 'some/clip' gives 20"):
-        MEE(config, encoder, {"motion": TransformerEncoder(wide, tokenizer)})
-    tower = TransformerEncoder(replace(model_config.text, width=4, heads=1), tokenizer)
+        MEE(config, encoder, {"motion": wide})
+    with pytest.raises(ValueError, match=r"text towers for \['motion'\], given are \[\]"):
+        MEE(config, encoder)
+    with pytest.raises(ValueError, match=r"for \[\], given are \['motion'\]"):
+        MEE(model_config, encoder, {"motion": encoder})
     model = MEE(config, encoder, {"motion": tower}).eval()
     text = encode_captions(model, sentences)
-    heard = torch.nn.functional.normalize(tower.encode(sentences, torch.device("cpu")), dim=1)
-    torch.testing.assert_close(text.packed[:, model.layout.slices[1]], heard)  # it starts as the identity
+    expected = torch.nn.functional.normalize(tower.encode(sentences, torch.device("cpu")), dim=1)
+    torch.testing.assert_close(text.packed[:, model.layout.slices[1]], expected)  # it starts as the identity
     assert (text.logits == 0).all()
 
 
@@ -268,22 +258,16 @@ def test_pooling_beforehand_changes_no_embedding(pooling, lengths, seed):
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 100])
-def test_blocks_make_no_difference(monkeypatch, block):
+def test_a_pooled_stream_is_one_row_in_float32_whatever_the_block(monkeypatch, block):
     expert, streams = make_expert(("mean", "first", "max", "last")), ragged_streams([2, 0, 5, 1, 0, 0, 3])
     expected = expert.prepool(streams)
     monkeypatch.setattr(mee.model, "BLOCK", block)
     read = expert.prepool(streams)
     assert read.values.equal(expected.values)
-    assert read.offsets.equal(expected.offsets)
-
-
-def test_a_pooled_stream_is_one_row_in_float32():
-    read = make_expert().prepool(ragged_streams([2, 0, 5]))
-    assert read.values.shape == (2, 6)
-    assert read.values.dtype == torch.float32
-    assert read.offsets.tolist() == [0, 1, 1, 2]
-    assert make_expert().prepool(ragged_streams([0, 0])).all().lengths.tolist() == [0, 0]
-    assert len(make_expert().prepool(ragged_streams([]))) == 0
+    assert (read.values.shape, read.values.dtype) == ((4, 12), torch.float32)
+    assert read.offsets.tolist() == expected.offsets.tolist() == [0, 1, 1, 2, 3, 3, 3, 4]
+    assert expert.prepool(ragged_streams([0, 0])).all().lengths.tolist() == [0, 0]
+    assert len(expert.prepool(ragged_streams([]))) == 0
 
 
 @by_pooling
@@ -312,25 +296,19 @@ def test_standardisation_is_fitted_on_the_present_streams_only(model, source):
         np.testing.assert_allclose(expert.standardise.deviation, pooled.std(0), atol=1e-5)
 
 
-def test_a_pooling_that_learns_gets_standardised_rows():
+def test_a_pooling_that_learns_gets_standardised_rows_and_an_expert_need_not_standardise():
     expert, streams = make_expert(("netvlad-2",)), ragged_streams([2, 0, 5, 1], dtype=np.float32)
     expert.fit(expert.prepool(streams))
     torch.testing.assert_close(expert.standardise.mean, streams.values.mean(0))
     plain = (streams.values - streams.values.mean(0)) / streams.values.std(0, unbiased=False)
     direct = expert.pool(Ragged(plain, streams.offsets).all().padded, streams.all().lengths)
     torch.testing.assert_close(expert.pooled(streams.all()), direct[streams.present])
-
-
-def test_an_expert_that_does_not_standardise_fits_nothing():
-    expert, streams = make_expert(standardise=False), ragged_streams([2, 5])
+    expert = make_expert(standardise=False, dropout=0.5)
     expert.fit(expert.prepool(streams))
     assert (expert.standardise.mean == 0).all()
     assert (expert.standardise.deviation == 1).all()
-
-
-def test_dropout_acts_in_training_only():
-    expert, streams = make_expert(dropout=0.5), ragged_streams([2, 5, 1, 3]).all()
-    assert expert(streams).equal(expert(streams))
+    clips = streams.all()
+    assert expert(clips).equal(expert(clips))
     expert.unit.eval()
-    expert.training = True
-    assert not expert(streams).equal(expert(streams))
+    expert.training = True  # dropout acts in training only
+    assert not expert(clips).equal(expert(clips))

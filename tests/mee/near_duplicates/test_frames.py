@@ -93,26 +93,15 @@ def test_a_part_of_a_longer_video_is_found_with_its_moment(rng):
     assert (other_way.train_s, other_way.test_s) == (2.0, 62.0)
 
 
-def test_a_title_picture_in_common_makes_no_pair(rng):
-    title = random_frames(rng, 3)
-    one, other = (np.concatenate([title, random_frames(rng, 7)]) for _ in range(2))
-    assert near_frames(frame_hashes("a", [one]), frame_hashes("b", [other])).pairs == ()
-    (pair,) = near_frames(frame_hashes("a", [one]), frame_hashes("b", [other]), share=0.3).pairs
-    assert pair.value == 0
-
-
-def test_a_share_is_not_rounded_up(rng):
+def test_a_share_of_frames_must_be_near_within_the_threshold_and_is_not_rounded_up(rng):
     title = random_frames(rng, 7)  # 0.07 * 100 is a little more than 7 in floating point
-    one, other = (np.concatenate([title, random_frames(rng, 93)]) for _ in range(2))
-    assert near_frames(frame_hashes("a", [one]), frame_hashes("b", [other]), share=0.07).found == 1
-    assert near_frames(frame_hashes("a", [one]), frame_hashes("b", [other]), share=0.08).found == 0
-
-
-def test_the_threshold_itself_is_near(rng):
+    one, other = (frame_hashes(name, [np.concatenate([title, random_frames(rng, 93)])]) for name in "ab")
+    assert near_frames(one, other).pairs == ()  # a title picture in common makes no pair
+    assert [near_frames(one, other, share=share).found for share in (0.07, 0.08)] == [1, 0]
+    assert near_frames(one, other, share=0.07).pairs[0].value == 0
     video = random_frames(rng, 5)
     train, test = frame_hashes("a", [video]), frame_hashes("b", [changed(video, 32, rng)])
-    assert near_frames(train, test, threshold=32).found == 1
-    assert near_frames(train, test, threshold=31).found == 0
+    assert [near_frames(train, test, threshold=bits).found for bits in (32, 31)] == [1, 0]
 
 
 def test_progress_ends_where_all_is_done(rng):

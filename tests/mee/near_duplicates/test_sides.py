@@ -26,16 +26,13 @@ def find(*ids, source=PLACE, partial=False):
     return find_side(ids, "training", source, partial=partial, remedy="Look elsewhere")
 
 
-def test_a_caption_table(table):
-    path = table("train", "train", "train", "val", "test")
-    assert sides_of_annotations(path, "folder", None, partial=False) == ((("a", "b"), ("d",)), ())
-
-
 @pytest.mark.parametrize(
     ("split", "says"),
     [("train", "no test videos"), ("test", "no training"), ("val", "no training"), ("", "no column 'split'")],
 )
-def test_a_side_without_videos(table, split, says):
+def test_a_caption_table_has_both_sides(table, split, says):
+    path = table("train", "train", "train", "val", "test")
+    assert sides_of_annotations(path, "folder", None, partial=False) == ((("a", "b"), ("d",)), ())
     with pytest.raises(InputError, match=rf"captions\.csv .*{says}.*--train and --test"):
         sides_of_annotations(table(split), "folder", None, partial=False)
 
@@ -52,14 +49,11 @@ def test_a_named_protocol(tmp_path):
     assert "1 test video without a caption: 'v_val1'" in shortfalls
 
 
-def test_videos_are_found_by_path_and_by_name_without_ending_and_are_there_once():
+def test_videos_are_found_by_path_or_name_once_each_and_clips_are_those_that_are_named(make_source):
     found, left_out = find("train/a", "train/b.mp4", "train/b", "test/a.mkv")
     assert list(found) == ["train/a.mp4", "train/b.mp4", "test/a.mkv"]
     assert found["train/b.mp4"] == ("train/b.mp4",)
     assert left_out == []
-
-
-def test_clips_of_a_store_are_those_that_are_meant(make_source):
     source = make_source(["v1", "v2"], clips_of_video=3)
     found, _ = find("v1#t=20,30", "v1#t=0,10", "v2", source=source)
     assert found == {"v1": ("v1#t=20,30", "v1#t=0,10"), "v2": ("v2#t=0,10", "v2#t=10,20", "v2#t=20,30")}

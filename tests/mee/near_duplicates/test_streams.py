@@ -71,32 +71,16 @@ def copied(make_source):
     return source
 
 
-def test_a_copied_clip_is_found_with_its_moment(copied):
-    names = list(dict.fromkeys(copied.clips["video"]))
+def test_a_copied_clip_is_found_with_its_moment_and_what_all_clips_share_does_not_count(copied):
+    names, steps = list(dict.fromkeys(copied.clips["video"])), []
     sides = side_of(copied, names[:30]), side_of(copied, names[30:])
-    overlap = near_streams(copied, "appearance", *sides, threshold=0.999)
+    overlap = near_streams(copied, "appearance", *sides, threshold=0.999, on_done=lambda *done: steps.append(done))
     (pair,) = overlap.pairs
     assert (pair.train, pair.test, pair.why) == ("v02", "v30", "alike")
     assert pair.value > 0.999
     assert (pair.train_s, pair.test_s) == (20.0, 10.0)
     assert overlap.train * overlap.test == 300
-
-
-def test_no_copy_falls_short_of_one_by_rounding(make_source):
-    names = [f"v{number:03d}" for number in range(200)]
-    source = make_source(names, missing=0.0)
-    for number in range(100):
-        source.streams["appearance"][names[100 + number]] = source.streams["appearance"][names[number]]
-    sides = side_of(source, names[:100]), side_of(source, names[100:])
-    overlap = near_streams(source, "appearance", *sides, threshold=1.0)
-    found = {(pair.train, pair.test) for pair in overlap.pairs}
-    assert found == set(zip(names[:100], names[100:]))
-    assert max(pair.value for pair in overlap.pairs) == 1
-
-
-def test_what_all_clips_share_does_not_count(copied):
-    names = list(dict.fromkeys(copied.clips["video"]))
-    sides = side_of(copied, names[:30]), side_of(copied, names[30:])
+    assert steps[-1] == (120, 120)
     before = near_streams(copied, "motion", *sides, threshold=0.8)
     for clip_id, rows in copied.streams["motion"].items():
         copied.streams["motion"][clip_id] = (rows.astype(np.float32) + 50).astype(np.float32)
@@ -105,18 +89,17 @@ def test_what_all_clips_share_does_not_count(copied):
     assert before.found == after.found > 0
 
 
-def test_clips_that_are_all_equal_are_like_nothing(make_source):
-    source = make_source(["a", "b", "c"], missing=0.0)
+def test_no_copy_falls_short_of_one_by_rounding_and_clips_that_are_all_equal_are_like_nothing(make_source):
+    names = [f"v{number:03d}" for number in range(200)]
+    source = make_source(names, missing=0.0)
+    for number in range(100):
+        source.streams["appearance"][names[100 + number]] = source.streams["appearance"][names[number]]
+    sides = side_of(source, names[:100]), side_of(source, names[100:])
+    overlap = near_streams(source, "appearance", *sides, threshold=1.0)
+    assert {(pair.train, pair.test) for pair in overlap.pairs} == set(zip(names[:100], names[100:]))
+    assert max(pair.value for pair in overlap.pairs) == 1
     source.streams["audio"] = dict.fromkeys(source.clips.index, np.ones((2, 3), np.float16))
-    overlap = near_streams(source, "audio", side_of(source, ["a", "b"]), side_of(source, ["c"]), threshold=0.5)
-    assert overlap.pairs == ()
-
-
-def test_progress_ends_where_all_is_done(copied):
-    told = []
-    sides = side_of(copied, ["v01", "v02"]), side_of(copied, ["v03"])
-    near_streams(copied, "motion", *sides, on_done=lambda *done: told.append(done))
-    assert told[-1] == (9, 9)
+    assert near_streams(source, "audio", *sides, threshold=0.5).pairs == ()
 
 
 @pytest.mark.parametrize(

@@ -88,20 +88,20 @@ def make_config(tiny):
 
 
 @pytest.fixture
-def make_encoder(make_config):
+def make_model(make_config, model_config):
     def make(name):
         torch.manual_seed(0)
-        config = make_config(name)
-        return encoder_class(config).learn(config, SENTENCES).eval()
+        return MEE.learn(replace(model_config, text=make_config(name)), SENTENCES).eval()
 
     return make
 
 
 @pytest.fixture
-def make_model(make_config, model_config):
+def make_encoder(make_config):
     def make(name):
         torch.manual_seed(0)
-        return MEE.learn(replace(model_config, text=make_config(name)), SENTENCES).eval()
+        config = make_config(name)
+        return encoder_class(config).learn(config, SENTENCES).eval()
 
     return make
 
@@ -127,7 +127,6 @@ def test_padding_and_the_rest_of_the_batch_have_no_influence(make_encoder, name)
 @pytest.mark.parametrize("name", ALL)
 def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model, name, tmp_path, tiny):
     model = make_model(name)
-    expected = encode_captions(model, SENTENCES)
     model.save_pretrained(tmp_path / "model")
     hidden = tiny.rename(tmp_path / "elsewhere")
     try:
@@ -136,7 +135,7 @@ def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model
         hidden.rename(tiny)
     assert set(loaded.state_dict()) == set(model.state_dict())
     assert all(tensor.equal(loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
-    got = encode_captions(loaded, SENTENCES)
+    got, expected = (encode_captions(each, SENTENCES) for each in (loaded, model))
     torch.testing.assert_close(got.packed, expected.packed, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(got.logits, expected.logits, atol=1e-6, rtol=1e-6)
 
@@ -144,49 +143,42 @@ def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model
 @pytest.mark.parametrize("name", ALL)
 def test_one_step_changes_exactly_what_learns(make_model, name):
     model = make_model(name).train()
-    before = {key: tensor.clone() for key, tensor in model.text_encoder.state_dict().items()}
-    optimizer = make_optimiser(
-        model, torch.nn.Module(), TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3)
+    encoder, config = (
+        model.text_encoder,
+        TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3),
     )
+    before = {key: tensor.clone() for key, tensor in encoder.state_dict().items()}
+    optimizer = make_optimiser(model, torch.nn.Module(), config)
     text = model.encode_text({name: ragged.all() for name, ragged in model.tokenize(SENTENCES).items()})
     (text.packed * torch.randn_like(text.packed)).sum().add(text.logits.square().sum()).backward()
     optimizer.step()
-    after = model.text_encoder.state_dict()
-    changed = {key for key, tensor in after.items() if not tensor.equal(before[key])}
+    changed = {key for key, tensor in encoder.state_dict().items() if not tensor.equal(before[key])}
     prefixes = (*LEARNING.get(name, []), "pool.")
-    learning = {key for key, _ in model.text_encoder.named_parameters() if key.startswith(prefixes)}
-    buffers = {key for key, _ in model.text_encoder.named_buffers()}
+    learning = {key for key, _ in encoder.named_parameters() if key.startswith(prefixes)}
+    buffers = {key for key, _ in encoder.named_buffers()}
     assert changed - buffers == learning
-    assert {k for k, p in model.text_encoder.named_parameters() if p.grad is not None} == learning
-    kept = learnt_state(model.text_encoder)
-    assert learning <= set(kept) <= learning | buffers
-    tuned = {id(parameter) for parameter in model.text_encoder.tuned_parameters()}
-    pretrained = name in PRETRAINED
-    own = {id(p) for k, p in model.text_encoder.named_parameters() if k in learning and k.startswith("model.")}
-    assert tuned == (own if pretrained else set())
+    assert {k for k, p in encoder.named_parameters() if p.grad is not None} == learning
+    assert learning <= set(learnt_state(encoder)) <= learning | buffers
+    own = {id(p) for k, p in encoder.named_parameters() if k in learning and k.startswith("model.")}
+    assert {id(parameter) for parameter in encoder.tuned_parameters()} == (own if name in PRETRAINED else set())
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_attention_is_shares_over_the_tokens(make_encoder, name):
+def test_attention_is_shares_over_the_tokens_and_a_sentence_needs_words(make_encoder, name):
     encoder = make_encoder(name)
+    with pytest.raises(InputError, match=r"empty \(number 2 of 2\)"):
+        encoder.read(["a dog", " \n"])
+    assert encoder.read([]) == []
     seen = encoder.attention(SENTENCES[0])
     if name.startswith("word-vectors"):
         assert seen is None
         return
     length = len(seen.tokens)
-    rows = 1 if name == "recurrent" else length
-    assert seen.weights.shape[2:] == (rows, length)
+    assert seen.weights.shape[2:] == (1 if name == "recurrent" else length, length)
     torch.testing.assert_close(seen.weights.sum(-1), torch.ones(seen.weights.shape[:3]))
     assert "red" in seen.tokens or "".join(seen.tokens).replace(" ", "").startswith("aredcircle")
     if name.startswith(("gpt2", "llama")):
         assert seen.weights.triu(1).eq(0).all()
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_what_has_no_words_is_refused(make_encoder, name):
-    with pytest.raises(InputError, match=r"empty \(number 2 of 2\)"):
-        make_encoder(name).read(["a dog", " \n"])
-    assert make_encoder(name).read([]) == []
 
 
 @pytest.fixture
@@ -226,15 +218,11 @@ def test_a_frozen_model_is_not_run_again_in_training(world, make_config, model_c
     assert (tmp_path / "state").stat().st_size < 5e6
 
 
-def test_only_frozen_parts_stay_in_eval_mode(make_encoder):
+def test_only_frozen_parts_stay_in_eval_mode_and_the_table_imports_no_transformers(make_encoder):
     frozen, last = make_encoder("bert-frozen-netvlad").train(), make_encoder("bert-last-layer").train()
     assert frozen.pool.training
     assert not any(module.training for module in frozen.model.modules())
-    layers = last.model.encoder.layer
-    assert [layer.training for layer in layers] == [False, False, True]
+    assert [layer.training for layer in last.model.encoder.layer] == [False, False, True]
     assert not last.eval().model.encoder.layer[2].training
-
-
-def test_the_table_imports_no_transformers():
     code = "import sys, mee.text.base, mee.text.config; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

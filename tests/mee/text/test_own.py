@@ -30,14 +30,11 @@ def encoder(request):
     return request.getfixturevalue(request.param)
 
 
-def test_no_gradient_reaches_the_padding(encoder):
+def test_order_matters_dropout_acts_in_training_only_and_padding_gets_no_gradient(encoder):
     tokens = torch.tensor([[1, 2, 7, 7], [3, 4, 5, 6]])
     encoder(tokens, torch.tensor([2, 4])).square().sum().backward()
     used = encoder.embedding.weight.grad.abs().sum(1) > 0
     assert used.nonzero().flatten().tolist() == [1, 2, 3, 4, 5, 6]
-
-
-def test_the_order_of_words_matters_and_dropout_acts_in_training_only(encoder):
     tokens = torch.tensor([[1, 2, 3]])
     there = encoder(tokens, LENGTHS)
     assert (there - encoder(tokens.flip(1), LENGTHS)).abs().max() > 1e-3
@@ -70,28 +67,19 @@ def gru(inputs, weights):
 def test_a_recurrent_encoder_equals_loops_over_the_equations(recurrent):
     tokens = torch.tensor([5, 9, 2, 7])
     h = recurrent.embedding.weight[tokens]
-    weights = dict(recurrent.states.named_parameters())
+    weights, names = dict(recurrent.states.named_parameters()), ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     for layer in range(2):
-        both = []
-        for direction in ("", "_reverse"):
-            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            own = [weights[f"{name}_l{layer}{direction}"] for name in names]
-            both.append(gru(h.flip(0), own).flip(0) if direction else gru(h, own))
-        h = torch.cat(both, dim=1)
-    energy = torch.stack(
-        [recurrent.query.weight[0] @ (recurrent.key.weight @ state + recurrent.key.bias).tanh() for state in h]
-    )
-    shares = energy.exp() / energy.exp().sum()
+        ahead, back = ([weights[f"{name}_l{layer}{way}"] for name in names] for way in ("", "_reverse"))
+        h = torch.cat([gru(h, ahead), gru(h.flip(0), back).flip(0)], dim=1)
+    energy = ((h @ recurrent.key.weight.T + recurrent.key.bias).tanh() @ recurrent.query.weight[0]).tolist()
+    shares = [math.exp(each) / sum(map(math.exp, energy)) for each in energy]
     expected = sum(share * state for share, state in zip(shares, h))
     torch.testing.assert_close(recurrent(tokens[None], torch.tensor([4]))[0], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_its_attention_is_one_row_that_makes_the_text_vector(recurrent, sentences):
-    seen = recurrent.attention(sentences[0])
-    [tokens] = recurrent.read([sentences[0]])
-    assert seen.weights.shape == (1, 1, 1, len(tokens))
-    assert len(seen.tokens) == len(tokens)
-    states, _ = recurrent._run(tokens[None], torch.tensor([len(tokens)]))
-    torch.testing.assert_close(
-        seen.weights[0, 0] @ states[0], recurrent(tokens[None], torch.tensor([len(tokens)]))
-    )
+    seen, [tokens] = recurrent.attention(sentences[0]), recurrent.read([sentences[0]])
+    one, length = tokens[None], torch.tensor([len(tokens)])
+    assert seen.weights.shape == (1, 1, 1, len(seen.tokens)) == (1, 1, 1, len(tokens))
+    states, _ = recurrent._run(one, length)
+    torch.testing.assert_close(seen.weights[0, 0] @ states[0], recurrent(one, length))

@@ -54,16 +54,12 @@ def test_failed_and_unknown_videos_are_refused_with_a_reason_and_counted(make_so
         match(source, "u", partial=True)
 
 
-def test_the_digest_tells_captions_clips_and_order_apart(make_source):
+def test_some_captions_only_and_the_digest_differs_with_captions_clips_and_order(make_source):
     source = make_source(["a.mp4", "b.mp4"])
     digests = {match(source, *ids)[0].digest for ids in (("a", "b"), ("b", "a"), ("a",), ("a", "a"))}
     assert len(digests) == 4
     assert match(source, "a", "b")[0].digest == match(source, "a.mp4", "b.mp4")[0].digest
-
-
-def test_some_captions_only(make_source):
-    pairs, _ = match(make_source(["a.mp4", "b.mp4"]), "a", "b", "a")
+    pairs, _ = match(source, "a", "b", "a")
     assert pairs.where([True, False, False]).captions == ("caption 0",)
     assert pairs.of_videos({"a.mp4"}).captions == ("caption 0", "caption 2")
-    assert len(pairs.of_videos(set())) == 0
-    assert pairs.of_videos(set()).gallery == []
+    assert (len(pairs.of_videos(set())), pairs.of_videos(set()).gallery) == (0, [])

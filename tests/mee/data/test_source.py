@@ -1,4 +1,4 @@
-"""What the model asks of a source of streams."""
+"""Which streams a model needs of a source."""
 
 from dataclasses import replace
 
@@ -19,20 +19,14 @@ def test_streams_are_loaded_by_modality(source):
         assert streams.available.tolist() == [length > 0 for length in lengths]
 
 
-def test_the_models_own_source_is_accepted_and_may_hold_more(source, model_config):
+def test_streams_that_are_not_the_models_are_refused_and_a_source_may_have_more(source, model_config):
     check_source(replace(model_config, experts=model_config.experts[:2]), source)
-
-
-def test_a_missing_stream_is_refused(source, model_config):
-    del source.dims["audio"]
-    with pytest.raises(InputError, match=r"store has no 'audio' stream.*--streams audio"):
-        check_source(model_config, source)
-
-
-def test_a_stream_of_another_extractor_or_size_is_refused(source, model_config):
     source.fingerprints["audio"] = "other"
     with pytest.raises(InputError, match=r"another extractor .*fingerprint other.*made-audio.*--overwrite"):
         check_source(model_config, source)
     source.fingerprints["audio"], source.dims["audio"] = "made-audio", 99
     with pytest.raises(InputError, match=r"size 99.*size 3"):
+        check_source(model_config, source)
+    del source.dims["audio"]
+    with pytest.raises(InputError, match=r"store has no 'audio' stream.*--streams audio"):
         check_source(model_config, source)

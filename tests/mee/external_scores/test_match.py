@@ -35,14 +35,10 @@ def cells(matched):
 def test_all_are_there_in_another_order():
     matched = match_scores(score_file(["q2", "q0", "q1"], ["d", "c", "b", "a"]), ASKED, GALLERY, partial=False)
     found, right = cells(matched)
-    assert matched.scores.clip_ids == tuple(GALLERY)
-    assert matched.scores.query_ids == ("q0", "q1", "q2")
-    assert found["q2", "d"] == 0
-    assert found["q0", "a"] == 7
-    assert found["q1", "c"] == 9
+    assert (matched.scores.clip_ids, matched.scores.query_ids) == (tuple(GALLERY), ("q0", "q1", "q2"))
+    assert (found["q2", "d"], found["q0", "a"], found["q1", "c"]) == (0, 7, 9)
     assert right == {("q0", "a"), ("q1", "b"), ("q1", "c"), ("q2", "a")}
-    assert matched.queries == (0, 1, 2)
-    assert matched.left_out.sentences == ()
+    assert (matched.queries, matched.left_out.sentences) == ((0, 1, 2), ())
 
 
 @given(seed=st.integers(0, 2**31))
@@ -75,23 +71,20 @@ def test_with_partial_what_both_have_keeps_its_scores(seed):
 
 
 def test_queries_called_by_their_video():
-    asked = [("ret0", ("video1",)), ("ret1", ("video2",))]
-    file = score_file(["video2", "video1"], ["video1", "video2"])
-    matched = match_scores(file, asked, ["video1", "video2"], partial=False)
+    asked, clips = [("ret0", ("video1",)), ("ret1", ("video2",))], ["video1", "video2"]
+    file = score_file(["video2", "video1"], clips)
+    matched = match_scores(file, asked, clips, partial=False)
     assert matched.scores.block(slice(0, 2)).tolist() == [[2, 3], [0, 1]]
     assert matched.left_out.queries == ()
-    part = match_scores(score_file(["video2"], ["video1", "video2"]), asked, ["video1", "video2"], partial=True)
-    assert part.queries == (1,)
-    assert part.left_out.queries == ("ret0",)
-    several = [*asked, ("ret2", ("video2",))]  # now a video says nothing of the query
+    part = match_scores(score_file(["video2"], clips), asked, clips, partial=True)
+    assert (part.queries, part.left_out.queries) == ((1,), ("ret0",))
+    several = [*asked, ("ret2", ("video2",))]  # now a video does not name one query
     with pytest.raises(InputError, match="none of its 2 query ids is one of the protocol's 3: it has 'video2'"):
-        match_scores(file, several, ["video1", "video2"], partial=False)
-
-
-def test_an_id_of_the_protocol_wins_over_a_video():
-    asked = [("a", ("b",)), ("b", ("a",))]
-    matched = match_scores(score_file(["a", "b"], ["a", "b"]), asked, ["a", "b"], partial=False)
-    assert matched.scores.query_ids == ("a", "b")
+        match_scores(file, several, clips, partial=False)
+    crossed = match_scores(
+        score_file(["a", "b"], ["a", "b"]), [("a", ("b",)), ("b", ("a",))], ["a", "b"], partial=False
+    )
+    assert crossed.scores.query_ids == ("a", "b")  # an id of the protocol comes before a video
 
 
 @pytest.mark.parametrize(
@@ -114,12 +107,14 @@ def test_ids_that_do_not_match_are_named(query_ids, clip_ids, named):
     assert said.startswith("s.npy: none") or "--partial" in said
 
 
-def test_what_contradicts_itself():
-    with pytest.raises(InputError, match="scores no query together with its right clip"):
-        match_scores(score_file(["q0"], ["b", "d"]), ASKED, GALLERY, partial=True)
-
-    file = score_file(["q0"], ["a"])
-    with pytest.raises(ValueError, match="query 'q0' are not all in the gallery"):
-        match_scores(file, [("q0", ("z",))], ["a"], partial=True)
-    with pytest.raises(ValueError, match="names a clip twice"):
-        match_scores(file, [("q0", ("a",))], ["a", "a"], partial=True)
+@pytest.mark.parametrize(
+    ("ids", "asked", "gallery", "says"),
+    [
+        ((["q0"], ["b", "d"]), ASKED, GALLERY, "scores no query together with its right clip"),
+        ((["q0"], ["a"]), [("q0", ("z",))], ["a"], "query 'q0' are not all in the gallery"),
+        ((["q0"], ["a"]), [("q0", ("a",))], ["a", "a"], "names a clip twice"),
+    ],
+)
+def test_what_contradicts_itself(ids, asked, gallery, says):
+    with pytest.raises(ValueError, match=says):
+        match_scores(score_file(*ids), asked, gallery, partial=True)

@@ -1,4 +1,4 @@
-"""Where files are looked for, and what they hold; one sentence for each thing that can be wrong."""
+"""Where files are searched, and what they hold; one sentence for each thing that can be wrong."""
 
 import pytest
 from hypothesis import given
@@ -12,11 +12,6 @@ WORDS = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs
 
 
 @pytest.fixture
-def files(tmp_path):
-    return AnnotationFiles(tmp_path, PROTOCOLS["vatex"], ("own",))
-
-
-@pytest.fixture
 def file(tmp_path):
     def write(content="", name="a.txt"):
         path = tmp_path / name
@@ -27,33 +22,27 @@ def file(tmp_path):
     return write
 
 
-def test_the_directory_itself_comes_first_and_then_the_likeliest_name(files, file):
+def test_a_file_is_found_in_the_directory_or_a_usual_one_by_its_likeliest_name(file, tmp_path):
+    files = AnnotationFiles(tmp_path, PROTOCOLS["vatex"], ("own",))
     far, near, second = (file(name=name) for name in ("own/a.json", "annotations/b.json", "b.json"))
     for found in (second, near, far):
         assert files.find("a.json", "b.json") == found
         found.unlink()
-    (files.path / "a.json").mkdir()  # no file
+    (tmp_path / "a.json").mkdir()  # no file
     assert files.find("a.json", "b.json") is None
-
-
-def test_two_that_fit_one_name(files, file):
     file(name="c.1.json"), file(name="c.2.json")
     with pytest.raises(InputError, match=r"has both c.1.json and c.2.json, and vatex wants one of them"):
         files.find("c.*.json")
-
-
-def test_lists_by_split(files, file):
     test, train = file("a\nb\n", "test_list.txt"), file("c", "own_train_list.txt")
     assert files.read_lists("{}_list.txt", "own_{}_list.txt") == {"train": ("c",), "test": ("a", "b")}
     assert files.read == {"train list": train, "test list": test}
 
 
-def test_one_file_stands_for_what_suffices_alone(file):
+def test_one_file_is_read_where_it_suffices_alone(file):
     path = file(name="mine.json")
     files = AnnotationFiles(path, PROTOCOLS["vatex"])
     assert files.find("a.json", alone=True) == path
-    assert files.find("a.json") is None
-    assert files.find("a.csv", alone=True) is None
+    assert files.find("a.json") is files.find("a.csv", alone=True) is None
     with pytest.raises(InputError, match=r"mine.json' alone is not enough: vatex is read from .* test_list"):
         files.need("a.csv", alone=True)
 

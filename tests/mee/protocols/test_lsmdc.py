@@ -10,15 +10,14 @@ CHOICES = "LSMDC16_multiple_choice_test_randomized.csv"
 CLIP = "0001_American_Beauty_00.00.51.926-00.00.54.129"
 
 
-def test_a_videos_id_is_its_film_and_its_clip(made, tmp_path):
+def test_a_videos_id_is_its_film_and_its_clip_and_repeated_clips_keep_their_sentences_apart(
+    made, loaded, tmp_path
+):
     made.write_tabs(tmp_path / TEST, [[CLIP, *"1234", 'A "quote.'], ["3009_X_1.2-3.4", *"1234", "it's"]])
     benchmark = load_benchmark("lsmdc", tmp_path, partial=True)
     assert benchmark.gallery == (f"0001_American_Beauty/{CLIP}", "3009_X/3009_X_1.2-3.4")
     assert benchmark.table["caption"].tolist() == ['A "quote.', "it's"]
     assert benchmark.table["query_id"].tolist() == [CLIP, "3009_X_1.2-3.4"]
-
-
-def test_a_clip_that_repeats_in_training_keeps_its_sentences_apart(loaded):
     table = loaded("lsmdc").table
     train = table[table["split"] == "train"]
     assert train["query_id"].is_unique
@@ -27,17 +26,13 @@ def test_a_clip_that_repeats_in_training_keeps_its_sentences_apart(loaded):
     assert (again["query_id"].str.removesuffix("#2") == again["video_id"].str.split("/").str[1]).all()
 
 
-def test_the_circulating_test_of_999_is_refused_or_stamped(made, tmp_path):
+def test_the_circulating_test_of_999_is_refused_or_recorded_and_choices_have_their_own_training(made, tmp_path):
     made.write_tabs(tmp_path / TEST, made.lsmdc_test(999))
     with pytest.raises(InputError, match="999 test videos where it has 1,000; 999 test queries where"):
         load_benchmark("lsmdc", tmp_path)
     assert len(load_benchmark("lsmdc", tmp_path, partial=True).shortfalls) == 2
-
-
-def test_multiple_choice_can_train_on_its_own_files(made, tmp_path):
     made.write_tabs(tmp_path / CHOICES, made.choice_rows())
-    line = [CLIP, *"1234", "right", *["wrong"] * 4]
-    made.write_tabs(tmp_path / "LSMDC16_multiple_choice_train.csv", [line])
+    made.write_tabs(tmp_path / "LSMDC16_multiple_choice_train.csv", [[CLIP, *"1234", "right", *["wrong"] * 4]])
     table = load_benchmark("lsmdc-mc", tmp_path, partial=True).table
     assert table[table["split"] == "train"]["caption"].tolist() == ["right"]
 

@@ -85,13 +85,7 @@ def evaluate_model(
     gallery = encode_gallery(model, source, clip_ids)
     bank = _training_captions(config, benchmark, model)
     retrieval = Retrieval.of(
-        model,
-        gallery,
-        held_out.pairs,
-        clips=source.clips,
-        v2t=config.v2t,
-        normalise=config.normalise,
-        bank=bank,
+        model, gallery, held_out.pairs, clips=source.clips, v2t=config.v2t, normalise=config.normalise, bank=bank
     )
     measured = retrieval.measure(resamples=config.bootstrap, answers=True)
     size = 0 if bank is None else len(bank.packed)
@@ -242,9 +236,7 @@ def _directions(measured: Measured) -> dict[str, Any]:
 def rules_of(config: EvaluateConfig, normalisation: Normalisation) -> Rules:
     intervals = f"{100 * LEVEL:g} % bootstrap over queries, {config.bootstrap:,} resamples, seed 0"
     return Rules(
-        v2t=CONVENTIONS[config.v2t],
-        normalisation=normalisation,
-        intervals=intervals if config.bootstrap else "",
+        v2t=CONVENTIONS[config.v2t], normalisation=normalisation, intervals=intervals if config.bootstrap else ""
     )
 
 

@@ -1,4 +1,4 @@
-"""The whole model: what it must not read, and what must not matter, whatever the pooling."""
+"""The whole model: what it must not read and what must not matter, whatever the pooling; galleries of clips."""
 
 import math
 from dataclasses import replace
@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 import mee.model
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.source import load_ragged
-from mee.encode import encode_captions
+from mee.encode import encode_captions, encode_gallery, load_streams
 from mee.errors import InputError
 from mee.model import MAIN, MEE, VideoExpert
-from mee.scoring import mee_scores
 from mee.streams import Ragged, Streams
 from mee.text.config import TextConfig
 from mee.text.transformer import TransformerEncoder
@@ -182,21 +181,6 @@ def test_embeddings_have_unit_length_where_present_and_are_zero_where_missing(mo
     assert model(sentences, shuffled).equal(model(sentences, clips))
 
 
-def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences, load_clips):
-    others = source.streams["appearance"].keys() | source.streams["audio"].keys()
-    ids = [clip_id for clip_id in source.clips.index if clip_id in source.streams["motion"].keys() & others]
-    video = model.encode_video(load_clips(source, model.modalities, ids))
-    masked = video.available & torch.tensor([True, False, True])
-    source.streams["motion"].clear()
-    dropped, text = (
-        model.encode_video(load_clips(source, model.modalities, ids)),
-        encode_captions(model, sentences),
-    )
-    assert dropped.available.equal(masked)
-    one, other = (mee_scores(text.packed, v.packed, text.logits, masked, model.layout) for v in (video, dropped))
-    torch.testing.assert_close(one, other)
-
-
 def test_text_that_was_read_before_gives_the_same_embeddings(model, sentences):
     read, rows = model.tokenize(sentences), torch.tensor([4, 1, 1])
     assert list(read) == [MAIN]
@@ -312,3 +296,53 @@ def test_a_pooling_that_learns_gets_standardised_rows_and_an_expert_need_not_sta
     expert.unit.eval()
     expert.training = True  # dropout acts in training only
     assert not expert(clips).equal(expert(clips))
+
+
+# ---- galleries
+
+
+def test_clips_without_any_stream_are_listed_and_a_gallery_may_be_empty(model, source):
+    for streams in source.streams.values():
+        streams.pop("v03.mp4", None)
+        streams.pop("v11.mp4", None)
+    gallery = encode_gallery(model, source, list(source.clips.index), batch_size=4)
+    assert gallery.without_stream == ("v03.mp4", "v11.mp4")
+    assert len(gallery.clip_ids) == len(gallery.video.packed) == 10
+    assert gallery.video.available.any(1).all()
+    for streams in source.streams.values():
+        streams.clear()
+    for ids in ([], sorted(source.clips.index)):
+        gallery = encode_gallery(model, source, ids, batch_size=5)
+        assert (gallery.clip_ids, gallery.without_stream) == ((), tuple(ids))
+        assert gallery.video.packed.shape == (0, model.layout.total)
+        assert gallery.video.available.shape == (0, 3)
+
+
+def test_the_model_keeps_its_mode_and_learns_nothing_and_streams_must_be_its_own(model, source):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.train()
+    gallery = encode_gallery(model, source, list(source.clips.index))
+    assert model.training
+    assert not gallery.video.packed.requires_grad
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    source.fingerprints["motion"] = "other"
+    with pytest.raises(InputError, match="'motion' was made by another extractor"):
+        encode_gallery(model, source, list(source.clips.index))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 256])
+@pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-3",), ("last", "transformer")], ids=", ".join)
+def test_embeddings_are_the_models_in_the_order_asked_for_whether_prepared_or_not(
+    model_config, tokenizer, source, pooling, batch_size, load_clips
+):
+    torch.manual_seed(0)
+    experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
+    model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()
+    ids = list(source.clips.index)[::-1]
+    video = model.encode_video(load_clips(source, model.modalities, ids))
+    loaded = load_streams(model, source, ids)
+    prepared = encode_gallery(model, source, ids, batch_size=batch_size, streams=loaded)
+    for gallery in (prepared, encode_gallery(model, source, ids, batch_size=batch_size)):
+        assert gallery.clip_ids == tuple(ids)
+        assert gallery.video.available.equal(video.available)
+        torch.testing.assert_close(gallery.video.packed, video.packed, atol=1e-6, rtol=1e-5)

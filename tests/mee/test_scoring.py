@@ -89,15 +89,6 @@ def test_the_order_of_experts_queries_and_clips_does_not_matter(seed, experts, q
     torch.testing.assert_close(permuted, expected[queries][:, clips], atol=1e-6, rtol=0)
 
 
-def test_availability_is_the_candidates_and_not_the_querys_own_clips():
-    text, video, logits, available = random_case(4, queries=6, clips=6)
-    right = mee_scores(text, video, logits, available, LAYOUT)
-    own = [available[[q]].expand(6, 4).contiguous() for q in range(6)]
-    wrong = torch.cat([mee_scores(text[[q]], video, logits[[q]], own[q], LAYOUT) for q in range(6)])
-    torch.testing.assert_close(right.diagonal(), wrong.diagonal())
-    assert (right - wrong).abs().max() > 0.05
-
-
 def test_an_empty_gallery_has_no_scores_and_a_clip_without_any_stream_is_refused():
     text, video, logits, available = random_case(0)
     assert mee_scores(text, video[:0], logits, available[:0], LAYOUT).shape == (5, 0)
@@ -125,3 +116,17 @@ def test_weights_sum_to_one_and_are_exactly_zero_where_absent(seed, pattern, sca
     assert (weights[:, ~torch.tensor(pattern)] == 0).all()
     width = sum(size for size, there in zip(LAYOUT.sizes, pattern) if there)
     assert weighted_query(text, logits, pattern, LAYOUT).shape == (5, width)
+
+
+# ---- columns of experts
+
+
+@pytest.mark.parametrize("pattern", [p for p in product([False, True], repeat=3) if any(p)])
+def test_slices_cut_a_packed_vector_into_its_experts(pattern):
+    layout, packed = Layout(("a", "b", "c"), (2, 1, 3)), torch.arange(12).view(2, 6)
+    assert (layout.total, [list(range(6))[s] for s in layout.slices]) == (6, [[0, 1], [2], [3, 4, 5]])
+    columns = [c for c, m in enumerate([0, 0, 1, 2, 2, 2]) if pattern[m]]
+    assert layout.take(packed, pattern).equal(packed[:, columns])
+    for names, sizes in (((), ()), (("a", "a"), (1, 1)), (("a",), (1, 2)), (("a", "b"), (1, 0))):
+        with pytest.raises(ValueError, match="expert"):
+            Layout(names, sizes)

@@ -109,10 +109,7 @@ FAMILIES = {  # the model, its settings, those of its tokenizer
     # both halves; sentences are padded to 12 tokens
     "siglip": (
         "SiglipModel",
-        {
-            "text_config": {**TEXT, "max_position_embeddings": 12, "projection_size": 16},
-            "vision_config": PICTURES,
-        },
+        {"text_config": {**TEXT, "max_position_embeddings": 12, "projection_size": 16}, "vision_config": PICTURES},
         {},
     ),
     # it reads no text, and has a tokenizer all the same

@@ -51,19 +51,6 @@ def test_several_captions_of_a_video_match_golden(load_golden):
     assert ranks_of(scores.T, positive.T).tolist() == case["v2t_best_caption_ranks"]
 
 
-@pytest.mark.parametrize(
-    ("scores", "right", "rank"),
-    [
-        ([0.5, 0.5, 0.5, 0.9, 0.1], [0], 3.0),
-        ([0.5, 0.5, 0.5, 0.9, 0.1], [0, 1], 2.5),  # it ties, but is right as well
-        ([-1e30, 0.1, -1e30], [0], 2.5),
-    ],
-)
-def test_equal_wrong_answers_share_their_places_with_the_right_one(scores, right, rank):
-    positive = torch.tensor([[place in right for place in range(len(scores))]])
-    assert ranks_of(torch.tensor([scores]), positive).tolist() == [rank]
-
-
 @given(RANKS)
 def test_figures_equal_numpy(ranks):
     assert KS == (1, 5, 10, 50)

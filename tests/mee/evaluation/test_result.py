@@ -148,7 +148,9 @@ def test_a_number_that_is_none_is_never_written(make, bad):
         make(bad)
 
 
-def test_a_file_that_was_there_is_replaced_or_left_as_it_was(path):
+def test_a_file_is_replaced_or_stays_as_it_was_and_places_are_named(path, tmp_path):
+    with pytest.raises(InputError, match=r"^no result file at '.*'; make one: mee evaluate"):
+        read_result(path)
     write_result(whole_result(1.0), path)
     write_result(whole_result(2.0), path)
     assert read_result(path) == whole_result(2.0)
@@ -156,12 +158,7 @@ def test_a_file_that_was_there_is_replaced_or_left_as_it_was(path):
         write_result(whole_result(text="a\udcff.mp4"), path)
     assert read_result(path) == whole_result(2.0)
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_where_nothing_can_be_written_or_read(path, tmp_path):
     with pytest.raises(InputError, match=r"^results cannot be written to '.*/no/result.json'"):
         write_result(whole_result(), tmp_path / "no" / "result.json")
-    with pytest.raises(InputError, match=r"^no result file at '.*'; make one: mee evaluate"):
-        read_result(path)
     with pytest.raises(InputError, match=f"^'{tmp_path}' cannot be read"):
         read_result(tmp_path)

@@ -203,10 +203,7 @@ def test_a_named_protocol_to_train_on(made, tmp_path):
     made.write_json(tmp_path / "train.json", made.activitynet("train", 3))
     annotations = read_annotations(tmp_path, protocol="activitynet", partial=True)
     assert (annotations.protocol, annotations.train_list, annotations.is_named) == ("activitynet", None, True)
-    assert annotations.files == {
-        "test": stamp(tmp_path / "val_1.json"),
-        "train": stamp(tmp_path / "train.json"),
-    }
+    assert annotations.files == {"test": stamp(tmp_path / "val_1.json"), "train": stamp(tmp_path / "train.json")}
     assert "3 training videos where it has 10,009" in annotations.shortfalls
     assert annotations.measured_ids == {"v_val0", "v_val1"}
     with pytest.raises(InputError, match="no training list of activitynet"):

@@ -92,19 +92,6 @@ def test_clips_without_the_models_streams_are_never_drawn(make_source):
     assert sorted(set(data.matches()[1].tolist())) == [1, 2, 3]  # of a.mp4 the second clip alone
 
 
-def test_the_seed_decides_everything(source):
-    data = training_data(source, list(source.clips.index))
-    one, same, other = (
-        [
-            (captions_of(data, batch), availability(batch.clips, MODALITIES).tolist())
-            for batch in data.batches(settings(5, 0.3), g)
-        ]
-        for g in (generator(1), generator(1), generator(2))
-    )
-    assert one == same
-    assert one != other
-
-
 def image_pairs(source, count, captions=2):
     ids = [f"i{number:02d}.png" for number in range(count) for _ in range(captions)]
     table = pd.DataFrame({"video_id": ids, "caption": [f"image {n}" for n in range(len(ids))]})

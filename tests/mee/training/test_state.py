@@ -82,30 +82,31 @@ def test_a_run_stopped_within_an_epoch_counts_its_steps_once(make_trainer, run, 
         assert next(both) == next(both)
 
 
-@pytest.mark.parametrize("change", ["training", "model", "captions", "images"])
-def test_a_run_with_other_settings_or_data_is_refused(make_trainer, run, stills, world, tmp_path, change):
+@pytest.mark.parametrize("change", ["training", "model", "captions", "images", "processes"])
+def test_a_run_with_other_settings_or_data_is_refused(
+    make_trainer, run, stills, world, tmp_path, monkeypatch, change
+):
     run(make_trainer(), tmp_path / "state", 1)
-    if change == "captions":
-        source, train, val = world
-        settings = make_trainer().model.config
-        trainer = Trainer(source, train.where([True] * 31), val, settings, CONFIG, torch.device("cpu"))
-    elif change == "images":
-        trainer = make_trainer(images=stills)
-    else:
-        trainer = make_trainer(replace(CONFIG, seed=5)) if change == "training" else make_trainer(dropout=0.25)
     before = (tmp_path / "state").read_bytes()
     named = "captions" if change == "images" else change
-    with pytest.raises(InputError, match=rf"unfinished run with other settings or data \({named}\)"):
+    says = rf"unfinished run with other settings or data \({named}\)"
+    match change:
+        case "training":
+            trainer = make_trainer(replace(CONFIG, seed=5))
+        case "model":
+            trainer = make_trainer(dropout=0.25)
+        case "captions":
+            source, train, val = world
+            settings = make_trainer().model.config
+            trainer = Trainer(source, train.where([True] * 31), val, settings, CONFIG, torch.device("cpu"))
+        case "images":
+            trainer = make_trainer(images=stills)
+        case "processes":
+            trainer, says = make_trainer(), "unfinished run of 1 processes, which 4 cannot go on with"
+            monkeypatch.setattr("mee.training.trainer.processes", lambda: 4)
+    with pytest.raises(InputError, match=says):
         run(trainer, tmp_path / "state")
     assert (tmp_path / "state").read_bytes() == before
-
-
-def test_another_number_of_processes_is_refused(make_trainer, run, tmp_path, monkeypatch):
-    run(make_trainer(), tmp_path / "state", 1)
-    trainer = make_trainer()
-    monkeypatch.setattr("mee.training.trainer.processes", lambda: 4)
-    with pytest.raises(InputError, match="unfinished run of 1 processes, which 4 cannot go on with"):
-        run(trainer, tmp_path / "state")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from mee.data.splits import Split
 from mee.distributed import make_accelerator
 from mee.encode import encode_gallery
 from mee.errors import InputError
+from mee.evaluation.held_out import selected_on, trained_on
 from mee.evaluation.retrieval import Retrieval
+from mee.protocols.annotations import Annotations
 from mee.text.transformer import TransformerEncoder
 from mee.training.config import TrainConfig
 from mee.training.optimiser import rate_factor
@@ -50,6 +52,10 @@ def test_a_toy_problem_is_learnt(make_trainer, run, world, tmp_path, changes):
     assert before["R@1"] < 30
     assert after["R@5"] > 70
     assert after["MedR"] <= 2
+    best = trainer.progress.history[trainer.progress.best_epoch - 1]
+    both = best.keys() & after.keys()  # an epoch records what evaluation finds
+    assert {name: best[name] for name in both} == pytest.approx({name: after[name] for name in both}, rel=1e-6)
+    assert both >= {"MRR", "R@1", "R@5", "R@10", "MedR"}
     losses = [epoch["loss"] for epoch in trainer.progress.history]
     floor = 0.2 / 16 if changes.get("margin_mean") == "all" else 0  # the margin itself, on the diagonal
     assert losses[-1] - floor < (losses[0] - floor) / 2
@@ -143,14 +149,6 @@ def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, 
     assert all(tensor.equal(kept[4][name]) for name, tensor in model.state_dict().items())
 
 
-def test_what_each_epoch_says_is_what_evaluation_says(make_trainer, world):
-    trainer = make_trainer()
-    trainer._train_epoch()
-    said = trainer._validate()
-    figures = figures_of(trainer.model, world)
-    assert said == pytest.approx({name: figures[name] for name in said}, rel=1e-6)
-
-
 def test_captions_without_clips_are_left_out_and_validation_needs_one(world, model_config):
     source, train, val = world
     bare = replace(train, clip_ids=((),) * 3 + train.clip_ids[3:])
@@ -233,3 +231,72 @@ def test_scalars_are_there_for_every_step_and_epoch(make_trainer, run, tmp_path,
     assert all(math.isfinite(event.value) for tag in steps for event in events.Scalars(tag))
     history = [epoch["MRR"] for epoch in trainer.progress.history]
     assert [event.value for event in events.Scalars("validation/MRR")] == pytest.approx(history)
+
+
+# ---- training.json: what a model was trained and selected on
+
+
+@pytest.fixture
+def trainer(make_trainer, world):
+    source = world[0]
+    source.clips = source.clips.assign(file_sha256=[f"{n:02d}" + "e" * 62 for n in range(len(source.clips))])
+    return make_trainer()
+
+
+@pytest.fixture
+def split(world):
+    return Split(world[1], world[2], ("gone.mp4",), ())
+
+
+def test_what_a_record_says(trainer, split, world):
+    annotations = Annotations(
+        table=None, protocol="msrvtt-1ka", train_list="9k", files={"test": "a.csv sha256:00"}, shortfalls=("few",)
+    )
+    record = training_record(trainer, split, "store", "files", annotations)
+    assert json.loads(json.dumps(record)) == record
+    assert (record["protocol"], record["train_list"]) == ("msrvtt-1ka", "9k")
+    assert record["files"] == {"test": "a.csv sha256:00"}
+    assert record["shortfalls"] == ["few"]
+    assert record["videos"] == {part: sorted(set(world[n].videos)) for n, part in ((1, "train"), (2, "val"))}
+    assert record["contents"] == {"train": {f"v{n:02d}.mp4": f"{n:02d}" + "e" * 14 for n in range(32)}}
+    assert record["left_out"] == ["gone.mp4"]
+    assert record["selected_on"] == selected_on(record) == "validation"
+    assert trained_on(record) == "32 videos of msrvtt-1ka, list 9k"
+
+
+def test_a_record_of_your_own_table_of_images_and_of_what_was_selected_on(
+    trainer, make_trainer, split, stills, world
+):
+    record = training_record(trainer, split, "store", "captions.csv")
+    assert (record["protocol"], record["train_list"], record["files"]) == ("folder", None, {})
+    assert trained_on(record) == "32 videos"
+    on_test = replace(split, selected_on_test=True)
+    record = training_record(trainer, on_test, "store", "captions.csv")
+    assert record["selected_on"] == selected_on(record) == "test"
+    assert record["videos"]["val"] == []
+    assert record["videos"]["test"] == sorted(set(world[2].videos))
+    trainer.validation = world[2].where([number < 2 for number in range(len(world[2]))])  # too few to select
+    for some in (split, on_test):
+        assert training_record(trainer, some, "store", "captions.csv")["selected_on"] == "nothing"
+    world[0].clips = world[0].clips.drop(columns="file_sha256")
+    stills[0].clips = stills[0].clips.assign(file_sha256="f" * 64)
+    record = training_record(make_trainer(images=stills), split, "store", "captions.csv")
+    names = [f"i{number}.png" for number in range(10)]
+    assert record["videos"]["images"] == names
+    assert record["contents"] == {"train": {}, "images": dict.fromkeys(names, "f" * 16)}
+    assert trained_on(record) == "32 videos, and 10 images"
+
+
+@pytest.mark.parametrize(
+    ("record", "selected", "trained"),
+    [
+        ({}, "unknown", None),
+        ({"videos": {"train": ["a"] * 1200, "val": ["b"]}}, "validation", "1,200 videos"),
+        ({"videos": {"train": ["a"], "val": ["b"]}, "selects": False}, "nothing", "1 videos"),
+        ({"videos": {"train": [], "val": []}, "selected_on": "by feeling"}, "validation", None),
+        ({"videos": {"train": ["a"]}, "protocol": "msvd", "train_list": None}, "validation", "1 videos of msvd"),
+    ],
+)
+def test_records_of_earlier_versions(record, selected, trained):
+    assert selected_on(record) == selected
+    assert trained_on(record) == trained

@@ -83,12 +83,10 @@ def test_other_names_and_fewer_experts(state, words):
     fewer = {}
     for name, tensor in state.items():
         head, _, rest = name.partition("_GU.")
-        if rest:
-            number, _, leaf = rest.partition(".")
-            if number == "0":
-                continue
-            name = f"{head}_GU.{int(number) - 1}.{leaf}"
-        fewer[name] = tensor[[0, 2, 3]] if name.startswith("mee.moe_fc") else tensor
+        number, _, leaf = rest.partition(".")
+        name = f"{head}_GU.{int(number) - 1}.{leaf}" if rest else name
+        if number != "0":
+            fewer[name] = tensor[[0, 2, 3]] if name.startswith("mee.moe_fc") else tensor
     names = {"streams": ("audio", "frames", "flow"), "columns": ("audio", "flow", "frames")}
     small, whole = load_reference(fewer, TEXT, words, **names), load_reference(state, TEXT, words)
     assert small.modalities == ("audio", "frames", "flow")
@@ -134,23 +132,17 @@ def test_weights_that_are_not_theirs_are_refused_in_one_sentence(state, words, c
     assert "\n" not in str(caught.value)
 
 
-def test_a_text_encoder_that_does_not_fit_is_refused(state, words, model):
+def test_an_encoder_or_names_that_do_not_fit_are_refused(state, words, model):
     wide = WordVectorEncoder(TEXT, WORDS, torch.zeros(5, 13))
     other = WordVectorEncoder(replace(TEXT, pooling=("netvlad-4",)), WORDS, torch.zeros(5, 15))
     for encoder in (wide, other, model.text_encoder):
         with pytest.raises(InputError, match="pools word vectors of size 12 by netvlad-5"):
             load_reference(state, TEXT, encoder)
-
-
-@pytest.mark.parametrize(
-    ("streams", "columns"),
-    [
+    for streams, columns in (
         (("face", "sound"), ("face", "sound")),
         (("face", "audio"), ("audio", "motion")),
         (STREAMS, COLUMNS[:3]),
         ((*STREAMS, "audio"), (*COLUMNS, "audio")),
-    ],
-)
-def test_names_that_do_not_go_together_are_refused(state, words, streams, columns):
-    with pytest.raises(InputError, match="streams and columns must be the same names, 'audio' among them"):
-        load_reference(state, TEXT, words, streams=streams, columns=columns)
+    ):
+        with pytest.raises(InputError, match="streams and columns must be the same names, 'audio' among them"):
+            load_reference(state, TEXT, words, streams=streams, columns=columns)

@@ -96,19 +96,13 @@ def test_pairs_are_the_same_numbers_in_any_company(seed, size):
 
 
 @given(seed=st.integers(0, 2**31))
-def test_equal_embeddings_tie_exactly(seed):
+def test_equal_embeddings_tie_exactly_and_unit_norm_ignores_lengths(seed):
     """The right clip is there ten times: its expected rank is 5.5, however products are rounded."""
     rng = np.random.default_rng(seed)
     text = rng.normal(size=(40, 96)).astype(np.float32)
     video = np.concatenate([np.repeat(text[:1], 10, 0), rng.normal(size=(23, 96)).astype(np.float32) * 1e-3])
-    scores = tables(text, video)
-    ranking = rank_queries(scores, Positives(torch.tensor([0]), torch.tensor([4]), 40, 33))
+    ranking = rank_queries(tables(text, video), Positives(torch.tensor([0]), torch.tensor([4]), 40, 33))
     assert ranking.t2v.rank.tolist() == [5.5]
-
-
-@given(seed=st.integers(0, 2**31))
-def test_unit_norm_forgets_lengths(seed):
-    rng = np.random.default_rng(seed)
     text, video = rng.normal(size=(3, 8)), rng.normal(size=(5, 8))
     one = tables(text, video, unit_norm=True)
     stretched = 2.0 ** rng.integers(-20, 20, (5, 1)) * video  # powers of two are exact
@@ -117,17 +111,9 @@ def test_unit_norm_forgets_lengths(seed):
     assert one.rule != tables(text, video).rule
 
 
-def test_products_stay_apart_where_float32_underflows():
-    """Products near 1e-44 have a few bits in float32; the margin must know."""
-    rng = np.random.default_rng(0)
-    scores = tables(rng.normal(size=(20, 64)) * 1e-22, rng.normal(size=(30, 64)) * 1e-22)
-    assert (scores.block(slice(0, 20)).double() - whole_matrix(scores).double()).abs().max() <= scores.margin
-
-
-def test_a_program_that_wants_rough_products_gets_full_ones():
-    text, video = random_tables(0, 512)
-    scores = tables(text, video)
-    before = torch.get_float32_matmul_precision()
+def test_products_are_full_ones_whatever_the_program_lets_torch_do_and_may_underflow():
+    scores = tables(*random_tables(0, 512))
+    expected, before = scores.block(slice(0, 3)), torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -135,7 +121,10 @@ def test_a_program_that_wants_rough_products_gets_full_ones():
     finally:
         torch.set_float32_matmul_precision(before)
     assert block.dtype == torch.float32
-    assert block.equal(scores.block(slice(0, 3)))
+    assert block.equal(expected)
+    rng = np.random.default_rng(0)  # products near 1e-44 have a few bits in float32; the margin must know
+    scores = tables(rng.normal(size=(20, 64)) * 1e-22, rng.normal(size=(30, 64)) * 1e-22)
+    assert (scores.block(slice(0, 20)).double() - whole_matrix(scores).double()).abs().max() <= scores.margin
 
 
 def by_halves(terms):

@@ -12,7 +12,6 @@ from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
 from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
-from mee.text.base import encoder_class
 from mee.text.config import TextConfig
 from mee.text.recurrent import RecurrentEncoder
 from mee.text.transformer import TransformerEncoder
@@ -99,19 +98,9 @@ def make_model(make_config, model_config):
     return make
 
 
-@pytest.fixture
-def make_encoder(make_config):
-    def make(name):
-        torch.manual_seed(0)
-        config = make_config(name)
-        return encoder_class(config).learn(config, SENTENCES).eval()
-
-    return make
-
-
 @pytest.mark.parametrize("name", ALL)
-def test_padding_and_the_rest_of_the_batch_have_no_influence(make_encoder, name):
-    encoder = make_encoder(name)
+def test_padding_and_the_rest_of_the_batch_have_no_influence(make_model, name):
+    encoder = make_model(name).text_encoder
     rows = encoder.read(SENTENCES)
     together = encoder.encode(SENTENCES, CPU)
     assert together.shape == (len(SENTENCES), encoder.dim)
@@ -167,8 +156,8 @@ def test_one_step_changes_exactly_what_learns(make_model, name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_attention_is_shares_over_the_tokens_and_a_sentence_needs_words(make_encoder, name):
-    encoder = make_encoder(name)
+def test_attention_is_shares_over_the_tokens_and_a_sentence_needs_words(make_model, name):
+    encoder = make_model(name).text_encoder
     with pytest.raises(InputError, match=r"empty \(number 2 of 2\)"):
         encoder.read(["a dog", " \n"])
     assert encoder.read([]) == []
@@ -221,8 +210,8 @@ def test_a_frozen_model_is_not_run_again_in_training(world, make_config, model_c
     assert (tmp_path / "state").stat().st_size < 5e6
 
 
-def test_only_frozen_parts_stay_in_eval_mode_and_the_table_imports_no_transformers(make_encoder):
-    frozen, last = make_encoder("bert-frozen-netvlad").train(), make_encoder("bert-last-layer").train()
+def test_only_frozen_parts_stay_in_eval_mode_and_the_table_imports_no_transformers(make_model):
+    frozen, last = (make_model(name).text_encoder.train() for name in ("bert-frozen-netvlad", "bert-last-layer"))
     assert frozen.pool.training
     assert not any(module.training for module in frozen.model.modules())
     assert [layer.training for layer in last.model.encoder.layer] == [False, False, True]

@@ -33,7 +33,7 @@ def test_every_format_gives_the_vectors_written(tmp_path, form, packed):
     np.testing.assert_array_equal(vectors.numpy(), np.stack(list(expected.values())))
 
 
-def test_the_most_frequent_words_and_those_of_the_captions_are_kept(tmp_path):
+def test_the_most_frequent_words_and_those_of_the_captions_are_kept_once(tmp_path):
     expected = save_vectors(tmp_path / "v.txt")
     encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt", vocabulary=3), ["Singing on a ROOF, unheard-of"])
     assert encoder.words == ("a", "red", "blue", "singing", "on", "roof")
@@ -41,9 +41,7 @@ def test_the_most_frequent_words_and_those_of_the_captions_are_kept(tmp_path):
     assert rows.tolist() == [4, 2]
     np.testing.assert_array_equal(encoder.embedding(rows).numpy(), [expected["singing"], expected["red"]])
     assert not encoder.embedding.weight.requires_grad
-
-
-def test_of_words_that_differ_in_case_the_lower_case_one_counts_or_else_the_first(tmp_path):
+    # of words that differ in case the lower-case one counts, or else the first
     expected = save_vectors(tmp_path / "v.txt", words=["Paris", "New", "PARIS", "new", "x"])
     words, vectors = read_vectors(tmp_path / "v.txt", 10, set())
     assert words == ("paris", "new", "x")
@@ -58,13 +56,12 @@ def test_the_text_vector_is_the_pooled_vectors_of_the_known_words_or_zeros(tmp_p
     got = encoder.encode([sentence], torch.device("cpu"))[0].numpy()
     np.testing.assert_allclose(got, [*both.mean(0), *both.max(0)], rtol=1e-5, atol=1e-6)
     assert [row.tolist() for row in encoder.read(["xyzzy plugh", "!?"])] == [[0], [0]]
+    words = {
+        "A man's  DOG,\tisn’t red-hot.": "a man's dog isn't red hot",
+        "Ünïcode ２ 'quoted'": "ünïcode 2 quoted",
+    }
+    assert {text: " ".join(split(text)) for text in (*words, "...")} == {**words, "...": ""}
     assert encoder.encode(["xyzzy"], torch.device("cpu")).eq(0).all()
-
-
-def test_sentences_are_split_into_words():
-    assert split("A man's  DOG,\tisn’t red-hot.") == ["a", "man's", "dog", "isn't", "red", "hot"]
-    assert split("Ünïcode ２ 'quoted'") == ["ünïcode", "2", "quoted"]
-    assert split("...") == []
 
 
 def cut(form):

@@ -149,10 +149,15 @@ def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, 
     assert all(tensor.equal(kept[4][name]) for name, tensor in model.state_dict().items())
 
 
-def test_captions_without_clips_are_left_out_and_validation_needs_one(world, model_config):
+def test_captions_without_clips_are_left_out_and_few_choose_no_epoch(world, model_config, run, tmp_path):
     source, train, val = world
     bare = replace(train, clip_ids=((),) * 3 + train.clip_ids[3:])
-    assert len(Trainer(source, bare, val, model_config, CONFIG, CPU).data) == len(train) - 3
+    few = val.where([number < ENOUGH - 1 for number in range(len(val))])
+    trainer = Trainer(source, bare, few, model_config, replace(CONFIG, patience=1), CPU)
+    assert len(trainer.data) == len(train) - 3
+    run(trainer, tmp_path / "state")
+    assert not trainer.selects
+    assert trainer.progress.epoch == trainer.progress.best_epoch == CONFIG.epochs
     with pytest.raises(InputError, match="at least one validation caption"):
         Trainer(source, train, replace(val, clip_ids=((),) * len(val)), model_config, CONFIG, CPU)
 
@@ -194,15 +199,6 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, 
     assert written["training"]["seed"] == 0
     assert len(written["history"]) == written["best_epoch"] == 1
     assert not set(written["videos"]["train"]) & set(written["videos"]["val"])
-
-
-def test_too_few_validation_captions_choose_nothing(world, model_config, run, tmp_path):
-    source, train, val = world
-    few = val.where([number < ENOUGH - 1 for number in range(len(val))])
-    trainer = Trainer(source, train, few, model_config, replace(CONFIG, patience=1), CPU)
-    run(trainer, tmp_path / "state")
-    assert not trainer.selects
-    assert trainer.progress.epoch == trainer.progress.best_epoch == CONFIG.epochs
 
 
 def test_images_join_training_and_must_look_as_the_videos_do(make_trainer, run, stills, tmp_path, model_config):

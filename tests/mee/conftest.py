@@ -1,5 +1,6 @@
 """A toy problem to train on, and what runs and compares trainers."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -22,9 +23,9 @@ class Stopped(Exception):
 
 @pytest.fixture
 def make_toy(make_source):
-    """make_toy(count, silent, noise): colours are seen, sounds are heard, and captions tell of both.
+    """make_toy(count, silent, noise): captions name what appearance and audio show.
 
-    Every `silent`-th clip has no sound, though its caption names one; 0: every clip has.
+    Every `silent`-th clip has no audio, though its caption names a sound; 0: every clip has.
     """
 
     def make(count=48, silent=0, noise=0.1):
@@ -95,10 +96,8 @@ def run():
             if progress.epoch == stop_after:
                 raise Stopped
 
-        try:
+        with suppress(Stopped):
             return trainer.run(state, on_epoch)
-        except Stopped:
-            return None
 
     return go
 

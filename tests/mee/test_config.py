@@ -104,11 +104,15 @@ def test_other_encoders_are_pretrained_models_and_a_tower_stays_frozen():
     assert tower_settings("some/clip") == TextConfig(encoder="some/clip", tuned_layers=0)
 
 
-def test_epochs_and_rate_depend_on_the_start_unless_given():
+def test_presets_take_any_stream_and_epochs_and_rate_depend_on_the_start_unless_given():
     assert TrainConfig().resolved(closed_form=False) == TrainConfig(epochs=60, learning_rate=1e-3)
     assert TrainConfig().resolved(closed_form=True) == TrainConfig(epochs=5, learning_rate=3e-5)
     given = TrainConfig(epochs=7, learning_rate=0.5)
     assert given.resolved(closed_form=True) == given.resolved(closed_form=False) == given
+    for name, preset in PRESETS.items():
+        expert = preset.expert("thermal", 7, "abc")
+        assert (preset.name, expert.name, expert.input_dim, expert.fingerprint) == (name, "thermal", 7, "abc")
+        assert expert.embed_dim == (7 if name == "paper" else 512)
 
 
 class Words(TextEncoder):
@@ -135,12 +139,3 @@ def test_the_papers_preset_has_its_network_and_its_training():
     assert (training.weight_decay, training.stream_dropout, preset.dropout) == (0, 0, 0)
     assert (training.captions_per_video, training.batch_size, training.epochs) == (1, 64, 100)
     assert (text.encoder, text.pooling, text.max_tokens) == ("word-vectors", ("netvlad-32",), 30)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_bears_its_name_and_takes_any_stream(name):
-    preset = PRESETS[name]
-    assert preset.name == name
-    expert = preset.expert("thermal", 7, "abc")
-    assert (expert.name, expert.input_dim, expert.fingerprint) == ("thermal", 7, "abc")
-    assert expert.embed_dim == (7 if name == "paper" else 512)

@@ -19,31 +19,19 @@ def match(source, *video_ids, partial=False):
     return match_captions(table(*video_ids), source, partial=partial)
 
 
-def test_a_video_is_named_in_full_or_without_its_ending(make_source):
+def test_a_video_is_named_in_full_or_without_its_ending_and_means_all_its_clips(make_source):
     pairs, left_out = match(make_source(["a/v1.mp4", "v.2.mkv"]), "a/v1.mp4", "a/v1", "v.2")
     assert pairs.videos == ("a/v1.mp4", "a/v1.mp4", "v.2.mkv")
     assert pairs.clip_ids == (("a/v1.mp4",), ("a/v1.mp4",), ("v.2.mkv",))
     assert pairs.captions == ("caption 0", "caption 1", "caption 2")
     assert left_out == []
-
-
-def test_a_video_stands_for_all_its_clips_and_a_clip_for_itself(make_source):
     source = make_source(["long.mp4"], clips_of_video=3, failed={"long.mp4": "timed out"})  # of another clip
     pairs, _ = match(source, "long", "long.mp4#t=10,20")
     assert pairs.clip_ids == (tuple(source.clips.index), ("long.mp4#t=10,20",))
-    assert set(pairs.videos) == {"long.mp4"}
-    assert pairs.gallery == list(source.clips.index)
+    assert (set(pairs.videos), pairs.gallery) == ({"long.mp4"}, list(source.clips.index))
 
 
-def test_a_name_that_two_videos_share_is_refused_and_told(make_source):
-    source = make_source(["v.mp4", "v.webm"])
-    for both in (source, make_source(["v.mp4"], failed={"v.webm": "no picture"})):
-        with pytest.raises(InputError, match=r"v \(may be v\.mp4 or v\.webm\)"):
-            match(both, "v")
-    assert match(source, "v.webm")[0].videos == ("v.webm",)
-
-
-def test_failed_and_unknown_videos_are_refused_with_a_reason_and_counted(make_source):
+def test_failed_unknown_and_ambiguous_videos_are_refused_with_a_reason_and_counted(make_source):
     source = make_source(["v.mp4"], failed={"bad.mp4": "no picture"})
     for video_id in ("bad.mp4", "bad"):
         with pytest.raises(InputError, match=rf"1 of 2 captioned videos .* {video_id} \(no picture\)"):
@@ -55,6 +43,11 @@ def test_failed_and_unknown_videos_are_refused_with_a_reason_and_counted(make_so
     assert pairs.captions == ("caption 1",)
     with pytest.raises(InputError, match="1 of 1"):
         match(source, "u", partial=True)
+    source = make_source(["v.mp4", "v.webm"])  # a name that two videos share
+    for both in (source, make_source(["v.mp4"], failed={"v.webm": "no picture"})):
+        with pytest.raises(InputError, match=r"v \(may be v\.mp4 or v\.webm\)"):
+            match(both, "v")
+    assert match(source, "v.webm")[0].videos == ("v.webm",)
 
 
 def test_some_captions_only_and_the_digest_differs_with_captions_clips_and_order(make_source):

@@ -145,7 +145,7 @@ def test_the_epoch_is_selected_on_test_on_request_only_and_then_without_the_vali
     assert not set(ids[6:9]) & {*split.train.videos, *split.val.videos}
 
 
-def test_a_number_of_videos_is_held_out_at_most_a_fifth(make_source, source):
+def test_a_benchmark_holds_out_a_number_at_most_a_fifth_and_the_same_wherever_they_are_stored(make_source, source):
     many = make_source([f"video{number}.mp4" for number in range(5010)])
     split = split_pairs(table(many, ["train"] * 5010), many, hold_out=HELD_OUT)
     assert (len(set(split.val.videos)), len(set(split.train.videos))) == (1000, 4010)
@@ -154,13 +154,10 @@ def test_a_number_of_videos_is_held_out_at_most_a_fifth(make_source, source):
         split = split_pairs(frame, source, validation=0.5, hold_out=number)
         assert len(set(split.val.videos)) == held
         assert not set(split.val.videos) & set(split.test_videos)
-
-
-def test_a_benchmarks_seed_holds_the_same_videos_out_wherever_they_are_stored(make_source):
     drawn = []
     for place in (lambda n: f"v{n:02d}.mp4", lambda n: f"{'ab'[n % 2]}/v{n:02d}.webm"):
-        source = make_source([place(number) for number in range(40)])
-        split = split_pairs(table(source), source, hold_out=8)
+        stored = make_source([place(number) for number in range(40)])
+        split = split_pairs(table(stored), stored, hold_out=8)
         drawn.append({Path(name).stem for name in split.val.videos})
     assert len(drawn[0]) == 8
     assert drawn[0] == drawn[1]

@@ -1,6 +1,7 @@
 """Ranks and figures against golden double loops; intervals against plain resampling; multiple choice."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,13 +20,15 @@ RANKS = st.lists(st.integers(2, 240).map(lambda twice: twice / 2), min_size=1, m
 WAYS = {"t2v": "t2v_rows_are_queries", "v2t": "v2t_columns_are_queries"}
 
 
-def ranks_of(scores, positive):
-    return rank_queries(WholeScores(scores), positives_of(positive)).t2v.rank
-
-
 @pytest.mark.parametrize("margin", [0.0, 1e-9])
 def test_ranks_and_figures_match_golden(load_golden, margin):
-    for name, case in load_golden("retrieval_metrics.json")["cases"].items():
+    golden = load_golden("retrieval_metrics.json")
+    several = golden["multi_caption"]  # captions of a video
+    right = torch.tensor(several["caption_owner"])[:, None] == torch.arange(len(several["scores"][0]))
+    ranking = rank_queries(WholeScores(torch.tensor(several["scores"]), margin), positives_of(right))
+    assert ranking.t2v.rank.tolist() == several["t2v_ranks"]
+    assert ranking.v2t.rank.tolist() == several["v2t_best_caption_ranks"]
+    for name, case in golden["cases"].items():
         scores = torch.tensor([[float(score) for score in row] for row in case["scores"]], dtype=torch.float64)
         scores = WholeScores(scores.masked_fill(scores.isneginf(), -1e30), margin)  # below all others
         positives = positives_of(torch.eye(scores.queries, dtype=torch.bool))
@@ -35,20 +38,12 @@ def test_ranks_and_figures_match_golden(load_golden, margin):
             continue
         ranking = rank_queries(scores, positives)
         for way, key in WAYS.items():
-            golden, ranks = case[key]["correct"]["mean"], getattr(ranking, way).rank
-            assert ranks.tolist() == golden["ranks"], name
+            theirs, ranks = case[key]["correct"]["mean"], getattr(ranking, way).rank
+            assert ranks.tolist() == theirs["ranks"], name
             figures = retrieval_metrics(ranks)
-            expected = {f"R@{k}": 100 * golden[f"R{k}"] for k in (1, 5, 10)}
-            expected |= {"MedR": golden["MedR"], "MeanR": golden["MeanR"]}
+            expected = {f"R@{k}": 100 * theirs[f"R{k}"] for k in (1, 5, 10)}
+            expected |= {"MedR": theirs["MedR"], "MeanR": theirs["MeanR"]}
             assert {key: figures[key] for key in expected} == pytest.approx(expected), name
-
-
-def test_several_captions_of_a_video_match_golden(load_golden):
-    case = load_golden("retrieval_metrics.json")["multi_caption"]
-    scores = torch.tensor(case["scores"])
-    positive = torch.tensor(case["caption_owner"])[:, None] == torch.arange(scores.shape[1])
-    assert ranks_of(scores, positive).tolist() == case["t2v_ranks"]
-    assert ranks_of(scores.T, positive.T).tolist() == case["v2t_best_caption_ranks"]
 
 
 @given(RANKS)
@@ -134,15 +129,11 @@ def test_intervals_depend_on_the_seed_and_on_nothing_else(distinct, monkeypatch)
     other = bootstrap_intervals(ranks, gains, resamples=100, seed=4)
     assert all(other[name] != once[name] for name in ("MeanR", "MRR", "nDCG@10"))
     monkeypatch.setattr(mee.evaluation.metrics, "CHUNK", 7 * len(ranks.unique()))
+    two = torch.tensor([1.0, 3.0])  # of which one resample has both, or one of them twice
+    drawn = {bootstrap_intervals(two, two, resamples=1, seed=seed)["MedR"] for seed in range(40)}
+    assert drawn == {(1, 1), (2, 2), (3, 3)}
     again = bootstrap_intervals(ranks, gains, resamples=100, seed=3)
     assert {name: pytest.approx(ends, rel=1e-12) for name, ends in again.items()} == once
-
-
-def test_the_median_of_an_even_number_is_the_mean_of_the_middle_two():
-    """Of the ranks 1 and 3 one resample has both, or one of them twice."""
-    ranks = torch.tensor([1.0, 3.0])
-    drawn = {bootstrap_intervals(ranks, ranks, resamples=1, seed=seed)["MedR"] for seed in range(40)}
-    assert drawn == {(1, 1), (2, 2), (3, 3)}
 
 
 # ---- multiple choice: golden answers, chance for ties, and a loop over the rule
@@ -156,13 +147,17 @@ def tied_choices(seed):
     return scores, torch.randint(choices, (questions,), generator=generator)
 
 
-def test_accuracy_matches_golden(load_golden):
+def test_accuracy_matches_golden_and_a_constant_score_answers_one_in_five(load_golden):
     case = load_golden("retrieval_metrics.json")["multiple_choice"]
     choice = choice_accuracy(torch.tensor(case["scores"]), torch.tensor(case["gt_one_based"]) - 1)
     assert choice.questions == len(case["scores"])
     assert choice.accuracy == pytest.approx(100 * case["correct"]["expected_random_tie_break"])
     low, high = choice.interval
     assert low < choice.accuracy < high
+    for score, questions in product((0.3, -2.0, -math.inf), (1, 7)):
+        answer = torch.arange(questions) % 5
+        choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
+        assert (choice.accuracy, *choice.interval) == pytest.approx((20, 20, 20))
 
 
 @given(SEEDS)
@@ -180,15 +175,6 @@ def test_accuracy_equals_a_loop_over_the_rule_in_any_order(seed):
     rows, columns = (torch.randperm(size, generator=generator) for size in scores.shape)
     moved = choice_accuracy(scores[rows][:, columns], columns.argsort()[answer[rows]], resamples=0)
     assert moved.accuracy == pytest.approx(choice.accuracy)
-
-
-@pytest.mark.parametrize("score", [0.3, -2.0, -math.inf])
-@pytest.mark.parametrize("questions", [1, 7])
-def test_a_constant_score_answers_one_in_five(score, questions):
-    answer = torch.arange(questions) % 5
-    choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
-    assert choice.accuracy == pytest.approx(20)
-    assert choice.interval == pytest.approx((20, 20))
 
 
 def test_the_interval_is_that_of_resampled_questions():

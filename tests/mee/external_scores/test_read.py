@@ -19,15 +19,51 @@ from mee.errors import InputError
 from mee.external_scores.match import match_scores
 from mee.external_scores.read import read_ids, read_scores
 from mee.ranking.rank import rank_queries
-from tests.mee.external_scores.made_files import (
-    MATRIX_FORMATS,
-    TABLE_FORMATS,
-    save_arrays,
-    save_ids,
-    save_matrix,
-    save_tables,
-)
 from tests.mee.whole_scores import expected_ranks
+
+MATRIX_FORMATS = ("npy", "npy-fortran", "npz", "npz-deflated", "safetensors")
+TABLE_FORMATS = ("npy", "npz", "npz-deflated", "safetensors")
+
+
+def save_ids(folder, query_ids, clip_ids):
+    """Two id files, as arguments of read_scores."""
+    for name, ids in (("queries.txt", query_ids), ("clips.txt", clip_ids)):
+        (folder / name).write_text("".join(f"{each}\n" for each in ids), encoding="utf-8")
+    return {"query_ids": folder / "queries.txt", "clip_ids": folder / "clips.txt"}
+
+
+def save_arrays(path, arrays, query_ids, clip_ids, deflated=False):
+    """One .npz or .safetensors with its ids."""
+    if path.suffix == ".npz":
+        ids = {"query_ids": np.array(query_ids), "clip_ids": np.array(clip_ids)}
+        (np.savez_compressed if deflated else np.savez)(path, **arrays, **ids)
+    else:
+        tensors = {name: torch.tensor(array).contiguous() for name, array in arrays.items()}
+        ids = {"query_ids": json.dumps(list(query_ids)), "clip_ids": json.dumps(list(clip_ids))}
+        save_file(tensors, path, metadata=ids)
+    return path
+
+
+def save_matrix(folder, how, matrix, query_ids, clip_ids):
+    """A score matrix; returns the path and what else read_scores must be told."""
+    if how.startswith("npy"):
+        np.save(folder / "s.npy", matrix if how == "npy" else np.asfortranarray(matrix))
+        return folder / "s.npy", save_ids(folder, query_ids, clip_ids)
+    path = folder / f"s.{how.partition('-')[0]}"
+    return save_arrays(path, {"scores": matrix}, query_ids, clip_ids, how.endswith("deflated")), {}
+
+
+def save_tables(folder, how, text, video, query_ids, clip_ids):
+    """Two embedding tables; returns as save_matrix does."""
+    if how == "npy":
+        np.save(folder / "t.npy", text)
+        np.save(folder / "v.npy", video)
+        return folder / "t.npy", {"video": folder / "v.npy", **save_ids(folder, query_ids, clip_ids)}
+    path = folder / f"s.{how.partition('-')[0]}"
+    return save_arrays(path, {"text": text, "video": video}, query_ids, clip_ids, how.endswith("deflated")), {}
+
+
+# ---- reading
 
 QUERIES, CLIPS = ("q0", "q1", "q,2"), ("a", "b", "ç", "d d")
 MATRIX = np.array([[0.5, -1, 2, 0], [3, 1 / 3, 1e-7, 7], [1, 1, 1, 1]], np.float32)
@@ -153,13 +189,21 @@ def test_a_memory_map_is_never_written_to(tmp_path, how):
     assert path.read_bytes() == before
 
 
-def test_what_is_no_file_of_scores(tmp_path):
+def test_what_is_no_file_of_scores_and_options_that_do_not_fit_one(tmp_path):
     for name in ("nowhere.npy", "."):
         assert "no file of scores" in refusal(tmp_path / name)
-    files = {"s.pkl": "'.pkl'", "s.parquet": "'.parquet'", "s": "not ''", "s.npy": "cannot be read"}
+    files = {"x.pkl": "'.pkl'", "x.parquet": "'.parquet'", "x": "not ''", "x.npy": "cannot be read"}
     for name, said in files.items():
         (tmp_path / name).touch()
         assert said in refusal(tmp_path / name)
+    path, told = save_matrix(tmp_path, "npy", MATRIX, QUERIES, CLIPS)
+    assert "--query-ids FILE" in refusal(path, clip_ids=told["clip_ids"])
+    assert "--clip-ids FILE" in refusal(path, query_ids=told["query_ids"])
+    assert "--unit-norm" in refusal(path, **told, unit_norm=True)
+    whole_file, _ = save_matrix(tmp_path, "npz", MATRIX, QUERIES, CLIPS)
+    assert "leave out --query-ids" in refusal(whole_file, **told)
+    with pytest.raises(InputError, match=r"s.npz: a table in a file of its own is read from .npy"):
+        read_scores(path, video=whole_file, **told)
 
 
 @pytest.mark.parametrize("ending", ["npz", "safetensors"])
@@ -200,22 +244,6 @@ def test_ids_in_a_file_of_another_form(tmp_path):
     assert (scores.query_ids, scores.clip_ids) == (("7", "8", "9"), ("a", "b", "c", "d"))
 
 
-def test_ids_that_nobody_names_or_two_do(tmp_path):
-    path, told = save_matrix(tmp_path, "npy", MATRIX, QUERIES, CLIPS)
-    assert "--query-ids FILE" in refusal(path, clip_ids=told["clip_ids"])
-    assert "--clip-ids FILE" in refusal(path, query_ids=told["query_ids"])
-    path, _ = save_matrix(tmp_path, "npz", MATRIX, QUERIES, CLIPS)
-    assert "leave out --query-ids" in refusal(path, **told)
-
-
-def test_a_matrix_has_no_norm_and_two_files_are_two_tables(tmp_path):
-    path, told = save_matrix(tmp_path, "npy", MATRIX, QUERIES, CLIPS)
-    assert "--unit-norm" in refusal(path, **told, unit_norm=True)
-    other, _ = save_matrix(tmp_path, "npz", MATRIX, QUERIES, CLIPS)
-    with pytest.raises(InputError, match=r"s.npz: a table in a file of its own is read from .npy"):
-        read_scores(path, video=other, **told)
-
-
 @pytest.mark.parametrize("how", MATRIX_FORMATS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(place=st.floats(0, 0.999), byte=st.integers(1, 255))
@@ -237,17 +265,15 @@ def test_a_damaged_file_is_one_sentence_or_other_numbers(how, place, byte, tmp_p
         assert (read == MATRIX).all()
 
 
-def test_a_shape_that_is_not_the_files(tmp_path):
-    header = {"descr": "<f4", "fortran_order": False}
-    for shape in ((2**30, 2**30), (-2, -3), (3, 3)):
-        with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive, archive.open("scores.npy", "w") as member:
-            np.lib.format.write_array_header_1_0(member, {**header, "shape": shape})
-            member.write(bytes(24))
-        refusal(tmp_path / "s.npz")
-        with (tmp_path / "s.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {**header, "shape": shape})
-            file.write(bytes(24))
-        refusal(tmp_path / "s.npy")
+@pytest.mark.parametrize("shape", [(2**30, 2**30), (-2, -3), (3, 3)])
+def test_a_shape_that_is_not_the_files(tmp_path, shape):
+    with (tmp_path / "s.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(bytes(24))
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
+        archive.write(tmp_path / "s.npy", "scores.npy")
+    for name in ("s.npy", "s.npz"):
+        refusal(tmp_path / name)
 
 
 def test_nothing_is_unpickled(tmp_path):

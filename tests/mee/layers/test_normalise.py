@@ -96,17 +96,13 @@ def test_too_few_rows_are_normed_by_the_running_statistics_and_leave_them(monkey
         assert out.float().std(0).sub(1).abs().max() < 0.05
 
 
-def test_gated_rows_have_unit_length_whatever_the_scale_and_the_rest_of_the_batch():
+def test_a_gated_unit_gives_unit_rows_starts_as_the_identity_and_learns_from_two_rows():
     torch.manual_seed(0)
     unit = GatedEmbeddingUnit(6, 9).eval()
     for scale in (1e-3, 1.0, 1e4):
         rows = scale * torch.randn(8, 6)
         torch.testing.assert_close(unit(rows).norm(dim=1), torch.ones(8))
         torch.testing.assert_close(unit(rows)[3:4], unit(rows[3:4]))
-
-
-def test_a_gated_unit_starts_as_the_identity_and_learns_from_there_and_two_rows_are_a_batch():
-    torch.manual_seed(0)
     unit, rows = GatedEmbeddingUnit(5, 5), torch.randn(7, 5)
     unit.start_as_identity()
     for mode in (True, False):

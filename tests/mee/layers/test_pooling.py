@@ -153,9 +153,13 @@ def test_tied_maxima_share_their_gradient_and_a_long_mean_of_halves_loses_nothin
 # ---- names of poolings
 
 
-def test_a_kind_is_a_name_and_a_number():
+def test_a_kind_is_a_name_and_a_number_and_kinds_are_some_once_each():
     kinds = {"mean": 0, "last": 0, "netvlad-16": 16, "netvlad-1": 1, "transformer": 1, "transformer-3": 3}
     assert {kind: parse_pooling(kind) for kind in kinds} == {k: (k.partition("-")[0], n) for k, n in kinds.items()}
+    check_pooling("'audio'", ("mean", "netvlad-4", "netvlad-8"))
+    for several, says in (((), "at least one"), (("mean", "max", "mean"), "once, got mean, max, mean")):
+        with pytest.raises(ValueError, match=f"'audio': .*{says}"):
+            check_pooling("'audio'", several)
 
 
 NO_KINDS = "MEAN median mean-1 max- netvlad netvlad- netvlad-0 netvlad-00 netvlad-08 netvlad--3 netvlad-3x"
@@ -178,13 +182,6 @@ def test_the_size_is_that_of_what_a_pool_makes(kinds, dim):
     size = sum(sizes.get(kind, dim) for kind in kinds)
     assert pooled_size(kinds, dim) == size
     assert Pool(kinds, dim)(torch.zeros(1, 1, dim), torch.ones(1, dtype=torch.int64)).shape == (1, size)
-
-
-def test_no_kind_at_all_and_the_same_twice_are_refused():
-    check_pooling("'audio'", ("mean", "netvlad-4", "netvlad-8"))
-    for kinds, says in (((), "at least one"), (("mean", "max", "mean"), "once, got mean, max, mean")):
-        with pytest.raises(ValueError, match=f"'audio': .*{says}"):
-            check_pooling("'audio'", kinds)
 
 
 @given(st.permutations(range(6)))

@@ -117,16 +117,6 @@ def test_positions_equal_the_formula(length, dim):
     torch.testing.assert_close(sinusoidal_positions(length, dim), torch.tensor(expected), atol=1e-6, rtol=0)
 
 
-@given(st.integers(2, 200), EVEN)
-def test_squared_norm_is_half_the_size_and_products_depend_on_distance_only(length, dim):
-    positions = sinusoidal_positions(length, dim).double()
-    products = positions @ positions.T
-    torch.testing.assert_close(products.diagonal(), torch.full((length,), dim / 2).double(), atol=1e-4, rtol=0)
-    for distance in {1, length // 2, length - 1}:
-        diagonal = products.diagonal(distance)
-        torch.testing.assert_close(diagonal, diagonal[0].expand_as(diagonal), atol=1e-4, rtol=0)
-
-
 def test_far_positions_are_as_exact_as_near_ones_and_odd_sizes_are_refused():
     row = sinusoidal_positions(100_001, 2)[100_000]
     assert row.tolist() == pytest.approx([math.sin(100_000), math.cos(100_000)], abs=1e-6)

@@ -73,23 +73,17 @@ def test_blocks_stay_within_the_margin(seed, size, spread):
     assert (scores.block(slice(0, 6)) - whole_matrix(scores)).abs().max() <= scores.margin
 
 
-def test_pairs_do_not_depend_on_what_they_are_computed_with(case):
+def test_scores_do_not_depend_on_what_they_are_computed_with_nor_on_torchs_settings(case):
     """So that equal pairs tie, whatever block or process they come from."""
     scores = MixtureScores(*case, LAYOUT)
-    matrix = whole_matrix(scores)
     one_by_one = [[scores.pairs(torch.tensor([q]), torch.tensor([g])).item() for g in range(10)] for q in range(4)]
-    assert matrix.tolist() == one_by_one
-
-
-def test_blocks_do_not_trust_what_the_program_lets_torch_do(case):
-    scores = MixtureScores(*case, LAYOUT)
-    expected = scores.block(slice(0, 4))
-    before = torch.get_float32_matmul_precision()
+    assert whole_matrix(scores).tolist() == one_by_one
+    expected, before = scores.block(slice(0, 4)), torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = scores.block(slice(0, 4))
-        assert torch.get_float32_matmul_precision() == "medium"  # left as it was
+        assert torch.get_float32_matmul_precision() == "medium"  # unchanged
     finally:
         torch.set_float32_matmul_precision(before)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)

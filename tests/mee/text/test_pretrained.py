@@ -50,15 +50,23 @@ def test_states_are_those_of_transformers(tmp_path, family, tuned):
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_what_is_read_of_a_frozen_model_is_pooled_where_that_learns_nothing(bert):
-    rows = learn(bert, pooling=("mean", "max")).read(SENTENCES)
-    assert {tuple(row.shape) for row in rows} == {(1, 32)}
+def test_a_frozen_model_is_pooled_beforehand_where_that_learns_nothing_and_attention_leaves_it_as_it_was(
+    bert, capfd
+):
+    encoder = learn(bert, pooling=("mean", "max"))
+    rows = encoder.read(SENTENCES)
+    assert {(*row.shape, row.requires_grad) for row in rows} == {(1, 32, False)}
     learns = learn(bert, pooling=("netvlad-2",)).read(SENTENCES)
     assert [tuple(row.shape) for row in learns] == [(7, 16), (3, 16), (6, 16)]
-    assert not any(row.requires_grad for row in rows)
+    before, was = encoder.encode(SENTENCES, CPU), encoder.model.config._attn_implementation
+    capfd.readouterr()
+    encoder.attention(SENTENCES[0])
+    assert encoder.model.config._attn_implementation == was
+    assert encoder.encode(SENTENCES, CPU).equal(before)
+    assert tuple(capfd.readouterr()) == ("", "")
 
 
-def test_long_sentences_are_cut_at_what_the_model_reads(tmp_path):
+def test_long_sentences_are_cut_at_what_the_model_reads_and_every_sentence_has_a_token(tmp_path):
     endless = "a red dog " * 50
     for family, most in (("bert", 20), ("roberta", 16), ("t5", 64)):
         directory = tiny_models.save(family, tmp_path / family)
@@ -67,25 +75,12 @@ def test_long_sentences_are_cut_at_what_the_model_reads(tmp_path):
         assert (len(ids), ids[-1]) == (most, tiny_models.END)
         assert encoder.encode([endless], CPU).isfinite().all()
         assert len(learn(directory, tuned_layers=-1, max_tokens=5).read([endless])[0]) == 5
-
-
-def test_a_sentence_of_unknown_words_alone_has_a_token(tmp_path):
-    directory = tiny_models.save("gpt2", tmp_path / "gpt2")
+    directory = tiny_models.save("gpt2", tmp_path / "gpt2")  # unknown words alone have a token
     vocabulary = {**{word: number for number, word in enumerate(tiny_models.SPECIAL)}, "a": 4}
     model = {"type": "BPE", "vocab": vocabulary, "merges": []}  # it drops the letters it does not know
     edit(directory / TOKENIZER, lambda content: content.update(model=model))
     rows = learn(directory, tuned_layers=-1).read(["a a", "«»"])
     assert [row.tolist() for row in rows] == [[4, 4], [tiny_models.SPECIAL.index("<unk>")]]
-
-
-def test_attention_leaves_the_model_as_it_was_and_nothing_is_written_on_the_screen(bert, capfd):
-    encoder = learn(bert)
-    before = encoder.encode(SENTENCES, CPU)
-    was = encoder.model.config._attn_implementation
-    encoder.attention(SENTENCES[0])
-    assert encoder.model.config._attn_implementation == was
-    assert encoder.encode(SENTENCES, CPU).equal(before)
-    assert tuple(capfd.readouterr()) == ("", "")
 
 
 def test_weights_become_float32_and_a_pooler_is_left_out(bert, tmp_path):

@@ -10,7 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mee.distributed
 from mee.data.pairs import match_captions
+from mee.distributed import joint_numbers, joint_rows, joint_sum, process_number, processes, share
 from mee.errors import InputError
 from mee.model import MEE
 from mee.streams import availability
@@ -100,17 +102,11 @@ def image_pairs(source, count, captions=2):
 
 @pytest.fixture
 def pictures(make_source):
-    """A source of stills, of which audio and motion must never be read."""
+    """pictures(count): a source of stills; reading audio or motion of it would fail."""
 
     def make(count):
         source = make_source([f"i{number:02d}.png" for number in range(count)], missing=0, seed=9)
-        whole = source.read
-
-        def read(modality, clip_ids):
-            assert modality == "appearance"
-            return whole(modality, clip_ids)
-
-        source.read = read
+        source.streams = {"appearance": source.streams["appearance"]}
         return source
 
     return make
@@ -296,3 +292,30 @@ def test_only_training_captions_of_images_are_taken(source):
         training.image_pairs(table, source, partial=False)
     with pytest.raises(InputError, match="split 'train'"):
         training.image_pairs(table.iloc[1:2], source, partial=False)
+
+
+# ---- several processes (whole runs: tests/test_distributed.py)
+
+
+def test_one_process_changes_nothing():
+    x = torch.randn(3, 2, requires_grad=True)
+    assert (processes(), process_number()) == (1, 0)
+    assert joint_sum(x) is x
+    assert joint_rows(x, 3) is x
+    assert share(3) == slice(0, 3)
+    assert joint_numbers([1.0, 2.5], torch.device("cpu")) == [1.0, 2.5]
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_shares_tile_the_batch_evenly(rows, count):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mee.distributed, "processes", lambda: count)
+        lengths, whole = [], []
+        for number in range(count):
+            patch.setattr(mee.distributed, "process_number", lambda number=number: number)
+            mine = list(range(rows))[share(rows)]
+            lengths.append(len(mine))
+            whole += mine
+    assert whole == list(range(rows))
+    assert max(lengths) - min(lengths) <= 1
+    assert rows < count or min(lengths) >= 1

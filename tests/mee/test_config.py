@@ -29,10 +29,6 @@ NONSENSE = [
     (ExpertConfig, {"name": ""}, "every expert needs a name"),
     (ExpertConfig, {"input_dim": 0}, "'audio': sizes must be positive"),
     (ExpertConfig, {"embed_dim": -1}, "'audio': sizes must be positive"),
-    (ExpertConfig, {"pooling": ()}, "'audio': at least one pooling is needed"),
-    (ExpertConfig, {"pooling": ("mean", "mean")}, "'audio': every pooling counts once"),
-    (ExpertConfig, {"pooling": ("median",)}, "'audio': pooling must be one of .*'median'"),
-    (ExpertConfig, {"pooling": ("netvlad-0",)}, "'audio': pooling must be one of .*'netvlad-0'"),
     (ExpertConfig, ALIGNED | {"standardise": True}, "'audio': standardise would undo the start as identity"),
     (ExpertConfig, ALIGNED | {"text": ""}, "'audio': a start as identity needs the text tower"),
     (ExpertConfig, ALIGNED | {"embed_dim": 9}, "its 8 pooled columns .* its embed-dim 9"),
@@ -55,9 +51,15 @@ NONSENSE = [
     (TextConfig, {"encoder": "recurrent", "pooling": ("max",)}, "recurrent encoder pools by its attention"),
     (TextConfig, {"vectors": "v.txt"}, "'word-vectors', not for 'transformer'"),
     (TextConfig, {"revision": "main"}, "'transformer' has none"),
-    (TextConfig, {"pooling": ()}, "the text encoder: at least one pooling is needed"),
-    (TextConfig, {"pooling": ("mean", "mean")}, "the text encoder: every pooling counts once"),
-    (TextConfig, {"pooling": ("cls",)}, "the text encoder: pooling must be one of .*'cls'"),
+    *(
+        (kind, {"pooling": kinds}, f"{whose}: {says}")
+        for kind, whose in ((ExpertConfig, "'audio'"), (TextConfig, "the text encoder"))
+        for kinds, says in (
+            ((), "at least one pooling is needed"),
+            (("mean", "mean"), "every pooling counts once"),
+            *(((name,), f"pooling must be one of .*'{name}'") for name in ("median", "netvlad-0", "cls")),
+        )
+    ),
     (TrainConfig, {"epochs": -1}, "epochs cannot be negative"),
     (TrainConfig, {"patience": 0}, "patience must be positive"),
     (TrainConfig, {"batch_size": 1}, "batch-size must be at least 2"),

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,14 +70,6 @@ def test_halves_come_out_as_floats_and_tokens_as_they_are_and_nan_does_not_sprea
     assert ragged.take(torch.tensor([1])).padded.tolist() == [[[1, 1]]]
 
 
-@pytest.mark.parametrize("pooled", [True, False])
-def test_pooled_streams_stay_marked(pooled):
-    ragged = Ragged.of([torch.ones(1, 2), None], LIKE, pooled=pooled)
-    parts = (ragged.all(), ragged.only(torch.tensor([0])), Ragged.join([ragged, None], [2, 1]).all())
-    parts += (parts[0].to(torch.device("cpu")), parts[0].where(torch.tensor([True, False])))
-    assert all(part.pooled is pooled for part in parts)
-
-
 def test_streams_are_hidden_where_they_are_not_kept_and_availability_follows_the_order_of_names():
     streams = made([2, 0, 4])[0].all()
     hidden = streams.where(torch.tensor([False, True, True]))
@@ -86,6 +77,11 @@ def test_streams_are_hidden_where_they_are_not_kept_and_availability_follows_the
     assert hidden.available.tolist() == [False, False, True]
     assert streams.lengths.tolist() == [2, 0, 4]
     assert hidden.padded is streams.padded
+    for pooled in (True, False):  # pooled streams stay marked
+        ragged = Ragged.of([torch.ones(1, 2), None], LIKE, pooled=pooled)
+        parts = (ragged.all(), ragged.only(torch.tensor([0])), Ragged.join([ragged, None], [2, 1]).all())
+        parts += (parts[0].to(torch.device("cpu")), parts[0].where(torch.tensor([True, False])))
+        assert all(part.pooled is pooled for part in parts)
     clips = {"audio": made([0, 1, 0])[0].all(), "motion": made([3, 1, 0])[0].all()}
     assert availability(clips, ["motion", "audio"]).tolist() == [[True, False], [True, True], [False, False]]
     assert availability(clips, ["audio"]).dtype == torch.bool

@@ -107,13 +107,9 @@ def test_intervals_hold_the_estimate(ranks):
     for name, (low, high) in intervals.items():
         assert low - 1e-9 <= figures[name] <= high + 1e-9, name
     assert bootstrap_intervals(ranks, gains, resamples=0) == {}
-
-
-@given(st.integers(2, 240).map(lambda twice: twice / 2), st.integers(1, 100))
-def test_ranks_that_are_all_alike_leave_no_doubt(rank, queries):
-    ranks = torch.full((queries,), rank)
-    figures = retrieval_metrics(ranks, gains_of(ranks))
-    for name, (low, high) in bootstrap_intervals(ranks, gains_of(ranks), resamples=10).items():
+    alike = ranks[:1].expand(len(ranks))  # ranks that are all alike leave no doubt
+    figures = retrieval_metrics(alike, gains_of(alike))
+    for name, (low, high) in bootstrap_intervals(alike, gains_of(alike), resamples=10).items():
         assert low == high == pytest.approx(figures[name])
 
 

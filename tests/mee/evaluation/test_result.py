@@ -150,9 +150,8 @@ def test_numbers_that_are_not_finite_are_never_written(bad):
 def test_a_file_is_replaced_or_stays_as_it_was_and_places_are_named(path, tmp_path):
     with pytest.raises(InputError, match=r"^no result file at '.*'; make one: mee evaluate"):
         read_result(path)
-    write_result(whole_result(1.0), path)
-    write_result(whole_result(2.0), path)
-    assert read_result(path) == whole_result(2.0)
+    for number in (1.0, 2.0):
+        write_result(whole_result(number), path)
     with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):
         write_result(whole_result(text="a\udcff.mp4"), path)
     assert read_result(path) == whole_result(2.0)

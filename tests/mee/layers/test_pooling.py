@@ -98,13 +98,6 @@ def test_junk_in_the_padding_reaches_no_gradient(lengths, seed, kind, training):
     assert all(tensor.equal(other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("kind", EVERY)
-def test_gradients_agree_with_finite_differences(kind):
-    streams, sizes = padded(random_streams([3, 0, 1, 4], 5))
-    pool = made_pool([kind])
-    assert torch.autograd.gradcheck(lambda x: pool(x, sizes), streams.requires_grad_())
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -124,6 +117,10 @@ def test_no_clips_and_no_rows_at_all_and_the_same_bits_for_the_same_streams(kind
     one, other = (pool.eval()(streams, sizes) for _ in range(2))
     assert one.dtype == dtype
     assert one.equal(other)
+    if dtype == torch.float64:  # gradients agree with finite differences
+        streams, sizes = padded(random_streams([3, 0, 1, 4], 5))
+        whole = made_pool([kind])
+        assert torch.autograd.gradcheck(lambda x: whole(x, sizes), streams.requires_grad_())
 
 
 def test_the_order_of_kinds_is_the_order_of_columns():

@@ -82,18 +82,28 @@ def blocks(request):
         yield
 
 
-@given(seed=SEEDS, margin=st.sampled_from([0.0, 0.125]), values=st.sampled_from([None, 1, 2, 5, 50]))
-def test_text_to_video_equals_loops(blocks, seed, margin, values):
+@given(
+    seed=SEEDS,
+    margin=st.sampled_from([0.0, 0.125]),
+    values=st.sampled_from([None, 1, 2, 5, 50]),
+    count=st.integers(1, 12),
+)
+def test_ranks_gains_and_first_answers_equal_loops(blocks, seed, margin, values, count):
     matrix, positive = any_problem(seed, values) if values else problem(seed, margin)
-    ranking = rank_queries(WholeScores(matrix, margin / 125 if values else margin, seed), positives_of(positive))
-    t2v, best = ranking.t2v, matrix.where(positive, -math.inf).amax(1)
-    assert t2v.query.tolist() == list(range(len(matrix)))
+    scores = WholeScores(matrix, margin / 125 if values else margin, seed)
+    ranking = rank_queries(scores, positives_of(positive), top=count)
+    t2v, top, best = ranking.t2v, ranking.top, matrix.where(positive, -math.inf).amax(1)
+    assert t2v.query.tolist() == top.query.tolist() == list(range(len(matrix)))
     assert t2v.rank.tolist() == [scipy_rank(*each) for each in zip(matrix, best, positive)]
     assert t2v.gain.tolist() == pytest.approx([loop_gain(*each) for each in zip(matrix, positive)])
     assert t2v.rank.equal(expected_ranks(matrix, positive))
     for query, found in zip(ranking.v2t.query.tolist(), ranking.v2t.rank.tolist()):
-        scores, right = matrix[:, query], positive[:, query]
-        assert found == scipy_rank(scores, scores[right].max(), right)
+        own, right = matrix[:, query], positive[:, query]
+        assert found == scipy_rank(own, own[right].max(), right)
+    for row, candidates, found in zip(matrix, top.candidate, top.score):
+        order = sorted(range(matrix.shape[1]), key=lambda place: (-row[place], place))[:count]
+        assert candidates.tolist() == order
+        assert found.equal(row[order])
 
 
 @given(seed=SEEDS, margin=st.sampled_from([0.0, 0.125]))
@@ -126,14 +136,16 @@ def test_conventions_one_and_two_agree_on_who_is_first(seed):
     assert (video <= closest).all()
 
 
-def test_conventions_differ_beyond_the_first_place():
-    matrix = torch.tensor([[0.5, 0.0], [0.9, 0.2], [0.8, 0.1]])
-    positive = torch.tensor([[True, False], [False, True], [False, True]])
-    ranks = {
-        name: rank_queries(WholeScores(matrix), positives_of(positive), v2t=name).v2t.rank.tolist()
-        for name in CONVENTIONS
-    }
+def test_conventions_differ_beyond_the_first_place_and_queries_without_a_right_answer_only_compete():
+    scores = WholeScores(torch.tensor([[0.5, 0.0], [0.9, 0.2], [0.8, 0.1]]))
+    right = positives_of(torch.tensor([[True, False], [False, True], [False, True]]))
+    ranks = {name: rank_queries(scores, right, v2t=name).v2t.rank.tolist() for name in CONVENTIONS}
     assert ranks == {"closest": [3.0, 1.0], "video": [2.0, 1.0], "each": [3.0, 1.0, 2.0]}
+    lone = Positives(torch.tensor([1]), torch.tensor([0]), 2, 2)
+    both = rank_queries(WholeScores(torch.tensor([[0.1, 0.9], [0.5, 0.2]])), lone, top=1)
+    assert (both.t2v.query.tolist(), both.t2v.rank.tolist()) == ([1], [1.0])
+    assert (both.v2t.query.tolist(), both.v2t.rank.tolist()) == ([0], [1.0])
+    assert both.top.query.tolist() == [1]
 
 
 @given(seed=SEEDS)
@@ -149,24 +161,6 @@ def test_permuting_queries_and_gallery_or_a_rising_function_of_the_scores_change
     assert after.v2t.rank.sort().values.equal(before.v2t.rank.sort().values)
     assert risen.t2v.rank.equal(before.t2v.rank)
     assert risen.v2t.rank.equal(before.v2t.rank)
-
-
-@given(seed=SEEDS, count=st.integers(1, 12), margin=st.sampled_from([0.0, 0.125]))
-def test_first_answers_are_sorted_by_score_and_place(blocks, seed, count, margin):
-    matrix, positive = problem(seed, margin)
-    top = rank_queries(WholeScores(matrix, margin), positives_of(positive), top=count).top
-    for row, query in enumerate(top.query.tolist()):
-        order = sorted(range(matrix.shape[1]), key=lambda place: (-matrix[query, place], place))[:count]
-        assert top.candidate[row].tolist() == order
-        assert top.score[row].equal(matrix[query, order])
-
-
-def test_queries_without_a_right_answer_compete_but_are_not_ranked():
-    matrix, positive = torch.tensor([[0.1, 0.9], [0.5, 0.2]]), torch.tensor([[False, False], [True, False]])
-    both = rank_queries(WholeScores(matrix), positives_of(positive), top=1)
-    assert (both.t2v.query.tolist(), both.t2v.rank.tolist()) == ([1], [1.0])
-    assert (both.v2t.query.tolist(), both.v2t.rank.tolist()) == ([0], [1.0])
-    assert both.top.query.tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_every_sentence_of_any_script_has_tokens_within_the_vocabulary(tokenizer
         assert tokens.equal(tokenizer.read([text])[0])
 
 
-def test_what_is_saved_is_loaded(tokenizer, sentences, tmp_path):
+def test_a_vocabulary_is_saved_and_loaded_and_long_sentences_are_cut(tokenizer, sentences, tmp_path):
     tokenizer.save(tmp_path)
     again = CaptionTokenizer.load(tmp_path, 12)
     texts = [*sentences, "an unseen Zebra überholt ein 汽车"]
@@ -29,6 +29,10 @@ def test_what_is_saved_is_loaded(tokenizer, sentences, tmp_path):
     written = (tmp_path / FILE).read_text()
     again.save(tmp_path)
     assert (tmp_path / FILE).read_text() == written
+    assert tokenizer.read(["drums " * 500])[0].shape == (12,)
+    least = CaptionTokenizer.learn(["a dog"], 1, 8)  # never smaller than the bytes
+    assert least.size == 257
+    assert len(least.read(["ß"])[0]) == 3  # the space before it, and its two bytes
 
 
 def test_case_width_and_outer_space_do_not_matter_and_pieces_can_be_read(tokenizer):
@@ -41,13 +45,6 @@ def test_case_width_and_outer_space_do_not_matter_and_pieces_can_be_read(tokeniz
     assert len(pieces) == len(tokenizer.read(["A red zebra"])[0])
     assert "".join(piece for piece in pieces if piece != "·") == "aredzebra"
     assert all(pieces)
-
-
-def test_long_sentences_are_cut_and_a_vocabulary_is_never_smaller_than_the_bytes(tokenizer):
-    assert tokenizer.read(["drums " * 500])[0].shape == (12,)
-    tokenizer = CaptionTokenizer.learn(["a dog"], 1, 8)
-    assert tokenizer.size == 257
-    assert len(tokenizer.read(["ß"])[0]) == 3  # the space before it, and its two bytes
 
 
 @pytest.mark.parametrize(

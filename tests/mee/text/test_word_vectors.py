@@ -33,7 +33,7 @@ def test_every_format_gives_the_vectors_written(tmp_path, form, packed):
     np.testing.assert_array_equal(vectors.numpy(), np.stack(list(expected.values())))
 
 
-def test_the_most_frequent_words_and_those_of_the_captions_are_kept_once(tmp_path):
+def test_the_most_frequent_words_and_those_of_the_captions_are_kept_once(tmp_path, monkeypatch):
     expected = save_vectors(tmp_path / "v.txt")
     encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt", vocabulary=3), ["Singing on a ROOF, unheard-of"])
     assert encoder.words == ("a", "red", "blue", "singing", "on", "roof")
@@ -41,11 +41,16 @@ def test_the_most_frequent_words_and_those_of_the_captions_are_kept_once(tmp_pat
     assert rows.tolist() == [4, 2]
     np.testing.assert_array_equal(encoder.embedding(rows).numpy(), [expected["singing"], expected["red"]])
     assert not encoder.embedding.weight.requires_grad
+    with pytest.raises(InputError, match=r"needs a file of vectors: --text.vectors FILE"):
+        WordVectorEncoder.learn(TextConfig(encoder="word-vectors"), [])
     # of words that differ in case the lower-case one counts, or else the first
     expected = save_vectors(tmp_path / "v.txt", words=["Paris", "New", "PARIS", "new", "x"])
     words, vectors = read_vectors(tmp_path / "v.txt", 10, set())
     assert words == ("paris", "new", "x")
     np.testing.assert_array_equal(vectors.numpy(), [expected[word] for word in ("Paris", "new", "x")])
+    monkeypatch.setitem(sys.modules, "gensim.models", None)
+    with pytest.raises(InputError, match=r"pip install 'mee\[words\]'"):
+        WordVectorEncoder.learn(config(tmp_path / "v.txt"), [])
 
 
 def test_the_text_vector_is_the_pooled_vectors_of_the_known_words_or_zeros(tmp_path):
@@ -93,15 +98,6 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, name, make, said, mon
         WordVectorEncoder.learn(config(tmp_path / name), [])
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_no_file_and_no_gensim_are_said(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"needs a file of vectors: --text.vectors FILE"):
-        WordVectorEncoder.learn(TextConfig(encoder="word-vectors"), [])
-    save_vectors(tmp_path / "v.txt")
-    monkeypatch.setitem(sys.modules, "gensim.models", None)
-    with pytest.raises(InputError, match=r"pip install 'mee\[words\]'"):
-        WordVectorEncoder.learn(config(tmp_path / "v.txt"), [])
 
 
 @pytest.mark.parametrize(

@@ -297,20 +297,15 @@ def test_only_training_captions_of_images_are_taken(source):
 # ---- several processes (whole runs: tests/test_distributed.py)
 
 
-def test_one_process_changes_nothing():
-    x = torch.randn(3, 2, requires_grad=True)
-    assert (processes(), process_number()) == (1, 0)
-    assert joint_sum(x) is x
-    assert joint_rows(x, 3) is x
-    assert share(3) == slice(0, 3)
-    assert joint_numbers([1.0, 2.5], torch.device("cpu")) == [1.0, 2.5]
-
-
 @given(st.integers(0, 40), st.integers(1, 9))
-def test_shares_tile_the_batch_evenly(rows, count):
+def test_shares_tile_the_batch_evenly_and_one_process_changes_nothing(rows, count):
+    x = torch.randn(3, 2, requires_grad=True)
+    assert (processes(), process_number(), share(3)) == (1, 0, slice(0, 3))
+    assert joint_sum(x) is joint_rows(x, 3) is x
+    assert joint_numbers([1.0, 2.5], torch.device("cpu")) == [1.0, 2.5]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mee.distributed, "processes", lambda: count)
-        lengths, whole = [], []
+        whole, lengths = [], []
         for number in range(count):
             patch.setattr(mee.distributed, "process_number", lambda number=number: number)
             mine = list(range(rows))[share(rows)]

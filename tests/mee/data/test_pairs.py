@@ -64,19 +64,15 @@ def test_some_captions_only_and_the_digest_differs_with_captions_clips_and_order
 # ---- streams of a source
 
 
-def test_streams_are_loaded_by_modality(source):
+def test_streams_are_loaded_by_modality_and_must_be_the_models(source, model_config):
     ids = list(source.clips.index)[:4]
     clips = load_ragged(source, ["audio", "motion"], ids)
     assert list(clips) == ["audio", "motion"]
     for modality, ragged in clips.items():
-        streams = ragged.all()
         lengths = [0 if rows is None else len(rows) for rows in source.read(modality, ids)]
-        assert streams.lengths.tolist() == lengths
-        assert streams.available.tolist() == [length > 0 for length in lengths]
-
-
-def test_streams_that_are_not_the_models_are_refused_and_a_source_may_have_more(source, model_config):
-    check_source(replace(model_config, experts=model_config.experts[:2]), source)
+        assert ragged.all().lengths.tolist() == lengths
+        assert ragged.all().available.tolist() == [length > 0 for length in lengths]
+    check_source(replace(model_config, experts=model_config.experts[:2]), source)  # it may have more
     source.fingerprints["audio"] = "other"
     with pytest.raises(InputError, match=r"another extractor .*fingerprint other.*made-audio.*--overwrite"):
         check_source(model_config, source)

@@ -16,9 +16,8 @@ from mee.text.config import TextConfig
 from mee.text.recurrent import RecurrentEncoder
 from mee.text.transformer import TransformerEncoder
 from mee.training.config import TrainConfig
-from mee.training.optimiser import make_optimiser
 from mee.training.state import learnt_state
-from mee.training.trainer import Trainer
+from mee.training.trainer import Trainer, make_optimiser
 from tests.mee import tiny_models
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ from mee.scoring import mee_scores
 from mee.streams import Streams
 from mee.training.config import TrainConfig
 from mee.training.losses import InfoNCELoss, MaxMarginLoss, TrainingStep, make_loss
-from mee.training.optimiser import make_optimiser, rate_factor, set_rate
 from mee.training.state import learnt_state, load_learnt_state
+from mee.training.trainer import make_optimiser, rate_factor, set_rate
 
 SEEDS = st.integers(0, 2**31)
 

@@ -16,11 +16,11 @@ from mee.encode import encode_gallery
 from mee.errors import InputError
 from mee.evaluation.held_out import selected_on, trained_on
 from mee.evaluation.retrieval import Retrieval
-from mee.protocols.annotations import Annotations
+from mee.protocols.protocol import Benchmark
+from mee.protocols.table import PROTOCOLS
 from mee.text.transformer import TransformerEncoder
 from mee.training.config import TrainConfig
-from mee.training.optimiser import rate_factor
-from mee.training.trainer import ENOUGH, Trainer, training_record
+from mee.training.trainer import ENOUGH, Trainer, rate_factor, training_record
 from tests.mee.conftest import CONFIG
 
 CPU = torch.device("cpu")
@@ -245,9 +245,8 @@ def split(world):
 
 
 def test_what_a_record_says(trainer, split, world):
-    annotations = Annotations(
-        table=None, protocol="msrvtt-1ka", train_list="9k", files={"test": "a.csv sha256:00"}, shortfalls=("few",)
-    )
+    named = {"protocol": PROTOCOLS["msrvtt-1ka"], "train_list": "9k", "files": {"test": "a.csv sha256:00"}}
+    annotations = Benchmark(table=None, shortfalls=("few",), **named)
     record = training_record(trainer, split, "store", "files", annotations)
     assert json.loads(json.dumps(record)) == record
     assert (record["protocol"], record["train_list"]) == ("msrvtt-1ka", "9k")

@@ -1,4 +1,4 @@
-"""How the experts of one clip or query lie side by side in one packed vector.
+"""How the experts of one clip or query are packed side by side in one packed vector.
 
     packed = [ expert 0 (E_0) | expert 1 (E_1) | ... ]
 

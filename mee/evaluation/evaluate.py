@@ -155,9 +155,7 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
     """
     benchmark = load_benchmark(config.protocol, config.captions, partial=config.partial)
     if benchmark.choices is not None:
-        raise InputError(
-            f"{config.protocol} asks multiple choice, which needs a model: mee evaluate STORE … MODEL"
-        )
+        raise InputError(f"{config.protocol} is multiple choice, which needs a model: mee evaluate STORE … MODEL")
     table = benchmark.table
     test = table[table["split"] == "test"] if "split" in table else table
     if not len(test):

@@ -83,9 +83,9 @@ def match_scores(
         raise InputError(f"{file.name} scores no query together with its right clip, so there is nothing to rank")
     scores = file.scores.take([rows[names[place]] for place in kept], [columns[clip] for clip in clips])
     query, candidate = torch.tensor(pairs, dtype=torch.int64).unbind(1)
-    asked = set(kept)
+    scored = set(kept)
     left_out = LeftOut(
-        queries=tuple(query_id for place, (query_id, _) in enumerate(queries) if place not in asked),
+        queries=tuple(query_id for place, (query_id, _) in enumerate(queries) if place not in scored),
         clips=tuple(clip for clip in gallery if clip not in columns),
         surplus_queries=surplus_queries,
         surplus_clips=surplus_clips,

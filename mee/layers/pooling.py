@@ -2,10 +2,10 @@
 
     mean: 1/T * sum of x_t      max: the largest x_t, column by column      first: x_1      last: x_T
 
-    NetVLAD learns how the rows of a stream lie around K clusters:
+    NetVLAD learns how the rows of a stream are spread around K clusters:
         a_t = softmax(BN(x_t C))                                     soft assignment to K clusters
         V_k = sum over t of a_tk x_t - (sum over t of a_tk) c_k      residuals
-        v   = V_k / |V_k| for each k, laid end to end, then v / |v|
+        v   = V_k / |V_k| for each k, concatenated, then v / |v|
 
     transformer: SequencePooling (mee.layers.transformer), which learns too
 

@@ -44,7 +44,7 @@ QueryRule = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What must hold for a figure to bear this name. None stands for what a file may have any number of."""
+    """What must hold for a figure to bear this name. None: any number."""
 
     name: str
     title: str  # for tables and pictures: "MSR-VTT, 1k-A test (JSFusion)"
@@ -63,7 +63,7 @@ class Protocol:
 class Reading:
     """Captions and ids, as the files have them."""
 
-    table: pd.DataFrame  # COLUMNS; without split where a table of one's own names none
+    table: pd.DataFrame  # COLUMNS; without split where your own table names none
     ids: Ids  # the videos that the files name for each split, captioned or not
     files: Mapping[str, Path]  # what was read: role -> file
     expected: Ids = field(default_factory=dict)  # where a rule names the videos
@@ -124,7 +124,7 @@ def check(reading: Reading, protocol: Protocol, path: Path, *, train_list: str |
     `train_list` is the requested training list; None takes the protocol's first.
     """
     ids, table = reading.ids, reading.table
-    fixed = protocol.gallery is not None or protocol.queries is not None  # one's own collection may lack splits
+    fixed = protocol.gallery is not None or protocol.queries is not None  # your own collection may lack splits
     for split, videos in ids.items():
         if fixed and not videos:
             raise InputError(

@@ -195,7 +195,7 @@ COUNTED = ("997 queries, and lsmdc has 1,000", "1,001 clips, and lsmdc has 1,000
         ("lsmdc", "test", {"shortfalls": ("a list is short",)}, {}, ("a list is short",)),
         ("lsmdc", "test", {}, {"missing": ("3 queries have no scores",)}, ("3 queries have no scores",)),
         ("lsmdc", "test", {}, {"left_out": ["v1"]}, ()),
-        ("lsmdc", "test", {}, {}, COUNTED),  # that nobody explained
+        ("lsmdc", "test", {}, {}, COUNTED),  # without an explanation
         ("lsmdc", "val", {"shortfalls": ("the test list is short",)}, {}, ()),
         ("lsmdc", "val", {}, {"left_out": ["v1"]}, ()),
         ("folder", "test", {}, {}, ()),  # a protocol without counts takes any

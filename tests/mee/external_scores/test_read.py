@@ -45,7 +45,7 @@ def save_arrays(path, arrays, query_ids, clip_ids, deflated=False):
 
 
 def save_matrix(folder, how, matrix, query_ids, clip_ids):
-    """A score matrix; returns the path and what else read_scores must be told."""
+    """A score matrix; returns the path and the other arguments of read_scores."""
     if how.startswith("npy"):
         np.save(folder / "s.npy", matrix if how == "npy" else np.asfortranarray(matrix))
         return folder / "s.npy", save_ids(folder, query_ids, clip_ids)
@@ -77,8 +77,8 @@ def whole(scores):
 @pytest.mark.parametrize("how", MATRIX_FORMATS)
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_a_matrix_and_two_tables_of_every_format(tmp_path, how, kind):
-    path, told = save_matrix(tmp_path, how, MATRIX.astype(kind), QUERIES, CLIPS)
-    file = read_scores(path, **told)
+    path, others = save_matrix(tmp_path, how, MATRIX.astype(kind), QUERIES, CLIPS)
+    file = read_scores(path, **others)
     assert (file.scores.query_ids, file.scores.clip_ids, file.scores.margin) == (QUERIES, CLIPS, 0)
     read = whole(file.scores)
     assert read.dtype == (np.float64 if kind is np.float64 else np.float32)
@@ -88,21 +88,21 @@ def test_a_matrix_and_two_tables_of_every_format(tmp_path, how, kind):
     assert (file.scores.pairs(query, clip).numpy() == read.ravel()).all()
     if how in TABLE_FORMATS:
         text, video = np.eye(3, 2, dtype=kind), np.arange(8, dtype=kind).reshape(4, 2)
-        path, told = save_tables(tmp_path, how, text, video, QUERIES, CLIPS)
-        scores = read_scores(path, **told).scores
+        path, others = save_tables(tmp_path, how, text, video, QUERIES, CLIPS)
+        scores = read_scores(path, **others).scores
         assert (scores.query_ids, scores.clip_ids) == (QUERIES, CLIPS)
         assert (whole(scores) == text @ video.T).all()
 
 
 def test_digests_name_every_file_and_bfloat16_is_read(tmp_path):
-    path, told = save_matrix(tmp_path, "npy", MATRIX, QUERIES, CLIPS)
-    file = read_scores(path, **told)
-    paths = {"scores": path, "query ids": told["query_ids"], "clip ids": told["clip_ids"]}
+    path, others = save_matrix(tmp_path, "npy", MATRIX, QUERIES, CLIPS)
+    file = read_scores(path, **others)
+    paths = {"scores": path, "query ids": others["query_ids"], "clip ids": others["clip_ids"]}
     digests = {name: f"{p.name} sha256:{hashlib.sha256(p.read_bytes()).hexdigest()}" for name, p in paths.items()}
     assert file.files == digests
     halves = torch.tensor(MATRIX).bfloat16()
     save_file({"scores": halves}, tmp_path / "s.safetensors")
-    file = read_scores(tmp_path / "s.safetensors", **told)
+    file = read_scores(tmp_path / "s.safetensors", **others)
     assert (whole(file.scores) == halves.float().numpy()).all()
 
 
@@ -119,7 +119,7 @@ def test_a_matrix_and_the_tables_it_comes_from_rank_alike(seed, queries, clips, 
     rng = np.random.default_rng(seed)
     text, video = (rng.integers(-2, 3, (count, 3)).astype(np.float32) for count in (queries, clips))
     ids = [f"q{n}" for n in range(queries)], [f"v{n}" for n in range(clips)]
-    asked = [(name, (ids[1][rng.integers(clips)],)) for name in ids[0]]
+    requested = [(name, (ids[1][rng.integers(clips)],)) for name in ids[0]]
     rows, columns = rng.permutation(queries), rng.permutation(clips)
     turned = [ids[0][row] for row in rows], [ids[1][column] for column in columns]
     rankings = []
@@ -128,8 +128,8 @@ def test_a_matrix_and_the_tables_it_comes_from_rank_alike(seed, queries, clips, 
         (save_tables, form, [text, video], ids),
         (save_matrix, how, [(text @ video.T)[rows][:, columns]], turned),
     ):
-        path, told = save(tmp_path_factory.mktemp("made"), kind, *arrays, *names)
-        matched = match_scores(read_scores(path, **told), asked, ids[1], partial=False)
+        path, others = save(tmp_path_factory.mktemp("made"), kind, *arrays, *names)
+        matched = match_scores(read_scores(path, **others), requested, ids[1], partial=False)
         assert (whole(matched.scores) == text @ video.T).all()
         assert matched.scores.clip_ids == tuple(ids[1])
         rankings.append(rank_queries(matched.scores, matched.positives, top=3))
@@ -146,11 +146,11 @@ def test_a_matrix_and_the_tables_it_comes_from_rank_alike(seed, queries, clips, 
 def test_float64_is_not_tied_by_rounding(tmp_path):
     """Four scores that float32 cannot tell apart; the right one is third."""
     matrix = 1 + np.array([[3.0, 2, 1, 0]]) * 2**-50
-    asked = [("q", ("c",))]
+    requested = [("q", ("c",))]
     ranks = []
     for kind in (np.float64, np.float32):
-        path, told = save_matrix(tmp_path, "npy", matrix.astype(kind), ["q"], list("abcd"))
-        matched = match_scores(read_scores(path, **told), asked, list("abcd"), partial=False)
+        path, others = save_matrix(tmp_path, "npy", matrix.astype(kind), ["q"], list("abcd"))
+        matched = match_scores(read_scores(path, **others), requested, list("abcd"), partial=False)
         ranks.append(rank_queries(matched.scores, matched.positives).t2v.rank.item())
     assert ranks == [3, 2.5]
 
@@ -160,18 +160,18 @@ def test_float64_is_not_tied_by_rounding(tmp_path):
 def test_a_score_that_is_no_number_is_named(tmp_path, how, value):
     matrix = MATRIX.copy()
     matrix[1, 2] = value
-    path, told = save_matrix(tmp_path, how, matrix, QUERIES, CLIPS)
+    path, others = save_matrix(tmp_path, how, matrix, QUERIES, CLIPS)
     with pytest.raises(InputError, match=f"{path}.* query 'q1' and clip 'ç'"):
-        whole(read_scores(path, **told).scores)
-    scores = read_scores(path, **told).scores
+        whole(read_scores(path, **others).scores)
+    scores = read_scores(path, **others).scores
     scores.pairs(torch.tensor([0, 1]), torch.tensor([2, 1]))
     with pytest.raises(InputError, match="query 'q1' and clip 'ç'"):
         scores.pairs(torch.tensor([0, 1]), torch.tensor([2, 2]))
 
 
-def refusal(path, **told):
+def refusal(path, **others):
     with pytest.raises(InputError) as caught:
-        read_scores(path, **told)
+        read_scores(path, **others)
     said = str(caught.value)
     assert str(path) in said
     assert "\n" not in said
@@ -181,9 +181,9 @@ def refusal(path, **told):
 @pytest.mark.parametrize("how", ["npy", "npy-fortran", ">f2", ">f4", ">f8"])
 def test_a_memory_map_is_never_written_to(tmp_path, how):
     matrix = MATRIX.astype(how) if how[0] == ">" else MATRIX
-    path, told = save_matrix(tmp_path, "npy" if how[0] == ">" else how, matrix, QUERIES, CLIPS)
+    path, others = save_matrix(tmp_path, "npy" if how[0] == ">" else how, matrix, QUERIES, CLIPS)
     before = path.read_bytes()
-    scores = read_scores(path, **told).scores
+    scores = read_scores(path, **others).scores
     scores.block(slice(0, 3))[:] = 7
     assert (whole(scores) == matrix).all()
     assert path.read_bytes() == before
@@ -196,14 +196,14 @@ def test_what_is_no_file_of_scores_and_options_that_do_not_fit_one(tmp_path):
     for name, said in files.items():
         (tmp_path / name).touch()
         assert said in refusal(tmp_path / name)
-    path, told = save_matrix(tmp_path, "npy", MATRIX, QUERIES, CLIPS)
-    assert "--query-ids FILE" in refusal(path, clip_ids=told["clip_ids"])
-    assert "--clip-ids FILE" in refusal(path, query_ids=told["query_ids"])
-    assert "--unit-norm" in refusal(path, **told, unit_norm=True)
+    path, others = save_matrix(tmp_path, "npy", MATRIX, QUERIES, CLIPS)
+    assert "--query-ids FILE" in refusal(path, clip_ids=others["clip_ids"])
+    assert "--clip-ids FILE" in refusal(path, query_ids=others["query_ids"])
+    assert "--unit-norm" in refusal(path, **others, unit_norm=True)
     whole_file, _ = save_matrix(tmp_path, "npz", MATRIX, QUERIES, CLIPS)
-    assert "leave out --query-ids" in refusal(whole_file, **told)
+    assert "leave out --query-ids" in refusal(whole_file, **others)
     with pytest.raises(InputError, match=r"s.npz: a table in a file of its own is read from .npy"):
-        read_scores(path, video=whole_file, **told)
+        read_scores(path, video=whole_file, **others)
 
 
 @pytest.mark.parametrize("ending", ["npz", "safetensors"])
@@ -249,15 +249,15 @@ def test_ids_in_a_file_of_another_form(tmp_path):
 @given(place=st.floats(0, 0.999), byte=st.integers(1, 255))
 def test_a_damaged_file_is_one_sentence_or_other_numbers(how, place, byte, tmp_path_factory):
     """It must never be another exception, and in a .npz, which has checksums, never other numbers."""
-    path, told = save_matrix(tmp_path_factory.mktemp("made"), how, MATRIX, QUERIES, CLIPS)
+    path, others = save_matrix(tmp_path_factory.mktemp("made"), how, MATRIX, QUERIES, CLIPS)
     content = bytearray(path.read_bytes())
     path.write_bytes(content[: int(place * len(content))])
-    refusal(path, **told)  # cut short
+    refusal(path, **others)  # cut short
     content[int(place * len(content))] ^= byte
     path.write_bytes(content)
     said, read = "", MATRIX
     try:
-        read = whole(read_scores(path, **told).scores)
+        read = whole(read_scores(path, **others).scores)
     except InputError as error:
         said = str(error)
     assert "\n" not in said

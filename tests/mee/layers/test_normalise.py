@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mee.layers.normalise
-from mee.layers.gated import GatedEmbeddingUnit
-from mee.layers.normalise import JointBatchNorm, Standardise
+from mee.layers.normalise import GatedEmbeddingUnit, JointBatchNorm, Standardise
 
 
 @given(

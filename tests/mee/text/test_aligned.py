@@ -107,11 +107,11 @@ def scores(model, source):
 
 def test_an_untrained_mixture_scores_as_the_models_do_zero_shot(config, source, streams, clip, clap):
     model = MEE.learn(config, SENTENCES).eval()
-    seen = zero_shot(clip, CLIPModel, streams["appearance"], SENTENCES)
-    heard = zero_shot(clap, ClapModel, streams["audio"], SENTENCES)
-    expected = torch.stack([seen, heard]).nanmean(0)  # of both, or of the one that is there
-    assert seen.isnan().any()
-    assert heard.isnan().any()
+    sight = zero_shot(clip, CLIPModel, streams["appearance"], SENTENCES)
+    sound = zero_shot(clap, ClapModel, streams["audio"], SENTENCES)
+    expected = torch.stack([sight, sound]).nanmean(0)  # of both, or of the one that is there
+    assert sight.isnan().any()
+    assert sound.isnan().any()
     assert expected.std() > 0.05
     torch.testing.assert_close(scores(model, source), expected, atol=1e-5, rtol=0)
 
@@ -185,9 +185,9 @@ def test_siglip_reads_sentences_padded_to_their_full_length(tmp_path, side):
 
 def test_attention_is_shares_over_the_tokens_and_what_is_no_text_tower_is_refused(tmp_path, clip):
     tower = learn(clip)
-    seen = tower.attention("a red dog")
-    assert seen.tokens == ("<s>", "a", "red", "dog", "<end>")
-    torch.testing.assert_close(seen.weights.sum(-1), torch.ones(2, 2, 5))
+    sight = tower.attention("a red dog")
+    assert sight.tokens == ("<s>", "a", "red", "dog", "<end>")
+    torch.testing.assert_close(sight.weights.sum(-1), torch.ones(2, 2, 5))
     with pytest.raises(InputError, match=r"is of type bert; the text tower of an expert must be of type clip, "):
         learn(tiny_models.save("bert", tmp_path / "bert"))
     with pytest.raises(InputError, match=r"empty \(number 1 of 1\)"):

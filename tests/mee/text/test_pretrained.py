@@ -196,15 +196,15 @@ def test_what_the_hub_cannot_give_is_said(monkeypatch, name, error, said):
 
 
 def test_a_name_on_the_hub_is_fetched_without_code_and_pickles(monkeypatch, bert):
-    asked = {}
+    requested = {}
 
     def give(repository, **options):
-        asked.update(options, repository=repository)
+        requested.update(options, repository=repository)
         return str(bert)
 
     monkeypatch.setattr("mee.text.language_model.snapshot_download", give)
     assert learn("me/model", revision="v2").dim == 16
-    assert (asked["repository"], asked["revision"]) == ("me/model", "v2")
-    assert not {".bin", ".py", ".pt"} & {pattern[pattern.rindex(".") :] for pattern in asked["allow_patterns"]}
+    assert (requested["repository"], requested["revision"]) == ("me/model", "v2")
+    assert not {".bin", ".py", ".pt"} & {pattern[pattern.rindex(".") :] for pattern in requested["allow_patterns"]}
     learn("me/model@refs/pr/3")
-    assert (asked["repository"], asked["revision"]) == ("me/model", "refs/pr/3")
+    assert (requested["repository"], requested["revision"]) == ("me/model", "refs/pr/3")

@@ -57,8 +57,8 @@ def _bag_of_words(monkeypatch):
 
 @pytest.fixture
 def world(make_toy):
-    """Motion is noise; every fifth clip is silent."""
-    return make_toy(60, silent=5, noise=0.2)
+    """Motion is noise; every fifth clip has no audio."""
+    return make_toy(60, missing=5, noise=0.2)
 
 
 def started(world, model_config, embed_dim=12, config=CONFIG, seed=0, **changes):
@@ -89,8 +89,8 @@ def test_one_expert_ranks_as_the_regression_written_out(world, model_config):
         return directions[:, kept] / np.sqrt(spread[kept] + 0.5 * spread[kept].mean())
 
     p, w = whitening(t), whitening(z)
-    told = np.array([t[pairs.videos.index(clip)] @ p for clip in clips])
-    image = z @ w @ (told.T @ (z @ w) / len(clips)).T
+    target = np.array([t[pairs.videos.index(clip)] @ p for clip in clips])
+    image = z @ w @ (target.T @ (z @ w) / len(clips)).T
     cosine = (t @ p) @ image.T / np.linalg.norm(t @ p, axis=1)[:, None] / np.linalg.norm(image, axis=1)
     text = encode_captions(model, pairs.captions)
     gallery = encode_gallery(model, source, clips)

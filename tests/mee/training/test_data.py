@@ -85,7 +85,7 @@ def test_clips_without_the_models_streams_are_never_drawn(make_source):
     for name in MODALITIES:
         del source.streams[name]["a.mp4#t=0,10"]
         for clip_id in ("c.mp4#t=0,10", "c.mp4#t=10,20"):
-            del source.streams[name][clip_id]  # only motion is left, which is not asked for
+            del source.streams[name][clip_id]  # only motion is left, which was not requested
     data = training_data(source, ["a", "b", "c"])
     assert data.captions == ["caption 0", "caption 1"]
     for epoch in range(5):

@@ -73,7 +73,7 @@ def test_a_run_stopped_within_an_epoch_counts_its_steps_once(make_trainer, run, 
     trainer._batch = stopping
     with pytest.raises(KeyboardInterrupt):
         run(trainer, tmp_path / "state")
-    time.sleep(1.1)  # TensorBoard reads files in the order of the second they were begun in
+    time.sleep(1.1)  # TensorBoard reads files in the order of the second they were opened in
     run(make_trainer(scalars=tmp_path / "scalars"), tmp_path / "state")
     one, other = (EventAccumulator(str(tmp_path / name)).Reload() for name in ("expected", "scalars"))
     assert one.Tags()["scalars"] == other.Tags()["scalars"]

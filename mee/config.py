@@ -9,17 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from mee.errors import require
 from mee.layers import check_pooling, pooled_size
 from mee.text import TextConfig
 
 SCHEMES = ("mixture", "uniform", "ignore-missing")  # ways to score, see mee.ranking.mixture; no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
-
-
-def require(holds: bool, message: str) -> None:
-    """Raise a ValueError unless a condition holds."""
-    if not holds:
-        raise ValueError(message)
 
 
 @dataclass(frozen=True, kw_only=True)

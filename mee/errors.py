@@ -14,6 +14,12 @@ class InputError(ValueError):
     """Input cannot be used; the message is one sentence for the user."""
 
 
+def require(holds: bool, message: str) -> None:
+    """Raise a ValueError unless a condition holds."""
+    if not holds:
+        raise ValueError(message)
+
+
 def name_id(name: str) -> str:
     """'a', shortened, without control characters."""
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name[:LENGTH])

@@ -1,4 +1,4 @@
-"""How the experts of one clip or query lie side by side in one packed vector.
+"""How the experts of one clip or query are packed side by side in one packed vector.
 
     packed = [ expert 0 (E_0) | expert 1 (E_1) | ... ]
 
@@ -14,6 +14,8 @@ from itertools import accumulate, compress
 import torch
 from torch import Tensor
 
+from mee.errors import require
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -23,10 +25,10 @@ class Layout:
     sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.names or len(set(self.names)) != len(self.names):
-            raise ValueError(f"experts must be named, each once, got {self.names}")
-        if len(self.sizes) != len(self.names) or min(self.sizes) < 1:
-            raise ValueError(f"every expert needs a positive size, got {self.sizes} for {self.names}")
+        once = 0 < len(set(self.names)) == len(self.names)
+        require(once, f"experts must be named, each once, got {self.names}")
+        sized = len(self.sizes) == len(self.names) and min(self.sizes) >= 1
+        require(sized, f"every expert needs a positive size, got {self.sizes} for {self.names}")
 
     @property
     def total(self) -> int:
@@ -35,7 +37,7 @@ class Layout:
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Where each expert lies in a packed vector."""
+        """Each expert's columns of a packed vector."""
         ends = tuple(accumulate(self.sizes))
         return tuple(slice(end - size, end) for end, size in zip(ends, self.sizes))
 

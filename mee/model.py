@@ -118,8 +118,7 @@ class MEE(Checkpointed):
         super().__init__()
         self.config = config
         self.layout = Layout(
-            tuple(expert.name for expert in config.experts),
-            tuple(expert.embed_dim for expert in config.experts),
+            tuple(expert.name for expert in config.experts), tuple(expert.embed_dim for expert in config.experts)
         )
         self.text_encoder = text_encoder
         self.towers = nn.ModuleDict(towers or {})

@@ -31,7 +31,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from mee.config import ExpertConfig, ModelConfig
 from mee.errors import InputError
-from mee.protocols import FOLDER, Annotations, read_annotations
+from mee.protocols import FOLDER, Benchmark, read_annotations
 from mee.text import TextConfig
 from mee.training import PRESETS, Preset, PresetName, TrainConfig
 from scripts.console import (
@@ -171,7 +171,7 @@ def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
     )
 
 
-def _split(args: TrainArgs, annotations: Annotations, store: FeatureStore) -> Split:
+def _split(args: TrainArgs, annotations: Benchmark, store: FeatureStore) -> Split:
     """Captions to train and to select on; what is unusual about them goes to stderr."""
     from mee.data import split_pairs
     from mee.protocols import HELD_OUT
@@ -198,7 +198,7 @@ def _split(args: TrainArgs, annotations: Annotations, store: FeatureStore) -> Sp
 
 
 def _images(
-    args: TrainArgs, split: Split, annotations: Annotations, videos: FeatureStore
+    args: TrainArgs, split: Split, annotations: Benchmark, videos: FeatureStore
 ) -> tuple[FeatureStore, Pairs] | None:
     """Image captions and their store."""
     if args.images is None:

@@ -10,6 +10,7 @@ STATE                              the state of a run of another number of proce
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ RUN = TrainConfig(
 
 
 class Source:
-    """Forty videos; the first half can be heard, some cannot be seen, and a few have nothing but motion."""
+    """Forty videos; the first half has audio, some have no appearance, and a few have motion alone."""
 
     name = "made"
     dims = DIMS
@@ -51,9 +52,10 @@ class Source:
         self.clips = pd.DataFrame({"video": names, "start_s": 0.0, "end_s": 9.0}, index=names)
         self.streams = {modality: {} for modality in DIMS}
         for number, name in enumerate(names):
-            heard, seen = number < 20 and number % 7 != 3, number % 5 != 2
-            for modality, there in (("audio", heard), ("appearance", seen), ("motion", not seen or number % 2)):
-                if there:
+            audio, appearance = number < 20 and number % 7 != 3, number % 5 != 2
+            there = {"audio": audio, "appearance": appearance, "motion": not appearance or number % 2}
+            for modality in ("audio", "appearance", "motion"):
+                if there[modality]:
                     rows = rng.normal(size=(rng.integers(1, 5), DIMS[modality]))
                     self.streams[modality][name] = rows.astype("f2")
         rng = np.random.default_rng(1)
@@ -89,7 +91,7 @@ def doubled(streams):
 
 
 def steps():
-    """Joint batches of several sizes; in the first ones the first half is heard and the last one is not."""
+    """Joint batches of several sizes; in the first ones the first half has audio and the last one has none."""
     source, found = Source(), {}
     _, train = pairs_of(source)
     losses = {
@@ -113,11 +115,9 @@ def steps():
                     loss = wrapped(doubled(batch.sentences), doubled(batch.clips), batch.negative)
                     accelerator.backward(loss)
             place = f"{name}/{rows}"
-            found[f"{place}/loss"] = loss.detach()
+            statistics = {n: b for n, b in step.named_buffers() if "running" in n or "batches" in n}
+            found |= {f"{place}/loss": loss.detach(), **{f"{place}/buffer/{n}": b for n, b in statistics.items()}}
             found |= {f"{place}/gradient/{n}": p.grad for n, p in step.named_parameters()}
-            found |= {
-                f"{place}/buffer/{n}": b for n, b in step.named_buffers() if "running" in n or "batches" in n
-            }
             found[f"{place}/clips"] = torch.stack([s.available.sum() for s in batch.clips.values()])
     return found
 
@@ -135,10 +135,8 @@ def train(state, config, dropout, stop_after=None, scalars=None):
         if progress.epoch == stop_after:
             raise Stopped
 
-    try:
+    with suppress(Stopped):
         trainer.run(state, on_epoch)
-    except Stopped:
-        return None
     return trainer
 
 
@@ -160,7 +158,8 @@ def main(out, foreign=None):
     train(out / "stopped.state", noisy, 0.3, stop_after=1)
     torch.manual_seed(me)  # what happens in between has no influence
     resumed = train(out / "stopped.state", noisy, 0.3)
-    for name, trainer in (("plain", plain), ("unbroken", unbroken), ("resumed", resumed)):
+    runs = {"plain": plain, "unbroken": unbroken, "resumed": resumed}
+    for name, trainer in runs.items():
         tensors = {key: tensor.contiguous() for key, tensor in trainer.model.state_dict().items()}
         save_file(tensors, out / f"{name}.{me}.safetensors")
     refused = ""
@@ -169,15 +168,8 @@ def main(out, foreign=None):
             train(foreign, RUN, 0.0)
         except InputError as error:
             refused = str(error)
-    report = {
-        "processes": processes(),
-        "leads": plain.leads,
-        "written": written,
-        "plain": asdict(plain.progress),
-        "unbroken": asdict(unbroken.progress),
-        "resumed": asdict(resumed.progress),
-        "refused": refused,
-    }
+    report = {"processes": processes(), "leads": plain.leads, "written": written, "refused": refused}
+    report |= {name: asdict(trainer.progress) for name, trainer in runs.items()}
     (out / f"report.{me}.json").write_text(json.dumps(report))
 
 

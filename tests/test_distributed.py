@@ -1,6 +1,6 @@
 """Several processes compute what one computes: gradients, statistics, whole runs; a stopped run goes on exactly.
 
-What the processes do stands in distributed_worker.py.
+The processes run distributed_worker.py.
 """
 
 import json
@@ -52,31 +52,19 @@ def of_each(directory, name):
 
 @pytest.mark.parametrize("count", SEVERAL)
 def test_a_joint_batch_gives_loss_gradients_and_statistics_of_one_process(left, count):
-    (alone,) = of_each(left[1], "steps")
-    together = of_each(left[count], "steps")
+    (alone,), together = of_each(left[1], "steps"), of_each(left[count], "steps")
     assert len(together) == count
+    clips = {name for name in alone if name.endswith("/clips")}
     for found in together:
         assert set(found) == set(alone)
-        for name, tensor in found.items():
-            if name.endswith("/clips"):
-                continue
+        for name in found.keys() - clips:
             scale = 1.0 if NO_GRADIENT in name else max(alone[name].abs().max().item(), 1e-9)
-            assert (tensor - alone[name]).abs().max().item() <= 1e-10 * scale, name
-    for name in alone:
-        if name.endswith("/clips"):
-            assert sum(found[name] for found in together).equal(alone[name])
+            assert (found[name] - alone[name]).abs().max().item() <= 1e-10 * scale, name
+    for name in clips:
+        assert sum(found[name] for found in together).equal(alone[name])
+    assert any((found[name] == 0).any() for found in together for name in clips)  # a process without a modality
     moved = [name for name in alone if "gradient" in name and NO_GRADIENT not in name]
     assert sum(alone[name].abs().max() > 1e-6 for name in moved) > 0.8 * len(moved)
-
-
-@pytest.mark.parametrize("count", SEVERAL)
-def test_some_process_had_no_clip_of_some_modality(left, count):
-    assert any(
-        (counts == 0).any()
-        for found in of_each(left[count], "steps")
-        for name, counts in found.items()
-        if name.endswith("/clips")
-    )
 
 
 @pytest.mark.parametrize("count", SEVERAL)
@@ -97,15 +85,21 @@ def test_a_whole_run_ends_as_that_of_one_process(left, count):
 
 
 @pytest.mark.parametrize("count", SEVERAL)
-def test_all_processes_hold_the_same_weights_and_progress(left, count):
+def test_all_processes_hold_the_same_weights_and_progress_dropout_differs_and_one_writes(left, count):
     first, *others = of_each(left[count], "unbroken")
     assert len(others) == count - 1
-    for other in others:
-        assert all(tensor.equal(first[name]) for name, tensor in other.items())
+    assert all(tensor.equal(first[name]) for other in others for name, tensor in other.items())
     reports = of_each(left[count], "report")
     assert all(report["processes"] == count for report in reports)
     for run in ("plain", "unbroken", "resumed"):
         assert all(report[run] == reports[0][run] for report in reports)
+    generators = load_file(left[count] / "unbroken.state")["random.torch"]
+    assert len(generators) == len(generators.unique(dim=0)) == count
+    assert [report["leads"] for report in reports] == [True] + [False] * (count - 1)
+    assert [len(report["written"]) for report in reports] == [9] + [0] * (count - 1)
+    assert len(list((left[count] / "scalars").iterdir())) == 1
+    steps = EventAccumulator(str(left[count] / "scalars")).Reload().Scalars("train/loss")
+    assert [event.step for event in steps] == [*range(1, reports[0]["plain"]["step"] + 1)]
 
 
 @pytest.mark.parametrize("count", [1, *SEVERAL])
@@ -116,20 +110,6 @@ def test_a_stopped_run_goes_on_to_the_same_bits(left, count):
     assert set(states[0]) == set(states[1])
     assert all(tensor.equal(states[1][name]) for name, tensor in states[0].items())
     assert all(report["resumed"] == report["unbroken"] for report in of_each(left[count], "report"))
-
-
-@pytest.mark.parametrize("count", SEVERAL)
-def test_dropout_differs_by_process_and_only_the_main_one_writes(left, count):
-    generators = load_file(left[count] / "unbroken.state")["random.torch"]
-    assert len(generators) == len(generators.unique(dim=0)) == count
-    reports = of_each(left[count], "report")
-    assert [report["leads"] for report in reports] == [True] + [False] * (count - 1)
-    assert [len(report["written"]) for report in reports] == [9] + [0] * (count - 1)
-    assert len(list((left[count] / "scalars").iterdir())) == 1
-    events = EventAccumulator(str(left[count] / "scalars")).Reload()
-    assert [event.step for event in events.Scalars("train/loss")] == list(
-        range(1, reports[0]["plain"]["step"] + 1)
-    )
 
 
 def test_another_number_of_processes_is_refused(left):

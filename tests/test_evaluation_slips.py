@@ -1,6 +1,6 @@
 """Ten slips that moved published figures, each with the test that would have caught it.
 
-Every one of them has more tests beside the code; this file is the list, in the order of the field's complaints.
+Each has more tests beside the code; this file is the list, in the order of the field's complaints.
 """
 
 from itertools import product
@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 
 from index.storage.entries import Entries
 from index.video_index import VideoIndex
@@ -20,35 +19,28 @@ from mee.errors import InputError
 from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.retrieval import Retrieval
 from mee.layout import Layout
-from mee.model import MEE, TextEmbedding, VideoEmbedding
+from mee.model import MEE, VideoEmbedding
 from mee.protocols.table import load_benchmark
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import rank_queries
-from mee.ranking.scores import Positives
 from scripts.evaluate import main
-from tests.mee.whole_scores import WholeScores, positives_of
+from tests.mee.protocols.made_annotations import TEST_1KA, write_1ka_test
+from tests.mee.whole_scores import WholeScores, fill_missing, positives_of, random_rows, random_text
 
 LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2))
-
-
-def packed(count, generator):
-    parts = [F.normalize(torch.randn(count, size, generator=generator), dim=1) for size in LAYOUT.sizes]
-    return torch.cat(parts, dim=1)
 
 
 @pytest.fixture
 def clips():
     """Two clips of every availability pattern, junk where a stream is missing."""
     patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
-    columns = torch.repeat_interleave(torch.arange(4), torch.tensor(LAYOUT.sizes))
-    rows = packed(30, torch.Generator().manual_seed(0)).masked_fill(~patterns[:, columns], torch.nan)
-    return VideoEmbedding(rows, patterns)
+    rows = random_rows(torch.Generator().manual_seed(0), 30, LAYOUT)
+    return VideoEmbedding(fill_missing(rows, patterns, LAYOUT, torch.nan), patterns)
 
 
 @pytest.fixture
 def text():
-    generator = torch.Generator().manual_seed(1)
-    return TextEmbedding(packed(6, generator), 3 * torch.randn(6, 4, generator=generator))
+    return random_text(torch.Generator().manual_seed(1), 6, LAYOUT, 3.0)
 
 
 @pytest.fixture
@@ -66,10 +58,8 @@ def test_a_a_constant_score_earns_chance_and_never_100(size):
 
 def test_b_the_order_of_gallery_and_queries_changes_nothing(model, source, pairs):
     ids = list(source.clips.index)
-    backwards = pairs.where([True] * len(pairs))
-    backwards = type(pairs)(
-        *(column[::-1] for column in (pairs.captions, pairs.videos, pairs.clip_ids, pairs.ids))
-    )
+    columns = (pairs.captions, pairs.videos, pairs.clip_ids, pairs.ids)
+    backwards = type(pairs)(*(column[::-1] for column in columns))
     one = Retrieval.of(model, encode_gallery(model, source, ids), pairs).measure()
     other = Retrieval.of(model, encode_gallery(model, source, ids[::-1]), backwards).measure()
     assert other.t2v.metrics == pytest.approx(one.t2v.metrics)
@@ -77,8 +67,7 @@ def test_b_the_order_of_gallery_and_queries_changes_nothing(model, source, pairs
 
 
 def test_c_counts_are_the_protocols_or_the_result_says_partial(tmp_path):
-    rows = [f"ret{n},msr{7010 + n},video{7010 + n},sentence {n}" for n in range(999)]
-    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_text("key,vid_key,video_id,sentence\n" + "\n".join(rows) + "\n")
+    write_1ka_test(tmp_path / "MSRVTT_JSFUSION_test.csv", TEST_1KA[1:])
     with pytest.raises(InputError, match=r"999.*1,000"):
         load_benchmark("msrvtt-1ka", tmp_path)
     assert "999" in " ".join(load_benchmark("msrvtt-1ka", tmp_path, partial=True).shortfalls)
@@ -113,8 +102,8 @@ def test_f_dropping_a_stream_at_test_is_scoring_with_the_mask(clips, text, remov
 
 
 def test_g_a_second_process_of_a_launch_adds_no_rows_and_no_output(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
     result = tmp_path / "result.json"
     assert main(["store", "captions.csv", "model", "--json", "--result", str(result)]) == 0
     out, err = capsys.readouterr()
@@ -133,29 +122,23 @@ def test_h_captions_that_repeat_share_their_ranks_and_add_no_rows(model, source)
 
 
 def test_i_conventions_one_and_two_agree_at_r1_and_differ_elsewhere():
-    generator = torch.Generator().manual_seed(0)
-    layout = Layout(("appearance",), (8,))
-    video = F.normalize(torch.randn(20, 8, generator=generator), dim=1)
-    owner = torch.arange(20).repeat_interleave(3)
-    text = F.normalize(video[owner] + 0.6 * torch.randn(60, 8, generator=generator), dim=1)
-    everything = torch.ones(20, 1, dtype=torch.bool)
-    scores = MixtureScores(TextEmbedding(text, torch.zeros(60, 1)), VideoEmbedding(video, everything), layout)
-    positives = Positives(torch.arange(60), owner, 60, 20)
-    one, two = (rank_queries(scores, positives, v2t=convention).v2t.rank for convention in ("closest", "video"))
-    figures_one, figures_two = retrieval_metrics(one), retrieval_metrics(two)
-    assert figures_one["R@1"] == figures_two["R@1"]
-    assert 0 < figures_one["R@1"] < 100
-    assert figures_one["MeanR"] > figures_two["MeanR"]
+    right = torch.arange(20).repeat_interleave(3)[:, None] == torch.arange(20)
+    scores = WholeScores(0.5 * right + torch.rand(60, 20, generator=torch.Generator().manual_seed(0)))
+    one, two = (
+        retrieval_metrics(rank_queries(scores, positives_of(right), v2t=convention).v2t.rank)
+        for convention in ("closest", "video")
+    )
+    assert 0 < one["R@1"] == two["R@1"] < 100
+    assert one["MeanR"] > two["MeanR"]
 
 
-@pytest.mark.parametrize("change", ["unknown", "missing"])
+@pytest.mark.parametrize(
+    "change", [lambda weights: weights.update(extra=torch.zeros(1)), lambda weights: weights.pop("mixture.bias")]
+)
 def test_j_a_checkpoint_with_other_keys_does_not_load(model, tmp_path, change):
     model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    if change == "unknown":
-        weights["mixture.extra"] = torch.zeros(1)
-    else:
-        del weights["mixture.bias"]
+    change(weights)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="the weights do not fit"):
         MEE.from_pretrained(tmp_path)

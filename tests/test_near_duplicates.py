@@ -34,11 +34,8 @@ def test_it_finds_copies_and_nothing_else(folder, capsys):
     for version in ("as it is", "low quality", "half the size", "squeezed to a square", "letterbox", "grey"):
         assert report["versions"][version]["files"] == report["versions"][version]["found"]["32"] == 3
     assert report["versions"]["mirrored"]["found"]["32"] == 0
-    assert report["false_alarms"]["versions"] == {
-        "pairs": 3 * 2 * len(VERSIONS),
-        "found": report["false_alarms"]["versions"]["found"],
-    }
-    assert report["false_alarms"]["versions"]["found"]["32"] == 0
+    alarms = report["false_alarms"]["versions"]
+    assert (set(alarms), alarms["pairs"], alarms["found"]["32"]) == ({"pairs", "found"}, 6 * len(VERSIONS), 0)
     assert main([str(folder), "--workers=1"]) == 0
     assert "| letterbox (3) " in capsys.readouterr().out
 

@@ -7,8 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from mee.config import require
-from mee.errors import InputError
+from mee.errors import InputError, require
 from mee.evaluation.result import Normalisation
 from mee.protocols import FOLDER
 

@@ -19,11 +19,11 @@ from mee.evaluation.config import EvaluateConfig, EvaluateModelConfig, EvaluateS
 from mee.evaluation.held_out import HeldOut, gallery_videos, held_out_pairs, selected_on, trained_on
 from mee.evaluation.measure import Answers, Measured, Names, measure_scores
 from mee.evaluation.metrics import LEVEL, choice_accuracy
-from mee.evaluation.result import Normalisation, ProtocolFacts, Rules, System
+from mee.evaluation.result import Choice, Normalisation, ProtocolFacts, Rules, System
 from mee.evaluation.retrieval import Retrieval
 from mee.external_scores import match_scores, read_scores
 from mee.model import MEE, TextEmbedding
-from mee.protocols import FOLDER, SENTENCES, Benchmark, file_stamp, load_benchmark
+from mee.protocols import SENTENCES, Benchmark, file_stamp, load_benchmark
 from mee.ranking import CONVENTIONS, MixtureScores, Scores
 
 
@@ -69,45 +69,53 @@ def evaluate_model(
         selected_on=selected_on(record),
         selected_here=held_out.selected,
     )
+    measured, bank, figures = None, None, dict[str, Any]()
     if benchmark.choices is not None:
         if config.normalise.method != "none" or answers or config.ablation:
             raise InputError(
                 f"{config.protocol} ranks nothing: it has five sentences a question; leave out --normalise, "
                 "--ranks and --ablation"
             )
-        return _multiple_choice(model, source, benchmark, config, held_out, system)
-    clip_ids, left_out = held_out.pairs.gallery, held_out.left_out
-    if config.protocol != FOLDER and held_out.split == "test":
-        clips, left_out = gallery_videos(benchmark, source, partial=config.partial)
-        clip_ids = list(clips.values())
-        videos = set(source.clips.loc[clip_ids, "video"])  # some may have no caption
-        check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
-    gallery = encode_gallery(model, source, clip_ids)
-    bank = _training_captions(config, benchmark, model)
-    retrieval = Retrieval.of(
-        model,
-        gallery,
-        held_out.pairs,
-        clips=source.clips,
-        v2t=config.v2t,
-        normalise=config.normalise,
-        bank=bank,
-    )
-    measured = retrieval.measure(resamples=config.bootstrap, answers=True)
+        choice, gallery, left_out = _multiple_choice(model, source, benchmark, config)
+        counts, train_list = ("test", choice.questions, len(gallery.names)), benchmark.train_list
+        figures["choice"] = choice
+    else:
+        clip_ids, left_out = held_out.pairs.gallery, held_out.left_out
+        if benchmark.is_named and held_out.split == "test":
+            clips, left_out = gallery_videos(benchmark, source, partial=config.partial)
+            clip_ids = list(clips.values())
+            videos = set(source.clips.loc[clip_ids, "video"])  # some may have no caption
+            check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
+        gallery = encode_gallery(model, source, clip_ids)
+        bank = _training_captions(config, benchmark, model)
+        retrieval = Retrieval.of(
+            model,
+            gallery,
+            held_out.pairs,
+            clips=source.clips,
+            v2t=config.v2t,
+            normalise=config.normalise,
+            bank=bank,
+        )
+        measured = retrieval.measure(resamples=config.bootstrap, answers=True)
+        counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
+        figures = {
+            **_directions(measured),
+            "schemes": retrieval.schemes() if config.ablation else (),
+            "removed": retrieval.removed() if config.ablation else (),
+            "patterns": retrieval.patterns(measured.ranking),
+            "weights": retrieval.weights(),
+        }
     size = 0 if bank is None else len(bank.packed)
-    counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
-    streams = _streams(model, gallery)
+    streams = dict(zip(model.modalities, gallery.video.available.sum(0).tolist()))
+    others: dict[str, Any] = {"streams": streams, "without_stream": gallery.without_stream}
     parts = {
         "system": system,
-        "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
+        "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **others),
         "rules": rules_of(config, config.normalise.facts(f"{size:,} training captions", size)),
-        **_directions(measured),
-        "schemes": retrieval.schemes() if config.ablation else (),
-        "removed": retrieval.removed() if config.ablation else (),
-        "patterns": retrieval.patterns(measured.ranking),
-        "weights": retrieval.weights(),
+        **figures,
     }
-    return Outcome(parts, measured.answers, _notes(held_out, benchmark, streams["streams"]))
+    return Outcome(parts, measured.answers if measured else None, _notes(held_out, benchmark, streams))
 
 
 def _training_captions(config: EvaluateConfig, benchmark: Benchmark, model: MEE) -> TextEmbedding | None:
@@ -120,14 +128,9 @@ def _training_captions(config: EvaluateConfig, benchmark: Benchmark, model: MEE)
 
 
 def _multiple_choice(
-    model: MEE,
-    source: FeatureSource,
-    benchmark: Benchmark,
-    config: EvaluateConfig,
-    held_out: HeldOut,
-    system: System,
-) -> Outcome:
-    """Score every question's five sentences against its own clip."""
+    model: MEE, source: FeatureSource, benchmark: Benchmark, config: EvaluateConfig
+) -> tuple[Choice, Gallery, tuple[str, ...]]:
+    """Score every question's five sentences against its own clip; also the gallery and what it leaves out."""
     assert benchmark.choices is not None
     clip_of, left_out = gallery_videos(benchmark, source, partial=config.partial)
     gallery = encode_gallery(model, source, list(clip_of.values()))
@@ -140,19 +143,8 @@ def _multiple_choice(
     candidates = rows.repeat_interleave(len(SENTENCES)).to(scores.device)
     pairs = scores.pairs(torch.arange(len(sentences), device=scores.device), candidates).cpu()
     right = torch.tensor(questions["answer"].tolist())
-    choice = choice_accuracy(pairs.view(len(questions), len(SENTENCES)), right, resamples=config.bootstrap)
-    counts, train_list, streams = (
-        ("test", choice.questions, len(row_of)),
-        benchmark.train_list,
-        _streams(model, gallery),
-    )
-    parts = {
-        "system": system,
-        "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **streams),
-        "rules": rules_of(config, config.normalise.facts(None, 0)),
-        "choice": choice,
-    }
-    return Outcome(parts, None, _notes(held_out, benchmark, streams["streams"]))
+    grid = pairs.view(len(questions), len(SENTENCES))
+    return choice_accuracy(grid, right, resamples=config.bootstrap), gallery, left_out
 
 
 def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outcome:
@@ -163,9 +155,7 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
     """
     benchmark = load_benchmark(config.protocol, config.captions, partial=config.partial)
     if benchmark.choices is not None:
-        raise InputError(
-            f"{config.protocol} asks multiple choice, which needs a model: mee evaluate STORE … MODEL"
-        )
+        raise InputError(f"{config.protocol} is multiple choice, which needs a model: mee evaluate STORE … MODEL")
     table = benchmark.table
     test = table[table["split"] == "test"] if "split" in table else table
     if not len(test):
@@ -242,15 +232,8 @@ def _directions(measured: Measured) -> dict[str, Any]:
 def rules_of(config: EvaluateConfig, normalisation: Normalisation) -> Rules:
     intervals = f"{100 * LEVEL:g} % bootstrap over queries, {config.bootstrap:,} resamples, seed 0"
     return Rules(
-        v2t=CONVENTIONS[config.v2t],
-        normalisation=normalisation,
-        intervals=intervals if config.bootstrap else "",
+        v2t=CONVENTIONS[config.v2t], normalisation=normalisation, intervals=intervals if config.bootstrap else ""
     )
-
-
-def _streams(model: MEE, gallery: Gallery) -> dict[str, Any]:
-    streams = dict(zip(model.modalities, gallery.video.available.sum(0).tolist()))
-    return {"streams": streams, "without_stream": gallery.without_stream}
 
 
 def protocol_facts(
@@ -285,7 +268,7 @@ def protocol_facts(
         partial=bool(short or left_out),
         missing=short,
         left_out=tuple(left_out),
-        files={role: file_stamp(file) for role, file in benchmark.files.items()},
+        files=dict(benchmark.files),
         **others,
     )
 

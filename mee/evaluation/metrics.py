@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mee.errors import require
 from mee.evaluation.result import Choice
 
 KS = (1, 5, 10, 50)
@@ -36,8 +37,7 @@ DRAWS_A_COUNT = 32  # values that are drawn in the time of one multinomial count
 
 def retrieval_metrics(ranks: Tensor, gains: Tensor | None = None) -> dict[str, float]:
     """R@1, R@5, R@10, R@50, MedR, MeanR, Geom and MRR of (Q,) ranks, nDCG@10 of (Q,) gains; shares in percent."""
-    if len(ranks) == 0:
-        raise ValueError("no query was ranked")
+    require(len(ranks) > 0, "no query was ranked")
     ranks = ranks.double()
     found = {f"R@{k}": 100 * (ranks <= k).double().mean().item() for k in KS}
     return {
@@ -129,12 +129,10 @@ def choice_accuracy(scores: Tensor, answer: Tensor, *, resamples: int = 1000, se
         resamples: of the bootstrap over questions; 0: no interval.
         seed: of the bootstrap.
     """
-    if not len(scores):
-        raise ValueError("there is no question to answer")
-    if scores.isnan().any():
-        raise ValueError(f"{int(scores.isnan().sum())} scores are NaN, and NaN is no answer")
-    if not ((answer >= 0) & (answer < scores.shape[1])).all():
-        raise ValueError(f"an answer is the number of a sentence, 0 to {scores.shape[1] - 1}")
+    require(len(scores) > 0, "there is no question to answer")
+    nan, known = int(scores.isnan().sum()), (answer >= 0) & (answer < scores.shape[1])
+    require(not nan, f"{nan} scores are NaN, and NaN is no answer")
+    require(bool(known.all()), f"an answer is the number of a sentence, 0 to {scores.shape[1] - 1}")
     best = scores == scores.amax(1, keepdim=True)
     right = best.gather(1, answer.to(best.device)[:, None]).squeeze(1)
     credit = right.double().cpu() / best.sum(1).cpu()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from mee.errors import InputError
+from mee.errors import InputError, require
 from mee.external_scores.read import ScoreFile, Side
 from mee.external_scores.scores import NamedScores
 from mee.ranking import Positives
@@ -74,8 +74,7 @@ def match_scores(
     kept: list[int] = []
     pairs: list[tuple[int, int]] = []
     for place, (query_id, right) in enumerate(queries):
-        if not known.issuperset(right):
-            raise ValueError(f"the right clips of query {query_id!r} are not all in the gallery")
+        require(known.issuperset(right), f"the right clips of query {query_id!r} are not all in the gallery")
         found = sorted({number_of[clip] for clip in right if clip in number_of})
         if names[place] in rows and found:
             pairs.extend((len(kept), number) for number in found)
@@ -84,9 +83,9 @@ def match_scores(
         raise InputError(f"{file.name} scores no query together with its right clip, so there is nothing to rank")
     scores = file.scores.take([rows[names[place]] for place in kept], [columns[clip] for clip in clips])
     query, candidate = torch.tensor(pairs, dtype=torch.int64).unbind(1)
-    asked = set(kept)
+    scored = set(kept)
     left_out = LeftOut(
-        queries=tuple(query_id for place, (query_id, _) in enumerate(queries) if place not in asked),
+        queries=tuple(query_id for place, (query_id, _) in enumerate(queries) if place not in scored),
         clips=tuple(clip for clip in gallery if clip not in columns),
         surplus_queries=surplus_queries,
         surplus_clips=surplus_clips,
@@ -110,8 +109,7 @@ def _places(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Wanted id -> its place in the file, and the surplus ids."""
     ids = set(wanted)
-    if len(ids) < len(wanted):
-        raise ValueError(f"the protocol names a {side} twice")
+    require(len(ids) == len(wanted), f"the protocol names a {side} twice")
     places = {each: place for place, each in enumerate(found) if each in ids}
     surplus = tuple(each for each in found if each not in ids)
     missing = [each for each in wanted if each not in places]

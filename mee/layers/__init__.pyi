@@ -1,4 +1,4 @@
-from .gated import GatedEmbeddingUnit as GatedEmbeddingUnit
+from .normalise import GatedEmbeddingUnit as GatedEmbeddingUnit
 from .normalise import Standardise as Standardise
 from .pooling import Pool as Pool
 from .pooling_kinds import check_pooling as check_pooling

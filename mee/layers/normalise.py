@@ -1,12 +1,14 @@
-"""Standardisation of pooled streams, and batch norm whose batch is that of all processes together.
+"""Standardisation of pooled streams; batch norm over the rows of all processes; the gated embedding unit.
 
-    x' = (x - mean) / deviation                                    by column, from the training clips with the
-    stream y  = (x - mean) / sqrt(variance + eps) * weight + bias         by batch in training, running statistics
-    otherwise
+    Standardise          x' = (x - mean) / deviation      by column, of the training clips that have the stream
+    JointBatchNorm       y  = (x - mean) / sqrt(variance + eps) * weight + bias
+                         of the batch in training, otherwise of the running statistics
+    GatedEmbeddingUnit   z1 = W1 z0 + b1;  z2 = z1 * sigmoid(BN(W2 z1 + b2));  z = z2 / |z2|
 
 The first is saved in the checkpoint. The second is Ioffe and Szegedy (arXiv 1502.03167), algorithm 1, over the
-rows of every process (mee.distributed). Only rows that exist are passed in, so missing ones do not enter the
-statistics.
+rows of every process (mee.distributed). The third, one expert's map into the joint space, is Miech, Laptev, Sivic
+(arXiv 1804.02516), equations 1-3; its middle part is context gating. Only rows that exist are passed in, so
+missing ones do not enter the statistics.
 """
 
 from __future__ import annotations
@@ -82,3 +84,37 @@ class JointBatchNorm(nn.BatchNorm1d):
             running.lerp_(now.to(running), self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
+
+
+class GatedEmbeddingUnit(nn.Module):
+    """(N, input_dim) -> (N, output_dim), every row of unit length.
+
+    Only rows that exist may be passed in: missing ones must not enter the batch statistics.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_dim, output_dim)
+        self.gate = nn.Linear(output_dim, output_dim)
+        self.norm = JointBatchNorm(output_dim)
+
+    def forward(self, z: Tensor) -> Tensor:
+        z = self.linear(z)
+        return F.normalize(z * self.norm(self.gate(z)).sigmoid(), dim=-1)
+
+    @torch.no_grad()
+    def open_gate(self) -> None:
+        """Start every gate at one half, for any input: the unit is then its linear map with unit length.
+
+        The scale of the norm starts at 0 and learns from there; with W2 = 0 instead, the norm would scale its
+        first small step up to unit variance.
+        """
+        self.norm.weight.zero_()
+        self.norm.bias.zero_()
+
+    @torch.no_grad()
+    def start_as_identity(self) -> None:
+        """Compute z0 / |z0| until training changes it; input and output must be of one size."""
+        nn.init.eye_(self.linear.weight)
+        self.linear.bias.zero_()
+        self.open_gate()

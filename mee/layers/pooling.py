@@ -2,10 +2,10 @@
 
     mean: 1/T * sum of x_t      max: the largest x_t, column by column      first: x_1      last: x_T
 
-    NetVLAD learns how the rows of a stream lie around K clusters:
+    NetVLAD learns how the rows of a stream are spread around K clusters:
         a_t = softmax(BN(x_t C))                                     soft assignment to K clusters
         V_k = sum over t of a_tk x_t - (sum over t of a_tk) c_k      residuals
-        v   = V_k / |V_k| for each k, laid end to end, then v / |v|
+        v   = V_k / |V_k| for each k, concatenated, then v / |v|
 
     transformer: SequencePooling (mee.layers.transformer), which learns too
 
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mee.errors import require
 from mee.layers.normalise import JointBatchNorm
 from mee.layers.pooling_kinds import PLAIN, TRANSFORMER_WIDTH, parse_pooling, pooled_size
 from mee.layers.transformer import SequencePooling
@@ -74,8 +75,7 @@ def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
     Returns:
         (B, D), zeros where missing.
     """
-    if kind not in PLAIN:
-        raise ValueError(f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")
+    require(kind in PLAIN, f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")
     if not len(rows):
         return rows.sum(0).expand(len(lengths), -1)  # zeros that stay in the graph
     missing = (lengths == 0)[:, None]

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mee.errors import require
+
 PLAIN = ("mean", "max", "first", "last")  # they have nothing to learn
 LEARNT = ("netvlad", "transformer")
 TRANSFORMER_WIDTH = 256
@@ -44,10 +46,8 @@ def check_pooling(whose: str, kinds: Sequence[str]) -> None:
     Raises:
         ValueError: names the kind.
     """
-    if not kinds:
-        raise ValueError(f"{whose}: at least one pooling is needed")
-    if len(set(kinds)) < len(kinds):
-        raise ValueError(f"{whose}: every pooling counts once, got {', '.join(kinds)}")
+    require(len(kinds) > 0, f"{whose}: at least one pooling is needed")
+    require(len(set(kinds)) == len(kinds), f"{whose}: every pooling counts once, got {', '.join(kinds)}")
     for kind in kinds:
         try:
             parse_pooling(kind)

@@ -101,12 +101,7 @@ class Overlap:
 
 
 def find_pairs(
-    train: Side,
-    test: Side,
-    values: NDArray[np.float32],
-    measure: Measure,
-    threshold: float,
-    keep: int,
+    train: Side, test: Side, values: NDArray[np.float32], measure: Measure, threshold: float, keep: int
 ) -> Overlap:
     """The pairs of two sides, by (test, train) bits apart or similarities; NaN where there is nothing to compare.
 

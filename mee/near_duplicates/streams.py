@@ -5,8 +5,8 @@
     similarity of two clips  = cosine of v(a) - m and v(b) - m
     similarity of two videos = the largest over their clips
 
-What all clips share (m) does not tell them apart; with it, all clips are similar. Memory holds v of all clips, and
-one value a pair of videos. Products are float32: similarities are exact to about 1e-6.
+What all clips share (m) does not distinguish them; with it, all clips are similar. Memory holds v of all clips,
+and one value a pair of videos. Products are float32: similarities are exact to about 1e-6.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def near_streams(
         raise InputError(f"{source.name} has no stream '{stream}'; it has {', '.join(source.dims)}")
     done, total = 0, sum(len(clip_ids) for side in (train, test) for clip_ids in side.values())
 
-    def tell(clips: int) -> None:
+    def report(clips: int) -> None:
         nonlocal done
         done += clips
         if on_done is not None:
             on_done(done, total)
 
-    sides = [_read(source, stream, side, tell) for side in (train, test)]
+    sides = [_read(source, stream, side, report) for side in (train, test)]
     pooled = np.concatenate([side.items for side in sides])
     if not len(pooled):
         raise InputError(f"{source.name}: no clip that is compared has the stream '{stream}'")
@@ -88,7 +88,7 @@ def near_streams(
     return find_pairs(ours, theirs, values, "similarity", threshold, keep)
 
 
-def _read(source: FeatureSource, stream: str, clips: ClipsOfVideos, tell: Callable[[int], None]) -> Side:
+def _read(source: FeatureSource, stream: str, clips: ClipsOfVideos, report: Callable[[int], None]) -> Side:
     """A side's clips that have the stream, pooled over time."""
     ids = [clip_id for clip_ids in clips.values() for clip_id in clip_ids]
     pooled = {}
@@ -103,7 +103,7 @@ def _read(source: FeatureSource, stream: str, clips: ClipsOfVideos, tell: Callab
                     f"{source.name}: '{stream}' of clip '{clip_id}' holds NaN or infinite values; extract or "
                     "import it again"
                 )
-        tell(len(batch))
+        report(len(batch))
     contents = video_contents(source, clips)
     begins = dict(zip(source.clips.index, source.clips["start_s"]))
     have = [[clip_id for clip_id in clip_ids if clip_id in pooled] for clip_ids in clips.values()]

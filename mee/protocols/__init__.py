@@ -1,4 +1,4 @@
-"""Named evaluation protocols: which captions are asked, among which clips, and what must hold."""
+"""Named evaluation protocols: which captions are queries, which clips are ranked, and what must hold."""
 
 from lazy_loader import attach_stub
 

@@ -9,51 +9,20 @@ evaluate (`read_folder`), a table without a split is all test, and captions with
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mee.data import SPLITS, read_captions
 from mee.errors import InputError
 from mee.protocols.files import AnnotationFiles
-from mee.protocols.protocol import COLUMNS, FOLDER, Protocol, Reading
-from mee.protocols.table import load_benchmark
-
-if TYPE_CHECKING:
-    import pandas as pd
+from mee.protocols.protocol import COLUMNS, FOLDER, Benchmark, Protocol, Reading, file_stamp
+from mee.protocols.table import find_protocol, load_benchmark
 
 HELD_OUT = 1000  # training videos held out for validation where a named protocol has no such split
 
 
-@dataclass(frozen=True, kw_only=True)
-class Annotations:
-    """Captions, and what training.json records of them."""
-
-    table: pd.DataFrame  # video_id, caption and perhaps split; a row a caption
-    protocol: str = FOLDER
-    train_list: str | None = None  # which of the protocol's training lists
-    files: Mapping[str, str] = field(default_factory=dict)  # what was read: role -> name and SHA-256
-    gallery: tuple[str, ...] = ()  # a benchmark's test videos, captioned or not
-    shortfalls: tuple[str, ...] = ()  # how they fall short of the protocol, a sentence each
-
-    @property
-    def is_named(self) -> bool:
-        """Whether they are of a public benchmark, whose splits are what they are."""
-        return self.protocol != FOLDER
-
-    @property
-    def measured_ids(self) -> set[str]:
-        """A benchmark's own ids of its validation and test videos, which mean the same in every store."""
-        if not self.is_named:
-            return set()
-        return {*self.table.loc[self.table["split"] != "train", "video_id"], *self.gallery}
-
-
 def read_annotations(
     path: Path, *, protocol: str = FOLDER, train_list: str | None = None, partial: bool = False
-) -> Annotations:
+) -> Benchmark:
     """Read captions to train on.
 
     Args:
@@ -76,21 +45,16 @@ def read_annotations(
                 f"'{path}' is a directory; name the caption table in it, or with --protocol the benchmark whose "
                 "files it holds"
             )
-        return Annotations(table=read_captions(path), files={"captions": file_stamp(path)})
+        table = read_captions(path)
+        own = find_protocol(FOLDER)
+        return Benchmark(protocol=own, train_list=None, table=table, files={"captions": file_stamp(path)})
     benchmark = load_benchmark(protocol, path, train_list=train_list, partial=partial)
     if not (benchmark.table["split"] == "train").any():
         raise InputError(
             f"'{path}' holds no training captions of {benchmark.protocol.name}; training needs all of its files: "
             f"{benchmark.protocol.files}"
         )
-    return Annotations(
-        table=benchmark.table,
-        protocol=benchmark.protocol.name,
-        train_list=benchmark.train_list,
-        files={role: file_stamp(file) for role, file in benchmark.files.items()},
-        gallery=benchmark.gallery,
-        shortfalls=benchmark.shortfalls,
-    )
+    return benchmark
 
 
 def read_folder(protocol: Protocol, path: Path, _: str | None) -> Reading:
@@ -107,9 +71,3 @@ def read_folder(protocol: Protocol, path: Path, _: str | None) -> Reading:
     else:
         ids = {"test": tuple(table["video_id"].unique())}
     return Reading(table=table, ids=ids, files={"captions": path})
-
-
-def file_stamp(path: Path) -> str:
-    """A file's name and the SHA-256 of its content: "captions.csv sha256:…"."""
-    with path.open("rb") as file:
-        return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

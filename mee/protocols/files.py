@@ -1,4 +1,4 @@
-"""What annotation files hold, whatever the data set, and where they lie.
+"""What annotation files hold, whatever the data set, and where they are found.
 
 JSON        no key twice in an object, since ids are keys in some files
 tab rows    no header, fields between tabs, quotes are letters like others
@@ -98,8 +98,8 @@ class AnnotationFiles:
         """A file under one of its usual names; a directory may not have several.
 
         Args:
-            names: what it may be called, the likeliest first; `*` stands for anything.
-            role: under which it is noted as read; empty for one that is only looked at.
+            names: what it may be called, the likeliest first; `*` matches anything.
+            role: under which it is recorded as read; empty for one that is only looked at.
             alone: it suffices by itself, so a path to one file means this one.
         """
         path = self._find(names, alone)
@@ -116,7 +116,7 @@ class AnnotationFiles:
         raise InputError(f"{self.path} has no {' or '.join(names)}; {self._wanted}")
 
     def read_lists(self, *names: str) -> dict[str, tuple[str, ...]]:
-        """Split -> the ids that a list of it names, where there is one; in names, {} stands for the split."""
+        """Split -> the ids that a list of it names, where there is one; in names, {} is the split."""
         found = {s: self.find(*(name.format(s) for name in names), role=f"{s} list") for s in SPLITS}
         return {split: read_ids(path) for split, path in found.items() if path is not None}
 

@@ -14,6 +14,7 @@ recorded as a shortfall   captions without text
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from mee.errors import InputError, count, name_ids
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = "folder"  # the protocol of one's own collection
+FOLDER = "folder"  # the protocol of your own collection
 COLUMNS = ("query_id", "video_id", "caption", "split")
 SENTENCES = tuple(f"sentence_{number}" for number in range(5))  # `answer` is the number of the right one
 Row = tuple[str, str, str, str]  # of COLUMNS
@@ -43,7 +44,7 @@ QueryRule = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What must hold for a figure to bear this name. None stands for what a file may have any number of."""
+    """What must hold for a figure to bear this name. None: any number."""
 
     name: str
     title: str  # for tables and pictures: "MSR-VTT, 1k-A test (JSFusion)"
@@ -62,7 +63,7 @@ class Protocol:
 class Reading:
     """Captions and ids, as the files have them."""
 
-    table: pd.DataFrame  # COLUMNS; without split where a table of one's own names none
+    table: pd.DataFrame  # COLUMNS; without split where your own table names none
     ids: Ids  # the videos that the files name for each split, captioned or not
     files: Mapping[str, Path]  # what was read: role -> file
     expected: Ids = field(default_factory=dict)  # where a rule names the videos
@@ -77,10 +78,28 @@ class Benchmark:
     protocol: Protocol
     train_list: str | None  # which of the protocol's training lists; None where it has none
     table: pd.DataFrame  # a row a query, its id unique within a split; no column split in `folder` without one
-    gallery: tuple[str, ...]  # every test video, in the file's order, captioned or not
+    gallery: tuple[str, ...] = ()  # every test video, in the file's order, captioned or not
     shortfalls: tuple[str, ...] = ()  # of the protocol, a phrase each; only with partial
-    files: Mapping[str, Path] = field(default_factory=dict)  # what was read: role -> file
+    files: Mapping[str, str] = field(default_factory=dict)  # what was read: role -> name and SHA-256
     choices: pd.DataFrame | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is a public benchmark, whose splits are fixed."""
+        return self.protocol.name != FOLDER
+
+    @property
+    def measured_ids(self) -> set[str]:
+        """A public benchmark's own ids of its validation and test videos, which mean the same in every store."""
+        if not self.is_named:
+            return set()
+        return {*self.table.loc[self.table["split"] != "train", "video_id"], *self.gallery}
+
+
+def file_stamp(path: Path) -> str:
+    """A file's name and the SHA-256 of its content: "captions.csv sha256:…"."""
+    with path.open("rb") as file:
+        return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def caption_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -105,7 +124,7 @@ def check(reading: Reading, protocol: Protocol, path: Path, *, train_list: str |
     `train_list` is the requested training list; None takes the protocol's first.
     """
     ids, table = reading.ids, reading.table
-    fixed = protocol.gallery is not None or protocol.queries is not None  # one's own collection may lack splits
+    fixed = protocol.gallery is not None or protocol.queries is not None  # your own collection may lack splits
     for split, videos in ids.items():
         if fixed and not videos:
             raise InputError(
@@ -142,7 +161,7 @@ def check(reading: Reading, protocol: Protocol, path: Path, *, train_list: str |
         table=table[table["caption"] != ""].reset_index(drop=True),
         gallery=ids.get("test", ()),
         shortfalls=shortfalls,
-        files=reading.files,
+        files={role: file_stamp(file) for role, file in reading.files.items()},
         choices=reading.choices,
     )
 

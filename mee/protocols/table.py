@@ -1,4 +1,4 @@
-"""PROTOCOLS: the one table of named benchmarks, with the counts that a figure of this name stands for.
+"""PROTOCOLS: the one table of named benchmarks, with the counts that a figure of this name implies.
 
 benchmark = load_benchmark("msrvtt-1ka", Path("annotations"))
 benchmark.table      query_id, video_id, caption, split

@@ -11,7 +11,7 @@ each      every own caption in turn is the only right one, and its other own cap
 
     nDCG@10(q) = sum of 1 / log2(1 + rank) over right answers with rank <= 10, by the same with all in front
 
-(Järvelin and Kekäläinen, 2002, with relevance 0 or 1); the k-th best right answer stands behind k - 1 others.
+(Järvelin and Kekäläinen, 2002, with relevance 0 or 1); the k-th best right answer is behind k - 1 others.
 
 One pass over the blocks serves both directions. The thresholds s+ are known before it from `Scores.pairs`. Wrong
 answers above and tied with each are counted, in rows for queries and in columns for candidates: a block decides
@@ -260,5 +260,5 @@ def group_bounds(positives: Positives) -> Tensor:
     keys = [tuple(sorted(candidates)) for candidates in right]
     bounds = [query for query in range(len(keys)) if query == 0 or keys[query] != keys[query - 1]]
     if len({keys[query] for query in bounds}) != len(bounds):
-        raise ValueError("queries with the same right answers must stand side by side")
+        raise ValueError("queries with the same right answers must be side by side")
     return torch.tensor([*bounds, len(keys)])

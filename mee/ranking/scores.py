@@ -27,6 +27,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from mee.errors import require
+
 ROUNDING: Final = 2.0**-24
 BLOCK_SCORES = 2**21  # of a block: 8 MB, which a cache holds
 LARGEST_BLOCK: Final = 2**25
@@ -64,8 +66,7 @@ class Positives:
 
     def __post_init__(self) -> None:
         flat = self.query * self.candidates + self.candidate
-        if len(torch.unique(flat)) != len(flat):
-            raise ValueError("a right pair is named twice")
+        require(len(torch.unique(flat)) == len(flat), "a right pair is named twice")
 
     def __len__(self) -> int:
         return len(self.query)

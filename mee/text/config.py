@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mee.errors import require
 from mee.layers import check_pooling
 
 ENCODERS = {  # a new one is one file and one line here
@@ -36,27 +37,27 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.layers, self.heads, self.max_tokens, self.vocabulary)
-        if min(sizes) < 1:
-            raise ValueError("sizes of the text encoder must be positive")
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must divide by 2 x heads ({self.heads})")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
-        if not self.encoder.strip():
-            raise ValueError(f"the text encoder must be {', '.join(ENCODERS)}, or a transformers model")
-        if self.tuned_layers < ALL_LAYERS:
-            raise ValueError(
-                f"tuned-layers must be -1 (all), 0 (frozen) or a number of layers, got {self.tuned_layers}"
-            )
-        if self.tuned_layers and not self.pretrained:
-            raise ValueError(f"tuned-layers is for pretrained models; the encoder '{self.encoder}' always learns")
-        if self.vectors and self.encoder != "word-vectors":
-            raise ValueError(f"vectors are for the encoder 'word-vectors', not for '{self.encoder}'")
-        if self.revision and not self.pretrained:
-            raise ValueError(f"a revision is one of a pretrained model; '{self.encoder}' has none")
+        require(min(sizes) >= 1, "sizes of the text encoder must be positive")
+        require(self.width % (2 * self.heads) == 0, f"width {self.width} must divide by 2 x heads ({self.heads})")
+        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
+        own = f"'{self.encoder}'"
+        require(
+            bool(self.encoder.strip()), f"the text encoder must be {', '.join(ENCODERS)}, or a transformers model"
+        )
+        require(
+            self.tuned_layers >= ALL_LAYERS,
+            f"tuned-layers must be -1 (all), 0 (frozen) or a number of layers, got {self.tuned_layers}",
+        )
+        require(
+            self.pretrained or not self.tuned_layers,
+            f"tuned-layers is for pretrained models; the encoder {own} always learns",
+        )
+        words = self.encoder == "word-vectors"
+        require(words or not self.vectors, f"vectors are for the encoder 'word-vectors', not for {own}")
+        require(self.pretrained or not self.revision, f"a revision is one of a pretrained model; {own} has none")
         check_pooling("the text encoder", self.pooling)
-        if self.encoder == "recurrent" and self.pooling != ("mean",):
-            raise ValueError("the recurrent encoder pools by its attention; leave pooling as it is")
+        pools = self.encoder == "recurrent" and self.pooling != ("mean",)
+        require(not pools, "the recurrent encoder pools by its attention; leave pooling as it is")
 
     @property
     def pretrained(self) -> bool:

@@ -208,7 +208,7 @@ def _last(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
                     raise InputError(f"tuned-layers is {layers}, but the text model has {len(stack)} layers")
                 return *list(stack)[-layers:], *_final_norms(parent, name)
     raise InputError(
-        f"the layers of a text model of type {model.config.model_type} cannot be told apart; tuned-layers must be "
+        f"the layers of a text model of type {model.config.model_type} cannot be identified; tuned-layers must be "
         "0 (none) or -1 (all)"
     )
 
@@ -275,7 +275,7 @@ class LanguageTokens:
 
     @property
     def _nothing(self) -> int:
-        """What stands for a sentence of unknown words alone, where the tokenizer drops them."""
+        """The token of a sentence of unknown words alone, where the tokenizer drops them."""
         some = (self._tokenizer.unk_token_id, self._tokenizer.eos_token_id, self._tokenizer.bos_token_id)
         return next((token for token in some if token is not None), 0)
 

@@ -3,7 +3,7 @@
     text = pool of vector(word) over the words that are known
 
 Words are read without their case. Kept are a file's most frequent words and every word of the training captions;
-row 0 is a vector of zeros: it stands for a sentence without a known word. With netvlad-32 this is the text encoder
+row 0 is a vector of zeros: the vector of a sentence without a known word. With netvlad-32 this is the text encoder
 of Miech, Laptev, Sivic (arXiv 1804.02516, section 4.1).
 
     words.json           {"columns": D, "words": [...]}   the rows after row 0
@@ -83,7 +83,7 @@ def _load(path: Path, **how: bool) -> Any:
 
 
 def _format(path: Path) -> dict[str, bool]:
-    """What gensim must be told of a file: whether it is binary, and whether it has no header."""
+    """gensim's options for a file: whether it is binary, and whether it has no header."""
     if not path.is_file():
         raise InputError(f"no file of word vectors at '{path}'")
     try:

@@ -8,7 +8,7 @@ z is a pooled stream, standardised; s is the shrinkage towards the mean eigenval
 well-conditioned estimator for large-dimensional covariance matrices, 2004, with a given weight). M W' is the ridge
 regression from a whitened stream to whitened text, and sets the two linear maps of an expert. x' and
 t', scaled to unit mean square, are the first layers of its two gated units, whose gates start open
-(mee.layers.gated); an expert alone then ranks as the regression does.
+(mee.layers.normalise); an expert alone then ranks as the regression does.
 
 How much each expert counts, the bias of the mixture, is found on clips that the regression has not seen: fitted on
 four fifths of the videos and scored on the last, each fifth in turn, by the cross-entropy of the right clip.

@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mee.config import ExpertConfig, ModelConfig, require
+from mee.config import ExpertConfig, ModelConfig
+from mee.errors import require
 from mee.text import TextConfig
 
 PresetName = Literal["default", "paper"]

@@ -1,5 +1,12 @@
 """The training loop: AdamW, a schedule of the learning rate, the epoch chosen on validation captions.
 
+    cosine:       rate(s) = learning_rate * s / warmup                                         while s < warmup
+                  rate(s) = learning_rate * (1 + cos(pi * (s - warmup) / (1 - warmup))) / 2    from then on
+    exponential:  rate(s) = learning_rate * min(s / warmup, 1) * decay^(whole epochs done)
+
+s: share of all steps done, taken at the middle of each, so that no step has rate 0. AdamW (Loshchilov and Hutter,
+arXiv 1711.05101, algorithm 2); without weight decay it is Adam.
+
 The validation score is the mean reciprocal rank, text to video: of the usual figures the one that changes with
 every rank, so the least noisy on few clips. Fewer than 10 captions can choose nothing: then the last epoch counts
 and training never stops early. Test captions are never used here. A stopped run resumes after its last whole
@@ -34,12 +41,11 @@ from mee.encode import encode_captions, encode_gallery, load_streams
 from mee.errors import InputError
 from mee.evaluation import Retrieval
 from mee.model import MEE
-from mee.protocols import FOLDER, Annotations
+from mee.protocols import FOLDER, Benchmark
 from mee.training.closed_form import informative, start_closed_form
 from mee.training.config import TrainConfig
 from mee.training.data import IMAGE_MODALITY, Batch, TrainingData, check_finite
 from mee.training.losses import TrainingStep, make_loss
-from mee.training.optimiser import make_optimiser, rate_factor, set_rate
 from mee.training.state import Progress, learnt_state, load_learnt_state, load_state, save_state
 
 log = logging.getLogger(__name__)
@@ -263,12 +269,56 @@ def check_images(config: ModelConfig, source: FeatureSource) -> None:
     check_source(replace(config, experts=appearance), source)
 
 
+def make_optimiser(model: MEE, loss: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over all parameters that require gradients.
+
+    Weight decay is on matrices only, not on biases, norms, word embeddings and the temperature; tuned layers of a
+    pretrained text encoder have their own learning rate.
+    """
+    words = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    slow = {id(p) for tower in model.all_towers.values() for p in tower.tuned_parameters()}
+    groups: list[dict[str, Any]] = []
+    for rate, tuned in ((config.learning_rate, False), (config.text_learning_rate, True)):
+        learn = [p for p in model.parameters() if p.requires_grad and (id(p) in slow) is tuned]
+        matrices = [p for p in learn if p.ndim > 1 and id(p) not in words]
+        others = [p for p in learn if p.ndim < 2 or id(p) in words]
+        if not tuned:
+            others += list(loss.parameters())
+        for parameters, decay in ((matrices, config.weight_decay), (others, 0.0)):
+            if parameters:
+                groups.append({"params": parameters, "weight_decay": decay, "lr": rate, "base_rate": rate})
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Give every group its learning rate times a factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_rate"] * factor
+
+
+def rate_factor(config: TrainConfig, epoch: int, share: float) -> float:
+    """Factor of the learning rate.
+
+    Args:
+        config: its schedule, decay, warmup and epochs.
+        epoch: whole epochs done.
+        share: of this epoch's steps done, in [0, 1].
+    """
+    done = (epoch + share) / config.epochs
+    risen = done / config.warmup if done < config.warmup else 1.0
+    if config.schedule == "exponential":
+        return float(risen * config.decay**epoch)
+    if risen < 1:
+        return risen
+    return (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup))) / 2
+
+
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
 def training_record(
-    trainer: Trainer, split: Split, store: str, captions: str, annotations: Annotations | None = None
+    trainer: Trainer, split: Split, store: str, captions: str, annotations: Benchmark | None = None
 ) -> dict[str, Any]:
     """The content of training.json, see mee.checkpoint.
 
@@ -277,7 +327,7 @@ def training_record(
         split: its training and validation captions.
         store: path of the feature store.
         captions: path of the captions.
-        annotations: what was read there; None: a table of one's own, whose files are not recorded.
+        annotations: what was read there; None: your own table, whose files are not recorded.
     """
     progress = trainer.progress
     chosen_by = "test" if split.selected_on_test else "val"
@@ -292,7 +342,7 @@ def training_record(
         "mee": version("mee"),
         "store": store,
         "captions": captions,
-        "protocol": annotations.protocol if annotations else FOLDER,
+        "protocol": annotations.protocol.name if annotations else FOLDER,
         "train_list": annotations.train_list if annotations else None,
         "files": dict(annotations.files) if annotations else {},
         "shortfalls": list(annotations.shortfalls) if annotations else [],

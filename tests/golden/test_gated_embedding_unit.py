@@ -7,7 +7,7 @@ does nothing, and by one that opens every gate: sigmoid(40) is 1 in float64.
 import pytest
 import torch
 
-from mee.layers.gated import GatedEmbeddingUnit
+from mee.layers.normalise import GatedEmbeddingUnit
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 ROUNDED = {"atol": 5e-6, "rtol": 0.0, "check_dtype": False}

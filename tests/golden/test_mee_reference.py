@@ -13,7 +13,7 @@ from mee.reference_weights import COLUMNS, STREAMS, mixture_order, our_names, tr
 from mee.scoring import mee_scores, mixture_weights
 from mee.training.config import TrainConfig
 from mee.training.losses import MaxMarginLoss
-from mee.training.optimiser import make_optimiser
+from mee.training.trainer import make_optimiser
 
 CASES = ("full", "missing", "padded", "missing_padded")
 MODES = ("eval", "train")

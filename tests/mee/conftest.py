@@ -1,5 +1,6 @@
 """A toy problem to train on, and what runs and compares trainers."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -22,22 +23,22 @@ class Stopped(Exception):
 
 @pytest.fixture
 def make_toy(make_source):
-    """make_toy(count, silent, noise): colours are seen, sounds are heard, and captions tell of both.
+    """make_toy(count, missing, noise): captions name what appearance and audio show.
 
-    Every `silent`-th clip has no sound, though its caption names one; 0: every clip has.
+    Every `missing`-th clip has no audio, though its caption names a sound; 0: every clip has.
     """
 
-    def make(count=48, silent=0, noise=0.1):
+    def make(count=48, missing=0, noise=0.1):
         videos = [f"v{number:02d}.mp4" for number in range(count)]
         source = make_source(videos, missing=0.0)
         rng, captions = np.random.default_rng(0), []
         for number, video in enumerate(videos):
             colour, sound = number % 4, number // 4 % 4
             seen = rng.normal(size=(2, 5)) * noise + 2 * np.eye(4, 5)[colour]
-            heard = rng.normal(size=(3, 3)) * noise + 2 * np.eye(4, 3)[sound]
+            sound_rows = rng.normal(size=(3, 3)) * noise + 2 * np.eye(4, 3)[sound]
             source.streams["appearance"][video] = seen.astype("f2")
-            source.streams["audio"][video] = heard.astype("f2")
-            if silent and number % silent == silent - 1:
+            source.streams["audio"][video] = sound_rows.astype("f2")
+            if missing and number % missing == missing - 1:
                 del source.streams["audio"][video]
             captions.append(f"something {COLOURS[colour]} with {SOUNDS[sound]}")
         table = pd.DataFrame({"video_id": videos, "caption": captions})
@@ -49,7 +50,7 @@ def make_toy(make_source):
 @pytest.fixture
 def world(make_toy):
     """The toy problem with 32 videos to train on, and 16 to validate on."""
-    source, pairs = make_toy(silent=6)
+    source, pairs = make_toy(missing=6)
     return source, pairs.of_videos(set(pairs.videos[:32])), pairs.of_videos(set(pairs.videos[32:]))
 
 
@@ -95,10 +96,8 @@ def run():
             if progress.epoch == stop_after:
                 raise Stopped
 
-        try:
+        with suppress(Stopped):
             return trainer.run(state, on_epoch)
-        except Stopped:
-            return None
 
     return go
 

@@ -1,4 +1,4 @@
-"""The whole model: what it must not read, and what must not matter, whatever the pooling."""
+"""The whole model: what it must not read and what must not matter, whatever the pooling; galleries of clips."""
 
 import math
 from dataclasses import replace
@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 import mee.model
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.source import load_ragged
-from mee.encode import encode_captions
+from mee.encode import encode_captions, encode_gallery, load_streams
 from mee.errors import InputError
 from mee.model import MAIN, MEE, VideoExpert
-from mee.scoring import mee_scores
 from mee.streams import Ragged, Streams
 from mee.text.config import TextConfig
 from mee.text.transformer import TransformerEncoder
@@ -178,64 +177,35 @@ def test_embeddings_have_unit_length_where_present_and_are_zero_where_missing(mo
         torch.testing.assert_close(norms, video.available[:, m].float())
         torch.testing.assert_close(text.packed[:, columns].norm(dim=1), torch.ones(len(sentences)))
     assert text.logits.shape == (len(sentences), 3)
-
-
-def test_the_order_of_the_mapping_and_other_modalities_do_not_matter(model, clips, sentences):
-    shuffled = {"smell": clips["audio"], **dict(reversed(list(clips.items())))}
+    read, rows = model.tokenize(sentences), torch.tensor([4, 1, 1])  # text may be tokenized before
+    assert list(read) == [MAIN]
+    again = model.encode_text({tower: ragged.take(rows) for tower, ragged in read.items()})
+    torch.testing.assert_close(again.packed, text.packed[rows], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(again.logits, text.logits[rows], atol=1e-6, rtol=1e-5)
+    shuffled = {"smell": clips["audio"], **dict(reversed(list(clips.items())))}  # read by name, and no others
     assert model(sentences, shuffled).equal(model(sentences, clips))
 
 
-def test_dropping_a_stream_is_rescoring_with_the_mask(model, source, sentences, load_clips):
-    ids = [clip_id for clip_id in source.clips.index if clip_id in source.streams["motion"]]
-    ids = [clip_id for clip_id in ids if any(clip_id in source.streams[name] for name in ("appearance", "audio"))]
-    video = model.encode_video(load_clips(source, model.modalities, ids))
-    masked = video.available.clone()
-    masked[:, 1] = False
-    for clip_id in ids:
-        del source.streams["motion"][clip_id]
-    dropped = model.encode_video(load_clips(source, model.modalities, ids))
-    assert dropped.available.equal(masked)
-    text = encode_captions(model, sentences)
-    torch.testing.assert_close(
-        mee_scores(text.packed, video.packed, text.logits, masked, model.layout),
-        mee_scores(text.packed, dropped.packed, text.logits, dropped.available, model.layout),
-    )
-
-
-def test_text_that_was_read_before_gives_the_same_embeddings(model, sentences):
-    read = model.tokenize(sentences)
-    assert list(read) == [MAIN]
-    rows = torch.tensor([4, 1, 1])
-    again = model.encode_text({tower: ragged.take(rows) for tower, ragged in read.items()})
-    whole = encode_captions(model, sentences)
-    torch.testing.assert_close(again.packed, whole.packed[rows], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(again.logits, whole.logits[rows], atol=1e-6, rtol=1e-5)
-
-
-def test_towers_are_those_that_the_settings_name(model_config, tokenizer):
-    encoder = TransformerEncoder(model_config.text, tokenizer)
-    aligned = replace(model_config.experts[0], text="some/clip")
-    named = replace(model_config, experts=(aligned, *model_config.experts[1:]))
-    with pytest.raises(ValueError, match=r"text towers for \['appearance'\], given are \[\]"):
-        MEE(named, encoder)
-    with pytest.raises(ValueError, match=r"for \[\], given are \['motion'\]"):
-        MEE(model_config, encoder, {"motion": encoder})
-
-
-def test_an_expert_with_a_tower_of_its_own_hears_that_one_alone(model_config, tokenizer, sentences):
+def test_an_expert_with_a_tower_of_its_own_embeds_its_text_alone(model_config, tokenizer, sentences):
     torch.manual_seed(0)
-    wide = replace(model_config.text, width=20)
     how = {"start": "identity", "standardise": False, "pooling": ("mean",), "embed_dim": 4}
     aligned = replace(model_config.experts[1], text="some/clip", **how)
     config = replace(model_config, experts=(model_config.experts[0], aligned, model_config.experts[2]))
     encoder = TransformerEncoder(model_config.text, tokenizer)
+    wide, tower = (
+        TransformerEncoder(replace(model_config.text, **size), tokenizer)
+        for size in ({"width": 20}, {"width": 4, "heads": 1})
+    )
     with pytest.raises(InputError, match="'motion' cannot start as identity: its text tower 'some/clip' gives 20"):
-        MEE(config, encoder, {"motion": TransformerEncoder(wide, tokenizer)})
-    tower = TransformerEncoder(replace(model_config.text, width=4, heads=1), tokenizer)
+        MEE(config, encoder, {"motion": wide})
+    with pytest.raises(ValueError, match=r"text towers for \['motion'\], given are \[\]"):
+        MEE(config, encoder)
+    with pytest.raises(ValueError, match=r"for \[\], given are \['motion'\]"):
+        MEE(model_config, encoder, {"motion": encoder})
     model = MEE(config, encoder, {"motion": tower}).eval()
     text = encode_captions(model, sentences)
-    heard = torch.nn.functional.normalize(tower.encode(sentences, torch.device("cpu")), dim=1)
-    torch.testing.assert_close(text.packed[:, model.layout.slices[1]], heard)  # it starts as the identity
+    expected = torch.nn.functional.normalize(tower.encode(sentences, torch.device("cpu")), dim=1)
+    torch.testing.assert_close(text.packed[:, model.layout.slices[1]], expected)  # it starts as the identity
     assert (text.logits == 0).all()
 
 
@@ -268,22 +238,16 @@ def test_pooling_beforehand_changes_no_embedding(pooling, lengths, seed):
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 100])
-def test_blocks_make_no_difference(monkeypatch, block):
+def test_a_pooled_stream_is_one_row_in_float32_whatever_the_block(monkeypatch, block):
     expert, streams = make_expert(("mean", "first", "max", "last")), ragged_streams([2, 0, 5, 1, 0, 0, 3])
     expected = expert.prepool(streams)
     monkeypatch.setattr(mee.model, "BLOCK", block)
     read = expert.prepool(streams)
     assert read.values.equal(expected.values)
-    assert read.offsets.equal(expected.offsets)
-
-
-def test_a_pooled_stream_is_one_row_in_float32():
-    read = make_expert().prepool(ragged_streams([2, 0, 5]))
-    assert read.values.shape == (2, 6)
-    assert read.values.dtype == torch.float32
-    assert read.offsets.tolist() == [0, 1, 1, 2]
-    assert make_expert().prepool(ragged_streams([0, 0])).all().lengths.tolist() == [0, 0]
-    assert len(make_expert().prepool(ragged_streams([]))) == 0
+    assert (read.values.shape, read.values.dtype) == ((4, 12), torch.float32)
+    assert read.offsets.tolist() == expected.offsets.tolist() == [0, 1, 1, 2, 3, 3, 3, 4]
+    assert expert.prepool(ragged_streams([0, 0])).all().lengths.tolist() == [0, 0]
+    assert len(expert.prepool(ragged_streams([]))) == 0
 
 
 @by_pooling
@@ -312,25 +276,69 @@ def test_standardisation_is_fitted_on_the_present_streams_only(model, source):
         np.testing.assert_allclose(expert.standardise.deviation, pooled.std(0), atol=1e-5)
 
 
-def test_a_pooling_that_learns_gets_standardised_rows():
+def test_a_pooling_that_learns_gets_standardised_rows_and_an_expert_need_not_standardise():
     expert, streams = make_expert(("netvlad-2",)), ragged_streams([2, 0, 5, 1], dtype=np.float32)
     expert.fit(expert.prepool(streams))
     torch.testing.assert_close(expert.standardise.mean, streams.values.mean(0))
     plain = (streams.values - streams.values.mean(0)) / streams.values.std(0, unbiased=False)
     direct = expert.pool(Ragged(plain, streams.offsets).all().padded, streams.all().lengths)
     torch.testing.assert_close(expert.pooled(streams.all()), direct[streams.present])
-
-
-def test_an_expert_that_does_not_standardise_fits_nothing():
-    expert, streams = make_expert(standardise=False), ragged_streams([2, 5])
+    expert = make_expert(standardise=False, dropout=0.5)
     expert.fit(expert.prepool(streams))
     assert (expert.standardise.mean == 0).all()
     assert (expert.standardise.deviation == 1).all()
-
-
-def test_dropout_acts_in_training_only():
-    expert, streams = make_expert(dropout=0.5), ragged_streams([2, 5, 1, 3]).all()
-    assert expert(streams).equal(expert(streams))
+    clips = streams.all()
+    assert expert(clips).equal(expert(clips))
     expert.unit.eval()
-    expert.training = True
-    assert not expert(streams).equal(expert(streams))
+    expert.training = True  # dropout acts in training only
+    assert not expert(clips).equal(expert(clips))
+
+
+# ---- galleries
+
+
+def test_clips_without_any_stream_are_listed_and_a_gallery_may_be_empty(model, source):
+    for streams in source.streams.values():
+        streams.pop("v03.mp4", None)
+        streams.pop("v11.mp4", None)
+    gallery = encode_gallery(model, source, list(source.clips.index), batch_size=4)
+    assert gallery.without_stream == ("v03.mp4", "v11.mp4")
+    assert len(gallery.clip_ids) == len(gallery.video.packed) == 10
+    assert gallery.video.available.any(1).all()
+    for streams in source.streams.values():
+        streams.clear()
+    for ids in ([], sorted(source.clips.index)):
+        gallery = encode_gallery(model, source, ids, batch_size=5)
+        assert (gallery.clip_ids, gallery.without_stream) == ((), tuple(ids))
+        assert gallery.video.packed.shape == (0, model.layout.total)
+        assert gallery.video.available.shape == (0, 3)
+
+
+def test_the_model_keeps_its_mode_and_learns_nothing_and_streams_must_be_its_own(model, source):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.train()
+    gallery = encode_gallery(model, source, list(source.clips.index))
+    assert model.training
+    assert not gallery.video.packed.requires_grad
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    source.fingerprints["motion"] = "other"
+    with pytest.raises(InputError, match="'motion' was made by another extractor"):
+        encode_gallery(model, source, list(source.clips.index))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 256])
+@pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-3",), ("last", "transformer")], ids=", ".join)
+def test_embeddings_are_the_models_in_the_order_asked_for_whether_prepared_or_not(
+    model_config, tokenizer, source, pooling, batch_size, load_clips
+):
+    torch.manual_seed(0)
+    experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
+    model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()
+    ids = list(source.clips.index)[::-1]
+    video = model.encode_video(load_clips(source, model.modalities, ids))
+    loaded = load_streams(model, source, ids)
+    prepared = encode_gallery(model, source, ids, batch_size=batch_size, streams=loaded)
+    for gallery in (prepared, encode_gallery(model, source, ids, batch_size=batch_size)):
+        assert gallery.clip_ids == tuple(ids)
+        assert gallery.video.available.equal(video.available)
+        torch.testing.assert_close(gallery.video.packed, video.packed, atol=1e-6, rtol=1e-5)

@@ -46,6 +46,8 @@ IDS = {"pad_token_id": 0, "bos_token_id": START, "eos_token_id": END}
 PICTURES = {**SMALL, "num_hidden_layers": 2, "image_size": 16, "patch_size": 8}
 DROPPING = {"hidden_dropout_prob": 0.5}  # so that dropout, were it on, would show
 BART_SIDE = {"layers": 2, "attention_heads": 2, "ffn_dim": 24}
+BART_SIDES = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in BART_SIDE.items()}
+TWELVE = {**TEXT, "max_position_embeddings": 12, "projection_size": 16}
 NO_LONGEST = {"longest": int(1e30)}
 DECODER = {"brackets": False, "padding": False}
 
@@ -66,9 +68,9 @@ def clap_settings(width: int) -> dict:
 
 
 FAMILIES = {  # the model, its settings, those of its tokenizer
-    # with its language model's head, as most of them lie on the hub: no pooler, surplus weights
+    # with its language model's head, as most of them are on the hub: no pooler, surplus weights
     "bert": ("BertForMaskedLM", {**TEXT, **DROPPING, "num_hidden_layers": 3, "max_position_embeddings": 20}, {}),
-    # with its pooler; 18 positions, of which two are none
+    # with its pooler; 18 positions, of which two are not for words
     "roberta": (
         "RobertaModel",
         {**TEXT, **DROPPING, "max_position_embeddings": 18, "pad_token_id": 1},
@@ -98,23 +100,11 @@ FAMILIES = {  # the model, its settings, those of its tokenizer
     # its layers share their weights
     "albert": ("AlbertModel", {**TEXT, "embedding_size": 8, "max_position_embeddings": 32}, {}),
     # an encoder-decoder without a class for its encoder alone
-    "bart": (
-        "BartModel",
-        {**WORD_IDS, "d_model": 16, "max_position_embeddings": 32}
-        | {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in BART_SIDE.items()},
-        {},
-    ),
+    "bart": ("BartModel", {**WORD_IDS, "d_model": 16, "max_position_embeddings": 32, **BART_SIDES}, {}),
     "clip": ("CLIPModel", clip_settings(12), {"longest": 20}),
     "clap": ("ClapModel", clap_settings(10), {"longest": 20}),
     # both halves; sentences are padded to 12 tokens
-    "siglip": (
-        "SiglipModel",
-        {
-            "text_config": {**TEXT, "max_position_embeddings": 12, "projection_size": 16},
-            "vision_config": PICTURES,
-        },
-        {},
-    ),
+    "siglip": ("SiglipModel", {"text_config": TWELVE, "vision_config": PICTURES}, {}),
     # it reads no text, and has a tokenizer all the same
     "vit": ("ViTModel", PICTURES, {}),
 }

@@ -1,8 +1,58 @@
-"""Scores of a matrix that is held whole, to check those that are not."""
+"""Whole score matrices, random embeddings, and scores and ranks by plain loops."""
+
+import math
 
 import torch
+from torch.nn import functional as F
 
+from mee.model import TextEmbedding, VideoEmbedding
+from mee.ranking.mixture import UNSCORABLE
 from mee.ranking.scores import Positives, Scores
+
+
+def random_rows(generator, count, layout):
+    """(count, total), of unit length within each expert."""
+    return torch.cat(
+        [F.normalize(torch.randn(count, size, generator=generator), dim=1) for size in layout.sizes], dim=1
+    )
+
+
+def random_text(generator, count, layout, scale=1.0):
+    logits = scale * torch.randn(count, len(layout.names), generator=generator)
+    return TextEmbedding(random_rows(generator, count, layout), logits)
+
+
+def random_video(generator, count, layout, missing=0.4):
+    """Every clip has at least one stream."""
+    available = torch.rand(count, len(layout.names), generator=generator) >= missing
+    available[torch.arange(count), torch.randint(len(layout.names), (count,), generator=generator)] = True
+    return VideoEmbedding(random_rows(generator, count, layout), available)
+
+
+def fill_missing(packed, available, layout, junk):
+    """Junk in the columns of missing streams."""
+    columns = torch.repeat_interleave(torch.arange(len(layout.names)), torch.tensor(layout.sizes))
+    return torch.where(available[:, columns], packed, torch.as_tensor(junk, dtype=packed.dtype))
+
+
+def loop_scores(text, video, layout, scheme="mixture", removed=(), nothing=UNSCORABLE):
+    """(Q, G) float64: the equation of mee.scoring, or another scheme's, in plain floats."""
+
+    def score(t, logit, x, there):
+        present = [m for m, name in enumerate(layout.names) if there[m] and name not in removed]
+        if scheme in layout.names:
+            present = [m for m in present if layout.names[m] == scheme]
+        if not present:
+            return nothing
+        counted = range(len(logit)) if scheme == "ignore-missing" else present
+        top = max(logit[m] for m in counted)
+        weights = {m: 1.0 if scheme == "uniform" else math.exp(logit[m] - top) for m in counted}
+        inner = {m: sum(a * b for a, b in zip(t[layout.slices[m]], x[layout.slices[m]])) for m in present}
+        return sum(weights[m] * inner[m] for m in present) / sum(weights.values())
+
+    clips = list(zip(video.packed.tolist(), video.available.tolist()))
+    queries = zip(text.packed.tolist(), text.logits.tolist())
+    return torch.tensor([[score(*query, *clip) for clip in clips] for query in queries], dtype=torch.float64)
 
 
 class WholeScores(Scores):

@@ -1,4 +1,4 @@
-"""What a model was trained on is found among what it is asked for: by name, and by the content of files."""
+"""Training videos among those to be measured are found by name and by the content of files."""
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from mee.data.leaks import (
 from mee.errors import InputError
 
 NAMES = st.sets(st.text("abc", min_size=1, max_size=2))
+FILES = st.dictionaries(st.text("abc"), st.sampled_from("xyz"))
 
 
 def digest(letter):
@@ -38,96 +39,80 @@ def apart(record, source, videos, **more):
     return check_apart(record, videos, source, what="split 'test'", **more)
 
 
-@pytest.mark.parametrize(
-    ("name", "base"),
-    [
-        ("video7010", "video7010"),
-        ("TrainVal/video7010.mp4", "video7010"),
-        ("a/b/video7010.WEBM", "video7010"),
-        ("old.3gp", "old"),
-        ("M_00.00.51.926-00.00.54.129", "M_00.00.51.926-00.00.54.129"),
-        ("M/M_00.00.51.926-00.00.54.129.avi", "M_00.00.51.926-00.00.54.129"),
-        ("54322086@N00_2408598493_8c73ed65c6.mov", "54322086@N00_2408598493_8c73ed65c6"),
-        ("-4wsuPCjDBc_5_15", "-4wsuPCjDBc_5_15"),
-        (".mp4", ""),
-        ("", ""),
-    ],
-)
-def test_base_names(name, base):
-    assert base_name(name) == base
+def test_base_names():
+    names = {
+        "TrainVal/video7010.mp4": "video7010",
+        "a/b/video7010.WEBM": "video7010",
+        "old.3gp": "old",
+        "M/M_00.00.51.926-00.00.54.129.avi": "M_00.00.51.926-00.00.54.129",
+        "54322086@N00_2408598493_8c73ed65c6.mov": "54322086@N00_2408598493_8c73ed65c6",
+        ".mp4": "",
+    }
+    names |= {name: name for name in ("video7010", "M_00.00.51.926-00.00.54.129", "-4wsuPCjDBc_5_15", "")}
+    assert {name: base_name(name) for name in names} == names
 
 
-@given(videos=NAMES, others=NAMES)
-def test_names_are_known_exactly_where_they_are_the_same(videos, others):
+@given(videos=NAMES, ids=NAMES, others=NAMES, files=FILES, trained=FILES)
+def test_names_and_files_are_known_exactly_where_they_are_the_same(videos, ids, others, files, trained):
     assert known_names(sorted(videos), (), others) == sorted(videos & others)
+    elsewhere = [f"folder/{name}.mp4" for name in others]  # ids are known in any folder and format
+    assert known_names([], ids, elsewhere) == sorted(ids & others)
+    found = same_files(files, trained)
+    assert [name for name, _ in found] == sorted(name for name in files if files[name] in trained.values())
+    assert all(files[name] == trained[other] for name, other in found)
 
 
-@given(ids=NAMES, others=NAMES)
-def test_ids_are_known_in_whatever_folder_and_format(ids, others):
-    assert known_names([], ids, [f"folder/{name}.mp4" for name in others]) == sorted(ids & others)
+SEEN = {"x/y.mp4": digest("b")[:DIGITS]}
+NINE_K = {"protocol": "msrvtt-1ka", "train_list": "9k"}
 
 
-@given(
-    one=st.dictionaries(st.text("abc"), st.sampled_from("xyz")),
-    other=st.dictionaries(st.text("abc"), st.sampled_from("xyz")),
+@pytest.mark.parametrize(
+    ("trained", "videos", "ids", "says"),
+    [
+        (record([f"v0{n}.mp4" for n in range(5)]), range(1, 12), (), r"on 4 videos .*, 'v01\.mp4', .* and 1 more"),
+        (record(["Train/v03.webm"], **NINE_K), (3, 4), ("v03", "v04"), r"'v03', .* on msrvtt-1ka, list 9k\)"),
+        (record(["x/y.mp4"], SEEN), (0, 1), (), r"1 videos of split 'test' under .* 'v01\.mp4' is 'x/y\.mp4'"),
+        ({"videos": {"train": ["x.mp4"], "images": ["v00.mp4"]}}, (0,), (), r"on 1 videos .*, 'v00\.mp4'"),
+        (
+            {"videos": {"train": [], "images": ["x/y.mp4"]}, "contents": {"train": {}, "images": SEEN}},
+            (1,),
+            (),
+            r"'v01\.mp4' is 'x/y\.mp4'",
+        ),
+    ],
+    ids=["name", "id of a benchmark", "file", "image by name", "image by file"],
 )
-def test_same_files_are_found_whatever_their_names(one, other):
-    found = same_files(one, other)
-    assert [name for name, _ in found] == sorted(name for name in one if one[name] in other.values())
-    assert all(one[name] == other[twin] for name, twin in found)
-
-
-def test_a_trained_video_is_refused_by_its_name(source):
-    videos = list(source.clips["video"])
-    with pytest.raises(InputError, match=r"on 4 videos of split 'test', 'v01\.mp4', .* and 1 more"):
-        apart(record(videos[:5]), source, videos[1:])
-
-
-def test_a_benchmarks_id_is_refused_in_another_folder_and_format(source):
-    trained = record(["Train/v03.webm"], protocol="msrvtt-1ka", train_list="9k")
-    with pytest.raises(InputError, match=r"1 videos .* 'v03', .* \(it was trained on msrvtt-1ka, list 9k\)"):
-        apart(trained, source, ["v03.mp4", "v04.mp4"], ids=["v03", "v04"])
-    apart(trained, source, ["v03.mp4", "v04.mp4"])  # one's own folders may well have names in common
-
-
-def test_a_file_under_two_names_is_refused_with_both(source):
+def test_what_was_trained_on_is_refused(source, trained, videos, ids, says):
     hashed(source, v00="a", v01="b", v02="c")
-    with pytest.raises(InputError, match=r"1 videos of split 'test' under .* 'v01\.mp4' is 'x/y\.mp4'"):
-        apart(record(["x/y.mp4"], {"x/y.mp4": digest("b")[:DIGITS]}), source, ["v00.mp4", "v01.mp4"])
-    assert apart(record(["x/y.mp4"], {"x/y.mp4": digest("d")[:DIGITS]}), source, ["v00.mp4", "v01.mp4"]) == ""
+    with pytest.raises(InputError, match=says):
+        apart(trained, source, [f"v{number:02d}.mp4" for number in videos], ids=ids)
+    apart(trained, source, ["v07.mp4"])
+    if ids:  # your own folders may have names in common
+        apart(trained, source, ["v03.mp4", "v04.mp4"])
 
 
-def test_images_count_as_trained_on_by_name_and_by_content(source):
-    hashed(source, v00="a", v01="b")
-    by_name = {"videos": {"train": ["x.mp4"], "images": ["v00.mp4"]}}
-    with pytest.raises(InputError, match=r"trained on 1 videos of split 'test', 'v00\.mp4'"):
-        apart(by_name, source, ["v00.mp4"])
-    by_content = {"videos": {"train": [], "images": ["i.png"]}}
-    by_content["contents"] = {"train": {}, "images": {"i.png": digest("b")[:DIGITS]}}
-    with pytest.raises(InputError, match=r"'v01\.mp4' is 'i\.png'"):
-        apart(by_content, source, ["v01.mp4"])
-
-
-def test_what_was_not_compared_is_told(source):
-    trained = record(["x.mp4", "y.mp4"], {"x.mp4": digest("x")[:DIGITS]})
-    assert "not compared" in apart(trained, source, ["v00.mp4"])  # no column
+def test_what_was_not_compared_is_reported(source):
+    compared, half = (record(names, {"x.mp4": digest("x")[:DIGITS]}) for names in (["x.mp4"], ["x.mp4", "y.mp4"]))
+    assert "not compared" in apart(compared, source, ["v00.mp4"])  # no column
     hashed(source, v00="a")
-    assert apart(record(["x.mp4"], {"x.mp4": digest("x")[:DIGITS]}), source, ["v00.mp4"]) == ""
-    note = apart(trained, source, ["v00.mp4", "v01.mp4"])
+    assert apart(compared, source, ["v00.mp4"]) == ""
+    note = apart(half, source, ["v00.mp4", "v01.mp4"])
     assert "compared only in part" in note
     assert "of 1 of 2 training videos and of 1 of 2 of split 'test'" in note
-    old = {"videos": {"train": ["x.mp4"], "val": []}}
-    assert "not compared" in apart(old, source, ["v00.mp4"])
+    assert "not compared" in apart({"videos": {"train": ["x.mp4"], "val": []}}, source, ["v00.mp4"])
     assert "has no record of its training videos" in apart({}, source, ["v00.mp4"])
 
 
-def test_contents_are_of_videos_once_and_only_where_known(make_source):
+def test_contents_are_of_known_videos_once_and_other_systems_training_videos_are_no_test(make_source):
     source = make_source(["a.mp4", "b.mp4", "c.mp4"], clips_of_video=2)
     assert video_contents(source, ["a.mp4"]) == {}
     content = {"a.mp4": digest("a"), "b.mp4": None, "c.mp4": ""}
     source.clips = source.clips.assign(file_sha256=source.clips["video"].map(content))
     assert video_contents(source, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]) == {"a.mp4": "a" * DIGITS}
     assert video_contents(source, ["b.mp4"]) == {}
+    check_ids_apart({"a.mp4", "b"}, ["c", "d"], "seen.csv")
+    with pytest.raises(InputError, match=r"^seen\.csv names 5 of the 6 test videos .* and 2 more"):
+        check_ids_apart({f"train/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv")
 
 
 @pytest.mark.parametrize(
@@ -144,9 +129,3 @@ def test_images_that_are_measured_on_are_refused(make_source, image, measured, i
     check_images_apart((images, {"v09.mp4"}), (videos, {"v00.mp4"}), name="i.csv")
     with pytest.raises(InputError, match=says):
         check_images_apart((images, {image}), (videos, {measured}), name="i.csv", ids=ids)
-
-
-def test_another_systems_training_videos_are_no_test():
-    check_ids_apart({"a.mp4", "b"}, ["c", "d"], "seen.csv")
-    with pytest.raises(InputError, match=r"^seen\.csv names 5 of the 6 test videos .* and 2 more"):
-        check_ids_apart({f"train/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv")

@@ -1,5 +1,7 @@
 """Training and validation captions never share a video."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -9,8 +11,8 @@ from mee.errors import InputError
 from mee.protocols.annotations import HELD_OUT
 
 
-def split_pairs(table, source, validation=0.1, seed=0, partial=False, **options):
-    return mee_splits.split_pairs(table, source, validation=validation, seed=seed, partial=partial, **options)
+def split_pairs(table, source, **options):
+    return mee_splits.split_pairs(table, source, **{"validation": 0.1, "seed": 0, "partial": False} | options)
 
 
 def hashed(source, *contents):
@@ -35,9 +37,8 @@ def table(source, splits=None):
     return frame if splits else frame.drop(columns="split")
 
 
-def test_whole_videos_are_held_out_by_seed(source):
-    frame = table(source)
-    drawn = set()
+def test_whole_videos_are_held_out_by_seed_and_never_of_test(source):
+    frame, drawn = table(source), set()
     for seed in range(6):
         split, again = (split_pairs(frame, source, validation=0.25, seed=seed) for _ in range(2))
         assert split == again
@@ -49,22 +50,9 @@ def test_whole_videos_are_held_out_by_seed(source):
         assert set(turned.val.videos) == set(split.val.videos)
         drawn.add(tuple(sorted(set(split.val.videos))))
     assert len(drawn) > 1
-
-
-def test_without_validation_videos_they_are_held_out_of_training_and_never_of_test(source):
-    frame = table(source, ["train"] * 6 + ["test"] * 6)
-    split = split_pairs(frame, source, validation=0.3)
+    split = split_pairs(table(source, ["train"] * 6 + ["test"] * 6), source, validation=0.3)
     assert set(split.val.videos) | set(split.train.videos) == set(source.clips.index[:6])
     assert len(set(split.val.videos)) == 2
-
-
-def test_what_partial_leaves_out_is_told_and_keeps_splits_aligned(source):
-    frame = table(source, ["train"] * 8 + ["val"] * 2 + ["test"] * 2)
-    unknown = pd.DataFrame([("gone.mp4", "nobody knows", "val")], columns=frame.columns)
-    split = split_pairs(pd.concat([unknown, frame]), source, partial=True)
-    assert split.left_out == ("gone.mp4",)
-    assert "left out 1 captioned videos" in split.notes[0]
-    assert sorted(set(split.val.videos)) == list(source.clips.index[8:10])
 
 
 @pytest.mark.parametrize(
@@ -83,14 +71,11 @@ def test_what_cannot_be_split(make_source, videos, splits, options, says):
 
 
 @pytest.mark.parametrize("needed", [SPLITS, ("train",)])
-def test_a_video_in_two_splits_is_refused_whatever_it_is_called(source, needed):
+def test_a_video_in_two_splits_is_refused_whatever_it_is_called(source, make_source, needed):
     frame = table(source, ["train"] * 6 + ["test"] * 6)
     twice = pd.DataFrame([("v00", "again", "test")], columns=frame.columns)
     with pytest.raises(InputError, match=r"1 videos are in split 'train' and in split 'test' too, 'v00\.mp4'"):
         pairs_by_split(pd.concat([frame, twice]), source, partial=False, needed=needed)
-
-
-def test_two_clips_of_one_video_in_two_splits_are_refused(make_source):
     source = make_source(["long.mp4"], clips_of_video=2)
     frame = pd.DataFrame({"video_id": source.clips.index, "caption": ["x", "y"], "split": ["train", "val"]})
     with pytest.raises(InputError, match=r"'long\.mp4'"):
@@ -120,54 +105,47 @@ def test_one_file_in_two_splits_is_refused_and_left_out_with_partial(source, fir
     assert measured in {*split.val.videos, *split.test_videos}
 
 
-def test_two_files_of_one_content_in_one_split_are_no_leak(source):
-    hashed(source, *["a" * 64] * 6, *["b" * 64] * 3, *["c" * 64] * 3)
-    split = split_pairs(table(source, SIX_THREE_THREE), source)
-    assert len(set(split.train.videos)) == 6
-    assert split.unchecked == ""
-
-
-def test_what_cannot_be_compared_is_told(source):
+def test_what_cannot_be_compared_is_reported_and_one_file_twice_in_one_split_is_no_leak(source):
     frame = table(source, SIX_THREE_THREE)
     assert "not compared" in split_pairs(frame, source).unchecked
     hashed(source, *DIGESTS[:8])
     unchecked = split_pairs(frame, source).unchecked
     assert "compared only in part" in unchecked
     assert "6 of 6 training videos and of 2 of 6 of another split" in unchecked
+    hashed(source, *["a" * 64] * 6, *["b" * 64] * 3, *["c" * 64] * 3)
+    split = split_pairs(frame, source)
+    assert (len(set(split.train.videos)), split.unchecked) == (6, "")
 
 
 def test_files_that_are_the_same_are_held_out_together_but_not_all(source):
     plain = split_pairs(table(source), source, validation=0.25)
     held = set(plain.val.videos)
-    lone, twin = sorted(held)[0], sorted(set(source.clips.index) - held)[0]
-    contents = {name: name * 8 for name in source.clips.index} | {twin: lone * 8}
+    lone, copy = sorted(held)[0], sorted(set(source.clips.index) - held)[0]
+    contents = {name: name * 8 for name in source.clips.index} | {copy: lone * 8}
     split = split_pairs(table(source), hashed(source, *contents.values()), validation=0.25)
-    assert set(split.val.videos) == held | {twin}
-    assert set(split.train.videos) == set(source.clips.index) - held - {twin}
+    assert set(split.val.videos) == held | {copy}
+    assert set(split.train.videos) == set(source.clips.index) - held - {copy}
     with pytest.raises(InputError, match="the same files as all but one"):
         split_pairs(table(source), hashed(source, *["a" * 64] * 11))
 
 
-def test_the_epoch_is_chosen_on_test_only_where_that_is_asked_for(source):
-    frame = table(source, SIX_THREE_THREE)
+def test_the_epoch_is_selected_on_test_on_request_only_and_then_without_the_validation_split(source):
+    frame, ids = table(source, SIX_THREE_THREE), source.clips.index
     usual = split_pairs(frame, source)
-    assert set(usual.train.videos) == set(source.clips.index[:6])
-    assert set(usual.val.videos) == set(source.clips.index[6:9])
+    assert set(usual.train.videos) == set(ids[:6])
+    assert set(usual.val.videos) == set(ids[6:9])
     assert usual.notes == ()
     split = split_pairs(frame, source, select_on_test=True)
     assert (usual.selected_on_test, split.selected_on_test) == (False, True)
-    assert set(split.val.videos) == set(usual.test_videos) == set(source.clips.index[9:])
+    assert set(split.val.videos) == set(usual.test_videos) == set(ids[9:])
     assert split.train == usual.train
-
-
-def test_selecting_on_test_does_not_read_the_validation_split(source):
     hashed(source, *DIGESTS[:6], DIGESTS[9], *DIGESTS[7:])
-    split = split_pairs(table(source, SIX_THREE_THREE), source, select_on_test=True, need_test=False)
+    split = split_pairs(frame, source, select_on_test=True, need_test=False)
     assert split.left_out == ()
-    assert not set(source.clips.index[6:9]) & {*split.train.videos, *split.val.videos}
+    assert not set(ids[6:9]) & {*split.train.videos, *split.val.videos}
 
 
-def test_a_number_of_videos_is_held_out_at_most_a_fifth(make_source, source):
+def test_a_benchmark_holds_out_a_number_at_most_a_fifth_and_the_same_wherever_they_are_stored(make_source, source):
     many = make_source([f"video{number}.mp4" for number in range(5010)])
     split = split_pairs(table(many, ["train"] * 5010), many, hold_out=HELD_OUT)
     assert (len(set(split.val.videos)), len(set(split.train.videos))) == (1000, 4010)
@@ -176,16 +154,13 @@ def test_a_number_of_videos_is_held_out_at_most_a_fifth(make_source, source):
         split = split_pairs(frame, source, validation=0.5, hold_out=number)
         assert len(set(split.val.videos)) == held
         assert not set(split.val.videos) & set(split.test_videos)
-
-
-def test_a_benchmarks_seed_holds_the_same_videos_out_wherever_they_are_stored(make_source):
     drawn = []
     for place in (lambda n: f"v{n:02d}.mp4", lambda n: f"{'ab'[n % 2]}/v{n:02d}.webm"):
-        source = make_source([place(number) for number in range(40)])
-        split = split_pairs(table(source), source, hold_out=8)
-        drawn.append({name[-8:].partition(".")[0].removeprefix("/") for name in split.val.videos})
+        stored = make_source([place(number) for number in range(40)])
+        split = split_pairs(table(stored), stored, hold_out=8)
+        drawn.append({Path(name).stem for name in split.val.videos})
     assert len(drawn[0]) == 8
-    assert drawn[0] == {name.removeprefix("/") for name in drawn[1]}
+    assert drawn[0] == drawn[1]
 
 
 def test_splits_that_are_not_needed_may_be_absent(source):
@@ -206,9 +181,13 @@ def test_splits_that_are_not_needed_may_be_absent(source):
 @pytest.mark.parametrize("needed", SPLITS)
 def test_a_split_that_is_needed_must_be_there(source, needed):
     frame = table(source, SIX_THREE_THREE)
-    gone = pd.DataFrame([("gone", "words", needed)], columns=frame.columns)
+    gone = pd.concat([pd.DataFrame([("gone", "words", needed)], columns=frame.columns), frame])
     with pytest.raises(InputError, match=r"1 of \d+ captioned videos .* gone"):
-        pairs_by_split(pd.concat([gone, frame]), source, partial=False, needed=(needed,))
-    by_split, left_out = pairs_by_split(pd.concat([gone, frame]), source, partial=True, needed=(needed,))
+        pairs_by_split(gone, source, partial=False, needed=(needed,))
+    by_split, left_out = pairs_by_split(gone, source, partial=True, needed=(needed,))
     assert left_out == ["gone"]
     assert [len(by_split[name]) for name in SPLITS] == [12, 6, 6]
+    split = split_pairs(gone, source, partial=True)
+    assert split.left_out == ("gone",)
+    assert "left out 1 captioned videos" in split.notes[0]
+    assert sorted(set(split.val.videos)) == list(source.clips.index[6:9])

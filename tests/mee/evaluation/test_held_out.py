@@ -1,14 +1,22 @@
-"""What an evaluation may rank."""
+"""What an evaluation may rank, and what its result states of the protocol, the rules and the normalisation."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from mee.errors import InputError
+from mee.evaluation.config import EvaluateConfig, NormaliseConfig
+from mee.evaluation.evaluate import protocol_facts, rules_of
 from mee.evaluation.held_out import gallery_videos, held_out_pairs
+from mee.evaluation.result import Normalisation
 from mee.protocols.protocol import Benchmark
 from mee.protocols.table import PROTOCOLS
+from mee.ranking.normalise import qb_norm
+from mee.ranking.rank import CONVENTIONS
+from tests.mee.whole_scores import WholeScores, whole_matrix
 
 
 def table(source, splits=None):
@@ -77,6 +85,10 @@ def test_what_is_left_out_makes_the_result_partial(source):
     assert "partial: left out 1" in held_out.notes[0]
     held_out = held(source, more=GONE)  # captions of other splits need no clips
     assert (held_out.left_out, len(held_out.pairs)) == ((), 3)
+    assert "content of files was not compared" in held_out.unchecked
+    contents = {"train": {"elsewhere.mp4": "f" * 16}}
+    source.clips = source.clips.assign(file_sha256=[f"{number:064x}" for number in range(12)])
+    assert held(source, videos={"train": ["elsewhere.mp4"], "val": []}, contents=contents).unchecked == ""
 
 
 def test_a_model_selected_on_test_says_so_on_test_and_not_elsewhere(source):
@@ -101,38 +113,24 @@ def test_a_benchmarks_ids_are_known_in_another_store(make_source):
     assert (own.selected, len(own.pairs)) == (False, 4)
 
 
-def test_a_file_under_two_names_is_refused(source):
-    source.clips = source.clips.assign(file_sha256=[f"{number:064x}" for number in range(0, 12 * 2**200, 2**200)])
-    seen = {"train": ["elsewhere.mp4"], "val": []}
-    assert held(source, videos=seen, contents={"train": {"elsewhere.mp4": "f" * 16}}).unchecked == ""
-    same = {"train": {"elsewhere.mp4": source.clips["file_sha256"]["v10.mp4"][:16]}}
-    with pytest.raises(InputError, match=r"'v10\.mp4' is 'elsewhere\.mp4'"):
-        held(source, videos=seen, contents=same)
-    assert held(source, videos=seen, contents=same, split="val").pairs
-
-
-def test_what_could_not_be_compared_is_told(source):
-    assert "content of files was not compared" in held(source).unchecked
-    unknown = held_out_pairs(table(source, SPLITS), source, {}, split=None, partial=False)
-    assert "no record of its training videos" in unknown.unchecked
-
-
 # ---- the gallery of a named protocol
 
 
-def benchmark(*video_ids):
+def benchmark(*video_ids, name="msvd", **fields):
     table = pd.DataFrame(columns=["query_id", "video_id", "caption", "split"])
-    return Benchmark(protocol=PROTOCOLS["msvd"], train_list=None, table=table, gallery=video_ids)
+    return Benchmark(protocol=PROTOCOLS[name], table=table, gallery=video_ids, **{"train_list": None, **fields})
 
 
-def test_the_gallery_is_the_protocols_in_its_order(make_source):
-    source = make_source(["clips/b.mp4", "a.webm", "deep/er/c.avi", "not asked.mp4"])
+def test_the_gallery_is_the_protocols_in_its_order_and_may_name_clips(make_source):
+    source = make_source(["clips/b.mp4", "a.webm", "deep/er/c.avi", "another.mp4"])
     found, left_out = gallery_videos(benchmark("c", "a", "b"), source, partial=False)
     assert list(found.items()) == [("c", "deep/er/c.avi"), ("a", "a.webm"), ("b", "clips/b.mp4")]
     assert left_out == ()
+    source, clip_id = make_source(["film.mkv"], clips_of_video=3), "film.mkv#t=10,20"
+    assert gallery_videos(benchmark(clip_id), source, partial=False) == ({clip_id: clip_id}, ())
 
 
-def test_a_video_that_is_not_there_is_refused_or_told(make_source):
+def test_a_video_that_is_missing_is_refused_or_reported(make_source):
     source = make_source(["a.mp4", "b.mp4"], failed={"c.mp4": "no picture"})
     with pytest.raises(InputError, match=r"2 of 4 captioned videos .* c \(no picture\); d \(not in the store\)"):
         gallery_videos(benchmark("a", "b", "c", "d"), source, partial=False)
@@ -140,33 +138,118 @@ def test_a_video_that_is_not_there_is_refused_or_told(make_source):
     assert (list(found.values()), left_out) == (["a.mp4", "b.mp4"], ("c", "d"))
 
 
+def named_as_its_video(clips):
+    clips = clips.drop(clips.index[1:3])  # of a.mp4 the first clip remains
+    return clips.set_axis(["a.mp4", *clips.index[1:]])
+
+
 @pytest.mark.parametrize("partial", [False, True])
-def test_a_video_that_is_cut_into_clips_is_refused(make_source, partial):
-    source = make_source(["a.mp4", "b.mp4"], clips_of_video=3)
-    source.clips = source.clips.drop(source.clips.index[1:3])  # of a.mp4 the first clip is left
-    source.clips.index = ["a.mp4", *source.clips.index[1:]]
-    with pytest.raises(
-        InputError, match=r"1 of its 2 test videos cut into clips \(b.mp4#t=0,10, for one\); .*--clip"
-    ):
-        gallery_videos(benchmark("a", "b"), source, partial=partial)
-    assert gallery_videos(benchmark("a"), source, partial=partial) == ({"a": "a.mp4"}, ())
+@pytest.mark.parametrize(
+    ("videos", "clips", "change", "ids", "says"),
+    [
+        ("ab", 3, named_as_its_video, "ab", r"1 of its 2 .* \(b.mp4#t=0,10, for one\); .*--clip"),
+        ("xy", 1, lambda table: table.assign(video="a.mp4"), "a", r"1 of its 1 .* \(x.mp4, for one"),
+        ("a", 3, lambda table: table.iloc[1:2], "a", r"1 of its 1 .* \(a.mp4#t=10,20, for one"),
+    ],
+    ids=["named as its video", "two clips of one video", "the others failed"],
+)
+def test_a_video_that_is_cut_into_clips_is_refused(make_source, videos, clips, change, ids, says, partial):
+    source = make_source([f"{name}.mp4" for name in videos], clips_of_video=clips, failed={"a.mp4": "timed out"})
+    source.clips = change(source.clips)
+    with pytest.raises(InputError, match=says.replace(".*", "test videos cut into clips", 1)):
+        gallery_videos(benchmark(*ids), source, partial=partial)
+    if ids == "ab":
+        assert gallery_videos(benchmark("a"), source, partial=partial) == ({"a": "a.mp4"}, ())
 
 
-def test_clips_of_one_video_are_pieces_whatever_they_are_called(make_source):
-    source = make_source(["x1", "x2"])
-    source.clips["video"] = "a.mp4"
-    with pytest.raises(InputError, match=r"1 of its 1 test videos cut into clips \(x1, for one\)"):
-        gallery_videos(benchmark("a"), source, partial=False)
+# ---- normalisation, and what a result states
 
 
-def test_a_piece_is_no_whole_video_where_the_others_failed(make_source):
-    source = make_source(["a.mp4"], clips_of_video=3, failed={"a.mp4": "timed out"})
-    source = replace(source, clips=source.clips.iloc[1:2])
-    with pytest.raises(InputError, match=r"1 of its 1 test videos cut into clips \(a.mp4#t=10,20, for one\)"):
-        gallery_videos(benchmark("a"), source, partial=False)
+@pytest.mark.parametrize("v2t", CONVENTIONS)
+def test_rules_are_said_in_words(v2t):
+    config = EvaluateConfig(captions=Path("captions.csv"), v2t=v2t)
+    rules = rules_of(config, Normalisation(method="dsl"))
+    assert rules.ties == "expected rank"
+    assert rules.v2t == CONVENTIONS[v2t]
+    assert rules.normalisation.method == "dsl"
+    assert rules.intervals == "95 % bootstrap over queries, 1,000 resamples, seed 0"
+    assert rules_of(replace(config, bootstrap=0), Normalisation()).intervals == ""
 
 
-def test_a_clip_that_the_protocol_itself_names_is_taken(make_source):
-    source = make_source(["film.mkv"], clips_of_video=3)
-    clip_id = "film.mkv#t=10,20"
-    assert gallery_videos(benchmark(clip_id), source, partial=False) == ({clip_id: clip_id}, ())
+def test_a_whole_protocol_is_stated_with_its_counts():
+    said = {"without_stream": ("v3",), "streams": {"audio": 990}, "train_list": "9k"}
+    files = {"test": "test.csv sha256:00"}
+    facts = protocol_facts(benchmark(name="lsmdc", files=files), split="test", queries=1000, gallery=1000, **said)
+    names = {"name": "lsmdc", "title": PROTOCOLS["lsmdc"].title, "split": "test", "query_rule": "every caption"}
+    numbers = {"queries": 1000, "expected_queries": 1000, "gallery": 1000, "expected_gallery": 1000}
+    nothing = {"partial": False, "missing": (), "left_out": ()}
+    assert facts.model_dump() == {**said, **names, **numbers, **nothing, "files": files}
+
+
+COUNTED = ("997 queries, and lsmdc has 1,000", "1,001 clips, and lsmdc has 1,000")
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "fields", "said", "missing"),
+    [
+        ("lsmdc", "test", {"shortfalls": ("a list is short",)}, {}, ("a list is short",)),
+        ("lsmdc", "test", {}, {"missing": ("3 queries have no scores",)}, ("3 queries have no scores",)),
+        ("lsmdc", "test", {}, {"left_out": ["v1"]}, ()),
+        ("lsmdc", "test", {}, {}, COUNTED),  # without an explanation
+        ("lsmdc", "val", {"shortfalls": ("the test list is short",)}, {}, ()),
+        ("lsmdc", "val", {}, {"left_out": ["v1"]}, ()),
+        ("folder", "test", {}, {}, ()),  # a protocol without counts takes any
+    ],
+)
+def test_whatever_is_missing_makes_a_result_partial(name, split, fields, said, missing):
+    facts = protocol_facts(benchmark(name=name, **fields), split=split, queries=997, gallery=1001, **said)
+    left_out = tuple(said.get("left_out", ()))
+    assert (facts.missing, facts.left_out, facts.partial) == (missing, left_out, bool(missing or left_out))
+    expected = (1000, 1000) if (name, split) == ("lsmdc", "test") else (None, None)
+    assert (facts.expected_queries, facts.expected_gallery) == expected
+
+
+METHODS = [  # settings, whether they need a bank, what they state
+    ({}, False, {}),
+    (
+        {"method": "qb-norm", "beta": 3.0},
+        True,
+        {"bank": "9 training captions", "parameters": {"beta": 3}, "uses_test_queries": False},
+    ),
+    *(
+        (
+            {"method": "nnn", "neighbours": neighbours, "alpha": 0.5},
+            True,
+            {"bank": "9 training captions", "parameters": {"neighbours": used, "alpha": 0.5}},
+        )
+        for neighbours, used in ((2, 2), (128, 9))
+    ),
+    ({"method": "dsl", "beta": 4.0}, False, {"parameters": {"beta": 4}, "uses_test_queries": True}),
+]
+
+
+@pytest.mark.parametrize(("settings", "needs_bank", "stated"), METHODS)
+def test_a_normalisation_uses_its_settings_and_states_them(settings, needs_bank, stated):
+    config = NormaliseConfig(**settings)
+    scores, bank = (
+        WholeScores(torch.rand(rows, 4, generator=torch.Generator().manual_seed(rows))) for rows in (3, 9)
+    )
+    matrix, method = scores.matrix, settings.get("method", "none")
+    offsets = config.offsets(bank if needs_bank else None)
+    if method == "qb-norm":
+        expected = qb_norm(bank, 3.0)
+        matrix = matrix - expected.active[matrix.argmax(1)][:, None] * expected.offset
+    elif method == "nnn":
+        used = stated["parameters"]["neighbours"]
+        matrix = matrix - 0.5 * bank.matrix.sort(0, descending=True).values[:used].mean(0)
+    elif method == "dsl":
+        matrix = matrix * (4 * matrix).softmax(0)
+    torch.testing.assert_close(whole_matrix(config.apply(scores, offsets)), matrix)
+    assert config.needs_bank is needs_bank
+    assert config.facts("9 training captions", 9) == Normalisation(**{"method": method} | stated)
+    if method == "none":
+        assert config.apply(scores, offsets) is scores
+    for none in (None, WholeScores(torch.empty(0, 4))):
+        if needs_bank:
+            with pytest.raises(InputError, match=f"^{method} needs a bank of training captions.*--bank"):
+                config.offsets(none)

@@ -41,7 +41,7 @@ def measured_of(matrix, right, names=None, **options):
 
 
 @given(SEEDS)
-def test_every_ranked_query_has_its_best_scored_right_clip_and_its_first_answers(seed):
+def test_every_ranked_query_has_its_best_right_clip_and_first_answers_and_examples_go_by_rank(seed):
     matrix, right = problem(seed)
     measured = measured_of(matrix, right)
     answers, ranked = measured.answers, right.any(1).nonzero().flatten().tolist()
@@ -54,19 +54,11 @@ def test_every_ranked_query_has_its_best_scored_right_clip_and_its_first_answers
         order = sorted(range(matrix.shape[1]), key=lambda clip: (-matrix[query, clip].item(), clip))[:10]
         assert answers.top.candidate[row].tolist() == order
         assert answers.top.score[row].equal(matrix[query, order])
-
-
-@given(SEEDS)
-def test_best_and_worst_are_those_by_rank(seed):
-    matrix, right = problem(seed)
-    answers = measured_of(matrix, right).answers
     ranks = answers.rank.tolist()
-    rising = sorted(range(len(ranks)), key=lambda row: (ranks[row], row))[:EXAMPLES]
-    falling = sorted(range(len(ranks)), key=lambda row: (-ranks[row], row))[:EXAMPLES]
-    for examples, rows in ((answers.best, rising), (answers.worst, falling)):
-        assert [query.query_id for query in examples] == [answers.query_ids[row] for row in rows]
-        assert [query.rank for query in examples] == [ranks[row] for row in rows]
-        for query, row in zip(examples, rows):
+    for examples, sign in ((answers.best, 1), (answers.worst, -1)):
+        rows = sorted(range(len(ranks)), key=lambda row: (sign * ranks[row], row))[:EXAMPLES]
+        for query, row in zip(examples, rows, strict=True):
+            assert (query.query_id, query.rank) == (answers.query_ids[row], ranks[row])
             assert query.caption == f"caption {query.query_id[1:]}"
             assert query.right.clip_id == f"c{int(answers.right[row])}"
             assert query.right.score == answers.right_scores[row]
@@ -123,23 +115,17 @@ def span_of(name):
 
 
 @given(rank_lists())
-def test_figures_are_those_of_the_ranks(case):
-    ranks = ranks_of(*case)
-    direction = direction_of(ranks, resamples=7)
-    assert (direction.queries, direction.candidates) == (len(ranks.rank), ranks.candidates)
-    assert direction.metrics == retrieval_metrics(ranks.rank, ranks.gain)
-    assert direction.metrics["MedR"] == np.median(case[0])
-    assert direction.intervals == bootstrap_intervals(ranks.rank, ranks.gain, resamples=7)
-
-
-@given(rank_lists())
-def test_the_recall_curve_rises_to_100_and_agrees_with_the_figures(case):
+def test_figures_curve_and_histogram_are_those_of_the_ranks(case):
     ranks, candidates = case
-    direction = summed_up(*case)
-    depths, recall = zip(*direction.recall)
+    of_ranks, direction = ranks_of(*case), direction_of(ranks_of(*case), resamples=7)
+    assert (direction.queries, direction.candidates) == (len(ranks), candidates)
+    assert direction.metrics == retrieval_metrics(of_ranks.rank, of_ranks.gain)
+    assert direction.metrics["MedR"] == np.median(ranks)
+    assert direction.intervals == bootstrap_intervals(of_ranks.rank, of_ranks.gain, resamples=7)
+
+    depths, recall = zip(*direction.recall)  # the curve rises to 100
     assert list(depths) == sorted(set(depths))
-    assert depths[0] == 1
-    assert direction.recall[-1] == (candidates, 100)
+    assert (depths[0], direction.recall[-1]) == (1, (candidates, 100))
     assert list(recall) == sorted(recall)
     for depth, value in direction.recall:
         assert value == 100 * np.mean(np.asarray(ranks) <= depth)
@@ -147,44 +133,33 @@ def test_the_recall_curve_rises_to_100_and_agrees_with_the_figures(case):
     for depth in (1, 5, 10, 50):
         assert known.get(depth, 100) == direction.metrics[f"R@{depth}"]
         assert (depth in known) == (depth <= candidates)
-    assert {type(depth) for depth in depths} == {int}
-    assert {type(value) for value in recall} == {float}
 
-
-def test_the_recall_curve_is_as_exact_as_the_figures():
-    """A third in float32 would differ from R@1 in the eighth digit."""
-    direction = summed_up([1, 2, 3], 10)
-    assert direction.recall[:3] == ((1, 100 * (1 / 3)), (2, 100 * (2 / 3)), (3, 100))
-
-
-@given(rank_lists())
-def test_the_histogram_counts_every_query_once_and_covers_all_ranks(case):
-    ranks, candidates = case
-    histogram = summed_up(*case).histogram
-    spans = [span_of(name) for name, _ in histogram]
-    assert spans[0][0] == 1
-    assert spans[-1][1] == candidates
+    spans = [
+        span_of(name) for name, _ in direction.histogram
+    ]  # every query counts once, and all ranks are covered
+    assert (spans[0][0], spans[-1][1]) == (1, candidates)
     assert [low for low, _ in spans[1:]] == [high + 1 for _, high in spans[:-1]]
-    assert sum(count for _, count in histogram) == len(ranks)
-    for (low, high), (_, count) in zip(spans, histogram):
+    assert sum(count for _, count in direction.histogram) == len(ranks)
+    for (low, high), (_, count) in zip(spans, direction.histogram):
         assert count == sum(low <= np.ceil(rank) <= high for rank in ranks)
-    assert {type(count) for _, count in histogram} == {int}
+    counts = [count for _, count in direction.histogram]
+    assert ({*map(type, depths)}, {*map(type, recall)}, {*map(type, counts)}) == ({int}, {float}, {int})
 
 
-def test_a_curve_is_read_at_round_numbers_and_bins_double():
+def test_a_curve_is_exact_and_read_at_round_numbers_and_bins_double():
+    """A third in float32 would differ from R@1 in the eighth digit."""
+    thirds = summed_up([1, 2, 3], 10)
+    assert thirds.recall[:3] == ((1, 100 * (1 / 3)), (2, 100 * (2 / 3)), (3, 100))
     thousand = summed_up([1], 1000)
     depths = "1 2 3 5 7 10 20 30 50 70 100 200 300 500 700 1000"
     assert " ".join(str(depth) for depth, _ in thousand.recall) == depths
     names = "1 2 3-4 5-8 9-16 17-32 33-64 65-128 129-256 257-512 513-1000"
     assert " ".join(name for name, _ in thousand.histogram) == names
-
-
-@given(st.integers(1, 40))
-def test_powers_of_two_close_their_bin(power):
-    histogram = dict(summed_up([2**power, 2**power + 1], 2 ** (power + 2)).histogram)
-    last = 2 ** (power - 1) + 1
-    assert histogram[str(last) if power == 1 else f"{last}-{2**power}"] == 1
-    assert histogram[f"{2**power + 1}-{2 ** (power + 1)}"] == 1
+    for power in range(1, 41):  # powers of two close their bin
+        histogram = dict(summed_up([2**power, 2**power + 1], 2 ** (power + 2)).histogram)
+        last = 2 ** (power - 1) + 1
+        assert histogram[str(last) if power == 1 else f"{last}-{2**power}"] == 1
+        assert histogram[f"{2**power + 1}-{2 ** (power + 1)}"] == 1
 
 
 # ---- the rank file
@@ -224,6 +199,8 @@ def test_pandas_reads_what_was_measured(ending, kind, query_ids, clip_ids, seed,
     answers = answers_of(query_ids, clip_ids, kind, seed)
     path = tmp_path_factory.mktemp("made") / f"ranks.{ending}"
     write_ranks(path, answers)
+    with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):  # the file stays as it was
+        write_ranks(path, answers_of(["q", "\ud800"], ["a", "b"], torch.float32, 0))
     table = read_ranks(path, kind)
     assert list(table.columns) == ["query_id", "rank", "right_clip_id", *COLUMNS]
     assert table["query_id"].astype(str).tolist() == query_ids
@@ -238,15 +215,3 @@ def test_pandas_reads_what_was_measured(ending, kind, query_ids, clip_ids, seed,
             assert ((found == "") | found.isna()).all()
             assert np.isnan(scores).all()
     assert list(path.parent.iterdir()) == [path]
-
-
-@BOTH
-def test_what_cannot_be_written_leaves_what_was_there(tmp_path, ending):
-    path = tmp_path / f"r.{ending}"
-    path.write_text("what was there")
-    with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):
-        write_ranks(path, answers_of(["q", "\ud800"], ["a", "b"], torch.float32, 0))
-    assert path.read_text() == "what was there"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(InputError, match="nowhere"):
-        write_ranks(tmp_path / "nowhere" / f"r.{ending}", answers_of(["q"], ["a"], torch.float32, 0))

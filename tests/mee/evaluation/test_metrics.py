@@ -1,6 +1,7 @@
 """Ranks and figures against golden double loops; intervals against plain resampling; multiple choice."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,68 +17,41 @@ from tests.mee.whole_scores import WholeScores, positives_of
 
 SEEDS = st.integers(0, 2**31)
 RANKS = st.lists(st.integers(2, 240).map(lambda twice: twice / 2), min_size=1, max_size=30)
-DIRECTIONS = ("t2v_rows_are_queries", "v2t_columns_are_queries")
+WAYS = {"t2v": "t2v_rows_are_queries", "v2t": "v2t_columns_are_queries"}
 
 
-def ranks_of(scores, positive):
-    """Of any scores; infinite ones are not used, so -inf becomes a number below all others."""
-    scores = scores.masked_fill(scores.isneginf(), -1e30)
-    return rank_queries(WholeScores(scores), positives_of(positive)).t2v.rank
-
-
-def test_ranks_and_figures_match_golden(load_golden):
-    for name, case in load_golden("retrieval_metrics.json")["cases"].items():
+@pytest.mark.parametrize("margin", [0.0, 1e-9])
+def test_ranks_and_figures_match_golden(load_golden, margin):
+    golden = load_golden("retrieval_metrics.json")
+    several = golden["multi_caption"]  # captions of a video
+    right = torch.tensor(several["caption_owner"])[:, None] == torch.arange(len(several["scores"][0]))
+    ranking = rank_queries(WholeScores(torch.tensor(several["scores"]), margin), positives_of(right))
+    assert ranking.t2v.rank.tolist() == several["t2v_ranks"]
+    assert ranking.v2t.rank.tolist() == several["v2t_best_caption_ranks"]
+    for name, case in golden["cases"].items():
         scores = torch.tensor([[float(score) for score in row] for row in case["scores"]], dtype=torch.float64)
-        for direction, matrix in zip(DIRECTIONS, (scores, scores.T)):
-            positive = torch.eye(len(scores), dtype=torch.bool)
-            if matrix.isnan().any():
-                with pytest.raises(InputError, match="NaN"):
-                    ranks_of(matrix, positive)
-                continue
-            golden = case[direction]["correct"]["mean"]
-            ranks = ranks_of(matrix, positive)
-            assert ranks.tolist() == golden["ranks"], name
+        scores = WholeScores(scores.masked_fill(scores.isneginf(), -1e30), margin)  # below all others
+        positives = positives_of(torch.eye(scores.queries, dtype=torch.bool))
+        if scores.matrix.isnan().any():
+            with pytest.raises(InputError, match="NaN"):
+                rank_queries(scores, positives)
+            continue
+        ranking = rank_queries(scores, positives)
+        for way, key in WAYS.items():
+            theirs, ranks = case[key]["correct"]["mean"], getattr(ranking, way).rank
+            assert ranks.tolist() == theirs["ranks"], name
             figures = retrieval_metrics(ranks)
-            for ours, theirs in (("R@1", "R1"), ("R@5", "R5"), ("R@10", "R10")):
-                assert figures[ours] == pytest.approx(100 * golden[theirs]), name
-            assert figures["MedR"] == pytest.approx(golden["MedR"]), name
-            assert figures["MeanR"] == pytest.approx(golden["MeanR"]), name
-
-
-def test_several_captions_of_a_video_match_golden(load_golden):
-    case = load_golden("retrieval_metrics.json")["multi_caption"]
-    scores = torch.tensor(case["scores"])
-    positive = torch.tensor(case["caption_owner"])[:, None] == torch.arange(scores.shape[1])
-    assert ranks_of(scores, positive).tolist() == case["t2v_ranks"]
-    assert ranks_of(scores.T, positive.T).tolist() == case["v2t_best_caption_ranks"]
-
-
-@pytest.mark.parametrize(
-    ("scores", "right", "rank"),
-    [
-        ([0.5, 0.5, 0.5, 0.9, 0.1], [0], 3.0),
-        ([0.5, 0.5, 0.5, 0.9, 0.1], [0, 1], 2.5),  # level with it, but right as well
-        ([-math.inf, 0.1, -math.inf], [0], 2.5),
-    ],
-)
-def test_equal_wrong_answers_share_their_places_with_the_right_one(scores, right, rank):
-    positive = torch.tensor([[place in right for place in range(len(scores))]])
-    assert ranks_of(torch.tensor([scores]), positive).tolist() == [rank]
-
-
-def test_what_cannot_be_ranked_is_refused():
-    with pytest.raises(ValueError, match="no query"):
-        retrieval_metrics(torch.empty(0))
+            expected = {f"R@{k}": 100 * theirs[f"R{k}"] for k in (1, 5, 10)}
+            expected |= {"MedR": theirs["MedR"], "MeanR": theirs["MeanR"]}
+            assert {key: figures[key] for key in expected} == pytest.approx(expected), name
 
 
 @given(RANKS)
 def test_figures_equal_numpy(ranks):
-    figures = retrieval_metrics(torch.tensor(ranks))
-    values = np.asarray(ranks, dtype=np.float64)
-    expected = {f"R@{k}": 100 * np.mean(values <= k) for k in (1, 5, 10, 50)}
-    expected |= {"MedR": np.median(values), "MeanR": values.mean(), "MRR": 100 * np.mean(1 / values)}
-    expected["Geom"] = np.cbrt(expected["R@1"] * expected["R@5"] * expected["R@10"])
-    assert figures == pytest.approx(expected)
+    assert KS == (1, 5, 10, 50)
+    assert retrieval_metrics(torch.tensor(ranks)) == pytest.approx(plain(np.asarray(ranks, dtype=np.float64)))
+    with pytest.raises(ValueError, match="no query"):
+        retrieval_metrics(torch.empty(0))
 
 
 MANY = 4000
@@ -95,19 +69,19 @@ def drawn_ranks(queries, distinct, seed):
     return ranks + torch.randint(2, (queries,), generator=generator) / 2
 
 
-def plain(ranks, gains, seed):
-    """Figures of so many resamples, each computed by numpy from the ranks that were drawn."""
-    draws = np.random.default_rng(seed).integers(len(ranks), size=(MANY, len(ranks)))
-    rank, gain = ranks.numpy()[draws], gains.numpy()[draws]
-    found = {f"R@{k}": 100 * (rank <= k).mean(1) for k in KS}
-    return {
-        **found,
-        "MedR": np.median(rank, 1),
-        "MeanR": rank.mean(1),
-        "Geom": np.cbrt(found["R@1"] * found["R@5"] * found["R@10"]),
-        "MRR": 100 * (1 / rank).mean(1),
-        "nDCG@10": 100 * gain.mean(1),
-    }
+def plain(rank, gain=None):
+    """The figures of every row of ranks, by numpy."""
+    found = {f"R@{k}": 100 * (rank <= k).mean(-1) for k in KS}
+    found |= {"MedR": np.median(rank, -1), "MeanR": rank.mean(-1), "MRR": 100 * (1 / rank).mean(-1)}
+    found["Geom"] = np.cbrt(found["R@1"] * found["R@5"] * found["R@10"])
+    return found if gain is None else {**found, "nDCG@10": 100 * gain.mean(-1)}
+
+
+def check_interval(interval, resampled, name=""):
+    """Its ends are quantiles of so many resamples."""
+    for end, share in zip(interval, (0.025, 0.975)):
+        least, most = np.quantile(resampled, (share - SLACK, share + SLACK))
+        assert least - 1e-9 <= end <= most + 1e-9, (name, share)
 
 
 @pytest.mark.parametrize(
@@ -117,30 +91,25 @@ def test_intervals_equal_those_of_plain_resampling(queries, distinct):
     ranks = drawn_ranks(queries, distinct, seed=queries)
     gains = gains_of(ranks).sqrt()  # not a function that could be read off the other figures
     intervals = bootstrap_intervals(ranks, gains, resamples=MANY)
-    figures = plain(ranks, gains, seed=1)
+    draws = np.random.default_rng(1).integers(queries, size=(MANY, queries))
+    figures = plain(ranks.numpy()[draws], gains.numpy()[draws])
     assert intervals.keys() == figures.keys()
-    for name, (low, high) in intervals.items():
-        for end, share in ((low, 0.025), (high, 0.975)):
-            least, most = np.quantile(figures[name], (share - SLACK, share + SLACK))
-            assert least - 1e-9 <= end <= most + 1e-9, (name, share)
+    for name, interval in intervals.items():
+        check_interval(interval, figures[name], name)
 
 
 @given(RANKS)
 def test_intervals_hold_the_estimate(ranks):
     ranks = torch.tensor(ranks)
     gains = gains_of(ranks)
-    figures = retrieval_metrics(ranks, gains)
-    intervals = bootstrap_intervals(ranks, gains, resamples=400)
+    figures, intervals = retrieval_metrics(ranks, gains), bootstrap_intervals(ranks, gains, resamples=400)
     assert intervals.keys() == figures.keys()
     for name, (low, high) in intervals.items():
         assert low - 1e-9 <= figures[name] <= high + 1e-9, name
-
-
-@given(st.integers(2, 240).map(lambda twice: twice / 2), st.integers(1, 100))
-def test_ranks_that_are_all_alike_leave_no_doubt(rank, queries):
-    ranks = torch.full((queries,), rank)
-    figures = retrieval_metrics(ranks, gains_of(ranks))
-    for name, (low, high) in bootstrap_intervals(ranks, gains_of(ranks), resamples=10).items():
+    assert bootstrap_intervals(ranks, gains, resamples=0) == {}
+    alike = ranks[:1].expand(len(ranks))  # ranks that are all alike leave no doubt
+    figures = retrieval_metrics(alike, gains_of(alike))
+    for name, (low, high) in bootstrap_intervals(alike, gains_of(alike), resamples=10).items():
         assert low == high == pytest.approx(figures[name])
 
 
@@ -156,19 +125,11 @@ def test_intervals_depend_on_the_seed_and_on_nothing_else(distinct, monkeypatch)
     other = bootstrap_intervals(ranks, gains, resamples=100, seed=4)
     assert all(other[name] != once[name] for name in ("MeanR", "MRR", "nDCG@10"))
     monkeypatch.setattr(mee.evaluation.metrics, "CHUNK", 7 * len(ranks.unique()))
+    two = torch.tensor([1.0, 3.0])  # of which one resample has both, or one of them twice
+    drawn = {bootstrap_intervals(two, two, resamples=1, seed=seed)["MedR"] for seed in range(40)}
+    assert drawn == {(1, 1), (2, 2), (3, 3)}
     again = bootstrap_intervals(ranks, gains, resamples=100, seed=3)
     assert {name: pytest.approx(ends, rel=1e-12) for name, ends in again.items()} == once
-
-
-def test_the_median_of_an_even_number_is_the_mean_of_the_middle_two():
-    """Of the ranks 1 and 3 one resample has both, or one of them twice."""
-    ranks = torch.tensor([1.0, 3.0])
-    drawn = {bootstrap_intervals(ranks, ranks, resamples=1, seed=seed)["MedR"] for seed in range(40)}
-    assert drawn == {(1, 1), (2, 2), (3, 3)}
-
-
-def test_without_resamples_there_are_no_intervals():
-    assert bootstrap_intervals(torch.ones(3), torch.ones(3), resamples=0) == {}
 
 
 # ---- multiple choice: golden answers, chance for ties, and a loop over the rule
@@ -182,60 +143,42 @@ def tied_choices(seed):
     return scores, torch.randint(choices, (questions,), generator=generator)
 
 
-def test_accuracy_matches_golden(load_golden):
+def test_accuracy_matches_golden_and_a_constant_score_answers_one_in_five(load_golden):
     case = load_golden("retrieval_metrics.json")["multiple_choice"]
     choice = choice_accuracy(torch.tensor(case["scores"]), torch.tensor(case["gt_one_based"]) - 1)
     assert choice.questions == len(case["scores"])
     assert choice.accuracy == pytest.approx(100 * case["correct"]["expected_random_tie_break"])
     low, high = choice.interval
     assert low < choice.accuracy < high
+    for score, questions in product((0.3, -2.0, -math.inf), (1, 7)):
+        answer = torch.arange(questions) % 5
+        choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
+        assert (choice.accuracy, *choice.interval) == pytest.approx((20, 20, 20))
 
 
 @given(SEEDS)
-def test_accuracy_equals_a_loop_over_the_rule(seed):
+def test_accuracy_equals_a_loop_over_the_rule_in_any_order(seed):
     scores, answer = tied_choices(seed)
-    credits = [
-        (row[right] == max(row)) / row.count(max(row)) for row, right in zip(scores.tolist(), answer.tolist())
-    ]
+    rows = zip(scores.tolist(), answer.tolist())
+    credits = [(row[right] == max(row)) / row.count(max(row)) for row, right in rows]
     choice = choice_accuracy(scores, answer, resamples=300)
     assert choice.accuracy == pytest.approx(100 * sum(credits) / len(credits))
     low, high = choice.interval
     assert -1e-9 <= low <= choice.accuracy + 1e-9
     assert choice.accuracy - 1e-9 <= high <= 100 + 1e-9
     assert {type(choice.questions), type(choice.accuracy), type(low), type(high)} == {int, float}
-
-
-@pytest.mark.parametrize("score", [0.3, -2.0, -math.inf])
-@pytest.mark.parametrize("questions", [1, 7])
-def test_a_constant_score_answers_one_in_five(score, questions):
-    answer = torch.arange(questions) % 5
-    choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
-    assert choice.accuracy == pytest.approx(20)
-    assert choice.interval == pytest.approx((20, 20))
-
-
-@given(SEEDS)
-def test_permuting_sentences_and_questions_changes_nothing(seed):
-    scores, answer = tied_choices(seed)
     generator = torch.Generator().manual_seed(seed)
     rows, columns = (torch.randperm(size, generator=generator) for size in scores.shape)
     moved = choice_accuracy(scores[rows][:, columns], columns.argsort()[answer[rows]], resamples=0)
-    assert moved.accuracy == pytest.approx(choice_accuracy(scores, answer, resamples=0).accuracy)
+    assert moved.accuracy == pytest.approx(choice.accuracy)
 
 
 def test_the_interval_is_that_of_resampled_questions():
     scores, answer = torch.eye(5).repeat(40, 1), torch.arange(5).repeat(40)
     answer[:70] = (answer[:70] + 1) % 5
-    low, high = choice_accuracy(scores, answer, resamples=4000).interval
     right = np.arange(200) >= 70
-    means = 100 * right[np.random.default_rng(1).integers(200, size=(4000, 200))].mean(1)
-    for end, share in ((low, 0.025), (high, 0.975)):
-        least, most = np.quantile(means, (share - 0.011, share + 0.011))
-        assert least <= end <= most
-
-
-def test_the_seed_decides_the_interval_of_a_choice_and_no_resamples_make_none():
-    scores, answer = torch.rand(60, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(60).long()
+    means = 100 * right[np.random.default_rng(1).integers(200, size=(MANY, 200))].mean(1)
+    check_interval(choice_accuracy(scores, answer, resamples=MANY).interval, means)
     once, again, other = (choice_accuracy(scores, answer, resamples=50, seed=seed) for seed in (1, 1, 2))
     assert once == again
     assert once.interval != other.interval

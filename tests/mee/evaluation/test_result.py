@@ -1,6 +1,7 @@
 """Results as files: what is written is read, and nothing else is."""
 
 import json
+from contextlib import nullcontext
 from math import inf, nan
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import mee.evaluation.result
 from mee.errors import InputError
 from mee.evaluation.result import (
     Answer,
@@ -26,6 +28,7 @@ from mee.evaluation.result import (
     read_result,
     write_result,
 )
+from mee.files import whole_file
 
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 FIGURES = st.dictionaries(st.text(), NUMBER, max_size=4)
@@ -84,7 +87,7 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path_factory, number, tex
         assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_file_is_json_that_names_its_format_and_says_every_key(path):
+def test_the_file_is_json_that_names_its_format_and_every_key_is_documented(path):
     write_result(whole_result(text="été"), path)
     text = path.read_text(encoding="utf-8")
     content = json.loads(text)
@@ -92,11 +95,6 @@ def test_the_file_is_json_that_names_its_format_and_says_every_key(path):
     assert list(content) == list(Result.model_fields)
     assert text.endswith("\n")
     assert "été" in text
-
-
-def test_the_docstring_names_every_key():
-    import mee.evaluation.result
-
     assert all(f'"{name}"' in mee.evaluation.result.__doc__ for name in Result.model_fields)
 
 
@@ -138,34 +136,67 @@ def test_another_file_is_refused_with_the_place(path, content, place):
 
 
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda bad: whole_result(number=bad),
-        lambda bad: whole_result(figures={"R@1": bad}),
-        lambda bad: Direction(queries=1, candidates=1, metrics={}, recall=((1, bad),)),
-        lambda bad: Weights(experts=("a",), rows=(("all queries", 1, (bad,)),)),
-    ],
-)
-def test_a_number_that_is_none_is_never_written(make, bad):
-    with pytest.raises(ValidationError, match="finite number"):
-        make(bad)
+def test_numbers_that_are_not_finite_are_never_written(bad):
+    for make in (
+        lambda: whole_result(number=bad),
+        lambda: whole_result(figures={"R@1": bad}),
+        lambda: Direction(queries=1, candidates=1, metrics={}, recall=((1, bad),)),
+        lambda: Weights(experts=("a",), rows=(("all queries", 1, (bad,)),)),
+    ):
+        with pytest.raises(ValidationError, match="finite number"):
+            make()
 
 
-def test_a_file_that_was_there_is_replaced_or_left_as_it_was(path):
-    write_result(whole_result(1.0), path)
-    write_result(whole_result(2.0), path)
-    assert read_result(path) == whole_result(2.0)
+def test_a_file_is_replaced_or_stays_as_it_was_and_places_are_named(path, tmp_path):
+    with pytest.raises(InputError, match=r"^no result file at '.*'; make one: mee evaluate"):
+        read_result(path)
+    for number in (1.0, 2.0):
+        write_result(whole_result(number), path)
     with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):
         write_result(whole_result(text="a\udcff.mp4"), path)
     assert read_result(path) == whole_result(2.0)
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_where_nothing_can_be_written_or_read(path, tmp_path):
     with pytest.raises(InputError, match=r"^results cannot be written to '.*/no/result.json'"):
         write_result(whole_result(), tmp_path / "no" / "result.json")
-    with pytest.raises(InputError, match=r"^no result file at '.*'; make one: mee evaluate"):
-        read_result(path)
     with pytest.raises(InputError, match=f"^'{tmp_path}' cannot be read"):
         read_result(tmp_path)
+
+
+# ---- files that are written whole, or not at all
+
+
+def write(path, content, error=None):
+    with whole_file(path, "ranks") as aside:
+        aside.write_text(content, encoding="utf-8")
+        if error:
+            raise error
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path, error):
+    path = tmp_path / "ranks.csv"
+    path.write_text("old")
+    with path.open() as reader:
+        with pytest.raises(error) if error else nullcontext():
+            write(path, "new", error)
+        assert reader.read() == "old"  # not written over: whoever reads meanwhile sees one or the other
+    assert path.read_text() == ("old" if error else "new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.touch()
+    for path, content, reason in (
+        (tmp_path / "no" / "ranks.csv", "new", "No such file or directory"),
+        (folder, "new", "Is a directory"),
+        (file / "ranks.csv", "new", "Not a directory"),
+        (tmp_path / "ranks.csv", "clip\udcff", "a name is no text that UTF-8 knows"),
+    ):
+        with pytest.raises(InputError) as caught:
+            write(path, content)
+        assert str(caught.value) == f"ranks cannot be written to '{path}': {reason}"
+    with pytest.raises(InputError, match=r"ranks cannot be written to .*: the disk is gone"):
+        write(tmp_path / "ranks.csv", "half", OSError("the disk is gone"))
+    assert sorted(tmp_path.iterdir()) == [file, folder]

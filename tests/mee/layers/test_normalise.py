@@ -1,4 +1,7 @@
-"""Standardising pooled streams; batch norm in one process is torch's own (several: tests/test_distributed.py)."""
+"""Standardising; batch norm in one process is torch's own (several: tests/test_distributed.py); gated units.
+
+Numbers of the gated embedding unit: tests/golden/test_gated_embedding_unit.py.
+"""
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mee.layers.normalise
-from mee.layers.normalise import JointBatchNorm, Standardise
+from mee.layers.normalise import GatedEmbeddingUnit, JointBatchNorm, Standardise
 
 
 @given(
@@ -27,19 +30,14 @@ def test_fitted_rows_have_mean_zero_and_deviation_one(seed, rows, scale, offset)
     torch.testing.assert_close(y.std(0, unbiased=False), torch.ones(4).double(), atol=1e-4 + rounding, rtol=0)
 
 
-def test_a_column_that_never_changes_keeps_deviation_one():
-    x = torch.stack([torch.full((9,), 0.1), torch.arange(9.0), torch.zeros(9)], dim=1)
-    standardise = Standardise(3)
-    standardise.fit(x)
-    assert standardise.deviation[[0, 2]].tolist() == [1, 1]
-    assert standardise(x).abs()[:, [0, 2]].max() < 1e-6
-
-
-def test_it_is_the_identity_until_fitted_and_after_no_rows_and_a_single_row_becomes_zero():
-    standardise, x = Standardise(3), torch.randn(5, 3)
+def test_it_is_the_identity_until_fitted_and_a_column_that_never_changes_keeps_deviation_one():
+    standardise, x = Standardise(3), torch.stack([torch.full((9,), 0.1), torch.arange(9.0), torch.zeros(9)], dim=1)
     assert standardise(x).equal(x)
     standardise.fit(torch.empty(0, 3))
     assert standardise(x).equal(x)
+    standardise.fit(x)
+    assert standardise.deviation[[0, 2]].tolist() == [1, 1]
+    assert standardise(x).abs()[:, [0, 2]].max() < 1e-6
     standardise.fit(x[:1])
     assert standardise(x[:1]).tolist() == [[0, 0, 0]]
 
@@ -89,13 +87,30 @@ def test_too_few_rows_are_normed_by_the_running_statistics_and_leave_them(monkey
     y.sum().backward()
     assert x.grad.shape == (rows, 4)
     assert all(tensor.equal(before[name]) for name, tensor in norm.state_dict().items())
+    if joint:  # rows of half precision are summed in single
+        norm, halves = JointBatchNorm(2), (100 + torch.randn(2000, 2)).bfloat16()
+        out = norm.train()(halves)
+        assert out.dtype == torch.bfloat16
+        torch.testing.assert_close(norm.running_mean, 0.1 * halves.float().mean(0), rtol=1e-4, atol=0)
+        assert out.float().std(0).sub(1).abs().max() < 0.05
 
 
-def test_half_precision_rows_are_summed_in_single(monkeypatch):
-    monkeypatch.setattr(mee.layers.normalise, "processes", lambda: 2)
-    norm = JointBatchNorm(2)
-    rows = (100 + torch.randn(2000, 2)).bfloat16()
-    out = norm.train()(rows)
-    assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(norm.running_mean, 0.1 * rows.float().mean(0), rtol=1e-4, atol=0)
-    assert out.float().std(0).sub(1).abs().max() < 0.05
+def test_a_gated_unit_gives_unit_rows_starts_as_the_identity_and_learns_from_two_rows():
+    torch.manual_seed(0)
+    unit = GatedEmbeddingUnit(6, 9).eval()
+    for scale in (1e-3, 1.0, 1e4):
+        rows = scale * torch.randn(8, 6)
+        torch.testing.assert_close(unit(rows).norm(dim=1), torch.ones(8))
+        torch.testing.assert_close(unit(rows)[3:4], unit(rows[3:4]))
+    unit, rows = GatedEmbeddingUnit(5, 5), torch.randn(7, 5)
+    unit.start_as_identity()
+    for mode in (True, False):
+        torch.testing.assert_close(unit.train(mode)(rows), nn.functional.normalize(rows, dim=1))
+    (unit.train()(rows) * torch.randn(7, 5)).sum().backward()
+    assert unit.linear.weight.grad.abs().max() > 0
+    assert unit.norm.weight.grad.abs().max() > 0  # the gate opens by the scale of its norm
+    unit, rows = GatedEmbeddingUnit(5, 4).train(), torch.randn(2, 5)
+    gates = unit.gate(unit.linear(rows)).detach()
+    unit(rows)
+    torch.testing.assert_close(unit.norm.running_mean, 0.1 * gates.mean(0))
+    torch.testing.assert_close(unit.norm.running_var, 0.9 + 0.1 * gates.var(0))

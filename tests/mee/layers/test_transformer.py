@@ -23,20 +23,16 @@ def torch_layer(layer, width):
         width, HEADS, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )
     names = {
-        "self_attn.in_proj_weight": "query_key_value.weight",
-        "self_attn.in_proj_bias": "query_key_value.bias",
-        "self_attn.out_proj": "attention_out",
-        "linear1": "mlp.0",
-        "linear2": "mlp.2",
-        "norm1": "attention_norm",
-        "norm2": "mlp_norm",
+        "self_attn.in_proj_": "query_key_value.",
+        "self_attn.out_proj.": "attention_out.",
+        "linear1.": "mlp.0.",
+        "linear2.": "mlp.2.",
+        "norm1.": "attention_norm.",
+        "norm2.": "mlp_norm.",
     }
     ours = layer.state_dict()
-    state = {}
-    for name in theirs.state_dict():
-        part = name if name in names else name.rpartition(".")[0]
-        state[name] = ours[names[part] + name.removeprefix(part)]
-    theirs.load_state_dict(state)
+    parts = {name: next(part for part in names if name.startswith(part)) for name in theirs.state_dict()}
+    theirs.load_state_dict({name: ours[names[part] + name.removeprefix(part)] for name, part in parts.items()})
     return theirs.double()
 
 
@@ -53,12 +49,20 @@ def test_it_is_torchs_own_encoder_one_stream_at_a_time(pooling):
         torch.testing.assert_close(pooled[number], pooling.norm(h[0]).mean(0), atol=1e-10, rtol=1e-9)
 
 
-def test_the_order_of_rows_matters_and_pooling_drops_in_training_only(pooling):
+def test_order_matters_dropout_acts_in_training_only_and_a_missing_stream_is_zeros(pooling, layer):
     streams, lengths = torch.randn(2, 4, 5, dtype=torch.float64), torch.tensor([4, 3])
     pooled = pooling(streams, lengths)
     assert (pooled - pooling(streams.flip(1), lengths))[0].abs().max() > 1e-3
-    assert pooling(streams, lengths).equal(pooled)
-    assert not pooling.train()(streams, lengths).equal(pooled)
+    streams[1] = torch.nan
+    pooled = pooling(streams, torch.tensor([4, 0]))
+    assert (pooled[1] == 0).all()
+    pooled[1].sum().backward()
+    assert all(p.grad is None or (p.grad == 0).all() for p in pooling.parameters())
+    h = torch.randn(2, 4, 16, dtype=torch.float64)
+    for module, inputs in ((pooling, (streams[:1], lengths[:1])), (layer, (h, every_token(h)))):
+        assert module(*inputs).equal(module(*inputs))
+        module.train()
+        assert not module(*inputs).equal(module(*inputs))
 
 
 @pytest.fixture
@@ -87,80 +91,28 @@ def test_it_is_the_equation_one_head_at_a_time(layer):
     torch.testing.assert_close(layer(h[None], every_token(h[None]))[0], expected)
 
 
-def test_what_stands_at_ignored_tokens_has_exactly_no_influence(layer):
+def test_ignored_tokens_have_exactly_no_influence_nor_a_gradient_and_order_none_at_all(layer):
+    """Attention alone does not see the order: that comes from the positions added before it."""
     h, real = torch.randn(2, 6, 16).double(), torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
-    other = h.clone()
+    other, order = h.clone(), torch.tensor([3, 1, 5, 0, 2, 4])
     other[0, 4:] = 1e3
-    assert layer(other, real)[real].equal(layer(h, real)[real])
+    h.requires_grad_()
+    expected = layer(h, real)
+    assert layer(other, real)[real].equal(expected[real])
     alone = layer(h[:1, :4], every_token(h[:1, :4]))
-    torch.testing.assert_close(layer(h, real)[:1, :4], alone, atol=1e-12, rtol=1e-9)
-
-
-def test_it_differs_from_its_input_token_by_token_in_any_order(layer):
-    """Attention alone does not see the order: what stands where comes from the positions added before it."""
-    h, order = torch.randn(1, 6, 16, dtype=torch.float64), torch.tensor([3, 1, 5, 0, 2, 4])
-    torch.testing.assert_close(layer(h[:, order], every_token(h)), layer(h, every_token(h))[:, order])
-
-
-EVEN = st.integers(1, 40).map(lambda half: 2 * half)
-
-
-@given(st.integers(1, 30), EVEN)
-def test_positions_equal_the_formula(length, dim):
-    expected = [
-        [
-            (math.cos if column % 2 else math.sin)(p / 10000 ** ((column - column % 2) / dim))
-            for column in range(dim)
-        ]
-        for p in range(length)
-    ]
-    torch.testing.assert_close(sinusoidal_positions(length, dim), torch.tensor(expected), atol=1e-6, rtol=0)
-
-
-@given(st.integers(2, 200), EVEN)
-def test_squared_norm_is_half_the_size_and_products_depend_on_distance_only(length, dim):
-    positions = sinusoidal_positions(length, dim).double()
-    products = positions @ positions.T
-    torch.testing.assert_close(products.diagonal(), torch.full((length,), dim / 2).double(), atol=1e-4, rtol=0)
-    for distance in {1, length // 2, length - 1}:
-        diagonal = products.diagonal(distance)
-        torch.testing.assert_close(diagonal, diagonal[0].expand_as(diagonal), atol=1e-4, rtol=0)
-
-
-def test_far_positions_are_as_exact_as_near_ones():
-    row = sinusoidal_positions(100_001, 2)[100_000]
-    assert row.tolist() == pytest.approx([math.sin(100_000), math.cos(100_000)], abs=1e-6)
-
-
-def test_odd_sizes_are_refused():
-    with pytest.raises(ValueError, match="even"):
-        sinusoidal_positions(4, 5)
-
-
-def test_a_missing_stream_among_others_is_zeros_and_learns_nothing(pooling):
-    streams = torch.full((2, 3, 5), torch.nan, dtype=torch.float64)
-    streams[0] = 1
-    pooled = pooling(streams, torch.tensor([3, 0]))
-    assert (pooled[1] == 0).all()
-    pooled[1].sum().backward()
-    assert all(p.grad is None or (p.grad == 0).all() for p in pooling.parameters())
-
-
-def test_no_gradient_reaches_ignored_tokens(layer):
-    h, real = torch.randn(1, 5, 16).double().requires_grad_(), torch.tensor([[True, True, True, False, False]])
-    layer(h, real)[real].square().sum().backward()
+    torch.testing.assert_close(expected[:1, :4], alone, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(layer(h[1:, order], real[1:]), expected[1:, order])
+    expected[real].square().sum().backward()
     assert (h.grad[~real] == 0).all()
     assert (h.grad[real] != 0).any()
 
 
-def test_shares_of_attention_sum_to_one(layer):
-    shares = layer.attention(torch.randn(2, 6, 16, dtype=torch.float64))
-    assert shares.shape == (2, 4, 6, 6)
-    torch.testing.assert_close(shares.sum(-1), torch.ones(2, 4, 6, dtype=torch.float64))
-
-
-def test_dropout_acts_in_training_only(layer):
-    h = torch.randn(2, 4, 16, dtype=torch.float64)
-    assert layer(h, every_token(h)).equal(layer(h, every_token(h)))
-    layer.train()
-    assert not layer(h, every_token(h)).equal(layer(h, every_token(h)))
+@given(st.integers(1, 30), st.integers(1, 40))
+def test_positions_equal_the_formula_far_away_too_and_need_an_even_size(length, half):
+    angles = [[p / 10000 ** (2 * (column // 2) / (2 * half)) for column in range(2 * half)] for p in range(length)]
+    expected = [[(math.cos if c % 2 else math.sin)(angle) for c, angle in enumerate(row)] for row in angles]
+    torch.testing.assert_close(sinusoidal_positions(length, 2 * half), torch.tensor(expected), atol=1e-6, rtol=0)
+    row = sinusoidal_positions(100_001, 2)[100_000]
+    assert row.tolist() == pytest.approx([math.sin(100_000), math.cos(100_000)], abs=1e-6)
+    with pytest.raises(ValueError, match="even"):
+        sinusoidal_positions(4, 5)

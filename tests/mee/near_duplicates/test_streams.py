@@ -1,4 +1,4 @@
-"""Near-duplicates by a stream: the definition in plain loops, missing streams, several clips a video."""
+"""Near-duplicates by a stream: plain loops, several clips a video; which videos are on which side."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from mee.errors import InputError
 from mee.near_duplicates import streams as module
+from mee.near_duplicates.sides import FolderNames, find_side, sides_of_annotations
 from mee.near_duplicates.streams import near_streams
+from tests.mee.protocols.made_annotations import activitynet, write_json
 
 
 def side_of(source, videos):
@@ -71,32 +73,16 @@ def copied(make_source):
     return source
 
 
-def test_a_copied_clip_is_found_with_its_moment(copied):
-    names = list(dict.fromkeys(copied.clips["video"]))
+def test_a_copied_clip_is_found_with_its_moment_and_what_all_clips_share_does_not_count(copied):
+    names, steps = list(dict.fromkeys(copied.clips["video"])), []
     sides = side_of(copied, names[:30]), side_of(copied, names[30:])
-    overlap = near_streams(copied, "appearance", *sides, threshold=0.999)
+    overlap = near_streams(copied, "appearance", *sides, threshold=0.999, on_done=lambda *done: steps.append(done))
     (pair,) = overlap.pairs
     assert (pair.train, pair.test, pair.why) == ("v02", "v30", "alike")
     assert pair.value > 0.999
     assert (pair.train_s, pair.test_s) == (20.0, 10.0)
     assert overlap.train * overlap.test == 300
-
-
-def test_no_copy_falls_short_of_one_by_rounding(make_source):
-    names = [f"v{number:03d}" for number in range(200)]
-    source = make_source(names, missing=0.0)
-    for number in range(100):
-        source.streams["appearance"][names[100 + number]] = source.streams["appearance"][names[number]]
-    sides = side_of(source, names[:100]), side_of(source, names[100:])
-    overlap = near_streams(source, "appearance", *sides, threshold=1.0)
-    found = {(pair.train, pair.test) for pair in overlap.pairs}
-    assert found == set(zip(names[:100], names[100:]))
-    assert max(pair.value for pair in overlap.pairs) == 1
-
-
-def test_what_all_clips_share_does_not_count(copied):
-    names = list(dict.fromkeys(copied.clips["video"]))
-    sides = side_of(copied, names[:30]), side_of(copied, names[30:])
+    assert steps[-1] == (120, 120)
     before = near_streams(copied, "motion", *sides, threshold=0.8)
     for clip_id, rows in copied.streams["motion"].items():
         copied.streams["motion"][clip_id] = (rows.astype(np.float32) + 50).astype(np.float32)
@@ -105,18 +91,17 @@ def test_what_all_clips_share_does_not_count(copied):
     assert before.found == after.found > 0
 
 
-def test_clips_that_are_all_equal_are_like_nothing(make_source):
-    source = make_source(["a", "b", "c"], missing=0.0)
+def test_no_copy_falls_short_of_one_by_rounding_and_clips_that_are_all_equal_are_like_nothing(make_source):
+    names = [f"v{number:03d}" for number in range(200)]
+    source = make_source(names, missing=0.0)
+    for number in range(100):
+        source.streams["appearance"][names[100 + number]] = source.streams["appearance"][names[number]]
+    sides = side_of(source, names[:100]), side_of(source, names[100:])
+    overlap = near_streams(source, "appearance", *sides, threshold=1.0)
+    assert {(pair.train, pair.test) for pair in overlap.pairs} == set(zip(names[:100], names[100:]))
+    assert max(pair.value for pair in overlap.pairs) == 1
     source.streams["audio"] = dict.fromkeys(source.clips.index, np.ones((2, 3), np.float16))
-    overlap = near_streams(source, "audio", side_of(source, ["a", "b"]), side_of(source, ["c"]), threshold=0.5)
-    assert overlap.pairs == ()
-
-
-def test_progress_ends_where_all_is_done(copied):
-    told = []
-    sides = side_of(copied, ["v01", "v02"]), side_of(copied, ["v03"])
-    near_streams(copied, "motion", *sides, on_done=lambda *done: told.append(done))
-    assert told[-1] == (9, 9)
+    assert near_streams(source, "audio", *sides, threshold=0.5).pairs == ()
 
 
 @pytest.mark.parametrize(
@@ -136,3 +121,68 @@ def test_bad_input(copied, settings, spoil, says):
     sides = {"train": side_of(copied, ["v01", "v02"]), "test": side_of(copied, ["v03"])}
     with pytest.raises(InputError, match=says):
         near_streams(copied, **{"stream": "audio", **sides, **settings})
+
+
+# ---- which videos are on which side
+
+PLACE = FolderNames("'videos'", ["train/a.mp4", "train/b.mp4", "test/c.mp4", "test/a.mkv"])
+
+
+@pytest.fixture
+def table(tmp_path):
+    """table(*splits): a caption of each of the videos a, b, … in these splits."""
+
+    def write(*splits):
+        rows = (f"{video},x{',' * bool(split)}{split}\n" for video, split in zip("aabcd", splits))
+        header = "video_id,caption,split\n" if splits[0] else "video_id,caption\n"
+        (tmp_path / "captions.csv").write_text(header + "".join(rows))
+        return tmp_path / "captions.csv"
+
+    return write
+
+
+def find(*ids, source=PLACE, partial=False):
+    return find_side(ids, "training", source, partial=partial, remedy="Look elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [("train", "no test videos"), ("test", "no training"), ("val", "no training"), ("", "no column 'split'")],
+)
+def test_a_caption_table_has_both_sides(table, split, says):
+    path = table("train", "train", "train", "val", "test")
+    assert sides_of_annotations(path, "folder", None, partial=False) == ((("a", "b"), ("d",)), ())
+    with pytest.raises(InputError, match=rf"captions\.csv .*{says}.*--train and --test"):
+        sides_of_annotations(table(split), "folder", None, partial=False)
+
+
+def test_a_named_protocol(tmp_path):
+    test = activitynet("val", 2)
+    test["v_val1"]["sentences"] = ["", ""]  # of the gallery, though no caption names it
+    write_json(tmp_path / "val_1.json", test)
+    with pytest.raises(InputError, match="no training captions of activitynet"):
+        sides_of_annotations(tmp_path, "activitynet", None, partial=True)
+    write_json(tmp_path / "train.json", activitynet("train", 2))
+    sides, shortfalls = sides_of_annotations(tmp_path, "activitynet", None, partial=True)
+    assert sides == (("v_train0", "v_train1"), ("v_val0", "v_val1"))
+    assert "1 test video without a caption: 'v_val1'" in shortfalls
+
+
+def test_videos_are_found_by_path_or_name_once_each_and_clips_are_those_that_are_named(make_source):
+    found, left_out = find("train/a", "train/b.mp4", "train/b", "test/a.mkv")
+    assert list(found) == ["train/a.mp4", "train/b.mp4", "test/a.mkv"]
+    assert found["train/b.mp4"] == ("train/b.mp4",)
+    assert left_out == []
+    source = make_source(["v1", "v2"], clips_of_video=3)
+    found, _ = find("v1#t=20,30", "v1#t=0,10", "v2", source=source)
+    assert found == {"v1": ("v1#t=20,30", "v1#t=0,10"), "v2": ("v2#t=0,10", "v2#t=10,20", "v2#t=20,30")}
+
+
+def test_videos_that_are_not_there():
+    with pytest.raises(InputError, match=r"^4 of 5 training videos .* and 1 more\. Look elsewhere, .*--partial$"):
+        find("train/a", "w", "x", "y", "z")
+    found, left_out = find("train/a", "w", "x", "y", "z", partial=True)
+    assert list(found) == ["train/a.mp4"]
+    assert left_out == ["w", "x", "y", "z"]
+    with pytest.raises(InputError, match=r"1 of 1 training videos .*: 'x'\. Look elsewhere$"):
+        find("x", partial=True)

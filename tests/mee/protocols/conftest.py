@@ -1,5 +1,6 @@
 """Annotation files: real ones where they are beside the repository, and made ones at full counts."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,26 +28,17 @@ def made():
 @pytest.fixture(scope="session")
 def full(made, tmp_path_factory):
     """full("vatex"): a directory with all files of a protocol, whole. Not to be written to."""
-    folders = {}
 
-    def folder(name):
-        write = made.WRITERS[name]  # protocols of one data set share their files
-        if write not in folders:
-            folders[write] = tmp_path_factory.mktemp(name)
-            write(folders[write])
-        return folders[write]
+    @cache
+    def written(write):  # protocols of one data set share their files
+        folder = tmp_path_factory.mktemp(write.__name__)
+        write(folder)
+        return folder
 
-    return folder
+    return lambda name: written(made.WRITERS[name])
 
 
 @pytest.fixture(scope="session")
 def loaded(full):
     """loaded("vatex"): the benchmark of these files, read once."""
-    benchmarks = {}
-
-    def load(name):
-        if name not in benchmarks:
-            benchmarks[name] = load_benchmark(name, full(name))
-        return benchmarks[name]
-
-    return load
+    return cache(lambda name: load_benchmark(name, full(name)))

@@ -67,20 +67,16 @@ def write_tabs(path, rows):
     write_lines(path, ["\t".join(row) for row in rows])
 
 
-def write_lsmdc_training(folder):
-    train = lsmdc_rows("0001_Some_Film", 101_079)
-    for number in (10, 20, 30, 40, 50):
-        train[number][5] = ""
-    write_tabs(folder / "LSMDC16_annos_training.csv", train)
-    write_tabs(folder / "LSMDC16_annos_val.csv", lsmdc_rows("1001_Another", 7_408))
-
-
 def lsmdc_test(count=1_000):
     return [[clip_id("3001_A_TEST", n), *["00.00.00.000"] * 4, f"sentence {n}"] for n in range(count)]
 
 
 def write_lsmdc(folder):
-    write_lsmdc_training(folder)
+    train = lsmdc_rows("0001_Some_Film", 101_079)
+    for number in (10, 20, 30, 40, 50):
+        train[number][5] = ""
+    write_tabs(folder / "LSMDC16_annos_training.csv", train)
+    write_tabs(folder / "LSMDC16_annos_val.csv", lsmdc_rows("1001_Another", 7_408))
     write_tabs(folder / "LSMDC16_challenge_1000_publictect.csv", lsmdc_test())
 
 
@@ -178,9 +174,7 @@ def write_folder(folder):
 
 
 WRITERS = {
-    "msrvtt-full": write_msrvtt,
-    "msrvtt-1ka": write_msrvtt,
-    "msrvtt-1kb": write_msrvtt,
+    **dict.fromkeys(("msrvtt-full", "msrvtt-1ka", "msrvtt-1kb"), write_msrvtt),
     "lsmdc": write_lsmdc,
     "lsmdc-mc": write_lsmdc_mc,
     "msvd": write_msvd,

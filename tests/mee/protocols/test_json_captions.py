@@ -14,6 +14,7 @@ SMALL = {
     "didemo": ("test_data.json", lambda: didemo("test", 1)),
     "vatex": ("vatex_validation_v1.0.json", lambda: vatex("val", 3)),
 }
+NO_TIMES = ([2], ["2", 3], [float("nan"), 3], [10**400, 3])
 VIDEO = "'val000001_000122_000132'"
 
 
@@ -26,14 +27,17 @@ def test_sentences_are_joined_in_the_order_of_time(loaded):
     ]
 
 
-def test_didemo_takes_the_mean_of_what_several_people_said(made, tmp_path):
+def test_didemo_takes_the_mean_of_several_peoples_times_and_needs_its_training_list(made, full, tmp_path):
     """'b' starts at (0 + 0 + 6) / 3 = 2 and 'a' at 1; 'd' and 'c' start at 4 and end at 5 and 4."""
     spans = {"b": [[0, 1], [0, 1], [6, 7]], "a": [[1, 1], [1, 2]], "d": [[4, 5]], "c": [[4, 4]]}
-    made.write_json(
-        tmp_path / "test_data.json",
-        [{"video": "v.avi", "description": text, "times": times} for text, times in spans.items()],
-    )
+    content = [{"video": "v.avi", "description": text, "times": times} for text, times in spans.items()]
+    made.write_json(tmp_path / "test_data.json", content)
     assert load_benchmark("didemo", tmp_path, partial=True).table["caption"].tolist() == ["a b c d"]
+    for name in ("train_data.json", "test_data.json"):
+        (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / name).symlink_to(full("didemo") / name)
+    with pytest.raises(InputError, match="short of didemo: 8,395 training videos where it has 8,392;"):
+        load_benchmark("didemo", tmp_path)
 
 
 @given(starts=st.lists(st.integers(0, 9), min_size=1, max_size=8))
@@ -50,13 +54,6 @@ def test_sentences_of_one_time_stay_in_the_files_order(made, tmp_path_factory, s
     assert places == sorted(places, key=lambda number: (starts[number], number))
 
 
-def test_didemos_training_file_needs_its_list(full, tmp_path):
-    for name in ("train_data.json", "test_data.json"):
-        (tmp_path / name).symlink_to(full("didemo") / name)
-    with pytest.raises(InputError, match="short of didemo: 8,395 training videos where it has 8,392;"):
-        load_benchmark("didemo", tmp_path)
-
-
 def test_a_video_without_words_is_no_query(made, tmp_path):
     content = made.activitynet("val", 3)
     content["v_val1"]["sentences"] = [" ", ""]
@@ -67,27 +64,21 @@ def test_a_video_without_words_is_no_query(made, tmp_path):
     assert "1 test video without a caption: 'v_val1'" in benchmark.shortfalls
 
 
-@pytest.fixture
-def three(made, tmp_path):
-    """Three videos, the last two being the test."""
-    videos = made.vatex("val", 3)
-    made.write_json(tmp_path / "vatex_data.json", videos)
-    made.write_lines(tmp_path / "test_list.txt", [video["videoID"] for video in videos[1:]])
-    return tmp_path, videos
-
-
-def test_every_caption_of_vatex_is_a_query(loaded):
+def test_vatex_has_ten_queries_a_video_from_one_file_or_three_as_a_list_or_by_video(made, loaded, tmp_path):
     table = loaded("vatex").table
     rows = table[table["split"] == "test"]
     assert rows.groupby("video_id").size().unique().tolist() == [10]
     assert rows.iloc[0].tolist() == ["val001500_000122_000132#0", "val001500_000122_000132", "val 1500 0", "test"]
-
-
-def test_one_file_of_all_captions_as_a_list_or_by_video(made, three):
-    folder, videos = three
-    as_list = load_benchmark("vatex", folder, partial=True)
-    made.write_json(folder / "vatex_data.json", {video["videoID"]: {"enCap": video["enCap"]} for video in videos})
-    assert load_benchmark("vatex", folder, partial=True).table.equals(as_list.table)
+    videos = made.vatex("val", 3)
+    made.write_lines(tmp_path / "test_list.txt", [video["videoID"] for video in videos[1:]])
+    with pytest.raises(InputError, match=r"has no vatex_validation_v1.0.json or vatex_data.json; vatex is read"):
+        load_benchmark("vatex", tmp_path)
+    made.write_json(tmp_path / "vatex_data.json", videos)
+    as_list = load_benchmark("vatex", tmp_path, partial=True)
+    made.write_json(
+        tmp_path / "vatex_data.json", {video["videoID"]: {"enCap": video["enCap"]} for video in videos}
+    )
+    assert load_benchmark("vatex", tmp_path, partial=True).table.equals(as_list.table)
     assert as_list.gallery == tuple(video["videoID"] for video in videos[1:])
     assert len(as_list.table) == 20
 
@@ -97,12 +88,6 @@ def test_a_training_list_counts_more_than_the_training_file(made, full, tmp_path
         (tmp_path / file.name).symlink_to(file)
     made.write_lines(tmp_path / "train_list.txt", [f"train{n:06d}_000122_000132" for n in range(25_990)])
     with pytest.raises(InputError, match="short of vatex: 25,990 training videos where it has 25,991; complete"):
-        load_benchmark("vatex", tmp_path)
-
-
-def test_lists_without_captions_of_vatex(made, tmp_path):
-    made.write_lines(tmp_path / "test_list.txt", ["a"])
-    with pytest.raises(InputError, match=r"has no vatex_validation_v1.0.json or vatex_data.json; vatex is read"):
         load_benchmark("vatex", tmp_path)
 
 
@@ -125,14 +110,7 @@ def test_the_real_coco_file_of_fifty_images(real):
         ("activitynet", lambda made: made["v_val0"].update(sentences=["one"]), "'v_val0' has 1 sentences and 2"),
         ("activitynet", lambda made: made["v_val0"].update(sentences=["one", 2]), "'v_val0' has a sentence that"),
         ("activitynet", lambda made: made["v_val0"].update(timestamps=None), "'v_val0' has no list 'timestamps'"),
-        *(
-            (
-                "activitynet",
-                lambda made, s=span: made["v_val0"].update(timestamps=[[0, 1], s]),
-                "'v_val0' has a time",
-            )
-            for span in ([2], ["2", 3], [float("nan"), 3], [10**400, 3])
-        ),
+        *(("activitynet", lambda m, s=s: m["v_val0"].update(timestamps=[[0, 1], s]), "a time") for s in NO_TIMES),
         ("activitynet", [], "does not hold paragraphs by video"),
         ("activitynet", {}, "names no test video"),
         ("coco", lambda made: made.pop("images"), "has no list 'images'"),

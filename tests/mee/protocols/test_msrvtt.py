@@ -19,27 +19,23 @@ def small(made, tmp_path):
     return write
 
 
-def test_the_real_1ka_test(real):
+def test_the_real_1ka_test_and_training_lists_are_what_their_rules_say(real, tmp_path):
     benchmark = load_benchmark("msrvtt-1ka", real)
+    test = benchmark.gallery
     assert benchmark.shortfalls == ()
-    assert len(benchmark.table) == len(benchmark.gallery) == 1_000
-    assert set(benchmark.gallery) <= set(FULL["test"])
+    assert len(benchmark.table) == len(test) == 1_000
+    assert set(test) <= set(FULL["test"])
     first = ["ret0", "video9770", "a person is connecting something to system", "test"]
     assert benchmark.table.iloc[0].tolist() == first
     times = benchmark.table["caption"].value_counts()
     assert (len(times[times > 1]), times[times > 1].sum()) == (4, 9)
-
-
-def test_the_real_training_lists_are_what_their_rules_say(real, tmp_path):
     there, nowhere = (AnnotationFiles(path, PROTOCOLS["msrvtt-1ka"]) for path in (real, tmp_path))
-    test = load_benchmark("msrvtt-1ka", real).gallery
-    lists = {name: set(find_list(there, name, (), role=name)) for name in ("9k", "7k")}
-    assert {name: path.name for name, path in there.read.items()} == {
-        name: f"MSRVTT_train.{name}.csv" for name in ("9k", "7k")
-    }
+    lists, ruled = (
+        {n: set(find_list(place, n, test, role=n)) for n in ("9k", "7k")} for place in (there, nowhere)
+    )
+    assert {name: path.name for name, path in there.read.items()} == {n: f"MSRVTT_train.{n}.csv" for n in lists}
     assert {name: len(videos) for name, videos in lists.items()} == {"9k": 9_000, "7k": 7_010}
-    assert lists == {name: set(find_list(nowhere, name, test, role=name)) for name in ("9k", "7k")}
-    assert nowhere.read == {}
+    assert (lists, nowhere.read) == (ruled, {})
     assert not lists["9k"] & set(test)
     assert len(lists["9k"] & set(FULL["test"])) == 1_990
 
@@ -60,16 +56,16 @@ def test_a_training_list_of_another_protocol_is_refused(full, name, train_list, 
         load_benchmark(name, full(name), train_list=train_list, partial=partial)
 
 
-def test_a_foreign_list_that_is_nowhere(small):
-    with pytest.raises(InputError, match=r"has no train_list_miech.txt; msrvtt-full is read from "):
-        load_benchmark("msrvtt-full", small(["video0"]), train_list="1kb")
-
-
-def test_the_full_test_goes_by_number_and_not_by_the_files_splits(loaded):
+def test_videos_are_split_by_number_or_list_and_not_by_the_files_marks(loaded, full):
     benchmark = loaded("msrvtt-full")
     for split, rows in benchmark.table.groupby("split"):
         assert tuple(rows["video_id"].unique()) == FULL[split]
     assert benchmark.table.iloc[0].tolist() == ["0", "video0", "video0 says 0", "train"]
+    table = loaded("msrvtt-1ka").table  # every caption is for training, and a fixed one of each video the query
+    assert set(table[table["split"] == "train"].groupby("video_id").size()) == {20}
+    assert table.iloc[0].tolist() == ["ret0", "video7010", "a query, number 0", "test"]
+    table = load_benchmark("msrvtt-1ka", full("msrvtt-1ka"), train_list="7k").table
+    assert set(table["video_id"][table["split"] == "train"]) == {*FULL["train"], *FULL["val"]}
 
 
 def test_1kb_asks_the_first_caption_of_each_video_in_the_files_order(made, tmp_path):
@@ -85,12 +81,6 @@ def test_1kb_asks_the_first_caption_of_each_video_in_the_files_order(made, tmp_p
     ]
 
 
-def test_1ka_trains_on_every_caption_of_a_video_and_asks_its_fixed_one(loaded):
-    table = loaded("msrvtt-1ka").table
-    assert set(table[table["split"] == "train"].groupby("video_id").size()) == {20}
-    assert table.iloc[0].tolist() == ["ret0", "video7010", "a query, number 0", "test"]
-
-
 @pytest.mark.parametrize("count", [999, 1_001])
 def test_a_1ka_test_of_another_length_is_refused_and_never_trained_around(made, small, count):
     folder = small([f"video{number}" for number in range(7_000, 9_100)])
@@ -104,11 +94,6 @@ def test_a_1ka_test_of_another_length_is_refused_and_never_trained_around(made, 
         load_benchmark("msrvtt-1ka", folder, partial=True, train_list="9k")
 
 
-def test_the_7k_list_leaves_the_rest_of_the_full_test_alone(full):
-    table = load_benchmark("msrvtt-1ka", full("msrvtt-1ka"), train_list="7k").table
-    assert set(table["video_id"][table["split"] == "train"]) == {*FULL["train"], *FULL["val"]}
-
-
 def test_a_list_file_counts_more_than_its_rule(made, small):
     folder = small(["video0", "video1"])
     made.write_1ka_test(folder / "MSRVTT_JSFUSION_test.csv")
@@ -120,12 +105,14 @@ def test_a_list_file_counts_more_than_its_rule(made, small):
         load_benchmark("msrvtt-1ka", folder, partial=True)
 
 
-def test_what_the_full_test_lacks_is_named(small):
+def test_what_the_full_test_or_a_foreign_list_lacks_is_named(small):
     folder = small([f"video{number}" for number in range(7_011, 10_000)])
-    with pytest.raises(InputError) as caught:
+    lacking = r"2,989 test videos where it has 2,990 \(without 'video7010'\); 59,780 test queries"
+    with pytest.raises(InputError, match=lacking):
         load_benchmark("msrvtt-full", folder)
-    assert "2,989 test videos where it has 2,990 (without 'video7010'); 59,780 test queries" in str(caught.value)
     assert len(load_benchmark("msrvtt-full", folder, partial=True).shortfalls) == 2
+    with pytest.raises(InputError, match=r"has no train_list_miech.txt; msrvtt-full is read from "):
+        load_benchmark("msrvtt-full", folder, train_list="1kb")
 
 
 def test_one_file_or_two_or_the_coco_style_are_the_same(made, loaded, tmp_path):
@@ -145,18 +132,16 @@ def test_one_file_or_two_or_the_coco_style_are_the_same(made, loaded, tmp_path):
         assert benchmark.table.equals(loaded("msrvtt-full").table)
 
 
-def test_two_files_that_number_their_sentences_alike(made, small):
+def test_query_ids_are_unique_where_two_files_number_alike_or_none_does(made, small):
     folder = small([f"video{number}" for number in range(10)], "train_val_videodatainfo.json")
     made.write_json(folder / "test_videodatainfo.json", made.msrvtt_json(["video7010"]))
     table = load_benchmark("msrvtt-full", folder, partial=True).table
     assert table["query_id"].is_unique
     assert table["query_id"].tolist()[-1] == "video7010:19"
-
-
-def test_sentences_without_ids_are_numbered(made, tmp_path):
     annotations = [{"image_id": "video7010", "caption": text} for text in "ab"]
-    made.write_json(tmp_path / "MSR_VTT.json", {"annotations": annotations})
-    assert load_benchmark("msrvtt-full", tmp_path, partial=True).table["query_id"].tolist() == ["0", "1"]
+    made.write_json(folder / "one.json", {"annotations": annotations})
+    table = load_benchmark("msrvtt-full", folder / "one.json", partial=True).table
+    assert table["query_id"].tolist() == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -185,21 +170,24 @@ def test_a_broken_caption_file(made, tmp_path, spoil, says):
     assert str(tmp_path) in str(caught.value)
 
 
+HEADER = "key,video_id,sentence"
+
+
 @pytest.mark.parametrize(
-    ("columns", "rows", "says"),
+    ("lines", "says"),
     [
-        ("key,video_id,text", ["r,video1,x"], "no column 'sentence'; it has 'key', 'video_id', 'text'"),
-        ("key,video_id,sentence", [], "a header and no rows"),
-        ("key,video_id,sentence", ["r,video1,"], "row 1 of 1 has nothing in column 'sentence'"),
-        ("key,video_id,sentence", ["r,video1,x, y"], "line 2 has more fields"),
-        ("key,video_id,sentence", ['r,video1,"x'], "line 2"),
-        ("key,video_id,sentence", ["r,v1,x"], "names 'v1'"),
-        ("key,video_id,sentence", ["r,video1,x", "s,video1,y"], "more than once: 'video1'"),
-        ("key,video_id,sentence", ["r,video1,x", "r,video2,y"], "id of another one: 'r'"),
+        (["key,video_id,text", "r,video1,x"], "no column 'sentence'; it has 'key', 'video_id', 'text'"),
+        ([HEADER], "a header and no rows"),
+        ([HEADER, "r,video1,"], "row 1 of 1 has nothing in column 'sentence'"),
+        ([HEADER, "r,video1,x, y"], "line 2 has more fields"),
+        ([HEADER, 'r,video1,"x'], "line 2"),
+        ([HEADER, "r,v1,x"], "names 'v1'"),
+        ([HEADER, "r,video1,x", "s,video1,y"], "more than once: 'video1'"),
+        ([HEADER, "r,video1,x", "r,video2,y"], "id of another one: 'r'"),
     ],
 )
-def test_a_broken_test_csv(made, tmp_path, columns, rows, says):
-    made.write_lines(tmp_path / "MSRVTT_JSFUSION_test.csv", [columns, *rows])
+def test_a_broken_test_csv(made, tmp_path, lines, says):
+    made.write_lines(tmp_path / "MSRVTT_JSFUSION_test.csv", lines)
     with pytest.raises(InputError, match=says):
         load_benchmark("msrvtt-1ka", tmp_path, partial=True)
 

@@ -1,4 +1,4 @@
-"""MSVD: captions in JSON or in a pickle that nobody trusts, and three lists."""
+"""MSVD: captions in JSON or in an untrusted pickle, and three lists. LSMDC: tables between tabs."""
 
 import collections
 import os
@@ -8,6 +8,7 @@ import tracemalloc
 
 import pytest
 
+from mee.data.splits import SPLITS
 from mee.errors import InputError
 from mee.protocols.table import load_benchmark
 
@@ -35,12 +36,9 @@ def test_the_real_lists_and_thirty_videos(real):
     with pytest.raises(InputError, match=r"falls short of msvd: .*; 660 test videos without a caption: '"):
         load_benchmark("msvd", real)
     benchmark = load_benchmark("msvd", real, partial=True)
-    assert len(benchmark.table) == 1_238
-    assert len(benchmark.gallery) == 670
-    assert benchmark.table.groupby("split")["video_id"].nunique().to_dict() == {"train": 10, "val": 10, "test": 10}
-    assert len(benchmark.shortfalls) == 3
-    first = benchmark.table.iloc[0].tolist()
-    assert first[:2] == ["-4wsuPCjDBc_5_15#0", "-4wsuPCjDBc_5_15"]
+    assert (len(benchmark.table), len(benchmark.gallery), len(benchmark.shortfalls)) == (1_238, 670, 3)
+    assert set(benchmark.table.groupby("split")["video_id"].nunique().items()) == {(s, 10) for s in SPLITS}
+    assert benchmark.table.iloc[0].tolist()[:2] == ["-4wsuPCjDBc_5_15#0", "-4wsuPCjDBc_5_15"]
 
 
 def test_every_caption_is_its_own_query_and_none_is_joined(made, loaded):
@@ -85,12 +83,8 @@ def test_any_pickle_of_captions_is_read(load, protocol):
     word = "twice"
     captions = {"a": [["two", "words"], ("três",), ()[:0]], "b": ["whole sentence", (word,) * 4], "elsewhere": []}
     captions["a"].pop()
-    assert load(pickle.dumps(captions, protocol)) == [
-        "two words",
-        "três",
-        "whole sentence",
-        "twice twice twice twice",
-    ]
+    expected = ["two words", "três", "whole sentence", "twice twice twice twice"]
+    assert load(pickle.dumps(captions, protocol)) == expected
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -141,3 +135,56 @@ def test_a_damaged_or_forged_pickle_is_one_sentence_and_takes_no_memory(load, co
     finally:
         tracemalloc.stop()
     assert peak < 100_000_000
+
+
+# ---- LSMDC: fields between tabs, ids that repeat, sentences with quotes; multiple choice
+
+TEST = "LSMDC16_challenge_1000_publictect.csv"
+CHOICES = "LSMDC16_multiple_choice_test_randomized.csv"
+CLIP = "0001_American_Beauty_00.00.51.926-00.00.54.129"
+
+
+def test_a_videos_id_is_its_film_and_its_clip_and_repeated_clips_keep_their_sentences_apart(
+    made, loaded, tmp_path
+):
+    made.write_tabs(tmp_path / TEST, [[CLIP, *"1234", 'A "quote.'], ["3009_X_1.2-3.4", *"1234", "it's"]])
+    benchmark = load_benchmark("lsmdc", tmp_path, partial=True)
+    assert benchmark.gallery == (f"0001_American_Beauty/{CLIP}", "3009_X/3009_X_1.2-3.4")
+    assert benchmark.table["caption"].tolist() == ['A "quote.', "it's"]
+    assert benchmark.table["query_id"].tolist() == [CLIP, "3009_X_1.2-3.4"]
+    table = loaded("lsmdc").table
+    train = table[table["split"] == "train"]
+    assert train["query_id"].is_unique
+    again = train[train["query_id"].str.endswith("#2")]
+    assert len(again) == 10_107
+    assert (again["query_id"].str.removesuffix("#2") == again["video_id"].str.split("/").str[1]).all()
+
+
+def test_the_circulating_test_of_999_is_refused_or_recorded_and_choices_have_their_own_training(made, tmp_path):
+    made.write_tabs(tmp_path / TEST, made.lsmdc_test(999))
+    with pytest.raises(InputError, match="999 test videos where it has 1,000; 999 test queries where"):
+        load_benchmark("lsmdc", tmp_path)
+    assert len(load_benchmark("lsmdc", tmp_path, partial=True).shortfalls) == 2
+    made.write_tabs(tmp_path / CHOICES, made.choice_rows())
+    made.write_tabs(tmp_path / "LSMDC16_multiple_choice_train.csv", [[CLIP, *"1234", "right", *["wrong"] * 4]])
+    table = load_benchmark("lsmdc-mc", tmp_path, partial=True).table
+    assert table[table["split"] == "train"]["caption"].tolist() == ["right"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("lsmdc", [CLIP, "1", "x"], "line 2 has 3 fields between tabs where there should be 6"),
+        ("lsmdc", [CLIP, *"1234", "x", "y"], "line 2 has 7 fields"),
+        ("lsmdc", ["clip_id", *"1234", "x"], "line 2 begins with 'clip_id'"),
+        ("lsmdc", [CLIP, *"1234"], f"1 caption without text: '{CLIP}'"),
+        ("lsmdc", ["3001_A_TEST_00.00.00.100-00.00.00.900", *"1234", "x"], "more than once: '3001_"),
+        ("lsmdc-mc", [CLIP, *"1234", *"abcde"], "line 2 has 10 fields between tabs where there should be 11"),
+        *(("lsmdc-mc", [CLIP, *"1234", *"abcde", answer], f"line 2 has '{answer}'") for answer in ("0", "6", "")),
+    ],
+)
+def test_a_broken_line(made, tmp_path, name, line, says):
+    rows, file = (made.lsmdc_test(1), TEST) if name == "lsmdc" else (made.choice_rows(1), CHOICES)
+    made.write_tabs(tmp_path / file, [*rows, line])
+    with pytest.raises(InputError, match=says):
+        load_benchmark(name, tmp_path)

@@ -1,4 +1,4 @@
-"""Scores of a model by every scheme, each against a plain loop."""
+"""Scores of a model by every scheme, and normalised, each against a plain loop."""
 
 import math
 
@@ -11,7 +11,17 @@ from torch.nn import functional as F
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import UNSCORABLE, MixtureScores, schemes
-from tests.mee.whole_scores import whole_matrix
+from mee.ranking.normalise import DualSoftmaxScores, LastPlaced, ShiftedScores, nnn, qb_norm
+from mee.ranking.rank import rank_queries
+from tests.mee.whole_scores import (
+    WholeScores,
+    fill_missing,
+    loop_scores,
+    positives_of,
+    random_rows,
+    random_text,
+    whole_matrix,
+)
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (4, 2, 3))
 
@@ -19,76 +29,35 @@ LAYOUT = Layout(("appearance", "motion", "audio"), (4, 2, 3))
 @pytest.fixture
 def case():
     generator = torch.Generator().manual_seed(0)
-
-    def packed(count):
-        parts = [torch.randn(count, size, generator=generator) for size in LAYOUT.sizes]
-        return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
-
     available = torch.tensor([[m == g % 3 or (g >> m) & 1 for m in range(3)] for g in range(10)]).bool()
-    columns = torch.repeat_interleave(torch.arange(3), torch.tensor(LAYOUT.sizes))
-    video = packed(10).masked_fill(~available[:, columns], math.nan)
-    return TextEmbedding(packed(4), 2 * torch.randn(4, 3, generator=generator)), VideoEmbedding(video, available)
-
-
-def loop(scheme, text, video):
-    scores = torch.empty(len(text.packed), len(video.packed), dtype=torch.float64)
-    for q in range(len(text.packed)):
-        logits = text.logits[q].double()
-        for g in range(len(video.packed)):
-            present = [m for m in range(3) if video.available[g, m]]
-            inner = {
-                m: float(text.packed[q, LAYOUT.slices[m]].double() @ video.packed[g, LAYOUT.slices[m]].double())
-                for m in present
-            }
-            if scheme in LAYOUT.names:
-                scores[q, g] = inner.get(LAYOUT.names.index(scheme), UNSCORABLE)
-                continue
-            if scheme == "uniform":
-                weight = {m: 1 / len(present) for m in present}
-            else:
-                counted = range(3) if scheme == "ignore-missing" else present
-                total = sum(math.exp(logits[m]) for m in counted)
-                weight = {m: math.exp(logits[m]) / total for m in present}
-            scores[q, g] = sum(weight[m] * inner[m] for m in present)
-    return scores
+    video = fill_missing(random_rows(generator, 10, LAYOUT), available, LAYOUT, math.nan)
+    return random_text(generator, 4, LAYOUT, 2.0), VideoEmbedding(video, available)
 
 
 @pytest.mark.parametrize("scheme", schemes(LAYOUT))
-def test_every_scheme_equals_a_loop_with_nan_in_missing_slots(case, scheme):
-    scores = MixtureScores(*case, LAYOUT, scheme=scheme)
-    expected = loop(scheme, *case)
+@pytest.mark.parametrize("removed", [(), *((name,) for name in LAYOUT.names)])
+def test_every_scheme_equals_a_loop_with_nan_in_missing_slots(case, scheme, removed):
+    scores = MixtureScores(*case, LAYOUT, scheme=scheme, removed=removed)
+    expected = loop_scores(*case, LAYOUT, scheme, removed)
     torch.testing.assert_close(whole_matrix(scores).double(), expected, atol=1e-6, rtol=0)
     block = scores.block(slice(1, 3)).double()
     torch.testing.assert_close(block, expected[1:3], atol=scores.margin + 1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("scheme", schemes(LAYOUT))
-@pytest.mark.parametrize("removed", LAYOUT.names)
-def test_a_removed_stream_is_scored_as_if_no_clip_had_it(case, scheme, removed):
-    text, video = case
-    masked = video.available.clone()
-    masked[:, LAYOUT.names.index(removed)] = False
-    scores = whole_matrix(MixtureScores(text, video, LAYOUT, scheme=scheme, removed=(removed,)))
-    some = masked.any(1)
-    expected = loop(scheme, text, VideoEmbedding(video.packed[some], masked[some]))
-    torch.testing.assert_close(scores[:, some].double(), expected, atol=1e-6, rtol=0)
-    assert (scores[:, ~some] == UNSCORABLE).all()
+    kept = case[1].available & torch.tensor([name not in removed for name in LAYOUT.names])
+    assert (whole_matrix(scores)[:, ~kept.any(1)] == UNSCORABLE).all()
 
 
 def test_clips_without_any_stream_come_last(case):
+    text, video = case
     scores = MixtureScores(*case, LAYOUT, without_stream=2)
     assert scores.candidates == 12
-    assert (whole_matrix(scores)[:, 10:] == UNSCORABLE).all()
-    assert (scores.block(slice(0, 4))[:, 10:] == UNSCORABLE).all()
-    assert scores.block(slice(0, 4))[:, :10].min() > UNSCORABLE
-
-
-def test_no_clip_at_all(case):
-    text, video = case
+    for found in (whole_matrix(scores), scores.block(slice(0, 4))):
+        assert (found[:, 10:] == UNSCORABLE).all()
+        assert found[:, :10].min() > UNSCORABLE
     none = VideoEmbedding(video.packed[:0], video.available[:0])
-    scores = MixtureScores(text, none, LAYOUT, without_stream=1)
-    assert scores.pairs(*torch.zeros(2, 1).long()).tolist() == [UNSCORABLE]
-    assert scores.block(slice(0, 2)).tolist() == [[UNSCORABLE], [UNSCORABLE]]
+    alone = MixtureScores(text, none, LAYOUT, without_stream=1)
+    for found in (whole_matrix(alone), alone.block(slice(0, 4))):
+        assert found.tolist() == [[UNSCORABLE]] * 4
+    assert schemes(LAYOUT) == ("mixture", *LAYOUT.names, "uniform", "ignore-missing")
 
 
 @given(seed=st.integers(0, 2**31), size=st.sampled_from([3, 64, 700]), spread=st.sampled_from([0.1, 5.0, 80.0]))
@@ -104,27 +73,83 @@ def test_blocks_stay_within_the_margin(seed, size, spread):
     assert (scores.block(slice(0, 6)) - whole_matrix(scores)).abs().max() <= scores.margin
 
 
-def test_pairs_do_not_depend_on_what_they_are_computed_with(case):
+def test_scores_do_not_depend_on_what_they_are_computed_with_nor_on_torchs_settings(case):
     """So that equal pairs tie, whatever block or process they come from."""
     scores = MixtureScores(*case, LAYOUT)
-    matrix = whole_matrix(scores)
     one_by_one = [[scores.pairs(torch.tensor([q]), torch.tensor([g])).item() for g in range(10)] for q in range(4)]
-    assert matrix.tolist() == one_by_one
-
-
-def test_all_schemes_are_named_the_mixture_first():
-    assert schemes(LAYOUT) == ("mixture", "appearance", "motion", "audio", "uniform", "ignore-missing")
-
-
-def test_blocks_do_not_trust_what_the_program_lets_torch_do(case):
-    scores = MixtureScores(*case, LAYOUT)
-    expected = scores.block(slice(0, 4))
-    before = torch.get_float32_matmul_precision()
+    assert whole_matrix(scores).tolist() == one_by_one
+    expected, before = scores.block(slice(0, 4)), torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = scores.block(slice(0, 4))
-        assert torch.get_float32_matmul_precision() == "medium"  # left as it was
+        assert torch.get_float32_matmul_precision() == "medium"  # unchanged
     finally:
         torch.set_float32_matmul_precision(before)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+# ---- normalisation
+
+SEEDS = st.integers(0, 2**31)
+MARGINS = st.sampled_from([0.0, 1e-5])
+
+
+def matrices(seed):
+    generator = torch.Generator().manual_seed(seed)
+    bank, queries, clips = torch.randint(1, 8, (3,), generator=generator).tolist()
+    return (torch.randint(-9, 9, (count, clips), generator=generator) / 10 for count in (bank, queries))
+
+
+@given(seed=SEEDS, margin=MARGINS)
+def test_qb_norm_is_the_dynamic_inverted_softmax(seed, margin):
+    bank, matrix = matrices(seed)
+    beta = 5.0
+    scores = ShiftedScores(WholeScores(matrix, margin), qb_norm(WholeScores(bank, margin), beta))
+    first = {row.tolist().index(max(row.tolist())) for row in bank}  # of equals, the one that comes first
+    for row, given_row in zip(matrix.tolist(), whole_matrix(scores).tolist()):
+        expected = list(row)
+        if row.index(max(row)) in first:
+            for j in range(len(row)):
+                inverted = math.exp(beta * row[j]) / sum(math.exp(beta * each[j]) for each in bank.tolist())
+                expected[j] = math.log(inverted) / beta
+        assert given_row == pytest.approx(expected, abs=2e-5)
+
+
+@given(seed=SEEDS, neighbours=st.integers(1, 9), alpha=st.floats(0, 2))
+def test_nnn_takes_the_mean_of_the_nearest_of_the_bank(seed, neighbours, alpha):
+    bank, matrix = matrices(seed)
+    scores = ShiftedScores(WholeScores(matrix), nnn(WholeScores(bank), neighbours, alpha))
+    for j in range(matrix.shape[1]):
+        nearest = sorted(bank[:, j].tolist(), reverse=True)[:neighbours]
+        expected = matrix[:, j] - alpha * sum(nearest) / len(nearest)
+        torch.testing.assert_close(whole_matrix(scores)[:, j], expected, atol=1e-6, rtol=0)
+
+
+@given(seed=SEEDS, margin=MARGINS)
+def test_dsl_is_the_softmax_over_all_test_queries(seed, margin):
+    _, matrix = matrices(seed)
+    scores = DualSoftmaxScores(WholeScores(matrix, margin), 10.0)
+    expected = matrix.double() * (10 * matrix.double()).softmax(0)
+    torch.testing.assert_close(whole_matrix(scores).double(), expected, atol=10 * margin + 1e-6, rtol=1e-5)
+
+
+@given(seed=SEEDS)
+def test_normalised_blocks_stay_within_the_margin(seed):
+    bank, matrix = matrices(seed)
+    for make in (
+        lambda scores: ShiftedScores(scores, qb_norm(WholeScores(bank, 1e-5), 5.0)),
+        lambda scores: ShiftedScores(scores, nnn(WholeScores(bank, 1e-5), 3, 0.75)),
+        lambda scores: DualSoftmaxScores(scores, 10.0),
+    ):
+        scores = make(WholeScores(matrix, 1e-5, seed))
+        off = (scores.block(slice(0, scores.queries)) - whole_matrix(scores)).abs().max()
+        assert off <= scores.margin
+
+
+def test_clips_that_nothing_can_find_tie_in_both_directions():
+    matrix = torch.tensor([[0.1, 0.9, 0.8], [0.2, 0.5, 0.6], [0.3, 0.7, 0.9]])
+    scores = LastPlaced(WholeScores(matrix), torch.tensor([False, True, True]), -2.0)
+    ranking = rank_queries(scores, positives_of(torch.eye(3).bool()))
+    assert ranking.t2v.rank.tolist() == [1, 2.5, 2.5]
+    assert ranking.v2t.rank.tolist() == [3, 2, 2]

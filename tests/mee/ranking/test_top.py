@@ -59,13 +59,10 @@ def test_above_is_a_comparison(kind, seed, offset, hidden):
     assert (row.diff() >= 0).all()
 
 
-def test_nothing_that_cannot_be_found_is_found():
+def test_the_first_of_each_query_and_nothing_that_cannot_be_found():
+    query = torch.from_numpy(np.repeat([0, 1, 2], [3, 2, 4]))
+    assert first_of(query, 3, 2).tolist() == [[0, 1], [3, 4], [5, 6]]
     best = Best(2, 3, torch.zeros(2))
     best.update(torch.tensor([[-torch.inf, 1.0], [-torch.inf, -torch.inf]]), 0)
     query, candidate, _ = best.candidates()
     assert (query.tolist(), candidate.tolist()) == ([0], [1])
-
-
-def test_the_first_of_each_query():
-    query = torch.from_numpy(np.repeat([0, 1, 2], [3, 2, 4]))
-    assert first_of(query, 3, 2).tolist() == [[0, 1], [3, 4], [5, 6]]

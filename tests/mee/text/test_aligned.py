@@ -23,6 +23,12 @@ from mee.training.trainer import Trainer
 from tests.mee import tiny_models
 
 CPU = torch.device("cpu")
+
+
+def learn(directory):
+    return AlignedTower.learn(TextConfig(encoder=str(directory)), [])
+
+
 SENTENCES = ("a red circle moves left", "rain falls on the roof", "a dog barks", "singing")
 VIDEOS = [f"v{number}.mp4" for number in range(12)]
 
@@ -35,21 +41,17 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clap(tmp_path_factory):
-    """Directory of CLAP."""
     return tiny_models.save("clap", tmp_path_factory.mktemp("pretrained") / "clap", seed=1)
 
 
 @pytest.fixture(scope="module")
 def config(clip, clap):
-    """An appearance expert that hears CLIP's text half, and an audio expert that hears CLAP's."""
-
-    def expert(name, size, text):
-        how = {"pooling": ("mean",), "standardise": False, "start": "identity"}
-        return ExpertConfig(
-            name=name, input_dim=size, embed_dim=size, text=str(text), fingerprint=f"made-{name}", **how
-        )
-
-    experts = (expert("appearance", 12, clip), expert("audio", 10, clap))
+    """An appearance expert with CLIP's text half, and an audio expert with CLAP's."""
+    how = {"pooling": ("mean",), "standardise": False, "start": "identity"}
+    experts = tuple(
+        ExpertConfig(name=name, input_dim=size, embed_dim=size, text=str(text), fingerprint=f"made-{name}", **how)
+        for name, size, text in (("appearance", 12, clip), ("audio", 10, clap))
+    )
     text = TextConfig(width=16, layers=1, heads=2, max_tokens=24, vocabulary=300)
     return ModelConfig(experts=experts, text=text, dropout=0.0)
 
@@ -105,11 +107,11 @@ def scores(model, source):
 
 def test_an_untrained_mixture_scores_as_the_models_do_zero_shot(config, source, streams, clip, clap):
     model = MEE.learn(config, SENTENCES).eval()
-    seen = zero_shot(clip, CLIPModel, streams["appearance"], SENTENCES)
-    heard = zero_shot(clap, ClapModel, streams["audio"], SENTENCES)
-    expected = torch.stack([seen, heard]).nanmean(0)  # of both, or of the one that is there
-    assert seen.isnan().any()
-    assert heard.isnan().any()
+    sight = zero_shot(clip, CLIPModel, streams["appearance"], SENTENCES)
+    sound = zero_shot(clap, ClapModel, streams["audio"], SENTENCES)
+    expected = torch.stack([sight, sound]).nanmean(0)  # of both, or of the one that is there
+    assert sight.isnan().any()
+    assert sound.isnan().any()
     assert expected.std() > 0.05
     torch.testing.assert_close(scores(model, source), expected, atol=1e-5, rtol=0)
 
@@ -152,11 +154,15 @@ def test_it_trains_is_saved_and_loaded_and_has_another_fingerprint(config, sourc
 
 
 @pytest.mark.parametrize("sentences", [SENTENCES, ("a " * 50 + "dog",)])
-def test_clip_and_clap_give_their_own_text_features(clip, clap, sentences):
+def test_clip_and_clap_give_their_own_text_features_whatever_the_batch_and_mode(clip, clap, sentences):
     for kind, directory in ((CLIPModel, clip), (ClapModel, clap)):
-        tower = AlignedTower.learn(TextConfig(encoder=str(directory)), [])
+        tower = learn(directory).train()
+        assert not any(module.training for module in tower.model.modules())
+        assert tower.tuned_parameters() == tower.read([]) == []
         model, tokenizer = kind.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
-        for sentence, got in zip(sentences, tower.encode(sentences, CPU)):
+        for sentence, row, got in zip(sentences, tower.read(sentences), tower.encode(sentences, CPU)):
+            assert row.shape == (1, tower.dim)
+            torch.testing.assert_close(tower.read([sentence])[0], row, atol=1e-6, rtol=1e-5)
             ids = tokenizer(sentence, truncation=True, max_length=20, return_tensors="pt")
             expected = model.get_text_features(**ids).pooler_output[0]
             if kind is ClapModel:  # it brings them to unit length, as the gated unit will
@@ -169,7 +175,7 @@ def test_siglip_reads_sentences_padded_to_their_full_length(tmp_path, side):
     directory = tiny_models.save("siglip", tmp_path / "siglip")
     path = directory / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": side}))
-    tower = AlignedTower.learn(TextConfig(encoder=str(directory)), [])
+    tower = learn(directory)
     model, tokenizer = SiglipModel.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
     assert tokenizer.padding_side == side
     ids = tokenizer(list(SENTENCES), padding="max_length", truncation=True, max_length=12, return_tensors="pt")
@@ -177,31 +183,15 @@ def test_siglip_reads_sentences_padded_to_their_full_length(tmp_path, side):
     torch.testing.assert_close(tower.encode(SENTENCES, CPU), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_rest_of_the_batch_has_no_influence_and_dropout_never_acts(clap):
-    tower = AlignedTower.learn(TextConfig(encoder=str(clap)), []).train()
-    assert not any(module.training for module in tower.model.modules())
-    rows = tower.read(SENTENCES)
-    assert {tuple(row.shape) for row in rows} == {(1, 10)}
-    for sentence, row in zip(SENTENCES, rows):
-        torch.testing.assert_close(tower.read([sentence])[0], row, atol=1e-6, rtol=1e-5)
-    assert tower.tuned_parameters() == []
-    assert tower.read([]) == []
-
-
-def test_attention_is_shares_over_the_tokens(clip):
-    seen = AlignedTower.learn(TextConfig(encoder=str(clip)), []).attention("a red dog")
-    assert seen.tokens == ("<s>", "a", "red", "dog", "<end>")
-    assert seen.weights.shape == (2, 2, 5, 5)
-    torch.testing.assert_close(seen.weights.sum(-1), torch.ones(2, 2, 5))
-
-
-def test_what_is_no_text_tower_is_refused(tmp_path, clip):
-    bert = tiny_models.save("bert", tmp_path / "bert")
+def test_attention_is_shares_over_the_tokens_and_what_is_no_text_tower_is_refused(tmp_path, clip):
+    tower = learn(clip)
+    sight = tower.attention("a red dog")
+    assert sight.tokens == ("<s>", "a", "red", "dog", "<end>")
+    torch.testing.assert_close(sight.weights.sum(-1), torch.ones(2, 2, 5))
     with pytest.raises(InputError, match=r"is of type bert; the text tower of an expert must be of type clip, "):
-        AlignedTower.learn(TextConfig(encoder=str(bert)), [])
+        learn(tiny_models.save("bert", tmp_path / "bert"))
     with pytest.raises(InputError, match=r"empty \(number 1 of 1\)"):
-        AlignedTower.learn(TextConfig(encoder=str(clip)), []).read([" "])
-    tower = AlignedTower.learn(TextConfig(encoder=str(clip)), [])
+        tower.read([" "])
     (tmp_path / "saved").mkdir()
     tower.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["model_type"] == "clip"

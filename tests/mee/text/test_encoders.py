@@ -1,5 +1,6 @@
 """Laws that every text encoder keeps, the families of pretrained ones included."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,12 +12,12 @@ from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
 from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
-from mee.text.base import encoder_class
 from mee.text.config import TextConfig
+from mee.text.recurrent import RecurrentEncoder
+from mee.text.transformer import TransformerEncoder
 from mee.training.config import TrainConfig
-from mee.training.optimiser import make_optimiser
 from mee.training.state import learnt_state
-from mee.training.trainer import Trainer
+from mee.training.trainer import Trainer, make_optimiser
 from tests.mee import tiny_models
 
 CPU = torch.device("cpu")
@@ -88,16 +89,6 @@ def make_config(tiny):
 
 
 @pytest.fixture
-def make_encoder(make_config):
-    def make(name):
-        torch.manual_seed(0)
-        config = make_config(name)
-        return encoder_class(config).learn(config, SENTENCES).eval()
-
-    return make
-
-
-@pytest.fixture
 def make_model(make_config, model_config):
     def make(name):
         torch.manual_seed(0)
@@ -107,8 +98,8 @@ def make_model(make_config, model_config):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_padding_and_the_rest_of_the_batch_have_no_influence(make_encoder, name):
-    encoder = make_encoder(name)
+def test_padding_and_the_rest_of_the_batch_have_no_influence(make_model, name):
+    encoder = make_model(name).text_encoder
     rows = encoder.read(SENTENCES)
     together = encoder.encode(SENTENCES, CPU)
     assert together.shape == (len(SENTENCES), encoder.dim)
@@ -127,7 +118,6 @@ def test_padding_and_the_rest_of_the_batch_have_no_influence(make_encoder, name)
 @pytest.mark.parametrize("name", ALL)
 def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model, name, tmp_path, tiny):
     model = make_model(name)
-    expected = encode_captions(model, SENTENCES)
     model.save_pretrained(tmp_path / "model")
     hidden = tiny.rename(tmp_path / "elsewhere")
     try:
@@ -136,7 +126,7 @@ def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model
         hidden.rename(tiny)
     assert set(loaded.state_dict()) == set(model.state_dict())
     assert all(tensor.equal(loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
-    got = encode_captions(loaded, SENTENCES)
+    got, expected = (encode_captions(each, SENTENCES) for each in (loaded, model))
     torch.testing.assert_close(got.packed, expected.packed, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(got.logits, expected.logits, atol=1e-6, rtol=1e-6)
 
@@ -144,49 +134,42 @@ def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model
 @pytest.mark.parametrize("name", ALL)
 def test_one_step_changes_exactly_what_learns(make_model, name):
     model = make_model(name).train()
-    before = {key: tensor.clone() for key, tensor in model.text_encoder.state_dict().items()}
-    optimizer = make_optimiser(
-        model, torch.nn.Module(), TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3)
+    encoder, config = (
+        model.text_encoder,
+        TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3),
     )
+    before = {key: tensor.clone() for key, tensor in encoder.state_dict().items()}
+    optimizer = make_optimiser(model, torch.nn.Module(), config)
     text = model.encode_text({name: ragged.all() for name, ragged in model.tokenize(SENTENCES).items()})
     (text.packed * torch.randn_like(text.packed)).sum().add(text.logits.square().sum()).backward()
     optimizer.step()
-    after = model.text_encoder.state_dict()
-    changed = {key for key, tensor in after.items() if not tensor.equal(before[key])}
+    changed = {key for key, tensor in encoder.state_dict().items() if not tensor.equal(before[key])}
     prefixes = (*LEARNING.get(name, []), "pool.")
-    learning = {key for key, _ in model.text_encoder.named_parameters() if key.startswith(prefixes)}
-    buffers = {key for key, _ in model.text_encoder.named_buffers()}
+    learning = {key for key, _ in encoder.named_parameters() if key.startswith(prefixes)}
+    buffers = {key for key, _ in encoder.named_buffers()}
     assert changed - buffers == learning
-    assert {k for k, p in model.text_encoder.named_parameters() if p.grad is not None} == learning
-    kept = learnt_state(model.text_encoder)
-    assert learning <= set(kept) <= learning | buffers
-    tuned = {id(parameter) for parameter in model.text_encoder.tuned_parameters()}
-    pretrained = name in PRETRAINED
-    own = {id(p) for k, p in model.text_encoder.named_parameters() if k in learning and k.startswith("model.")}
-    assert tuned == (own if pretrained else set())
+    assert {k for k, p in encoder.named_parameters() if p.grad is not None} == learning
+    assert learning <= set(learnt_state(encoder)) <= learning | buffers
+    own = {id(p) for k, p in encoder.named_parameters() if k in learning and k.startswith("model.")}
+    assert {id(parameter) for parameter in encoder.tuned_parameters()} == (own if name in PRETRAINED else set())
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_attention_is_shares_over_the_tokens(make_encoder, name):
-    encoder = make_encoder(name)
+def test_attention_is_shares_over_the_tokens_and_a_sentence_needs_words(make_model, name):
+    encoder = make_model(name).text_encoder
+    with pytest.raises(InputError, match=r"empty \(number 2 of 2\)"):
+        encoder.read(["a dog", " \n"])
+    assert encoder.read([]) == []
     seen = encoder.attention(SENTENCES[0])
     if name.startswith("word-vectors"):
         assert seen is None
         return
     length = len(seen.tokens)
-    rows = 1 if name == "recurrent" else length
-    assert seen.weights.shape[2:] == (rows, length)
+    assert seen.weights.shape[2:] == (1 if name == "recurrent" else length, length)
     torch.testing.assert_close(seen.weights.sum(-1), torch.ones(seen.weights.shape[:3]))
     assert "red" in seen.tokens or "".join(seen.tokens).replace(" ", "").startswith("aredcircle")
     if name.startswith(("gpt2", "llama")):
         assert seen.weights.triu(1).eq(0).all()
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_what_has_no_words_is_refused(make_encoder, name):
-    with pytest.raises(InputError, match=r"empty \(number 2 of 2\)"):
-        make_encoder(name).read(["a dog", " \n"])
-    assert make_encoder(name).read([]) == []
 
 
 @pytest.fixture
@@ -226,15 +209,89 @@ def test_a_frozen_model_is_not_run_again_in_training(world, make_config, model_c
     assert (tmp_path / "state").stat().st_size < 5e6
 
 
-def test_only_frozen_parts_stay_in_eval_mode(make_encoder):
-    frozen, last = make_encoder("bert-frozen-netvlad").train(), make_encoder("bert-last-layer").train()
+def test_only_frozen_parts_stay_in_eval_mode_and_the_table_imports_no_transformers(make_model):
+    frozen, last = (make_model(name).text_encoder.train() for name in ("bert-frozen-netvlad", "bert-last-layer"))
     assert frozen.pool.training
     assert not any(module.training for module in frozen.model.modules())
-    layers = last.model.encoder.layer
-    assert [layer.training for layer in layers] == [False, False, True]
+    assert [layer.training for layer in last.model.encoder.layer] == [False, False, True]
     assert not last.eval().model.encoder.layer[2].training
-
-
-def test_the_table_imports_no_transformers():
     code = "import sys, mee.text.base, mee.text.config; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- our own encoders: the equations, written as loops
+
+LENGTHS = torch.tensor([3])
+
+
+@pytest.fixture
+def recurrent(sentences):
+    torch.manual_seed(0)
+    config = TextConfig(encoder="recurrent", width=8, heads=1, layers=2, max_tokens=12, vocabulary=300)
+    return RecurrentEncoder.learn(config, sentences).eval()
+
+
+@pytest.fixture
+def transformer(tokenizer):
+    torch.manual_seed(0)
+    return TransformerEncoder(TextConfig(width=16, layers=2, heads=2, max_tokens=12), tokenizer).eval()
+
+
+@pytest.fixture(params=["recurrent", "transformer"])
+def encoder(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_order_matters_dropout_acts_in_training_only_and_padding_gets_no_gradient(encoder):
+    tokens = torch.tensor([[1, 2, 7, 7], [3, 4, 5, 6]])
+    encoder(tokens, torch.tensor([2, 4])).square().sum().backward()
+    used = encoder.embedding.weight.grad.abs().sum(1) > 0
+    assert used.nonzero().flatten().tolist() == [1, 2, 3, 4, 5, 6]
+    tokens = torch.tensor([[1, 2, 3]])
+    there = encoder(tokens, LENGTHS)
+    assert (there - encoder(tokens.flip(1), LENGTHS)).abs().max() > 1e-3
+    assert encoder(tokens, LENGTHS).equal(there)
+    assert not encoder.train()(tokens, LENGTHS).equal(there)
+
+
+@torch.no_grad()
+def test_a_transformer_is_embeddings_and_positions_through_its_layers(transformer):
+    """Scaled as in "Attention is all you need"; the layers' own equation: tests/mee/layers/test_transformer.py."""
+    tokens, real = torch.tensor([[4, 9, 2]]), torch.ones(1, 3, dtype=torch.bool)
+    h = transformer.embedding.weight[tokens] * math.sqrt(16) + transformer.positions[:3]
+    for layer in transformer.layers:
+        h = layer(h, real)
+    torch.testing.assert_close(transformer(tokens, LENGTHS), transformer.norm(h).mean(1), atol=1e-6, rtol=1e-5)
+
+
+def gru(inputs, weights):
+    """One direction, one layer: (L, width) -> (L, 4), state by state; torch stacks the gates as r, z, n."""
+    w, u, b, c = weights
+    state, states = torch.zeros(4), []
+    for x in inputs:
+        (wr, wz, wn), (ur, uz, un) = (w @ x + b).chunk(3), (u @ state + c).chunk(3)
+        keep, hear = (wz + uz).sigmoid(), (wr + ur).sigmoid()
+        state = (1 - keep) * (wn + hear * un).tanh() + keep * state
+        states.append(state)
+    return torch.stack(states)
+
+
+def test_a_recurrent_encoder_equals_loops_over_the_equations(recurrent):
+    tokens = torch.tensor([5, 9, 2, 7])
+    h = recurrent.embedding.weight[tokens]
+    weights, names = dict(recurrent.states.named_parameters()), ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    for layer in range(2):
+        ahead, back = ([weights[f"{name}_l{layer}{way}"] for name in names] for way in ("", "_reverse"))
+        h = torch.cat([gru(h, ahead), gru(h.flip(0), back).flip(0)], dim=1)
+    energy = ((h @ recurrent.key.weight.T + recurrent.key.bias).tanh() @ recurrent.query.weight[0]).tolist()
+    shares = [math.exp(each) / sum(map(math.exp, energy)) for each in energy]
+    expected = sum(share * state for share, state in zip(shares, h))
+    torch.testing.assert_close(recurrent(tokens[None], torch.tensor([4]))[0], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_its_attention_is_one_row_that_makes_the_text_vector(recurrent, sentences):
+    seen, [tokens] = recurrent.attention(sentences[0]), recurrent.read([sentences[0]])
+    one, length = tokens[None], torch.tensor([len(tokens)])
+    assert seen.weights.shape == (1, 1, 1, len(seen.tokens)) == (1, 1, 1, len(tokens))
+    states, _ = recurrent._run(one, length)
+    torch.testing.assert_close(seen.weights[0, 0] @ states[0], recurrent(one, length))

@@ -50,40 +50,32 @@ def test_states_are_those_of_transformers(tmp_path, family, tuned):
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_last_token_of_a_decoder_is_the_last_real_one(tmp_path):
-    encoder = learn(tiny_models.save("gpt2", tmp_path / "gpt2"), tuned_layers=-1, pooling=("last",))
-    short, long = encoder.read(["a dog barks", "a dog barks twice on the roof"])
-    batch = torch.stack([torch.cat([short, long[3:]]), long])  # junk after the short one: the long one's own words
-    ends = encoder(batch, torch.tensor([3, 7]))
-    torch.testing.assert_close(ends[0], encoder(short[None], torch.tensor([3]))[0], atol=1e-6, rtol=1e-5)
-    assert (ends[0] - ends[1]).abs().max() > 1e-2
-
-
-def test_what_is_read_of_a_frozen_model_is_pooled_where_that_learns_nothing(bert):
-    rows = learn(bert, pooling=("mean", "max")).read(SENTENCES)
-    assert {tuple(row.shape) for row in rows} == {(1, 32)}
+def test_a_frozen_model_is_pooled_beforehand_where_that_learns_nothing_and_attention_leaves_it_as_it_was(
+    bert, capfd
+):
+    encoder = learn(bert, pooling=("mean", "max"))
+    rows = encoder.read(SENTENCES)
+    assert {(*row.shape, row.requires_grad) for row in rows} == {(1, 32, False)}
     learns = learn(bert, pooling=("netvlad-2",)).read(SENTENCES)
     assert [tuple(row.shape) for row in learns] == [(7, 16), (3, 16), (6, 16)]
-    assert not any(row.requires_grad for row in rows)
+    before, was = encoder.encode(SENTENCES, CPU), encoder.model.config._attn_implementation
+    capfd.readouterr()
+    encoder.attention(SENTENCES[0])
+    assert encoder.model.config._attn_implementation == was
+    assert encoder.encode(SENTENCES, CPU).equal(before)
+    assert tuple(capfd.readouterr()) == ("", "")
 
 
-def test_long_sentences_are_cut_at_what_the_model_reads(tmp_path, bert):
+def test_long_sentences_are_cut_at_what_the_model_reads_and_every_sentence_has_a_token(tmp_path):
     endless = "a red dog " * 50
-    for directory, most in (
-        (bert, 20),
-        (tiny_models.save("roberta", tmp_path / "r"), 16),
-        (tiny_models.save("t5", tmp_path / "t"), 64),
-    ):
+    for family, most in (("bert", 20), ("roberta", 16), ("t5", 64)):
+        directory = tiny_models.save(family, tmp_path / family)
         encoder = learn(directory, tuned_layers=-1)
         [ids] = encoder.read([endless])
-        assert len(ids) == most
-        assert ids[-1] == tiny_models.END
+        assert (len(ids), ids[-1]) == (most, tiny_models.END)
         assert encoder.encode([endless], CPU).isfinite().all()
-    assert len(learn(bert, tuned_layers=-1, max_tokens=5).read([endless])[0]) == 5
-
-
-def test_a_sentence_of_unknown_words_alone_has_a_token(tmp_path):
-    directory = tiny_models.save("gpt2", tmp_path / "gpt2")
+        assert len(learn(directory, tuned_layers=-1, max_tokens=5).read([endless])[0]) == 5
+    directory = tiny_models.save("gpt2", tmp_path / "gpt2")  # unknown words alone have a token
     vocabulary = {**{word: number for number, word in enumerate(tiny_models.SPECIAL)}, "a": 4}
     model = {"type": "BPE", "vocab": vocabulary, "merges": []}  # it drops the letters it does not know
     edit(directory / TOKENIZER, lambda content: content.update(model=model))
@@ -91,27 +83,13 @@ def test_a_sentence_of_unknown_words_alone_has_a_token(tmp_path):
     assert [row.tolist() for row in rows] == [[4, 4], [tiny_models.SPECIAL.index("<unk>")]]
 
 
-def test_attention_leaves_the_model_as_it_was_and_nothing_is_written_on_the_screen(bert, capfd):
-    encoder = learn(bert)
-    before = encoder.encode(SENTENCES, CPU)
-    was = encoder.model.config._attn_implementation
-    encoder.attention(SENTENCES[0])
-    assert encoder.model.config._attn_implementation == was
-    assert encoder.encode(SENTENCES, CPU).equal(before)
-    assert tuple(capfd.readouterr()) == ("", "")
-
-
-def test_a_pooler_is_not_there(tmp_path):
-    encoder = learn(tiny_models.save("roberta", tmp_path / "r"), tuned_layers=-1)
-    assert not [name for name in encoder.state_dict() if "pooler" in name]
-    assert encoder.model.dtype == torch.float32
-
-
-def test_half_precision_weights_become_float32(bert):
+def test_weights_become_float32_and_a_pooler_is_left_out(bert, tmp_path):
     weights = load_file(bert / "model.safetensors")
     save_file({k: t.half() for k, t in weights.items()}, bert / "model.safetensors", metadata={"format": "pt"})
-    encoder = learn(bert)
-    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    for directory in (bert, tiny_models.save("roberta", tmp_path / "r")):
+        encoder = learn(directory, tuned_layers=-1)
+        assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+        assert not [name for name in encoder.state_dict() if "pooler" in name]
 
 
 WEIGHTS, SETTINGS, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
@@ -164,8 +142,13 @@ SPOIL = {  # what is wrong -> how to make it so, what is said of it
 
 
 @pytest.mark.parametrize("what", SPOIL)
-def test_what_cannot_be_used_is_refused_in_one_sentence(bert, what):
+def test_what_cannot_be_used_is_refused_in_one_sentence(bert, tmp_path, what):
     spoil, said = SPOIL[what]
+    if what in ("no-config", "no-tokenizer", "bad-tokenizer"):  # of a checkpoint of ours
+        learn(bert).save(tmp_path)
+        spoil(tmp_path)
+        with pytest.raises(InputError, match=said):
+            PretrainedEncoder.load(TextConfig(encoder="gone"), tmp_path)
     spoil(bert)
     with pytest.raises(InputError, match=said) as caught:
         learn(bert)
@@ -173,26 +156,17 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(bert, what):
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("what", ["no-config", "no-tokenizer", "bad-tokenizer"])
-def test_a_damaged_checkpoint_is_refused(bert, tmp_path, what):
-    learn(bert).save(tmp_path)
-    spoil, said = SPOIL[what]
-    spoil(tmp_path)
-    with pytest.raises(InputError, match=said):
-        PretrainedEncoder.load(TextConfig(encoder="gone"), tmp_path)
-
-
 def test_settings_that_do_not_fit_the_model_are_refused(bert, tmp_path):
     albert = tiny_models.save("albert", tmp_path / "albert")
-    with pytest.raises(InputError, match="of type albert"):
-        learn(albert, tuned_layers=1)
     assert learn(albert, tuned_layers=-1).tuned_parameters()
-    with pytest.raises(InputError, match="tuned-layers is 4"):
-        learn(bert, tuned_layers=4)
-    with pytest.raises(InputError, match="max-tokens 2"):
-        learn(bert, max_tokens=2)
-    with pytest.raises(InputError, match="'v1'"):
-        learn(bert, revision="v1")
+    for directory, settings, says in (
+        (albert, {"tuned_layers": 1}, "of type albert"),
+        (bert, {"tuned_layers": 4}, "tuned-layers is 4"),
+        (bert, {"max_tokens": 2}, "max-tokens 2"),
+        (bert, {"revision": "v1"}, "'v1'"),
+    ):
+        with pytest.raises(InputError, match=says):
+            learn(directory, **settings)
 
 
 def of_hub(kind):
@@ -222,15 +196,15 @@ def test_what_the_hub_cannot_give_is_said(monkeypatch, name, error, said):
 
 
 def test_a_name_on_the_hub_is_fetched_without_code_and_pickles(monkeypatch, bert):
-    asked = {}
+    requested = {}
 
     def give(repository, **options):
-        asked.update(options, repository=repository)
+        requested.update(options, repository=repository)
         return str(bert)
 
     monkeypatch.setattr("mee.text.language_model.snapshot_download", give)
     assert learn("me/model", revision="v2").dim == 16
-    assert (asked["repository"], asked["revision"]) == ("me/model", "v2")
-    assert not {".bin", ".py", ".pt"} & {pattern[pattern.rindex(".") :] for pattern in asked["allow_patterns"]}
+    assert (requested["repository"], requested["revision"]) == ("me/model", "v2")
+    assert not {".bin", ".py", ".pt"} & {pattern[pattern.rindex(".") :] for pattern in requested["allow_patterns"]}
     learn("me/model@refs/pr/3")
-    assert (asked["repository"], asked["revision"]) == ("me/model", "refs/pr/3")
+    assert (requested["repository"], requested["revision"]) == ("me/model", "refs/pr/3")

@@ -14,12 +14,13 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lam
 def test_every_sentence_of_any_script_has_tokens_within_the_vocabulary(tokenizer, texts):
     read = tokenizer.read(texts)
     assert len(read) == len(texts)
-    for tokens in read:
+    for text, tokens in zip(texts, read):
         assert 1 <= len(tokens) <= 12
         assert ((tokens >= 0) & (tokens < tokenizer.size)).all()
+        assert tokens.equal(tokenizer.read([text])[0])
 
 
-def test_what_is_saved_is_loaded(tokenizer, sentences, tmp_path):
+def test_a_vocabulary_is_saved_and_loaded_and_long_sentences_are_cut(tokenizer, sentences, tmp_path):
     tokenizer.save(tmp_path)
     again = CaptionTokenizer.load(tmp_path, 12)
     texts = [*sentences, "an unseen Zebra überholt ein 汽车"]
@@ -28,28 +29,22 @@ def test_what_is_saved_is_loaded(tokenizer, sentences, tmp_path):
     written = (tmp_path / FILE).read_text()
     again.save(tmp_path)
     assert (tmp_path / FILE).read_text() == written
+    assert tokenizer.read(["drums " * 500])[0].shape == (12,)
+    least = CaptionTokenizer.learn(["a dog"], 1, 8)  # never smaller than the bytes
+    assert least.size == 257
+    assert len(least.read(["ß"])[0]) == 3  # the space before it, and its two bytes
 
 
-def test_case_width_and_outer_space_do_not_matter(tokenizer):
+def test_case_width_and_outer_space_do_not_matter_and_pieces_can_be_read(tokenizer):
     first, second, third = tokenizer.read(["a red circle", "  A Red CIRCLE\n", "ａ ｒｅｄ ｃｉｒｃｌｅ"])
     assert first.equal(second)
     assert first.equal(third)
-
-
-def test_frequent_words_become_few_pieces_which_a_person_can_read(tokenizer):
-    assert [len(tokens) for tokens in tokenizer.read(["a"])] == [1]
+    assert [len(tokens) for tokens in tokenizer.read(["a"])] == [1]  # frequent words become few pieces
     assert len(tokenizer.read(["circle"])[0]) <= len(" circle")
     pieces = tokenizer.pieces("A red zebra")
     assert len(pieces) == len(tokenizer.read(["A red zebra"])[0])
     assert "".join(piece for piece in pieces if piece != "·") == "aredzebra"
     assert all(pieces)
-
-
-def test_long_sentences_are_cut_and_a_vocabulary_is_never_smaller_than_the_bytes(tokenizer):
-    assert tokenizer.read(["drums " * 500])[0].shape == (12,)
-    tokenizer = CaptionTokenizer.learn(["a dog"], 1, 8)
-    assert tokenizer.size == 257
-    assert len(tokenizer.read(["ß"])[0]) == 3  # the space before it, and its two bytes
 
 
 @pytest.mark.parametrize(
@@ -61,23 +56,13 @@ def test_a_sentence_without_words_or_not_of_text_is_refused(tokenizer, bad, says
         tokenizer.read(["a dog", bad, "a cat"])
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"nonsense", b"\xff\xfe{}"])
-def test_what_is_no_vocabulary_is_refused(tmp_path, content):
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"nonsense", b"\xff\xfe{}", "foreign"])
+def test_what_is_no_vocabulary_is_refused(tokenizer, tmp_path, content):
+    says = {None: r"has no tokenizer\.json", "foreign": r"\[PAD\]"}.get(content, "cannot be read")
+    if content == "foreign":
+        tokenizer.save(tmp_path)
+        content = (tmp_path / FILE).read_bytes().replace(PADDING.encode(), b"<pad>")
     if content is not None:
         (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(InputError, match=r"has no tokenizer\.json" if content is None else "cannot be read"):
+    with pytest.raises(InputError, match=says):
         CaptionTokenizer.load(tmp_path, 8)
-
-
-def test_a_foreign_vocabulary_is_refused(tokenizer, tmp_path):
-    tokenizer.save(tmp_path)
-    path = tmp_path / FILE
-    path.write_text(path.read_text().replace(PADDING, "<pad>"))
-    with pytest.raises(InputError, match=r"\[PAD\]"):
-        CaptionTokenizer.load(tmp_path, 8)
-
-
-def test_sentences_are_read_alone(tokenizer):
-    short, long = tokenizer.read(["a dog", "a red circle moves left"])
-    assert len(short) < len(long)
-    assert short.equal(tokenizer.read(["a dog"])[0])

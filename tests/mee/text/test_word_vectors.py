@@ -33,7 +33,7 @@ def test_every_format_gives_the_vectors_written(tmp_path, form, packed):
     np.testing.assert_array_equal(vectors.numpy(), np.stack(list(expected.values())))
 
 
-def test_the_most_frequent_words_and_those_of_the_captions_are_kept(tmp_path):
+def test_the_most_frequent_words_and_those_of_the_captions_are_kept_once(tmp_path, monkeypatch):
     expected = save_vectors(tmp_path / "v.txt")
     encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt", vocabulary=3), ["Singing on a ROOF, unheard-of"])
     assert encoder.words == ("a", "red", "blue", "singing", "on", "roof")
@@ -41,42 +41,32 @@ def test_the_most_frequent_words_and_those_of_the_captions_are_kept(tmp_path):
     assert rows.tolist() == [4, 2]
     np.testing.assert_array_equal(encoder.embedding(rows).numpy(), [expected["singing"], expected["red"]])
     assert not encoder.embedding.weight.requires_grad
-
-
-def test_of_words_that_differ_in_case_the_lower_case_one_counts_or_else_the_first(tmp_path):
+    with pytest.raises(InputError, match=r"needs a file of vectors: --text.vectors FILE"):
+        WordVectorEncoder.learn(TextConfig(encoder="word-vectors"), [])
+    # of words that differ in case the lower-case one counts, or else the first
     expected = save_vectors(tmp_path / "v.txt", words=["Paris", "New", "PARIS", "new", "x"])
     words, vectors = read_vectors(tmp_path / "v.txt", 10, set())
     assert words == ("paris", "new", "x")
     np.testing.assert_array_equal(vectors.numpy(), [expected[word] for word in ("Paris", "new", "x")])
+    monkeypatch.setitem(sys.modules, "gensim.models", None)
+    with pytest.raises(InputError, match=r"pip install 'mee\[words\]'"):
+        WordVectorEncoder.learn(config(tmp_path / "v.txt"), [])
 
 
-def test_the_text_vector_is_the_pooled_vectors_of_the_known_words(tmp_path):
+def test_the_text_vector_is_the_pooled_vectors_of_the_known_words_or_zeros(tmp_path):
     expected = save_vectors(tmp_path / "v.txt")
     encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt", pooling=("mean", "max"), max_tokens=3), [])
     sentence = "A dog's frobnicated red-roof, and rain!"  # three words count: a, dog, red
     both = np.stack([expected[word] for word in ("a", "dog", "red")])
     got = encoder.encode([sentence], torch.device("cpu"))[0].numpy()
     np.testing.assert_allclose(got, [*both.mean(0), *both.max(0)], rtol=1e-5, atol=1e-6)
-
-
-def test_a_sentence_without_a_known_word_is_one_vector_of_zeros(tmp_path):
-    save_vectors(tmp_path / "v.txt")
-    encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt"), [])
-    rows = encoder.read(["xyzzy plugh", "!?", "a dog"])
-    assert [row.tolist() for row in rows[:2]] == [[0], [0]]
+    assert [row.tolist() for row in encoder.read(["xyzzy plugh", "!?"])] == [[0], [0]]
+    words = {
+        "A man's  DOG,\tisn’t red-hot.": "a man's dog isn't red hot",
+        "Ünïcode ２ 'quoted'": "ünïcode 2 quoted",
+    }
+    assert {text: " ".join(split(text)) for text in (*words, "...")} == {**words, "...": ""}
     assert encoder.encode(["xyzzy"], torch.device("cpu")).eq(0).all()
-
-
-@pytest.mark.parametrize(
-    ("sentence", "words"),
-    [
-        ("A man's  DOG,\tisn’t red-hot.", ["a", "man's", "dog", "isn't", "red", "hot"]),
-        ("Ünïcode ２ 'quoted'", ["ünïcode", "2", "quoted"]),
-        ("...", []),
-    ],
-)
-def test_sentences_are_split_into_words(sentence, words):
-    assert split(sentence) == words
 
 
 def cut(form):
@@ -110,24 +100,15 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, name, make, said, mon
     assert "\n" not in str(caught.value)
 
 
-def test_no_file_and_no_gensim_are_said(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"needs a file of vectors: --text.vectors FILE"):
-        WordVectorEncoder.learn(TextConfig(encoder="word-vectors"), [])
-    save_vectors(tmp_path / "v.txt")
-    monkeypatch.setitem(sys.modules, "gensim.models", None)
-    with pytest.raises(InputError, match=r"pip install 'mee\[words\]'"):
-        WordVectorEncoder.learn(config(tmp_path / "v.txt"), [])
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "has no words.json"),
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
-        (json.dumps({"columns": 3, "words": ["a", "a"]}), "not different words"),
-        (json.dumps({"columns": 3, "words": [1]}), "not different words"),
-        (json.dumps({"columns": 0, "words": ["a"]}), "not different words"),
+        *((content, "cannot be read") for content in ("{", "[]")),
+        *(
+            (json.dumps({"columns": columns, "words": words}), "not different words")
+            for columns, words in ((3, ["a", "a"]), (3, [1]), (0, ["a"]))
+        ),
     ],
 )
 def test_damaged_words_of_a_checkpoint_are_refused(tmp_path, content, said):

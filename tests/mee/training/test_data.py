@@ -10,7 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mee.distributed
 from mee.data.pairs import match_captions
+from mee.distributed import joint_numbers, joint_rows, joint_sum, process_number, processes, share
 from mee.errors import InputError
 from mee.model import MEE
 from mee.streams import availability
@@ -46,14 +48,10 @@ def test_hiding_streams_leaves_each_clip_one_and_brings_none_back(seed, chance):
     kept = keep_streams(available, chance, generator(seed))
     assert not (kept & ~available).any()
     assert kept.any(1).all()
-
-
-def test_no_chance_hides_nothing_and_a_high_chance_hides_most():
-    available = torch.ones(400, 3, dtype=torch.bool)
-    assert keep_streams(available, 0, generator()).all()
-    kept = keep_streams(available, 0.5, generator())
-    patterns = torch.unique(kept, dim=0)
-    assert len(patterns) == 7
+    everything = torch.ones(400, 3, dtype=torch.bool)
+    assert keep_streams(everything, 0, generator()).all()
+    kept = keep_streams(everything, 0.5, generator())
+    assert len(torch.unique(kept, dim=0)) == 7
     assert 0.5 < kept.float().mean() < 0.65  # (1 + 4 / 7 of the rest) a clip: a half, and those that lost all
 
 
@@ -87,26 +85,13 @@ def test_clips_without_the_models_streams_are_never_drawn(make_source):
     for name in MODALITIES:
         del source.streams[name]["a.mp4#t=0,10"]
         for clip_id in ("c.mp4#t=0,10", "c.mp4#t=10,20"):
-            del source.streams[name][clip_id]  # only motion is left, which is not asked for
+            del source.streams[name][clip_id]  # only motion is left, which was not requested
     data = training_data(source, ["a", "b", "c"])
     assert data.captions == ["caption 0", "caption 1"]
     for epoch in range(5):
         for batch in data.batches(settings(4, 0.5), generator(epoch)):
             assert availability(batch.clips, MODALITIES).any(1).all()
     assert sorted(set(data.matches()[1].tolist())) == [1, 2, 3]  # of a.mp4 the second clip alone
-
-
-def test_the_seed_decides_everything(source):
-    data = training_data(source, list(source.clips.index))
-    one, same, other = (
-        [
-            (captions_of(data, batch), availability(batch.clips, MODALITIES).tolist())
-            for batch in data.batches(settings(5, 0.3), g)
-        ]
-        for g in (generator(1), generator(1), generator(2))
-    )
-    assert one == same
-    assert one != other
 
 
 def image_pairs(source, count, captions=2):
@@ -117,17 +102,11 @@ def image_pairs(source, count, captions=2):
 
 @pytest.fixture
 def pictures(make_source):
-    """A source of stills, of which audio and motion must never be read."""
+    """pictures(count): a source of stills; reading audio or motion of it would fail."""
 
     def make(count):
         source = make_source([f"i{number:02d}.png" for number in range(count)], missing=0, seed=9)
-        whole = source.read
-
-        def read(modality, clip_ids):
-            assert modality == "appearance"
-            return whole(modality, clip_ids)
-
-        source.read = read
+        source.streams = {"appearance": source.streams["appearance"]}
         return source
 
     return make
@@ -189,9 +168,11 @@ def test_steps_is_the_number_of_batches(make_source, owners, images, batch_size,
         assert all(max(2, processes) <= len(batch.numbers) <= config.batch_size for batch in batches)
 
 
-def test_every_process_draws_the_same_and_takes_its_share(source, model_config):
-    data = training_data(source, list(source.clips.index))
-    data.prepare(MEE.learn(replace(model_config, experts=model_config.experts[::2]), data.captions))
+def test_every_process_draws_the_same_and_takes_its_share_of_what_the_encoder_reads(source, model_config):
+    captions = [f"a dog number {number % 5}" for number in range(12)]
+    data = training_data(source, list(source.clips.index), captions)
+    model = MEE.learn(replace(model_config, experts=model_config.experts[::2]), data.captions)
+    data.prepare(model)
     whole = list(data.batches(settings(5, 0.6), generator()))
     parts = []
     for number in range(2):
@@ -209,39 +190,27 @@ def test_every_process_draws_the_same_and_takes_its_share(source, model_config):
             assert rows[streams.available].equal(streams.padded[:, 0][streams.available])
         for tower, read in batch.sentences.items():
             assert torch.cat([part.sentences[tower].lengths for part in both]).equal(read.lengths)
-
-
-def test_a_batch_holds_what_the_encoder_reads_of_its_captions(source, model_config):
-    captions = [f"a dog number {number % 5}" for number in range(12)]
-    data = training_data(source, list(source.clips.index), captions)
-    model = MEE.learn(replace(model_config, experts=model_config.experts[::2]), data.captions)
-    data.prepare(model)
-    for batch in data.batches(settings(5), generator()):
-        expected = model.text_encoder.pad(captions_of(data, batch))
-        assert batch.sentences[""].lengths.equal(expected.lengths)
+        read, expected = batch.sentences[""], model.text_encoder.pad(captions_of(data, batch))
+        assert read.lengths.equal(expected.lengths)
         for row, length in enumerate(expected.lengths.tolist()):
-            assert batch.sentences[""].padded[row, :length].equal(expected.padded[row, :length])
+            assert read.padded[row, :length].equal(expected.padded[row, :length])
 
 
-def test_captions_of_fewer_than_two_videos_with_streams_are_refused(make_source, pictures):
+def test_too_few_videos_and_numbers_that_are_not_finite_are_refused(make_source, pictures):
     source = make_source(["a.mp4", "b.mp4"], missing=0)
     with pytest.raises(InputError, match="those of 1 have a clip with audio or appearance"):
         training_data(source, ["a", "a"])
     stills = pictures(3)
     with pytest.raises(InputError, match="at least two videos"):  # for which images do not make up
         training_data(source, ["a"], images=(stills, image_pairs(stills, 3)))
+    for value in (np.nan, np.inf):
+        source.streams["audio"]["b.mp4"][-1, 1] = value
+        with pytest.raises(InputError, match=r"'audio' stream of b\.mp4 has NaN or infinity"):
+            training_data(source, ["a", "b"])
     for name in MODALITIES:
         source.streams[name].clear()
     with pytest.raises(InputError, match=r"at least two videos.*those of 0 have a clip"):
         training_data(source, ["a", "b"])
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_refused_by_name(make_source, value):
-    source = make_source(["a.mp4", "b.mp4", "c.mp4"], missing=0)
-    source.streams["audio"]["b.mp4"][-1, 1] = value
-    with pytest.raises(InputError, match=r"'audio' stream of b\.mp4 has NaN or infinity"):
-        training_data(source, ["a", "b", "c"])
 
 
 # ---- which captions an epoch shows, which pairs are negatives, which image captions are for training
@@ -262,6 +231,7 @@ def test_every_epoch_has_the_captions_it_should(videos, images, k, rate, seed):
     owner, image = owner[order], image[order]
     config = TrainConfig(captions_per_video=k, image_rate=rate)
     chosen = draw_captions(owner, image, config, generator(seed))
+    assert draw_captions(owner, image, config, generator(seed)).equal(chosen)
     assert len(set(chosen.tolist())) == len(chosen) == drawn(owner, image, config)
     there, of_video, of_image = Counter(videos), Counter(), Counter()
     for number in chosen.tolist():
@@ -271,47 +241,23 @@ def test_every_epoch_has_the_captions_it_should(videos, images, k, rate, seed):
     assert len(of_image) == min(len(set(images)), int(rate * len(there) + 0.5))
 
 
-@given(OWNERS, OWNERS, st.integers(0, 3), st.integers(0, 99))
-def test_the_seed_decides(videos, images, k, seed):
-    config = TrainConfig(captions_per_video=k, image_rate=1)
-    one, same = (draw_captions(*owners(videos, images), config, generator(seed)) for _ in range(2))
-    assert one.equal(same)
-
-
-def frequencies(owner, image, config, epochs=3000):
+def frequencies(owner, image, config, first=None, epochs=3000):
+    """How often each caption is drawn, or is among the first of an epoch."""
     draws, seen = generator(), Counter()
     for _ in range(epochs):
-        seen.update(draw_captions(owner, image, config, draws).tolist())
+        seen.update(draw_captions(owner, image, config, draws)[:first].tolist())
     return [seen[number] / epochs for number in range(len(owner))]
 
 
-def test_captions_of_a_video_are_equally_likely():
-    owner, image = owners([0, 0, 0, 0, 0, 1], [])
-    shares = frequencies(owner, image, TrainConfig(captions_per_video=2))
-    assert shares[:5] == pytest.approx([0.4] * 5, abs=0.04)
-    assert shares[5] == 1
-
-
-def test_images_are_equally_likely_however_many_captions_they_have():
-    owner, image = owners([0, 1], [0] * 9 + [1, 2, 3])
-    shares = frequencies(owner, image, TrainConfig(image_rate=0.5))  # one image an epoch
-    assert sum(shares[2:11]) == pytest.approx(0.25, abs=0.04)
-    assert shares[11:] == pytest.approx([0.25] * 3, abs=0.04)
-
-
-def test_places_in_an_epoch_are_equally_likely_for_videos_and_images():
-    owner, image = owners([0, 1, 2], [0, 1, 2])
-    draws, first = generator(), Counter()
-    for _ in range(3000):
-        first[int(draw_captions(owner, image, TrainConfig(image_rate=1), draws)[0])] += 1
-    assert [first[number] / 3000 for number in range(6)] == pytest.approx([1 / 6] * 6, abs=0.03)
-
-
-def test_epochs_differ():
-    owner, image = owners([0] * 8 + [1] * 8, [])
-    draws = generator()
-    one, other = (draw_captions(owner, image, TrainConfig(captions_per_video=2), draws) for _ in range(2))
-    assert one.tolist() != other.tolist()
+def test_draws_are_equally_likely():
+    shares = frequencies(*owners([0, 0, 0, 0, 0, 1], []), TrainConfig(captions_per_video=2))
+    assert shares == pytest.approx([0.4] * 5 + [1], abs=0.04)
+    # one image an epoch, however many captions it has
+    shares = frequencies(*owners([0, 1], [0] * 9 + [1, 2, 3]), TrainConfig(image_rate=0.5))
+    assert [sum(shares[2:11]), *shares[11:]] == pytest.approx([0.25] * 4, abs=0.04)
+    # places in an epoch
+    shares = frequencies(*owners([0, 1, 2], [0, 1, 2]), TrainConfig(image_rate=1), first=1)
+    assert shares == pytest.approx([1 / 6] * 6, abs=0.03)
 
 
 SAID = st.lists(
@@ -333,26 +279,38 @@ def test_a_pair_is_a_negative_unless_some_caption_of_the_clips_video_says_the_sa
             assert negative[row, column] == (captions[i].lower().split()[-1] not in true_of_it)
 
 
-def test_only_training_captions_are_taken(source):
-    table = pd.DataFrame(
-        [("v00", "one", "train"), ("v01", "two", "test"), ("v01", "three", "train")],
-        columns=["video_id", "caption", "split"],
-    )
-    pairs = training.image_pairs(table, source, partial=False)
-    assert pairs.captions == ("one", "three")
-    assert pairs.videos == ("v00.mp4", "v01.mp4")
-    assert training.image_pairs(table.drop(columns="split"), source, partial=False).captions == (
-        "one",
-        "two",
-        "three",
-    )
-
-
-def test_none_for_training_and_unknown_images_are_refused(source):
-    table = pd.DataFrame({"video_id": ["v00"], "caption": ["one"], "split": ["test"]})
+def test_only_training_captions_of_images_are_taken(source):
+    rows = [("v00", "one", "train"), ("v01", "two", "test"), ("v01", "three", "train"), ("gone", "four", "train")]
+    table = pd.DataFrame(rows, columns=["video_id", "caption", "split"])
+    known = table.iloc[:3]
+    pairs = training.image_pairs(known, source, partial=False)
+    assert (pairs.captions, pairs.videos) == (("one", "three"), ("v00.mp4", "v01.mp4"))
+    whole = training.image_pairs(known.drop(columns="split"), source, partial=False)
+    assert whole.captions == ("one", "two", "three")
+    assert training.image_pairs(table, source, partial=True).captions == ("one", "three")
+    with pytest.raises(InputError, match="gone"):
+        training.image_pairs(table, source, partial=False)
     with pytest.raises(InputError, match="split 'train'"):
-        training.image_pairs(table, source, partial=False)
-    table = pd.DataFrame({"video_id": ["v00", "elsewhere"], "caption": ["one", "two"]})
-    with pytest.raises(InputError, match="elsewhere"):
-        training.image_pairs(table, source, partial=False)
-    assert training.image_pairs(table, source, partial=True).captions == ("one",)
+        training.image_pairs(table.iloc[1:2], source, partial=False)
+
+
+# ---- several processes (whole runs: tests/test_distributed.py)
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_shares_tile_the_batch_evenly_and_one_process_changes_nothing(rows, count):
+    x = torch.randn(3, 2, requires_grad=True)
+    assert (processes(), process_number(), share(3)) == (1, 0, slice(0, 3))
+    assert joint_sum(x) is joint_rows(x, 3) is x
+    assert joint_numbers([1.0, 2.5], torch.device("cpu")) == [1.0, 2.5]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mee.distributed, "processes", lambda: count)
+        whole, lengths = [], []
+        for number in range(count):
+            patch.setattr(mee.distributed, "process_number", lambda number=number: number)
+            mine = list(range(rows))[share(rows)]
+            lengths.append(len(mine))
+            whole += mine
+    assert whole == list(range(rows))
+    assert max(lengths) - min(lengths) <= 1
+    assert rows < count or min(lengths) >= 1

@@ -1,6 +1,8 @@
-"""Losses: against plain loops over their formulas, with the pairs that truly match left out."""
+"""Losses against plain loops, without the pairs that truly match; what the optimiser decays, and its schedules."""
 
 import math
+from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -11,9 +13,10 @@ from mee.scoring import mee_scores
 from mee.streams import Streams
 from mee.training.config import TrainConfig
 from mee.training.losses import InfoNCELoss, MaxMarginLoss, TrainingStep, make_loss
+from mee.training.state import learnt_state, load_learnt_state
+from mee.training.trainer import make_optimiser, rate_factor, set_rate
 
 SEEDS = st.integers(0, 2**31)
-both = pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
 
 
 def random_batch(seed, size=6):
@@ -24,44 +27,20 @@ def random_batch(seed, size=6):
 
 
 @given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
-def test_max_margin_equals_a_loop(seed, margin):
+def test_max_margin_equals_a_loop_over_the_negatives_or_over_all(seed, margin):
+    """The published mean is over every pair, both ways, its own among them; true matches cost nothing."""
     scores, negative = random_batch(seed)
-    terms = []
-    for i in range(6):
-        for j in range(6):
-            if negative[i, j]:
-                terms.append(max(0.0, margin + scores[i, j].item() - scores[i, i].item()))
-            if negative[j, i]:
-                terms.append(max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
+    rows, terms, published = scores.tolist(), [], []
+    for i, j in product(range(6), repeat=2):
+        for score, counts in ((rows[i][j], negative[i, j]), (rows[j][i], negative[j, i])):
+            cost = max(0.0, margin + score - rows[i][i])
+            terms += [cost] * int(counts)
+            published.append(cost if counts or i == j else 0.0)
+    assert len(published) == 2 * 6**2
     expected = sum(terms) / len(terms) if terms else 0.0
     assert MaxMarginLoss(margin)(scores, negative).item() == pytest.approx(expected, abs=1e-12)
-
-
-@given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
-def test_max_margin_over_all_is_the_published_mean(seed, margin):
-    scores, negative = random_batch(seed)
-    scores.requires_grad_()
-    terms = []  # every caption against every clip and the reverse, its own among them; true matches cost nothing
-    for i in range(6):
-        for j in range(6):
-            counts = 1.0 if i == j or negative[i, j] else 0.0
-            terms.append(counts * max(0.0, margin + scores[i, j].item() - scores[i, i].item()))
-            counts = 1.0 if i == j or negative[j, i] else 0.0
-            terms.append(counts * max(0.0, margin + scores[j, i].item() - scores[i, i].item()))
-    assert len(terms) == 2 * 6**2
-    loss = MaxMarginLoss(margin, over_all=True)(scores, negative)
-    assert loss.item() == pytest.approx(sum(terms) / len(terms), abs=1e-12)
-
-
-def test_both_means_have_gradients_of_one_direction():
-    scores, _ = random_batch(0)
-    negative = ~torch.eye(6, dtype=torch.bool)
-    gradients = []
-    for over_all in (False, True):
-        leaf = scores.clone().requires_grad_()
-        MaxMarginLoss(0.5, over_all=over_all)(leaf, negative).backward()
-        gradients.append(leaf.grad)
-    torch.testing.assert_close(gradients[1], gradients[0] * 5 / 6)
+    over_all = MaxMarginLoss(margin, over_all=True)(scores, negative)
+    assert over_all.item() == pytest.approx(sum(published) / len(published), abs=1e-12)
 
 
 @given(SEEDS, st.sampled_from([0.02, 0.07, 1.0]))
@@ -77,29 +56,20 @@ def test_infonce_equals_a_loop(seed, temperature):
     assert loss.item() == pytest.approx(total / 12, rel=1e-4, abs=1e-7)
 
 
-@both
-def test_scores_of_true_matches_have_no_influence(loss):
-    scores, _ = random_batch(0, 4)
-    negative = ~torch.eye(4, dtype=torch.bool)
+@pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])
+def test_both_directions_count_alike_and_true_matches_not_at_all(loss):
+    scores, negative = random_batch(1)
+    torch.testing.assert_close(loss(scores, negative), loss(scores.T, negative.T))
+    scores, negative = random_batch(0, 4)[0], ~torch.eye(4, dtype=torch.bool)
     spoiled = scores.clone()
     for i, j in ((0, 1), (1, 0), (2, 3), (3, 2)):
         spoiled[i, j], negative[i, j] = 1e6, False
     assert loss(spoiled, negative).equal(loss(scores, negative))
-
-
-@both
-def test_a_batch_without_negatives_has_loss_zero_and_finite_gradients(loss):
-    scores = torch.randn(3, 3, requires_grad=True)
-    value = loss(scores, torch.zeros(3, 3, dtype=torch.bool))
+    scores.requires_grad_()
+    value = loss(scores, torch.zeros(4, 4, dtype=torch.bool))  # no negatives at all
     value.backward()
     assert value.item() == 0
     assert scores.grad.isfinite().all()
-
-
-@both
-def test_both_directions_count_alike(loss):
-    scores, negative = random_batch(1)
-    torch.testing.assert_close(loss(scores, negative), loss(scores.T, negative.T))
 
 
 def test_perfect_scores_cost_nothing_and_extreme_scores_stay_finite():
@@ -122,14 +92,6 @@ def test_the_temperature_is_clamped_and_told_and_can_come_back_from_its_limit(st
     assert MaxMarginLoss(0.2).figures() == {}
 
 
-def test_settings_name_the_loss():
-    assert make_loss(TrainConfig(loss="max-margin", margin=0.3)).margin == 0.3
-    assert not make_loss(TrainConfig(loss="max-margin")).over_all
-    assert make_loss(TrainConfig(loss="max-margin", margin_mean="all")).over_all
-    assert isinstance(make_loss(TrainConfig()), InfoNCELoss)
-    assert make_loss(TrainConfig(temperature=0.5)).temperature.item() == pytest.approx(0.5)
-
-
 # ---- the training step: the loss of the model's scores, in full precision
 
 DIMS = {"appearance": 5, "motion": 4, "audio": 3}
@@ -146,24 +108,24 @@ def batch(model, sentences):
     return read, clips, ~torch.eye(6, dtype=torch.bool)
 
 
-@pytest.mark.parametrize("loss", [InfoNCELoss(0.1), MaxMarginLoss(0.2), MaxMarginLoss(0.2, over_all=True)])
-def test_it_is_the_loss_of_the_models_scores(model, batch, loss):
+@pytest.mark.parametrize(
+    ("settings", "loss"),
+    [
+        ({}, InfoNCELoss(0.07)),
+        ({"temperature": 0.5}, InfoNCELoss(0.5)),
+        ({"loss": "max-margin", "margin": 0.3}, MaxMarginLoss(0.3)),
+        ({"loss": "max-margin", "margin_mean": "all"}, MaxMarginLoss(0.2, over_all=True)),
+    ],
+)
+def test_a_step_gives_the_loss_that_the_settings_name_of_the_models_scores(model, batch, settings, loss):
     read, clips, negative = batch
-    value = TrainingStep(model, loss)(read, clips, negative)
+    value = TrainingStep(model, make_loss(TrainConfig(**settings)))(read, clips, negative)
     text, video = model.encode_text(read), model.encode_video(clips)
     scores = mee_scores(text.packed, video.packed, text.logits, video.available, model.layout)
     torch.testing.assert_close(value, loss(scores, negative))
 
 
-def test_all_that_learns_gets_a_gradient(model, batch):
-    step = TrainingStep(model, InfoNCELoss(0.1)).train()
-    step(*batch).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in step.parameters())
-    assert model.expert("appearance").unit.linear.weight.grad.abs().max() > 0
-    assert model.expert("audio").unit.linear.weight.grad.abs().max() == 0
-
-
-def test_scores_keep_their_digits_in_mixed_precision(model, batch):
+def test_all_that_learns_gets_a_gradient_and_scores_keep_their_digits_in_any_precision(model, batch):
     seen = []
 
     class Spy(InfoNCELoss):
@@ -177,9 +139,90 @@ def test_scores_keep_their_digits_in_mixed_precision(model, batch):
     value.backward()
     assert seen == [(torch.float32, False)]
     assert value.dtype == torch.float32
-
-
-def test_double_precision_stays_double(model, batch):
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in step.parameters())
+    assert model.expert("appearance").unit.linear.weight.grad.abs().max() > 0
+    assert model.expert("audio").unit.linear.weight.grad.abs().max() == 0
     read, clips, negative = batch
     doubled = {name: Streams(s.padded.double(), s.lengths) for name, s in clips.items()}
-    assert TrainingStep(model, InfoNCELoss(0.1)).double()(read, doubled, negative).dtype == torch.float64
+    assert step.double()(read, doubled, negative).dtype == torch.float64
+
+
+# ---- the optimiser
+
+CONFIG = TrainConfig(learning_rate=1e-2, text_learning_rate=1e-4, weight_decay=0.3, warmup=0.1, epochs=10)
+
+
+def named(model, optimiser):
+    """Parameter name -> its group."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {names.get(id(p), "loss"): group for group in optimiser.param_groups for p in group["params"]}
+
+
+def test_decay_is_for_matrices_that_are_no_embeddings(model):
+    for loss in (InfoNCELoss(0.07), MaxMarginLoss(0.2)):
+        optimiser = make_optimiser(model, loss, CONFIG)
+        parameters = [id(p) for group in optimiser.param_groups for p in group["params"]]  # each in one group
+        assert len(parameters) == len(set(parameters)) == len([*model.parameters(), *loss.parameters()])
+    groups = named(model, make_optimiser(model, InfoNCELoss(0.07), CONFIG))
+    assert set(groups) == {name for name, _ in model.named_parameters()} | {"loss"}
+    for name, group in groups.items():
+        spared = "bias" in name or "norm" in name or "embedding" in name or name == "loss"
+        assert group["weight_decay"] == (0.0 if spared else 0.3), name
+        assert group["lr"] == 1e-2
+
+
+def test_tuned_text_layers_have_their_own_rate(model, monkeypatch):
+    layer = model.text_encoder.layers[-1]
+    monkeypatch.setattr(model.text_encoder, "tuned_parameters", lambda: list(layer.parameters()))
+    optimiser = make_optimiser(model, InfoNCELoss(0.07), CONFIG)
+    groups = named(model, optimiser)
+    for name, group in groups.items():
+        assert group["lr"] == (1e-4 if name.startswith("text_encoder.layers.1.") else 1e-2)
+        assert group["weight_decay"] == (0.0 if "bias" in name or "norm" in name else group["weight_decay"])
+    assert groups["text_encoder.layers.1.mlp.0.weight"]["weight_decay"] == 0.3
+    for _ in range(2):  # a share of the base rate, not of the last
+        set_rate(optimiser, 0.5)
+        assert {group["lr"] for group in optimiser.param_groups} == {0.5e-4, 0.5e-2}
+
+
+def test_frozen_parameters_are_neither_optimised_nor_kept_and_a_state_must_fit(model):
+    model.text_encoder.layers[0].requires_grad_(False)
+    frozen = {name for name, _ in model.named_parameters() if name.startswith("text_encoder.layers.0.")}
+    assert frozen
+    assert not frozen & set(named(model, make_optimiser(model, InfoNCELoss(0.07), CONFIG)))
+    state = learnt_state(model)
+    assert set(state) == set(model.state_dict()) - frozen
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    load_learnt_state(model, {name: torch.zeros_like(tensor) for name, tensor in state.items()})
+    for name, tensor in model.state_dict().items():
+        assert tensor.equal(before[name] if name in frozen else torch.zeros_like(tensor))
+    lacking = {name: tensor for name, tensor in state.items() if name != "mixture.bias"}
+    for other, named_so in ((lacking, r"mixture\.bias"), ({**state, "surplus": torch.zeros(1)}, "surplus")):
+        with pytest.raises(ValueError, match=f"does not fit the model: {named_so}"):
+            load_learnt_state(model, other)
+
+
+def test_without_decay_it_is_adam(model):
+    """As torch defines AdamW: Adam, and a decay apart from the gradient."""
+    config = replace(CONFIG, weight_decay=0.0)
+    optimiser = make_optimiser(model, MaxMarginLoss(0.2), config)
+    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate).param_groups[0]
+    assert isinstance(optimiser, torch.optim.AdamW)
+    for name in ("lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"):
+        assert {group[name] for group in optimiser.param_groups} <= {adam[name], config.text_learning_rate}
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.25, 0.9])
+def test_rates_rise_straight_and_fall_as_half_a_cosine_or_by_a_factor_after_each_epoch(warmup):
+    cosine = replace(CONFIG, schedule="cosine", warmup=warmup)
+    exponential = replace(CONFIG, schedule="exponential", decay=0.8, warmup=warmup)
+    for step in range(1000):
+        s = (step + 0.5) / 1000
+        epoch, share = divmod(s * CONFIG.epochs, 1)
+        expected = s / warmup if s < warmup else (1 + math.cos(math.pi * (s - warmup) / (1 - warmup))) / 2
+        factor = rate_factor(cosine, int(epoch), share)
+        assert factor == pytest.approx(expected, abs=1e-9)
+        assert 0 < factor <= 1
+        risen = min(1.0, s / warmup) if warmup else 1.0
+        assert rate_factor(exponential, int(epoch), share) == pytest.approx(risen * 0.8 ** int(epoch))
+    assert rate_factor(cosine, cosine.epochs - 1, 1.0) == pytest.approx(0)

@@ -1,4 +1,4 @@
-"""Training: it learns, a seed decides everything, it stops where it should. Going on: test_training_state.py."""
+"""Training: it learns, a seed decides everything, it stops where it should. Stopped runs: test_state.py."""
 
 import json
 import math
@@ -14,11 +14,13 @@ from mee.data.splits import Split
 from mee.distributed import make_accelerator
 from mee.encode import encode_gallery
 from mee.errors import InputError
+from mee.evaluation.held_out import selected_on, trained_on
 from mee.evaluation.retrieval import Retrieval
+from mee.protocols.protocol import Benchmark
+from mee.protocols.table import PROTOCOLS
 from mee.text.transformer import TransformerEncoder
 from mee.training.config import TrainConfig
-from mee.training.optimiser import rate_factor
-from mee.training.trainer import ENOUGH, Trainer, training_record
+from mee.training.trainer import ENOUGH, Trainer, rate_factor, training_record
 from tests.mee.conftest import CONFIG
 
 CPU = torch.device("cpu")
@@ -50,18 +52,25 @@ def test_a_toy_problem_is_learnt(make_trainer, run, world, tmp_path, changes):
     assert before["R@1"] < 30
     assert after["R@5"] > 70
     assert after["MedR"] <= 2
+    best = trainer.progress.history[trainer.progress.best_epoch - 1]
+    both = best.keys() & after.keys()  # an epoch records what evaluation finds
+    assert {name: best[name] for name in both} == pytest.approx({name: after[name] for name in both}, rel=1e-6)
+    assert both >= {"MRR", "R@1", "R@5", "R@10", "MedR"}
     losses = [epoch["loss"] for epoch in trainer.progress.history]
     floor = 0.2 / 16 if changes.get("margin_mean") == "all" else 0  # the margin itself, on the diagonal
     assert losses[-1] - floor < (losses[0] - floor) / 2
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(make_trainer, run, same, tmp_path):
+def test_the_seed_decides_and_a_finished_run_is_not_trained_again(make_trainer, run, same, tmp_path):
     first, again, other = (
         run(make_trainer(replace(CONFIG, seed=seed)), tmp_path / name)
         for seed, name in ((1, "a"), (1, "b"), (2, "c"))
     )
     assert same(first, again)
     assert not first.mixture.weight.equal(other.mixture.weight)
+    finished = make_trainer(replace(CONFIG, seed=1))
+    finished._train_epoch = None  # would fail if called
+    assert same(run(finished, tmp_path / "a"), first)
 
 
 def test_trainers_of_one_program_do_not_disturb_each_other(make_trainer, run, same, tmp_path):
@@ -73,11 +82,6 @@ def test_trainers_of_one_program_do_not_disturb_each_other(make_trainer, run, sa
         for name, trainer in both.items():
             torch.manual_seed(CONFIG.seed)
             assert same(run(trainer, tmp_path / f"{name} of {names}"), alone[name])
-
-
-def test_half_precision_needs_a_gpu():
-    with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no"):
-        make_accelerator(CPU, "fp16")
 
 
 @pytest.mark.parametrize("loss", ["infonce", "max-margin"])
@@ -127,17 +131,8 @@ def test_validation_reads_neither_captions_nor_streams_again(make_trainer, run, 
     assert (captions, streams) == ([], [])
 
 
-def test_a_finished_run_is_not_trained_again(make_trainer, run, same, tmp_path):
-    expected = run(make_trainer(), tmp_path / "state")
-    trainer = make_trainer()
-    trainer._train_epoch = None  # would fail if called
-    assert same(run(trainer, tmp_path / "state"), expected)
-
-
 def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, run, tmp_path, monkeypatch):
-    scores = iter([10.0, 30.0, 20.0, 30.0, 5.0, 4.0, 3.0])
-    kept = {}
-
+    scores, kept = iter([10.0, 30.0, 20.0, 30.0, 5.0, 4.0, 3.0]), {}
     trainer = make_trainer(replace(CONFIG, epochs=20, patience=2))
     measure = Retrieval.measure
 
@@ -154,20 +149,25 @@ def test_the_best_epoch_is_the_one_kept_and_patience_ends_the_run(make_trainer, 
     assert all(tensor.equal(kept[4][name]) for name, tensor in model.state_dict().items())
 
 
-def test_what_each_epoch_says_is_what_evaluation_says(make_trainer, world):
-    trainer = make_trainer()
-    trainer._train_epoch()
-    said = trainer._validate()
-    figures = figures_of(trainer.model, world)
-    assert said == pytest.approx({name: figures[name] for name in said}, rel=1e-6)
-
-
-def test_captions_without_clips_are_left_out_and_validation_needs_one(world, model_config):
+def test_captions_without_clips_are_left_out_and_few_choose_no_epoch(world, model_config, run, tmp_path):
     source, train, val = world
     bare = replace(train, clip_ids=((),) * 3 + train.clip_ids[3:])
-    assert len(Trainer(source, bare, val, model_config, CONFIG, CPU).data) == len(train) - 3
+    few = val.where([number < ENOUGH - 1 for number in range(len(val))])
+    trainer = Trainer(source, bare, few, model_config, replace(CONFIG, patience=1), CPU)
+    assert len(trainer.data) == len(train) - 3
+    run(trainer, tmp_path / "state")
+    assert not trainer.selects
+    assert trainer.progress.epoch == trainer.progress.best_epoch == CONFIG.epochs
     with pytest.raises(InputError, match="at least one validation caption"):
         Trainer(source, train, replace(val, clip_ids=((),) * len(val)), model_config, CONFIG, CPU)
+
+
+def test_packages_and_devices_that_are_missing_are_named(make_trainer, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no"):
+        make_accelerator(CPU, "fp16")
+    monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
+    with pytest.raises(InputError, match=r"mee\[tensorboard\]"):
+        make_trainer(scalars=tmp_path / "scalars")
 
 
 def test_training_that_comes_to_nothing_says_where_and_keeps_the_last_state(make_trainer, run, tmp_path):
@@ -201,23 +201,11 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, 
     assert not set(written["videos"]["train"]) & set(written["videos"]["val"])
 
 
-def test_too_few_validation_captions_choose_nothing(world, model_config, run, tmp_path):
-    source, train, val = world
-    few = val.where([number < ENOUGH - 1 for number in range(len(val))])
-    trainer = Trainer(source, train, few, model_config, replace(CONFIG, patience=1), CPU)
-    run(trainer, tmp_path / "state")
-    assert not trainer.selects
-    assert trainer.progress.epoch == trainer.progress.best_epoch == CONFIG.epochs
-
-
-def test_images_join_training(make_trainer, run, stills, tmp_path):
+def test_images_join_training_and_must_look_as_the_videos_do(make_trainer, run, stills, tmp_path, model_config):
     trainer = make_trainer(replace(CONFIG, image_rate=0.25), images=stills)
     assert trainer.data.steps(trainer.config) == 5  # 32 captions of videos and 8 images
     run(trainer, tmp_path / "state")
     assert trainer.progress.step == 5 * CONFIG.epochs
-
-
-def test_images_must_look_as_the_videos_do(make_trainer, stills, model_config):
     with pytest.raises(InputError, match="need the expert 'appearance', and this model has motion, audio"):
         make_trainer(images=stills, experts=model_config.experts[1:])
     stills[0].fingerprints = {**stills[0].fingerprints, "appearance": "another"}
@@ -241,7 +229,69 @@ def test_scalars_are_there_for_every_step_and_epoch(make_trainer, run, tmp_path,
     assert [event.value for event in events.Scalars("validation/MRR")] == pytest.approx(history)
 
 
-def test_tensorboard_must_be_installed(make_trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
-    with pytest.raises(InputError, match=r"mee\[tensorboard\]"):
-        make_trainer(scalars=tmp_path / "scalars")
+# ---- training.json: what a model was trained and selected on
+
+
+@pytest.fixture
+def trainer(make_trainer, world):
+    source = world[0]
+    source.clips = source.clips.assign(file_sha256=[f"{n:02d}" + "e" * 62 for n in range(len(source.clips))])
+    return make_trainer()
+
+
+@pytest.fixture
+def split(world):
+    return Split(world[1], world[2], ("gone.mp4",), ())
+
+
+def test_what_a_record_says(trainer, split, world):
+    named = {"protocol": PROTOCOLS["msrvtt-1ka"], "train_list": "9k", "files": {"test": "a.csv sha256:00"}}
+    annotations = Benchmark(table=None, shortfalls=("few",), **named)
+    record = training_record(trainer, split, "store", "files", annotations)
+    assert json.loads(json.dumps(record)) == record
+    assert (record["protocol"], record["train_list"]) == ("msrvtt-1ka", "9k")
+    assert record["files"] == {"test": "a.csv sha256:00"}
+    assert record["shortfalls"] == ["few"]
+    assert record["videos"] == {part: sorted(set(world[n].videos)) for n, part in ((1, "train"), (2, "val"))}
+    assert record["contents"] == {"train": {f"v{n:02d}.mp4": f"{n:02d}" + "e" * 14 for n in range(32)}}
+    assert record["left_out"] == ["gone.mp4"]
+    assert record["selected_on"] == selected_on(record) == "validation"
+    assert trained_on(record) == "32 videos of msrvtt-1ka, list 9k"
+
+
+def test_a_record_of_your_own_table_of_images_and_of_what_was_selected_on(
+    trainer, make_trainer, split, stills, world
+):
+    record = training_record(trainer, split, "store", "captions.csv")
+    assert (record["protocol"], record["train_list"], record["files"]) == ("folder", None, {})
+    assert trained_on(record) == "32 videos"
+    on_test = replace(split, selected_on_test=True)
+    record = training_record(trainer, on_test, "store", "captions.csv")
+    assert record["selected_on"] == selected_on(record) == "test"
+    assert record["videos"]["val"] == []
+    assert record["videos"]["test"] == sorted(set(world[2].videos))
+    trainer.validation = world[2].where([number < 2 for number in range(len(world[2]))])  # too few to select
+    for some in (split, on_test):
+        assert training_record(trainer, some, "store", "captions.csv")["selected_on"] == "nothing"
+    world[0].clips = world[0].clips.drop(columns="file_sha256")
+    stills[0].clips = stills[0].clips.assign(file_sha256="f" * 64)
+    record = training_record(make_trainer(images=stills), split, "store", "captions.csv")
+    names = [f"i{number}.png" for number in range(10)]
+    assert record["videos"]["images"] == names
+    assert record["contents"] == {"train": {}, "images": dict.fromkeys(names, "f" * 16)}
+    assert trained_on(record) == "32 videos, and 10 images"
+
+
+@pytest.mark.parametrize(
+    ("record", "selected", "trained"),
+    [
+        ({}, "unknown", None),
+        ({"videos": {"train": ["a"] * 1200, "val": ["b"]}}, "validation", "1,200 videos"),
+        ({"videos": {"train": ["a"], "val": ["b"]}, "selects": False}, "nothing", "1 videos"),
+        ({"videos": {"train": [], "val": []}, "selected_on": "by feeling"}, "validation", None),
+        ({"videos": {"train": ["a"]}, "protocol": "msvd", "train_list": None}, "validation", "1 videos of msvd"),
+    ],
+)
+def test_records_of_earlier_versions(record, selected, trained):
+    assert selected_on(record) == selected
+    assert trained_on(record) == trained

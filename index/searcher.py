@@ -13,7 +13,6 @@ from index.queries import Queries
 from index.request import Request, Selection, check_experts, queries_of, select_videos, selection_of
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
-from mee.encode import encode_captions
 from mee.errors import InputError
 from mee.model import MEE
 

@@ -20,12 +20,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from index.request import Request, VideoHits
+from index.hit import Hit, VideoHits
+from index.request import Request
 from mee.errors import InputError
 from scripts.console import (
     DONE,
@@ -40,9 +41,6 @@ from scripts.console import (
     say,
     visible,
 )
-
-if TYPE_CHECKING:
-    from index.hit import Hit
 
 BATCH = 256  # lines of stdin searched together
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)

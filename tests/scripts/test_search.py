@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from index.hit import Hit, Share
-from index.request import VideoHits
+from index.hit import Hit, Share, VideoHits
 from scripts.search import main, print_hits
 
 

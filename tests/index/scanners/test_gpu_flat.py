@@ -5,23 +5,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from index.scanners.gpu_flat import GpuFlat
 
-from index.scanners import gpu_flat
-from index.scanners.flat import Flat
+from index.scanners import flat as flat_module
+from index.scanners.flat import Flat, GpuFlat
 from index.scanners.scanner import Allowed, Shape
 
 
 @pytest.fixture(scope="module", autouse=True)
 def stand_in():
     """FAISS's brute force on the CPU, where FAISS has none for GPUs."""
-    if gpu_flat.gpu_usable():
+    if flat_module.gpu_usable():
         yield
         return
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(faiss, "GpuIndexFlatIP", lambda _, width: faiss.IndexFlatIP(width), raising=False)
-        patch.setattr(gpu_flat, "_resources", lambda: None)
+        patch.setattr(flat_module, "_resources", lambda: None)
         yield
 
 

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from index.scanners.mapped import mapped_array, mapped_bytes
 
+from index.scanners.coded import mapped_array, mapped_bytes
 from index.storage.snapshot import read_snapshot
 from index.storage.writer import IndexWriter
 from mee.layout import Layout

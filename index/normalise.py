@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index.queries import PatternQueries, Queries
+from index.queries import Queries, pattern_vectors
 from index.recall import record_recall
 from index.searcher import Searcher
 from index.storage import IndexWriter
@@ -86,8 +86,8 @@ def nnn_offsets(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: 
         rows: NDArray[np.int64] = (
             np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
         )
-        queries = PatternQueries(bank, video_index.layout, [partition], subtract=False)
-        captions = torch.from_numpy(queries[partition.pattern].rounded)
+        vectors = pattern_vectors(bank, video_index.layout, [partition], subtract=False)
+        captions = torch.from_numpy(vectors[partition.pattern].rounded)
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             clips = torch.from_numpy(np.ascontiguousarray(partition.vectors[some]))

@@ -327,7 +327,7 @@ def _clips(snapshot: Snapshot, where: str | None) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    from index.request import Filter
+    from index.filter import Filter
     from index.storage import STANDARD, joined
 
     parts = [segment.table.arrow for segment in snapshot.segments]

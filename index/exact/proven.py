@@ -19,19 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact.ranking import Scored, exact_scores
-from index.queries import Doubles, PatternQueries
+from index.queries import Doubles, Vectors
 from index.scanners import AT, ULP, Floats, Partition, Rows
 
 SPARE = 32  # rows of a partition that the first scan returns besides k
 WIDER = 8  # times more rows in the next scan of a partition
 
 
-def search_approximately(partitions: Sequence[Partition], queries: PatternQueries, k: int, rerank: int) -> Scored:
+def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: int, rerank: int) -> Scored:
     """The likely best k clips of each query.
 
     Args:
         partitions: of any kind.
-        queries: with vectors for the partitions' patterns.
+        queries: their vectors for the partitions' patterns.
         k: at least 1.
         rerank: candidates over all partitions that are scored exactly for the best 10; for more in proportion.
     """
@@ -52,12 +52,12 @@ def search_approximately(partitions: Sequence[Partition], queries: PatternQuerie
     return exact_scores(partitions, queries, query, number[query, place], row[query, place])
 
 
-def search_proven(partitions: Sequence[Partition], queries: PatternQueries, k: int, spare: int = SPARE) -> Scored:
+def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int, spare: int = SPARE) -> Scored:
     """The best k clips of each query, with all that score the same as the last of them.
 
     Args:
         partitions: whose scanners all have a proven bound.
-        queries: with vectors for the partitions' patterns.
+        queries: their vectors for the partitions' patterns.
         k: at least 1.
         spare: how many more rows the first scan of a partition returns.
     """
@@ -71,7 +71,7 @@ def search_proven(partitions: Sequence[Partition], queries: PatternQueries, k: i
         _Search(partitions, queries, query, k, bounds[query]).run(
             [(n, scans[n][0][query], scans[n][1][query]) for n in np.flatnonzero(covers[query]).tolist()]
         )
-        for query in range(len(queries))
+        for query in range(len(bounds))
     ]
     return Scored(
         np.repeat(np.arange(len(found)), [len(candidates.row) for candidates in found]),
@@ -114,7 +114,12 @@ class _Search:
     """Of one query."""
 
     def __init__(
-        self, partitions: Sequence[Partition], queries: PatternQueries, query: int, k: int, bounds: Doubles
+        self,
+        partitions: Sequence[Partition],
+        queries: Vectors,
+        query: int,
+        k: int,
+        bounds: Doubles,
     ) -> None:
         self.partitions, self.queries, self.query, self.k, self.bounds = partitions, queries, query, k, bounds
 

@@ -86,12 +86,13 @@ class FastScan(CodedScanner):
         flat = Flat(self.vectors, self.shape)
         if found < 4 * count or found < FEW * every:
             return flat.scan(queries, count, allowed)
-        grouped = _grouped(queries / self.arrays["kept"], self.shape, 1.0)
+        grouped = _grouped(np.divide(queries, self.arrays["kept"], dtype=np.float32), self.shape, 1.0)
         if allowed is None or found == every:
             return flat.completed(cleaned(*index.search(grouped, count)), queries, None)
         fetched = count + min(every - found, 8 + count * (every - found) // found)
         while True:
-            results = only_allowed(*index.search(grouped, fetched), allowed, count)
+            estimates, rows = index.search(grouped, fetched)
+            results = only_allowed(estimates, rows, allowed, count)
             if fetched == every or results[1][:, -1].min() >= 0:
                 return flat.completed(results, queries, allowed)  # FAISS finds nothing for a query of zeros
             fetched = min(every, 2 * fetched)

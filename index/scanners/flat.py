@@ -66,7 +66,8 @@ class Flat(Scanner):
             found = np.concatenate([found, places], axis=1)
             if found.shape[1] > count:  # the lower row first where estimates are equal
                 order = np.lexsort((found, -estimates), axis=1)[:, :count]
-                estimates, found = (np.take_along_axis(array, order, axis=1) for array in (estimates, found))
+                estimates = np.take_along_axis(estimates, order, axis=1)
+                found = np.take_along_axis(found, order, axis=1)
         return estimates, found
 
     def _skipping(self, queries: Floats, count: int, allowed: Allowed) -> Results:

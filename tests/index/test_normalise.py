@@ -63,7 +63,7 @@ def test_offsets_of_an_index_are_those_of_an_evaluation(make_index, captions, mo
 
 def test_removed_clips_have_no_offset(make_index):
     video_index = make_index(random_gallery(50, 3))
-    rest = video_index.segments[0].without(np.arange(10))
+    rest = video_index.snapshot.segments[0].without(np.arange(10))
     video_index.snapshot = video_index.snapshot.with_segments([rest])
     assert set(nnn_offsets(video_index, Queries.of(random_text(5)), 128, 0.75)) == set(
         rest.table.ids(np.arange(10, 50))

@@ -71,7 +71,7 @@ def test_it_is_recorded_and_searched_with(place, monkeypatch):
     measured = record_recall(place)
     opened = VideoIndex.open(place)
     assert opened.snapshot.recall == measured
-    assert opened.rerank == measured.rerank
+    assert opened.snapshot.recall.rerank == measured.rerank
     assert (measured.target, measured.at, measured.clips) == (0.9, 10, len(opened))
     assert measured.reached >= 0.9
     assert measured.rerank in GRID

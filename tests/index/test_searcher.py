@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from index.request.request import Request
+from index.request import Request
 from index.searcher import Searcher
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
@@ -123,13 +123,13 @@ def test_some_experts_and_the_users_weights(searcher, model, long_source, fields
     agrees(found_by(searcher, top=1000, **fields), scores_of(model, long_source, "a dog", kept, weights))
 
 
-def test_more_like_a_clip_alone_and_with_a_sentence(searcher, long_source):
+def test_more_like_a_clip_alone_and_with_a_sentence(searcher, model, long_source):
     wanted = long_source.clips.index[7]
-    packed, available = searcher.video_index.embedding(wanted)
-    slices = searcher.video_index.layout.slices
+    entries, slices = entries_of(model, long_source), searcher.video_index.layout.slices
+    vectors = dict(zip(entries.table["clip_id"].to_pylist(), zip(entries.packed, entries.available)))
+    packed, available = vectors.pop(wanted)
     scores = {}
-    for clip_id in long_source.clips.index.drop(wanted):
-        other, there = searcher.video_index.embedding(clip_id)
+    for clip_id, (other, there) in vectors.items():
         both = [slices[m] for m in np.flatnonzero(available & there)]
         if both:
             scores[clip_id] = float(np.mean([packed[part] @ other[part] for part in both]))
@@ -253,7 +253,7 @@ def test_clips_and_videos_are_distinguished_where_segments_hold_replaced_and_rem
         every = entries_of(model, source)
         writer.put(Entries(every.table.slice(0, 4), every.packed[:4], every.available[:4]))
     searcher = Searcher.load(place / "index", device=CPU)
-    assert len(searcher.video_index.segments) == 2
+    assert len(searcher.video_index.snapshot.segments) == 2
     for clip_id in source.clips.index[[0, 1, 7]]:
         assert ids(found_by(searcher, video=clip_id, where="number >= 0")) == [clip_id]
         assert clip_id not in ids(found_by(searcher, like=clip_id, top=99))

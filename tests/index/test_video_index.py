@@ -13,6 +13,7 @@ from index.queries import Queries
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.encode import Gallery
+from mee.errors import InputError
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from tests.index.galleries import (
@@ -54,7 +55,7 @@ def test_filters_and_removals_leave_exact_results(make_index, seed, k, missing, 
     video_index = make_index(gallery)
     rng = np.random.default_rng(seed)
     mask, gone = rng.random(50) < kept, rng.random(50) < 0.3
-    segment = video_index.segments[0]
+    segment = video_index.snapshot.segments[0]
     video_index.snapshot = video_index.snapshot.with_segments([segment.without(np.flatnonzero(gone))])
     names = segment.table.ids(np.arange(50))
     at = [gallery.clip_ids.index(name) for name in names]
@@ -104,7 +105,7 @@ def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind):
     text = TextEmbedding(packed_rows(16, generator), logits)
     video_index = make_index(gallery, tmp_path / "index", kind)
     assert len(video_index.snapshot.partitions) == 15
-    assert video_index.without_stream() == ["c00099"]
+    assert video_index.snapshot.without_stream() == ["c00099"]
     reference = loop_scores(text, gallery)
     for k in (30, 100):
         assert_best(video_index.rank(text, k, exact=True), reference, names, k)
@@ -223,15 +224,18 @@ def test_weights_that_make_no_sense_are_refused():
         Queries.mixture([(0.0, queries.part(slice(0, 1)))])
 
 
-def test_the_embedding_of_a_clip_is_as_it_was_put(make_index):
+def test_a_clip_as_a_query_is_its_vectors_with_equal_weights(make_index):
     gallery = random_gallery(30)
     video_index = make_index(gallery)
     for row, name in enumerate(gallery.clip_ids):
-        packed, available = video_index.embedding(name)
-        np.testing.assert_array_equal(available, gallery.video.available[row].numpy())
-        np.testing.assert_array_equal(packed, gallery.video.packed[row].nan_to_num().numpy())
-    with pytest.raises(KeyError):
-        video_index.embedding("nobody")
+        query, available = video_index.clip_query(name), gallery.video.available[row].numpy()
+        np.testing.assert_array_equal(query.logits, np.where(available, 0.0, -np.inf)[None, None])
+        np.testing.assert_array_equal(query.packed[0, 0], gallery.video.packed[row].nan_to_num().numpy())
+        assert query.share.tolist() == [[1]]
+        ranked = video_index.rank(query, 1)
+        assert (ranked.ids, ranked.scores[0, 0]) == ([[name]], pytest.approx(1, abs=1e-5))
+    with pytest.raises(InputError, match="'nobody'"):
+        video_index.clip_query("nobody")
 
 
 @pytest.mark.parametrize("queries", [2, 30])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.request.filter import Filter
+from index.filter import Filter
 from mee.errors import InputError
 
 ROWS = {

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from index.request.request import Request
-from index.request.resolve import clip_query, queries_of
+from index.request import Request
+from index.searcher import Searcher
 from index.storage.entries import Entries
 from index.video_index import VideoIndex
 from mee.encode import encode_gallery
@@ -23,12 +23,11 @@ def video_index(model, source):
 
 
 def test_a_clip_is_its_own_query(video_index):
-    query = clip_query("v01.mp4", video_index)
+    query = video_index.clip_query("v01.mp4")
     assert np.isfinite(query.packed).all()
     assert query.packed.shape == (1, 1, video_index.layout.total)
     assert query.logits.tolist() == [[[0, -np.inf, -np.inf]]]
     assert query.share.tolist() == [[1]]
-    np.testing.assert_array_equal(query.packed[0, 0], video_index.embedding("v01.mp4")[0])
     ranked = video_index.rank(query, 99)
     assert (ranked.ids[0][0], ranked.scores[0, 0]) == ("v01.mp4", pytest.approx(1, abs=1e-5))
     assert len(ranked.ids[0]) == sum(p.count for p in video_index.snapshot.partitions if p.pattern[0])
@@ -44,7 +43,7 @@ def test_a_clip_is_its_own_query(video_index):
 )
 def test_a_clip_that_cannot_be_compared_is_refused(video_index, model, fields, says):
     with pytest.raises(InputError, match=fields["like"]) as caught:
-        queries_of([Request(**fields)], video_index, model)
+        Searcher(video_index, model).search([Request(**fields)])
     says(caught.value)
 
 

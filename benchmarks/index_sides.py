@@ -108,7 +108,7 @@ def opened(directory: Path, query: Queries) -> dict[str, float]:
     begun = time.perf_counter()
     video_index = VideoIndex.open(directory)
     opening = time.perf_counter() - begun
-    first = _seconds(lambda: video_index.rank(query, BEST))
+    first = _seconds(lambda: video_index.rank(query, BEST).ids)
     own, mapped = (after - earlier for after, earlier in zip(_memory(), before))
     return {"open_s": opening, "first_answer_s": first, "memory_mb": own, "mapped_mb": mapped}
 
@@ -130,7 +130,8 @@ def ours(case: Case, kind: str, directory: Path, precision: Precision = "auto") 
     single = [queries.part(slice(number, number + 1)) for number in range(len(queries))]
 
     def find(some: slice) -> Any:
-        return index.rank(queries if some == EVERY else single[some.start], BEST, precision=precision)
+        ranked = index.rank(queries if some == EVERY else single[some.start], BEST, precision=precision)
+        return ranked.scores, ranked.ids
 
     settings = Settings(kind=kind)  # type: ignore[arg-type]
     plain = [part for part in case.parts if choose(settings, len(part.rows)) == "flat"]  # these have no codes

@@ -112,19 +112,13 @@ def test_half_of_the_queries_choose_and_the_others_measure():
     assert chosen.isdisjoint(judged)
     assert chosen | judged == set(range(400))
     assert [rerank for some, rerank in seen if some == chosen] == [20, 50, 100, 200]
-
-
-def test_a_target_that_the_others_miss_takes_more_candidates():
     chosen = measured(lambda number: 0, 100, 0.9)[1][0][0]
-    found, _ = measured(lambda number: 0 if number in chosen else 60, 100, 0.9)
+    found, _ = measured(lambda number: 0 if number in chosen else 60, 100, 0.9)  # the others miss the target
     assert (found.rerank, found.reached) == (100, 1.0)
-
-
-def test_a_target_out_of_reach_and_none():
-    found, _ = measured(lambda number: 10**9 if number % 4 == 0 else 20, 400, 0.99)
+    found, _ = measured(lambda number: 10**9 if number % 4 == 0 else 20, 400, 0.99)  # out of reach
     assert found.rerank == GRID[-1]
     assert 0.6 < found.reached < 0.9
-    found, _ = measured(lambda number: 60, 40, None)
+    found, _ = measured(lambda number: 60, 40, None)  # no target
     assert (found.target, found.rerank, found.reached, found.queries) == (None, RERANK, 1.0, 40)
     assert measured(lambda number: 60, 1, 1.0)[0].reached == 1.0
     with pytest.raises(ValueError, match="queries"):

@@ -36,30 +36,23 @@ def test_metadata_counts_for_the_clips_it_names():
     assert told(planned(facts(a="1", b="2", c="3"), again, given)) == ([], [], [])
 
 
-def test_a_new_column_changes_the_clips_that_have_it():
-    given = pd.DataFrame({"mood": pd.array(["glad", None], "string")}, index=["a", "b"])
-    plan = planned(facts(a="1", b="2", c="3"), there(facts(a="1", b="2", c="3")), given)
-    assert told(plan) == ([], ["a"], [])
-    assert plan.clips["mood"].dtype == "string"
-
-
 @pytest.mark.parametrize(
-    ("old", "new", "result"), [("Int64", "Float64", "Float64"), ("Float64", "Int64", "Float64")]
+    ("old", "given", "result", "changed"),
+    [
+        (None, (["x", None], "string"), (["x", None], "string"), ["a"]),
+        (([1, 2], "Int64"), ([None, 5.5], "Float64"), ([None, 5.5], "Float64"), ["a", "b"]),
+        (([1, 2], "Float64"), ([1, 5], "Int64"), ([1.0, 5.0], "Float64"), ["b"]),
+        (([1, 2], "Int64"), ([None, None], "string"), ([None, None], "Int64"), ["a", "b"]),
+        (([None, None], "string"), ([7, None], "Int64"), ([7, None], "Int64"), ["a"]),
+    ],
 )
-def test_whole_numbers_and_others_go_together(old, new, result):
-    index = there(facts(a="1", b="2"), n=([1, 2], old))
-    plan = planned(facts(a="1", b="2"), index, pd.DataFrame({"n": pd.array([5], new)}, index=["b"]))
-    assert (str(plan.clips["n"].dtype), plan.clips["n"].tolist()) == (result, [1.0, 5.0])
-    assert plan.changed == ["b"]
-
-
-def test_an_empty_column_takes_the_kind_of_the_other():
-    index = there(facts(a="1"), n=([1], "Int64"))
-    plan = planned(facts(a="1"), index, pd.DataFrame({"n": pd.array([None], "string")}, index=["a"]))
-    assert (plan.changed, str(plan.clips["n"].dtype)) == (["a"], "Int64")
-    void = there(facts(a="1"), n=([None], "string"))
-    plan = planned(facts(a="1"), void, pd.DataFrame({"n": pd.array([7], "Int64")}, index=["a"]))
-    assert (plan.changed, plan.clips["n"].tolist()) == (["a"], [7])
+def test_a_given_column_replaces_the_old_one_and_the_kinds_are_reconciled(old, given, result, changed):
+    rows = facts(a="1", b="2", c="3")
+    more = {} if old is None else {"n": ([*old[0], None], old[1])}
+    metadata = pd.DataFrame({"n": pd.array(*given)}, index=["a", "b"])
+    plan = planned(rows, there(rows, **more), metadata)
+    assert (str(plan.clips["n"].dtype), plan.changed) == (result[1], changed)
+    assert [None if value is pd.NA else value for value in plan.clips["n"]] == [*result[0], None]
 
 
 class Clips:

@@ -140,14 +140,11 @@ def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index
             assert (hit.video, hit.start_s, hit.end_s) == tuple(rows.loc[hit.clip_id])
 
 
-def test_k_is_at_least_one_and_may_be_larger_than_the_gallery(make_index):
+def test_an_empty_index_and_k_out_of_range(make_index):
     video_index = make_index(random_gallery(5))
     assert [len(ids) for ids in video_index.rank(random_text(), 10**9).ids] == [5] * 4
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         video_index.rank(random_text(), 0)
-
-
-def test_an_empty_index_finds_nothing(make_index):
     for gallery in (random_gallery(0), Gallery((), random_gallery(0).video, ("c1", "c2"))):
         video_index = make_index(gallery)
         assert len(video_index) == 0

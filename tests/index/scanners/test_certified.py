@@ -60,8 +60,8 @@ def test_offsets_that_float32_cannot_square_leave_the_bound_a_number():
     assert (np.abs(estimates - exact) <= scanner.bound(queries)[:, None]).all()
 
 
-def test_what_is_asked_of_bytes_is_asked_in_widths_that_are_scanned(monkeypatch):
-    """FAISS has another kernel for columns that are no whole blocks."""
+def test_bytes_multiply_exactly_in_widths_that_are_scanned_or_the_vectors_are_scanned(monkeypatch):
+    """FAISS has another kernel for columns that are not whole blocks."""
     widths = []
 
     class Quantizer(faiss.IndexScalarQuantizer):
@@ -69,15 +69,11 @@ def test_what_is_asked_of_bytes_is_asked_in_widths_that_are_scanned(monkeypatch)
             widths.append(width)
             super().__init__(width, *rest)
 
-    monkeypatch.setattr(faiss, "IndexScalarQuantizer", Quantizer)
-    assert bytes_multiply_exactly.__wrapped__()
-    assert widths
-    assert all(width % ALIGNED == 0 for width in widths)
-
-
-def test_where_bytes_do_not_multiply_exactly_it_scans_the_vectors(monkeypatch):
-    shape = Shape((32,))
-    generator = np.random.default_rng(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss, "IndexScalarQuantizer", Quantizer)
+        assert bytes_multiply_exactly.__wrapped__()
+    assert {width % ALIGNED for width in widths} == {0}
+    shape, generator = Shape((32,)), np.random.default_rng(0)
     vectors, queries = unit_rows(generator, 100, shape), query_rows(generator, 3, shape)
     scanner = Certified.build(vectors, shape)
     monkeypatch.setattr(certified, "bytes_multiply_exactly", lambda: False)

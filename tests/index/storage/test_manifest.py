@@ -21,14 +21,9 @@ from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 
 
-def made(**changes):
-    fields = {
-        "generation": 7,
-        "layout": LAYOUT,
-        "origin": ORIGIN,
-        "settings": Settings(kind="fastscan", recall=0.9),
-    }
-    return Manifest(**{**fields, **changes})
+def made(generation=7, **changes):
+    settings = Settings(kind="fastscan", recall=0.9)
+    return Manifest(generation=generation, layout=LAYOUT, origin=ORIGIN, settings=settings, **changes)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +59,11 @@ def test_an_error_leaves_the_one_before(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
-@pytest.mark.parametrize("place", ["", "nowhere", "file/x"])
-def test_where_there_is_none(tmp_path, place):
+def test_a_manifest_that_is_missing_or_is_nested_json_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"no index at '.*'; make one with: mee index STORE MODEL"):
-        read_manifest(tmp_path / place)
-
-
-def test_deeply_nested_json_is_refused(tmp_path):
+    for place in ("", "nowhere", "file/x"):
+        with pytest.raises(InputError, match=r"no index at '.*'; make one with: mee index STORE MODEL"):
+            read_manifest(tmp_path / place)
     (tmp_path / "index.json").write_text("[" * 200_000)
     with pytest.raises(InputError, match=r"'.*index\.json' is damaged"):
         read_manifest(tmp_path)
@@ -98,12 +90,16 @@ def test_the_next_writer_deletes_what_a_killed_one_left(tmp_path):
     assert {path for path in place.rglob("*") if path.is_file()} == own | {place / name for name in KEPT}
 
 
-def test_numbers_are_not_used_twice(tmp_path):
+def test_numbers_are_not_used_twice_and_clearing_follows_no_links(tmp_path):
     assert last_number(tmp_path) == 0
     (tmp_path / "removed-000001-000917.npy").touch()
-    (tmp_path / "segments" / "1000003").mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "segments" / "1000003").symlink_to(tmp_path / "mine")
     assert parts_in(tmp_path) == {"removed-000001-000917.npy", "segments/1000003"}
     assert last_number(tmp_path) == 1000003
+    clear(tmp_path, ())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "segments"]
 
 
 @pytest.mark.parametrize(
@@ -122,13 +118,3 @@ def test_what_is_an_index(tmp_path, names, foreign):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{")
     assert is_foreign(tmp_path) is foreign
-
-
-def test_clearing_follows_no_links(tmp_path):
-    mine, place = tmp_path / "mine", tmp_path / "ix"
-    (mine / "deep").mkdir(parents=True)
-    (place / "segments").mkdir(parents=True)
-    (place / "segments" / "000001").symlink_to(mine)
-    clear(place, ())
-    assert (mine / "deep").is_dir()
-    assert not (place / "segments" / "000001").is_symlink()

@@ -2,11 +2,9 @@
 
 import os
 import random
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -19,10 +17,8 @@ from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
 from tests.index.storage.killed_writer import merge_early
-from tests.index.storage.reading_process import GROUPS, group
+from tests.index.storage.reading import GROUPS, group, read
 
-ROOT = Path(__file__).parents[3]
-READER = Path(__file__).with_name("reading_process.py")
 IDS = [f"c{number:02d}" for number in range(30)]
 
 
@@ -40,7 +36,7 @@ def index(place):
 
 
 def write_at_random(place, seconds, rng):
-    """Keep an index changing; returns how many operations."""
+    """Keep an index changing."""
     done, deadline, there = 0, time.monotonic() + seconds, {0}
     writer = IndexWriter.open(place)
     while time.monotonic() < deadline:
@@ -59,63 +55,40 @@ def write_at_random(place, seconds, rng):
             writer.close()
             writer = IndexWriter.open(place)
     writer.close()
-    return done
 
 
-@pytest.mark.slow
-def test_two_readers_while_one_writes(place, tmp_path, monkeypatch):
-    merge_early(monkeypatch.setattr)
-    seconds, stop = float(os.environ.get("MEE_WRITE_SECONDS", "15")), tmp_path / "stop"
-    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-        patterns = 3 * 1100  # so that partitions are large enough to have codes
-        writer.put(made_entries([f"s{number:05d}" for number in range(patterns)], missing=0))
-        writer.put(made_entries(group(0)))
-    readers = [
-        subprocess.Popen(
-            [sys.executable, str(READER), str(place), str(stop), str(seed)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            text=True,
-        )
-        for seed in range(2)
-    ]
-    try:
-        for reader in readers:
-            assert reader.stdout.readline() == "ready\n", reader.stdout.read()
-        done = write_at_random(place, seconds, random.Random(0))
-    finally:
-        stop.touch()
-    printed = [reader.communicate(timeout=60)[0] for reader in readers]
-    assert [reader.returncode for reader in readers] == [0, 0], printed
-    sys.stdout.write(f"{done} operations; {printed}")  # shown with -rA
+def processes(workers):
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
-def test_readers_in_threads_while_one_writes(place, monkeypatch):
+@pytest.mark.parametrize(
+    ("pool", "clips", "seconds"),
+    [
+        (ThreadPoolExecutor, 0, 2.0),
+        pytest.param(
+            processes,
+            3 * 1100,  # so that partitions are large enough to have codes
+            float(os.environ.get("MEE_WRITE_SECONDS", "15")),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_two_readers_while_one_writes(place, tmp_path, monkeypatch, pool, clips, seconds):
     merge_early(monkeypatch.setattr)
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+        if clips:
+            writer.put(made_entries([f"s{number:05d}" for number in range(clips)], missing=0))
         writer.put(made_entries(group(0)))
-    wrong, stop = [], threading.Event()
-
-    def read():
-        snapshot = read_snapshot(place)
-        while not stop.is_set():
-            try:
-                snapshot = refreshed(snapshot)
-                contents(snapshot)
-                contents(read_snapshot(place))
-            except Exception as error:
-                wrong.append(error)
-                return
-
-    threads = [threading.Thread(target=read) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    write_at_random(place, 2, random.Random(1))
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    stop = tmp_path / "stop"
+    with pool(2) as readers:
+        reading = [readers.submit(read, place, stop, seed, not clips) for seed in range(2)]
+        try:
+            while len(list(tmp_path.glob("ready*"))) < 2 and not any(reader.done() for reader in reading):
+                time.sleep(0.01)
+            write_at_random(place, seconds, random.Random(1))
+        finally:
+            stop.touch()
+        assert min(reader.result() for reader in reading) > 3
 
 
 def test_refreshing_opens_new_segments_only(place, index):
@@ -133,29 +106,20 @@ def test_refreshing_opens_new_segments_only(place, index):
     assert third.generation > second.generation > first.generation
 
 
-class TestInMemory:
-    """`Snapshot.of` needs no disk."""
-
-    @pytest.mark.parametrize("facts", [None, {"method": "nnn"}])
-    def test_it_holds_what_was_given(self, facts):
-        entries = made_entries(IDS[::-1], offsets=facts is not None)
-        snapshot = Snapshot.of(entries, LAYOUT, ORIGIN, offsets=facts)
-        assert contents(snapshot) == as_dict(entries)
-        assert all(partition.scanner.shape.offset is (facts is not None) for partition in snapshot.partitions)
-        assert refreshed(snapshot) is snapshot
-        assert snapshot.find("nobody") is None
-        assert snapshot.without_stream() == sorted(np.array(IDS[::-1])[~entries.available.any(axis=1)])
-
-    def test_it_may_be_empty(self):
-        snapshot = Snapshot.of(made_entries([]), LAYOUT, ORIGIN)
-        assert (len(snapshot), snapshot.partitions, snapshot.segments) == (0, (), ())
-        assert snapshot.without_stream() == []
-        assert snapshot.columns.names[:3] == ["clip_id", "video", "start_s"]
-
-    def test_it_refuses_what_an_index_cannot_keep(self):
-        entries = made_entries(IDS)
-        with pytest.raises(ValueError, match="30 clips come with"):
-            Snapshot.of(Entries(entries.table, entries.packed[:, 1:], entries.available), LAYOUT, ORIGIN)
+@pytest.mark.parametrize("facts", [None, {"method": "nnn"}])
+def test_a_snapshot_in_memory_holds_what_was_given(facts):
+    entries = made_entries(IDS[::-1], offsets=facts is not None)
+    snapshot = Snapshot.of(entries, LAYOUT, ORIGIN, offsets=facts)
+    assert contents(snapshot) == as_dict(entries)
+    assert all(partition.scanner.shape.offset is (facts is not None) for partition in snapshot.partitions)
+    assert refreshed(snapshot) is snapshot
+    assert snapshot.find("nobody") is None
+    assert snapshot.without_stream() == sorted(np.array(IDS[::-1])[~entries.available.any(axis=1)])
+    empty = Snapshot.of(made_entries([], offsets=facts is not None), LAYOUT, ORIGIN, offsets=facts)
+    assert (len(empty), empty.partitions, empty.segments, empty.without_stream()) == (0, (), (), [])
+    assert empty.columns.names[:3] == ["clip_id", "video", "start_s"]
+    with pytest.raises(ValueError, match="30 clips come with"):
+        Snapshot.of(Entries(entries.table, entries.packed[:, 1:], entries.available), LAYOUT, ORIGIN)
 
 
 @pytest.mark.parametrize("times", [3, 99])

@@ -1,19 +1,16 @@
-"""A reader of an index that another process writes: refreshes again and again, until a file says stop.
+"""A reader of an index that a thread or a process writes: refreshes again and again until a file `stop` exists.
 
-    python tests/index/storage/reading_process.py INDEX STOP SEED
-
-Groups of clips are always put together, so that a reader must find each group whole and of one version. Group 0 is
-replaced, but never removed. What a reader has seen does not come back older.
+Groups of clips are always put together, so that a reader must find each group complete and of one version. Group 0
+is replaced, but never removed. What a reader has seen does not come back older.
 """
 
 import random
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
 from index.storage.snapshot import read_snapshot, refreshed
+from tests.index.made_clips import contents
 
 GROUPS, TOGETHER = 6, 7
 
@@ -32,12 +29,11 @@ def seen(snapshot):
             if clip["clip_id"].startswith("g"):
                 assert snapshot.find(clip["clip_id"])[0] == number
                 versions.setdefault(int(clip["clip_id"][1]), []).append(clip["seed"])
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    assert not doubled, f"doubled: {doubled}"
-    for number, kept in versions.items():
-        assert len(kept) == TOGETHER, f"group {number} has {len(kept)} clips"
-        assert len(set(kept)) == 1, f"group {number} is of versions {set(kept)}"
-    assert 0 in versions, "group 0 is missing"
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    assert {number: (len(kept), len(set(kept))) for number, kept in versions.items()} == dict.fromkeys(
+        versions, (TOGETHER, 1)
+    )
+    assert 0 in versions
     return {number: kept[0] for number, kept in versions.items()}
 
 
@@ -51,35 +47,24 @@ def search(snapshot):
         assert all(snapshot.find(clip_id) is not None for clip_id in partition.ids(rows))
 
 
-def say(line):
-    """Print for the process that started this."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def main():
-    """See above."""
-    directory, stop, rng = Path(sys.argv[1]), Path(sys.argv[2]), random.Random(int(sys.argv[3]))
-    snapshot = read_snapshot(directory)
-    old, versions, looks, changes = snapshot, seen(snapshot), 0, 0
+def read(directory, stop, seed, every_clip):
+    """Returns how many changes it saw."""
+    rng, snapshot = random.Random(seed), read_snapshot(directory)
+    old, versions, changes = snapshot, seen(snapshot), 0
     first = versions
-    say("ready")
+    stop.with_name(f"ready{seed}").touch()
     while not stop.exists():
         now = read_snapshot(directory) if rng.random() < 0.1 else refreshed(snapshot)
-        looks, changes = looks + 1, changes + (now is not snapshot)
         if now is not snapshot:
-            there = seen(now)
+            there, changes = seen(now), changes + 1
             assert all(there[number] >= versions[number] for number in there.keys() & versions.keys())
             search(now)
+            if every_clip:
+                contents(now)
             versions = {**versions, **there}
         snapshot = now
         if rng.random() < 0.02:  # what was opened long ago can still be read
             assert seen(old) == first
             search(old)
             old, first = snapshot, seen(snapshot)
-    say(f"looked {looks} times, found {changes} changes")
-    assert changes > 3
-
-
-if __name__ == "__main__":
-    main()
+    return changes

@@ -53,19 +53,20 @@ def test_what_a_column_of_csv_is(written, cells, kind, values):
     assert [None if value is pd.NA else value for value in column] == values
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1))
-def test_whole_numbers_are_never_changed(tmp_path_factory, numbers):
+def optional(values):
+    return st.lists(st.one_of(st.none(), values), min_size=1)
+
+
+@given(optional(st.integers(-(2**63), 2**63 - 1)), optional(st.floats(allow_infinity=False)))
+def test_numbers_are_never_changed(tmp_path_factory, whole, numbers):
     path = tmp_path_factory.mktemp("m") / "m.csv"
-    path.write_text("video,n\n" + "".join(f"v{i},{'' if n is None else n}\n" for i, n in enumerate(numbers)))
+    path.write_text("video,n\n" + "".join(f"v{i},{'' if n is None else n}\n" for i, n in enumerate(whole)))
     column = read_metadata(path).columns["n"]
     assert str(column.dtype) in ("Int64", "Float64", "string")
-    wanted = [None if n is None else str(n) for n in numbers]
-    assert [None if value is pd.NA else str(value) for value in column] == wanted
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(allow_infinity=False)), min_size=1))
-def test_numbers_of_parquet_are_never_changed(tmp_path_factory, numbers):
-    path = tmp_path_factory.mktemp("m") / "m.parquet"
+    assert [None if value is pd.NA else str(value) for value in column] == [
+        n if n is None else str(n) for n in whole
+    ]
+    path = path.with_suffix(".parquet")
     names = list(map(str, range(len(numbers))))
     pq.write_table(pa.table({"video": names, "n": pa.array(numbers, pa.float64())}), path)
     column = read_metadata(path).columns["n"]

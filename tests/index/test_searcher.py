@@ -16,7 +16,7 @@ from mee.checkpoint import fingerprint
 from mee.data.source import load_ragged
 from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.scoring import mixture_weights
+from tests.index.galleries import loop_scores
 
 CPU = torch.device("cpu")
 
@@ -66,26 +66,11 @@ def ids(hits):
     return [hit.clip_id for hit in hits]
 
 
-def scores_of(model, source, sentence, kept=(True,) * 3, weights=None):
-    """Of every clip, by a plain loop over the equation; a clip without any of the experts has none."""
+def scores_of(model, source, sentence, **fields):
+    """Of every clip with one of the experts, by a loop over the equation."""
     gallery = encode_gallery(model, source, list(source.clips.index))
-    text = encode_captions(model, [sentence])
-    scores = {}
-    for clip_id, packed, available in zip(
-        gallery.clip_ids, gallery.video.packed, gallery.video.available.tolist()
-    ):
-        used = [a and k and (weights is None or weights[m] > 0) for m, (a, k) in enumerate(zip(available, kept))]
-        if any(used):
-            mixture = mixture_weights(text.logits.double(), used)[0]
-            if weights is not None:
-                mixture = torch.tensor([w * u for w, u in zip(weights, used)]).double()
-                mixture = mixture / mixture.sum()
-            scores[clip_id] = sum(
-                float(mixture[m]) * float(text.packed[0, part].double() @ packed[part].double())
-                for m, part in enumerate(model.layout.slices)
-                if used[m]
-            )
-    return scores
+    scores = loop_scores(encode_captions(model, [sentence]), gallery, model.layout, **fields)[0]
+    return {name: score for name, score in zip(gallery.clip_ids, scores.tolist()) if score > -np.inf}
 
 
 def agrees(hits, scores):
@@ -121,15 +106,15 @@ def test_sentences_are_added_and_subtracted(searcher, model, long_source):
 
 
 @pytest.mark.parametrize(
-    ("fields", "kept", "weights"),
+    ("fields", "used"),
     [
-        ({"only": ("audio",)}, [False, False, True], None),
-        ({"only": ("audio", "appearance")}, [True, False, True], None),
-        ({"weights": {"audio": 3.0, "motion": 1.0}}, [True] * 3, [0.0, 1.0, 3.0]),
+        ({"only": ("audio",)}, {"kept": [False, False, True]}),
+        ({"only": ("audio", "appearance")}, {"kept": [True, False, True]}),
+        ({"weights": {"audio": 3.0, "motion": 1.0}}, {"weights": [0.0, 1.0, 3.0]}),
     ],
 )
-def test_some_experts_and_the_users_weights(searcher, model, long_source, fields, kept, weights):
-    agrees(found_by(searcher, top=1000, **fields), scores_of(model, long_source, "a dog", kept, weights))
+def test_some_experts_and_the_users_weights(searcher, model, long_source, fields, used):
+    agrees(found_by(searcher, top=1000, **fields), scores_of(model, long_source, "a dog", **used))
 
 
 def test_more_like_a_clip_alone_and_with_a_sentence(searcher, model, long_source):

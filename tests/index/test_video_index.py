@@ -165,30 +165,20 @@ def test_mixtures_are_sums_of_scores(make_index, seed, shares):
         assert all(abs(share.similarity) <= 1 + 1e-6 for share in hit.experts.values())
 
 
-@given(seed=SEEDS, kept=st.lists(st.booleans(), min_size=4, max_size=4).filter(any), many=st.booleans())
-def test_only_some_experts_is_scoring_with_the_others_missing(make_index, seed, kept, many):
+@given(
+    seed=SEEDS,
+    kept=st.lists(st.booleans(), min_size=4, max_size=4).filter(any),
+    weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0]), min_size=4, max_size=4).filter(any),
+    many=st.booleans(),
+)
+def test_some_experts_and_weights_of_the_user_are_renormalised(make_index, seed, kept, weights, many):
     gallery, text = random_gallery(40, seed), random_text(20 if many else 3, seed)
-    available = gallery.video.available & torch.tensor(kept)
-    there = available.any(1).numpy()
-    reference = np.full((len(text.packed), 40), -np.inf)
-    rest = VideoEmbedding(gallery.video.packed[there], available[there])
-    reference[:, there] = loop_scores(text, Gallery((), rest, ()))
-    ranked = make_index(gallery).rank(Queries.of(text).only(kept), 40)
-    assert_best(ranked, reference, gallery.clip_ids, 40)
-
-
-@given(seed=SEEDS, weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0]), min_size=4, max_size=4).filter(any))
-def test_weights_of_the_user_are_renormalised_over_what_a_clip_has(make_index, seed, weights):
-    gallery, text = random_gallery(40, seed), random_text(3, seed)
-    queries = Queries.of(text).weighted(dict(zip(LAYOUT.names, weights)), LAYOUT)
-    reference = np.full((3, 40), -np.inf)
-    for row, has in enumerate(gallery.video.available.numpy()):
-        present = np.where(has, weights, 0)
-        if present.any():
-            x = gallery.video.packed[row].double().nan_to_num()
-            parts = [(text.packed[:, c].double() @ x[c]).numpy() for c in LAYOUT.slices]
-            reference[:, row] = (present / present.sum()) @ np.array(parts)
-    assert_best(make_index(gallery).rank(queries, 40), reference, gallery.clip_ids, 40)
+    video_index, queries = make_index(gallery), Queries.of(text)
+    reference = loop_scores(text, gallery, kept=kept)
+    assert_best(video_index.rank(queries.only(kept), 40), reference, gallery.clip_ids, 40)
+    weighted = queries.weighted(dict(zip(LAYOUT.names, weights)), LAYOUT)
+    reference = loop_scores(text, gallery, weights=weights)
+    assert_best(video_index.rank(weighted, 40), reference, gallery.clip_ids, 40)
 
 
 @given(terms=st.lists(st.integers(1, 4), min_size=1, max_size=5), seed=st.integers(0, 99))

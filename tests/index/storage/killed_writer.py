@@ -1,17 +1,14 @@
 """A writer to be killed: does random operations on an index, and prints what was acknowledged.
 
-    python tests/index/storage/killed_writer.py INDEX SEED OPERATIONS
-
 A line "begin N" stands before operation N, "done N" after it. What each operation is follows from the seed alone,
 so the test that kills it knows what the index must hold.
 """
 
 import random
-import sys
+from functools import partial
 from pathlib import Path
 
 from index.storage import merge, writer
-from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, made_entries
 
 IDS = [f"c{number:03d}" for number in range(60)]
@@ -90,21 +87,9 @@ def work(directory, seed, count, say):
     open_writer.close()
 
 
-def say(line):
-    """Print for the process that started this."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def main():
-    """See above."""
+def main(directory, seed, count):
+    """Print each line at once, for the process that started this."""
     merge_early()
+    say = partial(print, flush=True)
     say("ready")
-    work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), say)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(str(error))
+    work(Path(directory), int(seed), int(count), say)

@@ -103,14 +103,12 @@ def test_rows_are_of_clips_or_of_all_clips_of_a_video(written):
     assert unknown == ["unknown", "broken.mp4"]
     path = written("clip_id,video,mood\nlong.mp4#1,long.mp4,glad\n")
     assert read_metadata(path).of_clips(SOURCE)[0].to_dict() == {"mood": {"long.mp4#1": "glad"}}
-
-
-def test_of_no_clip_or_twice_of_one(written):
-    with pytest.raises(InputError, match=r"no usable clip of store: it says 'x', and 'a\.mp4'"):
-        read_metadata(written("video,split\nx,test\ny,val\n")).of_clips(SOURCE)
-    path = written("video,split\nlong.mp4,test\nlong.mp4#1,val\n")
-    with pytest.raises(InputError, match=r"rows 'long.mp4' and 'long.mp4#1' are both about 'long.mp4#1'; leave"):
-        read_metadata(path).of_clips(SOURCE)
+    for rows, message in (
+        ("x,test\ny,val\n", r"no usable clip of store: it says 'x', and 'a\.mp4'"),
+        ("long.mp4,test\nlong.mp4#1,val\n", "rows 'long.mp4' and 'long.mp4#1' are both about 'long.mp4#1'; leave"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_metadata(written("video,split\n" + rows)).of_clips(SOURCE)
 
 
 def test_names_of_columns(written):

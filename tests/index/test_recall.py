@@ -28,9 +28,6 @@ def ranked(*ids, scores=None):
     return SimpleNamespace(ids=ids, scores=np.array(scores or [np.arange(width, 0, -1)] * len(ids), np.float32))
 
 
-ALPHABET = "abcdefghijklmnopqrst"
-
-
 @pytest.mark.parametrize(
     ("found", "exact", "expected"),
     [
@@ -40,11 +37,12 @@ ALPHABET = "abcdefghijklmnopqrst"
         (ranked("a", "xy"), ranked("a", ""), 1),  # a query that nothing can be found for does not count
         (ranked("ab", "xy"), ranked("ab", "zw", scores=[[2, 1], [9, 8]]), 0.5),
         (ranked(""), ranked(""), 1),
-        (ranked(ALPHABET), ranked(ALPHABET[:AT] + "XYZ"), 1),  # of the first ten only
+        (ranked("abcdefghijklmnopqrst"), ranked("abcdefghijXYZ"), 1),  # of the first ten only
     ],
     ids=range(7),
 )
 def test_recall_is_the_share_of_the_exact_results(found, exact, expected):
+    assert AT == 10
     assert recall(found, exact) == pytest.approx(expected)
 
 

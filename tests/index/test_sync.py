@@ -20,7 +20,7 @@ def there(rows, **more):
     return table.assign(**none, **{name: pd.array(values, kind) for name, (values, kind) in more.items()})
 
 
-def told(plan):
+def done(plan):
     return plan.new, plan.changed, plan.left
 
 
@@ -28,12 +28,12 @@ def test_metadata_counts_for_the_clips_it_names():
     index = there(facts(a="1", b="2", c="3"), split=(["test", "val", None], "string"), n=([1, 2, 3], "Int64"))
     given = pd.DataFrame({"split": pd.array(["test", None], "string")}, index=["a", "b"])
     plan = planned(facts(a="1", b="2", c="3"), index, given)
-    assert told(plan) == ([], ["b"], [])
+    assert done(plan) == ([], ["b"], [])
     assert plan.clips["split"].fillna("-").tolist() == ["test", "-", "-"]
     assert plan.clips["n"].tolist() == [1, 2, 3]
     known = plan.clips[list(facts(a="1").columns)]
     again = there(known, split=(plan.clips["split"], "string"), n=([1, 2, 3], "Int64"))
-    assert told(planned(facts(a="1", b="2", c="3"), again, given)) == ([], [], [])
+    assert done(planned(facts(a="1", b="2", c="3"), again, given)) == ([], [], [])
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,13 @@ def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
     ):
         assert not set(other) & set(before)
     assert versions(made, **{**known, "sound": "present"})[0] == before[0]
-
-
-def test_what_a_source_does_not_know_is_not_told():
-    made = {"sight": "1"}
-    assert list(facts_of(Clips(made), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
-    facts = facts_of(Clips(made, file_bytes=[0, 7], width=[None, 8]), ("sight",))
-    assert facts["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
-    kinds = {name: str(facts[name].dtype) for name in FILE if name in facts}
-    assert kinds == {"file_bytes": "Int64", "width": "Int64"}
+    assert list(facts_of(Clips({"sight": "1"}), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
+    rows = facts_of(Clips({"sight": "1"}, file_bytes=[0, 7], width=[None, 8]), ("sight",))
+    assert rows["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
+    assert {name: str(rows[name].dtype) for name in FILE if name in rows} == {
+        "file_bytes": "Int64",
+        "width": "Int64",
+    }
 
 
 def test_any_source_is_followed_from_python(tmp_path, model, make_source):

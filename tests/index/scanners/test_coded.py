@@ -108,6 +108,9 @@ def test_missing_longer_and_foreign_files_are_detected(saved, kind, number):
         path = spoil(saved, kind, number, change)
         with pytest.raises(ValueError, match=f"spoiled.*{message}"):
             use(kind, path)
+    scanner = open_scanner(kind, spoil(saved, kind, 0, lambda content: bytes(len(content))), VECTORS, SHAPE)
+    with pytest.raises(ValueError, match="damaged"):  # opening reads no codes
+        scanner.scan(QUERIES, 1)
 
 
 @coded
@@ -123,15 +126,6 @@ def test_missing_longer_and_foreign_files_are_detected(saved, kind, number):
 def test_codes_of_other_vectors_are_refused(saved, kind, vectors, shape, message):
     with pytest.raises(ValueError, match=f"does not belong to the vectors: {message}"):
         use(kind, spoil(saved, kind), vectors, shape)
-
-
-@coded
-def test_opening_reads_no_codes(saved, kind):
-    """Damage of the large file, other than its length, shows at the first scan."""
-    path = spoil(saved, kind, 0, lambda content: bytes(len(content)))
-    scanner = open_scanner(kind, path, VECTORS, SHAPE)
-    with pytest.raises(ValueError, match="damaged"):
-        scanner.scan(QUERIES, 1)
 
 
 def test_a_file_of_another_format_is_refused(saved):

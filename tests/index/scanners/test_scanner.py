@@ -1,4 +1,4 @@
-"""The contract of all kinds of scanners, for any partition; what flat and fastscan add; which kind is chosen."""
+"""The contract of all kinds of scanners, for any partition; what each kind adds; which kind is chosen."""
 
 import subprocess
 import sys
@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from index.scanners import flat
+from index.scanners import certified, flat
+from index.scanners.certified import ALIGNED, Certified, bytes_multiply_exactly
 from index.scanners.fastscan import FastScan
 from index.scanners.flat import Flat
 from index.scanners.kinds import KINDS, SMALL, Settings, build, choose, files, open_scanner
@@ -60,7 +61,8 @@ def test_a_scan_keeps_to_the_contract(kind, partition, count, data):
     assert scanner.shape == shape
     assert scanner.vectors is vectors
     everything = np.ones(len(vectors), dtype=bool)
-    check_answer(scanner, queries, count, everything, scanner.scan(queries, count))
+    for some in (count, len(vectors)):  # the bound holds for all rows, not only for the best
+        check_answer(scanner, queries, some, everything, scanner.scan(queries, some))
     mask = data.draw(masks(len(vectors)))
     check_answer(scanner, queries, count, mask, scanner.scan(queries, count, Allowed(mask)))
     bound = scanner.bound(queries)
@@ -89,22 +91,6 @@ def test_what_is_saved_scans_the_same(kind, partition):
 
 
 @kinds
-def test_it_scans_a_memory_map_that_was_replaced_after_opening(kind, tmp_path):
-    shape = Shape((96, 48))
-    generator = np.random.default_rng(0)
-    np.save(tmp_path / "vectors.npy", clustered(generator, 3000, shape, spread=1.0))
-    vectors = np.load(tmp_path / "vectors.npy", mmap_mode="c")
-    build(kind, vectors, shape).save(tmp_path / "codes")
-    opened = open_scanner(kind, tmp_path / "codes", vectors, shape)
-    for path in files(kind, tmp_path / "codes"):
-        path.unlink()
-    queries = near(generator, vectors, 20, shape)
-    found = opened.scan(queries, 100)[1]
-    best = np.argsort(-exact_scores(queries, vectors), axis=1)[:, :10]
-    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), best.tolist())]) > 0.9
-
-
-@kinds
 def test_a_query_that_is_alone_gets_the_answer_that_it_gets_among_others(kind):
     shape = Shape((24, 24))
     generator = np.random.default_rng(1)
@@ -115,20 +101,31 @@ def test_a_query_that_is_alone_gets_the_answer_that_it_gets_among_others(kind):
     assert np.mean(together == alone) > 0.99  # flat adds in another order; others are the same
 
 
-CODED = [("certified", 256), ("fastscan", 256 // 8)]  # bytes that 256 columns take
-
-
-@pytest.mark.parametrize(("kind", "size"), CODED)
-def test_codes_are_small_and_arrays_and_maps_make_the_same(kind, size, tmp_path):
-    shape = Shape((128, 128))
-    np.save(tmp_path / "vectors.npy", unit_rows(np.random.default_rng(0), 4096, shape))
-    for name, mode in (("one", None), ("other", "c")):
-        build(kind, np.load(tmp_path / "vectors.npy", mmap_mode=mode), shape).save(tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
-    one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "other"))
-    assert all((one[name] == other[name]).all() for name in one)
-    assert (tmp_path / "one").stat().st_size < 4096 * size + 4 * 256 * 16 + 500  # centroids of fastscan
-    assert (tmp_path / "one.safetensors").stat().st_size < 256 * 8 + 2000
+@kinds
+def test_arrays_and_maps_make_the_same_small_codes_which_are_searched_when_their_files_are_replaced(
+    kind, tmp_path
+):
+    shape, generator = Shape((96, 48)), np.random.default_rng(0)
+    array = clustered(generator, 3000, shape, spread=1.0)
+    np.save(tmp_path / "vectors.npy", array)
+    vectors = np.load(tmp_path / "vectors.npy", mmap_mode="c")
+    opened = []
+    for name, rows in (("one", array), ("other", vectors)):
+        build(kind, rows, shape).save(tmp_path / name)
+        opened.append(open_scanner(kind, tmp_path / name, vectors, shape))
+    if kind != "flat":
+        assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+        one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "other"))
+        assert all((one[name] == other[name]).all() for name in one)
+        row = {"certified": 160, "fastscan": 144 // 8}[kind]  # bytes; certified has whole blocks of 32 columns
+        assert (tmp_path / "one").stat().st_size < 3000 * row + 4 * 144 * 16 + 1000  # centroids of fastscan
+        assert (tmp_path / "one.safetensors").stat().st_size < 144 * 8 + 2000
+    for path in files(kind, tmp_path / "other"):
+        path.unlink()
+    queries = near(generator, vectors, 20, shape)
+    best = np.argsort(-exact_scores(queries, vectors), axis=1)[:, :10]
+    found = opened[1].scan(queries, 100)[1]
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), best.tolist())]) > 0.9
 
 
 @kinds
@@ -223,6 +220,67 @@ def test_a_gpu_finds_what_flat_finds(gpu, seed, count, wanted, kept):
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
     assert [set(rows) for rows in found[1].tolist()] == [set(rows) for rows in expected[1].tolist()]
     np.testing.assert_array_equal(other.bound(queries), one.bound(queries))
+
+
+# ---- certified: how tight its bound is, with and without offsets; bytes that are not multiplied exactly
+
+
+@given(seed=st.integers(0, 2**32), width=st.sampled_from([64, 300]))
+def test_the_bound_is_tight_enough_to_be_of_use(seed, width):
+    shape = Shape((width, width))
+    generator = np.random.default_rng(seed)
+    vectors, queries = unit_rows(generator, 500, shape), query_rows(generator, 5, shape)
+    assert (Certified.build(vectors, shape).bound(queries) < 0.04).all()
+    assert (Flat(vectors, shape).bound(queries) < 1e-4).all()
+
+
+@pytest.mark.parametrize(("width", "taken"), [(0.01, 1), (0.1, 1), (1.0, 1), (3.0, 1), (0, 0)])
+def test_offsets_do_not_spoil_the_bound(width, taken):
+    with_offset, without = Shape((128, 128), offset=True), Shape((128, 128))
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 1000, with_offset), query_rows(generator, 8, with_offset)
+    vectors[:, -1] = 0.4 + (width or 1) * generator.random(1000)
+    queries[:, -1] = -taken
+    plain = Certified.build(np.ascontiguousarray(vectors[:, :-1]), without)
+    bare = plain.bound(np.ascontiguousarray(queries[:, :-1]))
+    bound = Certified.build(vectors, with_offset).bound(queries)
+    assert (bound < (1.1 if taken else 1.001) * bare + 0.001 * width).all()
+
+
+def test_offsets_that_float32_cannot_square_leave_the_bound_a_number():
+    """Not a number, it would let nothing be found but what a first scan happens to score."""
+    shape = Shape((16, 16), offset=True)
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 200, shape), query_rows(generator, 8, shape)
+    vectors[:, -1] = 1e30 * generator.standard_normal(200)
+    queries[:, -1] = [0] * 4 + [-1] * 4
+    scanner = Certified.build(vectors, shape)
+    assert (scanner.bound(queries)[:4] < 0.04).all()
+    assert (scanner.bound(queries)[4:] < 1e30).all()
+    estimates, rows = scanner.scan(queries, 200)
+    exact = np.take_along_axis(exact_scores(queries, vectors), rows, axis=1)
+    assert (np.abs(estimates - exact) <= scanner.bound(queries)[:, None]).all()
+
+
+def test_bytes_multiply_exactly_in_widths_that_are_scanned_or_the_vectors_are_scanned(monkeypatch):
+    """FAISS has another kernel for columns that are not whole blocks."""
+    widths = []
+
+    class Quantizer(faiss.IndexScalarQuantizer):
+        def __init__(self, width, *rest):
+            widths.append(width)
+            super().__init__(width, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss, "IndexScalarQuantizer", Quantizer)
+        assert bytes_multiply_exactly.__wrapped__()
+    assert {width % ALIGNED for width in widths} == {0}
+    shape, generator = Shape((32,)), np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 100, shape), query_rows(generator, 3, shape)
+    scanner = Certified.build(vectors, shape)
+    monkeypatch.setattr(certified, "bytes_multiply_exactly", lambda: False)
+    for one, other in zip(scanner.scan(queries, 9), Flat(vectors, shape).scan(queries, 9)):
+        assert (one == other).all()
 
 
 # ---- fastscan: the same codes each time, estimates of the same size as exact scores

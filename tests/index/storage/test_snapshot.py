@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -10,16 +11,17 @@ import numpy as np
 import pytest
 
 from index.scanners import Settings
+from index.storage import merge
 from index.storage import snapshot as snapshot_module
+from index.storage import writer as writer_module
 from index.storage.entries import Entries
 from index.storage.snapshot import Snapshot, read_snapshot, refreshed
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
-from tests.index.storage.killed_writer import merge_early
-from tests.index.storage.reading import GROUPS, group, read
 
 IDS = [f"c{number:02d}" for number in range(30)]
+GROUPS, TOGETHER = 6, 7
 
 
 @pytest.fixture
@@ -33,6 +35,65 @@ def index(place):
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
         writer.put(made_entries(IDS))
         yield writer
+
+
+def group(number):
+    """Names of its clips."""
+    return [f"g{number}-{clip}" for clip in range(TOGETHER)]
+
+
+def seen(snapshot):
+    """Group -> its version, of the groups that are there."""
+    names, versions = [], {}
+    for number, segment in enumerate(snapshot.segments):
+        for clip in segment.live_table().select(["clip_id", "seed"]).to_pylist():
+            names.append(clip["clip_id"])
+            if clip["clip_id"].startswith("g"):
+                assert snapshot.find(clip["clip_id"])[0] == number
+                versions.setdefault(int(clip["clip_id"][1]), []).append(clip["seed"])
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    assert {number: (len(kept), len(set(kept))) for number, kept in versions.items()} == dict.fromkeys(
+        versions, (TOGETHER, 1)
+    )
+    assert 0 in versions
+    return {number: kept[0] for number, kept in versions.items()}
+
+
+def search(snapshot):
+    """Ids that scanners find are those of clips that count."""
+    for partition in snapshot.partitions:
+        query = np.ones((1, partition.vectors.shape[1]), dtype=np.float32)
+        _, rows = partition.scanner.scan(query, 5, partition.allowed)
+        rows = rows[0][rows[0] >= 0]
+        assert len(rows) == min(5, partition.count)
+        assert all(snapshot.find(clip_id) is not None for clip_id in partition.ids(rows))
+
+
+def read(directory, stop, seed, every_clip):
+    """Refresh again and again until a file `stop` exists; returns how many changes were seen.
+
+    Groups of clips are always put together, so that each must be found complete and of one version. Group 0 is
+    replaced, but never removed. What was seen does not come back older.
+    """
+    rng, snapshot = random.Random(seed), read_snapshot(directory)
+    old, versions, changes = snapshot, seen(snapshot), 0
+    first = versions
+    stop.with_name(f"ready{seed}").touch()
+    while not stop.exists():
+        now = read_snapshot(directory) if rng.random() < 0.1 else refreshed(snapshot)
+        if now is not snapshot:
+            there, changes = seen(now), changes + 1
+            assert all(there[number] >= versions[number] for number in there.keys() & versions.keys())
+            search(now)
+            if every_clip:
+                contents(now)
+            versions = {**versions, **there}
+        snapshot = now
+        if rng.random() < 0.02:  # what was opened long ago can still be read
+            assert seen(old) == first
+            search(old)
+            old, first = snapshot, seen(snapshot)
+    return changes
 
 
 def write_at_random(place, seconds, rng):
@@ -74,7 +135,8 @@ def processes(workers):
     ],
 )
 def test_two_readers_while_one_writes(place, tmp_path, monkeypatch, pool, clips, seconds):
-    merge_early(monkeypatch.setattr)
+    monkeypatch.setattr(writer_module, "MANY", 6)
+    monkeypatch.setattr(merge, "FLOOR", 4)
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
         if clips:
             writer.put(made_entries([f"s{number:05d}" for number in range(clips)], missing=0))
@@ -91,7 +153,7 @@ def test_two_readers_while_one_writes(place, tmp_path, monkeypatch, pool, clips,
         assert min(reader.result() for reader in reading) > 3
 
 
-def test_refreshing_opens_new_segments_only(place, index):
+def test_refreshing_opens_new_segments_only_or_another_index_in_the_same_place(place, index):
     first = read_snapshot(place)
     assert refreshed(first) is first
     index.put(made_entries(["x", "c00"], seed=1))
@@ -104,6 +166,11 @@ def test_refreshing_opens_new_segments_only(place, index):
     assert contents(third) == contents(refreshed(second)) == contents(index.snapshot)
     assert contents(first) == as_dict(made_entries(IDS))
     assert third.generation > second.generation > first.generation
+    index.close()
+    with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+        writer.put(made_entries(["x"]))
+    assert set(contents(refreshed(third))) == {"x"}
+    assert contents(first) == as_dict(made_entries(IDS))
 
 
 @pytest.mark.parametrize("facts", [None, {"method": "nnn"}])
@@ -140,12 +207,3 @@ def test_a_reader_tries_again_when_a_writer_deletes_what_it_opens(place, index, 
     else:
         with pytest.raises(InputError, match="changes faster than it can be opened; try again later"):
             read_snapshot(place)
-
-
-def test_another_index_in_the_same_place(place, index):
-    reader = read_snapshot(place)
-    index.close()
-    with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
-        writer.put(made_entries(["x"]))
-    assert set(contents(refreshed(reader))) == {"x"}
-    assert len(contents(reader)) == len(IDS)

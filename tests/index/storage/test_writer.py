@@ -44,13 +44,11 @@ def known(expected):
 
 
 class Machine(RuleBasedStateMachine):
-    """A writer, a reader that refreshes, and a dict."""
+    """A writer, a reader that refreshes, and a dict; of an index that carries offsets, or not."""
 
-    offsets = False
-
-    @initialize(many=st.integers(2, 8), floor=st.sampled_from([2, 8, 1024]))
-    def begin(self, many, floor):
-        self.folder = Path(tempfile.mkdtemp())
+    @initialize(many=st.integers(2, 8), floor=st.sampled_from([2, 8, 1024]), offsets=st.booleans())
+    def begin(self, many, floor, offsets):
+        self.offsets, self.folder = offsets, Path(tempfile.mkdtemp())
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(writer_module, "MANY", many)
         self.patch.setattr(merge, "FLOOR", floor)
@@ -75,9 +73,6 @@ class Machine(RuleBasedStateMachine):
             assert self.writer.remove(gone) == len(gone)
             for clip_id in gone:
                 del self.expected[clip_id]
-
-    @rule()
-    def remove_what_is_not_there(self):
         with pytest.raises(ValueError, match="1 clips are not in the index, 'nobody' among them"):
             self.writer.remove([*self.expected, "nobody"])
 
@@ -121,15 +116,8 @@ class Machine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-class MachineWithOffsets(Machine):
-    """The same of an index that carries offsets."""
-
-    offsets = True
-
-
-TestMachine, TestMachineWithOffsets = Machine.TestCase, MachineWithOffsets.TestCase
-TestMachine.settings = hypothesis_settings(max_examples=6, stateful_step_count=20)
-TestMachineWithOffsets.settings = hypothesis_settings(max_examples=5, stateful_step_count=15)
+TestMachine = Machine.TestCase
+TestMachine.settings = hypothesis_settings(max_examples=11, stateful_step_count=18)
 
 
 def test_a_put_is_all_or_nothing(place):

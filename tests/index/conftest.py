@@ -1,4 +1,4 @@
-"""Builders of indexes."""
+"""Indexes for tests."""
 
 import pytest
 
@@ -7,6 +7,12 @@ from index.scanners.kinds import Settings
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from tests.index.galleries import LAYOUT, ORIGIN, entries_of
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Of an index."""
+    return tmp_path / "ix"
 
 
 @pytest.fixture(scope="session")

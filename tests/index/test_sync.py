@@ -1,5 +1,7 @@
 """What a run of `mee index` again finds to do."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
@@ -55,18 +57,14 @@ def test_a_given_column_replaces_the_old_one_and_the_kinds_are_reconciled(old, g
     assert [None if value is pd.NA else value for value in plan.clips["n"]] == [*result[0], None]
 
 
-class Clips:
-    """A source, as far as facts are concerned."""
-
-    def __init__(self, versions, **columns):
-        self.versions = versions
-        names = ["a", "b"]
-        place = {"video": names, "start_s": [0.0, 1.0], "end_s": [1.0, 2.0]}
-        self.clips = pd.DataFrame({**place, **columns}, index=names)
+def source(versions, **columns):
+    """As much of a source as `facts_of` reads."""
+    place = {"video": ["a", "b"], "start_s": [0.0, 1.0], "end_s": [1.0, 2.0]}
+    return SimpleNamespace(versions=versions, clips=pd.DataFrame({**place, **columns}, index=["a", "b"]))
 
 
 def versions(made, *modalities, **columns):
-    return facts_of(Clips(made, **columns), modalities or ("sight", "sound"))["version"].tolist()
+    return facts_of(source(made, **columns), modalities or ("sight", "sound"))["version"].tolist()
 
 
 def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
@@ -84,20 +82,18 @@ def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
     ):
         assert not set(other) & set(before)
     assert versions(made, **{**known, "sound": "present"})[0] == before[0]
-    assert list(facts_of(Clips({"sight": "1"}), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
-    rows = facts_of(Clips({"sight": "1"}, file_bytes=[0, 7], width=[None, 8]), ("sight",))
+    assert list(facts_of(source({"sight": "1"}), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
+    rows = facts_of(source({"sight": "1"}, file_bytes=[0, 7], width=[None, 8]), ("sight",))
     assert rows["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
-    assert {name: str(rows[name].dtype) for name in FILE if name in rows} == {
-        "file_bytes": "Int64",
-        "width": "Int64",
-    }
+    kinds = {name: str(rows[name].dtype) for name in FILE if name in rows}
+    assert kinds == {"file_bytes": "Int64", "width": "Int64"}
 
 
 def test_any_source_is_followed_from_python(tmp_path, model, make_source):
     """What is new, was made again by the same extractor, or left; a second run has nothing to do."""
 
-    def done(source, **options):
-        report = synchronise(tmp_path / "ix", model, source, Origin("m", "f", "s"), **options)
+    def done(clips, **options):
+        report = synchronise(tmp_path / "ix", model, clips, Origin("m", "f", "s"), **options)
         return report.new, report.changed, report.removed, len(report.left), len(VideoIndex.open(tmp_path / "ix"))
 
     assert done(make_source(["a", "b", "c"])) == (3, 0, 0, 0, 3)

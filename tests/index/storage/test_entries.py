@@ -16,11 +16,9 @@ from mee.encode import Gallery
 from mee.model import VideoEmbedding
 from tests.index.made_clips import LAYOUT, as_dict, made_entries
 
-
-def gallery(ids=("b", "a"), without=("c",)):
-    entries = made_entries(list(ids), missing=0)
-    video = VideoEmbedding(torch.from_numpy(entries.packed), torch.from_numpy(entries.available))
-    return Gallery(tuple(ids), video, tuple(without))
+ENTRIES = made_entries(["b", "a"], missing=0)
+VIDEO = VideoEmbedding(torch.from_numpy(ENTRIES.packed), torch.from_numpy(ENTRIES.available))
+GALLERY = Gallery(("b", "a"), VIDEO, ("c",))
 
 
 def clips(**columns):
@@ -29,7 +27,7 @@ def clips(**columns):
 
 
 def test_a_gallery_and_its_table():
-    entries = Entries.of(gallery(), clips(), LAYOUT)
+    entries = Entries.of(GALLERY, clips(), LAYOUT)
     assert entries.table.to_pydict() == {
         "clip_id": ["b", "a", "c"],
         "video": ["v", "v", "w"],
@@ -39,7 +37,7 @@ def test_a_gallery_and_its_table():
         "version": [None] * 3,
     }
     assert entries.available.tolist() == [[True] * 3, [True] * 3, [False] * 3]
-    assert (entries.packed[:2] == gallery().video.packed.numpy()).all()
+    assert (entries.packed[:2] == GALLERY.video.packed.numpy()).all()
     assert as_dict(entries)["c"][1] == b""
 
 
@@ -55,7 +53,7 @@ def test_metadata_keeps_its_kind():
         half=np.array([1, 2, 3, 4], dtype=np.float16),
         version=["1", "2", None, "4"],
     )
-    table = Entries.of(gallery(), made, LAYOUT).table
+    table = Entries.of(GALLERY, made, LAYOUT).table
     kept = {name: str(table[name].type) for name in table.column_names[6:]}
     assert kept == {
         **dict.fromkeys(("text", "choice"), "string"),
@@ -90,7 +88,7 @@ def test_metadata_keeps_its_kind():
 )
 def test_what_a_table_cannot_be(table, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
-        Entries.of(gallery(), table, LAYOUT)
+        Entries.of(GALLERY, table, LAYOUT)
     assert "\n" not in str(caught.value)
 
 

@@ -1,7 +1,6 @@
 """The manifest names the parts of an index; what it does not name is deleted. Segments stay few and sorted."""
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,7 @@ from index.storage.manifest import (
     read_manifest,
 )
 from index.storage.merge import FANOUT, FLOOR, level_of, to_merge
-from index.storage.segment import FEW, ClipTable
+from index.storage.segment import FEW, ClipTable, Segment
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
@@ -145,37 +144,27 @@ def test_a_sorted_table_finds_clips_by_name(ids, wanted):
     assert pa.array(ids, pa.string()).sort() == pa.array(ids, pa.string())
 
 
-@dataclass(eq=False)
-class Pile:
+def segment_of(rows, live=None):
     """As much of a segment as `to_merge` reads."""
-
-    clips: int
-    rows: int = 0
-
-    @property
-    def table(self):
-        return range(max(self.rows, self.clips))
-
-    def __len__(self):
-        return self.clips
+    return Segment(range(rows), (), live=live)
 
 
 @given(st.lists(st.integers(1, 30_000), max_size=150), st.integers(1, 32))
 def test_few_segments_and_few_copies(batches, every):
-    piles, copied = [], 0
+    segments, copied = [], 0
     for number, batch in enumerate(batches, start=1):
-        piles.append(Pile(batch))
+        segments.append(segment_of(batch))
         if number % every == 0 or number == len(batches):
-            merged = to_merge(piles)
-            piles = [pile for pile in piles if pile not in merged]
+            merged = to_merge(segments)
+            segments = [segment for segment in segments if segment not in merged]
             if merged:
-                piles.append(Pile(sum(map(len, merged))))
-                copied += len(piles[-1])
-            assert to_merge(piles) == []
-            assert len(piles) <= (FANOUT - 1) * (1 + level_of(sum(map(len, piles))))
-    assert sum(map(len, piles)) == sum(batches)
+                segments.append(segment_of(sum(map(len, merged))))
+                copied += len(segments[-1])
+            assert to_merge(segments) == []
+            assert len(segments) <= (FANOUT - 1) * (1 + level_of(sum(map(len, segments))))
+    assert sum(map(len, segments)) == sum(batches)
     small = FANOUT * FLOOR * len(batches)  # what merges of level 0 copy, which leave it there
     assert copied <= sum(batches) * (1 + level_of(sum(batches))) + small
-    full, hollow = Pile(10_000), Pile(10, rows=10_000)
+    full, hollow = segment_of(10_000), segment_of(10_000, live=np.arange(10_000) < 10)
     assert to_merge([full, hollow]) == [hollow]
     assert to_merge([full]) == to_merge([]) == []

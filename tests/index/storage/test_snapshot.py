@@ -25,11 +25,6 @@ GROUPS, TOGETHER = 6, 7
 
 
 @pytest.fixture
-def place(tmp_path):
-    return tmp_path / "ix"
-
-
-@pytest.fixture
 def index(place):
     """A writer of an index of 30 clips."""
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:

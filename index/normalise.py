@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from index.queries import Queries, pattern_vectors
 from index.recall import record_recall
@@ -83,9 +82,7 @@ def nnn_offsets(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: 
     offsets: dict[str, float] = {}
     step = max(1, BLOCK // len(bank))
     for partition in video_index.snapshot.partitions:
-        rows: NDArray[np.int64] = (
-            np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
-        )
+        rows = np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
         vectors = pattern_vectors(bank, video_index.layout, [partition], subtract=False)
         captions = torch.from_numpy(vectors[partition.pattern].rounded)
         for start in range(0, len(rows), step):

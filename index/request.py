@@ -1,4 +1,4 @@
-"""Request: all that a search can be asked for.
+"""Request: all options of a search.
 
     query = sentence + sum of weight * sentence of `also` (below 0: not this) + a clip that others should be like
 

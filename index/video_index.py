@@ -14,9 +14,9 @@ ways, and every device, give the same results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from index.exact import BatchSearch, Precision, Ranked, search_approximately, search_proven
 from index.queries import FEW, Queries, pattern_vectors
 from index.scanners import PROVEN, RERANK, Partition, gpu_usable
-from index.storage import Entries, Origin, Snapshot, read_snapshot, refreshed
+from index.storage import Origin, Snapshot, read_snapshot, refreshed
 from mee.errors import InputError
 from mee.layout import Layout
 from mee.model import TextEmbedding
@@ -57,18 +57,6 @@ class VideoIndex:
             InputError: there is no index, or it is damaged or of another version.
         """
         return cls(read_snapshot(directory), device=device)
-
-    @classmethod
-    def of(
-        cls,
-        entries: Entries,
-        layout: Layout,
-        origin: Origin | None = None,
-        *,
-        offsets: Mapping[str, Any] | None = None,
-    ) -> VideoIndex:
-        """An index in memory alone, see `Snapshot.of`."""
-        return cls(Snapshot.of(entries, layout, origin or Origin("", "", ""), offsets=offsets))
 
     def rank(
         self,

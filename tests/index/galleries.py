@@ -7,6 +7,8 @@ from torch.nn import functional as F
 
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
+from index.storage.snapshot import Snapshot
+from index.video_index import VideoIndex
 from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
@@ -56,6 +58,10 @@ def clip_rows(gallery, **columns):
 
 def entries_of(gallery, layout=LAYOUT, **columns):
     return Entries.of(gallery, clip_rows(gallery, **columns), layout)
+
+
+def in_memory(entries, layout=LAYOUT, offsets=None):
+    return VideoIndex(Snapshot.of(entries, layout, ORIGIN, offsets=offsets))
 
 
 def loop_scores(text, gallery, layout=LAYOUT, *, kept=None, weights=None):

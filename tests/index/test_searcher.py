@@ -11,12 +11,11 @@ from index.searcher import Searcher
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
 from index.storage.writer import IndexWriter
-from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
 from mee.data.source import load_ragged
 from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
-from tests.index.galleries import loop_scores
+from tests.index.galleries import in_memory, loop_scores
 
 CPU = torch.device("cpu")
 
@@ -45,7 +44,7 @@ def long_source(make_source):
 
 @pytest.fixture
 def searcher(model, long_source):
-    return Searcher(VideoIndex.of(entries_of(model, long_source), model.layout), model)
+    return Searcher(in_memory(entries_of(model, long_source), model.layout), model)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def sparse(model, source):
     entries = entries_of(model, source)
     entries.available[0], entries.available[1] = (False, False, False), (True, False, False)
     entries.packed[~np.repeat(entries.available, model.layout.sizes, axis=1)] = np.nan
-    return Searcher(VideoIndex.of(entries, model.layout), model)
+    return Searcher(in_memory(entries, model.layout), model)
 
 
 def found_by(searcher, sentence="a dog", **fields):
@@ -164,7 +163,7 @@ def test_videos_by_their_best_moment(searcher, model, long_source, sentences, wh
 
 def test_videos_where_offsets_count(model, long_source):
     entries = entries_of(model, long_source, offset=np.random.default_rng(0).normal(size=50) / 5)
-    searcher = Searcher(VideoIndex.of(entries, model.layout, offsets={"method": "nnn"}), model)
+    searcher = Searcher(in_memory(entries, model.layout, {"method": "nnn"}), model)
     full = found_by(searcher, top=1000)
     assert all(hit.offset for hit in full)
     score = {hit.clip_id: hit.score for hit in full}
@@ -185,7 +184,7 @@ def test_a_long_video_hides_no_other(model, long_source):
     names = sorted(scores, key=lambda name: (-scores[name], name))
     video = {name: "long" if place < 40 else f"v{place % 3}" for place, name in enumerate(names)}
     entries = entries_of(model, long_source, video=[video[name] for name in long_source.clips.index])
-    found = found_by(Searcher(VideoIndex.of(entries, model.layout), model), by_video=True, top=3, moments=2)
+    found = found_by(Searcher(in_memory(entries, model.layout), model), by_video=True, top=3, moments=2)
     videos_agree(found, names, video, 3, 2)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from index.scanners.coded import mapped_array, mapped_bytes
-from index.scanners.kinds import KINDS, build, files, open_scanner
+from index.scanners.kinds import KINDS, scanner_class
 from index.scanners.scanner import Shape
 from index.storage.snapshot import read_snapshot
 from index.storage.writer import IndexWriter
@@ -33,8 +33,8 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("codes")
     contents, facts = {}, {}
     for kind in CODED:
-        build(kind, VECTORS, SHAPE).save(folder / kind)
-        contents[kind] = [path.read_bytes() for path in files(kind, folder / kind)]
+        scanner_class(kind).build(VECTORS, SHAPE).save(folder / kind)
+        contents[kind] = [path.read_bytes() for path in scanner_class(kind).files(folder / kind)]
         facts[kind] = json.loads(read_facts(contents[kind][1]))
     return folder, contents, facts
 
@@ -45,13 +45,13 @@ def read_facts(content):
 
 
 def use(kind, path, vectors=VECTORS, shape=SHAPE):
-    return open_scanner(kind, path, vectors, shape).scan(QUERIES, 5)
+    return scanner_class(kind).open(path, vectors, shape).scan(QUERIES, 5)
 
 
 def spoil(saved, kind, number=None, change=bytes):
     """A copy of a kind's files, one of them changed, or deleted where the change is None."""
     spoiled = saved[0] / "spoiled"
-    for place, (path, content) in enumerate(zip(files(kind, spoiled), saved[1][kind])):
+    for place, (path, content) in enumerate(zip(scanner_class(kind).files(spoiled), saved[1][kind])):
         path.unlink(missing_ok=True)  # the old one may be mapped
         changed = change(content) if place == number else content
         if changed is not None:
@@ -104,7 +104,7 @@ def test_missing_longer_and_foreign_files_are_detected(saved, kind, number):
         path = spoil(saved, kind, number, change)
         with pytest.raises(ValueError, match=f"spoiled.*{message}"):
             use(kind, path)
-    scanner = open_scanner(kind, spoil(saved, kind, 0, lambda content: bytes(len(content))), VECTORS, SHAPE)
+    scanner = scanner_class(kind).open(spoil(saved, kind, 0, lambda content: bytes(len(content))), VECTORS, SHAPE)
     with pytest.raises(ValueError, match="damaged"):  # opening reads no codes
         scanner.scan(QUERIES, 1)
 
@@ -126,7 +126,7 @@ def test_codes_of_other_vectors_are_refused(saved, kind, vectors, shape, message
 
 def test_a_file_of_another_format_is_refused(saved):
     path = spoil(saved, "certified")
-    beside = files("certified", path)[1]
+    beside = scanner_class("certified").files(path)[1]
     arrays, text = load_file(beside), read_facts(beside.read_bytes())
     beside.unlink()
     save_file(arrays, beside, {"facts": text.replace('"format": 1', '"format": 2')})

@@ -16,7 +16,7 @@ from index.scanners import certified, flat
 from index.scanners.certified import ALIGNED, Certified, bytes_multiply_exactly
 from index.scanners.fastscan import FastScan
 from index.scanners.flat import Flat
-from index.scanners.kinds import KINDS, SMALL, Settings, build, choose, files, open_scanner
+from index.scanners.kinds import KINDS, SMALL, Settings, choose, scanner_class
 from index.scanners.scanner import Allowed, Shape
 from mee.errors import InputError
 from tests.index.scanners.partitions import clustered, exact_scores, masks, near, partitions, query_rows, unit_rows
@@ -56,7 +56,7 @@ def check_answer(scanner, queries, count, mask, answer):
 @given(partition=partitions(), count=st.integers(1, 350), data=st.data())
 def test_a_scan_keeps_to_the_contract(kind, partition, count, data):
     vectors, shape, queries = partition
-    scanner = build(kind, vectors, shape)
+    scanner = scanner_class(kind).build(vectors, shape)
     assert scanner.kind == kind
     assert scanner.shape == shape
     assert scanner.vectors is vectors
@@ -76,17 +76,17 @@ def test_a_scan_keeps_to_the_contract(kind, partition, count, data):
 @given(partition=partitions())
 def test_what_is_saved_scans_the_same(kind, partition):
     vectors, shape, queries = partition
-    scanner = build(kind, vectors, shape)
+    scanner = scanner_class(kind).build(vectors, shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}-1011"
         scanner.save(path)
-        assert sorted(Path(folder).iterdir()) == sorted(files(kind, path))
-        opened = open_scanner(kind, path, vectors, shape)
+        assert sorted(Path(folder).iterdir()) == sorted(scanner_class(kind).files(path))
+        opened = scanner_class(kind).open(path, vectors, shape)
         for before, after in zip(scanner.scan(queries, 7), opened.scan(queries, 7)):
             assert (before == after).all()
         assert (scanner.bound(queries) == opened.bound(queries)).all()
         opened.save(Path(folder) / "again")
-        again = open_scanner(kind, Path(folder) / "again", vectors, shape)
+        again = scanner_class(kind).open(Path(folder) / "again", vectors, shape)
         assert (again.scan(queries, 7)[1] == opened.scan(queries, 7)[1]).all()
 
 
@@ -95,7 +95,7 @@ def test_a_query_that_is_alone_gets_the_answer_that_it_gets_among_others(kind):
     shape = Shape((24, 24))
     generator = np.random.default_rng(1)
     vectors, queries = clustered(generator, 2000, shape), query_rows(generator, 30, shape)
-    scanner = build(kind, vectors, shape)
+    scanner = scanner_class(kind).build(vectors, shape)
     together = scanner.scan(queries, 15)[1]
     alone = np.concatenate([scanner.scan(queries[row : row + 1], 15)[1] for row in range(len(queries))])
     assert np.mean(together == alone) > 0.99  # flat adds in another order; others are the same
@@ -111,8 +111,8 @@ def test_arrays_and_maps_make_the_same_small_codes_which_are_searched_when_their
     vectors = np.load(tmp_path / "vectors.npy", mmap_mode="c")
     opened = []
     for name, rows in (("one", array), ("other", vectors)):
-        build(kind, rows, shape).save(tmp_path / name)
-        opened.append(open_scanner(kind, tmp_path / name, vectors, shape))
+        scanner_class(kind).build(rows, shape).save(tmp_path / name)
+        opened.append(scanner_class(kind).open(tmp_path / name, vectors, shape))
     if kind != "flat":
         assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
         one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "other"))
@@ -120,7 +120,7 @@ def test_arrays_and_maps_make_the_same_small_codes_which_are_searched_when_their
         row = {"certified": 160, "fastscan": 144 // 8}[kind]  # bytes; certified has whole blocks of 32 columns
         assert (tmp_path / "one").stat().st_size < 3000 * row + 4 * 144 * 16 + 1000  # centroids of fastscan
         assert (tmp_path / "one.safetensors").stat().st_size < 144 * 8 + 2000
-    for path in files(kind, tmp_path / "other"):
+    for path in scanner_class(kind).files(tmp_path / "other"):
         path.unlink()
     queries = near(generator, vectors, 20, shape)
     best = np.argsort(-exact_scores(queries, vectors), axis=1)[:, :10]
@@ -140,7 +140,7 @@ def test_filtered_scans_find_the_best_that_are_allowed(kind, share, spread):
     vectors[:, -1] = 0.4 + spread * generator.standard_normal(len(vectors))
     queries = near(generator, vectors, 20, shape)
     mask = generator.random(len(vectors)) < share
-    found = build(kind, vectors, shape).scan(queries, 60, Allowed(mask))[1]
+    found = scanner_class(kind).build(vectors, shape).scan(queries, 60, Allowed(mask))[1]
     exact = np.where(mask, exact_scores(queries, vectors), -np.inf)
     best = np.argsort(-exact, axis=1)[:, : min(10, int(mask.sum()))]
     parts = [len(set(a) & set(b)) / max(1, len(b)) for a, b in zip(found.tolist(), best.tolist())]
@@ -151,7 +151,7 @@ def test_filtered_scans_find_the_best_that_are_allowed(kind, share, spread):
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_no_query_and_queries_that_are_not_finite_find_nothing(kind):
     shape = Shape((8,))
-    scanner = build(kind, unit_rows(np.random.default_rng(0), 50, shape), shape)
+    scanner = scanner_class(kind).build(unit_rows(np.random.default_rng(0), 50, shape), shape)
     empty = np.empty((0, 8), dtype=np.float32)
     assert [array.shape for array in scanner.scan(empty, 5)] == [(0, 5), (0, 5)]
     assert scanner.bound(empty).shape == (0,)

@@ -47,15 +47,6 @@ def searcher(model, long_source):
     return Searcher(in_memory(entries_of(model, long_source), model.layout), model)
 
 
-@pytest.fixture
-def sparse(model, source):
-    """A searcher; the first clip has no stream, the second appearance alone; missing streams hold NaN."""
-    entries = entries_of(model, source)
-    entries.available[0], entries.available[1] = (False, False, False), (True, False, False)
-    entries.packed[~np.repeat(entries.available, model.layout.sizes, axis=1)] = np.nan
-    return Searcher(in_memory(entries, model.layout), model)
-
-
 def found_by(searcher, sentence="a dog", **fields):
     """What one request finds."""
     return searcher.search([Request(sentence=sentence, **fields)])[0]
@@ -228,7 +219,12 @@ def test_names_that_are_not_there_are_refused(searcher, says):
     says("\n".join(refused[::2]))
 
 
-def test_clips_that_cannot_be_compared_are_refused(sparse, says):
+def test_clips_that_cannot_be_compared_are_refused(model, source, says):
+    """The first clip has no stream, the second appearance alone; missing streams hold NaN."""
+    entries = entries_of(model, source)
+    entries.available[0], entries.available[1] = (False, False, False), (True, False, False)
+    entries.packed[~np.repeat(entries.available, model.layout.sizes, axis=1)] = np.nan
+    sparse = Searcher(in_memory(entries, model.layout), model)
     found, refused = found_by(sparse, None, like="v01.mp4", top=99), []
     assert found
     assert all("appearance" in hit.experts for hit in found)

@@ -19,17 +19,8 @@ from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.scores import float32_product
 from mee.ranking.top import Best
-from tests.index.galleries import (
-    LAYOUT,
-    ORIGIN,
-    assert_best,
-    clip_rows,
-    entries_of,
-    loop_scores,
-    packed_rows,
-    random_gallery,
-    random_text,
-)
+from tests.index import galleries
+from tests.index.galleries import LAYOUT, assert_best, clip_rows, loop_scores, random_gallery, random_text
 
 SEEDS = st.integers(0, 2**31)
 PRECISIONS = ("float32", "bfloat16")
@@ -72,7 +63,7 @@ def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries):
     first, second = random_gallery(700, 1, doubled=0.2), random_gallery(90, 2, first=1000)
     video_index = make_index(first, tmp_path / "index", kind)
     with IndexWriter.open(tmp_path / "index") as writer:
-        writer.put(entries_of(second))  # these stay in the log
+        writer.put(galleries.entries_of(second))  # these stay in the log
         writer.remove(list(first.clip_ids[:50]))
     assert video_index.refresh()
     text = random_text(queries, 5)
@@ -101,11 +92,11 @@ def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind):
     patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
     generator = torch.Generator().manual_seed(0)
     columns = torch.repeat_interleave(torch.arange(4), torch.tensor(LAYOUT.sizes))
-    packed = packed_rows(30, generator).masked_fill(~patterns[:, columns], torch.inf)
+    packed = galleries.packed_rows(30, generator).masked_fill(~patterns[:, columns], torch.inf)
     names = tuple(f"c{number:05d}" for number in range(30))
     gallery = Gallery(names, VideoEmbedding(packed, patterns), ("c00099",))
     logits = torch.tensor(list(product([-100.0, 100.0], repeat=4)))
-    text = TextEmbedding(packed_rows(16, generator), logits)
+    text = TextEmbedding(galleries.packed_rows(16, generator), logits)
     video_index = make_index(gallery, tmp_path / "index", kind)
     assert len(video_index.snapshot.partitions) == 15
     assert video_index.snapshot.without_stream() == ["c00099"]
@@ -238,8 +229,8 @@ def test_an_index_made_again_with_another_layout_is_searched_as_it_is_now(make_i
     video_index = make_index(random_gallery(50), tmp_path / "index")
     other = Layout(LAYOUT.names, (3, 5, 2, 7))
     gallery, text = random_gallery(60, 4, layout=other), random_text(queries, 2, layout=other)
-    with IndexWriter.create(tmp_path / "index", other, ORIGIN, overwrite=True) as writer:
-        writer.put(entries_of(gallery, other))
+    with IndexWriter.create(tmp_path / "index", other, galleries.ORIGIN, overwrite=True) as writer:
+        writer.put(galleries.entries_of(gallery, other))
     assert video_index.refresh()
     assert_best(video_index.rank(text, 8), loop_scores(text, gallery, other), gallery.clip_ids, 8)
 

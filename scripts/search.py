@@ -20,12 +20,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from index.hit import Hit, VideoHits
 from index.request import Request
 from mee.errors import InputError
 from scripts.console import (
@@ -41,6 +40,9 @@ from scripts.console import (
     say,
     visible,
 )
+
+if TYPE_CHECKING:
+    from index.hit import Hit, VideoHits
 
 BATCH = 256  # lines of stdin searched together
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
@@ -172,6 +174,8 @@ def _title(request: Request) -> str:
 
 def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:
     """A row for each clip; of videos, a row for each moment, the name beside the best one."""
+    from index.hit import VideoHits
+
     moments: list[tuple[list[str], Hit]] = []
     for one in found:
         hits = one.hits if isinstance(one, VideoHits) else (one,)

@@ -43,7 +43,7 @@ def draw_sheet(folder: Path, asked: Sequence[Caption], facts: Mapping[str, Facts
         axes = row.subplots(1, 2 * ANSWERS, width_ratios=[1.45, 0.9] * ANSWERS)
         row.subplots_adjust(left=0.008, right=0.985, top=0.79, bottom=0.06, wspace=0.05)
         for picture, bars, hit in zip(axes[::2], axes[1::2], hits):
-            assert isinstance(hit, Hit)  # not by video
+            assert isinstance(hit, Hit)
             true = is_true(caption.claims, facts[hit.video])
             picture.imshow(middle_frame(folder / "videos" / hit.video))
             picture.set(xticks=[], yticks=[])

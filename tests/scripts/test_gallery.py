@@ -328,7 +328,7 @@ def test_again_gives_the_same_and_drop_takes_them_off(own, bank, hits, prints):
     [
         ("video_id,caption,split\nclip0,a thing,test\n", (), "no captions of split 'train'"),
         ("video_id,text\nclip0,a thing\n", (), "no column 'caption'"),
-        ("video_id,caption,split\nclip0,a,train\n", ("--alpha", "1e300"), "take a smaller --alpha"),
+        ("video_id,caption,split\nclip0,a,train\n", ("--alpha", "1e300"), "--alpha"),
     ],
 )
 def test_what_cannot_be_used(own, fails, tmp_path, bank, text, more, said):

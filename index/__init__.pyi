@@ -1,7 +1,7 @@
+from .filter import Filter as Filter
 from .hit import Hit as Hit
 from .hit import VideoHits as VideoHits
 from .queries import Queries as Queries
-from .request import Filter as Filter
 from .request import Request as Request
 from .searcher import Searcher as Searcher
 from .storage import Entries as Entries

@@ -9,17 +9,20 @@ widened, without the videos that are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from index.exact import Ranked
-    from index.queries import Queries
+    from index.queries import Doubles, Queries
+    from index.scanners import Floats, Partition
     from index.video_index import VideoIndex
 
+COLUMNS = ("clip_id", "video", "start_s", "end_s")
 WIDENED = 4  # times as many clips in each further search
 
 
@@ -88,21 +91,52 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
     Returns:
         For each query its hits, the best first.
     """
-    subtracted = video_index.offsets is not None and not plain
-    columns = ("clip_id", "video", "start_s", "end_s")
+    layout, segments = video_index.layout, video_index.snapshot.segments
+    found = {int(number): ranked.partitions[number] for number in np.unique(ranked.number[ranked.number >= 0])}
+    patterns = dict.fromkeys(partition.pattern for partition in found.values())
+    factors = queries.weights(np.array([*patterns]).reshape(-1, len(layout.names))) * queries.share[..., None]
+    factor_of = dict(zip(patterns, factors))
+    columns = dict(zip(layout.names, layout.slices))
     hits: list[list[Hit]] = [[] for _ in range(len(queries))]
     for query, place in np.argwhere(ranked.number >= 0).tolist():
-        partition, row = ranked.partitions[int(ranked.number[query, place])], int(ranked.row[query, place])
+        partition, row = found[int(ranked.number[query, place])], int(ranked.row[query, place])
         vector = np.asarray(partition.vectors[row], dtype=np.float64)
-        parts = queries.contributions(partition.pattern, video_index.layout, query, vector)
-        table = video_index.segments[partition.segment].table.arrow
-        at = int(partition.rows[row])
-        clip_id, video, start_s, end_s = (table[name][at].as_py() for name in columns)
-        experts = {name: Share(*part) for name, part in parts.items()}
-        offset = float(vector[-1]) if subtracted else 0.0
+        experts = _shares(queries.packed[query], factor_of[partition.pattern][query], partition, columns, vector)
+        table, at = segments[partition.segment].table.arrow, int(partition.rows[row])
+        clip_id, video, start_s, end_s = (table[name][at].as_py() for name in COLUMNS)
+        offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
         score = float(ranked.scores[query, place])
         hits[query].append(Hit(place + 1, clip_id, video, start_s, end_s, score, experts, offset))
     return hits
+
+
+def _shares(
+    packed: Floats, factors: Doubles, partition: Partition, columns: Mapping[str, slice], vector: Doubles
+) -> dict[str, Share]:
+    """For each expert of a clip its part; the contributions add up to the score, plus the offset.
+
+    Args:
+        packed: (T, E) terms of the query.
+        factors: (T, M) weights of their experts for the clip's pattern, times the terms' shares.
+        partition: of the clip.
+        columns: of each expert in packed vectors.
+        vector: (W,) of the clip.
+
+    Returns:
+        With one term, its weight and <t_m, x_m>. With several, weight is the sum of |a_t| w_tm, and similarity
+        the mean over the terms with these weights, so that it stays in [-1, 1].
+    """
+    shares, end = {}, 0
+    for (name, its), factor in compress(zip(columns.items(), factors.T), partition.pattern):
+        start, end = end, end + its.stop - its.start
+        products = packed[:, its].astype(np.float64) @ vector[start:end]  # (T,)
+        weight = float(np.abs(factor).sum())
+        if weight:
+            similarity = float((factor * products).sum() / weight)
+        else:  # excluded from every term
+            similarity = float(products[0]) if np.isfinite(products[0]) else 0.0
+        shares[name] = Share(weight, similarity)
+    return shares
 
 
 # search(count, inside, outside): the best `count` clips of the videos `inside` (None: all) that are not `outside`

@@ -1,6 +1,6 @@
-"""Metadata: what a user knows of clips or videos, as further columns of an index that filters can ask for.
+"""Metadata: what a user knows of clips or videos, as further columns of an index, for filters.
 
-    clip_id | video_id | video    whose it is: a clip, or all clips of a video, named as captions name them
+    clip_id | video_id | video    a clip, or all clips of a video, named as captions name them
     <column>                      a text, whole numbers, numbers, or true / false; empty: nothing is known
 
 CSV or Parquet. In CSV, a column is of whole numbers, numbers or true / false where every filled cell is one; what
@@ -39,7 +39,7 @@ class Metadata:
     columns: pd.DataFrame  # of these rows; string, Int64, Float64 or boolean
 
     def of_clips(self, source: FeatureSource) -> tuple[pd.DataFrame, list[str]]:
-        """Find whose it is.
+        """Match rows with clips.
 
         Returns:
             The columns by clip_id, of the clips that it knows; and the ids that lead to no usable clip.
@@ -98,7 +98,9 @@ def read_metadata(path: Path, taken: Collection[str] = ()) -> Metadata:
     key = next((name for name in KEYS if name in table), None)
     if key is None:
         found = ", ".join(f"'{name}'" for name in table.columns[:8]) or "nothing"
-        raise InputError(f"{path} has no column 'clip_id' or 'video_id' that says whose it is; it has {found}")
+        raise InputError(
+            f"{path} has no column 'clip_id' or 'video_id' that names clips or videos; it has {found}"
+        )
     columns = table.drop(columns=[name for name in KEYS if name in table])
     if not len(table) or not len(columns.columns):
         raise InputError(f"{path} holds no metadata: it needs a row and, besides '{key}', a column at least")
@@ -120,7 +122,7 @@ def _ids(path: Path, key: str, values: pd.Series[str]) -> tuple[str, ...]:
 
 
 def _check_name(path: Path, name: str, taken: Collection[str]) -> None:
-    """Refuse a column that cannot be told from the index's own, or cannot be read on a screen."""
+    """Refuse a column with the name of one of the index's own, or with an unreadable name."""
     if name in OWN or name in taken:
         raise InputError(f"{path}: the index has a column '{name}' of its own; give this one another name")
     if not name.strip() or not name.isprintable():
@@ -138,12 +140,12 @@ def _of_csv(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: rows have more fields than the header; quote values with commas")
     table.columns = pd.Index(header)  # pandas would give names to what has none
     for name in table.columns.difference(list(KEYS)):
-        table[name] = _told(table[name])
+        table[name] = _typed(table[name])
     return table
 
 
-def _told(values: pd.Series[str]) -> pd.Series:
-    """A column of texts as what its texts say."""
+def _typed(values: pd.Series[str]) -> pd.Series:
+    """A column of texts, converted to the type that all of them have."""
     values = values.str.strip().replace("", None)
     filled = values.dropna()
     if not len(filled):

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from index.queries import PatternQueries, Queries
+from index.queries import Queries, pattern_vectors
 from index.recall import record_recall
 from index.searcher import Searcher
 from index.storage import IndexWriter
@@ -83,11 +82,9 @@ def nnn_offsets(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: 
     offsets: dict[str, float] = {}
     step = max(1, BLOCK // len(bank))
     for partition in video_index.snapshot.partitions:
-        rows: NDArray[np.int64] = (
-            np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
-        )
-        queries = PatternQueries(bank, video_index.layout, [partition], subtract=False)
-        captions = torch.from_numpy(queries[partition.pattern].rounded)
+        rows = np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
+        vectors = pattern_vectors(bank, video_index.layout, [partition], subtract=False)
+        captions = torch.from_numpy(vectors[partition.pattern].rounded)
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             clips = torch.from_numpy(np.ascontiguousarray(partition.vectors[some]))

@@ -1,4 +1,4 @@
-"""Queries: weighted mixtures of sentences and clips; PatternQueries: their vectors for each availability pattern.
+"""Queries: weighted mixtures of sentences and clips, and their vectors for each availability pattern.
 
     s(q, v) = sum over t of a_t(q) sum over m in A(v) of w_tm(q, A(v)) <t_tm(q), x_m(v)>,   sum of |a_t| = 1
     w_t(q, A) = softmax over m in A of l_t(q)[m]
@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate, compress, pairwise
-from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,35 +108,6 @@ class Queries:
         total = raised.sum(-1, keepdims=True)
         return np.asarray(np.divide(raised, total, out=np.zeros_like(raised), where=total > 0))
 
-    def contributions(
-        self, pattern: Pattern, layout: Layout, query: int, vector: Doubles
-    ) -> dict[str, tuple[float, float]]:
-        """For each expert of a clip (weight, similarity); the products add up to the score, less the offset.
-
-        Args:
-            pattern: of the clip.
-            layout: of the packed vectors.
-            query: which.
-            vector: (E_A,) of the clip.
-
-        Returns:
-            With one term, its weight and <t_m, x_m>. With several, weight is the sum of |a_t| w_tm, and similarity
-            the mean over the terms with these weights, so that it stays in [-1, 1].
-        """
-        single = self.part(slice(query, query + 1))
-        factors = (single.weights(np.array(pattern))[0] * single.share[0, :, None])[:, np.array(pattern)]
-        found, end = {}, 0
-        for number, (name, columns) in enumerate(compress(zip(layout.names, layout.slices), pattern)):
-            start, end = end, end + columns.stop - columns.start
-            products = self.packed[query, :, columns].astype(np.float64) @ vector[start:end]  # (T,)
-            weight = float(np.abs(factors[:, number]).sum())
-            if weight:
-                similarity = float((factors[:, number] * products).sum() / weight)
-            else:  # excluded from every term
-                similarity = float(products[0]) if np.isfinite(products[0]) else 0.0
-            found[name] = (weight, similarity)
-        return found
-
 
 @dataclass(frozen=True)
 class ExpertColumns:
@@ -202,41 +172,33 @@ class PatternVectors:
         return vectors
 
 
-@final
-class PatternQueries:
-    """Queries, with their vectors for the patterns of some partitions."""
+Vectors = Mapping[Pattern, PatternVectors]
 
-    def __init__(
-        self, queries: Queries, layout: Layout, partitions: Sequence[Partition], *, subtract: bool
-    ) -> None:
-        """Compute the weights for each pattern.
 
-        Args:
-            queries: Q of them.
-            layout: of the packed vectors.
-            partitions: all have offsets, or none has.
-            subtract: whether clips' offsets are subtracted from their scores.
-        """
-        self.queries = queries
-        self.offset = -float(subtract) if partitions and partitions[0].scanner.shape.offset else None
-        patterns = list(dict.fromkeys(partition.pattern for partition in partitions))
-        factors = queries.weights(np.array(patterns)) * queries.share[..., None]  # (P, Q, T, M)
-        covers = ((factors != 0).any(-1) | (queries.share == 0)).all(-1)  # (P, Q)
-        few = _all_patterns(queries, factors, layout, self.offset) if len(queries) <= FEW else None
-        self._vectors = {}
-        for n, pattern in enumerate(patterns):
-            experts, columns = _columns(layout, pattern)
-            if self.offset is not None:
-                columns = np.append(columns, layout.total)
-            kept = None if few is None else np.ascontiguousarray(few[n][:, columns])
-            self._vectors[pattern] = PatternVectors(queries, factors[n], covers[n], self.offset, experts, kept)
+def pattern_vectors(
+    queries: Queries, layout: Layout, partitions: Sequence[Partition], *, subtract: bool
+) -> dict[Pattern, PatternVectors]:
+    """The vectors of queries for each pattern of some partitions.
 
-    def __len__(self) -> int:
-        """Q."""
-        return len(self.queries)
-
-    def __getitem__(self, pattern: Pattern) -> PatternVectors:
-        return self._vectors[pattern]
+    Args:
+        queries: Q of them.
+        layout: of the packed vectors.
+        partitions: at least one; all have offsets, or none has.
+        subtract: whether clips' offsets are subtracted from their scores.
+    """
+    offset = -float(subtract) if partitions[0].scanner.shape.offset else None
+    patterns = list(dict.fromkeys(partition.pattern for partition in partitions))
+    factors = queries.weights(np.array(patterns)) * queries.share[..., None]  # (P, Q, T, M)
+    covers = ((factors != 0).any(-1) | (queries.share == 0)).all(-1)  # (P, Q)
+    few = _all_patterns(queries, factors, layout, offset) if len(queries) <= FEW else None
+    vectors = {}
+    for n, pattern in enumerate(patterns):
+        experts, columns = _columns(layout, pattern)
+        if offset is not None:
+            columns = np.append(columns, layout.total)
+        kept = None if few is None else np.ascontiguousarray(few[n][:, columns])
+        vectors[pattern] = PatternVectors(queries, factors[n], covers[n], offset, experts, kept)
+    return vectors
 
 
 def _all_patterns(queries: Queries, factors: Doubles, layout: Layout, offset: float | None) -> Doubles:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from index.queries import Queries
-from index.request import clip_query
 from index.scanners import AT, RERANK
 from index.storage import IndexWriter, Recall
 from index.video_index import VideoIndex
@@ -106,7 +105,7 @@ def own_clips(video_index: VideoIndex) -> tuple[Queries, str]:
         partition, row = partitions[place], number - int(ends[place]) + partitions[place].count
         row = row if partition.allowed is None else int(partition.allowed.rows[row])
         names += partition.ids(np.array([row]))
-    queries = Queries.stacked([clip_query(name, video_index) for name in names])
+    queries = Queries.stacked([video_index.clip_query(name) for name in names])
     return queries, f"{len(names):,} clips of the index itself"
 
 

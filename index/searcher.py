@@ -1,4 +1,8 @@
-"""Searcher: requests -> hits."""
+"""Searcher: requests -> hits. What a request means: its query vectors, and the clips that it may find.
+
+A sentence is encoded by the model. A clip that others should be like is its own query: its vectors as they are,
+with equal weights for its experts.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,23 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
 from index.queries import Queries
-from index.request import Request, Selection, check_experts, queries_of, select_videos, selection_of
+from index.request import Request
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
-from mee.errors import InputError
+from mee.encode import encode_captions
+from mee.errors import InputError, did_you_mean
+from mee.layout import Layout
 from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]
+Mask = NDArray[np.bool_]
+Selection = Sequence[Mask | None]  # for each segment which rows of its table may be found; None: all
 
 
 @final
@@ -87,8 +97,8 @@ class Searcher:
         Raises:
             InputError: as `search`.
         """
-        check_experts(request, self.video_index.layout)
-        selection_of(request, self.video_index)
+        _check_experts(request, self.video_index.layout)
+        _selection_of(request, self.video_index)
 
     def search(self, requests: Sequence[Request]) -> list[Answer]:
         """Find clips, or videos, for each request, the best first.
@@ -99,7 +109,7 @@ class Searcher:
             InputError: a request names an expert, a clip, a video or a column that is not there, or leaves nothing
                 to compare by.
         """
-        queries = queries_of(requests, self.video_index, self.model)
+        queries = _queries_of(requests, self.video_index, self.model)
         together: dict[tuple[object, ...], list[int]] = {}
         for number, request in enumerate(requests):
             together.setdefault(request.shared, []).append(number)
@@ -111,26 +121,109 @@ class Searcher:
 
     def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
         """Hits for queries whose requests differ in nothing else."""
-        selection = selection_of(request, self.video_index)
+        index, plain = self.video_index, request.plain
+        selection = _selection_of(request, index)
 
         def hits(queries: Queries, count: int, selection: Selection | None) -> list[list[Hit]]:
-            ranked = self.video_index.rank(
-                queries, count, where=selection, plain=request.plain, exact=request.exact
-            )
-            return hits_of(ranked, queries, self.video_index, plain=request.plain)
+            ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
+            return hits_of(ranked, queries, index, plain=plain)
 
         if not request.by_video:
             return hits(Queries.stacked(queries), request.top, selection)
 
         def videos(query: Queries, first: Sequence[Hit]) -> list[VideoHits]:
             def wider(count: int, inside: Collection[str] | None, outside: Collection[str]) -> list[Hit]:
-                narrowed = selection
+                within = selection
                 if inside is not None:
-                    narrowed = select_videos(self.video_index, inside, within=narrowed)
+                    within = _both(within, _of_videos(index, inside))
                 if outside:
-                    narrowed = select_videos(self.video_index, outside, others=True, within=narrowed)
-                return hits(query, count, narrowed)[0]
+                    within = _both(within, [~mask for mask in _of_videos(index, outside)])
+                return hits(query, count, within)[0]
 
             return best_videos(first, wider, top=request.top, moments=request.moments)
 
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
+
+
+# ---- the query vectors of requests
+
+
+def _queries_of(requests: Sequence[Request], video_index: VideoIndex, model: MEE) -> list[Queries]:
+    """A single query for each request; each sentence is encoded once."""
+    layout = video_index.layout
+    sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
+    text = Queries.of(encode_captions(model, sentences)) if sentences else None
+    row_of = {sentence: row for row, sentence in enumerate(sentences)}
+    queries = []
+    for request in requests:
+        _check_experts(request, layout)
+        weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
+        rows = [row_of[sentence] for sentence in request.sentences]
+        terms = [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows)] if text else []
+        if request.like is not None:
+            terms.append((1.0, video_index.clip_query(request.like)))
+        query = Queries.mixture(terms)
+        if request.weights:
+            query = query.weighted(request.weights, layout)
+        if request.only:
+            query = query.only([name in request.only for name in layout.names])
+        if not np.isfinite(query.logits).any(-1).all():  # of a clip's term; sentences have weights for all experts
+            raise InputError(
+                f"clip {request.like!r} has none of the experts that the search uses, so nothing can be like it"
+            )
+        queries.append(query)
+    return queries
+
+
+def _check_experts(request: Request, layout: Layout) -> None:
+    """Refuse experts that the model does not have."""
+    for name in (*request.only, *request.weights):
+        if name not in layout.names:
+            known = ", ".join(layout.names)
+            raise InputError(f"there is no expert {name!r}{did_you_mean(name, layout.names)}; there are {known}")
+
+
+# ---- the clips that requests may find
+
+
+def _selection_of(request: Request, video_index: VideoIndex) -> Selection | None:
+    """The clips that a request may find; None: all.
+
+    Raises:
+        InputError: its filter does not fit the index, or its video or clip is not in it.
+    """
+    segments = video_index.snapshot.segments
+    selection: Selection | None = None
+    if request.where is not None:
+        from index.filter import Filter
+
+        selection = Filter.parse(request.where).masks([segment.table.arrow for segment in segments])
+    if request.video is not None:
+        masks = _of_videos(video_index, [request.video])
+        live = (True if segment.live is None else segment.live for segment in segments)
+        if not any((mask & alive).any() for mask, alive in zip(masks, live)):
+            raise InputError(f"there is no video {request.video!r} in the index")
+        selection = _both(selection, masks)
+    if request.like is not None:  # but not the clip itself
+        number, row = video_index.find(request.like)
+        others = np.ones(len(segments[number].table), dtype=bool)
+        others[row] = False
+        selection = _both(selection, [others if n == number else None for n in range(len(segments))])
+    return selection
+
+
+def _of_videos(video_index: VideoIndex, videos: Collection[str]) -> list[Mask]:
+    """The clips of some videos."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = pa.array(sorted(videos), pa.string())
+    tables = (segment.table.arrow for segment in video_index.snapshot.segments)
+    return [np.asarray(pc.is_in(table["video"], value_set=names).to_numpy(), dtype=bool) for table in tables]
+
+
+def _both(one: Selection | None, other: Selection) -> Selection:
+    """The clips of both; None has all."""
+    if one is None:
+        return other
+    return [b if a is None else a if b is None else a & b for a, b in zip(one, other)]

@@ -1,24 +1,24 @@
-"""Synchronise: bring an index to what a source of features holds.
+"""Synchronise: bring an index to the state of a source of features.
 
-    no index, or overwrite    made anew; what is in its place stays what is searched until the new one is whole
-    an index                  clips that left go first, if that is asked for; then new clips and those that changed
-                              are embedded and put, a batch at a time: what is put is kept
+    no index, or overwrite    a new index is made; the old one is searched until the new one is complete
+    an index                  with `prune`, clips that left the source are removed; then new and changed clips are
+                              embedded and put, a batch at a time; an interrupted run keeps what it has put
 
     new        in the source only
     changed    in both, but made from another file or stream since, or with other metadata now
     left       in the index only
 
-Beside its vectors an index is told of each clip its video and span, what the source knows of the file (FILE), the
-metadata that is given (which counts for the clips that it names; the others keep theirs), and a version: a digest
-of the clip's place, its file, its streams and what made them. It changes when a file was replaced and extracted
-again, or a stream that the model reads was made again; not when another stream is added.
+Beside its vectors an index stores of each clip its video and span, what the source knows of the file (FILE), the
+given metadata (of the clips that it names; the others keep theirs), and a version: a digest of the clip's place,
+its file, its streams and what made them. It changes when a file was replaced and extracted again, or a stream that
+the model reads was made again; not when another stream is added.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -70,9 +70,8 @@ Progress = Callable[[int, int], None]  # done, of how many
 Bar = Callable[[str, str], AbstractContextManager[Progress]]  # of a step and what it counts
 
 
-@contextmanager
-def _no_bar(step: str, things: str) -> Iterator[Progress]:
-    yield lambda done, of: None
+def _no_bar(step: str, things: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, of: None)
 
 
 @dataclass
@@ -90,7 +89,7 @@ class Report:
 class Plan:
     """What is to do so that an index holds what a source has."""
 
-    clips: pd.DataFrame  # all that the source can use: index clip_id, columns as they shall stand in the index
+    clips: pd.DataFrame  # all that the source can use: index clip_id, columns as the index will have them
     new: list[str]
     changed: list[str]
     left: list[str]
@@ -98,8 +97,8 @@ class Plan:
     @property
     def put(self) -> list[str]:
         """Clips to embed, in the source's order."""
-        asked = {*self.new, *self.changed}
-        return [clip_id for clip_id in self.clips.index if clip_id in asked]
+        wanted = {*self.new, *self.changed}
+        return [clip_id for clip_id in self.clips.index if clip_id in wanted]
 
 
 def synchronise(
@@ -115,10 +114,10 @@ def synchronise(
     overwrite: bool = False,
     bar: Bar = _no_bar,
 ) -> Report:
-    """Do it.
+    """Make or update an index.
 
     Args:
-        directory: of the index, made where it is not there.
+        directory: of the index; made if there is none.
         model: embeds the clips; the source fits it.
         source: of the clips.
         origin: where model and source are.
@@ -126,12 +125,12 @@ def synchronise(
         kind: how clips are scanned (index/scanners/kinds.py); None: as it is, auto for a new index.
         recall: to reach, of a kind that is not exact.
         prune: remove clips that are no longer in the source.
-        overwrite: make it anew.
-        bar: shows how each step is getting on.
+        overwrite: make a new index in its place.
+        bar: shows the progress of each step.
 
     Raises:
-        InputError: the index is of another model or source or is written by another process, carries offsets and
-            a clip has none, or cannot keep what is put.
+        InputError: the index is of another model or source, or is written by another process; it has offsets and
+            a clip has none; or it cannot keep what is put.
     """
     report, columns = Report(), None
     if metadata is not None:
@@ -171,7 +170,7 @@ def synchronise(
         except InputError:
             raise
         except ValueError as error:  # the writer's, about what it is given
-            raise InputError(f"'{directory}' cannot take this in: {error}") from error
+            raise InputError(f"'{directory}' cannot keep these clips: {error}") from error
     return report
 
 
@@ -184,10 +183,10 @@ def _embedded(
     on_embedded: Progress,
 ) -> Iterator[Entries]:
     """What is to be put, a batch of clips at a time; counts what can be found."""
-    asked, new = plan.put, set(plan.new)
-    on_embedded(0, len(asked))
-    for start in range(0, len(asked), CLIPS):
-        some = asked[start : start + CLIPS]
+    wanted, new = plan.put, set(plan.new)
+    on_embedded(0, len(wanted))
+    for start in range(0, len(wanted), CLIPS):
+        some = wanted[start : start + CLIPS]
         gallery = encode_gallery(model, source, some)
         fresh = sum(clip_id in new for clip_id in gallery.clip_ids)
         report.new += fresh
@@ -196,34 +195,34 @@ def _embedded(
         if offsets is not None:
             clips = clips.assign(offset=offsets.reindex(some))
         yield Entries.of(gallery, clips, model.layout)
-        on_embedded(start + len(some), len(asked))
+        on_embedded(start + len(some), len(wanted))
 
 
 def _offsets(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series[float] | None:
-    """Those that the index carries, if any; clips that are to be put have one."""
+    """Offsets of the index, if it has them; every clip to put needs one."""
     if snapshot.offsets is None:
         return None
     offsets: pd.Series[float] = there["offset"].dropna()
     lacking = [clip_id for clip_id in plan.put if clip_id not in offsets.index]
     if lacking:
         raise InputError(
-            f"the index carries offsets, and {len(lacking)} clips have none, '{lacking[0]}' among them; take "
-            "them off first: mee gallery compact INDEX --drop-offsets (mee gallery normalise makes them again)"
+            f"the index has offsets, and {len(lacking)} clips have none, '{lacking[0]}' among them; drop them "
+            "first: mee gallery compact INDEX --drop-offsets (mee gallery normalise makes them again)"
         )
     return offsets
 
 
 def facts_of(source: FeatureSource, modalities: Sequence[str]) -> pd.DataFrame:
-    """What an index is told of all usable clips: index clip_id; PLACE, FILE, version."""
+    """What an index stores of all usable clips: index clip_id; PLACE, FILE, version."""
     clips = source.clips
     there = {name: kind for name, kind in FILE.items() if name in clips}
     facts = clips[list(PLACE)].join(clips[list(there)].astype(there))
     if "file_bytes" in facts:
         facts["file_bytes"] = facts["file_bytes"].mask(facts["file_bytes"] == 0)  # an import knows of no file
     made = hashlib.sha256(BETWEEN.join(f"{name} {source.versions[name]}" for name in modalities).encode())
-    told = [name for name in (*PLACE, "file_bytes", "file_sha256", *modalities) if name in clips]
+    known = [name for name in (*PLACE, "file_bytes", "file_sha256", *modalities) if name in clips]
     digests = []
-    for row in zip(*(clips[name].tolist() for name in told)):
+    for row in zip(*(clips[name].tolist() for name in known)):
         digest = made.copy()
         digest.update(BETWEEN.join(map(str, row)).encode())
         digests.append(digest.hexdigest()[:DIGITS])
@@ -273,7 +272,7 @@ def _merged(name: str, old: pd.Series | None, given: pd.Series | None, clips: pd
     if len(kinds) > 1 and kinds != {"Int64", "Float64"}:
         raise InputError(
             f"column '{name}' of the metadata is {WORDS[str(given.dtype)]}, and in the index it is "
-            f"{WORDS[str(old.dtype)]}; give it another name, or make the index anew with --overwrite"
+            f"{WORDS[str(old.dtype)]}; give it another name, or make a new index with --overwrite"
         )
     if len(kinds) > 1:
         old, given = old.astype("Float64"), given.astype("Float64")
@@ -281,16 +280,16 @@ def _merged(name: str, old: pd.Series | None, given: pd.Series | None, clips: pd
 
 
 def _check_origin(directory: Path, there: Origin, origin: Origin) -> None:
-    """Refuse to mix what does not belong together."""
+    """Refuse clips of another model or store."""
     if (there.model_fingerprint, there.store) != (origin.model_fingerprint, origin.store):
         raise InputError(
-            f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); make it anew "
-            "with --overwrite, or name another place"
+            f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); make a new "
+            "one with --overwrite, or name another place"
         )
 
 
 def _compaction_pays(snapshot: Snapshot) -> bool:
-    """Whether many rows of an index lie outside its largest segment, or are removed."""
+    """Whether many rows of an index are outside its largest segment, or removed."""
     rows = sum(len(segment.table) for segment in snapshot.segments)
     largest = max(map(len, snapshot.segments), default=0)
     return rows - largest > LOOSE * sum(map(len, snapshot.segments))

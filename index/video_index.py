@@ -1,8 +1,8 @@
 """VideoIndex: a gallery that can be searched, exactly even where streams are missing.
 
-Clips lie in partitions: one for each availability pattern of each segment (index/storage/manifest.py describes the
-files). Within a partition the score of mee.scoring is the inner product with one weighted query vector, so the
-partitions are searched one by one, and the results are ranked by exact scores, ties by clip id:
+Clips are stored in partitions: one for each availability pattern of each segment (index/storage/manifest.py
+describes the files). Within a partition the score of mee.scoring is the inner product with one weighted query
+vector, so the partitions are searched one by one, and the results are ranked by exact scores, ties by clip id:
 
     a few queries, kinds with a proven bound         scans whose result is proven (index/exact/proven.py)
     many queries, or exact results of other kinds    blocked matrix products (index/exact/batch.py)
@@ -14,18 +14,19 @@ ways, and every device, give the same results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from index.exact import BatchSearch, Precision, Ranked, search_approximately, search_proven
-from index.queries import FEW, PatternQueries, Queries
+from index.queries import FEW, Queries, pattern_vectors
 from index.scanners import PROVEN, RERANK, Partition, gpu_usable
-from index.storage import Entries, Origin, Segment, Snapshot, read_snapshot, refreshed
+from index.storage import Origin, Snapshot, read_snapshot, refreshed
+from mee.errors import InputError
 from mee.layout import Layout
 from mee.model import TextEmbedding
 
@@ -56,82 +57,6 @@ class VideoIndex:
             InputError: there is no index, or it is damaged or of another version.
         """
         return cls(read_snapshot(directory), device=device)
-
-    @classmethod
-    def of(
-        cls,
-        entries: Entries,
-        layout: Layout,
-        origin: Origin | None = None,
-        *,
-        offsets: Mapping[str, Any] | None = None,
-    ) -> VideoIndex:
-        """An index in memory alone, see `Snapshot.of`."""
-        return cls(Snapshot.of(entries, layout, origin or Origin("", "", ""), offsets=offsets))
-
-    def __len__(self) -> int:
-        """How many clips can be found."""
-        return len(self.snapshot)
-
-    @property
-    def layout(self) -> Layout:
-        """Of packed vectors."""
-        return self.snapshot.layout
-
-    @property
-    def origin(self) -> Origin:
-        """The model and the store that it was made from."""
-        return self.snapshot.origin
-
-    @property
-    def segments(self) -> Sequence[Segment]:
-        """Those on disk, then those in memory."""
-        return self.snapshot.segments
-
-    @property
-    def offsets(self) -> Mapping[str, Any] | None:
-        """How the clips' offsets were made; None: they have none."""
-        return self.snapshot.offsets
-
-    @property
-    def rerank(self) -> int:
-        """Candidates of kinds without a bound that are re-ranked for the best 10."""
-        return RERANK if self.snapshot.recall is None else self.snapshot.recall.rerank
-
-    @property
-    def proven(self) -> bool:
-        """Whether every result is exact."""
-        return all(partition.scanner.kind in PROVEN for partition in self.snapshot.partitions)
-
-    def without_stream(self) -> list[str]:
-        """Clips without any stream, which cannot be found."""
-        return self.snapshot.without_stream()
-
-    def refresh(self) -> bool:
-        """Read what was written since; returns whether anything was. Not while another thread searches."""
-        now = refreshed(self.snapshot)
-        changed = now is not self.snapshot
-        if changed:
-            self.snapshot = now
-            self._batch.forget({id(partition.vectors) for partition in now.partitions})
-        return changed
-
-    def embedding(self, clip_id: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(E,) packed vector of a clip, zeros where a stream is missing, and (M,) which experts it has.
-
-        Raises:
-            KeyError: there is no such clip that can be found.
-        """
-        found = self.snapshot.find(clip_id)
-        place = self.segments[found[0]].place(found[1]) if found else None
-        if place is None:
-            raise KeyError(clip_id)
-        partition, row = place
-        available = np.array(partition.pattern)
-        columns = np.repeat(available, self.layout.sizes)
-        packed = np.zeros(self.layout.total, dtype=np.float32)
-        packed[columns] = partition.vectors[row, : int(columns.sum())]
-        return packed, available
 
     def rank(
         self,
@@ -173,10 +98,12 @@ class VideoIndex:
         parts = []
         for start in range(0, len(queries), BATCH):
             part = queries.part(slice(start, start + BATCH))
-            vectors = PatternQueries(part, self.layout, partitions, subtract=not plain)
+            vectors = pattern_vectors(part, self.layout, partitions, subtract=not plain)
             few = len(part) <= FEW
             if not proven and not exact:
-                found = search_approximately(partitions, vectors, k, rerank or self.rerank)
+                recall = self.snapshot.recall
+                rerank = rerank or (RERANK if recall is None else recall.rerank)
+                found = search_approximately(partitions, vectors, k, rerank)
             elif few and proven and self.device.type == "cpu":
                 found = search_proven(partitions, vectors, k)
             elif few and self.device.type == "cuda" and gpu_usable():
@@ -188,8 +115,67 @@ class VideoIndex:
 
     def _partitions(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""
-        partitions: list[Partition] = []
-        for partition in self.snapshot.partitions:
-            mask = None if where is None else where[partition.segment]
-            partitions.append(partition if mask is None else partition.restricted(mask))
+        masks = [None if where is None else where[partition.segment] for partition in self.snapshot.partitions]
+        partitions = [
+            partition if mask is None else partition.restricted(mask)
+            for partition, mask in zip(self.snapshot.partitions, masks)
+        ]
         return [partition for partition in partitions if partition.count]
+
+    @property
+    def layout(self) -> Layout:
+        """Of packed vectors."""
+        return self.snapshot.layout
+
+    @property
+    def origin(self) -> Origin:
+        """The model and the store that it was made from."""
+        return self.snapshot.origin
+
+    @property
+    def proven(self) -> bool:
+        """Whether every result is exact."""
+        return all(partition.scanner.kind in PROVEN for partition in self.snapshot.partitions)
+
+    def __len__(self) -> int:
+        """How many clips can be found."""
+        return len(self.snapshot)
+
+    def find(self, clip_id: str) -> tuple[int, int]:
+        """The segment's number and the row of a clip, whether or not it has a stream.
+
+        Raises:
+            InputError: there is no such clip.
+        """
+        found = self.snapshot.find(clip_id)
+        if found is None:
+            raise InputError(
+                f"there is no clip {clip_id!r} in the index; mee gallery list INDEX --clips lists its clips"
+            )
+        return found
+
+    def clip_query(self, clip_id: str) -> Queries:
+        """A clip as a query for clips like it: its vectors, and equal weights for its experts.
+
+        Raises:
+            InputError: there is no such clip, or it has no stream.
+        """
+        number, table_row = self.find(clip_id)
+        place = self.snapshot.segments[number].place(table_row)
+        if place is None:
+            raise InputError(f"clip {clip_id!r} has no stream, so nothing can be like it")
+        partition, row = place
+        available = np.array(partition.pattern)
+        columns = np.repeat(available, self.layout.sizes)
+        packed = np.zeros(self.layout.total, dtype=np.float32)
+        packed[columns] = partition.vectors[row, : int(columns.sum())]
+        return Queries(packed[None, None], np.where(available, 0.0, -np.inf)[None, None], np.ones((1, 1)))
+
+    def refresh(self) -> bool:
+        """Read what was written since; returns whether anything was. Not while another thread searches."""
+        now = refreshed(self.snapshot)
+        changed = now is not self.snapshot
+        if changed:
+            self.snapshot = now
+            self._batch.forget({id(partition.vectors) for partition in now.partitions})
+        return changed

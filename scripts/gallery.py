@@ -254,7 +254,6 @@ def print_index(title: str, directory: Path, snapshot: Snapshot) -> None:
 
 def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
     """For each set of streams: streams, clips, kinds, and bytes on disk of vectors and of scanned codes."""
-    from index.scanners import files
     from index.storage import code_of, folder_of, scanner_name
 
     partitions = defaultdict(list)
@@ -270,9 +269,8 @@ def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
                 file.stat().st_size
                 for partition in some
                 if (name := snapshot.segments[partition.segment].name)
-                for file in files(
-                    partition.scanner.kind,
-                    folder_of(directory, name) / scanner_name(partition.scanner.kind, code_of(pattern)),
+                for file in partition.scanner.files(
+                    folder_of(directory, name) / scanner_name(partition.scanner.kind, code_of(pattern))
                 )
             ),
         }
@@ -327,7 +325,7 @@ def _clips(snapshot: Snapshot, where: str | None) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    from index.request import Filter
+    from index.filter import Filter
     from index.storage import STANDARD, joined
 
     parts = [segment.table.arrow for segment in snapshot.segments]

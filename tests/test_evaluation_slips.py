@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from index.storage.entries import Entries
+from index.storage.manifest import Origin
+from index.storage.snapshot import Snapshot
 from index.video_index import VideoIndex
 from mee.data.pairs import match_captions
 from mee.encode import Gallery, encode_gallery
@@ -83,7 +85,8 @@ def test_d_what_was_trained_on_is_not_tested_on(tmp_path):
 def test_e_the_index_finds_what_brute_force_finds_under_every_pattern(clips, text):
     ids = tuple(f"c{number:02d}" for number in range(30))
     table = pd.DataFrame({"video": ids, "start_s": 0.0, "end_s": 1.0}, index=pd.Index(ids, name="clip_id"))
-    video_index = VideoIndex.of(Entries.of(Gallery(ids, clips, ()), table, LAYOUT), LAYOUT)
+    entries = Entries.of(Gallery(ids, clips, ()), table, LAYOUT)
+    video_index = VideoIndex(Snapshot.of(entries, LAYOUT, Origin("", "", "")))
     assert len(video_index.snapshot.partitions) == 15
     scores = MixtureScores(text, clips, LAYOUT)
     query, clip = torch.cartesian_prod(torch.arange(6), torch.arange(30)).T

@@ -43,9 +43,8 @@ ARROWS: dict[str, dict[str, str]] = {
         "training": "data evaluation layers mee protocols text",
     },
     "index": {
-        "index": "exact request scanners storage",
+        "index": "exact scanners storage",
         "exact": "index scanners",
-        "request": "index storage",
         "storage": "scanners",
     },
     "scripts": {

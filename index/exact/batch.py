@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from index.exact.ranking import Scored, exact_scores
-from index.queries import Doubles, PatternQueries, PatternVectors
+from index.queries import Doubles, PatternVectors, Vectors
 from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
 from mee.ranking import Best, float32_product, full_products
 from mee.scoring import Pattern
@@ -41,7 +41,11 @@ class BatchSearch:
         self._scanners: dict[int, GpuFlat] = {}
 
     def search(
-        self, partitions: Sequence[Partition], queries: PatternQueries, k: int, precision: Precision = "auto"
+        self,
+        partitions: Sequence[Partition],
+        queries: Vectors,
+        k: int,
+        precision: Precision = "auto",
     ) -> Scored:
         """The best k clips of each query, with all that score the same as the last of them."""
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
@@ -62,13 +66,13 @@ class BatchSearch:
         self._scanners = {key: held for key, held in self._scanners.items() if key in kept}
 
     def _candidates(
-        self, partitions: Sequence[Partition], queries: PatternQueries, k: int, *, bfloat16: bool
+        self, partitions: Sequence[Partition], queries: Vectors, k: int, *, bfloat16: bool
     ) -> tuple[Rows, Rows, Rows]:
         """Every clip that may be among the best k of a query.
 
         Args:
             partitions: of any kind.
-            queries: Q of them, with vectors for the partitions' patterns.
+            queries: vectors of Q of them for the partitions' patterns.
             k: at least 1.
             bfloat16: whether to multiply in it.
 
@@ -76,7 +80,7 @@ class BatchSearch:
             (N,) queries in rising order, partitions, and rows in them.
         """
         margin = torch.from_numpy(_margin(partitions, queries, bfloat16)).float().to(self.device)
-        best = Best(len(queries), k, margin, BFLOAT16 if bfloat16 else 0.0)
+        best = Best(len(margin), k, margin, BFLOAT16 if bfloat16 else 0.0)
         buffers: dict[str, Tensor] = {}
         first = np.cumsum([0, *(len(partition.vectors) for partition in partitions)])
         for n, partition in sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors)):
@@ -135,9 +139,9 @@ def _buffer(buffers: dict[str, Tensor], name: str, shape: Sequence[int], like: T
     return held[: prod(shape)].view(*shape)
 
 
-def _margin(partitions: Sequence[Partition], queries: PatternQueries, bfloat16: bool) -> Doubles:
+def _margin(partitions: Sequence[Partition], queries: Vectors, bfloat16: bool) -> Doubles:
     """(Q,) the largest error of an estimate, before it is rounded itself, in any of the partitions."""
-    margin = np.zeros(len(queries))
+    margin = np.zeros(len(queries[partitions[0].pattern].covers))
     norms: dict[Pattern, tuple[Doubles, Doubles]] = {}
     for partition in partitions:
         vectors = queries[partition.pattern]
@@ -145,7 +149,7 @@ def _margin(partitions: Sequence[Partition], queries: PatternQueries, bfloat16: 
             norms[partition.pattern] = _norms(vectors, bfloat16)
         norm, lost = norms[partition.pattern]
         size = LARGEST_NORM * norm
-        if queries.offset:
+        if vectors.offset:
             size = size + np.abs(partition.vectors[:, -1]).max()
         rounding = gamma(partition.vectors.shape[1])
         here = (rounding + ULP) * size

@@ -13,25 +13,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Self, final
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.exact.ranking import Scored, exact_scores
-from index.queries import Doubles, PatternQueries
+from index.queries import Doubles, Vectors
 from index.scanners import AT, ULP, Floats, Partition, Rows
 
 SPARE = 32  # rows of a partition that the first scan returns besides k
 WIDER = 8  # times more rows in the next scan of a partition
 
 
-def search_approximately(partitions: Sequence[Partition], queries: PatternQueries, k: int, rerank: int) -> Scored:
+def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: int, rerank: int) -> Scored:
     """The likely best k clips of each query.
 
     Args:
         partitions: of any kind.
-        queries: with vectors for the partitions' patterns.
+        queries: their vectors for the partitions' patterns.
         k: at least 1.
         rerank: candidates over all partitions that are scored exactly for the best 10; for more in proportion.
     """
@@ -52,12 +52,12 @@ def search_approximately(partitions: Sequence[Partition], queries: PatternQuerie
     return exact_scores(partitions, queries, query, number[query, place], row[query, place])
 
 
-def search_proven(partitions: Sequence[Partition], queries: PatternQueries, k: int, spare: int = SPARE) -> Scored:
+def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int, spare: int = SPARE) -> Scored:
     """The best k clips of each query, with all that score the same as the last of them.
 
     Args:
         partitions: whose scanners all have a proven bound.
-        queries: with vectors for the partitions' patterns.
+        queries: their vectors for the partitions' patterns.
         k: at least 1.
         spare: how many more rows the first scan of a partition returns.
     """
@@ -67,12 +67,10 @@ def search_proven(partitions: Sequence[Partition], queries: PatternQueries, k: i
         [partition.scanner.bound(vector.rounded) for partition, vector in zip(partitions, vectors)], axis=1
     )  # (Q, U)
     covers = np.stack([vector.covers for vector in vectors], axis=1)
-    found = [
-        _Search(partitions, queries, query, k, bounds[query]).run(
-            [(n, scans[n][0][query], scans[n][1][query]) for n in np.flatnonzero(covers[query]).tolist()]
-        )
-        for query in range(len(queries))
-    ]
+    found = []
+    for query in range(len(bounds)):
+        its = [(n, scans[n][0][query], scans[n][1][query]) for n in np.flatnonzero(covers[query]).tolist()]
+        found.append(_search_one(partitions, queries, query, k, bounds[query], its))
     return Scored(
         np.repeat(np.arange(len(found)), [len(candidates.row) for candidates in found]),
         *(np.concatenate([getattr(one, name) for one in found]) for name in ("score", "number", "row")),
@@ -109,58 +107,61 @@ class _Candidates:
         return type(self)(*map(np.concatenate, pairs))
 
 
-@final
-class _Search:
-    """Of one query."""
+def _search_one(
+    partitions: Sequence[Partition],
+    queries: Vectors,
+    query: int,
+    k: int,
+    bounds: Doubles,
+    scans: Sequence[tuple[int, Floats, Rows]],
+) -> _Candidates:
+    """All clips that score at least as well as the k-th best of one query.
 
-    def __init__(
-        self, partitions: Sequence[Partition], queries: PatternQueries, query: int, k: int, bounds: Doubles
-    ) -> None:
-        self.partitions, self.queries, self.query, self.k, self.bounds = partitions, queries, query, k, bounds
+    Args:
+        partitions: whose scanners all have a proven bound.
+        queries: their vectors for the partitions' patterns.
+        query: which.
+        k: at least 1.
+        bounds: (U,) of the errors of its estimates.
+        scans: number of a partition, estimates and rows, of the partitions that the query covers.
+    """
+    lowest = {n: estimate[-1] for n, estimate, _ in scans if len(estimate) < partitions[n].count}
+    counts = {n: len(estimate) for n, estimate, _ in scans}
+    found = _Candidates.of(scans)
 
-    def run(self, scans: Sequence[tuple[int, Floats, Rows]]) -> _Candidates:
-        """All clips that score at least as well as the k-th best.
+    def score(places: Rows) -> None:
+        number, row = found.number[places], found.row[places]
+        found.score[places] = exact_scores(partitions, queries, np.full(len(places), query), number, row).score
 
-        Args:
-            scans: number of a partition, estimates and rows, of the partitions that the query covers.
-        """
-        lowest = {n: estimate[-1] for n, estimate, _ in scans if len(estimate) < self.partitions[n].count}
-        counts = {n: len(estimate) for n, estimate, _ in scans}
-        found = _Candidates.of(scans)
-        if len(found.row) > self.k:  # the best by estimate give a first L
-            self._score(found, np.argpartition(-found.estimate, self.k - 1)[: self.k])
-        while True:
-            bounds = self.bounds[found.number] + _ulp(found.estimate)
-            possible = found.estimate + bounds >= self._kth(found)
-            self._score(found, np.flatnonzero(np.isnan(found.score) & possible))
-            wrong = np.abs(found.score - found.estimate) > bounds  # False where the score is NaN
-            if wrong.any():
-                raise self.partitions[int(found.number[wrong][0])].damaged()
-            kth = self._kth(found)
-            unproven = [n for n, least in lowest.items() if least + self.bounds[n] + _ulp(least) >= kth]
-            if not unproven:
-                return found.at(found.score >= kth)
-            wider = []
-            for n in unproven:
-                partition, counts[n] = self.partitions[n], min(WIDER * counts[n], self.partitions[n].count)
-                query = self.queries[partition.pattern].rounded[self.query : self.query + 1]
-                estimate, row = partition.scan(query, counts[n])
-                wider.append((n, estimate[0], row[0]))
-                del lowest[n]
-                if counts[n] < partition.count:
-                    lowest[n] = estimate[0, -1]
-            found = found.at(~np.isin(found.number, unproven)).with_more(_Candidates.of(wider))
+    if len(found.row) > k:  # the best by estimate give a first L
+        score(np.argpartition(-found.estimate, k - 1)[:k])
+    while True:
+        errors = bounds[found.number] + _ulp(found.estimate)
+        possible = found.estimate + errors >= _kth(found, k)
+        score(np.flatnonzero(np.isnan(found.score) & possible))
+        wrong = np.abs(found.score - found.estimate) > errors  # False where the score is NaN
+        if wrong.any():
+            raise partitions[int(found.number[wrong][0])].damaged()
+        kth = _kth(found, k)
+        unproven = [n for n, least in lowest.items() if least + bounds[n] + _ulp(least) >= kth]
+        if not unproven:
+            return found.at(found.score >= kth)
+        wider = []
+        for n in unproven:
+            partition, counts[n] = partitions[n], min(WIDER * counts[n], partitions[n].count)
+            estimate, row = partition.scan(queries[partition.pattern].rounded[query : query + 1], counts[n])
+            wider.append((n, estimate[0], row[0]))
+            del lowest[n]
+            if counts[n] < partition.count:
+                lowest[n] = estimate[0, -1]
+        found = found.at(~np.isin(found.number, unproven)).with_more(_Candidates.of(wider))
 
-    def _score(self, found: _Candidates, places: Rows) -> None:
-        query = np.full(len(places), self.query)
-        scored = exact_scores(self.partitions, self.queries, query, found.number[places], found.row[places])
-        found.score[places] = scored.score
 
-    def _kth(self, found: _Candidates) -> float:
-        """The k-th best exact score so far; -inf where there are fewer."""
-        known = found.score[~np.isnan(found.score)]
-        place = len(known) - self.k
-        return float(np.partition(known, place)[place]) if place >= 0 else -np.inf
+def _kth(found: _Candidates, k: int) -> float:
+    """The k-th best exact score so far; -inf where there are fewer."""
+    known = found.score[~np.isnan(found.score)]
+    place = len(known) - k
+    return float(np.partition(known, place)[place]) if place >= 0 else -np.inf
 
 
 def _ulp(estimate: NDArray[np.floating]) -> Doubles:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from index.queries import PatternQueries
+from index.queries import Vectors
 from index.scanners import Floats, Partition, Rows
 
 GATHERED = 2**16  # numbers of clips that are multiplied at a time: they stay in the cache
@@ -28,13 +28,17 @@ class Scored(NamedTuple):
 
 
 def exact_scores(
-    partitions: Sequence[Partition], queries: PatternQueries, query: Rows, number: Rows, row: Rows
+    partitions: Sequence[Partition],
+    queries: Vectors,
+    query: Rows,
+    number: Rows,
+    row: Rows,
 ) -> Scored:
     """Score pairs of a query and a clip.
 
     Args:
         partitions: of the clips.
-        queries: with vectors for their patterns.
+        queries: their vectors for the partitions' patterns.
         query: (N,) which query, rising.
         number: (N,) the clips' partitions.
         row: (N,) their rows in them.

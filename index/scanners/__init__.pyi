@@ -7,10 +7,8 @@ from .kinds import PROVEN as PROVEN
 from .kinds import RERANK as RERANK
 from .kinds import Choice as Choice
 from .kinds import Settings as Settings
-from .kinds import build as build
 from .kinds import choose as choose
-from .kinds import files as files
-from .kinds import open_scanner as open_scanner
+from .kinds import scanner_class as scanner_class
 from .scanner import LARGEST_NORM as LARGEST_NORM
 from .scanner import ULP as ULP
 from .scanner import Allowed as Allowed

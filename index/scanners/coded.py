@@ -77,8 +77,7 @@ class CodedScanner(Scanner):
     @property
     def codes(self) -> Any:
         """FAISS's index."""
-        if self._codes is None:
-            assert self._saved is not None  # one of the two is there
+        if self._codes is None and self._saved is not None:
             self._codes = self._read(self._saved)
         return self._codes
 

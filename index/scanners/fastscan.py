@@ -86,7 +86,7 @@ class FastScan(CodedScanner):
         flat = Flat(self.vectors, self.shape)
         if found < 4 * count or found < FEW * every:
             return flat.scan(queries, count, allowed)
-        grouped = _grouped(np.asarray(queries / self.arrays["kept"], dtype=np.float32), self.shape, 1.0)
+        grouped = _grouped(np.divide(queries, self.arrays["kept"], dtype=np.float32), self.shape, 1.0)
         if allowed is None or found == every:
             return flat.completed(cleaned(*index.search(grouped, count)), queries, None)
         fetched = count + min(every - found, 8 + count * (every - found) // found)

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from mee.errors import InputError
 
 if TYPE_CHECKING:
-    from index.scanners.scanner import Floats, Scanner, Shape
+    from index.scanners.scanner import Scanner
 
 KINDS: Final[dict[str, str]] = {
     "flat": "index.scanners.flat:Flat",
@@ -67,23 +66,8 @@ def choose(settings: Settings, rows: int) -> str:
     return "flat" if rows < SMALL else settings.larger
 
 
-def build(kind: str, vectors: Floats, shape: Shape) -> Scanner:
-    """Make a scanner for (N, W) vectors, N at least 1."""
-    return _loaded(kind).build(vectors, shape)
-
-
-def open_scanner(kind: str, path: Path, vectors: Floats, shape: Shape) -> Scanner:
-    """Open the scanner of this kind that was saved at `path`."""
-    return _loaded(kind).open(path, vectors, shape)
-
-
-def files(kind: str, path: Path) -> tuple[Path, ...]:
-    """The files that a scanner of this kind writes when it is saved at `path`."""
-    written: tuple[Path, ...] = _loaded(kind).files(path)
-    return written
-
-
-def _loaded(kind: str) -> type[Scanner]:
+def scanner_class(kind: str) -> type[Scanner]:
+    """The class of a kind, loaded on first use."""
     module, _, name = KINDS[kind].partition(":")
     loaded: type[Scanner] = getattr(import_module(module), name)
     return loaded

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners import build, choose
+from index.scanners import choose, scanner_class
 from index.storage.entries import finite_offsets, joined, pattern_of
 from index.storage.manifest import Manifest, SegmentRef, digest_of, discard, sync
 from index.storage.segment import (
@@ -168,5 +168,5 @@ def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, 
             file.write(block.data)
     vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
     kind = choose(manifest.settings, len(rows))
-    build(kind, vectors, shape).save(folder / scanner_name(kind, code))
+    scanner_class(kind).build(vectors, shape).save(folder / scanner_name(kind, code))
     return kind

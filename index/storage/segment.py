@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners import Allowed, Partition, Shape, build, mapped_array, open_scanner
+from index.scanners import Allowed, Partition, Shape, mapped_array, scanner_class
 from index.storage.entries import NEEDED, STANDARD, Entries, by_pattern, code_of, pattern_of
 from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, digest_of, reading, replace_file
 from mee.layout import Layout
@@ -155,7 +155,7 @@ def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
         if offsets:
             offset = rows["offset"].to_numpy()[places].astype(np.float32)
             vectors = np.concatenate([vectors, offset[:, None]], axis=1)
-        scanner = build("flat", vectors, shape_of(pattern, layout, offsets))
+        scanner = scanner_class("flat").build(vectors, shape_of(pattern, layout, offsets))
         partitions.append(Partition(pattern, vectors, places, scanner, table, 0))
     return Segment(table, tuple(partitions))
 
@@ -249,7 +249,7 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
                 raise ValueError(f"its rows are not those of {facts.clips:,} clips")
         path = folder / scanner_name(facts.kinds[code], code)
         with reading(path):
-            scanner = open_scanner(facts.kinds[code], path, vectors, shape)
+            scanner = scanner_class(facts.kinds[code]).open(path, vectors, shape)
         partitions.append(Partition(pattern_of(code), vectors, rows, scanner, table, 0))
     return as_of(directory, Segment(table, tuple(partitions), ref=replace(ref, removed=None)), ref)
 

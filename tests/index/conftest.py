@@ -1,4 +1,4 @@
-"""Builders of indexes."""
+"""Indexes for tests."""
 
 import pytest
 
@@ -6,7 +6,13 @@ from index.scanners import kinds
 from index.scanners.kinds import Settings
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
-from tests.index.galleries import LAYOUT, ORIGIN, entries_of
+from tests.index.galleries import LAYOUT, ORIGIN, entries_of, in_memory
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Of an index."""
+    return tmp_path / "ix"
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +22,7 @@ def make_index():
     def make(gallery, directory=None, kind="flat", *, layout=LAYOUT, offsets=None, **columns):
         entries = entries_of(gallery, layout, **columns)
         if directory is None:
-            return VideoIndex.of(entries, layout, offsets=offsets)
+            return in_memory(entries, layout, offsets)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kinds, "SMALL", 1)
             settings = Settings(kind=kind)

@@ -7,6 +7,8 @@ from torch.nn import functional as F
 
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
+from index.storage.snapshot import Snapshot
+from index.video_index import VideoIndex
 from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
@@ -58,17 +60,29 @@ def entries_of(gallery, layout=LAYOUT, **columns):
     return Entries.of(gallery, clip_rows(gallery, **columns), layout)
 
 
-def loop_scores(text, gallery, layout=LAYOUT):
-    """(Q, G) float64, one expert at a time."""
+def in_memory(entries, layout=LAYOUT, offsets=None):
+    return VideoIndex(Snapshot.of(entries, layout, ORIGIN, offsets=offsets))
+
+
+def loop_scores(text, gallery, layout=LAYOUT, *, kept=None, weights=None):
+    """(Q, G) float64, one expert at a time; -inf where a clip has none of the experts that are used.
+
+    `kept`: (M,) which experts are used; `weights`: (M,) in place of the model's. Default: all, and the model's.
+    """
     t, logits = text.packed.double().numpy(), text.logits.double().numpy()
     x, available = gallery.video.packed.double().numpy(), gallery.video.available.numpy()
-    masked = np.where(available[None], logits[:, None], -np.inf)
-    weights = np.exp(masked - masked.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
-    scores = np.zeros(weights.shape[:2])
+    if weights is not None:
+        kept = np.asarray(weights) > 0
+        logits = np.broadcast_to(np.log(np.where(kept, weights, 1.0)), logits.shape)
+    available = available if kept is None else available & np.asarray(kept)
+    some = available.any(1)
+    masked = np.where(available[None, some], logits[:, None], -np.inf)
+    shares = np.exp(masked - masked.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    scores = np.where(some, 0.0, np.full((len(t), len(x)), -np.inf))
     for m, columns in enumerate(layout.slices):
         there = available[:, m]
-        scores[:, there] += weights[:, there, m] * (t[:, columns] @ x[there][:, columns].T)
+        scores[:, there] += shares[:, there[some], m] * (t[:, columns] @ x[there][:, columns].T)
     return scores
 
 

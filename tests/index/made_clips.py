@@ -35,19 +35,27 @@ def made_entries(clip_ids, seed=0, layout=LAYOUT, missing=0.4, offsets=False, **
     return Entries(pa.table({**facts, **columns}), packed, flags)
 
 
+def known(facts):
+    """Without nulls: a column that a clip does not have is null."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
 def as_dict(entries, layout=LAYOUT):
     """Clip id -> what is kept of it: its row of the table, and the bytes of its present experts."""
     kept = {}
     for row, facts in enumerate(entries.checked(layout).table.to_pylist()):
         there = np.repeat(entries.available[row], layout.sizes)
-        kept[facts["clip_id"]] = facts, entries.packed[row, there].tobytes(), entries.available[row].tolist()
+        kept[facts["clip_id"]] = (
+            known(facts),
+            entries.packed[row, there].tobytes(),
+            entries.available[row].tolist(),
+        )
     return kept
 
 
 def contents(snapshot):
     """The same of an index, read clip by clip; each must be found in one place only."""
     kept, found = {}, 0
-    names = [name for name in snapshot.columns.names if name != "pattern"]
     for number, segment in enumerate(snapshot.segments):
         for row, facts in enumerate(segment.table.arrow.to_pylist()):
             if segment.live is not None and not segment.live[row]:
@@ -68,6 +76,6 @@ def contents(snapshot):
                     assert partition.vectors[at, -1] == np.float32(facts["offset"])
                 assert partition.ids(np.array([at])) == [clip_id]
                 found += 1
-            kept[clip_id] = {name: facts.get(name) for name in names}, vector, [digit == "1" for digit in code]
+            kept[clip_id] = known(facts), vector, [digit == "1" for digit in code]
     assert len(snapshot) == found == sum(partition.count for partition in snapshot.partitions)
     return kept

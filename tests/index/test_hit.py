@@ -70,12 +70,10 @@ def test_a_search_that_misses_clips_gives_each_video_and_each_moment_once():
     assert all(hit.video == one.video for one in found for hit in one.hits)
     for scores in ([one.score for one in found], *([hit.score for hit in one.hits] for one in found)):
         assert scores == sorted(scores, reverse=True)
+    late = Gallery([("z", "z", 1.0), *((f"a{n:02d}", "a", 0.5) for n in range(40))])  # the best is found last
 
+    def misses_it_first(count, inside=None, outside=()):
+        return late(count, inside, outside if outside or inside else ("z",))
 
-def test_a_better_video_that_is_found_late_stands_first():
-    gallery = Gallery([("z", "z", 1.0), *((f"a{n:02d}", "a", 0.5) for n in range(40))])
-
-    def late(count, inside=None, outside=()):
-        return gallery(count, inside, outside if outside or inside else ("z",))
-
-    assert [one.video for one in best_videos(late(first_count(2)), late, top=2, moments=1)] == ["z", "a"]
+    found = best_videos(misses_it_first(first_count(2)), misses_it_first, top=2, moments=1)
+    assert [one.video for one in found] == ["z", "a"]

@@ -53,19 +53,20 @@ def test_what_a_column_of_csv_is(written, cells, kind, values):
     assert [None if value is pd.NA else value for value in column] == values
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1))
-def test_whole_numbers_are_never_changed(tmp_path_factory, numbers):
+def optional(values):
+    return st.lists(st.one_of(st.none(), values), min_size=1)
+
+
+@given(optional(st.integers(-(2**63), 2**63 - 1)), optional(st.floats(allow_infinity=False)))
+def test_numbers_are_never_changed(tmp_path_factory, whole, numbers):
     path = tmp_path_factory.mktemp("m") / "m.csv"
-    path.write_text("video,n\n" + "".join(f"v{i},{'' if n is None else n}\n" for i, n in enumerate(numbers)))
+    path.write_text("video,n\n" + "".join(f"v{i},{'' if n is None else n}\n" for i, n in enumerate(whole)))
     column = read_metadata(path).columns["n"]
     assert str(column.dtype) in ("Int64", "Float64", "string")
-    wanted = [None if n is None else str(n) for n in numbers]
-    assert [None if value is pd.NA else str(value) for value in column] == wanted
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(allow_infinity=False)), min_size=1))
-def test_numbers_of_parquet_are_never_changed(tmp_path_factory, numbers):
-    path = tmp_path_factory.mktemp("m") / "m.parquet"
+    assert [None if value is pd.NA else str(value) for value in column] == [
+        n if n is None else str(n) for n in whole
+    ]
+    path = path.with_suffix(".parquet")
     names = list(map(str, range(len(numbers))))
     pq.write_table(pa.table({"video": names, "n": pa.array(numbers, pa.float64())}), path)
     column = read_metadata(path).columns["n"]
@@ -102,26 +103,23 @@ def test_rows_are_of_clips_or_of_all_clips_of_a_video(written):
     assert unknown == ["unknown", "broken.mp4"]
     path = written("clip_id,video,mood\nlong.mp4#1,long.mp4,glad\n")
     assert read_metadata(path).of_clips(SOURCE)[0].to_dict() == {"mood": {"long.mp4#1": "glad"}}
+    for rows, message in (
+        ("x,test\ny,val\n", r"no usable clip of store: it says 'x', and 'a\.mp4'"),
+        ("long.mp4,test\nlong.mp4#1,val\n", "rows 'long.mp4' and 'long.mp4#1' are both about 'long.mp4#1'; leave"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_metadata(written("video,split\n" + rows)).of_clips(SOURCE)
 
 
-def test_of_no_clip_or_twice_of_one(written):
-    with pytest.raises(InputError, match=r"no usable clip of store: it says 'x', and 'a\.mp4'"):
-        read_metadata(written("video,split\nx,test\ny,val\n")).of_clips(SOURCE)
-    path = written("video,split\nlong.mp4,test\nlong.mp4#1,val\n")
-    with pytest.raises(InputError, match=r"rows 'long.mp4' and 'long.mp4#1' are both about 'long.mp4#1'; leave"):
-        read_metadata(path).of_clips(SOURCE)
-
-
-@pytest.mark.parametrize("name", [*OWN[2:], "width", "", "a\tb", "\x1b[31m"])
-def test_columns_that_cannot_be_told_apart_or_read(written, name):
-    path = written(f"clip_id,fine,{name}\na.mp4,1,2\n")
-    with pytest.raises(InputError, match=r"has a column '\w+' of its own; give|is called '.*'; give it a name"):
-        read_metadata(path, taken=("width",))
-
-
-@pytest.mark.parametrize("name", ["two words", "class", "Größe", "frame-rate"])
-def test_columns_may_be_called_as_one_likes(written, name):
-    assert list(read_metadata(written(f"clip_id,{name}\na.mp4,2\n")).columns) == [name]
+def test_names_of_columns(written):
+    for name in (*OWN[2:], "width", "", "a\tb", "\x1b[31m"):
+        path = written(f"clip_id,fine,{name}\na.mp4,1,2\n")
+        with pytest.raises(
+            InputError, match=r"has a column '\w+' of its own; give|is called '.*'; give it a name"
+        ):
+            read_metadata(path, taken=("width",))
+    for name in ("two words", "class", "Größe", "frame-rate"):
+        assert list(read_metadata(written(f"clip_id,{name}\na.mp4,2\n")).columns) == [name]
 
 
 @pytest.mark.parametrize(
@@ -146,22 +144,7 @@ def test_a_table_that_cannot_be_used(written, text, says):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        (pa.array([[1], [2]]), "'x' holds list<.*>; an index keeps text, numbers and true or false"),
-        (pa.array([1, 2], pa.timestamp("s")), r"'x' holds timestamp\[ms\]"),
-        (pa.array([b"a", b"b"]), "'x' holds binary"),
-        (pa.array([2**63, 1], pa.uint64()), "'x' holds uint64"),
-        (pa.array([1.0, float("-inf")]), "holds an infinite number"),
-    ],
-)
-def test_columns_of_other_kinds(written, values, says):
-    with pytest.raises(InputError, match=says):
-        read_metadata(written(pa.table({"clip_id": ["a", "b"], "x": values}), "m.parquet"))
-
-
-def test_files_that_are_none(tmp_path, written):
+def test_files_and_columns_of_other_kinds(tmp_path, written):
     with pytest.raises(InputError, match="no file of metadata at"):
         read_metadata(tmp_path / "m.csv")
     with pytest.raises(InputError, match=r"is read from \.csv or \.parquet, not '\.xlsx'"):
@@ -173,3 +156,12 @@ def test_files_that_are_none(tmp_path, written):
     twice = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["clip_id", "x", "x"])
     with pytest.raises(InputError, match="two columns 'x'"):
         read_metadata(written(twice, "twice.parquet"))
+    for values, message in (
+        (pa.array([[1], [2]]), "'x' holds list<.*>; an index keeps text, numbers and true or false"),
+        (pa.array([1, 2], pa.timestamp("s")), r"'x' holds timestamp\[ms\]"),
+        (pa.array([b"a", b"b"]), "'x' holds binary"),
+        (pa.array([2**63, 1], pa.uint64()), "'x' holds uint64"),
+        (pa.array([1.0, float("-inf")]), "holds an infinite number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_metadata(written(pa.table({"clip_id": ["a", "b"], "x": values}), "m.parquet"))

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from index.request.request import Request
+from index.request import Request
 from index.searcher import Searcher
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
 from index.storage.writer import IndexWriter
-from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
 from mee.data.source import load_ragged
 from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.scoring import mixture_weights
+from tests.index.galleries import in_memory, loop_scores
 
 CPU = torch.device("cpu")
 
@@ -45,7 +44,7 @@ def long_source(make_source):
 
 @pytest.fixture
 def searcher(model, long_source):
-    return Searcher(VideoIndex.of(entries_of(model, long_source), model.layout), model)
+    return Searcher(in_memory(entries_of(model, long_source), model.layout), model)
 
 
 def found_by(searcher, sentence="a dog", **fields):
@@ -57,26 +56,11 @@ def ids(hits):
     return [hit.clip_id for hit in hits]
 
 
-def scores_of(model, source, sentence, kept=(True,) * 3, weights=None):
-    """Of every clip, by a plain loop over the equation; a clip without any of the experts has none."""
+def scores_of(model, source, sentence, **fields):
+    """Of every clip with one of the experts, by a loop over the equation."""
     gallery = encode_gallery(model, source, list(source.clips.index))
-    text = encode_captions(model, [sentence])
-    scores = {}
-    for clip_id, packed, available in zip(
-        gallery.clip_ids, gallery.video.packed, gallery.video.available.tolist()
-    ):
-        used = [a and k and (weights is None or weights[m] > 0) for m, (a, k) in enumerate(zip(available, kept))]
-        if any(used):
-            mixture = mixture_weights(text.logits.double(), used)[0]
-            if weights is not None:
-                mixture = torch.tensor([w * u for w, u in zip(weights, used)]).double()
-                mixture = mixture / mixture.sum()
-            scores[clip_id] = sum(
-                float(mixture[m]) * float(text.packed[0, part].double() @ packed[part].double())
-                for m, part in enumerate(model.layout.slices)
-                if used[m]
-            )
-    return scores
+    scores = loop_scores(encode_captions(model, [sentence]), gallery, model.layout, **fields)[0]
+    return {name: score for name, score in zip(gallery.clip_ids, scores.tolist()) if score > -np.inf}
 
 
 def agrees(hits, scores):
@@ -112,24 +96,24 @@ def test_sentences_are_added_and_subtracted(searcher, model, long_source):
 
 
 @pytest.mark.parametrize(
-    ("fields", "kept", "weights"),
+    ("fields", "used"),
     [
-        ({"only": ("audio",)}, [False, False, True], None),
-        ({"only": ("audio", "appearance")}, [True, False, True], None),
-        ({"weights": {"audio": 3.0, "motion": 1.0}}, [True] * 3, [0.0, 1.0, 3.0]),
+        ({"only": ("audio",)}, {"kept": [False, False, True]}),
+        ({"only": ("audio", "appearance")}, {"kept": [True, False, True]}),
+        ({"weights": {"audio": 3.0, "motion": 1.0}}, {"weights": [0.0, 1.0, 3.0]}),
     ],
 )
-def test_some_experts_and_the_users_weights(searcher, model, long_source, fields, kept, weights):
-    agrees(found_by(searcher, top=1000, **fields), scores_of(model, long_source, "a dog", kept, weights))
+def test_some_experts_and_the_users_weights(searcher, model, long_source, fields, used):
+    agrees(found_by(searcher, top=1000, **fields), scores_of(model, long_source, "a dog", **used))
 
 
-def test_more_like_a_clip_alone_and_with_a_sentence(searcher, long_source):
+def test_more_like_a_clip_alone_and_with_a_sentence(searcher, model, long_source):
     wanted = long_source.clips.index[7]
-    packed, available = searcher.video_index.embedding(wanted)
-    slices = searcher.video_index.layout.slices
+    entries, slices = entries_of(model, long_source), searcher.video_index.layout.slices
+    vectors = dict(zip(entries.table["clip_id"].to_pylist(), zip(entries.packed, entries.available)))
+    packed, available = vectors.pop(wanted)
     scores = {}
-    for clip_id in long_source.clips.index.drop(wanted):
-        other, there = searcher.video_index.embedding(clip_id)
+    for clip_id, (other, there) in vectors.items():
         both = [slices[m] for m in np.flatnonzero(available & there)]
         if both:
             scores[clip_id] = float(np.mean([packed[part] @ other[part] for part in both]))
@@ -151,6 +135,13 @@ def test_filters_and_videos(searcher, model, long_source):
     assert found_by(searcher, where="duration > 999", by_video=True) == []
 
 
+def videos_agree(found, names, video, top, moments):
+    """Videos are those of clips that are listed from the best, each with its best moments."""
+    order = list(dict.fromkeys(video[name] for name in names))[:top]
+    best = [(each, [name for name in names if video[name] == each][:moments]) for each in order]
+    assert [(one.video, ids(one.hits)) for one in found] == best
+
+
 @pytest.mark.parametrize("where", [None, "start_s >= 20"])
 def test_videos_by_their_best_moment(searcher, model, long_source, sentences, where):
     table = long_source.clips
@@ -158,23 +149,20 @@ def test_videos_by_their_best_moment(searcher, model, long_source, sentences, wh
         scores = scores_of(model, long_source, sentence)
         names = [n for n in sorted(scores, key=lambda n: -scores[n]) if where is None or table.start_s[n] >= 20]
         found = found_by(searcher, sentence, where=where, by_video=True, top=3, moments=4)
-        assert [one.video for one in found] == list(dict.fromkeys(table.video[name] for name in names))[:3]
-        for one in found:
-            assert ids(one.hits) == [n for n in names if table.video[n] == one.video][:4]
+        videos_agree(found, names, table.video, 3, 4)
 
 
 def test_videos_where_offsets_count(model, long_source):
     entries = entries_of(model, long_source, offset=np.random.default_rng(0).normal(size=50) / 5)
-    searcher = Searcher(VideoIndex.of(entries, model.layout, offsets={"method": "nnn"}), model)
+    searcher = Searcher(in_memory(entries, model.layout, {"method": "nnn"}), model)
     full = found_by(searcher, top=1000)
     assert all(hit.offset for hit in full)
+    score = {hit.clip_id: hit.score for hit in full}
     for where in (None, "start_s > 30"):
-        left = [hit for hit in full if where is None or hit.start_s > 30]
+        left = [hit.clip_id for hit in full if where is None or hit.start_s > 30]
         found = found_by(searcher, where=where, by_video=True, top=5, moments=6)
-        assert [one.video for one in found] == list(dict.fromkeys(hit.video for hit in left))
-        for one in found:
-            expected = [(hit.clip_id, hit.score) for hit in left if hit.video == one.video][:6]
-            assert [(hit.clip_id, hit.score) for hit in one.hits] == expected
+        videos_agree(found, left, long_source.clips.video, 5, 6)
+        assert all(hit.score == score[hit.clip_id] for one in found for hit in one.hits)
     requests = [Request(sentence="a dog", plain=plain, top=1000) for plain in (True, False)]
     without, with_them = searcher.search(requests)
     agrees(without, scores_of(model, long_source, "a dog"))
@@ -187,10 +175,8 @@ def test_a_long_video_hides_no_other(model, long_source):
     names = sorted(scores, key=lambda name: (-scores[name], name))
     video = {name: "long" if place < 40 else f"v{place % 3}" for place, name in enumerate(names)}
     entries = entries_of(model, long_source, video=[video[name] for name in long_source.clips.index])
-    found = found_by(Searcher(VideoIndex.of(entries, model.layout), model), by_video=True, top=3, moments=2)
-    assert [one.video for one in found] == list(dict.fromkeys(video[name] for name in names))[:3]
-    for one in found:
-        assert ids(one.hits) == [name for name in names if video[name] == one.video][:2]
+    found = found_by(Searcher(in_memory(entries, model.layout), model), by_video=True, top=3, moments=2)
+    videos_agree(found, names, video, 3, 2)
 
 
 def test_different_requests_together_find_what_each_finds_alone(searcher, long_source):
@@ -215,22 +201,73 @@ def test_different_requests_together_find_what_each_finds_alone(searcher, long_s
             assert one.score == pytest.approx(other.score, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("fields", "name"),
-    [
-        ({"only": ("audo",)}, "did you mean 'audio'"),
-        ({"weights": {"motoin": 1.0}}, "did you mean 'motion'"),
-        ({"like": "v1.mp4#t=0,1"}, "'v1.mp4#t=0,1'"),
-        ({"video": "v1.mp3"}, "'v1.mp3'"),
-        ({"where": "numbr < 3"}, "did you mean 'number'"),
-    ],
-)
-def test_what_is_not_there_is_one_sentence(searcher, fields, name, says):
-    request = Request(sentence="a dog", **fields)
-    for refuse in (lambda: searcher.search([request]), lambda: searcher.check(request)):
-        with pytest.raises(InputError, match=name) as caught:
-            refuse()
-        says(caught.value)
+def test_names_that_are_not_there_are_refused(searcher, says):
+    refused = []
+    for fields in (
+        {"only": ("audo",)},
+        {"weights": {"motoin": 1.0}},
+        {"like": "v1.mp4#t=0,1"},
+        {"video": "v1.mp3"},
+        {"where": "numbr < 3"},
+    ):
+        request = Request(sentence="a dog", **fields)
+        for refuse in (lambda one: searcher.search([one]), searcher.check):
+            with pytest.raises(InputError) as caught:
+                refuse(request)
+            refused.append(str(caught.value))
+        assert refused[-1] == refused[-2]
+    says("\n".join(refused[::2]))
+
+
+def test_clips_that_cannot_be_compared_are_refused(model, source, says):
+    """The first clip has no stream, the second appearance alone; missing streams hold NaN."""
+    entries = entries_of(model, source)
+    entries.available[0], entries.available[1] = (False, False, False), (True, False, False)
+    entries.packed[~np.repeat(entries.available, model.layout.sizes, axis=1)] = np.nan
+    sparse = Searcher(in_memory(entries, model.layout), model)
+    found, refused = found_by(sparse, None, like="v01.mp4", top=99), []
+    assert found
+    assert all("appearance" in hit.experts for hit in found)
+    for fields in (
+        {"sentence": None, "like": "v00.mp4"},
+        {"like": "v01.mp4", "only": ("audio",)},
+        {"like": "v01.mp4", "weights": {"audio": 1.0}},
+    ):
+        with pytest.raises(InputError, match=fields["like"]) as caught:
+            found_by(sparse, **fields)
+        refused.append(str(caught.value))
+    says("\n".join(refused))
+
+
+def test_requests_that_make_no_sense_are_refused(says):
+    refused = []
+    for fields in (
+        {"sentence": None},
+        {"also": ((1.0, ""),)},
+        {"sentence": " "},
+        {"also": ((0.0, "a dog"),)},
+        {"also": ((float("nan"), "a dog"),)},
+        {"also": ((1.0, "a cat"), (-1e308, "a dog"))},
+        {"weights": {"audio": -1.0}},
+        {"weights": {"audio": float("inf")}},
+        {"weights": {"audio": 0.0}},
+        {"weights": {"audio": 1.0}, "only": ("motion",)},
+        {"top": 0},
+        {"moments": 0},
+        {"where": "duration + 1 < 3"},
+    ):
+        with pytest.raises(InputError) as caught:
+            Request(**{"sentence": "x", **fields})
+        refused.append(str(caught.value))
+    says("\n".join(refused))
+
+
+def test_requests_are_ranked_together_where_they_differ_in_the_query_alone():
+    base = Request(sentence="a dog")
+    same = [{"also": ((1.0, "x"),)}, {"only": ("audio",)}, {"weights": {"audio": 1.0}}, {"sentence": "a cat"}]
+    assert all(Request(**{"sentence": "a dog", **fields}).shared == base.shared for fields in same)
+    other = [{"like": "a"}, {"where": "True"}, {"video": "a"}, {"top": 3}, {"by_video": True}, {"plain": True}]
+    assert all(Request(sentence="a dog", **fields).shared != base.shared for fields in other)
 
 
 def test_a_searcher_sees_what_a_writer_does_when_it_is_refreshed(place):
@@ -253,7 +290,7 @@ def test_clips_and_videos_are_distinguished_where_segments_hold_replaced_and_rem
         every = entries_of(model, source)
         writer.put(Entries(every.table.slice(0, 4), every.packed[:4], every.available[:4]))
     searcher = Searcher.load(place / "index", device=CPU)
-    assert len(searcher.video_index.segments) == 2
+    assert len(searcher.video_index.snapshot.segments) == 2
     for clip_id in source.clips.index[[0, 1, 7]]:
         assert ids(found_by(searcher, video=clip_id, where="number >= 0")) == [clip_id]
         assert clip_id not in ids(found_by(searcher, like=clip_id, top=99))
@@ -262,26 +299,14 @@ def test_clips_and_videos_are_distinguished_where_segments_hold_replaced_and_rem
     assert [(one.video, len(one.hits)) for one in found] == [(hit.video, 1) for hit in hits[:11]]
 
 
-def test_an_index_that_is_made_again_with_another_model_is_not_searched_with_the_old(place, model, source):
+def test_an_index_of_another_model_or_without_its_model_is_refused(place, model, source):
     searcher = Searcher.load(place / "index", device=CPU)
-    origin = Origin(str(place / "model"), "another", "store")
-    with IndexWriter.create(place / "index", model.layout, origin, overwrite=True) as writer:
-        writer.put(entries_of(model, source))
-    with pytest.raises(InputError, match="another model"):
-        searcher.refresh()
-
-
-def test_a_model_that_is_gone_or_moved(place):
     shutil.move(place / "model", place / "elsewhere")
-    with pytest.raises(InputError, match="--model"):
-        Searcher.load(place / "index", device=CPU)
     moved = Searcher.load(place / "index", device=CPU, model=place / "elsewhere")
     assert len(found_by(moved, top=3)) == 3
-    with pytest.raises(InputError, match="nowhere"):
-        Searcher.load(place / "index", device=CPU, model=place / "nowhere")
-
-
-def test_a_model_that_changed_or_is_incomplete_is_refused(place, model):
+    for where, name in ((None, "--model"), (place / "nowhere", "nowhere")):
+        with pytest.raises(InputError, match=name):
+            Searcher.load(place / "index", device=CPU, model=where)
     with torch.no_grad():
         model.mixture.bias.add_(1)
     model.save_pretrained(place / "model")
@@ -290,6 +315,11 @@ def test_a_model_that_changed_or_is_incomplete_is_refused(place, model):
     (place / "model" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"model\.safetensors"):
         Searcher.load(place / "index", device=CPU)
+    origin = Origin(str(place / "model"), "another", "store")
+    with IndexWriter.create(place / "index", model.layout, origin, overwrite=True) as writer:
+        writer.put(entries_of(model, source))
+    with pytest.raises(InputError, match="another model"):
+        searcher.refresh()
 
 
 def test_an_index_of_another_layout_is_refused(model):

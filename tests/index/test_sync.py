@@ -1,5 +1,7 @@
 """What a run of `mee index` again finds to do."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
@@ -20,7 +22,7 @@ def there(rows, **more):
     return table.assign(**none, **{name: pd.array(values, kind) for name, (values, kind) in more.items()})
 
 
-def told(plan):
+def done(plan):
     return plan.new, plan.changed, plan.left
 
 
@@ -28,52 +30,41 @@ def test_metadata_counts_for_the_clips_it_names():
     index = there(facts(a="1", b="2", c="3"), split=(["test", "val", None], "string"), n=([1, 2, 3], "Int64"))
     given = pd.DataFrame({"split": pd.array(["test", None], "string")}, index=["a", "b"])
     plan = planned(facts(a="1", b="2", c="3"), index, given)
-    assert told(plan) == ([], ["b"], [])
+    assert done(plan) == ([], ["b"], [])
     assert plan.clips["split"].fillna("-").tolist() == ["test", "-", "-"]
     assert plan.clips["n"].tolist() == [1, 2, 3]
     known = plan.clips[list(facts(a="1").columns)]
     again = there(known, split=(plan.clips["split"], "string"), n=([1, 2, 3], "Int64"))
-    assert told(planned(facts(a="1", b="2", c="3"), again, given)) == ([], [], [])
-
-
-def test_a_new_column_changes_the_clips_that_have_it():
-    given = pd.DataFrame({"mood": pd.array(["glad", None], "string")}, index=["a", "b"])
-    plan = planned(facts(a="1", b="2", c="3"), there(facts(a="1", b="2", c="3")), given)
-    assert told(plan) == ([], ["a"], [])
-    assert plan.clips["mood"].dtype == "string"
+    assert done(planned(facts(a="1", b="2", c="3"), again, given)) == ([], [], [])
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "result"), [("Int64", "Float64", "Float64"), ("Float64", "Int64", "Float64")]
+    ("old", "given", "result", "changed"),
+    [
+        (None, (["x", None], "string"), (["x", None], "string"), ["a"]),
+        (([1, 2], "Int64"), ([None, 5.5], "Float64"), ([None, 5.5], "Float64"), ["a", "b"]),
+        (([1, 2], "Float64"), ([1, 5], "Int64"), ([1.0, 5.0], "Float64"), ["b"]),
+        (([1, 2], "Int64"), ([None, None], "string"), ([None, None], "Int64"), ["a", "b"]),
+        (([None, None], "string"), ([7, None], "Int64"), ([7, None], "Int64"), ["a"]),
+    ],
 )
-def test_whole_numbers_and_others_go_together(old, new, result):
-    index = there(facts(a="1", b="2"), n=([1, 2], old))
-    plan = planned(facts(a="1", b="2"), index, pd.DataFrame({"n": pd.array([5], new)}, index=["b"]))
-    assert (str(plan.clips["n"].dtype), plan.clips["n"].tolist()) == (result, [1.0, 5.0])
-    assert plan.changed == ["b"]
+def test_a_given_column_replaces_the_old_one_and_the_kinds_are_reconciled(old, given, result, changed):
+    rows = facts(a="1", b="2", c="3")
+    more = {} if old is None else {"n": ([*old[0], None], old[1])}
+    metadata = pd.DataFrame({"n": pd.array(*given)}, index=["a", "b"])
+    plan = planned(rows, there(rows, **more), metadata)
+    assert (str(plan.clips["n"].dtype), plan.changed) == (result[1], changed)
+    assert [None if value is pd.NA else value for value in plan.clips["n"]] == [*result[0], None]
 
 
-def test_an_empty_column_takes_the_kind_of_the_other():
-    index = there(facts(a="1"), n=([1], "Int64"))
-    plan = planned(facts(a="1"), index, pd.DataFrame({"n": pd.array([None], "string")}, index=["a"]))
-    assert (plan.changed, str(plan.clips["n"].dtype)) == (["a"], "Int64")
-    void = there(facts(a="1"), n=([None], "string"))
-    plan = planned(facts(a="1"), void, pd.DataFrame({"n": pd.array([7], "Int64")}, index=["a"]))
-    assert (plan.changed, plan.clips["n"].tolist()) == (["a"], [7])
-
-
-class Clips:
-    """A source, as far as facts are concerned."""
-
-    def __init__(self, versions, **columns):
-        self.versions = versions
-        names = ["a", "b"]
-        place = {"video": names, "start_s": [0.0, 1.0], "end_s": [1.0, 2.0]}
-        self.clips = pd.DataFrame({**place, **columns}, index=names)
+def source(versions, **columns):
+    """As much of a source as `facts_of` reads."""
+    place = {"video": ["a", "b"], "start_s": [0.0, 1.0], "end_s": [1.0, 2.0]}
+    return SimpleNamespace(versions=versions, clips=pd.DataFrame({**place, **columns}, index=["a", "b"]))
 
 
 def versions(made, *modalities, **columns):
-    return facts_of(Clips(made, **columns), modalities or ("sight", "sound"))["version"].tolist()
+    return facts_of(source(made, **columns), modalities or ("sight", "sound"))["version"].tolist()
 
 
 def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
@@ -91,22 +82,18 @@ def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
     ):
         assert not set(other) & set(before)
     assert versions(made, **{**known, "sound": "present"})[0] == before[0]
-
-
-def test_what_a_source_does_not_know_is_not_told():
-    made = {"sight": "1"}
-    assert list(facts_of(Clips(made), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
-    facts = facts_of(Clips(made, file_bytes=[0, 7], width=[None, 8]), ("sight",))
-    assert facts["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
-    kinds = {name: str(facts[name].dtype) for name in FILE if name in facts}
+    assert list(facts_of(source({"sight": "1"}), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
+    rows = facts_of(source({"sight": "1"}, file_bytes=[0, 7], width=[None, 8]), ("sight",))
+    assert rows["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
+    kinds = {name: str(rows[name].dtype) for name in FILE if name in rows}
     assert kinds == {"file_bytes": "Int64", "width": "Int64"}
 
 
 def test_any_source_is_followed_from_python(tmp_path, model, make_source):
     """What is new, was made again by the same extractor, or left; a second run has nothing to do."""
 
-    def done(source, **options):
-        report = synchronise(tmp_path / "ix", model, source, Origin("m", "f", "s"), **options)
+    def done(clips, **options):
+        report = synchronise(tmp_path / "ix", model, clips, Origin("m", "f", "s"), **options)
         return report.new, report.changed, report.removed, len(report.left), len(VideoIndex.open(tmp_path / "ix"))
 
     assert done(make_source(["a", "b", "c"])) == (3, 0, 0, 0, 3)

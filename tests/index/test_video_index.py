@@ -7,25 +7,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from index.hit import hits_of
 from index.queries import Queries
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.encode import Gallery
+from mee.errors import InputError
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from tests.index.galleries import (
-    LAYOUT,
-    ORIGIN,
-    assert_best,
-    clip_rows,
-    entries_of,
-    loop_scores,
-    packed_rows,
-    random_gallery,
-    random_text,
-)
+from mee.ranking.scores import float32_product
+from mee.ranking.top import Best
+from tests.index import galleries
+from tests.index.galleries import LAYOUT, assert_best, clip_rows, loop_scores, random_gallery, random_text
 
 SEEDS = st.integers(0, 2**31)
 PRECISIONS = ("float32", "bfloat16")
@@ -54,7 +49,7 @@ def test_filters_and_removals_leave_exact_results(make_index, seed, k, missing, 
     video_index = make_index(gallery)
     rng = np.random.default_rng(seed)
     mask, gone = rng.random(50) < kept, rng.random(50) < 0.3
-    segment = video_index.segments[0]
+    segment = video_index.snapshot.segments[0]
     video_index.snapshot = video_index.snapshot.with_segments([segment.without(np.flatnonzero(gone))])
     names = segment.table.ids(np.arange(50))
     at = [gallery.clip_ids.index(name) for name in names]
@@ -68,7 +63,7 @@ def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries):
     first, second = random_gallery(700, 1, doubled=0.2), random_gallery(90, 2, first=1000)
     video_index = make_index(first, tmp_path / "index", kind)
     with IndexWriter.open(tmp_path / "index") as writer:
-        writer.put(entries_of(second))  # these stay in the log
+        writer.put(galleries.entries_of(second))  # these stay in the log
         writer.remove(list(first.clip_ids[:50]))
     assert video_index.refresh()
     text = random_text(queries, 5)
@@ -97,32 +92,37 @@ def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind):
     patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
     generator = torch.Generator().manual_seed(0)
     columns = torch.repeat_interleave(torch.arange(4), torch.tensor(LAYOUT.sizes))
-    packed = packed_rows(30, generator).masked_fill(~patterns[:, columns], torch.inf)
+    packed = galleries.packed_rows(30, generator).masked_fill(~patterns[:, columns], torch.inf)
     names = tuple(f"c{number:05d}" for number in range(30))
     gallery = Gallery(names, VideoEmbedding(packed, patterns), ("c00099",))
     logits = torch.tensor(list(product([-100.0, 100.0], repeat=4)))
-    text = TextEmbedding(packed_rows(16, generator), logits)
+    text = TextEmbedding(galleries.packed_rows(16, generator), logits)
     video_index = make_index(gallery, tmp_path / "index", kind)
     assert len(video_index.snapshot.partitions) == 15
-    assert video_index.without_stream() == ["c00099"]
+    assert video_index.snapshot.without_stream() == ["c00099"]
     reference = loop_scores(text, gallery)
     for k in (30, 100):
         assert_best(video_index.rank(text, k, exact=True), reference, names, k)
         assert all(set(ids) == set(names) for ids in video_index.rank(text, k).ids)  # never c00099
 
 
-def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path):
-    text = random_text(64, 2)
-    video_index = make_index(random_gallery(2000, 3), tmp_path / "index", "certified")
-    whole = video_index.rank(text, 7)
-    for precision in PRECISIONS:
-        ranked = video_index.rank(text, 7, precision=precision)
-        assert ranked.ids == whole.ids
-        np.testing.assert_array_equal(ranked.scores, whole.scores)
-    for query in range(0, 64, 9):
-        alone = video_index.rank(Queries.of(text).part(slice(query, query + 1)), 7)
-        np.testing.assert_array_equal(alone.scores[0], whole.scores[query])
-        assert alone.ids == [whole.ids[query]]
+@pytest.mark.parametrize("terms", [1, 3])
+def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path, terms):
+    """Sentences, and mixtures of several sentences, some with a weight below 0."""
+    text = Queries.of(random_text(60, 4))
+    shares = np.random.default_rng(0).uniform(-1, 1, (60 // terms, terms))
+    shares /= np.abs(shares).sum(1, keepdims=True)
+    packed, logits = (array.reshape(60 // terms, terms, -1) for array in (text.packed, text.logits))
+    queries = Queries(packed, logits, shares)
+    video_index = make_index(random_gallery(2000, 3, doubled=0.2), tmp_path / "index", "certified")
+    whole = [video_index.rank(queries, 7, precision=precision) for precision in ("auto", *PRECISIONS)]
+    for ranked in whole[1:]:
+        assert ranked.ids == whole[0].ids
+        np.testing.assert_array_equal(ranked.scores, whole[0].scores)
+    for query in range(0, 60 // terms, 9):
+        alone = video_index.rank(queries.part(slice(query, query + 1)), 7)
+        np.testing.assert_array_equal(alone.scores[0], whole[0].scores[query])
+        assert alone.ids == [whole[0].ids[query]]
 
 
 def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index):
@@ -139,14 +139,11 @@ def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index
             assert (hit.video, hit.start_s, hit.end_s) == tuple(rows.loc[hit.clip_id])
 
 
-def test_k_is_at_least_one_and_may_be_larger_than_the_gallery(make_index):
+def test_an_empty_index_and_k_out_of_range(make_index):
     video_index = make_index(random_gallery(5))
     assert [len(ids) for ids in video_index.rank(random_text(), 10**9).ids] == [5] * 4
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         video_index.rank(random_text(), 0)
-
-
-def test_an_empty_index_finds_nothing(make_index):
     for gallery in (random_gallery(0), Gallery((), random_gallery(0).video, ("c1", "c2"))):
         video_index = make_index(gallery)
         assert len(video_index) == 0
@@ -167,30 +164,20 @@ def test_mixtures_are_sums_of_scores(make_index, seed, shares):
         assert all(abs(share.similarity) <= 1 + 1e-6 for share in hit.experts.values())
 
 
-@given(seed=SEEDS, kept=st.lists(st.booleans(), min_size=4, max_size=4).filter(any), many=st.booleans())
-def test_only_some_experts_is_scoring_with_the_others_missing(make_index, seed, kept, many):
+@given(
+    seed=SEEDS,
+    kept=st.lists(st.booleans(), min_size=4, max_size=4).filter(any),
+    weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0]), min_size=4, max_size=4).filter(any),
+    many=st.booleans(),
+)
+def test_some_experts_and_weights_of_the_user_are_renormalised(make_index, seed, kept, weights, many):
     gallery, text = random_gallery(40, seed), random_text(20 if many else 3, seed)
-    available = gallery.video.available & torch.tensor(kept)
-    there = available.any(1).numpy()
-    reference = np.full((len(text.packed), 40), -np.inf)
-    rest = VideoEmbedding(gallery.video.packed[there], available[there])
-    reference[:, there] = loop_scores(text, Gallery((), rest, ()))
-    ranked = make_index(gallery).rank(Queries.of(text).only(kept), 40)
-    assert_best(ranked, reference, gallery.clip_ids, 40)
-
-
-@given(seed=SEEDS, weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0]), min_size=4, max_size=4).filter(any))
-def test_weights_of_the_user_are_renormalised_over_what_a_clip_has(make_index, seed, weights):
-    gallery, text = random_gallery(40, seed), random_text(3, seed)
-    queries = Queries.of(text).weighted(dict(zip(LAYOUT.names, weights)), LAYOUT)
-    reference = np.full((3, 40), -np.inf)
-    for row, has in enumerate(gallery.video.available.numpy()):
-        present = np.where(has, weights, 0)
-        if present.any():
-            x = gallery.video.packed[row].double().nan_to_num()
-            parts = [(text.packed[:, c].double() @ x[c]).numpy() for c in LAYOUT.slices]
-            reference[:, row] = (present / present.sum()) @ np.array(parts)
-    assert_best(make_index(gallery).rank(queries, 40), reference, gallery.clip_ids, 40)
+    video_index, queries = make_index(gallery), Queries.of(text)
+    reference = loop_scores(text, gallery, kept=kept)
+    assert_best(video_index.rank(queries.only(kept), 40), reference, gallery.clip_ids, 40)
+    weighted = queries.weighted(dict(zip(LAYOUT.names, weights)), LAYOUT)
+    reference = loop_scores(text, gallery, weights=weights)
+    assert_best(video_index.rank(weighted, 40), reference, gallery.clip_ids, 40)
 
 
 @given(terms=st.lists(st.integers(1, 4), min_size=1, max_size=5), seed=st.integers(0, 99))
@@ -223,15 +210,18 @@ def test_weights_that_make_no_sense_are_refused():
         Queries.mixture([(0.0, queries.part(slice(0, 1)))])
 
 
-def test_the_embedding_of_a_clip_is_as_it_was_put(make_index):
+def test_a_clip_as_a_query_is_its_vectors_with_equal_weights(make_index):
     gallery = random_gallery(30)
     video_index = make_index(gallery)
     for row, name in enumerate(gallery.clip_ids):
-        packed, available = video_index.embedding(name)
-        np.testing.assert_array_equal(available, gallery.video.available[row].numpy())
-        np.testing.assert_array_equal(packed, gallery.video.packed[row].nan_to_num().numpy())
-    with pytest.raises(KeyError):
-        video_index.embedding("nobody")
+        query, available = video_index.clip_query(name), gallery.video.available[row].numpy()
+        np.testing.assert_array_equal(query.logits, np.where(available, 0.0, -np.inf)[None, None])
+        np.testing.assert_array_equal(query.packed[0, 0], gallery.video.packed[row].nan_to_num().numpy())
+        assert query.share.tolist() == [[1]]
+        ranked = video_index.rank(query, 1)
+        assert (ranked.ids, ranked.scores[0, 0]) == ([[name]], pytest.approx(1, abs=1e-5))
+    with pytest.raises(InputError, match="'nobody'"):
+        video_index.clip_query("nobody")
 
 
 @pytest.mark.parametrize("queries", [2, 30])
@@ -239,10 +229,87 @@ def test_an_index_made_again_with_another_layout_is_searched_as_it_is_now(make_i
     video_index = make_index(random_gallery(50), tmp_path / "index")
     other = Layout(LAYOUT.names, (3, 5, 2, 7))
     gallery, text = random_gallery(60, 4, layout=other), random_text(queries, 2, layout=other)
-    with IndexWriter.create(tmp_path / "index", other, ORIGIN, overwrite=True) as writer:
-        writer.put(entries_of(gallery, other))
+    with IndexWriter.create(tmp_path / "index", other, galleries.ORIGIN, overwrite=True) as writer:
+        writer.put(galleries.entries_of(gallery, other))
     assert video_index.refresh()
     assert_best(video_index.rank(text, 8), loop_scores(text, gallery, other), gallery.clip_ids, 8)
+
+
+# ---- batches: results that rounded products alone would get wrong
+
+HALF = 2.0**-8  # of the distance of two bfloat16 numbers, in terms of the lower: no number is rounded by more
+
+
+def unit_vector(most, last=None):
+    """(16,) the same number 15 times, and one that makes it a unit vector."""
+    return torch.tensor([most] * 15 + [(1 - 15 * most**2) ** 0.5 if last is None else last])
+
+
+def test_what_bfloat16_rounds_down_is_not_lost_to_what_it_rounds_up(make_index):
+    """The better clip and its query lose all that rounding can take, the worse and its query gain all of it."""
+    layout = Layout(("down", "up"), (16, 16))
+    down, up = unit_vector(0.25 * (1 + HALF - 2**-16)), unit_vector(0.25 * (1 + HALF + 2**-16))
+    worse = unit_vector(float(up[0]), last=float(up[15]) - 4e-3)  # of a score that is 1e-3 less
+    packed = torch.zeros(2, 32)
+    packed[0, :16], packed[1, 16:] = down, worse
+    gallery = Gallery(("c0", "c1"), VideoEmbedding(packed, torch.eye(2, dtype=torch.bool)), ())
+    text = TextEmbedding(torch.cat([down, up])[None], torch.zeros(1, 2))
+    exact = [float(down.double() @ down.double()), float(up.double() @ worse.double())]
+    rounded = [float(down.bfloat16().double() @ down.bfloat16().double())]
+    rounded += [float(up.bfloat16().double() @ worse.bfloat16().double())]
+    assert exact[0] > exact[1]
+    assert rounded[0] < rounded[1] - 0.01
+    video_index = make_index(gallery, layout=layout)
+    many = TextEmbedding(text.packed.repeat(20, 1), text.logits.repeat(20, 1))
+    for precision in ("float32", "bfloat16"):
+        assert video_index.rank(many, 1, precision=precision).ids == [["c0"]] * 20
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_program_with_rough_products_gets_exact_results(make_index, precision):
+    layout = Layout(("appearance", "motion"), (64, 64))
+    gallery, text = random_gallery(2000, 1, layout=layout), random_text(40, 2, layout=layout)
+    packed = gallery.video.packed
+    for columns in layout.slices:  # all alike, so that a little error puts them in another order
+        packed[:, columns] = F.normalize(packed[0, columns].nan_to_num(1) + 0.01 * packed[:, columns], dim=1)
+    video_index = make_index(gallery, layout=layout)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            ranked = video_index.rank(text, 10, precision=precision)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert_best(ranked, loop_scores(text, gallery, layout), gallery.clip_ids, 10)
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    candidates=st.integers(1, 80),
+    k=st.integers(1, 12),
+    wide=st.integers(1, 40),
+    shift=st.sampled_from([-3.0, 0.0, 3.0]),
+)
+def test_no_candidate_is_lost_to_the_rounding_of_estimates(seed, candidates, k, wide, shift):
+    """Whose error grows with them: among scores near 0 and -3 as among those near 3."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 0.03 * torch.randn(4, candidates, generator=generator) + shift
+    signs = torch.randint(0, 2, scores.shape, generator=generator) * 2 - 1
+    best = Best(4, k, torch.full((4,), 1e-6), rounding=HALF)
+    for start in range(0, candidates, wide):
+        best.update((scores * (1 + HALF * signs))[:, start : start + wide], start)
+    query, candidate, _ = best.candidates()
+    for number in range(4):
+        right = set(scores[number].topk(min(k, candidates)).indices.tolist())
+        assert right <= set(candidate[query == number].tolist())
+
+
+@given(rows=st.integers(0, 9), width=st.integers(1, 40), clips=st.integers(0, 40))
+def test_the_float32_product_is_the_product(rows, width, clips):
+    torch.manual_seed(rows * 31 + width)
+    x, y = torch.randn(width, rows).T, torch.randn(clips, width)  # rows of x do not lie together
+    torch.testing.assert_close(float32_product(x, y), x @ y.T, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -80,7 +80,7 @@ def embedded(grown, monkeypatch):
 
 
 def vector_of(directory, clip_id):
-    return VideoIndex.open(directory).embedding(clip_id)[0].tolist()
+    return VideoIndex.open(directory).clip_query(clip_id).packed[0, 0].tolist()
 
 
 def test_again_after_new_videos_adds_only_them(grown, prints, embedded):

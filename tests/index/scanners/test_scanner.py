@@ -1,22 +1,24 @@
-"""What every kind of scanner keeps to, whatever partition it is made for."""
+"""The contract of all kinds of scanners, for any partition; what each kind adds; which kind is chosen."""
 
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from index.scanners import flat
+from index.scanners import certified, flat
+from index.scanners.certified import ALIGNED, Certified, bytes_multiply_exactly
 from index.scanners.fastscan import FastScan
 from index.scanners.flat import Flat
-from index.scanners.kinds import KINDS, SMALL, Settings, build, choose, files, open_scanner
+from index.scanners.kinds import KINDS, SMALL, Settings, choose, scanner_class
 from index.scanners.scanner import Allowed, Shape
+from mee.errors import InputError
 from tests.index.scanners.partitions import clustered, exact_scores, masks, near, partitions, query_rows, unit_rows
 
 PROVING = ("flat", "certified")
@@ -54,12 +56,13 @@ def check_answer(scanner, queries, count, mask, answer):
 @given(partition=partitions(), count=st.integers(1, 350), data=st.data())
 def test_a_scan_keeps_to_the_contract(kind, partition, count, data):
     vectors, shape, queries = partition
-    scanner = build(kind, vectors, shape)
+    scanner = scanner_class(kind).build(vectors, shape)
     assert scanner.kind == kind
     assert scanner.shape == shape
     assert scanner.vectors is vectors
     everything = np.ones(len(vectors), dtype=bool)
-    check_answer(scanner, queries, count, everything, scanner.scan(queries, count))
+    for some in (count, len(vectors)):  # the bound holds for all rows, not only for the best
+        check_answer(scanner, queries, some, everything, scanner.scan(queries, some))
     mask = data.draw(masks(len(vectors)))
     check_answer(scanner, queries, count, mask, scanner.scan(queries, count, Allowed(mask)))
     bound = scanner.bound(queries)
@@ -73,34 +76,18 @@ def test_a_scan_keeps_to_the_contract(kind, partition, count, data):
 @given(partition=partitions())
 def test_what_is_saved_scans_the_same(kind, partition):
     vectors, shape, queries = partition
-    scanner = build(kind, vectors, shape)
+    scanner = scanner_class(kind).build(vectors, shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}-1011"
         scanner.save(path)
-        assert sorted(Path(folder).iterdir()) == sorted(files(kind, path))
-        opened = open_scanner(kind, path, vectors, shape)
+        assert sorted(Path(folder).iterdir()) == sorted(scanner_class(kind).files(path))
+        opened = scanner_class(kind).open(path, vectors, shape)
         for before, after in zip(scanner.scan(queries, 7), opened.scan(queries, 7)):
             assert (before == after).all()
         assert (scanner.bound(queries) == opened.bound(queries)).all()
         opened.save(Path(folder) / "again")
-        again = open_scanner(kind, Path(folder) / "again", vectors, shape)
+        again = scanner_class(kind).open(Path(folder) / "again", vectors, shape)
         assert (again.scan(queries, 7)[1] == opened.scan(queries, 7)[1]).all()
-
-
-@kinds
-def test_it_scans_a_memory_map_that_was_replaced_after_opening(kind, tmp_path):
-    shape = Shape((96, 48))
-    generator = np.random.default_rng(0)
-    np.save(tmp_path / "vectors.npy", clustered(generator, 3000, shape, spread=1.0))
-    vectors = np.load(tmp_path / "vectors.npy", mmap_mode="c")
-    build(kind, vectors, shape).save(tmp_path / "codes")
-    opened = open_scanner(kind, tmp_path / "codes", vectors, shape)
-    for path in files(kind, tmp_path / "codes"):
-        path.unlink()
-    queries = near(generator, vectors, 20, shape)
-    found = opened.scan(queries, 100)[1]
-    best = np.argsort(-exact_scores(queries, vectors), axis=1)[:, :10]
-    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), best.tolist())]) > 0.9
 
 
 @kinds
@@ -108,26 +95,37 @@ def test_a_query_that_is_alone_gets_the_answer_that_it_gets_among_others(kind):
     shape = Shape((24, 24))
     generator = np.random.default_rng(1)
     vectors, queries = clustered(generator, 2000, shape), query_rows(generator, 30, shape)
-    scanner = build(kind, vectors, shape)
+    scanner = scanner_class(kind).build(vectors, shape)
     together = scanner.scan(queries, 15)[1]
     alone = np.concatenate([scanner.scan(queries[row : row + 1], 15)[1] for row in range(len(queries))])
     assert np.mean(together == alone) > 0.99  # flat adds in another order; others are the same
 
 
-CODED = [("certified", 256), ("fastscan", 256 // 8)]  # bytes that 256 columns take
-
-
-@pytest.mark.parametrize(("kind", "size"), CODED)
-def test_codes_are_small_and_arrays_and_maps_make_the_same(kind, size, tmp_path):
-    shape = Shape((128, 128))
-    np.save(tmp_path / "vectors.npy", unit_rows(np.random.default_rng(0), 4096, shape))
-    for name, mode in (("one", None), ("other", "c")):
-        build(kind, np.load(tmp_path / "vectors.npy", mmap_mode=mode), shape).save(tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
-    one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "other"))
-    assert all((one[name] == other[name]).all() for name in one)
-    assert (tmp_path / "one").stat().st_size < 4096 * size + 4 * 256 * 16 + 500  # centroids of fastscan
-    assert (tmp_path / "one.safetensors").stat().st_size < 256 * 8 + 2000
+@kinds
+def test_arrays_and_maps_make_the_same_small_codes_which_are_searched_when_their_files_are_replaced(
+    kind, tmp_path
+):
+    shape, generator = Shape((96, 48)), np.random.default_rng(0)
+    array = clustered(generator, 3000, shape, spread=1.0)
+    np.save(tmp_path / "vectors.npy", array)
+    vectors = np.load(tmp_path / "vectors.npy", mmap_mode="c")
+    opened = []
+    for name, rows in (("one", array), ("other", vectors)):
+        scanner_class(kind).build(rows, shape).save(tmp_path / name)
+        opened.append(scanner_class(kind).open(tmp_path / name, vectors, shape))
+    if kind != "flat":
+        assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+        one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "other"))
+        assert all((one[name] == other[name]).all() for name in one)
+        row = {"certified": 160, "fastscan": 144 // 8}[kind]  # bytes; certified has whole blocks of 32 columns
+        assert (tmp_path / "one").stat().st_size < 3000 * row + 4 * 144 * 16 + 1000  # centroids of fastscan
+        assert (tmp_path / "one.safetensors").stat().st_size < 144 * 8 + 2000
+    for path in scanner_class(kind).files(tmp_path / "other"):
+        path.unlink()
+    queries = near(generator, vectors, 20, shape)
+    best = np.argsort(-exact_scores(queries, vectors), axis=1)[:, :10]
+    found = opened[1].scan(queries, 100)[1]
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), best.tolist())]) > 0.9
 
 
 @kinds
@@ -142,7 +140,7 @@ def test_filtered_scans_find_the_best_that_are_allowed(kind, share, spread):
     vectors[:, -1] = 0.4 + spread * generator.standard_normal(len(vectors))
     queries = near(generator, vectors, 20, shape)
     mask = generator.random(len(vectors)) < share
-    found = build(kind, vectors, shape).scan(queries, 60, Allowed(mask))[1]
+    found = scanner_class(kind).build(vectors, shape).scan(queries, 60, Allowed(mask))[1]
     exact = np.where(mask, exact_scores(queries, vectors), -np.inf)
     best = np.argsort(-exact, axis=1)[:, : min(10, int(mask.sum()))]
     parts = [len(set(a) & set(b)) / max(1, len(b)) for a, b in zip(found.tolist(), best.tolist())]
@@ -150,24 +148,17 @@ def test_filtered_scans_find_the_best_that_are_allowed(kind, share, spread):
 
 
 @kinds
-def test_no_query_is_no_answer(kind):
-    shape = Shape((8,))
-    scanner = build(kind, unit_rows(np.random.default_rng(0), 50, shape), shape)
-    nobody = np.empty((0, 8), dtype=np.float32)
-    estimates, rows = scanner.scan(nobody, 5)
-    assert estimates.shape == rows.shape == (0, 5)
-    assert scanner.bound(nobody).shape == (0,)
-
-
-@kinds
-@pytest.mark.parametrize("what", [np.nan, np.inf])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_a_query_that_is_no_number_finds_nothing(kind, what):
+def test_no_query_and_queries_that_are_not_finite_find_nothing(kind):
     shape = Shape((8,))
-    scanner = build(kind, unit_rows(np.random.default_rng(0), 50, shape), shape)
-    estimates, rows = scanner.scan(np.full((1, 8), what, dtype=np.float32), 5)
-    assert (rows == -1).all()
-    assert np.isneginf(estimates).all()
+    scanner = scanner_class(kind).build(unit_rows(np.random.default_rng(0), 50, shape), shape)
+    empty = np.empty((0, 8), dtype=np.float32)
+    assert [array.shape for array in scanner.scan(empty, 5)] == [(0, 5), (0, 5)]
+    assert scanner.bound(empty).shape == (0,)
+    for value in (np.nan, np.inf):
+        estimates, rows = scanner.scan(np.full((1, 8), value, dtype=np.float32), 5)
+        assert (rows == -1).all()
+        assert np.isneginf(estimates).all()
 
 
 # ---- flat: both ways of leaving rows out, and a bound that a plain loop gives too
@@ -179,14 +170,14 @@ def test_few_and_many_queries_find_the_same_allowed_rows(queries, block, monkeyp
     monkeypatch.setattr(flat, "BLOCK", block)  # bytes copied at a time: a row, seven rows, all
     shape = Shape((6, 3), offset=True)
     generator = np.random.default_rng(0)
-    vectors, asked = unit_rows(generator, 120, shape), query_rows(generator, queries, shape)
+    vectors, some = unit_rows(generator, 120, shape), query_rows(generator, queries, shape)
     mask = generator.random(120) < 0.4
-    _, rows = Flat(vectors, shape).scan(asked, 9, Allowed(mask))
-    exact = np.where(mask, exact_scores(asked, vectors), -np.inf)
+    _, rows = Flat(vectors, shape).scan(some, 9, Allowed(mask))
+    exact = np.where(mask, exact_scores(some, vectors), -np.inf)
     assert (rows == np.argsort(-exact, axis=1)[:, :9]).all()
 
 
-def test_the_bound_is_the_formula_by_a_plain_loop():
+def test_the_bound_is_the_formula_by_a_plain_loop_and_offsets_that_are_not_subtracted_cost_nothing():
     shape = Shape((3, 2), offset=True)
     vectors = np.array([[1, 0, 0, 0, 1, -7], [0, 1, 0, 1, 0, 2]], dtype=np.float32)
     query = np.array([[0.5, 0, 0.5, 0.25, 0, -1]], dtype=np.float32)
@@ -194,14 +185,96 @@ def test_the_bound_is_the_formula_by_a_plain_loop():
     gamma = operations * 2**-24 / (1 - operations * 2**-24)
     expected = gamma * (0.5**0.5 * 1.001 + 0.25 * 1.001 + 1 * 7)
     assert Flat(vectors, shape).bound(query)[0] == pytest.approx(expected, rel=1e-12)
-
-
-def test_an_offset_that_nobody_takes_off_costs_nothing():
-    shape = Shape((4,), offset=True)
-    vectors = unit_rows(np.random.default_rng(0), 5, shape)
-    vectors[:, -1] = 1e6
-    query = np.array([[1, 0, 0, 0, 0]], dtype=np.float32)
+    vectors[:, -1], query[:, -1] = 1e6, 0
     assert Flat(vectors, shape).bound(query)[0] < 1e-6
+
+
+# ---- flat on a GPU; without one, FAISS's index for CPUs takes its place, so that input and output are tested
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    with pytest.MonkeyPatch.context() as patch:
+        if not flat.gpu_usable():
+            patch.setattr(faiss, "GpuIndexFlatIP", lambda _, width: faiss.IndexFlatIP(width), raising=False)
+            patch.setattr(flat, "_resources", lambda: None)
+        yield
+
+
+@given(st.integers(0, 2**31), st.integers(1, 60), st.integers(1, 80), st.one_of(st.none(), st.floats(0, 1)))
+@example(seed=1, count=3000, wanted=2048, kept=None)  # as many as FAISS finds on a GPU at a time
+@example(seed=1, count=3000, wanted=2049, kept=None)
+@example(seed=1, count=3000, wanted=3000, kept=None)
+def test_a_gpu_finds_what_flat_finds(gpu, seed, count, wanted, kept):
+    shape, generator = Shape((5, 4)), np.random.default_rng(seed)
+    vectors, queries = unit_rows(generator, count, shape), query_rows(generator, 3, shape)
+    allowed = None if kept is None else Allowed(generator.random(count) < kept)
+    one, other = Flat(vectors, shape), flat.GpuFlat(vectors, shape)
+    expected, found = one.scan(queries, wanted, allowed), other.scan(queries, wanted, allowed)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+    assert [set(rows) for rows in found[1].tolist()] == [set(rows) for rows in expected[1].tolist()]
+    np.testing.assert_array_equal(other.bound(queries), one.bound(queries))
+
+
+# ---- certified: how tight its bound is, with and without offsets; bytes that are not multiplied exactly
+
+
+@given(seed=st.integers(0, 2**32), width=st.sampled_from([64, 300]))
+def test_the_bound_is_tight_enough_to_be_of_use(seed, width):
+    shape = Shape((width, width))
+    generator = np.random.default_rng(seed)
+    vectors, queries = unit_rows(generator, 500, shape), query_rows(generator, 5, shape)
+    assert (Certified.build(vectors, shape).bound(queries) < 0.04).all()
+    assert (Flat(vectors, shape).bound(queries) < 1e-4).all()
+
+
+@pytest.mark.parametrize(("width", "taken"), [(0.01, 1), (0.1, 1), (1.0, 1), (3.0, 1), (0, 0)])
+def test_offsets_do_not_spoil_the_bound(width, taken):
+    with_offset, without = Shape((128, 128), offset=True), Shape((128, 128))
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 1000, with_offset), query_rows(generator, 8, with_offset)
+    vectors[:, -1] = 0.4 + (width or 1) * generator.random(1000)
+    queries[:, -1] = -taken
+    plain = Certified.build(np.ascontiguousarray(vectors[:, :-1]), without)
+    bare = plain.bound(np.ascontiguousarray(queries[:, :-1]))
+    bound = Certified.build(vectors, with_offset).bound(queries)
+    assert (bound < (1.1 if taken else 1.001) * bare + 0.001 * width).all()
+
+
+def test_offsets_that_float32_cannot_square_leave_the_bound_a_number():
+    """Not a number, it would let nothing be found but what a first scan happens to score."""
+    shape = Shape((16, 16), offset=True)
+    generator = np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 200, shape), query_rows(generator, 8, shape)
+    vectors[:, -1] = 1e30 * generator.standard_normal(200)
+    queries[:, -1] = [0] * 4 + [-1] * 4
+    scanner = Certified.build(vectors, shape)
+    assert (scanner.bound(queries)[:4] < 0.04).all()
+    assert (scanner.bound(queries)[4:] < 1e30).all()
+    estimates, rows = scanner.scan(queries, 200)
+    exact = np.take_along_axis(exact_scores(queries, vectors), rows, axis=1)
+    assert (np.abs(estimates - exact) <= scanner.bound(queries)[:, None]).all()
+
+
+def test_bytes_multiply_exactly_in_widths_that_are_scanned_or_the_vectors_are_scanned(monkeypatch):
+    """FAISS has another kernel for columns that are not whole blocks."""
+    widths = []
+
+    class Quantizer(faiss.IndexScalarQuantizer):
+        def __init__(self, width, *rest):
+            widths.append(width)
+            super().__init__(width, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss, "IndexScalarQuantizer", Quantizer)
+        assert bytes_multiply_exactly.__wrapped__()
+    assert {width % ALIGNED for width in widths} == {0}
+    shape, generator = Shape((32,)), np.random.default_rng(0)
+    vectors, queries = unit_rows(generator, 100, shape), query_rows(generator, 3, shape)
+    scanner = Certified.build(vectors, shape)
+    monkeypatch.setattr(certified, "bytes_multiply_exactly", lambda: False)
+    for one, other in zip(scanner.scan(queries, 9), Flat(vectors, shape).scan(queries, 9)):
+        assert (one == other).all()
 
 
 # ---- fastscan: the same codes each time, estimates of the same size as exact scores
@@ -222,41 +295,29 @@ def test_estimates_of_good_rows_are_not_too_small(size):
 # ---- which kind a partition gets, and what settings are refused
 
 
-@pytest.mark.parametrize(
-    ("settings", "larger"),
-    [
+def test_partitions_of_few_rows_stay_flat_and_settings_change_in_part():
+    for settings, larger in (
         (Settings(), "certified"),
         (Settings(recall=0.9), "fastscan"),
         (Settings("flat"), "flat"),
         (Settings("certified"), "certified"),
         (Settings("fastscan", 1.0), "fastscan"),
-    ],
-)
-def test_partitions_of_few_rows_stay_flat(settings, larger):
-    assert choose(settings, SMALL) == larger
-    assert choose(settings, SMALL - 1) == choose(settings, 1) == "flat"
-
-
-def test_what_is_not_asked_for_stays():
+    ):
+        assert choose(settings, SMALL) == larger
+        assert choose(settings, SMALL - 1) == choose(settings, 1) == "flat"
     assert Settings("flat").changed(None, None) == Settings("flat")
     assert Settings("fastscan", 0.9).changed("auto", None) == Settings()
     assert Settings().changed(None, 0.9) == Settings("auto", 0.9)
 
 
-@pytest.mark.parametrize(
-    ("kind", "recall", "says"),
-    [
-        ("annoy", None, "there is no kind 'annoy'; there are auto, flat, certified, fastscan"),
-        ("fastscan", 0.0, "recall must be above 0 and at most 1, got 0.0"),
-        ("auto", 1.01, "recall must be above 0 and at most 1, got 1.01"),
-        ("auto", float("nan"), "recall must be above 0 and at most 1, got nan"),
-        ("flat", 0.9, "'flat' is exact: leave recall out, or choose fastscan"),
-        ("certified", 1.0, "'certified' is exact: leave recall out, or choose fastscan"),
-    ],
-)
-def test_nonsense_is_refused(kind, recall, says):
-    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
-        Settings(kind, recall)
+def test_settings_that_make_no_sense_are_refused(says):
+    nan, refused = float("nan"), []
+    bad = ("annoy", None), ("fastscan", 0.0), ("auto", 1.01), ("auto", nan), ("flat", 0.9), ("certified", 1.0)
+    for kind, recall in bad:
+        with pytest.raises(InputError, match=r"recall|annoy") as caught:
+            Settings(kind, recall)
+        refused.append(str(caught.value))
+    says("\n".join(refused))
 
 
 def test_the_table_loads_without_faiss():

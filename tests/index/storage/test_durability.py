@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial, reduce
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +21,95 @@ from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
-from tests.index.storage.killed_writer import after, apply, expected_after, holds, merge_early, operations, work
 
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("MEE_KILLS", "50"))
-PROGRAM = Path(__file__).with_name("killed_writer.py")
+PROGRAM = "import sys; from tests.index.storage.test_durability import main; main(*sys.argv[1:])"
 COUNT = 60
+IDS = [f"c{number:03d}" for number in range(60)]
+CHOICES = ["put"] * 8 + ["remove"] * 3 + ["reopen"] * 2 + ["compact", "overwrite"]
 
 
-@pytest.fixture
-def make_index(tmp_path):
-    """make_index("name"): an empty index."""
+def operations(seed, count):
+    """(name, clips, seed of their vectors) of each operation."""
+    rng, there = random.Random(seed), set()
+    for number in range(count):
+        name = rng.choice(CHOICES)
+        clips = sorted(rng.sample(IDS, rng.randint(1, 12)))
+        if name == "remove":
+            clips = sorted(there & set(clips))
+            there -= set(clips)
+        elif name in ("put", "overwrite"):
+            there = set(clips) | (there if name == "put" else set())
+        yield name, clips, number
 
-    def make(name="ix"):
-        IndexWriter.create(tmp_path / name, LAYOUT, ORIGIN).close()
-        return tmp_path / name
 
-    return make
+def after(held, name, clips, vectors):
+    """Clip -> seed of its vectors, after one operation."""
+    if name == "remove":
+        return {clip_id: kept for clip_id, kept in held.items() if clip_id not in clips}
+    put = dict.fromkeys(clips, vectors)
+    return {"put": held | put, "overwrite": put}.get(name, held)
+
+
+def expected_after(done, seed, count):
+    """The same after so many operations on an empty index."""
+    return reduce(lambda held, operation: after(held, *operation), islice(operations(seed, count), done), {})
+
+
+def holds(snapshot):
+    """Clip -> seed of its vectors, of an index; each clip once."""
+    rows = [row for segment in snapshot.segments for row in segment.live_table().to_pylist()]
+    held = {row["clip_id"]: row["seed"] for row in rows}
+    assert len(held) == len(rows)
+    return held
+
+
+def merge_early(patch=setattr):
+    """Let few and small segments be merged."""
+    patch(writer_module, "MANY", 6)
+    patch(merge, "FLOOR", 4)
+
+
+def apply(open_writer, directory, name, clips, vectors):
+    """Do one operation; returns the writer to go on with."""
+    if name == "put":
+        open_writer.put(made_entries(clips, seed=vectors))
+    elif name == "remove":
+        open_writer.remove(clips)
+    elif name == "compact":
+        open_writer.compact()
+    else:
+        open_writer.close()
+        if name == "overwrite":
+            with IndexWriter.create(directory, LAYOUT, ORIGIN, overwrite=True) as other:
+                for number in range(4):  # one of several segments
+                    other.put(made_entries(clips[number::4], seed=vectors))
+        open_writer = IndexWriter.open(directory)
+    return open_writer
+
+
+def work(directory, seed, count, say):
+    """Do all operations, one after the other."""
+    open_writer = IndexWriter.open(directory)
+    for number, operation in enumerate(operations(seed, count)):
+        say(f"begin {number}")
+        open_writer = apply(open_writer, directory, *operation)
+        say(f"done {number}")
+    open_writer.close()
+
+
+def main(directory, seed, count):
+    """Print each line at once, for the process that started this."""
+    merge_early()
+    say = partial(print, flush=True)
+    say("ready")
+    work(Path(directory), int(seed), int(count), say)
+
+
+def empty_index(place):
+    IndexWriter.create(place, LAYOUT, ORIGIN).close()
+    return place
 
 
 def check(place, seed, printed):
@@ -55,12 +129,12 @@ def check(place, seed, printed):
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(KILLS, marks=pytest.mark.slow)])
-def test_killed_at_random_points(make_index, kills):
+def test_killed_at_random_points(tmp_path, kills):
     """Other points with another MEE_KILL_SEED, more of them with MEE_KILLS."""
     rng, operated = random.Random(int(os.environ.get("MEE_KILL_SEED", "0"))), 0
     for trial in range(kills):
-        place = make_index(f"ix{trial}")
-        command = [sys.executable, str(PROGRAM), str(place), str(trial), str(COUNT)]
+        place = empty_index(tmp_path / f"ix{trial}")
+        command = [sys.executable, "-c", PROGRAM, str(place), str(trial), str(COUNT)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
             assert process.stdout.readline() == "ready\n"
@@ -100,11 +174,11 @@ def fail_at(patch, step, error=Crash):
 
 
 @pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 8))])
-def test_stopped_between_any_two_steps(make_index, monkeypatch, seed):
+def test_stopped_between_any_two_steps(tmp_path, monkeypatch, seed):
     """As a kill does, without a process: from some step on, nothing changes the disk any more."""
     rng = random.Random(seed)
     for trial in range(6):
-        place, printed = make_index(f"ix{trial}"), []
+        place, printed = empty_index(tmp_path / f"ix{trial}"), []
         with monkeypatch.context() as patch:
             merge_early(patch.setattr)
             fail_at(patch, rng.randint(1, 400))
@@ -114,9 +188,9 @@ def test_stopped_between_any_two_steps(make_index, monkeypatch, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_full_disk_fails_one_operation_and_leaves_the_state_before(make_index, monkeypatch, seed):
+def test_a_full_disk_fails_one_operation_and_leaves_the_state_before(tmp_path, monkeypatch, seed):
     merge_early(monkeypatch.setattr)
-    place, held, failures, rng = make_index(), {}, 0, random.Random(seed)
+    place, held, failures, rng = empty_index(tmp_path / "ix"), {}, 0, random.Random(seed)
     reader, writer = read_snapshot(place), IndexWriter.open(place)
     for name, clips, vectors in operations(seed, COUNT):
         clips = [clip_id for clip_id in clips if name != "remove" or clip_id in held]
@@ -138,9 +212,26 @@ def test_a_full_disk_fails_one_operation_and_leaves_the_state_before(make_index,
     assert verify_index(place) == []
 
 
-def test_a_writer_that_cannot_tell_what_is_on_the_disk_stops(make_index, monkeypatch):
-    """The manifest was replaced, and can be neither synced nor put back."""
-    place = make_index()
+def test_a_writer_that_is_closed_or_cannot_know_what_is_on_the_disk_writes_nothing(tmp_path, monkeypatch):
+    """A manifest was replaced, and can be neither synced nor put back."""
+    place = empty_index(tmp_path / "ix")
+    changes = {
+        "put": lambda: writer.put(made_entries(["b"])),
+        "compact": lambda: writer.compact(),
+        "remove": lambda: writer.remove(["a"]),
+        "origin": lambda: writer.set_origin(ORIGIN),
+        "recall": lambda: writer.set_recall(None),
+    }
+    writer = IndexWriter.open(place)
+    writer.put(made_entries(["a"]))
+    writer.close()
+    before = contents(read_snapshot(place))
+    with IndexWriter.open(place):
+        for change in changes.values():
+            with pytest.raises(ValueError, match="the writer is closed; open the index again"):
+                change()
+        writer.close()  # again
+    assert contents(read_snapshot(place)) == before
     writer, real = IndexWriter.open(place), os.fsync
 
     def fsync(handle):
@@ -155,19 +246,19 @@ def test_a_writer_that_cannot_tell_what_is_on_the_disk_stops(make_index, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         with pytest.raises(OSError, match="Input/output"):
-            writer.put(made_entries(["a"]))
+            writer.put(made_entries(["a"], seed=1))
     monkeypatch.undo()
-    for change in (lambda: writer.put(made_entries(["b"])), writer.compact):
+    for name in ("put", "compact"):
         with pytest.raises(InputError, match=r"ix' could not be written to; open the index again"):
-            change()
+            changes[name]()
     writer.close()
-    assert set(holds(read_snapshot(place))) <= {"a"}
+    assert holds(read_snapshot(place)) in ({"a": 0}, {"a": 1})
     assert verify_index(place) == []
 
 
-def test_files_are_synced_before_they_are_renamed_and_folders_after(make_index, monkeypatch):
+def test_files_are_synced_before_they_are_renamed_and_folders_after(tmp_path, monkeypatch):
     """Else a power cut could lose what a manifest names."""
-    place, synced, unsynced = make_index(), set(), set()
+    place, synced, unsynced = empty_index(tmp_path / "ix"), set(), set()
     real = {name: getattr(os, name) for name in ("fsync", "replace", "rename")}
 
     def fsync(handle):
@@ -200,23 +291,3 @@ def test_files_are_synced_before_they_are_renamed_and_folders_after(make_index, 
             change()
             assert unsynced == set()
     assert str(place / "segments") in synced
-
-
-def test_a_closed_writer_writes_nothing(make_index):
-    place = make_index()
-    writer = IndexWriter.open(place)
-    writer.put(made_entries(["a"]))
-    writer.close()
-    before = contents(read_snapshot(place))
-    with IndexWriter.open(place):
-        for change in (
-            lambda: writer.put(made_entries(["b"])),
-            lambda: writer.remove(["a"]),
-            writer.compact,
-            lambda: writer.set_origin(ORIGIN),
-            lambda: writer.set_recall(None),
-        ):
-            with pytest.raises(ValueError, match="the writer is closed; open the index again"):
-                change()
-        writer.close()  # again
-    assert contents(read_snapshot(place)) == before

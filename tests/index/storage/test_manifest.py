@@ -1,8 +1,12 @@
-"""The manifest says what is part of an index; what it does not name is deleted by the next writer."""
+"""The manifest names the parts of an index; what it does not name is deleted. Segments stay few and sorted."""
 
 import json
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from index.scanners import Settings
 from index.storage.manifest import (
@@ -16,19 +20,16 @@ from index.storage.manifest import (
     parts_in,
     read_manifest,
 )
+from index.storage.merge import FANOUT, FLOOR, level_of, to_merge
+from index.storage.segment import FEW, ClipTable, Segment
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 
 
-def made(**changes):
-    fields = {
-        "generation": 7,
-        "layout": LAYOUT,
-        "origin": ORIGIN,
-        "settings": Settings(kind="fastscan", recall=0.9),
-    }
-    return Manifest(**{**fields, **changes})
+def made(generation=7, **changes):
+    settings = Settings(kind="fastscan", recall=0.9)
+    return Manifest(generation=generation, layout=LAYOUT, origin=ORIGIN, settings=settings, **changes)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +65,11 @@ def test_an_error_leaves_the_one_before(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
-@pytest.mark.parametrize("place", ["", "nowhere", "file/x"])
-def test_where_there_is_none(tmp_path, place):
+def test_a_manifest_that_is_missing_or_is_nested_json_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"no index at '.*'; make one with: mee index STORE MODEL"):
-        read_manifest(tmp_path / place)
-
-
-def test_deeply_nested_json_is_refused(tmp_path):
+    for place in ("", "nowhere", "file/x"):
+        with pytest.raises(InputError, match=r"no index at '.*'; make one with: mee index STORE MODEL"):
+            read_manifest(tmp_path / place)
     (tmp_path / "index.json").write_text("[" * 200_000)
     with pytest.raises(InputError, match=r"'.*index\.json' is damaged"):
         read_manifest(tmp_path)
@@ -98,12 +96,16 @@ def test_the_next_writer_deletes_what_a_killed_one_left(tmp_path):
     assert {path for path in place.rglob("*") if path.is_file()} == own | {place / name for name in KEPT}
 
 
-def test_numbers_are_not_used_twice(tmp_path):
+def test_numbers_are_not_used_twice_and_clearing_follows_no_links(tmp_path):
     assert last_number(tmp_path) == 0
     (tmp_path / "removed-000001-000917.npy").touch()
-    (tmp_path / "segments" / "1000003").mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "segments" / "1000003").symlink_to(tmp_path / "mine")
     assert parts_in(tmp_path) == {"removed-000001-000917.npy", "segments/1000003"}
     assert last_number(tmp_path) == 1000003
+    clear(tmp_path, ())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "segments"]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +126,45 @@ def test_what_is_an_index(tmp_path, names, foreign):
     assert is_foreign(tmp_path) is foreign
 
 
-def test_clearing_follows_no_links(tmp_path):
-    mine, place = tmp_path / "mine", tmp_path / "ix"
-    (mine / "deep").mkdir(parents=True)
-    (place / "segments").mkdir(parents=True)
-    (place / "segments" / "000001").symlink_to(mine)
-    clear(place, ())
-    assert (mine / "deep").is_dir()
-    assert not (place / "segments" / "000001").is_symlink()
+# ---- clips are found by name; segments stay few, and clips are seldom copied
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
+
+
+@given(st.sets(NAMES, max_size=40), st.lists(NAMES, max_size=2 * FEW))
+def test_a_sorted_table_finds_clips_by_name(ids, wanted):
+    ids = sorted(ids)  # Python and Arrow agree on what that is
+    table = ClipTable(pa.table({"clip_id": pa.array(ids, pa.string())}))
+    expected = [[ids.index(name)] if name in ids else [] for name in wanted]
+    assert table.rows_of(wanted).tolist() == [row for rows in expected for row in rows]
+    assert [table.rows_of([name]).tolist() for name in wanted] == expected
+    assert table.rows_of(ids * 3).tolist() == [*range(len(ids))] * 3
+    rows = np.arange(len(ids))[::-1]
+    assert table.ids(rows) == ids[::-1]
+    assert pa.array(ids, pa.string()).sort() == pa.array(ids, pa.string())
+
+
+def segment_of(rows, live=None):
+    """As much of a segment as `to_merge` reads."""
+    return Segment(range(rows), (), live=live)
+
+
+@given(st.lists(st.integers(1, 30_000), max_size=150), st.integers(1, 32))
+def test_few_segments_and_few_copies(batches, every):
+    segments, copied = [], 0
+    for number, batch in enumerate(batches, start=1):
+        segments.append(segment_of(batch))
+        if number % every == 0 or number == len(batches):
+            merged = to_merge(segments)
+            segments = [segment for segment in segments if segment not in merged]
+            if merged:
+                segments.append(segment_of(sum(map(len, merged))))
+                copied += len(segments[-1])
+            assert to_merge(segments) == []
+            assert len(segments) <= (FANOUT - 1) * (1 + level_of(sum(map(len, segments))))
+    assert sum(map(len, segments)) == sum(batches)
+    small = FANOUT * FLOOR * len(batches)  # what merges of level 0 copy, which leave it there
+    assert copied <= sum(batches) * (1 + level_of(sum(batches))) + small
+    full, hollow = segment_of(10_000), segment_of(10_000, live=np.arange(10_000) < 10)
+    assert to_merge([full, hollow]) == [hollow]
+    assert to_merge([full]) == to_merge([]) == []

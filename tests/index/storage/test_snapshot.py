@@ -2,33 +2,26 @@
 
 import os
 import random
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 
 from index.scanners import Settings
+from index.storage import merge
 from index.storage import snapshot as snapshot_module
+from index.storage import writer as writer_module
 from index.storage.entries import Entries
 from index.storage.snapshot import Snapshot, read_snapshot, refreshed
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
-from tests.index.storage.killed_writer import merge_early
-from tests.index.storage.reading_process import GROUPS, group
 
-ROOT = Path(__file__).parents[3]
-READER = Path(__file__).with_name("reading_process.py")
 IDS = [f"c{number:02d}" for number in range(30)]
-
-
-@pytest.fixture
-def place(tmp_path):
-    return tmp_path / "ix"
+GROUPS, TOGETHER = 6, 7
 
 
 @pytest.fixture
@@ -39,8 +32,67 @@ def index(place):
         yield writer
 
 
+def group(number):
+    """Names of its clips."""
+    return [f"g{number}-{clip}" for clip in range(TOGETHER)]
+
+
+def seen(snapshot):
+    """Group -> its version, of the groups that are there."""
+    names, versions = [], {}
+    for number, segment in enumerate(snapshot.segments):
+        for clip in segment.live_table().select(["clip_id", "seed"]).to_pylist():
+            names.append(clip["clip_id"])
+            if clip["clip_id"].startswith("g"):
+                assert snapshot.find(clip["clip_id"])[0] == number
+                versions.setdefault(int(clip["clip_id"][1]), []).append(clip["seed"])
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    assert {number: (len(kept), len(set(kept))) for number, kept in versions.items()} == dict.fromkeys(
+        versions, (TOGETHER, 1)
+    )
+    assert 0 in versions
+    return {number: kept[0] for number, kept in versions.items()}
+
+
+def search(snapshot):
+    """Ids that scanners find are those of clips that count."""
+    for partition in snapshot.partitions:
+        query = np.ones((1, partition.vectors.shape[1]), dtype=np.float32)
+        _, rows = partition.scanner.scan(query, 5, partition.allowed)
+        rows = rows[0][rows[0] >= 0]
+        assert len(rows) == min(5, partition.count)
+        assert all(snapshot.find(clip_id) is not None for clip_id in partition.ids(rows))
+
+
+def read(directory, stop, seed, every_clip):
+    """Refresh again and again until a file `stop` exists; returns how many changes were seen.
+
+    Groups of clips are always put together, so that each must be found complete and of one version. Group 0 is
+    replaced, but never removed. What was seen does not come back older.
+    """
+    rng, snapshot = random.Random(seed), read_snapshot(directory)
+    old, versions, changes = snapshot, seen(snapshot), 0
+    first = versions
+    stop.with_name(f"ready{seed}").touch()
+    while not stop.exists():
+        now = read_snapshot(directory) if rng.random() < 0.1 else refreshed(snapshot)
+        if now is not snapshot:
+            there, changes = seen(now), changes + 1
+            assert all(there[number] >= versions[number] for number in there.keys() & versions.keys())
+            search(now)
+            if every_clip:
+                contents(now)
+            versions = {**versions, **there}
+        snapshot = now
+        if rng.random() < 0.02:  # what was opened long ago can still be read
+            assert seen(old) == first
+            search(old)
+            old, first = snapshot, seen(snapshot)
+    return changes
+
+
 def write_at_random(place, seconds, rng):
-    """Keep an index changing; returns how many operations."""
+    """Keep an index changing."""
     done, deadline, there = 0, time.monotonic() + seconds, {0}
     writer = IndexWriter.open(place)
     while time.monotonic() < deadline:
@@ -59,66 +111,44 @@ def write_at_random(place, seconds, rng):
             writer.close()
             writer = IndexWriter.open(place)
     writer.close()
-    return done
 
 
-@pytest.mark.slow
-def test_two_readers_while_one_writes(place, tmp_path, monkeypatch):
-    merge_early(monkeypatch.setattr)
-    seconds, stop = float(os.environ.get("MEE_WRITE_SECONDS", "15")), tmp_path / "stop"
+def processes(workers):
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+@pytest.mark.parametrize(
+    ("pool", "clips", "seconds"),
+    [
+        (ThreadPoolExecutor, 0, 2.0),
+        pytest.param(
+            processes,
+            3 * 1100,  # so that partitions are large enough to have codes
+            float(os.environ.get("MEE_WRITE_SECONDS", "15")),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_two_readers_while_one_writes(place, tmp_path, monkeypatch, pool, clips, seconds):
+    monkeypatch.setattr(writer_module, "MANY", 6)
+    monkeypatch.setattr(merge, "FLOOR", 4)
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-        patterns = 3 * 1100  # so that partitions are large enough to have codes
-        writer.put(made_entries([f"s{number:05d}" for number in range(patterns)], missing=0))
+        if clips:
+            writer.put(made_entries([f"s{number:05d}" for number in range(clips)], missing=0))
         writer.put(made_entries(group(0)))
-    readers = [
-        subprocess.Popen(
-            [sys.executable, str(READER), str(place), str(stop), str(seed)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            text=True,
-        )
-        for seed in range(2)
-    ]
-    try:
-        for reader in readers:
-            assert reader.stdout.readline() == "ready\n", reader.stdout.read()
-        done = write_at_random(place, seconds, random.Random(0))
-    finally:
-        stop.touch()
-    printed = [reader.communicate(timeout=60)[0] for reader in readers]
-    assert [reader.returncode for reader in readers] == [0, 0], printed
-    sys.stdout.write(f"{done} operations; {printed}")  # shown with -rA
+    stop = tmp_path / "stop"
+    with pool(2) as readers:
+        reading = [readers.submit(read, place, stop, seed, not clips) for seed in range(2)]
+        try:
+            while len(list(tmp_path.glob("ready*"))) < 2 and not any(reader.done() for reader in reading):
+                time.sleep(0.01)
+            write_at_random(place, seconds, random.Random(1))
+        finally:
+            stop.touch()
+        assert min(reader.result() for reader in reading) > 3
 
 
-def test_readers_in_threads_while_one_writes(place, monkeypatch):
-    merge_early(monkeypatch.setattr)
-    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-        writer.put(made_entries(group(0)))
-    wrong, stop = [], threading.Event()
-
-    def read():
-        snapshot = read_snapshot(place)
-        while not stop.is_set():
-            try:
-                snapshot = refreshed(snapshot)
-                contents(snapshot)
-                contents(read_snapshot(place))
-            except Exception as error:
-                wrong.append(error)
-                return
-
-    threads = [threading.Thread(target=read) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    write_at_random(place, 2, random.Random(1))
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
-
-
-def test_refreshing_opens_new_segments_only(place, index):
+def test_refreshing_opens_new_segments_only_or_another_index_in_the_same_place(place, index):
     first = read_snapshot(place)
     assert refreshed(first) is first
     index.put(made_entries(["x", "c00"], seed=1))
@@ -131,31 +161,27 @@ def test_refreshing_opens_new_segments_only(place, index):
     assert contents(third) == contents(refreshed(second)) == contents(index.snapshot)
     assert contents(first) == as_dict(made_entries(IDS))
     assert third.generation > second.generation > first.generation
+    index.close()
+    with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+        writer.put(made_entries(["x"]))
+    assert set(contents(refreshed(third))) == {"x"}
+    assert contents(first) == as_dict(made_entries(IDS))
 
 
-class TestInMemory:
-    """`Snapshot.of` needs no disk."""
-
-    @pytest.mark.parametrize("facts", [None, {"method": "nnn"}])
-    def test_it_holds_what_was_given(self, facts):
-        entries = made_entries(IDS[::-1], offsets=facts is not None)
-        snapshot = Snapshot.of(entries, LAYOUT, ORIGIN, offsets=facts)
-        assert contents(snapshot) == as_dict(entries)
-        assert all(partition.scanner.shape.offset is (facts is not None) for partition in snapshot.partitions)
-        assert refreshed(snapshot) is snapshot
-        assert snapshot.find("nobody") is None
-        assert snapshot.without_stream() == sorted(np.array(IDS[::-1])[~entries.available.any(axis=1)])
-
-    def test_it_may_be_empty(self):
-        snapshot = Snapshot.of(made_entries([]), LAYOUT, ORIGIN)
-        assert (len(snapshot), snapshot.partitions, snapshot.segments) == (0, (), ())
-        assert snapshot.without_stream() == []
-        assert snapshot.columns.names[:3] == ["clip_id", "video", "start_s"]
-
-    def test_it_refuses_what_an_index_cannot_keep(self):
-        entries = made_entries(IDS)
-        with pytest.raises(ValueError, match="30 clips come with"):
-            Snapshot.of(Entries(entries.table, entries.packed[:, 1:], entries.available), LAYOUT, ORIGIN)
+@pytest.mark.parametrize("facts", [None, {"method": "nnn"}])
+def test_a_snapshot_in_memory_holds_what_was_given(facts):
+    entries = made_entries(IDS[::-1], offsets=facts is not None)
+    snapshot = Snapshot.of(entries, LAYOUT, ORIGIN, offsets=facts)
+    assert contents(snapshot) == as_dict(entries)
+    assert all(partition.scanner.shape.offset is (facts is not None) for partition in snapshot.partitions)
+    assert refreshed(snapshot) is snapshot
+    assert snapshot.find("nobody") is None
+    assert snapshot.without_stream() == sorted(np.array(IDS[::-1])[~entries.available.any(axis=1)])
+    empty = Snapshot.of(made_entries([], offsets=facts is not None), LAYOUT, ORIGIN, offsets=facts)
+    assert (len(empty), empty.partitions, empty.segments, empty.without_stream()) == (0, (), (), [])
+    assert empty.columns.names[:3] == ["clip_id", "video", "start_s"]
+    with pytest.raises(ValueError, match="30 clips come with"):
+        Snapshot.of(Entries(entries.table, entries.packed[:, 1:], entries.available), LAYOUT, ORIGIN)
 
 
 @pytest.mark.parametrize("times", [3, 99])
@@ -176,12 +202,3 @@ def test_a_reader_tries_again_when_a_writer_deletes_what_it_opens(place, index, 
     else:
         with pytest.raises(InputError, match="changes faster than it can be opened; try again later"):
             read_snapshot(place)
-
-
-def test_another_index_in_the_same_place(place, index):
-    reader = read_snapshot(place)
-    index.close()
-    with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
-        writer.put(made_entries(["x"]))
-    assert set(contents(refreshed(reader))) == {"x"}
-    assert len(contents(reader)) == len(IDS)

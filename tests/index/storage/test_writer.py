@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,27 +30,12 @@ FACTS = {"method": "nnn", "bank": 3}
 RECALL = Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000)
 
 
-@pytest.fixture
-def place(tmp_path):
-    return tmp_path / "ix"
-
-
-def known(expected):
-    """What is kept, without nulls: a column that a clip does not have is null."""
-    return {
-        clip_id: ({name: value for name, value in facts.items() if value is not None}, vector, there)
-        for clip_id, (facts, vector, there) in expected.items()
-    }
-
-
 class Machine(RuleBasedStateMachine):
-    """A writer, a reader that refreshes, and a dict."""
+    """A writer, a reader that refreshes, and a dict; of an index that carries offsets, or not."""
 
-    offsets = False
-
-    @initialize(many=st.integers(2, 8), floor=st.sampled_from([2, 8, 1024]))
-    def begin(self, many, floor):
-        self.folder = Path(tempfile.mkdtemp())
+    @initialize(many=st.integers(2, 8), floor=st.sampled_from([2, 8, 1024]), offsets=st.booleans())
+    def begin(self, many, floor, offsets):
+        self.offsets, self.folder = offsets, Path(tempfile.mkdtemp())
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(writer_module, "MANY", many)
         self.patch.setattr(merge, "FLOOR", floor)
@@ -74,9 +60,6 @@ class Machine(RuleBasedStateMachine):
             assert self.writer.remove(gone) == len(gone)
             for clip_id in gone:
                 del self.expected[clip_id]
-
-    @rule()
-    def remove_what_is_not_there(self):
         with pytest.raises(ValueError, match="1 clips are not in the index, 'nobody' among them"):
             self.writer.remove([*self.expected, "nobody"])
 
@@ -95,7 +78,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def refresh(self):
         self.reader = refreshed(self.reader)
-        assert known(contents(self.reader)) == known(self.expected)
+        assert contents(self.reader) == self.expected
         assert refreshed(self.reader) is self.reader
 
     @rule()
@@ -107,7 +90,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def holds_the_same(self):
         if hasattr(self, "writer"):
-            assert known(contents(self.writer.snapshot)) == known(self.expected)
+            assert contents(self.writer.snapshot) == self.expected
             bare = sorted(clip_id for clip_id, (_, _, there) in self.expected.items() if not any(there))
             assert self.writer.snapshot.without_stream() == bare
             assert len(self.writer.snapshot) == len(self.expected) - len(bare)
@@ -115,21 +98,13 @@ class Machine(RuleBasedStateMachine):
     def teardown(self):
         if hasattr(self, "writer"):
             self.writer.close()
-            assert known(contents(read_snapshot(self.folder / "ix"))) == known(self.expected)
+            assert contents(read_snapshot(self.folder / "ix")) == self.expected
             self.patch.undo()
             shutil.rmtree(self.folder)
 
 
-class MachineWithOffsets(Machine):
-    """The same of an index that carries offsets."""
-
-    offsets = True
-
-
 TestMachine = Machine.TestCase
-TestMachineWithOffsets = MachineWithOffsets.TestCase
-TestMachine.settings = hypothesis_settings(max_examples=6, stateful_step_count=20)
-TestMachineWithOffsets.settings = hypothesis_settings(max_examples=5, stateful_step_count=15)
+TestMachine.settings = hypothesis_settings(max_examples=11, stateful_step_count=18)
 
 
 def test_a_put_is_all_or_nothing(place):
@@ -146,7 +121,7 @@ def test_a_put_is_all_or_nothing(place):
     assert contents(read_snapshot(place)) == before
 
 
-def test_offsets_come_and_go(place):
+def test_offsets_and_recall_come_and_go(place):
     ids = IDS[:20]
     entries = made_entries(ids)
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
@@ -171,63 +146,45 @@ def test_offsets_come_and_go(place):
         assert contents(read_snapshot(place)) == kept  # the table keeps them, the vectors do not
         with pytest.raises(ValueError, match="offsets come with facts"):
             writer.compact(offsets=given)
-
-
-def test_what_recall_was_measured_is_kept_until_something_else_is_searched(place):
-    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-        writer.put(made_entries(IDS))
-        writer.set_recall(RECALL)
+        writer.set_recall(RECALL)  # stays until something else is searched
         writer.put(made_entries(["new"]))
         writer.compact()
         assert read_snapshot(place).recall == RECALL
-        writer.compact(settings=Settings(kind="flat"))
+        writer.compact(settings=Settings(kind="auto"))
         assert read_snapshot(place).recall is None
 
 
-def test_a_second_writer_is_told(place):
+def test_an_index_has_one_writer_until_that_closes_fails_or_dies(place):
     with IndexWriter.create(place, LAYOUT, ORIGIN):
         with pytest.raises(InputError, match=re.escape(f"is writing the index at '{place}'")):
             IndexWriter.open(place)
         with pytest.raises(InputError, match=re.escape(f"is writing the index at '{place}'")):
             IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True)
-    IndexWriter.open(place).close()
-
-
-def test_the_lock_goes_with_its_process(place):
-    IndexWriter.create(place, LAYOUT, ORIGIN).close()
     code = "import os, pathlib; from index.storage.writer import IndexWriter; "
     code += f"held = IndexWriter.open(pathlib.Path({str(place)!r})); os._exit(9)"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == 9
     IndexWriter.open(place).close()
-
-
-def test_an_error_while_opening_lets_the_lock_go(place):
-    IndexWriter.create(place, LAYOUT, ORIGIN).close()
     (place / "index.json").write_bytes(b"damaged")
     for _ in range(2):
         with pytest.raises(InputError, match="is damaged"):
             IndexWriter.open(place)
 
 
-def test_a_put_is_one_segment_and_closing_merges_them(place):
+def test_a_put_is_one_segment_segments_stay_few_and_closing_merges_them(place):
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
         for number in range(4):
             writer.put(made_entries([f"n{number}-{other}" for other in range(5)]))
             assert len(read_snapshot(place).segments) == number + 1
-    assert len(read_snapshot(place).segments) == 1
-    assert len(list((place / "segments").iterdir())) == 1
+    assert len(read_snapshot(place).segments) == len(list((place / "segments").iterdir())) == 1
     with IndexWriter.open(place) as writer:
         before = contents(writer.snapshot)
     assert contents(read_snapshot(place)) == before
-
-
-def test_segments_stay_few_while_many_are_put(place):
-    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+    with IndexWriter.open(place) as writer:
         for number in range(2 * writer_module.MANY):
-            writer.put(made_entries([f"n{number:03d}"]))
+            writer.put(made_entries([f"m{number:03d}"]))
             assert len(writer.snapshot.segments) <= writer_module.MANY
-        assert len(contents(writer.snapshot)) == 2 * writer_module.MANY
+        assert len(contents(writer.snapshot)) == 20 + 2 * writer_module.MANY
 
 
 def test_segments_of_which_nothing_counts_go_and_those_of_which_little_counts_are_merged(place):
@@ -245,52 +202,43 @@ def test_segments_of_which_nothing_counts_go_and_those_of_which_little_counts_ar
         assert list((place / "segments").iterdir()) == []
 
 
-class TestOverwriting:
-    """An index that takes another's place is seen whole, or not at all."""
+# ---- overwriting: an index that takes another's place is seen complete, or not at all
 
-    def test_the_old_one_stays_until_the_new_one_is_published(self, place):
-        with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-            writer.put(made_entries(IDS[:5]))
-        old = contents(read_snapshot(place))
-        with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
-            writer.put(made_entries(IDS, seed=1))
-            assert contents(read_snapshot(place)) == old
-            writer.compact()
-            writer.put(made_entries(["more"]))
-            assert contents(read_snapshot(place)) == old
-        assert contents(read_snapshot(place)) == contents(writer.snapshot)
-        assert len(contents(writer.snapshot)) == len(IDS) + 1
-        assert len(list((place / "segments").iterdir())) == len(read_snapshot(place).segments)
 
-    def test_an_error_leaves_the_old_one(self, place):
-        with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
-            writer.put(made_entries(IDS[:5]))
-        before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file() and path.name != "lock"}
+def test_the_old_index_stays_until_the_new_one_is_published(place):
+    def files():
+        return {path: path.read_bytes() for path in place.rglob("*") if path.is_file() and path.name != "lock"}
 
-        def stopped():
-            with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
-                writer.put(made_entries(IDS, seed=1))
-                writer.compact()
-                raise KeyboardInterrupt
+    with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
+        writer.put(made_entries(IDS[:5]))
+    old, before = contents(read_snapshot(place)), files()
+    with suppress(KeyboardInterrupt), IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+        writer.put(made_entries(IDS, seed=1))
+        writer.compact()
+        raise KeyboardInterrupt
+    assert files() == before
+    with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+        writer.put(made_entries(IDS, seed=1))
+        assert contents(read_snapshot(place)) == old
+        writer.compact()
+        writer.put(made_entries(["more"]))
+        assert contents(read_snapshot(place)) == old
+    assert contents(read_snapshot(place)) == contents(writer.snapshot)
+    assert len(contents(writer.snapshot)) == len(IDS) + 1
+    assert len(list((place / "segments").iterdir())) == len(read_snapshot(place).segments)
+    (place / "index.json").write_text("{")
+    with pytest.raises(InputError, match="--overwrite"):
+        IndexWriter.create(place, LAYOUT, ORIGIN)
+    IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True).close()
+    assert contents(read_snapshot(place)) == {}
 
-        with pytest.raises(KeyboardInterrupt):
-            stopped()
-        assert before == {p: p.read_bytes() for p in place.rglob("*") if p.is_file() and p.name != "lock"}
 
-    def test_a_damaged_one_can_be_overwritten(self, place):
-        IndexWriter.create(place, LAYOUT, ORIGIN).close()
-        (place / "index.json").write_text("{")
-        with pytest.raises(InputError, match="--overwrite"):
-            IndexWriter.create(place, LAYOUT, ORIGIN)
-        IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True).close()
-        assert contents(read_snapshot(place)) == {}
-
-    @pytest.mark.parametrize("name", ["notes.txt", "index.json", "segments/000001x", None])
-    def test_what_is_no_index_is_left_alone(self, place, name):
-        mine = place if name is None else place / name  # a file is no place
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        mine.write_text("[1, 2]")
-        for overwrite in (False, True):
-            with pytest.raises(InputError, match="is not an index; choose another place"):
-                IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=overwrite)
-        assert [path for path in place.parent.rglob("*") if path.is_file()] == [mine]
+@pytest.mark.parametrize("name", ["notes.txt", "index.json", "segments/000001x", None])
+def test_a_folder_that_is_not_an_index_is_not_overwritten(place, name):
+    mine = place if name is None else place / name  # a file is no place
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("[1, 2]")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="is not an index; choose another place"):
+            IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=overwrite)
+    assert [path for path in place.parent.rglob("*") if path.is_file()] == [mine]

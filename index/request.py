@@ -1,9 +1,8 @@
-"""Request: all that a search can be asked for.
+"""Request: all options of a search.
 
     query = sentence + sum of weight * sentence of `also` (below 0: not this) + a clip that others should be like
 
-A new option is a field here, and what it does where it acts: on the query or the clips that may be found in
-index/request/resolve.py, on the ranking in index/searcher.py.
+A new option is a field here, and what it does is in index/searcher.py.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Request:
             raise InputError("a sentence is empty; write what to look for")
         for weight, sentence in self.also:
             if not 0 < abs(weight) <= LARGEST:
-                raise InputError(f"the weight of {sentence!r} must lie in ±{LARGEST:g} and not be 0, got {weight}")
+                raise InputError(f"the weight of {sentence!r} must be within ±{LARGEST:g} and not 0, got {weight}")
         for expert, weight in self.weights.items():
             if not math.isfinite(weight) or weight < 0:
                 raise InputError(f"the weight of expert {expert!r} must be finite and at least 0, got {weight}")
@@ -61,7 +60,7 @@ class Request:
         if self.moments < 1:
             raise InputError(f"moments must be at least 1, got {self.moments}")
         if self.where is not None:
-            from index.request.filter import Filter
+            from index.filter import Filter
 
             Filter.parse(self.where)  # before a model is loaded
 

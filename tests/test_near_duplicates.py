@@ -14,7 +14,7 @@ from benchmarks.near_duplicates import VERSIONS, main
 @pytest.fixture
 def folder(tmp_path):
     """Three videos of slowly moving blotches, two seconds each."""
-    path = Path(__file__).parent / "features" / "media.py"
+    path = Path(__file__).parent / "features" / "media_files.py"
     spec = importlib.util.spec_from_file_location("mee_test_media", path)
     media = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(media)

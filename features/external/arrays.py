@@ -246,11 +246,7 @@ class ClipArrays:
 
 
 def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
-    """Find out the layout of a file.
-
-    Args:
-        file: of one stream.
-        listed: ids given beside the file, in the order of its stack.
+    """Find out the layout of a stream's file; ``listed``: ids given beside it, in the order of its stack.
 
     Raises:
         InputError: no layout fits, there are no ids, or ids and clips differ in number.

@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -48,17 +49,10 @@ class Extractor(ABC):
 
     modality: str
     version: int
+    dim: int  # D, the size of a row
+    needs: tuple[Need, ...]  # what a reader has to decode for this extractor
+    parameters: Mapping[str, Any] = MappingProxyType({})  # what else changes the numbers, for the fingerprint
     shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
-
-    @property
-    @abstractmethod
-    def dim(self) -> int:
-        """D, the size of a row."""
-
-    @property
-    @abstractmethod
-    def needs(self) -> tuple[Need, ...]:
-        """What a reader has to decode for this extractor."""
 
     def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
         """Load now what `extract` would load at its first call, so that errors show before any file is read.
@@ -70,11 +64,6 @@ class Extractor(ABC):
     @abstractmethod
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One stream a clip; None where the clip does not have the modality."""
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Settings that change the numbers, beyond the needs; they enter the fingerprint."""
-        return {}
 
     @property
     def fingerprint(self) -> Fingerprint:

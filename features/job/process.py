@@ -70,14 +70,9 @@ class Sent:
 
 
 def serve(connection: Connection, setup: Callable[[], Work[Any]], parent: int, tasks: int) -> None:
-    """Be a worker until the pipe is closed.
+    """Be a worker until the pipe is closed, or for so many tasks; ``parent``: id of the process that started it.
 
-    Args:
-        connection: this process's end of the pipe.
-        setup: makes `work`, which yields the messages of one task. An error in `work` other than MemoryError ends
-            the process.
-        parent: id of the process that started this one.
-        tasks: after so many the process ends.
+    ``setup`` makes `work`, which yields the messages of one task; an error but MemoryError ends the process.
     """
     _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a hostile library would fill the disk with core files

@@ -30,14 +30,7 @@ class Extraction:
     def __init__(
         self, extractors: Mapping[str, Extractor], setup: WorkerSetup, workers: int, report: JobReport
     ) -> None:
-        """Nothing is started yet.
-
-        Args:
-            extractors: by stream; the shared ones among them run here.
-            setup: of the worker processes, which make the others.
-            workers: processes that decode.
-            report: whose counts of clips so far, and of retries, are kept up to date.
-        """
+        """Shared extractors run here, others in the workers; the report's clips and retries are kept current."""
         self._shared = {stream: extractor for stream, extractor in extractors.items() if extractor.shared}
         self._pool: WorkerPool[FileTask] = WorkerPool(setup, workers, setup.config.timeout)
         self._models = ModelBatches(self._shared, setup.config.run.batch_size)

@@ -44,11 +44,7 @@ def image_kind(data: bytes, limits: Limits) -> str:
 def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = DEFAULT_LIMITS) -> Clip:
     """The one clip of an image; a need for windows of frames, or for sound, has no entry in it.
 
-    Args:
-        path: the file.
-        video: its path below the library's folder, with forward slashes.
-        needs: what the extractors want.
-        limits: how large the image may be.
+    ``video``: the path below the library's folder, with forward slashes.
 
     Raises:
         MediaError: it cannot be read or exceeds the limits.

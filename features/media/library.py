@@ -43,11 +43,7 @@ def find_media(path: Path) -> Library:
         raise InputError(f"there is nothing at '{path}'; name a folder of videos, or one video")
     videos: list[str] = []
     ignored: Counter[str] = Counter()
-
-    def unreadable(_: OSError) -> None:
-        ignored["unreadable folder"] += 1
-
-    for folder, below, names in os.walk(path, onerror=unreadable):
+    for folder, below, names in os.walk(path, onerror=lambda _: ignored.update(["unreadable folder"])):
         below[:] = sorted(name for name in below if not name.startswith("."))
         if links := sum(Path(folder, name).is_symlink() for name in below):  # not entered: might lead in a circle
             ignored["linked folder"] += links

@@ -47,12 +47,8 @@ _BLANK = 0.02  # the same for the harmonics of the frame
 def pyramid(fine: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Means of (36, B) cells of the fine grid over each level: (1, B), (4, B) and (9, B)."""
     bins = fine.shape[1]
-    levels = []
-    for side in (1, 2, 3):
-        step = _FINE // side
-        blocks = fine.reshape(side, step, side, step, bins)
-        levels.append(blocks.mean((1, 3)).reshape(side * side, bins))
-    return levels
+    levels = (fine.reshape(side, _FINE // side, side, _FINE // side, bins) for side in (1, 2, 3))
+    return [level.mean((1, 3)).reshape(-1, bins) for level in levels]
 
 
 def harmonics(directions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -64,12 +60,8 @@ def harmonics(directions: NDArray[np.float64]) -> NDArray[np.float64]:
 def colour_gradient(image: NDArray[np.uint8], blur: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of the three channels' gradients the strongest at each pixel, so that red on grey has an edge too.
 
-    Args:
-        image: (H, W, 3) RGB.
-        blur: pixels, the deviation of the Gaussian laid over the image first.
-
-    Returns:
-        (H, W) change to the right and (H, W) downward, levels a pixel.
+    (H, W) change to the right and (H, W) downward, levels a pixel, of an (H, W, 3) RGB image under a Gaussian of
+    deviation ``blur``, pixels.
     """
     soft = np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur), dtype=np.float32)
     x, y = slopes(soft)
@@ -81,22 +73,15 @@ def _edges(image: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     """Orientations (36 + 4 * 12 + 9 * 12), harmonics (12) and texture (2 * 14) of an RGB frame."""
     cells = cell_numbers(image.shape[0], image.shape[1], _FINE)
     pixels = np.bincount(cells.ravel(), minlength=_FINE**2)[:, None]
-    texture = []
-    directions = np.zeros((_FINE**2, _DIRECTIONS))
-    for blur in _BLURS:
-        x, y = colour_gradient(image, blur)
-        if blur == _BLURS[0]:
-            directions = angle_histogram(x, y, cells, _FINE, _DIRECTIONS) / pixels
-        strength = cell_sums(np.hypot(x, y), cells, _FINE)[:, None] / pixels
-        texture += [np.sqrt(level / 16).ravel() for level in pyramid(strength)]
-    unsigned = directions[:, :_WHOLE] + directions[:, _WHOLE:]
-    whole, *parts = pyramid(unsigned)
-    rows = [hellinger(whole, _FLAT / _FINE).ravel()]
+    gradients = [colour_gradient(image, blur) for blur in _BLURS]
+    directions = angle_histogram(*gradients[0], cells, _FINE, _DIRECTIONS) / pixels
+    strengths = [cell_sums(np.hypot(x, y), cells, _FINE)[:, None] / pixels for x, y in gradients]
+    texture = [np.sqrt(level / 16).ravel() for strength in strengths for level in pyramid(strength)]
+    whole, *parts = pyramid(directions[:, :_WHOLE] + directions[:, _WHOLE:])
     group = _WHOLE // _PART
-    for part in parts:
-        coarse = np.roll(part, group // 2, axis=1).reshape(len(part), _PART, group).sum(2)
-        rows.append(hellinger(coarse, _FLAT).ravel())
-    return [*rows, harmonics(directions.mean(0)), *texture]
+    coarse = [np.roll(part, group // 2, axis=1).reshape(-1, _PART, group).sum(2) for part in parts]
+    edges = [hellinger(whole, _FLAT / _FINE), *(hellinger(part, _FLAT) for part in coarse)]
+    return [*(level.ravel() for level in edges), harmonics(directions.mean(0)), *texture]
 
 
 def describe_frame(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -115,10 +100,7 @@ class AppearanceExtractor(Extractor):
     needs = (need,)
     # colours of 14 cells, orientations of the frame and of 13 cells, harmonics, texture of 14 cells
     dim = _CELLS * COLOURS + _WHOLE + (_CELLS - 1) * _PART + _HARMONICS + len(_BLURS) * _CELLS
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        return {"blurs": _BLURS, "flat": _FLAT, "blank": _BLANK}
+    parameters: Mapping[str, Any] = {"blurs": _BLURS, "flat": _FLAT, "blank": _BLANK}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a sampled frame; None where the clip has no picture."""

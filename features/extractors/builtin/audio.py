@@ -66,14 +66,7 @@ def _triangles() -> NDArray[np.float32]:
 
 
 def log_mel(sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The module's L.
-
-    Args:
-        sound: (N,) samples in [-1, 1] at 16 kHz, N at least 400.
-
-    Returns:
-        (1 + (N - 400) // 160, 64), finite and not negative.
-    """
+    """The module's L, (1 + (N - 400) // 160, 64), of (N,) samples in [-1, 1] at 16 kHz, N at least 400."""
     frames = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::HOP]
     hann = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
     spectrum = np.fft.rfft(frames * (hann * (2 / hann.sum())), _FFT)
@@ -128,11 +121,9 @@ def describe_sound(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     length = RATE + steps * _STEP * HOP + _EDGE
     spectrogram = log_mel(np.pad(sound, (0, length - len(sound))))
     beat = rhythm(spectrogram[: max(_SPAN, len(sound) // HOP)])
-    rows = []
-    for first in range(0, steps * _STEP + 1, _STEP):
-        row = _window_row(spectrogram[first : first + _SPAN])
-        rows.append(np.concatenate([row[:-_SCALARS], beat, row[-_SCALARS:]]))
-    return np.stack(rows).astype(np.float32)
+    firsts = range(0, steps * _STEP + 1, _STEP)
+    rows = np.stack([_window_row(spectrogram[first : first + _SPAN]) for first in firsts])
+    return np.insert(rows, [-_SCALARS], beat, axis=1).astype(np.float32)
 
 
 @final

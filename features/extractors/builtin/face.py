@@ -58,8 +58,7 @@ class Face(NamedTuple):
 
 @cache
 def _cascade() -> Any:
-    file: str = lbp_frontal_face_cascade_filename()  # type: ignore[no-untyped-call]
-    return Cascade(file)
+    return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
 
 
 def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float) -> Windows:
@@ -114,14 +113,9 @@ def _mirror_support(grey: NDArray[np.uint8], box: Windows) -> int:
 
 
 def find_faces(image: NDArray[np.uint8]) -> list[Face]:
-    """Large frontal faces, best supported first.
+    """Frontal faces of at least a fifth of the short side, best supported first, by the smaller support of each.
 
-    Args:
-        image: (H, W, 3) RGB. A short side of about 160 is right: thresholds are tuned for it, and time
-            grows with the number of pixels.
-
-    Returns:
-        Boxes of at least a fifth of the short side, each with the smaller of its two supports.
+    Of an (H, W, 3) RGB image; thresholds are tuned for a short side of about 160, and time grows with the pixels.
     """
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     short = min(grey.shape)
@@ -199,11 +193,13 @@ class FaceExtractor(Extractor):
     need = FrameNeed(fps=1, size=240)
     needs = (need,)
     dim = _SIDE**2 * (_PATTERNS + COLOURS) + _PLACE
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        limits = {"support": SUPPORT, "smallest": SMALLEST, "certain": _CERTAIN, "alike": _ALIKE}
-        return {"searched": _SEARCHED, **limits}
+    parameters: Mapping[str, Any] = {
+        "searched": _SEARCHED,
+        "support": SUPPORT,
+        "smallest": SMALLEST,
+        "certain": _CERTAIN,
+        "alike": _ALIKE,
+    }
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a face, in the order of the frames; None where there is no face, or no picture."""

@@ -46,12 +46,9 @@ def angle_histogram(
     Args:
         x: (H, W) components to the right.
         y: (H, W) components downward.
-        cells: (H, W) from ``cell_numbers``.
+        cells: (H, W) from ``cell_numbers`` for this ``side``.
         side: cells a row and a column.
-        bins: directions around the full circle.
-
-    Returns:
-        (side * side, bins), not normalised.
+        bins: directions around the full circle; the result is (side * side, bins), not normalised.
     """
     position = np.arctan2(y, x) * np.float32(bins / (2 * np.pi))
     below = np.floor(position)
@@ -81,8 +78,7 @@ def hellinger(histogram: NDArray[np.float64], floor: float = 1e-9) -> NDArray[np
     Euclidean distance between such vectors is the Hellinger distance (Arandjelovic and Zisserman,
     *Three things everyone should know to improve object retrieval*, CVPR 2012).
     """
-    shares: NDArray[np.float64] = np.sqrt(histogram / (histogram.sum(-1, keepdims=True) + floor))
-    return shares
+    return np.asarray(np.sqrt(histogram / (histogram.sum(-1, keepdims=True) + floor)))
 
 
 HUES, GREYS = 8, 4
@@ -92,8 +88,7 @@ _LEVELS = 32  # of each channel in the look-up table: the bins are far wider tha
 
 def _ramp(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
     """0 up to ``low``, 1 from ``high`` on, straight between."""
-    share: NDArray[np.float32] = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-    return share
+    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1))
 
 
 @cache
@@ -112,18 +107,11 @@ def _table() -> NDArray[np.float32]:
 
 
 def colour_shares(image: NDArray[np.uint8], side: int, cell: int = 16) -> NDArray[np.float64]:
-    """Colour histogram of each cell of a ``side`` x ``side`` grid.
+    """(side * side, 20) colour histograms, each of sum 1, of the cells of an (H, W, 3) RGB image.
 
-    Args:
-        image: (H, W, 3) RGB.
-        side: cells a row and a column.
-        cell: pixels a cell is wide and high once the image is shrunk for counting.
-
-    Returns:
-        (side * side, 20), each row sums to 1.
+    For counting it is shrunk until a cell is ``cell`` pixels wide and high.
     """
     small = np.asarray(cv2.resize(image, (side * cell, side * cell), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     code = (small >> 3).astype(np.int64) @ np.array([_LEVELS**2, _LEVELS, 1])
     blocks = _table()[code].reshape(side, cell, side, cell, COLOURS)
-    shares: NDArray[np.float64] = blocks.mean((1, 3), dtype=np.float64).reshape(side * side, COLOURS)
-    return shares
+    return np.asarray(blocks.mean((1, 3), dtype=np.float64).reshape(side * side, COLOURS))

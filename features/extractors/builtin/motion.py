@@ -51,14 +51,9 @@ def optical_flow(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray
 def rigid_motion(
     flow: NDArray[np.float32], moving: NDArray[np.bool_]
 ) -> tuple[float, float, float, float, float, float]:
-    """Fit the module's v(r) to the moving pixels.
+    """The module's v(r) fitted to the ``moving`` pixels, (H, W), of an (H, W, 2) flow in short sides a second.
 
-    Args:
-        flow: (H, W, 2) short sides a second.
-        moving: (H, W) the pixels to fit.
-
-    Returns:
-        t_x, t_y, omega, s, mean speed of the moving pixels, moving share; zeros where nothing moves.
+    t_x, t_y, omega, s, mean speed of the moving pixels, moving share; zeros where nothing moves.
     """
     if not moving.any():
         return (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -93,15 +88,12 @@ def describe_pair(before: NDArray[np.uint8], after: NDArray[np.uint8], seconds: 
 
 
 def describe_flow(pixels: NDArray[np.float32], moving: NDArray[np.bool_], seconds: float) -> NDArray[np.float32]:
-    """The module's row for a flow field.
+    """The module's row for a flow field: (240,).
 
     Args:
         pixels: (H, W, 2) displacement, pixels right and down.
         moving: (H, W) which pixels move; the flow of the others is not read, save for boundaries.
         seconds: between the two frames.
-
-    Returns:
-        (240,)
     """
     height, width = moving.shape
     cells = cell_numbers(height, width, _SIDE)
@@ -130,10 +122,7 @@ class MotionExtractor(Extractor):
     need = FrameNeed(fps=6, size=224, window=2, stride=1)
     needs = (need,)
     dim = _SIDE**2 * (_CELL_NUMBERS + 1) + _RIGID  # 25 numbers and a speed for each of 9 cells, the rigid fit
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        return {"still": _STILL, "unchanged": _UNCHANGED, "faint": _FAINT}
+    parameters: Mapping[str, Any] = {"still": _STILL, "unchanged": _UNCHANGED, "faint": _FAINT}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a pair of frames; None where the clip has fewer than two."""

@@ -51,11 +51,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
-    """How the model's input is made, or None where no file says it.
+    """How the model's input is made, by the first of the kinds that a file describes; None where none does.
 
-    Args:
-        folder: of the checkpoint.
-        kinds: "image_processor", "video_processor" or "feature_extractor"; the first that is described is used.
+    ``kinds``: of "image_processor", "video_processor" and "feature_extractor".
     """
     whole = folder / "processor_config.json"
     parts = _read_json(whole) if whole.is_file() else {}

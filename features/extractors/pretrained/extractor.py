@@ -18,6 +18,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 
@@ -113,15 +114,12 @@ class Batch:
     merging: Any  # token merging that is on, or None
 
     def mean(self, states: Tensor, first: int = 0, sizes: Tensor | None = None) -> Tensor:
-        """The mean over patches of the last layer's states.
+        """(B, D) float32: the mean over patches of the last layer's states.
 
         Args:
             states: (B, N, D), any float type.
             first: tokens at the start that are not patches.
             sizes: (B, N) weights, such as a mask; None: how many patches each token stands for.
-
-        Returns:
-            (B, D) float32.
         """
         from features.extractors.token_merging import mean_token
 
@@ -163,13 +161,7 @@ class PretrainedExtractor(Extractor):
     version = 1
 
     def __init__(self, spec: ExtractorSpec, run: RunConfig, family: Family) -> None:
-        """Read config.json, the preprocessor file and the options; no weights.
-
-        Args:
-            spec: resolved, with one checkpoint.
-            run: where and how the model runs.
-            family: of the checkpoint's model_type.
-        """
+        """Read config.json, the preprocessor file and the options, no weights; the spec is resolved."""
         (self.checkpoint,) = spec.checkpoints
         self.spec, self.run, self.family = spec, run, family
         whole = read_config(self.checkpoint.path)
@@ -178,30 +170,18 @@ class PretrainedExtractor(Extractor):
         self.modality = self.inputs.modality
         self.output = self._chosen_output()
         self.merge = self._chosen_merge()
+        self.needs = (self.inputs.need,)
+        run_as = {"output": self.output, "precision": run.precision, "merge": self.merge}
+        self.parameters = {**run_as, **self.inputs.parameters}
         if self.output == "projected" and family.projection is not None:
-            self._dim = whole_number(whole, "projection_dim", family.projection)
+            self.dim = whole_number(whole, "projection_dim", family.projection)
         else:
-            self._dim = family.width(self.config)
-        self._runner: ModelRunner | None = None
-
-    @property
-    def dim(self) -> int:
-        return self._dim
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (self.inputs.need,)
+            self.dim = family.width(self.config)
 
     @property
     def architecture(self) -> Architecture:
         """The class of transformers that holds the part that runs."""
         return self.family.model(self.config, self.output)
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Output, precision, merging, and how the inputs are made."""
-        run = {"output": self.output, "precision": self.run.precision, "merge": self.merge}
-        return {**run, **self.inputs.parameters}
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -214,10 +194,13 @@ class PretrainedExtractor(Extractor):
 
     def load(self) -> None:
         """Load the weights now, so that errors in them show before any file is read."""
-        if self._runner is None:
-            from features.extractors.pretrained.runner import ModelRunner
+        _ = self._runner
 
-            self._runner = ModelRunner(self.spec, self.architecture, self.run, self.merge)
+    @cached_property
+    def _runner(self) -> ModelRunner:
+        from features.extractors.pretrained.runner import ModelRunner
+
+        return ModelRunner(self.spec, self.architecture, self.run, self.merge)
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One stream a clip; the rows of several clips share forward passes."""
@@ -225,18 +208,14 @@ class PretrainedExtractor(Extractor):
         items = [item for part in rows if part is not None for item in part.items]
         if not items:
             return [None] * len(clips)
-        vectors, start = self._vectors(items), 0
-        streams: list[Stream | None] = []
-        for part in rows:
-            end = start if part is None else start + len(part.items)
-            streams.append(Stream(vectors[start:end], part.times) if part is not None and end > start else None)
-            start = end
-        return streams
+        ends = np.cumsum([0 if part is None else len(part.items) for part in rows])
+        vectors = np.split(self._vectors(items), ends[:-1])
+        return [
+            Stream(own, part.times) if part is not None and len(own) else None for part, own in zip(rows, vectors)
+        ]
 
     def _vectors(self, items: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """(N, D) rows of N items."""
-        self.load()
-        assert self._runner is not None
         vectors = self._runner.vectors(items, self.inputs.prepare, self._forward)
         found = vectors.shape[1]
         if found != self.dim:
@@ -244,7 +223,6 @@ class PretrainedExtractor(Extractor):
         return vectors
 
     def _forward(self, model: Any, prepared: Mapping[str, Tensor]) -> Tensor:
-        assert self._runner is not None
         inputs = self.inputs.finish(prepared, model.dtype)
         return self.family.forward(model, Batch(inputs, self.output, self._runner.merging))
 

@@ -24,7 +24,7 @@ Zhong et al., *SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recog
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
 from features.extractors.pretrained.extractor import check_options, positive_option
 from features.extractors.spec import Checkpoint, ExtractorSpec
-from features.media import Clip, FrameNeed, Need
+from features.media import Clip, FrameNeed
 
 DETECTOR, EMBEDDER = "detector", "embedder"
 FACE_SIDE = 112  # pixels of an aligned face
@@ -120,13 +120,7 @@ def _newest(folder: Path, role: str) -> Path:
 
 
 def open_detector(model: FaceModel, score: float, overlap: float) -> Any:
-    """The detector as a cv2.FaceDetectorYN.
-
-    Args:
-        model: a YuNet.
-        score: faces below this score are dropped, in [0, 1].
-        overlap: of two boxes with a larger intersection over union, the one of lower score is dropped.
-    """
+    """The detector as a cv2.FaceDetectorYN; ``score`` and ``overlap``, in [0, 1], are the module's."""
     opened = model.open(cv2.FaceDetectorYN.create, (96, 64), score, overlap, _MOST_FACES)
     model.run(lambda: opened.detect(np.zeros((64, 96, 3), np.uint8)))
     return opened
@@ -156,7 +150,7 @@ def _quiet() -> Iterator[None]:
         logs.setLogLevel(before)
 
 
-FPS, SIZE, SCORE, OVERLAP = 1.0, 480, 0.8, 0.3
+FPS, SIZE, SCORE, OVERLAP = 1.0, 480, 0.8, 0.3  # faces of 15 pixels are found in a 480-pixel frame
 SIZES = range(64, 2161)  # pixels of the short side: smaller, faces vanish; larger, memory runs out
 
 
@@ -170,11 +164,7 @@ class PretrainedFaceExtractor(Extractor):
     options = ("fps", "size", "score", "overlap")
 
     def __init__(self, spec: ExtractorSpec) -> None:
-        """Open both networks.
-
-        Args:
-            spec: resolved: its two checkpoints are the detector and the embedder.
-        """
+        """Open both networks: the two checkpoints of a resolved spec are the detector and the embedder."""
         check_options(spec, self.options)
         score, overlap = (_share(spec, key, default) for key, default in (("score", SCORE), ("overlap", OVERLAP)))
         size = positive_option(spec, "size", SIZE)
@@ -182,24 +172,13 @@ class PretrainedFaceExtractor(Extractor):
             raise InputError(f"'{spec}': size must be from {SIZES[0]} to {SIZES[-1]} pixels, got {size}")
         if len(spec.checkpoints) != 2:
             raise InputError(f"'{spec}': faces take two models, DETECTOR+EMBEDDER, got {len(spec.checkpoints)}")
-        detector, embedder = (
-            FaceModel(checkpoint, role) for checkpoint, role in zip(spec.checkpoints, (DETECTOR, EMBEDDER))
-        )
-        self._need = FrameNeed(fps=positive_option(spec, "fps", FPS), size=size)
-        self._settings = {"score": score, "overlap": overlap}
+        detector, embedder = map(FaceModel, spec.checkpoints, (DETECTOR, EMBEDDER))
+        self.need = FrameNeed(fps=positive_option(spec, "fps", FPS), size=size)
+        self.needs, self.parameters = (self.need,), {"score": score, "overlap": overlap}
         self._model = f"{detector.name}+{embedder.name}"
         self._revision = f"{detector.digest}+{embedder.digest}"
         self._detector = open_detector(detector, score, overlap)
         self._embedder = open_embedder(embedder)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """One frame a second, large enough for faces of 15 pixels in a 480-pixel frame."""
-        return (self._need,)
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        return self._settings
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -211,7 +190,7 @@ class PretrainedFaceExtractor(Extractor):
         return [self._stream(clip) for clip in clips]
 
     def _stream(self, clip: Clip) -> Stream | None:
-        frames = clip.frames.get(self._need)
+        frames = clip.frames.get(self.need)
         if frames is None or len(frames.pixels) == 0:
             return None
         found = [self._describe(picture) for picture in frames.pixels]

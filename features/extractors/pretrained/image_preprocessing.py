@@ -29,20 +29,10 @@ from features.extractors.pretrained.recipe import NEAREST, ImageRecipe
 
 
 def cut_pictures(pictures: Sequence[NDArray[Any]], recipe: ImageRecipe) -> Tensor:
-    """Resize and crop.
-
-    Args:
-        pictures: B of (H, W, 3) uint8, of any shapes.
-        recipe: which sizes.
-
-    Returns:
-        (B, 3, h, w) uint8, (h, w) the recipe's shape.
-    """
+    """(B, 3, h, w) uint8, (h, w) the recipe's shape, of B pictures (H, W, 3) uint8 of any shapes."""
     made = torch.empty((len(pictures), 3, *recipe.shape), dtype=torch.uint8)
-    shapes: dict[tuple[int, ...], list[int]] = {}
-    for place, picture in enumerate(pictures):
-        shapes.setdefault(picture.shape, []).append(place)
-    for places in shapes.values():
+    for shape in {picture.shape for picture in pictures}:
+        places = [place for place, picture in enumerate(pictures) if picture.shape == shape]
         group = torch.from_numpy(np.stack([pictures[place] for place in places])).permute(0, 3, 1, 2)
         made[places] = _crop(_resize(group, resized_shape(group.shape[2], group.shape[3], recipe), recipe), recipe)
     return made
@@ -100,16 +90,11 @@ def grid_of(height: int, width: int, patch: int, most: int) -> tuple[int, int]:
 def cut_patches(
     pictures: Sequence[NDArray[Any]], recipe: ImageRecipe, patch: int, most: int
 ) -> tuple[Tensor, Tensor]:
-    """Resize in proportion, and cut into patches, row by row.
-
-    Args:
-        pictures: B of (H, W, 3) uint8, of any shapes.
-        recipe: how pixels are interpolated.
-        patch: P, pixels.
-        most: N, patches a picture.
+    """Resize B pictures (H, W, 3) uint8 of any shapes in proportion, and cut them into patches, row by row.
 
     Returns:
-        (B, N, 3, P, P) uint8, zero beyond the grid, and (B, 2) rows and columns of the grid.
+        (B, N, 3, P, P) uint8, N = ``most`` and P = ``patch``, zero beyond the grid, and (B, 2) rows and columns of
+        the grid.
     """
     levels = torch.zeros((len(pictures), most, 3, patch, patch), dtype=torch.uint8)
     grid = [grid_of(picture.shape[0], picture.shape[1], patch, most) for picture in pictures]

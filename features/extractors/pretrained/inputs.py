@@ -123,10 +123,7 @@ class Pictures(Inputs):
         return Rows([frames.pixels[window] for window in windows], frames.times[windows].mean(1))
 
     def prepare(self, items: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
-        """{"pixels": (B, [F,] 3, h, w) uint8}.
-
-        As patches {"pixels": (B, N, 3, P, P) uint8, "grid": (B, 2) rows and columns}.
-        """
+        """{"pixels": (B, [F,] 3, h, w) uint8}, or {"pixels": (B, N, 3, P, P) uint8, "grid": (B, 2)} as patches."""
         from features.extractors.pretrained.image_preprocessing import cut_patches, cut_pictures
 
         if self.patch:
@@ -172,12 +169,7 @@ class FrontEnd:
     """A front end, as its file describes it."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        """Read preprocessor_config.json or processor_config.json.
-
-        Args:
-            folder: of the checkpoint.
-            kind: class of transformers that the model takes.
-        """
+        """Read it in the checkpoint's folder; ``kind`` is the class of transformers that the model takes."""
         settings = read_preprocessor(folder, "feature_extractor")
         if settings is None:
             raise InputError(
@@ -249,14 +241,7 @@ class Sound(Inputs):
     need: SoundNeed
 
     def __init__(self, config: ModelConfig, *, kind: str, fits: Fits, overlap: int = 0) -> None:
-        """Read the front end, and check that it fits the model.
-
-        Args:
-            config: of the model.
-            kind: class of its front end in transformers.
-            fits: what must be equal.
-            overlap: samples that a full window shares with the next.
-        """
+        """Read a front end of class ``kind``, and check that it fits; full windows share ``overlap`` samples."""
         spec = config.spec
         check_options(spec, ("output", "merge", "window"))
         self.front_end = FrontEnd(config.folder, kind)
@@ -295,8 +280,5 @@ class Sound(Inputs):
         """
         import torch
 
-        frames = [-(-len(item) // self.front_end.hop) for item in items]
-        return {
-            "sound": torch.cat([self.front_end.features(item) for item in items]),
-            "frames": torch.tensor(frames),
-        }
+        frames = torch.tensor([-(-len(item) // self.front_end.hop) for item in items])
+        return {"sound": torch.cat([self.front_end.features(item) for item in items]), "frames": frames}

@@ -84,13 +84,9 @@ def squeezed(resample: str, colours: tuple[Triple, Triple], shape: Shape | None 
 def cropped(
     resample: str, colours: tuple[Triple, Triple], shape: Shape | None = None, short_side: int = 224
 ) -> Usual:
-    """The middle of pictures that keep their proportions.
+    """The middle, of the model's own shape unless given, of pictures that keep their proportions.
 
-    Args:
-        resample: how pixels are interpolated.
-        colours: mean and standard deviation.
-        shape: of the middle; None: the model's own.
-        short_side: the whole picture's, if the middle's short side is 224; else in proportion.
+    ``short_side``: the whole picture's, if the middle's short side is 224; else in proportion.
     """
     mean, std = colours
 

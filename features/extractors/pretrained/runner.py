@@ -33,12 +33,7 @@ _BUFFERS = ("position_ids", "inv_freq")  # old files hold them; models compute t
 
 
 def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Module:
-    """A model in evaluation mode, float32, on the CPU.
-
-    Args:
-        architecture: class of transformers, and how it is made.
-        folder: of the checkpoint.
-        source: what the user calls it, for messages.
+    """A checkpoint's model in evaluation mode, float32, on the CPU; messages call it ``source``, as users do.
 
     Raises:
         InputError: the weights are not in safetensors, incomplete, damaged, or do not fit config.json.
@@ -132,14 +127,7 @@ class ModelRunner:
     """A model with its weights, ready."""
 
     def __init__(self, spec: ExtractorSpec, architecture: Architecture, run: RunConfig, merge: str | None) -> None:
-        """Load the weights.
-
-        Args:
-            spec: resolved: whose model it is.
-            architecture: which class of transformers.
-            run: device, precision and batch size.
-            merge: token merging, or None.
-        """
+        """Load the weights of a resolved spec; ``merge``: token merging, as MergeSchedule.parse reads it."""
         self.device, self.type = pick_device(run.device), TYPES[run.precision]
         if self.device.type == "cpu" and self.type is torch.float16:
             raise InputError("--precision fp16 needs a GPU; on a CPU use bf16 or fp32")
@@ -155,15 +143,14 @@ class ModelRunner:
     def vectors(self, items: Items, prepare: Prepare, forward: Forward) -> NDArray[np.float32]:
         """(N, D) rows of N items, N at least 1."""
         done: list[NDArray[np.float32]] = []
-        start = 0
-        while start < len(items):
-            batch = items[start : start + self.batch_size]
+        while items:
+            batch = items[: self.batch_size]
             rows = self._pass(batch, prepare, forward)
             if rows is None:
                 self._halve(len(batch))
                 continue
             done.append(rows)
-            start += len(batch)
+            items = items[len(batch) :]
         return np.concatenate(done)
 
     @torch.inference_mode()

@@ -129,9 +129,7 @@ class Merging:
     def __init__(self, model: Any, tower: Tower, merge: MergeSchedule, proportional: bool) -> None:
         """Turn it on; use `merge_tokens`."""
         self._schedule = merge
-        self.protected = tower.protected + getattr(
-            model.config, "num_register_tokens", 0
-        )  # tokens that never merge
+        self.protected = tower.protected + getattr(model.config, "num_register_tokens", 0)  # these never merge
         self.proportional = proportional
         self._layers = list(model.get_submodule(tower.layers))
         self._attentions = [layer.get_submodule(tower.form.projections) for layer in self._layers]
@@ -229,13 +227,7 @@ def attend(
 ) -> Any:
     """Attention as transformers calls it: their scaled_dot_product_attention, with the sizes in its mask.
 
-    Args:
-        module: the attention module, with the merging under `NOTE`.
-        query: (B, heads, N, C).
-        key: (B, heads, N, C); kept.
-        value: (B, heads, N, C).
-        mask: added to the logits, None where all tokens attend to all.
-        options: scaling and others.
+    Query, key (kept) and value are (B, heads, N, C); the mask is added to the logits, None masks nothing.
     """
     merging: Merging = getattr(module, NOTE)
     merging.key = key

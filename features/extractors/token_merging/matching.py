@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import final
 
 import torch
@@ -106,27 +107,17 @@ def take_rows(tokens: Tensor, places: Tensor) -> Tensor:
 
 
 def grouped(matchings: Sequence[Matching]) -> Tensor:
-    """(B, N) int64: the token, after all of these matchings one after another, that holds each token at the start.
-
-    Args:
-        matchings: one or more.
-    """
-    groups = matchings[0].places
-    for matching in matchings[1:]:
-        groups = matching.places.gather(1, groups)
-    return groups
+    """(B, N) int64: the token, after these matchings (one or more) in turn, that holds each token at the start."""
+    return reduce(lambda groups, places: places.gather(1, groups), (matching.places for matching in matchings))
 
 
 def size_bias(sizes: Tensor) -> Tensor:
-    """(B, 1, 1, N) log sizes, to be added to the attention logits of each key (proportional attention, section 3).
-
-    A merged token then attracts as much attention as its patches together would.
-    """
+    """(B, 1, 1, N) log sizes, for the attention logits of each key: proportional attention, section 3."""
     return sizes.log()[:, None, None]
 
 
 def mean_token(states: Tensor, sizes: Tensor | None, first: int = 0) -> Tensor:
-    """The mean of a layer's states in which each token counts as often as its size.
+    """(B, D) float32, the mean of a layer's states in which each token counts as often as its size.
 
         mean = sum over n of s_n x_n / sum over n of s_n,   s_n = 1 where nothing is merged
 
@@ -134,9 +125,6 @@ def mean_token(states: Tensor, sizes: Tensor | None, first: int = 0) -> Tensor:
         states: (B, N, D), any float type.
         sizes: (B, N) how many patches each token stands for; None: one each.
         first: tokens at the start that are not patches: class and register tokens.
-
-    Returns:
-        (B, D) float32
     """
     patches = states[:, first:].float()
     if sizes is None:

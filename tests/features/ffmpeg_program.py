@@ -45,6 +45,7 @@ FILES = {  # name -> the program's words, and settings of `make`
     **dict.fromkeys(("hevc.mp4", "hevc.mkv", "hevc.ts"), (HEVC, {})),
     "faststart_hevc.mp4": (HEVC + " -movflags faststart", {}),
     "vp8.webm": ("-c:v libvpx -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16", {}),
+    "plain_vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {}),
     "vp9.webm": (VP9, {}),
     "av1.mp4": ("-c:v libaom-av1 -cpu-used 8 -g 20 -crf 30", {"count": 20}),
     "av1.mkv": ("-c:v libsvtav1 -preset 10 -g 20 -svtav1-params lp=1", {}),

@@ -70,8 +70,11 @@ def fill(directory, records):
     declare(directory, fingerprints, None, overwrite=False)
     for video, verdict, size, digest, sight, sound, again in records:
         states = {"sight": sight, "sound": sound} if verdict == "ok" else {}
-        rows = {"missing": None, "present": np.full((1, 1), next(NUMBERS) % 2000, np.float16)}
-        streams = {name: rows[state] for name, state in states.items() if state}
+        streams = {
+            name: np.full((1, 1), next(NUMBERS) % 2000, np.float16) if state == "present" else None
+            for name, state in states.items()
+            if state
+        }
         manifest = declare(directory, {"sight": fingerprints["sight"]}, None, overwrite=again)
         if again:
             clear_overwritten(directory, manifest)

@@ -51,10 +51,11 @@ def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(
     assert min(differ[2:]) > 36
     assert np.bitwise_count(video.hashes[3] ^ video.hashes[2]).sum() <= 16
     assert np.bitwise_count(still.hashes[0] ^ video.hashes[0]).sum() <= 8
-    monkeypatch.setattr("features.hashing.PIECE_S", 0.5)
-    pieces = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
-    np.testing.assert_array_equal(video.hashes, pieces.hashes)
-    np.testing.assert_array_equal(video.times, pieces.times)
+    for seconds in (0.5, 1.0):  # pieces of one frame and of two
+        monkeypatch.setattr("features.hashing.PIECE_S", seconds)
+        pieces = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+        np.testing.assert_array_equal(video.hashes, pieces.hashes)
+        np.testing.assert_array_equal(video.times, pieces.times)
 
 
 def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_memory(folder, monkeypatch):

@@ -263,7 +263,7 @@ LISTS = {
     "x.csv": lambda path: pd.DataFrame({"video_id": LISTED, "n": 1}).to_csv(path, index=False),
     "x.parquet": lambda path: pd.DataFrame({"video": LISTED}).to_parquet(path),
     "x.json": lambda path: path.write_text(json.dumps(LISTED)),
-    "x.jsonl": lambda path: path.write_text("\n".join(json.dumps({"id": clip_id, "n": 1}) for clip_id in LISTED)),
+    "x.jsonl": lambda path: path.write_text("".join(json.dumps({"id": name, "n": 1}) + "\n" for name in LISTED)),
     "captions.csv": lambda path: path.write_text(
         "\n".join(["id,caption", *(f'"{i}",x' for i in [*LISTED, *LISTED])])
     ),

@@ -121,20 +121,22 @@ def test_under_a_name_clips_can_be_added_and_overwriting_drops_clips_of_the_old_
     assert report.written == 2
     assert list(store.clips.index) == ["a", "b"]  # nothing is known of the sound of c
     assert "c" in store.failed
-    _, store = run(sight={"a": ROWS[0]}, name="s", overwrite=True)
+    _, store = run(sight={"a": ROWS[1]}, name="s", overwrite=True)
+    np.testing.assert_array_equal(store.read("sight", ["a"])[0], ROWS[1])
     assert (list(store.rows.index), store.coverage()) == (["a", "b"], {"sight": 1, "sound": 2})
     run(store="other", sight={"wrong/a": ROWS[0]})
     assert list(run(store="other", sight={"a": ROWS[0]}, overwrite=True)[1].rows.index) == ["a"]
 
 
 def test_a_stream_added_later_is_as_if_it_had_come_with_the_others_and_again_writes_nothing(run):
-    both = run(store="both", sight={"a": ROWS[0], "b": ROWS[1]}, sound={"a": np.ones(2)})[1]
-    run(sight={"a": ROWS[0], "b": ROWS[1]})
+    sight = {"a": ROWS[0], "b": ROWS[1], "c": None}
+    both = run(store="both", sight=sight, sound={"a": np.ones(2)})[1]
+    run(sight=sight)
     before = files(both.directory.parent / "store", "parts/*")
-    assert run(sight={"a": ROWS[0], "b": ROWS[1]})[0].written == 0
+    assert run(sight=sight)[0].written == 0
     assert files(both.directory.parent / "store", "parts/*") == before
     report, store = run(sound={"a": np.ones(2)})
-    assert report.not_in_file == {"sound": 1}
+    assert report.not_in_file == {"sound": 2}
     columns = ["video", "clips_of_video", "sight", "sound"]
     assert store.clips[columns].equals(both.clips[columns])
 

@@ -57,6 +57,8 @@ def test_plain_values_and_arrays_are_read_back(tmp_path_factory, content, array,
     path.write_bytes(pickle.dumps({"a": array, "plain": content}, protocol))
     found = load_pickle(path)
     assert found["plain"] == content
+    path.write_bytes(pickle.dumps(content, protocol))
+    assert load_pickle(path) == content
     np.testing.assert_array_equal(np.asarray(found["a"]), array, strict=True)
 
 

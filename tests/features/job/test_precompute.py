@@ -46,8 +46,9 @@ def test_built_in_streams_of_every_kind_of_file(job, media):
         "still.png": (True, False, False),
     }
     assert set(videos(report.failures)) == set(store.failed) == {"text.mp4", "zero.mp4", "cut.mp4", "zero.png"}
-    for name, words in {"zero": "the file is empty (0 bytes)", "text": "not a video", "cut": "moov"}.items():
-        assert words in store.failed[f"{name}.mp4"]
+    assert store.failed["zero.mp4"] == "the file is empty (0 bytes)"
+    assert "not a video" in store.failed["text.mp4"]
+    assert "moov" in store.failed["cut.mp4"]
     verdicts = {"both.mp4": "ok", "pictures.mp4": "no sound", "sound.mp4": "no picture", "still.png": "ok"}
     assert dict(store.clips["verdict"]) == verdicts
     assert store.clips.loc["still.png", "end_s"] == 0

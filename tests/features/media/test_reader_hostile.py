@@ -93,7 +93,6 @@ def test_too_long_and_too_large(tmp_path, ffmpeg):
     assert len(read(path, Limits(max_seconds=50.5))) == 5
     with pytest.raises(MediaError, match=r"^it is too long: more than 49 s \(--max-seconds\)$"):
         read(path, Limits(max_seconds=49))
-    # A picture of 8K is in the library of hostile files.
     words = r"too large: 160 x 96 pixels, more than 0.015 megapixels \(--max-megapixels\)"
     image = ffmpeg.make(tmp_path / "a.png", "-frames:v 1", count=1, pixels="rgb24")
     for path in (ffmpeg.make(tmp_path / "a.mp4", FAST), image):
@@ -103,6 +102,16 @@ def test_too_long_and_too_large(tmp_path, ffmpeg):
     for settings in ({"max_seconds": 0}, {"max_megapixels": 0}, {"max_seconds": float("nan")}):
         with pytest.raises(ValueError, match=r"max-(seconds|megapixels) must be positive, got"):
             Limits(**settings)
+
+
+@pytest.mark.slow
+def test_one_picture_of_8k(tmp_path, ffmpeg):
+    path = tmp_path / "a.mp4"
+    ffmpeg.run("-f", "lavfi", "-i", "color=gray:size=7680x4320:rate=25:duration=0.04", *FAST.split(), path)
+    (clip,) = read(path)
+    assert clip.frames[NEED].pixels.shape == (1, 32, 57, 3)
+    with pytest.raises(MediaError, match="too large: 7680 x 4320"):
+        read(path, Limits(max_megapixels=30))
 
 
 def test_pictures_that_grow_on_the_way(tmp_path, ffmpeg):
@@ -121,7 +130,7 @@ ALL, SOUND = FrameNeed(fps=50, size=96), SoundNeed(rate=16000)
 NAMES = (
     "faststart.mp4 fragments.mp4 h264.mkv h264.ts h264.flv faststart_hevc.mp4 hevc.mkv hevc.ts vp9.webm vp8.webm"
 )
-NAMES += " av1.mkv mpeg4.avi mpeg2.ts mpeg2.mpg theora.ogv"
+NAMES += " plain_vp8.webm av1.mkv mpeg4.avi mpeg2.ts mpeg2.mpg theora.ogv"
 
 
 def damaged(whole: bytes, how: str, rng: np.random.Generator) -> bytes:

@@ -105,6 +105,7 @@ def test_overwritten_streams_are_not_merged(store_job, tmp_path):
     store = FeatureStore(target)
     assert store.done("sight") == {"a"}
     assert (store.read("sight", ["a"])[0] == ROWS + 1).all()
+    assert check(target).findings == []
     store_job.declare(target, overwrite=True, sight=3)
     merge(tmp_path / "new", store_job.directory, target)
     merge(target, store_job.directory)

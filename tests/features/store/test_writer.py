@@ -179,7 +179,7 @@ def test_what_is_not_a_store_is_refused_and_kept(store_job, tmp_path, folder):
 def test_overwriting_a_stream_keeps_the_others(store_job, version):
     rows = np.ones((2, 3), np.float16)
     record = store_job.record
-    store_job.write(record("a", sight=rows, sound=rows), record("b", sight=rows, sound=rows), sight=3, sound=3)
+    store_job.write(*(record(name, sight=rows, sound=rows, times=TIMES) for name in "ab"), sight=3, sound=3)
     store_job.declare(overwrite=True, version=version, sight=3)
     store = FeatureStore(store_job.directory)
     assert (store.done("sight"), store.done("sound"), len(store.clips)) == (set(), {"a", "b"}, 0)

@@ -77,20 +77,23 @@ def recipe_of(tmp_path):
 
 
 PARTS = {"image_processor": {"resample": 2}, "video_processor": {"resample": 0}}
+BOTH = {"preprocessor_config": {"resample": 2}, "video_preprocessor_config": {"resample": 0}}
 
 
 @pytest.mark.parametrize(
-    ("kind", "file", "content", "resample"),
+    ("kind", "files", "resample"),
     [
-        ("clip", "processor_config", PARTS, BILINEAR),  # newer files hold it in a part
-        ("videomae", "processor_config", PARTS, NEAREST),
-        ("videomae", "preprocessor_config", {"resample": 3}, BICUBIC),  # the only file
-        ("videomae", "video_preprocessor_config", {"resample": 0}, NEAREST),
-        ("clip", "video_preprocessor_config", {"resample": 0}, BICUBIC),
+        ("clip", {"processor_config": PARTS}, BILINEAR),  # newer files hold it in a part
+        ("videomae", {"processor_config": PARTS}, NEAREST),
+        ("videomae", {"preprocessor_config": {"resample": 3}}, BICUBIC),  # the only file
+        ("videomae", {"video_preprocessor_config": {"resample": 0}}, NEAREST),
+        ("clip", {"video_preprocessor_config": {"resample": 0}}, BICUBIC),
+        ("clip", BOTH, BILINEAR),
+        ("videomae", BOTH, NEAREST),
     ],
 )
-def test_which_file_and_which_part_of_it_is_used(recipe_of, kind, file, content, resample):
-    assert recipe_of(kind, {file: content}).resample == resample
+def test_which_file_and_which_part_of_it_is_used(recipe_of, kind, files, resample):
+    assert recipe_of(kind, files).resample == resample
 
 
 def test_without_a_file_the_usual_recipe_is_used_and_logged(recipe_of, caplog):

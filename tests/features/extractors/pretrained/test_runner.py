@@ -232,6 +232,6 @@ def test_files_are_identified_by_their_content(tmp_path):
 
 @pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "yunet.onnx", "."])
 def test_paths_are_not_searched_on_the_hub_and_have_no_revisions(source):
-    words = "which has no revisions: leave out '@main'" if source == "." else "there is no such directory or file"
-    with pytest.raises(InputError, match=words):
+    local = "is on this machine, which has no revisions: leave out '@main'"
+    with pytest.raises(InputError, match=local if source == "." else "there is no such directory or file"):
         find_checkpoints(source, "main" if source == "." else None)

@@ -57,9 +57,10 @@ def test_tokens_merge_into_the_weighted_mean_of_the_groups_of_the_definition(see
 @given(seeds, st.integers(-3, 0))
 def test_merging_no_tokens_changes_nothing(seed, r):
     metric, x, sizes, _, protected = random_case(seed)
-    merged, after = merge_mean(x, match(metric, r, protected), sizes)
-    assert torch.equal(merged, x)
-    assert torch.equal(after, sizes)
+    for count, first in ((r, protected), (5, x.shape[1] + 1)):  # or more are protected than there are
+        merged, after = merge_mean(x, match(metric, count, first), sizes)
+        assert torch.equal(merged, x)
+        assert torch.equal(after, sizes)
     x = x[:1].requires_grad_()  # gradients flow
     assert torch.autograd.gradcheck(
         lambda rows: merge_mean(rows, match(metric[:1], 3, protected), sizes[:1])[0], (x,)

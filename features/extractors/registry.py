@@ -91,6 +91,9 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Ext
     extractor = kind()
     if not isinstance(extractor, Extractor):
         raise InputError(f"'{spec.stream}' ({place}) is not an Extractor; its entry point must name a subclass")
+    lacking = [name for name in ("modality", "version", "dim", "needs") if not hasattr(extractor, name)]
+    if lacking:
+        raise InputError(f"the extractor '{spec.stream}' ({place}) does not set {', '.join(lacking)}")
     return extractor
 
 

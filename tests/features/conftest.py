@@ -115,7 +115,9 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream `odd` of odd_extractor.py, installed for one test, and others that cannot be made."""
     monkeypatch.syspath_prepend(
-        third_party(odd="Odd", appearance="Odd", not_there="NotThere", no_extractor="Path")
+        third_party(
+            odd="Odd", appearance="Odd", not_there="NotThere", no_extractor="Path", incomplete="Incomplete"
+        )
     )
 
 

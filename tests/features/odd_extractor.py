@@ -147,3 +147,12 @@ class _OpenCVError(Exception):
     """cv2.error where memory is used up."""
 
     code = -4
+
+
+class Incomplete(Extractor):
+    """Sets neither its size nor its needs."""
+
+    modality, version = "odd", 1
+
+    def extract(self, clips):
+        return [None for _ in clips]

@@ -138,7 +138,8 @@ def test_what_cannot_be_made(odd_extractors, tmp_path, says_all):
             (folder / "config.json").write_text(case[1])
         make_extractor(case[0])
 
-    cases = [(name, None) for name in ("smell", "not_there", "no_extractor", "a stream", "x=./nowhere")]
+    names = ("smell", "not_there", "no_extractor", "incomplete", "a stream", "x=./nowhere")
+    cases = [(name, None) for name in names]
     says_all(make, [*cases, *((f"x={folder}", text) for text in (None, '{"model_type": "bert"}', "{}", "["))])
 
 

@@ -3,7 +3,7 @@
     |estimate - exact score| <= bound(query)        infinite for kinds without a proven bound
 
 A partition holds N vectors of one availability pattern and one segment, (N, W) float32: the packed experts of the
-pattern side by side, each of norm at most 1, then the clip's offset where clips carry one. These are the parts of
+pattern side by side, each of norm at most 1, then the clip's offset where clips have one. These are the parts of
 a vector. The inner product of a query with a row is its score. Rows that are removed or filtered out are not
 allowed. Candidates of a scan are scored exactly elsewhere (index/exact/ranking.py).
 

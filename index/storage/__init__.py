@@ -1,4 +1,4 @@
-"""What lies on disk, and its one writer."""
+"""The files of an index, and their one writer."""
 
 from lazy_loader import attach_stub
 

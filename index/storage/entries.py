@@ -115,7 +115,7 @@ class Entries:
             if lacking.any():
                 first = table["clip_id"][int(lacking.argmax())]
                 raise ValueError(
-                    f"this index carries offsets, and {lacking.sum()} clips have none, '{first}' among them; "
+                    f"this index has offsets, and {lacking.sum()} clips have none, '{first}' among them; "
                     "give each its own, or remove the offsets from the index"
                 )
         return Entries(table, packed, self.available)
@@ -200,7 +200,7 @@ def as_pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def finite_offsets(table: pa.Table) -> pa.Array | pa.ChunkedArray:
-    """Which offsets are finite as the float32 that vectors carry; null where there is none."""
+    """Which offsets are finite as the float32 that vectors hold; null where there is none."""
     return pc.is_finite(table["offset"].cast(pa.float32(), safe=False))
 
 

@@ -6,7 +6,7 @@
         segment.json             clips; partitions {code: rows}; kinds {code: kind}; files {name: [bytes, SHA-256]}
         clips.arrow              Arrow IPC file, uncompressed, sorted by clip_id (columns: entries.py)
         vectors-1011.npy         (N, W) float32, one file a partition: the clips of one availability pattern. Their
-                                 present experts side by side, then their offset if the index carries offsets
+                                 present experts side by side, then their offset if the index has offsets
         rows-1011.npy            (N,) int64: the rows of those clips in the table, rising
         certified-1011*          what the scanner of that kind needs beside the vectors (index/scanners)
     lock                         held by the writer

@@ -82,7 +82,7 @@ class Clips:
         table = table.take(pa.array(order)).combine_chunks()
         return cls(segments, table, source[order], np.concatenate(rows)[order])
 
-    def carrying(self, offsets: Mapping[str, float]) -> Clips:
+    def with_offsets(self, offsets: Mapping[str, float]) -> Clips:
         """The same with other offsets, {clip_id: offset}.
 
         Raises:

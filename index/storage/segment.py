@@ -76,11 +76,11 @@ class Segment:
     table: ClipTable
     partitions: tuple[Partition, ...]  # with all of their rows; `allowed` says which of them count
     live: NDArray[np.bool_] | None = None  # (N,) which rows count; None: all
-    ref: SegmentRef | None = None  # what the manifest calls it; None: it lies in memory
+    ref: SegmentRef | None = None  # what the manifest calls it; None: it is in memory
 
     @property
     def name(self) -> str:
-        """Of its folder; empty where it lies in memory."""
+        """Of its folder; empty where it is in memory."""
         return "" if self.ref is None else self.ref.name
 
     def __len__(self) -> int:
@@ -140,7 +140,7 @@ def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
     Args:
         entries: checked.
         layout: of the index.
-        offsets: whether vectors carry one.
+        offsets: whether vectors end with one.
     """
     order = np.asarray(pc.sort_indices(entries.table["clip_id"])).astype(np.int64)
     rows, packed, groups = entries.table.take(pa.array(order)), entries.packed[order], []

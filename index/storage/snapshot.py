@@ -61,14 +61,14 @@ class Snapshot:
             entries: its clips.
             layout: of their vectors.
             origin: where they are from.
-            offsets: what their offsets are, if they carry any.
+            offsets: what their offsets are, if they have any.
 
         Raises:
             ValueError: an index cannot keep the clips.
         """
-        carried = offsets is not None
-        entries = entries.checked(layout, offsets=carried)
-        segments = (of_entries(entries, layout, offsets=carried),) if len(entries) else ()
+        has_offsets = offsets is not None
+        entries = entries.checked(layout, offsets=has_offsets)
+        segments = (of_entries(entries, layout, offsets=has_offsets),) if len(entries) else ()
         return cls(layout, origin, offsets=offsets, segments=segments)
 
     def with_segments(self, segments: Sequence[Segment]) -> Snapshot:

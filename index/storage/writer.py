@@ -74,7 +74,7 @@ class IndexWriter:
             layout: of the clips' vectors.
             origin: of the clips.
             settings: of the index.
-            offsets: what the clips' offsets are, if they carry any.
+            offsets: what the clips' offsets are, if they have any.
             overwrite: replace the index that is there. Readers see the old one until the writer is closed without
                 an error.
 
@@ -128,15 +128,15 @@ class IndexWriter:
             ValueError: this index cannot keep them.
             OSError: they could not be written.
         """
-        carried = self._manifest.offsets is not None
-        entries = entries.checked(self._manifest.layout, offsets=carried)
+        has_offsets = self._manifest.offsets is not None
+        entries = entries.checked(self._manifest.layout, offsets=has_offsets)
         together([self.snapshot.columns, entries.table.schema])
         if not len(entries):
             return
         if len(self.snapshot.segments) >= MANY:
             self._merge()
         kept = self._without(entries.table["clip_id"].to_pylist())
-        fresh = of_entries(entries, self._manifest.layout, offsets=carried)
+        fresh = of_entries(entries, self._manifest.layout, offsets=has_offsets)
         self._commit(self._manifest, kept, Clips.of([fresh]))
 
     def remove(self, clip_ids: Sequence[str]) -> int:
@@ -170,7 +170,7 @@ class IndexWriter:
             settings: of the index from now on; None: as before.
             offsets: of every clip that has a stream, by clip_id; None: as before.
             facts: what these offsets are.
-            drop_offsets: carry none from now on.
+            drop_offsets: have none from now on.
             progress: called with how many clips are done.
 
         Raises:
@@ -180,13 +180,13 @@ class IndexWriter:
         if (offsets is None) != (facts is None) or (drop_offsets and facts is not None):
             raise ValueError("offsets come with facts that say what they are, and are not dropped at once")
         before = self._manifest
-        carried = None if drop_offsets else before.offsets if facts is None else facts
-        manifest = replace(before, settings=settings or before.settings, offsets=carried)
+        made = None if drop_offsets else before.offsets if facts is None else facts
+        manifest = replace(before, settings=settings or before.settings, offsets=made)
         if (manifest.settings, manifest.offsets) != (before.settings, before.offsets):
             manifest = replace(manifest, recall=None)  # it was measured with other codes or scores
         clips = Clips.of(self.snapshot.segments) if self.snapshot.segments else None
         if clips is not None and offsets is not None:
-            clips = clips.carrying(offsets)
+            clips = clips.with_offsets(offsets)
         self._commit(manifest, [], clips, progress)
 
     def set_recall(self, measured: Recall | None) -> None:

@@ -31,7 +31,7 @@ RECALL = Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000)
 
 
 class Machine(RuleBasedStateMachine):
-    """A writer, a reader that refreshes, and a dict; of an index that carries offsets, or not."""
+    """A writer, a reader that refreshes, and a dict; of an index that has offsets, or not."""
 
     @initialize(many=st.integers(2, 8), floor=st.sampled_from([2, 8, 1024]), offsets=st.booleans())
     def begin(self, many, floor, offsets):
@@ -136,7 +136,7 @@ def test_offsets_and_recall_come_and_go(place):
         assert writer.snapshot.recall is None
         kept = contents(read_snapshot(place))
         assert {clip_id: facts["offset"] for clip_id, (facts, *_) in kept.items()} == given
-        with pytest.raises(ValueError, match="this index carries offsets, and 1 clips have none, 'x'"):
+        with pytest.raises(ValueError, match="this index has offsets, and 1 clips have none, 'x'"):
             writer.put(made_entries(["x"], missing=0))
         writer.compact(settings=Settings(kind="flat"))
         assert writer.snapshot.offsets == FACTS

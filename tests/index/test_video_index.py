@@ -204,7 +204,7 @@ def test_weights_that_make_no_sense_are_refused():
     for weights in ({"audio": -1.0}, {"audio": float("nan")}, {"audio": 0.0}, {}):
         with pytest.raises(ValueError, match="one of them positive"):
             queries.weighted(weights, LAYOUT)
-    with pytest.raises(ValueError, match="'smell'; there are appearance, motion"):
+    with pytest.raises(ValueError, match="there is no expert 'smell'; there are appearance, motion"):
         queries.weighted({"smell": 1.0}, LAYOUT)
     with pytest.raises(ValueError, match="not all 0"):
         Queries.mixture([(0.0, queries.part(slice(0, 1)))])

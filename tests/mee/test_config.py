@@ -47,7 +47,7 @@ NONSENSE = [
     (TextConfig, {"dropout": nan}, "dropout must be in"),
     (TextConfig, {"encoder": " "}, "the text encoder must be transformer, recurrent, word-vectors, or"),
     (TextConfig, {"encoder": "some/bert", "tuned_layers": -2}, "tuned-layers must be -1 .* got -2"),
-    (TextConfig, {"tuned_layers": 2}, "is for pretrained models; the encoder 'transformer' always learns"),
+    (TextConfig, {"tuned_layers": 2}, "tuned-layers is for pretrained models; the encoder 'transformer' always"),
     (TextConfig, {"encoder": "recurrent", "pooling": ("max",)}, "recurrent encoder pools by its attention"),
     (TextConfig, {"vectors": "v.txt"}, "'word-vectors', not for 'transformer'"),
     (TextConfig, {"revision": "main"}, "'transformer' has none"),

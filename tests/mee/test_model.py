@@ -184,6 +184,11 @@ def test_embeddings_have_unit_length_where_present_and_are_zero_where_missing(mo
     torch.testing.assert_close(again.logits, text.logits[rows], atol=1e-6, rtol=1e-5)
     shuffled = {"smell": clips["audio"], **dict(reversed(list(clips.items())))}  # read by name, and no others
     assert model(sentences, shuffled).equal(model(sentences, clips))
+    without = {**clips, "motion": clips["motion"].where(torch.zeros(len(video.packed), dtype=torch.bool))}
+    dropped, masked = model.encode_video(without), video.available & torch.tensor([True, False, True])
+    assert dropped.available.equal(masked)
+    for columns in model.layout.slices[::2]:  # of the other experts: dropping a stream is scoring with the mask
+        torch.testing.assert_close(dropped.packed[:, columns], video.packed[:, columns])
 
 
 def test_an_expert_with_a_tower_of_its_own_embeds_its_text_alone(model_config, tokenizer, sentences):

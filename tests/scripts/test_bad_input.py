@@ -267,7 +267,7 @@ QUERIES = [
         (
             overlap,
             ["a", "--train", "x", "--test", "y", "--protocol", "msvd"],
-            "--protocol and --train-list go with",
+            "--protocol and --train-list go with ANNOTATIONS",
         ),
         (overlap, ["a", "b", "--train-list", "9k"], "--train-list goes with --protocol NAME"),
         (overlap, ["a", "b", "--fps", "0"], "fps must be above 0"),

@@ -50,6 +50,7 @@ def helps(mee):
 
 def test_help_loads_nothing_heavy_and_has_no_noise(helps):
     assert {code for code, _, _ in helps.values()} == {0}
+    assert "VIDEOS|STORE" in helps["overlap"][1]
     assert {command: loaded for command, (_, _, loaded) in helps.items() if loaded} == {}
     assert {command: found[0] for command, (_, text, _) in helps.items() if (found := NOISE.search(text))} == {}
 
@@ -222,7 +223,8 @@ def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, ca
         show(report)
         show(report)
     assert capsys.readouterr().err == "4 of 8 files, 0.1 clips/s, 5.0 x real time, 1:00 left, 1 failed\n"
-    degraded = Outcome("b", "degraded", "x", 1)
-    report.add(degraded)
-    assert (len(report.outcomes), report.degraded, report.clips) == (5, [degraded], 7)
-    assert [outcome.video for outcome in report.failures] == ["bad.mp4"]
+    added = [Outcome("b", "degraded", "x", 1), Outcome("c", "timed out", "", 0)]
+    for outcome in added:
+        report.add(outcome)
+    assert (report.outcomes[4:], report.degraded, report.clips) == (added, added[:1], 7)
+    assert report.failures == [report.outcomes[3], added[1]]

@@ -268,4 +268,4 @@ def test_the_right_sentence_is_chosen(arguments, prints, json_lines):
     ],
 )
 def test_what_is_refused(arguments, fails, extra, message):
-    assert message in fails(main, *arguments, *extra, alone=False)
+    assert message in fails(main, *arguments, *extra, alone=not extra)

@@ -259,7 +259,7 @@ def test_search_subtracts_the_offsets_until_they_are_dropped(own, bank, hits, js
     [
         ("video_id,caption,split\nclip0,a thing,test\n", (), "no captions of split 'train'"),
         ("video_id,text\nclip0,a thing\n", (), "no column 'caption'"),
-        ("video_id,caption,split\nclip0,a,train\n", ("--alpha", "1e300"), "--alpha"),
+        ("video_id,caption,split\nclip0,a,train\n", ("--alpha", "1e300"), "use a smaller --alpha"),
     ],
 )
 def test_a_bank_that_cannot_be_used(own, fails, tmp_path, bank, text, more, said):

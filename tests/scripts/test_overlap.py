@@ -150,7 +150,7 @@ def test_what_is_refused_before_the_work(store, videos, fails, tmp_path):
         ((store / "store", captions), "is a feature store, which has no frames"),
         ((videos / "videos", captions, "--by", "sight"), "no feature store at "),
         ((store / "store", captions, "--by", "sound"), "has no stream 'sound'; it has sight"),
-        ((videos / "videos", captions, "--out", "pairs.xlsx"), "pairs.xlsx"),
+        ((videos / "videos", captions, "--out", "p.xls"), "--out is written as .csv or .parquet, not as 'p.xls'"),
         ((videos / "videos", captions, "--out", tmp_path / "mine.csv"), "mine.csv' exists already"),
     ):
         assert message in fails(main, *words, alone=False)

@@ -99,13 +99,13 @@ def test_the_next_writer_deletes_what_a_killed_one_left(tmp_path):
 def test_numbers_are_not_used_twice_and_clearing_follows_no_links(tmp_path):
     assert last_number(tmp_path) == 0
     (tmp_path / "removed-000001-000917.npy").touch()
-    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
     (tmp_path / "segments").mkdir()
     (tmp_path / "segments" / "1000003").symlink_to(tmp_path / "mine")
     assert parts_in(tmp_path) == {"removed-000001-000917.npy", "segments/1000003"}
     assert last_number(tmp_path) == 1000003
     clear(tmp_path, ())
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "segments"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "mine", "segments"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -212,10 +211,15 @@ def test_the_old_index_stays_until_the_new_one_is_published(place):
     with IndexWriter.create(place, LAYOUT, ORIGIN) as writer:
         writer.put(made_entries(IDS[:5]))
     old, before = contents(read_snapshot(place)), files()
-    with suppress(KeyboardInterrupt), IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
-        writer.put(made_entries(IDS, seed=1))
-        writer.compact()
-        raise KeyboardInterrupt
+
+    def stopped():
+        with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+            writer.put(made_entries(IDS, seed=1))
+            writer.compact()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert files() == before
     with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
         writer.put(made_entries(IDS, seed=1))

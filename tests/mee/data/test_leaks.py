@@ -72,7 +72,7 @@ NINE_K = {"protocol": "msrvtt-1ka", "train_list": "9k"}
         (record([f"v0{n}.mp4" for n in range(5)]), range(1, 12), (), r"on 4 videos .*, 'v01\.mp4', .* and 1 more"),
         (record(["Train/v03.webm"], **NINE_K), (3, 4), ("v03", "v04"), r"'v03', .* on msrvtt-1ka, list 9k\)"),
         (record(["x/y.mp4"], SEEN), (0, 1), (), r"1 videos of split 'test' under .* 'v01\.mp4' is 'x/y\.mp4'"),
-        ({"videos": {"train": ["x.mp4"], "images": ["v00.mp4"]}}, (0,), (), r"on 1 videos .*, 'v00\.mp4'"),
+        ({"videos": {"train": ["x.mp4"], "images": ["v00.mp4"]}}, (0,), (), r"1 .* of split 'test', 'v00\.mp4'"),
         (
             {"videos": {"train": [], "images": ["x/y.mp4"]}, "contents": {"train": {}, "images": SEEN}},
             (1,),

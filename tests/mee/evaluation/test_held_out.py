@@ -86,9 +86,15 @@ def test_what_is_left_out_makes_the_result_partial(source):
     held_out = held(source, more=GONE)  # captions of other splits need no clips
     assert (held_out.left_out, len(held_out.pairs)) == ((), 3)
     assert "content of files was not compared" in held_out.unchecked
-    contents = {"train": {"elsewhere.mp4": "f" * 16}}
-    source.clips = source.clips.assign(file_sha256=[f"{number:064x}" for number in range(12)])
-    assert held(source, videos={"train": ["elsewhere.mp4"], "val": []}, contents=contents).unchecked == ""
+    unknown = held_out_pairs(table(source, SPLITS), source, {}, split=None, partial=False)
+    assert "no record of its training videos" in unknown.unchecked
+    source.clips = source.clips.assign(file_sha256=[f"{number:064x}" for number in range(0, 12 * 2**200, 2**200)])
+    seen, same = {"train": ["elsewhere.mp4"], "val": []}, source.clips["file_sha256"]["v10.mp4"][:16]
+    other, same = ({"train": {"elsewhere.mp4": digits}} for digits in ("f" * 16, same))
+    assert held(source, videos=seen, contents=other).unchecked == ""
+    with pytest.raises(InputError, match=r"'v10\.mp4' is 'elsewhere\.mp4'"):  # a file under two names
+        held(source, videos=seen, contents=same)
+    assert held(source, videos=seen, contents=same, split="val").pairs
 
 
 def test_a_model_selected_on_test_says_so_on_test_and_not_elsewhere(source):
@@ -248,6 +254,7 @@ def test_a_normalisation_uses_its_settings_and_states_them(settings, needs_bank,
     assert config.needs_bank is needs_bank
     assert config.facts("9 training captions", 9) == Normalisation(**{"method": method} | stated)
     if method == "none":
+        assert offsets is None
         assert config.apply(scores, offsets) is scores
     for none in (None, WholeScores(torch.empty(0, 4))):
         if needs_bank:

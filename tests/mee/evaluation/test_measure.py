@@ -201,6 +201,8 @@ def test_pandas_reads_what_was_measured(ending, kind, query_ids, clip_ids, seed,
     write_ranks(path, answers)
     with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):  # the file stays as it was
         write_ranks(path, answers_of(["q", "\ud800"], ["a", "b"], torch.float32, 0))
+    with pytest.raises(InputError, match="nowhere"):
+        write_ranks(path.parent / "nowhere" / path.name, answers)
     table = read_ranks(path, kind)
     assert list(table.columns) == ["query_id", "rank", "right_clip_id", *COLUMNS]
     assert table["query_id"].astype(str).tolist() == query_ids

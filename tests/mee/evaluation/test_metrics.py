@@ -28,6 +28,7 @@ def test_ranks_and_figures_match_golden(load_golden, margin):
     ranking = rank_queries(WholeScores(torch.tensor(several["scores"]), margin), positives_of(right))
     assert ranking.t2v.rank.tolist() == several["t2v_ranks"]
     assert ranking.v2t.rank.tolist() == several["v2t_best_caption_ranks"]
+    assert len(golden["cases"]) >= 10
     for name, case in golden["cases"].items():
         scores = torch.tensor([[float(score) for score in row] for row in case["scores"]], dtype=torch.float64)
         scores = WholeScores(scores.masked_fill(scores.isneginf(), -1e30), margin)  # below all others

@@ -167,6 +167,7 @@ def test_a_file_is_replaced_or_stays_as_it_was_and_places_are_named(path, tmp_pa
 
 def write(path, content, error=None):
     with whole_file(path, "ranks") as aside:
+        assert aside.parent == path.parent
         aside.write_text(content, encoding="utf-8")
         if error:
             raise error

@@ -214,6 +214,8 @@ def test_every_caption_with_a_clip_in_the_gallery_is_ranked_once(rights, count):
     group_bounds(positives)  # captions of the same clips are side by side, or this refuses
     for one, other in zip(numbers.tolist(), numbers.tolist()[1:]):
         assert one < other or rights[one] != rights[other]  # captions of one clip keep their order
+    numbers, positives = right_clips(pairs_of(("b",), ("a",), ("b",), ("a",)), gallery_of(["a", "b"]))
+    assert (numbers.tolist(), positives.candidate.tolist()) == ([1, 3, 0, 2], [0, 0, 1, 1])
 
 
 # ---- a model's captions and gallery

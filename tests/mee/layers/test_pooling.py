@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from mee.layers.pooling import Pool, pool_rows
 from mee.layers.pooling_kinds import PLAIN, check_pooling, parse_pooling, pooled_size
@@ -154,7 +155,8 @@ def test_a_kind_is_a_name_and_a_number_and_kinds_are_some_once_each():
     kinds = {"mean": 0, "last": 0, "netvlad-16": 16, "netvlad-1": 1, "transformer": 1, "transformer-3": 3}
     assert {kind: parse_pooling(kind) for kind in kinds} == {k: (k.partition("-")[0], n) for k, n in kinds.items()}
     check_pooling("'audio'", ("mean", "netvlad-4", "netvlad-8"))
-    for several, says in (((), "at least one"), (("mean", "max", "mean"), "once, got mean, max, mean")):
+    some = {(): "at least one", ("mean", "max", "mean"): "once, got mean, max, mean", ("netvlad",): "'netvlad'"}
+    for several, says in some.items():
         with pytest.raises(ValueError, match=f"'audio': .*{says}"):
             check_pooling("'audio'", several)
 
@@ -179,6 +181,27 @@ def test_the_size_is_that_of_what_a_pool_makes(kinds, dim):
     size = sum(sizes.get(kind, dim) for kind in kinds)
     assert pooled_size(kinds, dim) == size
     assert Pool(kinds, dim)(torch.zeros(1, 1, dim), torch.ones(1, dtype=torch.int64)).shape == (1, size)
+
+
+@given(lengths=LENGTHS, seed=SEEDS)
+@torch.no_grad()
+def test_netvlad_is_its_equation_and_its_statistics_are_those_of_the_real_rows(lengths, seed):
+    rows, pool = random_streams(lengths, seed, 5), made_pool(["netvlad-3"], 5, seed)
+    module = pool.learnt["netvlad-3"]
+    norm, mean, var = module.norm, module.norm.running_mean.clone(), module.norm.running_var.clone()
+    nn.init.uniform_(norm.weight, 0.5, 2), nn.init.normal_(norm.bias)
+    for stream, found in zip(rows, pool(*padded(rows))):
+        vectors = torch.zeros(5, 3).double()
+        for x in torch.from_numpy(stream):
+            logits = (x @ module.assign - mean) / (var + norm.eps).sqrt() * norm.weight + norm.bias
+            vectors += logits.exp() / logits.exp().sum() * (x[:, None] - module.centres)
+        expected = vectors / vectors.norm(dim=0) / math.sqrt(3) if len(stream) else vectors
+        torch.testing.assert_close(found, expected.flatten())
+    pool.train()(*padded(rows, math.nan))
+    logits = torch.from_numpy(np.concatenate(rows)) @ module.assign
+    if len(logits) > 1:
+        torch.testing.assert_close(norm.running_mean, 0.9 * mean + 0.1 * logits.mean(0))
+        torch.testing.assert_close(norm.running_var, 0.9 * var + 0.1 * logits.var(0))
 
 
 @given(st.permutations(range(6)))

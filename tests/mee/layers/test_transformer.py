@@ -105,6 +105,9 @@ def test_ignored_tokens_have_exactly_no_influence_nor_a_gradient_and_order_none_
     expected[real].square().sum().backward()
     assert (h.grad[~real] == 0).all()
     assert (h.grad[real] != 0).any()
+    shares = layer.attention(h)
+    assert shares.shape == (2, 4, 6, 6)
+    torch.testing.assert_close(shares.sum(-1), torch.ones(2, 4, 6).double())
 
 
 @given(st.integers(1, 30), st.integers(1, 40))
@@ -116,3 +119,12 @@ def test_positions_equal_the_formula_far_away_too_and_need_an_even_size(length, 
     assert row.tolist() == pytest.approx([math.sin(100_000), math.cos(100_000)], abs=1e-6)
     with pytest.raises(ValueError, match="even"):
         sinusoidal_positions(4, 5)
+
+
+@given(st.integers(2, 200), st.integers(1, 40))
+def test_squared_norms_of_positions_are_half_the_size_and_products_depend_on_distance_only(length, half):
+    positions = sinusoidal_positions(length, 2 * half).double()
+    for distance in {0, 1, length // 2, length - 1}:
+        products = (positions @ positions.T).diagonal(distance)
+        expected = products[0] if distance else torch.tensor(half).double()
+        torch.testing.assert_close(products, expected.expand_as(products), atol=1e-4, rtol=0)

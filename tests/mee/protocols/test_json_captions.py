@@ -14,6 +14,7 @@ SMALL = {
     "didemo": ("test_data.json", lambda: didemo("test", 1)),
     "vatex": ("vatex_validation_v1.0.json", lambda: vatex("val", 3)),
 }
+TIME = "'v_val0' has a time"
 NO_TIMES = ([2], ["2", 3], [float("nan"), 3], [10**400, 3])
 VIDEO = "'val000001_000122_000132'"
 
@@ -110,7 +111,7 @@ def test_the_real_coco_file_of_fifty_images(real):
         ("activitynet", lambda made: made["v_val0"].update(sentences=["one"]), "'v_val0' has 1 sentences and 2"),
         ("activitynet", lambda made: made["v_val0"].update(sentences=["one", 2]), "'v_val0' has a sentence that"),
         ("activitynet", lambda made: made["v_val0"].update(timestamps=None), "'v_val0' has no list 'timestamps'"),
-        *(("activitynet", lambda m, s=s: m["v_val0"].update(timestamps=[[0, 1], s]), "a time") for s in NO_TIMES),
+        *(("activitynet", lambda m, s=s: m["v_val0"].update(timestamps=[[0, 1], s]), TIME) for s in NO_TIMES),
         ("activitynet", [], "does not hold paragraphs by video"),
         ("activitynet", {}, "names no test video"),
         ("coco", lambda made: made.pop("images"), "has no list 'images'"),

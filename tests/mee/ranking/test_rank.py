@@ -146,6 +146,10 @@ def test_conventions_differ_beyond_the_first_place_and_queries_without_a_right_a
     assert (both.t2v.query.tolist(), both.t2v.rank.tolist()) == ([1], [1.0])
     assert (both.v2t.query.tolist(), both.v2t.rank.tolist()) == ([0], [1.0])
     assert both.top.query.tolist() == [1]
+    row = [0.5, 0.5, 0.5, 0.9, 0.1]  # equal wrong answers share their places with the right one
+    for scores, right, rank in ((row, [0], 3.0), (row, [0, 1], 2.5), ([-1e30, 0.1, -1e30], [0], 2.5)):
+        own = positives_of(torch.tensor([[place in right for place in range(len(scores))]]))
+        assert rank_queries(WholeScores(torch.tensor([scores])), own).t2v.rank.tolist() == [rank]
 
 
 @given(seed=SEEDS)

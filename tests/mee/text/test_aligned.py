@@ -187,6 +187,7 @@ def test_attention_is_shares_over_the_tokens_and_what_is_no_text_tower_is_refuse
     tower = learn(clip)
     sight = tower.attention("a red dog")
     assert sight.tokens == ("<s>", "a", "red", "dog", "<end>")
+    assert sight.weights.shape == (2, 2, 5, 5)
     torch.testing.assert_close(sight.weights.sum(-1), torch.ones(2, 2, 5))
     with pytest.raises(InputError, match=r"is of type bert; the text tower of an expert must be of type clip, "):
         learn(tiny_models.save("bert", tmp_path / "bert"))

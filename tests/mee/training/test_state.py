@@ -133,3 +133,12 @@ def test_a_damaged_or_foreign_state_is_refused(make_trainer, run, tmp_path, dama
             save_file(kept, state, metadata=metadata)
     with pytest.raises(InputError, match=r"state is (damaged \(|not the state of a run); start again|is damaged"):
         run(make_trainer(), state)
+
+
+def test_frozen_parameters_are_not_in_the_state(make_trainer, run, tmp_path):
+    trainer = make_trainer()
+    trainer.model.text_encoder.layers[0].requires_grad_(False)
+    run(trainer, tmp_path / "state", 1)
+    names = set(load_file(tmp_path / "state"))
+    assert "model.text_encoder.layers.1.mlp.0.weight" in names
+    assert not [name for name in names if "text_encoder.layers.0." in name]

@@ -12,9 +12,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Self
+from pkgutil import resolve_name
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,14 +74,9 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Encode padded rows.
+        """(B, dim) text vectors of padded rows, (B, L) or (B, L, D), and (B,) int lengths, at least 1 each.
 
-        Args:
-            rows: (B, L) or (B, L, D), anything valid beyond a sentence's length.
-            lengths: (B,) int, at least 1 each.
-
-        Returns:
-            (B, dim) text vectors; padding has no influence.
+        Rows may be anything valid beyond a sentence's length: padding has no influence.
         """
 
     @abstractmethod
@@ -99,24 +94,17 @@ class TextEncoder(nn.Module, ABC):
     def encode(self, sentences: Sequence[str], device: torch.device) -> Tensor:
         """(B, dim) text vectors of sentences."""
         streams = self.pad(sentences).to(device)
-        encoded: Tensor = self(streams.padded, streams.lengths)
-        return encoded
+        return cast(Tensor, self(streams.padded, streams.lengths))
 
 
 def encoder_class(config: TextConfig) -> type[TextEncoder]:
     """The class that the settings name."""
-    return _load(ENCODERS.get(config.encoder, PRETRAINED))
+    return cast(type[TextEncoder], resolve_name(ENCODERS.get(config.encoder, PRETRAINED)))
 
 
 def tower_class() -> type[TextEncoder]:
     """The class of an expert's own text tower."""
-    return _load(ALIGNED)
-
-
-def _load(place: str) -> type[TextEncoder]:
-    module, _, name = place.partition(":")
-    found: type[TextEncoder] = getattr(import_module(module), name)
-    return found
+    return cast(type[TextEncoder], resolve_name(ALIGNED))
 
 
 def check_sentences(sentences: Sequence[str]) -> None:

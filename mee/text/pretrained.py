@@ -164,8 +164,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         if self.tuned:
             real = torch.arange(rows.shape[1], device=rows.device) < lengths[:, None]
             rows = hidden_states(self.model, rows, real).float()  # in mixed precision they are not
-        pooled: Tensor = self.pool(rows, lengths)
-        return pooled
+        return cast(Tensor, self.pool(rows, lengths))
 
     def tuned_parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]

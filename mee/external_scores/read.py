@@ -102,7 +102,7 @@ def read_scores(
         )
     scores: NamedScores
     if matrix is not None:
-        scores = MatrixScores(matrix, *ids.values(), device=device)
+        scores = MatrixScores(matrix, ids["query"], ids["clip"], device=device)
     else:
         scores = TableScores(tables["text"], tables["video"], *ids.values(), device=device, unit_norm=unit_norm)
     roles = {"scores" if video is None else "text": path, "video": video}

@@ -41,7 +41,7 @@ class Pool(nn.Module):
         return len(self.learnt) > 0
 
     def forward(self, streams: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, dim), anything beyond the (B,) int lengths, 0: missing -> (B, self.dim), the kinds in their order."""
+        """(B, T, dim), anything beyond the (B,) lengths, 0: missing -> (B, self.dim), the kinds in their order."""
         rows = streams[torch.arange(streams.shape[1], device=lengths.device) < lengths[:, None]]
         return torch.cat(
             [

@@ -78,7 +78,8 @@ def read_settings(directory: Path) -> PretrainedConfig:
         raise InputError(f"'{directory}' is no transformers model: it has no config.json")
     try:
         with quiet():
-            return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            found = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            return cast(PretrainedConfig, found)
     except Exception as error:  # whatever a type's own checks raise
         raise InputError(f"{path} describes no model of transformers: {_reason(error)}") from error
 

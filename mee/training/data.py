@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ class Negatives:
         """(B,) int64 numbers of captions -> (B, B) bool, True where caption i is not true of the clip of j."""
         pairs = self._sentence[chosen][:, None] * self._videos + self._video[chosen]
         place = torch.searchsorted(self._pairs, pairs).clamp(max=len(self._pairs) - 1)
-        return self._pairs[place].ne(pairs)
+        return cast(Tensor, self._pairs[place] != pairs)
 
 
 IMAGE_MODALITY = "appearance"

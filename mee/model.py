@@ -169,7 +169,7 @@ class MEE(Checkpointed):
         Raises:
             InputError: a sentence is empty.
         """
-        return {name: Ragged.of(tower.read(sentences), tower.like) for name, tower in self.all_towers.items()}
+        return {name: Ragged.of(tower.tokenize(sentences), tower.like) for name, tower in self.all_towers.items()}
 
     def encode_text(self, tokens: Sentences) -> TextEmbedding:
         """Encode Q sentences, given as `tokenize` returns them."""

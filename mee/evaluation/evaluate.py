@@ -76,14 +76,16 @@ def evaluate_model(
     else:
         clip_ids, left_out = held_out.pairs.gallery, held_out.left_out
         if benchmark.is_named and held_out.split == "test":
-            clips, left_out = gallery_videos(benchmark, source, partial=config.partial)
-            clip_ids = list(clips.values())
+            clip_of, left_out = gallery_videos(benchmark, source, partial=config.partial)
+            clip_ids = list(clip_of.values())
             videos = set(source.clips.loc[clip_ids, "video"])  # some may have no caption
             check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
         gallery = encode_gallery(model, source, clip_ids)
         bank = _training_captions(config, benchmark, model)
-        how: dict[str, Any] = {"v2t": config.v2t, "normalise": config.normalise, "bank": bank}
-        retrieval = Retrieval.of(model, gallery, held_out.pairs, clips=source.clips, **how)
+        pairs, clips, normalise = held_out.pairs, source.clips, config.normalise
+        retrieval = Retrieval.of(
+            model, gallery, pairs, clips=clips, v2t=config.v2t, normalise=normalise, bank=bank
+        )
         measured = retrieval.measure(resamples=config.bootstrap, answers=True)
         counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
         figures = {

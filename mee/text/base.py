@@ -1,10 +1,10 @@
 """A text encoder: sentences -> text vectors, in two steps.
 
-    rows = read(sentence)      (L,) token ids or (L, D) token vectors: the part that never changes in training
+    rows = tokenize(sentence)  (L,) token ids or (L, D) token vectors: the part that never changes in training
     text = forward(rows)       (B, dim): the part that learns
 
-What `read` gives depends on the sentence alone, so training reads every caption once and keeps the rows: a frozen
-language model never runs again. A sentence is then a stream like any other, and is pooled by the same code.
+What `tokenize` gives depends on the sentence alone, so training calls it once a caption: a frozen language model
+never runs again. A sentence is then a stream like any other, and is pooled by the same code.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TextEncoder(nn.Module, ABC):
     """Base of the text encoders, and of the text towers of experts."""
 
     dim: int  # D of a text vector
-    like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `read` gives
+    like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `tokenize` gives
 
     def __init__(self, dim: int, like: Tensor) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TextEncoder(nn.Module, ABC):
         """Write what is needed besides the weights into an existing directory."""
 
     @abstractmethod
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         """One (L,) int64 or (L, D) float tensor a sentence, L at least 1, on the CPU; no gradients.
 
         Raises:
@@ -88,8 +88,8 @@ class TextEncoder(nn.Module, ABC):
         return []
 
     def pad(self, sentences: Sequence[str]) -> Streams:
-        """What `read` gives, as one batch."""
-        return Ragged.of(self.read(sentences), self.like).all()
+        """What `tokenize` gives, as one batch."""
+        return Ragged.of(self.tokenize(sentences), self.like).all()
 
     def encode(self, sentences: Sequence[str], device: torch.device) -> Tensor:
         """(B, dim) text vectors of sentences."""

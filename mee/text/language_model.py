@@ -241,7 +241,7 @@ class LanguageTokens:
         """Write the tokenizer's files."""
         self._tokenizer.save_pretrained(directory)
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         """One (L,) int64 tensor of token ids a sentence, L at least 1."""
         check_sentences(sentences)
         if not sentences:

@@ -151,7 +151,7 @@ class WordVectorEncoder(TextEncoder):
         content = {"columns": self.embedding.embedding_dim, "words": self.words}
         (directory / FILE).write_text(json.dumps(content))
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         check_sentences(sentences)
         rows = [[row for word in split(sentence) for row in self._rows(word)] for sentence in sentences]
         return [torch.tensor(some[: self.max_words] or [0], dtype=torch.int64) for some in rows]

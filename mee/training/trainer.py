@@ -176,10 +176,8 @@ class Trainer:
             last = place == group - 1
             losses.append(self._batch(batch, group, last))
             if last:
-                set_rate(
-                    self.optimizer,
-                    rate_factor(self.config, self.progress.epoch, (done + 0.5) / math.ceil(batches / accumulate)),
-                )
+                share = (done + 0.5) / math.ceil(batches / accumulate)
+                set_rate(self.optimizer, rate_factor(self.config, self.progress.epoch, share))
                 self._step(losses[-group:])
         return sum(losses) / len(losses)
 

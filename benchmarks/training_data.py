@@ -166,7 +166,7 @@ class GivenVectors(TextEncoder):
     def save(self, directory: Path) -> None:
         """Nothing: the vectors stay where they are."""
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         return [self.table[sentence][None] for sentence in sentences]
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -42,7 +42,7 @@ from torch.nn import functional as F
 from tyro.conf import Positional
 
 from benchmarks.reference_network import ReferenceMixture, reference_loss
-from benchmarks.timing import Table, arguments
+from benchmarks.timing import arguments, print_table
 from benchmarks.training_data import Clips810, Streams
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import Pairs
@@ -157,43 +157,37 @@ def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str,
 def ridge(part: Split810) -> Figures:
     """Figures on the test; penalty and scaling are those that rank all captions of the inner split best."""
     data = part.data
-    every = [(row, caption) for row in part.inner[1] for caption in data.captions[row]]
     pooled = [_pooled(data.source, modality) for modality in data.source.streams]
+    Queries = Sequence[tuple[int, str]]
+
+    def ranked(train: list[int], test: list[int], queries: Queries, penalty: float, standardise: bool) -> Figures:
+        rows = [*train, *test]
+        filled = [
+            torch.where(there[rows, None], means[rows], means[rows][there[rows]].mean(0))
+            for means, there in pooled
+        ]
+        streams = torch.cat(filled, dim=1)
+        known = streams[: len(train)]
+        streams = streams - known.mean(0)
+        if standardise:
+            streams = streams / known.std(0).clamp(min=1e-6)
+        captions = [caption for row in train for caption in data.captions[row]]
+        owner = torch.tensor([place for place, row in enumerate(train) for _ in data.captions[row]])
+        text = torch.cat(data.text.read(captions))
+        query = torch.cat(data.text.read([sentence for _, sentence in queries]))
+        mean = text.mean(0)
+        text, query = text - mean, query - mean
+        gram = text.T @ text / len(text)
+        gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
+        map_text = torch.linalg.solve(gram, text.T @ streams[owner] / len(text))
+        scores = F.normalize(query @ map_text, dim=1) @ F.normalize(streams[len(train) :], dim=1).T
+        right = torch.tensor([row for row, _ in queries])[:, None] == torch.tensor(test)
+        return retrieval_metrics(expected_ranks(scores, right))
+
+    every = [(row, caption) for row in part.inner[1] for caption in data.captions[row]]
     choices = product(LAMBDAS, (False, True))
-    best = max(choices, key=lambda choice: _ridge(data, pooled, *part.inner, every, *choice)["MRR"])
-    return _ridge(data, pooled, part.train, part.test, [(row, data.sentences[row]) for row in part.test], *best)
-
-
-def _ridge(
-    data: Clips810,
-    pooled: Sequence[tuple[Tensor, Tensor]],
-    train: Sequence[int],
-    test: Sequence[int],
-    queries: Sequence[tuple[int, str]],
-    penalty: float,
-    standardise: bool,
-) -> Figures:
-    rows = [*train, *test]
-    filled = [
-        torch.where(there[rows, None], means[rows], means[rows][there[rows]].mean(0)) for means, there in pooled
-    ]
-    streams = torch.cat(filled, dim=1)
-    known = streams[: len(train)]
-    streams = streams - known.mean(0)
-    if standardise:
-        streams = streams / known.std(0).clamp(min=1e-6)
-    captions = [caption for row in train for caption in data.captions[row]]
-    owner = torch.tensor([place for place, row in enumerate(train) for _ in data.captions[row]])
-    text = torch.cat(data.text.read(captions))
-    query = torch.cat(data.text.read([sentence for _, sentence in queries]))
-    mean = text.mean(0)
-    text, query = text - mean, query - mean
-    gram = text.T @ text / len(text)
-    gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
-    map_text = torch.linalg.solve(gram, text.T @ streams[owner] / len(text))
-    scores = F.normalize(query @ map_text, dim=1) @ F.normalize(streams[len(train) :], dim=1).T
-    right = torch.tensor([row for row, _ in queries])[:, None] == torch.tensor(list(test))
-    return retrieval_metrics(expected_ranks(scores, right))
+    best = max(choices, key=lambda choice: ranked(*part.inner, every, *choice)["MRR"])
+    return ranked(part.train, part.test, [(row, data.sentences[row]) for row in part.test], *best)
 
 
 def expected_ranks(scores: Tensor, right: Tensor) -> Tensor:
@@ -311,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.out:
                 with args.out.open("a") as file:
                     file.write(json.dumps(done[-1]) + "\n")
-    _print(done, rows)
+    print_table({"row": "{row}", **{figure: f"{{{figure}}}" for figure in FIGURES}}, _means(done, rows), 36)
     return 0
 
 
@@ -320,15 +314,14 @@ def _one(folder: Path, run: tuple[str, int, int]) -> dict[str, Any]:
     return {"row": row, "fold": fold, "seed": seed, "figures": ROWS[row](split(folder, fold), seed)}
 
 
-def _print(done: list[dict[str, Any]], rows: Sequence[str]) -> None:
+def _means(done: list[dict[str, Any]], rows: Sequence[str]) -> Iterator[dict[str, str]]:
     """Mean over folds, then mean and deviation over seeds."""
-    table = Table({"row": "{row}", **{figure: f"{{{figure}}}" for figure in FIGURES}}, 36)
     flat = pd.DataFrame([run | {"variant": key} | run["figures"][key] for run in done for key in run["figures"]])
     for row in rows:
         for variant, runs in flat[flat["row"] == row].groupby("variant", sort=False):
             means = runs.groupby("seed")[list(FIGURES)].mean()
             cells = {figure: f"{means[figure].mean():.1f} ± {means[figure].std(ddof=0):.1f}" for figure in FIGURES}
-            table.row({"row": f"{row}: {variant}".removesuffix(": "), **cells})
+            yield {"row": f"{row}: {variant}".removesuffix(": "), **cells}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 example:
   python -m benchmarks.near_duplicates VIDEOS
-  python -m benchmarks.near_duplicates VIDEOS --fps 1 --share 0.8 --json
+  python -m benchmarks.near_duplicates VIDEOS --fps 1 --share 0.8
 
 Of every video in the folder, the first seconds are encoded again in the ways of VERSIONS, by the ffmpeg program.
 Every version is then compared with every video, as mee overlap does:
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from tyro.conf import Positional
 
-from benchmarks.timing import Table, arguments, print_json, say
+from benchmarks.timing import arguments, print_table, say
 from features.errors import InputError
 from features.hashing import BITS, HashedVideo, hash_videos
 from features.media.library import find_media
@@ -67,17 +67,15 @@ class Args:
     fps: float = 2.0  # frames a second that are hashed
     share: float = SHARE  # of one's frames that the other has too
     workers: int = len(os.sched_getaffinity(0))
-    json: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(Args, __doc__, argv)
     try:
-        report = measure(args)
+        _print(measure(args))
     except InputError as error:
         say(f"error: {error}")
         return 1
-    print_json(report) if args.json else _print(report)
     return 0
 
 
@@ -133,7 +131,7 @@ def _report(
         [bits_apart(a.hashes, b.hashes).ravel() for a, b in itertools.combinations(originals.values(), 2)]
     )
     return {
-        "videos": len(originals), "fps": fps, "share": share, "thresholds": THRESHOLDS, "versions": rows,
+        "videos": len(originals), "fps": fps, "share": share, "versions": rows,
         "false_alarms": {
             "versions": {"pairs": len(copies) * (len(originals) - 1), "found": _counts(others.values())},
             "videos": {"pairs": len(originals) * (len(originals) - 1) // 2, "found": _counts(pairs.values())},
@@ -167,11 +165,12 @@ def _print(report: dict[str, Any]) -> None:
     frames, nearest = report["frames"], report["nearest"]
     print(f"{report['videos']} videos, {report['fps']:g} frames a second, share {report['share']:g}\n")
     columns = {"found at most so many bits apart": "{what}"} | {str(t): f"{{at_{t}}}" for t in THRESHOLDS}
-    table = Table({**columns, "median": "{median}", "most": "{most}"}, 46)
     rows = {f"{version} ({row['files']})": row for version, row in report["versions"].items()}
     rows |= {f"false alarms: {name} ({row['pairs']:,} pairs)": row for name, row in report["false_alarms"].items()}
-    for what, row in rows.items():
-        table.row({"what": what, **row, **{f"at_{bits}": count for bits, count in row["found"].items()}})
+    cells = (
+        {"what": what, **row, **{f"at_{t}": n for t, n in row["found"].items()}} for what, row in rows.items()
+    )
+    print_table({**columns, "median": "{median}", "most": "{most}"}, cells, 46)
     what = f"'{nearest['version']}' of {nearest['of']}" if nearest["version"] else nearest["of"]
     print(f"\nnearest of different videos: {what} and {nearest['video']}, {nearest['bits']} bits")
     print(

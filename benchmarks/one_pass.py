@@ -29,7 +29,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from benchmarks.timing import Table, apart_in_turns, arguments, spread
+from benchmarks.timing import apart_in_turns, arguments, print_table, spread
 
 ALL = "all"
 PARTS = ("pictures", "sound", "scaling", "extracting")
@@ -59,9 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = {side: {key: median(run[key] for run in own) for key in own[0]} for side, own in runs.items()}
     rows["one by one"] = {key: sum(rows[stream][key] for stream in args.streams) for key in rows[ALL]}
     print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}; CPU s, medians\n")
-    table = Table(COLUMNS, 10)
-    for side, row in rows.items():
-        table.row({"side": side, **row})
+    print_table(COLUMNS, ({"side": side, **row} for side, row in rows.items()), 10)
     print()
     for name, values in zip(RATIOS, zip(*(_ratios(*of_round) for of_round in zip(*runs.values())))):
         low, middle, high = spread(values).values()

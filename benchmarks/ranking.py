@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.timing import Table, apart, apart_in_turns, arguments
+from benchmarks.timing import apart, apart_in_turns, arguments, print_table
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
@@ -144,14 +144,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _huge(args.threads)
         return 0
     print(f"{args.queries:,} queries x {args.gallery:,} clips x 4 experts, 30 % missing, {args.threads} threads\n")
-    table = Table(COLUMNS)
-    for size in args.embed_dim:
-        shape = (args.queries, args.gallery, size)
-        costs = apart_in_turns(measure, {side: (side, shape, args.threads) for side in SIDES}, args.rounds)
-        seconds = {side: median(cost["seconds"] for cost in of_side) for side, of_side in costs.items()}
-        times = {f"by_{side}": seconds[side] / seconds["ours"] for side in ("counting", "sorting")}
-        table.row({"size": size, **seconds, **times, **costs["ours"][0]})
+    print_table(COLUMNS, (_row(args, size) for size in args.embed_dim))
     return 0
+
+
+def _row(args: Args, size: int) -> dict[str, float]:
+    shape = (args.queries, args.gallery, size)
+    costs = apart_in_turns(measure, {side: (side, shape, args.threads) for side in SIDES}, args.rounds)
+    seconds = {side: median(cost["seconds"] for cost in of_side) for side, of_side in costs.items()}
+    times = {f"by_{side}": seconds[side] / seconds["ours"] for side in ("counting", "sorting")}
+    return {"size": size, **seconds, **times, **costs["ours"][0]}
 
 
 def _huge(threads: int) -> None:

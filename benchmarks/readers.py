@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Table, apart_in_turns, arguments, ratios
+from benchmarks.timing import apart_in_turns, arguments, print_table, ratios
 
 SIDES = ("pyav", "decord", "guarded", "ffmpeg")
 TASKS = {"2 a second": 2.0, "every frame": None}
@@ -59,9 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}")
         for task, fps in TASKS.items():
             print(f"\n{task}\n")
-            table = Table(COLUMNS, 8)
-            for row in _rounds(fps, files, args.rounds):
-                table.row(row)
+            print_table(COLUMNS, _rounds(fps, files, args.rounds), 8)
     return 0
 
 

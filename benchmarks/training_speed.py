@@ -20,6 +20,7 @@ process, taking turns block by block. A ratio is that of two blocks of one round
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
@@ -38,7 +39,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.reference_network import ReferenceNetwork, reference_loss
-from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say, seconds_of
+from benchmarks.timing import arguments, in_turns, machine, own_process, print_table, ratios, say, seconds_of
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
 from mee.training.config import PRESETS
@@ -98,12 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts["gigaflop_a_step"] = operations(args.batch) / 1e9
     rows = [_row(name, blocks["reference"], own) for name, own in blocks.items()]
     if args.json:
-        print_json({**facts, "sides": rows})
+        print(json.dumps({**facts, "sides": rows}))
         return 0
     print(*(f"{key}: {value}" for key, value in facts.items()), "", sep="\n")
-    table = Table(COLUMNS)
-    for row in rows:
-        table.row(row)
+    print_table(COLUMNS, rows)
     return 0
 
 

@@ -3,7 +3,6 @@
 examples:
   python -m benchmarks.index --clips 100000                            # 4 x 512, 30 % missing, one thread
   python -m benchmarks.index --clips 10000 --sizes 256 256 256 256 --missing 0 0.3
-  python -m benchmarks.index --clips 1000000 --sizes 32 32 32 32 --rivals mapped --work /large/disk
   python -m benchmarks.index --quick                                   # 10,000 clips, two rounds: does it run
 
 Ours (flat, certified, fastscan; many queries in float32 and bfloat16) and rivals on the same made clips
@@ -19,9 +18,8 @@ side whose copies would push the mapped vectors out of memory is left out, and n
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -101,8 +99,8 @@ class Args:
     quick: bool = False  # few clips, few rounds
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     if args.quick:
         args = replace(args, clips=(10_000,), queries=200, rounds=2, calls=10, batch_rounds=1)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of the processes that open an index
@@ -118,7 +116,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                     row | {f"{key[:-1]}ms": 1000 * row[key] for key in row if key.endswith("_s")} for row in rows
                 )
                 print_table({table: "{side}", **TABLES[table]}, ms, 36)
-    return 0
 
 
 def _tables(made: Made, args: Args, work: Path) -> Iterator[tuple[str, Rows]]:
@@ -253,4 +250,4 @@ def _fits(case: Case, size: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -133,21 +132,17 @@ def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str,
     """Figures without a stream, or a random share of all; a clip that would lose all keeps one."""
     rng = np.random.default_rng(seed)
     available = np.array([[s is not None for s in rows] for rows in source.streams.values()]).T  # (N, M)
-    cases = {}
-    for column, modality in enumerate(source.streams):
-        kept = available.copy()
-        kept[:, column] = False
-        cases[f"no {modality}"] = kept
-    for share in SHARES:
-        cases[f"{share:.0%} removed"] = available & (rng.random(available.shape) >= share)
+    columns = dict(enumerate(source.streams))
+    cases = {f"no {modality}": available & (np.array(list(columns)) != at) for at, modality in columns.items()}
+    cases |= {f"{share:.0%} removed": available & (rng.random(available.shape) >= share) for share in SHARES}
     figures = {}
     for name, kept in cases.items():
         lost = ~kept.any(1)
         order = np.where(available, rng.random(available.shape), -1).argmax(1)
         kept[lost, order[lost]] = True
         streams = {
-            modality: [s if there else None for s, there in zip(rows, kept[:, column])]
-            for column, (modality, rows) in enumerate(source.streams.items())
+            modality: [s if there else None for s, there in zip(source.streams[modality], kept[:, at])]
+            for at, modality in columns.items()
         }
         gallery = encode_gallery(model, replace(source, streams=streams), queries.gallery)
         figures[name] = Retrieval.of(model, gallery, queries).measure().t2v.metrics
@@ -208,11 +203,9 @@ def fused(source: Streams, train: Sequence[int]) -> Streams:
     """The same clips with one stream `fused`: mean and max of every stream, standardised on the training clips."""
     parts = []
     for modality, streams in source.streams.items():
-        pooled = np.full((len(streams), 2 * source.dims[modality]), np.nan, np.float32)
-        for row, stream in enumerate(streams):
-            if stream is not None:
-                stream = stream.astype(np.float32)
-                pooled[row] = np.concatenate([stream.mean(0), stream.max(0)])
+        missing = np.full((1, source.dims[modality]), np.nan)
+        whole = [(missing if s is None else s).astype(np.float32) for s in streams]
+        pooled = np.stack([np.concatenate([stream.mean(0), stream.max(0)]) for stream in whole])
         known = pooled[list(train)]
         scaled = (pooled - np.nanmean(known, 0)) / np.maximum(np.nanstd(known, 0), 1e-6)
         parts.append(np.nan_to_num(scaled))
@@ -289,11 +282,10 @@ class Args:
     workers: int = 2  # processes of one thread each
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
-    done: list[dict[str, Any]] = []
-    if args.out and args.out.exists():
-        done = [json.loads(line) for line in args.out.read_text().splitlines()]
+def main() -> None:
+    args = arguments(Args, __doc__)
+    lines = args.out.read_text().splitlines() if args.out and args.out.exists() else []
+    done = [json.loads(line) for line in lines]
     rows = args.rows or tuple(ROWS)
     folds = sorted(set(Clips810.load(args.data).folds))
     known = {(run["row"], run["fold"], run["seed"]) for run in done}
@@ -306,7 +298,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with args.out.open("a") as file:
                     file.write(json.dumps(done[-1]) + "\n")
     print_table({"row": "{row}", **{figure: f"{{{figure}}}" for figure in FIGURES}}, _means(done, rows), 36)
-    return 0
 
 
 def _one(folder: Path, run: tuple[str, int, int]) -> dict[str, Any]:
@@ -325,4 +316,4 @@ def _means(done: list[dict[str, Any]], rows: Sequence[str]) -> Iterator[dict[str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

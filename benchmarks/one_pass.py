@@ -12,14 +12,12 @@ For each stream alone, and for all in one pass, what is spent on
   extracting   the extractor, on clips that are in memory
 
 Each in a new process for each round, taking turns, one thread; imports and one file to warm up are not counted.
-The most demanding stream is that with the most expensive pictures; scaling, sound and extracting are a stream's
-own.
+The most demanding stream has the most expensive pictures; scaling, sound and extracting are a stream's own.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,8 +48,8 @@ class Args:
     rounds: int = 7
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each side's process
     files = [file for file in sorted(args.folder.iterdir()) if file.suffix in (".mp4", ".mkv", ".webm", ".avi")]
     sides = {**{stream: (stream,) for stream in args.streams}, ALL: args.streams}
@@ -62,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_table(COLUMNS, ({"side": side, **row} for side, row in rows.items()), 10)
     print()
     for name, values in zip(RATIOS, zip(*(_ratios(*of_round) for of_round in zip(*runs.values())))):
-        low, middle, high = spread(values).values()
-        print(f"{name}: {low:.2f}, {middle:.2f}, {high:.2f} (min, median, max)")
-    return 0
+        print(name + ": {min:.2f}, {median:.2f}, {max:.2f} (min, median, max)".format_map(spread(values)))
 
 
 def _ratios(*of_round: Run) -> tuple[float, float, float]:
@@ -139,4 +135,4 @@ def _counting() -> Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

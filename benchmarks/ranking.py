@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
@@ -138,14 +137,19 @@ def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     if args.huge:
-        _huge(args.threads)
-        return 0
+        for queries in (2_000, 4_000, 8_000):
+            cost = apart(measure, "ours", (queries, 100_000, 64), args.threads)
+            hours = cost["seconds"] / queries * 1_000_000 / 3600
+            print(
+                f"{queries:,} x 100,000, 4 x 64: {cost['seconds']:.1f} s, so 1,000,000 queries take {hours:.1f} h"
+            )
+            print(f"  peak memory {cost['peak']:.0f} MB, {cost['before']:.0f} of it before ranking", flush=True)
+        return
     print(f"{args.queries:,} queries x {args.gallery:,} clips x 4 experts, 30 % missing, {args.threads} threads\n")
     print_table(COLUMNS, (_row(args, size) for size in args.embed_dim))
-    return 0
 
 
 def _row(args: Args, size: int) -> dict[str, float]:
@@ -156,14 +160,5 @@ def _row(args: Args, size: int) -> dict[str, float]:
     return {"size": size, **seconds, **times, **costs["ours"][0]}
 
 
-def _huge(threads: int) -> None:
-    """A slice of 1,000,000 queries against 100,000 clips: its seconds and memory, and what follows for all."""
-    for queries in (2_000, 4_000, 8_000):
-        cost = apart(measure, "ours", (queries, 100_000, 64), threads)
-        hours = cost["seconds"] / queries * 1_000_000 / 3600
-        print(f"{queries:,} x 100,000, 4 x 64: {cost['seconds']:.1f} s, so 1,000,000 queries take {hours:.1f} h")
-        print(f"  peak memory {cost['peak']:.0f} MB, {cost['before']:.0f} of it before ranking", flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,7 +27,7 @@ T = TypeVar("T")
 Ratio = dict[str, float]  # min, median, max
 
 
-def arguments(kind: type[T], about: str | None, argv: Sequence[str] | None) -> T:
+def arguments(kind: type[T], about: str | None, argv: Sequence[str] | None = None) -> T:
     """Turn argv into a dataclass: its fields are the flags."""
     return tyro.cli(kind, description=about, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
 

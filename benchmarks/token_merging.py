@@ -22,7 +22,6 @@ mee precompute, with a named checkpoint's weights; of each file the first clip's
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ import numpy as np
 import torch
 import transformers as hub
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.timing import arguments, in_turns, print_table, ratios, say, seconds_of
 from features.extractors.base import Extractor
@@ -75,11 +74,6 @@ class Base:
         torch.manual_seed(seed)
         return self.make().eval().requires_grad_(False)
 
-    def inputs(self, batch: int, seed: int) -> dict[str, Tensor]:
-        """Noise."""
-        noise = torch.randn(batch, *self.shape, generator=torch.Generator().manual_seed(seed))
-        return {"input_values" if len(self.shape) == 2 else "pixel_values": noise}
-
     def operations(self, schedule: str) -> float:
         """Floating point operations for one input."""
         merged = [0] * LAYERS
@@ -112,12 +106,11 @@ class Args:
     seed: int = 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     if args.device == "cpu":
         torch.set_num_threads(1)
     print_table(COLUMNS, _rows(args), 8)
-    return 0
 
 
 def _rows(args: Args) -> Iterator[Row]:
@@ -134,7 +127,8 @@ def _speed(name: str, args: Args) -> dict[str, Row]:
     base, device = BASES[name], torch.device(args.device)
     kind = torch.bfloat16 if args.device == "cuda" else torch.float32
     model = base.model(args.seed).to(device, kind)
-    inputs = {key: value.to(device, kind) for key, value in base.inputs(args.batch, args.seed).items()}
+    noise = torch.randn(args.batch, *base.shape, generator=torch.Generator().manual_seed(args.seed))
+    inputs = {"input_values" if len(base.shape) == 2 else "pixel_values": noise.to(device, kind)}
     seconds: dict[str, list[float]] = {side: [] for side in (PLAIN, *base.schedules)}
     for number, side in in_turns(seconds, args.rounds + 1):  # the first round warms up
         merging = None if side == PLAIN else merge_tokens(model, MergeSchedule.parse(side))
@@ -218,4 +212,4 @@ def _cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

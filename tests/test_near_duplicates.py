@@ -1,26 +1,20 @@
 """The benchmark of near-duplicates, on videos made here: copies are found, and different videos are not."""
 
-import importlib.util
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
 from benchmarks.near_duplicates import VERSIONS, main
+from tests.features.media_files import write
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Three videos of slowly moving blotches, two seconds each."""
-    path = Path(__file__).parent / "features" / "media.py"
-    spec = importlib.util.spec_from_file_location("mee_test_media", path)
-    media = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(media)
     for number in range(3):
         coarse = np.random.default_rng(number).uniform(30, 255, (8, 12, 3))
         wide = cv2.resize(coarse, (240, 128), interpolation=cv2.INTER_CUBIC).clip(30, 255).astype(np.uint8)
-        media.write(tmp_path / f"v{number}.mp4", [wide[:, 2 * n : 2 * n + 192] for n in range(20)])
+        write(tmp_path / f"v{number}.mp4", [wide[:, 2 * n : 2 * n + 192] for n in range(20)])
     return tmp_path
 
 

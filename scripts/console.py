@@ -49,7 +49,10 @@ def parse(
 ) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
     start = tyro.MISSING_NONPROP if default is None else default
-    return tyro.cli(kind, prog=f"mee {command}", description=about, args=argv, default=start, **OPTIONS)
+    parsed: Arguments = tyro.cli(
+        kind, prog=f"mee {command}", description=about, args=argv, default=start, **OPTIONS
+    )
+    return parsed
 
 
 def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | None, about: str) -> Any:

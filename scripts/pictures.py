@@ -166,8 +166,7 @@ def merged_picture(picture: NDArray[np.uint8], groups: NDArray[np.int64]) -> NDA
     token = token.repeat(times, 0).repeat(times, 1)
     for numbers, pixels in ((token, drawn), (token.T, drawn.transpose(1, 0, 2))):  # edges below, and to the right
         apart = numbers[1:] != numbers[:-1]
-        pixels[:-1][apart] = EDGE
-        pixels[1:][apart] = EDGE
+        pixels[:-1][apart] = pixels[1:][apart] = EDGE
     return drawn
 
 

@@ -168,8 +168,8 @@ def ridge(part: Split810) -> Figures:
             streams = streams / known.std(0).clamp(min=1e-6)
         captions = [caption for row in train for caption in data.captions[row]]
         owner = torch.tensor([place for place, row in enumerate(train) for _ in data.captions[row]])
-        text = torch.cat(data.text.read(captions))
-        query = torch.cat(data.text.read([sentence for _, sentence in queries]))
+        text = torch.cat(data.text.tokenize(captions))
+        query = torch.cat(data.text.tokenize([sentence for _, sentence in queries]))
         mean = text.mean(0)
         text, query = text - mean, query - mean
         gram = text.T @ text / len(text)
@@ -224,7 +224,9 @@ def reference(part: Split810, seed: int) -> Figures:
     sizes = {name: (streams.shape[1], streams.shape[1]) for name, streams in video.items()}
     network = ReferenceMixture(sizes, data.text.dim)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
-    captions = torch.stack([torch.cat(data.text.read(data.captions[row])) for row in part.train])  # (n, 20, 384)
+    captions = torch.stack(
+        [torch.cat(data.text.tokenize(data.captions[row])) for row in part.train]
+    )  # (n, 20, 384)
     rows = torch.tensor(part.train)
     for epoch in range(EPOCHS):
         for group in optimiser.param_groups:
@@ -239,7 +241,7 @@ def reference(part: Split810, seed: int) -> Figures:
     network.eval()
     ranked = torch.tensor(part.test)
     with torch.no_grad():
-        query = torch.cat(data.text.read([data.sentences[row] for row in part.test]))
+        query = torch.cat(data.text.tokenize([data.sentences[row] for row in part.test]))
         scores = network(query, _take(video, ranked), _take(available, ranked))
     return retrieval_metrics(expected_ranks(scores, torch.eye(len(ranked), dtype=torch.bool)))
 

@@ -126,9 +126,9 @@ class Clips810:
             with np.load(folder / f"{modality}.npz", allow_pickle=False) as file:
                 parts = np.split(file["rows"], file["offsets"][1:-1])
             streams[modality] = [part if len(part) else None for part in parts]
-        ids, *facts = (clips[key].tolist() for key in ("id", "fold", "sentence", "captions"))
+        ids, folds, sentences, captions = (clips[key].tolist() for key in ("id", "fold", "sentence", "captions"))
         text = GivenVectors.learn(TextConfig(encoder=str(folder)), [])
-        return cls(Streams.of(str(folder), ids, streams), *facts, text)
+        return cls(Streams.of(str(folder), ids, streams), folds, sentences, captions, text)
 
     def training(self, rows: Sequence[int]) -> Pairs:
         """Every caption of some clips."""

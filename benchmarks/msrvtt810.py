@@ -224,9 +224,7 @@ def reference(part: Split810, seed: int) -> Figures:
     sizes = {name: (streams.shape[1], streams.shape[1]) for name, streams in video.items()}
     network = ReferenceMixture(sizes, data.text.dim)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
-    captions = torch.stack(
-        [torch.cat(data.text.tokenize(data.captions[row])) for row in part.train]
-    )  # (n, 20, 384)
+    captions = torch.stack([torch.cat(data.text.tokenize(data.captions[n])) for n in part.train])  # (N, 20, 384)
     rows = torch.tensor(part.train)
     for epoch in range(EPOCHS):
         for group in optimiser.param_groups:

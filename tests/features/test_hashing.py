@@ -10,19 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.hashing import (
-    BITS,
-    LEAST_CONTRAST,
-    SIDE,
-    WORDS,
-    FileDigest,
-    HashTask,
-    hash_task,
-    hash_video,
-    hash_videos,
-    picture_hashes,
-    without_bars,
-)
+from features import hashing
+from features.hashing import BITS, LEAST_CONTRAST, SIDE, WORDS, FileDigest, HashTask, picture_hashes, without_bars
 
 
 def shot(seed, size=(96, 64)):
@@ -43,7 +32,7 @@ def folder(media, tmp_path):
 
 
 def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(folder, monkeypatch):
-    still, video = (hash_video(folder / name, name, 2.0) for name in ("still.png", "shots.mp4"))
+    still, video = (hashing.hash_video(folder / name, name, 2.0) for name in ("still.png", "shots.mp4"))
     assert (still.times.tolist(), video.times.tolist()) == ([0.0], [0.0, 0.5, 1.0, 1.5])
     assert video.hashes.shape == (4, WORDS)
     differ = [np.bitwise_count(row ^ video.hashes[0]).sum() for row in video.hashes]
@@ -53,13 +42,13 @@ def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(
     assert np.bitwise_count(still.hashes[0] ^ video.hashes[0]).sum() <= 8
     for seconds in (0.5, 1.0):  # pieces of one frame and of two
         monkeypatch.setattr("features.hashing.PIECE_S", seconds)
-        pieces = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+        pieces = hashing.hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
         np.testing.assert_array_equal(video.hashes, pieces.hashes)
         np.testing.assert_array_equal(video.times, pieces.times)
 
 
 def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_memory(folder, monkeypatch):
-    (failure,) = hash_task(HashTask(folder, "gone.mp4", 2.0))
+    (failure,) = hashing.hash_task(HashTask(folder, "gone.mp4", 2.0))
     assert failure.failure == "it cannot be read: No such file or directory"
     errors = [RuntimeError("this decoder\nis broken"), MemoryError()]
 
@@ -67,9 +56,9 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
         raise errors.pop(0)
 
     monkeypatch.setattr("features.hashing.hash_video", hurt)
-    _, failure = hash_task(HashTask(folder, "shots.mp4", 2.0))
+    _, failure = hashing.hash_task(HashTask(folder, "shots.mp4", 2.0))
     assert failure.failure == "RuntimeError: this decoder is broken"
-    messages = hash_task(HashTask(folder, "shots.mp4", 2.0))
+    messages = hashing.hash_task(HashTask(folder, "shots.mp4", 2.0))
     next(messages)
     with pytest.raises(MemoryError):
         next(messages)
@@ -83,11 +72,11 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
             yield Received(task, FileDigest("ab" * 32))
             yield Lost(task, how)
         yield Received(tasks[3], FileDigest("cd" * 32))
-        yield Received(tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
+        yield Received(tasks[3], hashing.hash_video(folder / "black.mp4", "black.mp4", 2.0))
 
     pool.__enter__.return_value = SimpleNamespace(submit=tasks.append, events=events)
     monkeypatch.setattr("features.hashing.WorkerPool", lambda *_: pool)
-    hashed = list(hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1))
+    hashed = list(hashing.hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1))
     failures = ["the decoder crashed", "not done after 1800 s", "it needs more than 3 GB of memory", ""]
     assert [each.failure for each in hashed] == failures
     assert (hashed[0].sha256, hashed[3].sha256) == ("ab" * 32, "cd" * 32)
@@ -95,7 +84,7 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
 
 def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
     names = sorted(path.name for path in folder.iterdir())
-    hashed = {each.video: each for each in hash_videos(folder, names, 2.0, 2)}
+    hashed = {each.video: each for each in hashing.hash_videos(folder, names, 2.0, 2)}
     assert sorted(hashed) == names
     for name, each in hashed.items():
         assert each.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -106,7 +95,7 @@ def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
     }
     assert len(hashed["black.mp4"].times) == len(hashed["black.mp4"].hashes) == 0  # it shows nothing
     assert len(hashed["shots.mp4"].times) == 4
-    direct = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+    direct = hashing.hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
     np.testing.assert_array_equal(hashed["shots.mp4"].hashes, direct.hashes)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features import hashing
-from features.hashing import BITS, LEAST_CONTRAST, SIDE, WORDS, FileDigest, HashTask, picture_hashes, without_bars
+from features.hashing import BITS, SIDE, WORDS, FileDigest, HashTask, hash_video, picture_hashes, without_bars
 
 
 def shot(seed, size=(96, 64)):
@@ -32,7 +32,7 @@ def folder(media, tmp_path):
 
 
 def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(folder, monkeypatch):
-    still, video = (hashing.hash_video(folder / name, name, 2.0) for name in ("still.png", "shots.mp4"))
+    still, video = (hash_video(folder / name, name, 2.0) for name in ("still.png", "shots.mp4"))
     assert (still.times.tolist(), video.times.tolist()) == ([0.0], [0.0, 0.5, 1.0, 1.5])
     assert video.hashes.shape == (4, WORDS)
     differ = [np.bitwise_count(row ^ video.hashes[0]).sum() for row in video.hashes]
@@ -42,7 +42,7 @@ def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(
     assert np.bitwise_count(still.hashes[0] ^ video.hashes[0]).sum() <= 8
     for seconds in (0.5, 1.0):  # pieces of one frame and of two
         monkeypatch.setattr("features.hashing.PIECE_S", seconds)
-        pieces = hashing.hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+        pieces = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
         np.testing.assert_array_equal(video.hashes, pieces.hashes)
         np.testing.assert_array_equal(video.times, pieces.times)
 
@@ -72,7 +72,7 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
             yield Received(task, FileDigest("ab" * 32))
             yield Lost(task, how)
         yield Received(tasks[3], FileDigest("cd" * 32))
-        yield Received(tasks[3], hashing.hash_video(folder / "black.mp4", "black.mp4", 2.0))
+        yield Received(tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
 
     pool.__enter__.return_value = SimpleNamespace(submit=tasks.append, events=events)
     monkeypatch.setattr("features.hashing.WorkerPool", lambda *_: pool)
@@ -95,7 +95,7 @@ def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
     }
     assert len(hashed["black.mp4"].times) == len(hashed["black.mp4"].hashes) == 0  # it shows nothing
     assert len(hashed["shots.mp4"].times) == 4
-    direct = hashing.hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
+    direct = hash_video(folder / "shots.mp4", "shots.mp4", 2.0)
     np.testing.assert_array_equal(hashed["shots.mp4"].hashes, direct.hashes)
 
 
@@ -148,7 +148,7 @@ def test_a_picture_of_little_contrast_once_it_is_shrunk_is_not_telling():
     board[:, ::2, 1::2] = board[:, 1::2, ::2] = 255  # a chess board whose cells are half a pixel of the 32
     assert not picture_hashes(board)[1].any()
     halves = np.full((1, 64, 64, 3), 100, np.uint8)
-    for step, telling in ((LEAST_CONTRAST - 1, False), (LEAST_CONTRAST + 1, True)):
+    for step, telling in ((hashing.LEAST_CONTRAST - 1, False), (hashing.LEAST_CONTRAST + 1, True)):
         halves[:, 32:] = 100 + 2 * step  # standard deviation: the step
         assert picture_hashes(halves)[1].tolist() == [telling]
 

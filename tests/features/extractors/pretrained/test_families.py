@@ -39,7 +39,7 @@ PAIRS = [
     ("siglip", "SiglipModel"),
     ("xclip", "XCLIPModel"),
 ]
-# its row of the whole picture, and where its patches begin
+# name, class, the row of a whole picture, the token where its patches begin
 TOWERS = [("vit", "ViTModel", first_token, 1), ("dinov3_vit", "DINOv3ViTModel", head, 5)]
 TOWERS += [("dinov2", "Dinov2Model", head, 1), ("dinov2_with_registers", "Dinov2WithRegistersModel", head, 5)]
 TOWERS += [("clip", "CLIPVisionModel", head, 1), ("metaclip_2", "MetaClip2VisionModel", head, 1)]

@@ -16,47 +16,34 @@ HEVC = "-c:v libx265 -preset fast -x265-params log-level=none:keyint=12:min-keyi
 VP9 = "-c:v libvpx-vp9 -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16"
 JUMPY = " -fps_mode vfr -vf setpts=(N+0.4*mod(N\\,3)+3*floor(N/10))/25/TB"
 MPEG2 = "-c:v mpeg2video -q:v 3 -bf 2 -g 12"
-FILES = {  # name -> the program's words, and settings of `make`
-    # avi has no times of pictures that are out of order
-    **dict.fromkeys(("h264.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.avi"), (H264, {})),
-    "fragments.mp4": (H264 + " -movflags frag_keyframe+empty_moov", {}),
-    "faststart.mp4": (H264 + " -movflags faststart", {}),
-    **dict.fromkeys(("late.mp4", "late.ts"), (H264 + " -output_ts_offset 3.3", {})),
-    "wrap.ts": (H264 + f" -output_ts_offset {2**33 / 90000 - 1}", {}),  # the clock of 33 bits overflows
-    "live.mkv": (H264 + " -live 1", {}),
-    **dict.fromkeys(("jumpy.mp4", "jumpy.mkv"), (H264 + JUMPY, {})),
-    "jumpy.webm": (VP9 + JUMPY, {}),
-    "ntsc.mp4": (H264, {"rate": "30000/1001"}),
-    "slow.mp4": (H264, {"rate": "3"}),
-    "fast.mkv": (H264, {"rate": "120"}),
-    "one.mp4": (H264, {"count": 1}),
-    "deep.mp4": (H264, {"pixels": "yuv420p10le"}),
-    "deep.mkv": (HEVC, {"pixels": "yuv420p10le"}),
-    "deep.webm": (VP9 + " -profile:v 2", {"pixels": "yuv420p10le"}),
-    "fine.mp4": (H264, {"pixels": "yuv444p"}),
-    "grey.mkv": (H264, {"pixels": "gray"}),
-    "full_range.mp4": (H264, {"pixels": "yuvj420p"}),
-    "odd.mp4": (H264, {"size": (161, 97), "pixels": "yuv444p"}),
-    "odd.webm": (VP9, {"size": (161, 97)}),
-    "wide_pixels.mp4": (H264 + " -vf setsar=4/3", {}),
-    "high_pixels.mp4": (H264 + " -vf setsar=8/9", {}),
-    "interlaced.mp4": (H264 + ":tff=1 -flags +ildct+ilme", {}),
-    "interlaced.ts": (MPEG2 + " -flags +ildct+ilme -vf setfield=tff", {}),
-    **dict.fromkeys(("hevc.mp4", "hevc.mkv", "hevc.ts"), (HEVC, {})),
-    "faststart_hevc.mp4": (HEVC + " -movflags faststart", {}),
-    "vp8.webm": ("-c:v libvpx -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16", {}),
-    "plain_vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {}),
-    "vp9.webm": (VP9, {}),
-    "av1.mp4": ("-c:v libaom-av1 -cpu-used 8 -g 20 -crf 30", {"count": 20}),
-    "av1.mkv": ("-c:v libsvtav1 -preset 10 -g 20 -svtav1-params lp=1", {}),
-    **dict.fromkeys(("mpeg4.avi", "mpeg4.mp4"), ("-c:v mpeg4 -q:v 3 -bf 2", {})),
-    **dict.fromkeys(("mpeg2.ts", "mpeg2.mpg"), (MPEG2, {})),
-    "mjpeg.avi": ("-c:v mjpeg -q:v 3", {"pixels": "yuvj420p"}),
-    "prores.mov": ("-c:v prores_ks", {"pixels": "yuv422p10le"}),
-    "theora.ogv": ("-c:v libtheora -q:v 6", {}),
-    "wmv2.wmv": ("-c:v wmv2 -q:v 3", {}),
-    "h263.3gp": ("-c:v h263 -q:v 3", {"size": (176, 144)}),
-}
+# name -> the program's words, and settings of `make`; avi has no times of pictures that are out of order
+FILES = dict.fromkeys(("h264.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.avi"), (H264, {}))
+FILES |= {"fragments.mp4": (H264 + " -movflags frag_keyframe+empty_moov", {})}
+FILES |= {"faststart.mp4": (H264 + " -movflags faststart", {})}
+FILES |= dict.fromkeys(("late.mp4", "late.ts"), (H264 + " -output_ts_offset 3.3", {}))
+FILES |= {"wrap.ts": (H264 + f" -output_ts_offset {2**33 / 90000 - 1}", {})}  # the clock of 33 bits overflows
+FILES |= {"live.mkv": (H264 + " -live 1", {}), **dict.fromkeys(("jumpy.mp4", "jumpy.mkv"), (H264 + JUMPY, {}))}
+FILES |= {"jumpy.webm": (VP9 + JUMPY, {}), "ntsc.mp4": (H264, {"rate": "30000/1001"})}
+FILES |= {"slow.mp4": (H264, {"rate": "3"}), "fast.mkv": (H264, {"rate": "120"}), "one.mp4": (H264, {"count": 1})}
+FILES |= {"deep.mp4": (H264, {"pixels": "yuv420p10le"}), "deep.mkv": (HEVC, {"pixels": "yuv420p10le"})}
+FILES |= {"deep.webm": (VP9 + " -profile:v 2", {"pixels": "yuv420p10le"})}
+FILES |= {"fine.mp4": (H264, {"pixels": "yuv444p"}), "grey.mkv": (H264, {"pixels": "gray"})}
+FILES |= {"full_range.mp4": (H264, {"pixels": "yuvj420p"})}
+FILES |= {"odd.mp4": (H264, {"size": (161, 97), "pixels": "yuv444p"}), "odd.webm": (VP9, {"size": (161, 97)})}
+FILES |= {"wide_pixels.mp4": (H264 + " -vf setsar=4/3", {}), "high_pixels.mp4": (H264 + " -vf setsar=8/9", {})}
+FILES |= {"interlaced.mp4": (H264 + ":tff=1 -flags +ildct+ilme", {})}
+FILES |= {"interlaced.ts": (MPEG2 + " -flags +ildct+ilme -vf setfield=tff", {})}
+FILES |= dict.fromkeys(("hevc.mp4", "hevc.mkv", "hevc.ts"), (HEVC, {}))
+FILES |= {"faststart_hevc.mp4": (HEVC + " -movflags faststart", {})}
+FILES |= {"vp8.webm": ("-c:v libvpx -b:v 200k -g 20 -auto-alt-ref 1 -lag-in-frames 16", {})}
+FILES |= {"plain_vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {}), "vp9.webm": (VP9, {})}
+FILES |= {"av1.mp4": ("-c:v libaom-av1 -cpu-used 8 -g 20 -crf 30", {"count": 20})}
+FILES |= {"av1.mkv": ("-c:v libsvtav1 -preset 10 -g 20 -svtav1-params lp=1", {})}
+FILES |= dict.fromkeys(("mpeg4.avi", "mpeg4.mp4"), ("-c:v mpeg4 -q:v 3 -bf 2", {}))
+FILES |= dict.fromkeys(("mpeg2.ts", "mpeg2.mpg"), (MPEG2, {}))
+FILES |= {"mjpeg.avi": ("-c:v mjpeg -q:v 3", {"pixels": "yuvj420p"})}
+FILES |= {"prores.mov": ("-c:v prores_ks", {"pixels": "yuv422p10le"}), "theora.ogv": ("-c:v libtheora -q:v 6", {})}
+FILES |= {"wmv2.wmv": ("-c:v wmv2 -q:v 3", {}), "h263.3gp": ("-c:v h263 -q:v 3", {"size": (176, 144)})}
 SIZE = (160, 96)
 EXACT = "area+accurate_rnd+full_chroma_int+bitexact"  # the way our reader scales
 

@@ -35,18 +35,10 @@ CODECS = {
     "mpeg2video": {"qmin": "1", "qmax": "2"},
 }
 # ending, codec of the pictures, of the sound: what most libraries hold, and some older things
-FORMATS = (
-    ("mp4", "libx264", "aac"),
-    ("mkv", "libx264", "libopus"),
-    ("mov", "mpeg4", "aac"),
-    ("mp4", "libx264", None),
-    ("webm", "libvpx-vp9", "libopus"),
-    ("avi", "mpeg4", "pcm_s16le"),
-    ("mp4", "libx265", "aac"),
-    ("ts", "mpeg2video", "mp2"),
-    ("flv", "libx264", "aac"),
-    ("mkv", "mpeg4", "libmp3lame"),
-)
+FORMATS = (("mp4", "libx264", "aac"), ("mkv", "libx264", "libopus"), ("mov", "mpeg4", "aac"))
+FORMATS += (("mp4", "libx264", None), ("webm", "libvpx-vp9", "libopus"), ("avi", "mpeg4", "pcm_s16le"))
+FORMATS += (("mp4", "libx265", "aac"), ("ts", "mpeg2video", "mp2"), ("flv", "libx264", "aac"))
+FORMATS += (("mkv", "mpeg4", "libmp3lame"),)
 SIZES = ((64, 48), (96, 64), (80, 60), (64, 96))  # less than 64 wide, x265 4.1 writes beyond its memory
 
 

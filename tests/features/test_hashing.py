@@ -10,19 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.hashing import (
-    BITS,
-    LEAST_CONTRAST,
-    SIDE,
-    WORDS,
-    FileDigest,
-    HashTask,
-    hash_task,
-    hash_video,
-    hash_videos,
-    picture_hashes,
-    without_bars,
-)
+from features import hashing
+from features.hashing import BITS, SIDE, WORDS, FileDigest, HashTask, hash_video, picture_hashes, without_bars
 
 
 def shot(seed, size=(96, 64)):
@@ -59,7 +48,7 @@ def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(
 
 
 def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_memory(folder, monkeypatch):
-    (failure,) = hash_task(HashTask(folder, "gone.mp4", 2.0))
+    (failure,) = hashing.hash_task(HashTask(folder, "gone.mp4", 2.0))
     assert failure.failure == "it cannot be read: No such file or directory"
     errors = [RuntimeError("this decoder\nis broken"), MemoryError()]
 
@@ -67,9 +56,9 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
         raise errors.pop(0)
 
     monkeypatch.setattr("features.hashing.hash_video", hurt)
-    _, failure = hash_task(HashTask(folder, "shots.mp4", 2.0))
+    _, failure = hashing.hash_task(HashTask(folder, "shots.mp4", 2.0))
     assert failure.failure == "RuntimeError: this decoder is broken"
-    messages = hash_task(HashTask(folder, "shots.mp4", 2.0))
+    messages = hashing.hash_task(HashTask(folder, "shots.mp4", 2.0))
     next(messages)
     with pytest.raises(MemoryError):
         next(messages)
@@ -87,7 +76,7 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
 
     pool.__enter__.return_value = SimpleNamespace(submit=tasks.append, events=events)
     monkeypatch.setattr("features.hashing.WorkerPool", lambda *_: pool)
-    hashed = list(hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1))
+    hashed = list(hashing.hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1))
     failures = ["the decoder crashed", "not done after 1800 s", "it needs more than 3 GB of memory", ""]
     assert [each.failure for each in hashed] == failures
     assert (hashed[0].sha256, hashed[3].sha256) == ("ab" * 32, "cd" * 32)
@@ -95,7 +84,7 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
 
 def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):
     names = sorted(path.name for path in folder.iterdir())
-    hashed = {each.video: each for each in hash_videos(folder, names, 2.0, 2)}
+    hashed = {each.video: each for each in hashing.hash_videos(folder, names, 2.0, 2)}
     assert sorted(hashed) == names
     for name, each in hashed.items():
         assert each.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -159,7 +148,7 @@ def test_a_picture_of_little_contrast_once_it_is_shrunk_is_not_telling():
     board[:, ::2, 1::2] = board[:, 1::2, ::2] = 255  # a chess board whose cells are half a pixel of the 32
     assert not picture_hashes(board)[1].any()
     halves = np.full((1, 64, 64, 3), 100, np.uint8)
-    for step, telling in ((LEAST_CONTRAST - 1, False), (LEAST_CONTRAST + 1, True)):
+    for step, telling in ((hashing.LEAST_CONTRAST - 1, False), (hashing.LEAST_CONTRAST + 1, True)):
         halves[:, 32:] = 100 + 2 * step  # standard deviation: the step
         assert picture_hashes(halves)[1].tolist() == [telling]
 

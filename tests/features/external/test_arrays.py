@@ -98,14 +98,8 @@ def test_tensors_of_types_that_numpy_does_not_have(tmp_path, kind):
     assert opened.read("ids").tolist() == ids.tolist()  # the others stay as they are
 
 
-NAMES = {
-    "a b": "a b",
-    "features/a features/b": "a b",
-    "x/y/a x/y/b": "a b",
-    "a/features b/features": "a b",
-    "one/a one/b two/a": "one/a one/b two/a",
-    "a two/b": "a two/b",
-}
+NAMES = {"a b": "a b", "features/a features/b": "a b", "x/y/a x/y/b": "a b", "a/features b/features": "a b"}
+NAMES |= {"one/a one/b two/a": "one/a one/b two/a", "a two/b": "a two/b"}
 
 
 @pytest.mark.parametrize("places", NAMES)
@@ -127,6 +121,9 @@ def cut(path, write):
 
 OBJECTS = np.array([{"a": 1}], dtype=object)
 TWO_A_GROUP = dict.fromkeys([f"{clip}/{what}" for clip in "ab" for what in ("streams", "times")], np.ones(2))
+PICKLED = {"text.pkl": "text", "none.pkl": None, "list.pkl": [1.0, 2.0], "empty.pkl": {}, "pickle.npy": 1}
+PICKLED |= {"lengths.pkl": [np.ones((2, 3)), np.ones((1, 3))], "alike.pkl": {"1": np.ones(2), 1: np.ones(2)}}
+PICKLED |= {"ragged.pkl": {"a": [[1, 2], [3]]}}
 UNREADABLE = {  # name of the file -> how it is made; reading `a` fails
     "nowhere.npy": lambda path: None,
     "x.mat": lambda path: path.write_text("x"),
@@ -134,16 +131,9 @@ UNREADABLE = {  # name of the file -> how it is made; reading `a` fails
     "an empty array": lambda path: (path.mkdir(), (path / "a.npy").write_bytes(b"")),
     "two arrays a file": lambda path: (path.mkdir(), np.savez(path / "a.npz", np.ones(2), np.ones(2))),
     "groups.h5": lambda path: write_hdf5(path, TWO_A_GROUP),
-    "text.pkl": lambda path: write_pickle(path, "text"),
-    "none.pkl": lambda path: write_pickle(path, None),
-    "list.pkl": lambda path: write_pickle(path, [1.0, 2.0]),
-    "lengths.pkl": lambda path: write_pickle(path, [np.ones((2, 3)), np.ones((1, 3))]),
-    "alike.pkl": lambda path: write_pickle(path, {"1": np.ones(2), 1: np.ones(2)}),
-    "empty.pkl": lambda path: write_pickle(path, {}),
-    "ragged.pkl": lambda path: write_pickle(path, {"a": [[1, 2], [3]]}),
     "objects.npy": lambda path: np.save(path, OBJECTS, allow_pickle=True),
     "objects.npz": lambda path: np.savez(path, a=OBJECTS),
-    "pickle.npy": lambda path: write_pickle(path, 1),
+    **{name: lambda path, content=content: write_pickle(path, content) for name, content in PICKLED.items()},
     "cut.safetensors": lambda path: cut(path, WRITERS["x.safetensors"]),
     "cut.h5": lambda path: cut(path, write_hdf5),
     "cut.npz": lambda path: cut(path, WRITERS["x.npz"]),
@@ -210,6 +200,8 @@ def test_ragged_rows_are_what_was_put_together(lengths):
         np.testing.assert_array_equal(found.read(clip_id), stream)
 
 
+OFFSETS = {"float offsets": np.ones(4), "no offsets": np.ones(0, int), "offsets end early": np.array([0, 1, 2])}
+OFFSETS |= {"offsets start late": np.array([1, 3]), "offsets fall": np.array([0, 2, 1, 3], "u8")}
 UNARRANGED = {
     "no ids": ({"x": STACK}, None),
     "fewer in --ids": ({"x": STACK}, ["a", "b"]),
@@ -226,11 +218,7 @@ UNARRANGED = {
     "ragged and more": ({"rows": STACK, "offsets": np.arange(4), "t": STACK, "ids": np.array(IDS)}, None),
     "empty ids": ({"x": STACK, "ids": None}, None),
     "rows of one axis": ({"rows": np.ones(3), "offsets": np.arange(4)}, IDS),
-    "float offsets": ({"rows": STACK, "offsets": np.ones(4)}, IDS),
-    "no offsets": ({"rows": STACK, "offsets": np.ones(0, int)}, IDS),
-    "offsets end early": ({"rows": STACK, "offsets": np.array([0, 1, 2])}, IDS),
-    "offsets start late": ({"rows": STACK, "offsets": np.array([1, 3])}, IDS),
-    "offsets fall": ({"rows": STACK, "offsets": np.array([0, 2, 1, 3], "u8")}, IDS),
+    **{what: ({"rows": STACK, "offsets": offsets}, IDS) for what, offsets in OFFSETS.items()},
     "a name twice": ({"a": np.ones(2), " a": np.ones(2)}, None),
     "an empty name": ({"a": np.ones(2), " ": np.ones(2)}, None),
 }
@@ -293,35 +281,16 @@ def test_times_and_the_video_of_a_clip_and_whole_numbers_as_ids(tmp_path):
     assert read_ids(tmp_path / "x.parquet") == {"a": ListedClip("a", "a", 0, 3)}
 
 
-WRONG_LISTS = {
-    "empty.txt": b"",
-    "twice.txt": b"a\nb\na\n",
-    "metadata.txt": b"a\n__metadata__\n",
-    "control.txt": b"a\0\n",
-    "utf16.txt": b"\xff\xfe\x00",
-    "twice.csv": b"video_id,n\na,1\na,2\n",
-    "nameless.csv": b"video_id,n\na,1\n ,2\n",
-    "columns.csv": b"name,n\na,1\n",
-    "rows.csv": b"id,n\n",
-    "empty.csv": b"",
-    "start.csv": b"id,start_s,end_s\na,x,1\n",
-    "negative.csv": b"id,start_s,end_s\na,-1,1\n",
-    "order.csv": b"id,start_s,end_s\na,3,1\n",
-    "video.csv": b"clip_id,video\na,\n",
-    "junk.parquet": b"junk",
-    "object.json": b"{}",
-    "cut.json": b"[",
-    "number.json": b"[1.5]",
-    "true.json": b"[true]",
-    "null.json": b"[null]",
-    "surrogate.json": b'["\\ud800"]',
-    "line.json": b'["a\\nb"]',
-    "deep.json": b"[" * 100000,
-    "lacks.jsonl": b'{"id": "a"}\n{"name": "b"}\n',
-    "mixed.jsonl": b'{"id": "a"}\n"b"\n',
-    "x.xls": b"a",
-    "nowhere.txt": None,
-}
+WRONG_LISTS = {"empty.txt": b"", "twice.txt": b"a\nb\na\n", "metadata.txt": b"a\n__metadata__\n"}
+WRONG_LISTS |= {"control.txt": b"a\0\n", "utf16.txt": b"\xff\xfe\x00", "twice.csv": b"video_id,n\na,1\na,2\n"}
+WRONG_LISTS |= {"nameless.csv": b"video_id,n\na,1\n ,2\n", "columns.csv": b"name,n\na,1\n", "rows.csv": b"id,n\n"}
+WRONG_LISTS |= {"empty.csv": b"", "start.csv": b"id,start_s,end_s\na,x,1\n"}
+WRONG_LISTS |= {"negative.csv": b"id,start_s,end_s\na,-1,1\n", "order.csv": b"id,start_s,end_s\na,3,1\n"}
+WRONG_LISTS |= {"video.csv": b"clip_id,video\na,\n", "junk.parquet": b"junk", "object.json": b"{}"}
+WRONG_LISTS |= {"cut.json": b"[", "number.json": b"[1.5]", "true.json": b"[true]", "null.json": b"[null]"}
+WRONG_LISTS |= {"surrogate.json": b'["\\ud800"]', "line.json": b'["a\\nb"]', "deep.json": b"[" * 100000}
+WRONG_LISTS |= {"lacks.jsonl": b'{"id": "a"}\n{"name": "b"}\n', "mixed.jsonl": b'{"id": "a"}\n"b"\n'}
+WRONG_LISTS |= {"x.xls": b"a", "nowhere.txt": None}
 
 
 @pytest.mark.parametrize("name", WRONG_LISTS)

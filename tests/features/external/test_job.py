@@ -207,23 +207,16 @@ def test_clips_of_one_video_and_a_new_one_of_an_extracted_video(store_job, tmp_p
 
 
 ONE, TWO = np.ones(3), {"a": np.ones(3), "b": np.ones(3)}
+WRONG_ROWS = {"no axis": np.array(1.0), "NaN": [[1, np.nan]], "infinity": [[1, np.inf]], "large": [[1, 70000.0]]}
+WRONG_ROWS |= {"infinity and NaN": [[1, -np.inf], [np.nan, np.nan]], "very large": [[1, -1e30]], "text": [["a"]]}
+WRONG_ROWS |= {"large integers": [[2**40]], "small": [[1e-9, -1e-9]], "complex": [[1j]], "bool": [[True]]}
+WRONG_ROWS |= {"objects": [[None]]}
 WRONG = {
+    **{what: ({"sight": {"a": rows}}, ["a"]) for what, rows in WRONG_ROWS.items()},
     "sizes": ({"sight": {"a": ONE, "b": np.ones(2)}}, None),
     "three axes": ({"sight": {"a": np.ones((1, 2, 3)), "b": ONE}}, None),
-    "no axis": ({"sight": {"a": np.array(1.0)}}, ["a"]),
     "rows without numbers": ({"sight": {"a": np.ones((3, 0)), "b": ONE}}, None),
     "nothing": ({"sight": {"a": None, "b": []}}, None),
-    "NaN": ({"sight": {"a": [[1, np.nan]]}}, ["a"]),
-    "infinity": ({"sight": {"a": [[1, np.inf]]}}, ["a"]),
-    "infinity and NaN": ({"sight": {"a": [[1, -np.inf], [np.nan, np.nan]]}}, ["a"]),
-    "large": ({"sight": {"a": [[1, 70000.0]]}}, ["a"]),
-    "very large": ({"sight": {"a": [[1, -1e30]]}}, ["a"]),
-    "large integers": ({"sight": {"a": [[2**40]]}}, ["a"]),
-    "small": ({"sight": {"a": [[1e-9, -1e-9]]}}, ["a"]),
-    "text": ({"sight": {"a": [["a"]]}}, ["a"]),
-    "complex": ({"sight": {"a": [[1j]]}}, ["a"]),
-    "bool": ({"sight": {"a": [[True]]}}, ["a"]),
-    "objects": ({"sight": {"a": [[None]]}}, ["a"]),
     "other ids than the list's": ({"sight": TWO}, ["x", "y"]),
     "other ids than another file's": ({"sight": TWO, "sound": {"a.wav": ONE, "b.wav": ONE}}, None),
     "a folder's name": ({"parts": TWO}, None),

@@ -169,16 +169,9 @@ def test_which_extractors_a_job_runs():
 
 
 NAN = float("nan")
-INVALID = {
-    "streams": [(), ("audio", "audio"), ("clip=a/b", "clip=c/d")],
-    "clip_seconds": [0.01, NAN],
-    "workers": [0],
-    "timeout": [0, float("inf")],
-    "memory": [-1],
-    "max_seconds": [0.0, NAN],
-    "max_megapixels": [-1.0, 0],
-    "retries": [-1],
-}
+INVALID = {"streams": [(), ("audio", "audio"), ("clip=a/b", "clip=c/d")], "clip_seconds": [0.01, NAN]}
+INVALID |= {"workers": [0], "timeout": [0, float("inf")], "memory": [-1], "max_seconds": [0.0, NAN]}
+INVALID |= {"max_megapixels": [-1.0, 0], "retries": [-1]}
 
 
 @pytest.mark.parametrize(

@@ -35,17 +35,11 @@ def test_clip_ids_and_scaled_sizes():
     assert [scaled_size(*size, 112) for size in stored] == scaled
 
 
-@pytest.mark.parametrize(
-    ("end", "seconds", "edges"),
-    [
-        (5.0, 2.5, [0, 2.5, 5]),
-        (6.2, 2.5, [0, 2.5, 6.2]),
-        (6.3, 2.5, [0, 2.5, 5, 6.3]),
-        (3.7, 2.5, [0, 3.7]),
-        (1.0, 2.5, [0, 1]),
-        (1.0, 1 / 3, [0, 0.333, 0.667, 1]),
-    ],
-)
+EDGES = [(5.0, 2.5, [0, 2.5, 5]), (6.2, 2.5, [0, 2.5, 6.2]), (6.3, 2.5, [0, 2.5, 5, 6.3]), (3.7, 2.5, [0, 3.7])]
+EDGES += [(1.0, 2.5, [0, 1]), (1.0, 1 / 3, [0, 0.333, 0.667, 1])]
+
+
+@pytest.mark.parametrize(("end", "seconds", "edges"), EDGES)
 def test_spans_share_their_edges_and_a_short_last_piece_joins_the_one_before(end, seconds, edges):
     assert [(start, stop) for _, start, stop in spans(end, seconds)] == list(pairwise(edges))
     held = np.array([[0.0, 1.0], [36000.0, 36001.0]])
@@ -66,16 +60,12 @@ def test_the_last_frame_at_or_before_is_on_display_and_the_last_time_is_known_at
     assert FramePicker(iter(())).at(0.0) is None
 
 
-@pytest.mark.parametrize(
-    ("stamps", "expected"),
-    [
-        ([None, None, 0.5, None], [0.0, 0.1, 0.5, 0.6]),
-        ([5.0, 5.1, 5.2, 0.0, 0.1], [5.0, 5.1, 5.2, 5.3, 5.4]),
-        ([0.0, 0.1, 0.2, 0.08, 0.18, 0.28, 0.38], [0.0, 0.1, 0.2, 0.25, 0.265, 0.28, 0.38]),
-        ([0.0, 900.0, 0.2, 0.3], [0.0, 0.1, 0.2, 0.3]),
-    ],
-    ids=["missing", "restarted", "stepped back", "one ahead"],
-)
+STAMPS = [([None, None, 0.5, None], [0.0, 0.1, 0.5, 0.6]), ([5.0, 5.1, 5.2, 0.0, 0.1], [5.0, 5.1, 5.2, 5.3, 5.4])]
+STAMPS += [([0.0, 0.1, 0.2, 0.08, 0.18, 0.28, 0.38], [0.0, 0.1, 0.2, 0.25, 0.265, 0.28, 0.38])]
+STAMPS += [([0.0, 900.0, 0.2, 0.3], [0.0, 0.1, 0.2, 0.3])]
+
+
+@pytest.mark.parametrize(("stamps", "expected"), STAMPS, ids=["missing", "restarted", "stepped back", "one ahead"])
 def test_times_of_frames_never_fall(stamps, expected):
     timed = steady(((stamp, number) for number, stamp in enumerate(stamps)), 0.1)
     assert [round(time, 6) for time, _ in timed] == expected

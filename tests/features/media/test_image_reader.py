@@ -115,15 +115,12 @@ def test_a_single_file_and_relative_paths(tmp_path, monkeypatch):
     assert [is_media(tmp_path / name) for name in names] == [True, True, True, True, False]
 
 
-@pytest.mark.parametrize(
-    ("names", "path", "message"),
-    [
-        ([], "nowhere", "there is nothing at"),
-        ([], "", "it is empty"),
-        (["a.txt", "b.txt", "c.doc"], "", r"only 2 x \.txt, 1 x \.doc"),
-        (["a.txt"], "a.txt", "neither a video nor a still image"),
-    ],
-)
+NOTHING = [([], "nowhere", "there is nothing at"), ([], "", "it is empty")]
+NOTHING += [(["a.txt", "b.txt", "c.doc"], "", r"only 2 x \.txt, 1 x \.doc")]
+NOTHING += [(["a.txt"], "a.txt", "neither a video nor a still image")]
+
+
+@pytest.mark.parametrize(("names", "path", "message"), NOTHING)
 def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path, names, path, message):
     put(tmp_path, *names)
     with pytest.raises(InputError, match=message):

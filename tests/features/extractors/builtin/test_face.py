@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import skimage.data
 
+from features.extractors.builtin import face as faces
 from features.extractors.builtin.face import (
-    SUPPORT,
     Face,
     FaceExtractor,
     confirmed,
@@ -65,7 +65,7 @@ def scaled(image: np.ndarray, short: int = 160) -> np.ndarray:
 def test_the_astronaut_has_one_face_and_the_mirror_image_the_mirrored_one():
     image = scaled(skimage.data.astronaut())
     (face,) = find_faces(image)
-    assert face.support >= SUPPORT
+    assert face.support >= faces.SUPPORT
     centre = (face.left + face.size / 2, face.top + face.size / 2)
     assert centre == pytest.approx((71, 37), abs=5)
     assert 30 < face.size < 45

@@ -39,23 +39,15 @@ PAIRS = [
     ("siglip", "SiglipModel"),
     ("xclip", "XCLIPModel"),
 ]
-FRAMES = [
-    ("vit", "class", "ViTModel", first_token),
-    ("vit", "pooled", "ViTModel", mean_from(1)),
-    ("vit_classifier", "class", "ViTModel", first_token),
-    ("dinov2", "class", "Dinov2Model", head),
-    ("dinov2", "pooled", "Dinov2Model", mean_from(1)),
-    ("dinov2_with_registers", "class", "Dinov2WithRegistersModel", head),
-    ("dinov2_with_registers", "pooled", "Dinov2WithRegistersModel", mean_from(5)),
-    ("dinov3_vit", "class", "DINOv3ViTModel", head),
-    ("dinov3_vit", "pooled", "DINOv3ViTModel", mean_from(5)),
-    *((name, "projected", kind, image) for name, kind in PAIRS[:3]),
-    ("clip", "class", "CLIPVisionModel", head),
-    ("clip", "pooled", "CLIPVisionModel", mean_from(1)),
-    ("metaclip_2", "class", "MetaClip2VisionModel", head),
-    ("metaclip_2", "pooled", "MetaClip2VisionModel", mean_from(1)),
-    ("siglip", "pooled", "SiglipVisionModel", mean_from(0)),
-]
+# name, class, the row of a whole picture, the token where its patches begin
+TOWERS = [("vit", "ViTModel", first_token, 1), ("dinov3_vit", "DINOv3ViTModel", head, 5)]
+TOWERS += [("dinov2", "Dinov2Model", head, 1), ("dinov2_with_registers", "Dinov2WithRegistersModel", head, 5)]
+TOWERS += [("clip", "CLIPVisionModel", head, 1), ("metaclip_2", "MetaClip2VisionModel", head, 1)]
+FRAMES = [(name, "class", kind, row) for name, kind, row, _ in TOWERS]
+FRAMES += [(name, "pooled", kind, mean_from(first)) for name, kind, _, first in TOWERS]
+FRAMES += [(name, "projected", kind, image) for name, kind in PAIRS[:3]]
+FRAMES += [("vit_classifier", "class", "ViTModel", first_token)]
+FRAMES += [("siglip", "pooled", "SiglipVisionModel", mean_from(0))]
 
 
 def square_clip(extractor, clip_of, count=3):

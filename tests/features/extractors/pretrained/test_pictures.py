@@ -16,24 +16,14 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import get_image_s
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from features.extractors.pretrained import recipe as recipes
 from features.extractors.pretrained.image_preprocessing import cut_pictures, grid_of, normalise, resized_shape
-from features.extractors.pretrained.recipe import (
-    BICUBIC,
-    BILINEAR,
-    HALVES,
-    IMAGENET,
-    NEAREST,
-    ImageRecipe,
-    cropped,
-    follow,
-    squeezed,
-)
-from features.extractors.pretrained.recipe import CLIP as COLOURS
+from features.extractors.pretrained.recipe import BICUBIC, BILINEAR, NEAREST, ImageRecipe, follow
 from features.extractors.registry import make_extractor
 
-CLIP = cropped(BICUBIC, COLOURS)((224, 224))
-VIT = squeezed(BILINEAR, HALVES)((224, 224))
-HALF = HALVES[0]
+CLIP = recipes.cropped(BICUBIC, recipes.CLIP)((224, 224))
+VIT = recipes.squeezed(BILINEAR, recipes.HALVES)((224, 224))
+HALF = recipes.HALVES[0]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +41,8 @@ HALF = HALVES[0]
         (CLIP, {"do_rescale": False}, {"scale": 1.0}),
         (CLIP, {"rescale_factor": 0.5}, {"scale": 0.5}),
         (CLIP, {"do_normalize": False}, {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}),
-        (CLIP, {"image_mean": IMAGENET[0]}, {"mean": IMAGENET[0]}),
-        (CLIP, {"image_std": IMAGENET[1]}, {"std": IMAGENET[1]}),
+        (CLIP, {"image_mean": recipes.IMAGENET[0]}, {"mean": recipes.IMAGENET[0]}),
+        (CLIP, {"image_std": recipes.IMAGENET[1]}, {"std": recipes.IMAGENET[1]}),
         (CLIP, {"resample": 2}, {"resample": BILINEAR}),
         (CLIP, {"resample": 0}, {"resample": NEAREST}),
         (CLIP, {"size": None, "crop_size": None, "resample": None, "do_center_crop": None}, {}),
@@ -129,8 +119,8 @@ def test_files_that_cannot_be_followed(recipe_of, says_all):
 THEIRS = [
     (ViTImageProcessorPil, VIT),
     (CLIPImageProcessorPil, CLIP),
-    (SiglipImageProcessorPil, squeezed(BICUBIC, HALVES)((224, 224))),
-    (VideoMAEImageProcessorPil, cropped(BILINEAR, IMAGENET)((224, 224))),
+    (SiglipImageProcessorPil, recipes.squeezed(BICUBIC, recipes.HALVES)((224, 224))),
+    (VideoMAEImageProcessorPil, recipes.cropped(BILINEAR, recipes.IMAGENET)((224, 224))),
 ]
 
 

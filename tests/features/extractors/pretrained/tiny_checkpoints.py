@@ -18,12 +18,7 @@ CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862
 STEPS = {"do_resize": True, "do_rescale": True, "do_normalize": True}
 
 SQUARE = {**STEPS, "size": {"height": 32, "width": 32}, "image_mean": HALVES, "image_std": HALVES}
-CROPPED = {
-    **STEPS,
-    "do_center_crop": True,
-    "size": {"shortest_edge": 36},
-    "crop_size": {"height": 32, "width": 32},
-}
+CROPPED = {**STEPS, "do_center_crop": True, "size": {"shortest_edge": 36}, "crop_size": SQUARE["size"]}
 WHOLE = {**CROPPED, "size": {"shortest_edge": 32}}
 
 PAIR = {"text_config": READS, "vision_config": {**TOWER, **SEES}}
@@ -42,14 +37,8 @@ LIKE_DINO = {**CROPPED, **IMAGENET, "resample": 3}
 LIKE_CLIP = {**WHOLE, **CLIP, "resample": 3}
 LIKE_SIGLIP = {**SQUARE, "resample": 3}
 LIKE_FILM = {**WHOLE, **IMAGENET, "resample": 2}
-PATCHES = {
-    **STEPS,
-    "image_mean": HALVES,
-    "image_std": HALVES,
-    "resample": 2,
-    "patch_size": 8,
-    "max_num_patches": 16,
-}
+PATCHES = {**STEPS, "image_mean": HALVES, "image_std": HALVES, "resample": 2}
+PATCHES |= {"patch_size": 8, "max_num_patches": 16}
 
 # name: class that is saved but for "Model" at its end, its config, its preprocessor file
 TINY = {

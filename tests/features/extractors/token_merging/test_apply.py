@@ -9,18 +9,8 @@ import transformers as hub
 from features.extractors.spec import MergeSchedule
 from features.extractors.token_merging.apply import TOWERS, merge_tokens
 from features.extractors.token_merging.matching import mean_token
-from tests.features.tiny_towers import (
-    MAKERS,
-    PROTECTED,
-    SQUARE,
-    TINY,
-    WIDE,
-    before_and_after,
-    inputs,
-    layers_of,
-    make,
-    slow_match,
-)
+from tests.features import tiny_towers
+from tests.features.tiny_towers import MAKERS, PROTECTED, SQUARE, WIDE, before_and_after, inputs, layers_of, make
 
 family = pytest.mark.parametrize("name", MAKERS)
 
@@ -214,7 +204,7 @@ NORMS = {
 def slow_attention(name, layer, states, sizes):
     """(output, mean keys) of one item, (N, C)."""
     query, key, value, out = (layer.get_submodule(part) for part in NAMES.get(name, SELF))
-    heads, logs = TINY["num_attention_heads"], sizes.log()
+    heads, logs = tiny_towers.TINY["num_attention_heads"], sizes.log()
     q, k, v = (part(states).view(len(states), heads, -1) for part in (query, key, value))
     seen = torch.empty_like(q)
     for head in range(heads):
@@ -225,7 +215,7 @@ def slow_attention(name, layer, states, sizes):
 
 
 def slow_merge(states, sizes, metric, r, protected):
-    groups = slow_match(metric, r, protected)
+    groups = tiny_towers.slow_match(metric, r, protected)
     mass = torch.stack([sizes[group].sum() for group in groups])
     return torch.stack([(sizes[group, None] * states[group]).sum(0) for group in groups]) / mass[:, None], mass
 

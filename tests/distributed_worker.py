@@ -157,8 +157,7 @@ def main(out, foreign=None):
     unbroken = train(out / "unbroken.state", noisy, 0.3)
     train(out / "stopped.state", noisy, 0.3, stop_after=1)
     torch.manual_seed(me)  # what happens in between has no influence
-    resumed = train(out / "stopped.state", noisy, 0.3)
-    runs = {"plain": plain, "unbroken": unbroken, "resumed": resumed}
+    runs = {"plain": plain, "unbroken": unbroken, "resumed": train(out / "stopped.state", noisy, 0.3)}
     for name, trainer in runs.items():
         tensors = {key: tensor.contiguous() for key, tensor in trainer.model.state_dict().items()}
         save_file(tensors, out / f"{name}.{me}.safetensors")

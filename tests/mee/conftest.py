@@ -71,8 +71,7 @@ def make_trainer(world, model_config):
     """make_trainer(config, images=..., scalars=..., **changes of the model's settings)."""
 
     def make(config=CONFIG, images=None, scalars=None, **changes):
-        settings = replace(model_config, **changes)
-        return Trainer(*world, settings, config, torch.device("cpu"), images, scalars)
+        return Trainer(*world, replace(model_config, **changes), config, torch.device("cpu"), images, scalars)
 
     return make
 

@@ -87,5 +87,4 @@ def positives_of(right):
 def expected_ranks(scores, positive):
     """(Q,) float64 expected ranks of a (Q, G) matrix; `positive`: (Q, G) bool, at least one True in each row."""
     best = scores.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
-    above = ((scores > best) & ~positive).sum(1)
-    return 1 + above + ((scores == best) & ~positive).sum(1).double() / 2
+    return 1 + ((scores > best) & ~positive).sum(1) + ((scores == best) & ~positive).sum(1).double() / 2

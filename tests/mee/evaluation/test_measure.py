@@ -148,8 +148,7 @@ def test_figures_curve_and_histogram_are_those_of_the_ranks(case):
 
 def test_a_curve_is_exact_and_read_at_round_numbers_and_bins_double():
     """A third in float32 would differ from R@1 in the eighth digit."""
-    thirds = summed_up([1, 2, 3], 10)
-    assert thirds.recall[:3] == ((1, 100 * (1 / 3)), (2, 100 * (2 / 3)), (3, 100))
+    assert summed_up([1, 2, 3], 10).recall[:3] == ((1, 100 * (1 / 3)), (2, 100 * (2 / 3)), (3, 100))
     thousand = summed_up([1], 1000)
     depths = "1 2 3 5 7 10 20 30 50 70 100 200 300 500 700 1000"
     assert " ".join(str(depth) for depth, _ in thousand.recall) == depths

@@ -152,8 +152,7 @@ def test_accuracy_matches_golden_and_a_constant_score_answers_one_in_five(load_g
     low, high = choice.interval
     assert low < choice.accuracy < high
     for score, questions in product((0.3, -2.0, -math.inf), (1, 7)):
-        answer = torch.arange(questions) % 5
-        choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
+        choice = choice_accuracy(torch.full((questions, 5), score), torch.arange(questions) % 5, resamples=10)
         assert (choice.accuracy, *choice.interval) == pytest.approx((20, 20, 20))
 
 

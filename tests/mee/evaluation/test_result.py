@@ -80,8 +80,7 @@ def path(tmp_path):
 def test_what_is_written_is_read_to_the_last_digit(tmp_path_factory, number, text, figures):
     path = tmp_path_factory.mktemp("results") / "result.json"
     whole = whole_result(number, text, figures)
-    least = Result(made=whole.made, system=whole.system, protocol=whole.protocol, rules=Rules())
-    for result in (whole, least):
+    for result in (whole, Result(made=whole.made, system=whole.system, protocol=whole.protocol, rules=Rules())):
         write_result(result, path)
         assert read_result(path) == result
         assert list(path.parent.iterdir()) == [path]

@@ -231,8 +231,7 @@ def pairs(long_source):
     """Whole videos and single clips, several captions each, one sentence twice."""
     rows = [(f"v{number % 5}", f"a dog number {number % 7}") for number in range(9)]
     rows += [("v1.mp4#t=10,20", "a red circle"), ("v2.mp4#t=0,10", "a dog number 2")]
-    table = pd.DataFrame(rows, columns=["video_id", "caption"])
-    return match_captions(table, long_source, partial=False)[0]
+    return match_captions(pd.DataFrame(rows, columns=["video_id", "caption"]), long_source, partial=False)[0]
 
 
 def whole_matrix_figures(model, gallery, pairs, scheme="mixture"):

@@ -82,8 +82,7 @@ def test_five_choices_come_with_the_right_one(loaded):
     choices = benchmark.choices
     assert list(choices.columns) == ["query_id", "video_id", *SENTENCES, "answer"]
     assert len(choices) == 10_053
-    right = [row[2 + row[-1]] for row in choices.itertuples(index=False)]
-    assert right == benchmark.table["caption"].tolist()
+    assert [row[2 + row[-1]] for row in choices.itertuples(index=False)] == benchmark.table["caption"].tolist()
     assert choices["answer"].tolist()[:6] == [0, 1, 2, 3, 4, 0]
 
 

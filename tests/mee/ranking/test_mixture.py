@@ -143,8 +143,7 @@ def test_normalised_blocks_stay_within_the_margin(seed):
         lambda scores: DualSoftmaxScores(scores, 10.0),
     ):
         scores = make(WholeScores(matrix, 1e-5, seed))
-        off = (scores.block(slice(0, scores.queries)) - whole_matrix(scores)).abs().max()
-        assert off <= scores.margin
+        assert (scores.block(slice(0, scores.queries)) - whole_matrix(scores)).abs().max() <= scores.margin
 
 
 def test_clips_that_nothing_can_find_tie_in_both_directions():

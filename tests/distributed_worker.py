@@ -1,11 +1,7 @@
 """What tests/test_distributed.py starts in one, two and three processes: each leaves its figures in files.
 
 usage: python -m torch.distributed.run --standalone --nproc_per_node N distributed_worker.py OUT [STATE]
-
-OUT/steps.<process>.safetensors    loss, every gradient and every running statistic of several joint batches
-OUT/<name>.<process>.safetensors   weights at the end of a whole run
-OUT/report.<process>.json          progress, and what each process has written
-STATE                              the state of a run of another number of processes, which must be refused
+STATE: of a run of another number of processes, which must be refused
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Standardising; batch norm in one process is torch's own (several: tests/test_distributed.py); gated units.
-
-Numbers of the gated embedding unit: tests/golden/test_gated_embedding_unit.py.
-"""
+"""Standardising; batch norm in one process is torch's own (several: tests/test_distributed.py); gated units."""
 
 import pytest
 import torch

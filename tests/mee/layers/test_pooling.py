@@ -1,7 +1,4 @@
-"""Pooling over time: against plain loops; padding is never read, missing streams are zeros.
-
-NetVLAD's numbers: tests/golden/test_netvlad.py.
-"""
+"""Pooling over time against plain loops (NetVLAD: tests/golden); padding is not read, missing streams are 0."""
 
 import math
 

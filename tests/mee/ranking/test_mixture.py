@@ -18,8 +18,8 @@ from tests.mee.whole_scores import (
     fill_missing,
     loop_scores,
     positives_of,
-    random_rows,
     random_text,
+    unit_rows,
     whole_matrix,
 )
 
@@ -30,7 +30,7 @@ LAYOUT = Layout(("appearance", "motion", "audio"), (4, 2, 3))
 def case():
     generator = torch.Generator().manual_seed(0)
     available = torch.tensor([[m == g % 3 or (g >> m) & 1 for m in range(3)] for g in range(10)]).bool()
-    video = fill_missing(random_rows(generator, 10, LAYOUT), available, LAYOUT, math.nan)
+    video = fill_missing(unit_rows(generator, 10, LAYOUT), available, LAYOUT, math.nan)
     return random_text(generator, 4, LAYOUT, 2.0), VideoEmbedding(video, available)
 
 

@@ -2,8 +2,7 @@
 
 examples:
   python -m benchmarks.index --clips 100000                            # 4 x 512, 30 % missing, one thread
-  python -m benchmarks.index --clips 10000 --sizes 256 256 256 256 --missing 0 0.3 --json
-  python -m benchmarks.index --clips 1000000 --sizes 32 32 32 32 --rivals mapped --work /large/disk
+  python -m benchmarks.index --clips 10000 --sizes 256 256 256 256 --missing 0 0.3
   python -m benchmarks.index --quick                                   # 10,000 clips, two rounds: does it run
 
 Ours (flat, certified, fastscan; many queries in float32 and bfloat16) and rivals on the same made clips
@@ -19,9 +18,8 @@ side whose copies would push the mapped vectors out of memory is left out, and n
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -37,7 +35,7 @@ import torch
 from benchmarks import index_sides
 from benchmarks.index_data import Case, Data, Made, Numbers, recall
 from benchmarks.index_sides import CLIPS, EVERY, Precision, Side
-from benchmarks.timing import Table, Times, apart, arguments, in_turns, machine, print_json, ratios, say
+from benchmarks.timing import Times, apart, arguments, in_turns, machine, print_table, ratios, say
 from index import Queries
 
 Kind = Literal["flat", "certified", "fastscan"]
@@ -99,40 +97,29 @@ class Args:
     work: Path | None = None  # where the files go meanwhile; five times the vectors
     seed: int = 0
     quick: bool = False  # few clips, few rounds
-    json: bool = False  # one object a line instead of tables
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     if args.quick:
         args = replace(args, clips=(10_000,), queries=200, rounds=2, calls=10, batch_rounds=1)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of the processes that open an index
     facts = {**machine(), "faiss": faiss.__version__, "threads": args.threads, "seed": args.seed}
-    print_json(facts) if args.json else print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n")
+    print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n")
     for clips, missing in product(args.clips, args.missing):
         made = Made(clips, args.sizes, missing, args.data, args.seed)
         with tempfile.TemporaryDirectory(dir=args.work, prefix="mee-index-") as work:
-            _print(made, _run(made, args, Path(work)), args.json)
-    return 0
+            print(f"\n{made.clips:,} clips, sizes {made.sizes}, {made.missing:.0%} missing, {made.data}")
+            for table, rows in _tables(made, args, Path(work)):
+                print()
+                ms = (
+                    row | {f"{key[:-1]}ms": 1000 * row[key] for key in row if key.endswith("_s")} for row in rows
+                )
+                print_table({table: "{side}", **TABLES[table]}, ms, 36)
 
 
-def _print(made: Made, rows: Iterable[Row], as_json: bool) -> None:
-    case = {"clips": made.clips, "sizes": made.sizes, "missing": made.missing, "data": made.data}
-    shown: dict[str, Table] = {}
-    if not as_json:
-        print(f"\n{made.clips:,} clips, sizes {made.sizes}, {made.missing:.0%} missing, {made.data}")
-    for row in rows:
-        if as_json:
-            print_json(case | row)
-            continue
-        if row["table"] not in shown:
-            print()
-            shown[row["table"]] = Table({row["table"]: "{side}", **TABLES[row["table"]]}, 36)
-        shown[row["table"]].row(row | {f"{key[:-1]}ms": 1000 * row[key] for key in row if key.endswith("_s")})
-
-
-def _run(made: Made, args: Args, work: Path) -> Rows:
-    """Measure a case, and give a row a side."""
+def _tables(made: Made, args: Args, work: Path) -> Iterator[tuple[str, Rows]]:
+    """Measure a case: the name of each table, and a row a side."""
     _use_threads(args.build_threads)
     built = {}
     for kind in args.kinds:
@@ -143,10 +130,10 @@ def _run(made: Made, args: Args, work: Path) -> Rows:
     true = case.truth()
     _use_threads(args.threads)
     query = Queries.of(case.queries).part(slice(0, 1))
-    for kind, facts in built.items():
-        yield {"table": "build", "side": f"ours, {kind}", **facts, **apart(index_sides.opened, work / kind, query)}
-    yield from _singles(case, true, args, work)
-    yield from _batches(case, true, args, work)
+    opened = (apart(index_sides.opened, work / kind, query) for kind in built)
+    yield "build", ({"side": f"ours, {kind}", **built[kind], **facts} for kind, facts in zip(built, opened))
+    yield "one", _singles(case, true, args, work)
+    yield "many", _batches(case, true, args, work)
 
 
 def _use_threads(count: int) -> None:
@@ -168,10 +155,10 @@ def _singles(case: Case, true: Numbers, args: Args, work: Path) -> Rows:
 
     def facts(side: Side, times: dict[str, Times]) -> Row:
         bandwidth = shared[1].scanned / times[shared[1].name].quantile(0.5, "processor")
-        row = {"table": "one", "bytes": side.scanned}
         if side is shared[1]:
-            return row | {"bandwidth": bandwidth}
-        return row | {"floor_s": side.scanned / bandwidth} | _recall_of_singles(side, true)
+            return {"bytes": side.scanned, "bandwidth": bandwidth}
+        found = {"floor_s": side.scanned / bandwidth, "recall": _recall_of_singles(side, true)}
+        return {"bytes": side.scanned, **found}
 
     return _timed(case, shared, groups, args.rounds, calls, facts)
 
@@ -191,10 +178,9 @@ def _batches(case: Case, true: Numbers, args: Args, work: Path) -> Rows:
 
     def facts(side: Side, times: dict[str, Times]) -> Row:
         taken = [times[floor.name].quantile(0.5, "processor") for floor in floors]
-        row: Row = {"table": "many", "queries": args.queries}
         if side in floors:
-            return row | {"operations_a_second": 2 * args.queries * CLIPS * width / taken[floors.index(side)]}
-        row["queries_a_second"] = args.queries / times[side.name].quantile(0.5)
+            return {"operations_a_second": 2 * args.queries * CLIPS * width / taken[floors.index(side)]}
+        row = {"queries_a_second": args.queries / times[side.name].quantile(0.5)}
         row["recall"] = recall(side.numbers(EVERY), true)
         if not side.name.endswith(APPROXIMATE):  # these do not multiply everything
             row["floor_s"] = share * taken[side.name.endswith("bfloat16")]
@@ -220,9 +206,9 @@ def _timed(
         reference = times[shared[0].name].processor
         for side in sides[known:]:
             own = times[side.name]
-            wall = {"p50_s": own.quantile(0.5), "p99_s": own.quantile(0.99)}
-            row: Row = {"side": side.name, "reference": shared[0].name, "held_a_clip": side.held / case.clips}
-            row |= {**wall, "processor_s": own.quantile(0.5, "processor")}
+            row: Row = {"side": side.name, "held_a_clip": side.held / case.clips}
+            row |= {"p50_s": own.quantile(0.5), "p99_s": own.quantile(0.99)}
+            row["processor_s"] = own.quantile(0.5, "processor")
             row |= {"ratio": ratios(reference, own.processor), **facts(side, times)}
             if "floor_s" in row:
                 row["times_floor"] = row["processor_s"] / row["floor_s"]
@@ -231,12 +217,12 @@ def _timed(
         del sides, side  # their memory is free before the next group is made
 
 
-def _recall_of_singles(side: Side, true: Numbers) -> Row:
+def _recall_of_singles(side: Side, true: Numbers) -> float:
     found: list[Numbers] = []
     begun = perf_counter()
     while len(found) < len(true) and perf_counter() - begun < RECALL_SECONDS:
         found.append(side.numbers(slice(len(found), len(found) + 1)))
-    return {"recall": recall(np.concatenate(found), true[: len(found)]), "recall_queries": len(found)}
+    return recall(np.concatenate(found), true[: len(found)])
 
 
 def _reference(case: Case) -> Side:
@@ -264,4 +250,4 @@ def _fits(case: Case, size: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,8 +5,7 @@
 
 c: one of 200 clusters, z: 64 numbers, A_m: (64, E_m) scaled by 1/8, e: standard normal. Every stream of a clip is
 missing on its own with the same chance. So the experts agree about a clip, up to noise, and the best answers are
-clear. It is not a model's output: real clusters differ in size, experts in quality, and streams are missing
-together.
+clear. In a model's output clusters differ in size, experts in quality, and streams are missing together.
 `uniform` is the hard case: every expert of every clip and query is a random direction.
 
 The true best of every query are found without the code that is measured: float64 products with all clips.

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -57,21 +57,13 @@ class Side:
     find: Callable[[slice], Any]  # of some of the queries
     scanned: int = 0  # bytes that one query has to read
     held: int = 0  # bytes that it keeps on disk or in memory
+    read: Callable[[Any], Any] = lambda found: found  # what it finds -> numbers of clips
 
     def numbers(self, some: slice) -> Numbers:
         """(Q, 10) numbers of the clips that it finds; -1 where there are no more."""
-        answer = np.asarray(self.find(some), np.int64)
+        answer = np.asarray(self.read(self.find(some)), np.int64)
         answer = answer.reshape(-1, answer.shape[-1])[:, :BEST]
         return np.pad(answer, ((0, 0), (0, BEST - answer.shape[1])), constant_values=-1)
-
-
-@final
-class Ours(Side):
-    """One kind of index, searched by VideoIndex."""
-
-    def numbers(self, some: slice) -> Numbers:
-        found = [[int(name.removeprefix("clip")) for name in names] for names in self.find(some)[1]]
-        return np.array([names + [-1] * (BEST - len(names)) for names in found], np.int64)
 
 
 def build(made: Made, kind: str, directory: Path) -> dict[str, Any]:
@@ -128,10 +120,14 @@ def ours(case: Case, kind: str, directory: Path, precision: Precision = "auto") 
         ranked = index.rank(queries if some == EVERY else single[some.start], BEST, precision=precision)
         return ranked.scores, ranked.ids
 
+    def numbers(found: Any) -> list[list[int]]:
+        return [[int(name.removeprefix("clip")) for name in names] for names in found[1]]
+
     settings = Settings(kind=kind)  # type: ignore[arg-type]
     plain = [part for part in case.parts if choose(settings, len(part.rows)) == "flat"]  # these have no codes
     scanned = _size(directory, f"{kind}-*") + sum(part.vectors.nbytes for part in plain)
-    return Ours(f"ours, {kind}, {precision}".removesuffix(", auto"), find, scanned, _size(directory, "*"))
+    name = f"ours, {kind}, {precision}".removesuffix(", auto")
+    return Side(name, find, scanned, _size(directory, "*"), numbers)
 
 
 def by_pattern(case: Case, name: str, search: Callable[[int, Floats], tuple[Floats, Numbers]]) -> Side:

@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -42,7 +41,7 @@ from torch.nn import functional as F
 from tyro.conf import Positional
 
 from benchmarks.reference_network import ReferenceMixture, reference_loss
-from benchmarks.timing import Table, arguments
+from benchmarks.timing import arguments, print_table
 from benchmarks.training_data import Clips810, Streams
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import Pairs
@@ -133,21 +132,17 @@ def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str,
     """Figures without a stream, or a random share of all; a clip that would lose all keeps one."""
     rng = np.random.default_rng(seed)
     available = np.array([[s is not None for s in rows] for rows in source.streams.values()]).T  # (N, M)
-    cases = {}
-    for column, modality in enumerate(source.streams):
-        kept = available.copy()
-        kept[:, column] = False
-        cases[f"no {modality}"] = kept
-    for share in SHARES:
-        cases[f"{share:.0%} removed"] = available & (rng.random(available.shape) >= share)
+    columns = dict(enumerate(source.streams))
+    cases = {f"no {modality}": available & (np.array(list(columns)) != at) for at, modality in columns.items()}
+    cases |= {f"{share:.0%} removed": available & (rng.random(available.shape) >= share) for share in SHARES}
     figures = {}
     for name, kept in cases.items():
         lost = ~kept.any(1)
         order = np.where(available, rng.random(available.shape), -1).argmax(1)
         kept[lost, order[lost]] = True
         streams = {
-            modality: [s if there else None for s, there in zip(rows, kept[:, column])]
-            for column, (modality, rows) in enumerate(source.streams.items())
+            modality: [s if there else None for s, there in zip(source.streams[modality], kept[:, at])]
+            for at, modality in columns.items()
         }
         gallery = encode_gallery(model, replace(source, streams=streams), queries.gallery)
         figures[name] = Retrieval.of(model, gallery, queries).measure().t2v.metrics
@@ -157,43 +152,37 @@ def dropped(model: MEE, source: Streams, queries: Pairs, seed: int) -> dict[str,
 def ridge(part: Split810) -> Figures:
     """Figures on the test; penalty and scaling are those that rank all captions of the inner split best."""
     data = part.data
-    every = [(row, caption) for row in part.inner[1] for caption in data.captions[row]]
     pooled = [_pooled(data.source, modality) for modality in data.source.streams]
+    Queries = Sequence[tuple[int, str]]
+
+    def ranked(train: list[int], test: list[int], queries: Queries, penalty: float, standardise: bool) -> Figures:
+        rows = [*train, *test]
+        filled = [
+            torch.where(there[rows, None], means[rows], means[rows][there[rows]].mean(0))
+            for means, there in pooled
+        ]
+        streams = torch.cat(filled, dim=1)
+        known = streams[: len(train)]
+        streams = streams - known.mean(0)
+        if standardise:
+            streams = streams / known.std(0).clamp(min=1e-6)
+        captions = [caption for row in train for caption in data.captions[row]]
+        owner = torch.tensor([place for place, row in enumerate(train) for _ in data.captions[row]])
+        text = torch.cat(data.text.tokenize(captions))
+        query = torch.cat(data.text.tokenize([sentence for _, sentence in queries]))
+        mean = text.mean(0)
+        text, query = text - mean, query - mean
+        gram = text.T @ text / len(text)
+        gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
+        map_text = torch.linalg.solve(gram, text.T @ streams[owner] / len(text))
+        scores = F.normalize(query @ map_text, dim=1) @ F.normalize(streams[len(train) :], dim=1).T
+        right = torch.tensor([row for row, _ in queries])[:, None] == torch.tensor(test)
+        return retrieval_metrics(expected_ranks(scores, right))
+
+    every = [(row, caption) for row in part.inner[1] for caption in data.captions[row]]
     choices = product(LAMBDAS, (False, True))
-    best = max(choices, key=lambda choice: _ridge(data, pooled, *part.inner, every, *choice)["MRR"])
-    return _ridge(data, pooled, part.train, part.test, [(row, data.sentences[row]) for row in part.test], *best)
-
-
-def _ridge(
-    data: Clips810,
-    pooled: Sequence[tuple[Tensor, Tensor]],
-    train: Sequence[int],
-    test: Sequence[int],
-    queries: Sequence[tuple[int, str]],
-    penalty: float,
-    standardise: bool,
-) -> Figures:
-    rows = [*train, *test]
-    filled = [
-        torch.where(there[rows, None], means[rows], means[rows][there[rows]].mean(0)) for means, there in pooled
-    ]
-    streams = torch.cat(filled, dim=1)
-    known = streams[: len(train)]
-    streams = streams - known.mean(0)
-    if standardise:
-        streams = streams / known.std(0).clamp(min=1e-6)
-    captions = [caption for row in train for caption in data.captions[row]]
-    owner = torch.tensor([place for place, row in enumerate(train) for _ in data.captions[row]])
-    text = torch.cat(data.text.read(captions))
-    query = torch.cat(data.text.read([sentence for _, sentence in queries]))
-    mean = text.mean(0)
-    text, query = text - mean, query - mean
-    gram = text.T @ text / len(text)
-    gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
-    map_text = torch.linalg.solve(gram, text.T @ streams[owner] / len(text))
-    scores = F.normalize(query @ map_text, dim=1) @ F.normalize(streams[len(train) :], dim=1).T
-    right = torch.tensor([row for row, _ in queries])[:, None] == torch.tensor(list(test))
-    return retrieval_metrics(expected_ranks(scores, right))
+    best = max(choices, key=lambda choice: ranked(*part.inner, every, *choice)["MRR"])
+    return ranked(part.train, part.test, [(row, data.sentences[row]) for row in part.test], *best)
 
 
 def expected_ranks(scores: Tensor, right: Tensor) -> Tensor:
@@ -214,11 +203,9 @@ def fused(source: Streams, train: Sequence[int]) -> Streams:
     """The same clips with one stream `fused`: mean and max of every stream, standardised on the training clips."""
     parts = []
     for modality, streams in source.streams.items():
-        pooled = np.full((len(streams), 2 * source.dims[modality]), np.nan, np.float32)
-        for row, stream in enumerate(streams):
-            if stream is not None:
-                stream = stream.astype(np.float32)
-                pooled[row] = np.concatenate([stream.mean(0), stream.max(0)])
+        missing = np.full((1, source.dims[modality]), np.nan)
+        whole = [(missing if s is None else s).astype(np.float32) for s in streams]
+        pooled = np.stack([np.concatenate([stream.mean(0), stream.max(0)]) for stream in whole])
         known = pooled[list(train)]
         scaled = (pooled - np.nanmean(known, 0)) / np.maximum(np.nanstd(known, 0), 1e-6)
         parts.append(np.nan_to_num(scaled))
@@ -237,7 +224,7 @@ def reference(part: Split810, seed: int) -> Figures:
     sizes = {name: (streams.shape[1], streams.shape[1]) for name, streams in video.items()}
     network = ReferenceMixture(sizes, data.text.dim)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
-    captions = torch.stack([torch.cat(data.text.read(data.captions[row])) for row in part.train])  # (n, 20, 384)
+    captions = torch.stack([torch.cat(data.text.tokenize(data.captions[n])) for n in part.train])  # (N, 20, 384)
     rows = torch.tensor(part.train)
     for epoch in range(EPOCHS):
         for group in optimiser.param_groups:
@@ -252,7 +239,7 @@ def reference(part: Split810, seed: int) -> Figures:
     network.eval()
     ranked = torch.tensor(part.test)
     with torch.no_grad():
-        query = torch.cat(data.text.read([data.sentences[row] for row in part.test]))
+        query = torch.cat(data.text.tokenize([data.sentences[row] for row in part.test]))
         scores = network(query, _take(video, ranked), _take(available, ranked))
     return retrieval_metrics(expected_ranks(scores, torch.eye(len(ranked), dtype=torch.bool)))
 
@@ -295,11 +282,10 @@ class Args:
     workers: int = 2  # processes of one thread each
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
-    done: list[dict[str, Any]] = []
-    if args.out and args.out.exists():
-        done = [json.loads(line) for line in args.out.read_text().splitlines()]
+def main() -> None:
+    args = arguments(Args, __doc__)
+    lines = args.out.read_text().splitlines() if args.out and args.out.exists() else []
+    done = [json.loads(line) for line in lines]
     rows = args.rows or tuple(ROWS)
     folds = sorted(set(Clips810.load(args.data).folds))
     known = {(run["row"], run["fold"], run["seed"]) for run in done}
@@ -311,8 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.out:
                 with args.out.open("a") as file:
                     file.write(json.dumps(done[-1]) + "\n")
-    _print(done, rows)
-    return 0
+    print_table({"row": "{row}", **{figure: f"{{{figure}}}" for figure in FIGURES}}, _means(done, rows), 36)
 
 
 def _one(folder: Path, run: tuple[str, int, int]) -> dict[str, Any]:
@@ -320,16 +305,15 @@ def _one(folder: Path, run: tuple[str, int, int]) -> dict[str, Any]:
     return {"row": row, "fold": fold, "seed": seed, "figures": ROWS[row](split(folder, fold), seed)}
 
 
-def _print(done: list[dict[str, Any]], rows: Sequence[str]) -> None:
+def _means(done: list[dict[str, Any]], rows: Sequence[str]) -> Iterator[dict[str, str]]:
     """Mean over folds, then mean and deviation over seeds."""
-    table = Table({"row": "{row}", **{figure: f"{{{figure}}}" for figure in FIGURES}}, 36)
     flat = pd.DataFrame([run | {"variant": key} | run["figures"][key] for run in done for key in run["figures"]])
     for row in rows:
         for variant, runs in flat[flat["row"] == row].groupby("variant", sort=False):
             means = runs.groupby("seed")[list(FIGURES)].mean()
             cells = {figure: f"{means[figure].mean():.1f} ± {means[figure].std(ddof=0):.1f}" for figure in FIGURES}
-            table.row({"row": f"{row}: {variant}".removesuffix(": "), **cells})
+            yield {"row": f"{row}: {variant}".removesuffix(": "), **cells}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,7 +2,7 @@
 
 example:
   python -m benchmarks.near_duplicates VIDEOS
-  python -m benchmarks.near_duplicates VIDEOS --fps 1 --share 0.8 --json
+  python -m benchmarks.near_duplicates VIDEOS --fps 1 --share 0.8
 
 Of every video in the folder, the first seconds are encoded again in the ways of VERSIONS, by the ffmpeg program.
 Every version is then compared with every video, as mee overlap does:
@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from tyro.conf import Positional
 
-from benchmarks.timing import Table, arguments, print_json, say
+from benchmarks.timing import arguments, print_table, say
 from features.errors import InputError
 from features.hashing import BITS, HashedVideo, hash_videos
 from features.media.library import find_media
@@ -59,6 +59,8 @@ VERSIONS = {
     "mirrored": f"-vf hflip {PLAIN}",
 }
 
+Copies = Mapping[tuple[str, str], HashedVideo]  # by version and video
+
 
 @dataclass(frozen=True)
 class Args:
@@ -67,22 +69,23 @@ class Args:
     fps: float = 2.0  # frames a second that are hashed
     share: float = SHARE  # of one's frames that the other has too
     workers: int = len(os.sched_getaffinity(0))
-    json: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(Args, __doc__, argv)
     try:
-        report = measure(args)
+        rows, differing = measure(args)
     except InputError as error:
         say(f"error: {error}")
         return 1
-    print_json(report) if args.json else _print(report)
+    columns = {"found at most so many bits apart": "{what}"} | {f"{t}": f"{{at_{t}}}" for t in THRESHOLDS}
+    print_table(columns | {"median": "{median}", "most": "{most}"}, rows, 46)
+    print(f"\n{args.fps:g} frames a second, share {args.share:g}\n{differing}")
     return 0
 
 
-def measure(args: Args) -> dict[str, Any]:
-    """Write all versions, hash them, and count."""
+def measure(args: Args) -> tuple[list[dict[str, Any]], str]:
+    """Write all versions, hash them, and count: a row a version, and what is known of different videos."""
     library = find_media(args.videos)
     with tempfile.TemporaryDirectory() as made:
         names, versions = {}, {}
@@ -98,7 +101,7 @@ def measure(args: Args) -> dict[str, Any]:
     if len(read) < 2:
         raise InputError(f"'{args.videos}' holds {len(read)} videos that can be read; two at least are needed")
     copies = {key: hashed[name] for key, name in versions.items() if name and key[1] in read}
-    return _report(read, copies, args.fps, args.share)
+    return _counted(read, copies, args.share)
 
 
 def _write(source: Path, folder: Path, name: str, words: str, seconds: float) -> str:
@@ -117,34 +120,37 @@ def _write(source: Path, folder: Path, name: str, words: str, seconds: float) ->
     return target.name
 
 
-def _report(
-    originals: dict[str, HashedVideo], copies: dict[tuple[str, str], HashedVideo], fps: float, share: float
-) -> dict[str, Any]:
-    apart = _all_apart(copies, originals, share)
-    between = _all_apart({("", video): each for video, each in originals.items()}, originals, share)
-    rows = {}
+def _counted(
+    originals: Mapping[str, HashedVideo], copies: Copies, share: float
+) -> tuple[list[dict[str, Any]], str]:
+    itself = {("", video): each for video, each in originals.items()}
+    apart = _all_apart({**copies, **itself}, originals, share)
+    rows = []
     for version in VERSIONS:
         own = [apart.get((video, version, video), BITS) for name, video in copies if name == version]
-        rows[version] = {"files": len(own), "found": _counts(own), "median": int(np.median(own)), "most": max(own)}
-    others = {key: bits for key, bits in apart.items() if key[0] != key[2]}
-    pairs = {key: bits for key, bits in between.items() if key[0] < key[2]}
-    nearest, bits = min((others | pairs).items(), key=lambda item: item[1])
-    frames = np.concatenate(
-        [bits_apart(a.hashes, b.hashes).ravel() for a, b in itertools.combinations(originals.values(), 2)]
+        ends = {"median": int(np.median(own)), "most": max(own)}
+        rows.append({"what": f"{version} ({len(own)})", **_counts(own), **ends})
+    others = {key: bits for key, bits in apart.items() if key[0] != key[2] and (key[1] or key[0] < key[2])}
+    total = len(originals)
+    for what, some, count in (
+        ("versions", True, len(copies) * (total - 1)),
+        ("videos", False, total * (total - 1) // 2),
+    ):
+        found = [bits for (_, version, _), bits in others.items() if bool(version) == some]
+        rows.append({"what": f"false alarms: {what} ({count:,} pairs)", **_counts(found)})
+    (video, version, of), bits = min(others.items(), key=lambda item: item[1])
+    nearest = f"'{version}' of {of}" if version else of
+    pairs = itertools.combinations([each.hashes for each in originals.values()], 2)
+    frames = np.concatenate([bits_apart(*pair).ravel() for pair in pairs])
+    return rows, (
+        f"nearest of {total} different videos: {nearest} and {video}, {bits} bits\n"
+        f"frames of different videos: {frames.mean():.1f} +- {frames.std():.1f} bits apart, {frames.min()} "
+        f"at the least, of {len(frames):,} pairs; default threshold {FRAME_THRESHOLD} of {BITS}"
     )
-    return {
-        "videos": len(originals), "fps": fps, "share": share, "thresholds": THRESHOLDS, "versions": rows,
-        "false_alarms": {
-            "versions": {"pairs": len(copies) * (len(originals) - 1), "found": _counts(others.values())},
-            "videos": {"pairs": len(originals) * (len(originals) - 1) // 2, "found": _counts(pairs.values())},
-        },
-        "nearest": {"video": nearest[0], "version": nearest[1], "of": nearest[2], "bits": bits},
-        "frames": {"pairs": len(frames), "mean": frames.mean(), "std": frames.std(), "least": int(frames.min())},
-    }  # fmt: skip
 
 
 def _all_apart(
-    copies: dict[tuple[str, str], HashedVideo], originals: dict[str, HashedVideo], share: float
+    copies: Copies, originals: Mapping[str, HashedVideo], share: float
 ) -> dict[tuple[str, str, str], int]:
     """(video, version, video that this is of) -> bits apart, of all pairs that have frames."""
     train = _frames(list(originals), list(originals.values()))
@@ -159,25 +165,8 @@ def _frames(names: Sequence[str], hashed: Sequence[HashedVideo]) -> Side:
     return Side.of(tuple(names), nothing, [each.hashes for each in hashed], [each.times for each in hashed])
 
 
-def _counts(bits: Any) -> dict[str, int]:
-    return {str(threshold): sum(value <= threshold for value in bits) for threshold in THRESHOLDS}
-
-
-def _print(report: dict[str, Any]) -> None:
-    frames, nearest = report["frames"], report["nearest"]
-    print(f"{report['videos']} videos, {report['fps']:g} frames a second, share {report['share']:g}\n")
-    columns = {"found at most so many bits apart": "{what}"} | {str(t): f"{{at_{t}}}" for t in THRESHOLDS}
-    table = Table({**columns, "median": "{median}", "most": "{most}"}, 46)
-    rows = {f"{version} ({row['files']})": row for version, row in report["versions"].items()}
-    rows |= {f"false alarms: {name} ({row['pairs']:,} pairs)": row for name, row in report["false_alarms"].items()}
-    for what, row in rows.items():
-        table.row({"what": what, **row, **{f"at_{bits}": count for bits, count in row["found"].items()}})
-    what = f"'{nearest['version']}' of {nearest['of']}" if nearest["version"] else nearest["of"]
-    print(f"\nnearest of different videos: {what} and {nearest['video']}, {nearest['bits']} bits")
-    print(
-        f"frames of different videos: {frames['mean']:.1f} +- {frames['std']:.1f} bits apart, {frames['least']} "
-        f"at the least, of {frames['pairs']:,} pairs; default threshold {FRAME_THRESHOLD} of {BITS}"
-    )
+def _counts(bits: Collection[int]) -> dict[str, int]:
+    return {f"at_{threshold}": sum(value <= threshold for value in bits) for threshold in THRESHOLDS}
 
 
 if __name__ == "__main__":

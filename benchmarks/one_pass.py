@@ -12,14 +12,12 @@ For each stream alone, and for all in one pass, what is spent on
   extracting   the extractor, on clips that are in memory
 
 Each in a new process for each round, taking turns, one thread; imports and one file to warm up are not counted.
-The most demanding stream is that with the most expensive pictures; scaling, sound and extracting are a stream's
-own.
+The most demanding stream has the most expensive pictures; scaling, sound and extracting are a stream's own.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from benchmarks.timing import Table, apart_in_turns, arguments, spread
+from benchmarks.timing import apart_in_turns, arguments, print_table, spread
 
 ALL = "all"
 PARTS = ("pictures", "sound", "scaling", "extracting")
@@ -50,8 +48,8 @@ class Args:
     rounds: int = 7
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each side's process
     files = [file for file in sorted(args.folder.iterdir()) if file.suffix in (".mp4", ".mkv", ".webm", ".avi")]
     sides = {**{stream: (stream,) for stream in args.streams}, ALL: args.streams}
@@ -59,14 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = {side: {key: median(run[key] for run in own) for key in own[0]} for side, own in runs.items()}
     rows["one by one"] = {key: sum(rows[stream][key] for stream in args.streams) for key in rows[ALL]}
     print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}; CPU s, medians\n")
-    table = Table(COLUMNS, 10)
-    for side, row in rows.items():
-        table.row({"side": side, **row})
+    print_table(COLUMNS, ({"side": side, **row} for side, row in rows.items()), 10)
     print()
     for name, values in zip(RATIOS, zip(*(_ratios(*of_round) for of_round in zip(*runs.values())))):
-        low, middle, high = spread(values).values()
-        print(f"{name}: {low:.2f}, {middle:.2f}, {high:.2f} (min, median, max)")
-    return 0
+        print(name + ": {min:.2f}, {median:.2f}, {max:.2f} (min, median, max)".format_map(spread(values)))
 
 
 def _ratios(*of_round: Run) -> tuple[float, float, float]:
@@ -141,4 +135,4 @@ def _counting() -> Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.timing import Table, apart, apart_in_turns, arguments
+from benchmarks.timing import apart, apart_in_turns, arguments, print_table
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
@@ -138,30 +137,28 @@ def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     if args.huge:
-        _huge(args.threads)
-        return 0
+        for queries in (2_000, 4_000, 8_000):
+            cost = apart(measure, "ours", (queries, 100_000, 64), args.threads)
+            hours = cost["seconds"] / queries * 1_000_000 / 3600
+            print(
+                f"{queries:,} x 100,000, 4 x 64: {cost['seconds']:.1f} s, so 1,000,000 queries take {hours:.1f} h"
+            )
+            print(f"  peak memory {cost['peak']:.0f} MB, {cost['before']:.0f} of it before ranking", flush=True)
+        return
     print(f"{args.queries:,} queries x {args.gallery:,} clips x 4 experts, 30 % missing, {args.threads} threads\n")
-    table = Table(COLUMNS)
-    for size in args.embed_dim:
-        shape = (args.queries, args.gallery, size)
-        costs = apart_in_turns(measure, {side: (side, shape, args.threads) for side in SIDES}, args.rounds)
-        seconds = {side: median(cost["seconds"] for cost in of_side) for side, of_side in costs.items()}
-        times = {f"by_{side}": seconds[side] / seconds["ours"] for side in ("counting", "sorting")}
-        table.row({"size": size, **seconds, **times, **costs["ours"][0]})
-    return 0
+    print_table(COLUMNS, (_row(args, size) for size in args.embed_dim))
 
 
-def _huge(threads: int) -> None:
-    """A slice of 1,000,000 queries against 100,000 clips: its seconds and memory, and what follows for all."""
-    for queries in (2_000, 4_000, 8_000):
-        cost = apart(measure, "ours", (queries, 100_000, 64), threads)
-        hours = cost["seconds"] / queries * 1_000_000 / 3600
-        print(f"{queries:,} x 100,000, 4 x 64: {cost['seconds']:.1f} s, so 1,000,000 queries take {hours:.1f} h")
-        print(f"  peak memory {cost['peak']:.0f} MB, {cost['before']:.0f} of it before ranking", flush=True)
+def _row(args: Args, size: int) -> dict[str, float]:
+    shape = (args.queries, args.gallery, size)
+    costs = apart_in_turns(measure, {side: (side, shape, args.threads) for side in SIDES}, args.rounds)
+    seconds = {side: median(cost["seconds"] for cost in of_side) for side, of_side in costs.items()}
+    times = {f"by_{side}": seconds[side] / seconds["ours"] for side in ("counting", "sorting")}
+    return {"size": size, **seconds, **times, **costs["ours"][0]}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

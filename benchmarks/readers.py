@@ -21,18 +21,17 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Table, apart_in_turns, arguments, ratios
+from benchmarks.timing import apart_in_turns, arguments, print_table, ratios
 
 SIDES = ("pyav", "decord", "guarded", "ffmpeg")
 TASKS = {"2 a second": 2.0, "every frame": None}
@@ -51,18 +50,26 @@ class Args:
     rounds: int = 7
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each side's process
     with tempfile.TemporaryDirectory() as scratch:
         files = sorted(args.folder.glob("*.m[pko][4kv]")) if args.folder else _make(Path(scratch), args.files)
         print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}")
         for task, fps in TASKS.items():
             print(f"\n{task}\n")
-            table = Table(COLUMNS, 8)
-            for row in _rounds(fps, files, args.rounds):
-                table.row(row)
-    return 0
+            found = apart_in_turns(_timed, {side: (side, fps, files) for side in SIDES}, args.rounds)
+            seconds = {side: [spent for spent, _ in own] for side, own in found.items()}
+            rows = [
+                {
+                    "side": side,
+                    "frames": found[side][0][1],
+                    "seconds": median(own),
+                    **ratios(own, seconds["decord"]),
+                }
+                for side, own in seconds.items()
+            ]
+            print_table(COLUMNS, rows, 8)
 
 
 def _make(folder: Path, count: int) -> list[Path]:
@@ -75,15 +82,6 @@ def _make(folder: Path, count: int) -> list[Path]:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *words.split(), folder / f"{number}.mp4"]
         subprocess.run(command, check=True)
     return sorted(folder.iterdir())
-
-
-def _rounds(fps: float | None, files: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
-    found = apart_in_turns(_timed, {side: (side, fps, files) for side in SIDES}, rounds)
-    seconds = {side: [spent for spent, _ in own] for side, own in found.items()}
-    return [
-        {"side": side, "frames": found[side][0][1], "seconds": median(own), **ratios(own, seconds["decord"])}
-        for side, own in seconds.items()
-    ]
 
 
 def _timed(side: str, fps: float | None, files: Sequence[Path]) -> tuple[float, int]:
@@ -146,11 +144,8 @@ def _ffmpeg(file: Path, fps: float, shape: tuple[int, int]) -> int:
     words = ["-map", "0:v:0", "-vf", chosen, "-filter_threads", "1", "-threads", "1", "-f", "rawvideo", "-"]
     with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as program:
         assert program.stdout is not None
-        count = 0
-        while frame := program.stdout.read(3 * height * width):
-            count += len(frame) > 0
-    return count
+        return sum(1 for _ in iter(partial(program.stdout.read, 3 * height * width), b""))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

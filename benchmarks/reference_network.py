@@ -97,9 +97,8 @@ class ReferenceNetwork(nn.Module):
 
     def forward(self, text: Tensor, video: Mapping[str, Tensor], available: Mapping[str, Tensor]) -> Tensor:
         """(B, L, word_dim) padded words; by modality (B, D) streams, audio (B, T, D); by modality (B,) flags."""
-        video = dict(video)
-        video["audio"] = self.audio_pooling(video["audio"])
-        scores: Tensor = self.mee(self.text_pooling(text), video, available)
+        pooled = {**video, "audio": self.audio_pooling(video["audio"])}
+        scores: Tensor = self.mee(self.text_pooling(text), pooled, available)
         return scores
 
 

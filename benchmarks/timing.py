@@ -7,16 +7,17 @@ In each round every side runs once, each round starting with another side, so th
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, TypeVar, final
 
 import numpy as np
@@ -26,7 +27,7 @@ T = TypeVar("T")
 Ratio = dict[str, float]  # min, median, max
 
 
-def arguments(kind: type[T], about: str | None, argv: Sequence[str] | None) -> T:
+def arguments(kind: type[T], about: str | None, argv: Sequence[str] | None = None) -> T:
     """Turn argv into a dataclass: its fields are the flags."""
     return tyro.cli(kind, description=about, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
 
@@ -54,12 +55,8 @@ class Times:
 
     def time(self, calls: Iterable[Callable[[], object]]) -> None:
         """Another round."""
-        self.wall.append([])
-        self.processor.append([])
-        for call in calls:
-            wall, processor = seconds_of(call)
-            self.processor[-1].append(processor)
-            self.wall[-1].append(wall)
+        for seconds, of_round in zip((self.wall, self.processor), zip(*map(seconds_of, calls))):
+            seconds.append(list(of_round))
 
     def quantile(self, share: float, of: Literal["wall", "processor"] = "wall") -> float:
         """Seconds that this share of the calls stays within."""
@@ -116,27 +113,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-@final
-class Table:
-    """Prints rows as they come."""
+def print_table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]], width: int = 26) -> None:
+    """Print rows as they come; cells whose key the row lacks stay empty.
 
-    def __init__(self, columns: Mapping[str, str], width: int = 26) -> None:
-        """`columns`: head -> key and format of the cell, as in `{p50_s:.2f}`; `width` is that of the first."""
-        self.columns, self.width = columns, width
-        self._print(columns)
-        print("|---" * len(columns) + "|", flush=True)
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Cells whose key the row lacks stay empty."""
-        named = ((form, form.strip("{}").partition(":")[0].partition("[")[0]) for form in self.columns.values())
-        self._print([form.format_map(row) if key in row else "" for form, key in named])
-
-    def _print(self, cells: Iterable[str]) -> None:
-        first, *others = zip(cells, self.columns)
-        padded = [f"{first[0]:{self.width}}", *(f"{cell:>{len(head)}}" for cell, head in others)]
-        print("|", " | ".join(padded), "|", flush=True)
-
-
-def print_json(row: Mapping[str, Any]) -> None:
-    """One object, a line."""
-    print(json.dumps(row, default=float), flush=True)
+    `columns`: head -> key and format of the cell, as in `{p50_s:.2f}`; `width` is that of the first column.
+    """
+    keys = {head: re.split(r"[:\[]", form.strip("{}"))[0] for head, form in columns.items()}
+    widths = [f"<{width}", *(f">{len(head)}" for head in list(columns)[1:])]
+    shown = ([form.format_map(row) if keys[head] in row else "" for head, form in columns.items()] for row in rows)
+    for place, cells in enumerate(chain([columns], shown)):
+        print("|", " | ".join(map(format, cells, widths)), "|", flush=True)
+        if place == 0:
+            print("|---" * len(columns) + "|", flush=True)

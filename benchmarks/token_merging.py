@@ -22,9 +22,8 @@ mee precompute, with a named checkpoint's weights; of each file the first clip's
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -32,20 +31,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import transformers as hub
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from transformers import (
-    ASTConfig,
-    ASTModel,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-    VideoMAEConfig,
-    VideoMAEModel,
-    ViTConfig,
-    ViTModel,
-)
+from torch import nn
 
-from benchmarks.timing import Table, arguments, in_turns, print_json, ratios, say, seconds_of
+from benchmarks.timing import arguments, in_turns, print_table, ratios, say, seconds_of
 from features.extractors.base import Extractor
 from features.extractors.pretrained.runner import quiet
 from features.extractors.registry import make_extractor
@@ -84,11 +74,6 @@ class Base:
         torch.manual_seed(seed)
         return self.make().eval().requires_grad_(False)
 
-    def inputs(self, batch: int, seed: int) -> dict[str, Tensor]:
-        """Noise."""
-        noise = torch.randn(batch, *self.shape, generator=torch.Generator().manual_seed(seed))
-        return {"input_values" if len(self.shape) == 2 else "pixel_values": noise}
-
     def operations(self, schedule: str) -> float:
         """Floating point operations for one input."""
         merged = [0] * LAYERS
@@ -101,12 +86,12 @@ class Base:
         return float(total)
 
 
-CLIP = CLIPVisionConfig(hidden_size=STATES, intermediate_size=INSIDE, num_attention_heads=12, patch_size=16)
+CLIP = hub.CLIPVisionConfig(hidden_size=STATES, intermediate_size=INSIDE, num_attention_heads=12, patch_size=16)
 BASES = {
-    "vit": Base(lambda: ViTModel(ViTConfig(), add_pooling_layer=False), (3, 224, 224), 768, 197, 1, SHORT),
-    "clip": Base(lambda: CLIPVisionModelWithProjection(CLIP), (3, 224, 224), 768, 197, 1, SHORT),
-    "ast": Base(lambda: ASTModel(ASTConfig()), (1024, 128), 256, 1214, 2, LONG),
-    "videomae": Base(lambda: VideoMAEModel(VideoMAEConfig()), (16, 3, 224, 224), 1536, 1568, 0, LONG),
+    "vit": Base(lambda: hub.ViTModel(hub.ViTConfig(), add_pooling_layer=False), (3, 224, 224), 768, 197, 1, SHORT),
+    "clip": Base(lambda: hub.CLIPVisionModelWithProjection(CLIP), (3, 224, 224), 768, 197, 1, SHORT),
+    "ast": Base(lambda: hub.ASTModel(hub.ASTConfig()), (1024, 128), 256, 1214, 2, LONG),
+    "videomae": Base(lambda: hub.VideoMAEModel(hub.VideoMAEConfig()), (16, 3, 224, 224), 1536, 1568, 0, LONG),
 }
 
 
@@ -119,23 +104,22 @@ class Args:
     clips: Path | None = None  # folder of videos
     checkpoint: tuple[str, ...] = ()  # MODEL=HUB_ID_OR_DIRECTORY, for the clips
     seed: int = 0
-    json: bool = False  # one object a line
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     if args.device == "cpu":
         torch.set_num_threads(1)
-    show = print_json if args.json else Table(COLUMNS, 8).row
+    print_table(COLUMNS, _rows(args), 8)
+
+
+def _rows(args: Args) -> Iterator[Row]:
     checkpoints = dict(pair.split("=", 1) for pair in args.checkpoint)
     for name in args.models:
-        rows = _speed(name, args) if args.rounds else {}
-        if args.clips is not None:
-            for merge, row in _change(name, args.clips, checkpoints.get(name), args.seed).items():
-                rows[merge] = rows.get(merge, {}) | row
-        for merge, row in rows.items():
-            show({"model": name, "merge": merge, **row})
-    return 0
+        speed = _speed(name, args) if args.rounds else {}
+        change = _change(name, args.clips, checkpoints.get(name), args.seed) if args.clips else {}
+        for merge in speed or change:
+            yield {"model": name, "merge": merge, **speed.get(merge, {}), **change.get(merge, {})}
 
 
 def _speed(name: str, args: Args) -> dict[str, Row]:
@@ -143,7 +127,8 @@ def _speed(name: str, args: Args) -> dict[str, Row]:
     base, device = BASES[name], torch.device(args.device)
     kind = torch.bfloat16 if args.device == "cuda" else torch.float32
     model = base.model(args.seed).to(device, kind)
-    inputs = {key: value.to(device, kind) for key, value in base.inputs(args.batch, args.seed).items()}
+    noise = torch.randn(args.batch, *base.shape, generator=torch.Generator().manual_seed(args.seed))
+    inputs = {"input_values" if len(base.shape) == 2 else "pixel_values": noise.to(device, kind)}
     seconds: dict[str, list[float]] = {side: [] for side in (PLAIN, *base.schedules)}
     for number, side in in_turns(seconds, args.rounds + 1):  # the first round warms up
         merging = None if side == PLAIN else merge_tokens(model, MergeSchedule.parse(side))
@@ -157,9 +142,9 @@ def _speed(name: str, args: Args) -> dict[str, Row]:
     for side, own in seconds.items():
         speed_up, saved = ratios(seconds[PLAIN], own), base.operations(PLAIN) / base.operations(side)
         rows[side] = {
-            "batch": args.batch, "device": args.device, "seconds": median(own), "speed_up": speed_up["median"],
-            "lowest": speed_up["min"], "highest": speed_up["max"], "best": min(seconds[PLAIN]) / min(own),
-            "operations": saved, "kept": speed_up["median"] / saved,
+            "seconds": median(own), "speed_up": speed_up["median"], "lowest": speed_up["min"],
+            "highest": speed_up["max"], "best": min(seconds[PLAIN]) / min(own), "operations": saved,
+            "kept": speed_up["median"] / saved,
         }  # fmt: skip
     return rows
 
@@ -190,8 +175,8 @@ def _change(name: str, folder: Path, checkpoint: str | None, seed: int) -> dict[
             x, y = (np.stack(side) for side in zip(*pairs))
             cosines, centred = _cosines(x, y), _cosines(x - x.mean(0), y - x.mean(0))
             rows[schedule] = {
-                "clips": len(cosines), "cosine": cosines.mean(), "lowest_cosine": cosines.min(),
-                "centred": centred.mean(), "lowest_centred": centred.min(),
+                "cosine": cosines.mean(), "lowest_cosine": cosines.min(), "centred": centred.mean(),
+                "lowest_centred": centred.min(),
             }  # fmt: skip
         return rows
 
@@ -227,4 +212,4 @@ def _cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

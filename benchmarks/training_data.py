@@ -12,11 +12,10 @@ random   appearance (1, 2048)   motion (1, 1024)   audio (30, 128)   face (1, 12
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -120,16 +119,16 @@ class Clips810:
     def load(cls, folder: Path) -> Self:
         """Read the folder."""
         ENCODERS[str(folder)] = "benchmarks.training_data:GivenVectors"  # the table of text encoders
-        lines = _lines(folder)
+        clips = _clips(folder)
         with np.load(folder / "appearance.npz", allow_pickle=False) as file:
             streams: dict[str, list[Rows | None]] = {"appearance": list(file["stream"])}
         for modality in ("motion", "face"):
             with np.load(folder / f"{modality}.npz", allow_pickle=False) as file:
                 parts = np.split(file["rows"], file["offsets"][1:-1])
             streams[modality] = [part if len(part) else None for part in parts]
-        source = Streams.of(str(folder), [line["id"] for line in lines], streams)
-        folds, sentences, captions = ([line[key] for line in lines] for key in ("fold", "sentence", "captions"))
-        return cls(source, folds, sentences, captions, GivenVectors.learn(TextConfig(encoder=str(folder)), []))
+        ids, folds, sentences, captions = (clips[key].tolist() for key in ("id", "fold", "sentence", "captions"))
+        text = GivenVectors.learn(TextConfig(encoder=str(folder)), [])
+        return cls(Streams.of(str(folder), ids, streams), folds, sentences, captions, text)
 
     def training(self, rows: Sequence[int]) -> Pairs:
         """Every caption of some clips."""
@@ -151,12 +150,11 @@ class GivenVectors(TextEncoder):
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
         folder = Path(config.encoder)
-        of_captions = torch.from_numpy(np.load(folder / "minilm_captions.npy", allow_pickle=False)).float()
-        of_queries = torch.from_numpy(np.load(folder / "minilm_sentence.npy", allow_pickle=False)).float()
+        clips = _clips(folder)
         table: dict[str, Tensor] = {}
-        for line, vectors, query in zip(_lines(folder), of_captions, of_queries):
-            table.update(zip(line["captions"], vectors))
-            table[line["sentence"]] = query
+        for key in ("captions", "sentence"):
+            vectors = torch.from_numpy(np.load(folder / f"minilm_{key}.npy", allow_pickle=False)).float()
+            table.update(zip(clips[key].explode(), vectors.flatten(0, -2)))
         return cls(table)
 
     @classmethod
@@ -166,7 +164,7 @@ class GivenVectors(TextEncoder):
     def save(self, directory: Path) -> None:
         """Nothing: the vectors stay where they are."""
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         return [self.table[sentence][None] for sentence in sentences]
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
@@ -176,5 +174,5 @@ class GivenVectors(TextEncoder):
         return None
 
 
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "clips.jsonl").read_text().splitlines()]
+def _clips(folder: Path) -> pd.DataFrame:
+    return pd.read_json(folder / "clips.jsonl", lines=True, dtype=False)

@@ -2,7 +2,7 @@
 
 example:
   python -m benchmarks.training_speed
-  python -m benchmarks.training_speed --clips 9000 --blocks 5 --steps 20 --json
+  python -m benchmarks.training_speed --json --device cuda
 
 Random features in the paper's shapes, batch 128, all sides in the same run on the same device, each in its own
 process, taking turns block by block. A ratio is that of two blocks of one round. Sides:
@@ -20,11 +20,10 @@ process, taking turns block by block. A ratio is that of two blocks of one round
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, count, islice, repeat
@@ -38,7 +37,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.reference_network import ReferenceNetwork, reference_loss
-from benchmarks.timing import Table, arguments, in_turns, machine, own_process, print_json, ratios, say, seconds_of
+from benchmarks.timing import arguments, in_turns, machine, own_process, print_table, ratios, say, seconds_of
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
 from mee.training.config import PRESETS
@@ -79,8 +78,8 @@ class Side(NamedTuple):
     large_pages: bool = True
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(Args, __doc__, argv)
+def main() -> None:
+    args = arguments(Args, __doc__)
     cores = len(os.sched_getaffinity(0))
     stock = {str(workers): Side("reference", str(workers), large_pages=False) for workers in (0, cores)}
     tried = _take_turns(stock, args, 3)
@@ -98,13 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts["gigaflop_a_step"] = operations(args.batch) / 1e9
     rows = [_row(name, blocks["reference"], own) for name, own in blocks.items()]
     if args.json:
-        print_json({**facts, "sides": rows})
-        return 0
-    print(*(f"{key}: {value}" for key, value in facts.items()), "", sep="\n")
-    table = Table(COLUMNS)
-    for row in rows:
-        table.row(row)
-    return 0
+        print(json.dumps({**facts, "sides": rows}))
+    else:
+        print(*(f"{key}: {value}" for key, value in facts.items()), "", sep="\n")
+        print_table(COLUMNS, rows)
 
 
 def _take_turns(sides: dict[str, Side], args: Args, rounds: int) -> dict[str, list[Block]]:
@@ -278,4 +274,4 @@ def operations(batch: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -71,10 +71,6 @@ class Checkpointed(
             files = [CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"]
             hub = {name: options[name] for name in names}
             directory = Path(snapshot_download(model_id, allow_patterns=files, **hub))
-        return cls._from_directory(directory)
-
-    @classmethod
-    def _from_directory(cls, directory: Path) -> Self:
         check_directory(directory)
         config = read_config(directory)
         text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)

@@ -11,7 +11,7 @@ takes of every parameter's gradient, is the gradient of one process with the who
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
@@ -34,13 +34,9 @@ def process_number() -> int:
     return dist.get_rank() if processes() > 1 else 0
 
 
-def share(rows: int) -> slice:
-    """Which of `rows` rows of a batch are this process's: shares of a size, or one row more or less."""
-    return _share(rows, process_number())
-
-
-def _share(rows: int, number: int) -> slice:
-    count = processes()
+def share(rows: int, number: int | None = None) -> slice:
+    """Which of `rows` rows of a batch are this process's, or another one's: of a size, or one row more or less."""
+    number, count = process_number() if number is None else number, processes()
     return slice(rows * number // count, rows * (number + 1) // count)
 
 
@@ -50,26 +46,17 @@ def joint_sum(x: Tensor) -> Tensor:
         return x
     from torch.distributed.nn.functional import all_reduce
 
-    summed: Tensor = all_reduce(x)
-    return summed
+    return cast(Tensor, all_reduce(x))
 
 
 def joint_rows(x: Tensor, rows: int) -> Tensor:
-    """The rows of all processes, in order; each passes its `share(rows)`.
+    """(rows, ...) of all processes, in order; x: (its `share(rows)`, ...) of each, of any dtype.
 
     Gradients flow back, under the condition that every process computes the same loss from the result.
-
-    Args:
-        x: (its share, ...) of any dtype.
-        rows: of all processes together.
-
-    Returns:
-        (rows, ...).
     """
     if processes() == 1:
         return x
-    joined: Tensor = _JointRows.apply(x, rows)  # type: ignore[no-untyped-call]
-    return joined
+    return cast(Tensor, _JointRows.apply(x, rows))  # type: ignore[no-untyped-call]
 
 
 def joint_numbers(numbers: list[float], device: torch.device) -> list[float]:
@@ -78,8 +65,7 @@ def joint_numbers(numbers: list[float], device: torch.device) -> list[float]:
         return numbers
     sent = torch.tensor(numbers, dtype=torch.float64, device=device)
     dist.broadcast(sent, src=0)
-    received: list[float] = sent.tolist()
-    return received
+    return cast(list[float], sent.tolist())
 
 
 class _JointRows(Function):
@@ -95,7 +81,7 @@ class _JointRows(Function):
         padded = torch.cat([x, x.new_zeros(longest - len(x), *x.shape[1:])]).contiguous()
         gathered = [torch.empty_like(padded) for _ in range(count)]
         dist.all_gather(gathered, padded)
-        shares = [_share(rows, number) for number in range(count)]
+        shares = [share(rows, number) for number in range(count)]
         return torch.cat([part[: rows.stop - rows.start] for part, rows in zip(gathered, shares)])
 
     @staticmethod

@@ -46,13 +46,10 @@ class Gallery:
 def encode_captions(
     model: MEE, captions: Sequence[str], tokens: Mapping[str, Ragged] | None = None
 ) -> TextEmbedding:
-    """Encode captions; each sentence once, so that the same words always tie.
+    """Encode captions, at least one; each sentence once, so that the same words always tie.
 
-    Args:
-        model: any.
-        captions: at least one.
-        tokens: what `MEE.tokenize` returns for the distinct captions in order of first mention, where they were
-            tokenized before.
+    `tokens`: what `MEE.tokenize` returns for the distinct captions in order of first mention, where they were
+    tokenized before.
 
     Raises:
         InputError: a caption is empty.
@@ -88,12 +85,7 @@ def encode_gallery(
 ) -> Gallery:
     """Load and encode clips, a batch at a time.
 
-    Args:
-        model: any.
-        source: where their streams are.
-        clip_ids: names of the clips.
-        batch_size: clips encoded together.
-        streams: what `load_streams` returns for these clips, where they were loaded before.
+    `streams`: what `load_streams` returns for these clips, where they were loaded before.
 
     Raises:
         InputError: the source's streams are not the model's.

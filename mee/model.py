@@ -110,10 +110,8 @@ class MEE(Checkpointed):
     ) -> None:
         """Put a model together, with random weights.
 
-        Args:
-            config: its settings.
-            text_encoder: input of the mixture, and of every expert without a text tower of its own.
-            towers: the experts' own text towers, by expert; those that the settings name, and no others.
+        The text encoder is the input of the mixture, and of every expert without a text tower of its own; `towers`
+        are those of the others, by expert.
         """
         super().__init__()
         self.config = config
@@ -171,7 +169,7 @@ class MEE(Checkpointed):
         Raises:
             InputError: a sentence is empty.
         """
-        return {name: Ragged.of(tower.read(sentences), tower.like) for name, tower in self.all_towers.items()}
+        return {name: Ragged.of(tower.tokenize(sentences), tower.like) for name, tower in self.all_towers.items()}
 
     def encode_text(self, tokens: Sentences) -> TextEmbedding:
         """Encode Q sentences, given as `tokenize` returns them."""

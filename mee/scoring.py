@@ -24,14 +24,9 @@ Pattern = tuple[bool, ...]
 
 
 def mixture_weights(logits: Tensor, pattern: Pattern) -> Tensor:
-    """The experts' weights for clips that have exactly the experts of `pattern`.
+    """(Q, M) weights for clips that have exactly the experts of `pattern`, M flags, at least one True.
 
-    Args:
-        logits: (Q, M) finite mixture logits.
-        pattern: M flags, at least one True.
-
-    Returns:
-        (Q, M) weights: each row sums to 1, exactly 0 where an expert is absent.
+    Of (Q, M) finite mixture logits; each row sums to 1, and is exactly 0 where an expert is absent.
     """
     if not any(pattern):
         raise ValueError("a clip without any stream has no score; leave it out of the gallery")
@@ -57,14 +52,7 @@ def weighted_query(text: Tensor, logits: Tensor, pattern: Pattern, layout: Layou
 
 
 def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
-    """Split a gallery by availability pattern.
-
-    Args:
-        available: (G, M) bool.
-
-    Yields:
-        Each pattern that occurs, with the (G_A,) ascending rows of the clips that have it.
-    """
+    """Each pattern that occurs in (G, M) bool, with the (G_A,) ascending rows of the clips that have it."""
     patterns, group = torch.unique(available, dim=0, return_inverse=True)
     for number, pattern in enumerate(patterns.tolist()):
         yield tuple(pattern), (group == number).nonzero().squeeze(1)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from features.job import JobReport
 
-
 DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 CONTROL = {code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))}
@@ -46,27 +45,20 @@ Command = Callable[..., int]  # a script's main: takes argv, returns the exit co
 
 
 def parse(
-    arguments: type[Arguments],
-    command: str,
-    argv: Sequence[str] | None,
-    about: str,
-    default: Arguments | None = None,
+    kind: type[Arguments], command: str, argv: Sequence[str] | None, about: str, default: Any = None
 ) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
-    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     start = tyro.MISSING_NONPROP if default is None else default
-    prog = f"mee {command}"
-    return tyro.cli(
-        arguments, prog=prog, description=about, args=argv, config=options, default=start, registry=FLAGS
+    parsed: Arguments = tyro.cli(
+        kind, prog=f"mee {command}", description=about, args=argv, default=start, **OPTIONS
     )
+    return parsed
 
 
 def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | None, about: str) -> Any:
     """The same of a command with sub-commands: one dataclass by the name of each, and its docstring its help."""
-    options = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
-    return tyro.extras.subcommand_cli_from_dict(
-        dict(forms), prog=f"mee {command}", description=about, args=argv, config=options, registry=FLAGS
-    )
+    prog = f"mee {command}"
+    return tyro.extras.subcommand_cli_from_dict(dict(forms), prog=prog, description=about, args=argv, **OPTIONS)
 
 
 def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> PrimitiveConstructorSpec[Any]:
@@ -90,6 +82,7 @@ def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> Primitive
 
 
 FLAGS = tyro.constructors.ConstructorRegistry()
+OPTIONS: Any = {"config": (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone), "registry": FLAGS}
 SEEN = object()  # marks a dataclass whose fields the rule below is reading
 
 

@@ -23,16 +23,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from mee.evaluation import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig, Made, Result, write_result
 from mee.protocols import find_protocol
 from scripts.console import DONE, Device, check_output, complain, errors_as_sentences, parse, pick_device, say
-
-if TYPE_CHECKING:
-    import torch
 
 RANKS = (".csv", ".parquet")
 
@@ -83,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("note: mee evaluate works in one process, the first of a launch; this one has nothing to do")
         return DONE
 
+    import torch
+
     from mee.evaluation import evaluate_model, evaluate_scores, write_ranks
 
     find_protocol(args.protocol)
@@ -96,7 +95,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome = evaluate_model(args, FeatureStore(args.store), device, answers=args.ranks is not None)
     else:
         outcome = evaluate_scores(args, device)
-    made = _made(given, device, time.monotonic() - started)
+    made = Made(
+        mee=version("mee"),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        device=str(device),
+        command=shlex.join(["mee", "evaluate", *given]).encode("utf-8", "backslashreplace").decode(),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 3),
+    )
     result = Result.model_validate({"made": made, **outcome.parts})
     if args.ranks is not None and outcome.answers is not None:
         write_ranks(args.ranks, outcome.answers)
@@ -111,17 +118,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in outcome.notes:
         say(note)
     return DONE
-
-
-def _made(argv: Sequence[str], device: torch.device, seconds: float) -> Made:
-    import torch
-
-    return Made(
-        mee=version("mee"),
-        torch=torch.__version__,
-        python=platform.python_version(),
-        device=str(device),
-        command=shlex.join(["mee", "evaluate", *argv]).encode("utf-8", "backslashreplace").decode(),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=round(seconds, 3),
-    )

@@ -53,10 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("no sentence: name one, or a file with one a line by --sentences")
     if args.sentence is not None and not args.sentence.strip():
         raise InputError("the sentence is empty; write some words")
-    if args.sentences is not None:
-        sentences = read_lines(args.sentences, "file of sentences")
-    else:
-        sentences = [(args.sentence or "").strip()]
+    given = [(args.sentence or "").strip()]
+    sentences = given if args.sentences is None else read_lines(args.sentences, "file of sentences")
 
     from mee.checkpoint import check_directory, read_config
     from mee.encode import encode_captions

@@ -26,7 +26,6 @@ from scripts.store import print_coverage
 
 if TYPE_CHECKING:
     from features.external import ImportReport
-    from features.store import FeatureStore
 
 Sources = Annotated[Positional[tuple[str, ...]], arg(metavar="STREAM=FILE [STREAM=FILE ...]")]
 
@@ -49,20 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(ImportArgs, "import", argv, __doc__ or "")
 
     from features.external import ImportJob
-    from features.store import FeatureStore
+    from features.store import FeatureStore, are_failures
 
     with counting_bar("import", "clips") as show:
-        job = ImportJob(
-            args.store,
-            named_files(args.sources),
-            args.job,
-            on_clip=lambda what, done, of: show(done, of, f"import: {what}"),
-        )
-        report = job.run()
+        sources, on_clip = named_files(args.sources), lambda what, done, of: show(done, of, f"import: {what}")
+        report = ImportJob(args.store, sources, args.job, on_clip=on_clip).run()
     _say_what_to_know(report, args.job)
     store = FeatureStore(args.store)
     print_coverage(store, sizes=True)
-    _say_what_is_unknown(store)
+    for stream in store.manifest.streams:  # clips that cannot be used yet
+        unknown = store.rows.index[store.rows[stream].isna() & ~are_failures(store.rows)]
+        if len(unknown):
+            say(f"{len(unknown)} more clips wait for '{stream}': import or extract it ({some(list(unknown))})")
     return DONE
 
 
@@ -82,13 +79,3 @@ def _say_what_to_know(report: ImportReport, config: ImportConfig) -> None:
     if report.without_name:
         names = ", ".join(report.without_name)
         say(f"{names}: without --name, a model trained on this accepts streams of this very file only")
-
-
-def _say_what_is_unknown(store: FeatureStore) -> None:
-    """The clips that cannot be used yet, on stderr."""
-    from features.store import are_failures
-
-    for stream in store.manifest.streams:
-        unknown = store.rows.index[store.rows[stream].isna() & ~are_failures(store.rows)]
-        if len(unknown):
-            say(f"{len(unknown)} more clips wait for '{stream}': import or extract it ({some(list(unknown))})")

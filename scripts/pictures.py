@@ -134,11 +134,9 @@ def draw_tokens(picture: NDArray[np.uint8], groups: Sequence[NDArray[np.int64]],
     last, strip = len(groups) - 1, chosen_layers(len(groups) - 1)
     height = 4.2
     width = 2 * height * picture.shape[1] / picture.shape[0]
-    low = height * 2 / len(strip) if strip else 0
-    figure = Figure(figsize=(width, height + low + 1), layout="constrained")
-    parts = figure.subfigures(
-        2 if strip else 1, 1, height_ratios=(height, low)[: 2 if strip else 1], squeeze=False
-    )
+    heights = [height, 2 * height / len(strip)] if strip else [height]
+    figure = Figure(figsize=(width, sum(heights) + 1), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
     left, right = parts[0, 0].subplots(1, 2)
     _show(left, picture, f"what the model sees: {groups[0].size} patches")
     _show(right, merged_picture(picture, groups[last]), f"after layer {last}: {_tokens(groups[last])}")
@@ -168,8 +166,7 @@ def merged_picture(picture: NDArray[np.uint8], groups: NDArray[np.int64]) -> NDA
     token = token.repeat(times, 0).repeat(times, 1)
     for numbers, pixels in ((token, drawn), (token.T, drawn.transpose(1, 0, 2))):  # edges below, and to the right
         apart = numbers[1:] != numbers[:-1]
-        pixels[:-1][apart] = EDGE
-        pixels[1:][apart] = EDGE
+        pixels[:-1][apart] = pixels[1:][apart] = EDGE
     return drawn
 
 

@@ -68,15 +68,11 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
         InputError: ``env``, and the environment names no share.
         ValueError: it is neither.
     """
-    if text == ENVIRONMENT:
-        return _of_environment(environment)
-    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
-    if match is None:
-        raise ValueError(f"shard must be i/n, such as 0/4, or env; got '{text}'")
-    return Shard(int(match[1]), int(match[2]))
-
-
-def _of_environment(environment: Mapping[str, str]) -> Shard:
+    if text != ENVIRONMENT:
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+        if match is None:
+            raise ValueError(f"shard must be i/n, such as 0/4, or env; got '{text}'")
+        return Shard(int(match[1]), int(match[2]))
     names = ("RANK", "WORLD_SIZE") if "RANK" in environment else ("SLURM_PROCID", "SLURM_NTASKS")
     index, count = (environment.get(name, "") for name in names)
     example = "0/4"
@@ -114,21 +110,19 @@ class Terminated(KeyboardInterrupt):
 @resumable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = parse(PrecomputeArgs, "precompute", argv, _about())
+    presets = (
+        f"  {name:<8} {preset.purpose}"
+        + (f"; downloads {preset.megabytes / 1000:.1f} GB once" if preset.megabytes else "")
+        for name, preset in PRESETS.items()
+    )
+    about = "\n".join([(__doc__ or "").strip(), "", "presets:", *presets])
+    args = parse(PrecomputeArgs, "precompute", argv, about)
     try:
         with _sigterm_stops():
             return _precompute(args)
     except Terminated:
         say("stopped by SIGTERM; what is done is kept, the same command goes on from there")
         return TERMINATED
-
-
-def _about() -> str:
-    rows = []
-    for name, preset in PRESETS.items():
-        download = f"; downloads {preset.megabytes / 1000:.1f} GB once" if preset.megabytes else ""
-        rows.append(f"  {name:<8} {preset.purpose}{download}")
-    return "\n".join([(__doc__ or "").strip(), "", "presets:", *rows])
 
 
 def _precompute(args: PrecomputeArgs) -> int:

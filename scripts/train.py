@@ -33,7 +33,7 @@ from mee.config import ExpertConfig, ModelConfig
 from mee.errors import InputError
 from mee.protocols import FOLDER, Benchmark, read_annotations
 from mee.text import TextConfig
-from mee.training import PRESETS, Preset, PresetName, TrainConfig
+from mee.training import PRESETS, PresetName, TrainConfig
 from scripts.console import (
     DONE,
     Device,
@@ -114,16 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
     )
     split = _split(args, annotations, store)
-    experts = expert_configs(
-        PRESETS[args.preset],
-        store,
-        args.streams,
-        settings=args.expert,
-        towers=args.aligned,
-        embed_dim=args.embed_dim,
-        pooling=args.pooling,
-    )
-    config = ModelConfig(experts=experts, text=args.text, dropout=args.dropout)
+    config = ModelConfig(experts=expert_configs(args, store), text=args.text, dropout=args.dropout)
     say(
         f"training on {len(split.train)} captions of {len(set(split.train.videos))} videos, "
         f"selecting on {len(split.val)} captions of {len(set(split.val.videos))}"
@@ -234,46 +225,28 @@ def _run(trainer: Trainer, state: Path) -> MEE:
         return trainer.run(state, show)
 
 
-def expert_configs(
-    preset: Preset,
-    store: FeatureStore,
-    streams: Sequence[str] = (),
-    *,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
-    towers: Mapping[str, str] | None = None,
-    embed_dim: int | None = None,
-    pooling: tuple[str, ...] = (),
-) -> tuple[ExpertConfig, ...]:
+def expert_configs(args: TrainArgs, store: FeatureStore) -> tuple[ExpertConfig, ...]:
     """One expert for each stream, by the preset and what overrides it.
-
-    Args:
-        preset: gives the defaults.
-        store: whose streams they read.
-        streams: their names and order; all of the store without.
-        settings: fields of ExpertConfig by expert.
-        towers: hub id or directory of a pretrained text encoder by expert; its stream is compared as it is.
-        embed_dim: of every expert.
-        pooling: of every expert.
 
     Raises:
         InputError: a stream is not in the store, or a setting makes no sense.
     """
-    settings, towers, names = settings or {}, towers or {}, streams or tuple(store.dims)
+    names = args.streams or tuple(store.dims)
     for name in names:
         if name not in store.dims:
             raise InputError(f"{store.name} has no stream '{name}'; it has {', '.join(store.dims)}")
-    for name in (*settings, *towers):
+    for name in (*args.expert, *args.aligned):
         if name not in names:
             raise InputError(f"there is no expert '{name}' to set; there are {', '.join(names)}")
-    common = {"embed_dim": embed_dim, "pooling": pooling}
+    common = {"embed_dim": args.embed_dim, "pooling": args.pooling}
     experts = []
     for name in names:
-        expert = preset.expert(name, store.dims[name], store.fingerprints[name])
-        changes: dict[str, Any] = {**{key: value for key, value in common.items() if value not in (None, ())}}
-        changes |= settings.get(name, {})
-        if name in towers:
+        expert = PRESETS[args.preset].expert(name, store.dims[name], store.fingerprints[name])
+        changes: dict[str, Any] = {key: value for key, value in common.items() if value not in (None, ())}
+        changes |= args.expert.get(name, {})
+        if name in args.aligned:  # the stream is compared with its own text encoder as it is
             changes = {"embed_dim": store.dims[name], "pooling": ("mean",), "standardise": False}
-            changes |= {"text": towers[name], "start": "identity"}
+            changes |= {"text": args.aligned[name], "start": "identity"}
         try:
             experts.append(replace(expert, **changes))
         except ValueError as error:

@@ -64,8 +64,7 @@ def read_names(path: Path) -> list[str]:
         header = [field.strip(' "') for field in lines[0].split(",")]
         if "video_id" not in header and len(header) == 1:  # a table under another name would match nothing
             return lines
-    names: list[str] = read_table(path, ("video_id",), what=what)["video_id"].tolist()
-    return names
+    return list(read_table(path, ("video_id",), what=what)["video_id"])
 
 
 def read_sentences(path: Path, splits: Collection[str] = ("val", "test")) -> list[str]:

@@ -39,13 +39,7 @@ class Outcome:
 def evaluate_model(
     config: EvaluateModelConfig, source: FeatureSource, device: torch.device, *, answers: bool = False
 ) -> Outcome:
-    """Measure a model.
-
-    Args:
-        config: the model, and how to measure it.
-        source: where the clips' streams are.
-        device: where to compute.
-        answers: whether each query's answers are needed, which multiple choice has not.
+    """Measure a model; `answers`: whether each query's answers are needed, which multiple choice has not.
 
     Raises:
         InputError: the model, the captions or the streams cannot be used, or do not belong together.
@@ -82,20 +76,15 @@ def evaluate_model(
     else:
         clip_ids, left_out = held_out.pairs.gallery, held_out.left_out
         if benchmark.is_named and held_out.split == "test":
-            clips, left_out = gallery_videos(benchmark, source, partial=config.partial)
-            clip_ids = list(clips.values())
+            clip_of, left_out = gallery_videos(benchmark, source, partial=config.partial)
+            clip_ids = list(clip_of.values())
             videos = set(source.clips.loc[clip_ids, "video"])  # some may have no caption
             check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
         gallery = encode_gallery(model, source, clip_ids)
         bank = _training_captions(config, benchmark, model)
+        pairs, clips, normalise = held_out.pairs, source.clips, config.normalise
         retrieval = Retrieval.of(
-            model,
-            gallery,
-            held_out.pairs,
-            clips=source.clips,
-            v2t=config.v2t,
-            normalise=config.normalise,
-            bank=bank,
+            model, gallery, pairs, clips=clips, v2t=config.v2t, normalise=normalise, bank=bank
         )
         measured = retrieval.measure(resamples=config.bootstrap, answers=True)
         counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
@@ -160,18 +149,11 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
     test = table[table["split"] == "test"] if "split" in table else table
     if not len(test):
         raise InputError(f"'{config.captions}' has no caption of split 'test', so there is nothing to rank")
-    trained: set[str] | None = None
-    if config.trained_on is not None:
-        trained = set(read_videos(config.trained_on))
+    trained = None if config.trained_on is None else set(read_videos(config.trained_on))
+    if trained is not None:
         check_ids_apart(trained, set(benchmark.gallery), str(config.trained_on))
-    file = read_scores(
-        config.scores,
-        query_ids=config.query_ids,
-        clip_ids=config.clip_ids,
-        video=config.video,
-        unit_norm=config.unit_norm,
-        device=device,
-    )
+    ids = {"query_ids": config.query_ids, "clip_ids": config.clip_ids}
+    file = read_scores(config.scores, **ids, video=config.video, unit_norm=config.unit_norm, device=device)
     order = test.sort_values("video_id", kind="stable")  # captions of a video side by side
     queries = [(query, [video]) for query, video in zip(order["query_id"], order["video_id"])]
     matched = match_scores(file, queries, benchmark.gallery, partial=config.partial)
@@ -221,12 +203,8 @@ def _bank_scores(config: EvaluateScoresConfig, clip_ids: Sequence[str], device: 
 
 def _directions(measured: Measured) -> dict[str, Any]:
     assert measured.answers
-    return {
-        "text_to_video": measured.t2v,
-        "video_to_text": measured.v2t,
-        "best": measured.answers.best,
-        "worst": measured.answers.worst,
-    }
+    best, worst = (measured.answers.examples(descending=descending) for descending in (False, True))
+    return {"text_to_video": measured.t2v, "video_to_text": measured.v2t, "best": best, "worst": worst}
 
 
 def rules_of(config: EvaluateConfig, normalisation: Normalisation) -> Rules:

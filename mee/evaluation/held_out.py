@@ -56,8 +56,7 @@ def held_out_pairs(
     split = split or ("test" if named else "val")
     held = set(record.get("videos", {}).get("val", []))  # training held some of its own videos out
     if named:
-        own = (table["split"] == split).any()
-        from_train = split == "val" and not own
+        from_train = split == "val" and not (table["split"] == split).any()
         needed = "train" if from_train else split
         by_split, left_out = pairs_by_split(table, source, partial=partial, needed=(needed,))
         pairs = by_split["train"].of_videos(held) if from_train else by_split[split]
@@ -74,9 +73,8 @@ def held_out_pairs(
     ids = set(table.loc[table["split"] == split, "video_id"]) if by_id else set()
     videos = sorted(set(pairs.videos))
     unchecked = check_apart(record, videos, source, what=f"split '{split}'", ids=ids)
-    notes = []
-    if on := _selected_on_these(record, videos, ids):
-        notes.append(on)
+    on = _selected_on_these(record, videos, ids)
+    notes = [on] if on else []
     if left_out:
         notes.append(f"partial: left out {len(left_out)} captioned videos that are not in {source.name}")
     return HeldOut(pairs, split, bool(on), tuple(left_out), tuple(notes), unchecked)

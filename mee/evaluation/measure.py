@@ -63,17 +63,8 @@ class Answers:
         """Of the ranked queries."""
         return [self.names.query_ids[query] for query in self.top.query.tolist()]
 
-    @property
-    def best(self) -> tuple[Query, ...]:
-        """The queries with the best ranks; of equals, those that come first."""
-        return self._examples(descending=False)
-
-    @property
-    def worst(self) -> tuple[Query, ...]:
-        """The queries with the worst ranks; of equals, those that come first."""
-        return self._examples(descending=True)
-
-    def _examples(self, *, descending: bool) -> tuple[Query, ...]:
+    def examples(self, *, descending: bool) -> tuple[Query, ...]:
+        """The queries with the best ranks, or in descending order the worst; of equals, those that come first."""
         order = self.rank.argsort(stable=True, descending=descending)
         return tuple(self._query(row) for row in order[:EXAMPLES].tolist())
 
@@ -117,12 +108,7 @@ def measure_scores(
 ) -> Measured:
     """Rank both ways, and sum up.
 
-    Args:
-        scores: of Q queries and G candidates.
-        positives: the right pairs, at least one.
-        names: of queries and candidates, to keep each query's first answers.
-        v2t: how video to text is ranked, see mee.ranking.rank.
-        resamples: of the bootstrap; 0: no intervals.
+    With names, each query's first answers are kept; `resamples` are the bootstrap's, 0: no intervals.
 
     Raises:
         InputError: a score is NaN.
@@ -131,8 +117,7 @@ def measure_scores(
     ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS if names else 0)
     answers = None
     if names and ranking.top:
-        right = _best_right(scores, positives)
-        answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *right)
+        answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *_best_right(scores, positives))
     forth, back = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
     return Measured(ranking, forth, back, answers)
 

@@ -53,13 +53,9 @@ def retrieval_metrics(ranks: Tensor, gains: Tensor | None = None) -> dict[str, f
 def bootstrap_intervals(
     ranks: Tensor, gains: Tensor, *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of every figure of `retrieval_metrics`.
+    """95 % intervals of every figure of `retrieval_metrics`, of (N,) expected ranks and nDCG@10, N at least 1.
 
-    Args:
-        ranks: (N,) expected ranks, N at least 1.
-        gains: (N,) nDCG@10 of each query.
-        resamples: how many; 0: no intervals.
-        seed: of the draws.
+    None for 0 resamples; `seed` is that of the draws.
     """
     if not resamples:
         return {}
@@ -121,13 +117,9 @@ def _ends(figures: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def choice_accuracy(scores: Tensor, answer: Tensor, *, resamples: int = 1000, seed: int = 0) -> Choice:
-    """Answer every question by the best score.
+    """Answer every question by the best of its sentences' (N, C) scores, no NaN.
 
-    Args:
-        scores: (N, C) of each question's sentences, no NaN.
-        answer: (N,) int64 number of the right one, from 0.
-        resamples: of the bootstrap over questions; 0: no interval.
-        seed: of the bootstrap.
+    `answer`: (N,) int64 number of the right one, from 0; `resamples` over questions, 0: no interval.
     """
     require(len(scores) > 0, "there is no question to answer")
     nan, known = int(scores.isnan().sum()), (answer >= 0) & (answer < scores.shape[1])

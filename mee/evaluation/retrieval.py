@@ -87,15 +87,10 @@ class Retrieval:
         normalise: NormaliseConfig | None = None,
         bank: TextEmbedding | None = None,
     ) -> Retrieval:
-        """Encode captions, and find their right clips.
+        """Encode captions, and find their right clips; captions of clips that are not in the gallery are left out.
 
-        Args:
-            model: trained.
-            gallery: what is ranked, see `mee.encode.encode_gallery`.
-            pairs: captions and their clips; captions of clips that are not in the gallery are left out.
-            text: embeddings of all captions, where they were encoded before.
-            clips: of the feature source, for the names of videos in answers.
-            v2t, normalise, bank: see Retrieval.
+        `text`: embeddings of all captions, where they were encoded before; `clips`: of the feature source, for the
+        names of videos in answers.
 
         Raises:
             InputError: no caption has a clip in the gallery.
@@ -124,13 +119,9 @@ class Retrieval:
     def measure(
         self, scheme: str = MIXTURE, removed: Sequence[str] = (), *, resamples: int = 0, answers: bool = False
     ) -> Measured:
-        """Rank both ways.
+        """Rank both ways, by a scheme (mee.ranking.mixture), as if no clip had the removed experts.
 
-        Args:
-            scheme: how to score, see mee.ranking.mixture.
-            removed: experts to score without, as if no clip had them.
-            resamples: of the bootstrap; 0: no intervals.
-            answers: whether to keep each query's first answers.
+        `resamples` are the bootstrap's, 0: no intervals; `answers`: whether to keep each query's first answers.
 
         Raises:
             InputError: a score is NaN.

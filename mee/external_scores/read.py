@@ -104,8 +104,7 @@ def read_scores(
     if matrix is not None:
         scores = MatrixScores(matrix, ids["query"], ids["clip"], device=device)
     else:
-        both = (tables["text"], tables["video"])
-        scores = TableScores(*both, *ids.values(), device=device, unit_norm=unit_norm)
+        scores = TableScores(tables["text"], tables["video"], *ids.values(), device=device, unit_norm=unit_norm)
     roles = {"scores" if video is None else "text": path, "video": video}
     roles |= {"query ids": query_ids, "clip ids": clip_ids}
     stamps = {role: file_stamp(file) for role, file in roles.items() if file is not None}
@@ -250,8 +249,7 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
 def _column(path: Path, side: Side, names: Sequence[str]) -> str:
     """The column with the ids."""
     wanted = (f"{side}_id", "video_id")
-    for name in wanted:
-        if name in names:
-            return name
+    if found := [name for name in wanted if name in names]:
+        return found[0]
     shown = ", ".join(f"{name!r}" for name in names[:8]) or "none"
     raise InputError(f"{path} has no column {' or '.join(map(repr, wanted))}; it has {shown}")

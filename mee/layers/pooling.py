@@ -41,15 +41,7 @@ class Pool(nn.Module):
         return len(self.learnt) > 0
 
     def forward(self, streams: Tensor, lengths: Tensor) -> Tensor:
-        """Pool padded streams.
-
-        Args:
-            streams: (B, T, dim), anything beyond a stream's length.
-            lengths: (B,) int; 0 for a missing stream.
-
-        Returns:
-            (B, self.dim), the kinds in their order.
-        """
+        """(B, T, dim), anything beyond the (B,) lengths, 0: missing -> (B, self.dim), the kinds in their order."""
         rows = streams[torch.arange(streams.shape[1], device=lengths.device) < lengths[:, None]]
         return torch.cat(
             [
@@ -65,15 +57,12 @@ class Pool(nn.Module):
 
 
 def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
-    """One of the kinds that have nothing to learn, of concatenated streams.
+    """One of the kinds that have nothing to learn: (B, D), zeros where a stream is missing.
 
     Args:
         rows: (N, D), all rows of the first stream, then of the second, and so on.
         lengths: (B,) int64 with sum N; 0 for a missing stream.
         kind: mean, max, first or last.
-
-    Returns:
-        (B, D), zeros where missing.
     """
     require(kind in PLAIN, f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")
     if not len(rows):

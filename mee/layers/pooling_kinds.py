@@ -34,10 +34,10 @@ def parse_pooling(kind: str) -> tuple[str, int]:
 
 def pooled_size(kinds: Sequence[str], dim: int) -> int:
     """The size of the pooled vector of a (T, dim) stream."""
-    size = 0
-    for name, number in map(parse_pooling, kinds):
-        size += {"netvlad": number * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim)
-    return size
+    named = map(parse_pooling, kinds)
+    return sum(
+        {"netvlad": number * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim) for name, number in named
+    )
 
 
 def check_pooling(whose: str, kinds: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ two positions depends on their distance only, and every |PE(p)|^2 is d/2.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,7 @@ class TransformerLayer(nn.Module):
     def _attend(self, h: Tensor, real: Tensor) -> Tensor:
         query, key, value = self._parts(h)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None, :])
-        attended: Tensor = self.attention_out(mixed.transpose(1, 2).flatten(2))
-        return attended
+        return cast(Tensor, self.attention_out(mixed.transpose(1, 2).flatten(2)))
 
     def _dropout(self, h: Tensor) -> Tensor:
         return F.dropout(h, self.dropout, self.training)
@@ -87,5 +87,4 @@ class SequencePooling(nn.Module):
         for layer in self.layers:
             h = layer(h, attended)
         h = self.norm(h).masked_fill(~real[..., None], 0)
-        pooled: Tensor = h.sum(1) / lengths.clamp(min=1)[:, None]
-        return pooled
+        return cast(Tensor, h.sum(1) / lengths.clamp(min=1)[:, None])

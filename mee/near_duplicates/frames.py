@@ -12,6 +12,7 @@ and of a run of training videos.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,7 @@ def near_frames(
     """Find the training videos that are near each test video.
 
     Args:
-        train: the frames of the training side.
-        test: those of the test side.
+        train, test: the frames of both sides.
         threshold: near videos are at most so many bits apart.
         share: of the frames of one video that the other has too, in (0, 1].
         keep: how many pairs of a test video are kept.
@@ -89,11 +89,9 @@ def _apart(
     runs = np.repeat(np.arange(len(counts)), counts)
     ordered = np.sort(runs * 256 + of_train)  # each video's own, in ascending order
     met_in_test = ordered[starts + _place(counts, share)] % 256
-    values: NDArray[np.uint8] = np.minimum(met_in_train, met_in_test)
-    return values
+    return cast(NDArray[np.uint8], np.minimum(met_in_train, met_in_test))
 
 
 def _place(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     """The place, among so many values in ascending order, at or below which at least this share of them is."""
-    places: NDArray[np.int64] = np.maximum(np.ceil(share * counts - 1e-9).astype(np.int64), 1) - 1
-    return places
+    return cast(NDArray[np.int64], np.ceil(share * counts - 1e-9).astype(np.int64).clip(min=1) - 1)

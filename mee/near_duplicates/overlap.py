@@ -107,13 +107,14 @@ def find_pairs(
 
     `keep` is how many pairs of a test video are kept.
     """
-    distances = values if measure == "bits" else -values
+    sign, apart = (1, bits_apart) if measure == "bits" else (-1, lambda one, other: -(one @ other.T))
+    distances = sign * values
     near = distances <= (threshold if measure == "bits" else ROUNDING - threshold)  # no NaN is
     by_name = {name: place for place, name in enumerate(train.videos)}
     by_digest: dict[str, list[int]] = {}
     for place, digest in enumerate(train.digests):
-        if digest:
-            by_digest.setdefault(digest, []).append(place)
+        by_digest.setdefault(digest, []).append(place)
+    by_digest.pop("", None)  # unknown
     pairs, leaked, found = [], [], 0
     for row, (name, digest) in enumerate(zip(test.videos, test.digests)):
         why = np.where(near[row], WHY.index("alike"), len(WHY))
@@ -128,7 +129,7 @@ def find_pairs(
         for place in places[np.lexsort((places, distances[row, places], why[places]))][:keep]:  # NaN is last
             pair = NearPair(train.videos[place], name, WHY[why[place]])
             if not np.isnan(values[row, place]):
-                train_s, test_s = _moment(train, place, test, row, bits_apart if measure == "bits" else _minus_dot)
+                train_s, test_s = _moment(train, place, test, row, apart)
                 pair = replace(pair, value=float(values[row, place]), train_s=train_s, test_s=test_s)
             pairs.append(pair)
     blank = [name for side in (train, test) for name, count in zip(side.videos, np.diff(side.starts)) if not count]
@@ -150,10 +151,6 @@ def bits_apart(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np
     for word in range(one.shape[1]):
         apart += np.bitwise_count(one[:, word, None] ^ other[None, :, word])
     return apart
-
-
-def _minus_dot(one: Items, other: Items) -> Items:
-    return -(one @ other.T)
 
 
 def _moment(

@@ -73,9 +73,8 @@ def find_side(
     """Find the videos of a side in a store, or among the names of a folder.
 
     Args:
-        ids: of the videos.
+        ids, source: of the videos, and where they should be.
         side: what to call it: training or test.
-        source: where they should be.
         partial: leave out missing ones, instead of refusing.
         remedy: what to do about missing ones, for the message: "Name the folder that holds them".
 

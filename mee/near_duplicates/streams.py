@@ -44,14 +44,8 @@ def near_streams(
 ) -> Overlap:
     """Find the training videos that are near each test video.
 
-    Args:
-        source: where the streams are.
-        stream: its name.
-        train: the training side.
-        test: the test side.
-        threshold: near videos are at least so similar.
-        keep: how many pairs of a test video are kept.
-        on_done: called with the number of clips read, and of all.
+    Near ones are at least so similar as the threshold; `keep` pairs of each test video are kept; `on_done` is
+    called with the number of clips read, and of all.
 
     Raises:
         InputError: the threshold is out of range, or the stream is not in the source, of no clip, or damaged.

@@ -45,9 +45,8 @@ def read_annotations(
                 f"'{path}' is a directory; name the caption table in it, or with --protocol the benchmark whose "
                 "files it holds"
             )
-        table = read_captions(path)
-        own = find_protocol(FOLDER)
-        return Benchmark(protocol=own, train_list=None, table=table, files={"captions": file_stamp(path)})
+        table, files = read_captions(path), {"captions": file_stamp(path)}
+        return Benchmark(protocol=find_protocol(FOLDER), train_list=None, table=table, files=files)
     benchmark = load_benchmark(protocol, path, train_list=train_list, partial=partial)
     if not (benchmark.table["split"] == "train").any():
         raise InputError(

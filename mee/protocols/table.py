@@ -12,8 +12,8 @@ LSMDC's training and validation counts are rows, since clip ids repeat there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Final
 
@@ -128,8 +128,7 @@ def load_benchmark(name: str, path: Path, *, train_list: str | None = None, part
         InputError: a name is unknown, a file is missing or broken, or its content is not the protocol's.
     """
     protocol = find_protocol(name)
-    module, _, function = protocol.reader.partition(":")
-    read: Callable[[Protocol, Path, str | None], Reading] = getattr(import_module(module), function)
+    read: Callable[[Protocol, Path, str | None], Reading] = resolve_name(protocol.reader)
     try:
         reading = read(protocol, path, train_list)
     except UnicodeEncodeError as error:  # JSON and pickles can spell what is no character

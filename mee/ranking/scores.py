@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor
@@ -125,5 +125,4 @@ def float32_product(x: Tensor, y: Tensor) -> Tensor:
     on_cpu = x.device.type == y.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     if not (known and on_cpu and x.dtype == y.dtype == torch.float32 and len(x) and len(y)):
         return x @ y.T
-    multiplied: Tensor = torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], "")
-    return multiplied
+    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], ""))

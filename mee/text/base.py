@@ -1,10 +1,10 @@
 """A text encoder: sentences -> text vectors, in two steps.
 
-    rows = read(sentence)      (L,) token ids or (L, D) token vectors: the part that never changes in training
+    rows = tokenize(sentence)  (L,) token ids or (L, D) token vectors: the part that never changes in training
     text = forward(rows)       (B, dim): the part that learns
 
-What `read` gives depends on the sentence alone, so training reads every caption once and keeps the rows: a frozen
-language model never runs again. A sentence is then a stream like any other, and is pooled by the same code.
+What `tokenize` gives depends on the sentence alone, so training calls it once a caption: a frozen language model
+never runs again. A sentence is then a stream like any other, and is pooled by the same code.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Self
+from pkgutil import resolve_name
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class TextEncoder(nn.Module, ABC):
     """Base of the text encoders, and of the text towers of experts."""
 
     dim: int  # D of a text vector
-    like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `read` gives
+    like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `tokenize` gives
 
     def __init__(self, dim: int, like: Tensor) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TextEncoder(nn.Module, ABC):
         """Write what is needed besides the weights into an existing directory."""
 
     @abstractmethod
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         """One (L,) int64 or (L, D) float tensor a sentence, L at least 1, on the CPU; no gradients.
 
         Raises:
@@ -74,14 +74,9 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Encode padded rows.
+        """(B, dim) text vectors of padded rows, (B, L) or (B, L, D), and (B,) int lengths, at least 1 each.
 
-        Args:
-            rows: (B, L) or (B, L, D), anything valid beyond a sentence's length.
-            lengths: (B,) int, at least 1 each.
-
-        Returns:
-            (B, dim) text vectors; padding has no influence.
+        Rows may be anything valid beyond a sentence's length: padding has no influence.
         """
 
     @abstractmethod
@@ -93,30 +88,23 @@ class TextEncoder(nn.Module, ABC):
         return []
 
     def pad(self, sentences: Sequence[str]) -> Streams:
-        """What `read` gives, as one batch."""
-        return Ragged.of(self.read(sentences), self.like).all()
+        """What `tokenize` gives, as one batch."""
+        return Ragged.of(self.tokenize(sentences), self.like).all()
 
     def encode(self, sentences: Sequence[str], device: torch.device) -> Tensor:
         """(B, dim) text vectors of sentences."""
         streams = self.pad(sentences).to(device)
-        encoded: Tensor = self(streams.padded, streams.lengths)
-        return encoded
+        return cast(Tensor, self(streams.padded, streams.lengths))
 
 
 def encoder_class(config: TextConfig) -> type[TextEncoder]:
     """The class that the settings name."""
-    return _load(ENCODERS.get(config.encoder, PRETRAINED))
+    return cast(type[TextEncoder], resolve_name(ENCODERS.get(config.encoder, PRETRAINED)))
 
 
 def tower_class() -> type[TextEncoder]:
     """The class of an expert's own text tower."""
-    return _load(ALIGNED)
-
-
-def _load(place: str) -> type[TextEncoder]:
-    module, _, name = place.partition(":")
-    found: type[TextEncoder] = getattr(import_module(module), name)
-    return found
+    return cast(type[TextEncoder], resolve_name(ALIGNED))
 
 
 def check_sentences(sentences: Sequence[str]) -> None:

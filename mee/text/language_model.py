@@ -78,20 +78,16 @@ def read_settings(directory: Path) -> PretrainedConfig:
         raise InputError(f"'{directory}' is no transformers model: it has no config.json")
     try:
         with quiet():
-            settings: PretrainedConfig = AutoConfig.from_pretrained(
-                directory, local_files_only=True, trust_remote_code=False
-            )
+            found = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            return cast(PretrainedConfig, found)
     except Exception as error:  # whatever a type's own checks raise
         raise InputError(f"{path} describes no model of transformers: {_reason(error)}") from error
-    return settings
 
 
 def text_class(settings: PretrainedConfig, directory: Path) -> type[PreTrainedModel]:
     """The class of a language model without what follows its hidden states."""
-    table: Any = MODEL_FOR_TEXT_ENCODING_MAPPING
-    if type(settings) not in table:
-        table = MODEL_MAPPING
-    found = table.get(type(settings), None)
+    tables: tuple[Any, Any] = (MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING)
+    found = next((table[type(settings)] for table in tables if type(settings) in table), None)
     found = found[0] if isinstance(found, tuple | list) else found
     more = any(hasattr(settings, f"{what}_config") for what in ("vision", "audio"))
     if found is None or found.main_input_name != "input_ids" or more:
@@ -103,8 +99,7 @@ def build(kind: type[PreTrainedModel], settings: PretrainedConfig, _: Path) -> P
     """A model with random weights: those of a checkpoint will replace them."""
     make: Any = kind
     with quiet():
-        model: PreTrainedModel = make(deepcopy(settings), **_no_head(kind)).float()
-    return model
+        return cast(PreTrainedModel, make(deepcopy(settings), **_no_head(kind)).float())
 
 
 def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, directory: Path) -> PreTrainedModel:
@@ -139,8 +134,7 @@ def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, direct
 def hidden_states(model: nn.Module, ids: Tensor, real: Tensor | None = None) -> Tensor:
     """(B, L) token ids, and (B, L) True at tokens, or None for all -> (B, L, D)."""
     mask = None if real is None else real.long()
-    states: Tensor = model(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state
-    return states
+    return cast(Tensor, model(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state)
 
 
 @torch.no_grad()
@@ -188,10 +182,8 @@ def _reason(error: Exception) -> str:
 def tuned_part(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
     """The modules that learn; everything else gets no gradient."""
     model.requires_grad_(False)
-    part: tuple[nn.Module, ...] = ()
-    if layers == ALL_LAYERS:
-        part = (model,)
-    elif layers:
+    part: tuple[nn.Module, ...] = (model,) if layers == ALL_LAYERS else ()
+    if layers > 0:
         part = _last(model, layers)
     for module in part:
         module.requires_grad_(True)
@@ -249,7 +241,7 @@ class LanguageTokens:
         """Write the tokenizer's files."""
         self._tokenizer.save_pretrained(directory)
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         """One (L,) int64 tensor of token ids a sentence, L at least 1."""
         check_sentences(sentences)
         if not sentences:

@@ -6,7 +6,7 @@ PretrainedEncoder: any language model; text = pool of model(tokens) over the rea
     GPT and its like    a token sees those before it: pool the last
     T5 and its like     the encoder alone
 
-    Frozen, the model runs in `read`, once a sentence, and only its pooling may learn; tuned, it runs in `forward`.
+    Frozen, the model runs in `tokenize`, once a sentence, and only its pooling may learn; tuned, in `forward`.
 
 AlignedTower: the frozen text half of a two-tower model, for the expert whose stream the other half made. Both
 halves share a space: their cosine is the zero-shot score.
@@ -110,7 +110,7 @@ class _LanguageModelEncoder(TextEncoder):
         return self
 
     def _ids(self, sentences: Sequence[str]) -> list[Tensor]:
-        return self.tokens.read(sentences)
+        return self.tokens.tokenize(sentences)
 
     @torch.no_grad()
     def _run(self, ids: Sequence[Tensor], encode: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -154,7 +154,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
             model = cast(PreTrainedModel, model.get_encoder())
         return cls(config, model, LanguageTokens(tokenizer, model, config.max_tokens), settings)
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         ids = self._ids(sentences)
         return ids if self.tuned else self._run(ids, self._states)
 
@@ -164,8 +164,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         if self.tuned:
             real = torch.arange(rows.shape[1], device=rows.device) < lengths[:, None]
             rows = hidden_states(self.model, rows, real).float()  # in mixed precision they are not
-        pooled: Tensor = self.pool(rows, lengths)
-        return pooled
+        return cast(Tensor, self.pool(rows, lengths))
 
     def tuned_parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -205,7 +204,7 @@ class AlignedTower(_LanguageModelEncoder):
         model = make(getattr(transformers, half.model), settings.text_config, directory)
         return cls(half, model, LanguageTokens(tokenizer, model), settings)
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         return self._run(
             self._ids(sentences), lambda ids: getattr(self.model(input_ids=ids), self.how.output)[:, None]
         )

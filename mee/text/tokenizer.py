@@ -70,7 +70,7 @@ class CaptionTokenizer:
         """Number of token ids."""
         return int(self._tokenizer.get_vocab_size())
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         """One (L,) int64 tensor of token ids a sentence, L at least 1."""
         check_sentences(sentences)
         encodings = self._tokenizer.encode_batch([sentence.strip() for sentence in sentences])
@@ -78,7 +78,9 @@ class CaptionTokenizer:
 
     def pieces(self, sentence: str) -> tuple[str, ...]:
         """The tokens of a sentence as a person reads them."""
-        return tuple(self._tokenizer.decode([token]).strip() or "·" for token in self.read([sentence])[0].tolist())
+        return tuple(
+            self._tokenizer.decode([token]).strip() or "·" for token in self.tokenize([sentence])[0].tolist()
+        )
 
 
 class WordPieceEncoder(TextEncoder):
@@ -100,5 +102,5 @@ class WordPieceEncoder(TextEncoder):
     def save(self, directory: Path) -> None:
         self.tokenizer.save(directory)
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
-        return self.tokenizer.read(sentences)
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
+        return self.tokenizer.tokenize(sentences)

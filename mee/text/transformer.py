@@ -10,6 +10,7 @@ A pre-norm transformer (Vaswani et al., arXiv 1706.03762; layer norm before each
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -44,16 +45,14 @@ class TransformerEncoder(WordPieceEncoder):
         h, real = self._embed(rows, lengths)
         for layer in self.layers:
             h = layer(h, real)
-        pooled: Tensor = self.pool(self.norm(h), lengths)
-        return pooled
+        return cast(Tensor, self.pool(self.norm(h), lengths))
 
     @torch.no_grad()
     def attention(self, sentence: str) -> Attention:
         streams = self.pad([sentence]).to(self.embedding.weight.device)
         h, real = self._embed(streams.padded, streams.lengths)
         maps = []
-        for module in self.layers:
-            layer = cast(TransformerLayer, module)
+        for layer in cast(Iterable[TransformerLayer], self.layers):
             maps.append(layer.attention(h)[0])
             h = layer(h, real)
         return Attention(self.tokenizer.pieces(sentence), torch.stack(maps).cpu())

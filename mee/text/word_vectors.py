@@ -23,7 +23,7 @@ import re
 import unicodedata
 from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,12 +40,7 @@ FORMATS = "word2vec's text or binary format, or GloVe's"
 
 
 def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, ...], Tensor]:
-    """Read the words that matter.
-
-    Args:
-        path: the file.
-        most: how many of the most frequent words to take.
-        besides: words in lower case to take too, if they are there.
+    """Read the `most` most frequent words of a file, and those of `besides`, in lower case, that are there.
 
     Returns:
         V words in lower case, the most frequent first, and their (V, D) float32 vectors. Of words that differ in
@@ -121,13 +116,7 @@ class WordVectorEncoder(TextEncoder):
     """Vectors that do not learn; what learns is their pooling, if anything."""
 
     def __init__(self, config: TextConfig, words: Sequence[str], vectors: Tensor) -> None:
-        """Take the vectors.
-
-        Args:
-            config: its pooling, and how many words of a sentence count.
-            words: V different words in lower case.
-            vectors: (1 + V, D); the first row is zeros.
-        """
+        """Take V different words in lower case, and their (1 + V, D) vectors, of which the first row is zeros."""
         pool = Pool(config.pooling, vectors.shape[1])
         super().__init__(pool.dim, torch.empty(0, dtype=torch.int64))
         self.words, self.max_words = tuple(words), config.max_tokens
@@ -162,14 +151,13 @@ class WordVectorEncoder(TextEncoder):
         content = {"columns": self.embedding.embedding_dim, "words": self.words}
         (directory / FILE).write_text(json.dumps(content))
 
-    def read(self, sentences: Sequence[str]) -> list[Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         check_sentences(sentences)
         rows = [[row for word in split(sentence) for row in self._rows(word)] for sentence in sentences]
         return [torch.tensor(some[: self.max_words] or [0], dtype=torch.int64) for some in rows]
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        pooled: Tensor = self.pool(self.embedding(rows), lengths)
-        return pooled
+        return cast(Tensor, self.pool(self.embedding(rows), lengths))
 
     def attention(self, sentence: str) -> None:
         return None

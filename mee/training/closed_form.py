@@ -159,11 +159,7 @@ def _regression(model: MEE, data: TrainingData, modality: str, text: Tensor, shr
 def _held_out(
     model: MEE, data: TrainingData, regressions: dict[str, Regression], text: dict[str, Tensor], seed: int
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Similarities of clips that the experts were not fitted on.
-
-    Returns:
-        For each part: (q, G, M) similarities of captions and clips, (G, M) availability, (q,) each caption's clip.
-    """
+    """Parts of clips that the experts were not fitted on, as `mixture_bias` takes them."""
     generator = torch.Generator().manual_seed(seed)
     captions, owners = data.matches()
     videos = data.video.unique()
@@ -198,14 +194,11 @@ def _held_out(
 def mixture_bias(held_out: Sequence[tuple[Tensor, Tensor, Tensor]], steps: int = 60) -> Tensor:
     """(M,) bias of the mixture logits with the least cross-entropy of the right clip, the temperature free.
 
-    Args:
-        held_out: parts of (q, G, M) similarities, (G, M) bool availability, (q,) int64 right clips.
-        steps: of Adam; the problem has M + 1 unknowns.
+    `held_out`: parts of (q, G, M) similarities, (G, M) bool availability, (q,) int64 right clips; steps of Adam.
     """
     if not held_out:
         return torch.zeros(0)
-    modalities = held_out[0][0].shape[2]
-    bias = torch.zeros(modalities, requires_grad=True)
+    bias = torch.zeros(held_out[0][0].shape[2], requires_grad=True)
     log_temperature = torch.tensor(0.05).log().requires_grad_()
     optimiser = torch.optim.Adam([bias, log_temperature], 0.1)
     for _ in range(steps):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
     """Draw one epoch: (n,) int64 numbers of captions, shuffled; n is `drawn(video, image, config)`.
 
-    Args:
-        video: (N,) int64, which video or image each caption belongs to.
-        image: (N,) bool, True at captions of images.
-        config: its captions_per_video and image_rate count.
-        generator: of the draw.
+    video: (N,) int64, which video or image each caption belongs to; image: (N,) bool, True at those of images.
     """
     numbers = torch.randperm(len(video), generator=generator)
     of_image = image[numbers]
@@ -91,8 +87,7 @@ class Negatives:
         """(B,) int64 numbers of captions -> (B, B) bool, True where caption i is not true of the clip of j."""
         pairs = self._sentence[chosen][:, None] * self._videos + self._video[chosen]
         place = torch.searchsorted(self._pairs, pairs).clamp(max=len(self._pairs) - 1)
-        negative: Tensor = self._pairs[place] != pairs
-        return negative
+        return cast(Tensor, self._pairs[place] != pairs)
 
 
 IMAGE_MODALITY = "appearance"
@@ -119,22 +114,14 @@ class TrainingData:
         modalities: Sequence[str],
         images: tuple[FeatureSource, Pairs] | None = None,
     ) -> None:
-        """Load all streams of the captioned clips.
-
-        Args:
-            source: where the streams are.
-            pairs: the training captions.
-            modalities: of the model.
-            images: image captions, and where their appearance is; drawn again each epoch.
+        """Load all streams of the captioned clips; `images`: image captions, and where their appearance is.
 
         Raises:
             InputError: a stream has a number that is not finite, or the captions that remain are of fewer than two
                 videos.
         """
         self.modalities = tuple(modalities)
-        parts = [(source, pairs, self.modalities)]
-        if images:
-            parts.append((*images, (IMAGE_MODALITY,)))
+        parts = [(source, pairs, self.modalities), *([(*images, (IMAGE_MODALITY,))] if images else [])]
         loaded = [load_ragged(where, of, some.gallery) for where, some, of in parts]
         for (_, some, _), streams in zip(parts, loaded):
             check_finite(streams, some.gallery)
@@ -252,10 +239,7 @@ def check_finite(streams: Mapping[str, Ragged], clip_ids: Sequence[str]) -> None
 def image_pairs(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> Pairs:
     """Training captions of images: those of split train, where the table names splits.
 
-    Args:
-        table: columns video_id and caption, and perhaps split; video_id is the image.
-        source: where the images' appearance is.
-        partial: leave out captions whose image is not in the source.
+    `video_id` is the image; with partial, captions whose image is not in the source are left out.
 
     Raises:
         InputError: captions do not match the source, or none is for training.

@@ -99,15 +99,9 @@ class TrainingStep(nn.Module):
         self.model, self.loss = model, loss
 
     def forward(self, sentences: Sentences, clips: Clips, negative: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Loss of a batch, a scalar that is the same in every process.
 
-        Args:
-            sentences: this process's share of the B captions.
-            clips: of its clips, in the same order.
-            negative: (B, B) bool of the whole batch.
-
-        Returns:
-            A scalar, the same in every process.
+        Sentences and clips are this process's share of the B pairs; `negative` is (B, B) bool of the whole batch.
         """
         text, video = self.model.encode_text(sentences), self.model.encode_video(clips)
         device, rows = text.packed.device, len(negative)

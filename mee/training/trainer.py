@@ -26,13 +26,14 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mee.config import ModelConfig
 from mee.data import FeatureSource, Pairs, Split, check_source, video_contents
@@ -70,15 +71,8 @@ class Trainer:
     ) -> None:
         """Build everything from the seed.
 
-        Args:
-            source: where the streams are.
-            train: captions to learn from.
-            validation: captions to choose the epoch by.
-            model_config: the model.
-            config: how it is trained.
-            device: cpu, or the kind of device of which accelerate gives each process its own.
-            images: image captions and where their appearance is.
-            scalars: directory for TensorBoard.
+        `device` is cpu, or the kind of device of which accelerate gives each process its own; `images`: image
+        captions and where their appearance is; `scalars`: directory for TensorBoard.
 
         Raises:
             InputError: the streams are not those of the model config or not finite, there are too few captions, or
@@ -118,14 +112,13 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed + 1_000_003 * self.accelerator.process_index)  # dropout differs by process
         self.progress = Progress()
-        self.best = _copied(learnt_state(self.model))
+        self.best = deepcopy(learnt_state(self.model))
 
     def run(self, state: Path, on_epoch: Callable[[Progress], None]) -> MEE:
         """Train until done, and return the model of the best epoch.
 
-        Args:
-            state: file that is replaced after each epoch, and resumed from if it exists.
-            on_epoch: called after each epoch, in every process.
+        The file `state` is resumed from if it exists, and replaced after each epoch; then every process calls
+        `on_epoch`.
 
         Raises:
             InputError: the state is damaged or another run's, or a loss or gradient is not finite.
@@ -137,8 +130,10 @@ class Trainer:
         purge = {"purge_step": self.progress.step + 1}  # later steps were recorded by a stopped run
         self.accelerator.init_trackers("", init_kwargs={"tensorboard": purge})
         try:
-            if self.starts_closed_form and not self.progress.history:
-                self._note_start()
+            if self.starts_closed_form and not self.progress.history:  # the start may be the best epoch, number 0
+                figures = self._validate()
+                self.progress.best_score = figures["MRR"]
+                self.progress.history.append({"epoch": 0, **figures})
             while not self.progress.done(self.config):
                 loss = self._train_epoch()
                 self._note(loss)
@@ -174,7 +169,6 @@ class Trainer:
         """One pass over the captions. Returns the mean loss of its batches."""
         self.step.train()
         accumulate, batches = self.config.accumulate, self.data.steps(self.config)
-        steps = math.ceil(batches / accumulate)
         losses: list[float] = []
         for number, batch in enumerate(self.data.batches(self.config, self.generator)):
             done, place = divmod(number, accumulate)
@@ -182,7 +176,8 @@ class Trainer:
             last = place == group - 1
             losses.append(self._batch(batch, group, last))
             if last:
-                set_rate(self.optimizer, rate_factor(self.config, self.progress.epoch, (done + 0.5) / steps))
+                share = (done + 0.5) / math.ceil(batches / accumulate)
+                set_rate(self.optimizer, rate_factor(self.config, self.progress.epoch, share))
                 self._step(losses[-group:])
         return sum(losses) / len(losses)
 
@@ -210,9 +205,8 @@ class Trainer:
         self.prepared_optimizer.step()
         self.prepared_optimizer.zero_grad()
         self.progress.step += 1
-        rate = self.optimizer.param_groups[0]["lr"]
-        figures = {"loss": sum(losses) / len(losses), "learning_rate": rate, "gradient_norm": norm}
-        self._record("train", {**figures, **self.loss.figures()})
+        figures = {"loss": sum(losses) / len(losses), "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        self._record("train", {**figures, "gradient_norm": norm, **self.loss.figures()})
 
     def _require_finite(self, value: float, name: str) -> None:
         if not math.isfinite(value):
@@ -220,12 +214,6 @@ class Trainer:
                 f"the {name} is {value} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}; start "
                 "again with --overwrite and a lower --learning-rate, and look for streams with extreme numbers"
             )
-
-    def _note_start(self) -> None:
-        """Validate before the first step: the start itself may be the best epoch, number 0."""
-        figures = self._validate()
-        self.progress.best_score = figures["MRR"]
-        self.progress.history.append({"epoch": 0, **figures})
 
     def _note(self, loss: float) -> None:
         """Validate, and keep the weights if they are the best so far."""
@@ -235,7 +223,7 @@ class Trainer:
         better = figures["MRR"] >= progress.best_score  # of equals the later one: it has learnt more
         if better or not self.selects:
             progress.best_epoch, progress.best_score = progress.epoch, figures["MRR"]
-            self.best = _copied(learnt_state(self.model))
+            self.best = deepcopy(learnt_state(self.model))
         progress.history.append({"epoch": progress.epoch, "loss": loss, **figures})
         self._record("validation", figures)
 
@@ -297,13 +285,7 @@ def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 
 def rate_factor(config: TrainConfig, epoch: int, share: float) -> float:
-    """Factor of the learning rate.
-
-    Args:
-        config: its schedule, decay, warmup and epochs.
-        epoch: whole epochs done.
-        share: of this epoch's steps done, in [0, 1].
-    """
+    """Factor of the learning rate, after `epoch` whole epochs and a share, in [0, 1], of the next one's steps."""
     done = (epoch + share) / config.epochs
     risen = done / config.warmup if done < config.warmup else 1.0
     if config.schedule == "exponential":
@@ -313,31 +295,21 @@ def rate_factor(config: TrainConfig, epoch: int, share: float) -> float:
     return (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup))) / 2
 
 
-def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
-
-
 def training_record(
     trainer: Trainer, split: Split, store: str, captions: str, annotations: Benchmark | None = None
 ) -> dict[str, Any]:
-    """The content of training.json, see mee.checkpoint.
+    """The content of training.json (mee.checkpoint) after a run on the captions of `split`.
 
-    Args:
-        trainer: of the finished run.
-        split: its training and validation captions.
-        store: path of the feature store.
-        captions: path of the captions.
-        annotations: what was read there; None: your own table, whose files are not recorded.
+    `annotations` are what was read from `captions`; None: your own table, whose files are not recorded.
     """
     progress = trainer.progress
-    chosen_by = "test" if split.selected_on_test else "val"
+    chosen_by, selected_on = ("test", "test") if split.selected_on_test else ("val", "validation")
     videos = {"val": [], "train": split.train.videos, chosen_by: split.val.videos}
     contents = {"train": video_contents(trainer.source, split.train.videos)}
     if trainer.images:
         source, pairs = trainer.images
         videos["images"] = pairs.videos
         contents["images"] = video_contents(source, pairs.videos)
-    selected_on = "test" if split.selected_on_test else "validation"
     return {
         "mee": version("mee"),
         "store": store,

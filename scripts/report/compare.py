@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mee.evaluation import Normalisation, ProtocolFacts, Result
-from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, count, listed, number, short
+from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, count, listed, short
 
 METHODS = {"qb-norm": "QB-Norm", "nnn": "NNN", "dsl": "DSL"}
 SELECTED = {
@@ -141,9 +141,7 @@ def sentences(entry: Entry) -> list[str]:
 
 def _percent(figure: Figure) -> str:
     """24.1 ± 0.4 %; 24.1 % (21.5–26.8)."""
-    if figure.std is not None:
-        return f"{figure.text} %"
-    return f"{number(figure.value)} %" + (f" ({figure.spread})" if figure.spread else "")
+    return f"{figure.text} %" + (f" ({figure.spread})" if figure.spread else "")
 
 
 def marks(entry: Entry) -> list[Mark]:

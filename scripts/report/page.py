@@ -37,7 +37,6 @@ RIGHT_SHARES = (1 / 6, 1 / 2, 5 / 6)  # of the right clip three frames, of an an
 ANSWER_SHARES = (1 / 2,)
 SHOWN_QUERIES, SHOWN_ANSWERS = 12, 4
 
-
 HELPERS: tuple[Callable[..., object], ...] = (
     *(compare.differences, compare.facts, compare.figure_tables, compare.marks, compare.question_title),
     *(compare.questions, compare.sentences, details),

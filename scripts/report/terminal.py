@@ -26,8 +26,8 @@ def print_report(entries: Sequence[Entry], notes: Sequence[str] = ()) -> None:
                 _line(f"  {sign} {entry.label + ': ' if several else ''}{mark.words}. {mark.sentence}", style)
         print()
     if not several:
-        for name, header, lines in details(entries[0]):
-            print_table(name, header, lines)
+        for table in details(entries[0]):
+            print_table(*table)
             print()
     if found := differences(entries):
         _line("These results differ in more than the system. Compare with care:", "bold")
@@ -40,20 +40,18 @@ def print_report(entries: Sequence[Entry], notes: Sequence[str] = ()) -> None:
 
 def details(entry: Entry) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """Tables below the figures, text to video: (name, header, rows); empty ones are skipped."""
-    kinds: tuple[tuple[str, Kind], ...] = (("Without one stream", "removed"), ("Other ways to score", "schemes"))
-    for name, kind in kinds:
+    kinds: dict[str, Kind] = {"Without one stream": "removed", "Other ways to score": "schemes"}
+    for name, kind in kinds.items():
         if variants := entry.variants(kind):
-            rows = [[label, *_brief(ways["text_to_video"])] for label, ways in variants.items()]
+            rows = [[label, *_texts(ways["text_to_video"], BRIEF)] for label, ways in variants.items()]
             yield name, ["text to video", *BRIEF], rows
-    if entry.patterns:
-        rows = [
-            [row.streams, f"{row.clips:,}", f"{row.queries:,}", *_brief(row.figures)] for row in entry.patterns
-        ]
+    if found := entry.patterns:
+        rows = [[p.streams, f"{p.clips:,}", f"{p.queries:,}", *_texts(p.figures, BRIEF)] for p in found]
         yield "By available streams", ["streams of the right clip", "clips", "queries", *BRIEF], rows
 
 
-def _brief(figures: Figures) -> list[str]:
-    return [figures[name].text if name in figures else "–" for name in BRIEF]
+def _texts(figures: Figures, names: Sequence[str]) -> list[str]:
+    return [figures[name].text if name in figures else "–" for name in names]
 
 
 def _figures(name: str, what: str, rows: Sequence[tuple[Entry, Figures]]) -> None:
@@ -63,7 +61,7 @@ def _figures(name: str, what: str, rows: Sequence[tuple[Entry, Figures]]) -> Non
     for entry, figures in rows:
         warnings = ", ".join(mark.words for mark in marks(entry) if mark.kind == "warning")
         label = f"{entry.label} [{warnings}]" if warnings else entry.label
-        lines.append([label, *(figures[name].text if name in figures else "–" for name in names)])
+        lines.append([label, *_texts(figures, names)])
         if any(figure.spread for figure in figures.values()):
             lines.append(["", *(figures[name].spread if name in figures else "" for name in names)])
     print_table(name, [what, *names], lines)

@@ -35,7 +35,7 @@ class TokenVectors(TextEncoder):
     def save(self, directory):
         raise AssertionError("the golden weights are not saved")
 
-    def read(self, sentences):
+    def tokenize(self, sentences):
         return [self.tokens[int(sentence)] for sentence in sentences]
 
     def forward(self, rows, lengths):

@@ -124,7 +124,7 @@ class Words(TextEncoder):
         super().__init__(32 * 300, torch.empty(0, 300))
         self.assign, self.centres = (torch.nn.Parameter(torch.zeros(300, 32)) for _ in range(2))
 
-    learn = load = save = read = forward = attention = None
+    learn = load = save = tokenize = forward = attention = None
 
 
 def test_the_papers_preset_has_its_network_and_its_training():

@@ -15,8 +15,7 @@ from mee.errors import InputError
 from mee.evaluation.held_out import held_out_pairs
 from mee.model import MEE
 from mee.training import trainer
-from mee.training.config import PRESETS
-from scripts.train import expert_configs, main
+from scripts.train import TrainArgs, expert_configs, main
 
 
 def test_a_model_and_the_record_of_its_training(world):
@@ -199,9 +198,10 @@ def test_settings_that_cannot_be_used_are_named(train, extra, message):
 
 def test_an_aligned_expert_starts_as_identity_in_its_streams_own_size():
     store = SimpleNamespace(name="store", dims={"appearance": 6}, fingerprints={"appearance": "a"})
-    (plain,) = expert_configs(PRESETS["default"], store)
+    places = dict.fromkeys(("store", "captions", "model"))
+    (plain,) = expert_configs(TrainArgs(**places), store)
     assert (plain.pooling, plain.embed_dim) == (("mean", "max"), 512)
-    (made,) = expert_configs(PRESETS["default"], store, embed_dim=32, towers={"appearance": "some/clip"})
+    (made,) = expert_configs(TrainArgs(**places, embed_dim=32, aligned={"appearance": "some/clip"}), store)
     assert (made.text, made.start, made.embed_dim) == ("some/clip", "identity", 6)
     assert (made.pooling, made.standardise) == (("mean",), False)
 

@@ -53,7 +53,7 @@ def test_every_ranked_query_has_its_best_right_clip_and_first_answers_and_exampl
         assert answers.top.candidate[row].tolist() == order
         assert answers.top.score[row].equal(matrix[query, order])
     ranks = answers.rank.tolist()
-    for examples, sign in ((answers.best, 1), (answers.worst, -1)):
+    for examples, sign in ((answers.examples(descending=False), 1), (answers.examples(descending=True), -1)):
         rows = sorted(range(len(ranks)), key=lambda row: (sign * ranks[row], row))[:EXAMPLES]
         for query, row in zip(examples, rows, strict=True):
             assert (query.query_id, query.rank) == (answers.query_ids[row], ranks[row])
@@ -82,7 +82,7 @@ def test_answers_say_where_to_look_as_far_as_that_is_known():
         {"video": ["film.mkv", "other.mkv"], "start_s": [10, 0], "end_s": [20.5, 3]}, index=["c1", "elsewhere"]
     )
     matrix, right = torch.tensor([[0.1, 0.9]]), torch.tensor([[False, True]])
-    query = measured_of(matrix, right, names_of(1, 2, clips)).answers.best[0]
+    query = measured_of(matrix, right, names_of(1, 2, clips)).answers.examples(descending=False)[0]
     assert query.right.model_dump() == query.top[0].model_dump()
     assert query.right.video == "film.mkv"
     assert (query.right.start_s, query.right.end_s) == (10.0, 20.5)

@@ -264,6 +264,6 @@ def test_a_clip_without_any_stream_is_not_found_and_its_caption_counts(model, so
     measured = Retrieval.of(model, gallery, pairs, text=text, clips=source.clips).measure(answers=True)
     assert (measured.t2v.queries, measured.t2v.candidates, gallery.without_stream) == (12, 12, ("v03.mp4",))
     assert measured.v2t.metrics["MeanR"] == 6.5  # one sentence for all: every caption ties with every other
-    worst = measured.answers.worst[0]
+    worst = measured.answers.examples(descending=True)[0]
     assert (worst.rank, worst.right.clip_id, worst.right.video) == (12, "v03.mp4", "v03.mp4")
     assert Retrieval.of(model, gallery, pairs).measure().t2v == measured.t2v

@@ -156,11 +156,11 @@ def test_clip_and_clap_give_their_own_text_features_whatever_the_batch_and_mode(
     for kind, directory in ((CLIPModel, clip), (ClapModel, clap)):
         tower = learn(directory).train()
         assert not any(module.training for module in tower.model.modules())
-        assert tower.tuned_parameters() == tower.read([]) == []
+        assert tower.tuned_parameters() == tower.tokenize([]) == []
         model, tokenizer = kind.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
-        for sentence, row, got in zip(sentences, tower.read(sentences), tower.encode(sentences, CPU)):
+        for sentence, row, got in zip(sentences, tower.tokenize(sentences), tower.encode(sentences, CPU)):
             assert row.shape == (1, tower.dim)
-            torch.testing.assert_close(tower.read([sentence])[0], row, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(tower.tokenize([sentence])[0], row, atol=1e-6, rtol=1e-5)
             ids = tokenizer(sentence, truncation=True, max_length=20, return_tensors="pt")
             expected = model.get_text_features(**ids).pooler_output[0]
             if kind is ClapModel:  # it brings them to unit length, as the gated unit will
@@ -190,7 +190,7 @@ def test_attention_is_shares_over_the_tokens_and_what_is_no_text_tower_is_refuse
     with pytest.raises(InputError, match=r"is of type bert; the text tower of an expert must be of type clip, "):
         learn(tiny_models.save("bert", tmp_path / "bert"))
     with pytest.raises(InputError, match=r"empty \(number 1 of 1\)"):
-        tower.read([" "])
+        tower.tokenize([" "])
     (tmp_path / "saved").mkdir()
     tower.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["model_type"] == "clip"

@@ -100,14 +100,14 @@ def make_model(make_config, model_config):
 @pytest.mark.parametrize("name", ALL)
 def test_padding_and_the_rest_of_the_batch_have_no_influence(make_model, name):
     encoder = make_model(name).text_encoder
-    rows = encoder.read(SENTENCES)
+    rows = encoder.tokenize(SENTENCES)
     together = encoder.encode(SENTENCES, CPU)
     assert together.shape == (len(SENTENCES), encoder.dim)
     assert together.std(0).max() > 1e-2  # sentences differ
     for sentence, row, expected in zip(SENTENCES, rows, together):
         assert row.dtype == encoder.like.dtype
         assert row.shape[1:] == encoder.like.shape[1:]
-        [alone] = encoder.read([sentence])
+        [alone] = encoder.tokenize([sentence])
         torch.testing.assert_close(alone, row, atol=1e-5, rtol=1e-5)
         junk = torch.full_like(row[:1], 5).expand(3, *row.shape[1:]) * (1 if row.dtype == torch.int64 else 1e6)
         for padded in (row, torch.cat([row, junk])):
@@ -158,8 +158,8 @@ def test_one_step_changes_exactly_what_learns(make_model, name):
 def test_attention_is_shares_over_the_tokens_and_a_sentence_needs_words(make_model, name):
     encoder = make_model(name).text_encoder
     with pytest.raises(InputError, match=r"empty \(number 2 of 2\)"):
-        encoder.read(["a dog", " \n"])
-    assert encoder.read([]) == []
+        encoder.tokenize(["a dog", " \n"])
+    assert encoder.tokenize([]) == []
     seen = encoder.attention(SENTENCES[0])
     if name.startswith("word-vectors"):
         assert seen is None
@@ -289,7 +289,7 @@ def test_a_recurrent_encoder_equals_loops_over_the_equations(recurrent):
 
 
 def test_its_attention_is_one_row_that_makes_the_text_vector(recurrent, sentences):
-    seen, [tokens] = recurrent.attention(sentences[0]), recurrent.read([sentences[0]])
+    seen, [tokens] = recurrent.attention(sentences[0]), recurrent.tokenize([sentences[0]])
     one, length = tokens[None], torch.tensor([len(tokens)])
     assert seen.weights.shape == (1, 1, 1, len(seen.tokens)) == (1, 1, 1, len(tokens))
     states, _ = recurrent._run(one, length)

@@ -53,8 +53,8 @@ def test_a_frozen_model_is_pooled_beforehand_where_that_learns_nothing_and_atten
     bert, capfd
 ):
     encoder = learn(bert, pooling=("mean", "max"))
-    assert {(*row.shape, row.requires_grad) for row in encoder.read(SENTENCES)} == {(1, 32, False)}
-    learns = learn(bert, pooling=("netvlad-2",)).read(SENTENCES)
+    assert {(*row.shape, row.requires_grad) for row in encoder.tokenize(SENTENCES)} == {(1, 32, False)}
+    learns = learn(bert, pooling=("netvlad-2",)).tokenize(SENTENCES)
     assert [tuple(row.shape) for row in learns] == [(7, 16), (3, 16), (6, 16)]
     before, was = encoder.encode(SENTENCES, CPU), encoder.model.config._attn_implementation
     capfd.readouterr()
@@ -69,15 +69,15 @@ def test_long_sentences_are_cut_at_what_the_model_reads_and_every_sentence_has_a
     for family, most in (("bert", 20), ("roberta", 16), ("t5", 64)):
         directory = tiny_models.save(family, tmp_path / family)
         encoder = learn(directory, tuned_layers=-1)
-        [ids] = encoder.read([endless])
+        [ids] = encoder.tokenize([endless])
         assert (len(ids), ids[-1]) == (most, tiny_models.END)
         assert encoder.encode([endless], CPU).isfinite().all()
-        assert len(learn(directory, tuned_layers=-1, max_tokens=5).read([endless])[0]) == 5
+        assert len(learn(directory, tuned_layers=-1, max_tokens=5).tokenize([endless])[0]) == 5
     directory = tiny_models.save("gpt2", tmp_path / "gpt2")  # unknown words alone have a token
     vocabulary = {**{word: number for number, word in enumerate(tiny_models.SPECIAL)}, "a": 4}
     model = {"type": "BPE", "vocab": vocabulary, "merges": []}  # it drops the letters it does not know
     edit(directory / TOKENIZER, lambda content: content.update(model=model))
-    rows = learn(directory, tuned_layers=-1).read(["a a", "«»"])
+    rows = learn(directory, tuned_layers=-1).tokenize(["a a", "«»"])
     assert [row.tolist() for row in rows] == [[4, 4], [tiny_models.SPECIAL.index("<unk>")]]
 
 

@@ -37,7 +37,7 @@ def test_the_most_frequent_words_and_those_of_the_captions_are_kept_once(tmp_pat
     expected = save_vectors(tmp_path / "v.txt")
     encoder = WordVectorEncoder.learn(config(tmp_path / "v.txt", vocabulary=3), ["Singing on a ROOF, unheard-of"])
     assert encoder.words == ("a", "red", "blue", "singing", "on", "roof")
-    [rows] = encoder.read(["the singing, RED dog"])  # the and dog are known to the file alone
+    [rows] = encoder.tokenize(["the singing, RED dog"])  # the and dog are known to the file alone
     assert rows.tolist() == [4, 2]
     np.testing.assert_array_equal(encoder.embedding(rows).numpy(), [expected["singing"], expected["red"]])
     assert not encoder.embedding.weight.requires_grad
@@ -60,7 +60,7 @@ def test_the_text_vector_is_the_pooled_vectors_of_the_known_words_or_zeros(tmp_p
     both = np.stack([expected[word] for word in ("a", "dog", "red")])
     got = encoder.encode([sentence], torch.device("cpu"))[0].numpy()
     np.testing.assert_allclose(got, [*both.mean(0), *both.max(0)], rtol=1e-5, atol=1e-6)
-    assert [row.tolist() for row in encoder.read(["xyzzy plugh", "!?"])] == [[0], [0]]
+    assert [row.tolist() for row in encoder.tokenize(["xyzzy plugh", "!?"])] == [[0], [0]]
     words = {
         "A man's  DOG,\tisn’t red-hot.": "a man's dog isn't red hot",
         "Ünïcode ２ 'quoted'": "ünïcode 2 quoted",

@@ -40,7 +40,7 @@ class BagOfWords(TextEncoder):
     def save(self, directory):
         pass
 
-    def read(self, sentences):
+    def tokenize(self, sentences):
         return [torch.tensor([[float(s.split().count(word)) for word in WORDS]]) for s in sentences]
 
     def forward(self, rows, lengths):
@@ -150,8 +150,8 @@ class Tower(BagOfWords):
     def __init__(self):
         TextEncoder.__init__(self, 5, torch.empty(0, 5))
 
-    def read(self, sentences):
-        return [row[:, :5] for row in super().read(sentences)]
+    def tokenize(self, sentences):
+        return [row[:, :5] for row in super().tokenize(sentences)]
 
 
 def test_an_aligned_expert_does_not_change(world):

@@ -115,9 +115,9 @@ def test_accumulated_batches_give_their_mean_gradient(make_trainer, loss):
 
 def test_validation_reads_neither_captions_nor_streams_again(make_trainer, run, world, tmp_path, monkeypatch):
     captions, streams = [], []
-    real_text, real_streams = TransformerEncoder.read, world[0].read
+    real_text, real_streams = TransformerEncoder.tokenize, world[0].read
     monkeypatch.setattr(
-        TransformerEncoder, "read", lambda self, some: captions.append(len(some)) or real_text(self, some)
+        TransformerEncoder, "tokenize", lambda self, some: captions.append(len(some)) or real_text(self, some)
     )
     world[0].read = lambda modality, ids: streams.append(modality) or real_streams(modality, ids)
     trainer = make_trainer()

@@ -80,8 +80,7 @@ def make_source():
             present[rng.integers(len(DIMS))] = True
             for name, there in zip(DIMS, present):
                 if there:
-                    rows = rng.normal(size=(rng.integers(1, 5), DIMS[name]))
-                    streams[name][clip_id] = rows.astype(np.float16)
+                    streams[name][clip_id] = rng.normal(size=(rng.integers(1, 5), DIMS[name])).astype(np.float16)
         return MemorySource(streams, clips, **fields)
 
     return make

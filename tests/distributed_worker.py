@@ -1,11 +1,7 @@
 """What tests/test_distributed.py starts in one, two and three processes: each leaves its figures in files.
 
 usage: python -m torch.distributed.run --standalone --nproc_per_node N distributed_worker.py OUT [STATE]
-
-OUT/steps.<process>.safetensors    loss, every gradient and every running statistic of several joint batches
-OUT/<name>.<process>.safetensors   weights at the end of a whole run
-OUT/report.<process>.json          progress, and what each process has written
-STATE                              the state of a run of another number of processes, which must be refused
+STATE: of a run of another number of processes, which must be refused
 """
 
 import json
@@ -157,8 +153,7 @@ def main(out, foreign=None):
     unbroken = train(out / "unbroken.state", noisy, 0.3)
     train(out / "stopped.state", noisy, 0.3, stop_after=1)
     torch.manual_seed(me)  # what happens in between has no influence
-    resumed = train(out / "stopped.state", noisy, 0.3)
-    runs = {"plain": plain, "unbroken": unbroken, "resumed": resumed}
+    runs = {"plain": plain, "unbroken": unbroken, "resumed": train(out / "stopped.state", noisy, 0.3)}
     for name, trainer in runs.items():
         tensors = {key: tensor.contiguous() for key, tensor in trainer.model.state_dict().items()}
         save_file(tensors, out / f"{name}.{me}.safetensors")

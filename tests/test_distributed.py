@@ -1,7 +1,4 @@
-"""Several processes compute what one computes: gradients, statistics, whole runs; a stopped run goes on exactly.
-
-The processes run distributed_worker.py.
-"""
+"""Several processes of distributed_worker.py compute what one computes; a stopped run goes on exactly."""
 
 import json
 import os
@@ -15,8 +12,6 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
-WORKER = Path(__file__).with_name("distributed_worker.py")
 SEVERAL = (2, 3)
 NO_GRADIENT = "gate.bias"  # the batch norm after it takes it away again: its gradient is nothing but rounding
 
@@ -24,8 +19,8 @@ NO_GRADIENT = "gate.bias"  # the batch norm after it takes it away again: its gr
 def launch(count, *arguments):
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)] if count > 1 else []
     done = subprocess.run(
-        [sys.executable, *together, str(WORKER), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        [sys.executable, *together, str(Path(__file__).with_name("distributed_worker.py")), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

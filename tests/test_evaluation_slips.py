@@ -1,7 +1,4 @@
-"""Ten slips that moved published figures, each with the test that would have caught it.
-
-Each has more tests beside the code; this file is the list, in the order of the field's complaints.
-"""
+"""Ten slips that moved published figures, in the order of the field's complaints, and what would catch each."""
 
 from itertools import product
 
@@ -27,7 +24,7 @@ from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import rank_queries
 from scripts.evaluate import main
 from tests.mee.protocols.made_annotations import TEST_1KA, write_1ka_test
-from tests.mee.whole_scores import WholeScores, fill_missing, positives_of, random_rows, random_text
+from tests.mee.whole_scores import WholeScores, fill_missing, positives_of, random_text, unit_rows
 
 LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2))
 
@@ -36,7 +33,7 @@ LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2))
 def clips():
     """Two clips of every availability pattern, junk where a stream is missing."""
     patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
-    rows = random_rows(torch.Generator().manual_seed(0), 30, LAYOUT)
+    rows = unit_rows(torch.Generator().manual_seed(0), 30, LAYOUT)
     return VideoEmbedding(fill_missing(rows, patterns, LAYOUT, torch.nan), patterns)
 
 

@@ -23,10 +23,7 @@ def packed_rows(count, generator, layout=LAYOUT):
 
 
 def random_gallery(count, seed=0, missing=0.3, first=0, *, doubled=0.0, layout=LAYOUT):
-    """Ids in an order that is not alphabetical; NaN where a stream is missing.
-
-    `doubled`: share of the clips that are the same as another, but for the name.
-    """
+    """Ids are not in order, NaN is where a stream is missing; a share `doubled` differs from another by name."""
     generator = torch.Generator().manual_seed(seed)
     wide = len(layout.sizes)
     available = torch.rand(count, wide, generator=generator) >= missing
@@ -87,15 +84,7 @@ def loop_scores(text, gallery, layout=LAYOUT, *, kept=None, weights=None):
 
 
 def assert_best(ranked, reference, names, k, allowed=None):
-    """Results are the best k of float64 reference scores, equal ones by id.
-
-    Args:
-        ranked: of an index.
-        reference: (Q, G) float64; -inf: cannot be found.
-        names: of the G clips.
-        k: how many were requested.
-        allowed: (G,) which of them can be found.
-    """
+    """Results are the best k of (Q, G) float64 reference scores, equal ones by id; -inf: cannot be found."""
     reference = np.where(True if allowed is None else allowed, reference, -np.inf)
     row_of = {name: row for row, name in enumerate(names)}
     for wanted, found, scores in zip(reference, ranked.ids, ranked.scores):

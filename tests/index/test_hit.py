@@ -46,8 +46,7 @@ def test_grouping_is_as_if_all_clips_were_read(clips, top, moments):
 
 def test_a_long_video_that_is_best_throughout_hides_no_other_and_is_not_read_completely():
     long = [(f"long{number:05d}", "long", 0.9 - number * 1e-6) for number in range(20_000)]
-    short = [(f"short{number}", f"short{number}", 0.1 - number * 0.01) for number in range(5)]
-    gallery = Gallery(long + short)
+    gallery = Gallery(long + [(f"short{number}", f"short{number}", 0.1 - number * 0.01) for number in range(5)])
     found = answered(gallery, 4, 3)
     assert [one.video for one in found] == ["long", "short0", "short1", "short2"]
     assert [hit.clip_id for hit in found[0].hits] == ["long00000", "long00001", "long00002"]
@@ -56,8 +55,7 @@ def test_a_long_video_that_is_best_throughout_hides_no_other_and_is_not_read_com
 
 def test_a_search_that_misses_clips_gives_each_video_and_each_moment_once():
     names = [(f"{video}{number}", video) for video in "abcdef" for number in range(9)]
-    clips = [(name, video, (57 * place) % 97 / 97) for place, (name, video) in enumerate(names)]
-    whole = Gallery(clips)
+    whole = Gallery([(name, video, (57 * place) % 97 / 97) for place, (name, video) in enumerate(names)])
 
     def careless(count, inside=None, outside=()):
         hits = whole(count, inside, outside)

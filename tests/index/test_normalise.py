@@ -57,8 +57,7 @@ def test_offsets_of_an_index_are_those_of_an_evaluation(make_index, captions, mo
     expected, video_index = nnn(MixtureScores(bank, gallery.video, LAYOUT), 16, 0.75), make_index(gallery)
     made = nnn_offsets(video_index, Queries.of(bank), 16, 0.75)
     assert set(made) == set(gallery.clip_ids)
-    found = [made[clip_id] for clip_id in gallery.clip_ids]
-    np.testing.assert_allclose(found, expected.offset.numpy(), atol=1e-5)
+    np.testing.assert_allclose([made[clip_id] for clip_id in gallery.clip_ids], expected.offset.numpy(), atol=1e-5)
     rest = video_index.snapshot.segments[0].without(np.arange(10))  # removed clips get no offset
     video_index.snapshot = video_index.snapshot.with_segments([rest])
     assert set(nnn_offsets(video_index, Queries.of(bank), 16, 0.75)) == set(rest.table.ids(np.arange(10, 200)))

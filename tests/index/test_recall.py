@@ -73,8 +73,7 @@ def test_it_is_recorded_and_searched_with(place, monkeypatch):
     assert (measured.target, measured.at, measured.clips) == (0.9, 10, len(opened))
     assert measured.reached >= 0.9
     assert measured.rerank in GRID
-    queries = own_clips(opened)[0].part(slice(0, 50))
-    measured = record_recall(place, (queries, "50 sentences of q.txt"))
+    measured = record_recall(place, (own_clips(opened)[0].part(slice(0, 50)), "50 sentences of q.txt"))
     assert (measured.source, measured.queries) == ("50 sentences of q.txt", 25)
     assert record_recall(place) == measured  # clips of the index do not replace held-out sentences
 

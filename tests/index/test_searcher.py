@@ -79,8 +79,7 @@ def test_search_scores_as_the_model_does(model, source, place, sentences):
     scores = model(sentences, clips)
     searcher = Searcher.load(place / "index", device=CPU)
     assert searcher.modalities == model.modalities
-    requests = [Request(sentence=sentence, top=12) for sentence in sentences]
-    for row, hits in zip(scores, searcher.search(requests)):
+    for row, hits in zip(scores, searcher.search([Request(sentence=sentence, top=12) for sentence in sentences])):
         order = row.argsort(descending=True).tolist()
         assert ids(hits) == [names[number] for number in order]
         assert [hit.score for hit in hits] == pytest.approx(row[order].tolist(), abs=1e-5)
@@ -119,8 +118,7 @@ def test_more_like_a_clip_alone_and_with_a_sentence(searcher, model, long_source
             scores[clip_id] = float(np.mean([packed[part] @ other[part] for part in both]))
     agrees(found_by(searcher, None, like=wanted, top=1000), scores)
     spoken = {hit.clip_id: hit.score for hit in found_by(searcher, top=1000)}
-    mixed = {name: (scores[name] + spoken[name]) / 2 for name in scores}
-    agrees(found_by(searcher, like=wanted, top=1000), mixed)
+    agrees(found_by(searcher, like=wanted, top=1000), {name: (scores[name] + spoken[name]) / 2 for name in scores})
 
 
 def test_filters_and_videos(searcher, model, long_source):
@@ -302,8 +300,7 @@ def test_clips_and_videos_are_distinguished_where_segments_hold_replaced_and_rem
 def test_an_index_of_another_model_or_without_its_model_is_refused(place, model, source):
     searcher = Searcher.load(place / "index", device=CPU)
     shutil.move(place / "model", place / "elsewhere")
-    moved = Searcher.load(place / "index", device=CPU, model=place / "elsewhere")
-    assert len(found_by(moved, top=3)) == 3
+    assert len(found_by(Searcher.load(place / "index", device=CPU, model=place / "elsewhere"), top=3)) == 3
     for where, name in ((None, r"is not at .*--model"), (place / "nowhere", "nowhere")):
         with pytest.raises(InputError, match=name):
             Searcher.load(place / "index", device=CPU, model=where)

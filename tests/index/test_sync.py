@@ -51,8 +51,7 @@ def test_metadata_counts_for_the_clips_it_names():
 def test_a_given_column_replaces_the_old_one_and_the_kinds_are_reconciled(old, given, result, changed):
     rows = facts(a="1", b="2", c="3")
     more = {} if old is None else {"n": ([*old[0], None], old[1])}
-    metadata = pd.DataFrame({"n": pd.array(*given)}, index=["a", "b"])
-    plan = planned(rows, there(rows, **more), metadata)
+    plan = planned(rows, there(rows, **more), pd.DataFrame({"n": pd.array(*given)}, index=["a", "b"]))
     assert (str(plan.clips["n"].dtype), plan.changed) == (result[1], changed)
     assert [None if value is pd.NA else value for value in plan.clips["n"]] == [*result[0], None]
 

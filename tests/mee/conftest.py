@@ -23,10 +23,7 @@ class Stopped(Exception):
 
 @pytest.fixture
 def make_toy(make_source):
-    """make_toy(count, missing, noise): captions name what appearance and audio show.
-
-    Every `missing`-th clip has no audio, though its caption names a sound; 0: every clip has.
-    """
+    """make_toy(count, missing, noise): captions name what is seen and heard; each `missing`-th has no audio."""
 
     def make(count=48, missing=0, noise=0.1):
         videos = [f"v{number:02d}.mp4" for number in range(count)]
@@ -71,8 +68,7 @@ def make_trainer(world, model_config):
     """make_trainer(config, images=..., scalars=..., **changes of the model's settings)."""
 
     def make(config=CONFIG, images=None, scalars=None, **changes):
-        settings = replace(model_config, **changes)
-        return Trainer(*world, settings, config, torch.device("cpu"), images, scalars)
+        return Trainer(*world, replace(model_config, **changes), config, torch.device("cpu"), images, scalars)
 
     return make
 

@@ -59,8 +59,7 @@ def test_a_loaded_network_searches_and_is_saved_like_any_model(state, words, tmp
     assert scores.shape == (2, 3)
     assert scores.abs().max() <= 1
     model.save_pretrained(tmp_path)
-    again = MEE.from_pretrained(tmp_path)
-    assert again(["a dog barks", "drums"], some_clips(model)).equal(scores)
+    assert MEE.from_pretrained(tmp_path)(["a dog barks", "drums"], some_clips(model)).equal(scores)
     assert set(load_file(tmp_path / "model.safetensors")) == set(model.state_dict())
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.scoring import group_by_pattern, mee_scores, mixture_weights, weighted_query
-from tests.mee.whole_scores import fill_missing, loop_scores, random_rows, random_text, random_video
+from tests.mee.whole_scores import fill_missing, loop_scores, random_text, random_video, unit_rows
 
 LAYOUT = Layout(("appearance", "motion", "audio", "face"), (7, 3, 5, 1))
 PATTERNS = [pattern for pattern in product([False, True], repeat=4) if any(pattern)]
@@ -33,10 +33,9 @@ def by_loops(text, video, logits, available):
 def test_scores_equal_a_float64_loop_for_every_pattern(junk, scale):
     generator, available = torch.Generator().manual_seed(3), torch.tensor(PATTERNS)
     logits = torch.tensor(list(product([-scale, scale], repeat=4)))
-    text, video = (random_rows(generator, len(rows), LAYOUT) for rows in (logits, available))
+    text, video = (unit_rows(generator, len(rows), LAYOUT) for rows in (logits, available))
     scores = mee_scores(text, fill_missing(video, available, LAYOUT, junk), logits, available, LAYOUT)
-    expected = by_loops(text, video, logits, available)
-    torch.testing.assert_close(scores.double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores.double(), by_loops(text, video, logits, available), atol=1e-5, rtol=0)
 
 
 @given(SEEDS, st.sampled_from([0.1, 3.0, 100.0]))
@@ -75,8 +74,7 @@ def test_the_order_of_experts_queries_and_clips_does_not_matter(seed, experts, q
     expected = mee_scores(text, video, logits, available, LAYOUT)
     other = Layout(tuple(LAYOUT.names[m] for m in experts), tuple(LAYOUT.sizes[m] for m in experts))
     turned = (torch.cat([rows[:, LAYOUT.slices[m]] for m in experts], dim=1) for rows in (text, video))
-    scores = mee_scores(*turned, logits[:, experts], available[:, experts], other)
-    torch.testing.assert_close(scores, expected)
+    torch.testing.assert_close(mee_scores(*turned, logits[:, experts], available[:, experts], other), expected)
     permuted = mee_scores(text[queries], video[clips], logits[queries], available[clips], LAYOUT)
     torch.testing.assert_close(permuted, expected[queries][:, clips], atol=1e-6, rtol=0)
 

@@ -16,8 +16,7 @@ def made(lengths, dtype=torch.float32):
     """Rows that are all different; 0 rows: a missing stream."""
     total, streams = 0, []
     for length in lengths:
-        rows = torch.arange(total, total + 2 * length).view(length, 2)
-        streams.append(rows.to(dtype) if length else None)
+        streams.append(torch.arange(total, total + 2 * length).view(length, 2).to(dtype) if length else None)
         total += 2 * length
     return Ragged.of(streams, LIKE.to(dtype)), streams
 

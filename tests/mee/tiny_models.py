@@ -18,13 +18,7 @@ START, END = 1, VOCABULARY - 1  # CLIP takes the state at the largest id
 
 
 def tokenizer(*, brackets: bool = True, padding: bool = True, longest: int = 64) -> hub.PreTrainedTokenizerFast:
-    """One word, one token.
-
-    Args:
-        brackets: whether a sentence is put between two tokens of their own, as BERT, CLIP and CLAP do.
-        padding: whether there is a padding token: decoders often have none.
-        longest: model_max_length.
-    """
+    """One word, one token; `brackets` puts a sentence between two, as BERT does; decoders often do not pad."""
     vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS, "<end>"])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     made.normalizer = normalizers.Lowercase()
@@ -52,21 +46,12 @@ NO_LONGEST = {"longest": int(1e30)}
 DECODER = {"brackets": False, "padding": False}
 
 
-def clip_settings(width: int) -> dict:
-    """Both halves of CLIP, projected to `width` columns; pictures of 16 pixels."""
-    text = {**TEXT, **IDS, "max_position_embeddings": 20, "projection_dim": width}
-    return {"text_config": text, "vision_config": {**PICTURES, "projection_dim": width}, "projection_dim": width}
-
-
-def clap_settings(width: int) -> dict:
-    """Both halves of CLAP, projected to `width` columns."""
-    text = {**TEXT, "max_position_embeddings": 24, "projection_dim": width, "pad_token_id": 0}
-    layers = {"hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2}
-    patches = {"spec_size": 32, "patch_size": 4, "patch_stride": [4, 4], "patch_embeds_hidden_size": 8}
-    sound = {"num_mel_bins": 8, "window_size": 4, "projection_dim": width, "enable_fusion": False}
-    return {"text_config": text, "audio_config": {**layers, **patches, **sound}, "projection_dim": width}
-
-
+CLIP, CLAP = {"projection_dim": 12}, {"projection_dim": 10}  # columns of both halves
+CLIP_TEXT = {**TEXT, **IDS, **CLIP, "max_position_embeddings": 20}
+CLAP_TEXT = {**TEXT, **CLAP, "max_position_embeddings": 24, "pad_token_id": 0}
+SOUNDS = {"hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2, **CLAP}
+SOUNDS |= {"spec_size": 32, "patch_size": 4, "patch_stride": [4, 4], "patch_embeds_hidden_size": 8}
+SOUNDS |= {"num_mel_bins": 8, "window_size": 4, "enable_fusion": False}
 FAMILIES = {  # the model, its settings, those of its tokenizer
     # with its language model's head, as most of them are on the hub: no pooler, surplus weights
     "bert": ("BertForMaskedLM", {**TEXT, **DROPPING, "num_hidden_layers": 3, "max_position_embeddings": 20}, {}),
@@ -101,12 +86,10 @@ FAMILIES = {  # the model, its settings, those of its tokenizer
     "albert": ("AlbertModel", {**TEXT, "embedding_size": 8, "max_position_embeddings": 32}, {}),
     # an encoder-decoder without a class for its encoder alone
     "bart": ("BartModel", {**WORD_IDS, "d_model": 16, "max_position_embeddings": 32, **BART_SIDES}, {}),
-    "clip": ("CLIPModel", clip_settings(12), {"longest": 20}),
-    "clap": ("ClapModel", clap_settings(10), {"longest": 20}),
-    # both halves; sentences are padded to 12 tokens
-    "siglip": ("SiglipModel", {"text_config": TWELVE, "vision_config": PICTURES}, {}),
-    # it reads no text, and has a tokenizer all the same
-    "vit": ("ViTModel", PICTURES, {}),
+    "clip": ("CLIPModel", {"text_config": CLIP_TEXT, "vision_config": PICTURES | CLIP, **CLIP}, {"longest": 20}),
+    "clap": ("ClapModel", {"text_config": CLAP_TEXT, "audio_config": SOUNDS, **CLAP}, {"longest": 20}),
+    "siglip": ("SiglipModel", {"text_config": TWELVE, "vision_config": PICTURES}, {}),  # pads to 12 tokens
+    "vit": ("ViTModel", PICTURES, {}),  # it reads no text, and has a tokenizer all the same
 }
 
 

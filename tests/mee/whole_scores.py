@@ -10,7 +10,7 @@ from mee.ranking.mixture import UNSCORABLE
 from mee.ranking.scores import Positives, Scores
 
 
-def random_rows(generator, count, layout):
+def unit_rows(generator, count, layout):
     """(count, total), of unit length within each expert."""
     return torch.cat(
         [F.normalize(torch.randn(count, size, generator=generator), dim=1) for size in layout.sizes], dim=1
@@ -19,14 +19,14 @@ def random_rows(generator, count, layout):
 
 def random_text(generator, count, layout, scale=1.0):
     logits = scale * torch.randn(count, len(layout.names), generator=generator)
-    return TextEmbedding(random_rows(generator, count, layout), logits)
+    return TextEmbedding(unit_rows(generator, count, layout), logits)
 
 
 def random_video(generator, count, layout, missing=0.4):
     """Every clip has at least one stream."""
     available = torch.rand(count, len(layout.names), generator=generator) >= missing
     available[torch.arange(count), torch.randint(len(layout.names), (count,), generator=generator)] = True
-    return VideoEmbedding(random_rows(generator, count, layout), available)
+    return VideoEmbedding(unit_rows(generator, count, layout), available)
 
 
 def fill_missing(packed, available, layout, junk):
@@ -87,5 +87,4 @@ def positives_of(right):
 def expected_ranks(scores, positive):
     """(Q,) float64 expected ranks of a (Q, G) matrix; `positive`: (Q, G) bool, at least one True in each row."""
     best = scores.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
-    above = ((scores > best) & ~positive).sum(1)
-    return 1 + above + ((scores == best) & ~positive).sum(1).double() / 2
+    return 1 + ((scores > best) & ~positive).sum(1) + ((scores == best) & ~positive).sum(1).double() / 2

@@ -19,8 +19,7 @@ def unit_rows(generator, count, shape, weights=None):
 
 def query_rows(generator, count, shape):
     """(Q, W) weighted queries; the offset is taken off by some of them."""
-    weights = generator.dirichlet(np.ones(len(shape.sizes)))
-    rows = unit_rows(generator, count, shape, tuple(weights))
+    rows = unit_rows(generator, count, shape, tuple(generator.dirichlet(np.ones(len(shape.sizes)))))
     if shape.offset:
         rows[:, -1] = -(generator.random(count) < 0.7).astype(np.float32)
     return rows

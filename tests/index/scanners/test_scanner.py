@@ -284,10 +284,8 @@ def test_bytes_multiply_exactly_in_widths_that_are_scanned_or_the_vectors_are_sc
 def test_estimates_of_good_rows_are_not_too_small(size):
     """They are compared with those of partitions that are scanned exactly."""
     shape = Shape((size, size))
-    generator = np.random.default_rng(0)
-    vectors = unit_rows(generator, 4000, shape)
-    queries = vectors[:200] / 2
-    estimates, rows = FastScan.build(vectors, shape).scan(queries, 1)
+    vectors = unit_rows(np.random.default_rng(0), 4000, shape)
+    estimates, rows = FastScan.build(vectors, shape).scan(vectors[:200] / 2, 1)
     assert (rows[:, 0] == np.arange(200)).mean() > 0.9
     assert np.mean(estimates[:, 0]) == pytest.approx(1, abs=0.05)
 

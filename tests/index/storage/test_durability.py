@@ -22,7 +22,6 @@ from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 
-ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("MEE_KILLS", "50"))
 PROGRAM = "import sys; from tests.index.storage.test_durability import main; main(*sys.argv[1:])"
 COUNT = 60
@@ -135,7 +134,7 @@ def test_killed_at_random_points(tmp_path, kills):
     for trial in range(kills):
         place = empty_index(tmp_path / f"ix{trial}")
         command = [sys.executable, "-c", PROGRAM, str(place), str(trial), str(COUNT)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
             assert process.stdout.readline() == "ready\n"
             time.sleep(rng.uniform(0, 1.0))

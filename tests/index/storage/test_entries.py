@@ -54,8 +54,7 @@ def test_metadata_keeps_its_kind():
         version=["1", "2", None, "4"],
     )
     table = Entries.of(GALLERY, made, LAYOUT).table
-    kept = {name: str(table[name].type) for name in table.column_names[6:]}
-    assert kept == {
+    assert {name: str(table[name].type) for name in table.column_names[6:]} == {
         **dict.fromkeys(("text", "choice"), "string"),
         **dict.fromkeys(("number", "maybe"), "int64"),
         **dict.fromkeys(("fraction", "half"), "double"),

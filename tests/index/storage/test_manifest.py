@@ -9,17 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.scanners import Settings
-from index.storage.manifest import (
-    FileRef,
-    Manifest,
-    Recall,
-    SegmentRef,
-    clear,
-    is_foreign,
-    last_number,
-    parts_in,
-    read_manifest,
-)
+from index.storage import manifest
 from index.storage.merge import FANOUT, FLOOR, level_of, to_merge
 from index.storage.segment import FEW, ClipTable, Segment
 from index.storage.writer import IndexWriter
@@ -29,7 +19,7 @@ from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 
 def made(generation=7, **changes):
     settings = Settings(kind="fastscan", recall=0.9)
-    return Manifest(generation=generation, layout=LAYOUT, origin=ORIGIN, settings=settings, **changes)
+    return manifest.Manifest(generation=generation, layout=LAYOUT, origin=ORIGIN, settings=settings, **changes)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +28,10 @@ def made(generation=7, **changes):
         {},
         {
             "offsets": {"method": "é", "bank": [1, 2.5, None]},
-            "recall": Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000),
+            "recall": manifest.Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000),
             "segments": (
-                SegmentRef("000001", "ab", FileRef("removed-000001-000007.npy", "ef")),
-                SegmentRef("1000003", "cd"),
+                manifest.SegmentRef("000001", "ab", manifest.FileRef("removed-000001-000007.npy", "ef")),
+                manifest.SegmentRef("1000003", "cd"),
             ),
         },
     ],
@@ -49,7 +39,7 @@ def made(generation=7, **changes):
 )
 def test_it_is_read_as_it_was_written(tmp_path, more):
     text = made(**more).write(tmp_path)
-    assert read_manifest(tmp_path) == (made(**more), text)
+    assert manifest.read_manifest(tmp_path) == (made(**more), text)
     assert json.loads(text)["format"] == 4
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
@@ -61,7 +51,7 @@ def test_an_error_leaves_the_one_before(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         made(generation=8).write(tmp_path)
-    assert read_manifest(tmp_path)[0] == made()
+    assert manifest.read_manifest(tmp_path)[0] == made()
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
@@ -69,10 +59,10 @@ def test_a_manifest_that_is_missing_or_is_nested_json_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for place in ("", "nowhere", "file/x"):
         with pytest.raises(InputError, match=r"no index at '.*'; make one with: mee index STORE MODEL"):
-            read_manifest(tmp_path / place)
+            manifest.read_manifest(tmp_path / place)
     (tmp_path / "index.json").write_text("[" * 200_000)
     with pytest.raises(InputError, match=r"'.*index\.json' is damaged"):
-        read_manifest(tmp_path)
+        manifest.read_manifest(tmp_path)
 
 
 LEFT = ("removed-000001-000918.npy", ".removed-000001-000918.npy.7", ".index.json.77")
@@ -97,14 +87,14 @@ def test_the_next_writer_deletes_what_a_killed_one_left(tmp_path):
 
 
 def test_numbers_are_not_used_twice_and_clearing_follows_no_links(tmp_path):
-    assert last_number(tmp_path) == 0
+    assert manifest.last_number(tmp_path) == 0
     (tmp_path / "removed-000001-000917.npy").touch()
     (tmp_path / "mine" / "deep").mkdir(parents=True)
     (tmp_path / "segments").mkdir()
     (tmp_path / "segments" / "1000003").symlink_to(tmp_path / "mine")
-    assert parts_in(tmp_path) == {"removed-000001-000917.npy", "segments/1000003"}
-    assert last_number(tmp_path) == 1000003
-    clear(tmp_path, ())
+    assert manifest.parts_in(tmp_path) == {"removed-000001-000917.npy", "segments/1000003"}
+    assert manifest.last_number(tmp_path) == 1000003
+    manifest.clear(tmp_path, ())
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "mine", "segments"]
 
 
@@ -123,7 +113,7 @@ def test_what_is_an_index(tmp_path, names, foreign):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{")
-    assert is_foreign(tmp_path) is foreign
+    assert manifest.is_foreign(tmp_path) is foreign
 
 
 # ---- clips are found by name; segments stay few, and clips are seldom copied

@@ -224,8 +224,7 @@ def test_files_that_disagree_are_found_although_their_checksums_are_right(place,
 
 
 def test_a_clip_that_is_there_twice_is_found(place):
-    ref = read_manifest(place)[0].segments[0]
-    path = place / ref.removed.name
+    path = place / read_manifest(place)[0].segments[0].removed.name
     np.save(path, np.array([0]))
     digest = digest_of(path)
     resealed(place, lambda content: content["segments"][0]["removed"].update(sha256=digest))

@@ -161,8 +161,7 @@ def test_an_index_has_one_writer_until_that_closes_fails_or_dies(place):
             IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True)
     code = "import os, pathlib; from index.storage.writer import IndexWriter; "
     code += f"held = IndexWriter.open(pathlib.Path({str(place)!r})); os._exit(9)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
-    assert done.returncode == 9
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 9
     IndexWriter.open(place).close()
     (place / "index.json").write_bytes(b"damaged")
     for _ in range(2):

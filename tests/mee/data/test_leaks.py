@@ -4,16 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.data.leaks import (
-    DIGITS,
-    base_name,
-    check_apart,
-    check_ids_apart,
-    check_images_apart,
-    known_names,
-    same_files,
-    video_contents,
-)
+from mee.data import leaks
 from mee.errors import InputError
 
 NAMES = st.sets(st.text("abc", min_size=1, max_size=2))
@@ -36,7 +27,7 @@ def record(train, contents=None, **more):
 
 
 def apart(record, source, videos, **more):
-    return check_apart(record, videos, source, what="split 'test'", **more)
+    return leaks.check_apart(record, videos, source, what="split 'test'", **more)
 
 
 def test_base_names():
@@ -49,20 +40,20 @@ def test_base_names():
         ".mp4": "",
     }
     names |= {name: name for name in ("video7010", "M_00.00.51.926-00.00.54.129", "-4wsuPCjDBc_5_15", "")}
-    assert {name: base_name(name) for name in names} == names
+    assert {name: leaks.base_name(name) for name in names} == names
 
 
 @given(videos=NAMES, ids=NAMES, others=NAMES, files=FILES, trained=FILES)
 def test_names_and_files_are_known_exactly_where_they_are_the_same(videos, ids, others, files, trained):
-    assert known_names(sorted(videos), (), others) == sorted(videos & others)
+    assert leaks.known_names(sorted(videos), (), others) == sorted(videos & others)
     elsewhere = [f"folder/{name}.mp4" for name in others]  # ids are known in any folder and format
-    assert known_names([], ids, elsewhere) == sorted(ids & others)
-    found = same_files(files, trained)
+    assert leaks.known_names([], ids, elsewhere) == sorted(ids & others)
+    found = leaks.same_files(files, trained)
     assert [name for name, _ in found] == sorted(name for name in files if files[name] in trained.values())
     assert all(files[name] == trained[other] for name, other in found)
 
 
-SEEN = {"x/y.mp4": digest("b")[:DIGITS]}
+SEEN = {"x/y.mp4": digest("b")[: leaks.DIGITS]}
 NINE_K = {"protocol": "msrvtt-1ka", "train_list": "9k"}
 
 
@@ -92,7 +83,9 @@ def test_what_was_trained_on_is_refused(source, trained, videos, ids, says):
 
 
 def test_what_was_not_compared_is_reported(source):
-    compared, half = (record(names, {"x.mp4": digest("x")[:DIGITS]}) for names in (["x.mp4"], ["x.mp4", "y.mp4"]))
+    compared, half = (
+        record(names, {"x.mp4": digest("x")[: leaks.DIGITS]}) for names in (["x.mp4"], ["x.mp4", "y.mp4"])
+    )
     assert "not compared" in apart(compared, source, ["v00.mp4"])  # no column
     hashed(source, v00="a")
     assert apart(compared, source, ["v00.mp4"]) == ""
@@ -105,14 +98,16 @@ def test_what_was_not_compared_is_reported(source):
 
 def test_contents_are_of_known_videos_once_and_other_systems_training_videos_are_no_test(make_source):
     source = make_source(["a.mp4", "b.mp4", "c.mp4"], clips_of_video=2)
-    assert video_contents(source, ["a.mp4"]) == {}
+    assert leaks.video_contents(source, ["a.mp4"]) == {}
     content = {"a.mp4": digest("a"), "b.mp4": None, "c.mp4": ""}
     source.clips = source.clips.assign(file_sha256=source.clips["video"].map(content))
-    assert video_contents(source, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]) == {"a.mp4": "a" * DIGITS}
-    assert video_contents(source, ["b.mp4"]) == {}
-    check_ids_apart({"a.mp4", "b"}, ["c", "d"], "seen.csv")
+    assert leaks.video_contents(source, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]) == {"a.mp4": "a" * leaks.DIGITS}
+    assert leaks.video_contents(source, ["b.mp4"]) == {}
+    leaks.check_ids_apart({"a.mp4", "b"}, ["c", "d"], "seen.csv")
     with pytest.raises(InputError, match=r"^seen\.csv names 5 of the 6 test videos .* and 2 more"):
-        check_ids_apart({f"train/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv")
+        leaks.check_ids_apart(
+            {f"train/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv"
+        )
 
 
 @pytest.mark.parametrize(
@@ -126,6 +121,6 @@ def test_contents_are_of_known_videos_once_and_other_systems_training_videos_are
 def test_images_that_are_measured_on_are_refused(make_source, image, measured, ids, says):
     images = hashed(make_source(["v00.mp4", "v09.mp4"]), v09="b")
     videos = hashed(make_source(["v00.mp4", "v01.mp4"]), v01="b")
-    check_images_apart((images, {"v09.mp4"}), (videos, {"v00.mp4"}), name="i.csv")
+    leaks.check_images_apart((images, {"v09.mp4"}), (videos, {"v00.mp4"}), name="i.csv")
     with pytest.raises(InputError, match=says):
-        check_images_apart((images, {image}), (videos, {measured}), name="i.csv", ids=ids)
+        leaks.check_images_apart((images, {image}), (videos, {measured}), name="i.csv", ids=ids)

@@ -118,8 +118,7 @@ def test_what_cannot_be_compared_is_reported_and_one_file_twice_in_one_split_is_
 
 
 def test_files_that_are_the_same_are_held_out_together_but_not_all(source):
-    plain = split_pairs(table(source), source, validation=0.25)
-    held = set(plain.val.videos)
+    held = set(split_pairs(table(source), source, validation=0.25).val.videos)
     lone, copy = sorted(held)[0], sorted(set(source.clips.index) - held)[0]
     contents = {name: name * 8 for name in source.clips.index} | {copy: lone * 8}
     split = split_pairs(table(source), hashed(source, *contents.values()), validation=0.25)

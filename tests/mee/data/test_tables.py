@@ -140,8 +140,7 @@ def test_a_list_of_videos(file, tmp_path, name, content):
     assert read_videos(file(name, content)) == ("v1", "v2")
     names = [" b", "a", "b", "naïve, clip.mp4"]
     for column in ("video_id", "video"):
-        path = write(tmp_path / f"{column}.parquet", {column: names})
-        assert read_videos(path) == ("b", "a", "naïve, clip.mp4")
+        assert read_videos(write(tmp_path / f"{column}.parquet", {column: names})) == ("b", "a", "naïve, clip.mp4")
 
 
 def test_sentences_of_a_text_or_of_some_splits_of_a_table(file, tmp_path):

@@ -39,8 +39,7 @@ def held(source, splits=SPLITS, train=6, val=3, *, split="test", partial=False, 
     frame = table(source, splits)
     if more:
         frame.loc[len(frame)] = more
-    trained = {**record(source, train, val), **changes}
-    return held_out_pairs(frame, source, trained, split=split, partial=partial)
+    return held_out_pairs(frame, source, {**record(source, train, val), **changes}, split=split, partial=partial)
 
 
 @pytest.mark.parametrize(

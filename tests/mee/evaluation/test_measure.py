@@ -13,8 +13,6 @@ from mee.evaluation.metrics import bootstrap_intervals, retrieval_metrics
 from mee.ranking.rank import CONVENTIONS, Ranks, rank_queries
 from tests.mee.whole_scores import WholeScores, expected_ranks, positives_of
 
-SEEDS = st.integers(0, 2**31)
-
 
 def names_of(queries, count, clips=None):
     return Names(
@@ -40,7 +38,7 @@ def measured_of(matrix, right, names=None, **options):
     return measure_scores(WholeScores(matrix), positives_of(right), names, **options)
 
 
-@given(SEEDS)
+@given(st.integers(0, 2**31))
 def test_every_ranked_query_has_its_best_right_clip_and_first_answers_and_examples_go_by_rank(seed):
     matrix, right = problem(seed)
     measured = measured_of(matrix, right)
@@ -148,8 +146,7 @@ def test_figures_curve_and_histogram_are_those_of_the_ranks(case):
 
 def test_a_curve_is_exact_and_read_at_round_numbers_and_bins_double():
     """A third in float32 would differ from R@1 in the eighth digit."""
-    thirds = summed_up([1, 2, 3], 10)
-    assert thirds.recall[:3] == ((1, 100 * (1 / 3)), (2, 100 * (2 / 3)), (3, 100))
+    assert summed_up([1, 2, 3], 10).recall[:3] == ((1, 100 * (1 / 3)), (2, 100 * (2 / 3)), (3, 100))
     thousand = summed_up([1], 1000)
     depths = "1 2 3 5 7 10 20 30 50 70 100 200 300 500 700 1000"
     assert " ".join(str(depth) for depth, _ in thousand.recall) == depths
@@ -166,7 +163,6 @@ def test_a_curve_is_exact_and_read_at_round_numbers_and_bins_double():
 
 IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
 COLUMNS = [f"{what}_{k}" for what in ("top", "score") for k in range(1, 11)]
-BOTH = pytest.mark.parametrize("ending", ["csv", "parquet"])
 
 
 def answers_of(query_ids, clip_ids, kind, seed):
@@ -188,7 +184,7 @@ def read_ranks(path, kind):
     return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=dict.fromkeys(scores, ""))
 
 
-@BOTH
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 @given(
     query_ids=st.lists(IDS, min_size=1, max_size=5, unique=True),

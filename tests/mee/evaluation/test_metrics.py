@@ -15,9 +15,7 @@ from mee.evaluation.metrics import KS, bootstrap_intervals, choice_accuracy, ret
 from mee.ranking.rank import rank_queries
 from tests.mee.whole_scores import WholeScores, positives_of
 
-SEEDS = st.integers(0, 2**31)
 RANKS = st.lists(st.integers(2, 240).map(lambda twice: twice / 2), min_size=1, max_size=30)
-WAYS = {"t2v": "t2v_rows_are_queries", "v2t": "v2t_columns_are_queries"}
 
 
 @pytest.mark.parametrize("margin", [0.0, 1e-9])
@@ -38,7 +36,7 @@ def test_ranks_and_figures_match_golden(load_golden, margin):
                 rank_queries(scores, positives)
             continue
         ranking = rank_queries(scores, positives)
-        for way, key in WAYS.items():
+        for way, key in {"t2v": "t2v_rows_are_queries", "v2t": "v2t_columns_are_queries"}.items():
             theirs, ranks = case[key]["correct"]["mean"], getattr(ranking, way).rank
             assert ranks.tolist() == theirs["ranks"], name
             figures = retrieval_metrics(ranks)
@@ -152,12 +150,11 @@ def test_accuracy_matches_golden_and_a_constant_score_answers_one_in_five(load_g
     low, high = choice.interval
     assert low < choice.accuracy < high
     for score, questions in product((0.3, -2.0, -math.inf), (1, 7)):
-        answer = torch.arange(questions) % 5
-        choice = choice_accuracy(torch.full((questions, 5), score), answer, resamples=10)
+        choice = choice_accuracy(torch.full((questions, 5), score), torch.arange(questions) % 5, resamples=10)
         assert (choice.accuracy, *choice.interval) == pytest.approx((20, 20, 20))
 
 
-@given(SEEDS)
+@given(st.integers(0, 2**31))
 def test_accuracy_equals_a_loop_over_the_rule_in_any_order(seed):
     scores, answer = tied_choices(seed)
     rows = zip(scores.tolist(), answer.tolist())

@@ -9,36 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import mee.evaluation.result
 from mee.errors import InputError
-from mee.evaluation.result import (
-    Answer,
-    Choice,
-    Direction,
-    Made,
-    Normalisation,
-    Pattern,
-    ProtocolFacts,
-    Query,
-    Result,
-    Row,
-    Rules,
-    System,
-    Weights,
-    read_result,
-    write_result,
-)
+from mee.evaluation import result as results
 from mee.files import whole_file
 
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
-FIGURES = st.dictionaries(st.text(), NUMBER, max_size=4)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 
 
 def whole_result(number=1.0, text="a", figures=None):
     """Every part of a result, with something in every field."""
     figures = {"R@1": number} if figures is None else figures
-    direction = Direction(
+    direction = results.Direction(
         queries=2,
         candidates=3,
         metrics=figures,
@@ -46,26 +28,28 @@ def whole_result(number=1.0, text="a", figures=None):
         recall=((1, number), (3, 100)),
         histogram=(("1", 1), ("2", 0), ("3", 1)),
     )
-    answer = Answer(clip_id=text, video=text, start_s=0, end_s=number, score=number)
-    query = Query(query_id="1", caption=text, rank=1.5, right=answer, top=(answer, answer))
-    row = Row(name=text, text_to_video=figures, video_to_text=figures)
+    answer = results.Answer(clip_id=text, video=text, start_s=0, end_s=number, score=number)
+    query = results.Query(query_id="1", caption=text, rank=1.5, right=answer, top=(answer, answer))
+    row = results.Row(name=text, text_to_video=figures, video_to_text=figures)
     made = {"mee": "0.1", "torch": "2", "python": "3", "device": "cpu", "command": text, "at": "now"}
     protocol = {"name": "folder", "title": text, "split": "test", "query_rule": "every caption", "partial": True}
     protocol |= dict.fromkeys(("missing", "left_out", "without_stream"), (text,))
-    return Result(
-        made=Made(**made, seconds=number),
-        system=System(
+    return results.Result(
+        made=results.Made(**made, seconds=number),
+        system=results.System(
             name=text, kind="model", seed=3, checkpoint="ab", files={"scores": text}, modalities=(text,)
         ),
-        protocol=ProtocolFacts(**protocol, queries=2, gallery=3, streams={text: 3}, files={text: text}),
-        rules=Rules(normalisation=Normalisation(method="nnn", bank=text, parameters={"alpha": number})),
+        protocol=results.ProtocolFacts(**protocol, queries=2, gallery=3, streams={text: 3}, files={text: text}),
+        rules=results.Rules(
+            normalisation=results.Normalisation(method="nnn", bank=text, parameters={"alpha": number})
+        ),
         text_to_video=direction,
         video_to_text=direction,
-        choice=Choice(questions=2, accuracy=number, interval=(number, number)),
+        choice=results.Choice(questions=2, accuracy=number, interval=(number, number)),
         schemes=(row,),
         removed=(row, row),
-        patterns=(Pattern(streams=(text,), clips=3, queries=2, text_to_video=figures),),
-        weights=Weights(experts=(text,), rows=((text, 2, (number,)),)),
+        patterns=(results.Pattern(streams=(text,), clips=3, queries=2, text_to_video=figures),),
+        weights=results.Weights(experts=(text,), rows=((text, 2, (number,)),)),
         best=(query,),
         worst=(query,),
     )
@@ -76,26 +60,26 @@ def path(tmp_path):
     return tmp_path / "result.json"
 
 
-@given(number=NUMBER, text=TEXT, figures=FIGURES)
+@given(number=NUMBER, text=TEXT, figures=st.dictionaries(st.text(), NUMBER, max_size=4))
 def test_what_is_written_is_read_to_the_last_digit(tmp_path_factory, number, text, figures):
     path = tmp_path_factory.mktemp("results") / "result.json"
     whole = whole_result(number, text, figures)
-    least = Result(made=whole.made, system=whole.system, protocol=whole.protocol, rules=Rules())
-    for result in (whole, least):
-        write_result(result, path)
-        assert read_result(path) == result
+    needed = {"made": whole.made, "system": whole.system, "protocol": whole.protocol, "rules": results.Rules()}
+    for result in (whole, results.Result(**needed)):
+        results.write_result(result, path)
+        assert results.read_result(path) == result
         assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_file_is_json_that_names_its_format_and_every_key_is_documented(path):
-    write_result(whole_result(text="été"), path)
+    results.write_result(whole_result(text="été"), path)
     text = path.read_text(encoding="utf-8")
     content = json.loads(text)
     assert (content["format"], content["version"]) == ("mee-result", 1)
-    assert list(content) == list(Result.model_fields)
+    assert list(content) == list(results.Result.model_fields)
     assert text.endswith("\n")
     assert "été" in text
-    assert all(f'"{name}"' in mee.evaluation.result.__doc__ for name in Result.model_fields)
+    assert all(f'"{name}"' in results.__doc__ for name in results.Result.model_fields)
 
 
 def changed(change):
@@ -131,7 +115,7 @@ def test_another_file_is_refused_with_the_place(path, content, place):
     with pytest.raises(
         InputError, match=f"'{path}' is not a result of mee evaluate, version 1: {place}"
     ) as caught:
-        read_result(path)
+        results.read_result(path)
     assert "\n" not in str(caught.value)
 
 
@@ -140,8 +124,8 @@ def test_numbers_that_are_not_finite_are_never_written(bad):
     for make in (
         lambda: whole_result(number=bad),
         lambda: whole_result(figures={"R@1": bad}),
-        lambda: Direction(queries=1, candidates=1, metrics={}, recall=((1, bad),)),
-        lambda: Weights(experts=("a",), rows=(("all queries", 1, (bad,)),)),
+        lambda: results.Direction(queries=1, candidates=1, metrics={}, recall=((1, bad),)),
+        lambda: results.Weights(experts=("a",), rows=(("all queries", 1, (bad,)),)),
     ):
         with pytest.raises(ValidationError, match="finite number"):
             make()
@@ -149,17 +133,17 @@ def test_numbers_that_are_not_finite_are_never_written(bad):
 
 def test_a_file_is_replaced_or_stays_as_it_was_and_places_are_named(path, tmp_path):
     with pytest.raises(InputError, match=r"^no result file at '.*'; make one: mee evaluate"):
-        read_result(path)
+        results.read_result(path)
     for number in (1.0, 2.0):
-        write_result(whole_result(number), path)
+        results.write_result(whole_result(number), path)
     with pytest.raises(InputError, match="a name is no text that UTF-8 knows"):
-        write_result(whole_result(text="a\udcff.mp4"), path)
-    assert read_result(path) == whole_result(2.0)
+        results.write_result(whole_result(text="a\udcff.mp4"), path)
+    assert results.read_result(path) == whole_result(2.0)
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(InputError, match=r"^results cannot be written to '.*/no/result.json'"):
-        write_result(whole_result(), tmp_path / "no" / "result.json")
+        results.write_result(whole_result(), tmp_path / "no" / "result.json")
     with pytest.raises(InputError, match=f"^'{tmp_path}' cannot be read"):
-        read_result(tmp_path)
+        results.read_result(tmp_path)
 
 
 # ---- files that are written whole, or not at all

@@ -21,14 +21,7 @@ from mee.ranking.mixture import MixtureScores, schemes
 from mee.ranking.normalise import nnn, qb_norm
 from mee.ranking.rank import CONVENTIONS, group_bounds, rank_queries
 from mee.ranking.scores import Positives
-from tests.mee.whole_scores import (
-    expected_ranks,
-    loop_scores,
-    random_rows,
-    random_text,
-    random_video,
-    whole_matrix,
-)
+from tests.mee.whole_scores import expected_ranks, loop_scores, random_text, random_video, unit_rows, whole_matrix
 
 SEEDS = st.integers(0, 2**31)
 LAYOUT = Layout(("appearance", "motion", "audio"), (3, 2, 4))
@@ -117,7 +110,7 @@ def test_patterns_divide_the_queries_among_them(seed):
 def test_a_pattern_without_queries_is_left_out_and_the_first_right_clip_counts():
     generator = torch.Generator().manual_seed(1)
     available = torch.tensor([[True, True, True], [True, False, False], [False, False, True]])
-    video = VideoEmbedding(random_rows(generator, 3, LAYOUT), available)
+    video = VideoEmbedding(unit_rows(generator, 3, LAYOUT), available)
     positives = Positives(torch.tensor([2, 0, 2]), torch.tensor([1, 0, 0]), 3, 3)  # query 1 has none
     retrieval = replace(
         problem(0),
@@ -231,8 +224,7 @@ def pairs(long_source):
     """Whole videos and single clips, several captions each, one sentence twice."""
     rows = [(f"v{number % 5}", f"a dog number {number % 7}") for number in range(9)]
     rows += [("v1.mp4#t=10,20", "a red circle"), ("v2.mp4#t=0,10", "a dog number 2")]
-    table = pd.DataFrame(rows, columns=["video_id", "caption"])
-    return match_captions(table, long_source, partial=False)[0]
+    return match_captions(pd.DataFrame(rows, columns=["video_id", "caption"]), long_source, partial=False)[0]
 
 
 def whole_matrix_figures(model, gallery, pairs, scheme="mixture"):

@@ -67,7 +67,6 @@ def save_tables(folder, how, text, video, query_ids, clip_ids):
 
 QUERIES, CLIPS = ("q0", "q1", "q,2"), ("a", "b", "ç", "d d")
 MATRIX = np.array([[0.5, -1, 2, 0], [3, 1 / 3, 1e-7, 7], [1, 1, 1, 1]], np.float32)
-ANY_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 
 
 def whole(scores):
@@ -106,7 +105,7 @@ def test_digests_name_every_file_and_bfloat16_is_read(tmp_path):
     assert (whole(file.scores) == halves.float().numpy()).all()
 
 
-@ANY_FOLDER
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(
     seed=st.integers(0, 2**31),
     queries=st.integers(1, 9),

@@ -77,8 +77,7 @@ def test_blocks_are_within_the_margin_and_pairs_are_the_sum(seed, size, kind, un
     if unit_norm:
         wide = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in wide]
     exact = [[fsum(t * v) for v in wide[1]] for t in wide[0]]
-    bound = 1e-12 * scores.margin * 2**24 + np.abs(exact) * 2**-24
-    assert (np.abs(pairs.double().numpy() - exact) <= bound).all()
+    assert (np.abs(pairs.double().numpy() - exact) <= 1e-12 * scores.margin * 2**24 + np.abs(exact) * 2**-24).all()
 
 
 @given(seed=st.integers(0, 2**31), size=st.integers(1, 300))

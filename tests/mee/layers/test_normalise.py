@@ -1,7 +1,4 @@
-"""Standardising; batch norm in one process is torch's own (several: tests/test_distributed.py); gated units.
-
-Numbers of the gated embedding unit: tests/golden/test_gated_embedding_unit.py.
-"""
+"""Standardising; batch norm in one process is torch's own (several: tests/test_distributed.py); gated units."""
 
 import pytest
 import torch
@@ -20,8 +17,7 @@ from mee.layers.normalise import GatedEmbeddingUnit, JointBatchNorm, Standardise
     offset=st.sampled_from([0.0, -5.0, 100.0]),
 )
 def test_fitted_rows_have_mean_zero_and_deviation_one(seed, rows, scale, offset):
-    generator = torch.Generator().manual_seed(seed)
-    x = scale * torch.randn(rows, 4, generator=generator) + offset * scale
+    x = scale * torch.randn(rows, 4, generator=torch.Generator().manual_seed(seed)) + offset * scale
     standardise = Standardise(4)
     standardise.fit(x)
     y = standardise(x).double()
@@ -82,8 +78,7 @@ def test_too_few_rows_are_normed_by_the_running_statistics_and_leave_them(monkey
     before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
     x = torch.randn(rows, 4, dtype=torch.float64, requires_grad=True)
     y = norm.train()(x)
-    expected = (x - 2) / (9 + norm.eps) ** 0.5 * norm.weight + norm.bias
-    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(y, (x - 2) / (9 + norm.eps) ** 0.5 * norm.weight + norm.bias)
     y.sum().backward()
     assert x.grad.shape == (rows, 4)
     assert all(tensor.equal(before[name]) for name, tensor in norm.state_dict().items())

@@ -1,7 +1,4 @@
-"""Pooling over time: against plain loops; padding is never read, missing streams are zeros.
-
-NetVLAD's numbers: tests/golden/test_netvlad.py.
-"""
+"""Pooling over time against plain loops (NetVLAD: tests/golden); padding is not read, missing streams are 0."""
 
 import math
 
@@ -107,8 +104,7 @@ def test_no_clips_and_no_rows_at_all_and_the_same_bits_for_the_same_streams(kind
     pool = Pool([kind], 3).to(dtype).train(training)
     before = {name: tensor.clone() for name, tensor in pool.state_dict().items()}
     for clips, longest in ((0, 4), (3, 4), (3, 0), (0, 0)):
-        nothing = torch.full((clips, longest, 3), torch.nan, dtype=dtype)
-        out = pool(nothing, torch.zeros(clips, dtype=torch.int64))
+        out = pool(torch.full((clips, longest, 3), torch.nan, dtype=dtype), torch.zeros(clips, dtype=torch.int64))
         assert out.equal(torch.zeros(clips, pool.dim, dtype=dtype))
         if out.requires_grad:
             out.sum().backward()

@@ -141,8 +141,7 @@ def test_pairs_are_counted_all_and_the_nearest_are_kept():
 
 def test_the_same_file_or_name_is_found_whatever_its_frames_and_comes_first():
     train = side("abc", ["1", "2", "1"])
-    test = side(["b", "copy", "other"], ["9", "1", ""])
-    overlap = found(train, test, [[60, np.nan, np.nan]] * 3)
+    overlap = found(train, side(["b", "copy", "other"], ["9", "1", ""]), [[60, np.nan, np.nan]] * 3)
     assert [(pair.train, pair.test, pair.why, pair.value, pair.train_s) for pair in overlap.pairs] == [
         ("b", "b", "same name", None, None),
         ("a", "copy", "same file", 60, 0),

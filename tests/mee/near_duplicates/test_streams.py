@@ -173,8 +173,7 @@ def test_videos_are_found_by_path_or_name_once_each_and_clips_are_those_that_are
     assert list(found) == ["train/a.mp4", "train/b.mp4", "test/a.mkv"]
     assert found["train/b.mp4"] == ("train/b.mp4",)
     assert left_out == []
-    source = make_source(["v1", "v2"], clips_of_video=3)
-    found, _ = find("v1#t=20,30", "v1#t=0,10", "v2", source=source)
+    found, _ = find("v1#t=20,30", "v1#t=0,10", "v2", source=make_source(["v1", "v2"], clips_of_video=3))
     assert found == {"v1": ("v1#t=20,30", "v1#t=0,10"), "v2": ("v2#t=0,10", "v2#t=10,20", "v2#t=20,30")}
 
 

@@ -1,7 +1,4 @@
-"""Writers of annotation files at the full counts of each protocol, with made-up captions.
-
-The names, fields and counts are those of the real files; nothing else of them is here.
-"""
+"""Annotation files: names, fields and counts are those of the real files, captions are made up."""
 
 import json
 import pickle

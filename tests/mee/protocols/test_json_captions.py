@@ -21,8 +21,7 @@ VIDEO = "'val000001_000122_000132'"
 
 def test_sentences_are_joined_in_the_order_of_time(loaded):
     didemo, activitynet = (loaded(name).table for name in ("didemo", "activitynet"))
-    tests = [table[table["split"] == "test"].iloc[7].tolist() for table in (didemo, activitynet)]
-    assert tests == [
+    assert [table[table["split"] == "test"].iloc[7].tolist() for table in (didemo, activitynet)] == [
         ["test7.mp4", "test7.mp4", "start of 7 end of 7", "test"],
         ["v_val7", "v_val7", "First 7. Then 7.", "test"],
     ]

@@ -43,8 +43,7 @@ def test_the_real_lists_and_thirty_videos(real):
 
 def test_every_caption_is_its_own_query_and_none_is_joined(made, loaded):
     table = loaded("msvd").table
-    captions = made.msvd_captions()
-    assert len(table) == sum(map(len, captions.values()))
+    assert len(table) == sum(map(len, made.msvd_captions().values()))
     one = table[table["video_id"] == "test6_1_2"]
     assert one["query_id"].tolist() == [f"test6_1_2#{number}" for number in range(7)]
     assert one["caption"].tolist() == [f"test6_1_2 does {number}" for number in range(7)]

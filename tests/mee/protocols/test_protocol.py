@@ -206,5 +206,4 @@ def test_a_file_that_cannot_be_used(file, read, name, content, says):
 def test_fields_between_tabs_are_taken_as_they_are(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("tabs") / "a.csv"
     path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8", newline="")
-    found = [fields for _, fields in read_tab_rows(path)]
-    assert found == [row for row in rows if "\t".join(row).strip()]
+    assert [fields for _, fields in read_tab_rows(path)] == [row for row in rows if "\t".join(row).strip()]

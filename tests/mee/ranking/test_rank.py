@@ -1,8 +1,4 @@
-"""Ranks from blocks equal plain loops over the whole matrix, by every convention, with ties and blurred blocks.
-
-Second implementations: SciPy's ranks and torchmetrics' figures. torchmetrics breaks ties as its sort happens to,
-so figures are compared where nothing ties, and ranks, which SciPy averages over ties, everywhere.
-"""
+"""Ranks of blocks are those of plain loops and SciPy; figures are torchmetrics', where nothing ties."""
 
 import math
 

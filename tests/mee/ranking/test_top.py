@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from mee.ranking.top import Best, above, first_of
 
-KINDS = (torch.float32, torch.float64, torch.bfloat16)
-
 
 @given(
     seed=st.integers(0, 2**31),
@@ -41,7 +39,7 @@ def test_no_candidate_of_the_best_k_is_lost(seed, queries, candidates, k, wide, 
         assert (its >= kth - 2 * margin[0] - 1e-5).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
 @given(seed=st.integers(0, 2**31), offset=st.sampled_from([-5.0, 0.0, 5.0]), hidden=st.floats(0, 1))
 def test_above_is_a_comparison(kind, seed, offset, hidden):
     generator = torch.Generator().manual_seed(seed)

@@ -117,8 +117,7 @@ def test_an_untrained_mixture_scores_as_the_models_do_zero_shot(config, source, 
 
 
 def test_it_trains_is_saved_and_loaded_and_has_another_fingerprint(config, source, tmp_path, clip):
-    untrained = MEE.learn(config, SENTENCES)
-    untrained.save_pretrained(tmp_path / "untrained")
+    MEE.learn(config, SENTENCES).save_pretrained(tmp_path / "untrained")
     captions = pd.DataFrame({"video_id": VIDEOS, "caption": [tiny_models.WORDS[n] for n in range(len(VIDEOS))]})
     pairs, _ = match_captions(captions, source, partial=False)
     settings = TrainConfig(epochs=12, batch_size=12, learning_rate=3e-3, stream_dropout=0.0)
@@ -134,8 +133,7 @@ def test_it_trains_is_saved_and_loaded_and_has_another_fingerprint(config, sourc
     assert runs == []  # captions were read once, before
     for name, tower in towers.items():
         assert all(tensor.equal(before[name][key]) for key, tensor in tower.state_dict().items())
-    frozen = {key for key, _ in model.named_parameters() if key.startswith("towers.")}
-    assert not frozen & set(learnt_state(model))
+    assert not {key for key, _ in model.named_parameters() if key.startswith("towers.")} & set(learnt_state(model))
 
     model.save_pretrained(tmp_path / "trained")
     assert fingerprint(tmp_path / "trained") != fingerprint(tmp_path / "untrained")

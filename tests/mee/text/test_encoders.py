@@ -245,8 +245,7 @@ def encoder(request):
 def test_order_matters_dropout_acts_in_training_only_and_padding_gets_no_gradient(encoder):
     tokens = torch.tensor([[1, 2, 7, 7], [3, 4, 5, 6]])
     encoder(tokens, torch.tensor([2, 4])).square().sum().backward()
-    used = encoder.embedding.weight.grad.abs().sum(1) > 0
-    assert used.nonzero().flatten().tolist() == [1, 2, 3, 4, 5, 6]
+    assert (encoder.embedding.weight.grad.abs().sum(1) > 0).nonzero().flatten().tolist() == [1, 2, 3, 4, 5, 6]
     tokens = torch.tensor([[1, 2, 3]])
     there = encoder(tokens, LENGTHS)
     assert (there - encoder(tokens.flip(1), LENGTHS)).abs().max() > 1e-3

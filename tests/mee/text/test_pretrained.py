@@ -20,8 +20,7 @@ SENTENCES = ("a red circle moves left", "rain", "the dog barks twice")
 
 
 def learn(directory, **settings):
-    config = TextConfig(encoder=str(directory), **settings)
-    return PretrainedEncoder.learn(config, []).eval()
+    return PretrainedEncoder.learn(TextConfig(encoder=str(directory), **settings), []).eval()
 
 
 @pytest.fixture
@@ -54,8 +53,7 @@ def test_a_frozen_model_is_pooled_beforehand_where_that_learns_nothing_and_atten
     bert, capfd
 ):
     encoder = learn(bert, pooling=("mean", "max"))
-    rows = encoder.tokenize(SENTENCES)
-    assert {(*row.shape, row.requires_grad) for row in rows} == {(1, 32, False)}
+    assert {(*row.shape, row.requires_grad) for row in encoder.tokenize(SENTENCES)} == {(1, 32, False)}
     learns = learn(bert, pooling=("netvlad-2",)).tokenize(SENTENCES)
     assert [tuple(row.shape) for row in learns] == [(7, 16), (3, 16), (6, 16)]
     before, was = encoder.encode(SENTENCES, CPU), encoder.model.config._attn_implementation

@@ -169,8 +169,7 @@ def test_steps_is_the_number_of_batches(make_source, owners, images, batch_size,
 
 
 def test_every_process_draws_the_same_and_takes_its_share_of_what_the_encoder_reads(source, model_config):
-    captions = [f"a dog number {number % 5}" for number in range(12)]
-    data = training_data(source, list(source.clips.index), captions)
+    data = training_data(source, list(source.clips.index), [f"a dog number {number % 5}" for number in range(12)])
     model = MEE.learn(replace(model_config, experts=model_config.experts[::2]), data.captions)
     data.prepare(model)
     whole = list(data.batches(settings(5, 0.6), generator()))

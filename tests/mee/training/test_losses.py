@@ -23,8 +23,7 @@ SEEDS = st.integers(0, 2**31)
 def random_batch(seed, size=6):
     generator = torch.Generator().manual_seed(seed)
     scores = 2 * torch.rand(size, size, generator=generator, dtype=torch.float64) - 1
-    negative = torch.rand(size, size, generator=generator) < 0.7
-    return scores, negative & ~torch.eye(size, dtype=torch.bool)
+    return scores, (torch.rand(size, size, generator=generator) < 0.7) & ~torch.eye(size, dtype=torch.bool)
 
 
 @given(SEEDS, st.sampled_from([0.0, 0.2, 3.0]))
@@ -57,8 +56,7 @@ def test_infonce_equals_a_loop(seed, temperature):
             rest = [line[j].item() for j in range(6) if others[j]]
             own = line[i].item()
             total += math.log(sum(math.exp((s - own) / temperature) for s in [own, *rest]))
-    loss = InfoNCELoss(temperature)(scores, negative)
-    assert loss.item() == pytest.approx(total / 12, rel=1e-4, abs=1e-7)
+    assert InfoNCELoss(temperature)(scores, negative).item() == pytest.approx(total / 12, rel=1e-4, abs=1e-7)
 
 
 @pytest.mark.parametrize("loss", [MaxMarginLoss(0.2), InfoNCELoss(0.07)], ids=["max-margin", "infonce"])

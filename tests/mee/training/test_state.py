@@ -35,8 +35,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(make_trainer, run, same, stills,
     assert run(make_trainer(config, images), tmp_path / "state", stop_after) is None
     torch.manual_seed(99)  # what happens in between has no influence
     resumed = make_trainer(config, images)
-    model = run(resumed, tmp_path / "state")
-    assert same(model, expected)
+    assert same(run(resumed, tmp_path / "state"), expected)
     assert same(resumed.loss, unbroken.loss)
     assert resumed.progress == unbroken.progress
     states = [load_file(tmp_path / name) for name in ("state", "unbroken")]  # optimiser and generators too
@@ -47,8 +46,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(make_trainer, run, same, stills,
 def test_a_run_that_is_stopped_after_every_epoch_goes_on_all_the_same(make_trainer, run, same, tmp_path):
     expected = run(make_trainer(), tmp_path / "unbroken")
     for epoch in range(1, CONFIG.epochs):
-        trainer = make_trainer()
-        assert run(trainer, tmp_path / "state", epoch) is None
+        assert run(make_trainer(), tmp_path / "state", epoch) is None
         with safe_open(tmp_path / "state", framework="pt") as file:
             metadata = file.metadata()
         assert json.loads(metadata["progress"])["epoch"] == epoch
@@ -58,8 +56,7 @@ def test_a_run_that_is_stopped_after_every_epoch_goes_on_all_the_same(make_train
 
 
 def test_a_run_stopped_within_an_epoch_counts_its_steps_once(make_trainer, run, tmp_path):
-    expected = make_trainer(scalars=tmp_path / "expected")
-    run(expected, tmp_path / "unbroken")
+    run(make_trainer(scalars=tmp_path / "expected"), tmp_path / "unbroken")
     trainer, batches = make_trainer(scalars=tmp_path / "scalars"), 0
     whole = trainer._batch
 

@@ -28,8 +28,7 @@ CPU = torch.device("cpu")
 
 def figures_of(model, world):
     """Text to video, on the validation captions."""
-    gallery = encode_gallery(model, world[0], world[2].gallery)
-    return Retrieval.of(model, gallery, world[2]).measure().t2v.metrics
+    return Retrieval.of(model, encode_gallery(model, world[0], world[2].gallery), world[2]).measure().t2v.metrics
 
 
 @pytest.mark.parametrize(
@@ -98,8 +97,7 @@ def test_accumulated_batches_give_their_mean_gradient(make_trainer, loss):
     expected = []
     for group in (batches[:3], batches[3:]):
         step.zero_grad()
-        losses = [step(batch.sentences, batch.clips, batch.negative) for batch in group]
-        torch.stack(losses).mean().backward()
+        torch.stack([step(batch.sentences, batch.clips, batch.negative) for batch in group]).mean().backward()
         expected.append([p.grad.clone() for p in step.parameters()])
     given, rates = [], []
 
@@ -246,8 +244,7 @@ def split(world):
 
 def test_what_a_record_says(trainer, split, world):
     named = {"protocol": PROTOCOLS["msrvtt-1ka"], "train_list": "9k", "files": {"test": "a.csv sha256:00"}}
-    annotations = Benchmark(table=None, shortfalls=("few",), **named)
-    record = training_record(trainer, split, "store", "files", annotations)
+    record = training_record(trainer, split, "store", "files", Benchmark(table=None, shortfalls=("few",), **named))
     assert json.loads(json.dumps(record)) == record
     assert (record["protocol"], record["train_list"]) == ("msrvtt-1ka", "9k")
     assert record["files"] == {"test": "a.csv sha256:00"}

@@ -53,7 +53,7 @@ def test_it_agrees_with_pyav_which_continues_where_decord_fails_or_is_not_instal
 
 
 CLOSED = H264.replace("open-gop=1", "open-gop=0")
-WITHIN = {**dict.fromkeys(("a.mp4", "a.mkv"), (CLOSED, {})), "late.mp4": (CLOSED + " -output_ts_offset 3.3", {})
+WITHIN = dict.fromkeys(("a.mp4", "a.mkv"), (CLOSED, {})) | {"late.mp4": (CLOSED + " -output_ts_offset 3.3", {})}
 WITHIN |= {"jumpy.mkv": (CLOSED + JUMPY, {}), "ntsc.mp4": (CLOSED, {"rate": "30000/1001"})}
 WITHIN |= {"fast.mkv": (CLOSED, {"rate": "120"}), "interlaced.mp4": (CLOSED + ":tff=1 -flags +ildct+ilme", {})}
 WITHIN |= {"a.webm": (VP9, {}), "vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {})}

@@ -25,16 +25,12 @@ class Request:
     also: tuple[tuple[float, str], ...] = ()  # more sentences with their weights; below 0: not this
     like: str | None = None  # id of a clip: find clips like it, but not the clip itself; its weight is 1
     only: tuple[str, ...] = ()  # compare by these experts only; default: all
-    weights: Mapping[str, float] = field(default_factory=dict)
-    """Weights of experts, in place of the model's; an expert that is not named has weight 0."""
-    where: str | None = None
-    """Only clips for which this filter is true: 'duration < 30 and split == "test"'. Columns are clip_id, video,
-    start_s, end_s, duration (seconds), and those of the metadata; there are comparisons, in (...), and, or, not,
-    is None, .startswith(...), "part" in column."""
+    weights: Mapping[str, float] = field(default_factory=dict)  # of experts, in place of the model's; others get 0
+    where: str | None = None  # only clips for which this filter is true (index/filter.py)
     video: str | None = None  # only clips of this video
     top: int = 10  # how many hits, or videos
     by_video: bool = False  # find videos: each once, with its best moments
-    moments: int = 3  # most moments of a video, with by_video
+    moments: int = 3  # how many moments of each video, at most
     plain: bool = False  # do not subtract the clips' offsets of test-time normalisation, if the index has them
     exact: bool = False  # give exact results also where the kind of the index may miss a clip
 

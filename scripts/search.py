@@ -123,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = pick_device(args.device)
     scored_on = device if args.device == "cuda" else None  # not by default: all vectors are copied there first
     searcher = Searcher.load(args.index, device=device, model=args.model, index_device=scored_on)
-    searcher.check(first)
+    if query.reads_lines:  # before the first line is waited for
+        searcher.check(first)
     for number, requests in enumerate(_batches(query) if query.reads_lines else [[first]]):
         if number:
             searcher.refresh()

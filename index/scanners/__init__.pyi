@@ -1,4 +1,3 @@
-from .coded import Value as Value
 from .coded import mapped_array as mapped_array
 from .flat import GpuFlat as GpuFlat
 from .flat import gpu_usable as gpu_usable

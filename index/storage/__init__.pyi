@@ -1,4 +1,3 @@
-from .entries import NEEDED as NEEDED
 from .entries import OPTIONAL as OPTIONAL
 from .entries import STANDARD as STANDARD
 from .entries import Entries as Entries

@@ -101,8 +101,8 @@ class Clips:
 
 def write_segment(
     directory: Path, manifest: Manifest, clips: Clips, progress: Progress | None = None
-) -> SegmentRef:
-    """Write clips as a new segment, durably; an error leaves nothing.
+) -> tuple[SegmentRef, SegmentFacts]:
+    """Write clips as a new segment, durably; an error leaves nothing. Returns what its segment.json holds, too.
 
     Args:
         directory: of the index.
@@ -128,8 +128,9 @@ def write_segment(
             if progress is not None:
                 progress(done, len(numbers))
         files = {file.name: (file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
-        facts = json.dumps(asdict(SegmentFacts(len(numbers), partitions, kinds, files)), indent=2).encode()
-        (aside / FACTS).write_bytes(facts)
+        facts = SegmentFacts(len(numbers), partitions, kinds, files)
+        text = json.dumps(asdict(facts), indent=2).encode()
+        (aside / FACTS).write_bytes(text)
         for path in [*aside.iterdir(), aside]:
             sync(path)
         os.rename(aside, folder)
@@ -137,7 +138,7 @@ def write_segment(
     except BaseException:
         discard(aside)
         raise
-    return SegmentRef(folder.name, sha256(facts).hexdigest())
+    return SegmentRef(folder.name, sha256(text).hexdigest()), facts
 
 
 def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, rows: NDArray[np.int64]) -> str:

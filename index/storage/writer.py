@@ -36,7 +36,7 @@ from index.storage.manifest import (
     replace_file,
 )
 from index.storage.merge import Clips, Progress, to_merge, write_segment
-from index.storage.segment import Segment, folder_of, of_entries, open_segment, read_facts, write_removed
+from index.storage.segment import Segment, of_entries, open_segment, write_removed
 from index.storage.snapshot import Snapshot, open_segments, snapshot_of
 from mee.errors import InputError
 from mee.layout import Layout
@@ -251,8 +251,7 @@ class IndexWriter:
         try:
             segments = [write_removed(self._directory, segment, self._number) for segment in kept if len(segment)]
             if clips is not None:
-                ref = write_segment(self._directory, manifest, clips, progress)
-                facts = read_facts(folder_of(self._directory, ref.name), ref, manifest.layout)
+                ref, facts = write_segment(self._directory, manifest, clips, progress)
                 segments.append(open_segment(self._directory, manifest, ref, facts))
             refs = tuple(segment.ref for segment in segments if segment.ref is not None)
             manifest = replace(manifest, segments=refs)

@@ -1,8 +1,27 @@
 """What can be wrong with input; every message says what, where, and what to do."""
 
+from unicodedata import category
+
+BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks that nobody sees
+
 
 class InputError(ValueError):
     """Something given from outside cannot be used; the message is one sentence for the user."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
+
+
+def visible(text: str) -> str:
+    """Text from outside, for a terminal, a page or a picture: what is invisible or controls them is escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") or letter in BLANKS
+        else letter
+        for letter in text
+    )
 
 
 class MediaError(InputError):

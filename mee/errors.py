@@ -5,13 +5,30 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from itertools import islice
+from unicodedata import category
 
 SHOWN, LENGTH = 3, 80  # names in a sentence, letters of a name
 NEAR = 0.5  # least similarity of a suggested name
+BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks that nobody sees
 
 
 class InputError(ValueError):
-    """Input cannot be used; the message is one sentence for the user."""
+    """Input cannot be used; the message is one sentence for the user, without control characters."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
+
+
+def visible(text: str) -> str:
+    """Text from outside, for a terminal, a page or a picture: what is invisible or controls them is escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") or letter in BLANKS
+        else letter
+        for letter in text
+    )
 
 
 def require(holds: bool, message: str) -> None:
@@ -21,8 +38,8 @@ def require(holds: bool, message: str) -> None:
 
 
 def name_id(name: str) -> str:
-    """'a', shortened, without control characters."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name[:LENGTH])
+    """'a', shortened, with control characters escaped."""
+    text = visible(name[:LENGTH])[:LENGTH]
     return f"'{text}{'…' if len(name) > LENGTH else ''}'"
 
 

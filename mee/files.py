@@ -1,18 +1,153 @@
-"""Atomic writes: a file is written as .<name>.<process> and then renamed."""
+"""Files: what may come from anyone is opened here, and what others will read is written here.
+
+Reading: a store, a model, an index or a result may have been made by anyone. So what it names are plain names,
+what is opened is a regular file, sizes are compared before memory is taken, and JSON is bounded.
+
+Writing: a file is written as .<name>.<process>, synced and renamed, and its folder is synced. It exists with all
+of its content or not at all, also after a power cut.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from mee.errors import InputError
+
+LONGEST_NAME = 255  # bytes
+MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
+KINDS = {stat.S_ISLNK: "a symbolic link", stat.S_ISFIFO: "a pipe", stat.S_ISDIR: "a folder"}
+KINDS |= {stat.S_ISREG: "a regular file", stat.S_ISSOCK: "a socket"}
+
+
+def is_bare(name: object) -> bool:
+    """Whether a name found in a file or a folder is that of an entry, and no path: printable, not hidden."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name.encode("utf-8", "replace")) <= LONGEST_NAME
+        and name.isprintable()
+        and not name.startswith(".")
+        and not {"/", "\\"} & set(name)
+    )
+
+
+def entry(folder: Path, *names: str) -> Path:
+    """A regular file below a folder that may come from anyone.
+
+    Args:
+        folder: given by the user; may be a link.
+        names: of the folders on the way and of the file; none may be a link. The hub's cache keeps files as links
+            into the `blobs` of the same model: these are followed.
+
+    Returns:
+        The path to open.
+
+    Raises:
+        InputError: a name is a path, or what stands there is not a regular file.
+        OSError: there is no such file.
+    """
+    path = folder
+    for number, name in enumerate(names, 1):
+        if not is_bare(name):
+            raise InputError(
+                f"'{folder}' names a file {name!r:.80}, which is no plain name; nothing is read of it"
+            )
+        path /= name
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode) and (blob := _blob(folder, path)) is not None:
+            return blob
+        if number < len(names) and not stat.S_ISDIR(mode):
+            raise _not(path, mode, "a folder")
+    regular_size(path)
+    return path
+
+
+def _blob(folder: Path, path: Path) -> Path | None:
+    """The file of the hub's cache that a link of one of its snapshots leads to."""
+    snapshot, target = folder.resolve(), path.resolve()
+    of_cache = snapshot.parent.name == "snapshots" and target.parent == snapshot.parents[1] / "blobs"
+    return target if of_cache and target.is_file() else None
+
+
+def regular_size(path: Path, most: int | None = None, *, follow: bool = False) -> int:
+    """The bytes of a regular file, for a library that opens it by its name.
+
+    Args:
+        path: of the file.
+        most: bytes that such a file may have; None: any number.
+        follow: also through links, as for a file that the user named.
+
+    Raises:
+        InputError: it is a link, a pipe, a device or a folder, or larger.
+        OSError: there is no such file.
+    """
+    status = path.stat(follow_symlinks=follow)
+    if not stat.S_ISREG(status.st_mode):
+        raise _not(path, status.st_mode, "a regular file")
+    if most is not None and status.st_size > most:
+        raise InputError(f"'{path}' has {status.st_size:,} bytes; no more than {most:,} are read of such a file")
+    return status.st_size
+
+
+def _not(path: Path, mode: int, wanted: str) -> InputError:
+    found = next((word for test, word in KINDS.items() if test(mode)), "a device")
+    return InputError(f"'{path}' is {found} and not {wanted}; put {wanted} in its place")
+
+
+def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BinaryIO:
+    """Open a regular file; parameters and errors as of `regular_size`. Nothing waits for the writer of a pipe."""
+    regular_size(path, most, follow=follow)  # before it is opened: opening some devices has effects
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    return os.fdopen(handle, "rb")
+
+
+def read_file(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> bytes:
+    """The content of a regular file; parameters and errors as of `regular_size`."""
+    with open_file(path, most, follow=follow) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise InputError(f"'{path}' grows while it is read; no more than {most:,} bytes are read of such a file")
+    return content
+
+
+def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> Any:
+    """The content of a JSON file; parameters and errors as of `regular_size`.
+
+    Raises:
+        InputError: also where it is no JSON, nested too deeply, or holds a number that is not finite.
+    """
+    try:
+        return parse_json(read_file(path, most, follow=follow))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"'{path}' cannot be read as JSON: {error}") from error
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Parse JSON with a bound on its nesting, and without NaN and Infinity.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 @contextmanager
 def whole_file(path: Path, what: str) -> Iterator[Path]:
-    """The path to write to, renamed to `path` at the end; after an error `path` is unchanged.
+    """The path to write to, synced and renamed to `path` at the end; after an error `path` is unchanged.
 
     Args:
         path: the file.
@@ -24,7 +159,9 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
+        sync(aside)
         aside.replace(path)
+        sync(path.parent)
     except UnicodeEncodeError as error:
         raise InputError(f"{what} cannot be written to '{path}': a name is no text that UTF-8 knows") from error
     except OSError as error:
@@ -33,3 +170,12 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             aside.unlink()
+
+
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from features.store import write_whole
+from features.files import write_whole
 from mee.errors import InputError
 from scripts.console import (
     DONE,

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.store import write_whole
+from features.files import write_whole
 from scripts.console import say, visible
 
 if TYPE_CHECKING:

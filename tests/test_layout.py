@@ -45,7 +45,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {"scripts": "report", "demo": "scripts", "report": "scripts"},
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 27_500, 220, 26_000, 2_600
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 28_000, 220, 26_000, 2_600
 FILE_LINES, FOLDER_MODULES = 400, 16
 REACHED = {"search": 55, "evaluate": 66, "precompute": 50}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")

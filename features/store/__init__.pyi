@@ -1,4 +1,3 @@
-from .atomic_files import write_whole as write_whole
 from .export import export_stream as export_stream
 from .feature_store import FeatureStore as FeatureStore
 from .feature_store import are_failures as are_failures

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import InputError
-from features.store.atomic_files import whole_file
+from features.files import whole_file
 from features.store.feature_store import FeatureStore, are_failures
 from features.store.layout import Float16Stream, Times
 

@@ -32,7 +32,7 @@ from filelock import FileLock
 
 from features.errors import InputError
 from features.extractors import Fingerprint
-from features.store.atomic_files import write_whole
+from features.files import write_whole
 from features.store.layout import RESERVED
 
 FORMAT = 2

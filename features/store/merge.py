@@ -16,7 +16,7 @@ from typing import final
 import pandas as pd
 
 from features.errors import InputError
-from features.store.atomic_files import link_whole
+from features.files import link_whole
 from features.store.feature_store import FeatureStore
 from features.store.layout import IMPORTS, part_name, shard_names, stream_names, sums_path
 from features.store.manifest import STORE_FILE, Manifest, StreamEntry, change, store_lock

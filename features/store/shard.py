@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import InputError
-from features.store.atomic_files import write_whole
+from features.files import write_whole
 from features.store.layout import PARTS, part_name, stream_names, sums_path
 from features.store.manifest import store_lock
 

@@ -35,7 +35,7 @@ from features.store.shard import drop_shard, drop_streams, read_part, read_sums
 from features.store.writer import StoreWriter, find_writers
 
 THREADS = 4  # hashing releases the interpreter's lock
-_TEMPORARY = re.compile(r"\..+\.\d+")  # of features.store.atomic_files
+_TEMPORARY = re.compile(r"\..+\.\d+")  # of features.files
 DIFFERS = "is not what was written: its checksum differs"
 KILLED = "remains of a job that was killed"
 OVERWRITTEN = "no longer counts: its stream was overwritten"

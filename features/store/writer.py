@@ -26,7 +26,7 @@ from safetensors.numpy import save
 
 from features.errors import InputError, MediaError
 from features.extractors import Extractor, Stream
-from features.store.atomic_files import write_whole
+from features.files import write_whole
 from features.store.layout import (
     IMPORTS,
     MISSING,

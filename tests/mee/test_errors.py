@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.errors import count, did_you_mean, name_id, name_ids
+from mee.errors import count, did_you_mean, name_id, name_ids, visible
 
 NAMES = ["msrvtt-1ka", "msrvtt-1kb", "msvd"]
 
@@ -34,7 +34,7 @@ def test_ids_counts_and_suggestions(shown, expected):
 @given(name=st.text())
 def test_an_id_from_anywhere_is_shown_on_one_short_line(name):
     shown = name_id(name)
-    assert shown.isprintable()
+    assert visible(shown) == shown
     assert len(shown) <= 83
     if name.isprintable() and len(name) <= 80:
         assert shown == f"'{name}'"

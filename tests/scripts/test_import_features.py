@@ -16,7 +16,7 @@ IDS = [f"video{number}" for number in range(12)]
 SMALL_SHARDS = """
 import os, signal, sys
 import features.store.manifest, features.store.shard, features.store.writer as store_writer
-from features.store.atomic_files import write_whole
+from features.files import write_whole
 store_writer.SHARD_CLIPS = 3
 left = [int(sys.argv.pop(1))]
 def write_or_die(path, content):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from features.errors import InputError
+from features.files import write_whole
 from features.job.config import PrecomputeConfig
 from features.media.library import size_of
-from features.store.atomic_files import write_whole
 from features.store.feature_store import FeatureStore
 from features.store.verify import check_store
 from tests.features.small_stores import files, same

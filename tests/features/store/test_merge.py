@@ -160,7 +160,7 @@ def test_what_cannot_be_merged_changes_nothing(store_job, tmp_path, target, sour
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import features.store.merge, features.store.manifest, features.store.atomic_files
+import features.store.merge, features.store.manifest, features.files
 left = [int(sys.argv[1])]
 def or_die(real):
     def change(*paths):

@@ -189,8 +189,9 @@ def link_whole(source: Path, path: Path) -> bool:
 def _renamed(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
+    temporary.unlink(missing_ok=True)  # it may be a link to anywhere
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -158,6 +158,7 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        aside.unlink(missing_ok=True)  # it may be a link to anywhere
         yield aside
         sync(aside)
         aside.replace(path)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mee.checkpoint import write_checkpoint
 from mee.data.splits import Split
 from mee.distributed import make_accelerator
 from mee.encode import encode_gallery
@@ -20,6 +19,7 @@ from mee.protocols.protocol import Benchmark
 from mee.protocols.table import PROTOCOLS
 from mee.text.transformer import TransformerEncoder
 from mee.training.config import TrainConfig
+from mee.training.folder import STATE, run_folder, write_checkpoint
 from mee.training.trainer import ENOUGH, Trainer, rate_factor, training_record
 from tests.mee.conftest import CONFIG
 
@@ -183,14 +183,15 @@ def test_training_that_comes_to_nothing_says_where_and_keeps_the_last_state(make
 
 def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, tmp_path):
     trainer = make_trainer(replace(CONFIG, epochs=1))
-    work, directory = tmp_path / "model.training", tmp_path / "model"
-    work.mkdir()
+    directory = tmp_path / "model"
     directory.mkdir()
-    (directory / "old").touch()
-    model = run(trainer, work / "state")
-    record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
-    write_checkpoint(model, record, directory, work)
-    assert not work.exists()
+    for name in ("config.json", "old"):
+        (directory / name).touch()
+    with run_folder(directory, overwrite=True) as folder:
+        model = run(trainer, folder / STATE)
+        record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
+        write_checkpoint(model, record, directory, folder)
+    assert list(tmp_path.iterdir()) == [directory]
     assert not (directory / "old").exists()
     assert same(type(model).from_pretrained(directory), model)
     written = json.loads((directory / "training.json").read_text())

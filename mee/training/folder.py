@@ -30,7 +30,9 @@ from mee.errors import InputError, name_ids
 from mee.files import regular_size, sync
 
 LOCK, STATE, NEW, REPLACED = "lock", "state.safetensors", "model", "replaced"
-OURS = re.compile(rf"{LOCK}|{NEW}|{REPLACED}|{re.escape(STATE)}|\.{re.escape(STATE)}\.\d+")
+OURS = re.compile(
+    rf"{LOCK}|{NEW}|{REPLACED}|{STATE}|\.{STATE}\.\d+|\.tmp\w+"
+)  # .tmp…: of safetensors, if it is killed
 HOLDER_BYTES = 200  # of a lock file that are shown
 
 

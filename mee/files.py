@@ -173,6 +173,15 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
             aside.unlink()
 
 
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it, durably; returns the new ones, the innermost first."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync(each.parent)
+    return made
+
+
 def sync(path: Path) -> None:
     """Force a file's content, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)

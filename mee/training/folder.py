@@ -27,12 +27,11 @@ from safetensors import SafetensorError
 
 from mee.checkpoint import CONFIG, TRAINING, Checkpointed
 from mee.errors import InputError, name_ids
-from mee.files import regular_size, sync
+from mee.files import make_folder, regular_size, sync
 
 LOCK, STATE, NEW, REPLACED = "lock", "state.safetensors", "model", "replaced"
-OURS = re.compile(
-    rf"{LOCK}|{NEW}|{REPLACED}|{STATE}|\.{STATE}\.\d+|\.tmp\w+"
-)  # .tmp…: of safetensors, if it is killed
+# Files that a killed run leaves: ours, and those that safetensors writes aside.
+OURS = re.compile(rf"{LOCK}|{NEW}|{REPLACED}|{STATE}|\.{STATE}\.\d+|\.tmp\w+")
 HOLDER_BYTES = 200  # of a lock file that are shown
 
 
@@ -57,10 +56,7 @@ def run_folder(model: Path, *, overwrite: bool, leads: bool = True) -> Iterator[
     folder = _folder_of(model)
     if folder.is_symlink():
         raise InputError(f"'{folder}' is a symbolic link and not a folder; remove it, or name another model")
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in made:
-        sync(path.parent)
+    made = make_folder(folder)
     try:
         if strange := [path.name for path in folder.iterdir() if not OURS.fullmatch(path.name)]:
             raise InputError(
@@ -69,7 +65,7 @@ def run_folder(model: Path, *, overwrite: bool, leads: bool = True) -> Iterator[
             )
         with _held(folder / LOCK):
             new, replaced = folder / NEW, folder / REPLACED
-            if new.is_dir() and replaced.is_dir() and not model.exists():
+            if _is_folder(new) and _is_folder(replaced) and not model.exists():
                 _move(new, model.resolve())
             clear(folder, kept=(LOCK, STATE))
             _check_place(model, overwrite=overwrite)  # again: from here on no other training writes it
@@ -114,8 +110,8 @@ def _held(path: Path) -> Iterator[None]:
         if os.fstat(file.fileno()).st_nlink != 1:
             raise InputError(f"'{path}' was removed just now, or is a hard link; remove it and try again")
         file.truncate()
-        now = datetime.now(UTC).isoformat(" ", "minutes")
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode())
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        file.write(f"{holder}\n".encode())
         file.flush()
         try:
             yield
@@ -130,8 +126,12 @@ def clear(folder: Path, *, kept: tuple[str, ...] = (LOCK,)) -> None:
             _remove(path)
 
 
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if _is_folder(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -111,8 +111,8 @@ def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
             processes.
     """
     wanted = _wanted(trainer)
-    regular_size(path, sum(tensor.nbytes for tensor in wanted.values()) + MOST_BYTES)
     try:
+        regular_size(path, sum(tensor.nbytes for tensor in wanted.values()) + MOST_BYTES)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = set(file.keys())
@@ -153,7 +153,7 @@ def _wanted(trainer: Run) -> dict[str, Tensor]:
 def _progress(found: Any, config: TrainConfig) -> Progress:
     """Progress as it was recorded; what it counts and measures must be possible."""
     progress = Progress(**found)
-    require(isinstance(progress.history, list), "its history is no list")
+    require(asdict(progress) == found and isinstance(progress.history, list), "its progress is incomplete")
     counts = [progress.best_epoch, progress.epoch, progress.step]
     figures = [progress.best_score, *(figure for entry in progress.history for figure in dict(entry).values())]
     possible = all(type(number) is int for number in counts) and _numbers(figures)

@@ -166,12 +166,12 @@ for point in range(20):
     if had and not done:
         resumed += 1
         assert "epoch 1 of" not in said and not state.exists(), said
-assert resumed > 3, resumed
+assert resumed > 2, resumed
 """
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_twenty_moments_makes_the_same_model(world, mee, tmp_path):
-    arguments = [tmp_path, world.store, world.captions, *TINY, "--epochs=20"]
+    arguments = [tmp_path, world.store, world.captions, *TINY, "--epochs=8"]
     done = mee(*arguments, code=KILLS, env={"HF_HUB_OFFLINE": "1"}, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
-"""`mee train` killed or without power: the same command goes on to the same bits, and a model is whole or absent.
+"""A command that is killed or loses power: what it wrote is whole or absent, and on the disk when it ends.
 
-A power cut leaves contents and entries of folders that were synced, and nothing else (`Disk`).
+`mee train` goes on to the same bits. A power cut leaves contents and entries of folders that were synced, and
+nothing else (`Disk`).
 """
 
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.cli import main as mee_command
 from scripts.train import main
 from tests.scripts.conftest import TINY
 
@@ -128,12 +130,41 @@ def test_after_a_fault_the_same_command_makes_the_same_model(faults, world, tmp_
     assert told["anew" if overwrite else "resumed"]
 
 
+OUTPUTS = {
+    "result and ranks": "evaluate STORE CAPTIONS MODEL --result ROOT/r.json --ranks ROOT/ranks.csv",
+    "ranks as parquet": "evaluate STORE CAPTIONS MODEL --ranks ROOT/ranks.parquet",
+    "reports": "report RESULT --out ROOT/r.html --markdown ROOT/r.md",
+    "pictures": "explain MODEL thing --out ROOT/new/pictures",
+    "pairs": "overlap STORE CAPTIONS --by appearance --out ROOT/pairs.csv",
+    "pairs as parquet": "overlap STORE CAPTIONS --by appearance --out ROOT/pairs.parquet",
+}
+
+
+@pytest.mark.parametrize("outputs", OUTPUTS)
+def test_what_a_command_wrote_is_on_the_disk_when_it_ends(world, tmp_path, monkeypatch, prints, outputs):
+    root, result = tmp_path / "root", tmp_path / "result.json"
+    root.mkdir()
+    places = {"STORE": world.store, "CAPTIONS": world.captions, "MODEL": world.model, "RESULT": result}
+    if "RESULT" in OUTPUTS[outputs]:
+        prints(mee_command, "evaluate", world.store, world.captions, world.model, "--result", result)
+    words = [str(places.get(word, word)).replace("ROOT", str(root)) for word in OUTPUTS[outputs].split()]
+    with monkeypatch.context() as patch:
+        disk = Disk(root, patch)
+        prints(mee_command, *words)
+    disk.close()
+    expected = tree(root)
+    assert expected
+    assert disk.cut[-1] == expected
+    for state in disk.cut:
+        assert all(data == expected[name] for name, data in state.items())
+
+
 KILLS = """
 import os, signal, sys, time
 import torch
 import accelerate, features.store, mee.training.trainer, pandas, pyarrow.parquet, scripts.train
 from pathlib import Path
-from tests.scripts.test_train_faults import tree
+from tests.scripts.test_faults import tree
 
 torch.set_num_threads(1)
 place, *argv = sys.argv[1:]

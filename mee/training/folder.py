@@ -25,7 +25,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from mee.checkpoint import CONFIG, TRAINING, Checkpointed
+from mee.checkpoint import CONFIG, TEXT, TRAINING, WEIGHTS, Checkpointed
 from mee.errors import InputError, name_ids
 from mee.files import make_folder, regular_size, sync
 
@@ -84,7 +84,9 @@ def _folder_of(model: Path) -> Path:
 def _check_place(model: Path, *, overwrite: bool) -> None:
     if not model.exists():
         return
-    if not (model / CONFIG).is_file():
+    if not all(
+        (model / name).exists() for name in (CONFIG, WEIGHTS, TEXT)
+    ):  # another library has a config.json, too
         raise InputError(f"'{model}' exists and is not a model; name another place")
     if not overwrite:
         raise InputError(f"there is a model at '{model}' already; replace it with --overwrite")
@@ -156,6 +158,7 @@ def write_checkpoint(model: Checkpointed, record: Mapping[str, Any], directory: 
     except SafetensorError as error:  # also that of a full disk
         raise OSError(f"'{new}' cannot be written: {error}") from error
     (new / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
+    (new / WEIGHTS).chmod((new / CONFIG).stat().st_mode)  # safetensors lets only the owner read what it writes
     for path in (*new.rglob("*"), new, folder):
         sync(path)
     if directory.exists():

@@ -113,10 +113,13 @@ def test_another_file_or_directory_is_never_replaced(world, fails, tmp_path, mon
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "film.mp4").write_text("dear to me")
     (tmp_path / "file").write_text("dear to me")
-    for place in (tmp_path / "mine", tmp_path / "file", ".", "/"):
+    (tmp_path / "other").mkdir()
+    for name in ("config.json", "model.safetensors"):  # of another library
+        (tmp_path / "other" / name).touch()
+    for place in (tmp_path / "other", tmp_path / "mine", tmp_path / "file", ".", "/"):
         assert "is not a model" in fails(main, world.store, world.captions, place, *overwrite)
     assert (tmp_path / "mine" / "film.mp4").read_text() == (tmp_path / "file").read_text() == "dear to me"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "other"]
 
 
 def test_partial_leaves_unknown_videos_out(train, world, tmp_path):

@@ -1,6 +1,7 @@
 """The folder of a run: one training at a time holds it, it holds only its own, and nothing outside is touched."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from mee.errors import InputError
-from mee.training.folder import LOCK, NEW, REPLACED, STATE, clear, run_folder
+from mee.model import MEE
+from mee.text.transformer import TransformerEncoder
+from mee.training.folder import LOCK, NEW, REPLACED, STATE, clear, run_folder, write_checkpoint
 
 HOLD = """
 import sys
@@ -43,7 +46,7 @@ def other_run(model):
 
 def whole(place):
     place.mkdir()
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "model.safetensors", "text"):
         (place / name).write_text(place.name)
 
 
@@ -148,6 +151,22 @@ def test_a_lock_is_a_file_of_its_own(model, folder, victim, says, kind):
     with pytest.raises(InputError) as caught:
         hold(model)
     says(caught.value)
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(model, folder, model_config, tokenizer):
+    whole(model)
+    made = MEE(model_config, TransformerEncoder(model_config.text, tokenizer))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with run_folder(model, overwrite=True) as held:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"m.training/model' cannot be written: .*File too large"):
+                write_checkpoint(made, {}, model, held)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (model / "config.json").read_text() == "m"
+    hold(model, overwrite=True)
+    assert not folder.exists()
 
 
 def test_links_in_a_folder_are_removed_and_not_followed(model, folder, victim):

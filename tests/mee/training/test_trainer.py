@@ -189,13 +189,16 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, 
     trainer = make_trainer(replace(CONFIG, epochs=1))
     directory = tmp_path / "model"
     directory.mkdir()
-    for name in ("config.json", "old"):
+    for name in ("config.json", "model.safetensors", "text", "old"):
         (directory / name).touch()
     with run_folder(directory, overwrite=True) as folder:
         model = run(trainer, folder / STATE)
         record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
         write_checkpoint(model, record, directory, folder)
     assert list(tmp_path.iterdir()) == [directory]
+    assert (
+        len({path.stat().st_mode for path in directory.glob("*.*")}) == 1
+    )  # others may read all of it, or nothing
     assert not (directory / "old").exists()
     assert same(type(model).from_pretrained(directory), model)
     written = json.loads((directory / "training.json").read_text())

@@ -171,7 +171,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 def link_whole(source: Path, path: Path) -> bool:
     """Hard-link a file that never changes to a second path; where that fails, copy it and return True."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     try:
@@ -187,10 +187,11 @@ def link_whole(source: Path, path: Path) -> bool:
 
 @contextmanager
 def _renamed(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary(path)
+    temporary.unlink(missing_ok=True)  # it may be a link to anywhere
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -205,6 +206,15 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it, durably; returns the new ones, the innermost first."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync(each.parent)
+    return made
 
 
 def sync(path: Path) -> None:

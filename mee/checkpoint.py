@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -166,15 +165,3 @@ def fingerprint(directory: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
-
-
-def write_checkpoint(model: Checkpointed, record: Mapping[str, Any], directory: Path, work: Path) -> None:
-    """Write a model and its training.json into the folder `work`, move them to `directory`, and remove `work`."""
-    aside = work / "model"
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside)
-    (aside / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
-    if directory.exists():
-        directory.rename(work / "replaced")
-    aside.rename(directory)
-    shutil.rmtree(work)

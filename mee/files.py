@@ -158,6 +158,7 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        aside.unlink(missing_ok=True)  # it may be a link to anywhere
         yield aside
         sync(aside)
         aside.replace(path)
@@ -170,6 +171,15 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             aside.unlink()
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it, durably; returns the new ones, the innermost first."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync(each.parent)
+    return made
 
 
 def sync(path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
     from mee.near_duplicates import FEW, STREAM_THRESHOLD, near_streams
 
     store = FeatureStore(args.place)
-    remedy = f"See mee store list {args.place} --failed, or extract them with mee precompute"
+    remedy = f"See mee store list {shlex.quote(str(args.place))} --failed, or extract them with mee precompute"
     train, test = _found(args, ids, store, remedy)
     clips = sum(len(clip_ids) for side in (train, test) for clip_ids in side.values())
     if clips < FEW:

@@ -17,7 +17,6 @@ again to resume a stopped run.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -98,16 +97,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(TrainArgs, "train", argv, __doc__ or "", default=_preset_arguments(argv))
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
-    work = args.model.resolve().with_name(f"{args.model.resolve().name}.training")
 
+    from mee.training import run_folder
+
+    with run_folder(args.model, overwrite=args.overwrite, leads=os.environ.get("RANK", "0") == "0") as folder:
+        _train(args, folder)
+    return DONE
+
+
+def _train(args: TrainArgs, folder: Path) -> None:
     from features.store import FeatureStore
-    from mee.checkpoint import CONFIG, write_checkpoint
-    from mee.training import Trainer, training_record
+    from mee.training import STATE, Trainer, clear, training_record, write_checkpoint
 
-    if args.model.exists() and not (args.model / CONFIG).is_file():
-        raise InputError(f"'{args.model}' exists and is not a model; name another place")
-    if args.model.exists() and not args.overwrite:
-        raise InputError(f"there is a model at '{args.model}' already; replace it with --overwrite")
     started = time.monotonic()
     store = FeatureStore(args.store)
     annotations = read_annotations(
@@ -125,11 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if not trainer.selects:
         say("too few validation captions to choose an epoch: the last one is kept")
-    if args.overwrite and trainer.leads:
-        shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
+    state = folder / STATE
+    if args.overwrite and trainer.leads and state.exists():
+        say(f"--overwrite discards the unfinished run in {folder}: training starts anew")
+        clear(folder)
     trainer.accelerator.wait_for_everyone()
-    model = _run(trainer, work / "state.safetensors")
+    model = _run(trainer, state)
     if trainer.leads:
         record = training_record(
             trainer, split, str(args.store.resolve()), str(args.captions.resolve()), annotations
@@ -137,12 +139,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if images:
             store_of_images, captions = (str(path.resolve()) for path in args.images or ())
             record |= {"images": {"store": store_of_images, "captions": captions, "count": len(images[1])}}
-        write_checkpoint(model, record, args.model, work)
+        write_checkpoint(model, record, args.model, folder)
         progress = trainer.progress
         took = time.monotonic() - started
         say(f"best epoch {progress.best_epoch} of {progress.epoch}, {took:.1f} s; model in {args.model}")
     trainer.accelerator.end_training()
-    return DONE
 
 
 def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:

@@ -3,6 +3,10 @@ from .config import Preset as Preset
 from .config import PresetName as PresetName
 from .config import TrainConfig as TrainConfig
 from .data import image_pairs as image_pairs
+from .folder import STATE as STATE
+from .folder import clear as clear
+from .folder import run_folder as run_folder
+from .folder import write_checkpoint as write_checkpoint
 from .state import Progress as Progress
 from .trainer import Trainer as Trainer
 from .trainer import training_record as training_record

@@ -33,6 +33,7 @@ from mee.training.data import TrainingData
 COMPONENTS = 256  # of a stream's covariance that are kept, at most
 PARTS = 5  # into which the videos are divided for the mixture's bias
 SCORED = 512  # clips of a part that are scored, at most
+EQUAL = 1e-12  # variance of equal rows, relative to their mean square
 SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
 
@@ -57,7 +58,8 @@ class Side:
             variance, directions = (scale.square() / len(rows))[:components], transposed.T[:, :components]
         rank = max(1, int((variance > 1e-6 * variance[0]).sum()))  # below is rounding
         level = (variance[:rank] + shrinkage * variance[:rank].mean()).clamp(min=torch.finfo(rows.dtype).tiny)
-        return cls(mean, directions[:, :rank] * level.rsqrt())
+        differ = variance[0] > EQUAL * rows.square().mean()  # else the map would be infinite
+        return cls(mean, directions[:, :rank] * (level.rsqrt() * differ))
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(n, D) -> (n, K)."""
@@ -107,9 +109,9 @@ def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> No
         _set(model.expert(name).unit, video.mean, fitted @ video.whiten.T, regression.white @ fitted.T)
         _set(model.text_unit(name), words.mean, words.whiten.T, words(text[_tower(expert)]))
     if len(regressions) == len(model.modalities) > 1:
-        similarities = _held_out(model, data, regressions, text, config.seed)
         nn.init.zeros_(model.mixture.weight)
-        model.mixture.bias.copy_(mixture_bias(similarities))
+        if held_out := _held_out(model, data, regressions, text, config.seed):  # of very few videos there is none
+            model.mixture.bias.copy_(mixture_bias(held_out))
     model.train(was_training)
 
 
@@ -194,10 +196,9 @@ def _held_out(
 def mixture_bias(held_out: Sequence[tuple[Tensor, Tensor, Tensor]], steps: int = 60) -> Tensor:
     """(M,) bias of the mixture logits with the least cross-entropy of the right clip, the temperature free.
 
-    `held_out`: parts of (q, G, M) similarities, (G, M) bool availability, (q,) int64 right clips; steps of Adam.
+    `held_out`: parts, at least one, of (q, G, M) similarities, (G, M) bool availability, (q,) int64 right clips;
+    steps of Adam.
     """
-    if not held_out:
-        return torch.zeros(0)
     bias = torch.zeros(held_out[0][0].shape[2], requires_grad=True)
     log_temperature = torch.tensor(0.05).log().requires_grad_()
     optimiser = torch.optim.Adam([bias, log_temperature], 0.1)

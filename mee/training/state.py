@@ -6,11 +6,14 @@ random.torch, random.cuda     (processes, n) generators of dropout, one a proces
 random.order                  generator of order and stream dropout, the same in every process
 scaler                        of float16, in the metadata
 metadata                      Progress and the run's signature, as JSON
+
+It may come from anyone: nothing is restored before every tensor has the shape and type that this run would save.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,8 +25,8 @@ from torch import Tensor, nn
 
 from mee.checkpoint import unshared
 from mee.distributed import joint_rows, process_number, processes
-from mee.errors import InputError
-from mee.files import whole_file
+from mee.errors import InputError, require
+from mee.files import MOST_BYTES, parse_json, regular_size, whole_file
 from mee.model import MEE
 from mee.training.config import TrainConfig
 
@@ -54,6 +57,7 @@ class Run(Protocol):
     device: torch.device
     best: dict[str, Tensor]
     progress: Progress
+    config: TrainConfig
 
 
 def learnt_state(module: nn.Module) -> dict[str, Tensor]:
@@ -92,7 +96,10 @@ def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
     }
     if trainer.accelerator.is_main_process:
         with whole_file(path, "states of a run") as aside:
-            save_file(unshared(tensors), aside, metadata=metadata)
+            try:
+                save_file(unshared(tensors), aside, metadata=metadata)
+            except SafetensorError as error:  # also that of a full disk
+                raise OSError(str(error)) from error
     trainer.accelerator.wait_for_everyone()
 
 
@@ -103,31 +110,71 @@ def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
         InputError: the file is damaged, or belongs to a run with other settings, other data or another number of
             processes.
     """
+    wanted = _wanted(trainer)
     try:
+        regular_size(path, sum(tensor.nbytes for tensor in wanted.values()) + MOST_BYTES)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged ({error}); start again with --overwrite") from error
-    try:
-        was, progress, scaler = (json.loads(metadata[name]) for name in ("signature", "progress", "scaler"))
+            names = set(file.keys())
+            tensors = {name: file.get_tensor(name) for name in sorted(names & set(wanted))}
+        was, progress, scaler = (parse_json(metadata[name]) for name in ("signature", "progress", "scaler"))
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is not the state of a run; start again with --overwrite") from error
+        raise InputError(f"'{path}' is not the state of a run; start again with --overwrite") from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"'{path}' is damaged ({error}); start again with --overwrite") from error
     _check_signature(path, was, json.loads(json.dumps(signature)))
     try:
-        _restore(trainer, tensors, progress, scaler)
+        require(names - {"random.cuda"} <= set(wanted), "it has tensors that are not this run's")
+        for name, tensor in tensors.items():
+            fits = (tensor.shape, tensor.dtype) == (wanted[name].shape, wanted[name].dtype)
+            require(fits and bool(tensor.isfinite().all()), f"{name} is of another shape or type, or not finite")
+        _restore(trainer, tensors, _progress(progress, trainer.config), scaler)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} is damaged ({reason}); start again with --overwrite") from error
+        raise InputError(f"'{path}' is damaged ({reason}); start again with --overwrite") from error
 
 
-def _check_signature(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+def _wanted(trainer: Run) -> dict[str, Tensor]:
+    """Of each tensor that a state of this run can hold, by its name, one of the same shape and type."""
+    learnt = learnt_state(trainer.model).items()
+    wanted = {f"{prefix}.{name}": tensor for prefix in ("model", "best") for name, tensor in learnt}
+    wanted |= {f"loss.{name}": tensor for name, tensor in trainer.loss.state_dict().items()}
+    parameters = (parameter for group in trainer.optimizer.param_groups for parameter in group["params"])
+    for number, parameter in enumerate(parameters):
+        moments = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.zeros(())}
+        wanted |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
+    wanted["random.torch"] = torch.get_rng_state().expand(processes(), -1)
+    wanted["random.order"] = trainer.generator.get_state()
+    if trainer.device.type == "cuda":
+        wanted["random.cuda"] = torch.cuda.get_rng_state(trainer.device).expand(processes(), -1)
+    return wanted
+
+
+def _progress(found: Any, config: TrainConfig) -> Progress:
+    """Progress as it was recorded; what it counts and measures must be possible."""
+    progress = Progress(**found)
+    require(asdict(progress) == found and isinstance(progress.history, list), "its progress is incomplete")
+    counts = [progress.best_epoch, progress.epoch, progress.step]
+    figures = [progress.best_score, *(figure for entry in progress.history for figure in dict(entry).values())]
+    possible = all(type(number) is int for number in counts) and _numbers(figures)
+    possible = possible and 0 <= counts[0] <= counts[1] <= config.epochs and counts[1] <= counts[2] < 2**53
+    require(possible, "its progress is impossible")
+    return progress
+
+
+def _numbers(found: Iterable[Any]) -> bool:
+    """Whether all are finite numbers of a size that happens."""
+    return all(type(number) in (int, float) and -1e300 < number < 1e300 for number in found)
+
+
+def _check_signature(path: Path, was: Any, now: dict[str, Any]) -> None:
     """Check that the state is of this run."""
+    was = was if isinstance(was, dict) else {}
     other = [name for name in now if was.get(name) != now[name]]
     if other == ["processes"]:
         raise InputError(
-            f"{path.parent} holds an unfinished run of {was.get('processes')} processes, which {now['processes']} "
-            "cannot go on with; start as many as it had, or start again with --overwrite"
+            f"{path.parent} holds an unfinished run of {was.get('processes')!s:.20} processes, which "
+            f"{now['processes']} cannot go on with; start as many as it had, or start again with --overwrite"
         )
     if other:
         raise InputError(
@@ -136,7 +183,7 @@ def _check_signature(path: Path, was: dict[str, Any], now: dict[str, Any]) -> No
         )
 
 
-def _restore(trainer: Run, tensors: dict[str, Tensor], progress: dict[str, Any], scaler: dict[str, Any]) -> None:
+def _restore(trainer: Run, tensors: dict[str, Tensor], progress: Progress, scaler: dict[str, Any]) -> None:
     def under(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
@@ -149,6 +196,7 @@ def _restore(trainer: Run, tensors: dict[str, Tensor], progress: dict[str, Any],
     for key, tensor in under("optimizer.").items():
         number, _, name = key.partition(".")
         moments.setdefault(int(number), {})[name] = tensor
+    require(all(len(state) == 3 for state in moments.values()), "it lacks moments of a parameter")
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     mine = process_number()
@@ -156,7 +204,7 @@ def _restore(trainer: Run, tensors: dict[str, Tensor], progress: dict[str, Any],
     if trainer.device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"][mine].clone(), trainer.device)
     if trainer.accelerator.scaler:
+        require(_numbers(dict(scaler).values()), "its scaler is impossible")
         trainer.accelerator.scaler.load_state_dict(scaler)
     trainer.generator.set_state(tensors["random.order"])
-    for name, value in progress.items():
-        setattr(trainer.progress, name, value)
+    trainer.progress = progress

@@ -121,7 +121,7 @@ class Trainer:
         `on_epoch`.
 
         Raises:
-            InputError: the state is damaged or another run's, or a loss or gradient is not finite.
+            InputError: the state is damaged or another run's, or a loss, a gradient or a weight is not finite.
         """
         signature = self.signature()
         if state.exists():
@@ -142,6 +142,11 @@ class Trainer:
         finally:
             for tracker in self.accelerator.trackers:  # not end_training: that ends the process group too
                 tracker.finish()
+        if broken := [name for name, tensor in self.best.items() if not bool(tensor.isfinite().all())]:
+            raise InputError(
+                f"training left NaN or infinity in {broken[0]}; start again with --overwrite and a lower "
+                "--learning-rate, and look for streams with extreme numbers"
+            )
         load_learnt_state(self.model, self.best)
         return self.model.eval()
 

@@ -14,7 +14,7 @@ from mee.data.tables import read_captions
 from mee.errors import InputError
 from mee.evaluation.held_out import held_out_pairs
 from mee.model import MEE
-from mee.training import trainer
+from mee.training import run_folder, trainer
 from scripts.train import TrainArgs, expert_configs, main
 
 
@@ -80,15 +80,46 @@ def test_a_model_is_replaced_only_by_overwrite(train):
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_second_training_is_refused_before_any_work_and_touches_nothing(train, stopped, world, fails, overwrite):
+    state = (train.work / "state.safetensors").read_bytes()
+    with run_folder(train.model, overwrite=False):
+        told = fails(main, "/nowhere/store", world.captions, train.model, *overwrite)
+    assert re.search(r"another training uses '.*model.training' \(process \d+ on .* since .* UTC\); wait", told)
+    assert [path.name for path in train.work.iterdir()] == ["state.safetensors"]
+    assert (train.work / "state.safetensors").read_bytes() == state
+
+
+def test_a_damaged_state_costs_one_sentence_and_overwrite_starts_anew(train, stopped):
+    (train.work / "state.safetensors").write_bytes(b"")
+    assert re.search(r"state.safetensors' is damaged .*; start again with --overwrite", train(code=1).err)
+    assert "discards the unfinished run" in train("--overwrite").err
+    assert stopped == [1, 1, 2]
+    assert not train.work.exists()
+
+
+def test_a_model_may_be_a_link_and_is_replaced_where_it_leads(train, tmp_path):
+    (tmp_path / "disk").mkdir()
+    train.model.symlink_to(tmp_path / "disk" / "own")
+    train("--epochs", "1")
+    train("--epochs", "1", "--overwrite")
+    assert train.model.is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["own"]
+    assert MEE.from_pretrained(train.model).modalities
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
 def test_another_file_or_directory_is_never_replaced(world, fails, tmp_path, monkeypatch, overwrite):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "film.mp4").write_text("dear to me")
     (tmp_path / "file").write_text("dear to me")
-    for place in (tmp_path / "mine", tmp_path / "file", "."):
+    (tmp_path / "other").mkdir()
+    for name in ("config.json", "model.safetensors"):  # of another library
+        (tmp_path / "other" / name).touch()
+    for place in (tmp_path / "other", tmp_path / "mine", tmp_path / "file", ".", "/"):
         assert "is not a model" in fails(main, world.store, world.captions, place, *overwrite)
     assert (tmp_path / "mine" / "film.mp4").read_text() == (tmp_path / "file").read_text() == "dear to me"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "other"]
 
 
 def test_partial_leaves_unknown_videos_out(train, world, tmp_path):

@@ -1,6 +1,7 @@
 """Results as files: what is written is read, and nothing else is."""
 
 import json
+import os
 from contextlib import nullcontext
 from math import inf, nan
 
@@ -167,6 +168,16 @@ def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path, error):
         assert reader.read() == "old"  # not written over: whoever reads meanwhile sees one or the other
     assert path.read_text() == ("old" if error else "new")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_the_place_of_the_file_beside_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("dear to me")
+    for target in (victim, tmp_path / "new"):
+        (tmp_path / f".ranks.csv.{os.getpid()}").symlink_to(target)
+        write(tmp_path / "ranks.csv", "ranks")
+    assert victim.read_text() == "dear to me"
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", "ranks.csv"}
 
 
 def test_what_cannot_be_written_is_one_sentence(tmp_path):

@@ -1,6 +1,8 @@
 """A stopped run goes on to the same bits as an unbroken one, whatever its settings; another's state is refused."""
 
 import json
+import os
+import resource
 import time
 from dataclasses import replace
 
@@ -107,7 +109,8 @@ def test_a_run_with_other_settings_or_data_is_refused(
 
 
 @pytest.mark.parametrize(
-    "damage", ["text", "foreign", "cut", "progress", "shape", "random.order", "model.mixture.bias", "best."]
+    "damage",
+    ["text", "empty", "foreign", "cut", "progress", "shape", "random.order", "model.mixture.bias", "best."],
 )
 def test_a_damaged_or_foreign_state_is_refused(make_trainer, run, tmp_path, damage):
     state = tmp_path / "state"
@@ -116,8 +119,8 @@ def test_a_damaged_or_foreign_state_is_refused(make_trainer, run, tmp_path, dama
         metadata = file.metadata()
     tensors, content = load_file(state), state.read_bytes()
     match damage:
-        case "text" | "cut":
-            state.write_bytes(b"no state" if damage == "text" else content[:-100])
+        case "text" | "empty" | "cut":
+            state.write_bytes({"text": b"no state", "empty": b"", "cut": content[:-100]}[damage])
         case "foreign":
             save_file({"x": torch.zeros(1)}, state)
         case "progress":
@@ -128,8 +131,106 @@ def test_a_damaged_or_foreign_state_is_refused(make_trainer, run, tmp_path, dama
             kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(damage)}
             assert len(kept) < len(tensors)
             save_file(kept, state, metadata=metadata)
-    with pytest.raises(InputError, match=r"state is (damaged \(|not the state of a run); start again|is damaged"):
+    with pytest.raises(InputError, match=r"state' is (damaged \(.*\)|not the state of a run); start again"):
         run(make_trainer(), state)
+
+
+PROGRESS = {"epoch": 1, "step": 4, "best_epoch": 1, "best_score": 9.0, "history": [{"epoch": 1, "loss": 1.0}]}
+HOSTILE = {  # metadata, or tensors, of a state that anyone may have made
+    "progress": [
+        *(
+            {**PROGRESS, name: odd}
+            for name in ("epoch", "step", "best_epoch")
+            for odd in (-1, 1.0, True, "1", 9**99)
+        ),
+        *({**PROGRESS, "best_score": odd} for odd in ("9", None, 10**400, float("nan"), float("inf"))),
+        *(
+            {**PROGRESS, "history": odd}
+            for odd in ("abc", {}, [1], [{"loss": "low"}], [{"loss": [1.0]}], [["a", 1]])
+        ),
+        {**PROGRESS, "other": 1},
+        {},
+        [],
+        7,
+        json.dumps(PROGRESS).replace("9.0", "1e999"),
+        "[" * 100_000,
+        "",
+    ],
+    "signature": [[], 7, "null", {"processes": "\x1b[2J" * 99}, "{" * 9, '{"a": NaN}'],
+    "optimizer.0.step": [torch.zeros(3), torch.zeros((), dtype=torch.int64), torch.tensor(float("nan")), None],
+    "optimizer.0.exp_avg": [torch.zeros(()), torch.zeros(1, 1, 1), None],
+    "optimizer.-1.step": [torch.zeros(())],
+    "optimizer.9999.step": [torch.zeros(())],
+    "optimizer.x": [torch.zeros(())],
+    "best.mixture.bias": [torch.zeros(9), torch.full((3,), float("inf")), torch.zeros(3, dtype=torch.float64)],
+    "model.mixture.bias": [torch.full((3,), float("nan")), torch.zeros(3, dtype=torch.bool)],
+    "random.torch": [torch.zeros(0, dtype=torch.uint8), torch.zeros((), dtype=torch.uint8)],
+    "random.order": [torch.zeros(5056), torch.zeros(7, dtype=torch.uint8)],
+    "loss.log_temperature": [torch.zeros(2)],
+    "surplus": [torch.zeros(1)],
+}
+
+
+def test_a_hostile_state_is_refused_with_one_sentence(make_trainer, run, tmp_path):
+    state = tmp_path / "state"
+    run(make_trainer(), state, 1)
+    with safe_open(state, framework="pt") as file:
+        metadata = file.metadata()
+    tensors, trainer = load_file(state), make_trainer()
+    assert {"loss.log_temperature", "optimizer.0.exp_avg", "random.torch"} <= set(tensors)
+    assert tensors["random.order"].shape == (5056,)
+    refused = 0
+    for name, values in HOSTILE.items():
+        for value in values:
+            if name in metadata:
+                text = value if isinstance(value, str) else json.dumps(value)
+                save_file(tensors, state, metadata={**metadata, name: text})
+            else:
+                others = {key: tensor for key, tensor in tensors.items() if key != name}
+                save_file(others | ({} if value is None else {name: value}), state, metadata=metadata)
+            try:
+                text = str(run(trainer, state))
+            except InputError as error:
+                text = str(error)
+            assert text.endswith("start again with --overwrite"), (name, value, text)
+            assert text.isprintable(), (name, value)
+            assert len(text) < 500, (name, value)
+            refused += 1
+    assert refused == 60
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
+def test_a_state_is_a_regular_file_of_the_size_of_its_run(make_trainer, run, tmp_path, says, kind):
+    state = tmp_path / "state"
+    match kind:
+        case "link":
+            (tmp_path / "other").touch()
+            state.symlink_to(tmp_path / "other")
+        case "pipe":
+            os.mkfifo(state)
+        case "folder":
+            state.mkdir()
+        case "large":
+            with state.open("wb") as file:
+                file.truncate(1 << 40)
+    with pytest.raises(InputError) as caught:
+        run(make_trainer(), state)
+    says(caught.value)
+
+
+def test_a_full_disk_ends_a_run_with_one_sentence_and_the_state_before_remains(make_trainer, run, tmp_path):
+    state = tmp_path / "state"
+    run(make_trainer(), state, 1)
+    before = state.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"states of a run cannot be written to '.*state': .*File too large"):
+            run(make_trainer(), state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert state.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [state]
 
 
 def test_frozen_parameters_are_not_in_the_state(make_trainer, run, tmp_path):

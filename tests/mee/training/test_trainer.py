@@ -5,11 +5,12 @@ import math
 from copy import deepcopy
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mee.checkpoint import write_checkpoint
+from mee.data.pairs import match_captions
 from mee.data.splits import Split
 from mee.distributed import make_accelerator
 from mee.encode import encode_gallery
@@ -18,9 +19,12 @@ from mee.evaluation.held_out import selected_on, trained_on
 from mee.evaluation.retrieval import Retrieval
 from mee.protocols.protocol import Benchmark
 from mee.protocols.table import PROTOCOLS
+from mee.text.config import TextConfig
 from mee.text.transformer import TransformerEncoder
 from mee.training.config import TrainConfig
+from mee.training.folder import STATE, run_folder, write_checkpoint
 from mee.training.trainer import ENOUGH, Trainer, rate_factor, training_record
+from tests.mee import tiny_models
 from tests.mee.conftest import CONFIG
 
 CPU = torch.device("cpu")
@@ -183,20 +187,60 @@ def test_training_that_comes_to_nothing_says_where_and_keeps_the_last_state(make
 
 def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, tmp_path):
     trainer = make_trainer(replace(CONFIG, epochs=1))
-    work, directory = tmp_path / "model.training", tmp_path / "model"
-    work.mkdir()
+    directory = tmp_path / "model"
     directory.mkdir()
-    (directory / "old").touch()
-    model = run(trainer, work / "state")
-    record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
-    write_checkpoint(model, record, directory, work)
-    assert not work.exists()
+    for name in ("config.json", "model.safetensors", "text", "old"):
+        (directory / name).touch()
+    with run_folder(directory, overwrite=True) as folder:
+        model = run(trainer, folder / STATE)
+        record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
+        write_checkpoint(model, record, directory, folder)
+    assert list(tmp_path.iterdir()) == [directory]
+    assert (
+        len({path.stat().st_mode for path in directory.glob("*.*")}) == 1
+    )  # others may read all of it, or nothing
     assert not (directory / "old").exists()
     assert same(type(model).from_pretrained(directory), model)
     written = json.loads((directory / "training.json").read_text())
     assert written["training"]["seed"] == 0
     assert len(written["history"]) == written["best_epoch"] == 1
     assert not set(written["videos"]["train"]) & set(written["videos"]["val"])
+
+
+@pytest.mark.parametrize("family", [None, "bert", "gpt2"])
+@pytest.mark.parametrize("captions", ["own", "equal", "one of each"])
+@pytest.mark.parametrize("videos", [2, 3, 7])
+def test_very_few_videos_and_equal_captions_give_a_finite_model(
+    make_source, model_config, run, tmp_path, videos, captions, family
+):
+    source = make_source([f"v{number}.mp4" for number in range(videos + 1)])
+    verbs = ("moves",) if captions == "one of each" else ("moves", "turns")
+    rows = [(v, f"a {word} {verb}") for v, word in zip(source.clips.index, tiny_models.WORDS) for verb in verbs]
+    table = pd.DataFrame(rows, columns=["video_id", "caption"])
+    table = table.assign(caption="a dog") if captions == "equal" else table
+    pairs, first = match_captions(table, source, partial=False)[0], {source.clips.index[0]}
+    if family:
+        directory = tiny_models.save(family, tmp_path / family)
+        text = TextConfig(encoder=str(directory), pooling=("last",), max_tokens=12)
+        model_config = replace(model_config, text=text)
+    train, validation = pairs.of_videos(set(pairs.videos) - first), pairs.of_videos(first)
+    trainer = Trainer(source, train, validation, model_config, CONFIG, CPU)
+    assert trainer.starts_closed_form == bool(family)
+    model = run(trainer, tmp_path / "state")
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+
+
+def test_a_model_with_a_number_that_is_not_finite_is_never_returned(make_trainer, run, tmp_path):
+    trainer = make_trainer(replace(CONFIG, epochs=1))
+    note = trainer._note
+
+    def spoil(loss):
+        trainer.model.text_experts[0].norm.running_var.fill_(math.inf)  # it scales to 0, so no figure is wrong
+        note(loss)
+
+    trainer._note = spoil
+    with pytest.raises(InputError, match=r"NaN or infinity in text_experts.0.norm.running_var; start again"):
+        run(trainer, tmp_path / "state")
 
 
 def test_images_join_training_and_must_look_as_the_videos_do(make_trainer, run, stills, tmp_path, model_config):

@@ -17,7 +17,6 @@ Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import json
 import tokenize
 import zipfile
 import zlib
@@ -33,11 +32,13 @@ import torch
 
 from mee.errors import InputError
 from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
+from mee.files import limited, open_file, parse_json
 from mee.protocols import file_stamp
 
 Side = Literal["query", "clip"]
 SIDES: Final[tuple[Side, Side]] = ("query", "clip")
 ENDINGS: Final = (".npy", ".npz", ".safetensors")
+HEADER: Final = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
                 table = pd.read_parquet(path)
                 found = table[_column(path, side, list(table.columns))].tolist()
             case ".json":
-                found = json.loads(path.read_text(encoding="utf-8-sig"))
+                found = parse_json(path.read_text(encoding="utf-8-sig"))
                 if not isinstance(found, list):
                     raise InputError(f'{path} is no JSON list of {side} ids: ["…", "…"]')
             case ending if ending in ENDINGS:
@@ -147,10 +148,11 @@ def _read_errors(path: Path) -> Iterator[None]:
     """Turn exceptions of numpy, zip, safetensors, pandas and JSON into an InputError."""
     from safetensors import SafetensorError
 
-    of_python = (ValueError, TypeError, OSError, EOFError, LookupError, RuntimeError, MemoryError, ArithmeticError)
+    of_python = (ValueError, TypeError, OSError, EOFError, LookupError, RuntimeError, ArithmeticError)
     of_formats = (zipfile.BadZipFile, zlib.error, SafetensorError, SyntaxError, tokenize.TokenError)
     try:
-        yield
+        with limited(path):
+            yield
     except InputError:
         raise
     except (*of_python, *of_formats) as error:
@@ -172,6 +174,10 @@ def _open(path: Path) -> _Found:
 
 
 def _numpy(path: Path) -> _Found:
+    with open_file(path, follow=True) as file:
+        start = file.read(12)
+    if start[:6] == np.lib.format.MAGIC_PREFIX and start[6] > 1 and int.from_bytes(start[8:], "little") > HEADER:
+        raise InputError(f"{path} is described by more than {HEADER:,} bytes, as no plain array is; save it again")
     loaded = np.load(path, mmap_mode="c", allow_pickle=False)  # with "r" torch warns; it is never written to
     if isinstance(loaded, np.ndarray):
         return {"": Table(str(path), _tensor(loaded))}, {}
@@ -209,7 +215,7 @@ def _safetensors(path: Path) -> _Found:
     ids: dict[Side, tuple[str, ...]] = {}
     for side in SIDES:
         if f"{side}_ids" in metadata:
-            where, found = f"{path}: '{side}_ids' in its metadata", json.loads(metadata[f"{side}_ids"])
+            where, found = f"{path}: '{side}_ids' in its metadata", parse_json(metadata[f"{side}_ids"])
             if not isinstance(found, list):
                 raise InputError(f'{where} is no JSON list; write json.dumps(["…", "…"])')
             ids[side] = _checked_ids(found, side, where)
@@ -231,7 +237,8 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
     for row, value in enumerate(found, 1):
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InputError(f"{where}: {side} id {row} is {value!r}, which is no text; write ids as text")
+            shown = type(value).__name__ if isinstance(value, list | dict) else repr(value)
+            raise InputError(f"{where}: {side} id {row} is {shown}, which is no text; write ids as text")
         ids.append(str(value).strip())
     if not ids or not all(ids):
         raise InputError(

@@ -172,6 +172,7 @@ def _of_parquet(path: Path) -> pd.DataFrame:
     file = pq.ParquetFile(path)
     _check_once(path, file.schema_arrow.names)
     table = file.read()
+    table.validate(full=True)  # text that is no UTF-8 would be found much later
     return as_pandas(pa.table({name: kept_column(table[name], name) for name in table.column_names}))
 
 

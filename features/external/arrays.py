@@ -178,7 +178,12 @@ def _open_hdf5(path: Path) -> ArrayFile:
     file = h5py.File(path, "r", rdcc_nbytes=CACHE)
     places: list[str] = []
     file.visititems(lambda place, item: places.append(place) if isinstance(item, h5py.Dataset) else None)
-    file.visititems_links(lambda place, link: _check_link(path, place, link))
+    links: dict[str, Any] = {}
+    file.visititems_links(lambda place, link: links.update({place: link}))
+    if out := [place for place, link in links.items() if not isinstance(link, (h5py.HardLink, h5py.SoftLink))]:
+        raise InputError(
+            f"{path}: {out[0]!r} is a link out of the file, which is never followed; copy the data into it"
+        )
     by_name = dict(zip(_names_in_hdf5(path, places), places))
 
     def get(name: str) -> Any:
@@ -189,15 +194,6 @@ def _open_hdf5(path: Path) -> ArrayFile:
         return data if h5py.check_string_dtype(data.dtype) is None else np.array(data.asstr()[...])
 
     return ArrayFile(path, tuple(by_name), get)
-
-
-def _check_link(path: Path, place: str, link: Any) -> None:
-    import h5py
-
-    if not isinstance(link, (h5py.HardLink, h5py.SoftLink)):
-        raise InputError(
-            f"{path}: {place!r} is a link out of the file, which is never followed; copy the data into it"
-        )
 
 
 def _check_data_set(path: Path, data: Any) -> None:
@@ -239,7 +235,7 @@ def _names_in_hdf5(path: Path, places: list[str]) -> list[str]:
 def _open_pickle(path: Path) -> ArrayFile:
     content, left = load_pickle(path), [path.stat().st_size]
     if not isinstance(content, dict):
-        array = np.empty(0) if content is None else as_array(content, left)
+        array = np.empty(0) if content is None else as_array(path, content, left)
         if array.dtype.kind not in "fiu" or array.ndim < 2:
             raise InputError(f"{path} should hold a dict of arrays by clip id, or one array of all clips")
         return ArrayFile(path, ("",), lambda _: array)
@@ -250,7 +246,7 @@ def _open_pickle(path: Path) -> ArrayFile:
     if len(by_name) < len(names):
         raise InputError(f"{path} names two arrays alike, one by text and one by a number or by bytes")
     return ArrayFile(
-        path, tuple(names), lambda name: None if by_name[name] is None else as_array(by_name[name], left[:])
+        path, tuple(names), lambda name: None if by_name[name] is None else as_array(path, by_name[name], left[:])
     )
 
 

@@ -93,7 +93,7 @@ def read_ids(path: Path) -> dict[str, ListedClip]:
             table = _table(path)
     except InputError:
         raise
-    except (ValueError, OSError) as error:  # of all the parsers
+    except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:  # of all the parsers
         raise InputError(f"{path} is not a readable list of ids: {str(error).partition(chr(10))[0]}") from error
     if not len(table):
         raise InputError(f"{path} lists no ids")

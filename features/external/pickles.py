@@ -45,9 +45,12 @@ def load_pickle(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as a pickle ({reason})") from error
 
 
-def as_array(value: Any, left: list[int]) -> NDArray[Any]:
-    """An array that was pickled, or one of lists with at most so many numbers."""
-    return np.asarray(_plain(value, left, DEEPEST))
+def as_array(path: Path, value: Any, left: list[int]) -> NDArray[Any]:
+    """An array that was pickled in a file, or one of lists with at most so many numbers."""
+    try:
+        return np.asarray(_plain(value, left, DEEPEST))
+    except InputError as error:
+        raise InputError(f"{path} {error}") from error
 
 
 def _plain(value: Any, left: list[int], depth: int) -> Any:
@@ -139,7 +142,7 @@ ALLOWED: dict[str, Callable[..., Any]] = {
 class _Tuple(tuple[Any, ...]):
     """A tuple that is no key of a dict."""
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None
 
 
 def _group(length: int | None) -> Callable[[Any], None]:
@@ -160,7 +163,7 @@ _CODES = {pickle.TUPLE: None, pickle.EMPTY_TUPLE: 0, pickle.TUPLE1: 1, pickle.TU
 @final
 class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+        **pickle._Unpickler.dispatch,
         **{code[0]: _group(length) for code, length in _CODES.items()},
     }
 

@@ -5,8 +5,8 @@ videos      one a line; or a column video_id of such a table, or of a text whose
 sentences   one a line; or the captions of such a table
 
 `video_id` (or `video`) is a video's path in the store, with or without its ending, or the id of one clip of it.
-A text may also come through a pipe that the shell opened (/dev/stdin, <(…)), not through a named one: perhaps nobody
-ever writes to it.
+A text may also come through a pipe that the shell opened (/dev/stdin, <(…)), not through a named one: it may never
+have a writer.
 
 `split` is train, val or test. All values are text, so "007" stays "007", and all text is UTF-8. Csv is read by the
 standard library in strict mode: it names the line of a stray quote, after which pandas would join several rows.
@@ -144,9 +144,11 @@ def read_table(
                     table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
                 case _:
                     table = _read_csv(path, what)
+            for name in table.columns.intersection([*needed, *wanted, "video"]):
+                table[name] = table[name].astype("string").str.strip()
     except InputError:
         raise
-    except (ValueError, OSError, csv.Error) as error:  # what the parsers raise, pyarrow's included
+    except (ValueError, TypeError, AttributeError, LookupError, OSError, csv.Error) as error:  # of all the parsers
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a readable {path.suffix} table: {reason}; save it again") from error
     if "video_id" not in table and "video" in table:
@@ -163,7 +165,6 @@ def read_table(
     columns = [*needed, *(name for name in wanted if name in table)]
     table = table[columns].reset_index(drop=True)
     for column in columns:
-        table[column] = table[column].astype("string").str.strip()
         empty = table[column].isna() | (table[column] == "")
         if empty.any():
             row = int(empty.to_numpy().argmax()) + 1

@@ -51,6 +51,8 @@ def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, .
     keyed = _load(path, **_format(path))
     row_of: dict[str, int] = {}
     for row, key in enumerate(keyed.index_to_key):
+        if key is None:  # the file has a word twice, and gensim leaves the last rows without words
+            continue
         lower = key.lower()
         if lower not in row_of or key == lower:
             row_of[lower] = row

@@ -51,7 +51,7 @@ class Args:
 
 
 def mutate(raw: bytes, rng: random.Random) -> bytes:
-    """A file's content, changed in its bytes, or in its values where it is JSON or begins with it (safetensors)."""
+    """A file's content, changed in its bytes, or in its values where it is JSON or begins with JSON."""
     length = int.from_bytes(raw[:8], "little")
     if rng.random() < 0.6:
         with suppress(ValueError, RecursionError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from mee.errors import InputError
-from mee.files import limited
+from mee.files import limited, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ def read_metadata(path: Path, taken: Collection[str] = ()) -> Metadata:
                     raise InputError(f"{path}: metadata is read from .csv or .parquet, not '{suffix}'")
     except InputError:
         raise
-    except (ValueError, OSError, csv.Error) as error:  # pyarrow's among them
+    except Exception as error:  # the parsers raise anything on a damaged table
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a readable {path.suffix} table: {reason}") from error
     key = next((name for name in KEYS if name in table), None)
@@ -165,14 +165,11 @@ def _typed(values: pd.Series[str]) -> pd.Series:
 
 def _of_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from index.storage import as_pandas, kept_column
 
-    file = pq.ParquetFile(path)
-    _check_once(path, file.schema_arrow.names)
-    table = file.read()
-    table.validate(full=True)  # text that is no UTF-8 would be found much later
+    table = read_parquet(path)
+    _check_once(path, table.column_names)
     return as_pandas(pa.table({name: kept_column(table[name], name) for name in table.column_names}))
 
 

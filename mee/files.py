@@ -17,9 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mee.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LONGEST_NAME = 255  # bytes
 MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
@@ -153,6 +156,25 @@ def limited(path: Path) -> Iterator[None]:
             ) from error
         finally:
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """The table of a Parquet file, with limited memory.
+
+    Raises:
+        InputError: it takes more memory than its size explains.
+        Exception: it is damaged; the library raises anything.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with limited(path):
+        table = pq.ParquetFile(path).read(use_threads=False)  # a thread that lacks memory would end the process
+        table.validate(full=True)  # text that is no UTF-8 would be found much later
+        for number, column in enumerate(table.schema):
+            if pa.types.is_dictionary(column.type):  # so would a conversion to pandas that unfolds them
+                table = table.set_column(number, column.name, table[number].cast(column.type.value_type))
+    return table
 
 
 def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> Any:

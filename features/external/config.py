@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
-from features.files import limited, parse_json
+from features.files import limited, parse_json, read_parquet
 
 if TYPE_CHECKING:  # the command line needs its settings only
     import pandas as pd
@@ -93,7 +93,7 @@ def read_ids(path: Path) -> dict[str, ListedClip]:
             table = _table(path)
     except InputError:
         raise
-    except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:  # of all the parsers
+    except Exception as error:  # the parsers raise anything on a damaged list
         raise InputError(f"{path} is not a readable list of ids: {str(error).partition(chr(10))[0]}") from error
     if not len(table):
         raise InputError(f"{path} lists no ids")
@@ -150,7 +150,7 @@ def _table(path: Path) -> pd.DataFrame:
     if suffix == ".csv":
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     if suffix == ".parquet":
-        return pd.read_parquet(path).reset_index()
+        return read_parquet(path).to_pandas(use_threads=False).reset_index()
     if suffix not in ("", ".txt", ".json", ".jsonl"):
         raise InputError(f"{path}: ids are read from .txt, .csv, .parquet, .json or .jsonl, not '{suffix}'")
     text = path.read_text(encoding="utf-8-sig")

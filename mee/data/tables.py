@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mee.errors import InputError, name_id
-from mee.files import limited, open_file
+from mee.files import limited, open_file, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def read_table(
         with limited(path):
             match path.suffix.lower():
                 case ".parquet":
-                    table = pd.read_parquet(path)
+                    table = read_parquet(path).to_pandas(use_threads=False)
                 case ".jsonl" | ".ndjson":
                     table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
                 case _:
@@ -148,7 +148,7 @@ def read_table(
                 table[name] = table[name].astype("string").str.strip()
     except InputError:
         raise
-    except (ValueError, TypeError, AttributeError, LookupError, OSError, csv.Error) as error:  # of all the parsers
+    except Exception as error:  # the parsers raise anything on a damaged table
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a readable {path.suffix} table: {reason}; save it again") from error
     if "video_id" not in table and "video" in table:

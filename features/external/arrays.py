@@ -281,7 +281,8 @@ def sha256_of(path: Path) -> str:
     if path.is_dir():
         parts = [f"{sha256_of(file)} {clip_id}\n" for clip_id, file in clip_files(path).items()]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
-    with open_file(path, follow=True) as file:
+    with open_file(path, follow=True) as opened:
+        file: Any = opened
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -150,7 +150,8 @@ def _table(path: Path) -> pd.DataFrame:
     if suffix == ".csv":
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     if suffix == ".parquet":
-        return read_parquet(path).to_pandas(use_threads=False).reset_index()
+        table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
+        return table.reset_index()
     if suffix not in ("", ".txt", ".json", ".jsonl"):
         raise InputError(f"{path}: ids are read from .txt, .csv, .parquet, .json or .jsonl, not '{suffix}'")
     text = path.read_text(encoding="utf-8-sig")

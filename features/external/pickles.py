@@ -142,30 +142,24 @@ ALLOWED: dict[str, Callable[..., Any]] = {
 class _Tuple(tuple[Any, ...]):
     """A tuple that is no key of a dict."""
 
-    __hash__: ClassVar[None] = None
+    __hash__ = None  # type: ignore[assignment]
 
 
-def _group(length: int | None) -> Callable[[Any], None]:
-    """The code of a tuple of what was read last, or since the mark."""
+def _of_tuple(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def run(unpickler: Any) -> None:
+        load(unpickler)
+        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
 
-    def load(unpickler: Any) -> None:
-        items = unpickler.pop_mark() if length is None else unpickler.stack[len(unpickler.stack) - length :]
-        if length:
-            del unpickler.stack[-length:]
-        unpickler.append(_Tuple(items))
-
-    return load
+    return run
 
 
-_CODES = {pickle.TUPLE: None, pickle.EMPTY_TUPLE: 0, pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
+_KNOWN: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # Python's function for each opcode
+_TUPLES = (pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 
 
 @final
 class _Unpickler(pickle._Unpickler):
-    dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,
-        **{code[0]: _group(length) for code, length in _CODES.items()},
-    }
+    dispatch: ClassVar[dict[int, Any]] = _KNOWN | {code[0]: _of_tuple(_KNOWN[code[0]]) for code in _TUPLES}
 
     def find_class(self, module: str, name: str, /) -> Any:
         current = module.replace("__builtin__", "builtins").replace("numpy.core", "numpy._core")

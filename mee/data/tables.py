@@ -139,7 +139,7 @@ def read_table(
         with limited(path):
             match path.suffix.lower():
                 case ".parquet":
-                    table = read_parquet(path).to_pandas(use_threads=False)
+                    table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
                 case ".jsonl" | ".ndjson":
                     table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
                 case _:

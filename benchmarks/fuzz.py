@@ -123,7 +123,7 @@ def fuzz(name: str, seeds: Path, work: Path, seconds: float, rng: random.Random,
             FAMILIES[name].read(folder, folder / file)
             count(1)
         except (Exception, Hang) as error:
-            if type(error).__name__ != "InputError" or "\n" in str(error):
+            if type(error).__name__ not in ("InputError", "Refused") or "\n" in str(error):
                 frames = traceback.extract_tb(error.__traceback__)
                 last = ([frame for frame in frames if frame.filename.startswith(OURS)] or frames)[-1]
                 at = f"{'/'.join(Path(last.filename).parts[-3:])}:{last.lineno}"

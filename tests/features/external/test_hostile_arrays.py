@@ -81,7 +81,7 @@ HOSTILE = {
     "plug-in.h5": hdf5(plug_in),
     "lengths.h5": hdf5(lambda file, _: file.create_dataset("a", (2,), h5py.vlen_dtype(np.float32))),
     "references.h5": hdf5(lambda file, _: file.create_dataset("a", data=file.ref, dtype=h5py.ref_dtype)),
-    "fill.h5": hdf5(lambda file, _: zeros(file, _, fillvalue=1.0)),
+    "fill.h5": hdf5(lambda file, _: file.create_dataset("a", (10**7, 10**5), "f4", chunks=(9, 9), fillvalue=1.0)),
     "deflated.h5": hdf5(
         lambda file, _: (
             zeros(file, _, compression="gzip") or file["a"].write_direct(np.zeros((20, 1_000_000), "f4"))

@@ -2,6 +2,7 @@
 
 from unicodedata import category
 
+LONGEST = 4000  # letters of a message
 BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks that nobody sees
 
 
@@ -9,6 +10,8 @@ class InputError(ValueError):
     """Something given from outside cannot be used; the message is one sentence for the user."""
 
     def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:  # a name from outside may have millions of letters
+            message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
         super().__init__(visible(message))
 
 

@@ -13,18 +13,25 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from threading import RLock
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from features.errors import InputError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 LONGEST_NAME = 255  # bytes
 MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
+ROOM, UNFOLDED = 512 << 20, 16  # bytes that a library may take for any file, and for each byte of it
 KINDS = {stat.S_ISLNK: "a symbolic link", stat.S_ISFIFO: "a pipe", stat.S_ISDIR: "a folder"}
 KINDS |= {stat.S_ISREG: "a regular file", stat.S_ISSOCK: "a socket"}
+_LIMITED = RLock()  # the limit is one of the process
 
 
 def is_bare(name: object) -> bool:
@@ -115,6 +122,61 @@ def read_file(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> by
     if len(content) > most:
         raise InputError(f"'{path}' grows while it is read; no more than {most:,} bytes are read of such a file")
     return content
+
+
+@contextmanager
+def limited(path: Path) -> Iterator[None]:
+    """Limit the memory of a library that reads a file: only it knows what a small file unfolds to.
+
+    The limit is on the memory that the whole process takes meanwhile, where the system has one (Linux).
+
+    Args:
+        path: of the file, whose size counts, or of a folder.
+
+    Raises:
+        InputError: it takes more, or the file is nested too deeply.
+    """
+    most = ROOM + UNFOLDED * (path.stat().st_size if path.exists() else 0)
+    with _LIMITED:
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        with suppress(OSError, ValueError):
+            pages = int(Path("/proc/self/statm").read_text().split()[5])  # that are taken already
+            limit = pages * resource.getpagesize() + most
+            resource.setrlimit(
+                resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+            )
+        try:
+            yield
+        except MemoryError as error:
+            raise InputError(
+                f"'{path}' takes more than {most >> 20:,} MB to read, far more than its size; it is damaged, or "
+                "made to fill the memory"
+            ) from error
+        except RecursionError as error:
+            raise InputError(
+                f"'{path}' is nested too deeply; it is damaged, or made to stop its readers"
+            ) from error
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """The table of a Parquet file, with limited memory.
+
+    Raises:
+        InputError: it takes more memory than its size explains.
+        Exception: it is damaged; the library raises anything.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with limited(path):
+        table = pq.ParquetFile(path).read(use_threads=False)  # a thread that lacks memory would end the process
+        table.validate(full=True)  # text that is no UTF-8 would be found much later
+        for number, column in enumerate(table.schema):
+            if pa.types.is_dictionary(column.type):  # so would a conversion to pandas that unfolds them
+                table = table.set_column(number, column.name, table[number].cast(column.type.value_type))
+    return table
 
 
 def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> Any:

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from mee.errors import InputError
+from mee.files import limited, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mee.data import FeatureSource
 
+MOST_COLUMNS = 1000
 KEYS = ("clip_id", "video_id", "video")  # the first that is there
 OWN = ("clip_id", "video", "start_s", "end_s", "duration", "pattern", "vector", "streams", "offset", "version")
 WHOLE = r"-?(?:0|[1-9][0-9]{0,17})"  # every one of them is an int64
@@ -83,16 +85,17 @@ def read_metadata(path: Path, taken: Collection[str] = ()) -> Metadata:
     if not path.is_file():
         raise InputError(f"no file of metadata at '{path}'")
     try:
-        match path.suffix.lower():
-            case ".csv":
-                table = _of_csv(path)
-            case ".parquet":
-                table = _of_parquet(path)
-            case suffix:
-                raise InputError(f"{path}: metadata is read from .csv or .parquet, not '{suffix}'")
+        with limited(path):
+            match path.suffix.lower():
+                case ".csv":
+                    table = _of_csv(path)
+                case ".parquet":
+                    table = _of_parquet(path)
+                case suffix:
+                    raise InputError(f"{path}: metadata is read from .csv or .parquet, not '{suffix}'")
     except InputError:
         raise
-    except (ValueError, OSError, csv.Error) as error:  # pyarrow's among them
+    except Exception as error:  # the parsers raise anything on a damaged table
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a readable {path.suffix} table: {reason}") from error
     key = next((name for name in KEYS if name in table), None)
@@ -162,16 +165,17 @@ def _typed(values: pd.Series[str]) -> pd.Series:
 
 def _of_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from index.storage import as_pandas, kept_column
 
-    table = pq.ParquetFile(path).read()
+    table = read_parquet(path)
     _check_once(path, table.column_names)
     return as_pandas(pa.table({name: kept_column(table[name], name) for name in table.column_names}))
 
 
 def _check_once(path: Path, names: Sequence[str]) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{path} has {len(names):,} columns; no more than {MOST_COLUMNS:,} are read")
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         raise InputError(f"{path} has two columns '{twice[0]}'; rename one of them")

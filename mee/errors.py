@@ -9,6 +9,7 @@ from unicodedata import category
 
 SHOWN, LENGTH = 3, 80  # names in a sentence, letters of a name
 NEAR = 0.5  # least similarity of a suggested name
+LONGEST = 4000  # letters of a message
 BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks that nobody sees
 
 
@@ -16,6 +17,8 @@ class InputError(ValueError):
     """Input cannot be used; the message is one sentence for the user, without control characters."""
 
     def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:  # a name from outside may have millions of letters
+            message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
         super().__init__(visible(message))
 
 

@@ -10,7 +10,10 @@ Format, by the ending of the file:
     a folder        one .npy or .npz a clip, named after it
 
 A data set of HDF5 is named by the part of its path that differs: /video7 and /streams/video7 are `video7`, and so
-is /video7/streams if all data sets are called `streams`; otherwise by the whole path. External links are ignored.
+is /video7/streams if all data sets are called `streams`; otherwise by the whole path.
+
+A file may come from anyone. Links in a folder are refused, and so is what HDF5 reads from other files (external
+and virtual data sets, external links) or by a plug-in (filters that are not built in); its soft links are ignored.
 
 Layout:
 
@@ -24,8 +27,6 @@ All but the first need ids: an array `ids` in the file, or a list in the same or
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,10 +40,12 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.external.config import checked_ids
-from features.external.pickles import load_pickle
+from features.external.pickles import as_array, load_pickle
+from features.files import limited, open_file, regular_size
 
 CACHE = 64 << 20  # bytes of decompressed HDF5 chunks, so that clips that share a chunk decompress it once
 IDS, RAGGED = "ids", {"rows", "offsets"}
+HEADER = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
 
 
 @final
@@ -72,14 +75,12 @@ class ArrayFile:
 @contextmanager
 def errors_of(path: Path, name: str = "") -> Iterator[None]:
     """Turn the exceptions of numpy, zip, HDF5 and safetensors into one sentence."""
-    from safetensors import SafetensorError
-
-    failures = (ValueError, TypeError, OSError, EOFError, KeyError, RuntimeError, MemoryError, SyntaxError)
     try:
-        yield
+        with limited(path):
+            yield
     except InputError:
         raise
-    except (*failures, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
+    except Exception as error:  # the libraries raise anything on a damaged file
         where = f"{path}: {name!r}" if name else str(path)
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise InputError(
@@ -99,14 +100,19 @@ def open_arrays(path: Path) -> ArrayFile:
     if path.is_dir():
         files = clip_files(path)
         return ArrayFile(path, tuple(files), lambda name: _single_array(files[name]), of_clips=True)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"there is nothing at '{path}'; name a file of arrays, or a folder of one .npy a clip")
+    return _open_file(path, follow=True)
+
+
+def _open_file(path: Path, *, follow: bool) -> ArrayFile:
+    size = regular_size(path, follow=follow)
     opener = FORMATS.get(path.suffix.lower())
     if opener is None:
         raise InputError(
             f"{path}: arrays are read from {', '.join(FORMATS)}, or a folder of .npy and .npz, not '{path.suffix}'"
         )
-    if path.stat().st_size == 0:
+    if size == 0:
         raise InputError(f"{path} is empty; there is no array in it")
     with errors_of(path):
         opened = opener(path)
@@ -117,6 +123,10 @@ def open_arrays(path: Path) -> ArrayFile:
 
 def _open_numpy(path: Path) -> ArrayFile:
     """Of .npy and .npz, by their content."""
+    with open_file(path, follow=True) as file:
+        start = file.read(12)
+    if start[:6] == np.lib.format.MAGIC_PREFIX and start[6] > 1 and int.from_bytes(start[8:], "little") > HEADER:
+        raise InputError(f"{path} is described by more than {HEADER:,} bytes, as no plain array is; save it again")
     arrays = np.load(path, mmap_mode="r", allow_pickle=False)
     if isinstance(arrays, np.ndarray):
         return ArrayFile(path, ("",), lambda _: arrays)
@@ -132,11 +142,27 @@ def _open_safetensors(path: Path) -> ArrayFile:
     if of_torch:  # types that numpy does not have become float32
         tensors = safe_open(path, framework="pt")
 
-    def get(name: str) -> NDArray[Any]:
-        tensor = tensors.get_tensor(name)
-        return np.asarray(tensor.float() if name in of_torch else tensor)
+    return ArrayFile(path, names, lambda name: _Tensor(tensors.get_slice(name), name in of_torch))
 
-    return ArrayFile(path, names, get)
+
+@final
+class _Tensor:
+    """A tensor in a file, of which parts are read."""
+
+    def __init__(self, parts: Any, of_torch: bool) -> None:
+        self.parts, self.of_torch = parts, of_torch
+        self.shape = tuple(parts.get_shape())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self[... if 0 in self.shape else tuple(slice(1) for _ in self.shape)].dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[...]
+
+    def __getitem__(self, place: Any) -> NDArray[Any]:
+        part = self.parts[place]
+        return np.asarray(part.float() if self.of_torch else part)
 
 
 def _open_hdf5(path: Path) -> ArrayFile:
@@ -145,15 +171,43 @@ def _open_hdf5(path: Path) -> ArrayFile:
     file = h5py.File(path, "r", rdcc_nbytes=CACHE)
     places: list[str] = []
     file.visititems(lambda place, item: places.append(place) if isinstance(item, h5py.Dataset) else None)
+    links: dict[str, Any] = {}
+    file.visititems_links(lambda place, link: links.update({place: link}))
+    if out := [place for place, link in links.items() if not isinstance(link, (h5py.HardLink, h5py.SoftLink))]:
+        raise InputError(
+            f"{path}: {out[0]!r} is a link out of the file, which is never followed; copy the data into it"
+        )
     by_name = dict(zip(_names_in_hdf5(path, places), places))
 
     def get(name: str) -> Any:
         data: Any = file[by_name[name]]
         if data.shape is None:
             return None
+        _check_data_set(path, data)
         return data if h5py.check_string_dtype(data.dtype) is None else np.array(data.asstr()[...])
 
     return ArrayFile(path, tuple(by_name), get)
+
+
+def _check_data_set(path: Path, data: Any) -> None:
+    """Refuse what is read from other files or by a plug-in, and types that point elsewhere."""
+    import h5py
+
+    how, where = data.id.get_create_plist(), f"{path}: {data.name!r}"
+    if how.get_external_count() or how.get_layout() == h5py.h5d.VIRTUAL:
+        raise InputError(
+            f"{where} takes its numbers from other files, which are never read; copy them into this one"
+        )
+    unknown = {how.get_filter(number)[0] for number in range(how.get_nfilters())} - {
+        *range(7),
+        h5py.h5z.FILTER_LZF,
+    }
+    if unknown:
+        raise InputError(
+            f"{where} needs filter {min(unknown)} of HDF5, which would load a plug-in; save it with gzip"
+        )
+    if data.dtype.hasobject and h5py.check_string_dtype(data.dtype) is None:
+        raise InputError(f"{where} is of type {data.dtype}; a stream holds plain numbers")
 
 
 def _names_in_hdf5(path: Path, places: list[str]) -> list[str]:
@@ -172,17 +226,21 @@ def _names_in_hdf5(path: Path, places: list[str]) -> list[str]:
 
 
 def _open_pickle(path: Path) -> ArrayFile:
-    content = load_pickle(path)
+    content, left = load_pickle(path), [path.stat().st_size]
     if not isinstance(content, dict):
-        array = np.asarray(content)
+        array = np.empty(0) if content is None else as_array(path, content, left)
         if array.dtype.kind not in "fiu" or array.ndim < 2:
             raise InputError(f"{path} should hold a dict of arrays by clip id, or one array of all clips")
         return ArrayFile(path, ("",), lambda _: array)
+    if wrong := next((key for key in content if not isinstance(key, (str, bytes, int, float))), None):
+        raise InputError(f"{path} names an array by a {type(wrong).__name__}; name it by text")
     names = [key.decode(errors="replace") if isinstance(key, bytes) else str(key) for key in content]
     by_name = dict(zip(names, content.values()))
     if len(by_name) < len(names):
         raise InputError(f"{path} names two arrays alike, one by text and one by a number or by bytes")
-    return ArrayFile(path, tuple(names), lambda name: None if by_name[name] is None else np.asarray(by_name[name]))
+    return ArrayFile(
+        path, tuple(names), lambda name: None if by_name[name] is None else as_array(path, by_name[name], left[:])
+    )
 
 
 FORMATS: dict[str, Callable[[Path], ArrayFile]] = {
@@ -200,7 +258,8 @@ def clip_files(folder: Path) -> dict[str, Path]:
     """Clip id -> its file, in a folder of one file a clip; names of sub-folders become part of the id."""
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in (".npy", ".npz") and not path.name.startswith(".") and path.is_file():
+        if path.suffix.lower() in (".npy", ".npz") and not path.name.startswith("."):
+            regular_size(path)  # no link out of the folder
             clip_id = path.relative_to(folder).with_suffix("").as_posix()
             if clip_id in files:
                 raise InputError(f"{folder} has two files of clip '{clip_id}': {files[clip_id].name}, {path.name}")
@@ -211,7 +270,7 @@ def clip_files(folder: Path) -> dict[str, Path]:
 
 
 def _single_array(path: Path) -> Any:
-    file = open_arrays(path)
+    file = _open_file(path, follow=False)
     if len(file.names) != 1:
         raise InputError(f"{path} holds {len(file.names)} arrays; in a folder, one file is one array")
     return file.read(file.names[0])
@@ -222,7 +281,8 @@ def sha256_of(path: Path) -> str:
     if path.is_dir():
         parts = [f"{sha256_of(file)} {clip_id}\n" for clip_id, file in clip_files(path).items()]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
-    with path.open("rb") as file:
+    with open_file(path, follow=True) as opened:
+        file: Any = opened
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

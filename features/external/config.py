@@ -13,7 +13,6 @@ place counts.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
+from features.files import limited, parse_json, read_parquet
 
 if TYPE_CHECKING:  # the command line needs its settings only
     import pandas as pd
@@ -89,10 +89,11 @@ def read_ids(path: Path) -> dict[str, ListedClip]:
     if not path.is_file():
         raise InputError(f"no list of ids at '{path}'")
     try:
-        table = _table(path)
+        with limited(path):
+            table = _table(path)
     except InputError:
         raise
-    except (ValueError, OSError, RecursionError) as error:  # of all the parsers
+    except Exception as error:  # the parsers raise anything on a damaged list
         raise InputError(f"{path} is not a readable list of ids: {str(error).partition(chr(10))[0]}") from error
     if not len(table):
         raise InputError(f"{path} lists no ids")
@@ -132,7 +133,8 @@ def _text(value: Any, where: str, number: int) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise InputError(f"{where}: id {number} is {value!r:.40}, and should be text")
+        shown = f"{value!r:.40}" if isinstance(value, (float, bool)) or value is None else type(value).__name__
+        raise InputError(f"{where}: id {number} is {shown}, and should be text")
     text = str(value).strip()
     if not text:
         raise InputError(f"{where}: id {number} is empty")
@@ -148,12 +150,13 @@ def _table(path: Path) -> pd.DataFrame:
     if suffix == ".csv":
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     if suffix == ".parquet":
-        return pd.read_parquet(path).reset_index()
+        table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
+        return table.reset_index()
     if suffix not in ("", ".txt", ".json", ".jsonl"):
         raise InputError(f"{path}: ids are read from .txt, .csv, .parquet, .json or .jsonl, not '{suffix}'")
     text = path.read_text(encoding="utf-8-sig")
     lines = [line for line in text.split("\n") if line.strip()]
-    rows = json.loads(text) if suffix == ".json" else list(map(json.loads, lines)) if suffix == ".jsonl" else lines
+    rows = parse_json(text) if suffix == ".json" else list(map(parse_json, lines)) if suffix == ".jsonl" else lines
     if not isinstance(rows, list):
         raise InputError(f"{path} should hold a list of ids")
     return pd.DataFrame([row if isinstance(row, dict) else {"clip_id": row} for row in rows], dtype=object)

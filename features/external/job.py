@@ -19,6 +19,7 @@ The array of one clip -> its stream, (T, D) float16:
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -245,11 +246,12 @@ def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Finger
         old = manifest.streams.get(stream)
         made_by, _, name = str(old.fingerprint["extractor"] if old else "").partition(":")
         if old and old.digest != fingerprint.digest and made_by == "imported":
+            same = shlex.quote(f"{stream}={name}") if name else f"{stream}=NAME"
             what = f"was imported as '{name}'" if name else "came, without --name, from a file of other content"
             raise InputError(
                 f"{directory}: its '{stream}' {what} (size {old.fingerprint['dim']}, now {fingerprint.dim}), and "
                 "a store never mixes two. Write to another store, or replace it with --overwrite; to combine "
-                f"files of one extractor, import each with --name {stream}={name or 'NAME'}"
+                f"files of one extractor, import each with --name {same}"
             )
 
 

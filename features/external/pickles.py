@@ -3,6 +3,9 @@
 An allow-list, as the `pickle` documentation describes (`Unpickler.find_class`). Not even numpy's own functions are
 called, because they trust their input: every allowed name stands for one of ours, which checks that shape, type
 and bytes agree. Text of Python 2 is read as bytes.
+
+A small file may reference one list or tuple millions of times, so tuples are no keys (hashing nested ones could
+take forever; C's unpickler cannot be told), and an array of lists has no more numbers than the file has bytes.
 """
 
 from __future__ import annotations
@@ -12,18 +15,20 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
+from features.files import open_file
 
 KINDS = "fiuSU"  # of numpy's types: numbers, and text of fixed size
+LONGEST, DEEPEST = 16, 8  # letters of a type, axes of an array of lists
 
 
 def load_pickle(path: Path) -> Any:
-    """The content of a pickle; arrays in it are `PickledArray`, which `numpy.asarray` accepts.
+    """The content of a pickle; `as_array` makes arrays of what is in it.
 
     Raises:
         InputError: it is damaged, holds something that is not allowed, or is an archive.
@@ -31,13 +36,34 @@ def load_pickle(path: Path) -> Any:
     if zipfile.is_zipfile(path):
         raise InputError(f"{path} is an archive, as torch.save makes them; save its arrays with numpy.savez")
     try:
-        with path.open("rb") as file:
+        with open_file(path, follow=True) as file:
             return _Unpickler(file, encoding="bytes").load()
     except InputError as error:
         raise InputError(f"{path} {error}") from error
     except Exception as error:  # a damaged pickle is a damaged program: it may raise any exception
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{path} cannot be read as a pickle ({reason})") from error
+
+
+def as_array(path: Path, value: Any, left: list[int]) -> NDArray[Any]:
+    """An array that was pickled in a file, or one of lists with at most so many numbers."""
+    try:
+        return np.asarray(_plain(value, left, DEEPEST))
+    except InputError as error:
+        raise InputError(f"{path} {error}") from error
+
+
+def _plain(value: Any, left: list[int], depth: int) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or depth < 0:
+        raise InputError("holds lists in lists that are longer than the file; save arrays with numpy.savez")
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, left, depth - 1) for each in value]
+    if isinstance(value, PickledArray):
+        return value.content
+    if not isinstance(value, (int, float, str, bytes)):
+        raise InputError(f"holds a {type(value).__name__} where an array should be; save arrays with numpy.savez")
+    return value
 
 
 @final
@@ -60,7 +86,7 @@ class _Type:
     """Stands for numpy.dtype: numbers and text, no objects, no structures."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        self.dtype = np.dtype(_text(name))
+        self.dtype = np.dtype(_text(name)[:LONGEST])
         if self.dtype.kind not in KINDS or self.dtype.shape:
             raise InputError(f"holds an array of '{self.dtype}', and only arrays of numbers and text are read")
 
@@ -72,11 +98,16 @@ class _Type:
 
 
 def _text(value: Any) -> str:
-    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+    if not isinstance(value, (bytes, str)):
+        raise ValueError(f"a {type(value).__name__} in place of text")  # not its content: it may reference itself
+    return value.decode("ascii") if isinstance(value, bytes) else value
 
 
 def _array(raw: bytes, of: _Type, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
-    if len(raw) != math.prod(shape) * of.dtype.itemsize:
+    if (
+        not all(isinstance(size, int) and size >= 0 for size in shape)
+        or len(raw) != math.prod(shape) * of.dtype.itemsize
+    ):
         raise ValueError(f"an array of shape {shape} whose bytes do not fit it")
     return np.ndarray(shape, of.dtype, buffer=raw, order="F" if order == "F" else "C")
 
@@ -108,8 +139,28 @@ ALLOWED: dict[str, Callable[..., Any]] = {
 }
 
 
+class _Tuple(tuple[Any, ...]):
+    """A tuple that is no key of a dict."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _of_tuple(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def run(unpickler: Any) -> None:
+        load(unpickler)
+        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
+
+    return run
+
+
+_KNOWN: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # Python's function for each opcode
+_TUPLES = (pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+
+
 @final
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    dispatch: ClassVar[dict[int, Any]] = _KNOWN | {code[0]: _of_tuple(_KNOWN[code[0]]) for code in _TUPLES}
+
     def find_class(self, module: str, name: str, /) -> Any:
         current = module.replace("__builtin__", "builtins").replace("numpy.core", "numpy._core")
         allowed = ALLOWED.get(f"{current}.{name}")

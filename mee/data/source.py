@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,11 +76,12 @@ def check_source(config: ModelConfig, source: FeatureSource) -> None:
     Raises:
         InputError: a stream is not in the source, or comes from another extractor.
     """
+    command = f"mee precompute VIDEOS {shlex.quote(source.name)} --streams"
     for expert in config.experts:
         if expert.name not in source.dims:
             raise InputError(
                 f"{source.name} has no '{expert.name}' stream, which this model needs. Extract it: "
-                f"mee precompute VIDEOS {source.name} --streams {expert.name}, or mee import it"
+                f"{command} {expert.name}, or mee import it"
             )
         there = (source.dims[expert.name], source.fingerprints[expert.name])
         if there != (expert.input_dim, expert.fingerprint):
@@ -87,5 +89,5 @@ def check_source(config: ModelConfig, source: FeatureSource) -> None:
                 f"{source.name}: '{expert.name}' was made by another extractor (size {source.dims[expert.name]}, "
                 f"fingerprint {source.fingerprints[expert.name]}) than this model was trained on (size "
                 f"{expert.input_dim}, fingerprint {expert.fingerprint}). Extract it again: "
-                f"mee precompute VIDEOS {source.name} --streams {expert.name} --overwrite (or mee import it)"
+                f"{command} {expert.name} --overwrite (or mee import it)"
             )

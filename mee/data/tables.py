@@ -5,6 +5,9 @@ videos      one a line; or a column video_id of such a table, or of a text whose
 sentences   one a line; or the captions of such a table
 
 `video_id` (or `video`) is a video's path in the store, with or without its ending, or the id of one clip of it.
+A text may also come through a pipe that the shell opened (/dev/stdin, <(…)), not through a named one: it may never
+have a writer.
+
 `split` is train, val or test. All values are text, so "007" stays "007", and all text is UTF-8. Csv is read by the
 standard library in strict mode: it names the line of a stray quote, after which pandas would join several rows.
 """
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mee.errors import InputError, name_id
+from mee.files import limited, open_file, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +30,7 @@ SPLITS = ("train", "val", "test")
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
 _SYNONYMS = {"validate": "val", "validation": "val", "dev": "val"}
 _FOUND = 8  # columns that a message names
+_MOST_COLUMNS = 1000  # of csv: rows are filled up to the header's
 
 
 def read_captions(path: Path) -> pd.DataFrame:
@@ -105,10 +110,12 @@ def read_text(path: Path, what: str = "file") -> str:
     Raises:
         InputError: there is none, it cannot be read, or it is not UTF-8.
     """
-    if path.is_dir() or not path.exists():  # a pipe is read, too
+    if path.is_dir() or not path.exists():
         raise InputError(f"no {what} at '{path}'")
+    piped = path.is_fifo() and path.absolute().parts[1] in ("dev", "proc")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") if piped else open_file(path, follow=True) as file:
+            return io.TextIOWrapper(file, encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
@@ -129,17 +136,20 @@ def read_table(
     if not path.is_file():
         raise InputError(f"no {what} at '{path}'")
     try:
-        match path.suffix.lower():
-            case ".parquet":
-                table = pd.read_parquet(path)
-            case ".jsonl" | ".ndjson":
-                table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
-            case _:
-                table = _read_csv(path, what)
+        with limited(path):
+            match path.suffix.lower():
+                case ".parquet":
+                    table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
+                case ".jsonl" | ".ndjson":
+                    table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
+                case _:
+                    table = _read_csv(path, what)
+            for name in table.columns.intersection([*needed, *wanted, "video"]):
+                table[name] = table[name].astype("string").str.strip()
     except InputError:
         raise
-    except (ValueError, OSError, csv.Error) as error:  # what the parsers raise, pyarrow's included
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the parsers raise anything on a damaged table
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a readable {path.suffix} table: {reason}; save it again") from error
     if "video_id" not in table and "video" in table:
         table = table.rename(columns={"video": "video_id"})
@@ -155,7 +165,6 @@ def read_table(
     columns = [*needed, *(name for name in wanted if name in table)]
     table = table[columns].reset_index(drop=True)
     for column in columns:
-        table[column] = table[column].astype("string").str.strip()
         empty = table[column].isna() | (table[column] == "")
         if empty.any():
             row = int(empty.to_numpy().argmax()) + 1
@@ -173,6 +182,10 @@ def _read_csv(path: Path, what: str) -> pd.DataFrame:
         for fields in lines:
             if not header:
                 header = [name.strip() for name in fields]
+                if len(header) > _MOST_COLUMNS:
+                    raise InputError(
+                        f"{path} has {len(header):,} columns; no more than {_MOST_COLUMNS:,} are read"
+                    )
             elif len(fields) > len(header):
                 raise InputError(
                     f"{path}: line {lines.line_num} has more fields than the header, {len(fields)} for "

@@ -10,13 +10,14 @@ Reading is strict: unknown and missing keys, values of another kind, and other v
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
 from mee.errors import InputError
-from mee.files import whole_file
+from mee.files import read_file, whole_file
 
 FORMAT: Final = "mee-result"
 VERSION: Final = 1
@@ -201,9 +202,10 @@ def read_result(path: Path) -> Result:
         InputError: the file is missing, or is not a result of this version.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, follow=True)
     except FileNotFoundError:
-        raise InputError(f"no result file at '{path}'; make one: mee evaluate … --result {path.name}") from None
+        command = f"mee evaluate … --result {shlex.quote(path.name)}"
+        raise InputError(f"no result file at '{path}'; make one: {command}") from None
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
     try:
@@ -213,7 +215,7 @@ def read_result(path: Path) -> Result:
         where = ".".join(map(str, first["loc"])) or "the file"
         reason = first["msg"].removeprefix("Value error, ")
         if first["loc"] == ("version",):
-            where, reason = "version", f"it is {first['input']!r}"
+            where, reason = "version", f"it is {first['input']!r:.40}"
         raise InputError(
             f"'{path}' is not a result of mee evaluate, version {VERSION}: {where}: {reason}; make it again: "
             "mee evaluate … --result FILE"

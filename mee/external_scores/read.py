@@ -17,10 +17,7 @@ Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import json
-import tokenize
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,11 +30,13 @@ import torch
 
 from mee.errors import InputError
 from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
+from mee.files import limited, open_file, parse_json, read_parquet
 from mee.protocols import file_stamp
 
 Side = Literal["query", "clip"]
 SIDES: Final[tuple[Side, Side]] = ("query", "clip")
 ENDINGS: Final = (".npy", ".npz", ".safetensors")
+HEADER: Final = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
 
 
 @dataclass(frozen=True)
@@ -128,10 +127,10 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
                 names = [str(name).strip() for name in rows.iloc[0]]
                 found = rows.iloc[1:, names.index(_column(path, side, names))]
             case ".parquet":
-                table = pd.read_parquet(path)
+                table = read_parquet(path).to_pandas(use_threads=False)
                 found = table[_column(path, side, list(table.columns))].tolist()
             case ".json":
-                found = json.loads(path.read_text(encoding="utf-8-sig"))
+                found = parse_json(path.read_text(encoding="utf-8-sig"))
                 if not isinstance(found, list):
                     raise InputError(f'{path} is no JSON list of {side} ids: ["…", "…"]')
             case ending if ending in ENDINGS:
@@ -145,15 +144,12 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
 @contextmanager
 def _read_errors(path: Path) -> Iterator[None]:
     """Turn exceptions of numpy, zip, safetensors, pandas and JSON into an InputError."""
-    from safetensors import SafetensorError
-
-    of_python = (ValueError, TypeError, OSError, EOFError, LookupError, RuntimeError, MemoryError, ArithmeticError)
-    of_formats = (zipfile.BadZipFile, zlib.error, SafetensorError, SyntaxError, tokenize.TokenError)
     try:
-        yield
+        with limited(path):
+            yield
     except InputError:
         raise
-    except (*of_python, *of_formats) as error:
+    except Exception as error:  # the libraries raise anything on a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} cannot be read, it may be damaged or of another format ({reason})") from error
 
@@ -172,6 +168,10 @@ def _open(path: Path) -> _Found:
 
 
 def _numpy(path: Path) -> _Found:
+    with open_file(path, follow=True) as file:
+        start = file.read(12)
+    if start[:6] == np.lib.format.MAGIC_PREFIX and start[6] > 1 and int.from_bytes(start[8:], "little") > HEADER:
+        raise InputError(f"{path} is described by more than {HEADER:,} bytes, as no plain array is; save it again")
     loaded = np.load(path, mmap_mode="c", allow_pickle=False)  # with "r" torch warns; it is never written to
     if isinstance(loaded, np.ndarray):
         return {"": Table(str(path), _tensor(loaded))}, {}
@@ -209,7 +209,7 @@ def _safetensors(path: Path) -> _Found:
     ids: dict[Side, tuple[str, ...]] = {}
     for side in SIDES:
         if f"{side}_ids" in metadata:
-            where, found = f"{path}: '{side}_ids' in its metadata", json.loads(metadata[f"{side}_ids"])
+            where, found = f"{path}: '{side}_ids' in its metadata", parse_json(metadata[f"{side}_ids"])
             if not isinstance(found, list):
                 raise InputError(f'{where} is no JSON list; write json.dumps(["…", "…"])')
             ids[side] = _checked_ids(found, side, where)
@@ -231,7 +231,8 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
     for row, value in enumerate(found, 1):
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InputError(f"{where}: {side} id {row} is {value!r}, which is no text; write ids as text")
+            shown = type(value).__name__ if isinstance(value, list | dict) else repr(value)
+            raise InputError(f"{where}: {side} id {row} is {shown}, which is no text; write ids as text")
         ids.append(str(value).strip())
     if not ids or not all(ids):
         raise InputError(

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, final
 
 from mee.data import SPLITS, read_names, read_text
 from mee.errors import InputError, name_id
+from mee.files import limited
 from mee.protocols.protocol import Protocol
 
 Kind = TypeVar("Kind", str, list[Any], dict[str, Any])
@@ -36,13 +37,14 @@ def read_json(path: Path) -> Any:
             raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
         return content
 
-    try:
-        return json.loads(read_text(path), object_pairs_hook=unique)
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not readable JSON ({reason}); fetch the file again") from error
+    with limited(path):
+        try:
+            return json.loads(read_text(path), object_pairs_hook=unique)
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} is not readable JSON ({reason}); fetch the file again") from error
 
 
 def read_ids(path: Path) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from mee.errors import InputError, name_id
+from mee.files import limited
 from mee.protocols.files import AnnotationFiles, read_json
 from mee.protocols.protocol import Protocol, Reading, caption_table, numbered
 
@@ -73,7 +74,8 @@ def _captions(path: Path) -> dict[str, list[str]]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return _Unpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
+        with limited(path):
+            return _Unpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
     except Exception as error:  # a damaged pickle may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(

@@ -21,6 +21,7 @@ import gzip
 import json
 import re
 import unicodedata
+import zlib
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from mee.errors import InputError
+from mee.files import limited
 from mee.layers import Pool
 from mee.text.base import TextEncoder, check_sentences
 from mee.text.config import TextConfig
@@ -49,6 +51,8 @@ def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, .
     keyed = _load(path, **_format(path))
     row_of: dict[str, int] = {}
     for row, key in enumerate(keyed.index_to_key):
+        if key is None:  # the file has a word twice, and gensim leaves the last rows without words
+            continue
         lower = key.lower()
         if lower not in row_of or key == lower:
             row_of[lower] = row
@@ -71,8 +75,11 @@ def _load(path: Path, **how: bool) -> Any:
             "word vectors are read by gensim, which is not installed: pip install 'mee[words]'"
         ) from error
     try:
-        return KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace", **how)
-    except (EOFError, OSError, ValueError, AssertionError, MemoryError) as error:
+        with limited(path):
+            return KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace", **how)
+    except InputError:
+        raise
+    except (EOFError, OSError, ValueError, AssertionError, ArithmeticError, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} is damaged, or not in {FORMATS}: {reason}") from error
 
@@ -84,7 +91,7 @@ def _format(path: Path) -> dict[str, bool]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             first, second = file.readline(LONGEST_LINE), file.readline(LONGEST_LINE)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if path.suffix in PICKLES or first.startswith(b"\x80"):
         raise InputError(

@@ -135,6 +135,7 @@ def test_names_of_columns(written):
         ("video,split\na,test,news\n", "rows have more fields than the header"),
         ("video,n\na,1e999\n", "column 'n' holds an infinite number"),
         ('video,n\n"a,1\n', "is not a readable .csv table"),
+        (",".join(["video", *map(str, range(1000))]) + "\na\n", "has 1,001 columns; no more than 1,000"),
     ],
 )
 def test_a_table_that_cannot_be_used(written, text, says):
@@ -153,6 +154,9 @@ def test_files_and_columns_of_other_kinds(tmp_path, written):
         (tmp_path / name).write_bytes(b"\xff\xfe\x00" * 99)
         with pytest.raises(InputError, match="is not a readable"):
             read_metadata(tmp_path / name)
+    half = pa.Table.from_arrays([pa.array([b"\xff"]).cast(pa.string(), safe=False)] * 2, names=["clip_id", "x"])
+    with pytest.raises(InputError, match=r"m\.parquet is not a readable"):
+        read_metadata(written(half, "m.parquet"))
     twice = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["clip_id", "x", "x"])
     with pytest.raises(InputError, match="two columns 'x'"):
         read_metadata(written(twice, "twice.parquet"))

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -95,7 +96,7 @@ def test_tensors_of_types_that_numpy_does_not_have(tmp_path, kind):
     save_torch({"a": tensor, "ids": ids}, tmp_path / "x.safetensors")
     opened = open_arrays(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(opened.read("a"), tensor.float().numpy(), strict=True)
-    assert opened.read("ids").tolist() == ids.tolist()  # the others stay as they are
+    assert opened.load("ids").tolist() == ids.tolist()  # the others stay as they are
 
 
 NAMES = {"a b": "a b", "features/a features/b": "a b", "x/y/a x/y/b": "a b", "a/features b/features": "a b"}
@@ -164,7 +165,7 @@ def test_foreign_and_empty_files_are_one_sentence_that_names_them(tmp_path, name
 
 
 def file_of(**arrays):
-    return ArrayFile("x.npz", tuple(arrays), lambda name: arrays[name])
+    return ArrayFile(Path("x.npz"), tuple(arrays), lambda name: arrays[name])
 
 
 def test_one_array_a_clip_of_several_or_of_one(tmp_path):

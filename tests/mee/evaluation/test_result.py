@@ -143,7 +143,7 @@ def test_a_file_is_replaced_or_stays_as_it_was_and_places_are_named(path, tmp_pa
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(InputError, match=r"^results cannot be written to '.*/no/result.json'"):
         results.write_result(whole_result(), tmp_path / "no" / "result.json")
-    with pytest.raises(InputError, match=f"^'{tmp_path}' cannot be read"):
+    with pytest.raises(InputError, match=f"^'{tmp_path}' is a folder"):
         results.read_result(tmp_path)
 
 

@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -101,7 +102,7 @@ def _not(path: Path, mode: int, wanted: str) -> InputError:
     return InputError(f"'{path}' is {found} and not {wanted}; put {wanted} in its place")
 
 
-def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BinaryIO:
+def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BufferedReader:
     """Open a regular file; parameters and errors as of `regular_size`. Nothing waits for the writer of a pipe."""
     regular_size(path, most, follow=follow)  # before it is opened: opening some devices has effects
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
@@ -190,6 +191,7 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
+        temporary.unlink(missing_ok=True)  # else a link of this name would be followed
         with temporary.open("wb") as file:
             yield file
             file.flush()

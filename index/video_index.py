@@ -87,6 +87,7 @@ class VideoIndex:
             ValueError: k is less than 1.
             InputError: a file turns out to be damaged.
         """
+        self.snapshot.check()
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
@@ -160,6 +161,7 @@ class VideoIndex:
         Raises:
             InputError: there is no such clip, or it has no stream.
         """
+        self.snapshot.check()
         number, table_row = self.find(clip_id)
         place = self.snapshot.segments[number].place(table_row)
         if place is None:

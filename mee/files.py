@@ -14,8 +14,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mee.errors import InputError
 
@@ -99,7 +100,7 @@ def _not(path: Path, mode: int, wanted: str) -> InputError:
     return InputError(f"'{path}' is {found} and not {wanted}; put {wanted} in its place")
 
 
-def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BinaryIO:
+def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BufferedReader:
     """Open a regular file; parameters and errors as of `regular_size`. Nothing waits for the writer of a pipe."""
     regular_size(path, most, follow=follow)  # before it is opened: opening some devices has effects
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
@@ -158,6 +159,7 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        aside.unlink(missing_ok=True)  # else a link of this name would be followed
         yield aside
         sync(aside)
         aside.replace(path)

@@ -77,7 +77,7 @@ def _run(args: IndexArgs) -> None:
     from mee.data import check_source
     from mee.model import MEE
 
-    store = FeatureStore(args.store)
+    store, place = FeatureStore(args.store), args.model.resolve()
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     check_source(model.config, store)
@@ -86,7 +86,7 @@ def _run(args: IndexArgs) -> None:
         args.index,
         model,
         store,
-        Origin(str(args.model.resolve()), fingerprint(args.model), str(args.store.resolve())),
+        Origin(str(place), fingerprint(args.model), str(args.store.resolve()), place.stat().st_ino),
         metadata=None if args.metadata is None else read_metadata(args.metadata, taken=tuple(FILE)),
         kind=args.kind,
         recall=args.recall,

@@ -247,7 +247,7 @@ def array_of(content: NDArray[np.uint8], shape: tuple[int, ...], dtype: type[Val
         raise ValueError("it does not begin with the magic string and the header of a plain .npy file")
     code, by_column, sizes = head[1].decode(), head[2] == b"True", head[3].decode()
     found = tuple(int(size) for size in re.findall(r"\d{1,18}", sizes))
-    wanted = found[:1] + shape[1:] if shape[0] < 0 else shape
+    wanted = (found[0] if found else 0, *shape[1:]) if shape[0] < 0 else shape
     if found != wanted or code != np.dtype(dtype).str or by_column:
         named = NAMED.get(code, code) + (" by column" if by_column else "")
         raise ValueError(f"it holds {found} {named} and not {wanted} {np.dtype(dtype)}")

@@ -275,7 +275,6 @@ def _names(directory: Path) -> Iterator[str]:
     for path in sorted(directory.iterdir()):
         yield path.name
         if path.name == SEGMENTS:
-            if path.is_symlink():  # what is deleted there would not be the index's
-                raise InputError(f"'{path}' is a symbolic link and not a folder; put a folder in its place")
-            if path.is_dir():
-                yield from (f"{SEGMENTS}/{folder.name}" for folder in sorted(path.iterdir()))
+            if path.is_symlink() or not path.is_dir():  # what is deleted there would not be the index's
+                raise InputError(f"'{path}' is no folder but a link or a file; put a folder in its place")
+            yield from (f"{SEGMENTS}/{folder.name}" for folder in sorted(path.iterdir()))

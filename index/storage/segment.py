@@ -193,8 +193,6 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
                 or count < 1
             ):
                 raise ValueError(f"it has {count!r:.80} clips of pattern {code}")
-        if type(facts.clips) is not int or not sum(facts.partitions.values()) <= facts.clips:
-            raise ValueError(f"it has {facts.clips!r:.80} clips")
         unknown = set(facts.kinds.values()) - KINDS.keys()
         if unknown or facts.kinds.keys() != facts.partitions.keys():
             raise ValueError("it has partitions of no kind, or of an unknown one")
@@ -205,6 +203,11 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
             raise ValueError("it does not name all files, or others")
         if not all(type(size) is int and isinstance(digest, str) for size, digest in facts.files.values()):
             raise TypeError("sizes or checksums are of another type")
+        if (
+            type(facts.clips) is not int
+            or not sum(facts.partitions.values()) <= facts.clips <= facts.files[TABLE][0]
+        ):
+            raise ValueError(f"it has {facts.clips!r:.80} clips")
     for name, (expected, _) in sorted(facts.files.items()):
         with reading(folder / name):
             size = regular_size(folder / name)

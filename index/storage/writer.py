@@ -324,5 +324,7 @@ def _check_place(directory: Path, *, overwrite: bool) -> None:
         return
     if not directory.is_dir() or is_foreign(directory):
         raise InputError(f"'{directory}' exists and is not an index; choose another place")
-    if (directory / INDEX_FILE).exists() and not overwrite:
-        raise InputError(f"there is an index at '{directory}' already; --overwrite replaces it")
+    if os.path.lexists(directory / INDEX_FILE):
+        regular_size(directory / INDEX_FILE)
+        if not overwrite:
+            raise InputError(f"there is an index at '{directory}' already; --overwrite replaces it")

@@ -148,6 +148,7 @@ class VideoIndex:
         Raises:
             InputError: there is no such clip.
         """
+        self.snapshot.check()
         found = self.snapshot.find(clip_id)
         if found is None:
             raise InputError(
@@ -161,7 +162,6 @@ class VideoIndex:
         Raises:
             InputError: there is no such clip, or it has no stream.
         """
-        self.snapshot.check()
         number, table_row = self.find(clip_id)
         place = self.snapshot.segments[number].place(table_row)
         if place is None:

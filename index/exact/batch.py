@@ -51,7 +51,13 @@ class BatchSearch:
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
-        _check_found(partitions, queries, k, query)
+        wanted = np.zeros(
+            len(queries[partitions[0].pattern].covers), np.int64
+        )  # found, of vectors that are finite
+        for partition, vectors in ((partition, queries[partition.pattern]) for partition in partitions):
+            wanted += partition.count * (vectors.covers & np.isfinite(vectors.rounded).all(1))
+        if (np.bincount(query, minlength=len(wanted)) < np.minimum(wanted, k)).any():
+            raise partitions[0].damaged(" (a vector is not finite)")
         return exact_scores(partitions, queries, query, number, row)
 
     def on_gpu(self, partition: Partition) -> Partition:
@@ -120,16 +126,6 @@ class BatchSearch:
         if key not in self._copies:
             self._copies[key] = (vectors, torch.from_numpy(np.asarray(vectors)).to(self.device))
         return self._copies[key][1]
-
-
-def _check_found(partitions: Sequence[Partition], queries: Vectors, k: int, query: Rows) -> None:
-    """Refuse vectors that are not finite: none is among the best of a query that is."""
-    wanted = np.zeros(len(queries[partitions[0].pattern].covers), np.int64)
-    for partition in partitions:
-        vectors = queries[partition.pattern]
-        wanted += (vectors.covers & np.isfinite(vectors.rounded).all(1)) * partition.count
-    if (np.bincount(query, minlength=len(wanted)) < np.minimum(wanted, k)).any():
-        raise partitions[0].damaged(" (a vector is not finite)")
 
 
 def _product(queries: Tensor, clips: Tensor, buffers: dict[str, Tensor]) -> Tensor:

@@ -43,9 +43,6 @@ HEADER: Final = re.compile(  # as numpy writes it; what others write may be anyt
     rb"'shape': \(([\d, ]{0,99})\), \} *\n",
     re.DOTALL,
 )
-NAMED: Final = {
-    np.dtype(kind).str: kind.__name__ for kind in (np.float16, np.float32, np.float64, np.int32, np.int64)
-}
 Arrays = dict[str, NDArray[Any]]
 Specs = dict[str, tuple[tuple[int, ...], type]]  # shape and dtype of each array
 Value = TypeVar("Value", np.float32, np.int64)
@@ -117,10 +114,8 @@ class CodedScanner(Scanner):
             raise ValueError(f"'{beside}' is damaged: its checksum is not that of its content")
         for name, value in cls._identity(vectors, shape).items():
             if facts[name] != value:
-                found = f"{facts[name]!s:.80}"
-                raise ValueError(
-                    f"'{path}' does not belong to the vectors: its {name} is {found}, theirs is {value}"
-                )
+                words = f"its {name} is {facts[name]!s:.80}, theirs is {value}"
+                raise ValueError(f"'{path}' does not belong to the vectors: {words}")
         numbers = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         if numbers != cls.specs(shape) or not all(np.isfinite(array).all() for array in arrays.values()):
             raise ValueError(f"'{beside}' is damaged: it does not hold the numbers of such a scanner")
@@ -167,17 +162,13 @@ class CodedScanner(Scanner):
 
     def _as_made_here(self, content: NDArray[np.uint8]) -> bool:
         """Whether FAISS's file has the sizes that it must have; what is learnt, and codes, may be anything."""
-        heads = []
-        for fill in (0, 255):
-            index, size = self.without_codes(fill)
-            whole = faiss.serialize_index(index)  # ends with the number of codes, which is 0
-            heads.append(np.concatenate([whole[:-8], np.array([size], np.int64).view(np.uint8)]))
-        fixed, head = heads[0] == heads[1], content[: len(heads[0])]
-        return bool(
-            len(content) == len(fixed) + size
-            and (head == heads[0])[fixed].all()
-            and np.isfinite(head[~fixed].view(np.float32)).all()
-        )
+        (index, size), (other, _) = map(self.without_codes, (0, 255))
+        zeros, ones = faiss.serialize_index(index), faiss.serialize_index(other)
+        zeros[-8:] = ones[-8:] = np.array([size], np.int64).view(np.uint8)  # how many codes follow
+        fixed, head = zeros == ones, content[: len(zeros)]
+        if len(content) != len(zeros) + size or (head != zeros)[fixed].any():
+            return False
+        return bool(np.isfinite(head[~fixed].view(np.float32)).all())
 
     @classmethod
     def _identity(cls, vectors: Floats, shape: Shape) -> dict[str, Any]:
@@ -243,14 +234,13 @@ def mapped_array(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDAr
 def array_of(content: NDArray[np.uint8], shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
     """The array of the bytes of an .npy file; of a first axis of -1 any length is taken."""
     head = HEADER.match(content[:1024].tobytes())
-    if head is None:
+    if head is None or head.end() % 16:
         raise ValueError("it does not begin with the magic string and the header of a plain .npy file")
-    code, by_column, sizes = head[1].decode(), head[2] == b"True", head[3].decode()
-    found = tuple(int(size) for size in re.findall(r"\d{1,18}", sizes))
+    found = tuple(map(int, re.findall(rb"\d{1,18}", head[3])))
     wanted = (found[0] if found else 0, *shape[1:]) if shape[0] < 0 else shape
-    if found != wanted or code != np.dtype(dtype).str or by_column:
-        named = NAMED.get(code, code) + (" by column" if by_column else "")
-        raise ValueError(f"it holds {found} {named} and not {wanted} {np.dtype(dtype)}")
+    kind, order = np.dtype(head[1].decode()), " by column" * (head[2] == b"True")
+    if found != wanted or kind != dtype or order:
+        raise ValueError(f"it holds {found} {kind}{order} and not {wanted} {np.dtype(dtype)}")
     content = content[head.end() :]
     if len(content) != np.dtype(dtype).itemsize * math.prod(wanted):
         raise ValueError(f"it has {len(content):,} bytes of {wanted} {np.dtype(dtype)}")

@@ -58,11 +58,8 @@ class FastScan(CodedScanner):
 
     def without_codes(self, fill: int) -> tuple[Any, int]:
         index = _quantizer(self.columns)
-        index.is_trained, index.ntotal, index.ntotal2 = (
-            True,
-            len(self.vectors),
-            multiple(len(self.vectors), index.bbs),
-        )
+        rows = len(self.vectors)
+        index.is_trained, index.ntotal, index.ntotal2 = True, rows, multiple(rows, index.bbs)
         learnt = np.full(4 * index.pq.centroids.size(), fill, np.uint8).view(np.float32)
         faiss.copy_array_to_vector(learnt, index.pq.centroids)
         return index, index.ntotal2 * index.M2 // 2

@@ -47,14 +47,10 @@ class Flat(Scanner):
         if not count:
             return no_results(len(queries))
         if allowed is None:
-            results = cleaned(*faiss.knn(queries, self.vectors, count, faiss.METRIC_INNER_PRODUCT))
-        elif len(queries) >= MANY:
-            results = self._gathered(queries, count, allowed.rows)
-        else:
-            results = self._skipping(queries, count, allowed)
-        if (results[1] < 0).any() and np.isfinite(queries).all():  # FAISS finds no row whose score is NaN
-            raise ValueError("a vector is not finite")
-        return results
+            return cleaned(*faiss.knn(queries, self.vectors, count, faiss.METRIC_INNER_PRODUCT))
+        if len(queries) >= MANY:
+            return self._gathered(queries, count, allowed.rows)
+        return self._skipping(queries, count, allowed)
 
     def _gathered(self, queries: Floats, count: int, rows: Rows) -> Results:
         """Copies the allowed rows together, some at a time."""

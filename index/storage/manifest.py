@@ -55,7 +55,7 @@ REMOVED = rf"removed-{NUMBER}-{NUMBER}\.npy"
 KNOWN = re.compile(rf"segments/{NUMBER}|{REMOVED}")  # what a manifest may name
 ASIDE = re.compile(rf"segments/\.{NUMBER}|\.(index\.json|{REMOVED})\.\d+")  # files not renamed yet
 EXPERT = re.compile("[A-Za-z0-9_-]{1,64}")
-MOST_EXPERTS, MOST_SIZE, MOST_NUMBER = 64, 1 << 16, 10**14  # components of an expert, generation
+MOST_EXPERTS, MOST_COLUMNS, MOST_NUMBER = 64, 1 << 16, 10**14  # of a vector; generation, and other numbers
 Facts = TypeVar("Facts")
 REMEDY = "restore it, or make the index again: mee index STORE MODEL INDEX --overwrite"
 
@@ -190,7 +190,7 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     if manifest.offsets is not None and not isinstance(manifest.offsets, dict):
         raise TypeError("offsets are of another type")
     if manifest.recall is not None and manifest.recall.rerank < 1:
-        raise ValueError(f"it re-ranks {manifest.recall.rerank:,} candidates")
+        raise ValueError("it re-ranks no candidates")
     strange = [name for name in manifest.files if not KNOWN.fullmatch(name)]
     if strange:
         raise ValueError(f"it names '{min(strange)}', which no index has")
@@ -205,11 +205,11 @@ def _parsed_ref(content: Mapping[str, Any]) -> SegmentRef:
 
 
 def _check_layout(layout: Layout) -> None:
-    if len(layout.names) > MOST_EXPERTS:
-        raise ValueError(f"it has {len(layout.names)} experts")
     for name, size in zip(layout.names, layout.sizes):
-        if not (isinstance(name, str) and EXPERT.fullmatch(name)) or type(size) is not int or size > MOST_SIZE:
+        if not (isinstance(name, str) and EXPERT.fullmatch(name)) or type(size) is not int:
             raise ValueError(f"an expert is called {name!r:.80} and has the size {size!r:.80}")
+    if len(layout.names) > MOST_EXPERTS or layout.total > MOST_COLUMNS:
+        raise ValueError(f"it has {len(layout.names):,} experts with {layout.total:,} components")
 
 
 def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
@@ -217,12 +217,15 @@ def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
 
     Raises:
         KeyError, TypeError: one is missing, unknown, or of another type than its field.
+        ValueError: a number is too large.
     """
     hints = HINTS[kind]
     for name, value in content.items():
         whole = type(value) is int and isinstance(0.0, hints[name])
         if isinstance(value, bool) or not (whole or isinstance(value, hints[name])):
             raise TypeError(f"{name} is of another type")
+        if isinstance(value, int | float) and abs(value) >= 1 << 64:
+            raise ValueError(f"its {name} is too large")
     return kind(**content)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import compress
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from index.scanners import KINDS, Allowed, Partition, Shape, array_of, mapped_array, scanner_class
 from index.storage.entries import NEEDED, Entries, by_pattern, code_of, pattern_of
 from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, digest_of, reading
-from index.storage.table import ClipTable, faults, open_table
+from index.storage.table import ClipTable, open_table
 from mee.files import entry, parse_json, read_file, regular_size, whole_file
 from mee.layout import Layout
 from mee.scoring import Pattern
@@ -44,10 +43,12 @@ class Segment:
     def check(self) -> None:
         """Check that no mapped file was cut since: reading behind its end would end the process."""
         for path, (inode, size) in self.mapped.items():
-            with suppress(FileNotFoundError):  # deleted; its map stays
-                status = os.stat(path)
-                if status.st_ino == inode and status.st_size < size:
-                    raise damaged(Path(path), f"it has {status.st_size:,} bytes of {size:,}")
+            try:
+                status = os.stat(path)  # faster than pathlib's
+            except FileNotFoundError:  # deleted; its map stays
+                continue
+            if status.st_ino == inode and status.st_size < size:
+                raise damaged(Path(path), f"it has {status.st_size:,} bytes of {size:,}")
 
     @property
     def name(self) -> str:
@@ -108,10 +109,16 @@ class Segment:
         """What the table and the partitions of a segment on disk do not agree about: a sentence each."""
         if not self.mapped:
             return
-        folder = Path(next(iter(self.mapped))).parent
+        folder, table = Path(next(iter(self.mapped))).parent, self.table.arrow
+        ids, codes = (np.asarray(table[name].to_numpy()) for name in ("clip_id", "pattern"))
+        if (ids[1:] <= ids[:-1]).any():
+            yield str(damaged(folder / TABLE, "it is not sorted by clip_id"))
         rows = {code_of(partition.pattern): partition.rows for partition in self.partitions}
-        for code, fault in faults(self.table, rows):
-            yield str(damaged(folder / (rows_name(code) if code else TABLE), fault))
+        for code, its in rows.items():
+            if not np.array_equal(its, np.flatnonzero(codes == code)):
+                yield str(damaged(folder / rows_name(code), "its rows are not those of its pattern in the table"))
+        if any("1" in code for code in set(codes.tolist()) - rows.keys()):
+            yield str(damaged(folder / TABLE, "it has clips of a pattern that has no vectors"))
 
 
 def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:

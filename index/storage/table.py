@@ -9,7 +9,7 @@ offsets are checked, the texts are UTF-8, and nulls are counted again. Nothing i
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from struct import unpack_from
 from typing import final
@@ -76,7 +76,7 @@ def open_table(path: Path, clips: int) -> ClipTable:
     content = mapped_bytes(path)
     if content[: len(MAGIC)].tobytes() != MAGIC:
         raise ValueError("it is no Arrow file")
-    messages = _messages(pa.py_buffer(content[len(MAGIC) :]))
+    messages = iter(pa.ipc.MessageReader.open_stream(pa.BufferReader(pa.py_buffer(content[len(MAGIC) :]))))
     head = next(messages, None)
     if head is None or head.type != "schema" or _has(head, ENDIANNESS):
         raise ValueError("it does not begin with the schema of a table of this processor's byte order")
@@ -85,7 +85,10 @@ def open_table(path: Path, clips: int) -> ClipTable:
     for message in messages:
         if message.type != "record batch" or _has(message, COMPRESSION):
             raise ValueError("it is compressed, or holds something else than rows")
-        batches.append(_batch(message, schema))
+        given = pa.ipc.read_record_batch(message, schema)
+        given.validate()
+        columns = [_column(column, len(given)) for column in given.columns]
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
     table = pa.Table.from_batches(batches, schema)
     if len(table) != clips:
         raise ValueError(f"it has {len(table):,} clips of {clips:,}")
@@ -94,15 +97,6 @@ def open_table(path: Path, clips: int) -> ClipTable:
         if table[name].null_count or (numbers and not all(np.isfinite(part).all() for part in table[name].chunks)):
             raise ValueError(f"a clip has no {'finite ' if numbers else ''}{name}")
     return ClipTable(table)
-
-
-def _messages(buffer: pa.Buffer) -> Iterator[pa.Message]:
-    reader = pa.ipc.MessageReader.open_stream(pa.BufferReader(buffer))
-    while True:
-        try:
-            yield reader.read_next_message()
-        except StopIteration:
-            return
 
 
 def _has(message: pa.Message, number: int) -> bool:
@@ -136,24 +130,18 @@ def _checked(schema: pa.Schema) -> pa.Schema:
     return pa.schema(list(zip(names, schema.types)))
 
 
-def _batch(message: pa.Message, schema: pa.Schema) -> pa.RecordBatch:
-    """The rows of a message, which may be anything."""
-    given = pa.ipc.read_record_batch(message, schema)
-    given.validate()  # the sizes of buffers
-    columns = [_column(column, len(given)) for column in given.columns]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
 def _column(column: pa.Array, rows: int) -> pa.Array:
+    """Checks a column, the sizes of whose buffers are right."""
     buffers = column.buffers()
+    if column.type == pa.null():
+        return pa.nulls(rows)
     if column.type == pa.string() and rows:
         offsets = np.frombuffer(buffers[1], np.int32, rows + 1)
         if offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any():
             raise ValueError("a text ends before it begins")
         if not _ascii(buffers[2]):
             column.validate(full=True)
-    nulls = -1 if column.null_count else 0  # -1: they are counted when they are needed
-    return pa.Array.from_buffers(column.type, rows, buffers, nulls) if column.type != pa.null() else pa.nulls(rows)
+    return pa.Array.from_buffers(column.type, rows, buffers, -1 if column.null_count else 0)  # -1: to be counted
 
 
 def _ascii(text: pa.Buffer | None) -> bool:
@@ -161,16 +149,3 @@ def _ascii(text: pa.Buffer | None) -> bool:
     whole = len(content) // 8 * 8
     eights = np.bitwise_or.reduce(content[:whole].view(np.uint64), initial=0)
     return not (int(eights) & 0x8080808080808080 or (content[whole:] & 0x80).any())
-
-
-def faults(table: ClipTable, rows: dict[str, NDArray[np.int64]]) -> Iterator[tuple[str, str]]:
-    """What does not agree in a table and the rows of its partitions: the pattern ('' for the table), and what."""
-    ids = np.asarray(table.arrow["clip_id"].to_numpy())
-    if (ids[1:] <= ids[:-1]).any():
-        yield "", "it is not sorted by clip_id"
-    codes = np.asarray(table.arrow["pattern"].to_numpy())
-    for code, its in rows.items():
-        if not np.array_equal(its, np.flatnonzero(codes == code)):
-            yield code, "its rows are not those of its pattern in the table"
-    if any("1" in code for code in set(codes.tolist()) - rows.keys()):
-        yield "", "it has clips of a pattern that has no vectors"

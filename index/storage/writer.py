@@ -224,6 +224,7 @@ class IndexWriter:
         self._lock.release()
 
     def _without(self, clip_ids: Sequence[str]) -> list[Segment]:
+        self.snapshot.check()
         return [segment.without(segment.live_rows(clip_ids)) for segment in self.snapshot.segments]
 
     def _merge(self) -> None:

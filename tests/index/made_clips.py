@@ -1,12 +1,10 @@
 """Clips that are made up, for an index: entries of random patterns, and what an index should say of them."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 
 from index.storage.entries import Entries
-from index.storage.manifest import Origin, _checksum, digest_of
+from index.storage.manifest import Origin
 from mee.layout import Layout
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (6, 3, 4))
@@ -81,30 +79,3 @@ def contents(snapshot):
             kept[clip_id] = known(facts), vector, [digit == "1" for digit in code]
     assert len(snapshot) == found == sum(partition.count for partition in snapshot.partitions)
     return kept
-
-
-def resealed(place, change=lambda content: None):
-    """Change a manifest, and let its checksum agree."""
-    content = json.loads((place / "index.json").read_text())
-    content.pop("sha256")
-    change(content)
-    content["sha256"] = _checksum(content)
-    (place / "index.json").write_text(json.dumps(content))
-
-
-def resealed_segment(place, folder, change=lambda facts: None):
-    """Let the checksums of a segment's files agree with what they are now, and change its facts."""
-    facts = json.loads((folder / "segment.json").read_text())
-    for name in facts["files"]:
-        if (folder / name).is_file():
-            facts["files"][name] = [(folder / name).stat().st_size, digest_of((folder / name).resolve())]
-    change(facts)
-    (folder / "segment.json").write_text(json.dumps(facts))
-    digest = digest_of(folder / "segment.json")
-
-    def name_it(content):
-        for ref in content["segments"]:
-            if ref["name"] == folder.name:
-                ref["sha256"] = digest
-
-    resealed(place, name_it)

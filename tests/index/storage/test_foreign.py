@@ -10,48 +10,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from index.scanners import Settings, coded, kinds
 from index.storage.manifest import digest_of
 from index.storage.snapshot import read_snapshot
 from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
-from index.video_index import VideoIndex
 from mee.errors import InputError
-from tests.index.galleries import LAYOUT, ORIGIN, entries_of, random_gallery, random_text
-from tests.index.made_clips import resealed, resealed_segment
+from tests.index.galleries import LAYOUT, ORIGIN, entries_of, random_gallery
+from tests.index.storage.hostile import COUNT, USES, compacted, resealed, resealed_segment, segment_of, sentence
 
 ROOT = Path(__file__).parents[3]
-TEXT = random_text(2)
-COUNT = 200
 
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Kind of scanner -> an index of one segment with a removed clip and offsets."""
-    places = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kinds, "SMALL", 1)
-        for kind in ("flat", "certified", "fastscan"):
-            places[kind] = tmp_path_factory.mktemp(kind) / "ix"
-            settings, facts = Settings(kind=kind), {"method": "made"}
-            with IndexWriter.create(places[kind], LAYOUT, ORIGIN, settings=settings, offsets=facts) as writer:
-                more = {"note": [None if n % 3 else f"é{n}" for n in range(COUNT)], "flag": [True] * COUNT}
-                writer.put(entries_of(random_gallery(COUNT), offset=np.arange(COUNT) / 1000, **more))
-                writer.compact()
-                writer.remove(["c00007"])
-    return places
-
-
-@pytest.fixture(autouse=True)
-def _no_hang():
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
+pytestmark = pytest.mark.usefixtures("no_hang")
 
 
 @pytest.fixture
@@ -66,34 +37,6 @@ def victim(tmp_path):
 
 def tree(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def segment_of(place):
-    (folder,) = (path for path in (place / "segments").iterdir() if path.name[0] != ".")
-    return folder
-
-
-USES = {
-    "open": read_snapshot,
-    "search": lambda place: VideoIndex.open(place).rank(TEXT, 5),
-    "exactly": lambda place: VideoIndex.open(place).rank(TEXT, 5, exact=True),
-    "write": lambda place: IndexWriter.open(place).close(),
-    "compact": lambda place: compacted(place),
-}
-
-
-def compacted(place):
-    with IndexWriter.open(place) as writer:
-        writer.compact()
-
-
-def sentence(use, place):
-    """What a use of an index says; nothing if it goes through."""
-    try:
-        USES[use](place)
-    except InputError as error:
-        return str(error)
-    return None
 
 
 def put_in_place(path, what, victim):
@@ -122,9 +65,9 @@ PLACES = {
 
 @pytest.mark.parametrize("what", ["a pipe", "a symbolic link", "a folder"])
 @pytest.mark.parametrize("name", PLACES)
-def test_what_is_no_file_or_folder_of_the_index_is_not_opened(whole, tmp_path, victim, name, what):
+def test_what_is_no_file_or_folder_of_the_index_is_not_opened(indexes, tmp_path, victim, name, what):
     place, before = tmp_path / "ix", tree(victim)
-    shutil.copytree(whole["certified"], place)
+    shutil.copytree(indexes["certified"], place)
     path = PLACES[name](place)
     if what == "a folder" and path.is_dir():
         what = "a pipe"
@@ -144,10 +87,10 @@ def test_what_is_no_file_or_folder_of_the_index_is_not_opened(whole, tmp_path, v
     assert tree(victim) == before
 
 
-def test_an_overwritten_index_deletes_nothing_behind_links(whole, tmp_path, victim):
+def test_an_overwritten_index_deletes_nothing_behind_links(indexes, tmp_path, victim):
     """A link in the place of a segment is removed, as a link; what a temporary file is called is not followed."""
     place, before = tmp_path / "ix", tree(victim)
-    shutil.copytree(whole["flat"], place)
+    shutil.copytree(indexes["flat"], place)
     (place / "segments" / "000077").symlink_to(victim)
     (place / f".index.json.{os.getpid()}").symlink_to(victim / "lock")
     (place / f".removed-000001-000009.npy.{os.getpid()}").symlink_to(victim / "lock")
@@ -161,15 +104,16 @@ def test_an_overwritten_index_deletes_nothing_behind_links(whole, tmp_path, vict
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a symbolic link", "a folder"])
-def test_a_lock_that_is_no_file_is_refused(whole, tmp_path, victim, what):
+def test_a_lock_that_is_no_file_is_refused(indexes, tmp_path, victim, what):
     place, before = tmp_path / "ix", tree(victim)
-    shutil.copytree(whole["flat"], place)
+    shutil.copytree(indexes["flat"], place)
     put_in_place(place / "lock", what, victim / "lock")
     with pytest.raises(InputError, match=rf"lock' is {what} and not a regular file"):
         IndexWriter.open(place)
     assert tree(victim) == before
 
 
+RECALL = {"target": None, "reached": 1, "rerank": 9, "at": 10, "queries": 1, "source": "x", "clips": 1}
 MANIFESTS = {
     "an expert that is a path": lambda content: content["layout"].update(
         names=["../x", "motion", "audio", "face"]
@@ -177,6 +121,7 @@ MANIFESTS = {
     "an expert that is a number": lambda content: content["layout"].update(names=[1, 2, 3, 4]),
     "many experts": lambda content: content["layout"].update(names=[f"e{n}" for n in range(99)], sizes=[1] * 99),
     "a size that is large": lambda content: content["layout"].update(sizes=[10**12, 3, 4, 2]),
+    "sizes that are large together": lambda content: content["layout"].update(sizes=[60000, 6000, 4, 2]),
     "a size that is true": lambda content: content["layout"].update(sizes=[True, 3, 4, 2]),
     "a size that is text": lambda content: content["layout"].update(sizes=["6", 3, 4, 2]),
     "a large generation": lambda content: content.update(generation=10**30),
@@ -187,12 +132,10 @@ MANIFESTS = {
     "offsets that are a list": lambda content: content.update(offsets=[1]),
     "a recall of text": lambda content: content.update(settings={"kind": "fastscan", "recall": "all"}),
     "a recall without facts": lambda content: content.update(recall={"reached": 1}),
-    "no candidates": lambda content: content.update(
-        recall={"target": None, "reached": 1, "rerank": 0, "at": 10, "queries": 1, "source": "x", "clips": 1}
-    ),
-    "candidates of text": lambda content: content.update(
-        recall={"target": None, "reached": 1, "rerank": "9", "at": 10, "queries": 1, "source": "x", "clips": 1}
-    ),
+    "no candidates": lambda content: content.update(recall=RECALL | {"rerank": 0}),
+    "candidates of text": lambda content: content.update(recall=RECALL | {"rerank": "9"}),
+    "many candidates": lambda content: content.update(recall=RECALL | {"rerank": 10**400}),
+    "a recall that is large": lambda content: content.update(recall=RECALL | {"reached": 10**400}),
     "a segment twice": lambda content: content.update(segments=content["segments"] * 2),
     "a segment that is a list": lambda content: content.update(segments=[["000001", "", None]]),
     "a hidden segment": lambda content: content["segments"][0].update(name=".000001"),
@@ -205,9 +148,9 @@ MANIFESTS = {
 }
 
 
-def test_hostile_manifests(whole, tmp_path, says):
+def test_hostile_manifests(indexes, tmp_path, says):
     place, said = tmp_path / "ix", {}
-    shutil.copytree(whole["flat"], place)
+    shutil.copytree(indexes["flat"], place)
     text = (place / "index.json").read_bytes()
     for name, change in MANIFESTS.items():
         resealed(place, change)
@@ -254,11 +197,11 @@ FACTS = {
 }
 
 
-def test_hostile_facts_of_a_segment(whole, tmp_path, victim, says):
+def test_hostile_facts_of_a_segment(indexes, tmp_path, victim, says):
     place, said, before = tmp_path / "ix", {}, tree(victim)
     for name, change in FACTS.items():
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(whole["flat"], place)
+        shutil.copytree(indexes["flat"], place)
         resealed_segment(place, segment_of(place), change)
         said[name] = sentence("open", place)
         assert {sentence(use, place) for use in USES} == {said[name]}
@@ -297,9 +240,9 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_hostile_heads_of_arrays(whole, tmp_path, name):
+def test_hostile_heads_of_arrays(indexes, tmp_path, name):
     place = tmp_path / "ix"
-    shutil.copytree(whole["flat"], place)
+    shutil.copytree(indexes["flat"], place)
     folder = segment_of(place)
     for path in (next(place.glob("removed-*")), folder / "rows-1111.npy", folder / "vectors-1111.npy"):
         content = path.read_bytes()
@@ -314,255 +257,14 @@ def test_hostile_heads_of_arrays(whole, tmp_path, name):
 
 
 @pytest.mark.parametrize("rows", [[-1], [COUNT], [3, 3], [5, 4], [2**62]])
-def test_removed_rows_that_are_no_rows(whole, tmp_path, rows):
+def test_removed_rows_that_are_no_rows(indexes, tmp_path, rows):
     place = tmp_path / "ix"
-    shutil.copytree(whole["flat"], place)
+    shutil.copytree(indexes["flat"], place)
     path = next(place.glob("removed-*"))
     np.save(path, np.array(rows))
     resealed_removed(place)
     assert "its rows are not those of 200 clips" in sentence("open", place)
     assert any("its rows are not" in finding for finding in verify_index(place))
-
-
-# ---- tables
-
-
-def arrow_file(path, table, *, stream=False, **options):
-    make = pa.ipc.new_stream if stream else pa.ipc.new_file
-    with make(path, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as file:
-        file.write_table(table)
-
-
-def column(table, name, values):
-    return table.set_column(table.column_names.index(name), name, values)
-
-
-def broken_text(table, name, offsets, content=None):
-    """A column whose offsets, or letters, may be anything."""
-    _, _, text = table[name].chunk(0).buffers()
-    offsets = pa.py_buffer(np.asarray(offsets, np.int32).tobytes())
-    text = text if content is None else pa.py_buffer(content)
-    return column(table, name, pa.Array.from_buffers(pa.string(), len(table), [None, offsets, text]))
-
-
-def falsely_null(table, nulls):
-    """A column that claims to have so many nulls."""
-    bits = pa.py_buffer(bytes([0b01010101]) * (len(table) // 8 + 1))
-    _, offsets, text = table["video"].chunk(0).buffers()
-    buffers = [bits, offsets, text]
-    return column(table, "note", pa.Array.from_buffers(pa.string(), len(table), buffers, null_count=nulls))
-
-
-def patched(change):
-    """A file whose bytes are changed after it was written."""
-
-    def write(path, table):
-        arrow_file(path, table)
-        path.write_bytes(change(bytearray(path.read_bytes())))
-
-    return write
-
-
-def nested(table):
-    kind = pa.list_(pa.string())
-    return table.append_column("deep", pa.array([["x"]] * len(table), kind))
-
-
-TABLES = {
-    "offsets that fall": lambda path, t: arrow_file(path, broken_text(t, "clip_id", [0, 9] * 100 + [20])),
-    "an offset far away inside": lambda path, t: arrow_file(
-        path, broken_text(t, "video", [0] * 100 + [2**31 - 1] + [600] * 100)
-    ),
-    "an offset below 0": lambda path, t: arrow_file(path, broken_text(t, "pattern", [0, -(2**31)] + [9] * 199)),
-    "no text": lambda path, t: arrow_file(
-        path, broken_text(t, "clip_id", [*range(COUNT + 1)], b"\xff\xfe" * COUNT)
-    ),
-    "no text of a user's column": lambda path, t: arrow_file(
-        path, broken_text(t, "note", [*range(COUNT + 1)], b"\xe9" * COUNT)
-    ),
-    "a clip without an id": lambda path, t: arrow_file(path, column(t, "clip_id", pa.nulls(COUNT, pa.string()))),
-    "a start that is no number": lambda path, t: arrow_file(
-        path, column(t, "start_s", pa.array([np.nan] * COUNT))
-    ),
-    "an end that is not finite": lambda path, t: arrow_file(path, column(t, "end_s", pa.array([np.inf] * COUNT))),
-    "a start that is text": lambda path, t: arrow_file(path, column(t, "start_s", pa.array(["0"] * COUNT))),
-    "an id that is a number": lambda path, t: arrow_file(path, column(t, "clip_id", pa.array(range(COUNT)))),
-    "compressed": lambda path, t: arrow_file(path, t, compression="zstd"),
-    "compressed otherwise": lambda path, t: arrow_file(path, t, compression="lz4"),
-    "a dictionary": lambda path, t: arrow_file(
-        path, column(t, "note", t["note"].combine_chunks().dictionary_encode())
-    ),
-    "views": lambda path, t: arrow_file(path, column(t, "note", t["note"].cast(pa.string_view()))),
-    "large texts": lambda path, t: arrow_file(path, column(t, "note", t["note"].cast(pa.large_string()))),
-    "nested": lambda path, t: arrow_file(path, nested(t)),
-    "an extension": lambda path, t: arrow_file(
-        path, t.append_column("id", pa.array([b"0" * 16] * COUNT, pa.uuid()))
-    ),
-    "a column twice": lambda path, t: arrow_file(path, t.append_column("note", t["note"])),
-    "no rows": lambda path, t: arrow_file(path, t.slice(0, 0)),
-    "only a schema": lambda path, t: arrow_file(path, t.schema.empty_table()),
-    "a stream": lambda path, t: arrow_file(path, t, stream=True),
-    "no messages": patched(lambda content: content[:8] + bytes(len(content))),
-    "a message of any length": patched(lambda content: content[:12] + b"\xff\xff\xff\x7f" + content[16:]),
-    "a message cut": patched(lambda content: content[: len(content) // 3]),
-}
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_hostile_tables(whole, tmp_path, name, says):
-    place = tmp_path / "ix"
-    shutil.copytree(whole["flat"], place)
-    path = segment_of(place) / "clips.arrow"
-    table = pa.ipc.open_file(path.read_bytes()).read_all()
-    path.unlink()
-    TABLES[name](path, table)
-    resealed_segment(place, segment_of(place))
-    said = sentence("open", place)
-    assert said.startswith(f"'{path}' is damaged (")
-    assert {sentence(use, place) for use in USES} == {said}
-    assert verify_index(place) == [said]
-    if name not in ("no text", "no text of a user's column", "a message of any length", "a message cut"):
-        says(said)  # else the words are Arrow's
-
-
-def test_a_false_number_of_nulls_and_batches_are_harmless(whole, tmp_path):
-    """Arrow would size its results by what a file says of its nulls."""
-    place = tmp_path / "ix"
-    shutil.copytree(whole["flat"], place)
-    path = segment_of(place) / "clips.arrow"
-    table = pa.ipc.open_file(path.read_bytes()).read_all()
-    path.unlink()
-    for nulls in (1, COUNT):
-        arrow_file(path, pa.Table.from_batches(falsely_null(table, nulls).to_batches(max_chunksize=COUNT)))
-        resealed_segment(place, segment_of(place))
-        read = read_snapshot(place).segments[0].table.arrow
-        read.validate(full=True)
-        assert read["note"].null_count == COUNT // 2
-        assert len(read["note"].drop_null()) == COUNT // 2
-        path.unlink()
-    for mixed in ("1x11", "11111", "0000", ""):
-        arrow_file(path, column(table, "pattern", pa.array([mixed] * COUNT)))
-        resealed_segment(place, segment_of(place))
-        assert sentence("search", place) is None  # vectors are found by their rows
-        assert "its rows are not those of its pattern" in sentence("compact", place)
-        path.unlink()
-
-
-# ---- codes, and vectors
-
-
-def coded_file(place, kind, change):
-    """Change what stands beside the codes, or the codes' file, and let all of its checksums agree."""
-    folder = segment_of(place)
-    path = max(folder.glob(f"{kind}-*[01]"), key=lambda path: path.stat().st_size)
-    beside = path.with_name(f"{path.name}.safetensors")
-    with safe_open(beside, framework="numpy") as file:
-        facts, arrays = json.loads(file.metadata()["facts"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    content = bytearray(path.read_bytes())
-    content, arrays = change(content, facts, arrays) or (content, arrays)
-    path.write_bytes(content)
-    facts |= {
-        "bytes": len(content),
-        "head": coded._digest(np.frombuffer(content, np.uint8)[: len(content) - facts["codes"]]),
-    }
-    text = json.dumps(facts)
-    save_file(arrays, beside, {"facts": text, "sha256": coded._checksum(text, arrays)})
-    resealed_segment(place, folder)
-    return path
-
-
-def at(place, value, size=4):
-    """A number of FAISS's file."""
-
-    def change(content, facts, arrays):
-        content[place : place + size] = int(value).to_bytes(size, "little", signed=True)
-
-    return change
-
-
-def with_array(name, array):
-    return lambda content, facts, arrays: (content, {**arrays, name: array})
-
-
-CODES = {
-    "another index": ("certified", at(0, int.from_bytes(b"IxFI", "little"))),
-    "an index of a class that runs others": ("certified", at(0, int.from_bytes(b"IxPT", "little"))),
-    "more columns": ("certified", at(4, 2**20)),
-    "more rows": ("certified", at(8, 2**40, 8)),
-    "rows below 0": ("certified", at(8, -1, 8)),
-    "more columns of groups": ("fastscan", at(4, 2**20)),
-    "more rows of groups": ("fastscan", at(8, 2**40, 8)),
-    "more groups": ("fastscan", at(45, 2**40, 8)),
-    "more bits": ("fastscan", at(53, 63, 8)),
-    "a centroid that is not finite": ("fastscan", at(69, 0x7FC00000)),
-    "fewer codes": ("certified", lambda content, facts, arrays: (content[:-1], arrays)),
-    "more codes": ("fastscan", lambda content, facts, arrays: (content + b"0", arrays)),
-    "nothing but a head": ("certified", lambda content, facts, arrays: (content[:30], arrays)),
-    "a scale that is not finite": ("certified", lambda content, facts, arrays: arrays["scale"].fill(np.nan)),
-    "a spread that is large": ("certified", lambda content, facts, arrays: arrays["spread"].fill(2**40)),
-    "a spread below 0": ("certified", lambda content, facts, arrays: arrays["spread"].fill(-1)),
-    "a short centre": ("certified", with_array("centre", np.zeros(1, np.float32))),
-    "an error of another type": ("certified", with_array("error", np.zeros(5, np.int8))),
-    "one more array": ("certified", with_array("more", np.zeros(1, np.float32))),
-    "no number kept": ("fastscan", with_array("kept", np.zeros(0, np.float32))),
-    "facts of text": ("certified", lambda content, facts, arrays: facts.update(rows="200")),
-}
-
-
-@pytest.mark.parametrize("name", CODES)
-def test_hostile_codes(whole, tmp_path, name):
-    kind, change = CODES[name]
-    place = tmp_path / "ix"
-    shutil.copytree(whole[kind], place)
-    path = coded_file(place, kind, change)
-    said = sentence("search", place)
-    assert re.search("damaged", said)
-    assert path.name in said
-    assert len(verify_index(place)) == 1
-
-
-@pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_vectors_that_are_not_finite_are_no_missing_clips(whole, tmp_path, kind, value):
-    place = tmp_path / "ix"
-    shutil.copytree(whole[kind], place)
-    for path in segment_of(place).glob("vectors-*"):
-        np.save(path, np.load(path) * np.float32(value))
-    resealed_segment(place, segment_of(place))
-    for use in ("search", "exactly", "compact"):
-        assert "damaged" in sentence(use, place)
-    assert any("not finite" in finding for finding in verify_index(place))
-
-
-@pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
-def test_a_file_that_is_cut_under_a_reader_is_a_sentence(whole, tmp_path, kind):
-    place, told = tmp_path / "ix", 0
-    for path in sorted(segment_of(whole[kind]).iterdir()):
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(whole[kind], place)
-        video_index, copy = VideoIndex.open(place), segment_of(place) / path.name
-        os.truncate(copy, 10)
-        if copy.name != "segment.json":
-            for use, given in ((video_index.rank, (TEXT, 5)), (video_index.clip_query, ("c00001",))):
-                with pytest.raises(InputError, match=rf"{copy.name}' is damaged \(it has 10 bytes of"):
-                    use(*given)
-                told += 1
-        writer = None if copy.name == "segment.json" else sentence("compact", place)
-        assert writer is None or copy.name in writer
-    assert told > 20
-
-
-def test_a_file_that_is_deleted_or_replaced_under_a_reader_stays_readable(whole, tmp_path):
-    place = tmp_path / "ix"
-    shutil.copytree(whole["certified"], place)
-    video_index = VideoIndex.open(place)
-    before = video_index.rank(TEXT, 5)
-    for path in [*segment_of(place).iterdir()]:
-        (place / "another").write_text("shorter")
-        (place / "another").replace(path)
-    assert video_index.rank(TEXT, 5).ids == before.ids
-    shutil.rmtree(place)
-    assert video_index.rank(TEXT, 5).ids == before.ids
 
 
 # ---- writers
@@ -578,9 +280,9 @@ with IndexWriter.open(Path(sys.argv[1])):
 """
 
 
-def test_of_two_writers_one_goes_on_and_the_other_says_who_writes(whole, tmp_path):
+def test_of_two_writers_one_goes_on_and_the_other_says_who_writes(indexes, tmp_path):
     place = tmp_path / "ix"
-    shutil.copytree(whole["flat"], place)
+    shutil.copytree(indexes["flat"], place)
     command = [sys.executable, "-c", HOLD, str(place)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(

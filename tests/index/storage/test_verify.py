@@ -18,7 +18,8 @@ from index.storage.snapshot import read_snapshot
 from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
-from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries, resealed, resealed_segment
+from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
+from tests.index.storage.hostile import resealed, resealed_segment
 
 IDS = [f"c{number:04d}" for number in range(1500)]
 

@@ -231,7 +231,7 @@ def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
 
 def discard(path: Path) -> None:
     """Delete a file or a folder where possible; what stays is deleted by a later writer."""
-    with suppress(OSError):
+    with suppress(OSError, RecursionError):  # folders may be nested deeply
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -73,11 +73,7 @@ class Clips:
 
     @classmethod
     def of(cls, segments: Sequence[Segment]) -> Clips:
-        """Join their tables.
-
-        Raises:
-            InputError: a segment is damaged.
-        """
+        """Join their tables, of segments that are not damaged."""
         for segment in segments:
             segment.check()
             for fault in segment.faults():

@@ -81,11 +81,7 @@ class Snapshot:
         return tuple(partition for segment in self.segments for partition in segment.partitions if partition.count)
 
     def check(self) -> None:
-        """Check that no file was cut since it was mapped.
-
-        Raises:
-            InputError: one was.
-        """
+        """Check that no file was cut since it was mapped."""
         for segment in self.segments:
             segment.check()
 

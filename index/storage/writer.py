@@ -304,7 +304,8 @@ def _locked(directory: Path) -> Iterator[FileLock]:
         raise InputError(f"another process{_holder(path)} {words}") from error
     try:
         since = datetime.now(UTC).isoformat(" ", "seconds")
-        path.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": since}))
+        if path.stat().st_nlink == 1:  # else it may be another file, too
+            path.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": since}))
         yield lock
     except BaseException:
         lock.release()

@@ -103,6 +103,25 @@ def test_an_overwritten_index_deletes_nothing_behind_links(indexes, tmp_path, vi
     assert sorted(path.name for path in place.iterdir()) == ["index.json", "lock", "segments"]
 
 
+def test_leftovers_may_be_hard_links_or_nested_deeply(indexes, tmp_path, victim, monkeypatch):
+    """A lock that is another file, too, is held and not written; folders too deep to be deleted stay."""
+    place, before, here = tmp_path / "ix", tree(victim), Path.cwd()
+    shutil.copytree(indexes["flat"], place)
+    (place / "lock").unlink()
+    (place / "lock").hardlink_to(victim / "lock")
+    monkeypatch.chdir(place / "segments")
+    for _ in range(1500):
+        os.mkdir("000099")
+        os.chdir("000099")
+    monkeypatch.chdir(here)
+    compacted(place)
+    with IndexWriter.open(place), pytest.raises(InputError, match="another process is writing"):
+        IndexWriter.open(place)
+    assert tree(victim) == before
+    assert verify_index(place) == []
+    subprocess.run(["rm", "-r", place], check=True)  # pytest could not, either
+
+
 @pytest.mark.parametrize("what", ["a pipe", "a symbolic link", "a folder"])
 def test_a_lock_that_is_no_file_is_refused(indexes, tmp_path, victim, what):
     place, before = tmp_path / "ix", tree(victim)

@@ -94,6 +94,7 @@ TABLES = {
     ),
     "a column twice": lambda path, t: arrow_file(path, t.append_column("note", t["note"])),
     "no rows": lambda path, t: arrow_file(path, t.slice(0, 0)),
+    "many parts": lambda path, t: arrow_file(path, pa.concat_tables(t.slice(n, 1) for n in range(COUNT))),
     "only a schema": lambda path, t: arrow_file(path, t.schema.empty_table()),
     "a stream": lambda path, t: arrow_file(path, t, stream=True),
     "no messages": patched(lambda content: content[:8] + bytes(len(content))),

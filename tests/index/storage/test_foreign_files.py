@@ -222,7 +222,7 @@ def test_vectors_that_are_not_finite_are_no_missing_clips(indexes, tmp_path, kin
     place = tmp_path / "ix"
     shutil.copytree(indexes[kind], place)
     for path in segment_of(place).glob("vectors-*"):
-        np.save(path, np.load(path) * np.float32(value))
+        np.save(path, np.full_like(np.load(path), value))
     resealed_segment(place, segment_of(place))
     for use in ("search", "exactly", "compact"):
         assert "damaged" in sentence(use, place)

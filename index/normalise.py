@@ -70,6 +70,8 @@ def normalise(
     with IndexWriter.open(directory) as writer:
         try:
             writer.compact(offsets=given, facts=facts, progress=progress)
+        except InputError:
+            raise
         except ValueError as error:  # a clip was put meanwhile
             raise InputError(f"'{directory}' was written meanwhile ({error}); run the command again") from error
     record_recall(directory)

@@ -6,6 +6,8 @@ with equal weights for its experts.
 
 from __future__ import annotations
 
+import shlex
+import stat
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import final
@@ -17,10 +19,12 @@ from numpy.typing import NDArray
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
 from index.queries import Queries
 from index.request import Request
+from index.storage import Origin
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
 from mee.encode import encode_captions
 from mee.errors import InputError, did_you_mean
+from mee.files import is_bare
 from mee.layout import Layout
 from mee.model import MEE
 
@@ -35,7 +39,7 @@ class Searcher:
 
     def __init__(self, video_index: VideoIndex, model: MEE) -> None:
         if video_index.layout != model.layout:
-            raise ValueError(f"the index holds {video_index.layout}, the model makes {model.layout}")
+            raise InputError(f"the index holds {video_index.layout}, the model makes {model.layout}")
         self.video_index, self.model = video_index, model.eval()
 
     @classmethod
@@ -52,7 +56,9 @@ class Searcher:
         Args:
             directory: the index.
             device: where sentences are encoded.
-            model: the model's directory, if it was moved since the index was made.
+            model: the model's directory. Default: as recorded, if it stands beside the index, or is still the
+                very directory that the index was made with on this machine. An index may have been made by
+                anyone, and what it names is no reason to read it.
             index_device: where clips are scored; a GPU takes a copy of the vectors first. Default: the CPU.
 
         Raises:
@@ -61,16 +67,16 @@ class Searcher:
         video_index = VideoIndex.open(directory, device=index_device)
         origin = video_index.origin
         place = model or Path(origin.model)
-        if not place.is_dir():
+        if not (place.is_dir() if model else _is_own(origin, directory)):
             raise InputError(
-                f"the model of index '{directory}' is not at '{place}' any more. Say where it is with --model, or "
-                "train one and make the index again"
+                f"the model of index '{directory}' is not at '{place}', or the index was made with another folder "
+                "than the one there. Say where it is with --model, or train one and make the index again"
             )
-        if fingerprint(place) != origin.model_fingerprint:
+        if (found := fingerprint(place)) != origin.model_fingerprint:
+            again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
             raise InputError(
-                f"'{place}' is not the model that index '{directory}' was made with (fingerprint "
-                f"{fingerprint(place)}, not {origin.model_fingerprint}). Make the index again: "
-                f"mee index {origin.store} {place} {directory} --overwrite"
+                f"'{place}' is not the model that index '{directory}' was made with (fingerprint {found}, not "
+                f"{origin.model_fingerprint}). Make the index again: {again}"
             )
         return cls(video_index, MEE.from_pretrained(place).to(device))
 
@@ -145,6 +151,17 @@ class Searcher:
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
 
 
+def _is_own(origin: Origin, directory: Path) -> bool:
+    """Whether the recorded folder of the model is beside the index, or the one that it was made with here."""
+    place = Path(origin.model)
+    try:
+        status = place.lstat()
+    except (OSError, ValueError):
+        return False
+    beside = is_bare(place.name) and place.parent == directory.resolve().parent
+    return stat.S_ISDIR(status.st_mode) and (beside or status.st_ino == origin.model_inode)
+
+
 # ---- the query vectors of requests
 
 
@@ -192,6 +209,7 @@ def _selection_of(request: Request, video_index: VideoIndex) -> Selection | None
     Raises:
         InputError: its filter does not fit the index, or its video or clip is not in it.
     """
+    video_index.snapshot.check()
     segments = video_index.snapshot.segments
     selection: Selection | None = None
     if request.where is not None:

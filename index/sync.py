@@ -138,7 +138,7 @@ def synchronise(
     facts = facts_of(source, model.modalities)
     writer: IndexWriter | None = None
     with ExitStack() as stack:
-        if not overwrite and (directory / INDEX_FILE).is_file():
+        if not overwrite and (directory / INDEX_FILE).exists():
             writer = stack.enter_context(IndexWriter.open(directory))
             _check_origin(directory, writer.snapshot.origin, origin)
         before = None if writer is None else writer.snapshot
@@ -234,6 +234,9 @@ def rows_of(segments: Sequence[Segment]) -> pd.DataFrame:
     tables = [pa.schema(STANDARD).empty_table(), *(segment.live_table() for segment in segments)]
     rows = as_pandas(joined(tables)).set_index("clip_id")
     rows.index = rows.index.astype("string").astype(object)
+    if not rows.index.is_unique:
+        twice = rows.index[rows.index.duplicated()][0]
+        raise InputError(f"the index has clip '{twice}' twice, so it is damaged; make a new one with --overwrite")
     return rows
 
 

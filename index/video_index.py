@@ -87,6 +87,7 @@ class VideoIndex:
             ValueError: k is less than 1.
             InputError: a file turns out to be damaged.
         """
+        self.snapshot.check()
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
@@ -147,6 +148,7 @@ class VideoIndex:
         Raises:
             InputError: there is no such clip.
         """
+        self.snapshot.check()
         found = self.snapshot.find(clip_id)
         if found is None:
             raise InputError(

@@ -15,6 +15,7 @@ import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -106,7 +107,7 @@ def _not(path: Path, mode: int, wanted: str) -> InputError:
     return InputError(f"'{path}' is {found} and not {wanted}; put {wanted} in its place")
 
 
-def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BinaryIO:
+def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BufferedReader:
     """Open a regular file; parameters and errors as of `regular_size`. Nothing waits for the writer of a pipe."""
     regular_size(path, most, follow=follow)  # before it is opened: opening some devices has effects
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
@@ -116,9 +117,10 @@ def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> B
 def read_file(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> bytes:
     """The content of a regular file; parameters and errors as of `regular_size`."""
     with open_file(path, most, follow=follow) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise InputError(f"'{path}' grows while it is read; no more than {most:,} bytes are read of such a file")
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise InputError(f"'{path}' grows while it is read; read it when it is whole")
     return content
 
 

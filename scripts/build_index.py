@@ -20,6 +20,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from index.scanners import Choice, Settings
+from mee.errors import visible
 from scripts.console import DONE, INTERRUPTED, Device, counting_bar, parse, pick_device, resumable, say
 from scripts.gallery import measure_recall, print_index
 
@@ -62,9 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _manifest(directory: Path) -> bytes | None:
     from index.storage import INDEX_FILE
+    from mee.files import read_file
 
     path = directory / INDEX_FILE
-    return path.read_bytes() if path.is_file() else None
+    return read_file(path) if path.is_file() else None
 
 
 def _run(args: IndexArgs) -> None:
@@ -77,7 +79,7 @@ def _run(args: IndexArgs) -> None:
     from mee.data import check_source
     from mee.model import MEE
 
-    store = FeatureStore(args.store)
+    store, place = FeatureStore(args.store), args.model.resolve()
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     check_source(model.config, store)
@@ -86,7 +88,7 @@ def _run(args: IndexArgs) -> None:
         args.index,
         model,
         store,
-        Origin(str(args.model.resolve()), fingerprint(args.model), str(args.store.resolve())),
+        Origin(str(place), fingerprint(args.model), str(args.store.resolve()), place.stat().st_ino),
         metadata=None if args.metadata is None else read_metadata(args.metadata, taken=tuple(FILE)),
         kind=args.kind,
         recall=args.recall,
@@ -108,4 +110,4 @@ def _run(args: IndexArgs) -> None:
         (failed, "videos are not in it because extraction failed"),
     ):
         if names:
-            say(f"{len(names)} {words}, such as '{names[0]}'")
+            say(f"{len(names)} {words}, such as '{visible(names[0])}'")

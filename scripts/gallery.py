@@ -26,7 +26,7 @@ from rich.filesize import decimal
 from tyro.conf import Positional, arg
 
 from index.scanners import Choice, Settings
-from mee.errors import InputError
+from mee.errors import InputError, visible
 from scripts.console import (
     COULD_NOT,
     DONE,
@@ -38,7 +38,6 @@ from scripts.console import (
     pick_device,
     print_table,
     say,
-    visible,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class ListArgs:
         snapshot = read_snapshot(self.index)
         if self.without_stream:
             for clip_id in snapshot.without_stream():
-                print(json.dumps({"clip_id": clip_id}) if self.json else clip_id)
+                print(json.dumps({"clip_id": clip_id}) if self.json else visible(clip_id))
         elif self.clips or self.where is not None:
             _print_clips(snapshot, self.where, as_json=self.json)
         else:
@@ -246,10 +245,8 @@ def print_index(title: str, directory: Path, snapshot: Snapshot) -> None:
     print_table(title, ["streams", "kind", "clips", "vectors", "codes"], rows, words=2)
     if recall := snapshot.recall:
         target = "" if recall.target is None else f" (requested: {recall.target:g})"
-        print(
-            f"recall@{recall.at} {recall.reached:.4f}{target}, measured with {recall.source} on {recall.clips} "
-            f"clips: {recall.rerank} candidates"
-        )
+        words = f"{recall.reached:.4f}{target}, measured with {visible(recall.source)} on {recall.clips} clips"
+        print(f"recall@{recall.at} {words}: {recall.rerank} candidates")
 
 
 def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -343,7 +340,7 @@ def _print_clips(snapshot: Snapshot, where: str | None, *, as_json: bool) -> Non
 
     table = _clips(snapshot, where)
     codes = table["pattern"].to_pylist()
-    streams = [list(compress(snapshot.layout.names, map(int, code))) for code in codes]
+    streams = [list(compress(snapshot.layout.names, map("1".__eq__, code))) for code in codes]
     hidden = {"pattern", "version", *(["offset"] if snapshot.offsets is None else [])}
     if not as_json and len(table):
         hidden.update(name for name in table.column_names if table[name].null_count == len(table))

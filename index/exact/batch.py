@@ -51,6 +51,13 @@ class BatchSearch:
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
+        wanted = np.zeros(
+            len(queries[partitions[0].pattern].covers), np.int64
+        )  # found, of vectors that are finite
+        for partition, vectors in ((partition, queries[partition.pattern]) for partition in partitions):
+            wanted += partition.count * (vectors.covers & np.isfinite(vectors.rounded).all(1))
+        if (np.bincount(query, minlength=len(wanted)) < np.minimum(wanted, k)).any():
+            raise partitions[0].damaged(" (a vector is not finite)")
         return exact_scores(partitions, queries, query, number, row)
 
     def on_gpu(self, partition: Partition) -> Partition:

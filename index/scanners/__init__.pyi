@@ -1,7 +1,10 @@
+from .coded import array_of as array_of
 from .coded import mapped_array as mapped_array
+from .coded import mapped_bytes as mapped_bytes
 from .flat import GpuFlat as GpuFlat
 from .flat import gpu_usable as gpu_usable
 from .kinds import AT as AT
+from .kinds import KINDS as KINDS
 from .kinds import PROVEN as PROVEN
 from .kinds import RERANK as RERANK
 from .kinds import Choice as Choice

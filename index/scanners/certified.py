@@ -25,7 +25,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.scanners.coded import Arrays, CodedScanner, Saved, chunks, multiple
+from index.scanners.coded import Arrays, CodedScanner, Saved, Specs, chunks, multiple
 from index.scanners.flat import Flat, selector
 from index.scanners.scanner import (
     LARGEST_NORM,
@@ -82,7 +82,6 @@ class Certified(CodedScanner):
     """One byte a column, and a proven bound."""
 
     kind = "certified"
-    array_names = NAMES
     codes_at_end = True
 
     def __init__(
@@ -90,12 +89,25 @@ class Certified(CodedScanner):
     ) -> None:
         super().__init__(vectors, shape, arrays, codes, saved)
         self.coding = Coding.of(arrays)
+        if not shape.offset <= self.coding.spread <= shape.offset * SPREAD:
+            raise ValueError(f"an offset is spread over {self.coding.spread:,} columns")
         self._centre, self._scale = self.coding.centre.astype(np.float64), self.coding.scale.astype(np.float64)
         self._columns = _columns(shape, self.coding.spread)
 
     @property
     def columns(self) -> int:
         return self._columns
+
+    @classmethod
+    def specs(cls, shape: Shape) -> Specs:
+        column, part = ((shape.width,), np.float32), ((len(part_starts(shape)),), np.float64)
+        kinds = {"centre": column, "scale": column, "spread": ((1,), np.int64)}
+        return {name: kinds.get(name, part) for name in NAMES}
+
+    def without_codes(self, fill: int) -> tuple[Any, int]:
+        index = _quantizer(self.columns)
+        index.ntotal = len(self.vectors)
+        return index, len(self.vectors) * self.columns
 
     @classmethod
     def build(cls, vectors: Floats, shape: Shape) -> Self:

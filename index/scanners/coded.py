@@ -7,8 +7,8 @@
         sha256           of the facts and the arrays
 
 Opening reads the second file only and maps the first, which stays readable when it is replaced. The first scan
-checks the head, because a wrong size would make FAISS read out of bounds. A flipped code makes one estimate wrong;
-the index's own checksums detect it.
+compares the head with that of an index of FAISS that was made here, of the same size: FAISS trusts what it reads,
+and would read out of bounds. A flipped code makes one estimate wrong; the index's own checksums detect it.
 
 Maps are copy on write, and hold no file handle: an index has two or three files for each pattern of each segment,
 and a process may have 1,024 handles.
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,11 +33,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from index.scanners.scanner import Floats, Scanner, Shape
+from mee.files import MOST_BYTES, parse_json, regular_size
 
 FORMAT: Final = 1
 SAMPLE: Final = 16  # vectors that are compared
 CHUNK: Final = 4 * 2**20  # bytes of vectors coded at a time: they stay in the cache
+HEADER: Final = re.compile(  # as numpy writes it; what others write may be anything
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<>|=]?\w{1,9})', 'fortran_order': (False|True), "
+    rb"'shape': \(([\d, ]{0,99})\), \} *\n",
+    re.DOTALL,
+)
 Arrays = dict[str, NDArray[Any]]
+Specs = dict[str, tuple[tuple[int, ...], type]]  # shape and dtype of each array
 Value = TypeVar("Value", np.float32, np.int64)
 
 
@@ -51,8 +60,7 @@ class Saved:
 class CodedScanner(Scanner):
     """A scanner with FAISS's index of codes and some arrays of its own."""
 
-    array_names: ClassVar[tuple[str, ...]]
-    codes_at_end: ClassVar[bool]  # whether FAISS's file ends with the codes, one byte a column
+    codes_at_end: ClassVar[bool]  # whether FAISS's file ends with codes that are not in the checksum
 
     def __init__(
         self, vectors: Floats, shape: Shape, arrays: Arrays, codes: Any = None, saved: Saved | None = None
@@ -74,6 +82,15 @@ class CodedScanner(Scanner):
     def columns(self) -> int:
         """Columns that FAISS's index has."""
 
+    @classmethod
+    @abstractmethod
+    def specs(cls, shape: Shape) -> Specs:
+        """The arrays of a scanner of such vectors."""
+
+    @abstractmethod
+    def without_codes(self, fill: int) -> tuple[Any, int]:
+        """FAISS's index of as many rows without codes, what it learns filled with a byte; and the codes' bytes."""
+
     @property
     def codes(self) -> Any:
         """FAISS's index."""
@@ -85,20 +102,23 @@ class CodedScanner(Scanner):
     def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
         beside = cls.files(path)[1]
         try:
+            regular_size(beside, MOST_BYTES)
             with safe_open(beside, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             text = metadata["facts"]
-            facts = json.loads(text)
+            facts = parse_json(text)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"'{beside}' is missing or damaged, and cannot be opened") from error
-        if metadata.get("sha256") != _checksum(text, arrays) or set(arrays) != set(cls.array_names):
+        if metadata.get("sha256") != _checksum(text, arrays):
             raise ValueError(f"'{beside}' is damaged: its checksum is not that of its content")
         for name, value in cls._identity(vectors, shape).items():
             if facts[name] != value:
-                raise ValueError(
-                    f"'{path}' does not belong to the vectors: its {name} is {facts[name]}, theirs is {value}"
-                )
+                words = f"its {name} is {facts[name]!s:.80}, theirs is {value}"
+                raise ValueError(f"'{path}' does not belong to the vectors: {words}")
+        numbers = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+        if numbers != cls.specs(shape) or not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError(f"'{beside}' is damaged: it does not hold the numbers of such a scanner")
         try:
             mapped = mapped_bytes(path)
         except (OSError, ValueError) as error:  # ValueError: an empty file
@@ -135,14 +155,20 @@ class CodedScanner(Scanner):
             raise ValueError(f"'{path}' is damaged: its checksum is not what was written")
         if _sample(self.vectors) != facts["sample"]:
             raise ValueError(f"'{path}' does not belong to the vectors: it was made of others")
+        if not self._as_made_here(mapped):
+            raise ValueError(f"'{path}' is damaged, or of a FAISS that this one cannot read")
         reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(mapped), len(mapped))  # type: ignore[attr-defined]
-        try:
-            index = faiss.read_index(reader)
-        except (RuntimeError, MemoryError) as error:
-            raise ValueError(f"'{path}' is damaged, or of a FAISS that this one cannot read") from error
-        if index.ntotal != len(self.vectors) or index.d != self.columns:
-            raise ValueError(f"'{path}' does not belong to the vectors: it has another number of rows or columns")
-        return index
+        return faiss.read_index(reader)
+
+    def _as_made_here(self, content: NDArray[np.uint8]) -> bool:
+        """Whether FAISS's file has the sizes that it must have; what is learnt, and codes, may be anything."""
+        (index, size), (other, _) = map(self.without_codes, (0, 255))
+        zeros, ones = faiss.serialize_index(index), faiss.serialize_index(other)
+        zeros[-8:] = ones[-8:] = np.array([size], np.int64).view(np.uint8)  # how many codes follow
+        fixed, head = zeros == ones, content[: len(zeros)]
+        if len(content) != len(zeros) + size or (head != zeros)[fixed].any():
+            return False
+        return bool(np.isfinite(head[~fixed].view(np.float32)).all())
 
     @classmethod
     def _identity(cls, vectors: Floats, shape: Shape) -> dict[str, Any]:
@@ -190,7 +216,7 @@ def mapped_bytes(path: Path) -> NDArray[np.uint8]:
     """(N,) all bytes of a file, which may be replaced or deleted afterwards."""
     import torch  # numpy's maps hold a handle each
 
-    size = path.stat().st_size
+    size = regular_size(path)
     if not size:
         raise ValueError("it is empty")
     try:
@@ -202,15 +228,20 @@ def mapped_bytes(path: Path) -> NDArray[np.uint8]:
 
 def mapped_array(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
     """The array of an .npy file."""
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"it is of version {version} of .npy")
-        found, fortran, kind = np.lib.format.read_array_header_1_0(file)
-        start = file.tell()
-    if (found, kind) != (shape, np.dtype(dtype)) or (fortran and len(shape) > 1):
-        raise ValueError(f"it holds {found} {kind} and not {shape} {np.dtype(dtype)}")
-    content = mapped_bytes(path)[start:]
-    if len(content) != np.dtype(dtype).itemsize * int(np.prod(shape)):
-        raise ValueError(f"it has {len(content):,} bytes of {shape} {np.dtype(dtype)}")
-    return content.view(dtype).reshape(shape)
+    return array_of(mapped_bytes(path), shape, dtype)
+
+
+def array_of(content: NDArray[np.uint8], shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:
+    """The array of the bytes of an .npy file; of a first axis of -1 any length is taken."""
+    head = HEADER.match(content[:1024].tobytes())
+    if head is None or head.end() % 16:
+        raise ValueError("it does not begin with the magic string and the header of a plain .npy file")
+    found = tuple(map(int, re.findall(rb"\d{1,18}", head[3])))
+    wanted = (found[0] if found else 0, *shape[1:]) if shape[0] < 0 else shape
+    kind, order = np.dtype(head[1].decode()), " by column" * (head[2] == b"True")
+    if found != wanted or kind != dtype or order:
+        raise ValueError(f"it holds {found} {kind}{order} and not {wanted} {np.dtype(dtype)}")
+    content = content[head.end() :]
+    if len(content) != np.dtype(dtype).itemsize * math.prod(wanted):
+        raise ValueError(f"it has {len(content):,} bytes of {wanted} {np.dtype(dtype)}")
+    return content.view(dtype).reshape(wanted)

@@ -13,12 +13,12 @@ of the best 10, and hold 99.2 % with it.
 
 from __future__ import annotations
 
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 import faiss
 import numpy as np
 
-from index.scanners.coded import CodedScanner, chunks, multiple
+from index.scanners.coded import CodedScanner, Specs, chunks, multiple
 from index.scanners.flat import Flat
 from index.scanners.scanner import (
     Allowed,
@@ -46,7 +46,6 @@ class FastScan(CodedScanner):
     """One bit a column."""
 
     kind = "fastscan"
-    array_names = ("kept",)  # (W,) of the column's expert; 1 for the offset
     codes_at_end = False
 
     @property
@@ -54,9 +53,21 @@ class FastScan(CodedScanner):
         return _columns(self.shape)
 
     @classmethod
+    def specs(cls, shape: Shape) -> Specs:
+        return {"kept": ((shape.width,), np.float32)}  # of the column's expert; 1 for the offset
+
+    def without_codes(self, fill: int) -> tuple[Any, int]:
+        index = _quantizer(self.columns)
+        rows = len(self.vectors)
+        index.is_trained, index.ntotal, index.ntotal2 = True, rows, multiple(rows, index.bbs)
+        learnt = np.full(4 * index.pq.centroids.size(), fill, np.uint8).view(np.float32)
+        faiss.copy_array_to_vector(learnt, index.pq.centroids)
+        return index, index.ntotal2 * index.M2 // 2
+
+    @classmethod
     def build(cls, vectors: Floats, shape: Shape) -> Self:
         columns = _columns(shape)
-        index = faiss.IndexPQFastScan(columns, columns // GROUP, 4, faiss.METRIC_INNER_PRODUCT)
+        index = _quantizer(columns)
         index.pq.cp.min_points_per_centroid = 1
         index.pq.cp.niter = ROUNDS
         rows = np.arange(len(vectors))
@@ -99,6 +110,10 @@ class FastScan(CodedScanner):
 
     def bound(self, queries: Floats) -> Doubles:
         return np.full(len(queries), np.inf)
+
+
+def _quantizer(columns: int) -> Any:
+    return faiss.IndexPQFastScan(columns, columns // GROUP, 4, faiss.METRIC_INNER_PRODUCT)
 
 
 def _columns(shape: Shape) -> int:

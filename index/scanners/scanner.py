@@ -162,7 +162,10 @@ class Partition:
     def scan(self, queries: Floats, count: int) -> Results:
         """As `Scanner.scan`, of the rows that are allowed."""
         try:
-            return self.scanner.scan(queries, min(count, self.count), self.allowed)
+            found = self.scanner.scan(queries, min(count, self.count), self.allowed)
+            if (found[1] < 0).any() and np.isfinite(queries).all():
+                raise ValueError("a vector is not finite")  # no row is found whose score is NaN
+            return found
         except ValueError as error:
             raise self.damaged(f" ({error})") from error
 

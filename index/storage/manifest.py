@@ -9,7 +9,7 @@
                                  present experts side by side, then their offset if the index has offsets
         rows-1011.npy            (N,) int64: the rows of those clips in the table, rising
         certified-1011*          what the scanner of that kind needs beside the vectors (index/scanners)
-    lock                         held by the writer
+    lock                         held by the writer: its host, process and since when, for those who wait
 
 Everything opens without this package: JSON, Arrow IPC, .npy, FAISS, safetensors.
 
@@ -20,6 +20,9 @@ no manifest names; the next writer deletes them. Small segments are merged into 
 replaced manifest is a generation; a number is never used twice.
 
 Reading: open the manifest, map what it names. Files that a reader has mapped stay readable when they are deleted.
+An index may have been made by anyone, with checksums that are right: types, names, sizes, shapes and the places
+that files refer to are checked before they are used. It names no other files than its own but the model's folder,
+which is opened where nobody else can have named it (index/searcher.py).
 
 Checksums: index.json holds the SHA-256 of its other entries as canonical JSON, and those of every segment.json and
 removed file; a segment.json holds those of all other files of its segment.
@@ -29,25 +32,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
+import shlex
 import shutil
+import struct
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from index.scanners import Settings
 from mee.errors import InputError
+from mee.files import open_file, parse_json, read_file, read_json, whole_file
 from mee.layout import Layout
 
 FORMAT = 4
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
 CHECKSUM = "sha256"
-REMOVED = r"removed-\d{6,}-\d{6,}\.npy"
-KNOWN = re.compile(rf"segments/\d{{6,}}|{REMOVED}")  # what a manifest may name
-ASIDE = re.compile(rf"segments/\.\d{{6,}}|\.(index\.json|{REMOVED})\.\d+")  # files not renamed yet
+NUMBER = "[0-9]{6,15}"
+REMOVED = rf"removed-{NUMBER}-{NUMBER}\.npy"
+KNOWN = re.compile(rf"segments/{NUMBER}|{REMOVED}")  # what a manifest may name
+ASIDE = re.compile(rf"segments/\.{NUMBER}|\.(index\.json|{REMOVED})\.\d+")  # files not renamed yet
+EXPERT = re.compile("[A-Za-z0-9_-]{1,64}")
+MOST_EXPERTS, MOST_COLUMNS, MOST_NUMBER = 64, 1 << 16, 10**14  # of a vector; generation, and other numbers
+Facts = TypeVar("Facts")
 REMEDY = "restore it, or make the index again: mee index STORE MODEL INDEX --overwrite"
 
 
@@ -58,6 +67,7 @@ class Origin:
     model: str  # directory, absolute
     model_fingerprint: str
     store: str  # directory, absolute
+    model_inode: int | None = None  # of the directory, on the machine that made the index
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,8 @@ class Manifest:
         """Replace the manifest of an index; returns the file's content."""
         content = {"format": FORMAT, **asdict(self)}
         text = (json.dumps({**content, CHECKSUM: _checksum(content)}, indent=2, allow_nan=False) + "\n").encode()
-        replace_file(directory / INDEX_FILE, text)
+        with whole_file(directory / INDEX_FILE, "changes") as aside:
+            aside.write_bytes(text)
         return text
 
     @property
@@ -116,15 +127,19 @@ class Manifest:
         return removed | {f"{SEGMENTS}/{ref.name}" for ref in self.segments}
 
 
+HINTS: dict[type, dict[str, Any]] = {kind: get_type_hints(kind) for kind in (Origin, Recall, FileRef, SegmentRef)}
+
+
 def read_manifest(directory: Path) -> tuple[Manifest, bytes]:
     """The manifest of an index, and the file's content."""
     path = directory / INDEX_FILE
     try:
-        text = path.read_bytes()
+        text = read_file(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"no index at '{directory}'; make one with: mee index STORE MODEL {directory}") from error
+        made = f"mee index STORE MODEL {shlex.quote(str(directory))}"
+        raise InputError(f"no index at '{directory}'; make one with: {made}") from error
     with reading(path):
-        content = json.loads(text)
+        content = parse_json(text)
         if content["format"] == FORMAT:
             if content.pop(CHECKSUM) != _checksum(content):
                 raise ValueError("its checksum is wrong")
@@ -144,7 +159,7 @@ def reading(path: Path) -> Iterator[None]:
         raise damaged(path, "it is missing") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(path, "an entry is missing, unknown or of another type") from error
-    except (OSError, ValueError, EOFError, IndexError, RuntimeError) as error:  # RuntimeError: FAISS, recursion
+    except (OSError, ValueError, EOFError, IndexError, RuntimeError, struct.error) as error:
         raise damaged(path, str(error)) from error
 
 
@@ -160,49 +175,63 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 def _parsed(content: Mapping[str, Any]) -> Manifest:
     entries = {name: value for name, value in content.items() if name != "format"}
-    layout, recall, segments = entries["layout"], entries["recall"], entries["segments"]
-    removed = [None if ref["removed"] is None else FileRef(**ref["removed"]) for ref in segments]
+    layout, recall = entries["layout"], entries["recall"]
     entries |= {
         "layout": Layout(tuple(layout["names"]), tuple(layout["sizes"])),
-        "origin": Origin(**entries["origin"]),
+        "origin": typed(Origin, entries["origin"]),
         "settings": Settings(**entries["settings"]),
-        "recall": None if recall is None else Recall(**recall),
-        "segments": tuple(SegmentRef(**{**ref, "removed": rows}) for ref, rows in zip(segments, removed)),
+        "recall": None if recall is None else typed(Recall, recall),
+        "segments": tuple(_parsed_ref(ref) for ref in entries["segments"]),
     }
     manifest = Manifest(**entries)
+    _check_layout(manifest.layout)
+    if type(manifest.generation) is not int or not 0 <= manifest.generation < MOST_NUMBER:
+        raise ValueError(f"its generation is {manifest.generation!r:.80}")
+    if manifest.offsets is not None and not isinstance(manifest.offsets, dict):
+        raise TypeError("offsets are of another type")
+    if manifest.recall is not None and manifest.recall.rerank < 1:
+        raise ValueError("it re-ranks no candidates")
     strange = [name for name in manifest.files if not KNOWN.fullmatch(name)]
     if strange:
         raise ValueError(f"it names '{min(strange)}', which no index has")
+    if len({ref.name for ref in manifest.segments}) < len(manifest.segments):
+        raise ValueError("it names a segment twice")
     return manifest
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file atomically and durably; an error leaves the file that was there."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        discard(aside)
-        raise
-    sync(path.parent)
+def _parsed_ref(content: Mapping[str, Any]) -> SegmentRef:
+    removed = content["removed"]
+    return typed(SegmentRef, {**content, "removed": None if removed is None else typed(FileRef, removed)})
 
 
-def sync(path: Path) -> None:
-    """Force a file's content, or a folder's entries, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _check_layout(layout: Layout) -> None:
+    for name, size in zip(layout.names, layout.sizes):
+        if not (isinstance(name, str) and EXPERT.fullmatch(name)) or type(size) is not int:
+            raise ValueError(f"an expert is called {name!r:.80} and has the size {size!r:.80}")
+    if len(layout.names) > MOST_EXPERTS or layout.total > MOST_COLUMNS:
+        raise ValueError(f"it has {len(layout.names):,} experts with {layout.total:,} components")
+
+
+def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
+    """A dataclass of entries that may be anything; true and false are no numbers.
+
+    Raises:
+        KeyError, TypeError: one is missing, unknown, or of another type than its field.
+        ValueError: a number is too large.
+    """
+    hints = HINTS[kind]
+    for name, value in content.items():
+        whole = type(value) is int and isinstance(0.0, hints[name])
+        if isinstance(value, bool) or not (whole or isinstance(value, hints[name])):
+            raise TypeError(f"{name} is of another type")
+        if isinstance(value, int | float) and abs(value) >= 1 << 64:
+            raise ValueError(f"its {name} is too large")
+    return kind(**content)
 
 
 def discard(path: Path) -> None:
     """Delete a file or a folder where possible; what stays is deleted by a later writer."""
-    with suppress(OSError):
+    with suppress(OSError, RecursionError):  # folders may be nested deeply
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -211,7 +240,7 @@ def discard(path: Path) -> None:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -225,17 +254,17 @@ def is_foreign(directory: Path) -> bool:
     parts, names = parts_in(directory), set(_names(directory))
     if INDEX_FILE in names:
         try:
-            content = json.loads((directory / INDEX_FILE).read_bytes())
+            content = read_json(directory / INDEX_FILE)
             return not (isinstance(content, dict) and {"format", "layout", "origin"} <= content.keys())
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             return not parts and not names >= {LOCK, SEGMENTS}
     return any(name not in {*parts, LOCK, SEGMENTS} and not ASIDE.fullmatch(name) for name in names)
 
 
 def last_number(directory: Path) -> int:
     """The highest number in a name; 0 where there is none."""
-    found = (number for name in parts_in(directory) for number in re.findall(r"\d{6,}", name))
-    return max(map(int, found), default=0)
+    found = (int(number) for name in parts_in(directory) for number in re.findall(NUMBER, name))
+    return max((number for number in found if number < MOST_NUMBER), default=0)
 
 
 def clear(directory: Path, kept: Collection[str]) -> None:
@@ -248,5 +277,7 @@ def clear(directory: Path, kept: Collection[str]) -> None:
 def _names(directory: Path) -> Iterator[str]:
     for path in sorted(directory.iterdir()):
         yield path.name
-        if path.name == SEGMENTS and path.is_dir():
+        if path.name == SEGMENTS:
+            if path.is_symlink() or not path.is_dir():  # what is deleted there would not be the index's
+                raise InputError(f"'{path}' is no folder but a link or a file; put a folder in its place")
             yield from (f"{SEGMENTS}/{folder.name}" for folder in sorted(path.iterdir()))

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from index.scanners import choose, scanner_class
 from index.storage.entries import finite_offsets, joined, pattern_of
-from index.storage.manifest import Manifest, SegmentRef, digest_of, discard, sync
+from index.storage.manifest import Manifest, SegmentRef, damaged, digest_of, discard
 from index.storage.segment import (
     FACTS,
     TABLE,
@@ -38,6 +38,8 @@ from index.storage.segment import (
     shape_of,
     vectors_name,
 )
+from mee.errors import InputError
+from mee.files import sync
 
 Progress = Callable[[int, int], None]  # clips done, of how many
 FANOUT, FLOOR = 4, 1024
@@ -71,7 +73,11 @@ class Clips:
 
     @classmethod
     def of(cls, segments: Sequence[Segment]) -> Clips:
-        """Join their tables."""
+        """Join their tables, of segments that are not damaged."""
+        for segment in segments:
+            segment.check()
+            for fault in segment.faults():
+                raise InputError(fault)
         rows = [
             np.arange(len(segment.table)) if segment.live is None else np.flatnonzero(segment.live)
             for segment in segments
@@ -166,6 +172,8 @@ def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, 
                 block[here, :kept] = sources[number].vectors[places, :kept]
             if offsets:
                 block[:, kept] = clips.table["offset"].take(pa.array(some)).to_numpy()
+            if not np.isfinite(block).all():  # FAISS could make no codes of it
+                raise damaged(folder.parents[1], f"a vector or an offset of pattern {code} is not finite")
             file.write(block.data)
     vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
     kind = choose(manifest.settings, len(rows))

@@ -7,66 +7,27 @@ Which of its rows count is not part of the segment: each generation of the manif
 from __future__ import annotations
 
 import io
-import json
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import compress
 from pathlib import Path
-from typing import final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners import Allowed, Partition, Shape, mapped_array, scanner_class
-from index.storage.entries import NEEDED, STANDARD, Entries, by_pattern, code_of, pattern_of
-from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, digest_of, reading, replace_file
+from index.scanners import KINDS, Allowed, Partition, Shape, array_of, mapped_array, scanner_class
+from index.storage.entries import NEEDED, Entries, by_pattern, code_of, pattern_of
+from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, digest_of, reading
+from index.storage.table import ClipTable, open_table
+from mee.files import entry, parse_json, read_file, regular_size, whole_file
 from mee.layout import Layout
 from mee.scoring import Pattern
 
-FEW = 64  # rows that are read one by one
-PASS = 100  # rows of a sorted table that are scanned in the time that one clip is looked up
 FACTS, TABLE = "segment.json", "clips.arrow"
-
-
-@final
-class ClipTable:
-    """N clips sorted by clip_id, found by row or by name without reading all of them."""
-
-    def __init__(self, arrow: pa.Table) -> None:
-        """Take a table with the columns of index/storage/entries.py."""
-        self.arrow = arrow
-        self._ids = arrow["clip_id"]
-
-    def __len__(self) -> int:
-        return len(self.arrow)
-
-    def ids(self, rows: NDArray[np.int64]) -> list[str]:
-        """Clip ids of some rows."""
-        if len(rows) <= FEW:
-            return [self._ids[row].as_py() for row in rows.tolist()]
-        found: list[str] = self._ids.take(pa.array(rows)).to_pylist()
-        return found
-
-    def find(self, clip_id: str) -> int | None:
-        """The row of a clip."""
-        rows = self.rows_of([clip_id]).tolist()
-        return rows[0] if rows else None
-
-    def rows_of(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of those clips that are here."""
-        if len(clip_ids) > 1 and len(clip_ids) * PASS > len(self):
-            rows = pc.index_in(pa.array(clip_ids, type=pa.string()), value_set=self._ids)
-            return np.asarray(rows.drop_null(), dtype=np.int64)
-        found, every = [], range(len(self))
-        for clip_id in clip_ids:
-            row = bisect_left(every, clip_id, key=lambda row: self._ids[row].as_py())
-            if row < len(self) and self._ids[row].as_py() == clip_id:
-                found.append(row)
-        return np.array(found, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +38,17 @@ class Segment:
     partitions: tuple[Partition, ...]  # with all of their rows; `allowed` says which of them count
     live: NDArray[np.bool_] | None = None  # (N,) which rows count; None: all
     ref: SegmentRef | None = None  # what the manifest calls it; None: it is in memory
+    mapped: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # file: its inode and size
+
+    def check(self) -> None:
+        """Check that no mapped file was cut since: reading behind its end would end the process."""
+        for path, (inode, size) in self.mapped.items():
+            try:
+                status = os.stat(path)  # faster than pathlib's
+            except FileNotFoundError:  # deleted; its map stays
+                continue
+            if status.st_ino == inode and status.st_size < size:
+                raise damaged(Path(path), f"it has {status.st_size:,} bytes of {size:,}")
 
     @property
     def name(self) -> str:
@@ -132,6 +104,21 @@ class Segment:
         if all(partition.segment == number for partition in self.partitions):
             return self
         return replace(self, partitions=tuple(replace(partition, segment=number) for partition in self.partitions))
+
+    def faults(self) -> Iterator[str]:
+        """What the table and the partitions of a segment on disk do not agree about: a sentence each."""
+        if not self.mapped:
+            return
+        folder, table = Path(next(iter(self.mapped))).parent, self.table.arrow
+        ids, codes = (np.asarray(table[name].to_numpy()) for name in ("clip_id", "pattern"))
+        if (ids[1:] <= ids[:-1]).any():
+            yield str(damaged(folder / TABLE, "it is not sorted by clip_id"))
+        rows = {code_of(partition.pattern): partition.rows for partition in self.partitions}
+        for code, its in rows.items():
+            if not np.array_equal(its, np.flatnonzero(codes == code)):
+                yield str(damaged(folder / rows_name(code), "its rows are not those of its pattern in the table"))
+        if any("1" in code for code in set(codes.tolist()) - rows.keys()):
+            yield str(damaged(folder / TABLE, "it has clips of a pattern that has no vectors"))
 
 
 def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
@@ -201,19 +188,28 @@ def folder_of(directory: Path, name: str) -> Path:
 def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
     """Read segment.json of a segment, and check that all files exist in their full size."""
     with reading(folder / FACTS):
-        text = (folder / FACTS).read_bytes()
+        text = read_file(entry(folder.parents[1], SEGMENTS, folder.name, FACTS))
         if sha256(text).hexdigest() != ref.sha256:
             raise ValueError("it is not the one that index.json names")
-        facts = SegmentFacts(**json.loads(text))
-        for code, count in facts.partitions.items():
-            if len(pattern_of(code)) != len(layout.names) or "1" not in code or not 0 < count <= facts.clips:
-                raise ValueError(f"it has {count} clips of pattern {code}")
+        facts = SegmentFacts(**parse_json(text))
+        numbers = [facts.clips, *facts.partitions.values(), *(size for size, _ in facts.files.values())]
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError("a number of clips or bytes is none")
+        for code in facts.partitions:
+            if len(pattern_of(code)) != len(layout.names) or "1" not in code:
+                raise ValueError(f"it has clips of pattern {code}")
+        if facts.kinds.keys() != facts.partitions.keys() or not set(facts.kinds.values()) <= KINDS.keys():
+            raise ValueError("it has partitions of no kind, or of an unknown one")
         needed = {TABLE, *map(vectors_name, facts.partitions), *map(rows_name, facts.partitions)}
-        if not needed <= facts.files.keys():
-            raise ValueError("it does not name all files")
+        for code, kind in facts.kinds.items():
+            needed |= {path.name for path in scanner_class(kind).files(folder / scanner_name(kind, code))}
+        if needed != facts.files.keys():
+            raise ValueError("it does not name all files, or others")
+        if not sum(facts.partitions.values()) <= facts.clips <= facts.files[TABLE][0]:
+            raise ValueError(f"it has {facts.clips:,} clips")
     for name, (expected, _) in sorted(facts.files.items()):
         with reading(folder / name):
-            size = (folder / name).stat().st_size
+            size = regular_size(folder / name)
             if size != expected:
                 raise ValueError(f"it has {size:,} bytes of {expected:,}")
     return facts
@@ -229,29 +225,32 @@ def check_file(path: Path, digest: str) -> None:
 def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: SegmentFacts) -> Segment:
     """Map the files of one of a manifest's segments; shapes are checked, vectors are not read."""
     folder, layout = folder_of(directory, ref.name), manifest.layout
-    partitions = []
+    partitions, mapped = [], {}
+    for name in facts.files:
+        with reading(folder / name):
+            status = (folder / name).stat()
+            mapped[str(folder / name)] = status.st_ino, status.st_size
     with reading(folder / TABLE):
-        arrow = pa.ipc.open_file(pa.memory_map(str(folder / TABLE))).read_all()
-        arrow.validate()
-        lacking = STANDARD.keys() - set(arrow.column_names)
-        if lacking:
-            raise ValueError(f"it has no column '{min(lacking)}'")
-        if len(arrow) != facts.clips:
-            raise ValueError(f"it has {len(arrow):,} clips of {facts.clips:,}")
-    table = ClipTable(arrow)
+        table = open_table(folder / TABLE, facts.clips)
     for code, count in facts.partitions.items():
         shape = shape_of(pattern_of(code), layout, manifest.offsets is not None)
         with reading(folder / vectors_name(code)):
             vectors = mapped_array(folder / vectors_name(code), (count, shape.width), np.float32)
         with reading(folder / rows_name(code)):
             rows = mapped_array(folder / rows_name(code), (count,), np.int64)
-            if not 0 <= rows.min() <= rows.max() < facts.clips:  # else masks would be read past their end
-                raise ValueError(f"its rows are not those of {facts.clips:,} clips")
+            _check_rows(rows, facts.clips)
         path = folder / scanner_name(facts.kinds[code], code)
         with reading(path):
             scanner = scanner_class(facts.kinds[code]).open(path, vectors, shape)
         partitions.append(Partition(pattern_of(code), vectors, rows, scanner, table, 0))
-    return as_of(directory, Segment(table, tuple(partitions), ref=replace(ref, removed=None)), ref)
+    segment = Segment(table, tuple(partitions), ref=replace(ref, removed=None), mapped=mapped)
+    return as_of(directory, segment, ref)
+
+
+def _check_rows(rows: NDArray[np.int64], clips: int) -> None:
+    """Else masks would be read past their end."""
+    if not 0 <= rows[0] <= rows[-1] < clips or (rows[1:] <= rows[:-1]).any():
+        raise ValueError(f"its rows are not those of {clips:,} clips")
 
 
 def as_of(directory: Path, segment: Segment, ref: SegmentRef) -> Segment:
@@ -261,17 +260,19 @@ def as_of(directory: Path, segment: Segment, ref: SegmentRef) -> Segment:
     live = None
     if ref.removed is not None:
         live = np.ones(len(segment.table), dtype=np.bool_)
-        live[read_removed(directory, ref.removed)] = False
+        live[read_removed(directory, ref.removed, len(live))] = False
     return replace(segment.with_live(live), ref=ref)
 
 
-def read_removed(directory: Path, ref: FileRef) -> NDArray[np.int64]:
-    """(N,) rows of a segment that do not count."""
+def read_removed(directory: Path, ref: FileRef, clips: int) -> NDArray[np.int64]:
+    """(N,) rows of a segment of so many clips that do not count."""
     with reading(directory / ref.name):
-        content = (directory / ref.name).read_bytes()
+        content = read_file(directory / ref.name, 1024 + 8 * clips)
         if sha256(content).hexdigest() != ref.sha256:
             raise ValueError("its checksum is wrong")
-        rows: NDArray[np.int64] = np.load(io.BytesIO(content), allow_pickle=False)
+        rows = array_of(np.frombuffer(content, np.uint8), (-1,), np.int64)
+        if len(rows):
+            _check_rows(rows, clips)
     return rows
 
 
@@ -282,6 +283,7 @@ def write_removed(directory: Path, segment: Segment, generation: int) -> Segment
     content = io.BytesIO()
     np.save(content, np.flatnonzero(~segment.live))
     name = f"removed-{segment.ref.name}-{generation:06d}.npy"
-    replace_file(directory / name, content.getvalue())
+    with whole_file(directory / name, "changes") as aside:
+        aside.write_bytes(content.getvalue())
     removed = FileRef(name, sha256(content.getvalue()).hexdigest())
     return replace(segment, ref=replace(segment.ref, removed=removed))

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from index.scanners import Partition, Settings
 from index.storage.entries import STANDARD, together
-from index.storage.manifest import Manifest, Origin, Recall, read_manifest
+from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
 from index.storage.segment import (
     Segment,
     SegmentFacts,
@@ -79,6 +79,11 @@ class Snapshot:
     def partitions(self) -> tuple[Partition, ...]:
         """Of all segments, those in which a clip can be found."""
         return tuple(partition for segment in self.segments for partition in segment.partitions if partition.count)
+
+    def check(self) -> None:
+        """Check that no file was cut since it was mapped."""
+        for segment in self.segments:
+            segment.check()
 
     def __len__(self) -> int:
         """How many clips can be found."""
@@ -163,6 +168,8 @@ def open_segments(directory: Path, manifest: Manifest, known: Snapshot | None = 
             opened.append(open_segment(directory, manifest, ref, facts[ref.name]))
         else:
             opened.append(as_of(directory, there[ref.name, ref.sha256], ref))
+    with reading(directory / INDEX_FILE):
+        together(segment.table.arrow.schema for segment in opened)
     return opened
 
 

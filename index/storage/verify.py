@@ -23,7 +23,6 @@ from index.storage.segment import (
     folder_of,
     read_facts,
     read_removed,
-    rows_name,
     scanner_name,
     vectors_name,
 )
@@ -55,14 +54,10 @@ def _checksums(directory: Path, manifest: Manifest, progress: Progress | None) -
     for ref in manifest.segments:
         folder = folder_of(directory, ref.name)
         try:
-            files += [
-                (folder / name, file) for name, file in read_facts(folder, ref, manifest.layout).files.items()
-            ]
-        except InputError as error:
-            yield str(error)
-        try:
+            facts = read_facts(folder, ref, manifest.layout)
+            files += [(folder / name, file) for name, file in facts.files.items()]
             if ref.removed is not None:
-                read_removed(directory, ref.removed)
+                read_removed(directory, ref.removed, facts.clips)
         except InputError as error:
             yield str(error)
     done, total = 0, sum(size for _, (size, _) in files)
@@ -102,23 +97,15 @@ def _segment(folder: Path, segment: Segment) -> Iterator[str]:
     except pa.ArrowInvalid as error:
         yield str(damaged(folder / TABLE, str(error)))
         return
-    ids = np.asarray(table["clip_id"].to_numpy())
-    if (ids[1:] <= ids[:-1]).any():
-        yield str(damaged(folder / TABLE, "it is not sorted by clip_id"))
-    codes = np.asarray(table["pattern"].to_numpy())
+    yield from segment.faults()
     for partition in segment.partitions:
         code = code_of(partition.pattern)
-        if not np.array_equal(partition.rows, np.flatnonzero(codes == code)):
-            yield str(damaged(folder / rows_name(code), "its rows are not those of its pattern in the table"))
         if not _valid(partition):
             yield str(damaged(folder / vectors_name(code), f"a vector is not finite, or of norm above {NORM}"))
         try:
             partition.scanner.scan(np.zeros((1, partition.scanner.shape.width), dtype=np.float32), 1)
         except (ValueError, RuntimeError) as error:
             yield str(damaged(folder / scanner_name(partition.scanner.kind, code), str(error)))
-    missing = set(codes.tolist()) - {code_of(partition.pattern) for partition in segment.partitions}
-    if any("1" in code for code in missing):
-        yield str(damaged(folder / TABLE, "it has clips of a pattern that has no vectors"))
 
 
 def _valid(partition: Partition) -> bool:

@@ -8,10 +8,13 @@ compact    one segment of everything, its codes made again
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -33,12 +36,12 @@ from index.storage.manifest import (
     last_number,
     parts_in,
     read_manifest,
-    replace_file,
 )
 from index.storage.merge import Clips, Progress, to_merge, write_segment
 from index.storage.segment import Segment, of_entries, open_segment, write_removed
 from index.storage.snapshot import Snapshot, open_segments, snapshot_of
 from mee.errors import InputError
+from mee.files import parse_json, read_file, regular_size, sync, whole_file
 from mee.layout import Layout
 
 MANY = 32  # segments; a put into an index that has so many merges small ones first
@@ -83,7 +86,10 @@ class IndexWriter:
                 process writes it.
         """
         _check_place(directory, overwrite=overwrite)
+        fresh = [path for path in (directory, *directory.parents) if not path.exists()]
         directory.mkdir(parents=True, exist_ok=True)
+        for path in fresh:
+            sync(path.parent)
         with _locked(directory) as lock:
             _check_place(directory, overwrite=overwrite)  # again: from here on no other process writes it
             hidden = parts_in(directory) if (directory / INDEX_FILE).exists() else None
@@ -126,7 +132,7 @@ class IndexWriter:
 
         Raises:
             ValueError: this index cannot keep them.
-            OSError: they could not be written.
+            OSError, InputError: they could not be written.
         """
         has_offsets = self._manifest.offsets is not None
         entries = entries.checked(self._manifest.layout, offsets=has_offsets)
@@ -144,7 +150,7 @@ class IndexWriter:
 
         Raises:
             ValueError: one is not in the index; nothing is removed.
-            OSError: it could not be written.
+            OSError, InputError: it could not be written.
         """
         gone = list(dict.fromkeys(clip_ids))
         kept = self._without(gone)
@@ -175,7 +181,7 @@ class IndexWriter:
 
         Raises:
             ValueError: a clip has no offset, or offsets come without facts.
-            OSError: it could not be written.
+            OSError, InputError: it could not be written.
         """
         if (offsets is None) != (facts is None) or (drop_offsets and facts is not None):
             raise ValueError("offsets come with facts that say what they are, and are not dropped at once")
@@ -218,6 +224,7 @@ class IndexWriter:
         self._lock.release()
 
     def _without(self, clip_ids: Sequence[str]) -> list[Segment]:
+        self.snapshot.check()
         return [segment.without(segment.live_rows(clip_ids)) for segment in self.snapshot.segments]
 
     def _merge(self) -> None:
@@ -264,12 +271,13 @@ class IndexWriter:
         self._uncertain = True  # stays so where an interrupt or a second error leaves it open what is on the disk
         if publish:
             path = self._directory / INDEX_FILE
-            before = path.read_bytes() if path.is_file() else None
+            before = read_file(path) if path.exists() else None
             try:
                 manifest.write(self._directory)
             except BaseException:
-                if before is not None and path.read_bytes() != before:  # its folder could not be synced
-                    replace_file(path, before)
+                if before is not None and read_file(path) != before:  # its folder could not be synced
+                    with whole_file(path, "changes") as aside:
+                        aside.write_bytes(before)
                 self._uncertain = False
                 raise
             self._hidden = None
@@ -285,17 +293,32 @@ class IndexWriter:
 @contextmanager
 def _locked(directory: Path) -> Iterator[FileLock]:
     """Take the writer's lock, and keep it unless there is an error; the system frees it when the process ends."""
-    lock = FileLock(directory / LOCK, timeout=0, thread_local=False)
+    path = directory / LOCK
+    if os.path.lexists(path):
+        regular_size(path)
+    lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout as error:
-        words = f"another process is writing the index at '{directory}'; wait until it is done, or stop it"
-        raise InputError(words) from error
+        words = f"is writing the index at '{directory}'; wait until it is done, or stop it"
+        raise InputError(f"another process{_holder(path)} {words}") from error
     try:
+        since = datetime.now(UTC).isoformat(" ", "seconds")
+        if path.stat().st_nlink == 1:  # else it may be another file, too
+            path.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": since}))
         yield lock
     except BaseException:
         lock.release()
         raise
+
+
+def _holder(path: Path) -> str:
+    """Who wrote into a lock, which may be anyone's text."""
+    try:
+        held = parse_json(read_file(path, 1024))
+        return f" ({held['process']} on {held['host']}, since {held['since']})"
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def _check_place(directory: Path, *, overwrite: bool) -> None:
@@ -303,5 +326,7 @@ def _check_place(directory: Path, *, overwrite: bool) -> None:
         return
     if not directory.is_dir() or is_foreign(directory):
         raise InputError(f"'{directory}' exists and is not an index; choose another place")
-    if (directory / INDEX_FILE).exists() and not overwrite:
-        raise InputError(f"there is an index at '{directory}' already; --overwrite replaces it")
+    if os.path.lexists(directory / INDEX_FILE):
+        regular_size(directory / INDEX_FILE)
+        if not overwrite:
+            raise InputError(f"there is an index at '{directory}' already; --overwrite replaces it")

@@ -1,11 +1,13 @@
 """From requests to hits, through a saved model and index."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from index import searcher as searcher_module
 from index.request import Request
 from index.searcher import Searcher
 from index.storage.entries import Entries
@@ -317,6 +319,40 @@ def test_an_index_of_another_model_or_without_its_model_is_refused(place, model,
         writer.put(entries_of(model, source))
     with pytest.raises(InputError, match="made again with another model"):
         searcher.refresh()
+
+
+@pytest.fixture
+def load_with(place, model, monkeypatch):
+    """Open an index that names such a model; None: it is refused, and nothing of a model is read."""
+    read = []
+    real = searcher_module.fingerprint
+    monkeypatch.setattr(searcher_module, "fingerprint", lambda folder: read.append(folder) or real(folder))
+
+    def load(path, inode=None):
+        origin = Origin(str(path), real(place / "model"), "store", inode)
+        IndexWriter.create(place / "index", model.layout, origin, overwrite=True).close()
+        read.clear()
+        try:
+            return Searcher.load(place / "index", device=CPU)
+        except InputError as error:
+            return None if "--model" in str(error) and not read else read
+
+    return load
+
+
+def test_a_model_that_an_index_names_is_read_only_where_the_index_was_made_with_it(place, load_with):
+    there, other = place / "other" / "model", place / "linked"
+    shutil.copytree(place / "model", there)
+    other.symlink_to(place / "model")
+    os.mkfifo(place / "pipe")
+    inode = there.stat().st_ino
+    assert load_with(place / "model")  # beside the index, also of an index that does not know more
+    assert load_with(there, inode)
+    for path in (there, f"{place}/other/../model", other, place / "pipe", "/dev/zero", "/proc/self/cwd", "model"):
+        for guess in (None, 0, inode + 1):
+            assert load_with(path, guess) is None
+    for path in ("\0", "a" * 9000, ""):
+        assert load_with(path, inode) is None
 
 
 def test_an_index_of_another_layout_is_refused(model):

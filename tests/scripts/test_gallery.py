@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from index.storage.entries import Entries
+from index.storage.manifest import Origin, Recall
 from index.storage.snapshot import read_snapshot
 from index.storage.writer import IndexWriter
 from index.sync import rows_of
@@ -202,6 +203,18 @@ def test_one_writer_at_a_time(described, fails):
             assert "is writing the index at" in fails(main, *form)
         assert "is writing the index at" in fails(build_index, described.store, described.model, described.index)
     assert ids(described.index) == CLIPS
+
+
+def test_names_of_an_index_reach_no_terminal_as_they_are(described, output):
+    """Anyone may have made it."""
+    facts = Recall(None, 1.0, 100, 10, 1, "\x1b[2Jsource\u202e", 8)
+    with IndexWriter.open(described.index) as writer:
+        writer.set_recall(facts)
+        writer.set_origin(Origin("\x1b]0;model", "f", "\u2066store"))
+    shown = output("list", described.index)
+    assert "\\x1b[2Jsource\\u202e" in shown
+    assert "\\x1b]0;model" in shown
+    assert not {"\x1b", "\u202e", "\u2066"} & set(shown)
 
 
 def test_listing_needs_no_permission_to_write(described, output):

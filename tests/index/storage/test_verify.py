@@ -1,6 +1,5 @@
 """Damage of every kind is one sentence that names the file and what to do; verify finds what opening does not."""
 
-import json
 import random
 import re
 import shutil
@@ -13,7 +12,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from index.scanners import Settings
-from index.storage import manifest as manifest_module
 from index.storage import snapshot as snapshot_module
 from index.storage.manifest import REMEDY, digest_of, read_manifest
 from index.storage.snapshot import read_snapshot
@@ -21,6 +19,7 @@ from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
+from tests.index.storage.hostile import resealed, resealed_segment
 
 IDS = [f"c{number:04d}" for number in range(1500)]
 
@@ -142,15 +141,6 @@ def test_verify_finds_all_damage_of_files_too_large_to_be_read_by_opening(place,
     assert moved[-1][0] == moved[-1][1] > 0
 
 
-def resealed(place, change):
-    """Change a manifest, and let its checksum agree."""
-    content = json.loads((place / "index.json").read_text())
-    content.pop("sha256")
-    change(content)
-    content["sha256"] = manifest_module._checksum(content)
-    (place / "index.json").write_text(json.dumps(content))
-
-
 MANIFESTS = {
     "an older format": lambda content: content.update(format=3),
     "a format that is text": lambda content: content.update(format="4"),
@@ -206,19 +196,14 @@ def array_with(name, change):
         (table_with(lambda table: table.drop_columns(["pattern"])), "it has no column 'pattern'", False),
         (table_with(lambda table: table.slice(1)), "clips of 1,500", False),
         (array_with("vectors-111.npy", lambda array: 7 * array), "is not finite, or of norm above 1.001", True),
-        (array_with("rows-111.npy", lambda array: array[::-1]), "its rows are not those of its pattern", True),
+        (array_with("rows-111.npy", lambda array: array[::-1]), "its rows are not those of 1,500 clips", False),
         (table_with(lambda table: table.take(list(range(1500))[::-1])), "it is not sorted by clip_id", True),
     ],
 )
 def test_files_that_disagree_are_found_although_their_checksums_are_right(place, change, sentence, opens):
     folder = max((place / "segments").iterdir(), key=lambda folder: (folder / "clips.arrow").stat().st_size)
     change(folder)
-    facts = json.loads((folder / "segment.json").read_text())
-    for name in facts["files"]:
-        facts["files"][name] = [(folder / name).stat().st_size, digest_of(folder / name)]
-    (folder / "segment.json").write_text(json.dumps(facts))
-    digest = digest_of(folder / "segment.json")
-    resealed(place, lambda content: content["segments"][0].update(sha256=digest))
+    resealed_segment(place, folder)
     assert any(re.search(sentence, finding) for finding in verify_index(place))
     assert (opened(place) is None) == opens
 

@@ -1,0 +1,151 @@
+"""The table of a segment's clips: found by row or by name, and how clips.arrow is read.
+
+Arrow trusts the bytes of a file: an offset of a text that lies outside of them, or a wrong number of nulls, makes
+it read and write elsewhere. So the file is read message by message (as the stream that an Arrow file holds behind
+its first 8 bytes). A message that would be decompressed, converted or looked up is refused; of each column the
+offsets are checked, the texts are UTF-8, and nulls are counted again. Nothing is copied.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+from struct import unpack_from
+from typing import final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from index.scanners import mapped_bytes
+from index.storage.entries import NEEDED, OPTIONAL, STANDARD
+
+FEW = 64  # rows that are read one by one
+PASS = 100  # rows of a sorted table that are scanned in the time that one clip is looked up
+MAGIC = b"ARROW1\0\0"
+KINDS = (pa.string(), pa.float64(), pa.int64(), pa.bool_(), pa.null())  # of columns
+HEADER, ENDIANNESS, COMPRESSION = 2, 0, 3  # fields of Arrow's Message, Schema and RecordBatch
+
+
+@final
+class ClipTable:
+    """N clips sorted by clip_id, found by row or by name without reading all of them."""
+
+    def __init__(self, arrow: pa.Table) -> None:
+        """Take a table with the columns of index/storage/entries.py."""
+        self.arrow = arrow
+        self._ids = arrow["clip_id"]
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """Clip ids of some rows."""
+        if len(rows) <= FEW:
+            return [self._ids[row].as_py() for row in rows.tolist()]
+        found: list[str] = self._ids.take(pa.array(rows)).to_pylist()
+        return found
+
+    def find(self, clip_id: str) -> int | None:
+        """The row of a clip."""
+        rows = self.rows_of([clip_id]).tolist()
+        return rows[0] if rows else None
+
+    def rows_of(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of those clips that are here."""
+        if len(clip_ids) > 1 and len(clip_ids) * PASS > len(self):
+            rows = pc.index_in(pa.array(clip_ids, type=pa.string()), value_set=self._ids)
+            return np.asarray(rows.drop_null(), dtype=np.int64)
+        found, every = [], range(len(self))
+        for clip_id in clip_ids:
+            row = bisect_left(every, clip_id, key=lambda row: self._ids[row].as_py())
+            if row < len(self) and self._ids[row].as_py() == clip_id:
+                found.append(row)
+        return np.array(found, dtype=np.int64)
+
+
+def open_table(path: Path, clips: int) -> ClipTable:
+    """Map a file of so many clips.
+
+    Raises:
+        ValueError: it is not a table that an index writes.
+        OSError: it cannot be read.
+    """
+    content = mapped_bytes(path)
+    if content[: len(MAGIC)].tobytes() != MAGIC:
+        raise ValueError("it is no Arrow file")
+    messages = iter(pa.ipc.MessageReader.open_stream(pa.BufferReader(pa.py_buffer(content[len(MAGIC) :]))))
+    head = next(messages, None)
+    if head is None or head.type != "schema" or _has(head, ENDIANNESS):
+        raise ValueError("it does not begin with the schema of a table of this processor's byte order")
+    schema = _checked(pa.ipc.read_schema(head))
+    batches: list[pa.RecordBatch] = []
+    for message in messages:
+        if message.type != "record batch" or _has(message, COMPRESSION) or len(batches) > len(content) >> 30:
+            raise ValueError("it is compressed, in many parts, or holds something else than rows")
+        given = pa.ipc.read_record_batch(message, schema)
+        given.validate()  # the sizes of its buffers
+        columns = [_column(column, len(given)) for column in given.columns]
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    table = pa.Table.from_batches(batches, schema)
+    if len(table) != clips:
+        raise ValueError(f"it has {len(table):,} clips of {clips:,}")
+    for name, kind in NEEDED.items():
+        numbers = kind == pa.float64()
+        if table[name].null_count or (numbers and not all(np.isfinite(part).all() for part in table[name].chunks)):
+            raise ValueError(f"a clip has no {'finite ' if numbers else ''}{name}")
+    return ClipTable(table)
+
+
+def _has(message: pa.Message, number: int) -> bool:
+    """Whether a field of a message's header is there; Arrow has checked that its offsets lie inside."""
+    metadata = memoryview(message.metadata)
+    (root,) = unpack_from("<I", metadata)
+    at = _field(metadata, root, HEADER)
+    return bool(at and _field(metadata, at + unpack_from("<I", metadata, at)[0], number))
+
+
+def _field(metadata: memoryview, table: int, number: int) -> int:
+    """Where a field of a table of a flatbuffer is; 0: it has none, which means the default."""
+    places = table - unpack_from("<i", metadata, table)[0]
+    (size,) = unpack_from("<H", metadata, places)
+    offset = unpack_from("<H", metadata, places + 4 + 2 * number)[0] if size >= 6 + 2 * number else 0
+    return table + offset if offset else 0
+
+
+def _checked(schema: pa.Schema) -> pa.Schema:
+    """Its names and types alone."""
+    names = schema.names
+    lacking = STANDARD.keys() - set(names)
+    if lacking:
+        raise ValueError(f"it has no column '{min(lacking)}'")
+    if len(set(names)) < len(names):
+        raise ValueError("it has two columns of one name")
+    for name, kind in zip(names, schema.types):
+        wanted = (STANDARD[name],) if name in STANDARD else KINDS
+        if kind not in wanted and not (name in OPTIONAL and kind == pa.null()):
+            raise ValueError(f"column '{name}' holds {kind}")
+    return pa.schema(list(zip(names, schema.types)))
+
+
+def _column(column: pa.Array, rows: int) -> pa.Array:
+    """The same column, whose content may be anything."""
+    buffers = column.buffers()
+    if column.type == pa.null():
+        return pa.nulls(rows)
+    if column.type == pa.string() and rows:
+        offsets = np.frombuffer(buffers[1], np.int32, rows + 1)
+        if offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any():
+            raise ValueError("a text ends before it begins")
+        if not _ascii(buffers[2]):
+            column.validate(full=True)
+    return pa.Array.from_buffers(column.type, rows, buffers, -1 if column.null_count else 0)  # -1: to be counted
+
+
+def _ascii(text: pa.Buffer | None) -> bool:
+    content = np.frombuffer(text or b"", np.uint8)
+    whole = len(content) // 8 * 8
+    eights = np.bitwise_or.reduce(content[:whole].view(np.uint64), initial=0)
+    return not (int(eights) & 0x8080808080808080 or (content[whole:] & 0x80).any())

@@ -1,0 +1,35 @@
+"""An index of each kind, for those who change it; a test that hangs ends."""
+
+import signal
+
+import numpy as np
+import pytest
+
+from index.scanners import Settings, kinds
+from index.storage.writer import IndexWriter
+from tests.index.galleries import LAYOUT, ORIGIN, entries_of, random_gallery
+from tests.index.storage.hostile import COUNT
+
+
+@pytest.fixture(scope="session")
+def indexes(tmp_path_factory):
+    """Kind of scanner -> an index of one segment with a removed clip and offsets."""
+    places = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kinds, "SMALL", 1)
+        for kind in ("flat", "certified", "fastscan"):
+            places[kind] = tmp_path_factory.mktemp(kind) / "ix"
+            settings, facts = Settings(kind=kind), {"method": "made"}
+            with IndexWriter.create(places[kind], LAYOUT, ORIGIN, settings=settings, offsets=facts) as writer:
+                more = {"note": [None if n % 3 else f"é{n}" for n in range(COUNT)], "flag": [True] * COUNT}
+                writer.put(entries_of(random_gallery(COUNT), offset=np.arange(COUNT) / 1000, **more))
+                writer.compact()
+                writer.remove(["c00007"])
+    return places
+
+
+@pytest.fixture
+def no_hang():
+    signal.alarm(60)
+    yield
+    signal.alarm(0)

@@ -23,6 +23,7 @@ from features.errors import InputError
 
 LONGEST_NAME = 255  # bytes
 MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
+LARGEST_JSON = 40 << 20  # of the few kinds that are known to be larger: vocabularies, lists of videos
 KINDS = {stat.S_ISLNK: "a symbolic link", stat.S_ISFIFO: "a pipe", stat.S_ISDIR: "a folder"}
 KINDS |= {stat.S_ISREG: "a regular file", stat.S_ISSOCK: "a socket"}
 

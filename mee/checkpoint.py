@@ -11,33 +11,45 @@
         selected_on                   validation, test or nothing (then the last epoch counts)
         training, history, …          settings, figures of each epoch, the best one
 
-Loading is strict: missing and unknown settings and weights, and other shapes, are errors.
+Loading is strict: missing and unknown settings and weights, other shapes and types, and numbers that are not
+finite are errors. A directory may come from anyone: its files are opened by `mee.files`, and no model is built that
+is larger than its weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError
+from mee.files import LARGEST_JSON, MOST_BYTES, entry, open_file, read_json
 from mee.text import TextEncoder, encoder_class, tower_class
 
 FORMAT = 2
 CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"
 TEXT, TOWERS = "text", "towers"
+SLACK = 1 << 24  # numbers of a model that may be in no file
 
 
 class Checkpointed(
@@ -64,29 +76,111 @@ class Checkpointed(
         save_file(unshared(self.state_dict()), save_directory / WEIGHTS, metadata={"format": "pt"})
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        directory = Path(model_id)
+    def from_pretrained(cls, model: str | Path, **options: Any) -> Self:
+        """A model in eval mode.
+
+        Args:
+            model: its directory, or its name on the hub.
+            options: of `huggingface_hub.snapshot_download`, for a name: revision, cache_dir, token, …
+
+        Raises:
+            InputError: a file is missing, damaged, or does not fit the others.
+        """
+        directory = Path(model)
         if not directory.is_dir():
-            names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
             files = [CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"]
-            hub = {name: options[name] for name in names}
-            directory = Path(snapshot_download(model_id, allow_patterns=files, **hub))
-        check_directory(directory)
-        config = read_config(directory)
-        text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
-        towers = {
-            expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
-            for expert in config.experts
-            if expert.text
-        }
-        model = cls(config, text_encoder, towers)
+            directory = Path(snapshot_download(str(model), allow_patterns=files, **options))
+        config = check_directory(directory)
+        path = directory / WEIGHTS
+        weights = read_weights(entry(directory, WEIGHTS))
         try:
-            weights: dict[str, Tensor] = load_file(directory / WEIGHTS)
-            model.load_state_dict(weights, strict=True)
-        except (SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{directory / WEIGHTS}: the weights do not fit {CONFIG}: {reason}") from error
-        return model.eval()
+            with at_most(sum(tensor.numel() + 1 for tensor in weights.values()), path):
+                text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
+                towers = {
+                    expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
+                    for expert in config.experts
+                    if expert.text
+                }
+                made = cls(config, text_encoder, towers)
+        except InputError:
+            raise
+        except Exception as error:  # whatever torch says of sizes that nothing can have
+            raise InputError(f"{path}: the weights do not fit {CONFIG}: {' '.join(str(error).split())}") from error
+        _check_fit(weights, made.state_dict(), path)
+        made.load_state_dict(weights)
+        return made.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file: their numbers are finite, and in the file until they are used.
+
+    Raises:
+        InputError: it is no such file, damaged, or a number is not finite.
+    """
+    try:
+        with open_file(path) as file:
+            if int.from_bytes(file.read(8), "little") > MOST_BYTES:
+                raise InputError(f"'{path}' is no safetensors file, or its header is damaged")
+        weights: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+        raise InputError(f"'{path}': the weights cannot be read: {' '.join(str(error).split())}") from error
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not (tensor.sum().isfinite() or tensor.isfinite().all()):
+            raise InputError(
+                f"'{path}' is damaged: '{name:.80}' holds numbers that are not finite; train it again"
+            )
+    return weights
+
+
+@contextmanager
+def at_most(numbers: int, path: Path) -> Iterator[None]:
+    """Refuse to build modules of clearly more numbers than the weights at `path` hold.
+
+    Torch registers a parameter before it is initialised, and memory that was not written to is not taken.
+    """
+    left = 2 * numbers + SLACK  # a text model is built twice, once without memory; some buffers are in no file
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal left
+        left -= 0 if tensor is None else tensor.numel() + 1
+        if left < 0:
+            raise InputError(f"'{path}': the weights do not fit {CONFIG}, which describes a larger model")
+
+    hooks = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_fit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not those of a model that was built by the settings."""
+    problem = ""
+    for name in sorted(weights.keys() | own.keys()):
+        if name not in weights:
+            problem = "is missing"
+        elif name not in own:
+            problem = "is not known"
+        elif (found := _form(weights[name])) != (wanted := _form(own[name])):
+            problem = f"is {found} and not {wanted}"
+        elif name.endswith("num_batches_tracked"):
+            problem = "" if 0 <= weights[name] < 1 << 53 else "is no number of batches"
+        elif not own[name].is_floating_point() and not weights[name].equal(own[name]):
+            problem = "is not what the model's settings make it"
+        elif name.endswith(("deviation", "running_var")) and weights[name].min() < 0:
+            problem = "holds negative deviations"
+        elif name.endswith("deviation") and weights[name].min() == 0:
+            problem = "holds a deviation of 0"
+        if problem:
+            raise InputError(f"{path}: the weights do not fit {CONFIG}: '{name:.80}' {problem}")
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,18 +194,29 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return own
 
 
-def check_directory(directory: Path) -> None:
+def check_directory(directory: Path) -> ModelConfig:
     """Check a local checkpoint, apart from its weights.
+
+    Returns:
+        Its settings.
 
     Raises:
         InputError: it is no directory, a file is missing, or its settings cannot be used.
     """
     if not directory.is_dir():
-        raise InputError(f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {directory}")
+        raise InputError(
+            f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {shlex.quote(str(directory))}"
+        )
     missing = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
     if missing:
         raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(missing)}")
-    read_config(directory)
+    entry(directory, WEIGHTS)
+    return read_config(directory)
+
+
+@cache
+def _settings() -> TypeAdapter[ModelConfig]:
+    return TypeAdapter(ModelConfig)
 
 
 def read_config(directory: Path) -> ModelConfig:
@@ -122,22 +227,32 @@ def read_config(directory: Path) -> ModelConfig:
     """
     path = directory / CONFIG
     try:
-        settings = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        settings = read_json(entry(directory, CONFIG))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(settings, dict) or settings.pop("model_type", None) != "mee":
         raise InputError(f"{path} does not describe a MEE model")
     if (version := settings.pop("format", None)) != FORMAT:
         raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
     try:
-        config = TypeAdapter(ModelConfig).validate_python(settings)
+        config = _settings().validate_python(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}") from error
+        raise InputError(f"{path}: {_first(error)}") from error
     if json.loads(json.dumps(asdict(config))) != settings:  # a missing one would silently be a default
         raise InputError(f"{path} lacks some of the model's settings")
     return config
+
+
+_Words = Annotated[str, StringConstraints(pattern=r"^[ -~]*$")]
+READ: dict[str, Any] = {  # keys of training.json that evaluation reads, and their types
+    "protocol": _Words,
+    "train_list": _Words | None,
+    "videos": dict[str, list[str]],
+    "contents": dict[str, dict[str, str]],
+    "training": dict[str, Any],
+    "selects": bool,
+    "selected_on": _Words,
+}
 
 
 def read_training(directory: Path) -> dict[str, Any]:
@@ -147,25 +262,42 @@ def read_training(directory: Path) -> dict[str, Any]:
         InputError: the file is damaged.
     """
     path = directory / TRAINING
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
+    record = read_json(entry(directory, TRAINING), LARGEST_JSON)
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    return record
+        TypeAdapter(dict[str, Any]).validate_python(record)
+        for key in READ.keys() & record.keys():
+            TypeAdapter(READ[key]).validate_python(record[key], strict=True)
+        TypeAdapter(int | None).validate_python(record.get("training", {}).get("seed"), strict=True)
+    except ValidationError as error:
+        raise InputError(f"{path} cannot be read: {_first(error)}; train the model again") from error
+    return cast(dict[str, Any], record)
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong first, and where."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])):.200}: {first['msg']}".removeprefix(": ")
 
 
 def fingerprint(directory: Path) -> str:
     """Twelve hexadecimal digits of the SHA-256 of a checkpoint's config, weights and vocabularies."""
     check_directory(directory)
-    others = sorted(path for part in (TEXT, TOWERS) for path in (directory / part).rglob("*") if path.is_file())
+    folders = [(TEXT,), *((TOWERS, name) for name in _names(directory, TOWERS))]
+    others = [(*folder, name) for folder in folders for name in _names(directory, *folder)]
     digest = hashlib.sha256()
-    for path in (directory / CONFIG, directory / WEIGHTS, *others):
-        digest.update(path.relative_to(directory).as_posix().encode())
-        with path.open("rb") as file:
+    for names in ((CONFIG,), (WEIGHTS,), *sorted(others)):
+        digest.update("/".join(names).encode())
+        with open_file(entry(directory, *names)) as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def _names(directory: Path, *folder: str) -> list[str]:
+    """What is in a folder of a checkpoint, apart from hidden files, which nothing reads."""
+    place = directory.joinpath(*folder)
+    return [name for name in os.listdir(place) if not name.startswith(".")] if place.is_dir() else []
 
 
 def write_checkpoint(model: Checkpointed, record: Mapping[str, Any], directory: Path, work: Path) -> None:

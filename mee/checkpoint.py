@@ -12,8 +12,8 @@
         training, history, …          settings, figures of each epoch, the best one
 
 Loading is strict: missing and unknown settings and weights, other shapes and types, and numbers that are not
-finite are errors. A directory may come from anyone: its files are opened by `mee.files`, and no model is built that
-is larger than its weights.
+finite are errors. A directory may come from anyone: its files are opened by `mee.files`, and no model is built
+that is larger than its weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -32,7 +32,7 @@ from typing import Annotated, Any, Self, cast
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError, create_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ from mee.text import TextEncoder, encoder_class, tower_class
 FORMAT = 2
 CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"
 TEXT, TOWERS = "text", "towers"
-SLACK = 1 << 24  # numbers of a model that may be in no file
+SLACK, A_TENSOR = 1 << 24, 1 << 14  # numbers of a model that may be in no file; each tensor counts as so many more
 
 
 class Checkpointed(
@@ -76,7 +76,7 @@ class Checkpointed(
         save_file(unshared(self.state_dict()), save_directory / WEIGHTS, metadata={"format": "pt"})
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, **options: Any) -> Self:
+    def from_pretrained(cls, model: str | Path, **options: Any) -> Self:  # type: ignore[override]
         """A model in eval mode.
 
         Args:
@@ -94,7 +94,7 @@ class Checkpointed(
         path = directory / WEIGHTS
         weights = read_weights(entry(directory, WEIGHTS))
         try:
-            with at_most(sum(tensor.numel() + 1 for tensor in weights.values()), path):
+            with at_most([tensor.numel() for tensor in weights.values()], path):
                 text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
                 towers = {
                     expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
@@ -105,7 +105,8 @@ class Checkpointed(
         except InputError:
             raise
         except Exception as error:  # whatever torch says of sizes that nothing can have
-            raise InputError(f"{path}: the weights do not fit {CONFIG}: {' '.join(str(error).split())}") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: no model can be built as {CONFIG} describes it: {reason:.120}") from error
         _check_fit(weights, made.state_dict(), path)
         made.load_state_dict(weights)
         return made.eval()
@@ -133,16 +134,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def at_most(numbers: int, path: Path) -> Iterator[None]:
-    """Refuse to build modules of clearly more numbers than the weights at `path` hold.
+def at_most(sizes: Collection[int], path: Path, times: int = 2) -> Iterator[None]:
+    """Refuse to build modules of clearly more numbers, or tensors, than there are weights at `path`.
 
     Torch registers a parameter before it is initialised, and memory that was not written to is not taken.
+
+    Args:
+        sizes: numbers in each tensor there.
+        path: of the weights.
+        times: so many are allowed: a text model is built twice, once without memory.
     """
-    left = 2 * numbers + SLACK  # a text model is built twice, once without memory; some buffers are in no file
+    left = times * (sum(sizes) + len(sizes) * A_TENSOR) + SLACK
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal left
-        left -= 0 if tensor is None else tensor.numel() + 1
+        left -= 0 if tensor is None else tensor.numel() + A_TENSOR
         if left < 0:
             raise InputError(f"'{path}': the weights do not fit {CONFIG}, which describes a larger model")
 
@@ -244,14 +250,14 @@ def read_config(directory: Path) -> ModelConfig:
 
 
 _Words = Annotated[str, StringConstraints(pattern=r"^[ -~]*$")]
-READ: dict[str, Any] = {  # keys of training.json that evaluation reads, and their types
-    "protocol": _Words,
-    "train_list": _Words | None,
-    "videos": dict[str, list[str]],
-    "contents": dict[str, dict[str, str]],
-    "training": dict[str, Any],
-    "selects": bool,
-    "selected_on": _Words,
+READ: dict[str, Any] = {  # keys of training.json that evaluation reads: their types, and that they may be absent
+    "protocol": (_Words, ""),
+    "train_list": (_Words | None, ""),
+    "videos": (dict[str, list[str]], {}),
+    "contents": (dict[str, dict[str, str]], {}),
+    "training": (dict[str, int | float | str | bool | list[Any] | dict[str, Any] | None], {}),
+    "selects": (bool, True),
+    "selected_on": (_Words, ""),
 }
 
 
@@ -266,19 +272,16 @@ def read_training(directory: Path) -> dict[str, Any]:
         return {}
     record = read_json(entry(directory, TRAINING), LARGEST_JSON)
     try:
-        TypeAdapter(dict[str, Any]).validate_python(record)
-        for key in READ.keys() & record.keys():
-            TypeAdapter(READ[key]).validate_python(record[key], strict=True)
-        TypeAdapter(int | None).validate_python(record.get("training", {}).get("seed"), strict=True)
+        create_model("training", __config__={"strict": True}, **READ).model_validate(record)
     except ValidationError as error:
-        raise InputError(f"{path} cannot be read: {_first(error)}; train the model again") from error
+        raise InputError(f"'{path}' cannot be used: {_first(error)}") from error
     return cast(dict[str, Any], record)
 
 
 def _first(error: ValidationError) -> str:
     """What is wrong first, and where."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])):.200}: {first['msg']}".removeprefix(": ")
+    return f"{'.'.join(map(str, first['loc'])):.200}: {first['msg']:.300}".removeprefix(": ")
 
 
 def fingerprint(directory: Path) -> str:
@@ -290,7 +293,7 @@ def fingerprint(directory: Path) -> str:
     for names in ((CONFIG,), (WEIGHTS,), *sorted(others)):
         digest.update("/".join(names).encode())
         with open_file(entry(directory, *names)) as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(hashlib.file_digest(cast(Any, file), "sha256").digest())
     return digest.hexdigest()[:12]
 
 

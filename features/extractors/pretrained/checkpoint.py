@@ -10,8 +10,10 @@
     video_preprocessor_config.json     the same for videos
     processor_config.json              newer: both, under "image_processor", "video_processor", "feature_extractor"
 
-Weights are only ever read from safetensors (or ONNX): other formats may be pickles. Only the process that starts a
-job finds checkpoints; workers get the result.
+Weights are only ever read from safetensors (or ONNX): other formats may be pickles. A folder may come from anyone:
+transformers sees a temporary one, with the plain values of config.json, within bounds, and links to the weights;
+code, kernels, adapters and files that a setting names are not there. Only the process that starts a job finds
+checkpoints; workers get the result.
 """
 
 from __future__ import annotations
@@ -19,35 +21,91 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, final
+from tempfile import TemporaryDirectory
+from typing import Any, cast, final
 
 from features.errors import InputError
 from features.extractors.spec import Checkpoint
+from features.files import entry, is_bare, open_file, read_json, regular_size
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+LARGEST, LAYERS = 1 << 24, 1 << 12  # numbers in settings
+_OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to run them
+    r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
+    r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote"
+)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint; it names at least a model_type."""
+    """The plain values of a checkpoint's config.json; it names at least a model_type."""
     path = folder / "config.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"'{folder}' is no transformers checkpoint: it has no config.json")
-    config = _read_json(path)
+    config = _read_json(folder, "config.json")
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type, so the kind of model is unknown")
+    if not isinstance(config.get("architectures") or [], list):
+        raise InputError(f"{path}: architectures must be a list")
     return config
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        content = read_json(entry(folder, name))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it holds no JSON object")
-    return content
+    return cast(dict[str, Any], _plain(content, path))
+
+
+def _plain(value: Any, path: Path, key: str = "") -> Any:
+    """The same without what `_OTHERS` names, and with numbers that a model can have."""
+    if isinstance(value, dict):
+        if value.get("quantization_config") is not None:
+            raise InputError(f"{path}: its weights are quantised, which is not supported; use the original model")
+        kept = {name: part for name, part in value.items() if not _OTHERS.search(name)}
+        return kept if key in ("id2label", "label2id") else {n: _plain(v, path, n) for n, v in kept.items()}
+    if isinstance(value, list):
+        return [_plain(part, path, key) for part in value]
+    layers = "num" in key and "layer" in key
+    if isinstance(value, int) and not (0 if layers else -LARGEST) <= value <= (LAYERS if layers else LARGEST):
+        raise InputError(f"{path}: {key:.80} is {value:.3g}, which is beyond any model")
+    return value
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[Path]:
+    """A temporary folder with what transformers may read of a checkpoint's."""
+    with TemporaryDirectory(prefix="mee-") as made:
+        view = Path(made)
+        (view / "config.json").write_text(json.dumps(read_config(folder)))
+        for name in _weight_files(folder):
+            (view / name).symlink_to(entry(folder, name).absolute())
+        yield view
+
+
+def _weight_files(folder: Path) -> list[str]:
+    """The file of the weights; or their shards, and the index that names them; empty where there are none."""
+    if os.path.lexists(folder / WEIGHTS):
+        return [WEIGHTS]
+    if not os.path.lexists(folder / INDEX):
+        return []
+    shards = read_json(entry(folder, INDEX))
+    names = shards.get("weight_map") if isinstance(shards, dict) else None
+    found = set(names.values()) if isinstance(names, dict) else {None}
+    for name in found:
+        if not is_bare(name) or not fnmatch(name, _SHARDS):
+            raise InputError(f"'{folder / INDEX}' names {name!r:.80} as weights; only {_SHARDS} is read")
+    return [INDEX, *sorted(found)]
 
 
 def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
@@ -55,12 +113,12 @@ def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
 
     ``kinds``: of "image_processor", "video_processor" and "feature_extractor".
     """
-    whole = folder / "processor_config.json"
-    parts = _read_json(whole) if whole.is_file() else {}
+    whole = "processor_config.json"
+    parts = _read_json(folder, whole) if os.path.lexists(folder / whole) else {}
     for kind in kinds:
-        alone = folder / f"{'video_' if kind == 'video_processor' else ''}preprocessor_config.json"
-        if alone.is_file():
-            return _read_json(alone)
+        alone = f"{'video_' if kind == 'video_processor' else ''}preprocessor_config.json"
+        if os.path.lexists(folder / alone):
+            return _read_json(folder, alone)
         part = parts.get(kind)
         if isinstance(part, dict):
             return part
@@ -73,7 +131,7 @@ def whole_number(config: Mapping[str, Any], key: str, default: int, place: str =
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r}")
+        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r:.80}")
     return value
 
 
@@ -88,8 +146,9 @@ class Architecture:
 
 
 ONNX = ("*.onnx",)
-_TRANSFORMERS = ("*.json", "model*.safetensors")  # of a repository's top folder
-_CONTENT = ("config.json", "*processor_config.json", "model*.safetensors", "*.onnx")  # what determines the numbers
+_SHARDS = "model*.safetensors"
+_TRANSFORMERS = ("*.json", _SHARDS)  # of a repository's top folder
+_CONTENT = ("config.json", "*processor_config.json", _SHARDS, INDEX, "*.onnx")  # what determines the numbers
 
 
 def is_faces(source: str) -> bool:
@@ -159,10 +218,11 @@ def _why() -> str:
 
 def _digest(path: Path) -> str:
     """A short hash of the content of one file, or of a directory's files that determine the numbers."""
-    if path.is_file():
+    if not path.is_dir():
+        regular_size(path, follow=True)
         return f"sha256:{_file_digest(*_state(path))[:16]}"
-    files = {file for pattern in _CONTENT for file in path.glob(pattern)}
-    lines = [f"{_file_digest(*_state(file))} {file.name}\n" for file in sorted(files)]
+    names = {name for name in os.listdir(path) for pattern in _CONTENT if fnmatch(name, pattern)}
+    lines = [f"{_file_digest(*_state(entry(path, name)))} {name}\n" for name in sorted(names)]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()[:16]}"
 
 
@@ -174,5 +234,5 @@ def _state(path: Path) -> tuple[Path, int, int]:
 @lru_cache(maxsize=256)
 def _file_digest(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file, computed again only when its size or time of change differs."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_file(path) as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import read_preprocessor, whole_number
 from features.extractors.pretrained.extractor import Inputs, ModelConfig, Rows, check_options, positive_option
-from features.extractors.pretrained.recipe import Usual, follow, height_and_width
+from features.extractors.pretrained.recipe import LARGEST, Usual, follow, height_and_width
 from features.media import Clip, FrameNeed, SoundNeed
 
 if TYPE_CHECKING:
@@ -102,6 +102,10 @@ class Pictures(Inputs):
         self.parameters = {"pictures": asdict(self.recipe)}
         if patches:
             self.most = whole_number(file or {}, "max_num_patches", 256)
+            if self.most * self.patch**2 > LARGEST**2:
+                raise InputError(
+                    f"{config.folder}: {self.most} patches of {self.patch} pixels are too large a picture"
+                )
             self.parameters["patches"] = self.most
         fps = positive_option(spec, "fps", fps)
         self.modality = "motion" if window else "appearance"
@@ -143,6 +147,7 @@ class Pictures(Inputs):
 
 FILE = "preprocessor_config.json"
 RATES = range(4_000, 192_001)  # samples a second
+LONGEST_S = 600  # of a piece
 AST_FRAME, AST_HOP = 400, 160  # samples, fixed in ASTFeatureExtractor
 _TAIL = 0.05  # of a window: shorter remains at the end of a sound get no row
 _SHORTEST = 40  # a piece is padded with silence to this part of a second
@@ -190,6 +195,18 @@ class FrontEnd:
         frames = kind == "ASTFeatureExtractor"
         self.longest = (longest - 1) * AST_HOP + AST_FRAME if frames else longest * self.rate  # samples of a piece
         self.hop = self.number("hop_length", AST_HOP)  # samples from one frame to the next
+        for key, usual_size in (
+            ("n_fft", 400),
+            ("fft_window_size", 1024),
+            ("feature_size", 80),
+            ("num_mel_bins", 80),
+        ):
+            if self.number(key, usual_size) > LARGEST:
+                raise InputError(f"{self._file}: {key} must be at most {LARGEST}")
+        if self.longest > LONGEST_S * self.rate:
+            raise InputError(
+                f"{self._file}: a piece of {self.longest / self.rate:.3g} seconds is beyond any model"
+            )
 
     def number(self, key: str, default: int) -> int:
         """A setting that is a size."""

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, final
 
@@ -20,15 +21,23 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from transformers.utils import logging as transformers_logging
 
 from features.errors import InputError
-from features.extractors.pretrained.checkpoint import Architecture
+from features.extractors.pretrained.checkpoint import INDEX, WEIGHTS, Architecture, readable
 from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
+from features.files import MOST_BYTES, open_file
 
 log = logging.getLogger(__name__)
 
+_TIMES = 6  # a checkpoint of one tower may lack the other, and a parameter is counted twice
+_SLACK, _A_TENSOR = 1 << 24, 1 << 14  # numbers that may be in no file; each tensor counts as so many more
 _BUFFERS = ("position_ids", "inv_freq")  # old files hold them; models compute them
 
 
@@ -38,7 +47,7 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
     Raises:
         InputError: the weights are not in safetensors, incomplete, damaged, or do not fit config.json.
     """
-    if not list(folder.glob("model*.safetensors")):
+    if not any(os.path.lexists(folder / name) for name in (WEIGHTS, INDEX)):
         raise InputError(
             f"'{source}' has no weights in the safetensors format, and others may be pickles, which are never "
             "read; if the hub has converted them, name that revision (OWNER/MODEL@refs/pr/NUMBER), else convert "
@@ -47,9 +56,10 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
         )
     load: Any = getattr(transformers, architecture.name).from_pretrained
     try:
-        with quiet():
+        with quiet(), readable(folder) as view, _at_most(_sizes(view), source):
             model, report = load(
-                folder,
+                view,
+                trust_remote_code=False,
                 use_safetensors=True,
                 local_files_only=True,
                 dtype=torch.float32,
@@ -57,6 +67,8 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
                 output_loading_info=True,
                 **{"attn_implementation": "sdpa", **architecture.settings},
             )
+    except InputError:
+        raise
     except Exception as error:  # whatever a type's own checks raise
         reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
         raise InputError(f"'{source}': its weights cannot be loaded: {reason}") from error
@@ -86,6 +98,43 @@ def _check(model: Any, report: dict[str, Any], architecture: Architecture, sourc
     ):
         if keys:
             raise InputError(f"'{source}': {len(keys)} of its weights {problem}, such as {keys[0]}")
+    for name, tensor in model.named_parameters():
+        if not name.startswith(unused) and not (tensor.is_floating_point() and tensor.norm().isfinite()):
+            raise InputError(f"'{source}': its weights '{name}' hold numbers that are not finite, or beyond use")
+
+
+def _sizes(view: Path) -> list[int]:
+    """How many numbers each tensor in the safetensors files of a folder has, by their headers."""
+    found: list[int] = []
+    for path in view.glob("*.safetensors"):
+        with open_file(path, follow=True) as file:
+            if int.from_bytes(file.read(8), "little") > MOST_BYTES:
+                raise InputError(f"'{path.name}' is no safetensors file, or its header is damaged")
+        with safe_open(path, "pt") as weights:
+            found += [prod(weights.get_slice(name).get_shape()) for name in weights.keys()]  # noqa: SIM118
+    return found
+
+
+@contextmanager
+def _at_most(sizes: Sequence[int], source: str) -> Iterator[None]:
+    """Refuse a model of many more numbers, or tensors, than its weights have, while it is built without memory."""
+    left = _TIMES * (sum(sizes) + len(sizes) * _A_TENSOR) + _SLACK
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal left
+        left -= 0 if tensor is None else tensor.numel() + _A_TENSOR
+        if left < 0:
+            raise InputError(f"'{source}': its config.json describes a larger model than its weights are of")
+
+    hooks = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -165,8 +165,10 @@ def hub_cache(tmp_path, tiny):
     repository = tmp_path / "hub" / "models--owner--seer"
     snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
     for file in tiny("vit").iterdir():
-        (snapshot / file.name).symlink_to(file)
+        (repository / "blobs" / file.name).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(Path("../../blobs") / file.name)
     (repository / "refs").mkdir()
     for name in ("main", "v1"):
         (repository / "refs" / name).write_text(COMMIT)

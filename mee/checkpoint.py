@@ -23,7 +23,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -32,14 +32,12 @@ from typing import Annotated, Any, Self, cast
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from pydantic import StringConstraints, TypeAdapter, ValidationError, create_model
+from pydantic import StrictInt, StringConstraints, TypeAdapter, ValidationError, create_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch.nn.modules.module import register_module_buffer_registration_hook as on_buffer
+from torch.nn.modules.module import register_module_parameter_registration_hook as on_parameter
 
 from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError
@@ -94,7 +92,7 @@ class Checkpointed(
         path = directory / WEIGHTS
         weights = read_weights(entry(directory, WEIGHTS))
         try:
-            with at_most([tensor.numel() for tensor in weights.values()], path):
+            with at_most(path.stat().st_size, path):  # of which a number takes four: a text model is built twice
                 text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
                 towers = {
                     expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
@@ -126,25 +124,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"'{path}': the weights cannot be read: {' '.join(str(error).split())}") from error
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not (tensor.sum().isfinite() or tensor.isfinite().all()):
-            raise InputError(
-                f"'{path}' is damaged: '{name:.80}' holds numbers that are not finite; train it again"
-            )
+        if tensor.is_floating_point() and not tensor.norm().isfinite():
+            raise InputError(f"'{path}' is damaged: '{name:.80}' holds numbers that are not finite, or beyond use")
     return weights
 
 
 @contextmanager
-def at_most(sizes: Collection[int], path: Path, times: int = 2) -> Iterator[None]:
-    """Refuse to build modules of clearly more numbers, or tensors, than there are weights at `path`.
+def at_most(numbers: int, path: Path) -> Iterator[None]:
+    """Refuse to build modules of more numbers, or of very many tensors; `path`: of their weights.
 
     Torch registers a parameter before it is initialised, and memory that was not written to is not taken.
-
-    Args:
-        sizes: numbers in each tensor there.
-        path: of the weights.
-        times: so many are allowed: a text model is built twice, once without memory.
     """
-    left = times * (sum(sizes) + len(sizes) * A_TENSOR) + SLACK
+    left = numbers + SLACK
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal left
@@ -152,35 +143,22 @@ def at_most(sizes: Collection[int], path: Path, times: int = 2) -> Iterator[None
         if left < 0:
             raise InputError(f"'{path}': the weights do not fit {CONFIG}, which describes a larger model")
 
-    hooks = [
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
-    ]
-    try:
+    with on_parameter(count), on_buffer(count):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _check_fit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that are not those of a model that was built by the settings."""
-    problem = ""
     for name in sorted(weights.keys() | own.keys()):
-        if name not in weights:
-            problem = "is missing"
-        elif name not in own:
-            problem = "is not known"
-        elif (found := _form(weights[name])) != (wanted := _form(own[name])):
+        problem = "is missing" if name not in weights else "is not known" if name not in own else ""
+        if not problem and (found := _form(weights[name])) != (wanted := _form(own[name])):
             problem = f"is {found} and not {wanted}"
-        elif name.endswith("num_batches_tracked"):
-            problem = "" if 0 <= weights[name] < 1 << 53 else "is no number of batches"
-        elif not own[name].is_floating_point() and not weights[name].equal(own[name]):
-            problem = "is not what the model's settings make it"
-        elif name.endswith(("deviation", "running_var")) and weights[name].min() < 0:
-            problem = "holds negative deviations"
-        elif name.endswith("deviation") and weights[name].min() == 0:
-            problem = "holds a deviation of 0"
+        elif not problem and name.endswith(("deviation", "running_var")):
+            least = float(weights[name].min())
+            problem = "" if least > 0 or (least == 0 and name.endswith("var")) else f"holds {least:.3g}"
+        elif not problem and not own[name].is_floating_point():
+            counter = name.endswith("num_batches_tracked") and 0 <= weights[name] < 1 << 53
+            problem = "" if counter or weights[name].equal(own[name]) else "is out of range"
         if problem:
             raise InputError(f"{path}: the weights do not fit {CONFIG}: '{name:.80}' {problem}")
 
@@ -216,7 +194,8 @@ def check_directory(directory: Path) -> ModelConfig:
     missing = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
     if missing:
         raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(missing)}")
-    entry(directory, WEIGHTS)
+    for names in _files(directory):
+        entry(directory, *names)
     return read_config(directory)
 
 
@@ -255,7 +234,7 @@ READ: dict[str, Any] = {  # keys of training.json that evaluation reads: their t
     "train_list": (_Words | None, ""),
     "videos": (dict[str, list[str]], {}),
     "contents": (dict[str, dict[str, str]], {}),
-    "training": (dict[str, int | float | str | bool | list[Any] | dict[str, Any] | None], {}),
+    "training": (create_model("settings", seed=(StrictInt | None, None)), {}),
     "selects": (bool, True),
     "selected_on": (_Words, ""),
 }
@@ -287,18 +266,21 @@ def _first(error: ValidationError) -> str:
 def fingerprint(directory: Path) -> str:
     """Twelve hexadecimal digits of the SHA-256 of a checkpoint's config, weights and vocabularies."""
     check_directory(directory)
-    folders = [(TEXT,), *((TOWERS, name) for name in _names(directory, TOWERS))]
-    others = [(*folder, name) for folder in folders for name in _names(directory, *folder)]
     digest = hashlib.sha256()
-    for names in ((CONFIG,), (WEIGHTS,), *sorted(others)):
+    for names in _files(directory):
         digest.update("/".join(names).encode())
         with open_file(entry(directory, *names)) as file:
             digest.update(hashlib.file_digest(cast(Any, file), "sha256").digest())
     return digest.hexdigest()[:12]
 
 
+def _files(directory: Path) -> list[tuple[str, ...]]:
+    """The files that make a model, as names of folders and file; hidden files are never read."""
+    folders = [(TEXT,), *((TOWERS, name) for name in _names(directory, TOWERS))]
+    return [(CONFIG,), (WEIGHTS,), *sorted((*one, name) for one in folders for name in _names(directory, *one))]
+
+
 def _names(directory: Path, *folder: str) -> list[str]:
-    """What is in a folder of a checkpoint, apart from hidden files, which nothing reads."""
     place = directory.joinpath(*folder)
     return [name for name in os.listdir(place) if not name.startswith(".")] if place.is_dir() else []
 

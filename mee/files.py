@@ -70,8 +70,9 @@ def entry(folder: Path, *names: str) -> Path:
 
 def _blob(folder: Path, path: Path) -> Path | None:
     """The file of the hub's cache that a link of one of its snapshots leads to."""
-    snapshot, target = folder.resolve(), path.resolve()
-    of_cache = snapshot.parent.name == "snapshots" and target.parent == snapshot.parents[1] / "blobs"
+    target = path.resolve()
+    snapshots = (place for place in (folder / "file").resolve().parents if place.parent.name == "snapshots")
+    of_cache = any(target.parent == snapshot.parents[1] / "blobs" for snapshot in snapshots)
     return target if of_cache and target.is_file() else None
 
 

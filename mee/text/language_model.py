@@ -36,10 +36,9 @@ from mee.checkpoint import at_most
 from mee.errors import InputError
 from mee.text.base import check_sentences
 from mee.text.config import ALL_LAYERS
-from mee.text.model_files import CONFIG, check_rules, sizes
+from mee.text.model_files import CONFIG, check_rules
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
-MISSING = 6  # times its files' numbers are made of a model, twice, where the files are of one tower alone
 FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # of the top directory; no code, no pickles
 
 
@@ -78,12 +77,9 @@ def read_settings(directory: Path) -> PretrainedConfig:
     path = directory / CONFIG
     if not path.is_file():
         raise InputError(f"'{directory}' is no transformers model: it has no {CONFIG}")
-    try:
-        with quiet():
-            found = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-            return cast(PretrainedConfig, found)
-    except Exception as error:  # whatever a type's own checks raise
-        raise InputError(f"{path} describes no model of transformers: {_reason(error)}") from error
+    with quiet(), usable(f"{path} describes no model of transformers"):
+        found = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        return cast(PretrainedConfig, found)
 
 
 def text_class(settings: PretrainedConfig, directory: Path) -> type[PreTrainedModel]:
@@ -114,22 +110,18 @@ def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, direct
             "if the hub has converted them, name that revision: OWNER/NAME@refs/pr/NUMBER"
         )
     load: Any = kind.from_pretrained
-    try:
-        with quiet(), at_most(sizes(directory), directory, MISSING):
-            model, report = load(
-                directory,
-                config=deepcopy(settings),  # T5 writes into what it is given
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **_no_head(kind),
-            )
-    except InputError:
-        raise
-    except Exception as error:  # whatever a type's own checks raise
-        raise InputError(f"the weights in '{directory}' cannot be loaded: {_reason(error)}") from error
+    size = sum(path.stat().st_size for path in directory.glob("*.safetensors"))  # bytes, two to four a number
+    with quiet(), usable(f"the weights in '{directory}' cannot be loaded"), at_most(3 * size, directory):
+        model, report = load(
+            directory,
+            config=deepcopy(settings),  # T5 writes into what it is given
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **_no_head(kind),
+        )
     absent = sorted(report["missing_keys"])
     if absent:
         raise InputError(
@@ -137,7 +129,7 @@ def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, direct
         )
     for name, tensor in model.named_parameters():
         if not tensor.norm().isfinite():
-            raise InputError(f"the weights in '{directory}' are damaged: '{name:.80}' holds numbers beyond use")
+            raise InputError(f"the weights in '{directory}' are damaged: '{name}' is not finite, or beyond use")
     return cast(PreTrainedModel, model)
 
 
@@ -256,7 +248,7 @@ class LanguageTokens:
         check_sentences(sentences)
         if not sentences:
             return []
-        with usable("the tokenizer of the text model"):
+        with usable("the tokenizer of the text model cannot be used"):
             encoded = self._tokenizer(
                 [sentence.strip() for sentence in sentences],
                 truncation=True,
@@ -290,7 +282,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a model's directory."""
     if not any(list(directory.glob(name)) for name in TOKENIZERS):
         raise InputError(f"'{directory}' has no tokenizer: none of {', '.join(TOKENIZERS)} is there")
-    with quiet(), usable(f"the tokenizer in '{directory}'"):
+    with quiet(), usable(f"the tokenizer in '{directory}' cannot be used"):
         found = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         if not isinstance(found, PreTrainedTokenizerBase):
             raise TypeError(f"{type(found).__name__} is no tokenizer")
@@ -307,7 +299,7 @@ def usable(what: str) -> Iterator[None]:
         raise
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise InputError(f"{what} cannot be used: {_reason(error)}") from error
+            raise InputError(f"{what}: {_reason(error)}") from error
         raise
 
 

@@ -15,25 +15,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from math import prod
 from pathlib import Path
 from string import printable
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from safetensors import safe_open
-
 from mee.errors import InputError
-from mee.files import LARGEST_JSON, MOST_BYTES, entry, is_bare, open_file, read_json, regular_size
+from mee.files import LARGEST_JSON, entry, is_bare, read_json, regular_size
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CHECKED = ("special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.json")
 VOCABULARIES = ("*.txt", "*.model", "*.bpe", "*.codes", "*.jsonl")
-LARGEST, LAYERS, TOKENS = 1 << 24, 1 << 12, 1 << 20  # numbers in settings; layers; ids of tokens
+LARGEST, LAYERS, DIGITS = 1 << 24, 1 << 12, 6  # numbers in settings; layers; digits of a token's id
+TOKENS = ("_token", "_tokens", "_tokens_decoder", "_input_names")  # ends of keys of tokenizer_config.json
 OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to run them
     r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
     r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote|init_inputs"
@@ -77,7 +75,7 @@ def _fill(view: Path, directory: Path) -> None:
             path = entry(directory, name)
             regular_size(path, None if name in weights else LARGEST_JSON)
             if name in CHECKED[:2]:
-                _check_ids(_object(read_json(path), path), path)
+                _check_ids(_object(read_json(path), path).values() if name == CHECKED[1] else (), path)
             (view / name).symlink_to(path.absolute())
 
 
@@ -116,38 +114,20 @@ def _settings(value: Any, path: Path, key: str = "") -> Any:
 
 
 def _of_tokenizer(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    _check_ids({"": content.get("added_tokens_decoder")}, path)
-    return {key: value for key, value in content.items() if _is_token(key) or _is_plain(key, value)}
+    """Tokens, and plain values that `OTHERS` does not name."""
+    _check_ids(content.get("added_tokens_decoder") or (), path)
+    kept = {}
+    for key, value in content.items():
+        plain = PLAIN.fullmatch(value) if isinstance(value, str) else not isinstance(value, dict | list)
+        if key.endswith(TOKENS) or (plain and not OTHERS.search(key)):
+            kept[key] = value
+    return kept
 
 
-def _is_token(key: str) -> bool:
-    return key.endswith(("_token", "_tokens", "_tokens_decoder", "_input_names"))
-
-
-def _is_plain(key: str, value: Any) -> bool:
-    if OTHERS.search(key) or isinstance(value, dict | list):
-        return False
-    return not isinstance(value, str) or PLAIN.fullmatch(value) is not None
-
-
-def _check_ids(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse ids of tokens, as values or as keys of an object, that no vocabulary has."""
-    for value in content.values():
-        for number in value if isinstance(value, dict) else [value]:
-            if str(number).isdecimal() and int(number) >= TOKENS:
-                raise InputError(f"'{path}': the token id {int(number):.3g} is beyond any vocabulary")
-
-
-def sizes(view: Path) -> list[int]:
-    """How many numbers each tensor in the safetensors files of a folder has, by their headers."""
-    found: list[int] = []
-    for path in view.glob("*.safetensors"):
-        with open_file(path, follow=True) as file:
-            if int.from_bytes(file.read(8), "little") > MOST_BYTES:
-                raise InputError(f"'{path}' is no safetensors file, or its header is damaged")
-        with safe_open(path, "pt") as weights:
-            found += [prod(weights.get_slice(name).get_shape()) for name in weights.keys()]  # noqa: SIM118
-    return found
+def _check_ids(ids: Iterable[Any], path: Path) -> None:
+    longest = max(map(str, ids), key=len, default="")
+    if len(longest) > DIGITS:
+        raise InputError(f"'{path}': the token id {longest:.80} is beyond any vocabulary")
 
 
 def check_rules(tokenizer: Any) -> None:

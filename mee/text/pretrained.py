@@ -84,12 +84,12 @@ class _LanguageModelEncoder(TextEncoder):
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        with readable(fetch(config.encoder, config.revision)) as view, usable(f"the text model in '{view}'"):
+        with readable(fetch(config.encoder, config.revision)) as view, usable(f"'{view}' cannot be used"):
             return cls._open(config, view, load_weights)
 
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
-        with readable(directory) as view, usable(f"the text model in '{view}'"):
+        with readable(directory) as view, usable(f"'{view}' cannot be used"):
             return cls._open(config, view, build)
 
     @classmethod

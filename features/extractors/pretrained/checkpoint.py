@@ -48,7 +48,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not os.path.lexists(path):
         raise InputError(f"'{folder}' is no transformers checkpoint: it has no config.json")
-    config = _read_json(folder, "config.json")
+    config = _plain(_read_json(folder, "config.json"), path)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type, so the kind of model is unknown")
     if not isinstance(config.get("architectures") or [], list):
@@ -64,7 +64,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it holds no JSON object")
-    return cast(dict[str, Any], _plain(content, path))
+    return content
 
 
 def _plain(value: Any, path: Path, key: str = "") -> Any:
@@ -99,13 +99,12 @@ def _weight_files(folder: Path) -> list[str]:
         return [WEIGHTS]
     if not os.path.lexists(folder / INDEX):
         return []
-    shards = read_json(entry(folder, INDEX))
-    names = shards.get("weight_map") if isinstance(shards, dict) else None
-    found = set(names.values()) if isinstance(names, dict) else {None}
-    for name in found:
+    shards = _read_json(folder, INDEX).get("weight_map")
+    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else [""]
+    for name in names:
         if not is_bare(name) or not fnmatch(name, _SHARDS):
             raise InputError(f"'{folder / INDEX}' names {name!r:.80} as weights; only {_SHARDS} is read")
-    return [INDEX, *sorted(found)]
+    return [INDEX, *names]
 
 
 def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
@@ -118,10 +117,10 @@ def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
     for kind in kinds:
         alone = f"{'video_' if kind == 'video_processor' else ''}preprocessor_config.json"
         if os.path.lexists(folder / alone):
-            return _read_json(folder, alone)
+            return cast(dict[str, Any], _plain(_read_json(folder, alone), folder / alone))
         part = parts.get(kind)
         if isinstance(part, dict):
-            return part
+            return cast(dict[str, Any], _plain(part, folder / whole))
     return None
 
 

@@ -200,14 +200,11 @@ def _vjepa2_window(config: ModelConfig) -> int:
     return frames
 
 
-_MOST_STAGES = 16
-
-
 def _clap_width(config: ModelConfig) -> int:
     """Of the tower's last stage: each stage doubles it."""
     first, stages = whole_number(config.tower, "patch_embeds_hidden_size", 96), config.tower.get("depths", [2] * 4)
-    if not isinstance(stages, list) or not 0 < len(stages) <= _MOST_STAGES:
-        raise InputError(f"'{config.spec}': config.json: depths must be a list of 1 to {_MOST_STAGES} numbers")
+    if not isinstance(stages, list) or not 0 < len(stages) <= 16:
+        raise InputError(f"'{config.spec}': config.json: depths must be a list of 1 to 16 numbers")
     return first << (len(stages) - 1)
 
 

@@ -147,7 +147,6 @@ class Pictures(Inputs):
 
 FILE = "preprocessor_config.json"
 RATES = range(4_000, 192_001)  # samples a second
-LONGEST_S = 600  # of a piece
 AST_FRAME, AST_HOP = 400, 160  # samples, fixed in ASTFeatureExtractor
 _TAIL = 0.05  # of a window: shorter remains at the end of a sound get no row
 _SHORTEST = 40  # a piece is padded with silence to this part of a second
@@ -195,18 +194,9 @@ class FrontEnd:
         frames = kind == "ASTFeatureExtractor"
         self.longest = (longest - 1) * AST_HOP + AST_FRAME if frames else longest * self.rate  # samples of a piece
         self.hop = self.number("hop_length", AST_HOP)  # samples from one frame to the next
-        for key, usual_size in (
-            ("n_fft", 400),
-            ("fft_window_size", 1024),
-            ("feature_size", 80),
-            ("num_mel_bins", 80),
-        ):
-            if self.number(key, usual_size) > LARGEST:
-                raise InputError(f"{self._file}: {key} must be at most {LARGEST}")
-        if self.longest > LONGEST_S * self.rate:
-            raise InputError(
-                f"{self._file}: a piece of {self.longest / self.rate:.3g} seconds is beyond any model"
-            )
+        sizes = (self.number(key, 80) for key in ("n_fft", "fft_window_size", "feature_size", "num_mel_bins"))
+        if max(*sizes, self.longest // self.rate) > LARGEST:
+            raise InputError(f"{self._file}: a size is beyond any model's, which are at most {LARGEST}")
 
     def number(self, key: str, default: int) -> int:
         """A setting that is a size."""

@@ -9,11 +9,12 @@ A batch that does not fit into a GPU's memory is halved, and so are those after 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any, final
 
@@ -21,22 +22,16 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch.nn.modules.module import register_module_parameter_registration_hook as on_parameter
 from transformers.utils import logging as transformers_logging
 
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import INDEX, WEIGHTS, Architecture, readable
 from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
-from features.files import MOST_BYTES, open_file
 
 log = logging.getLogger(__name__)
 
-_TIMES = 6  # a checkpoint of one tower may lack the other, and a parameter is counted twice
 _SLACK, _A_TENSOR = 1 << 24, 1 << 14  # numbers that may be in no file; each tensor counts as so many more
 _BUFFERS = ("position_ids", "inv_freq")  # old files hold them; models compute them
 
@@ -48,15 +43,16 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
         InputError: the weights are not in safetensors, incomplete, damaged, or do not fit config.json.
     """
     if not any(os.path.lexists(folder / name) for name in (WEIGHTS, INDEX)):
+        code = f'A.from_pretrained({json.dumps(source)}).save_pretrained("DIRECTORY")'
         raise InputError(
             f"'{source}' has no weights in the safetensors format, and others may be pickles, which are never "
             "read; if the hub has converted them, name that revision (OWNER/MODEL@refs/pr/NUMBER), else convert "
-            'them once, where you trust them: python -c "from transformers import AutoModel as A; '
-            f"A.from_pretrained('{source}').save_pretrained('DIRECTORY')\""
+            "them once, where you trust them: python -c "
+            + shlex.quote(f"from transformers import AutoModel as A; {code}")
         )
     load: Any = getattr(transformers, architecture.name).from_pretrained
     try:
-        with quiet(), readable(folder) as view, _at_most(_sizes(view), source):
+        with quiet(), readable(folder) as view, _bounded(view, source):
             model, report = load(
                 view,
                 trust_remote_code=False,
@@ -103,22 +99,10 @@ def _check(model: Any, report: dict[str, Any], architecture: Architecture, sourc
             raise InputError(f"'{source}': its weights '{name}' hold numbers that are not finite, or beyond use")
 
 
-def _sizes(view: Path) -> list[int]:
-    """How many numbers each tensor in the safetensors files of a folder has, by their headers."""
-    found: list[int] = []
-    for path in view.glob("*.safetensors"):
-        with open_file(path, follow=True) as file:
-            if int.from_bytes(file.read(8), "little") > MOST_BYTES:
-                raise InputError(f"'{path.name}' is no safetensors file, or its header is damaged")
-        with safe_open(path, "pt") as weights:
-            found += [prod(weights.get_slice(name).get_shape()) for name in weights.keys()]  # noqa: SIM118
-    return found
-
-
 @contextmanager
-def _at_most(sizes: Sequence[int], source: str) -> Iterator[None]:
-    """Refuse a model of many more numbers, or tensors, than its weights have, while it is built without memory."""
-    left = _TIMES * (sum(sizes) + len(sizes) * _A_TENSOR) + _SLACK
+def _bounded(folder: Path, source: str) -> Iterator[None]:
+    """Refuse a model of many more numbers, or tensors, than the weights have, while it is built without memory."""
+    left = 3 * sum(path.stat().st_size for path in folder.glob("*.safetensors")) + _SLACK  # of 2 to 4 bytes
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal left
@@ -126,15 +110,8 @@ def _at_most(sizes: Sequence[int], source: str) -> Iterator[None]:
         if left < 0:
             raise InputError(f"'{source}': its config.json describes a larger model than its weights are of")
 
-    hooks = [
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
-    ]
-    try:
+    with on_parameter(count):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager

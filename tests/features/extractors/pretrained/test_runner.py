@@ -106,7 +106,9 @@ def only_pickled(vit):
     torch.save(weights, vit / "pytorch_model.bin")
 
 
-PICKLED = r"has no weights in the safetensors format.*A.from_pretrained\('.*/vit'\).save_pretrained\('DIRECTORY'\)"
+PICKLED = (
+    r"has no weights in the safetensors format.*A.from_pretrained\(\".*/vit\"\).save_pretrained\(\"DIRECTORY\"\)'$"
+)
 LARGER = r"of a larger model than its config.json says, such as layers.2"
 LACKS = r"\d+ of its weights are missing, such as layers.1.attention"
 OTHER = r"\d+ of its weights are not of the size .*, such as lay"

@@ -90,7 +90,7 @@ class Checkpointed(
             directory = Path(snapshot_download(str(model), allow_patterns=files, **options))
         config = check_directory(directory)
         path = directory / WEIGHTS
-        weights = read_weights(entry(directory, WEIGHTS))
+        weights = _read_weights(entry(directory, WEIGHTS))
         try:
             with at_most(path.stat().st_size, path):  # of which a number takes four: a text model is built twice
                 text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
@@ -110,12 +110,8 @@ class Checkpointed(
         return made.eval()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file: their numbers are finite, and in the file until they are used.
-
-    Raises:
-        InputError: it is no such file, damaged, or a number is not finite.
-    """
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, their numbers finite; these stay in the file until they are used."""
     try:
         with open_file(path) as file:
             if int.from_bytes(file.read(8), "little") > MOST_BYTES:
@@ -150,15 +146,18 @@ def at_most(numbers: int, path: Path) -> Iterator[None]:
 def _check_fit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that are not those of a model that was built by the settings."""
     for name in sorted(weights.keys() | own.keys()):
-        problem = "is missing" if name not in weights else "is not known" if name not in own else ""
-        if not problem and (found := _form(weights[name])) != (wanted := _form(own[name])):
-            problem = f"is {found} and not {wanted}"
-        elif not problem and name.endswith(("deviation", "running_var")):
-            least = float(weights[name].min())
-            problem = "" if least > 0 or (least == 0 and name.endswith("var")) else f"holds {least:.3g}"
-        elif not problem and not own[name].is_floating_point():
-            counter = name.endswith("num_batches_tracked") and 0 <= weights[name] < 1 << 53
-            problem = "" if counter or weights[name].equal(own[name]) else "is out of range"
+        found, wanted = weights.get(name), own.get(name)
+        problem = ""
+        if found is None or wanted is None:
+            problem = "is missing" if found is None else "is not known"
+        elif _form(found) != _form(wanted):
+            problem = f"is {_form(found)} and not {_form(wanted)}"
+        elif name.endswith("deviation") and not (found > 0).all():
+            problem = "holds a deviation of 0 or less"
+        elif (
+            name.endswith(("running_var", "num_batches_tracked")) and not ((found >= 0) & (found < 1 << 60)).all()
+        ):
+            problem = "is out of range"
         if problem:
             raise InputError(f"{path}: the weights do not fit {CONFIG}: '{name:.80}' {problem}")
 

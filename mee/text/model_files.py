@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from math import prod
 from pathlib import Path
 from string import printable
 from tempfile import TemporaryDirectory
@@ -28,15 +29,16 @@ from mee.files import LARGEST_JSON, entry, is_bare, read_json, regular_size
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-CHECKED = ("special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.json")
-VOCABULARIES = ("*.txt", "*.model", "*.bpe", "*.codes", "*.jsonl")
-LARGEST, LAYERS, DIGITS = 1 << 24, 1 << 12, 6  # numbers in settings; layers; digits of a token's id
+ADDED = "added_tokens.json"
+VOCABULARIES = (ADDED, "special_tokens_map.json", "tokenizer.json", "vocab.json", "*.txt", "*.model", "*.bpe")
+LARGEST, DIGITS = 1 << 24, 6  # of numbers in settings; digits of a token's id
 TOKENS = ("_token", "_tokens", "_tokens_decoder", "_input_names")  # ends of keys of tokenizer_config.json
 OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to run them
     r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
     r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote|init_inputs"
 )
 NESTED = re.compile(r"\([^()]*[+*}][^()]*\)[+*{]")  # (x+)+ takes for ever, where it does not match
+ADDING = re.compile(r'"(?:content|prepend)":"((?:[^"\\]|\\.)*)"')  # text that replaces other text
 GROWTH = 1 << 8  # characters that a tokenizer may make of one
 PLAIN = re.compile(r"[\w .,+-]{,100}")  # text of tokenizer_config.json that is no token
 
@@ -61,54 +63,48 @@ def readable(directory: Path) -> Iterator[Path]:
 
 
 def _fill(view: Path, directory: Path) -> None:
-    names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
-    weights = {WEIGHTS} & set(names) or (_shards(directory) if INDEX in names else set())
-    for name in names:
-        if name in (CONFIG, TOKENIZER_CONFIG):
+    names = os.listdir(directory)
+    for name, clean in ((CONFIG, _settings), (TOKENIZER_CONFIG, _of_tokenizer)):
+        if name in names:
             path = entry(directory, name)
-            content = _object(read_json(path), path)
-            content = _settings(content, path) if name == CONFIG else _of_tokenizer(content, path)
-            (view / name).write_text(json.dumps(content))
-        elif name == INDEX and WEIGHTS in weights:
-            continue
-        elif name in (*weights, *CHECKED, INDEX) or any(fnmatch(name, some) for some in VOCABULARIES):
-            path = entry(directory, name)
-            regular_size(path, None if name in weights else LARGEST_JSON)
-            if name in CHECKED[:2]:
-                _check_ids(_object(read_json(path), path).values() if name == CHECKED[1] else (), path)
-            (view / name).symlink_to(path.absolute())
+            (view / name).write_text(json.dumps(clean(_object(path), path)))
+    weights = [WEIGHTS] if WEIGHTS in names else _shards(directory) if INDEX in names else []
+    vocabularies = [name for name in names if any(fnmatch(name, some) for some in VOCABULARIES)]
+    for name in (*weights, *vocabularies):
+        path = entry(directory, name)
+        regular_size(path, None if name in weights else LARGEST_JSON)
+        if name == ADDED:
+            _check_ids(_object(path).values(), path)
+        (view / name).symlink_to(path.absolute())
 
 
-def _object(content: Any, path: Path) -> dict[str, Any]:
+def _object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"'{path}' holds no JSON object")
     return content
 
 
-def _shards(directory: Path) -> set[str]:
+def _shards(directory: Path) -> list[str]:
+    """The index, and the files of weights that it names."""
     path = entry(directory, INDEX)
-    shards = _object(read_json(path), path).get("weight_map")
-    names = list(shards.values()) if isinstance(shards, dict) else []
-    wrong = [name for name in names if not (is_bare(name) and name.endswith(".safetensors"))]
-    if wrong or not names:
-        named = f"{wrong[0]!r:.80} as a file of weights" if wrong else "no files of weights"
-        raise InputError(f"'{path}' names {named}; only names that end in .safetensors are read")
-    return set(names)
+    named = _object(path).get("weight_map")
+    names = sorted(set(map(str, named.values()))) if isinstance(named, dict) else [""]
+    for name in names:
+        if not (is_bare(name) and name.endswith(".safetensors")):
+            raise InputError(f"'{path}' names {name!r:.80} as weights; only bare names of .safetensors are read")
+    return [INDEX, *names]
 
 
 def _settings(value: Any, path: Path, key: str = "") -> Any:
-    """The same without what `OTHERS` names, and checked."""
+    """The same without what `OTHERS` names, and with numbers that a model can have."""
     if isinstance(value, dict):
         if value.get("quantization_config") is not None:
-            raise InputError(
-                f"'{path}': its weights are quantised, which is not supported; use the original model"
-            )
-        kept = {name: part for name, part in value.items() if not OTHERS.search(name)}
-        return kept if key in ("id2label", "label2id") else {n: _settings(v, path, n) for n, v in kept.items()}
+            raise InputError(f"'{path}': quantised weights are not supported; use the original model")
+        return {name: _settings(part, path, name) for name, part in value.items() if not OTHERS.search(name)}
     if isinstance(value, list):
         return [_settings(part, path, key) for part in value]
-    layers = "num" in key and "layer" in key
-    if isinstance(value, int) and not (0 if layers else -LARGEST) <= value <= (LAYERS if layers else LARGEST):
+    if isinstance(value, int) and abs(value) > LARGEST:
         raise InputError(f"'{path}': {key:.80} is {value:.3g}, which is beyond any model")
     return value
 
@@ -134,19 +130,12 @@ def check_rules(tokenizer: Any) -> None:
     """Refuse a tokenizer of the tokenizers library that makes much text of little, or searches long.
 
     Raises:
-        ValueError: names the rule.
+        ValueError: it does.
     """
-    steps = [
-        step for name in ("normalizer", "pre_tokenizer") if (step := getattr(tokenizer, name, None)) is not None
-    ]
-    grows, pending = 1, [json.loads(step.__getstate__()) for step in steps]
-    while pending:
-        rule = pending.pop()
-        pending += rule.values() if isinstance(rule, dict) else rule if isinstance(rule, list) else []
-        for key, text in rule.items() if isinstance(rule, dict) else ():
-            if key == "Regex" and NESTED.search(text):
-                raise ValueError(f"it repeats what repeats, as in {text!r:.80}")
-            grows *= len(text) or 1 if key in ("content", "prepend") else 1
-    normalise = getattr(tokenizer, "normalizer", None)
-    if grows > GROWTH or (normalise and len(normalise.normalize_str(printable)) > GROWTH * len(printable)):
+    steps = [getattr(tokenizer, name, None) for name in ("normalizer", "pre_tokenizer")]
+    rules = "".join(step.__getstate__().decode() for step in steps if step is not None)  # JSON
+    if found := NESTED.search(rules):
+        raise ValueError(f"it repeats what repeats, as in {found[0]!r:.80}")
+    grows = prod(len(text) or 1 for text in ADDING.findall(rules))
+    if grows > GROWTH or (steps[0] and len(steps[0].normalize_str(printable)) > GROWTH * len(printable)):
         raise ValueError(f"it makes more than {GROWTH} characters of one")

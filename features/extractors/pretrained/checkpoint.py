@@ -36,7 +36,7 @@ from features.extractors.spec import Checkpoint
 from features.files import entry, is_bare, open_file, read_json, regular_size
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-LARGEST, LAYERS = 1 << 24, 1 << 12  # numbers in settings
+LARGEST = 1 << 24  # of numbers in settings
 _OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to run them
     r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
     r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote"
@@ -71,13 +71,11 @@ def _plain(value: Any, path: Path, key: str = "") -> Any:
     """The same without what `_OTHERS` names, and with numbers that a model can have."""
     if isinstance(value, dict):
         if value.get("quantization_config") is not None:
-            raise InputError(f"{path}: its weights are quantised, which is not supported; use the original model")
-        kept = {name: part for name, part in value.items() if not _OTHERS.search(name)}
-        return kept if key in ("id2label", "label2id") else {n: _plain(v, path, n) for n, v in kept.items()}
+            raise InputError(f"{path}: quantised weights are not supported; use the original model")
+        return {name: _plain(part, path, name) for name, part in value.items() if not _OTHERS.search(name)}
     if isinstance(value, list):
         return [_plain(part, path, key) for part in value]
-    layers = "num" in key and "layer" in key
-    if isinstance(value, int) and not (0 if layers else -LARGEST) <= value <= (LAYERS if layers else LARGEST):
+    if isinstance(value, int) and abs(value) > LARGEST:
         raise InputError(f"{path}: {key:.80} is {value:.3g}, which is beyond any model")
     return value
 

@@ -107,7 +107,7 @@ HOSTILE = {
         for key in ("hidden_size", "vocab_size")
         for size in (10**6, 10**9)
     },
-    **{f"layers-{size}": put(SETTINGS, num_hidden_layers=size) for size in (4000, 10**6, 10**18, -1)},
+    **{f"layers-{size}": put(SETTINGS, num_hidden_layers=size) for size in (4000, 10**6, 10**18)},
     "positions": put(SETTINGS, max_position_embeddings=10**7),
     "heads": put(SETTINGS, num_attention_heads=0),
     "activation": put(SETTINGS, hidden_act='__import__("os").system("x")'),

@@ -93,6 +93,10 @@ def regular_size(path: Path, most: int | None = None, *, follow: bool = False) -
     status = path.stat(follow_symlinks=follow)
     if not stat.S_ISREG(status.st_mode):
         raise _not(path, status.st_mode, "a regular file")
+    if status.st_size > max(
+        LARGEST_JSON, status.st_blocks * 512 * 64
+    ):  # a few kB on the disk, and memory without end
+        raise InputError(f"'{path}' is damaged: it is a sparse file, nearly all of it without content")
     if most is not None and status.st_size > most:
         raise InputError(f"'{path}' has {status.st_size:,} bytes; no more than {most:,} are read of such a file")
     return status.st_size

@@ -41,12 +41,13 @@ from torch.nn.modules.module import register_module_parameter_registration_hook 
 
 from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError
-from mee.files import LARGEST_JSON, MOST_BYTES, entry, open_file, read_json
+from mee.files import LARGEST_JSON, entry, open_file, parse_json, read_json
 from mee.text import TextEncoder, encoder_class, tower_class
 
 FORMAT = 2
 CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"
 TEXT, TOWERS = "text", "towers"
+LARGEST_HEAD = 1 << 20  # bytes, of config.json and of the list of tensors that precedes the weights
 SLACK, A_TENSOR = 1 << 24, 1 << 14  # numbers of a model that may be in no file; each tensor counts as so many more
 
 
@@ -112,10 +113,8 @@ class Checkpointed(
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, their numbers finite; these stay in the file until they are used."""
+    read_head(path)
     try:
-        with open_file(path) as file:
-            if int.from_bytes(file.read(8), "little") > MOST_BYTES:
-                raise InputError(f"'{path}' is no safetensors file, or its header is damaged")
         weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"'{path}': the weights cannot be read: {' '.join(str(error).split())}") from error
@@ -123,6 +122,17 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not tensor.norm().isfinite():
             raise InputError(f"'{path}' is damaged: '{name:.80}' holds numbers that are not finite, or beyond use")
     return weights
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """What precedes the tensors in a safetensors file: the names, types and shapes of all."""
+    with open_file(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            head = parse_json(file.read(length) if 0 < length <= LARGEST_HEAD else "")
+            return {name: dict(part) for name, part in head.items()}
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"'{path}': the weights cannot be loaded: it is no whole safetensors file") from error
 
 
 @contextmanager
@@ -211,7 +221,7 @@ def read_config(directory: Path) -> ModelConfig:
     """
     path = directory / CONFIG
     try:
-        settings = read_json(entry(directory, CONFIG))
+        settings = read_json(entry(directory, CONFIG), LARGEST_HEAD)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(settings, dict) or settings.pop("model_type", None) != "mee":
@@ -274,14 +284,10 @@ def fingerprint(directory: Path) -> str:
 
 
 def _files(directory: Path) -> list[tuple[str, ...]]:
-    """The files that make a model, as names of folders and file; hidden files are never read."""
-    folders = [(TEXT,), *((TOWERS, name) for name in _names(directory, TOWERS))]
-    return [(CONFIG,), (WEIGHTS,), *sorted((*one, name) for one in folders for name in _names(directory, *one))]
-
-
-def _names(directory: Path, *folder: str) -> list[str]:
-    place = directory.joinpath(*folder)
-    return [name for name in os.listdir(place) if not name.startswith(".")] if place.is_dir() else []
+    """The files of a model, as names of folders and file; hidden files and further folders are never read."""
+    folders = [directory / TEXT, *sorted((directory / TOWERS).glob("[!.]*"))]
+    found = [path for folder in folders for path in folder.glob("[!.]*") if path.is_symlink() or not path.is_dir()]
+    return [(CONFIG,), (WEIGHTS,), *(path.relative_to(directory).parts for path in sorted(found))]
 
 
 def write_checkpoint(model: Checkpointed, record: Mapping[str, Any], directory: Path, work: Path) -> None:

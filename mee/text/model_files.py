@@ -24,6 +24,7 @@ from string import printable
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mee.checkpoint import read_head
 from mee.errors import InputError
 from mee.files import LARGEST_JSON, entry, is_bare, read_json, regular_size
 
@@ -31,11 +32,13 @@ CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADDED = "added_tokens.json"
 VOCABULARIES = (ADDED, "special_tokens_map.json", "tokenizer.json", "vocab.json", "*.txt", "*.model", "*.bpe")
-LARGEST, DIGITS = 1 << 24, 6  # of numbers in settings; digits of a token's id
+FLOATS = ("F64", "F32", "F16", "BF16")
+LARGEST, LABELS, DIGITS = 1 << 24, 1 << 20, 6  # numbers in settings, at most; digits of a token's id
+LONG = re.compile("theta|position|max_")  # keys of the larger ones
 TOKENS = ("_token", "_tokens", "_tokens_decoder", "_input_names")  # ends of keys of tokenizer_config.json
 OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to run them
     r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
-    r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote|init_inputs"
+    r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|label|backbone|remote|init_inputs"
 )
 NESTED = re.compile(r"\([^()]*[+*}][^()]*\)[+*{]")  # (x+)+ takes for ever, where it does not match
 ADDING = re.compile(r'"(?:content|prepend)":"((?:[^"\\]|\\.)*)"')  # text that replaces other text
@@ -73,6 +76,11 @@ def _fill(view: Path, directory: Path) -> None:
     for name in (*weights, *vocabularies):
         path = entry(directory, name)
         regular_size(path, None if name in weights else LARGEST_JSON)
+        for tensor, part in read_head(path).items() if name.endswith(".safetensors") else ():
+            if tensor.endswith("weight") and part.get("dtype") not in FLOATS:
+                raise InputError(
+                    f"'{path}': '{tensor:.80}' is of type {part.get('dtype')!r:.20}, which is no float"
+                )
         if name == ADDED:
             _check_ids(_object(path).values(), path)
         (view / name).symlink_to(path.absolute())
@@ -104,7 +112,7 @@ def _settings(value: Any, path: Path, key: str = "") -> Any:
         return {name: _settings(part, path, name) for name, part in value.items() if not OTHERS.search(name)}
     if isinstance(value, list):
         return [_settings(part, path, key) for part in value]
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, int) and abs(value) > (LARGEST if LONG.search(key) else LABELS):
         raise InputError(f"'{path}': {key:.80} is {value:.3g}, which is beyond any model")
     return value
 

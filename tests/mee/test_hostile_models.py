@@ -103,6 +103,8 @@ HOSTILE = {
     ),
     "header": lambda d: (d / WEIGHTS).write_bytes(struct.pack("<Q", 2**40) + b"{}"),
     "cut": lambda d: os.truncate(d / WEIGHTS, 5000),
+    "sparse": lambda d: os.truncate(d / WEIGHTS, 1 << 40),
+    "experts": lambda d: settings(CONFIG, "experts", value=[{"name": "a"}] * 100_000)(d),
     "device": link(WEIGHTS, "/dev/zero"),
     "weights-pipe": lambda d: ((d / WEIGHTS).unlink(), os.mkfifo(d / WEIGHTS)),
     "text-pipe": lambda d: os.mkfifo(d / "text/zz"),

@@ -33,10 +33,12 @@ from typing import Any, cast, final
 
 from features.errors import InputError
 from features.extractors.spec import Checkpoint
-from features.files import entry, is_bare, open_file, read_json, regular_size
+from features.files import entry, is_bare, open_file, parse_json, read_json, regular_size
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-LARGEST = 1 << 24  # of numbers in settings
+LARGEST, _LABELS = 1 << 24, 1 << 15  # of numbers in settings, and of how many labels there are
+_LARGEST_HEAD = 1 << 20  # bytes, of the list of tensors that precedes the weights
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to run them
     r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
     r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote"
@@ -64,7 +66,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it holds no JSON object")
-    return content
+    return cast(dict[str, Any], content)
 
 
 def _plain(value: Any, path: Path, key: str = "") -> Any:
@@ -72,10 +74,12 @@ def _plain(value: Any, path: Path, key: str = "") -> Any:
     if isinstance(value, dict):
         if value.get("quantization_config") is not None:
             raise InputError(f"{path}: quantised weights are not supported; use the original model")
+        if len(value) > _LABELS:
+            raise InputError(f"{path}: {key:.80} has {len(value):,} entries, which is beyond any model")
         return {name: _plain(part, path, name) for name, part in value.items() if not _OTHERS.search(name)}
     if isinstance(value, list):
         return [_plain(part, path, key) for part in value]
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, int) and abs(value) > (_LABELS if "label" in key else LARGEST):
         raise InputError(f"{path}: {key:.80} is {value:.3g}, which is beyond any model")
     return value
 
@@ -87,6 +91,8 @@ def readable(folder: Path) -> Iterator[Path]:
         view = Path(made)
         (view / "config.json").write_text(json.dumps(read_config(folder)))
         for name in _weight_files(folder):
+            if name != INDEX:
+                _check_head(entry(folder, name))
             (view / name).symlink_to(entry(folder, name).absolute())
         yield view
 
@@ -98,11 +104,24 @@ def _weight_files(folder: Path) -> list[str]:
     if not os.path.lexists(folder / INDEX):
         return []
     shards = _read_json(folder, INDEX).get("weight_map")
-    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else [""]
+    names: list[str] = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else [""]
     for name in names:
         if not is_bare(name) or not fnmatch(name, _SHARDS):
             raise InputError(f"'{folder / INDEX}' names {name!r:.80} as weights; only {_SHARDS} is read")
     return [INDEX, *names]
+
+
+def _check_head(path: Path) -> None:
+    """Refuse a safetensors file with a damaged list of tensors, or with weights that are no floats."""
+    with open_file(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            head = parse_json(file.read(length) if 0 < length <= _LARGEST_HEAD else "")
+            wrong = [key for key, part in head.items() if key.endswith("weight") and part["dtype"] not in _FLOATS]
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise InputError(f"'{path}': the weights cannot be loaded: it is no safetensors file") from error
+    if wrong:
+        raise InputError(f"'{path}': the weights cannot be loaded: '{wrong[0]:.80}' is of no type of floats")
 
 
 def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:

@@ -66,10 +66,14 @@ def shards(name):
     return change
 
 
-def filled(value):
+def filled(value, dtype=None):
     def change(folder):
         weights = load_file(folder / WEIGHTS)
-        save_file({n: torch.full_like(t, value) for n, t in weights.items()}, folder / WEIGHTS, {"format": "pt"})
+        save_file(
+            {n: torch.full_like(t, value, dtype=dtype) for n, t in weights.items()},
+            folder / WEIGHTS,
+            {"format": "pt"},
+        )
 
     return change
 
@@ -124,6 +128,11 @@ HOSTILE = {
     },
     "no-shards": lambda d: ((d / WEIGHTS).unlink(), (d / INDEX).write_text('{"weight_map": []}')),
     "nan": filled(torch.nan),
+    "head": lambda d: (d / WEIGHTS).write_bytes((1 << 40).to_bytes(8, "little") + b"{}"),
+    "list": lambda d: (d / WEIGHTS).write_bytes((2).to_bytes(8, "little") + b"[]"),
+    "sparse": lambda d: os.truncate(d / WEIGHTS, 1 << 40),
+    "integers": filled(1, torch.int64),
+    "vocabulary": lambda d: os.truncate(d / TOKENIZER, 1 << 26),
     "beyond": filled(3e38),
     "search": normalizer(type="Replace", pattern={"Regex": "(x+x+)+y"}, content=" "),
     "split": put(
@@ -200,4 +209,4 @@ def test_nothing_else_is_opened(bert, tmp_path):
     OPENED["here"] = set()
     PretrainedEncoder.learn(TextConfig(encoder=str(bert)), []).tokenize(SENTENCES)
     opened = {name for name in OPENED.pop("here") if name.startswith(str(tmp_path))}
-    assert opened == {str(bert), *(str(bert / name) for name in (SETTINGS, TOKENS))}  # the others by links
+    assert opened == {str(bert), *(str(bert / name) for name in (SETTINGS, TOKENS, WEIGHTS))}  # others by links

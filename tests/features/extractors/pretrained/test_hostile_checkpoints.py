@@ -54,10 +54,14 @@ def shards(name):
     return change
 
 
-def filled(value):
+def filled(value, dtype=None):
     def change(folder):
         weights = load_file(folder / WEIGHTS)
-        save_file({n: torch.full_like(t, value) for n, t in weights.items()}, folder / WEIGHTS, {"format": "pt"})
+        save_file(
+            {n: torch.full_like(t, value, dtype=dtype) for n, t in weights.items()},
+            folder / WEIGHTS,
+            {"format": "pt"},
+        )
 
     return change
 
@@ -92,6 +96,12 @@ HOSTILE = {
     },
     "no-shards": lambda folder: ((folder / WEIGHTS).unlink(), (folder / INDEX).write_text('{"weight_map": 1}')),
     "nan": filled(torch.nan),
+    "head": lambda folder: (folder / WEIGHTS).write_bytes((1 << 40).to_bytes(8, "little") + b"{}"),
+    "list": lambda folder: (folder / WEIGHTS).write_bytes((2).to_bytes(8, "little") + b"[]"),
+    "sparse": lambda folder: os.truncate(folder / WEIGHTS, 1 << 40),
+    "integers": filled(1, torch.int64),
+    "labels": settings(id2label={str(number): "x" for number in range(100_000)}),
+    "label-count": settings(num_labels=10**7),
     "beyond": filled(3e38),
 }
 

@@ -50,7 +50,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not os.path.lexists(path):
         raise InputError(f"'{folder}' is no transformers checkpoint: it has no config.json")
-    config = _plain(_read_json(folder, "config.json"), path)
+    config: dict[str, Any] = _plain(_read_json(folder, "config.json"), path)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type, so the kind of model is unknown")
     if not isinstance(config.get("architectures") or [], list):

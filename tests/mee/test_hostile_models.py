@@ -177,7 +177,7 @@ def test_the_hubs_cache_links_to_its_own_blobs_alone(saved, tmp_path):
 
 def test_the_sentences(saved, says):
     messages = []
-    for what in ("embed-100000", "width", "one-nan", "half", "counts", "cut", "device", "videos--1", "search"):
+    for what in ("width", "one-nan", "half", "counts", "cut", "device", "videos--1", "search"):
         before = {path: path.read_bytes() for path in (saved / CONFIG, saved / WEIGHTS, saved / TRAINING)}
         HOSTILE[what](saved)
         with pytest.raises(InputError) as refused:

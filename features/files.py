@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 255  # bytes
 MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
 ROOM, UNFOLDED = 512 << 20, 16  # bytes that a library may take for any file, and for each byte of it
+LARGEST_JSON = 40 << 20  # of the few kinds that are known to be larger: vocabularies, lists of videos
 KINDS = {stat.S_ISLNK: "a symbolic link", stat.S_ISFIFO: "a pipe", stat.S_ISDIR: "a folder"}
 KINDS |= {stat.S_ISREG: "a regular file", stat.S_ISSOCK: "a socket"}
 _LIMITED = RLock()  # the limit is one of the process
@@ -79,8 +80,9 @@ def entry(folder: Path, *names: str) -> Path:
 
 def _blob(folder: Path, path: Path) -> Path | None:
     """The file of the hub's cache that a link of one of its snapshots leads to."""
-    snapshot, target = folder.resolve(), path.resolve()
-    of_cache = snapshot.parent.name == "snapshots" and target.parent == snapshot.parents[1] / "blobs"
+    target = path.resolve()
+    snapshots = (place for place in (folder / "file").resolve().parents if place.parent.name == "snapshots")
+    of_cache = any(target.parent == snapshot.parents[1] / "blobs" for snapshot in snapshots)
     return target if of_cache and target.is_file() else None
 
 
@@ -99,6 +101,10 @@ def regular_size(path: Path, most: int | None = None, *, follow: bool = False) -
     status = path.stat(follow_symlinks=follow)
     if not stat.S_ISREG(status.st_mode):
         raise _not(path, status.st_mode, "a regular file")
+    if status.st_size > max(
+        LARGEST_JSON, status.st_blocks * 512 * 64
+    ):  # a few kB on the disk, and memory without end
+        raise InputError(f"'{path}' is damaged: it is a sparse file, nearly all of it without content")
     if most is not None and status.st_size > most:
         raise InputError(f"'{path}' has {status.st_size:,} bytes; no more than {most:,} are read of such a file")
     return status.st_size

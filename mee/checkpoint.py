@@ -11,32 +11,43 @@
         selected_on                   validation, test or nothing (then the last epoch counts)
         training, history, …          settings, figures of each epoch, the best one
 
-Loading is strict: missing and unknown settings and weights, and other shapes, are errors.
+Loading is strict: missing and unknown settings and weights, other shapes and types, and numbers that are not
+finite are errors. A directory may come from anyone: its files are opened by `mee.files`, and no model is built
+that is larger than its weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StrictInt, StringConstraints, TypeAdapter, ValidationError, create_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_buffer_registration_hook as on_buffer
+from torch.nn.modules.module import register_module_parameter_registration_hook as on_parameter
 
 from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError
+from mee.files import LARGEST_JSON, entry, open_file, parse_json, read_json
 from mee.text import TextEncoder, encoder_class, tower_class
 
 FORMAT = 2
 CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"
 TEXT, TOWERS = "text", "towers"
+LARGEST_HEAD = 1 << 20  # bytes, of config.json and of the list of tensors that precedes the weights
+SLACK, A_TENSOR = 1 << 24, 1 << 14  # numbers of a model that may be in no file; each tensor counts as so many more
 
 
 class Checkpointed(
@@ -63,29 +74,105 @@ class Checkpointed(
         save_file(unshared(self.state_dict()), save_directory / WEIGHTS, metadata={"format": "pt"})
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        directory = Path(model_id)
+    def from_pretrained(cls, model: str | Path, **options: Any) -> Self:  # type: ignore[override]
+        """A model in eval mode.
+
+        Args:
+            model: its directory, or its name on the hub.
+            options: of `huggingface_hub.snapshot_download`, for a name: revision, cache_dir, token, …
+
+        Raises:
+            InputError: a file is missing, damaged, or does not fit the others.
+        """
+        directory = Path(model)
         if not directory.is_dir():
-            names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
             files = [CONFIG, WEIGHTS, TRAINING, f"{TEXT}/*", f"{TOWERS}/*"]
-            hub = {name: options[name] for name in names}
-            directory = Path(snapshot_download(model_id, allow_patterns=files, **hub))
-        check_directory(directory)
-        config = read_config(directory)
-        text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
-        towers = {
-            expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
-            for expert in config.experts
-            if expert.text
-        }
-        model = cls(config, text_encoder, towers)
+            directory = Path(snapshot_download(str(model), allow_patterns=files, **options))
+        config = check_directory(directory)
+        path = directory / WEIGHTS
+        weights = _read_weights(entry(directory, WEIGHTS))
         try:
-            weights: dict[str, Tensor] = load_file(directory / WEIGHTS)
-            model.load_state_dict(weights, strict=True)
-        except (SafetensorError, RuntimeError) as error:
+            with at_most(path.stat().st_size, path):  # of which a number takes four: a text model is built twice
+                text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
+                towers = {
+                    expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
+                    for expert in config.experts
+                    if expert.text
+                }
+                made = cls(config, text_encoder, towers)
+        except InputError:
+            raise
+        except Exception as error:  # whatever torch says of sizes that nothing can have
             reason = " ".join(str(error).split())
-            raise InputError(f"{directory / WEIGHTS}: the weights do not fit {CONFIG}: {reason}") from error
-        return model.eval()
+            raise InputError(f"{path}: no model can be built as {CONFIG} describes it: {reason:.120}") from error
+        _check_fit(weights, made.state_dict(), path)
+        made.load_state_dict(weights)
+        return made.eval()
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, their numbers finite; these stay in the file until they are used."""
+    read_head(path)
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+        raise InputError(f"'{path}': the weights cannot be read: {' '.join(str(error).split())}") from error
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.norm().isfinite():
+            raise InputError(f"'{path}' is damaged: '{name:.80}' holds numbers that are not finite, or beyond use")
+    return weights
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """What precedes the tensors in a safetensors file: the names, types and shapes of all."""
+    with open_file(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            head = parse_json(file.read(length) if 0 < length <= LARGEST_HEAD else "")
+            return {name: dict(part) for name, part in head.items()}
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"'{path}': the weights cannot be loaded: it is no whole safetensors file") from error
+
+
+@contextmanager
+def at_most(numbers: int, path: Path) -> Iterator[None]:
+    """Refuse to build modules of more numbers, or of very many tensors; `path`: of their weights.
+
+    Torch registers a parameter before it is initialised, and memory that was not written to is not taken.
+    """
+    left = numbers + SLACK
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal left
+        left -= 0 if tensor is None else tensor.numel() + A_TENSOR
+        if left < 0:
+            raise InputError(f"'{path}': the weights do not fit {CONFIG}, which describes a larger model")
+
+    with on_parameter(count), on_buffer(count):
+        yield
+
+
+def _check_fit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not those of a model that was built by the settings."""
+    for name in sorted(weights.keys() | own.keys()):
+        found, wanted = weights.get(name), own.get(name)
+        problem = ""
+        if found is None or wanted is None:
+            problem = "is missing" if found is None else "is not known"
+        elif _form(found) != _form(wanted):
+            problem = f"is {_form(found)} and not {_form(wanted)}"
+        elif name.endswith("deviation") and not (found > 0).all():
+            problem = "holds a deviation of 0 or less"
+        elif (
+            name.endswith(("running_var", "num_batches_tracked")) and not ((found >= 0) & (found < 1 << 60)).all()
+        ):
+            problem = "is out of range"
+        if problem:
+            raise InputError(f"{path}: the weights do not fit {CONFIG}: '{name:.80}' {problem}")
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -99,18 +186,30 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return own
 
 
-def check_directory(directory: Path) -> None:
+def check_directory(directory: Path) -> ModelConfig:
     """Check a local checkpoint, apart from its weights.
+
+    Returns:
+        Its settings.
 
     Raises:
         InputError: it is no directory, a file is missing, or its settings cannot be used.
     """
     if not directory.is_dir():
-        raise InputError(f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {directory}")
+        raise InputError(
+            f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {shlex.quote(str(directory))}"
+        )
     missing = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
     if missing:
         raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(missing)}")
-    read_config(directory)
+    for names in _files(directory):
+        entry(directory, *names)
+    return read_config(directory)
+
+
+@cache
+def _settings() -> TypeAdapter[ModelConfig]:
+    return TypeAdapter(ModelConfig)
 
 
 def read_config(directory: Path) -> ModelConfig:
@@ -121,22 +220,32 @@ def read_config(directory: Path) -> ModelConfig:
     """
     path = directory / CONFIG
     try:
-        settings = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        settings = read_json(entry(directory, CONFIG), LARGEST_HEAD)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(settings, dict) or settings.pop("model_type", None) != "mee":
         raise InputError(f"{path} does not describe a MEE model")
     if (version := settings.pop("format", None)) != FORMAT:
         raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
     try:
-        config = TypeAdapter(ModelConfig).validate_python(settings)
+        config = _settings().validate_python(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}") from error
+        raise InputError(f"{path}: {_first(error)}") from error
     if json.loads(json.dumps(asdict(config))) != settings:  # a missing one would silently be a default
         raise InputError(f"{path} lacks some of the model's settings")
     return config
+
+
+_Words = Annotated[str, StringConstraints(pattern=r"^[ -~]*$")]
+READ: dict[str, Any] = {  # keys of training.json that evaluation reads: their types, and that they may be absent
+    "protocol": (_Words, ""),
+    "train_list": (_Words | None, ""),
+    "videos": (dict[str, list[str]], {}),
+    "contents": (dict[str, dict[str, str]], {}),
+    "training": (create_model("settings", seed=(StrictInt | None, None)), {}),
+    "selects": (bool, True),
+    "selected_on": (_Words, ""),
+}
 
 
 def read_training(directory: Path) -> dict[str, Any]:
@@ -146,22 +255,35 @@ def read_training(directory: Path) -> dict[str, Any]:
         InputError: the file is damaged.
     """
     path = directory / TRAINING
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
+    record = read_json(entry(directory, TRAINING), LARGEST_JSON)
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    return record
+        create_model("training", __config__={"strict": True}, **READ).model_validate(record)
+    except ValidationError as error:
+        raise InputError(f"'{path}' cannot be used: {_first(error)}") from error
+    return cast(dict[str, Any], record)
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong first, and where."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])):.200}: {first['msg']:.300}".removeprefix(": ")
 
 
 def fingerprint(directory: Path) -> str:
     """Twelve hexadecimal digits of the SHA-256 of a checkpoint's config, weights and vocabularies."""
     check_directory(directory)
-    others = sorted(path for part in (TEXT, TOWERS) for path in (directory / part).rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for path in (directory / CONFIG, directory / WEIGHTS, *others):
-        digest.update(path.relative_to(directory).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for names in _files(directory):
+        digest.update("/".join(names).encode())
+        with open_file(entry(directory, *names)) as file:
+            digest.update(hashlib.file_digest(cast(Any, file), "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def _files(directory: Path) -> list[tuple[str, ...]]:
+    """The files of a model, as names of folders and file; hidden files and further folders are never read."""
+    folders = [directory / TEXT, *sorted((directory / TOWERS).glob("[!.]*"))]
+    found = [path for folder in folders for path in folder.glob("[!.]*") if path.is_symlink() or not path.is_dir()]
+    return [(CONFIG,), (WEIGHTS,), *(path.relative_to(directory).parts for path in sorted(found))]

@@ -6,6 +6,7 @@ mee.training.config and mee.evaluation.config.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -33,6 +34,8 @@ class ExpertConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.name), "every expert needs a name")
+        plain = re.fullmatch(r"[A-Za-z0-9_-]+", self.name)  # as streams are called
+        require(plain is not None, f"an expert's name is of letters, digits, - and _, got {self.name!r:.80}")
         require(self.input_dim > 0 and self.embed_dim > 0, f"'{self.name}': sizes must be positive")
         check_pooling(f"'{self.name}'", self.pooling)
         if self.start == "identity":

@@ -84,9 +84,10 @@ class NetVLAD(nn.Module):
 
     def __init__(self, dim: int, clusters: int) -> None:
         super().__init__()
-        scale = dim**-0.5
-        self.assign = nn.Parameter(torch.randn(dim, clusters) * scale)  # C
-        self.centres = nn.Parameter(torch.randn(dim, clusters) * scale)  # c
+        self.assign = nn.Parameter(torch.empty(dim, clusters))  # C
+        self.centres = nn.Parameter(torch.empty(dim, clusters))  # c
+        for parameter in (self.assign, self.centres):
+            nn.init.normal_(parameter, std=dim**-0.5)
         self.norm = JointBatchNorm(clusters)
 
     def forward(self, streams: Tensor, lengths: Tensor) -> Tensor:

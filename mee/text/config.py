@@ -16,6 +16,7 @@ ENCODERS = {  # a new one is one file and one line here
 PRETRAINED = "mee.text.pretrained:PretrainedEncoder"  # any other name: a hub id or a directory
 ALIGNED = "mee.text.pretrained:AlignedTower"  # an expert's own
 ALL_LAYERS = -1
+LARGEST = 1 << 24  # numbers of the table of positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class TextConfig:
     def __post_init__(self) -> None:
         sizes = (self.width, self.layers, self.heads, self.max_tokens, self.vocabulary)
         require(min(sizes) >= 1, "sizes of the text encoder must be positive")
+        most = self.pretrained or self.max_tokens * self.width <= LARGEST
+        require(most, f"max-tokens {self.max_tokens} x width {self.width} must be at most {LARGEST}")
         require(self.width % (2 * self.heads) == 0, f"width {self.width} must divide by 2 x heads ({self.heads})")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         own = f"'{self.encoder}'"

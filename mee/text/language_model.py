@@ -26,18 +26,19 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
+from mee.checkpoint import at_most
 from mee.errors import InputError
 from mee.text.base import check_sentences
 from mee.text.config import ALL_LAYERS
+from mee.text.model_files import CONFIG, check_rules
 
-VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
 FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # of the top directory; no code, no pickles
 
 
@@ -73,15 +74,12 @@ def fetch(name: str, revision: str = "") -> Path:
 
 def read_settings(directory: Path) -> PretrainedConfig:
     """What config.json says."""
-    path = directory / "config.json"
+    path = directory / CONFIG
     if not path.is_file():
-        raise InputError(f"'{directory}' is no transformers model: it has no config.json")
-    try:
-        with quiet():
-            found = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-            return cast(PretrainedConfig, found)
-    except Exception as error:  # whatever a type's own checks raise
-        raise InputError(f"{path} describes no model of transformers: {_reason(error)}") from error
+        raise InputError(f"'{directory}' is no transformers model: it has no {CONFIG}")
+    with quiet(), usable(f"{path} describes no model of transformers"):
+        found = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        return cast(PretrainedConfig, found)
 
 
 def text_class(settings: PretrainedConfig, directory: Path) -> type[PreTrainedModel]:
@@ -99,6 +97,8 @@ def build(kind: type[PreTrainedModel], settings: PretrainedConfig, _: Path) -> P
     """A model with random weights: those of a checkpoint will replace them."""
     make: Any = kind
     with quiet():
+        with torch.device("meta"):  # `at_most` counts before any memory is taken
+            make(deepcopy(settings), **_no_head(kind))
         return cast(PreTrainedModel, make(deepcopy(settings), **_no_head(kind)).float())
 
 
@@ -110,24 +110,26 @@ def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, direct
             "if the hub has converted them, name that revision: OWNER/NAME@refs/pr/NUMBER"
         )
     load: Any = kind.from_pretrained
-    try:
-        with quiet():
-            model, report = load(
-                directory,
-                config=deepcopy(settings),  # T5 writes into what it is given
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **_no_head(kind),
-            )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise InputError(f"the weights in '{directory}' cannot be loaded: {_reason(error)}") from error
+    size = sum(path.stat().st_size for path in directory.glob("*.safetensors"))  # bytes, two to four a number
+    with quiet(), usable(f"the weights in '{directory}' cannot be loaded"), at_most(3 * size, directory):
+        model, report = load(
+            directory,
+            config=deepcopy(settings),  # T5 writes into what it is given
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **_no_head(kind),
+        )
     absent = sorted(report["missing_keys"])
     if absent:
         raise InputError(
             f"the weights in '{directory}' are incomplete: {len(absent)} are missing, such as {absent[0]}"
         )
+    for name, tensor in model.named_parameters():
+        if not tensor.norm().isfinite():
+            raise InputError(f"the weights in '{directory}' are damaged: '{name}' is not finite, or beyond use")
     return cast(PreTrainedModel, model)
 
 
@@ -175,7 +177,7 @@ def _no_head(kind: type[PreTrainedModel]) -> dict[str, Any]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
 
 
@@ -229,7 +231,7 @@ class LanguageTokens:
         ids = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)  # a padding token may be added
         if max(ids, default=-1) >= known:
             raise InputError(f"the tokenizer of '{tokenizer.name_or_path}' has ids that its model does not know")
-        self._tokenizer = tokenizer
+        self._tokenizer, self._known = tokenizer, known
         self.longest = min(int(tokenizer.model_max_length), positions(model), *([] if most is None else [most]))
         added = tokenizer.num_special_tokens_to_add()
         if self.longest <= added:
@@ -246,14 +248,18 @@ class LanguageTokens:
         check_sentences(sentences)
         if not sentences:
             return []
-        encoded = self._tokenizer(
-            [sentence.strip() for sentence in sentences],
-            truncation=True,
-            max_length=self.longest,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        return [torch.tensor(ids or [self._nothing], dtype=torch.int64) for ids in encoded["input_ids"]]
+        with usable("the tokenizer of the text model cannot be used"):
+            encoded = self._tokenizer(
+                [sentence.strip() for sentence in sentences],
+                truncation=True,
+                max_length=self.longest,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )
+            rows = [torch.tensor(ids or [self._nothing], dtype=torch.int64) for ids in encoded["input_ids"]]
+            if unknown := [row for row in rows if row.max() >= self._known]:
+                raise ValueError(f"its model does not know the token {int(unknown[0].max())}")
+        return rows
 
     def fill(self, ids: Tensor) -> Tensor:
         """(L,) ids -> (longest,), padded on the tokenizer's side."""
@@ -274,13 +280,27 @@ class LanguageTokens:
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a model's directory."""
-    if not any(list(directory.glob(name)) for name in VOCABULARIES):
-        raise InputError(f"'{directory}' has no tokenizer: none of {', '.join(VOCABULARIES)} is there")
+    if not any(list(directory.glob(name)) for name in TOKENIZERS):
+        raise InputError(f"'{directory}' has no tokenizer: none of {', '.join(TOKENIZERS)} is there")
+    with quiet(), usable(f"the tokenizer in '{directory}' cannot be used"):
+        found = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        if not isinstance(found, PreTrainedTokenizerBase):
+            raise TypeError(f"{type(found).__name__} is no tokenizer")
+        check_rules(getattr(found, "backend_tokenizer", None))
+        return found
+
+
+@contextmanager
+def usable(what: str) -> Iterator[None]:
+    """One sentence of whatever the libraries raise; a panic of the tokenizers library is no Exception."""
     try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise InputError(f"the tokenizer in '{directory}' cannot be used: {_reason(error)}") from error
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise InputError(f"{what}: {_reason(error)}") from error
+        raise
 
 
 def positions(model: PreTrainedModel) -> int:

@@ -47,7 +47,9 @@ from mee.text.language_model import (
     read_settings,
     text_class,
     tuned_part,
+    usable,
 )
+from mee.text.model_files import readable
 
 BATCH = 64  # sentences read together
 
@@ -82,11 +84,13 @@ class _LanguageModelEncoder(TextEncoder):
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        return cls._open(config, fetch(config.encoder, config.revision), load_weights)
+        with readable(fetch(config.encoder, config.revision)) as view, usable(f"'{view}' cannot be used"):
+            return cls._open(config, view, load_weights)
 
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
-        return cls._open(config, directory, build)
+        with readable(directory) as view, usable(f"'{view}' cannot be used"):
+            return cls._open(config, view, build)
 
     @classmethod
     @abstractmethod

@@ -6,6 +6,7 @@ no sentence is out of its vocabulary, and no training caption needs to be kept.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
@@ -15,11 +16,13 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor, nn
 
 from mee.errors import InputError
+from mee.files import LARGEST_JSON, entry, read_json
 from mee.text.base import TextEncoder, check_sentences
 from mee.text.config import TextConfig
 
 PADDING = "[PAD]"
 FILE = "tokenizer.json"
+FREE = ("model", "truncation")  # of the file's keys: read apart, and set by the model's settings
 
 
 class CaptionTokenizer:
@@ -33,10 +36,7 @@ class CaptionTokenizer:
     @classmethod
     def learn(cls, captions: Iterable[str], vocabulary: int, max_tokens: int) -> CaptionTokenizer:
         """Learn at most `vocabulary` word pieces (never fewer than the 256 bytes) from captions."""
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer = _with_rules(models.BPE())
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary,
             min_frequency=2,
@@ -51,14 +51,25 @@ class CaptionTokenizer:
     def load(cls, directory: Path, max_tokens: int) -> CaptionTokenizer:
         """Read what `save` wrote."""
         path = directory / FILE
-        if not path.is_file():
-            raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary")
+        own = _with_rules(models.BPE())
+        own.add_special_tokens([PADDING])
+        rules = json.loads(own.to_str())
         try:
-            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            content = read_json(entry(directory, FILE), LARGEST_JSON)
+            ids, merges = content["model"].pop("vocab"), content["model"].pop("merges")
+            if sorted(ids.values()) != list(range(len(ids))) or ids.get(PADDING) != 0:
+                raise ValueError(f"its ids must be 0, of {PADDING}, to {len(ids) - 1}")
+            for part, known in ((content, rules), (content["model"], rules.pop("model"))):
+                if other := [key for key in part if part[key] != known.get(key) and key not in FREE]:
+                    raise ValueError(f"{other[0]:.80} is not as MEE writes it")
+            tokenizer = _with_rules(models.BPE(vocab=ids, merges=[(one, other) for one, other in merges]))
+        except FileNotFoundError as error:
+            raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary") from error
+        except InputError:
+            raise
         except Exception as error:  # the library raises nothing narrower
             raise InputError(f"{path}: the vocabulary cannot be read: {error}") from error
-        if tokenizer.token_to_id(PADDING) is None:
-            raise InputError(f"{path}: the vocabulary has no {PADDING}, so it is not of a MEE model")
+        tokenizer.add_special_tokens([PADDING])
         return cls(tokenizer, max_tokens)
 
     def save(self, directory: Path) -> None:
@@ -81,6 +92,14 @@ class CaptionTokenizer:
         return tuple(
             self._tokenizer.decode([token]).strip() or "·" for token in self.tokenize([sentence])[0].tolist()
         )
+
+
+def _with_rules(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 class WordPieceEncoder(TextEncoder):

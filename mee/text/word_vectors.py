@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from mee.errors import InputError
-from mee.files import limited
+from mee.files import LARGEST_JSON, entry, limited, read_json
 from mee.layers import Pool
 from mee.text.base import TextEncoder, check_sentences
 from mee.text.config import TextConfig
@@ -143,12 +143,12 @@ class WordVectorEncoder(TextEncoder):
     def load(cls, config: TextConfig, directory: Path) -> WordVectorEncoder:
         path = directory / FILE
         try:
-            content = json.loads(path.read_text())
+            content = read_json(entry(directory, FILE), LARGEST_JSON)
             words, columns = content["words"], content["columns"]
             sound = len(set(words)) == len(words) and all(isinstance(word, str) for word in words) and columns > 0
         except FileNotFoundError as error:
             raise InputError(f"'{directory}' has no {FILE}, which holds the words") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, KeyError, TypeError) as error:
             raise InputError(f"{path}: the words cannot be read: {error}") from error
         if not sound:
             raise InputError(f"{path}: the words are not different words, so it is not of a MEE model")

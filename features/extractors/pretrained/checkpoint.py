@@ -10,8 +10,10 @@
     video_preprocessor_config.json     the same for videos
     processor_config.json              newer: both, under "image_processor", "video_processor", "feature_extractor"
 
-Weights are only ever read from safetensors (or ONNX): other formats may be pickles. Only the process that starts a
-job finds checkpoints; workers get the result.
+Weights are only ever read from safetensors (or ONNX): other formats may be pickles. A folder may come from anyone:
+transformers sees a temporary one, with the plain values of config.json, within bounds, and links to the weights;
+code, kernels, adapters and files that a setting names are not there. Only the process that starts a job finds
+checkpoints; workers get the result.
 """
 
 from __future__ import annotations
@@ -19,35 +21,107 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, final
+from tempfile import TemporaryDirectory
+from typing import Any, cast, final
 
 from features.errors import InputError
 from features.extractors.spec import Checkpoint
+from features.files import entry, is_bare, open_file, parse_json, read_json, regular_size
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+LARGEST, _LABELS = 1 << 24, 1 << 15  # of numbers in settings, and of how many labels there are
+_LARGEST_HEAD = 1 << 20  # bytes, of the list of tensors that precedes the weights
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to run them
+    r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
+    r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote"
+)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint; it names at least a model_type."""
+    """The plain values of a checkpoint's config.json; it names at least a model_type."""
     path = folder / "config.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"'{folder}' is no transformers checkpoint: it has no config.json")
-    config = _read_json(path)
+    config: dict[str, Any] = _plain(_read_json(folder, "config.json"), path)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type, so the kind of model is unknown")
+    if not isinstance(config.get("architectures") or [], list):
+        raise InputError(f"{path}: architectures must be a list")
     return config
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        content = read_json(entry(folder, name))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it holds no JSON object")
-    return content
+    return cast(dict[str, Any], content)
+
+
+def _plain(value: Any, path: Path, key: str = "") -> Any:
+    """The same without what `_OTHERS` names, and with numbers that a model can have."""
+    if isinstance(value, dict):
+        if value.get("quantization_config") is not None:
+            raise InputError(f"{path}: quantised weights are not supported; use the original model")
+        if len(value) > _LABELS:
+            raise InputError(f"{path}: {key:.80} has {len(value):,} entries, which is beyond any model")
+        return {name: _plain(part, path, name) for name, part in value.items() if not _OTHERS.search(name)}
+    if isinstance(value, list):
+        return [_plain(part, path, key) for part in value]
+    if isinstance(value, int) and abs(value) > (_LABELS if "label" in key else LARGEST):
+        raise InputError(f"{path}: {key:.80} is {value:.3g}, which is beyond any model")
+    return value
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[Path]:
+    """A temporary folder with what transformers may read of a checkpoint's."""
+    with TemporaryDirectory(prefix="mee-") as made:
+        view = Path(made)
+        (view / "config.json").write_text(json.dumps(read_config(folder)))
+        for name in _weight_files(folder):
+            if name != INDEX:
+                _check_head(entry(folder, name))
+            (view / name).symlink_to(entry(folder, name).absolute())
+        yield view
+
+
+def _weight_files(folder: Path) -> list[str]:
+    """The file of the weights; or their shards, and the index that names them; empty where there are none."""
+    if os.path.lexists(folder / WEIGHTS):
+        return [WEIGHTS]
+    if not os.path.lexists(folder / INDEX):
+        return []
+    shards = _read_json(folder, INDEX).get("weight_map")
+    names: list[str] = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else [""]
+    for name in names:
+        if not is_bare(name) or not fnmatch(name, _SHARDS):
+            raise InputError(f"'{folder / INDEX}' names {name!r:.80} as weights; only {_SHARDS} is read")
+    return [INDEX, *names]
+
+
+def _check_head(path: Path) -> None:
+    """Refuse a safetensors file with a damaged list of tensors, or with weights that are no floats."""
+    with open_file(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            head = parse_json(file.read(length) if 0 < length <= _LARGEST_HEAD else "")
+            wrong = [key for key, part in head.items() if key.endswith("weight") and part["dtype"] not in _FLOATS]
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise InputError(f"'{path}': the weights cannot be loaded: it is no safetensors file") from error
+    if wrong:
+        raise InputError(f"'{path}': the weights cannot be loaded: '{wrong[0]:.80}' is of no type of floats")
 
 
 def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
@@ -55,15 +129,15 @@ def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
 
     ``kinds``: of "image_processor", "video_processor" and "feature_extractor".
     """
-    whole = folder / "processor_config.json"
-    parts = _read_json(whole) if whole.is_file() else {}
+    whole = "processor_config.json"
+    parts = _read_json(folder, whole) if os.path.lexists(folder / whole) else {}
     for kind in kinds:
-        alone = folder / f"{'video_' if kind == 'video_processor' else ''}preprocessor_config.json"
-        if alone.is_file():
-            return _read_json(alone)
+        alone = f"{'video_' if kind == 'video_processor' else ''}preprocessor_config.json"
+        if os.path.lexists(folder / alone):
+            return cast(dict[str, Any], _plain(_read_json(folder, alone), folder / alone))
         part = parts.get(kind)
         if isinstance(part, dict):
-            return part
+            return cast(dict[str, Any], _plain(part, folder / whole))
     return None
 
 
@@ -73,7 +147,7 @@ def whole_number(config: Mapping[str, Any], key: str, default: int, place: str =
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r}")
+        raise InputError(f"{place}: {key} must be a whole number above 0, got {value!r:.80}")
     return value
 
 
@@ -88,8 +162,9 @@ class Architecture:
 
 
 ONNX = ("*.onnx",)
-_TRANSFORMERS = ("*.json", "model*.safetensors")  # of a repository's top folder
-_CONTENT = ("config.json", "*processor_config.json", "model*.safetensors", "*.onnx")  # what determines the numbers
+_SHARDS = "model*.safetensors"
+_TRANSFORMERS = ("*.json", _SHARDS)  # of a repository's top folder
+_CONTENT = ("config.json", "*processor_config.json", _SHARDS, INDEX, "*.onnx")  # what determines the numbers
 
 
 def is_faces(source: str) -> bool:
@@ -159,10 +234,11 @@ def _why() -> str:
 
 def _digest(path: Path) -> str:
     """A short hash of the content of one file, or of a directory's files that determine the numbers."""
-    if path.is_file():
+    if not path.is_dir():
+        regular_size(path, follow=True)
         return f"sha256:{_file_digest(*_state(path))[:16]}"
-    files = {file for pattern in _CONTENT for file in path.glob(pattern)}
-    lines = [f"{_file_digest(*_state(file))} {file.name}\n" for file in sorted(files)]
+    names = {name for name in os.listdir(path) for pattern in _CONTENT if fnmatch(name, pattern)}
+    lines = [f"{_file_digest(*_state(entry(path, name)))} {name}\n" for name in sorted(names)]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()[:16]}"
 
 
@@ -174,5 +250,5 @@ def _state(path: Path) -> tuple[Path, int, int]:
 @lru_cache(maxsize=256)
 def _file_digest(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file, computed again only when its size or time of change differs."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_file(path) as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

@@ -24,6 +24,7 @@ Zhong et al., *SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recog
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,6 +39,7 @@ from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
 from features.extractors.pretrained.extractor import check_options, positive_option
 from features.extractors.spec import Checkpoint, ExtractorSpec
+from features.files import entry, read_file
 from features.media import Clip, FrameNeed
 
 DETECTOR, EMBEDDER = "detector", "embedder"
@@ -49,6 +51,8 @@ _NETWORKS = {
     EMBEDDER: "SFace (opencv/face_recognition_sface on the hub)",
 }
 _MOST_FACES = 5000  # candidates that enter the suppression of overlapping boxes
+_MOST_BYTES = 256 << 20  # of a file; SFace has 37 MiB
+_OUTSIDE = b"\x0a\x08location"  # the key of the name of another file, in ONNX's encoding
 _LFS = b"version https://git-lfs"
 
 
@@ -62,12 +66,16 @@ class FaceModel:
         self.role = role
         self.path = _newest(checkpoint.path, role) if checkpoint.path.is_dir() else checkpoint.path
         try:
-            content = self.path.read_bytes()
+            content = read_file(self.path, _MOST_BYTES, follow=True)
         except OSError as error:
             raise InputError(f"{self.path}: the face {role} cannot be read: {error.strerror}") from error
         if content.startswith(_LFS):
             raise InputError(
                 f"{self.path} is a Git LFS pointer, not the face {role} itself: run `git lfs pull` there"
+            )
+        if _OUTSIDE in content:
+            raise InputError(
+                f"{self.path} keeps weights in other files, which are not read; give one whole .onnx file"
             )
         self.digest = "sha256:" + hashlib.sha256(content).hexdigest()  # for fingerprints
         self._buffer = np.frombuffer(content, np.uint8)
@@ -110,13 +118,13 @@ class FaceModel:
 
 
 def _newest(folder: Path, role: str) -> Path:
-    found = sorted(path for path in folder.glob("*.onnx") if "int8" not in path.name)
+    found = sorted(name for name in os.listdir(folder) if name.endswith(".onnx") and "int8" not in name)
     if not found:
         raise InputError(
             f"{folder} holds no .onnx file without int8 in its name; as face {role} give {_NETWORKS[role]}, its "
             "folder, or its .onnx file"
         )
-    return found[-1]
+    return entry(folder, found[-1])
 
 
 def open_detector(model: FaceModel, score: float, overlap: float) -> Any:

@@ -202,8 +202,10 @@ def _vjepa2_window(config: ModelConfig) -> int:
 
 def _clap_width(config: ModelConfig) -> int:
     """Of the tower's last stage: each stage doubles it."""
-    first = whole_number(config.tower, "patch_embeds_hidden_size", 96)
-    return first << (len(config.tower.get("depths", (2, 2, 6, 2))) - 1)
+    first, stages = whole_number(config.tower, "patch_embeds_hidden_size", 96), config.tower.get("depths", [2] * 4)
+    if not isinstance(stages, list) or not 0 < len(stages) <= 16:
+        raise InputError(f"'{config.spec}': config.json: depths must be a list of 1 to 16 numbers")
+    return first << (len(stages) - 1)
 
 
 def _ast_fits(front_end: FrontEnd, config: ModelConfig) -> Iterator[tuple[str, int, int]]:

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import read_preprocessor, whole_number
 from features.extractors.pretrained.extractor import Inputs, ModelConfig, Rows, check_options, positive_option
-from features.extractors.pretrained.recipe import Usual, follow, height_and_width
+from features.extractors.pretrained.recipe import LARGEST, Usual, follow, height_and_width
 from features.media import Clip, FrameNeed, SoundNeed
 
 if TYPE_CHECKING:
@@ -102,6 +102,10 @@ class Pictures(Inputs):
         self.parameters = {"pictures": asdict(self.recipe)}
         if patches:
             self.most = whole_number(file or {}, "max_num_patches", 256)
+            if self.most * self.patch**2 > LARGEST**2:
+                raise InputError(
+                    f"{config.folder}: {self.most} patches of {self.patch} pixels are too large a picture"
+                )
             self.parameters["patches"] = self.most
         fps = positive_option(spec, "fps", fps)
         self.modality = "motion" if window else "appearance"
@@ -190,6 +194,9 @@ class FrontEnd:
         frames = kind == "ASTFeatureExtractor"
         self.longest = (longest - 1) * AST_HOP + AST_FRAME if frames else longest * self.rate  # samples of a piece
         self.hop = self.number("hop_length", AST_HOP)  # samples from one frame to the next
+        sizes = (self.number(key, 80) for key in ("n_fft", "fft_window_size", "feature_size", "num_mel_bins"))
+        if max(*sizes, self.longest // self.rate) > LARGEST:
+            raise InputError(f"{self._file}: a size is beyond any model's, which are at most {LARGEST}")
 
     def number(self, key: str, default: int) -> int:
         """A setting that is a size."""

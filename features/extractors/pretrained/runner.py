@@ -9,8 +9,10 @@ A batch that does not fit into a GPU's memory is halved, and so are those after 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,14 +23,16 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook as on_parameter
 from transformers.utils import logging as transformers_logging
 
 from features.errors import InputError
-from features.extractors.pretrained.checkpoint import Architecture
+from features.extractors.pretrained.checkpoint import INDEX, WEIGHTS, Architecture, readable
 from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
 
 log = logging.getLogger(__name__)
 
+_SLACK, _A_TENSOR = 1 << 24, 1 << 14  # numbers that may be in no file; each tensor counts as so many more
 _BUFFERS = ("position_ids", "inv_freq")  # old files hold them; models compute them
 
 
@@ -38,18 +42,20 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
     Raises:
         InputError: the weights are not in safetensors, incomplete, damaged, or do not fit config.json.
     """
-    if not list(folder.glob("model*.safetensors")):
+    if not any(os.path.lexists(folder / name) for name in (WEIGHTS, INDEX)):
+        code = f'A.from_pretrained({json.dumps(source)}).save_pretrained("DIRECTORY")'
         raise InputError(
             f"'{source}' has no weights in the safetensors format, and others may be pickles, which are never "
             "read; if the hub has converted them, name that revision (OWNER/MODEL@refs/pr/NUMBER), else convert "
-            'them once, where you trust them: python -c "from transformers import AutoModel as A; '
-            f"A.from_pretrained('{source}').save_pretrained('DIRECTORY')\""
+            "them once, where you trust them: python -c "
+            + shlex.quote(f"from transformers import AutoModel as A; {code}")
         )
     load: Any = getattr(transformers, architecture.name).from_pretrained
     try:
-        with quiet():
+        with quiet(), readable(folder) as view, _bounded(view, source):
             model, report = load(
-                folder,
+                view,
+                trust_remote_code=False,
                 use_safetensors=True,
                 local_files_only=True,
                 dtype=torch.float32,
@@ -57,6 +63,8 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
                 output_loading_info=True,
                 **{"attn_implementation": "sdpa", **architecture.settings},
             )
+    except InputError:
+        raise
     except Exception as error:  # whatever a type's own checks raise
         reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
         raise InputError(f"'{source}': its weights cannot be loaded: {reason}") from error
@@ -86,6 +94,24 @@ def _check(model: Any, report: dict[str, Any], architecture: Architecture, sourc
     ):
         if keys:
             raise InputError(f"'{source}': {len(keys)} of its weights {problem}, such as {keys[0]}")
+    for name, tensor in model.named_parameters():
+        if not name.startswith(unused) and not (tensor.is_floating_point() and tensor.norm().isfinite()):
+            raise InputError(f"'{source}': its weights '{name}' hold numbers that are not finite, or beyond use")
+
+
+@contextmanager
+def _bounded(folder: Path, source: str) -> Iterator[None]:
+    """Refuse a model of many more numbers, or tensors, than the weights have, while it is built without memory."""
+    left = 3 * sum(path.stat().st_size for path in folder.glob("*.safetensors")) + _SLACK  # of 2 to 4 bytes
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal left
+        left -= 0 if tensor is None else tensor.numel() + _A_TENSOR
+        if left < 0:
+            raise InputError(f"'{source}': its config.json describes a larger model than its weights are of")
+
+    with on_parameter(count):
+        yield
 
 
 @contextmanager

@@ -131,7 +131,7 @@ SPOIL = {  # what is wrong -> how to make it so, what is said of it
         "has ids that its model does not know",
     ),
     "no-config": (lambda d: (d / SETTINGS).unlink(), "has no config.json"),
-    "bad-config": (lambda d: (d / SETTINGS).write_text("{"), "describes no model"),
+    "bad-config": (lambda d: (d / SETTINGS).write_text("{"), "cannot be read as JSON"),
     "unknown-type": (lambda d: (d / SETTINGS).write_text('{"model_type": "unheard-of"}'), "describes no model"),
     "own-code": (name_own_code, "describes no model"),
     "vit": (replace_by("vit"), "of type vit"),

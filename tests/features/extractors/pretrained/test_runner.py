@@ -106,7 +106,9 @@ def only_pickled(vit):
     torch.save(weights, vit / "pytorch_model.bin")
 
 
-PICKLED = r"has no weights in the safetensors format.*A.from_pretrained\('.*/vit'\).save_pretrained\('DIRECTORY'\)"
+PICKLED = (
+    r"has no weights in the safetensors format.*A.from_pretrained\(\".*/vit\"\).save_pretrained\(\"DIRECTORY\"\)'$"
+)
 LARGER = r"of a larger model than its config.json says, such as layers.2"
 LACKS = r"\d+ of its weights are missing, such as layers.1.attention"
 OTHER = r"\d+ of its weights are not of the size .*, such as lay"
@@ -165,8 +167,10 @@ def hub_cache(tmp_path, tiny):
     repository = tmp_path / "hub" / "models--owner--seer"
     snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
     for file in tiny("vit").iterdir():
-        (snapshot / file.name).symlink_to(file)
+        (repository / "blobs" / file.name).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(Path("../../blobs") / file.name)
     (repository / "refs").mkdir()
     for name in ("main", "v1"):
         (repository / "refs" / name).write_text(COMMIT)

@@ -13,15 +13,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from features.errors import InputError
 
 LONGEST_NAME = 255  # bytes
+NAME = re.compile("[A-Za-z0-9_-]{1,100}")  # of a stream, a shard or a version: as a file, a column or an option
 MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
 KINDS = {stat.S_ISLNK: "a symbolic link", stat.S_ISFIFO: "a pipe", stat.S_ISDIR: "a folder"}
 KINDS |= {stat.S_ISREG: "a regular file", stat.S_ISSOCK: "a socket"}
@@ -101,7 +105,13 @@ def _not(path: Path, mode: int, wanted: str) -> InputError:
     return InputError(f"'{path}' is {found} and not {wanted}; put {wanted} in its place")
 
 
-def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BinaryIO:
+def check_folder(path: Path) -> None:
+    """Refuse what stands in a folder's place and is none, such as a link to a folder; nothing may stand there."""
+    if os.path.lexists(path) and not stat.S_ISDIR(mode := path.lstat().st_mode):
+        raise _not(path, mode, "a folder")
+
+
+def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BufferedReader:
     """Open a regular file; parameters and errors as of `regular_size`. Nothing waits for the writer of a pipe."""
     regular_size(path, most, follow=follow)  # before it is opened: opening some devices has effects
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
@@ -159,9 +169,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     for temporary in path.parent.glob(f".{path.name}.*"):
         if temporary.suffix[1:].isdecimal():
             try:
-                with temporary.open("rb") as file:
+                with open_file(temporary) as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # another process writes it, or it is gone
+            except (OSError, InputError):  # another process writes it, it is gone, or no file
                 continue
             temporary.unlink(missing_ok=True)
     with _renamed(path) as file:
@@ -170,14 +180,20 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def link_whole(source: Path, path: Path) -> bool:
-    """Hard-link a file that never changes to a second path; where that fails, copy it and return True."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Hard-link a file that never changes to a second path; where that fails, copy it and return True.
+
+    Raises:
+        InputError: the source is not a regular file.
+    """
+    regular_size(source)
+    make_folder(path.parent)
     temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
     except OSError:  # another file system, one without links, another owner; a missing source raises again below
-        write_whole(path, source.read_bytes())
+        with open_file(source) as content, _renamed(path) as file:
+            shutil.copyfileobj(content, file)
         return True
     os.replace(temporary, path)
     temporary.unlink(missing_ok=True)  # it remains where both are one file already
@@ -187,10 +203,11 @@ def link_whole(source: Path, path: Path) -> bool:
 
 @contextmanager
 def _renamed(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary(path)
+    remove(temporary)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:  # never through a link
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -205,6 +222,20 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; each is synced in its own."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a link, if there is one; a folder stays."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

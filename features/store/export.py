@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import final
 
 import numpy as np
@@ -73,7 +74,7 @@ def export_stream(
         if file.exists() and not overwrite:
             raise InputError(f"'{file}' exists already; name another file, or use --overwrite")
         if not clip_ids[stream]:
-            raise InputError(f"{store.name} has no clip with {stream} yet; see mee store list {store.name}")
+            raise InputError(f"{store.name} has no clip with {stream} yet; see mee store list {quote(store.name)}")
     total, done, written = sum(map(len, clip_ids.values())), 0, []
     for stream, file in files.items():
         ids = clip_ids[stream]

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -21,31 +22,35 @@ from typing import Any, NamedTuple, Self, final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
 from features.errors import InputError, MediaError
 from features.extractors import Extractor, Stream
-from features.files import write_whole
+from features.files import make_folder, remove, write_whole
 from features.store.layout import (
+    CHECKSUMS,
     IMPORTS,
     MISSING,
+    MOST_NUMBERS,
     PART,
     PARTS,
     PRESENT,
     ROWS,
     SCHEMA,
+    SHARD,
     WRITERS,
     ClipRecord,
     Float16Stream,
     Times,
+    number_of,
     part_name,
     shard_names,
     shard_of,
     stream_names,
 )
-from features.store.manifest import Manifest, checksummed, store_lock
-from features.store.shard import drop_shard, drop_streams, read_part, write_sums
+from features.store.manifest import Manifest, checksummed
+from features.store.shard import decoded, drop_shard, drop_streams, read_part, write_sums
+from features.store.writers import Work, find_writers, open_lock, refuse_same, store_lock
 
 SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 60.0  # a shard is written when it reaches any of these
 
@@ -70,21 +75,13 @@ def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str
     times = np.asarray(made.times, np.float32)
     if rows.ndim != 2 or rows.shape[1] != extractor.dim or len(rows) == 0 or not np.isfinite(rows).all():
         raise MediaError(f"its {stream} extractor gave no (T, {extractor.dim}) finite numbers at {clip_id}")
+    if rows.size > MOST_NUMBERS:
+        raise MediaError(
+            f"its {stream} extractor gave {rows.size:,} numbers at {clip_id}, more than a store takes"
+        )
     if times.shape != rows.shape[:1] or not np.isfinite(times).all():
         raise MediaError(f"its {stream} extractor gave no time for each row at {clip_id}")
     return CheckedStream(rows, times)
-
-
-def find_writers(directory: Path) -> dict[str, bool]:
-    """Writers that have not released their locks -> whether they run. Call it with the store's lock held."""
-    found = {}
-    for path in sorted((directory / WRITERS).glob("*.lock")):
-        try:
-            with FileLock(path, timeout=0):
-                found[path.stem] = False
-        except Timeout:
-            found[path.stem] = True
-    return found
 
 
 def _clear_unfinished(directory: Path, streams: Collection[str]) -> None:
@@ -93,40 +90,71 @@ def _clear_unfinished(directory: Path, streams: Collection[str]) -> None:
     for folder in (PARTS, *streams):
         for suffix in (PART, ROWS):
             for path in (directory / folder).glob("*" + suffix):
-                if shard_of(path) not in shards:
-                    path.unlink(missing_ok=True)
-    for temporary in directory.glob("*/.*.[0-9]*"):
-        temporary.unlink(missing_ok=True)
+                if SHARD.fullmatch(shard_of(path)) and shard_of(path) not in shards:
+                    remove(path)
+    for folder in (PARTS, CHECKSUMS, WRITERS, IMPORTS, *streams):
+        for temporary in (directory / folder).glob(".*.[0-9]*"):
+            remove(temporary)
 
 
 def clear_overwritten(directory: Path, manifest: Manifest) -> None:
     """Remove the stream files of overwritten versions, but not those that a running job has not committed yet."""
     for shard in shard_names(directory):
-        _, versions = read_part(directory, shard, rows=False)
+        versions = read_part(directory, shard).versions
         entries = {stream: manifest.streams[stream] for stream in versions if stream in manifest.streams}
         if gone := [stream for stream, entry in entries.items() if versions[stream] in entry.overwritten]:
             drop_streams(directory, shard, gone)
+
+
+def _refuse_overwritten(directory: Path, manifest: Manifest, work: Work) -> None:
+    """Refuse to write what another job has overwritten since this one declared it: it would not count."""
+    there = Manifest.read(directory).streams
+    for stream in work.streams:
+        if manifest.streams[stream].versions[0] not in there[stream].versions:
+            raise InputError(f"{directory}: another job has just overwritten '{stream}'; run this again after it")
+
+
+def _remove_writer(directory: Path, writer: str) -> None:
+    for suffix in ("json", "lock"):
+        remove(directory / WRITERS / f"{writer}.{suffix}")
 
 
 @final
 class StoreWriter:
     """Appends to a store; a context manager that writes the pending rows at its end."""
 
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
-        """``manifest``: with the streams that are going to be written."""
+    def __init__(self, directory: Path, manifest: Manifest, work: Work | None = None) -> None:
+        """Start to write.
+
+        Args:
+            directory: of the store.
+            manifest: with the streams that are going to be written.
+            work: what is going to be written; None where another job may write the same.
+
+        Raises:
+            InputError: a running job does the same work, has overwritten these streams, or the store's folders are
+                links.
+        """
+        manifest.check_folders(directory)
         self.directory, self.manifest = directory, manifest
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.lock = FileLock(directory / WRITERS / f"{self.name}.lock")
+        host = re.sub("[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
+        self.name = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.lock = open_lock(directory / WRITERS / f"{self.name}.lock")
         self._pending: list[ClipRecord] = []
-        self._bytes, self._since, self._shards = 0, 0.0, 0
-        (directory / WRITERS).mkdir(exist_ok=True)
+        self._bytes, self._since, self._number = 0, 0.0, -1
+        make_folder(directory / WRITERS)
         with store_lock(directory):
+            if work is not None:
+                refuse_same(directory, work)
+                _refuse_overwritten(directory, manifest, work)
             others = find_writers(directory)
             if others and not any(others.values()):
                 _clear_unfinished(directory, manifest.streams)
                 for writer in others:
-                    (directory / WRITERS / f"{writer}.lock").unlink()
+                    _remove_writer(directory, writer)
             self.lock.acquire()
+            if work is not None:
+                work.note(directory / WRITERS / f"{self.name}.json")
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +170,7 @@ class StoreWriter:
     def close(self) -> None:
         """Release the lock: no file of this writer is unfinished. Pending rows are not written."""
         with store_lock(self.directory):
-            Path(self.lock.lock_file).unlink()
+            _remove_writer(self.directory, self.name)
             self.lock.release()
 
     def add(self, records: Sequence[ClipRecord]) -> None:
@@ -168,7 +196,10 @@ class StoreWriter:
         """
         if not self._pending:
             return
-        shard = f"{self.name}-{self._shards:06d}"
+        self._number = max(self._number, *map(number_of, shard_names(self.directory)), -1) + 1
+        shard = f"{self.name}-{self._number:06d}"
+        if not SHARD.fullmatch(shard):
+            raise InputError(f"{self.directory} has no numbers left for its shards; write to another store")
         streams = sorted({stream for record in self._pending for stream in record.streams})
         sums = {}
         try:
@@ -182,7 +213,7 @@ class StoreWriter:
                 f"{self.directory} cannot be written: {error.strerror or error}; what was written before is "
                 "whole, so make room, and the same command goes on from there"
             ) from error
-        self._pending, self._bytes, self._shards = [], 0, self._shards + 1
+        self._pending, self._bytes = [], 0
 
     def _files(self, shard: str, streams: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Name and content of each file of a shard, the part last."""
@@ -205,4 +236,9 @@ class StoreWriter:
         )
         part = io.BytesIO()
         pq.write_table(table, part)
+        coded = (column.dictionary_encode() if column.type == pa.string() else column for column in table.columns)
+        try:
+            decoded(pa.table(list(coded), names=table.column_names), part.tell())
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(f"{self.directory}: what would be written cannot be read back: {error}") from error
         yield part_name(shard), part.getvalue()

@@ -141,7 +141,7 @@ def test_streams_are_added_and_declaring_them_again_changes_nothing(store_job):
     assert Manifest.read(store_job.directory) == added
     assert files(store_job.directory) == before
     content = json.loads((store_job.directory / "store.json").read_text())
-    assert (content["format"], content["clip_seconds"]) == (2, 5.0)
+    assert (content["format"], content["clip_seconds"]) == (3, 5.0)
     assert content["streams"]["sight"]["fingerprint"]["dim"] == 3
 
 
@@ -206,7 +206,7 @@ def test_jobs_that_declare_at_once_lose_nothing(tmp_path):
     assert len(Manifest.read(tmp_path / "store").streams) == 60
 
 
-NONSENSE = '{"format": 2, "streams": {"a": {"b": 1}}, "clip_seconds": 1}'
+NONSENSE = '{"format": 3, "streams": {"a": {"b": 1}}, "clip_seconds": 1}'
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"format": 1}', '{"format": 99}', NONSENSE])

@@ -100,9 +100,8 @@ class Job:
         Raises:
             InputError: worker processes end without working on a file, or a model cannot be used.
         """
-        with StoreWriter(
-            self.directory, self.manifest, self.work
-        ) as writer:  # it also clears what a killed job left
+        # the writer also clears what a killed job left
+        with StoreWriter(self.directory, self.manifest, self.work) as writer:
             if not self.tasks:
                 return self.report
             extraction = Extraction(

@@ -47,7 +47,6 @@ from features.store.shard import TEXT, check_part, decoded, read_part, read_sums
 
 OPEN_SHARDS = 64  # memory maps kept open
 MOST_HEADER = 16 << 20  # bytes of the header of a file of rows
-FRAMES = {"fps", "size", "window", "stride"}  # of a FrameNeed
 NULLABLE = ("width", "height", "audio_rate")  # integers that may be unknown
 
 
@@ -313,7 +312,11 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
     for stream, declared in store.manifest.streams.items():
         made_by = dict(declared.fingerprint)
         parameters = dict(made_by.get("parameters") or {})
-        needs = parameters.pop("needs", ())
+        try:
+            needs = parameters.pop("needs", ())
+            sampling = [_sampling(kind, need) for each in needs for kind, need in each.items()]
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise InputError(f"{store.name}: the needs in the fingerprint of '{stream}' are damaged") from error
         summaries.append(
             {
                 "stream": stream,
@@ -322,7 +325,7 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
                 "model": made_by.get("model"),
                 "revision": made_by.get("revision"),
                 "size": made_by["dim"],
-                "sampling": [_sampling(kind, need) for each in needs for kind, need in each.items()],
+                "sampling": sampling,
                 "parameters": parameters,  # other than the sampling
                 "fingerprint": declared.digest,
                 "overwritten": len(declared.overwritten),  # how often
@@ -337,10 +340,10 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
 
 
 def _sampling(kind: str, need: Mapping[str, Any]) -> str:
-    if kind == "FrameNeed" and need.keys() >= FRAMES:
-        window = f", windows of {need['window']} every {need['stride']}" if need["window"] != 1 else ""
+    if kind == "FrameNeed":
+        window = f", windows of {need['window']} every {need['stride']}" if need["window"] > 1 else ""
         return f"frames {need['fps']:g}/s {need['size']} px{window}"
-    if kind == "SoundNeed" and "rate" in need:
+    if kind == "SoundNeed":
         return f"sound {need['rate']} Hz"
     return f"{kind} " + " ".join(f"{key}={value}" for key, value in need.items())
 

@@ -37,10 +37,8 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 # What a part may take in memory is bounded by its size on the disk. Snappy shrinks text to a twentieth at best; a
 # part that mee writes has 7 to 30 bytes a row. Other codecs and encodings would have no bound.
 MOST_BYTES, MOST_ROWS, BYTES_A_ROW, TEXT_A_BYTE, LONGEST_TEXT = 32 << 20, 1_000_000, 4, 100, 10_000
-CODECS, ENCODINGS = (
-    {"SNAPPY", "UNCOMPRESSED"},
-    {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"},
-)
+CODECS = {"SNAPPY", "UNCOMPRESSED"}
+ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"}
 LIMITS = {"thrift_string_size_limit": 1 << 20, "thrift_container_size_limit": 10_000}  # of a part's footer
 TEXT = pa.dictionary(pa.int32(), pa.string())  # as text is read: each value once
 NEEDED = ("clip_id", "video", "start_s", "end_s", "verdict", "clips_of_video", "file_bytes", "written_at")
@@ -101,12 +99,9 @@ def _is_name(value: object) -> bool:
 
 def _check_sizes(facts: pq.FileMetaData, size: int) -> None:
     groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-    rows = sum(group.num_rows for group in groups)
-    if (
-        not facts.num_rows == rows <= min(MOST_ROWS, size // BYTES_A_ROW)
-        or min((g.num_rows for g in groups), default=0) < 0
-    ):
-        raise ValueError(f"its {size:,} bytes are said to hold {max(rows, facts.num_rows):,} rows")
+    rows, most = [group.num_rows for group in groups], min(MOST_ROWS, size // BYTES_A_ROW)
+    if sum(rows) != facts.num_rows or not all(0 <= number <= most for number in (*rows, facts.num_rows)):
+        raise ValueError(f"its {size:,} bytes are said to hold {facts.num_rows:,} rows")
     for group in groups:
         for number in range(group.num_columns):
             column = group.column(number)

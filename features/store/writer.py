@@ -31,7 +31,6 @@ from features.store.layout import (
     CHECKSUMS,
     IMPORTS,
     MISSING,
-    MOST_NUMBERS,
     PART,
     PARTS,
     PRESENT,
@@ -75,10 +74,6 @@ def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str
     times = np.asarray(made.times, np.float32)
     if rows.ndim != 2 or rows.shape[1] != extractor.dim or len(rows) == 0 or not np.isfinite(rows).all():
         raise MediaError(f"its {stream} extractor gave no (T, {extractor.dim}) finite numbers at {clip_id}")
-    if rows.size > MOST_NUMBERS:
-        raise MediaError(
-            f"its {stream} extractor gave {rows.size:,} numbers at {clip_id}, more than a store takes"
-        )
     if times.shape != rows.shape[:1] or not np.isfinite(times).all():
         raise MediaError(f"its {stream} extractor gave no time for each row at {clip_id}")
     return CheckedStream(rows, times)
@@ -106,14 +101,6 @@ def clear_overwritten(directory: Path, manifest: Manifest) -> None:
             drop_streams(directory, shard, gone)
 
 
-def _refuse_overwritten(directory: Path, manifest: Manifest, work: Work) -> None:
-    """Refuse to write what another job has overwritten since this one declared it: it would not count."""
-    there = Manifest.read(directory).streams
-    for stream in work.streams:
-        if manifest.streams[stream].versions[0] not in there[stream].versions:
-            raise InputError(f"{directory}: another job has just overwritten '{stream}'; run this again after it")
-
-
 def _remove_writer(directory: Path, writer: str) -> None:
     for suffix in ("json", "lock"):
         remove(directory / WRITERS / f"{writer}.{suffix}")
@@ -124,16 +111,10 @@ class StoreWriter:
     """Appends to a store; a context manager that writes the pending rows at its end."""
 
     def __init__(self, directory: Path, manifest: Manifest, work: Work | None = None) -> None:
-        """Start to write.
-
-        Args:
-            directory: of the store.
-            manifest: with the streams that are going to be written.
-            work: what is going to be written; None where another job may write the same.
+        """``manifest``: with the streams that are going to be written; ``work``: None where others may do the same.
 
         Raises:
-            InputError: a running job does the same work, has overwritten these streams, or the store's folders are
-                links.
+            InputError: a running job does this work, or has overwritten these streams.
         """
         manifest.check_folders(directory)
         self.directory, self.manifest = directory, manifest
@@ -146,7 +127,9 @@ class StoreWriter:
         with store_lock(directory):
             if work is not None:
                 refuse_same(directory, work)
-                _refuse_overwritten(directory, manifest, work)
+                there = Manifest.read(directory).streams
+                if gone := [s for s in work.streams if manifest.streams[s].versions[0] in there[s].overwritten]:
+                    raise InputError(f"{directory}: another job has just overwritten '{gone[0]}'; run this again")
             others = find_writers(directory)
             if others and not any(others.values()):
                 _clear_unfinished(directory, manifest.streams)

@@ -134,7 +134,7 @@ def change(store, edit):
 
 
 def renamed(name):
-    """The stream `sound` under another name, wherever the store names it; with `overwritten` versions to delete."""
+    """The stream `sound` under another name, wherever the store names it."""
 
     def spoil(store, victim):
         new = name.replace("VICTIM", str(victim))
@@ -270,8 +270,9 @@ def long_notes(table, rows=3000):
 
 LONG = "x" * 3_000_000
 PARTS = {
-    "rows": rewritten(many),
-    "rows, not compressed": rewritten(many, compression="none"),
+    "rows": rewritten(many, store_schema=False),
+    "rows, not compressed": rewritten(many, compression="none", store_schema=False),
+    "a dictionary": rewritten(many),
     "columns": rewritten(more_columns),
     "a long text": column("note", LONG),
     "a long id": column("clip_id", LONG, LONG + "1"),
@@ -338,8 +339,8 @@ def tensors(kind, shape, value=0, clips="ab", **more):
 
 
 ROWS_FILES = {
-    "NaN": tensors("F16", [2, 3], 0x7E00),
-    "infinity": tensors("F16", [2, 3], 0xFC00),
+    "NaN in rows": tensors("F16", [2, 3], 0x7E00),
+    "infinity in rows": tensors("F16", [2, 3], 0xFC00),
     "another size": tensors("F16", [3, 2]),
     "another type": tensors("F32", [2, 3]),
     "bfloat16": tensors("BF16", [2, 3]),

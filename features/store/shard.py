@@ -119,6 +119,7 @@ def decoded(table: pa.Table, size: int) -> pa.Table:
     Raises:
         ValueError: a value is of no clip, or the text would take too much memory.
     """
+    table.validate(full=True)  # that all is UTF-8, and no index of a dictionary leads beyond its end
     table, room = table.combine_chunks(), TEXT_A_BYTE * size
     if len(table) == 0:
         return table
@@ -128,7 +129,6 @@ def decoded(table: pa.Table, size: int) -> pa.Table:
             raise ValueError(f"its column '{name}' has empty cells")
         if column.type == TEXT:
             coded = column.chunk(0)
-            coded.dictionary.validate(full=True)  # that it is UTF-8
             lengths = np.append(pc.binary_length(coded.dictionary).to_numpy(), 0)
             room -= int(lengths[coded.indices.fill_null(-1).to_numpy()].sum())
             if room < 0 or lengths.max() > LONGEST_TEXT:

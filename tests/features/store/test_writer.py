@@ -359,7 +359,7 @@ def test_of_jobs_that_start_at_once_to_do_the_same_one_goes_on(store_job, overwr
 
 
 def test_two_imports_of_one_stream_and_what_a_running_job_says_of_itself(store_job, tmp_path):
-    np.savez(tmp_path / "x.npz", a=ROWS)
+    np.savez(tmp_path / "x.npz", a=ROWS, b=ROWS)
     names, files = ImportConfig(name=("sight=x",)), {"sight": tmp_path / "x.npz"}
     first = ImportJob(store_job.directory, files, names, lambda *_: None)
     first.run()

@@ -50,7 +50,6 @@ from features.store import (
     check_names,
     clear_overwritten,
     declare,
-    refuse_running,
 )
 
 READER = "import"  # in the column `reader` of an imported clip
@@ -110,7 +109,7 @@ class ImportJob:
         self.report.clips = len(self.clips)
         self.work = Work(files, {clip.video for clip in self.clips.values()})
         if manifest.streams:
-            refuse_running(directory, self.work)  # before the files are read
+            self.work.refuse_running(directory)  # before the files are read
         dims = self._check(manifest)
         self.sources = {
             stream: {"file": str(path), "sha256": sha256_of(path), "layout": self.arrays[stream].layout}

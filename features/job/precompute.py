@@ -20,16 +20,7 @@ from features.job.result import FileTask, JobReport
 from features.job.scheduler import Extraction
 from features.job.worker import WorkerSetup
 from features.media import Library, size_of
-from features.store import (
-    STORE_FILE,
-    FeatureStore,
-    StoreWriter,
-    Work,
-    are_failures,
-    clear_overwritten,
-    declare,
-    refuse_running,
-)
+from features.store import STORE_FILE, FeatureStore, StoreWriter, Work, are_failures, clear_overwritten, declare
 
 MODEL_SHARE = 4  # where a model runs on the CPU, one core in so many decodes
 
@@ -68,7 +59,7 @@ class Job:
         streams_of = {task.video: task.streams for task in self.tasks}
         self.work = Work(set().union(*streams_of.values()), list(streams_of))
         if store is not None and self.tasks:
-            refuse_running(directory, self.work)  # before models are loaded
+            self.work.refuse_running(directory)  # before models are loaded
         if missing or store is None or not done.keys() <= store.manifest.streams.keys():
             for extractor in self.extractors.values():
                 extractor.load()

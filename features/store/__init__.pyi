@@ -19,4 +19,3 @@ from .writer import StoreWriter as StoreWriter
 from .writer import checked as checked
 from .writer import clear_overwritten as clear_overwritten
 from .writers import Work as Work
-from .writers import refuse_running as refuse_running

@@ -66,7 +66,7 @@ def export_stream(
     if PLACE not in path.name and len(chosen) > 1:
         raise InputError(
             f"'{path}': a file holds one stream, not {', '.join(chosen)}; choose one with --streams, or write a "
-            f"file each: {path.with_name(f'{path.stem}-{PLACE}{path.suffix}')}"
+            f"file each: {quote(str(path.with_name(f'{path.stem}-{PLACE}{path.suffix}')))}"
         )
     files = {stream: path.with_name(path.name.replace(PLACE, stream)) for stream in chosen}
     clip_ids = {stream: _clip_ids(store, stream) for stream in chosen}

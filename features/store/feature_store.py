@@ -43,7 +43,7 @@ from features.store.layout import (
     times_name,
 )
 from features.store.manifest import Manifest
-from features.store.shard import TEXT, check_part, decoded, read_part, read_sums
+from features.store.shard import TEXT, decoded, read_part, read_sums
 
 OPEN_SHARDS = 64  # memory maps kept open
 MOST_HEADER = 16 << 20  # bytes of the header of a file of rows
@@ -185,7 +185,7 @@ class FeatureStore:
             rows: pd.DataFrame = decoded(table.append_column("shard", pa.array(shards)), size).to_pandas()
         except (pa.ArrowException, ValueError) as error:
             for shard in self._shards:
-                check_part(self.directory, shard, streams)  # raises an error that names it
+                read_part(self.directory, shard, streams, check=True)  # raises an error that names it
             raise InputError(f"the parts of '{self.directory}' are damaged: {error}") from error
         rows["number"] = np.array([number for number, *_ in found], np.int32)[shards]
         for stream, without in unlisted.items():

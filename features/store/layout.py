@@ -128,9 +128,14 @@ def number_of(shard: str) -> int:
     return int(shard.rpartition("-")[2])
 
 
+def is_name(name: object) -> bool:
+    """Whether a stream, a writer or a version may be called so."""
+    return isinstance(name, str) and NAME.fullmatch(name) is not None
+
+
 def is_stream(name: object) -> bool:
-    """Whether a stream may be called so; also where capitals do not tell files apart."""
-    return isinstance(name, str) and bool(NAME.fullmatch(name)) and name.lower() not in RESERVED
+    """Whether it is a name, and not one of the store's own; also where capitals do not tell files apart."""
+    return is_name(name) and str(name).lower() not in RESERVED
 
 
 def shard_of(path: Path) -> str:

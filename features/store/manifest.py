@@ -33,12 +33,14 @@ from typing import Any, Self, final
 
 from features.errors import InputError
 from features.extractors import Fingerprint
-from features.files import NAME, check_folder, make_folder, parse_json, read_file, read_json, remove, write_whole
-from features.store.layout import CHECKSUMS, IMPORTS, PARTS, STORE_FILE, WRITERS, is_stream
-from features.store.writers import Work, refuse_same, store_lock
+from features.files import check_folder, make_folder, parse_json, read_file, read_json, remove, write_whole
+from features.store.layout import CHECKSUMS, IMPORTS, PARTS, STORE_FILE, WRITERS, is_name, is_stream
+from features.store.writers import Work, store_lock
 
 FORMAT = 3
 MOST_DIM = 1 << 20  # numbers in a row
+KINDS: dict[str, Any] = {"extractor": str, "version": int, "dim": int, "parameters": dict}  # of a fingerprint
+KINDS |= {"model": str | None, "revision": str | None}
 READING = ("mee", "av", "numpy", "opencv-python-headless")  # packages that every extractor depends on
 MODELS = ("torch", "transformers")
 
@@ -65,28 +67,17 @@ class StreamEntry:
         """From an entry of store.json.
 
         Raises:
-            ValueError: it is not what `of` makes.
+            ValueError, or what Python raises: it is not what `of` makes.
         """
-        if not isinstance(entry, dict) or entry.keys() != cls.__dataclass_fields__.keys():
-            raise ValueError("it is no entry of a stream")
-        made_by, versions, overwritten = entry["fingerprint"], entry["versions"], entry["overwritten"]
-        kinds: dict[str, Any] = {"extractor": str, "version": int, "dim": int, "parameters": dict}
-        kinds |= {"model": str | None, "revision": str | None}
-        if not isinstance(made_by, dict) or made_by.keys() != kinds.keys():
-            raise ValueError("its fingerprint has other entries")
-        for name, kind in kinds.items():
-            if not isinstance(made_by[name], kind) or made_by[name] is True:
-                raise ValueError(f"the {name} of its fingerprint is {made_by[name]!r:.40}")
-        if not 0 < made_by["dim"] <= MOST_DIM:
-            raise ValueError(f"the dim of its fingerprint is {made_by['dim']!r:.40}")
-        for names in ([entry["digest"]], versions, overwritten):
-            if not isinstance(names, list) or not all(isinstance(n, str) and NAME.fullmatch(n) for n in names):
-                raise ValueError(f"its digest or a version is {names!r:.40}")
-        if not isinstance(entry["code"], dict) or not all(
-            isinstance(each, str) for each in entry["code"].values()
-        ):
-            raise ValueError("its code is no list of versions")
-        return cls(made_by, entry["digest"], tuple(versions), tuple(overwritten), entry["code"])
+        made_by, lists = entry["fingerprint"], [entry["versions"], entry["overwritten"]]
+        typed = [(made_by[name], kind) for name, kind in KINDS.items()] + [(each, list) for each in lists]
+        typed += [(word, str) for word in entry["code"].values()]
+        wrong = [value for value, kind in typed if not isinstance(value, kind) or value is True]
+        wrong = wrong or [name for name in (entry["digest"], *lists[0], *lists[1]) if not is_name(name)]
+        wrong = wrong or [dim for dim in (made_by["dim"],) if not 0 < dim <= MOST_DIM]
+        if wrong or made_by.keys() != KINDS.keys():
+            raise ValueError(f"an entry of a stream is unknown or wrong: {wrong or [*made_by]}"[:200])
+        return cls(**{**entry, "versions": tuple(lists[0]), "overwritten": tuple(lists[1])})
 
     def united(self, other: StreamEntry) -> StreamEntry:
         """All versions of both, without those that either has overwritten."""
@@ -132,7 +123,8 @@ class Manifest:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{path} is damaged: {error}; put a copy of it in its place") from error
+            what = error if isinstance(error, ValueError) else "an entry is missing or of another type"
+            raise InputError(f"{path} is damaged: {what}; put a copy of it in its place") from error
         read.check_folders(directory)
         return read
 
@@ -172,7 +164,7 @@ def _checksum(content: Mapping[str, Any]) -> str:
 def check_names(streams: Iterable[str]) -> None:
     """Refuse what no stream can be called: other letters, and names that the store uses itself."""
     for stream in streams:
-        if not NAME.fullmatch(stream):
+        if not is_name(stream):
             raise InputError(
                 f"no stream may be called '{stream:.200}': a name is of at most 100 letters, digits, - and _"
             )
@@ -206,7 +198,7 @@ def declare(
     def extended(there: Manifest | None) -> Manifest:
         streams = {} if there is None else dict(there.streams)
         if there is not None and work is not None:
-            refuse_same(directory, work)
+            work.refuse_same(directory)
         for stream, made_by in fingerprints.items():
             old, new = streams.get(stream), StreamEntry.of(made_by)
             if old is not None and not overwrite and old.digest != new.digest:

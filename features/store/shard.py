@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.errors import InputError
-from features.files import NAME, entry, parse_json, read_file, regular_size, remove, write_whole
+from features.files import entry, parse_json, read_file, regular_size, remove, write_whole
 from features.media import VERDICTS
 from features.store.layout import (
     CHECKSUMS,
@@ -25,6 +25,7 @@ from features.store.layout import (
     PRESENT,
     SCHEMA,
     SUMS,
+    is_name,
     is_stream,
     part_name,
     stream_names,
@@ -55,13 +56,14 @@ class Part(NamedTuple):
     size: int  # bytes of the file
 
 
-def read_part(directory: Path, shard: str, streams: Collection[str] | None = None) -> Part:
-    """Read the part of a shard; its values are checked by `decoded`.
+def read_part(directory: Path, shard: str, streams: Collection[str] | None = None, *, check: bool = False) -> Part:
+    """Read the part of a shard.
 
     Args:
         directory: of the store.
         shard: its name.
         streams: whose columns to read, those of SCHEMA aside; None: no rows at all.
+        check: its values too; else `decoded` does.
 
     Raises:
         InputError: it is damaged, or would take more memory than its size allows.
@@ -75,7 +77,7 @@ def read_part(directory: Path, shard: str, streams: Collection[str] | None = Non
             versions = parse_json((schema.metadata or {}).get(b"streams", b"null"))
             if not isinstance(versions, dict):
                 raise ValueError("it does not list the versions of its streams")
-            if odd := [pair for pair in versions.items() if not (is_stream(pair[0]) and _is_name(pair[1]))]:
+            if odd := [pair for pair in versions.items() if not (is_stream(pair[0]) and is_name(pair[1]))]:
                 raise ValueError(f"it lists {odd[0]!r:.80}, no version of a stream")
             if lacking := [name for name in (*SCHEMA.names, *versions) if names[name] != 1]:
                 raise ValueError(f"it has no column '{lacking[0]}', or several")
@@ -88,13 +90,12 @@ def read_part(directory: Path, shard: str, streams: Collection[str] | None = Non
             _check_sizes(facts, size)
             texts = [column.name for column in columns if column.type == pa.string()]
             file = pq.ParquetFile(source, metadata=facts, read_dictionary=texts, **LIMITS)
-            return Part(file.read([column.name for column in columns], use_threads=False), versions, size)
+            table = file.read([column.name for column in columns], use_threads=False)
+            if check:
+                decoded(table, size)
+            return Part(table, versions, size)
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:  # also where names are not UTF-8
         raise damaged(directory, directory / part_name(shard), str(error)) from error
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def _check_sizes(facts: pq.FileMetaData, size: int) -> None:
@@ -152,20 +153,6 @@ def decoded(table: pa.Table, size: int) -> pa.Table:
         if len(table.group_by(keys).aggregate([])) < len(table):
             raise ValueError("it has two rows of one clip")
     return table
-
-
-def check_part(directory: Path, shard: str, streams: Collection[str]) -> Part:
-    """Read a part and check its values.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    part = read_part(directory, shard, streams)
-    try:
-        decoded(part.table, part.size)
-    except (pa.ArrowException, ValueError) as error:
-        raise damaged(directory, directory / part_name(shard), str(error)) from error
-    return part
 
 
 def read_sums(directory: Path, shard: str) -> Sums:

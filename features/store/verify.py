@@ -33,7 +33,7 @@ from features.store.layout import (
     sums_path,
 )
 from features.store.manifest import Manifest, is_valid
-from features.store.shard import check_part, drop_shard, drop_streams, read_sums
+from features.store.shard import drop_shard, drop_streams, read_part, read_sums
 from features.store.writer import StoreWriter
 from features.store.writers import find_writers, store_lock
 
@@ -113,7 +113,7 @@ def _check_shard(directory: Path, shard: str, manifest: Manifest) -> tuple[list[
     findings: list[Finding] = []
     try:
         sums = read_sums(directory, shard)
-        versions = check_part(directory, shard, list(manifest.streams)).versions
+        versions = read_part(directory, shard, manifest.streams, check=True).versions
     except InputError as error:
         name = part if part in str(error) else list_
         what = str(error).removeprefix(f"{directory / name} ").partition(". ")[0]

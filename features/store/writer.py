@@ -49,7 +49,7 @@ from features.store.layout import (
 )
 from features.store.manifest import Manifest, checksummed
 from features.store.shard import decoded, drop_shard, drop_streams, read_part, write_sums
-from features.store.writers import Work, find_writers, open_lock, refuse_same, store_lock
+from features.store.writers import Work, find_writers, open_lock, store_lock
 
 SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 60.0  # a shard is written when it reaches any of these
 
@@ -111,7 +111,7 @@ class StoreWriter:
     """Appends to a store; a context manager that writes the pending rows at its end."""
 
     def __init__(self, directory: Path, manifest: Manifest, work: Work | None = None) -> None:
-        """``manifest``: with the streams that are going to be written; ``work``: None where others may do the same.
+        """``manifest``: with the streams that are going to be written; ``work``: None where others may do it too.
 
         Raises:
             InputError: a running job does this work, or has overwritten these streams.
@@ -126,7 +126,7 @@ class StoreWriter:
         make_folder(directory / WRITERS)
         with store_lock(directory):
             if work is not None:
-                refuse_same(directory, work)
+                work.refuse_same(directory)
                 there = Manifest.read(directory).streams
                 if gone := [s for s in work.streams if manifest.streams[s].versions[0] in there[s].overwritten]:
                     raise InputError(f"{directory}: another job has just overwritten '{gone[0]}'; run this again")

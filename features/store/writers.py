@@ -22,8 +22,8 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from features.errors import InputError
-from features.files import NAME, read_json, regular_size, write_whole
-from features.store.layout import STORE_FILE, WRITERS
+from features.files import read_json, regular_size, write_whole
+from features.store.layout import STORE_FILE, WRITERS, is_name
 
 DIGITS = 16  # of a video's hash
 MOST_BYTES = 64 << 20  # of a file of what a job makes: four million videos
@@ -51,6 +51,28 @@ class Work(NamedTuple):
         videos = (video for video in self.videos if _digits(video) in theirs)
         return next(((min(streams), video) for video in videos), None) if streams else None
 
+    def refuse_same(self, directory: Path) -> None:
+        """Refuse work that a running job does. Call it with the store's lock held.
+
+        Raises:
+            InputError: another job makes one of these streams of one of these videos.
+        """
+        for name, runs in find_writers(directory).items():
+            note = directory / WRITERS / f"{name}.json"
+            if runs and (shared := self.shared(note)) is not None:
+                place, _, process = name.rpartition("-")[0].rpartition("-")
+                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(note.stat().st_mtime))
+                raise InputError(
+                    f"{directory} is being filled by another job (process {process} on {place}, since {since}) "
+                    f"that makes the same: '{shared[0]}' of '{shared[1]}', for one. Wait until it has ended, and "
+                    "run this again; jobs of other streams or other videos (--shard) may fill the store meanwhile"
+                )
+
+    def refuse_running(self, directory: Path) -> None:
+        """The same for jobs that take long before they `declare` what they write."""
+        with store_lock(directory):
+            self.refuse_same(directory)
+
 
 def _digits(video: str) -> str:
     return hashlib.sha256(video.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
@@ -76,34 +98,10 @@ def find_writers(directory: Path) -> dict[str, bool]:
     """Writers that have not released their locks -> whether they run. Call it with the store's lock held."""
     found = {}
     for path in sorted((directory / WRITERS).glob("*.lock")):
-        if NAME.fullmatch(path.stem):
+        if is_name(path.stem):
             try:
                 with open_lock(path, 0):
                     found[path.stem] = False
             except Timeout:
                 found[path.stem] = True
     return found
-
-
-def refuse_running(directory: Path, work: Work) -> None:
-    """Refuse work that a running job does; for jobs that take long before they `declare` what they write."""
-    with store_lock(directory):
-        refuse_same(directory, work)
-
-
-def refuse_same(directory: Path, work: Work) -> None:
-    """Refuse work that a running job does. Call it with the store's lock held.
-
-    Raises:
-        InputError: another job makes one of these streams of one of these videos.
-    """
-    for name, runs in find_writers(directory).items():
-        note = directory / WRITERS / f"{name}.json"
-        if runs and (shared := work.shared(note)) is not None:
-            place, _, process = name.rpartition("-")[0].rpartition("-")
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(note.stat().st_mtime))
-            raise InputError(
-                f"{directory} is being filled by another job (process {process} on {place}, since {since}) that "
-                f"makes the same: '{shared[0]}' of '{shared[1]}', for one. Wait until it has ended, and run this "
-                "again; jobs of other streams or other videos (--shard) may fill the store at the same time"
-            )

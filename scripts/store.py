@@ -17,7 +17,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from rich.filesize import decimal
@@ -108,13 +107,13 @@ class VerifyArgs:
                 )
         if any(finding.can_be_repaired for finding in remaining):
             say(
-                f"to repair it: mee store verify {quote(str(self.store))} --repair removes what is wrong; then "
-                "run again the mee precompute or mee import that filled the store"
+                f"to repair it: mee store verify {self.store} --repair removes what is wrong; then run again the "
+                "mee precompute or mee import that filled the store"
             )
         if any(finding.name == "store.json" for finding in remaining):
             say(
-                f"store.json: compare it with a copy; if its content is right, mee store merge NEW "
-                f"{quote(str(self.store))} makes a store of the same files with a new one"
+                f"store.json: compare it with a copy; if its content is right, mee store merge NEW {self.store} "
+                "makes a store of the same files with a new one"
             )
         return FAILURES_LISTED if remaining else DONE
 

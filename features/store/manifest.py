@@ -33,7 +33,7 @@ from typing import Any, Self, final
 
 from features.errors import InputError
 from features.extractors import Fingerprint
-from features.files import check_folder, make_folder, parse_json, read_file, read_json, remove, write_whole
+from features.files import check_folder, make_folder, parse_json, read_file, remove, write_whole
 from features.store.layout import CHECKSUMS, IMPORTS, PARTS, STORE_FILE, WRITERS, is_name, is_stream
 from features.store.writers import Work, store_lock
 
@@ -107,8 +107,8 @@ class Manifest:
                 f"no feature store at '{directory}'; make one with: mee precompute VIDEOS {quote(str(directory))} "
                 f"(or mee import {quote(str(directory))} STREAM=FILE)"
             )
-        content = read_json(path)
         try:
+            content = parse_json(read_file(path))
             if (found := content["format"]) != FORMAT or type(found) is not int:
                 raise InputError(
                     f"{path} is of format {found!r:.40}, this version of mee reads format {FORMAT}; make it "

@@ -13,7 +13,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import resource
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LONGEST_NAME = 255  # bytes
+NAME = re.compile("[A-Za-z0-9_-]{1,100}")  # of a stream, a shard or a version: as a file, a column or an option
 MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
 ROOM, UNFOLDED = 512 << 20, 16  # bytes that a library may take for any file, and for each byte of it
 LARGEST_JSON = 40 << 20  # of the few kinds that are known to be larger: vocabularies, lists of videos
@@ -113,6 +116,12 @@ def regular_size(path: Path, most: int | None = None, *, follow: bool = False) -
 def _not(path: Path, mode: int, wanted: str) -> InputError:
     found = next((word for test, word in KINDS.items() if test(mode)), "a device")
     return InputError(f"'{path}' is {found} and not {wanted}; put {wanted} in its place")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse what stands in a folder's place and is none, such as a link to a folder; nothing may stand there."""
+    if os.path.lexists(path) and not stat.S_ISDIR(mode := path.lstat().st_mode):
+        raise _not(path, mode, "a folder")
 
 
 def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BufferedReader:
@@ -229,9 +238,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     for temporary in path.parent.glob(f".{path.name}.*"):
         if temporary.suffix[1:].isdecimal():
             try:
-                with temporary.open("rb") as file:
+                with open_file(temporary) as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # another process writes it, or it is gone
+            except (OSError, InputError):  # another process writes it, it is gone, or no file
                 continue
             temporary.unlink(missing_ok=True)
     with _renamed(path) as file:
@@ -240,14 +249,20 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def link_whole(source: Path, path: Path) -> bool:
-    """Hard-link a file that never changes to a second path; where that fails, copy it and return True."""
+    """Hard-link a file that never changes to a second path; where that fails, copy it and return True.
+
+    Raises:
+        InputError: the source is not a regular file.
+    """
+    regular_size(source)
     make_folder(path.parent)
     temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
     except OSError:  # another file system, one without links, another owner; a missing source raises again below
-        write_whole(path, source.read_bytes())
+        with open_file(source) as content, _renamed(path) as file:
+            shutil.copyfileobj(content, file)
         return True
     os.replace(temporary, path)
     temporary.unlink(missing_ok=True)  # it remains where both are one file already
@@ -285,6 +300,12 @@ def make_folder(folder: Path) -> list[Path]:
     for each in made:
         sync(each.parent)
     return made
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a link, if there is one; a folder stays."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -46,6 +46,7 @@ from features.store import (
     Float16Stream,
     Manifest,
     StoreWriter,
+    Work,
     are_failures,
     check_names,
     clear_overwritten,
@@ -107,6 +108,9 @@ class ImportJob:
             self.arrays[stream] = replace(entries, places=_renamed(entries.places, names, str(entries.path)))
         self.clips = self._chosen(None if listed is None else _renamed(listed, names, str(config.ids)), kept)
         self.report.clips = len(self.clips)
+        self.work = Work(files, {clip.video for clip in self.clips.values()})
+        if manifest.streams:
+            self.work.refuse_running(directory)  # before the files are read
         dims = self._check(manifest)
         self.sources = {
             stream: {"file": str(path), "sha256": sha256_of(path), "layout": self.arrays[stream].layout}
@@ -119,8 +123,9 @@ class ImportJob:
 
     def run(self) -> ImportReport:
         """Write what the store does not have yet; if it is killed, run it again to continue."""
-        manifest = declare(self.directory, self.fingerprints, self.clip_seconds, overwrite=self.config.overwrite)
-        if self.config.overwrite:
+        overwrite, work = self.config.overwrite, self.work
+        manifest = declare(self.directory, self.fingerprints, self.clip_seconds, overwrite=overwrite, work=work)
+        if overwrite:
             clear_overwritten(self.directory, manifest)
         rows = FeatureStore(self.directory).rows
         states = {stream: rows[stream].dropna().to_dict() for stream in self.arrays}
@@ -128,7 +133,7 @@ class ImportJob:
         versions = {stream: {"version": manifest.streams[stream].versions[0]} for stream in self.arrays}
         sources = {stream: {**source, **versions[stream]} for stream, source in self.sources.items()}
         settings = {name: getattr(self.config, name) for name in ("nan_is_missing", "zero_is_missing")}
-        with StoreWriter(self.directory, manifest) as writer:
+        with StoreWriter(self.directory, manifest, self.work) as writer:
             writer.note_import({"written_at": time.time(), **settings, "streams": sources})
             for number, (clip_id, clip) in enumerate(self.clips.items(), 1):
                 streams = self._to_write(clip_id, states)

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Literal, final
 
 from features.errors import InputError
+from features.files import NAME
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _OPTIONS = re.compile(r":(?=[A-Za-z_]+=)")  # where they begin; a value may hold ":" too, as in merge=13:falling
 _MERGE = re.compile(r"(?P<count>[0-9]{1,6})|(?P<share>0?\.[0-9]{1,12})")
 _FALLING = ":falling"
@@ -71,9 +71,10 @@ def parse_spec(word: str) -> ExtractorSpec:
         InputError: it is not of that form.
     """
     stream, equals, rest = word.partition("=")
-    if not _NAME.fullmatch(stream):
+    if not NAME.fullmatch(stream):
         raise InputError(
-            f"'{word}' names no stream: a name is of letters, digits, - and _, as in: appearance=OWNER/MODEL:fps=2"
+            f"'{word}' names no stream: a name is of at most 100 letters, digits, - and _, as in: "
+            "appearance=OWNER/MODEL:fps=2"
         )
     if not equals:
         return ExtractorSpec(stream)

@@ -20,7 +20,7 @@ from features.job.result import FileTask, JobReport
 from features.job.scheduler import Extraction
 from features.job.worker import WorkerSetup
 from features.media import Library, size_of
-from features.store import STORE_FILE, FeatureStore, StoreWriter, are_failures, clear_overwritten, declare
+from features.store import STORE_FILE, FeatureStore, StoreWriter, Work, are_failures, clear_overwritten, declare
 
 MODEL_SHARE = 4  # where a model runs on the CPU, one core in so many decodes
 
@@ -37,8 +37,8 @@ class Job:
         Models are loaded first: no store is made for streams that cannot be.
 
         Raises:
-            InputError: an extractor or reader is unknown, a model cannot be used, or the store does not take these
-                streams.
+            InputError: an extractor or reader is unknown, a model cannot be used, the store does not take these
+                streams, or another job is extracting them.
         """
         self.config, self.directory = config, directory
         self.specs = tuple(resolve(word) for word in config.words)
@@ -52,17 +52,22 @@ class Job:
             for video in library.videos
             if (streams := tuple(stream for stream in done if video not in done[stream]))
         }
-        if missing or store is None or not done.keys() <= store.manifest.streams.keys():
-            for extractor in self.extractors.values():
-                extractor.load()
-        fingerprints = {stream: extractor.fingerprint for stream, extractor in self.extractors.items()}
-        self.manifest = declare(directory, fingerprints, config.clip_seconds, overwrite=config.overwrite)
-        if config.overwrite:
-            clear_overwritten(directory, self.manifest)
         failed: set[str] = set()
         if store is not None and config.skip_failed:
             failed = set(store.rows["video"][are_failures(store.rows)])
         self.tasks = [FileTask(library.root, video, missing[video]) for video in missing if video not in failed]
+        streams_of = {task.video: task.streams for task in self.tasks}
+        self.work = Work(set().union(*streams_of.values()), list(streams_of))
+        if store is not None and self.tasks:
+            self.work.refuse_running(directory)  # before models are loaded
+        if missing or store is None or not done.keys() <= store.manifest.streams.keys():
+            for extractor in self.extractors.values():
+                extractor.load()
+        fingerprints = {stream: extractor.fingerprint for stream, extractor in self.extractors.items()}
+        clip_seconds, overwrite = config.clip_seconds, config.overwrite
+        self.manifest = declare(directory, fingerprints, clip_seconds, overwrite=overwrite, work=self.work)
+        if config.overwrite:
+            clear_overwritten(directory, self.manifest)
         self.report = JobReport(len(library.videos), len(library.videos) - len(missing))
         self.report.skipped = len(missing) - len(self.tasks)
         if store is not None:
@@ -86,7 +91,8 @@ class Job:
         Raises:
             InputError: worker processes end without working on a file, or a model cannot be used.
         """
-        with StoreWriter(self.directory, self.manifest) as writer:  # it also clears what a killed job left
+        # the writer also clears what a killed job left
+        with StoreWriter(self.directory, self.manifest, self.work) as writer:
             if not self.tasks:
                 return self.report
             extraction = Extraction(

@@ -2,6 +2,7 @@ from .clip import DEGRADED as DEGRADED
 from .clip import FAILED as FAILED
 from .clip import OK as OK
 from .clip import TIMED_OUT as TIMED_OUT
+from .clip import VERDICTS as VERDICTS
 from .clip import Clip as Clip
 from .clip import FrameNeed as FrameNeed
 from .clip import Frames as Frames

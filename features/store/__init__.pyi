@@ -5,9 +5,9 @@ from .feature_store import summarise as summarise
 from .layout import MISSING as MISSING
 from .layout import PRESENT as PRESENT
 from .layout import ROW as ROW
+from .layout import STORE_FILE as STORE_FILE
 from .layout import ClipRecord as ClipRecord
 from .layout import Float16Stream as Float16Stream
-from .manifest import STORE_FILE as STORE_FILE
 from .manifest import Manifest as Manifest
 from .manifest import check_names as check_names
 from .manifest import declare as declare
@@ -18,3 +18,4 @@ from .writer import CheckedStream as CheckedStream
 from .writer import StoreWriter as StoreWriter
 from .writer import checked as checked
 from .writer import clear_overwritten as clear_overwritten
+from .writers import Work as Work

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import final
 
 import numpy as np
@@ -65,7 +66,7 @@ def export_stream(
     if PLACE not in path.name and len(chosen) > 1:
         raise InputError(
             f"'{path}': a file holds one stream, not {', '.join(chosen)}; choose one with --streams, or write a "
-            f"file each: {path.with_name(f'{path.stem}-{PLACE}{path.suffix}')}"
+            f"file each: {quote(str(path.with_name(f'{path.stem}-{PLACE}{path.suffix}')))}"
         )
     files = {stream: path.with_name(path.name.replace(PLACE, stream)) for stream in chosen}
     clip_ids = {stream: _clip_ids(store, stream) for stream in chosen}
@@ -73,7 +74,7 @@ def export_stream(
         if file.exists() and not overwrite:
             raise InputError(f"'{file}' exists already; name another file, or use --overwrite")
         if not clip_ids[stream]:
-            raise InputError(f"{store.name} has no clip with {stream} yet; see mee store list {store.name}")
+            raise InputError(f"{store.name} has no clip with {stream} yet; see mee store list {quote(store.name)}")
     total, done, written = sum(map(len, clip_ids.values())), 0, []
     for stream, file in files.items():
         ids = clip_ids[stream]

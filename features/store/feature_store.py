@@ -2,31 +2,34 @@
 
 All parts of a store -> its rows, one a clip:
 
-    row of a failure     counts until its video succeeds
+    row of a failure     counts until its video succeeds, in a shard of the same number or a later one
     row of a success     counts until its file changes: its size or the hash of its content differs
     rows of one clip     are united: of each column, the last value that is not null
 """
 
 from __future__ import annotations
 
-import struct
+import math
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from shlex import quote
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from features.errors import InputError
+from features.files import entry, open_file, regular_size
 from features.media import FAILED, TIMED_OUT
 from features.store.layout import (
     MISSING,
+    MOST_NUMBERS,
     PRESENT,
     ROW,
     ROWS,
@@ -34,15 +37,16 @@ from features.store.layout import (
     TIMES,
     Float16Stream,
     Times,
-    part_name,
+    number_of,
     rows_name,
     shard_names,
     times_name,
 )
 from features.store.manifest import Manifest
-from features.store.shard import Sums, read_part, read_sums
+from features.store.shard import TEXT, decoded, read_part, read_sums
 
 OPEN_SHARDS = 64  # memory maps kept open
+MOST_HEADER = 16 << 20  # bytes of the header of a file of rows
 NULLABLE = ("width", "height", "audio_rate")  # integers that may be unknown
 
 
@@ -62,15 +66,15 @@ class FeatureStore:
         """
         self.directory = directory
         self.manifest = Manifest.read(directory)
-        self._shards = shard_names(directory)
+        self._shards: list[str] = []  # in order of their numbers
         self._timed: set[str] = set()  # files of times that exist
         streams = list(self.manifest.streams)
-        rows = _that_count(self._read_parts(), streams)
+        rows = _that_count(self._read_parts(streams), streams)
         united = _united(rows)
         self._places = _places(rows, streams, united)
         # Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream.
         self.rows: pd.DataFrame = united[[*ROW[1:], *streams]].astype(dict.fromkeys(NULLABLE, "Int32"))
-        self._open: OrderedDict[Path, tuple[Any, frozenset[str]]] = OrderedDict()
+        self._open: OrderedDict[str, _Mapped] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -152,58 +156,108 @@ class FeatureStore:
         """How many of the usable clips have each stream."""
         return {stream: int((self.clips[stream] == PRESENT).sum()) for stream in self.manifest.streams}
 
-    def _read_parts(self) -> pd.DataFrame:
-        """The rows of all parts in order of time; of one time, in order of shards and of rows in them."""
-        streams = self.manifest.streams
-        columns = {name: SCHEMA.field(name).type for name in SCHEMA.names} | dict.fromkeys(streams, pa.string())
-        tables = [pa.schema(columns.items()).empty_table().append_column("shard", pa.array([], pa.int32()))]
-        for number, shard in enumerate(self._shards):
-            sums = read_sums(self.directory, shard)
+    def _read_parts(self, streams: list[str]) -> pd.DataFrame:
+        """The rows of all parts in order of their shards; `number` is of a shard, `shard` its place."""
+        found = []
+        unlisted: dict[str, list[str]] = {stream: [] for stream in streams}  # shards without its file
+        size = 0
+        for shard in shard_names(self.directory):
+            sums, part = read_sums(self.directory, shard), read_part(self.directory, shard, streams)
+            size += part.size
             self._timed |= {name for name in sums if name.endswith(TIMES)}
-            table = self._part(shard, sums, columns)
-            tables.append(table.append_column("shard", pa.array(np.full(table.num_rows, number, np.int32))))
-        table = pa.concat_tables(tables)
-        order = np.argsort(table["written_at"].to_numpy(), kind="stable")
-        rows: pd.DataFrame = table.take(pa.array(order)).to_pandas()
+            table = part.table
+            for stream in streams:
+                if part.versions.get(stream) not in self.manifest.streams[stream].versions:
+                    place = table.schema.get_field_index(stream)
+                    table = table.remove_column(place) if place >= 0 else table  # null below
+                elif rows_name(stream, shard) not in sums:  # all missing, or removed
+                    unlisted[stream].append(shard)
+            written_at = table["written_at"][0].as_py() if len(table) else None
+            found.append((number_of(shard), written_at or 0.0, shard, table))
+        found.sort(key=lambda each: each[:3])
+        self._shards = [shard for _, _, shard, _ in found]
+        types = {name: TEXT if kind == pa.string() else kind for name, kind in zip(SCHEMA.names, SCHEMA.types)}
+        empty = pa.schema([*types.items(), *((stream, TEXT) for stream in streams)]).empty_table()
+        lengths = [len(table) for *_, table in found]
+        table = pa.concat_tables([empty, *(table for *_, table in found)], promote_options="default")
+        shards = np.repeat(np.arange(len(found), dtype=np.int32), lengths)
+        try:
+            rows: pd.DataFrame = decoded(table.append_column("shard", pa.array(shards)), size).to_pandas()
+        except (pa.ArrowException, ValueError) as error:
+            for shard in self._shards:
+                read_part(self.directory, shard, streams, check=True)  # raises an error that names it
+            raise InputError(f"the parts of '{self.directory}' are damaged: {error}") from error
+        rows["number"] = np.array([number for number, *_ in found], np.int32)[shards]
+        for stream, without in unlisted.items():
+            gone = np.isin(self._shards, without)[shards] & (rows[stream] == PRESENT).to_numpy(bool)
+            if gone.any():
+                rows.loc[gone, stream] = None
         return rows
-
-    def _part(self, shard: str, sums: Sums, columns: Mapping[str, pa.DataType]) -> pa.Table:
-        """A part in the columns of the store; what it lacks, or what no longer counts, is null."""
-        table, versions = read_part(self.directory, shard)
-        arrays = []
-        for name, kind in columns.items():
-            entry = self.manifest.streams.get(name)
-            known = name in table.column_names and (entry is None or versions.get(name) in entry.versions)
-            try:
-                array = table[name].cast(kind) if known else pa.chunked_array([pa.nulls(table.num_rows, kind)])
-            except pa.ArrowException as error:
-                path, wrong = self.directory / part_name(shard), table[name].type
-                raise InputError(f"{path} is damaged (its column '{name}' is of type {wrong})") from error
-            if known and entry is not None and rows_name(name, shard) not in sums:  # all missing, or removed
-                array = pc.if_else(pc.equal(array, PRESENT), pa.scalar(None, kind), array)
-            arrays.append(array)
-        return pa.table(arrays, names=list(columns))
 
     def _tensor(self, name: str, clip_id: str, *, shape: bool = False) -> Any:
         """A clip's tensor in a file of a shard, or its shape only; None where a file of times lacks the clip."""
-        path = self.directory / name
+        stream, timed = name.partition("/")[0], name.endswith(TIMES)
         try:
-            if path not in self._open:
-                tensors: Any = safe_open(path, framework="numpy")
-                self._open[path] = (tensors, frozenset(tensors.keys()))
-                if len(self._open) > OPEN_SHARDS:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(path)
-            tensors, names = self._open[path]
-            if clip_id not in names and name.endswith(TIMES):
+            mapped = self._open.get(name) or self._map(name)
+            self._open.move_to_end(name)
+            if timed and clip_id not in mapped.clips:
                 return None
-            return tensors.get_slice(clip_id).get_shape() if shape else tensors.get_tensor(clip_id)
-        except (SafetensorError, OSError) as error:
+            tensor = mapped.tensors.get_slice(clip_id)
+            kind, found = tensor.get_dtype(), tensor.get_shape()
+            wanted = found[:1] if timed else [*found[:1], self.manifest.streams[stream].fingerprint["dim"]]
+            if (
+                kind != ("F32" if timed else "F16")
+                or found != wanted
+                or not found
+                or not 0 < math.prod(found) <= MOST_NUMBERS
+            ):
+                raise ValueError(f"'{clip_id}' is {kind} of shape {found}"[:200])
+            if shape:
+                return found
+            if _size(mapped) != mapped.size:  # to read beyond a file's end would be a signal
+                raise ValueError("it has another size than when it was opened")
+            array = mapped.tensors.get_tensor(clip_id)
+            bits, exponent = array.view(f"u{array.itemsize}"), 0x7F800000 if timed else 0x7C00
+            if ((bits & exponent) == exponent).any():  # much faster than isfinite
+                raise ValueError(f"'{clip_id}' holds numbers that are not finite"[:200])
+            return array
+        except (SafetensorError, OSError, ValueError) as error:
+            place = quote(str(self.directory))
             raise InputError(
-                f"{path} is damaged ({' '.join(str(error).split())}). List all damage with mee store verify "
-                f"{self.directory}, or extract the stream again: mee precompute VIDEOS {self.directory} "
-                f"--streams {name.partition('/')[0]} --overwrite"
+                f"{self.directory / name} is damaged ({' '.join(str(error).split())}). List all damage with mee "
+                f"store verify {place}, or extract the stream again: mee precompute VIDEOS {place} --streams "
+                f"{stream} --overwrite"
             ) from error
+
+    def _map(self, name: str) -> _Mapped:
+        path = entry(self.directory, *name.split("/"))
+        size = regular_size(path)
+        with open_file(path) as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > MOST_HEADER:
+            raise ValueError(f"its header is said to have {header:,} bytes")
+        tensors: Any = safe_open(path, framework="numpy")
+        mapped = self._open[name] = _Mapped(str(path), size, tensors, frozenset(tensors.keys()))
+        if len(self._open) > OPEN_SHARDS:
+            self._open.popitem(last=False)
+        return mapped
+
+
+class _Mapped(NamedTuple):
+    """A file of a shard that is mapped into memory."""
+
+    path: str
+    size: int  # bytes, when it was opened
+    tensors: Any
+    clips: frozenset[str]
+
+
+def _size(mapped: _Mapped) -> int:
+    """Bytes of the file now; what is removed while it is mapped can still be read."""
+    try:
+        return os.stat(mapped.path).st_size
+    except FileNotFoundError:
+        return mapped.size
 
 
 def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -217,14 +271,16 @@ def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
     succeeded = ~fails & rows[streams].notna().any(axis=1)
     if not fails.any() and succeeded.all() and not rows["video"].duplicated().any():
         return rows  # the usual store, much faster
-    order = pd.Series(range(len(rows)), index=rows.index)
+    order = rows["number"]
     last_success = order[succeeded].groupby(rows["video"][succeeded]).max()
-    since = order > rows["video"].map(last_success).fillna(-1)
+    since = order[fails] > last_success.reindex(rows["video"][fails]).fillna(-1).to_numpy()
     of_last = rows[succeeded].groupby("video")[["file_bytes", "file_sha256"]].last()
     size, digest = (rows["video"].map(of_last[name]) for name in of_last)
     same_size = (rows["file_bytes"] == size) | (rows["file_bytes"] == 0)  # an import has no file
     same_content = (rows["file_sha256"] == digest) | rows["file_sha256"].isna() | digest.isna()
-    return rows[(succeeded & same_size & same_content) | (fails & since)]
+    counts = succeeded & same_size & same_content
+    counts[fails] = since
+    return rows[counts]
 
 
 def _united(rows: pd.DataFrame) -> pd.DataFrame:
@@ -253,10 +309,14 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
     """What a store holds, one entry a stream, for JSON; of each file of rows, only the header is read."""
     usable = store.rows[~are_failures(store.rows)]
     summaries = []
-    for stream, entry in store.manifest.streams.items():
-        made_by = dict(entry.fingerprint)
+    for stream, declared in store.manifest.streams.items():
+        made_by = dict(declared.fingerprint)
         parameters = dict(made_by.get("parameters") or {})
-        needs = parameters.pop("needs", ())
+        try:
+            needs = parameters.pop("needs", ())
+            sampling = [_sampling(kind, need) for each in needs for kind, need in each.items()]
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise InputError(f"{store.name}: the needs in the fingerprint of '{stream}' are damaged") from error
         summaries.append(
             {
                 "stream": stream,
@@ -265,11 +325,11 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
                 "model": made_by.get("model"),
                 "revision": made_by.get("revision"),
                 "size": made_by["dim"],
-                "sampling": [_sampling(kind, need) for each in needs for kind, need in each.items()],
+                "sampling": sampling,
                 "parameters": parameters,  # other than the sampling
-                "fingerprint": entry.digest,
-                "overwritten": len(entry.overwritten),  # how often
-                "code": dict(entry.code),  # version by package, when the stream was declared
+                "fingerprint": declared.digest,
+                "overwritten": len(declared.overwritten),  # how often
+                "code": dict(declared.code),  # version by package, when the stream was declared
                 "present": int((usable[stream] == PRESENT).sum()),  # clips
                 "missing": int((usable[stream] == MISSING).sum()),
                 "unknown": int(usable[stream].isna().sum()),  # not extracted yet
@@ -290,13 +350,12 @@ def _sampling(kind: str, need: Mapping[str, Any]) -> str:
 
 def _on_disk(directory: Path, stream: str, dim: int) -> dict[str, Any]:
     """Rows, bytes and files of a stream over all shards, and whether all shards have times."""
-    sizes = {path.name: path.stat().st_size for path in (directory / stream).glob("[!.]*" + ROWS)}
+    sizes = {path.name: regular_size(path) for path in (directory / stream).glob("[!.]*" + ROWS)}
     shards = {name.removesuffix(ROWS) for name in sizes if not name.endswith(TIMES)}
     rows = 0
     for shard in shards:
-        with (directory / stream / (shard + ROWS)).open("rb") as file:
-            header = file.read(8)
-        if len(header) == 8:  # else it is damaged: verify reports it
-            rows += max(0, sizes[shard + ROWS] - 8 - struct.unpack("<Q", header)[0]) // (2 * dim)
+        with open_file(directory / stream / (shard + ROWS)) as file:
+            header = int.from_bytes(file.read(8), "little")
+        rows += max(0, sizes[shard + ROWS] - 8 - header) // (2 * dim)  # of a damaged file 0: verify reports it
     timed = bool(shards) and all(shard + TIMES in sizes for shard in shards)
     return {"rows": rows, "bytes": sum(sizes.values()), "files": len(sizes), "timed": timed}

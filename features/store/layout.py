@@ -1,4 +1,4 @@
-"""The format of a feature store on disk, version 2: a directory that many jobs fill without coordination.
+"""The format of a feature store on disk, version 3: a directory that many jobs fill without coordination.
 
     store.json                            format version, how videos are cut, what made each stream (manifest.py)
     parts/<shard>.parquet                 the rows of one shard, columns as below
@@ -6,6 +6,7 @@
     <stream>/<shard>.times.safetensors    {clip_id: (T,) float32} seconds, the middle of what each row covers
     checksums/<shard>.sha256              SHA-256 of all these files of the shard, in the format of sha256sum
     writers/<writer>.lock                 held while its job runs
+    writers/<writer>.json                 what that job is going to write (writers.py)
     imports/<writer>-import.json          which files imported streams came from; these have no times
 
 pandas, safetensors and, in the store's folder, `sha256sum -c --quiet checksums/*` read all of it without mee.
@@ -20,6 +21,14 @@ Reading is memory-mapped and compares no checksums; `mee store verify` does.
 A shard is called <writer>-<number>, a writer <host>-<process>-<random>. The temporary name of a file is
 .<its name>.<process>.
 
+**Order.** A shard's number is one more than the highest in the store when it is written. Of several rows of a clip
+those of the highest number count, whatever the clock said. Only shards of one number, whose jobs knew nothing of
+each other, are ordered by the time of writing, and then by name.
+
+**From anyone.** A store may have been made by anyone. Streams, shards, writers and versions are called
+`[A-Za-z0-9_-]+`, and files stand in the folders above: no name in a file of a store can be a path. Links, pipes
+and devices are refused, and sizes are compared before memory is taken.
+
 **Columns of a part**
 
     clip_id video start_s end_s         the clip; times in seconds
@@ -28,7 +37,7 @@ A shard is called <writer>-<number>, a writer <host>-<process>-<random>. The tem
     file_bytes file_sha256              the file: size, and SHA-256 of its content
     file_seconds width height fps       duration, upright picture in square pixels, frames a second
     video_codec audio_codec audio_rate  as ffmpeg names them; samples a second
-    written_at                          seconds since 1970
+    written_at                          seconds since 1970, for information
     <stream>                            present, missing, or null where it is not extracted yet
 
 Columns of the file are null where they do not apply, or where an import cannot know them. The key-value metadata
@@ -38,6 +47,7 @@ counts if the checksums list the stream's file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -47,6 +57,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.files import NAME
 from features.media import SourceFacts
 
 PRESENT, MISSING = "present", "missing"  # values of a stream's column; null: not extracted yet
@@ -72,8 +83,12 @@ SCHEMA = pa.schema(
     ]
 )
 ROW = tuple(name for name in SCHEMA.names if name != "written_at")
+STORE_FILE = "store.json"
 PARTS, CHECKSUMS, WRITERS, IMPORTS = "parts", "checksums", "writers", "imports"  # folders that are not streams
 RESERVED = frozenset((PARTS, CHECKSUMS, WRITERS, IMPORTS, "shard", *SCHEMA.names))  # no names of streams
+SHARD = re.compile(NAME.pattern + "-[0-9]{6,9}")
+MOST_NUMBERS = 1 << 28  # in a stream of one clip: 512 MB
+LONGEST_NOTE = 500  # characters; it is repeated for each clip of a file
 ROWS, TIMES, PART, SUMS = ".safetensors", ".times.safetensors", ".parquet", ".sha256"
 
 
@@ -104,7 +119,23 @@ def sums_path(directory: Path, shard: str) -> Path:
 
 def shard_names(directory: Path) -> list[str]:
     """All shards, sorted."""
-    return sorted(p.name.removesuffix(SUMS) for p in (directory / CHECKSUMS).glob("[!.]*" + SUMS))
+    names = (path.name.removesuffix(SUMS) for path in (directory / CHECKSUMS).glob("*" + SUMS))
+    return sorted(name for name in names if SHARD.fullmatch(name))
+
+
+def number_of(shard: str) -> int:
+    """The number of a shard: which of two was written later."""
+    return int(shard.rpartition("-")[2])
+
+
+def is_name(name: object) -> bool:
+    """Whether a stream, a writer or a version may be called so."""
+    return isinstance(name, str) and NAME.fullmatch(name) is not None
+
+
+def is_stream(name: object) -> bool:
+    """Whether it is a name, and not one of the store's own; also where capitals do not tell files apart."""
+    return is_name(name) and str(name).lower() not in RESERVED
 
 
 def shard_of(path: Path) -> str:
@@ -149,4 +180,5 @@ class ClipRecord:
         """The values of ROW, by column."""
         source = dict.fromkeys(SOURCE) if self.source is None else asdict(self.source)
         own = {name: getattr(self, name) for name in ROW if name not in source}
+        own["note"] = self.note[:LONGEST_NOTE]
         return {**own, "file_sha256": self.file_sha256 or None, **source}

@@ -21,22 +21,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self, final
-
-from filelock import FileLock
 
 from features.errors import InputError
 from features.extractors import Fingerprint
-from features.files import write_whole
-from features.store.layout import RESERVED
+from features.files import check_folder, make_folder, parse_json, read_file, remove, write_whole
+from features.store.layout import CHECKSUMS, IMPORTS, PARTS, STORE_FILE, WRITERS, is_name, is_stream
+from features.store.writers import Work, store_lock
 
-FORMAT = 2
-STORE_FILE = "store.json"
+FORMAT = 3
+MOST_DIM = 1 << 20  # numbers in a row
+KINDS: dict[str, Any] = {"extractor": str, "version": int, "dim": int, "parameters": dict}  # of a fingerprint
+KINDS |= {"model": str | None, "revision": str | None}
 READING = ("mee", "av", "numpy", "opencv-python-headless")  # packages that every extractor depends on
 MODELS = ("torch", "transformers")
 
@@ -57,6 +61,23 @@ class StreamEntry:
         """A new version by an extractor, with the packages installed now."""
         fingerprint = json.loads(json.dumps(asdict(made_by)))
         return cls(fingerprint, made_by.digest, (uuid.uuid4().hex[:12],), code=_code_versions(made_by))
+
+    @classmethod
+    def read(cls, entry: Any) -> StreamEntry:
+        """From an entry of store.json.
+
+        Raises:
+            ValueError, or what Python raises: it is not what `of` makes.
+        """
+        made_by, lists = entry["fingerprint"], [entry["versions"], entry["overwritten"]]
+        typed = [(made_by[name], kind) for name, kind in KINDS.items()] + [(each, list) for each in lists]
+        typed += [(word, str) for word in entry["code"].values()]
+        wrong = [value for value, kind in typed if not isinstance(value, kind) or value is True]
+        wrong = wrong or [name for name in (entry["digest"], *lists[0], *lists[1]) if not is_name(name)]
+        wrong = wrong or [dim for dim in (made_by["dim"],) if not 0 < dim <= MOST_DIM]
+        if wrong or made_by.keys() != KINDS.keys():
+            raise ValueError(f"an entry of a stream is unknown or wrong: {wrong or [*made_by]}"[:200])
+        return cls(**{**entry, "versions": tuple(lists[0]), "overwritten": tuple(lists[1])})
 
     def united(self, other: StreamEntry) -> StreamEntry:
         """All versions of both, without those that either has overwritten."""
@@ -81,27 +102,40 @@ class Manifest:
             InputError: there is no store, it is damaged, or of another format.
         """
         path = directory / STORE_FILE
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise InputError(
-                f"no feature store at '{directory}'; make one with: mee precompute VIDEOS {directory} "
-                f"(or mee import {directory} STREAM=FILE)"
+                f"no feature store at '{directory}'; make one with: mee precompute VIDEOS {quote(str(directory))} "
+                f"(or mee import {quote(str(directory))} STREAM=FILE)"
             )
         try:
-            content = json.loads(path.read_text())
-            if (found := content["format"]) != FORMAT:
+            content = parse_json(read_file(path))
+            if (found := content["format"]) != FORMAT or type(found) is not int:
                 raise InputError(
-                    f"{path} is of format {found}, this version of mee reads format {FORMAT}; make it again: "
-                    "mee precompute VIDEOS NEW_STORE (or mee import NEW_STORE STREAM=FILE)"
+                    f"{path} is of format {found!r:.40}, this version of mee reads format {FORMAT}; make it "
+                    "again: mee precompute VIDEOS NEW_STORE (or mee import NEW_STORE STREAM=FILE)"
                 )
-            streams: dict[str, StreamEntry] = {}
-            for name, entry in content["streams"].items():
-                versions = {key: tuple(entry[key]) for key in ("versions", "overwritten")}
-                streams[name] = StreamEntry(**{**entry, **versions})
-            return cls(content["clip_seconds"], streams)
+            if wrong := [name for name in content["streams"] if not is_stream(name)]:
+                raise ValueError(f"no stream can be called {wrong[0]!r:.80}")
+            seconds = content["clip_seconds"]
+            if seconds is not None and not (type(seconds) in (int, float) and 0 < seconds < math.inf):
+                raise ValueError(f"its clip_seconds is {seconds!r:.40}")
+            read = cls(seconds, {name: StreamEntry.read(entry) for name, entry in content["streams"].items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{path} is damaged: {error}") from error
+            what = error if isinstance(error, ValueError) else "an entry is missing or of another type"
+            raise InputError(f"{path} is damaged: {what}; put a copy of it in its place") from error
+        read.check_folders(directory)
+        return read
+
+    def check_folders(self, directory: Path) -> None:
+        """Refuse a store that leads out of its directory: its folders may not be links.
+
+        Raises:
+            InputError: one of them is, or is no folder.
+        """
+        for name in (PARTS, CHECKSUMS, WRITERS, IMPORTS, *self.streams):
+            check_folder(directory / name)
 
     def encode(self) -> bytes:
         """The file."""
@@ -117,7 +151,7 @@ def checksummed(content: Mapping[str, Any]) -> bytes:
 def is_valid(path: Path) -> bool:
     """Whether a file of checksummed JSON is what was written."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(read_file(path))
         return bool(content.pop("sha256") == _checksum(content))
     except (ValueError, LookupError, AttributeError, TypeError, OSError):
         return False
@@ -128,13 +162,23 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def check_names(streams: Iterable[str]) -> None:
-    """Refuse names of streams that the store uses itself."""
-    for stream in RESERVED.intersection(streams):
-        raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
+    """Refuse what no stream can be called: other letters, and names that the store uses itself."""
+    for stream in streams:
+        if not is_name(stream):
+            raise InputError(
+                f"no stream may be called '{stream:.200}': a name is of at most 100 letters, digits, - and _"
+            )
+        if not is_stream(stream):
+            raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
 
 
 def declare(
-    directory: Path, fingerprints: Mapping[str, Fingerprint], clip_seconds: float | None, *, overwrite: bool
+    directory: Path,
+    fingerprints: Mapping[str, Fingerprint],
+    clip_seconds: float | None,
+    *,
+    overwrite: bool,
+    work: Work | None = None,
 ) -> Manifest:
     """Make or extend a store's manifest by the streams that a job is going to write.
 
@@ -143,15 +187,18 @@ def declare(
         fingerprints: what makes each stream.
         clip_seconds: how videos are cut.
         overwrite: start a new version of these streams; the present ones no longer count.
+        work: what the job is going to write.
 
     Raises:
-        InputError: the directory is something else, the store's videos are cut in another way, or a stream was
-            made by another extractor and `overwrite` is False.
+        InputError: the directory is something else, the store's videos are cut in another way, a running job does
+            the same work, or a stream was made by another extractor and `overwrite` is False.
     """
     check_names(fingerprints)
 
     def extended(there: Manifest | None) -> Manifest:
         streams = {} if there is None else dict(there.streams)
+        if there is not None and work is not None:
+            work.refuse_same(directory)
         for stream, made_by in fingerprints.items():
             old, new = streams.get(stream), StreamEntry.of(made_by)
             if old is not None and not overwrite and old.digest != new.digest:
@@ -184,20 +231,15 @@ def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Mani
         )
         if others and not (directory / STORE_FILE).is_file():
             raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     with store_lock(directory):
         for temporary in directory.glob(f".{STORE_FILE}.[0-9]*"):  # of killed jobs
-            temporary.unlink()
-        there = Manifest.read(directory) if (directory / STORE_FILE).exists() else None
+            remove(temporary)
+        there = Manifest.read(directory) if os.path.lexists(directory / STORE_FILE) else None
         manifest = make(there)
         if manifest != there:
             write_whole(directory / STORE_FILE, manifest.encode())
     return manifest
-
-
-def store_lock(directory: Path) -> FileLock:
-    """Held briefly: while store.json or a list of checksums changes, and while a writer starts or ends."""
-    return FileLock(directory / f".{STORE_FILE}.lock")
 
 
 def _code_versions(made_by: Fingerprint) -> dict[str, str]:

@@ -11,17 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import final
 
 import pandas as pd
 
 from features.errors import InputError
-from features.files import link_whole
+from features.files import entry, link_whole
 from features.store.feature_store import FeatureStore
-from features.store.layout import IMPORTS, part_name, shard_names, stream_names, sums_path
-from features.store.manifest import STORE_FILE, Manifest, StreamEntry, change, store_lock
+from features.store.layout import IMPORTS, STORE_FILE, part_name, shard_names, stream_names, sums_path
+from features.store.manifest import Manifest, StreamEntry, change
 from features.store.shard import Sums, read_part, read_sums, write_sums
 from features.store.writer import StoreWriter
+from features.store.writers import store_lock
 
 
 @final
@@ -66,14 +68,14 @@ def merge_stores(target: Path, sources: Sequence[Path], on_shard: Callable[[int,
             _add(source, shard, target, manifest, report)
         except FileNotFoundError as error:
             raise InputError(
-                f"'{error.filename}' is gone; check its store with: mee store verify {source} (if a job is "
-                "changing it now, merge again after the job)"
+                f"'{error.filename}' is gone; check its store with: mee store verify {quote(str(source))} (if a "
+                "job is changing it now, merge again after the job)"
             ) from error
         on_shard(number, len(work))
     for source in sources:
         for note in (source / IMPORTS).glob("[!.]*.json"):
             if not (target / IMPORTS / note.name).exists():
-                link_whole(note, target / IMPORTS / note.name)
+                link_whole(entry(source, IMPORTS, note.name), target / IMPORTS / note.name)
     writer.close()
     return report
 
@@ -89,16 +91,17 @@ def _united(manifests: Mapping[Path, Manifest]) -> Manifest:
                 f"{path}: its videos are cut by --clip-seconds {manifest.clip_seconds or 'default'}, those of "
                 f"{first} by {cut or 'default'}; only stores that are cut alike can be merged"
             )
-        for stream, entry in manifest.streams.items():
-            known = streams.setdefault(stream, entry)
-            if known.digest != entry.digest:
+        for stream, declared in manifest.streams.items():
+            known = streams.setdefault(stream, declared)
+            if known.digest != declared.digest:
                 raise InputError(
-                    f"{path}: its '{stream}' was made by {_maker(entry)}, that of {owner[stream]} by "
+                    f"{path}: its '{stream}' was made by {_maker(declared)}, that of {owner[stream]} by "
                     f"{_maker(known)}, and a store never mixes two. Make one of them again as the other was made: "
-                    f"mee precompute VIDEOS {path} --streams {stream} --overwrite (or mee import … --overwrite)"
+                    f"mee precompute VIDEOS {quote(str(path))} --streams {stream} --overwrite (or mee import … "
+                    "--overwrite)"
                 )
             owner.setdefault(stream, path)
-            streams[stream] = known.united(entry)
+            streams[stream] = known.united(declared)
     return Manifest(cut, streams)
 
 
@@ -121,7 +124,7 @@ def _differing(stores: Sequence[Path]) -> list[str]:
 def _add(source: Path, shard: str, target: Path, manifest: Manifest, report: MergeReport) -> None:
     """Link the files of a shard that the target lacks, then list them."""
     sums = read_sums(source, shard)
-    for stream, version in read_part(source, shard, rows=False)[1].items():
+    for stream, version in read_part(source, shard).versions.items():
         if stream not in manifest.streams or version not in manifest.streams[stream].versions:
             for name in stream_names(stream, shard):
                 sums.pop(name, None)
@@ -130,7 +133,7 @@ def _add(source: Path, shard: str, target: Path, manifest: Manifest, report: Mer
         raise InputError(f"the shard {shard} of {source} and of {target} is not the same; one of them is damaged")
     lacking = sorted(sums.keys() - there.keys(), key=lambda name: name == part_name(shard))
     for name in lacking:
-        copied = link_whole(source / name, target / name)
+        copied = link_whole(entry(source, *name.split("/")), target / name)
         report.copied, report.linked = report.copied + copied, report.linked + (not copied)
     if lacking:
         with store_lock(target):  # another job may be changing the list

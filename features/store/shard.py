@@ -1,46 +1,158 @@
-"""One shard's part and checksums: read, commit, and remove streams. The format is in layout.py."""
+"""One shard's part and checksums: read, check, commit, and remove streams. The format is in layout.py."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from shlex import quote
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.errors import InputError
-from features.files import write_whole
-from features.store.layout import PARTS, part_name, stream_names, sums_path
-from features.store.manifest import store_lock
+from features.files import entry, parse_json, read_file, regular_size, remove, write_whole
+from features.media import VERDICTS
+from features.store.layout import (
+    CHECKSUMS,
+    MISSING,
+    PART,
+    PARTS,
+    PRESENT,
+    SCHEMA,
+    SUMS,
+    is_name,
+    is_stream,
+    part_name,
+    stream_names,
+    sums_path,
+)
+from features.store.writers import store_lock
 
 Sums = dict[str, str]  # SHA-256 in hexadecimal, by file relative to the store
-NEEDED = ("clip_id", "video", "verdict", "written_at")  # columns without which no row can be read
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+# What a part may take in memory is bounded by its size on the disk. Snappy shrinks text to a twentieth at best; a
+# part that mee writes has 7 to 30 bytes a row. Other codecs and encodings would have no bound.
+MOST_BYTES, MOST_ROWS, BYTES_A_ROW, TEXT_A_BYTE, LONGEST_TEXT = 32 << 20, 1_000_000, 4, 100, 10_000
+CODECS = {"SNAPPY", "UNCOMPRESSED"}
+ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"}
+LIMITS = {"thrift_string_size_limit": 1 << 20, "thrift_container_size_limit": 10_000}  # of a part's footer
+TEXT = pa.dictionary(pa.int32(), pa.string())  # as text is read: each value once
+NEEDED = ("clip_id", "video", "start_s", "end_s", "verdict", "clips_of_video", "file_bytes", "written_at")
+WORDS = {"verdict": VERDICTS}  # what a column may hold; of a stream:
+STATES = (PRESENT, MISSING)
+SIGNED, LARGEST = ("start_s", "end_s", "written_at"), float(1 << 53)
 
 
-def read_part(directory: Path, shard: str, *, rows: bool = True) -> tuple[pa.Table, dict[str, str]]:
-    """Read the part of a shard, without `rows` only its metadata.
+class Part(NamedTuple):
+    """What was read of a part."""
 
-    Returns:
-        The table, and the version of each of its streams.
+    table: pa.Table  # text as dictionaries
+    versions: dict[str, str]  # of each stream that the part has
+    size: int  # bytes of the file
+
+
+def read_part(directory: Path, shard: str, streams: Collection[str] | None = None, *, check: bool = False) -> Part:
+    """Read the part of a shard.
+
+    Args:
+        directory: of the store.
+        shard: its name.
+        streams: whose columns to read, those of SCHEMA aside; None: no rows at all.
+        check: its values too; else `decoded` does.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or would take more memory than its size allows.
     """
-    path = directory / part_name(shard)
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read() if rows else file.schema_arrow.empty_table()
-        versions = json.loads((table.schema.metadata or {}).get(b"streams", b"null"))
-        if not isinstance(versions, dict):
-            raise ValueError("it does not list the versions of its streams")
-        if lacking := [name for name in (*NEEDED, *versions) if name not in table.column_names]:
-            raise ValueError(f"it has no column '{lacking[0]}'")
-    except (pa.ArrowException, OSError, ValueError) as error:  # the last also where a column's name is not UTF-8
-        raise _damaged(directory, path, str(error)) from error
-    return table, versions
+        path = entry(directory, PARTS, shard + PART)
+        size = regular_size(path, MOST_BYTES)
+        with pa.OSFile(str(path)) as source:
+            file = pq.ParquetFile(source, **LIMITS)
+            facts, schema, names = file.metadata, file.schema_arrow, Counter(file.schema_arrow.names)
+            versions = parse_json((schema.metadata or {}).get(b"streams", b"null"))
+            if not isinstance(versions, dict):
+                raise ValueError("it does not list the versions of its streams")
+            if odd := [pair for pair in versions.items() if not (is_stream(pair[0]) and is_name(pair[1]))]:
+                raise ValueError(f"it lists {odd[0]!r:.80}, no version of a stream")
+            if lacking := [name for name in (*SCHEMA.names, *versions) if names[name] != 1]:
+                raise ValueError(f"it has no column '{lacking[0]}', or several")
+            if streams is None:
+                return Part(schema.empty_table(), versions, size)
+            columns = [*SCHEMA, *(pa.field(stream, pa.string()) for stream in streams if stream in versions)]
+            for column in columns:
+                if (kind := schema.field(column.name).type) != column.type:
+                    raise ValueError(f"its column '{column.name}' is of type {kind}"[:200])
+            _check_sizes(facts, size)
+            texts = [column.name for column in columns if column.type == pa.string()]
+            file = pq.ParquetFile(source, metadata=facts, read_dictionary=texts, **LIMITS)
+            table = file.read([column.name for column in columns], use_threads=False)
+            if check:
+                decoded(table, size)
+            return Part(table, versions, size)
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:  # also where names are not UTF-8
+        raise damaged(directory, directory / part_name(shard), str(error)) from error
+
+
+def _check_sizes(facts: pq.FileMetaData, size: int) -> None:
+    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    rows, most = [group.num_rows for group in groups], min(MOST_ROWS, size // BYTES_A_ROW)
+    if sum(rows) != facts.num_rows or not all(0 <= number <= most for number in (*rows, facts.num_rows)):
+        raise ValueError(f"its {size:,} bytes are said to hold {facts.num_rows:,} rows")
+    for group in groups:
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.compression not in CODECS or not ENCODINGS.issuperset(column.encodings):
+                raise ValueError(f"it is compressed by {column.compression} ({', '.join(column.encodings)})")
+
+
+def decoded(table: pa.Table, size: int) -> pa.Table:
+    """Rows of one or several parts with text as text, after a look at each value.
+
+    Args:
+        table: of `read_part`.
+        size: bytes of the parts that it comes from.
+
+    Raises:
+        ValueError: a value is of no clip, or the text would take too much memory.
+    """
+    table.validate(full=True)  # that all is UTF-8, and no index of a dictionary leads beyond its end
+    table, room = table.combine_chunks(), TEXT_A_BYTE * size
+    if len(table) == 0:
+        return table
+    for number, name in enumerate(table.column_names):
+        column = table.column(number)
+        if column.null_count and name in NEEDED:
+            raise ValueError(f"its column '{name}' has empty cells")
+        if column.type == TEXT:
+            coded = column.chunk(0)
+            lengths = np.append(pc.binary_length(coded.dictionary).to_numpy(), 0)
+            room -= int(lengths[coded.indices.fill_null(-1).to_numpy()].sum())
+            if room < 0 or lengths.max() > LONGEST_TEXT:
+                raise ValueError(f"the text of its column '{name}' is too long")
+            words = WORDS.get(name, STATES) if name in WORDS or name not in SCHEMA.names else ()
+            found = coded.dictionary.drop_null()
+            if words and not pc.all(pc.is_in(found, pa.array(words)), min_count=0).as_py():
+                raise ValueError(f"its column '{name}' has other words than {', '.join(words)}")
+            if name in ("clip_id", "video") and not lengths[:-1].all():
+                raise ValueError(f"its column '{name}' has empty names")
+            table = table.set_column(number, name, coded.cast(pa.large_string()))
+        else:
+            values = column.drop_null().to_numpy()
+            low = -LARGEST if name in SIGNED else 0
+            if len(values) and not (low <= values.min() and values.max() <= LARGEST):  # False also for NaN
+                raise ValueError(f"its column '{name}' has numbers that cannot be")
+    if pc.any(pc.less(table["end_s"], table["start_s"])).as_py():
+        raise ValueError("a clip ends before it begins")
+    if pc.count_distinct(table["clip_id"]).as_py() < len(table):
+        keys = [name for name in ("clip_id", "shard") if name in table.column_names]
+        if len(table.group_by(keys).aggregate([])) < len(table):
+            raise ValueError("it has two rows of one clip")
+    return table
 
 
 def read_sums(directory: Path, shard: str) -> Sums:
@@ -51,19 +163,22 @@ def read_sums(directory: Path, shard: str) -> Sums:
     """
     path = sums_path(directory, shard)
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(directory, path, str(error)) from error
+        text = read_file(entry(directory, CHECKSUMS, shard + SUMS)).decode()
+    except (OSError, ValueError) as error:
+        raise damaged(directory, path, str(error)) from error
     lines = [_LINE.fullmatch(line) for line in text.split("\n")[:-1]]
     sums = {line[2]: line[1] for line in lines if line is not None}
     part = part_name(shard)
     streams = {name.partition("/")[0] for name in sums.keys() - {part}}
     known = {name for stream in streams for name in stream_names(stream, shard)}
-    foreign = (
-        any(stream.startswith(".") or stream in ("", PARTS) for stream in streams) or sums.keys() - {part} - known
-    )
-    if foreign or len(sums) < len(lines) or not text.endswith("\n") or part not in sums:
-        raise _damaged(directory, path, "it is not a list of a shard's checksums")
+    if (
+        not all(map(is_stream, streams))
+        or sums.keys() - {part} - known
+        or len(sums) < len(lines)
+        or not text.endswith("\n")
+        or part not in sums
+    ):
+        raise damaged(directory, path, "it is not a list of a shard's checksums")
     return sums
 
 
@@ -82,18 +197,19 @@ def drop_streams(directory: Path, shard: str, streams: Collection[str]) -> None:
         if gone & sums.keys():
             write_sums(directory, shard, {name: digest for name, digest in sums.items() if name not in gone})
     for name in gone:
-        (directory / name).unlink(missing_ok=True)
+        remove(directory / name)
 
 
 def drop_shard(directory: Path, shard: str, streams: Collection[str]) -> None:
     """Remove a shard from a store: first its checksums, then its files."""
-    sums_path(directory, shard).unlink(missing_ok=True)
+    remove(sums_path(directory, shard))
     for name in (part_name(shard), *(name for stream in streams for name in stream_names(stream, shard))):
-        (directory / name).unlink(missing_ok=True)
+        remove(directory / name)
 
 
-def _damaged(directory: Path, path: Path, reason: str) -> InputError:
+def damaged(directory: Path, path: Path, reason: str) -> InputError:
+    """The error of a damaged file of a shard."""
     return InputError(
-        f"{path} is damaged ({' '.join(reason.split())}). Remove it with mee store verify {directory} --repair, "
-        "then run mee precompute again: it extracts the videos of this shard again"
+        f"{path} is damaged ({' '.join(reason.split())}). Remove it with mee store verify {quote(str(directory))} "
+        "--repair, then run mee precompute again: it extracts the videos of this shard again"
     )

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import final
 
 from features.errors import InputError
+from features.files import entry, open_file, remove
 from features.store.layout import (
     CHECKSUMS,
     IMPORTS,
     PARTS,
+    STORE_FILE,
     WRITERS,
     part_name,
     shard_names,
@@ -30,9 +32,10 @@ from features.store.layout import (
     stream_names,
     sums_path,
 )
-from features.store.manifest import STORE_FILE, Manifest, is_valid, store_lock
+from features.store.manifest import Manifest, is_valid
 from features.store.shard import drop_shard, drop_streams, read_part, read_sums
-from features.store.writer import StoreWriter, find_writers
+from features.store.writer import StoreWriter
+from features.store.writers import find_writers, store_lock
 
 THREADS = 4  # hashing releases the interpreter's lock
 _TEMPORARY = re.compile(r"\..+\.\d+")  # of features.files
@@ -110,7 +113,7 @@ def _check_shard(directory: Path, shard: str, manifest: Manifest) -> tuple[list[
     findings: list[Finding] = []
     try:
         sums = read_sums(directory, shard)
-        _, versions = read_part(directory, shard)
+        versions = read_part(directory, shard, manifest.streams, check=True).versions
     except InputError as error:
         name = part if part in str(error) else list_
         what = str(error).removeprefix(f"{directory / name} ").partition(". ")[0]
@@ -127,19 +130,21 @@ def _check_shard(directory: Path, shard: str, manifest: Manifest) -> tuple[list[
             findings.append(Finding(name=list_, what=what, shard=shard))
         elif stream in streams and versions[stream] in streams[stream].overwritten:
             findings.append(Finding(name=name, what=OVERWRITTEN, wrong=False, shard=shard, stream=stream))
-        elif what := _damage(directory / name, digest, sizes):
+        elif what := _damage(directory, name, digest, sizes):
             findings.append(Finding(name=name, what=what, shard=shard, stream=stream))
     return sizes, findings
 
 
-def _damage(path: Path, sha256: str, sizes: list[int]) -> str:
+def _damage(directory: Path, name: str, sha256: str, sizes: list[int]) -> str:
     """How a file differs from what was written; empty: not at all."""
     try:
-        with path.open("rb") as file:
+        with open_file(entry(directory, *name.split("/"))) as file:
             sizes.append(os.fstat(file.fileno()).st_size)
             return "" if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else DIFFERS
     except FileNotFoundError:
         return "does not exist"
+    except InputError as error:
+        return str(error).removeprefix(f"'{directory / name}' ").partition(";")[0]
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 
@@ -160,7 +165,7 @@ def _unlisted(directory: Path, streams: Collection[str], damaged: Collection[str
             continue
         if _TEMPORARY.fullmatch(path.name):
             yield Finding(name=name, what=KILLED, wrong=False, deletable=True)
-        elif name == f"{WRITERS}/{path.stem}.lock":
+        elif name in (f"{WRITERS}/{path.stem}.lock", f"{WRITERS}/{path.stem}.json"):
             if not writers.get(path.stem, True):
                 yield Finding(name=name, what=KILLED, wrong=False)
         elif name == f"{IMPORTS}/{path.stem}.json":
@@ -207,6 +212,6 @@ def repair(directory: Path, findings: list[Finding]) -> list[Finding]:
         alone = not any(runs for name, runs in find_writers(directory).items() if name != writer.name)
         for finding in findings:
             if finding.deletable and alone and not _is_listed(directory, finding.name):
-                (directory / finding.name).unlink(missing_ok=True)
+                remove(directory / finding.name)
     writer.close()
     return [finding for finding in findings if finding.wrong and not finding.can_be_repaired]

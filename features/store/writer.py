@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -21,13 +22,13 @@ from typing import Any, NamedTuple, Self, final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
 from features.errors import InputError, MediaError
 from features.extractors import Extractor, Stream
-from features.files import write_whole
+from features.files import make_folder, remove, write_whole
 from features.store.layout import (
+    CHECKSUMS,
     IMPORTS,
     MISSING,
     PART,
@@ -35,17 +36,20 @@ from features.store.layout import (
     PRESENT,
     ROWS,
     SCHEMA,
+    SHARD,
     WRITERS,
     ClipRecord,
     Float16Stream,
     Times,
+    number_of,
     part_name,
     shard_names,
     shard_of,
     stream_names,
 )
-from features.store.manifest import Manifest, checksummed, store_lock
-from features.store.shard import drop_shard, drop_streams, read_part, write_sums
+from features.store.manifest import Manifest, checksummed
+from features.store.shard import decoded, drop_shard, drop_streams, read_part, write_sums
+from features.store.writers import Work, find_writers, open_lock, store_lock
 
 SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 60.0  # a shard is written when it reaches any of these
 
@@ -75,58 +79,65 @@ def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str
     return CheckedStream(rows, times)
 
 
-def find_writers(directory: Path) -> dict[str, bool]:
-    """Writers that have not released their locks -> whether they run. Call it with the store's lock held."""
-    found = {}
-    for path in sorted((directory / WRITERS).glob("*.lock")):
-        try:
-            with FileLock(path, timeout=0):
-                found[path.stem] = False
-        except Timeout:
-            found[path.stem] = True
-    return found
-
-
 def _clear_unfinished(directory: Path, streams: Collection[str]) -> None:
     """Remove files of shards without checksums, and temporary files."""
     shards = set(shard_names(directory))
     for folder in (PARTS, *streams):
         for suffix in (PART, ROWS):
             for path in (directory / folder).glob("*" + suffix):
-                if shard_of(path) not in shards:
-                    path.unlink(missing_ok=True)
-    for temporary in directory.glob("*/.*.[0-9]*"):
-        temporary.unlink(missing_ok=True)
+                if SHARD.fullmatch(shard_of(path)) and shard_of(path) not in shards:
+                    remove(path)
+    for folder in (PARTS, CHECKSUMS, WRITERS, IMPORTS, *streams):
+        for temporary in (directory / folder).glob(".*.[0-9]*"):
+            remove(temporary)
 
 
 def clear_overwritten(directory: Path, manifest: Manifest) -> None:
     """Remove the stream files of overwritten versions, but not those that a running job has not committed yet."""
     for shard in shard_names(directory):
-        _, versions = read_part(directory, shard, rows=False)
+        versions = read_part(directory, shard).versions
         entries = {stream: manifest.streams[stream] for stream in versions if stream in manifest.streams}
         if gone := [stream for stream, entry in entries.items() if versions[stream] in entry.overwritten]:
             drop_streams(directory, shard, gone)
+
+
+def _remove_writer(directory: Path, writer: str) -> None:
+    for suffix in ("json", "lock"):
+        remove(directory / WRITERS / f"{writer}.{suffix}")
 
 
 @final
 class StoreWriter:
     """Appends to a store; a context manager that writes the pending rows at its end."""
 
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
-        """``manifest``: with the streams that are going to be written."""
+    def __init__(self, directory: Path, manifest: Manifest, work: Work | None = None) -> None:
+        """``manifest``: with the streams that are going to be written; ``work``: None where others may do it too.
+
+        Raises:
+            InputError: a running job does this work, or has overwritten these streams.
+        """
+        manifest.check_folders(directory)
         self.directory, self.manifest = directory, manifest
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.lock = FileLock(directory / WRITERS / f"{self.name}.lock")
+        host = re.sub("[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
+        self.name = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.lock = open_lock(directory / WRITERS / f"{self.name}.lock")
         self._pending: list[ClipRecord] = []
-        self._bytes, self._since, self._shards = 0, 0.0, 0
-        (directory / WRITERS).mkdir(exist_ok=True)
+        self._bytes, self._since, self._number = 0, 0.0, -1
+        make_folder(directory / WRITERS)
         with store_lock(directory):
+            if work is not None:
+                work.refuse_same(directory)
+                there = Manifest.read(directory).streams
+                if gone := [s for s in work.streams if manifest.streams[s].versions[0] in there[s].overwritten]:
+                    raise InputError(f"{directory}: another job has just overwritten '{gone[0]}'; run this again")
             others = find_writers(directory)
             if others and not any(others.values()):
                 _clear_unfinished(directory, manifest.streams)
                 for writer in others:
-                    (directory / WRITERS / f"{writer}.lock").unlink()
+                    _remove_writer(directory, writer)
             self.lock.acquire()
+            if work is not None:
+                work.note(directory / WRITERS / f"{self.name}.json")
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +153,7 @@ class StoreWriter:
     def close(self) -> None:
         """Release the lock: no file of this writer is unfinished. Pending rows are not written."""
         with store_lock(self.directory):
-            Path(self.lock.lock_file).unlink()
+            _remove_writer(self.directory, self.name)
             self.lock.release()
 
     def add(self, records: Sequence[ClipRecord]) -> None:
@@ -168,7 +179,10 @@ class StoreWriter:
         """
         if not self._pending:
             return
-        shard = f"{self.name}-{self._shards:06d}"
+        self._number = max(self._number, *map(number_of, shard_names(self.directory)), -1) + 1
+        shard = f"{self.name}-{self._number:06d}"
+        if not SHARD.fullmatch(shard):
+            raise InputError(f"{self.directory} has no numbers left for its shards; write to another store")
         streams = sorted({stream for record in self._pending for stream in record.streams})
         sums = {}
         try:
@@ -182,7 +196,7 @@ class StoreWriter:
                 f"{self.directory} cannot be written: {error.strerror or error}; what was written before is "
                 "whole, so make room, and the same command goes on from there"
             ) from error
-        self._pending, self._bytes, self._shards = [], 0, self._shards + 1
+        self._pending, self._bytes = [], 0
 
     def _files(self, shard: str, streams: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Name and content of each file of a shard, the part last."""
@@ -205,4 +219,9 @@ class StoreWriter:
         )
         part = io.BytesIO()
         pq.write_table(table, part)
+        coded = (column.dictionary_encode() if column.type == pa.string() else column for column in table.columns)
+        try:
+            decoded(pa.table(list(coded), names=table.column_names), part.tell())
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(f"{self.directory}: what would be written cannot be read back: {error}") from error
         yield part_name(shard), part.getvalue()

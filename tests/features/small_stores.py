@@ -1,15 +1,16 @@
 """What the tests of stores share: two rows a clip, what is on disk, and stores drawn at random."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
 from features.extractors.base import Fingerprint
-from features.store.feature_store import FeatureStore
-from features.store.layout import PRESENT, ClipRecord
-from features.store.manifest import declare
+from features.store.feature_store import FeatureStore, summarise
+from features.store.layout import PRESENT, STORE_FILE, ClipRecord
+from features.store.manifest import checksummed, declare
 from features.store.verify import check_store
 from features.store.writer import StoreWriter, clear_overwritten
 
@@ -43,6 +44,34 @@ def run_at_once(processes):
     for process in processes:
         process.join()
     assert {process.exitcode for process in processes} == {0}
+
+
+# ---- stores that came from anyone
+
+
+def quiet(*_):
+    pass
+
+
+def read_all(store):
+    opened = FeatureStore(store)
+    ids = list(opened.clips.index)
+    for stream in opened.manifest.streams:
+        for look in (opened.lengths, opened.read, opened.times):
+            look(stream, ids)
+    summarise(opened)
+
+
+def shard_of(store):
+    """The first shard, of the clips a and b."""
+    return min((path.stem for path in (store / "parts").iterdir()), key=lambda name: name.rpartition("-")[2])
+
+
+def change(store, edit):
+    content = json.loads((store / STORE_FILE).read_text())
+    del content["sha256"]
+    edit(content)
+    (store / STORE_FILE).write_bytes(checksummed(content))
 
 
 # ---- stores with a history drawn at random, and what counts in a store

@@ -187,6 +187,30 @@ def test_ctrl_c_at_the_very_start_is_quiet(start, clips, tmp_path):
 
 
 @linux
+def test_of_two_jobs_that_would_do_the_same_one_says_at_once_who_does_it(start, clips, tmp_path, fails, prints):
+    """Jobs of other streams or other files go on; a job that was killed blocks none."""
+    store, folder = tmp_path / "store", clips("a.mp4", "hang-.mp4")
+    first = start(folder, store, "--streams", "odd", "audio")
+    assert until(lambda: list((store / "writers").glob("*.json")))
+    for flags in (("--streams", "audio"), ("--streams", "audio", "--overwrite")):
+        began = time.monotonic()
+        message = fails(main, folder, store, *flags, "--workers", "1")
+        assert time.monotonic() - began < 10
+        assert f"(process {first.pid} on " in message
+        assert "makes the same: 'audio' of 'a.mp4', for one. Wait until it has ended" in message
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(folder / "a.mp4", other / "b.mp4")
+    prints(main, other, store, "--streams", "audio", "--workers", "1")
+    prints(main, folder, store, "--streams", "motion", "--workers", "1")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    prints(main, folder, store, "--streams", "audio", "--workers", "1")
+    assert FeatureStore(store).done("audio") == {"a.mp4", "b.mp4", "hang-.mp4"}
+    assert list((store / "writers").iterdir()) == []
+
+
+@linux
 def test_killed_while_a_file_hangs(start, clips, tmp_path):
     folder, store = clips("a.mp4", "b.mp4", "c.mp4", "hang-1.mp4", "hang-2.mp4"), tmp_path / "store"
     job = start(folder, store, "--streams", "odd")

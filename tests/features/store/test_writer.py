@@ -3,16 +3,22 @@
 import json
 import multiprocessing
 import os
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from features.errors import InputError
+from features.external.config import ImportConfig
+from features.external.job import ImportJob
 from features.extractors.base import Fingerprint
 from features.store import writer as store_writer
 from features.store.feature_store import FeatureStore
 from features.store.manifest import Manifest, declare
+from features.store.merge import merge_stores
 from features.store.writer import StoreWriter, clear_overwritten
+from features.store.writers import Work
 from tests.features.small_stores import die, files, run_at_once
 
 ROWS = np.ones((2, 3), np.float16)
@@ -141,7 +147,7 @@ def test_streams_are_added_and_declaring_them_again_changes_nothing(store_job):
     assert Manifest.read(store_job.directory) == added
     assert files(store_job.directory) == before
     content = json.loads((store_job.directory / "store.json").read_text())
-    assert (content["format"], content["clip_seconds"]) == (2, 5.0)
+    assert (content["format"], content["clip_seconds"]) == (3, 5.0)
     assert content["streams"]["sight"]["fingerprint"]["dim"] == 3
 
 
@@ -206,7 +212,7 @@ def test_jobs_that_declare_at_once_lose_nothing(tmp_path):
     assert len(Manifest.read(tmp_path / "store").streams) == 60
 
 
-NONSENSE = '{"format": 2, "streams": {"a": {"b": 1}}, "clip_seconds": 1}'
+NONSENSE = '{"format": 3, "streams": {"a": {"b": 1}}, "clip_seconds": 1}'
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"format": 1}', '{"format": 99}', NONSENSE])
@@ -214,3 +220,163 @@ def test_a_manifest_that_makes_no_sense_is_refused(tmp_path, content):
     (tmp_path / "store.json").write_text(content)
     with pytest.raises(InputError, match=r"store\.json is (damaged|of format (1|99),.*mee precompute)"):
         FeatureStore(tmp_path)
+
+
+def at(monkeypatch, seconds):
+    monkeypatch.setattr(store_writer.time, "time", lambda: seconds)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_mended_file_is_mended_whatever_the_clock_does(store_job, tmp_path, monkeypatch, merged):
+    """Each job starts years before the one that it follows."""
+    record, place = store_job.record, store_job.directory
+
+    def now():
+        target = tmp_path / f"all-{len(list((place / 'checksums').iterdir()))}"
+        if merged:
+            merge_stores(target, [place], lambda *_: None)
+        return FeatureStore(target if merged else place)
+
+    at(monkeypatch, 4e9)
+    store_job.write(record("v", verdict="failed", note="cut", of=0), sight=3)
+    assert now().failed == {"v": "cut"}
+    at(monkeypatch, 3e9)
+    store_job.write(record("v", sight=ROWS), sight=3)
+    assert (now().failed, list(now().clips.index)) == ({}, ["v"])
+    at(monkeypatch, 2e9)
+    store_job.write(record("v", sight=ROWS * 2, file_bytes=200), sight=3)  # its file has changed
+    assert (now().read("sight", ["v"])[0] == 2).all()
+    at(monkeypatch, 1e9)
+    store_job.write(record("v", verdict="failed", note="gone", of=0), sight=3)
+    assert now().failed == {"v": "gone"}
+
+
+def test_of_jobs_that_knew_nothing_of_each_other_a_success_counts(store_job, tmp_path, monkeypatch):
+    """Extracted in one store, where its clock is, and failed in another."""
+    for name, clock, facts in (("1", 4e9, {"verdict": "failed", "of": 0}), ("2", 1e9, {"sight": ROWS})):
+        at(monkeypatch, clock)
+        store_job.write(store_job.record("v", **facts), directory=tmp_path / name, sight=3)
+    for name, order in (("a", "12"), ("b", "21")):
+        merge_stores(tmp_path / name, [tmp_path / each for each in order], lambda *_: None)
+        assert list(FeatureStore(tmp_path / name).clips.index) == ["v"]
+
+
+def test_numbers_of_shards_end(store_job):
+    store_job.write(store_job.record("a", sight=ROWS), sight=3)
+    for path in store_job.directory.glob("*/*-000000.*"):
+        text = path.read_bytes().replace(b"-000000", b"-999999999")
+        path.with_name(path.name.replace("-000000", "-999999999")).write_bytes(text)
+        path.unlink()
+    assert list(FeatureStore(store_job.directory).clips.index) == ["a"]
+    with pytest.raises(InputError, match="no numbers left"):
+        store_job.write(store_job.record("b", sight=ROWS), sight=3)
+
+
+BIG = [{"clip_id": "x" * 10_001}, {"clip_id": ""}, {"clip_id": "v", "start_s": 1e300, "end_s": 2e300}]
+
+
+@pytest.mark.parametrize("facts", [*BIG, {"clip_id": "v", "verdict": "fine"}, {"clip_id": "v", "file_bytes": -1}])
+def test_what_could_not_be_read_back_is_not_written(store_job, facts):
+    with pytest.raises(InputError, match="what would be written cannot be read back"):
+        store_job.write(store_job.record(**facts, video="v", sight=ROWS), sight=3)
+    assert len(FeatureStore(store_job.directory).rows) == 0
+
+
+def test_a_long_reason_is_cut_and_many_clips_of_one_video_fit(store_job):
+    """Half a day in clips of half a second, all with one reason."""
+    record = store_job.record("v", verdict="degraded", note="why " * 1000, of=80_000, sight=None)
+    records = [replace(record, clip_id=f"v#t={n / 2:g},{(n + 1) / 2:g}", end_s=1.0 + n) for n in range(80_000)]
+    with StoreWriter(store_job.directory, store_job.declare(sight=3)) as writer:
+        writer.add(records)
+    rows = FeatureStore(store_job.directory).rows
+    assert (len(rows), set(rows["note"])) == (80_000, {"why " * 125})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_every_file_and_every_new_folder_is_synced_before_the_next_step(store_job, tmp_path, monkeypatch):
+    """What is renamed was synced, and so was then its folder; a folder that is made is synced in the one above."""
+    events, real = [], {name: getattr(os, name) for name in ("replace", "mkdir")}
+
+    def noted(name):
+        def call(*arguments):
+            real[name](*arguments)
+            events.append((name, *map(str, arguments[:2])))
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, noted(name))
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: events.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+    )
+    place = tmp_path / "new" / "place"
+    store_job.write(store_job.record("a", sight=ROWS, times=TIMES), directory=place, sight=3)
+    merge_stores(tmp_path / "all", [place], lambda *_: None)
+    made = [(number, event[1]) for number, event in enumerate(events) if event[0] == "mkdir"]
+    renamed = [(number, *event[1:]) for number, event in enumerate(events) if event[0] == "replace"]
+    assert {"new", "place", "sight", "parts", "checksums", "writers", "all"} <= {
+        path.split("/")[-1] for _, path in made
+    }
+    assert len(renamed) >= 10
+    for number, path in made:
+        assert events[number + 1] == ("sync", os.path.dirname(path))
+    for number, source, target in renamed:
+        assert ("sync", source) in events[:number] or "/all/" in target  # there they are links
+        assert events[number + 1] == ("sync", os.path.dirname(target))
+
+
+def _do_the_same(directory, overwrite, done, ended):
+    work = Work(["sight"], ["a", "b"])
+    try:
+        made_by = {"sight": Fingerprint(extractor="sight", version=1, dim=3)}
+        manifest = declare(directory, made_by, None, overwrite=overwrite, work=work)
+        with StoreWriter(directory, manifest, work):
+            done.put("writes")
+            ended.wait(20)
+    except InputError as error:
+        done.put(str(error))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_jobs_that_start_at_once_to_do_the_same_one_goes_on(store_job, overwrite):
+    store_job.declare(sight=3)
+    context = multiprocessing.get_context("fork")
+    done, ended = context.Queue(), context.Event()
+    arguments = (store_job.directory, overwrite, done, ended)
+    jobs = [context.Process(target=_do_the_same, args=arguments) for _ in range(4)]
+    for job in jobs:
+        job.start()
+    said = [done.get(timeout=20) for _ in jobs]
+    refused = [words for words in said if words != "writes"]
+    assert len(refused) == 3
+    assert all("makes the same: 'sight' of 'a'" in words or "has just overwritten" in words for words in refused)
+    streams = Manifest.read(store_job.directory).streams
+    with StoreWriter(store_job.directory, Manifest(None, streams), Work(["sight"], ["c"])):  # other videos
+        pass
+    ended.set()
+    for job in jobs:
+        job.join()
+
+
+def test_two_imports_of_one_stream_and_what_a_running_job_says_of_itself(store_job, tmp_path):
+    np.savez(tmp_path / "x.npz", a=ROWS, b=ROWS)
+    names, files = ImportConfig(name=("sight=x",)), {"sight": tmp_path / "x.npz"}
+    first = ImportJob(store_job.directory, files, names, lambda *_: None)
+    first.run()
+    manifest = Manifest.read(store_job.directory)
+    writer = StoreWriter(store_job.directory, manifest, Work(["sight"], ["a"]))
+    for job in (lambda: ImportJob(store_job.directory, files, names, lambda *_: None), first.run):
+        with pytest.raises(InputError, match=f"process {os.getpid()} on .*'sight' of 'a'"):
+            job()
+    note = store_job.directory / "writers" / f"{writer.name}.json"
+    for words in (
+        b"{}",
+        b"[1]",
+        b'{"streams": 1, "videos": 2}',
+        b'{"streams": ["sight"], "videos": [[]]}',
+        b"[" * 99_999,
+    ):
+        note.write_bytes(words)  # it says nothing that could be understood
+        first.run()
+    writer.close()
+    assert list(note.parent.iterdir()) == []

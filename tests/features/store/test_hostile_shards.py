@@ -1,0 +1,230 @@
+"""Parts and rows that came from anyone: sizes are compared before memory is taken, and values are looked at."""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save_file
+
+from features.errors import InputError
+from features.store.feature_store import FeatureStore
+from features.store.shard import read_sums, write_sums
+from tests.features.small_stores import read_all, shard_of
+
+
+def listed(store, shard):
+    """Correct the checksums: a part that came so is not damaged."""
+    sums = {name: hashlib.sha256((store / name).read_bytes()).hexdigest() for name in read_sums(store, shard)}
+    write_sums(store, shard, sums)
+
+
+def rewritten(edit=lambda table: table, metadata=None, **settings):
+    """The part of a shard after edit(table)."""
+
+    def spoil(store, victim):
+        shard = shard_of(store)
+        path = store / "parts" / f"{shard}.parquet"
+        table = pq.read_table(path)
+        kept = {"streams": metadata or table.schema.metadata[b"streams"]}
+        pq.write_table(edit(table).replace_schema_metadata(kept), path, **settings)
+        listed(store, shard)
+
+    return spoil
+
+
+def column(name, *values, kind=None, **settings):
+    """Two rows of other values."""
+    values = values * 2 if len(values) == 1 else values
+
+    def edit(table):
+        return table.set_column(table.column_names.index(name), name, pa.array(values, kind or table[name].type))
+
+    return rewritten(edit, **settings)
+
+
+def many(table, rows=2_000_000):
+    """As many equal rows, in few bytes."""
+
+    def repeat(name):
+        if table[name].null_count:
+            return pa.nulls(rows, table[name].type)
+        if pa.types.is_string(table[name].type):
+            return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), table[name][:1].combine_chunks())
+        return pa.array(np.zeros(rows, table[name].type.to_pandas_dtype()))
+
+    return pa.table({name: repeat(name) for name in table.column_names})
+
+
+def more_columns(table):
+    return pa.table(
+        {**{n: table[n] for n in table.column_names}, **{f"c{n}": table["note"] for n in range(12_000)}}
+    )
+
+
+def long_notes(table, rows=3000):
+    repeated = table.take(np.zeros(rows, int))
+    notes, names = pa.array(["x" * 9000] * rows), pa.array([f"{n}" for n in range(rows)])
+    kept = [name for name in table.column_names if name not in ("clip_id", "note")]
+    return repeated.select(kept).append_column("clip_id", names).append_column("note", notes)
+
+
+LONG = "x" * 3_000_000
+PARTS = {
+    "rows": rewritten(many, store_schema=False),
+    "rows, not compressed": rewritten(many, compression="none", store_schema=False),
+    "a dictionary": rewritten(many),
+    "columns": rewritten(more_columns),
+    "a long text": column("note", LONG),
+    "a long id": column("clip_id", LONG, LONG + "1"),
+    "repeated text": rewritten(long_notes),
+    "another codec": column("note", LONG, compression="zstd"),
+    "another encoding": column("note", "x", use_dictionary=False, column_encoding={"note": "DELTA_BYTE_ARRAY"}),
+    "metadata": rewritten(metadata=b" " * 3_000_000 + b"{}"),
+    "nested metadata": rewritten(metadata=b'{"a":' * 100_000),
+    "a path in its metadata": rewritten(metadata=b'{"../x": "0"}'),
+    "a path as a version": rewritten(metadata=b'{"sight": "../x", "sound": "0"}'),
+    "a number as a version": rewritten(metadata=b'{"sight": 1, "sound": "0"}'),
+    "a column twice": rewritten(lambda table: table.append_column("clip_id", table["clip_id"])),
+    "a nested column": column("note", [1], kind=pa.list_(pa.int64())),
+    "numbers as ids": column("clip_id", 1, 2, kind=pa.int64()),
+    "bytes as text": column("note", b"\xff", kind=pa.binary()),
+    "one id": column("clip_id", "same"),
+    "no id": column("clip_id", "", "b"),
+    "a null id": column("clip_id", None, "b"),
+    "no video": column("video", ""),
+    "a verdict": column("verdict", "evil"),
+    "no verdict": column("verdict", None),
+    "a state": column("sight", "evil"),
+    "NaN": column("end_s", float("nan")),
+    "infinity": column("end_s", float("inf")),
+    "an end before": column("start_s", 5.0),
+    "a time": column("start_s", -1e308),
+    "no number of clips": column("clips_of_video", None),
+    "clips": column("clips_of_video", -1),
+    "bytes": column("file_bytes", -1),
+    "a clock": column("written_at", float("nan")),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_a_part_that_cannot_be_is_refused_and_repaired(store, refused, case):
+    shard = shard_of(store)
+    refusals = refused(PARTS[case])
+    assert refusals.keys() >= {"read", "export", "merge"}
+    assert not (store / "parts" / f"{shard}.parquet").exists()  # repair is the last command
+    read_all(store)
+
+
+def test_checksums_name_no_other_files(refused):
+    def spoil(store, victim):
+        path = store / "checksums" / f"{shard_of(store)}.sha256"
+        path.write_text(f"{'0' * 64}  ../victim/pipe\n" + path.read_text())
+
+    assert refused(spoil).keys() >= {"read", "export", "merge"}
+
+
+# ---- rows
+
+
+def tensors(kind, shape, value=0, clips="ab", **more):
+    """A file of rows with one array a clip, whatever safetensors itself would write."""
+    size = int(np.prod(shape)) * {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "F8_E4M3": 1}[kind]
+    content = (value.to_bytes(2, "little") * size)[:size] if size else b""
+    places = {
+        c: {"dtype": kind, "shape": shape, "data_offsets": [n * size, n * size + size]}
+        for n, c in enumerate(clips)
+    }
+    header = json.dumps(places | more).encode()
+    return struct.pack("<Q", len(header)) + header + content * len(clips)
+
+
+ROWS_FILES = {
+    "NaN in rows": tensors("F16", [2, 3], 0x7E00),
+    "infinity in rows": tensors("F16", [2, 3], 0xFC00),
+    "another size": tensors("F16", [3, 2]),
+    "another type": tensors("F32", [2, 3]),
+    "bfloat16": tensors("BF16", [2, 3]),
+    "float8": tensors("F8_E4M3", [2, 3]),
+    "no rows": tensors("F16", [0, 3]),
+    "one axis": tensors("F16", [3]),
+    "no axis": tensors("F16", []),
+    "three axes": tensors("F16", [1, 2, 3]),
+    "no clip": tensors("F16", [2, 3], clips="xy"),
+    "overlapping": tensors("F16", [2, 3], b={"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}),
+    "beyond the end": tensors("F16", [2, 3], b={"dtype": "F16", "shape": [2**62, 3], "data_offsets": [12, 24]}),
+    "a long header": struct.pack("<Q", 1 << 62) + b"{}",
+    "a large header": struct.pack("<Q", 17 << 20) + b"{}" + b" " * (17 << 20),
+    "nested": struct.pack("<Q", 500_000) + b'{"a":' * 100_000,
+    "short": b"abc",
+}
+
+
+def rows_file(case):
+    def spoil(store, victim):
+        (store / "sight" / f"{shard_of(store)}.safetensors").write_bytes(ROWS_FILES[case])
+        listed(store, shard_of(store))
+
+    return spoil
+
+
+@pytest.mark.parametrize("case", ROWS_FILES)
+def test_rows_that_cannot_be_are_refused(refused, case):
+    assert {"read", "export"} <= refused(rows_file(case)).keys()
+
+
+LIBRARIES = {"columns", "metadata", "no clip", "overlapping", "beyond the end", "nested", "short"}  # their words
+
+
+def test_what_is_said(store, tmp_path, says):
+    """A sentence each."""
+    shard, said = shard_of(store), []
+    for case, spoil in (PARTS | {case: rows_file(case) for case in ROWS_FILES}).items():
+        if case not in LIBRARIES:
+            copy = tmp_path / "copy"
+            shutil.copytree(store, copy)
+            spoil(copy, tmp_path)
+            with pytest.raises(InputError) as raised:
+                read_all(copy)
+            said.append(str(raised.value).replace(shard, "SHARD").partition(". ")[0])
+            shutil.rmtree(copy)
+    says("\n".join(said))
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_times_that_cannot_be_are_one_sentence(store, value):
+    path = store / "sight" / f"{shard_of(store)}.times.safetensors"
+    for times in (np.float32([value, 1]), np.ones((2, 1), np.float32), np.ones(2)):
+        save_file({"a": times, "b": times}, path)
+        with pytest.raises(InputError, match="is damaged"):
+            FeatureStore(store).times("sight", ["a"])
+
+
+def test_an_array_larger_than_memory_is_refused_by_its_shape(store):
+    """A sparse file: a terabyte of zeros in one block."""
+    path, rows = store / "sight" / f"{shard_of(store)}.safetensors", 1 << 37
+    header = json.dumps({"a": {"dtype": "F16", "shape": [rows, 3], "data_offsets": [0, rows * 6]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    os.truncate(path, 8 + len(header) + rows * 6)
+    with pytest.raises(InputError, match=r"is damaged \('a' is F16 of shape"):
+        FeatureStore(store).read("sight", ["a"])
+
+
+@pytest.mark.parametrize("look", ["read", "times"])
+def test_a_file_cut_under_a_reader_is_one_sentence_and_a_removed_one_is_read_on(store, look):
+    """Reading a map beyond the end of its file would be a signal that ends the process."""
+    opened = FeatureStore(store)
+    name = f"sight/{shard_of(store)}{'.times' if look == 'times' else ''}.safetensors"
+    first = getattr(opened, look)("sight", ["a"])[0]
+    content = (store / name).read_bytes()
+    os.truncate(store / name, 8)
+    with pytest.raises(InputError, match="it has another size than when it was opened"):
+        getattr(opened, look)("sight", ["a"])
+    (store / name).write_bytes(content)
+    (store / name).unlink()
+    np.testing.assert_array_equal(getattr(opened, look)("sight", ["a"])[0], first)

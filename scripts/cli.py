@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from typing import cast
 
-from mee.errors import did_you_mean
+from mee.errors import did_you_mean, name_id
 
 COMMANDS = {
     "demo": ("scripts.demo.command", "render a small set of videos and run every step on it"),
@@ -53,10 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mee {version('mee')}")
         return 0
     if name not in COMMANDS:
-        print(f"mee: no command '{name}'{did_you_mean(name, COMMANDS)}; see mee --help", file=sys.stderr)
+        print(f"mee: no command {name_id(name)}{did_you_mean(name, COMMANDS)}; see mee --help", file=sys.stderr)
         return 2
-    code: int = import_module(COMMANDS[name][0]).main(rest)
-    return code
+    from scripts.console import errors_as_sentences, prepare_process  # here: help needs none of it
+
+    prepare_process()
+    return errors_as_sentences(lambda words: cast(int, import_module(COMMANDS[name][0]).main(words)))(rest)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from scripts.console import (
     counting_bar,
     errors_as_sentences,
     parse,
+    print_line,
     print_table,
     say,
 )
@@ -111,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         header = ["training video", "test video", "", value, "at", "at"]
         print_table("", header, [_cells(row, overlap.measure) for row in rows], words=3)
         print()
-    (say if args.json else print)(_summary(overlap, args.by))
+    (say if args.json else print_line)(_summary(overlap, args.by))
     if args.out is not None:
         _write(rows, overlap.measure, args.out)
     if len(rows) < overlap.found:
@@ -175,7 +177,7 @@ def _by_stream(args: OverlapArgs, ids: Sides) -> Overlap:
     from mee.near_duplicates import FEW, STREAM_THRESHOLD, near_streams
 
     store = FeatureStore(args.place)
-    remedy = f"See mee store list {args.place} --failed, or extract them with mee precompute"
+    remedy = f"See mee store list {shlex.quote(str(args.place))} --failed, or extract them with mee precompute"
     train, test = _found(args, ids, store, remedy)
     clips = sum(len(clip_ids) for side in (train, test) for clip_ids in side.values())
     if clips < FEW:

@@ -46,6 +46,7 @@ DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3
 INTERRUPTED, TERMINATED = 130, 143  # what shells expect after Ctrl-C and SIGTERM
 LONGEST = 4_000  # letters of one text
 STYLES = re.compile(r"\x1b\[[\d;]*m")
+NARROWEST = 40  # columns
 LINE_S = 30.0  # seconds between plain lines of progress
 Device = Literal["auto", "cpu", "cuda"]
 Arguments = TypeVar("Arguments")
@@ -258,10 +259,9 @@ def print_line(text: str, style: str | None = None) -> None:
 
 
 def results() -> Console:
-    """Where results go: stdout, 120 columns wide if it is not a terminal."""
+    """Where results go: stdout, 120 columns wide if it is not a terminal, and never too narrow for a word."""
     console = Console(highlight=False, markup=False, emoji=False)  # a file may be called "[red] :car:.mp4"
-    if not console.is_terminal:
-        console.width = 120
+    console.width = max(console.width, NARROWEST) if console.is_terminal else 120
     return console
 
 

@@ -158,7 +158,9 @@ def claim(place, text):
     """A dead writer claims a shard that is a path."""
     lock = place / "store" / "writers" / "old.lock"
     lock.parent.mkdir(exist_ok=True)
-    lock.write_text(text.replace("CANARIES", str(place.parent / "canaries")) + "\n")
+    text = text.replace("CANARIES", str(place.parent / "canaries"))
+    lock.write_text(f"{text}\n")
+    lock.with_suffix(".json").write_text(json.dumps({"streams": [text], "videos": text}))
 
 
 def segment(place, name):

@@ -31,7 +31,7 @@ Bars that hold subtitles or a logo are not found, nor are coloured or blurred on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
@@ -41,8 +41,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.job import Lost, Received, WorkerPool, limit_memory, reason_of, use_one_thread
-from features.media import FrameNeed, load_reader, read_clips
+from features.files import regular_size
+from features.job import Failed, run_isolated
+from features.media import FrameNeed, read_clips
 
 DARK = 24  # of 255: black after lossy coding, with its ringing at the picture's edge
 SPECKS = 0.02
@@ -108,7 +109,6 @@ def _shrunk(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
 PIECE_S = 30.0  # of a video that is decoded at a time; its black bars are found in this much
 SHORT_SIDE = 128  # pixels, of the frames that are hashed
 TIMEOUT_S = 1800.0  # that a worker may work on one file
-MEMORY_GB = 3.0  # of address space that a worker may take
 
 
 @final
@@ -154,38 +154,22 @@ def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> 
         InputError: worker processes cannot be started.
     """
     digests: dict[str, str] = {}
-    with WorkerPool(set_up_worker, workers, TIMEOUT_S) as pool:
-        for video in videos:
-            pool.submit(HashTask(root, video, fps))
-        for event in pool.events():
-            if isinstance(event, Received) and isinstance(event.message, FileDigest):
-                digests[event.task.video] = event.message.sha256
-            elif isinstance(event, Received):
-                yield replace(event.message, sha256=digests.pop(event.task.video, ""))
-            elif isinstance(event, Lost):
-                video = event.task.video
-                how = {"crashed": "the decoder crashed", "timed out": f"not done after {TIMEOUT_S:g} s"}
-                reason = how.get(event.how, f"it needs more than {MEMORY_GB:g} GB of memory")
-                yield HashedVideo(video, digests.pop(video, ""), failure=reason)
-
-
-def set_up_worker() -> Callable[[HashTask], Iterator[FileDigest | HashedVideo]]:
-    """Prepare a worker process, and return what it does with each file; the limit of memory comes last."""
-    use_one_thread()
-    load_reader("pyav")
-    limit_memory(MEMORY_GB)
-    return hash_task
+    tasks = (HashTask(root, video, fps) for video in videos)
+    for task, message in run_isolated(hash_task, tasks, workers=workers, timeout=TIMEOUT_S):
+        if isinstance(message, FileDigest):
+            digests[task.video] = message.sha256
+        else:
+            hashed = HashedVideo(task.video, failure=message.reason) if isinstance(message, Failed) else message
+            yield replace(hashed, sha256=digests.pop(task.video, ""))
 
 
 def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:
-    """The messages about one file; what goes wrong is the last of them."""
+    """The messages about one file."""
     path = task.root / task.video
-    try:
-        with path.open("rb") as file:
-            yield FileDigest(hashlib.file_digest(file, "sha256").hexdigest())
-        yield hash_video(path, task.video, task.fps)
-    except Exception as error:
-        yield HashedVideo(task.video, failure=reason_of(error))
+    regular_size(path, follow=True)  # a pipe may never end
+    with path.open("rb") as file:
+        yield FileDigest(hashlib.file_digest(file, "sha256").hexdigest())
+    yield hash_video(path, task.video, task.fps)
 
 
 def hash_video(path: Path, video: str, fps: float) -> HashedVideo:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from typing import cast
 
-from mee.errors import did_you_mean
+from mee.errors import did_you_mean, name_id
 
 COMMANDS = {
     "demo": ("scripts.demo.command", "render a small set of videos and run every step on it"),
@@ -42,21 +44,31 @@ def usage() -> str:
     )
 
 
+def _print(text: str, code: int) -> int:
+    """Print help, where wrong usage requests it on stderr; returns the exit code."""
+    stream = sys.stderr if code else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:  # a full disk, a pipe that nobody reads
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 1
+    return code
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage(), file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else 2
+        return _print(usage(), 0) if arguments else _print(usage(), 2)
     name, *rest = arguments
     if name in ("-V", "--version"):
-        print(f"mee {version('mee')}")
-        return 0
+        return _print(f"mee {version('mee')}", 0)
     if name not in COMMANDS:
-        print(f"mee: no command '{name}'{did_you_mean(name, COMMANDS)}; see mee --help", file=sys.stderr)
-        return 2
-    code: int = import_module(COMMANDS[name][0]).main(rest)
-    return code
+        return _print(f"mee: no command {name_id(name)}{did_you_mean(name, COMMANDS)}; see mee --help", 2)
+    from scripts.console import errors_as_sentences, prepare_process  # here: help needs none of it
+
+    prepare_process()
+    return errors_as_sentences(lambda words: cast(int, import_module(COMMANDS[name][0]).main(words)))(rest)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What all commands share: parsing, tables, progress bars, devices, and errors as one sentence.
 
 Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 could not, 2 wrong usage, 3 done with
-failures listed.
+failures listed. Text goes through `shown`: names and messages come from files that anyone may have made.
 
 The progress of a job is a live line on a terminal, and everywhere else a plain line now and then.
 
@@ -10,15 +10,23 @@ precompute  ━━━━━━━╸━━━  120/1003  3.2 clips/s, 31.4 x rea
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import functools
+import io
+import logging
 import os
+import re
+import signal
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, TypeVar, cast
 
 import tyro
 from rich.console import Console
@@ -27,7 +35,7 @@ from rich.table import Table
 from tyro.constructors import PrimitiveConstructorSpec, StructConstructorSpec, StructTypeInfo
 
 from features.errors import InputError as FeaturesInputError
-from mee.errors import InputError
+from mee.errors import InputError, visible
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +43,10 @@ if TYPE_CHECKING:
     from features.job import JobReport
 
 DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3
-INTERRUPTED = 130  # what shells expect after Ctrl-C
-CONTROL = {code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))}
+INTERRUPTED, TERMINATED = 130, 143  # what shells expect after Ctrl-C and SIGTERM
+LONGEST = 4_000  # letters of one text
+STYLES = re.compile(r"\x1b\[[\d;]*m")
+NARROWEST = 40  # columns
 LINE_S = 30.0  # seconds between plain lines of progress
 Device = Literal["auto", "cpu", "cuda"]
 Arguments = TypeVar("Arguments")
@@ -49,16 +59,35 @@ def parse(
 ) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
     start = tyro.MISSING_NONPROP if default is None else default
-    parsed: Arguments = tyro.cli(
-        kind, prog=f"mee {command}", description=about, args=argv, default=start, **OPTIONS
-    )
+    with _visible_usage(argv):
+        parsed: Arguments = tyro.cli(
+            kind, prog=f"mee {command}", description=about, args=argv, default=start, **OPTIONS
+        )
     return parsed
 
 
 def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | None, about: str) -> Any:
     """The same of a command with sub-commands: one dataclass by the name of each, and its docstring its help."""
     prog = f"mee {command}"
-    return tyro.extras.subcommand_cli_from_dict(dict(forms), prog=prog, description=about, args=argv, **OPTIONS)
+    with _visible_usage(argv):
+        return tyro.extras.subcommand_cli_from_dict(
+            dict(forms), prog=prog, description=about, args=argv, **OPTIONS
+        )
+
+
+@contextmanager
+def _visible_usage(argv: Sequence[str] | None) -> Iterator[None]:
+    """Wrong usage is described with words of argv; where these are not all plain, without colours."""
+    if all(shown(word) == word for word in (sys.argv[1:] if argv is None else argv)):
+        yield
+        return
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    finally:
+        for line in STYLES.sub("", said.getvalue()).splitlines():
+            complain(line)
 
 
 def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> PrimitiveConstructorSpec[Any]:
@@ -106,25 +135,107 @@ def errors_as_sentences(command: Command, stopped: str = "stopped") -> Command:
     @functools.wraps(command)
     def run(argv: Sequence[str] | None = None) -> int:
         try:
-            return command(argv)
+            try:
+                return command(argv)
+            finally:
+                sys.stdout.flush()
         except (InputError, FeaturesInputError) as error:
             complain(f"error: {error}")
         except BrokenPipeError:  # the reader of our output has closed it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
         except OSError as error:
             where = f": '{error.filename}'" if error.filename else ""
             complain(f"error: {error.strerror or error}{where}")
-        except KeyboardInterrupt:
-            say(stopped)
-            return INTERRUPTED
+            _discard_output()
+        except UnicodeEncodeError as error:
+            complain(
+                f"error: '{error.object[:LONGEST]}' cannot be written in the encoding {error.encoding}; choose a "
+                "locale with UTF-8, such as LC_ALL=C.UTF-8"
+            )
+        except MemoryError:
+            complain("error: there is not enough memory; close other programs, or take a smaller input")
+        except KeyboardInterrupt as end:
+            by_signal = isinstance(end, Terminated)
+            say(stopped.replace("stopped", "stopped by SIGTERM", by_signal))
+            return TERMINATED if by_signal else INTERRUPTED
         return COULD_NOT
 
     return run
 
 
+def _discard_output() -> None:
+    """What is still in the buffer of stdout cannot be written, at the end of the process neither."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def resumable(command: Command) -> Command:
-    """The same for a command that continues where it was stopped."""
-    return errors_as_sentences(command, "stopped; what is done is kept, the same command goes on from there")
+    """The same for a command that continues where it was stopped, by Ctrl-C or SIGTERM."""
+
+    @functools.wraps(command)
+    def run(argv: Sequence[str] | None = None) -> int:
+        with _sigterm_stops():
+            return command(argv)
+
+    return errors_as_sentences(run, "stopped; what is done is kept, the same command goes on from there")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: stop as on Ctrl-C."""
+
+
+@contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """Let SIGTERM, which Slurm and torchrun send before they kill, end a command as Ctrl-C does."""
+
+    def stop(*_: object) -> Never:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is done is being written
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def prepare_process() -> None:
+    """Let a command run whatever its streams are, and what libraries say be visible; may be called again.
+
+    A closed stream becomes /dev/null, so that no file that is opened later takes its number. What the encoding of
+    stdout or stderr lacks is escaped; stdin is read as UTF-8 where the locale's encoding is ASCII.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(opened, True)
+            setattr(sys, name, open(opened, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    warnings.formatwarning = _visible_warning
+    logging.setLogRecordFactory(_VisibleRecord)
+
+
+def _visible_warning(*about: Any, plain: Callable[..., str] = warnings.formatwarning, **more: Any) -> str:
+    return "".join(f"{shown(line)}\n" for line in plain(*about, **more).splitlines())
+
+
+class _VisibleRecord(logging.LogRecord):
+    def getMessage(self) -> str:
+        return "\n".join(map(shown, super().getMessage().split("\n")))
+
+
+def shown(text: str) -> str:
+    """Text from outside, for a line of a terminal: visible, and shortened in its middle."""
+    return visible(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}")
 
 
 def say(message: str) -> None:
@@ -139,14 +250,18 @@ def _is_first() -> bool:
 
 def complain(message: str) -> None:
     """A line on stderr, whichever process this is."""
-    print(message, file=sys.stderr, flush=True)
+    print(shown(message), file=sys.stderr, flush=True)
+
+
+def print_line(text: str, style: str | None = None) -> None:
+    """A line on stdout."""
+    results().print(shown(text), style=style, soft_wrap=True)
 
 
 def results() -> Console:
-    """Where results go: stdout, 120 columns wide if it is not a terminal."""
+    """Where results go: stdout, 120 columns wide if it is not a terminal, and never too narrow for a word."""
     console = Console(highlight=False, markup=False, emoji=False)  # a file may be called "[red] :car:.mp4"
-    if not console.is_terminal:
-        console.width = 120
+    console.width = max(console.width, NARROWEST) if console.is_terminal else 120
     return console
 
 
@@ -158,7 +273,7 @@ def progress_console() -> Console:
 @contextmanager
 def counting_bar(what: str, things: str) -> Iterator[Callable[..., None]]:
     """A bar on stderr, on a terminal only; yields the function that updates it, of (done, of, what, things)."""
-    label, unit = TextColumn("{task.description}"), TextColumn("{task.fields[things]}")
+    label, unit = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[things]}"))
     columns = (label, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
     console = progress_console()
     hidden = not console.is_terminal or not _is_first()
@@ -166,22 +281,21 @@ def counting_bar(what: str, things: str) -> Iterator[Callable[..., None]]:
         row = progress.add_task(what, total=None, things=things)
 
         def update(done: int, of: int, what: str = what, things: str = things) -> None:
-            progress.update(row, completed=done, total=of, description=what, things=things)
+            progress.update(row, completed=done, total=of, description=shown(what), things=shown(things))
 
         yield update
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> None:
     """A table on stdout; the first columns hold `words`, the others numbers, aligned to the right."""
-    console = results()
     if title:
-        console.print(title, style="italic", soft_wrap=True)
+        print_line(title, "italic")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number < words else "right", overflow="fold")
+        table.add_column(shown(name), justify="left" if number < words else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(visible, row))
-    console.print(table)
+        table.add_row(*map(shown, row))
+    results().print(table)
 
 
 def some(names: Sequence[str]) -> str:
@@ -197,11 +311,6 @@ def check_output(flag: str, path: Path, endings: Sequence[str]) -> None:
         raise InputError(f"{flag} '{path}' is a folder; name a file")
     if not path.parent.is_dir():
         raise InputError(f"{flag} '{path}' cannot be written: there is no folder '{path.parent}'; make it first")
-
-
-def visible(text: str) -> str:
-    """Text with control characters escaped: in the name of a file they could control the terminal."""
-    return text.translate(CONTROL)
 
 
 def bar(share: float, width: int = 12) -> str:

@@ -13,6 +13,7 @@ with ids; its flags are listed by mee evaluate --scores FILE --help. Ties give t
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.result is not None:
         write_result(result, args.result)
     if args.json:
-        print(result.model_dump_json())
+        print(json.dumps(json.loads(result.model_dump_json())))  # in ASCII: its text may come from anyone
     else:
         from scripts.report import make_entries, print_report
 

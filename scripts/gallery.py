@@ -36,8 +36,10 @@ from scripts.console import (
     errors_as_sentences,
     parse_form,
     pick_device,
+    print_line,
     print_table,
     say,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ class VerifyArgs:
             complain(f"error: {finding}")
         if findings:
             return COULD_NOT
-        print(f"{self.index}: every file is valid")
+        print_line(f"{self.index}: every file is valid")
         return DONE
 
 
@@ -158,10 +160,10 @@ class RemoveArgs:
             if self.where is not None:
                 clip_ids = _clips(writer.snapshot, self.where)["clip_id"].to_pylist()
             if self.dry_run:
-                print(f"{len(clip_ids)} clips would be removed from {self.index}")
+                print_line(f"{len(clip_ids)} clips would be removed from {self.index}")
                 return DONE
             removed, remaining = writer.remove(clip_ids), len(writer.snapshot)
-        print(f"{removed} clips removed from {self.index}; {remaining} can be found in it now")
+        print_line(f"{removed} clips removed from {self.index}; {remaining} can be found in it now")
         return DONE
 
 
@@ -194,7 +196,7 @@ class NormaliseArgs:
                 model=self.model,
                 progress=on_written,
             )
-        print(f"{self.index}: every clip has an offset of {facts['method']}, from {facts['bank']}")
+        print_line(f"{self.index}: every clip has an offset of {facts['method']}, from {facts['bank']}")
         return DONE
 
 
@@ -245,8 +247,10 @@ def print_index(title: str, directory: Path, snapshot: Snapshot) -> None:
     print_table(title, ["streams", "kind", "clips", "vectors", "codes"], rows, words=2)
     if recall := snapshot.recall:
         target = "" if recall.target is None else f" (requested: {recall.target:g})"
-        words = f"{recall.reached:.4f}{target}, measured with {visible(recall.source)} on {recall.clips} clips"
-        print(f"recall@{recall.at} {words}: {recall.rerank} candidates")
+        print_line(
+            f"recall@{recall.at} {recall.reached:.4f}{target}, measured with {recall.source} on {recall.clips} "
+            f"clips: {recall.rerank} candidates"
+        )
 
 
 def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -314,7 +318,7 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
         "no stream": f"{len(without)} clips, which no search finds (--without-stream lists them)",
     }
     for name, words in rows.items():
-        print(f"{name:10}  {visible(words)}")
+        print_line(f"{name:10}  {words}")
 
 
 def _clips(snapshot: Snapshot, where: str | None) -> pa.Table:
@@ -349,9 +353,9 @@ def _print_clips(snapshot: Snapshot, where: str | None, *, as_json: bool) -> Non
     if as_json:
         for batch in table.to_batches(max_chunksize=ROWS):
             for row in batch.to_pylist():
-                print(json.dumps(row, ensure_ascii=False))
+                print(json.dumps(row))
         return
-    cells = [[name, *map(_text, table[name].to_pylist())] for name in table.column_names]
+    cells = [[shown(name), *map(_text, table[name].to_pylist())] for name in table.column_names]
     widths = [max(map(len, column)) for column in cells]
     for line in zip(*cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
@@ -360,9 +364,9 @@ def _print_clips(snapshot: Snapshot, where: str | None, *, as_json: bool) -> Non
 def _text(value: Any) -> str:
     """A cell as text."""
     if isinstance(value, list):
-        return ", ".join(value) or "-"
+        return shown(", ".join(value)) or "-"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{round(value, 3):g}"
-    return "-" if value in (None, "") else visible(str(value))
+    return "-" if value in (None, "") else shown(str(value))

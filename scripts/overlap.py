@@ -36,6 +36,7 @@ from scripts.console import (
     counting_bar,
     errors_as_sentences,
     parse,
+    print_line,
     print_table,
     say,
 )
@@ -112,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         header = ["training video", "test video", "", value, "at", "at"]
         print_table("", header, [_cells(row, overlap.measure) for row in rows], words=3)
         print()
-    (say if args.json else print)(_summary(overlap, args.by))
+    (say if args.json else print_line)(_summary(overlap, args.by))
     if args.out is not None:
         _write(rows, overlap.measure, args.out)
     if len(rows) < overlap.found:

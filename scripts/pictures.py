@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.files import write_whole
-from scripts.console import say, visible
+from mee.errors import visible
+from scripts.console import say
 
 if TYPE_CHECKING:
     from mee.text import Attention

@@ -17,14 +17,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Never
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -37,7 +34,6 @@ from scripts.store import print_coverage
 if TYPE_CHECKING:
     from features.job import Job, JobReport
 
-TERMINATED = 143  # what shells expect of a process that SIGTERM ended
 ENVIRONMENT = "env"
 
 
@@ -103,10 +99,6 @@ class PrecomputeArgs:
             parse_shard(str(self.shard), {})
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: stop as on Ctrl-C."""
-
-
 @resumable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
@@ -117,15 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     about = "\n".join([(__doc__ or "").strip(), "", "presets:", *presets])
     args = parse(PrecomputeArgs, "precompute", argv, about)
-    try:
-        with _sigterm_stops():
-            return _precompute(args)
-    except Terminated:
-        say("stopped by SIGTERM; what is done is kept, the same command goes on from there")
-        return TERMINATED
 
-
-def _precompute(args: PrecomputeArgs) -> int:
     from features.job import Job
     from features.media import find_media
     from features.store import FeatureStore
@@ -143,24 +127,6 @@ def _precompute(args: PrecomputeArgs) -> int:
     _print_failures(report)
     print_coverage(FeatureStore(args.store))
     return FAILURES_LISTED if report.failures else DONE
-
-
-@contextmanager
-def _sigterm_stops() -> Iterator[None]:
-    """Let SIGTERM, which Slurm and torchrun send before they kill, end a job as Ctrl-C does."""
-
-    def stop(*_: object) -> Never:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is done is being written
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(job: Job) -> JobReport:

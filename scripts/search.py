@@ -38,7 +38,6 @@ from scripts.console import (
     pick_device,
     print_table,
     say,
-    visible,
 )
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ def _title(request: Request) -> str:
     for weight, term in terms:
         sign = "-" if weight < 0 else "+" if parts else ""
         parts.append(" ".join(filter(None, [sign, "" if abs(weight) == 1 else f"{abs(weight):g} *", term])))
-    return visible(" ".join(parts))
+    return " ".join(parts)
 
 
 def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ Help for one of them: mee store verify --help
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,11 @@ from scripts.console import (
     counting_bar,
     errors_as_sentences,
     parse_form,
+    print_line,
     print_table,
     say,
+    shown,
     some,
-    visible,
 )
 
 if TYPE_CHECKING:
@@ -98,21 +100,22 @@ class VerifyArgs:
             state = f"{len(wrong)} wrong" if wrong else "all are what was written"
             more = f"; {harmless} other files, harmless" if harmless else ""
             size = decimal(check.bytes)
-            print(f"{check.files} files of {check.shards} shards in {self.store}, {size}: {state}{more}")
+            print_line(f"{check.files} files of {check.shards} shards in {self.store}, {size}: {state}{more}")
         if self.repair:
             remaining = repair(self.store, check.findings)
             if removed := len(wrong) - len(remaining):
                 say(
                     f"{removed} files removed; run again the mee precompute or mee import that filled {self.store}"
                 )
+        named = shlex.quote(str(self.store))
         if any(finding.can_be_repaired for finding in remaining):
             say(
-                f"to repair it: mee store verify {self.store} --repair removes what is wrong; then run again the "
+                f"to repair it: mee store verify {named} --repair removes what is wrong; then run again the "
                 "mee precompute or mee import that filled the store"
             )
         if any(finding.name == "store.json" for finding in remaining):
             say(
-                f"store.json: compare it with a copy; if its content is right, mee store merge NEW {self.store} "
+                f"store.json: compare it with a copy; if its content is right, mee store merge NEW {named} "
                 "makes a store of the same files with a new one"
             )
         return FAILURES_LISTED if remaining else DONE
@@ -227,7 +230,7 @@ def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
     """One line a clip or failure."""
     rows = store.rows.reset_index()
     if as_json:
-        print(rows.to_json(orient="records", lines=True, force_ascii=False), end="")
+        print(rows.to_json(orient="records", lines=True), end="")
         return
     names = {"clip_id": "clip", "start_s": "start", "end_s": "end", "file_seconds": "of file"}
     table = rows.rename(columns=names).round(2).astype("string")
@@ -237,6 +240,7 @@ def _print_clips(store: FeatureStore, *, as_json: bool) -> None:
     streams = list(store.manifest.streams)
     table[streams] = table[streams].fillna("unknown")
     facts = ["picture", "fps", "video_codec", "sound", "file_bytes", "sha256", "reader"]
-    shown = table[[*names.values(), *facts, *streams, "verdict", "note"]].fillna("-").replace("", "-").map(visible)
-    widths = [max(cells.str.len(), default=0) for _, cells in shown.items()]
-    print(shown.to_string(index=False, justify="left", formatters=[f"{{:<{width}}}".format for width in widths]))
+    columns = [*names.values(), *facts, *streams, "verdict", "note"]
+    table = table[columns].fillna("-").replace("", "-").map(shown).rename(columns=shown)
+    widths = [max(cells.str.len(), default=0) for _, cells in table.items()]
+    print(table.to_string(index=False, justify="left", formatters=[f"{{:<{width}}}".format for width in widths]))

@@ -12,14 +12,14 @@ overwritten.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from features.errors import InputError, MediaError
+from features.errors import InputError
 from features.extractors import MergeSchedule
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.extractors.pretrained import PretrainedExtractor
+    from features.media import Clip, Need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +116,20 @@ def _merged(
 
 def _picture(path: Path, extractor: PretrainedExtractor) -> NDArray[np.uint8]:
     """(H, W, 3), as `mee precompute` hands it to the extractor."""
-    from features.media import read_image
+    from features.job import Failed, run_isolated
 
-    try:
-        clip = read_image(path, path.name, extractor.needs)
-    except MediaError as error:
-        raise InputError(f"'{path}' cannot be read as a picture: {error}") from error
+    ((_, clip),) = run_isolated(decode, [(path, tuple(extractor.needs))])
+    if isinstance(clip, Failed):
+        raise InputError(f"'{path}' cannot be read as a picture: {clip.reason}")
     rows = extractor.inputs.rows(clip)
     assert rows is not None  # a still image is one frame
     picture: NDArray[np.uint8] = rows.items[0]
     return picture
+
+
+def decode(task: tuple[Path, tuple[Need, ...]]) -> Iterator[Clip]:
+    """The clip of an image; called in a worker."""
+    from features.media import read_image
+
+    path, needs = task
+    yield read_image(path, path.name, needs)

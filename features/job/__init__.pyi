@@ -1,9 +1,6 @@
 from .config import PrecomputeConfig as PrecomputeConfig
-from .pool import Lost as Lost
-from .pool import Received as Received
-from .pool import WorkerPool as WorkerPool
+from .isolated import Failed as Failed
+from .isolated import run_isolated as run_isolated
 from .precompute import Job as Job
-from .process import limit_memory as limit_memory
-from .process import reason_of as reason_of
 from .process import use_one_thread as use_one_thread
 from .result import JobReport as JobReport

@@ -121,7 +121,7 @@ def reason_of(error: Exception) -> str:
     no_memory |= isinstance(error, MemoryError) or getattr(error, "code", None) == CV2_NO_MEMORY
     if no_memory or (isinstance(error, MediaError) and came_near()):
         raise MemoryError from error
-    if isinstance(error, MediaError):
+    if isinstance(error, InputError):
         return str(error)
     return f"it cannot be read: {error.strerror or error}" if isinstance(error, OSError) else in_a_line(error)
 

@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,18 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from mee.errors import InputError
-from scripts.console import DONE, counting_bar, parse, print_table, resumable, say
+from scripts.console import (
+    DONE,
+    INTERRUPTED,
+    TERMINATED,
+    Terminated,
+    counting_bar,
+    parse,
+    print_line,
+    print_table,
+    resumable,
+    say,
+)
 
 if TYPE_CHECKING:
     from scripts.demo.words import Caption
@@ -87,10 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from scripts.demo.sheet import draw_sheet
 
     draw_sheet(folder, queries, {clip.name: clip.facts for clip in clips}, folder / "answers.png")
-    print(f"\nDone in {time.monotonic() - start:.0f} s. {folder} now has:")
+    print()
+    print_line(f"Done in {time.monotonic() - start:.0f} s. {folder} now has:")
     for name, what in MADE.items():
-        print(f"  {folder / name!s:<28} {what}")
-    print(f'\nSearch for something else:\n  mee search {_in(folder, "index")} "{queries[0].text}"')
+        print_line(f"  {folder / name!s:<28} {what}")
+    print("\nSearch for something else:")
+    print_line(f"  mee search {_in(folder, 'index')} {shlex.quote(queries[0].text)}")
     print("\nThe same with your own videos and captions:")
     print("  mee precompute VIDEOS STORE && mee train STORE CAPTIONS MODEL && mee index STORE MODEL INDEX")
     return DONE
@@ -104,8 +118,12 @@ def _command(line: str) -> None:
     """Print and run a command; the demo stops if it fails."""
     from scripts.cli import main as mee
 
-    print(f"\n$ mee {line}", flush=True)
+    print()
+    print_line(f"$ mee {line}")
+    sys.stdout.flush()
     code = mee(shlex.split(line))
+    if code in (INTERRUPTED, TERMINATED):
+        raise Terminated if code == TERMINATED else KeyboardInterrupt
     if code != DONE:
         raise InputError(f"the demo stopped: mee {line.split()[0]} ended with exit code {code}")
 
@@ -123,7 +141,8 @@ def _render(folder: Path, seed: int, clips: Sequence[DemoClip], captions: Sequen
         for path in (folder / name for name in (*MADE, "model.training")):
             path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
     stamp.write_text(json.dumps(world) + "\n")
-    print(f"Rendering short videos and stills with known facts into {folder / 'videos'}", flush=True)
+    print_line(f"Rendering short videos and stills with known facts into {folder / 'videos'}")
+    sys.stdout.flush()
     with counting_bar("render", "files") as progress:
         render_world(folder, clips, captions, os.cpu_count() or 1, progress)
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from features.job import use_one_thread
+from features.job import Failed, run_isolated
+from mee.errors import InputError
 from scripts.demo.drawing import FPS, FRAMES, HEIGHT, WIDTH, draw_frames
 from scripts.demo.words import Caption
 from scripts.demo.world import STILL_FORMS, DemoClip
@@ -59,18 +58,17 @@ def render_world(
     facts = ({"video_id": clip.name, "split": clip.split, **clip.facts} for clip in clips)
     (folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in facts), "utf-8")
     missing = [clip for clip in clips if not (videos / clip.name).exists()]
-    if not missing:
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the caller's threads in an unknown state
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context, initializer=use_one_thread) as pool:
-        written = as_completed([pool.submit(write_clip, clip, videos) for clip in missing])
-        for done, file in enumerate(written, start=len(clips) - len(missing) + 1):
-            file.result()
-            progress(done, len(clips))
+    written = run_isolated(write_clip, [(clip, videos) for clip in missing], workers=workers)
+    for done, ((clip, _), made) in enumerate(written, start=len(clips) - len(missing) + 1):
+        if isinstance(made, Failed):
+            reason = made.reason.removeprefix("it cannot be read: ")
+            raise InputError(f"'{videos / clip.name}' cannot be rendered: {reason}")
+        progress(done, len(clips))
 
 
-def write_clip(clip: DemoClip, videos: Path) -> Path:
-    """Render one clip; the write is atomic."""
+def write_clip(task: tuple[DemoClip, Path]) -> Iterator[Path]:
+    """Render one clip into a folder; the write is atomic."""
+    clip, videos = task
     aside = videos.parent / f"{clip.name}.part"
     if clip.form in STILL_FORMS:
         (frame,) = draw_frames(clip)
@@ -78,7 +76,14 @@ def write_clip(clip: DemoClip, videos: Path) -> Path:
         aside.write_bytes(data.tobytes())
     else:
         _write_video(clip, aside)
-    return aside.replace(videos / clip.name)
+    yield aside.replace(videos / clip.name)
+
+
+def middle_frame(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """(H, W, 3) RGB: the middle frame of a short video, or a still image, which has one."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    yield np.asarray(frames[len(frames) // 2], np.uint8)
 
 
 def _write_video(clip: DemoClip, path: Path) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import av
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from features.job import Failed, run_isolated
 from index.hit import Hit
 from index.request import Request
 from index.searcher import Searcher
+from scripts.demo.render import middle_frame
 from scripts.demo.words import Caption, is_true
 from scripts.demo.world import Facts
 
@@ -34,6 +34,8 @@ def draw_sheet(folder: Path, queries: Sequence[Caption], facts: Mapping[str, Fac
     """Search the demo's index for each caption, and draw the answers; ``facts`` of every clip by its file name."""
     searcher = Searcher.load(folder / "index", device=torch.device("cpu"))
     answers = searcher.search([Request(sentence=caption.text, top=ANSWERS) for caption in queries])
+    files = {folder / "videos" / hit.video: None for hits in answers for hit in hits}
+    pictures = dict(run_isolated(middle_frame, files, workers=2))
     matplotlib.use("Agg")
     figure = Figure(figsize=(10.4, 0.3 + 1.95 * len(queries)), dpi=100, facecolor="white")
     legend, *rows = np.asarray(figure.subfigures(1 + len(queries), 1, height_ratios=[0.3, *[1.95] * len(queries)]))
@@ -45,7 +47,8 @@ def draw_sheet(folder: Path, queries: Sequence[Caption], facts: Mapping[str, Fac
         for picture, bars, hit in zip(axes[::2], axes[1::2], hits):
             assert isinstance(hit, Hit)
             true = is_true(caption.claims, facts[hit.video])
-            picture.imshow(middle_frame(folder / "videos" / hit.video))
+            frame = pictures[folder / "videos" / hit.video]
+            picture.imshow(np.full((1, 1, 3), 255, np.uint8) if isinstance(frame, Failed) else frame)
             picture.set(xticks=[], yticks=[])
             for side in picture.spines.values():
                 side.set(color="#3f9142" if true else "#b9b9b9", linewidth=3.5 if true else 1)
@@ -65,10 +68,3 @@ def _draw_shares(axes: Axes, hit: Hit, modalities: Sequence[str]) -> None:
     axes.set(xlim=(-0.62, 0.75), ylim=(-0.6, len(modalities) - 0.4))
     axes.set_title(f"{hit.score:.2f}", fontsize=8, pad=2)
     axes.set_axis_off()
-
-
-def middle_frame(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB: the middle frame of a short video, or a still image, which has one."""
-    with av.open(str(path)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    return np.asarray(frames[len(frames) // 2], np.uint8)

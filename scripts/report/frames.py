@@ -2,21 +2,27 @@
 
     time = start + share (end - start)
 
-Each file is opened once and read forward, by the readers that extraction uses. Only media below the folder that
-the user named are read, whatever paths a result file contains.
+Each file is opened once and read forward, by the readers that extraction uses, in worker processes with limits.
+Only media below the folder that the user named are read, whatever paths a result file contains.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from mee.evaluation import Answer
 from scripts.console import say
 
+if TYPE_CHECKING:
+    from mee.evaluation import Answer
+
+FILES_A_WORKER = 20  # for fewer the start of another one does not pay
+FAILED_SHOWN = 10
 SHORT_SIDE, QUALITY = 132, 55
 FRAGMENT = re.compile(r"#t=(?P<start>\d+(\.\d+)?),(?P<end>\d+(\.\d+)?)$")
 
@@ -52,6 +58,7 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
     Raises:
         InputError: there is no such folder, or no media file in it.
     """
+    from features.job import Failed, run_isolated
     from features.media import find_media
 
     library = find_media(folder)
@@ -68,14 +75,24 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
             by_file.setdefault(found, []).append(moment)
         else:
             shots[moment] = Shot(reason="not in the folder of videos")
-    for done, (video, wanted) in enumerate(by_file.items()):
-        if done % 20 == 0:
-            say(f"frames: {done} of {len(by_file)} files")
-        try:
-            shots.update(_shots(library.root / video, wanted))
-        except Exception:  # a broken file must not cost the other files their pictures
-            for moment in wanted:
-                shots.setdefault(moment, Shot(reason="file cannot be read"))
+    files = [(library.root / video, tuple(wanted)) for video, wanted in by_file.items()]
+    workers = min(len(os.sched_getaffinity(0)), 1 + len(files) // FILES_A_WORKER)
+    begun: set[Path] = set()
+    failed = 0
+    for (file, asked), found in run_isolated(read_shots, files, workers=workers):
+        if file not in begun and len(begun) % FILES_A_WORKER == 0:
+            say(f"frames: {len(begun)} of {len(files)} files")
+        begun.add(file)
+        if not isinstance(found, Failed):
+            shots.update([found])
+            continue
+        failed += 1
+        if failed <= FAILED_SHOWN:
+            say(f"no frame of '{file}': {found.reason}")
+        for moment in asked:
+            shots.setdefault(moment, Shot(reason="file cannot be read"))
+    if failed > FAILED_SHOWN:
+        say(f"and {failed - FAILED_SHOWN:,} more files could not be read")
     return shots
 
 
@@ -89,10 +106,11 @@ def _find(moment: Moment, names: Mapping[str, set[str]]) -> str | None:
     return None
 
 
-def _shots(path: Path, wanted: Sequence[Moment]) -> Iterator[tuple[Moment, Shot]]:
-    """The frames of one file."""
+def read_shots(file: tuple[Path, tuple[Moment, ...]]) -> Iterator[tuple[Moment, Shot]]:
+    """The wanted frames of one file; called in a worker."""
     from features.media import IMAGE_SUFFIXES, FrameNeed, PyavPictures, Span, probe_file, read_image
 
+    path, wanted = file
     need = FrameNeed(fps=1.0, size=SHORT_SIDE)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         shot = Shot(data_uri(read_image(path, path.name, [need]).frames[need].pixels[0]))

@@ -16,7 +16,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mee.evaluation import Answer
-from scripts.console import visible
+from scripts.console import shown
 from scripts.report import compare
 from scripts.report.entry import (
     NAMES,
@@ -60,7 +60,7 @@ def page(entries: Sequence[Entry], shots: Mapping[Moment, Shot] | None = None, n
     helpers = (plots.drop_plots, plots.rank_plots, plots.recall_plots, each_seed, frames_of, spread)
     text = _rendered(
         "page.html.j2",
-        lambda value: visible(" ".join(value.split())),
+        lambda value: shown(" ".join(value.split())),
         entries,
         notes,
         **{helper.__name__: helper for helper in helpers},
@@ -104,7 +104,7 @@ def _rendered(
 
 def safe(text: str) -> str:
     """Text that Markdown takes as text, on one line."""
-    text = SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
+    text = SPECIAL.sub(r"\\\1", shown(" ".join(text.split())))
     text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)  # no list,
     text = re.sub(r"^([-+=])", r"\\\1", text)  # no list or heading of its own,
     text = re.sub(r"(?<!\w)@", "@\u200b", text)  # calls nobody,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scripts.console import print_table, results, visible
+from scripts.console import print_line, print_table
 from scripts.report.compare import differences, facts, figure_tables, marks, question_title, questions
 from scripts.report.entry import Entry, Figures, Kind, shared_names
 
@@ -17,24 +17,24 @@ def print_report(entries: Sequence[Entry], notes: Sequence[str] = ()) -> None:
     """To stdout."""
     several = len(entries) > 1
     for group in questions(entries):
-        _line(question_title(group[0]), "bold")
+        print_line(question_title(group[0]), "bold")
         for what, rule, rows in figure_tables(group):
             _figures(f"{what}: {rule}" if rule else "", what, rows)
         for entry in group:
             for mark in marks(entry):
                 sign, style = ("!", "bold") if mark.kind == "warning" else ("·", None)
-                _line(f"  {sign} {entry.label + ': ' if several else ''}{mark.words}. {mark.sentence}", style)
+                print_line(f"  {sign} {entry.label + ': ' if several else ''}{mark.words}. {mark.sentence}", style)
         print()
     if not several:
         for table in details(entries[0]):
             print_table(*table)
             print()
     if found := differences(entries):
-        _line("These results differ in more than the system. Compare with care:", "bold")
+        print_line("These results differ in more than the system. Compare with care:", "bold")
         for what, values in found.items():
-            _line(f"  ! {what}: {values}")
+            print_line(f"  ! {what}: {values}")
     for note in notes:
-        _line(note)
+        print_line(note)
     _facts(entries)
 
 
@@ -74,10 +74,8 @@ def _facts(entries: Sequence[Entry]) -> None:
     for what in dict.fromkeys(what for table in known for what in table if what not in SKIPPED):
         values = [table.get(what, "–") for table in known]
         if len(set(values)) == 1:
-            _line(f"{what}: {values[0]}")
+            print_line(f"{what}: {values[0]}")
         elif what in TOLD_APART:  # the others are among the differences or marks
-            _line(f"{what}: " + "; ".join(f"{value} ({entry.label})" for entry, value in zip(entries, values)))
-
-
-def _line(text: str, style: str | None = None) -> None:
-    results().print(visible(text), style=style, soft_wrap=True)
+            print_line(
+                f"{what}: " + "; ".join(f"{value} ({entry.label})" for entry, value in zip(entries, values))
+            )

@@ -34,6 +34,11 @@ def work(task):
         case "hang":
             yield "before"
             time.sleep(600)
+        case "pid-and-hang":
+            yield os.getpid()
+            time.sleep(600)
+        case "allocate":
+            yield len(bytearray(rest[0]))
         case "spin":
             threading.stack_size()  # holds the interpreter's lock now and then, as a decoder may
             while True:
@@ -57,6 +62,21 @@ def work(task):
             raise RuntimeError("not caught by the work")
         case "signals":
             yield sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def shots(file):
+    """In the place of scripts.report.frames.read_shots: what a decoder may do to its process."""
+    path, wanted = file
+    match path.stem:
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "hang":
+            time.sleep(600)
+        case "bomb":
+            bytearray(8 << 30)
+    from scripts.report.frames import read_shots
+
+    yield from read_shots((path, wanted))
 
 
 def start():

@@ -1,6 +1,7 @@
 """Hashes of videos: pictures, black bars, files, and workers that fail."""
 
 import hashlib
+import os
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -48,22 +49,28 @@ def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(
 
 
 def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_memory(folder, monkeypatch):
-    (failure,) = hashing.hash_task(HashTask(folder, "gone.mp4", 2.0))
-    assert failure.failure == "it cannot be read: No such file or directory"
+    from features.job.isolated import Failed, _Setup
+    from features.job.pool import Lost, Received
+
+    work = _Setup(hashing.hash_task, 3.0)._messages
+    os.mkfifo(folder / "pipe.mp4")
+    assert list(work(HashTask(folder, "gone.mp4", 2.0))) == [
+        Failed("it cannot be read: No such file or directory")
+    ]
+    assert "is a pipe and not a regular file" in next(work(HashTask(folder, "pipe.mp4", 2.0))).reason
+    (folder / "pipe.mp4").unlink()
     errors = [RuntimeError("this decoder\nis broken"), MemoryError()]
 
     def hurt(*_):
         raise errors.pop(0)
 
     monkeypatch.setattr("features.hashing.hash_video", hurt)
-    _, failure = hashing.hash_task(HashTask(folder, "shots.mp4", 2.0))
-    assert failure.failure == "RuntimeError: this decoder is broken"
-    messages = hashing.hash_task(HashTask(folder, "shots.mp4", 2.0))
+    _, failure = work(HashTask(folder, "shots.mp4", 2.0))
+    assert failure == Failed("RuntimeError: this decoder is broken")
+    messages = work(HashTask(folder, "shots.mp4", 2.0))
     next(messages)
     with pytest.raises(MemoryError):
         next(messages)
-    from features.job.pool import Lost, Received
-
     tasks, pool = [], MagicMock()
 
     def events():
@@ -75,7 +82,7 @@ def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_me
         yield Received(tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
 
     pool.__enter__.return_value = SimpleNamespace(submit=tasks.append, events=events)
-    monkeypatch.setattr("features.hashing.WorkerPool", lambda *_: pool)
+    monkeypatch.setattr("features.job.isolated.WorkerPool", lambda *_: pool)
     hashed = list(hashing.hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1))
     failures = ["the decoder crashed", "not done after 1800 s", "it needs more than 3 GB of memory", ""]
     assert [each.failure for each in hashed] == failures

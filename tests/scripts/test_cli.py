@@ -17,7 +17,16 @@ from features.job.result import JobReport, Outcome
 from index.request import Request
 from mee.errors import InputError
 from scripts.cli import COMMANDS, main
-from scripts.console import bar, clock, errors_as_sentences, job_progress, pick_device, print_table, resumable
+from scripts.console import (
+    bar,
+    clock,
+    complain,
+    errors_as_sentences,
+    job_progress,
+    pick_device,
+    print_table,
+    resumable,
+)
 
 HEAVY = ("torch", "transformers", "pandas", "cv2", "av", "faiss", "numpy", "pyarrow", "skimage", "matplotlib")
 HEAVY += ("h5py", "safetensors")
@@ -118,6 +127,13 @@ def test_folders_named_like_packages_hide_nothing(tmp_path):
         (FileNotFoundError(2, "No such file or directory", "a b"), "error: No such file or directory: 'a b'"),
         (OSError(28, "No space left on device"), "error: No space left on device"),
         (OSError("odd"), "error: odd"),
+        (FileNotFoundError(2, "No such file", "a\x1b[2J\u202e"), r"error: No such file: 'a\x1b[2J\u202e'"),
+        (MemoryError(), "error: there is not enough memory; close other programs, or take a smaller input"),
+        (
+            UnicodeEncodeError("ascii", "süß", 1, 2, "ordinal not in range"),
+            "error: 's\xfc\xdf' cannot be written in the encoding ascii; choose a locale with UTF-8, such as "
+            "LC_ALL=C.UTF-8",
+        ),
     ],
 )
 def test_an_input_error_is_one_line_on_stderr(capsys, error, line):
@@ -154,6 +170,11 @@ def test_a_table_prints_all_of_long_names(capsys):
     print_table("t" * 300, ["file", "n"], [["x" * 300, "1"]])
     out = capsys.readouterr().out
     assert ("t" * 300 in out, out.count("x")) == (True, 300)
+    print_table("t" * 2_000_000, ["f" * 2_000_000, "n"], [["x" * 2_000_000, "1"]])
+    complain("y" * 2_000_000)
+    out, err = capsys.readouterr()
+    assert [out.count(letter) for letter in "tfx"] == [4000] * 3
+    assert err == f"{'y' * 2000} … {'y' * 2000}\n"
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.5, 0.999, 1, 1.5, -1, 1 / 3])

@@ -1,6 +1,8 @@
 """`mee tokens`: the counts of the schedule, the picture, and bad input."""
 
 import json
+from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -81,6 +83,18 @@ def test_a_picture_is_overwritten_and_the_image_itself_is_not(tokens, picture):
     before = picture.read_bytes()
     assert "half.png is the picture itself" in tokens(out=picture, code=1).err
     assert picture.read_bytes() == before
+
+
+def test_the_picture_is_decoded_in_a_worker(tokens, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", Mock(side_effect=AssertionError))
+    tokens("--merge", "10")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "features")
+    import pool_work
+
+    monkeypatch.setattr("scripts.tokens.decode", pool_work.shots)
+    for path, why in (("crash.png", "the decoder crashed"), ("bomb.png", "it needs more than 3 GB of memory")):
+        out, err = tokens("--merge", "10", image=path, code=1)
+        assert (out, err) == ("", f"error: '{path}' cannot be read as a picture: {why}\n")
 
 
 def test_bad_input_is_one_sentence(tokens, models, tmp_path):

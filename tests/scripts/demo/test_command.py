@@ -2,8 +2,14 @@
 
 import csv
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -46,6 +52,27 @@ def test_every_step_on_a_tiny_world(monkeypatch, tmp_path, prints):
     before = when_written(tmp_path / "model")
     prints(main, tmp_path)
     assert when_written(tmp_path / "model") == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_stopped_demo_leaves_no_process(tmp_path, pytestconfig, end, code):
+    environment = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "scripts.cli", "demo", str(tmp_path / "demo")]
+    demo = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not any((tmp_path / "demo").glob("videos/*")):
+        assert demo.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
+    demo.send_signal(end)
+    _, err = demo.communicate(timeout=60)
+    assert demo.returncode == code
+    assert ("goes on from there" in err) == (code > 0)
+    deadline = time.monotonic() + 10
+    while any(Path("/proc", child, "exe").exists() for child in children):  # those that have ended have none
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_only_missing_files_are_rendered_and_those_of_another_seed_are_replaced(tmp_path, monkeypatch):

@@ -109,7 +109,8 @@ def render(tmp_path):
         facts = {"shape": "heart", "colour": "blue", "texture": "checked", "background": "wood"} | more
         facts |= {} if form in STILL_FORMS else {"motion": "bounce"}
         (tmp_path / "videos").mkdir(exist_ok=True)
-        return write_clip(DemoClip(name=f"clip.{form}", split="train", facts=facts, seed=7), tmp_path / "videos")
+        clip = DemoClip(name=f"clip.{form}", split="train", facts=facts, seed=7)
+        return next(write_clip((clip, tmp_path / "videos")))
 
     return call
 

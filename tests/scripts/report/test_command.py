@@ -1,7 +1,9 @@
 """mee report as a user calls it, and its forms on a terminal and as Markdown."""
 
 import html
+import json
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -102,13 +104,40 @@ def test_one_result_shows_all_its_tables(make_result, capsys):
     assert row.split()[1] == f"{figures.metrics['R@1']:.1f}"
 
 
-def test_no_control_character_reaches_the_terminal(make_result, capsys):
-    changes = {"system.name": "a\x1b[31m[bold]\n:car:", "protocol.title": "t\x07\x1b]0;x"}
-    print_report(make_entries([make_result(changes=changes)])[0])
-    out = capsys.readouterr().out
-    assert not {letter for letter in out if ord(letter) < 32} - {"\n"}
-    assert "[bold]" in out
-    assert ":car:" in out
+EVIL = "a\x1b]0;x\x07\x9b31m\u202eb\u2066\u200b\u2028c\ufeff\U000e0041d\x7f\r[bold]\n:car:"
+CHOICES = ("format", "version", "kind", "selected_on", "method")  # their words are given
+
+
+def spoiled(value, key=""):
+    """A result whose texts, and names of streams, files and metrics, are hostile."""
+    if isinstance(value, str):
+        return value if key in CHOICES else f"{value}{EVIL}"
+    if isinstance(value, dict):
+        free = key in ("files", "streams", "parameters", "metrics", "intervals")
+        return {f"{name}{EVIL}" if free else name: spoiled(part, name) for name, part in value.items()}
+    return [spoiled(part, key) for part in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("form", [(), ("--markdown", "-"), ("--out", "page.html")])
+def test_whatever_a_result_says_is_visible(make_result, prints, tmp_path, monkeypatch, form, several):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.json", "b.json"):
+        content = spoiled(make_result(changes={"system.name": name}).model_dump(mode="json"))
+        (tmp_path / name).write_text(json.dumps(content))
+    out, err = prints(main, "a.json", *(["b.json"] if several else []), *form)
+    page = (tmp_path / "page.html").read_text() if "--out" in form else ""
+    kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    assert {letter for letter in out + err + page if unicodedata.category(letter) in kinds} == {"\n"}
+    escaped = r"\\x1b\]0;x" if "--markdown" in form else r"\x1b]0;x"
+    assert (page or out).count(escaped) > 20
+
+
+def test_names_of_two_million_letters_are_shortened(make_result, prints, tmp_path):
+    (tmp_path / "long.json").write_text(make_result(changes={"system.name": "x" * 2_000_000}).model_dump_json())
+    for form in ((), ("--markdown", "-"), ("--out", tmp_path / "page.html")):
+        assert len(prints(main, tmp_path / "long.json", *form).out) < 500_000
+    assert (tmp_path / "page.html").stat().st_size < 1_000_000
 
 
 def test_shared_facts_are_printed_once(make_result, capsys):

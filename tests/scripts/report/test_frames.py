@@ -1,12 +1,15 @@
 """Frames: the right moment of the right file, and a labelled blank for whatever cannot be read."""
 
 import base64
+from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
 import pytest
 
 from features.errors import InputError
+from features.job import run_isolated
 from mee.evaluation.result import Answer
 from scripts.report.frames import SHORT_SIDE, Moment, read_frames
 
@@ -90,6 +93,38 @@ def test_a_clip_that_cannot_be_read_is_a_blank_with_a_reason(folder, wanted, rea
     shots = read_frames(folder, [wanted, good])
     assert (shots[wanted].reason, shots[wanted].uri) == (reason, None)
     assert shots[good].uri  # one broken file costs its own pictures only
+
+
+def test_a_crash_a_hang_and_a_bomb_cost_the_frames_of_their_file(folder, media, monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "features")
+    import pool_work
+
+    for name in ("a", "bomb", "crash", "hang", "z"):
+        media.write(tmp_path / f"{name}.mp4", [media.plain(number) for number in range(4)])
+    wanted = {name: moment(f"{name}.mp4") for name in ("a", "bomb", "crash", "hang", "z")}
+    whole = read_frames(tmp_path, [wanted["a"]])
+    monkeypatch.setattr("scripts.report.frames.read_shots", pool_work.shots)
+    monkeypatch.setattr(run_isolated, "__kwdefaults__", {**run_isolated.__kwdefaults__, "timeout": 2.0})
+    capsys.readouterr()
+    shots = read_frames(tmp_path, wanted.values())
+    assert [name for name, each in wanted.items() if shots[each].uri] == ["a", "z"]
+    assert shots[wanted["a"]] == whole[wanted["a"]]
+    assert {shots[wanted[name]].reason for name in ("bomb", "crash", "hang")} == {"file cannot be read"}
+    _, *said = capsys.readouterr().err.splitlines()
+    assert sorted(said) == [
+        f"no frame of '{tmp_path / 'bomb.mp4'}': it needs more than 3 GB of memory",
+        f"no frame of '{tmp_path / 'crash.mp4'}': the decoder crashed",
+        f"no frame of '{tmp_path / 'hang.mp4'}': not done after 2 s",
+    ]
+
+
+def test_nothing_is_decoded_in_this_process(folder, monkeypatch):
+    for name in ("av.open", "cv2.imdecode", "features.media.probe.probe_file"):
+        monkeypatch.setattr(name, Mock(side_effect=AssertionError(name)))
+    assert shot_of(folder, "long.mp4").uri
+    assert shot_of(folder, "image.png").uri
+    monkeypatch.setattr("features.job.pool._Worker", None)  # none is started for nothing
+    assert shot_of(folder, "gone.mp4").reason == "not in the folder of videos"
 
 
 def test_no_folder_and_two_files_of_one_name(media, tmp_path):

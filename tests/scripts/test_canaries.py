@@ -1,0 +1,381 @@
+"""Commands on hostile stores, models, indexes, imports and results: nothing outside of these is opened or changed.
+
+The canaries are a copy of the whole world beside what is attacked, so that a reader that follows a name or a link
+out of its folder would succeed. The kernel reports each opening of them (inotify), whichever process or library
+does it; afterwards their names, bytes and times are those of before. A pipe in the place of a file is not opened.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import h5py
+import numpy as np
+import pytest
+
+from features.store.manifest import checksummed
+from index.storage.manifest import _checksum
+from scripts.cli import COMMANDS, main
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+
+EVENTS = (
+    0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800
+)  # all but reading, which needs opening
+WRITER = """
+import os, sys, time
+while True:
+    for path in sys.argv[1:]:
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody reads it
+            pass
+    time.sleep(0.02)
+"""
+FAST = ("store list store", "store verify store --repair", "gallery list index", "explain model word")
+FAST += ("import new a=evil.h5", "import new a=arrays", "report result.json")
+
+
+class Canaries:
+    """A folder, and pipes, that nobody may open."""
+
+    def __init__(self, folder, pipes=()):
+        self.folder = folder
+        self.before = self.seen()
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.handle = self.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self.handle >= 0
+        self.watched = {}
+        for path in (folder, *folder.rglob("*"), *pipes):
+            watch = self.libc.inotify_add_watch(self.handle, os.fsencode(path), EVENTS)
+            assert watch >= 0, os.strerror(ctypes.get_errno())
+            self.watched[watch] = path
+
+    def seen(self):
+        paths = sorted(self.folder.rglob("*"))
+        return [(path, path.lstat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in paths]
+
+    def opened(self):
+        """Which were opened, changed or linked since the last call."""
+        found = set()
+        while True:
+            try:
+                data = os.read(self.handle, 1 << 16)
+            except BlockingIOError:
+                return {os.path.relpath(path, self.folder) for path in found}
+            at = 0
+            while at < len(data):
+                watch, _, _, length = struct.unpack_from("iIII", data, at)
+                found.add(self.watched[watch] / data[at + 16 : at + 16 + length].rstrip(b"\0").decode())
+                at += 16 + length
+
+
+@contextmanager
+def writer_of(pipes):
+    """Another process that ends the waiting of whoever opens a pipe to read; the reader may hold Python's lock."""
+    command = [sys.executable, "-S", "-c", WRITER, *map(str, pipes)]
+    writer = subprocess.Popen(command) if pipes else None
+    try:
+        yield
+    finally:
+        if writer:
+            writer.kill()
+            writer.wait()
+
+
+@pytest.fixture(scope="module")
+def pattern(world, tmp_path_factory):
+    """What each test gets a copy of: the world, with what else there is to attack."""
+    place = tmp_path_factory.mktemp("pattern")
+    for name in ("videos", "store", "model", "index"):
+        shutil.copytree(getattr(world, name), place / name)
+    shutil.copy(world.captions, place / "captions.csv")
+    words = (
+        "evaluate",
+        place / "store",
+        place / "captions.csv",
+        place / "model",
+        "--result",
+        place / "result.json",
+    )
+    assert main([*map(str, words)]) == 0
+    np.save(place / "a.npy", np.ones((2, 3), np.float32))
+    (place / "ids.txt").write_text("x\ny\n")
+    (place / "arrays").mkdir()
+    for name in "xy":
+        np.save(place / "arrays" / f"{name}.npy", np.ones((1, 3), np.float32))
+    with h5py.File(place / "inner.h5", "w") as file:
+        file["x"] = file["y"] = np.ones((1, 3), np.float32)
+    return place
+
+
+@pytest.fixture
+def place(pattern, tmp_path):
+    """A folder with a copy of everything, and canaries beside it: another."""
+    shutil.copytree(pattern, tmp_path / "given")
+    shutil.copytree(pattern, tmp_path / "canaries")
+    return tmp_path / "given"
+
+
+def link(place, name):
+    """The file or folder becomes a link to the same of the canaries."""
+    for path in sorted(place.glob(name)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        source = place.parent / "canaries" / path.relative_to(place)
+        path.symlink_to(source if len(name) % 2 else os.path.relpath(source, path.parent))
+
+
+def pipe(place, name):
+    """The file becomes a pipe that nobody writes to."""
+    for path in sorted(place.glob(name)):
+        path.unlink()
+        os.mkfifo(path)
+
+
+def temporary(place, name):
+    """Where this process would write before it renames, and where it would lock, lead links to the canaries."""
+    for path in sorted(place.glob(name)):
+        for planted in (f".{path.name}.{os.getpid()}", f".{path.name}.lock", f"{path.name}.lock"):
+            path.with_name(planted).unlink(missing_ok=True)
+            path.with_name(planted).symlink_to(place.parent / "canaries" / path.relative_to(place))
+
+
+def stream(place, name):
+    """The manifest of a valid store calls a stream by a path."""
+    path = place / "store" / "store.json"
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    content["streams"][name.replace("CANARIES", str(place.parent / "canaries"))] = content["streams"].pop("audio")
+    path.write_bytes(checksummed(content))
+
+
+def claim(place, text):
+    """A dead writer claims a shard that is a path."""
+    lock = place / "store" / "writers" / "old.lock"
+    lock.parent.mkdir(exist_ok=True)
+    text = text.replace("CANARIES", str(place.parent / "canaries"))
+    lock.write_text(f"{text}\n")
+    lock.with_suffix(".json").write_text(json.dumps({"streams": [text], "videos": text}))
+
+
+def segment(place, name):
+    """The manifest of a valid index calls its segment by a path."""
+    path = place / "index" / "index.json"
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    (first, *_) = content["segments"]
+    first["name"] = name.replace("CANARIES", str(place.parent / "canaries")) + first["name"]
+    path.write_text(json.dumps({**content, "sha256": _checksum(content)}))
+
+
+def config(place, change):
+    """The model's settings name files."""
+    path = place / "model" / "config.json"
+    content = json.loads(path.read_text())
+    content["text"] |= {
+        key: value.replace("CANARIES", str(place.parent / "canaries")) for key, value in change.items()
+    }
+    path.write_text(json.dumps(content))
+
+
+def weight_map(place, target):
+    """The weights are said to lie in several files, elsewhere."""
+    from safetensors import safe_open
+
+    weights = place / "model" / "model.safetensors"
+    with safe_open(weights, "np") as file:
+        names = list(file.keys())
+    weights.unlink()
+    content = {
+        "metadata": {},
+        "weight_map": dict.fromkeys(names, target.replace("CANARIES", str(place.parent / "canaries"))),
+    }
+    (place / "model" / "model.safetensors.index.json").write_text(json.dumps(content))
+
+
+def hdf5(place, how):
+    """Arrays that lie in other files."""
+    path, inner = place / "evil.h5", place.parent / "canaries" / "inner.h5"
+    with h5py.File(path, "w") as file:
+        file["y"] = np.ones((1, 3), np.float32)
+        if how == "external storage":
+            file.create_dataset("x", (1, 3), "f4", external=[(str(place.parent / "canaries" / "a.npy"), 0, 12)])
+        elif how == "external link":
+            file["x"] = h5py.ExternalLink(str(inner), "/x")
+        else:
+            layout = h5py.VirtualLayout((1, 3), "f4")
+            layout[:] = h5py.VirtualSource(str(inner), "x", (1, 3))
+            file.create_virtual_dataset("x", layout)
+
+
+def result(place, how):
+    """A result whose clips are said to be files elsewhere."""
+    target = str(place.parent / "canaries" / "videos" / "clip8.mp4") if how == "absolute" else how
+    text = (place / "result.json").read_text()
+    for key in ("clip_id", "video"):
+        text = "".join(
+            f"{line.partition(':')[0]}: {json.dumps(target)}{',' if line.rstrip().endswith(',') else ''}\n"
+            if line.strip().startswith(f'"{key}"') and "null" not in line
+            else f"{line}\n"
+            for line in text.splitlines()
+        )
+    (place / "result.json").write_text(text)
+
+
+def playlist(place, content):
+    """Videos that are lists of other videos."""
+    for path in (place / "videos").glob("clip[678].mp4"):
+        path.write_text(content.replace("CANARIES", str(place.parent / "canaries")))
+
+
+SHARDS = ("store/store.json", "store/parts/*", "store/audio/*", "store/checksums/*")
+STORE = {
+    **{f"link {name}": (link, name) for name in (*SHARDS, "store/audio", "store/parts", "store/checksums")},
+    **{f"pipe {name}": (pipe, name) for name in SHARDS},
+    **{f"temporary {name}": (temporary, name) for name in SHARDS},
+    "stream absolute": (stream, "CANARIES/store/audio"),
+    "stream relative": (stream, "../../canaries/store/audio"),
+    "stream hidden": (stream, ".."),
+    "claim absolute": (claim, "CANARIES/store/store"),
+    "claim relative": (claim, "/../../../canaries/store/"),
+    "claim glob": (claim, "*"),
+    "link writers": (link, "store/writers"),
+}
+MODELS = ("model/config.json", "model/model.safetensors", "model/text/tokenizer.json", "model/training.json")
+MODEL = {
+    **{f"link {name}": (link, name) for name in (*MODELS, "model/text")},
+    **{f"pipe {name}": (pipe, name) for name in MODELS},
+    "encoder": (config, {"encoder": "CANARIES/model"}),
+    "vectors": (config, {"encoder": "vectors", "vectors": "CANARIES/model/model.safetensors"}),
+    "weight map absolute": (weight_map, "CANARIES/model/model.safetensors"),
+    "weight map relative": (weight_map, "../../canaries/model/model.safetensors"),
+}
+SEGMENTS = (
+    "index/index.json",
+    *(f"index/segments/*/{name}" for name in ("segment.json", "clips.arrow", "rows-1000*")),
+)
+SEGMENTS += ("index/segments/*/vectors-1000*",)
+INDEX = {
+    **{f"link {name}": (link, name) for name in (*SEGMENTS, "index/segments", "index/segments/*", "index/lock")},
+    **{f"pipe {name}": (pipe, name) for name in (*SEGMENTS, "index/lock")},
+    **{f"temporary {name}": (temporary, name) for name in SEGMENTS[:2]},
+    "segment absolute": (segment, "CANARIES/index/segments/"),
+    "segment relative": (segment, "../../../canaries/index/segments/"),
+}
+IMPORT = {
+    **{how: (hdf5, how) for how in ("external storage", "external link", "virtual")},
+    "link arrays/x.npy": (link, "arrays/x.npy"),
+    "pipe arrays/x.npy": (pipe, "arrays/x.npy"),
+}
+RESULT = {
+    "absolute": (result, "absolute"),
+    "relative": (result, "../canaries/videos/clip8.mp4"),
+    "pipe result.json": (pipe, "result.json"),
+    "playlist": (
+        playlist,
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nCANARIES/videos/clip8.mp4\n#EXT-X-ENDLIST\n",
+    ),
+    "concat": (playlist, "ffconcat version 1.0\nfile 'CANARIES/videos/clip8.mp4'\nduration 2\n"),
+    "pipe videos/clip8.mp4": (pipe, "videos/clip8.mp4"),
+}
+TRAINED = "--embed-dim 8 --text.width 16 --text.layers 1 --epochs 1 --device cpu"
+READERS = {  # of each kind of directory, the commands that read it
+    "store": (
+        STORE,
+        "store list store",
+        "store list store --clips",
+        "store verify store",
+        "store verify store --repair",
+        "store merge new store",
+        "store merge store other",
+        "store export store {stream}.npz",
+        "precompute videos store --streams audio --workers 1",
+        "precompute videos store --streams audio --workers 1 --overwrite",
+        "import store extra=a.npy --ids ids.txt",
+        f"train store captions.csv new {TRAINED}",
+        "index store model new",
+        "evaluate store captions.csv model",
+        "overlap store captions.csv --by audio",
+    ),
+    "model": (
+        MODEL,
+        "index store model new",
+        "evaluate store captions.csv model --result new.json",
+        "explain model word",
+        "search index word --model model",
+        f"train store captions.csv model --overwrite {TRAINED}",
+    ),
+    "index": (
+        INDEX,
+        "search index word",
+        "search index --like clip1.mp4",
+        "gallery list index",
+        "gallery list index --clips",
+        "gallery verify index",
+        "gallery compact index",
+        "gallery remove index --clips clip1.mp4",
+        "gallery normalise index --bank captions.csv",
+        "index store model index",
+        "index store model index --overwrite",
+    ),
+    "import": (IMPORT, "import new a=evil.h5", "import new a=arrays"),
+    "result": (
+        RESULT,
+        "report result.json",
+        "report result.json --videos videos --out new.html",
+        "precompute videos new --streams audio appearance --workers 1",
+        "overlap videos captions.csv --workers 1",
+        "tokens videos/clip8.mp4",
+    ),
+}
+ROWS = [
+    pytest.param(line, *kinds[kind], id=f"{line} [{kind}]", marks=() if line in FAST else pytest.mark.slow)
+    for kinds, *lines in READERS.values()
+    for line in lines
+    for kind in kinds
+]
+
+
+def test_every_command_that_reads_is_here():
+    lines = [line for _, *lines in READERS.values() for line in lines]
+    assert {line.split()[0] for line in lines} == {*COMMANDS} - {"demo"}  # which runs the others
+
+
+@pytest.mark.parametrize(("line", "attack", "how"), ROWS)
+def test_nothing_outside_is_opened_or_changed(place, monkeypatch, capsys, line, attack, how):
+    attack(place, how)
+    (place / "other").symlink_to("store")
+    monkeypatch.chdir(place)
+    pipes = [path for path in place.rglob("*") if path.is_fifo()]
+    canaries = Canaries(place.parent / "canaries", pipes)
+    with writer_of(pipes):
+        try:
+            code = main(line.split())
+        except SystemExit as end:
+            code = end.code
+    opened = canaries.opened()
+    os.close(canaries.handle)
+    assert opened == set()
+    assert canaries.seen() == canaries.before
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    assert code in (0, 1, 3), err
+
+
+def test_the_canaries_report_what_is_opened(place):
+    canaries = Canaries(place.parent / "canaries")
+    (place.parent / "canaries" / "store" / "store.json").stat()
+    assert canaries.opened() == set()
+    link(place, "store/store.json")
+    (place / "store" / "store.json").read_text()
+    assert canaries.opened() == {"store/store.json"}
+    os.listdir(place.parent / "canaries" / "store")
+    assert canaries.opened() == {"store"}
+    os.link(place.parent / "canaries" / "a.npy", place / "linked.npy")
+    assert "a.npy" in canaries.opened()
+    os.close(canaries.handle)

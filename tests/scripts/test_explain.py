@@ -187,13 +187,18 @@ def test_files_without_sentences(fails, toy, queries, content, says):
     assert says.format(path) in fails(main, toy, "--sentences", path)
 
 
-def test_models_and_places_that_cannot_be_used(fails, toy, model, tmp_path):
+def test_models_and_places_that_cannot_be_used(fails, toy, model, tmp_path, monkeypatch):
     missing, file = tmp_path / "none", tmp_path / "file"
     assert fails(main, missing, DOG).startswith(f"no model at '{missing}'; make one with: ")
     file.write_text("x")
     for place in (file, file / "below"):
         assert f"{place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", place)
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.explain.mixture_weights", lambda logits, _: torch.full_like(logits, torch.nan))
+        assert f"no finite weights for '{DOG}'" in fails(main, toy, DOG, "--out", tmp_path / "pictures")
     torch.nn.init.constant_(model.mixture.bias, torch.nan)
     model.save_pretrained(toy)
-    assert f"no finite weights for '{DOG}'" in fails(main, toy, DOG, "--out", tmp_path / "pictures")
+    assert "'mixture.bias' holds numbers that are not finite" in fails(
+        main, toy, DOG, "--out", tmp_path / "pictures"
+    )
     assert not (tmp_path / "pictures").exists()

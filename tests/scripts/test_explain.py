@@ -194,7 +194,7 @@ def test_models_and_places_that_cannot_be_used(fails, toy, model, tmp_path, monk
     for place in (file, file / "below"):
         assert f"{place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", place)
     with monkeypatch.context() as patch:
-        patch.setattr("scripts.explain.mixture_weights", lambda logits, _: torch.full_like(logits, torch.nan))
+        patch.setattr("mee.scoring.mixture_weights", lambda logits, _: torch.full_like(logits, torch.nan))
         assert f"no finite weights for '{DOG}'" in fails(main, toy, DOG, "--out", tmp_path / "pictures")
     torch.nn.init.constant_(model.mixture.bias, torch.nan)
     model.save_pretrained(toy)

@@ -291,14 +291,12 @@ def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Str
         return None
     with np.errstate(over="ignore", under="ignore"):
         stored: NDArray[np.float16] = np.ascontiguousarray(rows.astype(np.float16))
+    problem = "" if stored.any() or not rows.any() else " only, which is 0 in a store's float16; multiply"
     if not np.isfinite(stored).all():
+        problem = f", and a store's float16 to {LARGEST:g}; divide"
+    if problem:
         raise InputError(
-            f"{where} goes up to {np.abs(rows).max():g}, and a store's float16 to {LARGEST:g}; divide the whole "
-            "stream by a constant first (training standardises it in any case)"
-        )
-    if not stored.any() and rows.any():
-        raise InputError(
-            f"{where} goes up to {np.abs(rows).max():g} only, which is 0 in a store's float16; multiply the whole "
-            "stream by a constant first (training standardises it in any case)"
+            f"{where} goes up to {np.abs(rows).max():g}{problem} the whole stream by a constant first (training "
+            "standardises it in any case)"
         )
     return stored

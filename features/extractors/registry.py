@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
 from features.errors import InputError
 from features.extractors.spec import ExtractorSpec, RunConfig, parse_spec
@@ -97,7 +97,6 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Ext
     return extractor
 
 
-@final
 @dataclass(frozen=True)
 class PresetStream:
     """One stream of a preset."""
@@ -114,7 +113,6 @@ class PresetStream:
         return self.word.partition("=")[0]
 
 
-@final
 @dataclass(frozen=True)
 class Preset:
     """A set of streams, one a modality."""

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal
 
 from features.errors import InputError
 from features.files import NAME
@@ -36,7 +36,6 @@ _MERGE = re.compile(r"(?P<count>[0-9]{1,6})|(?P<share>0?\.[0-9]{1,12})")
 _FALLING = ":falling"
 
 
-@final
 @dataclass(frozen=True)
 class Checkpoint:
     """A pretrained model's files on this machine."""
@@ -46,7 +45,6 @@ class Checkpoint:
     revision: str  # commit on the hub, or "sha256:" and the first digits of a hash of the local files
 
 
-@final
 @dataclass(frozen=True)
 class ExtractorSpec:
     """A parsed word. `registry.resolve` adds the model's local files, so that workers need not look for them."""
@@ -107,7 +105,6 @@ def _parse_options(word: str, text: str) -> dict[str, str]:
     return options
 
 
-@final
 @dataclass(frozen=True)
 class MergeSchedule:
     """Tokens to merge away in each layer: a count, or a share of the tokens that the first layer gets."""
@@ -168,7 +165,6 @@ def limited(wanted: list[int], tokens: int, protected: int) -> list[int]:
     return merged
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Where and how pretrained models run; built-in extractors ignore it."""

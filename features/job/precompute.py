@@ -47,11 +47,8 @@ class Job:
         done: dict[str, set[str]] = {stream: set() for stream in self.extractors}
         if store is not None and not config.overwrite:
             done |= {stream: store.done(stream) for stream in done if stream in store.manifest.streams}
-        missing = {
-            video: streams
-            for video in library.videos
-            if (streams := tuple(stream for stream in done if video not in done[stream]))
-        }
+        lacks = {video: tuple(stream for stream in done if video not in done[stream]) for video in library.videos}
+        missing = {video: streams for video, streams in lacks.items() if streams}
         failed: set[str] = set()
         if store is not None and config.skip_failed:
             failed = set(store.rows["video"][are_failures(store.rows)])
@@ -95,9 +92,8 @@ class Job:
         with StoreWriter(self.directory, self.manifest, self.work) as writer:
             if not self.tasks:
                 return self.report
-            extraction = Extraction(
-                self.extractors, WorkerSetup(self.specs, self.config), self._workers(), self.report
-            )
+            setup = WorkerSetup(self.specs, self.config)
+            extraction = Extraction(self.extractors, setup, self._workers(), self.report)
             for result in extraction.results(self.tasks):
                 writer.add([] if result is None else result.records())  # also []: what has waited long is written
                 if result is None:

@@ -194,12 +194,7 @@ class _Walk:
 
 
 def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
-    """Read what a file holds.
-
-    Raises:
-        MediaError: it cannot be opened, holds neither pictures nor sound that can be decoded, or
-            exceeds the limits.
-    """
+    """Read what a file holds; raises MediaError where it cannot be opened, or decoded, or exceeds the limits."""
     with open_media(path) as container:
         video, audio = track(container, "video"), track(container, "audio")
         if video is None and audio is None:

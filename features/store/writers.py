@@ -52,11 +52,7 @@ class Work(NamedTuple):
         return next(((min(streams), video) for video in videos), None) if streams else None
 
     def refuse_same(self, directory: Path) -> None:
-        """Refuse work that a running job does. Call it with the store's lock held.
-
-        Raises:
-            InputError: another job makes one of these streams of one of these videos.
-        """
+        """Refuse work on a video and stream that a running job does too. Call it with the store's lock held."""
         for name, runs in find_writers(directory).items():
             note = directory / WRITERS / f"{name}.json"
             if runs and (shared := self.shared(note)) is not None:
@@ -79,11 +75,7 @@ def _digits(video: str) -> str:
 
 
 def open_lock(path: Path, timeout: float = -1) -> FileLock:
-    """A lock, to be acquired within so many seconds (below 0: whenever); nothing but a file may be in its place.
-
-    Raises:
-        InputError: a link, a pipe, a device or a folder stands there.
-    """
+    """A lock, to be acquired within so many seconds (below 0: whenever); no link or pipe may be in its place."""
     if os.path.lexists(path):
         regular_size(path)
     return FileLock(path, timeout=timeout)

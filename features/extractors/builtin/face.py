@@ -141,9 +141,7 @@ _ALIKE = 1.5  # ratio of sizes up to which two frames may show one face
 def cut(image: NDArray[np.uint8], face: Face, widen: float, size: int) -> NDArray[np.uint8]:
     """The face's box widened about its centre and scaled to (size, size, 3); the frame's edge is repeated."""
     side = face.size * widen
-    scale = size / side
-    left = face.left + (face.size - side) / 2
-    top = face.top + (face.size - side) / 2
+    left, top, scale = face.left + (face.size - side) / 2, face.top + (face.size - side) / 2, size / side
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, dtype=np.uint8)

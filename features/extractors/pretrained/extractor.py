@@ -62,7 +62,6 @@ def positive_option(spec: ExtractorSpec, key: str, default: N) -> N:
     return value
 
 
-@final
 @dataclass(frozen=True)
 class ModelConfig:
     """What is known of a model before its weights are loaded."""
@@ -104,7 +103,6 @@ class Inputs(ABC):
         return prepared
 
 
-@final
 @dataclass(frozen=True)
 class Batch:
     """What a forward function gets beside the model."""
@@ -114,12 +112,9 @@ class Batch:
     merging: Any  # token merging that is on, or None
 
     def mean(self, states: Tensor, first: int = 0, sizes: Tensor | None = None) -> Tensor:
-        """(B, D) float32: the mean over patches of the last layer's states.
+        """(B, D) float32: the mean over patches of the last layer's (B, N, D) states, of any float type.
 
-        Args:
-            states: (B, N, D), any float type.
-            first: tokens at the start that are not patches.
-            sizes: (B, N) weights, such as a mask; None: how many patches each token stands for.
+        ``first``: tokens at the start that are no patches; ``sizes``: (B, N) weights; None: the patches of each.
         """
         from features.extractors.token_merging import mean_token
 
@@ -136,7 +131,6 @@ def size(key: str, default: int) -> Callable[[ModelConfig], int]:
 _HIDDEN = size("hidden_size", 768)
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """How streams are made with one kind of model: a row of families.FAMILIES."""

@@ -51,15 +51,12 @@ def is_bare(name: object) -> bool:
 
 
 def entry(folder: Path, *names: str) -> Path:
-    """A regular file below a folder that may come from anyone.
+    """A regular file below a folder that may come from anyone: the path to open.
 
     Args:
         folder: given by the user; may be a link.
         names: of the folders on the way and of the file; none may be a link. The hub's cache keeps files as links
             into the `blobs` of the same model: these are followed.
-
-    Returns:
-        The path to open.
 
     Raises:
         InputError: a name is a path, or what stands there is not a regular file.
@@ -92,14 +89,8 @@ def _blob(folder: Path, path: Path) -> Path | None:
 def regular_size(path: Path, most: int | None = None, *, follow: bool = False) -> int:
     """The bytes of a regular file, for a library that opens it by its name.
 
-    Args:
-        path: of the file.
-        most: bytes that such a file may have; None: any number.
-        follow: also through links, as for a file that the user named.
-
-    Raises:
-        InputError: it is a link, a pipe, a device or a folder, or larger.
-        OSError: there is no such file.
+    ``most``: bytes that such a file may have. ``follow``: also through links, as for a file that the user named.
+    Raises InputError where it is a link, a pipe, a device or a folder, or larger; OSError where it is gone.
     """
     status = path.stat(follow_symlinks=follow)
     if not stat.S_ISREG(status.st_mode):

@@ -75,14 +75,8 @@ LEAST_CONTRAST = 8.0  # standard deviation of the shrunken picture's luma, of 25
 Hashes = NDArray[np.uint64]  # (T, WORDS)
 
 
-def _lowest() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """u and v of the frequencies that count, (BITS,) each."""
-    u, v = (axis.ravel() for axis in np.indices((SIDE, SIDE)))
-    order = np.lexsort((v, u, u**2 + v**2))[1 : BITS + 1]
-    return u[order], v[order]
-
-
-_U, _V = _lowest()
+_U, _V = np.indices((SIDE, SIDE)).reshape(2, -1)
+_U, _V = np.stack([_U, _V])[:, np.lexsort((_V, _U, _U**2 + _V**2))[1 : BITS + 1]]  # of the frequencies that count
 
 
 def picture_hashes(frames: NDArray[np.uint8]) -> tuple[Hashes, NDArray[np.bool_]]:
@@ -91,15 +85,11 @@ def picture_hashes(frames: NDArray[np.uint8]) -> tuple[Hashes, NDArray[np.bool_]
     (T, WORDS) uint64 hashes, and (T,) whether each frame has contrast enough for its hash to tell anything.
     """
     luma = without_bars(np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]))
-    small = np.stack([_shrunk(picture) for picture in luma])
+    shrunk = (cv2.resize(np.ascontiguousarray(each), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for each in luma)
+    small = np.stack(list(shrunk)).astype(np.float32)
     signs = np.stack([cv2.dct(picture)[_U, _V] > 0 for picture in small])
     telling = small.std(axis=(1, 2)) >= LEAST_CONTRAST
     return np.packbits(signs, axis=1).view(np.uint64), telling
-
-
-def _shrunk(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
-    picture = cv2.resize(np.ascontiguousarray(luma), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(picture, np.float32)
 
 
 PIECE_S = 30.0  # of a video that is decoded at a time; its black bars are found in this much

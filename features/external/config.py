@@ -81,11 +81,7 @@ class ListedClip:
 
 
 def read_ids(path: Path) -> dict[str, ListedClip]:
-    """Read a list of clips, in its order.
-
-    Raises:
-        InputError: there is no list, it cannot be read, or an id, a time or a column cannot be used.
-    """
+    """Read a list of clips, in its order; each id, time and column can be used."""
     if not path.is_file():
         raise InputError(f"no list of ids at '{path}'")
     try:

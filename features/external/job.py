@@ -76,16 +76,9 @@ class ImportJob:
     """Files, a store and settings, checked and ready to be written."""
 
     def __init__(self, directory: Path, files: Mapping[str, Path], config: ImportConfig, on_clip: OnClip) -> None:
-        """Read and check everything; nothing is written.
+        """Read and check everything: files by stream, settings, and what the store has; nothing is written.
 
-        Args:
-            directory: of the store.
-            files: by stream.
-            config: settings.
-            on_clip: called after each clip with "check" or "write", how many clips are done, and of how many.
-
-        Raises:
-            InputError: a file, a clip or a setting cannot be used, or the store has other streams.
+        ``on_clip``: called after each clip with "check" or "write", how many are done, and of how many.
         """
         self.directory, self.config, self.on_clip = directory, config, on_clip
         self.report = ImportReport()

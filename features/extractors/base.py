@@ -53,11 +53,7 @@ class Extractor(ABC):
     shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
 
     def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
-        """Load now what `extract` would load at its first call, so that errors show before any file is read.
-
-        Raises:
-            InputError: something that the extractor needs is missing or cannot be used.
-        """
+        """Load now what `extract` would load at its first call, so that errors show before any file is read."""
 
     @abstractmethod
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:

@@ -45,12 +45,8 @@ def export_stream(
 ) -> list[Exported]:
     """Write one stream of a store to a file, or each of several to its own if the path has `{stream}` in it.
 
-    Args:
-        store: to read.
-        path: to write: .npz or .parquet.
-        streams: their names; none: all of the store's.
-        on_clips: called now and then with how many clips are done, and of how many, over all files.
-        overwrite: replace existing files.
+    ``path`` ends in .npz or .parquet; no ``streams``: all of the store's. ``on_clips``: called now and then with
+    how many clips are done, and of how many, over all files.
     """
     chosen = list(dict.fromkeys(streams)) or list(store.manifest.streams)
     if unknown := [stream for stream in chosen if stream not in store.manifest.streams]:

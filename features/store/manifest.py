@@ -164,14 +164,14 @@ def declare(
     overwrite: bool,
     work: Work | None = None,
 ) -> Manifest:
-    """Make or extend a store's manifest by the streams that a job is going to write.
+    """Make or extend the manifest of a store, new or not, by the streams that a job is going to write.
 
     Args:
-        directory: of the store; created if it does not exist.
+        directory: of the store.
         fingerprints: what makes each stream.
         clip_seconds: how videos are cut.
         overwrite: start a new version of these streams; the present ones no longer count.
-        work: what the job is going to write.
+        work: of the job.
     """
     check_names(fingerprints)
 

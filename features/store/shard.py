@@ -17,20 +17,7 @@ import pyarrow.parquet as pq
 from features.errors import InputError
 from features.files import entry, parse_json, read_file, regular_size, remove, write_whole
 from features.media import VERDICTS
-from features.store.layout import (
-    CHECKSUMS,
-    MISSING,
-    PART,
-    PARTS,
-    PRESENT,
-    SCHEMA,
-    SUMS,
-    is_name,
-    is_stream,
-    part_name,
-    stream_names,
-    sums_path,
-)
+from features.store.layout import MISSING, PRESENT, SCHEMA, is_name, is_stream, part_name, stream_names, sums_path
 from features.store.writers import store_lock
 
 Sums = dict[str, str]  # SHA-256 in hexadecimal, by file relative to the store
@@ -63,7 +50,7 @@ def read_part(directory: Path, shard: str, streams: Collection[str] | None = Non
     allows, is an InputError.
     """
     try:
-        path = entry(directory, PARTS, shard + PART)
+        path = entry(directory, *part_name(shard).split("/"))
         size = regular_size(path, MOST_BYTES)
         with pa.OSFile(str(path)) as source:
             file = pq.ParquetFile(source, **LIMITS)
@@ -148,7 +135,7 @@ def read_sums(directory: Path, shard: str) -> Sums:
     """Read the checksums of a shard; they name no files but those of this shard, all inside the store."""
     path = sums_path(directory, shard)
     try:
-        text = read_file(entry(directory, CHECKSUMS, shard + SUMS)).decode()
+        text = read_file(entry(directory, *path.parts[-2:])).decode()
     except (OSError, ValueError) as error:
         raise damaged(directory, path, str(error)) from error
     lines = [_LINE.fullmatch(line) for line in text.split("\n")[:-1]]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin import histograms
-from features.media import Clip, FrameNeed
+from features.media import Clip, FrameNeed, Frames
 
 _FINE = 6  # the grid that 1x1, 2x2 and 3x3 cells are all made of
 _CELLS = 1 + 4 + 9
@@ -95,10 +95,9 @@ class AppearanceExtractor(Extractor):
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a sampled frame; None where the clip has no picture."""
-        return [self._stream(clip) for clip in clips]
+        return [self._stream(clip.frames.get(self.need)) for clip in clips]
 
-    def _stream(self, clip: Clip) -> Stream | None:
-        frames = clip.frames.get(self.need)
+    def _stream(self, frames: Frames | None) -> Stream | None:
         if frames is None or len(frames.pixels) == 0:
             return None
         return Stream(np.stack([describe_frame(image) for image in frames.pixels]), frames.times)

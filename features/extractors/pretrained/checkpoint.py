@@ -172,14 +172,11 @@ def is_faces(source: str) -> bool:
 
 
 def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoint, ...]:
-    """Find the files of a word's models on this machine, or have the hub's client download them.
+    """Find the files of a word's models here, or have the hub's client download them; two for faces.
 
     Args:
         source: name on the hub, directory or file; for faces DETECTOR+EMBEDDER, each with its own @REVISION.
         revision: commit, branch or tag on the hub; None: the newest of the main branch.
-
-    Returns:
-        One checkpoint, or two for faces.
     """
     if not is_faces(source):
         return (_find(source, revision, _TRANSFORMERS),)

@@ -14,13 +14,12 @@ may differ in the last bit of a float16 from an uninterrupted one. Built-in extr
 from __future__ import annotations
 
 import logging
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,29 +36,6 @@ if TYPE_CHECKING:
     from features.extractors.pretrained.runner import ModelRunner
 
 log = logging.getLogger(__name__)
-N = TypeVar("N", int, float)
-
-
-def check_options(spec: ExtractorSpec, known: Collection[str]) -> None:
-    """Refuse keys that the extractor does not have."""
-    for key in spec.options:
-        if key not in known:
-            raise InputError(f"'{spec}': there is no option '{key}' here; there are {', '.join(sorted(known))}")
-
-
-def positive_option(spec: ExtractorSpec, key: str, default: N) -> N:
-    """The value of an option that is a number above 0, whole where its default is an int."""
-    text = spec.options.get(key)
-    if text is None:
-        return default
-    try:
-        value = type(default)(text)
-    except ValueError:
-        value = type(default)(0)
-    if not 0 < value < math.inf:
-        whole = "whole " if isinstance(default, int) else ""
-        raise InputError(f"'{spec}': {key} must be a {whole}number above 0, got '{text}'")
-    return value
 
 
 @dataclass(frozen=True)

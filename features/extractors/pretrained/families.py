@@ -41,17 +41,10 @@ from typing import TYPE_CHECKING, Any
 from features.errors import InputError
 from features.extractors.base import Extractor
 from features.extractors.pretrained.checkpoint import Architecture, is_faces, read_config, whole_number
-from features.extractors.pretrained.extractor import (
-    Batch,
-    Family,
-    ModelConfig,
-    PretrainedExtractor,
-    positive_option,
-    size,
-)
+from features.extractors.pretrained.extractor import Batch, Family, ModelConfig, PretrainedExtractor, size
 from features.extractors.pretrained.inputs import AST_FRAME, AST_HOP, FrontEnd, Pictures, Sound
 from features.extractors.pretrained.recipe import BICUBIC, BILINEAR, CLIP, HALVES, IMAGENET, cropped, squeezed
-from features.extractors.spec import ExtractorSpec, RunConfig
+from features.extractors.spec import ExtractorSpec, RunConfig, positive_option
 
 if TYPE_CHECKING:
     from torch import Tensor

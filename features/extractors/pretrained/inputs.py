@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import read_preprocessor, whole_number
-from features.extractors.pretrained.extractor import Inputs, ModelConfig, Rows, check_options, positive_option
+from features.extractors.pretrained.extractor import Inputs, ModelConfig, Rows
 from features.extractors.pretrained.recipe import LARGEST, Usual, follow, height_and_width
+from features.extractors.spec import check_options, positive_option
 from features.media import Clip, FrameNeed, SoundNeed
 
 if TYPE_CHECKING:

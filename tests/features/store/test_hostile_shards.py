@@ -63,9 +63,8 @@ def many(table, rows=2_000_000):
 
 
 def more_columns(table):
-    return pa.table(
-        {**{n: table[n] for n in table.column_names}, **{f"c{n}": table["note"] for n in range(12_000)}}
-    )
+    names = [*table.column_names, *(f"c{n}" for n in range(12_000))]
+    return pa.table([*table.columns, *[table["note"]] * 12_000], names=names)
 
 
 def long_notes(table, rows=3000):
@@ -81,8 +80,6 @@ PARTS = {
     "rows, not compressed": rewritten(many, compression="none", store_schema=False),
     "a dictionary": rewritten(many),
     "columns": rewritten(more_columns),
-    "a long text": column("note", LONG),
-    "a long id": column("clip_id", LONG, LONG + "1"),
     "repeated text": rewritten(long_notes),
     "another codec": column("note", LONG, compression="zstd"),
     "another encoding": column("note", "x", use_dictionary=False, column_encoding={"note": "DELTA_BYTE_ARRAY"}),
@@ -95,22 +92,14 @@ PARTS = {
     "a nested column": column("note", [1], kind=pa.list_(pa.int64())),
     "numbers as ids": column("clip_id", 1, 2, kind=pa.int64()),
     "bytes as text": column("note", b"\xff", kind=pa.binary()),
-    "one id": column("clip_id", "same"),
-    "no id": column("clip_id", "", "b"),
-    "a null id": column("clip_id", None, "b"),
-    "no video": column("video", ""),
-    "a verdict": column("verdict", "evil"),
-    "no verdict": column("verdict", None),
-    "a state": column("sight", "evil"),
-    "NaN": column("end_s", float("nan")),
-    "infinity": column("end_s", float("inf")),
-    "an end before": column("start_s", 5.0),
-    "a time": column("start_s", -1e308),
-    "no number of clips": column("clips_of_video", None),
-    "clips": column("clips_of_video", -1),
-    "bytes": column("file_bytes", -1),
-    "a clock": column("written_at", float("nan")),
 }
+VALUES = {"clip_id": ["same", ("", "b"), (None, "b"), (LONG, LONG + "1")], "video": [""], "note": [LONG]}
+VALUES |= {"verdict": ["evil", None], "sight": ["evil"], "start_s": [5.0, -1e308], "end_s": [np.nan, np.inf]}
+VALUES |= {"clips_of_video": [None, -1], "file_bytes": [-1], "written_at": [np.nan]}
+for name, cases in VALUES.items():
+    PARTS |= {
+        f"{name} {case!r:.20}": column(name, *(case if isinstance(case, tuple) else (case,))) for case in cases
+    }
 
 
 @pytest.mark.parametrize("case", PARTS)
@@ -122,10 +111,15 @@ def test_a_part_that_cannot_be_is_refused_and_repaired(store, refused, case):
     read_all(store)
 
 
-def test_checksums_name_no_other_files(refused):
+@pytest.mark.parametrize("place", ["../", "sight/../../", "./", "", "/", "../victim/"])
+def test_checksums_name_no_other_files(refused, place):
+    """Otherwise a merge would link a file from beside the source to a place beside the target."""
+
     def spoil(store, victim):
         path = store / "checksums" / f"{shard_of(store)}.sha256"
-        path.write_text(f"{'0' * 64}  ../victim/pipe\n" + path.read_text())
+        if place != "/":
+            (store / place / f"{path.stem}.safetensors").write_bytes(b"x")
+        path.write_text(f"{hashlib.sha256(b'x').hexdigest()}  {place}{path.stem}.safetensors\n{path.read_text()}")
 
     assert refused(spoil).keys() >= {"read", "export", "merge"}
 
@@ -148,14 +142,8 @@ def tensors(kind, shape, value=0, clips="ab", **more):
 ROWS_FILES = {
     "NaN in rows": tensors("F16", [2, 3], 0x7E00),
     "infinity in rows": tensors("F16", [2, 3], 0xFC00),
-    "another size": tensors("F16", [3, 2]),
-    "another type": tensors("F32", [2, 3]),
-    "bfloat16": tensors("BF16", [2, 3]),
-    "float8": tensors("F8_E4M3", [2, 3]),
-    "no rows": tensors("F16", [0, 3]),
-    "one axis": tensors("F16", [3]),
-    "no axis": tensors("F16", []),
-    "three axes": tensors("F16", [1, 2, 3]),
+    **{f"F16 {shape}": tensors("F16", shape) for shape in ([3, 2], [0, 3], [3], [], [1, 2, 3])},
+    **{kind: tensors(kind, [2, 3]) for kind in ("F32", "BF16", "F8_E4M3")},
     "no clip": tensors("F16", [2, 3], clips="xy"),
     "overlapping": tensors("F16", [2, 3], b={"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}),
     "beyond the end": tensors("F16", [2, 3], b={"dtype": "F16", "shape": [2**62, 3], "data_offsets": [12, 24]}),

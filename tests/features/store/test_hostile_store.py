@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pyarrow.parquet as pq
@@ -57,10 +58,8 @@ def renamed(name):
             table = pq.read_table(path)
             versions = json.loads(table.schema.metadata[b"streams"])
             versions[new] = versions.pop("sound")
-            columns = [new if column == "sound" else column for column in table.column_names]
-            pq.write_table(
-                table.rename_columns(columns).replace_schema_metadata({"streams": json.dumps(versions)}), path
-            )
+            table = table.rename_columns([new if each == "sound" else each for each in table.column_names])
+            pq.write_table(table.replace_schema_metadata({"streams": json.dumps(versions)}), path)
 
     return spoil
 
@@ -121,11 +120,23 @@ def test_what_is_said_of_manifests(store, says):
     says("\n".join(said))
 
 
-@pytest.mark.parametrize(
-    "content", [b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe\x00", b"", '{"format": NaN}'.encode("utf-16")]
-)
-def test_a_manifest_that_is_no_json_is_one_sentence(refused, content):
-    assert len(refused(lambda store, victim: (store / STORE_FILE).write_bytes(content))) == 8
+NONSENSE = [
+    b"[" * 200_000,
+    b'{"a":' * 200_000,
+    b"\xff\xfe\x00",
+    b"",
+    '{"format": NaN}'.encode("utf-16"),
+    b"{}",
+    b"[]",
+]
+NONSENSE += [b'{"format": 1}', b'{"format": 99}', b'{"format": 3, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
+
+
+@pytest.mark.parametrize("content", NONSENSE)
+def test_a_manifest_that_makes_no_sense_is_one_sentence(refused, content):
+    refusals = refused(lambda store, victim: (store / STORE_FILE).write_bytes(content))
+    assert len(refusals) == 8
+    assert re.search(r"store\.json'? (is (damaged|of format (1|99),.*mee precompute)|cannot)", refusals["read"])
 
 
 def test_a_manifest_without_an_end_takes_no_memory(refused):

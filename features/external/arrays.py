@@ -137,7 +137,6 @@ def _open_safetensors(path: Path) -> ArrayFile:
     of_torch = {name for name in names if tensors.get_slice(name).get_dtype().startswith(("BF", "F8"))}
     if of_torch:  # types that numpy does not have become float32
         tensors = safe_open(path, framework="pt")
-
     return ArrayFile(path, names, lambda name: _Tensor(tensors.get_slice(name), name in of_torch))
 
 

@@ -77,8 +77,7 @@ def export_stream(
             times += store.times(stream, some)
             done += len(some)
             on_clips(done, total)
-        lengths = list(map(len, clips))
-        rows = np.concatenate(clips)
+        lengths, rows = list(map(len, clips)), np.concatenate(clips)
         with whole_file(file) as out:
             if file.suffix == ".npz":
                 np.savez(out, rows=rows, offsets=np.cumsum([0, *lengths]), ids=np.array(ids))

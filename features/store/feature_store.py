@@ -231,8 +231,11 @@ class _Mapped(NamedTuple):
     clips: frozenset[str]
 
     def size_now(self) -> int:
-        """What is removed while it is mapped can still be read."""
-        return os.stat(self.path).st_size if os.path.exists(self.path) else self.size
+        """Bytes of the file; what is removed while it is mapped can still be read."""
+        try:
+            return os.stat(self.path).st_size
+        except FileNotFoundError:
+            return self.size
 
 
 def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:

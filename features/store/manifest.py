@@ -224,4 +224,4 @@ def _code_versions(made_by: Fingerprint) -> dict[str, str]:
     """Versions by package; for information only. A build under another name is not among them."""
     imported = made_by.extractor.partition(":")[0] == "imported"
     packages = READING[:1] if imported else (*READING, *(MODELS if made_by.model is not None else ()))
-    return {name: found.version for name in packages for found in distributions(name=name)}
+    return {name: found.version for name in packages for found in [*distributions(name=name)][:1]}

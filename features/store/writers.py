@@ -48,8 +48,8 @@ class Work(NamedTuple):
         except (OSError, ValueError, LookupError, TypeError):  # no file: that job has not said what it does
             return None
         theirs = {digits[place : place + DIGITS] for place in range(0, len(digits), DIGITS)}
-        videos = (video for video in self.videos if _digits(video) in theirs)
-        return next(((min(streams), video) for video in videos), None) if streams else None
+        both = ((min(streams), video) for video in self.videos if _digits(video) in theirs)
+        return next(both, None) if streams else None
 
     def refuse_same(self, directory: Path) -> None:
         """Refuse work on a video and stream that a running job does too. Call it with the store's lock held."""

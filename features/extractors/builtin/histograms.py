@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 def cell_numbers(height: int, width: int, side: int) -> NDArray[np.int64]:
     """(H, W) number of the cell that each pixel lies in, row by row on a ``side`` x ``side`` grid."""
-    rows = np.arange(height) * side // height
-    columns = np.arange(width) * side // width
+    rows, columns = (np.arange(length) * side // length for length in (height, width))
     return rows[:, None] * side + columns
 
 

@@ -64,7 +64,7 @@ def external(file, path):
 
 
 def deflated(file, _):
-    file.create_dataset("a", data=np.zeros((20, 1_000_000), "f4"), chunks=(20, 1_000_000), compression="gzip")
+    file.create_dataset("a", data=np.zeros((20, 2_000_000), "f4"), chunks=(20, 2_000_000), compression="gzip")
 
 
 TWICE = [bytes([n]) * 2 for n in range(60)]  # each list, or tuple, holds the one before it twice

@@ -33,7 +33,7 @@ LONGEST_NAME = 255  # bytes
 NAME = re.compile("[A-Za-z0-9_-]{1,100}")  # of a stream, a shard or a version: as a file, a column or an option
 MOST_BYTES = 16 << 20  # of a file that is read into memory whole: as JSON it takes up to 20 times as much there
 ROOM, UNFOLDED = 512 << 20, 16  # bytes that a library may take for any file, and for each byte of it
-LARGEST_JSON = 40 << 20  # of the few kinds that are known to be larger: vocabularies, lists of videos
+SPARSE = 40 << 20  # bytes of a file; smaller ones may be without content on the disk
 KINDS = {stat.S_ISLNK: "a symbolic link", stat.S_ISFIFO: "a pipe", stat.S_ISDIR: "a folder"}
 KINDS |= {stat.S_ISREG: "a regular file", stat.S_ISSOCK: "a socket"}
 _LIMITED = RLock()  # the limit is one of the process
@@ -51,15 +51,12 @@ def is_bare(name: object) -> bool:
 
 
 def entry(folder: Path, *names: str) -> Path:
-    """A regular file below a folder that may come from anyone.
+    """A regular file below a folder that may come from anyone: the path to open.
 
     Args:
         folder: given by the user; may be a link.
         names: of the folders on the way and of the file; none may be a link. The hub's cache keeps files as links
             into the `blobs` of the same model: these are followed.
-
-    Returns:
-        The path to open.
 
     Raises:
         InputError: a name is a path, or what stands there is not a regular file.
@@ -92,21 +89,13 @@ def _blob(folder: Path, path: Path) -> Path | None:
 def regular_size(path: Path, most: int | None = None, *, follow: bool = False) -> int:
     """The bytes of a regular file, for a library that opens it by its name.
 
-    Args:
-        path: of the file.
-        most: bytes that such a file may have; None: any number.
-        follow: also through links, as for a file that the user named.
-
-    Raises:
-        InputError: it is a link, a pipe, a device or a folder, or larger.
-        OSError: there is no such file.
+    ``most``: bytes that such a file may have. ``follow``: also through links, as for a file that the user named.
+    Raises InputError where it is a link, a pipe, a device or a folder, or larger; OSError where it is gone.
     """
     status = path.stat(follow_symlinks=follow)
     if not stat.S_ISREG(status.st_mode):
         raise _not(path, status.st_mode, "a regular file")
-    if status.st_size > max(
-        LARGEST_JSON, status.st_blocks * 512 * 64
-    ):  # a few kB on the disk, and memory without end
+    if status.st_size > max(SPARSE, status.st_blocks * 512 * 64):  # a few kB on the disk, and memory without end
         raise InputError(f"'{path}' is damaged: it is a sparse file, nearly all of it without content")
     if most is not None and status.st_size > most:
         raise InputError(f"'{path}' has {status.st_size:,} bytes; no more than {most:,} are read of such a file")
@@ -145,13 +134,8 @@ def read_file(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> by
 def limited(path: Path) -> Iterator[None]:
     """Limit the memory of a library that reads a file: only it knows what a small file unfolds to.
 
-    The limit is on the memory that the whole process takes meanwhile, where the system has one (Linux).
-
-    Args:
-        path: of the file, whose size counts, or of a folder.
-
-    Raises:
-        InputError: it takes more, or the file is nested too deeply.
+    The limit is on the memory that the whole process takes meanwhile, where the system has one (Linux). Raises
+    InputError where the file takes more, by its size, or is nested too deeply.
     """
     most = ROOM + UNFOLDED * (path.stat().st_size if path.exists() else 0)
     with _LIMITED:
@@ -178,12 +162,7 @@ def limited(path: Path) -> Iterator[None]:
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """The table of a Parquet file, with limited memory.
-
-    Raises:
-        InputError: it takes more memory than its size explains.
-        Exception: it is damaged; the library raises anything.
-    """
+    """The table of a Parquet file, with limited memory; of a damaged one the library raises anything."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -197,11 +176,7 @@ def read_parquet(path: Path) -> pa.Table:
 
 
 def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> Any:
-    """The content of a JSON file; parameters and errors as of `regular_size`.
-
-    Raises:
-        InputError: also where it is no JSON, nested too deeply, or holds a number that is not finite.
-    """
+    """The content of a JSON file: without NaN or Infinity, and not nested too deeply; else as `read_file`."""
     try:
         return parse_json(read_file(path, most, follow=follow))
     except ValueError as error:
@@ -211,11 +186,7 @@ def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> An
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Parse JSON with a bound on its nesting, and without NaN and Infinity.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """Parse JSON with a bound on its nesting, without NaN and Infinity; raises ValueError for anything else."""
     try:
         return json.loads(text, parse_constant=_no_number)
     except RecursionError as error:
@@ -249,11 +220,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def link_whole(source: Path, path: Path) -> bool:
-    """Hard-link a file that never changes to a second path; where that fails, copy it and return True.
-
-    Raises:
-        InputError: the source is not a regular file.
-    """
+    """Hard-link a regular file that never changes to a second path; where that fails, copy it and return True."""
     regular_size(source)
     make_folder(path.parent)
     temporary = _temporary(path)
@@ -293,13 +260,11 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
-def make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it, durably; returns the new ones, the innermost first."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for each in made:
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        each.mkdir(exist_ok=True)
         sync(each.parent)
-    return made
 
 
 def remove(path: Path) -> None:

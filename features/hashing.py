@@ -34,14 +34,14 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import final
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.files import regular_size
+from features.files import open_file
 from features.job import Failed, run_isolated
 from features.media import FrameNeed, read_clips
 
@@ -75,35 +75,21 @@ LEAST_CONTRAST = 8.0  # standard deviation of the shrunken picture's luma, of 25
 Hashes = NDArray[np.uint64]  # (T, WORDS)
 
 
-def _lowest() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """u and v of the frequencies that count, (BITS,) each."""
-    u, v = (axis.ravel() for axis in np.indices((SIDE, SIDE)))
-    order = np.lexsort((v, u, u**2 + v**2))[1 : BITS + 1]
-    return u[order], v[order]
-
-
-_U, _V = _lowest()
+_U, _V = np.indices((SIDE, SIDE)).reshape(2, -1)
+_U, _V = np.stack([_U, _V])[:, np.lexsort((_V, _U, _U**2 + _V**2))[1 : BITS + 1]]  # of the frequencies that count
 
 
 def picture_hashes(frames: NDArray[np.uint8]) -> tuple[Hashes, NDArray[np.bool_]]:
-    """Hash the frames of one clip; its black bars are found in all of them together.
+    """Hash the (T, H, W, 3) RGB frames of one clip, upright; its black bars are found in all of them together.
 
-    Args:
-        frames: (T, H, W, 3) RGB, upright, T at least 1.
-
-    Returns:
-        (T, WORDS) uint64 hashes, and (T,) whether each frame has contrast enough for its hash to tell anything.
+    (T, WORDS) uint64 hashes, and (T,) whether each frame has contrast enough for its hash to tell anything.
     """
     luma = without_bars(np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]))
-    small = np.stack([_shrunk(picture) for picture in luma])
+    shrunk = (cv2.resize(np.ascontiguousarray(each), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for each in luma)
+    small = np.stack(list(shrunk)).astype(np.float32)
     signs = np.stack([cv2.dct(picture)[_U, _V] > 0 for picture in small])
     telling = small.std(axis=(1, 2)) >= LEAST_CONTRAST
     return np.packbits(signs, axis=1).view(np.uint64), telling
-
-
-def _shrunk(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
-    picture = cv2.resize(np.ascontiguousarray(luma), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(picture, np.float32)
 
 
 PIECE_S = 30.0  # of a video that is decoded at a time; its black bars are found in this much
@@ -111,9 +97,7 @@ SHORT_SIDE = 128  # pixels, of the frames that are hashed
 TIMEOUT_S = 1800.0  # that a worker may work on one file
 
 
-@final
-@dataclass(frozen=True)
-class HashTask:
+class HashTask(NamedTuple):
     """One file."""
 
     root: Path  # the library's folder
@@ -121,15 +105,12 @@ class HashTask:
     fps: float
 
 
-@final
-@dataclass(frozen=True)
-class FileDigest:
+class FileDigest(NamedTuple):
     """What a file's content is."""
 
     sha256: str
 
 
-@final
 @dataclass(frozen=True, eq=False)
 class HashedVideo:
     """The telling frames of one file: F of them, none where it shows nothing or cannot be read."""
@@ -144,14 +125,8 @@ class HashedVideo:
 def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> Iterator[HashedVideo]:
     """Hash files of a library; one that cannot be read is reported with the reason, and does not end the others.
 
-    Args:
-        root: the library's folder.
-        videos: paths below it, with forward slashes; each once.
-        fps: frames a second that are hashed; the first of each PIECE_S seconds always is.
-        workers: processes.
-
-    Raises:
-        InputError: worker processes cannot be started.
+    ``videos`` are paths below ``root`` with forward slashes, each once. ``fps`` frames a second are hashed; the
+    first of each PIECE_S seconds always is.
     """
     digests: dict[str, str] = {}
     tasks = (HashTask(root, video, fps) for video in videos)
@@ -166,8 +141,7 @@ def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> 
 def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:
     """The messages about one file."""
     path = task.root / task.video
-    regular_size(path, follow=True)  # a pipe may never end
-    with path.open("rb") as file:
+    with open_file(path, follow=True) as file:
         yield FileDigest(hashlib.file_digest(file, "sha256").hexdigest())
     yield hash_video(path, task.video, task.fps)
 

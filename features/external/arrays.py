@@ -33,7 +33,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +44,11 @@ from features.external.pickles import as_array, load_pickle
 from features.files import limited, open_file, regular_size
 
 CACHE = 64 << 20  # bytes of decompressed HDF5 chunks, so that clips that share a chunk decompress it once
+FILTERS = {*range(7), 32000}  # of HDF5, that are built in; the last is LZF, of h5py
 IDS, RAGGED = "ids", {"rows", "offsets"}
 HEADER = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
 
 
-@final
 @dataclass(frozen=True)
 class ArrayFile:
     """The arrays of one file, or of one folder."""
@@ -92,11 +92,7 @@ def errors_of(path: Path, name: str = "") -> Iterator[None]:
 
 
 def open_arrays(path: Path) -> ArrayFile:
-    """Open a file or a folder of arrays.
-
-    Raises:
-        InputError: there is nothing, no array in it, or it cannot be read.
-    """
+    """Open a file or a folder of arrays; there is at least one in it."""
     if path.is_dir():
         files = clip_files(path)
         return ArrayFile(path, tuple(files), lambda name: _single_array(files[name]), of_clips=True)
@@ -141,11 +137,9 @@ def _open_safetensors(path: Path) -> ArrayFile:
     of_torch = {name for name in names if tensors.get_slice(name).get_dtype().startswith(("BF", "F8"))}
     if of_torch:  # types that numpy does not have become float32
         tensors = safe_open(path, framework="pt")
-
     return ArrayFile(path, names, lambda name: _Tensor(tensors.get_slice(name), name in of_torch))
 
 
-@final
 class _Tensor:
     """A tensor in a file, of which parts are read."""
 
@@ -198,11 +192,7 @@ def _check_data_set(path: Path, data: Any) -> None:
         raise InputError(
             f"{where} takes its numbers from other files, which are never read; copy them into this one"
         )
-    unknown = {how.get_filter(number)[0] for number in range(how.get_nfilters())} - {
-        *range(7),
-        h5py.h5z.FILTER_LZF,
-    }
-    if unknown:
+    if unknown := {how.get_filter(number)[0] for number in range(how.get_nfilters())} - FILTERS:
         raise InputError(
             f"{where} needs filter {min(unknown)} of HDF5, which would load a plug-in; save it with gzip"
         )
@@ -244,13 +234,10 @@ def _open_pickle(path: Path) -> ArrayFile:
 
 
 FORMATS: dict[str, Callable[[Path], ArrayFile]] = {
-    ".npy": _open_numpy,
-    ".npz": _open_numpy,
+    **dict.fromkeys((".npy", ".npz"), _open_numpy),
     ".safetensors": _open_safetensors,
-    ".h5": _open_hdf5,
-    ".hdf5": _open_hdf5,
-    ".pkl": _open_pickle,
-    ".pickle": _open_pickle,
+    **dict.fromkeys((".h5", ".hdf5"), _open_hdf5),
+    **dict.fromkeys((".pkl", ".pickle"), _open_pickle),
 }
 
 
@@ -281,12 +268,10 @@ def sha256_of(path: Path) -> str:
     if path.is_dir():
         parts = [f"{sha256_of(file)} {clip_id}\n" for clip_id, file in clip_files(path).items()]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
-    with open_file(path, follow=True) as opened:
-        file: Any = opened
+    with open_file(path, follow=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@final
 @dataclass(frozen=True)
 class ClipArrays:
     """One stream of many clips in a file."""
@@ -306,11 +291,7 @@ class ClipArrays:
 
 
 def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
-    """Find out the layout of a stream's file; ``listed``: ids given beside it, in the order of its stack.
-
-    Raises:
-        InputError: no layout fits, there are no ids, or ids and clips differ in number.
-    """
+    """Find out the layout of a stream's file; ``listed``: ids given beside it, in the order of its stack."""
     names, ids, where = list(file.names), listed, "--ids"
     path = file.path
     if not file.of_clips:

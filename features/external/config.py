@@ -81,11 +81,7 @@ class ListedClip:
 
 
 def read_ids(path: Path) -> dict[str, ListedClip]:
-    """Read a list of clips, in its order.
-
-    Raises:
-        InputError: there is no list, it cannot be read, or an id, a time or a column cannot be used.
-    """
+    """Read a list of clips, in its order; each id, time and column can be used."""
     if not path.is_file():
         raise InputError(f"no list of ids at '{path}'")
     try:
@@ -115,13 +111,7 @@ def read_ids(path: Path) -> dict[str, ListedClip]:
 
 
 def checked_ids(ids: Iterable[Any], where: str, *, repeated: bool = False) -> list[str]:
-    """Ids as text, without outer white space.
-
-    Args:
-        ids: text, bytes in UTF-8, or whole numbers.
-        where: for messages.
-        repeated: allow an id to occur again.
-    """
+    """Ids (text, bytes in UTF-8 or whole numbers) as text, without outer white space; ``where``: for messages."""
     checked = [_text(value, where, number) for number, value in enumerate(ids, 1)]
     twice = [clip_id for clip_id, count in Counter(checked).items() if count > 1]
     if twice and not repeated:

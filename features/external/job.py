@@ -76,16 +76,9 @@ class ImportJob:
     """Files, a store and settings, checked and ready to be written."""
 
     def __init__(self, directory: Path, files: Mapping[str, Path], config: ImportConfig, on_clip: OnClip) -> None:
-        """Read and check everything; nothing is written.
+        """Read and check everything: files by stream, settings, and what the store has; nothing is written.
 
-        Args:
-            directory: of the store.
-            files: by stream.
-            config: settings.
-            on_clip: called after each clip with "check" or "write", how many clips are done, and of how many.
-
-        Raises:
-            InputError: a file, a clip or a setting cannot be used, or the store has other streams.
+        ``on_clip``: called after each clip with "check" or "write", how many are done, and of how many.
         """
         self.directory, self.config, self.on_clip = directory, config, on_clip
         self.report = ImportReport()
@@ -291,14 +284,12 @@ def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Str
         return None
     with np.errstate(over="ignore", under="ignore"):
         stored: NDArray[np.float16] = np.ascontiguousarray(rows.astype(np.float16))
+    problem = "" if stored.any() or not rows.any() else " only, which is 0 in a store's float16; multiply"
     if not np.isfinite(stored).all():
+        problem = f", and a store's float16 to {LARGEST:g}; divide"
+    if problem:
         raise InputError(
-            f"{where} goes up to {np.abs(rows).max():g}, and a store's float16 to {LARGEST:g}; divide the whole "
-            "stream by a constant first (training standardises it in any case)"
-        )
-    if not stored.any() and rows.any():
-        raise InputError(
-            f"{where} goes up to {np.abs(rows).max():g} only, which is 0 in a store's float16; multiply the whole "
-            "stream by a constant first (training standardises it in any case)"
+            f"{where} goes up to {np.abs(rows).max():g}{problem} the whole stream by a constant first (training "
+            "standardises it in any case)"
         )
     return stored

@@ -28,11 +28,7 @@ LONGEST, DEEPEST = 16, 8  # letters of a type, axes of an array of lists
 
 
 def load_pickle(path: Path) -> Any:
-    """The content of a pickle; `as_array` makes arrays of what is in it.
-
-    Raises:
-        InputError: it is damaged, holds something that is not allowed, or is an archive.
-    """
+    """The content of a pickle, no archive; `as_array` makes arrays of what is in it."""
     if zipfile.is_zipfile(path):
         raise InputError(f"{path} is an archive, as torch.save makes them; save its arrays with numpy.savez")
     try:
@@ -81,7 +77,6 @@ class PickledArray:
         return self.content
 
 
-@final
 class _Type:
     """Stands for numpy.dtype: numbers and text, no objects, no structures."""
 
@@ -104,10 +99,8 @@ def _text(value: Any) -> str:
 
 
 def _array(raw: bytes, of: _Type, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
-    if (
-        not all(isinstance(size, int) and size >= 0 for size in shape)
-        or len(raw) != math.prod(shape) * of.dtype.itemsize
-    ):
+    sizes = all(isinstance(size, int) and size >= 0 for size in shape)
+    if not sizes or len(raw) != math.prod(shape) * of.dtype.itemsize:
         raise ValueError(f"an array of shape {shape} whose bytes do not fit it")
     return np.ndarray(shape, of.dtype, buffer=raw, order="F" if order == "F" else "C")
 
@@ -157,7 +150,6 @@ _KNOWN: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # Python's function f
 _TUPLES = (pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 
 
-@final
 class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Any]] = _KNOWN | {code[0]: _of_tuple(_KNOWN[code[0]]) for code in _TUPLES}
 

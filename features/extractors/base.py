@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from features.media import Clip, Need
 
 
-@final
 @dataclass(frozen=True, eq=False)
 class Stream:
     """One modality of one clip over time; a clip that does not have the modality has None instead."""
@@ -25,7 +24,6 @@ class Stream:
     times: NDArray[np.float64]  # (T,) seconds, the middle of what each row describes; several rows may share one
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """What made a stream. A store never mixes two fingerprints in one stream."""
@@ -55,11 +53,7 @@ class Extractor(ABC):
     shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
 
     def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
-        """Load now what `extract` would load at its first call, so that errors show before any file is read.
-
-        Raises:
-            InputError: something that the extractor needs is missing or cannot be used.
-        """
+        """Load now what `extract` would load at its first call, so that errors show before any file is read."""
 
     @abstractmethod
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:

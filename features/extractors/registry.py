@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
 from features.errors import InputError
 from features.extractors.spec import ExtractorSpec, RunConfig, parse_spec
@@ -44,11 +44,7 @@ def known_extractors() -> dict[str, str]:
 
 
 def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
-    """Find or download the files of a spec's models, once: the result can be sent to workers.
-
-    Raises:
-        InputError: the spec is malformed, names no extractor or model, or the model's files are not available.
-    """
+    """Find or download the files of a spec's models, once: the result can be sent to workers."""
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     if spec.source is None:
         table = known_extractors()
@@ -66,14 +62,9 @@ def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
 
 
 def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Extractor:
-    """Build the extractor of one stream; a pretrained model's weights are not loaded yet.
+    """Build the extractor of a word such as "motion=MCG-NJU/videomae-base", parsed and resolved or not.
 
-    Args:
-        spec: a word such as "appearance" or "motion=MCG-NJU/videomae-base", parsed and resolved or not.
-        run: where and how pretrained models run; built-in extractors ignore it.
-
-    Raises:
-        InputError: no such extractor or model, or options that it does not have.
+    A pretrained model's weights are not loaded yet; ``run``: how they run.
     """
     spec = resolve(spec)
     if spec.source is not None:
@@ -97,7 +88,6 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Ext
     return extractor
 
 
-@final
 @dataclass(frozen=True)
 class PresetStream:
     """One stream of a preset."""
@@ -114,7 +104,6 @@ class PresetStream:
         return self.word.partition("=")[0]
 
 
-@final
 @dataclass(frozen=True)
 class Preset:
     """A set of streams, one a modality."""

@@ -21,12 +21,13 @@ Nothing here imports torch: command lines are made from these fields.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, TypeVar
 
 from features.errors import InputError
 from features.files import NAME
@@ -34,9 +35,9 @@ from features.files import NAME
 _OPTIONS = re.compile(r":(?=[A-Za-z_]+=)")  # where they begin; a value may hold ":" too, as in merge=13:falling
 _MERGE = re.compile(r"(?P<count>[0-9]{1,6})|(?P<share>0?\.[0-9]{1,12})")
 _FALLING = ":falling"
+N = TypeVar("N", int, float)
 
 
-@final
 @dataclass(frozen=True)
 class Checkpoint:
     """A pretrained model's files on this machine."""
@@ -46,7 +47,6 @@ class Checkpoint:
     revision: str  # commit on the hub, or "sha256:" and the first digits of a hash of the local files
 
 
-@final
 @dataclass(frozen=True)
 class ExtractorSpec:
     """A parsed word. `registry.resolve` adds the model's local files, so that workers need not look for them."""
@@ -65,11 +65,7 @@ class ExtractorSpec:
 
 
 def parse_spec(word: str) -> ExtractorSpec:
-    """Parse a word of the module's form.
-
-    Raises:
-        InputError: it is not of that form.
-    """
+    """Parse a word of the module's form."""
     stream, equals, rest = word.partition("=")
     if not NAME.fullmatch(stream):
         raise InputError(
@@ -107,7 +103,28 @@ def _parse_options(word: str, text: str) -> dict[str, str]:
     return options
 
 
-@final
+def check_options(spec: ExtractorSpec, known: Collection[str]) -> None:
+    """Refuse keys that the extractor does not have."""
+    for key in spec.options:
+        if key not in known:
+            raise InputError(f"'{spec}': there is no option '{key}' here; there are {', '.join(sorted(known))}")
+
+
+def positive_option(spec: ExtractorSpec, key: str, default: N) -> N:
+    """The value of an option that is a number above 0, whole where its default is an int."""
+    text = spec.options.get(key)
+    if text is None:
+        return default
+    try:
+        value = type(default)(text)
+    except ValueError:
+        value = type(default)(0)
+    if not 0 < value < math.inf:
+        whole = "whole " if isinstance(default, int) else ""
+        raise InputError(f"'{spec}': {key} must be a {whole}number above 0, got '{text}'")
+    return value
+
+
 @dataclass(frozen=True)
 class MergeSchedule:
     """Tokens to merge away in each layer: a count, or a share of the tokens that the first layer gets."""
@@ -123,11 +140,7 @@ class MergeSchedule:
 
     @classmethod
     def parse(cls, text: str) -> MergeSchedule:
-        """From one of the module's forms: "8", "0.066", either with ":falling".
-
-        Raises:
-            ValueError: it is not of these forms.
-        """
+        """From one of the module's forms: "8", "0.066", either with ":falling"; else ValueError."""
         number = text.strip().removesuffix(_FALLING)
         found = _MERGE.fullmatch(number)
         if found is None:
@@ -168,7 +181,6 @@ def limited(wanted: list[int], tokens: int, protected: int) -> list[int]:
     return merged
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Where and how pretrained models run; built-in extractors ignore it."""

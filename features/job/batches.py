@@ -52,11 +52,7 @@ class ModelBatches:
         self._waiting = [each for each in self._waiting if each[0] is not file]
 
     def run(self) -> Iterator[tuple[FileResult, ClipResult, str]]:
-        """Run every model over the clips that wait; for each why it failed, or "", and its streams are complete.
-
-        Raises:
-            InputError: a model cannot be used, or fails on every file.
-        """
+        """Run every model over the clips that wait; for each why it failed, or "": its streams are complete."""
         batch, self._waiting = self._waiting, []
         reasons = [""] * len(batch)
         for stream, extractor in self._extractors.items():

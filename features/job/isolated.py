@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar
 
 from features.job.pool import Lost, Received, WorkerPool
 from features.job.process import limit_memory, reason_of, use_one_thread
@@ -19,15 +19,12 @@ MEMORY_GB = 3.0  # of address space that a worker may take
 Task = TypeVar("Task")
 
 
-@final
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """No further message of a task comes."""
 
     reason: str  # a part of a sentence: "the decoder crashed"
 
 
-@final
 @dataclass(frozen=True)
 class _Setup:
     """What a worker is started with; the limit of memory comes last."""
@@ -67,9 +64,6 @@ def run_isolated(
 
     Returns:
         Each task with each of its messages as it is made; `Failed` is the last one where something went wrong.
-
-    Raises:
-        InputError: worker processes cannot be started.
     """
     how = {"crashed": "the decoder crashed", "timed out": f"not done after {timeout:g} s"}
     with WorkerPool(_Setup(work, memory), workers, timeout) as pool:

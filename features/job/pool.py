@@ -47,7 +47,6 @@ Task = TypeVar("Task")
 How = Literal["crashed", "out of memory", "timed out"]
 
 
-@final
 @dataclass(frozen=True)
 class Received(Generic[Task]):
     """One message of a task."""
@@ -56,7 +55,6 @@ class Received(Generic[Task]):
     message: Any
 
 
-@final
 @dataclass(frozen=True)
 class Lost(Generic[Task]):
     """A task whose worker has ended; no further message of it comes."""
@@ -66,7 +64,6 @@ class Lost(Generic[Task]):
     exit_code: int = 0  # where it crashed; minus the number of the signal that ended it
 
 
-@final
 @dataclass(frozen=True)
 class Idle:
     """No worker has anything to report."""
@@ -77,12 +74,9 @@ class WorkerPool(Generic[Task]):
     """A context manager; every worker process has ended when it is left."""
 
     def __init__(self, setup: Callable[[], Work[Task]], workers: int, timeout: float) -> None:
-        """Nothing is started yet.
+        """Nothing is started yet. ``setup`` is called once in each process; it makes what is called with a task.
 
-        Args:
-            setup: called once in each process; makes what is called with each task. Both are pickled.
-            workers: processes at a time.
-            timeout: seconds that a worker may work on one task, not counting those that it waits for us.
+        ``timeout``: seconds that a worker may work on one task, not counting those that it waits for us.
         """
         self._setup, self._limit, self._timeout = setup, workers, timeout
         self._tasks: deque[Task] = deque()
@@ -196,7 +190,6 @@ class WorkerPool(Generic[Task]):
         return exit_code
 
 
-@final
 class _Worker(Generic[Task]):
     """One process, seen from the main process."""
 

@@ -34,11 +34,8 @@ class Job:
     def __init__(self, library: Library, directory: Path, config: PrecomputeConfig) -> None:
         """Prepare the store and list the files that lack streams.
 
-        Models are loaded first: no store is made for streams that cannot be.
-
-        Raises:
-            InputError: an extractor or reader is unknown, a model cannot be used, the store does not take these
-                streams, or another job is extracting them.
+        Models are loaded first: no store is made for streams that cannot be. Raises InputError where a model
+        cannot be used, the store does not take these streams, or another job is extracting them.
         """
         self.config, self.directory = config, directory
         self.specs = tuple(resolve(word) for word in config.words)
@@ -47,11 +44,8 @@ class Job:
         done: dict[str, set[str]] = {stream: set() for stream in self.extractors}
         if store is not None and not config.overwrite:
             done |= {stream: store.done(stream) for stream in done if stream in store.manifest.streams}
-        missing = {
-            video: streams
-            for video in library.videos
-            if (streams := tuple(stream for stream in done if video not in done[stream]))
-        }
+        lacks = {video: tuple(stream for stream in done if video not in done[stream]) for video in library.videos}
+        missing = {video: streams for video, streams in lacks.items() if streams}
         failed: set[str] = set()
         if store is not None and config.skip_failed:
             failed = set(store.rows["video"][are_failures(store.rows)])
@@ -82,22 +76,15 @@ class Job:
         """Extract what is missing.
 
         Whatever ends it, also a KeyboardInterrupt, the files that are done are in the store afterwards, and the
-        worker processes have ended.
-
-        Args:
-            on_file: called after each file with the report so far.
-            on_tick: called every second or so with the same, while no model runs.
-
-        Raises:
-            InputError: worker processes end without working on a file, or a model cannot be used.
+        worker processes have ended. ``on_file`` is called after each file with the report so far, ``on_tick``
+        every second or so while no model runs.
         """
         # the writer also clears what a killed job left
         with StoreWriter(self.directory, self.manifest, self.work) as writer:
             if not self.tasks:
                 return self.report
-            extraction = Extraction(
-                self.extractors, WorkerSetup(self.specs, self.config), self._workers(), self.report
-            )
+            setup = WorkerSetup(self.specs, self.config)
+            extraction = Extraction(self.extractors, setup, self._workers(), self.report)
             for result in extraction.results(self.tasks):
                 writer.add([] if result is None else result.records())  # also []: what has waited long is written
                 if result is None:

@@ -24,11 +24,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar
 
 from features.errors import InputError, MediaError
 
@@ -51,18 +50,14 @@ class Status(Enum):
     OUT_OF_MEMORY = 4  # the task needs more than there is; the process ends, its heap may be spoiled
 
 
-@final
-@dataclass(frozen=True)
-class StartFailed:
+class StartFailed(NamedTuple):
     """The worker takes no tasks."""
 
     reason: str
     hopeless: bool  # another one would fail in the same way
 
 
-@final
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """One message of the task."""
 
     message: Any
@@ -112,11 +107,7 @@ def in_a_line(error: Exception) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file failed, in one line.
-
-    Raises:
-        MemoryError: it needs more memory.
-    """
+    """Why a file failed, in one line; raises MemoryError where it needs more memory."""
     no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
     no_memory |= isinstance(error, MemoryError) or getattr(error, "code", None) == CV2_NO_MEMORY
     if no_memory or (isinstance(error, MediaError) and came_near()):
@@ -135,11 +126,7 @@ def _die_with(parent: int) -> None:
 
 
 def limit_memory(memory_gb: float) -> None:
-    """Limit this process's address space, what is loaded already included.
-
-    Raises:
-        InputError: too little would be free.
-    """
+    """Limit this process's address space, with what is loaded; raises InputError if too little is free."""
     if sys.platform != "linux":
         return
     taken = _address_space("VmSize") / 2**30

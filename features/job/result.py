@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import final
 
 from features.media import DEGRADED, FAILED, TIMED_OUT, Clip, Span, size_of
 from features.store import CheckedStream, ClipRecord
@@ -18,7 +17,6 @@ from features.store import CheckedStream, ClipRecord
 FAILURES = (FAILED, TIMED_OUT)
 
 
-@final
 @dataclass(frozen=True, slots=True)
 class FileTask:
     """One file, and the streams to extract from it."""
@@ -34,7 +32,6 @@ class FileTask:
         return self.root / self.video
 
 
-@final
 @dataclass(eq=False)
 class ClipResult:
     """One clip and its streams."""
@@ -49,7 +46,6 @@ class ClipResult:
         return frames + sum(wave.nbytes for wave in self.clip.sound.values())
 
 
-@final
 @dataclass(eq=False)
 class FileResult:
     """One file: pending until all its clips are complete, or failed."""
@@ -99,7 +95,6 @@ class FileResult:
         ]
 
 
-@final
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one file went."""
@@ -110,7 +105,6 @@ class Outcome:
     clips: int  # 0 where the file failed
 
 
-@final
 @dataclass
 class JobReport:
     """What a job did."""

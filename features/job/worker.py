@@ -13,7 +13,7 @@ import hashlib
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import final
+from typing import NamedTuple, final
 
 from features.errors import MediaError
 from features.extractors import ExtractorSpec, make_extractor
@@ -24,25 +24,20 @@ from features.media import DEGRADED, load_reader, read_clips, size_of
 from features.store import checked
 
 
-@final
-@dataclass(frozen=True)
-class FileEnd:
+class FileEnd(NamedTuple):
     """All clips of a file have been sent."""
 
     file_bytes: int
     sha256: str  # of the file, hexadecimal
 
 
-@final
-@dataclass(frozen=True)
-class FileFailure:
+class FileFailure(NamedTuple):
     """A file that gives no clips; those sent already do not count."""
 
     reason: str
     trace: str = ""  # of an unexpected error in an extractor or decoder
 
 
-@final
 @dataclass(frozen=True)
 class WorkerSetup:
     """What a worker process is started with; called there, it makes what is called with each file."""
@@ -68,11 +63,7 @@ class FileWorker:
         self._extractors = {spec.stream: make_extractor(spec, setup.config.run) for spec in setup.specs}
 
     def __call__(self, task: FileTask) -> Iterator[ClipResult | FileEnd | FileFailure]:
-        """The messages about one file.
-
-        Raises:
-            MemoryError: it needs more memory.
-        """
+        """The messages about one file; raises MemoryError where it needs more memory."""
         try:
             yield from self._messages(task)
         except Exception as error:

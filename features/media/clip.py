@@ -120,18 +120,12 @@ class Clip:
 
 
 def cut(video: str, held: NDArray[np.float64], clip_seconds: float | None = None) -> list[Span]:
-    """Cut one file into spans.
+    """Cut one file into spans, in order of time; a span of the whole file has the path itself as its id.
 
     Args:
         video: the file's path below the library's folder.
         held: (N, 2) seconds from and to which each picture or piece of sound lasts, N at least 1.
         clip_seconds: length of a clip; None: whole up to 30 s, else 10 s.
-
-    Returns:
-        Spans in order of time. A span of the whole file has the path itself as its id.
-
-    Raises:
-        InputError: clips this short cannot be named.
     """
     if clip_seconds is not None and not SHORTEST_S <= clip_seconds < math.inf:
         raise InputError(f"clip_seconds must be at least {SHORTEST_S}, got {clip_seconds}")

@@ -82,10 +82,8 @@ class DecordPictures(Pictures):
         """As all `Pictures`; raises ReaderFailed where decord stops."""
         wanted = wanted_times(self._needs, span, self.end_s)
         picked = {need: on_display(self._facts.times, times) for need, times in wanted.items()}
-        pixels = {
-            need: np.empty((len(which), *self._facts.shape(need.size), 3), np.uint8)
-            for need, which in picked.items()
-        }
+        shapes = {need: (len(which), *self._facts.shape(need.size), 3) for need, which in picked.items()}
+        pixels = {need: np.empty(shape, np.uint8) for need, shape in shapes.items()}
         union = np.unique(np.concatenate([np.empty(0, np.int64), *picked.values()]))
         for start in range(0, len(union), BATCH):
             numbers = union[start : start + BATCH]

@@ -40,9 +40,8 @@ def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArr
 def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterator[tuple[float, Picture]]:
     """Frames in display order with times that never fall.
 
-    A frame without a time, or after a restart of the clock, follows the frame before by ``step`` seconds; one that
-    steps back a little, by half of that, so that later frames keep their own times. A single frame that is ahead
-    of the next one is put halfway between its neighbours.
+    A frame without a time, or after a restart of the clock, follows the frame before by ``step`` seconds, one that
+    steps back a little by half of that; a single frame ahead of the next is put halfway between its neighbours.
     """
     first = next(timed, None)
     if first is None:

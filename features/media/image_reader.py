@@ -42,13 +42,7 @@ def image_kind(data: bytes, limits: Limits) -> str:
 
 
 def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = DEFAULT_LIMITS) -> Clip:
-    """The one clip of an image; a need for windows of frames, or for sound, has no entry in it.
-
-    ``video``: the path below the library's folder, with forward slashes.
-
-    Raises:
-        MediaError: it cannot be read or exceeds the limits.
-    """
+    """The one clip of an image; a need for windows of frames, or for sound, has no entry in it."""
     check_file(path)
     data = path.read_bytes()
     kind = image_kind(data, limits)
@@ -88,6 +82,5 @@ def _on_white(image: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _scaled(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width = scaled_size(image.shape[0], image.shape[1], size)
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    way = cv2.INTER_AREA if height * width < image.shape[0] * image.shape[1] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)

@@ -30,11 +30,7 @@ class Library:
 
 
 def find_media(path: Path) -> Library:
-    """Search a folder and its subfolders; hidden folders and files are skipped.
-
-    Raises:
-        InputError: there is nothing at this path, or no media file in it.
-    """
+    """Search a folder and its subfolders for media files, of which there is one; what is hidden is skipped."""
     if path.is_file():
         if not is_media(path):
             raise InputError(f"'{path}' is neither a video nor a still image, going by its ending")

@@ -104,15 +104,13 @@ class MediaFacts:
     def source(self) -> SourceFacts:
         """What the store records of the file."""
         picture, sound = self.picture, self.sound
-        return SourceFacts(
-            file_seconds=round(float(self.held[:, 1].max()), 3),
-            width=None if picture is None else round(picture.upright[1]),
-            height=None if picture is None else round(picture.upright[0]),
-            fps=None if picture is None else picture.rate,
-            video_codec=None if picture is None else picture.codec,
-            audio_codec=None if sound is None else sound.codec,
-            audio_rate=None if sound is None else sound.rate,
-        )
+        facts: dict[str, Any] = {"file_seconds": round(float(self.held[:, 1].max()), 3)}
+        if picture is not None:
+            height, width = map(round, picture.upright)
+            facts |= {"width": width, "height": height, "fps": picture.rate, "video_codec": picture.codec}
+        if sound is not None:
+            facts |= {"audio_codec": sound.codec, "audio_rate": sound.rate}
+        return SourceFacts(**facts)
 
     def has_sound(self, span: Span) -> bool:
         """Whether a span holds any packet of sound."""
@@ -194,12 +192,7 @@ class _Walk:
 
 
 def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
-    """Read what a file holds.
-
-    Raises:
-        MediaError: it cannot be opened, holds neither pictures nor sound that can be decoded, or
-            exceeds the limits.
-    """
+    """Read what a file holds; raises MediaError where it cannot be opened, or decoded, or exceeds the limits."""
     with open_media(path) as container:
         video, audio = track(container, "video"), track(container, "audio")
         if video is None and audio is None:

@@ -54,14 +54,10 @@ class PyavPictures(Pictures):
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         wanted = wanted_times(self._needs, span, self.end_s)
         self._plan(span, wanted)
-        pixels = {
-            need: np.empty((len(times), *self._facts.shape(need.size), 3), np.uint8)
-            for need, times in wanted.items()
-        }
+        shapes = {need: (len(times), *self._facts.shape(need.size), 3) for need, times in wanted.items()}
+        pixels = {need: np.empty(shape, np.uint8) for need, shape in shapes.items()}
         filled = dict.fromkeys(wanted, 0)
-        order = sorted(
-            (time, n, need) for n, (need, times) in enumerate(wanted.items()) for time in times.tolist()
-        )
+        order = sorted((time, n, need) for n, need in enumerate(wanted) for time in wanted[need].tolist())
         for time, _, need in order:
             picture = self._picker.at(time)
             if picture is None or time >= self.end_s:
@@ -69,11 +65,8 @@ class PyavPictures(Pictures):
             pixels[need][filled[need]] = self._convert(picture, need.size)
             filled[need] += 1
         self._picker.at(span.end_s - self._facts.step)  # so that its bad packets count here, not next time
-        return {
-            need: Frames(pixels=pixels[need][:count], times=wanted[need][:count])
-            for need, count in filled.items()
-            if count
-        }
+        there = {need: slice(count) for need, count in filled.items() if count}
+        return {need: Frames(pixels=pixels[need][n], times=wanted[need][n]) for need, n in there.items()}
 
     def _plan(self, span: Span, wanted: Mapping[FrameNeed, NDArray[np.float64]]) -> None:
         """Note the times of the pictures on display at wanted times; the decoder may skip the others."""
@@ -94,8 +87,7 @@ class PyavPictures(Pictures):
             self._converted = (picture, {})
         done = self._converted[1]
         if size not in done:
-            scaler = self._scalers.setdefault(size, VideoReformatter())
-            done[size] = upright(picture, self._facts, size, scaler)
+            done[size] = upright(picture, self._facts, size, self._scalers.setdefault(size, VideoReformatter()))
         return done[size]
 
 

@@ -22,11 +22,7 @@ OpenPictures = Callable[[Path, MediaFacts, PictureFacts, Sequence[FrameNeed]], P
 
 
 def load_reader(name: str) -> OpenPictures:
-    """What opens the pictures of videos; all that reading takes is imported afterwards.
-
-    Raises:
-        InputError: there is no reader of this name, or it is not installed.
-    """
+    """What opens the pictures of videos; all that reading takes is imported afterwards."""
     if name == "pyav":
         return PyavPictures
     if name != "decord":

@@ -140,5 +140,4 @@ class SoundTrack:
             if restart:
                 line.begin(time, frame)
             line.add(frame)
-        self._format = kind
-        self._until = time + frame.samples / frame.sample_rate
+        self._format, self._until = kind, time + frame.samples / frame.sample_rate

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import final
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,9 +31,7 @@ READ_CLIPS = 64  # between two calls of on_clips
 OnClips = Callable[[int, int], None]
 
 
-@final
-@dataclass(frozen=True)
-class Exported:
+class Exported(NamedTuple):
     """One file that was written."""
 
     path: Path
@@ -48,15 +45,8 @@ def export_stream(
 ) -> list[Exported]:
     """Write one stream of a store to a file, or each of several to its own if the path has `{stream}` in it.
 
-    Args:
-        store: to read.
-        path: to write: .npz or .parquet.
-        streams: their names; none: all of the store's.
-        on_clips: called now and then with how many clips are done, and of how many, over all files.
-        overwrite: replace existing files.
-
-    Raises:
-        InputError: no such stream or format, several streams for one file, nothing to write, or a file exists.
+    ``path`` ends in .npz or .parquet; no ``streams``: all of the store's. ``on_clips``: called now and then with
+    how many clips are done, and of how many, over all files.
     """
     chosen = list(dict.fromkeys(streams)) or list(store.manifest.streams)
     if unknown := [stream for stream in chosen if stream not in store.manifest.streams]:
@@ -87,8 +77,7 @@ def export_stream(
             times += store.times(stream, some)
             done += len(some)
             on_clips(done, total)
-        lengths = list(map(len, clips))
-        rows = np.concatenate(clips)
+        lengths, rows = list(map(len, clips)), np.concatenate(clips)
         with whole_file(file) as out:
             if file.suffix == ".npz":
                 np.savez(out, rows=rows, offsets=np.cumsum([0, *lengths]), ids=np.array(ids))
@@ -98,9 +87,7 @@ def export_stream(
                     "clip_id": pa.array(np.repeat(np.array(ids, object), lengths), pa.string()),
                     "stream": pa.array([stream] * len(rows), pa.string()),
                     "time": pa.array(np.concatenate(seconds), from_pandas=True),  # NaN: null
-                    "vector": pa.FixedSizeListArray.from_arrays(
-                        pa.array(rows.astype(np.float32).ravel()), rows.shape[1]
-                    ),
+                    "vector": pa.FixedSizeListArray.from_arrays(rows.astype(np.float32).ravel(), rows.shape[1]),
                 }
                 made_by = json.dumps({stream: dict(store.manifest.streams[stream].fingerprint)})
                 table = pa.table(columns).replace_schema_metadata({"streams": made_by})

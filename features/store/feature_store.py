@@ -27,21 +27,7 @@ from safetensors import SafetensorError, safe_open
 from features.errors import InputError
 from features.files import entry, open_file, regular_size
 from features.media import FAILED, TIMED_OUT
-from features.store.layout import (
-    MISSING,
-    MOST_NUMBERS,
-    PRESENT,
-    ROW,
-    ROWS,
-    SCHEMA,
-    TIMES,
-    Float16Stream,
-    Times,
-    number_of,
-    rows_name,
-    shard_names,
-    times_name,
-)
+from features.store import layout
 from features.store.manifest import Manifest
 from features.store.shard import TEXT, decoded, read_part, read_sums
 
@@ -59,11 +45,7 @@ class FeatureStore:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Open for reading.
-
-        Raises:
-            InputError: there is no store at this path, it is damaged, or of another format.
-        """
+        """Open for reading."""
         self.directory = directory
         self.manifest = Manifest.read(directory)
         self._shards: list[str] = []  # in order of their numbers
@@ -73,7 +55,7 @@ class FeatureStore:
         united = _united(rows)
         self._places = _places(rows, streams, united)
         # Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream.
-        self.rows: pd.DataFrame = united[[*ROW[1:], *streams]].astype(dict.fromkeys(NULLABLE, "Int32"))
+        self.rows: pd.DataFrame = united[[*layout.ROW[1:], *streams]].astype(dict.fromkeys(NULLABLE, "Int32"))
         self._open: OrderedDict[str, _Mapped] = OrderedDict()
 
     @property
@@ -119,25 +101,26 @@ class FeatureStore:
         counts = known.groupby("video")["clips_of_video"].agg(["size", "max"])
         return set(counts.index[counts["size"] >= counts["max"]])
 
-    def read(self, modality: str, clip_ids: Sequence[str]) -> list[Float16Stream | None]:
+    def read(self, modality: str, clip_ids: Sequence[str]) -> list[layout.Float16Stream | None]:
         """One (T, D) float16 stream a clip, memory-mapped; None where it is missing."""
         return [
-            None if shard is None else self._tensor(rows_name(modality, shard), clip_id)
+            None if shard is None else self._tensor(layout.stream_names(modality, shard)[0], clip_id)
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
         ]
 
-    def times(self, modality: str, clip_ids: Sequence[str]) -> list[Times | None]:
+    def times(self, modality: str, clip_ids: Sequence[str]) -> list[layout.Times | None]:
         """(T,) float32 seconds of the rows of each clip's stream, on the time line of its video.
 
         None where the stream is missing, and where it has no times because it was imported.
         """
-        names = [shard and times_name(modality, shard) for shard in self.shards_of(modality, clip_ids)]
+        shards = self.shards_of(modality, clip_ids)
+        names = [shard and layout.stream_names(modality, shard)[1] for shard in shards]
         return [self._tensor(name, clip) if name in self._timed else None for name, clip in zip(names, clip_ids)]
 
     def lengths(self, modality: str, clip_ids: Sequence[str]) -> list[int]:
         """T of each clip's stream, 0 where it is missing; reads no rows."""
         return [
-            0 if shard is None else self._tensor(rows_name(modality, shard), clip_id, shape=True)[0]
+            0 if shard is None else self._tensor(layout.stream_names(modality, shard)[0], clip_id, shape=True)[0]
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
         ]
 
@@ -154,30 +137,30 @@ class FeatureStore:
 
     def coverage(self) -> dict[str, int]:
         """How many of the usable clips have each stream."""
-        return {stream: int((self.clips[stream] == PRESENT).sum()) for stream in self.manifest.streams}
+        return {stream: int((self.clips[stream] == layout.PRESENT).sum()) for stream in self.manifest.streams}
 
     def _read_parts(self, streams: list[str]) -> pd.DataFrame:
         """The rows of all parts in order of their shards; `number` is of a shard, `shard` its place."""
         found = []
         unlisted: dict[str, list[str]] = {stream: [] for stream in streams}  # shards without its file
         size = 0
-        for shard in shard_names(self.directory):
+        for shard in layout.shard_names(self.directory):
             sums, part = read_sums(self.directory, shard), read_part(self.directory, shard, streams)
             size += part.size
-            self._timed |= {name for name in sums if name.endswith(TIMES)}
+            self._timed |= {name for name in sums if name.endswith(layout.TIMES)}
             table = part.table
             for stream in streams:
                 if part.versions.get(stream) not in self.manifest.streams[stream].versions:
                     place = table.schema.get_field_index(stream)
                     table = table.remove_column(place) if place >= 0 else table  # null below
-                elif rows_name(stream, shard) not in sums:  # all missing, or removed
+                elif layout.stream_names(stream, shard)[0] not in sums:  # all missing, or removed
                     unlisted[stream].append(shard)
             written_at = table["written_at"][0].as_py() if len(table) else None
-            found.append((number_of(shard), written_at or 0.0, shard, table))
+            found.append((layout.number_of(shard), written_at or 0.0, shard, table))
         found.sort(key=lambda each: each[:3])
         self._shards = [shard for _, _, shard, _ in found]
-        types = {name: TEXT if kind == pa.string() else kind for name, kind in zip(SCHEMA.names, SCHEMA.types)}
-        empty = pa.schema([*types.items(), *((stream, TEXT) for stream in streams)]).empty_table()
+        types = {each.name: TEXT if each.type == pa.string() else each.type for each in layout.SCHEMA}
+        empty = pa.schema(types | dict.fromkeys(streams, TEXT)).empty_table()
         lengths = [len(table) for *_, table in found]
         table = pa.concat_tables([empty, *(table for *_, table in found)], promote_options="default")
         shards = np.repeat(np.arange(len(found), dtype=np.int32), lengths)
@@ -189,14 +172,14 @@ class FeatureStore:
             raise InputError(f"the parts of '{self.directory}' are damaged: {error}") from error
         rows["number"] = np.array([number for number, *_ in found], np.int32)[shards]
         for stream, without in unlisted.items():
-            gone = np.isin(self._shards, without)[shards] & (rows[stream] == PRESENT).to_numpy(bool)
+            gone = np.isin(self._shards, without)[shards] & (rows[stream] == layout.PRESENT).to_numpy(bool)
             if gone.any():
                 rows.loc[gone, stream] = None
         return rows
 
     def _tensor(self, name: str, clip_id: str, *, shape: bool = False) -> Any:
         """A clip's tensor in a file of a shard, or its shape only; None where a file of times lacks the clip."""
-        stream, timed = name.partition("/")[0], name.endswith(TIMES)
+        stream, timed = name.partition("/")[0], name.endswith(layout.TIMES)
         try:
             mapped = self._open.get(name) or self._map(name)
             self._open.move_to_end(name)
@@ -204,17 +187,13 @@ class FeatureStore:
                 return None
             tensor = mapped.tensors.get_slice(clip_id)
             kind, found = tensor.get_dtype(), tensor.get_shape()
-            wanted = found[:1] if timed else [*found[:1], self.manifest.streams[stream].fingerprint["dim"]]
-            if (
-                kind != ("F32" if timed else "F16")
-                or found != wanted
-                or not found
-                or not 0 < math.prod(found) <= MOST_NUMBERS
-            ):
+            dim = [] if timed else [self.manifest.streams[stream].fingerprint["dim"]]
+            fits = kind == ("F32" if timed else "F16") and found[:1] and found[1:] == dim
+            if not fits or not 0 < math.prod(found) <= layout.MOST_NUMBERS:
                 raise ValueError(f"'{clip_id}' is {kind} of shape {found}"[:200])
             if shape:
                 return found
-            if _size(mapped) != mapped.size:  # to read beyond a file's end would be a signal
+            if mapped.size_now() != mapped.size:  # to read beyond a file's end would be a signal
                 raise ValueError("it has another size than when it was opened")
             array = mapped.tensors.get_tensor(clip_id)
             bits, exponent = array.view(f"u{array.itemsize}"), 0x7F800000 if timed else 0x7C00
@@ -251,13 +230,12 @@ class _Mapped(NamedTuple):
     tensors: Any
     clips: frozenset[str]
 
-
-def _size(mapped: _Mapped) -> int:
-    """Bytes of the file now; what is removed while it is mapped can still be read."""
-    try:
-        return os.stat(mapped.path).st_size
-    except FileNotFoundError:
-        return mapped.size
+    def size_now(self) -> int:
+        """Bytes of the file; what is removed while it is mapped can still be read."""
+        try:
+            return os.stat(self.path).st_size
+        except FileNotFoundError:
+            return self.size
 
 
 def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -298,10 +276,10 @@ def _places(rows: pd.DataFrame, streams: list[str], united: pd.DataFrame) -> dic
     shards = rows["shard"].to_numpy()
     found = {}
     for stream in streams:
-        there = (rows[stream] == PRESENT).to_numpy(bool)
+        there = (rows[stream] == layout.PRESENT).to_numpy(bool)
         places = np.full(len(united), -1, np.int32)
         places[clips[there]] = shards[there]  # in order of time: later rows replace earlier ones
-        found[stream] = np.where((united[stream] == PRESENT).to_numpy(bool), places, np.int32(-1))
+        found[stream] = np.where((united[stream] == layout.PRESENT).to_numpy(bool), places, np.int32(-1))
     return found
 
 
@@ -330,8 +308,8 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
                 "fingerprint": declared.digest,
                 "overwritten": len(declared.overwritten),  # how often
                 "code": dict(declared.code),  # version by package, when the stream was declared
-                "present": int((usable[stream] == PRESENT).sum()),  # clips
-                "missing": int((usable[stream] == MISSING).sum()),
+                "present": int((usable[stream] == layout.PRESENT).sum()),  # clips
+                "missing": int((usable[stream] == layout.MISSING).sum()),
                 "unknown": int(usable[stream].isna().sum()),  # not extracted yet
                 **_on_disk(store.directory, stream, made_by["dim"]),
             }
@@ -350,12 +328,12 @@ def _sampling(kind: str, need: Mapping[str, Any]) -> str:
 
 def _on_disk(directory: Path, stream: str, dim: int) -> dict[str, Any]:
     """Rows, bytes and files of a stream over all shards, and whether all shards have times."""
-    sizes = {path.name: regular_size(path) for path in (directory / stream).glob("[!.]*" + ROWS)}
-    shards = {name.removesuffix(ROWS) for name in sizes if not name.endswith(TIMES)}
-    rows = 0
+    sizes = {path.name: regular_size(path) for path in (directory / stream).glob("[!.]*" + layout.ROWS)}
+    shards, rows = {name.removesuffix(layout.ROWS) for name in sizes if not name.endswith(layout.TIMES)}, 0
     for shard in shards:
-        with open_file(directory / stream / (shard + ROWS)) as file:
+        with open_file(directory / stream / (shard + layout.ROWS)) as file:
             header = int.from_bytes(file.read(8), "little")
-        rows += max(0, sizes[shard + ROWS] - 8 - header) // (2 * dim)  # of a damaged file 0: verify reports it
-    timed = bool(shards) and all(shard + TIMES in sizes for shard in shards)
+        content = max(0, sizes[shard + layout.ROWS] - 8 - header)  # of a damaged file 0: verify reports it
+        rows += content // (2 * dim)
+    timed = bool(shards) and all(shard + layout.TIMES in sizes for shard in shards)
     return {"rows": rows, "bytes": sum(sizes.values()), "files": len(sizes), "timed": timed}

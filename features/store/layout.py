@@ -51,7 +51,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -67,44 +67,25 @@ Times = NDArray[np.float32]  # (T,) seconds on the clip's video
 SOURCE = tuple(each.name for each in fields(SourceFacts))
 COLUMN_TYPES = {"float": pa.float64(), "int": pa.int32(), "str": pa.string()}
 SCHEMA = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("video", pa.string()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("verdict", pa.string()),
-        ("note", pa.string()),
-        ("reader", pa.string()),
-        ("clips_of_video", pa.int32()),
-        ("file_bytes", pa.int64()),
-        ("file_sha256", pa.string()),
-        *((each.name, COLUMN_TYPES[str(each.type).removesuffix(" | None")]) for each in fields(SourceFacts)),
-        ("written_at", pa.float64()),
-    ]
+    {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
+    | dict.fromkeys(("verdict", "note", "reader"), pa.string())
+    | {"clips_of_video": pa.int32(), "file_bytes": pa.int64(), "file_sha256": pa.string()}
+    | {each.name: COLUMN_TYPES[str(each.type).removesuffix(" | None")] for each in fields(SourceFacts)}
+    | {"written_at": pa.float64()}
 )
 ROW = tuple(name for name in SCHEMA.names if name != "written_at")
 STORE_FILE = "store.json"
-PARTS, CHECKSUMS, WRITERS, IMPORTS = "parts", "checksums", "writers", "imports"  # folders that are not streams
-RESERVED = frozenset((PARTS, CHECKSUMS, WRITERS, IMPORTS, "shard", *SCHEMA.names))  # no names of streams
+FOLDERS = PARTS, CHECKSUMS, WRITERS, IMPORTS = "parts", "checksums", "writers", "imports"  # not of streams
+RESERVED = frozenset((*FOLDERS, "shard", *SCHEMA.names))  # no names of streams
 SHARD = re.compile(NAME.pattern + "-[0-9]{6,9}")
 MOST_NUMBERS = 1 << 28  # in a stream of one clip: 512 MB
 LONGEST_NOTE = 500  # characters; it is repeated for each clip of a file
 ROWS, TIMES, PART, SUMS = ".safetensors", ".times.safetensors", ".parquet", ".sha256"
 
 
-def rows_name(stream: str, shard: str) -> str:
-    """The file of a stream's rows, relative to the store."""
-    return f"{stream}/{shard}{ROWS}"
-
-
-def times_name(stream: str, shard: str) -> str:
-    """The file of their times, relative to the store."""
-    return f"{stream}/{shard}{TIMES}"
-
-
 def stream_names(stream: str, shard: str) -> tuple[str, str]:
-    """Both files of a stream."""
-    return rows_name(stream, shard), times_name(stream, shard)
+    """The files of a stream's rows and of their times, relative to the store."""
+    return f"{stream}/{shard}{ROWS}", f"{stream}/{shard}{TIMES}"
 
 
 def part_name(shard: str) -> str:
@@ -143,7 +124,6 @@ def shard_of(path: Path) -> str:
     return path.name.removesuffix(TIMES).removesuffix(ROWS).removesuffix(PART).removesuffix(SUMS)
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:
     """One row: a clip, or a file that failed, with the streams that were extracted."""
@@ -164,13 +144,7 @@ class ClipRecord:
 
     @classmethod
     def of_row(cls, clip_id: str, row: Mapping[str, Any], streams: Mapping[str, Float16Stream | None]) -> Self:
-        """A record that repeats a row of the store, but for its streams.
-
-        Args:
-            clip_id: of the row.
-            row: the columns of ROW without clip_id; None where nothing is known.
-            streams: of the new record.
-        """
+        """A record that repeats a row of the store, the columns of ROW without clip_id, but for its streams."""
         known = {name: value for name, value in row.items() if value is not None}
         source = {name: known.pop(name) for name in SOURCE if name in known}
         facts = SourceFacts(**source) if "file_seconds" in source else None

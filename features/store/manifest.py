@@ -26,15 +26,15 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from shlex import quote
-from typing import Any, Self, final
+from typing import Any, Self
 
 from features.errors import InputError
 from features.extractors import Fingerprint
 from features.files import check_folder, make_folder, parse_json, read_file, remove, write_whole
-from features.store.layout import CHECKSUMS, IMPORTS, PARTS, STORE_FILE, WRITERS, is_name, is_stream
+from features.store.layout import FOLDERS, STORE_FILE, is_name, is_stream
 from features.store.writers import Work, store_lock
 
 FORMAT = 3
@@ -43,9 +43,9 @@ KINDS: dict[str, Any] = {"extractor": str, "version": int, "dim": int, "paramete
 KINDS |= {"model": str | None, "revision": str | None}
 READING = ("mee", "av", "numpy", "opencv-python-headless")  # packages that every extractor depends on
 MODELS = ("torch", "transformers")
+NAMES = "a name is of at most 100 letters, digits, - and _"
 
 
-@final
 @dataclass(frozen=True)
 class StreamEntry:
     """One stream: what made it, and which of its versions count."""
@@ -64,11 +64,7 @@ class StreamEntry:
 
     @classmethod
     def read(cls, entry: Any) -> StreamEntry:
-        """From an entry of store.json.
-
-        Raises:
-            ValueError, or what Python raises: it is not what `of` makes.
-        """
+        """From an entry of store.json; where `of` did not make it, raises ValueError or what Python raises."""
         made_by, lists = entry["fingerprint"], [entry["versions"], entry["overwritten"]]
         typed = [(made_by[name], kind) for name, kind in KINDS.items()] + [(each, list) for each in lists]
         typed += [(word, str) for word in entry["code"].values()]
@@ -86,7 +82,6 @@ class StreamEntry:
         return replace(self, versions=tuple(sorted(versions)), overwritten=tuple(sorted(overwritten)))
 
 
-@final
 @dataclass(frozen=True)
 class Manifest:
     """The content of store.json."""
@@ -96,11 +91,7 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Read the manifest of an existing store.
-
-        Raises:
-            InputError: there is no store, it is damaged, or of another format.
-        """
+        """Read the manifest of an existing store, which is valid and of this format."""
         path = directory / STORE_FILE
         if not os.path.lexists(path):
             raise InputError(
@@ -129,12 +120,8 @@ class Manifest:
         return read
 
     def check_folders(self, directory: Path) -> None:
-        """Refuse a store that leads out of its directory: its folders may not be links.
-
-        Raises:
-            InputError: one of them is, or is no folder.
-        """
-        for name in (PARTS, CHECKSUMS, WRITERS, IMPORTS, *self.streams):
+        """Raises InputError where the store leads out of its directory: its folders may not be links."""
+        for name in (*FOLDERS, *self.streams):
             check_folder(directory / name)
 
     def encode(self) -> bytes:
@@ -164,12 +151,9 @@ def _checksum(content: Mapping[str, Any]) -> str:
 def check_names(streams: Iterable[str]) -> None:
     """Refuse what no stream can be called: other letters, and names that the store uses itself."""
     for stream in streams:
-        if not is_name(stream):
-            raise InputError(
-                f"no stream may be called '{stream:.200}': a name is of at most 100 letters, digits, - and _"
-            )
         if not is_stream(stream):
-            raise InputError(f"no stream may be called '{stream}': the store uses this name itself")
+            allowed = "the store uses this name itself" if is_name(stream) else NAMES
+            raise InputError(f"no stream may be called '{stream:.200}': {allowed}")
 
 
 def declare(
@@ -180,18 +164,14 @@ def declare(
     overwrite: bool,
     work: Work | None = None,
 ) -> Manifest:
-    """Make or extend a store's manifest by the streams that a job is going to write.
+    """Make or extend the manifest of a store, new or not, by the streams that a job is going to write.
 
     Args:
-        directory: of the store; created if it does not exist.
+        directory: of the store.
         fingerprints: what makes each stream.
         clip_seconds: how videos are cut.
         overwrite: start a new version of these streams; the present ones no longer count.
-        work: what the job is going to write.
-
-    Raises:
-        InputError: the directory is something else, the store's videos are cut in another way, a running job does
-            the same work, or a stream was made by another extractor and `overwrite` is False.
+        work: of the job.
     """
     check_names(fingerprints)
 
@@ -226,10 +206,8 @@ def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Mani
     if directory.exists():
         # temporary files of a killed job do not make a directory foreign; the manifest is looked for last, because
         # another job may be writing it
-        others = not directory.is_dir() or any(
-            not p.name.startswith(f".{STORE_FILE}.") for p in directory.iterdir()
-        )
-        if others and not (directory / STORE_FILE).is_file():
+        ours = directory.is_dir() and all(p.name.startswith(f".{STORE_FILE}.") for p in directory.iterdir())
+        if not ours and not (directory / STORE_FILE).is_file():
             raise InputError(f"'{directory}' is there already and is not a feature store; name another place")
     make_folder(directory)
     with store_lock(directory):
@@ -243,13 +221,7 @@ def change(directory: Path, make: Callable[[Manifest | None], Manifest]) -> Mani
 
 
 def _code_versions(made_by: Fingerprint) -> dict[str, str]:
-    """Versions by package; for information only."""
+    """Versions by package; for information only. A build under another name is not among them."""
     imported = made_by.extractor.partition(":")[0] == "imported"
     packages = READING[:1] if imported else (*READING, *(MODELS if made_by.model is not None else ()))
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a build of it under another name
-            continue
-    return found
+    return {name: found.version for name in packages for found in [*distributions(name=name)][:1]}

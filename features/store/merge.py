@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import final
 
 import pandas as pd
 
@@ -26,7 +25,6 @@ from features.store.writer import StoreWriter
 from features.store.writers import store_lock
 
 
-@final
 @dataclass
 class MergeReport:
     """What a merge did."""
@@ -39,14 +37,10 @@ class MergeReport:
 
 
 def merge_stores(target: Path, sources: Sequence[Path], on_shard: Callable[[int, int], None]) -> MergeReport:
-    """Add the contents of the sources to the target.
+    """Add the contents of the sources to the target, a store, which is created if it does not exist.
 
-    Killed at any moment it leaves a valid store, and continues when it is run again.
-
-    Args:
-        target: directory of a store; created if it does not exist.
-        sources: directories of stores.
-        on_shard: called after each shard with how many are done, and of how many.
+    Killed at any moment it leaves a valid store, and continues when it is run again. ``on_shard``: called after
+    each shard with how many are done, and of how many.
 
     Raises:
         InputError: a source is no store or the target itself, its streams were made by other extractors, its

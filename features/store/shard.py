@@ -17,20 +17,7 @@ import pyarrow.parquet as pq
 from features.errors import InputError
 from features.files import entry, parse_json, read_file, regular_size, remove, write_whole
 from features.media import VERDICTS
-from features.store.layout import (
-    CHECKSUMS,
-    MISSING,
-    PART,
-    PARTS,
-    PRESENT,
-    SCHEMA,
-    SUMS,
-    is_name,
-    is_stream,
-    part_name,
-    stream_names,
-    sums_path,
-)
+from features.store.layout import MISSING, PRESENT, SCHEMA, is_name, is_stream, part_name, stream_names, sums_path
 from features.store.writers import store_lock
 
 Sums = dict[str, str]  # SHA-256 in hexadecimal, by file relative to the store
@@ -57,19 +44,13 @@ class Part(NamedTuple):
 
 
 def read_part(directory: Path, shard: str, streams: Collection[str] | None = None, *, check: bool = False) -> Part:
-    """Read the part of a shard.
+    """Read the part of a shard: rows with the columns of SCHEMA and of these streams; None: no rows at all.
 
-    Args:
-        directory: of the store.
-        shard: its name.
-        streams: whose columns to read, those of SCHEMA aside; None: no rows at all.
-        check: its values too; else `decoded` does.
-
-    Raises:
-        InputError: it is damaged, or would take more memory than its size allows.
+    ``check``: its values too; else `decoded` does. One that is damaged, or would take more memory than its size
+    allows, is an InputError.
     """
     try:
-        path = entry(directory, PARTS, shard + PART)
+        path = entry(directory, *part_name(shard).split("/"))
         size = regular_size(path, MOST_BYTES)
         with pa.OSFile(str(path)) as source:
             file = pq.ParquetFile(source, **LIMITS)
@@ -111,14 +92,9 @@ def _check_sizes(facts: pq.FileMetaData, size: int) -> None:
 
 
 def decoded(table: pa.Table, size: int) -> pa.Table:
-    """Rows of one or several parts with text as text, after a look at each value.
+    """Rows of one or several parts of ``size`` bytes, with text as text, after a look at each value.
 
-    Args:
-        table: of `read_part`.
-        size: bytes of the parts that it comes from.
-
-    Raises:
-        ValueError: a value is of no clip, or the text would take too much memory.
+    Raises ValueError where a value is of no clip, or the text would take too much memory.
     """
     table.validate(full=True)  # that all is UTF-8, and no index of a dictionary leads beyond its end
     table, room = table.combine_chunks(), TEXT_A_BYTE * size
@@ -156,28 +132,19 @@ def decoded(table: pa.Table, size: int) -> pa.Table:
 
 
 def read_sums(directory: Path, shard: str) -> Sums:
-    """Read the checksums of a shard; they name no files but those of this shard, all inside the store.
-
-    Raises:
-        InputError: they are damaged.
-    """
+    """Read the checksums of a shard; they name no files but those of this shard, all inside the store."""
     path = sums_path(directory, shard)
     try:
-        text = read_file(entry(directory, CHECKSUMS, shard + SUMS)).decode()
+        text = read_file(entry(directory, *path.parts[-2:])).decode()
     except (OSError, ValueError) as error:
         raise damaged(directory, path, str(error)) from error
     lines = [_LINE.fullmatch(line) for line in text.split("\n")[:-1]]
     sums = {line[2]: line[1] for line in lines if line is not None}
     part = part_name(shard)
     streams = {name.partition("/")[0] for name in sums.keys() - {part}}
-    known = {name for stream in streams for name in stream_names(stream, shard)}
-    if (
-        not all(map(is_stream, streams))
-        or sums.keys() - {part} - known
-        or len(sums) < len(lines)
-        or not text.endswith("\n")
-        or part not in sums
-    ):
+    known = {part, *(name for stream in streams for name in stream_names(stream, shard))}
+    whole = len(sums) == len(lines) and text.endswith("\n") and part in sums
+    if not whole or not all(map(is_stream, streams)) or not sums.keys() <= known:
         raise damaged(directory, path, "it is not a list of a shard's checksums")
     return sums
 

@@ -16,22 +16,10 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
 
 from features.errors import InputError
 from features.files import entry, open_file, remove
-from features.store.layout import (
-    CHECKSUMS,
-    IMPORTS,
-    PARTS,
-    STORE_FILE,
-    WRITERS,
-    part_name,
-    shard_names,
-    shard_of,
-    stream_names,
-    sums_path,
-)
+from features.store import layout
 from features.store.manifest import Manifest, is_valid
 from features.store.shard import drop_shard, drop_streams, read_part, read_sums
 from features.store.writer import StoreWriter
@@ -45,7 +33,6 @@ OVERWRITTEN = "no longer counts: its stream was overwritten"
 UNLISTED = "no longer counts: its shard does not list it"
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """Something to know about one file of a store."""
@@ -63,7 +50,6 @@ class Finding:
         return bool(self.shard) or self.deletable
 
 
-@final
 @dataclass
 class StoreCheck:
     """What was found."""
@@ -82,18 +68,13 @@ class StoreCheck:
 def check_store(directory: Path, on_shard: Callable[[int, int], None]) -> StoreCheck:
     """Read all of a store, and change nothing.
 
-    Args:
-        directory: of the store.
-        on_shard: called after each shard with how many are done, and of how many.
-
-    Raises:
-        InputError: there is no store, or store.json cannot be read.
+    ``on_shard``: called after each shard with how many are done, and of how many.
     """
     manifest = Manifest.read(directory)
     check = StoreCheck()
-    if not is_valid(directory / STORE_FILE):
-        check.findings.append(Finding(name=STORE_FILE, what=DIFFERS))
-    shards = shard_names(directory)
+    if not is_valid(directory / layout.STORE_FILE):
+        check.findings.append(Finding(name=layout.STORE_FILE, what=DIFFERS))
+    shards = layout.shard_names(directory)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         found = pool.map(lambda shard: _check_shard(directory, shard, manifest), shards)
         for number, (sizes, findings) in enumerate(found, 1):
@@ -108,7 +89,7 @@ def check_store(directory: Path, on_shard: Callable[[int, int], None]) -> StoreC
 
 def _check_shard(directory: Path, shard: str, manifest: Manifest) -> tuple[list[int], list[Finding]]:
     """Sizes of the files of a shard that were read, and what was found."""
-    part, list_ = part_name(shard), sums_path(directory, shard).relative_to(directory).as_posix()
+    part, list_ = layout.part_name(shard), layout.sums_path(directory, shard).relative_to(directory).as_posix()
     sizes: list[int] = []
     findings: list[Finding] = []
     try:
@@ -121,7 +102,7 @@ def _check_shard(directory: Path, shard: str, manifest: Manifest) -> tuple[list[
     streams = manifest.streams
     for stream, version in versions.items():
         if stream not in streams or version not in (*streams[stream].versions, *streams[stream].overwritten):
-            what = f"has a '{stream}' that {STORE_FILE} does not know; put a newer copy in place"
+            what = f"has a '{stream}' that {layout.STORE_FILE} does not know; put a newer copy in place"
             findings.append(Finding(name=part, what=what))
     for name, digest in sums.items():
         stream = "" if name == part else name.partition("/")[0]
@@ -155,28 +136,29 @@ def _unlisted(directory: Path, streams: Collection[str], damaged: Collection[str
         with store_lock(directory):
             writers = find_writers(directory)
     except OSError:  # a read-only store: assume that they run
-        writers = dict.fromkeys((path.stem for path in (directory / WRITERS).glob("*.lock")), True)
-    running, folders = any(writers.values()), (PARTS, CHECKSUMS, WRITERS, IMPORTS, *streams)
+        writers = dict.fromkeys((path.stem for path in (directory / layout.WRITERS).glob("*.lock")), True)
+    running, folders = any(writers.values()), (*layout.FOLDERS, *streams)
+    ours = {layout.STORE_FILE, f".{layout.STORE_FILE}.lock", *folders}
     for path in sorted(
-        [*directory.iterdir(), *(path for name in folders for path in directory.glob(f"{name}/*"))]
+        [*directory.iterdir(), *(each for name in folders for each in directory.glob(f"{name}/*"))]
     ):
-        name, shard, folder = path.relative_to(directory).as_posix(), shard_of(path), path.parent.name
-        if name in (STORE_FILE, f".{STORE_FILE}.lock", *folders) or (running and path.name.startswith(".")):
+        name, shard, folder = path.relative_to(directory).as_posix(), layout.shard_of(path), path.parent.name
+        if name in ours or (running and path.name.startswith(".")):
             continue
         if _TEMPORARY.fullmatch(path.name):
             yield Finding(name=name, what=KILLED, wrong=False, deletable=True)
-        elif name in (f"{WRITERS}/{path.stem}.lock", f"{WRITERS}/{path.stem}.json"):
+        elif name in (f"{layout.WRITERS}/{path.stem}.lock", f"{layout.WRITERS}/{path.stem}.json"):
             if not writers.get(path.stem, True):
                 yield Finding(name=name, what=KILLED, wrong=False)
-        elif name == f"{IMPORTS}/{path.stem}.json":
+        elif name == f"{layout.IMPORTS}/{path.stem}.json":
             if not is_valid(path):
                 what = "is not what was written; it only records which files imported streams came from"
                 yield Finding(name=name, what=what, deletable=True)
-        elif name not in (part_name(shard), *stream_names(folder, shard)):
-            if path != sums_path(directory, shard):
+        elif name not in (layout.part_name(shard), *layout.stream_names(folder, shard)):
+            if path != layout.sums_path(directory, shard):
                 yield Finding(name=name, what="is not a file of this store", wrong=False)
         elif not running and shard not in damaged and not _is_listed(directory, name):
-            if sums_path(directory, shard).exists():
+            if layout.sums_path(directory, shard).exists():
                 yield Finding(name=name, what=UNLISTED, wrong=False, deletable=True)
             elif writers:
                 yield Finding(name=name, what=KILLED, wrong=False, deletable=True)
@@ -187,18 +169,15 @@ def _unlisted(directory: Path, streams: Collection[str], damaged: Collection[str
 def _is_listed(directory: Path, name: str) -> bool:
     """Read again each time: a job may have started since the shards were checked."""
     try:
-        return name in read_sums(directory, shard_of(directory / name))
+        return name in read_sums(directory, layout.shard_of(directory / name))
     except InputError:
         return False
 
 
 def repair(directory: Path, findings: list[Finding]) -> list[Finding]:
-    """Remove from a store what was found wrong, and the remains of killed jobs.
+    """Remove from a store what was found wrong, and the remains of killed jobs; returns what cannot be removed.
 
     Killed at any moment, the next check finds the rest again.
-
-    Returns:
-        What is still wrong, because it cannot be removed.
     """
     manifest = Manifest.read(directory)
     writer = StoreWriter(directory, manifest)
@@ -206,7 +185,7 @@ def repair(directory: Path, findings: list[Finding]) -> list[Finding]:
     for shard in shards:
         drop_shard(directory, shard, manifest.streams)
     for finding in findings:
-        if finding.stream and finding.shard not in shards and sums_path(directory, finding.shard).exists():
+        if finding.stream and finding.shard not in shards and layout.sums_path(directory, finding.shard).exists():
             drop_streams(directory, finding.shard, [finding.stream])
     with store_lock(directory):  # no other job starts to write meanwhile
         alone = not any(runs for name, runs in find_writers(directory).items() if name != writer.name)

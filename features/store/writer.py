@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -27,26 +26,7 @@ from safetensors.numpy import save
 from features.errors import InputError, MediaError
 from features.extractors import Extractor, Stream
 from features.files import make_folder, remove, write_whole
-from features.store.layout import (
-    CHECKSUMS,
-    IMPORTS,
-    MISSING,
-    PART,
-    PARTS,
-    PRESENT,
-    ROWS,
-    SCHEMA,
-    SHARD,
-    WRITERS,
-    ClipRecord,
-    Float16Stream,
-    Times,
-    number_of,
-    part_name,
-    shard_names,
-    shard_of,
-    stream_names,
-)
+from features.store import layout
 from features.store.manifest import Manifest, checksummed
 from features.store.shard import decoded, drop_shard, drop_streams, read_part, write_sums
 from features.store.writers import Work, find_writers, open_lock, store_lock
@@ -57,15 +37,14 @@ SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 60.0  # a shard is writ
 class CheckedStream(NamedTuple):
     """One stream of one clip in the form of the store."""
 
-    rows: Float16Stream  # (T, D)
-    times: Times  # (T,) seconds
+    rows: layout.Float16Stream  # (T, D)
+    times: layout.Times  # (T,) seconds
 
 
 def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str) -> CheckedStream | None:
     """The output of an extractor in the form of the store; None where the clip misses the stream.
 
-    Raises:
-        MediaError: the extractor broke its contract: T at least 1, D its `dim`, finite numbers, a time a row.
+    Raises MediaError if it is none: T at least 1, D the extractor's `dim`, finite numbers, a time a row.
     """
     if made is None:
         return None
@@ -79,31 +58,30 @@ def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str
     return CheckedStream(rows, times)
 
 
+def _forget(directory: Path, *writers: str) -> None:
+    for name in (f"{writer}.{suffix}" for writer in writers for suffix in ("json", "lock")):
+        remove(directory / layout.WRITERS / name)
+
+
 def _clear_unfinished(directory: Path, streams: Collection[str]) -> None:
     """Remove files of shards without checksums, and temporary files."""
-    shards = set(shard_names(directory))
-    for folder in (PARTS, *streams):
-        for suffix in (PART, ROWS):
+    shards = set(layout.shard_names(directory))
+    for folder in (layout.PARTS, *streams):
+        for suffix in (layout.PART, layout.ROWS):
             for path in (directory / folder).glob("*" + suffix):
-                if SHARD.fullmatch(shard_of(path)) and shard_of(path) not in shards:
+                if layout.SHARD.fullmatch(layout.shard_of(path)) and layout.shard_of(path) not in shards:
                     remove(path)
-    for folder in (PARTS, CHECKSUMS, WRITERS, IMPORTS, *streams):
+    for folder in (*layout.FOLDERS, *streams):
         for temporary in (directory / folder).glob(".*.[0-9]*"):
             remove(temporary)
 
 
 def clear_overwritten(directory: Path, manifest: Manifest) -> None:
     """Remove the stream files of overwritten versions, but not those that a running job has not committed yet."""
-    for shard in shard_names(directory):
-        versions = read_part(directory, shard).versions
-        entries = {stream: manifest.streams[stream] for stream in versions if stream in manifest.streams}
-        if gone := [stream for stream, entry in entries.items() if versions[stream] in entry.overwritten]:
+    for shard in layout.shard_names(directory):
+        versions, known = read_part(directory, shard).versions, manifest.streams
+        if gone := [s for s, version in versions.items() if s in known and version in known[s].overwritten]:
             drop_streams(directory, shard, gone)
-
-
-def _remove_writer(directory: Path, writer: str) -> None:
-    for suffix in ("json", "lock"):
-        remove(directory / WRITERS / f"{writer}.{suffix}")
 
 
 @final
@@ -120,10 +98,10 @@ class StoreWriter:
         self.directory, self.manifest = directory, manifest
         host = re.sub("[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
         self.name = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.lock = open_lock(directory / WRITERS / f"{self.name}.lock")
-        self._pending: list[ClipRecord] = []
+        self.lock = open_lock(directory / layout.WRITERS / f"{self.name}.lock")
+        self._pending: list[layout.ClipRecord] = []
         self._bytes, self._since, self._number = 0, 0.0, -1
-        make_folder(directory / WRITERS)
+        make_folder(directory / layout.WRITERS)
         with store_lock(directory):
             if work is not None:
                 work.refuse_same(directory)
@@ -133,18 +111,15 @@ class StoreWriter:
             others = find_writers(directory)
             if others and not any(others.values()):
                 _clear_unfinished(directory, manifest.streams)
-                for writer in others:
-                    _remove_writer(directory, writer)
+                _forget(directory, *others)
             self.lock.acquire()
             if work is not None:
-                work.note(directory / WRITERS / f"{self.name}.json")
+                work.note(directory / layout.WRITERS / f"{self.name}.json")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self.flush()
         finally:
@@ -153,10 +128,10 @@ class StoreWriter:
     def close(self) -> None:
         """Release the lock: no file of this writer is unfinished. Pending rows are not written."""
         with store_lock(self.directory):
-            _remove_writer(self.directory, self.name)
+            _forget(self.directory, self.name)
             self.lock.release()
 
-    def add(self, records: Sequence[ClipRecord]) -> None:
+    def add(self, records: Sequence[layout.ClipRecord]) -> None:
         """Add all clips of one video; they stay together in one shard."""
         if not self._pending:
             self._since = time.monotonic()
@@ -169,19 +144,15 @@ class StoreWriter:
 
     def note_import(self, content: Mapping[str, Any]) -> None:
         """Record in the store which files an import came from."""
-        write_whole(self.directory / IMPORTS / f"{self.name}-import.json", checksummed(content))
+        write_whole(self.directory / layout.IMPORTS / f"{self.name}-import.json", checksummed(content))
 
     def flush(self) -> None:
-        """Write the pending rows as one shard.
-
-        Raises:
-            InputError: they cannot be written; nothing of the shard remains.
-        """
+        """Write the pending rows as one shard; after an error nothing of it remains."""
         if not self._pending:
             return
-        self._number = max(self._number, *map(number_of, shard_names(self.directory)), -1) + 1
+        self._number = max(self._number, *map(layout.number_of, layout.shard_names(self.directory)), -1) + 1
         shard = f"{self.name}-{self._number:06d}"
-        if not SHARD.fullmatch(shard):
+        if not layout.SHARD.fullmatch(shard):
             raise InputError(f"{self.directory} has no numbers left for its shards; write to another store")
         streams = sorted({stream for record in self._pending for stream in record.streams})
         sums = {}
@@ -201,18 +172,19 @@ class StoreWriter:
     def _files(self, shard: str, streams: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Name and content of each file of a shard, the part last."""
         for stream in streams:
-            there = {r.clip_id: s for r in self._pending if (s := r.streams.get(stream)) is not None}
+            there: dict[str, Any] = {
+                r.clip_id: s for r in self._pending if (s := r.streams.get(stream)) is not None
+            }
             times = {r.clip_id: r.times[stream] for r in self._pending if r.clip_id in there and stream in r.times}
-            both: tuple[dict[str, Any], dict[str, Any]] = (there, times)
-            for name, arrays in zip(stream_names(stream, shard), both):
+            for name, arrays in zip(layout.stream_names(stream, shard), (there, times)):
                 if arrays:  # safetensors writes the memory of an array in its order
                     yield name, save({clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()})
         now = time.time()
         rows: list[dict[str, Any]] = []
         for record in self._pending:
-            states = {name: MISSING if s is None else PRESENT for name, s in record.streams.items()}
+            states = {name: layout.MISSING if s is None else layout.PRESENT for name, s in record.streams.items()}
             rows.append({**record.columns(), "written_at": now, **states})
-        schema = pa.schema([*SCHEMA, *((stream, pa.string()) for stream in streams)])
+        schema = pa.schema([*layout.SCHEMA, *((stream, pa.string()) for stream in streams)])
         versions = {stream: self.manifest.streams[stream].versions[0] for stream in streams}
         table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata(
             {"streams": json.dumps(versions)}
@@ -224,4 +196,4 @@ class StoreWriter:
             decoded(pa.table(list(coded), names=table.column_names), part.tell())
         except (pa.ArrowException, ValueError) as error:
             raise InputError(f"{self.directory}: what would be written cannot be read back: {error}") from error
-        yield part_name(shard), part.getvalue()
+        yield layout.part_name(shard), part.getvalue()

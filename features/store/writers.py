@@ -48,15 +48,11 @@ class Work(NamedTuple):
         except (OSError, ValueError, LookupError, TypeError):  # no file: that job has not said what it does
             return None
         theirs = {digits[place : place + DIGITS] for place in range(0, len(digits), DIGITS)}
-        videos = (video for video in self.videos if _digits(video) in theirs)
-        return next(((min(streams), video) for video in videos), None) if streams else None
+        both = ((min(streams), video) for video in self.videos if _digits(video) in theirs)
+        return next(both, None) if streams else None
 
     def refuse_same(self, directory: Path) -> None:
-        """Refuse work that a running job does. Call it with the store's lock held.
-
-        Raises:
-            InputError: another job makes one of these streams of one of these videos.
-        """
+        """Refuse work on a video and stream that a running job does too. Call it with the store's lock held."""
         for name, runs in find_writers(directory).items():
             note = directory / WRITERS / f"{name}.json"
             if runs and (shared := self.shared(note)) is not None:
@@ -79,11 +75,7 @@ def _digits(video: str) -> str:
 
 
 def open_lock(path: Path, timeout: float = -1) -> FileLock:
-    """A lock, to be acquired within so many seconds (below 0: whenever); nothing but a file may be in its place.
-
-    Raises:
-        InputError: a link, a pipe, a device or a folder stands there.
-    """
+    """A lock, to be acquired within so many seconds (below 0: whenever); no link or pipe may be in its place."""
     if os.path.lexists(path):
         regular_size(path)
     return FileLock(path, timeout=timeout)

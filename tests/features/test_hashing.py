@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from features import hashing
 from features.hashing import BITS, SIDE, WORDS, FileDigest, HashTask, hash_video, picture_hashes, without_bars
+from features.job.isolated import Failed, _Setup
 
 
 def shot(seed, size=(96, 64)):
@@ -48,45 +47,25 @@ def test_frames_are_taken_by_time_piece_by_piece_and_a_still_image_is_one_frame(
         np.testing.assert_array_equal(video.times, pieces.times)
 
 
-def test_errors_of_files_decoders_and_workers_are_failures_except_for_used_up_memory(folder, monkeypatch):
-    from features.job.isolated import Failed, _Setup
-    from features.job.pool import Lost, Received
-
+def test_errors_of_files_are_failures_and_the_digest_of_a_lost_file_is_kept(folder, monkeypatch):
     work = _Setup(hashing.hash_task, 3.0)._messages
     os.mkfifo(folder / "pipe.mp4")
-    assert list(work(HashTask(folder, "gone.mp4", 2.0))) == [
-        Failed("it cannot be read: No such file or directory")
-    ]
+    gone = Failed("it cannot be read: No such file or directory")
+    assert list(work(HashTask(folder, "gone.mp4", 2.0))) == [gone]
     assert "is a pipe and not a regular file" in next(work(HashTask(folder, "pipe.mp4", 2.0))).reason
-    (folder / "pipe.mp4").unlink()
-    errors = [RuntimeError("this decoder\nis broken"), MemoryError()]
 
-    def hurt(*_):
-        raise errors.pop(0)
+    def run(work, tasks, *, workers, timeout):
+        assert (work, workers, timeout) == (hashing.hash_task, 1, hashing.TIMEOUT_S)
+        lost, whole = tasks
+        yield lost, FileDigest("ab" * 32)
+        yield lost, Failed("the decoder crashed")
+        yield whole, FileDigest("cd" * 32)
+        yield whole, hash_video(folder / "black.mp4", "black.mp4", 2.0)
 
-    monkeypatch.setattr("features.hashing.hash_video", hurt)
-    _, failure = work(HashTask(folder, "shots.mp4", 2.0))
-    assert failure == Failed("RuntimeError: this decoder is broken")
-    messages = work(HashTask(folder, "shots.mp4", 2.0))
-    next(messages)
-    with pytest.raises(MemoryError):
-        next(messages)
-    tasks, pool = [], MagicMock()
-
-    def events():
-        """Three files are lost in the three ways, one is not."""
-        for task, how in zip(tasks, ("crashed", "timed out", "out of memory")):
-            yield Received(task, FileDigest("ab" * 32))
-            yield Lost(task, how)
-        yield Received(tasks[3], FileDigest("cd" * 32))
-        yield Received(tasks[3], hash_video(folder / "black.mp4", "black.mp4", 2.0))
-
-    pool.__enter__.return_value = SimpleNamespace(submit=tasks.append, events=events)
-    monkeypatch.setattr("features.job.isolated.WorkerPool", lambda *_: pool)
-    hashed = list(hashing.hash_videos(folder, ["a", "b", "c", "black.mp4"], 2.0, 1))
-    failures = ["the decoder crashed", "not done after 1800 s", "it needs more than 3 GB of memory", ""]
-    assert [each.failure for each in hashed] == failures
-    assert (hashed[0].sha256, hashed[3].sha256) == ("ab" * 32, "cd" * 32)
+    monkeypatch.setattr(hashing, "run_isolated", run)
+    hashed = hashing.hash_videos(folder, ["a", "black.mp4"], 2.0, 1)
+    found = [(each.video, each.failure, each.sha256) for each in hashed]
+    assert found == [("a", "the decoder crashed", "ab" * 32), ("black.mp4", "", "cd" * 32)]
 
 
 def test_worker_processes_do_all_files_and_bad_ones_end_nothing(folder):

@@ -23,16 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.extractors.base import Extractor, Stream
-from features.extractors.builtin.histograms import (
-    COLOURS,
-    angle_histogram,
-    cell_numbers,
-    cell_sums,
-    colour_shares,
-    hellinger,
-    slopes,
-)
-from features.media import Clip, FrameNeed
+from features.extractors.builtin import histograms
+from features.media import Clip, FrameNeed, Frames
 
 _FINE = 6  # the grid that 1x1, 2x2 and 3x3 cells are all made of
 _CELLS = 1 + 4 + 9
@@ -58,35 +50,34 @@ def harmonics(directions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def colour_gradient(image: NDArray[np.uint8], blur: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Of the three channels' gradients the strongest at each pixel, so that red on grey has an edge too.
+    """(H, W) changes to the right and downward, levels a pixel, of an RGB image under a Gaussian ``blur``, pixels.
 
-    (H, W) change to the right and (H, W) downward, levels a pixel, of an (H, W, 3) RGB image under a Gaussian of
-    deviation ``blur``, pixels.
+    Of the three channels' gradients the strongest at each pixel, so that red on grey has an edge too.
     """
     soft = np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur), dtype=np.float32)
-    x, y = slopes(soft)
+    x, y = histograms.slopes(soft)
     strongest = (x * x + y * y).argmax(2)[..., None]
     return np.take_along_axis(x, strongest, 2)[..., 0], np.take_along_axis(y, strongest, 2)[..., 0]
 
 
 def _edges(image: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     """Orientations (36 + 4 * 12 + 9 * 12), harmonics (12) and texture (2 * 14) of an RGB frame."""
-    cells = cell_numbers(image.shape[0], image.shape[1], _FINE)
+    cells = histograms.cell_numbers(image.shape[0], image.shape[1], _FINE)
     pixels = np.bincount(cells.ravel(), minlength=_FINE**2)[:, None]
     gradients = [colour_gradient(image, blur) for blur in _BLURS]
-    directions = angle_histogram(*gradients[0], cells, _FINE, _DIRECTIONS) / pixels
-    strengths = [cell_sums(np.hypot(x, y), cells, _FINE)[:, None] / pixels for x, y in gradients]
+    directions = histograms.angle_histogram(*gradients[0], cells, _FINE, _DIRECTIONS) / pixels
+    strengths = [histograms.cell_sums(np.hypot(x, y), cells, _FINE)[:, None] / pixels for x, y in gradients]
     texture = [np.sqrt(level / 16).ravel() for strength in strengths for level in pyramid(strength)]
     whole, *parts = pyramid(directions[:, :_WHOLE] + directions[:, _WHOLE:])
     group = _WHOLE // _PART
     coarse = [np.roll(part, group // 2, axis=1).reshape(-1, _PART, group).sum(2) for part in parts]
-    edges = [hellinger(whole, _FLAT / _FINE), *(hellinger(part, _FLAT) for part in coarse)]
+    edges = [histograms.hellinger(whole, _FLAT / _FINE), *(histograms.hellinger(part, _FLAT) for part in coarse)]
     return [*(level.ravel() for level in edges), harmonics(directions.mean(0)), *texture]
 
 
 def describe_frame(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The module's row for one (H, W, 3) RGB frame: (512,)."""
-    colours = [hellinger(level).ravel() for level in pyramid(colour_shares(image, _FINE))]
+    colours = [histograms.hellinger(level).ravel() for level in pyramid(histograms.colour_shares(image, _FINE))]
     return np.concatenate([*colours, *_edges(image)]).astype(np.float32)
 
 
@@ -99,15 +90,14 @@ class AppearanceExtractor(Extractor):
     need = FrameNeed(fps=2, size=160)
     needs = (need,)
     # colours of 14 cells, orientations of the frame and of 13 cells, harmonics, texture of 14 cells
-    dim = _CELLS * COLOURS + _WHOLE + (_CELLS - 1) * _PART + _HARMONICS + len(_BLURS) * _CELLS
+    dim = _CELLS * histograms.COLOURS + _WHOLE + (_CELLS - 1) * _PART + _HARMONICS + len(_BLURS) * _CELLS
     parameters: Mapping[str, Any] = {"blurs": _BLURS, "flat": _FLAT, "blank": _BLANK}
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a sampled frame; None where the clip has no picture."""
-        return [self._stream(clip) for clip in clips]
+        return [self._stream(clip.frames.get(self.need)) for clip in clips]
 
-    def _stream(self, clip: Clip) -> Stream | None:
-        frames = clip.frames.get(self.need)
+    def _stream(self, frames: Frames | None) -> Stream | None:
         if frames is None or len(frames.pixels) == 0:
             return None
         return Stream(np.stack([describe_frame(image) for image in frames.pixels]), frames.times)

@@ -35,7 +35,7 @@ from skimage.feature import Cascade, local_binary_pattern
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
-from features.media import Clip, FrameNeed
+from features.media import Clip, FrameNeed, Frames
 
 SUPPORT = 8  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side
@@ -141,9 +141,7 @@ _ALIKE = 1.5  # ratio of sizes up to which two frames may show one face
 def cut(image: NDArray[np.uint8], face: Face, widen: float, size: int) -> NDArray[np.uint8]:
     """The face's box widened about its centre and scaled to (size, size, 3); the frame's edge is repeated."""
     side = face.size * widen
-    scale = size / side
-    left = face.left + (face.size - side) / 2
-    top = face.top + (face.size - side) / 2
+    left, top, scale = face.left + (face.size - side) / 2, face.top + (face.size - side) / 2, size / side
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, dtype=np.uint8)
@@ -203,10 +201,9 @@ class FaceExtractor(Extractor):
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a face, in the order of the frames; None where there is no face, or no picture."""
-        return [self._stream(clip) for clip in clips]
+        return [self._stream(clip.frames.get(self.need)) for clip in clips]
 
-    def _stream(self, clip: Clip) -> Stream | None:
-        frames = clip.frames.get(self.need)
+    def _stream(self, frames: Frames | None) -> Stream | None:
         if frames is None or len(frames.pixels) == 0:
             return None
         found = confirmed([faces_of(image) for image in frames.pixels])

@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 def cell_numbers(height: int, width: int, side: int) -> NDArray[np.int64]:
     """(H, W) number of the cell that each pixel lies in, row by row on a ``side`` x ``side`` grid."""
-    rows = np.arange(height) * side // height
-    columns = np.arange(width) * side // width
+    rows, columns = (np.arange(length) * side // length for length in (height, width))
     return rows[:, None] * side + columns
 
 
@@ -41,14 +40,9 @@ def cell_sums(
 def angle_histogram(
     x: NDArray[np.float32], y: NDArray[np.float32], cells: NDArray[np.int64], side: int, bins: int
 ) -> NDArray[np.float64]:
-    """The module's h for a vector field, each pixel weighted by its vector's length.
+    """The module's h for a vector field, each pixel weighted by its vector's length: (side * side, bins).
 
-    Args:
-        x: (H, W) components to the right.
-        y: (H, W) components downward.
-        cells: (H, W) from ``cell_numbers`` for this ``side``.
-        side: cells a row and a column.
-        bins: directions around the full circle; the result is (side * side, bins), not normalised.
+    x and y are (H, W) components to the right and downward, ``cells`` those of ``cell_numbers`` for this ``side``.
     """
     position = np.arctan2(y, x) * np.float32(bins / (2 * np.pi))
     below = np.floor(position)
@@ -75,8 +69,8 @@ def slopes(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 def hellinger(histogram: NDArray[np.float64], floor: float = 1e-9) -> NDArray[np.float64]:
     """Square root of the histogram's shares along its last axis; one that sums to ``floor`` keeps half of them.
 
-    Euclidean distance between such vectors is the Hellinger distance (Arandjelovic and Zisserman,
-    *Three things everyone should know to improve object retrieval*, CVPR 2012).
+    The distance of such vectors is Hellinger's (Arandjelovic, Zisserman, *Three things everyone should know to
+    improve object retrieval*, CVPR 2012).
     """
     return np.asarray(np.sqrt(histogram / (histogram.sum(-1, keepdims=True) + floor)))
 

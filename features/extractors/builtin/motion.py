@@ -88,12 +88,9 @@ def describe_pair(before: NDArray[np.uint8], after: NDArray[np.uint8], seconds: 
 
 
 def describe_flow(pixels: NDArray[np.float32], moving: NDArray[np.bool_], seconds: float) -> NDArray[np.float32]:
-    """The module's row for a flow field: (240,).
+    """The module's row, (240,), for an (H, W, 2) flow field: displacement in pixels right and down.
 
-    Args:
-        pixels: (H, W, 2) displacement, pixels right and down.
-        moving: (H, W) which pixels move; the flow of the others is not read, save for boundaries.
-        seconds: between the two frames.
+    ``moving``: (H, W) which pixels move; of the others only boundaries count. ``seconds``: between the two frames.
     """
     height, width = moving.shape
     cells = cell_numbers(height, width, _SIDE)

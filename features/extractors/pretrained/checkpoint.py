@@ -29,7 +29,7 @@ from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast, final
+from typing import Any, cast
 
 from features.errors import InputError
 from features.extractors.spec import Checkpoint
@@ -151,7 +151,6 @@ def whole_number(config: Mapping[str, Any], key: str, default: int, place: str =
     return value
 
 
-@final
 @dataclass(frozen=True)
 class Architecture:
     """Which class of transformers is loaded, and how."""
@@ -173,17 +172,11 @@ def is_faces(source: str) -> bool:
 
 
 def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoint, ...]:
-    """Find the files of a word's models on this machine, or have the hub's client download them.
+    """Find the files of a word's models here, or have the hub's client download them; two for faces.
 
     Args:
         source: name on the hub, directory or file; for faces DETECTOR+EMBEDDER, each with its own @REVISION.
         revision: commit, branch or tag on the hub; None: the newest of the main branch.
-
-    Returns:
-        One checkpoint, or two for faces.
-
-    Raises:
-        InputError: there is no such model, or its files can be neither found nor downloaded.
     """
     if not is_faces(source):
         return (_find(source, revision, _TRANSFORMERS),)
@@ -198,6 +191,13 @@ def _find(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint
     if revision is not None:
         raise InputError(f"'{source}' is on this machine, which has no revisions: leave out '@{revision}'")
     return Checkpoint(path.resolve().name, path.absolute(), _digest(path))
+
+
+_OFFLINE = "it is not in the hub's cache, and HF_HUB_OFFLINE forbids downloads: unset it, or give a directory"
+_AWAY = (
+    "it is no directory, not in the hub's cache, and the hub cannot be reached; download it on a machine that "
+    "can, with: hf download, and give its directory"
+)
 
 
 def _download(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint:
@@ -219,17 +219,9 @@ def _download(source: str, revision: str | None, files: Sequence[str]) -> Checkp
             "it to you; log in with: hf auth login"
         ) from error
     except (errors.EntryNotFoundError, OSError) as error:  # errors of the connection are OSErrors
-        raise InputError(f"the model '{source}' is not available: {_why()}") from error
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        raise InputError(f"the model '{source}' is not available: {_OFFLINE if offline else _AWAY}") from error
     return Checkpoint(source, Path(folder), Path(folder).name)
-
-
-def _why() -> str:
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return "it is not in the hub's cache, and HF_HUB_OFFLINE forbids downloads: unset it, or give a directory"
-    return (
-        "it is no directory, not in the hub's cache, and the hub cannot be reached; download it on a machine that "
-        "can, with: hf download, and give its directory"
-    )
 
 
 def _digest(path: Path) -> str:
@@ -251,4 +243,4 @@ def _state(path: Path) -> tuple[Path, int, int]:
 def _file_digest(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file, computed again only when its size or time of change differs."""
     with open_file(path) as file:
-        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,13 +14,12 @@ may differ in the last bit of a float16 from an uninterrupted one. Built-in extr
 from __future__ import annotations
 
 import logging
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,32 +36,8 @@ if TYPE_CHECKING:
     from features.extractors.pretrained.runner import ModelRunner
 
 log = logging.getLogger(__name__)
-N = TypeVar("N", int, float)
 
 
-def check_options(spec: ExtractorSpec, known: Collection[str]) -> None:
-    """Refuse keys that the extractor does not have."""
-    for key in spec.options:
-        if key not in known:
-            raise InputError(f"'{spec}': there is no option '{key}' here; there are {', '.join(sorted(known))}")
-
-
-def positive_option(spec: ExtractorSpec, key: str, default: N) -> N:
-    """The value of an option that is a number above 0, whole where its default is an int."""
-    text = spec.options.get(key)
-    if text is None:
-        return default
-    try:
-        value = type(default)(text)
-    except ValueError:
-        value = type(default)(0)
-    if not 0 < value < math.inf:
-        whole = "whole " if isinstance(default, int) else ""
-        raise InputError(f"'{spec}': {key} must be a {whole}number above 0, got '{text}'")
-    return value
-
-
-@final
 @dataclass(frozen=True)
 class ModelConfig:
     """What is known of a model before its weights are loaded."""
@@ -104,7 +79,6 @@ class Inputs(ABC):
         return prepared
 
 
-@final
 @dataclass(frozen=True)
 class Batch:
     """What a forward function gets beside the model."""
@@ -114,12 +88,9 @@ class Batch:
     merging: Any  # token merging that is on, or None
 
     def mean(self, states: Tensor, first: int = 0, sizes: Tensor | None = None) -> Tensor:
-        """(B, D) float32: the mean over patches of the last layer's states.
+        """(B, D) float32: the mean over patches of the last layer's (B, N, D) states, of any float type.
 
-        Args:
-            states: (B, N, D), any float type.
-            first: tokens at the start that are not patches.
-            sizes: (B, N) weights, such as a mask; None: how many patches each token stands for.
+        ``first``: tokens at the start that are no patches; ``sizes``: (B, N) weights; None: the patches of each.
         """
         from features.extractors.token_merging import mean_token
 
@@ -136,7 +107,6 @@ def size(key: str, default: int) -> Callable[[ModelConfig], int]:
 _HIDDEN = size("hidden_size", 768)
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """How streams are made with one kind of model: a row of families.FAMILIES."""

@@ -37,10 +37,9 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
-from features.extractors.pretrained.extractor import check_options, positive_option
-from features.extractors.spec import Checkpoint, ExtractorSpec
+from features.extractors.spec import Checkpoint, ExtractorSpec, check_options, positive_option
 from features.files import entry, read_file
-from features.media import Clip, FrameNeed
+from features.media import Clip, FrameNeed, Frames
 
 DETECTOR, EMBEDDER = "detector", "embedder"
 FACE_SIDE = 112  # pixels of an aligned face
@@ -195,10 +194,9 @@ class PretrainedFaceExtractor(Extractor):
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a face, by frame and within it by score; None where there is no face, or no picture."""
-        return [self._stream(clip) for clip in clips]
+        return [self._stream(clip.frames.get(self.need)) for clip in clips]
 
-    def _stream(self, clip: Clip) -> Stream | None:
-        frames = clip.frames.get(self.need)
+    def _stream(self, frames: Frames | None) -> Stream | None:
         if frames is None or len(frames.pixels) == 0:
             return None
         found = [self._describe(picture) for picture in frames.pixels]

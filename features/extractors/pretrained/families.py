@@ -41,28 +41,17 @@ from typing import TYPE_CHECKING, Any
 from features.errors import InputError
 from features.extractors.base import Extractor
 from features.extractors.pretrained.checkpoint import Architecture, is_faces, read_config, whole_number
-from features.extractors.pretrained.extractor import (
-    Batch,
-    Family,
-    ModelConfig,
-    PretrainedExtractor,
-    positive_option,
-    size,
-)
+from features.extractors.pretrained.extractor import Batch, Family, ModelConfig, PretrainedExtractor, size
 from features.extractors.pretrained.inputs import AST_FRAME, AST_HOP, FrontEnd, Pictures, Sound
 from features.extractors.pretrained.recipe import BICUBIC, BILINEAR, CLIP, HALVES, IMAGENET, cropped, squeezed
-from features.extractors.spec import ExtractorSpec, RunConfig
+from features.extractors.spec import ExtractorSpec, RunConfig, positive_option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def make_pretrained(spec: ExtractorSpec, run: RunConfig) -> Extractor:
-    """The extractor of a spec that names a model, resolved.
-
-    Raises:
-        InputError: no family of the table, files that do not fit it, or options that it does not have.
-    """
+    """The extractor of a resolved spec that names a model; its files fit a family of the table."""
     source = spec.source or spec.stream
     if is_faces(source):
         from features.extractors.pretrained.faces import PretrainedFaceExtractor
@@ -147,11 +136,7 @@ def ast_rows(model: Any, batch: Batch) -> Tensor:
 
 
 def clap_rows(model: Any, batch: Batch) -> Tensor:
-    """Of CLAP's audio tower.
-
-    Windows are never longer than its input, so a checkpoint trained with fusion has nothing to fuse (``is_longer``
-    false for each): its front end would choose one of a batch at random.
-    """
+    """Of CLAP's audio tower. Windows are never longer than its input: none is fused (``is_longer`` is false)."""
     sound = batch.inputs["sound"]
     inputs = {"input_features": sound, "is_longer": sound.new_zeros(len(sound), 1).bool()}
     projected = batch.output == "projected"

@@ -92,9 +92,7 @@ def cut_patches(
 ) -> tuple[Tensor, Tensor]:
     """Resize B pictures (H, W, 3) uint8 of any shapes in proportion, and cut them into patches, row by row.
 
-    Returns:
-        (B, N, 3, P, P) uint8, N = ``most`` and P = ``patch``, zero beyond the grid, and (B, 2) rows and columns of
-        the grid.
+    (B, N, 3, P, P) uint8, N = ``most`` and P = ``patch``, zero beyond the grid; and (B, 2) its rows and columns.
     """
     levels = torch.zeros((len(pictures), most, 3, patch, patch), dtype=torch.uint8)
     grid = [grid_of(picture.shape[0], picture.shape[1], patch, most) for picture in pictures]

@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.extractors.pretrained.checkpoint import read_preprocessor, whole_number
-from features.extractors.pretrained.extractor import Inputs, ModelConfig, Rows, check_options, positive_option
+from features.extractors.pretrained.extractor import Inputs, ModelConfig, Rows
 from features.extractors.pretrained.recipe import LARGEST, Usual, follow, height_and_width
+from features.extractors.spec import check_options, positive_option
 from features.media import Clip, FrameNeed, SoundNeed
 
 if TYPE_CHECKING:
@@ -63,14 +64,11 @@ class Pictures(Inputs):
         any_size: bool = False,
         patches: bool = False,
     ) -> None:
-        """Read how pictures are made.
+        """Read how pictures are made: as ``usual`` where the checkpoint's files do not say it.
 
         Args:
-            config: of the model.
-            usual: how pictures are made where the checkpoint's files do not say it.
-            fps: frames a second, unless the word says otherwise.
-            window: frames an item; None: one, without an axis of frames.
-            options: of the word, beside the usual ones.
+            config, usual, options: of the model, its family, and the word, beside those that all have.
+            fps, window: frames a second, unless the word says otherwise, and an item; None: one, without an axis.
             side: key of config.json with the pictures' size, and its default.
             square: whether a plain number as size means height and width.
             any_size: whether the model reads pictures of other sizes than its own.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP: tuple[Triple, Triple] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class ImageRecipe:
     """uint8 pictures -> resized -> middle cut out -> (x * scale - mean) / std. None leaves a step out."""
@@ -99,16 +98,10 @@ def cropped(
 
 
 def follow(file: Mapping[str, Any], usual: ImageRecipe, image_size: Shape, square: bool = False) -> ImageRecipe:
-    """The recipe of a preprocessor file.
+    """The recipe of a preprocessor file; raises TypeError or ValueError where it makes no sense.
 
-    Args:
-        file: its content.
-        usual: what is taken where the file omits something.
-        image_size: what the model is made for, and what a crop without a size cuts out.
-        square: whether a plain number as size means height and width.
-
-    Raises:
-        TypeError, ValueError: the file makes no sense.
+    ``usual`` stands for what the file omits, ``image_size`` (that of the model) for a crop without a size;
+    ``square``: whether a plain number as size means height and width.
     """
     given: dict[str, Any] = {key: value for key, value in file.items() if value is not None}
     resize = _size(given["size"], square) if "size" in given else usual.resize

@@ -33,15 +33,13 @@ from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
 log = logging.getLogger(__name__)
 
 _SLACK, _A_TENSOR = 1 << 24, 1 << 14  # numbers that may be in no file; each tensor counts as so many more
+_LOAD = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True, "dtype": torch.float32}
+_LOAD |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # reported by _check, in one sentence
 _BUFFERS = ("position_ids", "inv_freq")  # old files hold them; models compute them
 
 
 def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Module:
-    """A checkpoint's model in evaluation mode, float32, on the CPU; messages call it ``source``, as users do.
-
-    Raises:
-        InputError: the weights are not in safetensors, incomplete, damaged, or do not fit config.json.
-    """
+    """A checkpoint's model in evaluation mode, float32, on the CPU; messages call it ``source``, as users do."""
     if not any(os.path.lexists(folder / name) for name in (WEIGHTS, INDEX)):
         code = f'A.from_pretrained({json.dumps(source)}).save_pretrained("DIRECTORY")'
         raise InputError(
@@ -53,16 +51,7 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
     load: Any = getattr(transformers, architecture.name).from_pretrained
     try:
         with quiet(), readable(folder) as view, _bounded(view, source):
-            model, report = load(
-                view,
-                trust_remote_code=False,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # reported below, in one sentence
-                output_loading_info=True,
-                **{"attn_implementation": "sdpa", **architecture.settings},
-            )
+            model, report = load(view, **_LOAD, **{"attn_implementation": "sdpa", **architecture.settings})
     except InputError:
         raise
     except Exception as error:  # whatever a type's own checks raise
@@ -197,9 +186,5 @@ class ModelRunner:
                 "smaller model, or --device cpu"
             )
         self.batch_size = size // 2
-        log.warning(
-            "%s: %d rows at a time do not fit into the GPU's memory; continuing with %d (--batch-size)",
-            self.spec.stream,
-            size,
-            self.batch_size,
-        )
+        words = "%s: %d rows at a time do not fit into the GPU's memory; continuing with %d (--batch-size)"
+        log.warning(words, self.spec.stream, size, self.batch_size)

@@ -47,7 +47,6 @@ ATTENTION = "mee_token_merging"  # name of our function among those of transform
 NOTE = "token_merging"  # attribute of an attention module: its Merging
 
 
-@final
 @dataclass(frozen=True)
 class LayerForm:
     """Names of modules inside one layer, dots where they lie deeper."""
@@ -74,7 +73,6 @@ _MESSAGE = ("message_fc", "message_ln", "message_attn", "drop_path")
 _XCLIP = LayerForm("layer_norm1", "self_attn", "self_attn", (), "layer_norm2", ("mlp",), _MESSAGE)
 
 
-@final
 @dataclass(frozen=True)
 class Tower:
     """What merging must know of a class of transformers."""
@@ -100,15 +98,12 @@ TOWERS = {
 
 
 def merge_tokens(model: nn.Module, merge: MergeSchedule, proportional: bool | None = None) -> Merging:
-    """Let tokens merge in all forward passes of one model from now on.
+    """Let tokens merge in all forward passes of one model from now on; else ValueError.
 
     Args:
         model: with a tower of the table in it, in evaluation mode, attending by "sdpa".
         merge: how many tokens merge in each layer; with none, the model gives bit for bit what it gave.
         proportional: whether a merged token attracts as much attention as its patches would; None: the table's.
-
-    Raises:
-        ValueError: its tokens cannot be merged, or they do already.
     """
     tower: Any = next((part for part in model.modules() if type(part).__name__ in TOWERS), None)
     if tower is None:

@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-@final
 @dataclass(frozen=True, eq=False)
 class Matching:
     """Which of N tokens merge, r of them away."""
@@ -42,12 +40,9 @@ class Matching:
 
 
 def match(metric: Tensor, r: int, protected: int = 0) -> Matching:
-    """Choose the tokens that merge.
+    """Choose the r tokens that merge away, by an (B, N, C) metric of any length; zeros are alike to nothing.
 
-    Args:
-        metric: (B, N, C) what alike tokens have alike, of any length; zeros are alike to nothing.
-        r: how many merge away; less where fewer than twice as many are not protected, none if 0 or negative.
-        protected: how many tokens, the first ones, never merge.
+    Less where fewer than twice as many may merge, none if r is 0 or negative; the first, ``protected``, never do.
     """
     size, tokens, _ = metric.shape
     r = max(0, min(r, (tokens - protected) // 2))
@@ -72,13 +67,7 @@ def match(metric: Tensor, r: int, protected: int = 0) -> Matching:
 def merge_mean(tokens: Tensor, matching: Matching, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Means of the tokens that merge, each weighted with its size; times their sizes, the sums.
 
-    Args:
-        tokens: (B, N, C).
-        matching: of `match`.
-        sizes: (B, N) above 0, float32 or float64: 16 bits cannot count.
-
-    Returns:
-        (B, N - r, C) tokens, and their (B, N - r) sizes.
+    (B, N, C) tokens and their (B, N) sizes above 0, float32 or float64 (16 bits cannot count) -> N - r of both.
     """
     before = sizes.gather(1, matching.kept)
     moving = sizes.gather(1, matching.merged)
@@ -117,14 +106,11 @@ def size_bias(sizes: Tensor) -> Tensor:
 
 
 def mean_token(states: Tensor, sizes: Tensor | None, first: int = 0) -> Tensor:
-    """(B, D) float32, the mean of a layer's states in which each token counts as often as its size.
+    """(B, D) float32, the mean of a layer's (B, N, D) states in which each token counts as often as its size.
 
-        mean = sum over n of s_n x_n / sum over n of s_n,   s_n = 1 where nothing is merged
+        mean = sum over n of s_n x_n / sum over n of s_n,   s_n = 1 where ``sizes`` is None: nothing is merged
 
-    Args:
-        states: (B, N, D), any float type.
-        sizes: (B, N) how many patches each token stands for; None: one each.
-        first: tokens at the start that are not patches: class and register tokens.
+    ``first``: tokens at the start that are not patches, such as class and register tokens.
     """
     patches = states[:, first:].float()
     if sizes is None:

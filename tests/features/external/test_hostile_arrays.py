@@ -26,8 +26,7 @@ def npy(shape, content=b"", descr="<f4"):
 
 
 def long_npy(description, says=None):
-    size = len(description) if says is None else says
-    return b"\x93NUMPY\x02\x00" + size.to_bytes(4, "little") + description
+    return b"\x93NUMPY\x02\x00" + (says or len(description)).to_bytes(4, "little") + description
 
 
 def hdf5(make):
@@ -51,10 +50,6 @@ def plug_in(file, _):
     h5py.h5d.create(file.id, b"a", h5py.h5t.NATIVE_FLOAT, h5py.h5s.create_simple((1, 3)), how)
 
 
-def zeros(file, _, **how):
-    file.create_dataset("a", (20, 1_000_000), "f4", chunks=(20, 1_000_000), **how)
-
-
 def npz(*members):
     def write(path):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -64,34 +59,32 @@ def npz(*members):
     return write
 
 
-NESTED_LISTS = (
-    b"\x80\x04" + b"]\x94K\x01a" + b"".join(b"0](h%bh%be\x94" % (bytes([n]), bytes([n])) for n in range(60))
-)
-NESTED_TUPLES = b"\x80\x04K\x01\x85\x94" + b"".join(
-    b"0h%bh%b\x86\x94" % (bytes([n]), bytes([n])) for n in range(60)
-)
+def external(file, path):
+    file.create_dataset("a", (1, len(SECRET)), "u1", external=[(str(path.with_name("secret")), 0, len(SECRET))])
+
+
+def deflated(file, _):
+    file.create_dataset("a", data=np.zeros((20, 2_000_000), "f4"), chunks=(20, 2_000_000), compression="gzip")
+
+
+TWICE = [bytes([n]) * 2 for n in range(60)]  # each list, or tuple, holds the one before it twice
+NESTED_LISTS = b"\x80\x04]\x94K\x01a" + b"".join(b"0](h%ch%ce\x94" % (*pair,) for pair in TWICE)
+NESTED_TUPLES = b"K\x01\x85\x94" + b"".join(b"0h%ch%c\x86\x94" % (*pair,) for pair in TWICE)
+SMALL = npy((1, 1), bytes(4))
 HOSTILE = {
-    "external.h5": hdf5(
-        lambda file, path: file.create_dataset(
-            "a", (1, len(SECRET)), "u1", external=[(str(path.with_name("secret")), 0, len(SECRET))]
-        )
-    ),
+    "external.h5": hdf5(external),
     "virtual.h5": hdf5(virtual),
     "link.h5": hdf5(lambda file, _: file.update({"a": h5py.ExternalLink("other.h5", "/x"), "b": ONES})),
     "plug-in.h5": hdf5(plug_in),
     "lengths.h5": hdf5(lambda file, _: file.create_dataset("a", (2,), h5py.vlen_dtype(np.float32))),
     "references.h5": hdf5(lambda file, _: file.create_dataset("a", data=file.ref, dtype=h5py.ref_dtype)),
     "fill.h5": hdf5(lambda file, _: file.create_dataset("a", (10**7, 10**5), "f4", chunks=(9, 9), fillvalue=1.0)),
-    "deflated.h5": hdf5(
-        lambda file, _: (
-            zeros(file, _, compression="gzip") or file["a"].write_direct(np.zeros((20, 1_000_000), "f4"))
-        )
-    ),
-    "claims.npz": npz(("a.npy", npy((10**12, 1000), bytes(100))), ("b.npy", npy((1, 1), bytes(4)))),
-    "deflated.npz": npz(("a.npy", npy((20, 10**6), bytes(8 * 10**7))), ("b.npy", npy((1, 1), bytes(4)))),
-    "twice.npz": npz(("a.npy", npy((1, 1), bytes(4))), ("a", npy((1, 1), bytes(4)))),
-    "control.npz": npz(("a\x1b]0;x\x07.npy", npy((1, 1), bytes(4))), ("b.npy", npy((1, 1), bytes(4)))),
-    "nameless.npz": npz((".npy", npy((1, 1), bytes(4))), ("b.npy", npy((1, 1), bytes(4)))),
+    "deflated.h5": hdf5(deflated),
+    "claims.npz": npz(("a.npy", npy((10**12, 1000), bytes(100))), ("b.npy", SMALL)),
+    "deflated.npz": npz(("a.npy", npy((20, 10**6), bytes(8 * 10**7))), ("b.npy", SMALL)),
+    "twice.npz": npz(("a.npy", SMALL), ("a", SMALL)),
+    "control.npz": npz(("a\x1b]0;x\x07.npy", SMALL), ("b.npy", SMALL)),
+    "nameless.npz": npz((".npy", SMALL), ("b.npy", SMALL)),
     "claims.npy": lambda path: path.write_bytes(npy((10**9, 4096), bytes(1000))),
     "deep.npy": lambda path: path.write_bytes(long_npy(b"{'shape': " + b"(" * 9000)),
     "long.npy": lambda path: path.write_bytes(long_npy(b"{" + b" " * 20_000)),
@@ -100,7 +93,7 @@ HOSTILE = {
     "piped": lambda path: (path.mkdir(), os.mkfifo(path / "a.npy")),
     "pipe.npy": os.mkfifo,
     "lists.pickle": lambda path: path.write_bytes(NESTED_LISTS + b"."),
-    "key.pickle": lambda path: path.write_bytes(b"\x80\x04}" + NESTED_TUPLES[2:] + b"K\x01s."),
+    "key.pickle": lambda path: path.write_bytes(b"\x80\x04}" + NESTED_TUPLES + b"K\x01s."),
     "names.pickle": lambda path: path.write_bytes(pickle.dumps({frozenset("a"): ONES})),
     "memo.pickle": lambda path: path.write_bytes(b"\x80\x04Nr" + b"\xff" * 4 + b"."),
     "claims.pickle": lambda path: path.write_bytes(b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"a."),

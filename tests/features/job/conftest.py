@@ -1,5 +1,7 @@
 """A job over a folder of clips whose names say what happens to them."""
 
+from pathlib import Path
+
 import pytest
 
 from features.extractors.spec import RunConfig
@@ -7,6 +9,15 @@ from features.job.config import PrecomputeConfig
 from features.job.precompute import Job
 from features.media.library import find_media
 from features.store.feature_store import FeatureStore
+
+
+@pytest.fixture
+def pool_work(monkeypatch):
+    """The module tests/features/pool_work.py, in workers too."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    import pool_work
+
+    return pool_work
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import features.job.isolated
 from features.job.isolated import Failed, run_isolated
 
 ROOT, BESIDE = Path(__file__).parents[3], Path(__file__).parents[1]
@@ -23,16 +22,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def work(monkeypatch):
-    """What tests/features/pool_work.py does with a task, in workers too."""
-    monkeypatch.syspath_prepend(BESIDE)
-    import pool_work
-
-    return pool_work.work
-
-
-def test_whatever_one_task_does_the_others_are_done(work):
+def test_whatever_one_task_does_the_others_are_done(pool_work):
     bad = {
         ("segfault",): ["the decoder crashed"],
         ("hang",): ["before", "not done after 2 s"],
@@ -41,22 +31,18 @@ def test_whatever_one_task_does_the_others_are_done(work):
     }
     good = {("say", number, "a"): [number, "a"] for number in range(3)}
     made = {}
-    for task, message in run_isolated(work, [*bad, *good], workers=2, timeout=2.0):
+    for task, message in run_isolated(pool_work.work, [*bad, *good], workers=2, timeout=2.0):
         made.setdefault(task, []).append(message)
     assert all(isinstance(made[task][-1], Failed) for task in bad)
     assert {task: [*made[task][:-1], made[task][-1].reason] for task in bad} == bad
     assert {task: made[task] for task in good} == good
 
 
-def test_a_bomb_needs_more_than_its_worker_may_take(work):
-    ((_, failed),) = run_isolated(work, [("allocate", 3 << 30)], memory=2.0)
+def test_a_bomb_needs_more_than_its_worker_may_take_and_without_tasks_nothing_is_started(pool_work, monkeypatch):
+    ((_, failed),) = run_isolated(pool_work.work, [("allocate", 3 << 30)], memory=2.0)
     assert failed == Failed("it needs more than 2 GB of memory")
-
-
-def test_without_tasks_nothing_is_started(work, monkeypatch):
     monkeypatch.setattr("features.job.pool._Worker", None)
-    assert list(run_isolated(work, [])) == []
-    assert features.job.isolated.load_reader("pyav")
+    assert list(run_isolated(pool_work.work, [])) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -64,9 +50,8 @@ def test_without_tasks_nothing_is_started(work, monkeypatch):
 def test_workers_end_with_their_parent_whatever_ends_it(tmp_path, end):
     (tmp_path / "hanging.py").write_text(HANGING)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{BESIDE}"}
-    parent = subprocess.Popen(
-        [sys.executable, tmp_path / "hanging.py"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    command, pipe = [sys.executable, tmp_path / "hanging.py"], subprocess.PIPE
+    parent = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe)
     workers = [int(parent.stdout.readline()) for _ in range(2)]
     assert all(Path("/proc", str(pid)).exists() for pid in workers)
     parent.send_signal(end)

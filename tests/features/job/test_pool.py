@@ -26,19 +26,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture
-def work(monkeypatch):
-    """The module tests/features/pool_work.py, in workers too."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1])
-    import pool_work
-
-    return pool_work
-
-
-@pytest.fixture
-def run(work):
+def run(pool_work):
     """run(tasks) -> messages by task, and losses by task, as (how, exit code)."""
 
-    def call(*tasks, workers=2, timeout=60.0, start=work.start, on_event=lambda event, pool: None):
+    def call(*tasks, workers=2, timeout=60.0, start=pool_work.start, on_event=lambda event, pool: None):
         told, lost = defaultdict(list), {}
         with WorkerPool(start, workers, timeout) as pool:
             for task in tasks:
@@ -159,21 +150,22 @@ def test_workers_have_one_thread_and_block_stop_signals_and_may_print(run, capfd
     assert capfd.readouterr() == ("", "a decoder says something\n")
 
 
-@pytest.mark.parametrize(
-    ("start", "says"),
-    [
-        ("dies", r"the worker processes end before they read a file \(exit code 5\); give them more memory"),
-        ("has_no_memory", r"the worker processes end before they read a file \(MemoryError\)"),
-        ("refuses", "^give it at least --memory 2.0, not 0.1$"),
-    ],
-)
-def test_workers_that_cannot_start_end_the_job_with_a_sentence(run, work, start, says):
+EARLY = "the worker processes end before they read a file "
+STARTS = [
+    ("dies", EARLY + r"\(exit code 5\); give them more memory"),
+    ("has_no_memory", EARLY + r"\(MemoryError\)"),
+]
+STARTS += [("refuses", "^give it at least --memory 2.0, not 0.1$")]
+
+
+@pytest.mark.parametrize(("start", "says"), STARTS)
+def test_workers_that_cannot_start_end_the_job_with_a_sentence(run, pool_work, start, says):
     with pytest.raises(InputError, match=says):
-        run(*(("hang", number) for number in range(9)), start=getattr(work, start))
+        run(*(("hang", number) for number in range(9)), start=getattr(pool_work, start))
 
 
 @linux
-def test_whatever_ends_the_job_no_worker_lives_on(run, work):
+def test_whatever_ends_the_job_no_worker_lives_on(run):
     pids = []
 
     def stop(event, pool):
@@ -273,7 +265,7 @@ def test_damage_near_the_limit_of_memory_means_too_little_memory(messages, monke
     assert isinstance([*messages("whole.mkv")][-1], FileEnd)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@linux
 def test_a_limit_that_leaves_no_room_is_refused_with_the_least_that_works(monkeypatch):
     threads = []
     monkeypatch.setattr(features.job.worker, "use_one_thread", lambda: threads.append(1))

@@ -44,8 +44,7 @@ def refused(store, tmp_path, commands):
     shutil.copytree(store, tmp_path / "good")
     victim = tmp_path / "victim"
     victim.mkdir()
-    names = {path.name for path in store.rglob("*")} | {"x-1-a-000001.parquet", ".x.1", "dead-1-a.lock"}
-    for name in names:
+    for name in {path.name for path in store.rglob("*")} | {"x-1-a-000001.parquet", ".x.1", "dead-1-a.lock"}:
         (victim / name).write_text(name)
     os.mkfifo(victim / "pipe")  # whoever opens it waits
 

@@ -158,8 +158,7 @@ def test_streams_are_added_and_declaring_them_again_changes_nothing(store_job):
         ({"sight": 4}, r"'sight' .*--overwrite"),
         ({"clip_seconds": 5.0, "sight": 3}, r"--clip-seconds default, .* 5\.0.*another store"),
         ({"clip_seconds": 2.5, "overwrite": True, "sight": 3}, r"2\.5"),
-        *(({name: 3}, f"'{name}'") for name in ("parts", "checksums", "writers", "imports")),
-        *(({name: 3}, f"'{name}'") for name in ("clip_id", "written_at")),
+        *(({name: 3}, f"'{name}'") for name in ("checksums", "imports", "written_at")),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(store_job, settings, named):
@@ -210,16 +209,6 @@ def test_jobs_that_declare_at_once_lose_nothing(tmp_path):
     jobs = [context.Process(target=_declare_many, args=(tmp_path / "store", job)) for job in range(3)]
     run_at_once(jobs)
     assert len(Manifest.read(tmp_path / "store").streams) == 60
-
-
-NONSENSE = '{"format": 3, "streams": {"a": {"b": 1}}, "clip_seconds": 1}'
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", '{"format": 1}', '{"format": 99}', NONSENSE])
-def test_a_manifest_that_makes_no_sense_is_refused(tmp_path, content):
-    (tmp_path / "store.json").write_text(content)
-    with pytest.raises(InputError, match=r"store\.json is (damaged|of format (1|99),.*mee precompute)"):
-        FeatureStore(tmp_path)
 
 
 def at(monkeypatch, seconds):
@@ -314,9 +303,8 @@ def test_every_file_and_every_new_folder_is_synced_before_the_next_step(store_jo
     merge_stores(tmp_path / "all", [place], lambda *_: None)
     made = [(number, event[1]) for number, event in enumerate(events) if event[0] == "mkdir"]
     renamed = [(number, *event[1:]) for number, event in enumerate(events) if event[0] == "replace"]
-    assert {"new", "place", "sight", "parts", "checksums", "writers", "all"} <= {
-        path.split("/")[-1] for _, path in made
-    }
+    folders = {"new", "place", "sight", "parts", "checksums", "writers", "all"}
+    assert folders <= {os.path.basename(path) for _, path in made}
     assert len(renamed) >= 10
     for number, path in made:
         assert events[number + 1] == ("sync", os.path.dirname(path))
@@ -369,14 +357,9 @@ def test_two_imports_of_one_stream_and_what_a_running_job_says_of_itself(store_j
         with pytest.raises(InputError, match=f"process {os.getpid()} on .*'sight' of 'a'"):
             job()
     note = store_job.directory / "writers" / f"{writer.name}.json"
-    for words in (
-        b"{}",
-        b"[1]",
-        b'{"streams": 1, "videos": 2}',
-        b'{"streams": ["sight"], "videos": [[]]}',
-        b"[" * 99_999,
-    ):
-        note.write_bytes(words)  # it says nothing that could be understood
+    unclear = ["{}", "[1]", '{"streams": 1, "videos": 2}', '{"streams": ["sight"], "videos": [[]]}', "[" * 99_999]
+    for words in unclear:
+        note.write_text(words)
         first.run()
     writer.close()
     assert list(note.parent.iterdir()) == []

@@ -91,10 +91,8 @@ def test_the_fingerprint_holds_what_changes_the_numbers_and_nothing_else(tiny, t
     assert {name: usual.parameters[name] for name in wanted} == wanted
     assert usual.parameters["pictures"]["crop"] == (32, 32)
     other = save_tiny("clip", tmp_path / "clip", seed=1)
-    words = [
-        *(f"x={place}:{option}" for option in ("output=class", "output=pooled", "fps=3", "merge=2")),
-        f"x={other}",
-    ]
+    options = ("output=class", "output=pooled", "fps=3", "merge=2")
+    words = [f"x={other}", *(f"x={place}:{option}" for option in options)]
     digests = {make_extractor(word).fingerprint.digest for word in words}
     digests |= {make_extractor(f"x={place}", RunConfig(precision="bf16")).fingerprint.digest, usual.digest}
     assert len(digests) == len(words) + 2

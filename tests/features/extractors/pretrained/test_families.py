@@ -190,17 +190,14 @@ def test_needs_and_default_outputs(tiny, name, options, need, output):
 
 
 # what config.json omits is transformers' default: model_type, class, width, side
-USUAL = [
-    ("vit", "ViTConfig", "hidden_size", "image_size"),
-    ("dinov2", "Dinov2Config", "hidden_size", "image_size"),
-    ("dinov2_with_registers", "Dinov2WithRegistersConfig", "hidden_size", "image_size"),
-    ("dinov3_vit", "DINOv3ViTConfig", "hidden_size", "image_size"),
-    ("videomae", "VideoMAEConfig", "hidden_size", "image_size"),
-    ("vjepa2", "VJEPA2Config", "hidden_size", "crop_size"),
-    ("clip", "CLIPConfig", "projection_dim", "vision_config.image_size"),
-    ("metaclip_2", "MetaClip2Config", "projection_dim", "vision_config.image_size"),
-    ("siglip", "SiglipConfig", "vision_config.hidden_size", "vision_config.image_size"),
-    ("xclip", "XCLIPConfig", "projection_dim", "vision_config.image_size"),
+PLAIN = {"vit": "ViT", "dinov2": "Dinov2", "dinov2_with_registers": "Dinov2WithRegisters"}
+PLAIN |= {"dinov3_vit": "DINOv3ViT", "videomae": "VideoMAE"}
+USUAL = [(name, f"{kind}Config", "hidden_size", "image_size") for name, kind in PLAIN.items()]
+USUAL += [("vjepa2", "VJEPA2Config", "hidden_size", "crop_size")]
+USUAL += [("siglip", "SiglipConfig", "vision_config.hidden_size", "vision_config.image_size")]
+USUAL += [
+    (name, f"{kind}Config", "projection_dim", "vision_config.image_size")
+    for name, kind in {"clip": "CLIP", "metaclip_2": "MetaClip2", "xclip": "XCLIP"}.items()
 ]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 
 import numpy as np
 import onnx
@@ -47,9 +48,8 @@ def shards(name):
     def change(folder):
         weights = load_file(folder / WEIGHTS)
         (folder / WEIGHTS).rename(folder / "model-1.safetensors")
-        write_json(
-            folder / INDEX, {"metadata": {"total_size": 1 << 40}, "weight_map": dict.fromkeys(weights, name)}
-        )
+        total = {"total_size": 1 << 40}
+        write_json(folder / INDEX, {"metadata": total, "weight_map": dict.fromkeys(weights, name)})
 
     return change
 
@@ -57,21 +57,16 @@ def shards(name):
 def filled(value, dtype=None):
     def change(folder):
         weights = load_file(folder / WEIGHTS)
-        save_file(
-            {n: torch.full_like(t, value, dtype=dtype) for n, t in weights.items()},
-            folder / WEIGHTS,
-            {"format": "pt"},
-        )
+        filled = {name: torch.full_like(each, value, dtype=dtype) for name, each in weights.items()}
+        save_file(filled, folder / WEIGHTS, {"format": "pt"})
 
     return change
 
 
-def linked(name, target):
-    return lambda folder: ((folder / name).unlink(), os.symlink(target, folder / name))
-
-
-def pipe(name):
-    return lambda folder: ((folder / name).unlink(), os.mkfifo(folder / name))
+def put(name, target=None):
+    """A link, or a pipe, in a file's place."""
+    make = os.mkfifo if target is None else lambda path: os.symlink(target, path)
+    return lambda folder: ((folder / name).unlink(), make(folder / name))
 
 
 HOSTILE = {
@@ -84,16 +79,13 @@ HOSTILE = {
     "activation": settings(hidden_act='__import__("os").system("x")'),
     "epsilon": settings(layer_norm_eps="x"),
     "nested": lambda folder: (folder / SETTINGS).write_text("[" * 200_000),
-    "settings-link": linked(SETTINGS, "/etc/passwd"),
-    "weights-link": linked(WEIGHTS, "../outside/model.safetensors"),
-    "settings-pipe": pipe(SETTINGS),
-    "weights-pipe": pipe(WEIGHTS),
-    "pictures-pipe": pipe(PICTURES),
+    "settings-link": put(SETTINGS, "/etc/passwd"),
+    "weights-link": put(WEIGHTS, "../outside/model.safetensors"),
+    "settings-pipe": put(SETTINGS),
+    "weights-pipe": put(WEIGHTS),
+    "pictures-pipe": put(PICTURES),
     "pictures-nested": lambda folder: (folder / PICTURES).write_text('{"a":' * 200_000),
-    **{
-        f"shards-{name}": shards(name)
-        for name in ("evil.bin", "../outside/model.safetensors", "other.safetensors", 3)
-    },
+    **{f"shards-{each}": shards(each) for each in ("evil.bin", "../outside/" + WEIGHTS, "other.safetensors", 3)},
     "no-shards": lambda folder: ((folder / WEIGHTS).unlink(), (folder / INDEX).write_text('{"weight_map": 1}')),
     "nan": filled(torch.nan),
     "head": lambda folder: (folder / WEIGHTS).write_bytes((1 << 40).to_bytes(8, "little") + b"{}"),
@@ -115,22 +107,15 @@ def test_a_hostile_checkpoint_is_refused_in_one_sentence(vit, what):
     assert len(str(refused.value)) < 700
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("siglip2", {PICTURES: {"max_num_patches": 1 << 24}}),
-        ("clap", {PICTURES: {"max_length_s": 10**7}}),
-        ("clap", {PICTURES: {"fft_window_size": 10**7}}),
-        ("clap", {SETTINGS: {"audio_config": {"depths": 5}}}),
-        ("clap", {SETTINGS: {"audio_config": {"depths": [1] * 100_000}}}),
-        ("whisper", {PICTURES: {"feature_size": 10**6}}),
-    ],
-)
-def test_sizes_of_input_are_bounded(tiny, tmp_path, name, changes):
-    for file in tiny(name).iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    for file, values in changes.items():
-        write_json(tmp_path / file, {**json.loads((tmp_path / file).read_text()), **values})
+LARGE = [("siglip2", PICTURES, {"max_num_patches": 1 << 24}), ("whisper", PICTURES, {"feature_size": 10**6})]
+LARGE += [("clap", PICTURES, {key: 10**7}) for key in ("max_length_s", "fft_window_size")]
+LARGE += [("clap", SETTINGS, {"audio_config": {"depths": depths}}) for depths in (5, [1] * 100_000)]
+
+
+@pytest.mark.parametrize(("name", "file", "values"), LARGE)
+def test_sizes_of_input_are_bounded(tiny, tmp_path, name, file, values):
+    shutil.copytree(tiny(name), tmp_path, dirs_exist_ok=True)
+    write_json(tmp_path / file, {**json.loads((tmp_path / file).read_text()), **values})
     with pytest.raises(InputError):
         make_extractor(f"x={tmp_path}:output=pooled")
 

@@ -107,7 +107,7 @@ def only_pickled(vit):
 
 
 PICKLED = (
-    r"has no weights in the safetensors format.*A.from_pretrained\(\".*/vit\"\).save_pretrained\(\"DIRECTORY\"\)'$"
+    r"has no weights in the safetensors format.*A.from_pretrained\(.*/vit\"\).save_pretrained\(\"DIRECTORY\"\)'$"
 )
 LARGER = r"of a larger model than its config.json says, such as layers.2"
 LACKS = r"\d+ of its weights are missing, such as layers.1.attention"

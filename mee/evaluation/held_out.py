@@ -47,10 +47,6 @@ def held_out_pairs(
         partial: leave out captions whose video is not in the source.
         protocol: whose captions they are. Video ids of a named one mean the same in every store, so they are
             looked for in the record whatever folder and ending its files had.
-
-    Raises:
-        InputError: the split has no captions, captions do not match the source, or the model was trained on one of
-            its videos.
     """
     named = "split" in table
     split = split or ("test" if named else "val")
@@ -102,10 +98,6 @@ def gallery_videos(
 
     Returns:
         Each video's clip, in the protocol's order; and the videos that are not in the source.
-
-    Raises:
-        InputError: a video is not in the source, and partial is False; or it is cut into clips, where the protocol
-            ranks whole videos.
     """
     found, left_out = find_videos(benchmark.gallery, source, partial=partial)
     cut = [

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,7 +27,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
 from mee.files import limited, open_file, parse_json, read_parquet
 from mee.protocols import file_stamp
@@ -36,6 +35,7 @@ from mee.protocols import file_stamp
 Side = Literal["query", "clip"]
 SIDES: Final[tuple[Side, Side]] = ("query", "clip")
 ENDINGS: Final = (".npy", ".npz", ".safetensors")
+DAMAGED: Final = "cannot be read, it may be damaged or of another format"
 HEADER: Final = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
 
 
@@ -117,7 +117,7 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
     if not path.is_file():
         raise InputError(f"no file of {side} ids at '{path}'")
     found: Iterable[Any]
-    with _read_errors(path):
+    with usable(f"{path} {DAMAGED}"), limited(path):
         match path.suffix.lower():
             case ".csv" | ".tsv" as ending:  # without a header: pandas would take surplus fields for row names
                 separator = "," if ending == ".csv" else "\t"
@@ -141,19 +141,6 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
     return _checked_ids(found, side, str(path))
 
 
-@contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
-    """Turn exceptions of numpy, zip, safetensors, pandas and JSON into an InputError."""
-    try:
-        with limited(path):
-            yield
-    except InputError:
-        raise
-    except Exception as error:  # the libraries raise anything on a damaged file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} cannot be read, it may be damaged or of another format ({reason})") from error
-
-
 _Found = tuple[dict[str, Table], dict[Side, tuple[str, ...]]]
 
 
@@ -163,7 +150,7 @@ def _open(path: Path) -> _Found:
         raise InputError(f"no file of scores at '{path}'")
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path}: scores are read from {', '.join(ENDINGS)}, not '{path.suffix}'")
-    with _read_errors(path):
+    with usable(f"{path} {DAMAGED}"), limited(path):
         return _safetensors(path) if path.suffix.lower() == ".safetensors" else _numpy(path)
 
 

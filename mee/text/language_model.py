@@ -33,7 +33,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging as transformers_logging
 
 from mee.checkpoint import at_most
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.text.base import check_sentences
 from mee.text.config import ALL_LAYERS
 from mee.text.model_files import CONFIG, check_rules
@@ -51,11 +51,8 @@ def fetch(name: str, revision: str = "") -> Path:
     repository, _, tagged = name.partition("@")
     revision = revision or tagged
     try:
-        return Path(
-            snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(FILES), ignore_patterns=["*/*"]
-            )
-        )
+        files = {"allow_patterns": list(FILES), "ignore_patterns": ["*/*"]}
+        return Path(snapshot_download(repository, revision=revision or None, **files))
     except HFValidationError as error:
         raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
     except RevisionNotFoundError as error:
@@ -122,11 +119,9 @@ def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, direct
             output_loading_info=True,
             **_no_head(kind),
         )
-    absent = sorted(report["missing_keys"])
-    if absent:
-        raise InputError(
-            f"the weights in '{directory}' are incomplete: {len(absent)} are missing, such as {absent[0]}"
-        )
+    if absent := sorted(report["missing_keys"]):
+        lacking = f"{len(absent)} are missing, such as {absent[0]}"
+        raise InputError(f"the weights in '{directory}' are incomplete: {lacking}")
     for name, tensor in model.named_parameters():
         if not tensor.norm().isfinite():
             raise InputError(f"the weights in '{directory}' are damaged: '{name}' is not finite, or beyond use")
@@ -177,16 +172,10 @@ def _no_head(kind: type[PreTrainedModel]) -> dict[str, Any]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
 
 
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
-
-
 def tuned_part(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
     """The modules that learn; everything else gets no gradient."""
     model.requires_grad_(False)
-    part: tuple[nn.Module, ...] = (model,) if layers == ALL_LAYERS else ()
-    if layers > 0:
-        part = _last(model, layers)
+    part = _last(model, layers) if layers > 0 else (model,) if layers == ALL_LAYERS else ()
     for module in part:
         module.requires_grad_(True)
     return part
@@ -288,19 +277,6 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             raise TypeError(f"{type(found).__name__} is no tokenizer")
         check_rules(getattr(found, "backend_tokenizer", None))
         return found
-
-
-@contextmanager
-def usable(what: str) -> Iterator[None]:
-    """One sentence of whatever the libraries raise; a panic of the tokenizers library is no Exception."""
-    try:
-        yield
-    except InputError:
-        raise
-    except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise InputError(f"{what}: {_reason(error)}") from error
-        raise
 
 
 def positions(model: PreTrainedModel) -> int:

@@ -31,7 +31,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.layers import Pool
 from mee.text.base import Attention, TextEncoder
 from mee.text.config import TextConfig
@@ -47,7 +47,6 @@ from mee.text.language_model import (
     read_settings,
     text_class,
     tuned_part,
-    usable,
 )
 from mee.text.model_files import readable
 

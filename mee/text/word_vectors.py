@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, limited, read_json
 from mee.layers import Pool
 from mee.text.base import TextEncoder, check_sentences
@@ -71,17 +71,10 @@ def _load(path: Path, **how: bool) -> Any:
     try:
         from gensim.models import KeyedVectors
     except ImportError as error:
-        raise InputError(
-            "word vectors are read by gensim, which is not installed: pip install 'mee[words]'"
-        ) from error
-    try:
-        with limited(path):
-            return KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace", **how)
-    except InputError:
-        raise
-    except (EOFError, OSError, ValueError, AssertionError, ArithmeticError, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} is damaged, or not in {FORMATS}: {reason}") from error
+        advice = "pip install 'mee[words]'"
+        raise InputError(f"word vectors are read by gensim, which is not installed: {advice}") from error
+    with usable(f"{path} is damaged, or not in {FORMATS}"), limited(path):
+        return KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace", **how)
 
 
 def _format(path: Path) -> dict[str, bool]:
@@ -142,16 +135,13 @@ class WordVectorEncoder(TextEncoder):
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> WordVectorEncoder:
         path = directory / FILE
-        try:
+        with usable(f"{path}: the words cannot be read"):
+            if not path.exists():
+                raise InputError(f"'{directory}' has no {FILE}, which holds the words")
             content = read_json(entry(directory, FILE), LARGEST_JSON)
             words, columns = content["words"], content["columns"]
-            sound = len(set(words)) == len(words) and all(isinstance(word, str) for word in words) and columns > 0
-        except FileNotFoundError as error:
-            raise InputError(f"'{directory}' has no {FILE}, which holds the words") from error
-        except (OSError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: the words cannot be read: {error}") from error
-        if not sound:
-            raise InputError(f"{path}: the words are not different words, so it is not of a MEE model")
+            if len(set(words)) < len(words) or not all(isinstance(word, str) for word in words) or columns < 1:
+                raise InputError(f"{path}: the words are not different words, so it is not of a MEE model")
         return cls(config, words, torch.zeros(1 + len(words), columns))
 
     def save(self, directory: Path) -> None:

@@ -104,12 +104,7 @@ def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
-    """Restore a run from its state file.
-
-    Raises:
-        InputError: the file is damaged, or belongs to a run with other settings, other data or another number of
-            processes.
-    """
+    """Restore a run from its state file."""
     wanted = _wanted(trainer)
     try:
         regular_size(path, sum(tensor.nbytes for tensor in wanted.values()) + MOST_BYTES)

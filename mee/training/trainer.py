@@ -248,11 +248,7 @@ class Trainer:
 
 
 def check_images(config: ModelConfig, source: FeatureSource) -> None:
-    """Check that images' appearance comes from the same extractor as the model's videos'.
-
-    Raises:
-        InputError: the model has no such expert, or the images were extracted by another extractor or not at all.
-    """
+    """Check that images' appearance comes from the same extractor as the model's videos'."""
     appearance = tuple(expert for expert in config.experts if expert.name == IMAGE_MODALITY)
     if not appearance:
         raise InputError(

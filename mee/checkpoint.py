@@ -217,7 +217,7 @@ def read_config(directory: Path) -> ModelConfig:
     if (version := settings.pop("format", None)) != FORMAT:
         raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
     try:
-        config = _adapter(ModelConfig).validate_python(settings)
+        config: ModelConfig = _adapter(ModelConfig).validate_python(settings)
     except ValidationError as error:
         raise InputError(f"{path}: {_first(error)}") from error
     if json.loads(json.dumps(asdict(config))) != settings:  # a missing one would silently be a default

@@ -137,11 +137,8 @@ class MEE(Checkpointed):
         Raises:
             InputError: a pretrained text model is not there, or cannot be used.
         """
-        towers = {
-            expert.name: tower_class().learn(tower_settings(expert.text), captions)
-            for expert in config.experts
-            if expert.text
-        }
+        own = [expert for expert in config.experts if expert.text]
+        towers = {each.name: tower_class().learn(tower_settings(each.text), captions) for each in own}
         return cls(config, encoder_class(config.text).learn(config.text, captions), towers)
 
     @property

@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mee.errors import InputError, name_id
+from mee.errors import InputError, name_id, usable
 from mee.files import limited, open_file, read_parquet
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SPLITS = ("train", "val", "test")
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
 _SYNONYMS = {"validate": "val", "validation": "val", "dev": "val"}
 _FOUND = 8  # columns that a message names
-_MOST_COLUMNS = 1000  # of csv: rows are filled up to the header's
+_COLUMNS = 1000  # of csv: rows are filled up to the header's
 
 
 def read_captions(path: Path) -> pd.DataFrame:
@@ -135,22 +135,16 @@ def read_table(
 
     if not path.is_file():
         raise InputError(f"no {what} at '{path}'")
-    try:
-        with limited(path):
-            match path.suffix.lower():
-                case ".parquet":
-                    table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
-                case ".jsonl" | ".ndjson":
-                    table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
-                case _:
-                    table = _read_csv(path, what)
-            for name in table.columns.intersection([*needed, *wanted, "video"]):
-                table[name] = table[name].astype("string").str.strip()
-    except InputError:
-        raise
-    except Exception as error:  # the parsers raise anything on a damaged table
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a readable {path.suffix} table: {reason}; save it again") from error
+    with usable(f"{path} is not a readable {path.suffix} table; save it again"), limited(path):
+        match path.suffix.lower():
+            case ".parquet":
+                table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
+            case ".jsonl" | ".ndjson":
+                table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
+            case _:
+                table = _read_csv(path, what)
+        for name in table.columns.intersection([*needed, *wanted, "video"]):
+            table[name] = table[name].astype("string").str.strip()
     if "video_id" not in table and "video" in table:
         table = table.rename(columns={"video": "video_id"})
     for column in needed:
@@ -182,10 +176,8 @@ def _read_csv(path: Path, what: str) -> pd.DataFrame:
         for fields in lines:
             if not header:
                 header = [name.strip() for name in fields]
-                if len(header) > _MOST_COLUMNS:
-                    raise InputError(
-                        f"{path} has {len(header):,} columns; no more than {_MOST_COLUMNS:,} are read"
-                    )
+                if len(header) > _COLUMNS:
+                    raise InputError(f"{path} has {len(header):,} columns; no more than {_COLUMNS:,} are read")
             elif len(fields) > len(header):
                 raise InputError(
                     f"{path}: line {lines.line_num} has more fields than the header, {len(fields)} for "

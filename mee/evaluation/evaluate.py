@@ -83,17 +83,15 @@ def evaluate_model(
         gallery = encode_gallery(model, source, clip_ids)
         bank = _training_captions(config, benchmark, model)
         pairs, clips, normalise = held_out.pairs, source.clips, config.normalise
-        retrieval = Retrieval.of(
-            model, gallery, pairs, clips=clips, v2t=config.v2t, normalise=normalise, bank=bank
-        )
-        measured = retrieval.measure(resamples=config.bootstrap, answers=True)
+        ranked = Retrieval.of(model, gallery, pairs, clips=clips, v2t=config.v2t, normalise=normalise, bank=bank)
+        measured = ranked.measure(resamples=config.bootstrap, answers=True)
         counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
         figures = {
             **_directions(measured),
-            "schemes": retrieval.schemes() if config.ablation else (),
-            "removed": retrieval.removed() if config.ablation else (),
-            "patterns": retrieval.patterns(measured.ranking),
-            "weights": retrieval.weights(),
+            "schemes": ranked.schemes() if config.ablation else (),
+            "removed": ranked.removed() if config.ablation else (),
+            "patterns": ranked.patterns(measured.ranking),
+            "weights": ranked.weights(),
         }
     size = 0 if bank is None else len(bank.packed)
     streams = dict(zip(model.modalities, gallery.video.available.sum(0).tolist()))
@@ -207,11 +205,9 @@ def _directions(measured: Measured) -> dict[str, Any]:
     return {"text_to_video": measured.t2v, "video_to_text": measured.v2t, "best": best, "worst": worst}
 
 
-def rules_of(config: EvaluateConfig, normalisation: Normalisation) -> Rules:
+def rules_of(config: EvaluateConfig, how: Normalisation) -> Rules:
     intervals = f"{100 * LEVEL:g} % bootstrap over queries, {config.bootstrap:,} resamples, seed 0"
-    return Rules(
-        v2t=CONVENTIONS[config.v2t], normalisation=normalisation, intervals=intervals if config.bootstrap else ""
-    )
+    return Rules(v2t=CONVENTIONS[config.v2t], normalisation=how, intervals=intervals if config.bootstrap else "")
 
 
 def protocol_facts(

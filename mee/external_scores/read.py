@@ -227,10 +227,8 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
         )
     if len(set(ids)) < len(ids):
         often = Counter(ids)
-        twice = [name for name, count in often.items() if count > 1]
-        raise InputError(
-            f"{where} has {len(twice)} {side} ids more than once, {twice[0]!r} {often[twice[0]]} times"
-        )
+        some = [name for name, count in often.items() if count > 1]
+        raise InputError(f"{where} has {len(some)} {side} ids more than once, {some[0]!r} {often[some[0]]} times")
     return tuple(ids)
 
 

@@ -141,10 +141,8 @@ class TableScores(NamedScores):
         self.rule = f"inner product of two tables{' of unit norm' if unit_norm else ''}, compared as float32"
         self._step = max(1, _NUMBERS // size)
         self._text, self._video = text.values, video.values
-        self._norms = (
-            self._checked_norms(text, "query", self.query_ids),
-            self._checked_norms(video, "clip", self.clip_ids),
-        )
+        norms = self._checked_norms
+        self._norms = norms(text, "query", self.query_ids), norms(video, "clip", self.clip_ids)
         longest = [1.0, 1.0] if unit_norm else [float(norms.max()) for norms in self._norms]
         if max(longest[0] * longest[1], *longest) > _LARGEST:
             raise InputError(

@@ -43,13 +43,9 @@ class Pool(nn.Module):
     def forward(self, streams: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, dim), anything beyond the (B,) lengths, 0: missing -> (B, self.dim), the kinds in their order."""
         rows = streams[torch.arange(streams.shape[1], device=lengths.device) < lengths[:, None]]
-        return torch.cat(
-            [
-                self.learnt[kind](streams, lengths) if kind in self.learnt else pool_rows(rows, lengths, kind)
-                for kind in self.kinds
-            ],
-            dim=1,
-        )
+        plain = {kind: pool_rows(rows, lengths, kind) for kind in self.kinds if kind not in self.learnt}
+        learnt = {kind: pool(streams, lengths) for kind, pool in self.learnt.items()}
+        return torch.cat([(plain | learnt)[kind] for kind in self.kinds], dim=1)
 
     def unpadded(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """The same of concatenated streams, if no kind learns: (N, dim), (B,) -> (B, self.dim)."""

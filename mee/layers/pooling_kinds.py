@@ -34,10 +34,8 @@ def parse_pooling(kind: str) -> tuple[str, int]:
 
 def pooled_size(kinds: Sequence[str], dim: int) -> int:
     """The size of the pooled vector of a (T, dim) stream."""
-    named = map(parse_pooling, kinds)
-    return sum(
-        {"netvlad": number * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim) for name, number in named
-    )
+    parsed = map(parse_pooling, kinds)
+    return sum({"netvlad": count * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim) for name, count in parsed)
 
 
 def check_pooling(whose: str, kinds: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar, final
 
 from mee.data import SPLITS, read_names, read_text
-from mee.errors import InputError, name_id
+from mee.errors import InputError, name_id, usable
 from mee.files import limited
 from mee.protocols.protocol import Protocol
 
@@ -37,14 +37,8 @@ def read_json(path: Path) -> Any:
             raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
         return content
 
-    with limited(path):
-        try:
-            return json.loads(read_text(path), object_pairs_hook=unique)
-        except InputError:
-            raise
-        except (ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} is not readable JSON ({reason}); fetch the file again") from error
+    with usable(f"{path} is not readable JSON; fetch the file again"), limited(path):
+        return json.loads(read_text(path), object_pairs_hook=unique)
 
 
 def read_ids(path: Path) -> tuple[str, ...]:

@@ -126,9 +126,7 @@ def read_vatex(protocol: Protocol, path: Path, _: str | None) -> Reading:
 def _vatex(captions: dict[str, list[str]], path: Path) -> None:
     content = read_json(path)
     if isinstance(content, dict):
-        content = [
-            {"videoID": video} | (record if isinstance(record, dict) else {}) for video, record in content.items()
-        ]
+        content = [{"videoID": video} | (row if isinstance(row, dict) else {}) for video, row in content.items()]
     if not isinstance(content, list):
         raise InputError(f"{path} is neither a list nor an object of captioned videos; fetch the file again")
     for number, record in enumerate(content):

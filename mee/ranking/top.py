@@ -126,9 +126,7 @@ class Top:
     @classmethod
     def joined(cls, parts: Sequence[Top]) -> Top:
         """Parts one after another."""
-        return cls(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in ("query", "candidate", "score"))
-        )
+        return cls(*(torch.cat([getattr(part, key) for part in parts]) for key in ("query", "candidate", "score")))
 
     def of(self, queries: Tensor) -> Top:
         """Some of them, whose numbers are given in rising order as they are here."""

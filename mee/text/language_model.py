@@ -18,14 +18,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import errors as hub_errors
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -39,7 +33,7 @@ from mee.text.config import ALL_LAYERS
 from mee.text.model_files import CONFIG, check_rules
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
-FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # of the top directory; no code, no pickles
+FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
 
 
 def fetch(name: str, revision: str = "") -> Path:
@@ -49,20 +43,19 @@ def fetch(name: str, revision: str = "") -> Path:
             raise InputError(f"'{name}' is a directory, which has no revisions: leave out '{revision}'")
         return Path(name)
     repository, _, tagged = name.partition("@")
-    revision = revision or tagged
+    asked = revision or tagged or None
     try:
-        files = {"allow_patterns": list(FILES), "ignore_patterns": ["*/*"]}
-        return Path(snapshot_download(repository, revision=revision or None, **files))
-    except HFValidationError as error:
+        return Path(snapshot_download(repository, revision=asked, allow_patterns=FILES, ignore_patterns=["*/*"]))
+    except hub_errors.HFValidationError as error:
         raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
-    except RevisionNotFoundError as error:
-        raise InputError(f"the text model '{repository}' has no revision '{revision}' on the hub") from error
-    except RepositoryNotFoundError as error:  # a private or gated one too
+    except hub_errors.RevisionNotFoundError as error:
+        raise InputError(f"the text model '{repository}' has no revision '{asked}' on the hub") from error
+    except hub_errors.RepositoryNotFoundError as error:  # a private or gated one too
         raise InputError(
             f"no text model '{repository}': it is no directory, and not on the hub, or private; log in with: hf "
             "auth login"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (hub_errors.LocalEntryNotFoundError, hub_errors.HfHubHTTPError, OSError) as error:
         raise InputError(
             f"the text model '{name}' is no directory, and the hub cannot be reached; download it where it can, "
             "with: hf download, and give its directory"

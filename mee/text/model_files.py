@@ -73,10 +73,8 @@ def _fill(view: Path, directory: Path) -> None:
         path = entry(directory, name)
         regular_size(path, None if name in weights else LARGEST_JSON)
         for tensor, part in read_head(path).items() if name.endswith(".safetensors") else ():
-            if tensor.endswith("weight") and part.get("dtype") not in FLOATS:
-                raise InputError(
-                    f"'{path}': '{tensor:.80}' is of type {part.get('dtype')!r:.20}, which is no float"
-                )
+            if tensor.endswith("weight") and (kind := part.get("dtype")) not in FLOATS:
+                raise InputError(f"'{path}': '{tensor:.80}' is of type {kind!r:.20}, which is no float")
         if name == ADDED:
             _check_ids(_object(path).values(), path)
         (view / name).symlink_to(path.absolute())

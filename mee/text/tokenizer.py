@@ -85,9 +85,8 @@ class CaptionTokenizer:
 
     def pieces(self, sentence: str) -> tuple[str, ...]:
         """The tokens of a sentence as a person reads them."""
-        return tuple(
-            self._tokenizer.decode([token]).strip() or "·" for token in self.tokenize([sentence])[0].tolist()
-        )
+        [ids] = self.tokenize([sentence])
+        return tuple(self._tokenizer.decode([token]).strip() or "·" for token in ids.tolist())
 
 
 def _with_rules(model: models.BPE) -> Tokenizer:

@@ -56,11 +56,7 @@ FAMILIES = {  # the model, its settings, those of its tokenizer
     # with its language model's head, as most of them are on the hub: no pooler, surplus weights
     "bert": ("BertForMaskedLM", {**TEXT, **DROPPING, "num_hidden_layers": 3, "max_position_embeddings": 20}, {}),
     # with its pooler; 18 positions, of which two are not for words
-    "roberta": (
-        "RobertaModel",
-        {**TEXT, **DROPPING, "max_position_embeddings": 18, "pad_token_id": 1},
-        NO_LONGEST,
-    ),
+    "roberta": ("RobertaModel", TEXT | DROPPING | {"max_position_embeddings": 18, "pad_token_id": 1}, NO_LONGEST),
     # it sees backwards only, ties its head to its words, and has no padding token
     "gpt2": (
         "GPT2LMHeadModel",

@@ -83,9 +83,8 @@ def test_what_was_trained_on_is_refused(source, trained, videos, ids, says):
 
 
 def test_what_was_not_compared_is_reported(source):
-    compared, half = (
-        record(names, {"x.mp4": digest("x")[: leaks.DIGITS]}) for names in (["x.mp4"], ["x.mp4", "y.mp4"])
-    )
+    known = {"x.mp4": digest("x")[: leaks.DIGITS]}
+    compared, half = (record(names, known) for names in (["x.mp4"], ["x.mp4", "y.mp4"]))
     assert "not compared" in apart(compared, source, ["v00.mp4"])  # no column
     hashed(source, v00="a")
     assert apart(compared, source, ["v00.mp4"]) == ""
@@ -105,9 +104,7 @@ def test_contents_are_of_known_videos_once_and_other_systems_training_videos_are
     assert leaks.video_contents(source, ["b.mp4"]) == {}
     leaks.check_ids_apart({"a.mp4", "b"}, ["c", "d"], "seen.csv")
     with pytest.raises(InputError, match=r"^seen\.csv names 5 of the 6 test videos .* and 2 more"):
-        leaks.check_ids_apart(
-            {f"train/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv"
-        )
+        leaks.check_ids_apart({f"t/v{n}.avi" for n in range(5)}, ["v9", *(f"v{n}" for n in range(5))], "seen.csv")
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,8 @@ def test_conventions_one_and_two_agree_on_who_is_first(seed):
     """Where nothing ties: two tied captions of one video are one rival under "video", two under "closest"."""
     matrix, positive = problem(seed, 0.0)
     scores = WholeScores(matrix + torch.rand(matrix.shape, generator=torch.Generator().manual_seed(seed)))
-    closest, video = (
-        rank_queries(scores, positives_of(positive), v2t=v2t).v2t.rank for v2t in ("closest", "video")
-    )
+    right = positives_of(positive)
+    closest, video = (rank_queries(scores, right, v2t=v2t).v2t.rank for v2t in ("closest", "video"))
     assert closest.eq(1).equal(video.eq(1))
     assert (video <= closest).all()
 

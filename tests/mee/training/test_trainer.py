@@ -196,9 +196,7 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, 
         record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
         write_checkpoint(model, record, directory, folder)
     assert list(tmp_path.iterdir()) == [directory]
-    assert (
-        len({path.stat().st_mode for path in directory.glob("*.*")}) == 1
-    )  # others may read all of it, or nothing
+    assert len({path.stat().st_mode for path in directory.glob("*.*")}) == 1  # others may read all, or nothing
     assert not (directory / "old").exists()
     assert same(type(model).from_pretrained(directory), model)
     written = json.loads((directory / "training.json").read_text())
@@ -300,9 +298,7 @@ def test_what_a_record_says(trainer, split, world):
     assert trained_on(record) == "32 videos of msrvtt-1ka, list 9k"
 
 
-def test_a_record_of_your_own_table_of_images_and_of_what_was_selected_on(
-    trainer, make_trainer, split, stills, world
-):
+def test_a_record_of_your_own_table_of_images_and_of_selection(trainer, make_trainer, split, stills, world):
     record = training_record(trainer, split, "store", "captions.csv")
     assert (record["protocol"], record["train_list"], record["files"]) == ("folder", None, {})
     assert trained_on(record) == "32 videos"

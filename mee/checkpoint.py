@@ -145,7 +145,6 @@ def at_most(numbers: int, path: Path) -> Iterator[None]:
 
 
 def _check_fit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are not those of a model that was built by the settings."""
     for name in sorted(weights.keys() | own.keys()):
         found, wanted = weights.get(name), own.get(name)
         counts = name.endswith(("running_var", "num_batches_tracked"))

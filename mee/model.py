@@ -115,9 +115,8 @@ class MEE(Checkpointed):
         """
         super().__init__()
         self.config = config
-        self.layout = Layout(
-            tuple(expert.name for expert in config.experts), tuple(expert.embed_dim for expert in config.experts)
-        )
+        names, sizes = zip(*((expert.name, expert.embed_dim) for expert in config.experts))
+        self.layout = Layout(names, sizes)
         self.text_encoder = text_encoder
         self.towers = nn.ModuleDict(towers or {})
         own = {expert.name for expert in config.experts if expert.text}

@@ -35,16 +35,9 @@ def mixture_weights(logits: Tensor, pattern: Pattern) -> Tensor:
 
 
 def weighted_query(text: Tensor, logits: Tensor, pattern: Pattern, layout: Layout) -> Tensor:
-    """The vector whose inner product with a clip of this pattern is the score.
+    """The vectors whose inner product with a clip of this pattern is the score; see `mee_scores`.
 
-    Args:
-        text: (Q, E) packed text embeddings.
-        logits: (Q, M) mixture logits.
-        pattern: M flags, at least one True.
-        layout: of the packed vectors, E in total.
-
-    Returns:
-        (Q, E_A): the present experts' columns, each scaled by its weight; goes with `layout.take(video, pattern)`.
+    (Q, E_A): the present experts' columns, each scaled by its weight; goes with `layout.take(video, pattern)`.
     """
     weights = mixture_weights(logits, pattern)
     parts = [text[:, columns] * weights[:, m, None] for m, columns in enumerate(layout.slices)]

@@ -116,7 +116,6 @@ def _names(source: ClipNames) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def _reason(video_id: str, tails: dict[str, list[str]], source: ClipNames) -> str:
-    """Why a caption's video id leads to no clip."""
     if video_id in source.failed:
         return source.failed[video_id]
     videos = tails.get(video_id, [])

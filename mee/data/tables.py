@@ -123,10 +123,8 @@ def read_text(path: Path, what: str = "file") -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_table(
-    path: Path, needed: Sequence[str], wanted: Sequence[str] = (), *, what: str = "table"
-) -> pd.DataFrame:
-    """Needed columns of a table, and wanted ones if it has them; text without outer white space.
+def read_table(path: Path, names: Sequence[str], more: Sequence[str] = (), *, what: str = "table") -> pd.DataFrame:
+    """The columns of these names, and more if the table has them; text without outer white space.
 
     Raises:
         InputError: it cannot be read, a column is missing, a value is empty, or there are no rows.
@@ -143,11 +141,11 @@ def read_table(
                 table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
             case _:
                 table = _read_csv(path, what)
-        for name in table.columns.intersection([*needed, *wanted, "video"]):
+        for name in table.columns.intersection([*names, *more, "video"]):
             table[name] = table[name].astype("string").str.strip()
     if "video_id" not in table and "video" in table:
         table = table.rename(columns={"video": "video_id"})
-    for column in needed:
+    for column in names:
         if column not in table:
             found = ", ".join(name_id(str(name)) for name in table.columns[:_FOUND]) or "nothing"
             raise InputError(
@@ -156,7 +154,7 @@ def read_table(
             )
     if not len(table):
         raise InputError(f"{path} has a header and no rows")
-    columns = [*needed, *(name for name in wanted if name in table)]
+    columns = [*names, *(name for name in more if name in table)]
     table = table[columns].reset_index(drop=True)
     for column in columns:
         empty = table[column].isna() | (table[column] == "")

@@ -185,7 +185,6 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
 
 
 def _bank_scores(config: EvaluateScoresConfig, clip_ids: Sequence[str], device: torch.device) -> Scores | None:
-    """Scores of training captions against the gallery's clips."""
     if config.bank is None or not config.normalise.needs_bank:
         return None
     file = read_scores(config.bank, unit_norm=config.unit_norm, device=device)

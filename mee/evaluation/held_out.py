@@ -37,16 +37,10 @@ def held_out_pairs(
     partial: bool,
     protocol: str = FOLDER,
 ) -> HeldOut:
-    """The captions to evaluate on.
+    """The captions to evaluate on, of a table: of test, or of val where it names no split.
 
-    Args:
-        table: columns video_id, caption and perhaps split.
-        source: where the clips are; those of other splits need not be there.
-        record: the model's training.json.
-        split: "test" or "val"; None takes test, or val where the table names no split.
-        partial: leave out captions whose video is not in the source.
-        protocol: whose captions they are. Video ids of a named one mean the same in every store, so they are
-            looked for in the record whatever folder and ending its files had.
+    `record`: the model's training.json. Video ids of a named protocol mean the same in every store, so they are
+    looked for in the record whatever folder and ending its files had.
     """
     named = "split" in table
     split = split or ("test" if named else "val")
@@ -60,9 +54,8 @@ def held_out_pairs(
         matched, left_out = match_captions(table, source, partial=partial)
         pairs = matched.of_videos(held)
     else:
-        raise InputError(
-            "these captions have no column 'split', so there is no split 'test'; add one, or use --split val"
-        )
+        none = "these captions have no column 'split', so there is no split 'test'"
+        raise InputError(f"{none}; add one, or use --split val")
     if not len(pairs):
         raise InputError(f"no caption is in split '{split}' of the videos that this model has held out")
     by_id = protocol != FOLDER and named and not from_train

@@ -29,14 +29,13 @@ import torch
 
 from mee.errors import InputError, usable
 from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
-from mee.files import limited, open_file, parse_json, read_parquet
+from mee.files import limited, parse_json, read_parquet
 from mee.protocols import file_stamp
 
 Side = Literal["query", "clip"]
 SIDES: Final[tuple[Side, Side]] = ("query", "clip")
 ENDINGS: Final = (".npy", ".npz", ".safetensors")
 DAMAGED: Final = "cannot be read, it may be damaged or of another format"
-HEADER: Final = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
 
 
 @dataclass(frozen=True)
@@ -120,10 +119,8 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
     with usable(f"{path} {DAMAGED}"), limited(path):
         match path.suffix.lower():
             case ".csv" | ".tsv" as ending:  # without a header: pandas would take surplus fields for row names
-                separator = "," if ending == ".csv" else "\t"
-                rows = pd.read_csv(
-                    path, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-                )
+                plain: dict[str, Any] = {"header": None, "dtype": str, "keep_default_na": False}
+                rows = pd.read_csv(path, sep="," if ending == ".csv" else "\t", encoding="utf-8-sig", **plain)
                 names = [str(name).strip() for name in rows.iloc[0]]
                 found = rows.iloc[1:, names.index(_column(path, side, names))]
             case ".parquet":
@@ -155,10 +152,6 @@ def _open(path: Path) -> _Found:
 
 
 def _numpy(path: Path) -> _Found:
-    with open_file(path, follow=True) as file:
-        start = file.read(12)
-    if start[:6] == np.lib.format.MAGIC_PREFIX and start[6] > 1 and int.from_bytes(start[8:], "little") > HEADER:
-        raise InputError(f"{path} is described by more than {HEADER:,} bytes, as no plain array is; save it again")
     loaded = np.load(path, mmap_mode="c", allow_pickle=False)  # with "r" torch warns; it is never written to
     if isinstance(loaded, np.ndarray):
         return {"": Table(str(path), _tensor(loaded))}, {}
@@ -213,7 +206,6 @@ def _wanted(path: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...]:
-    """Ids as text, each of them once."""
     ids = []
     for row, value in enumerate(found, 1):
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
@@ -221,10 +213,10 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
             shown = type(value).__name__ if isinstance(value, list | dict) else repr(value)
             raise InputError(f"{where}: {side} id {row} is {shown}, which is no text; write ids as text")
         ids.append(str(value).strip())
-    if not ids or not all(ids):
-        raise InputError(
-            f"{where}: {side} id {ids.index('') + 1} is empty" if ids else f"{where} holds no {side} ids"
-        )
+    if not ids:
+        raise InputError(f"{where} holds no {side} ids")
+    if not all(ids):
+        raise InputError(f"{where}: {side} id {ids.index('') + 1} is empty")
     if len(set(ids)) < len(ids):
         often = Counter(ids)
         some = [name for name, count in often.items() if count > 1]
@@ -233,7 +225,6 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
 
 
 def _column(path: Path, side: Side, names: Sequence[str]) -> str:
-    """The column with the ids."""
     wanted = (f"{side}_id", "video_id")
     if found := [name for name in wanted if name in names]:
         return found[0]

@@ -53,13 +53,7 @@ class Pool(nn.Module):
 
 
 def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
-    """One of the kinds that have nothing to learn: (B, D), zeros where a stream is missing.
-
-    Args:
-        rows: (N, D), all rows of the first stream, then of the second, and so on.
-        lengths: (B,) int64 with sum N; 0 for a missing stream.
-        kind: mean, max, first or last.
-    """
+    """mean, max, first or last of (N, D) rows, stream after stream, (B,) lengths -> (B, D); zeros at 0."""
     require(kind in PLAIN, f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")
     if not len(rows):
         return rows.sum(0).expand(len(lengths), -1)  # zeros that stay in the graph

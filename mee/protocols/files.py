@@ -91,12 +91,9 @@ class AnnotationFiles:
             raise InputError(f"there is no '{self.path}'; {self._wanted}")
 
     def find(self, *names: str, role: str = "", alone: bool = False) -> Path | None:
-        """A file under one of its usual names; a directory may not have several.
+        """A file under one of its usual names, the likeliest first; a directory may not have several.
 
-        Args:
-            names: what it may be called, the likeliest first; `*` matches anything.
-            role: under which it is recorded as read; empty for one that is only looked at.
-            alone: it suffices by itself, so a path to one file means this one.
+        `role`: under which it is recorded as read, if at all; `alone`: a path to one file means this one.
         """
         path = self._find(names, alone)
         if path is not None and role:

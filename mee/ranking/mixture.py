@@ -36,16 +36,9 @@ def schemes(layout: Layout) -> tuple[str, ...]:
 
 
 def scheme_weights(scheme: str, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """The experts' weights.
+    """(…, M) weights of the experts by one of `schemes`, 0 where one is absent and where nothing can be scored.
 
-    Args:
-        scheme: one of `schemes(layout)`.
-        logits: (…, M) mixture logits.
-        available: (…, M) bool, of the clips that they are scored against; the two are broadcast together.
-        layout: names the experts.
-
-    Returns:
-        (…, M) weights, exactly 0 where an expert is absent; zeros where nothing can be scored.
+    From (…, M) mixture logits, and (…, M) bool of the clips; the two are broadcast together.
     """
     if scheme in (MIXTURE, UNIFORM):
         chosen = logits if scheme == MIXTURE else torch.zeros_like(logits)
@@ -122,7 +115,6 @@ class MixtureScores(Scores):
         return scores
 
     def _pairs(self, queries: Tensor, clips: Tensor) -> Tensor:
-        """Scores of clips that have a scored stream."""
         weights = scheme_weights(self.scheme, self.logits[queries], self.available[clips], self.layout)
         products = self.text.packed[queries].double() * self.video.packed[clips].double()
         similarity = torch.stack([products[:, columns].sum(-1) for columns in self.layout.slices], dim=1)

@@ -108,7 +108,6 @@ def first_of(query: Tensor, queries: int, k: int) -> Tensor:
 
 
 def _kth(block: Tensor, k: int) -> Tensor:
-    """(Q,) the k-th best of each row."""
     if block.device.type == "cpu":
         scores = block.float() if block.dtype == torch.bfloat16 else block
         return torch.from_numpy(-np.partition(-scores.numpy(), k - 1, axis=1)[:, k - 1])

@@ -205,16 +205,14 @@ def _final_norms(parent: nn.Module, stack: str) -> list[nn.Module]:
 class LanguageTokens:
     """A pretrained model's tokenizer, which never gives more tokens than the model can read."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, most: int | None = None
-    ) -> None:
-        """Check that both fit; sentences of more than `most` tokens are cut, or None: than the model reads."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, cut: int | None = None) -> None:
+        """Check that both fit; sentences are cut after `cut` tokens, and after what the model reads."""
         known = int(cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
         ids = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)  # a padding token may be added
         if max(ids, default=-1) >= known:
             raise InputError(f"the tokenizer of '{tokenizer.name_or_path}' has ids that its model does not know")
         self._tokenizer, self._known = tokenizer, known
-        self.longest = min(int(tokenizer.model_max_length), positions(model), *([] if most is None else [most]))
+        self.longest = min(int(tokenizer.model_max_length), positions(model), *([] if cut is None else [cut]))
         added = tokenizer.num_special_tokens_to_add()
         if self.longest <= added:
             raise InputError(

@@ -187,18 +187,15 @@ class AlignedTower(_LanguageModelEncoder):
         settings = lm.read_settings(directory)
         half = HALVES.get(settings.model_type)
         if half is None:
-            raise InputError(
-                f"'{directory}' is of type {settings.model_type}; the text tower of an expert must be of type "
-                f"{', '.join(HALVES)}"
-            )
+            wanted = f"the text tower of an expert must be of type {', '.join(HALVES)}"
+            raise InputError(f"'{directory}' is of type {settings.model_type}; {wanted}")
         tokenizer = lm.load_tokenizer(directory)
         model = make(getattr(transformers, half.model), settings.text_config, directory)
         return cls(half, model, lm.LanguageTokens(tokenizer, model), settings)
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
-        return self._run(
-            self._ids(sentences), lambda ids: getattr(self.model(input_ids=ids), self.how.output)[:, None]
-        )
+        output = self.how.output
+        return self._run(self._ids(sentences), lambda ids: getattr(self.model(input_ids=ids), output)[:, None])
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         return rows[:, 0]

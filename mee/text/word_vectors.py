@@ -67,7 +67,6 @@ def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, .
 
 
 def _load(path: Path, **how: bool) -> Any:
-    """gensim's table of the whole file."""
     try:
         from gensim.models import KeyedVectors
     except ImportError as error:
@@ -100,7 +99,6 @@ def _format(path: Path) -> dict[str, bool]:
 
 
 def _is_line(line: bytes, columns: int) -> bool:
-    """Whether it is a word and so many numbers."""
     try:
         numbers = [float(part) for part in line.split()[1:]]
     except ValueError:

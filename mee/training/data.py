@@ -60,7 +60,6 @@ def drawn(video: Tensor, image: Tensor, config: TrainConfig) -> int:
 
 
 def _images(video: Tensor, image: Tensor, config: TrainConfig) -> int:
-    """How many images an epoch shows at most."""
     return int(config.image_rate * len(video[~image].unique()) + 0.5)
 
 

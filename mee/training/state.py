@@ -149,23 +149,19 @@ def _progress(found: Any, config: TrainConfig) -> Progress:
 
 
 def _numbers(found: Iterable[Any]) -> bool:
-    """Whether all are finite numbers of a size that happens."""
     return all(type(number) in (int, float) and -1e300 < number < 1e300 for number in found)
 
 
 def _check_signature(path: Path, was: Any, now: dict[str, Any]) -> None:
-    """Check that the state is of this run."""
     was = was if isinstance(was, dict) else {}
     other = [name for name in now if was.get(name) != now[name]]
+    what, remedy = f"with other settings or data ({', '.join(other)})", "run it with its own settings to finish it"
     if other == ["processes"]:
-        raise InputError(
-            f"{path.parent} holds an unfinished run of {was.get('processes')!s:.20} processes, which "
-            f"{now['processes']} cannot go on with; start as many as it had, or start again with --overwrite"
-        )
+        what = f"of {was.get('processes')!s:.20} processes, which {now['processes']} cannot go on with"
+        remedy = "start as many as it had"
     if other:
         raise InputError(
-            f"{path.parent} holds an unfinished run with other settings or data ({', '.join(other)}). Run it with "
-            "its own settings to finish it, or start again with --overwrite"
+            f"{path.parent} holds an unfinished run {what}; {remedy}, or start again with --overwrite"
         )
 
 

@@ -196,7 +196,6 @@ class Trainer:
         return value
 
     def _step(self, losses: list[float]) -> None:
-        """Update the weights from the gradients of a group of batches."""
         scaler = self.accelerator.scaler
         if scaler:
             scaler.unscale_(self.optimizer)

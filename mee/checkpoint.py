@@ -177,10 +177,7 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_directory(directory: Path) -> ModelConfig:
-    """Check a local checkpoint, apart from its weights.
-
-    Returns:
-        Its settings.
+    """The settings of a local checkpoint, which is checked apart from its weights.
 
     Raises:
         InputError: it is no directory, a file is missing, or its settings cannot be used.

@@ -46,15 +46,12 @@ def is_bare(name: object) -> bool:
 
 
 def entry(folder: Path, *names: str) -> Path:
-    """A regular file below a folder that may come from anyone.
+    """The path of a regular file below a folder that may come from anyone, to be opened.
 
     Args:
         folder: given by the user; may be a link.
         names: of the folders on the way and of the file; none may be a link. The hub's cache keeps files as links
             into the `blobs` of the same model: these are followed.
-
-    Returns:
-        The path to open.
 
     Raises:
         InputError: a name is a path, or what stands there is not a regular file.

@@ -52,7 +52,7 @@ def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
 
 
 def mee_scores(text: Tensor, video: Tensor, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """Score every query against every clip.
+    """(Q, G) scores of every query against every clip, in [-1, 1].
 
     Args:
         text: (Q, E) packed, unit-norm for each expert.
@@ -60,9 +60,6 @@ def mee_scores(text: Tensor, video: Tensor, logits: Tensor, available: Tensor, l
         logits: (Q, M) mixture logits.
         available: (G, M) bool, at least one True in each row.
         layout: of the packed vectors, E in total.
-
-    Returns:
-        (Q, G) scores in [-1, 1].
 
     Raises:
         ValueError: a clip has no stream at all.

@@ -27,7 +27,7 @@ _ENDING = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z\d]{2,4}$")  # .mp4, .3gp; not .1
 def check_apart(
     record: Mapping[str, Any], videos: Iterable[str], source: ClipNames, *, what: str, ids: Iterable[str] = ()
 ) -> str:
-    """Refuse videos that a model was trained on.
+    """Refuse videos that a model was trained on; a note on what could not be compared, empty if everything was.
 
     Args:
         record: the model's training.json.
@@ -36,9 +36,6 @@ def check_apart(
         what: their name in messages: "split 'test'".
         ids: a named protocol's own ids of the same videos: they mean the same in every store, so they are compared
             with the base names of the training videos. Empty for your own collection.
-
-    Returns:
-        A note on what could not be compared; empty if everything was.
 
     Raises:
         InputError: the model was trained on some of them, or on files of the same content.

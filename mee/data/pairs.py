@@ -56,10 +56,7 @@ class Pairs:
 
 
 def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> tuple[Pairs, list[str]]:
-    """Find the clips of every caption; with partial, leave out captions whose video is not in the source.
-
-    Returns:
-        The pairs, and the video ids that were left out.
+    """Captions and their clips; and with partial, the video ids that are not in the source and are left out.
 
     Raises:
         InputError: a video id is unknown or ambiguous, its video failed, or no caption remains.

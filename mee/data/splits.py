@@ -111,12 +111,9 @@ def split_pairs(
 def pairs_by_split(
     table: pd.DataFrame, source: FeatureSource, *, partial: bool, needed: Collection[str] = SPLITS
 ) -> tuple[dict[str, Pairs], list[str]]:
-    """Match the captions of each split; a split without captions has no pairs.
+    """The pairs of train, val and test, perhaps none, and the video ids of needed splits that were left out.
 
     Unless partial, the videos of the needed splits must be in the source; others are matched if they are.
-
-    Returns:
-        The pairs of train, val and test, and the video ids of needed splits that were left out.
 
     Raises:
         InputError: a video is in two splits, or captions do not match the source.

@@ -34,10 +34,7 @@ _COLUMNS = 1000  # of csv: rows are filled up to the header's
 
 
 def read_captions(path: Path) -> pd.DataFrame:
-    """Read a table of captions.
-
-    Returns:
-        Columns video_id, caption and, where the file has them, split and query_id; no outer white space.
+    """Read captions: video_id, caption and, where the file has them, split and query_id; no outer white space.
 
     Raises:
         InputError: the file, a column or a value cannot be used.

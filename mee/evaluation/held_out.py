@@ -87,11 +87,7 @@ def _selected_on_these(record: Mapping[str, Any], videos: Sequence[str], ids: It
 def gallery_videos(
     benchmark: Benchmark, source: FeatureSource, *, partial: bool
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The gallery of a named protocol, captioned or not.
-
-    Returns:
-        Each video's clip, in the protocol's order; and the videos that are not in the source.
-    """
+    """Each video's clip of a protocol's gallery, captioned or not, in its order; and the videos without one."""
     found, left_out = find_videos(benchmark.gallery, source, partial=partial)
     cut = [
         clips[0]

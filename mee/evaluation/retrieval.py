@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 def right_clips(pairs: Pairs, gallery: Gallery) -> tuple[Tensor, Positives]:
     """Find the right clips of every caption; captions without any in the gallery are left out.
 
-    Returns:
-        (Q,) int64, the captions' numbers in the pairs, those with the same right clips side by side; the right
-        pairs of these captions, in this order, and of the gallery's clips, those without a stream last.
+    (Q,) int64, the captions' numbers in the pairs, those with the same right clips side by side; the right pairs
+    of these captions, in this order, and of the gallery's clips, those without a stream last.
     """
     row_of = {clip_id: row for row, clip_id in enumerate(gallery.names)}
     rows = [tuple(sorted({row_of[name] for name in clip_ids if name in row_of})) for clip_ids in pairs.clip_ids]

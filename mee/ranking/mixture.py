@@ -65,15 +65,10 @@ class MixtureScores(Scores):
         removed: Collection[str] = (),
         without_stream: int = 0,
     ) -> None:
-        """Group the clips.
+        """Group the clips; missing slots of `video` are never read.
 
-        Args:
-            text: of Q sentences.
-            video: of clips; a missing slot is never read.
-            layout: of the packed vectors.
-            scheme: how experts are weighed, see above.
-            removed: experts to score without, as if no clip had them.
-            without_stream: how many more clips there are, without any stream.
+        `scheme`: how experts are weighed, see above; `removed`: experts to score without, as if no clip had them;
+        `without_stream`: how many more clips there are, without any stream.
         """
         kept = torch.tensor([name not in removed for name in layout.names], device=video.available.device)
         self.text, self.video, self.layout, self.scheme = text, video, layout, scheme

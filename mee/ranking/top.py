@@ -29,13 +29,10 @@ class Best:
     """Collects the best candidates of Q queries, block by block."""
 
     def __init__(self, queries: int, k: int, margin: Tensor, rounding: float = 0.0) -> None:
-        """Start empty.
+        """Start empty; k is at least 1.
 
-        Args:
-            queries: Q.
-            k: at least 1.
-            margin: (Q,) how far an estimate can be from the score; on the blocks' device, float64 where they are.
-            rounding: how far an estimate can be rounded in addition, relative to itself.
+        `margin`: (Q,) how far an estimate can be from the score; on the blocks' device, float64 where they are;
+        `rounding`: how far an estimate can be rounded in addition, relative to itself.
         """
         self.k, self.margin, self.rounding = k, margin, rounding
         self.least = torch.full((queries,), -torch.inf, dtype=margin.dtype, device=margin.device)

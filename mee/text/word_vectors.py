@@ -44,9 +44,8 @@ FORMATS = "word2vec's text or binary format, or GloVe's"
 def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, ...], Tensor]:
     """Read the `most` most frequent words of a file, and those of `besides`, in lower case, that are there.
 
-    Returns:
-        V words in lower case, the most frequent first, and their (V, D) float32 vectors. Of words that differ in
-        case alone, the one that is in lower case counts, or else the most frequent.
+    V words in lower case, the most frequent first, and their (V, D) float32 vectors. Of words that differ in case
+    alone, the one that is in lower case counts, or else the most frequent.
     """
     keyed = _load(path, **_format(path))
     row_of: dict[str, int] = {}

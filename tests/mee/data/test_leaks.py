@@ -54,6 +54,7 @@ def test_names_and_files_are_known_exactly_where_they_are_the_same(videos, ids, 
 
 
 SEEN = {"x/y.mp4": digest("b")[: leaks.DIGITS]}
+OF_IMAGE = {"videos": {"train": [], "images": ["x/y.mp4"]}, "contents": {"train": {}, "images": SEEN}}
 NINE_K = {"protocol": "msrvtt-1ka", "train_list": "9k"}
 
 
@@ -64,12 +65,7 @@ NINE_K = {"protocol": "msrvtt-1ka", "train_list": "9k"}
         (record(["Train/v03.webm"], **NINE_K), (3, 4), ("v03", "v04"), r"'v03', .* on msrvtt-1ka, list 9k\)"),
         (record(["x/y.mp4"], SEEN), (0, 1), (), r"1 videos of split 'test' under .* 'v01\.mp4' is 'x/y\.mp4'"),
         ({"videos": {"train": ["x.mp4"], "images": ["v00.mp4"]}}, (0,), (), r"1 .* of split 'test', 'v00\.mp4'"),
-        (
-            {"videos": {"train": [], "images": ["x/y.mp4"]}, "contents": {"train": {}, "images": SEEN}},
-            (1,),
-            (),
-            r"'v01\.mp4' is 'x/y\.mp4'",
-        ),
+        (OF_IMAGE, (1,), (), r"'v01\.mp4' is 'x/y\.mp4'"),
     ],
     ids=["name", "id of a benchmark", "file", "image by name", "image by file"],
 )

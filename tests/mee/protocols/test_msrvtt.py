@@ -119,10 +119,8 @@ def test_one_file_or_two_or_the_coco_style_are_the_same(made, loaded, tmp_path):
         (tmp_path / folder).mkdir()
     made.write_json(tmp_path / "two" / "train_val_videodatainfo.json", made.msrvtt_json(videos[:7_010]))
     made.write_json(tmp_path / "two" / "test_videodatainfo.json", made.msrvtt_json(videos[7_010:], 7_010 * 20))
-    annotations = [
-        {"id": row["sen_id"], "image_id": row["video_id"], "caption": row["caption"]}
-        for row in made.msrvtt_sentences(videos)
-    ]
+    rows = made.msrvtt_sentences(videos)
+    annotations = [{"id": row["sen_id"], "image_id": row["video_id"], "caption": row["caption"]} for row in rows]
     made.write_json(tmp_path / "coco" / "annotation" / "MSR_VTT.json", {"annotations": annotations})
     for folder in ("two", "coco"):
         benchmark = load_benchmark("msrvtt-full", tmp_path / folder)

@@ -183,9 +183,8 @@ def check_directory(directory: Path) -> ModelConfig:
         InputError: it is no directory, a file is missing, or its settings cannot be used.
     """
     if not directory.is_dir():
-        raise InputError(
-            f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {shlex.quote(str(directory))}"
-        )
+        command = f"mee train STORE CAPTIONS {shlex.quote(str(directory))}"
+        raise InputError(f"no model at '{directory}'; make one with: {command}")
     missing = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
     if missing:
         raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(missing)}")

@@ -61,10 +61,8 @@ def load_reference(
         InputError: a weight is missing, unknown or of a wrong shape, or the text encoder does not fit.
     """
     if sorted(streams) != sorted(columns) or len(set(streams)) < len(streams) or AUDIO not in streams:
-        raise InputError(
-            f"streams and columns must be the same names, '{AUDIO}' among them, "
-            f"got {', '.join(streams)} and {', '.join(columns)}"
-        )
+        got = f"{', '.join(streams)} and {', '.join(columns)}"
+        raise InputError(f"streams and columns must be the same names, '{AUDIO}' among them, got {got}")
     audio_dim, audio_clusters = _matrix(state, "audio_pooling.clusters")
     text_dim, text_clusters = _matrix(state, "text_pooling.clusters")
     names = our_names(len(streams), list(streams).index(AUDIO), (audio_clusters, text_clusters))
@@ -72,10 +70,8 @@ def load_reference(
     pool = getattr(text_encoder, "pool", None)
     kinds = (f"netvlad-{text_clusters}",)
     if not isinstance(pool, Pool) or (pool.kinds, pool.dim) != (kinds, text_dim * text_clusters):
-        raise InputError(
-            f"these weights want a text encoder that pools word vectors of size {text_dim} by {kinds[0]}; "
-            "give it that size and that pooling"
-        )
+        wanted = f"a text encoder that pools word vectors of size {text_dim} by {kinds[0]}"
+        raise InputError(f"these weights want {wanted}; give it that size and that pooling")
     experts = []
     for number, name in enumerate(streams):
         size, input_dim = _matrix(state, f"mee.video_GU.{number}.fc.weight")

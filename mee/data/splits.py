@@ -86,10 +86,8 @@ def split_pairs(
         if "test" not in needed and gone > 0:
             notes.append(f"{gone} test videos are not in {source.name}, so their files were not compared")
     elif select_on_test:
-        raise InputError(
-            "these captions have no column 'split', so there is no test to choose the epoch by; add one, or leave "
-            "out --select-on-test"
-        )
+        none = "these captions have no column 'split', so there is no test to choose the epoch by"
+        raise InputError(f"{none}; add one, or leave out --select-on-test")
     else:
         train, left_out = match_captions(table, source, partial=partial)
         val = train.of_videos(set())

@@ -66,10 +66,8 @@ def evaluate_model(
     measured, bank, figures = None, None, dict[str, Any]()
     if benchmark.choices is not None:
         if config.normalise.method != "none" or answers or config.ablation:
-            raise InputError(
-                f"{config.protocol} ranks nothing: it has five sentences a question; leave out --normalise, "
-                "--ranks and --ablation"
-            )
+            advice = "leave out --normalise, --ranks and --ablation"
+            raise InputError(f"{config.protocol} ranks nothing: it has five sentences a question; {advice}")
         choice, gallery, left_out = _multiple_choice(model, source, benchmark, config)
         counts, train_list = ("test", choice.questions, len(gallery.names)), benchmark.train_list
         figures["choice"] = choice
@@ -191,10 +189,8 @@ def _bank_scores(config: EvaluateScoresConfig, clip_ids: Sequence[str], device: 
     column = {clip_id: number for number, clip_id in enumerate(file.scores.clip_ids)}
     missing = [clip_id for clip_id in clip_ids if clip_id not in column]
     if missing:
-        raise InputError(
-            f"{config.bank} has no scores of {len(missing):,} clips of the gallery, '{missing[0]}' among them; "
-            "a bank scores the same clips"
-        )
+        some = f"{len(missing):,} clips of the gallery, '{missing[0]}' among them"
+        raise InputError(f"{config.bank} has no scores of {some}; a bank scores the same clips")
     return file.scores.take(range(file.scores.queries), [column[clip_id] for clip_id in clip_ids])
 
 

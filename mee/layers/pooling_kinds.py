@@ -27,9 +27,8 @@ def parse_pooling(kind: str) -> tuple[str, int]:
     name, _, number = kind.partition("-")
     if name in LEARNT and number.isascii() and number.isdecimal() and number[0] != "0":
         return name, int(number)
-    raise ValueError(
-        f"pooling must be one of {', '.join(PLAIN)}, netvlad-K, transformer or transformer-N, got '{kind}'"
-    )
+    known = f"{', '.join(PLAIN)}, netvlad-K, transformer or transformer-N"
+    raise ValueError(f"pooling must be one of {known}, got '{kind}'")
 
 
 def pooled_size(kinds: Sequence[str], dim: int) -> int:

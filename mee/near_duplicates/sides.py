@@ -55,10 +55,8 @@ def sides_of_annotations(
     annotations = read_annotations(path, protocol=protocol, train_list=train_list, partial=partial)
     table = annotations.table
     if "split" not in table:
-        raise InputError(
-            f"{path} has no column 'split', which says which videos are for training; add it, or name two lists "
-            "with --train and --test"
-        )
+        lacking = "no column 'split', which says which videos are for training"
+        raise InputError(f"{path} has {lacking}; add it, or name two lists with --train and --test")
     train, test = (tuple(table["video_id"][table["split"] == split].unique()) for split in ("train", "test"))
     test = test if protocol == FOLDER else annotations.gallery
     for videos, side in ((train, "training"), (test, "test")):

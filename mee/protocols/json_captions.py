@@ -164,9 +164,8 @@ def _coco(path: Path) -> tuple[tuple[str, ...], list[tuple[str, str, str]]]:
         place = f"{path}: annotations[{number}]"
         key = identifier(record, "image_id", place)
         if key not in name_of:
-            raise InputError(
-                f"{place} is about image {name_id(key)}, which is not among the images; fetch the file again"
-            )
+            unknown = f"image {name_id(key)}, which is not among the images"
+            raise InputError(f"{place} is about {unknown}; fetch the file again")
         captions.append((identifier(record, "id", place), name_of[key], entry(record, "caption", str, place)))
     return tuple(name_of.values()), captions
 

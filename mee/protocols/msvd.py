@@ -66,10 +66,8 @@ def _captions(path: Path) -> dict[str, list[str]]:
         for number, caption in enumerate(texts):
             words = [caption] if isinstance(caption, str) else caption
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise InputError(
-                    f"{path}: caption {number} of {name_id(video)} is neither text nor a list of words; fetch the "
-                    "file again"
-                )
+                fault = "is neither text nor a list of words; fetch the file again"
+                raise InputError(f"{path}: caption {number} of {name_id(video)} {fault}")
             budget -= 1 + sum(len(word) + 1 for word in words)
             if budget < 0:
                 raise InputError(f"{path} repeats the same text, as no file of captions does")

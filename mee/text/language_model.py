@@ -183,10 +183,8 @@ def _last(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
                 if layers > len(stack):
                     raise InputError(f"tuned-layers is {layers}, but the text model has {len(stack)} layers")
                 return *list(stack)[-layers:], *_final_norms(parent, name)
-    raise InputError(
-        f"the layers of a text model of type {model.config.model_type} cannot be identified; tuned-layers must be "
-        "0 (none) or -1 (all)"
-    )
+    unknown = f"the layers of a text model of type {model.config.model_type} cannot be identified"
+    raise InputError(f"{unknown}; tuned-layers must be 0 (none) or -1 (all)")
 
 
 def _final_norms(parent: nn.Module, stack: str) -> list[nn.Module]:

@@ -85,10 +85,8 @@ def _format(path: Path) -> dict[str, bool]:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if path.suffix in PICKLES or first.startswith(b"\x80"):
-        raise InputError(
-            f"{path} is in a library's own format, which may be a pickle and is never read; write it in {FORMATS} "
-            "(gensim: save_word2vec_format)"
-        )
+        never = "is in a library's own format, which may be a pickle and is never read"
+        raise InputError(f"{path} {never}; write it in {FORMATS} (gensim: save_word2vec_format)")
     header = first.split()
     if len(header) == 2 and all(number.isdigit() for number in header):
         return {"binary": not _is_line(second, int(header[1])), "no_header": False}

@@ -62,10 +62,8 @@ def run_folder(model: Path, *, overwrite: bool, leads: bool = True) -> Iterator[
         for path in made:
             sync(path.parent)
         if strange := [path.name for path in folder.iterdir() if not OURS.fullmatch(path.name)]:
-            raise InputError(
-                f"'{folder}' holds {name_ids(sorted(strange))}, and a training would remove that folder in the "
-                "end; move them, or name another model"
-            )
+            danger = "and a training would remove that folder in the end; move them, or name another model"
+            raise InputError(f"'{folder}' holds {name_ids(sorted(strange))}, {danger}")
         with _held(folder / LOCK):
             new, replaced = folder / NEW, folder / REPLACED
             if _is_folder(new) and _is_folder(replaced) and not model.exists():

@@ -155,14 +155,12 @@ def _numbers(found: Iterable[Any]) -> bool:
 def _check_signature(path: Path, was: Any, now: dict[str, Any]) -> None:
     was = was if isinstance(was, dict) else {}
     other = [name for name in now if was.get(name) != now[name]]
-    what, remedy = f"with other settings or data ({', '.join(other)})", "run it with its own settings to finish it"
+    what, how = f"with other settings or data ({', '.join(other)})", "run it with its own settings to finish it"
     if other == ["processes"]:
         what = f"of {was.get('processes')!s:.20} processes, which {now['processes']} cannot go on with"
-        remedy = "start as many as it had"
+        how = "start as many as it had"
     if other:
-        raise InputError(
-            f"{path.parent} holds an unfinished run {what}; {remedy}, or start again with --overwrite"
-        )
+        raise InputError(f"{path.parent} holds an unfinished run {what}; {how}, or start again with --overwrite")
 
 
 def _restore(trainer: Run, tensors: dict[str, Tensor], progress: Progress, scaler: dict[str, Any]) -> None:

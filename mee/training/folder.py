@@ -49,11 +49,12 @@ def run_folder(model: Path, *, overwrite: bool, leads: bool = True) -> Iterator[
     Raises:
         InputError: the place or the folder holds something else, or another run holds the folder.
     """
+    if leads:
+        _check_place(model, overwrite=overwrite)
     folder = model.resolve().with_name(f"{model.resolve().name}.training")
     if not leads:
         yield folder
         return
-    _check_place(model, overwrite=overwrite)
     if folder.is_symlink():
         raise InputError(f"'{folder}' is a symbolic link and not a folder; remove it, or name another model")
     made = [path for path in (folder, *folder.parents) if not path.exists()]

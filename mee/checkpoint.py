@@ -32,14 +32,13 @@ from typing import Annotated, Any, Self, cast
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from pydantic import StrictInt, StringConstraints, TypeAdapter, ValidationError, create_model
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_buffer_registration_hook as on_buffer
 from torch.nn.modules.module import register_module_parameter_registration_hook as on_parameter
 
 from mee.config import ModelConfig, tower_settings
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, open_file, parse_json, read_json
 from mee.text import TextEncoder, encoder_class, tower_class
 
@@ -91,20 +90,15 @@ class Checkpointed(
         config = check_directory(directory)
         path = directory / WEIGHTS
         weights = _read_weights(entry(directory, WEIGHTS))
-        try:
-            with at_most(path.stat().st_size, path):  # of which a number takes four: a text model is built twice
-                text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
-                towers = {
-                    expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
-                    for expert in config.experts
-                    if expert.text
-                }
-                made = cls(config, text_encoder, towers)
-        except InputError:
-            raise
-        except Exception as error:  # whatever torch says of sizes that nothing can have
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: no model can be built as {CONFIG} describes it: {reason:.120}") from error
+        impossible = f"{path}: no model can be built as {CONFIG} describes it"  # torch says why
+        with usable(impossible), at_most(path.stat().st_size, path):  # a number takes four: text is built twice
+            text_encoder = encoder_class(config.text).load(config.text, directory / TEXT)
+            towers = {
+                expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
+                for expert in config.experts
+                if expert.text
+            }
+            made = cls(config, text_encoder, towers)
         _check_fit(weights, made.state_dict(), path)
         made.load_state_dict(weights)
         return made.eval()
@@ -113,10 +107,8 @@ class Checkpointed(
 def _read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, their numbers finite; these stay in the file until they are used."""
     read_head(path)
-    try:
+    with usable(f"'{path}': the weights cannot be read"):
         weights: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-        raise InputError(f"'{path}': the weights cannot be read: {' '.join(str(error).split())}") from error
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.norm().isfinite():
             raise InputError(f"'{path}' is damaged: '{name:.80}' holds numbers that are not finite, or beyond use")
@@ -153,22 +145,20 @@ def at_most(numbers: int, path: Path) -> Iterator[None]:
 
 
 def _check_fit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are not those of a model that was built by the settings."""
     for name in sorted(weights.keys() | own.keys()):
         found, wanted = weights.get(name), own.get(name)
-        problem = ""
+        counts = name.endswith(("running_var", "num_batches_tracked"))
         if found is None or wanted is None:
             problem = "is missing" if found is None else "is not known"
         elif _form(found) != _form(wanted):
             problem = f"is {_form(found)} and not {_form(wanted)}"
         elif name.endswith("deviation") and not (found > 0).all():
             problem = "holds a deviation of 0 or less"
-        elif (
-            name.endswith(("running_var", "num_batches_tracked")) and not ((found >= 0) & (found < 1 << 60)).all()
-        ):
+        elif counts and not ((found >= 0) & (found < 1 << 60)).all():
             problem = "is out of range"
-        if problem:
-            raise InputError(f"{path}: the weights do not fit {CONFIG}: '{name:.80}' {problem}")
+        else:
+            continue
+        raise InputError(f"{path}: the weights do not fit {CONFIG}: '{name:.80}' {problem}")
 
 
 def _form(tensor: Tensor) -> str:
@@ -187,18 +177,14 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_directory(directory: Path) -> ModelConfig:
-    """Check a local checkpoint, apart from its weights.
-
-    Returns:
-        Its settings.
+    """The settings of a local checkpoint, which is checked apart from its weights.
 
     Raises:
         InputError: it is no directory, a file is missing, or its settings cannot be used.
     """
     if not directory.is_dir():
-        raise InputError(
-            f"no model at '{directory}'; make one with: mee train STORE CAPTIONS {shlex.quote(str(directory))}"
-        )
+        command = f"mee train STORE CAPTIONS {shlex.quote(str(directory))}"
+        raise InputError(f"no model at '{directory}'; make one with: {command}")
     missing = [name for name in (CONFIG, WEIGHTS, TEXT) if not (directory / name).exists()]
     if missing:
         raise InputError(f"'{directory}' is not a whole model: it has no {' and no '.join(missing)}")
@@ -207,9 +193,7 @@ def check_directory(directory: Path) -> ModelConfig:
     return read_config(directory)
 
 
-@cache
-def _settings() -> TypeAdapter[ModelConfig]:
-    return TypeAdapter(ModelConfig)
+_adapter = cache(TypeAdapter)  # made when it is needed first
 
 
 def read_config(directory: Path) -> ModelConfig:
@@ -228,7 +212,7 @@ def read_config(directory: Path) -> ModelConfig:
     if (version := settings.pop("format", None)) != FORMAT:
         raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
     try:
-        config = _settings().validate_python(settings)
+        config: ModelConfig = _adapter(ModelConfig).validate_python(settings)
     except ValidationError as error:
         raise InputError(f"{path}: {_first(error)}") from error
     if json.loads(json.dumps(asdict(config))) != settings:  # a missing one would silently be a default

@@ -39,11 +39,8 @@ class ExpertConfig:
         require(self.input_dim > 0 and self.embed_dim > 0, f"'{self.name}': sizes must be positive")
         check_pooling(f"'{self.name}'", self.pooling)
         if self.start == "identity":
-            require(
-                self.pooled_dim == self.embed_dim,
-                f"'{self.name}': to start as identity, its {self.pooled_dim} pooled columns must be as many as "
-                f"its embed-dim {self.embed_dim}",
-            )
+            columns = f"its {self.pooled_dim} pooled columns must be as many as its embed-dim {self.embed_dim}"
+            require(self.pooled_dim == self.embed_dim, f"'{self.name}': to start as identity, {columns}")
             require(not self.standardise, f"'{self.name}': standardise would undo the start as identity")
             require(bool(self.text), f"'{self.name}': a start as identity needs the text tower it is aligned to")
 

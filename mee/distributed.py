@@ -90,15 +90,10 @@ class _JointRows(Function):
 
 
 def make_accelerator(device: torch.device, mixed_precision: str, scalars: Path | None = None) -> Accelerator:
-    """Device, mixed precision, processes and trackers of one training run.
+    """Device, mixed precision, processes, and trackers (TensorBoard, in `scalars`) of one training run.
 
     accelerate keeps its state for the whole program. A run resets it, because earlier runs may have had another
-    device and precision, but stays in the process group.
-
-    Args:
-        device: cpu, or the kind of device of which each process gets its own.
-        mixed_precision: "no", "bf16" or "fp16".
-        scalars: directory for TensorBoard.
+    device and precision, but stays in the process group. `device`: cpu, or the kind of which each gets its own.
 
     Raises:
         InputError: the device has not the precision, or TensorBoard is requested and not installed.

@@ -55,16 +55,15 @@ def encode_captions(
         InputError: a caption is empty.
     """
     row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-    sentences, parts = list(row_of), []
+    sentences = list(row_of)
+    parts: list[TextEmbedding] = []
     with _evaluating(model):
         for start in range(0, len(sentences), CHUNK):
             chunk = sentences[start : start + CHUNK]
             rows = torch.arange(len(chunk)) + (0 if tokens is None else start)
             inputs = model.tokenize(chunk) if tokens is None else tokens
-            parts += [
-                model.encode_text({tower: ragged.take(some) for tower, ragged in inputs.items()})
-                for some in rows.split(BATCH)
-            ]
+            batches = ({tower: whole.take(some) for tower, whole in inputs.items()} for some in rows.split(BATCH))
+            parts += map(model.encode_text, batches)
     text = TextEmbedding(torch.cat([part.packed for part in parts]), torch.cat([part.logits for part in parts]))
     return text[torch.tensor([row_of[caption] for caption in captions])]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import SequenceMatcher
 from itertools import islice
 from unicodedata import category
@@ -32,6 +33,20 @@ def visible(text: str) -> str:
         else letter
         for letter in text
     )
+
+
+@contextmanager
+def usable(what: str) -> Iterator[None]:
+    """One sentence of all that libraries raise: `what`, and why; a panic of tokenizers is no Exception."""
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
+            raise InputError(f"{what}: {reason:.300}") from error
+        raise
 
 
 def require(holds: bool, message: str) -> None:

@@ -46,15 +46,12 @@ def is_bare(name: object) -> bool:
 
 
 def entry(folder: Path, *names: str) -> Path:
-    """A regular file below a folder that may come from anyone.
+    """The path of a regular file below a folder that may come from anyone, to be opened.
 
     Args:
         folder: given by the user; may be a link.
         names: of the folders on the way and of the file; none may be a link. The hub's cache keeps files as links
             into the `blobs` of the same model: these are followed.
-
-    Returns:
-        The path to open.
 
     Raises:
         InputError: a name is a path, or what stands there is not a regular file.
@@ -99,9 +96,7 @@ def regular_size(path: Path, most: int | None = None, *, follow: bool = False) -
     status = path.stat(follow_symlinks=follow)
     if not stat.S_ISREG(status.st_mode):
         raise _not(path, status.st_mode, "a regular file")
-    if status.st_size > max(
-        LARGEST_JSON, status.st_blocks * 512 * 64
-    ):  # a few kB on the disk, and memory without end
+    if status.st_size > max(LARGEST_JSON, 64 * 512 * status.st_blocks):  # a few kB on the disk, and endless memory
         raise InputError(f"'{path}' is damaged: it is a sparse file, nearly all of it without content")
     if most is not None and status.st_size > most:
         raise InputError(f"'{path}' has {status.st_size:,} bytes; no more than {most:,} are read of such a file")
@@ -148,20 +143,16 @@ def limited(path: Path) -> Iterator[None]:
         with suppress(OSError, ValueError):
             pages = int(Path("/proc/self/statm").read_text().split()[5])  # that are taken already
             limit = pages * resource.getpagesize() + most
-            resource.setrlimit(
-                resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
-            )
+            limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
         try:
             yield
         except MemoryError as error:
-            raise InputError(
-                f"'{path}' takes more than {most >> 20:,} MB to read, far more than its size; it is damaged, or "
-                "made to fill the memory"
-            ) from error
+            much = f"takes more than {most >> 20:,} MB to read, far more than its size"
+            raise InputError(f"'{path}' {much}; it is damaged, or made to fill the memory") from error
         except RecursionError as error:
-            raise InputError(
-                f"'{path}' is nested too deeply; it is damaged, or made to stop its readers"
-            ) from error
+            reason = "is nested too deeply; it is damaged, or made to stop its readers"
+            raise InputError(f"'{path}' {reason}") from error
         finally:
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
@@ -191,11 +182,10 @@ def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> An
     Raises:
         InputError: also where it is no JSON, nested too deeply, or holds a number that is not finite.
     """
+    content = read_file(path, most, follow=follow)
     try:
-        return parse_json(read_file(path, most, follow=follow))
+        return parse_json(content)
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"'{path}' cannot be read as JSON: {error}") from error
 
 
@@ -241,15 +231,6 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             aside.unlink()
-
-
-def make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it, durably; returns the new ones, the innermost first."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for each in made:
-        sync(each.parent)
-    return made
 
 
 def sync(path: Path) -> None:

@@ -115,9 +115,8 @@ class MEE(Checkpointed):
         """
         super().__init__()
         self.config = config
-        self.layout = Layout(
-            tuple(expert.name for expert in config.experts), tuple(expert.embed_dim for expert in config.experts)
-        )
+        names, sizes = zip(*((expert.name, expert.embed_dim) for expert in config.experts))
+        self.layout = Layout(names, sizes)
         self.text_encoder = text_encoder
         self.towers = nn.ModuleDict(towers or {})
         own = {expert.name for expert in config.experts if expert.text}
@@ -137,11 +136,8 @@ class MEE(Checkpointed):
         Raises:
             InputError: a pretrained text model is not there, or cannot be used.
         """
-        towers = {
-            expert.name: tower_class().learn(tower_settings(expert.text), captions)
-            for expert in config.experts
-            if expert.text
-        }
+        own = [expert for expert in config.experts if expert.text]
+        towers = {each.name: tower_class().learn(tower_settings(each.text), captions) for each in own}
         return cls(config, encoder_class(config.text).learn(config.text, captions), towers)
 
     @property

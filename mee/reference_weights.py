@@ -17,6 +17,7 @@ pass put them into a dict: `streams` and `columns`. Convert a `.pth` file of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,10 +61,8 @@ def load_reference(
         InputError: a weight is missing, unknown or of a wrong shape, or the text encoder does not fit.
     """
     if sorted(streams) != sorted(columns) or len(set(streams)) < len(streams) or AUDIO not in streams:
-        raise InputError(
-            f"streams and columns must be the same names, '{AUDIO}' among them, "
-            f"got {', '.join(streams)} and {', '.join(columns)}"
-        )
+        got = f"{', '.join(streams)} and {', '.join(columns)}"
+        raise InputError(f"streams and columns must be the same names, '{AUDIO}' among them, got {got}")
     audio_dim, audio_clusters = _matrix(state, "audio_pooling.clusters")
     text_dim, text_clusters = _matrix(state, "text_pooling.clusters")
     names = our_names(len(streams), list(streams).index(AUDIO), (audio_clusters, text_clusters))
@@ -71,26 +70,16 @@ def load_reference(
     pool = getattr(text_encoder, "pool", None)
     kinds = (f"netvlad-{text_clusters}",)
     if not isinstance(pool, Pool) or (pool.kinds, pool.dim) != (kinds, text_dim * text_clusters):
-        raise InputError(
-            f"these weights want a text encoder that pools word vectors of size {text_dim} by {kinds[0]}; "
-            "give it that size and that pooling"
-        )
+        wanted = f"a text encoder that pools word vectors of size {text_dim} by {kinds[0]}"
+        raise InputError(f"these weights want {wanted}; give it that size and that pooling")
     experts = []
     for number, name in enumerate(streams):
-        embed_dim, input_dim = _matrix(state, f"mee.video_GU.{number}.fc.weight")
+        size, input_dim = _matrix(state, f"mee.video_GU.{number}.fc.weight")
         pooling = "mean" if name == "face" else "max"  # of their inputs (section 4)
         if name == AUDIO:
             input_dim, pooling = audio_dim, f"netvlad-{audio_clusters}"
-        experts.append(
-            ExpertConfig(
-                name=name,
-                input_dim=input_dim,
-                embed_dim=embed_dim,
-                pooling=(pooling,),
-                standardise=False,
-                fingerprint=(fingerprints or {}).get(name, ""),
-            )
-        )
+        one = ExpertConfig(name=name, input_dim=input_dim, embed_dim=size, pooling=(pooling,), standardise=False)
+        experts.append(replace(one, fingerprint=(fingerprints or {}).get(name, "")))
     model = MEE(ModelConfig(experts=tuple(experts), text=text, dropout=0.0), text_encoder)
     model.to(state["mee.moe_fc.weight"].dtype)
     own = model.state_dict()
@@ -104,10 +93,7 @@ def load_reference(
 def translate(tensors: Mapping[str, Tensor], names: Mapping[str, str], order: Sequence[int]) -> dict[str, Tensor]:
     """Weights, gradients or running statistics under their names -> under ours, in our shapes.
 
-    Args:
-        tensors: any that are in `names`.
-        names: what `our_names` returns.
-        order: rows of their mixture in the order of our M axis, see `mixture_order`.
+    `names`: what `our_names` returns; `order`: what `mixture_order` does.
     """
     ours = {}
     for name, tensor in tensors.items():
@@ -159,7 +145,6 @@ def _check_shapes(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Non
 
 
 def _matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
-    """Shape of a required matrix."""
     if name not in state:
         raise InputError(f"{_FOREIGN}: they lack {name}; name other streams, or give other weights")
     if state[name].ndim != 2:

@@ -35,16 +35,9 @@ def mixture_weights(logits: Tensor, pattern: Pattern) -> Tensor:
 
 
 def weighted_query(text: Tensor, logits: Tensor, pattern: Pattern, layout: Layout) -> Tensor:
-    """The vector whose inner product with a clip of this pattern is the score.
+    """The vectors whose inner product with a clip of this pattern is the score; see `mee_scores`.
 
-    Args:
-        text: (Q, E) packed text embeddings.
-        logits: (Q, M) mixture logits.
-        pattern: M flags, at least one True.
-        layout: of the packed vectors, E in total.
-
-    Returns:
-        (Q, E_A): the present experts' columns, each scaled by its weight; goes with `layout.take(video, pattern)`.
+    (Q, E_A): the present experts' columns, each scaled by its weight; goes with `layout.take(video, pattern)`.
     """
     weights = mixture_weights(logits, pattern)
     parts = [text[:, columns] * weights[:, m, None] for m, columns in enumerate(layout.slices)]
@@ -59,7 +52,7 @@ def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
 
 
 def mee_scores(text: Tensor, video: Tensor, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """Score every query against every clip.
+    """(Q, G) scores of every query against every clip, in [-1, 1].
 
     Args:
         text: (Q, E) packed, unit-norm for each expert.
@@ -67,9 +60,6 @@ def mee_scores(text: Tensor, video: Tensor, logits: Tensor, available: Tensor, l
         logits: (Q, M) mixture logits.
         available: (G, M) bool, at least one True in each row.
         layout: of the packed vectors, E in total.
-
-    Returns:
-        (Q, G) scores in [-1, 1].
 
     Raises:
         ValueError: a clip has no stream at all.

@@ -69,11 +69,9 @@ class Ragged:
     def join(cls, parts: Sequence[Ragged | None], lengths: Sequence[int]) -> Ragged:
         """Several collections as one; None is `length` missing streams."""
         present = [part for part in parts if part is not None]
-        sizes = [
-            torch.zeros(length, dtype=torch.int64) if part is None else part.offsets.diff()
-            for part, length in zip(parts, lengths)
-        ]
-        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), *sizes]).cumsum(0)
+        none = torch.zeros(1, dtype=torch.int64)
+        sizes = [none.expand(n) if part is None else part.offsets.diff() for part, n in zip(parts, lengths)]
+        offsets = torch.cat([none, *sizes]).cumsum(0)
         return cls(torch.cat([part.values for part in present]), offsets, present[0].pooled)
 
     @property

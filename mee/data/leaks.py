@@ -27,7 +27,7 @@ _ENDING = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z\d]{2,4}$")  # .mp4, .3gp; not .1
 def check_apart(
     record: Mapping[str, Any], videos: Iterable[str], source: ClipNames, *, what: str, ids: Iterable[str] = ()
 ) -> str:
-    """Refuse videos that a model was trained on.
+    """Refuse videos that a model was trained on; a note on what could not be compared, empty if everything was.
 
     Args:
         record: the model's training.json.
@@ -36,9 +36,6 @@ def check_apart(
         what: their name in messages: "split 'test'".
         ids: a named protocol's own ids of the same videos: they mean the same in every store, so they are compared
             with the base names of the training videos. Empty for your own collection.
-
-    Returns:
-        A note on what could not be compared; empty if everything was.
 
     Raises:
         InputError: the model was trained on some of them, or on files of the same content.
@@ -72,19 +69,15 @@ def check_images_apart(
 ) -> None:
     """Refuse to train on images that are validated or tested on, by name or by content.
 
-    Args:
-        images: their store, and their names in it.
-        videos: the same of the videos of validation and test.
-        name: of the file of image captions.
-        ids: a named protocol's own ids of validation and test, whether in the store or not.
+    Of the images, and of the videos of validation and test: their store and their names in it. `name`: of the file
+    of image captions; `ids`: a named protocol's own ids of validation and test, whether in the store or not.
 
     Raises:
         InputError: names images that are validated or tested on.
     """
     if both := known_names(videos[1], ids, images[1]):
-        raise InputError(
-            f"{name}: {len(both):,} of the images are validated or tested on, {name_ids(both)}; leave them out"
-        )
+        named = f"{len(both):,} of the images are validated or tested on, {name_ids(both)}"
+        raise InputError(f"{name}: {named}; leave them out")
     if same := same_files(video_contents(*images), video_contents(*videos)):
         raise InputError(
             f"{name}: {len(same):,} of the images are the files of videos that are validated or tested on, "

@@ -56,10 +56,7 @@ class Pairs:
 
 
 def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> tuple[Pairs, list[str]]:
-    """Find the clips of every caption; with partial, leave out captions whose video is not in the source.
-
-    Returns:
-        The pairs, and the video ids that were left out.
+    """Captions and their clips; and with partial, the video ids that are not in the source and are left out.
 
     Raises:
         InputError: a video id is unknown or ambiguous, its video failed, or no caption remains.
@@ -116,7 +113,6 @@ def _names(source: ClipNames) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def _reason(video_id: str, tails: dict[str, list[str]], source: ClipNames) -> str:
-    """Why a caption's video id leads to no clip."""
     if video_id in source.failed:
         return source.failed[video_id]
     videos = tails.get(video_id, [])

@@ -23,17 +23,14 @@ class ClipNames(Protocol):
     @property
     def name(self) -> str:
         """What to call the place in messages: its path."""
-        ...
 
     @property
     def clips(self) -> pd.DataFrame:
         """Usable clips: index clip_id; columns video, start_s, end_s."""
-        ...
 
     @property
     def failed(self) -> Mapping[str, str]:
         """Videos that could not be extracted, each with the reason."""
-        ...
 
 
 class FeatureSource(ClipNames, Protocol):
@@ -42,21 +39,17 @@ class FeatureSource(ClipNames, Protocol):
     @property
     def dims(self) -> Mapping[str, int]:
         """D of every modality."""
-        ...
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
         """Digest of the extractor of every modality."""
-        ...
 
     @property
     def versions(self) -> Mapping[str, str]:
         """A string a modality that changes when its streams are extracted again, by the same extractor too."""
-        ...
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
         """One (T, D) stream a clip; None where it is missing."""
-        ...
 
 
 def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> dict[str, Ragged]:

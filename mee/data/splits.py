@@ -86,10 +86,8 @@ def split_pairs(
         if "test" not in needed and gone > 0:
             notes.append(f"{gone} test videos are not in {source.name}, so their files were not compared")
     elif select_on_test:
-        raise InputError(
-            "these captions have no column 'split', so there is no test to choose the epoch by; add one, or leave "
-            "out --select-on-test"
-        )
+        none = "these captions have no column 'split', so there is no test to choose the epoch by"
+        raise InputError(f"{none}; add one, or leave out --select-on-test")
     else:
         train, left_out = match_captions(table, source, partial=partial)
         val = train.of_videos(set())
@@ -111,12 +109,9 @@ def split_pairs(
 def pairs_by_split(
     table: pd.DataFrame, source: FeatureSource, *, partial: bool, needed: Collection[str] = SPLITS
 ) -> tuple[dict[str, Pairs], list[str]]:
-    """Match the captions of each split; a split without captions has no pairs.
+    """The pairs of train, val and test, perhaps none, and the video ids of needed splits that were left out.
 
     Unless partial, the videos of the needed splits must be in the source; others are matched if they are.
-
-    Returns:
-        The pairs of train, val and test, and the video ids of needed splits that were left out.
 
     Raises:
         InputError: a video is in two splits, or captions do not match the source.

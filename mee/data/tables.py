@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mee.errors import InputError, name_id
+from mee.errors import InputError, name_id, usable
 from mee.files import limited, open_file, read_parquet
 
 if TYPE_CHECKING:
@@ -30,14 +30,11 @@ SPLITS = ("train", "val", "test")
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
 _SYNONYMS = {"validate": "val", "validation": "val", "dev": "val"}
 _FOUND = 8  # columns that a message names
-_MOST_COLUMNS = 1000  # of csv: rows are filled up to the header's
+_COLUMNS = 1000  # of csv: rows are filled up to the header's
 
 
 def read_captions(path: Path) -> pd.DataFrame:
-    """Read a table of captions.
-
-    Returns:
-        Columns video_id, caption and, where the file has them, split and query_id; no outer white space.
+    """Read captions: video_id, caption and, where the file has them, split and query_id; no outer white space.
 
     Raises:
         InputError: the file, a column or a value cannot be used.
@@ -123,10 +120,8 @@ def read_text(path: Path, what: str = "file") -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_table(
-    path: Path, needed: Sequence[str], wanted: Sequence[str] = (), *, what: str = "table"
-) -> pd.DataFrame:
-    """Needed columns of a table, and wanted ones if it has them; text without outer white space.
+def read_table(path: Path, names: Sequence[str], more: Sequence[str] = (), *, what: str = "table") -> pd.DataFrame:
+    """The columns of these names, and more if the table has them; text without outer white space.
 
     Raises:
         InputError: it cannot be read, a column is missing, a value is empty, or there are no rows.
@@ -135,25 +130,19 @@ def read_table(
 
     if not path.is_file():
         raise InputError(f"no {what} at '{path}'")
-    try:
-        with limited(path):
-            match path.suffix.lower():
-                case ".parquet":
-                    table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
-                case ".jsonl" | ".ndjson":
-                    table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
-                case _:
-                    table = _read_csv(path, what)
-            for name in table.columns.intersection([*needed, *wanted, "video"]):
-                table[name] = table[name].astype("string").str.strip()
-    except InputError:
-        raise
-    except Exception as error:  # the parsers raise anything on a damaged table
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a readable {path.suffix} table: {reason}; save it again") from error
+    with usable(f"{path} is not a readable {path.suffix} table; save it again"), limited(path):
+        match path.suffix.lower():
+            case ".parquet":
+                table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
+            case ".jsonl" | ".ndjson":
+                table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
+            case _:
+                table = _read_csv(path, what)
+        for name in table.columns.intersection([*names, *more, "video"]):
+            table[name] = table[name].astype("string").str.strip()
     if "video_id" not in table and "video" in table:
         table = table.rename(columns={"video": "video_id"})
-    for column in needed:
+    for column in names:
         if column not in table:
             found = ", ".join(name_id(str(name)) for name in table.columns[:_FOUND]) or "nothing"
             raise InputError(
@@ -162,7 +151,7 @@ def read_table(
             )
     if not len(table):
         raise InputError(f"{path} has a header and no rows")
-    columns = [*needed, *(name for name in wanted if name in table)]
+    columns = [*names, *(name for name in more if name in table)]
     table = table[columns].reset_index(drop=True)
     for column in columns:
         empty = table[column].isna() | (table[column] == "")
@@ -182,10 +171,8 @@ def _read_csv(path: Path, what: str) -> pd.DataFrame:
         for fields in lines:
             if not header:
                 header = [name.strip() for name in fields]
-                if len(header) > _MOST_COLUMNS:
-                    raise InputError(
-                        f"{path} has {len(header):,} columns; no more than {_MOST_COLUMNS:,} are read"
-                    )
+                if len(header) > _COLUMNS:
+                    raise InputError(f"{path} has {len(header):,} columns; no more than {_COLUMNS:,} are read")
             elif len(fields) > len(header):
                 raise InputError(
                     f"{path}: line {lines.line_num} has more fields than the header, {len(fields)} for "

@@ -66,10 +66,8 @@ def evaluate_model(
     measured, bank, figures = None, None, dict[str, Any]()
     if benchmark.choices is not None:
         if config.normalise.method != "none" or answers or config.ablation:
-            raise InputError(
-                f"{config.protocol} ranks nothing: it has five sentences a question; leave out --normalise, "
-                "--ranks and --ablation"
-            )
+            advice = "leave out --normalise, --ranks and --ablation"
+            raise InputError(f"{config.protocol} ranks nothing: it has five sentences a question; {advice}")
         choice, gallery, left_out = _multiple_choice(model, source, benchmark, config)
         counts, train_list = ("test", choice.questions, len(gallery.names)), benchmark.train_list
         figures["choice"] = choice
@@ -83,17 +81,15 @@ def evaluate_model(
         gallery = encode_gallery(model, source, clip_ids)
         bank = _training_captions(config, benchmark, model)
         pairs, clips, normalise = held_out.pairs, source.clips, config.normalise
-        retrieval = Retrieval.of(
-            model, gallery, pairs, clips=clips, v2t=config.v2t, normalise=normalise, bank=bank
-        )
-        measured = retrieval.measure(resamples=config.bootstrap, answers=True)
+        ranked = Retrieval.of(model, gallery, pairs, clips=clips, v2t=config.v2t, normalise=normalise, bank=bank)
+        measured = ranked.measure(resamples=config.bootstrap, answers=True)
         counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
         figures = {
             **_directions(measured),
-            "schemes": retrieval.schemes() if config.ablation else (),
-            "removed": retrieval.removed() if config.ablation else (),
-            "patterns": retrieval.patterns(measured.ranking),
-            "weights": retrieval.weights(),
+            "schemes": ranked.schemes() if config.ablation else (),
+            "removed": ranked.removed() if config.ablation else (),
+            "patterns": ranked.patterns(measured.ranking),
+            "weights": ranked.weights(),
         }
     size = 0 if bank is None else len(bank.packed)
     streams = dict(zip(model.modalities, gallery.video.available.sum(0).tolist()))
@@ -187,17 +183,14 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
 
 
 def _bank_scores(config: EvaluateScoresConfig, clip_ids: Sequence[str], device: torch.device) -> Scores | None:
-    """Scores of training captions against the gallery's clips."""
     if config.bank is None or not config.normalise.needs_bank:
         return None
     file = read_scores(config.bank, unit_norm=config.unit_norm, device=device)
     column = {clip_id: number for number, clip_id in enumerate(file.scores.clip_ids)}
     missing = [clip_id for clip_id in clip_ids if clip_id not in column]
     if missing:
-        raise InputError(
-            f"{config.bank} has no scores of {len(missing):,} clips of the gallery, '{missing[0]}' among them; "
-            "a bank scores the same clips"
-        )
+        some = f"{len(missing):,} clips of the gallery, '{missing[0]}' among them"
+        raise InputError(f"{config.bank} has no scores of {some}; a bank scores the same clips")
     return file.scores.take(range(file.scores.queries), [column[clip_id] for clip_id in clip_ids])
 
 
@@ -207,11 +200,9 @@ def _directions(measured: Measured) -> dict[str, Any]:
     return {"text_to_video": measured.t2v, "video_to_text": measured.v2t, "best": best, "worst": worst}
 
 
-def rules_of(config: EvaluateConfig, normalisation: Normalisation) -> Rules:
+def rules_of(config: EvaluateConfig, how: Normalisation) -> Rules:
     intervals = f"{100 * LEVEL:g} % bootstrap over queries, {config.bootstrap:,} resamples, seed 0"
-    return Rules(
-        v2t=CONVENTIONS[config.v2t], normalisation=normalisation, intervals=intervals if config.bootstrap else ""
-    )
+    return Rules(v2t=CONVENTIONS[config.v2t], normalisation=how, intervals=intervals if config.bootstrap else "")
 
 
 def protocol_facts(

@@ -37,20 +37,10 @@ def held_out_pairs(
     partial: bool,
     protocol: str = FOLDER,
 ) -> HeldOut:
-    """The captions to evaluate on.
+    """The captions to evaluate on, of a table: of test, or of val where it names no split.
 
-    Args:
-        table: columns video_id, caption and perhaps split.
-        source: where the clips are; those of other splits need not be there.
-        record: the model's training.json.
-        split: "test" or "val"; None takes test, or val where the table names no split.
-        partial: leave out captions whose video is not in the source.
-        protocol: whose captions they are. Video ids of a named one mean the same in every store, so they are
-            looked for in the record whatever folder and ending its files had.
-
-    Raises:
-        InputError: the split has no captions, captions do not match the source, or the model was trained on one of
-            its videos.
+    `record`: the model's training.json. Video ids of a named protocol mean the same in every store, so they are
+    looked for in the record whatever folder and ending its files had.
     """
     named = "split" in table
     split = split or ("test" if named else "val")
@@ -64,9 +54,8 @@ def held_out_pairs(
         matched, left_out = match_captions(table, source, partial=partial)
         pairs = matched.of_videos(held)
     else:
-        raise InputError(
-            "these captions have no column 'split', so there is no split 'test'; add one, or use --split val"
-        )
+        none = "these captions have no column 'split', so there is no split 'test'"
+        raise InputError(f"{none}; add one, or use --split val")
     if not len(pairs):
         raise InputError(f"no caption is in split '{split}' of the videos that this model has held out")
     by_id = protocol != FOLDER and named and not from_train
@@ -98,15 +87,7 @@ def _selected_on_these(record: Mapping[str, Any], videos: Sequence[str], ids: It
 def gallery_videos(
     benchmark: Benchmark, source: FeatureSource, *, partial: bool
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The gallery of a named protocol, captioned or not.
-
-    Returns:
-        Each video's clip, in the protocol's order; and the videos that are not in the source.
-
-    Raises:
-        InputError: a video is not in the source, and partial is False; or it is cut into clips, where the protocol
-            ranks whole videos.
-    """
+    """Each video's clip of a protocol's gallery, captioned or not, in its order; and the videos without one."""
     found, left_out = find_videos(benchmark.gallery, source, partial=partial)
     cut = [
         clips[0]

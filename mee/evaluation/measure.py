@@ -109,10 +109,6 @@ def measure_scores(
     """Rank both ways, and sum up.
 
     With names, each query's first answers are kept; `resamples` are the bootstrap's, 0: no intervals.
-
-    Raises:
-        InputError: a score is NaN.
-        ValueError: there is nothing to rank.
     """
     ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS if names else 0)
     answers = None

@@ -97,10 +97,8 @@ def _figures(weights: NDArray[np.int64], rank: NDArray[np.float64]) -> dict[str,
     up_to = weights.cumsum(1)
     total = int(up_to[0, -1])
     places = {k: int(np.searchsorted(rank, k, side="right")) for k in KS}
-    found = {
-        f"R@{k}": 100 * (up_to[:, place - 1] / total) if place else np.zeros(len(weights))
-        for k, place in places.items()
-    }
+    none = np.zeros(len(weights))
+    found = {f"R@{k}": 100 * (up_to[:, n - 1] / total) if n else none for k, n in places.items()}
     middle = [rank[(up_to > place).argmax(1)] for place in ((total - 1) // 2, total // 2)]
     return {
         **found,

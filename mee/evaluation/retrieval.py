@@ -24,32 +24,20 @@ from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.result import Pattern, Row, Weights
 from mee.layout import Layout
 from mee.model import MEE, TextEmbedding
-from mee.ranking import (
-    MIXTURE,
-    UNSCORABLE,
-    Convention,
-    LastPlaced,
-    MixtureScores,
-    Positives,
-    Ranking,
-    Scores,
-    schemes,
-)
+from mee.ranking import MIXTURE, UNSCORABLE, LastPlaced, MixtureScores, Positives, schemes
 from mee.scoring import group_by_pattern
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mee.ranking import Convention, Ranking, Scores
+
 
 def right_clips(pairs: Pairs, gallery: Gallery) -> tuple[Tensor, Positives]:
     """Find the right clips of every caption; captions without any in the gallery are left out.
 
-    Returns:
-        (Q,) int64, the captions' numbers in the pairs, those with the same right clips side by side; the right
-        pairs of these captions, in this order, and of the gallery's clips, those without a stream last.
-
-    Raises:
-        InputError: no caption has a clip in the gallery.
+    (Q,) int64, the captions' numbers in the pairs, those with the same right clips side by side; the right pairs
+    of these captions, in this order, and of the gallery's clips, those without a stream last.
     """
     row_of = {clip_id: row for row, clip_id in enumerate(gallery.names)}
     rows = [tuple(sorted({row_of[name] for name in clip_ids if name in row_of})) for clip_ids in pairs.clip_ids]
@@ -126,10 +114,8 @@ class Retrieval:
         Raises:
             InputError: a score is NaN.
         """
-        names = self.names if answers else None
-        return measure_scores(
-            self.scores(scheme, removed), self.positives, names, v2t=self.v2t, resamples=resamples
-        )
+        names, scores = self.names if answers else None, self.scores(scheme, removed)
+        return measure_scores(scores, self.positives, names, v2t=self.v2t, resamples=resamples)
 
     def schemes(self) -> tuple[Row, ...]:
         """Figures of every scheme but the mixture."""
@@ -161,9 +147,7 @@ class Retrieval:
         most = weights.argmax(-1)
         groups = [("all queries", torch.ones(len(weights), dtype=torch.bool))]
         groups += [(f"most to {name}", most == m) for m, name in enumerate(self.layout.names)]
-        rows = (
-            (name, int(mine.sum()), tuple(weights[mine].mean(0).tolist())) for name, mine in groups if mine.any()
-        )
+        rows = ((name, int(own.sum()), tuple(weights[own].mean(0).tolist())) for name, own in groups if own.any())
         return Weights(experts=self.layout.names, rows=tuple(rows))
 
     @property

@@ -122,12 +122,10 @@ def _places(
         return places, surplus
     faults = []
     if missing:
-        all_of = "queries" if side == "query" else "clips of the gallery"
-        faults.append(
-            f"has no scores for {len(missing):,} of the protocol's {len(wanted):,} {all_of}, {missing[0]!r}"
-        )
+        what = "queries" if side == "query" else "clips of the gallery"
+        faults += [f"has no scores for {len(missing):,} of the protocol's {len(wanted):,} {what}, {missing[0]!r}"]
     if surplus:
-        faults.append(f"has {len(surplus):,} {side} ids that are not the protocol's, {surplus[0]!r}")
+        faults += [f"has {len(surplus):,} {side} ids that are not the protocol's, {surplus[0]!r}"]
     raise InputError(
         f"{name} {' among them, and '.join(faults)} among them; name and score what the protocol does, or go on "
         "with the ids that both have with --partial"

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,15 +27,15 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
-from mee.files import limited, open_file, parse_json, read_parquet
+from mee.files import limited, parse_json, read_parquet
 from mee.protocols import file_stamp
 
 Side = Literal["query", "clip"]
 SIDES: Final[tuple[Side, Side]] = ("query", "clip")
 ENDINGS: Final = (".npy", ".npz", ".safetensors")
-HEADER: Final = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
+DAMAGED: Final = "cannot be read, it may be damaged or of another format"
 
 
 @dataclass(frozen=True)
@@ -117,13 +116,11 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
     if not path.is_file():
         raise InputError(f"no file of {side} ids at '{path}'")
     found: Iterable[Any]
-    with _read_errors(path):
+    with usable(f"{path} {DAMAGED}"), limited(path):
         match path.suffix.lower():
             case ".csv" | ".tsv" as ending:  # without a header: pandas would take surplus fields for row names
-                separator = "," if ending == ".csv" else "\t"
-                rows = pd.read_csv(
-                    path, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-                )
+                plain: dict[str, Any] = {"header": None, "dtype": str, "keep_default_na": False}
+                rows = pd.read_csv(path, sep="," if ending == ".csv" else "\t", encoding="utf-8-sig", **plain)
                 names = [str(name).strip() for name in rows.iloc[0]]
                 found = rows.iloc[1:, names.index(_column(path, side, names))]
             case ".parquet":
@@ -141,19 +138,6 @@ def read_ids(path: Path, side: Side) -> tuple[str, ...]:
     return _checked_ids(found, side, str(path))
 
 
-@contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
-    """Turn exceptions of numpy, zip, safetensors, pandas and JSON into an InputError."""
-    try:
-        with limited(path):
-            yield
-    except InputError:
-        raise
-    except Exception as error:  # the libraries raise anything on a damaged file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} cannot be read, it may be damaged or of another format ({reason})") from error
-
-
 _Found = tuple[dict[str, Table], dict[Side, tuple[str, ...]]]
 
 
@@ -163,15 +147,11 @@ def _open(path: Path) -> _Found:
         raise InputError(f"no file of scores at '{path}'")
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path}: scores are read from {', '.join(ENDINGS)}, not '{path.suffix}'")
-    with _read_errors(path):
+    with usable(f"{path} {DAMAGED}"), limited(path):
         return _safetensors(path) if path.suffix.lower() == ".safetensors" else _numpy(path)
 
 
 def _numpy(path: Path) -> _Found:
-    with open_file(path, follow=True) as file:
-        start = file.read(12)
-    if start[:6] == np.lib.format.MAGIC_PREFIX and start[6] > 1 and int.from_bytes(start[8:], "little") > HEADER:
-        raise InputError(f"{path} is described by more than {HEADER:,} bytes, as no plain array is; save it again")
     loaded = np.load(path, mmap_mode="c", allow_pickle=False)  # with "r" torch warns; it is never written to
     if isinstance(loaded, np.ndarray):
         return {"": Table(str(path), _tensor(loaded))}, {}
@@ -226,7 +206,6 @@ def _wanted(path: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...]:
-    """Ids as text, each of them once."""
     ids = []
     for row, value in enumerate(found, 1):
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
@@ -234,21 +213,18 @@ def _checked_ids(found: Iterable[Any], side: Side, where: str) -> tuple[str, ...
             shown = type(value).__name__ if isinstance(value, list | dict) else repr(value)
             raise InputError(f"{where}: {side} id {row} is {shown}, which is no text; write ids as text")
         ids.append(str(value).strip())
-    if not ids or not all(ids):
-        raise InputError(
-            f"{where}: {side} id {ids.index('') + 1} is empty" if ids else f"{where} holds no {side} ids"
-        )
+    if not ids:
+        raise InputError(f"{where} holds no {side} ids")
+    if not all(ids):
+        raise InputError(f"{where}: {side} id {ids.index('') + 1} is empty")
     if len(set(ids)) < len(ids):
         often = Counter(ids)
-        twice = [name for name, count in often.items() if count > 1]
-        raise InputError(
-            f"{where} has {len(twice)} {side} ids more than once, {twice[0]!r} {often[twice[0]]} times"
-        )
+        some = [name for name, count in often.items() if count > 1]
+        raise InputError(f"{where} has {len(some)} {side} ids more than once, {some[0]!r} {often[some[0]]} times")
     return tuple(ids)
 
 
 def _column(path: Path, side: Side, names: Sequence[str]) -> str:
-    """The column with the ids."""
     wanted = (f"{side}_id", "video_id")
     if found := [name for name in wanted if name in names]:
         return found[0]

@@ -43,15 +43,12 @@ class Table:
     def __post_init__(self) -> None:
         shape = tuple(self.values.shape)
         if len(shape) != 2 or not self.values.numel():
-            raise InputError(
-                f"{self.where} has shape {shape}; it must be a table of two axes with something in it, one row an "
-                "id of its own"
-            )
+            wanted = "a table of two axes with something in it, one row an id of its own"
+            raise InputError(f"{self.where} has shape {shape}; it must be {wanted}")
         if self.values.dtype not in FLOATS:
-            raise InputError(
-                f"{self.where} holds {str(self.values.dtype).removeprefix('torch.')} numbers; save it as float16, "
-                "float32 or float64, as the system computed them"
-            )
+            kind = str(self.values.dtype).removeprefix("torch.")
+            advice = "save it as float16, float32 or float64, as the system computed them"
+            raise InputError(f"{self.where} holds {kind} numbers; {advice}")
 
 
 class NamedScores(Scores):
@@ -141,10 +138,8 @@ class TableScores(NamedScores):
         self.rule = f"inner product of two tables{' of unit norm' if unit_norm else ''}, compared as float32"
         self._step = max(1, _NUMBERS // size)
         self._text, self._video = text.values, video.values
-        self._norms = (
-            self._checked_norms(text, "query", self.query_ids),
-            self._checked_norms(video, "clip", self.clip_ids),
-        )
+        norms = self._checked_norms
+        self._norms = norms(text, "query", self.query_ids), norms(video, "clip", self.clip_ids)
         longest = [1.0, 1.0] if unit_norm else [float(norms.max()) for norms in self._norms]
         if max(longest[0] * longest[1], *longest) > _LARGEST:
             raise InputError(
@@ -190,10 +185,8 @@ class TableScores(NamedScores):
             name = ids[int(norms.isfinite().byte().argmin())]
             raise InputError(f"{table.where}: the embedding of {side} {name!r} has NaN or infinite numbers")
         if self.unit_norm and not norms.all():
-            raise InputError(
-                f"{table.where}: the embedding of {side} {ids[int(norms.argmin())]!r} is zero, so it has no "
-                "direction; leave it out, or do without --unit-norm"
-            )
+            zero = "is zero, so it has no direction; leave it out, or do without --unit-norm"
+            raise InputError(f"{table.where}: the embedding of {side} {ids[int(norms.argmin())]!r} {zero}")
         return norms
 
 

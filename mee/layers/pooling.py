@@ -43,13 +43,9 @@ class Pool(nn.Module):
     def forward(self, streams: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, dim), anything beyond the (B,) lengths, 0: missing -> (B, self.dim), the kinds in their order."""
         rows = streams[torch.arange(streams.shape[1], device=lengths.device) < lengths[:, None]]
-        return torch.cat(
-            [
-                self.learnt[kind](streams, lengths) if kind in self.learnt else pool_rows(rows, lengths, kind)
-                for kind in self.kinds
-            ],
-            dim=1,
-        )
+        plain = {kind: pool_rows(rows, lengths, kind) for kind in self.kinds if kind not in self.learnt}
+        learnt = {kind: pool(streams, lengths) for kind, pool in self.learnt.items()}
+        return torch.cat([(plain | learnt)[kind] for kind in self.kinds], dim=1)
 
     def unpadded(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """The same of concatenated streams, if no kind learns: (N, dim), (B,) -> (B, self.dim)."""
@@ -57,13 +53,7 @@ class Pool(nn.Module):
 
 
 def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
-    """One of the kinds that have nothing to learn: (B, D), zeros where a stream is missing.
-
-    Args:
-        rows: (N, D), all rows of the first stream, then of the second, and so on.
-        lengths: (B,) int64 with sum N; 0 for a missing stream.
-        kind: mean, max, first or last.
-    """
+    """mean, max, first or last of (N, D) rows, stream after stream, (B,) lengths -> (B, D); zeros at 0."""
     require(kind in PLAIN, f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")
     if not len(rows):
         return rows.sum(0).expand(len(lengths), -1)  # zeros that stay in the graph

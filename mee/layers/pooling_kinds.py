@@ -27,17 +27,14 @@ def parse_pooling(kind: str) -> tuple[str, int]:
     name, _, number = kind.partition("-")
     if name in LEARNT and number.isascii() and number.isdecimal() and number[0] != "0":
         return name, int(number)
-    raise ValueError(
-        f"pooling must be one of {', '.join(PLAIN)}, netvlad-K, transformer or transformer-N, got '{kind}'"
-    )
+    known = f"{', '.join(PLAIN)}, netvlad-K, transformer or transformer-N"
+    raise ValueError(f"pooling must be one of {known}, got '{kind}'")
 
 
 def pooled_size(kinds: Sequence[str], dim: int) -> int:
     """The size of the pooled vector of a (T, dim) stream."""
-    named = map(parse_pooling, kinds)
-    return sum(
-        {"netvlad": number * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim) for name, number in named
-    )
+    parsed = map(parse_pooling, kinds)
+    return sum({"netvlad": count * dim, "transformer": TRANSFORMER_WIDTH}.get(name, dim) for name, count in parsed)
 
 
 def check_pooling(whose: str, kinds: Sequence[str]) -> None:

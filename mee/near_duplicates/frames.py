@@ -36,12 +36,8 @@ def near_frames(
 ) -> Overlap:
     """Find the training videos that are near each test video.
 
-    Args:
-        train, test: the frames of both sides.
-        threshold: near videos are at most so many bits apart.
-        share: of the frames of one video that the other has too, in (0, 1].
-        keep: how many pairs of a test video are kept.
-        on_done: called with the number of compared frame pairs, and of all.
+    Near ones have a `share` of their frames, in (0, 1], at most `threshold` bits apart; `keep` pairs of each test
+    video are kept; `on_done` is called with the number of compared frame pairs, and of all.
 
     Raises:
         InputError: the threshold or the share is out of range.

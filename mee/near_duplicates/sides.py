@@ -55,10 +55,8 @@ def sides_of_annotations(
     annotations = read_annotations(path, protocol=protocol, train_list=train_list, partial=partial)
     table = annotations.table
     if "split" not in table:
-        raise InputError(
-            f"{path} has no column 'split', which says which videos are for training; add it, or name two lists "
-            "with --train and --test"
-        )
+        lacking = "no column 'split', which says which videos are for training"
+        raise InputError(f"{path} has {lacking}; add it, or name two lists with --train and --test")
     train, test = (tuple(table["video_id"][table["split"] == split].unique()) for split in ("train", "test"))
     test = test if protocol == FOLDER else annotations.gallery
     for videos, side in ((train, "training"), (test, "test")):
@@ -70,16 +68,13 @@ def sides_of_annotations(
 def find_side(
     ids: Sequence[str], side: str, source: ClipNames, *, partial: bool, remedy: str
 ) -> tuple[ClipsOfVideos, list[str]]:
-    """Find the videos of a side in a store, or among the names of a folder.
+    """The source's name of each video of a side, and its clips; and the ids that were left out.
 
     Args:
-        ids, source: of the videos, and where they should be.
+        ids, source: of the videos, and where they should be: a store, or the names of a folder.
         side: what to call it: training or test.
         partial: leave out missing ones, instead of refusing.
         remedy: what to do about missing ones, for the message: "Name the folder that holds them".
-
-    Returns:
-        The source's name of each video and its clips; and the ids that were left out.
 
     Raises:
         InputError: a video is missing, or all are.

@@ -93,10 +93,8 @@ def _read(source: FeatureSource, stream: str, clips: ClipsOfVideos, report: Call
                 continue
             pooled[clip_id] = np.asarray(rows).mean(0, dtype=np.float64).astype(np.float32)
             if not np.isfinite(pooled[clip_id]).all():
-                raise InputError(
-                    f"{source.name}: '{stream}' of clip '{clip_id}' holds NaN or infinite values; extract or "
-                    "import it again"
-                )
+                fault = "holds NaN or infinite values; extract or import it again"
+                raise InputError(f"{source.name}: '{stream}' of clip '{clip_id}' {fault}")
         report(len(batch))
     contents = video_contents(source, clips)
     begins = dict(zip(source.clips.index, source.clips["start_s"]))

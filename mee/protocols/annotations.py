@@ -36,23 +36,17 @@ def read_annotations(
     """
     if protocol == FOLDER:
         if train_list is not None:
-            raise InputError(
-                f"--train-list {train_list} goes with --protocol NAME: your own table says in its column 'split' "
-                "what is trained on"
-            )
+            own = "your own table says in its column 'split' what is trained on"
+            raise InputError(f"--train-list {train_list} goes with --protocol NAME: {own}")
         if path.is_dir():
-            raise InputError(
-                f"'{path}' is a directory; name the caption table in it, or with --protocol the benchmark whose "
-                "files it holds"
-            )
+            advice = "name the caption table in it, or with --protocol the benchmark whose files it holds"
+            raise InputError(f"'{path}' is a directory; {advice}")
         table, files = read_captions(path), {"captions": file_stamp(path)}
         return Benchmark(protocol=find_protocol(FOLDER), train_list=None, table=table, files=files)
     benchmark = load_benchmark(protocol, path, train_list=train_list, partial=partial)
     if not (benchmark.table["split"] == "train").any():
-        raise InputError(
-            f"'{path}' holds no training captions of {benchmark.protocol.name}; training needs all of its files: "
-            f"{benchmark.protocol.files}"
-        )
+        needed = f"training needs all of its files: {benchmark.protocol.files}"
+        raise InputError(f"'{path}' holds no training captions of {benchmark.protocol.name}; {needed}")
     return benchmark
 
 

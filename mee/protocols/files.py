@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar, final
 
 from mee.data import SPLITS, read_names, read_text
-from mee.errors import InputError, name_id
+from mee.errors import InputError, name_id, usable
 from mee.files import limited
 from mee.protocols.protocol import Protocol
 
@@ -37,14 +37,8 @@ def read_json(path: Path) -> Any:
             raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
         return content
 
-    with limited(path):
-        try:
-            return json.loads(read_text(path), object_pairs_hook=unique)
-        except InputError:
-            raise
-        except (ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} is not readable JSON ({reason}); fetch the file again") from error
+    with usable(f"{path} is not readable JSON; fetch the file again"), limited(path):
+        return json.loads(read_text(path), object_pairs_hook=unique)
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -97,12 +91,9 @@ class AnnotationFiles:
             raise InputError(f"there is no '{self.path}'; {self._wanted}")
 
     def find(self, *names: str, role: str = "", alone: bool = False) -> Path | None:
-        """A file under one of its usual names; a directory may not have several.
+        """A file under one of its usual names, the likeliest first; a directory may not have several.
 
-        Args:
-            names: what it may be called, the likeliest first; `*` matches anything.
-            role: under which it is recorded as read; empty for one that is only looked at.
-            alone: it suffices by itself, so a path to one file means this one.
+        `role`: under which it is recorded as read, if at all; `alone`: a path to one file means this one.
         """
         path = self._find(names, alone)
         if path is not None and role:

@@ -126,9 +126,7 @@ def read_vatex(protocol: Protocol, path: Path, _: str | None) -> Reading:
 def _vatex(captions: dict[str, list[str]], path: Path) -> None:
     content = read_json(path)
     if isinstance(content, dict):
-        content = [
-            {"videoID": video} | (record if isinstance(record, dict) else {}) for video, record in content.items()
-        ]
+        content = [{"videoID": video} | (row if isinstance(row, dict) else {}) for video, row in content.items()]
     if not isinstance(content, list):
         raise InputError(f"{path} is neither a list nor an object of captioned videos; fetch the file again")
     for number, record in enumerate(content):
@@ -166,9 +164,8 @@ def _coco(path: Path) -> tuple[tuple[str, ...], list[tuple[str, str, str]]]:
         place = f"{path}: annotations[{number}]"
         key = identifier(record, "image_id", place)
         if key not in name_of:
-            raise InputError(
-                f"{place} is about image {name_id(key)}, which is not among the images; fetch the file again"
-            )
+            unknown = f"image {name_id(key)}, which is not among the images"
+            raise InputError(f"{place} is about {unknown}; fetch the file again")
         captions.append((identifier(record, "id", place), name_of[key], entry(record, "caption", str, place)))
     return tuple(name_of.values()), captions
 

@@ -95,19 +95,17 @@ def read_1kb(protocol: Protocol, path: Path, train_list: str | None) -> Reading:
     return Reading(table=caption_table(rows), ids=ids, files=files.read)
 
 
-def find_list(
-    files: AnnotationFiles, name: str, test_1ka: Sequence[str], role: str = ""
-) -> tuple[str, ...] | None:
+def find_list(files: AnnotationFiles, name: str, tests: Sequence[str], role: str = "") -> tuple[str, ...] | None:
     """The videos of a training list (a key of FILES), from its file or by its rule; None if neither is available.
 
-    `test_1ka` are the known videos of the 1k-A test; `role` is what the file is recorded as.
+    `tests` are the known videos of the 1k-A test; `role` is what the file is recorded as.
     """
     path = files.find(*FILES[name], role=role)
     if path is not None:
         return _checked(read_ids(path), path)
     if name == "7k":
         return FULL["train"] + FULL["val"]
-    test = set(test_1ka)
+    test = set(tests)
     if name == "9k" and len(test) == 1_000:  # the rest of an incomplete test must not be trained on
         return tuple(video for part in FULL.values() for video in part if video not in test)
     return None

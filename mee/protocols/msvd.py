@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from mee.errors import InputError, name_id
+from mee.errors import InputError, name_id, usable
 from mee.files import limited
 from mee.protocols.files import AnnotationFiles, read_json
 from mee.protocols.protocol import Protocol, Reading, caption_table, numbered
@@ -49,7 +49,12 @@ def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
 
 
 def _captions(path: Path) -> dict[str, list[str]]:
-    content = _read_pickle(path) if path.suffix.lower() == ".pkl" else read_json(path)
+    if path.suffix.lower() == ".pkl":
+        risk = "anything else could run code; if you trust it, load it yourself and save its content as JSON"
+        with usable(f"{path} is not a complete pickle of lists, dicts and text only ({risk})"), limited(path):
+            content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
+    else:
+        content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(video, str) for video in content):
         raise InputError(f"{path} does not hold captions by video, {{video: [caption, …]}}; fetch it again")
     budget = _UNFOLDED * path.stat().st_size
@@ -61,27 +66,13 @@ def _captions(path: Path) -> dict[str, list[str]]:
         for number, caption in enumerate(texts):
             words = [caption] if isinstance(caption, str) else caption
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise InputError(
-                    f"{path}: caption {number} of {name_id(video)} is neither text nor a list of words; fetch the "
-                    "file again"
-                )
+                fault = "is neither text nor a list of words; fetch the file again"
+                raise InputError(f"{path}: caption {number} of {name_id(video)} {fault}")
             budget -= 1 + sum(len(word) + 1 for word in words)
             if budget < 0:
                 raise InputError(f"{path} repeats the same text, as no file of captions does")
             captions[video].append(" ".join(words))
     return captions
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with limited(path):
-            return _Unpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
-    except Exception as error:  # a damaged pickle may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(
-            f"{path} is not a complete pickle of lists, dicts and text only ({reason}); anything else could run "
-            "code. If you trust it, load it yourself and save its content as JSON"
-        ) from error
 
 
 def _code(name: str) -> int:

@@ -131,27 +131,21 @@ def check(reading: Reading, protocol: Protocol, path: Path, *, train_list: str |
                 f"{path} names no {_CALLED[split]} video, which {protocol.name} needs; fetch its files again"
             )
         if twice := [name for name, times in Counter(videos).items() if times > 1]:
-            raise InputError(
-                f"{path} names {count(len(twice), f'{_CALLED[split]} video')} more than once: {name_ids(twice)}; "
-                "keep each once"
-            )
+            number = count(len(twice), f"{_CALLED[split]} video")
+            raise InputError(f"{path} names {number} more than once: {name_ids(twice)}; keep each once")
     for first, second in (("train", "test"), ("train", "val"), ("val", "test")):
         called = f"the {_CALLED[first]} videos"
         refuse_overlap(called, ids.get(first, ()), _CALLED[second], ids.get(second, ()), path)
     of_split = table if "split" in table else table.assign(split="test")
     again = of_split[of_split.duplicated(["query_id", "split"])]
     if len(again):
-        raise InputError(
-            f"{path} has {count(len(again), 'caption')} under the id of another one: "
-            f"{name_ids(again['query_id'].unique().tolist())}; give each its own"
-        )
+        number, names = count(len(again), "caption"), name_ids(again["query_id"].unique().tolist())
+        raise InputError(f"{path} has {number} under the id of another one: {names}; give each its own")
     used_list = train_list or next(iter(protocol.train), "")
     shortfalls = tuple(_shortfalls(reading, of_split, protocol, used_list))
     if shortfalls and not partial:
-        raise InputError(
-            f"{path} falls short of {protocol.name}: {'; '.join(shortfalls)}; complete the files, or go on with "
-            "--partial, which every result will show"
-        )
+        advice = "complete the files, or go on with --partial, which every result will show"
+        raise InputError(f"{path} falls short of {protocol.name}: {'; '.join(shortfalls)}; {advice}")
     splits = set(of_split["split"][of_split["caption"] != ""])
     if ids.get("test") and "test" not in splits:
         raise InputError(f"{path} has no caption of any test video of {protocol.name}; fetch its captions")

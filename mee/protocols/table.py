@@ -107,9 +107,8 @@ def find_protocol(name: str) -> Protocol:
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    raise InputError(
-        f"no protocol is called '{name}'{did_you_mean(name, PROTOCOLS)}; there are {', '.join(PROTOCOLS)}"
-    )
+    near = did_you_mean(name, PROTOCOLS)
+    raise InputError(f"no protocol is called '{name}'{near}; there are {', '.join(PROTOCOLS)}")
 
 
 def load_benchmark(name: str, path: Path, *, train_list: str | None = None, partial: bool = False) -> Benchmark:
@@ -132,10 +131,8 @@ def load_benchmark(name: str, path: Path, *, train_list: str | None = None, part
     try:
         reading = read(protocol, path, train_list)
     except UnicodeEncodeError as error:  # JSON and pickles can spell what is no character
-        raise InputError(
-            f"{path}: an id or a caption of {name} holds half a character (a lone surrogate); fetch its files "
-            "again"
-        ) from error
+        half = "holds half a character (a lone surrogate); fetch its files again"
+        raise InputError(f"{path}: an id or a caption of {name} {half}") from error
     if train_list is not None and train_list not in protocol.train:
         own = [f"'{own}'" for own in protocol.train if own]
         raise InputError(

@@ -36,16 +36,9 @@ def schemes(layout: Layout) -> tuple[str, ...]:
 
 
 def scheme_weights(scheme: str, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """The experts' weights.
+    """(…, M) weights of the experts by one of `schemes`, 0 where one is absent and where nothing can be scored.
 
-    Args:
-        scheme: one of `schemes(layout)`.
-        logits: (…, M) mixture logits.
-        available: (…, M) bool, of the clips that they are scored against; the two are broadcast together.
-        layout: names the experts.
-
-    Returns:
-        (…, M) weights, exactly 0 where an expert is absent; zeros where nothing can be scored.
+    From (…, M) mixture logits, and (…, M) bool of the clips; the two are broadcast together.
     """
     if scheme in (MIXTURE, UNIFORM):
         chosen = logits if scheme == MIXTURE else torch.zeros_like(logits)
@@ -72,15 +65,10 @@ class MixtureScores(Scores):
         removed: Collection[str] = (),
         without_stream: int = 0,
     ) -> None:
-        """Group the clips.
+        """Group the clips; missing slots of `video` are never read.
 
-        Args:
-            text: of Q sentences.
-            video: of clips; a missing slot is never read.
-            layout: of the packed vectors.
-            scheme: how experts are weighed, see above.
-            removed: experts to score without, as if no clip had them.
-            without_stream: how many more clips there are, without any stream.
+        `scheme`: how experts are weighed, see above; `removed`: experts to score without, as if no clip had them;
+        `without_stream`: how many more clips there are, without any stream.
         """
         kept = torch.tensor([name not in removed for name in layout.names], device=video.available.device)
         self.text, self.video, self.layout, self.scheme = text, video, layout, scheme
@@ -122,7 +110,6 @@ class MixtureScores(Scores):
         return scores
 
     def _pairs(self, queries: Tensor, clips: Tensor) -> Tensor:
-        """Scores of clips that have a scored stream."""
         weights = scheme_weights(self.scheme, self.logits[queries], self.available[clips], self.layout)
         products = self.text.packed[queries].double() * self.video.packed[clips].double()
         similarity = torch.stack([products[:, columns].sum(-1) for columns in self.layout.slices], dim=1)

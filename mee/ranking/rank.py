@@ -237,7 +237,6 @@ class GroupCounts:
             self.tied[:, 0].index_add_(0, column, (exact == self.thresholds[column]).long())
 
     def _best_of(self, starts: Tensor, lengths: Tensor, columns: Tensor) -> Tensor:
-        """The best pair of each group with its column."""
         owner = torch.repeat_interleave(torch.arange(len(starts), device=starts.device), lengths)
         place = torch.arange(len(owner), device=starts.device) - (lengths.cumsum(0) - lengths)[owner]
         exact = self.scores.pairs(starts[owner] + place, columns[owner])

@@ -29,13 +29,10 @@ class Best:
     """Collects the best candidates of Q queries, block by block."""
 
     def __init__(self, queries: int, k: int, margin: Tensor, rounding: float = 0.0) -> None:
-        """Start empty.
+        """Start empty; k is at least 1.
 
-        Args:
-            queries: Q.
-            k: at least 1.
-            margin: (Q,) how far an estimate can be from the score; on the blocks' device, float64 where they are.
-            rounding: how far an estimate can be rounded in addition, relative to itself.
+        `margin`: (Q,) how far an estimate can be from the score; on the blocks' device, float64 where they are;
+        `rounding`: how far an estimate can be rounded in addition, relative to itself.
         """
         self.k, self.margin, self.rounding = k, margin, rounding
         self.least = torch.full((queries,), -torch.inf, dtype=margin.dtype, device=margin.device)
@@ -108,7 +105,6 @@ def first_of(query: Tensor, queries: int, k: int) -> Tensor:
 
 
 def _kth(block: Tensor, k: int) -> Tensor:
-    """(Q,) the k-th best of each row."""
     if block.device.type == "cpu":
         scores = block.float() if block.dtype == torch.bfloat16 else block
         return torch.from_numpy(-np.partition(-scores.numpy(), k - 1, axis=1)[:, k - 1])
@@ -126,9 +122,7 @@ class Top:
     @classmethod
     def joined(cls, parts: Sequence[Top]) -> Top:
         """Parts one after another."""
-        return cls(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in ("query", "candidate", "score"))
-        )
+        return cls(*(torch.cat([getattr(part, key) for part in parts]) for key in ("query", "candidate", "score")))
 
     def of(self, queries: Tensor) -> Top:
         """Some of them, whose numbers are given in rising order as they are here."""

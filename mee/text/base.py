@@ -33,7 +33,10 @@ class Attention:
 
 
 class TextEncoder(nn.Module, ABC):
-    """Base of the text encoders, and of the text towers of experts."""
+    """Base of the text encoders, and of the text towers of experts.
+
+    They raise an InputError where settings, files or sentences cannot be used.
+    """
 
     dim: int  # D of a text vector
     like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `tokenize` gives
@@ -45,20 +48,12 @@ class TextEncoder(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        """A new encoder, with what it must know of the training captions.
-
-        Raises:
-            InputError: what the settings name is not there, or cannot be used.
-        """
+        """A new encoder, with what it must know of the training captions."""
 
     @classmethod
     @abstractmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
-        """The encoder from the files that `save` wrote; its weights are loaded with the model's.
-
-        Raises:
-            InputError: a file is missing or damaged.
-        """
+        """The encoder from the files that `save` wrote; its weights are loaded with the model's."""
 
     @abstractmethod
     def save(self, directory: Path) -> None:
@@ -66,11 +61,7 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
-        """One (L,) int64 or (L, D) float tensor a sentence, L at least 1, on the CPU; no gradients.
-
-        Raises:
-            InputError: a sentence is empty, or is not text.
-        """
+        """One (L,) int64 or (L, D) float tensor a sentence, L at least 1, on the CPU; no gradients."""
 
     @abstractmethod
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:

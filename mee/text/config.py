@@ -43,18 +43,13 @@ class TextConfig:
         require(most, f"max-tokens {self.max_tokens} x width {self.width} must be at most {LARGEST}")
         require(self.width % (2 * self.heads) == 0, f"width {self.width} must divide by 2 x heads ({self.heads})")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
-        own = f"'{self.encoder}'"
-        require(
-            bool(self.encoder.strip()), f"the text encoder must be {', '.join(ENCODERS)}, or a transformers model"
-        )
-        require(
-            self.tuned_layers >= ALL_LAYERS,
-            f"tuned-layers must be -1 (all), 0 (frozen) or a number of layers, got {self.tuned_layers}",
-        )
-        require(
-            self.pretrained or not self.tuned_layers,
-            f"tuned-layers is for pretrained models; the encoder {own} always learns",
-        )
+        own, tuned = f"'{self.encoder}'", self.tuned_layers
+        known = f"{', '.join(ENCODERS)}, or a transformers model"
+        require(bool(self.encoder.strip()), f"the text encoder must be {known}")
+        layers = f"-1 (all), 0 (frozen) or a number of layers, got {tuned}"
+        require(tuned >= ALL_LAYERS, f"tuned-layers must be {layers}")
+        always = f"tuned-layers is for pretrained models; the encoder {own} always learns"
+        require(self.pretrained or not tuned, always)
         words = self.encoder == "word-vectors"
         require(words or not self.vectors, f"vectors are for the encoder 'word-vectors', not for {own}")
         require(self.pretrained or not self.revision, f"a revision is one of a pretrained model; {own} has none")

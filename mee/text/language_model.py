@@ -18,14 +18,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import errors as hub_errors
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -33,13 +27,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging as transformers_logging
 
 from mee.checkpoint import at_most
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.text.base import check_sentences
 from mee.text.config import ALL_LAYERS
 from mee.text.model_files import CONFIG, check_rules
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
-FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # of the top directory; no code, no pickles
+FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
 
 
 def fetch(name: str, revision: str = "") -> Path:
@@ -49,23 +43,19 @@ def fetch(name: str, revision: str = "") -> Path:
             raise InputError(f"'{name}' is a directory, which has no revisions: leave out '{revision}'")
         return Path(name)
     repository, _, tagged = name.partition("@")
-    revision = revision or tagged
+    asked = revision or tagged or None
     try:
-        return Path(
-            snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(FILES), ignore_patterns=["*/*"]
-            )
-        )
-    except HFValidationError as error:
+        return Path(snapshot_download(repository, revision=asked, allow_patterns=FILES, ignore_patterns=["*/*"]))
+    except hub_errors.HFValidationError as error:
         raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
-    except RevisionNotFoundError as error:
-        raise InputError(f"the text model '{repository}' has no revision '{revision}' on the hub") from error
-    except RepositoryNotFoundError as error:  # a private or gated one too
+    except hub_errors.RevisionNotFoundError as error:
+        raise InputError(f"the text model '{repository}' has no revision '{asked}' on the hub") from error
+    except hub_errors.RepositoryNotFoundError as error:  # a private or gated one too
         raise InputError(
             f"no text model '{repository}': it is no directory, and not on the hub, or private; log in with: hf "
             "auth login"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (hub_errors.LocalEntryNotFoundError, hub_errors.HfHubHTTPError, OSError) as error:
         raise InputError(
             f"the text model '{name}' is no directory, and the hub cannot be reached; download it where it can, "
             "with: hf download, and give its directory"
@@ -122,11 +112,9 @@ def load_weights(kind: type[PreTrainedModel], settings: PretrainedConfig, direct
             output_loading_info=True,
             **_no_head(kind),
         )
-    absent = sorted(report["missing_keys"])
-    if absent:
-        raise InputError(
-            f"the weights in '{directory}' are incomplete: {len(absent)} are missing, such as {absent[0]}"
-        )
+    if absent := sorted(report["missing_keys"]):
+        lacking = f"{len(absent)} are missing, such as {absent[0]}"
+        raise InputError(f"the weights in '{directory}' are incomplete: {lacking}")
     for name, tensor in model.named_parameters():
         if not tensor.norm().isfinite():
             raise InputError(f"the weights in '{directory}' are damaged: '{name}' is not finite, or beyond use")
@@ -177,16 +165,10 @@ def _no_head(kind: type[PreTrainedModel]) -> dict[str, Any]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
 
 
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
-
-
 def tuned_part(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
     """The modules that learn; everything else gets no gradient."""
     model.requires_grad_(False)
-    part: tuple[nn.Module, ...] = (model,) if layers == ALL_LAYERS else ()
-    if layers > 0:
-        part = _last(model, layers)
+    part = _last(model, layers) if layers > 0 else (model,) if layers == ALL_LAYERS else ()
     for module in part:
         module.requires_grad_(True)
     return part
@@ -201,10 +183,8 @@ def _last(model: PreTrainedModel, layers: int) -> tuple[nn.Module, ...]:
                 if layers > len(stack):
                     raise InputError(f"tuned-layers is {layers}, but the text model has {len(stack)} layers")
                 return *list(stack)[-layers:], *_final_norms(parent, name)
-    raise InputError(
-        f"the layers of a text model of type {model.config.model_type} cannot be identified; tuned-layers must be "
-        "0 (none) or -1 (all)"
-    )
+    unknown = f"the layers of a text model of type {model.config.model_type} cannot be identified"
+    raise InputError(f"{unknown}; tuned-layers must be 0 (none) or -1 (all)")
 
 
 def _final_norms(parent: nn.Module, stack: str) -> list[nn.Module]:
@@ -223,16 +203,14 @@ def _final_norms(parent: nn.Module, stack: str) -> list[nn.Module]:
 class LanguageTokens:
     """A pretrained model's tokenizer, which never gives more tokens than the model can read."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, most: int | None = None
-    ) -> None:
-        """Check that both fit; sentences of more than `most` tokens are cut, or None: than the model reads."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, cut: int | None = None) -> None:
+        """Check that both fit; sentences are cut after `cut` tokens, and after what the model reads."""
         known = int(cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
         ids = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)  # a padding token may be added
         if max(ids, default=-1) >= known:
             raise InputError(f"the tokenizer of '{tokenizer.name_or_path}' has ids that its model does not know")
         self._tokenizer, self._known = tokenizer, known
-        self.longest = min(int(tokenizer.model_max_length), positions(model), *([] if most is None else [most]))
+        self.longest = min(int(tokenizer.model_max_length), positions(model), *([] if cut is None else [cut]))
         added = tokenizer.num_special_tokens_to_add()
         if self.longest <= added:
             raise InputError(
@@ -288,19 +266,6 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             raise TypeError(f"{type(found).__name__} is no tokenizer")
         check_rules(getattr(found, "backend_tokenizer", None))
         return found
-
-
-@contextmanager
-def usable(what: str) -> Iterator[None]:
-    """One sentence of whatever the libraries raise; a panic of the tokenizers library is no Exception."""
-    try:
-        yield
-    except InputError:
-        raise
-    except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise InputError(f"{what}: {_reason(error)}") from error
-        raise
 
 
 def positions(model: PreTrainedModel) -> int:

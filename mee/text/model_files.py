@@ -48,11 +48,7 @@ PLAIN = re.compile(r"[\w .,+-]{,100}")  # text of tokenizer_config.json that is 
 
 @contextmanager
 def readable(directory: Path) -> Iterator[Path]:
-    """A temporary folder with what may be read of a model's.
-
-    Raises:
-        InputError: a file is no regular file, too large, or says what no model has; also what is raised within.
-    """
+    """A temporary folder with what may be read of a model's."""
     try:
         with TemporaryDirectory(prefix="mee-") as made:
             view = Path(made)
@@ -77,10 +73,8 @@ def _fill(view: Path, directory: Path) -> None:
         path = entry(directory, name)
         regular_size(path, None if name in weights else LARGEST_JSON)
         for tensor, part in read_head(path).items() if name.endswith(".safetensors") else ():
-            if tensor.endswith("weight") and part.get("dtype") not in FLOATS:
-                raise InputError(
-                    f"'{path}': '{tensor:.80}' is of type {part.get('dtype')!r:.20}, which is no float"
-                )
+            if tensor.endswith("weight") and (kind := part.get("dtype")) not in FLOATS:
+                raise InputError(f"'{path}': '{tensor:.80}' is of type {kind!r:.20}, which is no float")
         if name == ADDED:
             _check_ids(_object(path).values(), path)
         (view / name).symlink_to(path.absolute())
@@ -135,11 +129,7 @@ def _check_ids(ids: Iterable[Any], path: Path) -> None:
 
 
 def check_rules(tokenizer: Any) -> None:
-    """Refuse a tokenizer of the tokenizers library that makes much text of little, or searches long.
-
-    Raises:
-        ValueError: it does.
-    """
+    """Refuse a tokenizer of the tokenizers library that makes much text of little, or searches long."""
     steps = [getattr(tokenizer, name, None) for name in ("normalizer", "pre_tokenizer")]
     rules = "".join(step.__getstate__().decode() for step in steps if step is not None)  # JSON
     if found := NESTED.search(rules):

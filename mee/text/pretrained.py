@@ -31,24 +31,11 @@ import transformers
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.layers import Pool
+from mee.text import language_model as lm
 from mee.text.base import Attention, TextEncoder
 from mee.text.config import TextConfig
-from mee.text.language_model import (
-    LanguageTokens,
-    attention_maps,
-    build,
-    fetch,
-    hidden_states,
-    load_tokenizer,
-    load_weights,
-    quiet,
-    read_settings,
-    text_class,
-    tuned_part,
-    usable,
-)
 from mee.text.model_files import readable
 
 BATCH = 64  # sentences read together
@@ -77,20 +64,20 @@ class _LanguageModelEncoder(TextEncoder):
     tuned: tuple[nn.Module, ...] = ()  # modules of the model that learn
 
     def __init__(
-        self, dim: int, like: Tensor, model: PreTrainedModel, tokens: LanguageTokens, settings: PretrainedConfig
+        self, dim: int, like: Tensor, model: PreTrainedModel, tokens: lm.LanguageTokens, settings: PretrainedConfig
     ) -> None:
         super().__init__(dim, like)
         self.model, self.tokens, self.settings = model, tokens, settings
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        with readable(fetch(config.encoder, config.revision)) as view, usable(f"'{view}' cannot be used"):
-            return cls._open(config, view, load_weights)
+        with readable(lm.fetch(config.encoder, config.revision)) as view, usable(f"'{view}' cannot be used"):
+            return cls._open(config, view, lm.load_weights)
 
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
         with readable(directory) as view, usable(f"'{view}' cannot be used"):
-            return cls._open(config, view, build)
+            return cls._open(config, view, lm.build)
 
     @classmethod
     @abstractmethod
@@ -102,7 +89,7 @@ class _LanguageModelEncoder(TextEncoder):
 
     def attention(self, sentence: str) -> Attention | None:
         [ids] = self._ids([sentence])
-        maps = attention_maps(self.model, ids.to(self.model.device))
+        maps = lm.attention_maps(self.model, ids.to(self.model.device))
         return None if maps is None else Attention(self.tokens.pieces(ids), maps)
 
     def train(self, mode: bool = True) -> Self:
@@ -133,30 +120,30 @@ class PretrainedEncoder(_LanguageModelEncoder):
     """A language model, frozen, tuned in its last layers, or tuned whole."""
 
     def __init__(
-        self, config: TextConfig, model: PreTrainedModel, tokens: LanguageTokens, settings: PretrainedConfig
+        self, config: TextConfig, model: PreTrainedModel, tokens: lm.LanguageTokens, settings: PretrainedConfig
     ) -> None:
         """From pooling and tuned layers, a model without heads in float32, its tokenizer, and its config.json."""
-        with torch.no_grad(), quiet():  # transformers warns of a lone padding token; settings name D in many ways
-            width = hidden_states(model.train(False), torch.zeros(1, 1, dtype=torch.int64)).shape[-1]
+        with torch.no_grad(), lm.quiet():  # of a lone padding token; settings name D in many ways
+            width = lm.hidden_states(model.train(False), torch.zeros(1, 1, dtype=torch.int64)).shape[-1]
         pool = Pool(config.pooling, width)
         pooled_once = not config.tuned_layers and not pool.learns
         states = torch.empty(0, pool.dim if pooled_once else width)
         like = torch.empty(0, dtype=torch.int64) if config.tuned_layers else states
         super().__init__(pool.dim, like, model, tokens, settings)
         self.pool, self.pooled_once = pool, pooled_once
-        self.tuned = tuned_part(model, config.tuned_layers)
+        self.tuned = lm.tuned_part(model, config.tuned_layers)
         self.train(self.training)
 
     @classmethod
     def _open(cls, config: TextConfig, directory: Path, make: _MakeModel) -> Self:
-        settings = read_settings(directory)
+        settings = lm.read_settings(directory)
         settings.use_cache = False  # nothing is generated
-        kind = text_class(settings, directory)
-        tokenizer = load_tokenizer(directory)
+        kind = lm.text_class(settings, directory)
+        tokenizer = lm.load_tokenizer(directory)
         model = make(kind, settings, directory)
         if settings.is_encoder_decoder:
             model = cast(PreTrainedModel, model.get_encoder())
-        return cls(config, model, LanguageTokens(tokenizer, model, config.max_tokens), settings)
+        return cls(config, model, lm.LanguageTokens(tokenizer, model, config.max_tokens), settings)
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         ids = self._ids(sentences)
@@ -167,7 +154,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
             return rows[:, 0]
         if self.tuned:
             real = torch.arange(rows.shape[1], device=rows.device) < lengths[:, None]
-            rows = hidden_states(self.model, rows, real).float()  # in mixed precision they are not
+            rows = lm.hidden_states(self.model, rows, real).float()  # in mixed precision they are not
         return cast(Tensor, self.pool(rows, lengths))
 
     def tuned_parameters(self) -> list[nn.Parameter]:
@@ -175,7 +162,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
 
     def _states(self, ids: Tensor) -> Tensor:
         """(B, L) -> (B, L, D) hidden states, or (B, 1, dim) pooled where pooling has nothing to learn."""
-        states = hidden_states(self.model, ids)
+        states = lm.hidden_states(self.model, ids)
         if not self.pooled_once:
             return states
         pooled: Tensor = self.pool(states, torch.full((len(ids),), ids.shape[1], device=states.device))
@@ -186,10 +173,10 @@ class AlignedTower(_LanguageModelEncoder):
     """Frozen; every sentence is read once, into one vector."""
 
     def __init__(
-        self, half: Half, model: PreTrainedModel, tokens: LanguageTokens, settings: PretrainedConfig
+        self, half: Half, model: PreTrainedModel, tokens: lm.LanguageTokens, settings: PretrainedConfig
     ) -> None:
         """From the text half and how to run it, its tokenizer, and the config.json of both halves."""
-        with torch.no_grad(), quiet():  # transformers warns, since these ids are no sentence
+        with torch.no_grad(), lm.quiet():  # transformers warns, since these ids are no sentence
             some = torch.zeros(1, tokens.longest, dtype=torch.int64)
             width = getattr(model.train(False)(input_ids=some), half.output).shape[-1]
         super().__init__(width, torch.empty(0, width), model.requires_grad_(False), tokens, settings)
@@ -197,21 +184,18 @@ class AlignedTower(_LanguageModelEncoder):
 
     @classmethod
     def _open(cls, config: TextConfig, directory: Path, make: _MakeModel) -> Self:
-        settings = read_settings(directory)
+        settings = lm.read_settings(directory)
         half = HALVES.get(settings.model_type)
         if half is None:
-            raise InputError(
-                f"'{directory}' is of type {settings.model_type}; the text tower of an expert must be of type "
-                f"{', '.join(HALVES)}"
-            )
-        tokenizer = load_tokenizer(directory)
+            wanted = f"the text tower of an expert must be of type {', '.join(HALVES)}"
+            raise InputError(f"'{directory}' is of type {settings.model_type}; {wanted}")
+        tokenizer = lm.load_tokenizer(directory)
         model = make(getattr(transformers, half.model), settings.text_config, directory)
-        return cls(half, model, LanguageTokens(tokenizer, model), settings)
+        return cls(half, model, lm.LanguageTokens(tokenizer, model), settings)
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
-        return self._run(
-            self._ids(sentences), lambda ids: getattr(self.model(input_ids=ids), self.how.output)[:, None]
-        )
+        output = self.how.output
+        return self._run(self._ids(sentences), lambda ids: getattr(self.model(input_ids=ids), output)[:, None])
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         return rows[:, 0]

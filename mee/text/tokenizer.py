@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, read_json
 from mee.text.base import TextEncoder, check_sentences
 from mee.text.config import TextConfig
@@ -54,7 +54,9 @@ class CaptionTokenizer:
         own = _with_rules(models.BPE())
         own.add_special_tokens([PADDING])
         rules = json.loads(own.to_str())
-        try:
+        with usable(f"{path}: the vocabulary cannot be read"):
+            if not path.exists():
+                raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary")
             content = read_json(entry(directory, FILE), LARGEST_JSON)
             ids, merges = content["model"].pop("vocab"), content["model"].pop("merges")
             if sorted(ids.values()) != list(range(len(ids))) or ids.get(PADDING) != 0:
@@ -63,12 +65,6 @@ class CaptionTokenizer:
                 if other := [key for key in part if part[key] != known.get(key) and key not in FREE]:
                     raise ValueError(f"{other[0]:.80} is not as MEE writes it")
             tokenizer = _with_rules(models.BPE(vocab=ids, merges=[(one, other) for one, other in merges]))
-        except FileNotFoundError as error:
-            raise InputError(f"'{directory}' has no {FILE}, which holds the vocabulary") from error
-        except InputError:
-            raise
-        except Exception as error:  # the library raises nothing narrower
-            raise InputError(f"{path}: the vocabulary cannot be read: {error}") from error
         tokenizer.add_special_tokens([PADDING])
         return cls(tokenizer, max_tokens)
 
@@ -89,9 +85,8 @@ class CaptionTokenizer:
 
     def pieces(self, sentence: str) -> tuple[str, ...]:
         """The tokens of a sentence as a person reads them."""
-        return tuple(
-            self._tokenizer.decode([token]).strip() or "·" for token in self.tokenize([sentence])[0].tolist()
-        )
+        [ids] = self.tokenize([sentence])
+        return tuple(self._tokenizer.decode([token]).strip() or "·" for token in ids.tolist())
 
 
 def _with_rules(model: models.BPE) -> Tokenizer:

@@ -33,9 +33,8 @@ class TransformerEncoder(WordPieceEncoder):
         super().__init__(config, tokenizer)
         self.dim = pool.dim
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
-        self.layers = nn.ModuleList(
-            TransformerLayer(config.width, config.heads, config.dropout) for _ in range(config.layers)
-        )
+        size = (config.width, config.heads, config.dropout)
+        self.layers = nn.ModuleList(TransformerLayer(*size) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.pool = pool
         positions = sinusoidal_positions(config.max_tokens, config.width)

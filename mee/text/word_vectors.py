@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mee.errors import InputError
+from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, limited, read_json
 from mee.layers import Pool
 from mee.text.base import TextEncoder, check_sentences
@@ -44,9 +44,8 @@ FORMATS = "word2vec's text or binary format, or GloVe's"
 def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, ...], Tensor]:
     """Read the `most` most frequent words of a file, and those of `besides`, in lower case, that are there.
 
-    Returns:
-        V words in lower case, the most frequent first, and their (V, D) float32 vectors. Of words that differ in
-        case alone, the one that is in lower case counts, or else the most frequent.
+    V words in lower case, the most frequent first, and their (V, D) float32 vectors. Of words that differ in case
+    alone, the one that is in lower case counts, or else the most frequent.
     """
     keyed = _load(path, **_format(path))
     row_of: dict[str, int] = {}
@@ -67,21 +66,13 @@ def read_vectors(path: Path, most: int, besides: Set[str]) -> tuple[tuple[str, .
 
 
 def _load(path: Path, **how: bool) -> Any:
-    """gensim's table of the whole file."""
     try:
         from gensim.models import KeyedVectors
     except ImportError as error:
-        raise InputError(
-            "word vectors are read by gensim, which is not installed: pip install 'mee[words]'"
-        ) from error
-    try:
-        with limited(path):
-            return KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace", **how)
-    except InputError:
-        raise
-    except (EOFError, OSError, ValueError, AssertionError, ArithmeticError, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} is damaged, or not in {FORMATS}: {reason}") from error
+        advice = "pip install 'mee[words]'"
+        raise InputError(f"word vectors are read by gensim, which is not installed: {advice}") from error
+    with usable(f"{path} is damaged, or not in {FORMATS}"), limited(path):
+        return KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace", **how)
 
 
 def _format(path: Path) -> dict[str, bool]:
@@ -94,10 +85,8 @@ def _format(path: Path) -> dict[str, bool]:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if path.suffix in PICKLES or first.startswith(b"\x80"):
-        raise InputError(
-            f"{path} is in a library's own format, which may be a pickle and is never read; write it in {FORMATS} "
-            "(gensim: save_word2vec_format)"
-        )
+        never = "is in a library's own format, which may be a pickle and is never read"
+        raise InputError(f"{path} {never}; write it in {FORMATS} (gensim: save_word2vec_format)")
     header = first.split()
     if len(header) == 2 and all(number.isdigit() for number in header):
         return {"binary": not _is_line(second, int(header[1])), "no_header": False}
@@ -107,7 +96,6 @@ def _format(path: Path) -> dict[str, bool]:
 
 
 def _is_line(line: bytes, columns: int) -> bool:
-    """Whether it is a word and so many numbers."""
     try:
         numbers = [float(part) for part in line.split()[1:]]
     except ValueError:
@@ -142,16 +130,13 @@ class WordVectorEncoder(TextEncoder):
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> WordVectorEncoder:
         path = directory / FILE
-        try:
+        with usable(f"{path}: the words cannot be read"):
+            if not path.exists():
+                raise InputError(f"'{directory}' has no {FILE}, which holds the words")
             content = read_json(entry(directory, FILE), LARGEST_JSON)
             words, columns = content["words"], content["columns"]
-            sound = len(set(words)) == len(words) and all(isinstance(word, str) for word in words) and columns > 0
-        except FileNotFoundError as error:
-            raise InputError(f"'{directory}' has no {FILE}, which holds the words") from error
-        except (OSError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: the words cannot be read: {error}") from error
-        if not sound:
-            raise InputError(f"{path}: the words are not different words, so it is not of a MEE model")
+            if len(set(words)) < len(words) or not all(isinstance(word, str) for word in words) or columns < 1:
+                raise InputError(f"{path}: the words are not different words, so it is not of a MEE model")
         return cls(config, words, torch.zeros(1 + len(words), columns))
 
     def save(self, directory: Path) -> None:

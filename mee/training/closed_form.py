@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.config import ExpertConfig
 from mee.layers import GatedEmbeddingUnit
 from mee.model import MAIN, MEE
 from mee.text import TextEncoder
@@ -94,30 +93,23 @@ def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> No
     """
     was_training = model.training
     model.eval()
-    text = {tower: _text_vectors(model, data, tower) for tower in model.all_towers}
+    towers = {tower: _text_vectors(model, data, tower) for tower in model.all_towers}
+    text = {name: towers.get(name, towers[MAIN]) for name in model.modalities}
     regressions = {
-        expert.name: _regression(model, data, expert.name, text[_tower(expert)], config.shrinkage)
+        expert.name: _regression(model, data, expert.name, text[expert.name], config.shrinkage)
         for expert in model.config.experts
         if expert.start != "identity"
     }
-    for expert in model.config.experts:
-        if (name := expert.name) not in regressions:
-            continue
-        regression = regressions[name]
+    for name, regression in regressions.items():
         video, words = regression.video, regression.text
         fitted = regression.fit(torch.ones(len(regression.clips), dtype=torch.bool))
         _set(model.expert(name).unit, video.mean, fitted @ video.whiten.T, regression.white @ fitted.T)
-        _set(model.text_unit(name), words.mean, words.whiten.T, words(text[_tower(expert)]))
+        _set(model.text_unit(name), words.mean, words.whiten.T, words(text[name]))
     if len(regressions) == len(model.modalities) > 1:
         nn.init.zeros_(model.mixture.weight)
-        if held_out := _held_out(model, data, regressions, text, config.seed):  # of very few videos there is none
+        if held_out := _held_out(data, regressions, text, config.seed):  # of very few videos there is none
             model.mixture.bias.copy_(mixture_bias(held_out))
     model.train(was_training)
-
-
-def _tower(expert: ExpertConfig) -> str:
-    """The name of an expert's text encoder."""
-    return expert.name if expert.text else MAIN
 
 
 def _set(unit: GatedEmbeddingUnit, mean: Tensor, rows: Tensor, output: Tensor) -> None:
@@ -159,7 +151,7 @@ def _regression(model: MEE, data: TrainingData, modality: str, text: Tensor, shr
 
 
 def _held_out(
-    model: MEE, data: TrainingData, regressions: dict[str, Regression], text: dict[str, Tensor], seed: int
+    data: TrainingData, regressions: dict[str, Regression], text: dict[str, Tensor], seed: int
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Parts of clips that the experts were not fitted on, as `mixture_bias` takes them."""
     generator = torch.Generator().manual_seed(seed)
@@ -176,14 +168,13 @@ def _held_out(
         place[scored] = torch.arange(len(scored))
         chosen = place[owners] >= 0
         similarity, available = [], []
-        for expert in model.config.experts:
-            regression = regressions[expert.name]
+        for name, regression in regressions.items():
             row = torch.full_like(part, -1)
             row[regression.clips] = torch.arange(len(regression.clips))
             present = row[scored] >= 0
             white = regression.white[row[scored].clamp(min=0)]
             clip = F.normalize(white @ regression.fit(part[regression.clips] != number).T, dim=1)
-            query = regression.text(text[_tower(expert)][captions[chosen]])
+            query = regression.text(text[name][captions[chosen]])
             similarity.append(F.normalize(query, dim=1) @ clip.T)
             available.append(present)
         if len(scored) > 1 and bool(torch.stack(available).any()):

@@ -83,9 +83,8 @@ class Preset:
         """The expert of one stream."""
         settings: dict[str, Any] = {"name": name, "input_dim": input_dim, "fingerprint": fingerprint}
         if self.name == "paper":
-            pooling, embed_dim = {"audio": ("netvlad-16", 128), "face": ("mean", 128)}.get(
-                name, ("max", input_dim)
-            )
+            special = {"audio": ("netvlad-16", 128), "face": ("mean", 128)}
+            pooling, embed_dim = special.get(name, ("max", input_dim))
             settings |= {"pooling": (pooling,), "embed_dim": embed_dim, "standardise": False}
         return ExpertConfig(**settings)
 

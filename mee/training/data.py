@@ -60,7 +60,6 @@ def drawn(video: Tensor, image: Tensor, config: TrainConfig) -> int:
 
 
 def _images(video: Tensor, image: Tensor, config: TrainConfig) -> int:
-    """How many images an epoch shows at most."""
     return int(config.image_rate * len(video[~image].unique()) + 0.5)
 
 
@@ -114,12 +113,7 @@ class TrainingData:
         modalities: Sequence[str],
         images: tuple[FeatureSource, Pairs] | None = None,
     ) -> None:
-        """Load all streams of the captioned clips; `images`: image captions, and where their appearance is.
-
-        Raises:
-            InputError: a stream has a number that is not finite, or the captions that remain are of fewer than two
-                videos.
-        """
+        """Load all streams of the captioned clips; `images`: image captions, and where their appearance is."""
         self.modalities = tuple(modalities)
         parts = [(source, pairs, self.modalities), *([(*images, (IMAGE_MODALITY,))] if images else [])]
         loaded = [load_ragged(where, of, some.gallery) for where, some, of in parts]
@@ -159,11 +153,7 @@ class TrainingData:
         return len(self.captions)
 
     def prepare(self, model: MEE) -> None:
-        """Compute once what training never changes: pool streams, fit their standardisation, tokenize captions.
-
-        Raises:
-            InputError: a caption is empty.
-        """
+        """Compute once what training never changes: pool streams, fit their standardisation, tokenize captions."""
         for modality in self.modalities:
             expert = model.expert(modality)
             self.streams[modality] = expert.prepool(self.streams[modality])
@@ -221,11 +211,7 @@ def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -
 
 
 def check_finite(streams: Mapping[str, Ragged], clip_ids: Sequence[str]) -> None:
-    """Refuse NaN and infinity, which training would spread to every weight; streams are those of `clip_ids`.
-
-    Raises:
-        InputError: names the stream and the clip.
-    """
+    """Refuse NaN and infinity, which training would spread to every weight; streams are those of `clip_ids`."""
     for modality, ragged in streams.items():
         for first, block in enumerate(ragged.values.split(BLOCK)):
             if not block.isfinite().all():

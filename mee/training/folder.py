@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 
 from mee.checkpoint import CONFIG, TEXT, TRAINING, WEIGHTS, Checkpointed
 from mee.errors import InputError, name_ids
-from mee.files import make_folder, regular_size, sync
+from mee.files import regular_size, sync
 
 LOCK, STATE, NEW, REPLACED = "lock", "state.safetensors", "model", "replaced"
 # Files that a killed run leaves: ours, and those that safetensors writes aside.
@@ -49,20 +49,22 @@ def run_folder(model: Path, *, overwrite: bool, leads: bool = True) -> Iterator[
     Raises:
         InputError: the place or the folder holds something else, or another run holds the folder.
     """
+    if leads:
+        _check_place(model, overwrite=overwrite)
+    folder = model.resolve().with_name(f"{model.resolve().name}.training")
     if not leads:
-        yield _folder_of(model)
+        yield folder
         return
-    _check_place(model, overwrite=overwrite)
-    folder = _folder_of(model)
     if folder.is_symlink():
         raise InputError(f"'{folder}' is a symbolic link and not a folder; remove it, or name another model")
-    made = make_folder(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
+        for path in made:
+            sync(path.parent)
         if strange := [path.name for path in folder.iterdir() if not OURS.fullmatch(path.name)]:
-            raise InputError(
-                f"'{folder}' holds {name_ids(sorted(strange))}, and a training would remove that folder in the "
-                "end; move them, or name another model"
-            )
+            danger = "and a training would remove that folder in the end; move them, or name another model"
+            raise InputError(f"'{folder}' holds {name_ids(sorted(strange))}, {danger}")
         with _held(folder / LOCK):
             new, replaced = folder / NEW, folder / REPLACED
             if _is_folder(new) and _is_folder(replaced) and not model.exists():
@@ -77,18 +79,11 @@ def run_folder(model: Path, *, overwrite: bool, leads: bool = True) -> Iterator[
                 sync(path.parent)
 
 
-def _folder_of(model: Path) -> Path:
-    return model.resolve().with_name(f"{model.resolve().name}.training")
-
-
 def _check_place(model: Path, *, overwrite: bool) -> None:
-    if not model.exists():
-        return
-    if not all(
-        (model / name).exists() for name in (CONFIG, WEIGHTS, TEXT)
-    ):  # another library has a config.json, too
+    parts = [(model / name).exists() for name in (CONFIG, WEIGHTS, TEXT)]  # others have a config.json, too
+    if model.exists() and not all(parts):
         raise InputError(f"'{model}' exists and is not a model; name another place")
-    if not overwrite:
+    if model.exists() and not overwrite:
         raise InputError(f"there is a model at '{model}' already; replace it with --overwrite")
 
 
@@ -112,8 +107,8 @@ def _held(path: Path) -> Iterator[None]:
         if os.fstat(file.fileno()).st_nlink != 1:
             raise InputError(f"'{path}' was removed just now, or is a hard link; remove it and try again")
         file.truncate()
-        holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        file.write(f"{holder}\n".encode())
+        where = f"process {os.getpid()} on {socket.gethostname()}"
+        file.write(f"{where} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n".encode())
         file.flush()
         try:
             yield
@@ -125,18 +120,11 @@ def clear(folder: Path, *, kept: tuple[str, ...] = (LOCK,)) -> None:
     """Remove what a run has left in its folder."""
     for path in folder.iterdir():
         if path.name not in kept:
-            _remove(path)
+            shutil.rmtree(path) if _is_folder(path) else path.unlink(missing_ok=True)
 
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
-
-
-def _remove(path: Path) -> None:
-    if _is_folder(path):
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _move(path: Path, to: Path) -> None:
@@ -152,7 +140,6 @@ def write_checkpoint(model: Checkpointed, record: Mapping[str, Any], directory: 
         OSError: it cannot be written.
     """
     new, directory = folder / NEW, directory.resolve()
-    _remove(new)
     try:
         model.save_pretrained(new)
     except SafetensorError as error:  # also that of a full disk

@@ -76,18 +76,7 @@ def load_learnt_state(module: nn.Module, state: dict[str, Tensor]) -> None:
 
 def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
     """Replace the state file atomically; every process calls this, one writes."""
-    optimizer = trainer.optimizer.state_dict()["state"]
-    tensors: dict[str, Tensor] = {
-        **{f"model.{name}": tensor for name, tensor in learnt_state(trainer.model).items()},
-        **{f"best.{name}": tensor for name, tensor in trainer.best.items()},
-        **{f"loss.{name}": tensor for name, tensor in trainer.loss.state_dict().items()},
-        **{f"optimizer.{number}.{name}": t for number, state in optimizer.items() for name, t in state.items()},
-        "random.torch": joint_rows(torch.get_rng_state()[None].to(trainer.device), processes()),
-        "random.order": trainer.generator.get_state(),
-    }
-    if trainer.device.type == "cuda":
-        state = torch.cuda.get_rng_state(trainer.device)
-        tensors["random.cuda"] = joint_rows(state[None].to(trainer.device), processes())
+    tensors = _tensors(trainer, trainer.optimizer.state_dict()["state"])
     scaler = trainer.accelerator.scaler
     metadata = {
         "progress": json.dumps(asdict(trainer.progress)),
@@ -104,13 +93,10 @@ def save_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
-    """Restore a run from its state file.
-
-    Raises:
-        InputError: the file is damaged, or belongs to a run with other settings, other data or another number of
-            processes.
-    """
-    wanted = _wanted(trainer)
+    """Restore a run from its state file."""
+    parameters = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    step = {"step": torch.zeros(())}
+    wanted = _tensors(trainer, {n: {"exp_avg": p, "exp_avg_sq": p, **step} for n, p in enumerate(parameters)})
     try:
         regular_size(path, sum(tensor.nbytes for tensor in wanted.values()) + MOST_BYTES)
         with safe_open(path, framework="pt") as file:
@@ -134,20 +120,20 @@ def load_state(path: Path, trainer: Run, signature: dict[str, Any]) -> None:
         raise InputError(f"'{path}' is damaged ({reason}); start again with --overwrite") from error
 
 
-def _wanted(trainer: Run) -> dict[str, Tensor]:
-    """Of each tensor that a state of this run can hold, by its name, one of the same shape and type."""
-    learnt = learnt_state(trainer.model).items()
-    wanted = {f"{prefix}.{name}": tensor for prefix in ("model", "best") for name, tensor in learnt}
-    wanted |= {f"loss.{name}": tensor for name, tensor in trainer.loss.state_dict().items()}
-    parameters = (parameter for group in trainer.optimizer.param_groups for parameter in group["params"])
-    for number, parameter in enumerate(parameters):
-        moments = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.zeros(())}
-        wanted |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
-    wanted["random.torch"] = torch.get_rng_state().expand(processes(), -1)
-    wanted["random.order"] = trainer.generator.get_state()
+def _tensors(trainer: Run, moments: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What a state holds, by name; `moments`: of the optimiser, or others of their shapes and types."""
+    tensors: dict[str, Tensor] = {
+        **{f"model.{name}": tensor for name, tensor in learnt_state(trainer.model).items()},
+        **{f"best.{name}": tensor for name, tensor in trainer.best.items()},
+        **{f"loss.{name}": tensor for name, tensor in trainer.loss.state_dict().items()},
+        **{f"optimizer.{number}.{name}": t for number, state in moments.items() for name, t in state.items()},
+        "random.torch": joint_rows(torch.get_rng_state()[None].to(trainer.device), processes()),
+        "random.order": trainer.generator.get_state(),
+    }
     if trainer.device.type == "cuda":
-        wanted["random.cuda"] = torch.cuda.get_rng_state(trainer.device).expand(processes(), -1)
-    return wanted
+        state = torch.cuda.get_rng_state(trainer.device)
+        tensors["random.cuda"] = joint_rows(state[None].to(trainer.device), processes())
+    return tensors
 
 
 def _progress(found: Any, config: TrainConfig) -> Progress:
@@ -163,24 +149,18 @@ def _progress(found: Any, config: TrainConfig) -> Progress:
 
 
 def _numbers(found: Iterable[Any]) -> bool:
-    """Whether all are finite numbers of a size that happens."""
     return all(type(number) in (int, float) and -1e300 < number < 1e300 for number in found)
 
 
 def _check_signature(path: Path, was: Any, now: dict[str, Any]) -> None:
-    """Check that the state is of this run."""
     was = was if isinstance(was, dict) else {}
     other = [name for name in now if was.get(name) != now[name]]
+    what, how = f"with other settings or data ({', '.join(other)})", "run it with its own settings to finish it"
     if other == ["processes"]:
-        raise InputError(
-            f"{path.parent} holds an unfinished run of {was.get('processes')!s:.20} processes, which "
-            f"{now['processes']} cannot go on with; start as many as it had, or start again with --overwrite"
-        )
+        what = f"of {was.get('processes')!s:.20} processes, which {now['processes']} cannot go on with"
+        how = "start as many as it had"
     if other:
-        raise InputError(
-            f"{path.parent} holds an unfinished run with other settings or data ({', '.join(other)}). Run it with "
-            "its own settings to finish it, or start again with --overwrite"
-        )
+        raise InputError(f"{path.parent} holds an unfinished run {what}; {how}, or start again with --overwrite")
 
 
 def _restore(trainer: Run, tensors: dict[str, Tensor], progress: Progress, scaler: dict[str, Any]) -> None:

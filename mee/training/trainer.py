@@ -52,6 +52,7 @@ from mee.training.state import Progress, learnt_state, load_learnt_state, load_s
 log = logging.getLogger(__name__)
 
 ENOUGH = 10  # validation captions that can choose an epoch
+CALMER = "start again with --overwrite and a lower --learning-rate, and look for streams with extreme numbers"
 FIGURES = ("MRR", "R@1", "R@5", "R@10", "MedR")  # of each epoch, text to video
 
 
@@ -143,10 +144,7 @@ class Trainer:
             for tracker in self.accelerator.trackers:  # not end_training: that ends the process group too
                 tracker.finish()
         if broken := [name for name, tensor in self.best.items() if not bool(tensor.isfinite().all())]:
-            raise InputError(
-                f"training left NaN or infinity in {broken[0]}; start again with --overwrite and a lower "
-                "--learning-rate, and look for streams with extreme numbers"
-            )
+            raise InputError(f"training left NaN or infinity in {broken[0]}; {CALMER}")
         load_learnt_state(self.model, self.best)
         return self.model.eval()
 
@@ -196,7 +194,6 @@ class Trainer:
         return value
 
     def _step(self, losses: list[float]) -> None:
-        """Update the weights from the gradients of a group of batches."""
         scaler = self.accelerator.scaler
         if scaler:
             scaler.unscale_(self.optimizer)
@@ -215,10 +212,8 @@ class Trainer:
 
     def _require_finite(self, value: float, name: str) -> None:
         if not math.isfinite(value):
-            raise InputError(
-                f"the {name} is {value} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}; start "
-                "again with --overwrite and a lower --learning-rate, and look for streams with extreme numbers"
-            )
+            when = f"in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+            raise InputError(f"the {name} is {value} {when}; {CALMER}")
 
     def _note(self, loss: float) -> None:
         """Validate, and keep the weights if they are the best so far."""
@@ -248,11 +243,7 @@ class Trainer:
 
 
 def check_images(config: ModelConfig, source: FeatureSource) -> None:
-    """Check that images' appearance comes from the same extractor as the model's videos'.
-
-    Raises:
-        InputError: the model has no such expert, or the images were extracted by another extractor or not at all.
-    """
+    """Check that images' appearance comes from the same extractor as the model's videos'."""
     appearance = tuple(expert for expert in config.experts if expert.name == IMAGE_MODALITY)
     if not appearance:
         raise InputError(

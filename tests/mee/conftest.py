@@ -10,11 +10,19 @@ import torch
 
 from mee.data.pairs import match_captions
 from mee.data.source import load_ragged
+from mee.errors import InputError
 from mee.training.config import TrainConfig
 from mee.training.trainer import Trainer
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
 COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
+
+
+def refusal(call, *arguments, **options):
+    """What a call says that is refused."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments, **options)
+    return str(caught.value)
 
 
 class Stopped(Exception):

@@ -1,6 +1,8 @@
-"""Checkpoints: what is loaded is what was saved, and nothing else is taken for it."""
+"""Checkpoints: what is loaded is what was saved; a directory of anyone is refused in one sentence, or works."""
 
 import json
+import os
+import struct
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,9 @@ from mee.checkpoint import check_directory, fingerprint, read_config, read_train
 from mee.errors import InputError
 from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
+from tests.mee.conftest import refusal
+
+WEIGHTS, CONFIG, TRAINING, TOKENIZER = "model.safetensors", "config.json", "training.json", "text/tokenizer.json"
 
 
 @pytest.fixture
@@ -19,17 +24,14 @@ def saved(model, tmp_path):
     return tmp_path / "model"
 
 
-def edit_config(directory, change):
-    """A function changes the settings; text replaces them."""
-    path = directory / "config.json"
-    content = json.loads(path.read_text())
-    if callable(change):
-        change(content)
-    path.write_text(json.dumps(content) if callable(change) else change)
+def edit_settings(directory, change):
+    content = json.loads((directory / CONFIG).read_text())
+    change(content)
+    (directory / CONFIG).write_text(json.dumps(content))
 
 
 def edit_weights(directory, change):
-    path = directory / "model.safetensors"
+    path = directory / WEIGHTS
     weights = load_file(path)
     change(weights)
     save_file(weights, path)
@@ -50,9 +52,9 @@ def test_a_loaded_model_gives_the_same_scores_to_the_last_bit(model, saved, sour
 
 def test_files_are_those_of_the_hubs_convention_and_keep_every_parameter_and_buffer(model, saved):
     names = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
-    assert names == {"config.json", "model.safetensors", "text/tokenizer.json", "README.md"}
-    assert json.loads((saved / "config.json").read_text())["model_type"] == "mee"
-    weights, state = load_file(saved / "model.safetensors"), model.state_dict()
+    assert names == {CONFIG, WEIGHTS, TOKENIZER, "README.md"}
+    assert json.loads((saved / CONFIG).read_text())["model_type"] == "mee"
+    weights, state = load_file(saved / WEIGHTS), model.state_dict()
     assert set(weights) == set(state)
     assert all(weights[name].equal(tensor) for name, tensor in state.items())
 
@@ -71,51 +73,7 @@ def test_poolings_that_learn_are_kept(model_config, tokenizer, source, sentences
     assert loaded(sentences, clips).equal(model(sentences, clips))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda weights: weights.pop("mixture.bias"),
-        lambda weights: weights.pop("video_experts.1.standardise.mean"),
-        lambda weights: weights.update({"mixture.extra": torch.zeros(1)}),
-        lambda weights: weights.update({"mixture.weight": torch.zeros(4, 16)}),
-        lambda weights: weights.update({"text_encoder.embedding.weight": torch.zeros(3, 16)}),
-    ],
-    ids=["missing weight", "missing buffer", "unknown weight", "wrong shape", "other vocabulary"],
-)
-def test_weights_that_do_not_fit_are_refused(saved, change):
-    edit_weights(saved, change)
-    with pytest.raises(InputError, match="the weights do not fit"):
-        MEE.from_pretrained(saved)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda config: config.update(beam=3),
-        lambda config: config["text"].update(beam=3),
-        lambda config: config["experts"][0].update(beam=3),
-        lambda config: config.pop("dropout"),
-        lambda config: config.pop("experts"),
-        lambda config: config["text"].pop("layers"),
-        lambda config: config["experts"][1].pop("pooling"),
-        lambda config: config.update(dropout=2),
-        lambda config: config.update(dropout="much"),
-        lambda config: config["experts"][0].update(pooling=["median"]),
-        lambda config: config.update(format=1),  # an older one
-        lambda config: config.pop("format"),
-        lambda config: config.update(model_type="bert"),
-        *("", "{", "[]", "3"),
-    ],
-)
-def test_settings_that_are_unknown_missing_or_senseless_are_refused(saved, change):
-    edit_config(saved, change)
-    by_hub = [MEE.from_pretrained] if callable(change) else []  # its client reads JSON before we do
-    for read in (read_config, check_directory, *by_hub):
-        with pytest.raises(InputError, match=r"config\.json"):
-            read(saved)
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "text/tokenizer.json"])
+@pytest.mark.parametrize("name", [WEIGHTS, TOKENIZER])
 def test_damaged_and_missing_files_are_refused(saved, name):
     path = saved / name
     path.write_bytes(path.read_bytes()[:50])
@@ -126,7 +84,7 @@ def test_damaged_and_missing_files_are_refused(saved, name):
         MEE.from_pretrained(saved)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "text"])
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "text"])
 def test_a_missing_part_is_named(saved, name):
     (saved / name).rename(saved / "elsewhere")
     for read in (check_directory, MEE.from_pretrained, fingerprint):
@@ -139,9 +97,9 @@ def test_a_missing_part_is_named(saved, name):
 def test_the_fingerprint_covers_config_weights_and_vocabulary(saved, model, tmp_path):
     other, before = tmp_path / "again", fingerprint(saved)
     model.save_pretrained(other)
-    (other / "training.json").write_text("{}")
+    (other / TRAINING).write_text("{}")
     assert fingerprint(other) == before
-    path = other / "text/tokenizer.json"
+    path = other / TOKENIZER
     content = path.read_bytes()
     path.write_bytes(content + b" ")
     assert fingerprint(other) != before
@@ -150,7 +108,7 @@ def test_the_fingerprint_covers_config_weights_and_vocabulary(saved, model, tmp_
     path.rename(path.with_name("other.json"))
     assert fingerprint(other) != before
     path.with_name("other.json").rename(path)
-    edit_config(other, lambda config: config.update(dropout=0.2))
+    edit_settings(other, lambda config: config.update(dropout=0.2))
     assert fingerprint(other) != before
     edit_weights(saved, lambda weights: weights["mixture.bias"].add_(1e-6))
     assert fingerprint(saved) != before
@@ -167,8 +125,191 @@ def test_tied_weights_are_kept_twice(tmp_path):
 
 def test_the_training_record_is_read_back_or_empty(saved):
     assert read_training(saved) == {}
-    (saved / "training.json").write_text('{"training": {"seed": 3}}')
+    (saved / TRAINING).write_text('{"training": {"seed": 3}}')
     assert read_training(saved) == {"training": {"seed": 3}}
-    (saved / "training.json").write_text("{")
+    (saved / TRAINING).write_text("{")
     with pytest.raises(InputError, match=r"training\.json"):
         read_training(saved)
+
+
+# ---- directories of anyone
+
+DEEP = "[" * 200_000
+
+
+def settings(file, *keys, value):
+    """A function that sets one value in a JSON file."""
+
+    def change(directory):
+        content = part = json.loads((directory / file).read_text())
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = value
+        (directory / file).write_text(json.dumps(content))
+
+    return change
+
+
+def text(file, content):
+    return lambda directory: (directory / file).write_text(content)
+
+
+def weights(change):
+    return lambda directory: edit_weights(directory, lambda w: w.update({n: change(n, t) for n, t in w.items()}))
+
+
+def of(end, change):
+    return weights(lambda name, tensor: change(tensor.clone()) if name.endswith(end) else tensor)
+
+
+def floats(change):
+    return weights(lambda name, tensor: change(tensor) if tensor.is_floating_point() else tensor)
+
+
+def link(file, target):
+    return lambda directory: ((directory / file).unlink(missing_ok=True), os.symlink(target, directory / file))
+
+
+def expert(key, value):
+    return settings(CONFIG, "experts", 0, key, value=value)
+
+
+def rule(key, value):
+    return settings(TOKENIZER, key, value=value)
+
+
+def endless(pattern):
+    return {"type": "Replace", "pattern": {"Regex": pattern}, "content": " "}
+
+
+READ = ("protocol", "videos", "contents", "training", "selects", "selected_on")
+UNFIT = {  # weights that do not fit the settings
+    "lacks a weight": lambda weights: weights.pop("mixture.bias"),
+    "lacks a buffer": lambda weights: weights.pop("video_experts.1.standardise.mean"),
+    "surplus": lambda weights: weights.update({"mixture.extra": torch.zeros(1)}),
+    "shape": lambda weights: weights.update({"mixture.weight": torch.zeros(4, 16)}),
+    "other vocabulary": lambda weights: weights.update({"text_encoder.embedding.weight": torch.zeros(3, 16)}),
+}
+SENSELESS = {  # settings that are unknown, missing, of another format or impossible
+    "unknown": lambda settings: settings.update(beam=3),
+    "unknown of text": lambda settings: settings["text"].update(beam=3),
+    "unknown of an expert": lambda settings: settings["experts"][0].update(beam=3),
+    "no dropout": lambda settings: settings.pop("dropout"),
+    "no experts": lambda settings: settings.pop("experts"),
+    "no layers": lambda settings: settings["text"].pop("layers"),
+    "no pooling": lambda settings: settings["experts"][1].pop("pooling"),
+    "dropout": lambda settings: settings.update(dropout=2),
+    "no number": lambda settings: settings.update(dropout="much"),
+    "kind of pooling": lambda settings: settings["experts"][0].update(pooling=["median"]),
+    "older format": lambda settings: settings.update(format=1),
+    "no format": lambda settings: settings.pop("format"),
+    "another model": lambda settings: settings.update(model_type="bert"),
+}
+HOSTILE = {
+    **{what: lambda d, change=change: edit_weights(d, change) for what, change in UNFIT.items()},
+    **{what: lambda d, change=change: edit_settings(d, change) for what, change in SENSELESS.items()},
+    **{f"embed-{size}": expert("embed_dim", size) for size in (10**5, 10**9, 10**15, 10**30)},
+    **{f"input-{size}": expert("input_dim", size) for size in (10**7, 10**12, 2**63)},
+    "netvlad": expert("pooling", ["netvlad-1000000000"]),
+    "transformers": expert("pooling", ["transformer-1000000"]),
+    "poolings": expert("pooling", ["mean"] * 100_000),
+    "layers": settings(CONFIG, "text", "layers", value=10**6),
+    "width": settings(CONFIG, "text", "width", value=8 * 10**6),
+    "tokens": settings(CONFIG, "text", "max_tokens", value=10**12),
+    "heads": settings(CONFIG, "text", "heads", value=10**30),
+    **{f"name-{name!a}": expert("name", name) for name in ("../../x", "a.b", "\x1b]52;c;x\x07", "\ud800", "a b")},
+    "tower": expert("text", "/etc"),
+    "encoder": settings(CONFIG, "text", "encoder", value="/etc"),
+    "code": settings(CONFIG, "auto_map", value={"AutoModel": "evil.Evil"}),
+    "nan": lambda d: (d / CONFIG).write_text((d / CONFIG).read_text().replace('"dropout": 0.3', '"dropout": NaN')),
+    **{f"config-{content[:3]!a}": text(CONFIG, content) for content in ("", "{", "[]", '"3"', DEEP, "9" * 5000)},
+    "config-link": link(CONFIG, "/etc/passwd"),
+    "config-pipe": lambda d: ((d / CONFIG).unlink(), os.mkfifo(d / CONFIG)),
+    "one-nan": of("mixture.weight", lambda tensor: tensor.index_fill_(0, torch.tensor(0), torch.nan)),
+    "inf": floats(lambda tensor: torch.full_like(tensor, torch.inf)),
+    "beyond": floats(lambda tensor: torch.full_like(tensor, 3e38)),
+    "zero": floats(torch.zeros_like),
+    "negative-variance": of("running_var", lambda tensor: -tensor - 1),
+    "half": floats(torch.Tensor.half),
+    "double": floats(torch.Tensor.double),
+    "bool": floats(torch.Tensor.bool),
+    "counts": of("num_batches_tracked", lambda tensor: torch.full_like(tensor, 2**62)),
+    "header": lambda d: (d / WEIGHTS).write_bytes(struct.pack("<Q", 2**40) + b"{}"),
+    "cut": lambda d: os.truncate(d / WEIGHTS, 5000),
+    "sparse": lambda d: os.truncate(d / WEIGHTS, 1 << 40),
+    "experts": settings(CONFIG, "experts", value=[{"name": "a"}] * 100_000),
+    "device": link(WEIGHTS, "/dev/zero"),
+    "weights-pipe": lambda d: ((d / WEIGHTS).unlink(), os.mkfifo(d / WEIGHTS)),
+    "text-pipe": lambda d: os.mkfifo(d / "text/zz"),
+    "text-link": link("text/loop", ".."),
+    "text-elsewhere": lambda d: ((d / "text").rename(d / "x"), os.symlink("x", d / "text")),
+    "towers-link": lambda d: ((d / "towers").mkdir(), os.symlink("/etc", d / "towers/a")),
+    "training-link": link(TRAINING, "/etc/passwd"),
+    **{f"training-{content[:3]!a}": text(TRAINING, content) for content in ("{", "[1]", '"x"', DEEP)},
+    **{
+        f"{key}-{odd!a}": settings(TRAINING, key, value=odd) for key in READ for odd in (None, "\x1b[31m", [1], -1)
+    },
+    "list": settings(TRAINING, "train_list", value="\x1b[31m"),
+    "names": settings(TRAINING, "videos", "train", value=[1]),
+    "seed": settings(TRAINING, "training", value={"seed": "x"}),
+    "search": rule("normalizer", endless("(x+x+)+y")),
+    "decoder": rule("decoder", endless("(x+x+)+y")),
+    "growth": rule("normalizer", {"type": "Sequence", "normalizers": [endless("x")] * 9}),
+    "padding": rule("padding", {"strategy": {"Fixed": 2**40}, "pad_id": 0}),
+    "added": rule("added_tokens", [{"id": -1, "content": "q"}]),
+    "template": rule("post_processor", {"type": "TemplateProcessing"}),
+    "model": settings(TOKENIZER, "model", "type", value="WordLevel"),
+    "random": settings(TOKENIZER, "model", "dropout", value=0.5),
+    "id": settings(TOKENIZER, "model", "vocab", "a", value=10**6),
+    "merge": settings(TOKENIZER, "model", "merges", value=[["no", "such"]]),
+    "nested": text(TOKENIZER, DEEP),
+    "empty": text(TOKENIZER, "{}"),
+}
+SAID = ("width", "one-nan", "half", "counts", "cut", "device", "videos--1", "search")  # whole sentences
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_model_is_refused_in_one_sentence(saved, says, what):
+    (saved / TRAINING).write_text('{"videos": {"train": ["a"]}, "selects": true}')
+    HOSTILE[what](saved)
+    said = refusal(lambda: (fingerprint(saved), MEE.from_pretrained(saved), read_training(saved)))
+    assert said.isprintable()
+    assert len(said) < 700
+    assert what not in UNFIT or "the weights do not fit" in said
+    if what in SENSELESS:
+        assert CONFIG in said
+        assert refusal(read_config, saved) == refusal(MEE.from_pretrained, saved) == said
+    if what in SAID:
+        says(said)
+
+
+WORKS = {
+    "cut elsewhere": rule("truncation", {"max_length": 2, "stride": 2**40}),
+    "a hidden file": lambda d: (d / "text/.DS_Store").write_text(""),
+    "vocabulary": settings(CONFIG, "text", "vocabulary", value=10**12),
+    "other keys": settings(TRAINING, "history", value=-1),
+}
+
+
+@pytest.mark.parametrize("what", WORKS)
+def test_what_does_not_matter_changes_nothing(saved, model, what):
+    (saved / TRAINING).write_text("{}")
+    WORKS[what](saved)
+    fingerprint(saved), read_training(saved)
+    found = MEE.from_pretrained(saved).tokenize(["a red circle moves left"])
+    assert found[""].values.equal(model.tokenize(["a red circle moves left"])[""].values)
+
+
+def test_the_hubs_cache_links_to_its_own_blobs_alone(saved, tmp_path):
+    snapshot, blobs = tmp_path / "models--me--it/snapshots/1", tmp_path / "models--me--it/blobs"
+    (snapshot / "text").mkdir(parents=True)
+    (saved / TRAINING).write_text("{}")
+    blobs.mkdir()
+    for number, name in enumerate((CONFIG, WEIGHTS, TOKENIZER, TRAINING)):
+        (blobs / str(number)).write_bytes((saved / name).read_bytes())
+        (snapshot / name).symlink_to(blobs / str(number))
+    assert fingerprint(snapshot) == fingerprint(saved)
+    assert MEE.from_pretrained(snapshot).config == MEE.from_pretrained(saved).config
+    link(TOKENIZER, saved / TOKENIZER)(snapshot)
+    with pytest.raises(InputError, match=r"tokenizer\.json' is a symbolic link"):
+        fingerprint(snapshot)

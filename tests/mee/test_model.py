@@ -94,9 +94,8 @@ def test_more_padding_and_other_company_change_nothing(tokenizer, sentences, poo
     model, streams = made(tokenizer, pooling, seed), random_streams(seed)
     together = model(sentences, taken(streams, range(7)))
     for row in range(7):
-        torch.testing.assert_close(
-            model(sentences[2:3], taken(streams, [row])), together[2:3, row : row + 1], **CLOSE
-        )
+        alone = model(sentences[2:3], taken(streams, [row]))
+        torch.testing.assert_close(alone, together[2:3, row : row + 1], **CLOSE)
     shuffled = [4, 0, 6, 6, 1]
     torch.testing.assert_close(model(sentences, taken(streams, shuffled)), together[:, shuffled], **CLOSE)
     longer = {
@@ -195,10 +194,8 @@ def test_an_expert_with_a_tower_of_its_own_embeds_its_text_alone(model_config, t
     aligned = replace(model_config.experts[1], text="some/clip", **how)
     config = replace(model_config, experts=(model_config.experts[0], aligned, model_config.experts[2]))
     encoder = TransformerEncoder(model_config.text, tokenizer)
-    wide, tower = (
-        TransformerEncoder(replace(model_config.text, **size), tokenizer)
-        for size in ({"width": 20}, {"width": 4, "heads": 1})
-    )
+    sizes = ({"width": 20}, {"width": 4, "heads": 1})
+    wide, tower = (TransformerEncoder(replace(model_config.text, **size), tokenizer) for size in sizes)
     with pytest.raises(InputError, match="'motion' cannot start as identity: its text tower 'some/clip' gives 20"):
         MEE(config, encoder, {"motion": wide})
     with pytest.raises(ValueError, match=r"text towers for \['motion'\], given are \[\]"):
@@ -330,9 +327,7 @@ def test_the_model_keeps_its_mode_and_learns_nothing_and_streams_must_be_its_own
 
 @pytest.mark.parametrize("batch_size", [1, 5, 256])
 @pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-3",), ("last", "transformer")], ids=", ".join)
-def test_embeddings_are_the_models_in_the_order_asked_for_whether_prepared_or_not(
-    model_config, tokenizer, source, pooling, batch_size, load_clips
-):
+def test_a_gallery_is_in_the_order_asked_for(model_config, tokenizer, source, pooling, batch_size, load_clips):
     torch.manual_seed(0)
     experts = tuple(replace(expert, pooling=pooling) for expert in model_config.experts)
     model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()

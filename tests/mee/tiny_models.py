@@ -52,27 +52,17 @@ CLAP_TEXT = {**TEXT, **CLAP, "max_position_embeddings": 24, "pad_token_id": 0}
 SOUNDS = {"hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2, **CLAP}
 SOUNDS |= {"spec_size": 32, "patch_size": 4, "patch_stride": [4, 4], "patch_embeds_hidden_size": 8}
 SOUNDS |= {"num_mel_bins": 8, "window_size": 4, "enable_fusion": False}
+GPT2 = {**WORD_IDS, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 32, "bos_token_id": 1}
+LLAMA = {**TEXT, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32}
 FAMILIES = {  # the model, its settings, those of its tokenizer
     # with its language model's head, as most of them are on the hub: no pooler, surplus weights
     "bert": ("BertForMaskedLM", {**TEXT, **DROPPING, "num_hidden_layers": 3, "max_position_embeddings": 20}, {}),
     # with its pooler; 18 positions, of which two are not for words
-    "roberta": (
-        "RobertaModel",
-        {**TEXT, **DROPPING, "max_position_embeddings": 18, "pad_token_id": 1},
-        NO_LONGEST,
-    ),
+    "roberta": ("RobertaModel", TEXT | DROPPING | {"max_position_embeddings": 18, "pad_token_id": 1}, NO_LONGEST),
     # it sees backwards only, ties its head to its words, and has no padding token
-    "gpt2": (
-        "GPT2LMHeadModel",
-        {**WORD_IDS, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 32, "bos_token_id": 1},
-        DECODER,
-    ),
+    "gpt2": ("GPT2LMHeadModel", GPT2, DECODER),
     # a decoder with rotary positions and grouped keys
-    "llama": (
-        "LlamaForCausalLM",
-        {**TEXT, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32},
-        DECODER,
-    ),
+    "llama": ("LlamaForCausalLM", LLAMA, DECODER),
     # encoder and decoder that share their words; relative positions, so no longest sentence
     "t5": (
         "T5ForConditionalGeneration",

@@ -66,11 +66,7 @@ def test_which_videos_are_ranked(source, splits, train, changes, split, expected
         (SPLITS, {"train": 10, "val": 0}, r"trained on 1 videos of split 'test', 'v09\.mp4'"),
         (None, {"train": 9}, "no column 'split'"),
         (None, {"videos": {}, "split": None}, "no caption is in split 'val'"),
-        (
-            UNNAMED,
-            {"split": "val", "videos": {"train": [], "val": ["gone.mp4"]}, "more": GONE},
-            r"gone\.mp4 \(not",
-        ),
+        (UNNAMED, {"split": "val", "videos": {"train": [], "val": GONE[:1]}, "more": GONE}, r"gone\.mp4 \(not"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(source, splits, options, says):
@@ -214,20 +210,13 @@ def test_whatever_is_missing_makes_a_result_partial(name, split, fields, said, m
     assert (facts.expected_queries, facts.expected_gallery) == expected
 
 
+BANK, HALF = {"bank": "9 training captions"}, {"alpha": 0.5}
 METHODS = [  # settings, whether they need a bank, what they state
     ({}, False, {}),
-    (
-        {"method": "qb-norm", "beta": 3.0},
-        True,
-        {"bank": "9 training captions", "parameters": {"beta": 3}, "uses_test_queries": False},
-    ),
+    ({"method": "qb-norm", "beta": 3.0}, True, BANK | {"parameters": {"beta": 3}, "uses_test_queries": False}),
     *(
-        (
-            {"method": "nnn", "neighbours": neighbours, "alpha": 0.5},
-            True,
-            {"bank": "9 training captions", "parameters": {"neighbours": used, "alpha": 0.5}},
-        )
-        for neighbours, used in ((2, 2), (128, 9))
+        ({"method": "nnn", "neighbours": k, **HALF}, True, BANK | {"parameters": {"neighbours": used, **HALF}})
+        for k, used in ((2, 2), (128, 9))
     ),
     ({"method": "dsl", "beta": 4.0}, False, {"parameters": {"beta": 4}, "uses_test_queries": True}),
 ]
@@ -236,9 +225,7 @@ METHODS = [  # settings, whether they need a bank, what they state
 @pytest.mark.parametrize(("settings", "needs_bank", "stated"), METHODS)
 def test_a_normalisation_uses_its_settings_and_states_them(settings, needs_bank, stated):
     config = NormaliseConfig(**settings)
-    scores, bank = (
-        WholeScores(torch.rand(rows, 4, generator=torch.Generator().manual_seed(rows))) for rows in (3, 9)
-    )
+    scores, bank = (WholeScores(torch.rand(n, 4, generator=torch.Generator().manual_seed(n))) for n in (3, 9))
     matrix, method = scores.matrix, settings.get("method", "none")
     offsets = config.offsets(bank if needs_bank else None)
     if method == "qb-norm":

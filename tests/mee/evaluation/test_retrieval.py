@@ -112,12 +112,8 @@ def test_a_pattern_without_queries_is_left_out_and_the_first_right_clip_counts()
     available = torch.tensor([[True, True, True], [True, False, False], [False, False, True]])
     video = VideoEmbedding(unit_rows(generator, 3, LAYOUT), available)
     positives = Positives(torch.tensor([2, 0, 2]), torch.tensor([1, 0, 0]), 3, 3)  # query 1 has none
-    retrieval = replace(
-        problem(0),
-        gallery=Gallery(("a", "b", "c"), video, ()),
-        text=random_text(generator, 3, LAYOUT),
-        positives=positives,
-    )
+    changed = {"text": random_text(generator, 3, LAYOUT), "positives": positives}
+    retrieval = replace(problem(0), gallery=Gallery(("a", "b", "c"), video, ()), **changed)
     patterns = retrieval.patterns(rank_queries(retrieval.scores(), positives))
     found = [(pattern.streams, pattern.queries) for pattern in patterns]
     assert found == [(("appearance",), 1), (("appearance", "motion", "audio"), 1)]

@@ -81,9 +81,8 @@ def test_queries_called_by_their_video():
     several = [*requested, ("ret2", ("video2",))]  # now a video does not name one query
     with pytest.raises(InputError, match="none of its 2 query ids is one of the protocol's 3: it has 'video2'"):
         match_scores(file, several, clips, partial=False)
-    crossed = match_scores(
-        score_file(["a", "b"], ["a", "b"]), [("a", ("b",)), ("b", ("a",))], ["a", "b"], partial=False
-    )
+    both = ["a", "b"]
+    crossed = match_scores(score_file(both, both), [("a", ("b",)), ("b", ("a",))], both, partial=False)
     assert crossed.scores.query_ids == ("a", "b")  # an id of the protocol comes before a video
 
 

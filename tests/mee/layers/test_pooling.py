@@ -203,10 +203,8 @@ def test_netvlad_is_its_equation_and_its_statistics_are_those_of_the_real_rows(l
 @given(st.permutations(range(6)))
 def test_netvlad_ignores_the_order_of_rows_and_how_often_all_of_them_come(order):
     """Residuals double, and their direction stays."""
-    pool, rows = (
-        made_pool(["netvlad-3"], 5),
-        torch.randn(1, 6, 5, generator=torch.Generator().manual_seed(1)).double(),
-    )
+    generator = torch.Generator().manual_seed(1)
+    pool, rows = made_pool(["netvlad-3"], 5), torch.randn(1, 6, 5, generator=generator).double()
     expected = pool(rows, torch.tensor([6]))
     torch.testing.assert_close(pool(rows[:, order], torch.tensor([6])), expected)
     torch.testing.assert_close(pool(torch.cat([rows, rows], dim=1), torch.tensor([12])), expected)

@@ -36,9 +36,7 @@ def plain_apart(one, other, share):
     """The docstring's equation, frame by frame and bit by bit."""
 
     def met(a, b):
-        least = sorted(
-            min(bin(int(x[0] ^ y[0])).count("1") + bin(int(x[1] ^ y[1])).count("1") for y in b) for x in a
-        )
+        least = sorted(min(sum(int(one ^ other).bit_count() for one, other in zip(x, y)) for y in b) for x in a)
         return next(n for n in range(129) if sum(value <= n for value in least) >= share * len(a) - 1e-9)
 
     return min(met(one, other), met(other, one)) if len(one) and len(other) else math.nan
@@ -64,9 +62,8 @@ def test_values_are_those_of_plain_loops_however_it_is_cut(seed, share, cells, r
         patch.setattr(module, "RUN", run)
         sides = frame_hashes("a", train), frame_hashes("b", test)
         overlap = near_frames(*sides, threshold=60, share=share, keep=len(train))
-    expected = {
-        (f"a{i}", f"b{j}"): plain_apart(a, b, share) for i, a in enumerate(train) for j, b in enumerate(test)
-    }
+    pairs = [(f"a{i}", f"b{j}", a, b) for i, a in enumerate(train) for j, b in enumerate(test)]
+    expected = {(one, other): plain_apart(a, b, share) for one, other, a, b in pairs}
     found = {(pair.train, pair.test): pair.value for pair in overlap.pairs}
     assert found == {pair: value for pair, value in expected.items() if value <= 60}
     assert overlap.found == len(found)

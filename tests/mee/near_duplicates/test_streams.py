@@ -40,12 +40,7 @@ def plain_similarities(source, stream, train, test):
     return found
 
 
-@given(
-    seed=st.integers(0, 1000),
-    clips=st.integers(1, 4),
-    run=st.sampled_from([1, 3, 1024]),
-    read=st.sampled_from([1, 64]),
-)
+@given(st.integers(0, 1000), st.integers(1, 4), st.sampled_from([1, 3, 1024]), st.sampled_from([1, 64]))
 def test_similarities_are_those_of_plain_loops_however_it_is_cut(make_source, seed, clips, run, read):
     source = make_source([f"v{number}" for number in range(9)], clips_of_video=clips, seed=seed, missing=0.4)
     train = side_of(source, [f"v{number}" for number in range(6)])

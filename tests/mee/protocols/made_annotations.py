@@ -78,10 +78,8 @@ def write_lsmdc(folder):
 
 
 def choice_rows(count=10_053):
-    return [
-        [*row[:5], *(f"choice {k} of {n}" for k in range(1, 6)), str(1 + n % 5)]
-        for n, row in enumerate(lsmdc_test(count))
-    ]
+    rows = enumerate(lsmdc_test(count))
+    return [[*row[:5], *(f"choice {k} of {n}" for k in range(1, 6)), str(1 + n % 5)] for n, row in rows]
 
 
 def write_lsmdc_mc(folder):
@@ -89,10 +87,8 @@ def write_lsmdc_mc(folder):
 
 
 def msvd_videos():
-    return {
-        split: [f"{split}{n}_1_2" for n in range(count)]
-        for split, count in (("train", 1_200), ("val", 100), ("test", 670))
-    }
+    counts = {"train": 1_200, "val": 100, "test": 670}
+    return {split: [f"{split}{n}_1_2" for n in range(count)] for split, count in counts.items()}
 
 
 def msvd_captions():

@@ -75,9 +75,8 @@ def test_vatex_has_ten_queries_a_video_from_one_file_or_three_as_a_list_or_by_vi
         load_benchmark("vatex", tmp_path)
     made.write_json(tmp_path / "vatex_data.json", videos)
     as_list = load_benchmark("vatex", tmp_path, partial=True)
-    made.write_json(
-        tmp_path / "vatex_data.json", {video["videoID"]: {"enCap": video["enCap"]} for video in videos}
-    )
+    by_video = {video["videoID"]: {"enCap": video["enCap"]} for video in videos}
+    made.write_json(tmp_path / "vatex_data.json", by_video)
     assert load_benchmark("vatex", tmp_path, partial=True).table.equals(as_list.table)
     assert as_list.gallery == tuple(video["videoID"] for video in videos[1:])
     assert len(as_list.table) == 20
@@ -92,9 +91,8 @@ def test_a_training_list_counts_more_than_the_training_file(made, full, tmp_path
 
 
 def test_the_real_coco_file_of_fifty_images(real):
-    with pytest.raises(
-        InputError, match="50 test videos where it has 5,000; 250 test queries where it has 25,014"
-    ):
+    short = "50 test videos where it has 5,000; 250 test queries where it has 25,014"
+    with pytest.raises(InputError, match=short):
         load_benchmark("coco", real)
     benchmark = load_benchmark("coco", real, partial=True)
     assert (len(benchmark.gallery), benchmark.gallery[0]) == (50, "000000397133.jpg")

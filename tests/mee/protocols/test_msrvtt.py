@@ -30,9 +30,7 @@ def test_the_real_1ka_test_and_training_lists_are_what_their_rules_say(real, tmp
     times = benchmark.table["caption"].value_counts()
     assert (len(times[times > 1]), times[times > 1].sum()) == (4, 9)
     there, nowhere = (AnnotationFiles(path, PROTOCOLS["msrvtt-1ka"]) for path in (real, tmp_path))
-    lists, ruled = (
-        {n: set(find_list(place, n, test, role=n)) for n in ("9k", "7k")} for place in (there, nowhere)
-    )
+    lists, ruled = ({n: set(find_list(at, n, test, role=n)) for n in ("9k", "7k")} for at in (there, nowhere))
     assert {name: path.name for name, path in there.read.items()} == {n: f"MSRVTT_train.{n}.csv" for n in lists}
     assert {name: len(videos) for name, videos in lists.items()} == {"9k": 9_000, "7k": 7_010}
     assert (lists, nowhere.read) == (ruled, {})
@@ -121,10 +119,8 @@ def test_one_file_or_two_or_the_coco_style_are_the_same(made, loaded, tmp_path):
         (tmp_path / folder).mkdir()
     made.write_json(tmp_path / "two" / "train_val_videodatainfo.json", made.msrvtt_json(videos[:7_010]))
     made.write_json(tmp_path / "two" / "test_videodatainfo.json", made.msrvtt_json(videos[7_010:], 7_010 * 20))
-    annotations = [
-        {"id": row["sen_id"], "image_id": row["video_id"], "caption": row["caption"]}
-        for row in made.msrvtt_sentences(videos)
-    ]
+    rows = made.msrvtt_sentences(videos)
+    annotations = [{"id": row["sen_id"], "image_id": row["video_id"], "caption": row["caption"]} for row in rows]
     made.write_json(tmp_path / "coco" / "annotation" / "MSR_VTT.json", {"annotations": annotations})
     for folder in ("two", "coco"):
         benchmark = load_benchmark("msrvtt-full", tmp_path / folder)
@@ -193,8 +189,7 @@ def test_a_broken_test_csv(made, tmp_path, lines, says):
 
 
 def test_commas_in_quotes_and_rare_line_separators_are_part_of_a_sentence(made, tmp_path):
-    made.write_lines(
-        tmp_path / "a.csv", ["video_id,key,sentence", 'video1,r,"x, ""y"""', "video2,s,a\u2028b\x85c"]
-    )
+    lines = ["video_id,key,sentence", 'video1,r,"x, ""y"""', "video2,s,a\u2028b\x85c"]
+    made.write_lines(tmp_path / "a.csv", lines)
     benchmark = load_benchmark("msrvtt-1ka", tmp_path / "a.csv", partial=True)
     assert benchmark.table["caption"].tolist() == ['x, "y"', "a\u2028b\x85c"]

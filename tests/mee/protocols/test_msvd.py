@@ -143,9 +143,7 @@ CHOICES = "LSMDC16_multiple_choice_test_randomized.csv"
 CLIP = "0001_American_Beauty_00.00.51.926-00.00.54.129"
 
 
-def test_a_videos_id_is_its_film_and_its_clip_and_repeated_clips_keep_their_sentences_apart(
-    made, loaded, tmp_path
-):
+def test_an_id_is_the_film_and_the_clip_and_repeated_clips_keep_their_sentences_apart(made, loaded, tmp_path):
     made.write_tabs(tmp_path / TEST, [[CLIP, *"1234", 'A "quote.'], ["3009_X_1.2-3.4", *"1234", "it's"]])
     benchmark = load_benchmark("lsmdc", tmp_path, partial=True)
     assert benchmark.gallery == (f"0001_American_Beauty/{CLIP}", "3009_X/3009_X_1.2-3.4")

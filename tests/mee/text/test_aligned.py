@@ -86,9 +86,8 @@ def text_features(kind, directory, sentences):
     """What the whole model makes of each sentence alone, without our code."""
     model, tokenizer = kind.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
     with torch.no_grad():
-        return torch.cat(
-            [model.get_text_features(**tokenizer(s, return_tensors="pt")).pooler_output for s in sentences]
-        )
+        inputs = [tokenizer(sentence, return_tensors="pt") for sentence in sentences]
+        return torch.cat([model.get_text_features(**each).pooler_output for each in inputs])
 
 
 def zero_shot(directory, kind, streams, sentences):

@@ -134,10 +134,8 @@ def test_a_saved_model_embeds_the_same_without_the_files_it_came_from(make_model
 @pytest.mark.parametrize("name", ALL)
 def test_one_step_changes_exactly_what_learns(make_model, name):
     model = make_model(name).train()
-    encoder, config = (
-        model.text_encoder,
-        TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3),
-    )
+    encoder = model.text_encoder
+    config = TrainConfig(weight_decay=0.0, learning_rate=1e-3, text_learning_rate=1e-3)
     before = {key: tensor.clone() for key, tensor in encoder.state_dict().items()}
     optimizer = make_optimiser(model, torch.nn.Module(), config)
     text = model.encode_text({name: ragged.all() for name, ragged in model.tokenize(SENTENCES).items()})

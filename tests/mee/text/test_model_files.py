@@ -6,15 +6,16 @@ import os
 import pickle
 import shutil
 import sys
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mee.errors import InputError
 from mee.text.config import TextConfig
 from mee.text.pretrained import PretrainedEncoder
 from tests.mee import tiny_models
+from tests.mee.conftest import refusal
 
 SETTINGS, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, TOKENS = "tokenizer.json", "tokenizer_config.json"
@@ -53,6 +54,9 @@ def put(file, **values):
     return change
 
 
+config, rules, tokens = (partial(put, file) for file in (SETTINGS, TOKENIZER, TOKENS))
+
+
 def shards(name):
     """Weights of an index, all in one file."""
 
@@ -68,12 +72,8 @@ def shards(name):
 
 def filled(value, dtype=None):
     def change(folder):
-        weights = load_file(folder / WEIGHTS)
-        save_file(
-            {n: torch.full_like(t, value, dtype=dtype) for n, t in weights.items()},
-            folder / WEIGHTS,
-            {"format": "pt"},
-        )
+        weights = {n: torch.full_like(t, value, dtype=dtype) for n, t in load_file(folder / WEIGHTS).items()}
+        save_file(weights, folder / WEIGHTS, {"format": "pt"})
 
     return change
 
@@ -83,7 +83,7 @@ def linked(name, target):
 
 
 def normalizer(**rule):
-    return put(TOKENIZER, normalizer=rule)
+    return rules(normalizer=rule)
 
 
 def growing(content, times):
@@ -94,38 +94,26 @@ def growing(content, times):
 def template(ids, count=1):
     special = {"<s>": {"id": "<s>", "ids": ids, "tokens": ["<s>"]}}
     single = [{"SpecialToken": {"id": "<s>", "type_id": 0}}] * count + [{"Sequence": {"id": "A", "type_id": 0}}]
-    return put(
-        TOKENIZER,
-        post_processor={"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": special},
-    )
+    others = {"pair": [], "special_tokens": special}
+    return rules(post_processor={"type": "TemplateProcessing", "single": single, **others})
 
 
 HOSTILE = {
-    "type": put(SETTINGS, model_type="evil", auto_map={"AutoConfig": "evil.Evil"}),
-    **{
-        f"quantised-{kind}": put(SETTINGS, quantization_config={"quant_method": kind})
-        for kind in ("gptq", "torchao")
-    },
-    **{
-        f"{key}-{size}": put(SETTINGS, **{key: size})
-        for key in ("hidden_size", "vocab_size")
-        for size in (10**6, 10**9)
-    },
-    **{f"layers-{size}": put(SETTINGS, num_hidden_layers=size) for size in (4000, 10**6, 10**18)},
-    "positions": put(SETTINGS, max_position_embeddings=10**7),
-    "heads": put(SETTINGS, num_attention_heads=0),
-    "activation": put(SETTINGS, hidden_act='__import__("os").system("x")'),
-    "epsilon": put(SETTINGS, layer_norm_eps="x"),
-    "chunk": put(SETTINGS, chunk_size_feed_forward=7),
+    "type": config(model_type="evil", auto_map={"AutoConfig": "evil.Evil"}),
+    **{f"quantised-{kind}": config(quantization_config={"quant_method": kind}) for kind in ("gptq", "torchao")},
+    **{f"{key}-{size}": config(**{key: size}) for key in ("hidden_size", "vocab_size") for size in (10**6, 10**9)},
+    **{f"layers-{size}": config(num_hidden_layers=size) for size in (4000, 10**6, 10**18)},
+    "positions": config(max_position_embeddings=10**7),
+    "heads": config(num_attention_heads=0),
+    "activation": config(hidden_act='__import__("os").system("x")'),
+    "epsilon": config(layer_norm_eps="x"),
+    "chunk": config(chunk_size_feed_forward=7),
     "nested": lambda d: (d / SETTINGS).write_text("[" * 200_000),
     "pipe": lambda d: ((d / TOKENS).unlink(), os.mkfifo(d / TOKENS)),
     "settings-link": linked(SETTINGS, "/etc/passwd"),
     "weights-link": linked(WEIGHTS, "../outside/model.safetensors"),
     "tokenizer-link": linked(TOKENIZER, "../outside/tokenizer.json"),
-    **{
-        f"shards-{name}": shards(name)
-        for name in ("evil.bin", "../outside/model.safetensors", "/etc/a.safetensors", "")
-    },
+    **{f"shards-{name}": shards(name) for name in ("evil.bin", f"../outside/{WEIGHTS}", "/etc/a.safetensors", "")},
     "no-shards": lambda d: ((d / WEIGHTS).unlink(), (d / INDEX).write_text('{"weight_map": []}')),
     "nan": filled(torch.nan),
     "head": lambda d: (d / WEIGHTS).write_bytes((1 << 40).to_bytes(8, "little") + b"{}"),
@@ -135,51 +123,46 @@ HOSTILE = {
     "vocabulary": lambda d: os.truncate(d / TOKENIZER, 1 << 26),
     "beyond": filled(3e38),
     "search": normalizer(type="Replace", pattern={"Regex": "(x+x+)+y"}, content=" "),
-    "split": put(
-        TOKENIZER, pre_tokenizer={"type": "Split", "pattern": {"Regex": "(x+)*y"}, "behavior": "Isolated"}
-    ),
+    "split": rules(pre_tokenizer={"type": "Split", "pattern": {"Regex": "(x+)*y"}, "behavior": "Isolated"}),
     "growth": normalizer(**growing("x" * 10, 9)),
     "prepend": normalizer(type="Prepend", prepend="x" * 1000),
     "table": normalizer(type="Precompiled", precompiled_charsmap=base64.b64encode(bytes(4)).decode()),
     "tokenizer-nested": lambda d: (d / TOKENIZER).write_text("[" * 200_000),
-    "stride": put(
-        TOKENIZER, truncation={"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 2**40}
+    "stride": rules(
+        truncation={"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 2**40}
     ),
     "unknown-id": template([4_000_000]),
     "many": template([1], 100_000),
-    "added-id": put(TOKENS, added_tokens_decoder={"99999999999": {"content": "q"}}),
-    "added-list": put(TOKENS, added_tokens_decoder=[1]),
-    "class": put(TOKENS, tokenizer_class="AutoModel"),
-    "longest": put(TOKENS, model_max_length="x"),
-    "side": put(TOKENS, padding_side="x"),
+    "added-id": tokens(added_tokens_decoder={"99999999999": {"content": "q"}}),
+    "added-list": tokens(added_tokens_decoder=[1]),
+    "class": tokens(tokenizer_class="AutoModel"),
+    "longest": tokens(model_max_length="x"),
+    "side": tokens(padding_side="x"),
 }
 
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_folder_is_refused_in_one_sentence(bert, what):
     HOSTILE[what](bert)
-    with pytest.raises(InputError) as refused:
-        PretrainedEncoder.learn(TextConfig(encoder=str(bert)), []).tokenize(SENTENCES)
-    assert str(refused.value).isprintable()
-    assert len(str(refused.value)) < 600
-    assert "/mee-" not in str(refused.value)  # the temporary folder
+    said = refusal(lambda: PretrainedEncoder.learn(TextConfig(encoder=str(bert)), []).tokenize(SENTENCES))
+    assert said.isprintable()
+    assert len(said) < 600
+    assert "/mee-" not in said  # the temporary folder
 
 
 PADDED = {"strategy": {"Fixed": 2**40}, "direction": "Right", "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"}
 FOREIGN = {"vocab_file": "/etc/passwd", "gguf_file": "/etc/passwd", "fast_tokenizer_files": ["../a.1.json"]}
 HARMLESS = {
     "as it is": lambda folder: None,
-    "code": put(
-        SETTINGS, auto_map={"AutoModel": "evil.Evil"}, architectures=["evil.Evil"], custom_generate="evil"
-    ),
-    "kernel": put(SETTINGS, _attn_implementation="evil/kernel", _attn_implementation_internal="evil/kernel"),
-    "file": put(SETTINGS, transformers_weights="evil.bin", _name_or_path="/etc/passwd"),
-    "dtype": put(SETTINGS, dtype="evil", torch_dtype="float8_e4m3fn"),
+    "code": config(auto_map={"AutoModel": "evil.Evil"}, architectures=["evil.Evil"], custom_generate="evil"),
+    "kernel": config(_attn_implementation="evil/kernel", _attn_implementation_internal="evil/kernel"),
+    "file": config(transformers_weights="evil.bin", _name_or_path="/etc/passwd"),
+    "dtype": config(dtype="evil", torch_dtype="float8_e4m3fn"),
     "shards": shards("model-1.safetensors"),
-    "tokenizer code": put(TOKENS, auto_map={"AutoTokenizer": ["evil.Evil"] * 2}, init_inputs=["/etc/passwd"]),
-    "tokenizer files": put(TOKENS, **FOREIGN),
-    "long": put(TOKENS, model_max_length=10**30, chat_template="{{ 1 }}"),
-    "padding": put(TOKENIZER, padding=PADDED | {"pad_to_multiple_of": None}),
+    "tokenizer code": tokens(auto_map={"AutoTokenizer": ["evil.Evil"] * 2}, init_inputs=["/etc/passwd"]),
+    "tokenizer files": tokens(**FOREIGN),
+    "long": tokens(model_max_length=10**30, chat_template="{{ 1 }}"),
+    "padding": rules(padding=PADDED | {"pad_to_multiple_of": None}),
 }
 
 
@@ -204,7 +187,7 @@ def note(event, arguments):
 
 
 def test_nothing_else_is_opened(bert, tmp_path):
-    put(SETTINGS, auto_map={"AutoModel": "evil.Evil"}, _name_or_path=str(tmp_path / "outside"))(bert)
+    config(auto_map={"AutoModel": "evil.Evil"}, _name_or_path=str(tmp_path / "outside"))(bert)
     sys.addaudithook(note)
     OPENED["here"] = set()
     PretrainedEncoder.learn(TextConfig(encoder=str(bert)), []).tokenize(SENTENCES)

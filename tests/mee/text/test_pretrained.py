@@ -49,9 +49,7 @@ def test_states_are_those_of_transformers(tmp_path, family, tuned):
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_frozen_model_is_pooled_beforehand_where_that_learns_nothing_and_attention_leaves_it_as_it_was(
-    bert, capfd
-):
+def test_a_frozen_model_is_pooled_beforehand_where_that_learns_nothing_and_attention_changes_nothing(bert, capfd):
     encoder = learn(bert, pooling=("mean", "max"))
     assert {(*row.shape, row.requires_grad) for row in encoder.tokenize(SENTENCES)} == {(1, 32, False)}
     learns = learn(bert, pooling=("netvlad-2",)).tokenize(SENTENCES)

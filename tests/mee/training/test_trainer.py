@@ -65,10 +65,8 @@ def test_a_toy_problem_is_learnt(make_trainer, run, world, tmp_path, changes):
 
 
 def test_the_seed_decides_and_a_finished_run_is_not_trained_again(make_trainer, run, same, tmp_path):
-    first, again, other = (
-        run(make_trainer(replace(CONFIG, seed=seed)), tmp_path / name)
-        for seed, name in ((1, "a"), (1, "b"), (2, "c"))
-    )
+    runs = ((1, "a"), (1, "b"), (2, "c"))
+    first, again, other = (run(make_trainer(replace(CONFIG, seed=n)), tmp_path / name) for n, name in runs)
     assert same(first, again)
     assert not first.mixture.weight.equal(other.mixture.weight)
     finished = make_trainer(replace(CONFIG, seed=1))
@@ -196,9 +194,7 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, 
         record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions.csv")
         write_checkpoint(model, record, directory, folder)
     assert list(tmp_path.iterdir()) == [directory]
-    assert (
-        len({path.stat().st_mode for path in directory.glob("*.*")}) == 1
-    )  # others may read all of it, or nothing
+    assert len({path.stat().st_mode for path in directory.glob("*.*")}) == 1  # others may read all, or nothing
     assert not (directory / "old").exists()
     assert same(type(model).from_pretrained(directory), model)
     written = json.loads((directory / "training.json").read_text())
@@ -210,9 +206,7 @@ def test_a_finished_model_is_put_in_place_whole(make_trainer, run, same, world, 
 @pytest.mark.parametrize("family", [None, "bert", "gpt2"])
 @pytest.mark.parametrize("captions", ["own", "equal", "one of each"])
 @pytest.mark.parametrize("videos", [2, 3, 7])
-def test_very_few_videos_and_equal_captions_give_a_finite_model(
-    make_source, model_config, run, tmp_path, videos, captions, family
-):
+def test_very_few_videos_give_a_finite_model(make_source, model_config, run, tmp_path, videos, captions, family):
     source = make_source([f"v{number}.mp4" for number in range(videos + 1)])
     verbs = ("moves",) if captions == "one of each" else ("moves", "turns")
     rows = [(v, f"a {word} {verb}") for v, word in zip(source.clips.index, tiny_models.WORDS) for verb in verbs]
@@ -300,9 +294,7 @@ def test_what_a_record_says(trainer, split, world):
     assert trained_on(record) == "32 videos of msrvtt-1ka, list 9k"
 
 
-def test_a_record_of_your_own_table_of_images_and_of_what_was_selected_on(
-    trainer, make_trainer, split, stills, world
-):
+def test_a_record_of_your_own_table_of_images_and_of_selection(trainer, make_trainer, split, stills, world):
     record = training_record(trainer, split, "store", "captions.csv")
     assert (record["protocol"], record["train_list"], record["files"]) == ("folder", None, {})
     assert trained_on(record) == "32 videos"

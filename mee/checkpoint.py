@@ -39,7 +39,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook 
 
 from mee.config import ModelConfig, tower_settings
 from mee.errors import InputError, usable
-from mee.files import LARGEST_JSON, entry, open_file, parse_json, read_json
+from mee.files import LARGEST_JSON, check_folder, entry, open_file, parse_json, read_json
 from mee.text import TextEncoder, encoder_class, tower_class
 
 FORMAT = 2
@@ -268,6 +268,9 @@ def fingerprint(directory: Path) -> str:
 
 def _files(directory: Path) -> list[tuple[str, ...]]:
     """The files of a model, as names of folders and file; hidden files and further folders are never read."""
+    check_folder(directory / TOWERS)
     folders = [directory / TEXT, *sorted((directory / TOWERS).glob("[!.]*"))]
+    for folder in folders:
+        check_folder(folder)
     found = [path for folder in folders for path in folder.glob("[!.]*") if path.is_symlink() or not path.is_dir()]
     return [(CONFIG,), (WEIGHTS,), *(path.relative_to(directory).parts for path in sorted(found))]

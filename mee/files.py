@@ -108,6 +108,12 @@ def _not(path: Path, mode: int, wanted: str) -> InputError:
     return InputError(f"'{path}' is {found} and not {wanted}; put {wanted} in its place")
 
 
+def check_folder(path: Path) -> None:
+    """Refuse what stands in a folder's place and is none, such as a link to a folder; nothing may stand there."""
+    if os.path.lexists(path) and not stat.S_ISDIR(mode := path.lstat().st_mode):
+        raise _not(path, mode, "a folder")
+
+
 def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> BufferedReader:
     """Open a regular file; parameters and errors as of `regular_size`. Nothing waits for the writer of a pipe."""
     regular_size(path, most, follow=follow)  # before it is opened: opening some devices has effects

@@ -41,11 +41,7 @@ class BatchSearch:
         self._scanners: dict[int, GpuFlat] = {}
 
     def search(
-        self,
-        partitions: Sequence[Partition],
-        queries: Vectors,
-        k: int,
-        precision: Precision = "auto",
+        self, partitions: Sequence[Partition], queries: Vectors, k: int, precision: Precision = "auto"
     ) -> Scored:
         """The best k clips of each query, with all that score the same as the last of them."""
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"

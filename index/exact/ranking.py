@@ -28,11 +28,7 @@ class Scored(NamedTuple):
 
 
 def exact_scores(
-    partitions: Sequence[Partition],
-    queries: Vectors,
-    query: Rows,
-    number: Rows,
-    row: Rows,
+    partitions: Sequence[Partition], queries: Vectors, query: Rows, number: Rows, row: Rows
 ) -> Scored:
     """Score pairs of a query and a clip.
 

@@ -67,15 +67,8 @@ def mutate(raw: bytes, rng: random.Random) -> bytes:
         place, other, size = rng.randrange(len(new) + 1), rng.randrange(len(new) + 1), rng.choice((1, 2, 4, 8))
         number = rng.choice((*NUMBERS, rng.getrandbits(60))).to_bytes(8, "little")[:size]
         token, some = rng.choice(TOKENS), bytes(new[other : other + 200]) * rng.choice((1, 1, 20))
-        kinds = [
-            (size, number),
-            (0, token),
-            (0, some),
-            (9, b""),
-            (1, bytes([rng.randrange(256)])),
-            (len(new), b""),
-        ]
-        length, text = rng.choice(kinds)
+        byte = bytes([rng.randrange(256)])
+        length, text = rng.choice([(size, number), (0, token), (0, some), (1, byte), (9, b""), (len(new), b"")])
         new[place : place + length] = text
     return bytes(new)
 
@@ -104,7 +97,7 @@ def fuzz(name: str, seeds: Path, work: Path, seconds: float, rng: random.Random,
     from benchmarks.fuzz_readers import FAMILIES, SEALS
 
     def attempt(data: bytes) -> None:
-        file, before = files[(data or b"\0")[0] % len(files)], memory()
+        file, before = files[(data or b"\0")[0] % len(files)], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(seeds, folder)
         (folder / file).write_bytes(data[1:])
@@ -120,7 +113,7 @@ def fuzz(name: str, seeds: Path, work: Path, seconds: float, rng: random.Random,
                 frames = traceback.extract_tb(error.__traceback__)
                 last = ([frame for frame in frames if frame.filename.startswith(OURS)] or frames)[-1]
                 note(work, f"{type(error).__name__} at {'/'.join(Path(last.filename).parts[-3:])}:{last.lineno}")
-        if memory() - before > MEMORY_KB:
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > MEMORY_KB:
             note(work, f"more than 1 GB of memory for {file}")
             os._exit(0)  # the highest use never falls: go on in a new process
 
@@ -147,10 +140,6 @@ def fuzz(name: str, seeds: Path, work: Path, seconds: float, rng: random.Random,
         atheris.Fuzz()
     while time.monotonic() < end:
         attempt(fresh(rng))
-
-
-def memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def redirect(path: Path) -> None:
@@ -194,14 +183,6 @@ def run_family(name: str, top: Path, seconds: float, args: Args) -> None:
     print(f"{name:11} {tried:8,} tries {accepted:8,} accepted {refused:8,} refused  {unexpected}", flush=True)
 
 
-def seed(top: Path) -> None:
-    """In a child: the threads that training starts are no part of the others."""
-    from benchmarks.fuzz_readers import make_seeds
-
-    redirect(top / "output")
-    make_seeds(top / "seeds")
-
-
 def main() -> int:
     args = arguments(Args, __doc__)
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -216,8 +197,8 @@ def main() -> int:
     names = args.only or tuple(readers.FAMILIES)
     with tempfile.TemporaryDirectory() as folder:
         readers.SEEDS.append(top := Path(folder))
-        making = FORK.Process(target=seed, args=(top,))
-        making.start()
+        making = FORK.Process(target=lambda: (redirect(top / "output"), readers.make_seeds(top / "seeds")))
+        making.start()  # in a child, so that the threads that training starts are no part of the others
         making.join()
         if making.exitcode:
             say((top / "output").read_text())

@@ -33,19 +33,16 @@ def written(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "kind", "values"),
     [
-        (["1", "-20", ""], "Int64", [1, -20, None]),
-        (["1", "2.5", "1e3"], "Float64", [1.0, 2.5, 1000.0]),
+        (["1", "-20", ""], "Int64", [1, -20, None]), (["1", "2.5", "1e3"], "Float64", [1.0, 2.5, 1000.0]),
         (["true", "FALSE", " "], "boolean", [True, False, None]),
         (["007", "1", "2"], "string", ["007", "1", "2"]),
         (["12345678901234567890", "1", "2"], "string", ["12345678901234567890", "1", "2"]),
-        (["+1", "2", "3"], "string", ["+1", "2", "3"]),
-        (["nan", "1", "inf"], "string", ["nan", "1", "inf"]),
+        (["+1", "2", "3"], "string", ["+1", "2", "3"]), (["nan", "1", "inf"], "string", ["nan", "1", "inf"]),
         (["NA", "None", " padded "], "string", ["NA", "None", "padded"]),
-        (["", "", ""], "string", [None, None, None]),
-        (["1", "x", ""], "string", ["1", "x", None]),
+        (["", "", ""], "string", [None, None, None]), (["1", "x", ""], "string", ["1", "x", None]),
         (["true", "1", ""], "string", ["true", "1", None]),
     ],
-)
+)  # fmt: skip
 def test_what_a_column_of_csv_is(written, cells, kind, values):
     path = written("\n".join(["video_id,split", *(f"v{n},{cell}" for n, cell in enumerate(cells))]))
     column = read_metadata(path).columns["split"]

@@ -234,13 +234,10 @@ STORE = {
     **{f"pipe {name}": (pipe, name) for name in SHARDS},
     **{f"temporary {name}": (temporary, name) for name in SHARDS},
     "stream absolute": (stream, "CANARIES/store/audio"),
-    "stream relative": (stream, "../../canaries/store/audio"),
-    "stream hidden": (stream, ".."),
-    "claim absolute": (claim, "CANARIES/store/store"),
-    "claim relative": (claim, "/../../../canaries/store/"),
-    "claim glob": (claim, "*"),
-    "link writers": (link, "store/writers"),
-}
+    "stream relative": (stream, "../../canaries/store/audio"), "stream hidden": (stream, ".."),
+    "claim absolute": (claim, "CANARIES/store/store"), "claim relative": (claim, "/../../../canaries/store/"),
+    "claim glob": (claim, "*"), "link writers": (link, "store/writers"),
+}  # fmt: skip
 MODELS = ("model/config.json", "model/model.safetensors", "model/text/tokenizer.json", "model/training.json")
 MODEL = {
     **{f"link {name}": (link, name) for name in (*MODELS, "model/text")},

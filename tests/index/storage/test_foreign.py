@@ -178,28 +178,18 @@ def test_hostile_manifests(copied, says):
 
 
 FACTS = {
-    "clips below 0": ("clips", -1),
-    "clips that are text": ("clips", "200"),
-    "many clips": ("clips", 10**15),
-    "fewer clips than rows": ("clips", 3),
-    "a pattern that is a path": ("partitions", "../x", 3),
-    "a pattern of nothing": ("partitions", "0000", 3),
-    "rows that are text": ("partitions", "1111", "3"),
-    "rows that are true": ("partitions", "1111", True),
-    "many rows": ("partitions", "1111", 10**15),
-    "an unknown kind": ("kinds", "1111", "../round"),
-    "a kind that is a list": ("kinds", "1111", ["flat"]),
-    "a kind of nothing": ("kinds", "0000", "flat"),
-    "codes that are not there": ("kinds", "1111", "certified"),
+    "clips below 0": ("clips", -1), "clips that are text": ("clips", "200"), "many clips": ("clips", 10**15),
+    "fewer clips than rows": ("clips", 3), "a pattern that is a path": ("partitions", "../x", 3),
+    "a pattern of nothing": ("partitions", "0000", 3), "rows that are text": ("partitions", "1111", "3"),
+    "rows that are true": ("partitions", "1111", True), "many rows": ("partitions", "1111", 10**15),
+    "an unknown kind": ("kinds", "1111", "../round"), "a kind that is a list": ("kinds", "1111", ["flat"]),
+    "a kind of nothing": ("kinds", "0000", "flat"), "codes that are not there": ("kinds", "1111", "certified"),
     "a file outside": ("files", "../../../victim/secret.npy", [8, ""]),
-    "a file of its own": ("files", "mine", [8, ""]),
-    "no table": ("files", {"rows-1111.npy": [8, ""]}),
+    "a file of its own": ("files", "mine", [8, ""]), "no table": ("files", {"rows-1111.npy": [8, ""]}),
     "a size of text": ("files", "clips.arrow", ["8", ""]),
-    "a file that is a number": ("files", "clips.arrow", 8),
-    "files that are a list": ("files", ["clips.arrow"]),
-    "patterns that are a list": ("partitions", ["1111"]),
-    "one more entry": ("more", 1),
-}
+    "a file that is a number": ("files", "clips.arrow", 8), "files that are a list": ("files", ["clips.arrow"]),
+    "patterns that are a list": ("partitions", ["1111"]), "one more entry": ("more", 1),
+}  # fmt: skip
 
 
 def test_hostile_facts_of_a_segment(copied, victim, says):
@@ -219,18 +209,12 @@ def header(shape, descr="<i8", order="False"):
 
 
 ARRAYS = {
-    "objects": header("(1,)", "|O"),
-    "a large shape": header("(1000000000000,)"),
-    "a shape below 0": header("(-1,)"),
-    "two axes": header("(1, 1)"),
-    "one number of 0 axes": header("()"),
-    "flags": header("(1,)", "|b1"),
-    "another order": header("(1,)", ">i8"),
-    "by column": header("(1,)", order="True"),
-    "nested": "(" * 9000,
-    "an open text": '{\'descr\': """',
+    "objects": header("(1,)", "|O"), "a large shape": header("(1000000000000,)"),
+    "a shape below 0": header("(-1,)"), "two axes": header("(1, 1)"), "one number of 0 axes": header("()"),
+    "flags": header("(1,)", "|b1"), "another order": header("(1,)", ">i8"),
+    "by column": header("(1,)", order="True"), "nested": "(" * 9000, "an open text": '{\'descr\': """',
     "a call": header("__import__('os').getpid()"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ARRAYS)

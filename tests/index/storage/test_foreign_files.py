@@ -164,14 +164,10 @@ def with_array(name, array):
 CODES = {
     "another index": ("certified", at(0, int.from_bytes(b"IxFI", "little"))),
     "an index of a class that runs others": ("certified", at(0, int.from_bytes(b"IxPT", "little"))),
-    "more columns": ("certified", at(4, 2**20)),
-    "more rows": ("certified", at(8, 2**40, 8)),
-    "rows below 0": ("certified", at(8, -1, 8)),
-    "more columns of groups": ("fastscan", at(4, 2**20)),
-    "more rows of groups": ("fastscan", at(8, 2**40, 8)),
-    "more groups": ("fastscan", at(45, 2**40, 8)),
-    "more bits": ("fastscan", at(53, 63, 8)),
-    "a centroid that is not finite": ("fastscan", at(69, 0x7FC00000)),
+    "more columns": ("certified", at(4, 2**20)), "more rows": ("certified", at(8, 2**40, 8)),
+    "rows below 0": ("certified", at(8, -1, 8)), "more columns of groups": ("fastscan", at(4, 2**20)),
+    "more rows of groups": ("fastscan", at(8, 2**40, 8)), "more groups": ("fastscan", at(45, 2**40, 8)),
+    "more bits": ("fastscan", at(53, 63, 8)), "a centroid that is not finite": ("fastscan", at(69, 0x7FC00000)),
     "fewer codes": ("certified", lambda content, facts, arrays: (content[:-1], arrays)),
     "more codes": ("fastscan", lambda content, facts, arrays: (content + b"0", arrays)),
     "nothing but a head": ("certified", lambda content, facts, arrays: (content[:30], arrays)),
@@ -183,7 +179,7 @@ CODES = {
     "one more array": ("certified", with_array("more", np.zeros(1, np.float32))),
     "no number kept": ("fastscan", with_array("kept", np.zeros(0, np.float32))),
     "facts of text": ("certified", lambda content, facts, arrays: facts.update(rows="200")),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CODES)

@@ -63,13 +63,10 @@ def flipped(content):
 FILES = ["index.json", "removed-", "segment.json", "clips.arrow", "vectors-111", "rows-111"]
 FILES += ["certified-111", "certified-111.safetensors"]
 DAMAGE = {
-    "missing": None,
-    "empty": lambda content: b"",
-    "halved": lambda content: content[: len(content) // 2],
-    "flipped": flipped,
-    "longer": lambda content: content + b"and more",
+    "missing": None, "empty": lambda content: b"", "halved": lambda content: content[: len(content) // 2],
+    "flipped": flipped, "longer": lambda content: content + b"and more",
     "foreign": lambda content: b'{"a": [1, 2]}',
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)

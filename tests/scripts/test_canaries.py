@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import product
 
 import h5py
 import numpy as np
@@ -229,47 +230,39 @@ def playlist(place, content):
 
 
 SHARDS = ("store/store.json", "store/parts/*", "store/audio/*", "store/checksums/*")
-STORE = {
-    **{f"link {name}": (link, name) for name in (*SHARDS, "store/audio", "store/parts", "store/checksums")},
-    **{f"pipe {name}": (pipe, name) for name in SHARDS},
-    **{f"temporary {name}": (temporary, name) for name in SHARDS},
-    "stream absolute": (stream, "CANARIES/store/audio"),
-    "stream relative": (stream, "../../canaries/store/audio"), "stream hidden": (stream, ".."),
-    "claim absolute": (claim, "CANARIES/store/store"), "claim relative": (claim, "/../../../canaries/store/"),
-    "claim glob": (claim, "*"), "link writers": (link, "store/writers"),
-}  # fmt: skip
+STORE = [
+    *product([link], [*SHARDS, "store/audio", "store/parts", "store/checksums", "store/writers"]),
+    *product([pipe, temporary], SHARDS),
+    *product([stream], ["CANARIES/store/audio", "../../canaries/store/audio", ".."]),
+    *product([claim], ["CANARIES/store/store", "/../../../canaries/store/", "*"]),
+]
 MODELS = ("model/config.json", "model/model.safetensors", "model/text/tokenizer.json", "model/training.json")
-MODEL = {
-    **{f"link {name}": (link, name) for name in (*MODELS, "model/text")},
-    **{f"pipe {name}": (pipe, name) for name in MODELS},
-    "encoder": (config, {"encoder": "CANARIES/model"}),
-    "vectors": (config, {"encoder": "vectors", "vectors": "CANARIES/model/model.safetensors"}),
-    "weight map absolute": (weight_map, "CANARIES/model/model.safetensors"),
-    "weight map relative": (weight_map, "../../canaries/model/model.safetensors"),
-}
+VECTORS = {"encoder": "vectors", "vectors": "CANARIES/model/model.safetensors"}
+MODEL = [
+    *product([link], [*MODELS, "model/text"]),
+    *product([pipe], MODELS),
+    *product([config], [{"encoder": "CANARIES/model"}, VECTORS]),
+    *product([weight_map], ["CANARIES/model/model.safetensors", "../../canaries/model/model.safetensors"]),
+]
 FILES = ("segment.json", "clips.arrow", "rows-1000*", "vectors-1000*")
 SEGMENTS = ("index/index.json", *(f"index/segments/*/{name}" for name in FILES))
-INDEX = {
-    **{f"link {name}": (link, name) for name in (*SEGMENTS, "index/segments", "index/segments/*", "index/lock")},
-    **{f"pipe {name}": (pipe, name) for name in (*SEGMENTS, "index/lock")},
-    **{f"temporary {name}": (temporary, name) for name in SEGMENTS[:2]},
-    "segment absolute": (segment, "CANARIES/index/segments/"),
-    "segment relative": (segment, "../../../canaries/index/segments/"),
-}
-IMPORT = {
-    **{how: (hdf5, how) for how in ("external storage", "external link", "virtual")},
-    "link arrays/x.npy": (link, "arrays/x.npy"),
-    "pipe arrays/x.npy": (pipe, "arrays/x.npy"),
-}
+INDEX = [
+    *product([link], [*SEGMENTS, "index/segments", "index/segments/*", "index/lock"]),
+    *product([pipe], [*SEGMENTS, "index/lock"]),
+    *product([temporary], SEGMENTS[:2]),
+    *product([segment], ["CANARIES/index/segments/", "../../../canaries/index/segments/"]),
+]
+IMPORT = [
+    *product([hdf5], ["external storage", "external link", "virtual"]),
+    *product([link, pipe], ["arrays/x.npy"]),
+]
 M3U8 = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nCANARIES/videos/clip8.mp4\n#EXT-X-ENDLIST\n"
-RESULT = {
-    "absolute": (result, "CANARIES/videos/clip8.mp4"),
-    "relative": (result, "../canaries/videos/clip8.mp4"),
-    "pipe result.json": (pipe, "result.json"),
-    "playlist": (playlist, M3U8),
-    "concat": (playlist, "ffconcat version 1.0\nfile 'CANARIES/videos/clip8.mp4'\nduration 2\n"),
-    "pipe videos/clip8.mp4": (pipe, "videos/clip8.mp4"),
-}
+CONCAT = "ffconcat version 1.0\nfile 'CANARIES/videos/clip8.mp4'\nduration 2\n"
+RESULT = [
+    *product([result], ["CANARIES/videos/clip8.mp4", "../canaries/videos/clip8.mp4"]),
+    *product([pipe], ["result.json", "videos/clip8.mp4"]),
+    *product([playlist], [M3U8, CONCAT]),
+]
 TRAINED = "--embed-dim 8 --text.width 16 --text.layers 1 --epochs 1 --device cpu"
 READERS = (  # of each kind of directory, the commands that read it
     (
@@ -302,7 +295,7 @@ READERS = (  # of each kind of directory, the commands that read it
 )
 LINES = [(line.strip(), kinds) for kinds, lines in READERS for line in lines.split(";")]
 ROWS = [
-    pytest.param(line, *kinds[kind], id=f"{line} [{kind}]", marks=() if line in FAST else pytest.mark.slow)
+    pytest.param(line, *kind, marks=() if line in FAST else pytest.mark.slow)
     for line, kinds in LINES
     for kind in kinds
 ]

@@ -75,15 +75,11 @@ def test_numbers_are_never_changed(tmp_path_factory, whole, numbers):
 def test_kinds_of_parquet(written):
     table = pa.table(
         {
-            "clip_id": ["a", "b"],
-            "text": pa.array(["x", None]).dictionary_encode(),
-            "large": pa.array(["x", None], pa.large_string()),
-            "small": pa.array([1, None], pa.int8()),
-            "half": pa.array([1.5, None], pa.float32()),
-            "yes": [True, None],
-            "void": pa.nulls(2),
+            "clip_id": ["a", "b"], "text": pa.array(["x", None]).dictionary_encode(),
+            "large": pa.array(["x", None], pa.large_string()), "small": pa.array([1, None], pa.int8()),
+            "half": pa.array([1.5, None], pa.float32()), "yes": [True, None], "void": pa.nulls(2),
         }
-    )
+    )  # fmt: skip
     columns = read_metadata(written(table, "m.PARQUET")).columns
     kinds = {name: str(kind) for name, kind in columns.dtypes.items()}
     text = dict.fromkeys(("text", "large", "void"), "string")

@@ -30,24 +30,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.storage import OPTIONAL, together
-from mee.errors import InputError, did_you_mean
+from mee.errors import InputError, did_you_mean, name_id
 
 HOLDS = {pa.int64(): "numbers", pa.float64(): "numbers", pa.string(): "text", pa.bool_(): "true or false"}
-KERNELS: dict[type[ast.cmpop], str] = {
-    ast.Eq: "equal",
-    ast.NotEq: "not_equal",
-    ast.Lt: "less",
-    ast.LtE: "less_equal",
-    ast.Gt: "greater",
-    ast.GtE: "greater_equal",
-}
+KERNELS: dict[type[ast.cmpop], str] = {ast.Eq: "equal", ast.Lt: "less", ast.Gt: "greater"}
+KERNELS |= {ast.NotEq: "not_equal", ast.LtE: "less_equal", ast.GtE: "greater_equal"}
 METHODS = {"startswith": pc.starts_with, "endswith": pc.ends_with}
 HIDDEN = ("pattern", *OPTIONAL)  # columns for the index itself
 LANGUAGE = (
     'a filter is made of comparisons like duration < 30 or split == "test" (==, !=, <, <=, >, >=, in, is None), '
     "joined by and, or, not"
 )
-LONGEST, SHOWN = 20_000, 80  # characters of a filter, and of it in a message
+LONGEST = 20_000  # characters of a filter
 
 
 @dataclass(frozen=True)
@@ -237,7 +231,7 @@ class _Evaluation:
                 for one in self.columns
             )
             hint = did_you_mean(name, list(self.columns))
-            raise wrong(self.text, f"names no column: '{one_line(name)}'{hint}; there are {', '.join(there)}")
+            raise wrong(self.text, f"names no column: {name_id(name)}{hint}; there are {', '.join(there)}")
         if name == "duration":
             return _Operand(name, pc.subtract(self.table["end_s"], self.table["start_s"]))
         data = self.table[name] if name in self.table.column_names else pa.nulls(len(self.table))
@@ -271,15 +265,11 @@ class _Evaluation:
 
     def refused(self, node: ast.expr) -> InputError:
         """What is Python, and not in the grammar."""
-        return wrong(self.text, f"holds {one_line(ast.get_source_segment(self.text, node) or '')}; {LANGUAGE}")
+        return wrong(
+            self.text, f"holds {name_id(ast.get_source_segment(self.text, node) or '')[1:-1]}; {LANGUAGE}"
+        )
 
 
 def wrong(text: str, what: str) -> InputError:
     """What is wrong with a filter, as one sentence."""
-    return InputError(f"the filter '{one_line(text)}' {what}")
-
-
-def one_line(text: str) -> str:
-    """As messages show it: not too long, without characters that control a terminal."""
-    shown = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in text[:SHOWN])
-    return "".join(shown) + "…" * (len(text) > SHOWN)
+    return InputError(f"the filter {name_id(text)} {what}")

@@ -80,16 +80,9 @@ class VideoHits:
 
 
 def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain: bool = False) -> list[list[Hit]]:
-    """What was ranked, with the facts of each clip and what each expert contributed.
+    """What `VideoIndex.rank` found for queries, with the facts of each clip and what each expert contributed.
 
-    Args:
-        ranked: made by `VideoIndex.rank`.
-        queries: that were ranked with.
-        video_index: that they were ranked in.
-        plain: whether the clips' offsets were not subtracted.
-
-    Returns:
-        For each query its hits, the best first.
+    For each query its hits, the best first; `plain`: the clips' offsets were not subtracted.
     """
     layout, segments = video_index.layout, video_index.snapshot.segments
     found = {int(number): ranked.partitions[number] for number in np.unique(ranked.number[ranked.number >= 0])}
@@ -115,16 +108,9 @@ def _shares(
 ) -> dict[str, Share]:
     """For each expert of a clip its part; the contributions add up to the score, plus the offset.
 
-    Args:
-        packed: (T, E) terms of the query.
-        factors: (T, M) weights of their experts for the clip's pattern, times the terms' shares.
-        partition: of the clip.
-        columns: of each expert in packed vectors.
-        vector: (W,) of the clip.
-
-    Returns:
-        With one term, its weight and <t_m, x_m>. With several, weight is the sum of |a_t| w_tm, and similarity
-        the mean over the terms with these weights, so that it stays in [-1, 1].
+    packed: (T, E) terms of the query; factors: (T, M) weights of their experts, times the terms' shares; columns:
+    of each expert in packed vectors; vector: (W,). With one term, a part is its weight and <t_m, x_m>; with
+    several, the sum of |a_t| w_tm, and the mean with these weights, so that it stays in [-1, 1].
     """
     shares, end = {}, 0
     for (name, its), factor in compress(zip(columns.items(), factors.T), partition.pattern):
@@ -149,16 +135,9 @@ def first_count(top: int) -> int:
 
 
 def best_videos(first: Sequence[Hit], search: Search, *, top: int, moments: int) -> list[VideoHits]:
-    """The videos with the best moments.
+    """The `top` videos with the best moments, the best first; fewer where no more can be found.
 
-    Args:
-        first: the best `first_count(top)` clips; fewer where no more can be found.
-        search: finds more.
-        top: how many videos, at least 1.
-        moments: how many of each, at least 1.
-
-    Returns:
-        The videos, the best first; fewer where no more can be found. They are exact if `search` is.
+    They are made of the best `first_count(top)` clips and what `search` finds, and exact if it is.
     """
     found: dict[str, list[Hit]] = {}
     hits, count = first, first_count(top)

@@ -41,10 +41,7 @@ class Metadata:
     columns: pd.DataFrame  # of these rows; string, Int64, Float64 or boolean
 
     def of_clips(self, source: FeatureSource) -> tuple[pd.DataFrame, list[str]]:
-        """Match rows with clips.
-
-        Returns:
-            The columns by clip_id, of the clips that it knows; and the ids that lead to no usable clip.
+        """The columns by clip_id, of the clips that it knows; and the ids that lead to no usable clip.
 
         Raises:
             InputError: none of it is about these clips, or two rows are about the same.
@@ -73,11 +70,7 @@ class Metadata:
 
 
 def read_metadata(path: Path, taken: Collection[str] = ()) -> Metadata:
-    """Read a table of metadata.
-
-    Args:
-        path: the file.
-        taken: names of columns that the index has from elsewhere.
+    """Read a table of metadata; taken: names of columns that the index has from elsewhere.
 
     Raises:
         InputError: there is no such file, it is no such table, or a column or a row of it cannot be used.

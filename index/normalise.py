@@ -39,20 +39,16 @@ def normalise(
     model: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Compute the offsets of all clips, which replace those that the index has.
+    """Compute the offsets of all clips, which replace those that the index has; returns how they were made.
 
     Args:
         directory: of the index.
-        bank: training captions: a caption table, of which the split train is used where there are splits, or a
-            file with one a line.
+        bank: training captions: a table, of which the split train is used where there are splits, or one a line.
         neighbours: k; all of the bank where it holds fewer.
         alpha: weight of their mean.
         device: where captions are encoded.
         model: its directory, if it was moved since the index was made.
         progress: called with how many clips are done, of how many.
-
-    Returns:
-        How the offsets were made, as the index records it.
 
     Raises:
         InputError: index, model or bank cannot be used, or there is nothing in the index.

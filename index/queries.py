@@ -178,13 +178,9 @@ Vectors = Mapping[Pattern, PatternVectors]
 def pattern_vectors(
     queries: Queries, layout: Layout, partitions: Sequence[Partition], *, subtract: bool
 ) -> dict[Pattern, PatternVectors]:
-    """The vectors of queries for each pattern of some partitions.
+    """The vectors of queries for each pattern of some partitions, of which all have offsets, or none has.
 
-    Args:
-        queries: Q of them.
-        layout: of the packed vectors.
-        partitions: at least one; all have offsets, or none has.
-        subtract: whether clips' offsets are subtracted from their scores.
+    subtract: whether clips' offsets are subtracted from their scores.
     """
     offset = -float(subtract) if partitions[0].scanner.shape.offset else None
     patterns = list(dict.fromkeys(partition.pattern for partition in partitions))

@@ -32,13 +32,8 @@ CLOSE: Final = 1e-6  # difference of scores that count as equal
 def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> Recall | None:
     """Measure the recall of an index with the target that its settings name, and record it there.
 
-    Args:
-        directory: of the index.
-        given: queries, and a description of them; None: what is recorded stays; where nothing is, clips of the
-            index are the queries.
-
-    Returns:
-        What is recorded; None where every result is exact, or the index is empty.
+    given: queries, and a description of them; None: what is recorded stays; where nothing is, clips of the index
+    are the queries. Returns what is recorded; None where every result is exact, or the index is empty.
     """
     video_index = VideoIndex.open(directory)
     recorded = video_index.snapshot.recall
@@ -54,13 +49,10 @@ def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> 
 
 
 def measure(video_index: VideoIndex, queries: Queries, target: float | None, source: str) -> Recall:
-    """Recall of an index, at the least of `GRID` that reaches a target.
+    """Recall of an index, at the least of `GRID` that reaches a target (recall@10).
 
-    Args:
-        video_index: any.
-        queries: held out; a single one both chooses and measures.
-        target: recall@10 to reach; None: measure the fixed number of candidates, with all queries.
-        source: what the queries are, in words.
+    Without a target the fixed number of candidates is measured, with all queries. A single query both chooses and
+    measures. source: what the queries are, in words.
     """
     if not len(queries):
         raise ValueError("recall is measured with queries: give one at least, better a few hundred")

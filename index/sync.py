@@ -52,16 +52,8 @@ if TYPE_CHECKING:
 CLIPS = 4096  # embedded and put at a time
 LOOSE = 0.25  # of an index: so much beside its largest segment is worth a compaction
 PLACE = ("video", "start_s", "end_s")
-FILE = {
-    "file_seconds": "Float64",
-    "file_bytes": "Int64",
-    "width": "Int64",
-    "height": "Int64",
-    "fps": "Float64",
-    "video_codec": "string",
-    "audio_codec": "string",
-    "audio_rate": "Int64",
-}
+FILE = {"file_seconds": "Float64", "file_bytes": "Int64", "width": "Int64", "height": "Int64", "fps": "Float64"}
+FILE |= {"video_codec": "string", "audio_codec": "string", "audio_rate": "Int64"}
 OWN = (*PLACE, *FILE, "pattern", *OPTIONAL)
 WORDS = {"string": "text", "Int64": "numbers", "Float64": "numbers", "boolean": "true or false"}
 DIGITS, BETWEEN = 16, "\x1f"
@@ -140,12 +132,17 @@ def synchronise(
     with ExitStack() as stack:
         if not overwrite and (directory / INDEX_FILE).exists():
             writer = stack.enter_context(IndexWriter.open(directory))
-            _check_origin(directory, writer.snapshot.origin, origin)
+            there = writer.snapshot.origin
+            if (there.model_fingerprint, there.store) != (origin.model_fingerprint, origin.store):
+                raise InputError(
+                    f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); "
+                    "make a new one with --overwrite, or name another place"
+                )
         before = None if writer is None else writer.snapshot
         settings = (Settings() if before is None else before.settings).changed(kind, recall)
-        there = rows_of([] if before is None else before.segments)
-        plan = planned(facts, there, columns)
-        offsets = None if before is None else _offsets(before, plan, there)
+        rows = rows_of([] if before is None else before.segments)
+        plan = planned(facts, rows, columns)
+        offsets = None if before is None else _offsets(before, plan, rows)
         report.left = plan.left
         try:
             if writer is not None and before is not None:
@@ -280,15 +277,6 @@ def _merged(name: str, old: pd.Series | None, given: pd.Series | None, clips: pd
     if len(kinds) > 1:
         old, given = old.astype("Float64"), given.astype("Float64")
     return old.where(~clips.isin(given.index), given.reindex(clips))
-
-
-def _check_origin(directory: Path, there: Origin, origin: Origin) -> None:
-    """Refuse clips of another model or store."""
-    if (there.model_fingerprint, there.store) != (origin.model_fingerprint, origin.store):
-        raise InputError(
-            f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); make a new "
-            "one with --overwrite, or name another place"
-        )
 
 
 def _compaction_pays(snapshot: Snapshot) -> bool:

@@ -39,12 +39,7 @@ class VideoIndex:
     """An index as it was when it was opened or last refreshed; others may write to it meanwhile."""
 
     def __init__(self, snapshot: Snapshot, *, device: torch.device | None = None) -> None:
-        """Search a snapshot.
-
-        Args:
-            snapshot: what to search.
-            device: where batches are multiplied; on a GPU single queries are, too. Default: the CPU.
-        """
+        """Search a snapshot; device: where batches are multiplied, on a GPU single queries, too (default: CPU)."""
         self.snapshot = snapshot
         self.device = device or torch.device("cpu")
         self._batch = BatchSearch(self.device)
@@ -116,11 +111,10 @@ class VideoIndex:
 
     def _partitions(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""
-        masks = [None if where is None else where[partition.segment] for partition in self.snapshot.partitions]
-        partitions = [
-            partition if mask is None else partition.restricted(mask)
-            for partition, mask in zip(self.snapshot.partitions, masks)
-        ]
+        partitions = []
+        for partition in self.snapshot.partitions:
+            mask = None if where is None else where[partition.segment]
+            partitions.append(partition if mask is None else partition.restricted(mask))
         return [partition for partition in partitions if partition.count]
 
     @property

@@ -84,18 +84,10 @@ def _run(args: IndexArgs) -> None:
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     check_source(model.config, store)
     queries = None if args.queries is None else held_out(args.queries, model)
-    report = synchronise(
-        args.index,
-        model,
-        store,
-        Origin(str(place), fingerprint(args.model), str(args.store.resolve()), place.stat().st_ino),
-        metadata=None if args.metadata is None else read_metadata(args.metadata, taken=tuple(FILE)),
-        kind=args.kind,
-        recall=args.recall,
-        prune=args.prune,
-        overwrite=args.overwrite,
-        bar=counting_bar,
-    )
+    origin = Origin(str(place), fingerprint(args.model), str(args.store.resolve()), place.stat().st_ino)
+    metadata = None if args.metadata is None else read_metadata(args.metadata, taken=tuple(FILE))
+    how = {name: getattr(args, name) for name in ("kind", "recall", "prune", "overwrite")}
+    report = synchronise(args.index, model, store, origin, metadata=metadata, bar=counting_bar, **how)
     measure_recall(args.index, queries)
     snapshot = read_snapshot(args.index)
     counts = ((report.changed, "encoded again"), (report.removed, "removed"))

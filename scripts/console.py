@@ -11,7 +11,6 @@ precompute  ━━━━━━━╸━━━  120/1003  3.2 clips/s, 31.4 x rea
 from __future__ import annotations
 
 import codecs
-import contextlib
 import functools
 import io
 import logging
@@ -23,7 +22,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, TypeVar, cast
@@ -35,7 +34,7 @@ from rich.table import Table
 from tyro.constructors import PrimitiveConstructorSpec, StructConstructorSpec, StructTypeInfo
 
 from features.errors import InputError as FeaturesInputError
-from mee.errors import InputError, visible
+from mee.errors import LONGEST, InputError, visible
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 DONE, COULD_NOT, FAILURES_LISTED = 0, 1, 3
 INTERRUPTED, TERMINATED = 130, 143  # what shells expect after Ctrl-C and SIGTERM
-LONGEST = 4_000  # letters of one text
 STYLES = re.compile(r"\x1b\[[\d;]*m")
 NARROWEST = 40  # columns
 LINE_S = 30.0  # seconds between plain lines of progress
@@ -58,21 +56,17 @@ def parse(
     kind: type[Arguments], command: str, argv: Sequence[str] | None, about: str, default: Any = None
 ) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
-    start = tyro.MISSING_NONPROP if default is None else default
+    options = {**OPTIONS, "default": tyro.MISSING_NONPROP if default is None else default}
     with _visible_usage(argv):
-        parsed: Arguments = tyro.cli(
-            kind, prog=f"mee {command}", description=about, args=argv, default=start, **OPTIONS
-        )
+        parsed: Arguments = tyro.cli(kind, prog=f"mee {command}", description=about, args=argv, **options)
     return parsed
 
 
 def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | None, about: str) -> Any:
     """The same of a command with sub-commands: one dataclass by the name of each, and its docstring its help."""
-    prog = f"mee {command}"
+    options = {**OPTIONS, "prog": f"mee {command}", "description": about}
     with _visible_usage(argv):
-        return tyro.extras.subcommand_cli_from_dict(
-            dict(forms), prog=prog, description=about, args=argv, **OPTIONS
-        )
+        return tyro.extras.subcommand_cli_from_dict(dict(forms), args=argv, **options)
 
 
 @contextmanager
@@ -81,9 +75,8 @@ def _visible_usage(argv: Sequence[str] | None) -> Iterator[None]:
     if all(shown(word) == word for word in (sys.argv[1:] if argv is None else argv)):
         yield
         return
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with redirect_stderr(said := io.StringIO()):
             yield
     finally:
         for line in STYLES.sub("", said.getvalue()).splitlines():
@@ -165,7 +158,7 @@ def errors_as_sentences(command: Command, stopped: str = "stopped") -> Command:
 
 def _discard_output() -> None:
     """What is still in the buffer of stdout cannot be written, at the end of the process neither."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         sys.stdout.flush()
         return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

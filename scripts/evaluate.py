@@ -72,10 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     of_scores = any(word == "--scores" or word.startswith("--scores=") for word in given)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large memory pages: torch reads this when it is imported
-    about = __doc__ or ""
-    args: ModelArgs | ScoresArgs = (
-        parse(ScoresArgs, "evaluate", argv, about) if of_scores else parse(ModelArgs, "evaluate", argv, about)
-    )
+    kind: type[ModelArgs | ScoresArgs] = ScoresArgs if of_scores else ModelArgs
+    args = parse(kind, "evaluate", argv, __doc__ or "")
 
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         complain("note: mee evaluate works in one process, the first of a launch; this one has nothing to do")

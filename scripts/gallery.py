@@ -187,26 +187,14 @@ class NormaliseArgs:
         from index.normalise import normalise
 
         with counting_bar("offsets", "clips") as on_written:
-            facts = normalise(
-                self.index,
-                self.bank,
-                neighbours=self.neighbours,
-                alpha=self.alpha,
-                device=pick_device(self.device),
-                model=self.model,
-                progress=on_written,
-            )
+            how: dict[str, Any] = {"neighbours": self.neighbours, "alpha": self.alpha, "model": self.model}
+            facts = normalise(self.index, self.bank, **how, device=pick_device(self.device), progress=on_written)
         print_line(f"{self.index}: every clip has an offset of {facts['method']}, from {facts['bank']}")
         return DONE
 
 
-FORMS = {
-    "list": ListArgs,
-    "verify": VerifyArgs,
-    "compact": CompactArgs,
-    "remove": RemoveArgs,
-    "normalise": NormaliseArgs,
-}
+FORMS = {"list": ListArgs, "verify": VerifyArgs, "compact": CompactArgs, "remove": RemoveArgs}
+FORMS |= {"normalise": NormaliseArgs}
 
 
 @errors_as_sentences
@@ -234,16 +222,11 @@ def measure_recall(directory: Path, given: tuple[Queries, str] | None = None) ->
 
 def print_index(title: str, directory: Path, snapshot: Snapshot) -> None:
     """A row for each set of streams that clips have, and how those are scanned."""
-    rows = [
-        [
-            ", ".join(row["streams"]),
-            ", ".join(row["kinds"]),
-            f"{row['clips']}",
-            decimal(row["vector_bytes"]),
-            decimal(row["code_bytes"]) if row["code_bytes"] else "-",
-        ]
-        for row in _patterns(directory, snapshot)
-    ]
+    rows = []
+    for row in _patterns(directory, snapshot):
+        codes = decimal(row["code_bytes"]) if row["code_bytes"] else "-"
+        words = (", ".join(row[name]) for name in ("streams", "kinds"))
+        rows.append([*words, f"{row['clips']}", decimal(row["vector_bytes"]), codes])
     print_table(title, ["streams", "kind", "clips", "vectors", "codes"], rows, words=2)
     if recall := snapshot.recall:
         target = "" if recall.target is None else f" (requested: {recall.target:g})"
@@ -260,23 +243,19 @@ def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
     partitions = defaultdict(list)
     for partition in sorted(snapshot.partitions, key=lambda partition: partition.pattern, reverse=True):
         partitions[partition.pattern].append(partition)
-    return [
-        {
-            "streams": list(compress(snapshot.layout.names, pattern)),
-            "clips": sum(partition.count for partition in some),
-            "kinds": list(dict.fromkeys(partition.scanner.kind for partition in some)),
-            "vector_bytes": sum(partition.vectors.nbytes for partition in some),
-            "code_bytes": sum(
-                file.stat().st_size
-                for partition in some
-                if (name := snapshot.segments[partition.segment].name)
-                for file in partition.scanner.files(
-                    folder_of(directory, name) / scanner_name(partition.scanner.kind, code_of(pattern))
-                )
-            ),
-        }
-        for pattern, some in partitions.items()
-    ]
+    rows = []
+    for pattern, some in partitions.items():
+        code_bytes = 0
+        for partition in some:
+            if name := snapshot.segments[partition.segment].name:
+                path = folder_of(directory, name) / scanner_name(partition.scanner.kind, code_of(pattern))
+                code_bytes += sum(file.stat().st_size for file in partition.scanner.files(path))
+        row: dict[str, Any] = {"streams": list(compress(snapshot.layout.names, pattern))}
+        row["clips"] = sum(partition.count for partition in some)
+        row |= {"kinds": list(dict.fromkeys(partition.scanner.kind for partition in some))}
+        row |= {"vector_bytes": sum(partition.vectors.nbytes for partition in some), "code_bytes": code_bytes}
+        rows.append(row)
+    return rows
 
 
 def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:

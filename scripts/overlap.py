@@ -202,11 +202,9 @@ def _found(args: OverlapArgs, ids: Sides, source: ClipNames, remedy: str) -> Ite
 
 def _summary(overlap: Overlap, by: str) -> str:
     """How much was found, of how much, and by which rule."""
-    rule = (
-        f"frames at most {overlap.threshold:g} bits apart"
-        if overlap.measure == "bits"
-        else f"'{by}' at least {overlap.threshold:g} similar"
-    )
+    rule = f"'{by}' at least {overlap.threshold:g} similar"
+    if overlap.measure == "bits":
+        rule = f"frames at most {overlap.threshold:g} bits apart"
     same = sum(pair.why != "alike" for pair in overlap.pairs)
     of_these = f", {same:,} of those listed the same file or name" if same else ""
     have = "video has" if len(overlap.blank) == 1 else "videos have"

@@ -38,19 +38,10 @@ SHARPEST = 768  # pixels on the short side, at least, that edges between tokens 
 EDGE = np.array([255, 255, 255], np.uint8)
 COLOURS = "YlGnBu"
 INK, GREY = "#222222", "#666666"
-STYLE: Any = {  # whatever the user's own settings are
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "text.usetex": False,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.titlesize": 9,
-    "axes.titlecolor": GREY,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": "#b9b9b9",
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
+# whatever the user's own settings are
+STYLE: Any = {"font.family": ["DejaVu Sans"], "font.size": 9, "text.usetex": False, "text.parse_math": False}
+STYLE |= {"text.color": INK, "axes.titlesize": 9, "axes.titlecolor": GREY, "axes.linewidth": 0.6}
+STYLE |= {"axes.edgecolor": "#b9b9b9", "xtick.major.size": 0, "ytick.major.size": 0}
 ABOUT_TOKENS = (
     "A token of several patches has their mean colour, and an edge where it meets another; a patch that is still "
     "alone shows the picture."
@@ -61,9 +52,7 @@ ABOUT_TOKENS = (
 def draw_attention(attention: Attention, sentence: str) -> bytes:
     """The maps of one sentence; of a very long one, those of its first SHOWN_TOKENS tokens.
 
-    Args:
-        attention: (layers, heads, L, L), or (layers, heads, 1, L) where the sentence as a whole looks.
-        sentence: the title.
+    They are (layers, heads, L, L), or (layers, heads, 1, L) where the sentence as a whole looks.
     """
     maps = np.asarray(attention.weights.detach().float().cpu())[:, :, :SHOWN_TOKENS, :SHOWN_TOKENS]
     layers, heads, rows, length = maps.shape
@@ -76,18 +65,16 @@ def draw_attention(attention: Attention, sentence: str) -> bytes:
     grid = figure.subplots(layers, heads, squeeze=False)
     for (layer, head), axes in np.ndenumerate(grid):
         image = axes.imshow(maps[layer, head], cmap=COLOURS, vmin=0, vmax=_ceiling(maps), aspect="auto")
-        axes.set_xticks(
-            range(length), tokens if layer == layers - 1 else [""] * length, rotation=90, fontsize=size
-        )
+        below = tokens if layer == layers - 1 else [""] * length
+        axes.set_xticks(range(length), below, rotation=90, fontsize=size)
         axes.set_yticks(range(rows), tokens if head == 0 and square else [""] * rows, fontsize=size)
         if layer == 0:
             axes.set_title(f"head {head + 1}")
         if head == heads - 1:
             axes.yaxis.set_label_position("right")
             axes.set_ylabel(f"layer {layer + 1}", color=GREY, rotation=270, va="bottom")
-    figure.colorbar(
-        image, ax=grid, label="share of attention", shrink=min(1, 3.2 / (layers * tall)), anchor=(0, 1)
-    )
+    shrink = min(1, 3.2 / (layers * tall))
+    figure.colorbar(image, ax=grid, label="share of attention", shrink=shrink, anchor=(0, 1))
     looks = f"Row: {'a token that looks' if square else 'the sentence'}. Column: the token it looks at."
     every = len(attention.tokens)
     beyond = f" over all tokens; here are the first {length} of {every}" if length < every else ""
@@ -96,13 +83,7 @@ def draw_attention(attention: Attention, sentence: str) -> bytes:
 
 @rc_context(STYLE)
 def draw_weights(sentences: Sequence[str], experts: Sequence[str], weights: NDArray[np.floating]) -> bytes:
-    """The weights of many sentences; of very many, those of the first SHOWN_SENTENCES.
-
-    Args:
-        sentences: S of them.
-        experts: M names.
-        weights: (S, M), each row sums to 1.
-    """
+    """The (S, M) weights of many sentences; of very many, those of the first SHOWN_SENTENCES."""
     shown, weights = sentences[:SHOWN_SENTENCES], weights[:SHOWN_SENTENCES]
     labels = [f"{_wrapped(sentence, 52, 2)}  {row}" for row, sentence in enumerate(shown, start=1)]
     beside = 1 + 0.065 * min(52, max(map(len, labels)))  # inches
@@ -116,21 +97,17 @@ def draw_weights(sentences: Sequence[str], experts: Sequence[str], weights: NDAr
     axes.set_xticks(range(len(experts)), [_wrapped(name, 11, 3) for name in experts])
     axes.set_yticks(range(len(shown)), labels, fontsize=8)
     figure.colorbar(image, ax=axes, label="weight", shrink=min(1, 3.2 / (0.34 * len(shown))), anchor=(0, 1))
-    beyond = (
-        f" Here are the first {len(shown)} of {len(sentences)} sentences." if len(shown) < len(sentences) else ""
-    )
     about = "Mixture weights: how much each expert counts for a sentence. Each row adds up to 1."
-    return _png(figure, "", about + beyond)
+    if len(shown) < len(sentences):
+        about += f" Here are the first {len(shown)} of {len(sentences)} sentences."
+    return _png(figure, "", about)
 
 
 @rc_context(STYLE)
 def draw_tokens(picture: NDArray[np.uint8], groups: Sequence[NDArray[np.int64]], title: str) -> bytes:
-    """Which patches of a picture became one token.
+    """Which patches of a (H, W, 3) picture, as the model sees it, became one token.
 
-    Args:
-        picture: (H, W, 3), what the model sees.
-        groups: of (rows, columns), after 0, 1, … layers: the token that holds each patch.
-        title: above the pictures.
+    groups: of (rows, columns), after 0, 1, … layers: the token that holds each patch.
     """
     last, strip = len(groups) - 1, chosen_layers(len(groups) - 1)
     height = 4.2
@@ -147,14 +124,10 @@ def draw_tokens(picture: NDArray[np.uint8], groups: Sequence[NDArray[np.int64]],
 
 
 def merged_picture(picture: NDArray[np.uint8], groups: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Fill and edge the tokens of a picture; patches of one token need not touch.
+    """Fill and edge the tokens of a (H, W, 3) picture; patches of one token need not touch.
 
-    Args:
-        picture: (H, W, 3).
-        groups: (rows, columns) the token that holds each patch; H and W are multiples of these.
-
-    Returns:
-        (k H, k W, 3), k whole, so large that edges are thin.
+    groups: (rows, columns) the token that holds each patch; H and W are multiples of these. The result is
+    (k H, k W, 3), k whole, so large that edges are thin.
     """
     high, wide = picture.shape[0] // groups.shape[0], picture.shape[1] // groups.shape[1]
     token = groups.repeat(high, 0).repeat(wide, 1)

@@ -152,15 +152,9 @@ def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
     named = [value for flag, value in pairwise(arguments) if flag == "--preset"]
     named += [argument.partition("=")[2] for argument in arguments if argument.startswith("--preset=")]
     preset = next((known for name, known in PRESETS.items() if named and name == named[-1]), PRESETS["default"])
-    return TrainArgs(
-        store=tyro.MISSING,
-        captions=tyro.MISSING,
-        model=tyro.MISSING,
-        preset=preset.name,
-        dropout=preset.dropout,
-        text=preset.text,
-        training=preset.training,
-    )
+    given: Any = dict.fromkeys(("store", "captions", "model"), tyro.MISSING)
+    given |= {name: getattr(preset, name) for name in ("dropout", "text", "training")}
+    return TrainArgs(**given, preset=preset.name)
 
 
 def _split(args: TrainArgs, annotations: Benchmark, store: FeatureStore) -> Split:
@@ -168,16 +162,9 @@ def _split(args: TrainArgs, annotations: Benchmark, store: FeatureStore) -> Spli
     from mee.data import split_pairs
     from mee.protocols import HELD_OUT
 
-    split = split_pairs(
-        annotations.table,
-        store,
-        validation=args.training.validation,
-        seed=args.training.seed,
-        partial=args.partial,
-        select_on_test=args.select_on_test,
-        hold_out=HELD_OUT if annotations.is_named else None,
-        need_test=not annotations.is_named,
-    )
+    named: dict[str, Any] = {"hold_out": HELD_OUT, "need_test": False} if annotations.is_named else {}
+    named |= {"validation": args.training.validation, "seed": args.training.seed, "partial": args.partial}
+    split = split_pairs(annotations.table, store, **named, select_on_test=args.select_on_test)
     for sentence in (*annotations.shortfalls, *split.notes, split.unchecked):
         if sentence:
             say(sentence)
@@ -201,12 +188,8 @@ def _images(
 
     store = FeatureStore(args.images[0])
     pairs = image_pairs(read_captions(args.images[1]), store, partial=args.partial)
-    check_images_apart(
-        (store, set(pairs.videos)),
-        (videos, {*split.val.videos, *split.test_videos}),
-        name=str(args.images[1]),
-        ids=annotations.measured_ids,
-    )
+    held_out, name = {*split.val.videos, *split.test_videos}, str(args.images[1])
+    check_images_apart((store, set(pairs.videos)), (videos, held_out), name=name, ids=annotations.measured_ids)
     say(f"{len(pairs)} captions of {len(set(pairs.videos))} images added, as clips that only have appearance")
     return store, pairs
 

@@ -41,22 +41,15 @@ class BatchSearch:
         self._scanners: dict[int, GpuFlat] = {}
 
     def search(
-        self,
-        partitions: Sequence[Partition],
-        queries: Vectors,
-        k: int,
-        precision: Precision = "auto",
+        self, partitions: Sequence[Partition], queries: Vectors, k: int, precision: Precision = "auto"
     ) -> Scored:
         """The best k clips of each query, with all that score the same as the last of them."""
         bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
-        wanted = np.zeros(
-            len(queries[partitions[0].pattern].covers), np.int64
-        )  # found, of vectors that are finite
-        for partition, vectors in ((partition, queries[partition.pattern]) for partition in partitions):
-            wanted += partition.count * (vectors.covers & np.isfinite(vectors.rounded).all(1))
-        if (np.bincount(query, minlength=len(wanted)) < np.minimum(wanted, k)).any():
+        finite = {pattern: each.covers & np.isfinite(each.rounded).all(1) for pattern, each in queries.items()}
+        there = np.sum([partition.count * finite[partition.pattern] for partition in partitions], axis=0)
+        if (np.bincount(query, minlength=len(there)) < np.minimum(there, k)).any():
             raise partitions[0].damaged(" (a vector is not finite)")
         return exact_scores(partitions, queries, query, number, row)
 
@@ -75,17 +68,7 @@ class BatchSearch:
     def _candidates(
         self, partitions: Sequence[Partition], queries: Vectors, k: int, *, bfloat16: bool
     ) -> tuple[Rows, Rows, Rows]:
-        """Every clip that may be among the best k of a query.
-
-        Args:
-            partitions: of any kind.
-            queries: vectors of Q of them for the partitions' patterns.
-            k: at least 1.
-            bfloat16: whether to multiply in it.
-
-        Returns:
-            (N,) queries in rising order, partitions, and rows in them.
-        """
+        """Every clip that may be among the best k of a query: (N,) queries, rising, partitions, rows in them."""
         margin = torch.from_numpy(_margin(partitions, queries, bfloat16)).float().to(self.device)
         best = Best(len(margin), k, margin, BFLOAT16 if bfloat16 else 0.0)
         buffers: dict[str, Tensor] = {}

@@ -27,13 +27,9 @@ WIDER = 8  # times more rows in the next scan of a partition
 
 
 def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: int, rerank: int) -> Scored:
-    """The likely best k clips of each query.
+    """The likely best k clips of each query, in partitions of any kind.
 
-    Args:
-        partitions: of any kind.
-        queries: their vectors for the partitions' patterns.
-        k: at least 1.
-        rerank: candidates over all partitions that are scored exactly for the best 10; for more in proportion.
+    rerank: candidates over all partitions that are scored exactly for the best 10; for more in proportion.
     """
     wanted = max(k, ceil(rerank * max(k, AT) / AT))
     estimates, rows, numbers = [], [], []
@@ -55,11 +51,7 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
 def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int, spare: int = SPARE) -> Scored:
     """The best k clips of each query, with all that score the same as the last of them.
 
-    Args:
-        partitions: whose scanners all have a proven bound.
-        queries: their vectors for the partitions' patterns.
-        k: at least 1.
-        spare: how many more rows the first scan of a partition returns.
+    All scanners have a proven bound; spare: how many more rows the first scan of a partition returns.
     """
     vectors = [queries[partition.pattern] for partition in partitions]
     scans = [partition.scan(vector.rounded, k + spare) for partition, vector in zip(partitions, vectors)]
@@ -117,13 +109,7 @@ def _search_one(
 ) -> _Candidates:
     """All clips that score at least as well as the k-th best of one query.
 
-    Args:
-        partitions: whose scanners all have a proven bound.
-        queries: their vectors for the partitions' patterns.
-        query: which.
-        k: at least 1.
-        bounds: (U,) of the errors of its estimates.
-        scans: number of a partition, estimates and rows, of the partitions that the query covers.
+    bounds: (U,) of the errors of its estimates; scans: number of a partition that it covers, estimates and rows.
     """
     lowest = {n: estimate[-1] for n, estimate, _ in scans if len(estimate) < partitions[n].count}
     counts = {n: len(estimate) for n, estimate, _ in scans}

@@ -28,23 +28,11 @@ class Scored(NamedTuple):
 
 
 def exact_scores(
-    partitions: Sequence[Partition],
-    queries: Vectors,
-    query: Rows,
-    number: Rows,
-    row: Rows,
+    partitions: Sequence[Partition], queries: Vectors, query: Rows, number: Rows, row: Rows
 ) -> Scored:
-    """Score pairs of a query and a clip.
+    """Score pairs of a query and a clip: (N,) queries, rising, and numbers of partitions and rows in them.
 
-    Args:
-        partitions: of the clips.
-        queries: their vectors for the partitions' patterns.
-        query: (N,) which query, rising.
-        number: (N,) the clips' partitions.
-        row: (N,) their rows in them.
-
-    Returns:
-        The pairs. Each score is added up by itself, so that equal clips have equal bits.
+    Each score is added up by itself, so that equal clips have equal bits.
     """
     scores = np.empty(len(number), dtype=np.float32)
     for partition, places in grouped(number):
@@ -78,13 +66,9 @@ class Ranked:
 
     @classmethod
     def of(cls, partitions: Sequence[Partition], found: Scored, *, queries: int, k: int) -> Ranked:
-        """Sort by score, then clip id.
+        """Sort by score, then clip id, all clips that score at least as well as the k-th best of Q queries.
 
-        Args:
-            partitions: of the clips.
-            found: with all clips that score at least as well as a query's k-th best.
-            queries: Q.
-            k: how many to keep; K is k, or less where no query has so many.
+        K is k, or less where no query has so many.
         """
         order = np.lexsort((-found.score, found.query))
         found = Scored(found.query[order], found.score[order], found.number[order], found.row[order])
@@ -145,12 +129,9 @@ def _ids(partitions: Sequence[Partition], number: Rows, row: Rows) -> list[str]:
 
 
 def _ties(partitions: Sequence[Partition], found: Scored, last: Rows) -> Rows:
-    """The order of pairs that are sorted by query and falling score, after equal ones are sorted by clip id.
+    """The order of pairs, sorted by query and falling score, after equal ones are sorted by clip id.
 
-    Args:
-        partitions: of the clips.
-        found: the pairs.
-        last: (Q,) the last pair of each query that is kept; ties behind it do not matter.
+    last: (Q,) the last pair of each query that is kept; ties behind it do not matter.
     """
     query, score = found.query, found.score
     order = np.arange(len(query))

@@ -65,15 +65,7 @@ class CodedScanner(Scanner):
     def __init__(
         self, vectors: Floats, shape: Shape, arrays: Arrays, codes: Any = None, saved: Saved | None = None
     ) -> None:
-        """Take over what was built or opened.
-
-        Args:
-            vectors: (N, W) that the codes are of.
-            shape: of these.
-            arrays: of the kind, by name.
-            codes: FAISS's index; None: it is read from `saved` when it is first needed.
-            saved: codes on disk.
-        """
+        """Take over what was built or opened; without `codes` they are read from `saved` when first needed."""
         super().__init__(vectors, shape)
         self.arrays, self._codes, self._saved = arrays, codes, saved
 

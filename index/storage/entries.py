@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,20 +60,16 @@ class Entries:
     def of(cls, gallery: Gallery, clips: pd.DataFrame, layout: Layout) -> Entries:
         """The clips of a gallery, those without any stream included.
 
-        Args:
-            gallery: made by the index's model.
-            clips: index clip_id; columns video, start_s, end_s, optionally offset, version and metadata; a row
-                for every clip of the gallery, and possibly others.
-            layout: of the gallery's packed vectors.
+        clips: index clip_id; columns video, start_s, end_s, optionally offset, version and metadata; a row for
+        every clip of the gallery, and possibly others.
 
         Raises:
             ValueError: a clip has no row or two, or the index cannot keep a column or a vector.
         """
         ids = [*gallery.clip_ids, *gallery.without_stream]
         if not clips.index.is_unique:
-            raise ValueError(
-                f"clip '{clips.index[clips.index.duplicated()][0]}' has two rows in the table of clips"
-            )
+            twice = clips.index[clips.index.duplicated()][0]
+            raise ValueError(f"clip '{twice}' has two rows in the table of clips")
         missing = sorted(set(ids) - set(clips.index))
         if missing:
             raise ValueError(f"{len(missing)} clips have no row in the table of clips, '{missing[0]}' among them")
@@ -91,11 +87,7 @@ class Entries:
         return cls(pa.table(columns), packed, available).checked(layout)
 
     def checked(self, layout: Layout, *, offsets: bool = False) -> Entries:
-        """Check that an index can keep all of it, and cast the columns.
-
-        Args:
-            layout: of the index.
-            offsets: whether every clip with a stream must have one.
+        """Check that an index can keep all of it, and cast the columns; offsets: clips with a stream need one.
 
         Raises:
             ValueError: it cannot.
@@ -167,12 +159,7 @@ def standard_columns(table: pa.Table) -> pa.Table:
     for name, kind in {**NEEDED, **OPTIONAL}.items():
         columns[name] = _cast(table[name] if name in names else pa.nulls(len(table), kind), kind, name)
     columns |= {name: kept_column(table[name], name) for name in names if name not in columns}
-    return pa.table(
-        {
-            name: column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            for name, column in columns.items()
-        }
-    )
+    return pa.table(columns).combine_chunks()
 
 
 def kept_column(column: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
@@ -188,13 +175,8 @@ def as_pandas(table: pa.Table) -> pd.DataFrame:
     """A table of such columns, with nullable dtypes."""
     import pandas as pd
 
-    kinds = {
-        pa.string(): pd.StringDtype(),
-        pa.int64(): pd.Int64Dtype(),
-        pa.float64(): pd.Float64Dtype(),
-        pa.bool_(): pd.BooleanDtype(),
-        pa.null(): pd.StringDtype(),
-    }
+    kinds: dict[pa.DataType, Any] = {pa.string(): pd.StringDtype(), pa.null(): pd.StringDtype()}
+    kinds |= {pa.int64(): pd.Int64Dtype(), pa.float64(): pd.Float64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
     return frame
 

@@ -181,10 +181,21 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
         "origin": typed(Origin, entries["origin"]),
         "settings": Settings(**entries["settings"]),
         "recall": None if recall is None else typed(Recall, recall),
-        "segments": tuple(_parsed_ref(ref) for ref in entries["segments"]),
+        "segments": tuple(
+            typed(
+                SegmentRef, {**ref, "removed": None if ref["removed"] is None else typed(FileRef, ref["removed"])}
+            )
+            for ref in entries["segments"]
+        ),
     }
     manifest = Manifest(**entries)
-    _check_layout(manifest.layout)
+    for name, size in zip(manifest.layout.names, manifest.layout.sizes):
+        if not (isinstance(name, str) and EXPERT.fullmatch(name)) or type(size) is not int:
+            raise ValueError(f"an expert is called {name!r:.80} and has the size {size!r:.80}")
+    if len(manifest.layout.names) > MOST_EXPERTS or manifest.layout.total > MOST_COLUMNS:
+        raise ValueError(
+            f"it has {len(manifest.layout.names):,} experts with {manifest.layout.total:,} components"
+        )
     if type(manifest.generation) is not int or not 0 <= manifest.generation < MOST_NUMBER:
         raise ValueError(f"its generation is {manifest.generation!r:.80}")
     if manifest.offsets is not None and not isinstance(manifest.offsets, dict):
@@ -199,26 +210,8 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def _parsed_ref(content: Mapping[str, Any]) -> SegmentRef:
-    removed = content["removed"]
-    return typed(SegmentRef, {**content, "removed": None if removed is None else typed(FileRef, removed)})
-
-
-def _check_layout(layout: Layout) -> None:
-    for name, size in zip(layout.names, layout.sizes):
-        if not (isinstance(name, str) and EXPERT.fullmatch(name)) or type(size) is not int:
-            raise ValueError(f"an expert is called {name!r:.80} and has the size {size!r:.80}")
-    if len(layout.names) > MOST_EXPERTS or layout.total > MOST_COLUMNS:
-        raise ValueError(f"it has {len(layout.names):,} experts with {layout.total:,} components")
-
-
 def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
-    """A dataclass of entries that may be anything; true and false are no numbers.
-
-    Raises:
-        KeyError, TypeError: one is missing, unknown, or of another type than its field.
-        ValueError: a number is too large.
-    """
+    """A dataclass of entries that may be anything; true and false are no numbers, and no number is too large."""
     hints = HINTS[kind]
     for name, value in content.items():
         whole = type(value) is int and isinstance(0.0, hints[name])

@@ -110,11 +110,7 @@ def write_segment(
 ) -> tuple[SegmentRef, SegmentFacts]:
     """Write clips as a new segment, durably; an error leaves nothing. Returns what its segment.json holds, too.
 
-    Args:
-        directory: of the index.
-        manifest: that is going to name it: its generation numbers the segment.
-        clips: at least one.
-        progress: called with how many clips are done.
+    The manifest is going to name it: its generation numbers the segment.
     """
     folder = folder_of(directory, f"{manifest.generation:06d}")
     aside = folder.with_name(f".{folder.name}")

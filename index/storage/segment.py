@@ -28,6 +28,8 @@ from mee.layout import Layout
 from mee.scoring import Pattern
 
 FACTS, TABLE = "segment.json", "clips.arrow"
+vectors_name, rows_name = "vectors-{}.npy".format, "rows-{}.npy".format  # of a partition's code
+scanner_name = "{}-{}".format  # of a kind and a code: how the file names of a partition's scanner begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +124,7 @@ class Segment:
 
 
 def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
-    """A segment in memory, scanned flat.
-
-    Args:
-        entries: checked.
-        layout: of the index.
-        offsets: whether vectors end with one.
-    """
+    """A segment in memory, scanned flat, of entries that are checked; offsets: whether vectors end with one."""
     order = np.asarray(pc.sort_indices(entries.table["clip_id"])).astype(np.int64)
     rows, packed, groups = entries.table.take(pa.array(order)), entries.packed[order], []
     codes = np.empty(len(order), dtype=object)
@@ -163,21 +159,6 @@ class SegmentFacts:
     partitions: Mapping[str, int]  # code -> rows
     kinds: Mapping[str, str]  # code -> kind
     files: Mapping[str, tuple[int, str]]  # name -> bytes, SHA-256
-
-
-def vectors_name(code: str) -> str:
-    """The file of a partition's vectors."""
-    return f"vectors-{code}.npy"
-
-
-def rows_name(code: str) -> str:
-    """The file of a partition's rows."""
-    return f"rows-{code}.npy"
-
-
-def scanner_name(kind: str, code: str) -> str:
-    """How the file names of a partition's scanner begin."""
-    return f"{kind}-{code}"
 
 
 def folder_of(directory: Path, name: str) -> Path:

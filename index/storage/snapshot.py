@@ -55,13 +55,7 @@ class Snapshot:
     def of(
         cls, entries: Entries, layout: Layout, origin: Origin, *, offsets: Mapping[str, Any] | None = None
     ) -> Snapshot:
-        """An index in memory, scanned flat.
-
-        Args:
-            entries: its clips.
-            layout: of their vectors.
-            origin: where they are from.
-            offsets: what their offsets are, if they have any.
+        """An index in memory, scanned flat; offsets: what the clips' offsets are, if they have any.
 
         Raises:
             ValueError: an index cannot keep the clips.
@@ -162,12 +156,12 @@ def open_segments(directory: Path, manifest: Manifest, known: Snapshot | None = 
         if (ref.name, ref.sha256) not in there
     }
     _check_files(directory, facts)
-    opened = []
-    for ref in manifest.segments:
-        if ref.name in facts:
-            opened.append(open_segment(directory, manifest, ref, facts[ref.name]))
-        else:
-            opened.append(as_of(directory, there[ref.name, ref.sha256], ref))
+    opened = [
+        open_segment(directory, manifest, ref, facts[ref.name])
+        if ref.name in facts
+        else as_of(directory, there[ref.name, ref.sha256], ref)
+        for ref in manifest.segments
+    ]
     with reading(directory / INDEX_FILE):
         together(segment.table.arrow.schema for segment in opened)
     return opened

@@ -102,17 +102,15 @@ def open_table(path: Path, clips: int) -> ClipTable:
 def _has(message: pa.Message, number: int) -> bool:
     """Whether a field of a message's header is there; Arrow has checked that its offsets lie inside."""
     metadata = memoryview(message.metadata)
-    (root,) = unpack_from("<I", metadata)
-    at = _field(metadata, root, HEADER)
-    return bool(at and _field(metadata, at + unpack_from("<I", metadata, at)[0], number))
 
+    def place(table: int, number: int) -> int:  # 0: a flatbuffer has the default there
+        fields = table - unpack_from("<i", metadata, table)[0]
+        known = unpack_from("<H", metadata, fields)[0] >= 6 + 2 * number
+        offset: int = unpack_from("<H", metadata, fields + 4 + 2 * number)[0] if known else 0
+        return offset and table + offset
 
-def _field(metadata: memoryview, table: int, number: int) -> int:
-    """Where a field of a table of a flatbuffer is; 0: it has none, which means the default."""
-    places = table - unpack_from("<i", metadata, table)[0]
-    (size,) = unpack_from("<H", metadata, places)
-    offset = unpack_from("<H", metadata, places + 4 + 2 * number)[0] if size >= 6 + 2 * number else 0
-    return table + offset if offset else 0
+    at = place(unpack_from("<I", metadata)[0], HEADER)
+    return bool(at and place(at + unpack_from("<I", metadata, at)[0], number))
 
 
 def _checked(schema: pa.Schema) -> pa.Schema:

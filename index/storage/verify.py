@@ -35,9 +35,7 @@ Progress = Callable[[int, int], None]  # bytes read, of how many
 def verify_index(directory: Path, progress: Progress | None = None) -> list[str]:
     """What is wrong with an index: one sentence a finding, none if it is valid.
 
-    Args:
-        directory: of the index; another process may write it meanwhile.
-        progress: called with how many bytes are read.
+    Another process may write it meanwhile.
 
     Raises:
         InputError: there is no index, or its manifest cannot be read.

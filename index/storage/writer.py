@@ -41,7 +41,7 @@ from index.storage.merge import Clips, Progress, to_merge, write_segment
 from index.storage.segment import Segment, of_entries, open_segment, write_removed
 from index.storage.snapshot import Snapshot, open_segments, snapshot_of
 from mee.errors import InputError
-from mee.files import parse_json, read_file, regular_size, sync, whole_file
+from mee.files import make_folder, parse_json, read_file, regular_size, whole_file
 from mee.layout import Layout
 
 MANY = 32  # segments; a put into an index that has so many merges small ones first
@@ -70,26 +70,17 @@ class IndexWriter:
         offsets: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> Self:
-        """Make an index without clips.
+        """Make an index without clips, in a directory that is created where missing.
 
-        Args:
-            directory: created where missing.
-            layout: of the clips' vectors.
-            origin: of the clips.
-            settings: of the index.
-            offsets: what the clips' offsets are, if they have any.
-            overwrite: replace the index that is there. Readers see the old one until the writer is closed without
-                an error.
+        offsets: what the clips' offsets are, if they have any; overwrite: replace the index that is there, which
+        readers see until the writer is closed without an error.
 
         Raises:
             InputError: the directory holds something else, or an index and `overwrite` is False, or another
                 process writes it.
         """
         _check_place(directory, overwrite=overwrite)
-        fresh = [path for path in (directory, *directory.parents) if not path.exists()]
-        directory.mkdir(parents=True, exist_ok=True)
-        for path in fresh:
-            sync(path.parent)
+        make_folder(directory)
         with _locked(directory) as lock:
             _check_place(directory, overwrite=overwrite)  # again: from here on no other process writes it
             hidden = parts_in(directory) if (directory / INDEX_FILE).exists() else None
@@ -170,14 +161,9 @@ class IndexWriter:
         drop_offsets: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Write all clips as one segment, their codes made again.
+        """Write all clips as one segment, their codes made again, with other settings or offsets where given.
 
-        Args:
-            settings: of the index from now on; None: as before.
-            offsets: of every clip that has a stream, by clip_id; None: as before.
-            facts: what these offsets are.
-            drop_offsets: have none from now on.
-            progress: called with how many clips are done.
+        offsets: of every clip that has a stream, by clip_id; facts: what they are; drop_offsets: have none now.
 
         Raises:
             ValueError: a clip has no offset, or offsets come without facts.
@@ -241,13 +227,9 @@ class IndexWriter:
         clips: Clips | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Write the next generation: segments that are kept, and a new one. An error leaves the state before.
+        """Write the next generation: segments that are kept, less what is removed of them now, and a new one.
 
-        Args:
-            manifest: of the next generation, but for its number and segments.
-            kept: segments on disk, less what is removed of them now.
-            clips: of the new segment; None: there is none.
-            progress: called with how many clips are done.
+        An error leaves the state before.
         """
         if self._closed:  # the lock may be another's, and the next number, too
             raise ValueError("the writer is closed; open the index again")

@@ -30,15 +30,10 @@ SPRITE = 256  # side of the drawn object; its radius is SPRITE / 2.5
 SPEED = {"slow": 42.0, "fast": 120.0}  # pixels a second
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 PLAIN = {"white": (0.95, 0.94, 0.92), "grey": (0.52, 0.53, 0.55), "black": (0.06, 0.065, 0.1)}
-HUES = {
-    "red": (0.99, 0.85, 0.86),  # hue, saturation, value
-    "yellow": (0.145, 0.85, 0.98),
-    "green": (0.34, 0.8, 0.68),
-    "turquoise": (0.48, 0.75, 0.82),
-    "blue": (0.61, 0.8, 0.88),
-    "purple": (0.76, 0.65, 0.66),
-    "pink": (0.91, 0.48, 0.98),
-}
+# hue, saturation, value
+HUES = {"red": (0.99, 0.85, 0.86), "yellow": (0.145, 0.85, 0.98), "green": (0.34, 0.8, 0.68)}
+HUES |= {"turquoise": (0.48, 0.75, 0.82), "blue": (0.61, 0.8, 0.88), "purple": (0.76, 0.65, 0.66)}
+HUES |= {"pink": (0.91, 0.48, 0.98)}
 SKIN = ((246, 212, 186), (236, 190, 158), (222, 168, 130), (198, 146, 110))
 HAIR = ((38, 30, 28), (84, 54, 34), (196, 150, 82), (142, 66, 36), (132, 130, 132))
 CLOTHES = ((52, 74, 112), (112, 52, 62), (58, 92, 74), (92, 84, 96))
@@ -185,11 +180,7 @@ def _set_object(frame: Picture, sprite: Picture, pose: Picture, radius: float) -
 
 
 def draw_face(facts: Facts, height: int) -> Picture:
-    """Draw one person: the same person, in the same clothes, for the same glasses, beard and hat.
-
-    Returns:
-        (height, height * 5 / 7, 4) red, green, blue and opacity in [0, 1].
-    """
+    """(height, height * 5 / 7, 4): the same person, in the same clothes, for the same glasses, beard and hat."""
     details = [VALUES[name].index(facts[name]) for name in SHOWN_BY["face"][1:]]
     generator = np.random.default_rng([5, *details])
     skin, hair, clothes, hat = (

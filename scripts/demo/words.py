@@ -38,39 +38,26 @@ PHRASES = {
     **{f"{way} {speed}": f"{goes} {_WAYS[way]}" for way in _WAYS for speed, goes in _SPEEDS.items()},
     **{f"spin {turn}": f"(spins|rotates|turns) {turn}" for turn in ("clockwise", "anticlockwise")},
     **{f"circle {turn}": f"(circles|travels in a circle) {turn}" for turn in ("clockwise", "anticlockwise")},
-    "spin": "(spins|rotates) on the spot",
-    "circle": "(goes round|travels) in a circle",
-    "grow": "(grows|gets bigger|comes closer)",
-    "shrink": "(shrinks|gets smaller|goes away from us)",
-    "bounce": "(bounces|hops|jumps up and down)",
-    "shake": "(shakes|trembles|shivers)",
-    "swing": "(sways|swings from side to side|swings to and fro)",
     **{f"beeps {pitch}": f"{tone} beeps" for pitch, tone in _PITCHES.items()},
     **{f"beeps {rate}": f"{say} beeps" for rate, say in _RATES.items()},
     **{f"beeps {p} {r}": f"{_RATES[r]} {_PITCHES[p]} beeps" for p in _PITCHES for r in _RATES},
     **_BEATS,
     **{f"{kind} {rate}": f"{say} {_BEATS[kind]}" for kind in _BEATS for rate, say in _RATES.items()},
-    "tone low": "a ((low|deep) tone|deep hum)",
-    "tone high": "a ((high|shrill) tone|high note)",
-    "whistle rising": "(a rising (whistle|sound)|a whistle that gets higher)",
-    "whistle falling": "(a falling (whistle|sound)|a whistle that gets lower)",
-    "siren": "(a (|wailing )siren|an alarm)",
-    "bell": "a (bell|ringing bell|bell that rings)",
-    "hiss": "(a hiss|a hissing noise|white noise)",
-    "rumble": "(a rumble|a rumbling noise|thunder)",
-    "square": "(square|box)",
-    "ring": "(ring|hoop)",
-    "turquoise": "(turquoise|cyan)",
-    "purple": "(purple|violet)",
-    "striped": "(striped|stripy)",
-    "checked": "(checked|checkered)",
-    "white": "on (a white background|white)",
-    "grey": "on (a grey background|grey)",
-    "black": "(on a black background|in the dark)",
-    "grass": "on (grass|a lawn)",
-    "brick": "(in front of a brick wall|on bricks)",
-    "wood": "on (a wooden table|wood)",
 }
+PHRASES |= {"spin": "(spins|rotates) on the spot", "circle": "(goes round|travels) in a circle"}
+PHRASES |= {"grow": "(grows|gets bigger|comes closer)", "shrink": "(shrinks|gets smaller|goes away from us)"}
+PHRASES |= {"bounce": "(bounces|hops|jumps up and down)", "shake": "(shakes|trembles|shivers)"}
+PHRASES |= {"swing": "(sways|swings from side to side|swings to and fro)"}
+PHRASES |= {"tone low": "a ((low|deep) tone|deep hum)", "tone high": "a ((high|shrill) tone|high note)"}
+PHRASES |= {"whistle rising": "(a rising (whistle|sound)|a whistle that gets higher)"}
+PHRASES |= {"whistle falling": "(a falling (whistle|sound)|a whistle that gets lower)"}
+PHRASES |= {"siren": "(a (|wailing )siren|an alarm)", "bell": "a (bell|ringing bell|bell that rings)"}
+PHRASES |= {"hiss": "(a hiss|a hissing noise|white noise)", "rumble": "(a rumble|a rumbling noise|thunder)"}
+PHRASES |= {"square": "(square|box)", "ring": "(ring|hoop)", "turquoise": "(turquoise|cyan)"}
+PHRASES |= {"purple": "(purple|violet)", "striped": "(striped|stripy)", "checked": "(checked|checkered)"}
+PHRASES |= {"white": "on (a white background|white)", "grey": "on (a grey background|grey)"}
+PHRASES |= {"black": "(on a black background|in the dark)", "grass": "on (grass|a lawn)"}
+PHRASES |= {"brick": "(in front of a brick wall|on bricks)", "wood": "on (a wooden table|wood)"}
 _VAGUER = {value: [said for said in PHRASES if set(said.split()) < set(value.split())] for value in PHRASES}
 _WORN = {"glasses": "(glasses|spectacles)", "hat": "a (hat|cap)"}
 
@@ -144,9 +131,8 @@ def _telling_claims(gallery: Sequence[DemoClip], generator: np.random.Generator)
 
     def claims_of(clip: DemoClip) -> Iterator[Claims]:
         while True:
-            singles = sorted(
-                (name for name in clip.streams if remaining[name] > 0), key=lambda name: -remaining[name]
-            )
+            left = (name for name in clip.streams if remaining[name] > 0)
+            singles = sorted(left, key=lambda name: -remaining[name])
             stream, claims = _first([*singles, SEVERAL, "appearance"], clip, gallery, generator)
             remaining[stream] -= 1
             yield claims

@@ -76,9 +76,8 @@ def _check(args: ReportArgs) -> None:
             continue
         if path.suffix.lower() == ".json" or path in args.results:
             raise InputError(f"'{path}' looks like a result, and would be overwritten; choose another name")
-        check_output(
-            flag, path, (".html", ".htm") if flag == "--out" and not path.is_dir() else (path.suffix.lower(),)
-        )
+        page = flag == "--out" and not path.is_dir()
+        check_output(flag, path, (".html", ".htm") if page else (path.suffix.lower(),))
     if args.out is not None and args.out == args.markdown:
         raise InputError(f"--out and --markdown both name '{args.out}'; give each a file of its own")
 

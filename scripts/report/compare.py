@@ -17,12 +17,8 @@ from mee.evaluation import Normalisation, ProtocolFacts, Result
 from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, count, listed, short
 
 METHODS = {"qb-norm": "QB-Norm", "nnn": "NNN", "dsl": "DSL"}
-SELECTED = {
-    "validation": "validation captions",
-    "test": "the test captions it is measured on",
-    "nothing": "nothing: the last epoch, or no training",
-    "unknown": "nobody said",
-}
+SELECTED = {"validation": "validation captions", "test": "the test captions it is measured on"}
+SELECTED |= {"nothing": "nothing: the last epoch, or no training", "unknown": "nobody said"}
 ASKED: tuple[tuple[Way, str, str, str], ...] = (
     ("text_to_video", "query", "queries", "clip"),
     ("video_to_text", "clip", "clips", "caption"),
@@ -154,10 +150,8 @@ def marks(entry: Entry) -> list[Mark]:
 
 def _warnings(result: Result) -> Iterator[tuple[str, str]]:
     protocol = result.protocol
-    counts = (
-        ("query", "queries", protocol.queries, protocol.expected_queries),
-        ("clip", "clips", protocol.gallery, protocol.expected_gallery),
-    )
+    queries = ("query", "queries", protocol.queries, protocol.expected_queries)
+    counts = (queries, ("clip", "clips", protocol.gallery, protocol.expected_gallery))
     off = [
         f"{count(wants, one, many)}, not {has:,}" for one, many, has, wants in counts if wants not in (None, has)
     ]
@@ -198,6 +192,7 @@ def facts(entry: Entry) -> dict[str, str]:
     """In the order of reading; a fact that does not apply is skipped."""
     result, results = entry.first, entry.results
     protocol, rules, system, made = result.protocol, result.rules, result.system, result.made
+    streams = (f"{name} {many:,} of {protocol.gallery:,}" for name, many in protocol.streams.items())
     found = {
         "Protocol": f"{protocol.name}: {protocol.title}",
         "Split": protocol.split,
@@ -208,9 +203,7 @@ def facts(entry: Entry) -> dict[str, str]:
         "Complete": f"no: {_lacks(protocol) or 'partial'}" if protocol.partial else "yes",
         "Left out": _ids(protocol.left_out),
         "Clips without a stream": _ids(protocol.without_stream),
-        "Streams in the gallery": ", ".join(
-            f"{n} {many:,} of {protocol.gallery:,}" for n, many in protocol.streams.items()
-        ),
+        "Streams in the gallery": ", ".join(streams),
         "Annotation files": "; ".join(f"{role}: {file}" for role, file in protocol.files.items()),
         "Ties": rules.ties,
         "Video to text": rules.v2t if result.video_to_text else "",

@@ -112,12 +112,10 @@ class Entry:
         """Schemes or removed streams that every seed has, after what they are compared with; {} without any."""
         tables = [{row.name: row for row in getattr(result, kind)} for result in self.results]
         label = "without {}" if kind == "removed" else "{}"
-        found: dict[str, dict[Way, Figures]] = {
-            label.format(name): {
-                way: mean_figures([getattr(table[name], way) for table in tables]) for way in WAYS
-            }
-            for name in _shared(tables)
-        }
+        found: dict[str, dict[Way, Figures]] = {}
+        for name in _shared(tables):
+            ways = {way: mean_figures([getattr(table[name], way) for table in tables]) for way in WAYS}
+            found[label.format(name)] = ways
         whole: dict[Way, Figures] = {way: o.figures if (o := self.outcomes.get(way)) else {} for way in WAYS}
         return {"all streams" if kind == "removed" else MIXTURE: whole} | found if found else {}
 
@@ -126,15 +124,11 @@ class Entry:
         """Availability patterns, the most frequent first."""
         tables = [{pattern.streams: pattern for pattern in result.patterns} for result in self.results]
         order = {name: at for at, name in enumerate(self.first.system.modalities)}
-        rows = [
-            PatternRow(
-                " + ".join(sorted(streams, key=lambda name: order.get(name, len(order)))) or "no stream",
-                tables[0][streams].clips,
-                tables[0][streams].queries,
-                mean_figures([table[streams].text_to_video for table in tables]),
-            )
-            for streams in _shared(tables)
-        ]
+        rows = []
+        for streams in _shared(tables):
+            name = " + ".join(sorted(streams, key=lambda name: order.get(name, len(order)))) or "no stream"
+            figures, first = mean_figures([table[streams].text_to_video for table in tables]), tables[0][streams]
+            rows.append(PatternRow(name, first.clips, first.queries, figures))
         return sorted(rows, key=lambda row: (-row.queries, row.streams))
 
     @cached_property
@@ -165,14 +159,9 @@ def _mean_outcome(parts: Sequence[Direction]) -> Outcome:
         tables = [dict(some) for some in pairs]
         return tuple((key, statistics.fmean([table[key] for table in tables])) for key in _shared(tables))
 
-    first = parts[0]
-    return Outcome(
-        first.queries,
-        first.candidates,
-        mean_figures([part.metrics for part in parts], first.intervals),
-        means([part.recall for part in parts]),
-        means([part.histogram for part in parts]),
-    )
+    first, recall, histogram = parts[0], [part.recall for part in parts], [part.histogram for part in parts]
+    figures = mean_figures([part.metrics for part in parts], first.intervals)
+    return Outcome(first.queries, first.candidates, figures, means(recall), means(histogram))
 
 
 def make_entries(results: Sequence[Result]) -> tuple[list[Entry], int]:

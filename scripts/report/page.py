@@ -47,29 +47,15 @@ LINK = re.compile(r"\b(https?|ftp|mailto|www)([:.])", re.IGNORECASE)
 
 
 def page(entries: Sequence[Entry], shots: Mapping[Moment, Shot] | None = None, notes: Sequence[str] = ()) -> str:
-    """The whole page.
-
-    Args:
-        entries: one or several.
-        shots: frames of clips, all that are `wanted`; None where no folder of videos was named.
-        notes: sentences about the report itself.
-    """
+    """The whole page; shots: frames of all clips that are `wanted`, None where no folder of videos was named."""
     from scripts.report import plots
 
     ids = counting()
     helpers = (plots.drop_plots, plots.rank_plots, plots.recall_plots, each_seed, frames_of, spread)
-    text = _rendered(
-        "page.html.j2",
-        lambda value: shown(" ".join(value.split())),
-        entries,
-        notes,
-        **{helper.__name__: helper for helper in helpers},
-        shots=shots,
-        ways=NAMES,
-        shown_queries=SHOWN_QUERIES,
-        shown_answers=SHOWN_ANSWERS,
-        fresh=lambda: f"t{next(ids)}",
-    )
+    more: dict[str, Any] = {helper.__name__: helper for helper in helpers}
+    more |= {"shots": shots, "ways": NAMES, "fresh": lambda: f"t{next(ids)}"}
+    more |= {"shown_queries": SHOWN_QUERIES, "shown_answers": SHOWN_ANSWERS}
+    text = _rendered("page.html.j2", lambda value: shown(" ".join(value.split())), entries, notes, **more)
     return re.sub(r"\n\s*\n", "\n", text).strip() + "\n"
 
 

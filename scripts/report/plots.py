@@ -34,26 +34,18 @@ COLOURS = {name: f"#0000{place:02x}" for place, name in enumerate(NAMED, start=1
 MARKED = (1.0, 5.0, 10.0, 50.0)
 SHORT = 40  # points of a curve that are all in its table; of a longer one those that are LISTED
 LISTED = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 1_000_000)
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.size": 12,
-    "font.family": ["DejaVu Sans"],  # measures text; the page's own font shows it
-    "text.usetex": False,
-    "text.parse_math": False,  # a name may hold $
+MUTED = COLOURS["muted"]
+# a name may hold $; the font measures text, and the page's own shows it
+STYLE: Any = {"svg.fonttype": "none", "font.size": 12, "font.family": ["DejaVu Sans"], "text.usetex": False}
+STYLE |= {
+    "text.parse_math": False,
     "text.color": COLOURS["ink"],
-    "axes.edgecolor": COLOURS["muted"],
-    "axes.labelcolor": COLOURS["muted"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.labelsize": 12,
-    "xtick.color": COLOURS["muted"],
-    "ytick.color": COLOURS["muted"],
-    "ytick.major.size": 0,
-    "grid.color": COLOURS["grid"],
-    "lines.linewidth": 2.2,
-    "lines.scale_dashes": False,
-    "legend.frameon": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
 }
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "axes.labelsize": 12, "xtick.color": MUTED}
+STYLE |= {"ytick.color": MUTED, "ytick.major.size": 0, "grid.color": COLOURS["grid"], "lines.linewidth": 2.2}
+STYLE |= {"lines.scale_dashes": False, "legend.frameon": False}
 
 
 @dataclass(frozen=True)

@@ -240,22 +240,16 @@ def test_what_is_not_in_the_grammar_or_the_table_is_one_sentence(says):
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("duration <", GRAMMAR),
-        ("(duration < 3", "character 1 .*never closed"),
-        ("sharp && duration < 3", "character 8"),
-        ("split == 'x", "unterminated string"),
-        ("duration < " + "9" * 5000, "Exceeds the limit"),
-        ("split == 'a\0b'", "null bytes"),
+        ("duration <", GRAMMAR), ("(duration < 3", "character 1 .*never closed"),
+        ("sharp && duration < 3", "character 8"), ("split == 'x", "unterminated string"),
+        ("duration < " + "9" * 5000, "Exceeds the limit"), ("split == 'a\0b'", "null bytes"),
         ("split == \x1b[31m", r"^the filter 'split == \\x1b\[31m'"),
-        ("(" * 250 + "sharp" + ")" * 250, "nested|too many"),
-        ("not " * 4900 + "sharp", "nested too deeply"),
-        ("not " * 1000 + "sharp", "nested too deeply"),
-        ("~" * 10000 + "sharp", f"nested too deeply|{GRAMMAR}"),
-        ("a" + "[0]" * 6000, f"{GRAMMAR}|nested"),
-        ("lambda:" * 2800 + "1", f"nested|{GRAMMAR}"),
+        ("(" * 250 + "sharp" + ")" * 250, "nested|too many"), ("not " * 4900 + "sharp", "nested too deeply"),
+        ("not " * 1000 + "sharp", "nested too deeply"), ("~" * 10000 + "sharp", f"nested too deeply|{GRAMMAR}"),
+        ("a" + "[0]" * 6000, f"{GRAMMAR}|nested"), ("lambda:" * 2800 + "1", f"nested|{GRAMMAR}"),
         ("1 if " * 3900, "malformed|nested"),
     ],
-)
+)  # fmt: skip
 def test_what_python_cannot_parse_is_one_sentence(text, names):
     assert re.search(names, message_of(text))
 

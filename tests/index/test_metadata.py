@@ -33,19 +33,16 @@ def written(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "kind", "values"),
     [
-        (["1", "-20", ""], "Int64", [1, -20, None]),
-        (["1", "2.5", "1e3"], "Float64", [1.0, 2.5, 1000.0]),
+        (["1", "-20", ""], "Int64", [1, -20, None]), (["1", "2.5", "1e3"], "Float64", [1.0, 2.5, 1000.0]),
         (["true", "FALSE", " "], "boolean", [True, False, None]),
         (["007", "1", "2"], "string", ["007", "1", "2"]),
         (["12345678901234567890", "1", "2"], "string", ["12345678901234567890", "1", "2"]),
-        (["+1", "2", "3"], "string", ["+1", "2", "3"]),
-        (["nan", "1", "inf"], "string", ["nan", "1", "inf"]),
+        (["+1", "2", "3"], "string", ["+1", "2", "3"]), (["nan", "1", "inf"], "string", ["nan", "1", "inf"]),
         (["NA", "None", " padded "], "string", ["NA", "None", "padded"]),
-        (["", "", ""], "string", [None, None, None]),
-        (["1", "x", ""], "string", ["1", "x", None]),
+        (["", "", ""], "string", [None, None, None]), (["1", "x", ""], "string", ["1", "x", None]),
         (["true", "1", ""], "string", ["true", "1", None]),
     ],
-)
+)  # fmt: skip
 def test_what_a_column_of_csv_is(written, cells, kind, values):
     path = written("\n".join(["video_id,split", *(f"v{n},{cell}" for n, cell in enumerate(cells))]))
     column = read_metadata(path).columns["split"]
@@ -78,15 +75,11 @@ def test_numbers_are_never_changed(tmp_path_factory, whole, numbers):
 def test_kinds_of_parquet(written):
     table = pa.table(
         {
-            "clip_id": ["a", "b"],
-            "text": pa.array(["x", None]).dictionary_encode(),
-            "large": pa.array(["x", None], pa.large_string()),
-            "small": pa.array([1, None], pa.int8()),
-            "half": pa.array([1.5, None], pa.float32()),
-            "yes": [True, None],
-            "void": pa.nulls(2),
+            "clip_id": ["a", "b"], "text": pa.array(["x", None]).dictionary_encode(),
+            "large": pa.array(["x", None], pa.large_string()), "small": pa.array([1, None], pa.int8()),
+            "half": pa.array([1.5, None], pa.float32()), "yes": [True, None], "void": pa.nulls(2),
         }
-    )
+    )  # fmt: skip
     columns = read_metadata(written(table, "m.PARQUET")).columns
     kinds = {name: str(kind) for name, kind in columns.dtypes.items()}
     text = dict.fromkeys(("text", "large", "void"), "string")

@@ -182,17 +182,13 @@ def test_a_long_video_hides_no_other(model, long_source):
 def test_different_requests_together_find_what_each_finds_alone(searcher, long_source):
     clip = long_source.clips.index[3]
     requests = [
-        Request(sentence="a dog"),
-        Request(sentence="a dog", by_video=True, top=2),
-        Request(sentence="a cat", also=((1.0, "a dog"), (0.5, "rain"))),
-        Request(like=clip),
+        Request(sentence="a dog"), Request(sentence="a dog", by_video=True, top=2),
+        Request(sentence="a cat", also=((1.0, "a dog"), (0.5, "rain"))), Request(like=clip),
         Request(sentence="a dog", like=clip, only=tuple(long_source.dims)),
-        Request(sentence="rain", where="number < 20"),
-        Request(sentence="snow", where="number < 20"),
-        Request(sentence="rain", exact=True, plain=True),
-        Request(sentence="rain", weights={"audio": 1}),
+        Request(sentence="rain", where="number < 20"), Request(sentence="snow", where="number < 20"),
+        Request(sentence="rain", exact=True, plain=True), Request(sentence="rain", weights={"audio": 1}),
         Request(also=((-2.0, "a cat"),), only=("audio",)),
-    ]
+    ]  # fmt: skip
     together, alone = searcher.search(requests), [searcher.search([request])[0] for request in requests]
     for left, right in zip(together, alone):
         assert len(left) == len(right) > 0
@@ -204,12 +200,9 @@ def test_different_requests_together_find_what_each_finds_alone(searcher, long_s
 def test_names_that_are_not_there_are_refused(searcher, says):
     refused = []
     for fields in (
-        {"only": ("audo",)},
-        {"weights": {"motoin": 1.0}},
-        {"like": "v1.mp4#t=0,1"},
-        {"video": "v1.mp3"},
+        {"only": ("audo",)}, {"weights": {"motoin": 1.0}}, {"like": "v1.mp4#t=0,1"}, {"video": "v1.mp3"},
         {"where": "numbr < 3"},
-    ):
+    ):  # fmt: skip
         request = Request(sentence="a dog", **fields)
         for refuse in (lambda one: searcher.search([one]), searcher.check):
             with pytest.raises(InputError) as caught:
@@ -242,20 +235,12 @@ def test_clips_that_cannot_be_compared_are_refused(model, source, says):
 def test_requests_that_make_no_sense_are_refused(says):
     refused = []
     for fields in (
-        {"sentence": None},
-        {"also": ((1.0, ""),)},
-        {"sentence": " "},
-        {"also": ((0.0, "a dog"),)},
-        {"also": ((float("nan"), "a dog"),)},
-        {"also": ((1.0, "a cat"), (-1e308, "a dog"))},
-        {"weights": {"audio": -1.0}},
-        {"weights": {"audio": float("inf")}},
-        {"weights": {"audio": 0.0}},
-        {"weights": {"audio": 1.0}, "only": ("motion",)},
-        {"top": 0},
-        {"moments": 0},
+        {"sentence": None}, {"also": ((1.0, ""),)}, {"sentence": " "}, {"also": ((0.0, "a dog"),)},
+        {"also": ((float("nan"), "a dog"),)}, {"also": ((1.0, "a cat"), (-1e308, "a dog"))},
+        {"weights": {"audio": -1.0}}, {"weights": {"audio": float("inf")}}, {"weights": {"audio": 0.0}},
+        {"weights": {"audio": 1.0}, "only": ("motion",)}, {"top": 0}, {"moments": 0},
         {"where": "duration + 1 < 3"},
-    ):
+    ):  # fmt: skip
         with pytest.raises(InputError) as caught:
             Request(**{"sentence": "x", **fields})
         refused.append(str(caught.value))

@@ -202,23 +202,18 @@ EXPERTS = [  # the word that is named, the flags
 ]
 QUERIES = [
     (["up", "--top", "0"], "top must be at least 1, got 0"),
-    (["up", "--moments", "0"], "moments must be at least 1, got 0"),
-    (["up", "--top", "many"], "'many'"),
-    (["up", "--nonsense"], "--nonsense"),
-    ([""], "a sentence is empty"),
-    ([" \t\n"], "a sentence is empty"),
-    (["up", "--where", ""], "the filter '' has 0 characters"),
-    (["up", "--where", "None"], "the filter 'None'"),
+    (["up", "--moments", "0"], "moments must be at least 1, got 0"), (["up", "--top", "many"], "'many'"),
+    (["up", "--nonsense"], "--nonsense"), ([""], "a sentence is empty"), ([" \t\n"], "a sentence is empty"),
+    (["up", "--where", ""], "the filter '' has 0 characters"), (["up", "--where", "None"], "the filter 'None'"),
     (["up", "--weights", "audio"], "--weights: 'audio' is not of the form EXPERT=NUMBER"),
     (["up", "--weights", "audio=much"], "--weights: 'audio=much' is not of the form EXPERT=NUMBER"),
     (["up", "--weights", "audio=1", "audio=2"], "--weights: 'audio' is given twice"),
     (["up", "--also", "0*on"], "--also: the weight of '0*on' must be above 0"),
     (["up", "--also=-1*on"], "--also: the weight of '-1*on' must be above 0; --less is for"),
     (["up", "--less", "0.5*"], "--less: '0.5*' has no sentence; write it like '0.5*at night'"),
-    (["up", "--less", " "], "has no sentence"),
-    (["up", "--also", "1e308*on", "--less", "1e308*off"], "'on'"),
+    (["up", "--less", " "], "has no sentence"), (["up", "--also", "1e308*on", "--less", "1e308*off"], "'on'"),
     (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_the_picture_of_a_sentence_and_that_of_a_file_are_overwritten(explain, t
     assert sorted(path.name for path in picture.parent.iterdir()) == [ATTENTION, WEIGHTS]
 
 
-def test_the_current_directory_and_a_pipe_are_fine(toy, tmp_path, monkeypatch, json_lines):
+def test_the_current_directory_is_fine_and_a_pipe_is_refused(toy, tmp_path, monkeypatch, json_lines, fails):
     monkeypatch.chdir(tmp_path)
     assert json_lines(main, toy, DOG)[0]["pictures"] == [ATTENTION]
     assert (tmp_path / ATTENTION).is_file()
@@ -120,7 +120,7 @@ def test_the_current_directory_and_a_pipe_are_fine(toy, tmp_path, monkeypatch, j
     assert len(json_lines(main, toy, "--sentences", f"/dev/fd/{read}")) == 2
     os.close(read)
     os.mkfifo("pipe")
-    assert main([str(toy), "--sentences", "pipe"]) == 1
+    assert "'pipe' is a pipe and not a regular file" in fails(main, toy, "--sentences", "pipe")
 
 
 def test_an_encoder_without_attention_still_has_weights(explain, toy, tmp_path, monkeypatch):

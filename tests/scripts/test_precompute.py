@@ -324,13 +324,10 @@ NO_SHARD = ["", "1", "1/", "/2", "a/b", "-1/4", "1/2/3", "1 / 2", "1.0/2", "²/4
 @pytest.mark.parametrize(
     ("word", "environment", "shard"),
     [
-        ("0/1", {}, Shard()),
-        ("3/4", {}, Shard(3, 4)),
-        ("env", TORCHRUN, Shard(2, 8)),
-        ("env", SRUN, Shard(1, 4)),
-        ("env", TORCHRUN | SRUN, Shard(2, 8)),
+        ("0/1", {}, Shard()), ("3/4", {}, Shard(3, 4)), ("env", TORCHRUN, Shard(2, 8)),
+        ("env", SRUN, Shard(1, 4)), ("env", TORCHRUN | SRUN, Shard(2, 8)),
     ],
-)
+)  # fmt: skip
 def test_shards_that_are_requested(word, environment, shard):
     assert parse_shard(word, environment) == shard
 

@@ -26,20 +26,15 @@ SURROUNDINGS = {  # how a shell runs a command there, and the exit codes that ar
     "a deleted folder": ("mkdir gone && cd gone && rmdir ../gone && {}", (0, 1, 2)),
 }
 COMMANDS = {
-    "report": "report result.json",
-    "help": "--help",
-    "page": "report result.json --videos videos --out page.html",
-    "list": "store list store --clips",
-    "gallery": "gallery list index --clips",
-    "search": "search index 'a thing' --top 2",
+    "report": "report result.json", "help": "--help",
+    "page": "report result.json --videos videos --out page.html", "list": "store list store --clips",
+    "gallery": "gallery list index --clips", "search": "search index 'a thing' --top 2",
     "explain": "explain model 'a thing' --out .",
-    "evaluate": "evaluate store captions.csv model --ranks ranks.csv",
-    "index": "index store model new-index",
+    "evaluate": "evaluate store captions.csv model --ranks ranks.csv", "index": "index store model new-index",
     "train": "train store captions.csv new-model --embed-dim 8 --text.width 16 --epochs 1",
     "precompute": "precompute videos new-store --streams audio --workers 1",
-    "import": "import new-import a=a.npy --ids ids.txt",
-    "overlap": "overlap videos captions.csv --workers 1",
-}
+    "import": "import new-import a=a.npy --ids ids.txt", "overlap": "overlap videos captions.csv --workers 1",
+}  # fmt: skip
 PATHS = ("result.json", "videos", "page.html", "store", "index", "model", "captions.csv", "ranks.csv", "a.npy")
 PATHS += ("ids.txt", "new-index", "new-model", "new-store", "new-import")
 FAST = ("report", "help")

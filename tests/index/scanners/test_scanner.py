@@ -295,12 +295,9 @@ def test_estimates_of_good_rows_are_not_too_small(size):
 
 def test_partitions_of_few_rows_stay_flat_and_settings_change_in_part():
     for settings, larger in (
-        (Settings(), "certified"),
-        (Settings(recall=0.9), "fastscan"),
-        (Settings("flat"), "flat"),
-        (Settings("certified"), "certified"),
-        (Settings("fastscan", 1.0), "fastscan"),
-    ):
+        (Settings(), "certified"), (Settings(recall=0.9), "fastscan"), (Settings("flat"), "flat"),
+        (Settings("certified"), "certified"), (Settings("fastscan", 1.0), "fastscan"),
+    ):  # fmt: skip
         assert choose(settings, SMALL) == larger
         assert choose(settings, SMALL - 1) == choose(settings, 1) == "flat"
     assert Settings("flat").changed(None, None) == Settings("flat")

@@ -1,5 +1,6 @@
 """An index of each kind, for those who change it; a test that hangs ends."""
 
+import shutil
 import signal
 
 import numpy as np
@@ -26,6 +27,17 @@ def indexes(tmp_path_factory):
                 writer.compact()
                 writer.remove(["c00007"])
     return places
+
+
+@pytest.fixture
+def copied(indexes, tmp_path):
+    """copied(kind): a fresh copy of an index."""
+
+    def copy(kind="flat"):
+        shutil.rmtree(tmp_path / "ix", ignore_errors=True)
+        return shutil.copytree(indexes[kind], tmp_path / "ix")
+
+    return copy
 
 
 @pytest.fixture

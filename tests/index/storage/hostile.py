@@ -14,8 +14,13 @@ COUNT = 200
 
 
 def segment_of(place):
-    (folder,) = (path for path in (place / "segments").iterdir() if path.name[0] != ".")
+    (folder,) = (place / "segments").glob("[0-9]*")
     return folder
+
+
+def compacted(place):
+    with IndexWriter.open(place) as writer:
+        writer.compact()
 
 
 USES = {
@@ -23,13 +28,8 @@ USES = {
     "search": lambda place: VideoIndex.open(place).rank(TEXT, 5),
     "exactly": lambda place: VideoIndex.open(place).rank(TEXT, 5, exact=True),
     "write": lambda place: IndexWriter.open(place).close(),
-    "compact": lambda place: compacted(place),
+    "compact": compacted,
 }
-
-
-def compacted(place):
-    with IndexWriter.open(place) as writer:
-        writer.compact()
 
 
 def sentence(use, place):
@@ -58,11 +58,10 @@ def resealed_segment(place, folder, change=lambda facts: None):
             facts["files"][name] = [(folder / name).stat().st_size, digest_of((folder / name).resolve())]
     change(facts)
     (folder / "segment.json").write_text(json.dumps(facts))
-    digest = digest_of(folder / "segment.json")
+    digest = {"sha256": digest_of(folder / "segment.json")}
+    resealed(place, lambda index: [ref.update(digest) for ref in index["segments"] if ref["name"] == folder.name])
 
-    def name_it(content):
-        for ref in content["segments"]:
-            if ref["name"] == folder.name:
-                ref["sha256"] = digest
 
-    resealed(place, name_it)
+def resealed_removed(place):
+    digest = digest_of(next(place.glob("removed-*")))
+    resealed(place, lambda content: content["segments"][0]["removed"].update(sha256=digest))

@@ -7,18 +7,27 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.storage.manifest import digest_of
 from index.storage.snapshot import read_snapshot
 from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
 from tests.index.galleries import LAYOUT, ORIGIN, entries_of, random_gallery
-from tests.index.storage.hostile import COUNT, USES, compacted, resealed, resealed_segment, segment_of, sentence
+from tests.index.storage.hostile import (
+    COUNT,
+    USES,
+    compacted,
+    resealed,
+    resealed_removed,
+    resealed_segment,
+    segment_of,
+    sentence,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,26 +58,16 @@ def put_in_place(path, what, victim):
         path.symlink_to(victim if path.suffix == "" else victim / "secret.npy")
 
 
-PLACES = {
-    "index.json": lambda place: place / "index.json",
-    "removed rows": lambda place: next(place.glob("removed-*")),
-    "segments": lambda place: place / "segments",
-    "a segment": segment_of,
-    "facts": lambda place: segment_of(place) / "segment.json",
-    "table": lambda place: segment_of(place) / "clips.arrow",
-    "vectors": lambda place: segment_of(place) / "vectors-1111.npy",
-    "rows": lambda place: segment_of(place) / "rows-1111.npy",
-    "codes": lambda place: segment_of(place) / "certified-1111",
-    "their numbers": lambda place: segment_of(place) / "certified-1111.safetensors",
-}
+PLACES = ["index.json", "removed-*", "segments", "segments/*", "segments/*/segment.json", "segments/*/clips.arrow"]
+PLACES += [f"segments/*/{name}" for name in ("vectors-1111.npy", "rows-1111.npy", "certified-1111")]
+PLACES += ["segments/*/certified-1111.safetensors"]
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a symbolic link", "a folder"])
 @pytest.mark.parametrize("name", PLACES)
-def test_what_is_no_file_or_folder_of_the_index_is_not_opened(indexes, tmp_path, victim, name, what):
-    place, before = tmp_path / "ix", tree(victim)
-    shutil.copytree(indexes["certified"], place)
-    path = PLACES[name](place)
+def test_what_is_no_file_or_folder_of_the_index_is_not_opened(copied, victim, name, what):
+    place, before = copied("certified"), tree(victim)
+    path = next(place.glob(name))
     if what == "a folder" and path.is_dir():
         what = "a pipe"
     put_in_place(path, what, victim)
@@ -87,10 +86,9 @@ def test_what_is_no_file_or_folder_of_the_index_is_not_opened(indexes, tmp_path,
     assert tree(victim) == before
 
 
-def test_an_overwritten_index_deletes_nothing_behind_links(indexes, tmp_path, victim):
+def test_an_overwritten_index_deletes_nothing_behind_links(copied, victim):
     """A link in the place of a segment is removed, as a link; what a temporary file is called is not followed."""
-    place, before = tmp_path / "ix", tree(victim)
-    shutil.copytree(indexes["flat"], place)
+    place, before = copied(), tree(victim)
     (place / "segments" / "000077").symlink_to(victim)
     (place / f".index.json.{os.getpid()}").symlink_to(victim / "lock")
     (place / f".removed-000001-000009.npy.{os.getpid()}").symlink_to(victim / "lock")
@@ -103,10 +101,9 @@ def test_an_overwritten_index_deletes_nothing_behind_links(indexes, tmp_path, vi
     assert sorted(path.name for path in place.iterdir()) == ["index.json", "lock", "segments"]
 
 
-def test_leftovers_may_be_hard_links_or_nested_deeply(indexes, tmp_path, victim, monkeypatch):
+def test_leftovers_may_be_hard_links_or_nested_deeply(copied, victim, monkeypatch):
     """A lock that is another file, too, is held and not written; folders too deep to be deleted stay."""
-    place, before, here = tmp_path / "ix", tree(victim), Path.cwd()
-    shutil.copytree(indexes["flat"], place)
+    place, before, here = copied(), tree(victim), Path.cwd()
     (place / "lock").unlink()
     (place / "lock").hardlink_to(victim / "lock")
     monkeypatch.chdir(place / "segments")
@@ -123,9 +120,8 @@ def test_leftovers_may_be_hard_links_or_nested_deeply(indexes, tmp_path, victim,
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a symbolic link", "a folder"])
-def test_a_lock_that_is_no_file_is_refused(indexes, tmp_path, victim, what):
-    place, before = tmp_path / "ix", tree(victim)
-    shutil.copytree(indexes["flat"], place)
+def test_a_lock_that_is_no_file_is_refused(copied, victim, what):
+    place, before = copied(), tree(victim)
     put_in_place(place / "lock", what, victim / "lock")
     with pytest.raises(InputError, match=rf"lock' is {what} and not a regular file"):
         IndexWriter.open(place)
@@ -133,95 +129,74 @@ def test_a_lock_that_is_no_file_is_refused(indexes, tmp_path, victim, what):
 
 
 RECALL = {"target": None, "reached": 1, "rerank": 9, "at": 10, "queries": 1, "source": "x", "clips": 1}
-MANIFESTS = {
-    "an expert that is a path": lambda content: content["layout"].update(
-        names=["../x", "motion", "audio", "face"]
-    ),
-    "an expert that is a number": lambda content: content["layout"].update(names=[1, 2, 3, 4]),
-    "many experts": lambda content: content["layout"].update(names=[f"e{n}" for n in range(99)], sizes=[1] * 99),
-    "a size that is large": lambda content: content["layout"].update(sizes=[10**12, 3, 4, 2]),
-    "sizes that are large together": lambda content: content["layout"].update(sizes=[60000, 6000, 4, 2]),
-    "a size that is true": lambda content: content["layout"].update(sizes=[True, 3, 4, 2]),
-    "a size that is text": lambda content: content["layout"].update(sizes=["6", 3, 4, 2]),
-    "a large generation": lambda content: content.update(generation=10**30),
-    "a generation below 0": lambda content: content.update(generation=-1),
-    "a generation that is text": lambda content: content.update(generation="7"),
-    "an origin that is a list": lambda content: content.update(origin=["/", "", ""]),
-    "a model that is no text": lambda content: content["origin"].update(model=["/"]),
-    "offsets that are a list": lambda content: content.update(offsets=[1]),
-    "a recall of text": lambda content: content.update(settings={"kind": "fastscan", "recall": "all"}),
-    "a recall without facts": lambda content: content.update(recall={"reached": 1}),
-    "no candidates": lambda content: content.update(recall=RECALL | {"rerank": 0}),
-    "candidates of text": lambda content: content.update(recall=RECALL | {"rerank": "9"}),
-    "many candidates": lambda content: content.update(recall=RECALL | {"rerank": 10**400}),
-    "a recall that is large": lambda content: content.update(recall=RECALL | {"reached": 10**400}),
-    "a segment twice": lambda content: content.update(segments=content["segments"] * 2),
-    "a segment that is a list": lambda content: content.update(segments=[["000001", "", None]]),
-    "a hidden segment": lambda content: content["segments"][0].update(name=".000001"),
-    "other digits": lambda content: content["segments"][0].update(name="\u0660" * 6),
-    "a checksum of a number": lambda content: content["segments"][0].update(sha256=7),
-    "removed rows that are text": lambda content: content["segments"][0].update(
-        removed="removed-000001-000001.npy"
-    ),
-    "removed rows that are a path": lambda content: content["segments"][0]["removed"].update(name="/dev/zero"),
+MANIFESTS = {  # what is said, where, and in the place of what
+    "an expert that is a path": ("layout", "names", ["../x", "motion", "audio", "face"]),
+    "an expert that is a number": ("layout", "names", [1, 2, 3, 4]),
+    "many experts": ("layout", {"names": [f"e{n}" for n in range(99)], "sizes": [1] * 99}),
+    "a size that is large": ("layout", "sizes", [10**12, 3, 4, 2]),
+    "sizes that are large together": ("layout", "sizes", [60000, 6000, 4, 2]),
+    "a size that is true": ("layout", "sizes", [True, 3, 4, 2]),
+    "a size that is text": ("layout", "sizes", ["6", 3, 4, 2]),
+    "a large generation": ("generation", 10**30),
+    "a generation below 0": ("generation", -1),
+    "a generation that is text": ("generation", "7"),
+    "an origin that is a list": ("origin", ["/", "", ""]),
+    "a model that is no text": ("origin", "model", ["/"]),
+    "offsets that are a list": ("offsets", [1]),
+    "a recall of text": ("settings", {"kind": "fastscan", "recall": "all"}),
+    "a recall without facts": ("recall", {"reached": 1}),
+    "no candidates": ("recall", RECALL | {"rerank": 0}),
+    "candidates of text": ("recall", RECALL | {"rerank": "9"}),
+    "many candidates": ("recall", RECALL | {"rerank": 10**400}),
+    "a recall that is large": ("recall", RECALL | {"reached": 10**400}),
+    "a segment twice": ("segments", [{"name": "000001", "sha256": "", "removed": None}] * 2),
+    "a segment that is a list": ("segments", [["000001", "", None]]),
+    "a hidden segment": ("segments", 0, "name", ".000001"),
+    "other digits": ("segments", 0, "name", "\u0660" * 6),
+    "a checksum of a number": ("segments", 0, "sha256", 7),
+    "removed rows that are text": ("segments", 0, "removed", "removed-000001-000001.npy"),
+    "removed rows that are a path": ("segments", 0, "removed", "name", "/dev/zero"),
 }
 
 
-def test_hostile_manifests(indexes, tmp_path, says):
-    place, said = tmp_path / "ix", {}
-    shutil.copytree(indexes["flat"], place)
+def put(content, where, key, value):
+    """A value in the place of another, some levels deep."""
+    for name in where:
+        content = content[name]
+    content[key] = value
+
+
+def test_hostile_manifests(copied, says):
+    place, said = copied(), {}
     text = (place / "index.json").read_bytes()
-    for name, change in MANIFESTS.items():
-        resealed(place, change)
+    for name, (*where, key, value) in MANIFESTS.items():
+        resealed(place, partial(put, where=where, key=key, value=value))
         said[name] = sentence("open", place)
         assert {sentence(use, place) for use in USES} == {said[name]}
         (place / "index.json").write_bytes(text)
     says("\n".join(f"{name}: {words}" for name, words in said.items()))
 
 
-def first(facts, name):
-    return next(file for file in facts["files"] if file.startswith(name))
-
-
-def set_file(facts, name, value):
-    facts["files"][first(facts, name)] = value
-
-
-def dropped(facts, name):
-    del facts["files"][first(facts, name)]
-
-
 FACTS = {
-    "clips below 0": lambda facts: facts.update(clips=-1),
-    "clips that are text": lambda facts: facts.update(clips="200"),
-    "many clips": lambda facts: facts.update(clips=10**15),
-    "fewer clips than rows": lambda facts: facts.update(clips=3),
-    "a pattern that is a path": lambda facts: facts["partitions"].update({"../x": 3}),
-    "a pattern of nothing": lambda facts: facts["partitions"].update({"0000": 3}),
-    "rows that are text": lambda facts: facts["partitions"].update({"1111": "3"}),
-    "rows that are true": lambda facts: facts["partitions"].update({"1111": True}),
-    "many rows": lambda facts: facts["partitions"].update({"1111": 10**15}),
-    "an unknown kind": lambda facts: facts["kinds"].update({"1111": "../round"}),
-    "a kind that is a list": lambda facts: facts["kinds"].update({"1111": ["flat"]}),
-    "a kind of nothing": lambda facts: facts["kinds"].update({"0000": "flat"}),
-    "codes that are not there": lambda facts: facts["kinds"].update({"1111": "certified"}),
-    "a file outside": lambda facts: facts["files"].update({"../../../victim/secret.npy": [8, ""]}),
-    "a file of its own": lambda facts: facts["files"].update({"mine": [8, ""]}),
-    "no table": lambda facts: dropped(facts, "clips"),
-    "a size of text": lambda facts: set_file(facts, "clips", ["8", ""]),
-    "a file that is a number": lambda facts: set_file(facts, "clips", 8),
-    "files that are a list": lambda facts: facts.update(files=["clips.arrow"]),
-    "patterns that are a list": lambda facts: facts.update(partitions=["1111"]),
-    "one more entry": lambda facts: facts.update(more=1),
-}
+    "clips below 0": ("clips", -1), "clips that are text": ("clips", "200"), "many clips": ("clips", 10**15),
+    "fewer clips than rows": ("clips", 3), "a pattern that is a path": ("partitions", "../x", 3),
+    "a pattern of nothing": ("partitions", "0000", 3), "rows that are text": ("partitions", "1111", "3"),
+    "rows that are true": ("partitions", "1111", True), "many rows": ("partitions", "1111", 10**15),
+    "an unknown kind": ("kinds", "1111", "../round"), "a kind that is a list": ("kinds", "1111", ["flat"]),
+    "a kind of nothing": ("kinds", "0000", "flat"), "codes that are not there": ("kinds", "1111", "certified"),
+    "a file outside": ("files", "../../../victim/secret.npy", [8, ""]),
+    "a file of its own": ("files", "mine", [8, ""]), "no table": ("files", {"rows-1111.npy": [8, ""]}),
+    "a size of text": ("files", "clips.arrow", ["8", ""]),
+    "a file that is a number": ("files", "clips.arrow", 8), "files that are a list": ("files", ["clips.arrow"]),
+    "patterns that are a list": ("partitions", ["1111"]), "one more entry": ("more", 1),
+}  # fmt: skip
 
 
-def test_hostile_facts_of_a_segment(indexes, tmp_path, victim, says):
-    place, said, before = tmp_path / "ix", {}, tree(victim)
-    for name, change in FACTS.items():
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(indexes["flat"], place)
-        resealed_segment(place, segment_of(place), change)
+def test_hostile_facts_of_a_segment(copied, victim, says):
+    said, before = {}, tree(victim)
+    for name, (*where, key, value) in FACTS.items():
+        place = copied()
+        resealed_segment(place, segment_of(place), partial(put, where=where, key=key, value=value))
         said[name] = sentence("open", place)
         assert {sentence(use, place) for use in USES} == {said[name]}
         assert verify_index(place) == [said[name]]
@@ -229,56 +204,35 @@ def test_hostile_facts_of_a_segment(indexes, tmp_path, victim, says):
     says("\n".join(f"{name}: {words}" for name, words in said.items()))
 
 
-def array_file(path, head, content=b""):
-    """An .npy file whose header may say anything."""
-    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + content)
-
-
 def header(shape, descr="<i8", order="False"):
     return f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n"
 
 
-def resealed_removed(place):
-    digest = digest_of(next(place.glob("removed-*")))
-    resealed(place, lambda content: content["segments"][0]["removed"].update(sha256=digest))
-
-
 ARRAYS = {
-    "objects": header("(1,)", "|O"),
-    "a large shape": header("(1000000000000,)"),
-    "a shape below 0": header("(-1,)"),
-    "two axes": header("(1, 1)"),
-    "one number of 0 axes": header("()"),
-    "flags": header("(1,)", "|b1"),
-    "another order": header("(1,)", ">i8"),
-    "by column": header("(1,)", order="True"),
-    "nested": "(" * 9000,
-    "an open text": '{\'descr\': """',
+    "objects": header("(1,)", "|O"), "a large shape": header("(1000000000000,)"),
+    "a shape below 0": header("(-1,)"), "two axes": header("(1, 1)"), "one number of 0 axes": header("()"),
+    "flags": header("(1,)", "|b1"), "another order": header("(1,)", ">i8"),
+    "by column": header("(1,)", order="True"), "nested": "(" * 9000, "an open text": '{\'descr\': """',
     "a call": header("__import__('os').getpid()"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_hostile_heads_of_arrays(indexes, tmp_path, name):
-    place = tmp_path / "ix"
-    shutil.copytree(indexes["flat"], place)
-    folder = segment_of(place)
+def test_hostile_heads_of_arrays(copied, name):
+    place, head = copied(), ARRAYS[name].encode()
+    folder, wrong = segment_of(place), r"it holds|it has|it does not begin|.* no more than"
     for path in (next(place.glob("removed-*")), folder / "rows-1111.npy", folder / "vectors-1111.npy"):
         content = path.read_bytes()
-        array_file(path, ARRAYS[name], bytes(8))
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(8))
         resealed_segment(place, folder)
         resealed_removed(place)
-        assert re.search(
-            rf"{path.name}' is damaged \((it holds|it has|it does not begin|.* no more than)",
-            sentence("open", place),
-        )
+        assert re.search(rf"{path.name}' is damaged \(({wrong})", sentence("open", place))
         path.write_bytes(content)
 
 
 @pytest.mark.parametrize("rows", [[-1], [COUNT], [3, 3], [5, 4], [2**62]])
-def test_removed_rows_that_are_no_rows(indexes, tmp_path, rows):
-    place = tmp_path / "ix"
-    shutil.copytree(indexes["flat"], place)
+def test_removed_rows_that_are_no_rows(copied, rows):
+    place = copied()
     path = next(place.glob("removed-*"))
     np.save(path, np.array(rows))
     resealed_removed(place)
@@ -291,6 +245,7 @@ def test_removed_rows_that_are_no_rows(indexes, tmp_path, rows):
 
 HOLD = """
 import sys
+from functools import partial
 from pathlib import Path
 from index.storage import IndexWriter
 with IndexWriter.open(Path(sys.argv[1])):
@@ -299,18 +254,13 @@ with IndexWriter.open(Path(sys.argv[1])):
 """
 
 
-def test_of_two_writers_one_goes_on_and_the_other_says_who_writes(indexes, tmp_path):
-    place = tmp_path / "ix"
-    shutil.copytree(indexes["flat"], place)
-    command = [sys.executable, "-c", HOLD, str(place)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
-    ) as process:
+def test_of_two_writers_one_goes_on_and_the_other_says_who_writes(copied):
+    place = copied()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment, host = {**os.environ, "PYTHONPATH": str(ROOT)}, re.escape(os.uname().nodename)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(place)], env=environment, **pipes) as process:
         assert process.stdout.readline() == "held\n"
-        who = (
-            rf"another process \({process.pid} on {re.escape(os.uname().nodename)}, since 20[\d: +-]+\) is writing"
-        )
+        who = rf"another process \({process.pid} on {host}, since 20[\d: +-]+\) is writing"
         with pytest.raises(InputError, match=rf"{who} the index at '.*ix'; wait until it is done, or stop it"):
             IndexWriter.open(place)
         with pytest.raises(InputError, match=who):  # what was written about the first one stays

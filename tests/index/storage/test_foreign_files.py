@@ -4,12 +4,13 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from index.scanners import coded
 from index.storage.snapshot import read_snapshot
@@ -21,126 +22,109 @@ from tests.index.storage.hostile import COUNT, TEXT, USES, resealed_segment, seg
 pytestmark = pytest.mark.usefixtures("no_hang")
 
 
-def arrow_file(path, table, *, stream=False, **options):
-    make = pa.ipc.new_stream if stream else pa.ipc.new_file
-    with make(path, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as file:
-        file.write_table(table)
+@pytest.fixture
+def with_table(copied):
+    """with_table(change, options): an index whose table is another, and its path."""
+
+    def write(change, /, *, stream=False, **options):
+        place = copied()
+        path = segment_of(place) / "clips.arrow"
+        table = change(pa.ipc.open_file(path.read_bytes()).read_all())
+        make = pa.ipc.new_stream if stream else pa.ipc.new_file
+        path.unlink()
+        with make(path, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as file:
+            file.write_table(table)
+        resealed_segment(place, segment_of(place))
+        return place, path
+
+    return write
 
 
-def column(table, name, values):
-    return table.set_column(table.column_names.index(name), name, values)
+def column(name, values):
+    """Another column of this name, of values or made of the one that was there."""
+
+    def change(table):
+        made = values(table[name]) if callable(values) else values
+        return table.set_column(table.column_names.index(name), name, made)
+
+    return change
 
 
-def broken_text(table, name, offsets, content=None):
+def broken_text(name, offsets, content=None):
     """A column whose offsets, or letters, may be anything."""
-    _, _, text = table[name].chunk(0).buffers()
-    offsets = pa.py_buffer(np.asarray(offsets, np.int32).tobytes())
-    text = text if content is None else pa.py_buffer(content)
-    return column(table, name, pa.Array.from_buffers(pa.string(), len(table), [None, offsets, text]))
+
+    def change(old):
+        text = old.chunk(0).buffers()[2] if content is None else pa.py_buffer(content)
+        places = pa.py_buffer(np.asarray(offsets, np.int32).tobytes())
+        return pa.Array.from_buffers(pa.string(), len(old), [None, places, text])
+
+    return column(name, change)
 
 
 def falsely_null(table, nulls):
     """A column that claims to have so many nulls."""
     bits = pa.py_buffer(bytes([0b01010101]) * (len(table) // 8 + 1))
-    _, offsets, text = table["video"].chunk(0).buffers()
-    buffers = [bits, offsets, text]
-    return column(table, "note", pa.Array.from_buffers(pa.string(), len(table), buffers, null_count=nulls))
+    buffers = [bits, *table["video"].chunk(0).buffers()[1:]]
+    return column("note", pa.Array.from_buffers(pa.string(), len(table), buffers, null_count=nulls))(table)
 
 
-def patched(change):
-    """A file whose bytes are changed after it was written."""
-
-    def write(path, table):
-        arrow_file(path, table)
-        path.write_bytes(change(bytearray(path.read_bytes())))
-
-    return write
-
-
-def nested(table):
-    kind = pa.list_(pa.string())
-    return table.append_column("deep", pa.array([["x"]] * len(table), kind))
-
-
-TABLES = {
-    "offsets that fall": lambda path, t: arrow_file(path, broken_text(t, "clip_id", [0, 9] * 100 + [20])),
-    "an offset far away inside": lambda path, t: arrow_file(
-        path, broken_text(t, "video", [0] * 100 + [2**31 - 1] + [600] * 100)
-    ),
-    "an offset below 0": lambda path, t: arrow_file(path, broken_text(t, "pattern", [0, -(2**31)] + [9] * 199)),
-    "no text": lambda path, t: arrow_file(
-        path, broken_text(t, "clip_id", [*range(COUNT + 1)], b"\xff\xfe" * COUNT)
-    ),
-    "no text of a user's column": lambda path, t: arrow_file(
-        path, broken_text(t, "note", [*range(COUNT + 1)], b"\xe9" * COUNT)
-    ),
-    "a clip without an id": lambda path, t: arrow_file(path, column(t, "clip_id", pa.nulls(COUNT, pa.string()))),
-    "a start that is no number": lambda path, t: arrow_file(
-        path, column(t, "start_s", pa.array([np.nan] * COUNT))
-    ),
-    "an end that is not finite": lambda path, t: arrow_file(path, column(t, "end_s", pa.array([np.inf] * COUNT))),
-    "a start that is text": lambda path, t: arrow_file(path, column(t, "start_s", pa.array(["0"] * COUNT))),
-    "an id that is a number": lambda path, t: arrow_file(path, column(t, "clip_id", pa.array(range(COUNT)))),
-    "compressed": lambda path, t: arrow_file(path, t, compression="zstd"),
-    "compressed otherwise": lambda path, t: arrow_file(path, t, compression="lz4"),
-    "a dictionary": lambda path, t: arrow_file(
-        path, column(t, "note", t["note"].combine_chunks().dictionary_encode())
-    ),
-    "views": lambda path, t: arrow_file(path, column(t, "note", t["note"].cast(pa.string_view()))),
-    "large texts": lambda path, t: arrow_file(path, column(t, "note", t["note"].cast(pa.large_string()))),
-    "nested": lambda path, t: arrow_file(path, nested(t)),
-    "an extension": lambda path, t: arrow_file(
-        path, t.append_column("id", pa.array([b"0" * 16] * COUNT, pa.uuid()))
-    ),
-    "a column twice": lambda path, t: arrow_file(path, t.append_column("note", t["note"])),
-    "no rows": lambda path, t: arrow_file(path, t.slice(0, 0)),
-    "many parts": lambda path, t: arrow_file(path, pa.concat_tables(t.slice(n, 1) for n in range(COUNT))),
-    "only a schema": lambda path, t: arrow_file(path, t.schema.empty_table()),
-    "a stream": lambda path, t: arrow_file(path, t, stream=True),
-    "no messages": patched(lambda content: content[:8] + bytes(len(content))),
-    "a message of any length": patched(lambda content: content[:12] + b"\xff\xff\xff\x7f" + content[16:]),
-    "a message cut": patched(lambda content: content[: len(content) // 3]),
+TABLES = {  # the table that is written in the place of another
+    "offsets that fall": broken_text("clip_id", [0, 9] * 100 + [20]),
+    "an offset far away inside": broken_text("video", [0] * 100 + [2**31 - 1] + [600] * 100),
+    "an offset below 0": broken_text("pattern", [0, -(2**31)] + [9] * 199),
+    "no text": broken_text("clip_id", [*range(COUNT + 1)], b"\xff\xfe" * COUNT),
+    "no text of a user's column": broken_text("note", [*range(COUNT + 1)], b"\xe9" * COUNT),
+    "a clip without an id": column("clip_id", pa.nulls(COUNT, pa.string())),
+    "a start that is no number": column("start_s", pa.array([np.nan] * COUNT)),
+    "an end that is not finite": column("end_s", pa.array([np.inf] * COUNT)),
+    "a start that is text": column("start_s", pa.array(["0"] * COUNT)),
+    "an id that is a number": column("clip_id", pa.array(range(COUNT))),
+    "a dictionary": column("note", lambda note: note.combine_chunks().dictionary_encode()),
+    "views": column("note", lambda note: note.cast(pa.string_view())),
+    "large texts": column("note", lambda note: note.cast(pa.large_string())),
+    "nested": lambda table: table.append_column("deep", pa.array([["x"]] * COUNT)),
+    "an extension": lambda table: table.append_column("id", pa.array([b"0" * 16] * COUNT, pa.uuid())),
+    "a column twice": lambda table: table.append_column("note", table["note"]),
+    "no rows": lambda table: table.slice(0, 0),
+    "many parts": lambda table: pa.concat_tables(table.slice(n, 1) for n in range(COUNT)),
+    "only a schema": lambda table: table.schema.empty_table(),
 }
+WRITTEN = {"compressed": {"compression": "zstd"}, "compressed otherwise": {"compression": "lz4"}}
+WRITTEN |= {"a stream": {"stream": True}}
+PATCHED = {  # bytes that are changed afterwards
+    "no messages": lambda content: content[:8] + bytes(len(content)),
+    "a message of any length": lambda content: content[:12] + b"\xff\xff\xff\x7f" + content[16:],
+    "a message cut": lambda content: content[: len(content) // 3],
+}
+OF_ARROW = ("no text", "no text of a user's column", "a message of any length", "a message cut")  # its own words
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_hostile_tables(indexes, tmp_path, name, says):
-    place = tmp_path / "ix"
-    shutil.copytree(indexes["flat"], place)
-    path = segment_of(place) / "clips.arrow"
-    table = pa.ipc.open_file(path.read_bytes()).read_all()
-    path.unlink()
-    TABLES[name](path, table)
-    resealed_segment(place, segment_of(place))
+@pytest.mark.parametrize("name", [*TABLES, *WRITTEN, *PATCHED])
+def test_hostile_tables(with_table, name, says):
+    place, path = with_table(TABLES.get(name, lambda table: table), **WRITTEN.get(name, {}))
+    if name in PATCHED:
+        path.write_bytes(PATCHED[name](path.read_bytes()))
+        resealed_segment(place, segment_of(place))
     said = sentence("open", place)
     assert said.startswith(f"'{path}' is damaged (")
     assert {sentence(use, place) for use in USES} == {said}
     assert verify_index(place) == [said]
-    if name not in ("no text", "no text of a user's column", "a message of any length", "a message cut"):
-        says(said)  # else the words are Arrow's
+    if name not in OF_ARROW:
+        says(said)
 
 
-def test_a_false_number_of_nulls_and_batches_are_harmless(indexes, tmp_path):
+def test_a_false_number_of_nulls_and_batches_are_harmless(with_table):
     """Arrow would size its results by what a file says of its nulls."""
-    place = tmp_path / "ix"
-    shutil.copytree(indexes["flat"], place)
-    path = segment_of(place) / "clips.arrow"
-    table = pa.ipc.open_file(path.read_bytes()).read_all()
-    path.unlink()
     for nulls in (1, COUNT):
-        arrow_file(path, pa.Table.from_batches(falsely_null(table, nulls).to_batches(max_chunksize=COUNT)))
-        resealed_segment(place, segment_of(place))
+        place, _ = with_table(partial(falsely_null, nulls=nulls))
         read = read_snapshot(place).segments[0].table.arrow
         read.validate(full=True)
         assert read["note"].null_count == COUNT // 2
         assert len(read["note"].drop_null()) == COUNT // 2
-        path.unlink()
     for mixed in ("1x11", "11111", "0000", ""):
-        arrow_file(path, column(table, "pattern", pa.array([mixed] * COUNT)))
-        resealed_segment(place, segment_of(place))
+        place, _ = with_table(column("pattern", pa.array([mixed] * COUNT)))
         assert sentence("search", place) is None  # vectors are found by their rows
         assert "its rows are not those of its pattern" in sentence("compact", place)
-        path.unlink()
 
 
 # ---- codes, and vectors
@@ -152,14 +136,12 @@ def coded_file(place, kind, change):
     path = max(folder.glob(f"{kind}-*[01]"), key=lambda path: path.stat().st_size)
     beside = path.with_name(f"{path.name}.safetensors")
     with safe_open(beside, framework="numpy") as file:
-        facts, arrays = json.loads(file.metadata()["facts"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts, arrays = json.loads(file.metadata()["facts"]), load_file(beside)
     content = bytearray(path.read_bytes())
     content, arrays = change(content, facts, arrays) or (content, arrays)
     path.write_bytes(content)
-    facts |= {
-        "bytes": len(content),
-        "head": coded._digest(np.frombuffer(content, np.uint8)[: len(content) - facts["codes"]]),
-    }
+    head = np.frombuffer(content, np.uint8)[: len(content) - facts["codes"]]
+    facts |= {"bytes": len(content), "head": coded._digest(head)}
     text = json.dumps(facts)
     save_file(arrays, beside, {"facts": text, "sha256": coded._checksum(text, arrays)})
     resealed_segment(place, folder)
@@ -182,14 +164,10 @@ def with_array(name, array):
 CODES = {
     "another index": ("certified", at(0, int.from_bytes(b"IxFI", "little"))),
     "an index of a class that runs others": ("certified", at(0, int.from_bytes(b"IxPT", "little"))),
-    "more columns": ("certified", at(4, 2**20)),
-    "more rows": ("certified", at(8, 2**40, 8)),
-    "rows below 0": ("certified", at(8, -1, 8)),
-    "more columns of groups": ("fastscan", at(4, 2**20)),
-    "more rows of groups": ("fastscan", at(8, 2**40, 8)),
-    "more groups": ("fastscan", at(45, 2**40, 8)),
-    "more bits": ("fastscan", at(53, 63, 8)),
-    "a centroid that is not finite": ("fastscan", at(69, 0x7FC00000)),
+    "more columns": ("certified", at(4, 2**20)), "more rows": ("certified", at(8, 2**40, 8)),
+    "rows below 0": ("certified", at(8, -1, 8)), "more columns of groups": ("fastscan", at(4, 2**20)),
+    "more rows of groups": ("fastscan", at(8, 2**40, 8)), "more groups": ("fastscan", at(45, 2**40, 8)),
+    "more bits": ("fastscan", at(53, 63, 8)), "a centroid that is not finite": ("fastscan", at(69, 0x7FC00000)),
     "fewer codes": ("certified", lambda content, facts, arrays: (content[:-1], arrays)),
     "more codes": ("fastscan", lambda content, facts, arrays: (content + b"0", arrays)),
     "nothing but a head": ("certified", lambda content, facts, arrays: (content[:30], arrays)),
@@ -201,14 +179,13 @@ CODES = {
     "one more array": ("certified", with_array("more", np.zeros(1, np.float32))),
     "no number kept": ("fastscan", with_array("kept", np.zeros(0, np.float32))),
     "facts of text": ("certified", lambda content, facts, arrays: facts.update(rows="200")),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_hostile_codes(indexes, tmp_path, name):
+def test_hostile_codes(copied, name):
     kind, change = CODES[name]
-    place = tmp_path / "ix"
-    shutil.copytree(indexes[kind], place)
+    place = copied(kind)
     path = coded_file(place, kind, change)
     said = sentence("search", place)
     assert re.search("damaged", said)
@@ -218,9 +195,8 @@ def test_hostile_codes(indexes, tmp_path, name):
 
 @pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_vectors_that_are_not_finite_are_no_missing_clips(indexes, tmp_path, kind, value):
-    place = tmp_path / "ix"
-    shutil.copytree(indexes[kind], place)
+def test_vectors_that_are_not_finite_are_no_missing_clips(copied, kind, value):
+    place = copied(kind)
     for path in segment_of(place).glob("vectors-*"):
         np.save(path, np.full_like(np.load(path), value))
     resealed_segment(place, segment_of(place))
@@ -230,12 +206,11 @@ def test_vectors_that_are_not_finite_are_no_missing_clips(indexes, tmp_path, kin
 
 
 @pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
-def test_a_file_that_is_cut_under_a_reader_is_a_sentence(indexes, tmp_path, kind):
-    place, told = tmp_path / "ix", 0
-    for path in sorted(segment_of(indexes[kind]).iterdir()):
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(indexes[kind], place)
-        video_index, copy = VideoIndex.open(place), segment_of(place) / path.name
+def test_a_file_that_is_cut_under_a_reader_is_a_sentence(copied, kind):
+    told = 0
+    for name in sorted(path.name for path in segment_of(copied(kind)).iterdir()):
+        place = copied(kind)
+        video_index, copy = VideoIndex.open(place), segment_of(place) / name
         os.truncate(copy, 10)
         if copy.name != "segment.json":
             for use, given in ((video_index.rank, (TEXT, 5)), (video_index.clip_query, ("c00001",))):
@@ -247,9 +222,8 @@ def test_a_file_that_is_cut_under_a_reader_is_a_sentence(indexes, tmp_path, kind
     assert told > 20
 
 
-def test_a_file_that_is_deleted_or_replaced_under_a_reader_stays_readable(indexes, tmp_path):
-    place = tmp_path / "ix"
-    shutil.copytree(indexes["certified"], place)
+def test_a_file_that_is_deleted_or_replaced_under_a_reader_stays_readable(copied):
+    place = copied("certified")
     video_index = VideoIndex.open(place)
     before = video_index.rank(TEXT, 5)
     for path in [*segment_of(place).iterdir()]:

@@ -170,20 +170,13 @@ def test_a_number_that_may_mean_something_else_keeps_systems_apart(make_result, 
 
 
 DIFFERENT = [
-    {"system.name": "large"},
-    {"system.selected_on": "test"},
-    {"system.trained_on": "7,010 videos"},
-    {"system.modalities": ["appearance"]},
-    {"protocol.name": "msrvtt-1kb"},
-    {"protocol.partial": True},
-    {"protocol.left_out": ["video1"]},
-    {"protocol.streams": {"appearance": 1000}},
-    {"rules.v2t": "every caption"},
-    {"rules.ties": "optimistic"},
-    {"rules.normalisation": {"method": "nnn", "parameters": {"k": 128}}},
-    {"video_to_text": None},
+    {"system.name": "large"}, {"system.selected_on": "test"}, {"system.trained_on": "7,010 videos"},
+    {"system.modalities": ["appearance"]}, {"protocol.name": "msrvtt-1kb"}, {"protocol.partial": True},
+    {"protocol.left_out": ["video1"]}, {"protocol.streams": {"appearance": 1000}},
+    {"rules.v2t": "every caption"}, {"rules.ties": "optimistic"},
+    {"rules.normalisation": {"method": "nnn", "parameters": {"k": 128}}}, {"video_to_text": None},
     {"made.mee": "0.2.0"},
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", DIFFERENT, ids=lambda change: next(iter(change)))

@@ -122,7 +122,7 @@ def read_head(path: Path) -> dict[str, Any]:
         try:
             head = parse_json(file.read(length) if 0 < length <= LARGEST_HEAD else "")
             return {name: dict(part) for name, part in head.items()}
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise InputError(f"'{path}': the weights cannot be loaded: it is no whole safetensors file") from error
 
 

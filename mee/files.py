@@ -239,6 +239,13 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
             aside.unlink()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        each.mkdir(exist_ok=True)
+        sync(each.parent)
+
+
 def sync(path: Path) -> None:
     """Force a file's content, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -45,9 +45,9 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {"scripts": "report", "demo": "scripts", "report": "scripts"},
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 28_000, 220, 26_000, 3_100
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 28_400, 220, 29_050, 3_020
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 57, "evaluate": 67, "precompute": 51}  # files, at most
+REACHED = {"search": 59, "evaluate": 68, "precompute": 52}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

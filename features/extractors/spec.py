@@ -22,6 +22,7 @@ Nothing here imports torch: command lines are made from these fields.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ def parse_spec(word: str) -> ExtractorSpec:
 
 def _split_revision(place: str) -> tuple[str, str | None]:
     """Source and revision; an existing path is never split, and each of two models keeps its own revision."""
-    if "+" in place or Path(place).expanduser().exists():
+    if "+" in place or os.path.exists(os.path.expanduser(place)):
         return place, None
     source, at, revision = place.partition("@")
     return source, revision if at else None

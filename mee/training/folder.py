@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 
 from mee.checkpoint import CONFIG, TEXT, TRAINING, WEIGHTS, Checkpointed
 from mee.errors import InputError, name_ids
-from mee.files import regular_size, sync
+from mee.files import make_folder, regular_size, sync
 
 LOCK, STATE, NEW, REPLACED = "lock", "state.safetensors", "model", "replaced"
 # Files that a killed run leaves: ours, and those that safetensors writes aside.
@@ -58,10 +58,8 @@ def run_folder(model: Path, *, overwrite: bool, leads: bool = True) -> Iterator[
     if folder.is_symlink():
         raise InputError(f"'{folder}' is a symbolic link and not a folder; remove it, or name another model")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
-        for path in made:
-            sync(path.parent)
         if strange := [path.name for path in folder.iterdir() if not OURS.fullmatch(path.name)]:
             danger = "and a training would remove that folder in the end; move them, or name another model"
             raise InputError(f"'{folder}' holds {name_ids(sorted(strange))}, {danger}")

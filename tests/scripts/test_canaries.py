@@ -27,7 +27,7 @@ from scripts.cli import COMMANDS, main
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
 
-EVENTS = 0xFEE  # all but reading and closing what was only read, which needs opening
+OPENED, EVENTS = 0x20, 0xFEE  # all but reading and closing what was only read, which needs opening
 WRITER = """
 import os, sys, time
 while True:
@@ -53,7 +53,8 @@ class Canaries:
         assert self.handle >= 0
         self.watched = {}
         for path in (folder, *folder.rglob("*"), *pipes):
-            watch = self.libc.inotify_add_watch(self.handle, os.fsencode(path), EVENTS)
+            events = OPENED if path in pipes else EVENTS  # a pipe may be deleted, as by --repair
+            watch = self.libc.inotify_add_watch(self.handle, os.fsencode(path), events)
             assert watch >= 0, os.strerror(ctypes.get_errno())
             self.watched[watch] = path
 

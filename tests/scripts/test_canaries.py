@@ -72,8 +72,9 @@ class Canaries:
                 return {os.path.relpath(path, self.folder) for path in found}
             at = 0
             while at < len(data):
-                watch, _, _, length = struct.unpack_from("iIII", data, at)
-                found.add(self.watched[watch] / data[at + 16 : at + 16 + length].rstrip(b"\0").decode())
+                watch, what, _, length = struct.unpack_from("iIII", data, at)
+                if what & EVENTS:  # else the watch of what was deleted has ended
+                    found.add(self.watched[watch] / data[at + 16 : at + 16 + length].rstrip(b"\0").decode())
                 at += 16 + length
 
 

@@ -222,9 +222,3 @@ def test_public_names_load_on_first_use():
         f"    raise AssertionError(face)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-
-
-def test_a_search_loads_no_pandas():
-    code = "import sys; from index import Searcher; print('pandas' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"

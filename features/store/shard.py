@@ -29,6 +29,8 @@ CODECS = {"SNAPPY", "UNCOMPRESSED"}
 ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"}
 LIMITS = {"thrift_string_size_limit": 1 << 20, "thrift_container_size_limit": 10_000}  # of a part's footer
 TEXT = pa.dictionary(pa.int32(), pa.string())  # as text is read: each value once
+KINDS = {each.name: TEXT if each.type == pa.string() else each.type for each in SCHEMA}
+TEXTS = [name for name, kind in KINDS.items() if kind == TEXT]
 NEEDED = ("clip_id", "video", "start_s", "end_s", "verdict", "clips_of_video", "file_bytes", "written_at")
 WORDS = {"verdict": VERDICTS}  # what a column may hold; of a stream:
 STATES = (PRESENT, MISSING)
@@ -53,7 +55,10 @@ def read_part(directory: Path, shard: str, streams: Collection[str] | None = Non
         path = entry(directory, *part_name(shard).split("/"))
         size = regular_size(path, MOST_BYTES)
         with pa.OSFile(str(path)) as source:
-            file = pq.ParquetFile(source, **LIMITS)
+            try:  # most parts have all of the streams
+                file = pq.ParquetFile(source, read_dictionary=[*TEXTS, *(streams or ())], **LIMITS)
+            except KeyError:
+                file = pq.ParquetFile(source, read_dictionary=_there(source, [*TEXTS, *(streams or ())]), **LIMITS)
             facts, schema, names = file.metadata, file.schema_arrow, Counter(file.schema_arrow.names)
             versions = parse_json((schema.metadata or {}).get(b"streams", b"null"))
             if not isinstance(versions, dict):
@@ -64,19 +69,23 @@ def read_part(directory: Path, shard: str, streams: Collection[str] | None = Non
                 raise ValueError(f"it has no column '{lacking[0]}', or several")
             if streams is None:
                 return Part(schema.empty_table(), versions, size)
-            columns = [*SCHEMA, *(pa.field(stream, pa.string()) for stream in streams if stream in versions)]
-            for column in columns:
-                if (kind := schema.field(column.name).type) != column.type:
-                    raise ValueError(f"its column '{column.name}' is of type {kind}"[:200])
+            kinds = KINDS | {stream: TEXT for stream in streams if stream in versions}
+            for name, kind in kinds.items():
+                if (found := schema.field(name).type) != kind:
+                    raise ValueError(f"its column '{name}' is of type {found}"[:200])
             _check_sizes(facts, size)
-            texts = [column.name for column in columns if column.type == pa.string()]
-            file = pq.ParquetFile(source, metadata=facts, read_dictionary=texts, **LIMITS)
-            table = file.read([column.name for column in columns], use_threads=False)
+            table = file.read(list(kinds), use_threads=False)
             if check:
                 decoded(table, size)
             return Part(table, versions, size)
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:  # also where names are not UTF-8
         raise damaged(directory, directory / part_name(shard), str(error)) from error
+
+
+def _there(source: pa.NativeFile, names: list[str]) -> list[str]:
+    """Those of some columns that a part has."""
+    paths = pq.ParquetFile(source, **LIMITS).metadata.schema
+    return [name for name in names if name in {paths.column(number).path for number in range(len(paths.names))}]
 
 
 def _check_sizes(facts: pq.FileMetaData, size: int) -> None:

@@ -94,7 +94,7 @@ def open_table(path: Path, clips: int) -> ClipTable:
         raise ValueError(f"it has {len(table):,} clips of {clips:,}")
     for name, kind in NEEDED.items():
         numbers = kind == pa.float64()
-        if table[name].null_count or (numbers and not all(np.isfinite(part).all() for part in table[name].chunks)):
+        if table[name].null_count or (numbers and not pc.all(pc.is_finite(table[name]), min_count=0).as_py()):
             raise ValueError(f"a clip has no {'finite ' if numbers else ''}{name}")
     return ClipTable(table)
 

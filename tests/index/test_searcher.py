@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -344,3 +346,10 @@ def test_an_index_of_another_layout_is_refused(model):
     other = type("Other", (), {"layout": type(model.layout)(("appearance",), (6,))})
     with pytest.raises(ValueError, match="the model makes"):
         Searcher(other, model)
+
+
+def test_an_index_opens_without_pandas(place):
+    code = "from index import VideoIndex; VideoIndex.open(Path(sys.argv[1])); print('pandas' in sys.modules)"
+    command = [sys.executable, "-c", f"import sys; from pathlib import Path; {code}", place / "index"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

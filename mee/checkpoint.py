@@ -213,7 +213,7 @@ def read_config(directory: Path) -> ModelConfig:
         raise InputError(f"{path} is of format {version}, this version of mee reads format {FORMAT}")
     try:
         config: ModelConfig = _adapter(ModelConfig).validate_python(settings)
-    except ValidationError as error:
+    except (ValidationError, UnicodeEncodeError) as error:
         raise InputError(f"{path}: {_first(error)}") from error
     if json.loads(json.dumps(asdict(config))) != settings:  # a missing one would silently be a default
         raise InputError(f"{path} lacks some of the model's settings")
@@ -244,13 +244,15 @@ def read_training(directory: Path) -> dict[str, Any]:
     record = read_json(entry(directory, TRAINING), LARGEST_JSON)
     try:
         create_model("training", __config__={"strict": True}, **READ).model_validate(record)
-    except ValidationError as error:
+    except (ValidationError, UnicodeEncodeError) as error:
         raise InputError(f"'{path}' cannot be used: {_first(error)}") from error
     return cast(dict[str, Any], record)
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError | UnicodeEncodeError) -> str:
     """What is wrong first, and where."""
+    if isinstance(error, UnicodeEncodeError):  # of pydantic
+        return "it holds text that is no Unicode"
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])):.200}: {first['msg']:.300}".removeprefix(": ")
 

@@ -211,6 +211,7 @@ HOSTILE = {
     **{f"embed-{size}": expert("embed_dim", size) for size in (10**5, 10**9, 10**15, 10**30)},
     **{f"input-{size}": expert("input_dim", size) for size in (10**7, 10**12, 2**63)},
     "netvlad": expert("pooling", ["netvlad-1000000000"]),
+    "no Unicode": expert("pooling", ["\ud800"]),
     "transformers": expert("pooling", ["transformer-1000000"]),
     "poolings": expert("pooling", ["mean"] * 100_000),
     "layers": settings(CONFIG, "text", "layers", value=10**6),

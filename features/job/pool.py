@@ -216,8 +216,9 @@ class _Worker(Generic[Task]):
     def receive(self) -> Any:
         """The next message; None where the process has died, possibly in the middle of one."""
         watch = threading.Timer(MESSAGE_S, self.process.kill)  # a process stopped in the middle would block us
-        watch.start()
+        watch.daemon = True  # a stop signal may come while it starts; the end of the process does not wait for it
         try:
+            watch.start()
             received = self.connection.recv() if self.connection.poll() else None
         except (EOFError, OSError):
             return None

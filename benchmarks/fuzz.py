@@ -132,7 +132,7 @@ def fuzz(name: str, seeds: Path, work: Path, seconds: float, rng: random.Random,
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if atheris := sys.modules.get("atheris"):
         options = (
-            f"-max_total_time={max(1, int(seconds))} -timeout=0 -rss_limit_mb=0 -max_len=1000000 -len_control=0"
+            f"-max_total_time={max(1, int(seconds))} -timeout=1000 -rss_limit_mb=0 -max_len=1000000 -len_control=0"
         )
         options += f" -artifact_prefix={work}/ -seed={rng.randrange(1, 2**31)}"
         handled = [f"-handle_{kind}=0" for kind in ("segv", "abrt", "bus", "ill", "fpe", "int", "term")]
@@ -172,8 +172,9 @@ def run_family(name: str, top: Path, seconds: float, args: Args) -> None:
                 note(work, "hang")
                 child.kill()
                 child.join()
-        if (child.exitcode or 0) < 0 and child.exitcode != -signal.SIGKILL:
-            note(work, signal.Signals(-(child.exitcode or 0)).name)
+        code = child.exitcode or 0
+        if code and code != -signal.SIGKILL:
+            note(work, signal.Signals(-code).name if code < 0 else f"exit code {code}")
     for path in work.glob("input-*"):
         args.keep.mkdir(exist_ok=True)
         shutil.copy(path, args.keep / f"{name}-{path.name}")

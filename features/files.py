@@ -175,10 +175,10 @@ def read_parquet(path: Path) -> pa.Table:
     return table
 
 
-def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> Any:
+def read_json(path: Path, most: int = MOST_BYTES) -> Any:
     """The content of a JSON file: without NaN or Infinity, and not nested too deeply; else as `read_file`."""
     try:
-        return parse_json(read_file(path, most, follow=follow))
+        return parse_json(read_file(path, most))
     except ValueError as error:
         if isinstance(error, InputError):
             raise

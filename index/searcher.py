@@ -209,7 +209,8 @@ def _selection_of(request: Request, video_index: VideoIndex) -> Selection | None
     Raises:
         InputError: its filter does not fit the index, or its video or clip is not in it.
     """
-    video_index.snapshot.check()
+    if request.where is not None or request.video is not None:  # else `rank` is the first that reads a map
+        video_index.snapshot.check()
     segments = video_index.snapshot.segments
     selection: Selection | None = None
     if request.where is not None:

@@ -182,13 +182,13 @@ def read_parquet(path: Path) -> pa.Table:
     return table
 
 
-def read_json(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> Any:
+def read_json(path: Path, most: int = MOST_BYTES) -> Any:
     """The content of a JSON file; parameters and errors as of `regular_size`.
 
     Raises:
         InputError: also where it is no JSON, nested too deeply, or holds a number that is not finite.
     """
-    content = read_file(path, most, follow=follow)
+    content = read_file(path, most)
     try:
         return parse_json(content)
     except ValueError as error:

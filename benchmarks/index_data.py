@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mee.layout import Layout
 from mee.model import TextEmbedding
-from mee.scoring import Pattern, weighted_query
+from mee.scoring import Pattern, mixture_weights
 
 BEST = 10
 CHUNK = 25_000  # clips that are made, and put, at a time
@@ -63,7 +63,7 @@ class Made:
     def layout(self) -> Layout:
         """Of the packed vectors."""
         names = NAMES + tuple(f"expert{number}" for number in range(len(NAMES), len(self.sizes)))
-        return Layout(names[: len(self.sizes)], self.sizes)
+        return Layout(names[: len(self.sizes)], self.sizes, "renormalise")
 
     def chunks(self) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
         """All clips, in order: (N, E), zeros where a stream is missing, and (N, M) which are there."""
@@ -88,7 +88,7 @@ class Made:
         latent += 0.7 * generator.standard_normal(latent.shape, np.float32)
         packed = torch.from_numpy(self._embedded(latent, generator, count))
         logits = 1.5 * generator.standard_normal((count, len(self.sizes)), np.float32)
-        return TextEmbedding(packed, torch.from_numpy(logits))
+        return TextEmbedding(packed, torch.from_numpy(logits), torch.zeros(logits.shape))
 
     def parts(self, folder: Path) -> list[Part]:
         """Write the clips by pattern to a new folder and map them; those without a stream stay out."""
@@ -159,8 +159,10 @@ class Case:
 
     def weighted(self, pattern: Pattern) -> NDArray[np.float64]:
         """(Q, W): what clips of a pattern are multiplied with."""
-        text = self.queries
-        return weighted_query(text.packed.double(), text.logits.double(), pattern, self.layout).numpy()
+        text, there = self.queries, torch.tensor([pattern])
+        weights = mixture_weights(text.logits.double(), there, self.layout.missing)
+        vectors = text.packed.double() * self.layout.spread(weights)
+        return vectors[:, self.layout.spread(there)[0]].numpy()
 
     @property
     def size(self) -> int:

@@ -112,9 +112,9 @@ def sorting(given: Problem) -> Tensor:
 def ours(given: Problem) -> Tensor:
     """The same by `mee.ranking`."""
     queries, gallery = len(given.text), len(given.video)
-    text = TextEmbedding(given.text.flatten(1), given.logits)
+    text = TextEmbedding(given.text.flatten(1), given.logits, torch.zeros_like(given.logits))
     video = VideoEmbedding(given.video.flatten(1), given.available)
-    scores = MixtureScores(text, video, Layout(EXPERTS, (given.text.shape[-1],) * len(EXPERTS)))
+    scores = MixtureScores(text, video, Layout(EXPERTS, (given.text.shape[-1],) * len(EXPERTS), "renormalise"))
     return rank_queries(scores, Positives(torch.arange(queries), given.owner, queries, gallery)).t2v.rank
 
 

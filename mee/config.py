@@ -14,7 +14,13 @@ from mee.errors import require
 from mee.layers import check_pooling, pooled_size
 from mee.text import TextConfig
 
-SCHEMES = ("mixture", "uniform", "ignore-missing")  # ways to score, see mee.ranking.mixture; no expert's name
+Missing = Literal["evidence", "renormalise"]  # rules of missing streams, see mee.scoring
+SCHEMES = (
+    "mixture",
+    "uniform",
+    "evidence",
+    "renormalise",
+)  # ways to score, see mee.ranking.mixture; no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
 
 
@@ -62,6 +68,7 @@ class ModelConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     experts: tuple[ExpertConfig, ...]  # their order is the M axis, everywhere
     text: TextConfig = field(default_factory=TextConfig)
+    missing: Missing = "evidence"  # what a missing stream means for a score, see mee.scoring
     dropout: float = 0.3  # on pooled streams and on text vectors, before the gated units
 
     def __post_init__(self) -> None:

@@ -2,32 +2,37 @@
 
     packed = [ expert 0 (E_0) | expert 1 (E_1) | ... ]
 
-The order of the experts is the M axis, everywhere.
+The order of the experts is the M axis, everywhere. A layout also says what a missing expert means for a score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import accumulate
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from mee.config import Missing
 from mee.errors import require
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and embedding sizes of the experts, in the order of the M axis."""
+    """Names and sizes of the experts, in the order of the M axis, and how packed vectors make a score."""
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
+    missing: Missing = "evidence"  # rule of missing streams, see mee.scoring
 
     def __post_init__(self) -> None:
         once = 0 < len(set(self.names)) == len(self.names)
         require(once, f"experts must be named, each once, got {self.names}")
         sized = len(self.sizes) == len(self.names) and min(self.sizes) >= 1
+        require(
+            self.missing in get_args(Missing), f"missing must be evidence or renormalise, got {self.missing!r:.40}"
+        )
         require(sized, f"every expert needs a positive size, got {self.sizes} for {self.names}")
 
     @property
@@ -41,8 +46,7 @@ class Layout:
         ends = tuple(accumulate(self.sizes))
         return tuple(slice(end - size, end) for end, size in zip(ends, self.sizes))
 
-    def take(self, packed: Tensor, pattern: Sequence[bool]) -> Tensor:
-        """(N, total) -> (N, sum of the present sizes): the columns of the experts in `pattern`, no others."""
-        if all(pattern):
-            return packed
-        return torch.cat([packed[:, columns] for columns in compress(self.slices, pattern)], dim=1)
+    def spread(self, values: Tensor) -> Tensor:
+        """(N, M), a value for each expert -> (N, total): the value in all of the expert's columns."""
+        parts = zip(values.split(1, dim=1), self.sizes)
+        return torch.cat([part.expand(-1, size) for part, size in parts], dim=1)

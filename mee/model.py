@@ -1,10 +1,11 @@
 """MEE, the Mixture of Embedding Experts: a text encoder, and two gated units for each modality.
 
-    text:  h = encoder(sentence);  t_m = GEU_m(h, or h of the expert's own text tower);  l = U h + c
+    text:  h = encoder(sentence);  t_m = GEU_m(h, or h of the expert's own text tower);  l = U h + c;  o
     video: x_m = GEU'_m(dropout(standardise(pool(stream_m))))
 
-Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, x and availability into scores. A pooling that
-learns gets its stream's rows standardised instead, before it.
+Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, o, x and availability into scores; the offsets
+o, one for each expert, stay 0 where weights are renormalised. A pooling that learns gets its stream's rows
+standardised instead, before it.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ class TextEmbedding:
 
     packed: Tensor  # (Q, E), unit-norm for each expert
     logits: Tensor  # (Q, M) mixture logits
+    offsets: Tensor  # (Q, M) taken from each similarity
 
     def __getitem__(self, rows: Tensor) -> TextEmbedding:
         """Some of them, by (n,) int64 numbers."""
         rows = rows.to(self.packed.device)
-        return TextEmbedding(self.packed[rows], self.logits[rows])
+        return TextEmbedding(self.packed[rows], self.logits[rows], self.offsets[rows])
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class MEE(Checkpointed):
         super().__init__()
         self.config = config
         names, sizes = zip(*((expert.name, expert.embed_dim) for expert in config.experts))
-        self.layout = Layout(names, sizes)
+        self.layout = Layout(names, sizes, config.missing)
         self.text_encoder = text_encoder
         self.towers = nn.ModuleDict(towers or {})
         own = {expert.name for expert in config.experts if expert.text}
@@ -127,6 +129,7 @@ class MEE(Checkpointed):
         )
         self.video_experts = nn.ModuleList(VideoExpert(expert, config.dropout) for expert in config.experts)
         self.mixture = nn.Linear(text_encoder.dim, len(config.experts))
+        self.offset = nn.Parameter(torch.zeros(len(names)), requires_grad=config.missing == "evidence")
         self._start()
 
     @classmethod
@@ -175,7 +178,8 @@ class MEE(Checkpointed):
             h[name] = F.dropout(tower(streams.padded, streams.lengths), self.config.dropout, self.training)
         inputs = (h[name if name in h else MAIN] for name in self.modalities)
         packed = torch.cat([unit(vectors) for unit, vectors in zip(self.text_experts, inputs)], dim=1)
-        return TextEmbedding(packed, self.mixture(h[MAIN]))
+        logits = self.mixture(h[MAIN])
+        return TextEmbedding(packed, logits, self.offset.expand(logits.shape))
 
     def encode_video(self, clips: Clips) -> VideoEmbedding:
         """Encode G clips; the order of the mapping does not matter, streams of other modalities are not read."""
@@ -187,7 +191,7 @@ class MEE(Checkpointed):
         """(Q, G) scores of Q sentences against G clips; see mee.encode for more than fit in memory."""
         text = self.encode_text({name: ragged.all() for name, ragged in self.tokenize(sentences).items()})
         video = self.encode_video(clips)
-        return mee_scores(text.packed, video.packed, text.logits, video.available, self.layout)
+        return mee_scores(text.packed, video.packed, text.logits, video.available, self.layout, text.offsets)
 
     def expert(self, modality: str) -> VideoExpert:
         """The video side of one expert."""

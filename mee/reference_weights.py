@@ -80,7 +80,7 @@ def load_reference(
             input_dim, pooling = audio_dim, f"netvlad-{audio_clusters}"
         one = ExpertConfig(name=name, input_dim=input_dim, embed_dim=size, pooling=(pooling,), standardise=False)
         experts.append(replace(one, fingerprint=(fingerprints or {}).get(name, "")))
-    model = MEE(ModelConfig(experts=tuple(experts), text=text, dropout=0.0), text_encoder)
+    model = MEE(ModelConfig(experts=tuple(experts), text=text, missing="renormalise", dropout=0.0), text_encoder)
     model.to(state["mee.moe_fc.weight"].dtype)
     own = model.state_dict()
     _check_shapes(state, {theirs: own[ours] for theirs, ours in names.items()})

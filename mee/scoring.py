@@ -1,47 +1,56 @@
 """How a query scores a clip.
 
-    s(q, v) = sum over m in A(v) of w_m(q, A(v)) <t_m(q), x_m(v)>
-    w(q, A) = softmax over m in A of l(q)[m]
+    evidence:     s(q, v) = sum over m in A(v) of w_m(q) (<t_m(q), x_m(v)> - o_m(q))
+                  w(q) = softmax over all m of l(q)[m]
+    renormalise:  s(q, v) = sum over m in A(v) of w_m(q, A(v)) (<t_m(q), x_m(v)> - o_m(q))
+                  w(q, A) = softmax over m in A of l(q)[m]
 
-q: query, v: clip, A(v): the experts that v has, l: mixture logits; t and x are unit-norm for each
-expert. This is the score of Miech, Laptev, Sivic (arXiv 1804.02516, section 3), its weights renormalised over what
-the *candidate* has. Clips with the same pattern A share their weights, so that within a pattern the score
-is the inner product of the clip's packed vector with one weighted query vector: a single matrix product for each
-of at most 2^M - 1 patterns, and never a (Q, G, M) tensor. Training, evaluation and the index all go through here.
+q: query, v: clip, A(v): the experts that v has, l: mixture logits, o: offsets; t and x are unit-norm for each
+expert. With evidence, the default, a missing stream adds nothing. Offsets, one learned for each expert, then make
+zero the right value for "nothing known" where the experts' similarities differ in mean. Renormalised weights are
+those of Miech, Laptev, Sivic (arXiv 1804.02516, section 3), with o = 0: a clip is judged by the experts that it
+has. Either way the score is one inner product, with zeros in place of what the clip lacks:
+
+    s(q, v) = <[w_1 t_1 | w_2 t_2 | ... | -w_1 o_1 | -w_2 o_2 | ...], [x_1 | x_2 | ... | 1 | 1 | ...]>
+
+With evidence one vector of a query serves all clips: one matrix product. Renormalised weights are shared by clips
+with the same pattern A: one product for each of at most 2^M - 1 patterns. Never is there a (Q, G, M) tensor.
+Training, evaluation and the index all go through here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import compress
 
 import torch
 from torch import Tensor
 
+from mee.config import Missing
 from mee.layout import Layout
 
 Pattern = tuple[bool, ...]
 
 
-def mixture_weights(logits: Tensor, pattern: Pattern) -> Tensor:
-    """(Q, M) weights for clips that have exactly the experts of `pattern`, M flags, at least one True.
+def mixture_weights(logits: Tensor, available: Tensor, missing: Missing) -> Tensor:
+    """(…, M) weights of the experts, exactly 0 where one is absent, and where a clip has none at all.
 
-    Of (Q, M) finite mixture logits; each row sums to 1, and is exactly 0 where an expert is absent.
+    From (…, M) finite mixture logits, and (…, M) bool of clips; the two are broadcast together.
     """
-    if not any(pattern):
-        raise ValueError("a clip without any stream has no score; leave it out of the gallery")
-    absent = ~torch.tensor(pattern, device=logits.device)
-    return logits.masked_fill(absent, -torch.inf).softmax(-1)
+    chosen = logits if missing == "evidence" else torch.where(available, logits, -torch.inf)
+    return torch.where(available, chosen.softmax(-1), 0)  # not a product: without any stream the softmax is NaN
 
 
-def weighted_query(text: Tensor, logits: Tensor, pattern: Pattern, layout: Layout) -> Tensor:
-    """The vectors whose inner product with a clip of this pattern is the score; see `mee_scores`.
+def query_vectors(text: Tensor, weights: Tensor, offsets: Tensor, layout: Layout) -> Tensor:
+    """(Q, E + M) vectors, whose inner products with `clip_vectors` are the scores.
 
-    (Q, E_A): the present experts' columns, each scaled by its weight; goes with `layout.take(video, pattern)`.
+    From (Q, E) packed text, (Q, M) weights for the clips, and (Q, M) offsets.
     """
-    weights = mixture_weights(logits, pattern)
-    parts = [text[:, columns] * weights[:, m, None] for m, columns in enumerate(layout.slices)]
-    return torch.cat(list(compress(parts, pattern)), dim=1)
+    return torch.cat([text * layout.spread(weights), -weights * offsets], dim=1)
+
+
+def clip_vectors(video: Tensor, available: Tensor, layout: Layout) -> Tensor:
+    """(G, E + M): (G, E) packed clips, zeros where a stream is missing, then which of the experts they have."""
+    return torch.cat([torch.where(layout.spread(available), video, 0), available.to(video)], dim=1)
 
 
 def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
@@ -51,21 +60,36 @@ def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
         yield tuple(pattern), (group == number).nonzero().squeeze(1)
 
 
-def mee_scores(text: Tensor, video: Tensor, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """(Q, G) scores of every query against every clip, in [-1, 1].
+def group_by_query(available: Tensor, missing: Missing) -> Iterator[tuple[Pattern, Tensor]]:
+    """The groups of clips that one vector of a query serves: the experts that it weighs, and (G_A,) rows."""
+    if missing == "evidence" and len(available):
+        yield (True,) * available.shape[1], torch.arange(len(available), device=available.device)
+    else:
+        yield from group_by_pattern(available)
+
+
+def mee_scores(
+    text: Tensor, video: Tensor, logits: Tensor, available: Tensor, layout: Layout, offsets: Tensor | None = None
+) -> Tensor:
+    """(Q, G) scores of every query against every clip; without offsets they are in [-1, 1].
 
     Args:
         text: (Q, E) packed, unit-norm for each expert.
         video: (G, E) packed, unit-norm for each present expert; a missing slot is never read.
         logits: (Q, M) mixture logits.
         available: (G, M) bool, at least one True in each row.
-        layout: of the packed vectors, E in total.
+        layout: of the packed vectors, E in total, and what a missing stream means.
+        offsets: (Q, M) taken from each similarity; none: 0.
 
     Raises:
         ValueError: a clip has no stream at all.
     """
+    if not available.any(1).all():
+        raise ValueError("a clip without any stream has no score; leave it out of the gallery")
+    offsets = torch.zeros_like(logits) if offsets is None else offsets
+    clips = clip_vectors(video, available, layout)
     scores = text.new_empty(text.shape[0], video.shape[0])
-    for pattern, rows in group_by_pattern(available):
-        query = weighted_query(text, logits, pattern, layout)
-        scores[:, rows] = query @ layout.take(video[rows], pattern).T
+    for pattern, rows in group_by_query(available, layout.missing):
+        weights = mixture_weights(logits, torch.tensor(pattern, device=logits.device), layout.missing)
+        scores[:, rows] = query_vectors(text, weights, offsets, layout) @ clips[rows].T
     return scores

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,7 @@ class ExplainArgs:
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
     sentence: Annotated[Positional[str | None], arg(metavar="[SENTENCE]")] = None  # in quotes
     sentences: Path | None = None  # UTF-8 text file, one sentence a line
-    available: tuple[str, ...] = ()  # weights for a clip that has only the streams of these experts; default: all
+    available: tuple[str, ...] = ()  # for a clip that has only the streams of these experts; default: all
     out: Path = Path(".")  # directory for the pictures
     json: bool = False  # print one JSON object for each sentence
     device: Device = "auto"  # where to run the model
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = [(args.sentence or "").strip()]
     sentences = given if args.sentences is None else read_lines(args.sentences, "file of sentences")
 
+    import torch
+
     from mee.checkpoint import check_directory, read_config
     from mee.encode import encode_captions
     from mee.model import MEE
@@ -67,11 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in experts:
             guess = did_you_mean(name, experts)
             raise InputError(f"--available: this model has no expert '{name}'{guess}; it has {', '.join(experts)}")
-    pattern = tuple(not args.available or name in args.available for name in experts)
+    there = {name: not args.available or name in args.available for name in experts}
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     logits = encode_captions(model, sentences).logits.cpu().double()
-    shown = [name for name, there in zip(experts, pattern) if there]
-    weights = mixture_weights(logits, pattern)[:, list(pattern)].tolist()
+    rule = model.layout.missing
+    counted = torch.tensor([rule == "evidence" or there[name] for name in experts])
+    shown, absent = list(compress(experts, counted)), [name for name in experts if not there[name]]
+    weights = mixture_weights(logits, counted, rule)[:, counted].tolist()
     for sentence, shares in zip(sentences, weights):
         if not all(map(math.isfinite, shares)):
             raise InputError(f"'{args.model}' gives no finite weights for '{sentence}'; train it again")
@@ -81,16 +86,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         pictures = [_draw_attention(args.out, model, sentences[0])]
     if args.json:
         for sentence, shares, picture in zip(sentences, weights, pictures):
-            answer = {"sentence": sentence, "weights": dict(zip(shown, shares))}
+            answer = {"sentence": sentence, "weights": dict(zip(shown, shares)), "absent": absent}
             print(json.dumps({**answer, "pictures": [str(picture)] if picture else []}))
     elif args.sentence is None:
         rows = [
             [f"{number}", sentence, *(f"{share:.3f}" for share in shares)]
             for number, (sentence, shares) in enumerate(zip(sentences, weights), start=1)
         ]
-        print_table("", ["#", "sentence", *shown], rows, words=2)
+        print_table(
+            "", ["#", "sentence", *(name if there[name] else f"({name})" for name in shown)], rows, words=2
+        )
     else:
-        rows = [[name, f"{share:.3f}", bar(share, 24)] for name, share in zip(shown, weights[0])]
+        rows = [
+            [name, f"{share:.3f}", bar(share, 24) if there[name] else "absent, adds nothing"]
+            for name, share in zip(shown, weights[0])
+        ]
         print_table(f'"{sentences[0]}"', ["expert", "weight", ""], rows, words=3)
     return DONE
 

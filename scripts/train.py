@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from mee.config import ExpertConfig, ModelConfig
+from mee.config import ExpertConfig, Missing, ModelConfig
 from mee.errors import InputError
 from mee.protocols import FOLDER, Benchmark, read_annotations
 from mee.text import TextConfig
@@ -82,6 +82,7 @@ class TrainArgs:
     pooling: tuple[str, ...] = ()  # pooling over time: mean, max, first, last, netvlad-K, transformer[-N]
     expert: ExpertSettings = field(default_factory=dict)  # settings of single experts: audio:netvlad-16:128
     aligned: Towers = field(default_factory=dict)  # text encoders of streams that have their own, as CLIP's do
+    missing: Missing = ModelConfig.missing  # a missing stream adds nothing, or weights go to the others
     dropout: float = ModelConfig.dropout  # on pooled streams and on text vectors
     text: TextConfig = field(default_factory=TextConfig)
     training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
@@ -115,7 +116,8 @@ def _train(args: TrainArgs, folder: Path) -> None:
         args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
     )
     split = _split(args, annotations, store)
-    config = ModelConfig(experts=expert_configs(args, store), text=args.text, dropout=args.dropout)
+    experts = expert_configs(args, store)
+    config = ModelConfig(experts=experts, text=args.text, missing=args.missing, dropout=args.dropout)
     say(
         f"training on {len(split.train)} captions of {len(set(split.train.videos))} videos, "
         f"selecting on {len(split.val)} captions of {len(set(split.val.videos))}"
@@ -153,7 +155,7 @@ def _preset_arguments(argv: Sequence[str] | None) -> TrainArgs:
     named += [argument.partition("=")[2] for argument in arguments if argument.startswith("--preset=")]
     preset = next((known for name, known in PRESETS.items() if named and name == named[-1]), PRESETS["default"])
     given: Any = dict.fromkeys(("store", "captions", "model"), tyro.MISSING)
-    given |= {name: getattr(preset, name) for name in ("dropout", "text", "training")}
+    given |= {name: getattr(preset, name) for name in ("missing", "dropout", "text", "training")}
     return TrainArgs(**given, preset=preset.name)
 
 

@@ -59,6 +59,7 @@ def evaluate_model(
         checkpoint=fingerprint(directory),
         seed=record.get("training", {}).get("seed"),
         modalities=model.modalities,
+        missing=model.layout.missing,
         trained_on=trained_on(record),
         selected_on=selected_on(record),
         selected_here=held_out.selected,

@@ -1,6 +1,6 @@
 """A result: one evaluation as a JSON file, with everything that is needed to compare it.
 
-    {"format": "mee-result", "version": 1, "made": ..., "system": ..., "protocol": ..., "rules": ...,
+    {"format": "mee-result", "version": 2, "made": ..., "system": ..., "protocol": ..., "rules": ...,
      "text_to_video": ..., "video_to_text": ..., "choice": ..., "schemes": ..., "removed": ..., "patterns": ...,
      "weights": ..., "best": ..., "worst": ...}
 
@@ -16,11 +16,12 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
+from mee.config import Missing
 from mee.errors import InputError
 from mee.files import read_file, whole_file
 
 FORMAT: Final = "mee-result"
-VERSION: Final = 1
+VERSION: Final = 2
 WHOLE: Final = "every key must be there"  # the validators' context when a file is read
 Metrics = dict[str, float]  # by their names in papers: "R@1", "MedR", …; shares in percent
 
@@ -58,6 +59,7 @@ class System(_Part):
     files: dict[str, str] = {}  # role -> name and SHA-256: "scores.npy sha256:…"
     rule: str | None = None  # of scores: what they are, and as what they are compared
     modalities: tuple[str, ...] = ()
+    missing: Missing | None = None  # a model's rule of missing streams, see mee.scoring
     trained_on: str | None = None  # in words: "9,000 videos, list 9k"; None: unknown
     selected_on: Literal["validation", "test", "nothing", "unknown"] = "unknown"  # how its epoch was chosen
     selected_here: bool = False  # on the very captions that are ranked here
@@ -168,7 +170,7 @@ class Result(_Part):
     """One evaluation."""
 
     format: Literal["mee-result"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     made: Made
     system: System
     protocol: ProtocolFacts

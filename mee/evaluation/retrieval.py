@@ -1,6 +1,6 @@
 """A model's captions ranked against its gallery: the figures, and what each part of the model contributes.
 
-schemes   each expert alone, uniform weights, missing streams counted as zeros
+schemes   each expert alone, uniform weights, the other rule of missing streams
 removed   the same clips with one stream removed from all of them
 patterns  the queries by the streams of their right clip
 weights   the mixture weights of the queries
@@ -24,7 +24,7 @@ from mee.evaluation.metrics import retrieval_metrics
 from mee.evaluation.result import Pattern, Row, Weights
 from mee.layout import Layout
 from mee.model import MEE, TextEmbedding
-from mee.ranking import MIXTURE, UNSCORABLE, LastPlaced, MixtureScores, Positives, schemes
+from mee.ranking import MIXTURE, LastPlaced, MixtureScores, Positives, schemes
 from mee.scoring import group_by_pattern
 
 if TYPE_CHECKING:
@@ -93,16 +93,18 @@ class Retrieval:
     def scores(self, scheme: str = MIXTURE, removed: Sequence[str] = ()) -> Scores:
         """Scores by a scheme (mee.ranking.mixture), without some experts, normalised."""
 
-        def of(text: TextEmbedding) -> Scores:
+        def of(text: TextEmbedding) -> MixtureScores:
             video, without = self.gallery.video, len(self.gallery.without_stream)
             return MixtureScores(text, video, self.layout, scheme=scheme, removed=removed, without_stream=without)
 
         offsets = self.normalise.offsets(None if self.bank is None else of(self.bank))
-        scores = self.normalise.apply(of(self.text), offsets)
-        if self.normalise.method != "none":
-            most = 0.0 if offsets is None else float(offsets.offset.abs().max())
-            scores = LastPlaced(scores, self._unscorable(scheme, removed), UNSCORABLE - most)
-        return scores
+        plain = of(self.text)
+        if self.normalise.method == "none":
+            return plain
+        most = 0.0 if offsets is None else float(offsets.offset.abs().max())
+        return LastPlaced(
+            self.normalise.apply(plain, offsets), self._unscorable(scheme, removed), plain.nothing - most
+        )
 
     def measure(
         self, scheme: str = MIXTURE, removed: Sequence[str] = (), *, resamples: int = 0, answers: bool = False

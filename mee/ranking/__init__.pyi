@@ -1,5 +1,4 @@
 from .mixture import MIXTURE as MIXTURE
-from .mixture import UNSCORABLE as UNSCORABLE
 from .mixture import MixtureScores as MixtureScores
 from .mixture import schemes as schemes
 from .normalise import ClipOffsets as ClipOffsets

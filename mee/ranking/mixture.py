@@ -1,54 +1,38 @@
 """Scores of a model's embeddings: by its mixture, and by schemes that show what one part of it contributes.
 
-    s(q, v) = sum over m in A(v) of w_m(q, A(v)) <t_m(q), x_m(v)>
+    s(q, v) = sum over m in A(v) of w_m (<t_m(q), x_m(v)> - o_m(q))
 
-mixture         w = softmax over A(v) of l(q), as in mee.scoring
-uniform         the same with l = 0: every expert that the clip has counts equally
-ignore-missing  w = softmax over *all* experts: missing streams count as zeros
-<modality>      w = 1 for one expert alone; clips without that stream share the last place
+mixture      w by the model's own rule of missing streams, as in mee.scoring
+uniform      the same with l = 0: every expert counts equally
+evidence     w = softmax of l(q) over all experts, for a model that renormalises
+renormalise  w = softmax of l(q) over A(v), for a model whose rule is evidence
+<modality>   w = 1 for one expert alone; clips without that stream share the last place
 
-Clips are grouped by availability pattern; a block is one matrix product a pattern (see mee.scoring).
+A block is one matrix product, or with renormalised weights one for each availability pattern (see mee.scoring).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import compress
 from typing import final
 
 import torch
 from torch import Tensor
 
-from mee.config import SCHEMES
+from mee.config import SCHEMES, Missing
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.scores import Scores, float32_product, full_products, summation_margin
-from mee.scoring import Pattern, group_by_pattern
+from mee.scoring import clip_vectors, group_by_query, mixture_weights, query_vectors
 
-MIXTURE, UNIFORM, IGNORE_MISSING = SCHEMES
-UNSCORABLE = -2.0  # below every score
+MIXTURE, UNIFORM, EVIDENCE, RENORMALISE = SCHEMES
+UNSCORABLE = -2.0  # below every score without offsets
 GATHERED = 2**17  # numbers a side from which pairs are computed at a time: they stay in the cache
 
 
 def schemes(layout: Layout) -> tuple[str, ...]:
-    """Every scheme of a model, the mixture first."""
-    return (MIXTURE, *layout.names, UNIFORM, IGNORE_MISSING)
-
-
-def scheme_weights(scheme: str, logits: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """(…, M) weights of the experts by one of `schemes`, 0 where one is absent and where nothing can be scored.
-
-    From (…, M) mixture logits, and (…, M) bool of the clips; the two are broadcast together.
-    """
-    if scheme in (MIXTURE, UNIFORM):
-        chosen = logits if scheme == MIXTURE else torch.zeros_like(logits)
-        weights = torch.where(available, chosen, -torch.inf).softmax(-1)
-    elif scheme == IGNORE_MISSING:
-        weights = logits.softmax(-1)
-    else:
-        weights = torch.zeros_like(logits)
-        weights[..., layout.names.index(scheme)] = 1
-    return torch.where(available, weights, 0)  # not a product: without any stream the softmax is NaN
+    """Every scheme of a model, the mixture first; its own rule of missing streams is the mixture's."""
+    return (MIXTURE, *layout.names, UNIFORM, RENORMALISE if layout.missing == EVIDENCE else EVIDENCE)
 
 
 @final
@@ -76,52 +60,54 @@ class MixtureScores(Scores):
         self.queries, self.clips = len(text.packed), len(video.packed)
         self.candidates = self.clips + without_stream
         self.device = text.packed.device
-        self.margin = summation_margin(layout.total, 1.0)
-        self.logits = text.logits.double()
-        lone = layout.names.index(scheme) if scheme in layout.names else None
-        self._groups = [
-            (pattern, self._columns_of(rows), layout.take(video.packed[rows], pattern).float())
-            for pattern, rows in group_by_pattern(self.available)
-            if (any(pattern) if lone is None else pattern[lone])
-        ]
-        patterns = [pattern for pattern, _, _ in self._groups]
-        self._patterns = torch.tensor(patterns, dtype=torch.bool, device=self.device).view(-1, len(layout.names))
-        scored = self.available.any(1) if lone is None else self.available[:, lone]
+        self.logits, self.offsets = text.logits.double(), text.offsets.detach().double()
+        largest = float(self.offsets.abs().max()) if self.queries else 0.0
+        self.nothing = UNSCORABLE - largest  # of clips that cannot be scored, below every score
+        self.margin = summation_margin(layout.total + len(layout.names), 1.0 + largest)
+        self._lone = layout.names.index(scheme) if scheme in layout.names else None
+        scored = self.available.any(1) if self._lone is None else self.available[:, self._lone]
+        other: Missing = "renormalise" if scheme == RENORMALISE else "evidence"
+        self._rule = layout.missing if scheme in (MIXTURE, UNIFORM) else other
+        clips, found = clip_vectors(video.packed, self.available, layout).float(), scored.nonzero().squeeze(1)
+        groups = group_by_query(self.available[found], self._rule)
+        places = [(pattern, self._columns_of(found[rows])) for pattern, rows in groups]
+        self._groups = [(pattern, columns, clips[columns]) for pattern, columns in places]
         self._scored = torch.cat([scored, scored.new_zeros(without_stream)])
         self._unscorable = (~self._scored).nonzero().squeeze(1)
 
     def block(self, rows: slice) -> Tensor:
         """(q, G) float32, see `Scores`."""
-        text, logits = self.text.packed[rows], self.logits[rows]
+        text, logits, offsets = self.text.packed[rows].float(), self.logits[rows], self.offsets[rows].float()
         scores = torch.empty(len(text), self.candidates, device=self.device)
-        scores[:, self._unscorable] = UNSCORABLE
-        weights = scheme_weights(self.scheme, logits[:, None], self._patterns, self.layout).float()
+        scores[:, self._unscorable] = self.nothing
         with full_products(self.device):
-            for number, (pattern, columns, clips) in enumerate(self._groups):
-                scores[:, columns] = float32_product(self._weighted(text, weights[:, number], pattern), clips)
+            for pattern, columns, clips in self._groups:
+                weights = self._weights(logits, torch.tensor(pattern, device=self.device)).float()
+                scores[:, columns] = float32_product(query_vectors(text, weights, offsets, self.layout), clips)
         return scores
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
         """(N,) float32, see `Scores`."""
-        scores = torch.full((len(queries),), UNSCORABLE, device=self.device)
+        scores = torch.full((len(queries),), self.nothing, device=self.device)
         scored = self._scored[candidates].nonzero().squeeze(1)  # of a rare stream alone, few are
         for some in scored.split(max(1, GATHERED // self.layout.total)):
             scores[some] = self._pairs(queries[some], candidates[some])
         return scores
 
     def _pairs(self, queries: Tensor, clips: Tensor) -> Tensor:
-        weights = scheme_weights(self.scheme, self.logits[queries], self.available[clips], self.layout)
+        weights = self._weights(self.logits[queries], self.available[clips])
         products = self.text.packed[queries].double() * self.video.packed[clips].double()
         similarity = torch.stack([products[:, columns].sum(-1) for columns in self.layout.slices], dim=1)
-        return torch.where(weights > 0, weights * similarity, 0).sum(-1).float()
+        return torch.where(weights > 0, weights * (similarity - self.offsets[queries]), 0).sum(-1).float()
 
-    def _weighted(self, text: Tensor, weights: Tensor, pattern: Pattern) -> Tensor:
-        """(q, E_A) float32: the present experts' columns, each scaled by its weight."""
-        weighted = text.new_empty(len(text), sum(compress(self.layout.sizes, pattern)))
-        parts = weighted.split(list(compress(self.layout.sizes, pattern)), dim=1)
-        for part, (m, columns) in zip(parts, compress(enumerate(self.layout.slices), pattern)):
-            torch.mul(text[:, columns], weights[:, m, None], out=part)
-        return weighted
+    def _weights(self, logits: Tensor, available: Tensor) -> Tensor:
+        """(…, M) weights by the scheme, 0 where an expert is absent; as `mixture_weights`."""
+        if self._lone is not None:
+            lone = torch.arange(len(self.layout.names), device=self.device) == self._lone
+            return (available & lone).expand(logits.shape).to(logits)
+        return mixture_weights(
+            torch.zeros_like(logits) if self.scheme == UNIFORM else logits, available, self._rule
+        )
 
     @staticmethod
     def _columns_of(rows: Tensor) -> slice | Tensor:

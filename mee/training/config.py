@@ -4,7 +4,7 @@ default  what we recommend: every expert of one size, mean and max over time, st
 paper    the network and the training of Miech, Laptev, Sivic (arXiv 1804.02516, section 4): NetVLAD over 16
          clusters for audio and 32 for words, embeddings as large as the stream (128 for audio and faces), margin
          0.2 averaged as their code does, Adam at 4e-4 times 0.95 an epoch, one random caption a video and epoch,
-         no dropout
+         no dropout; weights renormalised over the streams that a clip has
 
 Nothing here imports torch: command lines are made from these fields.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mee.config import ExpertConfig, ModelConfig
+from mee.config import ExpertConfig, Missing, ModelConfig
 from mee.errors import require
 from mee.text import TextConfig
 
@@ -77,6 +77,7 @@ class Preset:
     name: PresetName
     text: TextConfig = field(default_factory=TextConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
+    missing: Missing = ModelConfig.missing
     dropout: float = ModelConfig.dropout
 
     def expert(self, name: str, input_dim: int, fingerprint: str) -> ExpertConfig:
@@ -109,6 +110,7 @@ PRESETS: dict[PresetName, Preset] = {
             clip_gradient=0.0,
             stream_dropout=0.0,
         ),
+        missing="renormalise",
         dropout=0.0,
     ),
 }

@@ -106,11 +106,11 @@ class TrainingStep(nn.Module):
         text, video = self.model.encode_text(sentences), self.model.encode_video(clips)
         device, rows = text.packed.device, len(negative)
         with torch.autocast(device.type, enabled=False):  # similarities near 1 need all their digits
-            packed, logits, clip = (
+            packed, logits, offsets, clip = (
                 joint_rows(part if part.dtype == torch.float64 else part.float(), rows)
-                for part in (text.packed, text.logits, video.packed)
+                for part in (text.packed, text.logits, text.offsets, video.packed)
             )
             available = joint_rows(video.available, rows)
-            scores = mee_scores(packed, clip, logits, available, self.model.layout)
+            scores = mee_scores(packed, clip, logits, available, self.model.layout, offsets)
             value: Tensor = self.loss(scores, negative.to(device))
         return value

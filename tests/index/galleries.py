@@ -42,7 +42,7 @@ def random_gallery(count, seed=0, missing=0.3, first=0, *, doubled=0.0, layout=L
 def random_text(queries=4, seed=1, scale=3.0, layout=LAYOUT):
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(queries, len(layout.sizes), generator=generator)
-    return TextEmbedding(packed_rows(queries, generator, layout), logits)
+    return TextEmbedding(packed_rows(queries, generator, layout), logits, torch.zeros_like(logits))
 
 
 def clip_rows(gallery, **columns):

@@ -32,7 +32,7 @@ def every_law(test):
     return by_pooling(hypothesis_settings(max_examples=8)(given(seed=st.integers(0, 2**31))(test)))
 
 
-def made(tokenizer, pooling, seed=0, names=tuple(SIZES)):
+def made(tokenizer, pooling, seed=0, names=tuple(SIZES), missing="evidence"):
     """In eval mode, with buffers that are not what they start as."""
     torch.manual_seed(seed)
     experts = tuple(
@@ -40,7 +40,10 @@ def made(tokenizer, pooling, seed=0, names=tuple(SIZES)):
         for name in names
     )
     text = TextConfig(width=16, layers=1, heads=2, max_tokens=12)
-    model = MEE(ModelConfig(experts=experts, text=text), TransformerEncoder(text, tokenizer))
+    config = ModelConfig(experts=experts, text=text, missing=missing)
+    model = MEE(config, TransformerEncoder(text, tokenizer))
+    if missing == "evidence":
+        torch.nn.init.normal_(model.offset)
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and "positions" not in name:
             buffer.add_(torch.rand_like(buffer))
@@ -116,18 +119,21 @@ def test_the_order_of_experts_changes_no_score(tokenizer, sentences, pooling, se
         if head in ("text_experts", "video_experts"):
             number, _, rest = rest.partition(".")
             name = f"{head}.{2 - int(number)}.{rest}"
-        state[name] = tensor.flip(0) if head == "mixture" else tensor
+        state[name] = tensor.flip(0) if head in ("mixture", "offset") else tensor
     turned.load_state_dict(state)
     assert turned.modalities == ("audio", "motion", "appearance")
     assert turned.layout.sizes == (8, 4, 6)
     torch.testing.assert_close(turned(sentences, clips), model(sentences, clips), **CLOSE)
 
 
+@pytest.mark.parametrize("missing", ["evidence", "renormalise"])
 @every_law
 @torch.no_grad()
-def test_a_lone_stream_scores_its_own_similarity(tokenizer, sentences, pooling, seed):
-    model, streams = made(tokenizer, pooling, seed), random_streams(seed)
+def test_a_lone_stream_scores_its_own_similarity_times_its_weight(tokenizer, sentences, pooling, missing, seed):
+    model, streams = made(tokenizer, pooling, seed, missing=missing), random_streams(seed)
     text = encode_captions(model, sentences)
+    weights = text.logits.softmax(1) if missing == "evidence" else torch.ones(len(sentences), 3)
+    assert text.offsets.equal(model.offset.expand(len(sentences), 3))
     for m, (modality, columns) in enumerate(zip(model.modalities, model.layout.slices)):
         rows = streams[modality].present.nonzero().flatten()
         clips = taken(streams, rows)
@@ -135,7 +141,8 @@ def test_a_lone_stream_scores_its_own_similarity(tokenizer, sentences, pooling, 
         clips = {name: s if name == modality else s.where(nowhere) for name, s in clips.items()}
         video = model.encode_video(clips)
         assert video.available.tolist() == [[n == m for n in range(3)]] * len(rows)
-        expected = text.packed[:, columns] @ video.packed[:, columns].T
+        similarity = text.packed[:, columns] @ video.packed[:, columns].T
+        expected = weights[:, m, None] * (similarity - model.offset[m])
         torch.testing.assert_close(model(sentences, clips), expected, **CLOSE)
 
 

@@ -17,9 +17,12 @@ def unit_rows(generator, count, layout):
     )
 
 
-def random_text(generator, count, layout, scale=1.0):
-    logits = scale * torch.randn(count, len(layout.names), generator=generator)
-    return TextEmbedding(unit_rows(generator, count, layout), logits)
+def random_text(generator, count, layout, scale=1.0, offset=0.3):
+    """Logits as large as `scale`, and offsets as large as `offset`."""
+    logits, offsets = (
+        size * torch.randn(count, len(layout.names), generator=generator) for size in (scale, offset)
+    )
+    return TextEmbedding(unit_rows(generator, count, layout), logits, offsets)
 
 
 def random_video(generator, count, layout, missing=0.4):
@@ -35,23 +38,25 @@ def fill_missing(packed, available, layout, junk):
     return torch.where(available[:, columns], packed, torch.as_tensor(junk, dtype=packed.dtype))
 
 
-def loop_scores(text, video, layout, scheme="mixture", removed=(), nothing=UNSCORABLE):
+def loop_scores(text, video, layout, scheme="mixture", removed=(), nothing=None):
     """(Q, G) float64: the equation of mee.scoring, or another scheme's, in plain floats."""
+    rule = layout.missing if scheme in ("mixture", "uniform") else scheme
+    nothing = UNSCORABLE - float(text.offsets.abs().max()) if nothing is None else nothing
 
-    def score(t, logit, x, there):
+    def score(t, logit, offset, x, there):
         present = [m for m, name in enumerate(layout.names) if there[m] and name not in removed]
         if scheme in layout.names:
             present = [m for m in present if layout.names[m] == scheme]
         if not present:
             return nothing
-        counted = range(len(logit)) if scheme == "ignore-missing" else present
+        counted = range(len(logit)) if rule == "evidence" else present
         top = max(logit[m] for m in counted)
         weights = {m: 1.0 if scheme == "uniform" else math.exp(logit[m] - top) for m in counted}
         inner = {m: sum(a * b for a, b in zip(t[layout.slices[m]], x[layout.slices[m]])) for m in present}
-        return sum(weights[m] * inner[m] for m in present) / sum(weights.values())
+        return sum(weights[m] * (inner[m] - offset[m]) for m in present) / sum(weights.values())
 
     clips = list(zip(video.packed.tolist(), video.available.tolist()))
-    queries = zip(text.packed.tolist(), text.logits.tolist())
+    queries = zip(text.packed.tolist(), text.logits.tolist(), text.offsets.tolist())
     return torch.tensor([[score(*query, *clip) for clip in clips] for query in queries], dtype=torch.float64)
 
 

@@ -53,7 +53,7 @@ def test_json_is_the_result_and_so_is_the_file(result_of, tmp_path):
 
 def test_ablation_and_no_intervals(result_of):
     result = result_of("--ablation", "--bootstrap", 0)
-    assert {row["name"] for row in result["schemes"]} >= {"appearance", "uniform", "ignore-missing"}
+    assert {row["name"] for row in result["schemes"]} >= {"appearance", "uniform", "renormalise"}
     assert {row["name"] for row in result["removed"]} == {"appearance", "motion", "audio", "face"}
     assert sum(row["queries"] for row in result["patterns"]) == 4
     assert result["text_to_video"]["intervals"] == {}

@@ -55,12 +55,16 @@ def queries(tmp_path):
 @pytest.mark.parametrize(
     "names", [tuple(LOGITS), ("appearance", "audio"), ("audio", "appearance"), ("motion",)], ids="+".join
 )
-def test_weights_are_the_softmax_of_the_logits_of_available_streams(answers, toy, names):
+@pytest.mark.parametrize("missing", ["evidence", "renormalise"])
+def test_weights_are_the_softmax_of_the_logits_by_the_models_rule(answers, toy, names, missing):
+    config = toy / "config.json"
+    config.write_text(config.read_text().replace('"missing": "evidence"', f'"missing": "{missing}"'))
     (answer,) = answers(toy, DOG, *(("--available", *names) if len(names) < 3 else ()))
     assert answer["sentence"] == DOG
-    available = {name: logit for name, logit in LOGITS.items() if name in names}
-    assert answer["weights"] == pytest.approx(softmax(available), rel=1e-15)
-    assert list(answer["weights"]) == list(available)
+    counted = {name: logit for name, logit in LOGITS.items() if missing == "evidence" or name in names}
+    assert answer["weights"] == pytest.approx(softmax(counted), rel=1e-15)
+    assert list(answer["weights"]) == list(counted)
+    assert answer["absent"] == [name for name in LOGITS if name not in names]
 
 
 def test_weights_follow_the_sentence(answers, model, tmp_path, queries, sentences):
@@ -92,6 +96,11 @@ def test_tables_of_one_sentence_and_of_a_file(explain, toy, queries):
     assert [row[:2] for row in rows] == [list(pair) for pair in zip(LOGITS, numbers)]
     bars = [len(row[2]) for row in rows]
     assert bars[2] > bars[0] > bars[1]
+    *_, appearance, motion, audio = explain(toy, DOG, "--available", "audio").out.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in (appearance, motion)] == ["absent, adds nothing"] * 2
+    assert audio.split() == rows[2]
+    found = explain(toy, "--sentences", queries(DOG), "--available", "audio").out
+    assert found.split()[2:5] == ["(appearance)", "(motion)", "audio"]
     out, err = explain(toy, "--sentences", queries("\ufeffone dog\r\n\n  two  cats \n雪"))
     header, *rows = [line.split() for line in out.splitlines()]
     assert header == ["#", "sentence", *LOGITS]
@@ -194,7 +203,7 @@ def test_models_and_places_that_cannot_be_used(fails, toy, model, tmp_path, monk
     for place in (file, file / "below"):
         assert f"{place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", place)
     with monkeypatch.context() as patch:
-        patch.setattr("mee.scoring.mixture_weights", lambda logits, _: torch.full_like(logits, torch.nan))
+        patch.setattr("mee.scoring.mixture_weights", lambda logits, *_: torch.full_like(logits, torch.nan))
         assert f"no finite weights for '{DOG}'" in fails(main, toy, DOG, "--out", tmp_path / "pictures")
     torch.nn.init.constant_(model.mixture.bias, torch.nan)
     model.save_pretrained(toy)

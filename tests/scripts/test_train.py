@@ -146,6 +146,7 @@ def test_the_papers_preset_trains_the_papers_network(train, tmp_path):
     train(*flags, tiny=())
     config = MEE.from_pretrained(train.model).config
     assert config.text.pooling == ("netvlad-32",)
+    assert config.missing == "renormalise"
     sizes = {expert.name: (expert.pooling, expert.embed_dim) for expert in config.experts}
     assert (sizes["audio"], sizes["face"]) == ((("netvlad-16",), 128), (("mean",), 128))
     assert sizes["appearance"][0] == ("max",)
@@ -157,10 +158,11 @@ def test_a_flag_overrides_its_preset_and_scalars_are_written_for_tensorboard(tra
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     flags = ("--text.encoder", "recurrent", "--text.pooling", "mean", "--learning-rate", "0.01")
-    train("--preset=paper", *flags, "--tensorboard", tmp_path / "scalars")
+    train("--preset=paper", "--missing", "evidence", *flags, "--tensorboard", tmp_path / "scalars")
     record = read_training(train.model)["training"]
     assert (record["loss"], record["learning_rate"]) == ("max-margin", 0.01)
-    assert MEE.from_pretrained(train.model).config.text.encoder == "recurrent"
+    config = MEE.from_pretrained(train.model).config
+    assert (config.text.encoder, config.missing) == ("recurrent", "evidence")
     events = EventAccumulator(str(tmp_path / "scalars"))
     events.Reload()
     assert {"train/loss", "train/learning_rate", "validation/R@1"} <= set(events.Tags()["scalars"])

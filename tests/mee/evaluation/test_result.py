@@ -39,7 +39,7 @@ def whole_result(number=1.0, text="a", figures=None):
     protocol |= dict.fromkeys(("missing", "left_out", "without_stream"), (text,))
     return results.Result(
         made=results.Made(**made, seconds=number),
-        system=results.System(**system, files={"scores": text}, modalities=(text,)),
+        system=results.System(**system, files={"scores": text}, modalities=(text,), missing="evidence"),
         protocol=results.ProtocolFacts(**protocol, queries=2, gallery=3, streams={text: 3}, files={text: text}),
         rules=results.Rules(normalisation=results.Normalisation(method="nnn", bank=text, parameters=figures)),
         text_to_video=direction,
@@ -74,7 +74,7 @@ def test_the_file_is_json_that_names_its_format_and_every_key_is_documented(path
     results.write_result(whole_result(text="été"), path)
     text = path.read_text(encoding="utf-8")
     content = json.loads(text)
-    assert (content["format"], content["version"]) == ("mee-result", 1)
+    assert (content["format"], content["version"]) == ("mee-result", results.VERSION)
     assert list(content) == list(results.Result.model_fields)
     assert text.endswith("\n")
     assert "été" in text
@@ -91,7 +91,7 @@ def changed(change):
 @pytest.mark.parametrize(
     ("content", "place"),
     [
-        (changed(lambda c: c.update(version=2)), "version: it is 2"),
+        (changed(lambda c: c.update(version=1)), "version: it is 1"),
         (changed(lambda c: c.update(format="other")), "format"),
         (changed(lambda c: c.update(new=3)), "new"),
         (changed(lambda c: c.pop("version")), "the file: it lacks version"),
@@ -112,7 +112,7 @@ def changed(change):
 def test_another_file_is_refused_with_the_place(path, content, place):
     path.write_bytes(content)
     said = refusal(results.read_result, path)
-    assert said.startswith(f"'{path}' is not a result of mee evaluate, version 1: {place}")
+    assert said.startswith(f"'{path}' is not a result of mee evaluate, version {results.VERSION}: {place}")
     assert "\n" not in said
 
 

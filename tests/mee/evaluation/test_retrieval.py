@@ -55,11 +55,12 @@ def check(retrieval, row, scheme="mixture", removed=()):
         assert "nDCG@10" in metrics
 
 
-@given(SEEDS)
-def test_removed_streams_and_schemes_are_scored_by_the_equation(seed):
-    retrieval = problem(seed)
+@pytest.mark.parametrize("rule", ["evidence", "renormalise"])
+@given(seed=SEEDS)
+def test_removed_streams_and_schemes_are_scored_by_the_equation(rule, seed):
+    retrieval = problem(seed, layout := replace(LAYOUT, missing=rule))
     video, without = retrieval.gallery.video, len(retrieval.gallery.without_stream)
-    removed, schemes = ({row.name: row for row in rows} for rows in (retrieval.removed(), retrieval.schemes()))
+    removed, others = ({row.name: row for row in rows} for rows in (retrieval.removed(), retrieval.schemes()))
     assert list(removed) == list(LAYOUT.names)
     for m, (name, row) in enumerate(removed.items()):
         check(retrieval, row, removed=(name,))
@@ -67,12 +68,12 @@ def test_removed_streams_and_schemes_are_scored_by_the_equation(seed):
         available[:, m] = False  # a gallery that never had it, to the last bit
         never = VideoEmbedding(video.packed, available)
         ranking = rank_queries(
-            MixtureScores(retrieval.text, never, LAYOUT, without_stream=without), retrieval.positives
+            MixtureScores(retrieval.text, never, layout, without_stream=without), retrieval.positives
         )
         assert row.text_to_video == retrieval_metrics(ranking.t2v.rank, ranking.t2v.gain)
         assert row.video_to_text == retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain)
-    assert list(schemes) == [*LAYOUT.names, "uniform", "ignore-missing"]
-    for name, row in schemes.items():
+    assert ("mixture", *others) == schemes(layout)
+    for name, row in others.items():
         check(retrieval, row, name)
 
 
@@ -84,7 +85,7 @@ def test_the_convention_holds_for_every_row_and_a_lone_expert_is_not_removed(v2t
     assert row.video_to_text == retrieval_metrics(ranking.v2t.rank, ranking.v2t.gain)
     lone = problem(3, Layout(("appearance",), (4,)), v2t=v2t)
     assert lone.removed() == ()
-    assert [row.name for row in lone.schemes()] == ["appearance", "uniform", "ignore-missing"]
+    assert [row.name for row in lone.schemes()] == ["appearance", "uniform", "renormalise"]
 
 
 @given(SEEDS)

@@ -1,6 +1,7 @@
 """Scores of a model by every scheme, and normalised, each against a plain loop."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,17 +14,21 @@ from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import UNSCORABLE, MixtureScores, schemes
 from mee.ranking.normalise import DualSoftmaxScores, LastPlaced, ShiftedScores, nnn, qb_norm
 from mee.ranking.rank import rank_queries
+from mee.scoring import mee_scores
 from tests.mee.whole_scores import (
     WholeScores,
     fill_missing,
     loop_scores,
     positives_of,
     random_text,
+    random_video,
     unit_rows,
     whole_matrix,
 )
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (4, 2, 3))
+RULES = [replace(LAYOUT, missing=rule) for rule in ("evidence", "renormalise")]
+by_rule = pytest.mark.parametrize("layout", RULES, ids=lambda layout: layout.missing)
 
 
 @pytest.fixture
@@ -34,48 +39,68 @@ def case():
     return random_text(generator, 4, LAYOUT, 2.0), VideoEmbedding(video, available)
 
 
-@pytest.mark.parametrize("scheme", schemes(LAYOUT))
+@pytest.mark.parametrize(
+    ("layout", "scheme"), [(layout, scheme) for layout in RULES for scheme in schemes(layout)]
+)
 @pytest.mark.parametrize("removed", [(), *((name,) for name in LAYOUT.names)])
-def test_every_scheme_equals_a_loop_with_nan_in_missing_slots(case, scheme, removed):
-    scores = MixtureScores(*case, LAYOUT, scheme=scheme, removed=removed)
-    expected = loop_scores(*case, LAYOUT, scheme, removed)
+def test_every_scheme_equals_a_loop_with_nan_in_missing_slots(case, layout, scheme, removed):
+    scores = MixtureScores(*case, layout, scheme=scheme, removed=removed)
+    expected = loop_scores(*case, layout, scheme, removed)
     torch.testing.assert_close(whole_matrix(scores).double(), expected, atol=1e-6, rtol=0)
     block = scores.block(slice(1, 3)).double()
     torch.testing.assert_close(block, expected[1:3], atol=scores.margin + 1e-6, rtol=0)
     kept = case[1].available & torch.tensor([name not in removed for name in LAYOUT.names])
-    assert (whole_matrix(scores)[:, ~kept.any(1)] == UNSCORABLE).all()
+    assert (whole_matrix(scores)[:, ~kept.any(1)] == scores.nothing).all()
 
 
-def test_clips_without_any_stream_come_last(case):
+@pytest.mark.parametrize("offset", [0.0, 5.0])
+def test_clips_without_any_stream_come_last(case, offset):
     text, video = case
-    scores = MixtureScores(*case, LAYOUT, without_stream=2)
-    assert scores.candidates == 12
+    text = replace(text, offsets=torch.full((4, 3), offset))
+    scores = MixtureScores(text, video, LAYOUT, without_stream=2)
+    assert (scores.candidates, scores.nothing) == (12, UNSCORABLE - offset)
     for found in (whole_matrix(scores), scores.block(slice(0, 4))):
-        assert (found[:, 10:] == UNSCORABLE).all()
-        assert found[:, :10].min() > UNSCORABLE
+        assert (found[:, 10:] == scores.nothing).all()
+        assert found[:, :10].min() > scores.nothing
     none = VideoEmbedding(video.packed[:0], video.available[:0])
     alone = MixtureScores(text, none, LAYOUT, without_stream=1)
     for found in (whole_matrix(alone), alone.block(slice(0, 4))):
-        assert found.tolist() == [[UNSCORABLE]] * 4
-    assert schemes(LAYOUT) == ("mixture", *LAYOUT.names, "uniform", "ignore-missing")
+        assert found.tolist() == [[UNSCORABLE - offset]] * 4
+    evidence, renormalise = RULES
+    assert schemes(evidence) == ("mixture", *LAYOUT.names, "uniform", "renormalise")
+    assert schemes(renormalise) == ("mixture", *LAYOUT.names, "uniform", "evidence")
 
 
-@given(seed=st.integers(0, 2**31), size=st.sampled_from([3, 64, 700]), spread=st.sampled_from([0.1, 5.0, 80.0]))
-def test_blocks_stay_within_the_margin(seed, size, spread):
+@by_rule
+@given(seed=st.integers(0, 2**31))
+def test_scores_that_rank_are_those_that_training_computes(layout, seed):
     generator = torch.Generator().manual_seed(seed)
-    layout = Layout(("a", "b"), (size, size))
+    text, video = random_text(generator, 4, layout, 5.0), random_video(generator, 9, layout)
+    video = VideoEmbedding(fill_missing(video.packed, video.available, layout, math.nan), video.available)
+    scores = MixtureScores(text, video, layout)
+    trained = mee_scores(text.packed, video.packed, text.logits, video.available, layout, text.offsets)
+    torch.testing.assert_close(whole_matrix(scores), trained, atol=scores.margin + 1e-6, rtol=0)
+
+
+@by_rule
+@given(seed=st.integers(0, 2**31), size=st.sampled_from([3, 64, 700]), spread=st.sampled_from([0.1, 5.0, 80.0]))
+def test_blocks_stay_within_the_margin(layout, seed, size, spread):
+    generator = torch.Generator().manual_seed(seed)
+    layout = Layout(("a", "b"), (size, size), layout.missing)
     text, video = (torch.randn(6, 2, size, generator=generator) for _ in range(2))
     text[0], video[0] = text[0].abs(), text[0].abs()  # nothing cancels: the sums are as large as they get
     text, video = (F.normalize(x, dim=-1).flatten(1) for x in (text, video))
     available = torch.tensor([[True, True], [True, False], [False, True]] * 2)
     logits = spread * torch.randn(6, 2, generator=generator)
-    scores = MixtureScores(TextEmbedding(text, logits), VideoEmbedding(video, available), layout)
+    offsets = 3 * torch.randn(6, 2, generator=generator)
+    scores = MixtureScores(TextEmbedding(text, logits, offsets), VideoEmbedding(video, available), layout)
     assert (scores.block(slice(0, 6)) - whole_matrix(scores)).abs().max() <= scores.margin
 
 
-def test_scores_do_not_depend_on_what_they_are_computed_with_nor_on_torchs_settings(case):
+@by_rule
+def test_scores_do_not_depend_on_what_they_are_computed_with_nor_on_torchs_settings(case, layout):
     """So that equal pairs tie, whatever block or process they come from."""
-    scores = MixtureScores(*case, LAYOUT)
+    scores = MixtureScores(*case, layout)
     one_by_one = [[scores.pairs(torch.tensor([q]), torch.tensor([g])).item() for g in range(10)] for q in range(4)]
     assert whole_matrix(scores).tolist() == one_by_one
     expected, before = scores.block(slice(0, 4)), torch.get_float32_matmul_precision()

@@ -214,7 +214,7 @@ def test_a_gpu_ranks_as_the_cpu_does(convention):
         packed = text.packed + video.packed[owner]
         packed[5] = packed[4]
         scores = MixtureScores(
-            TextEmbedding(packed.to(device), text.logits.to(device)),
+            TextEmbedding(packed.to(device), text.logits.to(device), text.offsets.to(device)),
             VideoEmbedding(video.packed.to(device), video.available.to(device)),
             layout,
         )

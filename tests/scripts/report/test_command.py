@@ -97,7 +97,15 @@ def test_one_result_shows_all_its_tables(make_result, capsys):
     print_report(make_entries([make_result(changes={"choice": choice})])[0], ["a note"])
     out, figures = capsys.readouterr().out, make_result().text_to_video
     low, high = figures.intervals["R@1"]
-    wanted = ("text to video", "video to text", "all streams", "without face", "ignore-missing", "a note")
+    wanted = (
+        "text to video",
+        "video to text",
+        "all streams",
+        "without face",
+        "renormalise",
+        "Missing streams: add nothing",
+        "a note",
+    )
     for words in (*wanted, "71.3", "68.0–74.5", "By available streams", f"{low:.1f}–{high:.1f}"):
         assert words in out
     row = next(line for line in out.splitlines() if line.startswith("small"))  # of the first table
@@ -105,7 +113,7 @@ def test_one_result_shows_all_its_tables(make_result, capsys):
 
 
 EVIL = "a\x1b]0;x\x07\x9b31m\u202eb\u2066\u200b\u2028c\ufeff\U000e0041d\x7f\r[bold]\n:car:"
-CHOICES = ("format", "version", "kind", "selected_on", "method")  # their words are given
+CHOICES = ("format", "version", "kind", "selected_on", "method", "missing")  # their words are given
 
 
 def spoiled(value, key=""):

@@ -42,6 +42,7 @@ class Streams:
     streams: Mapping[str, Sequence[Rows | None]]  # (T, D) a clip; None where it is missing
     dims: Mapping[str, int]  # D of every modality
     failed: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names, of the modalities that have any
 
     @classmethod
     def of(cls, name: str, ids: Sequence[str], streams: Mapping[str, Sequence[Rows | None]]) -> Self:

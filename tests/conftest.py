@@ -43,6 +43,7 @@ class MemorySource:
     clips: pd.DataFrame
     dims: dict = field(default_factory=lambda: dict(DIMS))
     fingerprints: dict = field(default_factory=lambda: {name: f"made-{name}" for name in DIMS})
+    columns: dict = field(default_factory=dict)
     failed: dict = field(default_factory=dict)
     made: int = 1  # how often
     name: str = "store"

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ class Source:
     name = "made"
     dims = DIMS
     fingerprints = versions = dict.fromkeys(DIMS, "made")
+    columns: ClassVar = {}
 
     def __init__(self):
         self.failed = {}

@@ -1,6 +1,7 @@
 from .base import Extractor as Extractor
 from .base import Fingerprint as Fingerprint
 from .base import Stream as Stream
+from .base import check_columns as check_columns
 from .registry import PRESETS as PRESETS
 from .registry import known_extractors as known_extractors
 from .registry import make_extractor as make_extractor

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from features.media import Clip, Need
 
+LONGEST_NAME, LONGEST_NAMES = 200, 1 << 20  # characters of a column's name, and of all of a stream together
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -34,12 +36,34 @@ class Fingerprint:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None  # hub id or path, for pretrained extractors
     revision: str | None = None
+    columns: tuple[str, ...] = ()  # names of the columns, as many as dim, or none
 
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits of a hash of the whole fingerprint."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        content = asdict(self)
+        if not self.columns:
+            del content["columns"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def check_columns(columns: Sequence[Any], dim: int) -> tuple[str, ...]:
+    """The names of a stream's ``dim`` columns, of which there are as many or none; several may be equal.
+
+    Raises:
+        ValueError: they are fewer or more, or one is no text, empty, too long, or cannot be printed.
+    """
+    if len(columns) not in (0, dim):
+        raise ValueError(f"{len(columns)} names were given for {dim} columns")
+    for number, name in enumerate(columns, 1):
+        if not (isinstance(name, str) and name.strip() and len(name) <= LONGEST_NAME and name.isprintable()):
+            raise ValueError(
+                f"the name of column {number} should be printable text of 1 to {LONGEST_NAME} characters, and is "
+                f"{name!r:.80}"
+            )
+    if (length := sum(map(len, columns))) > LONGEST_NAMES:
+        raise ValueError(f"the names of all columns have {length:,} characters, and may have {LONGEST_NAMES:,}")
+    return tuple(columns)
 
 
 class Extractor(ABC):
@@ -50,6 +74,7 @@ class Extractor(ABC):
     dim: int  # D, the size of a row
     needs: tuple[Need, ...]  # what a reader has to decode for this extractor
     parameters: Mapping[str, Any] = MappingProxyType({})  # what else changes the numbers, for the fingerprint
+    columns: tuple[str, ...] = ()  # names of the D columns, such as a classifier's classes; empty: they have none
     shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
 
     def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
@@ -70,4 +95,5 @@ class Extractor(ABC):
             version=self.version,
             dim=self.dim,
             parameters={**self.parameters, "needs": needs},
+            columns=self.columns,
         )

@@ -71,7 +71,7 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Ext
         from features.extractors.pretrained import make_pretrained
 
         return make_pretrained(spec, run)
-    from features.extractors.base import Extractor
+    from features.extractors.base import Extractor, check_columns
 
     place = known_extractors()[spec.stream]
     module, _, attribute = place.partition(":")
@@ -85,6 +85,10 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Ext
     lacking = [name for name in ("modality", "version", "dim", "needs") if not hasattr(extractor, name)]
     if lacking:
         raise InputError(f"the extractor '{spec.stream}' ({place}) does not set {', '.join(lacking)}")
+    try:
+        check_columns(extractor.columns, extractor.dim)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the extractor '{spec.stream}' ({place}) names its columns wrongly: {error}") from error
     return extractor
 
 

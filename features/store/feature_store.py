@@ -69,6 +69,12 @@ class FeatureStore:
         return {stream: int(entry.fingerprint["dim"]) for stream, entry in self.manifest.streams.items()}
 
     @property
+    def columns(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the D columns of each stream that names them."""
+        named = {stream: tuple(entry.fingerprint["columns"]) for stream, entry in self.manifest.streams.items()}
+        return {stream: names for stream, names in named.items() if names}
+
+    @property
     def fingerprints(self) -> Mapping[str, str]:
         """Digest of the extractor that made each stream."""
         return {stream: entry.digest for stream, entry in self.manifest.streams.items()}
@@ -303,6 +309,7 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
                 "model": made_by.get("model"),
                 "revision": made_by.get("revision"),
                 "size": made_by["dim"],
+                "named": len(made_by["columns"]),  # columns with a name: all or none
                 "sampling": sampling,
                 "parameters": parameters,  # other than the sampling
                 "fingerprint": declared.digest,

@@ -1,4 +1,4 @@
-"""The format of a feature store on disk, version 3: a directory that many jobs fill without coordination.
+"""The format of a feature store on disk, version 4: a directory that many jobs fill without coordination.
 
     store.json                            format version, how videos are cut, what made each stream (manifest.py)
     parts/<shard>.parquet                 the rows of one shard, columns as below

@@ -3,7 +3,8 @@
     format          version of the store's format
     clip_seconds    how videos are cut; null: the default rule
     streams         by name:
-        fingerprint     extractor, its version, model, revision, size, parameters including the sampling
+        fingerprint     extractor, its version, model, revision, size, parameters including the sampling, and the
+                        names of the columns, a list that is empty where they have none
         digest          of the fingerprint
         versions        that count
         overwritten     versions that no longer count
@@ -32,15 +33,15 @@ from shlex import quote
 from typing import Any, Self
 
 from features.errors import InputError
-from features.extractors import Fingerprint
+from features.extractors import Fingerprint, check_columns
 from features.files import check_folder, make_folder, parse_json, read_file, remove, write_whole
 from features.store.layout import FOLDERS, STORE_FILE, is_name, is_stream
 from features.store.writers import Work, store_lock
 
-FORMAT = 3
+FORMAT = 4
 MOST_DIM = 1 << 20  # numbers in a row
 KINDS: dict[str, Any] = {"extractor": str, "version": int, "dim": int, "parameters": dict}  # of a fingerprint
-KINDS |= {"model": str | None, "revision": str | None}
+KINDS |= {"model": str | None, "revision": str | None, "columns": list}
 READING = ("mee", "av", "numpy", "opencv-python-headless")  # packages that every extractor depends on
 MODELS = ("torch", "transformers")
 NAMES = "a name is of at most 100 letters, digits, - and _"
@@ -73,6 +74,7 @@ class StreamEntry:
         wrong = wrong or [dim for dim in (made_by["dim"],) if not 0 < dim <= MOST_DIM]
         if wrong or made_by.keys() != KINDS.keys():
             raise ValueError(f"an entry of a stream is unknown or wrong: {wrong or [*made_by]}"[:200])
+        check_columns(made_by["columns"], made_by["dim"])
         return cls(**{**entry, "versions": tuple(lists[0]), "overwritten": tuple(lists[1])})
 
     def united(self, other: StreamEntry) -> StreamEntry:

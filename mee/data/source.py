@@ -41,6 +41,10 @@ class FeatureSource(ClipNames, Protocol):
         """D of every modality."""
 
     @property
+    def columns(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the D columns of those modalities that name them, such as a classifier's classes."""
+
+    @property
     def fingerprints(self) -> Mapping[str, str]:
         """Digest of the extractor of every modality."""
 

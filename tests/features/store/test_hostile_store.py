@@ -92,12 +92,14 @@ def made_by(key, value):
     return lambda content: content["streams"]["sight"]["fingerprint"].update({key: value})
 
 
+COLUMNS = [None, "abc", ["a", "b"], ["a", "b", 3], ["a", "b", " "], ["a", "b", "x\x1b[2J"], ["a", "b", "x" * 201]]
 MANIFESTS = {
     **{f"format {each!r}": lambda c, v=each: c.update(format=v) for each in (True, "3", 3.0, 2, 10**400)},
     **{f"cut {each!r}": lambda c, v=each: c.update(clip_seconds=v) for each in (True, "5", 0, -1, [])},
     **{f"dim {each!r}": made_by("dim", each) for each in (10**18, 0, -1, 1.5, True, "3", None)},
     **{f"version {each!r}": made_by("version", each) for each in ("1", None)},
     "no parameters": made_by("parameters", []),
+    **{f"columns {each!r:.20}": made_by("columns", each) for each in COLUMNS},
     "a model": made_by("model", {"a": 1}),
     "more": made_by("more", 1),
     "no fingerprint": entry("fingerprint", None),
@@ -136,7 +138,7 @@ NONSENSE = [
     b"{}",
     b"[]",
 ]
-NONSENSE += [b'{"format": 1}', b'{"format": 99}', b'{"format": 3, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
+NONSENSE += [b'{"format": 1}', b'{"format": 99}', b'{"format": 4, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
 
 
 @pytest.mark.parametrize("content", NONSENSE)

@@ -5,6 +5,7 @@ from .config import NormaliseConfig as NormaliseConfig
 from .evaluate import evaluate_model as evaluate_model
 from .evaluate import evaluate_scores as evaluate_scores
 from .measure import write_ranks as write_ranks
+from .paired import paired_difference as paired_difference
 from .result import Answer as Answer
 from .result import Choice as Choice
 from .result import Direction as Direction

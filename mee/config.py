@@ -11,16 +11,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from mee.errors import require
-from mee.layers import check_pooling, pooled_size
+from mee.layers import PLAIN, check_pooling, pooled_size
 from mee.text import TextConfig
 
 Missing = Literal["evidence", "renormalise"]  # rules of missing streams, see mee.scoring
-SCHEMES = (
-    "mixture",
-    "uniform",
-    "evidence",
-    "renormalise",
-)  # ways to score, see mee.ranking.mixture; no expert's name
+SCHEMES = ("mixture", "uniform", "evidence", "renormalise")  # ways to score (mee.ranking.mixture); no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
 
 
@@ -36,6 +31,9 @@ class ExpertConfig:
     standardise: bool = True  # bring every column to mean 0 and deviation 1 first
     text: str = ""  # hub id or directory of its own, frozen text tower; empty: the model's text encoder
     start: Literal["random", "identity"] = "random"  # what its two gated units compute before training
+    named: int = 0  # columns that have names, the last of the stream; its unit starts at the names' vectors
+    centres: int = 0  # training clips that clips are compared with by a kernel; 0: none, the unit sees the stream
+    components: int = 0  # numbers of a clip that are compared
     fingerprint: str = ""  # digest of the extractor that its streams must come from
 
     def __post_init__(self) -> None:
@@ -44,6 +42,10 @@ class ExpertConfig:
         require(plain is not None, f"an expert's name is of letters, digits, - and _, got {self.name!r:.80}")
         require(self.input_dim > 0 and self.embed_dim > 0, f"'{self.name}': sizes must be positive")
         check_pooling(f"'{self.name}'", self.pooling)
+        require(0 <= self.named <= self.input_dim, f"'{self.name}': named must be of the {self.input_dim} columns")
+        kernel = self.centres >= 0 and (self.components > 0) is (self.centres > 0) and self.components >= 0
+        require(kernel, f"'{self.name}': centres and components must both be positive, or both 0")
+        require(not self.named or self.pooling[0] == "mean", f"'{self.name}': named columns need mean pooling first")
         if self.start == "identity":
             columns = f"its {self.pooled_dim} pooled columns must be as many as its embed-dim {self.embed_dim}"
             require(self.pooled_dim == self.embed_dim, f"'{self.name}': to start as identity, {columns}")
@@ -54,6 +56,16 @@ class ExpertConfig:
     def pooled_dim(self) -> int:
         """Size of the pooled stream."""
         return pooled_size(self.pooling, self.input_dim)
+
+    @property
+    def learns(self) -> bool:
+        """Whether its pooling has parameters."""
+        return any(kind not in PLAIN for kind in self.pooling)
+
+    @property
+    def feature_dim(self) -> int:
+        """Size of the pooled stream without named columns; where all are named, they stay."""
+        return pooled_size(self.pooling, self.input_dim - self.named or self.input_dim)
 
 
 def tower_settings(tower: str) -> TextConfig:
@@ -68,6 +80,7 @@ class ModelConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     experts: tuple[ExpertConfig, ...]  # their order is the M axis, everywhere
     text: TextConfig = field(default_factory=TextConfig)
+    gate: int = 0  # units of the hidden layer between a sentence and its mixture logits; 0: none
     missing: Missing = "evidence"  # what a missing stream means for a score, see mee.scoring
     dropout: float = 0.3  # on pooled streams and on text vectors, before the gated units
 
@@ -75,4 +88,5 @@ class ModelConfig:
         names = [expert.name for expert in self.experts]
         require(len(names) > 0 and len(set(names)) == len(names), f"experts must be named, each once, got {names}")
         require(not set(names) & set(SCHEMES), f"no expert may be called {', '.join(SCHEMES)}")
+        require(self.gate >= 0, f"gate cannot be negative, got {self.gate}")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")

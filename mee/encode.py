@@ -90,7 +90,7 @@ def encode_gallery(
         InputError: the source's streams are not the model's.
     """
     check_source(model.config, source)
-    packed = [model.mixture.weight.new_empty(0, model.layout.total)]
+    packed = [model.offset.new_empty(0, model.layout.total)]
     available = [torch.empty(0, len(model.modalities), dtype=torch.bool, device=model.device)]
     with _evaluating(model):
         for start in range(0, len(clip_ids), batch_size):

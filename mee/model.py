@@ -1,7 +1,7 @@
 """MEE, the Mixture of Embedding Experts: a text encoder, and two gated units for each modality.
 
     text:  h = encoder(sentence);  t_m = GEU_m(h, or h of the expert's own text tower);  l = U h + c;  o
-    video: x_m = GEU'_m(dropout(standardise(pool(stream_m))))
+    video: x_m = GEU'_m(dropout(inputs(standardise(pool(stream_m)))))
 
 Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, o, x and availability into scores; the offsets
 o, one for each expert, stay 0 where weights are renormalised. A pooling that learns gets its stream's rows
@@ -11,7 +11,7 @@ standardised instead, before it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from mee.checkpoint import Checkpointed
 from mee.config import ExpertConfig, ModelConfig, tower_settings
 from mee.errors import InputError
-from mee.layers import GatedEmbeddingUnit, Pool, Standardise
+from mee.layers import GatedEmbeddingUnit, Kernel, Names, Pool, Standardise
 from mee.layout import Layout
 from mee.scoring import mee_scores
 from mee.streams import Clips, Ragged, Sentences, Streams, availability
@@ -29,6 +29,7 @@ from mee.text import TextEncoder, encoder_class, tower_class
 
 MAIN = ""  # the text encoder's name among the towers; the others have their experts' names
 BLOCK = 256  # streams pooled together
+FLOOR = 1e-4  # added to probabilities before their logarithm
 
 
 @dataclass(frozen=True)
@@ -60,29 +61,53 @@ class VideoEmbedding:
 class VideoExpert(nn.Module):
     """The video side of one expert: pooling, standardisation and gated unit of one modality."""
 
-    def __init__(self, config: ExpertConfig, dropout: float) -> None:
+    def __init__(self, config: ExpertConfig, dropout: float, text_dim: int) -> None:
         super().__init__()
         self.embed_dim, self.dropout, self.fits = config.embed_dim, dropout, config.standardise
+        self.columns, self.named = config.input_dim, config.named
         self.pool = Pool(config.pooling, config.input_dim)
-        self.standardise = Standardise(config.input_dim if self.pool.learns else config.pooled_dim)
-        self.unit = GatedEmbeddingUnit(config.pooled_dim, config.embed_dim)
+        self.standardise = Standardise(config.input_dim if self.pool.learns else config.feature_dim)
+        self.kernel = Kernel(config.feature_dim, config.components, config.centres) if config.centres else None
+        self.names = Names(config.named, text_dim) if config.named else None
+        inputs = (config.centres or config.feature_dim) + (text_dim if config.named else 0)
+        self.unit = GatedEmbeddingUnit(inputs, config.embed_dim)
 
     def forward(self, streams: Streams) -> Tensor:
         """B streams -> (B, embed_dim); zeros where a stream is missing, which the unit never sees."""
         present = streams.available
-        pooled = self.pooled(streams)
-        embedded: Tensor = self.unit(F.dropout(pooled, self.dropout, self.training))
+        inputs = F.dropout(self.inputs(self.pooled(streams)), self.dropout, self.training)
+        embedded: Tensor = self.unit(inputs)
         return embedded.new_zeros(len(present), self.embed_dim).index_put((present,), embedded)
 
     def pooled(self, streams: Streams) -> Tensor:
-        """(B present streams, pooled_dim): the gated unit's input."""
+        """(B present streams, pooled_dim); of rows that are standardised before a pooling that learns."""
         present = streams.available
         rows, lengths = streams.padded[present], streams.lengths[present]
-        if self.pool.learns:
-            pooled: Tensor = self.pool(self.standardise(rows), lengths)
-        else:
-            pooled = self.standardise(rows[:, 0] if streams.pooled else self.pool(rows, lengths))
+        if streams.pooled:
+            return rows[:, 0]
+        pooled: Tensor = self.pool(self.standardise(rows) if self.pool.learns else rows, lengths)
         return pooled
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """(B, pooled_dim) -> (B, feature_dim): the columns without a name, standardised."""
+        return pooled if self.pool.learns else self.standardise(self._unnamed(pooled))
+
+    def meaning(self, pooled: Tensor) -> Tensor:
+        """(B, pooled_dim) -> (B, text_dim): what the named columns say, (B, 0) where there are none."""
+        if self.names is None:
+            return pooled[:, :0]
+        meant: Tensor = self.names(pooled[:, self.columns - self.named : self.columns])
+        return meant
+
+    def inputs(self, pooled: Tensor) -> Tensor:
+        """(B, pooled_dim) -> what the gated unit sees: features or their likeness to the centres, and meaning."""
+        features = self.features(pooled)
+        return torch.cat([self.kernel(features) if self.kernel else features, self.meaning(pooled)], dim=1)
+
+    def _unnamed(self, pooled: Tensor) -> Tensor:
+        if self.named == self.columns:  # nothing else is there: the log tells small probabilities apart
+            return (pooled.clamp(min=0) + FLOOR).log()
+        return pooled.unflatten(1, (-1, self.columns))[..., : self.columns - self.named].flatten(1)
 
     @torch.no_grad()
     def prepool(self, streams: Ragged) -> Ragged:
@@ -101,7 +126,8 @@ class VideoExpert(nn.Module):
     def fit(self, streams: Ragged) -> None:
         """Set mean and deviation from the training clips' streams, as `prepool` returns them."""
         if self.fits:
-            self.standardise.fit(streams.values.float())
+            values = streams.values.float()
+            self.standardise.fit(values if self.pool.learns else self._unnamed(values))
 
 
 class MEE(Checkpointed):
@@ -127,8 +153,10 @@ class MEE(Checkpointed):
         self.text_experts = nn.ModuleList(
             GatedEmbeddingUnit(self.tower_of(expert.name).dim, expert.embed_dim) for expert in config.experts
         )
-        self.video_experts = nn.ModuleList(VideoExpert(expert, config.dropout) for expert in config.experts)
-        self.mixture = nn.Linear(text_encoder.dim, len(config.experts))
+        self.video_experts = nn.ModuleList(
+            VideoExpert(expert, config.dropout, self.tower_of(expert.name).dim) for expert in config.experts
+        )
+        self.mixture = make_gate(text_encoder.dim, config.gate, len(config.experts))
         self.offset = nn.Parameter(torch.zeros(len(names)), requires_grad=config.missing == "evidence")
         self._start()
 
@@ -151,7 +179,7 @@ class MEE(Checkpointed):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.mixture.weight.device
+        return self.offset.device
 
     @property
     def all_towers(self) -> dict[str, TextEncoder]:
@@ -201,6 +229,11 @@ class MEE(Checkpointed):
         """The text side of one expert."""
         return cast(GatedEmbeddingUnit, self.text_experts[self.modalities.index(modality)])
 
+    def set_gate(self, gate: nn.Module) -> None:
+        """Replace the map from a sentence to its mixture logits, as `make_gate` makes them."""
+        hidden = gate[0].out_features if isinstance(gate, nn.Sequential) else 0
+        self.mixture, self.config = gate, replace(self.config, gate=int(hidden))
+
     def _start(self) -> None:
         """Initialise experts that start as the identity; they begin with equal mixture weights."""
         aligned = [expert for expert in self.config.experts if expert.start == "identity"]
@@ -213,5 +246,13 @@ class MEE(Checkpointed):
             self.text_unit(expert.name).start_as_identity()
             self.expert(expert.name).unit.start_as_identity()
         if aligned:
-            nn.init.zeros_(self.mixture.weight)
-            nn.init.zeros_(self.mixture.bias)
+            last = [module for module in self.mixture.modules() if isinstance(module, nn.Linear)][-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+
+def make_gate(dim: int, hidden: int, experts: int) -> nn.Module:
+    """(Q, dim) sentences -> (Q, experts) mixture logits: a linear map, or one hidden layer."""
+    if not hidden:
+        return nn.Linear(dim, experts)
+    return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, experts))

@@ -1,6 +1,9 @@
+from .inputs import Kernel as Kernel
+from .inputs import Names as Names
 from .normalise import GatedEmbeddingUnit as GatedEmbeddingUnit
 from .normalise import Standardise as Standardise
 from .pooling import Pool as Pool
+from .pooling_kinds import PLAIN as PLAIN
 from .pooling_kinds import check_pooling as check_pooling
 from .pooling_kinds import pooled_size as pooled_size
 from .transformer import TransformerLayer as TransformerLayer

@@ -1,40 +1,53 @@
 """A closed-form start: experts from ridge regression, before any gradient step.
 
-    text:   t' = P' (t - mean),      P = U (a + s * mean(a))^(-1/2)      of the captions' covariance U a U'
-    video:  x' = M W' (z - mean),    W = V (l + s * mean(l))^(-1/2)      of the streams' covariance V l V'
-            M  = 1/n * sum over clips i of (mean t' of its captions) (W' z_i)'
+    text:    t' = P' (t - mean),   P = U (a + s * mean(a))^(-1/2)     of the captions' covariance U a U'
+    target:  y_i = mean t' of the captions of clip i
+    named:   b_i = P' (n_i - mean),   n_i the meaning of the named columns (mee.layers.inputs)
+    video:   x' = k b + f(z),   k = sum of <b_i, y_i> / sum of |b_i|^2,   f the regression from z to y - k b
 
-z is a pooled stream, standardised; s is the shrinkage towards the mean eigenvalue (as in Ledoit and Wolf, A
-well-conditioned estimator for large-dimensional covariance matrices, 2004, with a given weight). M W' is the ridge
-regression from a whitened stream to whitened text, and sets the two linear maps of an expert. x' and
-t', scaled to unit mean square, are the first layers of its two gated units, whose gates start open
-(mee.layers.normalise); an expert alone then ranks as the regression does.
+    kernel:  f(z) = sum over i of a_i exp(-|z - z_i|^2 / (2 w^2 d)),   a = (K + r I)^(-1) (y - k b)
+    linear:  f(z) = M W' (z - mean),   W = V (l + s * mean(l))^(-1/2) of the streams' covariance V l V'
+             M = 1/n * sum over i of (y_i - k b_i) (W' z_i)'
 
-How much each expert counts, the bias of the mixture, is found on clips that the regression has not seen: fitted on
-four fifths of the videos and scored on the last, each fifth in turn, by the cross-entropy of the right clip.
+z is a pooled stream, standardised, for the kernel its leading COMPONENTS directions; d is the mean of all
+|z_i - z_j|^2, K the kernel's matrix, s the shrinkage towards the mean eigenvalue (as in Ledoit and Wolf, A
+well-conditioned estimator for large-dimensional covariance matrices, 2004, with a given weight). The kernel has all
+training clips as centres, if they are not too many; else the regression is linear. An expert with named columns
+starts at what they say, and the regression learns the rest. x' and t', scaled to unit mean square, are the first
+layers of its two gated units, whose gates start open (mee.layers.normalise); an expert alone then ranks as the
+regression does.
+
+The weights of the mixture are found on clips that the regression has not seen (mee.training.gate): fitted on four
+fifths of the videos, it predicts the last, each fifth in turn. For the kernel that takes one inverse (the residuals
+of a left-out part S are G_SS^(-1) (G y)_S, with G = (K + r I)^(-1)).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from mee.config import ModelConfig
 from mee.layers import GatedEmbeddingUnit
 from mee.model import MAIN, MEE
 from mee.text import TextEncoder
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
+from mee.training.gate import HeldOut, fit_gate
 
 COMPONENTS = 256  # of a stream's covariance that are kept, at most
-PARTS = 5  # into which the videos are divided for the mixture's bias
+WIDTH, PENALTY = 0.5, 1.0  # w and r of the kernel
+PARTS = 5  # into which the videos are divided for the gate
 SCORED = 512  # clips of a part that are scored, at most
 EQUAL = 1e-12  # variance of equal rows, relative to their mean square
 SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
+PROMPTS = {"audio": ("{}", "the sound of {}")}  # for the names of columns
+PICTURED = ("{}", "a video of a {}")
 
 
 @dataclass(frozen=True)
@@ -47,37 +60,45 @@ class Side:
     @classmethod
     def of(cls, rows: Tensor, components: int, shrinkage: float) -> Side:
         """Mean and at most `components` leading directions of (n, D) rows."""
-        mean = rows.mean(0)
-        centred = rows - mean
-        if len(rows) > rows.shape[1]:
-            spread, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
-            variance, directions = spread.flip(0).clamp(min=0)[:components], directions.flip(1)[:, :components]
-        else:
-            _, scale, transposed = torch.linalg.svd(centred, full_matrices=False)
-            variance, directions = (scale.square() / len(rows))[:components], transposed.T[:, :components]
-        rank = max(1, int((variance > 1e-6 * variance[0]).sum()))  # below is rounding
-        level = (variance[:rank] + shrinkage * variance[:rank].mean()).clamp(min=torch.finfo(rows.dtype).tiny)
+        mean, variance, directions = leading(rows, components)
+        level = (variance + shrinkage * variance.mean()).clamp(min=torch.finfo(rows.dtype).tiny)
         differ = variance[0] > EQUAL * rows.square().mean()  # else the map would be infinite
-        return cls(mean, directions[:, :rank] * (level.rsqrt() * differ))
+        return cls(mean, directions * (level.rsqrt() * differ))
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(n, D) -> (n, K)."""
         return (rows - self.mean) @ self.whiten
 
 
+def leading(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (D,), variances (K,) and directions (D, K) of (n, D) rows, the largest first, K at least 1."""
+    mean = rows.mean(0)
+    centred = rows - mean
+    if len(rows) > rows.shape[1]:
+        spread, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
+        variance, directions = spread.flip(0).clamp(min=0)[:components], directions.flip(1)[:, :components]
+    else:
+        _, scale, transposed = torch.linalg.svd(centred, full_matrices=False)
+        variance, directions = (scale.square() / len(rows))[:components], transposed.T[:, :components]
+    rank = max(1, int((variance > 1e-6 * variance[0]).sum()))  # below is rounding
+    return mean, variance[:rank], directions[:, :rank]
+
+
 @dataclass(frozen=True)
 class Regression:
-    """The two sides of one expert, ready to be fitted to any part of the clips."""
+    """One expert: n clips that have the stream, and their regression to whitened text."""
 
-    clips: Tensor  # (n,) int64, the clips that have the stream
-    video: Side
-    white: Tensor  # (n, K) their whitened streams
+    clips: Tensor  # (n,) int64
     text: Side
-    target: Tensor  # (all clips, K') mean whitened text vector of each clip's captions
+    inputs: Tensor  # (n, I) what the gated unit sees
+    mean: Tensor  # (I,) of it that the map takes off
+    map: Tensor  # (K', I) to whitened text
+    held_out: Tensor  # (n, K') predictions by regressions that were not fitted on the clip's part
 
-    def fit(self, kept: Tensor) -> Tensor:
-        """(K', K) map M from a whitened stream to whitened text; kept: (n,) bool."""
-        return self.target[self.clips[kept]].T @ self.white[kept] / max(1, int(kept.sum()))
+    @property
+    def output(self) -> Tensor:
+        """(n, K') predictions."""
+        return (self.inputs - self.mean) @ self.map.T
 
 
 def informative(encoder: TextEncoder) -> bool:
@@ -85,31 +106,75 @@ def informative(encoder: TextEncoder) -> bool:
     return not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
-@torch.no_grad()
-def start_closed_form(model: MEE, data: TrainingData, config: TrainConfig) -> None:
-    """Set the first linear maps of every expert that does not start as the identity, and the mixture's bias.
+def with_inputs(
+    config: ModelConfig, data: TrainingData, columns: Mapping[str, Sequence[str]], most: int
+) -> ModelConfig:
+    """The settings with named columns, and with kernels where clips are not more than `most`.
 
-    The text encoder must be `informative`, and the training data prepared.
+    columns: names of the columns of each modality that has some, see `mee.data.FeatureSource`.
+    """
+    experts = []
+    clips = data.matches()[1].unique()
+    for expert in config.experts:
+        named = sum(name != "" for name in columns.get(expert.name, ()))
+        fixed = "mean" in expert.pooling[:1] and not expert.learns
+        expert = replace(expert, named=named if fixed and expert.start != "identity" else 0)
+        count = int(data.streams[expert.name].present[clips].sum())
+        if 1 < count <= most and expert.start != "identity" and not expert.learns:
+            components = min(COMPONENTS, expert.feature_dim, count)
+            expert = replace(expert, centres=count, components=components)
+        experts.append(expert)
+    return replace(config, experts=tuple(experts))
+
+
+@torch.no_grad()
+def start_closed_form(
+    model: MEE, data: TrainingData, config: TrainConfig, columns: Mapping[str, Sequence[str]]
+) -> float | None:
+    """Set the inputs and first linear maps of every expert that does not start as the identity, and the gate.
+
+    The text encoder must be `informative`, the training data prepared, the model's settings by `with_inputs`.
+    Returns the temperature that fits the scores, if there are clips enough to fit the gate.
     """
     was_training = model.training
     model.eval()
     towers = {tower: _text_vectors(model, data, tower) for tower in model.all_towers}
     text = {name: towers.get(name, towers[MAIN]) for name in model.modalities}
-    regressions = {
-        expert.name: _regression(model, data, expert.name, text[expert.name], config.shrinkage)
-        for expert in model.config.experts
-        if expert.start != "identity"
-    }
-    for name, regression in regressions.items():
-        video, words = regression.video, regression.text
-        fitted = regression.fit(torch.ones(len(regression.clips), dtype=torch.bool))
-        _set(model.expert(name).unit, video.mean, fitted @ video.whiten.T, regression.white @ fitted.T)
-        _set(model.text_unit(name), words.mean, words.whiten.T, words(text[name]))
-    if len(regressions) == len(model.modalities) > 1:
-        nn.init.zeros_(model.mixture.weight)
-        if held_out := _held_out(data, regressions, text, config.seed):  # of very few videos there is none
-            model.mixture.bias.copy_(mixture_bias(held_out))
+    part = _parts(data, config.seed)
+    regressions = {}
+    for expert in model.config.experts:
+        name = expert.name
+        if expert.start == "identity":
+            continue
+        if expert.named:
+            names = [column for column in columns[name] if column]
+            model.expert(name).names.vectors.copy_(name_vectors(model, name, names))
+        regressions[name] = regression = _regression(model, data, name, text[name], part, config.shrinkage)
+        _set(model.expert(name).unit, regression.mean, regression.map, regression.output)
+        _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
+    temperature = None
+    if len(model.modalities) > 1 and (parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))):
+        gate = fit_gate(parts, model.config.missing, config.stream_dropout, config.seed)
+        model.set_gate(gate.folded().to(model.device))
+        model.offset.copy_(gate.offset)
+        temperature = float(gate.log_temperature.exp())
     model.train(was_training)
+    return temperature
+
+
+@torch.no_grad()
+def name_vectors(model: MEE, expert: str, names: Sequence[str]) -> Tensor:
+    """(C, D) unit-norm vectors of names by the expert's text tower: the mean over some prompts."""
+    tower = model.tower_of(expert)
+    total = torch.zeros(len(names), tower.dim)
+    for prompt in PROMPTS.get(expert, PICTURED):
+        vectors = []
+        for some in range(0, len(names), BLOCK):
+            tokens = model.tokenize([prompt.format(name) for name in names[some : some + BLOCK]])
+            streams = tokens[expert if expert in tokens else MAIN].all().to(model.device)
+            vectors.append(F.normalize(tower(streams.padded, streams.lengths), dim=1).cpu())
+        total += torch.cat(vectors)
+    return F.normalize(total, dim=1)
 
 
 def _set(unit: GatedEmbeddingUnit, mean: Tensor, rows: Tensor, output: Tensor) -> None:
@@ -132,74 +197,118 @@ def _text_vectors(model: MEE, data: TrainingData, tower: str) -> Tensor:
     return torch.cat(parts)
 
 
-def _regression(model: MEE, data: TrainingData, modality: str, text: Tensor, shrinkage: float) -> Regression:
+def _parts(data: TrainingData, seed: int) -> Tensor:
+    """(clips,) which part of the videos each captioned clip belongs to; -1 without a caption."""
+    captions, owners = data.matches()
+    videos = data.video.unique()
+    part_of_video = torch.randperm(len(videos), generator=torch.Generator().manual_seed(seed)) % PARTS
+    part = torch.full((int(owners.max()) + 1,), -1)
+    part[owners] = part_of_video[torch.searchsorted(videos, data.video[captions])]
+    return part
+
+
+def _pooled(model: MEE, data: TrainingData, modality: str, clips: Tensor) -> Tensor:
+    """(n, pooled_dim) of clips that have the stream."""
+    expert = model.expert(modality)
+    blocks = [expert.pooled(data.clips(rows)[modality].to(model.device)) for rows in clips.split(BLOCK)]
+    return torch.cat([torch.empty(0, model.config.experts[model.modalities.index(modality)].pooled_dim), *(block.cpu() for block in blocks)])
+
+
+def _regression(
+    model: MEE, data: TrainingData, modality: str, text: Tensor, part: Tensor, shrinkage: float
+) -> Regression:
     expert = model.expert(modality)
     captions, owners = data.matches()
     clips = owners.unique()
     clips = clips[data.streams[modality].present[clips]]
-    pooled = [expert.pooled(data.clips(rows)[modality].to(model.device)).cpu() for rows in clips.split(BLOCK)]
-    streams = torch.cat([torch.empty(0, expert.unit.linear.in_features), *pooled])
-    if not len(streams):  # without data, any map will do
-        streams = torch.zeros(1, streams.shape[1])
-        clips = owners[:1]
-    video = Side.of(streams, COMPONENTS, shrinkage)
+    pooled = _pooled(model, data, modality, clips)
+    if not len(pooled):  # without data, any map will do
+        pooled, clips = torch.zeros(1, pooled.shape[1]), owners[:1]
     side = Side.of(text, expert.embed_dim, shrinkage)
-    count = int(owners.max()) + 1
-    target = torch.zeros(count, side.whiten.shape[1]).index_add_(0, owners, side(text)[captions])
-    target /= torch.bincount(owners, minlength=count).clamp(min=1)[:, None]
-    return Regression(clips, video, video(streams), side, target)
+    target = torch.zeros(len(part), side.whiten.shape[1]).index_add_(0, owners, side(text)[captions])
+    target = (target / torch.bincount(owners, minlength=len(part)).clamp(min=1)[:, None])[clips]
+    device = model.device
+    features = expert.features(pooled.to(device)).cpu()
+    meaning = expert.meaning(pooled.to(device)).cpu()
+    meant = (meaning - meaning.mean(0)) @ side.whiten if meaning.shape[1] else torch.zeros_like(target)
+    share = (meant * target).sum() / meant.square().sum().clamp(min=1e-12)
+    rest, own = target - share * meant, part[clips]
+    if expert.kernel is not None:
+        _, _, directions = leading(features, expert.kernel.directions.shape[1])
+        z = features @ directions
+        mean_square = 2 * (z - z.mean(0)).square().sum(1).mean() * len(z) / max(1, len(z) - 1)
+        directions /= (2 * WIDTH**2 * mean_square).sqrt().clamp(min=1e-12)
+        expert.kernel.directions[:, : directions.shape[1]] = directions.to(expert.kernel.directions)
+        expert.kernel.centres.copy_(features.to(device) @ expert.kernel.directions.to(features))
+        inputs = expert.kernel(features.to(device)).cpu()
+        mean = torch.zeros(inputs.shape[1])
+        inverse = torch.linalg.inv(inputs.double() + PENALTY * torch.eye(len(inputs)))
+        coefficients = inverse @ rest.double()
+        fitted = coefficients.T.float()
+        left = rest.double().clone()
+        for number in own.unique():
+            rows = (own == number).nonzero().squeeze(1)
+            left[rows] = torch.linalg.solve(inverse[rows][:, rows], coefficients[rows])
+        predicted = rest - left.float()
+    else:
+        video = Side.of(features, COMPONENTS, shrinkage)
+        inputs, mean, white = features, video.mean, video(features)
+
+        def fit(kept: Tensor) -> Tensor:
+            return rest[kept].T @ white[kept] / max(1, int(kept.sum()))
+
+        fitted = fit(torch.ones_like(own, dtype=torch.bool)) @ video.whiten.T
+        predicted = torch.zeros_like(rest)
+        for number in own.unique():
+            predicted[own == number] = white[own == number] @ fit(own != number).T
+    inputs = torch.cat([inputs, meaning], dim=1)
+    mean = torch.cat([mean, meaning.mean(0)])
+    whole = torch.cat([fitted, share * side.whiten.T], dim=1) if meaning.shape[1] else fitted
+    return Regression(clips, side, inputs, mean, whole, predicted + share * meant)
 
 
 def _held_out(
-    data: TrainingData, regressions: dict[str, Regression], text: dict[str, Tensor], seed: int
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Parts of clips that the experts were not fitted on, as `mixture_bias` takes them."""
-    generator = torch.Generator().manual_seed(seed)
+    model: MEE,
+    data: TrainingData,
+    regressions: Mapping[str, Regression],
+    text: Mapping[str, Tensor],
+    h: Tensor,
+    part: Tensor,
+) -> Iterator[HeldOut]:
+    """The parts of clips, of each at most SCORED, with their captions; parts of a single clip are left out."""
     captions, owners = data.matches()
-    videos = data.video.unique()
-    part_of_video = torch.randperm(len(videos), generator=generator) % PARTS
-    part = torch.full((int(owners.max()) + 1,), -1)
-    part[owners] = part_of_video[torch.searchsorted(videos, data.video[captions])]
-    held_out = []
+    words, clips, there = [], [], []
+    for name in model.modalities:
+        if name in regressions:
+            regression = regressions[name]
+            vectors = torch.zeros(len(part), regression.held_out.shape[1])
+            vectors[regression.clips] = regression.held_out
+            words.append(F.normalize(regression.text(text[name]), dim=1))
+        else:  # aligned: nothing was fitted
+            present = data.streams[name].present[: len(part)].nonzero().squeeze(1)
+            pooled = _pooled(model, data, name, present)
+            vectors = torch.zeros(len(part), pooled.shape[1])
+            vectors[present] = pooled
+            words.append(F.normalize(text[name], dim=1))
+        clips.append(F.normalize(vectors, dim=1))
+        there.append(data.streams[name].present[: len(part)])
+    available = torch.stack(there, dim=1)
+    by_clip = owners.argsort(stable=True)
+    counts = torch.bincount(owners, minlength=len(part))
     for number in range(PARTS):
-        scored = (part == number).nonzero().squeeze(1)
-        scored = scored[torch.randperm(len(scored), generator=generator)[:SCORED]]
-        place = torch.full_like(part, -1)
-        place[scored] = torch.arange(len(scored))
-        chosen = place[owners] >= 0
-        similarity, available = [], []
-        for name, regression in regressions.items():
-            row = torch.full_like(part, -1)
-            row[regression.clips] = torch.arange(len(regression.clips))
-            present = row[scored] >= 0
-            white = regression.white[row[scored].clamp(min=0)]
-            clip = F.normalize(white @ regression.fit(part[regression.clips] != number).T, dim=1)
-            query = regression.text(text[name][captions[chosen]])
-            similarity.append(F.normalize(query, dim=1) @ clip.T)
-            available.append(present)
-        if len(scored) > 1 and bool(torch.stack(available).any()):
-            own = place[owners[chosen]]
-            held_out.append((torch.stack(similarity, dim=2), torch.stack(available, dim=1), own))
-    return held_out
-
-
-@torch.enable_grad()
-def mixture_bias(held_out: Sequence[tuple[Tensor, Tensor, Tensor]], steps: int = 60) -> Tensor:
-    """(M,) bias of the mixture logits with the least cross-entropy of the right clip, the temperature free.
-
-    `held_out`: parts, at least one, of (q, G, M) similarities, (G, M) bool availability, (q,) int64 right clips;
-    steps of Adam.
-    """
-    bias = torch.zeros(held_out[0][0].shape[2], requires_grad=True)
-    log_temperature = torch.tensor(0.05).log().requires_grad_()
-    optimiser = torch.optim.Adam([bias, log_temperature], 0.1)
-    for _ in range(steps):
-        loss = torch.zeros(())
-        for similarity, available, own in held_out:
-            weight = bias.exp() * available  # (G, M)
-            scores = (similarity * weight).sum(2) / weight.sum(1).clamp(min=1e-9)
-            loss = loss + F.cross_entropy(scores / log_temperature.exp(), own) / len(held_out)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return (bias - bias.max()).detach()
+        scored = ((part == number) & available.any(1)).nonzero().squeeze(1)
+        scored = scored[torch.randperm(len(scored), generator=torch.Generator().manual_seed(number))[:SCORED]]
+        if len(scored) < 2:
+            continue
+        chosen = torch.cat([captions[by_clip[int(counts[:clip].sum()) :][: int(counts[clip])]] for clip in scored])
+        count = counts[scored]
+        first = count.cumsum(0) - count
+        yield HeldOut(
+            tuple(each[chosen] for each in words),
+            tuple(each[scored] for each in clips),
+            h[chosen],
+            available[scored],
+            first,
+            count,
+            data.video[chosen[first]],
+        )

@@ -44,6 +44,7 @@ class TrainConfig:
     clip_gradient: float = 1.0  # largest norm of a step's gradient; 0: any
     stream_dropout: float = 0.1  # chance to hide a stream from a step; one always stays
     start: Literal["auto", "random", "closed-form"] = "auto"  # auto: closed-form if the text encoder is frozen
+    centres: int = 4000  # most training clips that the start compares clips with; of more, or 0: it is linear
     shrinkage: float = 3.0  # of the closed-form start, in units of the mean variance
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     validation: float = 0.1  # share of the videos held out, where the captions name no split
@@ -54,7 +55,7 @@ class TrainConfig:
         require(self.accumulate > 0, f"accumulate must be at least 1, got {self.accumulate}")
         require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
         require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
-        for name in ("epochs", "captions_per_video", "image_rate", "learning_rate", "clip_gradient"):
+        for name in ("epochs", "centres", "captions_per_video", "image_rate", "learning_rate", "clip_gradient"):
             value = getattr(self, name)
             require(value >= 0, f"{name.replace('_', '-')} cannot be negative, got {value}")
         for name in ("patience", "temperature", "text_learning_rate", "shrinkage"):

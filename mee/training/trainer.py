@@ -43,7 +43,7 @@ from mee.errors import InputError
 from mee.evaluation import Retrieval
 from mee.model import MEE
 from mee.protocols import FOLDER, Benchmark
-from mee.training.closed_form import informative, start_closed_form
+from mee.training.closed_form import informative, start_closed_form, with_inputs
 from mee.training.config import TrainConfig
 from mee.training.data import IMAGE_MODALITY, Batch, TrainingData, check_finite
 from mee.training.losses import TrainingStep, make_loss
@@ -95,12 +95,17 @@ class Trainer:
         if not self.data.steps(config):
             raise InputError(f"{len(self.data)} training captions are too few for {processes()} processes")
         self.model = MEE.learn(model_config, self.data.captions).to(self.device)
-        self.data.prepare(self.model)
         frozen_text = informative(self.model.text_encoder)
         self.starts_closed_form = config.start == "closed-form" or (config.start == "auto" and frozen_text)
         self.config = config = config.resolved(closed_form=self.starts_closed_form)
+        columns = getattr(source, "columns", {})  # a source of one's own may not know of names
         if self.starts_closed_form:
-            start_closed_form(self.model, self.data, config)
+            settings = with_inputs(model_config, self.data, columns, config.centres)
+            self.model = MEE(settings, self.model.text_encoder, self.model.towers).to(self.device)
+        self.data.prepare(self.model)
+        if self.starts_closed_form:
+            fitted = start_closed_form(self.model, self.data, config, columns)
+            config = replace(config, temperature=fitted or config.temperature)
         self.loss = make_loss(config)
         self.validation_tokens = self.model.tokenize(list(dict.fromkeys(validation.captions)))
         self.validation_streams = load_streams(self.model, source, validation.gallery)

@@ -1,0 +1,130 @@
+"""The mixture's weights, fitted on clips that the experts have not seen.
+
+    l(q) = G((h(q) - mean) / deviation),   G: a constant, linear, or one hidden layer of 32 rectified units
+
+G, the offsets and a temperature have the least cross-entropy, both ways, between captions and the clips of their
+part, each clip with one caption drawn anew a step, by experts that were fitted on the other parts. Fitted on what
+the experts have seen, weights do not depend on the sentence: every expert knows those clips. Streams are hidden at
+random, as in training: the offsets are then right for clips that lack a stream. Which G: the one with the least
+cross-entropy on parts that it was not fitted on; of nearly equal ones the smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mee.config import Missing
+from mee.model import make_gate
+from mee.scoring import mixture_weights
+from mee.training.data import keep_streams
+
+HIDDEN = 32
+KINDS = (None, 0, HIDDEN)  # units of the hidden layer; None: a constant
+STEPS, RATE, DECAY = 200, 0.01, 0.01
+SHRINK = 0.25  # deviation of a standardised column
+DIFFERS = 0.002  # of a cross-entropy, relative
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """G clips of one part, and their captions."""
+
+    text: tuple[Tensor, ...]  # (C, K_m) unit-norm vectors of the captions, for each expert
+    video: tuple[Tensor, ...]  # (G, K_m) unit-norm, by experts that were fitted on the other parts
+    h: Tensor  # (C, D) the captions' vectors that the mixture sees
+    available: Tensor  # (G, M) bool
+    first: Tensor  # (G,) of each clip's captions, which follow each other
+    count: Tensor  # (G,) how many they are, at least 1
+    group: Tensor  # (G,) int64: clips of one video are not each other's negatives
+
+    def loss(self, gate: Gate, missing: Missing, dropout: float, generator: torch.Generator) -> Tensor:
+        """Cross-entropy of one caption a clip, both ways."""
+        chosen = self.first + (torch.rand(len(self.first), generator=generator) * self.count).long()
+        available = keep_streams(self.available, dropout, generator)
+        similarity = torch.stack([text[chosen] @ video.T for text, video in zip(self.text, self.video)], dim=2)
+        weights = mixture_weights(gate.logits(self.h[chosen])[:, None], available, missing)
+        scores = (weights * (similarity - gate.offset)).sum(2) / gate.log_temperature.exp()
+        other = ~torch.eye(len(scores), dtype=torch.bool)
+        scores = scores.masked_fill((self.group[:, None] == self.group) & other, -torch.inf)
+        own = torch.arange(len(scores))
+        return F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)
+
+
+class Gate(nn.Module):
+    """A gate under way: its input standardised by the columns of `h`."""
+
+    def __init__(self, h: Tensor, experts: int, hidden: int | None, *, offsets: bool) -> None:
+        super().__init__()
+        self.mean = h.mean(0)
+        self.scale = float(SHRINK / (h - self.mean).square().mean().sqrt().clamp(min=1e-12))
+        self.net = make_gate(h.shape[1], hidden or 0, experts)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+        self.last.weight.requires_grad_(hidden is not None)
+        self.offset = nn.Parameter(torch.zeros(experts), requires_grad=offsets)
+        self.log_temperature = nn.Parameter(torch.tensor(0.05).log())
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that gives the logits."""
+        return cast(nn.Linear, self.net[-1] if isinstance(self.net, nn.Sequential) else self.net)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """(Q, D) -> (Q, M)."""
+        logits: Tensor = self.net((h - self.mean) * self.scale)
+        return logits
+
+    @torch.no_grad()
+    def folded(self) -> nn.Module:
+        """The net that computes the logits of vectors as they are."""
+        first = cast(nn.Linear, self.net[0] if isinstance(self.net, nn.Sequential) else self.net)
+        first.weight *= self.scale
+        first.bias -= first.weight @ self.mean
+        self.last.bias -= self.last.bias.max()
+        return self.net
+
+
+def fit_gate(parts: Sequence[HeldOut], missing: Missing, dropout: float, seed: int) -> Gate:
+    """The gate that wins, fitted on all the parts; one part chooses nothing, and gets a constant."""
+    kinds = KINDS if len(parts) > 1 else KINDS[:1]
+    losses = [_held_out_loss(parts, kind, missing, dropout, seed) for kind in kinds] if len(kinds) > 1 else [0.0]
+    best = next(kind for kind, loss in zip(kinds, losses) if loss <= min(losses) * (1 + DIFFERS))
+    return _fit(parts, best, missing, dropout, seed)
+
+
+def _held_out_loss(
+    parts: Sequence[HeldOut], kind: int | None, missing: Missing, dropout: float, seed: int
+) -> float:
+    total = 0.0
+    for number, part in enumerate(parts):
+        gate = _fit([*parts[:number], *parts[number + 1 :]], kind, missing, dropout, seed)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            total += sum(float(part.loss(gate, missing, dropout, generator)) for _ in range(5))
+    return total
+
+
+@torch.enable_grad()
+def _fit(parts: Sequence[HeldOut], kind: int | None, missing: Missing, dropout: float, seed: int) -> Gate:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        gate = Gate(torch.cat([part.h for part in parts]), len(parts[0].video), kind, offsets=missing == "evidence")
+    matrices = [p for p in gate.parameters() if p.ndim > 1 and p.requires_grad]
+    others = [p for p in gate.parameters() if p.ndim < 2 and p.requires_grad]
+    groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, RATE)
+    for step in range(STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * min(1, 2 * (1 - step / STEPS))
+        loss = parts[step % len(parts)].loss(gate, missing, dropout, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return gate

@@ -161,12 +161,9 @@ def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path, terms
 def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index, layout):
     gallery, text = random_gallery(40), random_text()
     queries, video_index = Queries.of(text), make_index(gallery, layout=layout)
-    rows, weights = (
-        clip_rows(gallery)[["video", "start_s", "end_s"]],
-        iter(text.logits.double().softmax(1).tolist()),
-    )
-    for hits in hits_of(video_index.rank(queries, 40), queries, video_index):
-        weight_of = dict(zip(LAYOUT.names, next(weights)))
+    rows, weights = clip_rows(gallery)[["video", "start_s", "end_s"]], text.logits.double().softmax(1).tolist()
+    for own, hits in zip(weights, hits_of(video_index.rank(queries, 40), queries, video_index)):
+        weight_of = dict(zip(LAYOUT.names, own))
         assert [hit.rank for hit in hits] == list(range(1, 41))
         for hit in hits:
             assert sum(share.contribution for share in hit.experts.values()) == pytest.approx(hit.score, abs=1e-6)

@@ -1,6 +1,7 @@
 """Hits: which moment of which file, its score, and why; and videos by their best moments.
 
-    score = sum over the clip's experts of contribution - offset,    contribution = weight * similarity
+    score = sum over the clip's experts of contribution, less the clip's offset
+    contribution = weight * (similarity - offset of the expert)
 
 In a list of clips in the right order, each video's first clip is its best, and the videos' first clips are in the
 videos' order. So the videos of an exact list are certain, whatever follows; where they are too few, the search is
@@ -19,7 +20,7 @@ import numpy as np
 if TYPE_CHECKING:
     from index.exact import Ranked
     from index.queries import Doubles, Queries
-    from index.scanners import Floats, Partition
+    from index.scanners import Partition
     from index.video_index import VideoIndex
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
@@ -30,13 +31,14 @@ WIDENED = 4  # times as many clips in each further search
 class Share:
     """One expert's part in a hit."""
 
-    weight: float  # mixture weight for this query and this clip's streams; for one sentence they add up to 1
+    weight: float  # of one sentence, those of all experts, or if renormalised of the clip's, add up to 1
     similarity: float  # inner product in the expert's space, in [-1, 1]
+    offset: float = 0.0  # taken from the similarity
 
     @property
     def contribution(self) -> float:
         """The expert's part of the score."""
-        return self.weight * self.similarity
+        return self.weight * (self.similarity - self.offset)
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
     layout, segments = video_index.layout, video_index.snapshot.segments
     found = {int(number): ranked.partitions[number] for number in np.unique(ranked.number[ranked.number >= 0])}
     patterns = dict.fromkeys(partition.pattern for partition in found.values())
-    factors = queries.weights(np.array([*patterns]).reshape(-1, len(layout.names))) * queries.share[..., None]
+    factors = queries.factors(np.array([*patterns]).reshape(-1, len(layout.names)), layout.missing)
     factor_of = dict(zip(patterns, factors))
     columns = dict(zip(layout.names, layout.slices))
     hits: list[list[Hit]] = [[] for _ in range(len(queries))]
     for query, place in np.argwhere(ranked.number >= 0).tolist():
         partition, row = found[int(ranked.number[query, place])], int(ranked.row[query, place])
         vector = np.asarray(partition.vectors[row], dtype=np.float64)
-        experts = _shares(queries.packed[query], factor_of[partition.pattern][query], partition, columns, vector)
+        experts = _shares(queries, query, factor_of[partition.pattern][query], partition, columns, vector)
         table, at = segments[partition.segment].table.arrow, int(partition.rows[row])
         clip_id, video, start_s, end_s = (table[name][at].as_py() for name in COLUMNS)
         offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
@@ -104,24 +106,30 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
 
 
 def _shares(
-    packed: Floats, factors: Doubles, partition: Partition, columns: Mapping[str, slice], vector: Doubles
+    queries: Queries,
+    query: int,
+    factors: Doubles,
+    partition: Partition,
+    columns: Mapping[str, slice],
+    vector: Doubles,
 ) -> dict[str, Share]:
     """For each expert of a clip its part; the contributions add up to the score, plus the offset.
 
-    packed: (T, E) terms of the query; factors: (T, M) weights of their experts, times the terms' shares; columns:
-    of each expert in packed vectors; vector: (W,). With one term, a part is its weight and <t_m, x_m>; with
-    several, the sum of |a_t| w_tm, and the mean with these weights, so that it stays in [-1, 1].
+    factors: (T, M) weights of the terms' experts, times the terms' shares; columns: of each expert in packed
+    vectors; vector: (W,). With one term, a part is its weight, <t_m, x_m> and the offset; with several, the sum of
+    |a_t| w_tm, and the means with these weights, so that a similarity stays in [-1, 1].
     """
     shares, end = {}, 0
-    for (name, its), factor in compress(zip(columns.items(), factors.T), partition.pattern):
+    parts = zip(columns.items(), factors.T, queries.offsets[query].T)
+    for (name, its), factor, offsets in compress(parts, partition.pattern):
         start, end = end, end + its.stop - its.start
-        products = packed[:, its].astype(np.float64) @ vector[start:end]  # (T,)
+        products = queries.packed[query, :, its].astype(np.float64) @ vector[start:end]  # (T,)
         weight = float(np.abs(factor).sum())
         if weight:
-            similarity = float((factor * products).sum() / weight)
+            similarity, offset = (float((factor * each).sum() / weight) for each in (products, offsets))
         else:  # excluded from every term
-            similarity = float(products[0]) if np.isfinite(products[0]) else 0.0
-        shares[name] = Share(weight, similarity)
+            similarity, offset = float(products[0]) if np.isfinite(products[0]) else 0.0, float(offsets[0])
+        shares[name] = Share(weight, similarity, offset)
     return shares
 
 

@@ -83,10 +83,11 @@ def nnn_offsets(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: 
         rows = np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
         vectors = pattern_vectors(bank, video_index.layout, [partition], subtract=False)
         captions = torch.from_numpy(vectors[partition.pattern].rounded)
+        constant = torch.from_numpy(vectors[partition.pattern].constant[:, None]).float()
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             clips = torch.from_numpy(np.ascontiguousarray(partition.vectors[some]))
-            scores = float32_product(captions, clips)  # (B, c)
+            scores = float32_product(captions, clips) + constant  # (B, c)
             largest = scores.topk(min(neighbours, len(bank)), dim=0).values
             offsets.update(zip(partition.ids(some), (alpha * largest.double().mean(0)).float().tolist()))
     return offsets

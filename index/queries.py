@@ -1,13 +1,15 @@
 """Queries: weighted mixtures of sentences and clips, and their vectors for each availability pattern.
 
-    s(q, v) = sum over t of a_t(q) sum over m in A(v) of w_tm(q, A(v)) <t_tm(q), x_m(v)>,   sum of |a_t| = 1
-    w_t(q, A) = softmax over m in A of l_t(q)[m]
+    s(q, v) = sum over t of a_t(q) sum over m in A(v) of w_tm (<t_tm(q), x_m(v)> - o_tm(q)),   sum of |a_t| = 1
+    evidence:     w_t(q)    = softmax of l_t(q) over the experts that the term has
+    renormalise:  w_t(q, A) = softmax of l_t(q) over those of them that are in A(v)
 
-A term is a sentence, or a clip that others should be like; a_t < 0 means "not this". With one term it is the score
-of mee.scoring. A logit of -inf excludes an expert from that term: the weights of the others are renormalised.
-Where a clip has none of a term's experts, the query does not cover the clip, and never finds it.
+A term is a sentence, or a clip that others should be like, with o = 0; a_t < 0 means "not this". With one term it
+is the score of mee.scoring. A logit of -inf excludes an expert from that term. Where a clip has none of a term's
+experts, the query does not cover the clip, and never finds it.
 
-Within a pattern A the score is an inner product of the clip's packed vector with one vector of the query.
+Within a pattern A the score is an inner product of the clip's packed vector with one vector of the query, plus a
+constant of the query: what the offsets of the experts in A take.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.scanners import Floats, Partition, Rows, gamma
+from mee.config import Missing
 from mee.layout import Layout
 from mee.model import TextEmbedding
 from mee.scoring import Pattern
 
 Doubles = NDArray[np.float64]
+FIELDS = ("packed", "logits", "offsets", "share")
 FEW = 16  # queries whose exact vectors are kept; those of more are computed when they are needed
 
 
@@ -35,6 +39,7 @@ class Queries:
 
     packed: Floats  # (Q, T, E), unit-norm for each expert that is not excluded
     logits: Doubles  # (Q, T, M)
+    offsets: Doubles  # (Q, T, M) taken from each similarity
     share: Doubles  # (Q, T) a_t; of each query the absolute values add up to 1
 
     def __len__(self) -> int:
@@ -44,8 +49,8 @@ class Queries:
     def of(cls, text: TextEmbedding) -> Queries:
         """A query for each sentence."""
         packed = text.packed.detach().cpu().float().numpy()
-        logits = text.logits.detach().cpu().double().numpy()
-        return cls(packed[:, None], logits[:, None], np.ones((len(packed), 1)))
+        logits, offsets = (part.detach().cpu().double().numpy() for part in (text.logits, text.offsets))
+        return cls(packed[:, None], logits[:, None], offsets[:, None], np.ones((len(packed), 1)))
 
     @classmethod
     def mixture(cls, terms: Sequence[tuple[float, Queries]]) -> Queries:
@@ -59,18 +64,15 @@ class Queries:
         total = sum(abs(weight) for weight, _ in terms)
         if not 0 < total < np.inf:
             raise ValueError(f"the weights of terms must be finite and not all 0, got {[w for w, _ in terms]}")
-        return cls(
-            np.concatenate([term.packed for _, term in terms], axis=1),
-            np.concatenate([term.logits for _, term in terms], axis=1),
-            np.concatenate([weight / total * term.share for weight, term in terms], axis=1),
-        )
+        shared = [replace(term, share=weight / total * term.share) for weight, term in terms]
+        return cls(*(np.concatenate([getattr(term, name) for term in shared], axis=1) for name in FIELDS))
 
     @classmethod
     def stacked(cls, queries: Sequence[Queries]) -> Queries:
         """The queries of several, one after another; those with fewer terms are padded with terms of share 0."""
         terms = max(query.share.shape[1] for query in queries)
         columns = []
-        for name in ("packed", "logits", "share"):
+        for name in FIELDS:
             arrays = [getattr(query, name) for query in queries]
             pads = [[(0, 0), (0, terms - array.shape[1]), (0, 0)][: array.ndim] for array in arrays]
             columns.append(np.concatenate([np.pad(array, pad) for array, pad in zip(arrays, pads)]))
@@ -96,17 +98,24 @@ class Queries:
             logits = np.where(np.isneginf(self.logits), -np.inf, np.log(values))  # what a clip lacks stays out
         return replace(self, logits=logits)
 
-    def part(self, rows: slice) -> Queries:
+    def part(self, rows: slice | Rows) -> Queries:
         """Some of them."""
-        return Queries(self.packed[rows], self.logits[rows], self.share[rows])
+        return Queries(*(getattr(self, name)[rows] for name in FIELDS))
 
-    def weights(self, patterns: NDArray[np.bool_]) -> Doubles:
-        """(…, Q, T, M) mixture weights for (…, M) patterns; zeros where a clip lacks all experts of a term."""
-        logits = np.where(patterns[..., None, None, :], self.logits, -np.inf)
+    def factors(self, patterns: NDArray[np.bool_], missing: Missing) -> Doubles:
+        """(…, Q, T, M) weights for clips of (…, M) patterns, times the terms' shares; 0 for what clips lack."""
+        there = patterns[..., None, None, :]
+        logits = self.logits if missing == "evidence" else np.where(there, self.logits, -np.inf)
         largest = logits.max(-1, keepdims=True)
         raised = np.exp(logits - np.where(np.isfinite(largest), largest, 0.0))
         total = raised.sum(-1, keepdims=True)
-        return np.asarray(np.divide(raised, total, out=np.zeros_like(raised), where=total > 0))
+        weights = np.divide(raised, total, out=np.zeros_like(raised), where=total > 0)
+        return np.where(there, weights, 0.0) * self.share[..., None]
+
+    def covers(self, patterns: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(…, Q) whether clips of (…, M) patterns have an expert of every term."""
+        shared = (patterns[..., None, None, :] & ~np.isneginf(self.logits)).any(-1)
+        return np.asarray((shared | (self.share == 0)).all(-1))
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,7 @@ class PatternVectors:
 
     queries: Queries
     factors: Doubles  # (Q, T, M) weight of each term's experts, times its share
+    constant: Doubles  # (Q,) added to the inner products: less what the experts' offsets take
     covers: NDArray[np.bool_]  # (Q,) whether clips of the pattern have an expert of every term
     offset: float | None  # -1 where clips' offsets are subtracted, else 0; None: clips have none
     experts: tuple[ExpertColumns, ...]
@@ -133,6 +143,12 @@ class PatternVectors:
     def width(self) -> int:
         """W."""
         return int(self.experts[-1].row.stop) + (self.offset is not None)
+
+    def scores(self, products: Floats, query: slice = slice(None)) -> Floats:
+        """Estimated inner products of some queries, (q, C) -> estimated scores: rounded to float32 once more."""
+        if not self.constant.any():
+            return products
+        return (products + self.constant[query, None]).astype(np.float32)
 
     def added_norms(self, vectors: Floats) -> Doubles:
         """(Q,) at least the sum over the experts of the norms of their parts of (Q, W) vectors."""
@@ -184,8 +200,10 @@ def pattern_vectors(
     """
     offset = -float(subtract) if partitions[0].scanner.shape.offset else None
     patterns = list(dict.fromkeys(partition.pattern for partition in partitions))
-    factors = queries.weights(np.array(patterns)) * queries.share[..., None]  # (P, Q, T, M)
-    covers = ((factors != 0).any(-1) | (queries.share == 0)).all(-1)  # (P, Q)
+    factors = queries.factors(np.array(patterns), layout.missing)  # (P, Q, T, M)
+    covers, constant = queries.covers(np.array(patterns)), np.zeros(factors.shape[:2])  # (P, Q)
+    for term, m in np.argwhere(queries.offsets.any(0)):  # one by one: the same to the bit in any company
+        constant -= factors[:, :, term, m] * queries.offsets[:, term, m]
     few = _all_patterns(queries, factors, layout, offset) if len(queries) <= FEW else None
     vectors = {}
     for n, pattern in enumerate(patterns):
@@ -193,7 +211,7 @@ def pattern_vectors(
         if offset is not None:
             columns = np.append(columns, layout.total)
         kept = None if few is None else np.ascontiguousarray(few[n][:, columns])
-        vectors[pattern] = PatternVectors(queries, factors[n], covers[n], offset, experts, kept)
+        vectors[pattern] = PatternVectors(queries, factors[n], constant[n], covers[n], offset, experts, kept)
     return vectors
 
 

@@ -60,7 +60,7 @@ def measure(video_index: VideoIndex, queries: Queries, target: float | None, sou
         reached = recall(video_index.rank(queries, AT, rerank=RERANK), video_index.rank(queries, AT, exact=True))
         return Recall(None, reached, RERANK, AT, len(queries), source, len(video_index))
     order = np.random.default_rng(0).permutation(len(queries))
-    mixed = Queries(queries.packed[order], queries.logits[order], queries.share[order])
+    mixed = queries.part(order)
     middle = len(queries) // 2
     some, others = mixed.part(slice(0, max(1, middle))), mixed.part(slice(middle, len(mixed)))
     exact, others_exact = (video_index.rank(each, AT, exact=True) for each in (some, others))

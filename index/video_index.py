@@ -2,7 +2,8 @@
 
 Clips are stored in partitions: one for each availability pattern of each segment (index/storage/manifest.py
 describes the files). Within a partition the score of mee.scoring is the inner product with one weighted query
-vector, so the partitions are searched one by one, and the results are ranked by exact scores, ties by clip id:
+vector, plus a constant, so the partitions are searched one by one, and the results are ranked by exact scores,
+ties by clip id:
 
     a few queries, kinds with a proven bound         scans whose result is proven (index/exact/proven.py)
     many queries, or exact results of other kinds    blocked matrix products (index/exact/batch.py)
@@ -165,7 +166,8 @@ class VideoIndex:
         columns = np.repeat(available, self.layout.sizes)
         packed = np.zeros(self.layout.total, dtype=np.float32)
         packed[columns] = partition.vectors[row, : int(columns.sum())]
-        return Queries(packed[None, None], np.where(available, 0.0, -np.inf)[None, None], np.ones((1, 1)))
+        logits = np.where(available, 0.0, -np.inf)[None, None]
+        return Queries(packed[None, None], logits, np.zeros_like(logits), np.ones((1, 1)))
 
     def refresh(self) -> bool:
         """Read what was written since; returns whether anything was. Not while another thread searches."""

@@ -64,7 +64,7 @@ def encode_captions(
             inputs = model.tokenize(chunk) if tokens is None else tokens
             batches = ({tower: whole.take(some) for tower, whole in inputs.items()} for some in rows.split(BATCH))
             parts += map(model.encode_text, batches)
-    text = TextEmbedding(*map(torch.cat, zip(*((part.packed, part.logits, part.offsets) for part in parts))))
+        text = TextEmbedding(*map(torch.cat, zip(*((part.packed, part.logits, part.offsets) for part in parts))))
     return text[torch.tensor([row_of[caption] for caption in captions])]
 
 

@@ -114,12 +114,13 @@ def tokenizer():
 
 @pytest.fixture
 def model(model_config, tokenizer):
-    """A model in eval mode whose buffers are not what they start as."""
+    """A model in eval mode whose buffers and offsets are not what they start as."""
     torch.manual_seed(1)
     model = MEE(model_config, TransformerEncoder(model_config.text, tokenizer))
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and "positions" not in name:
             buffer.add_(torch.rand_like(buffer))
+    torch.nn.init.normal_(model.offset, std=0.2)
     return model.eval()
 
 

@@ -26,7 +26,7 @@ from scripts.evaluate import main
 from tests.mee.protocols.made_annotations import TEST_1KA, write_1ka_test
 from tests.mee.whole_scores import WholeScores, fill_missing, positives_of, random_text, unit_rows
 
-LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2), "renormalise")
+LAYOUT = Layout(("appearance", "motion", "audio", "face"), (5, 4, 3, 2))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def clips():
 
 @pytest.fixture
 def text():
-    return random_text(torch.Generator().manual_seed(1), 6, LAYOUT, 3.0, 0.0)
+    return random_text(torch.Generator().manual_seed(1), 6, LAYOUT, 3.0)
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@
 
 (norms by expert, added up; gamma_n of index/scanners/scanner.py). In bfloat16 both factors are rounded, each
 number by at most b of itself; the rounding of queries is measured. Products are added up in float32, and the
-result is rounded by at most b of itself. Blocks run on the device, a CPU or a GPU. Neither precision nor device
-changes a result: candidates within the margins are decided by exact scores.
+result is rounded by at most b of itself. Then a query's constant c for a pattern is added in float32. To round c,
+the sum and the score costs at most 3 2^-24 (||q|| ||x|| + |c|), less than the ULP that every margin has. In
+bfloat16 the sum is rounded again, so that b of the product is added to the margin. Blocks run on the device, a CPU
+or a GPU. Neither precision nor device changes a result: candidates within the margins are decided by exact scores.
 """
 
 from __future__ import annotations
@@ -77,9 +79,12 @@ class BatchSearch:
             vectors = queries[partition.pattern]
             factor = torch.from_numpy(vectors.rounded).to(self.device)
             factor = factor.bfloat16() if bfloat16 else factor
+            constant = torch.from_numpy(vectors.constant[:, None]).float().to(self.device)
             uncovered = torch.from_numpy(np.flatnonzero(~vectors.covers)).to(self.device)
             for start, clips, banned in self._chunks(partition):
                 block = _product(factor, clips, buffers)
+                if vectors.constant.any():
+                    block += constant
                 if len(uncovered):
                     block[uncovered] = -torch.inf
                 if banned is not None:
@@ -141,12 +146,12 @@ def _margin(partitions: Sequence[Partition], queries: Vectors, bfloat16: bool) -
         size = LARGEST_NORM * norm
         if vectors.offset:
             size = size + np.abs(partition.vectors[:, -1]).max()
-        rounding = gamma(partition.vectors.shape[1])
-        here = (rounding + ULP) * size
+        rounding, constant = gamma(partition.vectors.shape[1]), np.abs(vectors.constant)
+        here = ULP * (size + constant) + (1 + BFLOAT16) * LARGEST_NORM * lost
         if bfloat16:
             rounding = BFLOAT16 + (1 + BFLOAT16) ** 2 * rounding
-            here = (rounding + ULP) * size + (1 + BFLOAT16) * LARGEST_NORM * lost
-        margin = np.maximum(margin, here)
+            here += BFLOAT16 * (1 + BFLOAT16) ** 3 * size * constant.any()
+        margin = np.maximum(margin, here + rounding * size)
     return margin
 
 

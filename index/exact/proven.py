@@ -5,6 +5,10 @@ partition u returned, b_u the bound of its error. Clips that the scan left out s
 is at least L, the partition is scanned again, for more; otherwise the result is proven. Every candidate with an
 estimate of at least L - b_u is scored exactly.
 
+A query's constant c for a pattern is added to the estimates of inner products in float64, and e = fl(e' + c) to
+float32 is the estimate. |e - (e' + c)| and the rounding of the score are at most 2^-24 of a number of this size
+each: `_ulp`, 2^-22 (1 + |e|), is more than both. Rounding keeps the order of a scan's estimates.
+
 Kinds without a bound are searched approximately: their best candidates by estimate are re-ranked.
 """
 
@@ -36,6 +40,7 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
     for n, partition in enumerate(partitions):
         vectors = queries[partition.pattern]
         estimate, row = partition.scan(vectors.rounded, wanted)
+        estimate = vectors.scores(estimate)
         estimate[~vectors.covers] = -np.inf
         estimates.append(estimate)
         rows.append(row)
@@ -54,7 +59,10 @@ def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int, spa
     All scanners have a proven bound; spare: how many more rows the first scan of a partition returns.
     """
     vectors = [queries[partition.pattern] for partition in partitions]
-    scans = [partition.scan(vector.rounded, k + spare) for partition, vector in zip(partitions, vectors)]
+    scans = []
+    for partition, vector in zip(partitions, vectors):
+        estimate, row = partition.scan(vector.rounded, k + spare)
+        scans.append((vector.scores(estimate), row))
     bounds = np.stack(
         [partition.scanner.bound(vector.rounded) for partition, vector in zip(partitions, vectors)], axis=1
     )  # (Q, U)
@@ -135,7 +143,9 @@ def _search_one(
         wider = []
         for n in unproven:
             partition, counts[n] = partitions[n], min(WIDER * counts[n], partitions[n].count)
-            estimate, row = partition.scan(queries[partition.pattern].rounded[query : query + 1], counts[n])
+            vectors, one = queries[partition.pattern], slice(query, query + 1)
+            estimate, row = partition.scan(vectors.rounded[one], counts[n])
+            estimate = vectors.scores(estimate, one)
             wider.append((n, estimate[0], row[0]))
             del lowest[n]
             if counts[n] < partition.count:

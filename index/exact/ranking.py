@@ -1,6 +1,6 @@
 """Exact scores of single pairs, and Ranked: the k best clips of each query, equal ones by clip id.
 
-A score is a sum in float64, rounded to float32.
+A score is a sum in float64, the constant of the query and the pattern last, rounded to float32.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def exact_scores(
             some = places[start : start + step]
             numbers = query[some]
             exact = of_pattern.exact(numbers if numbers[0] != numbers[-1] else numbers[:1])  # one is not repeated
-            scores[some] = (vectors[row[some]] * exact).sum(1)
+            scores[some] = (vectors[row[some]] * exact).sum(1) + of_pattern.constant[numbers]
         if not np.isfinite(scores[places]).all():
             raise partitions[partition].damaged()
     return Scored(query, scores, number, row)

@@ -1,4 +1,4 @@
-"""An index on disk, format 4: immutable segments, and one manifest that is replaced atomically.
+"""An index on disk, format 5: immutable segments, and one manifest that is replaced atomically.
 
     index.json                   the manifest: which segments the index has, and what they were made from
     removed-000003-000007.npy    (N,) int64: the rows of segment 3 that are removed as of generation 7
@@ -47,7 +47,7 @@ from mee.errors import InputError
 from mee.files import open_file, parse_json, read_file, read_json, whole_file
 from mee.layout import Layout
 
-FORMAT = 4
+FORMAT = 5
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
 CHECKSUM = "sha256"
 NUMBER = "[0-9]{6,15}"
@@ -177,7 +177,7 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     entries = {name: value for name, value in content.items() if name != "format"}
     layout, recall = entries["layout"], entries["recall"]
     entries |= {
-        "layout": Layout(tuple(layout["names"]), tuple(layout["sizes"])),
+        "layout": Layout(tuple(layout["names"]), tuple(layout["sizes"]), layout["missing"]),
         "origin": typed(Origin, entries["origin"]),
         "settings": Settings(**entries["settings"]),
         "recall": None if recall is None else typed(Recall, recall),

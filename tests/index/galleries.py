@@ -1,5 +1,7 @@
 """Random galleries and queries, and their scores by plain loops over the equation in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -14,6 +16,7 @@ from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 
 LAYOUT = Layout(("appearance", "motion", "audio", "face"), (6, 3, 4, 2))
+RULES = (LAYOUT, replace(LAYOUT, missing="renormalise"))
 ORIGIN = Origin("/models/m", "0123456789ab", "/stores/s")
 
 
@@ -39,10 +42,12 @@ def random_gallery(count, seed=0, missing=0.3, first=0, *, doubled=0.0, layout=L
     return Gallery(tuple(f"c{first + number:05d}" for number in order), VideoEmbedding(packed, available), ())
 
 
-def random_text(queries=4, seed=1, scale=3.0, layout=LAYOUT):
+def random_text(queries=4, seed=1, scale=3.0, layout=LAYOUT, offset=0.3):
+    """Logits as large as `scale`, and offsets as large as `offset`."""
     generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(queries, len(layout.sizes), generator=generator)
-    return TextEmbedding(packed_rows(queries, generator, layout), logits, torch.zeros_like(logits))
+    sizes = (queries, len(layout.sizes))
+    logits, offsets = (size * torch.randn(sizes, generator=generator) for size in (scale, offset))
+    return TextEmbedding(packed_rows(queries, generator, layout), logits, offsets)
 
 
 def clip_rows(gallery, **columns):
@@ -66,20 +71,23 @@ def loop_scores(text, gallery, layout=LAYOUT, *, kept=None, weights=None):
 
     `kept`: (M,) which experts are used; `weights`: (M,) in place of the model's. Default: all, and the model's.
     """
-    t, logits = text.packed.double().numpy(), text.logits.double().numpy()
+    t, logits, offsets = (part.double().numpy() for part in (text.packed, text.logits, text.offsets))
     x, available = gallery.video.packed.double().numpy(), gallery.video.available.numpy()
     if weights is not None:
         kept = np.asarray(weights) > 0
         logits = np.broadcast_to(np.log(np.where(kept, weights, 1.0)), logits.shape)
-    available = available if kept is None else available & np.asarray(kept)
+    kept = np.asarray([True] * len(layout.sizes) if kept is None else kept)
+    available = available & kept
     some = available.any(1)
-    masked = np.where(available[None, some], logits[:, None], -np.inf)
+    counted = np.broadcast_to(kept, available[some].shape) if layout.missing == "evidence" else available[some]
+    masked = np.where(counted[None], logits[:, None], -np.inf)
     shares = np.exp(masked - masked.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
     scores = np.where(some, 0.0, np.full((len(t), len(x)), -np.inf))
     for m, columns in enumerate(layout.slices):
         there = available[:, m]
-        scores[:, there] += shares[:, there[some], m] * (t[:, columns] @ x[there][:, columns].T)
+        similarity = t[:, columns] @ x[there][:, columns].T
+        scores[:, there] += shares[:, there[some], m] * (similarity - offsets[:, m, None])
     return scores
 
 

@@ -10,7 +10,7 @@ from index.storage.writer import IndexWriter
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.normalise import ShiftedScores, nnn
 from mee.ranking.top import top_of_block
-from tests.index.galleries import LAYOUT, assert_best, entries_of, loop_scores, random_gallery, random_text
+from tests.index.galleries import LAYOUT, RULES, assert_best, entries_of, loop_scores, random_gallery, random_text
 
 FACTS = {"method": "nnn"}
 
@@ -20,11 +20,13 @@ def sorted_by_id(offset, gallery):
 
 
 @pytest.mark.parametrize("queries", [3, 40])
-def test_search_ranks_as_the_evaluation_does(make_index, queries):
+@pytest.mark.parametrize("layout", RULES, ids=lambda layout: layout.missing)
+def test_search_ranks_as_the_evaluation_does(make_index, queries, layout):
     gallery, text = random_gallery(300, 2), random_text(queries, 9)
-    offsets = nnn(MixtureScores(random_text(60, 4), gallery.video, LAYOUT), 16, 0.75)
-    video_index = make_index(gallery, offsets=FACTS, offset=sorted_by_id(offsets.offset, gallery))
-    shifted, rows = ShiftedScores(MixtureScores(text, gallery.video, LAYOUT), offsets), slice(0, queries)
+    offsets = nnn(MixtureScores(random_text(60, 4), gallery.video, layout), 16, 0.75)
+    offset = sorted_by_id(offsets.offset, gallery)
+    video_index = make_index(gallery, layout=layout, offsets=FACTS, offset=offset)
+    shifted, rows = ShiftedScores(MixtureScores(text, gallery.video, layout), offsets), slice(0, queries)
     expected = top_of_block(shifted, shifted.block(rows), rows, 10)
     for precision in ("float32", "bfloat16"):
         ranked = video_index.rank(text, 10, precision=precision)
@@ -32,7 +34,7 @@ def test_search_ranks_as_the_evaluation_does(make_index, queries):
         np.testing.assert_allclose(ranked.scores, expected.score.numpy(), atol=1e-6)
     plain = video_index.rank(text, 10, plain=True)
     assert plain.ids != ranked.ids
-    assert_best(plain, loop_scores(text, gallery), gallery.clip_ids, 10)
+    assert_best(plain, loop_scores(text, gallery, layout), gallery.clip_ids, 10)
 
 
 def test_certified_with_offsets_is_exact_on_disk_and_after_more_was_put(make_index, tmp_path):

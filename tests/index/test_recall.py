@@ -98,7 +98,7 @@ class Engine:
 def measured(needs, count, target):
     engine = Engine(needs)
     packed = np.arange(count, dtype=np.float32).reshape(-1, 1, 1)
-    queries = Queries(packed, np.zeros((count, 1, 1)), np.ones((count, 1)))
+    queries = Queries(packed, *np.zeros((2, count, 1, 1)), np.ones((count, 1)))
     return measure(engine, queries, target, "made up"), engine.seen
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -343,8 +344,11 @@ def test_a_model_that_an_index_names_is_read_only_where_the_index_was_made_with_
         assert load_with(path, inode) is None
 
 
-def test_an_index_of_another_layout_is_refused(model):
-    other = type("Other", (), {"layout": type(model.layout)(("appearance",), (6,))})
+@pytest.mark.parametrize(
+    "changes", [{"names": ("appearance",), "sizes": (6,)}, {"missing": "renormalise"}], ids=str
+)
+def test_an_index_of_another_layout_is_refused(model, changes):
+    other = type("Other", (), {"layout": replace(model.layout, **changes)})
     with pytest.raises(ValueError, match="the model makes"):
         Searcher(other, model)
 

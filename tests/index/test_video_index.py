@@ -17,29 +17,58 @@ from mee.encode import Gallery
 from mee.errors import InputError
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
+from mee.ranking.mixture import MixtureScores
 from mee.ranking.scores import float32_product
 from mee.ranking.top import Best
+from mee.scoring import mee_scores
 from tests.index import galleries
-from tests.index.galleries import LAYOUT, assert_best, clip_rows, loop_scores, random_gallery, random_text
+from tests.index.galleries import (
+    LAYOUT,
+    RULES,
+    assert_best,
+    clip_rows,
+    in_memory,
+    loop_scores,
+    random_gallery,
+    random_text,
+)
 
 SEEDS = st.integers(0, 2**31)
 PRECISIONS = ("float32", "bfloat16")
+by_rule = pytest.mark.parametrize("layout", RULES, ids=lambda layout: layout.missing)
 
 
+@by_rule
 @given(
-    SEEDS,
-    st.integers(1, 60),
-    st.integers(1, 70),
-    st.floats(0, 0.9),
-    st.sampled_from([0.1, 3.0, 100.0]),
-    st.sampled_from([0.0, 0.5]),
-    st.sampled_from(["one", *PRECISIONS]),
+    seed=SEEDS,
+    count=st.integers(1, 60),
+    k=st.integers(1, 70),
+    missing=st.floats(0, 0.9),
+    scale=st.sampled_from([0.1, 3.0, 1000.0]),
+    offset=st.sampled_from([0.0, 0.3, 30.0]),
+    doubled=st.sampled_from([0.0, 0.5]),
+    way=st.sampled_from(["one", *PRECISIONS]),
 )
-def test_the_best_k_equal_a_float64_loop(make_index, seed, count, k, missing, scale, doubled, way):
+def test_the_best_k_equal_a_float64_loop(make_index, layout, seed, count, k, missing, scale, offset, doubled, way):
     gallery = random_gallery(count, seed, missing, doubled=doubled)
-    text = random_text(3 if way == "one" else 20, seed, scale)
-    ranked = make_index(gallery).rank(text, k, precision="auto" if way == "one" else way)
-    assert_best(ranked, loop_scores(text, gallery), gallery.clip_ids, k)
+    text = random_text(3 if way == "one" else 20, seed, scale, offset=offset)
+    ranked = make_index(gallery, layout=layout).rank(text, k, precision="auto" if way == "one" else way)
+    assert_best(ranked, loop_scores(text, gallery, layout), gallery.clip_ids, k)
+
+
+@by_rule
+@given(seed=SEEDS, scale=st.sampled_from([3.0, 100.0]), queries=st.sampled_from([2, 20]))
+def test_the_index_gives_the_scores_of_training_and_of_evaluation(layout, seed, scale, queries):
+    gallery, text = random_gallery(30, seed), random_text(queries, seed, scale)
+    trained = mee_scores(
+        text.packed, gallery.video.packed, text.logits, gallery.video.available, layout, text.offsets
+    )
+    evaluated = MixtureScores(text, gallery.video, layout).block(slice(0, queries))
+    ranked = in_memory(galleries.entries_of(gallery, layout), layout).rank(text, 30)
+    for number, (ids, scores) in enumerate(zip(ranked.ids, ranked.scores)):
+        found = [gallery.clip_ids.index(name) for name in ids]
+        np.testing.assert_allclose(scores, trained[number, found], atol=1e-5)
+        np.testing.assert_allclose(scores, evaluated[number, found], atol=1e-5)
 
 
 @given(seed=SEEDS, k=st.integers(1, 30), missing=st.floats(0, 0.9), kept=st.floats(0, 1), many=st.booleans())
@@ -59,27 +88,29 @@ def test_filters_and_removals_leave_exact_results(make_index, seed, k, missing, 
 
 @pytest.mark.parametrize("kind", ["flat", "certified"])
 @pytest.mark.parametrize("queries", [1, 5, 40])
-def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries):
+@by_rule
+def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries, layout):
     first, second = random_gallery(700, 1, doubled=0.2), random_gallery(90, 2, first=1000)
-    video_index = make_index(first, tmp_path / "index", kind)
+    video_index = make_index(first, tmp_path / "index", kind, layout=layout)
     with IndexWriter.open(tmp_path / "index") as writer:
         writer.put(galleries.entries_of(second))  # these stay in the log
         writer.remove(list(first.clip_ids[:50]))
     assert video_index.refresh()
     text = random_text(queries, 5)
     names = [*first.clip_ids, *second.clip_ids]
-    reference = np.concatenate([loop_scores(text, first), loop_scores(text, second)], axis=1)
+    reference = np.concatenate([loop_scores(text, each, layout) for each in (first, second)], axis=1)
     allowed = np.array([name not in first.clip_ids[:50] for name in names])
     for k in (1, 10, 2000):
         assert_best(video_index.rank(text, k), reference, names, k, allowed)
 
 
-def test_fastscan_finds_nearly_all_and_all_where_exact_is_requested(make_index, tmp_path):
+@by_rule
+def test_fastscan_finds_nearly_all_and_all_where_exact_is_requested(make_index, tmp_path, layout):
     gallery, text = random_gallery(3000, 4, missing=0.1), random_text(50, 3)
-    video_index = make_index(gallery, tmp_path / "index", "fastscan")
+    video_index = make_index(gallery, tmp_path / "index", "fastscan", layout=layout)
     assert not video_index.proven
     exact = video_index.rank(text, 10, exact=True)
-    assert_best(exact, loop_scores(text, gallery), gallery.clip_ids, 10)
+    assert_best(exact, loop_scores(text, gallery, layout), gallery.clip_ids, 10)
     found = video_index.rank(text, 10, rerank=300).ids
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact.ids)]) > 0.9
     for query in (0, 7):  # alone or among others
@@ -88,19 +119,20 @@ def test_fastscan_finds_nearly_all_and_all_where_exact_is_requested(make_index, 
 
 
 @pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
-def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind):
+@by_rule
+def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind, layout):
     patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
     generator = torch.Generator().manual_seed(0)
     columns = torch.repeat_interleave(torch.arange(4), torch.tensor(LAYOUT.sizes))
     packed = galleries.packed_rows(30, generator).masked_fill(~patterns[:, columns], torch.inf)
     names = tuple(f"c{number:05d}" for number in range(30))
     gallery = Gallery(names, VideoEmbedding(packed, patterns), ("c00099",))
-    logits = torch.tensor(list(product([-100.0, 100.0], repeat=4)))
-    text = TextEmbedding(galleries.packed_rows(16, generator), logits)
-    video_index = make_index(gallery, tmp_path / "index", kind)
+    logits = torch.tensor(list(product([-500.0, 500.0], repeat=4)))
+    text = TextEmbedding(galleries.packed_rows(16, generator), logits, torch.randn(16, 4, generator=generator))
+    video_index = make_index(gallery, tmp_path / "index", kind, layout=layout)
     assert len(video_index.snapshot.partitions) == 15
     assert video_index.snapshot.without_stream() == ["c00099"]
-    reference = loop_scores(text, gallery)
+    reference = loop_scores(text, gallery, layout)
     for k in (30, 100):
         assert_best(video_index.rank(text, k, exact=True), reference, names, k)
         assert all(set(ids) == set(names) for ids in video_index.rank(text, k).ids)  # never c00099
@@ -112,8 +144,8 @@ def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path, terms
     text = Queries.of(random_text(60, 4))
     shares = np.random.default_rng(0).uniform(-1, 1, (60 // terms, terms))
     shares /= np.abs(shares).sum(1, keepdims=True)
-    packed, logits = (array.reshape(60 // terms, terms, -1) for array in (text.packed, text.logits))
-    queries = Queries(packed, logits, shares)
+    arrays = (text.packed, text.logits, text.offsets)
+    queries = Queries(*(array.reshape(60 // terms, terms, -1) for array in arrays), shares)
     video_index = make_index(random_gallery(2000, 3, doubled=0.2), tmp_path / "index", "certified")
     whole = [video_index.rank(queries, 7, precision=precision) for precision in ("auto", *PRECISIONS)]
     for ranked in whole[1:]:
@@ -125,14 +157,19 @@ def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path, terms
         assert alone.ids == [whole[0].ids[query]]
 
 
-def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index):
-    gallery, queries = random_gallery(40), Queries.of(random_text())
-    rows, video_index = clip_rows(gallery)[["video", "start_s", "end_s"]], make_index(gallery)
-    for hits in hits_of(video_index.rank(queries, 40), queries, video_index):
+@by_rule
+def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index, layout):
+    gallery, text = random_gallery(40), random_text()
+    queries, video_index = Queries.of(text), make_index(gallery, layout=layout)
+    rows, weights = clip_rows(gallery)[["video", "start_s", "end_s"]], text.logits.double().softmax(1).tolist()
+    for own, hits in zip(weights, hits_of(video_index.rank(queries, 40), queries, video_index)):
+        weight_of = dict(zip(LAYOUT.names, own))
         assert [hit.rank for hit in hits] == list(range(1, 41))
         for hit in hits:
             assert sum(share.contribution for share in hit.experts.values()) == pytest.approx(hit.score, abs=1e-6)
-            assert sum(share.weight for share in hit.experts.values()) == pytest.approx(1)
+            held = 1 if layout.missing == "evidence" else sum(weight_of[name] for name in hit.experts)
+            for name, share in hit.experts.items():
+                assert share.weight == pytest.approx(weight_of[name] / held)
             row = gallery.clip_ids.index(hit.clip_id)
             has = [name for name, there in zip(LAYOUT.names, gallery.video.available[row].tolist()) if there]
             assert list(hit.experts) == has
@@ -151,12 +188,13 @@ def test_an_empty_index_and_k_out_of_range(make_index):
         assert video_index.rank(random_text(30), 3).scores.shape == (30, 0)
 
 
+@by_rule
 @given(seed=SEEDS, shares=st.lists(st.floats(-2, 2).filter(lambda x: abs(x) > 0.01), min_size=1, max_size=4))
-def test_mixtures_are_sums_of_scores(make_index, seed, shares):
+def test_mixtures_are_sums_of_scores(make_index, layout, seed, shares):
     gallery, text = random_gallery(40, seed), random_text(len(shares), seed)
     one = [Queries.of(text).part(slice(n, n + 1)) for n in range(len(shares))]
-    mixture, video_index = Queries.mixture(list(zip(shares, one))), make_index(gallery)
-    reference = np.array(shares) @ loop_scores(text, gallery) / np.abs(shares).sum()
+    mixture, video_index = Queries.mixture(list(zip(shares, one))), make_index(gallery, layout=layout)
+    reference = np.array(shares) @ loop_scores(text, gallery, layout) / np.abs(shares).sum()
     ranked = video_index.rank(mixture, 12)
     assert_best(ranked, reference[None], gallery.clip_ids, 12)
     for hit in hits_of(ranked, mixture, video_index)[0]:
@@ -164,19 +202,20 @@ def test_mixtures_are_sums_of_scores(make_index, seed, shares):
         assert all(abs(share.similarity) <= 1 + 1e-6 for share in hit.experts.values())
 
 
+@by_rule
 @given(
     seed=SEEDS,
     kept=st.lists(st.booleans(), min_size=4, max_size=4).filter(any),
     weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0]), min_size=4, max_size=4).filter(any),
     many=st.booleans(),
 )
-def test_some_experts_and_weights_of_the_user_are_renormalised(make_index, seed, kept, weights, many):
+def test_some_experts_and_weights_of_the_user_add_up_to_one(make_index, layout, seed, kept, weights, many):
     gallery, text = random_gallery(40, seed), random_text(20 if many else 3, seed)
-    video_index, queries = make_index(gallery), Queries.of(text)
-    reference = loop_scores(text, gallery, kept=kept)
+    video_index, queries = make_index(gallery, layout=layout), Queries.of(text)
+    reference = loop_scores(text, gallery, layout, kept=kept)
     assert_best(video_index.rank(queries.only(kept), 40), reference, gallery.clip_ids, 40)
     weighted = queries.weighted(dict(zip(LAYOUT.names, weights)), LAYOUT)
-    reference = loop_scores(text, gallery, weights=weights)
+    reference = loop_scores(text, gallery, layout, weights=weights)
     assert_best(video_index.rank(weighted, 40), reference, gallery.clip_ids, 40)
 
 
@@ -184,16 +223,18 @@ def test_some_experts_and_weights_of_the_user_are_renormalised(make_index, seed,
 def test_stacked_queries_are_what_each_is_alone(terms, seed):
     rng = np.random.default_rng(seed)
     queries = [
-        Queries(rng.normal(size=(1, t, 5)).astype(np.float32), rng.normal(size=(1, t, 2)), np.full((1, t), 1 / t))
+        Queries(
+            rng.normal(size=(1, t, 5)).astype(np.float32), *rng.normal(size=(2, 1, t, 2)), np.full((1, t), 1 / t)
+        )
         for t in terms
     ]
     together = Queries.stacked(queries)
     assert len(together) == len(queries)
-    for pattern in (np.array([True, True]), np.array([False, True])):
-        factors = together.weights(pattern) * together.share[..., None]
+    for pattern, rule in product((np.array([True, True]), np.array([False, True])), ("evidence", "renormalise")):
+        factors = together.factors(pattern, rule)
         for number, (query, count) in enumerate(zip(queries, terms)):
-            alone = query.weights(pattern) * query.share[..., None]
-            np.testing.assert_allclose(factors[number, :count], alone[0])
+            np.testing.assert_allclose(factors[number, :count], query.factors(pattern, rule)[0])
+            np.testing.assert_array_equal(together.offsets[number, :count], query.offsets[0])
             assert not factors[number, count:].any()
             np.testing.assert_array_equal(together.packed[number, :count], query.packed[0])
     assert np.isfinite(together.packed).all()
@@ -216,6 +257,7 @@ def test_a_clip_as_a_query_is_its_vectors_with_equal_weights(make_index):
     for row, name in enumerate(gallery.clip_ids):
         query, available = video_index.clip_query(name), gallery.video.available[row].numpy()
         np.testing.assert_array_equal(query.logits, np.where(available, 0.0, -np.inf)[None, None])
+        assert not query.offsets.any()
         np.testing.assert_array_equal(query.packed[0, 0], gallery.video.packed[row].nan_to_num().numpy())
         assert query.share.tolist() == [[1]]
         ranked = video_index.rank(query, 1)
@@ -253,14 +295,14 @@ def test_what_bfloat16_rounds_down_is_not_lost_to_what_it_rounds_up(make_index):
     packed = torch.zeros(2, 32)
     packed[0, :16], packed[1, 16:] = down, worse
     gallery = Gallery(("c0", "c1"), VideoEmbedding(packed, torch.eye(2, dtype=torch.bool)), ())
-    text = TextEmbedding(torch.cat([down, up])[None], torch.zeros(1, 2))
+    text = TextEmbedding(torch.cat([down, up])[None], torch.zeros(1, 2), torch.zeros(1, 2))
     exact = [float(down.double() @ down.double()), float(up.double() @ worse.double())]
     rounded = [float(down.bfloat16().double() @ down.bfloat16().double())]
     rounded += [float(up.bfloat16().double() @ worse.bfloat16().double())]
     assert exact[0] > exact[1]
     assert rounded[0] < rounded[1] - 0.01
     video_index = make_index(gallery, layout=layout)
-    many = TextEmbedding(text.packed.repeat(20, 1), text.logits.repeat(20, 1))
+    many = text[torch.zeros(20, dtype=torch.int64)]
     for precision in ("float32", "bfloat16"):
         assert video_index.rank(many, 1, precision=precision).ids == [["c0"]] * 20
 

@@ -1,6 +1,7 @@
 """The manifest names the parts of an index; what it does not name is deleted. Segments stay few and sorted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,9 @@ from mee.errors import InputError
 from tests.index.made_clips import LAYOUT, ORIGIN, contents, made_entries
 
 
-def made(generation=7, **changes):
+def made(generation=7, layout=LAYOUT, **changes):
     settings = Settings(kind="fastscan", recall=0.9)
-    return manifest.Manifest(generation=generation, layout=LAYOUT, origin=ORIGIN, settings=settings, **changes)
+    return manifest.Manifest(generation=generation, layout=layout, origin=ORIGIN, settings=settings, **changes)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,7 @@ def made(generation=7, **changes):
     [
         {},
         {
+            "layout": replace(LAYOUT, missing="renormalise"),
             "offsets": {"method": "é", "bank": [1, 2.5, None]},
             "recall": manifest.Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000),
             "segments": (
@@ -41,7 +43,7 @@ def made(generation=7, **changes):
 def test_it_is_read_as_it_was_written(tmp_path, more):
     text = made(**more).write(tmp_path)
     assert manifest.read_manifest(tmp_path) == (made(**more), text)
-    assert json.loads(text)["format"] == 4
+    assert json.loads(text)["format"] == 5
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 

@@ -131,8 +131,8 @@ def test_verify_finds_all_damage_of_files_too_large_to_be_read_by_opening(place,
 
 REF = {"sha256": "", "removed": None}
 MANIFESTS = {
-    "an older format": lambda content: content.update(format=3),
-    "a format that is text": lambda content: content.update(format="4"),
+    "an older format": lambda content: content.update(format=4),
+    "a format that is text": lambda content: content.update(format="5"),
     "no generation": lambda content: content.pop("generation"),
     "an unknown entry": lambda content: content.update(log="log-000001"),
     "sizes of another layout": lambda content: content["layout"].update(sizes=[6, 3, 5]),

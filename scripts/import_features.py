@@ -4,11 +4,13 @@ example:
   mee import store/ appearance=resnet.npy motion=i3d.h5 face=faces.pickle --ids ids.txt
   mee import store/ audio=vggish.npz --name vggish
   mee import store/ appearance=clips/ --name appearance=clip-vit-b32
+  mee import store/ classes=probabilities.npz --columns imagenet.txt
 
 Files: .npy .npz .safetensors .h5 .pickle, or a folder of one .npy a clip. One array a clip, (D,) or (T, D), named
 after it; or all clips stacked, (N, D) or (N, T, D), with their ids in --ids or in an array `ids`; or what
 mee store export wrote. A clip without an entry misses the stream. A pickle is read without running code in it. Use
 a --name if other files of the same extractor should fit this store and its models later; else only this file does.
+--columns says what each column stands for, such as the class whose probability it is.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from features.external import ImportConfig, extractor_names, named_files
+from features.external import ImportConfig, by_stream, named_files
 from scripts.console import DONE, counting_bar, errors_as_sentences, parse, say, some
 from scripts.store import print_coverage
 
@@ -39,7 +41,9 @@ class ImportArgs:
     job: OmitArgPrefixes[ImportConfig] = field(default_factory=ImportConfig)
 
     def __post_init__(self) -> None:
-        extractor_names(self.job.name, list(named_files(self.sources)))
+        streams = list(named_files(self.sources))
+        by_stream("--name", self.job.name, streams)
+        by_stream("--columns", self.job.columns, streams)
 
 
 @errors_as_sentences

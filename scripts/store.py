@@ -219,7 +219,7 @@ def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
         )
         maker, revision = each["model"] or each["extractor"].removeprefix("features:"), each["revision"] or "-"
         reads, version = ", ".join(each["sampling"]) or "-", f"{each['fingerprint']} v{each['version']}"
-        reads += f", {each['named']} named columns" if each["named"] else ""
+        maker += f", {each['named']} named columns" if each["named"] else ""
         made.append([each["stream"], maker, revision[:12], reads, version, each["code"].get("mee", "-")])
     header = ["stream", "size", "present", "missing", "unknown", "share", "rows", "times", "on disk"]
     print_table(f"{store.name}: {title}", header, counted)

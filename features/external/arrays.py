@@ -21,7 +21,8 @@ Layout:
     stacked    one array, entry i is the i-th clip's        (N, D) or (N, T, D)
     ragged     `rows` and `offsets`, as mee store export writes them: clip i owns rows[offsets[i]:offsets[i + 1]]
 
-All but the first need ids: an array `ids` in the file, or a list in the same order.
+All but the first need ids: an array `ids` in the file, or a list in the same order. Beside `ids` there may be an
+array `columns`, the names of the D columns.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from features.files import limited, open_file, regular_size
 
 CACHE = 64 << 20  # bytes of decompressed HDF5 chunks, so that clips that share a chunk decompress it once
 FILTERS = {*range(7), 32000}  # of HDF5, that are built in; the last is LZF, of h5py
-IDS, RAGGED = "ids", {"rows", "offsets"}
+IDS, COLUMNS, RAGGED = "ids", "columns", {"rows", "offsets"}
 HEADER = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
 
 
@@ -280,6 +281,7 @@ class ClipArrays:
     places: Mapping[str, Any]  # clip id -> argument of `get`, in the order of the file
     get: Callable[[Any], Any]  # the array there; None for an empty entry
     layout: str  # for people: "stacked (810, 12, 1280) float16"
+    columns: tuple[str, ...] = ()  # names of the D columns, if the file has them
 
     def read(self, clip_id: str) -> NDArray[Any] | None:
         """The array of one clip; None where the file has none."""
@@ -293,25 +295,29 @@ class ClipArrays:
 def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
     """Find out the layout of a stream's file; ``listed``: ids given beside it, in the order of its stack."""
     names, ids, where = list(file.names), listed, "--ids"
+    columns: tuple[Any, ...] = ()
     path = file.path
     if not file.of_clips:
         if len(names) > 1 and IDS in names:
             names.remove(IDS)
-            ids, where = _ids_in(file), f"'{IDS}'"
+            ids, where = checked_ids(_list_in(file, IDS, "clip ids"), f"{path}: '{IDS}'"), f"'{IDS}'"
+            if COLUMNS in names:
+                names.remove(COLUMNS)
+                columns = tuple(_list_in(file, COLUMNS, "names"))
         if set(names) == RAGGED:
             rows, ends = file.load("rows"), file.load("offsets")
             rising = ends.ndim == 1 and ends.dtype.kind in "iu" and len(ends) > 0 and (ends[1:] >= ends[:-1]).all()
             if not rising or rows.ndim != 2 or ends[0] != 0 or ends[-1] != len(rows):
                 raise InputError(f"{path}: offsets should be integers that rise from 0 to the number of rows")
             places = _placed(path, [slice(*span) for span in pairwise(ends.tolist())], ids, where)
-            return ClipArrays(path, places, lambda span: rows[span], f"ragged {rows.shape} {rows.dtype}")
+            return ClipArrays(path, places, lambda span: rows[span], f"ragged {rows.shape} {rows.dtype}", columns)
         if len(names) == 1 and (where != "--ids" or names[0] not in (listed or ())):
             array = file.read(names[0])
             shape = () if array is None else tuple(array.shape)
             if len(shape) not in (2, 3):
                 raise InputError(f"{path} has an array of shape {shape}; clips are stacked as (N, D) or (N, T, D)")
             places = _placed(path, range(shape[0]), ids, where)
-            return ClipArrays(path, places, lambda n: array[n], f"stacked {shape} {array.dtype}")
+            return ClipArrays(path, places, lambda n: array[n], f"stacked {shape} {array.dtype}", columns)
         if where != "--ids":
             raise InputError(f"{path} holds more than {IDS} and one array: {', '.join(names[:5])}")
     keys = checked_ids(names, str(path))
@@ -329,8 +335,8 @@ def _placed(path: Path, places: Sequence[Any], ids: Sequence[str] | None, where:
     return dict(zip(ids, places))
 
 
-def _ids_in(file: ArrayFile) -> list[str]:
-    values = file.load(IDS)
+def _list_in(file: ArrayFile, name: str, what: str) -> list[Any]:
+    values = file.load(name)
     if values.ndim != 1 or values.dtype.kind not in "SUOiu":
-        raise InputError(f"{file.path}: '{IDS}' is {values.shape} {values.dtype}, not a list of clip ids")
-    return checked_ids(values.tolist(), f"{file.path}: '{IDS}'")
+        raise InputError(f"{file.path}: '{name}' is {values.shape} {values.dtype}, not a list of {what}")
+    return list(values.tolist())

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
-from features.files import limited, parse_json, read_parquet
+from features.files import limited, parse_json, read_file, read_parquet
 
 if TYPE_CHECKING:  # the command line needs its settings only
     import pandas as pd
@@ -37,6 +37,7 @@ class ImportConfig:
 
     ids: Path | None = None  # the clips, one id a line, or a table with video_id; in the order of stacks
     name: tuple[str, ...] = ()  # extractor that made a stream: STREAM=NAME each, or NAME for a single stream
+    columns: tuple[str, ...] = ()  # names of a stream's columns, one a line: STREAM=FILE each, or FILE
     nan_is_missing: bool = False  # rows of NaN stand for what is missing
     zero_is_missing: bool = False  # a stream of zeros stands for a missing one
     overwrite: bool = False  # overwrite these streams where the store has them
@@ -57,15 +58,15 @@ def named_files(sources: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def extractor_names(names: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
-    """NAME or STREAM=NAME, each -> names by stream; streams without a name have no entry."""
+def by_stream(option: str, names: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
+    """The values of ``option``, NAME or STREAM=NAME each -> by stream; streams without one have no entry."""
     found: dict[str, str] = {}
     for text in names:
         stream, equals, name = text.rpartition("=")
         if not equals and len(streams) == 1:
             stream = streams[0]
         if stream not in streams or not name or stream in found:
-            raise ValueError(f"--name {text} should be STREAM=NAME, each of {', '.join(streams)} at most once")
+            raise ValueError(f"{option} {text} should be STREAM=NAME, each of {', '.join(streams)} at most once")
         found[stream] = name
     return found
 
@@ -108,6 +109,16 @@ def read_ids(path: Path) -> dict[str, ListedClip]:
             )
         clips.setdefault(clip.clip_id, clip)
     return clips
+
+
+def read_columns(path: Path) -> tuple[str, ...]:
+    """Read the names of a stream's columns, one a line, without outer white space."""
+    try:
+        text = read_file(path, follow=True).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise InputError(f"no names of columns can be read from '{path}': {reason}") from error
+    return tuple(line.strip() for line in text.rstrip().split("\n"))
 
 
 def checked_ids(ids: Iterable[Any], where: str, *, repeated: bool = False) -> list[str]:

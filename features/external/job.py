@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.external.arrays import ClipArrays, arrange, open_arrays, sha256_of
-from features.external.config import ImportConfig, ListedClip, extractor_names, read_ids
-from features.extractors import Fingerprint
+from features.external.config import ImportConfig, ListedClip, by_stream, read_columns, read_ids
+from features.extractors import Fingerprint, check_columns
 from features.media import OK
 from features.store import (
     MISSING,
@@ -205,8 +205,9 @@ class ImportJob:
         return dims
 
     def _fingerprints(self, dims: Mapping[str, int]) -> dict[str, Fingerprint]:
-        """By name and D if the extractor is named, otherwise by the content of the file."""
-        names = extractor_names(self.config.name, list(self.arrays))
+        """By name, D and columns if the extractor is named, otherwise by the content of the file."""
+        names = by_stream("--name", self.config.name, list(self.arrays))
+        columns = self._columns(dims)
         self.report.without_name = [stream for stream in self.arrays if stream not in names]
         return {
             stream: Fingerprint(
@@ -214,9 +215,25 @@ class ImportJob:
                 version=1,
                 dim=dim,
                 parameters={} if stream in names else {"stream": stream, "sha256": self.sources[stream]["sha256"]},
+                columns=columns[stream],
             )
             for stream, dim in dims.items()
         }
+
+    def _columns(self, dims: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+        """The names of each stream's columns: those of a list, or of its file."""
+        lists = by_stream("--columns", self.config.columns, list(self.arrays))
+        found = {}
+        for stream, entries in self.arrays.items():
+            path, names = entries.path, entries.columns
+            if stream in lists:
+                path = Path(lists[stream])
+                names = read_columns(path)
+            try:
+                found[stream] = check_columns(names, dims[stream])
+            except ValueError as error:
+                raise InputError(f"{path}: {error}") from error
+        return found
 
 
 def _names_without_ending(clips: pd.DataFrame) -> dict[str, str]:

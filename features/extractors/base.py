@@ -54,7 +54,7 @@ def check_columns(columns: Sequence[Any], dim: int) -> tuple[str, ...]:
         ValueError: they are fewer or more, or one is no text, empty, too long, or cannot be printed.
     """
     if len(columns) not in (0, dim):
-        raise ValueError(f"{len(columns)} names were given for {dim} columns")
+        raise ValueError(f"{dim} columns need as many names, and {len(columns)} were given")
     for number, name in enumerate(columns, 1):
         if not (isinstance(name, str) and name.strip() and len(name) <= LONGEST_NAME and name.isprintable()):
             raise ValueError(

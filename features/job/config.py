@@ -15,7 +15,8 @@ BUILT_IN = "builtin"
 class PrecomputeConfig:
     """How videos are turned into streams."""
 
-    preset: Literal["builtin", "clip", "strong"] | None = None  # a set of extractors; without --streams: builtin
+    # a set of extractors; without --streams: builtin
+    preset: Literal["builtin", "offline", "clip", "strong"] | None = None
     streams: tuple[str, ...] | None = None  # one word each: NAME, or NAME=MODEL[@REVISION][:key=value,...]
     clip_seconds: float | None = None  # length of a clip; default: whole up to 30 s, longer videos in 10 s clips
     reader: Literal["pyav", "decord"] = "pyav"  # decord is faster at every frame; pyav reads what it gets wrong

@@ -98,7 +98,7 @@ class Span:
     end_s: float  # equal to start_s for a still image
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Frames:
     """Decoded frames and the times they were requested for."""
 

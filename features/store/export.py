@@ -1,7 +1,8 @@
 """A stream of a store -> one file for other programs, written atomically.
 
     .npz        rows (R, D) float16, offsets (N + 1,) int64, ids (N,): clip i owns rows[offsets[i]:offsets[i + 1]],
-                none where it misses the stream. `mee import` reads it back
+                none where it misses the stream; columns (D,), their names, where they have some. `mee import`
+                reads it back
     .parquet    one row of the stream a row: clip_id, stream, time (seconds, or null), vector (D float32, which
                 hold a float16 exactly); the metadata `streams` holds the fingerprint
 
@@ -15,7 +16,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +81,10 @@ def export_stream(
         lengths, rows = list(map(len, clips)), np.concatenate(clips)
         with whole_file(file) as out:
             if file.suffix == ".npz":
-                np.savez(out, rows=rows, offsets=np.cumsum([0, *lengths]), ids=np.array(ids))
+                arrays: dict[str, Any] = {"rows": rows, "offsets": np.cumsum([0, *lengths]), "ids": np.array(ids)}
+                if stream in store.columns:
+                    arrays["columns"] = np.array(store.columns[stream])
+                np.savez(out, **arrays)
             else:
                 seconds = [np.full(n, np.nan, np.float32) if t is None else t for n, t in zip(lengths, times)]
                 columns = {

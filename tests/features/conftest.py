@@ -115,7 +115,7 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 @pytest.fixture
 def odd_extractors(third_party: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream `odd` of odd_extractor.py, installed for one test, and others that cannot be made."""
-    broken = {"not_there": "NotThere", "no_extractor": "Path", "incomplete": "Incomplete"}
+    broken = {"not_there": "NotThere", "no_extractor": "Path", "incomplete": "Incomplete", "misnamed": "Misnamed"}
     monkeypatch.syspath_prepend(third_party(odd="Odd", appearance="Odd", **broken))
 
 

@@ -143,6 +143,12 @@ class Forgetful(Shared):
         return super().extract(clips)[:-1]
 
 
+class Misnamed(Odd):
+    """Names fewer columns than it has."""
+
+    columns = ("red", "green")
+
+
 class _OpenCVError(Exception):
     """cv2.error where memory is used up."""
 

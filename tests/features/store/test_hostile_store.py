@@ -94,7 +94,7 @@ def made_by(key, value):
 
 COLUMNS = [None, "abc", ["a", "b"], ["a", "b", 3], ["a", "b", " "], ["a", "b", "x\x1b[2J"], ["a", "b", "x" * 201]]
 MANIFESTS = {
-    **{f"format {each!r}": lambda c, v=each: c.update(format=v) for each in (True, "3", 3.0, 2, 10**400)},
+    **{f"format {each!r}": lambda c, v=each: c.update(format=v) for each in (True, "4", 4.0, 3, 10**400)},
     **{f"cut {each!r}": lambda c, v=each: c.update(clip_seconds=v) for each in (True, "5", 0, -1, [])},
     **{f"dim {each!r}": made_by("dim", each) for each in (10**18, 0, -1, 1.5, True, "3", None)},
     **{f"version {each!r}": made_by("version", each) for each in ("1", None)},

@@ -4,23 +4,26 @@
      "text_to_video": ..., "video_to_text": ..., "choice": ..., "schemes": ..., "removed": ..., "patterns": ...,
      "weights": ..., "best": ..., "worst": ...}
 
-Reading is strict: unknown and missing keys, values of another kind, and other versions are errors.
+Reading is strict: unknown and missing keys, values of another kind, and other versions are errors. A direction has
+the rank of every query, in an order that is the same for every system, so that two results can be compared query
+by query (mee.evaluation.paired): a few bytes a query.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from mee.errors import InputError
 from mee.files import read_file, whole_file
 
 FORMAT: Final = "mee-result"
-VERSION: Final = 1
+VERSION: Final = 2
 WHOLE: Final = "every key must be there"  # the validators' context when a file is read
 Metrics = dict[str, float]  # by their names in papers: "R@1", "MedR", …; shares in percent
 
@@ -110,6 +113,16 @@ class Direction(_Part):
     intervals: dict[str, tuple[float, float]] = {}
     recall: tuple[tuple[int, float], ...] = ()  # (K, R@K), K rising
     histogram: tuple[tuple[str, int], ...] = ()  # (bin of ranks: "1", "2", "3-4", …, queries)
+    ranks: tuple[Annotated[float, Field(ge=1)], ...] = ()  # of every query, those of one clip side by side
+    clusters: tuple[Annotated[int, Field(ge=1)], ...] = ()  # how many of them each clip has, in this order
+    digest: str = ""  # SHA-256 of the captions and their ids, by clip: if equal, ranks have the same order
+
+    @model_validator(mode="after")
+    def _refuse_other_lengths(self) -> Self:
+        if self.ranks and not len(self.ranks) == sum(self.clusters) == self.queries:
+            counts = f"{len(self.ranks)} ranks and clusters of {sum(self.clusters)}"
+            raise ValueError(f"it has {counts} for {self.queries} queries")
+        return self
 
 
 class Row(_Part):
@@ -168,7 +181,7 @@ class Result(_Part):
     """One evaluation."""
 
     format: Literal["mee-result"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     made: Made
     system: System
     protocol: ProtocolFacts
@@ -192,6 +205,8 @@ def write_result(result: Result, path: Path) -> None:
     """
     with whole_file(path, "results") as aside:
         content = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+        numbers = re.compile(r"\[\n([-+.\w\s,]*)\]")  # on one line; in a text, a line break is escaped
+        content = numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", content)
         aside.write_text(content + "\n", encoding="utf-8")
 
 

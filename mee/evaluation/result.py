@@ -92,6 +92,7 @@ class Normalisation(_Part):
     method: Literal["none", "qb-norm", "nnn", "dsl"] = "none"
     bank: str | None = None  # in words: "9,000 training captions"
     parameters: dict[str, float] = {}
+    fitted_on: str | None = None  # in words: "400 captions of split 'val'"; None: all parameters were given
     uses_test_queries: bool = False  # all of them together: figures of a live search would be lower
 
 

@@ -262,6 +262,7 @@ def _normalisation(used: Normalisation) -> str:
         return "none"
     parts = [METHODS[used.method], *([f"bank of {used.bank}"] if used.bank else [])]
     parts += [f"{name} = {value:g}" for name, value in used.parameters.items()]
+    parts += [f"fitted on {used.fitted_on}"] if used.fitted_on else []
     return ", ".join((*parts, f"uses {'all test queries' if used.uses_test_queries else 'no other test query'}"))
 
 

@@ -138,7 +138,7 @@ def test_weights_are_mean_softmaxes_in_percent(seed):
 
 @given(seed=SEEDS, method=st.sampled_from(METHODS), scheme=st.sampled_from(["mixture", "motion"]))
 def test_what_nothing_can_find_stays_last_whatever_is_normalised(seed, method, scheme):
-    retrieval = problem(seed, normalise=NormaliseConfig(method=method, neighbours=3))
+    retrieval = problem(seed, normalise=NormaliseConfig(method=method, beta=20.0, neighbours=3, alpha=0.75))
     matrix = whole_matrix(retrieval.scores(scheme, removed=("audio",)))
     available = retrieval.gallery.video.available[:, 1 if scheme == "motion" else slice(0, 2)]
     found = available if scheme == "motion" else available.any(1)

@@ -125,7 +125,9 @@ def _held_out(video_index: VideoIndex, bank: Path, record: Mapping[str, Any]) ->
 def fitted(searcher: Searcher, config: NormaliseConfig, pairs: Pairs, sentences: Sequence[str]) -> NormaliseConfig:
     """NNN's parameters by the ranks of held-out captions among all clips, of which the first may change places."""
     held, video_index = set(pairs.captions), searcher.video_index
-    rest = [sentence for sentence in sentences if sentence not in held] or sentences
+    rest = [sentence for sentence in sentences if sentence not in held]
+    if not rest:
+        raise InputError("every caption of the bank is also one to fit --alpha and --neighbours on; add others")
     bank, asked = (Queries.of(encode_captions(searcher.model, some)) for some in (rest, pairs.captions))
     found = video_index.rank(asked, FIRST, plain=True)
 

@@ -280,6 +280,7 @@ def test_search_subtracts_the_offsets_until_they_are_dropped(own, bank, hits, js
         (TRAIN, ("--alpha", "1e300", "--neighbours", "1"), "use a smaller --alpha"),
         (TRAIN, ("--alpha", "1"), "has no captions to fit"),
         (f"{TRAIN}elsewhere,b,val\n", (), "has no captions to fit"),
+        (f"{TRAIN}clip6,a,val\n", (), "every caption of the bank is also one to fit"),
     ],
 )
 def test_a_bank_that_cannot_be_used(own, fails, tmp_path, bank, text, more, said):

@@ -289,13 +289,16 @@ def test_parameters_are_fitted_where_they_help_and_off_where_they_do_not(method)
     assert getattr(chosen, strength) == 0 or method == "dsl"  # no gain beyond its standard error
 
 
-def test_what_is_given_is_not_fitted():
+def test_what_is_given_is_not_fitted(says):
     scores, bank, own = held_out_case(1, 1)
     given = NormaliseConfig(method="nnn", alpha=0.5)
     assert given.unknown == ("neighbours",)
     chosen = given.fitted(ranks_by(scores, bank, own), own)
     assert (chosen.alpha, chosen.unknown) == (0.5, ())
     assert chosen.fitted(ranks_by(scores, bank, own), own) == chosen
+    said = []
     for config, flags in ((given, "--normalise.neighbours"), (NormaliseConfig(method="dsl"), "--normalise.beta")):
-        with pytest.raises(InputError, match=f"no validation captions here .* give {flags}, or"):
+        with pytest.raises(InputError, match=f"no validation captions here .* give {flags}, or") as error:
             config.offsets(bank)
+        said.append(str(error.value))
+    says("\n".join(said))

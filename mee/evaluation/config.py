@@ -2,52 +2,89 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import product
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mee.errors import InputError, require
 from mee.evaluation.result import Normalisation
 from mee.protocols import FOLDER
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
     from mee.ranking import ClipOffsets, Scores
 
 Method = Literal["none", "qb-norm", "nnn", "dsl"]
+BETAS = (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+GRID: dict[str, dict[str, tuple[float, ...]]] = {  # each method's parameters, less normalisation first; 0: none
+    "qb-norm": {"beta": BETAS},
+    "nnn": {"alpha": (0.0, 0.1, 0.25, 0.5, 0.75, 1.0), "neighbours": (512, 64, 8)},
+    "dsl": {"beta": BETAS},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormaliseConfig:
-    """Test-time normalisation (mee.ranking.normalise)."""
+    """Test-time normalisation (mee.ranking.normalise). What is not given is fitted on validation captions."""
 
     method: Method = "none"  # dsl looks at all test queries together
-    beta: float = 20.0  # inverse temperature of qb-norm and dsl
-    neighbours: int = 128  # captions of the bank that nnn takes the mean of, for each clip
-    alpha: float = 0.75  # weight of that mean
+    beta: float | None = None  # inverse temperature of qb-norm and dsl, 0: no normalisation; default: fitted
+    neighbours: int | None = None  # captions of the bank that nnn takes the mean of for a clip; default: fitted
+    alpha: float | None = None  # weight of that mean, 0: no normalisation; default: fitted
 
     def __post_init__(self) -> None:
         methods = get_args(Method)
         require(self.method in methods, f"method must be one of {', '.join(methods)}, got {self.method!r}")
-        require(0 < self.beta < inf, f"beta must be positive and finite, got {self.beta}")
-        require(self.neighbours >= 1, f"neighbours must be at least 1, got {self.neighbours}")
-        require(0 <= self.alpha < inf, f"alpha must be finite and at least 0, got {self.alpha}")
+        for name, value in (("beta", self.beta), ("alpha", self.alpha)):
+            require(value is None or 0 <= value < inf, f"{name} must be finite and at least 0, got {value}")
+        least = self.neighbours is None or self.neighbours >= 1
+        require(least, f"neighbours must be at least 1, got {self.neighbours}")
 
     @property
     def needs_bank(self) -> bool:
         """Whether scores of a bank of training captions are needed."""
         return self.method in ("qb-norm", "nnn")
 
-    def facts(self, bank: str | None, size: int) -> Normalisation:
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The method's parameters that are not given."""
+        return tuple(name for name in GRID.get(self.method, ()) if getattr(self, name) is None)
+
+    def fitted(self, ranks: Callable[[NormaliseConfig], NDArray[np.float64]], clips: ArrayLike) -> NormaliseConfig:
+        """With the parameters that are not given: those of GRID that rank held-out captions best.
+
+        Best by mean reciprocal rank; but the least normalisation, unless another gains more than a standard error.
+
+        Args:
+            ranks: the (N,) text-to-video ranks of the held-out captions by a normalisation without unknowns.
+            clips: (N,) the clip of each caption, for the standard error (mee.evaluation.paired).
+        """
+        from mee.evaluation.paired import paired_difference
+
+        grid = product(*(GRID[self.method][name] for name in self.unknown))
+        best, *others = (replace(self, **dict[str, Any](zip(self.unknown, values))) for values in grid)
+        least, most = 1 / ranks(best), 0.0
+        for config in others:
+            gain, error = paired_difference(least, 1 / ranks(config), clips)
+            if gain > max(most, error):
+                best, most = config, gain
+        return best
+
+    def facts(self, bank: str | None, size: int, fitted_on: str | None = None) -> Normalisation:
         """The normalisation as a result records it; `bank` in words, of `size` captions."""
-        used = {"qb-norm": ("beta",), "nnn": ("neighbours", "alpha"), "dsl": ("beta",)}.get(self.method, ())
-        parameters = {name: float(getattr(self, name)) for name in used}
+        parameters = {name: float(getattr(self, name)) for name in GRID.get(self.method, ())}
         if "neighbours" in parameters:
-            parameters["neighbours"] = float(min(self.neighbours, size))
+            parameters["neighbours"] = min(parameters["neighbours"], float(size))
         return Normalisation(
             method=self.method,
             bank=bank if self.needs_bank else None,
             parameters=parameters,
+            fitted_on=fitted_on,
             uses_test_queries=self.method == "dsl",
         )
 
@@ -55,18 +92,28 @@ class NormaliseConfig:
         """Each clip's offset, from the scores of a bank of training captions; None where the method has none.
 
         Raises:
-            InputError: the method needs a bank, and there is none.
+            InputError: the method needs a bank, and there is none; or a parameter was neither given nor fitted.
         """
         from mee.ranking import nnn, qb_norm
 
         if not self.needs_bank:
-            return None
-        if bank is None or not bank.queries:
+            bank = None
+        elif bank is None or not bank.queries:
             raise InputError(
                 f"{self.method} needs a bank of training captions, and there are none here: add captions of split "
                 "'train' (or name a file with --bank, where --scores are ranked), or go without --normalise.method"
             )
-        return qb_norm(bank, self.beta) if self.method == "qb-norm" else nnn(bank, self.neighbours, self.alpha)
+        if self.unknown:
+            flags = " and ".join(f"--normalise.{name}" for name in self.unknown)
+            raise InputError(
+                f"{self.method} has no validation captions here to fit its parameters on: add captions of split "
+                f"'val' whose videos are in the store, give {flags}, or go without --normalise.method"
+            )
+        if bank is None or not (self.alpha if self.method == "nnn" else self.beta):
+            return None
+        if self.method == "nnn":
+            return nnn(bank, self.neighbours or 1, self.alpha or 0.0)
+        return qb_norm(bank, self.beta or 1.0)
 
     def apply(self, scores: Scores, offsets: ClipOffsets | None) -> Scores:
         """The normalised scores."""
@@ -74,7 +121,7 @@ class NormaliseConfig:
 
         if offsets is not None:
             return ShiftedScores(scores, offsets)
-        return DualSoftmaxScores(scores, self.beta) if self.method == "dsl" else scores
+        return DualSoftmaxScores(scores, self.beta) if self.method == "dsl" and self.beta else scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from mee.checkpoint import check_directory, fingerprint, read_training
 from mee.data import FeatureSource, check_apart, check_ids_apart, read_videos
 from mee.encode import Gallery, encode_captions, encode_gallery
 from mee.errors import InputError
-from mee.evaluation.config import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig
+from mee.evaluation.config import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig, NormaliseConfig
 from mee.evaluation.held_out import HeldOut, gallery_videos, held_out_pairs, selected_on, trained_on
 from mee.evaluation.measure import Answers, Measured, Names, measure_scores
 from mee.evaluation.metrics import LEVEL, choice_accuracy
@@ -64,7 +64,7 @@ def evaluate_model(
         selected_on=selected_on(record),
         selected_here=held_out.selected,
     )
-    measured, bank, figures = None, None, dict[str, Any]()
+    measured, bank, figures, normalise, fitted_on = None, None, dict[str, Any](), config.normalise, None
     if benchmark.choices is not None:
         if config.normalise.method != "none" or answers or config.ablation:
             advice = "leave out --normalise, --ranks and --ablation"
@@ -80,8 +80,11 @@ def evaluate_model(
             videos = set(source.clips.loc[clip_ids, "video"])  # some may have no caption
             check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
         gallery = encode_gallery(model, source, clip_ids)
-        bank = _training_captions(config, benchmark, model)
-        pairs, clips, normalise = held_out.pairs, source.clips, config.normalise
+        captions = _training_captions(config, benchmark)
+        bank = encode_captions(model, captions) if captions else None
+        if normalise.unknown and held_out.split == "test":
+            normalise, fitted_on = _fitted(config, benchmark, source, record, model, captions, bank)
+        pairs, clips = held_out.pairs, source.clips
         ranked = Retrieval.of(model, gallery, pairs, clips=clips, v2t=config.v2t, normalise=normalise, bank=bank)
         measured = ranked.measure(resamples=config.bootstrap, answers=True)
         counts = (held_out.split, measured.t2v.queries, measured.t2v.candidates)
@@ -98,19 +101,45 @@ def evaluate_model(
     parts = {
         "system": system,
         "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **others),
-        "rules": rules_of(config, config.normalise.facts(f"{size:,} training captions", size)),
+        "rules": rules_of(config, normalise.facts(f"{size:,} training captions", size, fitted_on)),
         **figures,
     }
     return Outcome(parts, measured.answers if measured else None, _notes(held_out, benchmark, streams))
 
 
-def _training_captions(config: EvaluateConfig, benchmark: Benchmark, model: MEE) -> TextEmbedding | None:
+def _training_captions(config: EvaluateConfig, benchmark: Benchmark) -> list[str]:
     """The bank: each training sentence once, where the normalisation needs one."""
     table = benchmark.table
     if not config.normalise.needs_bank or "split" not in table:
-        return None
-    captions = list(dict.fromkeys(table.loc[table["split"] == "train", "caption"]))
-    return encode_captions(model, captions) if captions else None
+        return []
+    return list(dict.fromkeys(table.loc[table["split"] == "train", "caption"]))
+
+
+def _fitted(
+    config: EvaluateConfig,
+    benchmark: Benchmark,
+    source: FeatureSource,
+    record: Mapping[str, Any],
+    model: MEE,
+    captions: Sequence[str],
+    bank: TextEmbedding | None,
+) -> tuple[NormaliseConfig, str | None]:
+    """Parameters fitted on captions of split val, or of the videos that training held out; and on which, in words.
+
+    They are ranked among their own clips, with the rest of the bank.
+    """
+    try:
+        table, protocol = benchmark.table, config.protocol
+        pairs = held_out_pairs(table, source, record, split="val", partial=True, protocol=protocol).pairs
+    except InputError:
+        return config.normalise, None  # it must be given
+    if bank is not None:
+        held = set(pairs.captions)
+        bank = bank[torch.tensor([row for row, caption in enumerate(captions) if caption not in held])]
+    gallery = encode_gallery(model, source, pairs.gallery)
+    held_out = Retrieval.of(model, gallery, pairs, normalise=config.normalise, bank=bank)
+    where = "of split 'val'" if (table["split"] == "val").any() else "of videos that training held out"
+    return held_out.fitted(), f"{len(pairs):,} captions {where}"
 
 
 def _multiple_choice(

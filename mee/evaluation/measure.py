@@ -16,8 +16,11 @@ In .csv a score is the shortest number that gives back the same float, of the ty
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +118,33 @@ def measure_scores(
     if names and ranking.top:
         answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *_best_right(scores, positives))
     forth, back = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
+    if names:
+        forth, back = _with_ranks(forth, back, ranking, positives, names)
     return Measured(ranking, forth, back, answers)
+
+
+def _with_ranks(
+    forth: Direction, back: Direction, ranking: Ranking, positives: Positives, names: Names
+) -> tuple[Direction, Direction]:
+    """With every query's rank, by clip; a clip's key is the least id of its captions, in every store the same."""
+    ids, asked = names.query_ids, ranking.t2v.query.tolist()
+    pairs = list(zip(positives.query.tolist(), positives.candidate.tolist()))
+    clip_key, query_key = dict[int, str](), dict[int, str]()
+    for query, clip in pairs:
+        clip_key[clip] = min(clip_key.get(clip, ids[query]), ids[query])
+    for query, clip in pairs:
+        query_key[query] = min(query_key.get(query, clip_key[clip]), clip_key[clip])
+    captions = sorted((query_key[n], ids[n], names.captions[n] if names.captions else "") for n in asked)
+    digest = sha256(json.dumps(captions).encode()).hexdigest()
+
+    def ranked(direction: Direction, ranks: Ranks, keys: list[tuple[str, str]]) -> Direction:
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        clusters = Counter(keys[row][0] for row in order).values()
+        kept = {"ranks": tuple(ranks.rank[order].tolist()), "clusters": tuple(clusters), "digest": digest}
+        return direction.model_copy(update=kept)
+
+    clips = [(clip_key[clip], "") for clip in ranking.v2t.query.tolist()]
+    return ranked(forth, ranking.t2v, [(query_key[n], ids[n]) for n in asked]), ranked(back, ranking.v2t, clips)
 
 
 def _best_right(scores: Scores, positives: Positives) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ perfect R@1.
     multiple choice: accuracy = 100 * mean over questions of [s_answer = max] / #{sentences that share the maximum}
 
 MedR and MeanR are the median and the mean rank. The accuracy is the expected one under ties, too: of five
-sentences, a constant score answers one in five. A new figure is a line in `retrieval_metrics` and in `_figures`.
+sentences, a constant score answers one in five. A new figure is a line in `retrieval_metrics` and in `_figures`,
+and if it is a mean over queries, in `query_values`.
 
     resample    N of N values, drawn with replacement
     interval    from the 2.5 % to the 97.5 % quantile of a figure over the resamples
@@ -21,22 +22,26 @@ scipy.stats.bootstrap).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mee.errors import require
 from mee.evaluation.result import Choice
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 KS = (1, 5, 10, 50)
+MEAN = "mean of R@1/5/10"
 LEVEL = 0.95
 CHUNK = 2**22  # counts held at a time
 DRAWS_A_COUNT = 32  # values that are drawn in the time of one multinomial count
 
 
 def retrieval_metrics(ranks: Tensor, gains: Tensor | None = None) -> dict[str, float]:
-    """R@1, R@5, R@10, R@50, MedR, MeanR, Geom and MRR of (Q,) ranks, nDCG@10 of (Q,) gains; shares in percent."""
+    """Every figure of (Q,) ranks, and nDCG@10 of (Q,) gains; shares in percent."""
     require(len(ranks) > 0, "no query was ranked")
     ranks = ranks.double()
     found = {f"R@{k}": 100 * (ranks <= k).double().mean().item() for k in KS}
@@ -44,10 +49,25 @@ def retrieval_metrics(ranks: Tensor, gains: Tensor | None = None) -> dict[str, f
         **found,
         "MedR": float(np.median(ranks.cpu().numpy())),
         "MeanR": ranks.mean().item(),
+        MEAN: (found["R@1"] + found["R@5"] + found["R@10"]) / 3,
         "Geom": float(np.cbrt(found["R@1"] * found["R@5"] * found["R@10"])),
         "MRR": 100 * (1 / ranks).mean().item(),
         **({} if gains is None else {"nDCG@10": 100 * gains.double().mean().item()}),
     }
+
+
+def query_values(rank: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """(N,) ranks -> (N,) values of each query, whose mean is the figure of that name.
+
+    Those of Geom are linearised, those of nDCG@10 are of queries with one right answer. MedR is no mean.
+    """
+    found = {f"R@{k}": np.where(rank <= k, 100.0, 0.0) for k in KS}
+    three = np.stack([found[f"R@{k}"] for k in (1, 5, 10)])
+    shares = three.mean(1, keepdims=True)
+    if shares.all():
+        found["Geom"] = np.cbrt(shares.prod()) * (three / shares).mean(0)
+    found |= {"MeanR": rank, MEAN: three.mean(0), "MRR": 100 / rank}
+    return found | {"nDCG@10": np.where(rank <= 10, 100 / np.log2(1 + rank), 0.0)}
 
 
 def bootstrap_intervals(
@@ -104,6 +124,7 @@ def _figures(weights: NDArray[np.int64], rank: NDArray[np.float64]) -> dict[str,
         **found,
         "MedR": (middle[0] + middle[1]) / 2,
         "MeanR": weights @ rank / total,
+        MEAN: (found["R@1"] + found["R@5"] + found["R@10"]) / 3,
         "Geom": np.cbrt(found["R@1"] * found["R@5"] * found["R@10"]),
         "MRR": 100 * (weights @ (1 / rank)) / total,
     }

@@ -4,17 +4,20 @@
      "text_to_video": ..., "video_to_text": ..., "choice": ..., "schemes": ..., "removed": ..., "patterns": ...,
      "weights": ..., "best": ..., "worst": ...}
 
-Reading is strict: unknown and missing keys, values of another kind, and other versions are errors.
+Reading is strict: unknown and missing keys, values of another kind, and other versions are errors. A direction has
+the rank of every query, in an order that is the same for every system, so that two results can be compared query
+by query (mee.evaluation.paired): a few bytes a query.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from mee.config import Missing
 from mee.errors import InputError
@@ -91,6 +94,7 @@ class Normalisation(_Part):
     method: Literal["none", "qb-norm", "nnn", "dsl"] = "none"
     bank: str | None = None  # in words: "9,000 training captions"
     parameters: dict[str, float] = {}
+    fitted_on: str | None = None  # in words: "400 captions of split 'val'"; None: all parameters were given
     uses_test_queries: bool = False  # all of them together: figures of a live search would be lower
 
 
@@ -112,6 +116,16 @@ class Direction(_Part):
     intervals: dict[str, tuple[float, float]] = {}
     recall: tuple[tuple[int, float], ...] = ()  # (K, R@K), K rising
     histogram: tuple[tuple[str, int], ...] = ()  # (bin of ranks: "1", "2", "3-4", …, queries)
+    ranks: tuple[Annotated[float, Field(ge=1)], ...] = ()  # of every query, those of one clip side by side
+    clusters: tuple[Annotated[int, Field(ge=1)], ...] = ()  # how many of them each clip has, in this order
+    digest: str = ""  # SHA-256 of the captions and their ids, by clip: if equal, ranks have the same order
+
+    @model_validator(mode="after")
+    def _refuse_other_lengths(self) -> Self:
+        if self.ranks and not len(self.ranks) == sum(self.clusters) == self.queries:
+            counts = f"{len(self.ranks)} ranks and clusters of {sum(self.clusters)}"
+            raise ValueError(f"it has {counts} for {self.queries} queries")
+        return self
 
 
 class Row(_Part):
@@ -194,6 +208,8 @@ def write_result(result: Result, path: Path) -> None:
     """
     with whole_file(path, "results") as aside:
         content = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+        numbers = re.compile(r"\[\n([-+.\w\s,]*)\]")  # on one line; in a text, a line break is escaped
+        content = numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", content)
         aside.write_text(content + "\n", encoding="utf-8")
 
 

@@ -1,11 +1,12 @@
 """Test-time normalisation of scores against hubs: clips that are near to everything.
 
-    QB-Norm   S'(q, j) = S(q, j) - L_j / beta for queries whose best clip by S is in A, else S(q, j)
+    QB-Norm   S'(q, j) = S(q, j) - (L_j - mean of L) / beta for queries whose best clip by S is in A, else S(q, j)
               L_j = logsumexp over b of beta S(b, j),   A = {best clip of b}, over a bank of training captions b
     NNN       S'(q, j) = S(q, j) - alpha * mean of the k largest S(b, j) over the bank
     DSL       S'(q, j) = S(q, j) * exp(beta S(q, j)) / sum over all test queries q' of exp(beta S(q', j))
 
-QB-Norm: Bogolin et al. (arXiv 2112.12777), the dynamic inverted softmax in its logarithm, which ranks alike. NNN:
+QB-Norm: Bogolin et al. (arXiv 2112.12777), the dynamic inverted softmax in its logarithm, which ranks clips alike;
+without the mean of L, which is ours, queries that change would lose to all others in video to text. NNN:
 Chowdhury et al. (arXiv 2410.24114). DSL: Cheng et al. (arXiv 2109.04290); it looks at all test queries together,
 so it is for evaluation only. QB-Norm and NNN are one offset a clip.
 
@@ -42,7 +43,7 @@ def qb_norm(bank: Scores, beta: float) -> ClipOffsets:
     for rows, block in _blocks(bank):
         total = torch.logaddexp(total, (beta * block.double()).logsumexp(0))
         active[top_of_block(bank, block, rows, 1).candidate[:, 0].to(bank.device)] = True
-    return ClipOffsets((total / beta).float(), active)
+    return ClipOffsets(((total - total.mean()) / beta).float(), active)
 
 
 def nnn(bank: Scores, neighbours: int, alpha: float) -> ClipOffsets:

@@ -6,7 +6,8 @@ example:
   mee report ours-seed0.json ours-seed1.json theirs.json --markdown report.md
 
 Several results are compared. Those that measure different things (protocol, gallery, partial) get tables of their
-own; other differences are listed in words. Results that differ only in the seed become one row, mean ± standard
+own; other differences are listed in words. Each result is also compared with the first, query by query, with the
+standard error of the difference. Results that differ only in the seed become one row, mean ± standard
 deviation, if their names are equal or end with the seed: small-seed0, small-seed1. The page is a single file, with
 frames of the clips if --videos is given.
 """

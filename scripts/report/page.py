@@ -39,7 +39,7 @@ SHOWN_QUERIES, SHOWN_ANSWERS = 12, 4
 
 HELPERS: tuple[Callable[..., object], ...] = (
     *(compare.differences, compare.facts, compare.figure_tables, compare.marks, compare.question_title),
-    *(compare.questions, compare.sentences, details),
+    *(compare.paired_tables, compare.questions, compare.sentences, details),
     *(count, cut, legend, number, shared_names, short),
 )
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$&#])")

@@ -76,7 +76,7 @@ NONSENSE = [
     (TrainConfig, {"warmup": 1.5}, "warmup must be in"),
     *((TrainConfig, {"validation": value}, "validation must be in") for value in (-0.1, nan)),
     (NormaliseConfig, {"method": "qbnorm"}, "^method must be .*, got 'qbnorm'$"),
-    *((NormaliseConfig, {"beta": value}, f"^beta must be .*, got {value}$") for value in (0.0, nan)),
+    *((NormaliseConfig, {"beta": value}, f"^beta must be .*, got {value}$") for value in (-0.1, nan)),
     (NormaliseConfig, {"neighbours": 0}, "^neighbours must be .*, got 0$"),
     *((NormaliseConfig, {"alpha": value}, f"^alpha must be .*, got {value}$") for value in (-0.1, nan)),
 ]

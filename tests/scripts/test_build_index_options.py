@@ -141,6 +141,9 @@ def listed(odd, json_lines):
     return lambda *more: json_lines(gallery, "list", odd[1][2], *more)
 
 
+GIVEN = ("--neighbours", "1", "--alpha", "0.75")
+
+
 def test_clips_without_a_stream_are_listed_never_found_and_need_no_offset(odd, listed, prints):
     place, arguments = odd
     out, err = prints(build_index, *arguments)
@@ -150,7 +153,7 @@ def test_clips_without_a_stream_are_listed_never_found_and_need_no_offset(odd, l
     assert [row["streams"] for row in listed("--clips")] == [["audio"]] * 7 + [[]] * 3
     assert "0 of them new" in prints(build_index, *arguments).out
     (place / "bank.txt").write_text("number 3 moves\n")
-    prints(gallery, "normalise", place / "index", "--bank", place / "bank.txt")
+    prints(gallery, "normalise", place / "index", "--bank", place / "bank.txt", *GIVEN)
     assert [row["offset"] is None for row in listed("--clips")] == [False] * 7 + [True] * 3
     prints(build_index, *arguments)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from mee.evaluation.result import read_result
+from mee.evaluation.retrieval import Retrieval
 from scripts.evaluate import main
 from scripts.import_features import main as import_features
 from scripts.train import main as train
@@ -76,7 +77,35 @@ def test_normalisation_is_recorded(evaluate, result_of, method):
     recorded = result_of("--normalise.method", method)["rules"]["normalisation"]
     assert (recorded["method"], recorded["uses_test_queries"]) == (method, method == "dsl")
     assert ("training captions" in str(recorded["bank"])) == (method != "dsl")
-    assert ("uses test queries" in evaluate("--normalise.method", method).out) == (method == "dsl")
+    assert recorded["fitted_on"] == "4 captions of split 'val'"
+    out = evaluate("--normalise.method", method).out
+    assert ("uses test queries" in out) == (method == "dsl")
+    assert "fitted on 4 captions of split 'val'" in out
+
+
+def test_normalisation_is_fitted_on_held_out_captions_or_given(evaluate, world, tmp_path, fails, monkeypatch):
+    fitted, seen = Retrieval.fitted, []
+
+    def spy(self):
+        seen.append((set(self.names.captions), len(self.bank.packed), set(self.gallery.names)))
+        return fitted(self)
+
+    monkeypatch.setattr(Retrieval, "fitted", spy)
+    captions = tmp_path / "captions.csv"
+    captions.write_text(world.captions.read_text().replace(",val", ",train"))  # training held these out, too
+    result = json.loads(evaluate("--json", "--normalise.method", "nnn", captions=captions).out)
+    recorded = result["rules"]["normalisation"]
+    assert recorded["fitted_on"] == "4 captions of videos that training held out"
+    assert recorded["bank"] == "16 training captions"
+    held = {f"number {n} moves {way}" for n in (6, 7) for way in ("up", "on")}
+    assert seen == [(held, 12, {"clip6.mp4", "clip7.mp4"})]
+    given = ("--normalise.neighbours", 3, "--normalise.alpha", 0.5)
+    recorded = json.loads(evaluate("--json", "--normalise.method", "nnn", *given).out)["rules"]["normalisation"]
+    assert (recorded["fitted_on"], recorded["parameters"]) == (None, {"neighbours": 3, "alpha": 0.5})
+    own = (world.store, world.captions, world.model, "--split", "val")  # measured themselves
+    said = fails(main, *own, "--normalise.method", "nnn")
+    assert "give --normalise.alpha and --normalise.neighbours" in said
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -192,9 +221,12 @@ def test_what_it_was_trained_on_is_checked(evaluate_scores, captions, scores, tm
     assert re.search("1 of the 3 test videos.*b.mp4", error)
 
 
+NNN = ("--normalise.alpha", 0.75, "--normalise.neighbours", 128)
+
+
 def test_a_bank_of_another_score_file(evaluate_scores, save):
     bank = save("bank.npz", [[0.8, 0.1, 0.1]], ["t1"])
-    result = json.loads(evaluate_scores("--json", "--normalise.method", "nnn", "--bank", bank).out)
+    result = json.loads(evaluate_scores("--json", "--normalise.method", "nnn", "--bank", bank, *NNN).out)
     assert result["text_to_video"]["metrics"]["R@1"] == 100  # the hub a.mp4 is taken back: 0.9 - 0.6 < 0.5 - 0.075
     assert result["rules"]["normalisation"]["parameters"] == {"neighbours": 1, "alpha": 0.75}
 
@@ -203,6 +235,9 @@ def test_scores_that_cannot_be_used(captions, scores, save, fails):
     assert "--partial" in fails(main, captions, "--scores", save("other.npz", np.eye(3), ["1", "2", "3"]))
     assert "nan" in fails(main, captions, "--scores", save("other.npz", np.full((6, 3), np.nan), ALL))
     assert "needs a bank" in fails(main, captions, "--scores", scores, "--normalise.method", "qb-norm")
+    bank = save("bank.npz", np.ones((1, 3)), ["t"], VIDEOS)
+    asked = fails(main, captions, "--scores", scores, "--normalise.method", "nnn", "--bank", bank)
+    assert "give --normalise.alpha and --normalise.neighbours" in asked
     bank = save("bank.npz", np.ones((1, 2)), ["t"], VIDEOS[:2])
     assert "'c.mp4'" in fails(main, captions, "--scores", scores, "--normalise.method", "nnn", "--bank", bank)
     captions.write_text("video_id,caption,split\nx.mp4,training,train\n")

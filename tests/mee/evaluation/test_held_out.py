@@ -1,14 +1,16 @@
 """What an evaluation may rank, and what its result states of the protocol, the rules and the normalisation."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from mee.errors import InputError
-from mee.evaluation.config import EvaluateConfig, NormaliseConfig
+from mee.evaluation.config import GRID, EvaluateConfig, NormaliseConfig
 from mee.evaluation.evaluate import protocol_facts, rules_of
 from mee.evaluation.held_out import gallery_videos, held_out_pairs
 from mee.evaluation.result import Normalisation
@@ -16,7 +18,7 @@ from mee.protocols.protocol import Benchmark
 from mee.protocols.table import PROTOCOLS
 from mee.ranking.normalise import qb_norm
 from mee.ranking.rank import CONVENTIONS
-from tests.mee.whole_scores import WholeScores, whole_matrix
+from tests.mee.whole_scores import WholeScores, expected_ranks, whole_matrix
 
 
 def table(source, splits=None):
@@ -246,3 +248,57 @@ def test_a_normalisation_uses_its_settings_and_states_them(settings, needs_bank,
         if needs_bank:
             with pytest.raises(InputError, match=f"^{method} needs a bank of training captions.*--bank"):
                 config.offsets(none)
+
+
+def held_out_case(hub, hub_of_bank):
+    """Scores of five captions of each of 40 clips, and of a bank; some clips are near to all of either."""
+    rng = np.random.default_rng(0)
+    hubs, own = 0.5 * rng.random((2, 40)), np.repeat(np.arange(40), 5)
+    scores = 0.2 * (own[:, None] == np.arange(40)) + hub * hubs[0] + 0.1 * rng.normal(size=(200, 40))
+    bank = hub_of_bank * hubs[0 if hub else 1] + 0.1 * rng.normal(size=(600, 40))
+    return *(WholeScores(torch.tensor(table, dtype=torch.float32)) for table in (scores, bank)), own
+
+
+def ranks_by(scores, bank, own, tried=None):
+    def ranks(config):
+        if tried is not None:
+            tried.append(config)
+        matrix = whole_matrix(config.apply(scores, config.offsets(bank)))
+        return expected_ranks(matrix, torch.tensor(own)[:, None] == torch.arange(40)).numpy()
+
+    return ranks
+
+
+@pytest.mark.parametrize("method", GRID)
+def test_parameters_are_fitted_where_they_help_and_off_where_they_do_not(method):
+    config, strength = NormaliseConfig(method=method), "alpha" if method == "nnn" else "beta"
+    (scores, bank, own), tried = held_out_case(1, 1), []
+    ranks = ranks_by(scores, bank, own, tried)
+    chosen = config.fitted(ranks, own)
+    assert getattr(chosen, strength) > 0
+    assert len(tried) == len(set(tried)) == math.prod(map(len, GRID[method].values()))
+    best = max((1 / ranks(each)).mean() for each in list(tried))
+    assert (1 / ranks(chosen)).mean() == best > (1 / ranks(replace(chosen, **{strength: 0.0}))).mean()
+    scores, bank, own = held_out_case(0, 1)  # clips that are near to the bank, and not to the captions
+    chosen = config.fitted(ranks_by(scores, bank, own), own)
+    assert method == "dsl" or getattr(chosen, strength) == 0
+    off = replace(chosen, **{strength: 0.0})
+    torch.testing.assert_close(whole_matrix(off.apply(scores, off.offsets(bank))), scores.matrix)
+    draws = np.random.default_rng(0)
+    chosen = config.fitted(lambda _: draws.choice([1.0, 2.0], 8), np.arange(8) % 2)
+    assert getattr(chosen, strength) == 0 or method == "dsl"  # no gain beyond its standard error
+
+
+def test_what_is_given_is_not_fitted(says):
+    scores, bank, own = held_out_case(1, 1)
+    given = NormaliseConfig(method="nnn", alpha=0.5)
+    assert given.unknown == ("neighbours",)
+    chosen = given.fitted(ranks_by(scores, bank, own), own)
+    assert (chosen.alpha, chosen.unknown) == (0.5, ())
+    assert chosen.fitted(ranks_by(scores, bank, own), own) == chosen
+    said = []
+    for config, flags in ((given, "--normalise.neighbours"), (NormaliseConfig(method="dsl"), "--normalise.beta")):
+        with pytest.raises(InputError, match=f"no validation captions here .* give {flags}, or") as error:
+            config.offsets(bank)
+        said.append(str(error.value))
+    says("\n".join(said))

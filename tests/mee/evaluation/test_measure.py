@@ -68,13 +68,39 @@ def test_every_ranked_query_has_its_best_right_clip_and_first_answers_and_exampl
 def test_directions_are_those_of_the_ranking(v2t):
     matrix = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
     right = torch.eye(3).bool().repeat_interleave(2, dim=0)
-    measured = measured_of(matrix, right, v2t=v2t, resamples=20)
+    measured = measure_scores(WholeScores(matrix), positives_of(right), v2t=v2t, resamples=20)
     ranking = rank_queries(WholeScores(matrix), positives_of(right), v2t=v2t)
     assert measured.t2v == direction_of(ranking.t2v, resamples=20)
     assert measured.v2t == direction_of(ranking.v2t, resamples=20)
     assert measured.v2t.candidates == {"closest": 6, "video": 3, "each": 6}[v2t]
     assert measured.v2t.queries == {"closest": 3, "video": 3, "each": 6}[v2t]
     assert measured.t2v.intervals.keys() == measured.t2v.metrics.keys()
+
+
+@given(st.integers(0, 2**31), st.sampled_from(list(CONVENTIONS)))
+def test_the_rank_of_every_query_is_kept_in_an_order_that_depends_on_the_captions_alone(seed, v2t):
+    generator = np.random.default_rng(seed)
+    owner = np.sort(generator.integers(0, 6, 12))
+    matrix, right = torch.rand(12, 6), torch.from_numpy(owner)[:, None] == torch.arange(6)
+    names = names_of(12, 6)
+    measured = measured_of(matrix, right, names, v2t=v2t)
+    clips = generator.permutation(6)  # another store lists and names the clips otherwise
+    captions = np.concatenate([np.flatnonzero(owner == clip) for clip in clips])
+    ids, texts = ([texts[n] for n in captions] for texts in (names.query_ids, names.captions))
+    other = Names(ids, texts, [f"x{n}" for n in clips])
+    again = measured_of(matrix[captions][:, clips], right[captions][:, clips], other, v2t=v2t)
+    for way in ("t2v", "v2t"):
+        mine, theirs = getattr(measured, way), getattr(again, way)
+        assert (mine.clusters, mine.digest) == (theirs.clusters, theirs.digest)
+        ends = np.cumsum(mine.clusters)[:-1]  # within a clip, `each` has its captions by score
+        first, second = ([sorted(part) for part in np.split(side.ranks, ends)] for side in (mine, theirs))
+        assert first == second
+    of_id = dict(zip(names.query_ids, measured.ranking.t2v.rank.tolist()))
+    groups = sorted(sorted(names.query_ids[n] for n in np.flatnonzero(owner == clip)) for clip in set(owner))
+    assert measured.t2v.ranks == tuple(of_id[name] for group in groups for name in group)
+    assert measured.t2v.clusters == tuple(map(len, groups))
+    renamed = Names(names.query_ids, [*names.captions[:-1], "another"], names.clip_ids)
+    assert measured_of(matrix, right, renamed).t2v.digest != measured.t2v.digest
 
 
 def test_answers_say_where_to_look_as_far_as_that_is_known():

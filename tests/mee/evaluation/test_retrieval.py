@@ -139,7 +139,7 @@ def test_weights_are_mean_softmaxes_in_percent(seed):
 
 @given(seed=SEEDS, method=st.sampled_from(METHODS), scheme=st.sampled_from(["mixture", "motion"]))
 def test_what_nothing_can_find_stays_last_whatever_is_normalised(seed, method, scheme):
-    retrieval = problem(seed, normalise=NormaliseConfig(method=method, neighbours=3))
+    retrieval = problem(seed, normalise=NormaliseConfig(method=method, beta=20.0, neighbours=3, alpha=0.75))
     matrix = whole_matrix(retrieval.scores(scheme, removed=("audio",)))
     available = retrieval.gallery.video.available[:, 1 if scheme == "motion" else slice(0, 2)]
     found = available if scheme == "motion" else available.any(1)
@@ -263,4 +263,5 @@ def test_a_clip_without_any_stream_is_not_found_and_its_caption_counts(model, so
     assert measured.v2t.metrics["MeanR"] == 6.5  # one sentence for all: every caption ties with every other
     worst = measured.answers.examples(descending=True)[0]
     assert (worst.rank, worst.right.clip_id, worst.right.video) == (12, "v03.mp4", "v03.mp4")
-    assert Retrieval.of(model, gallery, pairs).measure().t2v == measured.t2v
+    unnamed = measured.t2v.model_copy(update={"ranks": (), "clusters": (), "digest": ""})
+    assert Retrieval.of(model, gallery, pairs).measure().t2v == unnamed

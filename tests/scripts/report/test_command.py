@@ -52,7 +52,7 @@ def test_frames_from_a_folder(prints, write, media, tmp_path, parse):
 
 def test_what_cannot_be_done_is_one_sentence(fails, write, tmp_path):
     good, page, bad = write("a.json"), tmp_path / "page.html", tmp_path / "bad.json"
-    bad.write_text('{"format": "mee-result", "version": 2}')
+    bad.write_text('{"format": "mee-result", "version": 1}')
     for message, arguments in (
         ("no result file", (tmp_path / "gone.json",)),
         ("is not a result of mee evaluate", (bad,)),
@@ -165,7 +165,7 @@ def test_tables_render_with_every_row_as_wide_as_its_head(make_result):
     entries, _ = make_entries([make_result(0), make_result(1), make_result(2, changes={"system.name": "x|y"})])
     rendered = GITHUB.render(markdown(entries))
     tables = rendered.split("<table>")[1:]
-    assert len(tables) == 2 + 2 * 7  # figures both ways; removed, schemes, patterns, weights, best, worst, facts
+    assert len(tables) == 4 + 2 * 7  # figures and differences both ways; seven tables of each entry
     for table in tables:
         rows = table.partition("<tbody>")[2].split("<tr>")[1:]
         assert {row.count("<td") for row in rows} == {len(re.findall(r"<th[ >]", table))}

@@ -91,7 +91,7 @@ def evil(value):
 
 
 def test_text_from_files_never_becomes_markup(make_result, parse):
-    spoilt = evil(json.loads(make_result().model_dump_json())) | {"format": "mee-result", "version": 1}
+    spoilt = evil(json.loads(make_result().model_dump_json())) | {"format": "mee-result", "version": 2}
     spoilt["system"] |= {"kind": "model", "selected_on": "test"}
     spoilt["rules"]["normalisation"]["method"] = "nnn"
     spoilt["protocol"] |= {"files": {"a" + EVIL: EVIL}, "streams": {EVIL: 3}}

@@ -42,7 +42,7 @@ from mee.training.gate import HeldOut, fit_gate
 COMPONENTS = 256  # of a stream's covariance that are kept, at most
 WIDTH, PENALTY = 0.5, 1.0  # w and r of the kernel
 PARTS = 5  # into which the videos are divided for the gate
-SCORED = 512  # clips of a part that are scored, at most
+SCORED = 256  # clips of a part that are scored, at most
 EQUAL = 1e-12  # variance of equal rows, relative to their mean square
 SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
@@ -154,7 +154,7 @@ def start_closed_form(
         _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
     temperature = None
     if len(model.modalities) > 1 and (parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))):
-        gate = fit_gate(parts, model.config.missing, config.stream_dropout, config.seed)
+        gate = fit_gate(parts, model.config.missing, config.seed)
         model.set_gate(gate.folded().to(model.device))
         model.offset.copy_(gate.offset)
         temperature = float(gate.log_temperature.exp())
@@ -304,8 +304,7 @@ def _held_out(
         count = counts[scored]
         first = count.cumsum(0) - count
         yield HeldOut(
-            tuple(each[chosen] for each in words),
-            tuple(each[scored] for each in clips),
+            torch.stack([word[chosen] @ clip[scored].T for word, clip in zip(words, clips)], dim=2),
             h[chosen],
             available[scored],
             first,

@@ -2,17 +2,19 @@
 
     l(q) = G((h(q) - mean) / deviation),   G: a constant, linear, or one hidden layer of 32 rectified units
 
-G, the offsets and a temperature have the least cross-entropy, both ways, between captions and the clips of their
-part, each clip with one caption drawn anew a step, by experts that were fitted on the other parts. Fitted on what
-the experts have seen, weights do not depend on the sentence: every expert knows those clips. Streams are hidden at
-random, as in training: the offsets are then right for clips that lack a stream. Which G: the one with the least
-cross-entropy on parts that it was not fitted on; of nearly equal ones the smaller.
+G and a temperature have the least cross-entropy, both ways, between captions and the clips of their part, each clip
+with one caption drawn anew a step, by experts that were fitted on the other parts. Fitted on what the experts have
+seen, weights would not depend on the sentence: every expert knows those clips. Then the offsets and the temperature
+are fitted to the same, streams hidden at random: the offsets are what a clip's similarity must exceed to speak for
+it, in comparison with clips that lack the stream. Which G: the one with the least cross-entropy on parts that it was
+not fitted on; of nearly equal ones the smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import cast
 
 import torch
@@ -26,30 +28,30 @@ from mee.training.data import keep_streams
 
 HIDDEN = 32
 KINDS = (None, 0, HIDDEN)  # units of the hidden layer; None: a constant
-STEPS, RATE, DECAY = 200, 0.01, 0.01
+STEPS, OFFSET_STEPS, RATE, DECAY = 300, 60, 0.01, 0.01
+HIDE = 0.1  # chance of a stream, while the offsets are fitted
 SHRINK = 0.25  # deviation of a standardised column
 DIFFERS = 0.002  # of a cross-entropy, relative
+DRAWS = 5  # of captions, to compare gates
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """G clips of one part, and their captions."""
 
-    text: tuple[Tensor, ...]  # (C, K_m) unit-norm vectors of the captions, for each expert
-    video: tuple[Tensor, ...]  # (G, K_m) unit-norm, by experts that were fitted on the other parts
+    similarity: Tensor  # (C, G, M) of captions and clips, by experts that were fitted on the other parts
     h: Tensor  # (C, D) the captions' vectors that the mixture sees
     available: Tensor  # (G, M) bool
     first: Tensor  # (G,) of each clip's captions, which follow each other
     count: Tensor  # (G,) how many they are, at least 1
     group: Tensor  # (G,) int64: clips of one video are not each other's negatives
 
-    def loss(self, gate: Gate, missing: Missing, dropout: float, generator: torch.Generator) -> Tensor:
-        """Cross-entropy of one caption a clip, both ways."""
+    def loss(self, gate: Gate, missing: Missing, hide: float, generator: torch.Generator) -> Tensor:
+        """Cross-entropy of one caption a clip, both ways; `hide`: chance to lack a stream."""
         chosen = self.first + (torch.rand(len(self.first), generator=generator) * self.count).long()
-        available = keep_streams(self.available, dropout, generator)
-        similarity = torch.stack([text[chosen] @ video.T for text, video in zip(self.text, self.video)], dim=2)
+        available = keep_streams(self.available, hide, generator)
         weights = mixture_weights(gate.logits(self.h[chosen])[:, None], available, missing)
-        scores = (weights * (similarity - gate.offset)).sum(2) / gate.log_temperature.exp()
+        scores = (weights * (self.similarity[chosen] - gate.offset)).sum(2) / gate.log_temperature.exp()
         other = ~torch.eye(len(scores), dtype=torch.bool)
         scores = scores.masked_fill((self.group[:, None] == self.group) & other, -torch.inf)
         own = torch.arange(len(scores))
@@ -59,7 +61,7 @@ class HeldOut:
 class Gate(nn.Module):
     """A gate under way: its input standardised by the columns of `h`."""
 
-    def __init__(self, h: Tensor, experts: int, hidden: int | None, *, offsets: bool) -> None:
+    def __init__(self, h: Tensor, experts: int, hidden: int | None) -> None:
         super().__init__()
         self.mean = h.mean(0)
         self.scale = float(SHRINK / (h - self.mean).square().mean().sqrt().clamp(min=1e-12))
@@ -67,7 +69,7 @@ class Gate(nn.Module):
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
         self.last.weight.requires_grad_(hidden is not None)
-        self.offset = nn.Parameter(torch.zeros(experts), requires_grad=offsets)
+        self.offset = nn.Parameter(torch.zeros(experts))
         self.log_temperature = nn.Parameter(torch.tensor(0.05).log())
 
     @property
@@ -90,41 +92,50 @@ class Gate(nn.Module):
         return self.net
 
 
-def fit_gate(parts: Sequence[HeldOut], missing: Missing, dropout: float, seed: int) -> Gate:
+def fit_gate(parts: Sequence[HeldOut], missing: Missing, seed: int) -> Gate:
     """The gate that wins, fitted on all the parts; one part chooses nothing, and gets a constant."""
-    kinds = KINDS if len(parts) > 1 else KINDS[:1]
-    losses = [_held_out_loss(parts, kind, missing, dropout, seed) for kind in kinds] if len(kinds) > 1 else [0.0]
-    best = next(kind for kind, loss in zip(kinds, losses) if loss <= min(losses) * (1 + DIFFERS))
-    return _fit(parts, best, missing, dropout, seed)
+    kinds = KINDS if len(parts) > 1 else ()
+    losses = [
+        fmean(
+            _loss(_fit([*parts[:n], *parts[n + 1 :]], kind, missing, seed), part, missing, seed)
+            for n, part in enumerate(parts)
+        )
+        for kind in kinds
+    ]
+    limit = (1 + DIFFERS) * min(losses, default=0.0)
+    best = next((kind for kind, loss in zip(kinds, losses) if loss <= limit), None)
+    return _fit(parts, best, missing, seed)
 
 
-def _held_out_loss(
-    parts: Sequence[HeldOut], kind: int | None, missing: Missing, dropout: float, seed: int
-) -> float:
-    total = 0.0
-    for number, part in enumerate(parts):
-        gate = _fit([*parts[:number], *parts[number + 1 :]], kind, missing, dropout, seed)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            total += sum(float(part.loss(gate, missing, dropout, generator)) for _ in range(5))
-    return total
+@torch.no_grad()
+def _loss(gate: Gate, part: HeldOut, missing: Missing, seed: int) -> float:
+    """The mean over some draws of captions."""
+    generator = torch.Generator().manual_seed(seed)
+    return fmean(float(part.loss(gate, missing, HIDE, generator)) for _ in range(DRAWS))
 
 
 @torch.enable_grad()
-def _fit(parts: Sequence[HeldOut], kind: int | None, missing: Missing, dropout: float, seed: int) -> Gate:
+def _fit(parts: Sequence[HeldOut], kind: int | None, missing: Missing, seed: int) -> Gate:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = Gate(torch.cat([part.h for part in parts]), len(parts[0].video), kind, offsets=missing == "evidence")
-    matrices = [p for p in gate.parameters() if p.ndim > 1 and p.requires_grad]
-    others = [p for p in gate.parameters() if p.ndim < 2 and p.requires_grad]
-    groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, RATE)
-    for step in range(STEPS):
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, 2 * (1 - step / STEPS))
-        loss = parts[step % len(parts)].loss(gate, missing, dropout, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        gate = Gate(torch.cat([part.h for part in parts]), parts[0].similarity.shape[2], kind)
+
+    def descend(parameters: Iterable[nn.Parameter], steps: int, hide: float) -> None:
+        """Rates fall in the second half of the steps."""
+        learn = [parameter for parameter in parameters if parameter.requires_grad]
+        matrices, others = ([p for p in learn if (p.ndim > 1) is wanted] for wanted in (True, False))
+        groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW(groups, RATE)
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = RATE * min(1, 2 * (1 - step / steps))
+            loss = parts[step % len(parts)].loss(gate, missing, hide, generator)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    descend([*gate.net.parameters(), gate.log_temperature], STEPS, 0.0)
+    if missing == "evidence":
+        descend([gate.offset, gate.log_temperature], OFFSET_STEPS, HIDE)
     return gate

@@ -96,7 +96,8 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
     for query, place in np.argwhere(ranked.number >= 0).tolist():
         partition, row = found[int(ranked.number[query, place])], int(ranked.row[query, place])
         vector = np.asarray(partition.vectors[row], dtype=np.float64)
-        experts = _shares(queries, query, factor_of[partition.pattern][query], partition, columns, vector)
+        one, factors = queries.part(slice(query, query + 1)), factor_of[partition.pattern][query]
+        experts = _shares(one, factors, partition, columns, vector)
         table, at = segments[partition.segment].table.arrow, int(partition.rows[row])
         clip_id, video, start_s, end_s = (table[name][at].as_py() for name in COLUMNS)
         offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
@@ -106,12 +107,7 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
 
 
 def _shares(
-    queries: Queries,
-    query: int,
-    factors: Doubles,
-    partition: Partition,
-    columns: Mapping[str, slice],
-    vector: Doubles,
+    query: Queries, factors: Doubles, partition: Partition, columns: Mapping[str, slice], vector: Doubles
 ) -> dict[str, Share]:
     """For each expert of a clip its part; the contributions add up to the score, plus the offset.
 
@@ -120,10 +116,10 @@ def _shares(
     |a_t| w_tm, and the means with these weights, so that a similarity stays in [-1, 1].
     """
     shares, end = {}, 0
-    parts = zip(columns.items(), factors.T, queries.offsets[query].T)
+    parts = zip(columns.items(), factors.T, query.offsets[0].T)
     for (name, its), factor, offsets in compress(parts, partition.pattern):
         start, end = end, end + its.stop - its.start
-        products = queries.packed[query, :, its].astype(np.float64) @ vector[start:end]  # (T,)
+        products = query.packed[0, :, its].astype(np.float64) @ vector[start:end]  # (T,)
         weight = float(np.abs(factor).sum())
         if weight:
             similarity, offset = (float((factor * each).sum() / weight) for each in (products, offsets))

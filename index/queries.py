@@ -112,11 +112,6 @@ class Queries:
         weights = np.divide(raised, total, out=np.zeros_like(raised), where=total > 0)
         return np.where(there, weights, 0.0) * self.share[..., None]
 
-    def covers(self, patterns: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(…, Q) whether clips of (…, M) patterns have an expert of every term."""
-        shared = (patterns[..., None, None, :] & ~np.isneginf(self.logits)).any(-1)
-        return np.asarray((shared | (self.share == 0)).all(-1))
-
 
 @dataclass(frozen=True)
 class ExpertColumns:
@@ -144,11 +139,12 @@ class PatternVectors:
         """W."""
         return int(self.experts[-1].row.stop) + (self.offset is not None)
 
-    def scores(self, products: Floats, query: slice = slice(None)) -> Floats:
-        """Estimated inner products of some queries, (q, C) -> estimated scores: rounded to float32 once more."""
-        if not self.constant.any():
-            return products
-        return (products + self.constant[query, None]).astype(np.float32)
+    def scan(self, partition: Partition, count: int, query: slice = slice(None)) -> tuple[Floats, Rows]:
+        """The best rows for some queries by an estimate of their scores, as `Partition.scan`."""
+        estimates, rows = partition.scan(self.rounded[query], count)
+        if self.constant.any():
+            estimates = (estimates + self.constant[query, None]).astype(np.float32)
+        return estimates, rows
 
     def added_norms(self, vectors: Floats) -> Doubles:
         """(Q,) at least the sum over the experts of the norms of their parts of (Q, W) vectors."""
@@ -201,7 +197,8 @@ def pattern_vectors(
     offset = -float(subtract) if partitions[0].scanner.shape.offset else None
     patterns = list(dict.fromkeys(partition.pattern for partition in partitions))
     factors = queries.factors(np.array(patterns), layout.missing)  # (P, Q, T, M)
-    covers, constant = queries.covers(np.array(patterns)), np.zeros(factors.shape[:2])  # (P, Q)
+    shared = np.array(patterns)[:, None, None] & ~np.isneginf(queries.logits)
+    covers, constant = (shared.any(-1) | (queries.share == 0)).all(-1), np.zeros(factors.shape[:2])  # (P, Q)
     for term, m in np.argwhere(queries.offsets.any(0)):  # one by one: the same to the bit in any company
         constant -= factors[:, :, term, m] * queries.offsets[:, term, m]
     few = _all_patterns(queries, factors, layout, offset) if len(queries) <= FEW else None

@@ -5,10 +5,10 @@
 
 (norms by expert, added up; gamma_n of index/scanners/scanner.py). In bfloat16 both factors are rounded, each
 number by at most b of itself; the rounding of queries is measured. Products are added up in float32, and the
-result is rounded by at most b of itself. Then a query's constant c for a pattern is added in float32. To round c,
-the sum and the score costs at most 3 2^-24 (||q|| ||x|| + |c|), less than the ULP that every margin has. In
-bfloat16 the sum is rounded again, so that b of the product is added to the margin. Blocks run on the device, a CPU
-or a GPU. Neither precision nor device changes a result: candidates within the margins are decided by exact scores.
+result is rounded by at most b of itself. A query's constant c for a pattern is one more term, |c| long: float32
+adds it to the product, where to round it, the sum and the score costs less than the ULP that every margin has;
+bfloat16 multiplies parts that add up to it by 1. Blocks run on the device, a CPU or a GPU. Neither precision nor
+device changes a result: candidates within the margins are decided by exact scores.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]
 BFLOAT16: Final = 2.0**-8  # largest relative error of a number rounded to bfloat16, which has 8 bits
+PARTS: Final = 8  # of a constant in bfloat16, of which three hold all its bits; products want a multiple of 8
 CHUNK: Final = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
 
 
@@ -77,13 +78,12 @@ class BatchSearch:
         first = np.cumsum([0, *(len(partition.vectors) for partition in partitions)])
         for n, partition in sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors)):
             vectors = queries[partition.pattern]
-            factor = torch.from_numpy(vectors.rounded).to(self.device)
-            factor = factor.bfloat16() if bfloat16 else factor
+            factor = (_in_bfloat16(vectors) if bfloat16 else torch.from_numpy(vectors.rounded)).to(self.device)
             constant = torch.from_numpy(vectors.constant[:, None]).float().to(self.device)
             uncovered = torch.from_numpy(np.flatnonzero(~vectors.covers)).to(self.device)
             for start, clips, banned in self._chunks(partition):
                 block = _product(factor, clips, buffers)
-                if vectors.constant.any():
+                if vectors.constant.any() and not bfloat16:
                     block += constant
                 if len(uncovered):
                     block[uncovered] = -torch.inf
@@ -120,10 +120,22 @@ def _product(queries: Tensor, clips: Tensor, buffers: dict[str, Tensor]) -> Tens
     """(Q, c) in the queries' precision; the next call overwrites it."""
     if queries.dtype == torch.float32:
         return float32_product(queries, clips)
-    rounded = _buffer(buffers, "clips", clips.shape, queries).copy_(clips)
+    width = clips.shape[1]
+    rounded = _buffer(buffers, "clips", (len(clips), queries.shape[1]), queries)
+    rounded[:, :width].copy_(clips)
+    rounded[:, width:] = 1
     scores = _buffer(buffers, "scores", (len(queries), len(clips)), queries)
     torch.mm(queries, rounded.T, out=scores)
     return scores
+
+
+def _in_bfloat16(vectors: PatternVectors) -> Tensor:
+    """(Q, W), and where there are constants PARTS columns that add up to them."""
+    parts, rest = [torch.from_numpy(vectors.rounded).bfloat16()], torch.from_numpy(vectors.constant[:, None])
+    for _ in range(PARTS if vectors.constant.any() else 0):
+        parts.append(rest.bfloat16())
+        rest = rest - parts[-1].double()
+    return torch.cat(parts, dim=1)
 
 
 def _buffer(buffers: dict[str, Tensor], name: str, shape: Sequence[int], like: Tensor) -> Tensor:
@@ -146,12 +158,10 @@ def _margin(partitions: Sequence[Partition], queries: Vectors, bfloat16: bool) -
         size = LARGEST_NORM * norm
         if vectors.offset:
             size = size + np.abs(partition.vectors[:, -1]).max()
-        rounding, constant = gamma(partition.vectors.shape[1]), np.abs(vectors.constant)
-        here = ULP * (size + constant) + (1 + BFLOAT16) * LARGEST_NORM * lost
+        here = (gamma(partition.vectors.shape[1] + PARTS) + ULP) * (size + np.abs(vectors.constant))
         if bfloat16:
-            rounding = BFLOAT16 + (1 + BFLOAT16) ** 2 * rounding
-            here += BFLOAT16 * (1 + BFLOAT16) ** 3 * size * constant.any()
-        margin = np.maximum(margin, here + rounding * size)
+            here = (1 + BFLOAT16) ** 2 * here + BFLOAT16 * size + (1 + BFLOAT16) * LARGEST_NORM * lost
+        margin = np.maximum(margin, here)
     return margin
 
 

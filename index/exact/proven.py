@@ -39,8 +39,7 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
     estimates, rows, numbers = [], [], []
     for n, partition in enumerate(partitions):
         vectors = queries[partition.pattern]
-        estimate, row = partition.scan(vectors.rounded, wanted)
-        estimate = vectors.scores(estimate)
+        estimate, row = vectors.scan(partition, wanted)
         estimate[~vectors.covers] = -np.inf
         estimates.append(estimate)
         rows.append(row)
@@ -59,10 +58,7 @@ def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int, spa
     All scanners have a proven bound; spare: how many more rows the first scan of a partition returns.
     """
     vectors = [queries[partition.pattern] for partition in partitions]
-    scans = []
-    for partition, vector in zip(partitions, vectors):
-        estimate, row = partition.scan(vector.rounded, k + spare)
-        scans.append((vector.scores(estimate), row))
+    scans = [vector.scan(partition, k + spare) for partition, vector in zip(partitions, vectors)]
     bounds = np.stack(
         [partition.scanner.bound(vector.rounded) for partition, vector in zip(partitions, vectors)], axis=1
     )  # (Q, U)
@@ -143,9 +139,7 @@ def _search_one(
         wider = []
         for n in unproven:
             partition, counts[n] = partitions[n], min(WIDER * counts[n], partitions[n].count)
-            vectors, one = queries[partition.pattern], slice(query, query + 1)
-            estimate, row = partition.scan(vectors.rounded[one], counts[n])
-            estimate = vectors.scores(estimate, one)
+            estimate, row = queries[partition.pattern].scan(partition, counts[n], slice(query, query + 1))
             wider.append((n, estimate[0], row[0]))
             del lowest[n]
             if counts[n] < partition.count:

@@ -63,7 +63,8 @@ class ShiftedScores(Scores):
         self.scores, self.offset = scores, offsets.offset
         self.queries, self.candidates, self.device = scores.queries, scores.candidates, scores.device
         largest = float(self.offset.abs().max()) if len(self.offset) else 0.0
-        self.margin = scores.margin + 4 * ROUNDING * (1 + largest) if scores.margin else 0.0
+        # two more roundings; a margin is above 12 roundings of the largest score
+        self.margin = 1.25 * scores.margin + 4 * ROUNDING * (1 + largest) if scores.margin else 0.0
         self._changes = torch.ones(self.queries, dtype=torch.bool, device=self.device)
         if offsets.active is not None:
             for rows, block in _blocks(scores):

@@ -19,7 +19,10 @@ from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, count
 METHODS = {"qb-norm": "QB-Norm", "nnn": "NNN", "dsl": "DSL"}
 SELECTED = {"validation": "validation captions", "test": "the test captions it is measured on"}
 SELECTED |= {"nothing": "nothing: the last epoch, or no training", "unknown": "nobody said"}
-MISSING = {"evidence": "add nothing", "renormalise": "leave their weight to the clip's other streams"}
+MISSING = {
+    "evidence": "; missing ones add nothing",
+    "renormalise": "; missing ones leave their weight to the others",
+}
 ASKED: tuple[tuple[Way, str, str, str], ...] = (
     ("text_to_video", "query", "queries", "clip"),
     ("video_to_text", "clip", "clips", "caption"),
@@ -226,8 +229,7 @@ def facts(entry: Entry) -> dict[str, str]:
         "System": system.name if len(results) == 1 else entry.label,
         "Kind": "a model of ours" if system.kind == "model" else "scores of another system",
         "Scores": system.rule or "",
-        "Streams used": ", ".join(system.modalities),
-        "Missing streams": MISSING.get(system.missing or "", ""),
+        "Streams used": ", ".join(system.modalities) + MISSING.get(system.missing or "", ""),
         "Trained on": system.trained_on or "nobody said",
         "Training list": protocol.train_list or "",
         "Epoch chosen on": SELECTED[system.selected_on],

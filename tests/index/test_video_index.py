@@ -22,20 +22,11 @@ from mee.ranking.scores import float32_product
 from mee.ranking.top import Best
 from mee.scoring import mee_scores
 from tests.index import galleries
-from tests.index.galleries import (
-    LAYOUT,
-    RULES,
-    assert_best,
-    clip_rows,
-    in_memory,
-    loop_scores,
-    random_gallery,
-    random_text,
-)
+from tests.index.galleries import LAYOUT, assert_best, clip_rows, loop_scores, random_gallery, random_text
 
 SEEDS = st.integers(0, 2**31)
 PRECISIONS = ("float32", "bfloat16")
-by_rule = pytest.mark.parametrize("layout", RULES, ids=lambda layout: layout.missing)
+by_rule = pytest.mark.parametrize("layout", galleries.RULES, ids=lambda layout: layout.missing)
 
 
 @by_rule
@@ -58,17 +49,14 @@ def test_the_best_k_equal_a_float64_loop(make_index, layout, seed, count, k, mis
 
 @by_rule
 @given(seed=SEEDS, scale=st.sampled_from([3.0, 100.0]), queries=st.sampled_from([2, 20]))
-def test_the_index_gives_the_scores_of_training_and_of_evaluation(layout, seed, scale, queries):
+def test_the_index_gives_the_scores_of_training_and_of_evaluation(make_index, layout, seed, scale, queries):
     gallery, text = random_gallery(30, seed), random_text(queries, seed, scale)
-    trained = mee_scores(
-        text.packed, gallery.video.packed, text.logits, gallery.video.available, layout, text.offsets
-    )
-    evaluated = MixtureScores(text, gallery.video, layout).block(slice(0, queries))
-    ranked = in_memory(galleries.entries_of(gallery, layout), layout).rank(text, 30)
-    for number, (ids, scores) in enumerate(zip(ranked.ids, ranked.scores)):
-        found = [gallery.clip_ids.index(name) for name in ids]
-        np.testing.assert_allclose(scores, trained[number, found], atol=1e-5)
-        np.testing.assert_allclose(scores, evaluated[number, found], atol=1e-5)
+    video, ranked = gallery.video, make_index(gallery, layout=layout).rank(text, 30)
+    trained = mee_scores(text.packed, video.packed, text.logits, video.available, layout, text.offsets)
+    evaluated = MixtureScores(text, video, layout).block(slice(0, queries))
+    for ids, scores, *others in zip(ranked.ids, ranked.scores, trained, evaluated):
+        for other in others:
+            np.testing.assert_allclose(scores, other[[gallery.clip_ids.index(name) for name in ids]], atol=1e-5)
 
 
 @given(seed=SEEDS, k=st.integers(1, 30), missing=st.floats(0, 0.9), kept=st.floats(0, 1), many=st.booleans())

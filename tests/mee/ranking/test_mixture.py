@@ -92,9 +92,11 @@ def test_blocks_stay_within_the_margin(layout, seed, size, spread):
     text, video = (F.normalize(x, dim=-1).flatten(1) for x in (text, video))
     available = torch.tensor([[True, True], [True, False], [False, True]] * 2)
     logits = spread * torch.randn(6, 2, generator=generator)
-    offsets = 3 * torch.randn(6, 2, generator=generator)
+    offsets = 30 * torch.randn(6, 2, generator=generator)
     scores = MixtureScores(TextEmbedding(text, logits, offsets), VideoEmbedding(video, available), layout)
     assert (scores.block(slice(0, 6)) - whole_matrix(scores)).abs().max() <= scores.margin
+    shifted = ShiftedScores(scores, nnn(scores, 1, 1.0))
+    assert (shifted.block(slice(0, 6)) - whole_matrix(shifted)).abs().max() <= shifted.margin
 
 
 @by_rule

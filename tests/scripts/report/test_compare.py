@@ -61,7 +61,7 @@ STATED = {  # what a result always states, by PROTOCOLS
     "Directions": "text to video and video to text",
     "Video to text": "closest own caption among all captions",
     "Normalisation": "none",
-    "Streams used": "appearance, motion, audio, face",
+    "Streams used": "appearance, motion, audio, face; missing ones add nothing",
     "Checkpoint": "00000000c0ffee00",
     "Seed": "0",
     "Complete": "yes",

@@ -91,8 +91,9 @@ def evil(value):
 
 
 def test_text_from_files_never_becomes_markup(make_result, parse):
-    spoilt = evil(json.loads(make_result().model_dump_json())) | {"format": "mee-result", "version": 2}
-    spoilt["system"] |= {"kind": "model", "selected_on": "test"}
+    whole = make_result()
+    spoilt = evil(json.loads(whole.model_dump_json())) | {"format": "mee-result", "version": whole.version}
+    spoilt["system"] |= {"kind": "model", "selected_on": "test", "missing": "evidence"}
     spoilt["rules"]["normalisation"]["method"] = "nnn"
     spoilt["protocol"] |= {"files": {"a" + EVIL: EVIL}, "streams": {EVIL: 3}}
     results = [Result.model_validate_json(json.dumps(one)) for one in (spoilt, spoilt | {"removed": []})]

@@ -42,8 +42,8 @@ class ImportArgs:
 
     def __post_init__(self) -> None:
         streams = list(named_files(self.sources))
-        by_stream("--name", self.job.name, streams)
-        by_stream("--columns", self.job.columns, streams)
+        by_stream("--name", "NAME", self.job.name, streams)
+        by_stream("--columns", "FILE", self.job.columns, streams)
 
 
 @errors_as_sentences

@@ -58,15 +58,15 @@ def named_files(sources: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def by_stream(option: str, names: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
-    """The values of ``option``, NAME or STREAM=NAME each -> by stream; streams without one have no entry."""
+def by_stream(option: str, what: str, names: Sequence[str], streams: Sequence[str]) -> dict[str, str]:
+    """NAME or STREAM=NAME, each -> by stream; streams without one have no entry. ``what``: NAME, in messages."""
     found: dict[str, str] = {}
     for text in names:
         stream, equals, name = text.rpartition("=")
         if not equals and len(streams) == 1:
             stream = streams[0]
         if stream not in streams or not name or stream in found:
-            raise ValueError(f"{option} {text} should be STREAM=NAME, each of {', '.join(streams)} at most once")
+            raise ValueError(f"{option} {text} should be STREAM={what}, each of {', '.join(streams)} at most once")
         found[stream] = name
     return found
 

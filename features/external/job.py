@@ -206,7 +206,7 @@ class ImportJob:
 
     def _fingerprints(self, dims: Mapping[str, int]) -> dict[str, Fingerprint]:
         """By name, D and columns if the extractor is named, otherwise by the content of the file."""
-        names = by_stream("--name", self.config.name, list(self.arrays))
+        names = by_stream("--name", "NAME", self.config.name, list(self.arrays))
         columns = self._columns(dims)
         self.report.without_name = [stream for stream in self.arrays if stream not in names]
         return {
@@ -222,7 +222,7 @@ class ImportJob:
 
     def _columns(self, dims: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
         """The names of each stream's columns: those of a list, or of its file."""
-        lists = by_stream("--columns", self.config.columns, list(self.arrays))
+        lists = by_stream("--columns", "FILE", self.config.columns, list(self.arrays))
         found = {}
         for stream, entries in self.arrays.items():
             path, names = entries.path, entries.columns

@@ -98,7 +98,7 @@ class Span:
     end_s: float  # equal to start_s for a still image
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Frames:
     """Decoded frames and the times they were requested for."""
 
@@ -106,7 +106,7 @@ class Frames:
     times: NDArray[np.float64]  # (T,) seconds
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
     """The content of one span. A need that the file cannot meet has no entry: no track, no sound."""
 

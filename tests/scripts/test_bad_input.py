@@ -243,7 +243,7 @@ QUERIES = [
         (import_features, ["s", "a=1.npy", "a=2.npy"], "'a' is given twice"),
         (import_features, ["s", "a=1", "b=2", "--name", "resnet"], "STREAM=NAME, each of a, b at most once"),
         *((import_features, ["s", "a=1", "b=2", "--name", *what], "should be STREAM=NAME") for what in NAMES),
-        (import_features, ["s", "a=1", "b=2", "--columns", "x.txt"], "--columns x.txt should be STREAM=NAME"),
+        (import_features, ["s", "a=1", "b=2", "--columns", "x.txt"], "--columns x.txt should be STREAM=FILE"),
         (train, ["s", "c", "m", "--epochs", "-1"], "epochs cannot be negative"),
         (train, ["s", "c", "m", "--text.width", "10"], "width 10 must divide"),
         (evaluate, ["s", "c", "m", "--split", "train"], "'train'"),

@@ -29,7 +29,7 @@ from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
 from features.extractors.pretrained.checkpoint import PACKAGES, Architecture, read_config, whole_number
 from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
-from features.media import Clip, FrameNeed, Frames, Need
+from features.media import Clip, Need
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Frames in memory -> the model and the pooled rows that it made of them: its classes need no second pass.
-_POOLED: WeakKeyDictionary[Frames, tuple[object, NDArray[np.float32]]] = WeakKeyDictionary()
+# Clips in memory -> the model and the pooled rows that it made of them: its classes need no second pass.
+_POOLED: WeakKeyDictionary[Clip, tuple[object, NDArray[np.float32]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -188,17 +188,19 @@ class PretrainedExtractor(Extractor):
         if not items:
             return [None] * len(clips)
         ends = np.cumsum([0 if part is None else len(part.items) for part in rows])
-        vectors = np.split(self._vectors(items, clips), ends[:-1])
+        vectors = np.split(self._vectors(items, clips, ends), ends[:-1])
         return [
             Stream(own, part.times) if part is not None and len(own) else None for part, own in zip(rows, vectors)
         ]
 
-    def _vectors(self, items: Sequence[NDArray[Any]], clips: Sequence[Clip]) -> NDArray[np.float32]:
-        """(N, D) rows of the N items of these clips."""
+    def _vectors(
+        self, items: Sequence[NDArray[Any]], clips: Sequence[Clip], ends: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """(N, D) rows of N items, those of each clip up to its end."""
         if self.family.head is None:
             vectors = self._runner.vectors(items, self.inputs.prepare, self._forward)
         else:
-            vectors = self._pooled(items, clips)
+            vectors = self._pooled(items, clips, ends)
             if self.output == "classes":
                 vectors = self._runner.vectors(list(vectors), _stacked, self.family.head)
         found = vectors.shape[1]
@@ -206,18 +208,15 @@ class PretrainedExtractor(Extractor):
             raise InputError(f"'{self.spec}': its rows have {found} numbers, its config.json says {self.dim}")
         return vectors
 
-    def _pooled(self, items: Sequence[NDArray[Any]], clips: Sequence[Clip]) -> NDArray[np.float32]:
-        """(N, D) pooled rows: those that another stream has just had made of the same frames, or new ones."""
-        need, model = self.inputs.need, (self.checkpoint, self.run.precision)
-        assert isinstance(need, FrameNeed)
-        frames = [clip.frames[need] for clip in clips if need in clip.frames]
-        known = [made for made in map(_POOLED.get, frames) if made is not None and made[0] == model]
-        if len(known) < len(frames):
+    def _pooled(
+        self, items: Sequence[NDArray[Any]], clips: Sequence[Clip], ends: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """(N, D) pooled rows: those that another stream has just had made of the same clips, or new ones."""
+        made_by = (self.checkpoint, self.run.precision, self.inputs.need)
+        if any(_POOLED.get(clip, (None,))[0] != made_by for clip in clips):
             rows = self._runner.vectors(items, self.inputs.prepare, self._forward)
-            parts = np.split(rows, np.cumsum([len(each.pixels) for each in frames])[:-1])
-            known = [(model, part) for part in parts]
-            _POOLED.update(zip(frames, known))
-        return np.concatenate([rows for _, rows in known])
+            _POOLED.update(zip(clips, ((made_by, part) for part in np.split(rows, ends[:-1]))))
+        return np.concatenate([_POOLED[clip][1] for clip in clips])
 
     def _forward(self, model: Any, prepared: Mapping[str, Tensor]) -> Tensor:
         inputs = self.inputs.finish(prepared, model.dtype)

@@ -23,7 +23,8 @@
     classes     the probabilities of a classifier's classes, whose names the columns bear; where the same model's
                 pooled is a stream too, both take one pass
 
-A new family is one row, and one function that gives the rows of a batch. A tower that was saved alone
+A new family is one row, and one function that gives the rows of a batch; a classifier's row has also the names of
+its classes and a function from pooled rows to their probabilities. A tower that was saved alone
 (clip_vision_model, …) is of the same family; without its projection it has no output projected. SigLIP 2 is of
 type siglip at a fixed resolution, of type siglip2 at any aspect ratio (NaFlex).
 

@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mee.evaluation.paired import compare
 from mee.evaluation.result import read_result
 from mee.evaluation.retrieval import Retrieval
 from scripts.evaluate import main
 from scripts.import_features import main as import_features
+from scripts.report.command import main as report
+from scripts.report.entry import number, signed
 from scripts.train import main as train
 
 
@@ -304,3 +307,19 @@ def test_the_right_sentence_is_chosen(arguments, prints, json_lines):
 )
 def test_what_is_refused(arguments, fails, extra, message):
     assert message in fails(main, *arguments, *extra, alone=not extra)
+
+
+def test_a_model_and_scores_of_the_same_captions_are_compared_query_by_query(evaluate, world, prints, tmp_path):
+    ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+    evaluate("--result", ours, "--ranks", tmp_path / "ranks.csv")
+    ranks = pd.read_csv(tmp_path / "ranks.csv", dtype={"query_id": str})
+    own = ranks["right_clip_id"].str.partition(".")[0].to_numpy()[::-1]  # in any order
+    videos, ids = np.unique(own), ranks["query_id"].to_numpy()[::-1].astype("U")
+    np.savez(tmp_path / "s.npz", scores=1.0 * (own[:, None] == videos), query_ids=ids, clip_ids=videos.astype("U"))
+    prints(main, world.captions, "--scores", tmp_path / "s.npz", "--result", theirs)
+    found = compare([read_result(ours).text_to_video], [read_result(theirs).text_to_video])["R@1"]
+    assert found[0] == 100 - read_result(ours).text_to_video.metrics["R@1"]
+    lines = prints(report, ours, theirs).out.splitlines()
+    first = next(row for row, line in enumerate(lines) if line.startswith("s − model"))
+    assert lines[first].split()[3] == signed(found[0])
+    assert lines[first + 1].split()[:2] == ["±", number(found[1])]

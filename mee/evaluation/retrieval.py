@@ -127,7 +127,7 @@ class Retrieval:
         def ranks(config: NormaliseConfig) -> NDArray[np.float64]:
             return replace(self, normalise=config).measure().ranking.t2v.rank.cpu().numpy()
 
-        return self.normalise.fitted(ranks, self._clips(self.positives.query.unique()))
+        return self.normalise.fitted(ranks, self.right_clip(self.positives.query.unique()))
 
     def schemes(self) -> tuple[Row, ...]:
         """Figures of every scheme but the mixture."""
@@ -140,7 +140,7 @@ class Retrieval:
 
     def patterns(self, ranking: Ranking) -> tuple[Pattern, ...]:
         """Text to video by the streams of the right clip (of the first one, where a caption has several)."""
-        clip, rows = self._clips(ranking.t2v.query), []
+        clip, rows = self.right_clip(ranking.t2v.query), []
         for pattern, clips in group_by_pattern(self._available.cpu()):
             mine = torch.isin(clip, clips)
             if not mine.any():
@@ -160,7 +160,7 @@ class Retrieval:
         rows = ((name, int(own.sum()), tuple(weights[own].mean(0).tolist())) for name, own in groups if own.any())
         return Weights(experts=self.layout.names, rows=tuple(rows))
 
-    def _clips(self, queries: Tensor) -> Tensor:
+    def right_clip(self, queries: Tensor) -> Tensor:
         """The right clip of each query, the first one where a caption has several."""
         first = dict(zip(self.positives.query.tolist()[::-1], self.positives.candidate.tolist()[::-1]))
         return torch.tensor([first[query] for query in queries.tolist()])

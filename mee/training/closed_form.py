@@ -117,10 +117,10 @@ def with_inputs(
     clips = data.matches()[1].unique()
     for expert in config.experts:
         named = sum(name != "" for name in columns.get(expert.name, ()))
-        fixed = "mean" in expert.pooling[:1] and not expert.learns
-        expert = replace(expert, named=named if fixed and expert.start != "identity" else 0)
         count = int(data.streams[expert.name].present[clips].sum())
-        if 1 < count <= most and expert.start != "identity" and not expert.learns:
+        free = expert.start != "identity" and not expert.learns
+        expert = replace(expert, named=named if free and expert.pooling[0] == "mean" else 0)
+        if free and 1 < count <= most:
             components = min(COMPONENTS, expert.feature_dim, count)
             expert = replace(expert, centres=count, components=components)
         experts.append(expert)
@@ -146,14 +146,15 @@ def start_closed_form(
         name = expert.name
         if expert.start == "identity":
             continue
-        if expert.named:
-            names = [column for column in columns[name] if column]
-            model.expert(name).names.vectors.copy_(name_vectors(model, name, names))
+        if (named := model.expert(name).names) is not None:
+            named.vectors.copy_(name_vectors(model, name, [column for column in columns[name] if column]))
         regressions[name] = regression = _regression(model, data, name, text[name], part, config.shrinkage)
         _set(model.expert(name).unit, regression.mean, regression.map, regression.output)
         _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
     temperature = None
-    if len(model.modalities) > 1 and (parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))):
+    if len(model.modalities) > 1 and (
+        parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))
+    ):
         gate = fit_gate(parts, model.config.missing, config.seed)
         model.set_gate(gate.folded().to(model.device))
         model.offset.copy_(gate.offset)
@@ -211,7 +212,12 @@ def _pooled(model: MEE, data: TrainingData, modality: str, clips: Tensor) -> Ten
     """(n, pooled_dim) of clips that have the stream."""
     expert = model.expert(modality)
     blocks = [expert.pooled(data.clips(rows)[modality].to(model.device)) for rows in clips.split(BLOCK)]
-    return torch.cat([torch.empty(0, model.config.experts[model.modalities.index(modality)].pooled_dim), *(block.cpu() for block in blocks)])
+    return torch.cat(
+        [
+            torch.empty(0, model.config.experts[model.modalities.index(modality)].pooled_dim),
+            *(block.cpu() for block in blocks),
+        ]
+    )
 
 
 def _regression(

@@ -4,13 +4,13 @@
   python -m benchmarks.msrvtt810 DATA --rows ours ridge      some rows; differences are to the first
   python -m benchmarks.msrvtt810 DATA --out figures.jsonl    resumes a stopped run
 
-Protocol: each fold is ranked in turn, one query a clip or the folder's own, after training on the other folds with
-all their captions; then, steadier, all captions of its clips (row "captions"). Gradient steps have a default number
-of epochs, found on inner splits; from a random start, a tenth of the training videos is held out to choose it.
-Figures are means over folds, then over seeds, with the standard deviation over seeds; the difference of the mean
-of R@1/5/10 to the first row is paired by query, its standard error clustered by clip. DATA is a folder as
-training_data.py describes it, its clips with a sound track of their own or without; text vectors are the folder's.
-The figures compare with nothing published: a gallery has about 200 clips.
+Protocol: each fold is ranked in turn, one query a clip or the folder's own, after training on the other folds
+with all their captions; then, steadier, all captions of its clips (row "captions"). Gradient steps have a
+default number of epochs, found on inner splits; from a random start, a tenth of the training videos is held out
+to choose it. Figures are means over folds, then over seeds, with the standard deviation over seeds; the
+difference of the mean of R@1/5/10 to the first row is paired by query, its standard error clustered by clip.
+DATA is a folder as training_data.py describes it, its clips with a sound track of their own or without; text
+vectors are the folder's. The figures compare with nothing published: a gallery has about 200 clips.
 
   ridge      min over B of |T B - V|^2 + lambda |B|^2, T the captions' vectors, V the clips' mean streams side by
              side, standardised or not, the mean where one is missing; the clip of the largest cosine with T B
@@ -357,7 +357,7 @@ def _means(done: list[dict[str, Any]], rows: Sequence[str]) -> Iterator[dict[str
 
 
 def _found(runs: pd.DataFrame) -> pd.Series:
-    """The share of R@1, R@5 and R@10 that each caption adds, in percent, the mean over seeds; by clip and number."""
+    """What each caption adds to the mean of R@1/5/10, over seeds, in percent; by clip and number."""
     runs = runs[runs["variant"] == "captions"]
     parts = [
         pd.DataFrame({"clip": [(fold, clip) for clip in clips], "rank": ranks, "number": range(len(ranks))})

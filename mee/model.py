@@ -109,7 +109,8 @@ class VideoExpert(nn.Module):
     def _unnamed(self, pooled: Tensor) -> Tensor:
         if self.named == self.columns:  # nothing else is there: the log tells small probabilities apart
             return (pooled.clamp(min=0) + FLOOR).log()
-        return pooled.unflatten(1, (-1, self.columns))[..., : self.columns - self.named].flatten(1)
+        by_kind: Tensor = pooled.unflatten(1, (-1, self.columns))
+        return by_kind[..., : self.columns - self.named].flatten(1)
 
     @torch.no_grad()
     def prepool(self, streams: Ragged) -> Ragged:

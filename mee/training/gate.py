@@ -2,12 +2,12 @@
 
     l(q) = G((h(q) - mean) / deviation),   G: a constant, linear, or one hidden layer of 32 rectified units
 
-G and a temperature have the least cross-entropy, both ways, between captions and the clips of their part, each clip
-with one caption drawn anew a step, by experts that were fitted on the other parts. Fitted on what the experts have
-seen, weights would not depend on the sentence: every expert knows those clips. Then the offsets and the temperature
-are fitted to the same, streams hidden at random: an offset is what a similarity must exceed to speak for a clip, in
-comparison with clips that lack the stream. G is the one with the least cross-entropy on parts that it was not
-fitted on; of nearly equal ones the larger.
+G and a temperature have the least cross-entropy, both ways, between captions and the clips of their part, each
+clip with one caption drawn anew a step, by experts that were fitted on the other parts. Fitted on what the
+experts have seen, weights would not depend on the sentence: every expert knows those clips. Then the offsets
+and the temperature are fitted to the same, streams hidden at random: an offset is what a similarity must exceed
+to speak for a clip, in comparison with clips that lack the stream. G is the one with the least cross-entropy on
+parts that it was not fitted on; of nearly equal ones the larger.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mee.training.data import keep_streams
 
 HIDDEN = 32
 KINDS = (HIDDEN, 0, None)  # units of the hidden layer; None: a constant
-STEPS, OFFSET_STEPS, RATE, DECAY = 250, 60, 0.01, 0.01
+STEPS, OFFSET_STEPS, RATE, DECAY = 250, 150, 0.01, 0.01
 HIDE = 0.1  # chance of a stream, while the offsets are fitted
 SHRINK = 0.25  # deviation of a standardised column
 DIFFERS = 0.002  # of a cross-entropy, relative

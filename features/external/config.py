@@ -37,7 +37,7 @@ class ImportConfig:
 
     ids: Path | None = None  # the clips, one id a line, or a table with video_id; in the order of stacks
     name: tuple[str, ...] = ()  # extractor that made a stream: STREAM=NAME each, or NAME for a single stream
-    columns: tuple[str, ...] = ()  # names of a stream's columns, one a line: STREAM=FILE each, or FILE
+    columns: tuple[str, ...] = ()  # names of a stream's last columns, one a line: STREAM=FILE each, or FILE
     nan_is_missing: bool = False  # rows of NaN stand for what is missing
     zero_is_missing: bool = False  # a stream of zeros stands for a missing one
     overwrite: bool = False  # overwrite these streams where the store has them

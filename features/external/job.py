@@ -228,8 +228,7 @@ class ImportJob:
             path, names = entries.path, entries.columns
             if stream in lists:
                 path = Path(lists[stream])
-                names = read_columns(path)
-                names = ("",) * (dims[stream] - len(names)) + names
+                names = read_columns(path, dims[stream])
             try:
                 found[stream] = check_columns(names, dims[stream])
             except ValueError as error:

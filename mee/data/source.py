@@ -42,7 +42,7 @@ class FeatureSource(ClipNames, Protocol):
 
     @property
     def columns(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the D columns of each modality that names some, the last: classes, for example; "" for others."""
+        """Names of the D columns of modalities that name their last ones, such as classes; "" for the others."""
 
     @property
     def fingerprints(self) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ parts that it was not fitted on; of nearly equal ones the larger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import cast
@@ -94,47 +94,53 @@ class Gate(nn.Module):
 def fit_gate(parts: Sequence[HeldOut], missing: Missing, seed: int) -> Gate:
     """The gate that wins, fitted on all the parts; one part chooses nothing, and gets a constant."""
     kinds = KINDS if len(parts) > 1 else ()
-    losses = [
-        fmean(
-            _loss(_fit([*parts[:n], *parts[n + 1 :]], kind, missing, seed), part, missing, seed)
-            for n, part in enumerate(parts)
-        )
-        for kind in kinds
-    ]
+    losses = [fmean(_loss(parts, number, kind, missing, seed) for number in range(len(parts))) for kind in kinds]
     limit = (1 + DIFFERS) * min(losses, default=0.0)
-    best = next((kind for kind, loss in zip(kinds, losses) if loss <= limit), None)
-    return _fit(parts, best, missing, seed)
+    gate = _fit(parts, next((kind for kind, loss in zip(kinds, losses) if loss <= limit), None), missing, seed)
+    if missing == "evidence":
+        generator = torch.Generator().manual_seed(seed)
+        _descend(gate, parts, [gate.offset, gate.log_temperature], OFFSET_STEPS, missing, HIDE, generator)
+    return gate
 
 
-@torch.no_grad()
-def _loss(gate: Gate, part: HeldOut, missing: Missing, seed: int) -> float:
-    """The mean over some draws of captions."""
+def _loss(parts: Sequence[HeldOut], number: int, kind: int | None, missing: Missing, seed: int) -> float:
+    """The loss of one part by a gate fitted on the others, the mean over some draws of captions."""
+    gate = _fit([*parts[:number], *parts[number + 1 :]], kind, missing, seed)
     generator = torch.Generator().manual_seed(seed)
-    return fmean(float(part.loss(gate, missing, HIDE, generator)) for _ in range(DRAWS))
+    with torch.no_grad():
+        return fmean(float(parts[number].loss(gate, missing, 0.0, generator)) for _ in range(DRAWS))
 
 
-@torch.enable_grad()
 def _fit(parts: Sequence[HeldOut], kind: int | None, missing: Missing, seed: int) -> Gate:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = Gate(torch.cat([part.h for part in parts]), parts[0].similarity.shape[2], kind)
-
-    def descend(parameters: Iterable[nn.Parameter], steps: int, hide: float) -> None:
-        """Rates fall in the second half of the steps."""
-        learn = [parameter for parameter in parameters if parameter.requires_grad]
-        matrices, others = ([p for p in learn if (p.ndim > 1) is wanted] for wanted in (True, False))
-        groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, RATE)
-        for step in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = RATE * min(1, 2 * (1 - step / steps))
-            loss = parts[step % len(parts)].loss(gate, missing, hide, generator)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-    descend([*gate.net.parameters(), gate.log_temperature], STEPS, 0.0)
-    if missing == "evidence":
-        descend([gate.offset, gate.log_temperature], OFFSET_STEPS, HIDE)
+    learn = [
+        parameter for parameter in gate.parameters() if parameter.requires_grad and parameter is not gate.offset
+    ]
+    _descend(gate, parts, learn, STEPS, missing, 0.0, generator)
     return gate
+
+
+@torch.enable_grad()
+def _descend(
+    gate: Gate,
+    parts: Sequence[HeldOut],
+    parameters: Sequence[nn.Parameter],
+    steps: int,
+    missing: Missing,
+    hide: float,
+    generator: torch.Generator,
+) -> None:
+    """AdamW, the parts in turn; the rate falls in the second half of the steps."""
+    matrices, others = ([p for p in parameters if (p.ndim > 1) is wanted] for wanted in (True, False))
+    groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, RATE, fused=True)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * min(1, 2 * (1 - step / steps))
+        loss = parts[step % len(parts)].loss(gate, missing, hide, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()

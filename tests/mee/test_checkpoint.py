@@ -73,6 +73,30 @@ def test_poolings_that_learn_are_kept(model_config, tokenizer, source, sentences
     assert loaded(sentences, clips).equal(model(sentences, clips))
 
 
+def test_kernels_names_and_a_hidden_layer_are_kept(
+    model_config, tokenizer, source, sentences, tmp_path, load_clips
+):
+    torch.manual_seed(0)
+    first, *others = model_config.experts
+    experts = (
+        replace(first, named=2, centres=4, components=3),
+        replace(others[0], named=others[0].input_dim),
+        *others[1:],
+    )
+    config = replace(model_config, experts=experts, gate=7)
+    model = MEE(config, TransformerEncoder(config.text, tokenizer)).eval()
+    for expert in model.video_experts:
+        for table in expert.buffers():
+            if table.dtype == torch.float16:
+                table.normal_()
+    clips = load_clips(source, model.modalities, list(source.clips.index))
+    model.save_pretrained(tmp_path)
+    loaded = MEE.from_pretrained(tmp_path)
+    assert loaded.config == config
+    assert loaded(sentences, clips).equal(model(sentences, clips))
+    assert loaded(sentences, clips).isfinite().all()
+
+
 @pytest.mark.parametrize("name", [WEIGHTS, TOKENIZER])
 def test_damaged_and_missing_files_are_refused(saved, name):
     path = saved / name

@@ -9,7 +9,7 @@ weights   the mixture weights of the queries
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,9 +28,7 @@ from mee.ranking import MIXTURE, LastPlaced, MixtureScores, Positives, schemes
 from mee.scoring import group_by_pattern
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from mee.ranking import Convention, Ranking, Scores
 
@@ -121,14 +119,6 @@ class Retrieval:
         names, scores = self.names if answers else None, self.scores(scheme, removed)
         return measure_scores(scores, self.positives, names, v2t=self.v2t, resamples=resamples)
 
-    def fitted(self) -> NormaliseConfig:
-        """The normalisation with its parameters fitted on these captions, which must not be those of a test."""
-
-        def ranks(config: NormaliseConfig) -> NDArray[np.float64]:
-            return replace(self, normalise=config).measure().ranking.t2v.rank.cpu().numpy()
-
-        return self.normalise.fitted(ranks, self._clips(self.positives.query.unique()))
-
     def schemes(self) -> tuple[Row, ...]:
         """Figures of every scheme but the mixture."""
         return tuple(_row(name, self.measure(name)) for name in schemes(self.layout) if name != MIXTURE)
@@ -140,7 +130,9 @@ class Retrieval:
 
     def patterns(self, ranking: Ranking) -> tuple[Pattern, ...]:
         """Text to video by the streams of the right clip (of the first one, where a caption has several)."""
-        clip, rows = self._clips(ranking.t2v.query), []
+        first = dict(zip(self.positives.query.tolist()[::-1], self.positives.candidate.tolist()[::-1]))
+        clip = torch.tensor([first[query] for query in ranking.t2v.query.tolist()])
+        rows = []
         for pattern, clips in group_by_pattern(self._available.cpu()):
             mine = torch.isin(clip, clips)
             if not mine.any():
@@ -159,11 +151,6 @@ class Retrieval:
         groups += [(f"most to {name}", most == m) for m, name in enumerate(self.layout.names)]
         rows = ((name, int(own.sum()), tuple(weights[own].mean(0).tolist())) for name, own in groups if own.any())
         return Weights(experts=self.layout.names, rows=tuple(rows))
-
-    def _clips(self, queries: Tensor) -> Tensor:
-        """The right clip of each query, the first one where a caption has several."""
-        first = dict(zip(self.positives.query.tolist()[::-1], self.positives.candidate.tolist()[::-1]))
-        return torch.tensor([first[query] for query in queries.tolist()])
 
     @property
     def _available(self) -> Tensor:

@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mee.evaluation.config import NormaliseConfig
 from mee.evaluation.paired import clustered_errors
 from mee.evaluation.result import read_result
 from mee.evaluation.retrieval import Retrieval
@@ -75,36 +77,44 @@ def test_the_rank_file_is_that_of_the_result(result_of, tmp_path):
     assert row[["top_1", "top_2"]].tolist() == [answer["clip_id"] for answer in worst["top"]]
 
 
+NNN = ("--normalise.alpha", 0.75, "--normalise.neighbours", 128)
+
+
 @pytest.mark.parametrize("method", ["qb-norm", "nnn", "dsl"])
 def test_normalisation_is_recorded(evaluate, result_of, method):
-    recorded = result_of("--normalise.method", method)["rules"]["normalisation"]
+    given = ("--normalise.method", method, *(NNN if method == "nnn" else ("--normalise.beta", 20)))
+    recorded = result_of(*given)["rules"]["normalisation"]
     assert (recorded["method"], recorded["uses_test_queries"]) == (method, method == "dsl")
     assert ("training captions" in str(recorded["bank"])) == (method != "dsl")
-    assert recorded["fitted_on"] == "4 captions of split 'val'"
-    out = evaluate("--normalise.method", method).out
-    assert ("uses test queries" in out) == (method == "dsl")
-    assert "fitted on 4 captions of split 'val'" in out
+    assert ("uses test queries" in evaluate(*given).out) == (method == "dsl")
+    assert "none: nothing helped 4 captions of split 'val'" in evaluate("--normalise.method", method).out
 
 
 def test_normalisation_is_fitted_on_held_out_captions_or_given(evaluate, world, tmp_path, fails, monkeypatch):
-    scores, seen = Retrieval.scores, set()
+    scores, seen = Retrieval.scores, []
 
     def spy(self, *args):
-        seen.add((frozenset(self.names.captions), len(self.bank.packed), len(self.gallery.names)))
+        seen.append((set(self.names.captions), len(self.bank.packed), len(self.gallery.names)))
         return scores(self, *args)
 
+    def chosen(self, ranks, clips):
+        assert (len(ranks(NormaliseConfig())), len(set(clips))) == (4, 2)
+        return replace(self, neighbours=3, alpha=0.5)
+
     monkeypatch.setattr(Retrieval, "scores", spy)
+    monkeypatch.setattr(NormaliseConfig, "fitted", chosen)
     captions = tmp_path / "captions.csv"
     captions.write_text(world.captions.read_text().replace(",val", ",train"))  # training held these out, too
-    result = json.loads(evaluate("--json", "--normalise.method", "nnn", captions=captions).out)
-    recorded = result["rules"]["normalisation"]
+    recorded = json.loads(evaluate("--json", "--normalise.method", "nnn", captions=captions).out)["rules"][
+        "normalisation"
+    ]
+    parameters = {"neighbours": 3, "alpha": 0.5}
     assert recorded["fitted_on"] == "4 captions of videos that training held out"
-    assert recorded["bank"] in ("16 training captions", None)
-    held = frozenset(f"number {n} moves {way}" for n in (6, 7) for way in ("up", "on"))
-    assert (held, 12, 2) in seen
+    assert (recorded["bank"], recorded["parameters"]) == ("16 training captions", parameters)
+    assert seen[0] == ({f"number {n} moves {way}" for n in (6, 7) for way in ("up", "on")}, 12, 2)
     given = ("--normalise.neighbours", 3, "--normalise.alpha", 0.5)
     recorded = json.loads(evaluate("--json", "--normalise.method", "nnn", *given).out)["rules"]["normalisation"]
-    assert (recorded["fitted_on"], recorded["parameters"]) == (None, {"neighbours": 3, "alpha": 0.5})
+    assert (recorded["fitted_on"], recorded["parameters"]) == (None, parameters)
     own = (world.store, world.captions, world.model, "--split", "val")  # measured themselves
     said = fails(main, *own, "--normalise.method", "nnn")
     assert "give --normalise.alpha and --normalise.neighbours" in said
@@ -221,9 +231,6 @@ def test_what_it_was_trained_on_is_checked(evaluate_scores, captions, scores, tm
     ids.write_text("x.mp4\nb.mp4\n")
     error = fails(main, captions, "--scores", scores, "--trained-on", ids)
     assert re.search("1 of the 3 test videos.*b.mp4", error)
-
-
-NNN = ("--normalise.alpha", 0.75, "--normalise.neighbours", 128)
 
 
 def test_a_bank_of_another_score_file(evaluate_scores, save):

@@ -180,7 +180,7 @@ def test_rules_are_said_in_words(v2t):
 
 
 def test_a_whole_protocol_is_stated_with_its_counts():
-    said = {"without_stream": ("v3",), "streams": {"audio": 990}, "train_list": "9k"}
+    said = {"without_stream": ("v3",), "streams": {"audio": 990}, "train_list": "9k", "digest": "ab"}
     files = {"test": "test.csv sha256:00"}
     facts = protocol_facts(benchmark(name="lsmdc", files=files), split="test", queries=1000, gallery=1000, **said)
     names = {"name": "lsmdc", "title": PROTOCOLS["lsmdc"].title, "split": "test", "query_rule": "every caption"}
@@ -280,7 +280,7 @@ def test_parameters_are_fitted_where_they_help_and_none_are_where_they_do_not(me
     best = max((1 / ranks(each)).mean() for each in list(tried))
     assert (1 / ranks(chosen)).mean() == best > (1 / ranks(NormaliseConfig())).mean()
     scores, bank, own = held_out_case(0, 1)  # clips that are near to the bank, and not to the captions
-    assert config.fitted(ranks_by(scores, bank, own), own).method == (method if method == "dsl" else "none")
+    assert config.fitted(ranks_by(scores, bank, own), own).method == "none"
     draws = np.random.default_rng(0)
     assert config.fitted(lambda _: draws.choice([1.0, 2.0], 8), np.arange(8) % 2).method == "none"
 

@@ -116,15 +116,13 @@ def measure_scores(
     With names, each query's first answers are kept; `resamples` are the bootstrap's, 0: no intervals.
     """
     ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS if names else 0)
-    answers = None
+    ways = [direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t)]
+    answers, digest = None, ""
     if names and ranking.top:
         answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *_best_right(scores, positives))
-    forth, back = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
-    if not names:
-        return Measured(ranking, forth, back, answers)
-    digest, *ranks = _by_clip(ranking, positives, names)
-    forth, back = (way.model_copy(update={"ranks": kept}) for way, kept in zip((forth, back), ranks))
-    return Measured(ranking, forth, back, answers, digest)
+        digest, *kept = _by_clip(ranking, positives, names)
+        ways = [way.model_copy(update={"ranks": ranks}) for way, ranks in zip(ways, kept)]
+    return Measured(ranking, ways[0], ways[1], answers, digest)
 
 
 def _by_clip(ranking: Ranking, positives: Positives, names: Names) -> tuple[str, Floats, Floats]:

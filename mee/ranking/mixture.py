@@ -64,6 +64,7 @@ class MixtureScores(Scores):
         self.device = text.packed.device
         self.logits, self.offsets = text.logits.double(), text.offsets.detach().double()
         largest = float(self.offsets.abs().max()) if self.queries else 0.0
+        self._some_offset = largest > 0
         self.nothing = UNSCORABLE - largest  # of clips that cannot be scored, below every score
         self.margin = summation_margin(layout.total + 1, 1.0 + largest)  # the offsets are one term more
         self._lone = layout.names.index(scheme) if scheme in layout.names else None
@@ -84,14 +85,14 @@ class MixtureScores(Scores):
     def block(self, rows: slice) -> Tensor:
         """(q, G) float32, see `Scores`."""
         text, weights = self.text.packed[rows], self._weights(self.logits[rows, None], self._patterns)  # (q, P, M)
-        taken = (weights * self.offsets[rows, None]).sum(-1).float()
-        weights, some_taken = weights.float(), bool(taken.any())
+        taken = (weights * self.offsets[rows, None]).sum(-1).float() if self._some_offset else None
+        weights = weights.float()
         scores = torch.empty(len(text), self.candidates, device=self.device)
         scores[:, self._unscorable] = self.nothing
         with full_products(self.device):
             for n, (pattern, columns, clips) in enumerate(self._groups):
                 products = float32_product(self._weighted(text, weights[:, n], pattern), clips)
-                scores[:, columns] = products.sub_(taken[:, n, None]) if some_taken else products
+                scores[:, columns] = products if taken is None else products.sub_(taken[:, n, None])
         return scores
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:

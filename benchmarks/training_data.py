@@ -8,12 +8,17 @@ random   appearance (1, 2048)   motion (1, 1024)   audio (30, 128)   face (1, 12
          appearance.npz         stream (N, 12, 1280)
          motion.npz, face.npz   rows (n, D), offsets (N + 1,): clip i owns rows[offsets[i]:offsets[i + 1]]
          minilm_captions.npy    (N, 20, 384) unit-norm sentence vectors;  minilm_sentence.npy (N, 384)
+         imagenet_head.npz      weight (1001, 1280), bias, names of the network that made appearance; name_vectors
+                                and prompt_vectors (1001, 384) of "NAME" and "a video of a NAME"
+
+dubbed   clips.jsonl with queries (text, kind) in place of sentence, and sound; minilm_queries.npy; audio.npz like
+         motion.npz; the pictures' files are in the folder msrvtt810 beside it
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +35,7 @@ from mee.text.config import ENCODERS, TextConfig
 
 SHAPES = {"appearance": (1, 2048), "motion": (1, 1024), "audio": (30, 128), "face": (1, 128)}
 MISSING = {"audio": 0.1, "face": 0.3}  # share of the clips
+HEAD = "imagenet_head.npz"
 WORD_DIM, MAX_WORDS, MEAN_WORDS, VOCABULARY, CAPTIONS = 300, 30, 9.3, 10_000, 20
 
 
@@ -112,32 +118,42 @@ class Clips810:
 
     source: Streams
     folds: Sequence[int]
-    sentences: Sequence[str]  # the query of each clip
+    asked: Sequence[Sequence[tuple[str, str]]]  # of each clip: its queries, and what kind each is
     captions: Sequence[Sequence[str]]
     text: GivenVectors
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the folder."""
+    def load(cls, folder: Path, *, names: bool = True) -> Self:
+        """Read the folder; `names`: with the classes of the pictures' network, where its head is there."""
         ENCODERS[str(folder)] = "benchmarks.training_data:GivenVectors"  # the table of text encoders
-        clips = _clips(folder)
-        with np.load(folder / "appearance.npz", allow_pickle=False) as file:
+        pictures, clips = _pictures(folder), _clips(folder)
+        with np.load(pictures / "appearance.npz", allow_pickle=False) as file:
             streams: dict[str, list[Rows | None]] = {"appearance": list(file["stream"])}
-        for modality in ("motion", "face"):
-            with np.load(folder / f"{modality}.npz", allow_pickle=False) as file:
-                parts = np.split(file["rows"], file["offsets"][1:-1])
-            streams[modality] = [part if len(part) else None for part in parts]
-        ids, folds, sentences, captions = (clips[key].tolist() for key in ("id", "fold", "sentence", "captions"))
+        for path in (pictures / "motion.npz", pictures / "face.npz", folder / "audio.npz"):
+            if path.exists():
+                with np.load(path, allow_pickle=False) as file:
+                    parts = np.split(file["rows"], file["offsets"][1:-1])
+                streams[path.stem] = [part if len(part) else None for part in parts]
+        columns: dict[str, tuple[str, ...]] = {}
+        if names and (pictures / HEAD).exists():
+            with np.load(pictures / HEAD, allow_pickle=False) as file:
+                weight, bias, classes = (file[key] for key in ("weight", "bias", "names"))
+            rows = torch.from_numpy(np.stack(streams["appearance"])).float()
+            likely = (rows @ torch.from_numpy(weight).float().T + torch.from_numpy(bias).float()).softmax(-1)
+            streams["appearance"] = list(torch.cat([rows, likely[..., 1:]], dim=-1).half().numpy())
+            columns["appearance"] = ("",) * rows.shape[-1] + tuple(classes[1:].tolist())  # the first: background
+        asked, captions = _asked(clips), clips["captions"].tolist()
         text = GivenVectors.learn(TextConfig(encoder=str(folder)), [])
-        return cls(Streams.of(str(folder), ids, streams), folds, sentences, captions, text)
+        source = replace(Streams.of(str(folder), clips["id"].tolist(), streams), columns=columns)
+        return cls(source, clips["fold"].tolist(), asked, captions, text)
 
     def training(self, rows: Sequence[int]) -> Pairs:
         """Every caption of some clips."""
         return self.source.pairs((row, caption) for row in rows for caption in self.captions[row])
 
     def queries(self, rows: Sequence[int]) -> Pairs:
-        """One query of each of some clips."""
-        return self.source.pairs((row, self.sentences[row]) for row in rows)
+        """The queries of some clips."""
+        return self.source.pairs((row, query) for row in rows for query, _ in self.asked[row])
 
 
 class GivenVectors(TextEncoder):
@@ -153,9 +169,17 @@ class GivenVectors(TextEncoder):
         folder = Path(config.encoder)
         clips = _clips(folder)
         table: dict[str, Tensor] = {}
-        for key in ("captions", "sentence"):
+        asked = [query for queries in _asked(clips) for query, _ in queries]
+        kind = "queries" if "queries" in clips else "sentence"
+        for key, sentences in (("captions", clips["captions"].explode()), (kind, asked)):
             vectors = torch.from_numpy(np.load(folder / f"minilm_{key}.npy", allow_pickle=False)).float()
-            table.update(zip(clips[key].explode(), vectors.flatten(0, -2)))
+            table.update(zip(sentences, vectors.flatten(0, -2)))
+        if (head := _pictures(folder) / HEAD).exists():
+            with np.load(head, allow_pickle=False) as file:
+                names = file["names"].tolist()
+                table.update(zip(names, torch.from_numpy(file["name_vectors"]).float()))
+                prompts = (f"a video of a {name}" for name in names)
+                table.update(zip(prompts, torch.from_numpy(file["prompt_vectors"]).float()))
         return cls(table)
 
     @classmethod
@@ -173,6 +197,24 @@ class GivenVectors(TextEncoder):
 
     def attention(self, sentence: str) -> Attention | None:
         return None
+
+
+def _pictures(folder: Path) -> Path:
+    """Where the pictures' streams are: here, or in the folder beside it that has them."""
+    return folder if (folder / "appearance.npz").exists() else folder.parent / "msrvtt810"
+
+
+def _asked(clips: pd.DataFrame) -> list[list[tuple[str, str]]]:
+    if "queries" not in clips:
+        return [[(sentence, "")] for sentence in clips["sentence"]]
+    return [
+        [(query["text"], _kind(query["kind"], sound)) for query in queries]
+        for queries, sound in zip(clips["queries"], clips["sound"])
+    ]
+
+
+def _kind(kind: str, sound: str | None) -> str:
+    return kind if kind == "both" else f"picture, {'sounding' if sound else 'silent'} clip"
 
 
 def _clips(folder: Path) -> pd.DataFrame:

@@ -42,7 +42,7 @@ from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, check_folder, entry, open_file, parse_json, read_json
 from mee.text import TextEncoder, encoder_class, tower_class
 
-FORMAT = 3
+FORMAT = 4
 CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"
 TEXT, TOWERS = "text", "towers"
 LARGEST_HEAD = 1 << 20  # bytes, of config.json and of the list of tensors that precedes the weights

@@ -15,7 +15,12 @@ from mee.layers import PLAIN, check_pooling, pooled_size
 from mee.text import TextConfig
 
 Missing = Literal["evidence", "renormalise"]  # rules of missing streams, see mee.scoring
-SCHEMES = ("mixture", "uniform", "evidence", "renormalise")  # ways to score (mee.ranking.mixture); no expert's name
+SCHEMES = (
+    "mixture",
+    "uniform",
+    "evidence",
+    "renormalise",
+)  # ways to score (mee.ranking.mixture); no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
 
 
@@ -45,7 +50,9 @@ class ExpertConfig:
         require(0 <= self.named <= self.input_dim, f"'{self.name}': named must be of the {self.input_dim} columns")
         kernel = self.centres >= 0 and (self.components > 0) is (self.centres > 0) and self.components >= 0
         require(kernel, f"'{self.name}': centres and components must both be positive, or both 0")
-        require(not self.named or self.pooling[0] == "mean", f"'{self.name}': named columns need mean pooling first")
+        require(
+            not self.named or self.pooling[0] == "mean", f"'{self.name}': named columns need mean pooling first"
+        )
         if self.start == "identity":
             columns = f"its {self.pooled_dim} pooled columns must be as many as its embed-dim {self.embed_dim}"
             require(self.pooled_dim == self.embed_dim, f"'{self.name}': to start as identity, {columns}")

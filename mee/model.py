@@ -90,7 +90,8 @@ class VideoExpert(nn.Module):
 
     def features(self, pooled: Tensor) -> Tensor:
         """(B, pooled_dim) -> (B, feature_dim): the columns without a name, standardised."""
-        return pooled if self.pool.learns else self.standardise(self._unnamed(pooled))
+        features: Tensor = pooled if self.pool.learns else self.standardise(self._unnamed(pooled))
+        return features
 
     def meaning(self, pooled: Tensor) -> Tensor:
         """(B, pooled_dim) -> (B, text_dim): what the named columns say, (B, 0) where there are none."""
@@ -102,12 +103,14 @@ class VideoExpert(nn.Module):
     def inputs(self, pooled: Tensor) -> Tensor:
         """(B, pooled_dim) -> what the gated unit sees: features or their likeness to the centres, and meaning."""
         features = self.features(pooled)
-        return torch.cat([self.kernel(features) if self.kernel else features, self.meaning(pooled)], dim=1)
+        likeness: Tensor = self.kernel(features) if self.kernel else features
+        return torch.cat([likeness, self.meaning(pooled)], dim=1)
 
     def _unnamed(self, pooled: Tensor) -> Tensor:
         if self.named == self.columns:  # nothing else is there: the log tells small probabilities apart
             return (pooled.clamp(min=0) + FLOOR).log()
-        return pooled.unflatten(1, (-1, self.columns))[..., : self.columns - self.named].flatten(1)
+        by_kind: Tensor = pooled.unflatten(1, (-1, self.columns))
+        return by_kind[..., : self.columns - self.named].flatten(1)
 
     @torch.no_grad()
     def prepool(self, streams: Ragged) -> Ragged:
@@ -229,10 +232,15 @@ class MEE(Checkpointed):
         """The text side of one expert."""
         return cast(GatedEmbeddingUnit, self.text_experts[self.modalities.index(modality)])
 
+    def with_settings(self, config: ModelConfig) -> MEE:
+        """A new model with other experts, random, and the same text encoders."""
+        towers = {name: tower for name, tower in self.all_towers.items() if name != MAIN}
+        return MEE(config, self.text_encoder, towers)
+
     def set_gate(self, gate: nn.Module) -> None:
-        """Replace the map from a sentence to its mixture logits, as `make_gate` makes them."""
-        hidden = gate[0].out_features if isinstance(gate, nn.Sequential) else 0
-        self.mixture, self.config = gate, replace(self.config, gate=int(hidden))
+        """Replace the map from a sentence to its mixture logits, by one of `make_gate`."""
+        hidden = cast(nn.Linear, gate[0]).out_features if isinstance(gate, nn.Sequential) else 0
+        self.mixture, self.config = gate, replace(self.config, gate=hidden)
 
     def _start(self) -> None:
         """Initialise experts that start as the identity; they begin with equal mixture weights."""

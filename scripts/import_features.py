@@ -4,13 +4,13 @@ example:
   mee import store/ appearance=resnet.npy motion=i3d.h5 face=faces.pickle --ids ids.txt
   mee import store/ audio=vggish.npz --name vggish
   mee import store/ appearance=clips/ --name appearance=clip-vit-b32
-  mee import store/ classes=probabilities.npz --columns imagenet.txt
+  mee import store/ appearance=resnet.npz --columns classes.txt
 
 Files: .npy .npz .safetensors .h5 .pickle, or a folder of one .npy a clip. One array a clip, (D,) or (T, D), named
 after it; or all clips stacked, (N, D) or (N, T, D), with their ids in --ids or in an array `ids`; or what
 mee store export wrote. A clip without an entry misses the stream. A pickle is read without running code in it. Use
 a --name if other files of the same extractor should fit this store and its models later; else only this file does.
---columns says what each column stands for, such as the class whose probability it is.
+--columns names the last columns of a stream, such as the classes whose probabilities they are.
 """
 
 from __future__ import annotations

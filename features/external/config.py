@@ -37,7 +37,7 @@ class ImportConfig:
 
     ids: Path | None = None  # the clips, one id a line, or a table with video_id; in the order of stacks
     name: tuple[str, ...] = ()  # extractor that made a stream: STREAM=NAME each, or NAME for a single stream
-    columns: tuple[str, ...] = ()  # names of a stream's columns, one a line: STREAM=FILE each, or FILE
+    columns: tuple[str, ...] = ()  # names of a stream's last columns, one a line: STREAM=FILE each, or FILE
     nan_is_missing: bool = False  # rows of NaN stand for what is missing
     zero_is_missing: bool = False  # a stream of zeros stands for a missing one
     overwrite: bool = False  # overwrite these streams where the store has them
@@ -111,14 +111,15 @@ def read_ids(path: Path) -> dict[str, ListedClip]:
     return clips
 
 
-def read_columns(path: Path) -> tuple[str, ...]:
-    """Read the names of a stream's columns, one a line, without outer white space."""
+def read_columns(path: Path, dim: int) -> tuple[str, ...]:
+    """Read the names of a stream's ``dim`` columns, or of the last, one a line, without outer white space."""
     try:
         text = read_file(path, follow=True).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise InputError(f"no names of columns can be read from '{path}': {reason}") from error
-    return tuple(line.strip() for line in text.rstrip().split("\n"))
+    names = tuple(line.strip() for line in text.rstrip().split("\n"))
+    return ("",) * (dim - len(names)) + names
 
 
 def checked_ids(ids: Iterable[Any], where: str, *, repeated: bool = False) -> list[str]:

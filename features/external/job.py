@@ -221,14 +221,14 @@ class ImportJob:
         }
 
     def _columns(self, dims: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-        """The names of each stream's columns: those of a list, or of its file."""
+        """The names of each stream's columns: of a list, which may be of the last only, or of its file."""
         lists = by_stream("--columns", "FILE", self.config.columns, list(self.arrays))
         found = {}
         for stream, entries in self.arrays.items():
             path, names = entries.path, entries.columns
             if stream in lists:
                 path = Path(lists[stream])
-                names = read_columns(path)
+                names = read_columns(path, dims[stream])
             try:
                 found[stream] = check_columns(names, dims[stream])
             except ValueError as error:

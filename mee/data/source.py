@@ -42,7 +42,7 @@ class FeatureSource(ClipNames, Protocol):
 
     @property
     def columns(self) -> Mapping[str, tuple[str, ...]]:
-        """The names of the D columns of those modalities that name them, such as a classifier's classes."""
+        """Names of the D columns of modalities that name their last ones, such as classes; "" for the others."""
 
     @property
     def fingerprints(self) -> Mapping[str, str]:

@@ -141,12 +141,12 @@ def _fitted(
         bank = bank[torch.tensor([row for row, caption in enumerate(captions) if caption not in held])]
     gallery = encode_gallery(model, source, pairs.gallery)
     held_out = Retrieval.of(model, gallery, pairs, bank=bank)
-    _, first = np.unique(held_out.positives.query.numpy(), return_index=True)
+    clips = held_out.right_clip(held_out.positives.query.unique())
 
     def ranks(normalise: NormaliseConfig) -> NDArray[np.float64]:
         return replace(held_out, normalise=normalise).measure().ranking.t2v.rank.cpu().numpy()
 
-    chosen = config.normalise.fitted(ranks, held_out.positives.candidate.numpy()[first])
+    chosen = config.normalise.fitted(ranks, clips)
     where = "of split 'val'" if (table["split"] == "val").any() else "of videos that training held out"
     return chosen, f"{len(pairs):,} captions {where}"
 

@@ -130,9 +130,7 @@ class Retrieval:
 
     def patterns(self, ranking: Ranking) -> tuple[Pattern, ...]:
         """Text to video by the streams of the right clip (of the first one, where a caption has several)."""
-        first = dict(zip(self.positives.query.tolist()[::-1], self.positives.candidate.tolist()[::-1]))
-        clip = torch.tensor([first[query] for query in ranking.t2v.query.tolist()])
-        rows = []
+        clip, rows = self.right_clip(ranking.t2v.query), []
         for pattern, clips in group_by_pattern(self._available.cpu()):
             mine = torch.isin(clip, clips)
             if not mine.any():
@@ -151,6 +149,11 @@ class Retrieval:
         groups += [(f"most to {name}", most == m) for m, name in enumerate(self.layout.names)]
         rows = ((name, int(own.sum()), tuple(weights[own].mean(0).tolist())) for name, own in groups if own.any())
         return Weights(experts=self.layout.names, rows=tuple(rows))
+
+    def right_clip(self, queries: Tensor) -> Tensor:
+        """The right clip of each query, the first one where a caption has several."""
+        first = dict(zip(self.positives.query.tolist()[::-1], self.positives.candidate.tolist()[::-1]))
+        return torch.tensor([first[query] for query in queries.tolist()])
 
     @property
     def _available(self) -> Tensor:

@@ -1,12 +1,12 @@
-"""What a gated unit sees of a pooled stream: the stream itself, its likeness to training clips, what its columns name.
+"""What a gated unit sees of a pooled stream: likeness to training clips, and what named columns mean.
 
     Kernel   k_i(z) = exp(-|D' z - c_i|^2)          for each of C centres c_i
     Names    n(p) = N' sqrt(p) / sum of sqrt(p)     p: values of the named columns, N: vectors of their names
 
-D is (dim, K), the leading directions of the training clips, scaled: K numbers of a clip, and of a centre, decide
-what it is like. The second is a convex combination of the vectors of class names, as in Norouzi et al. (arXiv
-1312.5650), over all classes; square roots keep the likeliest class from drowning the others. Both keep their tables
-in float16.
+D is (dim, K), the leading directions of the training clips, scaled: K numbers of a clip, and of a centre,
+decide what it is like. The second is a convex combination of the vectors of class names, as in Norouzi et al.
+(arXiv 1312.5650), over all classes; square roots keep the likeliest class from drowning the others. Both keep
+their tables in float16.
 """
 
 from __future__ import annotations

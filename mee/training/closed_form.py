@@ -9,30 +9,33 @@
     linear:  f(z) = M W' (z - mean),   W = V (l + s * mean(l))^(-1/2) of the streams' covariance V l V'
              M = 1/n * sum over i of (y_i - k b_i) (W' z_i)'
 
-z is a pooled stream, standardised, for the kernel its leading COMPONENTS directions; d is the mean of all
-|z_i - z_j|^2, K the kernel's matrix, s the shrinkage towards the mean eigenvalue (as in Ledoit and Wolf, A
-well-conditioned estimator for large-dimensional covariance matrices, 2004, with a given weight). The kernel has all
+z is a pooled stream, standardised, for the kernel its leading COMPONENTS directions; d is the mean of all |z_i
+- z_j|^2, K the kernel's matrix, s the shrinkage towards the mean eigenvalue (as in Ledoit and Wolf, A well-
+conditioned estimator for large-dimensional covariance matrices, 2004, with a given weight). The kernel has all
 training clips as centres, if they are not too many; else the regression is linear. An expert with named columns
-starts at what they say, and the regression learns the rest. x' and t', scaled to unit mean square, are the first
-layers of its two gated units, whose gates start open (mee.layers.normalise); an expert alone then ranks as the
-regression does.
+starts at what they say, and the regression learns the rest. x' and t', scaled to unit mean square, are the
+first layers of its two gated units, whose gates start open (mee.layers.normalise); an expert alone then ranks
+as the regression does.
 
-The weights of the mixture are found on clips that the regression has not seen (mee.training.gate): fitted on four
-fifths of the videos, it predicts the last, each fifth in turn. For the kernel that takes one inverse (the residuals
-of a left-out part S are G_SS^(-1) (G y)_S, with G = (K + r I)^(-1)).
+The weights of the mixture are found on clips that the regression has not seen (mee.training.gate): fitted on
+four fifths of the videos, it predicts the last, each fifth in turn. For the kernel that takes one inverse (the
+residuals of a left-out part S are G_SS^(-1) (G y)_S, with G = (K + r I)^(-1)).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mee.config import ModelConfig
-from mee.layers import GatedEmbeddingUnit
+from mee.data import FeatureSource
+from mee.encode import load_streams
+from mee.layers import GatedEmbeddingUnit, Kernel
 from mee.model import MAIN, MEE
 from mee.text import TextEncoder
 from mee.training.config import TrainConfig
@@ -44,6 +47,7 @@ WIDTH, PENALTY = 0.5, 1.0  # w and r of the kernel
 PARTS = 5  # into which the videos are divided for the gate
 SCORED = 256  # clips of a part that are scored, at most
 EQUAL = 1e-12  # variance of equal rows, relative to their mean square
+LARGEST = 1e4  # scale of a kernel's directions: those of equal rows stay finite
 SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
 PROMPTS = {"audio": ("{}", "the sound of {}")}  # for the names of columns
@@ -90,10 +94,16 @@ class Regression:
 
     clips: Tensor  # (n,) int64
     text: Side
-    inputs: Tensor  # (n, I) what the gated unit sees
-    mean: Tensor  # (I,) of it that the map takes off
-    map: Tensor  # (K', I) to whitened text
-    held_out: Tensor  # (n, K') predictions by regressions that were not fitted on the clip's part
+    fit: Fit  # of what the gated unit sees
+
+
+class Fit(NamedTuple):
+    """A regression to (n, K') targets."""
+
+    inputs: Tensor  # (n, I)
+    mean: Tensor  # (I,) that is taken off them
+    map: Tensor  # (K', I)
+    held_out: Tensor  # (n, K') predictions by regressions that were not fitted on the row's part
 
     @property
     def output(self) -> Tensor:
@@ -117,10 +127,10 @@ def with_inputs(
     clips = data.matches()[1].unique()
     for expert in config.experts:
         named = sum(name != "" for name in columns.get(expert.name, ()))
-        fixed = "mean" in expert.pooling[:1] and not expert.learns
-        expert = replace(expert, named=named if fixed and expert.start != "identity" else 0)
         count = int(data.streams[expert.name].present[clips].sum())
-        if 1 < count <= most and expert.start != "identity" and not expert.learns:
+        free = expert.start != "identity" and not expert.learns
+        expert = replace(expert, named=named if free and expert.pooling[0] == "mean" else 0)
+        if free and 1 < count <= most:
             components = min(COMPONENTS, expert.feature_dim, count)
             expert = replace(expert, centres=count, components=components)
         experts.append(expert)
@@ -146,20 +156,50 @@ def start_closed_form(
         name = expert.name
         if expert.start == "identity":
             continue
-        if expert.named:
-            names = [column for column in columns[name] if column]
-            model.expert(name).names.vectors.copy_(name_vectors(model, name, names))
+        if (named := model.expert(name).names) is not None:
+            named.vectors.copy_(name_vectors(model, name, [column for column in columns[name] if column]))
         regressions[name] = regression = _regression(model, data, name, text[name], part, config.shrinkage)
-        _set(model.expert(name).unit, regression.mean, regression.map, regression.output)
+        _set(model.expert(name).unit, regression.fit.mean, regression.fit.map, regression.fit.output)
         _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
     temperature = None
-    if len(model.modalities) > 1 and (parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))):
+    if len(model.modalities) > 1 and (
+        parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))
+    ):
         gate = fit_gate(parts, model.config.missing, config.seed)
         model.set_gate(gate.folded().to(model.device))
         model.offset.copy_(gate.offset)
         temperature = float(gate.log_temperature.exp())
     model.train(was_training)
     return temperature
+
+
+@torch.no_grad()
+def start_at_names(
+    model: MEE, source: FeatureSource, clip_ids: Sequence[str], shrinkage: float = TrainConfig.shrinkage
+) -> None:
+    """Set every expert with named columns without any caption: clips of a gallery, and the names themselves, say
+    what is usual.
+
+    Raises:
+        InputError: the source lacks a stream.
+    """
+    was_training = model.training
+    model.eval()
+    streams = load_streams(model, source, clip_ids)
+    for name in model.modalities:
+        expert = model.expert(name)
+        if expert.names is None:
+            continue
+        expert.fit(streams[name].only(streams[name].present.nonzero().squeeze(1)))
+        vectors = name_vectors(model, name, [column for column in source.columns[name] if column])
+        expert.names.vectors.copy_(vectors)
+        meaning = expert.meaning(expert.pooled(streams[name].all().to(model.device))).cpu()
+        side = Side.of(vectors, expert.embed_dim, shrinkage)
+        mean = torch.cat([torch.zeros(expert.unit.linear.in_features - meaning.shape[1]), meaning.mean(0)])
+        rows = F.pad(side.whiten.T, (len(mean) - meaning.shape[1], 0))
+        _set(expert.unit, mean, rows, (meaning - meaning.mean(0)) @ side.whiten)
+        _set(model.text_unit(name), side.mean, side.whiten.T, side(vectors))
+    model.train(was_training)
 
 
 @torch.no_grad()
@@ -211,7 +251,12 @@ def _pooled(model: MEE, data: TrainingData, modality: str, clips: Tensor) -> Ten
     """(n, pooled_dim) of clips that have the stream."""
     expert = model.expert(modality)
     blocks = [expert.pooled(data.clips(rows)[modality].to(model.device)) for rows in clips.split(BLOCK)]
-    return torch.cat([torch.empty(0, model.config.experts[model.modalities.index(modality)].pooled_dim), *(block.cpu() for block in blocks)])
+    return torch.cat(
+        [
+            torch.empty(0, model.config.experts[model.modalities.index(modality)].pooled_dim),
+            *(block.cpu() for block in blocks),
+        ]
+    )
 
 
 def _regression(
@@ -227,44 +272,49 @@ def _regression(
     side = Side.of(text, expert.embed_dim, shrinkage)
     target = torch.zeros(len(part), side.whiten.shape[1]).index_add_(0, owners, side(text)[captions])
     target = (target / torch.bincount(owners, minlength=len(part)).clamp(min=1)[:, None])[clips]
-    device = model.device
-    features = expert.features(pooled.to(device)).cpu()
-    meaning = expert.meaning(pooled.to(device)).cpu()
-    meant = (meaning - meaning.mean(0)) @ side.whiten if meaning.shape[1] else torch.zeros_like(target)
-    share = (meant * target).sum() / meant.square().sum().clamp(min=1e-12)
-    rest, own = target - share * meant, part[clips]
-    if expert.kernel is not None:
-        _, _, directions = leading(features, expert.kernel.directions.shape[1])
-        z = features @ directions
-        mean_square = 2 * (z - z.mean(0)).square().sum(1).mean() * len(z) / max(1, len(z) - 1)
-        directions /= (2 * WIDTH**2 * mean_square).sqrt().clamp(min=1e-12)
-        expert.kernel.directions[:, : directions.shape[1]] = directions.to(expert.kernel.directions)
-        expert.kernel.centres.copy_(features.to(device) @ expert.kernel.directions.to(features))
-        inputs = expert.kernel(features.to(device)).cpu()
-        mean = torch.zeros(inputs.shape[1])
-        inverse = torch.linalg.inv(inputs.double() + PENALTY * torch.eye(len(inputs)))
-        coefficients = inverse @ rest.double()
-        fitted = coefficients.T.float()
-        left = rest.double().clone()
-        for number in own.unique():
-            rows = (own == number).nonzero().squeeze(1)
-            left[rows] = torch.linalg.solve(inverse[rows][:, rows], coefficients[rows])
-        predicted = rest - left.float()
-    else:
-        video = Side.of(features, COMPONENTS, shrinkage)
-        inputs, mean, white = features, video.mean, video(features)
+    features, meaning = (to(pooled.to(model.device)).cpu() for to in (expert.features, expert.meaning))
+    named = (meaning - meaning.mean(0)) @ side.whiten if expert.names else torch.zeros_like(target)
+    share = (named * target).sum() / named.square().sum().clamp(min=1e-12)
+    rest, own = target - share * named, part[clips]
+    fit = (
+        _linear(features, rest, own, shrinkage)
+        if expert.kernel is None
+        else _kernel(expert.kernel, features, rest, own)
+    )
+    inputs, mean = torch.cat([fit.inputs, meaning], dim=1), torch.cat([fit.mean, meaning.mean(0)])
+    whole = torch.cat([fit.map, share * side.whiten.T[:, : meaning.shape[1]]], dim=1)
+    return Regression(clips, side, Fit(inputs, mean, whole, fit.held_out + share * named))
 
-        def fit(kept: Tensor) -> Tensor:
-            return rest[kept].T @ white[kept] / max(1, int(kept.sum()))
 
-        fitted = fit(torch.ones_like(own, dtype=torch.bool)) @ video.whiten.T
-        predicted = torch.zeros_like(rest)
-        for number in own.unique():
-            predicted[own == number] = white[own == number] @ fit(own != number).T
-    inputs = torch.cat([inputs, meaning], dim=1)
-    mean = torch.cat([mean, meaning.mean(0)])
-    whole = torch.cat([fitted, share * side.whiten.T], dim=1) if meaning.shape[1] else fitted
-    return Regression(clips, side, inputs, mean, whole, predicted + share * meant)
+def _linear(features: Tensor, rest: Tensor, part: Tensor, shrinkage: float) -> Fit:
+    video = Side.of(features, COMPONENTS, shrinkage)
+    white = video(features)
+
+    def fit(kept: Tensor) -> Tensor:
+        return rest[kept].T @ white[kept] / max(1, int(kept.sum()))
+
+    held_out = torch.zeros_like(rest)
+    for number in part.unique():
+        held_out[part == number] = white[part == number] @ fit(part != number).T
+    whole = fit(torch.ones_like(part, dtype=torch.bool))
+    return Fit(features, video.mean, whole @ video.whiten.T, held_out)
+
+
+def _kernel(kernel: Kernel, features: Tensor, rest: Tensor, part: Tensor) -> Fit:
+    """Set the kernel's tables, and fit."""
+    _, variance, directions = leading(features, kernel.directions.shape[1])
+    distance = 2 * variance.sum() * len(features) / max(1, len(features) - 1)  # the mean of all squares
+    scale = (2 * WIDTH**2 * distance).rsqrt().clamp(max=LARGEST)
+    kernel.directions.zero_()[:, : directions.shape[1]] = directions * scale
+    kernel.centres.copy_(features @ kernel.directions.to(features))
+    inputs = kernel(features)
+    inverse = torch.linalg.inv(inputs.double() + PENALTY * torch.eye(len(inputs), dtype=torch.float64))
+    coefficients = inverse @ rest.double()
+    residual = torch.empty_like(coefficients)
+    for number in part.unique():
+        rows = (part == number).nonzero().squeeze(1)
+        residual[rows] = torch.linalg.solve(inverse[rows][:, rows], coefficients[rows])
+    return Fit(inputs, torch.zeros(len(inputs)), coefficients.T.float(), rest - residual.float())
 
 
 def _held_out(
@@ -281,8 +331,8 @@ def _held_out(
     for name in model.modalities:
         if name in regressions:
             regression = regressions[name]
-            vectors = torch.zeros(len(part), regression.held_out.shape[1])
-            vectors[regression.clips] = regression.held_out
+            vectors = torch.zeros(len(part), regression.fit.held_out.shape[1])
+            vectors[regression.clips] = regression.fit.held_out
             words.append(F.normalize(regression.text(text[name]), dim=1))
         else:  # aligned: nothing was fitted
             present = data.streams[name].present[: len(part)].nonzero().squeeze(1)

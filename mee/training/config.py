@@ -29,7 +29,7 @@ class TrainConfig:
     margin: float = 0.2  # of the max-margin loss
     margin_mean: Literal["negatives", "all"] = "negatives"  # over their terms, or over all 2 n^2 as published
     temperature: float = 0.07  # where the learned temperature of InfoNCE starts
-    epochs: int = 0  # at most; training stops early; 0: 60, or 5 from a closed-form start
+    epochs: int = 0  # at most; training stops early; 0: 60, or none from a closed-form start
     patience: int = 15  # epochs without a better validation score before it stops
     batch_size: int = 64  # captions a step, over all processes together
     accumulate: int = 1  # batches whose gradients are added up before a step; negatives are those of each batch
@@ -66,8 +66,8 @@ class TrainConfig:
             require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")
 
     def resolved(self, *, closed_form: bool) -> TrainConfig:
-        """With epochs and learning rate set: few small steps from a closed-form start, else many large ones."""
-        epochs, rate = (5, 3e-5) if closed_form else (60, 1e-3)
+        """With epochs and learning rate set: small steps from a closed-form start, and only if wanted."""
+        epochs, rate = (0, 3e-5) if closed_form else (60, 1e-3)
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)
 
 

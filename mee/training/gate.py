@@ -2,12 +2,12 @@
 
     l(q) = G((h(q) - mean) / deviation),   G: a constant, linear, or one hidden layer of 32 rectified units
 
-G and a temperature have the least cross-entropy, both ways, between captions and the clips of their part, each clip
-with one caption drawn anew a step, by experts that were fitted on the other parts. Fitted on what the experts have
-seen, weights would not depend on the sentence: every expert knows those clips. Then the offsets and the temperature
-are fitted to the same, streams hidden at random: the offsets are what a clip's similarity must exceed to speak for
-it, in comparison with clips that lack the stream. Which G: the one with the least cross-entropy on parts that it was
-not fitted on; of nearly equal ones the smaller.
+G and a temperature have the least cross-entropy, both ways, between captions and the clips of their part, each
+clip with one caption drawn anew a step, by experts that were fitted on the other parts. Fitted on what the
+experts have seen, weights would not depend on the sentence: every expert knows those clips. Then the offsets
+and the temperature are fitted to the same, streams hidden at random: an offset is what a similarity must exceed
+to speak for a clip, in comparison with clips that lack the stream. G is the one with the least cross-entropy on
+parts that it was not fitted on; of nearly equal ones the larger.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from mee.scoring import mixture_weights
 from mee.training.data import keep_streams
 
 HIDDEN = 32
-KINDS = (None, 0, HIDDEN)  # units of the hidden layer; None: a constant
-STEPS, OFFSET_STEPS, RATE, DECAY = 300, 60, 0.01, 0.01
+KINDS = (HIDDEN, 0, None)  # units of the hidden layer; None: a constant
+STEPS, OFFSET_STEPS, RATE, DECAY = 250, 150, 0.01, 0.01
 HIDE = 0.1  # chance of a stream, while the offsets are fitted
 SHRINK = 0.25  # deviation of a standardised column
 DIFFERS = 0.002  # of a cross-entropy, relative
@@ -86,9 +86,8 @@ class Gate(nn.Module):
     def folded(self) -> nn.Module:
         """The net that computes the logits of vectors as they are."""
         first = cast(nn.Linear, self.net[0] if isinstance(self.net, nn.Sequential) else self.net)
-        first.weight *= self.scale
-        first.bias -= first.weight @ self.mean
-        self.last.bias -= self.last.bias.max()
+        first.weight.mul_(self.scale)
+        first.bias.sub_(first.weight @ self.mean)
         return self.net
 
 

@@ -101,7 +101,7 @@ class Trainer:
         columns = getattr(source, "columns", {})  # a source of one's own may not know of names
         if self.starts_closed_form:
             settings = with_inputs(model_config, self.data, columns, config.centres)
-            self.model = MEE(settings, self.model.text_encoder, self.model.towers).to(self.device)
+            self.model = self.model.with_settings(settings).to(self.device)
         self.data.prepare(self.model)
         if self.starts_closed_form:
             fitted = start_closed_form(self.model, self.data, config, columns)

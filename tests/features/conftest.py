@@ -63,9 +63,8 @@ def fill_store() -> Callable[..., Path]:
 
 
 def _store_job(place: Path) -> dict:
-    def begin(directory=place, *, version=1, clip_seconds=None, overwrite=False, columns=(), **dims):
-        facts = {"version": version, "columns": columns}
-        made_by = {name: Fingerprint(extractor=name, dim=dim, **facts) for name, dim in dims.items()}
+    def begin(directory=place, *, version=1, clip_seconds=None, overwrite=False, **dims):
+        made_by = {name: Fingerprint(extractor=name, version=version, dim=dim) for name, dim in dims.items()}
         return declare(directory, made_by, clip_seconds, overwrite=overwrite)
 
     def record(clip_id, video=None, *, of=1, **columns):

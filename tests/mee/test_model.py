@@ -223,7 +223,7 @@ CONFIG = ExpertConfig(name="audio", input_dim=3, embed_dim=4)
 
 def make_expert(pooling=("mean", "max"), dropout=0.0, **fields):
     torch.manual_seed(0)
-    return VideoExpert(replace(CONFIG, pooling=pooling, **fields), dropout).eval()
+    return VideoExpert(replace(CONFIG, pooling=pooling, **fields), dropout, 5).eval()
 
 
 def ragged_streams(lengths, seed=0, dtype=np.float16):

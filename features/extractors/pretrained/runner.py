@@ -27,7 +27,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook 
 from transformers.utils import logging as transformers_logging
 
 from features.errors import InputError
-from features.extractors.pretrained.checkpoint import INDEX, WEIGHTS, Architecture, readable
+from features.extractors.pretrained.checkpoint import INDEX, LITE, WEIGHTS, Architecture, readable
+from features.extractors.pretrained.efficientnet import load_efficientnet
 from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,8 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
 
     ``folder``: of the checkpoint; of a package its file.
     """
-    if architecture.load is not None:
-        own: nn.Module = architecture.load(folder, source)
-        return own
+    if source == LITE:
+        return load_efficientnet(folder, source)
     if not any(os.path.lexists(folder / name) for name in (WEIGHTS, INDEX)):
         code = f'A.from_pretrained({json.dumps(source)}).save_pretrained("DIRECTORY")'
         raise InputError(

@@ -98,9 +98,9 @@ def test_columns_are_named_by_a_list_or_by_the_file(tmp_path, says_all):
     """An export keeps the names, and what it wrote is imported with them."""
     np.savez(tmp_path / "x.npz", rows=ROWS[0], ids=["a", "b"])
     text = tmp_path / "names.txt"
-    text.write_bytes(b"\xef\xbb\xbftench\r\ncrane bird \ncrane\n\n")
-    sources, names = {"s": tmp_path / "x.npz"}, ("tench", "crane bird", "crane")
-    for columns in (f"s={text}", str(text)):
+    sources, names = {"s": tmp_path / "x.npz"}, ("", "crane", "crane")
+    for columns, before in ((f"s={text}", "\n"), (str(text), "")):  # a line for each column, or for the last ones
+        text.write_bytes(f"\ufeff{before}crane \r\ncrane\n\n".encode())
         _, store = run_import(tmp_path / "store", sources, name=("n",), columns=(columns,))
         assert store.columns == {"s": names}
     export_stream(store, tmp_path / "out.npz", ["s"], lambda *_: None)
@@ -117,7 +117,7 @@ def test_columns_are_named_by_a_list_or_by_the_file(tmp_path, says_all):
             text.write_bytes(content)
         run_import(tmp_path / "new", sources, columns=(str(text),))
 
-    lists = [b"", b"a\nb\n", b"a\n\nc\n", b"a\nb\n\x1b[2J\n", b"a\nb\n\xff\n", b"a\nb\n" + b"c" * 201]
+    lists = [b"", b"a\nb\nc\nd\n", b"a\n\nc\n", b"b\n\x1b[2J\n", b"b\n\xff\n", b"c" * 201]
     says_all(spoiled, [None, *lists])
     np.savez(tmp_path / "x.npz", rows=ROWS[0], ids=["a", "b"], columns=np.ones(3))
     with pytest.raises(InputError, match=r"'columns' is \(3,\) float64, not a list of names"):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.extractors.pretrained.checkpoint import ONNX, PACKAGES
+from features.extractors.pretrained.checkpoint import LITE, ONNX
 from features.extractors.registry import EXTRACTORS, PRESETS, known_extractors, make_extractor, resolve
 from features.extractors.spec import Checkpoint, ExtractorSpec, MergeSchedule, RunConfig, limited, parse_spec
 
@@ -156,9 +156,8 @@ def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_doc
     assert list(PRESETS) == ["builtin", "offline", "clip", "strong"]
     assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
     assert PRESETS["builtin"].megabytes == 0
-    for name, preset in PRESETS.items():
-        kinds = ["appearance", *["classes"] * (name == "offline"), "motion", "audio", "face"]
-        assert [part.stream for part in preset.streams] == kinds
+    for preset in PRESETS.values():
+        assert tuple(part.stream for part in preset.streams) == ("appearance", "motion", "audio", "face")
         for part in preset.streams:
             spec = parse_spec(part.word)
             assert str(spec) == part.word
@@ -167,7 +166,7 @@ def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_doc
             if spec.source is None:
                 assert (spec.stream in EXTRACTORS, part.megabytes, part.parameters) == (True, 0, 0)
             else:
-                assert all(model.count("/") == 1 or model in PACKAGES for model in spec.source.split("+"))
+                assert all(model.count("/") == 1 or model == LITE for model in spec.source.split("+"))
                 assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
 
     def row(*cells, parts):

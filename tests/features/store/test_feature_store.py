@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from features.errors import InputError
 from features.media.clip import SourceFacts
-from features.store.feature_store import FeatureStore, summarise
+from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT, ROW, ClipRecord
 from mee.data.source import FeatureSource, load_ragged
 from tests.features.small_stores import NAMES, ROWS, TIMES
@@ -113,18 +113,6 @@ def test_it_is_a_feature_source(store_job):
     assert load_ragged(source, list(source.dims), clip_ids)["sight"].all().padded.shape == (1, 2, 3)
     assert source.clips.loc["a", ["video", "start_s", "end_s"]].tolist() == ["a", 0.0, 1.0]
     assert (isinstance(source.name, str), set(source.fingerprints), source.failed) == (True, {"sight"}, {})
-
-
-def test_a_stream_keeps_the_names_of_its_columns(store_job):
-    """They are part of what made it: other names are another extractor."""
-    names = ("tench", "crane", "crane")
-    store_job.write(store_job.record("a", sound=ROWS[:, :2]), sound=2)
-    store = FeatureStore(store_job.write(store_job.record("a", sight=ROWS), sight=3, columns=names))
-    assert store.columns == {"sight": names}
-    assert [each["named"] for each in summarise(store)] == [0, 3]
-    for others in ((), ("crane", "tench", "crane")):
-        with pytest.raises(InputError, match=r"'sight' was made by another extractor"):
-            store_job.declare(sight=3, columns=others)
 
 
 def test_pandas_and_safetensors_open_it_without_mee(store_job):

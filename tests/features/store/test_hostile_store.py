@@ -92,7 +92,8 @@ def made_by(key, value):
     return lambda content: content["streams"]["sight"]["fingerprint"].update({key: value})
 
 
-COLUMNS = [None, "abc", ["a", "b"], ["a", "b", 3], ["a", "b", " "], ["a", "b", "x\x1b[2J"], ["a", "b", "x" * 201]]
+COLUMNS = [None, "abc", ["a", "b"], ["a", "b", 3], ["", "b", " "], ["a", "", "c"], ["", "", ""], ["", 0, "c"]]
+COLUMNS += [["a", "b", "x\x1b[2J"], ["a", "b", "x" * 201]]
 MANIFESTS = {
     **{f"format {each!r}": lambda c, v=each: c.update(format=v) for each in (True, "4", 4.0, 3, 10**400)},
     **{f"cut {each!r}": lambda c, v=each: c.update(clip_seconds=v) for each in (True, "5", 0, -1, [])},

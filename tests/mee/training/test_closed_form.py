@@ -15,13 +15,15 @@ from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
 from mee.text.base import TextEncoder
 from mee.text.config import ENCODERS, TextConfig
-from mee.training.closed_form import Side, informative, mixture_bias, start_closed_form
+from mee.training import closed_form
+from mee.training.closed_form import Side, informative, start_at_names, start_closed_form, with_inputs
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 from mee.training.trainer import Trainer
 from tests.mee.conftest import COLOURS, SOUNDS
 
 CONFIG = TrainConfig(start="closed-form", shrinkage=0.5)
+LINEAR = replace(CONFIG, centres=0)
 WORDS = (*COLOURS, *SOUNDS, "something", "with")
 
 
@@ -61,22 +63,21 @@ def world(make_toy):
     return make_toy(60, missing=5, noise=0.2)
 
 
-def started(world, model_config, embed_dim=12, config=CONFIG, seed=0, **changes):
+def started(world, model_config, embed_dim=12, config=LINEAR, seed=0, columns=None, **changes):
     """A model with the start, and its training data."""
     source, pairs = world
     experts = tuple(replace(expert, embed_dim=embed_dim, **changes) for expert in model_config.experts)
     torch.manual_seed(seed)
     model = MEE(ModelConfig(experts=experts, text=TextConfig(encoder="bag")), BagOfWords())
     data = TrainingData(source, pairs, model.modalities)
+    model = model.with_settings(with_inputs(model.config, data, columns or {}, config.centres))
     data.prepare(model)
-    start_closed_form(model, data, config)
+    start_closed_form(model, data, config, columns or {})
     return model.eval(), data
 
 
-def test_one_expert_ranks_as_the_regression_written_out(world, model_config):
-    """The formula of the module, in plain numpy and double precision."""
-    model, _ = started(world, model_config)
-    source, pairs = world
+def written_out(source, pairs, shrinkage=0.5):
+    """Of audio, in double precision: clips, standardised pooled streams, whitened captions, targets, whitening."""
     clips = [clip_id for clip_id in source.clips.index if clip_id in source.streams["audio"]]
     pooled = np.array([[*s.mean(0), *s.max(0)] for s in (source.streams["audio"][c].astype("f8") for c in clips)])
     z = (pooled - pooled.mean(0)) / pooled.std(0)
@@ -86,18 +87,107 @@ def test_one_expert_ranks_as_the_regression_written_out(world, model_config):
     def whitening(rows):
         spread, directions = np.linalg.eigh(rows.T @ rows / len(rows))
         kept = spread > 1e-6 * spread.max()
-        return directions[:, kept] / np.sqrt(spread[kept] + 0.5 * spread[kept].mean())
+        return directions[:, kept] / np.sqrt(spread[kept] + shrinkage * spread[kept].mean())
 
-    p, w = whitening(t), whitening(z)
-    target = np.array([t[pairs.videos.index(clip)] @ p for clip in clips])
-    image = z @ w @ (target.T @ (z @ w) / len(clips)).T
-    cosine = (t @ p) @ image.T / np.linalg.norm(t @ p, axis=1)[:, None] / np.linalg.norm(image, axis=1)
+    words = t @ whitening(t)
+    return clips, z, words, np.array([words[pairs.videos.index(clip)] for clip in clips]), whitening
+
+
+def cosines(words, image):
+    return words @ image.T / np.linalg.norm(words, axis=1)[:, None] / np.linalg.norm(image, axis=1)
+
+
+@pytest.mark.parametrize("config", [LINEAR, CONFIG])
+def test_one_expert_ranks_as_the_regression_written_out(world, model_config, config):
+    """The formulas of the module, in plain numpy and double precision."""
+    model, _ = started(world, model_config, config=config)
+    source, pairs = world
+    clips, z, words, target, whitening = written_out(source, pairs)
+    if config is LINEAR:
+        image = z @ whitening(z) @ (target.T @ (z @ whitening(z)) / len(clips)).T
+    else:
+        square = ((z[:, None] - z) ** 2).sum(2)
+        kernel = np.exp(-square / (0.5 * square.sum() / (len(z) * (len(z) - 1))))
+        image = kernel @ np.linalg.solve(kernel + np.eye(len(z)), target)
+    cosine = cosines(words, image)
     text = encode_captions(model, pairs.captions)
     gallery = encode_gallery(model, source, clips)
     columns = model.layout.slices[2]
-    ours = text.packed[:, columns] @ gallery.video.packed[:, columns].T
-    np.testing.assert_allclose(ours.detach().numpy(), cosine, atol=0.03)  # the spare columns are a tenth as large
-    assert np.corrcoef(ours.detach().numpy().ravel(), cosine.ravel())[0, 1] > 0.999
+    ours = (text.packed[:, columns] @ gallery.video.packed[:, columns].T).detach().numpy()
+    np.testing.assert_allclose(ours, cosine, atol=0.03)  # the spare columns are a tenth as large
+    assert np.corrcoef(ours.ravel(), cosine.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("config", [LINEAR, CONFIG])
+def test_held_out_predictions_are_those_of_regressions_on_the_other_parts(world, model_config, config):
+    model, data = started(world, model_config, config=config)
+    part = closed_form._parts(data, config.seed)
+    text = closed_form._text_vectors(model, data, "")
+    regression = closed_form._regression(model, data, "audio", text, part, config.shrinkage)
+    fit, own = regression.fit, part[regression.clips]
+    captions, owners = data.matches()
+    target = regression.text(text)[captions][
+        torch.stack([(owners == c).nonzero()[0, 0] for c in regression.clips])
+    ]
+    for number in own.unique():
+        rest, rows = own != number, own == number
+        if config is CONFIG:
+            among = fit.inputs[rest][:, rest].double()
+            weights = torch.linalg.solve(among + torch.eye(len(among)), target[rest].double())
+            expected = fit.inputs[rows][:, rest].double() @ weights
+        else:
+            white = Side.of(fit.inputs, 256, config.shrinkage)(fit.inputs)
+            expected = white[rows] @ white[rest].T @ target[rest] / int(rest.sum())
+        torch.testing.assert_close(fit.held_out[rows].double(), expected.double(), atol=2e-3, rtol=1e-3)
+
+
+def test_more_clips_than_centres_or_a_pooling_that_learns_are_linear(world, model_config):
+    for centres, changes, expected in ((60, {}, 60), (59, {}, 0), (60, {"pooling": ("netvlad-2",)}, 0)):
+        model, _ = started(world, model_config, config=replace(CONFIG, centres=centres), **changes)
+        kernel = model.expert("appearance").kernel
+        assert (0 if kernel is None else len(kernel.centres)) == expected
+        assert model.config.experts[0].centres == expected
+
+
+NAMED = {"appearance": ("", *COLOURS)}
+
+
+def named(world):
+    """The world, whose appearance is a column of noise, then the probability of each colour."""
+    source, pairs = world
+    for video, rows in source.streams["appearance"].items():
+        likely = np.exp(3 * rows[:, :4].astype("f8"))
+        likely /= likely.sum(1, keepdims=True)
+        source.streams["appearance"][video] = np.concatenate([rows[:, 4:], likely], axis=1).astype("f2")
+    return replace(source, columns=NAMED), pairs
+
+
+def test_named_columns_are_found_by_their_names_without_any_caption(world, model_config):
+    source, _ = named(world)
+    experts = tuple(
+        replace(expert, named=4 * (expert.name == "appearance")) for expert in model_config.experts[:1]
+    )
+    model = MEE(ModelConfig(experts=experts, text=TextConfig(encoder="bag")), BagOfWords()).eval()
+    start_at_names(model, source, list(source.clips.index))
+    gallery = encode_gallery(model, source, list(source.clips.index))
+    text = encode_captions(model, list(COLOURS))
+    best = (text.packed @ gallery.video.packed.T).topk(15).indices % 4  # every fourth clip has the same colour
+    assert best.eq(torch.arange(4)[:, None]).all()
+
+
+@pytest.mark.parametrize("names", [NAMED, {"appearance": ("a", "b", "c", "d", "e")}])
+def test_regression_learns_the_rest_around_the_names(world, model_config, names, tmp_path):
+    source, pairs = named(world)
+    seen, rest = pairs.of_videos(set(source.clips.index[:40])), pairs.of_videos(set(source.clips.index[40:]))
+    model, _ = started((source, seen), model_config, config=CONFIG, columns=names)
+    figures = Retrieval.of(model, encode_gallery(model, source, rest.gallery), rest).measure().t2v.metrics
+    assert figures["R@5"] > 85
+    assert model.config.experts[0].named == sum(map(bool, names["appearance"]))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = MEE(model.config, BagOfWords())
+    other.load_state_dict(state)
+    again = encode_gallery(other.eval(), source, rest.gallery).video
+    assert again.packed.equal(encode_gallery(model, source, rest.gallery).video.packed)
 
 
 def test_it_finds_unseen_clips_and_trusts_what_can_be_trusted(world, model_config):
@@ -108,10 +198,8 @@ def test_it_finds_unseen_clips_and_trusts_what_can_be_trusted(world, model_confi
         figures = Retrieval.of(model, encode_gallery(model, source, rest.gallery), rest).measure().t2v.metrics
         assert figures["R@5"] > least
     model, _ = started(world, model_config)
-    appearance, motion, audio = model.mixture.bias.tolist()
-    assert max(appearance, audio) == 0
-    assert motion < -1  # noise
-    assert model.mixture.weight.abs().max() == 0
+    weights = encode_captions(model, pairs.captions).logits.softmax(-1).mean(0)
+    assert weights[1] < 0.15  # motion is noise
 
 
 def test_gates_start_open_and_learn_and_the_regressions_columns_ignore_the_model_before(world, model_config):
@@ -164,7 +252,7 @@ def test_an_aligned_expert_does_not_change(world):
     before = {name: tensor.clone() for name, tensor in model.text_experts[0].state_dict().items()}
     data = TrainingData(source, pairs, model.modalities)
     data.prepare(model)
-    start_closed_form(model, data, CONFIG)
+    start_closed_form(model, data, CONFIG, {})
     assert all(tensor.equal(before[name]) for name, tensor in model.text_experts[0].state_dict().items())
     assert model.expert("appearance").unit.linear.weight.equal(torch.eye(5))
     assert not model.text_experts[1].linear.weight.equal(torch.zeros(4, 10))
@@ -194,15 +282,3 @@ def test_a_whitened_side_never_exceeds_unit_variance_and_keeps_the_order_of_dire
     assert (spread < 1).all()
     assert (spread.diff() <= 1e-9).all()
     torch.testing.assert_close(white.T @ white / rows, torch.diag(spread), atol=1e-8, rtol=0)
-
-
-def test_the_bias_of_one_right_and_one_random_expert():
-    generator = torch.Generator().manual_seed(0)
-    right = torch.eye(20) + 0.1 * torch.randn(20, 20, generator=generator)
-    noise = torch.randn(20, 20, generator=generator)
-    similarity = torch.stack([noise, right], dim=2)
-    part = (similarity, torch.ones(20, 2, dtype=torch.bool), torch.arange(20))
-    bias = mixture_bias([part, part])
-    assert bias[1] == 0
-    assert bias[0] < -2
-    assert mixture_bias([(similarity.flip(2), *part[1:])])[0] == 0

@@ -40,32 +40,11 @@ def mixture_weights(logits: Tensor, available: Tensor, missing: Missing) -> Tens
     return torch.where(available, chosen.softmax(-1), 0)  # not a product: without any stream the softmax is NaN
 
 
-def query_vectors(text: Tensor, weights: Tensor, offsets: Tensor, layout: Layout) -> Tensor:
-    """(Q, E + M) vectors, whose inner products with `clip_vectors` are the scores.
-
-    From (Q, E) packed text, (Q, M) weights for the clips, and (Q, M) offsets.
-    """
-    return torch.cat([text * layout.spread(weights), -weights * offsets], dim=1)
-
-
-def clip_vectors(video: Tensor, available: Tensor, layout: Layout) -> Tensor:
-    """(G, E + M): (G, E) packed clips, zeros where a stream is missing, then which of the experts they have."""
-    return torch.cat([torch.where(layout.spread(available), video, 0), available.to(video)], dim=1)
-
-
 def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
     """Each pattern that occurs in (G, M) bool, with the (G_A,) ascending rows of the clips that have it."""
     patterns, group = torch.unique(available, dim=0, return_inverse=True)
     for number, pattern in enumerate(patterns.tolist()):
         yield tuple(pattern), (group == number).nonzero().squeeze(1)
-
-
-def group_by_query(available: Tensor, missing: Missing) -> Iterator[tuple[Pattern, Tensor]]:
-    """The groups of clips that one vector of a query serves: the experts that it weighs, and (G_A,) rows."""
-    if missing == "evidence" and len(available):
-        yield (True,) * available.shape[1], torch.arange(len(available), device=available.device)
-    else:
-        yield from group_by_pattern(available)
 
 
 def mee_scores(
@@ -87,9 +66,11 @@ def mee_scores(
     if not available.any(1).all():
         raise ValueError("a clip without any stream has no score; leave it out of the gallery")
     offsets = torch.zeros_like(logits) if offsets is None else offsets
-    clips = clip_vectors(video, available, layout)
+    clips = torch.cat([torch.where(layout.spread(available), video, 0), available.to(video)], dim=1)
+    whole = [((True,) * len(layout.names), ...)]
     scores = text.new_empty(text.shape[0], video.shape[0])
-    for pattern, rows in group_by_query(available, layout.missing):
+    for pattern, rows in whole if layout.missing == "evidence" else group_by_pattern(available):
         weights = mixture_weights(logits, torch.tensor(pattern, device=logits.device), layout.missing)
-        scores[:, rows] = query_vectors(text, weights, offsets, layout) @ clips[rows].T
+        query = torch.cat([text * layout.spread(weights), -weights * offsets], dim=1)
+        scores[:, rows] = query @ clips[rows].T
     return scores

@@ -174,13 +174,13 @@ class NormaliseArgs:
 
     index: Index
     bank: Path  # training captions: a caption table, of which split train is used, or one sentence a line
-    neighbours: int | None = None  # nearest captions of the bank, whose mean is a clip's offset; default: fitted
-    alpha: float | None = None  # weight of that mean; default: fitted on the bank's captions of split val
+    neighbours: int = 128  # nearest captions of the bank that a clip's offset is the mean of
+    alpha: float = 0.25  # weight of that mean; cautious: as fitted on real clips
     model: Path | None = None  # the model, if it was moved since the index was made
     device: Device = "auto"  # where to encode the captions
 
     def __post_init__(self) -> None:
-        if self.neighbours == 0 or (self.neighbours or 1) < 1 or not 0 <= (self.alpha or 0) < math.inf:
+        if self.neighbours < 1 or not 0 <= self.alpha < math.inf:
             raise ValueError("neighbours must be at least 1, and alpha finite and at least 0")
 
     def run(self) -> int:
@@ -189,12 +189,7 @@ class NormaliseArgs:
         with counting_bar("offsets", "clips") as on_written:
             how: dict[str, Any] = {"neighbours": self.neighbours, "alpha": self.alpha, "model": self.model}
             facts = normalise(self.index, self.bank, **how, device=pick_device(self.device), progress=on_written)
-        parameters = ", ".join(f"{name} {value:g}" for name, value in facts["parameters"].items())
-        chosen = f"{parameters}, fitted on {facts['fitted_on']}" if "fitted_on" in facts else parameters
-        if not facts["parameters"]["alpha"]:
-            print_line(f"{self.index}: unchanged, since no offsets were found to help ({chosen})")
-        else:
-            print_line(f"{self.index}: every clip has an offset of nnn, from {facts['bank']} ({chosen})")
+        print_line(f"{self.index}: every clip has an offset of {facts['method']}, from {facts['bank']}")
         return DONE
 
 

@@ -15,7 +15,7 @@ from mee.errors import InputError, some
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mee.data.source import ClipNames
+    from mee.data.source import ClipNames, FeatureSource
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Pairs:
         return list(dict.fromkeys(clip_id for clip_ids in self.clip_ids for clip_id in clip_ids))
 
 
-def match_captions(table: pd.DataFrame, source: ClipNames, *, partial: bool) -> tuple[Pairs, list[str]]:
+def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> tuple[Pairs, list[str]]:
     """Captions and their clips; and with partial, the video ids that are not in the source and are left out.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from mee.errors import InputError, require
 from mee.evaluation.result import Normalisation
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from mee.ranking import ClipOffsets, Scores
 
 Method = Literal["none", "qb-norm", "nnn", "dsl"]
-BETAS = (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
-GRID: dict[str, dict[str, tuple[float, ...]]] = {  # each method's parameters, less normalisation first; 0: none
+BETAS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+GRID: dict[str, dict[str, tuple[float, ...]]] = {  # each method's parameters
     "qb-norm": {"beta": BETAS},
-    "nnn": {"alpha": (0.0, 0.1, 0.25, 0.5, 0.75, 1.0), "neighbours": (512, 64, 8)},
-    "dsl": {"beta": BETAS[:6]},  # a larger one takes minutes: most scores are then too close for float32 products
+    "nnn": {"alpha": (0.1, 0.25, 0.5, 0.75, 1.0), "neighbours": (512, 64, 8)},
+    "dsl": {"beta": BETAS[:5]},  # a larger one takes minutes: most scores are then too close for float32 products
 }
 
 
@@ -33,17 +33,17 @@ class NormaliseConfig:
     """Test-time normalisation (mee.ranking.normalise). What is not given is fitted on validation captions."""
 
     method: Method = "none"  # dsl looks at all test queries together
-    beta: float | None = None  # inverse temperature of qb-norm and dsl, 0: no normalisation; default: fitted
+    beta: float | None = None  # inverse temperature of qb-norm and dsl; default: fitted
     neighbours: int | None = None  # captions of the bank that nnn takes the mean of for a clip; default: fitted
-    alpha: float | None = None  # weight of that mean, 0: no normalisation; default: fitted
+    alpha: float | None = None  # weight of that mean; default: fitted
 
     def __post_init__(self) -> None:
         methods = get_args(Method)
         require(self.method in methods, f"method must be one of {', '.join(methods)}, got {self.method!r}")
-        for name, value in (("beta", self.beta), ("alpha", self.alpha)):
-            require(value is None or 0 <= value < inf, f"{name} must be finite and at least 0, got {value}")
-        least = self.neighbours is None or self.neighbours >= 1
-        require(least, f"neighbours must be at least 1, got {self.neighbours}")
+        beta, neighbours, alpha = self.beta, self.neighbours, self.alpha
+        require(beta is None or 0 < beta < inf, f"beta must be positive and finite, got {beta}")
+        require(neighbours is None or neighbours >= 1, f"neighbours must be at least 1, got {neighbours}")
+        require(alpha is None or 0 <= alpha < inf, f"alpha must be finite and at least 0, got {alpha}")
 
     @property
     def needs_bank(self) -> bool:
@@ -56,9 +56,9 @@ class NormaliseConfig:
         return tuple(name for name in GRID.get(self.method, ()) if getattr(self, name) is None)
 
     def fitted(self, ranks: Callable[[NormaliseConfig], NDArray[np.float64]], clips: ArrayLike) -> NormaliseConfig:
-        """With the parameters that are not given: those of GRID that rank held-out captions best.
+        """With the parameters of GRID that rank held-out captions best, in place of those that are not given.
 
-        Best by mean reciprocal rank; but the least normalisation, unless another gains more than a standard error.
+        Best by mean reciprocal rank; method "none" where nothing gains more than the standard error of its gain.
 
         Args:
             ranks: the (N,) text-to-video ranks of the held-out captions by a normalisation without unknowns.
@@ -66,12 +66,12 @@ class NormaliseConfig:
         """
         from mee.evaluation.paired import paired_difference
 
-        grid = product(*(GRID[self.method][name] for name in self.unknown))
-        best, *others = (replace(self, **dict[str, Any](zip(self.unknown, values))) for values in grid)
-        least, most = 1 / ranks(best), 0.0
-        for config in others:
-            gain, error = paired_difference(least, 1 / ranks(config), clips)
-            if gain > max(most, error):
+        best, most = replace(self, method="none"), 0.0
+        plain = 1 / ranks(best)
+        for values in product(*(GRID[self.method][name] for name in self.unknown)):
+            config = replace(self, **dict[str, Any](zip(self.unknown, values)))
+            gain, error = paired_difference(plain, 1 / ranks(config), clips)
+            if gain > most and gain > error:
                 best, most = config, gain
         return best
 
@@ -96,9 +96,7 @@ class NormaliseConfig:
         """
         from mee.ranking import nnn, qb_norm
 
-        if not self.needs_bank:
-            bank = None
-        elif bank is None or not bank.queries:
+        if self.needs_bank and (bank is None or not bank.queries):
             raise InputError(
                 f"{self.method} needs a bank of training captions, and there are none here: add captions of split "
                 "'train' (or name a file with --bank, where --scores are ranked), or go without --normalise.method"
@@ -109,11 +107,11 @@ class NormaliseConfig:
                 f"{self.method} has no validation captions here to fit its parameters on: add captions of split "
                 f"'val' whose videos are in the store, give {flags}, or go without --normalise.method"
             )
-        if bank is None or not (self.alpha if self.method == "nnn" else self.beta):
+        if bank is None or not self.needs_bank:
             return None
-        if self.method == "nnn":
-            return nnn(bank, self.neighbours or 1, self.alpha or 0.0)
-        return qb_norm(bank, self.beta or 1.0)
+        if self.method == "qb-norm":
+            return qb_norm(bank, cast(float, self.beta))
+        return nnn(bank, cast(int, self.neighbours), cast(float, self.alpha))
 
     def apply(self, scores: Scores, offsets: ClipOffsets | None) -> Scores:
         """The normalised scores."""
@@ -121,7 +119,7 @@ class NormaliseConfig:
 
         if offsets is not None:
             return ShiftedScores(scores, offsets)
-        return DualSoftmaxScores(scores, self.beta) if self.method == "dsl" and self.beta else scores
+        return DualSoftmaxScores(scores, cast(float, self.beta)) if self.method == "dsl" else scores
 
 
 @dataclass(frozen=True, kw_only=True)

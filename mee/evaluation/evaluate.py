@@ -6,10 +6,12 @@ All of them, and training after every epoch, rank and sum up by `mee.evaluation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mee.checkpoint import check_directory, fingerprint, read_training
 from mee.data import FeatureSource, check_apart, check_ids_apart, read_videos
@@ -98,6 +100,7 @@ def evaluate_model(
     size = 0 if bank is None else len(bank.packed)
     streams = dict(zip(model.modalities, gallery.video.available.sum(0).tolist()))
     others: dict[str, Any] = {"streams": streams, "without_stream": gallery.without_stream}
+    others["digest"] = measured.digest if measured else ""
     parts = {
         "system": system,
         "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **others),
@@ -137,9 +140,15 @@ def _fitted(
         held = set(pairs.captions)
         bank = bank[torch.tensor([row for row, caption in enumerate(captions) if caption not in held])]
     gallery = encode_gallery(model, source, pairs.gallery)
-    held_out = Retrieval.of(model, gallery, pairs, normalise=config.normalise, bank=bank)
+    held_out = Retrieval.of(model, gallery, pairs, bank=bank)
+    clips = held_out.right_clip(held_out.positives.query.unique())
+
+    def ranks(normalise: NormaliseConfig) -> NDArray[np.float64]:
+        return replace(held_out, normalise=normalise).measure().ranking.t2v.rank.cpu().numpy()
+
+    chosen = config.normalise.fitted(ranks, clips)
     where = "of split 'val'" if (table["split"] == "val").any() else "of videos that training held out"
-    return held_out.fitted(), f"{len(pairs):,} captions {where}"
+    return chosen, f"{len(pairs):,} captions {where}"
 
 
 def _multiple_choice(
@@ -191,7 +200,7 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
     measured = measure_scores(normalised, matched.positives, names, v2t=config.v2t, resamples=config.bootstrap)
     files = {"trained on": config.trained_on, "bank": config.bank}
     size = 0 if bank is None else bank.queries
-    missing = matched.left_out.sentences
+    missing, left_out = matched.left_out.sentences, matched.left_out.clips
     counts = ("test", measured.t2v.queries, measured.t2v.candidates)
     parts = {
         "system": System(
@@ -202,7 +211,7 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
             rule=file.scores.rule,
             trained_on=None if trained is None else f"{len(trained):,} videos, {config.trained_on}",
         ),
-        "protocol": protocol_facts(benchmark, *counts, missing=missing, left_out=matched.left_out.clips),
+        "protocol": protocol_facts(benchmark, *counts, missing=missing, left_out=left_out, digest=measured.digest),
         "rules": rules_of(config, config.normalise.facts(f"{size:,} captions of {config.bank}", size)),
         **_directions(measured),
     }

@@ -17,10 +17,10 @@ In .csv a score is the shortest number that gives back the same float, of the ty
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 STEPS = (1, 2, 3, 5, 7)  # of the recall curve, times 1, 10, 100, …
 EXAMPLES = 6  # best queries, and worst
 ANSWERS = 10  # that are kept of each query
+Floats = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Measured:
     t2v: Direction
     v2t: Direction
     answers: Answers | None  # None where no names were given
+    digest: str = ""  # of the ranked captions, where names were given
 
 
 def measure_scores(
@@ -114,37 +116,36 @@ def measure_scores(
     With names, each query's first answers are kept; `resamples` are the bootstrap's, 0: no intervals.
     """
     ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS if names else 0)
-    answers = None
+    ways = [direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t)]
+    answers, digest = None, ""
     if names and ranking.top:
         answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *_best_right(scores, positives))
-    forth, back = (direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t))
-    if names:
-        forth, back = _with_ranks(forth, back, ranking, positives, names)
-    return Measured(ranking, forth, back, answers)
+        digest, *kept = _by_clip(ranking, positives, names)
+        ways = [way.model_copy(update={"ranks": ranks}) for way, ranks in zip(ways, kept)]
+    return Measured(ranking, ways[0], ways[1], answers, digest)
 
 
-def _with_ranks(
-    forth: Direction, back: Direction, ranking: Ranking, positives: Positives, names: Names
-) -> tuple[Direction, Direction]:
-    """With every query's rank, by clip; a clip's key is the least id of its captions, in every store the same."""
-    ids, asked = names.query_ids, ranking.t2v.query.tolist()
+def _by_clip(ranking: Ranking, positives: Positives, names: Names) -> tuple[str, Floats, Floats]:
+    """A digest of the ranked captions; and the ranks both ways by clip, clips by the least id of their captions.
+
+    So the order depends on the captions alone, and is the same for every store and every file of scores.
+    """
+    ids, least, own = names.query_ids, dict[int, str](), dict[int, str]()
     pairs = list(zip(positives.query.tolist(), positives.candidate.tolist()))
-    clip_key, query_key = dict[int, str](), dict[int, str]()
     for query, clip in pairs:
-        clip_key[clip] = min(clip_key.get(clip, ids[query]), ids[query])
+        least[clip] = min(least.get(clip, ids[query]), ids[query])
     for query, clip in pairs:
-        query_key[query] = min(query_key.get(query, clip_key[clip]), clip_key[clip])
-    captions = sorted((query_key[n], ids[n], names.captions[n] if names.captions else "") for n in asked)
-    digest = sha256(json.dumps(captions).encode()).hexdigest()
+        own[query] = min(own.get(query, least[clip]), least[clip])
 
-    def ranked(direction: Direction, ranks: Ranks, keys: list[tuple[str, str]]) -> Direction:
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        clusters = Counter(keys[row][0] for row in order).values()
-        kept = {"ranks": tuple(ranks.rank[order].tolist()), "clusters": tuple(clusters), "digest": digest}
-        return direction.model_copy(update=kept)
+    def grouped(ranks: Ranks, keys: Sequence[tuple[str, ...]]) -> Floats:
+        rows = groupby(sorted(zip(keys, ranks.rank.tolist())), lambda row: row[0][0])
+        return tuple(tuple(rank for _, rank in group) for _, group in rows)
 
-    clips = [(clip_key[clip], "") for clip in ranking.v2t.query.tolist()]
-    return ranked(forth, ranking.t2v, [(query_key[n], ids[n]) for n in asked]), ranked(back, ranking.v2t, clips)
+    words = names.captions or [""] * len(ids)
+    asked = [(own[query], ids[query], words[query]) for query in ranking.t2v.query.tolist()]
+    digest = sha256(json.dumps(sorted(asked)).encode()).hexdigest()
+    clips = [(least[clip],) for clip in ranking.v2t.query.tolist()]
+    return digest, grouped(ranking.t2v, asked), grouped(ranking.v2t, clips)
 
 
 def _best_right(scores: Scores, positives: Positives) -> tuple[Tensor, Tensor]:

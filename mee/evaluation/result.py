@@ -26,6 +26,7 @@ from mee.files import read_file, whole_file
 FORMAT: Final = "mee-result"
 VERSION: Final = 2
 WHOLE: Final = "every key must be there"  # the validators' context when a file is read
+ClipRanks = Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1)]
 Metrics = dict[str, float]  # by their names in papers: "R@1", "MedR", …; shares in percent
 
 
@@ -86,6 +87,7 @@ class ProtocolFacts(_Part):
     without_stream: tuple[str, ...] = ()  # clips that have no stream at all, and share the last place
     streams: dict[str, int] = {}  # modality -> how many clips of the gallery have it
     files: dict[str, str] = {}  # annotation file -> its name and SHA-256
+    digest: str = ""  # of the ranked captions, their ids and clips: if equal, ranks are in the same order
 
 
 class Normalisation(_Part):
@@ -116,16 +118,7 @@ class Direction(_Part):
     intervals: dict[str, tuple[float, float]] = {}
     recall: tuple[tuple[int, float], ...] = ()  # (K, R@K), K rising
     histogram: tuple[tuple[str, int], ...] = ()  # (bin of ranks: "1", "2", "3-4", …, queries)
-    ranks: tuple[Annotated[float, Field(ge=1)], ...] = ()  # of every query, those of one clip side by side
-    clusters: tuple[Annotated[int, Field(ge=1)], ...] = ()  # how many of them each clip has, in this order
-    digest: str = ""  # SHA-256 of the captions and their ids, by clip: if equal, ranks have the same order
-
-    @model_validator(mode="after")
-    def _refuse_other_lengths(self) -> Self:
-        if self.ranks and not len(self.ranks) == sum(self.clusters) == self.queries:
-            counts = f"{len(self.ranks)} ranks and clusters of {sum(self.clusters)}"
-            raise ValueError(f"it has {counts} for {self.queries} queries")
-        return self
+    ranks: tuple[ClipRanks, ...] = ()  # of every query, those of each clip together
 
 
 class Row(_Part):

@@ -9,7 +9,7 @@ weights   the mixture weights of the queries
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,9 +28,7 @@ from mee.ranking import MIXTURE, LastPlaced, MixtureScores, Positives, schemes
 from mee.scoring import group_by_pattern
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from mee.ranking import Convention, Ranking, Scores
 
@@ -120,14 +118,6 @@ class Retrieval:
         """
         names, scores = self.names if answers else None, self.scores(scheme, removed)
         return measure_scores(scores, self.positives, names, v2t=self.v2t, resamples=resamples)
-
-    def fitted(self) -> NormaliseConfig:
-        """The normalisation with its parameters fitted on these captions, which must not be those of a test."""
-
-        def ranks(config: NormaliseConfig) -> NDArray[np.float64]:
-            return replace(self, normalise=config).measure().ranking.t2v.rank.cpu().numpy()
-
-        return self.normalise.fitted(ranks, self.right_clip(self.positives.query.unique()))
 
     def schemes(self) -> tuple[Row, ...]:
         """Figures of every scheme but the mixture."""

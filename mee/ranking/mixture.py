@@ -8,12 +8,14 @@ evidence     w = softmax of l(q) over all experts, for a model that renormalises
 renormalise  w = softmax of l(q) over A(v), for a model whose rule is evidence
 <modality>   w = 1 for one expert alone; clips without that stream share the last place
 
-A block is one matrix product, or with renormalised weights one for each availability pattern (see mee.scoring).
+Clips are grouped by availability pattern; a block is one matrix product a pattern, of the experts that its clips
+have, less what their offsets take.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import compress
 from typing import final
 
 import torch
@@ -23,7 +25,7 @@ from mee.config import SCHEMES, Missing
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.scores import Scores, float32_product, full_products, summation_margin
-from mee.scoring import clip_vectors, group_by_query, mixture_weights, query_vectors
+from mee.scoring import Pattern, group_by_pattern, mixture_weights
 
 MIXTURE, UNIFORM, EVIDENCE, RENORMALISE = SCHEMES
 UNSCORABLE = -2.0  # below every score without offsets
@@ -62,28 +64,35 @@ class MixtureScores(Scores):
         self.device = text.packed.device
         self.logits, self.offsets = text.logits.double(), text.offsets.detach().double()
         largest = float(self.offsets.abs().max()) if self.queries else 0.0
+        self._some_offset = largest > 0
         self.nothing = UNSCORABLE - largest  # of clips that cannot be scored, below every score
-        self.margin = summation_margin(layout.total + len(layout.names), 1.0 + largest)
+        self.margin = summation_margin(layout.total + 1, 1.0 + largest)  # the offsets are one term more
         self._lone = layout.names.index(scheme) if scheme in layout.names else None
         scored = self.available.any(1) if self._lone is None else self.available[:, self._lone]
         other: Missing = "renormalise" if scheme == RENORMALISE else "evidence"
         self._rule = layout.missing if scheme in (MIXTURE, UNIFORM) else other
-        clips, found = clip_vectors(video.packed, self.available, layout).float(), scored.nonzero().squeeze(1)
-        groups = group_by_query(self.available[found], self._rule)
-        places = [(pattern, self._columns_of(found[rows])) for pattern, rows in groups]
-        self._groups = [(pattern, columns, clips[columns]) for pattern, columns in places]
+        packed = video.packed.float()
+        self._groups = [
+            (pattern, self._columns_of(rows), packed[rows][:, layout.spread(torch.tensor([pattern]))[0]])
+            for pattern, rows in group_by_pattern(self.available)
+            if (any(pattern) if self._lone is None else pattern[self._lone])
+        ]
+        patterns = [pattern for pattern, _, _ in self._groups]
+        self._patterns = torch.tensor(patterns, dtype=torch.bool, device=self.device).view(-1, len(layout.names))
         self._scored = torch.cat([scored, scored.new_zeros(without_stream)])
         self._unscorable = (~self._scored).nonzero().squeeze(1)
 
     def block(self, rows: slice) -> Tensor:
         """(q, G) float32, see `Scores`."""
-        text, logits, offsets = self.text.packed[rows].float(), self.logits[rows], self.offsets[rows].float()
+        text, weights = self.text.packed[rows], self._weights(self.logits[rows, None], self._patterns)  # (q, P, M)
+        taken = (weights * self.offsets[rows, None]).sum(-1).float() if self._some_offset else None
+        weights = weights.float()
         scores = torch.empty(len(text), self.candidates, device=self.device)
         scores[:, self._unscorable] = self.nothing
         with full_products(self.device):
-            for pattern, columns, clips in self._groups:
-                weights = self._weights(logits, torch.tensor(pattern, device=self.device)).float()
-                scores[:, columns] = float32_product(query_vectors(text, weights, offsets, self.layout), clips)
+            for n, (pattern, columns, clips) in enumerate(self._groups):
+                products = float32_product(self._weighted(text, weights[:, n], pattern), clips)
+                scores[:, columns] = products if taken is None else products.sub_(taken[:, n, None])
         return scores
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
@@ -104,10 +113,17 @@ class MixtureScores(Scores):
         """(…, M) weights by the scheme, 0 where an expert is absent; as `mixture_weights`."""
         if self._lone is not None:
             lone = torch.arange(len(self.layout.names), device=self.device) == self._lone
-            return (available & lone).expand(logits.shape).to(logits)
-        return mixture_weights(
-            torch.zeros_like(logits) if self.scheme == UNIFORM else logits, available, self._rule
-        )
+            return torch.where(available & lone, 1, torch.zeros_like(logits))
+        chosen = torch.zeros_like(logits) if self.scheme == UNIFORM else logits
+        return mixture_weights(chosen, available, self._rule)
+
+    def _weighted(self, text: Tensor, weights: Tensor, pattern: Pattern) -> Tensor:
+        """(q, E_A) float32: the present experts' columns, each scaled by its weight."""
+        weighted = text.new_empty(len(text), sum(compress(self.layout.sizes, pattern)), dtype=torch.float32)
+        parts = weighted.split(list(compress(self.layout.sizes, pattern)), dim=1)
+        for part, (m, columns) in zip(parts, compress(enumerate(self.layout.slices), pattern)):
+            torch.mul(text[:, columns], weights[:, m, None], out=part)
+        return weighted
 
     @staticmethod
     def _columns_of(rows: Tensor) -> slice | Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mee.evaluation import MEAN, Normalisation, ProtocolFacts, Result
+from mee.evaluation import Normalisation, ProtocolFacts, Result
 from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, count, listed, short
 
 METHODS = {"qb-norm": "QB-Norm", "nnn": "NNN", "dsl": "DSL"}
@@ -27,7 +27,7 @@ ASKED: tuple[tuple[Way, str, str, str], ...] = (
     ("text_to_video", "query", "queries", "clip"),
     ("video_to_text", "clip", "clips", "caption"),
 )
-DIFFERENCE = "difference ± standard error, paired by query and clustered by clip"
+PAIRED = "paired by query, ± standard error clustered by clip"
 SHOWN_IDS = 20  # of a longer list; the result file has all
 Kind = Literal["warning", "note"]
 
@@ -84,7 +84,7 @@ def questions(entries: Sequence[Entry], way: Way | None = None) -> list[list[Ent
         protocol, rules = entry.first.protocol, entry.first.rules
         key = (
             *(protocol.name, protocol.split, protocol.query_rule, protocol.queries, protocol.gallery),
-            *(protocol.partial, protocol.missing, protocol.left_out, entry.digest),
+            *(protocol.partial, protocol.missing, protocol.left_out, protocol.digest),
             *(rules.ties, rules.v2t if way == "video_to_text" else ""),
         )
         groups.setdefault(key, []).append(entry)
@@ -92,23 +92,17 @@ def questions(entries: Sequence[Entry], way: Way | None = None) -> list[list[Ent
 
 
 def figure_tables(group: Sequence[Entry]) -> Iterator[tuple[str, str, list[tuple[Entry, Figures]]]]:
-    """Of entries that answer one question: (what is measured, by which convention, figures of each) a table."""
+    """Of entries that answer one question: (what is measured, by which rule, figures of each) a table."""
     for way in WAYS:
         for same in questions(group, way):
             rows = [(entry, outcome.figures) for entry in same if (outcome := entry.outcomes.get(way))]
             if rows:
                 yield NAMES[way], same[0].first.rules.v2t if way == "video_to_text" else "", rows
+                first = rows[0][0]
+                if others := [(entry, apart) for entry, _ in rows[1:] if (apart := entry.against(first, way))]:
+                    yield f"{NAMES[way]}, difference from {first.label}", PAIRED, others
     if rows := [(entry, {"accuracy": entry.choice[1]}) for entry in group if entry.choice]:
         yield "multiple choice, percent", "", rows
-
-
-def paired_tables(group: Sequence[Entry]) -> Iterator[tuple[str, list[tuple[str, Figures]]]]:
-    """Of entries that answer one question, each against the first: (title, differences of each) a table."""
-    for way in WAYS:
-        for first, *others in questions([entry for entry in group if way in entry.outcomes], way):
-            rows = [(f"{entry.label} − {first.label}", entry.against(first, way)) for entry in others]
-            if any(figures for _, figures in rows):
-                yield f"{NAMES[way]}, {DIFFERENCE}", rows
 
 
 def question_title(entry: Entry) -> str:
@@ -213,7 +207,7 @@ def facts(entry: Entry) -> dict[str, str]:
         "Split": protocol.split,
         "Query rule": protocol.query_rule,
         "Queries": _against(protocol.queries, protocol.expected_queries),
-        "Captions": entry.digest[:12],
+        "Captions": protocol.digest[:12],
         "Gallery": f"{_against(protocol.gallery, protocol.expected_gallery)} clips",
         "Directions": listed([NAMES[way] for way in WAYS if getattr(result, way)]) or "multiple choice",
         "Complete": f"no: {_lacks(protocol) or 'partial'}" if protocol.partial else "yes",
@@ -225,7 +219,6 @@ def facts(entry: Entry) -> dict[str, str]:
         "Video to text": rules.v2t if result.video_to_text else "",
         "Normalisation": _normalisation(rules.normalisation),
         "Intervals": rules.intervals or "none",
-        "Standard errors": _errors(entry),
         "System": system.name if len(results) == 1 else entry.label,
         "Kind": "a model of ours" if system.kind == "model" else "scores of another system",
         "Scores": system.rule or "",
@@ -243,13 +236,6 @@ def facts(entry: Entry) -> dict[str, str]:
     return {what: value for what, value in found.items() if value}
 
 
-def _errors(entry: Entry) -> str:
-    """Of the steadiest figure, in words."""
-    found = {way: entry.against(None, way).get(MEAN) for way in entry.outcomes}
-    words = [f"{figure.text} {figure.spread} {NAMES[way]}" for way, figure in found.items() if figure]
-    return f"{MEAN}, clustered by clip: {listed(words)}" if words else ""
-
-
 def _lacks(protocol: ProtocolFacts) -> str:
     left = [f"{count(len(protocol.left_out), 'captioned video')} left out"] if protocol.left_out else []
     return "; ".join((*protocol.missing, *left))
@@ -263,7 +249,7 @@ def _against(have: int, expected: int | None) -> str:
 def _normalisation(used: Normalisation) -> str:
     """The method with its bank and parameters."""
     if used.method == "none":
-        return "none"
+        return f"none: nothing helped {used.fitted_on}" if used.fitted_on else "none"
     parts = [METHODS[used.method], *([f"bank of {used.bank}"] if used.bank else [])]
     parts += [f"{name} = {value:g}" for name, value in used.parameters.items()]
     parts += [f"fitted on {used.fitted_on}"] if used.fitted_on else []

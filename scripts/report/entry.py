@@ -3,7 +3,7 @@
 24.1            one result
 24.1 ± 0.4      mean ± standard deviation over n seeds, divided by n - 1
 21.5–26.8       an interval, where the result has one
-+1.3 (± 0.4)    a difference of two rows over the same queries, and its standard error, clustered by clip
++1.3 ± 0.4      a difference over the same queries ± its standard error, clustered by clip
 
 Recall, histogram, weights and patterns of several seeds are means; the queries are those of the first seed.
 """
@@ -19,7 +19,7 @@ from functools import cached_property
 from itertools import count as counting
 from typing import Any, Literal
 
-from mee.evaluation import MEAN, Direction, Result, Weights, compare
+from mee.evaluation import MEAN, Direction, Result, Weights, clustered_errors
 
 Way = Literal["text_to_video", "video_to_text"]
 Kind = Literal["schemes", "removed"]
@@ -29,7 +29,8 @@ MIXTURE = "mixture"  # the name in mee.ranking.mixture, which would load torch
 METRICS = ("R@1", "R@5", "R@10", "R@50", "MedR", "MeanR", MEAN, "Geom", "MRR", "nDCG@10")
 LEGEND = (
     "R@K: percent of queries whose right answer is among the first K. MedR, MeanR: median and mean rank of the "
-    "right answer, 1 is best. Geom: geometric mean of R@1, R@5 and R@10. MRR: mean of 1 / rank, in percent."
+    "right answer, 1 is best. mR, Geom: mean and geometric mean of R@1, R@5 and R@10. MRR: mean of 1 / rank, in "
+    "percent."
 )
 NDCG = " nDCG@10: gain discounted by rank among the first ten, in percent."
 LONGEST = 160  # letters of a caption used as a heading
@@ -40,23 +41,19 @@ class Figure:
     """One number with what is known of its spread."""
 
     value: float
-    std: float | None = None  # over seeds
+    std: float | None = None  # over seeds; of a difference, its standard error
     interval: tuple[float, float] | None = None  # over queries, of a single result
-    error: float | None = None  # standard error, clustered by clip
     is_difference: bool = False
 
     @property
     def text(self) -> str:
         """The number, with its standard deviation if it has one."""
-        if self.is_difference:
-            return signed(self.value)
-        return number(self.value) + (f" ± {number(self.std)}" if self.std is not None else "")
+        value = signed(self.value) if self.is_difference else number(self.value)
+        return value + (f" ± {number(self.std)}" if self.std is not None else "")
 
     @property
     def spread(self) -> str:
-        """The standard error, or the interval; empty where there is none."""
-        if self.error is not None:
-            return f"± {number(self.error)}"
+        """The interval; empty where there is none."""
         return f"{number(self.interval[0])}–{number(self.interval[1])}" if self.interval else ""
 
 
@@ -101,11 +98,6 @@ class Entry:
         """Those that are known."""
         return tuple(result.system.seed for result in self.results if result.system.seed is not None)
 
-    @property
-    def digest(self) -> str:
-        """Of the captions and their clips; empty for multiple choice."""
-        return next((part.digest for way in WAYS if (part := getattr(self.first, way))), "")
-
     @cached_property
     def outcomes(self) -> dict[Way, Outcome]:
         """What was measured, by direction."""
@@ -120,14 +112,15 @@ class Entry:
         mean, std = mean_and_std([part.accuracy for part in parts])
         return parts[0].questions, Figure(mean, std, parts[0].interval if len(parts) == 1 else None)
 
-    def against(self, other: Entry | None, way: Way) -> Figures:
-        """How far the figures are from those of another entry, query by query; with None, the figures themselves.
+    def against(self, other: Entry, way: Way) -> Figures:
+        """How far the figures are from those of another entry that answers the same question, query by query.
 
-        Both answer the same question; {} where a result has no rank of each query.
+        {} where the ranks of the queries are not known.
         """
-        before, after, signs = other._parts(way) if other else [], self._parts(way), other is not None
-        found = compare(before, after) if all(part.ranks for part in (*before, *after)) else {}
-        return {name: Figure(found[name][0], error=found[name][1], is_difference=signs) for name in found}
+        errors = clustered_errors(other._parts(way), self._parts(way))
+        old, new = other.outcomes[way].figures, self.outcomes[way].figures
+        apart = {name: new[name].value - old[name].value for name in _shared([old, new]) if errors}
+        return {name: Figure(value, errors.get(name), is_difference=True) for name, value in apart.items()}
 
     def variants(self, kind: Kind) -> dict[str, dict[Way, Figures]]:
         """Schemes or removed streams that every seed has, after what they are compared with; {} without any."""
@@ -211,8 +204,7 @@ def _settings(result: Result) -> Hashable:
     """All that must be equal for two results to be seeds of one system."""
     system = result.system.model_dump(exclude={"name", "seed", "checkpoint", "files"})
     system["name"], system["files"] = _plain_name(result), sorted(result.system.files)
-    parts = (result.text_to_video, result.video_to_text, result.choice)
-    measured = [part and getattr(part, "digest", True) for part in parts]
+    measured = [bool(getattr(result, name)) for name in (*WAYS, "choice")]
     return repr((system, result.made.mee, result.protocol.model_dump(), result.rules.model_dump(), measured))
 
 

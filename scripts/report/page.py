@@ -39,7 +39,7 @@ SHOWN_QUERIES, SHOWN_ANSWERS = 12, 4
 
 HELPERS: tuple[Callable[..., object], ...] = (
     *(compare.differences, compare.facts, compare.figure_tables, compare.marks, compare.question_title),
-    *(compare.paired_tables, compare.questions, compare.sentences, details),
+    *(compare.questions, compare.sentences, details),
     *(count, cut, legend, number, shared_names, short),
 )
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$&#])")
@@ -111,7 +111,9 @@ def frames_of(shots: Mapping[Moment, Shot], clip: Answer, *, whole: bool) -> lis
 
 
 def spread(rows: Sequence[tuple[Entry, Figures]]) -> str:
-    """The note beside the numbers of a table."""
+    """The note beside the numbers of a table; a table of differences has it in its title."""
+    if any(figure.is_difference for _, figures in rows for figure in figures.values()):
+        return ""
     seeds = ["± is the standard deviation over seeds (n − 1)."] if any(len(e.results) > 1 for e, _ in rows) else []
     rules = {entry.first.rules.intervals for entry, _ in rows if len(entry.results) == 1}
     return " ".join([*seeds, *(f"Small: {rule}." for rule in sorted(rules) if rule)])

@@ -6,20 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from mee.evaluation import MEAN
 from scripts.console import print_line, print_table
-from scripts.report.compare import (
-    differences,
-    facts,
-    figure_tables,
-    marks,
-    paired_tables,
-    question_title,
-    questions,
-)
+from scripts.report.compare import differences, facts, figure_tables, marks, question_title, questions
 from scripts.report.entry import Entry, Figures, Kind, shared_names
 
 BRIEF = ("R@1", "R@5", "R@10", "MedR")
-TOLD_APART: tuple[str, ...] = ("Protocol", "Directions", "Streams used", "Intervals", "Standard errors")
-TOLD_APART += ("Checkpoint", "Seed", "Annotation files")
+TOLD_APART = ("Protocol", "Directions", "Streams used", "Intervals", "Checkpoint", "Seed", "Annotation files")
 SKIPPED = ("System", "Command", "Files", "Made")  # long, and in the other forms of the report
 
 
@@ -29,10 +20,7 @@ def print_report(entries: Sequence[Entry], notes: Sequence[str] = ()) -> None:
     for group in questions(entries):
         print_line(question_title(group[0]), "bold")
         for what, rule, rows in figure_tables(group):
-            labelled = [(_warned(entry), found) for entry, found in rows]
-            _figures(f"{what}: {rule}" if rule else "", what, labelled, left_out=MEAN)  # among the facts
-        for title, compared in paired_tables(group):
-            _figures(title, "difference", compared)
+            _figures(f"{what}: {rule}" if rule else "", what, rows)
         for entry in group:
             for mark in marks(entry):
                 sign, style = ("!", "bold") if mark.kind == "warning" else ("·", None)
@@ -67,17 +55,14 @@ def _texts(figures: Figures, names: Sequence[str]) -> list[str]:
     return [figures[name].text if name in figures else "–" for name in names]
 
 
-def _warned(entry: Entry) -> str:
-    """Warnings are beside the name, so that no figure is without them."""
-    warnings = ", ".join(mark.words for mark in marks(entry) if mark.kind == "warning")
-    return f"{entry.label} [{warnings}]" if warnings else entry.label
-
-
-def _figures(name: str, what: str, rows: Sequence[tuple[str, Figures]], left_out: str = "") -> None:
-    """Intervals and standard errors are below their numbers."""
-    names = [metric for metric in shared_names([figures for _, figures in rows]) if metric != left_out]
+def _figures(name: str, what: str, rows: Sequence[tuple[Entry, Figures]]) -> None:
+    """Warnings are beside the name, so that no figure is without them; intervals are below their numbers."""
+    found = shared_names(figures for _, figures in rows)
+    names = [name for name in found if name != MEAN or rows[0][1][name].is_difference]  # a line holds no more
     lines = []
-    for label, figures in rows:
+    for entry, figures in rows:
+        warnings = ", ".join(mark.words for mark in marks(entry) if mark.kind == "warning")
+        label = f"{entry.label} [{warnings}]" if warnings else entry.label
         lines.append([label, *_texts(figures, names)])
         if any(figure.spread for figure in figures.values()):
             lines.append(["", *(figures[name].spread if name in figures else "" for name in names)])

@@ -1,22 +1,16 @@
 """Offsets of NNN in an index give what an evaluation with them gives."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
-from index.normalise import fitted, nnn_offsets
+from index.normalise import nnn_offsets
 from index.queries import Queries
 from index.storage.writer import IndexWriter
-from mee.data.pairs import Pairs
-from mee.evaluation.config import NormaliseConfig
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.normalise import ShiftedScores, nnn
 from mee.ranking.top import top_of_block
 from tests.index.galleries import LAYOUT, RULES, assert_best, entries_of, loop_scores, random_gallery, random_text
-from tests.mee.whole_scores import expected_ranks, whole_matrix
 
 FACTS = {"method": "nnn"}
 
@@ -69,33 +63,3 @@ def test_offsets_of_an_index_are_those_of_an_evaluation(make_index, captions, mo
     rest = video_index.snapshot.segments[0].without(np.arange(10))  # removed clips get no offset
     video_index.snapshot = video_index.snapshot.with_segments([rest])
     assert set(nnn_offsets(video_index, Queries.of(bank), 16, 0.75)) == set(rest.table.ids(np.arange(10, 200)))
-
-
-@pytest.mark.parametrize("given", [{}, {"alpha": 0.5}])
-def test_parameters_are_those_that_an_evaluation_of_the_same_clips_finds(make_index, monkeypatch, given):
-    """A few clips are near to every caption, more than to their own."""
-    gallery, names = random_gallery(60, 3, missing=0.0), [f"caption {n}" for n in range(180)]
-    own, packed = np.random.default_rng(0).permutation(60), gallery.video.packed
-    hubs = packed[:8].sum(0) + 0.3 * torch.cat([packed[own], packed[own].roll(7, 0), packed[own].roll(9, 0)])
-    text = replace(random_text(180, 8), packed=hubs + 0.2 * random_text(180, 9).packed)
-
-    def rows_of(captions):
-        return torch.tensor([names.index(caption) for caption in captions])
-
-    monkeypatch.setattr("index.normalise.encode_captions", lambda _, some: text[rows_of(some)])
-    searcher = SimpleNamespace(video_index=make_index(gallery), model=None)
-    clip_ids = tuple((gallery.clip_ids[row],) for row in own)
-    pairs = Pairs(tuple(names[:60]), tuple(clip for (clip,) in clip_ids), clip_ids)
-    config = NormaliseConfig(method="nnn", **given)
-    chosen = fitted(searcher, config, pairs, names)  # the held-out captions are not in the bank
-    whole, bank = (
-        MixtureScores(text[some], gallery.video, LAYOUT) for some in map(rows_of, (names[:60], names[60:]))
-    )
-
-    def ranks(config):
-        scores = whole_matrix(config.apply(whole, config.offsets(bank)))
-        return expected_ranks(scores, torch.tensor(own)[:, None] == torch.arange(60)).numpy()
-
-    assert chosen == config.fitted(ranks, own)
-    assert chosen.alpha > 0
-    assert chosen.unknown == ()

@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mee.evaluation.paired import compare
+from mee.evaluation.config import NormaliseConfig
+from mee.evaluation.paired import clustered_errors
 from mee.evaluation.result import read_result
 from mee.evaluation.retrieval import Retrieval
 from scripts.evaluate import main
@@ -75,40 +77,39 @@ def test_the_rank_file_is_that_of_the_result(result_of, tmp_path):
     assert row[["top_1", "top_2"]].tolist() == [answer["clip_id"] for answer in worst["top"]]
 
 
+NNN = ("--normalise.alpha", 0.75, "--normalise.neighbours", 128)
+
+
 @pytest.mark.parametrize("method", ["qb-norm", "nnn", "dsl"])
 def test_normalisation_is_recorded(evaluate, result_of, method):
-    recorded = result_of("--normalise.method", method)["rules"]["normalisation"]
-    assert (recorded["method"], recorded["uses_test_queries"]) == (method, method == "dsl")
+    given = ("--normalise.method", method, *(NNN if method == "nnn" else ("--normalise.beta", 20)))
+    recorded = result_of(*given)["rules"]["normalisation"]
+    said = ("method", "uses_test_queries", "fitted_on")
+    assert tuple(recorded[name] for name in said) == (method, method == "dsl", None)
     assert ("training captions" in str(recorded["bank"])) == (method != "dsl")
-    assert recorded["fitted_on"] == "4 captions of split 'val'"
-    out = evaluate("--normalise.method", method).out
-    assert ("uses test queries" in out) == (method == "dsl")
-    assert "fitted on 4 captions of split 'val'" in out
+    assert ("uses test queries" in evaluate(*given).out) == (method == "dsl")
+    assert "none: nothing helped 4 captions of split 'val'" in evaluate("--normalise.method", method).out
 
 
 def test_normalisation_is_fitted_on_held_out_captions_or_given(evaluate, world, tmp_path, fails, monkeypatch):
-    fitted, seen = Retrieval.fitted, []
+    of, seen, parameters = Retrieval.of, [], {"neighbours": 3, "alpha": 0.5}
 
-    def spy(self):
-        seen.append((set(self.names.captions), len(self.bank.packed), set(self.gallery.names)))
-        return fitted(self)
+    def chosen(self, ranks, clips):
+        assert (len(ranks(NormaliseConfig())), len(set(clips.tolist()))) == (4, 2)
+        return replace(self, **parameters)
 
-    monkeypatch.setattr(Retrieval, "fitted", spy)
+    monkeypatch.setattr(Retrieval, "of", lambda *args, **how: seen.append((args, how)) or of(*args, **how))
+    monkeypatch.setattr(NormaliseConfig, "fitted", chosen)
     captions = tmp_path / "captions.csv"
     captions.write_text(world.captions.read_text().replace(",val", ",train"))  # training held these out, too
     result = json.loads(evaluate("--json", "--normalise.method", "nnn", captions=captions).out)
-    recorded = result["rules"]["normalisation"]
-    assert recorded["fitted_on"] == "4 captions of videos that training held out"
-    assert recorded["bank"] == "16 training captions"
-    held = {f"number {n} moves {way}" for n in (6, 7) for way in ("up", "on")}
-    assert seen == [(held, 12, {"clip6.mp4", "clip7.mp4"})]
-    given = ("--normalise.neighbours", 3, "--normalise.alpha", 0.5)
-    recorded = json.loads(evaluate("--json", "--normalise.method", "nnn", *given).out)["rules"]["normalisation"]
-    assert (recorded["fitted_on"], recorded["parameters"]) == (None, {"neighbours": 3, "alpha": 0.5})
+    found = {"parameters": parameters, "fitted_on": "4 captions of videos that training held out"}
+    assert result["rules"]["normalisation"].items() >= {**found, "bank": "16 training captions"}.items()
+    (_, gallery, pairs), how = seen[0]
+    assert set(pairs.captions) == {f"number {n} moves {way}" for n in (6, 7) for way in ("up", "on")}
+    assert (len(gallery.names), len(how["bank"].packed)) == (2, 12)
     own = (world.store, world.captions, world.model, "--split", "val")  # measured themselves
-    said = fails(main, *own, "--normalise.method", "nnn")
-    assert "give --normalise.alpha and --normalise.neighbours" in said
-    assert len(seen) == 1
+    assert "give --normalise.alpha and" in fails(main, *own, "--normalise.method", "nnn")
 
 
 @pytest.mark.parametrize(
@@ -224,9 +225,6 @@ def test_what_it_was_trained_on_is_checked(evaluate_scores, captions, scores, tm
     assert re.search("1 of the 3 test videos.*b.mp4", error)
 
 
-NNN = ("--normalise.alpha", 0.75, "--normalise.neighbours", 128)
-
-
 def test_a_bank_of_another_score_file(evaluate_scores, save):
     bank = save("bank.npz", [[0.8, 0.1, 0.1]], ["t1"])
     result = json.loads(evaluate_scores("--json", "--normalise.method", "nnn", "--bank", bank, *NNN).out)
@@ -239,8 +237,8 @@ def test_scores_that_cannot_be_used(captions, scores, save, fails):
     assert "nan" in fails(main, captions, "--scores", save("other.npz", np.full((6, 3), np.nan), ALL))
     assert "needs a bank" in fails(main, captions, "--scores", scores, "--normalise.method", "qb-norm")
     bank = save("bank.npz", np.ones((1, 3)), ["t"], VIDEOS)
-    asked = fails(main, captions, "--scores", scores, "--normalise.method", "nnn", "--bank", bank)
-    assert "give --normalise.alpha and --normalise.neighbours" in asked
+    what = (captions, "--scores", scores, "--normalise.method", "nnn", "--bank", bank)
+    assert "give --normalise.alpha and --normalise.neighbours" in fails(main, *what)
     bank = save("bank.npz", np.ones((1, 2)), ["t"], VIDEOS[:2])
     assert "'c.mp4'" in fails(main, captions, "--scores", scores, "--normalise.method", "nnn", "--bank", bank)
     captions.write_text("video_id,caption,split\nx.mp4,training,train\n")
@@ -317,9 +315,8 @@ def test_a_model_and_scores_of_the_same_captions_are_compared_query_by_query(eva
     videos, ids = np.unique(own), ranks["query_id"].to_numpy()[::-1].astype("U")
     np.savez(tmp_path / "s.npz", scores=1.0 * (own[:, None] == videos), query_ids=ids, clip_ids=videos.astype("U"))
     prints(main, world.captions, "--scores", tmp_path / "s.npz", "--result", theirs)
-    found = compare([read_result(ours).text_to_video], [read_result(theirs).text_to_video])["R@1"]
-    assert found[0] == 100 - read_result(ours).text_to_video.metrics["R@1"]
-    lines = prints(report, ours, theirs).out.splitlines()
-    first = next(row for row, line in enumerate(lines) if line.startswith("s − model"))
-    assert lines[first].split()[3] == signed(found[0])
-    assert lines[first + 1].split()[:2] == ["±", number(found[1])]
+    found = clustered_errors(*([read_result(path).text_to_video] for path in (ours, theirs)))["R@1"]
+    apart = 100 - read_result(ours).text_to_video.metrics["R@1"]
+    out = " ".join(prints(report, ours, theirs).out.split())
+    assert "text to video, difference from model" in out
+    assert f"s {signed(apart)} ± {number(found)} " in out

@@ -1,9 +1,7 @@
 """`mee gallery`: list, verify, compact, remove and normalise."""
 
 import json
-import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -243,13 +241,10 @@ def hits(json_lines):
     return lambda *arguments: json_lines(search, *arguments)
 
 
-GIVEN, TRAIN = ("--neighbours", "128", "--alpha", "0.75"), "video_id,caption,split\nclip0,a,train\n"
-
-
 def test_search_subtracts_the_offsets_until_they_are_dropped(own, bank, hits, json_lines, prints):
     plain, source = hits(own.index, "a red thing"), "nnn, from 2 captions of captions.csv"
-    out = prints(main, "normalise", own.index, "--bank", bank, *GIVEN).out
-    assert out == f"{own.index}: every clip has an offset of {source} (neighbours 2, alpha 0.75)\n"
+    out = prints(main, "normalise", own.index, "--bank", bank).out
+    assert out == f"{own.index}: every clip has an offset of {source}\n"
     assert source in prints(main, "list", own.index).out
     assert json_lines(main, "list", own.index, "--clips")[0]["offset"]
     facts = read_snapshot(own.index).offsets
@@ -262,7 +257,7 @@ def test_search_subtracts_the_offsets_until_they_are_dropped(own, bank, hits, js
     assert hits(own.index, "a red thing", "--plain") == plain
     again = []
     for _ in range(2):
-        prints(main, "normalise", own.index, "--bank", bank, "--neighbours", "1", "--alpha", "1")
+        prints(main, "normalise", own.index, "--bank", bank, "--neighbours", "1")
         again.append(hits(own.index, "a red thing"))
     assert again[0] == again[1]
     prints(main, "compact", own.index, "--drop-offsets")
@@ -277,10 +272,7 @@ def test_search_subtracts_the_offsets_until_they_are_dropped(own, bank, hits, js
     [
         ("video_id,caption,split\nclip0,a thing,test\n", (), "no captions of split 'train'"),
         ("video_id,text\nclip0,a thing\n", (), "no column 'caption'"),
-        (TRAIN, ("--alpha", "1e300", "--neighbours", "1"), "use a smaller --alpha"),
-        (TRAIN, ("--alpha", "1"), "has no captions to fit"),
-        (f"{TRAIN}elsewhere,b,val\n", (), "has no captions to fit"),
-        (f"{TRAIN}clip6,a,val\n", (), "every caption of the bank is also one to fit"),
+        ("video_id,caption,split\nclip0,a,train\n", ("--alpha", "1e300"), "use a smaller --alpha"),
     ],
 )
 def test_a_bank_that_cannot_be_used(own, fails, tmp_path, bank, text, more, said):
@@ -292,7 +284,7 @@ def test_a_bank_that_cannot_be_used(own, fails, tmp_path, bank, text, more, said
 
 
 def test_later_clips_have_no_offset_and_changed_ones_keep_theirs(grown, bank, fails, hits, prints):
-    prints(main, "normalise", grown.index, "--bank", bank, *GIVEN)
+    prints(main, "normalise", grown.index, "--bank", bank)
     table = grown.place / "m.csv"
     table.write_text("clip_id,mood\nclip3.mp4,glad\n")
 
@@ -307,32 +299,3 @@ def test_later_clips_have_no_offset_and_changed_ones_keep_theirs(grown, bank, fa
     error = fails(build_index, *grown.arguments)
     assert "1 clips have none, 'new.png' among them" in error
     assert "mee gallery compact INDEX --drop-offsets" in error
-
-
-def test_parameters_are_fitted_on_captions_that_training_held_out(own, prints, monkeypatch, tmp_path):
-    seen = []
-
-    def chosen(searcher, config, pairs, sentences):
-        seen.append((set(pairs.captions), set(pairs.clip_ids), len(sentences)))
-        return replace(config, neighbours=3, alpha=alpha)
-
-    monkeypatch.setattr("index.normalise.fitted", chosen)
-    words = own.captions.read_text()
-    held = {f"number {n} moves {way}" for n in (6, 7) for way in ("up", "on")}
-    for text, split, said in (
-        (words, 12, "split val"),
-        (words.replace(",val", ",train"), 16, "videos that training held out"),
-        (re.sub(",[a-z]+$", "", words, flags=re.MULTILINE), 20, "videos that training held out"),
-    ):
-        captions = tmp_path / "some.csv"
-        captions.write_text(text)
-        for alpha, told in (
-            (0.5, "every clip has an offset of nnn, from"),
-            (0.0, "unchanged, since no offsets were"),
-        ):
-            out = prints(main, "normalise", own.index, "--bank", captions).out
-            assert told in out
-            assert out.endswith(f"(neighbours 3, alpha {alpha:g}, fitted on 4 captions of {said})\n")
-            assert seen.pop() == (held, {("clip6.mp4",), ("clip7.mp4",)}, split)
-        assert read_snapshot(own.index).offsets["parameters"] == {"neighbours": 3, "alpha": 0.5}
-    prints(main, "compact", own.index, "--drop-offsets")

@@ -180,7 +180,7 @@ def test_rules_are_said_in_words(v2t):
 
 
 def test_a_whole_protocol_is_stated_with_its_counts():
-    said = {"without_stream": ("v3",), "streams": {"audio": 990}, "train_list": "9k"}
+    said = {"without_stream": ("v3",), "streams": {"audio": 990}, "train_list": "9k", "digest": "ab"}
     files = {"test": "test.csv sha256:00"}
     facts = protocol_facts(benchmark(name="lsmdc", files=files), split="test", queries=1000, gallery=1000, **said)
     names = {"name": "lsmdc", "title": PROTOCOLS["lsmdc"].title, "split": "test", "query_rule": "every caption"}
@@ -250,55 +250,40 @@ def test_a_normalisation_uses_its_settings_and_states_them(settings, needs_bank,
                 config.offsets(none)
 
 
-def held_out_case(hub, hub_of_bank):
-    """Scores of five captions of each of 40 clips, and of a bank; some clips are near to all of either."""
+def held_out_case(helps, tried=()):
+    """Ranks of five captions a clip, and their clips; hubs of a bank are those of these captions if it helps."""
     rng = np.random.default_rng(0)
-    hubs, own = 0.5 * rng.random((2, 40)), np.repeat(np.arange(40), 5)
-    scores = 0.2 * (own[:, None] == np.arange(40)) + hub * hubs[0] + 0.1 * rng.normal(size=(200, 40))
-    bank = hub_of_bank * hubs[0 if hub else 1] + 0.1 * rng.normal(size=(600, 40))
-    return *(WholeScores(torch.tensor(table, dtype=torch.float32)) for table in (scores, bank)), own
+    hub, own, bank = 0.5 * rng.random(40), np.repeat(np.arange(40), 5), 0.1 * rng.normal(size=(600, 40))
+    matrix = 0.2 * (own[:, None] == np.arange(40)) + helps * hub + 0.1 * rng.normal(size=(200, 40))
+    scores, bank = (WholeScores(torch.from_numpy(table).float()) for table in (matrix, bank + hub))
 
-
-def ranks_by(scores, bank, own, tried=None):
     def ranks(config):
-        if tried is not None:
-            tried.append(config)
-        matrix = whole_matrix(config.apply(scores, config.offsets(bank)))
-        return expected_ranks(matrix, torch.tensor(own)[:, None] == torch.arange(40)).numpy()
+        tried.append(config)
+        normalised = whole_matrix(config.apply(scores, config.offsets(bank)))
+        return expected_ranks(normalised, torch.from_numpy(own)[:, None] == torch.arange(40)).numpy()
 
-    return ranks
+    return ranks, own
 
 
 @pytest.mark.parametrize("method", GRID)
-def test_parameters_are_fitted_where_they_help_and_off_where_they_do_not(method):
-    config, strength = NormaliseConfig(method=method), "alpha" if method == "nnn" else "beta"
-    (scores, bank, own), tried = held_out_case(1, 1), []
-    ranks = ranks_by(scores, bank, own, tried)
+def test_parameters_are_fitted_where_they_help_and_none_are_where_they_do_not(method):
+    config, (ranks, own) = NormaliseConfig(method=method), held_out_case(True, tried := [])
     chosen = config.fitted(ranks, own)
-    assert getattr(chosen, strength) > 0
-    assert len(tried) == len(set(tried)) == math.prod(map(len, GRID[method].values()))
+    assert len(tried) == len(set(tried)) == 1 + math.prod(map(len, GRID[method].values()))
     best = max((1 / ranks(each)).mean() for each in list(tried))
-    assert (1 / ranks(chosen)).mean() == best > (1 / ranks(replace(chosen, **{strength: 0.0}))).mean()
-    scores, bank, own = held_out_case(0, 1)  # clips that are near to the bank, and not to the captions
-    chosen = config.fitted(ranks_by(scores, bank, own), own)
-    assert method == "dsl" or getattr(chosen, strength) == 0
-    off = replace(chosen, **{strength: 0.0})
-    torch.testing.assert_close(whole_matrix(off.apply(scores, off.offsets(bank))), scores.matrix)
+    assert (1 / ranks(chosen)).mean() == best > (1 / ranks(NormaliseConfig())).mean()
+    assert (chosen.method, chosen.fitted(ranks, own)) == (method, chosen)
+    assert config.fitted(*held_out_case(False, [])).method == "none"
     draws = np.random.default_rng(0)
-    chosen = config.fitted(lambda _: draws.choice([1.0, 2.0], 8), np.arange(8) % 2)
-    assert getattr(chosen, strength) == 0 or method == "dsl"  # no gain beyond its standard error
+    assert config.fitted(lambda _: draws.choice([1.0, 2.0], 8), np.arange(8) % 2).method == "none"
 
 
 def test_what_is_given_is_not_fitted(says):
-    scores, bank, own = held_out_case(1, 1)
     given = NormaliseConfig(method="nnn", alpha=0.5)
-    assert given.unknown == ("neighbours",)
-    chosen = given.fitted(ranks_by(scores, bank, own), own)
-    assert (chosen.alpha, chosen.unknown) == (0.5, ())
-    assert chosen.fitted(ranks_by(scores, bank, own), own) == chosen
+    assert given.fitted(*held_out_case(True, [])).alpha == 0.5
     said = []
     for config, flags in ((given, "--normalise.neighbours"), (NormaliseConfig(method="dsl"), "--normalise.beta")):
         with pytest.raises(InputError, match=f"no validation captions here .* give {flags}, or") as error:
-            config.offsets(bank)
+            config.offsets(WholeScores(torch.ones(1, 4)))
         said.append(str(error.value))
     says("\n".join(said))

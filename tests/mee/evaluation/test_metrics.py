@@ -72,7 +72,7 @@ def plain(rank, gain=None):
     """The figures of every row of ranks, by numpy."""
     found = {f"R@{k}": 100 * (rank <= k).mean(-1) for k in KS}
     found |= {"MedR": np.median(rank, -1), "MeanR": rank.mean(-1), "MRR": 100 * (1 / rank).mean(-1)}
-    found["mean of R@1/5/10"] = (found["R@1"] + found["R@5"] + found["R@10"]) / 3
+    found["mR"] = (found["R@1"] + found["R@5"] + found["R@10"]) / 3
     found["Geom"] = np.cbrt(found["R@1"] * found["R@5"] * found["R@10"])
     return found if gain is None else {**found, "nDCG@10": 100 * gain.mean(-1)}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.evaluation import MEAN, compare
-from scripts.report.compare import DIFFERENCE, differences, facts, marks, paired_tables, questions
+from mee.evaluation import clustered_errors
+from scripts.report.compare import PAIRED, differences, facts, figure_tables, marks, questions
 from scripts.report.entry import make_entries, mean_and_std, mean_figures, number, signed
 from scripts.report.page import markdown, page, safe
 from scripts.report.terminal import print_report
@@ -102,7 +102,7 @@ DIFFERENCES = [  # (change, words of the warning, whether t2v and v2t then have 
     ({"protocol.split": "val"}, ["Split", "val"], True, True),
     ({"protocol.gallery": 990}, ["Gallery", "990"], True, True),
     ({"protocol.queries": 990}, ["Queries", "990"], True, True),
-    ({f"{way}_to_{other}.digest": "abc" for way, other in WAYS}, ["Captions", "abc"], True, True),
+    ({"protocol.digest": "abc"}, ["Captions", "abc"], True, True),
     ({"protocol.partial": True, "protocol.missing": ["3 gone"]}, ["Complete", "3 gone"], True, True),
     ({"protocol.partial": True}, ["Complete", "partial (other)"], True, True),
     ({"rules.ties": "optimistic"}, ["Ties", "optimistic"], True, True),
@@ -177,7 +177,7 @@ DIFFERENT = [
     {"protocol.left_out": ["video1"]}, {"protocol.streams": {"appearance": 1000}},
     {"rules.v2t": "every caption"}, {"rules.ties": "optimistic"},
     {"rules.normalisation": {"method": "nnn", "parameters": {"k": 128}}}, {"video_to_text": None},
-    {"made.mee": "0.2.0"}, {"text_to_video.digest": "abc"},
+    {"made.mee": "0.2.0"}, {"protocol.digest": "abc"},
 ]  # fmt: skip
 
 
@@ -231,37 +231,25 @@ def test_numbers_as_text():
 def test_each_result_is_compared_with_the_first_in_every_form(make_result, capsys):
     sizes = {"queries": 1000, "gallery": 500, "changes": {"protocol.expected_gallery": 500}}
     seeds = [make_result(seed, **sizes) for seed in (0, 1)]
-    names = ("other", "third")
-    others = [make_result(2 + n, **sizes | {"changes": {"system.name": name}}) for n, name in enumerate(names)]
+    others = [
+        make_result(seed, **sizes | {"changes": {"system.name": name}})
+        for seed, name in ((2, "other"), (3, "third"))
+    ]
     entries, _ = make_entries([*seeds, *others])
-    (forth, rows), (back, _) = paired_tables(entries)
-    assert (forth, back) == tuple(f"{way}, {DIFFERENCE}" for way in ("text to video", "video to text"))
-    assert [label for label, _ in rows] == ["other − small", "third − small"]
-    found = compare([seed.text_to_video for seed in seeds], [others[0].text_to_video])
-    figure = rows[0][1]["R@5"]
-    assert (figure.value, figure.error) == found["R@5"]
-    assert (figure.text, figure.spread) == (signed(found["R@5"][0]), f"± {number(found['R@5'][1])}")
+    _, (what, rule, rows), _, _ = figure_tables(entries)
+    assert (what, rule) == ("text to video, difference from small", PAIRED)
+    assert [entry.label for entry, _ in rows] == ["other", "third"]
+    sides = [seed.text_to_video for seed in seeds], [others[0].text_to_video]
+    first, second = ([part.metrics["R@5"] for part in side] for side in sides)
+    said = f"{signed(second[0] - sum(first) / 2)} ± {number(clustered_errors(*sides)['R@5'])}"
+    assert (rows[0][1]["R@5"].text, rows[0][1]["MedR"].std) == (said, None)
     print_report(entries)
-    lines = capsys.readouterr().out.splitlines()
-    start = next(row for row, line in enumerate(lines) if line.startswith("other − small"))
-    assert lines[start].split()[4] == figure.text
-    assert f"± {number(found['R@1'][1])}" in lines[start + 1]
-    first = f"{safe(signed(found['R@1'][0]))} (± {number(found['R@1'][1])})"
-    assert f"| other − small | {first} | " in markdown(entries)
-    assert f"<td>{figure.text}<small>{figure.spread}</small></td>" in page(entries)
+    shown = {said: capsys.readouterr().out, safe(said): markdown(entries), f"<td>{said}</td>": page(entries)}
+    assert all(words in text and PAIRED in text for words, text in shown.items())
 
 
-def test_one_result_states_its_clustered_standard_error(make_result):
-    result = make_result(queries=1000, gallery=500)
-    (entry,), _ = make_entries([result])
-    value, error = compare([], [result.text_to_video])[MEAN]
-    said = facts(entry)["Standard errors"]
-    assert said.startswith(f"mean of R@1/5/10, clustered by clip: {value:.1f} ± {error:.1f} text to video and ")
-    assert list(paired_tables([entry])) == []
-
-
-def test_results_without_ranks_are_not_compared(make_result):
-    none = {f"{way}_to_{other}.{part}": [] for way, other in WAYS for part in ("ranks", "clusters")}
-    entries = pair(make_result, none)
-    assert (list(paired_tables(entries)), differences(entries)) == ([], {})
-    assert "Standard errors" not in facts(entries[1])
+@pytest.mark.parametrize("ranks", [[], [[1.0] * 400, [1.0] * 600], [[1.0] * 1000]])
+def test_results_without_ranks_or_with_those_of_other_clips_are_not_compared(make_result, ranks):
+    entries = pair(make_result, {"text_to_video.ranks": ranks})
+    titles = ["text to video", "video to text", "video to text, difference from small"]
+    assert ([what for what, _, _ in figure_tables(entries)], differences(entries)) == (titles, {})

@@ -144,7 +144,8 @@ def measured(model: MEE, source: Streams, part: Split810, scheme: str, name: str
         weights = found.text.logits.softmax(-1).mean(0).tolist()
         figures[kind] = retrieval_metrics(ranks.rank) | dict(zip(model.modalities, weights))
         if kind == "captions":
-            figures[kind] |= {"ranks": ranks.rank.tolist(), "clips": found.right_clip(ranks.query).tolist()}
+            clips = [found.gallery.names[clip] for clip in found.right_clip(ranks.query).tolist()]
+            figures[kind] |= {"ranks": ranks.rank.tolist(), "clips": clips}
     return figures
 
 
@@ -359,11 +360,8 @@ def _means(done: list[dict[str, Any]], rows: Sequence[str]) -> Iterator[dict[str
 def _found(runs: pd.DataFrame) -> pd.Series:
     """What each caption adds to the mean of R@1/5/10, over seeds, in percent; by clip and number."""
     runs = runs[runs["variant"] == "captions"]
-    parts = [
-        pd.DataFrame({"clip": [(fold, clip) for clip in clips], "rank": ranks, "number": range(len(ranks))})
-        for fold, clips, ranks in zip(runs["fold"], runs["clips"], runs["ranks"])
-    ]
-    table = pd.concat(parts)
+    parts = [pd.DataFrame({"clip": clips, "rank": ranks}) for clips, ranks in zip(runs["clips"], runs["ranks"])]
+    table = pd.concat([part.assign(number=part.groupby("clip").cumcount()) for part in parts])
     value = sum(100 * (table["rank"] <= k) / 3 for k in (1, 5, 10))
     return value.groupby([table["clip"], table["number"]]).mean()
 

@@ -213,8 +213,8 @@ def _asked(clips: pd.DataFrame) -> list[list[tuple[str, str]]]:
     ]
 
 
-def _kind(kind: str, sound: str | None) -> str:
-    return kind if kind == "both" else f"picture, {'sounding' if sound else 'silent'} clip"
+def _kind(kind: str, sound: object) -> str:  # NaN: none
+    return kind if kind == "both" else f"picture, {'sounding' if isinstance(sound, str) else 'silent'} clip"
 
 
 def _clips(folder: Path) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def _train(args: TrainArgs, folder: Path) -> None:
     trainer = Trainer(
         store, split.train, split.val, config, args.training, pick_device(args.device), images, args.tensorboard
     )
-    if not trainer.selects:
+    if not trainer.selects and trainer.config.epochs:
         say("too few validation captions to choose an epoch: the last one is kept")
     state = folder / STATE
     if args.overwrite and trainer.leads and state.exists():
@@ -146,7 +146,8 @@ def _train(args: TrainArgs, folder: Path) -> None:
         write_checkpoint(model, record, args.model, folder)
         progress = trainer.progress
         took = time.monotonic() - started
-        say(f"best epoch {progress.best_epoch} of {progress.epoch}, {took:.1f} s; model in {args.model}")
+        how = f"best epoch {progress.best_epoch} of {progress.epoch}" if trainer.config.epochs else "closed form"
+        say(f"{how}, {took:.1f} s; model in {args.model}")
     trainer.accelerator.end_training()
 
 

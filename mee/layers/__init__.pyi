@@ -1,6 +1,6 @@
-from .inputs import Kernel as Kernel
-from .inputs import Names as Names
 from .normalise import GatedEmbeddingUnit as GatedEmbeddingUnit
+from .normalise import Kernel as Kernel
+from .normalise import Names as Names
 from .normalise import Standardise as Standardise
 from .pooling import Pool as Pool
 from .pooling_kinds import PLAIN as PLAIN

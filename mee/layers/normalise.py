@@ -1,14 +1,18 @@
-"""Standardisation of pooled streams; batch norm over the rows of all processes; the gated embedding unit.
+"""The gated embedding unit of an expert, what it sees, and batch norm over the rows of all processes.
 
     Standardise          x' = (x - mean) / deviation      by column, of the training clips that have the stream
+    Kernel               k_i = exp(-|D' x' - c_i|^2)      for each of C centres c_i: likeness to training clips
+    Names                n = N' sqrt(p) / sum of sqrt(p)  of the values p of named columns; N: vectors of the names
     JointBatchNorm       y  = (x - mean) / sqrt(variance + eps) * weight + bias
                          of the batch in training, otherwise of the running statistics
     GatedEmbeddingUnit   z1 = W1 z0 + b1;  z2 = z1 * sigmoid(BN(W2 z1 + b2));  z = z2 / |z2|
 
-The first is saved in the checkpoint. The second is Ioffe and Szegedy (arXiv 1502.03167), algorithm 1, over the
-rows of every process (mee.distributed). The third, one expert's map into the joint space, is Miech, Laptev, Sivic
-(arXiv 1804.02516), equations 1-3; its middle part is context gating. Only rows that exist are passed in, so
-missing ones do not enter the statistics.
+The first three are saved in the checkpoint. D is (dim, K), the leading directions of the training clips, scaled.
+Names is a convex combination of the vectors of class names, as in Norouzi et al. (arXiv 1312.5650), over all
+classes; square roots keep the likeliest class from drowning the others. JointBatchNorm is Ioffe and Szegedy (arXiv
+1502.03167), algorithm 1, over the rows of every process (mee.distributed). The last, one expert's map into the
+joint space, is Miech, Laptev, Sivic (arXiv 1804.02516), equations 1-3; its middle part is context gating. Only
+rows that exist are passed in, so missing ones do not enter the statistics.
 """
 
 from __future__ import annotations
@@ -45,6 +49,37 @@ class Standardise(nn.Module):
         constant = deviation <= 1e-6 * x.abs().amax(0).clamp(min=1e-6)
         self.mean.copy_(x.mean(0))
         self.deviation.copy_(torch.where(constant, torch.ones_like(deviation), deviation))
+
+
+class Kernel(nn.Module):
+    """(N, dim) -> (N, centres), all in [0, 1]; the tables are set by the closed form."""
+
+    directions: Tensor
+    centres: Tensor
+
+    def __init__(self, dim: int, components: int, centres: int) -> None:
+        super().__init__()
+        self.register_buffer("directions", torch.zeros(dim, components, dtype=torch.float16))
+        self.register_buffer("centres", torch.zeros(centres, components, dtype=torch.float16))
+
+    def forward(self, z: Tensor) -> Tensor:
+        own, centres = z @ self.directions.to(z), self.centres.to(z)
+        square = own.square().sum(1)[:, None] + centres.square().sum(1) - 2 * own @ centres.T
+        return (-square.clamp(min=0)).exp()
+
+
+class Names(nn.Module):
+    """(N, columns) values, such as probabilities -> (N, dim) in the space of the names' vectors."""
+
+    vectors: Tensor
+
+    def __init__(self, columns: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(columns, dim, dtype=torch.float16))
+
+    def forward(self, values: Tensor) -> Tensor:
+        root = values.clamp(min=0).sqrt()
+        return (root / root.sum(1, keepdim=True).clamp(min=1e-12)) @ self.vectors.to(values)
 
 
 class JointBatchNorm(nn.BatchNorm1d):

@@ -2,7 +2,7 @@
 
     text:    t' = P' (t - mean),   P = U (a + s * mean(a))^(-1/2)     of the captions' covariance U a U'
     target:  y_i = mean t' of the captions of clip i
-    named:   b_i = P' (n_i - mean),   n_i the meaning of the named columns (mee.layers.inputs)
+    named:   b_i = P' (n_i - mean),   n_i the meaning of the named columns (mee.layers.normalise)
     video:   x' = k b + f(z),   k = sum of <b_i, y_i> / sum of |b_i|^2,   f the regression from z to y - k b
 
     kernel:  f(z) = sum over i of a_i exp(-|z - z_i|^2 / (2 w^2 d)),   a = (K + r I)^(-1) (y - k b)

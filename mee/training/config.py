@@ -29,7 +29,7 @@ class TrainConfig:
     margin: float = 0.2  # of the max-margin loss
     margin_mean: Literal["negatives", "all"] = "negatives"  # over their terms, or over all 2 n^2 as published
     temperature: float = 0.07  # where the learned temperature of InfoNCE starts
-    epochs: int = 0  # at most; training stops early; 0: 60, or none from a closed-form start
+    epochs: int = 0  # at most; training stops early; 0: 60, or none where the start is a closed form of all
     patience: int = 15  # epochs without a better validation score before it stops
     batch_size: int = 64  # captions a step, over all processes together
     accumulate: int = 1  # batches whose gradients are added up before a step; negatives are those of each batch
@@ -65,9 +65,12 @@ class TrainConfig:
             value = getattr(self, name)
             require(0 <= value < 1, f"{name.replace('_', '-')} must be in [0, 1), got {value}")
 
-    def resolved(self, *, closed_form: bool) -> TrainConfig:
-        """With epochs and learning rate set: small steps from a closed-form start, and only if wanted."""
-        epochs, rate = (0, 3e-5) if closed_form else (60, 1e-3)
+    def resolved(self, *, closed_form: bool, whole: bool = True) -> TrainConfig:
+        """With epochs and learning rate set: from a closed form few small steps, or none where it is all.
+
+        whole: whether neither the text encoder nor a pooling has anything to learn.
+        """
+        epochs, rate = (0 if whole else 5, 3e-5) if closed_form else (60, 1e-3)
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)
 
 

@@ -97,7 +97,8 @@ class Trainer:
         self.model = MEE.learn(model_config, self.data.captions).to(self.device)
         frozen_text = informative(self.model.text_encoder)
         self.starts_closed_form = config.start == "closed-form" or (config.start == "auto" and frozen_text)
-        self.config = config = config.resolved(closed_form=self.starts_closed_form)
+        whole = frozen_text and not any(expert.learns for expert in model_config.experts)
+        self.config = config = config.resolved(closed_form=self.starts_closed_form, whole=whole)
         columns = getattr(source, "columns", {})  # a source of one's own may not know of names
         if self.starts_closed_form:
             settings = with_inputs(model_config, self.data, columns, config.centres)

@@ -107,6 +107,7 @@ def test_other_encoders_are_pretrained_models_and_a_tower_stays_frozen():
 def test_presets_take_any_stream_and_epochs_and_rate_depend_on_the_start_unless_given():
     assert TrainConfig().resolved(closed_form=False) == TrainConfig(epochs=60, learning_rate=1e-3)
     assert TrainConfig().resolved(closed_form=True) == TrainConfig(epochs=0, learning_rate=3e-5)
+    assert TrainConfig().resolved(closed_form=True, whole=False).epochs == 5
     given = TrainConfig(epochs=7, learning_rate=0.5)
     assert given.resolved(closed_form=True) == given.resolved(closed_form=False) == given
     for name, preset in PRESETS.items():

@@ -144,7 +144,7 @@ class EvaluateModelConfig(EvaluateConfig):
 
     model: Path  # made by mee train
     split: Literal["test", "val"] | None = None  # default: test, or val where the captions name no split
-    ablation: bool = False  # also each expert alone, uniform weights, the other rule of missing streams, each one removed
+    ablation: bool = False  # also each expert alone, uniform weights, the other rule of missing, each one removed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ STEPS, OFFSET_STEPS, RATE, DECAY = 250, 150, 0.01, 0.01
 HIDE = 0.1  # chance of a stream, while the offsets are fitted
 SHRINK = 0.25  # deviation of a standardised column
 DIFFERS = 0.002  # of a cross-entropy, relative
+NEVER = -30.0  # logit of an expert that no clip has
 DRAWS = 5  # of captions, to compare gates
 
 
@@ -100,6 +101,9 @@ def fit_gate(parts: Sequence[HeldOut], missing: Missing, seed: int) -> Gate:
     if missing == "evidence":
         generator = torch.Generator().manual_seed(seed)
         _descend(gate, parts, [gate.offset, gate.log_temperature], OFFSET_STEPS, missing, HIDE, generator)
+    unknown = ~torch.cat([part.available for part in parts]).any(0)  # no clip has it: nothing is known of it
+    with torch.no_grad():
+        gate.last.weight[unknown], gate.last.bias[unknown] = 0.0, NEVER
     return gate
 
 

@@ -58,7 +58,9 @@ def _texts(figures: Figures, names: Sequence[str]) -> list[str]:
 def _figures(name: str, what: str, rows: Sequence[tuple[Entry, Figures]]) -> None:
     """Warnings are beside the name, so that no figure is without them; intervals are below their numbers."""
     found = shared_names(figures for _, figures in rows)
-    names = [name for name in found if name != MEAN or rows[0][1][name].is_difference]  # a line holds no more
+    apart = any(figure.is_difference for figure in rows[0][1].values())
+    what = "difference" if apart else what
+    names = [name for name in found if (name in (*BRIEF, MEAN) if apart else name != MEAN)]  # a line holds no more
     lines = []
     for entry, figures in rows:
         warnings = ", ".join(mark.words for mark in marks(entry) if mark.kind == "warning")

@@ -83,3 +83,13 @@ def test_the_same_seed_gives_the_same_gate_and_leaves_torchs_generator_alone():
     first, second = (fit_gate(parts, "evidence", 3) for _ in range(2))
     assert all(one.equal(other) for one, other in zip(first.state_dict().values(), second.state_dict().values()))
     assert torch.get_rng_state().equal(before)
+
+
+def test_an_expert_that_no_clip_has_gets_no_weight():
+    parts = [
+        replace(one, available=one.available & torch.tensor([True, False, True])) for one in map(part, range(2))
+    ]
+    with torch.no_grad():
+        weights = fit_gate(parts, "evidence", 0).folded()(parts[0].h).softmax(-1)
+    assert weights[:, 1].max() < 1e-6
+    assert weights.isfinite().all()

@@ -147,7 +147,7 @@ def _train(args: TrainArgs, folder: Path) -> None:
         progress = trainer.progress
         took = time.monotonic() - started
         how = f"best epoch {progress.best_epoch} of {progress.epoch}" if trainer.config.epochs else "closed form"
-        say(f"{how}, {took:.1f} s; model in {args.model}")
+        say(f"{how}, validation MRR {progress.best_score:.1f}, {took:.1f} s; model in {args.model}")
     trainer.accelerator.end_training()
 
 

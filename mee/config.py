@@ -15,12 +15,7 @@ from mee.layers import PLAIN, check_pooling, pooled_size
 from mee.text import TextConfig
 
 Missing = Literal["evidence", "renormalise"]  # rules of missing streams, see mee.scoring
-SCHEMES = (
-    "mixture",
-    "uniform",
-    "evidence",
-    "renormalise",
-)  # ways to score (mee.ranking.mixture); no expert's name
+SCHEMES = ("mixture", "uniform", "evidence", "renormalise")  # ways to score; no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
 
 

@@ -161,10 +161,8 @@ def start_closed_form(
         regressions[name] = regression = _regression(model, data, name, text[name], part, config.shrinkage)
         _set(model.expert(name).unit, regression.fit.mean, regression.fit.map, regression.fit.output)
         _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
-    temperature = None
-    if len(model.modalities) > 1 and (
-        parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))
-    ):
+    temperature, parts = None, list(_held_out(model, data, regressions, text, towers[MAIN], part))
+    if len(model.modalities) > 1 and parts:
         gate = fit_gate(parts, model.config.missing, config.seed)
         model.set_gate(gate.folded().to(model.device))
         model.offset.copy_(gate.offset)
@@ -177,11 +175,9 @@ def start_closed_form(
 def start_at_names(
     model: MEE, source: FeatureSource, clip_ids: Sequence[str], shrinkage: float = TrainConfig.shrinkage
 ) -> None:
-    """Set every expert with named columns without any caption: clips of a gallery, and the names themselves, say
-    what is usual.
+    """Set every expert with named columns without any caption.
 
-    Raises:
-        InputError: the source lacks a stream.
+    What is usual, and taken off, is the mean over the clips of a gallery, and over the names themselves.
     """
     was_training = model.training
     model.eval()
@@ -249,14 +245,9 @@ def _parts(data: TrainingData, seed: int) -> Tensor:
 
 def _pooled(model: MEE, data: TrainingData, modality: str, clips: Tensor) -> Tensor:
     """(n, pooled_dim) of clips that have the stream."""
-    expert = model.expert(modality)
-    blocks = [expert.pooled(data.clips(rows)[modality].to(model.device)) for rows in clips.split(BLOCK)]
-    return torch.cat(
-        [
-            torch.empty(0, model.config.experts[model.modalities.index(modality)].pooled_dim),
-            *(block.cpu() for block in blocks),
-        ]
-    )
+    expert, size = model.expert(modality), model.config.experts[model.modalities.index(modality)].pooled_dim
+    blocks = (expert.pooled(data.clips(rows)[modality].to(model.device)).cpu() for rows in clips.split(BLOCK))
+    return torch.cat([torch.empty(0, size), *blocks])
 
 
 def _regression(
@@ -276,11 +267,10 @@ def _regression(
     named = (meaning - meaning.mean(0)) @ side.whiten if expert.names else torch.zeros_like(target)
     share = (named * target).sum() / named.square().sum().clamp(min=1e-12)
     rest, own = target - share * named, part[clips]
-    fit = (
-        _linear(features, rest, own, shrinkage)
-        if expert.kernel is None
-        else _kernel(expert.kernel, features, rest, own)
-    )
+    if expert.kernel is None:
+        fit = _linear(features, rest, own, shrinkage)
+    else:
+        fit = _kernel(expert.kernel, features, rest, own)
     inputs, mean = torch.cat([fit.inputs, meaning], dim=1), torch.cat([fit.mean, meaning.mean(0)])
     whole = torch.cat([fit.map, share * side.whiten.T[:, : meaning.shape[1]]], dim=1)
     return Regression(clips, side, Fit(inputs, mean, whole, fit.held_out + share * named))

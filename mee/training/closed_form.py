@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mee.config import ModelConfig
@@ -161,6 +161,8 @@ def start_closed_form(
         regressions[name] = regression = _regression(model, data, name, text[name], part, config.shrinkage)
         _set(model.expert(name).unit, regression.fit.mean, regression.fit.map, regression.fit.output)
         _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
+    for parameter in model.mixture.parameters():
+        nn.init.zeros_(parameter)  # of very few videos, where nothing can be held out
     temperature, parts = None, list(_held_out(model, data, regressions, text, towers[MAIN], part))
     if len(model.modalities) > 1 and parts:
         gate = fit_gate(parts, model.config.missing, config.seed)
@@ -317,21 +319,20 @@ def _held_out(
 ) -> Iterator[HeldOut]:
     """The parts of clips, of each at most SCORED, with their captions; parts of a single clip are left out."""
     captions, owners = data.matches()
-    words, clips, there = [], [], []
-    for name in model.modalities:
+    there = [data.streams[name].present[: len(part)] for name in model.modalities]
+    clips = []
+    for name, present in zip(model.modalities, there):
+        found = present.nonzero().squeeze(1)
         if name in regressions:
-            regression = regressions[name]
-            vectors = torch.zeros(len(part), regression.fit.held_out.shape[1])
-            vectors[regression.clips] = regression.fit.held_out
-            words.append(F.normalize(regression.text(text[name]), dim=1))
+            found, vectors = regressions[name].clips, regressions[name].fit.held_out
         else:  # aligned: nothing was fitted
-            present = data.streams[name].present[: len(part)].nonzero().squeeze(1)
-            pooled = _pooled(model, data, name, present)
-            vectors = torch.zeros(len(part), pooled.shape[1])
-            vectors[present] = pooled
-            words.append(F.normalize(text[name], dim=1))
-        clips.append(F.normalize(vectors, dim=1))
-        there.append(data.streams[name].present[: len(part)])
+            vectors = _pooled(model, data, name, found)
+        clips.append(torch.zeros(len(part), vectors.shape[1]).index_copy_(0, found, F.normalize(vectors, dim=1)))
+
+    def words(name: str, chosen: Tensor) -> Tensor:
+        vectors = text[name][chosen]
+        return F.normalize(regressions[name].text(vectors) if name in regressions else vectors, dim=1)
+
     available = torch.stack(there, dim=1)
     by_clip = owners.argsort(stable=True)
     counts = torch.bincount(owners, minlength=len(part))
@@ -344,7 +345,7 @@ def _held_out(
         count = counts[scored]
         first = count.cumsum(0) - count
         yield HeldOut(
-            torch.stack([word[chosen] @ clip[scored].T for word, clip in zip(words, clips)], dim=2),
+            torch.stack([words(name, chosen) @ clip[scored].T for name, clip in zip(model.modalities, clips)], 2),
             h[chosen],
             available[scored],
             first,

@@ -141,6 +141,12 @@ def test_held_out_predictions_are_those_of_regressions_on_the_other_parts(world,
         torch.testing.assert_close(fit.held_out[rows].double(), expected.double(), atol=2e-3, rtol=1e-3)
 
 
+def test_of_very_few_videos_experts_weigh_the_same(make_toy, model_config):
+    model, _ = started(make_toy(3), model_config, config=CONFIG)
+    weights = encode_captions(model, ["something red"]).logits.softmax(-1)
+    torch.testing.assert_close(weights, torch.full((1, 3), 1 / 3))
+
+
 def test_more_clips_than_centres_or_a_pooling_that_learns_are_linear(world, model_config):
     for centres, changes, expected in ((60, {}, 60), (59, {}, 0), (60, {"pooling": ("netvlad-2",)}, 0)):
         model, _ = started(world, model_config, config=replace(CONFIG, centres=centres), **changes)

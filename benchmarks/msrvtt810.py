@@ -5,11 +5,11 @@
   python -m benchmarks.msrvtt810 DATA --out figures.jsonl    resumes a stopped run
 
 Protocol: each fold is ranked in turn, one query a clip or the folder's own, after training on the other folds
-with all their captions; then, steadier, all captions of its clips (row "captions"). Gradient steps have a
-default number of epochs, found on inner splits; from a random start, a tenth of the training videos is held out
-to choose it. Figures are means over folds, then over seeds, with the standard deviation over seeds; the
+with all their captions; then, steadier, all captions of its clips (row "captions"). Only rows that
+name gradient steps take any; from a random start, a tenth of the training videos is held out to choose the
+epoch. Figures are means over folds, then over seeds, with the standard deviation over seeds; the
 difference of the mean of R@1/5/10 to the first row is paired by query, its standard error clustered by clip.
-DATA is a folder as training_data.py describes it, its clips with a sound track of their own or without; text
+DATA is a folder as training_data.py describes it, its clips dubbed or without sound; text
 vectors are the folder's. The figures compare with nothing published: a gallery has about 200 clips.
 
   ridge      min over B of |T B - V|^2 + lambda |B|^2, T the captions' vectors, V the clips' mean streams side by

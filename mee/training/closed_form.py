@@ -37,17 +37,18 @@ from mee.data import FeatureSource
 from mee.encode import load_streams
 from mee.layers import GatedEmbeddingUnit, Kernel
 from mee.model import MAIN, MEE
+from mee.streams import Ragged
 from mee.text import TextEncoder
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
-from mee.training.gate import HeldOut, fit_gate
+from mee.training.gate import NEVER, HeldOut, fit_gate
 
 COMPONENTS = 256  # of a stream's covariance that are kept, at most
 WIDTH, PENALTY = 0.5, 1.0  # w and r of the kernel
 PARTS = 5  # into which the videos are divided for the gate
 SCORED = 256  # clips of a part that are scored, at most
 EQUAL = 1e-12  # variance of equal rows, relative to their mean square
-LARGEST = 1e4  # scale of a kernel's directions: those of equal rows stay finite
+LARGEST = 1e3  # scale of a kernel's directions: those of equal rows stay finite
 SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
 PROMPTS = {"audio": ("{}", "the sound of {}")}  # for the names of columns
@@ -163,8 +164,8 @@ def start_closed_form(
         _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
     for parameter in model.mixture.parameters():
         nn.init.zeros_(parameter)  # of very few videos, where nothing can be held out
-    temperature, parts = None, list(_held_out(model, data, regressions, text, towers[MAIN], part))
-    if len(model.modalities) > 1 and parts:
+    temperature, several = None, len(model.modalities) > 1
+    if several and (parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))):
         gate = fit_gate(parts, model.config.missing, config.seed)
         model.set_gate(gate.folded().to(model.device))
         model.offset.copy_(gate.offset)
@@ -177,13 +178,17 @@ def start_closed_form(
 def start_at_names(
     model: MEE, source: FeatureSource, clip_ids: Sequence[str], shrinkage: float = TrainConfig.shrinkage
 ) -> None:
-    """Set every expert with named columns without any caption.
+    """Set every expert with named columns without any caption; the others get no weight.
 
     What is usual, and taken off, is the mean over the clips of a gallery, and over the names themselves.
     """
     was_training = model.training
     model.eval()
     streams = load_streams(model, source, clip_ids)
+    gate = nn.Linear(model.text_encoder.dim, len(model.modalities))
+    nn.init.zeros_(gate.weight)
+    gate.bias.copy_(torch.tensor([0.0 if expert.named else NEVER for expert in model.config.experts]))
+    model.set_gate(gate.to(model.device))
     for name in model.modalities:
         expert = model.expert(name)
         if expert.names is None:
@@ -206,12 +211,11 @@ def name_vectors(model: MEE, expert: str, names: Sequence[str]) -> Tensor:
     tower = model.tower_of(expert)
     total = torch.zeros(len(names), tower.dim)
     for prompt in PROMPTS.get(expert, PICTURED):
-        vectors = []
-        for some in range(0, len(names), BLOCK):
-            tokens = model.tokenize([prompt.format(name) for name in names[some : some + BLOCK]])
-            streams = tokens[expert if expert in tokens else MAIN].all().to(model.device)
-            vectors.append(F.normalize(tower(streams.padded, streams.lengths), dim=1).cpu())
-        total += torch.cat(vectors)
+        prompted = [prompt.format(name) for name in names]
+        for first in range(0, len(names), BLOCK):
+            tokens = tower.tokenize(prompted[first : first + BLOCK])
+            streams = Ragged.of(tokens, tower.like).all().to(model.device)
+            total[first : first + BLOCK] += F.normalize(tower(streams.padded, streams.lengths), dim=1).cpu()
     return F.normalize(total, dim=1)
 
 
@@ -336,13 +340,15 @@ def _held_out(
     available = torch.stack(there, dim=1)
     by_clip = owners.argsort(stable=True)
     counts = torch.bincount(owners, minlength=len(part))
+    starts = counts.cumsum(0) - counts
     for number in range(PARTS):
         scored = ((part == number) & available.any(1)).nonzero().squeeze(1)
         scored = scored[torch.randperm(len(scored), generator=torch.Generator().manual_seed(number))[:SCORED]]
         if len(scored) < 2:
             continue
-        chosen = torch.cat([captions[by_clip[int(counts[:clip].sum()) :][: int(counts[clip])]] for clip in scored])
         count = counts[scored]
+        spans = zip(starts[scored].tolist(), count.tolist())
+        chosen = captions[torch.cat([by_clip[start : start + length] for start, length in spans])]
         first = count.cumsum(0) - count
         yield HeldOut(
             torch.stack([words(name, chosen) @ clip[scored].T for name, clip in zip(model.modalities, clips)], 2),

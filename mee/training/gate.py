@@ -32,7 +32,7 @@ STEPS, OFFSET_STEPS, RATE, DECAY = 250, 150, 0.01, 0.01
 HIDE = 0.1  # chance of a stream, while the offsets are fitted
 SHRINK = 0.25  # deviation of a standardised column
 DIFFERS = 0.002  # of a cross-entropy, relative
-NEVER = -30.0  # logit of an expert that no clip has
+NEVER = -30.0  # logit of an expert of which nothing is known
 DRAWS = 5  # of captions, to compare gates
 
 

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mee.layout import Layout
+from mee.layout import Layout, Pattern
 from mee.model import TextEmbedding
-from mee.scoring import Pattern, mixture_weights
+from mee.scoring import mixture_weights
 
 BEST = 10
 CHUNK = 25_000  # clips that are made, and put, at a time

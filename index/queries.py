@@ -18,15 +18,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate, compress, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.scanners import Floats, Partition, Rows, gamma
 from mee.config import Missing
-from mee.layout import Layout
-from mee.model import TextEmbedding
-from mee.scoring import Pattern
+from mee.layout import Layout, Pattern
+
+if TYPE_CHECKING:
+    from mee.model import TextEmbedding
 
 Doubles = NDArray[np.float64]
 FIELDS = ("packed", "logits", "offsets", "share")

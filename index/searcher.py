@@ -10,10 +10,9 @@ import shlex
 import stat
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
@@ -22,11 +21,14 @@ from index.request import Request
 from index.storage import Origin
 from index.video_index import VideoIndex
 from mee.checkpoint import fingerprint
-from mee.encode import encode_captions
 from mee.errors import InputError, did_you_mean
 from mee.files import is_bare
 from mee.layout import Layout
-from mee.model import MEE
+
+if TYPE_CHECKING:
+    import torch
+
+    from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]
 Mask = NDArray[np.bool_]
@@ -78,6 +80,8 @@ class Searcher:
                 f"'{place}' is not the model that index '{directory}' was made with (fingerprint {found}, not "
                 f"{origin.model_fingerprint}). Make the index again: {again}"
             )
+        from mee.model import MEE
+
         return cls(video_index, MEE.from_pretrained(place).to(device))
 
     @property
@@ -167,6 +171,8 @@ def _is_own(origin: Origin, directory: Path) -> bool:
 
 def _queries_of(requests: Sequence[Request], video_index: VideoIndex, model: MEE) -> list[Queries]:
     """A single query for each request; each sentence is encoded once."""
+    from mee.encode import encode_captions
+
     layout = video_index.layout
     sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
     text = Queries.of(encode_captions(model, sentences)) if sentences else None

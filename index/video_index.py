@@ -17,19 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from index.exact import BatchSearch, Precision, Ranked, search_approximately, search_proven
+from index.exact import Ranked, search_approximately, search_proven
 from index.queries import FEW, Queries, pattern_vectors
 from index.scanners import PROVEN, RERANK, Partition, gpu_usable
 from index.storage import Origin, Snapshot, read_snapshot, refreshed
 from mee.errors import InputError
 from mee.layout import Layout
-from mee.model import TextEmbedding
+
+if TYPE_CHECKING:
+    import torch
+
+    from index.exact import BatchSearch, Precision
+    from mee.model import TextEmbedding
 
 BATCH = 1024  # queries ranked together
 Masks = Sequence[NDArray[np.bool_] | None]
@@ -42,8 +46,8 @@ class VideoIndex:
     def __init__(self, snapshot: Snapshot, *, device: torch.device | None = None) -> None:
         """Search a snapshot; device: where batches are multiplied, on a GPU single queries, too (default: CPU)."""
         self.snapshot = snapshot
-        self.device = device or torch.device("cpu")
-        self._batch = BatchSearch(self.device)
+        self._device = None if device is None or device.type == "cpu" else device
+        self._products: BatchSearch | None = None
 
     @classmethod
     def open(cls, directory: Path, *, device: torch.device | None = None) -> VideoIndex:
@@ -101,14 +105,25 @@ class VideoIndex:
                 recall = self.snapshot.recall
                 rerank = rerank or (RERANK if recall is None else recall.rerank)
                 found = search_approximately(partitions, vectors, k, rerank)
-            elif few and proven and self.device.type == "cpu":
+            elif few and proven and self._device is None:
                 found = search_proven(partitions, vectors, k)
-            elif few and self.device.type == "cuda" and gpu_usable():
+            elif few and self._device is not None and self._device.type == "cuda" and gpu_usable():
                 found = search_proven([self._batch.on_gpu(partition) for partition in partitions], vectors, k)
             else:
                 found = self._batch.search(partitions, vectors, k, precision)
             parts.append(Ranked.of(partitions, found, queries=len(part), k=k))
         return Ranked.joined(parts)
+
+    @property
+    def _batch(self) -> BatchSearch:
+        """Matrix products, made when they are needed first: a few queries on the CPU need no torch."""
+        if self._products is None:
+            import torch
+
+            from index.exact import BatchSearch
+
+            self._products = BatchSearch(self._device or torch.device("cpu"))
+        return self._products
 
     def _partitions(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""
@@ -175,5 +190,6 @@ class VideoIndex:
         changed = now is not self.snapshot
         if changed:
             self.snapshot = now
-            self._batch.forget({id(partition.vectors) for partition in now.partitions})
+            if self._products is not None:
+                self._products.forget({id(partition.vectors) for partition in now.partitions})
         return changed

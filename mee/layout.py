@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import get_args
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, get_args
 
 from mee.config import Missing
 from mee.errors import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pattern = tuple[bool, ...]  # which experts a clip has
 
 
 @dataclass(frozen=True)
@@ -48,5 +50,7 @@ class Layout:
 
     def spread(self, values: Tensor) -> Tensor:
         """(N, M), a value for each expert -> (N, total): the value in all of the expert's columns."""
+        import torch  # here: what reads an index needs none
+
         parts = zip(values.split(1, dim=1), self.sizes)
         return torch.cat([part.expand(-1, size) for part, size in parts], dim=1)

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.checkpoint import Checkpointed
 from mee.config import ExpertConfig, ModelConfig, tower_settings
 from mee.errors import InputError
 from mee.layers import GatedEmbeddingUnit, Kernel, Names, Pool, Standardise
@@ -26,6 +25,7 @@ from mee.layout import Layout
 from mee.scoring import mee_scores
 from mee.streams import Clips, Ragged, Sentences, Streams, availability
 from mee.text import TextEncoder, encoder_class, tower_class
+from mee.weights import Checkpointed
 
 MAIN = ""  # the text encoder's name among the towers; the others have their experts' names
 BLOCK = 256  # streams pooled together
@@ -134,7 +134,7 @@ class VideoExpert(nn.Module):
 
 
 class MEE(Checkpointed):
-    """The whole model; `save_pretrained`, `from_pretrained` and `push_to_hub` come from `mee.checkpoint`."""
+    """The whole model; `save_pretrained`, `from_pretrained` and `push_to_hub` come from `mee.weights`."""
 
     def __init__(
         self, config: ModelConfig, text_encoder: TextEncoder, towers: Mapping[str, TextEncoder] | None = None

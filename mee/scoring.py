@@ -26,9 +26,7 @@ import torch
 from torch import Tensor
 
 from mee.config import Missing
-from mee.layout import Layout
-
-Pattern = tuple[bool, ...]
+from mee.layout import Layout, Pattern
 
 
 def mixture_weights(logits: Tensor, available: Tensor, missing: Missing) -> Tensor:

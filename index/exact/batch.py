@@ -25,8 +25,8 @@ from torch import Tensor
 from index.exact.ranking import Scored, exact_scores
 from index.queries import Doubles, PatternVectors, Vectors
 from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
+from mee.layout import Pattern
 from mee.ranking import Best, float32_product, full_products
-from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]
 BFLOAT16: Final = 2.0**-8  # largest relative error of a number rounded to bfloat16, which has 8 bits

@@ -16,13 +16,17 @@ and a process may have 1,024 handles.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
+import mmap
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -33,10 +37,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from index.scanners.scanner import Floats, Scanner, Shape
-from mee.files import MOST_BYTES, parse_json, regular_size
+from mee.files import MOST_BYTES, open_file, parse_json, regular_size
 
 FORMAT: Final = 1
 SAMPLE: Final = 16  # vectors that are compared
+FAILED: Final = ctypes.c_void_p(-1).value  # what mmap returns then
 CHUNK: Final = 4 * 2**20  # bytes of vectors coded at a time: they stay in the cache
 HEADER: Final = re.compile(  # as numpy writes it; what others write may be anything
     rb"\x93NUMPY\x01\x00..\{'descr': '([<>|=]?\w{1,9})', 'fortran_order': (False|True), "
@@ -204,18 +209,43 @@ def chunks(vectors: Floats) -> Iterator[Floats]:
         yield np.asarray(vectors[start : start + step])
 
 
+class _Map:
+    """The bytes of a file in memory, copy on write; unlike maps of numpy and mmap it holds no file handle."""
+
+    def __init__(self, path: Path) -> None:
+        with open_file(path) as file:
+            self._size = os.fstat(file.fileno()).st_size
+            if not self._size:
+                raise ValueError("it is empty")
+            for access in (mmap.PROT_READ | mmap.PROT_WRITE, mmap.PROT_READ):  # the second needs no memory
+                place = _system().mmap(None, self._size, access, mmap.MAP_PRIVATE, file.fileno(), 0)
+                if place != FAILED:
+                    break
+            else:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+        self._place = place
+        read_only = not access & mmap.PROT_WRITE
+        shape = {"shape": (self._size,), "typestr": "|u1", "version": 3}
+        self.__array_interface__ = {"data": (place, read_only), **shape}
+
+    def __del__(self) -> None:
+        if hasattr(self, "_place"):
+            _system().munmap(self._place, self._size)
+
+
+@cache
+def _system() -> Any:
+    """The C library's mmap and munmap, of POSIX."""
+    library = ctypes.CDLL(None, use_errno=True)
+    size, word = ctypes.c_size_t, ctypes.c_int
+    library.mmap.argtypes = (ctypes.c_void_p, size, word, word, word, ctypes.c_long)
+    library.mmap.restype, library.munmap.argtypes = ctypes.c_void_p, (ctypes.c_void_p, size)
+    return library
+
+
 def mapped_bytes(path: Path) -> NDArray[np.uint8]:
     """(N,) all bytes of a file, which may be replaced or deleted afterwards."""
-    import torch  # numpy's maps hold a handle each
-
-    size = regular_size(path)
-    if not size:
-        raise ValueError("it is empty")
-    try:
-        content: NDArray[np.uint8] = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
-    except RuntimeError:  # the system commits no memory for a writable map of this size; nothing writes to it
-        content = np.memmap(path, np.uint8, "r").view(np.ndarray)
-    return content
+    return np.asarray(_Map(path))
 
 
 def mapped_array(path: Path, shape: tuple[int, ...], dtype: type[Value]) -> NDArray[Value]:

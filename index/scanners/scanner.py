@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from mee.errors import InputError
 
 if TYPE_CHECKING:
-    from mee.scoring import Pattern
+    from mee.layout import Pattern
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -31,8 +31,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import LARGEST_NORM
-from mee.layout import Layout
-from mee.scoring import Pattern
+from mee.layout import Layout, Pattern
 
 if TYPE_CHECKING:
     import pandas as pd

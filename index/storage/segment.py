@@ -24,8 +24,7 @@ from index.storage.entries import NEEDED, Entries, by_pattern, code_of, pattern_
 from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, digest_of, reading
 from index.storage.table import ClipTable, open_table
 from mee.files import entry, parse_json, read_file, regular_size, whole_file
-from mee.layout import Layout
-from mee.scoring import Pattern
+from mee.layout import Layout, Pattern
 
 FACTS, TABLE = "segment.json", "clips.arrow"
 vectors_name, rows_name = "vectors-{}.npy".format, "rows-{}.npy".format  # of a partition's code

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from mee.config import SCHEMES, Missing
-from mee.layout import Layout
+from mee.layout import Layout, Pattern
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.scores import Scores, float32_product, full_products, summation_margin
-from mee.scoring import Pattern, group_by_pattern, mixture_weights
+from mee.scoring import group_by_pattern, mixture_weights
 
 MIXTURE, UNIFORM, EVIDENCE, RENORMALISE = SCHEMES
 UNSCORABLE = -2.0  # below every score without offsets

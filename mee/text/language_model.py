@@ -26,11 +26,11 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from mee.checkpoint import at_most
 from mee.errors import InputError, usable
 from mee.text.base import check_sentences
 from mee.text.config import ALL_LAYERS
 from mee.text.model_files import CONFIG, check_rules
+from mee.weights import at_most
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
 FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles

@@ -25,9 +25,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from mee.checkpoint import CONFIG, TEXT, TRAINING, WEIGHTS, Checkpointed
+from mee.checkpoint import CONFIG, TEXT, TRAINING, WEIGHTS
 from mee.errors import InputError, name_ids
 from mee.files import make_folder, regular_size, sync
+from mee.weights import Checkpointed
 
 LOCK, STATE, NEW, REPLACED = "lock", "state.safetensors", "model", "replaced"
 # Files that a killed run leaves: ours, and those that safetensors writes aside.

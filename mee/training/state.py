@@ -23,12 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mee.checkpoint import unshared
 from mee.distributed import joint_rows, process_number, processes
 from mee.errors import InputError, require
 from mee.files import MOST_BYTES, parse_json, regular_size, whole_file
 from mee.model import MEE
 from mee.training.config import TrainConfig
+from mee.weights import unshared
 
 
 @dataclass

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mee.checkpoint import check_directory, fingerprint, read_config, read_training, unshared
+from mee.checkpoint import check_directory, fingerprint, read_config, read_training
 from mee.errors import InputError
 from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
+from mee.weights import unshared
 from tests.mee.conftest import refusal
 
 WEIGHTS, CONFIG, TRAINING, TOKENIZER = "model.safetensors", "config.json", "training.json", "text/tokenizer.json"

@@ -1,15 +1,17 @@
 """Codes and arrays on disk: damage is detected before FAISS reads out of bounds, and maps hold no file handle."""
 
 import json
+import mmap
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from index.scanners import coded
 from index.scanners.coded import mapped_array, mapped_bytes
 from index.scanners.kinds import KINDS, scanner_class
 from index.scanners.scanner import Shape
@@ -23,7 +25,7 @@ SHAPE = Shape((12, 8), offset=True)
 VECTORS = unit_rows(np.random.default_rng(0), 200, SHAPE)
 QUERIES = query_rows(np.random.default_rng(1), 3, SHAPE)
 CODED = [kind for kind in KINDS if kind != "flat"]
-coded = pytest.mark.parametrize("kind", CODED)
+each_kind = pytest.mark.parametrize("kind", CODED)
 each_file = pytest.mark.parametrize("number", [0, 1])
 
 
@@ -65,7 +67,7 @@ def flipped(content, bit):
     return bytes(changed)
 
 
-@coded
+@each_kind
 @given(bit=st.integers(0, 2**40))
 def test_a_flipped_bit_is_detected_or_breaks_one_estimate(saved, kind, bit):
     path = spoil(saved, kind, 1, lambda content: flipped(content, bit))
@@ -82,7 +84,7 @@ def test_a_flipped_bit_is_detected_or_breaks_one_estimate(saved, kind, bit):
         assert use(kind, path)[1].shape == (3, 5)
 
 
-@coded
+@each_kind
 @each_file
 @given(part=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_detected(saved, kind, number, part):
@@ -91,7 +93,7 @@ def test_a_truncated_file_is_detected(saved, kind, number, part):
         use(kind, path)
 
 
-@coded
+@each_kind
 @each_file
 def test_missing_longer_and_foreign_files_are_detected(saved, kind, number):
     other = saved[1][CODED[CODED.index(kind) - 1]][number]
@@ -109,7 +111,7 @@ def test_missing_longer_and_foreign_files_are_detected(saved, kind, number):
         scanner.scan(QUERIES, 1)
 
 
-@coded
+@each_kind
 @pytest.mark.parametrize(
     ("vectors", "shape", "message"),
     [
@@ -157,8 +159,13 @@ def test_a_map_is_what_was_saved_even_when_the_file_is_gone(rows, monkeypatch):
     mapped[0, 0] = 7
     assert path.read_bytes() == content
     with monkeypatch.context() as patch:  # the system commits no memory for a writable map
-        patch.setattr(torch, "from_file", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no memory")))
-        np.testing.assert_array_equal(mapped_array(path, (4, 3), np.float32), array)
+        real = coded._system()
+        only = lambda *how: coded.FAILED if how[2] & mmap.PROT_WRITE else real.mmap(*how)  # noqa: E731
+        patch.setattr(coded, "_system", lambda: SimpleNamespace(mmap=only, munmap=real.munmap))
+        reading = mapped_array(path, (4, 3), np.float32)
+        assert not reading.flags.writeable
+        np.testing.assert_array_equal(reading, array)
+        del reading
     path.unlink()
     mapped[0, 0] = 0
     np.testing.assert_array_equal(mapped, array)

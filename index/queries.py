@@ -15,7 +15,7 @@ constant of the query: what the offsets of the experts in A take.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate, compress, pairwise
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.scanners import Floats, Partition, Rows, gamma
+from index.scanners import Coding, Floats, Partition, Rotated, Rows, gamma
 from mee.config import Missing
 from mee.layout import Layout, Pattern
 
@@ -43,6 +43,7 @@ class Queries:
     logits: Doubles  # (Q, T, M)
     offsets: Doubles  # (Q, T, M) taken from each similarity
     share: Doubles  # (Q, T) a_t; of each query the absolute values add up to 1
+    held: dict[Coding, Rotated] = field(default_factory=dict, repr=False)  # packed, as codings have it
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -134,19 +135,18 @@ class PatternVectors:
     covers: NDArray[np.bool_]  # (Q,) whether clips of the pattern have an expert of every term
     offset: float | None  # -1 where clips' offsets are subtracted, else 0; None: clips have none
     experts: tuple[ExpertColumns, ...]
-    few: Doubles | None  # (Q, W) where there are few queries
 
     @property
     def width(self) -> int:
         """W."""
         return int(self.experts[-1].row.stop) + (self.offset is not None)
 
-    def scan(self, partition: Partition, count: int, query: slice = slice(None)) -> tuple[Floats, Rows]:
-        """The best rows for some queries by an estimate of their scores, as `Partition.scan`."""
-        estimates, rows = partition.scan(self.rounded[query], count)
-        if self.constant.any():
-            estimates = (estimates + self.constant[query, None]).astype(np.float32)
-        return estimates, rows
+    def rotated(self, coding: Coding) -> Rotated:
+        """The queries as a coding has them, for all of their patterns."""
+        held = self.queries.held
+        if coding not in held:
+            held[coding] = coding.rotated(self.queries.packed)
+        return held[coding]
 
     def added_norms(self, vectors: Floats) -> Doubles:
         """(Q,) at least the sum over the experts of the norms of their parts of (Q, W) vectors."""
@@ -157,8 +157,8 @@ class PatternVectors:
     @cached_property
     def rounded(self) -> Floats:
         """(Q, W) float32, contiguous, for scans."""
-        if self.few is not None:
-            return self.few.astype(np.float32)
+        if len(self.queries) <= FEW:
+            return self._few.astype(np.float32)
         if self.factors.shape[1] > 1:
             return self.exact(np.arange(len(self.queries))).astype(np.float32)
         vectors = np.empty((len(self.queries), self.width), dtype=np.float32)
@@ -171,16 +171,21 @@ class PatternVectors:
         return vectors
 
     def exact(self, query: Rows) -> Doubles:
-        """(N, W) float64 of some queries."""
-        if self.few is not None:
-            return self.few[query]
-        vectors = np.empty((len(query), self.width))
-        packed, factors = self.queries.packed, self.factors[query]
+        """(N, W) float64 of some queries; of few queries they are computed once."""
+        return self._few[query] if len(self.queries) <= FEW else self._exact(query)
+
+    @cached_property
+    def _few(self) -> Doubles:
+        return self._exact(slice(None))
+
+    def _exact(self, query: slice | Rows) -> Doubles:
+        packed, factors = self.queries.packed[query], self.factors[query]
+        vectors = np.empty((len(packed), self.width))
         for expert in self.experts:
             out, m = vectors[:, expert.row], expert.expert
-            np.multiply(packed[query, 0, expert.packed], factors[:, 0, m, None], out=out)
+            np.multiply(packed[:, 0, expert.packed], factors[:, 0, m, None], out=out)
             for term in range(1, factors.shape[1]):
-                out += packed[query, term, expert.packed] * factors[:, term, m, None]
+                out += packed[:, term, expert.packed] * factors[:, term, m, None]
         if self.offset is not None:
             vectors[:, -1] = self.offset
         return vectors
@@ -203,32 +208,15 @@ def pattern_vectors(
     covers, constant = (shared.any(-1) | (queries.share == 0)).all(-1), np.zeros(factors.shape[:2])  # (P, Q)
     for term, m in np.argwhere(queries.offsets.any(0)):  # one by one: the same to the bit in any company
         constant -= factors[:, :, term, m] * queries.offsets[:, term, m]
-    few = _all_patterns(queries, factors, layout, offset) if len(queries) <= FEW else None
     vectors = {}
     for n, pattern in enumerate(patterns):
-        experts, columns = _columns(layout, pattern)
-        if offset is not None:
-            columns = np.append(columns, layout.total)
-        kept = None if few is None else np.ascontiguousarray(few[n][:, columns])
-        vectors[pattern] = PatternVectors(queries, factors[n], constant[n], covers[n], offset, experts, kept)
+        experts = _columns(layout, pattern)
+        vectors[pattern] = PatternVectors(queries, factors[n], constant[n], covers[n], offset, experts)
     return vectors
 
 
-def _all_patterns(queries: Queries, factors: Doubles, layout: Layout, offset: float | None) -> Doubles:
-    """(P, Q, E) vectors of all patterns at once, followed by the offset's component where there is one."""
-    vectors = np.repeat(factors[:, :, 0], layout.sizes, axis=-1)
-    vectors *= queries.packed[:, 0]
-    for term in range(1, factors.shape[2]):
-        vectors += np.repeat(factors[:, :, term], layout.sizes, axis=-1) * queries.packed[:, term]
-    if offset is None:
-        return vectors
-    return np.concatenate([vectors, np.full((*vectors.shape[:2], 1), offset)], axis=-1)
-
-
 @lru_cache(maxsize=1024)
-def _columns(layout: Layout, pattern: Pattern) -> tuple[tuple[ExpertColumns, ...], Rows]:
-    """The columns of a pattern's experts, and (E_A,) those of packed vectors that they take."""
+def _columns(layout: Layout, pattern: Pattern) -> tuple[ExpertColumns, ...]:
     ends = [0, *accumulate(compress(layout.sizes, pattern))]
     there = compress(enumerate(layout.slices), pattern)
-    experts = tuple(ExpertColumns(m, packed, slice(*row)) for (m, packed), row in zip(there, pairwise(ends)))
-    return experts, np.flatnonzero(np.repeat(pattern, layout.sizes))
+    return tuple(ExpertColumns(m, packed, slice(*row)) for (m, packed), row in zip(there, pairwise(ends)))

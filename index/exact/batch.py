@@ -5,7 +5,8 @@
 
 (norms by expert, added up; gamma_n of index/scanners/scanner.py). In bfloat16 both factors are rounded, each
 number by at most b of itself; the rounding of queries is measured. Products are added up in float32, and the
-result is rounded by at most b of itself. A query's constant c for a pattern is one more term, |c| long: float32
+result is rounded by at most b of itself. Where codes hold short prefixes, a CPU multiplies these instead
+(index/exact/prefixes.py). A query's constant c for a pattern is one more term, |c| long: float32
 adds it to the product, where to round it, the sum and the score costs less than the ULP that every margin has;
 bfloat16 multiplies parts that add up to it by 1. Blocks run on the device, a CPU or a GPU. Neither precision nor
 device changes a result: candidates within the margins are decided by exact scores.
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from index.exact.prefixes import Prefixes, is_short, offer_prefixes
 from index.exact.ranking import Scored, exact_scores
 from index.queries import Doubles, PatternVectors, Vectors
 from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
@@ -47,7 +49,9 @@ class BatchSearch:
         self, partitions: Sequence[Partition], queries: Vectors, k: int, precision: Precision = "auto"
     ) -> Scored:
         """The best k clips of each query, with all that score the same as the last of them."""
-        bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
+        bfloat16 = precision == "bfloat16"
+        if precision == "auto" and not (self.device.type == "cpu" and any(map(is_short, partitions))):
+            bfloat16 = bfloat16_pays(self.device)
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
         finite = {pattern: each.covers & np.isfinite(each.rounded).all(1) for pattern, each in queries.items()}
@@ -76,7 +80,13 @@ class BatchSearch:
         best = Best(len(margin), k, margin, BFLOAT16 if bfloat16 else 0.0)
         buffers: dict[str, Tensor] = {}
         first = np.cumsum([0, *(len(partition.vectors) for partition in partitions)])
-        for n, partition in sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors)):
+        order = sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors))
+        if self.device.type == "cpu" and not bfloat16:
+            short = [(n, partition) for n, partition in order if is_short(partition)]
+            prefixes = [Prefixes(partition, queries[partition.pattern], int(first[n])) for n, partition in short]
+            offer_prefixes(best, prefixes)
+            order = [(n, partition) for n, partition in order if not is_short(partition)]
+        for n, partition in order:
             vectors = queries[partition.pattern]
             factor = (_in_bfloat16(vectors) if bfloat16 else torch.from_numpy(vectors.rounded)).to(self.device)
             constant = torch.from_numpy(vectors.constant[:, None]).float().to(self.device)

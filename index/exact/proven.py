@@ -1,9 +1,10 @@
 """Exact search of a few queries: partitions are scanned, candidates are re-ranked, and the result is proven.
 
-Let L be the k-th best exact score so far, a lower bound of the final one; e_u the lowest estimate that the scan of
-partition u returned, b_u the bound of its error. Clips that the scan left out score at most e_u + b_u. Where that
-is at least L, the partition is scanned again, for more; otherwise the result is proven. Every candidate with an
-estimate of at least L - b_u is scored exactly.
+Let L be the k-th best of what candidates score at least, a lower bound of the k-th best score; e_u the lowest
+estimate that the scan of partition u returned, b_u by how much a score can be above its estimate. Clips that the
+scan left out score at most e_u + b_u. Where that is at least L, the partition is scanned again, for more, and at
+last by the vectors themselves; otherwise the result is proven. Every candidate that may score L is scored exactly,
+once float32 has decided about most of them.
 
 A query's constant c for a pattern is added to the estimates of inner products in float64, and e = fl(e' + c) to
 float32 is the estimate. |e - (e' + c)| and the rounding of the score are at most 2^-24 of a number of this size
@@ -14,20 +15,30 @@ Kinds without a bound are searched approximately: their best candidates by estim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache, partial
 from math import ceil
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact.ranking import Scored, exact_scores
-from index.queries import Doubles, Vectors
-from index.scanners import AT, ULP, Floats, Partition, Rows
+from index.exact.ranking import Scored, exact_scores, grouped
+from index.scanners import AT, ULP, Coded, Flat, Floats, Partition, Rows, threads
+
+if TYPE_CHECKING:
+    from index.queries import Doubles, PatternVectors, Vectors
+    from mee.scoring import Pattern
 
 SPARE = 32  # rows of a partition that the first scan returns besides k
+SHARE = 256  # and one of so many rows, where estimates are upper bounds
 WIDER = 8  # times more rows in the next scan of a partition
+MANY = 64  # candidates that give a first bound
+GATHERED = 2**20  # numbers of vectors that are estimated at a time
+LARGE = 2**23  # bytes, above which partitions are scanned by several threads
+EVERY = slice(None)  # of the queries
 
 
 def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: int, rerank: int) -> Scored:
@@ -39,7 +50,8 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
     estimates, rows, numbers = [], [], []
     for n, partition in enumerate(partitions):
         vectors = queries[partition.pattern]
-        estimate, row = vectors.scan(partition, wanted)
+        estimate, row = partition.scan(vectors.rounded, wanted)
+        estimate = (estimate + vectors.constant[:, None]).astype(np.float32)
         estimate[~vectors.covers] = -np.inf
         estimates.append(estimate)
         rows.append(row)
@@ -57,101 +69,205 @@ def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int, spa
 
     All scanners have a proven bound; spare: how many more rows the first scan of a partition returns.
     """
-    vectors = [queries[partition.pattern] for partition in partitions]
-    scans = [vector.scan(partition, k + spare) for partition, vector in zip(partitions, vectors)]
-    bounds = np.stack(
-        [partition.scanner.bound(vector.rounded) for partition, vector in zip(partitions, vectors)], axis=1
-    )  # (Q, U)
-    covers = np.stack([vector.covers for vector in vectors], axis=1)
+    scans = _scans(partitions, queries)
+    counts = [k + spare + (0 if scan.coded is None else scan.partition.count // SHARE) for scan in scans]
+    results = _together([partial(scan.run, count) for scan, count in zip(scans, counts)], scans)
     found = []
-    for query in range(len(bounds)):
-        its = [(n, scans[n][0][query], scans[n][1][query]) for n in np.flatnonzero(covers[query]).tolist()]
-        found.append(_search_one(partitions, queries, query, k, bounds[query], its))
+    for query in range(len(results[0][0])):
+        returned = [(estimate[query], row[query]) for estimate, row in results]
+        found.append(_Search(partitions, queries, query, k, list(scans)).proven(returned))
     return Scored(
         np.repeat(np.arange(len(found)), [len(candidates.row) for candidates in found]),
         *(np.concatenate([getattr(one, name) for one in found]) for name in ("score", "number", "row")),
     )
 
 
+# ---- scans
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """How a partition is scanned for all queries."""
+
+    partition: Partition
+    vectors: PatternVectors
+    coded: Coded | None  # what codes are multiplied with; None: the vectors themselves are scanned
+    bound: Doubles  # (Q,) by how much a score can be above its estimate
+    rounding: Doubles  # (Q,) the largest error of a product of vectors in float32
+
+    def run(self, count: int, query: slice = EVERY) -> tuple[Floats, Rows]:
+        """The best rows for some queries by an estimate of inner products."""
+        if self.coded is None:
+            return self.partition.scan(self.vectors.rounded[query], count)
+        return self.partition.scan(Coded(*(part[query] for part in self.coded)), count)
+
+    def flat(self) -> _Scan:
+        """The same by the vectors themselves."""
+        scanner = Flat(self.partition.vectors, self.partition.scanner.shape)
+        partition = replace(self.partition, scanner=scanner)
+        return replace(self, partition=partition, coded=None, bound=self.rounding)
+
+
+def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
+    """What patterns share is computed once."""
+    coded: dict[tuple[int, Pattern], Coded] = {}
+    scans = []
+    for partition in partitions:
+        vectors, coding = queries[partition.pattern], partition.scanner.coding
+        if coding is None:
+            bound = partition.scanner.bound(vectors.rounded)
+            scans.append(_Scan(partition, vectors, None, bound, bound))
+            continue
+        if (id(coding), partition.pattern) not in coded:
+            patterns = [other.pattern for other in partitions if other.scanner.coding is coding]
+            factors = np.stack([queries[pattern].factors for pattern in patterns])
+            every = coding.queries(coding.weighted(vectors.rotated(coding), factors, vectors.offset))
+            coded |= {(id(coding), pattern): Coded(*its) for pattern, its in zip(patterns, zip(*every))}
+        asked = coded[id(coding), partition.pattern]
+        scans.append(_Scan(partition, vectors, asked, asked.bound, asked.rounding))
+    return scans
+
+
+def _together(
+    tasks: Sequence[Callable[[], tuple[Floats, Rows]]], scans: Sequence[_Scan]
+) -> list[tuple[Floats, Rows]]:
+    """What they return; by several threads where there is much to read."""
+    count = min(len(tasks), threads())
+    if count < 2 or sum(scan.partition.scanner.size for scan in scans) < LARGE:
+        return [task() for task in tasks]
+    return list(_pool(count).map(lambda task: task(), tasks))
+
+
+@lru_cache(maxsize=1)
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "scan")
+
+
+# ---- one query
+
+
 @dataclass(frozen=True)
 class _Candidates:
-    """N clips; those that are not scored yet have the score NaN."""
+    """N clips, what they score at least and at most, and exactly; NaN where that is not known yet."""
 
-    estimate: Floats
+    least: Doubles
+    most: Doubles
     number: Rows  # partitions
     row: Rows  # in them
     score: Floats
 
-    @classmethod
-    def of(cls, scans: Iterable[tuple[int, Floats, Rows]]) -> Self:
-        """Results of scans: number of the partition, estimates and rows."""
-        scans = list(scans)
-        estimate = np.concatenate([np.empty(0, np.float32), *(estimate for _, estimate, _ in scans)])
-        row = np.concatenate([np.empty(0, np.int64), *(row for _, _, row in scans)])
-        number = np.repeat(np.array([n for n, _, _ in scans], np.int64), [len(row) for _, _, row in scans])
-        there = row >= 0
-        score = np.full(int(there.sum()), np.nan, dtype=np.float32)
-        return cls(estimate[there], number[there], row[there], score)
-
     def at(self, places: NDArray[np.bool_]) -> Self:
         """Some of them."""
-        return type(self)(self.estimate[places], self.number[places], self.row[places], self.score[places])
+        return type(self)(*(getattr(self, field.name)[places] for field in fields(self)))
 
     def with_more(self, other: Self) -> Self:
         """These, then others."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in ("estimate", "number", "row", "score"))
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
         return type(self)(*map(np.concatenate, pairs))
 
+    def kth(self, k: int) -> float:
+        """L; -inf where there are fewer."""
+        known = self.least[self.least > -np.inf]
+        place = len(known) - k
+        return float(np.partition(known, place)[place]) if place >= 0 else -np.inf
 
-def _search_one(
-    partitions: Sequence[Partition],
-    queries: Vectors,
-    query: int,
-    k: int,
-    bounds: Doubles,
-    scans: Sequence[tuple[int, Floats, Rows]],
-) -> _Candidates:
-    """All clips that score at least as well as the k-th best of one query.
+    def possible(self, k: int) -> Rows:
+        """Those that may be among the best k and are not scored yet."""
+        return np.flatnonzero(np.isnan(self.score) & (self.most >= self.kth(k)))
 
-    bounds: (U,) of the errors of its estimates; scans: number of a partition that it covers, estimates and rows.
-    """
-    lowest = {n: estimate[-1] for n, estimate, _ in scans if len(estimate) < partitions[n].count}
-    counts = {n: len(estimate) for n, estimate, _ in scans}
-    found = _Candidates.of(scans)
 
-    def score(places: Rows) -> None:
+Returned = Sequence[tuple[Floats, Rows]]  # by scans: estimates of inner products, falling, and rows
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The search of one query."""
+
+    partitions: Sequence[Partition]
+    queries: Vectors
+    query: int
+    k: int
+    scans: list[_Scan]
+
+    def proven(self, returned: Returned) -> _Candidates:
+        """All clips that score at least as well as the k-th best; returned: by the scan of each partition."""
+        numbers = np.flatnonzero([scan.vectors.covers[self.query] for scan in self.scans])
+        counts = np.array([len(row) for _, row in returned])
+        found, left = self._candidates(numbers, [returned[n] for n in numbers])
+        while True:
+            self._decide(found)
+            kth = found.kth(self.k)
+            unproven = left >= kth
+            if not unproven.any():
+                return found.at(found.score >= kth)
+            numbers = numbers[unproven]
+            wider = [self._wider(n, counts) for n in numbers.tolist()]
+            more, left = self._candidates(numbers, wider)
+            found = found.at(~np.isin(found.number, numbers)).with_more(more)
+
+    def _candidates(self, numbers: Rows, returned: Returned) -> tuple[_Candidates, Doubles]:
+        """The rows that scans of U partitions returned, and (U,) the most that what they left out can score."""
+        scans = [self.scans[n] for n in numbers]
+        counts = np.array([len(row) for _, row in returned], np.int64)
+        estimate, row = (np.concatenate(columns) for columns in zip(*returned)) if returned else _NOTHING
+        bound, constant = (
+            np.array([(s.bound[self.query], s.vectors.constant[self.query]) for s in scans]).reshape(-1, 2).T
+        )
+        number = np.repeat(numbers, counts)
+        estimate = (estimate + np.repeat(constant, counts)).astype(np.float32)
+        error = np.repeat(bound, counts) + _ulp(estimate)
+        most = np.where(row < 0, -np.inf, estimate + error)
+        least = np.where(np.repeat([s.coded is None for s in scans], counts), estimate - error, -np.inf)
+        whole = counts == [scan.partition.count for scan in scans]
+        left = np.where(whole, -np.inf, most[np.cumsum(counts) - 1])
+        there = row >= 0
+        score = np.full(int(there.sum()), np.nan, dtype=np.float32)
+        return _Candidates(least[there], most[there], number[there], row[there], score), left
+
+    def _wider(self, n: int, counts: Rows) -> tuple[Floats, Rows]:
+        """Scan a partition again, for more rows than it returned."""
+        wanted, there = WIDER * int(counts[n]), self.partitions[n].count
+        if self.scans[n].coded is not None and WIDER * wanted > there:
+            self.scans[n] = self.scans[n].flat()
+            wanted = self.k + SPARE
+        counts[n] = min(wanted, there)
+        estimate, row = self.scans[n].run(int(counts[n]), slice(self.query, self.query + 1))
+        return estimate[0], row[0]
+
+    def _decide(self, found: _Candidates) -> None:
+        """Score all that may be among the best."""
+        if len(found.row) > MANY:  # the best by their bounds give a first L
+            best = np.argpartition(-found.most, MANY)[:MANY]
+            self._estimate(found, best[np.isneginf(found.least[best])])
+        possible = found.possible(self.k)
+        self._estimate(found, possible[np.isneginf(found.least[possible])])
+        self._score(found, found.possible(self.k))
+
+    def _score(self, found: _Candidates, places: Rows) -> None:
         number, row = found.number[places], found.row[places]
-        found.score[places] = exact_scores(partitions, queries, np.full(len(places), query), number, row).score
-
-    if len(found.row) > k:  # the best by estimate give a first L
-        score(np.argpartition(-found.estimate, k - 1)[:k])
-    while True:
-        errors = bounds[found.number] + _ulp(found.estimate)
-        possible = found.estimate + errors >= _kth(found, k)
-        score(np.flatnonzero(np.isnan(found.score) & possible))
-        wrong = np.abs(found.score - found.estimate) > errors  # False where the score is NaN
+        score = exact_scores(self.partitions, self.queries, np.full(len(places), self.query), number, row).score
+        wrong = (score > found.most[places]) | (score < found.least[places])
         if wrong.any():
-            raise partitions[int(found.number[wrong][0])].damaged()
-        kth = _kth(found, k)
-        unproven = [n for n, least in lowest.items() if least + bounds[n] + _ulp(least) >= kth]
-        if not unproven:
-            return found.at(found.score >= kth)
-        wider = []
-        for n in unproven:
-            partition, counts[n] = partitions[n], min(WIDER * counts[n], partitions[n].count)
-            estimate, row = queries[partition.pattern].scan(partition, counts[n], slice(query, query + 1))
-            wider.append((n, estimate[0], row[0]))
-            del lowest[n]
-            if counts[n] < partition.count:
-                lowest[n] = estimate[0, -1]
-        found = found.at(~np.isin(found.number, unproven)).with_more(_Candidates.of(wider))
+            raise self.partitions[int(number[wrong][0])].damaged()
+        found.score[places] = found.least[places] = found.most[places] = score
+
+    def _estimate(self, found: _Candidates, places: Rows) -> None:
+        """Bound scores by products in float32."""
+        number, row = found.number[places], found.row[places]
+        estimate, error = np.empty(len(places)), np.empty(len(places))
+        for n, its in grouped(number):
+            vectors, step = self.scans[n].vectors, max(1, GATHERED // self.scans[n].vectors.width)
+            for start in range(0, len(its), step):
+                some = its[start : start + step]
+                estimate[some] = self.partitions[n].vectors[row[some]] @ vectors.rounded[self.query]
+            estimate[its] += vectors.constant[self.query]
+            error[its] = self.scans[n].rounding[self.query]
+        error += _ulp(estimate)
+        found.least[places] = np.maximum(found.least[places], estimate - error)
+        found.most[places] = np.minimum(found.most[places], estimate + error)
 
 
-def _kth(found: _Candidates, k: int) -> float:
-    """The k-th best exact score so far; -inf where there are fewer."""
-    known = found.score[~np.isnan(found.score)]
-    place = len(known) - k
-    return float(np.partition(known, place)[place]) if place >= 0 else -np.inf
+_NOTHING = np.empty(0, np.float32), np.empty(0, np.int64)
 
 
 def _ulp(estimate: NDArray[np.floating]) -> Doubles:

@@ -43,8 +43,9 @@ def exact_scores(
             numbers = query[some]
             exact = of_pattern.exact(numbers if numbers[0] != numbers[-1] else numbers[:1])  # one is not repeated
             scores[some] = (vectors[row[some]] * exact).sum(1) + of_pattern.constant[numbers]
-        if not np.isfinite(scores[places]).all():
-            raise partitions[partition].damaged()
+    damaged = ~np.isfinite(scores)
+    if damaged.any():
+        raise partitions[int(number[damaged][0])].damaged()
     return Scored(query, scores, number, row)
 
 

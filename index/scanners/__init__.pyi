@@ -1,8 +1,13 @@
 from .coded import array_of as array_of
 from .coded import mapped_array as mapped_array
 from .coded import mapped_bytes as mapped_bytes
+from .coding import Coded as Coded
+from .coding import Coding as Coding
+from .coding import Rotated as Rotated
+from .flat import Flat as Flat
 from .flat import GpuFlat as GpuFlat
 from .flat import gpu_usable as gpu_usable
+from .flat import threads as threads
 from .kinds import AT as AT
 from .kinds import KINDS as KINDS
 from .kinds import PROVEN as PROVEN

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import faiss
 import numpy as np
@@ -48,6 +48,10 @@ HEADER: Final = re.compile(  # as numpy writes it; what others write may be anyt
     rb"'shape': \(([\d, ]{0,99})\), \} *\n",
     re.DOTALL,
 )
+if TYPE_CHECKING:
+    from index.scanners.coding import Coding
+    from mee.scoring import Pattern
+
 Arrays = dict[str, NDArray[Any]]
 Specs = dict[str, tuple[tuple[int, ...], type]]  # shape and dtype of each array
 Value = TypeVar("Value", np.float32, np.int64)
@@ -96,7 +100,9 @@ class CodedScanner(Scanner):
         return self._codes
 
     @classmethod
-    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
+    def open(
+        cls, path: Path, vectors: Floats, shape: Shape, coding: Coding | None = None, pattern: Pattern = ()
+    ) -> Self:
         beside = cls.files(path)[1]
         try:
             regular_size(beside, MOST_BYTES)

@@ -102,6 +102,11 @@ class Flat(Scanner):
         return np.asarray(gamma(self.shape.width) * (norms @ longest) + TINY)
 
 
+def threads() -> int:
+    """How many FAISS uses."""
+    return int(faiss.omp_get_max_threads())
+
+
 def selector(allowed: Allowed) -> Any:
     """FAISS's form of a mask; it does not own the bits, so `allowed` must outlive it."""
     return faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(allowed.bits))

@@ -2,7 +2,8 @@
 
 kind        reads for one query        results
 flat        4 bytes a component        exact
-certified   1 byte a component         exact: proven by a bound on the error; otherwise the scan is widened
+certified   1 byte a component of      exact: proven by a bound on the error; otherwise the scan is widened
+            a short prefix
 fastscan    1 bit a component          candidates, re-ranked by exact scores; recall is measured
 
 auto        certified; fastscan where a recall below 1 is wanted
@@ -29,7 +30,7 @@ KINDS: Final[dict[str, str]] = {
 }
 Choice = Literal["auto", "flat", "certified", "fastscan"]
 PROVEN: Final = ("flat", "certified")
-SMALL: Final = 1024  # rows, below which codes gain nothing
+SMALL: Final = 128  # rows, below which codes gain nothing; those of fastscan below eight times as many
 AT: Final = 10  # results that recall is measured of
 RERANK: Final = 100  # candidates of fastscan that are re-ranked for them, unless a recall is requested
 
@@ -63,7 +64,7 @@ class Settings:
 
 def choose(settings: Settings, rows: int) -> str:
     """The kind that a partition of so many rows gets."""
-    return "flat" if rows < SMALL else settings.larger
+    return "flat" if rows < SMALL * (8 if settings.larger == "fastscan" else 1) else settings.larger
 
 
 def scanner_class(kind: str) -> type[Scanner]:

@@ -1,6 +1,6 @@
 """Scanner: finds the rows of a partition that may score best, without reading all of its vectors.
 
-    |estimate - exact score| <= bound(query)        infinite for kinds without a proven bound
+    exact score - estimate <= bound(query)        infinite for kinds without a proven bound
 
 A partition holds N vectors of one availability pattern and one segment, (N, W) float32: the packed experts of the
 pattern side by side, each of norm at most 1, then the clip's offset where clips have one. These are the parts of
@@ -21,6 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, final
 
@@ -30,6 +31,9 @@ from numpy.typing import NDArray
 from mee.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from index.scanners.coding import Coded, Coding
     from mee.layout import Pattern
 
 Floats = NDArray[np.float32]
@@ -86,9 +90,15 @@ class Scanner(ABC):
     """Scans one partition. It keeps the vectors, which may be memory-mapped."""
 
     kind: ClassVar[str]
+    coding: Coding | None = None  # of codes, which also take queries that are coded already
 
     def __init__(self, vectors: Floats, shape: Shape) -> None:
         self.vectors, self.shape = vectors, shape  # (N, W)
+
+    @property
+    def size(self) -> int:
+        """Bytes that a scan reads."""
+        return self.vectors.nbytes
 
     @abstractmethod
     def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
@@ -107,7 +117,14 @@ class Scanner(ABC):
 
     @abstractmethod
     def bound(self, queries: Floats) -> Doubles:
-        """(Q,) the largest difference of an estimate from the exact score; inf where nothing is proven."""
+        """(Q,) by how much an exact score can be above its estimate; inf where nothing is proven.
+
+        Of kinds without codes, it can be as far below it.
+        """
+
+    def scan_coded(self, queries: Coded, count: int, allowed: Allowed | None = None) -> Results:
+        """As `scan`, of queries that are coded already."""
+        raise NotImplementedError(f"a scanner of kind {self.kind} has no coding")
 
     @classmethod
     def build(cls, vectors: Floats, shape: Shape) -> Self:
@@ -115,8 +132,20 @@ class Scanner(ABC):
         return cls(vectors, shape)
 
     @classmethod
-    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
-        """Open what `save` wrote; codes are memory-mapped, and read at the first scan."""
+    def built(cls, parts: Sequence[tuple[Pattern, Floats]], sizes: tuple[int, ...]) -> Iterable[Self]:
+        """One for each pattern of a segment: (N, W) vectors; sizes: of all experts, in the order of a pattern."""
+        for pattern, vectors in parts:
+            experts = tuple(compress(sizes, pattern))
+            yield cls.build(vectors, Shape(experts, vectors.shape[1] > sum(experts)))
+
+    @classmethod
+    def open(
+        cls, path: Path, vectors: Floats, shape: Shape, coding: Coding | None = None, pattern: Pattern = ()
+    ) -> Self:
+        """Open what `save` wrote; codes are memory-mapped, and read at the first scan.
+
+        coding: that of the segment, if it has one; pattern: of the vectors.
+        """
         return cls.build(vectors, shape)
 
     def save(self, path: Path) -> None:
@@ -159,11 +188,13 @@ class Partition:
         here = mask[self.rows]
         return replace(self, allowed=Allowed(here if self.allowed is None else here & self.allowed.mask))
 
-    def scan(self, queries: Floats, count: int) -> Results:
-        """As `Scanner.scan`, of the rows that are allowed."""
+    def scan(self, queries: Floats | Coded, count: int) -> Results:
+        """As `Scanner.scan`, of the rows that are allowed; queries may be coded by the scanner's coding."""
+        plain = isinstance(queries, np.ndarray)
+        run = self.scanner.scan if plain else self.scanner.scan_coded
         try:
-            found = self.scanner.scan(queries, min(count, self.count), self.allowed)
-            if (found[1] < 0).any() and np.isfinite(queries).all():
+            found = run(queries, min(count, self.count), self.allowed)  # type: ignore[arg-type]
+            if (found[1] < 0).any() and np.isfinite(queries if plain else queries.numbers).all():
                 raise ValueError("a vector is not finite")  # no row is found whose score is NaN
             return found
         except ValueError as error:

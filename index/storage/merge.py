@@ -28,6 +28,7 @@ from index.scanners import choose, scanner_class
 from index.storage.entries import finite_offsets, joined, pattern_of
 from index.storage.manifest import Manifest, SegmentRef, damaged, digest_of, discard
 from index.storage.segment import (
+    CODING,
     FACTS,
     TABLE,
     Segment,
@@ -129,6 +130,7 @@ def write_segment(
             done += len(rows)
             if progress is not None:
                 progress(done, len(numbers))
+        _write_scanners(aside, kinds, manifest.layout.sizes)
         files = {file.name: (file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
         facts = SegmentFacts(len(numbers), partitions, kinds, files)
         text = json.dumps(asdict(facts), indent=2).encode()
@@ -171,7 +173,16 @@ def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, 
             if not np.isfinite(block).all():  # FAISS could make no codes of it
                 raise damaged(folder.parents[1], f"a vector or an offset of pattern {code} is not finite")
             file.write(block.data)
-    vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
-    kind = choose(manifest.settings, len(rows))
-    scanner_class(kind).build(vectors, shape).save(folder / scanner_name(kind, code))
-    return kind
+    return choose(manifest.settings, len(rows))
+
+
+def _write_scanners(folder: Path, kinds: Mapping[str, str], sizes: tuple[int, ...]) -> None:
+    """Write what scanners need beside the vectors; kinds: of each partition's code."""
+    for kind in set(kinds.values()):
+        codes = [code for code, its in kinds.items() if its == kind]
+        mapped = [np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray) for code in codes]
+        parts = list(zip(map(pattern_of, codes), mapped))
+        for code, scanner in zip(codes, scanner_class(kind).built(parts, sizes)):
+            scanner.save(folder / scanner_name(kind, code))
+            if scanner.coding is not None:
+                scanner.coding.save(folder / CODING)

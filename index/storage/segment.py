@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners import KINDS, Allowed, Partition, Shape, array_of, mapped_array, scanner_class
+from index.scanners import KINDS, Allowed, Coding, Partition, Shape, array_of, mapped_array, scanner_class
 from index.storage.entries import NEEDED, Entries, by_pattern, code_of, pattern_of
 from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, digest_of, reading
 from index.storage.table import ClipTable, open_table
@@ -27,6 +27,7 @@ from mee.files import entry, parse_json, read_file, regular_size, whole_file
 from mee.layout import Layout, Pattern
 
 FACTS, TABLE = "segment.json", "clips.arrow"
+CODING = "coding.safetensors"  # of the scanners that have one
 vectors_name, rows_name = "vectors-{}.npy".format, "rows-{}.npy".format  # of a partition's code
 scanner_name = "{}-{}".format  # of a kind and a code: how the file names of a partition's scanner begin
 
@@ -183,6 +184,7 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
         needed = {TABLE, *map(vectors_name, facts.partitions), *map(rows_name, facts.partitions)}
         for code, kind in facts.kinds.items():
             needed |= {path.name for path in scanner_class(kind).files(folder / scanner_name(kind, code))}
+        needed |= {CODING} & facts.files.keys()
         if needed != facts.files.keys():
             raise ValueError("it does not name all files, or others")
         if not sum(facts.partitions.values()) <= facts.clips <= facts.files[TABLE][0]:
@@ -212,6 +214,8 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
             mapped[str(folder / name)] = status.st_ino, status.st_size
     with reading(folder / TABLE):
         table = open_table(folder / TABLE, facts.clips)
+    with reading(folder / CODING):
+        coding = _coding(folder, facts, layout, offset=manifest.offsets is not None)
     for code, count in facts.partitions.items():
         shape = shape_of(pattern_of(code), layout, manifest.offsets is not None)
         with reading(folder / vectors_name(code)):
@@ -221,10 +225,21 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
             _check_rows(rows, facts.clips)
         path = folder / scanner_name(facts.kinds[code], code)
         with reading(path):
-            scanner = scanner_class(facts.kinds[code]).open(path, vectors, shape)
+            scanner = scanner_class(facts.kinds[code]).open(path, vectors, shape, coding, pattern_of(code))
         partitions.append(Partition(pattern_of(code), vectors, rows, scanner, table, 0))
     segment = Segment(table, tuple(partitions), ref=replace(ref, removed=None), mapped=mapped)
     return as_of(directory, segment, ref)
+
+
+def _coding(folder: Path, facts: SegmentFacts, layout: Layout, *, offset: bool) -> Coding | None:
+    """How clips are coded. A wrong number there would make results wrong, so that its checksum is compared."""
+    if CODING not in facts.files:
+        return None
+    size, digest = facts.files[CODING]
+    content = read_file(folder / CODING, size)
+    if sha256(content).hexdigest() != digest:
+        raise ValueError("its checksum is wrong")
+    return Coding.read(content, layout.sizes, offset=offset)
 
 
 def _check_rows(rows: NDArray[np.int64], clips: int) -> None:

@@ -19,3 +19,5 @@ from .scores import full_products as full_products
 from .scores import summation_margin as summation_margin
 from .top import Best as Best
 from .top import Top as Top
+from .top import above as above
+from .top import kth_of as kth_of

@@ -45,21 +45,25 @@ class Best:
     def update(self, block: Tensor, first: int) -> None:
         """Add (Q, c) estimates of the candidates from number `first` on; -inf: never an answer."""
         if self.k <= block.shape[1] and not self._waiting and not len(self._query):
-            start = _kth(block, self.k).to(self.least)
+            start = kth_of(block, self.k).to(self.least)
             self.least = torch.maximum(self.least, self._reach(start, self.margin))
         query, candidate = above(block, self.least)
         if len(query):
-            self._new.append((query, candidate + first, block[query, candidate].to(self.least)))
-            self._waiting += len(query)
+            self.offer(query, candidate + first, block[query, candidate])
+
+    def offer(self, query: Tensor, candidate: Tensor, estimate: Tensor) -> None:
+        """Add (N,) queries, candidates and estimates of their scores; no pair twice."""
+        self._new.append((query, candidate, estimate.to(self.least)))
+        self._waiting += len(query)
         if len(self._query) + self._waiting > SORT_ABOVE * self.k * len(self.least):
-            self._sort()
+            self.sort()
 
     def candidates(self) -> tuple[Tensor, Tensor, Tensor]:
         """(N,) queries in rising order, (N,) candidates, (N,) their estimates in falling order of each query."""
-        self._sort()
+        self.sort()
         return self._query, self._candidate, self._estimate
 
-    def _sort(self) -> None:
+    def sort(self) -> None:
         """Drop what is further behind the k-th best than the margin allows."""
         parts = [(self._query, self._candidate, self._estimate), *self._new]
         query, candidate, estimate = (torch.cat(columns) for columns in zip(*parts))
@@ -104,7 +108,8 @@ def first_of(query: Tensor, queries: int, k: int) -> Tensor:
     return (count.cumsum(0) - count)[:, None] + torch.arange(k, device=query.device)
 
 
-def _kth(block: Tensor, k: int) -> Tensor:
+def kth_of(block: Tensor, k: int) -> Tensor:
+    """(Q,) the k-th best of each row of (Q, c)."""
     if block.device.type == "cpu":
         scores = block.float() if block.dtype == torch.bfloat16 else block
         return torch.from_numpy(-np.partition(-scores.numpy(), k - 1, axis=1)[:, k - 1])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from index.scanners import kinds
+from index.scanners import coding, kinds
 from index.scanners.kinds import Settings
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
@@ -17,7 +17,10 @@ def place(tmp_path):
 
 @pytest.fixture(scope="session")
 def make_index():
-    """make_index(gallery, directory, kind): in memory, or in a directory with every partition of one kind."""
+    """make_index(gallery, directory, kind): in memory, or in a directory with every partition of one kind.
+
+    "prefixes" are certified ones with as short prefixes as can be.
+    """
 
     def make(gallery, directory=None, kind="flat", *, layout=LAYOUT, offsets=None, **columns):
         entries = entries_of(gallery, layout, **columns)
@@ -25,12 +28,18 @@ def make_index():
             return in_memory(entries, layout, offsets)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kinds, "SMALL", 1)
-            settings = Settings(kind=kind)
+            prefixes = kind == "prefixes"
+            if prefixes:
+                patch.setattr(coding, "STEP", 2)
+                patch.setattr(coding, "REST", 0.95)
+            settings = Settings(kind="certified" if prefixes else kind)
             with IndexWriter.create(directory, layout, ORIGIN, settings=settings, offsets=offsets) as writer:
                 writer.put(entries)
                 writer.compact()
         video_index = VideoIndex.open(directory)
-        assert {partition.scanner.kind for partition in video_index.snapshot.partitions} == {kind}
+        scanners = [partition.scanner for partition in video_index.snapshot.partitions]
+        assert {scanner.kind for scanner in scanners} == {"certified" if prefixes else kind}
+        assert not prefixes or all(scanner.coding.short for scanner in scanners)
         return video_index
 
     return make

@@ -37,12 +37,13 @@ def test_search_ranks_as_the_evaluation_does(make_index, queries, layout):
     assert_best(plain, loop_scores(text, gallery, layout), gallery.clip_ids, 10)
 
 
-def test_certified_with_offsets_is_exact_on_disk_and_after_more_was_put(make_index, tmp_path):
+@pytest.mark.parametrize("kind", ["certified", "prefixes"])
+def test_certified_with_offsets_is_exact_on_disk_and_after_more_was_put(make_index, tmp_path, kind):
     first, second = random_gallery(1500, 1), random_gallery(40, 2, first=2000)
     names = [*first.clip_ids, *second.clip_ids]
     offset = torch.rand(len(names), generator=torch.Generator().manual_seed(1))
     parts = [sorted_by_id(offset[:1500], first), sorted_by_id(offset[1500:], second)]
-    video_index = make_index(first, tmp_path / "index", "certified", offsets=FACTS, offset=parts[0])
+    video_index = make_index(first, tmp_path / "index", kind, offsets=FACTS, offset=parts[0])
     with IndexWriter.open(tmp_path / "index") as writer:
         writer.put(entries_of(second, offset=parts[1]))
     assert video_index.refresh()

@@ -74,7 +74,7 @@ def test_filters_and_removals_leave_exact_results(make_index, seed, k, missing, 
     assert_best(video_index.rank(text, k, where=[mask]), reference, names, k, mask & ~gone)
 
 
-@pytest.mark.parametrize("kind", ["flat", "certified"])
+@pytest.mark.parametrize("kind", ["flat", "certified", "prefixes"])
 @pytest.mark.parametrize("queries", [1, 5, 40])
 @by_rule
 def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries, layout):
@@ -106,7 +106,7 @@ def test_fastscan_finds_nearly_all_and_all_where_exact_is_requested(make_index, 
         assert video_index.rank(alone, 10, rerank=300).ids == [found[query]]
 
 
-@pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
+@pytest.mark.parametrize("kind", ["flat", "certified", "prefixes", "fastscan"])
 @by_rule
 def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind, layout):
     patterns = torch.tensor([p for p in product([False, True], repeat=4) if any(p)]).repeat(2, 1)
@@ -127,14 +127,15 @@ def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind, l
 
 
 @pytest.mark.parametrize("terms", [1, 3])
-def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path, terms):
+@pytest.mark.parametrize("kind", ["certified", "prefixes"])
+def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path, terms, kind):
     """Sentences, and mixtures of several sentences, some with a weight below 0."""
     text = Queries.of(random_text(60, 4))
     shares = np.random.default_rng(0).uniform(-1, 1, (60 // terms, terms))
     shares /= np.abs(shares).sum(1, keepdims=True)
     arrays = (text.packed, text.logits, text.offsets)
     queries = Queries(*(array.reshape(60 // terms, terms, -1) for array in arrays), shares)
-    video_index = make_index(random_gallery(2000, 3, doubled=0.2), tmp_path / "index", "certified")
+    video_index = make_index(random_gallery(2000, 3, doubled=0.2), tmp_path / "index", kind)
     whole = [video_index.rank(queries, 7, precision=precision) for precision in ("auto", *PRECISIONS)]
     for ranked in whole[1:]:
         assert ranked.ids == whole[0].ids

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from index.scanners import coded
 from index.scanners.coded import mapped_array, mapped_bytes
-from index.scanners.kinds import KINDS, scanner_class
+from index.scanners.kinds import scanner_class
 from index.scanners.scanner import Shape
 from index.storage.snapshot import read_snapshot
 from index.storage.writer import IndexWriter
@@ -24,7 +24,7 @@ from tests.index.scanners.partitions import query_rows, unit_rows
 SHAPE = Shape((12, 8), offset=True)
 VECTORS = unit_rows(np.random.default_rng(0), 200, SHAPE)
 QUERIES = query_rows(np.random.default_rng(1), 3, SHAPE)
-CODED = [kind for kind in KINDS if kind != "flat"]
+CODED = ["fastscan"]
 each_kind = pytest.mark.parametrize("kind", CODED)
 each_file = pytest.mark.parametrize("number", [0, 1])
 
@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_detected_or_breaks_one_estimate(saved, kind, bit):
     with pytest.raises(ValueError, match=r"spoiled.*(damaged|does not belong)"):
         use(kind, path)
     head = saved[2][kind]["bytes"] - saved[2][kind]["codes"]
-    assert head > (0 if kind == "certified" else 1000)
+    assert head > 1000
     path = spoil(saved, kind, 0, lambda content: flipped(content, bit % (8 * head)))
     with pytest.raises(ValueError, match=r"'.*spoiled' is damaged: its checksum is not what was written"):
         use(kind, path)
@@ -96,7 +96,7 @@ def test_a_truncated_file_is_detected(saved, kind, number, part):
 @each_kind
 @each_file
 def test_missing_longer_and_foreign_files_are_detected(saved, kind, number):
-    other = saved[1][CODED[CODED.index(kind) - 1]][number]
+    other = saved[1][kind][1 - number]
     for change, message in (
         (lambda _: None, "is missing or"),
         (lambda content: content + b"\0", "damaged"),
@@ -127,13 +127,13 @@ def test_codes_of_other_vectors_are_refused(saved, kind, vectors, shape, message
 
 
 def test_a_file_of_another_format_is_refused(saved):
-    path = spoil(saved, "certified")
-    beside = scanner_class("certified").files(path)[1]
+    path = spoil(saved, "fastscan")
+    beside = scanner_class("fastscan").files(path)[1]
     arrays, text = load_file(beside), read_facts(beside.read_bytes())
     beside.unlink()
     save_file(arrays, beside, {"facts": text.replace('"format": 1', '"format": 2')})
     with pytest.raises(ValueError, match="damaged: its checksum is not that of its content"):
-        use("certified", path)
+        use("fastscan", path)
 
 
 # ---- files mapped into memory

@@ -59,8 +59,10 @@ def put_in_place(path, what, victim):
 
 
 PLACES = ["index.json", "removed-*", "segments", "segments/*", "segments/*/segment.json", "segments/*/clips.arrow"]
-PLACES += [f"segments/*/{name}" for name in ("vectors-1111.npy", "rows-1111.npy", "certified-1111")]
-PLACES += ["segments/*/certified-1111.safetensors"]
+PLACES += [
+    f"segments/*/{name}"
+    for name in ("vectors-1111.npy", "rows-1111.npy", "certified-1111.npy", "coding.safetensors")
+]
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a symbolic link", "a folder"])

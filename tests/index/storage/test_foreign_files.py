@@ -162,34 +162,54 @@ def with_array(name, array):
 
 
 CODES = {
-    "another index": ("certified", at(0, int.from_bytes(b"IxFI", "little"))),
-    "an index of a class that runs others": ("certified", at(0, int.from_bytes(b"IxPT", "little"))),
-    "more columns": ("certified", at(4, 2**20)), "more rows": ("certified", at(8, 2**40, 8)),
-    "rows below 0": ("certified", at(8, -1, 8)), "more columns of groups": ("fastscan", at(4, 2**20)),
-    "more rows of groups": ("fastscan", at(8, 2**40, 8)), "more groups": ("fastscan", at(45, 2**40, 8)),
-    "more bits": ("fastscan", at(53, 63, 8)), "a centroid that is not finite": ("fastscan", at(69, 0x7FC00000)),
-    "fewer codes": ("certified", lambda content, facts, arrays: (content[:-1], arrays)),
-    "more codes": ("fastscan", lambda content, facts, arrays: (content + b"0", arrays)),
-    "nothing but a head": ("certified", lambda content, facts, arrays: (content[:30], arrays)),
-    "a scale that is not finite": ("certified", lambda content, facts, arrays: arrays["scale"].fill(np.nan)),
-    "a spread that is large": ("certified", lambda content, facts, arrays: arrays["spread"].fill(2**40)),
-    "a spread below 0": ("certified", lambda content, facts, arrays: arrays["spread"].fill(-1)),
-    "a short centre": ("certified", with_array("centre", np.zeros(1, np.float32))),
-    "an error of another type": ("certified", with_array("error", np.zeros(5, np.int8))),
-    "one more array": ("certified", with_array("more", np.zeros(1, np.float32))),
-    "no number kept": ("fastscan", with_array("kept", np.zeros(0, np.float32))),
-    "facts of text": ("certified", lambda content, facts, arrays: facts.update(rows="200")),
+    "another index": at(0, int.from_bytes(b"IxFI", "little")),
+    "an index of a class that runs others": at(0, int.from_bytes(b"IxPT", "little")),
+    "more columns": at(4, 2**20), "more rows": at(8, 2**40, 8), "rows below 0": at(8, -1, 8),
+    "more groups": at(45, 2**40, 8), "more bits": at(53, 63, 8),
+    "a centroid that is not finite": at(69, 0x7FC00000),
+    "more codes": lambda content, facts, arrays: (content + b"0", arrays),
+    "fewer codes": lambda content, facts, arrays: (content[:-1], arrays),
+    "nothing but a head": lambda content, facts, arrays: (content[:30], arrays),
+    "no number kept": with_array("kept", np.zeros(0, np.float32)),
+    "one more array": with_array("more", np.zeros(1, np.float32)),
+    "facts of text": lambda content, facts, arrays: facts.update(rows="200"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CODES)
 def test_hostile_codes(copied, name):
-    kind, change = CODES[name]
-    place = copied(kind)
-    path = coded_file(place, kind, change)
+    place = copied("fastscan")
+    path = coded_file(place, "fastscan", CODES[name])
     said = sentence("search", place)
     assert re.search("damaged", said)
     assert path.name in said
+    assert len(verify_index(place)) == 1
+
+
+CODING = {
+    "a scale that is not finite": {"scale": lambda array: array * np.nan},
+    "a spread that is large": {"spread": lambda array: array + 2**40},
+    "a spread below 0": {"spread": lambda array: -array},
+    "a short centre": {"centre": lambda array: array[:1]},
+    "an error of another type": {"error": lambda array: array.astype(np.int8)},
+    "a basis of another width": {"basis-1": lambda _: np.ones((9, 1), np.float32)},
+    "a basis of more columns": {"basis-1": lambda _: np.ones((3, 3), np.float32)},
+    "one more array": {"more": lambda _: np.zeros(1)},
+    "no scale": {"scale": lambda _: None},
+}
+
+
+@pytest.mark.parametrize("name", CODING)
+def test_hostile_codings(copied, name):
+    place = copied("certified")
+    path = segment_of(place) / "coding.safetensors"
+    arrays = load_file(path)
+    for key, change in CODING[name].items():
+        arrays[key] = change(arrays.get(key))
+    save_file({key: array for key, array in arrays.items() if array is not None}, path)
+    resealed_segment(place, path.parent)
+    said = sentence("search", place)
+    assert re.search(r"damaged \((it is not how (such )?clips are coded|it holds \(200, 32\))", said), said
     assert len(verify_index(place)) == 1
 
 

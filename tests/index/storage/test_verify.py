@@ -61,7 +61,7 @@ def flipped(content):
 
 
 FILES = ["index.json", "removed-", "segment.json", "clips.arrow", "vectors-111", "rows-111"]
-FILES += ["certified-111", "certified-111.safetensors"]
+FILES += ["certified-111", "coding.safetensors"]
 DAMAGE = {
     "missing": None, "empty": lambda content: b"", "halved": lambda content: content[: len(content) // 2],
     "flipped": flipped, "longer": lambda content: content + b"and more",

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.scanners import Partition, Settings
+from index.storage.checksums import check_file, worth_checking
 from index.storage.entries import STANDARD, together
 from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
 from index.storage.segment import (
     Segment,
     SegmentFacts,
     as_of,
-    check_file,
     folder_of,
     of_entries,
     open_segment,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from index.storage.entries import Entries
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
-CHECKED = 256 << 20  # bytes of new files that are compared with their checksums, if they are no more in total
-SKIMMED = 32 << 20  # bytes of the smallest of them, if they are more; verify_index compares all
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +113,7 @@ def snapshot_of(
 
 
 def read_snapshot(directory: Path) -> Snapshot:
-    """Open an index: its files are mapped, and compared with their checksums if they have 256 MiB at most.
+    """Open an index: its files are mapped, and some of their bytes are compared with checksums (checksums.py).
 
     Raises:
         InputError: there is no index, it is damaged, or it is of another version.
@@ -169,13 +167,11 @@ def open_segments(directory: Path, manifest: Manifest, known: Snapshot | None = 
 
 def _check_files(directory: Path, facts: Mapping[str, SegmentFacts]) -> None:
     """Compare the files of segments with their checksums, as far as that does not delay opening."""
-    files = sorted(
-        (size, folder_of(directory, name) / file, digest)
+    files = {
+        folder_of(directory, name) / file: about
         for name, segment in facts.items()
-        for file, (size, digest) in segment.files.items()
-    )
-    left = CHECKED if sum(size for size, _, _ in files) <= CHECKED else SKIMMED
-    for size, path, digest in files:
-        left -= size
-        if left >= 0:
-            check_file(path, digest)
+        for file, about in segment.files.items()
+    }
+    for path, whole in worth_checking(files):
+        with reading(path):
+            check_file(path, files[path], whole=whole)

@@ -8,8 +8,8 @@
         tokens-0.json         of each text encoder: its tokenizer
 
 It may have been made by anyone. ONNX Runtime is given the bytes of a small graph, which may name no file, no loop
-and no operator but ONNX's own; inputs and outputs must be those of the weights and the index, and memory is limited.
-The first sentence opens it. What cannot be used is `Unusable`: the model itself can take its place.
+and no operator but ONNX's own; inputs and outputs must fit the weights and the index, and memory is limited. What
+cannot be used is `Unusable`: the model itself can take its place.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class SearchArgs:
     query: OmitArgPrefixes[QueryArgs]
     json: bool = False  # print one JSON object for each hit, or for each video with --by-video
     model: Path | None = None  # the model, if it was moved since the index was made
-    # where the model runs if the index has no text side; cuda: it runs there, and clips are copied and scored there
+    # where the model runs if the index has no text side; cuda: it runs there, and the clips are scored there
     device: Device = "auto"
     verbose: bool = False  # say on stderr what encoded the sentences
 

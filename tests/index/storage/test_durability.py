@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.storage import checksums, manifest
+from index.storage import checksums, manifest, merge
 from index.storage import writer as writer_module
 from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.verify import verify_index

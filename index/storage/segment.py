@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import KINDS, Allowed, Partition, Shape, array_of, mapped_array, scanner_class
@@ -125,6 +124,8 @@ class Segment:
 
 def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
     """A segment in memory, scanned flat, of entries that are checked; offsets: whether vectors end with one."""
+    import pyarrow.compute as pc  # here: a search needs none of it
+
     order = np.asarray(pc.sort_indices(entries.table["clip_id"])).astype(np.int64)
     rows, packed, groups = entries.table.take(pa.array(order)), entries.packed[order], []
     codes = np.empty(len(order), dtype=object)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from index.scanners import Partition, Settings
 from index.storage.checksums import check_file, worth_checking
@@ -96,6 +95,8 @@ class Snapshot:
 
     def without_stream(self) -> list[str]:
         """Clips that have no stream, so that nothing finds them; sorted."""
+        import pyarrow.compute as pc  # here: a search needs none of it
+
         none, found = "0" * len(self.layout.names), list[str]()
         for segment in self.segments:
             table = segment.live_table()

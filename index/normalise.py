@@ -53,7 +53,7 @@ def normalise(
     Raises:
         InputError: index, model or bank cannot be used, or there is nothing in the index.
     """
-    searcher = Searcher.load(directory, device=device, model=model)
+    searcher = Searcher.load(directory, device=device or "auto", model=model)
     if not len(searcher.video_index):
         raise InputError(f"'{directory}' has no clip that could have an offset")
     sentences = read_sentences(bank, ("train",))

@@ -84,7 +84,7 @@ class Searcher:
         cls,
         directory: Path,
         *,
-        device: torch.device | str | None = None,
+        device: torch.device | str = "auto",
         model: Path | None = None,
         index_device: torch.device | None = None,
     ) -> Searcher:
@@ -92,8 +92,8 @@ class Searcher:
 
         Args:
             directory: the index.
-            device: where the model encodes sentences; a GPU is a reason to use the model. Default: its text side,
-                or the model on a GPU where there is one.
+            device: where the model encodes sentences, if it must; auto: on a GPU where there is one. A GPU that is
+                named is a reason to use the model.
             model: the model's directory; it is then used. Default: as recorded, if it stands beside the index, or
                 is still the very directory that the index was made with on this machine. An index may have been
                 made by anyone, and what it names is no reason to read it.
@@ -130,7 +130,8 @@ class Searcher:
 
             made = MEE.from_pretrained(place)
             _check_layout(video_index, made)
-            return made.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            found = "cuda" if torch.cuda.is_available() else "cpu"
+            return made.to(found if device == "auto" else device)
 
         exported, reason = None, "a model is named" if model else "a GPU is named"
         if not model and not str(device).startswith("cuda"):

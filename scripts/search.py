@@ -122,8 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from index.searcher import Searcher
 
     gpu = pick_device("cuda") if args.device == "cuda" else None  # not by default: all vectors are copied there
-    device = gpu or (None if args.device == "auto" else "cpu")
-    searcher = Searcher.load(args.index, device=device, model=args.model, index_device=gpu)
+    searcher = Searcher.load(args.index, device=gpu or args.device, model=args.model, index_device=gpu)
     if query.reads_lines:  # before the first line is waited for
         searcher.check(first)
     for number, requests in enumerate(_batches(query) if query.reads_lines else [[first]]):

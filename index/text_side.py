@@ -39,12 +39,9 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 FACTS, GRAPH, WEIGHTS = "text.json", "graph.onnx", "weights.safetensors"
 LARGEST_GRAPH: Final = 16 << 20  # bytes; that of a model of 24 layers has less than one million
-REFUSED: Final = (
-    b"location",
-    b"Loop",
-    b"Scan",
-    b"com.microsoft",
-)  # in graphs with files, loops, others' operators
+REFUSED: Final = (b"location", b"Loop", b"Scan", b"com.microsoft")  # of files, loops, others' operators
+TYPES: Final = {"F32": "<f4", "I64": "<i8"}  # of weights
+NAMES: Final = {"<f4": "tensor(float)", "<i8": "tensor(int64)"}  # ONNX Runtime's
 OUTPUTS: Final = ("packed", "logits", "offsets")
 PROBES: Final = ("a dog", "The man's 2 dogs, running...", "ÜBER 雪 🎬 naïve\tx", "?!", "qzx " * 300)
 CLOSE: Final = 2e-6  # largest difference from what torch gives
@@ -148,7 +145,7 @@ class TextSide:
         with limited(self._folder):
             session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         ids = {f"ids-{number}": ("tensor(int64)", 2) for number in range(len(self._nothing))}
-        shapes = {name: ("tensor(float)", list(array.shape)) for name, array in weights.items()}
+        shapes = {name: (NAMES[array.dtype.str], list(array.shape)) for name, array in weights.items()}
         inputs = {each.name: (each.type, each.shape) for each in session.get_inputs()}
         asked = {name: (kind, len(shape) if name in ids else shape) for name, (kind, shape) in inputs.items()}
         if asked != ids | shapes or tuple(each.name for each in session.get_outputs()) != OUTPUTS:
@@ -157,16 +154,16 @@ class TextSide:
 
 
 def _mapped(path: Path) -> dict[str, Any]:
-    """The float32 arrays of a safetensors file, in its mapped bytes."""
+    """The arrays of a safetensors file, in its mapped bytes."""
     head, content = read_head(path), mapped_bytes(path)
     head.pop("__metadata__", None)
     start = 8 + int.from_bytes(content[:8].tobytes(), "little")
     arrays = {}
     for name, about in head.items():
         first, end = about["data_offsets"]
-        if about["dtype"] != "F32" or not 0 <= first <= end <= len(content) - start:
-            raise ValueError(f"'{name:.80}' is not of float32, or not in the file")
-        arrays[name] = content[start + first : start + end].view(np.float32).reshape(about["shape"])
+        if not 0 <= first <= end <= len(content) - start:
+            raise ValueError(f"'{name:.80}' is not in the file")
+        arrays[name] = content[start + first : start + end].view(TYPES[about["dtype"]]).reshape(about["shape"])
     return arrays
 
 

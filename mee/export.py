@@ -64,13 +64,14 @@ def export_text(model: MEE, graph: Path) -> ExportedText:
     side, names = _TextSide(model.cpu()), [f"ids-{number}" for number in range(len(towers))]
     try:
         with usable("the text encoder cannot be exported"), warnings.catch_warnings(action="ignore"):
+            setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010, it prints what it cannot export
             torch.onnx.export(
                 side.eval(),
                 tuple(torch.zeros(1, 3, dtype=torch.int64) for _ in names),
                 graph,
                 input_names=names,
                 output_names=list(OUTPUTS),
-                dynamic_axes={name: {1: "tokens"} for name in names},
+                dynamic_axes={name: {1: f"tokens-{name}"} for name in names},  # each has its own length
                 opset_version=OPSET,
                 export_params=False,
                 do_constant_folding=False,

@@ -162,7 +162,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         return cast(Tensor, self.pool(rows, lengths))
 
     def of_ids(self, ids: Tensor) -> Tensor:
-        states = lm.hidden_states(self.model, ids)
+        states = lm.hidden_states(self.model, ids, torch.ones_like(ids))  # without: operators that ONNX lacks
         return cast(Tensor, self.pool(states, torch.full((1,), ids.shape[1])))
 
     def tuned_parameters(self) -> list[nn.Parameter]:

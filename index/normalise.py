@@ -53,11 +53,11 @@ def normalise(
     Raises:
         InputError: index, model or bank cannot be used, or there is nothing in the index.
     """
-    searcher = Searcher.load(directory, device=device or torch.device("cpu"), model=model)
+    searcher = Searcher.load(directory, device=device or "auto", model=model)
     if not len(searcher.video_index):
         raise InputError(f"'{directory}' has no clip that could have an offset")
     sentences = read_sentences(bank, ("train",))
-    captions = Queries.of(encode_captions(searcher.model, sentences))
+    captions = Queries.of(encode_captions(searcher.text.model, sentences))
     given = nnn_offsets(searcher.video_index, captions, neighbours, alpha)
     if not np.isfinite(np.fromiter(given.values(), np.float32)).all():
         raise InputError("the offsets are not finite; use a smaller --alpha")

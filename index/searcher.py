@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shlex
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
 from index.queries import Queries
 from index.request import Request
-from index.storage import Origin
+from index.storage import Origin, text_name
+from index.text_side import TextSide, Unusable
 from index.video_index import VideoIndex
-from mee.checkpoint import fingerprint
+from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
 from mee.files import is_bare
 from mee.layout import Layout
@@ -36,31 +38,65 @@ Selection = Sequence[Mask | None]  # for each segment which rows of its table ma
 
 
 @final
+class Text:
+    """Sentences -> queries: by the text side beside the index, or by the model, which loads torch."""
+
+    def __init__(self, load: Callable[[], MEE], exported: TextSide | None = None, reason: str = "") -> None:
+        """reason: why there is no text side to use."""
+        self._load, self._exported, self._reason = load, exported, reason
+
+    def encode(self, sentences: Sequence[str]) -> Queries:
+        """A query for each sentence."""
+        if self._exported is not None:
+            try:
+                return self._exported.encode(sentences)
+            except Unusable as error:
+                self._exported, self._reason = None, str(error)
+        from mee.encode import encode_captions
+
+        return Queries.of(encode_captions(self.model, sentences))
+
+    @cached_property
+    def model(self) -> MEE:
+        """The model, in eval mode."""
+        return self._load().eval()
+
+    @property
+    def source(self) -> str:
+        """What encodes sentences, in words."""
+        if self._exported is not None:
+            return "sentences are encoded by the index's text side, without torch"
+        return f"sentences are encoded by the model, with torch: {self._reason}"
+
+
+@final
 class Searcher:
     """An index with the text side of the model that made it."""
 
-    def __init__(self, video_index: VideoIndex, model: MEE) -> None:
-        if video_index.layout != model.layout:
-            raise InputError(f"the index holds {video_index.layout}, the model makes {model.layout}")
-        self.video_index, self.model = video_index, model.eval()
+    def __init__(self, video_index: VideoIndex, model: MEE | Text) -> None:
+        if not isinstance(model, Text):
+            _check_layout(video_index, model)
+        self.video_index = video_index
+        self.text = model if isinstance(model, Text) else Text(lambda: model, reason="it was given")
 
     @classmethod
     def load(
         cls,
         directory: Path,
         *,
-        device: torch.device,
+        device: torch.device | str = "auto",
         model: Path | None = None,
         index_device: torch.device | None = None,
     ) -> Searcher:
-        """Open an index and its model.
+        """Open an index and what encodes sentences for it: its text side, or else its model.
 
         Args:
             directory: the index.
-            device: where sentences are encoded.
-            model: the model's directory. Default: as recorded, if it stands beside the index, or is still the
-                very directory that the index was made with on this machine. An index may have been made by
-                anyone, and what it names is no reason to read it.
+            device: where the model encodes sentences, if it must; auto: on a GPU where there is one. A GPU that is
+                named is a reason to use the model.
+            model: the model's directory; it is then used. Default: as recorded, if it stands beside the index, or
+                is still the very directory that the index was made with on this machine. An index may have been
+                made by anyone, and what it names is no reason to read it.
             index_device: where clips are scored; a GPU takes a copy of the vectors first. Default: the CPU.
 
         Raises:
@@ -69,20 +105,43 @@ class Searcher:
         video_index = VideoIndex.open(directory, device=index_device)
         origin = video_index.origin
         place = model or Path(origin.model)
-        if not (place.is_dir() if model else _is_own(origin, directory)):
-            raise InputError(
-                f"the model of index '{directory}' is not at '{place}', or the index was made with another folder "
-                "than the one there. Say where it is with --model, or train one and make the index again"
-            )
-        if (found := fingerprint(place)) != origin.model_fingerprint:
-            again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
-            raise InputError(
-                f"'{place}' is not the model that index '{directory}' was made with (fingerprint {found}, not "
-                f"{origin.model_fingerprint}). Make the index again: {again}"
-            )
-        from mee.model import MEE
+        there = place.is_dir() if model else _is_own(origin, directory)
 
-        return cls(video_index, MEE.from_pretrained(place).to(device))
+        @cache
+        def check() -> None:
+            if not there:
+                raise InputError(
+                    f"the model of index '{directory}' is not at '{place}', or the index was made with another "
+                    "folder than the one there. Say where it is with --model, or train one and make the index "
+                    "again"
+                )
+            if (found := fingerprint(place)) != origin.model_fingerprint:
+                again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
+                raise InputError(
+                    f"'{place}' is not the model that index '{directory}' was made with (fingerprint {found}, not "
+                    f"{origin.model_fingerprint}). Make the index again: {again}"
+                )
+
+        def load() -> MEE:
+            check()
+            import torch
+
+            from mee.model import MEE
+
+            made = MEE.from_pretrained(place)
+            _check_layout(video_index, made)
+            found = "cuda" if torch.cuda.is_available() else "cpu"
+            return made.to(found if device == "auto" else device)
+
+        exported, reason = None, "a model is named" if model else "a GPU is named"
+        if not model and not str(device).startswith("cuda"):
+            try:
+                exported = TextSide(directory / text_name(origin), video_index.layout)
+            except Unusable as error:
+                reason = str(error)
+        if exported is None or (there and changed_since(place, exported.made)):
+            check()
+        return cls(video_index, Text(load, exported, reason))
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -119,7 +178,7 @@ class Searcher:
             InputError: a request names an expert, a clip, a video or a column that is not there, or leaves nothing
                 to compare by.
         """
-        queries = _queries_of(requests, self.video_index, self.model)
+        queries = _queries_of(requests, self.video_index, self.text)
         together: dict[tuple[object, ...], list[int]] = {}
         for number, request in enumerate(requests):
             together.setdefault(request.shared, []).append(number)
@@ -155,6 +214,11 @@ class Searcher:
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
 
 
+def _check_layout(video_index: VideoIndex, model: MEE) -> None:
+    if video_index.layout != model.layout:
+        raise InputError(f"the index holds {video_index.layout}, the model makes {model.layout}")
+
+
 def _is_own(origin: Origin, directory: Path) -> bool:
     """Whether the recorded folder of the model is beside the index, or the one that it was made with here."""
     place = Path(origin.model)
@@ -169,13 +233,11 @@ def _is_own(origin: Origin, directory: Path) -> bool:
 # ---- the query vectors of requests
 
 
-def _queries_of(requests: Sequence[Request], video_index: VideoIndex, model: MEE) -> list[Queries]:
+def _queries_of(requests: Sequence[Request], video_index: VideoIndex, encoder: Text) -> list[Queries]:
     """A single query for each request; each sentence is encoded once."""
-    from mee.encode import encode_captions
-
     layout = video_index.layout
     sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
-    text = Queries.of(encode_captions(model, sentences)) if sentences else None
+    text = encoder.encode(sentences) if sentences else None
     row_of = {sentence: row for row, sentence in enumerate(sentences)}
     queries = []
     for request in requests:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -39,7 +39,9 @@ from index.storage import (
     Snapshot,
     as_pandas,
     joined,
+    text_name,
 )
+from index.text_side import TextSide, Unusable, write_text_side
 from mee.encode import encode_gallery
 from mee.errors import InputError
 
@@ -75,6 +77,7 @@ class Report:
     removed: int = 0
     left: list[str] = field(default_factory=list)  # no longer in the source, and still found
     unknown: list[str] = field(default_factory=list)  # ids of the metadata that lead to no usable clip
+    no_text: str = ""  # why the index has no text side, so that searches load the model
 
 
 @dataclass(frozen=True)
@@ -164,11 +167,24 @@ def synchronise(
             if before is None or settings != now.settings or _compaction_pays(now):
                 with bar("compact", "clips") as on_compacted:
                     writer.compact(settings=settings, progress=on_compacted)
+            report.no_text = _keep_text(writer, directory / text_name(origin), model)
         except InputError:
             raise
         except ValueError as error:  # the writer's, about what it is given
             raise InputError(f"'{directory}' cannot keep these clips: {error}") from error
     return report
+
+
+def _keep_text(writer: IndexWriter, folder: Path, model: MEE) -> str:
+    """Export the model's text side beside the index, unless it is there; returns why that cannot be done."""
+    try:
+        with suppress(Unusable):
+            TextSide(folder, model.layout, whole=True)
+            return ""
+        writer.put_text(lambda aside: write_text_side(aside, model))
+    except (InputError, Unusable) as error:
+        return str(error)
+    return ""
 
 
 def _embedded(

@@ -141,6 +141,12 @@ def fingerprint(directory: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def changed_since(directory: Path, time: float) -> bool:
+    """Whether a file of a model was written after a time (in seconds, as of `os.stat`), or is missing."""
+    paths = [directory.joinpath(*names) for names in _files(directory)]
+    return any(not path.exists() or path.stat().st_mtime > time for path in paths)
+
+
 def _files(directory: Path) -> list[tuple[str, ...]]:
     """The files of a model, as names of folders and file; hidden files and further folders are never read."""
     check_folder(directory / TOWERS)

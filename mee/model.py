@@ -207,6 +207,10 @@ class MEE(Checkpointed):
         for name, tower in self.all_towers.items():
             streams = tokens[name].to(self.device)
             h[name] = F.dropout(tower(streams.padded, streams.lengths), self.config.dropout, self.training)
+        return self.text_of(h)
+
+    def text_of(self, h: Mapping[str, Tensor]) -> TextEmbedding:
+        """What Q sentences are by their (Q, dim) vectors of each text encoder."""
         inputs = (h[name if name in h else MAIN] for name in self.modalities)
         packed = torch.cat([unit(vectors) for unit, vectors in zip(self.text_experts, inputs)], dim=1)
         logits = self.mixture(h[MAIN])

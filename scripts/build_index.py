@@ -103,3 +103,5 @@ def _run(args: IndexArgs) -> None:
     ):
         if names:
             say(f"{len(names)} {words}, such as '{visible(names[0])}'")
+    if report.no_text:
+        say(f"searches will load the model, since its text side is not beside the index: {report.no_text}")

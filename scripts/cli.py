@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -68,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from scripts.console import errors_as_sentences, prepare_process  # here: help needs none of it
 
     prepare_process()
+    gc.set_threshold(100_000, 20, 20)  # what is imported stays: no time for garbage in it, here and at the end
+    atexit.register(gc.freeze)
     return errors_as_sentences(lambda words: cast(int, import_module(COMMANDS[name][0]).main(words)))(rest)
 
 

@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import is_dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, TypeVar, cast
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tyro.constructors import PrimitiveConstructorSpec, StructConstructorSpec, StructTypeInfo
 
@@ -57,7 +57,7 @@ def parse(
 ) -> Arguments:
     """Turn argv into a frozen dataclass; wrong usage exits with 2, --help with 0."""
     options = {**OPTIONS, "default": tyro.MISSING_NONPROP if default is None else default}
-    with _visible_usage(argv):
+    with _visible_usage(argv), _without_typeguard():
         parsed: Arguments = tyro.cli(kind, prog=f"mee {command}", description=about, args=argv, **options)
     return parsed
 
@@ -67,6 +67,21 @@ def parse_form(forms: Mapping[str, type], command: str, argv: Sequence[str] | No
     options = {**OPTIONS, "prog": f"mee {command}", "description": about}
     with _visible_usage(argv):
         return tyro.extras.subcommand_cli_from_dict(dict(forms), args=argv, **options)
+
+
+@contextmanager
+def _without_typeguard() -> Iterator[None]:
+    """tyro compares our own defaults with their annotations by a library whose import takes 70 ms."""
+    known = "typeguard" in sys.modules
+    if not known:
+        stand_in: Any = ModuleType("typeguard")
+        stand_in.check_type, stand_in.TypeCheckError = lambda value, _: value, TypeError
+        sys.modules["typeguard"] = stand_in
+    try:
+        yield
+    finally:
+        if not known:
+            del sys.modules["typeguard"]
 
 
 @contextmanager
@@ -266,6 +281,8 @@ def progress_console() -> Console:
 @contextmanager
 def counting_bar(what: str, things: str) -> Iterator[Callable[..., None]]:
     """A bar on stderr, on a terminal only; yields the function that updates it, of (done, of, what, things)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     label, unit = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[things]}"))
     columns = (label, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
     console = progress_console()

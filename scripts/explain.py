@@ -4,9 +4,11 @@ example:
   mee explain model/ "a dog barks in the snow"
   mee explain model/ --sentences queries.txt --out pictures/
   mee explain model/ "a dog barks in the snow" --available appearance audio
+  mee explain index/ "a dog barks in the snow"
 
 One sentence: its weights, and explain-attention.png. A file of sentences: all weights, and explain-weights.png.
-Existing pictures of these names are overwritten.
+Existing pictures of these names are overwritten. Of an index, its text side gives the weights, without torch, and
+pictures are drawn with --out.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from mee.errors import InputError, did_you_mean
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
 
 if TYPE_CHECKING:
+    from index.searcher import Text
+    from mee.layout import Layout
     from mee.model import MEE
 
 ATTENTION, WEIGHTS = "explain-attention.png", "explain-weights.png"
@@ -35,13 +39,14 @@ ATTENTION, WEIGHTS = "explain-attention.png", "explain-weights.png"
 class ExplainArgs:
     """Arguments of mee explain."""
 
-    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train, or an index that mee index made
     sentence: Annotated[Positional[str | None], arg(metavar="[SENTENCE]")] = None  # in quotes
     sentences: Path | None = None  # UTF-8 text file, one sentence a line
     available: tuple[str, ...] = ()  # for a clip that has only the streams of these experts; default: all
-    out: Path = Path(".")  # directory for the pictures
+    out: Path | None = None  # directory for the pictures; default: this one, and none of an index
     json: bool = False  # print one JSON object for each sentence
     device: Device = "auto"  # where to run the model
+    verbose: bool = False  # say on stderr what encoded the sentences
 
 
 @errors_as_sentences
@@ -57,33 +62,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = [(args.sentence or "").strip()]
     sentences = given if args.sentences is None else read_lines(args.sentences, "file of sentences")
 
-    import torch
+    import numpy as np
 
-    from mee.checkpoint import check_directory, read_config
-    from mee.encode import encode_captions
-    from mee.model import MEE
-    from mee.scoring import mixture_weights
-
-    check_directory(args.model)
-    experts = [expert.name for expert in read_config(args.model).experts]
+    text, layout = _text_side(args)
+    experts = layout.names
     for name in args.available:
         if name not in experts:
             guess = did_you_mean(name, experts)
             raise InputError(f"--available: this model has no expert '{name}'{guess}; it has {', '.join(experts)}")
     there = {name: not args.available or name in args.available for name in experts}
-    model = MEE.from_pretrained(args.model).to(pick_device(args.device))
-    logits = encode_captions(model, sentences).logits.cpu().double()
-    rule = model.layout.missing
-    counted = torch.tensor([rule == "evidence" or there[name] for name in experts])
+    counted = np.array([layout.missing == "evidence" or there[name] for name in experts])
     shown, absent = list(compress(experts, counted)), [name for name in experts if not there[name]]
-    weights = mixture_weights(logits, counted, rule)[:, counted].tolist()
+    weights = text.encode(sentences).factors(counted, layout.missing)[:, 0, counted].tolist()
     for sentence, shares in zip(sentences, weights):
         if not all(map(math.isfinite, shares)):
             raise InputError(f"'{args.model}' gives no finite weights for '{sentence}'; train it again")
-    if args.sentence is None:
-        pictures = _draw_weights(args.out, sentences, shown, weights)
-    else:
-        pictures = [_draw_attention(args.out, model, sentences[0])]
+    pictures: list[Path | None] = [None] * len(sentences)
+    out = args.out or (None if _is_index(args.model) else Path("."))
+    if out and args.sentence is None:
+        pictures = _draw_weights(out, sentences, shown, weights)
+    elif out:
+        pictures = [_draw_attention(out, text.model, sentences[0])]
     if args.json:
         for sentence, shares, picture in zip(sentences, weights, pictures):
             answer = {"sentence": sentence, "weights": dict(zip(shown, shares)), "absent": absent}
@@ -102,7 +101,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, share in zip(shown, weights[0])
         ]
         print_table(f'"{sentences[0]}"', ["expert", "weight", ""], rows, words=3)
+    if args.verbose:
+        say(text.source)
     return DONE
+
+
+def _is_index(directory: Path) -> bool:
+    from index.storage import INDEX_FILE
+
+    return (directory / INDEX_FILE).is_file()
+
+
+def _text_side(args: ExplainArgs) -> tuple[Text, Layout]:
+    """What encodes sentences, and its experts."""
+    from index.searcher import Searcher, Text
+
+    if _is_index(args.model):
+        searcher = Searcher.load(args.model, device=pick_device("cuda") if args.device == "cuda" else args.device)
+        return searcher.text, searcher.video_index.layout
+    from mee.checkpoint import check_directory
+    from mee.model import MEE
+
+    check_directory(args.model)
+    model = MEE.from_pretrained(args.model).to(pick_device(args.device))
+    return Text(lambda: model, reason="it was given"), model.layout
 
 
 def _draw_attention(out: Path, model: MEE, sentence: str) -> Path | None:

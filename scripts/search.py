@@ -107,7 +107,9 @@ class SearchArgs:
     query: OmitArgPrefixes[QueryArgs]
     json: bool = False  # print one JSON object for each hit, or for each video with --by-video
     model: Path | None = None  # the model, if it was moved since the index was made
-    device: Device = "auto"  # where to encode sentences; cuda also copies the index there and scores it there
+    # where the model runs if the index has no text side; cuda: it runs there, and the clips are scored there
+    device: Device = "auto"
+    verbose: bool = False  # say on stderr what encoded the sentences
 
 
 @errors_as_sentences
@@ -119,9 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from index.searcher import Searcher
 
-    device = pick_device(args.device)
-    scored_on = device if args.device == "cuda" else None  # not by default: all vectors are copied there first
-    searcher = Searcher.load(args.index, device=device, model=args.model, index_device=scored_on)
+    gpu = pick_device("cuda") if args.device == "cuda" else None  # not by default: all vectors are copied there
+    searcher = Searcher.load(args.index, device=gpu or args.device, model=args.model, index_device=gpu)
     if query.reads_lines:  # before the first line is waited for
         searcher.check(first)
     for number, requests in enumerate(_batches(query) if query.reads_lines else [[first]]):
@@ -135,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_hits(_title(request), answer, searcher.modalities)
             if not answer:
                 say("no hits: no clip matches --where and --video and has a stream of the experts searched with")
+    if args.verbose:
+        say(searcher.text.source)
     return DONE
 
 

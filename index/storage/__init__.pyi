@@ -1,3 +1,8 @@
+from .checksums import FileFacts as FileFacts
+from .checksums import check_file as check_file
+from .checksums import check_size as check_size
+from .checksums import facts_of as facts_of
+from .checksums import worth_checking as worth_checking
 from .entries import OPTIONAL as OPTIONAL
 from .entries import STANDARD as STANDARD
 from .entries import Entries as Entries
@@ -9,6 +14,7 @@ from .entries import together as together
 from .manifest import INDEX_FILE as INDEX_FILE
 from .manifest import Origin as Origin
 from .manifest import Recall as Recall
+from .manifest import text_name as text_name
 from .segment import Segment as Segment
 from .segment import folder_of as folder_of
 from .segment import scanner_name as scanner_name

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import LARGEST_NORM
@@ -102,6 +101,8 @@ class Entries:
         _check_clips(table)
         _check_norms(table, packed, self.available, layout)
         if offsets:
+            import pyarrow.compute as pc  # here, and below: a search needs none of it
+
             lacking = np.asarray(pc.is_null(table["offset"])) & self.available.any(axis=1)
             if lacking.any():
                 first = table["clip_id"][int(lacking.argmax())]
@@ -113,6 +114,8 @@ class Entries:
 
 
 def _check_clips(table: pa.Table) -> None:
+    import pyarrow.compute as pc
+
     ids = table["clip_id"]
     if ids.null_count or pc.any(pc.equal(ids, "")).as_py():
         raise ValueError("a clip has no clip_id")
@@ -182,6 +185,8 @@ def as_pandas(table: pa.Table) -> pd.DataFrame:
 
 def finite_offsets(table: pa.Table) -> pa.Array | pa.ChunkedArray:
     """Which offsets are finite as the float32 that vectors hold; null where there is none."""
+    import pyarrow.compute as pc
+
     return pc.is_finite(table["offset"].cast(pa.float32(), safe=False))
 
 
@@ -232,6 +237,8 @@ def _cast(column: pa.ChunkedArray | pa.Array, kind: pa.DataType, name: str) -> p
     try:
         cast = column.cast(kind)
         if pa.types.is_floating(kind) and name not in STANDARD:
+            import pyarrow.compute as pc
+
             cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, kind), cast)  # filters know null, not NaN
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"column '{name}' holds {column.type} that are not {_word(kind)}") from error

@@ -1,14 +1,16 @@
-"""An index on disk, format 5: immutable segments, and one manifest that is replaced atomically.
+"""An index on disk, format 6: immutable segments, and one manifest that is replaced atomically.
 
     index.json                   the manifest: which segments the index has, and what they were made from
     removed-000003-000007.npy    (N,) int64: the rows of segment 3 that are removed as of generation 7
     segments/000003/
-        segment.json             clips; partitions {code: rows}; kinds {code: kind}; files {name: [bytes, SHA-256]}
+        segment.json             clips; partitions {code: rows}; kinds {code: kind};
+                                 files {name: [bytes, SHA-256, SHA-256 of a sample]} (checksums.py)
         clips.arrow              Arrow IPC file, uncompressed, sorted by clip_id (columns: entries.py)
         vectors-1011.npy         (N, W) float32, one file a partition: the clips of one availability pattern. Their
                                  present experts side by side, then their offset if the index has offsets
         rows-1011.npy            (N,) int64: the rows of those clips in the table, rising
         certified-1011*          what the scanner of that kind needs beside the vectors (index/scanners)
+    text-796ff2f3ced2/           the text side of the model of this fingerprint (index/text_side.py)
     lock                         held by the writer: its host, process and since when, for those who wait
 
 Everything opens without this package: JSON, Arrow IPC, .npy, FAISS, safetensors.
@@ -25,7 +27,7 @@ that files refer to are checked before they are used. It names no other files th
 which is opened where nobody else can have named it (index/searcher.py).
 
 Checksums: index.json holds the SHA-256 of its other entries as canonical JSON, and those of every segment.json and
-removed file; a segment.json holds those of all other files of its segment.
+removed file; a segment.json holds those of all other files of its segment, and text.json those of its folder.
 """
 
 from __future__ import annotations
@@ -34,26 +36,27 @@ import hashlib
 import json
 import re
 import shlex
-import shutil
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from index.scanners import Settings
+from index.storage.checksums import discard
 from mee.errors import InputError
-from mee.files import open_file, parse_json, read_file, read_json, whole_file
+from mee.files import parse_json, read_file, read_json, whole_file
 from mee.layout import Layout
 
-FORMAT = 5
+FORMAT = 6
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
 CHECKSUM = "sha256"
 NUMBER = "[0-9]{6,15}"
 REMOVED = rf"removed-{NUMBER}-{NUMBER}\.npy"
-KNOWN = re.compile(rf"segments/{NUMBER}|{REMOVED}")  # what a manifest may name
-ASIDE = re.compile(rf"segments/\.{NUMBER}|\.(index\.json|{REMOVED})\.\d+")  # files not renamed yet
+TEXT = "text-[0-9a-f]{12}"
+KNOWN = re.compile(rf"segments/{NUMBER}|{REMOVED}|{TEXT}")  # what a manifest may name
+ASIDE = re.compile(rf"segments/\.{NUMBER}|\.{TEXT}|\.(index\.json|{REMOVED})\.\d+")  # not renamed yet
 EXPERT = re.compile("[A-Za-z0-9_-]{1,64}")
 MOST_EXPERTS, MOST_COLUMNS, MOST_NUMBER = 64, 1 << 16, 10**14  # of a vector; generation, and other numbers
 Facts = TypeVar("Facts")
@@ -122,9 +125,16 @@ class Manifest:
 
     @property
     def files(self) -> set[str]:
-        """Names of its segments and removed files, relative to the index."""
+        """Names of its segments, its removed files and its text side, relative to the index."""
         removed = {ref.removed.name for ref in self.segments if ref.removed is not None}
-        return removed | {f"{SEGMENTS}/{ref.name}" for ref in self.segments}
+        text = {name for name in (text_name(self.origin),) if re.fullmatch(TEXT, name)}
+        return removed | text | {f"{SEGMENTS}/{ref.name}" for ref in self.segments}
+
+
+def text_name(origin: Origin) -> str:
+    """The folder of the text side of an index; one that no index has, where the fingerprint is none."""
+    name = f"text-{origin.model_fingerprint}"
+    return name if re.fullmatch(TEXT, name) else "text-none"
 
 
 HINTS: dict[type, dict[str, Any]] = {kind: get_type_hints(kind) for kind in (Origin, Recall, FileRef, SegmentRef)}
@@ -222,21 +232,6 @@ def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
     return kind(**content)
 
 
-def discard(path: Path) -> None:
-    """Delete a file or a folder where possible; what stays is deleted by a later writer."""
-    with suppress(OSError, RecursionError):  # folders may be nested deeply
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def parts_in(directory: Path) -> set[str]:
     """Names of all segments and removed files there, whether or not a manifest names them."""
     return {name for name in _names(directory) if KNOWN.fullmatch(name)}
@@ -256,7 +251,8 @@ def is_foreign(directory: Path) -> bool:
 
 def last_number(directory: Path) -> int:
     """The highest number in a name; 0 where there is none."""
-    found = (int(number) for name in parts_in(directory) for number in re.findall(NUMBER, name))
+    parts = (name for name in parts_in(directory) if not re.fullmatch(TEXT, name))
+    found = (int(number) for name in parts for number in re.findall(NUMBER, name))
     return max((number for number in found if number < MOST_NUMBER), default=0)
 
 

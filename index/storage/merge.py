@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -25,8 +24,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import choose, scanner_class
+from index.storage.checksums import facts_of, whole_folder
 from index.storage.entries import finite_offsets, joined, pattern_of
-from index.storage.manifest import Manifest, SegmentRef, damaged, digest_of, discard
+from index.storage.manifest import Manifest, SegmentRef, damaged
 from index.storage.segment import (
     CODING,
     FACTS,
@@ -40,7 +40,6 @@ from index.storage.segment import (
     vectors_name,
 )
 from mee.errors import InputError
-from mee.files import sync
 
 Progress = Callable[[int, int], None]  # clips done, of how many
 FANOUT, FLOOR = 4, 1024
@@ -114,10 +113,7 @@ def write_segment(
     The manifest is going to name it: its generation numbers the segment.
     """
     folder = folder_of(directory, f"{manifest.generation:06d}")
-    aside = folder.with_name(f".{folder.name}")
-    discard(aside)
-    aside.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as aside:
         with pa.ipc.new_file(aside / TABLE, clips.table.schema) as file:
             file.write_table(clips.table)
         codes, kinds, partitions, done = clips.table["pattern"].combine_chunks().dictionary_encode(), {}, {}, 0
@@ -131,17 +127,9 @@ def write_segment(
             if progress is not None:
                 progress(done, len(numbers))
         _write_scanners(aside, kinds, manifest.layout.sizes)
-        files = {file.name: (file.stat().st_size, digest_of(file)) for file in sorted(aside.iterdir())}
-        facts = SegmentFacts(len(numbers), partitions, kinds, files)
+        facts = SegmentFacts(len(numbers), partitions, kinds, facts_of(aside))
         text = json.dumps(asdict(facts), indent=2).encode()
         (aside / FACTS).write_bytes(text)
-        for path in [*aside.iterdir(), aside]:
-            sync(path)
-        os.rename(aside, folder)
-        sync(folder.parent)
-    except BaseException:
-        discard(aside)
-        raise
     return SegmentRef(folder.name, sha256(text).hexdigest()), facts
 
 

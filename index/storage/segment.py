@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import KINDS, Allowed, Coding, Partition, Shape, array_of, mapped_array, scanner_class
+from index.storage.checksums import FileFacts, check_size
 from index.storage.entries import NEEDED, Entries, by_pattern, code_of, pattern_of
-from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, digest_of, reading
+from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, reading
 from index.storage.table import ClipTable, open_table
-from mee.files import entry, parse_json, read_file, regular_size, whole_file
+from mee.files import entry, parse_json, read_file, whole_file
 from mee.layout import Layout, Pattern
 
 FACTS, TABLE = "segment.json", "clips.arrow"
@@ -125,6 +125,8 @@ class Segment:
 
 def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
     """A segment in memory, scanned flat, of entries that are checked; offsets: whether vectors end with one."""
+    import pyarrow.compute as pc  # here: a search needs none of it
+
     order = np.asarray(pc.sort_indices(entries.table["clip_id"])).astype(np.int64)
     rows, packed, groups = entries.table.take(pa.array(order)), entries.packed[order], []
     codes = np.empty(len(order), dtype=object)
@@ -158,7 +160,7 @@ class SegmentFacts:
     clips: int
     partitions: Mapping[str, int]  # code -> rows
     kinds: Mapping[str, str]  # code -> kind
-    files: Mapping[str, tuple[int, str]]  # name -> bytes, SHA-256
+    files: Mapping[str, FileFacts]  # by name
 
 
 def folder_of(directory: Path, name: str) -> Path:
@@ -173,7 +175,7 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
         if sha256(text).hexdigest() != ref.sha256:
             raise ValueError("it is not the one that index.json names")
         facts = SegmentFacts(**parse_json(text))
-        numbers = [facts.clips, *facts.partitions.values(), *(size for size, _ in facts.files.values())]
+        numbers = [facts.clips, *facts.partitions.values(), *(size for size, _, _ in facts.files.values())]
         if not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError("a number of clips or bytes is none")
         for code in facts.partitions:
@@ -189,19 +191,10 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
             raise ValueError("it does not name all files, or others")
         if not sum(facts.partitions.values()) <= facts.clips <= facts.files[TABLE][0]:
             raise ValueError(f"it has {facts.clips:,} clips")
-    for name, (expected, _) in sorted(facts.files.items()):
+    for name, about in sorted(facts.files.items()):
         with reading(folder / name):
-            size = regular_size(folder / name)
-            if size != expected:
-                raise ValueError(f"it has {size:,} bytes of {expected:,}")
+            check_size(folder / name, about)
     return facts
-
-
-def check_file(path: Path, digest: str) -> None:
-    """Compare a file with its SHA-256."""
-    with reading(path):
-        if digest_of(path) != digest:
-            raise ValueError("its checksum is wrong")
 
 
 def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: SegmentFacts) -> Segment:
@@ -235,7 +228,7 @@ def _coding(folder: Path, facts: SegmentFacts, layout: Layout, *, offset: bool) 
     """How clips are coded. A wrong number there would make results wrong, so that its checksum is compared."""
     if CODING not in facts.files:
         return None
-    size, digest = facts.files[CODING]
+    size, digest, _ = facts.files[CODING]
     content = read_file(folder / CODING, size)
     if sha256(content).hexdigest() != digest:
         raise ValueError("its checksum is wrong")

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from index.scanners import Partition, Settings
+from index.storage.checksums import check_file, worth_checking
 from index.storage.entries import STANDARD, together
 from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
 from index.storage.segment import (
     Segment,
     SegmentFacts,
     as_of,
-    check_file,
     folder_of,
     of_entries,
     open_segment,
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from index.storage.entries import Entries
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
-CHECKED = 256 << 20  # bytes of new files that are compared with their checksums, if they are no more in total
-SKIMMED = 32 << 20  # bytes of the smallest of them, if they are more; verify_index compares all
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +95,8 @@ class Snapshot:
 
     def without_stream(self) -> list[str]:
         """Clips that have no stream, so that nothing finds them; sorted."""
+        import pyarrow.compute as pc  # here: a search needs none of it
+
         none, found = "0" * len(self.layout.names), list[str]()
         for segment in self.segments:
             table = segment.live_table()
@@ -115,7 +114,7 @@ def snapshot_of(
 
 
 def read_snapshot(directory: Path) -> Snapshot:
-    """Open an index: its files are mapped, and compared with their checksums if they have 256 MiB at most.
+    """Open an index: its files are mapped, and some of their bytes are compared with checksums (checksums.py).
 
     Raises:
         InputError: there is no index, it is damaged, or it is of another version.
@@ -169,13 +168,11 @@ def open_segments(directory: Path, manifest: Manifest, known: Snapshot | None = 
 
 def _check_files(directory: Path, facts: Mapping[str, SegmentFacts]) -> None:
     """Compare the files of segments with their checksums, as far as that does not delay opening."""
-    files = sorted(
-        (size, folder_of(directory, name) / file, digest)
+    files = {
+        folder_of(directory, name) / file: about
         for name, segment in facts.items()
-        for file, (size, digest) in segment.files.items()
-    )
-    left = CHECKED if sum(size for size, _, _ in files) <= CHECKED else SKIMMED
-    for size, path, digest in files:
-        left -= size
-        if left >= 0:
-            check_file(path, digest)
+        for file, about in segment.files.items()
+    }
+    for path, whole in worth_checking(files):
+        with reading(path):
+            check_file(path, files[path], whole=whole)

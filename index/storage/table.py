@@ -16,7 +16,6 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from index.scanners import mapped_bytes
@@ -56,6 +55,8 @@ class ClipTable:
     def rows_of(self, clip_ids: Sequence[str]) -> NDArray[np.int64]:
         """Rows of those clips that are here."""
         if len(clip_ids) > 1 and len(clip_ids) * PASS > len(self):
+            import pyarrow.compute as pc  # here: opening takes 40 ms less without
+
             rows = pc.index_in(pa.array(clip_ids, type=pa.string()), value_set=self._ids)
             return np.asarray(rows.drop_null(), dtype=np.int64)
         found, every = [], range(len(self))
@@ -94,7 +95,7 @@ def open_table(path: Path, clips: int) -> ClipTable:
         raise ValueError(f"it has {len(table):,} clips of {clips:,}")
     for name, kind in NEEDED.items():
         numbers = kind == pa.float64()
-        if table[name].null_count or (numbers and not pc.all(pc.is_finite(table[name]), min_count=0).as_py()):
+        if table[name].null_count or (numbers and not all(map(_finite, table[name].chunks))):
             raise ValueError(f"a clip has no {'finite ' if numbers else ''}{name}")
     return ClipTable(table)
 
@@ -140,6 +141,12 @@ def _column(column: pa.Array, rows: int) -> pa.Array:
         if not _ascii(buffers[2]):
             column.validate(full=True)
     return pa.Array.from_buffers(column.type, rows, buffers, -1 if column.null_count else 0)  # -1: to be counted
+
+
+def _finite(numbers: pa.Array) -> bool:
+    """Of float64 without nulls; by its buffer, as pyarrow's own ways import more of it, or pandas."""
+    values = np.frombuffer(numbers.buffers()[1] if len(numbers) else b"", np.float64, len(numbers))
+    return bool(np.isfinite(values).all())
 
 
 def _ascii(text: pa.Buffer | None) -> bool:

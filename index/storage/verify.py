@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.scanners import Partition
+from index.storage.checksums import check_file
 from index.storage.entries import NORM, code_of
-from index.storage.manifest import Manifest, damaged, read_manifest
+from index.storage.manifest import Manifest, damaged, read_manifest, reading
 from index.storage.merge import BLOCK
 from index.storage.segment import (
     TABLE,
     Segment,
-    check_file,
     folder_of,
     read_facts,
     read_removed,
@@ -58,13 +58,14 @@ def _checksums(directory: Path, manifest: Manifest, progress: Progress | None) -
                 read_removed(directory, ref.removed, facts.clips)
         except InputError as error:
             yield str(error)
-    done, total = 0, sum(size for _, (size, _) in files)
-    for path, (size, digest) in files:
+    done, total = 0, sum(about[0] for _, about in files)
+    for path, about in files:
         try:
-            check_file(path, digest)
+            with reading(path):
+                check_file(path, about)
         except InputError as error:
             yield str(error)
-        done += size
+        done += about[0]
         if progress is not None:
             progress(done, total)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from typing import Any, Self, final
 from filelock import FileLock, Timeout
 
 from index.scanners import Settings
+from index.storage.checksums import discard, whole_folder
 from index.storage.entries import Entries, together
 from index.storage.manifest import (
     INDEX_FILE,
@@ -31,11 +32,11 @@ from index.storage.manifest import (
     Origin,
     Recall,
     clear,
-    discard,
     is_foreign,
     last_number,
     parts_in,
     read_manifest,
+    text_name,
 )
 from index.storage.merge import Clips, Progress, to_merge, write_segment
 from index.storage.segment import Segment, of_entries, open_segment, write_removed
@@ -188,6 +189,15 @@ class IndexWriter:
     def set_origin(self, origin: Origin) -> None:
         """Record where the model and the store are now."""
         self._commit(replace(self._manifest, origin=origin), self.snapshot.segments)
+
+    def put_text(self, write: Callable[[Path], None]) -> None:
+        """Keep the model's text side beside the index, as `write` fills its folder."""
+        folder = self._directory / text_name(self._manifest.origin)
+        if folder.name not in self._manifest.files:
+            raise InputError(f"'{self._manifest.origin.model_fingerprint}' is no fingerprint of a model")
+        with whole_folder(folder) as aside:
+            write(aside)
+            discard(folder)
 
     def close(self) -> None:
         """Merge small segments, let readers see an index that replaces another, and let others write."""

@@ -55,6 +55,8 @@ class Pool(nn.Module):
 def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:
     """mean, max, first or last of (N, D) rows, stream after stream, (B,) lengths -> (B, D); zeros at 0."""
     require(kind in PLAIN, f"pooling must be one of {', '.join(PLAIN)}, got '{kind}'")
+    if torch.onnx.is_in_onnx_export():  # of one sentence; ONNX has no operator for segment_reduce
+        return {"mean": rows.mean(0), "max": rows.amax(0), "first": rows[0], "last": rows[-1]}[kind][None]
     if not len(rows):
         return rows.sum(0).expand(len(lengths), -1)  # zeros that stay in the graph
     missing = (lengths == 0)[:, None]

@@ -19,7 +19,6 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from mee.errors import InputError
 from mee.streams import Ragged, Streams
 from mee.text.config import ALIGNED, ENCODERS, PRETRAINED, TextConfig
 
@@ -40,6 +39,7 @@ class TextEncoder(nn.Module, ABC):
 
     dim: int  # D of a text vector
     like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `tokenize` gives
+    nothing: int = 0  # token of a sentence in which its tokenizer finds none
 
     def __init__(self, dim: int, like: Tensor) -> None:
         super().__init__()
@@ -71,6 +71,14 @@ class TextEncoder(nn.Module, ABC):
         """
 
     @abstractmethod
+    def tokens_file(self) -> str:
+        """How sentences become token ids, as JSON of the tokenizers library; empty where that cannot say it."""
+
+    def of_ids(self, ids: Tensor) -> Tensor:
+        """(1, L) token ids of a sentence -> (1, dim): both steps in one, as it is exported."""
+        return cast(Tensor, self(ids, torch.full((1,), ids.shape[1])))
+
+    @abstractmethod
     def attention(self, sentence: str) -> Attention | None:
         """Its attention, in eval mode; None if it has none."""
 
@@ -96,12 +104,3 @@ def encoder_class(config: TextConfig) -> type[TextEncoder]:
 def tower_class() -> type[TextEncoder]:
     """The class of an expert's own text tower."""
     return cast(type[TextEncoder], resolve_name(ALIGNED))
-
-
-def check_sentences(sentences: Sequence[str]) -> None:
-    """Refuse what has no words in it."""
-    for number, sentence in enumerate(sentences, start=1):
-        if not sentence.strip():
-            raise InputError(f"the sentence is empty (number {number} of {len(sentences)}); write some words")
-        if any("\ud800" <= character <= "\udfff" for character in sentence):  # bytes that were no UTF-8
-            raise InputError(f"the sentence {sentence!a} is not UTF-8 text")

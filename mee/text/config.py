@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mee.errors import require
+from mee.errors import InputError, require
 from mee.layers import check_pooling
 
 ENCODERS = {  # a new one is one file and one line here
@@ -61,3 +62,12 @@ class TextConfig:
     def pretrained(self) -> bool:
         """Whether it is a transformers model."""
         return self.encoder not in ENCODERS
+
+
+def check_sentences(sentences: Sequence[str]) -> None:
+    """Refuse what has no words in it."""
+    for number, sentence in enumerate(sentences, start=1):
+        if not sentence.strip():
+            raise InputError(f"the sentence is empty (number {number} of {len(sentences)}); write some words")
+        if any("\ud800" <= character <= "\udfff" for character in sentence):  # bytes that were no UTF-8
+            raise InputError(f"the sentence {sentence!a} is not UTF-8 text")

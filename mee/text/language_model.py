@@ -20,15 +20,14 @@ from typing import Any, cast
 import torch
 from huggingface_hub import errors as hub_errors
 from huggingface_hub import snapshot_download
+from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from mee.errors import InputError, usable
-from mee.text.base import check_sentences
-from mee.text.config import ALL_LAYERS
+from mee.text.config import ALL_LAYERS, check_sentences
 from mee.text.model_files import CONFIG, check_rules
 from mee.weights import at_most
 
@@ -234,23 +233,33 @@ class LanguageTokens:
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )
-            rows = [torch.tensor(ids or [self._nothing], dtype=torch.int64) for ids in encoded["input_ids"]]
+            rows = [torch.tensor(ids or [self.nothing], dtype=torch.int64) for ids in encoded["input_ids"]]
             if unknown := [row for row in rows if row.max() >= self._known]:
                 raise ValueError(f"its model does not know the token {int(unknown[0].max())}")
         return rows
 
     def fill(self, ids: Tensor) -> Tensor:
-        """(L,) ids -> (longest,), padded on the tokenizer's side."""
-        short = self.longest - len(ids)
-        sides = (short, 0) if self._tokenizer.padding_side == "left" else (0, short)
-        return F.pad(ids, sides, value=int(self._tokenizer.pad_token_id or 0))
+        """(…, L) ids -> (…, longest), padded on the tokenizer's side."""
+        padding = ids.new_full((*ids.shape[:-1], self.longest), int(self._tokenizer.pad_token_id or 0))
+        if self._tokenizer.padding_side == "left":
+            return torch.cat([padding, ids], dim=-1)[..., -self.longest :]
+        return torch.cat([ids, padding], dim=-1)[..., : self.longest]  # as tensors alone, for the export
+
+    def to_json(self) -> str:
+        """The tokenizer as JSON of the tokenizers library; empty where it is none of theirs."""
+        if (own := getattr(self._tokenizer, "backend_tokenizer", None)) is None:
+            return ""
+        copy = Tokenizer.from_str(own.to_str())
+        copy.enable_truncation(self.longest, direction=self._tokenizer.truncation_side)
+        copy.no_padding()
+        return str(copy.to_str())
 
     def pieces(self, ids: Tensor) -> tuple[str, ...]:
         """Tokens as a person reads them."""
         return tuple(str(self._tokenizer.decode([token])).strip() or "·" for token in ids.tolist())
 
     @property
-    def _nothing(self) -> int:
+    def nothing(self) -> int:
         """The token of a sentence of unknown words alone, where the tokenizer drops them."""
         some = (self._tokenizer.unk_token_id, self._tokenizer.eos_token_id, self._tokenizer.bos_token_id)
         return next((token for token in some if token is not None), 0)

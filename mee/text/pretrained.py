@@ -68,6 +68,7 @@ class _LanguageModelEncoder(TextEncoder):
     ) -> None:
         super().__init__(dim, like)
         self.model, self.tokens, self.settings = model, tokens, settings
+        self.nothing = tokens.nothing
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
@@ -86,6 +87,9 @@ class _LanguageModelEncoder(TextEncoder):
     def save(self, directory: Path) -> None:
         self.settings.save_pretrained(directory)
         self.tokens.save(directory)
+
+    def tokens_file(self) -> str:
+        return self.tokens.to_json()
 
     def attention(self, sentence: str) -> Attention | None:
         [ids] = self._ids([sentence])
@@ -157,6 +161,10 @@ class PretrainedEncoder(_LanguageModelEncoder):
             rows = lm.hidden_states(self.model, rows, real).float()  # in mixed precision they are not
         return cast(Tensor, self.pool(rows, lengths))
 
+    def of_ids(self, ids: Tensor) -> Tensor:
+        states = lm.hidden_states(self.model, ids, torch.ones_like(ids))  # without: operators that ONNX lacks
+        return cast(Tensor, self.pool(states, torch.full((1,), ids.shape[1])))
+
     def tuned_parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
@@ -194,15 +202,14 @@ class AlignedTower(_LanguageModelEncoder):
         return cls(half, model, lm.LanguageTokens(tokenizer, model), settings)
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
-        output = self.how.output
-        return self._run(self._ids(sentences), lambda ids: getattr(self.model(input_ids=ids), output)[:, None])
+        return self._run(self._ids(sentences), lambda ids: self.of_ids(ids)[:, None])
+
+    def of_ids(self, ids: Tensor) -> Tensor:
+        filled = self.tokens.fill(ids) if self.how.padded else ids
+        return cast(Tensor, getattr(self.model(input_ids=filled), self.how.output))
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         return rows[:, 0]
-
-    def _ids(self, sentences: Sequence[str]) -> list[Tensor]:
-        ids = super()._ids(sentences)
-        return [self.tokens.fill(row) for row in ids] if self.how.padded else ids
 
 
 def equal_lengths(rows: Sequence[Tensor], size: int) -> Iterator[tuple[list[int], Tensor]]:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, read_json
-from mee.text.base import TextEncoder, check_sentences
-from mee.text.config import TextConfig
+from mee.text.base import TextEncoder
+from mee.text.config import TextConfig, check_sentences
 
 PADDING = "[PAD]"
 FILE = "tokenizer.json"
@@ -70,7 +70,11 @@ class CaptionTokenizer:
 
     def save(self, directory: Path) -> None:
         """Write the whole vocabulary into a directory, in the tokenizers library's own format."""
-        (directory / FILE).write_text(str(self._tokenizer.to_str(pretty=False)), encoding="utf-8")
+        (directory / FILE).write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """The whole vocabulary, in the tokenizers library's own format."""
+        return str(self._tokenizer.to_str(pretty=False))
 
     @property
     def size(self) -> int:
@@ -118,3 +122,6 @@ class WordPieceEncoder(TextEncoder):
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         return self.tokenizer.tokenize(sentences)
+
+    def tokens_file(self) -> str:
+        return self.tokenizer.to_json()

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, limited, read_json
 from mee.layers import Pool
-from mee.text.base import TextEncoder, check_sentences
-from mee.text.config import TextConfig
+from mee.text.base import TextEncoder
+from mee.text.config import TextConfig, check_sentences
 
 PICKLES = (".kv", ".model", ".pkl", ".pickle", ".pt", ".npy")
 LONGEST_LINE = 1 << 20  # bytes; of more columns than anybody has
@@ -150,6 +150,9 @@ class WordVectorEncoder(TextEncoder):
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         return cast(Tensor, self.pool(self.embedding(rows), lengths))
+
+    def tokens_file(self) -> str:
+        return ""  # words are found by rules of our own
 
     def attention(self, sentence: str) -> None:
         return None

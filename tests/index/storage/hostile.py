@@ -2,7 +2,8 @@
 
 import json
 
-from index.storage.manifest import _checksum, digest_of
+from index.storage.checksums import digest_of, sample_of
+from index.storage.manifest import _checksum
 from index.storage.snapshot import read_snapshot
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
@@ -55,7 +56,8 @@ def resealed_segment(place, folder, change=lambda facts: None):
     facts = json.loads((folder / "segment.json").read_text())
     for name in facts["files"]:
         if (folder / name).is_file():
-            facts["files"][name] = [(folder / name).stat().st_size, digest_of((folder / name).resolve())]
+            path = (folder / name).resolve()
+            facts["files"][name] = [path.stat().st_size, digest_of(path), sample_of(path)]
     change(facts)
     (folder / "segment.json").write_text(json.dumps(facts))
     digest = {"sha256": digest_of(folder / "segment.json")}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.storage import manifest, merge
+from index.storage import checksums, manifest, merge
 from index.storage import writer as writer_module
 from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.verify import verify_index
@@ -168,7 +168,7 @@ def fail_at(patch, step, error=Crash):
     patch.setattr(np, "save", counted(np.save))
     if error is Crash:
         discard = counted(manifest.discard)
-        for module in (manifest, merge, writer_module):
+        for module in (checksums, manifest, writer_module):
             patch.setattr(module, "discard", discard)
 
 

@@ -189,9 +189,9 @@ FACTS = {
     "rows that are true": ("partitions", "1111", True), "many rows": ("partitions", "1111", 10**15),
     "an unknown kind": ("kinds", "1111", "../round"), "a kind that is a list": ("kinds", "1111", ["flat"]),
     "a kind of nothing": ("kinds", "0000", "flat"), "codes that are not there": ("kinds", "1111", "certified"),
-    "a file outside": ("files", "../../../victim/secret.npy", [8, ""]),
-    "a file of its own": ("files", "mine", [8, ""]), "no table": ("files", {"rows-1111.npy": [8, ""]}),
-    "a size of text": ("files", "clips.arrow", ["8", ""]),
+    "a file outside": ("files", "../../../victim/secret.npy", [8, "", ""]),
+    "a file of its own": ("files", "mine", [8, "", ""]), "no table": ("files", {"rows-1111.npy": [8, "", ""]}),
+    "a size of text": ("files", "clips.arrow", ["8", "", ""]),
     "a file that is a number": ("files", "clips.arrow", 8), "files that are a list": ("files", ["clips.arrow"]),
     "patterns that are a list": ("partitions", ["1111"]), "one more entry": ("more", 1),
 }  # fmt: skip

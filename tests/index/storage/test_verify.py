@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from index.scanners import Settings
-from index.storage import snapshot as snapshot_module
+from index.storage import checksums
 from index.storage.manifest import REMEDY, read_manifest
 from index.storage.snapshot import read_snapshot
 from index.storage.verify import verify_index
@@ -118,8 +119,7 @@ def test_verify_finds_all_damage_of_files_too_large_to_be_read_by_opening(place,
     path = max(place.rglob("vectors-111.npy"), key=lambda path: path.stat().st_size)
     content = path.read_bytes()
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
-    monkeypatch.setattr(snapshot_module, "CHECKED", 0)
-    monkeypatch.setattr(snapshot_module, "SKIMMED", len(content) - 1)
+    monkeypatch.setattr(checksums, "MOST", 0)
     assert sentence("open", place) is None
     (finding,) = verify_index(place)
     assert f"{path.name}' is damaged (its checksum is wrong)" in finding
@@ -127,6 +127,30 @@ def test_verify_finds_all_damage_of_files_too_large_to_be_read_by_opening(place,
     table.write_bytes(bytes(table.stat().st_size))
     assert len(verify_index(place, lambda done, of: moved.append((done, of)))) == 2
     assert moved[-1][0] == moved[-1][1] > 0
+
+
+@given(start=st.floats(0, 1), share=st.floats(1 / 15 + 0.005, 1))
+def test_a_sample_finds_a_hole_of_a_fifteenth_of_a_file(tmp_path_factory, start, share):
+    folder, content = tmp_path_factory.mktemp("large"), np.random.default_rng(0).bytes(2_000_000)
+    (folder / "file").write_bytes(content)
+    facts = checksums.facts_of(folder)["file"]
+    assert facts[0] == len(content)
+    first = int(start * (1 - share) * len(content))
+    length = min(int(share * len(content)), len(content) - first)
+    (folder / "file").write_bytes(content[:first] + bytes(length) + content[first + length :])
+    for whole in (True, False):
+        with pytest.raises(ValueError, match="its checksum is wrong"):
+            checksums.check_file(folder / "file", facts, whole=whole)
+
+
+@given(sizes=st.lists(st.integers(1, 1 << 34), max_size=60))
+def test_opening_reads_no_more_than_a_bound_and_small_files_first(sizes):
+    files = {Path(f"{number}"): (size, "", "") for number, size in enumerate(sizes)}
+    chosen = list(checksums.worth_checking(files))
+    read = [files[path][0] if whole else checksums.BLOCK * checksums.BLOCKS for path, whole in chosen]
+    assert sum(read) <= checksums.MOST
+    assert [files[path][0] for path, _ in chosen] == sorted(sizes)[: len(chosen)]
+    assert len(chosen) == len(sizes) or sum(read) + checksums.SMALL > checksums.MOST
 
 
 REF = {"sha256": "", "removed": None}

@@ -43,7 +43,7 @@ class Queries:
     logits: Doubles  # (Q, T, M)
     offsets: Doubles  # (Q, T, M) taken from each similarity
     share: Doubles  # (Q, T) a_t; of each query the absolute values add up to 1
-    held: dict[Coding, Rotated] = field(default_factory=dict, repr=False)  # packed, as codings have it
+    held: dict[Coding, Rotated] = field(default_factory=dict, init=False, repr=False)  # packed, as codings have it
 
     def __len__(self) -> int:
         return len(self.packed)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from index.exact.prefixes import Prefixes, is_short, offer_prefixes
+from index.exact.prefixes import Prefixes, offer_prefixes, short_codes
 from index.exact.ranking import Scored, exact_scores
 from index.queries import Doubles, PatternVectors, Vectors
 from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
@@ -50,7 +50,7 @@ class BatchSearch:
     ) -> Scored:
         """The best k clips of each query, with all that score the same as the last of them."""
         bfloat16 = precision == "bfloat16"
-        if precision == "auto" and not (self.device.type == "cpu" and any(map(is_short, partitions))):
+        if precision == "auto" and not (self.device.type == "cpu" and any(map(short_codes, partitions))):
             bfloat16 = bfloat16_pays(self.device)
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
@@ -82,10 +82,11 @@ class BatchSearch:
         first = np.cumsum([0, *(len(partition.vectors) for partition in partitions)])
         order = sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors))
         if self.device.type == "cpu" and not bfloat16:
-            short = [(n, partition) for n, partition in order if is_short(partition)]
-            prefixes = [Prefixes(partition, queries[partition.pattern], int(first[n])) for n, partition in short]
-            offer_prefixes(best, prefixes)
-            order = [(n, partition) for n, partition in order if not is_short(partition)]
+            short = [(n, partition, scanner) for n, partition in order if (scanner := short_codes(partition))]
+            offer_prefixes(
+                best, [Prefixes(one, its, queries[one.pattern], int(first[n])) for n, one, its in short]
+            )
+            order = [(n, partition) for n, partition in order if not short_codes(partition)]
         for n, partition in order:
             vectors = queries[partition.pattern]
             factor = (_in_bfloat16(vectors) if bfloat16 else torch.from_numpy(vectors.rounded)).to(self.device)

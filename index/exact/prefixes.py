@@ -18,16 +18,17 @@ from mee.ranking import Best, above, float32_product, kth_of
 
 if TYPE_CHECKING:
     from index.queries import PatternVectors
-    from index.scanners import Floats, Partition, Rows
+    from index.scanners import Certified, Floats, Partition, Rows
 
 CHUNK: Final = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
 EACH: Final = 8  # chunks, of which one gives first bounds
 GATHERED: Final = 2**17  # numbers of pairs that are multiplied at a time: they stay in the cache
 
 
-def is_short(partition: Partition) -> bool:
-    """Whether a partition has codes of short prefixes."""
-    return partition.scanner.coding is not None and partition.scanner.coding.short
+def short_codes(partition: Partition) -> Certified | None:
+    """The partition's scanner, if it has codes of short prefixes."""
+    certified = partition.certified
+    return certified if certified is not None and certified.coding.short else None
 
 
 def offer_prefixes(best: Best, partitions: Sequence[Prefixes]) -> None:
@@ -52,13 +53,13 @@ def offer_prefixes(best: Best, partitions: Sequence[Prefixes]) -> None:
 class Prefixes:
     """The prefixes of a partition, and what queries are multiplied with."""
 
-    def __init__(self, partition: Partition, vectors: PatternVectors, first: int) -> None:
-        """first: the number of the partition's first clip."""
+    def __init__(self, partition: Partition, scanner: Certified, vectors: PatternVectors, first: int) -> None:
+        """scanner: the partition's; first: the number of its first clip."""
         self.partition, self.vectors, self.first = partition, vectors, first
-        self.count, coding = len(partition.vectors), partition.scanner.coding
+        self.count, coding = len(partition.vectors), scanner.coding
         numbers = coding.weighted(vectors.rotated(coding), vectors.factors, vectors.offset)
         factors, constant, bound = coding.factors(numbers, partition.pattern)
-        self._factors, self._codes = torch.from_numpy(factors), torch.from_numpy(partition.scanner.codes)
+        self._factors, self._codes = torch.from_numpy(factors), torch.from_numpy(scanner.codes)
         self._more = torch.from_numpy(np.where(vectors.covers, constant + bound + vectors.constant, -np.inf))
 
     def block(self, start: int) -> Tensor:

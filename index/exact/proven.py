@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact.ranking import Scored, exact_scores, grouped
-from index.scanners import AT, ULP, Coded, Flat, Floats, Partition, Rows, threads
+from index.scanners import AT, ULP, Coded, Flat, Floats, Partition, Rows, bytes_multiply_exactly, threads
 
 if TYPE_CHECKING:
     from index.queries import Doubles, PatternVectors, Vectors
-    from mee.scoring import Pattern
+    from mee.layout import Pattern
 
 SPARE = 32  # rows of a partition that the first scan returns besides k
 SHARE = 256  # and one of so many rows, where estimates are upper bounds
@@ -99,7 +99,7 @@ class _Scan:
         """The best rows for some queries by an estimate of inner products."""
         if self.coded is None:
             return self.partition.scan(self.vectors.rounded[query], count)
-        return self.partition.scan(Coded(*(part[query] for part in self.coded)), count)
+        return self.partition.scan(self.coded.part(query), count)
 
     def flat(self) -> _Scan:
         """The same by the vectors themselves."""
@@ -113,13 +113,15 @@ def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
     coded: dict[tuple[int, Pattern], Coded] = {}
     scans = []
     for partition in partitions:
-        vectors, coding = queries[partition.pattern], partition.scanner.coding
-        if coding is None:
+        vectors, certified = queries[partition.pattern], partition.certified
+        if certified is None or not bytes_multiply_exactly():
             bound = partition.scanner.bound(vectors.rounded)
             scans.append(_Scan(partition, vectors, None, bound, bound))
             continue
+        coding = certified.coding
         if (id(coding), partition.pattern) not in coded:
-            patterns = [other.pattern for other in partitions if other.scanner.coding is coding]
+            sharing = [each for each in partitions if each.certified and each.certified.coding is coding]
+            patterns = list(dict.fromkeys(each.pattern for each in sharing))
             factors = np.stack([queries[pattern].factors for pattern in patterns])
             every = coding.queries(coding.weighted(vectors.rotated(coding), factors, vectors.offset))
             coded |= {(id(coding), pattern): Coded(*its) for pattern, its in zip(patterns, zip(*every))}
@@ -193,11 +195,11 @@ class _Search:
         """All clips that score at least as well as the k-th best; returned: by the scan of each partition."""
         numbers = np.flatnonzero([scan.vectors.covers[self.query] for scan in self.scans])
         counts = np.array([len(row) for _, row in returned])
-        found, left = self._candidates(numbers, [returned[n] for n in numbers])
+        found, left = self._candidates(numbers, [returned[n] for n in numbers.tolist()])
         while True:
             self._decide(found)
             kth = found.kth(self.k)
-            unproven = left >= kth
+            unproven = (left >= kth) & (left > -np.inf)  # -inf: nothing is left out
             if not unproven.any():
                 return found.at(found.score >= kth)
             numbers = numbers[unproven]
@@ -259,7 +261,8 @@ class _Search:
             vectors, step = self.scans[n].vectors, max(1, GATHERED // self.scans[n].vectors.width)
             for start in range(0, len(its), step):
                 some = its[start : start + step]
-                estimate[some] = self.partitions[n].vectors[row[some]] @ vectors.rounded[self.query]
+                with np.errstate(invalid="ignore"):  # damaged vectors are told by their exact scores
+                    estimate[some] = self.partitions[n].vectors[row[some]] @ vectors.rounded[self.query]
             estimate[its] += vectors.constant[self.query]
             error[its] = self.scans[n].rounding[self.query]
         error += _ulp(estimate)

@@ -1,3 +1,5 @@
+from .certified import Certified as Certified
+from .certified import bytes_multiply_exactly as bytes_multiply_exactly
 from .coded import array_of as array_of
 from .coded import mapped_array as mapped_array
 from .coded import mapped_bytes as mapped_bytes
@@ -16,11 +18,11 @@ from .kinds import Choice as Choice
 from .kinds import Settings as Settings
 from .kinds import choose as choose
 from .kinds import scanner_class as scanner_class
+from .partition import Partition as Partition
 from .scanner import LARGEST_NORM as LARGEST_NORM
 from .scanner import ULP as ULP
 from .scanner import Allowed as Allowed
 from .scanner import Floats as Floats
-from .scanner import Partition as Partition
 from .scanner import Rows as Rows
 from .scanner import Shape as Shape
 from .scanner import gamma as gamma

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 
 from index.scanners.coded import mapped_array
-from index.scanners.coding import ALIGNED, LARGEST, Bytes, Coded, Coding
+from index.scanners.coding import ALIGNED, LARGEST, Bytes, Coded, Coding, Part
 from index.scanners.flat import Flat, selector
 from index.scanners.scanner import (
     Allowed,
@@ -26,7 +26,7 @@ from index.scanners.scanner import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mee.layout import Pattern
 
@@ -45,23 +45,19 @@ class Certified(Scanner):
 
     @classmethod
     def build(cls, vectors: Floats, shape: Shape) -> Self:
-        return cls.built([((True,) * len(shape.sizes), vectors)], shape.sizes)[0]
+        return next(cls.built([((True,) * len(shape.sizes), vectors)], shape.sizes))
 
     @classmethod
-    def built(cls, parts: Sequence[tuple[Pattern, Floats]], sizes: tuple[int, ...]) -> list[Self]:
+    def built(cls, parts: Sequence[Part], sizes: tuple[int, ...]) -> Iterator[Self]:
+        """Scanners of all patterns of a segment, with one coding; sizes: of all experts."""
         coding, codes = Coding.learn(parts, sizes).coded(parts)
-        scanners = []
         for (pattern, vectors), its in zip(parts, codes):
             shape = Shape(tuple(compress(sizes, pattern)), bool(coding.spread))
-            scanners.append(cls(vectors, shape, coding, pattern, its))
-        return scanners
+            yield cls(vectors, shape, coding, pattern, its)
 
     @classmethod
-    def open(
-        cls, path: Path, vectors: Floats, shape: Shape, coding: Coding | None = None, pattern: Pattern = ()
-    ) -> Self:
-        if coding is None:
-            raise ValueError("the segment does not say how its clips are coded")
+    def opened(cls, path: Path, vectors: Floats, shape: Shape, coding: Coding, pattern: Pattern) -> Self:
+        """Map the codes that `save` wrote; coding: that of the segment."""
         codes = mapped_array(cls.files(path)[0], (len(vectors), len(coding.columns(pattern))), np.uint8)
         return cls(vectors, shape, coding, pattern, codes)
 
@@ -89,6 +85,7 @@ class Certified(Scanner):
         return self._coded(queries).bound
 
     def scan_coded(self, queries: Coded, count: int, allowed: Allowed | None = None) -> Results:
+        """As `scan`, of queries that are coded already."""
         count = min(count, len(self.vectors) if allowed is None else allowed.count)
         if not count:
             return no_results(len(queries.numbers))
@@ -120,7 +117,7 @@ def _index_of(codes: Bytes) -> Any:
     index = faiss.IndexScalarQuantizer(
         codes.shape[1], faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
     )
-    view = index.codes
+    view: Any = index.codes
     view.is_owned = False
     view.view_data = view.c_ptr = faiss.swig_ptr(codes)
     view.view_size = view.c_size = codes.size

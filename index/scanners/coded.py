@@ -49,12 +49,11 @@ HEADER: Final = re.compile(  # as numpy writes it; what others write may be anyt
     re.DOTALL,
 )
 if TYPE_CHECKING:
-    from index.scanners.coding import Coding
-    from mee.scoring import Pattern
+    pass
 
 Arrays = dict[str, NDArray[Any]]
 Specs = dict[str, tuple[tuple[int, ...], type]]  # shape and dtype of each array
-Value = TypeVar("Value", np.float32, np.int64)
+Value = TypeVar("Value", np.float32, np.int64, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,7 @@ class CodedScanner(Scanner):
         return self._codes
 
     @classmethod
-    def open(
-        cls, path: Path, vectors: Floats, shape: Shape, coding: Coding | None = None, pattern: Pattern = ()
-    ) -> Self:
+    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
         beside = cls.files(path)[1]
         try:
             regular_size(beside, MOST_BYTES)

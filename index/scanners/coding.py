@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate, compress
 from pathlib import Path
-from typing import Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,11 @@ class Coded(NamedTuple):
     constant: Doubles  # (Q,) <p, centre>
     bound: Doubles  # (Q,) the exact score is at most so much above the estimate
     rounding: Doubles  # (Q,) the largest error of an inner product of the vectors themselves in float32
+
+    def part(self, query: slice) -> Coded:
+        """That of some queries."""
+        numbers, delta, constant, bound, rounding = self
+        return Coded(numbers[query], delta[query], constant[query], bound[query], rounding[query])
 
 
 @final
@@ -151,7 +156,7 @@ class Coding:
         bases = tuple(_basis(list(_of_expert(parts, sizes, m))) for m in range(len(sizes)))
         offset = parts[0][1].shape[1] > sum(compress(sizes, parts[0][0]))
         none = np.zeros(len(sizes) + offset)
-        coding = cls(sizes, bases, np.empty(0), np.empty(0), int(offset), none, none, none)
+        coding = cls(sizes, bases, *np.empty((2, 0), np.float32), int(offset), none, none, none)  # type: ignore[call-arg]
         low = np.full(sum(coding.kept) + offset, np.inf, dtype=np.float32)
         high, size = -low, none.copy()
         for pattern, vectors in parts:
@@ -246,7 +251,7 @@ class Coding:
                 if basis is not None:
                     numbers[..., end - 1] = np.sqrt(np.maximum(squares[..., m], 0)) + above[..., m]
         if offset is None:
-            return numbers
+            return np.asarray(numbers)
         return np.concatenate([numbers, np.full((*numbers.shape[:-1], 1), offset)], axis=-1)
 
     def queries(self, numbers: Doubles) -> Coded:
@@ -317,9 +322,9 @@ class Coding:
             numbers, parts = sum(coding.kept) + offset, len(sizes) + offset
         except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError("it is not how clips are coded") from error
-        kinds = dict.fromkeys(("centre", "scale"), ((numbers,), np.float32))
+        kinds: dict[str, Any] = dict.fromkeys(("centre", "scale"), ((numbers,), np.float32))
         kinds |= dict.fromkeys(("codes", "error", "size"), ((parts,), np.float64))
-        fits = all((arrays[name].shape, arrays[name].dtype) == kind for name, kind in kinds.items())
+        fits = all(arrays[name].shape == shape and arrays[name].dtype == of for name, (shape, of) in kinds.items())
         fits &= offset <= coding.spread <= offset * SPREAD
         for size, basis in zip(sizes, bases):
             if basis is not None:

@@ -30,7 +30,7 @@ KINDS: Final[dict[str, str]] = {
 }
 Choice = Literal["auto", "flat", "certified", "fastscan"]
 PROVEN: Final = ("flat", "certified")
-SMALL: Final = 128  # rows, below which codes gain nothing; those of fastscan below eight times as many
+SMALL: Final = {"certified": 128, "fastscan": 1024}  # rows, below which codes gain nothing
 AT: Final = 10  # results that recall is measured of
 RERANK: Final = 100  # candidates of fastscan that are re-ranked for them, unless a recall is requested
 
@@ -64,7 +64,7 @@ class Settings:
 
 def choose(settings: Settings, rows: int) -> str:
     """The kind that a partition of so many rows gets."""
-    return "flat" if rows < SMALL * (8 if settings.larger == "fastscan" else 1) else settings.larger
+    return "flat" if rows < SMALL.get(settings.larger, 0) else settings.larger
 
 
 def scanner_class(kind: str) -> type[Scanner]:

@@ -19,22 +19,16 @@ What float32 loses, for n operations on each product, in any order:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mee.errors import InputError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from index.scanners.coding import Coded, Coding
-    from mee.layout import Pattern
+    pass
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -90,7 +84,6 @@ class Scanner(ABC):
     """Scans one partition. It keeps the vectors, which may be memory-mapped."""
 
     kind: ClassVar[str]
-    coding: Coding | None = None  # of codes, which also take queries that are coded already
 
     def __init__(self, vectors: Floats, shape: Shape) -> None:
         self.vectors, self.shape = vectors, shape  # (N, W)
@@ -122,30 +115,14 @@ class Scanner(ABC):
         Of kinds without codes, it can be as far below it.
         """
 
-    def scan_coded(self, queries: Coded, count: int, allowed: Allowed | None = None) -> Results:
-        """As `scan`, of queries that are coded already."""
-        raise NotImplementedError(f"a scanner of kind {self.kind} has no coding")
-
     @classmethod
     def build(cls, vectors: Floats, shape: Shape) -> Self:
         """Make it from (N, W) vectors, N at least 1; memory grows only with its own codes."""
         return cls(vectors, shape)
 
     @classmethod
-    def built(cls, parts: Sequence[tuple[Pattern, Floats]], sizes: tuple[int, ...]) -> Iterable[Self]:
-        """One for each pattern of a segment: (N, W) vectors; sizes: of all experts, in the order of a pattern."""
-        for pattern, vectors in parts:
-            experts = tuple(compress(sizes, pattern))
-            yield cls.build(vectors, Shape(experts, vectors.shape[1] > sum(experts)))
-
-    @classmethod
-    def open(
-        cls, path: Path, vectors: Floats, shape: Shape, coding: Coding | None = None, pattern: Pattern = ()
-    ) -> Self:
-        """Open what `save` wrote; codes are memory-mapped, and read at the first scan.
-
-        coding: that of the segment, if it has one; pattern: of the vectors.
-        """
+    def open(cls, path: Path, vectors: Floats, shape: Shape) -> Self:
+        """Open what `save` wrote; codes are memory-mapped, and read at the first scan."""
         return cls.build(vectors, shape)
 
     def save(self, path: Path) -> None:
@@ -156,61 +133,6 @@ class Scanner(ABC):
     def files(path: Path) -> tuple[Path, ...]:
         """The files that `save` writes."""
         return ()
-
-
-class Names(Protocol):
-    """A segment's table of clips, as far as ranking needs it."""
-
-    def ids(self, rows: Rows) -> list[str]:
-        """Clip ids of some rows."""
-        ...
-
-
-@dataclass(frozen=True)
-class Partition:
-    """N clips of one segment and one availability pattern, at least one."""
-
-    pattern: Pattern
-    vectors: Floats  # (N, W), memory-mapped or in memory
-    rows: Rows  # (N,) their rows in the segment's table
-    scanner: Scanner
-    names: Names
-    segment: int  # its number in the snapshot
-    allowed: Allowed | None = None  # None: all
-
-    @cached_property
-    def count(self) -> int:
-        """How many clips can be found."""
-        return len(self.vectors) if self.allowed is None else self.allowed.count
-
-    def restricted(self, mask: NDArray[np.bool_]) -> Partition:
-        """The same, where only clips can be found whose row of the segment's table is also in a mask."""
-        here = mask[self.rows]
-        return replace(self, allowed=Allowed(here if self.allowed is None else here & self.allowed.mask))
-
-    def scan(self, queries: Floats | Coded, count: int) -> Results:
-        """As `Scanner.scan`, of the rows that are allowed; queries may be coded by the scanner's coding."""
-        plain = isinstance(queries, np.ndarray)
-        run = self.scanner.scan if plain else self.scanner.scan_coded
-        try:
-            found = run(queries, min(count, self.count), self.allowed)  # type: ignore[arg-type]
-            if (found[1] < 0).any() and np.isfinite(queries if plain else queries.numbers).all():
-                raise ValueError("a vector is not finite")  # no row is found whose score is NaN
-            return found
-        except ValueError as error:
-            raise self.damaged(f" ({error})") from error
-
-    def ids(self, rows: Rows) -> list[str]:
-        """Clip ids of some of its rows."""
-        return self.names.ids(self.rows[rows])
-
-    def damaged(self, reason: str = "") -> InputError:
-        """The error to raise where its vectors contradict its codes, or are not finite."""
-        code = "".join("1" if present else "0" for present in self.pattern)
-        return InputError(
-            f"the index is damaged: vectors of pattern {code}, or their codes, are not what was written; see "
-            f"mee gallery verify INDEX, then restore the files, or make the index again{reason}"
-        )
 
 
 def no_results(queries: int) -> Results:

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from index.scanners import choose, scanner_class
+from index.scanners import Certified, choose, scanner_class
 from index.storage.checksums import facts_of, whole_folder
 from index.storage.entries import finite_offsets, joined, pattern_of
 from index.storage.manifest import Manifest, SegmentRef, damaged
@@ -126,7 +126,7 @@ def write_segment(
             done += len(rows)
             if progress is not None:
                 progress(done, len(numbers))
-        _write_scanners(aside, kinds, manifest.layout.sizes)
+        _write_scanners(aside, manifest, kinds)
         facts = SegmentFacts(len(numbers), partitions, kinds, facts_of(aside))
         text = json.dumps(asdict(facts), indent=2).encode()
         (aside / FACTS).write_bytes(text)
@@ -164,13 +164,18 @@ def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, 
     return choose(manifest.settings, len(rows))
 
 
-def _write_scanners(folder: Path, kinds: Mapping[str, str], sizes: tuple[int, ...]) -> None:
+def _write_scanners(folder: Path, manifest: Manifest, kinds: Mapping[str, str]) -> None:
     """Write what scanners need beside the vectors; kinds: of each partition's code."""
-    for kind in set(kinds.values()):
-        codes = [code for code, its in kinds.items() if its == kind]
-        mapped = [np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray) for code in codes]
-        parts = list(zip(map(pattern_of, codes), mapped))
-        for code, scanner in zip(codes, scanner_class(kind).built(parts, sizes)):
-            scanner.save(folder / scanner_name(kind, code))
-            if scanner.coding is not None:
-                scanner.coding.save(folder / CODING)
+    certified = {}
+    for code, kind in kinds.items():
+        pattern, vectors = pattern_of(code), np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
+        if kind == Certified.kind:
+            certified[code] = pattern, vectors
+        else:
+            shape = shape_of(pattern, manifest.layout, manifest.offsets is not None)
+            scanner_class(kind).build(vectors, shape).save(folder / scanner_name(kind, code))
+    if certified:
+        scanners = list(Certified.built(list(certified.values()), manifest.layout.sizes))
+        scanners[0].coding.save(folder / CODING)
+        for code, scanner in zip(certified, scanners):
+            scanner.save(folder / scanner_name(Certified.kind, code))

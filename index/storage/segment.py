@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from itertools import compress
 from pathlib import Path
@@ -18,7 +19,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from index.scanners import KINDS, Allowed, Coding, Partition, Shape, array_of, mapped_array, scanner_class
+from index.scanners import (
+    KINDS,
+    Allowed,
+    Certified,
+    Coding,
+    Partition,
+    Shape,
+    array_of,
+    mapped_array,
+    scanner_class,
+)
 from index.storage.checksums import FileFacts, check_size
 from index.storage.entries import NEEDED, Entries, by_pattern, code_of, pattern_of
 from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, reading
@@ -186,7 +197,8 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
         needed = {TABLE, *map(vectors_name, facts.partitions), *map(rows_name, facts.partitions)}
         for code, kind in facts.kinds.items():
             needed |= {path.name for path in scanner_class(kind).files(folder / scanner_name(kind, code))}
-        needed |= {CODING} & facts.files.keys()
+        if Certified.kind in facts.kinds.values():
+            needed.add(CODING)
         if needed != facts.files.keys():
             raise ValueError("it does not name all files, or others")
         if not sum(facts.partitions.values()) <= facts.clips <= facts.files[TABLE][0]:
@@ -207,8 +219,9 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
             mapped[str(folder / name)] = status.st_ino, status.st_size
     with reading(folder / TABLE):
         table = open_table(folder / TABLE, facts.clips)
-    with reading(folder / CODING):
-        coding = _coding(folder, facts, layout, offset=manifest.offsets is not None)
+    if CODING in facts.files:
+        with reading(folder / CODING):
+            coding = _coding(folder, facts, layout, offset=manifest.offsets is not None)
     for code, count in facts.partitions.items():
         shape = shape_of(pattern_of(code), layout, manifest.offsets is not None)
         with reading(folder / vectors_name(code)):
@@ -218,16 +231,17 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
             _check_rows(rows, facts.clips)
         path = folder / scanner_name(facts.kinds[code], code)
         with reading(path):
-            scanner = scanner_class(facts.kinds[code]).open(path, vectors, shape, coding, pattern_of(code))
+            open_kind = scanner_class(facts.kinds[code]).open
+            if facts.kinds[code] == Certified.kind:
+                open_kind = partial(Certified.opened, coding=coding, pattern=pattern_of(code))
+            scanner = open_kind(path, vectors, shape)
         partitions.append(Partition(pattern_of(code), vectors, rows, scanner, table, 0))
     segment = Segment(table, tuple(partitions), ref=replace(ref, removed=None), mapped=mapped)
     return as_of(directory, segment, ref)
 
 
-def _coding(folder: Path, facts: SegmentFacts, layout: Layout, *, offset: bool) -> Coding | None:
+def _coding(folder: Path, facts: SegmentFacts, layout: Layout, *, offset: bool) -> Coding:
     """How clips are coded. A wrong number there would make results wrong, so that its checksum is compared."""
-    if CODING not in facts.files:
-        return None
     size, digest, _ = facts.files[CODING]
     content = read_file(folder / CODING, size)
     if sha256(content).hexdigest() != digest:

@@ -27,7 +27,7 @@ def make_index():
         if directory is None:
             return in_memory(entries, layout, offsets)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kinds, "SMALL", 1)
+            patch.setattr(kinds, "SMALL", {})
             prefixes = kind == "prefixes"
             if prefixes:
                 patch.setattr(coding, "STEP", 2)

@@ -7,7 +7,7 @@ import pytest
 
 from index.queries import Queries
 from index.recall import GRID, held_out, measure, own_clips, recall, record_recall
-from index.scanners.kinds import AT, RERANK, Settings
+from index.scanners.kinds import AT, RERANK, SMALL, Settings
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from tests.index.made_clips import LAYOUT, ORIGIN, made_entries
@@ -63,7 +63,7 @@ def test_clips_of_the_index_are_queries(place, monkeypatch):
 def test_it_is_recorded_and_searched_with(place, monkeypatch):
     assert record_recall(place) is None  # an exact index is not measured
     assert VideoIndex.open(place).snapshot.recall is None
-    monkeypatch.setattr("index.scanners.kinds.SMALL", 2)
+    monkeypatch.setitem(SMALL, "fastscan", 2)
     with IndexWriter.open(place) as writer:
         writer.compact(settings=Settings("fastscan", 0.9))
     measured = record_recall(place)

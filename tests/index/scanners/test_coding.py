@@ -58,7 +58,7 @@ def test_no_score_is_above_its_bound(segment, step, rest, terms, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STEP", step)
         patch.setattr(module, "REST", rest)
-        scanners = Certified.built(parts, sizes)
+        scanners = list(Certified.built(parts, sizes))
     coding, generator = scanners[0].coding, np.random.default_rng(seed)
     packed = query_rows(generator, 4 * terms, Shape(sizes)).reshape(4, terms, -1)
     packed[0] = next(rows[0, : sum(sizes)] for _, rows in parts) if parts[0][0] == (True,) * len(sizes) else 0
@@ -108,7 +108,7 @@ def test_the_bound_of_a_prefix_is_of_use():
 @given(segment=segments())
 def test_what_is_saved_is_read(segment, tmp_path_factory):
     parts, sizes = segment
-    coding = Certified.built(parts, sizes)[0].coding
+    coding = next(Certified.built(parts, sizes)).coding
     path = tmp_path_factory.mktemp("coding") / "coding.safetensors"
     coding.save(path)
     again = Coding.read(path.read_bytes(), sizes, offset=bool(coding.spread))

@@ -17,7 +17,7 @@ def indexes(tmp_path_factory):
     """Kind of scanner -> an index of one segment with a removed clip and offsets."""
     places = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kinds, "SMALL", 1)
+        patch.setattr(kinds, "SMALL", {})
         for kind in ("flat", "certified", "fastscan"):
             places[kind] = tmp_path_factory.mktemp(kind) / "ix"
             settings, facts = Settings(kind=kind), {"method": "made"}

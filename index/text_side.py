@@ -1,8 +1,7 @@
 """The text side of an index's model, beside the index: sentences become queries without torch.
 
     text-796ff2f3ced2/        by the fingerprint of the model that the index was made with
-        text.json             format; nothing (see mee.export); files {name: [bytes, SHA-256, that of a sample]};
-                              sha256 of the entries before it
+        text.json             format; nothing (see mee.export); files, as in segment.json; sha256, as in index.json
         graph.onnx            mee.export describes it
         weights.safetensors   its weights, which are mapped
         tokens-0.json         of each text encoder: its tokenizer
@@ -14,11 +13,9 @@ cannot be used is `Unusable`: the model itself can take its place.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -26,10 +23,10 @@ import numpy as np
 
 from index.queries import Queries
 from index.scanners import mapped_bytes
-from index.storage import FileFacts, check_file, check_size, facts_of, worth_checking
+from index.storage import TEXT_FACTS, check_file, read_text_facts, worth_checking, write_text_facts
 from mee.checkpoint import read_head
 from mee.errors import InputError, usable
-from mee.files import LARGEST_JSON, check_folder, entry, limited, parse_json, read_file
+from mee.files import LARGEST_JSON, limited, read_file
 from mee.layout import Layout
 from mee.text import check_rules, check_sentences
 
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from mee.model import MEE
 
 FORMAT: Final = 1
-FACTS, GRAPH, WEIGHTS = "text.json", "graph.onnx", "weights.safetensors"
+GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
 LARGEST_GRAPH: Final = 16 << 20  # bytes; that of a model of 24 layers has less than one million
 REFUSED: Final = (b"location", b"Loop", b"Scan", b"com.microsoft")  # of files, loops, others' operators
 TYPES: Final = {"F32": "<f4", "I64": "<i8"}  # of weights
@@ -60,6 +57,14 @@ def _otherwise_unusable(folder: Path) -> Iterator[None]:
         raise Unusable(str(error)) from error
 
 
+@contextmanager
+def _of_onnx_runtime(do: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of many types, with sentences about its sources
+        raise ValueError(f"ONNX Runtime cannot {do} its graph") from error
+
+
 @final
 class TextSide:
     """The text side in a folder, for an index of some layout."""
@@ -72,20 +77,16 @@ class TextSide:
         """
         self._folder, self._layout = folder, layout
         with _otherwise_unusable(folder):
-            check_folder(folder)
             if not folder.is_dir():
                 raise InputError("the index has no text side")
-            content = parse_json(read_file(entry(folder, FACTS)))
-            if content.pop("sha256") != _checksum(content) or content["format"] != FORMAT:
-                raise ValueError("it is damaged, or of another format")
-            self.made = (folder / FACTS).stat().st_mtime  # in seconds
+            content, files = read_text_facts(folder)
+            if content["format"] != FORMAT:
+                raise ValueError(f"it is of format {content['format']!r:.20}")
+            self.made = (folder / TEXT_FACTS).stat().st_mtime  # in seconds
             self._nothing: list[int] = [int(token) for token in content["nothing"]]
             self._tokens = [f"tokens-{number}.json" for number in range(len(self._nothing))]
-            files: dict[Path, FileFacts] = {entry(folder, name): about for name, about in content["files"].items()}
             if {path.name for path in files} != {GRAPH, WEIGHTS, *self._tokens}:
                 raise ValueError("it does not name its files, or others")
-            for path, about in files.items():
-                check_size(path, about)
             for path, as_a_whole in worth_checking(files):
                 check_file(path, files[path], whole=whole or as_a_whole)
 
@@ -109,7 +110,7 @@ class TextSide:
             f"ids-{number}": np.array([tokenizer.encode(sentence).ids or [nothing]], dtype=np.int64)
             for number, (tokenizer, nothing) in enumerate(zip(self._tokenizers, self._nothing))
         }
-        with limited(self._folder):
+        with _of_onnx_runtime("run"), limited(self._folder):
             found = session.run(OUTPUTS, weights | ids)
         if [array.shape for array in found] != [(1, width) for width in self._widths]:
             raise ValueError("its results are not those of the index's experts")
@@ -142,7 +143,7 @@ class TextSide:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors are raised
-        with limited(self._folder):
+        with _of_onnx_runtime("open"), limited(self._folder):
             session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         ids = {f"ids-{number}": ("tensor(int64)", 2) for number in range(len(self._nothing))}
         shapes = {name: (NAMES[array.dtype.str], list(array.shape)) for name, array in weights.items()}
@@ -161,14 +162,12 @@ def _mapped(path: Path) -> dict[str, Any]:
     arrays = {}
     for name, about in head.items():
         first, end = about["data_offsets"]
+        if about["dtype"] not in TYPES:
+            raise ValueError(f"'{name:.80}' is of type {about['dtype']!r:.20}")
         if not 0 <= first <= end <= len(content) - start:
             raise ValueError(f"'{name:.80}' is not in the file")
         arrays[name] = content[start + first : start + end].view(TYPES[about["dtype"]]).reshape(about["shape"])
     return arrays
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def write_text_side(folder: Path, model: MEE) -> None:
@@ -186,8 +185,7 @@ def write_text_side(folder: Path, model: MEE) -> None:
     save_file(dict(exported.weights), folder / WEIGHTS)
     for number, text in enumerate(exported.tokens):
         (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
-    content = {"format": FORMAT, "nothing": exported.nothing, "files": facts_of(folder)}
-    (folder / FACTS).write_text(json.dumps({**content, "sha256": _checksum(content)}, indent=2) + "\n")
+    write_text_facts(folder, {"format": FORMAT, "nothing": exported.nothing})
     found, wanted = TextSide(folder, model.layout).encode(PROBES), Queries.of(encode_captions(model, PROBES))
     for name in OUTPUTS:
         one, other = getattr(found, name), getattr(wanted, name)

@@ -17,21 +17,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
 from index.queries import Queries
 from index.scanners import mapped_bytes
-from index.storage import TEXT_FACTS, check_file, read_text_facts, worth_checking, write_text_facts
+from index.storage import TEXT_FACTS, check_file, read_text_facts, worth_checking
 from mee.checkpoint import read_head
 from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, limited, read_file
 from mee.layout import Layout
 from mee.text import check_rules, check_sentences
-
-if TYPE_CHECKING:
-    from mee.model import MEE
 
 FORMAT: Final = 1
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
@@ -40,8 +37,6 @@ REFUSED: Final = (b"location", b"Loop", b"Scan", b"com.microsoft")  # of files, 
 TYPES: Final = {"F32": "<f4", "I64": "<i8"}  # of weights
 NAMES: Final = {"<f4": "tensor(float)", "<i8": "tensor(int64)"}  # ONNX Runtime's
 OUTPUTS: Final = ("packed", "logits", "offsets")
-PROBES: Final = ("a dog", "The man's 2 dogs, running...", "ÜBER 雪 🎬 naïve\tx", "?!", "qzx " * 300)
-CLOSE: Final = 2e-6  # largest difference from what torch gives
 
 
 class Unusable(Exception):
@@ -168,26 +163,3 @@ def _mapped(path: Path) -> dict[str, Any]:
             raise ValueError(f"'{name:.80}' is not in the file")
         arrays[name] = content[start + first : start + end].view(TYPES[about["dtype"]]).reshape(about["shape"])
     return arrays
-
-
-def write_text_side(folder: Path, model: MEE) -> None:
-    """Export the text side of a model into an empty folder, and compare what it gives with what the model gives.
-
-    Raises:
-        InputError, Unusable: it cannot be exported, or gives something else.
-    """
-    from safetensors.numpy import save_file
-
-    from mee.encode import encode_captions
-    from mee.export import export_text
-
-    exported = export_text(model, folder / GRAPH)
-    save_file(dict(exported.weights), folder / WEIGHTS)
-    for number, text in enumerate(exported.tokens):
-        (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
-    write_text_facts(folder, {"format": FORMAT, "nothing": exported.nothing})
-    found, wanted = TextSide(folder, model.layout).encode(PROBES), Queries.of(encode_captions(model, PROBES))
-    for name in OUTPUTS:
-        one, other = getattr(found, name), getattr(wanted, name)
-        if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):
-            raise Unusable(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")

@@ -23,7 +23,7 @@ import numpy as np
 
 from index.queries import Queries
 from index.scanners import mapped_bytes
-from index.storage import TEXT_FACTS, check_file, read_text_facts, worth_checking
+from index.storage import TEXT_FACTS, check_file, check_uncut, read_text_facts, worth_checking
 from mee.checkpoint import read_head
 from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, limited, read_file
@@ -101,20 +101,17 @@ class TextSide:
 
     def _run(self, sentence: str) -> list[Any]:
         session, weights = self._session
+        check_uncut(self._mapped)
         ids = {
             f"ids-{number}": np.array([tokenizer.encode(sentence).ids or [nothing]], dtype=np.int64)
             for number, (tokenizer, nothing) in enumerate(zip(self._tokenizers, self._nothing))
         }
         with _of_onnx_runtime("run"), limited(self._folder):
             found = session.run(OUTPUTS, weights | ids)
-        if [array.shape for array in found] != [(1, width) for width in self._widths]:
+        experts = len(self._layout.names)
+        if [array.shape for array in found] != [(1, self._layout.total), (1, experts), (1, experts)]:
             raise ValueError("its results are not those of the index's experts")
         return list(found)
-
-    @property
-    def _widths(self) -> tuple[int, int, int]:
-        experts = len(self._layout.names)
-        return self._layout.total, experts, experts
 
     @cached_property
     def _tokenizers(self) -> list[Any]:
@@ -130,7 +127,9 @@ class TextSide:
     @cached_property
     def _session(self) -> tuple[Any, dict[str, Any]]:
         """ONNX Runtime's session, and the inputs that are weights."""
-        graph, weights = read_file(self._folder / GRAPH, LARGEST_GRAPH), _mapped(self._folder / WEIGHTS)
+        status = (self._folder / WEIGHTS).stat()
+        self._mapped = {str(self._folder / WEIGHTS): (status.st_ino, status.st_size)}
+        graph, weights = read_file(self._folder / GRAPH, LARGEST_GRAPH), _arrays(self._folder / WEIGHTS)
         if found := next((word for word in REFUSED if word in graph), None):
             raise ValueError(f"its graph says {found.decode()}, which no text side has")
         import onnxruntime
@@ -149,7 +148,7 @@ class TextSide:
         return session, weights
 
 
-def _mapped(path: Path) -> dict[str, Any]:
+def _arrays(path: Path) -> dict[str, Any]:
     """The arrays of a safetensors file, in its mapped bytes."""
     head, content = read_head(path), mapped_bytes(path)
     head.pop("__metadata__", None)

@@ -176,7 +176,7 @@ def test_only_the_scanners_import_faiss():
 
 @pytest.mark.parametrize("command", REACHED)
 def test_a_command_reaches_few_files(command):
-    """Counted by every import that can run and every module named in a table such as a registry; -s prints them."""
+    """Counted by every import that can run and every module named in tables, as in a registry; -s prints them."""
     seen, pending = set(), {f"scripts.{command}"}
     while pending:
         name = pending.pop()

@@ -16,6 +16,7 @@ from .manifest import read_text_facts as read_text_facts
 from .manifest import text_name as text_name
 from .manifest import write_text_facts as write_text_facts
 from .segment import Segment as Segment
+from .segment import check_uncut as check_uncut
 from .segment import folder_of as folder_of
 from .segment import scanner_name as scanner_name
 from .snapshot import Snapshot as Snapshot

@@ -297,6 +297,16 @@ def test_damage_is_found_and_the_model_takes_its_place(reasons):
     reasons(DAMAGE, reseal=False)
 
 
+def test_weights_that_are_cut_while_they_are_mapped_are_noticed(place):
+    searcher, weights = Searcher.load(place / "index"), text_of(place) / "weights.safetensors"
+    before = searcher.search([Request(sentence="a dog")])
+    os.truncate(weights, 4096)
+    assert [hit.clip_id for hit in searcher.search([Request(sentence="a dog")])[0]] == [
+        h.clip_id for h in before[0]
+    ]
+    assert "weights.safetensors' is damaged (it has 4,096 bytes of " in searcher.text.source
+
+
 def test_a_text_side_that_was_made_to_do_harm_is_refused(reasons):
     reasons(HOSTILE, reseal=True)
 

@@ -252,7 +252,7 @@ def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
 
 
 def parts_in(directory: Path) -> set[str]:
-    """Names of all segments and removed files there, whether or not a manifest names them."""
+    """Names of all segments, removed files and text sides there, whether or not a manifest names them."""
     return {name for name in _names(directory) if KNOWN.fullmatch(name)}
 
 
@@ -276,7 +276,7 @@ def last_number(directory: Path) -> int:
 
 
 def clear(directory: Path, kept: Collection[str]) -> None:
-    """Delete segments, removed files and files not renamed yet, but for those that are kept; needs the lock."""
+    """Delete segments, removed files, text sides and what is not renamed yet, but for the kept; needs the lock."""
     for name in _names(directory):
         if (KNOWN.fullmatch(name) and name not in kept) or ASIDE.fullmatch(name):
             discard(directory / name)

@@ -45,7 +45,7 @@ from index.storage import (
     text_name,
     write_text_facts,
 )
-from index.text_side import FORMAT, GRAPH, OUTPUTS, WEIGHTS, TextSide, Unusable
+from index.text_side import FORMAT, GRAPH, OUTPUTS, WEIGHTS, TextSide
 from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
 
@@ -184,11 +184,11 @@ def synchronise(
 def _keep_text(writer: IndexWriter, folder: Path, model: MEE) -> str:
     """Export the model's text side beside the index, unless it is there; returns why that cannot be done."""
     try:
-        with suppress(Unusable):
+        with suppress(InputError):
             TextSide(folder, model.layout, whole=True)
             return ""
         writer.put_text(lambda aside: write_text_side(aside, model))
-    except (InputError, Unusable) as error:
+    except InputError as error:
         return str(error)
     return ""
 
@@ -197,7 +197,7 @@ def write_text_side(folder: Path, model: MEE) -> None:
     """Export the text side of a model into an empty folder, and compare what it gives with what the model gives.
 
     Raises:
-        InputError, Unusable: it cannot be exported, or gives something else.
+        InputError: it cannot be exported, or gives something else.
     """
     from mee.export import export_text  # here: it loads the exporter
 
@@ -210,7 +210,7 @@ def write_text_side(folder: Path, model: MEE) -> None:
     for name in OUTPUTS:
         one, other = getattr(found, name), getattr(wanted, name)
         if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):
-            raise Unusable(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")
+            raise InputError(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")
 
 
 def _embedded(

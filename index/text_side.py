@@ -8,7 +8,7 @@
 
 It may have been made by anyone. ONNX Runtime is given the bytes of a small graph, which may name no file, no loop
 and no operator but ONNX's own; inputs and outputs must fit the weights and the index, and memory is limited. What
-cannot be used is `Unusable`: the model itself can take its place.
+cannot be used is an InputError: the model itself can take its place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mee.checkpoint import read_head
 from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, limited, read_file
 from mee.layout import Layout
-from mee.text import check_rules, check_sentences
+from mee.text import check_rules
 
 FORMAT: Final = 1
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
@@ -37,19 +37,6 @@ REFUSED: Final = (b"location", b"Loop", b"Scan", b"com.microsoft")  # of files, 
 TYPES: Final = {"F32": "<f4", "I64": "<i8"}  # of weights
 NAMES: Final = {"<f4": "tensor(float)", "<i8": "tensor(int64)"}  # ONNX Runtime's
 OUTPUTS: Final = ("packed", "logits", "offsets")
-
-
-class Unusable(Exception):
-    """The text side cannot be used, and why; the model itself can take its place."""
-
-
-@contextmanager
-def _otherwise_unusable(folder: Path) -> Iterator[None]:
-    try:
-        with usable(f"'{folder}' cannot be used"):
-            yield
-    except InputError as error:
-        raise Unusable(str(error)) from error
 
 
 @contextmanager
@@ -68,10 +55,10 @@ class TextSide:
         """Compare sizes and, as far as it takes no time, checksums; with `whole` all of them.
 
         Raises:
-            Unusable: it is missing, damaged or of another format.
+            InputError: it is missing, damaged or of another format.
         """
         self._folder, self._layout = folder, layout
-        with _otherwise_unusable(folder):
+        with usable(f"'{folder}' cannot be used"):
             if not folder.is_dir():
                 raise InputError("the index has no text side")
             content, files = read_text_facts(folder)
@@ -86,14 +73,12 @@ class TextSide:
                 check_file(path, files[path], whole=whole or as_a_whole)
 
     def encode(self, sentences: Sequence[str]) -> Queries:
-        """A query for each sentence, the same in any company.
+        """A query for each sentence, which has words; the same in any company.
 
         Raises:
-            InputError: a sentence is empty, or no text.
-            Unusable: the text side cannot be used.
+            InputError: the text side cannot be used.
         """
-        check_sentences(sentences)
-        with _otherwise_unusable(self._folder):
+        with usable(f"'{self._folder}' cannot be used"):
             rows = [self._run(sentence.strip()) for sentence in sentences]
             packed, logits, offsets = (np.concatenate(parts)[:, None] for parts in zip(*rows))
             wide = [part.astype(np.float64) for part in (logits, offsets)]

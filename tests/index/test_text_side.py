@@ -17,7 +17,7 @@ from index.searcher import Searcher
 from index.storage.manifest import Origin, read_manifest, text_name, write_text_facts
 from index.storage.verify import verify_index
 from index.sync import synchronise
-from index.text_side import TextSide, Unusable
+from index.text_side import TextSide
 from mee.checkpoint import fingerprint
 from mee.encode import encode_captions
 from mee.errors import InputError
@@ -326,6 +326,6 @@ def test_what_encodes_otherwise_is_not_kept(place, model, source, monkeypatch):
     shutil.rmtree(text_of(place))
     assert "the exported logits differ from the model's by 1" in indexed(place, model, source).no_text
     assert not text_of(place).exists()
-    with pytest.raises(Unusable):
+    with pytest.raises(InputError, match="has no text side"):
         TextSide(text_of(place), model.layout)
     assert encode_captions(model, ["a dog"]).logits.shape == (1, 3)

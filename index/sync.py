@@ -201,12 +201,17 @@ def write_text_side(folder: Path, model: MEE) -> None:
     """
     from mee.export import export_text  # here: it loads the exporter
 
-    exported = export_text(model, folder / GRAPH)
+    device = model.device
+    try:
+        exported = export_text(model.cpu(), folder / GRAPH)
+        wanted = Queries.of(encode_captions(model, PROBES))
+    finally:
+        model.to(device)
     save_file(dict(exported.weights), folder / WEIGHTS)
     for number, text in enumerate(exported.tokens):
         (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
     write_text_facts(folder, {"format": FORMAT, "nothing": exported.nothing})
-    found, wanted = TextSide(folder, model.layout).encode(PROBES), Queries.of(encode_captions(model, PROBES))
+    found = TextSide(folder, model.layout).encode(PROBES)
     for name in OUTPUTS:
         one, other = getattr(found, name), getattr(wanted, name)
         if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):

@@ -20,12 +20,13 @@ from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
 from index.queries import Queries
 from index.request import Request
 from index.storage import Origin, text_name
-from index.text_side import TextSide, Unusable
+from index.text_side import TextSide
 from index.video_index import VideoIndex
 from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
 from mee.files import is_bare
 from mee.layout import Layout
+from mee.text import check_sentences
 
 if TYPE_CHECKING:
     import torch
@@ -46,11 +47,12 @@ class Text:
         self._load, self._exported, self._reason = load, exported, reason
 
     def encode(self, sentences: Sequence[str]) -> Queries:
-        """A query for each sentence."""
+        """A query for each sentence; an empty one is an InputError."""
+        check_sentences(sentences)
         if self._exported is not None:
             try:
                 return self._exported.encode(sentences)
-            except Unusable as error:
+            except InputError as error:
                 self._exported, self._reason = None, str(error)
         from mee.encode import encode_captions
 
@@ -137,7 +139,7 @@ class Searcher:
         if not model and not str(device).startswith("cuda"):
             try:
                 exported = TextSide(directory / text_name(origin), video_index.layout)
-            except Unusable as error:
+            except InputError as error:
                 reason = str(error)
         if exported is None or (there and changed_since(place, exported.made)):
             check()

@@ -24,9 +24,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+from safetensors.numpy import save_file
 
 from index.metadata import Metadata
+from index.queries import Queries
 from index.scanners import Choice, Settings
 from index.storage import (
     INDEX_FILE,
@@ -40,9 +43,10 @@ from index.storage import (
     as_pandas,
     joined,
     text_name,
+    write_text_facts,
 )
-from index.text_side import TextSide, Unusable, write_text_side
-from mee.encode import encode_gallery
+from index.text_side import FORMAT, GRAPH, OUTPUTS, WEIGHTS, TextSide
+from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +63,8 @@ FILE |= {"video_codec": "string", "audio_codec": "string", "audio_rate": "Int64"
 OWN = (*PLACE, *FILE, "pattern", *OPTIONAL)
 WORDS = {"string": "text", "Int64": "numbers", "Float64": "numbers", "boolean": "true or false"}
 DIGITS, BETWEEN = 16, "\x1f"
+PROBES = ("a dog", "The man's 2 dogs, running...", "ÜBER 雪 🎬 naïve\tx", "?!", "qzx " * 300)
+CLOSE = 2e-6  # largest difference of what the text side gives from what the model gives
 
 Progress = Callable[[int, int], None]  # done, of how many
 Bar = Callable[[str, str], AbstractContextManager[Progress]]  # of a step and what it counts
@@ -178,13 +184,38 @@ def synchronise(
 def _keep_text(writer: IndexWriter, folder: Path, model: MEE) -> str:
     """Export the model's text side beside the index, unless it is there; returns why that cannot be done."""
     try:
-        with suppress(Unusable):
+        with suppress(InputError):
             TextSide(folder, model.layout, whole=True)
             return ""
         writer.put_text(lambda aside: write_text_side(aside, model))
-    except (InputError, Unusable) as error:
+    except InputError as error:
         return str(error)
     return ""
+
+
+def write_text_side(folder: Path, model: MEE) -> None:
+    """Export the text side of a model into an empty folder, and compare what it gives with what the model gives.
+
+    Raises:
+        InputError: it cannot be exported, or gives something else.
+    """
+    from mee.export import export_text  # here: it loads the exporter
+
+    device = model.device
+    try:
+        exported = export_text(model.cpu(), folder / GRAPH)
+        wanted = Queries.of(encode_captions(model, PROBES))
+    finally:
+        model.to(device)
+    save_file(dict(exported.weights), folder / WEIGHTS)
+    for number, text in enumerate(exported.tokens):
+        (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
+    write_text_facts(folder, {"format": FORMAT, "nothing": exported.nothing})
+    found = TextSide(folder, model.layout).encode(PROBES)
+    for name in OUTPUTS:
+        one, other = getattr(found, name), getattr(wanted, name)
+        if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):
+            raise InputError(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")
 
 
 def _embedded(

@@ -1,63 +1,50 @@
 """The text side of an index's model, beside the index: sentences become queries without torch.
 
     text-796ff2f3ced2/        by the fingerprint of the model that the index was made with
-        text.json             format; nothing (see mee.export); files {name: [bytes, SHA-256, that of a sample]};
-                              sha256 of the entries before it
+        text.json             format; nothing (see mee.export); files, as in segment.json; sha256, as in index.json
         graph.onnx            mee.export describes it
         weights.safetensors   its weights, which are mapped
         tokens-0.json         of each text encoder: its tokenizer
 
 It may have been made by anyone. ONNX Runtime is given the bytes of a small graph, which may name no file, no loop
 and no operator but ONNX's own; inputs and outputs must fit the weights and the index, and memory is limited. What
-cannot be used is `Unusable`: the model itself can take its place.
+cannot be used is an InputError: the model itself can take its place.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
 from index.queries import Queries
 from index.scanners import mapped_bytes
-from index.storage import FileFacts, check_file, check_size, facts_of, worth_checking
+from index.storage import TEXT_FACTS, check_file, check_uncut, read_text_facts, worth_checking
 from mee.checkpoint import read_head
 from mee.errors import InputError, usable
-from mee.files import LARGEST_JSON, check_folder, entry, limited, parse_json, read_file
+from mee.files import LARGEST_JSON, limited, read_file
 from mee.layout import Layout
-from mee.text import check_rules, check_sentences
-
-if TYPE_CHECKING:
-    from mee.model import MEE
+from mee.text import check_rules
 
 FORMAT: Final = 1
-FACTS, GRAPH, WEIGHTS = "text.json", "graph.onnx", "weights.safetensors"
+GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
 LARGEST_GRAPH: Final = 16 << 20  # bytes; that of a model of 24 layers has less than one million
 REFUSED: Final = (b"location", b"Loop", b"Scan", b"com.microsoft")  # of files, loops, others' operators
 TYPES: Final = {"F32": "<f4", "I64": "<i8"}  # of weights
 NAMES: Final = {"<f4": "tensor(float)", "<i8": "tensor(int64)"}  # ONNX Runtime's
 OUTPUTS: Final = ("packed", "logits", "offsets")
-PROBES: Final = ("a dog", "The man's 2 dogs, running...", "ÜBER 雪 🎬 naïve\tx", "?!", "qzx " * 300)
-CLOSE: Final = 2e-6  # largest difference from what torch gives
-
-
-class Unusable(Exception):
-    """The text side cannot be used, and why; the model itself can take its place."""
 
 
 @contextmanager
-def _otherwise_unusable(folder: Path) -> Iterator[None]:
+def _of_onnx_runtime(do: str) -> Iterator[None]:
     try:
-        with usable(f"'{folder}' cannot be used"):
-            yield
-    except InputError as error:
-        raise Unusable(str(error)) from error
+        yield
+    except Exception as error:  # of many types, with sentences about its sources
+        raise ValueError(f"ONNX Runtime cannot {do} its graph") from error
 
 
 @final
@@ -68,36 +55,30 @@ class TextSide:
         """Compare sizes and, as far as it takes no time, checksums; with `whole` all of them.
 
         Raises:
-            Unusable: it is missing, damaged or of another format.
+            InputError: it is missing, damaged or of another format.
         """
         self._folder, self._layout = folder, layout
-        with _otherwise_unusable(folder):
-            check_folder(folder)
+        with usable(f"'{folder}' cannot be used"):
             if not folder.is_dir():
                 raise InputError("the index has no text side")
-            content = parse_json(read_file(entry(folder, FACTS)))
-            if content.pop("sha256") != _checksum(content) or content["format"] != FORMAT:
-                raise ValueError("it is damaged, or of another format")
-            self.made = (folder / FACTS).stat().st_mtime  # in seconds
+            content, files = read_text_facts(folder)
+            if content["format"] != FORMAT:
+                raise ValueError(f"it is of format {content['format']!r:.20}")
+            self.made = (folder / TEXT_FACTS).stat().st_mtime  # in seconds
             self._nothing: list[int] = [int(token) for token in content["nothing"]]
             self._tokens = [f"tokens-{number}.json" for number in range(len(self._nothing))]
-            files: dict[Path, FileFacts] = {entry(folder, name): about for name, about in content["files"].items()}
             if {path.name for path in files} != {GRAPH, WEIGHTS, *self._tokens}:
                 raise ValueError("it does not name its files, or others")
-            for path, about in files.items():
-                check_size(path, about)
             for path, as_a_whole in worth_checking(files):
                 check_file(path, files[path], whole=whole or as_a_whole)
 
     def encode(self, sentences: Sequence[str]) -> Queries:
-        """A query for each sentence, the same in any company.
+        """A query for each sentence, which has words; the same in any company.
 
         Raises:
-            InputError: a sentence is empty, or no text.
-            Unusable: the text side cannot be used.
+            InputError: the text side cannot be used.
         """
-        check_sentences(sentences)
-        with _otherwise_unusable(self._folder):
+        with usable(f"'{self._folder}' cannot be used"):
             rows = [self._run(sentence.strip()) for sentence in sentences]
             packed, logits, offsets = (np.concatenate(parts)[:, None] for parts in zip(*rows))
             wide = [part.astype(np.float64) for part in (logits, offsets)]
@@ -105,20 +86,17 @@ class TextSide:
 
     def _run(self, sentence: str) -> list[Any]:
         session, weights = self._session
+        check_uncut(self._mapped)
         ids = {
             f"ids-{number}": np.array([tokenizer.encode(sentence).ids or [nothing]], dtype=np.int64)
             for number, (tokenizer, nothing) in enumerate(zip(self._tokenizers, self._nothing))
         }
-        with limited(self._folder):
+        with _of_onnx_runtime("run"), limited(self._folder):
             found = session.run(OUTPUTS, weights | ids)
-        if [array.shape for array in found] != [(1, width) for width in self._widths]:
+        experts = len(self._layout.names)
+        if [array.shape for array in found] != [(1, self._layout.total), (1, experts), (1, experts)]:
             raise ValueError("its results are not those of the index's experts")
         return list(found)
-
-    @property
-    def _widths(self) -> tuple[int, int, int]:
-        experts = len(self._layout.names)
-        return self._layout.total, experts, experts
 
     @cached_property
     def _tokenizers(self) -> list[Any]:
@@ -134,7 +112,9 @@ class TextSide:
     @cached_property
     def _session(self) -> tuple[Any, dict[str, Any]]:
         """ONNX Runtime's session, and the inputs that are weights."""
-        graph, weights = read_file(self._folder / GRAPH, LARGEST_GRAPH), _mapped(self._folder / WEIGHTS)
+        status = (self._folder / WEIGHTS).stat()
+        self._mapped = {str(self._folder / WEIGHTS): (status.st_ino, status.st_size)}
+        graph, weights = read_file(self._folder / GRAPH, LARGEST_GRAPH), _arrays(self._folder / WEIGHTS)
         if found := next((word for word in REFUSED if word in graph), None):
             raise ValueError(f"its graph says {found.decode()}, which no text side has")
         import onnxruntime
@@ -142,7 +122,7 @@ class TextSide:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors are raised
-        with limited(self._folder):
+        with _of_onnx_runtime("open"), limited(self._folder):
             session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         ids = {f"ids-{number}": ("tensor(int64)", 2) for number in range(len(self._nothing))}
         shapes = {name: (NAMES[array.dtype.str], list(array.shape)) for name, array in weights.items()}
@@ -153,7 +133,7 @@ class TextSide:
         return session, weights
 
 
-def _mapped(path: Path) -> dict[str, Any]:
+def _arrays(path: Path) -> dict[str, Any]:
     """The arrays of a safetensors file, in its mapped bytes."""
     head, content = read_head(path), mapped_bytes(path)
     head.pop("__metadata__", None)
@@ -161,35 +141,9 @@ def _mapped(path: Path) -> dict[str, Any]:
     arrays = {}
     for name, about in head.items():
         first, end = about["data_offsets"]
+        if about["dtype"] not in TYPES:
+            raise ValueError(f"'{name:.80}' is of type {about['dtype']!r:.20}")
         if not 0 <= first <= end <= len(content) - start:
             raise ValueError(f"'{name:.80}' is not in the file")
         arrays[name] = content[start + first : start + end].view(TYPES[about["dtype"]]).reshape(about["shape"])
     return arrays
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def write_text_side(folder: Path, model: MEE) -> None:
-    """Export the text side of a model into an empty folder, and compare what it gives with what the model gives.
-
-    Raises:
-        InputError, Unusable: it cannot be exported, or gives something else.
-    """
-    from safetensors.numpy import save_file
-
-    from mee.encode import encode_captions
-    from mee.export import export_text
-
-    exported = export_text(model, folder / GRAPH)
-    save_file(dict(exported.weights), folder / WEIGHTS)
-    for number, text in enumerate(exported.tokens):
-        (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
-    content = {"format": FORMAT, "nothing": exported.nothing, "files": facts_of(folder)}
-    (folder / FACTS).write_text(json.dumps({**content, "sha256": _checksum(content)}, indent=2) + "\n")
-    found, wanted = TextSide(folder, model.layout).encode(PROBES), Queries.of(encode_captions(model, PROBES))
-    for name in OUTPUTS:
-        one, other = getattr(found, name), getattr(wanted, name)
-        if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):
-            raise Unusable(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")

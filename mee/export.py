@@ -50,36 +50,33 @@ class _TextSide(nn.Module):
 
 @torch.no_grad()
 def export_text(model: MEE, graph: Path) -> ExportedText:
-    """Export the text side of a model in eval mode, its graph into a file.
+    """Export the text side of a model that is on the CPU, in eval mode, its graph into a file.
 
     Raises:
         InputError: a text encoder cannot be exported.
     """
-    towers, device = model.all_towers, model.device
+    towers = model.all_towers
     tokens = {name: tower.tokens_file() for name, tower in towers.items()}
     for name in tokens:
         if not tokens[name]:
             whose = f"of expert '{name}'" if name else f"'{model.config.text.encoder}'"
             raise InputError(f"the text encoder {whose} has a tokenizer that is not of the tokenizers library")
-    side, names = _TextSide(model.cpu()), [f"ids-{number}" for number in range(len(towers))]
-    try:
-        with usable("the text encoder cannot be exported"), warnings.catch_warnings(action="ignore"):
-            setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010, it prints what it cannot export
-            torch.onnx.export(
-                side.eval(),
-                tuple(torch.zeros(1, 3, dtype=torch.int64) for _ in names),
-                graph,
-                input_names=names,
-                output_names=list(OUTPUTS),
-                dynamic_axes={name: {1: f"tokens-{name}"} for name in names},  # each has its own length
-                opset_version=OPSET,
-                export_params=False,
-                do_constant_folding=False,
-                dynamo=False,  # the other exporter needs more packages, and its graphs more operators
-            )
-            inputs = [each.name for each in onnx.load(graph).graph.input]
-        state = {name: tensor for name, tensor in side.state_dict().items() if name in inputs}
-        weights = {name: np.array(tensor.numpy(), order="C") for name, tensor in state.items()}  # not shared
-    finally:
-        model.to(device)
+    side, names = _TextSide(model), [f"ids-{number}" for number in range(len(towers))]
+    with usable("the text encoder cannot be exported"), warnings.catch_warnings(action="ignore"):
+        setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010, it prints what it cannot export
+        torch.onnx.export(
+            side.eval(),
+            tuple(torch.zeros(1, 3, dtype=torch.int64) for _ in names),
+            graph,
+            input_names=names,
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {1: f"tokens-{name}"} for name in names},  # each has its own length
+            opset_version=OPSET,
+            export_params=False,
+            do_constant_folding=False,
+            dynamo=False,  # the other exporter needs more packages, and its graphs more operators
+        )
+        inputs = [each.name for each in onnx.load(graph).graph.input]
+    state = {name: tensor for name, tensor in side.state_dict().items() if name in inputs}
+    weights = {name: np.array(tensor.numpy(), order="C") for name, tensor in state.items()}  # not shared
     return ExportedText(weights, tuple(tokens.values()), tuple(tower.nothing for tower in towers.values()))

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from scripts.console import errors_as_sentences, prepare_process  # here: help needs none of it
 
     prepare_process()
-    gc.set_threshold(100_000, 20, 20)  # what is imported stays: no time for garbage in it, here and at the end
+    gc.set_threshold(100_000, 20, 20)  # what imports allocate stays: no garbage is in it, here or at exit
     atexit.register(gc.freeze)
     return errors_as_sentences(lambda words: cast(int, import_module(COMMANDS[name][0]).main(words)))(rest)
 

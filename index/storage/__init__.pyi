@@ -1,7 +1,4 @@
-from .checksums import FileFacts as FileFacts
 from .checksums import check_file as check_file
-from .checksums import check_size as check_size
-from .checksums import facts_of as facts_of
 from .checksums import worth_checking as worth_checking
 from .entries import OPTIONAL as OPTIONAL
 from .entries import STANDARD as STANDARD
@@ -12,10 +9,14 @@ from .entries import joined as joined
 from .entries import kept_column as kept_column
 from .entries import together as together
 from .manifest import INDEX_FILE as INDEX_FILE
+from .manifest import TEXT_FACTS as TEXT_FACTS
 from .manifest import Origin as Origin
 from .manifest import Recall as Recall
+from .manifest import read_text_facts as read_text_facts
 from .manifest import text_name as text_name
+from .manifest import write_text_facts as write_text_facts
 from .segment import Segment as Segment
+from .segment import check_uncut as check_uncut
 from .segment import folder_of as folder_of
 from .segment import scanner_name as scanner_name
 from .snapshot import Snapshot as Snapshot

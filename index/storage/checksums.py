@@ -60,10 +60,13 @@ def check_file(path: Path, facts: FileFacts, *, whole: bool = True) -> None:
 
 
 def worth_checking(files: Mapping[Path, FileFacts]) -> Iterator[tuple[Path, bool]]:
-    """The files to compare at opening, the small ones first, each with whether it is compared whole."""
+    """The files to compare at opening, the small ones first, each with whether it is compared whole.
+
+    Half of what is read is for files compared whole, the rest for samples of the others.
+    """
     left = MOST
     for path, (size, _, _) in sorted(files.items(), key=lambda item: item[1][0]):
-        whole = size <= SMALL
+        whole = size <= BLOCK * BLOCKS or (size <= SMALL and left > MOST // 2)
         left -= size if whole else BLOCK * BLOCKS
         if left < 0:
             return

@@ -44,14 +44,14 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from index.scanners import Settings
-from index.storage.checksums import discard
+from index.storage.checksums import FileFacts, check_size, discard, facts_of
 from mee.errors import InputError
-from mee.files import parse_json, read_file, read_json, whole_file
+from mee.files import check_folder, entry, parse_json, read_file, read_json, whole_file
 from mee.layout import Layout
 
 FORMAT = 6
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
-CHECKSUM = "sha256"
+CHECKSUM, TEXT_FACTS = "sha256", "text.json"
 NUMBER = "[0-9]{6,15}"
 REMOVED = rf"removed-{NUMBER}-{NUMBER}\.npy"
 TEXT = "text-[0-9a-f]{12}"
@@ -173,6 +173,25 @@ def reading(path: Path) -> Iterator[None]:
         raise damaged(path, str(error)) from error
 
 
+def write_text_facts(folder: Path, content: Mapping[str, Any]) -> None:
+    """Describe the text side in a folder: content of text.json, besides its files and its checksum."""
+    content = {**content, "files": facts_of(folder)}
+    (folder / TEXT_FACTS).write_text(json.dumps({**content, CHECKSUM: _checksum(content)}, indent=2) + "\n")
+
+
+def read_text_facts(folder: Path) -> tuple[dict[str, Any], dict[Path, FileFacts]]:
+    """The content of text.json, and the files that it describes, all there in their full size."""
+    with reading(folder / TEXT_FACTS):
+        check_folder(folder)
+        content = parse_json(read_file(entry(folder, TEXT_FACTS)))
+        if content.pop(CHECKSUM) != _checksum(content):
+            raise ValueError("its checksum is wrong")
+        files = {entry(folder, name): about for name, about in content["files"].items()}
+        for path, about in files.items():
+            check_size(path, about)
+    return content, files
+
+
 def damaged(path: Path, reason: str) -> InputError:
     """The error for a file that is missing or not what was written."""
     return InputError(f"'{path}' is damaged ({reason.partition(chr(10))[0] or 'it cannot be read'}); {REMEDY}")
@@ -233,7 +252,7 @@ def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
 
 
 def parts_in(directory: Path) -> set[str]:
-    """Names of all segments and removed files there, whether or not a manifest names them."""
+    """Names of all segments, removed files and text sides there, whether or not a manifest names them."""
     return {name for name in _names(directory) if KNOWN.fullmatch(name)}
 
 
@@ -257,7 +276,7 @@ def last_number(directory: Path) -> int:
 
 
 def clear(directory: Path, kept: Collection[str]) -> None:
-    """Delete segments, removed files and files not renamed yet, but for those that are kept; needs the lock."""
+    """Delete segments, removed files, text sides and what is not renamed yet, but for the kept; needs the lock."""
     for name in _names(directory):
         if (KNOWN.fullmatch(name) and name not in kept) or ASIDE.fullmatch(name):
             discard(directory / name)

@@ -54,14 +54,8 @@ class Segment:
     mapped: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # file: its inode and size
 
     def check(self) -> None:
-        """Check that no mapped file was cut since: reading behind its end would end the process."""
-        for path, (inode, size) in self.mapped.items():
-            try:
-                status = os.stat(path)  # faster than pathlib's
-            except FileNotFoundError:  # deleted; its map stays
-                continue
-            if status.st_ino == inode and status.st_size < size:
-                raise damaged(Path(path), f"it has {status.st_size:,} bytes of {size:,}")
+        """Check that no mapped file was cut since."""
+        check_uncut(self.mapped)
 
     @property
     def name(self) -> str:
@@ -132,6 +126,17 @@ class Segment:
                 yield str(damaged(folder / rows_name(code), "its rows are not those of its pattern in the table"))
         if any("1" in code for code in set(codes.tolist()) - rows.keys()):
             yield str(damaged(folder / TABLE, "it has clips of a pattern that has no vectors"))
+
+
+def check_uncut(mapped: Mapping[str, tuple[int, int]]) -> None:
+    """Check that files of these inodes and sizes were not cut: reading behind their end would end the process."""
+    for path, (inode, size) in mapped.items():
+        try:
+            status = os.stat(path)  # faster than pathlib's
+        except FileNotFoundError:  # deleted; its map stays
+            continue
+        if status.st_ino == inode and status.st_size < size:
+            raise damaged(Path(path), f"it has {status.st_size:,} bytes of {size:,}")
 
 
 def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:

@@ -5,6 +5,7 @@ Opening finds damage of names, sizes and shapes; only this finds a wrong byte in
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from index.scanners import Partition
 from index.storage.checksums import check_file
 from index.storage.entries import NORM, code_of
-from index.storage.manifest import Manifest, damaged, read_manifest, reading
+from index.storage.manifest import Manifest, damaged, read_manifest, read_text_facts, reading, text_name
 from index.storage.merge import BLOCK
 from index.storage.segment import (
     TABLE,
@@ -56,6 +57,12 @@ def _checksums(directory: Path, manifest: Manifest, progress: Progress | None) -
             files += [(folder / name, file) for name, file in facts.files.items()]
             if ref.removed is not None:
                 read_removed(directory, ref.removed, facts.clips)
+        except InputError as error:
+            yield str(error)
+    text = directory / text_name(manifest.origin)
+    if os.path.lexists(text):
+        try:
+            files += read_text_facts(text)[1].items()
         except InputError as error:
             yield str(error)
     done, total = 0, sum(about[0] for _, about in files)

@@ -73,7 +73,7 @@ class CaptionTokenizer:
         (directory / FILE).write_text(self.to_json(), encoding="utf-8")
 
     def to_json(self) -> str:
-        """The whole vocabulary, in the tokenizers library's own format."""
+        """In the tokenizers library's own format."""
         return str(self._tokenizer.to_str(pretty=False))
 
     @property

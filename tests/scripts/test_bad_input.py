@@ -187,6 +187,9 @@ def test_an_index_whose_model_is_missing_or_another_one(fails, own, tmp_path, pr
     assert "--overwrite" in error
     prints(build_index, own.store, own.model, tmp_path / "new")
     shutil.rmtree(own.model)
+    prints(search, tmp_path / "new", "a thing")  # the text side is beside the index
+    for text in (tmp_path / "new").glob("text-*"):
+        shutil.rmtree(text)
     error = fails(search, tmp_path / "new", "a thing")
     assert "is not at" in error
     assert "--model" in error

@@ -5,6 +5,7 @@ import math
 import os
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,6 +87,20 @@ def test_a_trained_model(explain, world, tmp_path):
     assert sum(answer["weights"].values()) == pytest.approx(1, abs=1e-12)
     assert (answer["pictures"], err) == ([str(picture)], f"drawn: {picture}\n")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_index_gives_the_weights_of_its_model(world, prints, json_lines, tmp_path, monkeypatch, queries):
+    monkeypatch.chdir(tmp_path)
+    of_index, of_model = (json_lines(main, place, DOG)[0] for place in (world.index, world.model))
+    assert of_index["weights"] == pytest.approx(of_model["weights"], abs=1e-6)
+    assert (of_index["pictures"], of_model["pictures"]) == ([], [ATTENTION])
+    (tmp_path / ATTENTION).unlink()
+    assert "without torch" in prints(main, world.index, DOG, "--verbose").err
+    assert not list(tmp_path.glob("*.png"))
+    drawn = json_lines(main, world.index, "--sentences", queries("a dog\na cat\n"), "--out", tmp_path / "pictures")
+    assert [answer["pictures"] for answer in drawn] == [[str(tmp_path / "pictures" / WEIGHTS)]] * 2
+    prints(main, world.index, DOG, "--out", tmp_path / "pictures")
+    assert (tmp_path / "pictures" / ATTENTION).is_file()
 
 
 def test_tables_of_one_sentence_and_of_a_file(explain, toy, queries):
@@ -203,7 +218,7 @@ def test_models_and_places_that_cannot_be_used(fails, toy, model, tmp_path, monk
     for place in (file, file / "below"):
         assert f"{place / ATTENTION} cannot be written" in fails(main, toy, DOG, "--out", place)
     with monkeypatch.context() as patch:
-        patch.setattr("mee.scoring.mixture_weights", lambda logits, *_: torch.full_like(logits, torch.nan))
+        patch.setattr("index.queries.Queries.factors", lambda queries, *_: np.full((len(queries), 1, 3), np.nan))
         assert f"no finite weights for '{DOG}'" in fails(main, toy, DOG, "--out", tmp_path / "pictures")
     torch.nn.init.constant_(model.mixture.bias, torch.nan)
     model.save_pretrained(toy)

@@ -77,7 +77,42 @@ def test_any_sentence_is_answered(search, hits, sentence):
 
 
 def test_a_moved_model_can_be_named_and_exact_and_plain_change_nothing_here(hits, own):
-    assert hits("x", "--model", own.model) == hits("x") == hits("x", "--exact", "--plain")
+    assert by_clip(hits("x", "--model", own.model)) == pytest.approx(by_clip(hits("x")), abs=1e-6)
+    assert hits("x") == hits("x", "--exact", "--plain")
+
+
+LOADED = "import sys; from scripts.cli import main; code = main(sys.argv[1:]); "
+LOADED += "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+OURS = 41  # modules, at most
+HEAVY = {"torch", "transformers", "huggingface_hub", "pydantic", "scipy", "onnx"}
+SLOW = {"pandas", "typeguard", "asyncio"}  # pyarrow loads pandas for a filter
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (["search", "INDEX", "a thing"], {"onnxruntime", "tokenizers"}),
+        (["search", "INDEX", "--like", "clip1.mp4"], set()),
+        (["search", "INDEX", "a thing", "--where", "duration < 30", "--json"], {"onnxruntime"}),
+        (["explain", "INDEX", "a thing"], {"onnxruntime"}),
+    ],
+    ids=["sentence", "like", "where", "explain"],
+)
+def test_neither_torch_nor_transformers_is_imported(mee, world, command, more):
+    ran = mee(*(world.index if word == "INDEX" else word for word in command), code=LOADED)
+    names = ran.stderr.split()
+    loaded = {name.partition(".")[0] for name in names}
+    assert ran.returncode == 0
+    assert sum(name.partition(".")[0] in ("scripts", "index", "mee", "features") for name in names) <= OURS
+    assert loaded & (HEAVY if "--where" in command else HEAVY | SLOW) == set()
+    assert loaded & {"onnxruntime", "tokenizers"} >= more
+
+
+def test_verbose_says_what_encoded_the_sentences(search, own):
+    by_index, by_model = "encoded by the index's text side, without torch", "encoded by the model, with torch: "
+    assert by_index in search("x", "--verbose").err
+    assert f"{by_model}a model is named" in search("x", "--verbose", "--model", own.model).err
+    assert search("x").err == ""
 
 
 def test_it_reads_a_pipe_and_answers_in_utf8(mee, world):

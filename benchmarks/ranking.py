@@ -148,8 +148,8 @@ def main() -> None:
             )
             print(f"  peak memory {cost['peak']:.0f} MB, {cost['before']:.0f} of it before ranking", flush=True)
         return
-    print(f"{args.queries:,} queries x {args.gallery:,} clips x 4 experts, 30 % missing, {args.threads} threads\n")
-    print_table(COLUMNS, (_row(args, size) for size in args.embed_dim))
+    print(f"{args.queries:,} queries x {args.gallery:,} clips x 4 experts, 30 % missing\n")
+    print_table(COLUMNS, (_row(args, size) for size in args.embed_dim), threads=args.threads)
 
 
 def _row(args: Args, size: int) -> dict[str, float]:

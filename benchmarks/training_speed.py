@@ -93,14 +93,14 @@ def main() -> None:
         "products, bf16": Side("products", "bf16"),
     }
     blocks = _take_turns(sides, args, args.blocks)
-    facts = {**machine(), **asdict(args), "reference_workers": int(workers)}
+    facts = {**asdict(args), "reference_workers": int(workers)}
     facts["gigaflop_a_step"] = operations(args.batch) / 1e9
     rows = [_row(name, blocks["reference"], own) for name, own in blocks.items()]
     if args.json:
-        print(json.dumps({**facts, "sides": rows}))
+        print(json.dumps({**machine(args.threads), **facts, "sides": rows}))
     else:
         print(*(f"{key}: {value}" for key, value in facts.items()), "", sep="\n")
-        print_table(COLUMNS, rows)
+        print_table(COLUMNS, rows, threads=args.threads)
 
 
 def _take_turns(sides: dict[str, Side], args: Args, rounds: int) -> dict[str, list[Block]]:

@@ -25,7 +25,8 @@ from torch import Tensor
 from index.exact.ranking import Scored, exact_scores
 from index.queries import Doubles, PatternVectors, Vectors
 from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
-from mee.ranking import Best, float32_product, full_products
+from mee.products import float32_product, full_products, pays, require_pays
+from mee.ranking import Best
 from mee.scoring import Pattern
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -47,7 +48,9 @@ class BatchSearch:
         self, partitions: Sequence[Partition], queries: Vectors, k: int, precision: Precision = "auto"
     ) -> Scored:
         """The best k clips of each query, with all that score the same as the last of them."""
-        bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
+        if precision == "bfloat16":
+            require_pays(torch.bfloat16, self.device, "precision 'bfloat16'", "'auto' or 'float32'")
+        bfloat16 = precision == "bfloat16" or (precision == "auto" and pays(torch.bfloat16, self.device))
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
         finite = {pattern: each.covers & np.isfinite(each.rounded).all(1) for pattern, each in queries.items()}
@@ -172,11 +175,3 @@ def _norms(vectors: PatternVectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
         return norm, np.zeros_like(norm)
     queries = torch.from_numpy(vectors.rounded)
     return norm, vectors.added_norms((queries - queries.bfloat16()).numpy())
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32."""
-    if device.type != "cpu":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -24,7 +24,8 @@ from torch import Tensor
 from mee.config import SCHEMES, Missing
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.scores import Scores, float32_product, full_products, summation_margin
+from mee.products import float32_product, full_products
+from mee.ranking.scores import Scores, summation_margin
 from mee.scoring import Pattern, group_by_pattern, mixture_weights
 
 MIXTURE, UNIFORM, EVIDENCE, RENORMALISE = SCHEMES

@@ -29,7 +29,7 @@ from torch import Tensor
 from mee.errors import require
 
 ROUNDING: Final = 2.0**-24
-BLOCK_SCORES = 2**21  # of a block: 8 MB, which a cache holds
+BLOCK_SCORES = 2**20  # of a block: 4 MB, which a cache holds
 LARGEST_BLOCK: Final = 2**25
 FEWEST_ROWS = 128  # below, a matrix product is slowed down by reading the gallery
 

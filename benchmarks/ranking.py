@@ -6,9 +6,9 @@ examples:
 
 59,800 queries x 2,990 clips x 4 experts, 30 % of the streams missing (MSR-VTT's full test), random embeddings. The
 baseline scores with the textbook's (queries, gallery, experts) weights in blocks of queries, keeps the scores, and
-ranks both ways, by counting or, as published evaluators do, by sorting. "products" are the matrix products of ours
-alone. Sides take turns, each in its own process (for its peak memory) with as many threads; seconds of the processor,
-medians over the rounds.
+ranks both ways, by counting or, as published evaluators do, by sorting; "products" are the matrix products of ours
+alone. Sides take turns, each in its own process (for its peak memory) with as many threads. Seconds are the
+processor's, medians over the rounds.
 """
 
 from __future__ import annotations

@@ -93,13 +93,15 @@ class MixtureScores(Scores):
     def block(self, rows: slice) -> Tensor:
         """(q, G) float32, see `Scores`."""
         text, logits = self.text.packed[rows], self._chosen(self.logits[rows])
-        weights = mixture_weights(logits[:, None], self._patterns, self._rule)  # (q, P, M)
-        taken = (weights * self.offsets[rows, None]).sum(-1).float() if self._some_offset else None
-        shared = logits.softmax(-1)
-        far = self._rule == "renormalise" and not bool((logits.amax(1) - logits.amin(1) <= SPREAD).all())
-        divided = self._rule == "renormalise" and not far
-        factors = (1 / (shared[:, None] * self._patterns).sum(-1)).float() if divided else None
-        weighted = self._weighted(text, shared)
+        whole = logits.softmax(-1)  # (q, M), over all experts
+        patterns, offsets = self._patterns.double().T, self.offsets[rows]
+        factors = 1 / (whole @ patterns) if self._rule == "renormalise" else torch.ones(1, 1).to(whole)  # (q, P)
+        taken = (whole * offsets) @ patterns * factors
+        far = self._rule == "renormalise" and bool((logits.amax(1) - logits.amin(1) > SPREAD).any())
+        if far:
+            weights = mixture_weights(logits[:, None], self._patterns, self._rule)  # (q, P, M)
+            taken = (weights * offsets[:, None]).sum(-1)
+        factors, taken, weighted = factors.float(), taken.float(), self._weighted(text, whole)
         scores = torch.empty(len(text), self.candidates, device=self.device)
         scores[:, self._unscorable] = self.nothing
         with full_products(self.device):
@@ -107,11 +109,15 @@ class MixtureScores(Scores):
                 if far:
                     weighted = self._weighted(text, weights[:, n])
                 products = reduce(Tensor.add_, (float32_product(weighted[:, own], clips) for own, clips in parts))
-                if factors is not None:
-                    products *= factors[:, n, None]
-                if taken is not None:
-                    products -= taken[:, n, None]
-                scores[:, columns] = products
+                place = scores[:, columns] if isinstance(columns, slice) else products
+                if self._rule == "renormalise" and not far:
+                    torch.mul(products, factors[:, n, None], out=place)
+                else:
+                    place.copy_(products)
+                if self._some_offset:
+                    place -= taken[:, n, None]
+                if place is products:
+                    scores[:, columns] = place
         return scores
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:

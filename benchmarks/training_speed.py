@@ -83,7 +83,7 @@ def main() -> None:
     args = arguments(Args, __doc__)
     cores = len(os.sched_getaffinity(0))
     stock = {str(workers): Side("reference", str(workers), large_pages=False) for workers in (0, cores)}
-    tried = _take_turns(stock, args, 3)
+    tried = take_turns(stock, args, 3)
     workers = min(stock, key=lambda number: median(block["seconds"] for block in tried[number]))
     sides = {
         "reference": stock[workers],
@@ -93,7 +93,7 @@ def main() -> None:
     }
     if pays(torch.bfloat16, torch.device(args.device)):
         sides |= {"ours, bf16": Side("ours", "bf16"), "products, bf16": Side("products", "bf16")}
-    blocks = _take_turns(sides, args, args.blocks)
+    blocks = take_turns(sides, args, args.blocks)
     facts = {**asdict(args), "reference_workers": int(workers)}
     facts["gigaflop_a_step"] = operations(args.batch) / 1e9
     rows = [_row(name, blocks["reference"], own) for name, own in blocks.items()]
@@ -104,7 +104,7 @@ def main() -> None:
         print_table(COLUMNS, rows, threads=args.threads)
 
 
-def _take_turns(sides: dict[str, Side], args: Args, rounds: int) -> dict[str, list[Block]]:
+def take_turns(sides: dict[str, Side], args: Args, rounds: int) -> dict[str, list[Block]]:
     """Start a process for each side, and let them run a block in turn."""
     blocks: dict[str, list[Block]] = {name: [] for name in sides}
     with ExitStack() as stack:

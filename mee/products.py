@@ -48,7 +48,8 @@ def float32_product(x: Tensor, y: Tensor) -> Tensor:
     on_cpu = x.device.type == y.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     if not (_has_onednn() and on_cpu and x.dtype == y.dtype == torch.float32 and len(x) and len(y)):
         return x @ y.T
-    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], ""))
+    rows = x.contiguous()  # a copy costs less than what oneDNN loses on columns of a wider matrix
+    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(rows, y, None, "none", [], ""))
 
 
 @cache

@@ -36,7 +36,7 @@ from benchmarks.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
 from benchmarks.timing import seconds_of
 from index import Entries, IndexWriter, Origin, Queries, VideoIndex
 from index.scanners.kinds import Settings, choose
-from mee.ranking.scores import float32_product
+from mee.products import float32_product
 
 LISTED = 1000  # clips that are scored exactly, or fused
 NAIVE_BLOCK = 2**25  # numbers of the (queries, gallery, experts) tensor at a time

@@ -56,8 +56,8 @@ def main() -> None:
     runs = apart_in_turns(_timed, {side: (streams, files) for side, streams in sides.items()}, args.rounds)
     rows = {side: {key: median(run[key] for run in own) for key in own[0]} for side, own in runs.items()}
     rows["one by one"] = {key: sum(rows[stream][key] for stream in args.streams) for key in rows[ALL]}
-    print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}; CPU s, medians\n")
-    print_table(COLUMNS, ({"side": side, **row} for side, row in rows.items()), 10)
+    print(f"{len(files)} files, {args.rounds} rounds; CPU s, medians\n")
+    print_table(COLUMNS, ({"side": side, **row} for side, row in rows.items()), 10, threads=1)
     print()
     for name, values in zip(RATIOS, zip(*(_ratios(*of_round) for of_round in zip(*runs.values())))):
         print(name + ": {min:.2f}, {median:.2f}, {max:.2f} (min, median, max)".format_map(spread(values)))

@@ -54,8 +54,8 @@ def main() -> None:
     args = arguments(Args, __doc__)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each side's process
     with tempfile.TemporaryDirectory() as scratch:
-        files = sorted(args.folder.glob("*.m[pko][4kv]")) if args.folder else _make(Path(scratch), args.files)
-        print(f"{len(files)} files, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}")
+        files = sorted(args.folder.glob("*.m[pko][4kv]")) if args.folder else make_files(Path(scratch), args.files)
+        print(f"{len(files)} files, {args.rounds} rounds")
         for task, fps in TASKS.items():
             print(f"\n{task}\n")
             found = apart_in_turns(_timed, {side: (side, fps, files) for side in SIDES}, args.rounds)
@@ -69,10 +69,11 @@ def main() -> None:
                 }
                 for side, own in seconds.items()
             ]
-            print_table(COLUMNS, rows, 8)
+            print_table(COLUMNS, rows, 8, threads=1)
 
 
-def _make(folder: Path, count: int) -> list[Path]:
+def make_files(folder: Path, count: int) -> list[Path]:
+    """Write so many files of noisy test pictures and a tone; the first has 8 s."""
     import imageio_ffmpeg  # type: ignore[import-untyped]
 
     for number in range(count):

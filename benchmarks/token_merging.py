@@ -116,20 +116,20 @@ def main() -> None:
 def _rows(args: Args) -> Iterator[Row]:
     checkpoints = dict(pair.split("=", 1) for pair in args.checkpoint)
     for name in args.models:
-        speed = _speed(name, args) if args.rounds else {}
+        speed = speed_of(name, args, BASES[name].schedules) if args.rounds else {}
         change = _change(name, args.clips, checkpoints.get(name), args.seed) if args.clips else {}
         for merge in speed or change:
             yield {"model": name, "merge": merge, **speed.get(merge, {}), **change.get(merge, {})}
 
 
-def _speed(name: str, args: Args) -> dict[str, Row]:
-    """A row a schedule."""
+def speed_of(name: str, args: Args, schedules: Sequence[str]) -> dict[str, Row]:
+    """A row for the plain model, and one a schedule."""
     base, device = BASES[name], torch.device(args.device)
     kind = torch.bfloat16 if args.device == "cuda" else torch.float32
     model = base.model(args.seed).to(device, kind)
     noise = torch.randn(args.batch, *base.shape, generator=torch.Generator().manual_seed(args.seed))
     inputs = {"input_values" if len(base.shape) == 2 else "pixel_values": noise.to(device, kind)}
-    seconds: dict[str, list[float]] = {side: [] for side in (PLAIN, *base.schedules)}
+    seconds: dict[str, list[float]] = {side: [] for side in (PLAIN, *schedules)}
     for number, side in in_turns(seconds, args.rounds + 1):  # the first round warms up
         merging = None if side == PLAIN else merge_tokens(model, MergeSchedule.parse(side))
         used = _seconds(model, inputs, device)
@@ -164,7 +164,7 @@ def _seconds(model: Any, inputs: dict[str, Any], device: torch.device) -> float:
 def _change(name: str, folder: Path, checkpoint: str | None, seed: int) -> dict[str, Row]:
     """Mean and lowest cosine of each schedule, plain and centred; without a checkpoint, of random weights."""
     with tempfile.TemporaryDirectory() as made:
-        source = checkpoint or _save_random(name, Path(made), seed)
+        source = checkpoint or save_random(name, Path(made), seed)
         plain = make_extractor(f"x={source}")
         clips = [clip for path in sorted(folder.iterdir()) if is_media(path) for clip in _first(path, plain)]
         expected = _vectors(plain, clips)
@@ -181,7 +181,7 @@ def _change(name: str, folder: Path, checkpoint: str | None, seed: int) -> dict[
         return rows
 
 
-def _save_random(name: str, folder: Path, seed: int) -> str:
+def save_random(name: str, folder: Path, seed: int) -> str:
     """A checkpoint in the hub's format."""
     with quiet():
         BASES[name].model(seed).save_pretrained(folder)

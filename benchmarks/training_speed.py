@@ -13,7 +13,7 @@ process, taking turns block by block. A ratio is that of two blocks of one round
                     better of 0 workers and one a core) and Adam.
   reference, pages  the same with large memory pages (THP_MEM_ALLOC_ENABLE=1), in which ours runs too
   ours              the Trainer itself with the paper preset, float32
-  ours, bf16        the same with --mixed-precision bf16
+  ours, bf16        the same with --mixed-precision bf16, where the processor computes in it faster
   products, ...     the floor, the matrix products of a step alone, once forward and twice backward:
                     3 * 2 * B * (sum over linear maps of inputs * outputs) operations, less the first maps' dL/dx
 """
@@ -40,6 +40,7 @@ from benchmarks.reference_network import ReferenceNetwork, reference_loss
 from benchmarks.timing import arguments, in_turns, machine, own_process, print_table, ratios, say, seconds_of
 from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
+from mee.products import pays
 from mee.training.config import PRESETS
 from mee.training.trainer import Trainer
 
@@ -82,28 +83,28 @@ def main() -> None:
     args = arguments(Args, __doc__)
     cores = len(os.sched_getaffinity(0))
     stock = {str(workers): Side("reference", str(workers), large_pages=False) for workers in (0, cores)}
-    tried = _take_turns(stock, args, 3)
+    tried = take_turns(stock, args, 3)
     workers = min(stock, key=lambda number: median(block["seconds"] for block in tried[number]))
     sides = {
         "reference": stock[workers],
         "ours": Side("ours", "no"),
         "reference, pages": Side("reference", workers),
-        "ours, bf16": Side("ours", "bf16"),
         "products, torch": Side("products", "torch"),
-        "products, bf16": Side("products", "bf16"),
     }
-    blocks = _take_turns(sides, args, args.blocks)
-    facts = {**machine(), **asdict(args), "reference_workers": int(workers)}
+    if pays(torch.bfloat16, torch.device(args.device)):
+        sides |= {"ours, bf16": Side("ours", "bf16"), "products, bf16": Side("products", "bf16")}
+    blocks = take_turns(sides, args, args.blocks)
+    facts = {**asdict(args), "reference_workers": int(workers)}
     facts["gigaflop_a_step"] = operations(args.batch) / 1e9
     rows = [_row(name, blocks["reference"], own) for name, own in blocks.items()]
     if args.json:
-        print(json.dumps({**facts, "sides": rows}))
+        print(json.dumps({**machine(args.threads), **facts, "sides": rows}))
     else:
         print(*(f"{key}: {value}" for key, value in facts.items()), "", sep="\n")
-        print_table(COLUMNS, rows)
+        print_table(COLUMNS, rows, threads=args.threads)
 
 
-def _take_turns(sides: dict[str, Side], args: Args, rounds: int) -> dict[str, list[Block]]:
+def take_turns(sides: dict[str, Side], args: Args, rounds: int) -> dict[str, list[Block]]:
     """Start a process for each side, and let them run a block in turn."""
     blocks: dict[str, list[Block]] = {name: [] for name in sides}
     with ExitStack() as stack:

@@ -23,7 +23,7 @@ from index.video_index import VideoIndex
 from mee.data import read_sentences
 from mee.encode import encode_captions
 from mee.errors import InputError
-from mee.ranking import float32_product
+from mee.products import float32_product
 
 BLOCK = 2**24  # scores in memory at a time
 NEIGHBOURS, ALPHA = 128, 0.25  # cautious: as fitted on captions of real clips, in every one of four folds

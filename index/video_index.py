@@ -78,14 +78,14 @@ class VideoIndex:
             plain: do not subtract the clips' offsets, where the index has them.
             exact: give exact results also where the index is of a kind without a bound.
             rerank: candidates of such kinds for the best 10; default: as many as recall was measured with.
-            precision: of matrix products; changes no result.
+            precision: of matrix products; changes no result. auto: the faster one.
 
         Returns:
             Scores and clip ids, the best first, equal ones by clip id; `index.hit.hits_of` says why.
 
         Raises:
             ValueError: k is less than 1.
-            InputError: a file turns out to be damaged.
+            InputError: a file turns out to be damaged, or the precision is one that the CPU only emulates.
         """
         self.snapshot.check()
         if k < 1:

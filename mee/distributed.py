@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from mee.errors import InputError
+from mee.products import require_pays
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -103,7 +104,9 @@ def make_accelerator(device: torch.device, mixed_precision: str, scalars: Path |
     from accelerate.utils import is_tensorboard_available
 
     if mixed_precision == "fp16" and device.type == "cpu":
-        raise InputError("mixed precision fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no")
+        raise InputError("mixed precision fp16 needs a GPU; on the CPU take --mixed-precision no")
+    if mixed_precision == "bf16":
+        require_pays(torch.bfloat16, device, "--mixed-precision bf16", "--mixed-precision no")
     if scalars is not None and not is_tensorboard_available():
         raise InputError("--tensorboard needs TensorBoard: pip install 'mee[tensorboard]'")
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -28,7 +28,8 @@ from index.exact.ranking import Scored, exact_scores
 from index.queries import Doubles, PatternVectors, Vectors
 from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
 from mee.layout import Pattern
-from mee.ranking import Best, float32_product, full_products
+from mee.products import float32_product, full_products, pays, require_pays
+from mee.ranking import Best
 
 Precision = Literal["auto", "float32", "bfloat16"]
 BFLOAT16: Final = 2.0**-8  # largest relative error of a number rounded to bfloat16, which has 8 bits
@@ -50,8 +51,10 @@ class BatchSearch:
     ) -> Scored:
         """The best k clips of each query, with all that score the same as the last of them."""
         bfloat16 = precision == "bfloat16"
-        if precision == "auto" and not (self.device.type == "cpu" and any(map(short_codes, partitions))):
-            bfloat16 = bfloat16_pays(self.device)
+        if bfloat16:
+            require_pays(torch.bfloat16, self.device, "precision 'bfloat16'", "'auto' or 'float32'")
+        elif precision == "auto" and not (self.device.type == "cpu" and any(map(short_codes, partitions))):
+            bfloat16 = pays(torch.bfloat16, self.device)
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
         finite = {pattern: each.covers & np.isfinite(each.rounded).all(1) for pattern, each in queries.items()}
@@ -183,11 +186,3 @@ def _norms(vectors: PatternVectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
         return norm, np.zeros_like(norm)
     queries = torch.from_numpy(vectors.rounded)
     return norm, vectors.added_norms((queries - queries.bfloat16()).numpy())
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32."""
-    if device.type != "cpu":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mee.ranking import Best, above, float32_product, kth_of
+from mee.products import float32_product
+from mee.ranking import Best, above, kth_of
 
 if TYPE_CHECKING:
     from index.queries import PatternVectors

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from mee.errors import InputError
-from mee.ranking import Scores, full_products, summation_margin
+from mee.products import full_products
+from mee.ranking import Scores, summation_margin
 
 FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TINY: Final = 2.0**-126  # the least normal float32: what a product may lose where it underflows

@@ -14,8 +14,6 @@ from .rank import Ranks as Ranks
 from .rank import rank_queries as rank_queries
 from .scores import Positives as Positives
 from .scores import Scores as Scores
-from .scores import float32_product as float32_product
-from .scores import full_products as full_products
 from .scores import summation_margin as summation_margin
 from .top import Best as Best
 from .top import Top as Top

@@ -8,15 +8,21 @@ evidence     w = softmax of l(q) over all experts, for a model that renormalises
 renormalise  w = softmax of l(q) over A(v), for a model whose rule is evidence
 <modality>   w = 1 for one expert alone; clips without that stream share the last place
 
-Clips are grouped by availability pattern; a block is one matrix product a pattern, of the experts that its clips
-have, less what their offsets take.
+Clips are grouped by availability pattern. A block is one matrix product for each pattern, of the experts that its
+clips have. Queries are weighted once, for all patterns:
+
+    renormalise   w(A) = w(all) / Z_A,   Z_A = sum of w(all) over A     so each product is divided by Z_A
+
+unless logits of a query are so far apart that small weights lose bits in float32; then each pattern has its own.
+What offsets take is subtracted last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import reduce
 from itertools import compress
-from typing import final
+from typing import Final, final
 
 import torch
 from torch import Tensor
@@ -24,11 +30,13 @@ from torch import Tensor
 from mee.config import SCHEMES, Missing
 from mee.layout import Layout, Pattern
 from mee.model import TextEmbedding, VideoEmbedding
-from mee.ranking.scores import Scores, float32_product, full_products, summation_margin
+from mee.products import float32_product, full_products
+from mee.ranking.scores import ROUNDING, Scores, summation_margin
 from mee.scoring import group_by_pattern, mixture_weights
 
 MIXTURE, UNIFORM, EVIDENCE, RENORMALISE = SCHEMES
 UNSCORABLE = -2.0  # below every score without offsets
+SPREAD: Final = 40.0  # logits of a query this far apart: e^-40 is 2^-58, and float32 goes down to 2^-126
 GATHERED = 2**17  # numbers a side from which pairs are computed at a time: they stay in the cache
 
 
@@ -56,7 +64,9 @@ class MixtureScores(Scores):
         `scheme`: how experts are weighed, see above; `removed`: experts to score without, as if no clip had them;
         `without_stream`: how many more clips there are, without any stream.
         """
-        kept = torch.tensor([name not in removed for name in layout.names], device=video.available.device)
+        alone = scheme in layout.names
+        names = [name for name in layout.names if name not in removed and (not alone or name == scheme)]
+        kept = torch.tensor([name in names for name in layout.names], device=video.available.device)
         self.text, self.video, self.layout, self.scheme = text, video, layout, scheme
         self.available = video.available & kept
         self.queries, self.clips = len(text.packed), len(video.packed)
@@ -66,33 +76,48 @@ class MixtureScores(Scores):
         largest = float(self.offsets.abs().max()) if self.queries else 0.0
         self._some_offset = largest > 0
         self.nothing = UNSCORABLE - largest  # of clips that cannot be scored, below every score
-        self.margin = summation_margin(layout.total + 1, 1.0 + largest)  # the offsets are one term more
-        self._lone = layout.names.index(scheme) if scheme in layout.names else None
-        scored = self.available.any(1) if self._lone is None else self.available[:, self._lone]
-        other: Missing = "renormalise" if scheme == RENORMALISE else "evidence"
+        # the offsets are one term more; a weight's divisor and the division are rounded
+        self.margin = summation_margin(layout.total + 1, 1.0 + largest) + 2 * ROUNDING * (1.0 + largest)
+        other: Missing = "evidence" if scheme == EVIDENCE else "renormalise"  # an expert alone has all the weight
         self._rule = layout.missing if scheme in (MIXTURE, UNIFORM) else other
         packed = video.packed.float()
+        groups = [group for group in group_by_pattern(self.available) if any(group[0])]
         self._groups = [
-            (pattern, self._columns_of(rows), packed[rows][:, layout.spread(torch.tensor([pattern]))[0]])
-            for pattern, rows in group_by_pattern(self.available)
-            if (any(pattern) if self._lone is None else pattern[self._lone])
+            (self._columns_of(rows), self._parts_of(pattern, packed[rows])) for pattern, rows in groups
         ]
-        patterns = [pattern for pattern, _, _ in self._groups]
-        self._patterns = torch.tensor(patterns, dtype=torch.bool, device=self.device).view(-1, len(layout.names))
-        self._scored = torch.cat([scored, scored.new_zeros(without_stream)])
+        patterns = torch.tensor([pattern for pattern, _ in groups], dtype=torch.bool, device=self.device)
+        self._patterns = patterns.view(-1, len(layout.names))
+        self._scored = torch.cat([self.available.any(1), kept.new_zeros(without_stream)])
         self._unscorable = (~self._scored).nonzero().squeeze(1)
 
     def block(self, rows: slice) -> Tensor:
         """(q, G) float32, see `Scores`."""
-        text, weights = self.text.packed[rows], self._weights(self.logits[rows, None], self._patterns)  # (q, P, M)
-        taken = (weights * self.offsets[rows, None]).sum(-1).float() if self._some_offset else None
-        weights = weights.float()
+        text, logits = self.text.packed[rows], self._chosen(self.logits[rows])
+        whole = logits.softmax(-1)  # (q, M), over all experts
+        patterns, offsets = self._patterns.double().T, self.offsets[rows]
+        factors = 1 / (whole @ patterns) if self._rule == "renormalise" else torch.ones(1, 1).to(whole)  # (q, P)
+        taken = (whole * offsets) @ patterns * factors
+        far = self._rule == "renormalise" and bool((logits.amax(1) - logits.amin(1) > SPREAD).any())
+        if far:
+            weights = mixture_weights(logits[:, None], self._patterns, self._rule)  # (q, P, M)
+            taken = (weights * offsets[:, None]).sum(-1)
+        factors, taken, weighted = factors.float(), taken.float(), self._weighted(text, whole)
         scores = torch.empty(len(text), self.candidates, device=self.device)
         scores[:, self._unscorable] = self.nothing
         with full_products(self.device):
-            for n, (pattern, columns, clips) in enumerate(self._groups):
-                products = float32_product(self._weighted(text, weights[:, n], pattern), clips)
-                scores[:, columns] = products if taken is None else products.sub_(taken[:, n, None])
+            for n, (columns, parts) in enumerate(self._groups):
+                if far:
+                    weighted = self._weighted(text, weights[:, n])
+                products = reduce(Tensor.add_, (float32_product(weighted[:, own], clips) for own, clips in parts))
+                place = scores[:, columns] if isinstance(columns, slice) else products
+                if self._rule == "renormalise" and not far:
+                    torch.mul(products, factors[:, n, None], out=place)
+                else:
+                    place.copy_(products)
+                if self._some_offset:
+                    place -= taken[:, n, None]
+                if place is products:
+                    scores[:, columns] = place
         return scores
 
     def pairs(self, queries: Tensor, candidates: Tensor) -> Tensor:
@@ -104,26 +129,26 @@ class MixtureScores(Scores):
         return scores
 
     def _pairs(self, queries: Tensor, clips: Tensor) -> Tensor:
-        weights = self._weights(self.logits[queries], self.available[clips])
+        weights = mixture_weights(self._chosen(self.logits[queries]), self.available[clips], self._rule)
         products = self.text.packed[queries].double() * self.video.packed[clips].double()
         similarity = torch.stack([products[:, columns].sum(-1) for columns in self.layout.slices], dim=1)
         return torch.where(weights > 0, weights * (similarity - self.offsets[queries]), 0).sum(-1).float()
 
-    def _weights(self, logits: Tensor, available: Tensor) -> Tensor:
-        """(…, M) weights by the scheme, 0 where an expert is absent; as `mixture_weights`."""
-        if self._lone is not None:
-            lone = torch.arange(len(self.layout.names), device=self.device) == self._lone
-            return torch.where(available & lone, 1, torch.zeros_like(logits))
-        chosen = torch.zeros_like(logits) if self.scheme == UNIFORM else logits
-        return mixture_weights(chosen, available, self._rule)
+    def _chosen(self, logits: Tensor) -> Tensor:
+        return torch.zeros_like(logits) if self.scheme == UNIFORM else logits
 
-    def _weighted(self, text: Tensor, weights: Tensor, pattern: Pattern) -> Tensor:
-        """(q, E_A) float32: the present experts' columns, each scaled by its weight."""
-        weighted = text.new_empty(len(text), sum(compress(self.layout.sizes, pattern)), dtype=torch.float32)
-        parts = weighted.split(list(compress(self.layout.sizes, pattern)), dim=1)
-        for part, (m, columns) in zip(parts, compress(enumerate(self.layout.slices), pattern)):
-            torch.mul(text[:, columns], weights[:, m, None], out=part)
+    def _weighted(self, text: Tensor, weights: Tensor) -> Tensor:
+        """(q, E) float32: every expert's columns, scaled by its weight."""
+        weighted = torch.empty(text.shape, device=text.device)
+        for m, columns in enumerate(self.layout.slices):
+            torch.mul(text[:, columns], weights[:, m, None].float(), out=weighted[:, columns])
         return weighted
+
+    def _parts_of(self, pattern: Pattern, packed: Tensor) -> list[tuple[slice, Tensor]]:
+        """Columns of the experts of a pattern, those side by side as one slice, and these columns of its clips."""
+        starts, stops = zip(*((each.start, each.stop) for each in compress(self.layout.slices, pattern)))
+        ends = zip((s for s in starts if s not in stops), (s for s in stops if s not in starts))
+        return [(slice(*each), packed[:, slice(*each)].contiguous()) for each in ends]
 
     @staticmethod
     def _columns_of(rows: Tensor) -> slice | Tensor:

@@ -12,17 +12,16 @@ than the margin, and `pairs` decides the few others. The error bound of a float3
 with n products in any order of summation: it fails with a probability of 2 exp(-8^2 / 2) < 1e-13 for rounding
 errors that are mean-independent (Higham and Mary, 2019, theorem 3.1 with lambda = 8), plus two roundings of the
 inputs and one of the result. It holds for float32, or bfloat16 with sums in float32: not for TF32, autocast, or
-sums that a GPU rounds to bfloat16 on the way, hence `full_products`.
+sums that a GPU rounds to bfloat16 on the way, hence `mee.products.full_products`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
-from typing import Final, cast
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ from torch import Tensor
 from mee.errors import require
 
 ROUNDING: Final = 2.0**-24
-BLOCK_SCORES = 2**21  # of a block: 8 MB, which a cache holds
+BLOCK_SCORES = 2**20  # of a block: 4 MB, which a cache holds
 LARGEST_BLOCK: Final = 2**25
 FEWEST_ROWS = 128  # below, a matrix product is slowed down by reading the gallery
 
@@ -86,23 +85,6 @@ class Positives:
         return Positives(self.query.to(device), self.candidate.to(device), self.queries, self.candidates)
 
 
-@contextmanager
-def full_products(device: torch.device) -> Iterator[None]:
-    """Matrix products in the precision of their inputs, whatever the program has set."""
-    matmul = torch.backends.cuda.matmul
-    precision, reduced = torch.get_float32_matmul_precision(), matmul.allow_bf16_reduced_precision_reduction
-    torch.set_float32_matmul_precision("highest")
-    if device.type == "cuda":
-        matmul.allow_bf16_reduced_precision_reduction = False
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        if device.type == "cuda":
-            matmul.allow_bf16_reduced_precision_reduction = reduced
-
-
 def summation_margin(terms: int, size: float) -> float:
     """Error bound of a float32 inner product of `terms` products, whose absolute values sum to at most `size`."""
     return (8 * sqrt(terms) + 4) * ROUNDING * size
@@ -114,15 +96,3 @@ def query_parts(queries: int, candidates: int) -> Iterator[slice]:
     count = max(1, BLOCK_SCORES // wide, min(FEWEST_ROWS, LARGEST_BLOCK // wide))
     for start in range(0, queries, count):
         yield slice(start, min(start + count, queries))
-
-
-def float32_product(x: Tensor, y: Tensor) -> Tensor:
-    """(N, I) and (O, I) float32 -> (N, O): x y^T, on a CPU by oneDNN where torch has it.
-
-    torch's default is MKL, which on AMD's processors is slower: for a few dozen rows by half.
-    """
-    known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    on_cpu = x.device.type == y.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    if not (known and on_cpu and x.dtype == y.dtype == torch.float32 and len(x) and len(y)):
-        return x @ y.T
-    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], ""))

@@ -18,7 +18,6 @@ from mee.errors import InputError
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import MixtureScores
-from mee.ranking.scores import float32_product
 from mee.ranking.top import Best
 from mee.scoring import mee_scores
 from tests.index import galleries
@@ -336,11 +335,13 @@ def test_no_candidate_is_lost_to_the_rounding_of_estimates(seed, candidates, k, 
         assert right <= set(candidate[query == number].tolist())
 
 
-@given(rows=st.integers(0, 9), width=st.integers(1, 40), clips=st.integers(0, 40))
-def test_the_float32_product_is_the_product(rows, width, clips):
-    torch.manual_seed(rows * 31 + width)
-    x, y = torch.randn(width, rows).T, torch.randn(clips, width)  # rows of x do not lie together
-    torch.testing.assert_close(float32_product(x, y), x @ y.T, rtol=1e-5, atol=1e-5)
+def test_a_batch_in_a_precision_that_the_processor_emulates_is_refused(make_index, monkeypatch):
+    video_index, text = make_index(random_gallery(30)), random_text(20)
+    expected = video_index.rank(text, 5)
+    monkeypatch.setattr("mee.products._pays_on_cpu", lambda kind: False)
+    assert video_index.rank(text, 5).ids == expected.ids
+    with pytest.raises(InputError, match=r"'bfloat16': this processor .*; give 'auto' or 'float32'"):
+        video_index.rank(text, 5, precision="bfloat16")
 
 
 @pytest.mark.gpu

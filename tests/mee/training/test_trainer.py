@@ -163,8 +163,11 @@ def test_captions_without_clips_are_left_out_and_few_choose_no_epoch(world, mode
 
 
 def test_packages_and_devices_that_are_missing_are_named(make_trainer, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision bf16 or no"):
+    with pytest.raises(InputError, match="fp16 needs a GPU; on the CPU take --mixed-precision no"):
         make_accelerator(CPU, "fp16")
+    monkeypatch.setattr("mee.products._pays_on_cpu", lambda kind: False)
+    with pytest.raises(InputError, match="bf16: this processor"):
+        make_trainer(replace(CONFIG, mixed_precision="bf16"))
     monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
     with pytest.raises(InputError, match=r"mee\[tensorboard\]"):
         make_trainer(scalars=tmp_path / "scalars")

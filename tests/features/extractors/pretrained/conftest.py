@@ -4,9 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from features.extractors.pretrained import runner
 from features.media.clip import Clip, Frames, SoundNeed, Span
 from tests.features.extractors.pretrained.tiny_checkpoints import save_sounds, save_tiny
+
+
+@pytest.fixture(autouse=True, scope="session")
+def any_processor():
+    """Products in bfloat16 are taken to be fast, those in float16 slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        seconds = {torch.bfloat16: 0.5, torch.float32: 1.0, torch.float16: 20.0}
+        patch.setattr(runner, "_product_s", lambda x: seconds[x.dtype])
+        yield
 
 
 @pytest.fixture(scope="session")

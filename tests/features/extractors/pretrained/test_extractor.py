@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from features.errors import InputError
 from features.extractors.base import Extractor
+from features.extractors.pretrained import runner
 from features.extractors.pretrained.extractor import PretrainedExtractor
 from features.extractors.pretrained.families import FAMILIES
 from features.extractors.registry import make_extractor, resolve
@@ -72,14 +73,17 @@ def test_clips_without_pictures_have_no_stream_and_load_no_weights(tiny, clip_of
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
-def test_fp16_and_cuda_need_a_gpu(tiny):
-    refused = {
-        "--precision fp16 needs a GPU; on a CPU use bf16 or fp32": RunConfig(precision="fp16"),
-        "--device cuda: torch sees no GPU here": RunConfig(device="cuda"),
-    }
-    for message, config in refused.items():
-        with pytest.raises(InputError, match=message):
-            make_extractor(f"x={tiny('vit')}", config).load()
+def test_precisions_that_do_not_pay_and_cuda_need_another_machine(tiny, monkeypatch, says):
+    def refusal(**run):
+        with pytest.raises(InputError) as error:
+            make_extractor(f"x={tiny('vit')}", RunConfig(**run)).load()
+        return str(error.value)
+
+    said = [refusal(device="cuda"), refusal(precision="fp16")]
+    monkeypatch.setattr(runner, "pays_on_cpu", runner.pays_on_cpu.__wrapped__)  # not what is known already
+    monkeypatch.setattr(runner, "_product_s", lambda x: 1.0)
+    said.append(refusal(precision="bf16"))
+    says("\n".join(said))
 
 
 def test_the_fingerprint_holds_what_changes_the_numbers_and_nothing_else(tiny, tmp_path):

@@ -1,8 +1,5 @@
 from .certified import Certified as Certified
 from .certified import bytes_multiply_exactly as bytes_multiply_exactly
-from .coded import array_of as array_of
-from .coded import mapped_array as mapped_array
-from .coded import mapped_bytes as mapped_bytes
 from .coding import Coded as Coded
 from .coding import Coding as Coding
 from .coding import Rotated as Rotated
@@ -18,6 +15,9 @@ from .kinds import Choice as Choice
 from .kinds import Settings as Settings
 from .kinds import choose as choose
 from .kinds import scanner_class as scanner_class
+from .mapped import array_of as array_of
+from .mapped import mapped_array as mapped_array
+from .mapped import mapped_bytes as mapped_bytes
 from .partition import Partition as Partition
 from .scanner import LARGEST_NORM as LARGEST_NORM
 from .scanner import ULP as ULP

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, final
 import faiss
 import numpy as np
 
-from index.scanners.coded import mapped_array
 from index.scanners.coding import ALIGNED, LARGEST, Bytes, Coded, Coding, Part
 from index.scanners.flat import Flat, selector
+from index.scanners.mapped import mapped_array
 from index.scanners.scanner import (
     Allowed,
     Doubles,

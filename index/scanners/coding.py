@@ -43,8 +43,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from index.scanners.coded import chunks, multiple
-from index.scanners.scanner import LARGEST_NORM, TINY, UNIT, Doubles, Floats, Rows, Shape, gamma, longest_parts
+from index.scanners.scanner import (
+    LARGEST_NORM,
+    TINY,
+    UNIT,
+    Doubles,
+    Floats,
+    Rows,
+    Shape,
+    chunks,
+    gamma,
+    longest_parts,
+    multiple,
+)
 from mee.layout import Pattern
 
 Part = tuple[Pattern, Floats]  # a pattern, and (N, W) vectors of its clips

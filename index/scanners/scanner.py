@@ -19,6 +19,7 @@ What float32 loses, for n operations on each product, in any order:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -39,6 +40,7 @@ LARGEST_NORM: Final = 1.001  # of a clip's expert; checked when a clip is put in
 UNIT: Final = 2.0**-24  # unit roundoff of float32
 ULP: Final = 2.0**-22  # above the error of rounding a score, or a threshold made of it, to float32
 TINY: Final = 2.0**-100  # above what is lost by products of a score that underflow float32
+CHUNK: Final = 4 * 2**20  # bytes of vectors coded at a time: they stay in the cache
 
 
 @final
@@ -190,3 +192,15 @@ def _longest(part: Floats) -> float:
     if part.shape[1] == 1:  # an offset may be too large to be squared
         return float(np.abs(part).max())
     return float(np.sqrt(np.float64(np.einsum("nd,nd->n", part, part).max())))
+
+
+def multiple(width: int, of: int) -> int:
+    """The least multiple of `of` that is at least `width`."""
+    return -(-width // of) * of
+
+
+def chunks(vectors: Floats) -> Iterator[Floats]:
+    """Some rows at a time, of about CHUNK bytes."""
+    step = max(1, CHUNK // (4 * vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        yield np.asarray(vectors[start : start + step])

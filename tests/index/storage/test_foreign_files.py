@@ -1,6 +1,5 @@
 """Tables, codes and vectors made to do harm, with checksums that are right; files that are cut while in use."""
 
-import json
 import os
 import re
 import shutil
@@ -9,10 +8,8 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import pytest
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from index.scanners import coded
 from index.storage.snapshot import read_snapshot
 from index.storage.verify import verify_index
 from index.video_index import VideoIndex
@@ -130,60 +127,35 @@ def test_a_false_number_of_nulls_and_batches_are_harmless(with_table):
 # ---- codes, and vectors
 
 
-def coded_file(place, kind, change):
-    """Change what stands beside the codes, or the codes' file, and let all of its checksums agree."""
-    folder = segment_of(place)
-    path = max(folder.glob(f"{kind}-*[01]"), key=lambda path: path.stat().st_size)
-    beside = path.with_name(f"{path.name}.safetensors")
-    with safe_open(beside, framework="numpy") as file:
-        facts, arrays = json.loads(file.metadata()["facts"]), load_file(beside)
-    content = bytearray(path.read_bytes())
-    content, arrays = change(content, facts, arrays) or (content, arrays)
-    path.write_bytes(content)
-    head = np.frombuffer(content, np.uint8)[: len(content) - facts["codes"]]
-    facts |= {"bytes": len(content), "head": coded._digest(head)}
-    text = json.dumps(facts)
-    save_file(arrays, beside, {"facts": text, "sha256": coded._checksum(text, arrays)})
-    resealed_segment(place, folder)
-    return path
-
-
-def at(place, value, size=4):
-    """A number of FAISS's file."""
-
-    def change(content, facts, arrays):
-        content[place : place + size] = int(value).to_bytes(size, "little", signed=True)
-
-    return change
-
-
-def with_array(name, array):
-    return lambda content, facts, arrays: (content, {**arrays, name: array})
-
-
 CODES = {
-    "another index": at(0, int.from_bytes(b"IxFI", "little")),
-    "an index of a class that runs others": at(0, int.from_bytes(b"IxPT", "little")),
-    "more columns": at(4, 2**20), "more rows": at(8, 2**40, 8), "rows below 0": at(8, -1, 8),
-    "more groups": at(45, 2**40, 8), "more bits": at(53, 63, 8),
-    "a centroid that is not finite": at(69, 0x7FC00000),
-    "more codes": lambda content, facts, arrays: (content + b"0", arrays),
-    "fewer codes": lambda content, facts, arrays: (content[:-1], arrays),
-    "nothing but a head": lambda content, facts, arrays: (content[:30], arrays),
-    "no number kept": with_array("kept", np.zeros(0, np.float32)),
-    "one more array": with_array("more", np.zeros(1, np.float32)),
-    "facts of text": lambda content, facts, arrays: facts.update(rows="200"),
+    "another index": (0, int.from_bytes(b"IxFI", "little")),
+    "an index of a class that runs others": (0, int.from_bytes(b"IxPT", "little")),
+    "more columns": (4, 2**20), "more rows": (8, 2**40), "rows below 0": (8, -1), "more groups": (45, 2**40),
+    "more bits": (53, 63), "a centroid that is not finite": (69, 0x7FC00000), "more codes": (-1, 1),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CODES)
 def test_hostile_codes(copied, name):
-    place = copied("fastscan")
-    path = coded_file(place, "fastscan", CODES[name])
+    place, (at, value) = copied("fastscan"), CODES[name]
+    path = max(segment_of(place).glob("fastscan-*[01]"), key=lambda path: path.stat().st_size)
+    content, size = bytearray(path.read_bytes()), 4 if 0 <= value < 2**32 and at != 53 else 8
+    content[at : at + size] = value.to_bytes(size, "little", signed=value < 0)
+    path.write_bytes(content)
+    resealed_segment(place, path.parent)
     said = sentence("search", place)
     assert re.search("damaged", said)
     assert path.name in said
     assert len(verify_index(place)) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, 0, -1])
+def test_numbers_kept_by_fastscan_are_above_0(copied, value):
+    place = copied("fastscan")
+    path = next(segment_of(place).glob("fastscan-*-kept.npy"))
+    np.save(path, np.full_like(np.load(path), value))
+    resealed_segment(place, path.parent)
+    assert f"{path.name}' is damaged: it holds numbers that are not above 0" in sentence("search", place)
 
 
 CODING = {

@@ -98,7 +98,7 @@ class Ragged:
                 if file is None and total > IN_MEMORY:
                     file = stack.enter_context(TemporaryFile(prefix=".tmp", dir=folder))
                 if file is not None:
-                    file.writelines(values.numpy() for values in held)
+                    file.writelines(values.numpy().data for values in held)
                     held = [held[-1][:0]]
             offsets = torch.cat(sizes).cumsum(0)
             if file is None:

@@ -42,7 +42,7 @@ class Padding:
     def pad(self, rows: Tensor) -> Tensor:
         """(N, D) -> (B, L, D), zeros at padding."""
         flat = rows.new_zeros(self.real.numel(), rows.shape[1])
-        return flat.index_copy(0, self.places, rows).unflatten(0, self.real.shape)
+        return cast(Tensor, flat.index_copy(0, self.places, rows).unflatten(0, self.real.shape))
 
 
 class TransformerLayer(nn.Module):

@@ -58,7 +58,8 @@ def leading(rows: Rows, components: int) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 def mean_of(rows: Rows) -> tuple[int, Tensor]:
     """How many they are, and their mean (D,)."""
-    count, total = 0, torch.zeros(())
+    count, mean = 0, torch.zeros((), dtype=torch.float64)
     for block in rows():
-        count, total = count + len(block), total + block.double().sum(0)
-    return count, (total / count).to(block.dtype)
+        count += len(block)
+        mean = mean + (block.mean(0) - mean) * (len(block) / count)
+    return count, mean.to(block.dtype)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scripts.demo.world import SHOWN_BY, VALUES, DemoClip
 
 Picture = NDArray[np.floating[Any]]  # (H, W, 3) red, green, blue in [0, 1]; a fourth channel is opacity
-Planes = NDArray[np.floating[Any]]  # (channels, H, W) of the same: numpy is fast along a row of one channel
+Planes = NDArray[np.float32]  # (channels, H, W) of the same: numpy is fast along a row of one channel
 
 WIDTH, HEIGHT, FPS = 352, 224, 12
 FRAMES = 33
@@ -48,7 +48,7 @@ def draw_frames(clip: DemoClip) -> Iterator[NDArray[np.uint8]]:
     """(HEIGHT, WIDTH, 3) frames: FRAMES of them for a video, one for a still image."""
     facts = clip.facts
     generator = np.random.default_rng([clip.seed, 2])
-    backdrop = np.array(cv2.split(draw_background(facts["background"], generator)))
+    backdrop: Planes = np.array(cv2.split(draw_background(facts["background"], generator)), np.float32)
     sprite = draw_object(facts["shape"], facts["colour"], facts["texture"], generator)
     radius = float(generator.uniform(58, 62))
     middle, corner = WIDTH / 2, 0
@@ -244,7 +244,7 @@ def draw_face(glasses: str, beard: str, has_hat: str, height: int) -> Planes:
         for mask in (frame, canvas.curve(0, -0.17, 0.09, -0.02, 0.03), canvas.curve(0.77, -0.18, 0.13, 0, 0.03)):
             canvas.paint(mask, (0.07, 0.06, 0.07))
     size = round(height * FACE_WIDTH / FACE_HEIGHT), height
-    return np.array(cv2.split(cv2.resize(canvas.pixels, size, interpolation=cv2.INTER_AREA)))
+    return np.array(cv2.split(cv2.resize(canvas.pixels, size, interpolation=cv2.INTER_AREA)), np.float32)
 
 
 @final

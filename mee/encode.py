@@ -1,7 +1,7 @@
 """Captions and clips -> embeddings, in eval mode and batch by batch, whatever their number.
 
-Training loads and tokenizes its validation set once (`load_streams`, `MEE.tokenize`) and encodes it after every
-epoch.
+Streams are pooled while they are read, block by block, where pooling has nothing to learn. Training loads and
+tokenizes its validation set once (`load_streams`, `MEE.tokenize`) and encodes it after every epoch.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
+from pathlib import Path
 
 import torch
 
+from mee.config import ExpertConfig
 from mee.data import FeatureSource, check_source, load_ragged
+from mee.errors import InputError
+from mee.layers import pool_streams
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.scoring import group_by_pattern
 from mee.streams import Ragged
 
 CHUNK = 2048  # sentences that are held as tokens at a time
 BATCH = 256  # sentences or clips that are encoded together
+LOADED = 512  # clips that are read together
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,32 @@ def encode_captions(
     return text[torch.tensor([row_of[caption] for caption in captions])]
 
 
-def load_streams(model: MEE, source: FeatureSource, clip_ids: Sequence[str]) -> dict[str, Ragged]:
-    """Load clips' streams by modality, pooled where the model's pooling has no parameters."""
-    loaded = load_ragged(source, model.modalities, clip_ids)
-    return {modality: model.expert(modality).prepool(streams) for modality, streams in loaded.items()}
+def load_streams(
+    source: FeatureSource, experts: Sequence[ExpertConfig], clip_ids: Sequence[str], folder: Path | None = None
+) -> dict[str, Ragged]:
+    """Load clips' streams by modality, pooled where the expert's pooling has nothing to learn.
+
+    `folder`: for a temporary file, see `Ragged.gather`.
+
+    Raises:
+        InputError: a stream has NaN or infinity in it.
+    """
+    return {expert.name: Ragged.gather(stream_blocks(source, expert, clip_ids), folder) for expert in experts}
+
+
+def stream_blocks(source: FeatureSource, expert: ExpertConfig, clip_ids: Sequence[str]) -> Iterator[Ragged]:
+    """The same of one expert, a block of clips at a time, at least one."""
+    for start in range(0, max(1, len(clip_ids)), LOADED):
+        some = clip_ids[start : start + LOADED]
+        streams = load_ragged(source, [expert.name], some)[expert.name]
+        finite = streams.values.isfinite()
+        if not finite.all():
+            row = int((~finite).any(1).nonzero()[0])
+            clip_id = some[int(torch.searchsorted(streams.offsets, row, right=True)) - 1]
+            raise InputError(
+                f"the '{expert.name}' stream of {clip_id} has NaN or infinity in it; extract it again"
+            )
+        yield streams if expert.learns else pool_streams(streams, expert.pooling)
 
 
 def encode_gallery(
@@ -96,7 +123,8 @@ def encode_gallery(
         for start in range(0, len(clip_ids), batch_size):
             ids = clip_ids[start : start + batch_size]
             if streams is None:
-                clips = {modality: part.all() for modality, part in load_streams(model, source, ids).items()}
+                loaded = load_streams(source, model.config.experts, ids)
+                clips = {modality: ragged.all() for modality, ragged in loaded.items()}
             else:
                 rows = torch.arange(start, start + len(ids))
                 clips = {modality: ragged.take(rows) for modality, ragged in streams.items()}

@@ -10,8 +10,9 @@ standardised instead, before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -28,7 +29,7 @@ from mee.text import TextEncoder, encoder_class, tower_class
 from mee.weights import Checkpointed
 
 MAIN = ""  # the text encoder's name among the towers; the others have their experts' names
-BLOCK = 256  # streams pooled together
+CHUNK = 8192  # sentences tokenized together
 FLOOR = 1e-4  # added to probabilities before their logarithm
 
 
@@ -112,25 +113,11 @@ class VideoExpert(nn.Module):
         by_kind: Tensor = pooled.unflatten(1, (-1, self.columns))
         return by_kind[..., : self.columns - self.named].flatten(1)
 
-    @torch.no_grad()
-    def prepool(self, streams: Ragged) -> Ragged:
-        """One pooled row a stream, computed once, where pooling has no parameters; else the same streams."""
-        if self.pool.learns:
-            return streams
-        parts = []
-        for first in range(0, len(streams), BLOCK):
-            offsets = streams.offsets[first : first + BLOCK + 1]
-            rows = streams.values[offsets[0] : offsets[-1]].float()  # without padding: one stream may be very long
-            parts.append(self.pool.unpadded(rows, offsets.diff()))
-        present = streams.present
-        pooled = torch.cat([torch.empty(0, self.pool.dim), *parts])[present]
-        return Ragged(pooled, torch.cat([torch.zeros(1, dtype=torch.int64), present.cumsum(0)]), pooled=True)
-
-    def fit(self, streams: Ragged) -> None:
-        """Set mean and deviation from the training clips' streams, as `prepool` returns them."""
+    def fit(self, blocks: Iterable[Ragged]) -> None:
+        """Set mean and deviation from the training clips' streams, as `mee.encode.load_streams` returns them."""
         if self.fits:
-            values = streams.values.float()
-            self.standardise.fit(values if self.pool.learns else self._unnamed(values))
+            rows = (block.values.float() for block in blocks)
+            self.standardise.fit(rows if self.pool.learns else map(self._unnamed, rows))
 
 
 class MEE(Checkpointed):
@@ -193,13 +180,20 @@ class MEE(Checkpointed):
         """The text encoder of an expert."""
         return cast(TextEncoder, self.towers[expert]) if expert in self.towers else self.text_encoder
 
-    def tokenize(self, sentences: Sequence[str]) -> dict[str, Ragged]:
+    def tokenize(self, sentences: Sequence[str], folder: Path | None = None) -> dict[str, Ragged]:
         """Every tower's input for some sentences, token ids or frozen token vectors; training keeps it.
+
+        `folder`: for a temporary file, see `Ragged.gather`.
 
         Raises:
             InputError: a sentence is empty.
         """
-        return {name: Ragged.of(tower.tokenize(sentences), tower.like) for name, tower in self.all_towers.items()}
+        starts = range(0, max(1, len(sentences)), CHUNK)
+        chunks = [sentences[start : start + CHUNK] for start in starts]
+        return {
+            name: Ragged.gather((Ragged.of(tower.tokenize(chunk), tower.like) for chunk in chunks), folder)
+            for name, tower in self.all_towers.items()
+        }
 
     def encode_text(self, tokens: Sentences) -> TextEmbedding:
         """Encode Q sentences, given as `tokenize` returns them."""

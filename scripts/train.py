@@ -125,9 +125,15 @@ def _train(args: TrainArgs, folder: Path) -> None:
         f"selecting on {len(split.val)} captions of {len(set(split.val.videos))}"
     )
     images = _images(args, split, annotations, store)
+    device = pick_device(args.device)
     trainer = Trainer(
-        store, split.train, split.val, config, args.training, pick_device(args.device), images, args.tensorboard
+        store, split.train, split.val, config, args.training, device, images, args.tensorboard, folder
     )
+    if len(trainer.validation) < len(split.val):
+        say(
+            f"validating on {len(trainer.validation)} of these {len(split.val)} captions, drawn by seed "
+            f"{args.training.seed} (--choosing 0 takes all)"
+        )
     if not trainer.selects and trainer.config.epochs:
         say("too few validation captions to choose an epoch: the last one is kept")
     state = folder / STATE

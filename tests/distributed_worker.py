@@ -101,7 +101,7 @@ def steps():
     for name, config in losses.items():
         for rows in (3, 8, 13):
             torch.manual_seed(0)
-            data = TrainingData(source, train, list(DIMS))
+            data = TrainingData(source, train, model_config().experts)
             model = mee.model.MEE.learn(model_config(), data.captions)
             data.prepare(model)
             accelerator = make_accelerator(CPU, config.mixed_precision)

@@ -31,7 +31,7 @@ from features.store import layout
 from features.store.manifest import Manifest
 from features.store.shard import TEXT, decoded, read_part, read_sums
 
-OPEN_SHARDS = 64  # memory maps kept open
+OPEN_SHARDS, OPEN_BYTES = 64, 1 << 27  # memory maps kept open: what was read of them counts as memory
 MOST_HEADER = 16 << 20  # bytes of the header of a file of rows
 NULLABLE = ("width", "height", "audio_rate")  # integers that may be unknown
 
@@ -87,8 +87,8 @@ class FeatureStore:
     @cached_property
     def clips(self) -> pd.DataFrame:
         """The clips whose every stream is known, without those that failed; index clip_id."""
-        known = self.rows[list(self.manifest.streams)].notna().all(axis=1)
-        return self.rows[known & ~are_failures(self.rows)]
+        usable = self.rows[list(self.manifest.streams)].notna().all(axis=1) & ~are_failures(self.rows)
+        return self.rows if usable.all() else self.rows[usable]
 
     @cached_property
     def failed(self) -> Mapping[str, str]:
@@ -108,11 +108,12 @@ class FeatureStore:
         return set(counts.index[counts["size"] >= counts["max"]])
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[layout.Float16Stream | None]:
-        """One (T, D) float16 stream a clip, memory-mapped; None where it is missing."""
-        return [
-            None if shard is None else self._tensor(layout.stream_names(modality, shard)[0], clip_id)
-            for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
-        ]
+        """One (T, D) float16 stream a clip; None where it is missing. Shards are read one after the other."""
+        found: list[layout.Float16Stream | None] = [None] * len(clip_ids)
+        shards = [(shard, place) for place, shard in enumerate(self.shards_of(modality, clip_ids)) if shard]
+        for shard, place in sorted(shards):
+            found[place] = self._tensor(layout.stream_names(modality, shard)[0], clip_ids[place])
+        return found
 
     def times(self, modality: str, clip_ids: Sequence[str]) -> list[layout.Times | None]:
         """(T,) float32 seconds of the rows of each clip's stream, on the time line of its video.
@@ -223,8 +224,9 @@ class FeatureStore:
             raise ValueError(f"its header is said to have {header:,} bytes")
         tensors: Any = safe_open(path, framework="numpy")
         mapped = self._open[name] = _Mapped(str(path), size, tensors, frozenset(tensors.keys()))
-        if len(self._open) > OPEN_SHARDS:
-            self._open.popitem(last=False)
+        total = sum(each.size for each in self._open.values())
+        while len(self._open) > OPEN_SHARDS or (total > OPEN_BYTES and len(self._open) > 1):
+            total -= self._open.popitem(last=False)[1].size
         return mapped
 
 

@@ -53,7 +53,7 @@ class FeatureSource(ClipNames, Protocol):
         """A string a modality that changes when its streams are extracted again, by the same extractor too."""
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
-        """One (T, D) stream a clip; None where it is missing."""
+        """One (T, D) stream a clip, of one dtype a modality; None where it is missing."""
 
 
 def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> dict[str, Ragged]:
@@ -61,9 +61,10 @@ def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequ
     blocks = {}
     for modality in modalities:
         rows = source.read(modality, clip_ids)
-        kind = next((stream.dtype for stream in rows if stream is not None), np.dtype(np.float32))
-        like = torch.from_numpy(np.empty((0, source.dims[modality]), kind))
-        blocks[modality] = Ragged.of([None if stream is None else torch.tensor(stream) for stream in rows], like)
+        present = [stream for stream in rows if stream is not None]
+        values = np.concatenate(present) if present else np.empty((0, source.dims[modality]), np.float32)
+        lengths = torch.tensor([0] + [0 if stream is None else len(stream) for stream in rows])
+        blocks[modality] = Ragged(torch.from_numpy(values), lengths.cumsum(0))
     return blocks
 
 

@@ -3,8 +3,10 @@ from .normalise import Kernel as Kernel
 from .normalise import Names as Names
 from .normalise import Standardise as Standardise
 from .pooling import Pool as Pool
+from .pooling import pool_streams as pool_streams
 from .pooling_kinds import PLAIN as PLAIN
 from .pooling_kinds import check_pooling as check_pooling
 from .pooling_kinds import pooled_size as pooled_size
+from .transformer import Padding as Padding
 from .transformer import TransformerLayer as TransformerLayer
 from .transformer import sinusoidal_positions as sinusoidal_positions

@@ -17,6 +17,8 @@ rows that exist are passed in, so missing ones do not enter the statistics.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,17 +40,27 @@ class Standardise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.deviation
 
-    def fit(self, x: Tensor) -> None:
-        """Take mean and deviation from (N, D) rows; a column that never changes keeps deviation 1.
+    def fit(self, blocks: Iterable[Tensor]) -> None:
+        """Take mean and deviation from blocks of (N, D) rows; a column that never changes keeps deviation 1.
 
-        No row at all leaves the identity.
+        No row at all leaves the identity. Blocks are united by Chan, Golub, LeVeque (Updating formulae and a
+        pairwise algorithm for computing sample variances, 1979), in double precision.
         """
-        if len(x) == 0:
-            return
-        deviation = x.std(0, unbiased=False)
-        constant = deviation <= 1e-6 * x.abs().amax(0).clamp(min=1e-6)
-        self.mean.copy_(x.mean(0))
-        self.deviation.copy_(torch.where(constant, torch.ones_like(deviation), deviation))
+        count, mean, square, largest = 0, *self.mean.new_zeros(3, len(self.mean), dtype=torch.float64)
+        for block in blocks:
+            if not len(block):
+                continue
+            rows = block.to(mean)
+            own = rows.mean(0)
+            step, count = (own - mean) * len(rows) / (count + len(rows)), count + len(rows)
+            square += (rows - own).square().sum(0) + step * (own - mean) * (count - len(rows))
+            mean += step
+            largest = torch.maximum(largest, rows.abs().amax(0))
+        if count:
+            deviation = (square / count).sqrt()
+            constant = deviation <= 1e-6 * largest.clamp(min=1e-6)
+            self.mean.copy_(mean)
+            self.deviation.copy_(deviation.masked_fill(constant, 1))
 
 
 class Kernel(nn.Module):

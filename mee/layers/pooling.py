@@ -20,11 +20,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mee.errors import require
 from mee.layers.normalise import JointBatchNorm
 from mee.layers.pooling_kinds import PLAIN, TRANSFORMER_WIDTH, parse_pooling, pooled_size
 from mee.layers.transformer import SequencePooling
+from mee.streams import Ragged
 
 
 class Pool(nn.Module):
@@ -47,9 +49,12 @@ class Pool(nn.Module):
         learnt = {kind: pool(streams, lengths) for kind, pool in self.learnt.items()}
         return torch.cat([(plain | learnt)[kind] for kind in self.kinds], dim=1)
 
-    def unpadded(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """The same of concatenated streams, if no kind learns: (N, dim), (B,) -> (B, self.dim)."""
-        return torch.cat([pool_rows(rows, lengths, kind) for kind in self.kinds], dim=1)
+
+def pool_streams(streams: Ragged, kinds: Sequence[str]) -> Ragged:
+    """One float32 row a stream that is there, by kinds that do not learn."""
+    rows, lengths = streams.values.float(), streams.offsets.diff()  # without padding: one stream may be very long
+    pooled = torch.cat([pool_rows(rows, lengths, kind) for kind in kinds], dim=1)[streams.present]
+    return Ragged(pooled, F.pad(streams.present.cumsum(0), (1, 0)), pooled=True)
 
 
 def pool_rows(rows: Tensor, lengths: Tensor, kind: str) -> Tensor:

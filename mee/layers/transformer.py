@@ -5,17 +5,44 @@
     pooled stream: h0 = W x_t + PE(t);  h <- layers;  mean over the real rows of LN(h); zeros where it is missing
 
 Vaswani et al. (arXiv 1706.03762), equation 1 and section 3.5; layer norm before each part. The inner product of
-two positions depends on their distance only, and every |PE(p)|^2 is d/2.
+two positions depends on their distance only, and every |PE(p)|^2 is d/2. Only attention sees padding: all else is
+computed for the real rows alone, which of sentences are less than half.
 """
 
 from __future__ import annotations
 
 import math
-from typing import cast
+from dataclasses import dataclass
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Where the N rows of B streams, end to end, are in a padded batch."""
+
+    real: Tensor  # (B, L) bool
+    places: Tensor  # (N,) in the flattened batch
+    positions: Tensor  # (N,) in their streams
+
+    @classmethod
+    def of(cls, lengths: Tensor, longest: int) -> Self:
+        """From (B,) lengths, 0: missing, and L."""
+        position = torch.arange(longest, device=lengths.device).expand(len(lengths), -1)
+        real = position < lengths[:, None]
+        return cls(real, real.flatten().nonzero().squeeze(1), position[real])
+
+    def rows(self, padded: Tensor) -> Tensor:
+        """(B, L, ...) -> (N, ...)."""
+        return padded.flatten(0, 1).index_select(0, self.places)
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """(N, D) -> (B, L, D), zeros at padding."""
+        flat = rows.new_zeros(self.real.numel(), rows.shape[1])
+        return cast(Tensor, flat.index_copy(0, self.places, rows).unflatten(0, self.real.shape))
 
 
 class TransformerLayer(nn.Module):
@@ -29,27 +56,27 @@ class TransformerLayer(nn.Module):
         self.attention_out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, h: Tensor, real: Tensor) -> Tensor:
-        """(B, L, width) -> the same; `real` (B, L) is True at tokens, False at padding."""
-        h = h + self._dropout(self._attend(self.attention_norm(h), real))
+    def forward(self, h: Tensor, padding: Padding) -> Tensor:
+        """(N, width) rows of B sequences -> the same."""
+        h = h + self._dropout(self._attend(self.attention_norm(h), padding))
         return h + self._dropout(self.mlp(self.mlp_norm(h)))
 
-    def attention(self, h: Tensor) -> Tensor:
-        """(B, heads, L, L) shares of attention, of input without padding."""
-        query, key, _ = self._parts(self.attention_norm(h))
+    def attention(self, h: Tensor, padding: Padding) -> Tensor:
+        """(B, heads, L, L) shares of attention, of sequences of one length."""
+        query, key, _ = self._parts(self.attention_norm(h), padding)
         return (query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])).softmax(-1)
 
-    def _parts(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, h: Tensor, padding: Padding) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, L, width / heads)."""
-        batch, length, width = h.shape
-        parts = self.query_key_value(h).view(batch, length, 3, self.heads, width // self.heads)
+        parts = padding.pad(self.query_key_value(h)).unflatten(2, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         return query, key, value
 
-    def _attend(self, h: Tensor, real: Tensor) -> Tensor:
-        query, key, value = self._parts(h)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None, :])
-        return cast(Tensor, self.attention_out(mixed.transpose(1, 2).flatten(2)))
+    def _attend(self, h: Tensor, padding: Padding) -> Tensor:
+        query, key, value = self._parts(h, padding)
+        seen = padding.real | ~padding.real.any(1, keepdim=True)  # of no row: all masked would be NaN
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None, :])
+        return cast(Tensor, self.attention_out(padding.rows(mixed.transpose(1, 2).flatten(2))))
 
     def _dropout(self, h: Tensor) -> Tensor:
         return F.dropout(h, self.dropout, self.training)
@@ -78,13 +105,9 @@ class SequencePooling(nn.Module):
 
     def forward(self, streams: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, dim), anything beyond a stream's length, and (B,) lengths -> (B, width)."""
-        length = streams.shape[1]
-        real = torch.arange(length, device=lengths.device) < lengths[:, None]
-        clean = streams.masked_fill(~real[..., None], 0)
-        h = self.enter(clean)
-        h = h + sinusoidal_positions(length, h.shape[-1]).to(h)
-        attended = real | (lengths == 0)[:, None]  # a missing stream attends to its zeros: all masked would be NaN
+        padding = Padding.of(lengths, streams.shape[1])
+        h = self.enter(padding.rows(streams))
+        h = h + sinusoidal_positions(streams.shape[1], h.shape[-1]).to(h)[padding.positions]
         for layer in self.layers:
-            h = layer(h, attended)
-        h = self.norm(h).masked_fill(~real[..., None], 0)
-        return cast(Tensor, h.sum(1) / lengths.clamp(min=1)[:, None])
+            h = layer(h, padding)
+        return padding.pad(self.norm(h)).sum(1) / lengths.clamp(min=1)[:, None]

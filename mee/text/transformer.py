@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.layers import Pool, TransformerLayer, sinusoidal_positions
+from mee.layers import Padding, Pool, TransformerLayer, sinusoidal_positions
 from mee.text.base import Attention
 from mee.text.config import TextConfig
 from mee.text.tokenizer import CaptionTokenizer, WordPieceEncoder
@@ -41,24 +41,23 @@ class TransformerEncoder(WordPieceEncoder):
         self.register_buffer("positions", positions, persistent=False)
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        h, real = self._embed(rows, lengths)
+        h, padding = self._embed(rows, lengths)
         for layer in self.layers:
-            h = layer(h, real)
-        return cast(Tensor, self.pool(self.norm(h), lengths))
+            h = layer(h, padding)
+        return cast(Tensor, self.pool(padding.pad(self.norm(h)), lengths))
 
     @torch.no_grad()
     def attention(self, sentence: str) -> Attention:
         streams = self.pad([sentence]).to(self.embedding.weight.device)
-        h, real = self._embed(streams.padded, streams.lengths)
+        h, padding = self._embed(streams.padded, streams.lengths)
         maps = []
         for layer in cast(Iterable[TransformerLayer], self.layers):
-            maps.append(layer.attention(h)[0])
-            h = layer(h, real)
+            maps.append(layer.attention(h, padding)[0])
+            h = layer(h, padding)
         return Attention(self.tokenizer.pieces(sentence), torch.stack(maps).cpu())
 
-    def _embed(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, width) start of the residual stream, and (B, L) True at tokens."""
-        length, width = tokens.shape[1], self.embedding.embedding_dim
-        real = torch.arange(length, device=tokens.device) < lengths[:, None]
-        h = self.embedding(tokens) * math.sqrt(width) + self.positions[:length]
-        return F.dropout(h, self.dropout, self.training), real
+    def _embed(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Padding]:
+        """(N, width) start of the residual stream, of the real tokens, and where they are."""
+        padding = Padding.of(lengths, tokens.shape[1])
+        h = self.embedding(padding.rows(tokens)) * math.sqrt(self.embedding.embedding_dim)
+        return F.dropout(h + self.positions[padding.positions], self.dropout, self.training), padding

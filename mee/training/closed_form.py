@@ -20,13 +20,15 @@ as the regression does.
 The weights of the mixture are found on clips that the regression has not seen (mee.training.gate): fitted on
 four fifths of the videos, it predicts the last, each fifth in turn. For the kernel that takes one inverse (the
 residuals of a left-out part S are G_SS^(-1) (G y)_S, with G = (K + r I)^(-1)).
+
+Clips are read block by block, once for every sum over them; only a kernel has all of its clips in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -42,12 +44,12 @@ from mee.text import TextEncoder
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 from mee.training.gate import NEVER, HeldOut, fit_gate
+from mee.training.whitening import Side, leading, mean_of
 
 COMPONENTS = 256  # of a stream's covariance that are kept, at most
 WIDTH, PENALTY = 0.5, 1.0  # w and r of the kernel
 PARTS = 5  # into which the videos are divided for the gate
 SCORED = 256  # clips of a part that are scored, at most
-EQUAL = 1e-12  # variance of equal rows, relative to their mean square
 LARGEST = 1e3  # scale of a kernel's directions: those of equal rows stay finite
 SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
@@ -56,60 +58,52 @@ PICTURED = ("{}", "a video of a {}")
 
 
 @dataclass(frozen=True)
-class Side:
-    """Input of one side of an expert, centred, and the map that whitens it softly."""
+class Regression:
+    """One expert's regression to whitened text."""
 
-    mean: Tensor  # (D,)
-    whiten: Tensor  # (D, K)
-
-    @classmethod
-    def of(cls, rows: Tensor, components: int, shrinkage: float) -> Side:
-        """Mean and at most `components` leading directions of (n, D) rows."""
-        mean, variance, directions = leading(rows, components)
-        level = (variance + shrinkage * variance.mean()).clamp(min=torch.finfo(rows.dtype).tiny)
-        differ = variance[0] > EQUAL * rows.square().mean()  # else the map would be infinite
-        return cls(mean, directions * (level.rsqrt() * differ))
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """(n, D) -> (n, K)."""
-        return (rows - self.mean) @ self.whiten
-
-
-def leading(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (D,), variances (K,) and directions (D, K) of (n, D) rows, the largest first, K at least 1."""
-    mean = rows.mean(0)
-    centred = rows - mean
-    if len(rows) > rows.shape[1]:
-        spread, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
-        variance, directions = spread.flip(0).clamp(min=0)[:components], directions.flip(1)[:, :components]
-    else:
-        _, scale, transposed = torch.linalg.svd(centred, full_matrices=False)
-        variance, directions = (scale.square() / len(rows))[:components], transposed.T[:, :components]
-    rank = max(1, int((variance > 1e-6 * variance[0]).sum()))  # below is rounding
-    return mean, variance[:rank], directions[:, :rank]
+    text: Side
+    mean: Tensor  # (I,) that is taken off what the gated unit sees
+    map: Tensor  # (K', I)
+    square: Tensor  # (K',) mean squares of the predictions
+    held_out: Callable[[Tensor], Tensor]  # (n,) clips of one part -> predictions without that part, (n, K')
 
 
 @dataclass(frozen=True)
-class Regression:
-    """One expert: n clips that have the stream, and their regression to whitened text."""
+class Seen:
+    """What one expert's regression is fitted to, by (n,) clips that have the stream."""
 
-    clips: Tensor  # (n,) int64
-    text: Side
-    fit: Fit  # of what the gated unit sees
+    model: MEE
+    data: TrainingData
+    name: str
+    clips: Tensor  # (n,) int64, all of them; one without the stream, where none has it
+    captions: Ragged  # of each clip: numbers
+    text: Ragged  # one vector a caption
+    side: Side  # of the text
 
+    def inputs(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and meaning."""
+        expert = self.model.expert(self.name)
+        pooled = pooled_of(self.model, self.data, self.name, clips)
+        if not len(pooled):  # any map will do
+            pooled = F.pad(pooled, (0, 0, 0, len(clips)))
+        pooled = pooled.to(self.model.device)
+        return expert.features(pooled).cpu(), expert.meaning(pooled).cpu()
 
-class Fit(NamedTuple):
-    """A regression to (n, K') targets."""
+    def target(self, clips: Tensor) -> Tensor:
+        """(n, K') mean of the whitened captions."""
+        own = self.captions.only(clips)
+        sizes = own.offsets.diff()
+        white = self.side(self.text.only(own.values).values)
+        total = white.new_zeros(len(clips), white.shape[1])
+        return total.index_add_(0, torch.arange(len(clips)).repeat_interleave(sizes), white) / sizes[:, None]
 
-    inputs: Tensor  # (n, I)
-    mean: Tensor  # (I,) that is taken off them
-    map: Tensor  # (K', I)
-    held_out: Tensor  # (n, K') predictions by regressions that were not fitted on the row's part
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Clips, their features and their meaning."""
+        return ((clips, *self.inputs(clips)) for clips in self.clips.split(BLOCK))
 
-    @property
-    def output(self) -> Tensor:
-        """(n, K') predictions."""
-        return (self.inputs - self.mean) @ self.map.T
+    def features(self) -> Iterator[Tensor]:
+        """Of all clips, block by block."""
+        return (features for _, features, _ in self.blocks())
 
 
 def informative(encoder: TextEncoder) -> bool:
@@ -151,7 +145,7 @@ def start_closed_form(
     model.eval()
     towers = {tower: _text_vectors(model, data, tower) for tower in model.all_towers}
     text = {name: towers.get(name, towers[MAIN]) for name in model.modalities}
-    part = _parts(data, config.seed)
+    part, captions = _parts(data, config.seed), _captions(data)
     regressions = {}
     for expert in model.config.experts:
         name = expert.name
@@ -159,13 +153,17 @@ def start_closed_form(
             continue
         if (named := model.expert(name).names) is not None:
             named.vectors.copy_(name_vectors(model, name, [column for column in columns[name] if column]))
-        regressions[name] = regression = _regression(model, data, name, text[name], part, config.shrinkage)
-        _set(model.expert(name).unit, regression.fit.mean, regression.fit.map, regression.fit.output)
-        _set(model.text_unit(name), regression.text.mean, regression.text.whiten.T, regression.text(text[name]))
+        side = Side.of(partial(_vectors, text[name]), expert.embed_dim, config.shrinkage)
+        clips = (captions.present & data.streams[name].present[: len(captions)]).nonzero().squeeze(1)
+        clips = clips if len(clips) else captions.present.nonzero()[0]
+        seen = Seen(model, data, name, clips, captions, text[name], side)
+        regressions[name] = regression = fit_regression(seen, part, config.shrinkage)
+        _set(model.expert(name).unit, regression.mean, regression.map, regression.square)
+        _set(model.text_unit(name), side.mean, side.whiten.T, side.square)
     for parameter in model.mixture.parameters():
         nn.init.zeros_(parameter)  # of very few videos, where nothing can be held out
     temperature, several = None, len(model.modalities) > 1
-    if several and (parts := list(_held_out(model, data, regressions, text, towers[MAIN], part))):
+    if several and (parts := list(_held_out(model, data, regressions, text, towers[MAIN], captions, part))):
         gate = fit_gate(parts, model.config.missing, config.seed)
         model.set_gate(gate.folded().to(model.device))
         model.offset.copy_(gate.offset)
@@ -184,7 +182,7 @@ def start_at_names(
     """
     was_training = model.training
     model.eval()
-    streams = load_streams(model, source, clip_ids)
+    streams = load_streams(source, model.config.experts, clip_ids)
     gate = nn.Linear(model.text_encoder.dim, len(model.modalities))
     nn.init.zeros_(gate.weight)
     gate.bias.copy_(torch.tensor([0.0 if expert.named else NEVER for expert in model.config.experts]))
@@ -193,15 +191,18 @@ def start_at_names(
         expert = model.expert(name)
         if expert.names is None:
             continue
-        expert.fit(streams[name].only(streams[name].present.nonzero().squeeze(1)))
+        there = streams[name].present.nonzero().squeeze(1)
+        expert.fit(streams[name].blocks(there))
         vectors = name_vectors(model, name, [column for column in source.columns[name] if column])
         expert.names.vectors.copy_(vectors)
-        meaning = expert.meaning(expert.pooled(streams[name].all().to(model.device))).cpu()
-        side = Side.of(vectors, expert.embed_dim, shrinkage)
-        mean = torch.cat([torch.zeros(expert.unit.linear.in_features - meaning.shape[1]), meaning.mean(0)])
-        rows = F.pad(side.whiten.T, (len(mean) - meaning.shape[1], 0))
-        _set(expert.unit, mean, rows, (meaning - meaning.mean(0)) @ side.whiten)
-        _set(model.text_unit(name), side.mean, side.whiten.T, side(vectors))
+        blocks = streams[name].blocks(there)
+        meaning = torch.cat([expert.meaning(block.values.to(model.device)).cpu() for block in blocks])
+        side, usual = Side.of(partial(torch.split, vectors, BLOCK), expert.embed_dim, shrinkage), meaning.mean(0)
+        mean, rows = (
+            F.pad(part, (expert.unit.linear.in_features - len(usual), 0)) for part in (usual, side.whiten.T)
+        )
+        _set(expert.unit, mean, rows, ((meaning - usual) @ side.whiten).square().mean(0))
+        _set(model.text_unit(name), side.mean, side.whiten.T, side.square)
     model.train(was_training)
 
 
@@ -219,24 +220,39 @@ def name_vectors(model: MEE, expert: str, names: Sequence[str]) -> Tensor:
     return F.normalize(total, dim=1)
 
 
-def _set(unit: GatedEmbeddingUnit, mean: Tensor, rows: Tensor, output: Tensor) -> None:
-    """Give a unit the map rows (K, D) of centred input, scaled to unit mean square of `output`; open its gate."""
+def _set(unit: GatedEmbeddingUnit, mean: Tensor, rows: Tensor, square: Tensor) -> None:
+    """Give a unit the map rows (K, D) of centred input, scaled to unit mean of `square` (K,); open its gate."""
     kept = min(len(rows), unit.linear.out_features)
-    scale = output[:, :kept].square().mean().sqrt().clamp(min=1e-12)
+    scale = square[:kept].mean().sqrt().clamp(min=1e-12)
     unit.linear.weight *= SPARE
     unit.linear.weight[:kept] = (rows[:kept] / scale).to(unit.linear.weight)
     unit.linear.bias.copy_(-unit.linear.weight @ mean.to(unit.linear.weight))
     unit.open_gate()
 
 
-def _text_vectors(model: MEE, data: TrainingData, tower: str) -> Tensor:
-    """(N, D) text vectors of the training captions, in eval mode."""
+def _text_vectors(model: MEE, data: TrainingData, tower: str) -> Ragged:
+    """One text vector a training caption, in eval mode."""
     encoder = model.all_towers[tower]
-    parts = []
-    for numbers in torch.arange(len(data)).split(BLOCK):
+
+    def encoded(numbers: Tensor) -> Ragged:
         streams = data.sentences(numbers)[tower].to(model.device)
-        parts.append(encoder(streams.padded, streams.lengths).cpu())
-    return torch.cat(parts)
+        return Ragged.of([encoder(streams.padded, streams.lengths).cpu()], torch.empty(0, encoder.dim))
+
+    blocks = map(encoded, torch.arange(len(data)).split(BLOCK))
+    whole = Ragged.gather(blocks, data.folder)
+    return replace(whole, offsets=torch.arange(1 + len(data)))
+
+
+def _vectors(text: Ragged) -> Iterator[Tensor]:
+    """Text vectors of all captions, block by block."""
+    return (block.values for block in text.blocks(torch.arange(len(text))))
+
+
+def _captions(data: TrainingData) -> Ragged:
+    """The numbers of the captions of each clip, up to the last one that has any."""
+    captions, owners = data.matches()
+    offsets = F.pad(torch.bincount(owners).cumsum(0), (1, 0))
+    return Ragged(captions[owners.argsort(stable=True)], offsets)
 
 
 def _parts(data: TrainingData, seed: int) -> Tensor:
@@ -249,56 +265,68 @@ def _parts(data: TrainingData, seed: int) -> Tensor:
     return part
 
 
-def _pooled(model: MEE, data: TrainingData, modality: str, clips: Tensor) -> Tensor:
-    """(n, pooled_dim) of clips that have the stream."""
-    expert, size = model.expert(modality), model.config.experts[model.modalities.index(modality)].pooled_dim
-    blocks = (expert.pooled(data.clips(rows)[modality].to(model.device)).cpu() for rows in clips.split(BLOCK))
-    return torch.cat([torch.empty(0, size), *blocks])
+def pooled_of(model: MEE, data: TrainingData, modality: str, clips: Tensor) -> Tensor:
+    """(n, pooled_dim) of those of some clips that have the stream."""
+    return model.expert(modality).pooled(data.streams[modality].take(clips).to(model.device)).cpu()
 
 
-def _regression(
-    model: MEE, data: TrainingData, modality: str, text: Tensor, part: Tensor, shrinkage: float
-) -> Regression:
-    expert = model.expert(modality)
-    captions, owners = data.matches()
-    clips = owners.unique()
-    clips = clips[data.streams[modality].present[clips]]
-    pooled = _pooled(model, data, modality, clips)
-    if not len(pooled):  # without data, any map will do
-        pooled, clips = torch.zeros(1, pooled.shape[1]), owners[:1]
-    side = Side.of(text, expert.embed_dim, shrinkage)
-    target = torch.zeros(len(part), side.whiten.shape[1]).index_add_(0, owners, side(text)[captions])
-    target = (target / torch.bincount(owners, minlength=len(part)).clamp(min=1)[:, None])[clips]
-    features, meaning = (to(pooled.to(model.device)).cpu() for to in (expert.features, expert.meaning))
-    named = (meaning - meaning.mean(0)) @ side.whiten if expert.names else torch.zeros_like(target)
-    share = (named * target).sum() / named.square().sum().clamp(min=1e-12)
-    rest, own = target - share * named, part[clips]
+def fit_regression(seen: Seen, part: Tensor, shrinkage: float) -> Regression:
+    """Fit one expert to the captions; sets its kernel's tables. `part`: of each clip, as `_parts` gives it."""
+    expert, side = seen.model.expert(seen.name), seen.side
+    usual, share = torch.zeros(0), torch.zeros(())
+    if expert.names is not None:
+        usual = mean_of(lambda: (meaning for *_, meaning in seen.blocks()))[1]
+        both = [torch.zeros(()), torch.zeros(())]
+        for clips, _, meaning in seen.blocks():
+            named = (meaning - usual) @ side.whiten
+            both[0] += (named * seen.target(clips)).sum()
+            both[1] += named.square().sum()
+        share = both[0] / both[1].clamp(min=1e-12)
+
+    def said(meaning: Tensor) -> Tensor:
+        """What the names predict."""
+        return (
+            share * ((meaning - usual) @ side.whiten)
+            if expert.names
+            else meaning.new_zeros(len(meaning), side.whiten.shape[1])
+        )
+
     if expert.kernel is None:
-        fit = _linear(features, rest, own, shrinkage)
+        fit = _linear(seen, said, part, shrinkage)
     else:
-        fit = _kernel(expert.kernel, features, rest, own)
-    inputs, mean = torch.cat([fit.inputs, meaning], dim=1), torch.cat([fit.mean, meaning.mean(0)])
-    whole = torch.cat([fit.map, share * side.whiten.T[:, : meaning.shape[1]]], dim=1)
-    return Regression(clips, side, Fit(inputs, mean, whole, fit.held_out + share * named))
+        fit = _kernel(seen, said, part, expert.kernel)
+    rows = share * side.whiten.T[:, : len(usual)]
+    return replace(fit, mean=torch.cat([fit.mean, usual]), map=torch.cat([fit.map, rows], dim=1))
 
 
-def _linear(features: Tensor, rest: Tensor, part: Tensor, shrinkage: float) -> Fit:
-    video = Side.of(features, COMPONENTS, shrinkage)
-    white = video(features)
+def _linear(seen: Seen, said: Callable[[Tensor], Tensor], part: Tensor, shrinkage: float) -> Regression:
+    video = Side.of(seen.features, COMPONENTS, shrinkage)
+    total = torch.zeros(PARTS, seen.side.whiten.shape[1], video.whiten.shape[1])
+    for clips, features, meaning in seen.blocks():
+        rest, white, own = seen.target(clips) - said(meaning), video(features), part[clips]
+        for number in own.unique():
+            total[number].addmm_(rest[own == number].T, white[own == number])
+    counts = torch.bincount(part[seen.clips], minlength=PARTS)
+    whole = total.sum(0) / len(seen.clips)
 
-    def fit(kept: Tensor) -> Tensor:
-        return rest[kept].T @ white[kept] / max(1, int(kept.sum()))
+    def predicted(features: Tensor, meaning: Tensor, fit: Tensor) -> Tensor:
+        return video(features) @ fit.T + said(meaning)
 
-    held_out = torch.zeros_like(rest)
-    for number in part.unique():
-        held_out[part == number] = white[part == number] @ fit(part != number).T
-    whole = fit(torch.ones_like(part, dtype=torch.bool))
-    return Fit(features, video.mean, whole @ video.whiten.T, held_out)
+    def held_out(clips: Tensor) -> Tensor:
+        left = part[clips[0]]
+        fit = (total.sum(0) - total[left]) / (len(seen.clips) - counts[left]).clamp(min=1)
+        return predicted(*seen.inputs(clips), fit)
+
+    squares = (predicted(features, meaning, whole).square() for _, features, meaning in seen.blocks())
+    return Regression(seen.side, video.mean, whole @ video.whiten.T, mean_of(lambda: squares)[1], held_out)
 
 
-def _kernel(kernel: Kernel, features: Tensor, rest: Tensor, part: Tensor) -> Fit:
+def _kernel(seen: Seen, said: Callable[[Tensor], Tensor], part: Tensor, kernel: Kernel) -> Regression:
     """Set the kernel's tables, and fit."""
-    _, variance, directions = leading(features, kernel.directions.shape[1])
+    _, features, meaning = map(torch.cat, zip(*seen.blocks()))
+    named = said(meaning)
+    rest, own = torch.cat([*map(seen.target, seen.clips.split(BLOCK))]) - named, part[seen.clips]
+    _, variance, directions, _ = leading(lambda: [features], kernel.directions.shape[1])
     distance = 2 * variance.sum() * len(features) / max(1, len(features) - 1)  # the mean of all squares
     scale = (2 * WIDTH**2 * distance).rsqrt().clamp(max=LARGEST)
     kernel.directions.zero_()[:, : directions.shape[1]] = directions * scale
@@ -307,54 +335,51 @@ def _kernel(kernel: Kernel, features: Tensor, rest: Tensor, part: Tensor) -> Fit
     inverse = torch.linalg.inv(inputs.double() + PENALTY * torch.eye(len(inputs), dtype=torch.float64))
     coefficients = inverse @ rest.double()
     residual = torch.empty_like(coefficients)
-    for number in part.unique():
-        rows = (part == number).nonzero().squeeze(1)
+    for number in own.unique():
+        rows = (own == number).nonzero().squeeze(1)
         residual[rows] = torch.linalg.solve(inverse[rows][:, rows], coefficients[rows])
-    return Fit(inputs, torch.zeros(len(inputs)), coefficients.T.float(), rest - residual.float())
+    held_out, rows = rest - residual.float() + named, coefficients.T.float()
+    square = (inputs @ rows.T + named).square().mean(0)
+    places = partial(torch.searchsorted, seen.clips)
+    return Regression(seen.side, torch.zeros(len(inputs)), rows, square, lambda clips: held_out[places(clips)])
 
 
 def _held_out(
     model: MEE,
     data: TrainingData,
     regressions: Mapping[str, Regression],
-    text: Mapping[str, Tensor],
-    h: Tensor,
+    text: Mapping[str, Ragged],
+    h: Ragged,
+    captions: Ragged,
     part: Tensor,
 ) -> Iterator[HeldOut]:
     """The parts of clips, of each at most SCORED, with their captions; parts of a single clip are left out."""
-    captions, owners = data.matches()
-    there = [data.streams[name].present[: len(part)] for name in model.modalities]
-    clips = []
-    for name, present in zip(model.modalities, there):
-        found = present.nonzero().squeeze(1)
+    available = torch.stack([data.streams[name].present[: len(part)] for name in model.modalities], dim=1)
+
+    def similarity(name: str, numbers: Tensor, clips: Tensor) -> Tensor:
+        """(C, G) of captions and clips; zeros where the stream is missing."""
+        words, there = text[name].only(numbers).values, data.streams[name].present[clips]
         if name in regressions:
-            found, vectors = regressions[name].clips, regressions[name].fit.held_out
+            words, vectors = regressions[name].text(words), regressions[name].held_out
         else:  # aligned: nothing was fitted
-            vectors = _pooled(model, data, name, found)
-        clips.append(torch.zeros(len(part), vectors.shape[1]).index_copy_(0, found, F.normalize(vectors, dim=1)))
+            vectors = partial(pooled_of, model, data, name)
+        result = torch.zeros(len(numbers), len(clips))
+        if there.any():
+            result[:, there] = F.normalize(words, dim=1) @ F.normalize(vectors(clips[there]), dim=1).T
+        return result
 
-    def words(name: str, chosen: Tensor) -> Tensor:
-        vectors = text[name][chosen]
-        return F.normalize(regressions[name].text(vectors) if name in regressions else vectors, dim=1)
-
-    available = torch.stack(there, dim=1)
-    by_clip = owners.argsort(stable=True)
-    counts = torch.bincount(owners, minlength=len(part))
-    starts = counts.cumsum(0) - counts
     for number in range(PARTS):
         scored = ((part == number) & available.any(1)).nonzero().squeeze(1)
         scored = scored[torch.randperm(len(scored), generator=torch.Generator().manual_seed(number))[:SCORED]]
         if len(scored) < 2:
             continue
-        count = counts[scored]
-        spans = zip(starts[scored].tolist(), count.tolist())
-        chosen = captions[torch.cat([by_clip[start : start + length] for start, length in spans])]
-        first = count.cumsum(0) - count
+        own = captions.only(scored)
+        chosen, first = own.values, own.offsets[:-1]
         yield HeldOut(
-            torch.stack([words(name, chosen) @ clip[scored].T for name, clip in zip(model.modalities, clips)], 2),
-            h[chosen],
+            torch.stack([similarity(name, chosen, scored) for name in model.modalities], 2),
+            h.only(chosen).values,
             available[scored],
             first,
-            count,
+            own.offsets.diff(),
             data.video[chosen[first]],
         )

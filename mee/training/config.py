@@ -48,6 +48,7 @@ class TrainConfig:
     shrinkage: float = 3.0  # of the closed-form start, in units of the mean variance
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     validation: float = 0.1  # share of the videos held out, where the captions name no split
+    choosing: int = 5000  # validation captions that choose the epoch: of more, so many, drawn by the seed; 0: all
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +56,15 @@ class TrainConfig:
         require(self.accumulate > 0, f"accumulate must be at least 1, got {self.accumulate}")
         require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
         require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
-        for name in ("epochs", "centres", "captions_per_video", "image_rate", "learning_rate", "clip_gradient"):
+        for name in (
+            "epochs",
+            "centres",
+            "captions_per_video",
+            "image_rate",
+            "learning_rate",
+            "clip_gradient",
+            "choosing",
+        ):
             value = getattr(self, name)
             require(value >= 0, f"{name.replace('_', '-')} cannot be negative, got {value}")
         for name in ("patience", "temperature", "text_learning_rate", "shrinkage"):

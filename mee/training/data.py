@@ -14,15 +14,18 @@ captions: the same video always, another one if it has the same sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from mee.data import FeatureSource, Pairs, load_ragged, match_captions
+from mee.config import ExpertConfig
+from mee.data import FeatureSource, Pairs, match_captions
 from mee.distributed import processes, share
+from mee.encode import stream_blocks
 from mee.errors import InputError
 from mee.model import MEE
 from mee.streams import Clips, Ragged, Sentences
@@ -90,7 +93,6 @@ class Negatives:
 
 
 IMAGE_MODALITY = "appearance"
-BLOCK = 65536  # rows checked together
 
 
 @dataclass(frozen=True)
@@ -110,23 +112,23 @@ class TrainingData:
         self,
         source: FeatureSource,
         pairs: Pairs,
-        modalities: Sequence[str],
+        experts: Sequence[ExpertConfig],
         images: tuple[FeatureSource, Pairs] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Load all streams of the captioned clips; `images`: image captions, and where their appearance is."""
-        self.modalities = tuple(modalities)
-        parts = [(source, pairs, self.modalities), *([(*images, (IMAGE_MODALITY,))] if images else [])]
-        loaded = [load_ragged(where, of, some.gallery) for where, some, of in parts]
-        for (_, some, _), streams in zip(parts, loaded):
-            check_finite(streams, some.gallery)
-        counts = [len(some.gallery) for _, some, _ in parts]
-        self.streams = {m: Ragged.join([part.get(m) for part in loaded], counts) for m in self.modalities}
+        """Load all streams of the captioned clips, pooled where pooling has nothing to learn.
+
+        `images`: image captions, and where their appearance is; `folder`: for temporary files (`Ragged.gather`).
+        """
+        self.modalities, self.folder = tuple(expert.name for expert in experts), folder
+        parts = [(source, pairs), *([images] if images else [])]
+        self.streams = {each.name: Ragged.gather(_stream_blocks(parts, each), folder) for each in experts}
         has_stream = torch.stack([ragged.present for ragged in self.streams.values()]).any(0).tolist()
         self.captions: list[str] = []
         rows: list[list[int]] = []  # of each caption, its clips
         videos: list[tuple[int, str]] = []
         before = 0
-        for number, (_, some, _) in enumerate(parts):
+        for number, (_, some) in enumerate(parts):
             row_of = {clip_id: before + row for row, clip_id in enumerate(some.gallery)}
             before += len(row_of)
             for caption, video, clip_ids in zip(some.captions, some.videos, some.clip_ids):
@@ -153,14 +155,13 @@ class TrainingData:
         return len(self.captions)
 
     def prepare(self, model: MEE) -> None:
-        """Compute once what training never changes: pool streams, fit their standardisation, tokenize captions."""
+        """Compute once what training never changes: the streams' standardisation, and the captions' tokens."""
+        clips = self._clip.unique()
         for modality in self.modalities:
-            expert = model.expert(modality)
-            self.streams[modality] = expert.prepool(self.streams[modality])
-            expert.fit(self.streams[modality].only(self._clip.unique()))
+            model.expert(modality).fit(self.streams[modality].blocks(clips))
         once = list(dict.fromkeys(self.captions))
         row_of = {caption: row for row, caption in enumerate(once)}
-        self.text = model.tokenize(once)
+        self.text = model.tokenize(once, self.folder)
         self._sentence = torch.tensor([row_of[caption] for caption in self.captions], dtype=torch.int64)
 
     def matches(self) -> tuple[Tensor, Tensor]:
@@ -210,16 +211,16 @@ def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -
     return torch.where(kept.any(1, keepdim=True), kept, available)
 
 
-def check_finite(streams: Mapping[str, Ragged], clip_ids: Sequence[str]) -> None:
-    """Refuse NaN and infinity, which training would spread to every weight; streams are those of `clip_ids`."""
-    for modality, ragged in streams.items():
-        for first, block in enumerate(ragged.values.split(BLOCK)):
-            if not block.isfinite().all():
-                row = first * BLOCK + int((~block.isfinite()).flatten(1).any(1).nonzero()[0])
-                clip = int(torch.searchsorted(ragged.offsets, row, right=True)) - 1
-                raise InputError(
-                    f"the '{modality}' stream of {clip_ids[clip]} has NaN or infinity in it; extract it again"
-                )
+def _stream_blocks(parts: Sequence[tuple[FeatureSource, Pairs]], expert: ExpertConfig) -> Iterator[Ragged]:
+    """Of the captioned clips of videos and then of images, which only have their appearance."""
+    (videos, pairs), *images = parts
+    for block in stream_blocks(videos, expert, pairs.gallery):
+        yield block
+    for source, some in images:
+        if expert.name == IMAGE_MODALITY:
+            yield from stream_blocks(source, expert, some.gallery)
+        else:
+            yield Ragged(block.values[:0], torch.zeros(1 + len(some.gallery), dtype=torch.int64), block.pooled)
 
 
 def image_pairs(table: pd.DataFrame, source: FeatureSource, *, partial: bool) -> Pairs:

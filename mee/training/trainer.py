@@ -9,9 +9,10 @@ arXiv 1711.05101, algorithm 2); without weight decay it is Adam.
 
 The validation score is the mean reciprocal rank, text to video: of the usual figures the one that changes with
 every rank, so the least noisy on few clips. Fewer than 10 captions can choose nothing: then the last epoch counts
-and training never stops early. Test captions are never used here. A stopped run resumes after its last whole
-epoch, with the same numbers as an uninterrupted one. Device, mixed precision and several processes come from
-accelerate; every process draws the same batches, takes its share of each, and the loss is that of the whole.
+and training never stops early. Of many, `choosing` are drawn, and ranked against the clips that they belong to.
+Test captions are never used here. A stopped run resumes after its last whole epoch, with the same numbers as an
+uninterrupted one. Device, mixed precision and several processes come from accelerate; every process draws the same
+batches, takes its share of each, and the loss is that of the whole.
 
 Scalars for TensorBoard, by accelerate's tracker; steps that a resumed run repeats replace those recorded before:
 
@@ -45,7 +46,7 @@ from mee.model import MEE
 from mee.protocols import FOLDER, Benchmark
 from mee.training.closed_form import informative, start_closed_form, with_inputs
 from mee.training.config import TrainConfig
-from mee.training.data import IMAGE_MODALITY, Batch, TrainingData, check_finite
+from mee.training.data import IMAGE_MODALITY, Batch, TrainingData
 from mee.training.losses import TrainingStep, make_loss
 from mee.training.state import Progress, learnt_state, load_learnt_state, load_state, save_state
 
@@ -69,11 +70,13 @@ class Trainer:
         device: torch.device,
         images: tuple[FeatureSource, Pairs] | None = None,
         scalars: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Build everything from the seed.
 
         `device` is cpu, or the kind of device of which accelerate gives each process its own; `images`: image
-        captions and where their appearance is; `scalars`: directory for TensorBoard.
+        captions and where their appearance is; `scalars`: directory for TensorBoard; `folder`: for temporary files
+        of what is too large for the memory (mee.streams), which the first process has made.
 
         Raises:
             InputError: the streams are not those of the model config or not finite, there are too few captions, or
@@ -90,8 +93,9 @@ class Trainer:
             raise InputError(f"batch-size {config.batch_size} is too small: {processes()} processes share a batch")
         torch.manual_seed(config.seed)
         self.source = source
-        self.train, self.validation, self.images = train, validation, images
-        self.data = TrainingData(source, train, [expert.name for expert in model_config.experts], images)
+        self.train, self.validation, self.images = train, _drawn(validation, config), images
+        self.accelerator.wait_for_everyone()
+        self.data = TrainingData(source, train, model_config.experts, images, folder)
         if not self.data.steps(config):
             raise InputError(f"{len(self.data)} training captions are too few for {processes()} processes")
         self.model = MEE.learn(model_config, self.data.captions).to(self.device)
@@ -108,9 +112,9 @@ class Trainer:
             fitted = start_closed_form(self.model, self.data, config, columns)
             config = replace(config, temperature=fitted or config.temperature)
         self.loss = make_loss(config)
-        self.validation_tokens = self.model.tokenize(list(dict.fromkeys(validation.captions)))
-        self.validation_streams = load_streams(self.model, source, validation.gallery)
-        check_finite(self.validation_streams, validation.gallery)
+        self.validation_tokens = self.model.tokenize(list(dict.fromkeys(self.validation.captions)), folder)
+        gallery = self.validation.gallery
+        self.validation_streams = load_streams(source, model_config.experts, gallery, folder)
         self.step = TrainingStep(self.model, self.loss).to(self.device)
         self.optimizer = make_optimiser(self.model, self.loss, config)
         with warnings.catch_warnings():  # torch has renamed broadcast_buffers; accelerate has not yet
@@ -248,6 +252,16 @@ class Trainer:
         return dict(zip(FIGURES, joint_numbers(numbers, self.device)))
 
 
+def _drawn(captions: Pairs, config: TrainConfig) -> Pairs:
+    """The validation captions that choose the epoch, in their order."""
+    if not 0 < config.choosing < len(captions):
+        return captions
+    order = torch.randperm(len(captions), generator=torch.Generator().manual_seed(config.seed))
+    kept = torch.zeros(len(captions), dtype=torch.bool)
+    kept[order[: config.choosing]] = True
+    return captions.where(kept.tolist())
+
+
 def check_images(config: ModelConfig, source: FeatureSource) -> None:
     """Check that images' appearance comes from the same extractor as the model's videos'."""
     appearance = tuple(expert for expert in config.experts if expert.name == IMAGE_MODALITY)
@@ -326,6 +340,7 @@ def training_record(
         "training": asdict(trainer.config),
         "selects": trainer.selects,  # by validation MRR, text to video; else the last epoch counts
         "selected_on": selected_on if trainer.selects else "nothing",
+        "selecting_captions": len(trainer.validation),
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
         "history": progress.history,

@@ -13,15 +13,17 @@ import colorsys
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.demo.world import SHOWN_BY, VALUES, DemoClip, Facts
+from scripts.demo.world import SHOWN_BY, VALUES, DemoClip
 
 Picture = NDArray[np.floating[Any]]  # (H, W, 3) red, green, blue in [0, 1]; a fourth channel is opacity
+Planes = NDArray[np.float32]  # (channels, H, W) of the same: numpy is fast along a row of one channel
 
 WIDTH, HEIGHT, FPS = 352, 224, 12
 FRAMES = 33
@@ -39,13 +41,14 @@ HAIR = ((38, 30, 28), (84, 54, 34), (196, 150, 82), (142, 66, 36), (132, 130, 13
 CLOTHES = ((52, 74, 112), (112, 52, 62), (58, 92, 74), (92, 84, 96))
 HAT = ((44, 52, 84), (120, 40, 44), (50, 78, 60))
 FACE_WIDTH, FACE_HEIGHT = 2.5, 3.5  # of a person, in face coordinates
+DETAILS = SHOWN_BY["face"][1:]
 
 
 def draw_frames(clip: DemoClip) -> Iterator[NDArray[np.uint8]]:
     """(HEIGHT, WIDTH, 3) frames: FRAMES of them for a video, one for a still image."""
     facts = clip.facts
     generator = np.random.default_rng([clip.seed, 2])
-    backdrop = draw_background(facts["background"], generator)
+    backdrop: Planes = np.array(cv2.split(draw_background(facts["background"], generator)), np.float32)
     sprite = draw_object(facts["shape"], facts["colour"], facts["texture"], generator)
     radius = float(generator.uniform(58, 62))
     middle, corner = WIDTH / 2, 0
@@ -53,14 +56,16 @@ def draw_frames(clip: DemoClip) -> Iterator[NDArray[np.uint8]]:
         corner = int(generator.integers(2)) * (WIDTH - PERSON_WIDTH)
         middle += PERSON_WIDTH / 2 * (1 if corner == 0 else -1)
     upright = float(generator.uniform(-4, 4))
-    person = draw_face(facts, PERSON_HEIGHT) if "face" in facts else None
+    person = draw_face(*(facts[name] for name in DETAILS), PERSON_HEIGHT) if "face" in facts else None
     for pose in poses(facts.get("motion", ""), middle, radius, generator):
         frame = backdrop.copy()
         _set_object(frame, sprite, pose + np.array([0, 0, upright, 0]), radius)
         if person is not None:
-            region = frame[-PERSON_HEIGHT:, corner : corner + PERSON_WIDTH]
-            region += person[..., 3:] * (person[..., :3] - region)
-        yield (frame * 255 + 0.5).astype(np.uint8)
+            region = frame[:, -PERSON_HEIGHT:, corner : corner + PERSON_WIDTH]
+            region += person[3] * (person[:3] - region)
+        frame *= 255
+        frame += 0.5
+        yield cv2.merge([*frame.astype(np.uint8)])
 
 
 def poses(motion: str, middle: float, radius: float, generator: np.random.Generator) -> NDArray[np.floating[Any]]:
@@ -159,7 +164,7 @@ def _polygon(radii: Sequence[float], first: float = 0) -> Picture:
     return np.asarray(np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(radii)[:, None])
 
 
-def _set_object(frame: Picture, sprite: Picture, pose: Picture, radius: float) -> None:
+def _set_object(frame: Planes, sprite: Picture, pose: Picture, radius: float) -> None:
     """Draw the object, and its other part on the far side where it crosses the border."""
     x, y, turn, size = pose.tolist()
     half = math.ceil(radius * size * 1.25 * math.sqrt(2)) + 1
@@ -171,17 +176,20 @@ def _set_object(frame: Picture, sprite: Picture, pose: Picture, radius: float) -
         if top < bottom and left < right:
             matrix = turned + np.array([[0, 0, column - left - SPRITE / 2], [0, 0, row - top - SPRITE / 2]])
             patch = cv2.warpAffine(sprite, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-            region = frame[top:bottom, left:right]
-            region *= 1 - patch[..., 3:]
-            region += patch[..., :3]
+            *colours, opacity = cv2.split(patch)
+            through = 1 - opacity
+            for region, own in zip(frame[:, top:bottom, left:right], colours):
+                region *= through
+                region += own
 
 
 # ---- people
 
 
-def draw_face(facts: Facts, height: int) -> Picture:
-    """(height, height * 5 / 7, 4): the same person, in the same clothes, for the same glasses, beard and hat."""
-    details = [VALUES[name].index(facts[name]) for name in SHOWN_BY["face"][1:]]
+@cache
+def draw_face(glasses: str, beard: str, has_hat: str, height: int) -> Planes:
+    """(4, height, height * 5 / 7): the same person, in the same clothes, for the same glasses, beard and hat."""
+    details = [VALUES[name].index(value) for name, value in zip(DETAILS, (glasses, beard, has_hat))]
     generator = np.random.default_rng([5, *details])
     skin, hair, clothes, hat = (
         np.array(colours[int(generator.integers(len(colours)))]) / 255 for colours in (SKIN, HAIR, CLOTHES, HAT)
@@ -215,15 +223,15 @@ def draw_face(facts: Facts, height: int) -> Picture:
     canvas.paint(canvas.curve(0.38, -0.39, 0.27, -0.07, 0.06) * 0.92, hair * 0.6)
     # Beard and mouth
     strands = (0.95 + 0.25 * np.sin(x * 46 + 5 * np.sin(y * 9)) * np.sin(y * 30))[..., None]
-    if facts["beard"] == "beard":
+    if beard == "beard":
         whole = canvas.ellipse(0, 0.62, 0.78, 0.66, 0.08) * canvas.below(0.44 - 0.55 * x**2)
         canvas.paint(whole * (1 - canvas.ellipse(0, 0.64, 0.3, 0.12, 0.05)), hair * strands)
-    if facts["beard"] != "shaven":
+    if beard != "shaven":
         canvas.paint(canvas.curve(0, 0.5, 0.44, -0.1, 0.1), hair * strands)
     canvas.paint(canvas.curve(0, 0.61, 0.28, -0.015, 0.05) * 0.8, (0.66, 0.33, 0.31))
     canvas.paint(canvas.curve(0, 0.69, 0.22, 0.02, 0.06) * 0.8, (0.76, 0.42, 0.4))
     canvas.paint(canvas.curve(0, 0.645, 0.31, -0.03, 0.02), (0.3, 0.11, 0.1))
-    if facts["hat"] == "yes":
+    if has_hat == "yes":
         dome = canvas.ellipse(0, -0.62, 0.98, 0.86) * (1 - canvas.below(-0.8))
         canvas.paint(dome, hat * (1.05 - 0.25 * x**2 + 0.12 * np.sin(x * 30))[..., None])
         canvas.paint(canvas.ellipse(0, -0.86, 1, 0.13), hat * 1.5)
@@ -231,12 +239,12 @@ def draw_face(facts: Facts, height: int) -> Picture:
         edge = -0.66 - 0.16 * np.cos(x * 1.9) + 1.35 * np.clip(x - 0.62, 0, 1)
         fringe = canvas.ellipse(0, -0.32, 0.99, 1.08) * (1 - canvas.below(edge, 0.06))
         canvas.paint(fringe, hair * (0.95 + 0.2 * np.sin(x * 26 + 3 * y) - 0.15 * (y + 1))[..., None])
-    if facts["glasses"] == "yes":
+    if glasses == "yes":
         frame = canvas.ellipse(0.37, -0.13, 0.275, 0.19, 0.02) - canvas.ellipse(0.37, -0.13, 0.24, 0.155, 0.02)
         for mask in (frame, canvas.curve(0, -0.17, 0.09, -0.02, 0.03), canvas.curve(0.77, -0.18, 0.13, 0, 0.03)):
             canvas.paint(mask, (0.07, 0.06, 0.07))
     size = round(height * FACE_WIDTH / FACE_HEIGHT), height
-    return np.asarray(cv2.resize(canvas.pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    return np.array(cv2.split(cv2.resize(canvas.pixels, size, interpolation=cv2.INTER_AREA)), np.float32)
 
 
 @final

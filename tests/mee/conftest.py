@@ -73,10 +73,11 @@ def stills(make_source):
 
 @pytest.fixture
 def make_trainer(world, model_config):
-    """make_trainer(config, images=..., scalars=..., **changes of the model's settings)."""
+    """make_trainer(config, images=..., scalars=..., folder=..., **changes of the model's settings)."""
 
-    def make(config=CONFIG, images=None, scalars=None, **changes):
-        return Trainer(*world, replace(model_config, **changes), config, torch.device("cpu"), images, scalars)
+    def make(config=CONFIG, images=None, scalars=None, folder=None, **changes):
+        settings = replace(model_config, **changes)
+        return Trainer(*world, settings, config, torch.device("cpu"), images, scalars, folder)
 
     return make
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-import mee.model
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.source import load_ragged
 from mee.encode import encode_captions, encode_gallery, load_streams
 from mee.errors import InputError
+from mee.layers.pooling import pool_streams
 from mee.model import MAIN, MEE, VideoExpert
 from mee.streams import Ragged, Streams
 from mee.text.config import TextConfig
@@ -232,11 +232,15 @@ def ragged_streams(lengths, seed=0, dtype=np.float16):
     return Ragged.of(rows, torch.from_numpy(np.empty((0, 3), dtype)))
 
 
+def prepared(expert, streams):
+    return streams if expert.pool.learns else pool_streams(streams, expert.pool.kinds)
+
+
 @by_pooling
 @given(lengths=st.lists(st.integers(0, 5), max_size=7), seed=st.integers(0, 2**31))
 def test_pooling_beforehand_changes_no_embedding(pooling, lengths, seed):
     expert, streams = make_expert(pooling), ragged_streams(lengths, seed)
-    read = expert.prepool(streams)
+    read = prepared(expert, streams)
     assert read.pooled is not expert.pool.learns
     assert read.present.equal(streams.present)
     embedded = expert(streams.all())
@@ -245,16 +249,22 @@ def test_pooling_beforehand_changes_no_embedding(pooling, lengths, seed):
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 100])
-def test_a_pooled_stream_is_one_row_in_float32_whatever_the_block(monkeypatch, block):
-    expert, streams = make_expert(("mean", "first", "max", "last")), ragged_streams([2, 0, 5, 1, 0, 0, 3])
-    expected = expert.prepool(streams)
-    monkeypatch.setattr(mee.model, "BLOCK", block)
-    read = expert.prepool(streams)
-    assert read.values.equal(expected.values)
-    assert (read.values.shape, read.values.dtype) == ((4, 12), torch.float32)
-    assert read.offsets.tolist() == expected.offsets.tolist() == [0, 1, 1, 2, 3, 3, 3, 4]
-    assert expert.prepool(ragged_streams([0, 0])).all().lengths.tolist() == [0, 0]
-    assert len(expert.prepool(ragged_streams([]))) == 0
+def test_streams_are_loaded_alike_whatever_the_block(monkeypatch, model, source, block):
+    """One row in float32 where pooling does not learn; as the source has them where it does."""
+    mean, learns = model.config.experts[0], replace(model.config.experts[1], pooling=("netvlad-2",))
+    ids = [*source.clips.index[::-1], source.clips.index[0]]
+    whole = {each.name: load_ragged(source, [each.name], ids)[each.name] for each in (mean, learns)}
+    monkeypatch.setattr("mee.encode.LOADED", block)
+    found = load_streams(source, (mean, learns), ids)
+    assert found[learns.name].values.equal(whole[learns.name].values)
+    assert found[learns.name].offsets.equal(whole[learns.name].offsets)
+    pooled, rows = found[mean.name], [source.streams[mean.name].get(clip_id) for clip_id in ids]
+    expected = [np.concatenate([s.astype("f4").mean(0), s.max(0)]) for s in rows if s is not None]
+    np.testing.assert_allclose(pooled.values, np.stack(expected), atol=1e-6)
+    assert (pooled.values.dtype, pooled.pooled) == (torch.float32, True)
+    assert pooled.present.equal(whole[mean.name].present)
+    nothing = load_streams(source, (mean, learns), [])
+    assert [(len(ragged), ragged.values.shape) for ragged in nothing.values()] == [(0, (0, 10)), (0, (0, 4))]
 
 
 @by_pooling
@@ -275,7 +285,7 @@ def test_absent_rows_take_no_part_in_the_batch_statistics(pooling):
 def test_standardisation_is_fitted_on_the_present_streams_only(model, source):
     for modality, streams in load_ragged(source, model.modalities, list(source.clips.index)).items():
         expert = model.expert(modality)
-        expert.fit(expert.prepool(streams))
+        expert.fit([prepared(expert, streams)])
         rows = [stream.astype(np.float64) for stream in source.streams[modality].values()]
         pooled = np.array([np.concatenate([stream.mean(0), stream.max(0)]) for stream in rows])
         np.testing.assert_allclose(expert.standardise.mean, pooled.mean(0), atol=1e-5)
@@ -284,13 +294,13 @@ def test_standardisation_is_fitted_on_the_present_streams_only(model, source):
 
 def test_a_pooling_that_learns_gets_standardised_rows_and_an_expert_need_not_standardise():
     expert, streams = make_expert(("netvlad-2",)), ragged_streams([2, 0, 5, 1], dtype=np.float32)
-    expert.fit(expert.prepool(streams))
+    expert.fit([prepared(expert, streams)])
     torch.testing.assert_close(expert.standardise.mean, streams.values.mean(0))
     plain = (streams.values - streams.values.mean(0)) / streams.values.std(0, unbiased=False)
     direct = expert.pool(Ragged(plain, streams.offsets).all().padded, streams.all().lengths)
     torch.testing.assert_close(expert.pooled(streams.all()), direct[streams.present])
     expert = make_expert(standardise=False, dropout=0.5)
-    expert.fit(expert.prepool(streams))
+    expert.fit([prepared(expert, streams)])
     assert (expert.standardise.mean == 0).all()
     assert (expert.standardise.deviation == 1).all()
     clips = streams.all()
@@ -340,8 +350,9 @@ def test_a_gallery_is_in_the_order_asked_for(model_config, tokenizer, source, po
     model = MEE(replace(model_config, experts=experts), TransformerEncoder(model_config.text, tokenizer)).eval()
     ids = list(source.clips.index)[::-1]
     video = model.encode_video(load_clips(source, model.modalities, ids))
-    prepared = encode_gallery(model, source, ids, batch_size=batch_size, streams=load_streams(model, source, ids))
-    for gallery in (prepared, encode_gallery(model, source, ids, batch_size=batch_size)):
+    streams = load_streams(source, model.config.experts, ids)
+    loaded = encode_gallery(model, source, ids, batch_size=batch_size, streams=streams)
+    for gallery in (loaded, encode_gallery(model, source, ids, batch_size=batch_size)):
         assert gallery.clip_ids == tuple(ids)
         assert gallery.video.available.equal(video.available)
         torch.testing.assert_close(gallery.video.packed, video.packed, atol=1e-6, rtol=1e-5)

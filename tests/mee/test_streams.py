@@ -1,7 +1,13 @@
 """Padded and ragged streams: what is cut out of a block is what a loop would pad."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
+from signal import SIG_IGN, SIGXFSZ, signal
+from tempfile import TemporaryDirectory
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,18 +50,38 @@ def test_a_batch_is_what_a_loop_would_pad(lengths, data):
             assert streams[number] is None or rows_of(batch, row).equal(streams[number])
 
 
-@given(st.lists(st.none() | LENGTHS, min_size=1, max_size=4), st.integers(0, 3))
-def test_several_are_joined_as_if_made_together_and_none_is_missing_streams(parts, missing):
-    lengths = [[0] * missing if part is None else part for part in parts]
-    together, _ = made([length for part in lengths for length in part])
-    pieces, before = [], 0
-    for part, own in zip(parts, lengths):
-        pieces.append(None if part is None else together.only(torch.arange(before, before + len(own))))
+@given(st.lists(LENGTHS, min_size=1, max_size=5), st.sampled_from([0, 9, 40, 1 << 20]), st.data())
+def test_blocks_are_gathered_as_if_made_together_in_memory_or_in_a_file_without_a_name(lengths, limit, data):
+    whole = [length for block in lengths for length in block]
+    (together, _), blocks, before = made(whole, torch.float16), [], 0
+    for own in lengths:
+        blocks.append(together.only(torch.arange(before, before + len(own))))
         before += len(own)
-    if any(piece is not None for piece in pieces):
-        joined = Ragged.join(pieces, [len(own) for own in lengths])
-        assert joined.values.equal(together.values)
-        assert joined.offsets.equal(together.offsets)
+    blocks = [b if len(b.values) else replace(b, values=b.values.double()) for b in blocks]  # nothing, of any type
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mee.streams.IN_MEMORY", limit)
+        gathered = Ragged.gather(iter(blocks), Path(folder))
+        assert not list(Path(folder).iterdir())
+    assert (gathered.mapped is not None) is (together.values.nbytes > limit)
+    assert gathered.values.equal(together.values)
+    assert gathered.offsets.equal(together.offsets)
+    chosen = torch.tensor(data.draw(st.permutations(range(len(whole)))), dtype=torch.int64)
+    for ragged in (gathered, gathered):  # what was dropped from the map is read again
+        assert ragged.take(chosen).padded.equal(together.take(chosen).padded)
+        read = [block.values for block in ragged.blocks(chosen)]
+        assert torch.cat([LIKE.half(), *read]).equal(together.only(chosen).values)
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_no_signal(tmp_path, monkeypatch):
+    monkeypatch.setattr("mee.streams.IN_MEMORY", 0)
+    before, after = (getrlimit(RLIMIT_FSIZE)), signal(SIGXFSZ, SIG_IGN)
+    setrlimit(RLIMIT_FSIZE, (1 << 16, before[1]))  # as a full disk
+    try:
+        with pytest.raises(OSError, match="large"):
+            Ragged.gather([Ragged.of([torch.zeros(1 << 16)], torch.empty(0))], tmp_path)
+    finally:
+        setrlimit(RLIMIT_FSIZE, before)
+        signal(SIGXFSZ, after)
 
 
 def test_halves_come_out_as_floats_and_tokens_as_they_are_and_nan_does_not_spread():
@@ -78,7 +104,7 @@ def test_streams_are_hidden_where_they_are_not_kept_and_availability_follows_the
     assert hidden.padded is streams.padded
     for pooled in (True, False):  # pooled streams stay marked
         ragged = Ragged.of([torch.ones(1, 2), None], LIKE, pooled=pooled)
-        parts = (ragged.all(), ragged.only(torch.tensor([0])), Ragged.join([ragged, None], [2, 1]).all())
+        parts = (ragged.all(), ragged.only(torch.tensor([0])), Ragged.gather([ragged, ragged]).all())
         parts += (parts[0].to(torch.device("cpu")), parts[0].where(torch.tensor([True, False])))
         assert all(part.pooled is pooled for part in parts)
     clips = {"audio": made([0, 1, 0])[0].all(), "motion": made([3, 1, 0])[0].all()}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mee.layers.transformer import HEADS, SequencePooling, TransformerLayer, sinusoidal_positions
+from mee.layers.transformer import HEADS, Padding, SequencePooling, TransformerLayer, sinusoidal_positions
 
 
 @pytest.fixture
@@ -58,21 +58,25 @@ def test_order_matters_dropout_acts_in_training_only_and_a_missing_stream_is_zer
     assert (pooled[1] == 0).all()
     pooled[1].sum().backward()
     assert all(p.grad is None or (p.grad == 0).all() for p in pooling.parameters())
-    h = torch.randn(2, 4, 16, dtype=torch.float64)
-    for module, inputs in ((pooling, (streams[:1], lengths[:1])), (layer, (h, every_token(h)))):
+    h = torch.randn(8, 16, dtype=torch.float64)
+    for module, inputs in ((pooling, (streams[:1], lengths[:1])), (layer, (h, padding(4, 4)))):
         assert module(*inputs).equal(module(*inputs))
         module.train()
         assert not module(*inputs).equal(module(*inputs))
 
 
-@pytest.fixture
-def layer():
+def make_layer():
     torch.manual_seed(0)
     return TransformerLayer(16, heads=4, dropout=0.5).double().eval()
 
 
-def every_token(h):
-    return torch.ones(h.shape[:2], dtype=torch.bool)
+@pytest.fixture
+def layer():
+    return make_layer()
+
+
+def padding(*lengths):
+    return Padding.of(torch.tensor(lengths), max(lengths))
 
 
 @torch.no_grad()
@@ -84,29 +88,45 @@ def test_it_is_the_equation_one_head_at_a_time(layer):
     for head in range(4):
         columns = slice(4 * head, 4 * head + 4)
         shares = (q[:, columns] @ k[:, columns].T / math.sqrt(4)).softmax(1)
-        torch.testing.assert_close(layer.attention(h[None])[0, head], shares)
+        torch.testing.assert_close(layer.attention(h, padding(5))[0, head], shares)
         heads.append(shares @ v[:, columns])
     expected = h + layer.attention_out(torch.cat(heads, dim=1))
     expected = expected + layer.mlp(layer.mlp_norm(expected))
-    torch.testing.assert_close(layer(h[None], every_token(h[None]))[0], expected)
+    torch.testing.assert_close(layer(h, padding(5)), expected)
 
 
-def test_ignored_tokens_have_exactly_no_influence_nor_a_gradient_and_order_none_at_all(layer):
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=5).filter(any), st.integers(0, 2**31))
+def test_a_batch_is_its_sequences_alone_and_order_is_nothing_to_a_layer(lengths, seed):
     """Attention alone does not see the order: that comes from the positions added before it."""
-    h, real = torch.randn(2, 6, 16).double(), torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
-    other, order = h.clone(), torch.tensor([3, 1, 5, 0, 2, 4])
-    other[0, 4:] = 1e3
-    h.requires_grad_()
-    expected = layer(h, real)
-    assert layer(other, real)[real].equal(expected[real])
-    torch.testing.assert_close(expected[:1, :4], layer(h[:1, :4], every_token(h[:1, :4])), atol=1e-12, rtol=1e-9)
-    torch.testing.assert_close(layer(h[1:, order], real[1:]), expected[1:, order])
-    expected[real].square().sum().backward()
-    assert (h.grad[~real] == 0).all()
-    assert (h.grad[real] != 0).any()
-    shares = layer.attention(h)
-    assert shares.shape == (2, 4, 6, 6)
-    torch.testing.assert_close(shares.sum(-1), torch.ones(2, 4, 6).double())
+    layer, generator = make_layer(), torch.Generator().manual_seed(seed)
+    h = torch.randn(sum(lengths), 16, generator=generator, dtype=torch.float64, requires_grad=True)
+    together = layer(h, padding(*lengths))
+    for own, expected in zip(h.split(lengths), together.split(lengths)):
+        if len(own):
+            order = torch.randperm(len(own), generator=generator)
+            torch.testing.assert_close(
+                layer(own[order], padding(len(own))), expected[order], atol=1e-12, rtol=1e-9
+            )
+            shares = layer.attention(own, padding(len(own)))
+            assert shares.shape == (1, 4, len(own), len(own))
+            torch.testing.assert_close(shares.sum(-1), torch.ones(1, 4, len(own)).double())
+    first = together.split(lengths)[next(n for n, length in enumerate(lengths) if length)]
+    first.square().sum().backward()
+    assert h.grad.isfinite().all()
+    assert (h.grad[: len(first)] != 0).any()
+    assert (h.grad[len(first) :] == 0).all()  # another sequence has no influence
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 2))
+def test_rows_are_padded_with_zeros_and_found_again(lengths, more):
+    where = Padding.of(torch.tensor(lengths), max([1, *lengths]) + more)
+    rows = torch.arange(1.0, 1 + 2 * sum(lengths)).view(-1, 2)
+    padded = where.pad(rows)
+    for own, stream, length in zip(rows.split(lengths), padded, lengths):
+        assert stream[:length].equal(own)
+        assert (stream[length:] == 0).all()
+    assert where.rows(padded).equal(rows)
+    assert where.positions.tolist() == [place for length in lengths for place in range(length)]
 
 
 @given(st.integers(1, 30), st.integers(1, 40))

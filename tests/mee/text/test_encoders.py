@@ -11,6 +11,7 @@ import torch
 from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
 from mee.evaluation.retrieval import Retrieval
+from mee.layers.transformer import Padding
 from mee.model import MEE
 from mee.text.config import TextConfig
 from mee.text.recurrent import RecurrentEncoder
@@ -254,11 +255,12 @@ def test_order_matters_dropout_acts_in_training_only_and_padding_gets_no_gradien
 @torch.no_grad()
 def test_a_transformer_is_embeddings_and_positions_through_its_layers(transformer):
     """Scaled as in "Attention is all you need"; the layers' own equation: tests/mee/layers/test_transformer.py."""
-    tokens, real = torch.tensor([[4, 9, 2]]), torch.ones(1, 3, dtype=torch.bool)
-    h = transformer.embedding.weight[tokens] * math.sqrt(16) + transformer.positions[:3]
+    tokens, padding = torch.tensor([[4, 9, 2]]), Padding.of(torch.tensor([3]), 3)
+    h = transformer.embedding.weight[tokens[0]] * math.sqrt(16) + transformer.positions[:3]
     for layer in transformer.layers:
-        h = layer(h, real)
-    torch.testing.assert_close(transformer(tokens, LENGTHS), transformer.norm(h).mean(1), atol=1e-6, rtol=1e-5)
+        h = layer(h, padding)
+    expected = transformer.norm(h).mean(0, keepdim=True)
+    torch.testing.assert_close(transformer(tokens, LENGTHS), expected, atol=1e-6, rtol=1e-5)
 
 
 def gru(inputs, weights):

@@ -1,6 +1,7 @@
 """The closed-form start: it ranks as the regression that its formula says, and harms nothing."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from mee.ranking.mixture import MixtureScores
 from mee.text.base import TextEncoder
 from mee.text.config import ENCODERS, TextConfig
 from mee.training import closed_form
-from mee.training.closed_form import Side, informative, start_at_names, start_closed_form, with_inputs
+from mee.training.closed_form import informative, start_at_names, start_closed_form, with_inputs
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 from mee.training.trainer import Trainer
+from mee.training.whitening import Side
 from tests.mee.conftest import COLOURS, SOUNDS
 
 CONFIG = TrainConfig(start="closed-form", shrinkage=0.5)
@@ -70,7 +72,7 @@ def started(world, model_config, embed_dim=12, config=LINEAR, seed=0, columns=No
     experts = tuple(replace(expert, embed_dim=embed_dim, **changes) for expert in model_config.experts)
     torch.manual_seed(seed)
     model = MEE(ModelConfig(experts=experts, text=TextConfig(encoder="bag")), BagOfWords())
-    data = TrainingData(source, pairs, model.modalities)
+    data = TrainingData(source, pairs, model.config.experts)
     model = model.with_settings(with_inputs(model.config, data, columns or {}, config.centres))
     data.prepare(model)
     start_closed_form(model, data, config, columns or {})
@@ -124,22 +126,28 @@ def test_held_out_predictions_are_those_of_regressions_on_the_other_parts(world,
     model, data = started(world, model_config, config=config)
     part = closed_form._parts(data, config.seed)
     text = closed_form._text_vectors(model, data, "")
-    regression = closed_form._regression(model, data, "audio", text, part, config.shrinkage)
-    fit, own = regression.fit, part[regression.clips]
+    clips = data.streams["audio"].present.nonzero().squeeze(1)
+    side = Side.of(lambda: [text.values], 12, config.shrinkage)
+    seen = closed_form.Seen(model, data, "audio", clips, closed_form._captions(data), text, side)
+    regression, own = closed_form.fit_regression(seen, part, config.shrinkage), part[clips]
     captions, owners = data.matches()
-    target = regression.text(text)[captions][
-        torch.stack([(owners == c).nonzero()[0, 0] for c in regression.clips])
-    ]
+    target = side(text.values)[captions][torch.stack([(owners == clip).nonzero()[0, 0] for clip in clips])]
+    torch.testing.assert_close(seen.target(clips), target)
+    expert = model.expert("audio")
+    inputs = expert.inputs(data.streams["audio"].values)
+    predicted = (inputs - regression.mean) @ regression.map.T
+    torch.testing.assert_close(predicted.square().mean(0), regression.square, atol=1e-3, rtol=1e-3)
     for number in own.unique():
         rest, rows = own != number, own == number
         if config is CONFIG:
-            among = fit.inputs[rest][:, rest].double()
+            among = inputs[rest][:, rest].double()
             weights = torch.linalg.solve(among + torch.eye(len(among)), target[rest].double())
-            expected = fit.inputs[rows][:, rest].double() @ weights
+            expected = inputs[rows][:, rest].double() @ weights
         else:
-            white = Side.of(fit.inputs, 256, config.shrinkage)(fit.inputs)
+            white = Side.of(lambda: [inputs], 256, config.shrinkage)(inputs)
             expected = white[rows] @ white[rest].T @ target[rest] / int(rest.sum())
-        torch.testing.assert_close(fit.held_out[rows].double(), expected.double(), atol=2e-3, rtol=1e-3)
+        held_out = regression.held_out(clips[rows])
+        torch.testing.assert_close(held_out.double(), expected.double(), atol=2e-3, rtol=1e-3)
 
 
 def test_of_very_few_videos_experts_weigh_the_same(make_toy, model_config):
@@ -269,7 +277,7 @@ def test_an_aligned_expert_does_not_change(world):
     config = ModelConfig(experts=(aligned, free), text=TextConfig(encoder="bag"))
     model = MEE(config, BagOfWords(), {"appearance": Tower()})
     before = {name: tensor.clone() for name, tensor in model.text_experts[0].state_dict().items()}
-    data = TrainingData(source, pairs, model.modalities)
+    data = TrainingData(source, pairs, model.config.experts)
     data.prepare(model)
     start_closed_form(model, data, CONFIG, {})
     assert all(tensor.equal(before[name]) for name, tensor in model.text_experts[0].state_dict().items())
@@ -291,12 +299,14 @@ def test_auto_starts_in_closed_form_only_where_text_vectors_are_informative(worl
         assert informative(model.text_encoder) is (config is frozen)
 
 
-@given(st.integers(0, 2**31), st.integers(2, 30), st.integers(1, 12), st.floats(0.1, 10))
-def test_a_whitened_side_never_exceeds_unit_variance_and_keeps_the_order_of_directions(seed, rows, dim, shrinkage):
+@given(st.integers(0, 2**31), st.integers(2, 30), st.integers(1, 12), st.floats(0.1, 10), st.integers(1, 31))
+def test_a_whitened_side_never_exceeds_unit_variance_and_keeps_the_order(seed, rows, dim, shrinkage, block):
     x = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     x = x * torch.logspace(0, -3, dim, dtype=torch.float64)
-    white = Side.of(x, 8, shrinkage)(x)
+    side = Side.of(partial(x.split, block), 8, shrinkage)
+    white = side(x)
     spread = white.square().mean(0)
+    torch.testing.assert_close(side.square, spread, atol=1e-8, rtol=1e-6)
     assert white.shape[1] <= min(8, dim)
     assert (spread < 1).all()
     assert (spread.diff() <= 1e-9).all()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mee.distributed
+from mee.config import ExpertConfig
 from mee.data.pairs import match_captions
 from mee.distributed import joint_numbers, joint_rows, joint_sum, process_number, processes, share
 from mee.errors import InputError
@@ -20,13 +21,14 @@ from mee.training import data as training
 from mee.training.config import TrainConfig
 from mee.training.data import Negatives, TrainingData, draw_captions, drawn, keep_streams
 
-MODALITIES = ["audio", "appearance"]
+EXPERTS = [ExpertConfig(name=name, input_dim=dim) for name, dim in (("audio", 3), ("appearance", 5))]
+MODALITIES = [expert.name for expert in EXPERTS]
 
 
 def training_data(source, video_ids, captions=None, images=None):
     captions = captions or [f"caption {number}" for number in range(len(video_ids))]
     table = pd.DataFrame({"video_id": video_ids, "caption": captions})
-    return TrainingData(source, match_captions(table, source, partial=False)[0], MODALITIES, images)
+    return TrainingData(source, match_captions(table, source, partial=False)[0], EXPERTS, images)
 
 
 def settings(batch_size, stream_dropout=0.0, **more):

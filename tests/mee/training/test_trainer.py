@@ -85,6 +85,42 @@ def test_trainers_of_one_program_do_not_disturb_each_other(make_trainer, run, sa
             assert same(run(trainer, tmp_path / f"{name} of {names}"), alone[name])
 
 
+@pytest.mark.parametrize("pooling", [("mean", "max"), ("netvlad-2",)], ids=", ".join)
+def test_a_run_from_files_is_the_run_in_memory(make_trainer, run, same, world, tmp_path, monkeypatch, pooling):
+    """Streams are read a few clips at a time; what is too large for the memory is in a file without a name."""
+    source, found, asked, folder = world[0], world[0].read, [], tmp_path / "of files"
+    folder.mkdir()
+    monkeypatch.setattr(source, "read", lambda modality, ids: asked.append(len(ids)) or found(modality, ids))
+    monkeypatch.setattr("mee.encode.LOADED", 5)
+    experts = tuple(replace(expert, pooling=pooling) for expert in make_trainer().model.config.experts)
+    runs = []
+    for limit in (1 << 20, 0):
+        monkeypatch.setattr("mee.streams.IN_MEMORY", limit)
+        trainer = make_trainer(folder=folder, experts=experts)
+        mapped = [ragged.mapped for ragged in (*trainer.data.streams.values(), *trainer.data.text.values())]
+        assert [each is not None for each in mapped] == [limit == 0] * 4
+        runs.append(run(trainer, tmp_path / f"state {limit}"))
+    assert same(*runs)
+    assert max(asked) <= 5
+    assert not list(folder.iterdir())
+
+
+def test_of_many_validation_captions_the_seed_draws_those_that_choose(make_trainer, world, run, tmp_path):
+    everything = world[2].captions
+    drawn = [
+        make_trainer(replace(CONFIG, choosing=n, seed=seed)).validation for n, seed in ((11, 0), (11, 1), (16, 0))
+    ]
+    assert [len(pairs) for pairs in drawn] == [11, 11, 16]
+    assert drawn[0].ids == tuple(sorted(drawn[0].ids, key=int))
+    assert drawn[0].ids != drawn[1].ids
+    assert drawn[2].captions == make_trainer(replace(CONFIG, choosing=0)).validation.captions == everything
+    trainer = make_trainer(replace(CONFIG, choosing=11, epochs=1))
+    run(trainer, tmp_path / "state")
+    record = training_record(trainer, Split(world[1], world[2], (), ()), "store", "captions")
+    assert record["selecting_captions"] == 11
+    assert record["videos"]["val"] == sorted(set(world[2].videos))  # all are held out
+
+
 @pytest.mark.parametrize("loss", ["infonce", "max-margin"])
 def test_accumulated_batches_give_their_mean_gradient(make_trainer, loss):
     changes = {"accumulate": 3, "clip_gradient": 0.0, "epochs": 5, "warmup": 0, "weight_decay": 0.1}

@@ -17,8 +17,10 @@ The cascade is scikit-image's, with the frontal-face file in its wheel: multi-sc
 patterns (Liao et al., *Learning Multi-scale Block Local Binary Patterns for Face Recognition*, ICB 2007)
 under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004). It accepts many single
 windows of texture by chance, but faces at many neighbouring places and sizes, and again in the mirror, since
-a frontal face is nearly its own mirror image and the cascade is not. A face counts when a second sampled
-frame shows one too, of much the same size; where only one frame was sampled; or where its support is high.
+a frontal face is nearly its own mirror image and the cascade is not. So few windows find where a face may be
+(one in eight: steps twice as long each way, and half as many sizes), and support is counted among all windows
+there. A face counts when a second sampled frame shows one too, of much the same size; where only one frame was
+sampled; or where its support is high.
 """
 
 from __future__ import annotations
@@ -30,8 +32,6 @@ from typing import Any, NamedTuple, final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.data import lbp_frontal_face_cascade_filename
-from skimage.feature import Cascade, local_binary_pattern
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
@@ -39,10 +39,11 @@ from features.media import Clip, FrameNeed, Frames
 
 SUPPORT = 8  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side
-_SCALE = 1.05  # ratio of window sizes that follow each other
+_COARSE, _FINE = (1.1, 2.0), (1.05, 1.0)  # ratio of window sizes that follow each other; pixels of a step, of 24
 _OVERLAP = 0.5
 _WINDOW = 24  # pixels the cascade was trained on; it finds nothing smaller
-_LOOK_AGAIN = 0.75  # of a box's size: how far around it, and down to which size, the mirror is searched
+_AROUND = 0.4  # of a box's size: how far around it windows are counted
+_RESIZED = 0.75  # of a box's size: down to which size
 
 Windows = NDArray[np.float64]  # (N, 3): left, top, size in pixels
 
@@ -58,18 +59,21 @@ class Face(NamedTuple):
 
 @cache
 def _cascade() -> Any:
+    from skimage.data import lbp_frontal_face_cascade_filename  # scipy with it: only workers need them
+    from skimage.feature import Cascade
+
     return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
 
 
-def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float) -> Windows:
-    """Every square window that the cascade accepts, sizes in pixels."""
+def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float, grid: tuple[float, float]) -> Windows:
+    """The square windows that the cascade accepts, sizes in pixels, of those that a grid has."""
     low, high = max(_WINDOW, round(smallest)), min(min(grey.shape), round(largest))
     if low > high:
         return np.empty((0, 3))
     found = _cascade().detect_multi_scale(
         img=grey,
-        scale_factor=_SCALE,
-        step_ratio=1,
+        scale_factor=grid[0],
+        step_ratio=grid[1],
         min_size=(low, low),
         max_size=(high, high),
         min_neighbor_number=0,
@@ -79,37 +83,39 @@ def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float) -> Windo
     return np.array(boxes, dtype=np.float64).reshape(-1, 3)
 
 
-def _shared(windows: Windows, box: Windows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intersection of each window with the (3,) box: over their union, and over the smaller of the two."""
-    corner = np.maximum(windows[:, :2], box[:2])
-    end = np.minimum(windows[:, :2] + windows[:, 2:], box[:2] + box[2])
-    common = np.clip(end - corner, 0, None).prod(1)
-    union = windows[:, 2] ** 2 + box[2] ** 2 - common
-    return common / union, common / np.minimum(windows[:, 2], box[2]) ** 2
+def _shared(windows: Windows, boxes: Windows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, B) intersections of windows with (B, 3) boxes: over their union, and over the smaller of the two."""
+    windows = windows[:, None]
+    corner = np.maximum(windows[..., :2], boxes[:, :2])
+    end = np.minimum(windows[..., :2] + windows[..., 2:], boxes[:, :2] + boxes[:, 2:])
+    common = np.clip(end - corner, 0, None).prod(-1)
+    union = windows[..., 2] ** 2 + boxes[:, 2] ** 2 - common
+    return common / union, common / np.minimum(windows[..., 2], boxes[:, 2]) ** 2
 
 
 def _clusters(windows: Windows) -> list[tuple[Windows, int]]:
     """Mean box and support of each group of windows, best supported first, none overlapping a better one."""
     groups = []
     while len(windows):
-        near = np.stack([_shared(windows, window)[0] >= _OVERLAP for window in windows])
+        near = _shared(windows, windows)[0] >= _OVERLAP
         best = near[near.sum(1).argmax()]
         box = windows[best].mean(0)
         groups.append((box, int(best.sum())))
-        windows = windows[(_shared(windows, box)[1] < _OVERLAP) & ~best]
+        windows = windows[(_shared(windows, box[None])[1][:, 0] < _OVERLAP) & ~best]
     return groups
 
 
-def _mirror_support(grey: NDArray[np.uint8], box: Windows) -> int:
-    """The box's support in the mirrored image; only its surroundings are searched."""
+def _around(grey: NDArray[np.uint8], box: Windows, mirrored: bool = False) -> Windows:
+    """Every window around a (3,) box that the cascade accepts in the image, or in its mirror image."""
     left, top, size = box
-    margin = _LOOK_AGAIN * size
+    margin = _AROUND * size
     x, y = max(0, int(left - margin)), max(0, int(top - margin))
     part = grey[y : int(top + size + margin), x : int(left + size + margin)]
-    windows = _accepted(np.ascontiguousarray(part[:, ::-1]), _LOOK_AGAIN * size, size / _LOOK_AGAIN)
-    windows[:, 0] = x + part.shape[1] - windows[:, 0] - windows[:, 2]
-    windows[:, 1] += y
-    return int((_shared(windows, box)[0] >= _OVERLAP).sum())
+    flipped = np.ascontiguousarray(part[:, ::-1]) if mirrored else part
+    windows = _accepted(flipped, max(_RESIZED * size, SMALLEST * min(grey.shape)), size / _RESIZED, _FINE)
+    if mirrored:
+        windows[:, 0] = part.shape[1] - windows[:, 0] - windows[:, 2]
+    return np.add(windows, (x, y, 0))
 
 
 def find_faces(image: NDArray[np.uint8]) -> list[Face]:
@@ -119,14 +125,16 @@ def find_faces(image: NDArray[np.uint8]) -> list[Face]:
     """
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     short = min(grey.shape)
-    faces = []
-    for box, support in _clusters(_accepted(grey, SMALLEST * short, short)):
-        if support < SUPPORT:
-            break
-        support = min(support, _mirror_support(grey, box))
-        if support >= SUPPORT:
-            faces.append(Face(float(box[0]), float(box[1]), float(box[2]), support))
-    return sorted(faces, key=lambda face: -face.support)
+    faces: list[Face] = []
+    for rough, _ in _clusters(_accepted(grey, SMALLEST * short, short, _COARSE)):
+        for box, support in _clusters(_around(grey, rough))[:1]:
+            if support >= SUPPORT:
+                mirrored = _around(grey, box, mirrored=True)
+                support = min(support, int((_shared(mirrored, box[None])[0] >= _OVERLAP).sum()))
+                faces.append(Face(float(box[0]), float(box[1]), float(box[2]), support))
+    faces = sorted((face for face in faces if face.support >= SUPPORT), key=lambda face: -face.support)
+    overlap = _shared(boxes := np.array([face[:3] for face in faces]).reshape(-1, 3), boxes)[1] >= _OVERLAP
+    return [face for number, face in enumerate(faces) if not overlap[number, :number].any()]
 
 
 _SIDE = 4  # parts in a row and in a column
@@ -149,6 +157,8 @@ def cut(image: NDArray[np.uint8], face: Face, widen: float, size: int) -> NDArra
 
 def describe_face(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
     """The module's row for one face of an (H, W, 3) RGB frame: (1267,)."""
+    from skimage.feature import local_binary_pattern
+
     grey = cv2.cvtColor(cut(image, face, 1.0, _FACE), cv2.COLOR_RGB2GRAY)
     patterns = np.asarray(local_binary_pattern(grey, P=8, R=1, method="nri_uniform"))  # type: ignore[no-untyped-call]
     codes = cell_numbers(_FACE, _FACE, _SIDE) * _PATTERNS + patterns.astype(np.int64)
@@ -187,7 +197,7 @@ class FaceExtractor(Extractor):
     """Local texture, colours and place of each large frontal face."""
 
     modality = "face"
-    version = 1
+    version = 2
     need = FrameNeed(fps=1, size=240)
     needs = (need,)
     dim = _SIDE**2 * (_PATTERNS + COLOURS) + _PLACE

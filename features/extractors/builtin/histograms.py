@@ -113,5 +113,5 @@ def colour_shares(image: NDArray[np.uint8], side: int, cell: int = 16) -> NDArra
     """
     small = np.asarray(cv2.resize(image, (side * cell, side * cell), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     code = (small >> 3).astype(np.int64) @ np.array([_LEVELS**2, _LEVELS, 1])
-    blocks = _table()[code].reshape(side, cell, side, cell, COLOURS)
+    blocks = _table().take(code, axis=0).reshape(side, cell, side, cell, COLOURS)
     return np.asarray(blocks.mean((1, 3), dtype=np.float64).reshape(side * side, COLOURS))

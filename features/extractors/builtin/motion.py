@@ -60,14 +60,18 @@ def rigid_motion(
     count, speed = int(np.count_nonzero(moving)), float(cv2.sumElems(cv2.magnitude(x, y))[0])
     if not count:
         return (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    weights = np.stack([moving, x, y])  # every sum over pixels follows from those of rows and of columns
-    short = min(moving.shape)
-    (n_y, x_y, y_y), (n_x, x_x, y_x) = weights.sum(2, dtype=np.float64), weights.sum(1, dtype=np.float64)
-    r_y, r_x = (np.arange(length) / short for length in moving.shape)
-    r_y, r_x = r_y - r_y @ n_y / count, r_x - r_x @ n_x / count
-    spread = float(r_x**2 @ n_x + r_y**2 @ n_y) + 1e-2
-    omega, growth = float(r_x @ y_x - r_y @ x_y) / spread, float(r_x @ x_x + r_y @ y_y) / spread
-    return float(x_x.sum()) / count, float(y_x.sum()) / count, omega, growth, speed / count, count / moving.size
+    short, fields = min(moving.shape), np.stack([moving, x, y])
+    rows, columns = (
+        fields.sum(2, dtype=np.float64),
+        fields.sum(1, dtype=np.float64),
+    )  # (3, H), (3, W)
+    down, right = (np.arange(length) / short for length in moving.shape)
+    r_y, r_x = down - down @ rows[0] / count, right - right @ columns[0] / count
+    spread = float(r_y**2 @ rows[0] + r_x**2 @ columns[0]) + 1e-2
+    omega = float(r_x @ columns[2] - r_y @ rows[1]) / spread
+    growth = float(r_x @ columns[1] + r_y @ rows[2]) / spread
+    t_x, t_y = rows[1:].sum(1) / count
+    return float(t_x), float(t_y), omega, growth, speed / count, count / moving.size
 
 
 def moving_pixels(

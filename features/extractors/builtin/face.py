@@ -17,10 +17,12 @@ The cascade is scikit-image's, with the frontal-face file in its wheel: multi-sc
 patterns (Liao et al., *Learning Multi-scale Block Local Binary Patterns for Face Recognition*, ICB 2007)
 under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004). It accepts many single
 windows of texture by chance, but faces at many neighbouring places and sizes, and again in the mirror, since
-a frontal face is nearly its own mirror image and the cascade is not. So few windows find where a face may be
-(one in eight: steps twice as long each way, and half as many sizes), and support is counted among all windows
-there. A face counts when a second sampled frame shows one too, of much the same size; where only one frame was
-sampled; or where its support is high.
+a frontal face is nearly its own mirror image and the cascade is not.
+
+Only one window in nine is tried everywhere: a third of the sizes, and steps of one and a half. Where it is
+accepted in a frame, or in the sampled frame before or after, all windows around it count. A face counts when a
+second sampled frame shows one too, of much the same size; where only one frame was sampled; or where its support
+is high.
 """
 
 from __future__ import annotations
@@ -37,13 +39,17 @@ from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
 from features.media import Clip, FrameNeed, Frames
 
-SUPPORT = 8  # windows, on either side of the mirror
+SUPPORT = 7  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side
-_COARSE, _FINE = (1.1, 2.0), (1.05, 1.0)  # ratio of window sizes that follow each other; pixels of a step, of 24
+_COARSE, _FINE = (
+    (1.15, 1.5),
+    (1.05, 1.0),
+)  # ratio of window sizes that follow each other; step, in 24ths of a window
 _OVERLAP = 0.5
 _WINDOW = 24  # pixels the cascade was trained on; it finds nothing smaller
 _AROUND = 0.4  # of a box's size: how far around it windows are counted
 _RESIZED = 0.75  # of a box's size: down to which size
+_AT_ONCE = 256  # windows compared with all: a picture made for it may have thousands
 
 Windows = NDArray[np.float64]  # (N, 3): left, top, size in pixels
 
@@ -97,7 +103,8 @@ def _clusters(windows: Windows) -> list[tuple[Windows, int]]:
     """Mean box and support of each group of windows, best supported first, none overlapping a better one."""
     groups = []
     while len(windows):
-        near = _shared(windows, windows)[0] >= _OVERLAP
+        parts = (windows[k : k + _AT_ONCE] for k in range(0, len(windows), _AT_ONCE))
+        near = np.concatenate([_shared(part, windows)[0] >= _OVERLAP for part in parts])
         best = near[near.sum(1).argmax()]
         box = windows[best].mean(0)
         groups.append((box, int(best.sum())))
@@ -112,22 +119,18 @@ def _around(grey: NDArray[np.uint8], box: Windows, mirrored: bool = False) -> Wi
     x, y = max(0, int(left - margin)), max(0, int(top - margin))
     part = grey[y : int(top + size + margin), x : int(left + size + margin)]
     flipped = np.ascontiguousarray(part[:, ::-1]) if mirrored else part
-    windows = _accepted(flipped, max(_RESIZED * size, SMALLEST * min(grey.shape)), size / _RESIZED, _FINE)
+    smallest = _RESIZED * size if mirrored else max(_RESIZED * size, SMALLEST * min(grey.shape))
+    windows = _accepted(flipped, smallest, size / _RESIZED, _FINE)
     if mirrored:
         windows[:, 0] = part.shape[1] - windows[:, 0] - windows[:, 2]
     return np.add(windows, (x, y, 0))
 
 
-def find_faces(image: NDArray[np.uint8]) -> list[Face]:
-    """Frontal faces of at least a fifth of the short side, best supported first, by the smaller support of each.
-
-    Of an (H, W, 3) RGB image; thresholds are tuned for a short side of about 160, and time grows with the pixels.
-    """
-    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    short = min(grey.shape)
+def _supported(grey: NDArray[np.uint8], places: Windows) -> list[Face]:
+    """Faces near (N, 3) windows, best supported first, none overlapping a better one."""
     faces: list[Face] = []
-    for rough, _ in _clusters(_accepted(grey, SMALLEST * short, short, _COARSE)):
-        for box, support in _clusters(_around(grey, rough))[:1]:
+    for place, _ in _clusters(places):
+        for box, support in _clusters(_around(grey, place))[:1]:
             if support >= SUPPORT:
                 mirrored = _around(grey, box, mirrored=True)
                 support = min(support, int((_shared(mirrored, box[None])[0] >= _OVERLAP).sum()))
@@ -137,12 +140,24 @@ def find_faces(image: NDArray[np.uint8]) -> list[Face]:
     return [face for number, face in enumerate(faces) if not overlap[number, :number].any()]
 
 
+def find_faces(images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+    """Frontal faces of at least a fifth of the short side, best supported first, by the smaller support of each.
+
+    Of neighbouring (H, W, 3) RGB frames of one size; thresholds are tuned for a short side of about 160, and time
+    grows with the pixels.
+    """
+    greys = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for image in images]
+    places = [_accepted(grey, SMALLEST * min(grey.shape), min(grey.shape), _COARSE) for grey in greys]
+    return [_supported(grey, np.concatenate(places[max(0, k - 1) : k + 2])) for k, grey in enumerate(greys)]
+
+
 _SIDE = 4  # parts in a row and in a column
 _FACE, _HEAD = 64, 64  # pixels
 _PATTERNS = 59
 _PLACE = 3
 _SEARCHED = 160  # short side of the image that is searched
 _CERTAIN = 20  # support that needs no second frame
+_ALONE = 8  # support where only one frame was sampled
 _ALIKE = 1.5  # ratio of sizes up to which two frames may show one face
 
 
@@ -179,17 +194,19 @@ def confirmed(faces: Sequence[Sequence[Face]]) -> list[list[Face]]:
         return face.support >= _CERTAIN or any(1 / _ALIKE <= other.size / face.size <= _ALIKE for other in others)
 
     if len(faces) == 1:
-        return [list(faces[0])]
+        return [[face for face in faces[0] if face.support >= _ALONE]]
     return [[face for face in found if counts(face, frame)] for frame, found in enumerate(faces)]
 
 
-def faces_of(image: NDArray[np.uint8]) -> list[Face]:
-    """Faces of an (H, W, 3) RGB frame of any size, in its own pixels, best supported first."""
-    ratio = min(image.shape[:2]) / _SEARCHED
-    size = (round(image.shape[1] / ratio), round(image.shape[0] / ratio))
-    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    found = find_faces(small)
-    return [Face(face.left * ratio, face.top * ratio, face.size * ratio, face.support) for face in found]
+def faces_of(images: NDArray[np.uint8]) -> list[list[Face]]:
+    """Faces of (T, H, W, 3) RGB frames of any size, in their own pixels, best supported first."""
+    ratio = min(images.shape[1:3]) / _SEARCHED
+    size = (round(images.shape[2] / ratio), round(images.shape[1] / ratio))
+    small = [np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8) for image in images]
+    return [
+        [Face(f.left * ratio, f.top * ratio, f.size * ratio, f.support) for f in found]
+        for found in find_faces(small)
+    ]
 
 
 @final
@@ -206,6 +223,7 @@ class FaceExtractor(Extractor):
         "support": SUPPORT,
         "smallest": SMALLEST,
         "certain": _CERTAIN,
+        "alone": _ALONE,
         "alike": _ALIKE,
     }
 
@@ -216,7 +234,7 @@ class FaceExtractor(Extractor):
     def _stream(self, frames: Frames | None) -> Stream | None:
         if frames is None or len(frames.pixels) == 0:
             return None
-        found = confirmed([faces_of(image) for image in frames.pixels])
+        found = confirmed(faces_of(frames.pixels))
         rows = [describe_face(image, face) for image, faces in zip(frames.pixels, found) for face in faces]
         times = np.repeat(frames.times, [len(faces) for faces in found])
         return Stream(np.stack(rows), times) if rows else None

@@ -19,10 +19,9 @@ under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004
 windows of texture by chance, but faces at many neighbouring places and sizes, and again in the mirror, since
 a frontal face is nearly its own mirror image and the cascade is not.
 
-Only one window in nine is tried everywhere: a third of the sizes, and steps of one and a half. Where it is
-accepted in a frame, or in the sampled frame before or after, all windows around it count. A face counts when a
-second sampled frame shows one too, of much the same size; where only one frame was sampled; or where its support
-is high.
+Only one window in nine is tried everywhere: a third of the sizes, at longer steps. Where it is accepted in a
+frame, or in the sampled frame before or after, all windows around it count. A face counts when a second sampled
+frame shows one too, of much the same size; where only one frame was sampled; or where its support is high.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
 from features.media import Clip, FrameNeed, Frames
 
-SUPPORT = 7  # windows, on either side of the mirror
+SUPPORT = 6  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side
 _COARSE, _FINE = (
     (1.15, 1.5),
@@ -47,8 +46,8 @@ _COARSE, _FINE = (
 )  # ratio of window sizes that follow each other; step, in 24ths of a window
 _OVERLAP = 0.5
 _WINDOW = 24  # pixels the cascade was trained on; it finds nothing smaller
-_AROUND = 0.4  # of a box's size: how far around it windows are counted
-_RESIZED = 0.75  # of a box's size: down to which size
+_AROUND = 0.35  # of a box's size: how far around it windows are counted
+_RESIZED = 0.8  # of a box's size: down to which size
 _AT_ONCE = 256  # windows compared with all: a picture made for it may have thousands
 
 Windows = NDArray[np.float64]  # (N, 3): left, top, size in pixels

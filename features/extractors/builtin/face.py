@@ -40,10 +40,8 @@ from features.media import Clip, FrameNeed, Frames
 
 SUPPORT = 6  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side
-_COARSE, _FINE = (
-    (1.15, 1.5),
-    (1.05, 1.0),
-)  # ratio of window sizes that follow each other; step, in 24ths of a window
+# ratio of window sizes that follow each other, and the step in 24ths of a window
+_COARSE, _FINE = (1.15, 1.75), (1.05, 1.0)
 _OVERLAP = 0.5
 _WINDOW = 24  # pixels the cascade was trained on; it finds nothing smaller
 _AROUND = 0.35  # of a box's size: how far around it windows are counted

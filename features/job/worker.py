@@ -46,7 +46,7 @@ class WorkerSetup:
     config: PrecomputeConfig
 
     def __call__(self) -> FileWorker:
-        """Set this process up: one thread, everything imported, and then the limit of memory."""
+        """Set this process up: one thread, what decoding takes imported, and then the limit of memory."""
         load_reader(self.config.reader)
         use_one_thread()
         worker = FileWorker(self)

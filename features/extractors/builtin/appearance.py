@@ -55,9 +55,14 @@ def colour_gradient(image: NDArray[np.uint8], blur: float) -> tuple[NDArray[np.f
     Of the three channels' gradients the strongest at each pixel, so that red on grey has an edge too.
     """
     soft = np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur), dtype=np.float32)
-    x, y = histograms.slopes(soft)
-    strongest = (x * x + y * y).argmax(2)[..., None]
-    return np.take_along_axis(x, strongest, 2)[..., 0], np.take_along_axis(y, strongest, 2)[..., 0]
+    (x, *right), (y, *down) = (cv2.split(slope) for slope in histograms.slopes(soft))
+    strength = x * x + y * y
+    for other_x, other_y in zip(right, down):
+        other = other_x * other_x + other_y * other_y
+        stronger = other > strength
+        for kept, new in ((x, other_x), (y, other_y), (strength, other)):
+            np.copyto(kept, new, where=stronger)
+    return np.asarray(x, dtype=np.float32), np.asarray(y, dtype=np.float32)
 
 
 def _edges(image: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
@@ -66,7 +71,8 @@ def _edges(image: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     pixels = np.bincount(cells.ravel(), minlength=_FINE**2)[:, None]
     gradients = [colour_gradient(image, blur) for blur in _BLURS]
     directions = histograms.angle_histogram(*gradients[0], cells, _FINE, _DIRECTIONS) / pixels
-    strengths = [histograms.cell_sums(np.hypot(x, y), cells, _FINE)[:, None] / pixels for x, y in gradients]
+    lengths = [np.asarray(cv2.magnitude(x, y), dtype=np.float32) for x, y in gradients]
+    strengths = [histograms.cell_sums(length, cells, _FINE)[:, None] / pixels for length in lengths]
     texture = [np.sqrt(level / 16).ravel() for strength in strengths for level in pyramid(strength)]
     whole, *parts = pyramid(directions[:, :_WHOLE] + directions[:, _WHOLE:])
     group = _WHOLE // _PART
@@ -86,7 +92,7 @@ class AppearanceExtractor(Extractor):
     """Colours, edge orientations and texture of sampled frames."""
 
     modality = "appearance"
-    version = 1
+    version = 2
     need = FrameNeed(fps=2, size=160)
     needs = (need,)
     # colours of 14 cells, orientations of the frame and of 13 cells, harmonics, texture of 14 cells

@@ -17,7 +17,10 @@ The cascade is scikit-image's, with the frontal-face file in its wheel: multi-sc
 patterns (Liao et al., *Learning Multi-scale Block Local Binary Patterns for Face Recognition*, ICB 2007)
 under boosted stages (Viola, Jones, *Robust Real-Time Face Detection*, IJCV 2004). It accepts many single
 windows of texture by chance, but faces at many neighbouring places and sizes, and again in the mirror, since
-a frontal face is nearly its own mirror image and the cascade is not. A face counts when a second sampled
+a frontal face is nearly its own mirror image and the cascade is not.
+
+Only one window in nine is tried everywhere: a third of the sizes, at longer steps. Where it is accepted in a
+frame, or in the sampled frame before or after, all windows around it count. A face counts when a second sampled
 frame shows one too, of much the same size; where only one frame was sampled; or where its support is high.
 """
 
@@ -30,19 +33,20 @@ from typing import Any, NamedTuple, final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.data import lbp_frontal_face_cascade_filename
-from skimage.feature import Cascade, local_binary_pattern
 
 from features.extractors.base import Extractor, Stream
 from features.extractors.builtin.histograms import COLOURS, cell_numbers, colour_shares, hellinger
 from features.media import Clip, FrameNeed, Frames
 
-SUPPORT = 8  # windows, on either side of the mirror
+SUPPORT = 6  # windows, on either side of the mirror
 SMALLEST = 1 / 5  # of the image's short side
-_SCALE = 1.05  # ratio of window sizes that follow each other
+# ratio of window sizes that follow each other, and the step in 24ths of a window
+_COARSE, _FINE = (1.15, 1.75), (1.05, 1.0)
 _OVERLAP = 0.5
 _WINDOW = 24  # pixels the cascade was trained on; it finds nothing smaller
-_LOOK_AGAIN = 0.75  # of a box's size: how far around it, and down to which size, the mirror is searched
+_AROUND = 0.35  # of a box's size: how far around it windows are counted
+_RESIZED = 0.8  # of a box's size: down to which size
+_AT_ONCE = 256  # windows compared with all: a picture made for it may have thousands
 
 Windows = NDArray[np.float64]  # (N, 3): left, top, size in pixels
 
@@ -58,18 +62,21 @@ class Face(NamedTuple):
 
 @cache
 def _cascade() -> Any:
+    from skimage.data import lbp_frontal_face_cascade_filename  # scipy with it: only workers need them
+    from skimage.feature import Cascade
+
     return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
 
 
-def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float) -> Windows:
-    """Every square window that the cascade accepts, sizes in pixels."""
+def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float, grid: tuple[float, float]) -> Windows:
+    """The square windows that the cascade accepts, sizes in pixels, of those that a grid has."""
     low, high = max(_WINDOW, round(smallest)), min(min(grey.shape), round(largest))
     if low > high:
         return np.empty((0, 3))
     found = _cascade().detect_multi_scale(
         img=grey,
-        scale_factor=_SCALE,
-        step_ratio=1,
+        scale_factor=grid[0],
+        step_ratio=grid[1],
         min_size=(low, low),
         max_size=(high, high),
         min_neighbor_number=0,
@@ -79,54 +86,66 @@ def _accepted(grey: NDArray[np.uint8], smallest: float, largest: float) -> Windo
     return np.array(boxes, dtype=np.float64).reshape(-1, 3)
 
 
-def _shared(windows: Windows, box: Windows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intersection of each window with the (3,) box: over their union, and over the smaller of the two."""
-    corner = np.maximum(windows[:, :2], box[:2])
-    end = np.minimum(windows[:, :2] + windows[:, 2:], box[:2] + box[2])
-    common = np.clip(end - corner, 0, None).prod(1)
-    union = windows[:, 2] ** 2 + box[2] ** 2 - common
-    return common / union, common / np.minimum(windows[:, 2], box[2]) ** 2
+def _shared(windows: Windows, boxes: Windows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, B) intersections of windows with (B, 3) boxes: over their union, and over the smaller of the two."""
+    windows = windows[:, None]
+    corner = np.maximum(windows[..., :2], boxes[:, :2])
+    end = np.minimum(windows[..., :2] + windows[..., 2:], boxes[:, :2] + boxes[:, 2:])
+    common = np.clip(end - corner, 0, None).prod(-1)
+    union = windows[..., 2] ** 2 + boxes[:, 2] ** 2 - common
+    return common / union, common / np.minimum(windows[..., 2], boxes[:, 2]) ** 2
 
 
 def _clusters(windows: Windows) -> list[tuple[Windows, int]]:
     """Mean box and support of each group of windows, best supported first, none overlapping a better one."""
     groups = []
     while len(windows):
-        near = np.stack([_shared(windows, window)[0] >= _OVERLAP for window in windows])
+        parts = (windows[k : k + _AT_ONCE] for k in range(0, len(windows), _AT_ONCE))
+        near = np.concatenate([_shared(part, windows)[0] >= _OVERLAP for part in parts])
         best = near[near.sum(1).argmax()]
         box = windows[best].mean(0)
         groups.append((box, int(best.sum())))
-        windows = windows[(_shared(windows, box)[1] < _OVERLAP) & ~best]
+        windows = windows[(_shared(windows, box[None])[1][:, 0] < _OVERLAP) & ~best]
     return groups
 
 
-def _mirror_support(grey: NDArray[np.uint8], box: Windows) -> int:
-    """The box's support in the mirrored image; only its surroundings are searched."""
+def _around(grey: NDArray[np.uint8], box: Windows, mirrored: bool = False) -> Windows:
+    """Every window around a (3,) box that the cascade accepts in the image, or in its mirror image."""
     left, top, size = box
-    margin = _LOOK_AGAIN * size
+    margin = _AROUND * size
     x, y = max(0, int(left - margin)), max(0, int(top - margin))
     part = grey[y : int(top + size + margin), x : int(left + size + margin)]
-    windows = _accepted(np.ascontiguousarray(part[:, ::-1]), _LOOK_AGAIN * size, size / _LOOK_AGAIN)
-    windows[:, 0] = x + part.shape[1] - windows[:, 0] - windows[:, 2]
-    windows[:, 1] += y
-    return int((_shared(windows, box)[0] >= _OVERLAP).sum())
+    flipped = np.ascontiguousarray(part[:, ::-1]) if mirrored else part
+    smallest = _RESIZED * size if mirrored else max(_RESIZED * size, SMALLEST * min(grey.shape))
+    windows = _accepted(flipped, smallest, size / _RESIZED, _FINE)
+    if mirrored:
+        windows[:, 0] = part.shape[1] - windows[:, 0] - windows[:, 2]
+    return np.add(windows, (x, y, 0))
 
 
-def find_faces(image: NDArray[np.uint8]) -> list[Face]:
+def _supported(grey: NDArray[np.uint8], places: Windows) -> list[Face]:
+    """Faces near (N, 3) windows, best supported first, none overlapping a better one."""
+    faces: list[Face] = []
+    for place, _ in _clusters(places):
+        for box, support in _clusters(_around(grey, place))[:1]:
+            if support >= SUPPORT:
+                mirrored = _around(grey, box, mirrored=True)
+                support = min(support, int((_shared(mirrored, box[None])[0] >= _OVERLAP).sum()))
+                faces.append(Face(float(box[0]), float(box[1]), float(box[2]), support))
+    faces = sorted((face for face in faces if face.support >= SUPPORT), key=lambda face: -face.support)
+    overlap = _shared(boxes := np.array([face[:3] for face in faces]).reshape(-1, 3), boxes)[1] >= _OVERLAP
+    return [face for number, face in enumerate(faces) if not overlap[number, :number].any()]
+
+
+def find_faces(images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
     """Frontal faces of at least a fifth of the short side, best supported first, by the smaller support of each.
 
-    Of an (H, W, 3) RGB image; thresholds are tuned for a short side of about 160, and time grows with the pixels.
+    Of neighbouring (H, W, 3) RGB frames of one size; thresholds are tuned for a short side of about 160, and time
+    grows with the pixels.
     """
-    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    short = min(grey.shape)
-    faces = []
-    for box, support in _clusters(_accepted(grey, SMALLEST * short, short)):
-        if support < SUPPORT:
-            break
-        support = min(support, _mirror_support(grey, box))
-        if support >= SUPPORT:
-            faces.append(Face(float(box[0]), float(box[1]), float(box[2]), support))
-    return sorted(faces, key=lambda face: -face.support)
+    greys = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for image in images]
+    places = [_accepted(grey, SMALLEST * min(grey.shape), min(grey.shape), _COARSE) for grey in greys]
+    return [_supported(grey, np.concatenate(places[max(0, k - 1) : k + 2])) for k, grey in enumerate(greys)]
 
 
 _SIDE = 4  # parts in a row and in a column
@@ -135,6 +154,7 @@ _PATTERNS = 59
 _PLACE = 3
 _SEARCHED = 160  # short side of the image that is searched
 _CERTAIN = 20  # support that needs no second frame
+_ALONE = 8  # support where only one frame was sampled
 _ALIKE = 1.5  # ratio of sizes up to which two frames may show one face
 
 
@@ -149,6 +169,8 @@ def cut(image: NDArray[np.uint8], face: Face, widen: float, size: int) -> NDArra
 
 def describe_face(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
     """The module's row for one face of an (H, W, 3) RGB frame: (1267,)."""
+    from skimage.feature import local_binary_pattern
+
     grey = cv2.cvtColor(cut(image, face, 1.0, _FACE), cv2.COLOR_RGB2GRAY)
     patterns = np.asarray(local_binary_pattern(grey, P=8, R=1, method="nri_uniform"))  # type: ignore[no-untyped-call]
     codes = cell_numbers(_FACE, _FACE, _SIDE) * _PATTERNS + patterns.astype(np.int64)
@@ -169,17 +191,19 @@ def confirmed(faces: Sequence[Sequence[Face]]) -> list[list[Face]]:
         return face.support >= _CERTAIN or any(1 / _ALIKE <= other.size / face.size <= _ALIKE for other in others)
 
     if len(faces) == 1:
-        return [list(faces[0])]
+        return [[face for face in faces[0] if face.support >= _ALONE]]
     return [[face for face in found if counts(face, frame)] for frame, found in enumerate(faces)]
 
 
-def faces_of(image: NDArray[np.uint8]) -> list[Face]:
-    """Faces of an (H, W, 3) RGB frame of any size, in its own pixels, best supported first."""
-    ratio = min(image.shape[:2]) / _SEARCHED
-    size = (round(image.shape[1] / ratio), round(image.shape[0] / ratio))
-    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    found = find_faces(small)
-    return [Face(face.left * ratio, face.top * ratio, face.size * ratio, face.support) for face in found]
+def faces_of(images: NDArray[np.uint8]) -> list[list[Face]]:
+    """Faces of (T, H, W, 3) RGB frames of any size, in their own pixels, best supported first."""
+    ratio = min(images.shape[1:3]) / _SEARCHED
+    size = (round(images.shape[2] / ratio), round(images.shape[1] / ratio))
+    small = [np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8) for image in images]
+    return [
+        [Face(f.left * ratio, f.top * ratio, f.size * ratio, f.support) for f in found]
+        for found in find_faces(small)
+    ]
 
 
 @final
@@ -187,7 +211,7 @@ class FaceExtractor(Extractor):
     """Local texture, colours and place of each large frontal face."""
 
     modality = "face"
-    version = 1
+    version = 2
     need = FrameNeed(fps=1, size=240)
     needs = (need,)
     dim = _SIDE**2 * (_PATTERNS + COLOURS) + _PLACE
@@ -196,6 +220,7 @@ class FaceExtractor(Extractor):
         "support": SUPPORT,
         "smallest": SMALLEST,
         "certain": _CERTAIN,
+        "alone": _ALONE,
         "alike": _ALIKE,
     }
 
@@ -206,7 +231,7 @@ class FaceExtractor(Extractor):
     def _stream(self, frames: Frames | None) -> Stream | None:
         if frames is None or len(frames.pixels) == 0:
             return None
-        found = confirmed([faces_of(image) for image in frames.pixels])
+        found = confirmed(faces_of(frames.pixels))
         rows = [describe_face(image, face) for image, faces in zip(frames.pixels, found) for face in faces]
         times = np.repeat(frames.times, [len(faces) for faces in found])
         return Stream(np.stack(rows), times) if rows else None

@@ -3,7 +3,7 @@
     h[c, b] = sum over pixels p in cell c of weight_p * max(0, 1 - |angle_p - centre_b| / step),
     centre_b = b * step,  step = 2 pi / bins,  differences taken on the circle
 
-Angles are radians in image coordinates: 0 points right, pi / 2 points down.
+Angles are radians in image coordinates: 0 points right, pi / 2 points down. They are OpenCV's, right to 2e-4.
 
 Colours: how much of each of 20 an image cell shows.
 
@@ -17,17 +17,20 @@ The bins: 8 dark hues, 8 bright hues, 4 greys.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 
+@lru_cache(maxsize=8)
 def cell_numbers(height: int, width: int, side: int) -> NDArray[np.int64]:
-    """(H, W) number of the cell that each pixel lies in, row by row on a ``side`` x ``side`` grid."""
+    """(H, W) number of the cell that each pixel lies in, row by row on a ``side`` x ``side`` grid. Read only."""
     rows, columns = (np.arange(length) * side // length for length in (height, width))
-    return rows[:, None] * side + columns
+    cells = rows[:, None] * side + columns
+    cells.flags.writeable = False
+    return cells
 
 
 def cell_sums(
@@ -44,16 +47,19 @@ def angle_histogram(
 
     x and y are (H, W) components to the right and downward, ``cells`` those of ``cell_numbers`` for this ``side``.
     """
-    position = np.arctan2(y, x) * np.float32(bins / (2 * np.pi))
-    below = np.floor(position)
-    share = (position - below).ravel()
-    weight = np.hypot(x, y).ravel()
-    first = cells.ravel() * bins
-    lower = below.astype(np.int64).ravel()
-    size = side * side * bins
-    counts = np.bincount(first + lower % bins, weight * (1 - share), size)
-    counts = counts + np.bincount(first + (lower + 1) % bins, weight * share, size)
-    return np.asarray(counts, dtype=np.float64).reshape(side * side, bins)
+    length, angle = cv2.cartToPolar(x, y)
+    position = np.asarray(angle, dtype=np.float32) * np.float32(bins / (2 * np.pi))
+    below = position.astype(np.int64)  # up to `bins`, for an angle that is rounded to the full circle
+    upper = length * (position - below)
+    wide = bins + 1
+    place = (cells * wide + below).ravel()
+    total, above = (
+        np.bincount(place, weight.ravel(), side * side * wide).reshape(-1, wide) for weight in (length, upper)
+    )
+    counts = total - above
+    counts[:, 1:] += above[:, :-1]
+    counts[:, 0] += counts[:, -1]
+    return np.asarray(counts[:, :-1], dtype=np.float64)
 
 
 def slopes(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -107,5 +113,5 @@ def colour_shares(image: NDArray[np.uint8], side: int, cell: int = 16) -> NDArra
     """
     small = np.asarray(cv2.resize(image, (side * cell, side * cell), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     code = (small >> 3).astype(np.int64) @ np.array([_LEVELS**2, _LEVELS, 1])
-    blocks = _table()[code].reshape(side, cell, side, cell, COLOURS)
+    blocks = _table().take(code, axis=0).reshape(side, cell, side, cell, COLOURS)
     return np.asarray(blocks.mean((1, 3), dtype=np.float64).reshape(side * side, COLOURS))

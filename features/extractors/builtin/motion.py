@@ -34,6 +34,7 @@ _CELL_NUMBERS = _DIRECTIONS + 1 + 2 * _DIRECTIONS
 _RIGID = 6
 _STILL = 0.4  # pixels a frame pair: slower is noise of the flow
 _UNCHANGED = 1.5  # grey levels: where the picture changed less, flow was only spread there from elsewhere
+_NEAR = 9  # pixels: the square over which that change is averaged
 _FAINT = 0.02  # mean flow gradient of a cell below which its boundary directions fade out
 
 
@@ -55,36 +56,40 @@ def rigid_motion(
 
     t_x, t_y, omega, s, mean speed of the moving pixels, moving share; zeros where nothing moves.
     """
-    if not moving.any():
+    x, y = flow[..., 0] * moving, flow[..., 1] * moving
+    count, speed = int(np.count_nonzero(moving)), float(cv2.sumElems(cv2.magnitude(x, y))[0])
+    if not count:
         return (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    y, x = np.nonzero(moving)
-    velocity = flow[moving].astype(np.float64)
-    short = min(moving.shape)
-    r_x, r_y = (x - x.mean()) / short, (y - y.mean()) / short
-    t_x, t_y = velocity.mean(0)
-    v_x, v_y = velocity[:, 0] - t_x, velocity[:, 1] - t_y
-    spread = float((r_x**2 + r_y**2).sum()) + 1e-2
-    omega = float((r_x * v_y - r_y * v_x).sum()) / spread
-    growth = float((r_x * v_x + r_y * v_y).sum()) / spread
-    speed = float(np.hypot(velocity[:, 0], velocity[:, 1]).mean())
-    return float(t_x), float(t_y), omega, growth, speed, float(moving.mean())
+    short, fields = min(moving.shape), np.stack([moving, x, y])
+    rows, columns = (
+        fields.sum(2, dtype=np.float64),
+        fields.sum(1, dtype=np.float64),
+    )  # (3, H), (3, W)
+    down, right = (np.arange(length) / short for length in moving.shape)
+    r_y, r_x = down - down @ rows[0] / count, right - right @ columns[0] / count
+    spread = float(r_y**2 @ rows[0] + r_x**2 @ columns[0]) + 1e-2
+    omega = float(r_x @ columns[2] - r_y @ rows[1]) / spread
+    growth = float(r_x @ columns[1] + r_y @ rows[2]) / spread
+    t_x, t_y = rows[1:].sum(1) / count
+    return float(t_x), float(t_y), omega, growth, speed / count, count / moving.size
 
 
 def moving_pixels(
     before: NDArray[np.uint8], after: NDArray[np.uint8], flow: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """(H, W) where the flow is fast enough and the picture itself has changed."""
-    change = cv2.blur(cv2.absdiff(before, after).astype(np.float32), (9, 9))
-    fast = np.hypot(flow[..., 0], flow[..., 1]) > _STILL
-    return np.asarray(fast & (np.asarray(change) > _UNCHANGED))
+    """(h, w) of every second pixel: where the flow is fast enough and the picture itself has changed.
+
+    ``before`` and ``after``: (H, W) grey frames; ``flow``: (h, w, 2) displacement in every second of their pixels.
+    """
+    change = cv2.boxFilter(cv2.absdiff(before, after), cv2.CV_16U, (_NEAR, _NEAR), normalize=False)[::2, ::2]
+    speed = cv2.magnitude(flow[..., 0], flow[..., 1])
+    return np.asarray((np.asarray(speed) > _STILL) & (change > _UNCHANGED * _NEAR**2))
 
 
 def describe_pair(before: NDArray[np.uint8], after: NDArray[np.uint8], seconds: float) -> NDArray[np.float32]:
     """The module's row for two (H, W) grey frames ``seconds`` apart: (240,)."""
-    flow = optical_flow(before, after)
-    moving = moving_pixels(before, after, flow)[::2, ::2]
-    half = np.asarray(flow[::2, ::2] / 2, dtype=np.float32)  # DIS solves at a quarter: nothing is lost
-    return describe_flow(half, moving, seconds)
+    flow = optical_flow(before, after)[::2, ::2]  # DIS solves at a quarter: nothing is lost
+    return describe_flow(flow * np.float32(0.5), moving_pixels(before, after, flow), seconds)
 
 
 def describe_flow(pixels: NDArray[np.float32], moving: NDArray[np.bool_], seconds: float) -> NDArray[np.float32]:
@@ -96,15 +101,14 @@ def describe_flow(pixels: NDArray[np.float32], moving: NDArray[np.bool_], second
     cells = cell_numbers(height, width, _SIDE)
     area = np.bincount(cells.ravel(), minlength=_SIDE**2)[:, None]
     x, y = np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1])
-    x_moving, y_moving = x * moving, y * moving
     still = 1 - cell_sums(moving, cells, _SIDE)[:, None] / area
-    directions = angle_histogram(x_moving, y_moving, cells, _SIDE, _DIRECTIONS)
+    directions = angle_histogram(x * moving, y * moving, cells, _SIDE, _DIRECTIONS)
     parts = [hellinger(directions) * np.sqrt(1 - still), np.sqrt(still)]
     for component in (x, y):
         boundary = angle_histogram(*slopes(component), cells, _SIDE, _DIRECTIONS) / area
         parts.append(hellinger(boundary, _FAINT))
     rate = 1 / (min(height, width) * seconds)  # pixels a pair -> short sides a second
-    speeds = np.sqrt(cell_sums(np.hypot(x_moving, y_moving), cells, _SIDE) / area[:, 0] * rate)
+    speeds = np.sqrt(directions.sum(1) / area[:, 0] * rate)
     rigid = np.array(rigid_motion(pixels * np.float32(rate), moving))
     row = [np.concatenate(parts, 1).ravel(), speeds, np.sign(rigid) * np.sqrt(np.abs(rigid))]
     return np.concatenate(row).astype(np.float32)
@@ -115,7 +119,7 @@ class MotionExtractor(Extractor):
     """Directions, boundaries and rigid motion of dense optical flow."""
 
     modality = "motion"
-    version = 1
+    version = 2
     need = FrameNeed(fps=6, size=224, window=2, stride=1)
     needs = (need,)
     dim = _SIDE**2 * (_CELL_NUMBERS + 1) + _RIGID  # 25 numbers and a speed for each of 9 cells, the rigid fit

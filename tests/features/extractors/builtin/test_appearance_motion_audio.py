@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.extractors.builtin import audio
 from features.extractors.builtin.appearance import describe_frame, pyramid
@@ -154,7 +156,23 @@ def test_pyramid_levels_are_means_and_an_angle_is_shared_between_its_two_nearest
     x, y = np.full((1, 1), 2 * np.cos(angle)), np.full((1, 1), 2 * np.sin(angle))
     for sign, expected in ((1, [1.5, 0.5, 0, 0, 0, 0, 0, 0]), (-1, [1.5, 0, 0, 0, 0, 0, 0, 0.5])):  # wrapped
         histogram = angle_histogram(x.astype(np.float32), sign * y.astype(np.float32), cell_numbers(1, 1, 1), 1, 8)
-        np.testing.assert_allclose(histogram[0], expected, atol=1e-6)
+        np.testing.assert_allclose(histogram[0], expected, atol=2 * ANGLE_ERROR / (np.pi / 4))
+
+
+ANGLE_ERROR = 2e-4  # radians, of OpenCV's angles
+
+
+@given(seed=st.integers(0, 2**32 - 1), bins=st.sampled_from([4, 8, 72]), side=st.integers(1, 4))
+def test_an_angle_histogram_is_its_equation(seed, bins, side):
+    x, y = np.random.default_rng(seed).normal(size=(2, 9, 13)).astype(np.float32)
+    cells, step = cell_numbers(9, 13, side), 2 * np.pi / bins
+    away = np.abs((np.arctan2(y, x)[..., None] - np.arange(bins) * step + np.pi) % (2 * np.pi) - np.pi)
+    shares = np.hypot(x, y)[..., None] * np.maximum(0, 1 - away / step)
+    expected = np.stack([shares[cells == cell].sum(0) for cell in range(side**2)])
+    lengths = np.bincount(cells.ravel(), np.hypot(x, y).ravel())
+    found = angle_histogram(x, y, cells, side, bins)
+    np.testing.assert_allclose(found, expected, atol=lengths.max() * ANGLE_ERROR / step)
+    np.testing.assert_allclose(found.sum(1), lengths, rtol=1e-5)
 
 
 BRIGHT = HUES  # first bin of the bright hues; bins are 45 degrees of hue apart

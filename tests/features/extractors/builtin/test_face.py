@@ -36,7 +36,7 @@ def test_one_row_a_face_with_its_place_and_texture(portrait):
     np.testing.assert_array_equal(found_once.rows, still.rows)  # beyond doubt, so one frame of two is enough
     assert (still.times, found_once.times) == ([0.0], [1.0])
     assert none is None
-    (face,) = faces_of(portrait)
+    ((face,),) = faces_of(portrait[None])
     row = describe_face(portrait, face)
     assert row[-3:] == pytest.approx([0.44, 0.23, 0.23], abs=0.03)
     np.testing.assert_allclose(np.linalg.norm(row[: 16 * 59].reshape(16, 59), axis=1), 1, atol=1e-6)
@@ -53,6 +53,7 @@ def test_cut_repeats_the_frame_at_its_edge_and_a_doubtful_face_needs_a_second_fr
     weak, alike, larger, sure = Face(10, 10, 40, 9), Face(60, 20, 50, 8), Face(10, 10, 80, 9), Face(10, 10, 40, 30)
     for kept in ([[weak]], [[weak], [alike]], [[sure], []]):
         assert confirmed(kept) == kept
+    assert confirmed([[weak, Face(10, 10, 40, 7)]]) == [[weak]]
     for doubtful in ([[weak], []], [[weak, alike], []], [[weak], [larger]]):
         assert confirmed(doubtful) == [[], []]
 
@@ -64,21 +65,50 @@ def scaled(image: np.ndarray, short: int = 160) -> np.ndarray:
 
 def test_the_astronaut_has_one_face_and_the_mirror_image_the_mirrored_one():
     image = scaled(skimage.data.astronaut())
-    (face,) = find_faces(image)
+    ((face,),) = find_faces([image])
     assert face.support >= faces.SUPPORT
     centre = (face.left + face.size / 2, face.top + face.size / 2)
     assert centre == pytest.approx((71, 37), abs=5)
     assert 30 < face.size < 45
-    (mirrored,) = find_faces(np.ascontiguousarray(image[:, ::-1]))
+    ((mirrored,),) = find_faces([np.ascontiguousarray(image[:, ::-1])])
     assert mirrored.left == pytest.approx(160 - face.left - face.size, abs=4)
 
 
 @pytest.mark.parametrize("name", ["chelsea", "coffee", "brick", "grass", "page"])
 def test_no_face_in_a_cat_a_cup_or_texture(name):
     image = getattr(skimage.data, name)()
-    assert find_faces(scaled(image if image.ndim == 3 else np.stack([image] * 3, -1))) == []
+    assert find_faces([scaled(image if image.ndim == 3 else np.stack([image] * 3, -1))]) == [[]]
     for size in ((8, 8), (24, 24), (160, 30)):  # tiny and plain
-        assert find_faces(np.full((*size, 3), 120, np.uint8)) == []
+        assert find_faces([np.full((*size, 3), 120, np.uint8)]) == [[]]
+
+
+@pytest.mark.parametrize("side", [80, 100, 130])
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (0, 29), (51, 11), (51, 29), (107, 0), (107, 29)])
+def test_a_face_that_drifts_is_found_wherever_it_is_and_however_large(side, left, top):
+    head = scaled(skimage.data.astronaut()[:300, 70:370], side)
+    images = np.full((3, 160, 240, 3), 90, np.uint8)
+    for drift, image in enumerate(images):
+        image[top : top + side, left + drift : left + drift + side] = head
+    found = [(face, drift) for drift, part in enumerate(find_faces(images)) for face in part]
+    assert len(found) >= 2
+    for face, drift in found:
+        assert face.left + face.size / 2 - left - drift == pytest.approx(0.53 * side, abs=0.06 * side)
+        assert face.top + face.size / 2 - top == pytest.approx(0.39 * side, abs=0.06 * side)
+
+
+def test_a_frame_is_searched_where_its_neighbours_show_a_face(monkeypatch):
+    image = scaled(skimage.data.astronaut())
+    plain, coarse = np.full_like(image, 90), faces._accepted
+    alone = find_faces([image])
+
+    def only_the_first(grey, smallest, largest, grid):
+        seen.append(grid)
+        return coarse(grey, smallest, largest, grid) if grid == faces._FINE or len(seen) == 1 else np.empty((0, 3))
+
+    for frames, expected in (([image] * 3, alone * 2 + [[]]), ([image, plain], [*alone, []])):
+        seen: list[tuple[float, float]] = []
+        monkeypatch.setattr(faces, "_accepted", only_the_first)
+        assert find_faces(frames) == expected
 
 
 def clip_for(extractor, seed: int) -> Clip:

@@ -25,7 +25,7 @@ class Padding:
     """Where the N rows of B streams, end to end, are in a padded batch."""
 
     real: Tensor  # (B, L) bool
-    places: Tensor  # (N,) in the flattened batch
+    places: Tensor | None  # (N,) in the flattened batch; None: all are real
     positions: Tensor  # (N,) in their streams
 
     @classmethod
@@ -33,14 +33,19 @@ class Padding:
         """From (B,) lengths, 0: missing, and L."""
         position = torch.arange(longest, device=lengths.device).expand(len(lengths), -1)
         real = position < lengths[:, None]
+        if real.all():
+            return cls(real, None, position.flatten())
         return cls(real, real.flatten().nonzero().squeeze(1), position[real])
 
     def rows(self, padded: Tensor) -> Tensor:
         """(B, L, ...) -> (N, ...)."""
-        return padded.flatten(0, 1).index_select(0, self.places)
+        rows = padded.flatten(0, 1)
+        return rows if self.places is None else rows.index_select(0, self.places)
 
     def pad(self, rows: Tensor) -> Tensor:
         """(N, D) -> (B, L, D), zeros at padding."""
+        if self.places is None:
+            return rows.view(*self.real.shape, rows.shape[1])
         flat = rows.new_zeros(self.real.numel(), rows.shape[1])
         return cast(Tensor, flat.index_copy(0, self.places, rows).unflatten(0, self.real.shape))
 
@@ -68,7 +73,9 @@ class TransformerLayer(nn.Module):
 
     def _parts(self, h: Tensor, padding: Padding) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, L, width / heads)."""
-        parts = padding.pad(self.query_key_value(h)).unflatten(2, (3, self.heads, -1))
+        padded = padding.pad(self.query_key_value(h))
+        batch, length, width = padded.shape  # `unflatten` would export one length for all sentences
+        parts = padded.view(batch, length, 3, self.heads, width // (3 * self.heads))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         return query, key, value
 

@@ -70,9 +70,9 @@ class TextEncoder(nn.Module, ABC):
         Rows may be anything valid beyond a sentence's length: padding has no influence.
         """
 
-    @abstractmethod
     def tokens_file(self) -> str:
         """How sentences become token ids, as JSON of the tokenizers library; empty where that cannot say it."""
+        return ""
 
     def of_ids(self, ids: Tensor) -> Tensor:
         """(1, L) token ids of a sentence -> (1, dim): both steps in one, as it is exported."""

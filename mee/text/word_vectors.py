@@ -151,9 +151,6 @@ class WordVectorEncoder(TextEncoder):
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         return cast(Tensor, self.pool(self.embedding(rows), lengths))
 
-    def tokens_file(self) -> str:
-        return ""  # words are found by rules of our own
-
     def attention(self, sentence: str) -> None:
         return None
 

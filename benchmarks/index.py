@@ -37,6 +37,7 @@ from benchmarks.index_data import Case, Data, Made, Numbers, recall
 from benchmarks.index_sides import CLIPS, EVERY, Precision, Side
 from benchmarks.timing import Times, apart, arguments, in_turns, machine, print_table, ratios, say
 from index import Queries
+from mee.products import pays
 
 Kind = Literal["flat", "certified", "fastscan"]
 Rival = Literal["mapped", "numpy", "torch", "naive", "one", "one-reranked", "fusion", "fusion-reranked"]
@@ -51,7 +52,7 @@ RIVALS: dict[Rival, tuple[float, Callable[[Case], Side]]] = {  # copies of the d
     "fusion-reranked": (1.25, partial(index_sides.late_fusion, reranked=True)),
 }
 IN_TURN = ("naive", "torch", "numpy")  # rivals that many queries of ours are timed beside
-APPROXIMATE = ("fastscan",)  # kinds that answer many queries as they answer one; certified ones as flat
+PREFIXES = ("certified", "fastscan")  # kinds that do not multiply everything
 RECALL_SECONDS = 10  # for counting hits of single queries
 MEMORY = 0.85  # of what is available
 WARM_UP = 5  # single queries that do not count
@@ -164,12 +165,13 @@ def _singles(case: Case, true: Numbers, args: Args, work: Path) -> Rows:
 
 
 def _batches(case: Case, true: Numbers, args: Args, work: Path) -> Rows:
-    width, kinds = case.layout.total, (torch.float32, torch.bfloat16)
+    width, reduced = case.layout.total, pays(torch.bfloat16, torch.device("cpu"))
+    kinds = (torch.float32, torch.bfloat16) if reduced else (torch.float32,)
     floors = [index_sides.products(args.queries, width, kind) for kind in kinds]
     share = case.size / (4 * CLIPS * width)  # how many times a floor's products a search has to do
-    exact = [kind for kind in args.kinds if kind not in APPROXIMATE][:1]
-    own: list[tuple[Kind, Precision]] = [(kind, p) for kind in exact for p in ("float32", "bfloat16")]
-    own += [(kind, "auto") for kind in args.kinds if kind in APPROXIMATE]
+    own: list[tuple[Kind, Precision]] = [(kind, "auto") for kind in args.kinds if kind != "flat"]
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    own += [("flat", precision) for precision in precisions[: len(kinds)] if "flat" in args.kinds]
     beside = [name for name in IN_TURN if name in args.rivals]
     groups: list[Group] = [
         lambda: _rivals(case, beside) + [index_sides.ours(case, kind, work / kind, p) for kind, p in own]
@@ -182,7 +184,7 @@ def _batches(case: Case, true: Numbers, args: Args, work: Path) -> Rows:
             return {"operations_a_second": 2 * args.queries * CLIPS * width / taken[floors.index(side)]}
         row = {"queries_a_second": args.queries / times[side.name].quantile(0.5)}
         row["recall"] = recall(side.numbers(EVERY), true)
-        if not side.name.endswith(APPROXIMATE):  # these do not multiply everything
+        if not side.name.endswith(PREFIXES):
             row["floor_s"] = share * taken[side.name.endswith("bfloat16")]
         return row
 

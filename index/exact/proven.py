@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from index.queries import Doubles, PatternVectors, Vectors
     from mee.layout import Pattern
 
-SPARE = 32  # rows of a partition that the first scan returns besides k
+SPARE = 8  # rows of a partition that the first scan returns besides k
 SHARE = 256  # and one of so many rows, where estimates are upper bounds
 WIDER = 8  # times more rows in the next scan of a partition
 MANY = 64  # candidates that give a first bound
@@ -99,7 +99,7 @@ class _Scan:
         """The best rows for some queries by an estimate of inner products."""
         if self.coded is None:
             return self.partition.scan(self.vectors.rounded[query], count)
-        return self.partition.scan(self.coded.part(query), count)
+        return self.partition.scan(self.coded if query == EVERY else self.coded.part(query), count)
 
     def flat(self) -> _Scan:
         """The same by the vectors themselves."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -52,8 +53,9 @@ def exact_scores(
 def grouped(number: Rows) -> list[tuple[int, Rows]]:
     """Each value of (N,) numbers, with its places."""
     order = np.argsort(number, kind="stable")
-    values, starts = np.unique(number[order], return_index=True)
-    return list(zip(values.tolist(), np.split(order, starts[1:]))) if len(number) else []
+    values = number[order]
+    starts = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist()] if len(number) else []
+    return [(int(values[start]), order[start:stop]) for start, stop in pairwise([*starts, len(number)])]
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,7 @@ ALIGNED: Final = 32  # columns; FAISS's fast kernels need whole blocks
 SPREAD: Final = 128  # columns for an offset, at most
 USUAL: Final = 0.05  # a typical largest component of a query
 STEP: Final = 16  # columns: prefixes with the norm of the rest are multiples of it
-REST: Final = 0.15  # of the second moments, that a prefix may leave out
-SHORT: Final = 0.75  # of an expert's columns: a longer prefix gains too little
+SHORT: Final = 0.75  # of the cost of all columns: longer prefixes gain too little
 SAMPLE: Final = 8192  # vectors that the second moments are measured on
 EXACT: Final = 1e-6  # above what is lost in float64, relative to the norms
 
@@ -140,8 +139,12 @@ class Coding:
         return np.array(places + [len(numbers) + self.spread] * zeros)
 
     @cached_property
-    def _wide(self) -> tuple[Doubles | None, ...]:
-        return tuple(None if basis is None else basis.astype(np.float64) for basis in self.bases)
+    def _wide(self) -> tuple[tuple[Doubles, Doubles] | None, ...]:
+        """Bases P in float64, each with P'P - 2 I: |q_r|^2 = |q|^2 + a' (P'P - 2 I) a."""
+        wide = [None if basis is None else basis.astype(np.float64) for basis in self.bases]
+        return tuple(
+            None if basis is None else (basis, basis.T @ basis - 2 * np.eye(len(basis.T))) for basis in wide
+        )
 
     def reduced(self, vectors: Floats, pattern: Pattern) -> Floats:
         """(N, D_A) the numbers of (N, W) vectors of a pattern: x', and at least |x_r|."""
@@ -164,7 +167,7 @@ class Coding:
     @classmethod
     def learn(cls, parts: Sequence[Part], sizes: tuple[int, ...]) -> Coding:
         """Choose bases, centres and scales for vectors; what is lost is not known yet."""
-        bases = tuple(_basis(list(_of_expert(parts, sizes, m))) for m in range(len(sizes)))
+        bases = tuple(_basis(_sample(parts, sizes, m), size) for m, size in enumerate(sizes))
         offset = parts[0][1].shape[1] > sum(compress(sizes, parts[0][0]))
         none = np.zeros(len(sizes) + offset)
         coding = cls(sizes, bases, *np.empty((2, 0), np.float32), int(offset), none, none, none)  # type: ignore[call-arg]
@@ -240,13 +243,13 @@ class Coding:
             np.zeros((queries, terms, len(self.sizes))),
         )
         ends, starts = tuple(accumulate(self.sizes)), tuple(accumulate(self.kept, initial=0))
-        for m, (size, basis) in enumerate(zip(self.sizes, self._wide)):
+        for m, (size, wide) in enumerate(zip(self.sizes, self._wide)):
             part, first = packed[..., ends[m] - size : ends[m]].astype(np.float64), starts[m]
-            if basis is None:
+            if wide is None:
                 numbers[..., first : first + size] = part
                 continue
+            basis, apart = wide
             numbers[..., first : starts[m + 1] - 1] = short = part @ basis
-            apart = basis.T @ basis - 2 * np.eye(basis.shape[1])  # |q_r|^2 = |q|^2 - 2 |a|^2 + |P a|^2
             rest[..., m] = part @ part.swapaxes(1, 2) + short @ apart @ short.swapaxes(1, 2)
             norm[..., m] = np.linalg.norm(part, axis=-1)
         return Rotated(numbers, rest, norm)
@@ -356,8 +359,8 @@ def _spread(numbers: NDArray[np.floating], spread: int) -> Floats:
     return spaced
 
 
-def _of_expert(parts: Sequence[Part], sizes: tuple[int, ...], m: int) -> Iterator[Floats]:
-    """Some vectors of an expert, in proportion from all partitions that have it."""
+def _sample(parts: Sequence[Part], sizes: tuple[int, ...], m: int) -> Iterator[Floats]:
+    """Some vectors of an expert, in proportion from all patterns that have it."""
     total = sum(len(vectors) for pattern, vectors in parts if pattern[m])
     for pattern, vectors in parts:
         if pattern[m]:
@@ -367,18 +370,20 @@ def _of_expert(parts: Sequence[Part], sizes: tuple[int, ...], m: int) -> Iterato
             yield vectors[rows, start : start + sizes[m]]
 
 
-def _basis(sample: list[Floats]) -> Floats | None:
-    """(E, d) the shortest that leaves out little of the second moments; None: none is short enough."""
-    if not sample:
-        return None
-    size = sample[0].shape[1]
-    moments = sum((part.T @ part).astype(np.float64) for part in sample)
+def _basis(sample: Iterator[Floats], size: int) -> Floats | None:
+    """(E, d) leading directions; None: all columns are coded.
+
+    A scan reads d + 1 of E bytes, and the looser the bound is, the more clips are scored in full; the bound is as
+    loose as the rest is long. So the least sum of both shares is chosen. Of a flat spectrum none is below 1.
+    """
+    moments = sum(((part.T @ part).astype(np.float64) for part in sample), np.zeros((size, size)))
     values, vectors = np.linalg.eigh(moments)
-    held = np.cumsum(np.maximum(values[::-1], 0))
-    for kept in range(STEP, int(SHORT * size) + 1, STEP):
-        if held[-1] > 0 and held[-1] - held[kept - 2] <= REST * held[-1]:
-            return np.ascontiguousarray(vectors[:, ::-1][:, : kept - 1].astype(np.float32))
-    return None
+    rest = 1 - np.cumsum(np.maximum(values[::-1], 0)) / max(float(values.clip(0).sum()), TINY)
+    kept = np.arange(STEP, size, STEP)
+    cost = kept / size + np.sqrt(np.maximum(rest[kept - 2], 0))
+    if not len(kept) or not values[-1] > 0 or cost.min() > SHORT:
+        return None
+    return np.ascontiguousarray(vectors[:, ::-1][:, : kept[cost.argmin()] - 1].astype(np.float32))
 
 
 def _lost(basis: Floats | None) -> float:

@@ -31,7 +31,7 @@ def make_index():
             prefixes = kind == "prefixes"
             if prefixes:
                 patch.setattr(coding, "STEP", 2)
-                patch.setattr(coding, "REST", 0.95)
+                patch.setattr(coding, "SHORT", 9)
             settings = Settings(kind="certified" if prefixes else kind)
             with IndexWriter.create(directory, layout, ORIGIN, settings=settings, offsets=offsets) as writer:
                 writer.put(entries)

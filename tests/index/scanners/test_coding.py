@@ -49,15 +49,15 @@ def segments(draw):
 @given(
     segment=segments(),
     step=st.sampled_from([2, 3, 16]),
-    rest=st.sampled_from([0.0, 0.15, 0.99]),
+    short=st.sampled_from([0.0, 0.75, 9.0]),
     terms=st.integers(1, 3),
     seed=st.integers(0, 2**32),
 )
-def test_no_score_is_above_its_bound(segment, step, rest, terms, seed):
+def test_no_score_is_above_its_bound(segment, step, short, terms, seed):
     parts, sizes = segment
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STEP", step)
-        patch.setattr(module, "REST", rest)
+        patch.setattr(module, "SHORT", short)
         scanners = list(Certified.built(parts, sizes))
     coding, generator = scanners[0].coding, np.random.default_rng(seed)
     packed = query_rows(generator, 4 * terms, Shape(sizes)).reshape(4, terms, -1)

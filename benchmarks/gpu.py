@@ -182,7 +182,7 @@ def _training(args: Args) -> Iterator[Row]:
 def _index(args: Args) -> Iterator[Row]:
     """A flat index of 1M x 4 x 128: torch's products, and one query by faiss where it is built for GPUs."""
     from benchmarks import index_sides
-    from benchmarks.index_data import BEST, Made
+    from benchmarks.data.index_data import BEST, Made
     from index import VideoIndex
 
     made = Made(5_000, (16,) * 4, 0.3) if args.quick else Made(1_000_000, (128,) * 4, 0.3)

@@ -6,7 +6,7 @@ examples:
   python -m benchmarks.index --quick                                   # 10,000 clips, two rounds: does it run
 
 Ours (flat, certified, fastscan; many queries in float32 and bfloat16) and rivals on the same made clips
-(index_data.py), each beside the reference: raw FAISS flat, one index an availability pattern (index_sides.py). A
+(data/index_data.py), each beside the reference: raw FAISS flat, one index an availability pattern (index_sides.py). A
 ratio is how many times less CPU time a side takes than the reference in its block of the same round. Recall is of
 the true ten best. A floor is the time to read a side's bytes once, for one query, or that of the matrix
 products alone, for many; both are measured in the same run.
@@ -33,7 +33,7 @@ import threadpoolctl
 import torch
 
 from benchmarks import index_sides
-from benchmarks.index_data import Case, Data, Made, Numbers, recall
+from benchmarks.data.index_data import Case, Data, Made, Numbers, recall
 from benchmarks.index_sides import CLIPS, EVERY, Precision, Side
 from benchmarks.timing import Times, apart, arguments, in_turns, machine, print_table, ratios, say
 from index import Queries

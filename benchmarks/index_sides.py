@@ -32,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
+from benchmarks.data.index_data import BEST, CHUNK, Case, Floats, Made, Numbers, best
 from benchmarks.timing import seconds_of
 from index import Entries, IndexWriter, Origin, Queries, VideoIndex
 from index.scanners.kinds import Settings, choose

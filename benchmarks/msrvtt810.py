@@ -9,14 +9,14 @@ with all their captions; then, steadier, all captions of its clips (row "caption
 name gradient steps take any; from a random start, a tenth of the training videos is held out to choose the
 epoch. Figures are means over folds, then over seeds, with the standard deviation over seeds; the
 difference of the mean of R@1/5/10 to the first row is paired by query, its standard error clustered by clip.
-DATA is a folder as training_data.py describes it, its clips dubbed or without sound; text
+DATA is a folder as data/training_data.py describes it, its clips dubbed or without sound; text
 vectors are the folder's. The figures compare with nothing published: a gallery has about 200 clips.
 
   ridge      min over B of |T B - V|^2 + lambda |B|^2, T the captions' vectors, V the clips' mean streams side by
              side, standardised or not, the mean where one is missing; the clip of the largest cosine with T B
   fusion     early: all streams as one: pooled, standardised, side by side, zeros where one is missing, one expert
   lost       a share of the test clips loses its sound, or all its pictures (a clip without sound keeps them)
-  reference  the reference network (reference_network.py) as its authors train it: Adam at 4e-4 times 0.95 an
+  reference  the reference network (data/reference_network.py) as its authors train it: Adam at 4e-4 times 0.95 an
              epoch, batches of 64 videos with one random caption each, margin 0.2 averaged over all 2 B^2 terms,
              100 epochs, no dropout, no weight decay; embeddings as large as the streams, which are pooled by their
              mean (better on inner splits than the authors' maximum). Sentence vectors go straight into the gated
@@ -43,9 +43,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tyro.conf import Positional
 
-from benchmarks.reference_network import ReferenceMixture, reference_loss
+from benchmarks.data.reference_network import ReferenceMixture, reference_loss
+from benchmarks.data.training_data import Clips810, Streams
 from benchmarks.timing import arguments, print_table
-from benchmarks.training_data import Clips810, Streams
 from mee.config import ExpertConfig, ModelConfig
 from mee.encode import encode_gallery
 from mee.evaluation.metrics import MEAN, retrieval_metrics

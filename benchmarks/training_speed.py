@@ -36,9 +36,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.reference_network import ReferenceNetwork, reference_loss
+from benchmarks.data.reference_network import ReferenceNetwork, reference_loss
+from benchmarks.data.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from benchmarks.timing import arguments, in_turns, machine, own_process, print_table, ratios, say, seconds_of
-from benchmarks.training_data import MAX_WORDS, SHAPES, WORD_DIM, RandomClips
 from mee.config import ModelConfig
 from mee.products import pays
 from mee.training.config import PRESETS

@@ -45,9 +45,9 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {"scripts": "report", "demo": "scripts", "report": "scripts"},
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 29_400, 220, 29_830, 3_120
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 30_900, 220, 30_580, 3_590
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 53, "evaluate": 68, "precompute": 52}  # files, at most
+REACHED = {"search": 56, "evaluate": 68, "precompute": 52}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

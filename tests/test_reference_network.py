@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.reference_network import UNITS, ReferenceNetwork, reference_loss
+from benchmarks.data.reference_network import UNITS, ReferenceNetwork, reference_loss
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 

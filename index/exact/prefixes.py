@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
 EACH: Final = 8  # chunks, of which one gives first bounds
-DENSE: Final = 0.02  # of a block: the vectors of so many pairs are multiplied faster in a product
+DENSE: Final = 0.05  # of a block: the vectors of so many pairs are multiplied faster in a product
 GATHERED: Final = 2**17  # numbers of pairs that are multiplied at a time: they stay in the cache
 
 

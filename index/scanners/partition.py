@@ -60,7 +60,7 @@ class Partition:
             else:
                 plain = cast("Floats", queries)
                 found, numbers = self.scanner.scan(plain, count, self.allowed), plain
-            if (found[1] < 0).any() and np.isfinite(numbers).all():
+            if (found[1][:, -1:] < 0).any() and np.isfinite(numbers).all():
                 raise ValueError("a vector is not finite")  # no row is found whose score is NaN
             return found
         except ValueError as error:

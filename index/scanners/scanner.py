@@ -144,8 +144,8 @@ def no_results(queries: int) -> Results:
 
 def cleaned(estimates: Floats, rows: Rows) -> Results:
     """Results of FAISS, with -inf and -1 where it found no row, or where the query is not finite."""
-    missing = (rows < 0) | np.isnan(estimates)
-    if missing.any():
+    if rows.shape[1] and ((rows[:, -1] < 0) | np.isnan(estimates[:, -1])).any():  # those come last
+        missing = (rows < 0) | np.isnan(estimates)
         estimates[missing] = -np.inf
         rows[missing] = -1
     return estimates, rows

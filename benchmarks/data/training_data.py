@@ -125,7 +125,7 @@ class Clips810:
     @classmethod
     def load(cls, folder: Path, *, names: bool = True) -> Self:
         """Read the folder; `names`: with the classes of the pictures' network, where its head is there."""
-        ENCODERS[str(folder)] = "benchmarks.training_data:GivenVectors"  # the table of text encoders
+        ENCODERS[str(folder)] = "benchmarks.data.training_data:GivenVectors"  # the table of text encoders
         pictures, clips = _pictures(folder), _clips(folder)
         with np.load(pictures / "appearance.npz", allow_pickle=False) as file:
             streams: dict[str, list[Rows | None]] = {"appearance": list(file["stream"])}

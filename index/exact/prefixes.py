@@ -62,11 +62,13 @@ class Prefixes:
         numbers = coding.weighted(vectors.rotated(coding), vectors.factors, vectors.offset)
         factors, constant, bound = coding.factors(numbers, partition.pattern)
         self._factors, self._codes = torch.from_numpy(factors), torch.from_numpy(scanner.codes)
-        self._more = torch.from_numpy(np.where(vectors.covers, constant + bound + vectors.constant, -np.inf))
+        self._more = torch.from_numpy(constant + bound + vectors.constant)
+        self._uncovered = torch.from_numpy(np.flatnonzero(~vectors.covers))
 
     def block(self, start: int) -> Tensor:
         """(Q, c) float32, to which a number a query is added for an upper bound of scores."""
         block = float32_product(self._factors, self._codes[start : start + CHUNK].float().sub_(128))
+        block[self._uncovered] = -torch.inf
         if self.partition.allowed is not None:
             banned = np.flatnonzero(~self.partition.allowed.mask[start : start + CHUNK])
             block[:, torch.from_numpy(banned)] = -torch.inf

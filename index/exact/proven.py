@@ -115,8 +115,9 @@ def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
     for partition in partitions:
         vectors, certified = queries[partition.pattern], partition.certified
         if certified is None or not bytes_multiply_exactly():
-            bound = partition.scanner.bound(vectors.rounded)
-            scans.append(_Scan(partition, vectors, None, bound, bound))
+            scanner = partition.scanner if certified is None else Flat(partition.vectors, certified.shape)
+            bound = scanner.bound(vectors.rounded)
+            scans.append(_Scan(replace(partition, scanner=scanner), vectors, None, bound, bound))
             continue
         coding = certified.coding
         if (id(coding), partition.pattern) not in coded:

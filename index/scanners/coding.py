@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate, compress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, final
@@ -126,17 +126,22 @@ class Coding:
         """Whether a prefix of some expert is coded."""
         return any(basis is not None for basis in self.bases)
 
-    @lru_cache(maxsize=1024)  # noqa: B019 - a coding lives as long as its index
+    @cached_property
+    def _columns(self) -> dict[Pattern, Rows]:
+        return {}
+
     def columns(self, pattern: Pattern) -> Rows:
         """(C,) the numbers in the codes of a pattern, an offset's as often as it is spread, up to whole blocks.
 
         After the D numbers and the spread offset there is a column of zeros.
         """
-        numbers = np.repeat(np.array(pattern), self.kept)
-        places = np.flatnonzero(numbers).tolist()
-        places += range(len(numbers), len(numbers) + self.spread)
-        zeros = multiple(len(places), ALIGNED) - len(places)
-        return np.array(places + [len(numbers) + self.spread] * zeros)
+        if pattern not in self._columns:
+            numbers = np.repeat(np.array(pattern), self.kept)
+            places = np.flatnonzero(numbers).tolist()
+            places += range(len(numbers), len(numbers) + self.spread)
+            zeros = multiple(len(places), ALIGNED) - len(places)
+            self._columns[pattern] = np.array(places + [len(numbers) + self.spread] * zeros)
+        return self._columns[pattern]
 
     @cached_property
     def _wide(self) -> tuple[tuple[Doubles, Doubles] | None, ...]:
@@ -238,10 +243,8 @@ class Coding:
         """What the (Q, T, E) packed vectors of queries become."""
         queries, terms, _ = packed.shape
         numbers = np.zeros((queries, terms, sum(self.kept)))
-        rest, norm = (
-            np.zeros((queries, terms, terms, len(self.sizes))),
-            np.zeros((queries, terms, len(self.sizes))),
-        )
+        rest = np.zeros((queries, terms, terms, len(self.sizes)))
+        norm = np.zeros((queries, terms, len(self.sizes)))
         ends, starts = tuple(accumulate(self.sizes)), tuple(accumulate(self.kept, initial=0))
         for m, (size, wide) in enumerate(zip(self.sizes, self._wide)):
             part, first = packed[..., ends[m] - size : ends[m]].astype(np.float64), starts[m]

@@ -89,6 +89,9 @@ def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries, lay
     allowed = np.array([name not in first.clip_ids[:50] for name in names])
     for k in (1, 10, 2000):
         assert_best(video_index.rank(text, k), reference, names, k, allowed)
+    kept = (False, True, False, True)  # clips that have neither are never found
+    reference = np.concatenate([loop_scores(text, each, layout, kept=kept) for each in (first, second)], axis=1)
+    assert_best(video_index.rank(Queries.of(text).only(kept), 10), reference, names, 10, allowed)
 
 
 @by_rule

@@ -6,10 +6,10 @@ examples:
   python -m benchmarks.index --quick                                   # 10,000 clips, two rounds: does it run
 
 Ours (flat, certified, fastscan; many queries in float32 and bfloat16) and rivals on the same made clips
-(data/index_data.py), each beside the reference: raw FAISS flat, one index a pattern (index_sides.py). A ratio is how
-many times less CPU time a side takes than the reference in its block of the same round. Recall is of the true ten
-best. A floor is the time to read a side's bytes once, for one query, or that of the matrix products alone, for many;
-both are measured in the same run.
+(data/index_data.py), each beside the reference: raw FAISS flat, one index a pattern (index_sides.py). A ratio is
+how many times less CPU time a side takes than the reference in its block of the same round. Recall is of the true
+ten best. A floor is the time to read a side's bytes once, for one query, or that of the matrix products alone, for
+many; both are measured in the same run.
 
 Groups of sides are made, timed beside the reference and dropped again, so that one rival at a time is in memory. A
 side whose copies would push the mapped vectors out of memory is left out, and named.

@@ -1,5 +1,6 @@
 """The index ranks as exact scoring does, whatever its kind, for one query and for many."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from index.exact import proven
 from index.hit import hits_of
 from index.queries import Queries
+from index.scanners import coding
+from index.scanners.certified import Certified
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.encode import Gallery
@@ -71,6 +75,41 @@ def test_filters_and_removals_leave_exact_results(make_index, seed, k, missing, 
     at = [gallery.clip_ids.index(name) for name in names]
     reference = loop_scores(text, gallery)[:, at]
     assert_best(video_index.rank(text, k, where=[mask]), reference, names, k, mask & ~gone)
+
+
+@by_rule
+@given(
+    seed=SEEDS,
+    k=st.integers(1, 80),
+    missing=st.floats(0, 0.9),
+    kept=st.floats(0, 1),
+    scale=st.sampled_from([0.1, 3.0, 1000.0]),
+    short=st.booleans(),
+    queries=st.sampled_from([1, 3, 20]),
+    threads=st.sampled_from([1, 2]),
+    exactly=st.booleans(),
+)
+def test_prefixes_are_exact_in_every_way(
+    make_index, layout, seed, k, missing, kept, scale, short, queries, threads, exactly
+):
+    """With filters, equal scores, by threads, where scans are widened, and where bytes are not exact."""
+    gallery, text = random_gallery(70, seed, missing, doubled=0.4), random_text(queries, seed, scale)
+    video_index, mask = make_index(gallery, layout=layout), np.random.default_rng(seed).random(70) < kept
+    (segment,) = video_index.snapshot.segments
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coding, "STEP", 2)
+        patch.setattr(coding, "SHORT", 9 if short else 0)
+        patch.setattr(proven, "LARGE", 0)
+        patch.setattr(proven, "MANY", 3)
+        patch.setattr(proven, "threads", lambda: threads)
+        patch.setattr(proven, "bytes_multiply_exactly", lambda: exactly)
+        parts = [(partition.pattern, partition.vectors) for partition in segment.partitions]
+        scanners = Certified.built(parts, layout.sizes)
+        partitions = tuple(map(lambda one, its: replace(one, scanner=its), segment.partitions, scanners))
+        video_index.snapshot = video_index.snapshot.with_segments([replace(segment, partitions=partitions)])
+        names = segment.table.ids(np.arange(70))
+        reference = loop_scores(text, gallery, layout)[:, [gallery.clip_ids.index(name) for name in names]]
+        assert_best(video_index.rank(text, k, where=[mask]), reference, names, k, mask)
 
 
 @pytest.mark.parametrize("kind", ["flat", "certified", "prefixes"])

@@ -64,13 +64,13 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
     return exact_scores(partitions, queries, query, number[query, place], row[query, place])
 
 
-def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int, spare: int = SPARE) -> Scored:
+def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int) -> Scored:
     """The best k clips of each query, with all that score the same as the last of them.
 
-    All scanners have a proven bound; spare: how many more rows the first scan of a partition returns.
+    All scanners have a proven bound.
     """
     scans = _scans(partitions, queries)
-    counts = [k + spare + (0 if scan.coded is None else scan.partition.count // SHARE) for scan in scans]
+    counts = [k + SPARE + (0 if scan.coded is None else scan.partition.count // SHARE) for scan in scans]
     results = _together([partial(scan.run, count) for scan, count in zip(scans, counts)], scans)
     found = []
     for query in range(len(results[0][0])):

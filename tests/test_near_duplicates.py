@@ -21,7 +21,7 @@ def folder(tmp_path):
 @pytest.mark.slow
 def test_it_finds_copies_and_nothing_else(folder, capsys):
     assert main([str(folder), "--workers=1"]) == 0
-    table, last = capsys.readouterr().out.rsplit("\n\n", 1)
+    table, _, last = capsys.readouterr().out.split("\n\n")
     head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
     at = {row[0]: row[head.index("32")] for row in rows}
     alarms = (f"false alarms: versions ({6 * len(VERSIONS)} pairs)", "false alarms: videos (3 pairs)")

@@ -65,10 +65,7 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
 
 
 def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int) -> Scored:
-    """The best k clips of each query, with all that score the same as the last of them.
-
-    All scanners have a proven bound.
-    """
+    """The best k clips of each query, and all that tie with the last; every scanner has a proven bound."""
     scans = _scans(partitions, queries)
     counts = [k + SPARE + (0 if scan.coded is None else scan.partition.count // SHARE) for scan in scans]
     results = _together([partial(scan.run, count) for scan, count in zip(scans, counts)], scans)

@@ -35,7 +35,7 @@ import torch
 from benchmarks import index_sides
 from benchmarks.data.index_data import Case, Data, Made, Numbers, recall
 from benchmarks.index_sides import CLIPS, EVERY, Precision, Side
-from benchmarks.timing import Times, apart, arguments, in_turns, machine, print_table, ratios, say
+from benchmarks.timing import Times, apart, arguments, in_turns, print_table, ratios, say
 from index import Queries
 from mee.products import pays
 
@@ -105,8 +105,7 @@ def main() -> None:
     if args.quick:
         args = replace(args, clips=(10_000,), queries=200, rounds=2, calls=10, batch_rounds=1)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of the processes that open an index
-    facts = {**machine(), "faiss": faiss.__version__, "threads": args.threads, "seed": args.seed}
-    print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n")
+    print(f"faiss: {faiss.__version__}, seed: {args.seed}")
     for clips, missing in product(args.clips, args.missing):
         made = Made(clips, args.sizes, missing, args.data, args.seed)
         with tempfile.TemporaryDirectory(dir=args.work, prefix="mee-index-") as work:

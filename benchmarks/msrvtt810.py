@@ -34,6 +34,7 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,26 +108,38 @@ def ours(
     `modalities` default to all; `model`, `expert` and `training` are changes to ModelConfig, to every ExpertConfig
     and to TrainConfig.
     """
-    data = part.data
-    whole = fused(data.source, part.train) if early_fusion else data.source
-    experts = tuple(
-        ExpertConfig(name=m, input_dim=whole.dims[m], fingerprint=whole.fingerprints[m], **(expert or {}))  # type: ignore[arg-type]
-        for m in modalities or whole.streams
-    )
-    config = ModelConfig(experts=experts, text=TextConfig(encoder=whole.name), **(model or {}))  # type: ignore[arg-type]
-    settings = replace(TrainConfig(seed=seed), **training)  # type: ignore[arg-type]
-    order = np.random.default_rng(seed).permutation(part.train).tolist()
-    count = round(HELD_OUT * len(order)) if settings.start == "random" else 0
-    held_out = order[: count or ENOUGH // 2 - 1]  # fewer than ENOUGH queries choose nothing: the last epoch counts
-    learnt, validation = data.training(sorted(order[count:])), data.queries(sorted(held_out))
-    with TemporaryDirectory() as work:
-        trainer = Trainer(whole, learnt, validation, config, settings, torch.device("cpu"))
-        trained = trainer.run(Path(work) / "state", lambda _: None)
+    whole = fused(part.data.source, part.train) if early_fusion else part.data.source
+    trained = train(part, seed, whole, modalities, model or {}, expert or {}, training)
     figures = measured(trained, whole, part, scheme, "")
     for name, source in removed(part, seed) if drop else ():
         source = fused(source, part.train) if early_fusion else source
         figures |= {name: measured(trained, source, part, scheme, "")[""]}
     return figures
+
+
+def train(
+    part: Split810,
+    seed: int,
+    whole: Streams,
+    modalities: tuple[str, ...] = (),
+    model: Mapping[str, Any] = MappingProxyType({}),
+    expert: Mapping[str, Any] = MappingProxyType({}),
+    training: Mapping[str, Any] = MappingProxyType({}),
+) -> MEE:
+    """The model that our Trainer makes of the training folds; arguments as of `ours`."""
+    experts = tuple(
+        ExpertConfig(name=m, input_dim=whole.dims[m], fingerprint=whole.fingerprints[m], **expert)
+        for m in modalities or whole.streams
+    )
+    config = ModelConfig(experts=experts, text=TextConfig(encoder=whole.name), **model)
+    settings = replace(TrainConfig(seed=seed), **training)
+    order = np.random.default_rng(seed).permutation(part.train).tolist()
+    count = round(HELD_OUT * len(order)) if settings.start == "random" else 0
+    held_out = order[: count or ENOUGH // 2 - 1]  # fewer than ENOUGH queries choose nothing: the last epoch counts
+    learnt, validation = part.data.training(sorted(order[count:])), part.data.queries(sorted(held_out))
+    with TemporaryDirectory() as work:
+        trainer = Trainer(whole, learnt, validation, config, settings, torch.device("cpu"))
+        return trainer.run(Path(work) / "state", lambda _: None)
 
 
 def measured(model: MEE, source: Streams, part: Split810, scheme: str, name: str) -> dict[str, Figures]:

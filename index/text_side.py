@@ -21,7 +21,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from index.queries import Queries
+from index.queries import FIELDS, Queries
 from index.scanners import mapped_bytes
 from index.storage import TEXT_FACTS, check_file, check_uncut, read_text_facts, worth_checking
 from mee.checkpoint import read_head
@@ -36,7 +36,7 @@ LARGEST_GRAPH: Final = 16 << 20  # bytes; that of a model of 24 layers has less 
 REFUSED: Final = (b"location", b"Loop", b"Scan", b"com.microsoft")  # of files, loops, others' operators
 TYPES: Final = {"F32": "<f4", "I64": "<i8"}  # of weights
 NAMES: Final = {"<f4": "tensor(float)", "<i8": "tensor(int64)"}  # ONNX Runtime's
-OUTPUTS: Final = ("packed", "logits", "offsets")
+OUTPUTS: Final = FIELDS[:3]  # of queries; their share is 1
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mee.errors import InputError, usable
-from mee.model import MEE
+from mee.model import MEE, TextEmbedding
 
-OUTPUTS = ("packed", "logits", "offsets")
+OUTPUTS = tuple(field.name for field in fields(TextEmbedding))  # packed, logits, offsets
 OPSET = 17  # of ONNX's operators
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from index.exact.prefixes import Prefixes, offer_prefixes, short_codes
+from index.exact.prefixes import CHUNK, Prefixes, offer_prefixes, short_codes
 from index.exact.ranking import Scored, exact_scores
 from index.queries import Doubles, PatternVectors, Vectors
 from index.scanners import LARGEST_NORM, ULP, Floats, GpuFlat, Partition, Rows, gamma
@@ -34,7 +34,6 @@ from mee.ranking import Best
 Precision = Literal["auto", "float32", "bfloat16"]
 BFLOAT16: Final = 2.0**-8  # largest relative error of a number rounded to bfloat16, which has 8 bits
 PARTS: Final = 8  # of a constant in bfloat16, of which three hold all its bits; products want a multiple of 8
-CHUNK: Final = 1024  # clips of a block: with 1,000 queries, 4 MB of scores
 
 
 @final

@@ -15,6 +15,8 @@ from mee.layers import PLAIN, check_pooling, pooled_size
 from mee.text import TextConfig
 
 Missing = Literal["evidence", "renormalise"]  # rules of missing streams, see mee.scoring
+Weights = Literal["learned", "stand-out"]  # where mixture weights come from; stand-out: see mee.scale
+NO_TEXT = "none"  # text side of an expert that no sentence reaches: it serves "more like this" only
 SCHEMES = ("mixture", "uniform", "evidence", "renormalise")  # ways to score; no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
 
@@ -25,12 +27,14 @@ class ExpertConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     name: str  # the modality
-    input_dim: int  # D of its stream
+    input_dim: int  # D of its stream; 0 where it holds words
     embed_dim: int = 512  # E_m
     pooling: tuple[str, ...] = ("mean", "max")  # see mee.layers.pooling_kinds
     standardise: bool = True  # bring every column to mean 0 and deviation 1 first
-    text: str = ""  # hub id or directory of its own, frozen text tower; empty: the model's text encoder
-    start: Literal["random", "identity"] = "random"  # what its two gated units compute before training
+    text: str = ""  # hub id or directory of its own, frozen text tower; empty: the model's text encoder; or NO_TEXT
+    # what its two gated units compute before training; names: only what its named columns say (mee.layers.normalise)
+    start: Literal["random", "identity", "names"] = "random"
+    words: bool = False  # whether its stream holds words: a clip keeps a vector for each row, and the best counts
     named: int = 0  # columns that have names, the last of the stream; its unit starts at the names' vectors
     centres: int = 0  # training clips that clips are compared with by a kernel; 0: none, the unit sees the stream
     components: int = 0  # numbers of a clip that are compared
@@ -40,7 +44,8 @@ class ExpertConfig:
         require(bool(self.name), "every expert needs a name")
         plain = re.fullmatch(r"[A-Za-z0-9_-]+", self.name)  # as streams are called
         require(plain is not None, f"an expert's name is of letters, digits, - and _, got {self.name!r:.80}")
-        require(self.input_dim > 0 and self.embed_dim > 0, f"'{self.name}': sizes must be positive")
+        sized = self.embed_dim > 0 and self.input_dim >= 0 and (self.input_dim > 0) is not self.words
+        require(sized, f"'{self.name}': sizes must be positive, and the input-dim of words 0")
         check_pooling(f"'{self.name}'", self.pooling)
         require(0 <= self.named <= self.input_dim, f"'{self.name}': named must be of the {self.input_dim} columns")
         kernel = self.centres >= 0 and (self.components > 0) is (self.centres > 0) and self.components >= 0
@@ -48,16 +53,21 @@ class ExpertConfig:
         require(
             not self.named or self.pooling[0] == "mean", f"'{self.name}': named columns need mean pooling first"
         )
-        if self.start == "identity":
+        require(self.start != "names" or self.named > 0, f"'{self.name}': to start at names, columns need names")
+        if self.words:
+            fixed = self.start == "identity" and not (self.named or self.centres) and self.text != NO_TEXT
+            require(fixed, f"'{self.name}': words start as identity, with a text side, without names and centres")
+        elif self.start == "identity":
             columns = f"its {self.pooled_dim} pooled columns must be as many as its embed-dim {self.embed_dim}"
             require(self.pooled_dim == self.embed_dim, f"'{self.name}': to start as identity, {columns}")
-            require(not self.standardise, f"'{self.name}': standardise would undo the start as identity")
+            kept = not self.standardise or self.text == NO_TEXT
+            require(kept, f"'{self.name}': standardise would undo the start as identity")
             require(bool(self.text), f"'{self.name}': a start as identity needs the text tower it is aligned to")
 
     @property
     def pooled_dim(self) -> int:
         """Size of the pooled stream."""
-        return pooled_size(self.pooling, self.input_dim)
+        return pooled_size(self.pooling, self.input_dim) if self.input_dim else self.embed_dim
 
     @property
     def learns(self) -> bool:
@@ -84,11 +94,15 @@ class ModelConfig:
     text: TextConfig = field(default_factory=TextConfig)
     gate: int = 0  # units of the hidden layer between a sentence and its mixture logits; 0: none
     missing: Missing = "evidence"  # what a missing stream means for a score, see mee.scoring
+    weights: Weights = "learned"
+    bank: tuple[str, ...] = ()  # general sentences, which weights that stand out are measured with; (): ours
     dropout: float = 0.3  # on pooled streams and on text vectors, before the gated units
 
     def __post_init__(self) -> None:
         names = [expert.name for expert in self.experts]
         require(len(names) > 0 and len(set(names)) == len(names), f"experts must be named, each once, got {names}")
         require(not set(names) & set(SCHEMES), f"no expert may be called {', '.join(SCHEMES)}")
+        asked = any(expert.text != NO_TEXT for expert in self.experts)
+        require(asked, "no expert has a text side, so that no sentence can find anything")
         require(self.gate >= 0, f"gate cannot be negative, got {self.gate}")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")

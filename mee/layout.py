@@ -27,6 +27,7 @@ class Layout:
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     missing: Missing = "evidence"  # rule of missing streams, see mee.scoring
+    words: tuple[str, ...] = ()  # experts of which a clip has several vectors, beside the packed one: the best counts
 
     def __post_init__(self) -> None:
         once = 0 < len(set(self.names)) == len(self.names)
@@ -35,6 +36,7 @@ class Layout:
         require(
             self.missing in get_args(Missing), f"missing must be evidence or renormalise, got {self.missing!r:.40}"
         )
+        require(set(self.words) <= set(self.names), f"words {self.words} are no experts, {self.names}")
         require(sized, f"every expert needs a positive size, got {self.sizes} for {self.names}")
 
     @property

@@ -11,7 +11,7 @@ standardised instead, before it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -53,10 +53,13 @@ class VideoEmbedding:
 
     packed: Tensor  # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing
     available: Tensor  # (G, M) bool
+    words: Mapping[str, Ragged] = field(default_factory=dict)  # of `Layout.words`: G streams of unit-norm rows
 
     def __getitem__(self, rows: Tensor) -> VideoEmbedding:
         """Some of them, by (n,) int64 numbers or a (G,) bool mask."""
-        return VideoEmbedding(self.packed[rows], self.available[rows])
+        numbers = (rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows).cpu()
+        words = {name: of_clips.only(numbers) for name, of_clips in self.words.items()}
+        return VideoEmbedding(self.packed[rows], self.available[rows], words)
 
 
 class VideoExpert(nn.Module):

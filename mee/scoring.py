@@ -13,6 +13,9 @@ has. Either way the score is one inner product, with zeros in place of what the 
 
     s(q, v) = <[w_1 t_1 | w_2 t_2 | ... | -w_1 o_1 | -w_2 o_2 | ...], [x_1 | x_2 | ... | 1 | 1 | ...]>
 
+An expert of words has several unit vectors of a clip, x_m1, x_m2, …: an utterance each, and the best one counts,
+<t_m(q), x_m(v)> = max over r of <t_m(q), x_mr(v)>. It is added to the inner product, where x_m is zeros.
+
 With evidence one vector of a query serves all clips: one matrix product. Renormalised weights are shared by clips
 with the same pattern A: one product for each of at most 2^M - 1 patterns. Never is there a (Q, G, M) tensor.
 Training, evaluation and the index all go through here.
@@ -20,13 +23,14 @@ Training, evaluation and the index all go through here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from mee.config import Missing
 from mee.layout import Layout, Pattern
+from mee.streams import Ragged
 
 
 def mixture_weights(logits: Tensor, available: Tensor, missing: Missing) -> Tensor:
@@ -46,7 +50,13 @@ def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
 
 
 def mee_scores(
-    text: Tensor, video: Tensor, logits: Tensor, available: Tensor, layout: Layout, offsets: Tensor | None = None
+    text: Tensor,
+    video: Tensor,
+    logits: Tensor,
+    available: Tensor,
+    layout: Layout,
+    offsets: Tensor | None = None,
+    words: Mapping[str, Ragged] | None = None,
 ) -> Tensor:
     """(Q, G) scores of every query against every clip; without offsets they are in [-1, 1].
 
@@ -57,6 +67,7 @@ def mee_scores(
         available: (G, M) bool, at least one True in each row.
         layout: of the packed vectors, E in total, and what a missing stream means.
         offsets: (Q, M) taken from each similarity; none: 0.
+        words: of each expert of `layout.words`, G streams of unit-norm rows (n, E_m).
 
     Raises:
         ValueError: a clip has no stream at all.
@@ -66,9 +77,21 @@ def mee_scores(
     offsets = torch.zeros_like(logits) if offsets is None else offsets
     clips = torch.cat([torch.where(layout.spread(available), video, 0), available.to(video)], dim=1)
     whole = [((True,) * len(layout.names), ...)]
+    best = {name: best_rows(text[:, layout.slices[layout.names.index(name)]], words[name]) for name in words or ()}
     scores = text.new_empty(text.shape[0], video.shape[0])
     for pattern, rows in whole if layout.missing == "evidence" else group_by_pattern(available):
         weights = mixture_weights(logits, torch.tensor(pattern, device=logits.device), layout.missing)
         query = torch.cat([text * layout.spread(weights), -weights * offsets], dim=1)
-        scores[:, rows] = query @ clips[rows].T
+        part = query @ clips[rows].T
+        for name, similarity in best.items():
+            part = part + weights[..., layout.names.index(name), None] * similarity[:, rows]
+        scores[:, rows] = part
     return scores
+
+
+def best_rows(text: Tensor, rows: Ragged) -> Tensor:
+    """(Q, E_m) and G streams of (n, E_m) rows -> (Q, G): the largest inner product; 0 where a stream is missing."""
+    products = text @ rows.values.to(text).T  # (Q, N)
+    owner = torch.arange(len(rows)).repeat_interleave(rows.offsets.diff()).to(text.device)
+    best = products.new_zeros(len(text), len(rows))
+    return best.scatter_reduce(1, owner.expand_as(products), products, "amax", include_self=False)

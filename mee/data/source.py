@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+Utterance = tuple[float, float, str]  # start and end in seconds on the video, and what is said or written then
+
+
 class ClipNames(Protocol):
     """Clips by name, with or without streams."""
 
@@ -38,7 +41,7 @@ class FeatureSource(ClipNames, Protocol):
 
     @property
     def dims(self) -> Mapping[str, int]:
-        """D of every modality."""
+        """D of every modality; 0 of those that hold words."""
 
     @property
     def columns(self) -> Mapping[str, tuple[str, ...]]:
@@ -53,7 +56,10 @@ class FeatureSource(ClipNames, Protocol):
         """A string a modality that changes when its streams are extracted again, by the same extractor too."""
 
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[Rows | None]:
-        """One (T, D) stream a clip, of one dtype a modality; None where it is missing."""
+        """One (T, D) stream a clip, of one dtype a modality; None where it is missing. Not for words."""
+
+    def words(self, modality: str, clip_ids: Sequence[str]) -> list[Sequence[Utterance] | None]:
+        """What is said or written in each clip, in order of time; None where the stream is missing."""
 
 
 def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequence[str]) -> dict[str, Ragged]:

@@ -31,8 +31,8 @@ class ExpertConfig:
     embed_dim: int = 512  # E_m
     pooling: tuple[str, ...] = ("mean", "max")  # see mee.layers.pooling_kinds
     standardise: bool = True  # bring every column to mean 0 and deviation 1 first
-    text: str = ""  # hub id or directory of its own, frozen text tower; empty: the model's text encoder; or NO_TEXT
-    # what its two gated units compute before training; names: only what its named columns say (mee.layers.normalise)
+    text: str = ""  # hub id or directory of its own, frozen text tower; empty: the model's; or NO_TEXT
+    # what its two gated units compute before training; names: only what its named columns say
     start: Literal["random", "identity", "names"] = "random"
     words: bool = False  # whether its stream holds words: a clip keeps a vector for each row, and the best counts
     named: int = 0  # columns that have names, the last of the stream; its unit starts at the names' vectors

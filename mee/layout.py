@@ -27,7 +27,7 @@ class Layout:
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     missing: Missing = "evidence"  # rule of missing streams, see mee.scoring
-    words: tuple[str, ...] = ()  # experts of which a clip has several vectors, beside the packed one: the best counts
+    words: tuple[str, ...] = ()  # experts of which a clip has several vectors: the best counts
 
     def __post_init__(self) -> None:
         once = 0 < len(set(self.names)) == len(self.names)

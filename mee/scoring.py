@@ -90,7 +90,7 @@ def mee_scores(
 
 
 def best_rows(text: Tensor, rows: Ragged) -> Tensor:
-    """(Q, E_m) and G streams of (n, E_m) rows -> (Q, G): the largest inner product; 0 where a stream is missing."""
+    """(Q, E_m), G streams of (n, E_m) rows -> (Q, G): the largest inner product; 0 where a stream is missing."""
     products = text @ rows.values.to(text).T  # (Q, N)
     owner = torch.arange(len(rows)).repeat_interleave(rows.offsets.diff()).to(text.device)
     best = products.new_zeros(len(text), len(rows))

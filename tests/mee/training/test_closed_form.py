@@ -14,6 +14,7 @@ from mee.config import ExpertConfig, ModelConfig
 from mee.encode import encode_captions, encode_gallery
 from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
+from mee.text.base import TextEncoder
 from mee.text.config import ENCODERS, TextConfig
 from mee.training import closed_form
 from mee.training.closed_form import informative, start_closed_form, with_inputs
@@ -21,7 +22,7 @@ from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 from mee.training.trainer import Trainer
 from mee.training.whitening import Side
-from tests.mee.conftest import COLOURS, SOUNDS, WORDS, BagOfWords
+from tests.mee.conftest import COLOURS, WORDS, BagOfWords
 
 CONFIG = TrainConfig(start="closed-form", shrinkage=0.5)
 LINEAR = replace(CONFIG, centres=0)

@@ -15,7 +15,7 @@ from mee.layers import PLAIN, check_pooling, pooled_size
 from mee.text import TextConfig
 
 Missing = Literal["evidence", "renormalise"]  # rules of missing streams, see mee.scoring
-Weights = Literal["learned", "stand-out"]  # where mixture weights come from; stand-out: see mee.scale
+Weights = Literal["learned", "stand-out"]  # where mixture weights come from; stand-out: see mee.layout
 NO_TEXT = "none"  # text side of an expert that no sentence reaches: it serves "more like this" only
 SCHEMES = ("mixture", "uniform", "evidence", "renormalise")  # ways to score; no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error

@@ -81,15 +81,15 @@ def mee_scores(
     offsets = torch.zeros_like(logits) if offsets is None else offsets
     clips = torch.cat([torch.where(layout.spread(available), video, 0), available.to(video)], dim=1)
     whole = [((True,) * len(layout.names), ...)]
-    column = {name: layout.names.index(name) for name in words or ()}
-    best = {name: best_rows(text[:, layout.slices[column[name]]], rows) for name, rows in (words or {}).items()}
+    parts = dict(zip(layout.names, layout.slices))
+    best = {name: best_rows(text[:, parts[name]], its) for name, its in (words or {}).items()}
     scores = text.new_empty(text.shape[0], video.shape[0])
     for pattern, rows in whole if layout.missing == "evidence" else group_by_pattern(available):
         weights = mixture_weights(logits, torch.tensor(pattern, device=logits.device), layout.missing)
         query = torch.cat([text * layout.spread(weights), -weights * offsets], dim=1)
         part = query @ clips[rows].T
         for name, similarity in best.items():
-            part = part + weights[..., column[name], None] * similarity[:, rows]
+            part = part + weights[..., layout.names.index(name), None] * similarity[:, rows]
         scores[:, rows] = part
     return scores
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mee.layout import Layout
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
+Matching = Mapping[int, NDArray[np.bool_]]  # of experts of words, by number: which rows of words were asked for
 WIDENED = 4  # times as many clips in each further search
 
 
@@ -119,26 +120,21 @@ def hits_of(
         vector = np.asarray(partition.vectors[row], dtype=np.float64)
         one, factors = queries.part(slice(query, query + 1)), factor_of[partition.pattern][query]
         segment, at = segments[partition.segment], int(partition.rows[row])
-        of_words = {
-            layout.names[m]: its.values[its.of(at)] for m, its in segment.words.items() if m in partition.words
-        }
+        of_words = {layout.names[m]: segment.words[m].values[segment.words[m].of(at)] for m in partition.words}
         experts, best = _shares(one, factors, partition, columns, vector, of_words)
         offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
         score = float(ranked.scores[query, place])
         words = {name: _said(segment.words[layout.names.index(name)], at, best[name]) for name in best}
         if matching:
             words |= matching_words(segment, at, layout, matching[partition.segment])
-        hits[query].append(listed(place + 1, segment, at, score, experts, offset, words))
+        hits[query].append(listed(place + 1, segment, at, score=score, experts=experts, offset=offset, words=words))
     return hits
 
 
-Matching = Mapping[int, NDArray[np.bool_]]  # of experts of words, by number: which rows of words were asked for
-
-
-def listed(rank: int, segment: Segment, row: int, score: float = 0.0, *more: Any) -> Hit:
-    """A row of a segment's table as a hit; more: as Hit has it."""
+def listed(rank: int, segment: Segment, row: int, **scored: Any) -> Hit:
+    """A row of a segment's table as a hit; scored: fields of Hit, without which it has no score."""
     facts = (segment.table.arrow[name][row].as_py() for name in COLUMNS)
-    return Hit(rank, *facts, score, *(more or ({},)))
+    return Hit(rank, *facts, **{"score": 0.0, "experts": {}} | scored)
 
 
 def matching_words(segment: Segment, row: int, layout: Layout, matching: Matching) -> dict[str, Said]:

@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 
 from index.scanners import LARGEST_NORM, TINY, ULP, Coding, Floats, Partition, Rotated, Rows, gamma
 from mee.config import Missing
-from mee.layout import Layout, Pattern
+from mee.layout import Layout, Pattern, Scale
 
 if TYPE_CHECKING:
     from mee.model import TextEmbedding
-    from mee.scale import Scale
 
 Doubles = NDArray[np.float64]
 FIELDS = ("packed", "logits", "offsets", "share")
@@ -104,7 +103,7 @@ class Queries:
         return replace(self, logits=logits)
 
     def scaled(self, scale: Scale, best: Doubles) -> Queries:
-        """Sentences on one scale (mee.scale); best: (Q, M) their best similarities, -inf where no clip has any."""
+        """Sentences on one scale (mee.layout); best: (Q, M) their best similarities, -inf where no clip has any."""
         logits = self.logits + scale.logits(best)[:, None]
         return replace(self, logits=logits, offsets=self.offsets + np.array(scale.mean))
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact import Ranked, search_approximately, search_proven
-from index.queries import FEW, Queries, pattern_vectors
+from index.queries import FEW, Doubles, Queries, pattern_vectors
 from index.scanners import PROVEN, RERANK, TINY, Partition, gpu_usable
 from index.storage import Origin, Snapshot, packed_of, read_snapshot, refreshed
 from mee.errors import InputError
@@ -125,6 +125,14 @@ class VideoIndex:
 
             self._products = BatchSearch(self._device or torch.device("cpu"))
         return self._products
+
+    def best(self, sentences: Queries) -> Doubles:
+        """(Q, M) the best similarity of each sentence by each expert alone, of all clips; -inf where none has it."""
+        each = sentences.each_expert()
+        step = FEW if len(sentences) <= FEW else BATCH  # a few need no torch
+        parts = [each.part(slice(start, start + step)) for start in range(0, len(each), step)]
+        found = [self.rank(part, 1, plain=True, exact=True).scores.max(1, initial=-np.inf) for part in parts]
+        return np.concatenate(found).reshape(len(sentences), -1).astype(np.float64)
 
     def _partitions(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""

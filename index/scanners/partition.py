@@ -112,6 +112,12 @@ class Partition:
         except ValueError as error:
             raise self.damaged(f" ({error})") from error
 
+    @property
+    def nbytes(self) -> int:
+        """Of its vectors, those of words included."""
+        rows = ((words, np.diff(words.starts)[places].sum()) for words, places in self.words.values())
+        return self.vectors.nbytes + sum(int(n) * words.values[:1].nbytes for words, n in rows)
+
     @cached_property
     def found(self) -> Rows:
         """(count,) its rows that can be found, rising."""

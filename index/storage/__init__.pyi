@@ -24,5 +24,6 @@ from .snapshot import refreshed as refreshed
 from .table import OPTIONAL as OPTIONAL
 from .table import STANDARD as STANDARD
 from .table import Words as Words
+from .table import folded as folded
 from .verify import verify_index as verify_index
 from .writer import IndexWriter as IndexWriter

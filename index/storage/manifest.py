@@ -49,8 +49,7 @@ from index.scanners import Settings
 from index.storage.checksums import FileFacts, check_size, discard, facts_of
 from mee.errors import InputError
 from mee.files import check_folder, entry, parse_json, read_file, read_json, whole_file
-from mee.layout import Layout
-from mee.scale import Scale
+from mee.layout import Layout, Scale
 
 FORMAT = 7
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"

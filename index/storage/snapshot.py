@@ -28,11 +28,10 @@ from index.storage.segment import (
 )
 from index.storage.table import STANDARD
 from mee.errors import InputError
-from mee.layout import Layout
+from mee.layout import Layout, Scale
 
 if TYPE_CHECKING:
     from index.storage.entries import Entries
-    from mee.scale import Scale
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
 

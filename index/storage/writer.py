@@ -43,8 +43,7 @@ from index.storage.segment import Segment, of_entries, open_segment, write_remov
 from index.storage.snapshot import Snapshot, open_segments, snapshot_of
 from mee.errors import InputError
 from mee.files import make_folder, parse_json, read_file, regular_size, whole_file
-from mee.layout import Layout
-from mee.scale import Scale
+from mee.layout import Layout, Scale
 
 MANY = 32  # segments; a put into an index that has so many merges small ones first
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from mee.config import Missing
+from mee.layers import pool_rows
 from mee.layout import Layout, Pattern
 from mee.streams import Ragged
 
@@ -95,7 +96,4 @@ def mee_scores(
 
 def best_rows(text: Tensor, rows: Ragged) -> Tensor:
     """(Q, E_m), G streams of (n, E_m) rows -> (Q, G): the largest inner product; 0 where a stream is missing."""
-    products = text @ rows.values.to(text).T  # (Q, N)
-    owner = torch.arange(len(rows)).repeat_interleave(rows.offsets.diff()).to(text.device)
-    best = products.new_zeros(len(text), len(rows))
-    return best.scatter_reduce(1, owner.expand_as(products), products, "amax", include_self=False)
+    return pool_rows(rows.values.to(text) @ text.T, rows.offsets.diff().to(text.device), "max").T

@@ -127,7 +127,9 @@ def hits_of(
         words = {name: _said(segment.words[layout.names.index(name)], at, best[name]) for name in best}
         if matching:
             words |= matching_words(segment, at, layout, matching[partition.segment])
-        hits[query].append(listed(place + 1, segment, at, score=score, experts=experts, offset=offset, words=words))
+        hits[query].append(
+            listed(place + 1, segment, at, score=score, experts=experts, offset=offset, words=words)
+        )
     return hits
 
 

@@ -233,7 +233,9 @@ class Searcher:
         found: list[tuple[Any, ...]] = []
         for number, (segment, mask) in enumerate(zip(index.snapshot.segments, selection or ())):
             rows = np.flatnonzero(mask if segment.live is None else mask & segment.live)
-            columns = (segment.table.arrow[name].take(rows).to_pylist() for name in ("video", "start_s", "clip_id"))
+            columns = (
+                segment.table.arrow[name].take(rows).to_pylist() for name in ("video", "start_s", "clip_id")
+            )
             found += zip(*columns, repeat(number), rows.tolist())
         found.sort()
 
@@ -270,7 +272,9 @@ class Searcher:
         for request in requests:
             weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
             rows = [row_of[sentence] for sentence in request.sentences]
-            terms = [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows)] if text else []
+            terms = (
+                [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows)] if text else []
+            )
             if request.like is not None:
                 terms.append((1.0, self.video_index.clip_query(request.like)))
             query = Queries.mixture(terms)
@@ -326,7 +330,9 @@ def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection 
     Raises:
         InputError: its filter or its words do not fit the index, or its video or clip is not in it.
     """
-    if request.where is not None or request.video is not None or request.words:  # else `rank` is the first that reads a map
+    if (
+        request.where is not None or request.video is not None or request.words
+    ):  # else `rank` is the first that reads a map
         video_index.snapshot.check()
     segments = video_index.snapshot.segments
     selection: Selection | None = None

@@ -269,7 +269,8 @@ def videos_of(snapshot: Snapshot, device: torch.device) -> Iterator[VideoEmbeddi
                 )
                 for m, (its, places) in partition.words.items()
             }
-            lacking = {name: Ragged.of([None] * len(rows), torch.zeros(0, 1)) for name in layout.words}
+            sizes = {name: layout.sizes[layout.names.index(name)] for name in layout.words}
+            lacking = {name: Ragged.of([None] * len(rows), torch.empty(0, size)) for name, size in sizes.items()}
             available = torch.tensor(partition.pattern).expand(len(rows), -1)
             yield VideoEmbedding(packed.to(device), available.to(device), lacking | words)
 

@@ -59,8 +59,8 @@ def test_the_index_gives_the_scores_of_training_and_of_evaluation(make_index, la
     video, ranked = gallery.video, make_index(gallery, layout=layout).rank(text, 30)
     every = (text.packed, video.packed, text.logits, video.available, layout, text.offsets, video.words)
     trained = mee_scores(*every)
-    evaluated = [] if layout.words else [MixtureScores(text, video, layout).block(slice(0, queries))]
-    for ids, scores, *others in zip(ranked.ids, ranked.scores, trained, *evaluated):
+    evaluated = MixtureScores(text, video, layout).block(slice(0, queries))
+    for ids, scores, *others in zip(ranked.ids, ranked.scores, trained, evaluated):
         for other in others:
             np.testing.assert_allclose(scores, other[[gallery.clip_ids.index(name) for name in ids]], atol=1e-5)
 

@@ -136,7 +136,7 @@ def hits_of(
 def listed(rank: int, segment: Segment, row: int, **scored: Any) -> Hit:
     """A row of a segment's table as a hit; scored: fields of Hit, without which it has no score."""
     facts = (segment.table.arrow[name][row].as_py() for name in COLUMNS)
-    return Hit(rank, *facts, **{"score": 0.0, "experts": {}} | scored)
+    return replace(Hit(rank, *facts, 0.0, {}), **scored)
 
 
 def matching_words(segment: Segment, row: int, layout: Layout, matching: Matching) -> dict[str, Said]:

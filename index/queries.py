@@ -103,7 +103,7 @@ class Queries:
         return replace(self, logits=logits)
 
     def scaled(self, scale: Scale, best: Doubles) -> Queries:
-        """Sentences on one scale (mee.layout); best: (Q, M) their best similarities, -inf where no clip has any."""
+        """Sentences on one scale (mee.layout); best: (Q, M) their best similarities, -inf: no clip has it."""
         logits = self.logits + scale.logits(best)[:, None]
         return replace(self, logits=logits, offsets=self.offsets + np.array(scale.mean))
 

@@ -232,7 +232,9 @@ class Searcher:
         selection, matching = _selection_of(request, index)
         found: list[tuple[Any, ...]] = []
         for number, (segment, mask) in enumerate(zip(index.snapshot.segments, selection or ())):
-            rows = np.flatnonzero(mask if segment.live is None else mask & segment.live)
+            rows = np.flatnonzero(
+                np.logical_and.reduce([each for each in (mask, segment.live) if each is not None])
+            )
             columns = (
                 segment.table.arrow[name].take(rows).to_pylist() for name in ("video", "start_s", "clip_id")
             )
@@ -261,10 +263,10 @@ class Searcher:
             _check_experts(request, layout)
             used = np.array([_uses(request, name) for name in layout.names])
             if plain is not None and request.sentences and not (used & np.isfinite(plain.logits)).any():
-                names = ", ".join(compress(layout.names, np.isfinite(plain.logits).any((0, 1))))
+                others = " or ".join(compress(layout.names, np.isfinite(plain.logits).any((0, 1)).tolist()))
+                silent = ", ".join(compress(layout.names, used.tolist()))
                 raise InputError(
-                    f"no sentence reaches {', '.join(compress(layout.names, used))}: give a clip alone (--like), or "
-                    f"search by {names}, too"
+                    f"no sentence reaches {silent}: give a clip alone (--like), or search by {others}, too"
                 )
         text = None if plain is None else self._scaled(plain)
         row_of = {sentence: row for row, sentence in enumerate(sentences)}
@@ -283,9 +285,8 @@ class Searcher:
             if request.only:
                 query = query.only([name in request.only for name in layout.names])
             if request.like is not None and not np.isfinite(query.logits[0, -1]).any():
-                raise InputError(
-                    f"clip {request.like!r} has none of the experts that the search uses, so nothing can be like it"
-                )
+                words = "has none of the experts that the search uses, so nothing can be like it"
+                raise InputError(f"clip {request.like!r} {words}")
             queries.append(query)
         return queries
 
@@ -324,7 +325,7 @@ def _check_experts(request: Request, layout: Layout) -> None:
 # ---- the clips that requests may find
 
 
-def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection | None, list[Matching]]:
+def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection | None, Sequence[Matching]]:
     """The clips that a request may find, None: all; and of each segment the words that it asks for, if it does.
 
     Raises:
@@ -351,7 +352,7 @@ def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection 
         others = np.ones(len(segments[number].table), dtype=bool)
         others[row] = False
         selection = _both(selection, [others if n == number else None for n in range(len(segments))])
-    matching: list[Matching] = [{} for _ in segments]
+    matching: list[dict[int, Mask]] = [{} for _ in segments]
     for name, words in request.words.items():
         if STREAMS[name] not in video_index.layout.words:
             raise InputError(

@@ -13,8 +13,8 @@ given metadata (of the clips that it names; the others keep theirs), and a versi
 its file, its streams and what made them. It changes when a file was replaced and extracted again, or a stream that
 the model reads was made again; not when another stream is added.
 
-Of a model whose weights are how much sentences stand out, the scale (mee.layout) is measured over all clips when an
-index is made or compacted here, and stays as it is while clips are added, so that scores can be compared.
+Of a model whose weights are how much sentences stand out, the scale (mee.layout) is measured over all clips when
+an index is made or compacted here, and stays as it is while clips are added, so that scores can be compared.
 """
 
 from __future__ import annotations

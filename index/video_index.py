@@ -127,7 +127,7 @@ class VideoIndex:
         return self._products
 
     def best(self, sentences: Queries) -> Doubles:
-        """(Q, M) the best similarity of each sentence by each expert alone, of all clips; -inf where none has it."""
+        """(Q, M) the best similarity of each sentence by each expert alone, of all clips; -inf: none has it."""
         each = sentences.each_expert()
         step = FEW if len(sentences) <= FEW else BATCH  # a few need no torch
         parts = [each.part(slice(start, start + step)) for start in range(0, len(each), step)]

@@ -139,10 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             print_hits(_title(request), answer, searcher.modalities)
             if not answer:
-                say(
-                    "no hits: no clip matches --where and --video, or --said and --written, and has a stream of the "
-                    "experts searched with"
-                )
+                filters = "--where and --video, or --said and --written,"
+                say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
     if args.verbose:
         say(searcher.text.source)
     return DONE
@@ -204,7 +202,6 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
             cells.append(f"{bar(part / longest, 6):6} {part:5.2f}" if share and share.weight else "-")
         moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
         rows.append([*names, moment, f"{hit.score:.3f}", *cells, *(f"{0 - hit.offset:.2f}" for _ in offset)])
-        for said in hit.words.values():
-            rows.append(["", f'"{said.text}"', clock(said.start_s)])
+        rows += [["", f'"{said.text}"', clock(said.start_s)] for said in hit.words.values()]
     print_table(title, ["#", "video", "moment", "score", *modalities, *offset], rows, words=2)
     print(flush=True)

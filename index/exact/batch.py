@@ -8,8 +8,7 @@ number by at most b of itself; the rounding of queries is measured. Products are
 result is rounded by at most b of itself. Where codes hold short prefixes, a CPU multiplies these instead
 (index/exact/prefixes.py). A query's constant c for a pattern is one more term, |c| long: float32
 adds it to the product, where to round it, the sum and the score costs less than the ULP that every margin has;
-bfloat16 multiplies parts that add up to it by 1. Words are added in float32, each rounding less than one of the
-PARTS operations that margins allow beside, and where they count there is no bfloat16. Blocks run on the device, a CPU or a GPU. Neither precision nor
+bfloat16 multiplies parts that add up to it by 1. Where words count, they are added in float32. Blocks run on the device, a CPU or a GPU. Neither precision nor
 device changes a result: candidates within the margins are decided by exact scores.
 """
 

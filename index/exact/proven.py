@@ -163,8 +163,11 @@ def _best(partition: Partition, products: Floats, count: int) -> tuple[Floats, R
     places = np.argpartition(-products, count - 1, axis=1)[:, :count]
     estimates = np.take_along_axis(products, places, 1)
     order = np.argsort(-estimates, axis=1, kind="stable")
-    estimates, places = (np.take_along_axis(each, order, 1) for each in (estimates, places))
-    return estimates, np.where(np.isneginf(estimates), -1, partition.found[places])
+    estimates, rows = (
+        np.take_along_axis(estimates, order, 1),
+        partition.found[np.take_along_axis(places, order, 1)],
+    )
+    return estimates, np.where(np.isneginf(estimates), -1, rows)
 
 
 def _together(

@@ -1,4 +1,4 @@
-"""Partition: the clips of one segment and one availability pattern, with their scanner; WordRows: vectors of words."""
+"""Partition: the clips of one segment and one availability pattern, with their scanner and their words."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class WordRows:
     """The vectors of an expert of words: several of a clip, side by side. The largest inner product counts."""
 
     def __init__(self, values: Floats, starts: Rows) -> None:
-        """values: (R, E), memory-mapped or in memory; starts: (C + 1,) first rows of C clips, each with one at least."""
+        """values: (R, E), memory-mapped or in memory; starts: (C + 1,) first rows of C clips, which have some."""
         self.values, self.starts = values, starts
 
     def best(self, queries: Floats, clips: Rows) -> Floats:
-        """(Q, E) queries and (N,) clips, rising -> (Q, N) largest products, in float32; not finite where damaged."""
+        """(Q, E) queries and (N,) clips, rising -> (Q, N) largest products, in float32; NaN where damaged."""
         found = np.empty((len(queries), len(clips)), np.float32)
         for some, rows, first in self._blocks(clips):
             with np.errstate(invalid="ignore", over="ignore"):
@@ -61,9 +61,10 @@ class WordRows:
             before = int(ends[start] - sizes[start])
             stop = max(start + 1, int(np.searchsorted(ends, before + step, side="right")))
             begin = ends[start:stop] - sizes[start:stop] - before
-            rows: Rows | slice = slice(int(first[start]), int(first[start]) + int(ends[stop - 1]) - before)
-            if (first[start:stop] != first[start] + begin).any():  # others lie between them
-                rows = np.repeat(first[start:stop] - begin, sizes[start:stop]) + np.arange(rows.stop - rows.start)
+            count, its = int(ends[stop - 1]) - before, first[start:stop]
+            rows: Rows | slice = slice(int(its[0]), int(its[0]) + count)
+            if (its != its[0] + begin).any():  # others lie between them
+                rows = np.repeat(its - begin, sizes[start:stop]) + np.arange(count)
             yield slice(start, stop), rows, begin
             start = stop
 

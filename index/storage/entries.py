@@ -3,8 +3,7 @@
 table      the columns below
 packed     (N, E) float32, each present expert of norm at most 1.001; anything where one is missing
 available  (N, M) bool; a clip without any stream is kept and listed, and no search finds it
-words      of each expert of words, rows with vectors (table.py), for all clips that have it: its columns of `packed`
-           are not read
+words      of each expert of words, rows with vectors (table.py), for all clips that have it; not in `packed`
 
 Columns of a table of clips, here and on disk:
 
@@ -23,8 +22,9 @@ bool, or always numbers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class Entries:
     table: pa.Table
     packed: NDArray[np.float32]
     available: NDArray[np.bool_]
-    words: Mapping[str, Words] = field(default_factory=dict)
+    words: Mapping[str, Words] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)

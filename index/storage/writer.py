@@ -163,7 +163,7 @@ class IndexWriter:
         drop_offsets: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Write all clips as one segment, their codes made again, with other settings, offsets or scale where given.
+        """Write all clips as one segment, their codes made again, with other settings, offsets or scale if given.
 
         offsets: of every clip that has a stream, by clip_id; facts: what they are; drop_offsets: have none now.
 

@@ -1,4 +1,4 @@
-"""Words in an index: what is said is found, shown and filtered by; sentences on one scale; experts that they do not reach."""
+"""Words in an index: found, shown, filtered by; sentences on one scale; experts that sentences do not reach."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -25,8 +25,8 @@ from mee.model import TextEmbedding, VideoEmbedding
 from mee.text.config import ENCODERS, TextConfig
 from mee.zero_shot import make_model, measure_scale, similarities
 from scripts.search import print_hits
-from tests.index.galleries import SPOKEN, assert_best, loop_scores, random_gallery, random_text, random_words
 from tests.conftest import MemorySource
+from tests.index.galleries import SPOKEN, assert_best, loop_scores, random_gallery, random_text, random_words
 from tests.mee.conftest import COLOURS, SOUNDS
 
 BAG = TextConfig(encoder="bag")
@@ -99,7 +99,7 @@ def test_negative_terms_and_experts_without_a_text_side(make_index, layout, seed
     alone = video_index.rank(queries[-1], 9, where=[mask])
     assert alone.ids[0] == together.ids[-1]
     np.testing.assert_array_equal(alone.scores[0], together.scores[-1][: len(alone.scores[0])])
-    for hits, query in zip(hits_of(together, Queries.stacked(queries), video_index), queries):
+    for hits in hits_of(together, Queries.stacked(queries), video_index):
         for hit in hits:
             assert sum(s.contribution for s in hit.experts.values()) == pytest.approx(hit.score, abs=1e-6)
 
@@ -253,7 +253,8 @@ def test_words_are_a_filter_and_a_list(searcher, spoken):
     ("text", "phrase", "there"),
     [
         ("Good\tmorning, EVERYONE.", "good morning", True), ("don\u2019t stop", "dont stop", True),
-        ("a concatenation", "cat", False), ("STRASSE", "stra\u00dfe", True), ("\u4f60\u597d\u5417", "\u4f60\u597d", True),
+        ("a concatenation", "cat", False), ("STRASSE", "stra\u00dfe", True),
+        ("\u4f60\u597d\u5417", "\u4f60\u597d", True),
         ("state-of-the-art", "of the", True), ("\uff21\uff22\uff23", "abc", True), ("", "a", False),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from tests.index.storage.hostile import COUNT
 
 @pytest.fixture(scope="session")
 def indexes(tmp_path_factory):
-    """Kind of scanner -> an index of one segment with a removed clip and offsets; "words": with experts of words."""
+    """Kind of scanner -> an index of one segment with a removed clip and offsets; "words": with such experts."""
     places = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kinds, "SMALL", {})

@@ -135,8 +135,8 @@ def hits_of(
 
 def listed(rank: int, segment: Segment, row: int, **scored: Any) -> Hit:
     """A row of a segment's table as a hit; scored: fields of Hit, without which it has no score."""
-    facts = (segment.table.arrow[name][row].as_py() for name in COLUMNS)
-    return replace(Hit(rank, *facts, 0.0, {}), **scored)
+    clip_id, video, start_s, end_s = (segment.table.arrow[name][row].as_py() for name in COLUMNS)
+    return replace(Hit(rank, clip_id, video, start_s, end_s, 0.0, {}), **scored)
 
 
 def matching_words(segment: Segment, row: int, layout: Layout, matching: Matching) -> dict[str, Said]:

@@ -232,9 +232,8 @@ class Searcher:
         selection, matching = _selection_of(request, index)
         found: list[tuple[Any, ...]] = []
         for number, (segment, mask) in enumerate(zip(index.snapshot.segments, selection or ())):
-            rows = np.flatnonzero(
-                np.logical_and.reduce([each for each in (mask, segment.live) if each is not None])
-            )
+            both = [each for each in (mask, segment.live) if each is not None]
+            rows = np.flatnonzero(np.logical_and.reduce(both))
             columns = (
                 segment.table.arrow[name].take(rows).to_pylist() for name in ("video", "start_s", "clip_id")
             )
@@ -264,7 +263,7 @@ class Searcher:
             used = np.array([_uses(request, name) for name in layout.names])
             if plain is not None and request.sentences and not (used & np.isfinite(plain.logits)).any():
                 others = " or ".join(compress(layout.names, np.isfinite(plain.logits).any((0, 1)).tolist()))
-                silent = ", ".join(compress(layout.names, used.tolist()))
+                silent = ", ".join(name for name in layout.names if _uses(request, name))
                 raise InputError(
                     f"no sentence reaches {silent}: give a clip alone (--like), or search by {others}, too"
                 )

@@ -6,10 +6,11 @@
 (norms by expert, added up; gamma_n of index/scanners/scanner.py). In bfloat16 both factors are rounded, each
 number by at most b of itself; the rounding of queries is measured. Products are added up in float32, and the
 result is rounded by at most b of itself. Where codes hold short prefixes, a CPU multiplies these instead
-(index/exact/prefixes.py). A query's constant c for a pattern is one more term, |c| long: float32
-adds it to the product, where to round it, the sum and the score costs less than the ULP that every margin has;
-bfloat16 multiplies parts that add up to it by 1. Where words count, they are added in float32. Blocks run on the device, a CPU or a GPU. Neither precision nor
-device changes a result: candidates within the margins are decided by exact scores.
+(index/exact/prefixes.py). A query's constant c for a pattern is one more term, |c| long: float32 adds it to the
+product, where to round it, the sum and the score costs less than the ULP that every margin has; bfloat16
+multiplies parts that add up to it by 1. Where words count, they are added in float32. Blocks run on the device, a
+CPU or a GPU. Neither precision nor device changes a result: candidates within the margins are decided by exact
+scores.
 """
 
 from __future__ import annotations

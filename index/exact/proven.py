@@ -160,14 +160,11 @@ def _multiplied(partition: Partition, vectors: PatternVectors, query: slice = EV
 def _best(partition: Partition, products: Floats, count: int) -> tuple[Floats, Rows]:
     """The best rows of a partition by (Q, n) products, as `Scanner.scan` gives them."""
     count = min(count, partition.count)
-    places = np.argpartition(-products, count - 1, axis=1)[:, :count]
+    places: Rows = np.argpartition(-products, count - 1, axis=1)[:, :count]
     estimates = np.take_along_axis(products, places, 1)
     order = np.argsort(-estimates, axis=1, kind="stable")
-    estimates, rows = (
-        np.take_along_axis(estimates, order, 1),
-        partition.found[np.take_along_axis(places, order, 1)],
-    )
-    return estimates, np.where(np.isneginf(estimates), -1, rows)
+    estimates, places = np.take_along_axis(estimates, order, 1), np.take_along_axis(places, order, 1)
+    return estimates, np.where(np.isneginf(estimates), -1, partition.found[places])
 
 
 def _together(

@@ -258,15 +258,13 @@ class Searcher:
         layout = self.video_index.layout
         sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
         plain = self.text.encode(sentences) if sentences else None
+        reached = layout.names if plain is None else [*compress(layout.names, np.isfinite(plain.logits[0, 0]))]
         for request in requests:
             _check_experts(request, layout)
-            used = np.array([_uses(request, name) for name in layout.names])
-            if plain is not None and request.sentences and not (used & np.isfinite(plain.logits)).any():
-                others = " or ".join(compress(layout.names, np.isfinite(plain.logits).any((0, 1)).tolist()))
-                silent = ", ".join(name for name in layout.names if _uses(request, name))
-                raise InputError(
-                    f"no sentence reaches {silent}: give a clip alone (--like), or search by {others}, too"
-                )
+            used = [name for name in layout.names if _uses(request, name)]
+            if request.sentences and not set(used) & set(reached):
+                others = f"give a clip alone (--like), or search by {' or '.join(reached)}, too"
+                raise InputError(f"no sentence reaches {', '.join(used)}: {others}")
         text = None if plain is None else self._scaled(plain)
         row_of = {sentence: row for row, sentence in enumerate(sentences)}
         queries = []

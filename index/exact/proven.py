@@ -147,7 +147,8 @@ def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
 def _multiplied(partition: Partition, vectors: PatternVectors, query: slice = EVERY) -> Floats:
     """(Q, n) inner products with all clips that can be found, words included, in float32."""
     with np.errstate(invalid="ignore", over="ignore"):
-        products = (vectors.rounded[query] @ partition.vectors.T)[:, partition.found]
+        products = vectors.rounded[query] @ partition.vectors.T
+        products = products if partition.allowed is None else products[:, partition.found]
         products += vectors.added_by_words(partition, partition.found, query)
     finite = np.isfinite(products)
     if not finite.all():

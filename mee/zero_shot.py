@@ -91,9 +91,9 @@ def make_model(
             model.expert(expert.name).fit(stream_blocks(source, expert, clip_ids))
         elif expert.name not in model.towers:
             mean = usual if expert.words else _named(model, source, expert, clip_ids)
-            for unit, own in ((model.text_unit(expert.name), usual), (model.expert(expert.name).unit, mean)):
+            for unit, off in ((model.text_unit(expert.name), usual), (model.expert(expert.name).unit, mean)):
                 unit.start_as_identity()
-                unit.linear.bias.copy_(-own)
+                unit.linear.bias.copy_(-off)
     return model.eval()
 
 

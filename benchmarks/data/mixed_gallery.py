@@ -1,19 +1,21 @@
 """A gallery of real clips, some of which have something said or written that the picture does not show.
 
-  python -m benchmarks.data.mixed_gallery DATA FOLDER                 240 clips and their queries, 2 minutes
-  python -m benchmarks.data.mixed_gallery DATA FOLDER --part dev      119 others, with other sentences, to choose by
+  python -m benchmarks.data.mixed_gallery DATA FOLDER               240 clips and their queries, 2 minutes
+  python -m benchmarks.data.mixed_gallery DATA FOLDER --part dev    119 others with other sentences, to choose by
 
-DATA holds msrvtt200 and coco159, each with captions.csv; photographs become still clips. A quarter of the clips gets a spoken
-sentence, a quarter a line of text, a quarter both, a quarter neither; clips without a sentence have no sound track. The
-sentences are ours (mixed_gallery.csv: kind, sentence, query) and dealt at random, so they say nothing about the picture.
+DATA holds msrvtt200 and coco159, each with captions.csv; photographs become still clips. A quarter of the clips
+gets a spoken sentence, a quarter a line of text, a quarter both, a quarter neither; clips without a spoken sentence
+have no sound track. The sentences are ours (mixed_gallery.csv: kind, sentence, query) and dealt at random, so that
+they say nothing about the picture.
 
-FOLDER/videos       *.mp4, 298 x 224, 3 frames a second, 8 s or longer; speech by espeak-ng in ten voices at 140 to 175 words
-                    a minute, starting at 0.3 to 1.5 s; text in three fonts at three heights, shown from `written_s` to its end
+FOLDER/videos       *.mp4, 298 x 224, 3 frames a second, 8 s or longer; speech by espeak-ng in ten voices, 140 to
+                    175 words a minute, from 0.3 to 1.5 s on; text in three fonts, looks and places, from 0 to 2 s on
 FOLDER/clips.csv    video, said, said_s, said_end_s, written, written_s, written_end_s
-FOLDER/queries.csv  caption, video, kind: seen, said and written, a third each; and "said, quoted" and "written, quoted"
+FOLDER/queries.csv  caption, video, kind: seen, said, written, as many of each; "said, quoted", "written, quoted"
 
-A query of what is seen is a person's caption, of half of the clips. One of what is said or written describes the sentence
-without its words ("news about borrowing becoming more expensive"); a quoted one has the second half of its words.
+A query of what is seen is a person's caption, of every other four clips. One of what is said or written describes
+the sentence in other words ("news about borrowing becoming more expensive" has no content word of its sentence); a
+quoted one is the second half of the sentence.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ def mee_scores(
     offsets = torch.zeros_like(logits) if offsets is None else offsets
     clips = torch.cat([torch.where(layout.spread(available), video, 0), available.to(video)], dim=1)
     whole = [((True,) * len(layout.names), ...)]
-    best = {name: best_rows(text[:, layout.slices[layout.names.index(name)]], words[name]) for name in words or ()}
+    parts = dict(zip(layout.names, layout.slices))
+    best = {name: best_rows(text[:, parts[name]], its) for name, its in (words or {}).items()}
     scores = text.new_empty(text.shape[0], video.shape[0])
     for pattern, rows in whole if layout.missing == "evidence" else group_by_pattern(available):
         weights = mixture_weights(logits, torch.tensor(pattern, device=logits.device), layout.missing)

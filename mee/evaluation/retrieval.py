@@ -26,6 +26,7 @@ from mee.layout import Layout
 from mee.model import MEE, TextEmbedding
 from mee.ranking import MIXTURE, LastPlaced, MixtureScores, Positives, schemes
 from mee.scoring import group_by_pattern
+from mee.zero_shot import standing_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +85,7 @@ class Retrieval:
             InputError: no caption has a clip in the gallery.
         """
         text, gallery = encode_captions(model, pairs.captions) if text is None else text, gallery.by_pattern()
+        text = standing_out(model, text, gallery.video)
         numbers, positives = right_clips(pairs, gallery)
         ids, captions = ([names[number] for number in numbers.tolist()] for names in (pairs.ids, pairs.captions))
         names = Names(ids, captions, gallery.names, clips)

@@ -5,9 +5,9 @@ example:
   python -m benchmarks.fuzz --seconds 60 --only imports store --seed 7
 
 The time is divided among the families of data/fuzz_readers.py. Each runs in child processes with limits; where
-atheris is installed, the coverage of our packages guides it. A line a family: tries, files accepted and refused, and what
-is unexpected: other exceptions and where they come from, signals, hangs, memory. Their inputs, each below a line
-with its file's name, are in --keep.
+atheris is installed, the coverage of our packages guides it. A line a family: tries, files accepted and refused,
+and what is unexpected: other exceptions and where they come from, signals, hangs, memory. Their inputs, each below
+a line with its file's name, are in --keep.
 """
 
 from __future__ import annotations

@@ -4,12 +4,12 @@
   python -m benchmarks.data.mixed_gallery DATA FOLDER --part dev    119 others with other sentences, to choose by
 
 DATA holds msrvtt200 and coco159, each with captions.csv; photographs become still clips. A quarter of the clips
-gets a spoken sentence, a quarter a line of text, a quarter both, a quarter neither; clips without a spoken sentence
-have no sound track. The sentences are ours (mixed_gallery.csv: kind, sentence, query) and dealt at random, so that
+gets a spoken sentence, a quarter a line of text, a quarter both, a quarter neither; without a spoken one there is
+no sound track. The sentences are ours (mixed_gallery.csv: kind, sentence, query) and dealt at random, so that
 they say nothing about the picture.
 
 FOLDER/videos       *.mp4, 298 x 224, 3 frames a second, 8 s or longer; speech by espeak-ng in ten voices, 140 to
-                    175 words a minute, from 0.3 to 1.5 s on; text in three fonts, looks and places, from 0 to 2 s on
+                    175 words a minute; text in three fonts, looks and places, for 3 s at least
 FOLDER/clips.csv    video, said, said_s, said_end_s, written, written_s, written_end_s
 FOLDER/queries.csv  caption, video, kind: seen, said, written, as many of each; "said, quoted", "written, quoted"
 

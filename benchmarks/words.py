@@ -3,11 +3,11 @@
   python -m benchmarks.words DATA --work DIR         the clips of benchmarks.zero_shot, with the same DIR
 
 speech   word error rate: edits a word of the spoken sentence, both normalised as for Whisper ("thirty-one" is 31)
-text     of the recognised lines of a clip the one nearest to the written line: whether it is the same, also but for
-         case and spaces, and the character error rate
+text     of the recognised lines of a clip the one nearest to the written line: whether it is the same, also but
+         for case and spaces, and the character error rate
 time     the first utterance starts, and the last one ends, within a second of the sound; the same of the line
-found    'somebody says "…"' and 'text that reads "…"' with the second half of a sentence: R@1; and whether the best
-         utterance of the right clip, whose time a hit shows, lies within a second of where the sentence is
+found    'somebody says "…"' and 'text that reads "…"' with the second half of a sentence: R@1; and whether the
+         best utterance of the right clip, whose time a hit shows, lies within a second of where the sentence is
 none     clips whose sound is no speech: recordings of DATA/sounds; how many get a speech stream at all
 
 At the end stands what is recognised in the real clips of DATA/clips.

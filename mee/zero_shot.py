@@ -7,8 +7,8 @@ Each stream becomes an expert by what it holds:
     aligned      made by half of a two-tower    its own text tower: the two share a space
     others                                      no text side: they serve "more like this" only
 
-What is usual is taken off labels: t = h - mean of h over the bank, x = n - mean of n over the clips of the store.
-The mixture weighs by how much a sentence stands out, all experts on one scale: see `mee.scale`.
+What is usual is taken off: of sentences the mean of the bank's vectors, of labels the mean over the store's clips.
+The mixture weighs by how much a sentence stands out, all experts on one scale: see `mee.layout`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from importlib.resources import files
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mee.config import NO_TEXT, ExpertConfig, ModelConfig, tower_settings
 from mee.data import FeatureSource
 from mee.encode import encode_captions, stream_blocks
 from mee.errors import InputError
+from mee.layout import Scale
 from mee.model import MEE, TextEmbedding, VideoEmbedding
-from mee.scale import Scale
 from mee.scoring import best_rows
 from mee.text import TextConfig, TextEncoder, encoder_class, tower_class
 
@@ -85,14 +85,15 @@ def make_model(
     )
     used = [expert for expert in experts if expert.text not in ("", NO_TEXT)]
     model = MEE(config, encoder, {each.name: tower_class().learn(tower_settings(each.text), []) for each in used})
-    for parameter in model.mixture.parameters():
-        nn.init.zeros_(parameter)
-    clip_ids = list(source.clips.index)
+    clip_ids, usual = list(source.clips.index), encoded(encoder, sentences or bank()).mean(0)
     for expert in experts:
-        if expert.start == "names":
-            _start_at_names(model.eval(), source, expert, clip_ids)
-        elif expert.text == NO_TEXT:
+        if expert.text == NO_TEXT:
             model.expert(expert.name).fit(stream_blocks(source, expert, clip_ids))
+        elif expert.name not in model.towers:
+            mean = usual if expert.words else _named(model, source, expert, clip_ids)
+            for unit, off in ((model.text_unit(expert.name), usual), (model.expert(expert.name).unit, mean)):
+                unit.start_as_identity()
+                unit.linear.bias.copy_(-off)
     return model.eval()
 
 
@@ -116,20 +117,17 @@ def _expert(source: FeatureSource, name: str, text_dim: int, tower: str) -> Expe
     return ExpertConfig(**settings | own)
 
 
-def _start_at_names(model: MEE, source: FeatureSource, config: ExpertConfig, clip_ids: Sequence[str]) -> None:
-    """Set the two linear maps of an expert to differences from what is usual."""
-    name, expert = config.name, model.expert(config.name)
+def _named(model: MEE, source: FeatureSource, config: ExpertConfig, clip_ids: Sequence[str]) -> Tensor:
+    """Set the vectors of an expert's names; returns the mean of what they say of the clips."""
+    expert = model.expert(config.name)
     assert expert.names is not None
-    expert.names.vectors.copy_(name_vectors(model, name, [column for column in source.columns[name] if column]))
+    names = [column for column in source.columns[config.name] if column]
+    expert.names.vectors.copy_(name_vectors(model, config.name, names))
     total, count = torch.zeros(expert.names.vectors.shape[1]), 0
     for block in stream_blocks(source, config, clip_ids):
         meaning = expert.meaning(block.values.float())
         total, count = total + meaning.sum(0), count + len(meaning)
-    encoder, sentences = model.tower_of(name), model.config.bank or bank()
-    usual = encoded(encoder, sentences).mean(0)
-    for unit, mean in ((expert.unit, total / max(1, count)), (model.text_unit(name), usual)):
-        unit.start_as_identity()
-        unit.linear.bias.copy_(-mean)
+    return total / max(1, count)
 
 
 def name_vectors(model: MEE, expert: str, names: Sequence[str]) -> Tensor:

@@ -35,18 +35,25 @@ EXTRACTORS = {
     "audio": "features.extractors.builtin.audio:AudioExtractor",
     "face": "features.extractors.builtin.face:FaceExtractor",
 }
+WORDS = {
+    "speech": "features.extractors.pretrained.speech:SpeechExtractor",
+    "text": "features.extractors.builtin.screen_text:ScreenTextExtractor",
+}
+SPEECH = "Systran/faster-whisper-small"  # for a plain "speech"
 _DEFAULTS = RunConfig()
 
 
 def known_extractors() -> dict[str, str]:
     """The table with the rows of installed third parties; ours cannot be replaced."""
     foreign = {entry.name: entry.value for entry in entry_points(group="mee.extractors")}
-    return EXTRACTORS | foreign | EXTRACTORS  # ours are listed first, and win
+    return EXTRACTORS | WORDS | foreign | EXTRACTORS | WORDS  # ours are listed first, and win
 
 
 def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
     """Find or download the files of a spec's models, once: the result can be sent to workers."""
     spec = parse_spec(spec) if isinstance(spec, str) else spec
+    if spec.source is None and spec.stream == "speech":
+        spec = replace(spec, source=SPEECH)
     if spec.source is None:
         table = known_extractors()
         if spec.stream not in table:
@@ -57,8 +64,10 @@ def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
         return spec
     if spec.checkpoints:
         return spec
-    from features.extractors.pretrained import find_checkpoints
+    from features.extractors.pretrained import find_checkpoints, find_recogniser, is_speech
 
+    if is_speech(spec.stream):
+        return replace(spec, checkpoints=find_recogniser(spec.source, spec.revision))
     return replace(spec, checkpoints=find_checkpoints(spec.source, spec.revision))
 
 

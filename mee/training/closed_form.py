@@ -34,9 +34,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.config import ModelConfig
+from mee.config import NO_TEXT, ModelConfig
 from mee.layers import GatedEmbeddingUnit, Kernel
 from mee.model import MAIN, MEE
+from mee.scoring import best_rows
 from mee.streams import Ragged
 from mee.text import TextEncoder
 from mee.training.config import TrainConfig
@@ -120,8 +121,9 @@ def with_inputs(
     for expert in config.experts:
         named = sum(name != "" for name in columns.get(expert.name, ()))
         count = int(data.streams[expert.name].present[clips].sum())
-        free = expert.start != "identity" and not expert.learns
-        expert = replace(expert, named=named if free and expert.pooling[0] == "mean" else 0)
+        free = expert.start != "identity" and expert.text != NO_TEXT and not expert.learns
+        if free:  # the regression starts at names, and learns from the other columns too
+            expert = replace(expert, start="random", named=named if expert.pooling[0] == "mean" else 0)
         if free and 1 < count <= most:
             components = min(COMPONENTS, expert.feature_dim, count)
             expert = replace(expert, centres=count, components=components)
@@ -146,7 +148,7 @@ def start_closed_form(
     regressions = {}
     for expert in model.config.experts:
         name = expert.name
-        if expert.start == "identity":
+        if expert.start == "identity" or expert.text == NO_TEXT:
             continue
         if (named := model.expert(name).names) is not None:
             named.vectors.copy_(name_vectors(model, name, [column for column in columns[name] if column]))
@@ -303,11 +305,14 @@ def _held_out(
     part: Tensor,
 ) -> Iterator[HeldOut]:
     """The parts of clips, of each at most SCORED, with their captions; parts of a single clip are left out."""
-    available = torch.stack([data.streams[name].present[: len(part)] for name in model.modalities], dim=1)
+    available = data.available[: len(part)]
 
     def similarity(name: str, numbers: Tensor, clips: Tensor) -> Tensor:
         """(C, G) of captions and clips; zeros where the stream is missing."""
-        words, there = text[name].only(numbers).values, data.streams[name].present[clips]
+        words, there = text[name].only(numbers).values, available[clips, model.modalities.index(name)]
+        if name in model.layout.words:
+            rows = data.streams[name].only(clips)
+            return best_rows(F.normalize(words, dim=1), replace(rows, values=F.normalize(rows.values, dim=1)))
         if name in regressions:
             words, vectors = regressions[name].text(words), regressions[name].held_out
         else:  # aligned: nothing was fitted

@@ -22,41 +22,15 @@ from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 from mee.training.trainer import Trainer
 from mee.training.whitening import Side
-from tests.mee.conftest import COLOURS, SOUNDS
+from tests.mee.conftest import COLOURS, WORDS, BagOfWords
 
 CONFIG = TrainConfig(start="closed-form", shrinkage=0.5)
 LINEAR = replace(CONFIG, centres=0)
-WORDS = (*COLOURS, *SOUNDS, "something", "with")
-
-
-class BagOfWords(TextEncoder):
-    """Counts of known words: nothing to learn, and informative before any training."""
-
-    def __init__(self):
-        super().__init__(len(WORDS), torch.empty(0, len(WORDS)))
-
-    @classmethod
-    def learn(cls, config, captions):
-        return cls()
-
-    load = learn
-
-    def save(self, directory):
-        pass
-
-    def tokenize(self, sentences):
-        return [torch.tensor([[float(s.split().count(word)) for word in WORDS]]) for s in sentences]
-
-    def forward(self, rows, lengths):
-        return rows[:, 0]
-
-    def attention(self, sentence):
-        return None
 
 
 @pytest.fixture(autouse=True)
 def _bag_of_words(monkeypatch):
-    monkeypatch.setitem(ENCODERS, "bag", f"{__name__}:BagOfWords")
+    monkeypatch.setitem(ENCODERS, "bag", "tests.mee.conftest:BagOfWords")
 
 
 @pytest.fixture

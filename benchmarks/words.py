@@ -52,7 +52,7 @@ def edits(wrong: Sequence[str], right: Sequence[str]) -> int:
 
 def normal(text: str) -> list[str]:
     """Words, spelt in one way."""
-    return EnglishTextNormalizer({})(text).split()
+    return str(EnglishTextNormalizer({})(text)).split()  # type: ignore[no-untyped-call]
 
 
 def loose(text: str) -> str:

@@ -55,10 +55,8 @@ def recogniser(monkeypatch):
 
 
 def segment(start, end, text, silent=0.1, probability=-0.5, repeats=1.2):
-    return SimpleNamespace(
-        start=start, end=end, text=text, words=None, no_speech_prob=silent, avg_logprob=probability,
-        compression_ratio=repeats,
-    )  # fmt: skip
+    judged = {"no_speech_prob": silent, "avg_logprob": probability, "compression_ratio": repeats}
+    return SimpleNamespace(start=start, end=end, text=text, words=None, **judged)
 
 
 def clip(sound=None, said=None, extractor=None, start=10.0):

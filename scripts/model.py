@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = {"mee": version("mee"), "store": str(args.store.resolve()), "videos": {"train": []}}
         write_checkpoint(model, record, args.model, folder)
     rows = [[expert.name, *_asked(expert, args.text)] for expert in model.config.experts]
-    print_table(f"{args.model}, made without captions", ["expert", "asked by", ""], rows)
+    print_table(f"{args.model}, made without captions", ["expert", "asked by", ""], rows, words=3)
     say(f"next: mee index {args.store} {args.model} INDEX")
     return DONE
 

@@ -158,7 +158,7 @@ class ExportArgs:
 
     store: Store
     out: Annotated[Positional[Path], arg(metavar="OUT")]  # .npz or .parquet; with {stream} in it, a file a stream
-    streams: tuple[str, ...] = ()  # default: all, in .npz all of numbers
+    streams: tuple[str, ...] = ()  # default: all of numbers
     overwrite: bool = False  # replace existing files
 
     def run(self) -> int:

@@ -4,8 +4,7 @@
                 none where it misses the stream; columns (D,), their names, where they have some. `mee import`
                 reads it back
     .parquet    one row of the stream a row: clip_id, stream, time (seconds, or null), vector (D float32, which
-                hold a float16 exactly); the metadata `streams` holds the fingerprint. Of words: clip_id, stream,
-                start and end (seconds), words
+                hold a float16 exactly); the metadata `streams` holds the fingerprint
 
 The clips are those of which the stream is known, without those that failed: shard by shard, missing ones last. The
 whole stream is held in memory.
@@ -29,8 +28,6 @@ from features.store.feature_store import FeatureStore, are_failures
 from features.store.layout import Float16Stream, Times
 
 PLACE = "{stream}"  # in a path, stands for the stream's name
-WORDS = pa.schema({"clip_id": pa.string(), "stream": pa.string()} | dict.fromkeys(("start", "end"), pa.float64()))
-WORDS = WORDS.append(pa.field("words", pa.string()))
 READ_CLIPS = 64  # between two calls of on_clips
 OnClips = Callable[[int, int], None]
 
@@ -49,21 +46,17 @@ def export_stream(
 ) -> list[Exported]:
     """Write one stream of a store to a file, or each of several to its own if the path has `{stream}` in it.
 
-    ``path`` ends in .npz or .parquet; no ``streams``: all of the store's, in .npz all of numbers. ``on_clips``:
-    called now and then with how many clips are done, and of how many, over all files.
+    ``path`` ends in .npz or .parquet; no ``streams``: all of the store's that hold numbers. ``on_clips``: called
+    now and then with how many clips are done, and of how many, over all files.
     """
-    words = {stream for stream in store.manifest.streams if store.manifest.holds_words(stream)}
-    numbers = [stream for stream in store.manifest.streams if path.suffix != ".npz" or stream not in words]
-    chosen = list(dict.fromkeys(streams)) or numbers
+    words = [stream for stream in store.manifest.streams if store.manifest.holds_words(stream)]
+    chosen = list(dict.fromkeys(streams)) or [stream for stream in store.manifest.streams if stream not in words]
     if unknown := [stream for stream in chosen if stream not in store.manifest.streams]:
         raise InputError(f"{store.name} has no stream '{unknown[0]}'; it has {', '.join(store.manifest.streams)}")
     if path.suffix not in (".npz", ".parquet"):
         raise InputError(f"'{path}': a store is exported to .npz or .parquet, not to '{path.suffix}'")
-    if path.suffix == ".npz" and not words.isdisjoint(chosen):
-        raise InputError(
-            f"'{path}': '{min(words.intersection(chosen))}' holds words, and an .npz numbers; export it to "
-            ".parquet, or to .csv or .vtt by mee store words"
-        )
+    if spoken := [stream for stream in chosen if stream in words]:
+        raise InputError(f"'{spoken[0]}' of {store.name} holds words: write them with mee store words")
     if PLACE not in path.name and len(chosen) > 1:
         raise InputError(
             f"'{path}': a file holds one stream, not {', '.join(chosen)}; choose one with --streams, or write a "
@@ -79,15 +72,6 @@ def export_stream(
     total, done, written = sum(map(len, clip_ids.values())), 0, []
     for stream, file in files.items():
         ids = clip_ids[stream]
-        if stream in words:
-            said = [(i, stream, *each) for i, clip in zip(ids, store.words(stream, ids)) for each in clip or ()]
-            table = pa.Table.from_pylist([dict(zip(WORDS.names, row)) for row in said], WORDS)
-            with whole_file(file) as out:
-                pq.write_table(_named(table, store, stream), out, compression="zstd")
-            done += len(ids)
-            on_clips(done, total)
-            written.append(Exported(file, stream, len(ids), len(said)))
-            continue
         clips: list[Float16Stream] = []
         times: list[Times | None] = []
         for first in range(0, len(ids), READ_CLIPS):
@@ -112,15 +96,11 @@ def export_stream(
                     "time": pa.array(np.concatenate(seconds), from_pandas=True),  # NaN: null
                     "vector": pa.FixedSizeListArray.from_arrays(rows.astype(np.float32).ravel(), rows.shape[1]),
                 }
-                pq.write_table(_named(pa.table(columns), store, stream), out, compression="zstd")
+                made_by = json.dumps({stream: dict(store.manifest.streams[stream].fingerprint)})
+                table = pa.table(columns).replace_schema_metadata({"streams": made_by})
+                pq.write_table(table, out, compression="zstd")
         written.append(Exported(file, stream, len(clips), len(rows)))
     return written
-
-
-def _named(table: pa.Table, store: FeatureStore, stream: str) -> pa.Table:
-    """With what made the stream."""
-    made_by = json.dumps({stream: dict(store.manifest.streams[stream].fingerprint)})
-    return table.replace_schema_metadata({"streams": made_by})
 
 
 def _clip_ids(store: FeatureStore, stream: str) -> list[str]:

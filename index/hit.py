@@ -11,7 +11,7 @@ widened, without the videos that are known.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ import numpy as np
 if TYPE_CHECKING:
     from index.exact import Ranked
     from index.queries import Doubles, Queries
-    from index.scanners import Partition
+    from index.scanners import Floats, Partition
+    from index.storage import Words
     from index.video_index import VideoIndex
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
@@ -42,6 +43,15 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Said:
+    """An utterance, or a line that is written in the picture."""
+
+    start_s: float  # on the video
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Hit:
     """A clip that was found."""
 
@@ -53,6 +63,7 @@ class Hit:
     score: float
     experts: dict[str, Share]  # the clip's experts only; missing streams have no entry
     offset: float = 0.0  # subtracted by test-time normalisation
+    words: dict[str, Said] = field(default_factory=dict)  # of each expert of words that counts, what fits best
 
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""
@@ -97,36 +108,57 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
         partition, row = found[int(ranked.number[query, place])], int(ranked.row[query, place])
         vector = np.asarray(partition.vectors[row], dtype=np.float64)
         one, factors = queries.part(slice(query, query + 1)), factor_of[partition.pattern][query]
-        experts = _shares(one, factors, partition, columns, vector)
-        table, at = segments[partition.segment].table.arrow, int(partition.rows[row])
-        clip_id, video, start_s, end_s = (table[name][at].as_py() for name in COLUMNS)
+        segment, at = segments[partition.segment], int(partition.rows[row])
+        of_words = {layout.names[m]: segment.words[m].values[segment.words[m].of(at)] for m in partition.words}
+        experts, best = _shares(one, factors, partition, columns, vector, of_words)
+        words = {name: said(segment.words[layout.names.index(name)], at, best[name]) for name in best}
+        clip_id, video, start_s, end_s = (segment.table.arrow[name][at].as_py() for name in COLUMNS)
         offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
         score = float(ranked.scores[query, place])
-        hits[query].append(Hit(place + 1, clip_id, video, start_s, end_s, score, experts, offset))
+        hits[query].append(Hit(place + 1, clip_id, video, start_s, end_s, score, experts, offset, words))
     return hits
 
 
+def said(words: Words, clip: int, place: int) -> Said:
+    """The words of a clip at some place of them."""
+    row = words.of(clip).start + place
+    return Said(*(words.table[name][row].as_py() for name in ("start_s", "end_s", "words")))
+
+
 def _shares(
-    query: Queries, factors: Doubles, partition: Partition, columns: Mapping[str, slice], vector: Doubles
-) -> dict[str, Share]:
+    query: Queries,
+    factors: Doubles,
+    partition: Partition,
+    columns: Mapping[str, slice],
+    vector: Doubles,
+    words: Mapping[str, Floats],
+) -> tuple[dict[str, Share], dict[str, int]]:
     """For each expert of a clip its part; the contributions add up to the score, plus the offset.
 
     factors: (T, M) weights of the terms' experts, times the terms' shares; columns: of each expert in packed
-    vectors; vector: (W,). With one term, a part is its weight, <t_m, x_m> and the offset; with several, the sum of
+    vectors; vector: (W,); words: (n, E_m) of experts of words, of which also the best row is told where they count
+    for the query. With one term, a part is its weight, <t_m, x_m> and the offset; with several, the sum of
     |a_t| w_tm, and the means with these weights, so that a similarity stays in [-1, 1].
     """
-    shares, end = {}, 0
+    shares, best, end = {}, {}, 0
     parts = zip(columns.items(), factors.T, query.offsets[0].T)
     for (name, its), factor, offsets in compress(parts, partition.pattern):
-        start, end = end, end + its.stop - its.start
-        products = query.packed[0, :, its].astype(np.float64) @ vector[start:end]  # (T,)
+        packed = query.packed[0, :, its].astype(np.float64)
+        if name in words:
+            by_row = packed @ words[name].T  # (T, n)
+            products = by_row.max(1)
+            if factor.max() > 0:
+                best[name] = int(by_row[factor.argmax()].argmax())
+        else:
+            start, end = end, end + its.stop - its.start
+            products = packed @ vector[start:end]  # (T,)
         weight = float(np.abs(factor).sum())
         if weight:
             similarity, offset = (float((factor * each).sum() / weight) for each in (products, offsets))
         else:  # excluded from every term
             similarity, offset = float(products[0]) if np.isfinite(products[0]) else 0.0, float(offsets[0])
         shares[name] = Share(weight, similarity, offset)
-    return shares
+    return shares, best
 
 
 # search(count, inside, outside): the best `count` clips of the videos `inside` (None: all) that are not `outside`

@@ -1,24 +1,27 @@
 """Searcher: requests -> hits. What a request means: its query vectors, and the clips that it may find.
 
 A sentence is encoded by the model. A clip that others should be like is its own query: its vectors as they are,
-with equal weights for its experts.
+with equal weights for its experts. Requests that only name words list the clips that have them, by video and time.
 """
 
 from __future__ import annotations
 
 import shlex
 import stat
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
+from itertools import compress, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
+from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
-from index.request import Request
+from index.request import STREAMS, Request
 from index.storage import Origin, text_name
 from index.text_side import TextSide
 from index.video_index import VideoIndex
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 Answer = list[Hit] | list[VideoHits]
 Mask = NDArray[np.bool_]
+Matching = Mapping[int, Mask]  # of experts of words, by number: which rows of a segment's words were asked for
 Selection = Sequence[Mask | None]  # for each segment which rows of its table may be found; None: all
 
 
@@ -150,6 +154,10 @@ class Searcher:
         """The experts' names."""
         return self.video_index.layout.names
 
+    def encode(self, sentences: Sequence[str]) -> Queries:
+        """A query for each sentence, with the weights that it has in this index; an empty one is an InputError."""
+        return self.video_index.scaled(self.text.encode(sentences))
+
     def refresh(self) -> bool:
         """Read what a writer has changed in the index since; returns whether anything was.
 
@@ -177,14 +185,15 @@ class Searcher:
         Requests that may find the same clips are ranked together.
 
         Raises:
-            InputError: a request names an expert, a clip, a video or a column that is not there, or leaves nothing
-                to compare by.
+            InputError: a request names an expert, a clip, a video, a column or words that are not there, or leaves
+                nothing to compare by.
         """
-        queries = _queries_of(requests, self.video_index, self.text)
+        asking = [number for number, request in enumerate(requests) if request.asks]
+        queries = dict(zip(asking, self._queries_of([requests[number] for number in asking])))
         together: dict[tuple[object, ...], list[int]] = {}
-        for number, request in enumerate(requests):
-            together.setdefault(request.shared, []).append(number)
-        answers: dict[int, Answer] = {}
+        for number in asking:
+            together.setdefault(requests[number].shared, []).append(number)
+        answers = {n: self._listed(request) for n, request in enumerate(requests) if not request.asks}
         for numbers in together.values():
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
@@ -193,11 +202,12 @@ class Searcher:
     def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
         """Hits for queries whose requests differ in nothing else."""
         index, plain = self.video_index, request.plain
-        selection = _selection_of(request, index)
+        selection, matching = _selection_of(request, index)
 
         def hits(queries: Queries, count: int, selection: Selection | None) -> list[list[Hit]]:
             ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
-            return hits_of(ranked, queries, index, plain=plain)
+            found = hits_of(ranked, queries, index, plain=plain)
+            return [self._with_words(each, matching) for each in found]
 
         if not request.by_video:
             return hits(Queries.stacked(queries), request.top, selection)
@@ -214,6 +224,70 @@ class Searcher:
             return best_videos(first, wider, top=request.top, moments=request.moments)
 
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
+
+    def _listed(self, request: Request) -> Answer:
+        """Clips that are not scored, by video and time."""
+        selection, matching = _selection_of(request, self.video_index)
+        found: list[tuple[str, float, str, float]] = []
+        for segment, mask in zip(self.video_index.snapshot.segments, selection or ()):
+            kept = np.logical_and.reduce([each for each in (mask, segment.live) if each is not None])
+            columns = (segment.table.arrow[name] for name in ("video", "start_s", "clip_id", "end_s"))
+            found += zip(*(column.take(np.flatnonzero(kept)).to_pylist() for column in columns))
+
+        def hits(clips: Iterable[tuple[str, float, str, float]], top: int) -> list[Hit]:
+            some = enumerate(islice(clips, top), start=1)
+            return self._with_words([Hit(n, it, video, a, b, 0.0, {}) for n, (video, a, it, b) in some], matching)
+
+        if not request.by_video:
+            return hits(sorted(found), request.top)
+        videos = enumerate(islice(groupby(sorted(found), key=itemgetter(0)), request.top), start=1)
+        return [VideoHits(rank, video, tuple(hits(clips, request.moments))) for rank, (video, clips) in videos]
+
+    def _with_words(self, hits: list[Hit], matching: Sequence[Matching]) -> list[Hit]:
+        """The same, each with the first words of its clip that were asked for, in place of what fits best."""
+        names, segments = self.video_index.layout.names, self.video_index.snapshot.segments
+        for place, hit in enumerate(hits if matching else ()):
+            number, row = self.video_index.find(hit.clip_id)
+            its = [(m, segments[number].words[m], rows) for m, rows in matching[number].items()]
+            first = {names[m]: said(words, row, int(rows[words.of(row)].argmax())) for m, words, rows in its}
+            hits[place] = replace(hit, words=hit.words | first)
+        return hits
+
+    def _queries_of(self, requests: Sequence[Request]) -> list[Queries]:
+        """A single query for each request that has one; each sentence is encoded once."""
+        layout = self.video_index.layout
+        sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
+        plain = self.text.encode(sentences) if sentences else None
+        reached = layout.names if plain is None else [*compress(layout.names, np.isfinite(plain.logits[0, 0]))]
+        for request in requests:
+            _check_experts(request, layout)
+            used = [
+                name
+                for name in request.only or layout.names
+                if not request.weights or request.weights.get(name, 0) > 0
+            ]
+            if request.sentences and not set(used) & set(reached):
+                others = f"give a clip alone (--like), or search by {' or '.join(reached)}, too"
+                raise InputError(f"no sentence reaches {', '.join(used)}: {others}")
+        text = None if plain is None else self.video_index.scaled(plain)
+        row_of = {sentence: row for row, sentence in enumerate(sentences)}
+        queries = []
+        for request in requests:
+            weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
+            rows = [row_of[sentence] for sentence in request.sentences]
+            terms = [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows) if text]
+            if request.like is not None:
+                terms.append((1.0, self.video_index.clip_query(request.like)))
+            query = Queries.mixture(terms)
+            if request.weights:
+                query = query.weighted(request.weights, layout)
+            if request.only:
+                query = query.only([name in request.only for name in layout.names])
+            if request.like is not None and not np.isfinite(query.logits[0, -1]).any():
+                words = "has none of the experts that the search uses, so nothing can be like it"
+                raise InputError(f"clip {request.like!r} {words}")
+            queries.append(query)
+        return queries
 
 
 def _check_layout(video_index: VideoIndex, model: MEE) -> None:
@@ -232,36 +306,6 @@ def _is_own(origin: Origin, directory: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and (beside or status.st_ino == origin.model_inode)
 
 
-# ---- the query vectors of requests
-
-
-def _queries_of(requests: Sequence[Request], video_index: VideoIndex, encoder: Text) -> list[Queries]:
-    """A single query for each request; each sentence is encoded once."""
-    layout = video_index.layout
-    sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
-    text = encoder.encode(sentences) if sentences else None
-    row_of = {sentence: row for row, sentence in enumerate(sentences)}
-    queries = []
-    for request in requests:
-        _check_experts(request, layout)
-        weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
-        rows = [row_of[sentence] for sentence in request.sentences]
-        terms = [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows)] if text else []
-        if request.like is not None:
-            terms.append((1.0, video_index.clip_query(request.like)))
-        query = Queries.mixture(terms)
-        if request.weights:
-            query = query.weighted(request.weights, layout)
-        if request.only:
-            query = query.only([name in request.only for name in layout.names])
-        if not np.isfinite(query.logits).any(-1).all():  # of a clip's term; sentences have weights for all experts
-            raise InputError(
-                f"clip {request.like!r} has none of the experts that the search uses, so nothing can be like it"
-            )
-        queries.append(query)
-    return queries
-
-
 def _check_experts(request: Request, layout: Layout) -> None:
     """Refuse experts that the model does not have."""
     for name in (*request.only, *request.weights):
@@ -273,13 +317,13 @@ def _check_experts(request: Request, layout: Layout) -> None:
 # ---- the clips that requests may find
 
 
-def _selection_of(request: Request, video_index: VideoIndex) -> Selection | None:
-    """The clips that a request may find; None: all.
+def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection | None, Sequence[Matching]]:
+    """The clips that a request may find, None: all; and of each segment the words that it asks for, if it does.
 
     Raises:
-        InputError: its filter does not fit the index, or its video or clip is not in it.
+        InputError: its filter or its words do not fit the index, or its video or clip is not in it.
     """
-    if request.where is not None or request.video is not None:  # else `rank` is the first that reads a map
+    if request.where is not None or request.video is not None or request.words:  # else `rank` reads maps first
         video_index.snapshot.check()
     segments = video_index.snapshot.segments
     selection: Selection | None = None
@@ -298,7 +342,21 @@ def _selection_of(request: Request, video_index: VideoIndex) -> Selection | None
         others = np.ones(len(segments[number].table), dtype=bool)
         others[row] = False
         selection = _both(selection, [others if n == number else None for n in range(len(segments))])
-    return selection
+    matching: list[dict[int, Mask]] = [{} for _ in segments]
+    for name, words in request.words.items():
+        if STREAMS[name] not in video_index.layout.words:
+            raise InputError(
+                f"the index has no words of a stream '{STREAMS[name]}', so --{name} cannot find any: extract it "
+                f"(mee precompute VIDEOS STORE --streams {STREAMS[name]}), and make model and index again"
+            )
+        m = video_index.layout.names.index(STREAMS[name])
+        masks = [np.zeros(len(segment.table), dtype=bool) for segment in segments]
+        for segment, mask, found in zip(segments, masks, matching):
+            if m in segment.words:
+                found[m] = segment.words[m].containing(words)
+                mask[np.asarray(segment.words[m].table["clip"].to_numpy())[found[m]]] = True
+        selection = _both(selection, masks)
+    return selection, matching if request.words else []
 
 
 def _of_videos(video_index: VideoIndex, videos: Collection[str]) -> list[Mask]:

@@ -8,6 +8,7 @@ from .pairs import find_videos as find_videos
 from .pairs import match_captions as match_captions
 from .source import ClipNames as ClipNames
 from .source import FeatureSource as FeatureSource
+from .source import Utterance as Utterance
 from .source import check_source as check_source
 from .source import load_ragged as load_ragged
 from .source import load_words as load_words

@@ -66,7 +66,7 @@ def sentence_vectors(
         own = encoder.encode([sentences[row] for row in rows.tolist()], device).float().cpu()
         if len(odd := (~own.isfinite().all(1)).nonzero()):
             text = sentences[int(rows[odd[0]])]
-            raise InputError(f"the text encoder gives NaN or infinity for the sentence '{text:.80}'")
+            raise InputError(f"the text encoder gives NaN or infinity for '{text:.80}'; name another encoder")
         vectors[rows] = own
         new = [(keys[row], vector.astype("<f4").tobytes()) for row, vector in zip(rows.tolist(), own.numpy())]
         _in_file(place, partial(_write, new=new))
@@ -79,8 +79,10 @@ def _place(encoder: TextEncoder, config: TextConfig) -> Path | None:
     digest = hashlib.sha256(json.dumps([FORMAT, asdict(config) | {"encoder": "", "revision": ""}]).encode())
     with suppress(OSError, RuntimeError), TemporaryDirectory() as folder:
         encoder.save(Path(folder))
+        digest.update((tokens := encoder.tokens_file()).encode())
         for path in sorted(Path(folder).rglob("*")):
-            digest.update(path.name.encode() + path.read_bytes())
+            if not (tokens and path.name == "tokenizer.json"):  # it also holds how the tokenizer was called last
+                digest.update(path.name.encode() + path.read_bytes())
         for name, tensor in sorted(encoder.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)

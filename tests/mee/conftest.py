@@ -1,7 +1,7 @@
 """A toy problem to train on, and what runs and compares trainers."""
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,21 @@ from mee.errors import InputError
 from mee.text.base import TextEncoder
 from mee.training.config import TrainConfig
 from mee.training.trainer import Trainer
+from tests.conftest import MemorySource
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
 COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
 WORDS = (*COLOURS, *SOUNDS, "something", "with")
+
+
+@dataclass
+class Spoken(MemorySource):
+    """A source whose `speech` holds words."""
+
+    said: dict = field(default_factory=dict)
+
+    def words(self, modality, clip_ids):
+        return [self.said.get(clip_id) for clip_id in clip_ids]
 
 
 class BagOfWords(TextEncoder):

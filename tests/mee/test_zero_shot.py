@@ -1,6 +1,6 @@
 """Models without captions: what a sentence reaches, and how much each expert counts for it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,21 +16,10 @@ from mee.layout import Scale
 from mee.model import MEE
 from mee.text.config import ENCODERS, TextConfig
 from mee.zero_shot import bank, make_model, measure_scale, standing_out
-from tests.conftest import MemorySource
-from tests.mee.conftest import COLOURS, SOUNDS, refusal
+from tests.mee.conftest import COLOURS, SOUNDS, Spoken, refusal
 
 BAG = TextConfig(encoder="bag")
 SENTENCES = (*COLOURS, *SOUNDS, "red something", "something with drums", "something blue with rain")
-
-
-@dataclass
-class Spoken(MemorySource):
-    """A source whose `speech` holds words."""
-
-    said: dict = field(default_factory=dict)
-
-    def words(self, modality, clip_ids):
-        return [self.said.get(clip_id) for clip_id in clip_ids]
 
 
 @pytest.fixture(autouse=True)
@@ -140,8 +129,12 @@ def test_evaluation_weighs_as_search_does(source, model):
     pairs = match_captions(pd.DataFrame({"video_id": videos, "caption": captions}), source, partial=False)[0]
     gallery = encode_gallery(model, source, videos)
     retrieval = Retrieval.of(model, gallery, pairs)
-    alone = max(retrieval.measure(name).t2v.metrics["R@5"] for name in ("appearance", "speech"))
-    assert retrieval.measure().t2v.metrics["R@5"] > alone + 20
+    alone = [retrieval.measure(name).t2v.metrics["MedR"] for name in ("appearance", "speech")]
+    assert alone == [6.5, 3.5]  # two colours and four sounds among 24 clips
+    assert retrieval.measure().t2v.metrics["MedR"] == 2
+    assert [row.name for row in retrieval.schemes()] == ["appearance", "speech", "uniform", "renormalise"]
+    assert [row.name for row in retrieval.removed()] == ["appearance", "speech"]
+    assert retrieval.schemes()[2].text_to_video["MedR"] == 2
 
 
 def test_an_expert_of_which_no_clip_has_the_stream_gets_no_weight():

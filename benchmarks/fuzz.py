@@ -4,10 +4,10 @@ example:
   python -m benchmarks.fuzz --seconds 600
   python -m benchmarks.fuzz --seconds 60 --only imports store --seed 7
 
-The time is divided among the families of fuzz_readers.py. Each runs in child processes with limits; where atheris
-is installed, the coverage of our packages guides it. A line a family: tries, files accepted and refused, and what
-is unexpected: other exceptions and where they come from, signals, hangs, memory. Their inputs, each below a line
-with its file's name, are in --keep.
+The time is divided among the families of data/fuzz_readers.py. Each runs in child processes with limits; where
+atheris is installed, the coverage of our packages guides it. A line a family: tries, files accepted and refused,
+and what is unexpected: other exceptions and where they come from, signals, hangs, memory. Their inputs, each below
+a line with its file's name, are in --keep.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def changed(content: Any, rng: random.Random) -> Any:
 
 def fuzz(name: str, seeds: Path, work: Path, seconds: float, rng: random.Random, counts: Counts) -> None:
     """In a child: try until the time is over."""
-    from benchmarks.fuzz_readers import FAMILIES, SEALS
+    from benchmarks.data.fuzz_readers import FAMILIES, SEALS
 
     def attempt(data: bytes) -> None:
         file, before = files[(data or b"\0")[0] % len(files)], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -191,10 +191,10 @@ def main() -> int:
         import atheris
 
         with atheris.instrument_imports(include=list(PACKAGES)):
-            from benchmarks import fuzz_readers as readers
+            from benchmarks.data import fuzz_readers as readers
     except ImportError:
         say("atheris is not installed: mutations are not guided by coverage")
-        from benchmarks import fuzz_readers as readers
+        from benchmarks.data import fuzz_readers as readers
     names = args.only or tuple(readers.FAMILIES)
     with tempfile.TemporaryDirectory() as folder:
         readers.SEEDS.append(top := Path(folder))

@@ -11,19 +11,23 @@ widened, without the videos that are known.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from index.exact import Ranked
     from index.queries import Doubles, Queries
-    from index.scanners import Partition
+    from index.scanners import Floats, Partition
+    from index.storage import Segment, Words
     from index.video_index import VideoIndex
+    from mee.layout import Layout
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
+Matching = Mapping[int, NDArray[np.bool_]]  # of experts of words, by number: which rows of words were asked for
 WIDENED = 4  # times as many clips in each further search
 
 
@@ -42,6 +46,15 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Said:
+    """An utterance, or a line that is written in the picture."""
+
+    start_s: float  # on the video
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Hit:
     """A clip that was found."""
 
@@ -53,6 +66,7 @@ class Hit:
     score: float
     experts: dict[str, Share]  # the clip's experts only; missing streams have no entry
     offset: float = 0.0  # subtracted by test-time normalisation
+    words: dict[str, Said] = field(default_factory=dict)  # of each expert of words that counts, what fits best
 
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""
@@ -81,10 +95,18 @@ class VideoHits:
         return {"rank": self.rank, "video": self.video, "score": self.score, "moments": moments}
 
 
-def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain: bool = False) -> list[list[Hit]]:
+def hits_of(
+    ranked: Ranked,
+    queries: Queries,
+    video_index: VideoIndex,
+    *,
+    plain: bool = False,
+    matching: Sequence[Matching] = (),
+) -> list[list[Hit]]:
     """What `VideoIndex.rank` found for queries, with the facts of each clip and what each expert contributed.
 
-    For each query its hits, the best first; `plain`: the clips' offsets were not subtracted.
+    For each query its hits, the best first; `plain`: the clips' offsets were not subtracted; `matching`: of each
+    segment the rows of words that were asked for, of which a hit shows the first.
     """
     layout, segments = video_index.layout, video_index.snapshot.segments
     found = {int(number): ranked.partitions[number] for number in np.unique(ranked.number[ranked.number >= 0])}
@@ -97,36 +119,74 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
         partition, row = found[int(ranked.number[query, place])], int(ranked.row[query, place])
         vector = np.asarray(partition.vectors[row], dtype=np.float64)
         one, factors = queries.part(slice(query, query + 1)), factor_of[partition.pattern][query]
-        experts = _shares(one, factors, partition, columns, vector)
-        table, at = segments[partition.segment].table.arrow, int(partition.rows[row])
-        clip_id, video, start_s, end_s = (table[name][at].as_py() for name in COLUMNS)
+        segment, at = segments[partition.segment], int(partition.rows[row])
+        of_words = {layout.names[m]: segment.words[m].values[segment.words[m].of(at)] for m in partition.words}
+        experts, best = _shares(one, factors, partition, columns, vector, of_words)
         offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
         score = float(ranked.scores[query, place])
-        hits[query].append(Hit(place + 1, clip_id, video, start_s, end_s, score, experts, offset))
+        words = {name: _said(segment.words[layout.names.index(name)], at, best[name]) for name in best}
+        if matching:
+            words |= matching_words(segment, at, layout, matching[partition.segment])
+        hits[query].append(
+            listed(place + 1, segment, at, score=score, experts=experts, offset=offset, words=words)
+        )
     return hits
 
 
+def listed(rank: int, segment: Segment, row: int, **scored: Any) -> Hit:
+    """A row of a segment's table as a hit; scored: fields of Hit, without which it has no score."""
+    clip_id, video, start_s, end_s = (segment.table.arrow[name][row].as_py() for name in COLUMNS)
+    return replace(Hit(rank, clip_id, video, start_s, end_s, 0.0, {}), **scored)
+
+
+def matching_words(segment: Segment, row: int, layout: Layout, matching: Matching) -> dict[str, Said]:
+    """The first words of a clip that were asked for, of each expert of words."""
+    found = {}
+    for m, rows in matching.items():
+        its = segment.words[m].of(row)
+        found[layout.names[m]] = _said(segment.words[m], row, int(rows[its].argmax()))
+    return found
+
+
+def _said(words: Words, clip: int, place: int) -> Said:
+    row = words.of(clip).start + place
+    return Said(*(words.table[name][row].as_py() for name in ("start_s", "end_s", "words")))
+
+
 def _shares(
-    query: Queries, factors: Doubles, partition: Partition, columns: Mapping[str, slice], vector: Doubles
-) -> dict[str, Share]:
+    query: Queries,
+    factors: Doubles,
+    partition: Partition,
+    columns: Mapping[str, slice],
+    vector: Doubles,
+    words: Mapping[str, Floats],
+) -> tuple[dict[str, Share], dict[str, int]]:
     """For each expert of a clip its part; the contributions add up to the score, plus the offset.
 
     factors: (T, M) weights of the terms' experts, times the terms' shares; columns: of each expert in packed
-    vectors; vector: (W,). With one term, a part is its weight, <t_m, x_m> and the offset; with several, the sum of
+    vectors; vector: (W,); words: (n, E_m) of experts of words, of which also the best row is told where they count
+    for the query. With one term, a part is its weight, <t_m, x_m> and the offset; with several, the sum of
     |a_t| w_tm, and the means with these weights, so that a similarity stays in [-1, 1].
     """
-    shares, end = {}, 0
+    shares, best, end = {}, {}, 0
     parts = zip(columns.items(), factors.T, query.offsets[0].T)
     for (name, its), factor, offsets in compress(parts, partition.pattern):
-        start, end = end, end + its.stop - its.start
-        products = query.packed[0, :, its].astype(np.float64) @ vector[start:end]  # (T,)
+        packed = query.packed[0, :, its].astype(np.float64)
+        if name in words:
+            by_row = packed @ words[name].T  # (T, n)
+            products = by_row.max(1)
+            if factor.max() > 0:
+                best[name] = int(by_row[factor.argmax()].argmax())
+        else:
+            start, end = end, end + its.stop - its.start
+            products = packed @ vector[start:end]  # (T,)
         weight = float(np.abs(factor).sum())
         if weight:
             similarity, offset = (float((factor * each).sum() / weight) for each in (products, offsets))
         else:  # excluded from every term
             similarity, offset = float(products[0]) if np.isfinite(products[0]) else 0.0, float(offsets[0])
         shares[name] = Share(weight, similarity, offset)
-    return shares
+    return shares, best
 
 
 # search(count, inside, outside): the best `count` clips of the videos `inside` (None: all) that are not `outside`

@@ -80,14 +80,15 @@ def nnn_offsets(video_index: VideoIndex, bank: Queries, neighbours: int, alpha: 
     offsets: dict[str, float] = {}
     step = max(1, BLOCK // len(bank))
     for partition in video_index.snapshot.partitions:
-        rows = np.arange(len(partition.vectors)) if partition.allowed is None else partition.allowed.rows
         vectors = pattern_vectors(bank, video_index.layout, [partition], subtract=False)
         captions = torch.from_numpy(vectors[partition.pattern].rounded)
+        added_by_words = vectors[partition.pattern].added_by_words
         constant = torch.from_numpy(vectors[partition.pattern].constant[:, None]).float()
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
+        for start in range(0, partition.count, step):
+            some = partition.found[start : start + step]
             clips = torch.from_numpy(np.ascontiguousarray(partition.vectors[some]))
-            scores = float32_product(captions, clips) + constant  # (B, c)
+            scores = float32_product(captions, clips) if clips.shape[1] else torch.zeros(len(captions), len(some))
+            scores = scores + constant + torch.from_numpy(added_by_words(partition, some)).float()  # (B, c)
             largest = scores.topk(min(neighbours, len(bank)), dim=0).values
             offsets.update(zip(partition.ids(some), (alpha * largest.double().mean(0)).float().tolist()))
     return offsets

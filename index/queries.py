@@ -9,7 +9,8 @@ is the score of mee.scoring. A logit of -inf excludes an expert from that term. 
 experts, the query does not cover the clip, and never finds it.
 
 Within a pattern A the score is an inner product of the clip's packed vector with one vector of the query, plus a
-constant of the query: what the offsets of the experts in A take.
+constant of the query: what the offsets of the experts in A take. An expert of words has several vectors x_mr of a
+clip, none of them packed, and <t_tm, x_m> is the largest of <t_tm, x_mr>: these are added for each term.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import accumulate, compress, pairwise
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.scanners import Coding, Floats, Partition, Rotated, Rows, gamma
+from index.scanners import LARGEST_NORM, TINY, ULP, Coding, Floats, Partition, Rotated, Rows, gamma
 from mee.config import Missing
-from mee.layout import Layout, Pattern
+from mee.layout import Layout, Pattern, Scale
 
 if TYPE_CHECKING:
     from mee.model import TextEmbedding
@@ -101,6 +102,19 @@ class Queries:
             logits = np.where(np.isneginf(self.logits), -np.inf, np.log(values))  # what a clip lacks stays out
         return replace(self, logits=logits)
 
+    def scaled(self, scale: Scale, best: Doubles) -> Queries:
+        """Sentences on one scale (mee.layout); best: (Q, M) their best similarities, -inf: no clip has it."""
+        logits = self.logits + scale.logits(best)[:, None]
+        return replace(self, logits=logits, offsets=self.offsets + np.array(scale.mean))
+
+    def each_expert(self) -> Queries:
+        """(Q * M) queries for each of one term: it by one expert alone, without an offset."""
+        queries, _, experts = self.logits.shape
+        apart = np.where(np.eye(experts, dtype=bool), self.logits, -np.inf).reshape(-1, 1, experts)
+        return Queries(
+            np.repeat(self.packed, experts, axis=0), apart, np.zeros_like(apart), np.ones((queries * experts, 1))
+        )
+
     def part(self, rows: slice | Rows) -> Queries:
         """Some of them."""
         return Queries(*(getattr(self, name)[rows] for name in FIELDS))
@@ -122,7 +136,7 @@ class ExpertColumns:
 
     expert: int
     packed: slice  # of a packed vector
-    row: slice  # of a row of the partition
+    row: slice  # of a row of the partition; words have none there
 
 
 @dataclass(frozen=True)
@@ -134,12 +148,66 @@ class PatternVectors:
     constant: Doubles  # (Q,) added to the inner products: less what the experts' offsets take
     covers: NDArray[np.bool_]  # (Q,) whether clips of the pattern have an expert of every term
     offset: float | None  # -1 where clips' offsets are subtracted, else 0; None: clips have none
-    experts: tuple[ExpertColumns, ...]
+    experts: tuple[ExpertColumns, ...]  # whose vectors are packed
+    words: tuple[ExpertColumns, ...] = ()  # the others
 
     @property
     def width(self) -> int:
         """W."""
-        return int(self.experts[-1].row.stop) + (self.offset is not None)
+        packed = self.experts[-1].row.stop if self.experts else 0
+        return int(packed) + (self.offset is not None)
+
+    @cached_property
+    def count_words(self) -> bool:
+        """Whether words count for any of the queries, or are all that clips have."""
+        alone = bool(self.words) and not self.experts
+        return alone or any(self.factors[..., each.expert].any() for each in self.words)
+
+    def added_by_words(self, partition: Partition, rows: Rows, query: slice = slice(None)) -> Doubles:
+        """(Q, n) what words add to the scores of some clips, rising, by products in float32."""
+        factors, added = self.factors[query], np.zeros((len(self.factors[query]), len(rows)))
+        for each in self.words:
+            vectors, places = partition.words[each.expert]
+            number, term = factors[..., each.expert].nonzero()
+            if len(number):
+                best = vectors.best(self.queries.packed[query][number, term, each.packed], places[rows])
+                weighted = factors[number, term, each.expert, None] * best
+                for one in range(factors.shape[1]):
+                    added[number[term == one]] += weighted[term == one]
+        return added
+
+    def exactly_added_by_words(self, partition: Partition, query: Rows, rows: Rows) -> Doubles:
+        """(N,) what words add to the score of each pair of a query and a clip, in float64."""
+        added = np.zeros(len(rows))
+        for each in self.words:
+            vectors, places = partition.words[each.expert]
+            for term in range(self.factors.shape[1]):
+                factor = self.factors[query, term, each.expert]
+                some = np.flatnonzero(factor)
+                packed = self.queries.packed[query[some], term, each.packed]
+                added[some] += factor[some] * vectors.exact(packed, places[rows[some]])
+        return added
+
+    @cached_property
+    def norms_of_words(self) -> Doubles:
+        """(Q,) of the queries' parts of experts of words, times their weights, added up."""
+        norms = np.zeros(len(self.factors))
+        for each in self.words:
+            lengths = np.linalg.norm(self.queries.packed[..., each.packed].astype(np.float64), axis=-1)  # (Q, T)
+            norms += (np.abs(self.factors[..., each.expert]) * lengths).sum(1)
+        return np.asarray(norms * (1 + gamma(1)))
+
+    def rounding(self, partition: Partition) -> Doubles:
+        """(Q,) the largest error of products with clips of a partition in float32, words added in any order."""
+        size = LARGEST_NORM * (self.added_norms(self.rounded) + self.norms_of_words)
+        if self.offset:
+            size += np.abs(partition.vectors[:, -1]).max()
+        return np.asarray((gamma(self.terms) + ULP) * size + TINY)
+
+    @property
+    def terms(self) -> int:
+        """Of the longest inner products that a score is made of, added up."""
+        return self.width + max((each.packed.stop - each.packed.start for each in self.words), default=0)
 
     def rotated(self, coding: Coding) -> Rotated:
         """The queries as a coding has them, for all of their patterns."""
@@ -152,7 +220,7 @@ class PatternVectors:
         """(Q,) at least the sum over the experts of the norms of their parts of (Q, W) vectors."""
         parts = (vectors[:, expert.row] for expert in self.experts)
         norms = sum(np.sqrt(np.einsum("qd,qd->q", part, part).astype(np.float64)) for part in parts)
-        return np.asarray(norms * (1 + gamma(self.width)))
+        return np.asarray(norms * (1 + gamma(self.width))) + np.zeros(len(vectors))
 
     @cached_property
     def rounded(self) -> Floats:
@@ -210,13 +278,20 @@ def pattern_vectors(
         constant -= factors[:, :, term, m] * queries.offsets[:, term, m]
     vectors = {}
     for n, pattern in enumerate(patterns):
-        experts = _columns(layout, pattern)
-        vectors[pattern] = PatternVectors(queries, factors[n], constant[n], covers[n], offset, experts)
+        vectors[pattern] = PatternVectors(
+            queries, factors[n], constant[n], covers[n], offset, *_columns(layout, pattern)
+        )
     return vectors
 
 
 @lru_cache(maxsize=1024)
-def _columns(layout: Layout, pattern: Pattern) -> tuple[ExpertColumns, ...]:
-    ends = [0, *accumulate(compress(layout.sizes, pattern))]
-    there = compress(enumerate(layout.slices), pattern)
-    return tuple(ExpertColumns(m, packed, slice(*row)) for (m, packed), row in zip(there, pairwise(ends)))
+def _columns(layout: Layout, pattern: Pattern) -> tuple[tuple[ExpertColumns, ...], tuple[ExpertColumns, ...]]:
+    """Of the experts of a pattern, those whose vectors are packed and those of words."""
+    packed, words, end = [], [], 0
+    for m, (name, columns) in compress(enumerate(zip(layout.names, layout.slices)), pattern):
+        if name in layout.words:
+            words.append(ExpertColumns(m, columns, slice(0, 0)))
+        else:
+            start, end = end, end + layout.sizes[m]
+            packed.append(ExpertColumns(m, columns, slice(start, end)))
+    return tuple(packed), tuple(words)

@@ -2,6 +2,8 @@
 
     query = sentence + sum of weight * sentence of `also` (below 0: not this) + a clip that others should be like
 
+Without any of them, `said` and `written` list the clips that have these words.
+
 A new option is a field here, and what it does is in index/searcher.py.
 """
 
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from mee.errors import InputError
 
 LARGEST = 1e6  # weight of a sentence
+STREAMS = {"said": "speech", "written": "text"}  # fields, and the streams of words that they look into
 QUERY = ("sentence", "also", "only", "weights")  # fields that may differ between requests that are ranked together
 
 
@@ -28,6 +31,8 @@ class Request:
     weights: Mapping[str, float] = field(default_factory=dict)  # of experts, in place of the model's; others get 0
     where: str | None = None  # only clips for which this filter is true (index/filter.py)
     video: str | None = None  # only clips of this video
+    said: str | None = None  # only clips in which somebody says these words, side by side
+    written: str | None = None  # only clips in whose picture these words are written, side by side
     top: int = 10  # how many hits, or videos
     by_video: bool = False  # find videos: each once, with its best moments
     moments: int = 3  # how many moments of each video, at most
@@ -35,8 +40,13 @@ class Request:
     exact: bool = False  # give exact results also where the kind of the index may miss a clip
 
     def __post_init__(self) -> None:
-        if self.sentence is None and self.like is None and not self.also:
+        if not self.asks and not self.words:
             raise InputError("nothing to look for: give a sentence, or a clip that others should be like")
+        for name, words in self.words.items():
+            from index.storage import folded
+
+            if not folded(words).strip():
+                raise InputError(f"--{name} {words!r} has no words; write what is to be found")
         if not all(sentence.strip() for sentence in self.sentences):
             raise InputError("a sentence is empty; write what to look for")
         for weight, sentence in self.also:
@@ -59,6 +69,16 @@ class Request:
             from index.filter import Filter
 
             Filter.parse(self.where)  # before a model is loaded
+
+    @property
+    def asks(self) -> bool:
+        """Whether clips are scored, and not only listed."""
+        return self.sentence is not None or self.like is not None or bool(self.also)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What clips must have been said or have written in them."""
+        return {name: words for name in STREAMS if (words := getattr(self, name)) is not None}
 
     @property
     def sentences(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Searcher: requests -> hits. What a request means: its query vectors, and the clips that it may find.
 
 A sentence is encoded by the model. A clip that others should be like is its own query: its vectors as they are,
-with equal weights for its experts.
+with equal weights for its experts. Requests that only name words list the clips that have them, by video and time.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import shlex
 import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache, cached_property
+from itertools import compress, groupby, islice, repeat
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.hit import Hit, VideoHits, best_videos, first_count, hits_of
+from index.hit import Hit, Matching, VideoHits, best_videos, first_count, hits_of, listed, matching_words
 from index.queries import Queries
-from index.request import Request
+from index.request import STREAMS, Request
 from index.storage import Origin, text_name
 from index.text_side import TextSide
 from index.video_index import VideoIndex
@@ -150,6 +152,14 @@ class Searcher:
         """The experts' names."""
         return self.video_index.layout.names
 
+    def encode(self, sentences: Sequence[str]) -> Queries:
+        """A query for each sentence, with the weights that it has in this index; an empty one is an InputError."""
+        return self._scaled(self.text.encode(sentences))
+
+    def _scaled(self, sentences: Queries) -> Queries:
+        scale = self.video_index.snapshot.scale
+        return sentences if scale is None else sentences.scaled(scale, self.video_index.best(sentences))
+
     def refresh(self) -> bool:
         """Read what a writer has changed in the index since; returns whether anything was.
 
@@ -177,14 +187,15 @@ class Searcher:
         Requests that may find the same clips are ranked together.
 
         Raises:
-            InputError: a request names an expert, a clip, a video or a column that is not there, or leaves nothing
-                to compare by.
+            InputError: a request names an expert, a clip, a video, a column or words that are not there, or leaves
+                nothing to compare by.
         """
-        queries = _queries_of(requests, self.video_index, self.text)
+        asking = [number for number, request in enumerate(requests) if request.asks]
+        queries = dict(zip(asking, self._queries_of([requests[number] for number in asking])))
         together: dict[tuple[object, ...], list[int]] = {}
-        for number, request in enumerate(requests):
-            together.setdefault(request.shared, []).append(number)
-        answers: dict[int, Answer] = {}
+        for number in asking:
+            together.setdefault(requests[number].shared, []).append(number)
+        answers = {n: self._listed(request) for n, request in enumerate(requests) if not request.asks}
         for numbers in together.values():
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
@@ -193,11 +204,11 @@ class Searcher:
     def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
         """Hits for queries whose requests differ in nothing else."""
         index, plain = self.video_index, request.plain
-        selection = _selection_of(request, index)
+        selection, matching = _selection_of(request, index)
 
         def hits(queries: Queries, count: int, selection: Selection | None) -> list[list[Hit]]:
             ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
-            return hits_of(ranked, queries, index, plain=plain)
+            return hits_of(ranked, queries, index, plain=plain, matching=matching)
 
         if not request.by_video:
             return hits(Queries.stacked(queries), request.top, selection)
@@ -214,6 +225,67 @@ class Searcher:
             return best_videos(first, wider, top=request.top, moments=request.moments)
 
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
+
+    def _listed(self, request: Request) -> Answer:
+        """Clips that are not scored, by video and time."""
+        index = self.video_index
+        selection, matching = _selection_of(request, index)
+        found: list[tuple[Any, ...]] = []
+        for number, (segment, mask) in enumerate(zip(index.snapshot.segments, selection or ())):
+            both = [each for each in (mask, segment.live) if each is not None]
+            rows = np.flatnonzero(np.logical_and.reduce(both))
+            columns = (
+                segment.table.arrow[name].take(rows).to_pylist() for name in ("video", "start_s", "clip_id")
+            )
+            found += zip(*columns, repeat(number), rows.tolist())
+        found.sort()
+
+        def hit(rank: int, clip: tuple[Any, ...]) -> Hit:
+            number, row = clip[3:]
+            segment = index.snapshot.segments[number]
+            return listed(rank, segment, row, words=matching_words(segment, row, index.layout, matching[number]))
+
+        if not request.by_video:
+            return [hit(rank, clip) for rank, clip in enumerate(found[: request.top], start=1)]
+        videos: list[VideoHits] = []
+        for video, clips in islice(groupby(found, key=itemgetter(0)), request.top):
+            moments = tuple(hit(n, clip) for n, clip in enumerate(islice(clips, request.moments), start=1))
+            videos.append(VideoHits(len(videos) + 1, video, moments))
+        return videos
+
+    def _queries_of(self, requests: Sequence[Request]) -> list[Queries]:
+        """A single query for each request that has one; each sentence is encoded once."""
+        layout = self.video_index.layout
+        sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
+        plain = self.text.encode(sentences) if sentences else None
+        reached = layout.names if plain is None else [*compress(layout.names, np.isfinite(plain.logits[0, 0]))]
+        for request in requests:
+            _check_experts(request, layout)
+            used = [name for name in layout.names if _uses(request, name)]
+            if request.sentences and not set(used) & set(reached):
+                others = f"give a clip alone (--like), or search by {' or '.join(reached)}, too"
+                raise InputError(f"no sentence reaches {', '.join(used)}: {others}")
+        text = None if plain is None else self._scaled(plain)
+        row_of = {sentence: row for row, sentence in enumerate(sentences)}
+        queries = []
+        for request in requests:
+            weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
+            rows = [row_of[sentence] for sentence in request.sentences]
+            terms = (
+                [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows)] if text else []
+            )
+            if request.like is not None:
+                terms.append((1.0, self.video_index.clip_query(request.like)))
+            query = Queries.mixture(terms)
+            if request.weights:
+                query = query.weighted(request.weights, layout)
+            if request.only:
+                query = query.only([name in request.only for name in layout.names])
+            if request.like is not None and not np.isfinite(query.logits[0, -1]).any():
+                words = "has none of the experts that the search uses, so nothing can be like it"
+                raise InputError(f"clip {request.like!r} {words}")
+            queries.append(query)
+        return queries
 
 
 def _check_layout(video_index: VideoIndex, model: MEE) -> None:
@@ -232,34 +304,11 @@ def _is_own(origin: Origin, directory: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and (beside or status.st_ino == origin.model_inode)
 
 
-# ---- the query vectors of requests
-
-
-def _queries_of(requests: Sequence[Request], video_index: VideoIndex, encoder: Text) -> list[Queries]:
-    """A single query for each request; each sentence is encoded once."""
-    layout = video_index.layout
-    sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
-    text = encoder.encode(sentences) if sentences else None
-    row_of = {sentence: row for row, sentence in enumerate(sentences)}
-    queries = []
-    for request in requests:
-        _check_experts(request, layout)
-        weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
-        rows = [row_of[sentence] for sentence in request.sentences]
-        terms = [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows)] if text else []
-        if request.like is not None:
-            terms.append((1.0, video_index.clip_query(request.like)))
-        query = Queries.mixture(terms)
-        if request.weights:
-            query = query.weighted(request.weights, layout)
-        if request.only:
-            query = query.only([name in request.only for name in layout.names])
-        if not np.isfinite(query.logits).any(-1).all():  # of a clip's term; sentences have weights for all experts
-            raise InputError(
-                f"clip {request.like!r} has none of the experts that the search uses, so nothing can be like it"
-            )
-        queries.append(query)
-    return queries
+def _uses(request: Request, expert: str) -> bool:
+    """Whether a request compares clips by an expert."""
+    return (not request.only or expert in request.only) and (
+        not request.weights or request.weights.get(expert, 0) > 0
+    )
 
 
 def _check_experts(request: Request, layout: Layout) -> None:
@@ -273,13 +322,15 @@ def _check_experts(request: Request, layout: Layout) -> None:
 # ---- the clips that requests may find
 
 
-def _selection_of(request: Request, video_index: VideoIndex) -> Selection | None:
-    """The clips that a request may find; None: all.
+def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection | None, Sequence[Matching]]:
+    """The clips that a request may find, None: all; and of each segment the words that it asks for, if it does.
 
     Raises:
-        InputError: its filter does not fit the index, or its video or clip is not in it.
+        InputError: its filter or its words do not fit the index, or its video or clip is not in it.
     """
-    if request.where is not None or request.video is not None:  # else `rank` is the first that reads a map
+    if (
+        request.where is not None or request.video is not None or request.words
+    ):  # else `rank` is the first that reads a map
         video_index.snapshot.check()
     segments = video_index.snapshot.segments
     selection: Selection | None = None
@@ -298,7 +349,21 @@ def _selection_of(request: Request, video_index: VideoIndex) -> Selection | None
         others = np.ones(len(segments[number].table), dtype=bool)
         others[row] = False
         selection = _both(selection, [others if n == number else None for n in range(len(segments))])
-    return selection
+    matching: list[dict[int, Mask]] = [{} for _ in segments]
+    for name, words in request.words.items():
+        if STREAMS[name] not in video_index.layout.words:
+            raise InputError(
+                f"the index has no words of a stream '{STREAMS[name]}', so --{name} cannot find any: extract it "
+                f"(mee precompute VIDEOS STORE --streams {STREAMS[name]}), and make model and index again"
+            )
+        m = video_index.layout.names.index(STREAMS[name])
+        masks = [np.zeros(len(segment.table), dtype=bool) for segment in segments]
+        for segment, mask, found in zip(segments, masks, matching):
+            if m in segment.words:
+                found[m] = segment.words[m].containing(words)
+                mask[np.asarray(segment.words[m].table["clip"].to_numpy())[found[m]]] = True
+        selection = _both(selection, masks)
+    return selection, matching if request.words else []
 
 
 def _of_videos(video_index: VideoIndex, videos: Collection[str]) -> list[Mask]:

@@ -12,6 +12,9 @@ Beside its vectors an index stores of each clip its video and span, what the sou
 given metadata (of the clips that it names; the others keep theirs), and a version: a digest of the clip's place,
 its file, its streams and what made them. It changes when a file was replaced and extracted again, or a stream that
 the model reads was made again; not when another stream is added.
+
+Of a model whose weights are how much sentences stand out, the scale (mee.layout) is measured over all clips when
+an index is made or compacted here, and stays as it is while clips are added, so that scores can be compared.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import torch
 from safetensors.numpy import save_file
 
 from index.metadata import Metadata
@@ -42,12 +46,16 @@ from index.storage import (
     Snapshot,
     as_pandas,
     joined,
+    packed_of,
     text_name,
     write_text_facts,
 )
 from index.text_side import FORMAT, GRAPH, OUTPUTS, WEIGHTS, TextSide
 from mee.encode import encode_captions, encode_gallery
 from mee.errors import InputError
+from mee.model import VideoEmbedding
+from mee.streams import Ragged
+from mee.zero_shot import measure_scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,9 +178,12 @@ def synchronise(
                 for entries in chain(first, parts):
                     writer.put(entries)
             now = writer.snapshot
-            if before is None or settings != now.settings or _compaction_pays(now):
+            scaled = model.config.weights == "stand-out" and len(now) > 0
+            unknown = scaled and now.scale is None
+            if before is None or settings != now.settings or unknown or _compaction_pays(now):
+                scale = measure_scale(model, videos_of(now, model.device)) if scaled else None
                 with bar("compact", "clips") as on_compacted:
-                    writer.compact(settings=settings, progress=on_compacted)
+                    writer.compact(settings=settings, scale=scale, progress=on_compacted)
             report.no_text = _keep_text(writer, directory / text_name(origin), model)
         except InputError:
             raise
@@ -238,8 +249,30 @@ def _embedded(
         clips = plan.clips.loc[some]
         if offsets is not None:
             clips = clips.assign(offset=offsets.reindex(some))
-        yield Entries.of(gallery, clips, model.layout)
+        words = {name: source.words(name, gallery.clip_ids) for name in model.layout.words}
+        yield Entries.of(gallery, clips, model.layout, words)
         on_embedded(start + len(some), len(wanted))
+
+
+def videos_of(snapshot: Snapshot, device: torch.device) -> Iterator[VideoEmbedding]:
+    """The embeddings of all clips of an index, some thousand at a time."""
+    layout = snapshot.layout
+    for partition in snapshot.partitions:
+        columns = np.flatnonzero(np.repeat(packed_of(partition.pattern, layout), layout.sizes))
+        for start in range(0, partition.count, CLIPS):
+            rows = partition.found[start : start + CLIPS]
+            packed = torch.zeros(len(rows), layout.total)
+            packed[:, columns] = torch.from_numpy(partition.vectors[rows, : len(columns)])
+            words = {
+                layout.names[m]: Ragged(torch.from_numpy(its.values), torch.from_numpy(its.starts)).only(
+                    torch.from_numpy(places[rows])
+                )
+                for m, (its, places) in partition.words.items()
+            }
+            sizes = {name: layout.sizes[layout.names.index(name)] for name in layout.words}
+            lacking = {name: Ragged.of([None] * len(rows), torch.empty(0, size)) for name, size in sizes.items()}
+            available = torch.tensor(partition.pattern).expand(len(rows), -1)
+            yield VideoEmbedding(packed.to(device), available.to(device), lacking | words)
 
 
 def _offsets(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series[float] | None:

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact import Ranked, search_approximately, search_proven
-from index.queries import FEW, Queries, pattern_vectors
-from index.scanners import PROVEN, RERANK, Partition, gpu_usable
-from index.storage import Origin, Snapshot, read_snapshot, refreshed
+from index.queries import FEW, Doubles, Queries, pattern_vectors
+from index.scanners import PROVEN, RERANK, TINY, Partition, gpu_usable
+from index.storage import Origin, Snapshot, packed_of, read_snapshot, refreshed
 from mee.errors import InputError
 from mee.layout import Layout
 
@@ -108,7 +108,8 @@ class VideoIndex:
             elif few and proven and self._device is None:
                 found = search_proven(partitions, vectors, k)
             elif few and self._device is not None and self._device.type == "cuda" and gpu_usable():
-                found = search_proven([self._batch.on_gpu(partition) for partition in partitions], vectors, k)
+                on_gpu = [each if each.words else self._batch.on_gpu(each) for each in partitions]
+                found = search_proven(on_gpu, vectors, k)
             else:
                 found = self._batch.search(partitions, vectors, k, precision)
             parts.append(Ranked.of(partitions, found, queries=len(part), k=k))
@@ -124,6 +125,14 @@ class VideoIndex:
 
             self._products = BatchSearch(self._device or torch.device("cpu"))
         return self._products
+
+    def best(self, sentences: Queries) -> Doubles:
+        """(Q, M) the best similarity of each sentence by each expert alone, of all clips; -inf: none has it."""
+        each = sentences.each_expert()
+        step = FEW if len(sentences) <= FEW else BATCH  # a few need no torch
+        parts = [each.part(slice(start, start + step)) for start in range(0, len(each), step)]
+        found = [self.rank(part, 1, plain=True, exact=True).scores.max(1, initial=-np.inf) for part in parts]
+        return np.concatenate(found).reshape(len(sentences), -1).astype(np.float64)
 
     def _partitions(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""
@@ -169,6 +178,8 @@ class VideoIndex:
     def clip_query(self, clip_id: str) -> Queries:
         """A clip as a query for clips like it: its vectors, and equal weights for its experts.
 
+        Of words it is the mean of their vectors, as one of norm 1: what the clip is about as a whole.
+
         Raises:
             InputError: there is no such clip, or it has no stream.
         """
@@ -178,9 +189,13 @@ class VideoIndex:
             raise InputError(f"clip {clip_id!r} has no stream, so nothing can be like it")
         partition, row = place
         available = np.array(partition.pattern)
-        columns = np.repeat(available, self.layout.sizes)
+        columns = np.repeat(packed_of(partition.pattern, self.layout), self.layout.sizes)
         packed = np.zeros(self.layout.total, dtype=np.float32)
         packed[columns] = partition.vectors[row, : int(columns.sum())]
+        for m, words in self.snapshot.segments[number].words.items():
+            if available[m]:
+                mean = words.values[words.of(table_row)].mean(0, dtype=np.float64)
+                packed[self.layout.slices[m]] = mean / max(float(np.linalg.norm(mean)), TINY)
         logits = np.where(available, 0.0, -np.inf)[None, None]
         return Queries(packed[None, None], logits, np.zeros_like(logits), np.ones((1, 1)))
 

@@ -15,7 +15,7 @@ from mee.layers import PLAIN, check_pooling, pooled_size
 from mee.text import TextConfig
 
 Missing = Literal["evidence", "renormalise"]  # rules of missing streams, see mee.scoring
-Weights = Literal["learned", "stand-out"]  # where mixture weights come from; stand-out: see mee.scale
+Weights = Literal["learned", "stand-out"]  # where mixture weights come from; stand-out: see mee.layout
 NO_TEXT = "none"  # text side of an expert that no sentence reaches: it serves "more like this" only
 SCHEMES = ("mixture", "uniform", "evidence", "renormalise")  # ways to score; no expert's name
 _STRICT = {"extra": "forbid"}  # an unknown setting in a checkpoint is an error
@@ -42,8 +42,8 @@ class ExpertConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.name), "every expert needs a name")
-        plain = re.fullmatch(r"[A-Za-z0-9_-]+", self.name)  # as streams are called
-        require(plain is not None, f"an expert's name is of letters, digits, - and _, got {self.name!r:.80}")
+        spelt = re.fullmatch(r"[A-Za-z0-9_-]+", self.name)  # as streams are called
+        require(spelt is not None, f"an expert's name is of letters, digits, - and _, got {self.name!r:.80}")
         sized = self.embed_dim > 0 and self.input_dim >= 0 and (self.input_dim > 0) is not self.words
         require(sized, f"'{self.name}': sizes must be positive, and the input-dim of words 0")
         check_pooling(f"'{self.name}'", self.pooling)
@@ -53,10 +53,16 @@ class ExpertConfig:
         require(
             not self.named or self.pooling[0] == "mean", f"'{self.name}': named columns need mean pooling first"
         )
-        require(self.start != "names" or self.named > 0, f"'{self.name}': to start at names, columns need names")
+        plain = not self.centres and not self.learns
+        at_names = self.start != "names" or (self.named > 0 and plain)
+        require(
+            at_names, f"'{self.name}': to start at names, columns need names, and no centres and learnt pooling"
+        )
         if self.words:
-            fixed = self.start == "identity" and not (self.named or self.centres) and self.text != NO_TEXT
-            require(fixed, f"'{self.name}': words start as identity, with a text side, without names and centres")
+            fixed = self.start == "identity" and plain and self.text != NO_TEXT
+            require(
+                fixed, f"'{self.name}': words start as identity, with a text side, no centres or learnt pooling"
+            )
         elif self.start == "identity":
             columns = f"its {self.pooled_dim} pooled columns must be as many as its embed-dim {self.embed_dim}"
             require(self.pooled_dim == self.embed_dim, f"'{self.name}': to start as identity, {columns}")
@@ -76,8 +82,15 @@ class ExpertConfig:
 
     @property
     def feature_dim(self) -> int:
-        """Size of the pooled stream without named columns; where all are named, they stay."""
+        """Size of the pooled stream without named columns, 0 at a start there; where all are named, they stay."""
+        if self.start == "names" or self.words:
+            return 0
         return pooled_size(self.pooling, self.input_dim - self.named or self.input_dim)
+
+    @property
+    def own_tower(self) -> bool:
+        """Whether it has a text tower of its own."""
+        return self.text not in ("", NO_TEXT)
 
 
 def tower_settings(tower: str) -> TextConfig:

@@ -17,9 +17,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional as F
 
 from mee.errors import InputError
 from mee.products import require_pays
+from mee.streams import Ragged
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -58,6 +60,18 @@ def joint_rows(x: Tensor, rows: int) -> Tensor:
     if processes() == 1:
         return x
     return cast(Tensor, _JointRows.apply(x, rows))  # type: ignore[no-untyped-call]
+
+
+def joint_streams(streams: Ragged, rows: int) -> Ragged:
+    """The same of streams of float rows: (rows,) streams of all processes, in order."""
+    if processes() == 1:
+        return streams
+    own = streams.offsets.diff().to(streams.values.device)
+    lengths = joint_rows(own, rows)
+    place = torch.arange(int(lengths.max()), device=own.device)
+    padded = streams.values.new_zeros(len(own), len(place), *streams.values.shape[1:])
+    padded = joint_rows(padded.index_put((place < own[:, None],), streams.values), rows)
+    return Ragged(padded[place < lengths[:, None]], F.pad(lengths.cumsum(0), (1, 0)).cpu())
 
 
 def joint_numbers(numbers: list[float], device: torch.device) -> list[float]:

@@ -2,10 +2,11 @@
 
     text:  h = encoder(sentence);  t_m = GEU_m(h, or h of the expert's own text tower);  l = U h + c;  o
     video: x_m = GEU'_m(dropout(inputs(standardise(pool(stream_m)))))
+    words: x_mr = GEU'_m(dropout(h of utterance r))     by the text encoder that t_m comes from, which is frozen
 
 Miech, Laptev, Sivic (arXiv 1804.02516). `mee.scoring` turns t, l, o, x and availability into scores; the offsets
 o, one for each expert, stay 0 where weights are renormalised. A pooling that learns gets its stream's rows
-standardised instead, before it.
+standardised instead, before it. An expert without a text side has t = 0 and l = -inf, and does not learn.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.config import ExpertConfig, ModelConfig, tower_settings
+from mee.config import NO_TEXT, ExpertConfig, ModelConfig, tower_settings
 from mee.errors import InputError
 from mee.layers import GatedEmbeddingUnit, Kernel, Names, Pool, Standardise
 from mee.layout import Layout
@@ -38,7 +39,7 @@ class TextEmbedding:
     """Q encoded sentences."""
 
     packed: Tensor  # (Q, E), unit-norm for each expert
-    logits: Tensor  # (Q, M) mixture logits
+    logits: Tensor  # (Q, M) mixture logits; -inf: the sentence does not reach the expert
     offsets: Tensor  # (Q, M) taken from each similarity
 
     def __getitem__(self, rows: Tensor) -> TextEmbedding:
@@ -51,14 +52,18 @@ class TextEmbedding:
 class VideoEmbedding:
     """G encoded clips."""
 
-    packed: Tensor  # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing
+    packed: (
+        Tensor  # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing; of words
+    )
     available: Tensor  # (G, M) bool
     words: Mapping[str, Ragged] = field(default_factory=dict)  # of `Layout.words`: G streams of unit-norm rows
 
     def __getitem__(self, rows: Tensor) -> VideoEmbedding:
         """Some of them, by (n,) int64 numbers or a (G,) bool mask."""
-        numbers = (rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows).cpu()
-        words = {name: of_clips.only(numbers) for name, of_clips in self.words.items()}
+        words = {}
+        if self.words:
+            numbers = (rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows).cpu()
+            words = {name: of_clips.only(numbers) for name, of_clips in self.words.items()}
         return VideoEmbedding(self.packed[rows], self.available[rows], words)
 
 
@@ -68,7 +73,7 @@ class VideoExpert(nn.Module):
     def __init__(self, config: ExpertConfig, dropout: float, text_dim: int) -> None:
         super().__init__()
         self.embed_dim, self.dropout, self.fits = config.embed_dim, dropout, config.standardise
-        self.columns, self.named = config.input_dim, config.named
+        self.columns, self.named, self.featured = config.input_dim, config.named, config.feature_dim > 0
         self.pool = Pool(config.pooling, config.input_dim)
         self.standardise = Standardise(config.input_dim if self.pool.learns else config.feature_dim)
         self.kernel = Kernel(config.feature_dim, config.components, config.centres) if config.centres else None
@@ -111,6 +116,8 @@ class VideoExpert(nn.Module):
         return torch.cat([likeness, self.meaning(pooled)], dim=1)
 
     def _unnamed(self, pooled: Tensor) -> Tensor:
+        if not self.featured:
+            return pooled[:, :0]
         if self.named == self.columns:  # nothing else is there: the log tells small probabilities apart
             return (pooled.clamp(min=0) + FLOOR).log()
         by_kind: Tensor = pooled.unflatten(1, (-1, self.columns))
@@ -121,6 +128,32 @@ class VideoExpert(nn.Module):
         if self.fits:
             rows = (block.values.float() for block in blocks)
             self.standardise.fit(rows if self.pool.learns else map(self._unnamed, rows))
+
+
+class WordsExpert(nn.Module):
+    """The video side of an expert of words: a gated unit, on the text vector of each utterance."""
+
+    def __init__(self, config: ExpertConfig, dropout: float) -> None:
+        super().__init__()
+        self.dropout, self.unit = dropout, GatedEmbeddingUnit(config.embed_dim, config.embed_dim)
+
+    def forward(self, streams: Streams) -> Ragged:
+        """B streams of text vectors -> as many streams of unit-norm rows (n, embed_dim)."""
+        padded, lengths = streams.padded, streams.lengths
+        rows = padded[torch.arange(padded.shape[1], device=lengths.device) < lengths[:, None]]
+        embedded: Tensor = self.unit(F.dropout(rows, self.dropout, self.training))
+        return Ragged(embedded, F.pad(lengths.cumsum(0), (1, 0)).cpu())
+
+
+class NoText(nn.Module):
+    """The text side of an expert that no sentence reaches: (Q, …) -> (Q, embed_dim) zeros."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.new_zeros(len(h), self.embed_dim)
 
 
 class MEE(Checkpointed):
@@ -137,17 +170,25 @@ class MEE(Checkpointed):
         super().__init__()
         self.config = config
         names, sizes = zip(*((expert.name, expert.embed_dim) for expert in config.experts))
-        self.layout = Layout(names, sizes, config.missing)
+        words = tuple(expert.name for expert in config.experts if expert.words)
+        self.layout = Layout(names, sizes, config.missing, words)
+        self.asked = tuple(expert.text != NO_TEXT for expert in config.experts)  # by sentences
         self.text_encoder = text_encoder
         self.towers = nn.ModuleDict(towers or {})
-        own = {expert.name for expert in config.experts if expert.text}
+        own = {expert.name for expert in config.experts if expert.own_tower}
         if own != set(self.towers):
             raise ValueError(f"the settings name text towers for {sorted(own)}, given are {sorted(self.towers)}")
         self.text_experts = nn.ModuleList(
-            GatedEmbeddingUnit(self.tower_of(expert.name).dim, expert.embed_dim) for expert in config.experts
+            GatedEmbeddingUnit(self.tower_of(expert.name).dim, expert.embed_dim)
+            if asked
+            else NoText(expert.embed_dim)
+            for expert, asked in zip(config.experts, self.asked)
         )
         self.video_experts = nn.ModuleList(
-            VideoExpert(expert, config.dropout, self.tower_of(expert.name).dim) for expert in config.experts
+            WordsExpert(expert, config.dropout)
+            if expert.words
+            else VideoExpert(expert, config.dropout, self.tower_of(expert.name).dim)
+            for expert in config.experts
         )
         self.mixture = make_gate(text_encoder.dim, config.gate, len(config.experts))
         self.offset = nn.Parameter(torch.zeros(len(names)), requires_grad=config.missing == "evidence")
@@ -160,7 +201,7 @@ class MEE(Checkpointed):
         Raises:
             InputError: a pretrained text model is not there, or cannot be used.
         """
-        own = [expert for expert in config.experts if expert.text]
+        own = [expert for expert in config.experts if expert.own_tower]
         towers = {each.name: tower_class().learn(tower_settings(each.text), captions) for each in own}
         return cls(config, encoder_class(config.text).learn(config.text, captions), towers)
 
@@ -211,26 +252,35 @@ class MEE(Checkpointed):
         inputs = (h[name if name in h else MAIN] for name in self.modalities)
         packed = torch.cat([unit(vectors) for unit, vectors in zip(self.text_experts, inputs)], dim=1)
         logits = self.mixture(h[MAIN])
+        if not all(self.asked):
+            logits = logits.masked_fill(~torch.tensor(self.asked, device=logits.device), -torch.inf)
         return TextEmbedding(packed, logits, self.offset.expand(logits.shape))
 
     def encode_video(self, clips: Clips) -> VideoEmbedding:
         """Encode G clips; the order of the mapping does not matter, streams of other modalities are not read."""
         streams = {modality: clips[modality].to(self.device) for modality in self.modalities}
-        parts = [expert(streams[modality]) for modality, expert in zip(self.modalities, self.video_experts)]
-        return VideoEmbedding(torch.cat(parts, dim=1), availability(streams, self.modalities))
+        found = {name: expert(streams[name]) for name, expert in zip(self.modalities, self.video_experts)}
+        words = {name: found[name] for name in self.layout.words}
+        for name, rows in words.items():
+            found[name] = rows.values.new_zeros(len(rows), rows.values.shape[1])
+        return VideoEmbedding(
+            torch.cat(list(found.values()), dim=1), availability(streams, self.modalities), words
+        )
 
     def forward(self, sentences: Sequence[str], clips: Clips) -> Tensor:
         """(Q, G) scores of Q sentences against G clips; see mee.encode for more than fit in memory."""
         text = self.encode_text({name: ragged.all() for name, ragged in self.tokenize(sentences).items()})
         video = self.encode_video(clips)
-        return mee_scores(text.packed, video.packed, text.logits, video.available, self.layout, text.offsets)
+        return mee_scores(
+            text.packed, video.packed, text.logits, video.available, self.layout, text.offsets, video.words
+        )
 
     def expert(self, modality: str) -> VideoExpert:
-        """The video side of one expert."""
+        """The video side of one expert; not of words."""
         return cast(VideoExpert, self.video_experts[self.modalities.index(modality)])
 
     def text_unit(self, modality: str) -> GatedEmbeddingUnit:
-        """The text side of one expert."""
+        """The text side of one expert that has one."""
         return cast(GatedEmbeddingUnit, self.text_experts[self.modalities.index(modality)])
 
     def with_settings(self, config: ModelConfig) -> MEE:
@@ -244,17 +294,27 @@ class MEE(Checkpointed):
         self.mixture, self.config = gate, replace(self.config, gate=hidden)
 
     def _start(self) -> None:
-        """Initialise experts that start as the identity; they begin with equal mixture weights."""
-        aligned = [expert for expert in self.config.experts if expert.start == "identity"]
-        for expert in aligned:
-            if self.tower_of(expert.name).dim != expert.embed_dim:
-                raise InputError(
-                    f"'{expert.name}' cannot start as identity: its text tower '{expert.text}' gives "
-                    f"{self.tower_of(expert.name).dim} columns, its stream {expert.embed_dim}"
-                )
-            self.text_unit(expert.name).start_as_identity()
-            self.expert(expert.name).unit.start_as_identity()
-        if aligned:
+        """Initialise experts that start as the identity; where any is aligned, mixture weights begin equal."""
+        for expert, text, video in zip(self.config.experts, self.text_experts, self.video_experts):
+            if expert.start == "identity":
+                cast(GatedEmbeddingUnit, video.unit).start_as_identity()
+            if isinstance(text, NoText):
+                video.requires_grad_(False)
+            elif expert.start == "identity":
+                tower, name = self.tower_of(expert.name), expert.text or self.config.text.encoder
+                if tower.dim != expert.embed_dim:
+                    size = f"{'embed-dim is' if expert.words else 'stream'} {expert.embed_dim}"
+                    raise InputError(
+                        f"'{expert.name}' cannot start as identity: its text tower '{name}' gives "
+                        f"{tower.dim} columns, its {size}"
+                    )
+                if expert.words and any(parameter.requires_grad for parameter in tower.parameters()):
+                    raise InputError(
+                        f"'{expert.name}' holds words, and the text encoder '{name}' learns; name a frozen one, "
+                        "such as a pretrained sentence encoder"
+                    )
+                cast(GatedEmbeddingUnit, text).start_as_identity()
+        if any(expert.start != "random" for expert in self.config.experts):
             last = [module for module in self.mixture.modules() if isinstance(module, nn.Linear)][-1]
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)

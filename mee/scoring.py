@@ -16,6 +16,8 @@ has. Either way the score is one inner product, with zeros in place of what the 
 An expert of words has several unit vectors of a clip, x_m1, x_m2, …: an utterance each, and the best one counts,
 <t_m(q), x_m(v)> = max over r of <t_m(q), x_mr(v)>. It is added to the inner product, where x_m is zeros.
 
+An expert without a text side has l_m = -inf, so that w_m = 0; a clip that has no other expert scores 0.
+
 With evidence one vector of a query serves all clips: one matrix product. Renormalised weights are shared by clips
 with the same pattern A: one product for each of at most 2^M - 1 patterns. Never is there a (Q, G, M) tensor.
 Training, evaluation and the index all go through here.
@@ -29,6 +31,7 @@ import torch
 from torch import Tensor
 
 from mee.config import Missing
+from mee.layers import pool_rows
 from mee.layout import Layout, Pattern
 from mee.streams import Ragged
 
@@ -36,10 +39,11 @@ from mee.streams import Ragged
 def mixture_weights(logits: Tensor, available: Tensor, missing: Missing) -> Tensor:
     """(…, M) weights of the experts, exactly 0 where one is absent, and where a clip has none at all.
 
-    From (…, M) finite mixture logits, and (…, M) bool of clips; the two are broadcast together.
+    From (…, M) mixture logits, finite or -inf, and (…, M) bool of clips; the two are broadcast together.
     """
     chosen = logits if missing == "evidence" else torch.where(available, logits, -torch.inf)
-    return torch.where(available, chosen.softmax(-1), 0)  # not a product: without any stream the softmax is NaN
+    nothing = (chosen == -torch.inf).all(-1, keepdim=True)  # their softmax would be NaN
+    return torch.where(available & ~nothing, chosen.masked_fill(nothing, 0).softmax(-1), 0)
 
 
 def group_by_pattern(available: Tensor) -> Iterator[tuple[Pattern, Tensor]]:
@@ -77,7 +81,8 @@ def mee_scores(
     offsets = torch.zeros_like(logits) if offsets is None else offsets
     clips = torch.cat([torch.where(layout.spread(available), video, 0), available.to(video)], dim=1)
     whole = [((True,) * len(layout.names), ...)]
-    best = {name: best_rows(text[:, layout.slices[layout.names.index(name)]], words[name]) for name in words or ()}
+    parts = dict(zip(layout.names, layout.slices))
+    best = {name: best_rows(text[:, parts[name]], its) for name, its in (words or {}).items()}
     scores = text.new_empty(text.shape[0], video.shape[0])
     for pattern, rows in whole if layout.missing == "evidence" else group_by_pattern(available):
         weights = mixture_weights(logits, torch.tensor(pattern, device=logits.device), layout.missing)
@@ -91,7 +96,4 @@ def mee_scores(
 
 def best_rows(text: Tensor, rows: Ragged) -> Tensor:
     """(Q, E_m), G streams of (n, E_m) rows -> (Q, G): the largest inner product; 0 where a stream is missing."""
-    products = text @ rows.values.to(text).T  # (Q, N)
-    owner = torch.arange(len(rows)).repeat_interleave(rows.offsets.diff()).to(text.device)
-    best = products.new_zeros(len(text), len(rows))
-    return best.scatter_reduce(1, owner.expand_as(products), products, "amax", include_self=False)
+    return pool_rows(rows.values.to(text) @ text.T, rows.offsets.diff().to(text.device), "max").T

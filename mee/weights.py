@@ -72,7 +72,7 @@ class Checkpointed(
             towers = {
                 expert.name: tower_class().load(tower_settings(expert.text), directory / TOWERS / expert.name)
                 for expert in config.experts
-                if expert.text
+                if expert.own_tower
             }
             made = cls(config, text_encoder, towers)
         _check_fit(weights, made.state_dict(), path)

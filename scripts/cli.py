@@ -19,6 +19,7 @@ COMMANDS = {
     "import": ("scripts.import_features", "features from other tools -> feature store"),
     "store": ("scripts.store", "list, verify, merge and export feature stores"),
     "train": ("scripts.train", "feature store + captions -> model"),
+    "model": ("scripts.model", "feature store -> model without captions"),
     "index": ("scripts.build_index", "feature store + model -> index"),
     "gallery": ("scripts.gallery", "list, verify, compact, remove from and normalise an index"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),

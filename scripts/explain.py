@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -28,6 +28,7 @@ from mee.errors import InputError, did_you_mean
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
 
 if TYPE_CHECKING:
+    from index.queries import Queries
     from index.searcher import Text
     from mee.layout import Layout
     from mee.model import MEE
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import numpy as np
 
-    text, layout = _text_side(args)
+    encode, text, layout = _text_side(args)
     experts = layout.names
     for name in args.available:
         if name not in experts:
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     there = {name: not args.available or name in args.available for name in experts}
     counted = np.array([layout.missing == "evidence" or there[name] for name in experts])
     shown, absent = list(compress(experts, counted)), [name for name in experts if not there[name]]
-    weights = text.encode(sentences).factors(counted, layout.missing)[:, 0, counted].tolist()
+    weights = encode(sentences).factors(counted, layout.missing)[:, 0, counted].tolist()
     for sentence, shares in zip(sentences, weights):
         if not all(map(math.isfinite, shares)):
             raise InputError(f"'{args.model}' gives no finite weights for '{sentence}'; train it again")
@@ -112,19 +113,20 @@ def _is_index(directory: Path) -> bool:
     return (directory / INDEX_FILE).is_file()
 
 
-def _text_side(args: ExplainArgs) -> tuple[Text, Layout]:
-    """What encodes sentences, and its experts."""
+def _text_side(args: ExplainArgs) -> tuple[Callable[[Sequence[str]], Queries], Text, Layout]:
+    """Sentences -> queries, of an index as a search weighs them; what encodes them; and the experts."""
     from index.searcher import Searcher, Text
 
     if _is_index(args.model):
         searcher = Searcher.load(args.model, device=pick_device("cuda") if args.device == "cuda" else args.device)
-        return searcher.text, searcher.video_index.layout
+        return searcher.encode, searcher.text, searcher.video_index.layout
     from mee.checkpoint import check_directory
     from mee.model import MEE
 
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
-    return Text(lambda: model, reason="it was given"), model.layout
+    text = Text(lambda: model, reason="it was given")
+    return text.encode, text, model.layout
 
 
 def _draw_attention(out: Path, model: MEE, sentence: str) -> Path | None:

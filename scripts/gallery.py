@@ -253,7 +253,7 @@ def _patterns(directory: Path, snapshot: Snapshot) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"streams": list(compress(snapshot.layout.names, pattern))}
         row["clips"] = sum(partition.count for partition in some)
         row |= {"kinds": list(dict.fromkeys(partition.scanner.kind for partition in some))}
-        row |= {"vector_bytes": sum(partition.vectors.nbytes for partition in some), "code_bytes": code_bytes}
+        row |= {"vector_bytes": sum(partition.nbytes for partition in some), "code_bytes": code_bytes}
         rows.append(row)
     return rows
 
@@ -280,6 +280,7 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
             "settings": asdict(settings),
             "recall": None if recall is None else asdict(recall),
             "offsets": offsets,
+            "scale": None if snapshot.scale is None else asdict(snapshot.scale),
             "columns": columns,
             "patterns": _patterns(directory, snapshot),
         }
@@ -292,6 +293,7 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
         "store": snapshot.origin.store,
         "kind": settings.kind + ("" if settings.recall is None else f", recall {settings.recall:g}"),
         "offsets": "-" if offsets is None else f"{offsets.get('method')}, from {offsets.get('bank')}",
+        "weights": "the model's" if snapshot.scale is None else "by how much a sentence stands out in each expert",
         "columns": ", ".join(f"{name} ({kind})" for name, kind in columns.items()) or "-",
         "segments": f"{len(snapshot.segments)}, with {removed} removed rows",
         "no stream": f"{len(without)} clips, which no search finds (--without-stream lists them)",

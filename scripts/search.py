@@ -6,10 +6,11 @@ example:
   mee search index/ --like "walk.mp4#t=10,20" --only audio
   mee search index/ "a dog" --where 'duration < 30 and video.startswith("news/")'
   mee search index/ "a dog" --by-video --top 3
+  mee search index/ --said "good morning"
   mee search index/ --top 3 --json < sentences.txt
 
-Each hit shows what every expert adds to its score. Without a sentence and without --like, each line of stdin is a
-query.
+Each hit shows what every expert adds to its score, and what is said or written there that fits best. Without a
+sentence, --like, --said and --written, each line of stdin is a query.
 """
 
 from __future__ import annotations
@@ -81,6 +82,9 @@ class QueryArgs(Request):
     # not, is None, .startswith(...)
     where: Annotated[str | None, arg(metavar="FILTER")] = None
     video: Annotated[str | None, arg(metavar="NAME")] = None  # only clips of this video
+    # only clips in which somebody says these words, side by side; without a sentence: all of them, by time
+    said: Annotated[str | None, arg(metavar="WORDS")] = None
+    written: Annotated[str | None, arg(metavar="WORDS")] = None  # the same of what is written in the picture
 
     def __post_init__(self) -> None:
         self.request(self.sentence or ("any" if self.reads_lines else self.sentence))
@@ -88,7 +92,7 @@ class QueryArgs(Request):
     @property
     def reads_lines(self) -> bool:
         """Whether the sentences come from stdin."""
-        return self.sentence is None and self.like is None
+        return self.sentence is None and self.like is None and self.said is None and self.written is None
 
     def request(self, sentence: str | None) -> Request:
         """The request with this sentence; refuses what makes no sense."""
@@ -135,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             print_hits(_title(request), answer, searcher.modalities)
             if not answer:
-                say("no hits: no clip matches --where and --video and has a stream of the experts searched with")
+                filters = "--where and --video, or --said and --written,"
+                say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
     if args.verbose:
         say(searcher.text.source)
     return DONE
@@ -168,6 +173,8 @@ def _title(request: Request) -> str:
     terms = [] if request.sentence is None else [(1.0, f'"{request.sentence}"')]
     terms += [(weight, f'"{sentence}"') for weight, sentence in request.also]
     terms += [] if request.like is None else [(1.0, f"clip {request.like}")]
+    if not terms:
+        return ", ".join(f'{name} "{words}"' for name, words in request.words.items())
     parts: list[str] = []
     for weight, term in terms:
         sign = "-" if weight < 0 else "+" if parts else ""
@@ -192,8 +199,9 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
         for modality in modalities:
             share = hit.experts.get(modality)
             part = share.contribution + 0.0 if share else 0.0  # not -0.0
-            cells.append(f"{bar(part / longest, 6):6} {part:5.2f}" if share else "-")
+            cells.append(f"{bar(part / longest, 6):6} {part:5.2f}" if share and share.weight else "-")
         moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
         rows.append([*names, moment, f"{hit.score:.3f}", *cells, *(f"{0 - hit.offset:.2f}" for _ in offset)])
+        rows += [["", f'"{said.text}"', clock(said.start_s)] for said in hit.words.values()]
     print_table(title, ["#", "video", "moment", "score", *modalities, *offset], rows, words=2)
     print(flush=True)

@@ -1,4 +1,4 @@
-"""Look at a feature store, verify it, merge several into one, and export its streams to other programs.
+"""Look at a feature store, verify it, merge several into one, and export its streams and words to other programs.
 
 example:
   mee store list store/
@@ -7,6 +7,8 @@ example:
   mee store merge all/ part1/ part2/ part3/
   mee store export store/ appearance.npz --streams appearance
   mee store export store/ 'all-{stream}.parquet'
+  mee store words store/ words.csv
+  mee store words store/ subtitles/ --format vtt --stream speech
 
 Help for one of them: mee store verify --help
 """
@@ -18,7 +20,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.filesize import decimal
 from tyro.conf import Positional, arg
@@ -156,7 +158,7 @@ class ExportArgs:
 
     store: Store
     out: Annotated[Positional[Path], arg(metavar="OUT")]  # .npz or .parquet; with {stream} in it, a file a stream
-    streams: tuple[str, ...] = ()  # default: all
+    streams: tuple[str, ...] = ()  # default: all of numbers
     overwrite: bool = False  # replace existing files
 
     def run(self) -> int:
@@ -172,7 +174,41 @@ class ExportArgs:
         return DONE
 
 
-FORMS = {"list": ListArgs, "verify": VerifyArgs, "merge": MergeArgs, "export": ExportArgs}
+@dataclass(frozen=True, kw_only=True)
+class WordsArgs:
+    """Write what is said or written in the videos: CSV in one file, or WebVTT with a file a video."""
+
+    store: Store
+    out: Annotated[Positional[Path | None], arg(metavar="OUT")] = None  # a file; of vtt a folder; default: stdout
+    stream: str | None = None  # default: all in csv; in vtt speech
+    format: Literal["csv", "vtt"] = "csv"
+    video: str | None = None  # of one video only; vtt on stdout needs it
+
+    def __post_init__(self) -> None:
+        if self.format == "vtt" and self.out is None and self.video is None:
+            raise ValueError("vtt has a file a video: name a folder to write to, or one --video")
+
+    def run(self) -> int:
+        from features.files import write_whole
+        from features.store import FeatureStore, as_csv, as_vtt, words_of_videos, write_vtt
+
+        store = FeatureStore(self.store)
+        if self.format == "csv":
+            lines = as_csv(store, self.stream, self.video)
+            if self.out is None:
+                print(*lines, sep="", end="")
+            else:
+                write_whole(self.out, "".join(lines).encode())
+        elif self.out is None:
+            found = list(words_of_videos(store, self.stream or "speech", self.video))
+            print(as_vtt(found[0][2] if found else []), end="")
+        else:
+            written = write_vtt(store, self.out, self.stream or "speech", self.video)
+            say(f"{len(written)} files in {self.out}")
+        return DONE
+
+
+FORMS = {"list": ListArgs, "verify": VerifyArgs, "merge": MergeArgs, "export": ExportArgs, "words": WordsArgs}
 
 
 @errors_as_sentences
@@ -187,7 +223,7 @@ def print_coverage(store: FeatureStore, *, sizes: bool = False) -> None:
     clips = store.clips
     rows = [
         [stream, str(present), str(len(clips) - present), f"{100 * present / max(1, len(clips)):.0f} %"]
-        + [str(store.dims[stream])] * sizes
+        + [str(store.dims[stream] or "words")] * sizes
         for stream, present in store.coverage().items()
     ]
     title = f"{len(clips)} clips of {clips['video'].nunique()} videos in {store.name}"
@@ -213,7 +249,7 @@ def _print_streams(store: FeatureStore, *, as_json: bool) -> None:
     counted, made = [], []
     for each in summaries:
         share = f"{100 * each['present'] / max(1, each['present'] + each['missing']):.0f} %"
-        counts = [each["size"], each["present"], each["missing"], each["unknown"], share, each["rows"]]
+        counts = [each["size"] or "words", each["present"], each["missing"], each["unknown"], share, each["rows"]]
         counted.append(
             [each["stream"], *map(str, counts), "yes" if each["timed"] else "no", decimal(each["bytes"])]
         )

@@ -23,7 +23,7 @@ ARROWS: dict[str, dict[str, str]] = {
         "features": "job media",
         "external": "extractors features media store",
         "extractors": "extractors.pretrained features media",
-        "extractors.builtin": "extractors media",
+        "extractors.builtin": "extractors features media",
         "extractors.pretrained": "extractors extractors.token_merging features media",
         "extractors.token_merging": "extractors",
         "job": "extractors features media store",
@@ -47,7 +47,7 @@ ARROWS: dict[str, dict[str, str]] = {
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 33_400, 226, 32_600, 4_200
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 56, "evaluate": 68, "precompute": 53}  # files, at most
+REACHED = {"search": 56, "evaluate": 68, "precompute": 57}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

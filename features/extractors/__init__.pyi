@@ -1,7 +1,10 @@
+from .base import MOST_TEXT as MOST_TEXT
 from .base import Extractor as Extractor
 from .base import Fingerprint as Fingerprint
 from .base import Stream as Stream
+from .base import Words as Words
 from .base import check_columns as check_columns
+from .base import is_line as is_line
 from .registry import PRESETS as PRESETS
 from .registry import known_extractors as known_extractors
 from .registry import make_extractor as make_extractor

@@ -1,11 +1,11 @@
-"""Extractor: clips in, one stream out. A new one is one file in builtin/ and one line in registry.py."""
+"""Extractor: clips in, one stream of numbers or words out. A new one is one file and one line in registry.py."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.media import Clip, Need
 
 LONGEST_NAME, LONGEST_NAMES = 200, 1 << 20  # characters of a column's name, and of all of a stream, as lines
+LONGEST_LINE, MOST_TEXT = 1000, 1 << 18  # characters of one utterance, and of all of a clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +27,41 @@ class Stream:
     times: NDArray[np.float64]  # (T,) seconds, the middle of what each row describes; several rows may share one
 
 
+def is_line(text: str) -> bool:
+    """Whether it can be an utterance of a store."""
+    return len(text.strip()) > 0 and len(text) <= LONGEST_LINE and text.isprintable()
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """What is said or written in one clip; a clip without any has None instead."""
+
+    times: NDArray[np.float64]  # (T, 2) seconds on the video from which to which each lasts; starts never fall
+    lines: tuple[str, ...]  # T at least 1, printable, none blank
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[float, float, str]]) -> Words | None:
+        """Start, end and text of each, in any order; without what cannot be printed, and cut at the limits."""
+        kept, room = [], MOST_TEXT
+        for start, end, text in sorted(found, key=lambda each: each[0]):
+            line = "".join(filter(str.isprintable, " ".join(text.split())))[: min(LONGEST_LINE, room)].strip()
+            if line:
+                kept.append((start, max(start, end), line))
+                room -= len(line)
+        return (
+            cls(np.array([each[:2] for each in kept], np.float64), tuple(each[2] for each in kept))
+            if kept
+            else None
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """What made a stream. A store never mixes two fingerprints in one stream."""
 
     extractor: str
     version: int  # of the extractor's code: raised whenever its numbers change
-    dim: int
+    dim: int  # 0: the stream holds words
     parameters: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None  # hub id or path, for pretrained extractors
     revision: str | None = None
@@ -72,7 +101,7 @@ class Extractor(ABC):
 
     modality: str
     version: int
-    dim: int  # D, the size of a row
+    dim: int  # D, the size of a row; 0: it gives Words
     needs: tuple[Need, ...]  # what a reader has to decode for this extractor
     parameters: Mapping[str, Any] = MappingProxyType({})  # what else changes the numbers, for the fingerprint
     columns: tuple[str, ...] = ()  # names of the D columns, such as a classifier's classes: check_columns, or none
@@ -82,8 +111,8 @@ class Extractor(ABC):
         """Load now what `extract` would load at its first call, so that errors show before any file is read."""
 
     @abstractmethod
-    def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
-        """One stream a clip; None where the clip does not have the modality."""
+    def extract(self, clips: Sequence[Clip]) -> Sequence[Stream | Words | None]:
+        """One stream a clip, or its words; None where the clip does not have the modality."""
 
     @property
     def fingerprint(self) -> Fingerprint:

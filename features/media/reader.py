@@ -7,13 +7,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from features.errors import InputError
-from features.media.clip import DEGRADED, NO_PICTURE, NO_SOUND, OK, Clip, FrameNeed, Need, SoundNeed, Span, cut
+from features.media.clip import (
+    DEGRADED,
+    NO_PICTURE,
+    NO_SOUND,
+    OK,
+    Clip,
+    FrameNeed,
+    Need,
+    SoundNeed,
+    Span,
+    SubtitleNeed,
+    cut,
+)
 from features.media.frames import CLOSE_S, Pictures, ReaderFailed
 from features.media.image_reader import read_image
 from features.media.library import DEFAULT_LIMITS, IMAGE_SUFFIXES, Limits
 from features.media.probe import MediaFacts, PictureFacts, probe_file
 from features.media.pyav_reader import PyavPictures
 from features.media.sound import SoundTrack, Wave
+from features.media.subtitles import read_subtitles
 
 log = logging.getLogger(__name__)
 SHORT_S, SHORT_SHARE = 1.0, 0.05  # a file this much shorter than its header says is degraded
@@ -72,6 +85,12 @@ def read_clips(
             pictures = PyavPictures(path, facts, picture, frame_needs, note=str(error))
     if facts.sound is not None and sound_needs:
         sound = SoundTrack(path, sound_needs, facts.origin_s, facts.timeline)
+    subtitles = {
+        need: read_subtitles(path, need, facts.origin_s, facts.timeline)
+        for need in union
+        if isinstance(need, SubtitleNeed)
+    }
+    unread = dict.fromkeys(found.fault for found in subtitles.values() if found.fault)
     spans, source = cut(video, facts.held, clip_seconds), facts.source
     bad = 0
     for span in spans:
@@ -86,13 +105,15 @@ def read_clips(
         if pictures is not None and not frames and not facts.has_sound(span):
             continue  # decoding the pictures broke off before this span
         known, bad = bad, sum(source.bad_packets for source in (pictures, sound) if source is not None)
-        faults = [*_faults(facts, span, pictures, sound, bad - known, span is spans[-1])]
+        faults = [*_faults(facts, span, pictures, sound, bad - known, span is spans[-1]), *unread]
+        said = {need: cues for need, found in subtitles.items() if (cues := found.of(span)) is not None}
         note = [pictures.note] if pictures is not None and pictures.note else []
         yield Clip(
             span=span,
             reader=pictures.served_by if pictures is not None else PyavPictures.served_by,
             frames=frames,
             sound=waves,
+            said=said,
             verdict=DEGRADED if faults else _track_verdict(facts, span, waves, sound is not None),
             note="; ".join([*faults, *note]),
             source=source,

@@ -46,14 +46,17 @@ def export_stream(
 ) -> list[Exported]:
     """Write one stream of a store to a file, or each of several to its own if the path has `{stream}` in it.
 
-    ``path`` ends in .npz or .parquet; no ``streams``: all of the store's. ``on_clips``: called now and then with
-    how many clips are done, and of how many, over all files.
+    ``path`` ends in .npz or .parquet; no ``streams``: all of the store's that hold numbers. ``on_clips``: called
+    now and then with how many clips are done, and of how many, over all files.
     """
-    chosen = list(dict.fromkeys(streams)) or list(store.manifest.streams)
+    words = [stream for stream in store.manifest.streams if store.manifest.holds_words(stream)]
+    chosen = list(dict.fromkeys(streams)) or [stream for stream in store.manifest.streams if stream not in words]
     if unknown := [stream for stream in chosen if stream not in store.manifest.streams]:
         raise InputError(f"{store.name} has no stream '{unknown[0]}'; it has {', '.join(store.manifest.streams)}")
     if path.suffix not in (".npz", ".parquet"):
         raise InputError(f"'{path}': a store is exported to .npz or .parquet, not to '{path.suffix}'")
+    if spoken := [stream for stream in chosen if stream in words]:
+        raise InputError(f"'{spoken[0]}' of {store.name} holds words: write them with mee store words")
     if PLACE not in path.name and len(chosen) > 1:
         raise InputError(
             f"'{path}': a file holds one stream, not {', '.join(chosen)}; choose one with --streams, or write a "

@@ -13,7 +13,8 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple, final
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -29,9 +31,10 @@ from features.files import entry, open_file, regular_size
 from features.media import FAILED, TIMED_OUT
 from features.store import layout
 from features.store.manifest import Manifest
-from features.store.shard import TEXT, decoded, read_part, read_sums
+from features.store.shard import LIMITS, TEXT, Utterance, damaged, decoded, read_part, read_sums, read_words
 
 OPEN_SHARDS, OPEN_BYTES = 64, 1 << 27  # memory maps kept open: what was read of them counts as memory
+OPEN_WORDS = 16  # files of words whose content is kept
 MOST_HEADER = 16 << 20  # bytes of the header of a file of rows
 NULLABLE = ("width", "height", "audio_rate")  # integers that may be unknown
 
@@ -57,6 +60,7 @@ class FeatureStore:
         # Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream.
         self.rows: pd.DataFrame = united[[*layout.ROW[1:], *streams]].astype(dict.fromkeys(NULLABLE, "Int32"))
         self._open: OrderedDict[str, _Mapped] = OrderedDict()
+        self._words_in = lru_cache(OPEN_WORDS)(partial(read_words, directory))
 
     @property
     def name(self) -> str:
@@ -65,7 +69,7 @@ class FeatureStore:
 
     @property
     def dims(self) -> Mapping[str, int]:
-        """D of every stream."""
+        """D of every stream; 0 of those that hold words."""
         return {stream: int(entry.fingerprint["dim"]) for stream, entry in self.manifest.streams.items()}
 
     @property
@@ -110,24 +114,45 @@ class FeatureStore:
     def read(self, modality: str, clip_ids: Sequence[str]) -> list[layout.Float16Stream | None]:
         """One (T, D) float16 stream a clip; None where it is missing. Shards are read one after the other."""
         found: list[layout.Float16Stream | None] = [None] * len(clip_ids)
-        shards = [(shard, place) for place, shard in enumerate(self.shards_of(modality, clip_ids)) if shard]
-        for shard, place in sorted(shards):
-            found[place] = self._tensor(layout.stream_names(modality, shard)[0], clip_ids[place])
+        for shard, place in self._in_order(modality, clip_ids, words=False):
+            found[place] = self._tensor(layout.stream_names(modality, shard).rows, clip_ids[place])
         return found
+
+    def words(self, modality: str, clip_ids: Sequence[str]) -> list[Sequence[Utterance] | None]:
+        """Start, end and text of what is said or written in each clip, in order of time; None where it is missing.
+
+        Times are seconds on the video. An utterance may begin before its clip, or end after it, and be of both.
+        """
+        found: list[Sequence[Utterance] | None] = [None] * len(clip_ids)
+        for shard, place in self._in_order(modality, clip_ids, words=True):
+            name = layout.stream_names(modality, shard).words
+            found[place] = self._words_in(name).get(clip_ids[place])
+            if found[place] is None:
+                raise damaged(self.directory, self.directory / name, f"it has no words of '{clip_ids[place]}'")
+        return found
+
+    def _in_order(self, modality: str, clip_ids: Sequence[str], *, words: bool) -> list[tuple[str, int]]:
+        """Shard and place of the clips that have a stream, shard by shard."""
+        shards = [(shard, place) for place, shard in enumerate(self.shards_of(modality, clip_ids)) if shard]
+        if self.manifest.holds_words(modality) is not words:
+            raise KeyError(f"'{modality}' of {self.directory} holds {'numbers' if words else 'words'}")
+        return sorted(shards)
 
     def times(self, modality: str, clip_ids: Sequence[str]) -> list[layout.Times | None]:
         """(T,) float32 seconds of the rows of each clip's stream, on the time line of its video.
 
-        None where the stream is missing, and where it has no times because it was imported.
+        None where the stream is missing, and where it has no times because it was imported, or holds words.
         """
         shards = self.shards_of(modality, clip_ids)
-        names = [shard and layout.stream_names(modality, shard)[1] for shard in shards]
+        names = [shard and layout.stream_names(modality, shard).times for shard in shards]
         return [self._tensor(name, clip) if name in self._timed else None for name, clip in zip(names, clip_ids)]
 
     def lengths(self, modality: str, clip_ids: Sequence[str]) -> list[int]:
-        """T of each clip's stream, 0 where it is missing; reads no rows."""
+        """T of each clip's stream, 0 where it is missing; reads no rows, but words."""
+        if modality in self.manifest.streams and self.manifest.holds_words(modality):
+            return [len(said or ()) for said in self.words(modality, clip_ids)]
         return [
-            0 if shard is None else self._tensor(layout.stream_names(modality, shard)[0], clip_id, shape=True)[0]
+            0 if shard is None else self._tensor(layout.stream_names(modality, shard).rows, clip_id, shape=True)[0]
             for shard, clip_id in zip(self.shards_of(modality, clip_ids), clip_ids)
         ]
 
@@ -160,7 +185,7 @@ class FeatureStore:
                 if part.versions.get(stream) not in self.manifest.streams[stream].versions:
                     place = table.schema.get_field_index(stream)
                     table = table.remove_column(place) if place >= 0 else table  # null below
-                elif layout.stream_names(stream, shard)[0] not in sums:  # all missing, or removed
+                elif self._content(stream, shard) not in sums:  # all missing, or removed
                     unlisted[stream].append(shard)
             written_at = table["written_at"][0].as_py() if len(table) else None
             found.append((layout.number_of(shard), written_at or 0.0, shard, table))
@@ -183,6 +208,11 @@ class FeatureStore:
             if gone.any():
                 rows.loc[gone, stream] = None
         return rows
+
+    def _content(self, stream: str, shard: str) -> str:
+        """The file of a stream's rows or words."""
+        names = layout.stream_names(stream, shard)
+        return names.words if self.manifest.holds_words(stream) else names.rows
 
     def _tensor(self, name: str, clip_id: str, *, shape: bool = False) -> Any:
         """A clip's tensor in a file of a shard, or its shape only; None where a file of times lacks the clip."""
@@ -330,6 +360,8 @@ def _sampling(kind: str, need: Mapping[str, Any]) -> str:
     if kind == "FrameNeed":
         window = f", windows of {need['window']} every {need['stride']}" if need["window"] > 1 else ""
         return f"frames {need['fps']:g}/s {need['size']} px{window}"
+    if kind == "SubtitleNeed":
+        return f"subtitles {need['language']}".strip()
     if kind == "SoundNeed":
         return f"sound {need['rate']} Hz"
     return f"{kind} " + " ".join(f"{key}={value}" for key, value in need.items())
@@ -337,6 +369,13 @@ def _sampling(kind: str, need: Mapping[str, Any]) -> str:
 
 def _on_disk(directory: Path, stream: str, dim: int) -> dict[str, Any]:
     """Rows, bytes and files of a stream over all shards, and whether all shards have times."""
+    if dim == 0:
+        files = list((directory / stream).glob("[!.]*" + layout.WORDS))
+        sizes, counts = {path.name: regular_size(path) for path in files}, []
+        for path in files:
+            with suppress(pa.ArrowException, OSError), pa.OSFile(str(path)) as source:  # verify reports damage
+                counts.append(pq.ParquetFile(source, **LIMITS).metadata.num_rows)
+        return {"rows": sum(counts), "bytes": sum(sizes.values()), "files": len(files), "timed": bool(files)}
     sizes = {path.name: regular_size(path) for path in (directory / stream).glob("[!.]*" + layout.ROWS)}
     shards, rows = {name.removesuffix(layout.ROWS) for name in sizes if not name.endswith(layout.TIMES)}, 0
     for shard in shards:

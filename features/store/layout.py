@@ -1,9 +1,10 @@
-"""The format of a feature store on disk, version 4: a directory that many jobs fill without coordination.
+"""The format of a feature store on disk, version 5: a directory that many jobs fill without coordination.
 
     store.json                            format version, how videos are cut, what made each stream (manifest.py)
     parts/<shard>.parquet                 the rows of one shard, columns as below
     <stream>/<shard>.safetensors          {clip_id: (T, D) float16}; no entry where a clip misses the stream
     <stream>/<shard>.times.safetensors    {clip_id: (T,) float32} seconds, the middle of what each row covers
+    <stream>/<shard>.parquet              instead, of words: clip_id, start_s, end_s, words; a row an utterance
     checksums/<shard>.sha256              SHA-256 of all these files of the shard, in the format of sha256sum
     writers/<writer>.lock                 held while its job runs
     writers/<writer>.json                 what that job is going to write (writers.py)
@@ -51,7 +52,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +63,8 @@ from features.media import SourceFacts
 
 PRESENT, MISSING = "present", "missing"  # values of a stream's column; null: not extracted yet
 Float16Stream = NDArray[np.float16]  # (T, D)
-Times = NDArray[np.float32]  # (T,) seconds on the clip's video
+Lines = tuple[str, ...]  # T utterances
+Times = NDArray[np.floating]  # (T,) float32 seconds on the clip's video; of lines (T, 2) float64, start and end
 
 SOURCE = tuple(each.name for each in fields(SourceFacts))
 COLUMN_TYPES = {"float": pa.float64(), "int": pa.int32(), "str": pa.string()}
@@ -81,11 +83,20 @@ SHARD = re.compile(NAME.pattern + "-[0-9]{6,9}")
 MOST_NUMBERS = 1 << 28  # in a stream of one clip: 512 MB
 LONGEST_NOTE = 500  # characters; it is repeated for each clip of a file
 ROWS, TIMES, PART, SUMS = ".safetensors", ".times.safetensors", ".parquet", ".sha256"
+WORDS = PART
 
 
-def stream_names(stream: str, shard: str) -> tuple[str, str]:
-    """The files of a stream's rows and of their times, relative to the store."""
-    return f"{stream}/{shard}{ROWS}", f"{stream}/{shard}{TIMES}"
+class StreamNames(NamedTuple):
+    """The files that a shard may have of a stream, relative to the store."""
+
+    rows: str
+    times: str
+    words: str  # instead of both
+
+
+def stream_names(stream: str, shard: str) -> StreamNames:
+    """All of them."""
+    return StreamNames(*(f"{stream}/{shard}{suffix}" for suffix in (ROWS, TIMES, WORDS)))
 
 
 def part_name(shard: str) -> str:
@@ -139,7 +150,7 @@ class ClipRecord:
     file_bytes: int
     file_sha256: str = ""  # hexadecimal; empty where it is not known
     source: SourceFacts | None = None  # None where it is not known
-    streams: Mapping[str, Float16Stream | None] = field(default_factory=dict)  # None: missing
+    streams: Mapping[str, Float16Stream | Lines | None] = field(default_factory=dict)  # None: missing
     times: Mapping[str, Times] = field(default_factory=dict)  # of the rows of streams; imports have none
 
     @classmethod

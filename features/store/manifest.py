@@ -3,8 +3,9 @@
     format          version of the store's format
     clip_seconds    how videos are cut; null: the default rule
     streams         by name:
-        fingerprint     extractor, its version, model, revision, size, parameters including the sampling, and the
-                        names of the columns: "" for those without one, an empty list where none has one
+        fingerprint     extractor, its version, model, revision, size (0: it holds words), parameters including the
+                        sampling, and the names of the columns: "" for those without one, an empty list where none
+                        has one
         digest          of the fingerprint
         versions        that count
         overwritten     versions that no longer count
@@ -38,7 +39,7 @@ from features.files import check_folder, make_folder, parse_json, read_file, rem
 from features.store.layout import FOLDERS, STORE_FILE, is_name, is_stream
 from features.store.writers import Work, store_lock
 
-FORMAT = 4
+FORMAT = 5
 MOST_DIM = 1 << 20  # numbers in a row
 KINDS: dict[str, Any] = {"extractor": str, "version": int, "dim": int, "parameters": dict}  # of a fingerprint
 KINDS |= {"model": str | None, "revision": str | None, "columns": list}
@@ -71,7 +72,7 @@ class StreamEntry:
         typed += [(word, str) for word in entry["code"].values()]
         wrong = [value for value, kind in typed if not isinstance(value, kind) or value is True]
         wrong = wrong or [name for name in (entry["digest"], *lists[0], *lists[1]) if not is_name(name)]
-        wrong = wrong or [dim for dim in (made_by["dim"],) if not 0 < dim <= MOST_DIM]
+        wrong = wrong or [dim for dim in (made_by["dim"],) if not 0 <= dim <= MOST_DIM]
         if wrong or made_by.keys() != KINDS.keys():
             raise ValueError(f"an entry of a stream is unknown or wrong: {wrong or [*made_by]}"[:200])
         check_columns(made_by["columns"], made_by["dim"])
@@ -120,6 +121,10 @@ class Manifest:
             raise InputError(f"{path} is damaged: {what}; put a copy of it in its place") from error
         read.check_folders(directory)
         return read
+
+    def holds_words(self, stream: str) -> bool:
+        """Whether the rows of a stream are what is said or written, not numbers."""
+        return bool(self.streams[stream].fingerprint["dim"] == 0)
 
     def check_folders(self, directory: Path) -> None:
         """Raises InputError where the store leads out of its directory: its folders may not be links."""

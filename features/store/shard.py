@@ -1,4 +1,4 @@
-"""One shard's part and checksums: read, check, commit, and remove streams. The format is in layout.py."""
+"""One shard's part, words and checksums: read, check, commit, and remove streams. The format is in layout.py."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.errors import InputError
+from features.extractors import is_line
 from features.files import entry, parse_json, read_file, regular_size, remove, write_whole
 from features.media import VERDICTS
 from features.store.layout import MISSING, PRESENT, SCHEMA, is_name, is_stream, part_name, stream_names, sums_path
@@ -32,8 +33,10 @@ TEXT = pa.dictionary(pa.int32(), pa.string())  # as text is read: each value onc
 KINDS = {each.name: TEXT if each.type == pa.string() else each.type for each in SCHEMA}
 TEXTS = [name for name, kind in KINDS.items() if kind == TEXT]
 NEEDED = ("clip_id", "video", "start_s", "end_s", "verdict", "clips_of_video", "file_bytes", "written_at")
-WORDS = {"verdict": VERDICTS}  # what a column may hold; of a stream:
+ALLOWED = {"verdict": VERDICTS}  # what a column may hold; of a stream:
 STATES = (PRESENT, MISSING)
+WORDS = pa.schema({"clip_id": pa.string(), "start_s": pa.float64(), "end_s": pa.float64(), "words": pa.string()})
+Utterance = tuple[float, float, str]  # start and end in seconds on the video, and what is said or written then
 SIGNED, LARGEST = ("start_s", "end_s", "written_at"), float(1 << 53)
 
 
@@ -119,7 +122,7 @@ def decoded(table: pa.Table, size: int) -> pa.Table:
             room -= int(lengths[coded.indices.fill_null(-1).to_numpy()].sum())
             if room < 0 or lengths.max() > LONGEST_TEXT:
                 raise ValueError(f"the text of its column '{name}' is too long")
-            words = WORDS.get(name, STATES) if name in WORDS or name not in SCHEMA.names else ()
+            words = ALLOWED.get(name, STATES) if name in ALLOWED or name not in SCHEMA.names else ()
             found = coded.dictionary.drop_null()
             if words and not pc.all(pc.is_in(found, pa.array(words)), min_count=0).as_py():
                 raise ValueError(f"its column '{name}' has other words than {', '.join(words)}")
@@ -138,6 +141,43 @@ def decoded(table: pa.Table, size: int) -> pa.Table:
         if len(table.group_by(keys).aggregate([])) < len(table):
             raise ValueError("it has two rows of one clip")
     return table
+
+
+def read_words(directory: Path, name: str) -> dict[str, list[Utterance]]:
+    """What is said or written in each clip of a file of words, in order of time; errors as of `read_part`."""
+    try:
+        path = entry(directory, *name.split("/"))
+        size = regular_size(path, MOST_BYTES)
+        with pa.OSFile(str(path)) as source:
+            return parse_words(source, size)
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        raise damaged(directory, directory / name, str(error)) from error
+
+
+def parse_words(source: pa.NativeFile, size: int) -> dict[str, list[Utterance]]:
+    """The same of an open file of ``size`` bytes; raises ValueError, LookupError or an error of Arrow."""
+    texts = [each.name for each in WORDS if each.type == pa.string()]
+    file = pq.ParquetFile(source, read_dictionary=texts, **LIMITS)
+    kinds = [(each.name, TEXT if each.name in texts else each.type) for each in WORDS]
+    if [(each.name, each.type) for each in file.schema_arrow] != kinds:
+        raise ValueError(f"its columns are not {', '.join(WORDS.names)}")
+    _check_sizes(file.metadata, size)
+    table = file.read(use_threads=False)
+    table.validate(full=True)
+    if len(table) == 0 or any(column.null_count for column in table.columns):
+        raise ValueError("it has no rows, or empty cells")
+    columns = {name: table[name].combine_chunks() for name in WORDS.names}
+    clips, lines = (columns[name].dictionary.to_pylist() for name in texts)
+    if wrong := [line for line in lines if not is_line(line)]:
+        raise ValueError(f"{wrong[0]!r:.80} is no line of printable text")
+    codes = (columns[name].indices.to_pylist() for name in texts)
+    found: dict[str, list[Utterance]] = {}
+    for clip, line, start, end in zip(*codes, *(columns[name].to_pylist() for name in ("start_s", "end_s"))):
+        said = found.setdefault(clips[clip], [])
+        if not (said[-1][0] if said else -LARGEST) <= start <= end <= LARGEST:  # False also for NaN
+            raise ValueError(f"the times of {clips[clip]!r:.80} cannot be")
+        said.append((start, end, lines[line]))
+    return found
 
 
 def read_sums(directory: Path, shard: str) -> Sums:

@@ -24,11 +24,11 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save
 
 from features.errors import InputError, MediaError
-from features.extractors import Extractor, Stream
+from features.extractors import MOST_TEXT, Extractor, Stream, Words, is_line
 from features.files import make_folder, remove, write_whole
 from features.store import layout
 from features.store.manifest import Manifest, checksummed
-from features.store.shard import decoded, drop_shard, drop_streams, read_part, write_sums
+from features.store.shard import WORDS, decoded, drop_shard, drop_streams, parse_words, read_part, write_sums
 from features.store.writers import Work, find_writers, open_lock, store_lock
 
 SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 60.0  # a shard is written when it reaches any of these
@@ -37,17 +37,22 @@ SHARD_BYTES, SHARD_CLIPS, SHARD_SECONDS = 64 << 20, 512, 60.0  # a shard is writ
 class CheckedStream(NamedTuple):
     """One stream of one clip in the form of the store."""
 
-    rows: layout.Float16Stream  # (T, D)
-    times: layout.Times  # (T,) seconds
+    rows: layout.Float16Stream | layout.Lines  # (T, D), or T lines
+    times: layout.Times  # (T,) or (T, 2) seconds
 
 
-def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str) -> CheckedStream | None:
+def checked(stream: str, extractor: Extractor, made: Stream | Words | None, clip_id: str) -> CheckedStream | None:
     """The output of an extractor in the form of the store; None where the clip misses the stream.
 
-    Raises MediaError if it is none: T at least 1, D the extractor's `dim`, finite numbers, a time a row.
+    Raises MediaError if it is none: T at least 1, D the extractor's `dim`, finite numbers, a time a row; or lines
+    as `Words` has them, within the limits.
     """
     if made is None:
         return None
+    if isinstance(made, Words) or extractor.dim == 0:
+        if not (isinstance(made, Words) and extractor.dim == 0 and _is_text(made)):
+            raise MediaError(f"its {stream} extractor gave no lines of printable text with times at {clip_id}")
+        return CheckedStream(made.lines, made.times)
     with np.errstate(over="ignore"):
         rows = np.asarray(made.rows).astype(np.float16)
     times = np.asarray(made.times, np.float32)
@@ -56,6 +61,15 @@ def checked(stream: str, extractor: Extractor, made: Stream | None, clip_id: str
     if times.shape != rows.shape[:1] or not np.isfinite(times).all():
         raise MediaError(f"its {stream} extractor gave no time for each row at {clip_id}")
     return CheckedStream(rows, times)
+
+
+def _is_text(words: Words) -> bool:
+    lines, times = words.lines, words.times
+    plain = all(map(is_line, lines))
+    timed = times.shape == (len(lines), 2) and bool(
+        np.isfinite(times).all() and (times[:, 0] <= times[:, 1]).all()
+    )
+    return plain and timed and bool((np.diff(times[:, 0]) >= 0).all()) and 0 < sum(map(len, lines)) <= MOST_TEXT
 
 
 def _forget(directory: Path, *writers: str) -> None:
@@ -136,7 +150,7 @@ class StoreWriter:
         if not self._pending:
             self._since = time.monotonic()
         self._pending += records
-        self._bytes += sum(s.nbytes for r in records for s in r.streams.values() if s is not None)
+        self._bytes += sum(_size(s) for r in records for s in r.streams.values() if s is not None)
         self._bytes += sum(times.nbytes for record in records for times in record.times.values())
         late = time.monotonic() - self._since >= SHARD_SECONDS
         if self._bytes >= SHARD_BYTES or len(self._pending) >= SHARD_CLIPS or late:
@@ -176,7 +190,11 @@ class StoreWriter:
                 r.clip_id: s for r in self._pending if (s := r.streams.get(stream)) is not None
             }
             times = {r.clip_id: r.times[stream] for r in self._pending if r.clip_id in there and stream in r.times}
-            for name, arrays in zip(layout.stream_names(stream, shard), (there, times)):
+            names = layout.stream_names(stream, shard)
+            if there and self.manifest.holds_words(stream):
+                yield names.words, _words_file(there, times)
+                continue
+            for name, arrays in zip(names, (there, times)):
                 if arrays:  # safetensors writes the memory of an array in its order
                     yield name, save({clip_id: np.ascontiguousarray(array) for clip_id, array in arrays.items()})
         now = time.time()
@@ -197,3 +215,19 @@ class StoreWriter:
         except (pa.ArrowException, ValueError) as error:
             raise InputError(f"{self.directory}: what would be written cannot be read back: {error}") from error
         yield layout.part_name(shard), part.getvalue()
+
+
+def _size(rows: layout.Float16Stream | layout.Lines) -> int:
+    return rows.nbytes if isinstance(rows, np.ndarray) else sum(map(len, rows))
+
+
+def _words_file(lines: Mapping[str, layout.Lines], times: Mapping[str, layout.Times]) -> bytes:
+    """A row an utterance; times are not compressed, so that a file says by its size how much it may hold."""
+    seconds = np.concatenate([times[clip_id] for clip_id in lines])
+    clip_ids = [clip_id for clip_id, said in lines.items() for _ in said]
+    columns = [clip_ids, seconds[:, 0], seconds[:, 1], [line for said in lines.values() for line in said]]
+    coding = dict(zip(WORDS.names, ("SNAPPY", "NONE", "NONE", "SNAPPY")))
+    file, texts = io.BytesIO(), [each.name for each in WORDS if each.type == pa.string()]
+    pq.write_table(pa.table(columns, schema=WORDS), file, compression=coding, use_dictionary=texts)
+    parse_words(pa.BufferReader(file.getvalue()), file.tell())
+    return file.getvalue()

@@ -6,10 +6,11 @@
 (norms by expert, added up; gamma_n of index/scanners/scanner.py). In bfloat16 both factors are rounded, each
 number by at most b of itself; the rounding of queries is measured. Products are added up in float32, and the
 result is rounded by at most b of itself. Where codes hold short prefixes, a CPU multiplies these instead
-(index/exact/prefixes.py). A query's constant c for a pattern is one more term, |c| long: float32
-adds it to the product, where to round it, the sum and the score costs less than the ULP that every margin has;
-bfloat16 multiplies parts that add up to it by 1. Blocks run on the device, a CPU or a GPU. Neither precision nor
-device changes a result: candidates within the margins are decided by exact scores.
+(index/exact/prefixes.py). A query's constant c for a pattern is one more term, |c| long: float32 adds it to the
+product, where to round it, the sum and the score costs less than the ULP that every margin has; bfloat16
+multiplies parts that add up to it by 1. Where words count, they are added in float32. Blocks run on the device, a
+CPU or a GPU. Neither precision nor device changes a result: candidates within the margins are decided by exact
+scores.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class BatchSearch:
             require_pays(torch.bfloat16, self.device, "precision 'bfloat16'", "'auto' or 'float32'")
         elif precision == "auto" and not (self.device.type == "cpu" and any(map(short_codes, partitions))):
             bfloat16 = pays(torch.bfloat16, self.device)
+        bfloat16 = bfloat16 and not any(each.count_words for each in queries.values())
         with full_products(self.device):
             query, number, row = self._candidates(partitions, queries, k, bfloat16=bfloat16)
         finite = {pattern: each.covers & np.isfinite(each.rounded).all(1) for pattern, each in queries.items()}
@@ -84,18 +86,27 @@ class BatchSearch:
         first = np.cumsum([0, *(len(partition.vectors) for partition in partitions)])
         order = sorted(enumerate(partitions), key=lambda item: -len(item[1].vectors))
         if self.device.type == "cpu" and not bfloat16:
-            short = [(n, partition, scanner) for n, partition in order if (scanner := short_codes(partition))]
-            offer_prefixes(
-                best, [Prefixes(one, its, queries[one.pattern], int(first[n])) for n, one, its in short]
-            )
-            order = [(n, partition) for n, partition in order if not short_codes(partition)]
+            short = {
+                n: Prefixes(partition, scanner, queries[partition.pattern], int(first[n]))
+                for n, partition in order
+                if (scanner := short_codes(partition)) and not queries[partition.pattern].count_words
+            }
+            offer_prefixes(best, list(short.values()))
+            order = [(n, partition) for n, partition in order if n not in short]
         for n, partition in order:
             vectors = queries[partition.pattern]
             factor = (_in_bfloat16(vectors) if bfloat16 else torch.from_numpy(vectors.rounded)).to(self.device)
             constant = torch.from_numpy(vectors.constant[:, None]).float().to(self.device)
             uncovered = torch.from_numpy(np.flatnonzero(~vectors.covers)).to(self.device)
             for start, clips, banned in self._chunks(partition):
-                block = _product(factor, clips, buffers)
+                block = (
+                    _product(factor, clips, buffers)
+                    if vectors.width
+                    else factor.new_zeros(len(factor), len(clips))
+                )
+                if vectors.count_words:
+                    rows = np.arange(start, start + len(clips))
+                    block += torch.from_numpy(vectors.added_by_words(partition, rows)).to(block)
                 if vectors.constant.any() and not bfloat16:
                     block += constant
                 if len(uncovered):
@@ -171,7 +182,7 @@ def _margin(partitions: Sequence[Partition], queries: Vectors, bfloat16: bool) -
         size = LARGEST_NORM * norm
         if vectors.offset:
             size = size + np.abs(partition.vectors[:, -1]).max()
-        here = (gamma(partition.vectors.shape[1] + PARTS) + ULP) * (size + np.abs(vectors.constant))
+        here = (gamma(vectors.terms + PARTS) + ULP) * (size + np.abs(vectors.constant))
         if bfloat16:
             here = (1 + BFLOAT16) ** 2 * here + BFLOAT16 * size + (1 + BFLOAT16) * LARGEST_NORM * lost
         margin = np.maximum(margin, here)
@@ -180,7 +191,7 @@ def _margin(partitions: Sequence[Partition], queries: Vectors, bfloat16: bool) -
 
 def _norms(vectors: PatternVectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
     """(Q,) ||q|| and ||q^ - q||, added up over the experts; an offset's -1 or 0 is exact."""
-    norm = vectors.added_norms(vectors.rounded)
+    norm = vectors.added_norms(vectors.rounded) + vectors.norms_of_words
     if not bfloat16:
         return norm, np.zeros_like(norm)
     queries = torch.from_numpy(vectors.rounded)

@@ -60,7 +60,7 @@ class Prefixes:
         self.partition, self.vectors, self.first = partition, vectors, first
         self.count, coding = len(partition.vectors), scanner.coding
         numbers = coding.weighted(vectors.rotated(coding), vectors.factors, vectors.offset)
-        factors, constant, bound = coding.factors(numbers, partition.pattern)
+        factors, constant, bound = coding.factors(numbers, scanner.pattern)
         self._factors, self._codes = torch.from_numpy(factors), torch.from_numpy(scanner.codes)
         self._more = torch.from_numpy(constant + bound + vectors.constant)
         self._uncovered = torch.from_numpy(np.flatnonzero(~vectors.covers))

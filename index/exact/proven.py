@@ -11,6 +11,9 @@ float32 is the estimate. |e - (e' + c)| and the rounding of the score are at mos
 each: `_ulp`, 2^-22 (1 + |e|), is more than both. Rounding keeps the order of a scan's estimates.
 
 Kinds without a bound are searched approximately: their best candidates by estimate are re-ranked.
+
+Where words count, which are several vectors of a clip, all of these are multiplied, and so are the packed vectors:
+they are fewer. The estimates have a bound of their own, of products in float32, whatever the kind.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 SPARE = 8  # rows of a partition that the first scan returns besides k
 SHARE = 256  # and one of so many rows, where estimates are upper bounds
+FEW = 16  # queries that are multiplied with all clips at a time
 WIDER = 8  # times more rows in the next scan of a partition
 MANY = 64  # candidates that give a first bound
 GATHERED = 2**20  # numbers of vectors that are estimated at a time
@@ -50,7 +54,12 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
     estimates, rows, numbers = [], [], []
     for n, partition in enumerate(partitions):
         vectors = queries[partition.pattern]
-        estimate, row = partition.scan(vectors.rounded, wanted)
+        if vectors.count_words:
+            starts = range(0, len(vectors.covers), FEW)
+            parts = [_best(partition, _multiplied(partition, vectors, slice(s, s + FEW)), wanted) for s in starts]
+            estimate, row = (np.concatenate(columns) for columns in zip(*parts))
+        else:
+            estimate, row = partition.scan(vectors.rounded, wanted)
         estimate = (estimate + vectors.constant[:, None]).astype(np.float32)
         estimate[~vectors.covers] = -np.inf
         estimates.append(estimate)
@@ -91,9 +100,12 @@ class _Scan:
     coded: Coded | None  # what codes are multiplied with; None: the vectors themselves are scanned
     bound: Doubles  # (Q,) by how much a score can be above its estimate
     rounding: Doubles  # (Q,) the largest error of a product of vectors in float32
+    multiplied: Floats | None = None  # (Q, n) estimates for all clips that can be found, where words count
 
     def run(self, count: int, query: slice = EVERY) -> tuple[Floats, Rows]:
         """The best rows for some queries by an estimate of inner products."""
+        if self.multiplied is not None:
+            return _best(self.partition, self.multiplied[query], count)
         if self.coded is None:
             return self.partition.scan(self.vectors.rounded[query], count)
         return self.partition.scan(self.coded if query == EVERY else self.coded.part(query), count)
@@ -111,6 +123,10 @@ def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
     scans = []
     for partition in partitions:
         vectors, certified = queries[partition.pattern], partition.certified
+        if vectors.count_words:
+            bound = vectors.rounding(partition)
+            scans.append(_Scan(partition, vectors, None, bound, bound, _multiplied(partition, vectors)))
+            continue
         if certified is None or not bytes_multiply_exactly():
             scanner = partition.scanner if certified is None else Flat(partition.vectors, certified.shape)
             bound = scanner.bound(vectors.rounded)
@@ -126,6 +142,30 @@ def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
         asked = coded[id(coding), partition.pattern]
         scans.append(_Scan(partition, vectors, asked, asked.bound, asked.rounding))
     return scans
+
+
+def _multiplied(partition: Partition, vectors: PatternVectors, query: slice = EVERY) -> Floats:
+    """(Q, n) inner products with all clips that can be found, words included, in float32."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        products = vectors.rounded[query] @ partition.vectors.T
+        products = products if partition.allowed is None else products[:, partition.found]
+        products += vectors.added_by_words(partition, partition.found, query)
+    finite = np.isfinite(products)
+    if not finite.all():
+        if np.isfinite(vectors.rounded).all() and np.isfinite(vectors.queries.packed).all():
+            raise partition.damaged(" (a vector is not finite)")
+        products[~finite] = -np.inf
+    return products
+
+
+def _best(partition: Partition, products: Floats, count: int) -> tuple[Floats, Rows]:
+    """The best rows of a partition by (Q, n) products, as `Scanner.scan` gives them."""
+    count = min(count, partition.count)
+    places: Rows = np.argpartition(-products, count - 1, axis=1)[:, :count]
+    estimates = np.take_along_axis(products, places, 1)
+    order = np.argsort(-estimates, axis=1, kind="stable")
+    estimates, places = np.take_along_axis(estimates, order, 1), np.take_along_axis(places, order, 1)
+    return estimates, np.where(np.isneginf(estimates), -1, partition.found[places])
 
 
 def _together(

@@ -1,6 +1,7 @@
 """Exact scores of single pairs, and Ranked: the k best clips of each query, equal ones by clip id.
 
-A score is a sum in float64, the constant of the query and the pattern last, rounded to float32.
+A score is a sum in float64, of packed vectors, words, and the constant of the query and the pattern last, rounded
+to float32.
 """
 
 from __future__ import annotations
@@ -38,12 +39,15 @@ def exact_scores(
     scores = np.empty(len(number), dtype=np.float32)
     for partition, places in grouped(number):
         vectors, of_pattern = partitions[partition].vectors, queries[partitions[partition].pattern]
-        step = max(1, GATHERED // of_pattern.width)
+        step = max(1, GATHERED // max(1, of_pattern.width))
         for start in range(0, len(places), step):
             some = places[start : start + step]
             numbers = query[some]
             exact = of_pattern.exact(numbers if numbers[0] != numbers[-1] else numbers[:1])  # one is not repeated
-            scores[some] = (vectors[row[some]] * exact).sum(1) + of_pattern.constant[numbers]
+            products = (vectors[row[some]] * exact).sum(1)
+            if of_pattern.words:
+                products += of_pattern.exactly_added_by_words(partitions[partition], numbers, row[some])
+            scores[some] = products + of_pattern.constant[numbers]
     damaged = ~np.isfinite(scores)
     if damaged.any():
         raise partitions[int(number[damaged][0])].damaged()

@@ -19,7 +19,9 @@ from .mapped import array_of as array_of
 from .mapped import mapped_array as mapped_array
 from .mapped import mapped_bytes as mapped_bytes
 from .partition import Partition as Partition
+from .partition import WordRows as WordRows
 from .scanner import LARGEST_NORM as LARGEST_NORM
+from .scanner import TINY as TINY
 from .scanner import ULP as ULP
 from .scanner import Allowed as Allowed
 from .scanner import Floats as Floats

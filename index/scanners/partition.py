@@ -1,19 +1,22 @@
-"""Partition: the clips of one segment and one availability pattern, with their scanner."""
+"""Partition: the clips of one segment and one availability pattern, with their scanner and their words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, cast
+from typing import Final, Protocol, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.scanners.certified import Certified
 from index.scanners.coding import Coded
-from index.scanners.scanner import Allowed, Floats, Results, Rows, Scanner
+from index.scanners.scanner import Allowed, Doubles, Floats, Results, Rows, Scanner
 from mee.errors import InputError
 from mee.layout import Pattern
+
+GATHERED: Final = 2**17  # numbers of vectors of words that are multiplied at a time: they stay in the cache
 
 
 class Names(Protocol):
@@ -24,17 +27,61 @@ class Names(Protocol):
         ...
 
 
+@final
+class WordRows:
+    """The vectors of an expert of words: several of a clip, side by side. The largest inner product counts."""
+
+    def __init__(self, values: Floats, starts: Rows) -> None:
+        """values: (R, E), memory-mapped or in memory; starts: (C + 1,) first rows of C clips, which have some."""
+        self.values, self.starts = values, starts
+
+    def best(self, queries: Floats, clips: Rows) -> Floats:
+        """(Q, E) queries and (N,) clips, rising -> (Q, N) largest products, in float32; NaN where damaged."""
+        found = np.empty((len(queries), len(clips)), np.float32)
+        for some, rows, first in self._blocks(clips):
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.maximum.reduceat(queries @ self.values[rows].T, first, axis=1, out=found[:, some])
+        return found
+
+    def exact(self, queries: NDArray[np.floating], clips: Rows) -> Doubles:
+        """(N, E) queries, each with the clip beside it -> (N,) largest products, in float64."""
+        found = np.empty(len(clips))
+        for some, rows, first in self._blocks(clips):
+            values = self.values[rows]
+            sizes = np.diff(first, append=len(values))
+            products = (values * np.repeat(queries[some].astype(np.float64), sizes, axis=0)).sum(1)
+            found[some] = np.maximum.reduceat(products, first)
+        return found
+
+    def _blocks(self, clips: Rows) -> Iterator[tuple[slice, Rows | slice, Rows]]:
+        """Some clips at a time: their places, their rows, and where those of each begin among these."""
+        first, sizes = self.starts[clips], self.starts[clips + 1] - self.starts[clips]
+        ends, start, step = np.cumsum(sizes), 0, max(1, GATHERED // self.values.shape[1])
+        while start < len(clips):
+            before = int(ends[start] - sizes[start])
+            stop = max(start + 1, int(np.searchsorted(ends, before + step, side="right")))
+            begin = ends[start:stop] - sizes[start:stop] - before
+            count, its = int(ends[stop - 1]) - before, first[start:stop]
+            rows: Rows | slice = slice(int(its[0]), int(its[0]) + count)
+            if (its != its[0] + begin).any():  # others lie between them
+                rows = np.repeat(its - begin, sizes[start:stop]) + np.arange(count)
+            yield slice(start, stop), rows, begin
+            start = stop
+
+
 @dataclass(frozen=True)
 class Partition:
     """N clips of one segment and one availability pattern, at least one."""
 
     pattern: Pattern
-    vectors: Floats  # (N, W), memory-mapped or in memory
+    vectors: Floats  # (N, W), memory-mapped or in memory; W is 0 where clips have words alone
     rows: Rows  # (N,) their rows in the segment's table
     scanner: Scanner
     names: Names
     segment: int  # its number in the snapshot
     allowed: Allowed | None = None  # None: all
+    # of each expert of words, by its number: vectors, and (N,) the clips' places among those that have some
+    words: Mapping[int, tuple[WordRows, Rows]] = field(default_factory=dict)
 
     @property
     def certified(self) -> Certified | None:
@@ -65,6 +112,17 @@ class Partition:
             return found
         except ValueError as error:
             raise self.damaged(f" ({error})") from error
+
+    @property
+    def nbytes(self) -> int:
+        """Of its vectors, those of words included."""
+        rows = ((words, np.diff(words.starts)[places].sum()) for words, places in self.words.values())
+        return self.vectors.nbytes + sum(int(n) * words.values[:1].nbytes for words, n in rows)
+
+    @cached_property
+    def found(self) -> Rows:
+        """(count,) its rows that can be found, rising."""
+        return np.arange(len(self.vectors)) if self.allowed is None else self.allowed.rows
 
     def ids(self, rows: Rows) -> list[str]:
         """Clip ids of some of its rows."""

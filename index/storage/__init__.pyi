@@ -1,7 +1,5 @@
 from .checksums import check_file as check_file
 from .checksums import worth_checking as worth_checking
-from .entries import OPTIONAL as OPTIONAL
-from .entries import STANDARD as STANDARD
 from .entries import Entries as Entries
 from .entries import as_pandas as as_pandas
 from .entries import code_of as code_of
@@ -18,9 +16,14 @@ from .manifest import write_text_facts as write_text_facts
 from .segment import Segment as Segment
 from .segment import check_uncut as check_uncut
 from .segment import folder_of as folder_of
+from .segment import packed_of as packed_of
 from .segment import scanner_name as scanner_name
 from .snapshot import Snapshot as Snapshot
 from .snapshot import read_snapshot as read_snapshot
 from .snapshot import refreshed as refreshed
+from .table import OPTIONAL as OPTIONAL
+from .table import STANDARD as STANDARD
+from .table import Words as Words
+from .table import folded as folded
 from .verify import verify_index as verify_index
 from .writer import IndexWriter as IndexWriter

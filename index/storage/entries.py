@@ -3,6 +3,7 @@
 table      the columns below
 packed     (N, E) float32, each present expert of norm at most 1.001; anything where one is missing
 available  (N, M) bool; a clip without any stream is kept and listed, and no search finds it
+words      of each expert of words, rows with vectors (table.py), for all clips that have it; not in `packed`
 
 Columns of a table of clips, here and on disk:
 
@@ -21,7 +22,8 @@ bool, or always numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +32,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.scanners import LARGEST_NORM
+from index.storage.table import NEEDED, OPTIONAL, STANDARD, WORDS, Words
 from mee.layout import Layout, Pattern
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mee.data import Utterance
     from mee.encode import Gallery
 
 NORM = LARGEST_NORM  # unit norms, with float16 and rounding; what the error bounds of index/scanners allow for
-NEEDED = {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
-OPTIONAL = {"offset": pa.float64(), "version": pa.string()}
-STANDARD = {**NEEDED, "pattern": pa.string(), **OPTIONAL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +51,24 @@ class Entries:
     table: pa.Table
     packed: NDArray[np.float32]
     available: NDArray[np.bool_]
+    words: Mapping[str, Words] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
 
     @classmethod
-    def of(cls, gallery: Gallery, clips: pd.DataFrame, layout: Layout) -> Entries:
+    def of(
+        cls,
+        gallery: Gallery,
+        clips: pd.DataFrame,
+        layout: Layout,
+        words: Mapping[str, Sequence[Sequence[Utterance] | None]] | None = None,
+    ) -> Entries:
         """The clips of a gallery, those without any stream included.
 
         clips: index clip_id; columns video, start_s, end_s, optionally offset, version and metadata; a row for
-        every clip of the gallery, and possibly others.
+        every clip of the gallery, and possibly others. words: of each expert of words, for each of the gallery's
+        clips, what its rows of vectors were made from.
 
         Raises:
             ValueError: a clip has no row or two, or the index cannot keep a column or a vector.
@@ -82,7 +91,8 @@ class Entries:
         packed[: len(gallery.clip_ids)] = gallery.video.packed.detach().cpu().float().numpy()
         available = np.zeros((len(ids), len(layout.names)), dtype=np.bool_)
         available[: len(gallery.clip_ids)] = gallery.video.available.cpu().numpy()
-        return cls(pa.table(columns), packed, available).checked(layout)
+        given = {name: _words(gallery, name, (words or {})[name]) for name in layout.words}
+        return cls(pa.table(columns), packed, available, given).checked(layout)
 
     def checked(self, layout: Layout, *, offsets: bool = False) -> Entries:
         """Check that an index can keep all of it, and cast the columns; offsets: clips with a stream need one.
@@ -100,6 +110,7 @@ class Entries:
         packed = np.ascontiguousarray(self.packed, dtype=np.float32)
         _check_clips(table)
         _check_norms(table, packed, self.available, layout)
+        _check_words(table, self.words, self.available, layout)
         if offsets:
             import pyarrow.compute as pc  # here, and below: a search needs none of it
 
@@ -110,7 +121,43 @@ class Entries:
                     f"this index has offsets, and {lacking.sum()} clips have none, '{first}' among them; "
                     "give each its own, or remove the offsets from the index"
                 )
-        return Entries(table, packed, self.available)
+        return Entries(table, packed, self.available, self.words)
+
+
+def _words(gallery: Gallery, name: str, texts: Sequence[Sequence[Utterance] | None]) -> Words:
+    """The rows of an expert of words, of the clips that have it."""
+    rows = gallery.video.words[name]
+    counts = rows.offsets.diff().tolist()
+    if [len(each or ()) for each in texts] != counts:
+        raise ValueError(f"the texts of expert '{name}' are not those that its vectors were made from")
+    clip = np.repeat(np.arange(len(counts)), counts)
+    columns = zip(*((start, end, text) for each in texts for start, end, text in each or ()))
+    given = [clip, *columns] if len(clip) else [[] for _ in WORDS]
+    table = pa.table({key: pa.array(column, kind) for (key, kind), column in zip(WORDS.items(), given)})
+    return Words(table, np.ascontiguousarray(rows.values.detach().cpu().float().numpy()))
+
+
+def _check_words(
+    table: pa.Table, words: Mapping[str, Words], available: NDArray[np.bool_], layout: Layout
+) -> None:
+    """Those that have a stream of words have one row at least, the others none; times are finite, norms small."""
+    if words.keys() != set(layout.words):
+        raise ValueError(f"there are words of experts {sorted(words)}, and the index wants {sorted(layout.words)}")
+    for name, its in words.items():
+        m = layout.names.index(name)
+        if its.values.shape != (len(its.table), layout.sizes[m]):
+            raise ValueError(f"the words of expert '{name}' have {its.values.shape} vectors")
+        if not np.array_equal(its.clips, np.flatnonzero(available[:, m])):
+            raise ValueError(f"the clips with words of expert '{name}' are not those that have its stream")
+        times = (its.table["start_s"], its.table["end_s"])
+        fine = np.logical_and.reduce([np.isfinite(np.asarray(each, dtype=np.float64)) for each in times])
+        with np.errstate(all="ignore"):
+            fine &= np.einsum("ne,ne->n", its.values, its.values) <= NORM**2
+        if not fine.all():
+            clip = table["clip_id"][its.table["clip"][int(fine.argmin())].as_py()]
+            raise ValueError(
+                f"words of clip '{clip}' by expert '{name}' have no finite time, or a norm above {NORM}"
+            )
 
 
 def _check_clips(table: pa.Table) -> None:

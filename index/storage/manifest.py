@@ -1,4 +1,4 @@
-"""An index on disk, format 6: immutable segments, and one manifest that is replaced atomically.
+"""An index on disk, format 7: immutable segments, and one manifest that is replaced atomically.
 
     index.json                   the manifest: which segments the index has, and what they were made from
     removed-000003-000007.npy    (N,) int64: the rows of segment 3 that are removed as of generation 7
@@ -9,6 +9,8 @@
         vectors-1011.npy         (N, W) float32, one file a partition: the clips of one availability pattern. Their
                                  present experts side by side, then their offset if the index has offsets
         rows-1011.npy            (N,) int64: the rows of those clips in the table, rising
+        words-speech.arrow       of each expert of words that clips have: what is said or written when (table.py),
+        words-speech.npy         and the vectors of these rows, (R, E) float32; no other file has columns for it
         certified-1011*          what the scanner of that kind needs beside the vectors (index/scanners)
     text-796ff2f3ced2/           the text side of the model of this fingerprint (index/text_side.py)
     lock                         held by the writer: its host, process and since when, for those who wait
@@ -47,9 +49,9 @@ from index.scanners import Settings
 from index.storage.checksums import FileFacts, check_size, discard, facts_of
 from mee.errors import InputError
 from mee.files import check_folder, entry, parse_json, read_file, read_json, whole_file
-from mee.layout import Layout
+from mee.layout import Layout, Scale
 
-FORMAT = 6
+FORMAT = 7
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
 CHECKSUM, TEXT_FACTS = "sha256", "text.json"
 NUMBER = "[0-9]{6,15}"
@@ -60,6 +62,7 @@ ASIDE = re.compile(rf"segments/\.{NUMBER}|\.{TEXT}|\.(index\.json|{REMOVED})\.\d
 EXPERT = re.compile("[A-Za-z0-9_-]{1,64}")
 MOST_EXPERTS, MOST_COLUMNS, MOST_NUMBER = 64, 1 << 16, 10**14  # of a vector; generation, and other numbers
 Facts = TypeVar("Facts")
+LARGE = 1e12  # above numbers of a scale, and one divided by its spreads
 REMEDY = "restore it, or make the index again: mee index STORE MODEL INDEX --overwrite"
 
 
@@ -113,6 +116,7 @@ class Manifest:
     settings: Settings
     offsets: Mapping[str, Any] | None = None  # what the clips' offsets are; None: they have none
     recall: Recall | None = None  # None: not measured
+    scale: Scale | None = None  # of the experts, where weights of sentences are how much they stand out
     segments: tuple[SegmentRef, ...] = ()
 
     def write(self, directory: Path) -> bytes:
@@ -206,10 +210,13 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     entries = {name: value for name, value in content.items() if name != "format"}
     layout, recall = entries["layout"], entries["recall"]
     entries |= {
-        "layout": Layout(tuple(layout["names"]), tuple(layout["sizes"]), layout["missing"]),
+        "layout": Layout(
+            tuple(layout["names"]), tuple(layout["sizes"]), layout["missing"], tuple(layout["words"])
+        ),
         "origin": typed(Origin, entries["origin"]),
         "settings": Settings(**entries["settings"]),
         "recall": None if recall is None else typed(Recall, recall),
+        "scale": None if entries["scale"] is None else _scale(entries["scale"], len(layout["names"])),
         "segments": tuple(
             typed(
                 SegmentRef, {**ref, "removed": None if ref["removed"] is None else typed(FileRef, ref["removed"])}
@@ -221,6 +228,8 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     for name, size in zip(manifest.layout.names, manifest.layout.sizes):
         if not (isinstance(name, str) and EXPERT.fullmatch(name)) or type(size) is not int:
             raise ValueError(f"an expert is called {name!r:.80} and has the size {size!r:.80}")
+    if len(set(manifest.layout.words)) < len(manifest.layout.words):
+        raise ValueError("it names an expert of words twice")
     if len(manifest.layout.names) > MOST_EXPERTS or manifest.layout.total > MOST_COLUMNS:
         raise ValueError(
             f"it has {len(manifest.layout.names):,} experts with {manifest.layout.total:,} components"
@@ -237,6 +246,15 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     if len({ref.name for ref in manifest.segments}) < len(manifest.segments):
         raise ValueError("it names a segment twice")
     return manifest
+
+
+def _scale(content: Mapping[str, Any], experts: int) -> Scale:
+    for name, numbers in content.items():
+        if len(numbers) != experts or not all(type(one) in (int, float) and abs(one) < LARGE for one in numbers):
+            raise ValueError(f"its scale has {name} that are not finite numbers of {experts} experts")
+        if "spread" in name and min(numbers) < 1 / LARGE:
+            raise ValueError(f"its scale has {name} of 0 or less")
+    return Scale(**{name: tuple(map(float, numbers)) for name, numbers in content.items()})
 
 
 def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:

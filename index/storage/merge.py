@@ -34,12 +34,17 @@ from index.storage.segment import (
     Segment,
     SegmentFacts,
     folder_of,
+    packed_of,
     rows_name,
     scanner_name,
     shape_of,
     vectors_name,
+    with_words,
+    words_names,
 )
+from index.storage.table import arranged
 from mee.errors import InputError
+from mee.layout import Layout
 
 Progress = Callable[[int, int], None]  # clips done, of how many
 FANOUT, FLOOR = 4, 1024
@@ -116,6 +121,7 @@ def write_segment(
     with whole_folder(folder) as aside:
         with pa.ipc.new_file(aside / TABLE, clips.table.schema) as file:
             file.write_table(clips.table)
+        _write_words(aside, manifest.layout, clips)
         codes, kinds, partitions, done = clips.table["pattern"].combine_chunks().dictionary_encode(), {}, {}, 0
         numbers = np.asarray(codes.indices)
         for code, number in sorted((code, number) for number, code in enumerate(codes.dictionary.to_pylist())):
@@ -148,7 +154,7 @@ def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, 
     with (folder / vectors_name(code)).open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), width)}
         np.lib.format.write_array_header_1_0(file, header)
-        step = max(1, BLOCK // (4 * width))
+        step = max(1, BLOCK // (4 * max(1, width)))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             block = np.empty((len(some), width), dtype=np.float32)
@@ -161,18 +167,48 @@ def _write_partition(folder: Path, manifest: Manifest, clips: Clips, code: str, 
             if not np.isfinite(block).all():  # FAISS could make no codes of it
                 raise damaged(folder.parents[1], f"a vector or an offset of pattern {code} is not finite")
             file.write(block.data)
-    return choose(manifest.settings, len(rows))
+    return choose(manifest.settings, len(rows)) if width else "flat"
+
+
+def _write_words(folder: Path, layout: Layout, clips: Clips) -> None:
+    """Write the words of all clips, a few megabytes at a time."""
+    there = {code for code in clips.table["pattern"].unique().to_pylist() if "1" in code}
+    for m in with_words(layout, there):
+        parts = []
+        for number, segment in enumerate(clips.segments):
+            if m in segment.words:
+                here, new = clips.source == number, np.full(len(segment.table), -1)
+                new[clips.row[here]] = np.flatnonzero(here)
+                parts.append((segment.words[m], new))
+        table, part, row = arranged(parts)
+        of_words, values = (folder / name for name in words_names(layout.names[m]).split())
+        with pa.ipc.new_file(of_words, table.schema) as file:
+            file.write_table(table)
+        with values.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(row), layout.sizes[m])}
+            np.lib.format.write_array_header_1_0(file, header)
+            step = max(1, BLOCK // (4 * layout.sizes[m]))
+            for start in range(0, len(row), step):
+                some = slice(start, start + step)
+                block = np.empty((len(row[some]), layout.sizes[m]), dtype=np.float32)
+                for number in np.unique(part[some]).tolist():
+                    here = part[some] == number
+                    block[here] = parts[number][0].values[row[some][here]]
+                file.write(block.data)
 
 
 def _write_scanners(folder: Path, manifest: Manifest, kinds: Mapping[str, str]) -> None:
     """Write what scanners need beside the vectors; kinds: of each partition's code."""
     certified = {}
     for code, kind in kinds.items():
-        pattern, vectors = pattern_of(code), np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
+        pattern, vectors = (
+            packed_of(pattern_of(code), manifest.layout),
+            np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray),
+        )
         if kind == Certified.kind:
             certified[code] = pattern, vectors
         else:
-            shape = shape_of(pattern, manifest.layout, manifest.offsets is not None)
+            shape = shape_of(pattern_of(code), manifest.layout, manifest.offsets is not None)
             scanner_class(kind).build(vectors, shape).save(folder / scanner_name(kind, code))
     if certified:
         scanners = list(Certified.built(list(certified.values()), manifest.layout.sizes))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -26,20 +26,22 @@ from index.scanners import (
     Coding,
     Partition,
     Shape,
+    WordRows,
     array_of,
     mapped_array,
     scanner_class,
 )
 from index.storage.checksums import FileFacts, check_size
-from index.storage.entries import NEEDED, Entries, by_pattern, code_of, pattern_of
+from index.storage.entries import Entries, by_pattern, code_of, pattern_of
 from index.storage.manifest import SEGMENTS, FileRef, Manifest, SegmentRef, damaged, reading
-from index.storage.table import ClipTable, open_table
+from index.storage.table import NEEDED, ClipTable, Words, arranged, open_table, open_words
 from mee.files import entry, parse_json, read_file, whole_file
 from mee.layout import Layout, Pattern
 
 FACTS, TABLE = "segment.json", "clips.arrow"
 CODING = "coding.safetensors"  # of the scanners that have one
 vectors_name, rows_name = "vectors-{}.npy".format, "rows-{}.npy".format  # of a partition's code
+words_names = "words-{0}.arrow words-{0}.npy".format  # of an expert: its table and its vectors
 scanner_name = "{}-{}".format  # of a kind and a code: how the file names of a partition's scanner begin
 
 
@@ -49,6 +51,9 @@ class Segment:
 
     table: ClipTable
     partitions: tuple[Partition, ...]  # with all of their rows; `allowed` says which of them count
+    words: Mapping[int, Words] = field(
+        default_factory=dict
+    )  # of experts of words, by their numbers, that clips have
     live: NDArray[np.bool_] | None = None  # (N,) which rows count; None: all
     ref: SegmentRef | None = None  # what the manifest calls it; None: it is in memory
     mapped: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # file: its inode and size
@@ -150,20 +155,51 @@ def of_entries(entries: Entries, layout: Layout, *, offsets: bool) -> Segment:
         codes[places] = code_of(pattern)
         groups += [(pattern, places)] if any(pattern) else []
     table = ClipTable(rows.add_column(len(NEEDED), "pattern", pa.array(codes, type=pa.string())))
+    new, words = np.argsort(order), {}
+    for name, its in entries.words.items():
+        if len(its.values):
+            of_words, _, row = arranged([(its, new)])
+            words[layout.names.index(name)] = Words(of_words, its.values[row])
     partitions = []
     for pattern, places in groups:
-        vectors = packed[places[:, None], np.flatnonzero(np.repeat(pattern, layout.sizes))]
+        vectors = packed[places[:, None], np.flatnonzero(np.repeat(packed_of(pattern, layout), layout.sizes))]
         if offsets:
             offset = rows["offset"].to_numpy()[places].astype(np.float32)
             vectors = np.concatenate([vectors, offset[:, None]], axis=1)
         scanner = scanner_class("flat").build(vectors, shape_of(pattern, layout, offsets))
-        partitions.append(Partition(pattern, vectors, places, scanner, table, 0))
-    return Segment(table, tuple(partitions))
+        its_words = words_of(words, pattern, places)
+        partitions.append(Partition(pattern, vectors, places, scanner, table, 0, words=its_words))
+    return Segment(table, tuple(partitions), words)
+
+
+def packed_of(pattern: Pattern, layout: Layout) -> Pattern:
+    """Without experts of words, whose vectors are not packed."""
+    return tuple(there and name not in layout.words for there, name in zip(pattern, layout.names))
 
 
 def shape_of(pattern: Pattern, layout: Layout, offset: bool) -> Shape:
     """How vectors of a pattern are made up."""
-    return Shape(tuple(compress(layout.sizes, pattern)), offset)
+    return Shape(tuple(compress(layout.sizes, packed_of(pattern, layout))), offset)
+
+
+def words_of(
+    words: Mapping[int, Words], pattern: Pattern, rows: NDArray[np.int64]
+) -> dict[int, tuple[WordRows, NDArray[np.int64]]]:
+    """The words of a partition's clips, whose rows in the table are given: see `Partition.words`."""
+    found = {}
+    for m, its in words.items():
+        if pattern[m]:
+            places = np.searchsorted(its.clips, rows)
+            if places[-1] == len(its.clips) or (its.clips[places] != rows).any():
+                raise ValueError("a clip of its pattern has none of them")
+            found[m] = its.rows, places
+    return found
+
+
+def with_words(layout: Layout, codes: Iterable[str]) -> list[int]:
+    """The numbers of the experts of words that clips of some patterns have."""
+    numbers = map(layout.names.index, layout.words)
+    return [m for m in numbers if any(code[m] == "1" for code in codes)]
 
 
 # ---- on disk
@@ -204,6 +240,8 @@ def read_facts(folder: Path, ref: SegmentRef, layout: Layout) -> SegmentFacts:
             needed |= {path.name for path in scanner_class(kind).files(folder / scanner_name(kind, code))}
         if Certified.kind in facts.kinds.values():
             needed.add(CODING)
+        for m in with_words(layout, facts.partitions):
+            needed |= {*words_names(layout.names[m]).split()}
         if needed != facts.files.keys():
             raise ValueError("it does not name all files, or others")
         if not sum(facts.partitions.values()) <= facts.clips <= facts.files[TABLE][0]:
@@ -227,6 +265,13 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
     if CODING in facts.files:
         with reading(folder / CODING):
             coding = _coding(folder, facts, layout, offset=manifest.offsets is not None)
+    words = {}
+    for m in with_words(layout, facts.partitions):
+        of_words, values = (folder / name for name in words_names(layout.names[m]).split())
+        with reading(of_words):
+            words[m] = open_words(of_words, values, layout.sizes[m], facts.clips)
+            if len(words[m].clips) != sum(n for code, n in facts.partitions.items() if code[m] == "1"):
+                raise ValueError("it has words of other clips than those of its patterns")
     for code, count in facts.partitions.items():
         shape = shape_of(pattern_of(code), layout, manifest.offsets is not None)
         with reading(folder / vectors_name(code)):
@@ -238,10 +283,13 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
         with reading(path):
             open_kind = scanner_class(facts.kinds[code]).open
             if facts.kinds[code] == Certified.kind:
-                open_kind = partial(Certified.opened, coding=coding, pattern=pattern_of(code))
+                packed = packed_of(pattern_of(code), layout)
+                open_kind = partial(Certified.opened, coding=coding, pattern=packed)
             scanner = open_kind(path, vectors, shape)
-        partitions.append(Partition(pattern_of(code), vectors, rows, scanner, table, 0))
-    segment = Segment(table, tuple(partitions), ref=replace(ref, removed=None), mapped=mapped)
+        with reading(folder / rows_name(code)):
+            its_words = words_of(words, pattern_of(code), rows)
+        partitions.append(Partition(pattern_of(code), vectors, rows, scanner, table, 0, words=its_words))
+    segment = Segment(table, tuple(partitions), words, ref=replace(ref, removed=None), mapped=mapped)
     return as_of(directory, segment, ref)
 
 

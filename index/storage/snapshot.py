@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from index.scanners import Partition, Settings
 from index.storage.checksums import check_file, worth_checking
-from index.storage.entries import STANDARD, together
+from index.storage.entries import together
 from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
 from index.storage.segment import (
     Segment,
@@ -26,8 +26,9 @@ from index.storage.segment import (
     open_segment,
     read_facts,
 )
+from index.storage.table import STANDARD
 from mee.errors import InputError
-from mee.layout import Layout
+from mee.layout import Layout, Scale
 
 if TYPE_CHECKING:
     from index.storage.entries import Entries
@@ -45,6 +46,7 @@ class Snapshot:
     settings: Settings = field(default_factory=Settings)
     offsets: Mapping[str, Any] | None = None  # what the clips' offsets are; None: they have none
     recall: Recall | None = None  # None: not measured
+    scale: Scale | None = None  # of the experts; None: weights of sentences are the model's
     segments: tuple[Segment, ...] = ()
     source: tuple[Path, bytes] | None = field(default=None, repr=False)  # directory, manifest; None: in memory
 
@@ -109,7 +111,8 @@ def snapshot_of(
 ) -> Snapshot:
     """What a manifest and its open segments make together."""
     of = manifest
-    made = Snapshot(of.layout, of.origin, of.generation, of.settings, of.offsets, of.recall, source=source)
+    facts = (of.layout, of.origin, of.generation, of.settings, of.offsets, of.recall, of.scale)
+    made = Snapshot(*facts, source=source)
     return made.with_segments(segments)
 
 

@@ -1,15 +1,26 @@
-"""The table of a segment's clips: found by row or by name, and how clips.arrow is read.
+"""The tables of a segment: clips, found by row or by name; words, with their vectors; and how both are read.
 
 Arrow trusts the bytes of a file: an offset of a text that lies outside of them, or a wrong number of nulls, makes
 it read and write elsewhere. So the file is read message by message (as the stream that an Arrow file holds behind
 its first 8 bytes). A message that would be decompressed, converted or looked up is refused; of each column the
 offsets are checked, the texts are UTF-8, and nulls are counted again. Nothing is copied.
+
+Words of an expert, those of a clip side by side and in order of time; each row has a vector:
+
+    clip      int64     the clip's row in the table of clips, rising
+    start_s   float64   finite, in seconds on the video
+    end_s     float64
+    words     string    what is said or written then
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from struct import unpack_from
 from typing import final
@@ -18,13 +29,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from index.scanners import mapped_bytes
-from index.storage.entries import NEEDED, OPTIONAL, STANDARD
+from index.scanners import Floats, Rows, WordRows, array_of, mapped_bytes
 
+NEEDED = {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
+OPTIONAL = {"offset": pa.float64(), "version": pa.string()}
+STANDARD = {**NEEDED, "pattern": pa.string(), **OPTIONAL}  # of a table of clips, see index/storage/entries.py
 FEW = 64  # rows that are read one by one
 PASS = 100  # rows of a sorted table that are scanned in the time that one clip is looked up
 MAGIC = b"ARROW1\0\0"
 KINDS = (pa.string(), pa.float64(), pa.int64(), pa.bool_(), pa.null())  # of columns
+WORDS = {"clip": pa.int64(), "start_s": pa.float64(), "end_s": pa.float64(), "words": pa.string()}
+# of scripts without spaces between words, each letter is one
+WORD = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\\W_]+")
+APOSTROPHES = re.compile("['\u2019\u02bc]")
 HEADER, ENDIANNESS, COMPRESSION = 2, 0, 3  # fields of Arrow's Message, Schema and RecordBatch
 
 
@@ -67,6 +84,75 @@ class ClipTable:
         return np.array(found, dtype=np.int64)
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Words:
+    """R rows of an expert of words."""
+
+    table: pa.Table
+    values: Floats  # (R, E), memory-mapped or in memory
+
+    @cached_property
+    def _clips(self) -> tuple[Rows, Rows]:
+        """(C,) clips that have some, rising; (C + 1,) their first rows, and R."""
+        clip = np.asarray(self.table["clip"].to_numpy())
+        clips, starts = np.unique(clip, return_index=True)
+        return clips, np.append(starts, len(clip))
+
+    @property
+    def clips(self) -> Rows:
+        """(C,) the clips that have some, as rows of the table of clips, rising."""
+        return self._clips[0]
+
+    @cached_property
+    def rows(self) -> WordRows:
+        """The vectors, by clip."""
+        return WordRows(self.values, self._clips[1])
+
+    def of(self, clip: int) -> slice:
+        """The rows of a clip, which has some."""
+        return slice(*self._clips[1][np.searchsorted(self.clips, clip) :][:2].tolist())
+
+    @cached_property
+    def _folded(self) -> list[str]:
+        return list(map(folded, self.table["words"].to_pylist()))
+
+    def containing(self, phrase: str) -> NDArray[np.bool_]:
+        """(R,) which rows contain words, side by side; case, white space and punctuation do not count."""
+        wanted = folded(phrase)
+        return np.array([wanted in text for text in self._folded], dtype=np.bool_)
+
+
+def folded(text: str) -> str:
+    """The words of a text, each between spaces, without what `Words.containing` ignores."""
+    plain = APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return f" {' '.join(WORD.findall(plain))} "
+
+
+def arranged(parts: Sequence[tuple[Words, Rows]]) -> tuple[pa.Table, Rows, Rows]:
+    """The words of several tables in one, each given with its clips' rows in a new table of clips, -1: gone.
+
+    Returns the table, and where each of its rows comes from: the number of the part, and the row there.
+    """
+    clip = np.concatenate([new[np.asarray(words.table["clip"].to_numpy())] for words, new in parts])
+    part = np.repeat(np.arange(len(parts)), [len(words.values) for words, _ in parts])
+    row = np.concatenate([np.arange(len(words.values)) for words, _ in parts])
+    order = np.argsort(clip, kind="stable")
+    order = order[clip[order] >= 0]
+    table = pa.concat_tables([words.table for words, _ in parts]).take(pa.array(order))
+    return table.set_column(0, "clip", pa.array(clip[order])).combine_chunks(), part[order], row[order]
+
+
+def open_words(table: Path, values: Path, size: int, clips: int) -> Words:
+    """Map the files of words with vectors of a size, of a segment of so many clips; raises as `open_table`."""
+    vectors = array_of(mapped_bytes(values), (-1, size), np.float32)
+    read = _read(table, WORDS)
+    clip = np.asarray(read["clip"].to_numpy())
+    if not 0 < len(clip) == len(vectors) or not 0 <= clip[0] <= clip[-1] < clips or (clip[1:] < clip[:-1]).any():
+        raise ValueError(f"its rows are not those of {len(vectors):,} vectors of {clips:,} clips")
+    return Words(read, vectors)
+
+
 def open_table(path: Path, clips: int) -> ClipTable:
     """Map a file of so many clips.
 
@@ -74,6 +160,16 @@ def open_table(path: Path, clips: int) -> ClipTable:
         ValueError: it is not a table that an index writes.
         OSError: it cannot be read.
     """
+    table = _read(path, NEEDED, STANDARD)
+    if len(table) != clips:
+        raise ValueError(f"it has {len(table):,} clips of {clips:,}")
+    return ClipTable(table)
+
+
+def _read(
+    path: Path, needed: Mapping[str, pa.DataType], standard: Mapping[str, pa.DataType] | None = None
+) -> pa.Table:
+    """Map a table whose needed columns have no null; standard: all that is fixed, beside which any may be."""
     content = mapped_bytes(path)
     if content[: len(MAGIC)].tobytes() != MAGIC:
         raise ValueError("it is no Arrow file")
@@ -81,7 +177,7 @@ def open_table(path: Path, clips: int) -> ClipTable:
     head = next(messages, None)
     if head is None or head.type != "schema" or _has(head, ENDIANNESS):
         raise ValueError("it does not begin with the schema of a table of this processor's byte order")
-    schema = _checked(pa.ipc.read_schema(head))
+    schema = _checked(pa.ipc.read_schema(head), needed if standard is None else standard, standard is not None)
     batches: list[pa.RecordBatch] = []
     for message in messages:
         if message.type != "record batch" or _has(message, COMPRESSION) or len(batches) > len(content) >> 30:
@@ -91,13 +187,11 @@ def open_table(path: Path, clips: int) -> ClipTable:
         columns = [_column(column, len(given)) for column in given.columns]
         batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
     table = pa.Table.from_batches(batches, schema)
-    if len(table) != clips:
-        raise ValueError(f"it has {len(table):,} clips of {clips:,}")
-    for name, kind in NEEDED.items():
+    for name, kind in needed.items():
         numbers = kind == pa.float64()
         if table[name].null_count or (numbers and not all(map(_finite, table[name].chunks))):
             raise ValueError(f"a clip has no {'finite ' if numbers else ''}{name}")
-    return ClipTable(table)
+    return table
 
 
 def _has(message: pa.Message, number: int) -> bool:
@@ -114,16 +208,16 @@ def _has(message: pa.Message, number: int) -> bool:
     return bool(at and place(at + unpack_from("<I", metadata, at)[0], number))
 
 
-def _checked(schema: pa.Schema) -> pa.Schema:
-    """Its names and types alone."""
+def _checked(schema: pa.Schema, standard: Mapping[str, pa.DataType], more: bool) -> pa.Schema:
+    """Its names and types alone; more: whether columns of other names may be there."""
     names = schema.names
-    lacking = STANDARD.keys() - set(names)
+    lacking = standard.keys() - set(names)
     if lacking:
         raise ValueError(f"it has no column '{min(lacking)}'")
     if len(set(names)) < len(names):
         raise ValueError("it has two columns of one name")
     for name, kind in zip(names, schema.types):
-        wanted = (STANDARD[name],) if name in STANDARD else KINDS
+        wanted = (standard[name],) if name in standard else KINDS if more else ()
         if kind not in wanted and not (name in OPTIONAL and kind == pa.null()):
             raise ValueError(f"column '{name}' holds {kind}")
     return pa.schema(list(zip(names, schema.types)))

@@ -6,14 +6,15 @@ Opening finds damage of names, sizes and shapes; only this finds a wrong byte in
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.scanners import Partition
+from index.scanners import Floats
 from index.storage.checksums import check_file
 from index.storage.entries import NORM, code_of
 from index.storage.manifest import Manifest, damaged, read_manifest, read_text_facts, reading, text_name
@@ -26,6 +27,7 @@ from index.storage.segment import (
     read_removed,
     scanner_name,
     vectors_name,
+    words_names,
 )
 from index.storage.snapshot import open_segments
 from mee.errors import InputError
@@ -85,7 +87,9 @@ def _contents(directory: Path, manifest: Manifest) -> Iterator[str]:
         yield str(error)
         return
     wrong = [
-        sentence for segment in segments for sentence in _segment(folder_of(directory, segment.name), segment)
+        sentence
+        for segment in segments
+        for sentence in _segment(folder_of(directory, segment.name), segment, manifest)
     ]
     yield from wrong
     if not wrong:
@@ -96,7 +100,7 @@ def _contents(directory: Path, manifest: Manifest) -> Iterator[str]:
             yield str(damaged(directory, f"clip '{several[0]['values']}' is in it twice"))
 
 
-def _segment(folder: Path, segment: Segment) -> Iterator[str]:
+def _segment(folder: Path, segment: Segment, manifest: Manifest) -> Iterator[str]:
     table = segment.table.arrow
     try:
         table.validate(full=True)
@@ -104,25 +108,30 @@ def _segment(folder: Path, segment: Segment) -> Iterator[str]:
         yield str(damaged(folder / TABLE, str(error)))
         return
     yield from segment.faults()
+    for m, words in segment.words.items():
+        if not _valid(words.values, (words.values.shape[1],)):
+            name = words_names(manifest.layout.names[m]).split()[1]
+            yield str(damaged(folder / name, f"a vector is not finite, or of norm above {NORM}"))
     for partition in segment.partitions:
         code = code_of(partition.pattern)
-        if not _valid(partition):
+        if not _valid(partition.vectors, partition.scanner.shape.sizes):
             yield str(damaged(folder / vectors_name(code), f"a vector is not finite, or of norm above {NORM}"))
         try:
-            partition.scanner.scan(np.zeros((1, partition.scanner.shape.width), dtype=np.float32), 1)
+            if partition.vectors.shape[1]:
+                partition.scanner.scan(np.zeros((1, partition.scanner.shape.width), dtype=np.float32), 1)
         except (ValueError, RuntimeError) as error:
             yield str(damaged(folder / scanner_name(partition.scanner.kind, code), str(error)))
 
 
-def _valid(partition: Partition) -> bool:
-    """Whether each expert of each vector has a norm that an index allows."""
-    ends = np.cumsum(partition.scanner.shape.sizes)
-    step = max(1, BLOCK // (4 * partition.vectors.shape[1]))
-    for start in range(0, len(partition.vectors), step):
-        block = partition.vectors[start : start + step]
+def _valid(vectors: Floats, sizes: Sequence[int]) -> bool:
+    """Whether the parts of these sizes of each vector have norms that an index allows."""
+    ends = np.cumsum((0, *sizes))
+    step = max(1, BLOCK // (4 * max(1, vectors.shape[1])))
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step]
         if not np.isfinite(block).all():
             return False
-        parts = np.split(block[:, : ends[-1]], ends[:-1], axis=1)
+        parts = [block[:, a:b] for a, b in pairwise(ends)]
         if any(np.einsum("ne,ne->n", part, part).max() > NORM**2 for part in parts):
             return False
     return True

@@ -43,7 +43,7 @@ from index.storage.segment import Segment, of_entries, open_segment, write_remov
 from index.storage.snapshot import Snapshot, open_segments, snapshot_of
 from mee.errors import InputError
 from mee.files import make_folder, parse_json, read_file, regular_size, whole_file
-from mee.layout import Layout
+from mee.layout import Layout, Scale
 
 MANY = 32  # segments; a put into an index that has so many merges small ones first
 
@@ -159,10 +159,11 @@ class IndexWriter:
         settings: Settings | None = None,
         offsets: Mapping[str, float] | None = None,
         facts: Mapping[str, Any] | None = None,
+        scale: Scale | None = None,
         drop_offsets: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Write all clips as one segment, their codes made again, with other settings or offsets where given.
+        """Write all clips as one segment, their codes made again, with other settings, offsets or scale if given.
 
         offsets: of every clip that has a stream, by clip_id; facts: what they are; drop_offsets: have none now.
 
@@ -174,8 +175,9 @@ class IndexWriter:
             raise ValueError("offsets come with facts that say what they are, and are not dropped at once")
         before = self._manifest
         made = None if drop_offsets else before.offsets if facts is None else facts
-        manifest = replace(before, settings=settings or before.settings, offsets=made)
-        if (manifest.settings, manifest.offsets) != (before.settings, before.offsets):
+        used = settings or before.settings
+        manifest = replace(before, settings=used, offsets=made, scale=scale or before.scale)
+        if (used, made, manifest.scale) != (before.settings, before.offsets, before.scale):
             manifest = replace(manifest, recall=None)  # it was measured with other codes or scores
         clips = Clips.of(self.snapshot.segments) if self.snapshot.segments else None
         if clips is not None and offsets is not None:

@@ -8,8 +8,10 @@ from .pairs import find_videos as find_videos
 from .pairs import match_captions as match_captions
 from .source import ClipNames as ClipNames
 from .source import FeatureSource as FeatureSource
+from .source import Utterance as Utterance
 from .source import check_source as check_source
 from .source import load_ragged as load_ragged
+from .source import load_words as load_words
 from .splits import Split as Split
 from .splits import pairs_by_split as pairs_by_split
 from .splits import split_pairs as split_pairs

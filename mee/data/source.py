@@ -74,6 +74,23 @@ def load_ragged(source: FeatureSource, modalities: Sequence[str], clip_ids: Sequ
     return blocks
 
 
+def load_words(source: FeatureSource, modality: str, clip_ids: Sequence[str], numbers: dict[str, int]) -> Ragged:
+    """Load a stream of words of some clips, each utterance as a number; sentences that have none get one.
+
+    Raises:
+        InputError: an utterance has no words in it.
+    """
+    rows = []
+    for clip_id, spoken in zip(clip_ids, source.words(modality, clip_ids)):
+        said = [text for *_, text in spoken or ()]
+        if not all(map(str.strip, said)):
+            raise InputError(
+                f"the '{modality}' stream of {clip_id} has an utterance without words; extract it again"
+            )
+        rows.append(torch.tensor([numbers.setdefault(text, len(numbers)) for text in said], dtype=torch.int64))
+    return Ragged.of(rows, torch.empty(0, dtype=torch.int64))
+
+
 def check_source(config: ModelConfig, source: FeatureSource) -> None:
     """Check that a source has the streams that a model was made for.
 

@@ -1,7 +1,7 @@
 """A model's captions ranked against its gallery: the figures, and what each part of the model contributes.
 
 schemes   each expert alone, uniform weights, the other rule of missing streams
-removed   the same clips with one stream removed from all of them
+removed   the same clips with one stream removed from all of them; of both, experts without a text side are no part
 patterns  the queries by the streams of their right clip
 weights   the mixture weights of the queries
 """
@@ -26,6 +26,7 @@ from mee.layout import Layout
 from mee.model import MEE, TextEmbedding
 from mee.ranking import MIXTURE, LastPlaced, MixtureScores, Positives, schemes
 from mee.scoring import group_by_pattern
+from mee.zero_shot import standing_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +85,7 @@ class Retrieval:
             InputError: no caption has a clip in the gallery.
         """
         text, gallery = encode_captions(model, pairs.captions) if text is None else text, gallery.by_pattern()
+        text = standing_out(model, text, gallery.video)
         numbers, positives = right_clips(pairs, gallery)
         ids, captions = ([names[number] for number in numbers.tolist()] for names in (pairs.ids, pairs.captions))
         names = Names(ids, captions, gallery.names, clips)
@@ -121,11 +123,14 @@ class Retrieval:
 
     def schemes(self) -> tuple[Row, ...]:
         """Figures of every scheme but the mixture."""
-        return tuple(_row(name, self.measure(name)) for name in schemes(self.layout) if name != MIXTURE)
+        others = [
+            name for name in schemes(self.layout)[1:] if name in self._asked or name not in self.layout.names
+        ]
+        return tuple(_row(name, self.measure(name)) for name in others)
 
     def removed(self) -> tuple[Row, ...]:
         """Figures with each expert removed in turn."""
-        names = self.layout.names if len(self.layout.names) > 1 else ()
+        names = self._asked if len(self._asked) > 1 else ()
         return tuple(_row(name, self.measure(removed=(name,))) for name in names)
 
     def patterns(self, ranking: Ranking) -> tuple[Pattern, ...]:
@@ -154,6 +159,12 @@ class Retrieval:
         """The right clip of each query, the first one where a caption has several."""
         first = dict(zip(self.positives.query.tolist()[::-1], self.positives.candidate.tolist()[::-1]))
         return torch.tensor([first[query] for query in queries.tolist()])
+
+    @property
+    def _asked(self) -> tuple[str, ...]:
+        """The experts that a sentence reaches."""
+        reached = (self.text.logits > -torch.inf).any(0).tolist()
+        return tuple(name for name, there in zip(self.layout.names, reached) if there)
 
     @property
     def _available(self) -> Tensor:

@@ -3,6 +3,7 @@ from .normalise import Kernel as Kernel
 from .normalise import Names as Names
 from .normalise import Standardise as Standardise
 from .pooling import Pool as Pool
+from .pooling import pool_rows as pool_rows
 from .pooling import pool_streams as pool_streams
 from .pooling_kinds import PLAIN as PLAIN
 from .pooling_kinds import check_pooling as check_pooling

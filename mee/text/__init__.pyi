@@ -5,3 +5,4 @@ from .base import tower_class as tower_class
 from .config import TextConfig as TextConfig
 from .config import check_sentences as check_sentences
 from .model_files import check_rules as check_rules
+from .vectors import sentence_vectors as sentence_vectors

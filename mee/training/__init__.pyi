@@ -1,4 +1,3 @@
-from .closed_form import start_at_names as start_at_names
 from .config import PRESETS as PRESETS
 from .config import Preset as Preset
 from .config import PresetName as PresetName

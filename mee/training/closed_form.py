@@ -34,17 +34,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mee.config import ModelConfig
-from mee.data import FeatureSource
-from mee.encode import load_streams
+from mee.config import NO_TEXT, ModelConfig
 from mee.layers import GatedEmbeddingUnit, Kernel
 from mee.model import MAIN, MEE
+from mee.scoring import best_rows
 from mee.streams import Ragged
 from mee.text import TextEncoder
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
-from mee.training.gate import NEVER, HeldOut, fit_gate
+from mee.training.gate import HeldOut, fit_gate
 from mee.training.whitening import Side, leading, mean_of
+from mee.zero_shot import name_vectors
 
 COMPONENTS = 256  # of a stream's covariance that are kept, at most
 WIDTH, PENALTY = 0.5, 1.0  # w and r of the kernel
@@ -53,8 +53,6 @@ SCORED = 256  # clips of a part that are scored, at most
 LARGEST = 1e3  # scale of a kernel's directions: those of equal rows stay finite
 SPARE = 0.1  # scale of the columns of the joint space beyond the regression's; they can learn
 BLOCK = 1024
-PROMPTS = {"audio": ("{}", "the sound of {}")}  # for the names of columns
-PICTURED = ("{}", "a video of a {}")
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,9 @@ def with_inputs(
     for expert in config.experts:
         named = sum(name != "" for name in columns.get(expert.name, ()))
         count = int(data.streams[expert.name].present[clips].sum())
-        free = expert.start != "identity" and not expert.learns
-        expert = replace(expert, named=named if free and expert.pooling[0] == "mean" else 0)
+        free = expert.start != "identity" and expert.text != NO_TEXT and not expert.learns
+        if free:  # the regression starts at names, and learns from the other columns too
+            expert = replace(expert, start="random", named=named if expert.pooling[0] == "mean" else 0)
         if free and 1 < count <= most:
             components = min(COMPONENTS, expert.feature_dim, count)
             expert = replace(expert, centres=count, components=components)
@@ -149,7 +148,7 @@ def start_closed_form(
     regressions = {}
     for expert in model.config.experts:
         name = expert.name
-        if expert.start == "identity":
+        if expert.start == "identity" or expert.text == NO_TEXT:
             continue
         if (named := model.expert(name).names) is not None:
             named.vectors.copy_(name_vectors(model, name, [column for column in columns[name] if column]))
@@ -170,54 +169,6 @@ def start_closed_form(
         temperature = float(gate.log_temperature.exp())
     model.train(was_training)
     return temperature
-
-
-@torch.no_grad()
-def start_at_names(
-    model: MEE, source: FeatureSource, clip_ids: Sequence[str], shrinkage: float = TrainConfig.shrinkage
-) -> None:
-    """Set every expert with named columns without any caption; the others get no weight.
-
-    What is usual, and taken off, is the mean over the clips of a gallery, and over the names themselves.
-    """
-    was_training = model.training
-    model.eval()
-    streams = load_streams(source, model.config.experts, clip_ids)
-    gate = nn.Linear(model.text_encoder.dim, len(model.modalities))
-    nn.init.zeros_(gate.weight)
-    gate.bias.copy_(torch.tensor([0.0 if expert.named else NEVER for expert in model.config.experts]))
-    model.set_gate(gate.to(model.device))
-    for name in model.modalities:
-        expert = model.expert(name)
-        if expert.names is None:
-            continue
-        there = streams[name].present.nonzero().squeeze(1)
-        expert.fit(streams[name].blocks(there))
-        vectors = name_vectors(model, name, [column for column in source.columns[name] if column])
-        expert.names.vectors.copy_(vectors)
-        blocks = streams[name].blocks(there)
-        meaning = torch.cat([expert.meaning(block.values.to(model.device)).cpu() for block in blocks])
-        side, usual = Side.of(partial(torch.split, vectors, BLOCK), expert.embed_dim, shrinkage), meaning.mean(0)
-        mean, rows = (
-            F.pad(part, (expert.unit.linear.in_features - len(usual), 0)) for part in (usual, side.whiten.T)
-        )
-        _set(expert.unit, mean, rows, ((meaning - usual) @ side.whiten).square().mean(0))
-        _set(model.text_unit(name), side.mean, side.whiten.T, side.square)
-    model.train(was_training)
-
-
-@torch.no_grad()
-def name_vectors(model: MEE, expert: str, names: Sequence[str]) -> Tensor:
-    """(C, D) unit-norm vectors of names by the expert's text tower: the mean over some prompts."""
-    tower = model.tower_of(expert)
-    total = torch.zeros(len(names), tower.dim)
-    for prompt in PROMPTS.get(expert, PICTURED):
-        prompted = [prompt.format(name) for name in names]
-        for first in range(0, len(names), BLOCK):
-            tokens = tower.tokenize(prompted[first : first + BLOCK])
-            streams = Ragged.of(tokens, tower.like).all().to(model.device)
-            total[first : first + BLOCK] += F.normalize(tower(streams.padded, streams.lengths), dim=1).cpu()
-    return F.normalize(total, dim=1)
 
 
 def _set(unit: GatedEmbeddingUnit, mean: Tensor, rows: Tensor, square: Tensor) -> None:
@@ -354,11 +305,14 @@ def _held_out(
     part: Tensor,
 ) -> Iterator[HeldOut]:
     """The parts of clips, of each at most SCORED, with their captions; parts of a single clip are left out."""
-    available = torch.stack([data.streams[name].present[: len(part)] for name in model.modalities], dim=1)
+    available = data.available[: len(part)]
 
     def similarity(name: str, numbers: Tensor, clips: Tensor) -> Tensor:
         """(C, G) of captions and clips; zeros where the stream is missing."""
-        words, there = text[name].only(numbers).values, data.streams[name].present[clips]
+        words, there = text[name].only(numbers).values, available[clips, model.modalities.index(name)]
+        if name in model.layout.words:
+            rows = data.streams[name].only(clips)
+            return best_rows(F.normalize(words, dim=1), replace(rows, values=F.normalize(rows.values, dim=1)))
         if name in regressions:
             words, vectors = regressions[name].text(words), regressions[name].held_out
         else:  # aligned: nothing was fitted

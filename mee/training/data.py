@@ -1,8 +1,9 @@
 """The training set in memory, its negatives, and its shuffled batches.
 
 A batch is B captions, each with one clip of its video. What never changes in training is computed before it:
-streams are pooled where pooling has no parameters, and captions are tokenized (mee.text.base). Stream dropout
-hides streams from a batch, so that every availability pattern occurs in training; a clip always keeps one.
+streams are pooled where pooling has no parameters, captions are tokenized (mee.text.base), and utterances become
+vectors. Stream dropout hides streams from a batch, so that every availability pattern occurs in training; a clip
+always keeps one. Experts without a text side learn nothing, and count as missing.
 
 An epoch shows every caption of every video once, or `captions_per_video` of each, drawn at random. Image captions
 join as clips that only have their appearance: min(images, image_rate * videos) fresh random images an epoch, one
@@ -22,10 +23,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from mee.config import ExpertConfig
+from mee.config import NO_TEXT, ExpertConfig
 from mee.data import FeatureSource, Pairs, match_captions
 from mee.distributed import processes, share
-from mee.encode import stream_blocks
+from mee.encode import in_vectors, stream_blocks
 from mee.errors import InputError
 from mee.model import MEE
 from mee.streams import Clips, Ragged, Sentences
@@ -122,8 +123,14 @@ class TrainingData:
         """
         self.modalities, self.folder = tuple(expert.name for expert in experts), folder
         parts = [(source, pairs), *([images] if images else [])]
-        self.streams = {each.name: Ragged.gather(_stream_blocks(parts, each), folder) for each in experts}
-        has_stream = torch.stack([ragged.present for ragged in self.streams.values()]).any(0).tolist()
+        self.said: dict[str, dict[str, int]] = {each.name: {} for each in experts if each.words}
+        self.streams = {
+            each.name: Ragged.gather(_stream_blocks(parts, each, self.said.get(each.name)), folder)
+            for each in experts
+        }
+        there = torch.stack([ragged.present for ragged in self.streams.values()], dim=1)
+        self.available = there & torch.tensor([expert.text != NO_TEXT for expert in experts])  # (clips, M)
+        has_stream = self.available.any(1).tolist()
         self.captions: list[str] = []
         rows: list[list[int]] = []  # of each caption, its clips
         videos: list[tuple[int, str]] = []
@@ -157,8 +164,12 @@ class TrainingData:
     def prepare(self, model: MEE) -> None:
         """Compute once what training never changes: the streams' standardisation, and the captions' tokens."""
         clips = self._clip.unique()
-        for modality in self.modalities:
-            model.expert(modality).fit(self.streams[modality].blocks(clips))
+        for expert in model.config.experts:
+            if not expert.words:
+                model.expert(expert.name).fit(self.streams[expert.name].blocks(clips))
+            elif expert.name in self.said:
+                streams, said = self.streams[expert.name], list(self.said.pop(expert.name))
+                self.streams[expert.name] = in_vectors(model, expert, streams, said, self.folder)
         once = list(dict.fromkeys(self.captions))
         row_of = {caption: row for row, caption in enumerate(once)}
         self.text = model.tokenize(once, self.folder)
@@ -192,8 +203,7 @@ class TrainingData:
     def _batch(self, chosen: Tensor, stream_dropout: float, generator: torch.Generator) -> Batch:
         draw = torch.rand(len(chosen), generator=generator)
         rows = self._clip[self._first_clip[chosen] + (draw * self._clip_count[chosen]).long()]
-        available = torch.stack([streams.present[rows] for streams in self.streams.values()], dim=1)
-        kept = keep_streams(available, stream_dropout, generator)
+        kept = keep_streams(self.available[rows], stream_dropout, generator)
         mine = share(len(chosen))
         clips = self.clips(rows[mine])
         hidden = {m: streams.where(kept[mine, n]) for n, (m, streams) in enumerate(clips.items())}
@@ -211,10 +221,12 @@ def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -
     return torch.where(kept.any(1, keepdim=True), kept, available)
 
 
-def _stream_blocks(parts: Sequence[tuple[FeatureSource, Pairs]], expert: ExpertConfig) -> Iterator[Ragged]:
+def _stream_blocks(
+    parts: Sequence[tuple[FeatureSource, Pairs]], expert: ExpertConfig, said: dict[str, int] | None
+) -> Iterator[Ragged]:
     """Of the captioned clips of videos and then of images, which only have their appearance."""
     (videos, pairs), *images = parts
-    for block in stream_blocks(videos, expert, pairs.gallery):
+    for block in stream_blocks(videos, expert, pairs.gallery, said):
         yield block
     for source, some in images:
         if expert.name == IMAGE_MODALITY:

@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mee.distributed import joint_rows
+from mee.distributed import joint_rows, joint_streams
 from mee.model import MEE
 from mee.scoring import mee_scores
 from mee.streams import Clips, Sentences
@@ -111,6 +111,7 @@ class TrainingStep(nn.Module):
                 for part in (text.packed, text.logits, text.offsets, video.packed)
             )
             available = joint_rows(video.available, rows)
-            scores = mee_scores(packed, clip, logits, available, self.model.layout, offsets)
+            words = {name: joint_streams(streams, rows) for name, streams in video.words.items()}
+            scores = mee_scores(packed, clip, logits, available, self.model.layout, offsets, words)
             value: Tensor = self.loss(scores, negative.to(device))
         return value

@@ -114,7 +114,7 @@ class Trainer:
         self.loss = make_loss(config)
         self.validation_tokens = self.model.tokenize(list(dict.fromkeys(self.validation.captions)), folder)
         gallery = self.validation.gallery
-        self.validation_streams = load_streams(source, model_config.experts, gallery, folder)
+        self.validation_streams = load_streams(source, model_config.experts, gallery, folder, self.model)
         self.step = TrainingStep(self.model, self.loss).to(self.device)
         self.optimizer = make_optimiser(self.model, self.loss, config)
         with warnings.catch_warnings():  # torch has renamed broadcast_buffers; accelerate has not yet

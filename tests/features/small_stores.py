@@ -94,23 +94,32 @@ FACTS = {"start_s": 0.0, "end_s": 1.0, "reader": "pyav", "clips_of_video": 1, "n
 
 
 def fill(directory, records):
-    """A shard a record."""
-    fingerprints = {name: Fingerprint(extractor=name, version=1, dim=1) for name in ("sight", "sound")}
+    """A shard a record; `sound` is of words."""
+    dims = {"sight": 1, "sound": 0}
+    fingerprints = {name: Fingerprint(extractor=name, version=1, dim=dim) for name, dim in dims.items()}
     declare(directory, fingerprints, None, overwrite=False)
     for video, verdict, size, digest, sight, sound, again in records:
         states = {"sight": sight, "sound": sound} if verdict == "ok" else {}
         streams = {
-            name: np.full((1, 1), next(NUMBERS) % 2000, np.float16) if state == "present" else None
+            name: _value(next(NUMBERS) % 2000, dims[name]) if state == "present" else None
             for name, state in states.items()
             if state
         }
         manifest = declare(directory, {"sight": fingerprints["sight"]}, None, overwrite=again)
         if again:
             clear_overwritten(directory, manifest)
-        times = {name: np.ones(1, np.float32) for name, state in states.items() if state == "present"}
+        times = {
+            name: np.ones(1, np.float32) if dims[name] else np.ones((1, 2))
+            for name, state in states.items()
+            if state == "present"
+        }
         facts = {**FACTS, "verdict": verdict, "file_bytes": size, "file_sha256": digest}
         with StoreWriter(directory, manifest) as writer:
             writer.add([ClipRecord(clip_id=video, video=video, streams=streams, times=times, **facts)])
+
+
+def _value(number, dim):
+    return np.full((1, dim), number, np.float16) if dim else (f"number {number}",)
 
 
 def content(directory):
@@ -119,6 +128,9 @@ def content(directory):
     streams = {}
     for stream in sorted(store.manifest.streams):
         there = list(store.rows.index[store.rows[stream] == PRESENT])
+        if store.dims[stream] == 0:
+            streams |= {(stream, name): said for name, said in zip(there, store.words(stream, there))}
+            continue
         for name, rows, times in zip(there, store.read(stream, there), store.times(stream, there)):
             streams[stream, name] = (rows.tolist(), None if times is None else times.tolist())
     return store.rows[sorted(store.rows.columns)], streams

@@ -14,9 +14,13 @@ from index.video_index import VideoIndex
 from mee.encode import Gallery
 from mee.layout import Layout
 from mee.model import TextEmbedding, VideoEmbedding
+from mee.streams import Ragged
 
 LAYOUT = Layout(("appearance", "motion", "audio", "face"), (6, 3, 4, 2))
 RULES = (LAYOUT, replace(LAYOUT, missing="renormalise"))
+SPOKEN = tuple(
+    replace(layout, words=("motion", "face")) for layout in RULES
+)  # two experts of words, sizes 3 and 2
 ORIGIN = Origin("/models/m", "0123456789ab", "/stores/s")
 
 
@@ -34,12 +38,31 @@ def random_gallery(count, seed=0, missing=0.3, first=0, *, doubled=0.0, layout=L
         available[torch.arange(count), torch.randint(wide, (count,), generator=generator)] = True
     columns = torch.repeat_interleave(torch.arange(wide), torch.tensor(layout.sizes))
     packed = packed_rows(count, generator, layout)
+    origin = torch.arange(count)
     for copy in range(int(doubled * count)):
         other = int(torch.randint(count, (), generator=generator))
-        packed[copy], available[copy] = packed[other], available[other]
+        packed[copy], available[copy], origin[copy] = packed[other], available[other], origin[other]
     packed = packed.masked_fill(~available[:, columns], torch.nan)
+    words = random_words(available, generator, layout, origin)
+    for name in words:
+        packed[:, layout.slices[layout.names.index(name)]] = 0
     order = torch.randperm(count, generator=generator).tolist()
-    return Gallery(tuple(f"c{first + number:05d}" for number in order), VideoEmbedding(packed, available), ())
+    return Gallery(
+        tuple(f"c{first + number:05d}" for number in order), VideoEmbedding(packed, available, words), ()
+    )
+
+
+def random_words(available, generator, layout, origin=None):
+    """1 to 4 rows of each clip; origin: (G,) clips whose rows they are, default: its own."""
+    words, count = {}, len(available)
+    for name in layout.words:
+        m = layout.names.index(name)
+        values = F.normalize(torch.randn(count, 4, layout.sizes[m], generator=generator), dim=2)
+        counts = torch.randint(1, 5, (count,), generator=generator).tolist()
+        own = range(count) if origin is None else origin.tolist()
+        rows = [values[n][: counts[n]] if there else None for n, there in zip(own, available[:, m])]
+        words[name] = Ragged.of(rows, values.new_empty(0, layout.sizes[m]))
+    return words
 
 
 def random_text(queries=4, seed=1, scale=3.0, layout=LAYOUT, offset=0.3):
@@ -58,8 +81,18 @@ def clip_rows(gallery, **columns):
     return pd.DataFrame({**spans, **columns}, index=pd.Index(ids, name="clip_id"))
 
 
+def texts_of(gallery, name):
+    """A second of words for each row: what is said follows from the clip and the row."""
+    counts = gallery.video.words[name].offsets.diff().tolist()
+    return [
+        [(n, n + 1.0, f"{name} {n} of {clip_id}") for n in range(count)] or None
+        for clip_id, count in zip(gallery.clip_ids, counts)
+    ]
+
+
 def entries_of(gallery, layout=LAYOUT, **columns):
-    return Entries.of(gallery, clip_rows(gallery, **columns), layout)
+    words = {name: texts_of(gallery, name) for name in layout.words}
+    return Entries.of(gallery, clip_rows(gallery, **columns), layout, words)
 
 
 def in_memory(entries, layout=LAYOUT, offsets=None):
@@ -87,6 +120,11 @@ def loop_scores(text, gallery, layout=LAYOUT, *, kept=None, weights=None):
     for m, columns in enumerate(layout.slices):
         there = available[:, m]
         similarity = t[:, columns] @ x[there][:, columns].T
+        if layout.names[m] in layout.words:
+            rows = gallery.video.words[layout.names[m]]
+            starts = rows.offsets.tolist()
+            clips = [rows.values[starts[g] : starts[g + 1]].double().numpy() for g in np.flatnonzero(there)]
+            similarity = np.array([(t[:, columns] @ clip.T).max(1) for clip in clips]).reshape(-1, len(t)).T
         scores[:, there] += shares[:, there[some], m] * (similarity - offsets[:, m, None])
     return scores
 

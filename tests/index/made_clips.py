@@ -1,13 +1,19 @@
 """Clips that are made up, for an index: entries of random patterns, and what an index should say of them."""
 
+from dataclasses import replace
+from itertools import compress
+
 import numpy as np
 import pyarrow as pa
 
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
+from index.storage.segment import packed_of
+from index.storage.table import WORDS, Words
 from mee.layout import Layout
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (6, 3, 4))
+SPOKEN = replace(LAYOUT, words=("audio", "motion"))
 ORIGIN = Origin("/models/m", "0123456789ab", "/stores/s")
 
 
@@ -32,7 +38,27 @@ def made_entries(clip_ids, seed=0, layout=LAYOUT, missing=0.4, offsets=False, **
         facts["offset"] = pa.array(np.random.default_rng(seed).random(len(clip_ids)))
     columns = {name: pa.array(values) for name, values in columns.items()}
     flags = np.array(available, dtype=bool).reshape(len(clip_ids), len(layout.names))
-    return Entries(pa.table({**facts, **columns}), packed, flags)
+    words = {name: made_words(clip_ids, seed, layout.names.index(name), flags, layout) for name in layout.words}
+    return Entries(pa.table({**facts, **columns}), packed, flags, words)
+
+
+def made_words(clip_ids, seed, m, available, layout):
+    """1 to 3 rows of each clip that has an expert, which follow from id, expert and seed."""
+    rows, values = [], [np.empty((0, layout.sizes[m]), np.float32)]
+    for clip in np.flatnonzero(available[:, m]).tolist():
+        rng = np.random.default_rng([seed, m, *clip_ids[clip].encode()])
+        own = rng.normal(size=(rng.integers(1, 4), layout.sizes[m])).astype(np.float32)
+        values.append(own / np.linalg.norm(own, axis=1, keepdims=True))
+        rows += [(clip, float(n), n + 0.5, f"{clip_ids[clip]} says {n} ü") for n in range(len(own))]
+    columns = zip(*rows) if rows else [[]] * len(WORDS)
+    table = pa.table({name: pa.array(of, kind) for (name, kind), of in zip(WORDS.items(), columns)})
+    return Words(table, np.concatenate(values))
+
+
+def said_of(words, clip):
+    """All that words know of a clip."""
+    rows = words.of(clip)
+    return words.table.slice(rows.start, rows.stop - rows.start).to_pylist(), words.values[rows].tobytes()
 
 
 def known(facts):
@@ -44,13 +70,18 @@ def as_dict(entries, layout=LAYOUT):
     """Clip id -> what is kept of it: its row of the table, and the bytes of its present experts."""
     kept = {}
     for row, facts in enumerate(entries.checked(layout).table.to_pylist()):
-        there = np.repeat(entries.available[row], layout.sizes)
-        kept[facts["clip_id"]] = (
-            known(facts),
-            entries.packed[row, there].tobytes(),
-            entries.available[row].tolist(),
-        )
+        available = entries.available[row].tolist()
+        there = np.repeat(packed_of(available, layout), layout.sizes)
+        said = {n: said_of(w, row) for n, w in entries.words.items() if available[layout.names.index(n)]}
+        vectors = entries.packed[row, there].tobytes() + as_bytes(said)
+        kept[facts["clip_id"]] = known(facts), vectors, available
     return kept
+
+
+def as_bytes(said):
+    """Without the clips' rows, which are not the same in every table of clips."""
+    parts = [([{**row, "clip": name} for row in rows], values) for name, (rows, values) in sorted(said.items())]
+    return repr(parts).encode() if parts else b""
 
 
 def contents(snapshot):
@@ -63,7 +94,7 @@ def contents(snapshot):
             clip_id, code = facts["clip_id"], facts.pop("pattern")
             assert clip_id not in kept, f"{clip_id} is there twice"
             assert snapshot.find(clip_id) == (number, row)
-            vector, place = b"", segment.place(row)
+            vector, said, place = b"", {}, segment.place(row)
             assert (place is None) == ("1" not in code)
             if place is not None:
                 partition, at = place
@@ -75,7 +106,14 @@ def contents(snapshot):
                 if snapshot.offsets is not None:
                     assert partition.vectors[at, -1] == np.float32(facts["offset"])
                 assert partition.ids(np.array([at])) == [clip_id]
+                for m, (rows, places) in partition.words.items():
+                    said[snapshot.layout.names[m]] = said_of(segment.words[m], row)
+                    part = rows.values[rows.starts[places[at]] : rows.starts[places[at] + 1]]
+                    assert part.tobytes() == said[snapshot.layout.names[m]][1]
+                assert set(said) == set(snapshot.layout.words) & set(
+                    compress(snapshot.layout.names, partition.pattern)
+                )
                 found += 1
-            kept[clip_id] = known(facts), vector, [digit == "1" for digit in code]
+            kept[clip_id] = known(facts), vector + as_bytes(said), [digit == "1" for digit in code]
     assert len(snapshot) == found == sum(partition.count for partition in snapshot.partitions)
     return kept

@@ -15,6 +15,7 @@ from index.hit import hits_of
 from index.queries import Queries
 from index.scanners import coding
 from index.scanners.certified import Certified
+from index.storage.segment import packed_of
 from index.storage.writer import IndexWriter
 from index.video_index import VideoIndex
 from mee.encode import Gallery
@@ -29,7 +30,8 @@ from tests.index.galleries import LAYOUT, assert_best, clip_rows, loop_scores, r
 
 SEEDS = st.integers(0, 2**31)
 PRECISIONS = ("float32", "bfloat16")
-by_rule = pytest.mark.parametrize("layout", galleries.RULES, ids=lambda layout: layout.missing)
+LAYOUTS = (*galleries.RULES, *galleries.SPOKEN)
+by_rule = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda each: each.missing + "-words" * bool(each.words))
 
 
 @by_rule
@@ -44,7 +46,7 @@ by_rule = pytest.mark.parametrize("layout", galleries.RULES, ids=lambda layout: 
     way=st.sampled_from(["one", *PRECISIONS]),
 )
 def test_the_best_k_equal_a_float64_loop(make_index, layout, seed, count, k, missing, scale, offset, doubled, way):
-    gallery = random_gallery(count, seed, missing, doubled=doubled)
+    gallery = random_gallery(count, seed, missing, doubled=doubled, layout=layout)
     text = random_text(3 if way == "one" else 20, seed, scale, offset=offset)
     ranked = make_index(gallery, layout=layout).rank(text, k, precision="auto" if way == "one" else way)
     assert_best(ranked, loop_scores(text, gallery, layout), gallery.clip_ids, k)
@@ -53,9 +55,10 @@ def test_the_best_k_equal_a_float64_loop(make_index, layout, seed, count, k, mis
 @by_rule
 @given(seed=SEEDS, scale=st.sampled_from([3.0, 100.0]), queries=st.sampled_from([2, 20]))
 def test_the_index_gives_the_scores_of_training_and_of_evaluation(make_index, layout, seed, scale, queries):
-    gallery, text = random_gallery(30, seed), random_text(queries, seed, scale)
+    gallery, text = random_gallery(30, seed, layout=layout), random_text(queries, seed, scale)
     video, ranked = gallery.video, make_index(gallery, layout=layout).rank(text, 30)
-    trained = mee_scores(text.packed, video.packed, text.logits, video.available, layout, text.offsets)
+    every = (text.packed, video.packed, text.logits, video.available, layout, text.offsets, video.words)
+    trained = mee_scores(*every)
     evaluated = MixtureScores(text, video, layout).block(slice(0, queries))
     for ids, scores, *others in zip(ranked.ids, ranked.scores, trained, evaluated):
         for other in others:
@@ -93,7 +96,10 @@ def test_prefixes_are_exact_in_every_way(
     make_index, layout, seed, k, missing, kept, scale, short, queries, threads, exactly
 ):
     """With filters, equal scores, by threads, where scans are widened, and where bytes are not exact."""
-    gallery, text = random_gallery(70, seed, missing, doubled=0.4), random_text(queries, seed, scale)
+    gallery, text = (
+        random_gallery(70, seed, missing, doubled=0.4, layout=layout),
+        random_text(queries, seed, scale),
+    )
     video_index, mask = make_index(gallery, layout=layout), np.random.default_rng(seed).random(70) < kept
     (segment,) = video_index.snapshot.segments
     with pytest.MonkeyPatch.context() as patch:
@@ -103,9 +109,10 @@ def test_prefixes_are_exact_in_every_way(
         patch.setattr(proven, "MANY", 3)
         patch.setattr(proven, "threads", lambda: threads)
         patch.setattr(proven, "bytes_multiply_exactly", lambda: exactly)
-        parts = [(partition.pattern, partition.vectors) for partition in segment.partitions]
-        scanners = Certified.built(parts, layout.sizes)
-        partitions = tuple(map(lambda one, its: replace(one, scanner=its), segment.partitions, scanners))
+        wide = [partition for partition in segment.partitions if partition.vectors.shape[1]]
+        parts = [(packed_of(partition.pattern, layout), partition.vectors) for partition in wide]
+        coded = dict(zip(map(id, wide), Certified.built(parts, layout.sizes) if parts else ()))
+        partitions = tuple(replace(one, scanner=coded.get(id(one), one.scanner)) for one in segment.partitions)
         video_index.snapshot = video_index.snapshot.with_segments([replace(segment, partitions=partitions)])
         names = segment.table.ids(np.arange(70))
         reference = loop_scores(text, gallery, layout)[:, [gallery.clip_ids.index(name) for name in names]]
@@ -116,10 +123,11 @@ def test_prefixes_are_exact_in_every_way(
 @pytest.mark.parametrize("queries", [1, 5, 40])
 @by_rule
 def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries, layout):
-    first, second = random_gallery(700, 1, doubled=0.2), random_gallery(90, 2, first=1000)
+    first = random_gallery(700, 1, doubled=0.2, layout=layout)
+    second = random_gallery(90, 2, first=1000, layout=layout)
     video_index = make_index(first, tmp_path / "index", kind, layout=layout)
     with IndexWriter.open(tmp_path / "index") as writer:
-        writer.put(galleries.entries_of(second))  # these stay in the log
+        writer.put(galleries.entries_of(second, layout))  # these stay in the log
         writer.remove(list(first.clip_ids[:50]))
     assert video_index.refresh()
     text = random_text(queries, 5)
@@ -136,7 +144,7 @@ def test_proven_kinds_are_exact_on_disk(make_index, tmp_path, kind, queries, lay
 
 @by_rule
 def test_fastscan_finds_nearly_all_and_all_where_exact_is_requested(make_index, tmp_path, layout):
-    gallery, text = random_gallery(3000, 4, missing=0.1), random_text(50, 3)
+    gallery, text = random_gallery(3000, 4, missing=0.1, layout=layout), random_text(50, 3)
     video_index = make_index(gallery, tmp_path / "index", "fastscan", layout=layout)
     assert not video_index.proven
     exact = video_index.rank(text, 10, exact=True)
@@ -156,7 +164,8 @@ def test_every_pattern_at_once_with_extreme_logits(make_index, tmp_path, kind, l
     columns = torch.repeat_interleave(torch.arange(4), torch.tensor(LAYOUT.sizes))
     packed = galleries.packed_rows(30, generator).masked_fill(~patterns[:, columns], torch.inf)
     names = tuple(f"c{number:05d}" for number in range(30))
-    gallery = Gallery(names, VideoEmbedding(packed, patterns), ("c00099",))
+    words = galleries.random_words(patterns, generator, layout)
+    gallery = Gallery(names, VideoEmbedding(packed, patterns, words), ("c00099",))
     logits = torch.tensor(list(product([-500.0, 500.0], repeat=4)))
     text = TextEmbedding(galleries.packed_rows(16, generator), logits, torch.randn(16, 4, generator=generator))
     video_index = make_index(gallery, tmp_path / "index", kind, layout=layout)
@@ -190,7 +199,7 @@ def test_one_query_and_many_give_the_same_to_the_bit(make_index, tmp_path, terms
 
 @by_rule
 def test_contributions_add_up_to_the_score_and_a_hit_knows_its_moment(make_index, layout):
-    gallery, text = random_gallery(40), random_text()
+    gallery, text = random_gallery(40, layout=layout), random_text()
     queries, video_index = Queries.of(text), make_index(gallery, layout=layout)
     rows, weights = clip_rows(gallery)[["video", "start_s", "end_s"]], text.logits.double().softmax(1).tolist()
     for own, hits in zip(weights, hits_of(video_index.rank(queries, 40), queries, video_index)):
@@ -222,7 +231,7 @@ def test_an_empty_index_and_k_out_of_range(make_index):
 @by_rule
 @given(seed=SEEDS, shares=st.lists(st.floats(-2, 2).filter(lambda x: abs(x) > 0.01), min_size=1, max_size=4))
 def test_mixtures_are_sums_of_scores(make_index, layout, seed, shares):
-    gallery, text = random_gallery(40, seed), random_text(len(shares), seed)
+    gallery, text = random_gallery(40, seed, layout=layout), random_text(len(shares), seed)
     one = [Queries.of(text).part(slice(n, n + 1)) for n in range(len(shares))]
     mixture, video_index = Queries.mixture(list(zip(shares, one))), make_index(gallery, layout=layout)
     reference = np.array(shares) @ loop_scores(text, gallery, layout) / np.abs(shares).sum()
@@ -241,45 +250,13 @@ def test_mixtures_are_sums_of_scores(make_index, layout, seed, shares):
     many=st.booleans(),
 )
 def test_some_experts_and_weights_of_the_user_add_up_to_one(make_index, layout, seed, kept, weights, many):
-    gallery, text = random_gallery(40, seed), random_text(20 if many else 3, seed)
+    gallery, text = random_gallery(40, seed, layout=layout), random_text(20 if many else 3, seed)
     video_index, queries = make_index(gallery, layout=layout), Queries.of(text)
     reference = loop_scores(text, gallery, layout, kept=kept)
     assert_best(video_index.rank(queries.only(kept), 40), reference, gallery.clip_ids, 40)
     weighted = queries.weighted(dict(zip(LAYOUT.names, weights)), LAYOUT)
     reference = loop_scores(text, gallery, layout, weights=weights)
     assert_best(video_index.rank(weighted, 40), reference, gallery.clip_ids, 40)
-
-
-@given(terms=st.lists(st.integers(1, 4), min_size=1, max_size=5), seed=st.integers(0, 99))
-def test_stacked_queries_are_what_each_is_alone(terms, seed):
-    rng = np.random.default_rng(seed)
-    queries = [
-        Queries(
-            rng.normal(size=(1, t, 5)).astype(np.float32), *rng.normal(size=(2, 1, t, 2)), np.full((1, t), 1 / t)
-        )
-        for t in terms
-    ]
-    together = Queries.stacked(queries)
-    assert len(together) == len(queries)
-    for pattern, rule in product((np.array([True, True]), np.array([False, True])), ("evidence", "renormalise")):
-        factors = together.factors(pattern, rule)
-        for number, (query, count) in enumerate(zip(queries, terms)):
-            np.testing.assert_allclose(factors[number, :count], query.factors(pattern, rule)[0])
-            np.testing.assert_array_equal(together.offsets[number, :count], query.offsets[0])
-            assert not factors[number, count:].any()
-            np.testing.assert_array_equal(together.packed[number, :count], query.packed[0])
-    assert np.isfinite(together.packed).all()
-
-
-def test_weights_that_make_no_sense_are_refused():
-    queries = Queries.of(random_text())
-    for weights in ({"audio": -1.0}, {"audio": float("nan")}, {"audio": 0.0}, {}):
-        with pytest.raises(ValueError, match="one of them positive"):
-            queries.weighted(weights, LAYOUT)
-    with pytest.raises(ValueError, match="there is no expert 'smell'; there are appearance, motion"):
-        queries.weighted({"smell": 1.0}, LAYOUT)
-    with pytest.raises(ValueError, match="not all 0"):
-        Queries.mixture([(0.0, queries.part(slice(0, 1)))])
 
 
 def test_a_clip_as_a_query_is_its_vectors_with_equal_weights(make_index):

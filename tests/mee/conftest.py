@@ -1,7 +1,7 @@
 """A toy problem to train on, and what runs and compares trainers."""
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,49 @@ import torch
 from mee.data.pairs import match_captions
 from mee.data.source import load_ragged
 from mee.errors import InputError
+from mee.text.base import TextEncoder
 from mee.training.config import TrainConfig
 from mee.training.trainer import Trainer
+from tests.conftest import MemorySource
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, stream_dropout=0.2, learning_rate=1e-3)
 COLOURS, SOUNDS = ("red", "green", "blue", "white"), ("drums", "rain", "barking", "singing")
+WORDS = (*COLOURS, *SOUNDS, "something", "with")
+
+
+@dataclass
+class Spoken(MemorySource):
+    """A source whose `speech` holds words."""
+
+    said: dict = field(default_factory=dict)
+
+    def words(self, modality, clip_ids):
+        return [self.said.get(clip_id) for clip_id in clip_ids]
+
+
+class BagOfWords(TextEncoder):
+    """Counts of known words: nothing to learn, and informative before any training."""
+
+    def __init__(self):
+        super().__init__(len(WORDS), torch.empty(0, len(WORDS)))
+
+    @classmethod
+    def learn(cls, config, captions):
+        return cls()
+
+    load = learn
+
+    def save(self, directory):
+        pass
+
+    def tokenize(self, sentences):
+        return [torch.tensor([[float(s.split().count(word)) for word in WORDS]]) for s in sentences]
+
+    def forward(self, rows, lengths):
+        return rows[:, 0]
+
+    def attention(self, sentence):
+        return None
 
 
 def refusal(call, *arguments, **options):

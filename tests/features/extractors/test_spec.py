@@ -170,8 +170,10 @@ def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_doc
                 assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
 
     def row(*cells, parts):
+        finds = " and ".join(dict.fromkeys(part.finds for part in parts if part.finds))
         size, volume = (sum(getattr(part, what) for part in parts) for what in ("parameters", "megabytes"))
-        return f"| {' | '.join(cells)} | {f'{size:.1f} | {volume:,.0f}' if volume else '- | -'} |"
+        numbers = f"{size:.1f} | {volume:,.0f}" if volume else "- | -"
+        return f"| {' | '.join(cells)} | {finds or '-'} | {numbers} |"
 
     lines = []
     for name, preset in PRESETS.items():

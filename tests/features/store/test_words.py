@@ -141,22 +141,27 @@ def test_a_file_of_words_from_anyone_is_one_sentence(spoken_store, says):
     says("\n".join(messages))
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        Stream(np.ones((1, 3), np.float32), np.ones(1)),
-        Words(np.zeros((2, 2)), ("one",)),
-        Words(np.zeros((0, 2)), ()),
-        Words(np.zeros((1, 2)), ("a\nb",)),
-        Words(np.array([[0.0, np.nan]]), ("a",)),
-        Words(np.array([[1.0, 0.0]]), ("a",)),
-        Words(np.array([[1.0, 1.0], [0.0, 1.0]]), ("a", "b")),
-        Words(np.zeros((300, 2)), ("x" * LONGEST_LINE,) * 300),
-    ],
-)
-def test_an_extractor_that_gives_no_words_fails_on_the_clip(made):
-    with pytest.raises(MediaError, match="said extractor gave no lines"):
-        checked("said", Speaker, made, "clip")
+WRONG = {
+    "shape": (np.zeros((2, 2)), ("one",)),
+    "nothing": (np.zeros((0, 2)), ()),
+    "control character": (np.zeros((1, 2)), ("a\nb",)),
+    "not a number": (np.array([[0.0, np.nan]]), ("a",)),
+    "end before start": (np.array([[1.0, 0.0]]), ("a",)),
+    "order": (np.array([[1.0, 1.0], [0.0, 1.0]]), ("a", "b")),
+    "length": (np.zeros((300, 2)), ("x" * LONGEST_LINE,) * 300),
+}
+
+
+@pytest.mark.parametrize("made", WRONG)
+def test_words_that_cannot_be_are_not_made(made):
+    with pytest.raises(ValueError, match=r"words are lines|reshape"):
+        Words(*WRONG[made])
+
+
+def test_an_extractor_gives_what_its_size_says():
+    for made, dim in ((Stream(np.ones((1, 3), np.float32), np.ones(1)), 0), (Words.of([(0, 1, "x")]), 3)):
+        with pytest.raises(MediaError, match="said extractor gave words instead"):
+            checked("said", type("Any", (), {"dim": dim}), made, "clip")
 
 
 def test_text_is_cut_at_the_limits():

@@ -81,6 +81,10 @@ class MixtureScores(Scores):
         self.words = {
             name: replace(rows, values=rows.values.to(self.device)) for name, rows in video.words.items()
         }
+        sizes = dict(zip(layout.names, layout.sizes))  # of the words of the longest clip, in numbers
+        self._longest = max(
+            [1, *(sizes[m] * int(r.offsets.diff().max()) for m, r in self.words.items() if len(r))]
+        )
         self.logits, self.offsets = text.logits.double(), text.offsets.detach().double()
         largest = float(self.offsets.abs().max()) if self.queries else 0.0
         self._some_offset = largest > 0
@@ -144,7 +148,7 @@ class MixtureScores(Scores):
         """(N,) float32, see `Scores`."""
         scores = torch.full((len(queries),), self.nothing, device=self.device)
         scored = self._scored[candidates].nonzero().squeeze(1)  # of a rare stream alone, few are
-        for some in scored.split(max(1, GATHERED // self.layout.total)):
+        for some in scored.split(max(1, min(GATHERED // self.layout.total, 4 * PRODUCTS // self._longest))):
             scores[some] = self._pairs(queries[some], candidates[some])
         return scores
 

@@ -78,7 +78,7 @@ def make_model(
     if all(expert.text == NO_TEXT for expert in experts):
         used, place = ", ".join(names or source.dims), shlex.quote(source.name)
         raise InputError(
-            f"{source.name}: without captions no sentence reaches {used}. Use other streams: mee precompute VIDEOS "
+            f"{source.name}: without captions no sentence reaches {used}. Use others: mee precompute VIDEOS "
             f"{place} --preset offline, or train with captions: mee train"
         )
     config = ModelConfig(

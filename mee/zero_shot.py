@@ -30,7 +30,7 @@ from mee.errors import InputError
 from mee.layout import Scale
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.scoring import best_rows
-from mee.text import TextConfig, TextEncoder, encoder_class, tower_class
+from mee.text import TextConfig, TextEncoder, as_declared, encoder_class, tower_class
 
 BLOCK = 1024  # names or clips at a time
 PROMPTS = {"audio": ("{}", "the sound of {}")}  # for the names of columns
@@ -56,7 +56,7 @@ def make_model(
 
     Args:
         source: of the streams; the means that are taken off are those of its clips.
-        text: a sentence encoder that needs no training.
+        text: a sentence encoder that needs no training; pooled as its folder declares, where it does.
         towers: text towers of aligned streams, by hub id or directory.
         names: the streams to use; all, if none is named.
         sentences: the bank; ours, if none is given.
@@ -68,6 +68,7 @@ def make_model(
     for name in (*names, *own):
         if name not in source.dims:
             raise InputError(f"{source.name} has no stream '{name}'; it has {', '.join(source.dims)}")
+    text = as_declared(text)
     encoder = encoder_class(text).learn(text, [])
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         raise InputError(

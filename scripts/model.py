@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mee.training import run_folder, write_checkpoint
     from mee.zero_shot import make_model
 
-    store = FeatureStore(args.store)
+    store = FeatureStore(args.store, so_far=True)
     sentences = () if args.bank is None else read_lines(args.bank, "bank of sentences")
     with run_folder(args.model, overwrite=args.overwrite) as folder:
         towers = {name: its for name, its in _towers(store).items() if name in (args.streams or store.dims)}

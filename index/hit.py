@@ -16,18 +16,15 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from index.exact import Ranked
     from index.queries import Doubles, Queries
     from index.scanners import Floats, Partition
-    from index.storage import Segment, Words
+    from index.storage import Words
     from index.video_index import VideoIndex
-    from mee.layout import Layout
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
-Matching = Mapping[int, NDArray[np.bool_]]  # of experts of words, by number: which rows of words were asked for
 WIDENED = 4  # times as many clips in each further search
 
 
@@ -95,18 +92,10 @@ class VideoHits:
         return {"rank": self.rank, "video": self.video, "score": self.score, "moments": moments}
 
 
-def hits_of(
-    ranked: Ranked,
-    queries: Queries,
-    video_index: VideoIndex,
-    *,
-    plain: bool = False,
-    matching: Sequence[Matching] = (),
-) -> list[list[Hit]]:
+def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain: bool = False) -> list[list[Hit]]:
     """What `VideoIndex.rank` found for queries, with the facts of each clip and what each expert contributed.
 
-    For each query its hits, the best first; `plain`: the clips' offsets were not subtracted; `matching`: of each
-    segment the rows of words that were asked for, of which a hit shows the first.
+    For each query its hits, the best first; `plain`: the clips' offsets were not subtracted.
     """
     layout, segments = video_index.layout, video_index.snapshot.segments
     found = {int(number): ranked.partitions[number] for number in np.unique(ranked.number[ranked.number >= 0])}
@@ -122,33 +111,16 @@ def hits_of(
         segment, at = segments[partition.segment], int(partition.rows[row])
         of_words = {layout.names[m]: segment.words[m].values[segment.words[m].of(at)] for m in partition.words}
         experts, best = _shares(one, factors, partition, columns, vector, of_words)
+        words = {name: said(segment.words[layout.names.index(name)], at, best[name]) for name in best}
+        clip_id, video, start_s, end_s = (segment.table.arrow[name][at].as_py() for name in COLUMNS)
         offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
         score = float(ranked.scores[query, place])
-        words = {name: _said(segment.words[layout.names.index(name)], at, best[name]) for name in best}
-        if matching:
-            words |= matching_words(segment, at, layout, matching[partition.segment])
-        hits[query].append(
-            listed(place + 1, segment, at, score=score, experts=experts, offset=offset, words=words)
-        )
+        hits[query].append(Hit(place + 1, clip_id, video, start_s, end_s, score, experts, offset, words))
     return hits
 
 
-def listed(rank: int, segment: Segment, row: int, **scored: Any) -> Hit:
-    """A row of a segment's table as a hit; scored: fields of Hit, without which it has no score."""
-    clip_id, video, start_s, end_s = (segment.table.arrow[name][row].as_py() for name in COLUMNS)
-    return replace(Hit(rank, clip_id, video, start_s, end_s, 0.0, {}), **scored)
-
-
-def matching_words(segment: Segment, row: int, layout: Layout, matching: Matching) -> dict[str, Said]:
-    """The first words of a clip that were asked for, of each expert of words."""
-    found = {}
-    for m, rows in matching.items():
-        its = segment.words[m].of(row)
-        found[layout.names[m]] = _said(segment.words[m], row, int(rows[its].argmax()))
-    return found
-
-
-def _said(words: Words, clip: int, place: int) -> Said:
+def said(words: Words, clip: int, place: int) -> Said:
+    """The words of a clip at some place of them."""
     row = words.of(clip).start + place
     return Said(*(words.table[name][row].as_py() for name in ("start_s", "end_s", "words")))
 

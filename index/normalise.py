@@ -57,7 +57,7 @@ def normalise(
     if not len(searcher.video_index):
         raise InputError(f"'{directory}' has no clip that could have an offset")
     sentences = read_sentences(bank, ("train",))
-    captions = Queries.of(encode_captions(searcher.text.model, sentences))
+    captions = searcher.video_index.scaled(Queries.of(encode_captions(searcher.text.model, sentences)))
     given = nnn_offsets(searcher.video_index, captions, neighbours, alpha)
     if not np.isfinite(np.fromiter(given.values(), np.float32)).all():
         raise InputError("the offsets are not finite; use a smaller --alpha")

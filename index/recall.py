@@ -41,7 +41,7 @@ def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> 
         return None
     if recorded is not None and given is None:
         return recorded
-    queries, source = given or own_clips(video_index)
+    queries, source = (video_index.scaled(given[0]), given[1]) if given else own_clips(video_index)
     measured = measure(video_index, queries, video_index.snapshot.settings.recall, source)
     with IndexWriter.open(directory) as writer:
         writer.set_recall(measured)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import shlex
 import stat
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
-from itertools import compress, groupby, islice, repeat
+from itertools import compress, groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.hit import Hit, Matching, VideoHits, best_videos, first_count, hits_of, listed, matching_words
+from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
 from index.request import STREAMS, Request
 from index.storage import Origin, text_name
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 Answer = list[Hit] | list[VideoHits]
 Mask = NDArray[np.bool_]
+Matching = Mapping[int, Mask]  # of experts of words, by number: which rows of a segment's words were asked for
 Selection = Sequence[Mask | None]  # for each segment which rows of its table may be found; None: all
 
 
@@ -154,11 +156,7 @@ class Searcher:
 
     def encode(self, sentences: Sequence[str]) -> Queries:
         """A query for each sentence, with the weights that it has in this index; an empty one is an InputError."""
-        return self._scaled(self.text.encode(sentences))
-
-    def _scaled(self, sentences: Queries) -> Queries:
-        scale = self.video_index.snapshot.scale
-        return sentences if scale is None else sentences.scaled(scale, self.video_index.best(sentences))
+        return self.video_index.scaled(self.text.encode(sentences))
 
     def refresh(self) -> bool:
         """Read what a writer has changed in the index since; returns whether anything was.
@@ -208,7 +206,8 @@ class Searcher:
 
         def hits(queries: Queries, count: int, selection: Selection | None) -> list[list[Hit]]:
             ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
-            return hits_of(ranked, queries, index, plain=plain, matching=matching)
+            found = hits_of(ranked, queries, index, plain=plain)
+            return [self._with_words(each, matching) for each in found]
 
         if not request.by_video:
             return hits(Queries.stacked(queries), request.top, selection)
@@ -228,30 +227,31 @@ class Searcher:
 
     def _listed(self, request: Request) -> Answer:
         """Clips that are not scored, by video and time."""
-        index = self.video_index
-        selection, matching = _selection_of(request, index)
-        found: list[tuple[Any, ...]] = []
-        for number, (segment, mask) in enumerate(zip(index.snapshot.segments, selection or ())):
-            both = [each for each in (mask, segment.live) if each is not None]
-            rows = np.flatnonzero(np.logical_and.reduce(both))
-            columns = (
-                segment.table.arrow[name].take(rows).to_pylist() for name in ("video", "start_s", "clip_id")
-            )
-            found += zip(*columns, repeat(number), rows.tolist())
-        found.sort()
+        selection, matching = _selection_of(request, self.video_index)
+        found: list[tuple[str, float, str, float]] = []
+        for segment, mask in zip(self.video_index.snapshot.segments, selection or ()):
+            kept = np.logical_and.reduce([each for each in (mask, segment.live) if each is not None])
+            columns = (segment.table.arrow[name] for name in ("video", "start_s", "clip_id", "end_s"))
+            found += zip(*(column.take(np.flatnonzero(kept)).to_pylist() for column in columns))
 
-        def hit(rank: int, clip: tuple[Any, ...]) -> Hit:
-            number, row = clip[3:]
-            segment = index.snapshot.segments[number]
-            return listed(rank, segment, row, words=matching_words(segment, row, index.layout, matching[number]))
+        def hits(clips: Iterable[tuple[str, float, str, float]], top: int) -> list[Hit]:
+            some = enumerate(islice(clips, top), start=1)
+            return self._with_words([Hit(n, it, video, a, b, 0.0, {}) for n, (video, a, it, b) in some], matching)
 
         if not request.by_video:
-            return [hit(rank, clip) for rank, clip in enumerate(found[: request.top], start=1)]
-        videos: list[VideoHits] = []
-        for video, clips in islice(groupby(found, key=itemgetter(0)), request.top):
-            moments = tuple(hit(n, clip) for n, clip in enumerate(islice(clips, request.moments), start=1))
-            videos.append(VideoHits(len(videos) + 1, video, moments))
-        return videos
+            return hits(sorted(found), request.top)
+        videos = enumerate(islice(groupby(sorted(found), key=itemgetter(0)), request.top), start=1)
+        return [VideoHits(rank, video, tuple(hits(clips, request.moments))) for rank, (video, clips) in videos]
+
+    def _with_words(self, hits: list[Hit], matching: Sequence[Matching]) -> list[Hit]:
+        """The same, each with the first words of its clip that were asked for, in place of what fits best."""
+        names, segments = self.video_index.layout.names, self.video_index.snapshot.segments
+        for place, hit in enumerate(hits if matching else ()):
+            number, row = self.video_index.find(hit.clip_id)
+            its = [(m, segments[number].words[m], rows) for m, rows in matching[number].items()]
+            first = {names[m]: said(words, row, int(rows[words.of(row)].argmax())) for m, words, rows in its}
+            hits[place] = replace(hit, words=hit.words | first)
+        return hits
 
     def _queries_of(self, requests: Sequence[Request]) -> list[Queries]:
         """A single query for each request that has one; each sentence is encoded once."""
@@ -261,19 +261,21 @@ class Searcher:
         reached = layout.names if plain is None else [*compress(layout.names, np.isfinite(plain.logits[0, 0]))]
         for request in requests:
             _check_experts(request, layout)
-            used = [name for name in layout.names if _uses(request, name)]
+            used = [
+                name
+                for name in request.only or layout.names
+                if not request.weights or request.weights.get(name, 0) > 0
+            ]
             if request.sentences and not set(used) & set(reached):
                 others = f"give a clip alone (--like), or search by {' or '.join(reached)}, too"
                 raise InputError(f"no sentence reaches {', '.join(used)}: {others}")
-        text = None if plain is None else self._scaled(plain)
+        text = None if plain is None else self.video_index.scaled(plain)
         row_of = {sentence: row for row, sentence in enumerate(sentences)}
         queries = []
         for request in requests:
             weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
             rows = [row_of[sentence] for sentence in request.sentences]
-            terms = (
-                [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows)] if text else []
-            )
+            terms = [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows) if text]
             if request.like is not None:
                 terms.append((1.0, self.video_index.clip_query(request.like)))
             query = Queries.mixture(terms)
@@ -304,13 +306,6 @@ def _is_own(origin: Origin, directory: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and (beside or status.st_ino == origin.model_inode)
 
 
-def _uses(request: Request, expert: str) -> bool:
-    """Whether a request compares clips by an expert."""
-    return (not request.only or expert in request.only) and (
-        not request.weights or request.weights.get(expert, 0) > 0
-    )
-
-
 def _check_experts(request: Request, layout: Layout) -> None:
     """Refuse experts that the model does not have."""
     for name in (*request.only, *request.weights):
@@ -328,9 +323,7 @@ def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection 
     Raises:
         InputError: its filter or its words do not fit the index, or its video or clip is not in it.
     """
-    if (
-        request.where is not None or request.video is not None or request.words
-    ):  # else `rank` is the first that reads a map
+    if request.where is not None or request.video is not None or request.words:  # else `rank` reads maps first
         video_index.snapshot.check()
     segments = video_index.snapshot.segments
     selection: Selection | None = None

@@ -126,6 +126,11 @@ class VideoIndex:
             self._products = BatchSearch(self._device or torch.device("cpu"))
         return self._products
 
+    def scaled(self, sentences: Queries) -> Queries:
+        """Sentences with the weights that they have in this index: the model's, or by how much they stand out."""
+        scale = self.snapshot.scale
+        return sentences if scale is None else sentences.scaled(scale, self.best(sentences))
+
     def best(self, sentences: Queries) -> Doubles:
         """(Q, M) the best similarity of each sentence by each expert alone, of all clips; -inf: none has it."""
         each = sentences.each_expert()

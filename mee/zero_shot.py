@@ -76,15 +76,18 @@ def make_model(
         )
     experts = tuple(_expert(source, name, encoder.dim, own.get(name, "")) for name in names or source.dims)
     if all(expert.text == NO_TEXT for expert in experts):
+        used, place = ", ".join(names or source.dims), shlex.quote(source.name)
         raise InputError(
-            f"{source.name}: without captions no sentence reaches {', '.join(source.dims)}. Add other streams: "
-            f"mee precompute VIDEOS {shlex.quote(source.name)} --preset offline, or train with captions: mee train"
+            f"{source.name}: without captions no sentence reaches {used}. Use others: mee precompute VIDEOS "
+            f"{place} --preset offline, or train with captions: mee train"
         )
     config = ModelConfig(
         experts=experts, text=text, dropout=0.0, weights="stand-out", bank=tuple(dict.fromkeys(sentences))
     )
-    used = [expert for expert in experts if expert.text not in ("", NO_TEXT)]
-    model = MEE(config, encoder, {each.name: tower_class().learn(tower_settings(each.text), []) for each in used})
+    aligned = [expert for expert in experts if expert.text not in ("", NO_TEXT)]
+    model = MEE(
+        config, encoder, {each.name: tower_class().learn(tower_settings(each.text), []) for each in aligned}
+    )
     clip_ids, usual = list(source.clips.index), encoded(encoder, sentences or bank()).mean(0)
     for expert in experts:
         if expert.text == NO_TEXT:
@@ -100,12 +103,8 @@ def make_model(
 def _expert(source: FeatureSource, name: str, text_dim: int, tower: str) -> ExpertConfig:
     """The expert of a stream, by what it holds."""
     dim, named = source.dims[name], sum(column != "" for column in source.columns.get(name, ()))
-    settings: dict[str, Any] = {
-        "name": name,
-        "input_dim": dim,
-        "pooling": ("mean",),
-        "fingerprint": source.fingerprints[name],
-    }
+    settings: dict[str, Any] = {"name": name, "input_dim": dim, "pooling": ("mean",), "standardise": False}
+    settings |= {"fingerprint": source.fingerprints[name]}
     if tower:
         own: dict[str, Any] = {"text": tower, "embed_dim": dim, "start": "identity"}
     elif not dim:

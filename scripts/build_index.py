@@ -79,7 +79,7 @@ def _run(args: IndexArgs) -> None:
     from mee.data import check_source
     from mee.model import MEE
 
-    store, place = FeatureStore(args.store), args.model.resolve()
+    store, place = FeatureStore(args.store, so_far=True), args.model.resolve()
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     check_source(model.config, store)
@@ -100,6 +100,7 @@ def _run(args: IndexArgs) -> None:
         (without, "clips have no stream and cannot be found"),
         (report.left, "clips of the index are no longer in the store (--prune removes them)"),
         (failed, "videos are not in it because extraction failed"),
+        (store.unfinished(model.modalities), "clips are searched by the streams that are extracted so far"),
     ):
         if names:
             say(f"{len(names)} {words}, such as '{visible(names[0])}'")

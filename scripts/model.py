@@ -54,12 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mee.training import run_folder, write_checkpoint
     from mee.zero_shot import make_model
 
-    store = FeatureStore(args.store)
+    store = FeatureStore(args.store, so_far=True)
     sentences = () if args.bank is None else read_lines(args.bank, "bank of sentences")
     with run_folder(args.model, overwrite=args.overwrite) as folder:
         towers = {name: its for name, its in _towers(store).items() if name in (args.streams or store.dims)}
         model = make_model(store, TextConfig(encoder=args.text), {**towers, **args.tower}, args.streams, sentences)
-        record = {"mee": version("mee"), "store": str(args.store.resolve()), "videos": {"train": []}}
+        record = {
+            "mee": version("mee"),
+            "store": str(args.store.resolve()),
+            "videos": {"train": []},
+            "selects": False,
+        }
         write_checkpoint(model, record, args.model, folder)
     rows = [[expert.name, *_asked(expert, args.text)] for expert in model.config.experts]
     print_table(f"{args.model}, made without captions", ["expert", "asked by", ""], rows, words=3)

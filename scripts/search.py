@@ -183,7 +183,7 @@ def _title(request: Request) -> str:
 
 
 def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:
-    """A row for each clip; of videos, a row for each moment, the name beside the best one."""
+    """A row for each clip; of videos, a row for each moment, the name beside the best one; then their words."""
     from index.hit import VideoHits
 
     moments: list[tuple[list[str], Hit]] = []
@@ -193,7 +193,7 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
     shares = [share.contribution for _, hit in moments for share in hit.experts.values()]
     longest = max(map(abs, shares), default=0.0) or 1.0
     offset = ["offset"] if any(hit.offset for _, hit in moments) else []
-    rows = []
+    rows, words = [], []
     for names, hit in moments:
         cells = []
         for modality in modalities:
@@ -202,6 +202,8 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
             cells.append(f"{bar(part / longest, 6):6} {part:5.2f}" if share and share.weight else "-")
         moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
         rows.append([*names, moment, f"{hit.score:.3f}", *cells, *(f"{0 - hit.offset:.2f}" for _ in offset)])
-        rows += [["", f'"{said.text}"', clock(said.start_s)] for said in hit.words.values()]
+        words += [[names[0], clock(said.start_s), name, said.text] for name, said in hit.words.items()]
     print_table(title, ["#", "video", "moment", "score", *modalities, *offset], rows, words=2)
+    if words:
+        print_table("", ["#", "at", "stream", "words"], words, words=4)
     print(flush=True)

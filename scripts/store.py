@@ -190,21 +190,20 @@ class WordsArgs:
 
     def run(self) -> int:
         from features.files import write_whole
-        from features.store import FeatureStore, as_csv, as_vtt, words_of_videos, write_vtt
+        from features.store import FeatureStore, as_csv, as_vtt, vtt_path, words_table
 
-        store = FeatureStore(self.store)
-        if self.format == "csv":
-            lines = as_csv(store, self.stream, self.video)
-            if self.out is None:
-                print(*lines, sep="", end="")
+        stream = self.stream or ("speech" if self.format == "vtt" else None)
+        table = words_table(FeatureStore(self.store), stream, self.video)
+        files = {self.out: as_csv(table)}
+        if self.format == "vtt":
+            texts = as_vtt(table)
+            files = {self.out and vtt_path(self.out, video): text for video, text in texts.items()}
+        for path, text in files.items():
+            if path is None:
+                print(text, end="")
             else:
-                write_whole(self.out, "".join(lines).encode())
-        elif self.out is None:
-            found = list(words_of_videos(store, self.stream or "speech", self.video))
-            print(as_vtt(found[0][2] if found else []), end="")
-        else:
-            written = write_vtt(store, self.out, self.stream or "speech", self.video)
-            say(f"{len(written)} files in {self.out}")
+                write_whole(path, text.encode())
+        say(f"{len(table)} utterances of {table['video'].nunique()} videos")
         return DONE
 
 

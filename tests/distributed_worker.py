@@ -20,8 +20,9 @@ import mee.products
 import mee.training.state
 from mee.config import ExpertConfig, ModelConfig
 from mee.data.pairs import match_captions
-from mee.distributed import make_accelerator, process_number, processes
+from mee.distributed import joint_streams, make_accelerator, process_number, processes, share
 from mee.errors import InputError
+from mee.streams import Ragged
 from mee.text.config import TextConfig
 from mee.training.config import TrainConfig
 from mee.training.data import TrainingData
@@ -118,7 +119,19 @@ def steps():
             found |= {f"{place}/loss": loss.detach(), **{f"{place}/buffer/{n}": b for n, b in statistics.items()}}
             found |= {f"{place}/gradient/{n}": p.grad for n, p in step.named_parameters()}
             found[f"{place}/clips"] = torch.stack([s.available.sum() for s in batch.clips.values()])
-    return found
+    return found | joint_words()
+
+
+def joint_words():
+    """Streams of several lengths, some empty: all rows, in order, in each process, and gradients of its own."""
+    rows = 7
+    values = torch.arange(30, dtype=torch.float64).view(10, 3)
+    own = Ragged(values, torch.tensor([0, 0, 3, 4, 4, 4, 9, 10])).only(torch.arange(rows)[share(rows)])
+    own.values.requires_grad_()
+    joined = joint_streams(own, rows)
+    (joined.values.square().sum() / processes()).backward()  # the mean over processes follows
+    torch.testing.assert_close(own.values.grad, 2 * own.values.detach())
+    return {"words/rows": joined.values.detach(), "words/offsets": joined.offsets}
 
 
 class Stopped(Exception):

@@ -38,16 +38,16 @@ ARROWS: dict[str, dict[str, str]] = {
         "layers": "mee",
         "near_duplicates": "data mee protocols",
         "protocols": "data mee",
-        "ranking": "mee",
+        "ranking": "layers mee",
         "text": "layers mee",
         "training": "data evaluation layers mee protocols text",
     },
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {"scripts": "report", "demo": "scripts", "report": "scripts"},
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 33_400, 226, 32_600, 4_200
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 33_500, 226, 33_200, 4_300
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 56, "evaluate": 68, "precompute": 56}  # files, at most
+REACHED = {"search": 57, "evaluate": 70, "precompute": 57}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

@@ -32,7 +32,7 @@ def test_parts_share_nothing_and_kinds_are_even(data):
     assert {part: len(clips) for part, clips in parts.items()} == CLIPS
     for field in ("name", "said", "said_query", "written", "written_query"):
         test, dev = ({getattr(clip, field) for clip in clips} - {""} for clips in parts.values())
-        assert len(test) == 2 * len(dev)
+        assert min(len(test), len(dev)) >= 60
         assert not test & dev
     clips = parts["test"]
     assert plan(data) == clips != plan(data, seed=1)

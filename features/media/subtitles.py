@@ -14,7 +14,7 @@ import codecs
 import io
 import os
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from av.subtitles.stream import SubtitleStream
 
 from features.errors import InputError
 from features.files import is_bare, read_file
-from features.media.clip import Cue, Span, SubtitleNeed
+from features.media.clip import Cue, SubtitleNeed
 from features.media.container import Timeline, only, open_media, packet_time, packets
 from features.media.library import SUBTITLES
 
@@ -45,12 +45,6 @@ class Subtitles(NamedTuple):
 
     cues: list[Cue] | None  # in order of time; None: the video has none
     fault: str  # why a file was passed over, or empty
-
-    def of(self, span: Span) -> tuple[Cue, ...] | None:
-        """Those that overlap a span."""
-        if self.cues is None:
-            return None
-        return tuple(cue for cue in self.cues if cue[0] < span.end_s and cue[1] > span.start_s)
 
 
 def read_subtitles(path: Path, need: SubtitleNeed, origin_s: float, timeline: Timeline) -> Subtitles:
@@ -103,7 +97,7 @@ def _parsed(path: Path) -> list[Cue]:
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
         with av.open(io.BytesIO(content), "r", format=SUBTITLES[path.suffix.lower()]) as container:
-            return _cues(container, container.streams.subtitles[0], 0.0, None)
+            return _cues(container, container.streams.subtitles[0])
     except MemoryError:
         raise
     except (av.FFmpegError, OSError, ValueError, LookupError) as error:
@@ -120,43 +114,30 @@ def _inside(path: Path, language: str, origin_s: float, timeline: Timeline) -> l
             and stream.codec_context.name in TEXT_CODECS
             and not stream.disposition & Disposition.forced
         ]
-        if not texts:
-            return None
         texts.sort(
             key=lambda s: (not _speaks(s.language or "", language), not s.disposition & Disposition.default)
         )
-        only(container, texts[0])
-        return _cues(container, texts[0], origin_s, timeline) or None
+        only(container, *texts[:1])
+        return _cues(container, texts[0], origin_s, timeline) or None if texts else None
 
 
 def _cues(
-    container: InputContainer, stream: SubtitleStream, origin_s: float, timeline: Timeline | None
+    container: InputContainer, stream: SubtitleStream, origin_s: float = 0.0, timeline: Timeline | None = None
 ) -> list[Cue]:
-    return sorted(_decoded(container, stream, origin_s, timeline), key=lambda cue: cue[0])
-
-
-def _decoded(
-    container: InputContainer, stream: SubtitleStream, origin_s: float, timeline: Timeline | None
-) -> Iterator[Cue]:
-    base, count = stream.time_base or Fraction(1, 1000), 0
+    """In order of time; a packet that cannot be decoded has none."""
+    base = stream.time_base or Fraction(1, 1000)
+    cues: list[Cue] = []
     for packet in packets(container, stream):
         if timeline is not None:
             timeline.apply(packet)
-        start = packet_time(packet, base)
-        if packet.size == 0 or start is None or count >= MOST_CUES:
+        time = packet_time(packet, base)
+        if packet.size == 0 or time is None or len(cues) >= MOST_CUES:
             continue
-        start -= origin_s
+        start = time - origin_s
         end = start + min(float((packet.duration or 0) * base), LONGEST_CUE_S)
-        try:
-            parts = list(cast(Any, stream).decode(packet))
-        except (av.FFmpegError, ValueError):
-            continue
-        text = " ".join(_plain(getattr(part, "dialogue", "")) for part in parts)
-        if end > 0 and text.strip():
-            count += 1
-            yield max(start, 0.0), end, text
-
-
-def _plain(text: str | bytes) -> str:
-    """Without markup, and in one line."""
-    return " ".join(_MARKUP.sub("", text if isinstance(text, str) else text.decode("utf-8", "replace")).split())
+        with suppress(av.FFmpegError, ValueError):
+            parts = [getattr(part, "dialogue", b"") for part in cast(Any, stream).decode(packet)]
+            text = " ".join(_MARKUP.sub("", b" ".join(parts).decode("utf-8", "replace")).split())
+            if end > 0 and text:
+                cues.append((max(start, 0.0), end, text))
+    return sorted(cues, key=lambda cue: cue[0])

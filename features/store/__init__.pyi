@@ -16,8 +16,8 @@ from .verify import check_store as check_store
 from .verify import repair as repair
 from .words_export import as_csv as as_csv
 from .words_export import as_vtt as as_vtt
-from .words_export import words_of_videos as words_of_videos
-from .words_export import write_vtt as write_vtt
+from .words_export import vtt_path as vtt_path
+from .words_export import words_table as words_table
 from .writer import CheckedStream as CheckedStream
 from .writer import StoreWriter as StoreWriter
 from .writer import checked as checked

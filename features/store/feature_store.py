@@ -47,8 +47,8 @@ class FeatureStore:
     InputError if a file of a shard is damaged.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Open for reading."""
+    def __init__(self, directory: Path, *, so_far: bool = False) -> None:
+        """Open for reading; so_far: a clip without a stream that is not extracted yet counts as missing it."""
         self.directory = directory
         self.manifest = Manifest.read(directory)
         self._shards: list[str] = []  # in order of their numbers
@@ -59,6 +59,9 @@ class FeatureStore:
         self._places = _places(rows, streams, united)
         # Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream.
         self.rows: pd.DataFrame = united[[*layout.ROW[1:], *streams]].astype(dict.fromkeys(NULLABLE, "Int32"))
+        self._pending = self.rows[streams].isna()[~are_failures(self.rows)]
+        if so_far:
+            self.rows = self.rows.fillna(dict.fromkeys(streams, layout.MISSING))
         self._open: OrderedDict[str, _Mapped] = OrderedDict()
         self._words_in = lru_cache(OPEN_WORDS)(partial(read_words, directory))
 
@@ -104,6 +107,10 @@ class FeatureStore:
             **dict.fromkeys(rows.loc[~failed, "video"], unfinished),
             **dict(zip(rows.loc[failed, "video"], rows.loc[failed, "note"])),
         }
+
+    def unfinished(self, streams: Sequence[str]) -> list[str]:
+        """Clips of which one of these streams is not extracted yet."""
+        return self._pending.index[self._pending[list(streams)].any(axis=1)].tolist()
 
     def done(self, stream: str) -> set[str]:
         """Videos whose every clip has this stream, or is known to miss it."""

@@ -99,11 +99,7 @@ class BatchSearch:
             constant = torch.from_numpy(vectors.constant[:, None]).float().to(self.device)
             uncovered = torch.from_numpy(np.flatnonzero(~vectors.covers)).to(self.device)
             for start, clips, banned in self._chunks(partition):
-                block = (
-                    _product(factor, clips, buffers)
-                    if vectors.width
-                    else factor.new_zeros(len(factor), len(clips))
-                )
+                block = _product(factor, clips, buffers)
                 if vectors.count_words:
                     rows = np.arange(start, start + len(clips))
                     block += torch.from_numpy(vectors.added_by_words(partition, rows)).to(block)
@@ -142,6 +138,8 @@ class BatchSearch:
 
 def _product(queries: Tensor, clips: Tensor, buffers: dict[str, Tensor]) -> Tensor:
     """(Q, c) in the queries' precision; the next call overwrites it."""
+    if not clips.shape[1]:  # of words alone
+        return queries.new_zeros(len(queries), len(clips))
     if queries.dtype == torch.float32:
         return float32_product(queries, clips)
     width = clips.shape[1]

@@ -201,12 +201,9 @@ def _write_scanners(folder: Path, manifest: Manifest, kinds: Mapping[str, str]) 
     """Write what scanners need beside the vectors; kinds: of each partition's code."""
     certified = {}
     for code, kind in kinds.items():
-        pattern, vectors = (
-            packed_of(pattern_of(code), manifest.layout),
-            np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray),
-        )
+        vectors = np.load(folder / vectors_name(code), mmap_mode="r").view(np.ndarray)
         if kind == Certified.kind:
-            certified[code] = pattern, vectors
+            certified[code] = packed_of(pattern_of(code), manifest.layout), vectors
         else:
             shape = shape_of(pattern_of(code), manifest.layout, manifest.offsets is not None)
             scanner_class(kind).build(vectors, shape).save(folder / scanner_name(kind, code))

@@ -51,9 +51,7 @@ class Segment:
 
     table: ClipTable
     partitions: tuple[Partition, ...]  # with all of their rows; `allowed` says which of them count
-    words: Mapping[int, Words] = field(
-        default_factory=dict
-    )  # of experts of words, by their numbers, that clips have
+    words: Mapping[int, Words] = field(default_factory=dict)  # of experts of words, by their numbers
     live: NDArray[np.bool_] | None = None  # (N,) which rows count; None: all
     ref: SegmentRef | None = None  # what the manifest calls it; None: it is in memory
     mapped: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # file: its inode and size
@@ -283,8 +281,7 @@ def open_segment(directory: Path, manifest: Manifest, ref: SegmentRef, facts: Se
         with reading(path):
             open_kind = scanner_class(facts.kinds[code]).open
             if facts.kinds[code] == Certified.kind:
-                packed = packed_of(pattern_of(code), layout)
-                open_kind = partial(Certified.opened, coding=coding, pattern=packed)
+                open_kind = partial(Certified.opened, coding=coding, pattern=packed_of(pattern_of(code), layout))
             scanner = open_kind(path, vectors, shape)
         with reading(folder / rows_name(code)):
             its_words = words_of(words, pattern_of(code), rows)

@@ -27,6 +27,7 @@ from mee.external_scores import match_scores, read_scores
 from mee.model import MEE, TextEmbedding
 from mee.protocols import SENTENCES, Benchmark, file_stamp, load_benchmark
 from mee.ranking import CONVENTIONS, MixtureScores, Scores
+from mee.zero_shot import standing_out
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _multiple_choice(
     row_of = {clip_id: row for row, clip_id in enumerate(gallery.names)}
     questions = benchmark.choices[benchmark.choices["video_id"].isin(list(clip_of))]
     sentences = [sentence for row in questions[list(SENTENCES)].itertuples(index=False) for sentence in row]
-    text = encode_captions(model, sentences)
+    text = standing_out(model, encode_captions(model, sentences), gallery.video)
     scores = MixtureScores(text, gallery.video, model.layout, without_stream=len(gallery.without_stream))
     rows = torch.tensor([row_of[clip_of[video]] for video in questions["video_id"]])
     candidates = rows.repeat_interleave(len(SENTENCES)).to(scores.device)

@@ -39,20 +39,23 @@ def held_out_pairs(
 ) -> HeldOut:
     """The captions to evaluate on, of a table: of test, or of val where it names no split.
 
+    Of a model that has seen no caption, all of a table that names no split are test captions.
+
     `record`: the model's training.json. Video ids of a named protocol mean the same in every store, so they are
     looked for in the record whatever folder and ending its files had.
     """
     named = "split" in table
-    split = split or ("test" if named else "val")
+    untrained = record.get("videos", {}).get("train") == []
+    split = split or ("test" if named or untrained else "val")
     held = set(record.get("videos", {}).get("val", []))  # training held some of its own videos out
     if named:
         from_train = split == "val" and not (table["split"] == split).any()
         needed = "train" if from_train else split
         by_split, left_out = pairs_by_split(table, source, partial=partial, needed=(needed,))
         pairs = by_split["train"].of_videos(held) if from_train else by_split[split]
-    elif split == "val":
+    elif split == "val" or untrained:
         matched, left_out = match_captions(table, source, partial=partial)
-        pairs = matched.of_videos(held)
+        pairs = matched if untrained else matched.of_videos(held)
     else:
         none = "these captions have no column 'split', so there is no split 'test'"
         raise InputError(f"{none}; add one, or use --split val")

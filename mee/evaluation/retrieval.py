@@ -86,6 +86,7 @@ class Retrieval:
         """
         text, gallery = encode_captions(model, pairs.captions) if text is None else text, gallery.by_pattern()
         text = standing_out(model, text, gallery.video)
+        bank = None if bank is None else standing_out(model, bank, gallery.video)
         numbers, positives = right_clips(pairs, gallery)
         ids, captions = ([names[number] for number in numbers.tolist()] for names in (pairs.ids, pairs.captions))
         names = Names(ids, captions, gallery.names, clips)

@@ -54,8 +54,9 @@ def near_streams(
         raise InputError(
             f"--threshold: similarities go from -1 to 1, so {threshold:g} is out of range; try {STREAM_THRESHOLD}"
         )
-    if stream not in source.dims:
-        raise InputError(f"{source.name} has no stream '{stream}'; it has {', '.join(source.dims)}")
+    if not source.dims.get(stream):  # 0: it holds words
+        vectors = (name for name, dim in source.dims.items() if dim)
+        raise InputError(f"{source.name} has no stream '{stream}'; it has {', '.join(vectors)}")
     done, total = 0, sum(len(clip_ids) for side in (train, test) for clip_ids in side.values())
 
     def report(clips: int) -> None:

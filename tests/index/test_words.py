@@ -18,13 +18,14 @@ from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from index.sync import videos_of
 from index.video_index import VideoIndex
+from mee.checkpoint import fingerprint
 from mee.encode import Gallery, encode_captions, encode_gallery
 from mee.errors import InputError
 from mee.layout import Scale
 from mee.model import TextEmbedding, VideoEmbedding
 from mee.text.config import ENCODERS, TextConfig
 from mee.zero_shot import make_model, measure_scale, similarities
-from scripts.search import print_hits
+from scripts.search import main, print_hits
 from tests.conftest import MemorySource
 from tests.index.galleries import SPOKEN, assert_best, loop_scores, random_gallery, random_text, random_words
 from tests.mee.conftest import COLOURS, SOUNDS
@@ -198,7 +199,9 @@ def spoken(make_source, monkeypatch, tmp_path):
 def searcher(spoken, tmp_path):
     """An index on disk of a model without training."""
     model = make_model(spoken, BAG, sentences=SENTENCES)
-    synchronise(tmp_path / "index", model, spoken, Origin("m", "0123456789ab", "s"))
+    model.save_pretrained(tmp_path / "model")
+    origin = Origin(str(tmp_path / "model"), fingerprint(tmp_path / "model"), "s")
+    synchronise(tmp_path / "index", model, spoken, origin)
     return Searcher(VideoIndex.open(tmp_path / "index"), model)
 
 
@@ -216,15 +219,13 @@ def test_a_search_says_which_words_fit_and_when(searcher, spoken, capsys):
     assert hit.experts["motion"].weight == 0
     quiet = found_by(searcher, "something red", only=("appearance",))
     assert all(not hit.words for hit in quiet)
-    print_hits(
-        "",
-        [replace(hit, words={"speech": replace(said, text="\u202eevil\n\x1b[31m" + "x" * 300)})],
-        searcher.modalities,
-    )
+    evil = replace(said, text="\u202eevil\n\x1b[31m" + "x" * 300)
+    print_hits("", [replace(hit, words={"speech": evil})], searcher.modalities)
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\u202e" not in out
-    assert "motion" in out
+    table, words = out.split("#  at")
+    assert ("-" in table, "speech" in words, "2.0" in words) == (True, True, True)
 
 
 def test_words_are_a_filter_and_a_list(searcher, spoken):
@@ -247,6 +248,22 @@ def test_words_are_a_filter_and_a_list(searcher, spoken):
         writer.remove(rain[:1])
     assert searcher.refresh()
     assert [hit.clip_id for hit in found_by(searcher, said="with rain")] == sorted(rain[1:])
+
+
+def test_the_command_lists_words_with_their_times(searcher, tmp_path, capsys):
+    index = str(tmp_path / "index")
+    assert main([index, "--said", "with rain", "--top", "2"]) == 0
+    out = capsys.readouterr().out.split()
+    assert out[:3] == ["said", '"with', 'rain"']
+    assert ("0:02.0" in out, out.count("speech")) == (True, 3)
+    assert main([index, "something red", "--said", "with rain", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["words"]["speech"]["text"] for line in lines} == {"Something, with rain !"}
+    assert {line["query"] for line in lines} == {"something red"}
+    assert main([index, "--said", "of penguins"]) == 0
+    assert "no hits" in capsys.readouterr().err
+    assert main([index, "--written", "rain"]) == 1
+    assert "no words of a stream 'text'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_gradients_reach_the_units_of_words_and_no_others_of_what_is_silent(fold
     assert model.mixture.weight.grad[2].eq(0).all()
 
 
-@pytest.mark.parametrize("start", ["closed-form", "random"])
+@pytest.mark.parametrize("start", [pytest.param("closed-form", marks=pytest.mark.slow), "random"])
 def test_a_trained_mixture_listens_to_what_is_said(folders, source, tmp_path, start):
     store, pairs = source
     videos = sorted(set(pairs.videos))

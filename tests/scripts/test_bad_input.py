@@ -236,7 +236,7 @@ QUERIES = [
         (precompute, ["v", "s", "--retries", "-1"], "retries must be at least 0, got -1"),
         (precompute, ["v", "s", "--max-seconds", "0"], "max-seconds must be positive"),
         (precompute, ["v", "s", "--batch-size", "0"], "batch-size must be at least 1"),
-        (store, [], "Expected one of {list, verify, merge, export}"),
+        (store, [], "Expected one of {list, verify, merge, export, words}"),
         (store, ["look", "store"], "Unrecognized options: look"),
         (store, ["list", "store", "--clips", "--failed"], "choose one of them"),
         (store, ["merge", "store"], "name what to merge into it"),

@@ -200,3 +200,20 @@ def test_an_embedding_that_is_not_a_number(own, fails, monkeypatch, tmp_path):
     error = fails(build_index, own.store, own.model, tmp_path / "new")
     assert "the embedding of clip 'clip0.mp4' by expert" in error
     assert not (tmp_path / "new").exists()
+
+
+def test_clips_are_searched_by_the_streams_they_have_so_far(world, tmp_path, prints):
+    store, index = tmp_path / "store", tmp_path / "index"
+    prints(precompute, world.videos, store, "--streams", "appearance", "motion", "face", "--workers", "1")
+    prints(precompute, world.videos / "clip1.mp4", store, "--streams", "audio", "--workers", "1")
+    out, err = prints(build_index, store, world.model, index)
+    assert out.startswith("10 clips in the index, 10 of them new\n")
+    assert err == "9 clips are searched by the streams that are extracted so far, such as 'clip0.mp4'\n"
+    with_audio = {
+        n for n, pattern in rows_of(read_snapshot(index).segments)["pattern"].items() if pattern[2] == "1"
+    }
+    assert with_audio == {"clip1.mp4"}
+    prints(precompute, world.videos, store, "--streams", "audio", "--workers", "1")
+    out, err = prints(build_index, store, world.model, index)
+    assert out.startswith("10 clips in the index, 0 of them new, 3 encoded again\n")
+    assert err == ""

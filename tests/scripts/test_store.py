@@ -4,11 +4,13 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 
 from features.store.feature_store import FeatureStore
 from scripts.import_features import main as import_features
 from scripts.precompute import main as precompute
 from scripts.store import main
+from tests.features.small_stores import fill
 
 STREAMS = ["appearance", "motion", "audio", "face"]
 
@@ -134,3 +136,21 @@ def test_export_and_import(own, tmp_path, prints):
             assert (rows is None) == (again is None)
             assert rows is None or rows.tobytes() == again.tobytes()
     prints(main, "export", own.store, tmp_path / "a.parquet", "--streams", "audio")
+
+
+def test_words(tmp_path, prints):
+    store = tmp_path / "store"
+    fill(store, [("v.mp4", "ok", 10, "x", "missing", "present", False)])  # `sound` holds a line at 1 s
+    header, line = prints(main, "words", store).out.splitlines()
+    assert header == "video,start_s,end_s,stream,words"
+    assert line.startswith("v.mp4,1.000,1.000,sound,number ")
+    vtt = prints(main, "words", store, "--format", "vtt", "--stream", "sound", "--video", "v.mp4").out
+    assert vtt.startswith("WEBVTT\n\n00:00:01.000 --> 00:00:01.001\nnumber ")
+    prints(main, "words", store, tmp_path / "out", "--format", "vtt", "--stream", "sound")
+    assert (tmp_path / "out" / "v.mp4.vtt").read_text() == vtt
+    prints(main, "words", store, tmp_path / "words.csv")
+    assert (tmp_path / "words.csv").read_text().splitlines() == [header, line]
+    with pytest.raises(SystemExit):
+        main(["words", str(store), "--format", "vtt"])
+    listed = [row.split()[:2] for row in prints(main, "list", store).out.splitlines()]
+    assert ["sound", "words"] in listed

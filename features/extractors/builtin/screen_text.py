@@ -59,23 +59,19 @@ class ScreenTextExtractor(Extractor):
 
     def __init__(self) -> None:
         found = find_spec("rapidocr")
-        if found is None or found.origin is None:
-            raise InputError("to read text on screen the package rapidocr is needed: pip install 'mee[ocr]'")
-        files = sorted((Path(found.origin).parent / "models").glob("*.onnx"))
+        files = sorted((Path(found.origin).parent / "models").glob("*.onnx")) if found and found.origin else []
         self.networks = {kind: path for kind in NETWORKS for path in files if f"_{kind}_" in path.name}
         if len(self.networks) < len(NETWORKS):
             raise InputError(
-                "the installed rapidocr comes without its networks; install it again: pip install "
-                "--force-reinstall 'mee[ocr]'"
+                "to read text on screen the package rapidocr is needed, with its networks: pip install 'mee[ocr]'"
             )
 
     @property
     def fingerprint(self) -> Fingerprint:
         """The digest of the networks' files stands for the weights."""
-        digest = hashlib.sha256()
-        for kind in NETWORKS:
-            digest.update(self.networks[kind].read_bytes())
-        return replace(super().fingerprint, model="rapidocr", revision=f"sha256:{digest.hexdigest()[:16]}")
+        content = b"".join(self.networks[kind].read_bytes() for kind in NETWORKS)
+        revision = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
+        return replace(super().fingerprint, model="rapidocr", revision=revision)
 
     @cached_property
     def _read(self) -> Any:

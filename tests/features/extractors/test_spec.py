@@ -156,22 +156,24 @@ def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_doc
     assert list(PRESETS) == ["builtin", "offline", "clip", "strong"]
     assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
     assert PRESETS["builtin"].megabytes == 0
-    for preset in PRESETS.values():
-        assert tuple(part.stream for part in preset.streams) == ("appearance", "motion", "audio", "face")
+    for name, preset in PRESETS.items():
+        assert [part.stream for part in preset.streams] == [*EXTRACTORS, *["text"] * (name == "offline")]
         for part in preset.streams:
             spec = parse_spec(part.word)
             assert str(spec) == part.word
             assert part.licence
             assert "nc" not in part.licence.lower()  # licences allow use
             if spec.source is None:
-                assert (spec.stream in EXTRACTORS, part.megabytes, part.parameters) == (True, 0, 0)
+                assert (spec.stream in known_extractors(), part.megabytes, part.parameters) == (True, 0, 0)
             else:
                 assert all(model.count("/") == 1 or model == LITE for model in spec.source.split("+"))
                 assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
 
     def row(*cells, parts):
+        finds = " and ".join(dict.fromkeys(part.finds for part in parts if part.finds))
         size, volume = (sum(getattr(part, what) for part in parts) for what in ("parameters", "megabytes"))
-        return f"| {' | '.join(cells)} | {f'{size:.1f} | {volume:,.0f}' if volume else '- | -'} |"
+        numbers = f"{size:.1f} | {volume:,.0f}" if volume else "- | -"
+        return f"| {' | '.join(cells)} | {finds or '-'} | {numbers} |"
 
     lines = []
     for name, preset in PRESETS.items():

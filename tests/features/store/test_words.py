@@ -17,7 +17,7 @@ from features.store.feature_store import FeatureStore, summarise
 from features.store.manifest import declare
 from features.store.merge import merge_stores
 from features.store.verify import check_store, repair
-from features.store.words_export import as_csv, as_vtt, write_vtt
+from features.store.words_export import as_csv, as_vtt, vtt_path, words_table
 from features.store.writer import checked, clear_overwritten
 from tests.features.small_stores import quiet, shard_of, wrong
 
@@ -141,24 +141,27 @@ def test_a_file_of_words_from_anyone_is_one_sentence(spoken_store, says):
     says("\n".join(messages))
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        Stream(np.ones((1, 3), np.float32), np.ones(1)),
-        Words(np.zeros((2, 2)), ("one",)),
-        Words(np.zeros((0, 2)), ()),
-        Words(np.zeros((1, 2)), ("a\nb",)),
-        Words(np.array([[0.0, np.nan]]), ("a",)),
-        Words(np.array([[1.0, 0.0]]), ("a",)),
-        Words(np.array([[1.0, 1.0], [0.0, 1.0]]), ("a", "b")),
-        Words(np.zeros((300, 2)), ("x" * LONGEST_LINE,) * 300),
-    ],
-)
-def test_an_extractor_that_gives_no_words_fails_on_the_clip(made):
-    with pytest.raises(MediaError, match="said extractor gave no lines"):
-        checked("said", Speaker, made, "clip")
-    with pytest.raises(MediaError):
-        checked("said", type("Numbers", (), {"dim": 4}), made, "clip")
+WRONG = {
+    "shape": (np.zeros((2, 2)), ("one",)),
+    "nothing": (np.zeros((0, 2)), ()),
+    "control character": (np.zeros((1, 2)), ("a\nb",)),
+    "not a number": (np.array([[0.0, np.nan]]), ("a",)),
+    "end before start": (np.array([[1.0, 0.0]]), ("a",)),
+    "order": (np.array([[1.0, 1.0], [0.0, 1.0]]), ("a", "b")),
+    "length": (np.zeros((300, 2)), ("x" * LONGEST_LINE,) * 300),
+}
+
+
+@pytest.mark.parametrize("made", WRONG)
+def test_words_that_cannot_be_are_not_made(made):
+    with pytest.raises(ValueError, match=r"words are lines|reshape"):
+        Words(*WRONG[made])
+
+
+def test_an_extractor_gives_what_its_size_says():
+    for made, dim in ((Stream(np.ones((1, 3), np.float32), np.ones(1)), 0), (Words.of([(0, 1, "x")]), 3)):
+        with pytest.raises(MediaError, match="said extractor gave words instead"):
+            checked("said", type("Any", (), {"dim": dim}), made, "clip")
 
 
 def test_text_is_cut_at_the_limits():
@@ -168,28 +171,27 @@ def test_text_is_cut_at_the_limits():
     assert Words.of([(0, 1, "\u200b \n")]) is None
 
 
-def test_videos_as_csv_and_vtt_say_each_utterance_once(store_job, tmp_path, says):
+def test_videos_as_csv_and_vtt_say_each_utterance_once(store_job, says):
     shared, late = (9.0, 11.0, "over the cut"), (20.0, 20.0, "=SUM(A1) <i> -->")
     spans = [("v.mp4#t=0,10", 0.0, [shared]), ("v.mp4#t=10,20", 10.0, [shared, late])]
     records = [
         spoken(store_job, clip, said, "v.mp4", of=2, start_s=start, end_s=30.0) for clip, start, said in spans
     ]
     store = FeatureStore(store_job.write(*records, spoken(store_job, "d/w.mp4", [(0, 1, "@x, y")]), said=0))
-    (path,) = write_vtt(store, tmp_path / "out", "said", "v.mp4")
-    assert path == tmp_path / "out" / "v.mp4.vtt"
-    assert (tmp_path / "out" / "d" / "w.mp4.vtt") in write_vtt(store, tmp_path / "out", "said", None)
-    says("\n".join([path.read_text(), *as_csv(store, None, None)]))
-    assert as_vtt([]) == "WEBVTT\n"
-    with pytest.raises(InputError, match=r"no usable video 'x'"):
-        list(as_csv(store, None, "x"))
+    table = words_table(store)
+    assert list(as_vtt(table)) == ["d/w.mp4", "v.mp4"] == [*as_vtt(words_table(store, "said"))]
+    assert list(words_table(store, video="v.mp4")["words"]) == [shared[2], late[2]]
+    says(as_vtt(table)["v.mp4"] + as_csv(table))
+    for asked, reason in (({"video": "x"}, "no usable video 'x'"), ({"stream": "x"}, "no 'x'; it has said")):
+        with pytest.raises(InputError, match=reason):
+            words_table(store, **asked)
 
 
 @pytest.mark.parametrize("name", ["../x.mp4", "/x.mp4", "a/../../x.mp4", ".x"])
-def test_no_name_of_a_video_leads_out_of_the_folder(store_job, tmp_path, name):
-    store = FeatureStore(store_job.write(spoken(store_job, name, [(0, 1, "x")]), said=0))
+def test_no_name_of_a_video_leads_out_of_the_folder(tmp_path, name):
+    assert vtt_path(tmp_path, "a/b.mp4") == tmp_path / "a" / "b.mp4.vtt"
     with pytest.raises(InputError, match="cannot be the name of a file"):
-        write_vtt(store, tmp_path / "deep" / "out", "said", None)
-    assert not (tmp_path / "deep").exists()
+        vtt_path(tmp_path, name)
 
 
 def test_words_and_numbers_are_not_mixed(spoken_store, store_job, tmp_path):
@@ -200,4 +202,4 @@ def test_words_and_numbers_are_not_mixed(spoken_store, store_job, tmp_path):
             export_stream(FeatureStore(spoken_store), path, ["said"], quiet)
     declare(tmp_path / "numbers", {}, None, overwrite=False)
     with pytest.raises(InputError, match="no stream of words"):
-        list(as_csv(FeatureStore(tmp_path / "numbers"), None, None))
+        words_table(FeatureStore(tmp_path / "numbers"))

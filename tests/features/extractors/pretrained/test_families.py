@@ -245,7 +245,7 @@ def test_a_vision_tower_saved_without_the_other_parts_gives_the_same(tiny, clip_
 
 def test_names_match_existing_stores_and_outputs_that_a_checkpoint_lacks(tiny, tmp_path):
     # A name is in every fingerprint.
-    names = "ViT Dino Dino3 Clip Siglip Naflex VideoMAE VJepa2 XClip Ast Clap Whisper"
+    names = "ViT Dino Dino3 Clip Siglip Naflex VideoMAE VJepa2 XClip Timesformer Ast Clap Whisper"
     assert {family.name.removesuffix("Extractor") for family in FAMILIES.values()} == {*names.split()}
     bare = save_tiny("clip_vision_model", tmp_path / "bare", architectures=["CLIPVisionModel"])
     headless = save_tiny("siglip_vision_model", tmp_path / "headless", vision_use_head=False)

@@ -32,6 +32,11 @@ REGISTERS = {"num_register_tokens": 4}
 PROJECTED = {"projection_dim": 12}
 PROMPT = {**PROJECTED, "prompt_num_attention_heads": 2}
 
+NAMED = {"id2label": {0: "tench, Tinca tinca", 1: "apple_pie", 2: "playing the cello"}}
+STAGES = {"hidden_sizes": [8, 12], "depths": [1, 1], "num_stages": 2}
+LIKE_CONVNEXT = {**STEPS, **IMAGENET, "size": 28, "crop_pct": 0.875, "resample": 3}
+LIKE_CONVNEXT |= {"feature_extractor_type": "ConvNextFeatureExtractor"}
+
 LIKE_VIT = {**SQUARE, "resample": 2}
 LIKE_DINO = {**CROPPED, **IMAGENET, "resample": 3}
 LIKE_CLIP = {**WHOLE, **CLIP, "resample": 3}
@@ -43,7 +48,9 @@ PATCHES |= {"patch_size": 8, "max_num_patches": 16}
 # name: class that is saved but for "Model" at its end, its config, its preprocessor file
 TINY = {
     "vit": ("ViT", {**TOWER, **SEES}, LIKE_VIT),
-    "vit_classifier": ("ViTForImageClassification", {**TOWER, **SEES}, LIKE_VIT),
+    "vit_classifier": ("ViTForImageClassification", {**TOWER, **SEES, **NAMED}, LIKE_VIT),
+    "dinov2_classifier": ("Dinov2ForImageClassification", {**BODY, **SEES, "image_size": 40, **NAMED}, LIKE_DINO),
+    "convnext": ("ConvNextForImageClassification", {**STAGES, **NAMED}, LIKE_CONVNEXT),
     "dinov2": ("Dinov2", {**BODY, **SEES, "image_size": 40}, LIKE_DINO),
     "dinov2_with_registers": ("Dinov2WithRegisters", {**BODY, **SEES, **REGISTERS}, LIKE_DINO),
     "dinov3_vit": ("DINOv3ViT", {**TOWER, **SEES, **REGISTERS}, {**SQUARE, **IMAGENET, "resample": 2}),
@@ -54,7 +61,8 @@ TINY = {
     "siglip_vision_model": ("SiglipVision", {**TOWER, **SEES}, LIKE_SIGLIP),
     "siglip2": ("Siglip2", {"text_config": READS, "vision_config": {**TOWER, **GRID}}, PATCHES),
     "videomae": ("VideoMAEForPreTraining", {**FILM, "use_mean_pooling": False}, LIKE_FILM),
-    "videomae_classifier": ("VideoMAEForVideoClassification", {**FILM, "use_mean_pooling": True}, LIKE_FILM),
+    "videomae_classifier": ("VideoMAEForVideoClassification", {**FILM, **NAMED}, LIKE_FILM),
+    "timesformer": ("TimesformerForVideoClassification", {**TOWER, **SEES, **NAMED, "num_frames": 4}, LIKE_FILM),
     "vjepa2": ("VJEPA2", {**BODY, **PREDICTOR}, {**CROPPED, **IMAGENET, "resample": 2}),
     "xclip": ("XCLIP", {"text_config": READS, "vision_config": {**TOWER, **SEES, **MIT}, **PROMPT}, LIKE_FILM),
 }
@@ -91,7 +99,8 @@ WHISPER |= {"decoder_start_token_id": 1}
 def save_sounds(folder: Path) -> Path:
     """Save models that hear: ast, clap, clap-fused, clap-audio and whisper."""
     torch.manual_seed(0)
-    config = transformers.ASTConfig(**AST, max_length=128, num_mel_bins=32)
+    sounds = {number: f"sound of {number} birds" for number in range(527)}  # as many as AudioSet
+    config = transformers.ASTConfig(**AST, max_length=128, num_mel_bins=32, id2label=sounds)
     front = transformers.ASTFeatureExtractor(max_length=128, num_mel_bins=32)
     _save(folder / "ast", transformers.ASTForAudioClassification(config), front)
     for name, truncation in (("clap", "rand_trunc"), ("clap-fused", "fusion"), ("clap-audio", "fusion")):

@@ -146,12 +146,12 @@ def encoded(tower: TextEncoder, sentences: Sequence[str]) -> Tensor:
 
 
 @torch.no_grad()
-def measure_scale(model: MEE, clips: Iterable[VideoEmbedding]) -> Scale:
-    """The scale of a model's experts in a gallery, given in parts of any size.
+def measure_scale(model: MEE, clips: Iterable[VideoEmbedding], text: TextEmbedding | None = None) -> Scale:
+    """The scale of a model's experts in a gallery, given in parts of any size; `text`: of its bank, if encoded.
 
     An expert without a text side, or whose stream no clip has, gets mean and top 0, and spreads of 1.
     """
-    text = encode_captions(model, model.config.bank or bank())
+    text = encode_captions(model, model.config.bank or bank()) if text is None else text
     experts = len(model.modalities)
     count, total, square = torch.zeros(3, experts, dtype=torch.float64)
     best = text.logits.new_full(text.logits.shape, -torch.inf).double()
@@ -179,11 +179,13 @@ def similarities(model: MEE, text: TextEmbedding, clips: VideoEmbedding, name: s
     return own @ clips.packed[there][:, model.layout.slices[m]].T
 
 
-def standing_out(model: MEE, text: TextEmbedding, clips: VideoEmbedding) -> TextEmbedding:
+def standing_out(
+    model: MEE, text: TextEmbedding, clips: VideoEmbedding, of_bank: TextEmbedding | None = None
+) -> TextEmbedding:
     """Sentences with the weights that they get in a gallery, where the model's are of this kind."""
     if model.config.weights == "learned":
         return text
-    scale = measure_scale(model, [clips])
+    scale = measure_scale(model, [clips], of_bank)
     best = torch.full(text.logits.shape, -torch.inf, dtype=torch.float64)
     for m, name in enumerate(model.modalities):
         similarity = similarities(model, text, clips, name)

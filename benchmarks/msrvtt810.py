@@ -56,11 +56,13 @@ from mee.model import MEE
 from mee.text.config import TextConfig
 from mee.training.config import TrainConfig
 from mee.training.trainer import ENOUGH, Trainer
+from mee.zero_shot import make_model
 
 FIGURES = ("R@1", "R@5", "R@10", "MedR")
 SHARES = (0.2, 0.4, 0.6, 0.8)  # of the streams, removed at test
 LOST = (0.3, 0.6)  # of the sounds, or of the pictures
 HELD_OUT = 0.1  # of the training videos, for choosing the epoch of a run from a random start
+FEW, CAPTIONS = (50, 200, 800), 20  # captions of all clips together, and of each
 LAMBDAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 UNNAMED = ("early fusion", "ridge", "reference", "no names")  # rows without the names of columns
 MODALITIES = ("appearance", "motion", "face", "audio")
@@ -292,6 +294,32 @@ def _take(tensors: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     return {name: tensor[rows] for name, tensor in tensors.items()}
 
 
+def few(part: Split810, seed: int, count: int, *, start: bool = True) -> dict[str, Figures]:
+    """A model without captions, and after `count` captions of drawn training clips, or without that start.
+
+    Each clip has one caption, then each a second one, and so on; those of a tenth of the clips are held out.
+    """
+    data, source, rng = part.data, part.data.source, np.random.default_rng(seed)
+    text = TextConfig(encoder=source.name)
+    zero = make_model(source, text, sentences=[f"a video of a {name}" for name in data.classes[::2]])
+    if count:
+        order = rng.permutation(part.train).tolist()
+        drawn = [(row, data.captions[row][n]) for n in range(CAPTIONS) for row in order][:count]
+        held_out = set(order[: round(HELD_OUT * min(count, len(order)))])
+        learnt, chosen = (source.pairs(p for p in drawn if (p[0] in held_out) is held) for held in (False, True))
+        default = tuple(
+            ExpertConfig(name=m, input_dim=source.dims[m], fingerprint=source.fingerprints[m])
+            for m in source.streams
+        )
+        config = zero.config if start else ModelConfig(experts=default, text=text)
+        with TemporaryDirectory() as work:
+            settings = TrainConfig(seed=seed)
+            how = {"start": zero} if start else {}
+            trainer = Trainer(source, learnt, chosen, config, settings, torch.device("cpu"), **how)
+            zero = trainer.run(Path(work) / "state", lambda _: None)
+    return measured(zero, source, part, "mixture", "")
+
+
 LEARNT = partial(ours, start="random", epochs=12)  # from random weights, where every ingredient counts
 ROWS: dict[str, Callable[[Split810, int], dict[str, Figures]]] = {
     "ours": partial(ours, drop=True),
@@ -315,6 +343,9 @@ ROWS: dict[str, Callable[[Split810, int], dict[str, Figures]]] = {
     "random start, mean pooling": partial(LEARNT, expert={"pooling": ("mean",)}),
     "random start, no standardisation": partial(LEARNT, expert={"standardise": False}),
     "random start, one caption a video": partial(LEARNT, captions_per_video=1),
+    "zero-shot": partial(few, count=0),
+    **{f"{n} captions": partial(few, count=n) for n in FEW},
+    **{f"{n} captions, no start": partial(few, count=n, start=False) for n in FEW},
 }
 
 

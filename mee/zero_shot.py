@@ -30,7 +30,7 @@ from mee.errors import InputError
 from mee.layout import Scale
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.scoring import best_rows
-from mee.text import TextConfig, TextEncoder, encoder_class, tower_class
+from mee.text import TextConfig, TextEncoder, as_declared, encoder_class, tower_class
 
 BLOCK = 1024  # names or clips at a time
 PROMPTS = {"audio": ("{}", "the sound of {}")}  # for the names of columns
@@ -56,7 +56,7 @@ def make_model(
 
     Args:
         source: of the streams; the means that are taken off are those of its clips.
-        text: a sentence encoder that needs no training.
+        text: a sentence encoder that needs no training; pooled as its folder declares, where it does.
         towers: text towers of aligned streams, by hub id or directory.
         names: the streams to use; all, if none is named.
         sentences: the bank; ours, if none is given.
@@ -68,6 +68,7 @@ def make_model(
     for name in (*names, *own):
         if name not in source.dims:
             raise InputError(f"{source.name} has no stream '{name}'; it has {', '.join(source.dims)}")
+    text = as_declared(text)
     encoder = encoder_class(text).learn(text, [])
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         raise InputError(
@@ -145,12 +146,12 @@ def encoded(tower: TextEncoder, sentences: Sequence[str]) -> Tensor:
 
 
 @torch.no_grad()
-def measure_scale(model: MEE, clips: Iterable[VideoEmbedding]) -> Scale:
-    """The scale of a model's experts in a gallery, given in parts of any size.
+def measure_scale(model: MEE, clips: Iterable[VideoEmbedding], text: TextEmbedding | None = None) -> Scale:
+    """The scale of a model's experts in a gallery, given in parts of any size; `text`: of its bank, if encoded.
 
     An expert without a text side, or whose stream no clip has, gets mean and top 0, and spreads of 1.
     """
-    text = encode_captions(model, model.config.bank or bank())
+    text = encode_captions(model, model.config.bank or bank()) if text is None else text
     experts = len(model.modalities)
     count, total, square = torch.zeros(3, experts, dtype=torch.float64)
     best = text.logits.new_full(text.logits.shape, -torch.inf).double()
@@ -178,11 +179,13 @@ def similarities(model: MEE, text: TextEmbedding, clips: VideoEmbedding, name: s
     return own @ clips.packed[there][:, model.layout.slices[m]].T
 
 
-def standing_out(model: MEE, text: TextEmbedding, clips: VideoEmbedding) -> TextEmbedding:
+def standing_out(
+    model: MEE, text: TextEmbedding, clips: VideoEmbedding, of_bank: TextEmbedding | None = None
+) -> TextEmbedding:
     """Sentences with the weights that they get in a gallery, where the model's are of this kind."""
     if model.config.weights == "learned":
         return text
-    scale = measure_scale(model, [clips])
+    scale = measure_scale(model, [clips], of_bank)
     best = torch.full(text.logits.shape, -torch.inf, dtype=torch.float64)
     for m, name in enumerate(model.modalities):
         similarity = similarities(model, text, clips, name)

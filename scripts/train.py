@@ -5,6 +5,7 @@ example:
   mee train store/ captions.parquet model/ --streams appearance audio --epochs 100 --seed 1
   mee train store/ captions.csv model/ --text.encoder sentence-transformers/all-MiniLM-L6-v2
   mee train store/ captions.csv model/ --preset paper --text.vectors word2vec.bin
+  mee train store/ captions.csv better/ --start model/
   mee train store/ annotations/ model/ --protocol msrvtt-1ka --train-list 9k
   accelerate launch --cpu --num_processes 2 -m scripts.train store/ captions.csv model/
 
@@ -17,6 +18,7 @@ again to resume a stopped run.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,11 +30,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from mee.checkpoint import fingerprint, read_training
 from mee.config import ExpertConfig, Missing, ModelConfig
 from mee.errors import InputError
 from mee.protocols import FOLDER, Benchmark, read_annotations
 from mee.text import TextConfig
-from mee.training import PRESETS, PresetName, TrainConfig
+from mee.training import PRESETS, STARTS, PresetName, TrainConfig
 from scripts.console import (
     DONE,
     Device,
@@ -63,6 +66,7 @@ def _expert_settings(text: str) -> dict[str, Any]:
 ExpertSettings = Annotated[
     Mapping[str, Mapping[str, Any]], by_name("NAME:POOLING[+POOLING][:EMBED_DIM]", _expert_settings, ":")
 ]
+WITH_MODEL = ("preset", "streams", "embed_dim", "pooling", "expert", "aligned", "missing", "dropout", "text")
 Towers = Annotated[Mapping[str, str], by_name("NAME=HUB_ID_OR_DIRECTORY", str)]
 
 
@@ -117,24 +121,32 @@ def _train(args: TrainArgs, folder: Path) -> None:
     annotations = read_annotations(
         args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
     )
+    start, origin, before = None, {}, {}
+    if args.training.start not in STARTS:
+        start, path = start_model(args), Path(args.training.start)
+        origin, before = {"model": str(path.resolve()), "fingerprint": fingerprint(path)}, read_training(path)
     split = _split(args, annotations, store)
-    experts = expert_configs(args, store)
-    config = ModelConfig(experts=experts, text=args.text, missing=args.missing, dropout=args.dropout)
+    if start:
+        config = start.config
+    else:
+        experts = expert_configs(args, store)
+        config = ModelConfig(experts=experts, text=args.text, missing=args.missing, dropout=args.dropout)
     say(
         f"training on {len(split.train)} captions of {len(set(split.train.videos))} videos, "
         f"selecting on {len(split.val)} captions of {len(set(split.val.videos))}"
     )
     images = _images(args, split, annotations, store)
     device = pick_device(args.device)
-    trainer = Trainer(
-        store, split.train, split.val, config, args.training, device, images, args.tensorboard, folder
-    )
+    places = (images, args.tensorboard, folder, start)
+    trainer = Trainer(store, split.train, split.val, config, args.training, device, *places)
     if len(trainer.validation) < len(split.val):
         say(
             f"validating on {len(trainer.validation)} of these {len(split.val)} captions, drawn by seed "
             f"{args.training.seed} (--choosing 0 takes all)"
         )
-    if not trainer.selects and trainer.config.epochs:
+    if not trainer.selects and trainer.start:
+        say("too few validation captions to choose by: training captions decide, a part of them held out in turn")
+    elif not trainer.selects and trainer.config.epochs:
         say("too few validation captions to choose an epoch: the last one is kept")
     state = folder / STATE
     if args.overwrite and trainer.leads and state.exists():
@@ -149,6 +161,7 @@ def _train(args: TrainArgs, folder: Path) -> None:
         if images:
             store_of_images, captions = (str(path.resolve()) for path in args.images or ())
             record |= {"images": {"store": store_of_images, "captions": captions, "count": len(images[1])}}
+        record = record | {"start": origin} | _joined(record, before) if start else record
         write_checkpoint(model, record, args.model, folder)
         progress = trainer.progress
         took = time.monotonic() - started
@@ -218,6 +231,36 @@ def _run(trainer: Trainer, state: Path) -> MEE:
                 say(f"epoch {progress.epoch} of {trainer.config.epochs}: {figures}")
 
         return trainer.run(state, show)
+
+
+def _joined(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The videos that a model has learnt from in this training and in those before, and what is known of them."""
+    videos, contents = dict(record["videos"]), dict(record["contents"])
+    for part in ("train", "images"):
+        if names := {*videos.get(part, ()), *before.get("videos", {}).get(part, ())}:
+            videos[part] = sorted(names)
+        contents[part] = {**before.get("contents", {}).get(part, {}), **contents.get(part, {})}
+    return {"videos": videos, "contents": contents}
+
+
+def start_model(args: TrainArgs) -> MEE:
+    """The model that training starts from, whose settings are the run's.
+
+    Raises:
+        InputError: it is none, or settings are given that come with it.
+    """
+    from mee.model import MEE
+
+    plain = TrainArgs(store=args.store, captions=args.captions, model=args.model)
+    if given := [name for name in WITH_MODEL if getattr(args, name) != getattr(plain, name)]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"{flags}: these settings come with the model '{args.training.start}'; leave them out")
+    if not Path(args.training.start).is_dir():
+        raise InputError(
+            f"--start is {', '.join(STARTS)} or a model, and there is no model at '{args.training.start}'; make "
+            f"one with: mee model {shlex.quote(str(args.store))} {shlex.quote(args.training.start)}"
+        )
+    return MEE.from_pretrained(args.training.start)
 
 
 def expert_configs(args: TrainArgs, store: FeatureStore) -> tuple[ExpertConfig, ...]:

@@ -1,4 +1,5 @@
 from .config import PRESETS as PRESETS
+from .config import STARTS as STARTS
 from .config import Preset as Preset
 from .config import PresetName as PresetName
 from .config import TrainConfig as TrainConfig

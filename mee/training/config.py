@@ -19,6 +19,7 @@ from mee.errors import require
 from mee.text import TextConfig
 
 PresetName = Literal["default", "paper"]
+STARTS = ("auto", "random", "closed-form")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip_gradient: float = 1.0  # largest norm of a step's gradient; 0: any
     stream_dropout: float = 0.1  # chance to hide a stream from a step; one always stays
-    start: Literal["auto", "random", "closed-form"] = "auto"  # auto: closed-form if the text encoder is frozen
+    start: str = "auto"  # random, closed-form, auto (closed-form if the text encoder is frozen), or a model
     centres: int = 4000  # most training clips that the start compares clips with; of more, or 0: it is linear
     shrinkage: float = 3.0  # of the closed-form start, in units of the mean variance
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"

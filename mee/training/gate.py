@@ -12,6 +12,7 @@ parts that it was not fitted on; of nearly equal ones the larger.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -32,6 +33,7 @@ STEPS, OFFSET_STEPS, RATE, DECAY = 250, 150, 0.01, 0.01
 HIDE = 0.1  # chance of a stream, while the offsets are fitted
 SHRINK = 0.25  # deviation of a standardised column
 DIFFERS = 0.002  # of a cross-entropy, relative
+TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)  # for scores that none is fitted to
 NEVER = -30.0  # logit of an expert of which nothing is known
 DRAWS = 5  # of captions, to compare gates
 
@@ -46,12 +48,15 @@ class HeldOut:
     first: Tensor  # (G,) of each clip's captions, which follow each other
     count: Tensor  # (G,) how many they are, at least 1
     group: Tensor  # (G,) int64: clips of one video are not each other's negatives
+    base: Tensor | None = None  # (C, M) logits, by how much captions stand out, which a gate's are added to
 
     def loss(self, gate: Gate, missing: Missing, hide: float, generator: torch.Generator) -> Tensor:
         """Cross-entropy of one caption a clip, both ways; `hide`: chance to lack a stream."""
         chosen = self.first + (torch.rand(len(self.first), generator=generator) * self.count).long()
         available = keep_streams(self.available, hide, generator)
-        weights = mixture_weights(gate.logits(self.h[chosen])[:, None], available, missing)
+        logits = gate.logits(self.h[chosen])
+        logits = logits if self.base is None else logits + self.base[chosen]
+        weights = mixture_weights(logits[:, None], available, missing)
         scores = (weights * (self.similarity[chosen] - gate.offset)).sum(2) / gate.log_temperature.exp()
         other = ~torch.eye(len(scores), dtype=torch.bool)
         scores = scores.masked_fill((self.group[:, None] == self.group) & other, -torch.inf)
@@ -60,17 +65,18 @@ class HeldOut:
 
 
 class Gate(nn.Module):
-    """A gate under way: its input standardised by the columns of `h`."""
+    """A gate under way: its input standardised by the columns of `h`; logits begin at (M,) `begin`."""
 
-    def __init__(self, h: Tensor, experts: int, hidden: int | None) -> None:
+    def __init__(self, h: Tensor, begin: Tensor, hidden: int | None) -> None:
         super().__init__()
+        self.loss = 0.0  # of parts that it was not fitted on
         self.mean = h.mean(0)
         self.scale = float(SHRINK / (h - self.mean).square().mean().sqrt().clamp(min=1e-12))
-        self.net = make_gate(h.shape[1], hidden or 0, experts)
-        for parameter in self.last.parameters():
-            nn.init.zeros_(parameter)
+        self.net = make_gate(h.shape[1], hidden or 0, len(begin))
+        nn.init.zeros_(self.last.weight)
+        self.last.bias.data.copy_(begin)
         self.last.weight.requires_grad_(hidden is not None)
-        self.offset = nn.Parameter(torch.zeros(experts))
+        self.offset = nn.Parameter(torch.zeros(len(begin)))
         self.log_temperature = nn.Parameter(torch.tensor(0.05).log())
 
     @property
@@ -92,12 +98,26 @@ class Gate(nn.Module):
         return self.net
 
 
-def fit_gate(parts: Sequence[HeldOut], missing: Missing, seed: int) -> Gate:
-    """The gate that wins, fitted on all the parts; one part chooses nothing, and gets a constant."""
-    kinds = KINDS if len(parts) > 1 else ()
-    losses = [fmean(_loss(parts, number, kind, missing, seed) for number in range(len(parts))) for kind in kinds]
+def fit_gate(
+    parts: Sequence[HeldOut],
+    missing: Missing,
+    seed: int,
+    begin: Tensor | None = None,
+    kinds: Sequence[int | None] = KINDS,
+) -> Gate:
+    """The gate that wins, fitted on all the parts; one part chooses nothing, and gets a constant.
+
+    `begin`: (M,) logits before the first step; none: 0.
+    """
+    kinds = kinds if len(parts) > 1 else ()
+    begin = torch.zeros(parts[0].similarity.shape[2]) if begin is None else begin
+    losses = [
+        fmean(_loss(parts, number, kind, missing, seed, begin) for number in range(len(parts))) for kind in kinds
+    ]
     limit = (1 + DIFFERS) * min(losses, default=0.0)
-    gate = _fit(parts, next((kind for kind, loss in zip(kinds, losses) if loss <= limit), None), missing, seed)
+    chosen, loss = next((pair for pair in zip(kinds, losses) if pair[1] <= limit), (None, 0.0))
+    gate = _fit(parts, chosen, missing, seed, begin)
+    gate.loss = loss
     if missing == "evidence":
         generator = torch.Generator().manual_seed(seed)
         _descend(gate, parts, [gate.offset, gate.log_temperature], OFFSET_STEPS, missing, HIDE, generator)
@@ -107,19 +127,35 @@ def fit_gate(parts: Sequence[HeldOut], missing: Missing, seed: int) -> Gate:
     return gate
 
 
-def _loss(parts: Sequence[HeldOut], number: int, kind: int | None, missing: Missing, seed: int) -> float:
+@torch.no_grad()
+def least_loss(parts: Sequence[HeldOut], missing: Missing, seed: int) -> float:
+    """The same loss of similarities that nothing is fitted to, with the temperature that suits them best."""
+    gate, losses = Gate(parts[0].h, torch.zeros(parts[0].similarity.shape[2]), None), []
+    for temperature in TEMPERATURES:
+        gate.log_temperature.fill_(math.log(temperature))
+        losses.append(fmean(_drawn(part, gate, missing, seed) for part in parts))
+    return min(losses)
+
+
+def _loss(
+    parts: Sequence[HeldOut], number: int, kind: int | None, missing: Missing, seed: int, begin: Tensor
+) -> float:
     """The loss of one part by a gate fitted on the others, the mean over some draws of captions."""
-    gate = _fit([*parts[:number], *parts[number + 1 :]], kind, missing, seed)
+    gate = _fit([*parts[:number], *parts[number + 1 :]], kind, missing, seed, begin)
+    return _drawn(parts[number], gate, missing, seed)
+
+
+@torch.no_grad()
+def _drawn(part: HeldOut, gate: Gate, missing: Missing, seed: int) -> float:
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        return fmean(float(parts[number].loss(gate, missing, 0.0, generator)) for _ in range(DRAWS))
+    return fmean(float(part.loss(gate, missing, 0.0, generator)) for _ in range(DRAWS))
 
 
-def _fit(parts: Sequence[HeldOut], kind: int | None, missing: Missing, seed: int) -> Gate:
+def _fit(parts: Sequence[HeldOut], kind: int | None, missing: Missing, seed: int, begin: Tensor) -> Gate:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = Gate(torch.cat([part.h for part in parts]), parts[0].similarity.shape[2], kind)
+        gate = Gate(torch.cat([part.h for part in parts]), begin, kind)
     learn = [
         parameter for parameter in gate.parameters() if parameter.requires_grad and parameter is not gate.offset
     ]

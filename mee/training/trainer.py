@@ -44,7 +44,14 @@ from mee.errors import InputError
 from mee.evaluation import Retrieval
 from mee.model import MEE
 from mee.protocols import FOLDER, Benchmark
-from mee.training.closed_form import informative, start_closed_form, with_inputs
+from mee.training.closed_form import (
+    informative,
+    keep_experts,
+    start_closed_form,
+    untrained,
+    with_inputs,
+    with_text_sides,
+)
 from mee.training.config import TrainConfig
 from mee.training.data import IMAGE_MODALITY, Batch, TrainingData
 from mee.training.losses import TrainingStep, make_loss
@@ -71,12 +78,14 @@ class Trainer:
         images: tuple[FeatureSource, Pairs] | None = None,
         scalars: Path | None = None,
         folder: Path | None = None,
+        start: MEE | None = None,
     ) -> None:
         """Build everything from the seed.
 
         `device` is cpu, or the kind of device of which accelerate gives each process its own; `images`: image
         captions and where their appearance is; `scalars`: directory for TensorBoard; `folder`: for temporary files
-        of what is too large for the memory (mee.streams), which the first process has made.
+        of what is too large for the memory (mee.streams), which the first process has made; `start`: a model of
+        these settings to improve, which may be changed.
 
         Raises:
             InputError: the streams are not those of the model config or not finite, there are too few captions, or
@@ -95,22 +104,34 @@ class Trainer:
         self.source = source
         self.train, self.validation, self.images = train, _drawn(validation, config), images
         self.accelerator.wait_for_everyone()
+        self.start, self.helps = start if start and untrained(start) else None, True
+        if self.start:
+            model_config = with_text_sides(model_config)
         self.data = TrainingData(source, train, model_config.experts, images, folder)
         if not self.data.steps(config):
             raise InputError(f"{len(self.data)} training captions are too few for {processes()} processes")
-        self.model = MEE.learn(model_config, self.data.captions).to(self.device)
+        self.model = (deepcopy(start) if start else MEE.learn(model_config, self.data.captions)).to(self.device)
         frozen_text = informative(self.model.text_encoder)
         self.starts_closed_form = config.start == "closed-form" or (config.start == "auto" and frozen_text)
         whole = frozen_text and not any(expert.learns for expert in model_config.experts)
-        self.config = config = config.resolved(closed_form=self.starts_closed_form, whole=whole)
+        if start:
+            start.to(self.device)
+            self.starts_closed_form, whole = self.start is not None, whole and self.start is not None
+        config = config.resolved(closed_form=self.starts_closed_form or start is not None, whole=whole)
+        epochs = config.epochs + (self.start is not None)  # the first of them is the closed form
+        self.config = config = replace(config, epochs=epochs)
         columns = getattr(source, "columns", {})  # a source of one's own may not know of names
         if self.starts_closed_form:
             settings = with_inputs(model_config, self.data, columns, config.centres)
             self.model = self.model.with_settings(settings).to(self.device)
         self.data.prepare(self.model)
+        if start:
+            keep_experts(self.model, start)
         if self.starts_closed_form:
-            fitted = start_closed_form(self.model, self.data, config, columns)
-            config = replace(config, temperature=fitted or config.temperature)
+            fitted = start_closed_form(self.model, self.data, config, columns, self.start)
+            config = replace(config, temperature=fitted.temperature or config.temperature)
+            self.helps = fitted.helps
+        self.begins = self.starts_closed_form or start is not None
         self.loss = make_loss(config)
         self.validation_tokens = self.model.tokenize(list(dict.fromkeys(self.validation.captions)), folder)
         gallery = self.validation.gallery
@@ -141,13 +162,16 @@ class Trainer:
         purge = {"purge_step": self.progress.step + 1}  # later steps were recorded by a stopped run
         self.accelerator.init_trackers("", init_kwargs={"tensorboard": purge})
         try:
-            if self.starts_closed_form and not self.progress.history:  # the start may be the best epoch, number 0
-                figures = self._validate()
+            if self.begins and not self.progress.history:  # the start may be the best epoch, number 0
+                figures = self._validate(self.start or self.model)
                 self.progress.best_score = figures["MRR"]
                 self.progress.history.append({"epoch": 0, **figures})
+                if self.start:
+                    self.progress.step = 1
+                    self._note()
             while not self.progress.done(self.config):
                 loss = self._train_epoch()
-                self._note(loss)
+                self._note(loss=loss)
                 save_state(state, self, signature)
                 on_epoch(self.progress)
         finally:
@@ -155,6 +179,8 @@ class Trainer:
                 tracker.finish()
         if broken := [name for name, tensor in self.best.items() if not bool(tensor.isfinite().all())]:
             raise InputError(f"training left NaN or infinity in {broken[0]}; {CALMER}")
+        if self.start and not self.progress.best_epoch:
+            return self.start.eval()
         load_learnt_state(self.model, self.best)
         return self.model.eval()
 
@@ -225,29 +251,30 @@ class Trainer:
             when = f"in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
             raise InputError(f"the {name} is {value} {when}; {CALMER}")
 
-    def _note(self, loss: float) -> None:
+    def _note(self, **loss: float) -> None:
         """Validate, and keep the weights if they are the best so far."""
-        figures = self._validate()
+        figures = self._validate(self.model)
         progress = self.progress
         progress.epoch += 1
         better = figures["MRR"] >= progress.best_score  # of equals the later one: it has learnt more
-        if better or not self.selects:
+        if better if self.selects else self.helps:
             progress.best_epoch, progress.best_score = progress.epoch, figures["MRR"]
             self.best = deepcopy(learnt_state(self.model))
-        progress.history.append({"epoch": progress.epoch, "loss": loss, **figures})
+        progress.history.append({"epoch": progress.epoch, **loss, **figures})
         self._record("validation", figures)
 
     def _record(self, group: str, figures: Mapping[str, float]) -> None:
         self.accelerator.log({f"{group}/{name}": value for name, value in figures.items()}, self.progress.step)
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, model: MEE) -> dict[str, float]:
         """Figures on the validation captions, measured by one process for all: they must not disagree."""
         numbers = [0.0] * len(FIGURES)
         if self.leads:
             pairs = self.validation
-            text = encode_captions(self.model, pairs.captions, self.validation_tokens)
-            gallery = encode_gallery(self.model, self.source, pairs.gallery, streams=self.validation_streams)
-            metrics = Retrieval.of(self.model, gallery, pairs, text=text).measure().t2v.metrics
+            text = encode_captions(model, pairs.captions, self.validation_tokens)
+            streams = None if model is self.start else self.validation_streams
+            gallery = encode_gallery(model, self.source, pairs.gallery, streams=streams)
+            metrics = Retrieval.of(model, gallery, pairs, text=text).measure().t2v.metrics
             numbers = [metrics[name] for name in FIGURES]
         return dict(zip(FIGURES, joint_numbers(numbers, self.device)))
 
@@ -341,7 +368,7 @@ def training_record(
         "selects": trainer.selects,  # by validation MRR, text to video; else the last epoch counts
         "selected_on": selected_on if trainer.selects else "nothing",
         "selecting_captions": len(trainer.validation),
-        "best_epoch": progress.best_epoch,
+        "best_epoch": progress.best_epoch,  # 0: what it started from, which is then kept as it was
         "best_score": progress.best_score,
         "history": progress.history,
     }

@@ -24,10 +24,11 @@ class Side:
     square: Tensor  # (K,) the mean squares of what it gives for its own rows
 
     @classmethod
-    def of(cls, rows: Rows, components: int, shrinkage: float) -> Side:
-        """Mean and at most `components` leading directions of rows."""
-        mean, variance, directions, square = leading(rows, components)
-        level = (variance + shrinkage * variance.mean()).clamp(min=torch.finfo(mean.dtype).tiny)
+    def of(cls, rows: Rows, components: int, shrinkage: float, prior: int = 0) -> Side:
+        """Mean and at most `components` leading directions of rows; with a `prior` p, those of no variance too."""
+        count, mean, variance, directions, square = leading(rows, components, whole=prior > 0)
+        level = (count * variance + prior * variance.mean()) / (count + prior) + shrinkage * variance.mean()
+        level = level.clamp(min=torch.finfo(mean.dtype).tiny)
         differ = variance[0] > EQUAL * square  # else the map would be infinite
         scale = level.rsqrt() * differ
         return cls(mean, directions * scale, variance * scale.square())
@@ -37,10 +38,13 @@ class Side:
         return (rows - self.mean) @ self.whiten
 
 
-def leading(rows: Rows, components: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean (D,), variances (K,) and directions (D, K), the largest first, K at least 1; the rows' mean square."""
+def leading(rows: Rows, components: int, *, whole: bool = False) -> tuple[int, Tensor, Tensor, Tensor, Tensor]:
+    """How many rows; mean (D,), variances (K,), directions (D, K), the largest first, K at least 1; mean square.
+
+    `whole`: with directions of no variance.
+    """
     count, mean = mean_of(rows)
-    if count > len(mean):
+    if whole or count > len(mean):
         spread = mean.new_zeros(len(mean), len(mean))
         for block in rows():
             centred = block - mean
@@ -53,7 +57,8 @@ def leading(rows: Rows, components: int) -> tuple[Tensor, Tensor, Tensor, Tensor
     square = (variance.sum() + mean.square().sum()) / len(mean)
     variance, directions = variance[:components], directions[:, :components]
     rank = max(1, int((variance > 1e-6 * variance[0]).sum()))  # below is rounding
-    return mean, variance[:rank], directions[:, :rank], square
+    rank = len(variance) if whole else rank
+    return count, mean, variance[:rank], directions[:, :rank], square
 
 
 def mean_of(rows: Rows) -> tuple[int, Tensor]:

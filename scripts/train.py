@@ -253,6 +253,7 @@ def start_model(args: TrainArgs) -> MEE:
 
     plain = TrainArgs(store=args.store, captions=args.captions, model=args.model)
     if given := [name for name in WITH_MODEL if getattr(args, name) != getattr(plain, name)]:
+        given = given[:1] if "preset" in given else given  # it sets the others
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"{flags}: these settings come with the model '{args.training.start}'; leave them out")
     if not Path(args.training.start).is_dir():

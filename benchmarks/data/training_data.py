@@ -122,11 +122,6 @@ class Clips810:
     captions: Sequence[Sequence[str]]
     text: GivenVectors
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the columns of the pictures' stream."""
-        return [name for name in self.source.columns["appearance"] if name]
-
     @classmethod
     def load(cls, folder: Path, *, names: bool = True) -> Self:
         """Read the folder; `names`: with the classes of the pictures' network, where its head is there."""

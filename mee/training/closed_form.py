@@ -162,6 +162,8 @@ def start_closed_form(
                 gate = other
             else:
                 model.config = replace(model.config, weights="learned")
+        if kinds != KINDS:
+            gate.last.bias.lerp_(begin, PRIOR / (len(data) + PRIOR))
         model.set_gate(gate.folded().to(model.device))
         model.offset.copy_(gate.offset)
         helps = start is None

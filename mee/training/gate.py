@@ -121,6 +121,7 @@ def fit_gate(
     if missing == "evidence":
         generator = torch.Generator().manual_seed(seed)
         _descend(gate, parts, [gate.offset, gate.log_temperature], OFFSET_STEPS, missing, HIDE, generator)
+    gate.zero_grad()  # its layers go on to learn in a model
     unknown = ~torch.cat([part.available for part in parts]).any(0)  # no clip has it: nothing is known of it
     with torch.no_grad():
         gate.last.weight[unknown], gate.last.bias[unknown] = 0.0, NEVER

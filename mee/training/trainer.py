@@ -171,7 +171,7 @@ class Trainer:
                     self._note()
             while not self.progress.done(self.config):
                 loss = self._train_epoch()
-                self._note(loss=loss)
+                self._note(loss)
                 save_state(state, self, signature)
                 on_epoch(self.progress)
         finally:
@@ -251,7 +251,7 @@ class Trainer:
             when = f"in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
             raise InputError(f"the {name} is {value} {when}; {CALMER}")
 
-    def _note(self, **loss: float) -> None:
+    def _note(self, loss: float | None = None) -> None:
         """Validate, and keep the weights if they are the best so far."""
         figures = self._validate(self.model)
         progress = self.progress
@@ -260,7 +260,8 @@ class Trainer:
         if better if self.selects else self.helps:
             progress.best_epoch, progress.best_score = progress.epoch, figures["MRR"]
             self.best = deepcopy(learnt_state(self.model))
-        progress.history.append({"epoch": progress.epoch, **loss, **figures})
+        of_batches = {} if loss is None else {"loss": loss}
+        progress.history.append({"epoch": progress.epoch, **of_batches, **figures})
         self._record("validation", figures)
 
     def _record(self, group: str, figures: Mapping[str, float]) -> None:

@@ -154,15 +154,15 @@ def measure_scale(model: MEE, clips: Iterable[VideoEmbedding], text: TextEmbeddi
     text = encode_captions(model, model.config.bank or bank()) if text is None else text
     experts = len(model.modalities)
     count, total, square = torch.zeros(3, experts, dtype=torch.float64)
-    best = text.logits.new_full(text.logits.shape, -torch.inf).double()
+    best = torch.full(text.logits.shape, -torch.inf, dtype=torch.float64)
     for part in clips:
         for m, name in enumerate(model.modalities):
-            similarity = similarities(model, text, part, name).double()
+            similarity = similarities(model, text, part, name).double().cpu()
             count[m], total[m] = count[m] + similarity.numel(), total[m] + similarity.sum()
             square[m] += similarity.square().sum()
             if similarity.shape[1]:
                 best[:, m] = torch.maximum(best[:, m], similarity.amax(1))
-    known = (count > 0) & ~text.logits.isneginf().all(0)
+    known = (count > 0) & ~text.logits.isneginf().all(0).cpu()
     mean, best = torch.where(known, total / count.clamp(min=1), 0), torch.where(known, best, 0)
     spread = (square / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()
     spreads = (torch.where(known & (each > FLAT), each, 1) for each in (spread, best.std(0)))
@@ -190,7 +190,7 @@ def standing_out(
     for m, name in enumerate(model.modalities):
         similarity = similarities(model, text, clips, name)
         if similarity.shape[1]:
-            best[:, m] = similarity.amax(1)
-    logits = text.logits.double() + torch.from_numpy(scale.logits(best.numpy()))
+            best[:, m] = similarity.amax(1).cpu()
+    logits = text.logits.double().cpu() + torch.from_numpy(scale.logits(best.numpy()))
     offsets = text.offsets + torch.tensor(scale.mean).to(text.offsets)
     return TextEmbedding(text.packed, logits.to(text.logits), offsets)

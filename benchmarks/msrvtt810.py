@@ -296,17 +296,17 @@ def _take(tensors: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
 
 def few(part: Split810, seed: int, count: int) -> dict[str, Figures]:
     """A model without captions, after `count` of them: one of each drawn clip, then a second one, and so on."""
-    source, captions = part.data.source, part.data.captions
+    source = part.data.source
     bank = [f"a video of a {name}" for name in source.columns["appearance"] if name]
     model = make_model(source, TextConfig(encoder=source.name), sentences=bank)
     if count:
         order = np.random.default_rng(seed).permutation(part.train).tolist()
-        drawn = [(row, captions[row][n]) for n in range(CAPTIONS) for row in order][:count]
+        drawn = [(row, part.data.captions[row][n]) for n in range(CAPTIONS) for row in order][:count]
         held_out = set(order[: round(HELD_OUT * min(count, len(order)))])
         parts = (source.pairs(each for each in drawn if (each[0] in held_out) is held) for held in (False, True))
         with TemporaryDirectory() as work:
-            settings = (model.config, TrainConfig(seed=seed), torch.device("cpu"))
-            model = Trainer(source, *parts, *settings, start=model).run(Path(work) / "state", lambda _: None)
+            how = (model.config, TrainConfig(seed=seed), torch.device("cpu"))
+            model = Trainer(source, *parts, *how, start=model).run(Path(work) / "state", lambda _: None)
     return measured(model, source, part, "mixture", "")
 
 

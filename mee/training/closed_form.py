@@ -157,7 +157,7 @@ def start_closed_form(
         kinds = (None,) if start and len(data) < FEW else KINDS
         gate = fit_gate(plain, model.config.missing, config.seed, begin, kinds)
         if model.config.weights == "stand-out":
-            # how much a sentence stands out in a fresh regression depends on the gallery's size: those take no part
+            # a sentence stands out in a fresh regression more or less by the gallery's size: no part for those
             known = begin.masked_fill(begin < 0, NEVER)
             other = fit_gate(weighed, model.config.missing, config.seed, known, kinds)
             if other.loss <= gate.loss:

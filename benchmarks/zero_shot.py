@@ -4,11 +4,12 @@
   python -m benchmarks.zero_shot DATA --work DIR --part dev         clips and sentences to choose settings by
   python -m benchmarks.zero_shot DATA --work DIR --only msrvtt200 coco159 --labels appearance=MODEL
 
-mixed      data/mixed_gallery.py makes 240 clips; `mee precompute --preset offline` with speech, `mee model`
+mixed      data/mixed_gallery.py makes 240 clips; `mee precompute` with those streams of the offline preset that
+           sentences reach and speech, `mee model`
 msrvtt200  labels alone (probabilities of classes, vectors of their names): all 4,000 captions of 200 videos
 coco159    the same, 795 captions of 159 photographs
 
-  mixture                 s = sum over experts m of w_m (similarity - mean_m) / spread_m, as in mee.scale
+  mixture                 s = sum over experts m of w_m (similarity - mean_m) / spread_m, as in mee.layout
   no stand-out weights    w = 1 for every expert
   no calibration          stand-out weights, but mean 0 and spread 1
   uniform, uncalibrated   mean of the similarities, a missing stream adds 0; renormalised: of those a clip has
@@ -52,6 +53,7 @@ KINDS = ("seen", "said", "written")
 QUOTED = ("said, quoted", "written, quoted")
 KS = (1, 5, 10)
 RENORMALISE = "renormalise"
+LABELS = next(part.word for part in PRESETS["offline"].streams if part.stream == "appearance")
 Ranks = NDArray[np.float64]
 Source = Literal["mixed", "msrvtt200", "coco159"]
 
@@ -73,13 +75,13 @@ def mee(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "scripts.cli", *map(str, words)], check=True, stdout=sys.stderr)
 
 
-def mixed(data: Path, work: Path, part: Part) -> Path:
+def mixed(data: Path, work: Path, part: Part, labels: str = LABELS) -> Path:
     """The folder of a mixed gallery, with streams in store/ and a model in model/; streams are kept."""
     folder = work / part
     if not (folder / "queries.csv").exists():
         build(plan(data, part), folder)
-    speech = f"speech={whisper()}"
-    mee("precompute", folder / "videos", folder / "store", "--preset", "offline", "--streams", speech, "text")
+    streams = (labels, f"speech={whisper()}", "text")
+    mee("precompute", folder / "videos", folder / "store", "--streams", *streams)
     mee("model", folder / "store", folder / "model", "--overwrite")
     return folder
 
@@ -175,14 +177,14 @@ class Args:
     work: Path  # folder for clips, streams and models; kept, and used again
     part: Part = "test"  # of the mixed gallery
     only: tuple[Source, ...] = ("mixed", "msrvtt200", "coco159")
-    labels: str = next(part.word for part in PRESETS["offline"].streams if part.stream == "appearance")
+    labels: str = LABELS  # a stream with named columns, as for mee precompute
 
 
 def main() -> None:
     args = arguments(Args, __doc__)
     of_all = {"row": "{row}", **{f"R@{k}": f"{{R@{k}}}" for k in KS}, "MedR": "{MedR:.0f}"}
     if "mixed" in args.only:
-        folder = mixed(args.data, args.work, args.part)
+        folder = mixed(args.data, args.work, args.part, args.labels)
         queries = pd.read_csv(folder / "queries.csv").rename(columns={"video": "video_id"})
         store, model = FeatureStore(folder / "store"), MEE.from_pretrained(folder / "model")
         asked = Asked.of(store, model, queries)

@@ -1,5 +1,6 @@
 from .filter import Filter as Filter
 from .hit import Hit as Hit
+from .hit import Said as Said
 from .hit import VideoHits as VideoHits
 from .queries import Queries as Queries
 from .request import Request as Request

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.scanners import LARGEST_NORM, TINY, ULP, Coding, Floats, Partition, Rotated, Rows, gamma
+from index.scanners import LARGEST_NORM, Coding, Floats, Partition, Rotated, Rows, gamma
 from mee.config import Missing
 from mee.layout import Layout, Pattern, Scale
 
@@ -189,20 +189,18 @@ class PatternVectors:
         return added
 
     @cached_property
-    def norms_of_words(self) -> Doubles:
-        """(Q,) of the queries' parts of experts of words, times their weights, added up."""
-        norms = np.zeros(len(self.factors))
+    def norms(self) -> Doubles:
+        """(Q,) at least the sum over the experts of the norms of their parts of the queries."""
+        norms = self.added_norms(self.rounded)
         for each in self.words:
             lengths = np.linalg.norm(self.queries.packed[..., each.packed].astype(np.float64), axis=-1)  # (Q, T)
-            norms += (np.abs(self.factors[..., each.expert]) * lengths).sum(1)
-        return np.asarray(norms * (1 + gamma(1)))
+            norms += (np.abs(self.factors[..., each.expert]) * lengths).sum(1) * (1 + gamma(1))
+        return norms
 
-    def rounding(self, partition: Partition) -> Doubles:
-        """(Q,) the largest error of products with clips of a partition in float32, words added in any order."""
-        size = LARGEST_NORM * (self.added_norms(self.rounded) + self.norms_of_words)
-        if self.offset:
-            size += np.abs(partition.vectors[:, -1]).max()
-        return np.asarray((gamma(self.terms) + ULP) * size + TINY)
+    def size(self, partition: Partition) -> Doubles:
+        """(Q,) above the sizes of all parts of a product with a clip of a partition, added up."""
+        offset = float(np.abs(partition.vectors[:, -1]).max()) if self.offset else 0.0
+        return np.asarray(LARGEST_NORM * self.norms + offset)
 
     @property
     def terms(self) -> int:
@@ -217,7 +215,7 @@ class PatternVectors:
         return held[coding]
 
     def added_norms(self, vectors: Floats) -> Doubles:
-        """(Q,) at least the sum over the experts of the norms of their parts of (Q, W) vectors."""
+        """(Q,) at least the sum over the packed experts of the norms of their parts of (Q, W) vectors."""
         parts = (vectors[:, expert.row] for expert in self.experts)
         norms = sum(np.sqrt(np.einsum("qd,qd->q", part, part).astype(np.float64)) for part in parts)
         return np.asarray(norms * (1 + gamma(self.width))) + np.zeros(len(vectors))

@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from itertools import compress, groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,13 +228,13 @@ class Searcher:
     def _listed(self, request: Request) -> Answer:
         """Clips that are not scored, by video and time."""
         selection, matching = _selection_of(request, self.video_index)
-        found: list[tuple[str, float, str, float]] = []
+        found: list[tuple[Any, ...]] = []
         for segment, mask in zip(self.video_index.snapshot.segments, selection or ()):
             kept = np.logical_and.reduce([each for each in (mask, segment.live) if each is not None])
-            columns = (segment.table.arrow[name] for name in ("video", "start_s", "clip_id", "end_s"))
-            found += zip(*(column.take(np.flatnonzero(kept)).to_pylist() for column in columns))
+            columns = [segment.table.arrow[name] for name in ("video", "start_s", "clip_id", "end_s")]
+            found += (tuple(each[row].as_py() for each in columns) for row in np.flatnonzero(kept).tolist())
 
-        def hits(clips: Iterable[tuple[str, float, str, float]], top: int) -> list[Hit]:
+        def hits(clips: Iterable[tuple[Any, ...]], top: int) -> list[Hit]:
             some = enumerate(islice(clips, top), start=1)
             return self._with_words([Hit(n, it, video, a, b, 0.0, {}) for n, (video, a, it, b) in some], matching)
 
@@ -354,7 +354,7 @@ def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection 
         for segment, mask, found in zip(segments, masks, matching):
             if m in segment.words:
                 found[m] = segment.words[m].containing(words)
-                mask[np.asarray(segment.words[m].table["clip"].to_numpy())[found[m]]] = True
+                mask[segment.words[m].clip[found[m]]] = True
         selection = _both(selection, masks)
     return selection, matching if request.words else []
 

@@ -263,16 +263,16 @@ def videos_of(snapshot: Snapshot, device: torch.device) -> Iterator[VideoEmbeddi
             rows = partition.found[start : start + CLIPS]
             packed = torch.zeros(len(rows), layout.total)
             packed[:, columns] = torch.from_numpy(partition.vectors[rows, : len(columns)])
-            words = {
-                layout.names[m]: Ragged(torch.from_numpy(its.values), torch.from_numpy(its.starts)).only(
-                    torch.from_numpy(places[rows])
-                )
-                for m, (its, places) in partition.words.items()
-            }
-            sizes = {name: layout.sizes[layout.names.index(name)] for name in layout.words}
-            lacking = {name: Ragged.of([None] * len(rows), torch.empty(0, size)) for name, size in sizes.items()}
+            words = {}
+            for m, name in enumerate(layout.names):
+                if m in partition.words:
+                    its, places = partition.words[m]
+                    every = Ragged(torch.from_numpy(its.values), torch.from_numpy(its.starts))
+                    words[name] = every.only(torch.from_numpy(places[rows]))
+                elif name in layout.words:
+                    words[name] = Ragged.of([None] * len(rows), torch.empty(0, layout.sizes[m]))
             available = torch.tensor(partition.pattern).expand(len(rows), -1)
-            yield VideoEmbedding(packed.to(device), available.to(device), lacking | words)
+            yield VideoEmbedding(packed.to(device), available.to(device), words)
 
 
 def _offsets(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series[float] | None:

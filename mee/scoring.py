@@ -16,7 +16,8 @@ has. Either way the score is one inner product, with zeros in place of what the 
 An expert of words has several unit vectors of a clip, x_m1, x_m2, …: an utterance each, and the best one counts,
 <t_m(q), x_m(v)> = max over r of <t_m(q), x_mr(v)>. It is added to the inner product, where x_m is zeros.
 
-An expert without a text side has l_m = -inf, so that w_m = 0; a clip that has no other expert scores 0.
+An expert without a text side has l_m = -inf, so that w_m = 0; a clip that has no other expert scores 0 here, and
+comes last in evaluation (mee.ranking), where no search finds it.
 
 With evidence one vector of a query serves all clips: one matrix product. Renormalised weights are shared by clips
 with the same pattern A: one product for each of at most 2^M - 1 patterns. Never is there a (Q, G, M) tensor.

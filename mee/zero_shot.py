@@ -30,7 +30,7 @@ from mee.errors import InputError
 from mee.layout import Scale
 from mee.model import MEE, TextEmbedding, VideoEmbedding
 from mee.scoring import best_rows
-from mee.text import TextConfig, TextEncoder, encoder_class, tower_class
+from mee.text import TextConfig, TextEncoder, as_declared, encoder_class, tower_class
 
 BLOCK = 1024  # names or clips at a time
 PROMPTS = {"audio": ("{}", "the sound of {}")}  # for the names of columns
@@ -56,7 +56,7 @@ def make_model(
 
     Args:
         source: of the streams; the means that are taken off are those of its clips.
-        text: a sentence encoder that needs no training.
+        text: a sentence encoder that needs no training; pooled as its folder declares, where it does.
         towers: text towers of aligned streams, by hub id or directory.
         names: the streams to use; all, if none is named.
         sentences: the bank; ours, if none is given.
@@ -68,6 +68,7 @@ def make_model(
     for name in (*names, *own):
         if name not in source.dims:
             raise InputError(f"{source.name} has no stream '{name}'; it has {', '.join(source.dims)}")
+    text = as_declared(text)
     encoder = encoder_class(text).learn(text, [])
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         raise InputError(
@@ -153,15 +154,15 @@ def measure_scale(model: MEE, clips: Iterable[VideoEmbedding], text: TextEmbeddi
     text = encode_captions(model, model.config.bank or bank()) if text is None else text
     experts = len(model.modalities)
     count, total, square = torch.zeros(3, experts, dtype=torch.float64)
-    best = text.logits.new_full(text.logits.shape, -torch.inf).double()
+    best = torch.full(text.logits.shape, -torch.inf, dtype=torch.float64)
     for part in clips:
         for m, name in enumerate(model.modalities):
-            similarity = similarities(model, text, part, name).double()
+            similarity = similarities(model, text, part, name).double().cpu()
             count[m], total[m] = count[m] + similarity.numel(), total[m] + similarity.sum()
             square[m] += similarity.square().sum()
             if similarity.shape[1]:
                 best[:, m] = torch.maximum(best[:, m], similarity.amax(1))
-    known = (count > 0) & ~text.logits.isneginf().all(0)
+    known = (count > 0) & ~text.logits.isneginf().all(0).cpu()
     mean, best = torch.where(known, total / count.clamp(min=1), 0), torch.where(known, best, 0)
     spread = (square / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()
     spreads = (torch.where(known & (each > FLAT), each, 1) for each in (spread, best.std(0)))
@@ -189,7 +190,7 @@ def standing_out(
     for m, name in enumerate(model.modalities):
         similarity = similarities(model, text, clips, name)
         if similarity.shape[1]:
-            best[:, m] = similarity.amax(1)
-    logits = text.logits.double() + torch.from_numpy(scale.logits(best.numpy()))
+            best[:, m] = similarity.amax(1).cpu()
+    logits = text.logits.double().cpu() + torch.from_numpy(scale.logits(best.numpy()))
     offsets = text.offsets + torch.tensor(scale.mean).to(text.offsets)
     return TextEmbedding(text.packed, logits.to(text.logits), offsets)

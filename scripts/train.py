@@ -270,10 +270,15 @@ def expert_configs(args: TrainArgs, store: FeatureStore) -> tuple[ExpertConfig, 
     Raises:
         InputError: a stream is not in the store, or a setting makes no sense.
     """
-    names = args.streams or tuple(store.dims)
+    vectors = tuple(name for name, dim in store.dims.items() if dim)  # the others hold words
+    names = args.streams or vectors
     for name in names:
         if name not in store.dims:
             raise InputError(f"{store.name} has no stream '{name}'; it has {', '.join(store.dims)}")
+        if name not in vectors:
+            raise InputError(
+                f"'{name}' holds words; train a model that reads them (mee model), with --start MODEL"
+            )
     for name in (*args.expert, *args.aligned):
         if name not in names:
             raise InputError(f"there is no expert '{name}' to set; there are {', '.join(names)}")

@@ -123,7 +123,7 @@ def steps():
 
 
 def joint_words():
-    """Streams of several lengths, some empty: all rows, in order, in each process, and gradients of its own."""
+    """Streams of several lengths, some empty: all rows, in order, in each process, with gradients of its own."""
     rows = 7
     values = torch.arange(30, dtype=torch.float64).view(10, 3)
     own = Ragged(values, torch.tensor([0, 0, 3, 4, 4, 4, 9, 10])).only(torch.arange(rows)[share(rows)])

@@ -171,26 +171,20 @@ def _buffer(buffers: dict[str, Tensor], name: str, shape: Sequence[int], like: T
 def _margin(partitions: Sequence[Partition], queries: Vectors, bfloat16: bool) -> Doubles:
     """(Q,) the largest error of an estimate, before it is rounded itself, in any of the partitions."""
     margin = np.zeros(len(queries[partitions[0].pattern].covers))
-    norms: dict[Pattern, tuple[Doubles, Doubles]] = {}
+    lost: dict[Pattern, Doubles] = {}
     for partition in partitions:
-        vectors = queries[partition.pattern]
-        if partition.pattern not in norms:
-            norms[partition.pattern] = _norms(vectors, bfloat16)
-        norm, lost = norms[partition.pattern]
-        size = LARGEST_NORM * norm
-        if vectors.offset:
-            size = size + np.abs(partition.vectors[:, -1]).max()
+        vectors, size = queries[partition.pattern], queries[partition.pattern].size(partition)
         here = (gamma(vectors.terms + PARTS) + ULP) * (size + np.abs(vectors.constant))
         if bfloat16:
-            here = (1 + BFLOAT16) ** 2 * here + BFLOAT16 * size + (1 + BFLOAT16) * LARGEST_NORM * lost
+            if partition.pattern not in lost:
+                lost[partition.pattern] = _lost(vectors)
+            here = (1 + BFLOAT16) ** 2 * here + BFLOAT16 * size
+            here += (1 + BFLOAT16) * LARGEST_NORM * lost[partition.pattern]
         margin = np.maximum(margin, here)
     return margin
 
 
-def _norms(vectors: PatternVectors, bfloat16: bool) -> tuple[Doubles, Doubles]:
-    """(Q,) ||q|| and ||q^ - q||, added up over the experts; an offset's -1 or 0 is exact."""
-    norm = vectors.added_norms(vectors.rounded) + vectors.norms_of_words
-    if not bfloat16:
-        return norm, np.zeros_like(norm)
+def _lost(vectors: PatternVectors) -> Doubles:
+    """(Q,) ||q^ - q||, added up over the experts; an offset's -1 or 0 is exact."""
     queries = torch.from_numpy(vectors.rounded)
-    return norm, vectors.added_norms((queries - queries.bfloat16()).numpy())
+    return vectors.added_norms((queries - queries.bfloat16()).numpy())

@@ -29,7 +29,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact.ranking import Scored, exact_scores, grouped
-from index.scanners import AT, ULP, Coded, Flat, Floats, Partition, Rows, bytes_multiply_exactly, threads
+from index.scanners import (
+    AT,
+    TINY,
+    ULP,
+    Coded,
+    Flat,
+    Floats,
+    Partition,
+    Rows,
+    bytes_multiply_exactly,
+    gamma,
+    threads,
+)
 
 if TYPE_CHECKING:
     from index.queries import Doubles, PatternVectors, Vectors
@@ -124,7 +136,7 @@ def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
     for partition in partitions:
         vectors, certified = queries[partition.pattern], partition.certified
         if vectors.count_words:
-            bound = vectors.rounding(partition)
+            bound = (gamma(vectors.terms) + ULP) * vectors.size(partition) + TINY
             scans.append(_Scan(partition, vectors, None, bound, bound, _multiplied(partition, vectors)))
             continue
         if certified is None or not bytes_multiply_exactly():

@@ -145,8 +145,8 @@ def _check_words(
         raise ValueError(f"there are words of experts {sorted(words)}, and the index wants {sorted(layout.words)}")
     for name, its in words.items():
         m = layout.names.index(name)
-        if its.values.shape != (len(its.table), layout.sizes[m]):
-            raise ValueError(f"the words of expert '{name}' have {its.values.shape} vectors")
+        if its.values.shape != (len(its.table), layout.sizes[m]) or its.table["words"].null_count:
+            raise ValueError(f"the words of expert '{name}' have {its.values.shape} vectors, or lack a text")
         if not np.array_equal(its.clips, np.flatnonzero(available[:, m])):
             raise ValueError(f"the clips with words of expert '{name}' are not those that have its stream")
         times = (its.table["start_s"], its.table["end_s"])

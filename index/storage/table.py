@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from struct import unpack_from
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,7 @@ WORDS = {"clip": pa.int64(), "start_s": pa.float64(), "end_s": pa.float64(), "wo
 # of scripts without spaces between words, each letter is one
 WORD = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\\W_]+")
 APOSTROPHES = re.compile("['\u2019\u02bc]")
+Number = TypeVar("Number", np.float64, np.int64)
 HEADER, ENDIANNESS, COMPRESSION = 2, 0, 3  # fields of Arrow's Message, Schema and RecordBatch
 
 
@@ -93,25 +94,25 @@ class Words:
     values: Floats  # (R, E), memory-mapped or in memory
 
     @cached_property
-    def _clips(self) -> tuple[Rows, Rows]:
-        """(C,) clips that have some, rising; (C + 1,) their first rows, and R."""
-        clip = np.asarray(self.table["clip"].to_numpy())
-        clips, starts = np.unique(clip, return_index=True)
-        return clips, np.append(starts, len(clip))
-
-    @property
-    def clips(self) -> Rows:
-        """(C,) the clips that have some, as rows of the table of clips, rising."""
-        return self._clips[0]
+    def clip(self) -> Rows:
+        """(R,) the clips, as rows of the table of clips, rising."""
+        chunks = (_values(each, np.int64) for each in self.table["clip"].chunks)
+        return np.concatenate([np.empty(0, np.int64), *chunks])
 
     @cached_property
     def rows(self) -> WordRows:
         """The vectors, by clip."""
-        return WordRows(self.values, self._clips[1])
+        first = np.flatnonzero(np.diff(self.clip, prepend=-1))
+        return WordRows(self.values, np.append(first, len(self.clip)))
+
+    @cached_property
+    def clips(self) -> Rows:
+        """(C,) the clips that have some."""
+        return self.clip[self.rows.starts[:-1]]
 
     def of(self, clip: int) -> slice:
-        """The rows of a clip, which has some."""
-        return slice(*self._clips[1][np.searchsorted(self.clips, clip) :][:2].tolist())
+        """The rows of a clip."""
+        return slice(*np.searchsorted(self.clip, [clip, clip + 1]).tolist())
 
     @cached_property
     def _folded(self) -> list[str]:
@@ -134,7 +135,7 @@ def arranged(parts: Sequence[tuple[Words, Rows]]) -> tuple[pa.Table, Rows, Rows]
 
     Returns the table, and where each of its rows comes from: the number of the part, and the row there.
     """
-    clip = np.concatenate([new[np.asarray(words.table["clip"].to_numpy())] for words, new in parts])
+    clip = np.concatenate([new[words.clip] for words, new in parts])
     part = np.repeat(np.arange(len(parts)), [len(words.values) for words, _ in parts])
     row = np.concatenate([np.arange(len(words.values)) for words, _ in parts])
     order = np.argsort(clip, kind="stable")
@@ -145,12 +146,11 @@ def arranged(parts: Sequence[tuple[Words, Rows]]) -> tuple[pa.Table, Rows, Rows]
 
 def open_words(table: Path, values: Path, size: int, clips: int) -> Words:
     """Map the files of words with vectors of a size, of a segment of so many clips; raises as `open_table`."""
-    vectors = array_of(mapped_bytes(values), (-1, size), np.float32)
-    read = _read(table, WORDS)
-    clip = np.asarray(read["clip"].to_numpy())
-    if not 0 < len(clip) == len(vectors) or not 0 <= clip[0] <= clip[-1] < clips or (clip[1:] < clip[:-1]).any():
-        raise ValueError(f"its rows are not those of {len(vectors):,} vectors of {clips:,} clips")
-    return Words(read, vectors)
+    words = Words(_read(table, WORDS), array_of(mapped_bytes(values), (-1, size), np.float32))
+    count, clip = len(words.values), words.clip
+    if not 0 < len(clip) == count or not 0 <= clip[0] <= clip[-1] < clips or (clip[1:] < clip[:-1]).any():
+        raise ValueError(f"its rows are not those of {count:,} vectors of {clips:,} clips")
+    return words
 
 
 def open_table(path: Path, clips: int) -> ClipTable:
@@ -238,9 +238,12 @@ def _column(column: pa.Array, rows: int) -> pa.Array:
 
 
 def _finite(numbers: pa.Array) -> bool:
-    """Of float64 without nulls; by its buffer, as pyarrow's own ways import more of it, or pandas."""
-    values = np.frombuffer(numbers.buffers()[1] if len(numbers) else b"", np.float64, len(numbers))
-    return bool(np.isfinite(values).all())
+    return bool(np.isfinite(_values(numbers, np.float64)).all())
+
+
+def _values(numbers: pa.Array, kind: type[Number]) -> NDArray[Number]:
+    """Without nulls; by its buffer, as pyarrow's own ways import more of it, or pandas."""
+    return np.frombuffer(numbers.buffers()[1] if len(numbers) else b"", kind, len(numbers), 8 * numbers.offset)
 
 
 def _ascii(text: pa.Buffer | None) -> bool:

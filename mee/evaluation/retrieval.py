@@ -176,7 +176,7 @@ class Retrieval:
     def _unscorable(self, scheme: str, removed: Sequence[str]) -> Tensor:
         """(G,) bool: clips that have none of the streams that are scored."""
         names = self.layout.names
-        scored = (scheme,) if scheme in names else names
+        scored = (scheme,) if scheme in names else self._asked
         columns = [m for m, name in enumerate(names) if name in scored and name not in removed]
         return ~self._available[:, columns].any(1)
 

@@ -8,6 +8,8 @@ evidence     w = softmax of l(q) over all experts, for a model that renormalises
 renormalise  w = softmax of l(q) over A(v), for a model whose rule is evidence
 <modality>   w = 1 for one expert alone; clips without that stream share the last place
 
+Clips that have none of the experts that a sentence reaches share the last place, too.
+
 Clips are grouped by availability pattern. A block is one matrix product for each pattern, of the experts that its
 clips have. Queries are weighted once, for all patterns:
 
@@ -71,8 +73,10 @@ class MixtureScores(Scores):
         `without_stream`: how many more clips there are, without any stream.
         """
         alone = scheme in layout.names
-        names = [name for name in layout.names if name not in removed and (not alone or name == scheme)]
-        kept = torch.tensor([name in names for name in layout.names], device=video.available.device)
+        reached = (~text.logits.isneginf()).any(0).tolist()  # by any sentence
+        scored = [name == scheme if alone else there for name, there in zip(layout.names, reached)]
+        kept = torch.tensor([own and name not in removed for name, own in zip(layout.names, scored)])
+        kept = kept.to(video.available.device)
         self.text, self.video, self.layout, self.scheme = text, video, layout, scheme
         self.available = video.available & kept
         self.queries, self.clips = len(text.packed), len(video.packed)
@@ -81,6 +85,10 @@ class MixtureScores(Scores):
         self.words = {
             name: replace(rows, values=rows.values.to(self.device)) for name, rows in video.words.items()
         }
+        sizes = dict(zip(layout.names, layout.sizes))  # of the words of the longest clip, in numbers
+        self._longest = max(
+            [1, *(sizes[m] * int(r.offsets.diff().max()) for m, r in self.words.items() if len(r))]
+        )
         self.logits, self.offsets = text.logits.double(), text.offsets.detach().double()
         largest = float(self.offsets.abs().max()) if self.queries else 0.0
         self._some_offset = largest > 0
@@ -89,8 +97,6 @@ class MixtureScores(Scores):
         self.margin = summation_margin(layout.total + 1, 1.0 + largest) + 2 * ROUNDING * (1.0 + largest)
         other: Missing = "evidence" if scheme == EVIDENCE else "renormalise"  # an expert alone has all the weight
         self._rule = layout.missing if scheme in (MIXTURE, UNIFORM) else other
-        silent = (self.logits == -torch.inf).all(0) & (self.queries > 0) & (not alone)  # no sentence reaches them
-        self._silent = {name for name, none in zip(layout.names, silent.tolist()) if none}
         packed = video.packed.float()
         groups = [group for group in group_by_pattern(self.available) if any(group[0])]
         self._groups = [
@@ -144,7 +150,7 @@ class MixtureScores(Scores):
         """(N,) float32, see `Scores`."""
         scores = torch.full((len(queries),), self.nothing, device=self.device)
         scored = self._scored[candidates].nonzero().squeeze(1)  # of a rare stream alone, few are
-        for some in scored.split(max(1, GATHERED // self.layout.total)):
+        for some in scored.split(max(1, min(GATHERED // self.layout.total, 4 * PRODUCTS // self._longest))):
             scores[some] = self._pairs(queries[some], candidates[some])
         return scores
 
@@ -173,12 +179,9 @@ class MixtureScores(Scores):
         return weighted
 
     def _parts_of(self, pattern: Pattern, packed: Tensor) -> list[tuple[slice, Tensor]]:
-        """Columns of the experts of a pattern, those side by side as one slice, and these columns of its clips.
-
-        Without experts of words, and those that no sentence reaches.
-        """
+        """Columns of a pattern's experts but those of words, neighbours as one slice, and these of its clips."""
         experts = compress(zip(self.layout.names, self.layout.slices), pattern)
-        own = [columns for name, columns in experts if name not in {*self.words, *self._silent}]
+        own = [columns for name, columns in experts if name not in self.words]
         starts, stops = [each.start for each in own], [each.stop for each in own]
         ends = zip((s for s in starts if s not in stops), (s for s in stops if s not in starts))
         return [(slice(*each), packed[:, slice(*each)].contiguous()) for each in ends]
@@ -187,7 +190,7 @@ class MixtureScores(Scores):
         """Columns of the experts of words of a pattern, and its clips' rows, some clips at a time."""
         found, clips = [], clips.cpu()
         for name, columns in compress(zip(self.layout.names, self.layout.slices), pattern):
-            if name in self.words.keys() - self._silent:
+            if name in self.words:
                 rows = self.words[name].only(clips)
                 rows = replace(rows, values=rows.values.float())
                 part = (rows.offsets[1:] - 1) // ROWS

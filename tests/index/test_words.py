@@ -1,7 +1,10 @@
 """Words in an index: found, shown, filtered by; sentences on one scale; experts that sentences do not reach."""
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from index import Origin, Request, Searcher, synchronise
 from index.hit import hits_of
 from index.normalise import nnn_offsets
 from index.queries import Queries
-from index.storage.table import folded
+from index.storage.entries import Entries
+from index.storage.table import Words, folded
 from index.storage.verify import verify_index
 from index.storage.writer import IndexWriter
 from index.sync import videos_of
@@ -27,7 +31,16 @@ from mee.text.config import ENCODERS, TextConfig
 from mee.zero_shot import make_model, measure_scale, similarities
 from scripts.search import main, print_hits
 from tests.conftest import MemorySource
-from tests.index.galleries import SPOKEN, assert_best, loop_scores, random_gallery, random_text, random_words
+from tests.index.galleries import (
+    SPOKEN,
+    assert_best,
+    clip_rows,
+    entries_of,
+    loop_scores,
+    random_gallery,
+    random_text,
+    random_words,
+)
 from tests.mee.conftest import COLOURS, SOUNDS
 
 BAG = TextConfig(encoder="bag")
@@ -250,6 +263,25 @@ def test_words_are_a_filter_and_a_list(searcher, spoken):
     assert [hit.clip_id for hit in found_by(searcher, said="with rain")] == sorted(rain[1:])
 
 
+def test_weights_that_are_explained_are_those_of_hits(searcher):
+    weights = searcher.encode(["something red"]).factors(np.array([True] * 3), "evidence")[0, 0]
+    hit = found_by(searcher, "something red")[0]
+    names = searcher.modalities
+    assert weights.sum() == pytest.approx(1)
+    assert {name: share.weight for name, share in hit.experts.items()} == pytest.approx(
+        {name: weight for name, weight in zip(names, weights) if name in hit.experts}
+    )
+
+
+def test_words_are_listed_without_torch_and_pandas(searcher, tmp_path):
+    code = "import sys; from scripts.search import main; main(sys.argv[1:]); "
+    code += "print(*({'torch', 'pandas', 'pyarrow.compute'} & set(sys.modules)))"
+    command = [sys.executable, "-c", code, tmp_path / "index", "--said", "with rain", "--json"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    *hits, loaded = done.stdout.splitlines()
+    assert (len(hits), loaded) == (3, "")
+
+
 def test_the_command_lists_words_with_their_times(searcher, tmp_path, capsys):
     index = str(tmp_path / "index")
     assert main([index, "--said", "with rain", "--top", "2"]) == 0
@@ -324,3 +356,24 @@ def test_the_scale_is_measured_when_an_index_is_made_and_kept_while_clips_are_ad
         parts = torch.cat([similarities(model, text, part, name) for part in videos], 1)
         whole = similarities(model, text, every, name)
         torch.testing.assert_close(parts.sort(1).values, whole.sort(1).values, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda table, values: (table.slice(1), values), "vectors"),
+        (lambda table, values: (table.slice(0, 1), values[:1]), "stream"),
+        (lambda table, values: (table, values * 2), "norm above"),
+        (lambda table, values: (table, values * np.nan), "norm above"),
+    ],
+    ids=["fewer-texts", "other-clips", "long", "not-finite"],
+)
+def test_words_that_an_index_cannot_keep_are_refused(change, what):
+    gallery = random_gallery(9, layout=LAYOUT)
+    entries = entries_of(gallery, LAYOUT)
+    changed = Words(*change(entries.words["face"].table, entries.words["face"].values))
+    for words, wrong in ({**entries.words, "face": changed}, what), ({}, "the index wants"):
+        with pytest.raises(ValueError, match=wrong):
+            replace(entries, words=words).checked(LAYOUT)
+    with pytest.raises(ValueError, match="not those that its vectors were made from"):
+        Entries.of(gallery, clip_rows(gallery), LAYOUT, {"motion": [None] * 9, "face": [None] * 9})

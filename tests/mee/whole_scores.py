@@ -53,22 +53,23 @@ def fill_missing(packed, available, layout, junk):
 
 def loop_scores(text, video, layout, scheme="mixture", removed=(), nothing=None):
     """(Q, G) float64: the equation of mee.scoring, or another scheme's, in plain floats."""
+    reached = [scheme in layout.names or bool((column > -math.inf).any()) for column in text.logits.T]
     rule = layout.missing if scheme in ("mixture", "uniform") else scheme
     nothing = UNSCORABLE - float(text.offsets.abs().max()) if nothing is None else nothing
 
     def score(t, logit, offset, x, there, said):
-        present = [m for m, name in enumerate(layout.names) if there[m] and name not in removed]
+        present = [m for m, name in enumerate(layout.names) if there[m] and reached[m] and name not in removed]
         if scheme in layout.names:
             present = [m for m in present if layout.names[m] == scheme]
         if not present:
             return nothing
         counted = range(len(logit)) if rule == "evidence" else present
-        reached = [m for m in counted if logit[m] > -math.inf or scheme in layout.names]
-        top = max((logit[m] for m in reached), default=0.0)
+        weighed = [m for m in counted if logit[m] > -math.inf or scheme in layout.names]
+        top = max((logit[m] for m in weighed), default=0.0)
         equal = scheme == "uniform" or scheme in layout.names
-        weights = {m: 1.0 if equal else math.exp(logit[m] - top) for m in reached}
+        weights = {m: 1.0 if equal else math.exp(logit[m] - top) for m in weighed}
         total = 0.0
-        for m in set(reached) & set(present):
+        for m in set(weighed) & set(present):
             rows = said.get(layout.names[m], [x[layout.slices[m]]])
             inner = max(sum(a * b for a, b in zip(t[layout.slices[m]], row)) for row in rows)
             total += weights[m] * (inner - offset[m])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -237,6 +238,17 @@ def test_an_aligned_expert_starts_as_identity_in_its_streams_own_size():
     (made,) = expert_configs(TrainArgs(**places, embed_dim=32, aligned={"appearance": "some/clip"}), store)
     assert (made.text, made.start, made.embed_dim) == ("some/clip", "identity", 6)
     assert (made.pooling, made.standardise) == (("mean",), False)
+
+
+def test_words_are_left_to_models_that_read_them(says):
+    store = SimpleNamespace(
+        name="store", dims={"speech": 0, "sight": 4}, fingerprints={"speech": "a", "sight": "b"}
+    )
+    places = {name: Path(name) for name in ("store", "captions", "model")}
+    assert [expert.name for expert in expert_configs(TrainArgs(**places), store)] == ["sight"]
+    with pytest.raises(InputError) as caught:
+        expert_configs(TrainArgs(**places, streams=("speech",)), store)
+    says(caught.value)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Text on screen: the lines that can be read in a clip's frames, one a second, as PP-OCR reads them.
 
     frame  --detector-->  boxes of lines, top to bottom  --recogniser-->  text, confidence
-    lines of a frame that are nearly those of the frame before are the same lines, which last longer
+    lines of a frame that are nearly those of a frame up to PATIENCE_S before are the same, which last longer
 
 A line counts from confidence SCORE on, if it has two letters or digits. Two lines are nearly the same if difflib's
 ratio of their letters, without spaces and case, is at least ALIKE; the better read of them is kept. A line lasts
@@ -31,7 +31,8 @@ from features.extractors.base import Extractor, Fingerprint, Words
 from features.media import Clip, FrameNeed, Frames
 
 FPS, SIZE = 1.0, 480  # letters of 10 pixels are read in a 480-pixel frame
-SCORE, ALIKE, LETTERS = 0.8, 0.8, 2
+SCORE, ALIKE, LETTERS = 0.85, 0.75, 2
+PATIENCE_S = 2 / FPS  # one frame without the line, such as a blurred one, does not end it
 MOST_LINES = 200  # of a frame: a page has 60
 NETWORKS = ("det", "rec")  # in the names of the wheel's files
 
@@ -55,7 +56,7 @@ class ScreenTextExtractor(Extractor):
     dim = 0
     need = FrameNeed(fps=FPS, size=SIZE)
     needs = (need,)
-    parameters = MappingProxyType({"score": SCORE, "alike": ALIKE})
+    parameters = MappingProxyType({"score": SCORE, "alike": ALIKE, "patience": PATIENCE_S})
 
     def __init__(self) -> None:
         found = find_spec("rapidocr")
@@ -103,7 +104,7 @@ class ScreenTextExtractor(Extractor):
 def merged(shown: Sequence[tuple[float, Sequence[tuple[str, float]]]]) -> list[Line]:
     """Lines over time, of the time, lines and confidences of frames in order."""
     found: list[Line] = []
-    before: dict[str, Line] = {}  # letters -> a line of the frame before
+    before: dict[str, Line] = {}  # letters -> a line of the frames before
     for time, lines in shown:
         now: dict[str, Line] = {}
         for text, score in lines:
@@ -119,7 +120,7 @@ def merged(shown: Sequence[tuple[float, Sequence[tuple[str, float]]]]) -> list[L
             else:
                 found.append(line)
             now[letters] = line
-        before = now
+        before = {key: line for key, line in before.items() if time - line.last < PATIENCE_S} | now
     return found
 
 

@@ -98,7 +98,7 @@ def _of_timm(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """What config.json of a model of timm says, as transformers' wrapper reads it."""
     if not re.fullmatch(r"[a-z0-9_]+", config["architecture"]):  # hf-hub:OWNER/MODEL would lead elsewhere
         raise InputError(f"{path}: architecture {config['architecture']!r:.80} is no name of timm's")
-    kept = {key: config[key] for key in ("architecture", "num_classes", "label_names") if key in config}
+    kept: dict[str, Any] = {key: config.get(key) for key in ("architecture", "num_classes", "label_names")}
     arguments = config.get("model_args")
     sizes = {"img_size": arguments["img_size"]} if isinstance(arguments, dict) and "img_size" in arguments else {}
     classifier = ["TimmWrapperForImageClassification"]
@@ -122,7 +122,7 @@ def _timm_pictures(folder: Path) -> dict[str, Any] | None:
     return {
         "size": edges if mode == "squash" else {"shortest_edge": min(edges.values())},
         "crop_size": {"height": height, "width": width},
-        "resample": _TIMM_PICTURES.get(given.get("interpolation"), 3),
+        "resample": _TIMM_PICTURES.get(str(given.get("interpolation")), 3),
         "image_mean": given.get("mean"),
         "image_std": given.get("std"),
     }

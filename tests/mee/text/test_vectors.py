@@ -47,7 +47,6 @@ def encoded(sentences=SENTENCES, seed=0, config=BAG):
 @pytest.mark.parametrize("chunk", [1, 4, 1024])
 def test_a_sentence_is_computed_once(folder, monkeypatch, chunk):
     monkeypatch.setattr(vectors, "CHUNK", chunk)
-    monkeypatch.setattr(vectors, "ASKED", chunk)
     assert encoded(SENTENCES[:4]) == 4
     assert encoded(SENTENCES[2:]) == 2  # the others are kept
     assert encoded() == encoded(SENTENCES[::-1]) == encoded([]) == 0

@@ -25,13 +25,15 @@ def rows(*frames):
 
 
 def test_a_line_that_stays_is_one_row_and_the_best_reading_is_kept():
-    assert rows(["Breaking news"], [("BREAKING NEWS", 0.95)], ["Breaking new5"], [], ["Breaking news"]) == [
-        ("BREAKING NEWS", 0.0, 2.0),
-        ("Breaking news", 4.0, 4.0),
+    assert rows(
+        ["Breaking news"], [("BREAKING NEWS", 0.95)], [], ["Breaking new5"], [], [], ["Breaking news"]
+    ) == [
+        ("BREAKING NEWS", 0.0, 3.0),
+        ("Breaking news", 6.0, 6.0),
     ]
     assert rows(["one", "two"], ["two", "three"]) == [("one", 0, 0), ("two", 0, 1), ("three", 1, 1)]
     assert rows(["same", "same"], ["same", "same"]) == [("same", 0, 1)]
-    assert rows(["10:41"], ["10:42"], ["10:52"]) == [("10:41", 0, 0), ("10:42", 1, 1), ("10:52", 2, 2)]
+    assert rows(["10:41"], ["10:59"], ["12:03"]) == [("10:41", 0, 0), ("10:59", 1, 1), ("12:03", 2, 2)]
 
 
 @given(frames=st.lists(LINES, max_size=5))
@@ -39,8 +41,8 @@ def test_every_line_of_a_frame_is_in_a_row_of_that_time(frames):
     found = rows(*frames)
     for time, lines in enumerate(frames):
         there = [text for text, start, last in found if start <= time <= last]
-        assert len(there) <= len({screen_text._letters(text) for text, _ in lines})
-        assert bool(there) == bool(lines)
+        assert len(there) >= len({screen_text._letters(text) for text, _ in lines})
+    assert {time for _, *span in found for time in span} <= {time for time, lines in enumerate(frames) if lines}
     starts = [start for _, start, _ in found]
     assert starts == sorted(starts)
 
@@ -58,7 +60,7 @@ class Reader:
 
 def test_weak_and_short_lines_do_not_count_and_a_clip_without_any_misses_the_stream():
     extractor = make_extractor("text")
-    extractor._read = Reader(("Good line", 0.9), ("weak line", 0.5), ("I", 0.99), ("?!", 0.99), ("漢字", 0.8))
+    extractor._read = Reader(("Good line", 0.9), ("weak line", 0.5), ("I", 0.99), ("?!", 0.99), ("漢字", 0.85))
     picture = np.zeros((48, 64, 3), np.uint8)
     (found,) = extractor.extract([clip_of(extractor, picture, picture, start=5.0)])
     assert (found.lines, found.times.tolist()) == (("Good line", "漢字"), [[5.0, 7.0]] * 2)

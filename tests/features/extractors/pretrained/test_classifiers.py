@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from features.errors import InputError
 from features.extractors.pretrained import families
 from features.extractors.registry import make_extractor
 from tests.features.extractors.pretrained.tiny_checkpoints import change_config, pixels_of, save_tiny, write_json
@@ -67,7 +68,11 @@ def test_a_picture_is_cut_as_its_kind_of_processor_cuts_it(tiny, tmp_path):
     file = json.loads((save_tiny("convnext", tmp_path) / "preprocessor_config.json").read_text())
     write_json(tmp_path / "preprocessor_config.json", {**file, "size": 384})
     recipe = make_extractor(f"x={tmp_path}").inputs.recipe
-    assert (recipe.resize, recipe.crop) == ((384, 384), None)
+    assert recipe.resize == recipe.crop == (384, 384)
+    for change in ({"crop_pct": 1e-9}, {"crop_pct": "x"}, {"include_top": True}):
+        write_json(tmp_path / "preprocessor_config.json", {**file, **change})
+        with pytest.raises(InputError, match="its preprocessor file cannot be followed"):
+            make_extractor(f"x={tmp_path}")
 
 
 def test_a_default_output_stays_what_it_was(tiny):
@@ -80,21 +85,24 @@ TIMM |= {"pretrained_cfg": {"input_size": [3, 160, 160], "crop_pct": 0.8, "mean"
 
 
 def test_what_is_said_of_classifiers_without_names(tmp_path, says_all, monkeypatch):
-    monkeypatch.setattr(families, "find_spec", lambda name: None)
-
     def make(case):
         name, changes, output = case
+        monkeypatch.setattr(families, "find_spec", lambda name: changes or None)  # without changes: no timm
+        place = tmp_path / name
         if name == "timm":
-            write_json(tmp_path / "config.json", {**TIMM, **changes})
+            write_json(place / "config.json", {**TIMM, **changes})
         else:
-            change_config(save_tiny(name, tmp_path), **changes)
-        make_extractor(f"x={tmp_path}{output}")
+            change_config(save_tiny(name, place), **changes)
+        make_extractor(f"x={place}{output}")
 
+    (tmp_path / "timm").mkdir()
     named, numbered = ({"id2label": dict(enumerate(names))} for names in (["a", None], ["LABEL_0", "LABEL_1"]))
     cases = [("vit_classifier", changes, ":output=labels") for changes in (named, numbered, {"id2label": None})]
     cases += [("vit", {}, ":output=labels"), ("convnext", {"id2label": {"1": "a", "2": "b"}}, "")]
     cases += [("vit_classifier", {"id2label": {"0": "bell\x07"}}, ":output=labels")]
-    cases += [("timm", {"architecture": "hf-hub:a/b"}, ""), ("timm", {}, "")]
+    cuts = ({"pretrained_cfg": wrong} for wrong in ({"input_size": [1]}, {"crop_mode": "border"}))
+    others = ({"architecture": "hf-hub:a/b"}, {"label_names": 5}, {})
+    cases += [("timm", changes, "") for changes in (*cuts, *others)]
     says_all(make, cases)
 
 

@@ -158,10 +158,10 @@ def start_closed_form(
         gate = fit_gate(plain, model.config.missing, config.seed, begin, kinds)
         if model.config.weights == "stand-out":
             # a sentence stands out in a fresh regression more or less by the gallery's size: no part for those
-            known = begin.masked_fill(begin < 0, NEVER)
-            other = fit_gate(weighed, model.config.missing, config.seed, known, kinds)
+            tried = begin.masked_fill(begin < 0, NEVER)
+            other = fit_gate(weighed, model.config.missing, config.seed, tried, kinds)
             if other.loss <= gate.loss:
-                gate, begin = other, known
+                gate, begin = other, tried
             else:
                 model.config = replace(model.config, weights="learned")
         if kinds != KINDS:

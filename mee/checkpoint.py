@@ -10,6 +10,7 @@
         contents                      of train and images: name -> first 16 digits of the file's SHA-256, if known
         selected_on                   validation, test or nothing (then the last epoch counts)
         selecting_captions            how many captions the history's figures are of
+        start                         path and fingerprint of the model that training started from, if any
         training, history, …          settings, figures of each epoch, the best one
 
 Loading is strict: missing and unknown settings and weights, other shapes and types, and numbers that are not

@@ -30,7 +30,7 @@ from mee.streams import Ragged
 from mee.text import TextEncoder
 from mee.training.config import PRESETS, TrainConfig
 from mee.training.data import TrainingData
-from mee.training.gate import KINDS, HeldOut, fit_gate, least_loss
+from mee.training.gate import KINDS, NEVER, HeldOut, fit_gate, least_loss
 from mee.training.regression import (
     BLOCK,
     COMPONENTS,
@@ -157,9 +157,11 @@ def start_closed_form(
         kinds = (None,) if start and len(data) < FEW else KINDS
         gate = fit_gate(plain, model.config.missing, config.seed, begin, kinds)
         if model.config.weights == "stand-out":
-            other = fit_gate(weighed, model.config.missing, config.seed, begin, kinds)
+            # a sentence stands out in a fresh regression more or less by the gallery's size: no part for those
+            tried = begin.masked_fill(begin < 0, NEVER)
+            other = fit_gate(weighed, model.config.missing, config.seed, tried, kinds)
             if other.loss <= gate.loss:
-                gate = other
+                gate, begin = other, tried
             else:
                 model.config = replace(model.config, weights="learned")
         if kinds != KINDS:

@@ -26,7 +26,7 @@ import pandas as pd
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from tyro.conf import Positional
 
-from benchmarks.data.mixed_gallery import Part
+from benchmarks.data.mixed_gallery import Part, second_half
 from benchmarks.timing import arguments, print_table
 from benchmarks.zero_shot import Asked, mee, mixed, whisper
 from features.store import FeatureStore
@@ -105,11 +105,11 @@ def found_row(
     kind: str, clip_ids: Sequence[str], right: Sequence[Utterance], store: FeatureStore, model: MEE
 ) -> dict[str, Any]:
     """A row of sentences that quote what is said or written."""
-    halves = (" ".join(text.split()[len(text.split()) // 2 :]) for _, _, text in right)
-    queries = pd.DataFrame({"video_id": clip_ids, "caption": [ASKED[kind].format(half) for half in halves]})
+    quotes = [ASKED[kind].format(second_half(text)) for _, _, text in right]
+    queries = pd.DataFrame({"video_id": clip_ids, "caption": quotes})
     asked, stream, inside = Asked.of(store, model, queries), STREAMS[kind], []
     columns = model.layout.slices[model.modalities.index(stream)]
-    vectors = encode_captions(model, queries["caption"].tolist()).packed[:, columns].cpu()
+    vectors = encode_captions(model, quotes).packed[:, columns].cpu()
     rows = asked.gallery.video.words[stream]
     for vector, clip, words, (begins, ends, _) in zip(vectors, clip_ids, store.words(stream, clip_ids), right):
         row = asked.gallery.names.index(clip)

@@ -108,12 +108,14 @@ def queries(clips: Sequence[MixedClip]) -> pd.DataFrame:
             ("written", clip.written, clip.written_query),
         ):
             if sentence:
-                words = sentence.split()
-                rows += [
-                    (query, clip.name, kind),
-                    (" ".join(words[len(words) // 2 :]), clip.name, f"{kind}, quoted"),
-                ]
+                rows += [(query, clip.name, kind), (second_half(sentence), clip.name, f"{kind}, quoted")]
     return pd.DataFrame(rows, columns=["caption", "video", "kind"])
+
+
+def second_half(sentence: str) -> str:
+    """The second half of its words."""
+    words = sentence.split()
+    return " ".join(words[len(words) // 2 :])
 
 
 def build(clips: Sequence[MixedClip], folder: Path, seed: int = 0) -> pd.DataFrame:

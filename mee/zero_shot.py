@@ -68,6 +68,13 @@ def make_model(
     for name in (*names, *own):
         if name not in source.dims:
             raise InputError(f"{source.name} has no stream '{name}'; it has {', '.join(source.dims)}")
+    names = names or tuple(source.dims)
+    if not any(name in own or not source.dims[name] or any(source.columns.get(name, ())) for name in names):
+        place = shlex.quote(source.name)
+        raise InputError(
+            f"{source.name}: without captions no sentence reaches {', '.join(names)}. Use others: mee precompute "
+            f"VIDEOS {place} --preset offline, or train with captions: mee train"
+        )
     text = as_declared(text)
     encoder = encoder_class(text).learn(text, [])
     if any(parameter.requires_grad for parameter in encoder.parameters()):
@@ -75,13 +82,7 @@ def make_model(
             f"'{text.encoder}' has to be trained with captions (mee train); without any, name a sentence encoder, "
             "such as sentence-transformers/all-MiniLM-L6-v2"
         )
-    experts = tuple(_expert(source, name, encoder.dim, own.get(name, "")) for name in names or source.dims)
-    if all(expert.text == NO_TEXT for expert in experts):
-        used, place = ", ".join(names or source.dims), shlex.quote(source.name)
-        raise InputError(
-            f"{source.name}: without captions no sentence reaches {used}. Use others: mee precompute VIDEOS "
-            f"{place} --preset offline, or train with captions: mee train"
-        )
+    experts = tuple(_expert(source, name, encoder.dim, own.get(name, "")) for name in names)
     config = ModelConfig(
         experts=experts, text=text, dropout=0.0, weights="stand-out", bank=tuple(dict.fromkeys(sentences))
     )

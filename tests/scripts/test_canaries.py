@@ -273,13 +273,14 @@ READERS = (  # of each kind of directory, the commands that read it
         "store merge new store; store merge store other; store export store {stream}.npz;"
         "precompute videos store --streams audio --workers 1; import store extra=a.npy --ids ids.txt;"
         "precompute videos store --streams audio --workers 1 --overwrite; index store model new;"
-        f"train store captions.csv new {TRAINED}; evaluate store captions.csv model;"
+        f"train store captions.csv new {TRAINED}; evaluate store captions.csv model; model store new;"
         "overlap store captions.csv --by audio",
     ),
     (
         MODEL,
         "index store model new; evaluate store captions.csv model --result new.json; explain model word;"
-        f"search index word --model model; train store captions.csv model --overwrite {TRAINED}",
+        f"search index word --model model; train store captions.csv model --overwrite {TRAINED};"
+        "train store captions.csv new --start model --epochs 1 --device cpu",
     ),
     (
         INDEX,

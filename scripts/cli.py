@@ -40,7 +40,8 @@ def usage() -> str:
         "Help of a command: mee search --help\n"
         "Everything on rendered videos: mee demo\n\n"
         "example:\n"
-        "  mee precompute videos/ store/            extract four streams from every video\n"
+        "  mee precompute videos/ store/            extract streams from every video (--preset offline)\n"
+        "  mee model store/ model/                  make a model without captions, or\n"
         "  mee train store/ captions.csv model/     train on captions\n"
         "  mee index store/ model/ index/           make the videos searchable\n"
         '  mee search index/ "a dog in the snow"    find the moment'

@@ -42,6 +42,8 @@ def check_apart(
     """
     tested = sorted(set(videos))
     learnt = [name for part in LEARNT for name in record.get("videos", {}).get(part, [])]
+    if not learnt and record.get("videos", {}).get("train") == []:  # made without captions
+        return ""
     if not learnt:
         return f"note: the model has no record of its training videos, so {what} may be among them"
     if both := known_names(tested, ids, learnt):

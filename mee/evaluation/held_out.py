@@ -119,7 +119,7 @@ def trained_on(record: Mapping[str, Any]) -> str | None:
     """What a model was trained on, in words: "8,000 videos of msrvtt-1ka, list 9k"; None where it is unknown."""
     videos = record.get("videos", {})
     if not videos.get("train"):
-        return None
+        return "nothing: it was made without captions" if videos.get("train") == [] else None
     words = f"{len(videos['train']):,} videos"
     if (protocol := record.get("protocol", FOLDER)) != FOLDER:
         words += f" of {protocol}" + (f", list {record['train_list']}" if record.get("train_list") else "")

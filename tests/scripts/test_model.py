@@ -54,7 +54,9 @@ def test_it_is_evaluated_on_captions_that_it_has_not_seen(made, prints, tmp_path
     prints(model, store, tmp_path / "model", "--text", encoder, "--streams", "seen")
     captions = tmp_path / "captions.csv"
     captions.write_text("video_id,caption\n" + "".join(f"c{n},{NAMES[n % 4]}\n" for n in range(12)))
-    prints(evaluate, store, captions, tmp_path / "model", "--result", tmp_path / "result.json")
+    out, err = prints(evaluate, store, captions, tmp_path / "model", "--result", tmp_path / "result.json")
+    assert "Trained on: nothing: it was made without captions\n" in out
+    assert "record" not in err
     figures = json.loads((tmp_path / "result.json").read_text())["text_to_video"]["metrics"]
     assert figures["MedR"] == 2  # of three equal clips
 

@@ -221,7 +221,7 @@ def write_text_side(folder: Path, model: MEE) -> None:
     save_file(dict(exported.weights), folder / WEIGHTS)
     for number, text in enumerate(exported.tokens):
         (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
-    write_text_facts(folder, {"format": FORMAT, "nothing": exported.nothing})
+    write_text_facts(folder, {"format": FORMAT, "nothing": exported.nothing, "prompts": exported.prompts})
     found = TextSide(folder, model.layout).encode(PROBES)
     for name in OUTPUTS:
         one, other = getattr(found, name), getattr(wanted, name)

@@ -1,7 +1,7 @@
 """The text side of an index's model, beside the index: sentences become queries without torch.
 
     text-796ff2f3ced2/        by the fingerprint of the model that the index was made with
-        text.json             format; nothing (see mee.export); files, as in segment.json; sha256, as in index.json
+        text.json             format; nothing, prompts (see mee.export); files and sha256, as elsewhere in an index
         graph.onnx            mee.export describes it
         weights.safetensors   its weights, which are mapped
         tokens-0.json         of each text encoder: its tokenizer
@@ -30,7 +30,7 @@ from mee.files import LARGEST_JSON, limited, read_file
 from mee.layout import Layout
 from mee.text import check_rules
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
 LARGEST_GRAPH: Final = 16 << 20  # bytes; that of a model of 24 layers has less than one million
 REFUSED: Final = (b"location", b"Loop", b"Scan", b"com.microsoft")  # of files, loops, others' operators
@@ -66,6 +66,9 @@ class TextSide:
                 raise ValueError(f"it is of format {content['format']!r:.20}")
             self.made = (folder / TEXT_FACTS).stat().st_mtime  # in seconds
             self._nothing: list[int] = [int(token) for token in content["nothing"]]
+            self._prompts = [str(prompt) for prompt in content["prompts"]]
+            if len(self._prompts) != len(self._nothing):
+                raise ValueError("it has not a prompt for each text encoder")
             self._tokens = [f"tokens-{number}.json" for number in range(len(self._nothing))]
             if {path.name for path in files} != {GRAPH, WEIGHTS, *self._tokens}:
                 raise ValueError("it does not name its files, or others")
@@ -88,8 +91,10 @@ class TextSide:
         session, weights = self._session
         check_uncut(self._mapped)
         ids = {
-            f"ids-{number}": np.array([tokenizer.encode(sentence).ids or [nothing]], dtype=np.int64)
-            for number, (tokenizer, nothing) in enumerate(zip(self._tokenizers, self._nothing))
+            f"ids-{number}": np.array([tokenizer.encode(prompt + sentence).ids or [nothing]], dtype=np.int64)
+            for number, (tokenizer, nothing, prompt) in enumerate(
+                zip(self._tokenizers, self._nothing, self._prompts)
+            )
         }
         with _of_onnx_runtime("run"), limited(self._folder):
             found = session.run(OUTPUTS, weights | ids)

@@ -35,6 +35,7 @@ class ExportedText:
     weights: Mapping[str, NDArray[Any]]
     tokens: tuple[str, ...]  # of each text encoder: its tokenizer, as JSON of the tokenizers library
     nothing: tuple[int, ...]  # and its token for a sentence in which the tokenizer finds none
+    prompts: tuple[str, ...]  # and what is put before a sentence
 
 
 class _TextSide(nn.Module):
@@ -79,4 +80,5 @@ def export_text(model: MEE, graph: Path) -> ExportedText:
         inputs = [each.name for each in onnx.load(graph).graph.input]
     state = {name: tensor for name, tensor in side.state_dict().items() if name in inputs}
     weights = {name: np.array(tensor.numpy(), order="C") for name, tensor in state.items()}  # not shared
-    return ExportedText(weights, tuple(tokens.values()), tuple(tower.nothing for tower in towers.values()))
+    each = [(tower.nothing, tower.prompts[0]) for tower in towers.values()]
+    return ExportedText(weights, tuple(tokens.values()), *zip(*each))

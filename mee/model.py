@@ -235,7 +235,9 @@ class MEE(Checkpointed):
         starts = range(0, max(1, len(sentences)), CHUNK)
         chunks = [sentences[start : start + CHUNK] for start in starts]
         return {
-            name: Ragged.gather((Ragged.of(tower.tokenize(chunk), tower.like) for chunk in chunks), folder)
+            name: Ragged.gather(
+                (Ragged.of(tower.tokenize(tower.prompted(chunk)), tower.like) for chunk in chunks), folder
+            )
             for name, tower in self.all_towers.items()
         }
 

@@ -90,12 +90,13 @@ def make_model(
     model = MEE(
         config, encoder, {each.name: tower_class().learn(tower_settings(each.text), []) for each in aligned}
     )
-    clip_ids, usual = list(source.clips.index), encoded(encoder, sentences or bank()).mean(0)
+    clip_ids, general = list(source.clips.index), sentences or bank()
+    usual, said = (encoded(encoder, general, searched=searched).mean(0) for searched in (False, True))
     for expert in experts:
         if expert.text == NO_TEXT:
             model.expert(expert.name).fit(stream_blocks(source, expert, clip_ids))
         elif expert.name not in model.towers:
-            mean = usual if expert.words else _named(model, source, expert, clip_ids)
+            mean = said if expert.words else _named(model, source, expert, clip_ids)
             for unit, off in ((model.text_unit(expert.name), usual), (model.expert(expert.name).unit, mean)):
                 unit.start_as_identity()
                 unit.linear.bias.copy_(-off)
@@ -135,14 +136,16 @@ def name_vectors(model: MEE, expert: str, names: Sequence[str]) -> Tensor:
     """(C, D) unit-norm vectors of names by the expert's text tower: the mean over some prompts."""
     tower = model.tower_of(expert)
     prompted = ([prompt.format(name) for name in names] for prompt in PROMPTS.get(expert, PICTURED))
-    return F.normalize(sum((F.normalize(encoded(tower, each), dim=1) for each in prompted), torch.zeros(1)), dim=1)
+    vectors = (F.normalize(encoded(tower, each, searched=True), dim=1) for each in prompted)
+    return F.normalize(sum(vectors, torch.zeros(1)), dim=1)
 
 
 @torch.no_grad()
-def encoded(tower: TextEncoder, sentences: Sequence[str]) -> Tensor:
-    """(N, D) vectors of sentences, on the CPU."""
+def encoded(tower: TextEncoder, sentences: Sequence[str], *, searched: bool = False) -> Tensor:
+    """(N, D) vectors of sentences that are looked for, or of what is searched, on the CPU."""
     device = next(iter(tower.parameters()), torch.empty(0)).device
-    parts = (tower.encode(sentences[start : start + BLOCK], device) for start in range(0, len(sentences), BLOCK))
+    starts = range(0, len(sentences), BLOCK)
+    parts = (tower.encode(sentences[start : start + BLOCK], device, searched=searched) for start in starts)
     return torch.cat([part.cpu() for part in parts])
 
 

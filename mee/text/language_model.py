@@ -42,6 +42,9 @@ PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
 DECLARED = "1_Pooling/config.json"  # of a sentence encoder, beside modules.json: how it pools
 POOLINGS = {"mean": "mean", "cls": "first", "max": "max", "lasttoken": "last"}
+PROMPTED = "config_sentence_transformers.json"  # its prompts, by name
+ROLES = (("query", "search_query"), ("document", "passage", "search_document"))  # their usual names
+LONGEST_PROMPT = 1000  # characters
 MODULES = ("Transformer", "Pooling", "Normalize")  # more would change the vectors
 
 
@@ -91,7 +94,7 @@ def _packaged() -> Path:
 
 
 def as_declared(config: TextConfig) -> TextConfig:
-    """The settings with the pooling that a folder declares in the format of sentence-transformers, if it does."""
+    """The settings with pooling and prompts as a folder of sentence-transformers declares them, if it does."""
     if not config.pretrained or config.encoder == PACKAGED:
         return config
     directory = fetch(config.encoder, config.revision)
@@ -107,7 +110,20 @@ def as_declared(config: TextConfig) -> TextConfig:
     if str(mode) not in POOLINGS:
         known = ", ".join(POOLINGS)
         raise InputError(f"'{config.encoder}' pools by {mode!s:.80}, which is not supported; {known} are")
-    return replace(config, pooling=(POOLINGS[str(mode)],))
+    return replace(config, pooling=(POOLINGS[str(mode)],), prompts=_prompts(directory))
+
+
+def _prompts(directory: Path) -> tuple[str, str]:
+    """What a folder declares to be put before a query, and before a document."""
+    if not (directory / PROMPTED).is_file():
+        return "", ""
+    with usable(f"the prompts of '{directory}' cannot be read"):
+        content = read_json(entry(directory, PROMPTED))
+        known = {name: text for name, text in (content.get("prompts") or {}).items() if isinstance(text, str)}
+        usual = known.get(content.get("default_prompt_name") or "", "")
+    found = (next((known[name] for name in names if name in known), usual) for names in ROLES)
+    query, document = (text[:LONGEST_PROMPT] for text in found)
+    return query, document
 
 
 def read_settings(directory: Path) -> PretrainedConfig:

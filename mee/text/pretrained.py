@@ -134,7 +134,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         states = torch.empty(0, pool.dim if pooled_once else width)
         like = torch.empty(0, dtype=torch.int64) if config.tuned_layers else states
         super().__init__(pool.dim, like, model, tokens, settings)
-        self.pool, self.pooled_once = pool, pooled_once
+        self.pool, self.pooled_once, self.prompts = pool, pooled_once, config.prompts
         self.tuned = lm.tuned_part(model, config.tuned_layers)
         self.train(self.training)
 

@@ -59,7 +59,7 @@ def sentence_vectors(
         keys = [hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:16] for text in some]
         kept = _in_file(place, partial(_read, keys=keys, dim=encoder.dim))
         if new := {key: text for key, text in zip(keys, some) if key not in kept}:
-            found = encoder.encode(list(new.values()), device).float().cpu()
+            found = encoder.encode(list(new.values()), device, searched=True).float().cpu()
             if len(odd := (~found.isfinite().all(1)).nonzero()):
                 text = list(new.values())[int(odd[0])]
                 raise InputError(f"the text encoder gives NaN or infinity for '{text:.80}'; name another encoder")

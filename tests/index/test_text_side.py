@@ -29,6 +29,7 @@ ENCODERS = {
     "transformer-learnt": {"pooling": ("mean", "netvlad-3", "transformer")},
     "recurrent": {"encoder": "recurrent"},
     "bert": {"family": "bert"},
+    "prompted": {"family": "bert", "prompts": ("a dog plays ", "rain: ")},
     "gpt2": {"family": "gpt2", "pooling": ("last",), "tuned_layers": 1},
     "clip": {"tower": "clip"},
 }

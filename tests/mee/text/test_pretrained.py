@@ -256,6 +256,41 @@ def test_a_sentence_encoder_pools_as_its_folder_declares(bert, declared, kinds, 
         as_declared(plain)
 
 
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        ({"prompts": {"query": "q: ", "passage": "p: "}}, ("q: ", "p: ")),
+        ({"prompts": {"query": "q: ", "document": ""}, "default_prompt_name": "query"}, ("q: ", "")),
+        ({"prompts": {"any": "a: "}, "default_prompt_name": "any"}, ("a: ", "a: ")),
+        ({"prompts": {"clustering": "c: ", "query": 5}, "default_prompt_name": None}, ("", "")),
+        ({"__version__": {}}, ("", "")),
+        ([], "prompts of .* cannot be read"),
+    ],
+)
+def test_a_sentence_encoder_has_the_prompts_that_its_folder_declares(bert, declared, found):
+    plain = TextConfig(encoder=str(bert))
+    (bert / "1_Pooling").mkdir()
+    (bert / lm.DECLARED).write_text('{"pooling_mode": "mean"}')
+    (bert / "modules.json").write_text("[]")
+    (bert / lm.PROMPTED).write_text(json.dumps(declared))
+    if isinstance(found, str):
+        with pytest.raises(InputError, match=found):
+            as_declared(plain)
+        return
+    assert as_declared(plain).prompts == found
+
+
+def test_prompts_stand_before_what_is_looked_for_and_what_is_searched(bert):
+    plain = PretrainedEncoder.learn(TextConfig(encoder=str(bert)), [])
+    prompted = PretrainedEncoder.learn(TextConfig(encoder=str(bert), prompts=("a dog ", "rain ")), [])
+    cpu = torch.device("cpu")
+    for searched, whole in ((False, "a dog barks"), (True, "rain barks")):
+        one, other = prompted.encode([" barks"], cpu, searched=searched), plain.encode([whole], cpu)
+        torch.testing.assert_close(one, other)
+    with pytest.raises(InputError, match="empty"):
+        prompted.encode([" "], cpu)
+
+
 def test_a_name_on_the_hub_is_fetched_without_code_and_pickles(monkeypatch, bert):
     requested = {}
 

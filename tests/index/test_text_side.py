@@ -281,9 +281,9 @@ def reasons(place, says):
         for name, change in changes.items():
             change(folder)
             if reseal:
-                nothing = json.loads((folder / "text.json").read_text())["nothing"]
+                facts = json.loads((folder / "text.json").read_text())
                 (folder / "text.json").unlink()
-                write_text_facts(folder, {"format": 1, "nothing": nothing})
+                write_text_facts(folder, {name: facts[name] for name in ("format", "nothing", "prompts")})
             found[name] = said(place)
             for path in (place / "index").glob("*"):
                 if path.name in (folder.name, "aside"):

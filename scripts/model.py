@@ -40,7 +40,9 @@ class ModelArgs:
     text: str = MINILM  # sentence encoder: a hub id, a directory, or the package of mee[offline]
     # text towers of streams that have their own, beside those that the store names
     tower: Annotated[Mapping[str, str], by_name("NAME=HUB_ID_OR_DIRECTORY", str)] = field(default_factory=dict)
-    bank: Path | None = None  # text file of general sentences, one a line, in place of ours (docs/search.md)
+    bank: Path | None = (
+        None  # text file of general sentences, one a line, in place of ours (docs/without-captions.md)
+    )
     overwrite: bool = False  # replace an existing model
 
 
@@ -62,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = {
             "mee": version("mee"),
             "store": str(args.store.resolve()),
-            "videos": {"train": []},
-            "selects": False,
+            "captions": None,
+            "selected_on": "nothing",
         }
         write_checkpoint(model, record, args.model, folder)
     rows = [[expert.name, *_asked(expert, args.text)] for expert in model.config.experts]

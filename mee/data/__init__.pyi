@@ -2,6 +2,7 @@ from .leaks import check_apart as check_apart
 from .leaks import check_ids_apart as check_ids_apart
 from .leaks import check_images_apart as check_images_apart
 from .leaks import known_names as known_names
+from .leaks import untrained as untrained
 from .leaks import video_contents as video_contents
 from .pairs import Pairs as Pairs
 from .pairs import find_videos as find_videos

@@ -24,6 +24,11 @@ LEARNT = ("train", "images")  # parts of a record's videos that the model was tr
 _ENDING = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z\d]{2,4}$")  # .mp4, .3gp; not .129, as clips of LSMDC end in
 
 
+def untrained(record: Mapping[str, Any]) -> bool:
+    """Whether a model was made without captions, by its training.json."""
+    return record.get("captions", "") is None
+
+
 def check_apart(
     record: Mapping[str, Any], videos: Iterable[str], source: ClipNames, *, what: str, ids: Iterable[str] = ()
 ) -> str:
@@ -42,7 +47,7 @@ def check_apart(
     """
     tested = sorted(set(videos))
     learnt = [name for part in LEARNT for name in record.get("videos", {}).get(part, [])]
-    if not learnt and record.get("videos", {}).get("train") == []:  # made without captions
+    if untrained(record):
         return ""
     if not learnt:
         return f"note: the model has no record of its training videos, so {what} may be among them"

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from mee.data import FeatureSource, Pairs, check_apart, find_videos, known_names, match_captions, pairs_by_split
+from mee.data import (
+    FeatureSource,
+    Pairs,
+    check_apart,
+    find_videos,
+    known_names,
+    match_captions,
+    pairs_by_split,
+    untrained,
+)
 from mee.errors import InputError
 from mee.protocols import FOLDER, Benchmark
 
@@ -45,17 +54,16 @@ def held_out_pairs(
     looked for in the record whatever folder and ending its files had.
     """
     named = "split" in table
-    untrained = record.get("videos", {}).get("train") == []
-    split = split or ("test" if named or untrained else "val")
+    split = split or ("test" if named or untrained(record) else "val")
     held = set(record.get("videos", {}).get("val", []))  # training held some of its own videos out
     if named:
         from_train = split == "val" and not (table["split"] == split).any()
         needed = "train" if from_train else split
         by_split, left_out = pairs_by_split(table, source, partial=partial, needed=(needed,))
         pairs = by_split["train"].of_videos(held) if from_train else by_split[split]
-    elif split == "val" or untrained:
+    elif split == "val" or untrained(record):
         matched, left_out = match_captions(table, source, partial=partial)
-        pairs = matched if untrained else matched.of_videos(held)
+        pairs = matched if untrained(record) else matched.of_videos(held)
     else:
         none = "these captions have no column 'split', so there is no split 'test'"
         raise InputError(f"{none}; add one, or use --split val")
@@ -119,7 +127,7 @@ def trained_on(record: Mapping[str, Any]) -> str | None:
     """What a model was trained on, in words: "8,000 videos of msrvtt-1ka, list 9k"; None where it is unknown."""
     videos = record.get("videos", {})
     if not videos.get("train"):
-        return "nothing: it was made without captions" if videos.get("train") == [] else None
+        return "nothing: it was made without captions" if untrained(record) else None
     words = f"{len(videos['train']):,} videos"
     if (protocol := record.get("protocol", FOLDER)) != FOLDER:
         words += f" of {protocol}" + (f", list {record['train_list']}" if record.get("train_list") else "")

@@ -14,7 +14,7 @@ The mixture weighs by how much a sentence stands out, all experts on one scale: 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -91,7 +91,9 @@ def make_model(
         config, encoder, {each.name: tower_class().learn(tower_settings(each.text), []) for each in aligned}
     )
     clip_ids, general = list(source.clips.index), sentences or bank()
-    usual, said = (encoded(encoder, general, searched=searched).mean(0) for searched in (False, True))
+    usual = said = encoded(encoder, general).mean(0)
+    if any(encoder.prompts) and any(expert.words for expert in experts):
+        said = encoded(encoder, general, searched=True).mean(0)
     for expert in experts:
         if expert.text == NO_TEXT:
             model.expert(expert.name).fit(stream_blocks(source, expert, clip_ids))
@@ -160,18 +162,23 @@ def measure_scale(model: MEE, clips: Iterable[VideoEmbedding], text: TextEmbeddi
     count, total, square = torch.zeros(3, experts, dtype=torch.float64)
     best = torch.full(text.logits.shape, -torch.inf, dtype=torch.float64)
     for part in clips:
-        for m, name in enumerate(model.modalities):
-            similarity = similarities(model, text, part, name).double().cpu()
+        for m, similarity in by_expert(model, text, part):
             count[m], total[m] = count[m] + similarity.numel(), total[m] + similarity.sum()
             square[m] += similarity.square().sum()
-            if similarity.shape[1]:
-                best[:, m] = torch.maximum(best[:, m], similarity.amax(1))
-    known = (count > 0) & ~text.logits.isneginf().all(0).cpu()
+            best[:, m] = torch.maximum(best[:, m], similarity.amax(1))
+    known = count > 0
     mean, best = torch.where(known, total / count.clamp(min=1), 0), torch.where(known, best, 0)
     spread = (square / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()
     spreads = (torch.where(known & (each > FLAT), each, 1) for each in (spread, best.std(0)))
     rows = dict(zip(("mean", "top", "spread", "top_spread"), (mean, best.mean(0), *spreads)))
     return Scale(**{name: tuple(row.tolist()) for name, row in rows.items()})
+
+
+def by_expert(model: MEE, text: TextEmbedding, clips: VideoEmbedding) -> Iterator[tuple[int, Tensor]]:
+    """The similarities, in double precision on the CPU, of each expert that sentences reach and a clip has."""
+    for m, name in enumerate(model.modalities):
+        if model.asked[m] and clips.available[:, m].any():
+            yield m, similarities(model, text, clips, name).double().cpu()
 
 
 def similarities(model: MEE, text: TextEmbedding, clips: VideoEmbedding, name: str) -> Tensor:
@@ -191,10 +198,8 @@ def standing_out(
         return text
     scale = measure_scale(model, [clips], of_bank)
     best = torch.full(text.logits.shape, -torch.inf, dtype=torch.float64)
-    for m, name in enumerate(model.modalities):
-        similarity = similarities(model, text, clips, name)
-        if similarity.shape[1]:
-            best[:, m] = similarity.amax(1).cpu()
+    for m, similarity in by_expert(model, text, clips):
+        best[:, m] = similarity.amax(1)
     logits = text.logits.double().cpu() + torch.from_numpy(scale.logits(best.numpy()))
     offsets = text.offsets + torch.tensor(scale.mean).to(text.offsets)
     return TextEmbedding(text.packed, logits.to(text.logits), offsets)

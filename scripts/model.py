@@ -61,12 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with run_folder(args.model, overwrite=args.overwrite) as folder:
         towers = {name: its for name, its in _towers(store).items() if name in (args.streams or store.dims)}
         model = make_model(store, TextConfig(encoder=args.text), {**towers, **args.tower}, args.streams, sentences)
-        record = {
-            "mee": version("mee"),
-            "store": str(args.store.resolve()),
-            "captions": None,
-            "selected_on": "nothing",
-        }
+        place = str(args.store.resolve())
+        record = {"mee": version("mee"), "store": place, "captions": None, "selected_on": "nothing"}
         write_checkpoint(model, record, args.model, folder)
     rows = [[expert.name, *_asked(expert, args.text)] for expert in model.config.experts]
     print_table(f"{args.model}, made without captions", ["expert", "asked by", ""], rows, words=3)
@@ -90,6 +86,6 @@ def _asked(expert: ExpertConfig, text: str) -> tuple[str, str]:
         return "sentences", f"its words are encoded by {text}"
     if expert.start == "names":
         return "sentences", f"{expert.named:,} names are encoded by {text}"
-    if expert.text and expert.text != "none":
+    if expert.own_tower:
         return "sentences", f"its text tower {expert.text}"
     return "clips only", "more like this (--like)"

@@ -124,9 +124,7 @@ class Retrieval:
 
     def schemes(self) -> tuple[Row, ...]:
         """Figures of every scheme but the mixture."""
-        others = [
-            name for name in schemes(self.layout)[1:] if name in self._asked or name not in self.layout.names
-        ]
+        others = [name for name in schemes(self.layout)[1:] if name not in {*self.layout.names} - {*self._asked}]
         return tuple(_row(name, self.measure(name)) for name in others)
 
     def removed(self) -> tuple[Row, ...]:

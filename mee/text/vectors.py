@@ -21,6 +21,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from weakref import WeakKeyDictionary
 from zlib import crc32
 
 import numpy as np
@@ -38,6 +39,7 @@ WAIT = 5.0  # seconds, for another process that writes
 TABLE = "CREATE TABLE IF NOT EXISTS vectors (sentence BLOB PRIMARY KEY, vector BLOB, checksum INTEGER)"
 FIND = "SELECT sentence, vector, checksum FROM vectors WHERE length(vector) = ? AND sentence IN"
 Found = dict[bytes, NDArray[np.float32]]
+_DIGESTS: WeakKeyDictionary[TextEncoder, str] = WeakKeyDictionary()  # frozen encoders do not change
 
 
 @torch.no_grad()
@@ -73,21 +75,29 @@ def sentence_vectors(
 
 def _place(encoder: TextEncoder, config: TextConfig) -> Path | None:
     """The encoder's file; None where there is no place for it."""
+    with suppress(OSError, RuntimeError):
+        if encoder not in _DIGESTS:
+            _DIGESTS[encoder] = _digest(encoder, config)
+        home = os.environ.get("XDG_CACHE_HOME", "")
+        place = (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "mee"
+        place.mkdir(parents=True, exist_ok=True)
+        return place / f"vectors-{_DIGESTS[encoder]}.sqlite"
+    return None
+
+
+def _digest(encoder: TextEncoder, config: TextConfig) -> str:
+    """Of all that its vectors depend on: settings, files and weights, which are read whole."""
     digest = hashlib.sha256(json.dumps([FORMAT, asdict(config) | {"encoder": "", "revision": ""}]).encode())
-    with suppress(OSError, RuntimeError), TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         encoder.save(Path(folder))
         digest.update((tokens := encoder.tokens_file()).encode())
         for path in sorted(Path(folder).rglob("*")):
             if not (tokens and path.name == "tokenizer.json"):  # it also holds how the tokenizer was called last
                 digest.update(path.name.encode() + path.read_bytes())
-        for name, tensor in sorted(encoder.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        home = os.environ.get("XDG_CACHE_HOME", "")
-        place = (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "mee"
-        place.mkdir(parents=True, exist_ok=True)
-        return place / f"vectors-{digest.hexdigest()[:32]}.sqlite"
-    return None
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
 
 
 def _in_file(place: Path | None, work: Callable[[sqlite3.Connection], Found]) -> Found:

@@ -116,3 +116,13 @@ def test_vectors_that_are_not_finite_are_refused(folder, says):
     encoder = Counted()
     encoder.scale[0] = torch.inf
     says(refusal(sentence_vectors, encoder, BAG, SENTENCES, CPU))
+
+
+def test_an_encoder_is_digested_once(folder, monkeypatch):
+    encoder, other = Counted(), Counted()
+    sentence_vectors(encoder, BAG, SENTENCES, CPU)
+    monkeypatch.setattr(vectors, "_digest", lambda *_: "another")
+    sentence_vectors(encoder, BAG, SENTENCES, CPU)
+    assert encoder.encoded == 6  # found where they were kept
+    sentence_vectors(other, BAG, SENTENCES, CPU)
+    assert other.encoded == 6

@@ -86,10 +86,10 @@ def make_model(
     config = ModelConfig(
         experts=experts, text=text, dropout=0.0, weights="stand-out", bank=tuple(dict.fromkeys(sentences))
     )
-    aligned = [expert for expert in experts if expert.text not in ("", NO_TEXT)]
-    model = MEE(
-        config, encoder, {each.name: tower_class().learn(tower_settings(each.text), []) for each in aligned}
-    )
+    made = {each.name: tower_class().learn(tower_settings(each.text), []) for each in experts if each.own_tower}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # gates are drawn, although they are open: the same model every time
+        model = MEE(config, encoder, made)
     clip_ids, general = list(source.clips.index), sentences or bank()
     usual = said = encoded(encoder, general).mean(0)
     if any(encoder.prompts) and any(expert.words for expert in experts):

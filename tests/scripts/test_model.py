@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mee.checkpoint import check_directory
+from mee.checkpoint import check_directory, fingerprint
 from scripts.build_index import main as build_index
 from scripts.evaluate import main as evaluate
 from scripts.import_features import main as import_features
@@ -47,6 +47,13 @@ def test_a_store_is_searched_without_captions(made, prints, json_lines, tmp_path
         assert hits[0]["experts"]["flow"]["weight"] == 0
     like = json_lines(search, tmp_path / "index", "--like", "c0", "--only", "flow", "--top", "1")
     assert like[0]["experts"]["flow"]["weight"] == 1
+
+
+def test_the_same_store_makes_the_same_model(made, prints, tmp_path):
+    store, encoder = made
+    for name in ("one", "other"):
+        prints(model, store, tmp_path / name, "--text", encoder)
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "other")
 
 
 def test_it_is_evaluated_on_captions_that_it_has_not_seen(made, prints, tmp_path):

@@ -86,7 +86,7 @@ class Pictures(ABC):
     """The video track of one file, opened for fixed needs; read forward only, clip by clip."""
 
     served_by: str  # name of the reader that decodes
-    note: str  # why another reader than the requested one decodes, or empty; no fault of the file
+    note: str  # what is no damage: another reader than the requested one decodes, or what was met so far
     end_s: float  # until when pictures are on display; smaller once decoding has broken off early
     bad_packets: int  # that could not be decoded so far
 

@@ -99,6 +99,7 @@ class MediaFacts:
     timeline: Timeline
     limits: Limits
     fault: str = ""  # a track that is there but cannot be decoded
+    notes: tuple[str, ...] = ()  # what readers do to it that is no damage: "HDR brought to SDR"
 
     @property
     def source(self) -> SourceFacts:

@@ -111,7 +111,7 @@ def read_clips(
             for need, found in subtitles.items()
             if found.cues is not None
         }
-        note = [pictures.note] if pictures is not None and pictures.note else []
+        notes = [*facts.notes, *([pictures.note] if pictures is not None and pictures.note else [])]
         yield Clip(
             span=span,
             reader=pictures.served_by if pictures is not None else PyavPictures.served_by,
@@ -119,7 +119,7 @@ def read_clips(
             sound=waves,
             said=said,
             verdict=DEGRADED if faults else _track_verdict(facts, span, waves, sound is not None),
-            note="; ".join([*faults, *note]),
+            note="; ".join([*faults, *notes]),
             source=source,
         )
 

@@ -56,9 +56,11 @@ def open_media(path: Path) -> InputContainer:
     """Open a file to read it; ffmpeg itself may open nothing, whatever a playlist or reference inside asks for."""
     check_file(path)
     try:
-        return av.open(_File(path), "r", options={"protocol_whitelist": ""}, metadata_errors="replace")
+        file = _File(path)
     except PermissionError as error:
         raise MediaError("no permission to read it") from error
+    try:
+        return av.open(file, "r", options={"protocol_whitelist": ""}, metadata_errors="replace")
     except MemoryError:  # one of ffmpeg's errors, too, but not the file's fault
         raise
     except (av.FFmpegError, OSError) as error:

@@ -52,7 +52,7 @@ def encrypted(container: InputContainer, path: Path) -> set[str]:
         return {stream.type for stream in container.streams if stream.id in pids}
     if kind.startswith("mov"):
         with path.open("rb") as file:
-            return {_LOCKED[box] for box, _, _ in _boxes(file, 0, path.stat().st_size) if box in _LOCKED}
+            return {_LOCKED[box] for box, _ in _boxes(file, 0, path.stat().st_size) if box in _LOCKED}
     if kind == "asf":
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -61,14 +61,14 @@ def encrypted(container: InputContainer, path: Path) -> set[str]:
 
 
 def _reason_of_boxes(file: BinaryIO, size: int) -> str:
-    found = {box: end for box, _, end in _boxes(file, 0, size, within=False)}
+    found = dict(_boxes(file, 0, size))
     if found.get(b"moov", size + 1) <= size:
-        return "" if b"moof" in found or b"mdat" in found else START_ONLY
+        return START_ONLY if b"mvex" in found and b"moof" not in found else ""
     return SEGMENT if not found.keys().isdisjoint((b"styp", b"sidx", b"moof")) else CUT
 
 
-def _boxes(file: BinaryIO, start: int, end: int, within: bool = True) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each box, and of those in it that lead to sample entries; the last may be cut off."""
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Name and end of each box, and of those in it that lead to sample entries; the last may be cut off."""
     while start + 8 <= end:
         file.seek(start)
         length, box = struct.unpack(">I4s", file.read(8))
@@ -77,8 +77,8 @@ def _boxes(file: BinaryIO, start: int, end: int, within: bool = True) -> Iterato
         stop = start + length if length else end  # 0: up to the end
         if stop < start + 8:
             return
-        yield box, start, stop
-        if within and box in _WITHIN:
+        yield box, stop
+        if box in _WITHIN:
             yield from _boxes(file, start + 8 + _WITHIN[box], min(stop, end))
         start = stop
 

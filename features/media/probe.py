@@ -277,6 +277,10 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
     if walk.numbered:
         origin = stamps[0][0]  # the first picture comes out some packets after its own
     times = np.maximum(np.array([time for time, _ in stamps]) - origin, 0.0)
+    spaced = not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all())
+    if stream.container.format.name == "mpeg" and not spaced:  # ffmpeg guesses most times; the rate is constant
+        even = step * np.arange(len(times))
+        times = even + np.maximum.accumulate(times - even)
     # repeated at last, it stays to the end of the sound: the encoder of a still picture sends nothing more
     held_until = min(walk.ended, walk.repeated + TAIL_S) if walk.repeated > stamps[-1][0] else -math.inf
     aspect = float(stream.sample_aspect_ratio or 1)
@@ -291,7 +295,7 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
         step=step,
         times=times,
         end_s=max(float(times[-1]) + min(stamps[-1][1] or step, LONGEST_HOLD_S), held_until - origin),
-        spaced=not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all()),
+        spaced=spaced,
         leading=walk.leading,
         trimmed=walk.discarded > 0,
         corrupt=walk.corrupt,

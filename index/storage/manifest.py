@@ -1,4 +1,4 @@
-"""An index on disk, format 7: immutable segments, and one manifest that is replaced atomically.
+"""An index on disk, format 8: immutable segments, and one manifest that is replaced atomically.
 
     index.json                   the manifest: which segments the index has, and what they were made from
     removed-000003-000007.npy    (N,) int64: the rows of segment 3 that are removed as of generation 7
@@ -26,7 +26,7 @@ replaced manifest is a generation; a number is never used twice.
 Reading: open the manifest, map what it names. Files that a reader has mapped stay readable when they are deleted.
 An index may have been made by anyone, with checksums that are right: types, names, sizes, shapes and the places
 that files refer to are checked before they are used. It names no other files than its own but the model's folder,
-which is opened where nobody else can have named it (index/searcher.py).
+which is opened where nobody else can have named it, or near the index, and used if it has the fingerprint.
 
 Checksums: index.json holds the SHA-256 of its other entries as canonical JSON, and those of every segment.json and
 removed file; a segment.json holds those of all other files of its segment, and text.json those of its folder.
@@ -36,22 +36,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shlex
+import stat
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from index.scanners import Settings
 from index.storage.checksums import FileFacts, check_size, discard, facts_of
+from mee.checkpoint import is_model
 from mee.errors import InputError
-from mee.files import check_folder, entry, parse_json, read_file, read_json, whole_file
+from mee.files import check_folder, entry, is_bare, parse_json, read_file, read_json, whole_file
 from mee.layout import Layout, Scale
 
-FORMAT = 7
+FORMAT = 8
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
 CHECKSUM, TEXT_FACTS = "sha256", "text.json"
 NUMBER = "[0-9]{6,15}"
@@ -63,6 +66,7 @@ EXPERT = re.compile("[A-Za-z0-9_-]{1,64}")
 MOST_EXPERTS, MOST_COLUMNS, MOST_NUMBER = 64, 1 << 16, 10**14  # of a vector; generation, and other numbers
 Facts = TypeVar("Facts")
 LARGE = 1e12  # above numbers of a scale, and one divided by its spreads
+UPWARDS, MOST_BESIDE = 3, 200  # folders between an index and its model; entries beside an index, looked through
 REMEDY = "restore it, or make the index again: mee index STORE MODEL INDEX --overwrite"
 
 
@@ -74,6 +78,53 @@ class Origin:
     model_fingerprint: str
     store: str  # directory, absolute
     model_inode: int | None = None  # of the directory, on the machine that made the index
+    index: str = ""  # directory of the index at that time, absolute: where the others are from it
+
+    def own_model(self, directory: Path) -> Path | None:
+        """The model's folder, if it is surely the one that the index in a directory was made with.
+
+        It is beside the index as recorded, or the very folder, there or moved along with the index.
+        """
+        recorded = Path(self.model)
+        if is_bare(recorded.name) and recorded.parent == directory.resolve().parent and _folder(recorded):
+            return recorded
+        places = (recorded, *self._moved(directory))
+        return next((place for place in places if (inode := _folder(place)) and inode == self.model_inode), None)
+
+    def models(self, directory: Path) -> list[Path]:
+        """Folders that may be the model's, by their places, the likeliest first; their content has to be compared.
+
+        The model may have been moved or copied along with the index, or stand beside it under another name.
+        """
+        places, own = list(filter(_folder, self._moved(directory))), self.own_model(directory)
+        if own:
+            places.append(own)
+        else:
+            with suppress(OSError):
+                beside = sorted(directory.resolve().parent.iterdir())[:MOST_BESIDE]
+                places += [each for each in beside if is_bare(each.name) and _folder(each) and is_model(each)]
+        return list(dict.fromkeys(places))
+
+    def _moved(self, directory: Path) -> Iterator[Path]:
+        """Where the model is, seen from the index, as it was when the index was made."""
+        with suppress(ValueError):  # a path of anyone's may be no path
+            place = Path(os.path.relpath(self.model, self.index))
+            names = [name for name in place.parts if name != ".."]
+            if (
+                Path(self.index).is_absolute()
+                and len(place.parts) - len(names) <= UPWARDS
+                and all(map(is_bare, names))
+            ):
+                yield Path(os.path.normpath(directory.resolve() / place))
+
+
+def _folder(place: Path) -> int | None:
+    """The inode of a folder that is no link; None of anything else."""
+    try:
+        status = place.lstat()
+    except (OSError, ValueError):
+        return None
+    return status.st_ino if stat.S_ISDIR(status.st_mode) else None
 
 
 @dataclass(frozen=True)

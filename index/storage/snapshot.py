@@ -27,6 +27,7 @@ from index.storage.segment import (
     read_facts,
 )
 from index.storage.table import STANDARD
+from mee.data import Names
 from mee.errors import InputError
 from mee.layout import Layout, Scale
 
@@ -89,6 +90,24 @@ class Snapshot:
             if row is not None:
                 return number, row
         return None
+
+    @cached_property
+    def names(self) -> Names[tuple[str, ...]]:
+        """Of all clips and videos: the clips that they name."""
+        videos: dict[str, list[str]] = {}
+        for table in (segment.live_table() for segment in self.segments):
+            for clip_id, video in zip(table["clip_id"].to_pylist(), table["video"].to_pylist()):
+                videos.setdefault(video, []).append(clip_id)
+        single = {each: (each,) for clips in videos.values() for each in clips}
+        return Names({video: tuple(clips) for video, clips in videos.items()} | single, "the index")
+
+    @cached_property
+    def video_names(self) -> Names[str]:
+        """Of all videos."""
+        tables = (segment.live_table() for segment in self.segments)
+        return Names(
+            {video: video for table in tables for video in table["video"].unique().to_pylist()}, "the index"
+        )
 
     @cached_property
     def columns(self) -> pa.Schema:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from mee.data.names import NEAR, Names
 from mee.errors import InputError, some
 
 if TYPE_CHECKING:
@@ -71,9 +71,20 @@ def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool)
 
 
 def find_videos(
-    video_ids: Iterable[str], source: ClipNames, *, partial: bool
+    video_ids: Iterable[str],
+    source: ClipNames,
+    *,
+    partial: bool,
+    what: str = "captioned videos",
+    remedy: str = "Extract them with mee precompute",
 ) -> tuple[dict[str, tuple[str, tuple[str, ...]]], list[str]]:
-    """Find videos by their ids, as captions name them; with partial, leave out those that are not in the source.
+    """Find videos, or clips, by their ids, however they are spelled (names.py); those not found may be left out.
+
+    Args:
+        video_ids: as captions name them.
+        source: where they should be.
+        partial: leave out those that are not in the source, if any is.
+        what, remedy: what to call them, and what to do about missing ones, for the message.
 
     Returns:
         Video id -> the source's name of the video, and its clips; and the ids that were left out.
@@ -81,58 +92,49 @@ def find_videos(
     Raises:
         InputError: a video id is unknown or ambiguous, its video failed, or no video remains.
     """
-    by_name, wanted = _names(source), list(dict.fromkeys(video_ids))
-    found = {video_id: by_name[video_id] for video_id in wanted if video_id in by_name}
+    names, wanted = _names(source), list(dict.fromkeys(video_ids))
+    meant = {video_id: found for video_id in wanted if (found := names.find(video_id))}
+    unsure = _other_folders(names, meant)
+    found = {video_id: each for video_id, each in meant.items() if video_id not in unsure}
     left_out = [video_id for video_id in wanted if video_id not in found]
     if left_out and not (partial and found):
-        tails = _tails((*source.clips["video"].astype(str), *source.failed))
-        reasons = (f"{video_id} ({_reason(video_id, tails, source)})" for video_id in left_out)
+
+        def reason(video_id: str) -> str:
+            known = names.meant(video_id).names
+            failed = source.failed.get(known[0]) if len(known) == 1 else None
+            return unsure.get(video_id) or failed or names.reason(video_id).removeprefix("is ")
+
+        reasons = (f"{video_id} ({reason(video_id)})" for video_id in left_out)
         raise InputError(
-            f"{len(left_out)} of {len(wanted)} captioned videos are not usable in {source.name}: "
-            f"{some(reasons, len(left_out), '; ')}. Extract them with mee precompute, or go on without them with "
-            "--partial"
+            f"{len(left_out):,} of {len(wanted):,} {what} are not usable in {source.name}: "
+            f"{some(reasons, len(left_out), '; ')}. {remedy}"
+            + (", or go on without them with --partial" if found else "")
         )
     return found, left_out
 
 
-def _names(source: ClipNames) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Every name that a caption may use for a video -> the video and its clips.
-
-    A name is its path in the store, or the end of it from some folder on, with or without the file suffix. An
-    ambiguous end names no video, but a whole path always names its own.
-    """
+def _names(source: ClipNames) -> Names[tuple[str, tuple[str, ...]] | None]:
+    """The names of videos and clips; None of those that failed."""
     clips: dict[str, list[str]] = {}
     single: dict[str, tuple[str, tuple[str, ...]]] = {}
     for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
         clips.setdefault(video, []).append(clip_id)
         single[clip_id] = (video, (clip_id,))
     full = {video: (video, tuple(clip_ids)) for video, clip_ids in clips.items()}
-    tails = _tails((*full, *source.failed))
-    short = {tail: full[videos[0]] for tail, videos in tails.items() if len(videos) == 1 and videos[0] in full}
-    return {**short, **single, **full}
+    gone = dict.fromkeys(set(source.failed) - full.keys())
+    return Names({**single, **full, **gone}, "the store")
 
 
-def _reason(video_id: str, tails: dict[str, list[str]], source: ClipNames) -> str:
-    if video_id in source.failed:
-        return source.failed[video_id]
-    videos = tails.get(video_id, [])
-    if len(videos) > 1:
-        return f"may be {' or '.join(videos[:3])}"
-    return source.failed[videos[0]] if videos else "not in the store"
-
-
-def _tails(videos: Iterable[str]) -> dict[str, list[str]]:
-    """End of a path, from some folder on, with or without the file suffix -> the videos that it may name.
-
-    A whole path without its suffix takes precedence over the ends of longer ones.
-    """
-    tails: dict[str, list[str]] = {}
-    whole: dict[str, list[str]] = {}
-    for video in dict.fromkeys(videos):
-        path = PurePosixPath(video)
-        whole.setdefault(str(path.with_suffix("")), []).append(video)
-        for start in range(len(path.parts)):
-            tail = PurePosixPath(*path.parts[start:])
-            for name in {str(tail), str(tail.with_suffix(""))}:
-                tails.setdefault(name, []).append(video)
-    return {**tails, **whole}
+def _other_folders(names: Names[tuple[str, tuple[str, ...]] | None], found: Iterable[str]) -> dict[str, str]:
+    """Why some of the ids found cannot be it: train/0.mp4 and test/0.mp4 are two videos, and 0.mp4 is one."""
+    by_name: dict[str, dict[str, str]] = {}
+    for video_id in found:
+        meant = names.meant(video_id)
+        if meant.folders:
+            by_name.setdefault(meant.names[0], {})[video_id] = f"/{meant.folders}"
+    unsure = {}
+    for known, folders in by_name.items():
+        longest = max(folders.values(), key=len)
+        if not all(map(longest.endswith, folders.values())):
+            unsure |= {each: f"{known} may be any of {' or '.join(list(folders)[:NEAR])}" for each in folders}
+    return unsure

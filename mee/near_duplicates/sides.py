@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from mee.data import find_videos
-from mee.errors import InputError, name_ids
+from mee.errors import InputError
 from mee.protocols import FOLDER, read_annotations
 
 if TYPE_CHECKING:
@@ -79,15 +79,8 @@ def find_side(
     Raises:
         InputError: a video is missing, or all are.
     """
-    try:
-        found, left_out = find_videos(ids, source, partial=True)
-    except InputError:  # all are missing: the message below names the side
-        found, left_out = {}, list(ids)
-    if left_out and not (partial and found):
-        raise InputError(
-            f"{len(left_out):,} of {len(ids):,} {side} videos are not usable in {source.name}: "
-            f"{name_ids(left_out)}. {remedy}{', or go on without them with --partial' if found else ''}"
-        )
+    what = f"{side} videos"
+    found, left_out = find_videos(ids, source, partial=partial, what=what, remedy=remedy)
     clips: dict[str, dict[str, None]] = {}
     for video, clip_ids in (found[name] for name in ids if name in found):
         clips.setdefault(video, {}).update(dict.fromkeys(clip_ids))

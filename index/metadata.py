@@ -49,13 +49,8 @@ class Metadata:
         """
         from mee.data import find_videos
 
-        try:
-            found, unknown = find_videos(self.ids, source, partial=True)
-        except InputError:
-            raise InputError(
-                f"{self.path} is about no usable clip of {source.name}: it says '{self.ids[0]}', and '"
-                f"{next(iter(source.clips.index.astype(str)), '')}' is one there"
-            ) from None
+        words = {"what": f"clips or videos of {self.path}", "remedy": "Name those of the store"}
+        found, unknown = find_videos(self.ids, source, partial=True, **words)
         row_of: dict[str, int] = {}
         for row, name in enumerate(self.ids):
             for clip_id in found[name][1] if name in found else ():

@@ -108,12 +108,11 @@ class Searcher:
         """
         video_index = VideoIndex.open(directory, device=index_device)
         origin = video_index.origin
-        own = origin.own_model(directory)
+        places = [(model, True)] if model else list(origin.models(directory))
 
         @cache
         def check() -> Path:
-            for place in [model] if model else origin.models(directory):
-                sure = place in (model, own)  # else it may be anything
+            for place, sure in places:
                 try:
                     found = fingerprint(place)
                 except (InputError, OSError):
@@ -150,7 +149,7 @@ class Searcher:
                 exported = TextSide(directory / text_name(origin), video_index.layout)
             except InputError as error:
                 reason = str(error)
-        if exported is None or (own and changed_since(own, exported.made)):
+        if exported is None or any(sure and changed_since(place, exported.made) for place, sure in places):
             check()
         return cls(video_index, Text(load, exported, reason))
 
@@ -329,7 +328,7 @@ def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection 
         masks = _of_videos(video_index, [request.video])
         live = [True if segment.live is None else segment.live for segment in segments]
         if not any((mask & alive).any() for mask, alive in zip(masks, live)):
-            masks = _of_videos(video_index, [video_index.video(request.video)])
+            masks = _of_videos(video_index, [video_index.snapshot.names.need(request.video, "video")[0]])
         selection = _both(selection, masks)
     if request.like is not None:  # but not the clip itself
         number, row = video_index.find(request.like)

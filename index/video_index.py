@@ -177,28 +177,11 @@ class VideoIndex:
         self.snapshot.check()
         found = self.snapshot.find(name)
         if found is None:
-            clips = self.snapshot.names.find(name) or ()
+            clips = self.snapshot.names.need(name, "clip")[1]
             if len(clips) > 1:
-                raise InputError(
-                    f"video {name!r} has {len(clips):,} clips; name one of them, such as '{clips[0]}'"
-                )
-            found = self.snapshot.find(clips[0]) if clips else None
-        if found is None:
-            raise InputError(
-                f"clip {name!r} {self.snapshot.names.reason(name)}; mee gallery list INDEX --clips lists its clips"
-            )
-        return found
-
-    def video(self, name: str) -> str:
-        """The video that a name means (mee/data/names.py).
-
-        Raises:
-            InputError: there is no such video, or the name may mean several.
-        """
-        names = self.snapshot.video_names
-        found = names.find(name)
-        if found is None:
-            raise InputError(f"video {name!r} {names.reason(name)}")
+                raise InputError(f"video {name!r} has {len(clips):,} clips; name one, such as '{clips[0]}'")
+            found = self.snapshot.find(clips[0])
+        assert found is not None
         return found
 
     def clip_query(self, clip_id: str) -> Queries:

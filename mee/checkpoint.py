@@ -69,11 +69,6 @@ def check_directory(directory: Path) -> ModelConfig:
     return read_config(directory)
 
 
-def is_model(directory: Path) -> bool:
-    """Whether a directory has the files of a model; none of them is read."""
-    return all((directory / name).exists() for name in (CONFIG, WEIGHTS, TEXT))
-
-
 def read_config(directory: Path) -> ModelConfig:
     """A checkpoint directory's model settings.
 

@@ -108,14 +108,14 @@ class ImportJob:
         listed = None if config.ids is None else read_ids(config.ids)
         ids = None if listed is None else list(listed)
         self.arrays = {stream: arrange(open_arrays(path), ids) for stream, path in files.items()}
-        there: dict[str, Any] = {**self.known}
+        known = dict[str, Any](self.known)
         if listed is not None:
-            listed = self._renamed(listed, there, str(config.ids), find)
-            there |= listed
+            listed = self._renamed(listed, known, str(config.ids), find)
+            known |= listed
         for stream, entries in self.arrays.items():
-            places = self._renamed(entries.places, there, str(entries.path), find)
+            places = self._renamed(entries.places, known, str(entries.path), find)
             self.arrays[stream] = replace(entries, places=places)
-            there |= places
+            known |= places
         self.clips = self._chosen(listed, kept)
         self.report.clips = len(self.clips)
         self.work = Work(files, {clip.video for clip in self.clips.values()})

@@ -49,7 +49,6 @@ from typing import Any, TypeVar, get_type_hints
 
 from index.scanners import Settings
 from index.storage.checksums import FileFacts, check_size, discard, facts_of
-from mee.checkpoint import is_model
 from mee.errors import InputError
 from mee.files import check_folder, entry, is_bare, parse_json, read_file, read_json, whole_file
 from mee.layout import Layout, Scale
@@ -80,51 +79,37 @@ class Origin:
     model_inode: int | None = None  # of the directory, on the machine that made the index
     index: str = ""  # directory of the index at that time, absolute: where the others are from it
 
-    def own_model(self, directory: Path) -> Path | None:
-        """The model's folder, if it is surely the one that the index in a directory was made with.
+    def models(self, directory: Path) -> Iterator[tuple[Path, bool]]:
+        """Folders that may hold the model of the index in a directory, the likeliest first; and which surely do.
 
-        It is beside the index as recorded, or the very folder, there or moved along with the index.
+        These are the very folder that the index was made with, and the recorded one beside the index. The others
+        may be anyone's: where a model would be that was moved or copied along, and those beside the index.
         """
-        recorded = Path(self.model)
-        if is_bare(recorded.name) and recorded.parent == directory.resolve().parent and _folder(recorded):
-            return recorded
-        places = (recorded, *self._moved(directory))
-        return next((place for place in places if (inode := _folder(place)) and inode == self.model_inode), None)
-
-    def models(self, directory: Path) -> list[Path]:
-        """Folders that may be the model's, by their places, the likeliest first; their content has to be compared.
-
-        The model may have been moved or copied along with the index, or stand beside it under another name.
-        """
-        places, own = list(filter(_folder, self._moved(directory))), self.own_model(directory)
-        if own:
-            places.append(own)
-        else:
-            with suppress(OSError):
-                beside = sorted(directory.resolve().parent.iterdir())[:MOST_BESIDE]
-                places += [each for each in beside if is_bare(each.name) and _folder(each) and is_model(each)]
-        return list(dict.fromkeys(places))
-
-    def _moved(self, directory: Path) -> Iterator[Path]:
-        """Where the model is, seen from the index, as it was when the index was made."""
+        here, recorded, any_sure = directory.resolve(), Path(self.model), False
+        places = {recorded: is_bare(recorded.name) and recorded.parent == here.parent}
         with suppress(ValueError):  # a path of anyone's may be no path
-            place = Path(os.path.relpath(self.model, self.index))
-            names = [name for name in place.parts if name != ".."]
-            if (
-                Path(self.index).is_absolute()
-                and len(place.parts) - len(names) <= UPWARDS
-                and all(map(is_bare, names))
-            ):
-                yield Path(os.path.normpath(directory.resolve() / place))
+            way = Path(os.path.relpath(recorded, self.index)).parts
+            names = [name for name in way if name != ".."]
+            if os.path.isabs(self.index) and len(way) - len(names) <= UPWARDS and all(map(is_bare, names)):
+                moved = Path(os.path.normpath(here.joinpath(*way)))
+                places = {moved: places.get(moved, False), **places}
+        for place, beside in places.items():
+            sure = (inode := _folder(place)) is not None and (beside or inode == self.model_inode)
+            any_sure |= sure
+            if inode is not None and (sure or place != recorded):
+                yield place, sure
+        if not any_sure:
+            with suppress(OSError):
+                others = sorted(here.parent.iterdir())[:MOST_BESIDE]
+                yield from ((each, False) for each in others if is_bare(each.name) and _folder(each) is not None)
 
 
 def _folder(place: Path) -> int | None:
     """The inode of a folder that is no link; None of anything else."""
-    try:
+    with suppress(OSError, ValueError):
         status = place.lstat()
-    except (OSError, ValueError):
-        return None
-    return status.st_ino if stat.S_ISDIR(status.st_mode) else None
+        return status.st_ino if stat.S_ISDIR(status.st_mode) else None
+    return None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,12 @@ from index.storage.segment import (
     read_facts,
 )
 from index.storage.table import STANDARD
-from mee.data import Names
 from mee.errors import InputError
 from mee.layout import Layout, Scale
 
 if TYPE_CHECKING:
     from index.storage.entries import Entries
+    from mee.data import Names
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
 
@@ -92,22 +93,13 @@ class Snapshot:
         return None
 
     @cached_property
-    def names(self) -> Names[tuple[str, ...]]:
-        """Of all clips and videos: the clips that they name."""
-        videos: dict[str, list[str]] = {}
-        for table in (segment.live_table() for segment in self.segments):
-            for clip_id, video in zip(table["clip_id"].to_pylist(), table["video"].to_pylist()):
-                videos.setdefault(video, []).append(clip_id)
-        single = {each: (each,) for clips in videos.values() for each in clips}
-        return Names({video: tuple(clips) for video, clips in videos.items()} | single, "the index")
+    def names(self) -> Names[tuple[str, tuple[str, ...]]]:
+        """Of all clips and videos: the video, and the clips."""
+        from mee.data import names_of  # here: most searches need none of it
 
-    @cached_property
-    def video_names(self) -> Names[str]:
-        """Of all videos."""
-        tables = (segment.live_table() for segment in self.segments)
-        return Names(
-            {video: video for table in tables for video in table["video"].unique().to_pylist()}, "the index"
-        )
+        tables = [segment.live_table() for segment in self.segments]
+        ids = (zip(table["clip_id"].to_pylist(), table["video"].to_pylist()) for table in tables)
+        return names_of(chain.from_iterable(ids), "the index")
 
     @cached_property
     def columns(self) -> pa.Schema:

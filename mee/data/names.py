@@ -22,10 +22,9 @@ import posixpath
 import re
 from bisect import bisect
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -43,7 +42,7 @@ AROUND: Final = "\"'`“”‘’«»\ufeff\u200b"  # quotes and what nobody see
 NEAR, WINDOW = 3, 2500  # names in a message; known names on either side, by alphabet, that are looked through
 _CLEAN = re.compile(r"\w[\w.,@+=-]*(?:/\w[\w.,@+=-]*)*", re.ASCII)  # a path that is written in one way only
 _ENDING = re.compile(r"(?<=[^/])\.(?=\d*[A-Za-z])[A-Za-z\d]{1,5}$")
-_FRAGMENT = re.compile(r"#t=(?:npt:)?([\d.:]*)(?:,([\d.:]*))?$")
+_FRAGMENT = re.compile(r"#t=(?:npt:)?(\d+\.?\d*)?(?:,(\d+\.?\d*))?$")
 _ADDRESS = re.compile(r"file:/*|[A-Za-z][A-Za-z\d+.-]+://", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d+)\.0+")
 
@@ -54,22 +53,11 @@ def _form(name: str) -> tuple[str, str]:
         return name, ""
     text, times = normalize("NFC", name).strip().strip(AROUND).strip(), ""
     if match := _FRAGMENT.search(text):
-        text, times = text[: match.start()], f"#{_seconds(match[1])},{_seconds(match[2])}"
+        text, times = text[: match.start()], "#" + ",".join(str(float(each or 0)) for each in match.groups())
     if match := _ADDRESS.match(text):
         text = normalize("NFC", unquote(text[match.end() :]))
     path = posixpath.normpath(text.replace("\\", "/"))
     return "/".join(part for part in path.split("/") if part not in ("", ".", "..")), times
-
-
-def _seconds(text: str | None) -> float | str:
-    try:
-        return sum(float(part) * 60**place for place, part in enumerate(reversed((text or "0").split(":"))))
-    except ValueError:
-        return str(text)
-
-
-def _same(path: str) -> str:
-    return path
 
 
 def _stem(path: str) -> str:
@@ -103,22 +91,19 @@ def _folded(path: str) -> str:
 
 
 Cut = Callable[[str], str]
-_CUTS: Final[tuple[tuple[Cut, Cut], ...]] = ((_same, _same), (_same, _short), (_stem, _same), (_bare, _bare))
+_CUTS: Final[tuple[tuple[Cut, Cut], ...]] = ((str, str), (str, _short), (_stem, str), (_bare, _bare))
 _RULES: Final = (  # of a written name, of known ones, and whether ends suffice
     *((written, known, False) for written, known in _CUTS),
     *((written, known, True) for written, known in _CUTS),
     (_plain, _plain, True),
     (_folded, _folded, True),
 )
-
 STRICT: Final = 2 * len(_CUTS)  # the last rule of whole paths and ends
 
 
 def base_name(name: str) -> str:
-    """A video's name without folders and endings."""
-    path = _form(name)[0]
-    cut = _bare(path)
-    return (cut if cut != path else _short(path)).rpartition("/")[2]
+    """A video's name without folders and ending."""
+    return _short(_form(name)[0]).rpartition("/")[2]
 
 
 def _ends(path: str) -> Iterator[str]:
@@ -128,8 +113,7 @@ def _ends(path: str) -> Iterator[str]:
         path = path.partition("/")[2]
 
 
-@dataclass(frozen=True)
-class Meant:
+class Meant(NamedTuple):
     """The known names that a written one may mean by the first rule by which it fits any."""
 
     names: tuple[str, ...]  # none: it is unknown; several that name different things: it is ambiguous
@@ -144,29 +128,11 @@ class Names(Generic[Thing]):
         """place: where they are, for messages: "the store"."""
         self.known, self._place = known, place
         self._tables: dict[tuple[Cut, bool], dict[str, str | list[str]]] = {}
-        self._said: dict[str, Meant] = {}
 
     def meant(self, name: str) -> Meant:
         """The known names that a name may mean."""
         if name in self.known:
             return Meant((name,))
-        if name not in self._said:
-            self._said[name] = self._meant(name)
-        return self._said[name]
-
-    def find(self, name: str) -> Thing | None:
-        """What a name means; None where it is unknown or ambiguous."""
-        found = self.meant(name).names
-        return self.known[found[0]] if len(found) == 1 else None
-
-    def reason(self, name: str) -> str:
-        """Why nothing is found by a name, in a few words."""
-        if found := self.meant(name).names:
-            return f"may be {' or '.join(found[:NEAR])}"
-        near = " or ".join(map(name_id, self._near(name)))
-        return f"is not in {self._place}" + (f" (did you mean {near}?)" if near else "")
-
-    def _meant(self, name: str) -> Meant:
         path, times = _form(name)
         for number, (written, known, ends) in enumerate(_RULES, 1):
             cut = written(path)
@@ -176,12 +142,30 @@ class Names(Generic[Thing]):
                 table = self._table(known, False)
                 end = next((each for each in _ends(cut) if each + times in table), cut)
                 found = table.get(end + times)
-            if isinstance(found, str):
-                return Meant((found,), number, cut.removesuffix(end))
             if found:
-                first = {self.known[each]: each for each in reversed(found)}  # one name of each thing
+                several = [found] if isinstance(found, str) else found
+                first = {self.known[each]: each for each in reversed(several)}  # one name of each thing
                 return Meant(tuple(reversed(first.values())), number, cut.removesuffix(end))
         return Meant(())
+
+    def find(self, name: str) -> Thing | None:
+        """What a name means; None where it is unknown or ambiguous."""
+        found = self.meant(name).names
+        return self.known[found[0]] if len(found) == 1 else None
+
+    def need(self, name: str, what: str) -> Thing:
+        """The same, or an InputError; what: the thing is called."""
+        found = self.find(name)
+        if found is None:
+            raise InputError(f"{what} {name_id(name)} {self.reason(name)}")
+        return found
+
+    def reason(self, name: str) -> str:
+        """Why nothing is found by a name, in a few words."""
+        if found := self.meant(name).names:
+            return f"may be {' or '.join(found[:NEAR])}"
+        near = " or ".join(map(name_id, self._near(name)))
+        return f"is not in {self._place}" + (f" (did you mean {near}?)" if near else "")
 
     def _table(self, cut: Cut, ends: bool) -> dict[str, str | list[str]]:
         """Key -> the known name that has it, or several: of whole names, or of all their ends."""
@@ -213,33 +197,35 @@ class Names(Generic[Thing]):
         return [near[each] for each in get_close_matches(wanted, near, NEAR)]
 
 
+def names_of(
+    clips: Iterable[tuple[str, str]], place: str, failed: Iterable[str] = ()
+) -> Names[tuple[str, tuple[str, ...]]]:
+    """The names of clips, given with their videos, and of videos: (video, its clips); of those that failed none."""
+    videos: dict[str, list[str]] = {}
+    known: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for clip_id, video in clips:
+        videos.setdefault(video, []).append(clip_id)
+        known[clip_id] = (video, (clip_id,))
+    known |= {video: (video, tuple(clip_ids)) for video, clip_ids in videos.items()}
+    return Names(known | {video: (video, ()) for video in failed if video not in videos}, place)
+
+
 def meet(names: Iterable[str], known: Iterable[str], where: str) -> dict[str, str]:
     """Names -> the known names that they mean, each for one name only; without those that mean none.
 
     A name that fits by `plain` or `folded` alone means none where another one fits better.
 
-    Args:
-        names: such as the ids of a file.
-        known: such as the clips of a store.
-        where: the names are, for messages.
-
     Raises:
-        InputError: a name is ambiguous, or two mean the same one.
+        InputError: a name is ambiguous, or two mean the same one; `where` says where they are.
     """
-    there = Names({name: name for name in known}, "it")
-    fitting: dict[str, dict[int, list[str]]] = {}
-    for name in dict.fromkeys(names):
-        meant = there.meant(name)
+    there, met = Names({name: name for name in known}, "it"), dict[str, tuple[int, str]]()
+    for name, meant in sorted(((name, there.meant(name)) for name in names), key=lambda pair: pair[1].rule):
         if len(meant.names) > 1:
             raise InputError(f"{where} has {name_id(name)}, which {there.reason(name)}; write which of them")
         for each in meant.names:
-            fitting.setdefault(each, {}).setdefault(meant.rule, []).append(name)
-    met = {}
-    for known_name, by_rule in fitting.items():
-        strict = [name for rule, names in sorted(by_rule.items()) if rule <= STRICT for name in names]
-        first, *others = strict or by_rule[min(by_rule)]
-        if others:
-            both = f"{name_id(first)} and {name_id(others[0])}, and both may be {name_id(known_name)}"
-            raise InputError(f"{where} has {both}; keep one")
-        met[first] = known_name
-    return met
+            rule = max(meant.rule, STRICT)
+            first, other = met.setdefault(each, (rule, name))
+            if first == rule and other != name:
+                both = f"{name_id(other)} and {name_id(name)}, and both may be {name_id(each)}"
+                raise InputError(f"{where} has {both}; keep one")
+    return {name: each for each, (_, name) in met.items()}

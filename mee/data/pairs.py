@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from mee.data.names import NEAR, Names
+from mee.data.names import NEAR, Meant, names_of
 from mee.errors import InputError, some
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def find_videos(
     partial: bool,
     what: str = "captioned videos",
     remedy: str = "Extract them with mee precompute",
+    place: str = "the store",
 ) -> tuple[dict[str, tuple[str, tuple[str, ...]]], list[str]]:
     """Find videos, or clips, by their ids, however they are spelled (names.py); those not found may be left out.
 
@@ -84,7 +85,7 @@ def find_videos(
         video_ids: as captions name them.
         source: where they should be.
         partial: leave out those that are not in the source, if any is.
-        what, remedy: what to call them, and what to do about missing ones, for the message.
+        what, remedy, place: what to call them, what to do about missing ones, and where they should be, in words.
 
     Returns:
         Video id -> the source's name of the video, and its clips; and the ids that were left out.
@@ -92,17 +93,19 @@ def find_videos(
     Raises:
         InputError: a video id is unknown or ambiguous, its video failed, or no video remains.
     """
-    names, wanted = _names(source), list(dict.fromkeys(video_ids))
-    meant = {video_id: found for video_id in wanted if (found := names.find(video_id))}
-    unsure = _other_folders(names, meant)
-    found = {video_id: each for video_id, each in meant.items() if video_id not in unsure}
+    names = names_of(zip(source.clips.index.astype(str), source.clips["video"].astype(str)), place, source.failed)
+    wanted = list(dict.fromkeys(video_ids))
+    meant = {video_id: names.meant(video_id) for video_id in wanted}
+    unsure = _other_folders(meant)
+    single = {each: names.known[it.names[0]] for each, it in meant.items() if len(it.names) == 1}
+    found = {each: it for each, it in single.items() if it[1] and each not in unsure}
     left_out = [video_id for video_id in wanted if video_id not in found]
     if left_out and not (partial and found):
 
         def reason(video_id: str) -> str:
-            known = names.meant(video_id).names
-            failed = source.failed.get(known[0]) if len(known) == 1 else None
-            return unsure.get(video_id) or failed or names.reason(video_id).removeprefix("is ")
+            if video_id in single:
+                return unsure.get(video_id) or source.failed[single[video_id][0]]
+            return names.reason(video_id).removeprefix("is ")
 
         reasons = (f"{video_id} ({reason(video_id)})" for video_id in left_out)
         raise InputError(
@@ -113,28 +116,14 @@ def find_videos(
     return found, left_out
 
 
-def _names(source: ClipNames) -> Names[tuple[str, tuple[str, ...]] | None]:
-    """The names of videos and clips; None of those that failed."""
-    clips: dict[str, list[str]] = {}
-    single: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
-        clips.setdefault(video, []).append(clip_id)
-        single[clip_id] = (video, (clip_id,))
-    full = {video: (video, tuple(clip_ids)) for video, clip_ids in clips.items()}
-    gone = dict.fromkeys(set(source.failed) - full.keys())
-    return Names({**single, **full, **gone}, "the store")
-
-
-def _other_folders(names: Names[tuple[str, tuple[str, ...]] | None], found: Iterable[str]) -> dict[str, str]:
-    """Why some of the ids found cannot be it: train/0.mp4 and test/0.mp4 are two videos, and 0.mp4 is one."""
+def _other_folders(meant: Mapping[str, Meant]) -> dict[str, str]:
+    """Why some ids cannot be it: train/0.mp4 and test/0.mp4 are two videos, and 0.mp4 in the store is one."""
     by_name: dict[str, dict[str, str]] = {}
-    for video_id in found:
-        meant = names.meant(video_id)
-        if meant.folders:
-            by_name.setdefault(meant.names[0], {})[video_id] = f"/{meant.folders}"
-    unsure = {}
-    for known, folders in by_name.items():
-        longest = max(folders.values(), key=len)
-        if not all(map(longest.endswith, folders.values())):
-            unsure |= {each: f"{known} may be any of {' or '.join(list(folders)[:NEAR])}" for each in folders}
+    for video_id, (names, _, folders) in meant.items():
+        if folders:
+            by_name.setdefault(names[0], {})[video_id] = f"/{folders}"
+    unsure: dict[str, str] = {}
+    for known, above in by_name.items():
+        if not all(map(max(above.values(), key=len).endswith, above.values())):
+            unsure |= {each: f"{known} may be any of {' or '.join(list(above)[:NEAR])}" for each in above}
     return unsure

@@ -70,17 +70,10 @@ def find_side(
 ) -> tuple[ClipsOfVideos, list[str]]:
     """The source's name of each video of a side, and its clips; and the ids that were left out.
 
-    Args:
-        ids, source: of the videos, and where they should be: a store, or the names of a folder.
-        side: what to call it: training or test.
-        partial: leave out missing ones, instead of refusing.
-        remedy: what to do about missing ones, for the message: "Name the folder that holds them".
-
-    Raises:
-        InputError: a video is missing, or all are.
+    As `find_videos`; `side`: training or test.
     """
-    what = f"{side} videos"
-    found, left_out = find_videos(ids, source, partial=partial, what=what, remedy=remedy)
+    words = {"what": f"{side} videos", "remedy": remedy, "place": "it"}
+    found, left_out = find_videos(ids, source, partial=partial, **words)
     clips: dict[str, dict[str, None]] = {}
     for video, clip_ids in (found[name] for name in ids if name in found):
         clips.setdefault(video, {}).update(dict.fromkeys(clip_ids))

@@ -17,7 +17,7 @@ FOUND = {  # the known name: how it may be written
     "video0.mp4": ["video0", "./video0.mp4", "VIDEO0.MP4", "video0.mp4.npy", "v_video0", "\ufeff“video0”"],
     "a/b/video0.mp4": [
         "video0", "b/video0.mkv", "./a//b/video0.mp4", "x/../a/b/video0", r"C:\data\a\b\video0.mp4", r"a\b\video0",
-        "/home/a/b/video0.mp4", "file:///data/a/b/video0.mp4", "B/Video0", r"\\server\share\a\b\video0.avi",
+        "/home/a/b/video0.mp4", "file:///data/a/b/video0.mp4", "B/Video0", r"\\server\a\b\video0.avi",
         "https://example.org/a/b/video0.mp4", "../b/video0.mp4",
     ],
     "my video #1.mp4": ["my%20video%20%231.mp4", "file:///x/my%20video%20%231.mp4", "file:my video #1.mp4"],
@@ -30,14 +30,15 @@ FOUND = {  # the known name: how it may be written
     NFC: [NFD, f"x/{NFD}", "GRÖSSE É", "größe é.mkv"], NFD: [NFC, f"x/{NFC}", "GRÖSSE É"],
     "v_abc-_1.mp4": ["abc-_1", "abc-_1.mkv", "x/abc-_1"], "abc-_1.mp4": ["v_abc-_1", "V_ABC-_1.mp4"],
     "7": ["7.0", "7.00", "007", "7.mp4"], "007.mp4": ["7", "7.0", "0007"], "7.0": ["7", "07"], "0": ["000", "0.0"],
-    "a.mp4#t=0,10": ["a#t=0,10", "a.mp4#t=0.0,10.0", "x/a.mkv#t=0,10.00", "A#t=npt:0,0:10", "a.mp4#t=,10"],
-    "a.mp4#t=3600.125,3601": ["a#t=1:00:00.125,1:00:01"],
+    "a.mp4#t=0,10": ["a#t=0,10", "a.mp4#t=0.0,10.0", "x/a.mkv#t=0,10.00", "A#t=npt:0,10", "a.mp4#t=,10"],
+    "a.mp4#t=3600.125,3601": ["a#t=3600.1250,3601.", "x/A#t=npt:3600.125,3601.0"],
 }  # fmt: skip
 UNKNOWN = {  # the known name: what is not it
     "video0.mp4": ["video", "video00", "video0.mp5", "", ".", ".mp4", "/", "video0.mp4#t=0,10", "video0.mp4/x"],
     "a/video0.mp4": ["b/video0.mp4", "a/a/b/video0.mp4/c", "a", "a/"],
     f"{CLIP}.avi": [CLIP.rpartition(".")[0], CLIP.partition("-")[0]], CLIP: [CLIP.rpartition(".")[0]],
-    "Dr.Who": ["Dr.No", "Dr.Strange"], "abc": ["v_", "v_v_abc"], "a.mp4#t=0,10": ["a#t=0,1", "a", "a#t=10", "a#t=x"],
+    "Dr.Who": ["Dr.No", "Dr.Strange"], "abc": ["v_", "v_v_abc"],
+    "a.mp4#t=0,10": ["a#t=0,1", "a", "a#t=10", "a#t=x", "a#t="],
     "7": ["7.5", "70", "-7", "7.0.0"],
 }  # fmt: skip
 

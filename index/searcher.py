@@ -7,7 +7,6 @@ with equal weights for its experts. Requests that only name words list the clips
 from __future__ import annotations
 
 import shlex
-import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
@@ -22,12 +21,11 @@ from numpy.typing import NDArray
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
 from index.request import STREAMS, Request
-from index.storage import Origin, text_name
+from index.storage import text_name
 from index.text_side import TextSide
 from index.video_index import VideoIndex
 from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
-from mee.files import is_bare
 from mee.layout import Layout
 from mee.text import check_sentences
 
@@ -100,9 +98,9 @@ class Searcher:
             directory: the index.
             device: where the model encodes sentences, if it must; auto: on a GPU where there is one. A GPU that is
                 named is a reason to use the model.
-            model: the model's directory; it is then used. Default: as recorded, if it stands beside the index, or
-                is still the very directory that the index was made with on this machine. An index may have been
-                made by anyone, and what it names is no reason to read it.
+            model: the model's directory; it is then used. Default: the folder of the recorded fingerprint, where
+                it was, moved along with the index, or beside it. An index may have been made by anyone, and what
+                it names is no reason to read it: other places are not looked at (`Origin.models`).
             index_device: where clips are scored; a GPU takes a copy of the vectors first. Default: the CPU.
 
         Raises:
@@ -110,26 +108,32 @@ class Searcher:
         """
         video_index = VideoIndex.open(directory, device=index_device)
         origin = video_index.origin
-        place = model or Path(origin.model)
-        there = place.is_dir() if model else _is_own(origin, directory)
+        places = [(model, True)] if model else list(origin.models(directory))
 
         @cache
-        def check() -> None:
-            if not there:
-                raise InputError(
-                    f"the model of index '{directory}' is not at '{place}', or the index was made with another "
-                    "folder than the one there. Say where it is with --model, or train one and make the index "
-                    "again"
-                )
-            if (found := fingerprint(place)) != origin.model_fingerprint:
-                again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
-                raise InputError(
-                    f"'{place}' is not the model that index '{directory}' was made with (fingerprint {found}, not "
-                    f"{origin.model_fingerprint}). Make the index again: {again}"
-                )
+        def check() -> Path:
+            for place, sure in places:
+                try:
+                    found = fingerprint(place)
+                except (InputError, OSError):
+                    if sure:
+                        raise
+                    continue
+                if found == origin.model_fingerprint:
+                    return place
+                if sure:
+                    again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
+                    raise InputError(
+                        f"'{place}' is not the model that index '{directory}' was made with (fingerprint "
+                        f"{found}, not {origin.model_fingerprint}). Make the index again: {again}"
+                    )
+            raise InputError(
+                f"the model of index '{directory}' is not at '{origin.model}', nor beside the index. Say where it "
+                "is with --model, or once for all with mee index STORE MODEL INDEX"
+            )
 
         def load() -> MEE:
-            check()
+            place = check()
             import torch
 
             from mee.model import MEE
@@ -145,7 +149,7 @@ class Searcher:
                 exported = TextSide(directory / text_name(origin), video_index.layout)
             except InputError as error:
                 reason = str(error)
-        if exported is None or (there and changed_since(place, exported.made)):
+        if exported is None or any(sure and changed_since(place, exported.made) for place, sure in places):
             check()
         return cls(video_index, Text(load, exported, reason))
 
@@ -295,17 +299,6 @@ def _check_layout(video_index: VideoIndex, model: MEE) -> None:
         raise InputError(f"the index holds {video_index.layout}, the model makes {model.layout}")
 
 
-def _is_own(origin: Origin, directory: Path) -> bool:
-    """Whether the recorded folder of the model is beside the index, or the one that it was made with here."""
-    place = Path(origin.model)
-    try:
-        status = place.lstat()
-    except (OSError, ValueError):
-        return False
-    beside = is_bare(place.name) and place.parent == directory.resolve().parent
-    return stat.S_ISDIR(status.st_mode) and (beside or status.st_ino == origin.model_inode)
-
-
 def _check_experts(request: Request, layout: Layout) -> None:
     """Refuse experts that the model does not have."""
     for name in (*request.only, *request.weights):
@@ -333,9 +326,9 @@ def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection 
         selection = Filter.parse(request.where).masks([segment.table.arrow for segment in segments])
     if request.video is not None:
         masks = _of_videos(video_index, [request.video])
-        live = (True if segment.live is None else segment.live for segment in segments)
+        live = [True if segment.live is None else segment.live for segment in segments]
         if not any((mask & alive).any() for mask, alive in zip(masks, live)):
-            raise InputError(f"there is no video {request.video!r} in the index")
+            masks = _of_videos(video_index, [video_index.snapshot.names.need(request.video, "video")[0]])
         selection = _both(selection, masks)
     if request.like is not None:  # but not the clip itself
         number, row = video_index.find(request.like)

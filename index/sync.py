@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +141,7 @@ def synchronise(
         InputError: the index is of another model or source, or is written by another process; it has offsets and
             a clip has none; or it cannot keep what is put.
     """
-    report, columns = Report(), None
+    report, columns, origin = Report(), None, replace(origin, index=str(directory.resolve()))
     if metadata is not None:
         columns, report.unknown = metadata.of_clips(source)
     facts = facts_of(source, model.modalities)
@@ -149,15 +149,11 @@ def synchronise(
     with ExitStack() as stack:
         if not overwrite and (directory / INDEX_FILE).exists():
             writer = stack.enter_context(IndexWriter.open(directory))
-            there = writer.snapshot.origin
-            if (there.model_fingerprint, there.store) != (origin.model_fingerprint, origin.store):
-                raise InputError(
-                    f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); "
-                    "make a new one with --overwrite, or name another place"
-                )
         before = None if writer is None else writer.snapshot
         settings = (Settings() if before is None else before.settings).changed(kind, recall)
         rows = rows_of([] if before is None else before.segments)
+        if before is not None:
+            _check_same(directory, before.origin, origin, set(rows["version"]), set(facts["version"]))
         plan = planned(facts, rows, columns)
         offsets = None if before is None else _offsets(before, plan, rows)
         report.left = plan.left
@@ -190,6 +186,17 @@ def synchronise(
         except ValueError as error:  # the writer's, about what it is given
             raise InputError(f"'{directory}' cannot keep these clips: {error}") from error
     return report
+
+
+def _check_same(directory: Path, there: Origin, now: Origin, versions: set[str], others: set[str]) -> None:
+    """Refuse another model or store; one that was moved, or copied, has clips of the same versions."""
+    if there.model_fingerprint != now.model_fingerprint or (
+        there.store != now.store and versions and versions.isdisjoint(others)
+    ):
+        raise InputError(
+            f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); "
+            "make a new one with --overwrite, or name another place"
+        )
 
 
 def _keep_text(writer: IndexWriter, folder: Path, model: MEE) -> str:

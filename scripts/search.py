@@ -78,8 +78,8 @@ class QueryArgs(Request):
     only: Annotated[tuple[str, ...], arg(metavar="EXPERT [EXPERT ...]")] = ()  # score with these experts only
     weights: Weights = field(default_factory=dict)  # use these mixture weights; experts not named get 0
     # only clips that match, such as 'duration < 30 and split == "test"'. Columns: clip_id, video, start_s, end_s,
-    # duration (in seconds) and those of the metadata. Operators: comparisons, "part" in column, in (...), and, or,
-    # not, is None, .startswith(...)
+    # duration (in seconds) and those of the metadata, `in backticks` if the name is no plain word. Operators:
+    # comparisons, "part" in column, in (...), and, or, not, is None, .startswith(...)
     where: Annotated[str | None, arg(metavar="FILTER")] = None
     video: Annotated[str | None, arg(metavar="NAME")] = None  # only clips of this video
     # only clips in which somebody says these words, side by side; without a sentence: all of them, by time

@@ -4,9 +4,9 @@
     without a list    the clips of any of the files, and those of the store
 
 All files are read twice: first every clip is checked, before anything is written, then the clips are written. What
-the store has already is kept; a stream that was missing and is present now is added. A clip that mee precompute
-made from `video7.mp4` may be called `video7` if no other file is called so. `imports/<writer>-import.json` in the
-store lists the files that its streams came from.
+the store has already is kept; a stream that was missing and is present now is added. A clip of the store may be
+spelled otherwise in the files, such as `video7` for `video7.mp4`: `find` says which clip an id means.
+`imports/<writer>-import.json` in the store lists the files that its streams came from.
 
 The array of one clip -> its stream, (T, D) float16:
 
@@ -22,9 +22,9 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -57,6 +57,7 @@ READER = "import"  # in the column `reader` of an imported clip
 LARGEST = float(np.finfo(np.float16).max)
 
 OnClip = Callable[[str, int, int], None]
+Find = Callable[[Iterable[str], Iterable[str], str], Mapping[str, str]]  # ids, clips there, where the ids are
 
 
 @dataclass
@@ -69,16 +70,27 @@ class ImportReport:
     zeros: dict[str, list[str]] = field(default_factory=dict)  # by stream, clips that are present and all zeros
     not_in_file: Counter[str] = field(default_factory=Counter)  # by stream, clips of the store that its file lacks
     without_name: list[str] = field(default_factory=list)  # streams identified by the content of their file
+    respelled: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # by file, ids of it -> the clips that they mean
 
 
 @final
 class ImportJob:
     """Files, a store and settings, checked and ready to be written."""
 
-    def __init__(self, directory: Path, files: Mapping[str, Path], config: ImportConfig, on_clip: OnClip) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        files: Mapping[str, Path],
+        config: ImportConfig,
+        on_clip: OnClip,
+        find: Find = lambda *_: {},
+    ) -> None:
         """Read and check everything: files by stream, settings, and what the store has; nothing is written.
 
-        ``on_clip``: called after each clip with "check" or "write", how many are done, and of how many.
+        ``on_clip``: called after each clip with "check" or "write", how many are done, and of how many; ``find``:
+        id -> the clip that it means, each for one id; without ids that mean none (default: ids as they are).
         """
         self.directory, self.config, self.on_clip = directory, config, on_clip
         self.report = ImportReport()
@@ -93,13 +105,18 @@ class ImportJob:
         facts: Any = there[[*ROW[1:]]].astype(object).where(there[[*ROW[1:]]].notna(), None).to_dict("index")
         self.known: dict[str, dict[str, Any]] = facts  # the clips of the store; the columns of ROW
         self.file_bytes = dict(zip(rows["video"], rows["file_bytes"]))
-        names = _names_without_ending(there)
         listed = None if config.ids is None else read_ids(config.ids)
         ids = None if listed is None else list(listed)
         self.arrays = {stream: arrange(open_arrays(path), ids) for stream, path in files.items()}
+        known = dict[str, Any](self.known)
+        if listed is not None:
+            listed = self._renamed(listed, known, str(config.ids), find)
+            known |= listed
         for stream, entries in self.arrays.items():
-            self.arrays[stream] = replace(entries, places=_renamed(entries.places, names, str(entries.path)))
-        self.clips = self._chosen(None if listed is None else _renamed(listed, names, str(config.ids)), kept)
+            places = self._renamed(entries.places, known, str(entries.path), find)
+            self.arrays[stream] = replace(entries, places=places)
+            known |= places
+        self.clips = self._chosen(listed, kept)
         self.report.clips = len(self.clips)
         self.work = Work(files, {clip.video for clip in self.clips.values()})
         if manifest.streams:
@@ -135,6 +152,14 @@ class ImportJob:
                     self.report.written += 1
                 self.on_clip("write", number, len(self.clips))
         return self.report
+
+    def _renamed(
+        self, entries: Mapping[str, Any], there: Mapping[str, Any], where: str, find: Find
+    ) -> dict[str, Any]:
+        """Entries under the ids of the clips that are there: of the store, the list or the files before."""
+        meant = find(entries, there, where)
+        self.report.respelled[where] = {name: clip_id for name, clip_id in meant.items() if name != clip_id}
+        return {meant.get(name, name): entry for name, entry in entries.items()}
 
     def _chosen(self, listed: Mapping[str, ListedClip] | None, kept: list[str]) -> dict[str, ListedClip]:
         """The clips of the import, by the store's ids; each file must have one in common with the others."""
@@ -234,25 +259,6 @@ class ImportJob:
             except ValueError as error:
                 raise InputError(f"{path}: {error}") from error
         return found
-
-
-def _names_without_ending(clips: pd.DataFrame) -> dict[str, str]:
-    """`video7` -> `video7.mp4`, for whole videos that no other clip of the store could be meant by."""
-    videos = clips.index[(clips["reader"] != READER) & (clips.index == clips["video"])]
-    stems = [(str(PurePosixPath(name).with_suffix("")), name) for name in videos]
-    counts = Counter(stem for stem, _ in stems)
-    return {stem: name for stem, name in stems if counts[stem] == 1 and stem not in clips.index}
-
-
-def _renamed(entries: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Entries under the ids of the store."""
-    renamed: dict[str, Any] = {}
-    for clip_id, entry in entries.items():
-        name = names.get(clip_id, clip_id)
-        if name in renamed:
-            raise InputError(f"{where} has '{clip_id}', and the clip '{name}' of the store once more; keep one")
-        renamed[name] = entry
-    return renamed
 
 
 def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Fingerprint]) -> None:

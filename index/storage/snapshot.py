@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from mee.layout import Layout, Scale
 
 if TYPE_CHECKING:
     from index.storage.entries import Entries
+    from mee.data import Names
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
 
@@ -89,6 +91,15 @@ class Snapshot:
             if row is not None:
                 return number, row
         return None
+
+    @cached_property
+    def names(self) -> Names[tuple[str, tuple[str, ...]]]:
+        """Of all clips and videos: the video, and the clips."""
+        from mee.data import names_of  # here: most searches need none of it
+
+        tables = [segment.live_table() for segment in self.segments]
+        ids = (zip(table["clip_id"].to_pylist(), table["video"].to_pylist()) for table in tables)
+        return names_of(chain.from_iterable(ids), "the index")
 
     @cached_property
     def columns(self) -> pa.Schema:

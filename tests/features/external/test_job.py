@@ -17,13 +17,14 @@ from features.store.export import export_stream
 from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT
 from features.store.merge import merge_stores
+from mee.data import meet
 from tests.features.small_stores import files
 
 ROWS = np.arange(12, dtype=np.float16).reshape(2, 2, 3) + 1
 
 
 def run_import(directory, sources, **settings):
-    report = ImportJob(directory, sources, ImportConfig(**settings), lambda *_: None).run()
+    report = ImportJob(directory, sources, ImportConfig(**settings), lambda *_: None, meet).run()
     return report, FeatureStore(directory)
 
 
@@ -222,8 +223,21 @@ def test_streams_join_clips_that_were_extracted(run, store_job):
     assert (report.not_in_file, store.coverage()) == ({"sight": 2}, {"smell": 4, "sight": 2})
     assert (set(store.failed), store.manifest.clip_seconds) == ({"bad.mp4"}, 10)
     for twice in ({"sound": {"a": ROWS[1], "a.mp4": ROWS[0]}}, {"sound": {"a": ROWS[1]}, "ids": ["a.mp4", "a"]}):
-        with pytest.raises(InputError, match=r"'a\.mp4'"):
+        with pytest.raises(ValueError, match=r"'a\.mp4'"):
             run(**twice)
+
+
+def test_ids_meet_the_clips_of_the_store_the_list_and_other_files(run, store_job, tmp_path):
+    r = store_job.record
+    store_job.write(r("a.mp4", smell=ROWS[0]), r("d/b.mkv#t=0,10", "d/b.mkv", smell=ROWS[0]), smell=3)
+    report, store = run(sight={"x/a": ROWS[1], "B#t=0.0,10.0": ROWS[0], "new": ROWS[0]})
+    assert sorted(store.clips.index) == ["a.mp4", "d/b.mkv#t=0,10"]
+    assert sorted(store.rows.index) == ["a.mp4", "d/b.mkv#t=0,10", "new"]
+    assert [*report.respelled.values()] == [{"x/a": "a.mp4", "B#t=0.0,10.0": "d/b.mkv#t=0,10"}]
+    _, store = run(store="other", sight={"a": ROWS[1], "b": ROWS[0]}, sound={"a.wav": ROWS[0], "7.0": ROWS[1]})
+    assert sorted(store.rows.index) == ["7.0", "a", "b"]
+    _, store = run(store="listed", ids=["v_a", "7"], sound={"a.wav": ROWS[0], "7.0": ROWS[1]})
+    assert sorted(store.clips.index) == ["7", "v_a"]
 
 
 def test_clips_of_one_video_and_a_new_one_of_an_extracted_video(store_job, tmp_path):
@@ -250,7 +264,7 @@ WRONG = {
     "rows without numbers": ({"sight": {"a": np.ones((3, 0)), "b": ONE}}, None),
     "nothing": ({"sight": {"a": None, "b": []}}, None),
     "other ids than the list's": ({"sight": TWO}, ["x", "y"]),
-    "other ids than another file's": ({"sight": TWO, "sound": {"a.wav": ONE, "b.wav": ONE}}, None),
+    "other ids than another file's": ({"sight": TWO, "sound": {"c": ONE, "d": ONE}}, None),
     "a folder's name": ({"parts": TWO}, None),
     "another folder's name": ({"imports": TWO}, None),
 }
@@ -267,8 +281,8 @@ def test_what_is_refused_leaves_nothing_behind(run, tmp_path, says, what):
 
 def test_a_store_with_clips_of_other_names_and_a_folder_that_is_not_a_store(run, tmp_path):
     run(sight={"a": ROWS[0]})
-    with pytest.raises(InputError, match=r"the store: it has 'a\.wav', they have 'a'"):
-        run(sound={"a.wav": np.ones(2), "b.wav": np.ones(2)})
+    with pytest.raises(InputError, match=r"the store: it has 'c\.wav', they have 'a'"):
+        run(sound={"c.wav": np.ones(2), "d.wav": np.ones(2)})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("x")
     with pytest.raises(InputError, match="is not a feature store"):

@@ -19,7 +19,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +30,7 @@ from mee.errors import InputError
 from scripts.console import (
     DONE,
     FAILURES_LISTED,
+    Columns,
     check_output,
     clock,
     complain,
@@ -60,6 +61,7 @@ class OverlapArgs:
     annotations: Annotated[Positional[Path | None], arg(metavar="[ANNOTATIONS]")] = None
     by: str = FRAMES  # frames, or the name of one of the store's streams
     protocol: str = "folder"  # of the annotations
+    columns: Columns = field(default_factory=dict)  # of your own table, where they have other names
     train_list: str | None = None  # one of the protocol's training lists; default: its usual one
     train: Path | None = None  # list of the training videos, one a line, or a csv with video_id
     test: Path | None = None  # list of the test videos
@@ -133,7 +135,8 @@ def _sides(args: OverlapArgs) -> Sides:
     if args.train is not None and args.test is not None:
         return read_videos(args.train), read_videos(args.test)
     assert args.annotations is not None
-    ids, shortfalls = sides_of_annotations(args.annotations, args.protocol, args.train_list, partial=args.partial)
+    how: Any = {"partial": args.partial, "columns": args.columns}
+    ids, shortfalls = sides_of_annotations(args.annotations, args.protocol, args.train_list, **how)
     for note in shortfalls:
         say(f"partial: {note}")
     return ids

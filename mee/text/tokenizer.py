@@ -111,11 +111,11 @@ class WordPieceEncoder(TextEncoder):
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
+        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.longest))
 
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
-        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
+        return cls(config, CaptionTokenizer.load(directory, config.longest))
 
     def save(self, directory: Path) -> None:
         self.tokenizer.save(directory)

@@ -112,9 +112,9 @@ class WordVectorEncoder(TextEncoder):
 
     def __init__(self, config: TextConfig, words: Sequence[str], vectors: Tensor) -> None:
         """Take V different words in lower case, and their (1 + V, D) vectors, of which the first row is zeros."""
-        pool = Pool(config.pooling, vectors.shape[1])
+        pool = Pool(config.pools, vectors.shape[1])
         super().__init__(pool.dim, torch.empty(0, dtype=torch.int64))
-        self.words, self.max_words = tuple(words), config.max_tokens
+        self.words, self.max_words = tuple(words), config.longest
         self.row_of = {word: row for row, word in enumerate(words, start=1)}
         self.embedding = nn.Embedding.from_pretrained(vectors, freeze=True)  # a parameter: it is no state of a run
         self.pool = pool

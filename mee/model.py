@@ -26,7 +26,7 @@ from mee.layers import GatedEmbeddingUnit, Kernel, Names, Pool, Standardise
 from mee.layout import Layout
 from mee.scoring import mee_scores
 from mee.streams import Clips, Ragged, Sentences, Streams, availability
-from mee.text import TextEncoder, as_declared, encoder_class, tower_class
+from mee.text import Reader, TextEncoder, as_declared, encoder_class, tower_class
 from mee.weights import Checkpointed
 
 MAIN = ""  # the text encoder's name among the towers; the others have their experts' names
@@ -220,6 +220,10 @@ class MEE(Checkpointed):
     def all_towers(self) -> dict[str, TextEncoder]:
         """Every text encoder: MAIN, and the experts' own."""
         return {MAIN: self.text_encoder, **{name: self.tower_of(name) for name in self.towers}}
+
+    def readers(self) -> list[Reader]:
+        """How its text encoders read sentences."""
+        return [reader for tower in self.all_towers.values() if (reader := tower.reader())]
 
     def tower_of(self, expert: str) -> TextEncoder:
         """The text encoder of an expert."""

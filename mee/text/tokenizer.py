@@ -19,8 +19,8 @@ from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, read_json
 from mee.text.base import TextEncoder
 from mee.text.config import TextConfig, check_sentences
+from mee.text.unread import PADDING
 
-PADDING = "[PAD]"
 FILE = "tokenizer.json"
 FREE = ("model", "truncation")  # of the file's keys: read apart, and set by the model's settings
 

@@ -29,7 +29,7 @@ from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
 from mee.files import is_bare
 from mee.layout import Layout
-from mee.text import Reader, Unread, check_sentences
+from mee.text import Unread, check_sentences
 
 if TYPE_CHECKING:
     import torch
@@ -55,23 +55,19 @@ class Text:
         check_sentences(sentences)
         if self._exported is not None:
             try:
-                self.unread.look(self._exported.readers(), sentences, words=True)
+                self.unread.look(self._exported.readers, sentences, words=True)
                 return self._exported.encode(sentences)
             except InputError as error:
                 self._exported, self._reason, self.unread = None, str(error), Unread()
         from mee.encode import encode_captions
 
-        self.unread.look(self._readers, sentences, words=True)
+        self.unread.look(self.model.readers, sentences, words=True)
         return Queries.of(encode_captions(self.model, sentences))
 
     @cached_property
     def model(self) -> MEE:
         """The model, in eval mode."""
         return self._load().eval()
-
-    @cached_property
-    def _readers(self) -> list[Reader]:
-        return self.model.readers()
 
     @property
     def source(self) -> str:

@@ -114,6 +114,7 @@ class TextSide:
             check_rules(tokenizer)
         return tokenizers
 
+    @cached_property
     def readers(self) -> list[Reader]:
         """How the text encoders read sentences."""
         return [reader_of(tokenizer, prompt) for tokenizer, prompt in zip(self._tokenizers, self._prompts)]

@@ -35,7 +35,7 @@ from mee.files import LARGEST_JSON, check_folder, entry, open_file, parse_json, 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-FORMAT = 6
+FORMAT = 5
 CONFIG, WEIGHTS, TRAINING = "config.json", "model.safetensors", "training.json"
 TEXT, TOWERS = "text", "towers"
 LARGEST_HEAD = 1 << 20  # bytes, of config.json and of the list of tensors that precedes the weights

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -221,6 +222,7 @@ class MEE(Checkpointed):
         """Every text encoder: MAIN, and the experts' own."""
         return {MAIN: self.text_encoder, **{name: self.tower_of(name) for name in self.towers}}
 
+    @cached_property
     def readers(self) -> list[Reader]:
         """How its text encoders read sentences."""
         return [reader for tower in self.all_towers.values() if (reader := tower.reader())]

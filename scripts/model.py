@@ -61,10 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with run_folder(args.model, overwrite=args.overwrite) as folder:
         towers = {name: its for name, its in _towers(store).items() if name in (args.streams or store.dims)}
         model = make_model(store, TextConfig(encoder=args.text), {**towers, **args.tower}, args.streams, sentences)
-        unread, place = Unread(), str(args.store.resolve())
-        unread.look(model.readers(), sentences)
-        for note in unread.notes("sentences of the bank"):
+        for note in Unread().look(model.readers, sentences).notes("sentences of the bank"):
             say(note)
+        place = str(args.store.resolve())
         record = {"mee": version("mee"), "store": place, "captions": None, "selected_on": "nothing"}
         write_checkpoint(model, record, args.model, folder)
     rows = [[expert.name, *_asked(expert, args.text)] for expert in model.config.experts]

@@ -139,8 +139,7 @@ def _train(args: TrainArgs, folder: Path) -> None:
     device = pick_device(args.device)
     places = (images, args.tensorboard, folder, start)
     trainer = Trainer(store, split.train, split.val, config, args.training, device, *places)
-    unread = Unread()
-    unread.look(trainer.model.readers(), [*trainer.data.captions, *trainer.validation.captions])
+    unread = Unread().look(trainer.model.readers, [*trainer.data.captions, *trainer.validation.captions])
     for note in unread.notes("captions", "" if start else "--text.max-tokens"):
         say(note)
     if len(trainer.validation) < len(split.val):

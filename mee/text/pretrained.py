@@ -7,7 +7,6 @@ PretrainedEncoder: any language model; text = pool of model(tokens) over the rea
     T5 and its like     the encoder alone
 
     Frozen, the model runs in `tokenize`, once a sentence, and only its pooling may learn; tuned, in `forward`.
-    Dense layers that its folder declares follow the pooling (mee.text.sentence_encoders); they stay frozen.
 
 AlignedTower: the frozen text half of a two-tower model, for the expert whose stream the other half made. Both
 halves share a space: their cosine is the zero-shot score.
@@ -22,7 +21,6 @@ halves share a space: their cosine is the zero-shot score.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,7 +37,6 @@ from mee.text import language_model as lm
 from mee.text.base import Attention, TextEncoder
 from mee.text.config import TextConfig
 from mee.text.model_files import readable
-from mee.text.sentence_encoders import DENSE, Dense, as_declared, dense_layers
 
 BATCH = 64  # sentences read together
 
@@ -75,18 +72,17 @@ class _LanguageModelEncoder(TextEncoder):
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        directory = lm.fetch(config.encoder, config.revision)
-        with readable(directory) as view, usable(f"'{view}' cannot be used"):
-            return cls._open(config, view, lm.load_weights, directory)
+        with readable(lm.fetch(config.encoder, config.revision)) as view, usable(f"'{view}' cannot be used"):
+            return cls._open(config, view, lm.load_weights)
 
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
         with readable(directory) as view, usable(f"'{view}' cannot be used"):
-            return cls._open(config, view, lm.build, directory)
+            return cls._open(config, view, lm.build)
 
     @classmethod
     @abstractmethod
-    def _open(cls, config: TextConfig, directory: Path, make: _MakeModel, source: Path) -> Self: ...
+    def _open(cls, config: TextConfig, directory: Path, make: _MakeModel) -> Self: ...
 
     def save(self, directory: Path) -> None:
         self.settings.save_pretrained(directory)
@@ -128,33 +124,26 @@ class PretrainedEncoder(_LanguageModelEncoder):
     """A language model, frozen, tuned in its last layers, or tuned whole."""
 
     def __init__(
-        self,
-        config: TextConfig,
-        model: PreTrainedModel,
-        tokens: lm.LanguageTokens,
-        settings: PretrainedConfig,
-        source: Path,
+        self, config: TextConfig, model: PreTrainedModel, tokens: lm.LanguageTokens, settings: PretrainedConfig
     ) -> None:
-        """From pooling and tuned layers, a model without heads in float32, its tokenizer, config.json, folder."""
+        """From pooling and tuned layers, a model without heads in float32, its tokenizer, and its config.json."""
         with torch.no_grad(), lm.quiet():  # of a lone padding token; settings name D in many ways
             width = lm.hidden_states(model.train(False), torch.zeros(1, 1, dtype=torch.int64)).shape[-1]
         pool = Pool(config.pools, width)
-        dense = dense_layers(source, pool.dim)
-        dim = cast(Dense, dense[-1]).out_features if dense else pool.dim
         pooled_once = not config.tuned_layers and not pool.learns
-        states = torch.empty(0, dim if pooled_once else width)
+        states = torch.empty(0, pool.dim if pooled_once else width)
         like = torch.empty(0, dtype=torch.int64) if config.tuned_layers else states
-        super().__init__(dim, like, model, tokens, settings)
-        self.dense, self.pool, self.pooled_once, self.prompts = dense, pool, pooled_once, config.prompts
+        super().__init__(pool.dim, like, model, tokens, settings)
+        self.pool, self.pooled_once, self.prompts = pool, pooled_once, config.prompts
         self.tuned = lm.tuned_part(model, config.tuned_layers)
         self.train(self.training)
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        return super().learn(as_declared(config), captions)
+        return super().learn(lm.as_declared(config), captions)
 
     @classmethod
-    def _open(cls, config: TextConfig, directory: Path, make: _MakeModel, source: Path) -> Self:
+    def _open(cls, config: TextConfig, directory: Path, make: _MakeModel) -> Self:
         settings = lm.read_settings(directory)
         settings.use_cache = False  # nothing is generated
         kind = lm.text_class(settings, directory)
@@ -162,13 +151,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         model = make(kind, settings, directory)
         if settings.is_encoder_decoder:
             model = cast(PreTrainedModel, model.get_encoder())
-        return cls(config, model, lm.LanguageTokens(tokenizer, model, config.longest), settings, source)
-
-    def save(self, directory: Path) -> None:
-        super().save(directory)
-        if self.dense:
-            facts = [cast(Dense, layer).facts for layer in self.dense]
-            (directory / DENSE).write_text(json.dumps(facts))
+        return cls(config, model, lm.LanguageTokens(tokenizer, model, config.longest), settings)
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         ids = self._ids(sentences)
@@ -180,11 +163,11 @@ class PretrainedEncoder(_LanguageModelEncoder):
         if self.tuned:
             real = torch.arange(rows.shape[1], device=rows.device) < lengths[:, None]
             rows = lm.hidden_states(self.model, rows, real).float()  # in mixed precision they are not
-        return cast(Tensor, self.dense(self.pool(rows, lengths)))
+        return cast(Tensor, self.pool(rows, lengths))
 
     def of_ids(self, ids: Tensor) -> Tensor:
         states = lm.hidden_states(self.model, ids, torch.ones_like(ids))  # without: operators that ONNX lacks
-        return cast(Tensor, self.dense(self.pool(states, torch.full((1,), ids.shape[1]))))
+        return cast(Tensor, self.pool(states, torch.full((1,), ids.shape[1])))
 
     def tuned_parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -195,7 +178,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         if not self.pooled_once:
             return states
         pooled: Tensor = self.pool(states, torch.full((len(ids),), ids.shape[1], device=states.device))
-        return cast(Tensor, self.dense(pooled))[:, None]
+        return pooled[:, None]
 
 
 class AlignedTower(_LanguageModelEncoder):
@@ -212,7 +195,7 @@ class AlignedTower(_LanguageModelEncoder):
         self.how = half
 
     @classmethod
-    def _open(cls, config: TextConfig, directory: Path, make: _MakeModel, source: Path) -> Self:
+    def _open(cls, config: TextConfig, directory: Path, make: _MakeModel) -> Self:
         settings = lm.read_settings(directory)
         half = HALVES.get(settings.model_type)
         if half is None:

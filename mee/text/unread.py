@@ -53,8 +53,8 @@ class Unread:
     unknown: int = 0  # sentences without a content word that is known
     some: list[str] = field(default_factory=list)  # of these
 
-    def look(self, readers: Sequence[Reader], sentences: Sequence[str], *, words: bool = False) -> None:
-        """Count sentences; `words`: those without a known word, too."""
+    def look(self, readers: Sequence[Reader], sentences: Sequence[str], *, words: bool = False) -> Unread:
+        """Count sentences; returns itself; `words`: those without a known word, too."""
         cut = [reader.cuts(sentences) for reader in readers]
         self.sentences, self.cut = self.sentences + len(sentences), self.cut + sum(map(any, zip(*cut)))
         self.longest = min(
@@ -64,6 +64,7 @@ class Unread:
             content = set(split(sentence)) - COMMON
             if not any(reader.knows(word) for word in content for reader in readers):
                 self.unknown, self.some = self.unknown + 1, [*self.some, sentence][:3]
+        return self
 
     def notes(self, what: str, option: str = "") -> list[str]:
         """In words; `option`: of the command line, that reads more."""

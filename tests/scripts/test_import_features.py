@@ -90,7 +90,7 @@ def test_what_is_unusual_is_printed(made, prints):
         "face: 1 clips are all zeros and count as present (video0); if zeros stand for missing",
         "--zero-is-missing --overwrite",
         "face: 1 clips end with rows of zeros, which count (video2); if that is padding, import again",
-        "face: most numbers of 1 clips are too small for a store's float16",
+        "face: 1 clips are mostly too small for a store's float16 (video3); multiply the whole stream",
         "face: without --name, a model trained on this accepts streams of this very file only",
     ):
         assert words in err

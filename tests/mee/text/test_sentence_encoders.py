@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from mee.errors import InputError
 from mee.layers.pooling_kinds import PLAIN
@@ -40,7 +39,9 @@ def declare(tmp_path):
 
 def flags(*modes):
     """A declaration of the older kind."""
-    return {"pooling_mode_mean_tokens": False} | {f"pooling_mode_{mode}": True for mode in modes}
+    return {"pooling_mode_mean_tokens": False, "include_prompt": True} | {
+        f"pooling_mode_{mode}": True for mode in modes
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def flags(*modes):
         ([], PIPELINE, "modules of .* cannot be read"),
         *(
             ({"pooling_mode": "mean"}, ("Transformer", "Pooling", kind), f"a module of type {kind}, which is not")
-            for kind in ("StaticEmbedding", "WordEmbeddings", "Router", "Asym", "LSTM")
+            for kind in ("StaticEmbedding", "WordEmbeddings", "Router", "Asym", "LSTM", "Dense")
         ),
     ],
 )
@@ -122,78 +123,15 @@ def test_prompts_are_the_declared_ones(declare, declared, found):
     assert as_declared(TextConfig(encoder=str(directory), prompts=("x", ""))).prompts == ("x", "")
 
 
-TANH = {"in_features": 16, "out_features": 6, "activation_function": "torch.nn.modules.activation.Tanh"}
-PLAIN_LAYER = {"in_features": 6, "out_features": 4, "bias": False, "activation_function": "torch.nn.Identity"}
-
-
-def add_dense(directory, number, fact):
-    """Weights for a dense layer; W and b."""
-    torch.manual_seed(number)
-    made = torch.randn(fact["out_features"], fact["in_features"]), torch.randn(fact["out_features"])
-    weights = {"linear.weight": made[0], "linear.bias": made[1]}
-    kept = {name: weights[name] for name in list(weights)[: 1 + fact.get("bias", True)]}
-    save_file(kept, directory / f"{number}_Dense" / "model.safetensors")
-    return made
-
-
-@pytest.mark.parametrize("tuned", [0, 1])
-def test_dense_layers_follow_the_pooling_and_stay_in_a_checkpoint(declare, tmp_path, tuned):
-    files = {"2_Dense/config.json": TANH, "3_Dense/config.json": PLAIN_LAYER}
-    directory = declare(files, "Transformer", "Pooling", "Dense", "Dense", "Normalize")
-    (first, bias), (last, _) = add_dense(directory, 2, TANH), add_dense(directory, 3, PLAIN_LAYER)
-    config = as_declared(TextConfig(encoder=str(directory), tuned_layers=tuned))
-    encoder = PretrainedEncoder.learn(config, []).eval()
-    assert not any(parameter.requires_grad for parameter in encoder.dense.parameters())
-    plain = tiny_models.save("bert", tmp_path / "plain")
-    pooled = PretrainedEncoder.learn(TextConfig(encoder=str(plain)), []).encode(SENTENCES, CPU)
-    with torch.no_grad():
-        expected = torch.stack([last @ (first @ row + bias).tanh() for row in pooled])  # (3, 4)
-        torch.testing.assert_close(encoder.encode(SENTENCES, CPU), expected, atol=1e-5, rtol=1e-5)
-        [ids] = encoder.tokens.tokenize(SENTENCES[:1])
-        torch.testing.assert_close(encoder.of_ids(ids[None]), expected[:1], atol=1e-5, rtol=1e-5)
-        (tmp_path / "saved").mkdir()
-        encoder.save(tmp_path / "saved")
-        again = PretrainedEncoder.load(config, tmp_path / "saved").eval()
-        again.load_state_dict(encoder.state_dict())
-        assert again.encode(SENTENCES, CPU).equal(encoder.encode(SENTENCES, CPU))
-
-
-DENSE = ("Transformer", "Pooling", "Dense")
 PROMPTED = {"config_sentence_transformers.json": {"prompts": {"query": "q: "}, "similarity_fn_name": "dot"}}
-UNUSABLE = {
-    "activation": {"2_Dense/config.json": {**TANH, "activation_function": "torch.nn.Softmax"}},
-    "claimed size": {"2_Dense/config.json": {**TANH, "out_features": 1 << 22}},
-    "other size": {"2_Dense/config.json": {**TANH, "out_features": 5}},
-    "no size": {"2_Dense/config.json": {}},
-    "adapter": {"adapter_config.json": {}},
-    "prompts that are not pooled": PROMPTED
-    | {"1_Pooling/config.json": {**flags("cls_token"), "include_prompt": False}},
-}
 
 
-@pytest.mark.parametrize("what", UNUSABLE)
-def test_what_cannot_be_used_of_a_folder_is_named(declare, says, what):
-    directory = declare({"2_Dense/config.json": TANH} | UNUSABLE[what], *DENSE)
-    add_dense(directory, 2, TANH)
-    if what == "adapter":
-        (directory / "model.safetensors").unlink()
-    said = refusal(PretrainedEncoder.learn, TextConfig(encoder=str(directory)), [])
-    says(said.partition("Error(s) in loading")[0])  # without torch's words
-
-
-def test_what_is_left_out_is_said(declare, caplog):
-    directory = declare({"2_Dense/config.json": TANH}, *DENSE)
-    add_dense(directory, 2, TANH)
-    (directory / "adapter_config.json").write_text("{}")
-    as_declared(TextConfig(encoder=str(directory)))
-    assert caplog.messages == [f"note: '{directory}' has an adapter (LoRA) beside its weights, which is left out"]
-    caplog.clear()
-    encoder = PretrainedEncoder.learn(TextConfig(encoder=str(directory), pooling=("mean", "max")), [])
-    assert (encoder.dim, len(encoder.dense)) == (32, 0)
-    assert caplog.messages == [
-        f"note: the dense layers of '{directory}' are left out: they are for its own pooling"
-    ]
-    caplog.clear()
-    (directory / "adapter_config.json").unlink()
-    as_declared(TextConfig(encoder=str(declare(PROMPTED))))
-    assert caplog.messages == [f"note: '{directory}' compares vectors by dot; experts compare them by cosine"]
+def test_what_is_not_read_of_a_folder_is_named(declare, says, caplog):
+    directory = declare(PROMPTED | {"adapter_config.json": {}})
+    plain = TextConfig(encoder=str(directory))
+    as_declared(plain)
+    adapter, compared = caplog.messages
+    assert adapter.startswith(f"note: '{directory}' has an adapter (LoRA), which is left out; merge it")
+    assert compared == f"note: '{directory}' compares vectors by dot; experts compare them by cosine"
+    declare(PROMPTED | {"1_Pooling/config.json": {"pooling_mode": "mean", "include_prompt": False}})
+    says(refusal(as_declared, plain))

@@ -34,7 +34,7 @@ from mee.checkpoint import fingerprint, read_training
 from mee.config import ExpertConfig, Missing, ModelConfig
 from mee.errors import InputError
 from mee.protocols import FOLDER, Benchmark, read_annotations
-from mee.text import TextConfig
+from mee.text import TextConfig, Unread
 from mee.training import PRESETS, STARTS, PresetName, TrainConfig
 from scripts.console import (
     DONE,
@@ -145,6 +145,9 @@ def _train(args: TrainArgs, folder: Path) -> None:
     device = pick_device(args.device)
     places = (images, args.tensorboard, folder, start)
     trainer = Trainer(store, split.train, split.val, config, args.training, device, *places)
+    unread = Unread().look(trainer.model.readers, [*trainer.data.captions, *trainer.validation.captions])
+    for note in unread.notes("captions", "" if start else "--text.max-tokens"):
+        say(note)
     if len(trainer.validation) < len(split.val):
         say(
             f"validating on {len(trainer.validation)} of these {len(split.val)} captions, drawn by seed "

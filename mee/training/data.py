@@ -179,7 +179,7 @@ class TrainingData:
 
     def _epoch(self, config: TrainConfig, generator: torch.Generator) -> list[Tensor]:
         order = draw_captions(self.video, self.image, config, generator)
-        return [chosen for chosen in order.split(config.batch_size) if len(chosen) >= fewest()]
+        return [chosen for chosen in order.split(config.batch_size) if len(chosen) >= max(2, processes())]
 
     def clips(self, rows: Tensor) -> Clips:
         """Streams of some clips, (B,) row numbers."""
@@ -197,11 +197,6 @@ class TrainingData:
         clips = self.clips(rows[mine])
         hidden = {m: streams.where(kept[mine, n]) for n, (m, streams) in enumerate(clips.items())}
         return Batch(chosen, self.sentences(chosen[mine]), hidden, self.negatives(chosen))
-
-
-def fewest() -> int:
-    """Captions that a batch must have at least."""
-    return max(2, processes())
 
 
 def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -> Tensor:

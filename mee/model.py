@@ -53,9 +53,8 @@ class TextEmbedding:
 class VideoEmbedding:
     """G encoded clips."""
 
-    packed: (
-        Tensor  # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing; of words
-    )
+    # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing; of words, too
+    packed: Tensor
     available: Tensor  # (G, M) bool
     words: Mapping[str, Ragged] = field(default_factory=dict)  # of `Layout.words`: G streams of unit-norm rows
 

@@ -88,9 +88,8 @@ class TrainArgs:
     pooling: tuple[str, ...] = ()  # pooling over time: mean, max, first, last, netvlad-K, transformer[-N]
     expert: ExpertSettings = field(default_factory=dict)  # settings of single experts: audio:netvlad-16:128
     aligned: Towers = field(default_factory=dict)  # text encoders of streams that have their own, as CLIP's do
-    missing: Missing = (
-        ModelConfig.missing
-    )  # whether a missing stream adds nothing, or leaves its weight to the others
+    # whether a missing stream adds nothing, or leaves its weight to the others
+    missing: Missing = ModelConfig.missing
     dropout: float = ModelConfig.dropout  # on pooled streams and on text vectors
     text: TextConfig = field(default_factory=TextConfig)
     training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)

@@ -108,6 +108,7 @@ class ImportJob:
         self.file_bytes = dict(zip(rows["video"], rows["file_bytes"]))
         listed = None if config.ids is None else read_ids(config.ids)
         ids = None if listed is None else list(listed)
+        self.arrays: dict[str, ClipArrays] = {}
         for stream, path in files.items():
             file = open_arrays(path)
             meant = find(file.names[:1], self.known, str(path)) if self.known else {}  # a lone array may be a clip

@@ -61,5 +61,5 @@ class PrecomputeConfig:
         named = {word.partition("=")[0]: word for word in self.streams or ()}
         if self.preset is None and self.streams is not None:
             return tuple(named.values())
-        preset = {part.stream: part.word for part in PRESETS[self.preset or BUILT_IN].streams}
+        preset = {word.partition("=")[0]: word for word in PRESETS[self.preset or BUILT_IN].words}
         return tuple((preset | named).values())

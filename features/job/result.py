@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from features.media import DEGRADED, FAILED, TIMED_OUT, Clip, Span, size_of
+from features.media import DEGRADED, FAILED, TIMED_OUT, Clip, Span, Stamp, stamp_of
 from features.store import CheckedStream, ClipRecord
 
 FAILURES = (FAILED, TIMED_OUT)
@@ -55,7 +55,7 @@ class FileResult:
     pending: int = 0  # clips that lack streams of shared extractors
     decoded: bool = False  # its worker has sent everything
     failed: bool = False
-    file_bytes: int = 0
+    stamp: Stamp | None = None  # None: it does not exist, or cannot be accessed
     sha256: str = ""  # of the file's content, hexadecimal
 
     @property
@@ -67,7 +67,7 @@ class FileResult:
         """Replace the clips by the reason for the failure."""
         span = Span(clip_id=self.task.video, video=self.task.video, start_s=0.0, end_s=0.0)
         self.clips, self.failed = [ClipResult(Clip(span=span, reader="", verdict=verdict, note=reason), {})], True
-        self.file_bytes, self.sha256 = size_of(self.task.path) or 0, ""
+        self.stamp, self.sha256 = stamp_of(self.task.path), ""
 
     @property
     def outcome(self) -> Outcome:
@@ -85,8 +85,9 @@ class FileResult:
                 note=each.clip.note,
                 reader=each.clip.reader,
                 clips_of_video=0 if self.failed else len(self.clips),
-                file_bytes=self.file_bytes,
+                file_bytes=0 if self.stamp is None else self.stamp.bytes,
                 file_sha256=self.sha256,
+                file_mtime=None if self.stamp is None else self.stamp.mtime,
                 source=each.clip.source,
                 streams={stream: made and made.rows for stream, made in each.streams.items()},
                 times={stream: made.times for stream, made in each.streams.items() if made is not None},
@@ -115,7 +116,9 @@ class JobReport:
     outcomes: list[Outcome] = field(default_factory=list)  # in order of finishing
     failures: list[Outcome] = field(default_factory=list)  # of files that gave no clips
     degraded: list[Outcome] = field(default_factory=list)  # of files that could be read in part
-    changed: list[str] = field(default_factory=list)  # done before, but the file has another size now
+    changed: list[str] = field(default_factory=list)  # other files than before, which are extracted again
+    moved: list[tuple[str, str]] = field(default_factory=list)  # old and new name of files that were renamed
+    copied: list[tuple[str, str]] = field(default_factory=list)  # the same of files whose content has two names
     clips: int = 0  # that were extracted
     clips_so_far: int = 0  # with those of pending files, and of files that failed later
     seconds_so_far: float = 0.0  # of video, in these

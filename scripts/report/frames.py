@@ -59,9 +59,9 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
         InputError: there is no such folder, or no media file in it.
     """
     from features.job import Failed, run_isolated
-    from features.media import find_media
+    from features.media import Selection, find_media
 
-    library = find_media(folder)
+    library = find_media(folder, Selection(audio_files=False))
     names: dict[str, set[str]] = {}
     for video in library.videos:
         path = PurePosixPath(video)
